@@ -1,0 +1,136 @@
+//! Where containers are known: containerd's own records, and what engines register.
+//!
+//! Images are counted as used by digest against the union of all stores. One that cannot be
+//! read stops the run: what it would have named is unknown, and unknown means in use.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use reclaim_model::{Container, Namespace};
+use reclaim_store::Containerd;
+
+/// Why a store could not be read.
+pub type ContainerStoreError = Box<dyn Error + Send + Sync>;
+
+/// A source of containers. Implemented by whoever knows some that containerd has no record of.
+#[async_trait]
+pub trait ContainerStore: fmt::Debug + Send + Sync {
+    /// Names the store for reports and errors.
+    fn name(&self) -> &str;
+
+    /// Lists the containers of a namespace, whatever their state.
+    ///
+    /// # Errors
+    ///
+    /// If the list cannot be had whole. An empty list must mean that there are none.
+    async fn containers(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Vec<Container>, ContainerStoreError>;
+}
+
+/// Containers that an engine registers in this process.
+///
+/// The map's locks never leave its methods: what is returned is owned.
+#[derive(Debug, Default)]
+pub struct InMemoryContainers {
+    by_key: DashMap<(Namespace, String), Container>,
+}
+
+impl InMemoryContainers {
+    /// Begins with none.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a container, in place of one of the same ID.
+    pub fn upsert(&self, namespace: &Namespace, container: Container) {
+        let key = (namespace.clone(), container.id.clone());
+        self.by_key.insert(key, container);
+    }
+
+    /// Forgets a container. Returns it if it was registered.
+    pub fn remove(&self, namespace: &Namespace, id: &str) -> Option<Container> {
+        let key = (namespace.clone(), id.to_owned());
+        self.by_key.remove(&key).map(|(_, container)| container)
+    }
+
+    /// Returns the containers of a namespace by ID.
+    pub fn snapshot(&self, namespace: &Namespace) -> BTreeMap<String, Container> {
+        let entries = self.by_key.iter();
+        let within = entries.filter(|entry| entry.key().0 == *namespace);
+        within
+            .map(|entry| (entry.key().1.clone(), entry.value().clone()))
+            .collect()
+    }
+}
+
+#[async_trait]
+impl ContainerStore for InMemoryContainers {
+    fn name(&self) -> &'static str {
+        "registered containers"
+    }
+
+    async fn containers(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Vec<Container>, ContainerStoreError> {
+        Ok(self.snapshot(namespace).into_values().collect())
+    }
+}
+
+/// containerd's own container records, for an embedder that unites several containerds.
+///
+/// The containerd that a run prunes is always among its sources; it need not be added.
+#[derive(Debug)]
+pub struct ContainerdContainers {
+    store: Containerd,
+}
+
+impl ContainerdContainers {
+    /// Lists from this containerd.
+    pub fn new(store: Containerd) -> Self {
+        Self { store }
+    }
+}
+
+#[async_trait]
+impl ContainerStore for ContainerdContainers {
+    fn name(&self) -> &'static str {
+        "containerd"
+    }
+
+    async fn containers(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Vec<Container>, ContainerStoreError> {
+        Ok(self.store.containers(namespace).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_namespaces_apart() {
+        let store = InMemoryContainers::new();
+        let [here, there] = ["here", "there"].map(|name| name.parse::<Namespace>().unwrap());
+        let web = Container {
+            id: "web".to_owned(),
+            ..Container::default()
+        };
+        store.upsert(&here, web.clone());
+        assert_eq!(store.snapshot(&there).len(), 0);
+        assert_eq!(store.remove(&there, "web"), None);
+        assert_eq!(
+            store.snapshot(&here).into_values().collect::<Vec<_>>(),
+            [web.clone()]
+        );
+        assert_eq!(store.remove(&here, "web"), Some(web));
+        assert_eq!(store.snapshot(&here).len(), 0);
+    }
+}

@@ -1,0 +1,32 @@
+//! What a run tells while it is under way.
+
+/// A step of a run's progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The store is being listed.
+    Observing,
+    /// The plan is made.
+    Planned {
+        /// Records to remove.
+        steps: usize,
+        /// Records that stay.
+        kept: usize,
+    },
+    /// One more record has been dealt with.
+    Step {
+        /// So many so far.
+        done: usize,
+        /// Of so many.
+        steps: usize,
+    },
+    /// containerd collects.
+    Collecting,
+    /// The store is being looked at again.
+    Measuring,
+}
+
+/// Receives progress. Called between steps, so it must not block.
+pub type ProgressSink = dyn Fn(Progress) + Send + Sync;
+
+/// Drops all progress, for callers that show none.
+pub fn no_progress(_: Progress) {}

@@ -1,0 +1,248 @@
+//! What containerd's collector reads from an object's labels.
+//!
+//! Every object may carry labels that steer collection. They are parsed once, when the object
+//! is seen, into the references below; which of them count depends on the server's version and
+//! is decided where the graph is built.
+//!
+//! Source: containerd `docs/garbage-collection.md` and `core/metadata/gc.go`.
+
+use jiff::Timestamp;
+
+use crate::{Digest, SnapshotId};
+
+const PREFIX: &str = "containerd.io/gc.";
+/// Label of leases and images: when they stop holding, RFC 3339.
+pub const EXPIRE: &str = "containerd.io/gc.expire";
+/// Label of leases: they hold what they list and not what that refers to.
+pub const FLAT: &str = "containerd.io/gc.flat";
+
+/// One end of a reference between objects of the same namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GcRef {
+    /// A blob.
+    Content(Digest),
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// An image record, by name (containerd 2.0 and newer).
+    Image(Box<str>),
+    /// A container record, by ID (containerd 2.2 and newer).
+    Container(Box<str>),
+}
+
+/// Whether an object is kept for its own sake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RootMark {
+    /// No `gc.root` label.
+    #[default]
+    None,
+    /// The exact label `containerd.io/gc.root`.
+    Exact,
+    /// Only labels that begin so: a root from containerd 2.2 on.
+    Prefixed,
+}
+
+/// The collector's view of one object's labels.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GcLabels {
+    /// `gc.root`.
+    pub root: RootMark,
+    /// `gc.ref.*`: what this object keeps.
+    pub refs: Box<[GcRef]>,
+    /// `gc.bref.*`: what keeps this object.
+    pub back_refs: Box<[GcRef]>,
+}
+
+impl GcLabels {
+    /// Reads the references out of an object's labels.
+    ///
+    /// Labels that containerd's collector ignores are ignored here: unknown kinds, names that
+    /// do not go on with `.` or `/`, and content references that are not a digest (no blob can
+    /// have such a key).
+    pub fn parse<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut root = RootMark::None;
+        let mut refs = Vec::new();
+        let mut back_refs = Vec::new();
+        for (key, value) in labels {
+            let Some(rest) = key.strip_prefix(PREFIX) else {
+                continue;
+            };
+            if rest == "root" {
+                root = RootMark::Exact;
+            } else if rest.starts_with("root") && root == RootMark::None {
+                root = RootMark::Prefixed;
+            } else if let Some(kind) = rest.strip_prefix("ref.") {
+                refs.extend(parse_reference(kind, value));
+            } else if let Some(kind) = rest.strip_prefix("bref.") {
+                back_refs.extend(parse_back_reference(kind, value));
+            }
+        }
+        // A label map has no order; the inventory has one.
+        refs.sort_unstable();
+        back_refs.sort_unstable();
+        Self {
+            root,
+            refs: refs.into(),
+            back_refs: back_refs.into(),
+        }
+    }
+}
+
+/// Whether `kind` is `word`, alone or with a name after `.` or `/`.
+fn is_kind(kind: &str, word: &str) -> bool {
+    kind.strip_prefix(word)
+        .is_some_and(|name| name.is_empty() || name.starts_with(['.', '/']))
+}
+
+fn parse_reference(kind: &str, value: &str) -> Option<GcRef> {
+    if is_kind(kind, "content") {
+        value.parse().ok().map(GcRef::Content)
+    } else if is_kind(kind, "image") {
+        Some(GcRef::Image(value.into()))
+    } else {
+        parse_snapshot_reference(kind, value)
+    }
+}
+
+fn parse_back_reference(kind: &str, value: &str) -> Option<GcRef> {
+    if is_kind(kind, "container") {
+        Some(GcRef::Container(value.into()))
+    } else {
+        parse_reference(kind, value)
+    }
+}
+
+fn parse_snapshot_reference(kind: &str, value: &str) -> Option<GcRef> {
+    let named = kind.strip_prefix("snapshot.")?;
+    let snapshotter = named.split('/').next().unwrap_or(named);
+    Some(GcRef::Snapshot(SnapshotId::new(snapshotter, value)))
+}
+
+/// Reads a `gc.expire` value; `None` is "never", as for containerd, when it is not RFC 3339.
+///
+/// Stricter than most parsers on purpose: a value that containerd does not understand never
+/// expires for it, and must not for us.
+pub fn parse_expiry(value: &str) -> Option<Timestamp> {
+    let bytes = value.as_bytes();
+    let shape = b"dddd-dd-ddTdd:dd:dd";
+    let head = bytes.get(..shape.len())?;
+    let fits = |(byte, form): (&u8, &u8)| match form {
+        b'd' => byte.is_ascii_digit(),
+        literal => byte == literal,
+    };
+    if !head.iter().zip(shape).all(fits) {
+        return None;
+    }
+    let mut zone = &value[shape.len()..];
+    if let Some(fraction) = zone.strip_prefix('.') {
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 {
+            return None;
+        }
+        zone = &fraction[digits..];
+    }
+    let zone_shape = b"sdd:dd";
+    let is_offset = zone.len() == zone_shape.len()
+        && zone.bytes().zip(zone_shape).all(|(byte, form)| match form {
+            b's' => byte == b'+' || byte == b'-',
+            b'd' => byte.is_ascii_digit(),
+            literal => byte == *literal,
+        });
+    if zone == "Z" || is_offset {
+        value.parse().ok()
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn refs(key: &str, value: &str) -> Vec<GcRef> {
+        GcLabels::parse([(key, value)]).refs.into_vec()
+    }
+
+    #[test]
+    fn reads_every_spelling_that_containerd_follows() {
+        let content = GcRef::Content(A.parse().unwrap());
+        for key in [
+            "content",
+            "content.config",
+            "content.l.0",
+            "content/x",
+            "content.m.1/y",
+        ] {
+            let key = format!("containerd.io/gc.ref.{key}");
+            assert_eq!(refs(&key, A), std::slice::from_ref(&content), "{key}");
+        }
+        for key in [
+            "snapshot.overlayfs",
+            "snapshot.overlayfs/x",
+            "snapshot.overlayfs/x/y",
+        ] {
+            let key = format!("containerd.io/gc.ref.{key}");
+            let expected = GcRef::Snapshot(SnapshotId::new("overlayfs", "k/1"));
+            assert_eq!(refs(&key, "k/1"), [expected], "{key}");
+        }
+        let back = GcLabels::parse([("containerd.io/gc.bref.container.x", "web")]).back_refs;
+        assert_eq!(back.into_vec(), [GcRef::Container("web".into())]);
+    }
+
+    #[test]
+    fn ignores_what_containerd_ignores() {
+        for (key, value) in [
+            ("containerd.io/gc.ref.contentX", A),
+            ("containerd.io/gc.ref.content", "not a digest"),
+            ("containerd.io/gc.ref.snapshot", "key"),
+            ("containerd.io/gc.ref.container", "web"),
+            ("containerd.io/gc.ref", A),
+            ("example.com/gc.ref.content", A),
+        ] {
+            assert_eq!(
+                GcLabels::parse([(key, value)]),
+                GcLabels::default(),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn tells_exact_from_prefixed_roots() {
+        let root = |keys: &[&str]| GcLabels::parse(keys.iter().map(|key| (*key, "x"))).root;
+        assert_eq!(root(&["containerd.io/gc.root"]), RootMark::Exact);
+        assert_eq!(root(&["containerd.io/gc.rooted"]), RootMark::Prefixed);
+        assert_eq!(
+            root(&["containerd.io/gc.root", "containerd.io/gc.root.x"]),
+            RootMark::Exact
+        );
+        assert_eq!(root(&["containerd.io/gc.roo"]), RootMark::None);
+    }
+
+    #[test]
+    fn an_expiry_that_containerd_cannot_parse_never_comes() {
+        for good in [
+            "2026-01-02T03:04:05Z",
+            "2026-01-02T03:04:05.999999999Z",
+            "2026-01-02T03:04:05+07:00",
+        ] {
+            assert!(parse_expiry(good).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "soon",
+            "2026-01-02",
+            "2026-01-02 03:04:05Z",
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05+0700",
+            "2026-01-02T03:04:05.Z",
+            "2026-01-02t03:04:05z",
+            "2026-13-02T03:04:05Z",
+            "2026-01-02T03:04:05Z[UTC]",
+            "2026-01-02T03:04:0é",
+        ] {
+            assert_eq!(parse_expiry(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Images: records, the documents behind them, and what a name tells.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{Digest, GcLabels};
+
+/// Label by which the CRI plugin marks an image that must not be removed.
+const PINNED_KEY: &str = "io.cri-containerd.pinned";
+const PINNED_VALUE: &str = "pinned";
+/// Label by which the CRI plugin marks the records that it manages.
+const MANAGED_KEY: &str = "io.cri-containerd.image";
+const MANAGED_VALUE: &str = "managed";
+/// How Docker names an image that has lost its last name.
+const DANGLING_PREFIX: &str = "moby-dangling@";
+
+/// What an image record points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What kind of document it is.
+    pub media_type: String,
+    /// Which blob.
+    pub digest: Digest,
+    /// Length of the blob in bytes, as the descriptor has it.
+    pub size: u64,
+    /// Annotations of the descriptor, needed to write the record again as it was.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An image: a record, name → target descriptor, in one namespace. Not its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRecord {
+    /// The key: a reference, or any text.
+    pub name: String,
+    /// What it points at.
+    pub target: Target,
+    /// All labels of the record.
+    pub labels: BTreeMap<String, String>,
+    /// When the record was made; re-pulling a tag does not change it.
+    pub created_at: Option<Timestamp>,
+    /// When the record was last written.
+    pub updated_at: Option<Timestamp>,
+    /// What the collector follows from the record's own labels.
+    pub gc: GcLabels,
+    /// When the record ceases to hold its target (`gc.expire`, containerd 2.0 and newer).
+    pub expires: Option<Timestamp>,
+}
+
+impl ImageRecord {
+    /// Whether the CRI plugin forbids removing the image.
+    pub fn is_pinned(&self) -> bool {
+        self.has_label(PINNED_KEY, PINNED_VALUE)
+    }
+
+    /// Whether the record is one of the several that the CRI plugin keeps for one image.
+    pub fn is_cri_managed(&self) -> bool {
+        self.has_label(MANAGED_KEY, MANAGED_VALUE)
+    }
+
+    /// Whether nobody's name is left.
+    ///
+    /// That is Docker's `moby-dangling@<own target>` (a record of that form for another digest
+    /// is somebody's name), and the names by which nerdctl keeps an image whose last name was
+    /// forced off: `:` and `<none>…`. A name with a digest only, or one that is no reference,
+    /// is a name all the same.
+    pub fn is_dangling(&self) -> bool {
+        let is_mobys = self
+            .name
+            .strip_prefix(DANGLING_PREFIX)
+            .is_some_and(|digest| digest.parse().as_ref() == Ok(&self.target.digest));
+        is_mobys || self.name == ":" || self.name.starts_with("<none>")
+    }
+
+    fn has_label(&self, key: &str, value: &str) -> bool {
+        self.labels.get(key).is_some_and(|found| found == value)
+    }
+}
+
+/// What a document is, as far as the graph is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DocumentKind {
+    /// Lists manifests.
+    Index,
+    /// Lists one config and its layers.
+    Manifest,
+    /// An image configuration.
+    Config,
+    /// Anything else: a layer, an artifact. Never read.
+    Leaf,
+}
+
+/// One entry of an index or manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// Which blob.
+    pub digest: Digest,
+    /// Length in bytes as the parent's descriptor has it.
+    pub size: u64,
+    /// How it reads.
+    pub kind: DocumentKind,
+    /// Whether it is an attestation that BuildKit put beside the images.
+    pub is_attestation: bool,
+}
+
+/// What a blob says an image is.
+///
+/// These are the edges of the manifests. What the collector follows are the labels
+/// ([`GcLabels`]); the two are kept apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Document {
+    /// Manifests in order.
+    Index(Vec<Child>),
+    /// Config, then layers.
+    Manifest(Vec<Child>),
+    /// The parts of an image configuration that decide.
+    Config(Config),
+    /// Present, but it cannot be read: why. What lies behind it is unknown.
+    Unreadable(String),
+}
+
+/// The parts of an image configuration that decide.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// Docker's image labels; not those of the record.
+    pub labels: BTreeMap<String, String>,
+    /// Chain ID of all layers, by which the unpacked image is found; `None` without layers.
+    pub chain_id: Option<Digest>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    #[test]
+    fn dangling_is_a_name_that_nobody_gave() {
+        let is_dangling = |name: &str| {
+            ImageRecord {
+                name: name.to_owned(),
+                target: Target {
+                    media_type: String::new(),
+                    digest: A.parse().unwrap(),
+                    size: 1,
+                    annotations: BTreeMap::new(),
+                },
+                labels: BTreeMap::new(),
+                created_at: None,
+                updated_at: None,
+                gc: GcLabels::default(),
+                expires: None,
+            }
+            .is_dangling()
+        };
+        assert!(is_dangling(&format!("moby-dangling@{A}")));
+        assert!(is_dangling(":"));
+        assert!(is_dangling("<none>:<none>"));
+        assert!(!is_dangling(&format!("moby-dangling@{B}")));
+        assert!(!is_dangling("moby-dangling@"));
+        assert!(!is_dangling(&format!("docker.io/library/u@{A}")));
+        assert!(!is_dangling("Weird Name"));
+    }
+}

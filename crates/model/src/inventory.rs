@@ -1,0 +1,226 @@
+//! Everything that was seen in one observation of a containerd.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::{Digest, Document, GcLabels, ImageRecord, Namespace, SnapshotId, Snapshotter};
+
+/// All namespaces of one containerd, as they were seen. Immutable, and stale from the start.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// Which rules the server's collector has.
+    pub rules: CollectorRules,
+    /// The one clock reading of the observation.
+    pub observed_at: Timestamp,
+    /// Every namespace that the server listed.
+    pub namespaces: BTreeMap<Namespace, NamespaceInventory>,
+    /// The documents behind the images, each read once.
+    pub documents: BTreeMap<Digest, Document>,
+}
+
+/// What one namespace holds.
+#[derive(Debug, Clone, Default)]
+pub struct NamespaceInventory {
+    /// Image records, sorted by name.
+    pub images: Vec<ImageRecord>,
+    /// Blobs that are present, sorted by digest.
+    pub blobs: Vec<Blob>,
+    /// Snapshots by snapshotter, each list sorted by key.
+    pub snapshots: BTreeMap<Snapshotter, Vec<Snapshot>>,
+    /// Containers of every state, sorted by ID.
+    pub containers: Vec<Container>,
+    /// Leases, sorted by ID.
+    pub leases: Vec<Lease>,
+    /// Sandbox records (containerd 1.7 and newer), sorted by ID.
+    pub sandboxes: Vec<Sandbox>,
+    /// What could not be seen.
+    pub gaps: Vec<Gap>,
+}
+
+/// A blob of the content store, as one namespace has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// Its identity.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// What the collector follows from it.
+    pub gc: GcLabels,
+}
+
+/// One filesystem state in a snapshotter. Never our picture of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its key; for a committed image layer the chain ID.
+    pub key: Box<str>,
+    /// Key of the snapshot it stands on.
+    pub parent: Option<Box<str>>,
+    /// Whether it is in use for itself or only stood upon.
+    pub kind: SnapshotKind,
+    /// What the collector follows from it.
+    pub gc: GcLabels,
+}
+
+/// The state of a [`Snapshot`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// Immutable; others may stand on it.
+    Committed,
+    /// Writable: somebody's root filesystem.
+    Active,
+    /// Read-only use of a committed one.
+    View,
+}
+
+/// A container of any state, from containerd or from an engine's own list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Container {
+    /// Its ID.
+    pub id: String,
+    /// What it was created from, as its engine wrote it: a name, an ID, or nothing.
+    pub image: String,
+    /// The target digest it was created from, where an engine knows it.
+    pub image_digest: Option<Digest>,
+    /// Its root filesystem.
+    pub snapshot: Option<SnapshotId>,
+    /// What the collector follows from it.
+    pub gc: GcLabels,
+}
+
+/// A sandbox record: a pod, to the CRI plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Its ID.
+    pub id: String,
+    /// What the collector follows from it; the record itself is never collected.
+    pub gc: GcLabels,
+}
+
+/// A lease: it holds its resources until it is deleted or expires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Its ID.
+    pub id: String,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it ceases to hold; `None` is never.
+    pub expires: Option<Timestamp>,
+    /// Whether it holds only what it lists, not what that refers to.
+    pub is_flat: bool,
+    /// What it lists. The things need not exist.
+    pub resources: Vec<LeaseResource>,
+}
+
+impl Lease {
+    /// Whether it holds at `now`. At the very instant of expiry it still does, as for containerd.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| expires >= now)
+    }
+}
+
+/// One thing that a lease lists.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeaseResource {
+    /// A blob.
+    Content(Digest),
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// An image record (containerd 2.0 and newer).
+    Image(String),
+    /// A blob being written, by its reference.
+    Ingest(String),
+    /// A kind that the collector rules here do not know, such as a stream or a mount.
+    Other {
+        /// The kind as the server names it.
+        kind: String,
+        /// Its ID.
+        id: String,
+    },
+}
+
+/// Something that could not be seen. What could lie behind it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gap {
+    /// The snapshots of a snapshotter that is named somewhere but does not answer for itself.
+    Snapshotter {
+        /// Its name.
+        name: Snapshotter,
+        /// What the server said.
+        why: String,
+    },
+    /// Content whose digest is of an algorithm that is not known here.
+    Content {
+        /// The digest as the server gave it.
+        digest: String,
+    },
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshotter { name, why } => {
+                write!(formatter, "snapshots of `{name}` cannot be seen: {why}")
+            }
+            Self::Content { digest } => {
+                write!(formatter, "content `{digest}` is of an unknown algorithm")
+            }
+        }
+    }
+}
+
+/// Which rules the server's collector has, by its version.
+///
+/// Source: containerd `core/metadata/gc.go` at its release tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum CollectorRules {
+    /// 1.6 and 1.7: images are always roots; only content and snapshots are referred to.
+    #[default]
+    V1,
+    /// 2.0 and 2.1: images may expire, be leased and be referred to.
+    V2_0,
+    /// 2.2 and newer: back references, and every label that begins with `gc.root` is a root.
+    V2_2,
+}
+
+impl CollectorRules {
+    /// Chooses the rules by the version that the server reports, such as `1.6.20~ds1` or
+    /// `v2.3.4`; `None` if it does not begin with two numbers.
+    pub fn for_version(version: &str) -> Option<Self> {
+        let mut numbers = version.trim_start_matches('v').split('.');
+        let major: u32 = numbers.next()?.parse().ok()?;
+        let minor: &str = numbers.next()?;
+        let digits = minor.bytes().take_while(u8::is_ascii_digit).count();
+        let minor: u32 = minor[..digits].parse().ok()?;
+        Some(match (major, minor) {
+            (0 | 1, _) => Self::V1,
+            (2, 0 | 1) => Self::V2_0,
+            _ => Self::V2_2,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chooses_rules_by_version() {
+        for (version, rules) in [
+            ("1.6.20~ds1", Some(CollectorRules::V1)),
+            ("v1.7.34", Some(CollectorRules::V1)),
+            ("2.0.11", Some(CollectorRules::V2_0)),
+            ("v2.1.9-k3s1", Some(CollectorRules::V2_0)),
+            ("2.3.4", Some(CollectorRules::V2_2)),
+            ("2.4-beta", Some(CollectorRules::V2_2)),
+            ("3.0.0", Some(CollectorRules::V2_2)),
+            ("", None),
+            ("unknown", None),
+            ("2", None),
+            ("2.x", None),
+        ] {
+            assert_eq!(CollectorRules::for_version(version), rules, "{version}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The nouns of Reclaim: what is seen, what is wanted, what is decided and what was done.
+//!
+//! No I/O, no async, no clock: whoever needs the time is handed it. Everything here can be
+//! built by hand in a test.
+
+mod digest;
+mod error;
+mod filter;
+mod gc_labels;
+mod image;
+mod inventory;
+mod label;
+mod names;
+mod plan;
+mod reference;
+mod report;
+mod request;
+mod size;
+mod until;
+
+pub use digest::{Digest, DigestError};
+pub use error::chain;
+pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
+pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, parse_expiry};
+pub use image::{Child, Config, Document, DocumentKind, ImageRecord, Target};
+pub use inventory::{
+    Blob, CollectorRules, Container, Gap, Inventory, Lease, LeaseResource, NamespaceInventory,
+    Sandbox, Snapshot, SnapshotKind,
+};
+pub use label::{LabelFilter, LabelLengthError};
+pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
+pub use plan::{
+    Amount, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, KeepReason, Kept, Plan,
+    Reclaimed, RemoveReason, Step,
+};
+pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
+pub use report::{Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
+pub use request::{Mode, PruneRequest};
+pub use size::{HumanSize, HumanSizeShort};
+pub use until::{
+    GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration, parse_until,
+};

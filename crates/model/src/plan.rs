@@ -1,0 +1,225 @@
+//! The decision: what goes, what stays and why, and what that frees.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{Digest, ImageRecord, Namespace, SnapshotId};
+
+/// What a prune will do to one namespace. It leaves no choice to the execution.
+///
+/// Invariant: every image of the namespace is either in `steps` or in `kept`, once, and both
+/// are sorted by name.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where.
+    pub namespace: Namespace,
+    /// Records to remove.
+    pub steps: Vec<Step>,
+    /// Records that stay.
+    pub kept: Vec<Kept>,
+    /// What the steps free, all together.
+    pub freed: Freed,
+    /// What a person should know, such as things that could not be seen.
+    pub warnings: Vec<String>,
+}
+
+/// One removal, with the record that it was judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The record as it was seen. If it points elsewhere by now, the step is refused.
+    pub image: ImageRecord,
+    /// Why it goes.
+    pub reason: RemoveReason,
+}
+
+/// Why an image goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoveReason {
+    /// It has no usable name, and nothing uses it.
+    Dangling,
+    /// Nothing uses it.
+    Unused,
+    /// Its content is used, but another record of the same target stays for that.
+    Duplicate,
+}
+
+/// An image that stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The record's name.
+    pub name: String,
+    /// What it points at.
+    pub target: Digest,
+    /// The first reason that was found.
+    pub reason: KeepReason,
+    /// Who needs it, sorted; empty where the reason is not a use.
+    pub holders: Vec<Holder>,
+}
+
+/// Why an image stays, in the order in which reasons are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepReason {
+    /// Only dangling images were asked for, and this one has a name.
+    NotDangling,
+    /// The record is not older than `until`, or its age is unknown.
+    TooRecent,
+    /// A label filter spares it, or its labels cannot be seen.
+    LabelFilter,
+    /// It carries the CRI plugin's pin.
+    Pinned,
+    /// A part of it is there but cannot be read, so what uses it is unknown.
+    Unreadable,
+    /// Somebody uses it.
+    InUse,
+    /// Something is in use that cannot be traced to an image; it may be this one.
+    UsageUnknown,
+    /// Another record of the same CRI image stays.
+    CriGroup,
+    /// It came up after the plan was shown to whoever confirmed it.
+    NotConfirmed,
+}
+
+impl RemoveReason {
+    /// Returns the reason in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Dangling => "no name, not in use",
+            Self::Unused => "not in use",
+            Self::Duplicate => "in use under another name",
+        }
+    }
+}
+
+impl KeepReason {
+    /// Returns the reason in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::NotDangling => "has a name",
+            Self::TooRecent => "too recent for the `until` filter",
+            Self::LabelFilter => "spared by a label filter",
+            Self::Pinned => "pinned",
+            Self::Unreadable => "cannot be read",
+            Self::InUse => "in use",
+            Self::UsageUnknown => "may be in use",
+            Self::CriGroup => "its other names stay",
+            Self::NotConfirmed => "was not in the list that was confirmed",
+        }
+    }
+}
+
+/// Who needs an image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Holder {
+    /// What it is.
+    pub kind: HolderKind,
+    /// Its ID, key or name.
+    pub id: String,
+}
+
+/// What a [`Holder`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderKind {
+    /// A container, by ID.
+    Container,
+    /// A lease, by ID.
+    Lease,
+    /// A snapshot that is a root of its own, as `snapshotter/key`.
+    Snapshot,
+    /// A blob that is a root of its own, by digest.
+    Content,
+    /// A sandbox record.
+    Sandbox,
+    /// Another image record, by name.
+    Image,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            HolderKind::Container => "container",
+            HolderKind::Lease => "lease",
+            HolderKind::Snapshot => "snapshot",
+            HolderKind::Content => "content",
+            HolderKind::Sandbox => "sandbox",
+            HolderKind::Image => "image",
+        };
+        write!(formatter, "{kind} {}", self.id)
+    }
+}
+
+/// The blobs and snapshots that go when all steps of a plan are done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Blobs that leave the disk, sorted; none that another namespace keeps.
+    pub blobs: Vec<FreedBlob>,
+    /// Snapshots, sorted.
+    pub snapshots: Vec<FreedSnapshot>,
+}
+
+/// A blob that goes, or went.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct FreedBlob {
+    /// Its identity.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// A snapshot that goes, or went.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct FreedSnapshot {
+    /// Where it is.
+    #[serde(flatten)]
+    pub id: SnapshotId,
+    /// Bytes that it occupies on disk by itself, as its snapshotter tells.
+    pub bytes: u64,
+}
+
+/// How much: apparent bytes of content, allocated bytes of snapshots, and how many of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Amount {
+    /// Sum of the blobs' lengths.
+    pub content_bytes: u64,
+    /// Sum of what the snapshots occupy.
+    pub snapshot_bytes: u64,
+    /// Number of blobs.
+    pub blobs: usize,
+    /// Number of snapshots.
+    pub snapshots: usize,
+}
+
+impl Amount {
+    /// Returns content and snapshots together, in bytes.
+    pub fn total_bytes(self) -> u64 {
+        self.content_bytes.saturating_add(self.snapshot_bytes)
+    }
+}
+
+impl Freed {
+    /// Adds up what is listed.
+    pub fn amount(&self) -> Amount {
+        Amount {
+            content_bytes: self.blobs.iter().map(|blob| blob.bytes).sum(),
+            snapshot_bytes: self.snapshots.iter().map(|snapshot| snapshot.bytes).sum(),
+            blobs: self.blobs.len(),
+            snapshots: self.snapshots.len(),
+        }
+    }
+}
+
+/// What a plan will free if it is carried out whole: known before the run.
+///
+/// It belongs to the set of steps and is not a sum over them: a layer that two images share
+/// goes only with both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Estimate(pub Amount);
+
+/// What a run freed: it was there before, was planned to go, and was gone when we looked again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Reclaimed(pub Amount);

@@ -1,0 +1,119 @@
+//! What a run did. It always comes back, with what failed in it.
+
+use std::fmt;
+
+use crate::{
+    Digest, Estimate, Freed, Holder, KeepReason, Kept, Mode, Namespace, Reclaimed, RemoveReason,
+};
+
+/// Identifies one run in the report, the log and the leases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunId(pub String);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// One prune, from request to what was found afterwards.
+#[derive(Debug, Clone)]
+#[must_use = "an unread report is not actionable"]
+pub struct Report {
+    /// Which run.
+    pub run: RunId,
+    /// Where.
+    pub namespace: Namespace,
+    /// Whether anything was to be changed.
+    pub mode: Mode,
+    /// Records that were removed; on a dry run those that would be.
+    pub removed: Vec<Removed>,
+    /// Records that stay by the plan.
+    pub kept: Vec<Kept>,
+    /// Records that were to go and stay because the store had moved on.
+    pub refused: Vec<Refused>,
+    /// Records that were to go and could not be removed.
+    pub failed: Vec<Failed>,
+    /// What was foreseen.
+    pub estimate: Estimate,
+    /// What was found to be gone.
+    pub reclaimed: Reclaimed,
+    /// What is gone; on a dry run what would go.
+    pub freed: Freed,
+    /// Docker's rows: what was untagged and which blobs of images are gone.
+    pub rows: Vec<Row>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// Why the run could not collect or look again after its removals; the store is sound, but
+    /// what is freed is unknown.
+    pub unfinished: Option<String>,
+}
+
+/// A record that was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Its name.
+    pub name: String,
+    /// What it pointed at.
+    pub target: Digest,
+    /// Why.
+    pub reason: RemoveReason,
+}
+
+/// A removal that was not made because the store had moved on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The record's name.
+    pub name: String,
+    /// Why.
+    pub reason: RefuseReason,
+}
+
+/// Why a step was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefuseReason {
+    /// The name points at something that nobody judged.
+    TargetMoved,
+    /// Somebody else removed the record first.
+    AlreadyGone,
+    /// By a second look it has to stay.
+    MustStay(KeepReason, Vec<Holder>),
+    /// The run was stopped before its turn came.
+    Cancelled,
+}
+
+impl fmt::Display for RefuseReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TargetMoved => formatter.write_str("the name points at another image by now"),
+            Self::AlreadyGone => formatter.write_str("somebody else removed it"),
+            Self::MustStay(reason, holders) => {
+                write!(formatter, "{} by now", reason.words())?;
+                holders
+                    .iter()
+                    .try_for_each(|holder| write!(formatter, ", {holder}"))
+            }
+            Self::Cancelled => formatter.write_str("the run was stopped first"),
+        }
+    }
+}
+
+/// A removal that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The record's name.
+    pub name: String,
+    /// The error with its causes.
+    pub error: String,
+}
+
+/// One row of Docker's prune report.
+///
+/// Source: Docker Engine API, `ImageDeleteResponseItem`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row {
+    /// A record went; its familiar name, or its digest if it was dangling.
+    Untagged(String),
+    /// A blob of an image is gone.
+    Deleted(Digest),
+}

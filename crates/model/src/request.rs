@@ -1,0 +1,25 @@
+//! What a prune is asked to do.
+
+use crate::{Namespace, PruneFilters};
+
+/// Whether a run ends with the plan or carries it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Stop before anything is changed.
+    DryRun,
+    /// Remove.
+    Apply,
+}
+
+/// One request to prune the images of a namespace.
+#[derive(Debug, Clone)]
+pub struct PruneRequest {
+    /// Where.
+    pub namespace: Namespace,
+    /// Which images. Without `dangling=false` only dangling ones.
+    pub filters: PruneFilters,
+    /// Whether a plan may leave a namespace that has containers without any image.
+    pub may_empty_namespace: bool,
+    /// Whether a namespace that does not exist counts as one without images.
+    pub may_lack_namespace: bool,
+}

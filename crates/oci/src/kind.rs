@@ -1,0 +1,136 @@
+//! What a media type says a blob is, as far as we read blobs.
+
+use std::fmt;
+
+use oci_spec::image::{MediaType, ToDockerV2S2};
+
+/// How a blob is read, by its media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Lists manifests or further indexes: an OCI index or a Docker manifest list.
+    Index,
+    /// Lists one config and its layers: an OCI manifest or a Docker schema 2 manifest.
+    Manifest,
+    /// The config of a container image: labels and diff IDs.
+    Config,
+    /// A Docker schema 1 manifest, which nothing here reads: it names neither config nor sizes,
+    /// and containerd converted it while pulling, as long as it pulled such images at all.
+    Schema1,
+    /// Everything else. It has no children: layers, the empty config, configs of artifacts
+    /// such as Helm charts, and whatever is unknown. containerd follows none of them either.
+    Leaf,
+}
+
+/// The kinds that are read, by their OCI media type. Each has a Docker twin of the same shape,
+/// which oci-spec knows.
+static READ: [(MediaType, Kind); 3] = [
+    (MediaType::ImageIndex, Kind::Index),
+    (MediaType::ImageManifest, Kind::Manifest),
+    (MediaType::ImageConfig, Kind::Config),
+];
+
+/// Docker schema 1, unsigned and signed; oci-spec has no name for them.
+const SCHEMA_1: [&str; 2] = [
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+];
+
+impl Kind {
+    /// Returns how a blob of `media_type` is read.
+    ///
+    /// The text is compared as it stands. `Application/…` and `…+json; charset=utf-8` are
+    /// other media types and therefore [`Kind::Leaf`]: RFC 6838 calls media types
+    /// case-insensitive, but containerd and moby compare strings, and following an edge that
+    /// the collector does not follow would promise safety that is not there.
+    ///
+    /// Source: containerd `core/images/mediatypes.go`, `IsIndexType`, `IsManifestType`; moby
+    /// for the two config types (its label filter considers no others).
+    pub fn of(media_type: &str) -> Self {
+        for (oci, kind) in &READ {
+            let docker = oci.to_docker_v2s2();
+            if media_type == oci.as_ref() || docker.is_ok_and(|docker| docker == media_type) {
+                return *kind;
+            }
+        }
+        if SCHEMA_1.contains(&media_type) {
+            Self::Schema1
+        } else {
+            Self::Leaf
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Index => "index",
+            Self::Manifest => "manifest",
+            Self::Config => "image config",
+            Self::Schema1 => "schema 1 manifest",
+            Self::Leaf => "leaf",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_what_containerd_and_moby_read() {
+        for (media_type, kind) in [
+            ("application/vnd.oci.image.index.v1+json", Kind::Index),
+            (
+                "application/vnd.docker.distribution.manifest.list.v2+json",
+                Kind::Index,
+            ),
+            ("application/vnd.oci.image.manifest.v1+json", Kind::Manifest),
+            (
+                "application/vnd.docker.distribution.manifest.v2+json",
+                Kind::Manifest,
+            ),
+            ("application/vnd.oci.image.config.v1+json", Kind::Config),
+            (
+                "application/vnd.docker.container.image.v1+json",
+                Kind::Config,
+            ),
+            (
+                "application/vnd.docker.distribution.manifest.v1+json",
+                Kind::Schema1,
+            ),
+            (
+                "application/vnd.docker.distribution.manifest.v1+prettyjws",
+                Kind::Schema1,
+            ),
+        ] {
+            assert_eq!(Kind::of(media_type), kind, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn treats_everything_else_as_a_leaf() {
+        for media_type in [
+            "",
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            "application/vnd.oci.empty.v1+json",
+            "application/vnd.oci.artifact.manifest.v1+json",
+            "application/vnd.cncf.helm.config.v1+json",
+            "application/vnd.in-toto+json",
+            "application/json",
+        ] {
+            assert_eq!(Kind::of(media_type), Kind::Leaf, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn compares_media_types_as_strict_strings() {
+        for media_type in [
+            "Application/vnd.oci.image.index.v1+json",
+            "application/vnd.oci.image.index.v1+json; charset=utf-8",
+            " application/vnd.oci.image.index.v1+json",
+        ] {
+            assert_eq!(Kind::of(media_type), Kind::Leaf, "{media_type}");
+        }
+    }
+}

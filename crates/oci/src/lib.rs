@@ -1,0 +1,67 @@
+//! The reader: manifest, index and config bytes to children.
+//!
+//! The store hands this crate the bytes of a blob and what its descriptor claimed; this crate
+//! checks the claim and says which blobs the document names. It does no I/O, reads no clock
+//! and trusts nothing: every byte may have been written by somebody who wants an image in use
+//! to look unused, or the process to run out of memory.
+//!
+//! # What it decides
+//!
+//! [`Kind::of`] says which blobs are worth reading; [`read`] checks size, digest and shape and
+//! returns a [`Document`]; [`Document::children`] are its edges; [`chain_ids`] are the names
+//! of the snapshots that a config implies.
+//!
+//! # Strict and tolerant
+//!
+//! Strict in what we judge by: digests, sizes, media types, layers, labels. An error there is
+//! an answer, too: the caller keeps whatever could lie behind the document. Tolerant in
+//! everything else, because images by odd builders are real and must be removable as well.
+//!
+//! # Agreement with Go
+//!
+//! containerd and moby read the same bytes with Go's `encoding/json`, and the collector
+//! follows what they understood. Where Go accepts something that a Rust reader would overlook
+//! (keys in another case, `null` for an empty list), we read it as Go does; where Go picks one
+//! of several meanings, we refuse.
+//!
+//! # Cost
+//!
+//! Time and memory are linear in the number of bytes given, and those are bounded by
+//! [`Limits`]. Walking from document to document is the caller's: it must visit each digest
+//! once and stop at [`Limits::check_depth`].
+//!
+//! # Why not oci-spec's structs
+//!
+//! Its media types are used. Its `Descriptor` and `ImageConfiguration` are not: they refuse
+//! configs without architecture, os or rootfs, refuse or reinterpret platforms (`armbe` becomes
+//! `arm64be`), accept digests of algorithms that nothing here can verify, and keep annotations
+//! in hash maps.
+
+mod chain;
+mod config;
+mod descriptor;
+mod document;
+mod error;
+mod index;
+mod json;
+mod kind;
+mod limits;
+mod manifest;
+mod outline;
+mod platform;
+mod text;
+mod verify;
+
+pub use chain::{chain_ids, top_chain_id};
+pub use config::{ImageConfig, parse_config};
+pub use descriptor::{ATTESTATION_ANNOTATION, Descriptor};
+pub use document::{Document, read};
+pub use error::ReadError;
+pub use index::{Index, parse_index};
+pub use kind::Kind;
+pub use limits::{
+    Limits, MAX_CHILDREN, MAX_CONFIG_BYTES, MAX_DEPTH, MAX_LABELS, MAX_MANIFEST_BYTES,
+};
+pub use manifest::{Manifest, parse_manifest};
+pub use platform::Platform;
+pub use verify::{digest_of, verify};

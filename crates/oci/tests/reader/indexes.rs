@@ -1,0 +1,189 @@
+//! Indexes and manifest lists.
+
+use reclaim_oci::{Document, Kind, ReadError, parse_index};
+use serde_json::{Value, json};
+
+use crate::fixtures::{self, bytes, descriptor};
+
+fn error_of(document: &Value) -> ReadError {
+    parse_index(&bytes(document)).unwrap_err()
+}
+
+#[test]
+fn reads_a_multi_platform_index_with_attestations() {
+    let index = parse_index(&bytes(&fixtures::buildkit_index())).unwrap();
+    let seen: Vec<_> = index
+        .manifests
+        .iter()
+        .map(|manifest| {
+            let platform = manifest.platform.as_ref().unwrap().to_string();
+            (
+                manifest.digest.clone(),
+                manifest.size,
+                platform,
+                manifest.attestation,
+            )
+        })
+        .collect();
+    let unknown = "unknown/unknown".to_owned();
+    assert_eq!(
+        seen,
+        [
+            (
+                fixtures::digest("amd64"),
+                1234,
+                "linux/amd64".to_owned(),
+                false
+            ),
+            (
+                fixtures::digest("arm"),
+                1235,
+                "linux/arm/v7".to_owned(),
+                false
+            ),
+            (fixtures::digest("amd64-attestation"), 840, unknown, true),
+        ]
+    );
+    assert!(
+        index
+            .manifests
+            .iter()
+            .all(|child| child.kind() == Kind::Manifest)
+    );
+    let document = Document::Index(index.clone());
+    assert!(document.children().eq(&index.manifests));
+}
+
+#[test]
+fn reads_a_docker_manifest_list() {
+    let index = parse_index(&bytes(&fixtures::docker_list())).unwrap();
+    let [windows] = &index.manifests[..] else {
+        panic!("one manifest is listed: {index:?}");
+    };
+    assert_eq!(windows.kind(), Kind::Manifest);
+    assert_eq!(
+        windows.platform.as_ref().unwrap().to_string(),
+        "windows/amd64"
+    );
+}
+
+#[test]
+fn reads_an_attestation_whatever_the_value_of_its_annotation() {
+    for value in [json!(""), json!("sbom"), json!(null), json!(["x"])] {
+        let mut index = fixtures::docker_list();
+        index["manifests"][0]["annotations"] = json!({"vnd.docker.reference.type": value});
+        assert!(parse_index(&bytes(&index)).unwrap().manifests[0].attestation);
+    }
+    for annotations in [
+        json!(null),
+        json!({}),
+        json!({"Vnd.docker.reference.type": "x"}),
+    ] {
+        let mut index = fixtures::docker_list();
+        index["manifests"][0]["annotations"] = annotations;
+        assert!(!parse_index(&bytes(&index)).unwrap().manifests[0].attestation);
+    }
+}
+
+#[test]
+fn takes_an_empty_index_in_each_of_its_spellings() {
+    for index in [
+        json!({"schemaVersion": 2, "manifests": []}),
+        json!({"schemaVersion": 2, "manifests": null}),
+        json!({"mediaType": "", "manifests": []}),
+        json!({}),
+    ] {
+        assert_eq!(parse_index(&bytes(&index)).unwrap().manifests, []);
+    }
+}
+
+#[test]
+fn keeps_the_platform_tolerant() {
+    for platform in [
+        json!(null),
+        json!({}),
+        json!({"os": 3, "architecture": ["x"]}),
+    ] {
+        let mut index = fixtures::docker_list();
+        index["manifests"][0]["platform"] = platform;
+        assert_eq!(
+            parse_index(&bytes(&index)).unwrap().manifests[0].platform,
+            None
+        );
+    }
+}
+
+#[test]
+fn keeps_duplicates_in_order() {
+    let twice = descriptor(fixtures::OCI_MANIFEST, "twice", 31);
+    let other = descriptor(fixtures::OCI_INDEX, "other", 32);
+    let index = json!({"manifests": [twice, other, twice]});
+    let sizes: Vec<u64> = parse_index(&bytes(&index))
+        .unwrap()
+        .manifests
+        .iter()
+        .map(|child| child.size)
+        .collect();
+    assert_eq!(sizes, [31, 32, 31]);
+}
+
+#[test]
+fn refuses_a_manifest_in_disguise() {
+    let expected = Kind::Index;
+    let got = fixtures::OCI_MANIFEST.to_owned();
+    assert_eq!(
+        error_of(&fixtures::oci_manifest()),
+        ReadError::WrongMediaType { expected, got }
+    );
+    for key in ["config", "layers"] {
+        for value in [json!(null), json!([]), json!({})] {
+            let mut index = fixtures::buildkit_index();
+            index[key] = value;
+            assert_eq!(error_of(&index), ReadError::Ambiguous { expected, key });
+        }
+    }
+    let mut index = fixtures::buildkit_index();
+    index["Layers"] = json!([]);
+    let key = "layers";
+    assert_eq!(error_of(&index), ReadError::Ambiguous { expected, key });
+}
+
+#[test]
+fn refuses_malformed_descriptors() {
+    let good = descriptor(fixtures::OCI_MANIFEST, "good", 33);
+    let with = |key: &str, value: Value| {
+        let mut bad = good.clone();
+        bad[key] = value;
+        json!({"manifests": [good, bad]})
+    };
+    for index in [
+        json!({"manifests": [null]}),
+        json!({"manifests": [[fixtures::OCI_MANIFEST, "sha256:00", 1]]}),
+        json!({"manifests": {"0": good}}),
+        json!({"manifests": [{}]}),
+        with("mediaType", json!("")),
+        with("mediaType", json!(null)),
+        with("digest", json!("sha256:00")),
+        with("digest", json!(null)),
+        with("digest", json!(format!("md5:{}", "0".repeat(32)))),
+        with("size", json!(-1)),
+        with("size", json!(1.5)),
+        with("size", json!("33")),
+        with("size", json!(null)),
+        with("size", json!(i64::MAX as u64 + 1)),
+        with("SIZE", json!(34)),
+        with("annotations", json!("text")),
+        with("platform", json!("linux/amd64")),
+    ] {
+        let error = error_of(&index);
+        assert!(
+            matches!(error, ReadError::Malformed { .. }),
+            "{index}: {error}"
+        );
+    }
+    let index = with("size", json!(i64::MAX));
+    assert_eq!(
+        parse_index(&bytes(&index)).unwrap().manifests[1].size,
+        i64::MAX as u64
+    );
+}

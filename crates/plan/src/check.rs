@@ -1,0 +1,131 @@
+//! The plan's own linter: what must be true of a plan before anything is removed.
+//!
+//! It does not trust the judge: each rule is asked of the inventory again, in the simplest
+//! way there is.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{
+    Container, Inventory, Namespace, NamespaceInventory, Plan, PruneRequest, SnapshotId,
+};
+
+/// A plan that must not be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// The namespace would be left with containers and without images.
+    #[error(
+        "the plan would remove every image of namespace `{namespace}`, which has {containers} \
+         container(s)"
+    )]
+    EmptiesNamespace {
+        /// Where.
+        namespace: Namespace,
+        /// How many containers there are.
+        containers: usize,
+    },
+    /// An image is in the plan not at all, or twice, or out of order, or is no image.
+    #[error("image `{0}` is not in the plan exactly once")]
+    NotJudgedOnce(String),
+    /// A record that a container names would go.
+    #[error("the plan would remove image `{image}`, which container `{container}` names")]
+    NamedByContainer {
+        /// The record.
+        image: String,
+        /// The container's ID.
+        container: String,
+    },
+    /// A snapshot under a container would go.
+    #[error("the plan would free snapshot `{snapshot}`, on which container `{container}` stands")]
+    FreesUnderContainer {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The container's ID.
+        container: String,
+    },
+}
+
+/// Checks a plan against the inventory that it was made from.
+///
+/// # Errors
+///
+/// The first [`Finding`]. All of them are fatal: the caller must not execute the plan. All but
+/// [`Finding::EmptiesNamespace`], which the request can allow, would be faults of this crate.
+pub fn check(
+    plan: &Plan,
+    inventory: &Inventory,
+    registered: &[Container],
+    request: &PruneRequest,
+) -> Result<(), Finding> {
+    let Some(namespace) = inventory.namespaces.get(&plan.namespace) else {
+        return match plan.steps.first() {
+            None => Ok(()),
+            Some(step) => Err(Finding::NotJudgedOnce(step.image.name.clone())),
+        };
+    };
+    judged_once(plan, namespace.images.iter().map(|image| &image.name))?;
+    let going: BTreeSet<&str> = plan.steps.iter().map(|it| it.image.name.as_str()).collect();
+    let containers = || namespace.containers.iter().chain(registered);
+    if let Some(container) = containers().find(|it| going.contains(it.image.as_str())) {
+        return Err(Finding::NamedByContainer {
+            image: container.image.clone(),
+            container: container.id.clone(),
+        });
+    }
+    frees_under_container(plan, inventory)?;
+    if plan.kept.is_empty()
+        && !plan.steps.is_empty()
+        && containers().next().is_some()
+        && !request.may_empty_namespace
+    {
+        return Err(Finding::EmptiesNamespace {
+            namespace: plan.namespace.clone(),
+            containers: containers().count(),
+        });
+    }
+    Ok(())
+}
+
+/// Every image exactly once, both lists sorted.
+fn judged_once<'a>(plan: &Plan, images: impl Iterator<Item = &'a String>) -> Result<(), Finding> {
+    let mut steps = plan.steps.iter().map(|step| &step.image.name).peekable();
+    let mut kept = plan.kept.iter().map(|kept| &kept.name).peekable();
+    for name in images {
+        let is_step = steps.next_if_eq(&name).is_some();
+        let is_kept = kept.next_if_eq(&name).is_some();
+        if is_step == is_kept {
+            return Err(Finding::NotJudgedOnce(name.clone()));
+        }
+    }
+    match steps.next().or_else(|| kept.next()) {
+        Some(name) => Err(Finding::NotJudgedOnce(name.clone())),
+        None => Ok(()),
+    }
+}
+
+fn frees_under_container(plan: &Plan, inventory: &Inventory) -> Result<(), Finding> {
+    let namespace = &inventory.namespaces[&plan.namespace];
+    let freed: BTreeSet<&SnapshotId> = plan.freed.snapshots.iter().map(|it| &it.id).collect();
+    for container in &namespace.containers {
+        let mut at = container.snapshot.clone();
+        let mut seen = BTreeSet::new();
+        while let Some(id) = at.filter(|id| seen.insert(id.clone())) {
+            if freed.contains(&id) {
+                return Err(Finding::FreesUnderContainer {
+                    snapshot: id,
+                    container: container.id.clone(),
+                });
+            }
+            at = parent(namespace, &id);
+        }
+    }
+    Ok(())
+}
+
+fn parent(namespace: &NamespaceInventory, id: &SnapshotId) -> Option<SnapshotId> {
+    let shelf = namespace.snapshots.get(&id.snapshotter)?;
+    let at = shelf
+        .binary_search_by(|snapshot| (*snapshot.key).cmp(&*id.key))
+        .ok()?;
+    let parent = shelf[at].parent.as_deref()?;
+    Some(SnapshotId::new(id.snapshotter.clone(), parent))
+}

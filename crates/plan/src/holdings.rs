@@ -1,0 +1,112 @@
+//! Who holds things, other than images: live leases, containers, sandboxes, `gc.root` labels.
+
+use jiff::Timestamp;
+use reclaim_model::{GcLabels, Holder, HolderKind, Lease};
+
+use crate::graph::{Graph, Node, NodeId, node_id};
+
+/// How a node is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// With all that it refers to.
+    Deep,
+    /// By itself; a snapshot still needs its parents, an image its target.
+    Flat,
+}
+
+impl Hold {
+    /// The bit that stands for it in a set.
+    pub(crate) fn bit(self) -> u8 {
+        match self {
+            Self::Deep => 1,
+            Self::Flat => 2,
+        }
+    }
+}
+
+/// One holder and the roots that it puts into the graph.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    pub(crate) holder: Holder,
+    pub(crate) hold: Hold,
+    pub(crate) roots: Vec<NodeId>,
+}
+
+/// Returns every holder that the collector respects at `now`, images apart.
+pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
+    let namespace = graph.namespace;
+    let live = namespace.leases.iter().filter(|lease| lease.is_live(now));
+    let leases = live.map(|lease| of_lease(graph, lease));
+    let containers = namespace.containers.iter().enumerate();
+    let containers = containers.map(|(index, container)| Holding {
+        holder: holder(HolderKind::Container, &container.id),
+        hold: Hold::Deep,
+        roots: vec![graph.container(index)],
+    });
+    let sandboxes = namespace.sandboxes.iter().map(|sandbox| Holding {
+        holder: holder(HolderKind::Sandbox, &sandbox.id),
+        hold: Hold::Deep,
+        roots: references(graph, &sandbox.gc),
+    });
+    leases
+        .chain(containers)
+        .chain(sandboxes)
+        .chain(root_labels(graph))
+        .collect()
+}
+
+fn of_lease(graph: &Graph<'_>, lease: &Lease) -> Holding {
+    let resources = lease.resources.iter();
+    Holding {
+        holder: holder(HolderKind::Lease, &lease.id),
+        hold: if lease.is_flat {
+            Hold::Flat
+        } else {
+            Hold::Deep
+        },
+        roots: resources.filter_map(|it| graph.find_resource(it)).collect(),
+    }
+}
+
+fn references(graph: &Graph<'_>, labels: &GcLabels) -> Vec<NodeId> {
+    let found = labels.refs.iter().filter_map(|it| graph.find_reference(it));
+    found.collect()
+}
+
+/// Blobs and snapshots that are roots by their own label, each its own holder.
+fn root_labels<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
+    let namespace = graph.namespace;
+    let blobs = namespace.blobs.iter().map(|blob| &blob.gc);
+    let snapshots = namespace.snapshots.values().flatten().map(|it| &it.gc);
+    let labels = blobs.chain(snapshots).enumerate();
+    labels
+        .filter(|(_, labels)| graph.is_root(labels))
+        .map(|(at, _)| Holding {
+            holder: node_holder(graph, node_id(at)),
+            hold: Hold::Deep,
+            roots: vec![node_id(at)],
+        })
+}
+
+/// Names a node as a holder.
+pub(crate) fn node_holder(graph: &Graph<'_>, id: NodeId) -> Holder {
+    match graph.node(id) {
+        Node::Blob(index) => holder(HolderKind::Content, &graph.blob(index).digest.to_string()),
+        Node::Snapshot(index) => {
+            let (snapshotter, snapshot) = graph.snapshot(index);
+            let id = format!("{snapshotter}/{}", snapshot.key);
+            holder(HolderKind::Snapshot, &id)
+        }
+        Node::Image(index) => holder(HolderKind::Image, &graph.namespace.images[index].name),
+        Node::Container(index) => {
+            holder(HolderKind::Container, &graph.namespace.containers[index].id)
+        }
+    }
+}
+
+fn holder(kind: HolderKind, id: &str) -> Holder {
+    Holder {
+        kind,
+        id: id.to_owned(),
+    }
+}

@@ -1,0 +1,158 @@
+//! Marking: what the collector reaches from a set of roots.
+//!
+//! One marker can be extended root by root. That is how the difference a prune makes is found:
+//! mark from everything but the candidates, then go on from the candidates; what is new in the
+//! second part is what their removal frees, and what neither part reached is garbage already.
+
+use jiff::Timestamp;
+use reclaim_model::{CollectorRules, ImageRecord};
+
+use crate::graph::{Graph, Node, NodeId};
+use crate::holdings::{Hold, Holding, holdings};
+
+/// The set of nodes reached so far.
+#[derive(Debug)]
+pub(crate) struct Marker<'g, 'a> {
+    graph: &'g Graph<'a>,
+    /// Per node: which kinds of hold have reached it.
+    seen: Vec<u8>,
+    /// Per image: taken away, so that nothing can reach it. Empty if none is.
+    removed_images: Vec<bool>,
+    /// What would have reached an image that was taken away.
+    dead_references: Vec<(NodeId, Hold)>,
+    stack: Vec<(NodeId, Hold)>,
+    /// Nodes in the order in which they were first reached.
+    reached: Vec<NodeId>,
+}
+
+impl<'g, 'a> Marker<'g, 'a> {
+    /// Begins with nothing reached.
+    pub(crate) fn new(graph: &'g Graph<'a>) -> Self {
+        Self {
+            graph,
+            seen: vec![0; graph.len()],
+            removed_images: Vec::new(),
+            dead_references: Vec::new(),
+            stack: Vec::new(),
+            reached: Vec::new(),
+        }
+    }
+
+    /// Treats these images as gone: they are no roots and references to them are dead.
+    pub(crate) fn without_images(mut self, images: &[usize]) -> Self {
+        self.removed_images = vec![false; self.graph.namespace.images.len()];
+        for index in images {
+            self.removed_images[*index] = true;
+        }
+        self
+    }
+
+    /// Whether a node has been reached in any way.
+    pub(crate) fn is_reached(&self, id: NodeId) -> bool {
+        self.seen[id as usize] != 0
+    }
+
+    /// Number of nodes reached; see [`Self::reached_since`].
+    pub(crate) fn n_reached(&self) -> usize {
+        self.reached.len()
+    }
+
+    /// Returns the nodes first reached after [`Self::n_reached`] was `before`.
+    pub(crate) fn reached_since(&self, before: usize) -> &[NodeId] {
+        &self.reached[before..]
+    }
+
+    /// Adds a root and everything that it keeps.
+    pub(crate) fn extend(&mut self, root: NodeId, hold: Hold) {
+        self.push(root, hold);
+        while let Some((id, hold)) = self.stack.pop() {
+            match hold {
+                Hold::Deep => {
+                    let graph = self.graph;
+                    for kept in graph.kept_by(id) {
+                        self.push(*kept, Hold::Deep);
+                    }
+                }
+                Hold::Flat => {
+                    if let Some(kept) = self.kept_flat(id) {
+                        self.push(kept, Hold::Flat);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a flat hold passes on: a snapshot its parent, an image its target.
+    fn kept_flat(&self, id: NodeId) -> Option<NodeId> {
+        match self.graph.node(id) {
+            Node::Snapshot(index) => self.graph.parent(index),
+            Node::Image(index) => {
+                let target = &self.graph.namespace.images[index].target;
+                self.graph.find_blob(&target.digest)
+            }
+            Node::Blob(_) | Node::Container(_) => None,
+        }
+    }
+
+    fn push(&mut self, id: NodeId, hold: Hold) {
+        if let Node::Image(index) = self.graph.node(id)
+            && self.removed_images.get(index) == Some(&true)
+        {
+            self.dead_references.push((id, hold));
+            return;
+        }
+        let seen = &mut self.seen[id as usize];
+        if *seen & hold.bit() != 0 {
+            return;
+        }
+        if *seen == 0 {
+            self.reached.push(id);
+        }
+        *seen |= hold.bit();
+        self.stack.push((id, hold));
+    }
+
+    /// Adds everything that holders other than images keep.
+    pub(crate) fn extend_from_holders(&mut self, now: Timestamp) {
+        for holding in holdings(self.graph, now) {
+            self.extend_all(&holding);
+        }
+    }
+
+    /// Adds all roots of one holder.
+    pub(crate) fn extend_all(&mut self, holding: &Holding) {
+        for root in &holding.roots {
+            self.extend(*root, holding.hold);
+        }
+    }
+
+    /// Adds every image that is a root and has not been taken away.
+    pub(crate) fn extend_from_images(&mut self, now: Timestamp) {
+        for (index, image) in self.graph.namespace.images.iter().enumerate() {
+            if is_root_image(image, self.graph.rules, now) {
+                self.extend(self.graph.image(index), Hold::Deep);
+            }
+        }
+    }
+
+    /// Brings back the images that were taken away, and what they hold.
+    ///
+    /// An expired one is no root; it counts only as far as something reached refers to it.
+    pub(crate) fn restore_images(&mut self, now: Timestamp) {
+        let removed = std::mem::take(&mut self.removed_images);
+        for (id, hold) in std::mem::take(&mut self.dead_references) {
+            self.extend(id, hold);
+        }
+        for (index, _) in removed.iter().enumerate().filter(|(_, removed)| **removed) {
+            let image = &self.graph.namespace.images[index];
+            if is_root_image(image, self.graph.rules, now) {
+                self.extend(self.graph.image(index), Hold::Deep);
+            }
+        }
+    }
+}
+
+/// Whether an image record holds its target by itself.
+fn is_root_image(image: &ImageRecord, rules: CollectorRules, now: Timestamp) -> bool {
+    rules < CollectorRules::V2_0 || image.expires.is_none_or(|expires| expires >= now)
+}

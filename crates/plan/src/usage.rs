@@ -1,0 +1,299 @@
+//! Who uses which image, from every piece of evidence there is.
+//!
+//! Evidence comes in three strengths. A *name* uses one record. A *digest*, an ID or a chain
+//! of snapshots uses a target: at least one record of it must stay. A use that cannot be
+//! traced to any image may be a use of any that it could be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use reclaim_model::{
+    Container, Digest, Gap, Holder, HolderKind, IdPrefix, LeaseResource, NamespaceInventory,
+    Reference, SnapshotId,
+};
+
+use crate::anatomy::Anatomy;
+use crate::graph::{Graph, Node, NodeId};
+use crate::holdings::{Holding, holdings};
+use crate::mark::Marker;
+
+/// The shortest text that is taken for the beginning of an ID where no record has that name.
+///
+/// Docker's own look-up of images wants four to sixty-four hexadecimal characters.
+const MIN_ID_LENGTH: usize = 4;
+
+/// The length of a whole SHA-256 in hexadecimal.
+const WHOLE_ID_LENGTH: usize = 64;
+
+/// What an image's target is, for each distinct target of a namespace.
+pub(crate) type Anatomies<'a> = BTreeMap<&'a Digest, Anatomy<'a>>;
+
+type Holders = BTreeSet<Holder>;
+
+/// Who uses what.
+#[derive(Debug, Default)]
+pub(crate) struct Usage<'a> {
+    /// By index of the image: who names this very record.
+    pub(crate) records: BTreeMap<usize, Holders>,
+    /// By target: who uses its content, under whatever name.
+    pub(crate) targets: BTreeMap<&'a Digest, Holders>,
+    /// Uses of a chain that no image is known to have: they may be of an image that is not
+    /// all there.
+    pub(crate) unexplained: Holders,
+    /// Uses of which nothing can be seen: they may be of any image.
+    pub(crate) untraced: Holders,
+}
+
+/// Collects the evidence of one namespace.
+///
+/// `registered` are containers that engines know of beyond containerd's own records.
+pub(crate) fn usage<'a>(
+    graph: &Graph<'a>,
+    anatomies: &Anatomies<'a>,
+    registered: &'a [Container],
+    now: Timestamp,
+) -> Usage<'a> {
+    let mut collector = Collector::new(graph, anatomies);
+    for container in graph.namespace.containers.iter().chain(registered) {
+        collector.add_container(container);
+    }
+    for lease in graph
+        .namespace
+        .leases
+        .iter()
+        .filter(|lease| lease.is_live(now))
+    {
+        let holder = holder(HolderKind::Lease, &lease.id);
+        for resource in &lease.resources {
+            collector.add_resource(resource, &holder);
+        }
+    }
+    let mut marker = Marker::new(graph);
+    for holding in holdings(graph, now) {
+        let before = marker.n_reached();
+        marker.extend_all(&holding);
+        collector.add_reached(&holding, marker.reached_since(before));
+    }
+    collector.usage
+}
+
+struct Collector<'g, 'a> {
+    graph: &'g Graph<'a>,
+    by_identity: BTreeMap<&'a Digest, Vec<&'a Digest>>,
+    by_chain: BTreeMap<&'a Digest, Vec<&'a Digest>>,
+    blind: BTreeSet<&'a str>,
+    usage: Usage<'a>,
+}
+
+impl<'g, 'a> Collector<'g, 'a> {
+    fn new(graph: &'g Graph<'a>, anatomies: &Anatomies<'a>) -> Self {
+        let mut by_identity: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut by_chain: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (target, anatomy) in anatomies {
+            for digest in &anatomy.identity {
+                by_identity.entry(*digest).or_default().push(*target);
+            }
+            for chain in &anatomy.chains {
+                by_chain.entry(*chain).or_default().push(*target);
+            }
+        }
+        Self {
+            graph,
+            by_identity,
+            by_chain,
+            blind: blind_snapshotters(graph.namespace),
+            usage: Usage::default(),
+        }
+    }
+
+    fn add_container(&mut self, container: &'a Container) {
+        let holder = holder(HolderKind::Container, &container.id);
+        let is_named = self.add_name(&container.image, &holder);
+        let mut is_known = is_named;
+        if let Some(digest) = &container.image_digest {
+            is_known |= self.add_identity(digest, &holder);
+        }
+        let Some(snapshot) = &container.snapshot else {
+            return;
+        };
+        if let Some(id) = self.graph.find_snapshot(snapshot) {
+            self.add_chain(id, &holder);
+        } else if !is_known && self.blind.contains(&*snapshot.snapshotter) {
+            self.usage.untraced.insert(holder);
+        }
+    }
+
+    /// Takes what a container was created from, in all the ways in which engines write it.
+    /// Returns whether it led to an image.
+    fn add_name(&mut self, image: &str, holder: &Holder) -> bool {
+        let mut is_record = self.add_record(image, holder);
+        let mut is_known = false;
+        if let Ok(reference) = Reference::parse_normalized(image) {
+            is_known |= reference
+                .digest()
+                .is_some_and(|digest| self.add_identity(digest, holder));
+            for spelling in record_names(reference) {
+                is_record |= self.add_record(&spelling, holder);
+            }
+        }
+        is_known |= is_record;
+        // A name wins over an ID that begins like it; a whole digest is never only a name.
+        if let Some(prefix) = IdPrefix::parse(image)
+            && prefix.hex_len() >= MIN_ID_LENGTH
+            && (!is_record || prefix.hex_len() == WHOLE_ID_LENGTH)
+        {
+            let matching = self.by_identity.keys().filter(|it| prefix.matches(it));
+            for digest in matching.copied().collect::<Vec<_>>() {
+                is_known |= self.add_identity(digest, holder);
+            }
+        }
+        is_known
+    }
+
+    fn add_record(&mut self, name: &str, holder: &Holder) -> bool {
+        let Some(id) = self.graph.find_image(name) else {
+            return false;
+        };
+        if let Node::Image(index) = self.graph.node(id) {
+            let holders = self.usage.records.entry(index).or_default();
+            holders.insert(holder.clone());
+        }
+        true
+    }
+
+    /// Marks every target of which `digest` is an index, manifest or config.
+    fn add_identity(&mut self, digest: &Digest, holder: &Holder) -> bool {
+        let Some(targets) = self.by_identity.get(digest) else {
+            return false;
+        };
+        add_targets(&mut self.usage, targets, holder);
+        true
+    }
+
+    /// Marks every target whose chain the snapshot stands on.
+    ///
+    /// Between a container's snapshot and the image's there may be others (Docker's `-init`,
+    /// a remapped copy): the first key that is a chain ID decides. What an engine put on a
+    /// chain of which no image is known is remembered as unexplained.
+    fn add_chain(&mut self, from: NodeId, holder: &Holder) {
+        let mut at = Some(from);
+        // A chain visits no snapshot twice, so more steps than nodes would be a cycle.
+        for _ in 0..self.graph.len() {
+            let Some(Node::Snapshot(index)) = at.map(|id| self.graph.node(id)) else {
+                return;
+            };
+            let Ok(chain) = self.graph.snapshot(index).1.key.parse::<Digest>() else {
+                at = self.graph.parent(index);
+                continue;
+            };
+            match self.by_chain.get(&chain) {
+                Some(targets) => add_targets(&mut self.usage, targets, holder),
+                None => {
+                    self.usage.unexplained.insert(holder.clone());
+                }
+            }
+            return;
+        }
+    }
+
+    /// Takes what a live lease lists by itself.
+    fn add_resource(&mut self, resource: &LeaseResource, holder: &Holder) {
+        match resource {
+            LeaseResource::Content(digest) => {
+                self.add_identity(digest, holder);
+            }
+            LeaseResource::Image(name) => {
+                self.add_record(name, holder);
+            }
+            LeaseResource::Snapshot(id) => self.add_leased_snapshot(id, holder),
+            LeaseResource::Ingest(_) | LeaseResource::Other { kind: _, id: _ } => {}
+        }
+    }
+
+    /// An active snapshot or view uses what it stands on; a committed one uses the image of
+    /// which it is the top, but not those that it merely builds upon, or every build cache
+    /// would hold its base images for good.
+    fn add_leased_snapshot(&mut self, id: &SnapshotId, holder: &Holder) {
+        let Some(node) = self.graph.find_snapshot(id) else {
+            if self.blind.contains(&*id.snapshotter) {
+                self.usage.untraced.insert(holder.clone());
+            }
+            return;
+        };
+        if self.is_in_use_itself(node) {
+            self.add_chain(node, holder);
+        } else if let Ok(chain) = id.key.parse::<Digest>()
+            && let Some(targets) = self.by_chain.get(&chain)
+        {
+            add_targets(&mut self.usage, targets, holder);
+        }
+    }
+
+    /// Takes what a holder reaches through labels.
+    ///
+    /// `gc.root` on content keeps bytes, not images: it is no use. An active snapshot is one,
+    /// whoever reaches it.
+    fn add_reached(&mut self, holding: &Holding, reached: &[NodeId]) {
+        let holder = &holding.holder;
+        let is_user = match holder.kind {
+            HolderKind::Container | HolderKind::Lease | HolderKind::Sandbox => true,
+            HolderKind::Snapshot | HolderKind::Content | HolderKind::Image => false,
+        };
+        for id in reached {
+            match self.graph.node(*id) {
+                Node::Blob(index) if is_user => {
+                    self.add_identity(&self.graph.blob(index).digest, holder);
+                }
+                Node::Image(index) if is_user => {
+                    let holders = self.usage.records.entry(index).or_default();
+                    holders.insert(holder.clone());
+                }
+                Node::Snapshot(_) if self.is_in_use_itself(*id) => self.add_chain(*id, holder),
+                Node::Blob(_) | Node::Image(_) | Node::Snapshot(_) | Node::Container(_) => {}
+            }
+        }
+    }
+
+    fn is_in_use_itself(&self, id: NodeId) -> bool {
+        matches!(self.graph.node(id), Node::Snapshot(index) if self.graph.is_in_use_itself(index))
+    }
+}
+
+fn add_targets<'a>(usage: &mut Usage<'a>, targets: &[&'a Digest], holder: &Holder) {
+    for target in targets {
+        let holders = usage.targets.entry(*target).or_default();
+        holders.insert(holder.clone());
+    }
+}
+
+/// The record names that a reference may mean: with its default tag, and where it has both a
+/// tag and a digest also by the tag alone and by the digest alone.
+///
+/// Source: Docker's pruner keeps `name:tag` for a container created from `name:tag@digest`,
+/// whatever the tag points at by now.
+fn record_names(reference: Reference) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Some(digest) = reference.digest() {
+        names.push(format!("{}@{digest}", reference.repository()));
+        if let Some(tag) = reference.tag() {
+            names.push(format!("{}:{tag}", reference.repository()));
+        }
+    }
+    names.push(reference.with_default_tag().to_string());
+    names
+}
+
+fn blind_snapshotters(namespace: &NamespaceInventory) -> BTreeSet<&str> {
+    let names = namespace.gaps.iter().filter_map(|gap| match gap {
+        Gap::Snapshotter { name, why: _ } => Some(&**name),
+        Gap::Content { digest: _ } => None,
+    });
+    names.collect()
+}
+
+fn holder(kind: HolderKind, id: &str) -> Holder {
+    Holder {
+        kind,
+        id: id.to_owned(),
+    }
+}

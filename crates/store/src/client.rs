@@ -1,0 +1,138 @@
+//! The connection to one containerd, and how every call is made on it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use containerd_client::services::v1::version_client::VersionClient;
+use reclaim_model::{CollectorRules, Namespace};
+use tokio::net::UnixStream;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use crate::error::{ConnectError, StoreError};
+
+/// The metadata key by which containerd knows the namespace of a call.
+const NAMESPACE_HEADER: &str = "containerd-namespace";
+
+/// The largest message that we accept, in bytes.
+///
+/// tonic's own limit of 4 MiB is exceeded by a few hundred containers; containerd's servers
+/// send at most 16 MiB. Twice that leaves room for one that was configured otherwise.
+pub(crate) const MAX_MESSAGE: usize = 32 << 20;
+
+/// How long a server may take to tell its version before it is taken for something else.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A connection to one containerd. Cheap to clone; all clones share one HTTP/2 connection.
+#[derive(Debug, Clone)]
+pub struct Containerd {
+    channel: Channel,
+    version: Arc<str>,
+    rules: Option<CollectorRules>,
+    calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+}
+
+impl Containerd {
+    /// Connects to the containerd at `address`: a path, with or without `unix://` before it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], which says whether the socket is missing, closed to us, or somebody
+    /// else's.
+    pub async fn connect(address: &str) -> Result<Self, ConnectError> {
+        let path = socket_path(address)?;
+        probe(&path).await?;
+        let foreign = |why: String| ConnectError::NotContainerd {
+            path: path.clone(),
+            why,
+        };
+        let handshake = async {
+            let channel = containerd_client::connect(&path)
+                .await
+                .map_err(|error| foreign(reclaim_model::chain(&error)))?;
+            let answer = VersionClient::new(channel.clone())
+                .version(())
+                .await
+                .map_err(|status| foreign(status.message().to_owned()))?;
+            Ok((channel, answer.into_inner().version))
+        };
+        let (channel, version) = tokio::time::timeout(HANDSHAKE, handshake)
+            .await
+            .map_err(|_| foreign(format!("no answer within {} s", HANDSHAKE.as_secs())))??;
+        Ok(Self {
+            channel,
+            rules: CollectorRules::for_version(&version),
+            version: version.into(),
+            calls: Arc::default(),
+        })
+    }
+
+    /// Returns the version that the server reports.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Returns the rules of the server's collector; `None` if its version tells nothing.
+    pub fn rules(&self) -> Option<CollectorRules> {
+        self.rules
+    }
+
+    /// Returns how many calls of each kind were made on this connection so far.
+    pub fn calls(&self) -> BTreeMap<&'static str, u64> {
+        self.counter().clone()
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Counts a call and puts its namespace into the header.
+    pub(crate) fn request<T>(
+        &self,
+        operation: &'static str,
+        namespace: Option<&Namespace>,
+        message: T,
+    ) -> Result<Request<T>, StoreError> {
+        *self.counter().entry(operation).or_default() += 1;
+        let mut request = Request::new(message);
+        if let Some(namespace) = namespace {
+            let value = MetadataValue::try_from(namespace.as_str()).map_err(|error| {
+                StoreError::new(operation, Status::invalid_argument(error.to_string()))
+                    .within(namespace)
+            })?;
+            request.metadata_mut().insert(NAMESPACE_HEADER, value);
+        }
+        Ok(request)
+    }
+
+    fn counter(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        // A counter is right whatever panicked while it was held.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn socket_path(address: &str) -> Result<PathBuf, ConnectError> {
+    let path = address.strip_prefix("unix://").unwrap_or(address);
+    if path.is_empty() || path.contains("://") {
+        return Err(ConnectError::BadAddress(address.to_owned()));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Opens and closes the socket, because the transport hides why it could not.
+async fn probe(path: &Path) -> Result<(), ConnectError> {
+    match UnixStream::connect(path).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.kind() {
+            std::io::ErrorKind::NotFound => ConnectError::Missing(path.to_owned()),
+            std::io::ErrorKind::PermissionDenied => ConnectError::Denied(path.to_owned()),
+            _ => ConnectError::Unusable {
+                path: path.to_owned(),
+                source: error,
+            },
+        }),
+    }
+}

@@ -1,0 +1,130 @@
+//! From containerd's messages to our nouns.
+
+use std::collections::{BTreeMap, HashMap};
+
+use containerd_client::services::v1::snapshots::{Info as SnapshotInfo, Kind};
+use containerd_client::services::v1::{
+    Container as ContainerMessage, Image as ImageMessage, Lease as LeaseMessage, Resource,
+};
+use containerd_client::types::Descriptor;
+use jiff::Timestamp;
+use prost_types::Timestamp as TimestampMessage;
+use reclaim_model::{
+    Container, EXPIRE, FLAT, GcLabels, ImageRecord, Lease, LeaseResource, Snapshot, SnapshotId,
+    SnapshotKind, Target, parse_expiry,
+};
+
+use crate::error::StoreError;
+
+/// A label map as gRPC delivers it.
+#[expect(
+    clippy::disallowed_types,
+    reason = "prost's own type; turned into an ordered map or into sorted references at once"
+)]
+pub(crate) type LabelMessage = HashMap<String, String>;
+
+/// The kinds of resource that a lease may list.
+const CONTENT: &str = "content";
+const INGESTS: &str = "ingests";
+const IMAGES: &str = "images";
+const SNAPSHOTS: &str = "snapshots/";
+
+pub(crate) fn gc_labels(labels: &LabelMessage) -> GcLabels {
+    GcLabels::parse(labels.iter().map(|(key, value)| (&**key, &**value)))
+}
+
+fn ordered(labels: LabelMessage) -> BTreeMap<String, String> {
+    labels.into_iter().collect()
+}
+
+/// `None` for a time that was not set or that no calendar has.
+pub(crate) fn timestamp(message: Option<TimestampMessage>) -> Option<Timestamp> {
+    let message = message?;
+    Timestamp::new(message.seconds, message.nanos).ok()
+}
+
+pub(crate) fn image(message: ImageMessage) -> Result<ImageRecord, StoreError> {
+    const OPERATION: &str = "read image record";
+    let incomplete = |missing| StoreError::incomplete(OPERATION, missing).about(&message.name);
+    let target = message.target.ok_or_else(|| incomplete("target"))?;
+    let digest = target
+        .digest
+        .parse()
+        .map_err(|_| incomplete("digest that we know"))?;
+    Ok(ImageRecord {
+        gc: gc_labels(&message.labels),
+        expires: message.labels.get(EXPIRE).and_then(|it| parse_expiry(it)),
+        name: message.name,
+        target: Target {
+            media_type: target.media_type,
+            digest,
+            size: u64::try_from(target.size).unwrap_or(0),
+            annotations: ordered(target.annotations),
+        },
+        labels: ordered(message.labels),
+        created_at: timestamp(message.created_at),
+        updated_at: timestamp(message.updated_at),
+    })
+}
+
+pub(crate) fn descriptor(target: &Target) -> Descriptor {
+    Descriptor {
+        media_type: target.media_type.clone(),
+        digest: target.digest.to_string(),
+        size: i64::try_from(target.size).unwrap_or(i64::MAX),
+        annotations: target.annotations.clone().into_iter().collect(),
+    }
+}
+
+pub(crate) fn container(message: ContainerMessage) -> Container {
+    let snapshot = (!message.snapshotter.is_empty() && !message.snapshot_key.is_empty())
+        .then(|| SnapshotId::new(message.snapshotter, message.snapshot_key));
+    Container {
+        id: message.id,
+        image: message.image,
+        image_digest: None,
+        snapshot,
+        gc: gc_labels(&message.labels),
+    }
+}
+
+pub(crate) fn snapshot(message: SnapshotInfo) -> Snapshot {
+    // A kind that we do not know is somebody's use, not something to build upon.
+    let kind = match Kind::try_from(message.kind) {
+        Ok(Kind::Committed) => SnapshotKind::Committed,
+        Ok(Kind::View) => SnapshotKind::View,
+        Ok(Kind::Active | Kind::Unknown) | Err(_) => SnapshotKind::Active,
+    };
+    Snapshot {
+        key: message.name.into(),
+        parent: (!message.parent.is_empty()).then(|| message.parent.into()),
+        kind,
+        gc: gc_labels(&message.labels),
+    }
+}
+
+pub(crate) fn lease(message: LeaseMessage, resources: Vec<LeaseResource>) -> Lease {
+    Lease {
+        id: message.id,
+        expires: message.labels.get(EXPIRE).and_then(|it| parse_expiry(it)),
+        is_flat: message.labels.contains_key(FLAT),
+        labels: ordered(message.labels),
+        resources,
+    }
+}
+
+pub(crate) fn lease_resource(message: Resource) -> LeaseResource {
+    let Resource { id, r#type: kind } = message;
+    if kind == CONTENT {
+        if let Ok(digest) = id.parse() {
+            return LeaseResource::Content(digest);
+        }
+    } else if let Some(snapshotter) = kind.strip_prefix(SNAPSHOTS) {
+        return LeaseResource::Snapshot(SnapshotId::new(snapshotter, id));
+    } else if kind == IMAGES {
+        return LeaseResource::Image(id);
+    } else if kind == INGESTS {
+        return LeaseResource::Ingest(id);
+    }
+    LeaseResource::Other { kind, id }
+}

@@ -1,0 +1,96 @@
+//! Measuring: what snapshots occupy, and what is still there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use containerd_client::services::v1::snapshots::UsageRequest;
+use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use reclaim_model::{Digest, Freed, Namespace, SnapshotId, Snapshotter};
+
+use crate::client::Containerd;
+use crate::error::{Class, StoreError};
+
+/// How many snapshots are measured at a time. Committed ones are one small read each.
+const USAGES_AT_ONCE: usize = 32;
+
+impl Containerd {
+    /// Asks what each snapshot occupies by itself, in allocated bytes. One that is gone by now
+    /// is left out.
+    ///
+    /// # Errors
+    ///
+    /// If one that is there cannot be measured.
+    pub async fn snapshot_bytes(
+        &self,
+        namespace: &Namespace,
+        snapshots: &[SnapshotId],
+    ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
+        let asked = stream::iter(snapshots).map(|id| async move {
+            let bytes = self.usage(namespace, id).await?;
+            Ok::<_, StoreError>(bytes.map(|bytes| (id.clone(), bytes)))
+        });
+        let found: Vec<Option<(SnapshotId, u64)>> =
+            asked.buffer_unordered(USAGES_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn usage(
+        &self,
+        namespace: &Namespace,
+        id: &SnapshotId,
+    ) -> Result<Option<u64>, StoreError> {
+        const OPERATION: &str = "measure snapshot";
+        let message = UsageRequest {
+            snapshotter: id.snapshotter.to_string(),
+            key: id.key.to_string(),
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let answer = SnapshotsClient::new(self.channel()).usage(request).await;
+        match answer.map_err(|status| StoreError::new(OPERATION, status)) {
+            Ok(answer) => Ok(Some(u64::try_from(answer.into_inner().size).unwrap_or(0))),
+            Err(error) if error.class() == Class::Gone => Ok(None),
+            Err(error) => Err(error.within(namespace).about(id)),
+        }
+    }
+
+    /// Returns what of `planned` is gone: blobs that no namespace has any more, and snapshots
+    /// that `namespace` has no more.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be listed whole; nothing can be said then.
+    pub async fn gone(&self, namespace: &Namespace, planned: &Freed) -> Result<Freed, StoreError> {
+        let mut there: BTreeSet<Digest> = BTreeSet::new();
+        if !planned.blobs.is_empty() {
+            for name in self.namespaces().await? {
+                let (blobs, _) = self.blobs(&name).await?;
+                there.extend(blobs.into_iter().map(|blob| blob.digest));
+            }
+        }
+        let snapshotters: BTreeSet<&Snapshotter> = planned
+            .snapshots
+            .iter()
+            .map(|it| &it.id.snapshotter)
+            .collect();
+        let mut standing: BTreeSet<SnapshotId> = BTreeSet::new();
+        for snapshotter in snapshotters {
+            let snapshots = self.snapshots_of(namespace, snapshotter).await?;
+            let ids = snapshots
+                .into_iter()
+                .map(|it| SnapshotId::new(snapshotter.clone(), it.key));
+            standing.extend(ids);
+        }
+        let blobs = planned
+            .blobs
+            .iter()
+            .filter(|blob| !there.contains(&blob.digest));
+        let snapshots = planned
+            .snapshots
+            .iter()
+            .filter(|it| !standing.contains(&it.id));
+        Ok(Freed {
+            blobs: blobs.cloned().collect(),
+            snapshots: snapshots.cloned().collect(),
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! Taking the inventory: everything in a containerd, in a handful of calls per namespace.
+//!
+//! # What it reads
+//!
+//! Lists, never things one by one: images, leases with their resources, containers, snapshots
+//! of every snapshotter, blobs, sandboxes; of every namespace, because content is shared
+//! between them. Bodies are read only of the indexes, manifests and configs of images.
+//!
+//! # In what order
+//!
+//! Lists are not one transaction, so an image on its way into use may move between them. Images
+//! come first: one that is seen can only gain users in what is listed later. Leases come before
+//! containers: whoever creates a container holds a lease until the container is recorded, so
+//! one of the two lists shows it. Snapshots come last, so that the one under every container
+//! is among them.
+//!
+//! # What can go wrong
+//!
+//! A list that fails or is cut short fails the observation: it must never look like an empty
+//! one. A snapshotter that is named somewhere but not loaded is a [`Gap`], and so is content
+//! whose digest we cannot read.
+
+mod documents;
+mod images;
+mod lists;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use containerd_client::services::v1::introspection_client::IntrospectionClient;
+use containerd_client::services::v1::namespaces_client::NamespacesClient;
+use containerd_client::services::v1::{ListNamespacesRequest, PluginsRequest};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use reclaim_model::{
+    CollectorRules, GcRef, Inventory, LeaseResource, Namespace, NamespaceInventory, Snapshotter,
+};
+
+use crate::client::{Containerd, MAX_MESSAGE};
+use crate::error::StoreError;
+
+/// How many namespaces are listed at a time. Each has several lists on their way already.
+const NAMESPACES_AT_ONCE: usize = 4;
+
+impl Containerd {
+    /// Lists the namespaces, sorted.
+    ///
+    /// # Errors
+    ///
+    /// Of any class; there is no list then.
+    pub async fn namespaces(&self) -> Result<Vec<Namespace>, StoreError> {
+        const OPERATION: &str = "list namespaces";
+        let request = self.request(OPERATION, None, ListNamespacesRequest::default())?;
+        let mut client =
+            NamespacesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let answer = client.list(request).await;
+        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
+        let names = answer.into_inner().namespaces.into_iter().map(|it| it.name);
+        let parsed = names.map(|name| {
+            name.parse()
+                .map_err(|_| StoreError::incomplete(OPERATION, "valid namespace").about(name))
+        });
+        let mut namespaces: Vec<Namespace> = parsed.collect::<Result<_, _>>()?;
+        namespaces.sort_unstable();
+        Ok(namespaces)
+    }
+
+    /// Takes the inventory at `now`, with the documents behind the images of the namespaces
+    /// in `judged`.
+    ///
+    /// # Errors
+    ///
+    /// If any list cannot be had whole. Class [`Retry`](crate::Class::Retry) if another try
+    /// may succeed.
+    ///
+    /// Cancellation safe: it only reads.
+    pub async fn observe(
+        &self,
+        judged: &[Namespace],
+        now: Timestamp,
+    ) -> Result<Inventory, StoreError> {
+        let (names, loaded) =
+            futures::future::try_join(self.namespaces(), self.snapshotters()).await?;
+        let listed = stream::iter(names).map(|name| {
+            let loaded = &loaded;
+            async move {
+                let inventory = self.observe_namespace(&name, loaded).await?;
+                Ok::<_, StoreError>((name, inventory))
+            }
+        });
+        let namespaces: BTreeMap<Namespace, NamespaceInventory> = listed
+            .buffer_unordered(NAMESPACES_AT_ONCE)
+            .try_collect()
+            .await?;
+        let documents = self.read_documents(&namespaces, judged).await?;
+        Ok(Inventory {
+            // A version that tells nothing may have any rule. The newest follow the most
+            // references, and so keep the most.
+            rules: self.rules().unwrap_or(CollectorRules::V2_2),
+            observed_at: now,
+            namespaces,
+            documents,
+        })
+    }
+
+    async fn observe_namespace(
+        &self,
+        namespace: &Namespace,
+        loaded: &BTreeSet<Snapshotter>,
+    ) -> Result<NamespaceInventory, StoreError> {
+        let images = self.images(namespace).await?;
+        let leases = self.leases(namespace).await?;
+        let (containers, sandboxes) =
+            futures::future::try_join(self.containers(namespace), self.sandboxes(namespace))
+                .await?;
+        let mut inventory = NamespaceInventory {
+            images,
+            leases,
+            containers,
+            sandboxes,
+            ..NamespaceInventory::default()
+        };
+        let names: BTreeSet<_> = loaded
+            .union(&named_snapshotters(&inventory))
+            .cloned()
+            .collect();
+        let snapshots = self.snapshots(namespace, names, loaded, &mut inventory.gaps);
+        let (snapshots, (blobs, mut gaps)) =
+            futures::future::try_join(snapshots, self.blobs(namespace)).await?;
+        inventory.snapshots = snapshots;
+        inventory.blobs = blobs;
+        inventory.gaps.append(&mut gaps);
+        inventory.gaps.sort_unstable();
+        Ok(inventory)
+    }
+
+    /// Names the snapshotters that the server has loaded.
+    async fn snapshotters(&self) -> Result<BTreeSet<Snapshotter>, StoreError> {
+        const OPERATION: &str = "list snapshotter plugins";
+        let filters = vec!["type==io.containerd.snapshotter.v1".to_owned()];
+        let request = self.request(OPERATION, None, PluginsRequest { filters })?;
+        let answer = IntrospectionClient::new(self.channel())
+            .plugins(request)
+            .await;
+        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
+        let plugins = answer.into_inner().plugins.into_iter();
+        let usable = plugins.filter(|plugin| plugin.init_err.is_none());
+        Ok(usable.map(|plugin| plugin.id.into()).collect())
+    }
+}
+
+/// Snapshotters that are named by what was listed, whether or not they are loaded.
+fn named_snapshotters(inventory: &NamespaceInventory) -> BTreeSet<Snapshotter> {
+    let mut names = BTreeSet::new();
+    let containers = inventory
+        .containers
+        .iter()
+        .filter_map(|it| it.snapshot.as_ref());
+    names.extend(containers.map(|id| id.snapshotter.clone()));
+    for resource in inventory.leases.iter().flat_map(|lease| &lease.resources) {
+        if let LeaseResource::Snapshot(id) = resource {
+            names.insert(id.snapshotter.clone());
+        }
+    }
+    let labels = inventory.containers.iter().flat_map(|it| &it.gc.refs);
+    for reference in labels.chain(inventory.sandboxes.iter().flat_map(|it| &it.gc.refs)) {
+        if let GcRef::Snapshot(id) = reference {
+            names.insert(id.snapshotter.clone());
+        }
+    }
+    names
+}

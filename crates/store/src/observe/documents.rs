@@ -1,0 +1,187 @@
+//! Reading the bodies behind images: indexes, manifests and configs, each digest once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use containerd_client::services::v1::ReadContentRequest;
+use containerd_client::services::v1::content_client::ContentClient;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use reclaim_model::{Child, Config, Digest, Document, DocumentKind, Namespace, NamespaceInventory};
+use reclaim_oci::{Kind, Limits, ReadError};
+
+use crate::client::{Containerd, MAX_MESSAGE};
+use crate::error::{Class, StoreError};
+
+/// How many bodies are read at a time. Each is one small stream; more would only queue in
+/// containerd.
+const READS_AT_ONCE: usize = 32;
+
+/// A body that is to be read.
+#[derive(Debug)]
+struct Wanted<'a> {
+    digest: Digest,
+    kind: Kind,
+    /// Where it is, with the size that the store has for it.
+    namespace: &'a Namespace,
+    size: u64,
+}
+
+impl Containerd {
+    /// Reads everything behind the images of the `judged` namespaces that is present in any.
+    pub(super) async fn read_documents(
+        &self,
+        namespaces: &BTreeMap<Namespace, NamespaceInventory>,
+        judged: &[Namespace],
+    ) -> Result<BTreeMap<Digest, Document>, StoreError> {
+        let limits = Limits::default();
+        let mut documents = BTreeMap::new();
+        let mut level: BTreeMap<Digest, Kind> = BTreeMap::new();
+        for inventory in judged.iter().filter_map(|name| namespaces.get(name)) {
+            for target in inventory.images.iter().map(|image| &image.target) {
+                enqueue(&mut level, &target.digest, Kind::of(&target.media_type));
+            }
+        }
+        let mut seen: BTreeSet<Digest> = BTreeSet::new();
+        for depth in 0.. {
+            let mut wanted = Vec::new();
+            for (digest, kind) in std::mem::take(&mut level) {
+                if seen.insert(digest.clone()) {
+                    wanted.extend(find(namespaces, digest, kind));
+                }
+            }
+            if wanted.is_empty() {
+                break;
+            }
+            let reads = stream::iter(wanted).map(|wanted| self.read(wanted, depth, limits));
+            let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).try_collect().await?;
+            for (digest, outcome) in read.into_iter().flatten() {
+                let document = match outcome {
+                    Ok(document) => {
+                        for child in document.children() {
+                            enqueue(&mut level, &child.digest, child.kind());
+                        }
+                        model_document(document)
+                    }
+                    Err(error) => Document::Unreadable(reclaim_model::chain(&error)),
+                };
+                documents.insert(digest, document);
+            }
+        }
+        Ok(documents)
+    }
+
+    /// `None` if it has gone in the meantime: then it is not there, which is not a gap.
+    async fn read(
+        &self,
+        wanted: Wanted<'_>,
+        depth: usize,
+        limits: Limits,
+    ) -> Result<Option<(Digest, Result<reclaim_oci::Document, ReadError>)>, StoreError> {
+        let Wanted {
+            digest,
+            kind,
+            namespace,
+            size,
+        } = wanted;
+        let checked = limits.check_depth(depth);
+        if let Err(error) = checked.and_then(|()| limits.check_size(kind, size)) {
+            return Ok(Some((digest, Err(error))));
+        }
+        if kind == Kind::Schema1 {
+            return Ok(Some((digest, Err(ReadError::Schema1))));
+        }
+        match self.read_blob(namespace, &digest, size).await {
+            Ok(body) => {
+                let document = reclaim_oci::read(kind, &digest, Some(size), &body, &limits);
+                Ok(Some((digest, document)))
+            }
+            Err(error) if error.class() == Class::Gone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a blob whole, but no more than `size` bytes and one message.
+    async fn read_blob(
+        &self,
+        namespace: &Namespace,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Vec<u8>, StoreError> {
+        const OPERATION: &str = "read content";
+        let failed = |status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(digest)
+        };
+        let message = ReadContentRequest {
+            digest: digest.to_string(),
+            offset: 0,
+            size: 0,
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let mut client = ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let mut stream = client.read(request).await.map_err(failed)?.into_inner();
+        let mut body = Vec::new();
+        while let Some(part) = stream.message().await.map_err(failed)? {
+            body.extend(part.data);
+            if body.len() as u64 > size {
+                break;
+            }
+        }
+        Ok(body)
+    }
+}
+
+/// Notes a document to be read. Leaves are not read, and a descriptor that calls a document a
+/// leaf does not hide it from another that knows better.
+fn enqueue(level: &mut BTreeMap<Digest, Kind>, digest: &Digest, kind: Kind) {
+    if kind != Kind::Leaf {
+        level.insert(digest.clone(), kind);
+    }
+}
+
+/// Finds a namespace that has the blob. A digest means the same in each.
+fn find(
+    namespaces: &BTreeMap<Namespace, NamespaceInventory>,
+    digest: Digest,
+    kind: Kind,
+) -> Option<Wanted<'_>> {
+    namespaces.iter().find_map(|(namespace, inventory)| {
+        let blobs = &inventory.blobs;
+        let at = blobs
+            .binary_search_by(|blob| blob.digest.cmp(&digest))
+            .ok()?;
+        Some(Wanted {
+            digest: digest.clone(),
+            kind,
+            namespace,
+            size: blobs[at].size,
+        })
+    })
+}
+
+fn model_document(document: reclaim_oci::Document) -> Document {
+    let children: Vec<Child> = document.children().map(child).collect();
+    match document {
+        reclaim_oci::Document::Index(_) => Document::Index(children),
+        reclaim_oci::Document::Manifest(_) => Document::Manifest(children),
+        reclaim_oci::Document::Config(config) => Document::Config(Config {
+            chain_id: reclaim_oci::top_chain_id(&config.diff_ids),
+            labels: config.labels,
+        }),
+    }
+}
+
+fn child(descriptor: &reclaim_oci::Descriptor) -> Child {
+    Child {
+        digest: descriptor.digest.clone(),
+        size: descriptor.size,
+        kind: match descriptor.kind() {
+            Kind::Index => DocumentKind::Index,
+            // A schema 1 manifest is unreadable, not a leaf.
+            Kind::Manifest | Kind::Schema1 => DocumentKind::Manifest,
+            Kind::Config => DocumentKind::Config,
+            Kind::Leaf => DocumentKind::Leaf,
+        },
+        is_attestation: descriptor.attestation,
+    }
+}

@@ -1,0 +1,251 @@
+//! The lists of one namespace. Each comes back whole and sorted, or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use containerd_client::services::v1::containers_client::ContainersClient;
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::leases_client::LeasesClient;
+use containerd_client::services::v1::sandbox::StoreListRequest;
+use containerd_client::services::v1::sandbox::store_client::StoreClient;
+use containerd_client::services::v1::snapshots::ListSnapshotsRequest;
+use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
+use containerd_client::services::v1::{
+    Lease as LeaseMessage, ListContainersRequest, ListContentRequest, ListRequest,
+    ListResourcesRequest,
+};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use reclaim_model::{
+    Blob, Container, Gap, Lease, LeaseResource, Namespace, Sandbox, Snapshot, Snapshotter,
+};
+use tonic::Code;
+
+use crate::client::{Containerd, MAX_MESSAGE};
+use crate::convert;
+use crate::error::{Class, StoreError};
+
+/// How many leases are asked for their resources at a time.
+const LEASES_AT_ONCE: usize = 16;
+
+impl Containerd {
+    /// Lists the containers of a namespace, of every state, sorted by ID.
+    ///
+    /// As a stream: a few hundred containers with ordinary specs do not fit into one message.
+    ///
+    /// # Errors
+    ///
+    /// If the list cannot be had whole.
+    pub async fn containers(&self, namespace: &Namespace) -> Result<Vec<Container>, StoreError> {
+        const OPERATION: &str = "list containers";
+        let failed = |status| StoreError::new(OPERATION, status).within(namespace);
+        let message = ListContainersRequest::default();
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let mut client =
+            ContainersClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let mut stream = client
+            .list_stream(request)
+            .await
+            .map_err(failed)?
+            .into_inner();
+        let mut containers = Vec::new();
+        while let Some(part) = stream.message().await.map_err(failed)? {
+            containers.extend(part.container.map(convert::container));
+        }
+        containers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        Ok(containers)
+    }
+
+    /// Lists the leases of a namespace with what they hold, sorted by ID.
+    ///
+    /// # Errors
+    ///
+    /// If the list, or the resources of a lease that still exists, cannot be had whole.
+    pub async fn leases(&self, namespace: &Namespace) -> Result<Vec<Lease>, StoreError> {
+        const OPERATION: &str = "list leases";
+        let failed = |status| StoreError::new(OPERATION, status).within(namespace);
+        let request = self.request(OPERATION, Some(namespace), ListRequest::default())?;
+        let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let found = client
+            .list(request)
+            .await
+            .map_err(failed)?
+            .into_inner()
+            .leases;
+        let with_resources = stream::iter(found).map(|lease| self.with_resources(namespace, lease));
+        let found: Vec<Option<Lease>> = with_resources
+            .buffer_unordered(LEASES_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut leases: Vec<Lease> = found.into_iter().flatten().collect();
+        leases.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        Ok(leases)
+    }
+
+    /// Finds one lease, without what it holds.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn lease(
+        &self,
+        namespace: &Namespace,
+        id: &str,
+    ) -> Result<Option<Lease>, StoreError> {
+        const OPERATION: &str = "find lease";
+        let filters = vec![format!("id=={id}")];
+        let request = self.request(OPERATION, Some(namespace), ListRequest { filters })?;
+        let answer = LeasesClient::new(self.channel())
+            .list(request)
+            .await
+            .map_err(|status| {
+                StoreError::new(OPERATION, status)
+                    .within(namespace)
+                    .about(id)
+            })?;
+        let mut found = answer.into_inner().leases.into_iter();
+        Ok(found
+            .find(|lease| lease.id == id)
+            .map(|lease| convert::lease(lease, Vec::new())))
+    }
+
+    /// `None` if the lease was deleted in the meantime.
+    async fn with_resources(
+        &self,
+        namespace: &Namespace,
+        lease: LeaseMessage,
+    ) -> Result<Option<Lease>, StoreError> {
+        const OPERATION: &str = "list resources of lease";
+        let message = ListResourcesRequest {
+            id: lease.id.clone(),
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let answer = client.list_resources(request).await.map_err(|status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(&lease.id)
+        });
+        let resources = match answer {
+            Ok(answer) => answer.into_inner().resources,
+            Err(error) if error.class() == Class::Gone => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut resources: Vec<LeaseResource> =
+            resources.into_iter().map(convert::lease_resource).collect();
+        resources.sort_unstable();
+        Ok(Some(convert::lease(lease, resources)))
+    }
+
+    /// Lists the sandbox records, sorted by ID; none on a server that has no such store.
+    pub(super) async fn sandboxes(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Vec<Sandbox>, StoreError> {
+        const OPERATION: &str = "list sandboxes";
+        let request = self.request(OPERATION, Some(namespace), StoreListRequest::default())?;
+        let mut client = StoreClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let found = match client.list(request).await {
+            Ok(answer) => answer.into_inner().list,
+            Err(status) if status.code() == Code::Unimplemented => Vec::new(),
+            Err(status) => return Err(StoreError::new(OPERATION, status).within(namespace)),
+        };
+        let records = found.into_iter().map(|sandbox| Sandbox {
+            gc: convert::gc_labels(&sandbox.labels),
+            id: sandbox.sandbox_id,
+        });
+        let mut sandboxes: Vec<Sandbox> = records.collect();
+        sandboxes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        Ok(sandboxes)
+    }
+
+    /// Lists the snapshots of every snapshotter in `names`. One that is not `loaded` and does
+    /// not answer is a gap; one that is loaded must answer.
+    pub(super) async fn snapshots(
+        &self,
+        namespace: &Namespace,
+        names: BTreeSet<Snapshotter>,
+        loaded: &BTreeSet<Snapshotter>,
+        gaps: &mut Vec<Gap>,
+    ) -> Result<BTreeMap<Snapshotter, Vec<Snapshot>>, StoreError> {
+        let listed = names.into_iter().map(|name| async move {
+            let snapshots = self.snapshots_of(namespace, &name).await;
+            (name, snapshots)
+        });
+        let mut shelves = BTreeMap::new();
+        for (name, snapshots) in futures::future::join_all(listed).await {
+            match snapshots {
+                Ok(snapshots) => {
+                    shelves.insert(name, snapshots);
+                }
+                Err(error) if !loaded.contains(&name) => gaps.push(Gap::Snapshotter {
+                    why: reclaim_model::chain(&error),
+                    name,
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(shelves)
+    }
+
+    /// Lists the snapshots of one snapshotter, sorted by key.
+    ///
+    /// # Errors
+    ///
+    /// If the list cannot be had whole.
+    pub async fn snapshots_of(
+        &self,
+        namespace: &Namespace,
+        snapshotter: &Snapshotter,
+    ) -> Result<Vec<Snapshot>, StoreError> {
+        const OPERATION: &str = "list snapshots of";
+        let failed = |status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(snapshotter)
+        };
+        let message = ListSnapshotsRequest {
+            snapshotter: snapshotter.to_string(),
+            filters: Vec::new(),
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let mut client =
+            SnapshotsClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let mut stream = client.list(request).await.map_err(failed)?.into_inner();
+        let mut snapshots = Vec::new();
+        while let Some(part) = stream.message().await.map_err(failed)? {
+            snapshots.extend(part.info.into_iter().map(convert::snapshot));
+        }
+        snapshots.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(snapshots)
+    }
+
+    /// Lists the blobs of a namespace, sorted by digest, and those whose digest is beyond us.
+    ///
+    /// # Errors
+    ///
+    /// If the list cannot be had whole.
+    pub async fn blobs(&self, namespace: &Namespace) -> Result<(Vec<Blob>, Vec<Gap>), StoreError> {
+        const OPERATION: &str = "list content";
+        let failed = |status| StoreError::new(OPERATION, status).within(namespace);
+        let request = self.request(OPERATION, Some(namespace), ListContentRequest::default())?;
+        let mut client = ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let mut stream = client.list(request).await.map_err(failed)?.into_inner();
+        let mut blobs = Vec::new();
+        let mut gaps = Vec::new();
+        while let Some(part) = stream.message().await.map_err(failed)? {
+            for info in part.info {
+                match info.digest.parse() {
+                    Ok(digest) => blobs.push(Blob {
+                        digest,
+                        size: u64::try_from(info.size).unwrap_or(0),
+                        gc: convert::gc_labels(&info.labels),
+                    }),
+                    Err(_) => gaps.push(Gap::Content {
+                        digest: info.digest,
+                    }),
+                }
+            }
+        }
+        blobs.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
+        Ok((blobs, gaps))
+    }
+}

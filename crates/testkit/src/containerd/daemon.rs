@@ -1,0 +1,187 @@
+//! The daemon's process and its private directory, which end together.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+
+use tempfile::TempDir;
+
+use super::builder::ContainerdBuilder;
+use super::mounts::unmount_below;
+use super::process::Process;
+
+/// Names another containerd binary to test against.
+const BINARY_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
+
+/// The longest socket path the kit makes. The kernel takes 107 bytes, and containerd makes a
+/// second socket with `.ttrpc` at the end.
+const SOCKET_PATH_LIMIT: usize = 100;
+
+/// How much memory must be free for a private directory to go there. Many times what a test
+/// needs, because tests run side by side; Docker gives its containers only 64 MiB.
+const ROOM: u64 = 1 << 30;
+
+/// A containerd process with root, state, socket, configuration and log in one directory.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    process: Option<Process>,
+    socket: PathBuf,
+    path: PathBuf,
+    /// `None` only while dropping.
+    directory: Option<TempDir>,
+}
+
+impl Daemon {
+    /// Makes the directory and starts the process. It may not answer yet.
+    pub(super) fn launch(builder: &ContainerdBuilder) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("reclaim-")
+            .tempdir_in(base_directory(builder))
+            .expect("a directory can be made below the base directory");
+        // Canonical, because the mount table knows no symbolic links.
+        let path = fs::canonicalize(directory.path()).expect("the directory was just made");
+        let socket = path.join("c.sock");
+        assert!(
+            socket.as_os_str().len() < SOCKET_PATH_LIMIT,
+            "socket path is too long: {}",
+            socket.display()
+        );
+        let config = builder.config(&path, &socket);
+        let mut daemon = Self {
+            process: None,
+            socket,
+            path,
+            directory: Some(directory),
+        };
+        fs::write(daemon.config_path(), config).expect("the private directory takes a file");
+        daemon.relaunch();
+        daemon
+    }
+
+    /// Starts the process on the directory as it is.
+    pub(super) fn relaunch(&mut self) {
+        let binary = containerd_binary();
+        let mut command = match find_on_path("setpriv") {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL", "--"]).arg(&binary);
+                command
+            }
+            None => Command::new(&binary),
+        };
+        let log = self.open_log();
+        let same_log = log.try_clone().expect("a file handle can be cloned");
+        command
+            .arg("--config")
+            .arg(self.config_path())
+            .current_dir(&self.path)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(same_log);
+        let process = Process::spawn(command)
+            .unwrap_or_else(|error| panic!("start `{}`: {error}", binary.display()));
+        self.process = Some(process);
+    }
+
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) fn root(&self) -> PathBuf {
+        self.path.join("root")
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    pub(super) fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(Process::exit_status)
+    }
+
+    pub(super) fn log(&self) -> String {
+        let bytes = fs::read(self.log_path()).expect("the log is made before the process");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Ends the process in peace; does not hold up the other tasks of the test meanwhile.
+    pub(super) async fn end(&mut self) {
+        let process = self.process.take();
+        let ended = tokio::task::spawn_blocking(move || drop(process)).await;
+        ended.expect("ending a child does not panic");
+    }
+
+    /// Kills the process.
+    pub(super) async fn kill(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.kill();
+        }
+        self.end().await;
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.path.join("containerd.log")
+    }
+
+    fn open_log(&self) -> File {
+        let mut options = File::options();
+        let opened = options.create(true).append(true).open(self.log_path());
+        opened.expect("the private directory takes a file")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.process.take());
+        unmount_below(&self.path);
+        if let Some(Err(error)) = self.directory.take().map(TempDir::close)
+            && !thread::panicking()
+        {
+            panic!("remove `{}`: {error}", self.path.display());
+        }
+    }
+}
+
+/// Returns the directory below which private directories are made. Not `TMPDIR`, which may be
+/// too long for a socket.
+///
+/// Memory, where there is enough: containerd waits for the disk twice in every transaction, and
+/// without that a store is built several times faster. Of what tests look at, nothing differs.
+fn base_directory(builder: &ContainerdBuilder) -> &'static Path {
+    const MEMORY: &str = "/dev/shm";
+    let has_room = || {
+        let usage = rustix::fs::statvfs(MEMORY);
+        usage.is_ok_and(|usage| usage.f_bavail.saturating_mul(usage.f_frsize) >= ROOM)
+    };
+    Path::new(if !builder.wants_disk() && has_room() {
+        MEMORY
+    } else {
+        "/tmp"
+    })
+}
+
+/// Returns the containerd under test.
+fn containerd_binary() -> PathBuf {
+    match env::var_os(BINARY_VARIABLE) {
+        Some(binary) => PathBuf::from(binary),
+        None => find_on_path("containerd").unwrap_or_else(|| {
+            panic!(
+                "no containerd on PATH; install it (Debian: `apt-get install containerd runc`, \
+                 or `cargo xtask test`) or set {BINARY_VARIABLE}=/path/to/containerd"
+            )
+        }),
+    }
+}
+
+fn find_on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+}

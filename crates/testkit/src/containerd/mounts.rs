@@ -1,0 +1,72 @@
+//! Unmounts what is left below a private directory, so that it can be removed.
+
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{UnmountFlags, unmount};
+
+/// Unmounts everything below `directory`, deepest first, lazily.
+///
+/// Lazily, because a mount that is busy must not keep the test's directory alive. Failures are
+/// not reported here: removing the directory fails after them, and says where.
+pub(super) fn unmount_below(directory: &Path) {
+    let table = fs::read("/proc/self/mountinfo").expect("proc is mounted");
+    for mount_point in mount_points_below(&table, directory) {
+        unmount(&mount_point, UnmountFlags::DETACH).ok();
+    }
+}
+
+/// Returns the mount points strictly below `directory`, deepest first.
+fn mount_points_below(table: &[u8], directory: &Path) -> Vec<PathBuf> {
+    let mut points: Vec<PathBuf> = table
+        .split(|byte| *byte == b'\n')
+        // proc(5): the fifth field of a line is the mount point.
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(unescape)
+        .filter(|point| point != directory && point.starts_with(directory))
+        .collect();
+    // A path sorts before all that is below it.
+    points.sort();
+    points.reverse();
+    points
+}
+
+/// Undoes the kernel's escapes: space, tab, newline and backslash come as `\` and three octal digits.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| first == b'\\');
+        let escaped = octal
+            .and_then(|digits| str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(escaped.unwrap_or(first));
+        rest = if escaped.is_some() {
+            &after[3..]
+        } else {
+            after
+        };
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_deepest_first_and_nothing_outside() {
+        let table = br"22 1 254:0 / / rw - ext4 /dev/vda rw
+23 22 0:5 / /tmp/kit rw - tmpfs tmpfs rw
+24 23 0:6 / /tmp/kit/a rw - tmpfs tmpfs rw
+25 24 0:7 / /tmp/kit/a/b\040c rw - tmpfs tmpfs rw
+26 22 0:8 / /tmp/kitten rw - tmpfs tmpfs rw
+";
+        let points = mount_points_below(table, Path::new("/tmp/kit"));
+        assert_eq!(
+            points,
+            [Path::new("/tmp/kit/a/b c"), Path::new("/tmp/kit/a")]
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! A child process that does not outlive its test, however the test ends.
+//!
+//! Dropping [`Process`] ends it: SIGTERM, a bounded wait, SIGKILL. All signals go through a
+//! pidfd, so they can never reach a stranger who was given the same number.
+//!
+//! # When the test process itself is killed
+//!
+//! No destructor runs then, so the kernel has to do it: the child runs under
+//! `setpriv --pdeathsig KILL` where util-linux offers it. The kernel sends that signal when the
+//! parent *thread* ends, not the parent process, and test threads end early and often. So all
+//! children are started by one thread, the nursery, which lives as long as the process.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// How long a daemon may take to end by itself. containerd needs milliseconds; a loaded
+/// machine may need more.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A running or ended child process.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    pidfd: OwnedFd,
+}
+
+impl Process {
+    /// Starts `command` from the nursery.
+    pub(super) fn spawn(command: Command) -> io::Result<Self> {
+        let child = spawn_in_nursery(command)?;
+        let pid = Pid::from_child(&child);
+        // The child is not waited for before this returns, so its number is still its own.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Self { child, pidfd })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns how the process ended, or `None` while it runs.
+    pub(super) fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Ends the process at once and waits for it.
+    pub(super) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let ended = self.child.wait();
+        ended.expect("a child can be waited for");
+    }
+
+    /// Asks the process to end, waits up to [`GRACE`], then kills it.
+    fn end(&mut self) {
+        self.signal(Signal::TERM);
+        if !self.ends_within(GRACE) {
+            self.signal(Signal::KILL);
+        }
+        let ended = self.child.wait();
+        ended.expect("a child can be waited for");
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Fails only if the process has ended, which is what signals are sent for.
+        pidfd_send_signal(&self.pidfd, signal).ok();
+    }
+
+    /// Waits until the process has ended; a pidfd becomes readable then.
+    fn ends_within(&self, limit: Duration) -> bool {
+        let limit = Timespec::try_from(limit).expect("the limit is seconds");
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&limit)));
+        ready.is_ok_and(|count| count > 0)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A command to start, and where its child or the reason against it goes.
+type Order = (Command, Sender<io::Result<Child>>);
+
+/// Starts `command` from the thread that never ends.
+fn spawn_in_nursery(command: Command) -> io::Result<Child> {
+    static NURSERY: OnceLock<Sender<Order>> = OnceLock::new();
+    let nursery = NURSERY.get_or_init(|| {
+        let (orders, inbox) = mpsc::channel::<Order>();
+        thread::spawn(move || {
+            for (mut command, answer) in inbox {
+                // Who asked may have gone away; then the child has nobody to end it.
+                if let Err(unread) = answer.send(command.spawn())
+                    && let Ok(mut orphan) = unread.0
+                {
+                    orphan.kill().ok();
+                }
+            }
+        });
+        orders
+    });
+    let (answer, child) = mpsc::channel();
+    nursery
+        .send((command, answer))
+        .expect("the nursery's thread lives as long as the process");
+    child.recv().expect("the nursery answers every order")
+}

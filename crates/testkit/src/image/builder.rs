@@ -1,0 +1,110 @@
+//! Builds images of one platform.
+
+use jiff::Timestamp;
+use tonic::Status;
+
+use super::blob::Format;
+use super::built::BuiltImage;
+use super::layer::Layer;
+use super::manifest::Manifest;
+use super::store::{Rendered, store};
+use crate::labels::Labels;
+use crate::namespace::NamespaceClient;
+
+/// The record to create for an image, if any.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record {
+    pub(super) name: Option<String>,
+    pub(super) labels: Labels,
+    pub(super) created: Option<Timestamp>,
+}
+
+/// Begins an image of one platform, `linux/amd64` unless told otherwise, without layers.
+pub fn image(name: &str) -> ImageBuilder {
+    ImageBuilder {
+        record: Record {
+            name: Some(name.to_owned()),
+            ..Record::default()
+        },
+        format: Format::default(),
+        manifest: Manifest::new("linux/amd64"),
+    }
+}
+
+/// Builds an image whose record points at a manifest.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ImageBuilder {
+    record: Record,
+    format: Format,
+    manifest: Manifest,
+}
+
+impl ImageBuilder {
+    /// Builds the content only, without a record. Unless a lease holds it, the next collection
+    /// takes it.
+    pub fn unnamed(mut self) -> Self {
+        self.record.name = None;
+        self
+    }
+
+    /// Adds labels to the record.
+    pub fn record_labels(mut self, labels: Labels) -> Self {
+        self.record.labels.extend(labels);
+        self
+    }
+
+    /// Lets the record claim to be created then; containerd 1.6 ignores it.
+    pub fn record_created(mut self, created: Timestamp) -> Self {
+        self.record.created = Some(created);
+        self
+    }
+
+    /// Writes Docker's media types.
+    pub fn docker_schema2(mut self) -> Self {
+        self.format = Format::DockerSchema2;
+        self
+    }
+
+    /// Sets the platform; see [`Manifest::platform`].
+    pub fn platform(mut self, platform: &str) -> Self {
+        self.manifest = self.manifest.platform(platform);
+        self
+    }
+
+    /// Adds layers; see [`Manifest::layers`].
+    pub fn layers(mut self, layers: impl IntoIterator<Item = Layer>) -> Self {
+        self.manifest = self.manifest.layers(layers);
+        self
+    }
+
+    /// Adds labels to the config; see [`Manifest::config_labels`].
+    pub fn config_labels(mut self, labels: Labels) -> Self {
+        self.manifest = self.manifest.config_labels(labels);
+        self
+    }
+
+    /// Unpacks into a snapshotter; see [`Manifest::unpack`].
+    pub fn unpack(mut self, snapshotter: &str) -> Self {
+        self.manifest = self.manifest.unpack(snapshotter);
+        self
+    }
+
+    /// Leaves out the layer blobs; see [`Manifest::discard_layers`].
+    pub fn discard_layers(mut self) -> Self {
+        self.manifest = self.manifest.discard_layers();
+        self
+    }
+
+    /// Builds the image in `namespace`: under the handle's lease, which then goes on holding
+    /// it, or else under one that is deleted, asynchronously, at the end.
+    pub async fn build(self, namespace: &NamespaceClient) -> Result<BuiltImage, Status> {
+        let manifest = self.manifest.render(self.format);
+        let rendered = Rendered {
+            target: manifest.built.manifest.clone(),
+            blobs: Vec::new(),
+            manifests: vec![manifest],
+        };
+        store(namespace, self.record, rendered).await
+    }
+}

@@ -1,0 +1,121 @@
+//! What a builder returns: an image that is in the store, with all its digests.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use reclaim_model::Digest;
+use tonic::{Code, Status};
+
+use crate::labels::Labels;
+use crate::namespace::{Descriptor, NamespaceClient};
+
+/// Labels that moby does not copy to a dangling record.
+const NAME_LABELS: [&str; 2] = [
+    "io.containerd.image.name",
+    "org.opencontainers.image.ref.name",
+];
+
+/// An image as it was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltImage {
+    pub(super) name: Option<String>,
+    /// What the record points at: a manifest or an index.
+    pub target: Descriptor,
+    /// The labels of the record.
+    pub record_labels: Labels,
+    /// The manifests: one of a plain image, and of an index all but attestations, in its order.
+    pub manifests: Vec<BuiltManifest>,
+    /// All blobs that were written, with their sizes; attestations too.
+    pub blobs: BTreeMap<Digest, u64>,
+}
+
+/// The image of one platform as it was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltManifest {
+    /// The platform, such as `linux/amd64`.
+    pub platform: String,
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// The config.
+    pub config: Descriptor,
+    /// The layers, lowest first. As they are uncompressed, their digests are the diff IDs.
+    pub layers: Vec<Descriptor>,
+    /// The chain IDs, lowest first; the names of the snapshots where it is unpacked.
+    pub chain_ids: Vec<Digest>,
+    /// The snapshotters it is unpacked in.
+    pub snapshotters: Vec<String>,
+    /// Whether manifest and config were written.
+    pub present: bool,
+}
+
+impl BuiltManifest {
+    /// Returns the first snapshotter it is unpacked in, with the top snapshot there.
+    pub fn unpacked(&self) -> Option<(&str, &Digest)> {
+        let snapshotter = self.snapshotters.first().filter(|_| self.present)?;
+        Some((snapshotter, self.chain_ids.last()?))
+    }
+}
+
+impl BuiltImage {
+    /// Returns the name of the record.
+    ///
+    /// # Panics
+    ///
+    /// If the image was built without one.
+    pub fn name(&self) -> &str {
+        let name = self.name.as_deref();
+        name.expect("this image was built without a record")
+    }
+
+    /// Returns the sum of the sizes of all blobs that were written.
+    pub fn bytes(&self) -> u64 {
+        self.blobs.values().sum()
+    }
+
+    /// Returns the first unpacked manifest's snapshotter and top snapshot.
+    ///
+    /// # Panics
+    ///
+    /// If the image is not unpacked.
+    pub fn unpacked(&self) -> (&str, &Digest) {
+        let unpacked = self.manifests.iter().find_map(BuiltManifest::unpacked);
+        unpacked.expect("this image was built without `unpack`, or without layers")
+    }
+
+    /// Creates a second record of the same target, or moves the record `name` to it.
+    pub async fn tag(&self, namespace: &NamespaceClient, name: &str) -> Result<Self, Status> {
+        put_record(namespace, name, &self.target, &self.record_labels, None).await?;
+        Ok(Self {
+            name: Some(name.to_owned()),
+            ..self.clone()
+        })
+    }
+
+    /// Creates the record by which moby keeps an image that has lost its last name:
+    /// `moby-dangling@<digest>`. The named record, if there is one, stays.
+    pub async fn dangling(&self, namespace: &NamespaceClient) -> Result<Self, Status> {
+        let mut dangling = self.clone();
+        for label in NAME_LABELS {
+            dangling.record_labels.remove(label);
+        }
+        let name = format!("moby-dangling@{}", self.target.digest);
+        dangling.tag(namespace, &name).await
+    }
+}
+
+/// Creates a record or, as pullers do, updates the one that is there; that keeps its time.
+pub(super) async fn put_record(
+    namespace: &NamespaceClient,
+    name: &str,
+    target: &Descriptor,
+    labels: &Labels,
+    created: Option<Timestamp>,
+) -> Result<(), Status> {
+    let creation = namespace.create_image_at(name, target, labels, created);
+    match creation.await {
+        Err(status) if status.code() == Code::AlreadyExists => {
+            namespace.update_image(name, target, labels).await
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,58 @@
+//! Private real containerd, image builder and engine fixtures for tests.
+//!
+//! Tests of a garbage collector are worth what the store below them is worth, so there is no
+//! fake here: [`Containerd`] is the real daemon, private to one test and gone after it.
+//! [`NamespaceClient`] speaks its API with typed helpers. [`image`] and [`index`] build images
+//! as pullers do, with the labels that containerd's collector follows. The `engine` helpers of
+//! [`NamespaceClient`] leave containers behind in the shapes in which nerdctl, Docker and
+//! Kubernetes leave them. No container is ever run: to a collector, a container is records.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), tonic::Status> {
+//! use reclaim_testkit::{Containerd, Deletion, Layer, image};
+//!
+//! let containerd = Containerd::start().await;
+//! let namespace = containerd.namespace("default");
+//! let app = image("docker.io/library/app:1")
+//!     .layers([Layer::named("base", 4096), Layer::random(1, 512)])
+//!     .unpack("native")
+//!     .build(&namespace)
+//!     .await?;
+//! namespace.nerdctl_container("web", &app).await?;
+//! namespace.delete_image(app.name(), Deletion::Sync).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors and panics
+//!
+//! What asks containerd returns its [`tonic::Status`], because tests look at the code. What
+//! only sets up (starting the daemon, reading its directory) panics with the reason, and with
+//! the end of containerd's log where that helps.
+//!
+//! # What this crate never does
+//!
+//! It never talks to a containerd that it did not start, and never ends a process by name.
+
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    reason = "both are told once, above, for the whole crate"
+)]
+
+mod containerd;
+mod engine;
+mod image;
+mod labels;
+mod namespace;
+
+pub use crate::containerd::{Containerd, ContainerdBuilder, Version};
+pub use crate::image::{
+    BuiltImage, BuiltManifest, Format, ImageBuilder, IndexBuilder, Layer, Manifest, image, index,
+};
+pub use crate::labels::{Labels, labels};
+pub use crate::namespace::{
+    ContainerRecord, Deletion, Descriptor, ImageRecord, LeaseResource, NamespaceClient,
+    NewContainer, NewLease, SnapshotInfo, SnapshotKind, digest_of,
+};
+pub use containerd_client::types::Mount;

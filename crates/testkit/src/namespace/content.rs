@@ -1,0 +1,205 @@
+//! The content store of one namespace: blobs and their labels.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::{
+    DeleteContentRequest, Info, InfoRequest, ListContentRequest, ReadContentRequest, UpdateRequest,
+    WriteAction, WriteContentRequest,
+};
+use futures::channel::mpsc;
+use prost_types::FieldMask;
+use reclaim_model::Digest;
+use sha2::{Digest as _, Sha256};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::{MESSAGE_LIMIT, NamespaceClient, required, wire_labels};
+use crate::labels::Labels;
+
+/// How many bytes of a blob go into one message. containerd takes 16 MiB at most.
+const CHUNK: usize = 4 * 1024 * 1024;
+
+/// Returns the SHA-256 digest of `bytes`.
+pub fn digest_of(bytes: &[u8]) -> Digest {
+    Digest::Sha256(Sha256::digest(bytes).into())
+}
+
+impl NamespaceClient {
+    fn content(&self) -> ContentClient<Channel> {
+        ContentClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// Writes a blob and returns its digest.
+    ///
+    /// A blob that is there already is fine: it gets those of `labels` that it lacks, and if
+    /// the handle has a lease, containerd adds the blob to it.
+    pub async fn write_blob(&self, bytes: &[u8], labels: &Labels) -> Result<Digest, Status> {
+        let digest = digest_of(bytes);
+        match self.write_new_blob(&digest, bytes, labels).await {
+            Ok(()) => {}
+            Err(status) if status.code() == Code::AlreadyExists => {
+                let present = self.blob_labels(&digest).await?;
+                let lacking = labels
+                    .iter()
+                    .filter(|(key, value)| present.get(*key) != Some(value));
+                let lacking: Labels = lacking
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect();
+                if !lacking.is_empty() {
+                    self.set_blob_labels(&digest, &lacking).await?;
+                }
+            }
+            Err(status) => return Err(status),
+        }
+        Ok(digest)
+    }
+
+    /// Writes as pullers do: asks first how much is there, because a blob that another
+    /// namespace holds is adopted without sending a byte.
+    async fn write_new_blob(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+        labels: &Labels,
+    ) -> Result<(), Status> {
+        // Unique, because containerd lets one writer at a time use a reference.
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        let number = WRITES.fetch_add(1, Ordering::Relaxed);
+        let opening = WriteContentRequest {
+            action: WriteAction::Stat.into(),
+            r#ref: format!("testkit-{}-{number}", std::process::id()),
+            total: wire_size(bytes.len()),
+            expected: digest.to_string(),
+            ..Default::default()
+        };
+        let commit = WriteContentRequest {
+            action: WriteAction::Commit.into(),
+            labels: wire_labels(labels),
+            ..opening.clone()
+        };
+        let (sender, requests) = mpsc::unbounded();
+        let send = |request| {
+            let sent = sender.unbounded_send(request);
+            // The other end goes away with the call, whose answer then says why.
+            drop(sent);
+        };
+        send(opening);
+        let mut answers = self
+            .content()
+            .write(self.request(requests))
+            .await?
+            .into_inner();
+        let opened = required(answers.message().await?, "status")?;
+        if opened.offset < wire_size(bytes.len()) {
+            for (index, chunk) in bytes.chunks(CHUNK).enumerate() {
+                send(WriteContentRequest {
+                    action: WriteAction::Write.into(),
+                    offset: wire_size(index * CHUNK),
+                    data: chunk.to_vec(),
+                    ..Default::default()
+                });
+            }
+        }
+        send(WriteContentRequest {
+            offset: wire_size(bytes.len()),
+            ..commit
+        });
+        drop(sender);
+        while answers.message().await?.is_some() {}
+        Ok(())
+    }
+
+    /// Returns the bytes of a blob.
+    pub async fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, Status> {
+        let request = ReadContentRequest {
+            digest: digest.to_string(),
+            offset: 0,
+            size: 0,
+        };
+        let answers = self.content().read(self.request(request)).await?;
+        let mut answers = answers.into_inner();
+        let mut bytes = Vec::new();
+        while let Some(answer) = answers.message().await? {
+            bytes.extend(answer.data);
+        }
+        Ok(bytes)
+    }
+
+    /// Returns all blobs of the namespace with their sizes.
+    pub async fn blobs(&self) -> Result<BTreeMap<Digest, u64>, Status> {
+        let request = self.request(ListContentRequest::default());
+        let mut answers = self.content().list(request).await?.into_inner();
+        let mut blobs = BTreeMap::new();
+        while let Some(answer) = answers.message().await? {
+            for info in answer.info {
+                blobs.insert(digest(&info.digest)?, size(info.size)?);
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Returns the labels of a blob.
+    pub async fn blob_labels(&self, digest: &Digest) -> Result<Labels, Status> {
+        let request = self.request(InfoRequest {
+            digest: digest.to_string(),
+        });
+        let answer = self.content().info(request).await?.into_inner();
+        let info = required(answer.info, "info")?;
+        Ok(info.labels.into_iter().collect())
+    }
+
+    /// Sets one label of a blob. An empty value removes it.
+    pub async fn set_blob_label(
+        &self,
+        digest: &Digest,
+        key: &str,
+        value: &str,
+    ) -> Result<(), Status> {
+        let label = Labels::from([(key.to_owned(), value.to_owned())]);
+        self.set_blob_labels(digest, &label).await
+    }
+
+    /// Sets `labels` and leaves the blob's others as they are.
+    async fn set_blob_labels(&self, digest: &Digest, labels: &Labels) -> Result<(), Status> {
+        let info = Info {
+            digest: digest.to_string(),
+            labels: wire_labels(labels),
+            ..Default::default()
+        };
+        let paths = labels.keys().map(|key| format!("labels.{key}"));
+        let request = self.request(UpdateRequest {
+            info: Some(info),
+            update_mask: Some(FieldMask {
+                paths: paths.collect(),
+            }),
+        });
+        self.content().update(request).await?;
+        Ok(())
+    }
+
+    /// Deletes a blob from the namespace, whatever refers to it.
+    pub async fn delete_blob(&self, digest: &Digest) -> Result<(), Status> {
+        let request = self.request(DeleteContentRequest {
+            digest: digest.to_string(),
+        });
+        self.content().delete(request).await?;
+        Ok(())
+    }
+}
+
+/// Reads a digest out of an answer.
+pub(super) fn digest(text: &str) -> Result<Digest, Status> {
+    text.parse()
+        .map_err(|error| Status::data_loss(format!("answer holds a bad digest: {error}")))
+}
+
+/// Reads a size out of an answer.
+pub(super) fn size(wire: i64) -> Result<u64, Status> {
+    u64::try_from(wire).map_err(|_| Status::data_loss(format!("answer holds a bad size: {wire}")))
+}
+
+fn wire_size(size: usize) -> i64 {
+    i64::try_from(size).expect("no blob of a test has 2^63 bytes")
+}
