@@ -1,1 +1,45 @@
-fn main() {}
+//! The `reclaim` command: arguments in, words and data out. It decides nothing.
+
+mod args;
+mod commands;
+mod exit;
+mod json;
+mod output;
+mod progress;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command, ImageCommand};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    // clap prints its own message and ends with 2 on bad usage.
+    let cli = Cli::parse();
+    init_logging(&cli.globals.log_level);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::fail(&error),
+    };
+    runtime.block_on(run(cli)).into()
+}
+
+async fn run(cli: Cli) -> Exit {
+    let Cli { globals, command } = cli;
+    let done = match command {
+        Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
+        Command::Image(ImageCommand::Ls(args)) => commands::ls::run(&globals, &args).await,
+    };
+    done.unwrap_or_else(|error| error.report())
+}
+
+/// Sends the log to standard error, where it does not mix with data.
+fn init_logging(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(level);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

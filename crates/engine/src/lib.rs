@@ -15,4 +15,5 @@ pub use containers::{
 pub use guard::{PruneGuard, PruneRunning};
 pub use host_guard::Busy;
 pub use progress::{Progress, ProgressSink, no_progress};
+pub use reclaim_plan::Finding;
 pub use run::{Engine, Preview, RunError};

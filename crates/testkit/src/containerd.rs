@@ -106,7 +106,8 @@ impl Containerd {
     /// Returns how many passes the collector has made, over all restarts.
     ///
     /// A synchronous deletion answers after its pass was logged, so compare before and after.
-    /// Asynchronous deletions cause passes too, some time later.
+    /// Asynchronous deletions cause passes too, some time later, and building an image ends
+    /// with one: [`NamespaceClient::collect`] first, and nothing more comes unasked.
     pub fn collections(&self) -> usize {
         self.log().matches(COLLECTION_LINE).count()
     }

@@ -2,7 +2,7 @@
 //!
 //! Tests of a garbage collector are worth what the store below them is worth, so there is no
 //! fake here: [`Containerd`] is the real daemon, private to one test and gone after it.
-//! [`NamespaceClient`] speaks its API with typed helpers. [`image`] and [`index`] build images
+//! [`NamespaceClient`] speaks its API with typed helpers. [`image()`] and [`index()`] build images
 //! as pullers do, with the labels that containerd's collector follows. The `engine` helpers of
 //! [`NamespaceClient`] leave containers behind in the shapes in which nerdctl, Docker and
 //! Kubernetes leave them. No container is ever run: to a collector, a container is records.

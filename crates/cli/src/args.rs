@@ -1,0 +1,133 @@
+//! What can be typed. The words here are the manual: `--help` and the man page come from them.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use reclaim_model::Namespace;
+
+/// Where containerd listens unless told otherwise, as for ctr and nerdctl.
+const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
+/// The namespace used unless told otherwise, as for ctr and nerdctl.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Remove container images that nobody uses, exactly and safely
+///
+/// Reclaim talks to containerd. It finds the images that no container, snapshot or lease uses,
+/// shows what removing them frees, and removes them with one collection.
+#[derive(Debug, Parser)]
+#[command(name = "reclaim", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Globals {
+    /// Address of containerd: a path, or unix:// and a path
+    #[arg(long, global = true, env = "CONTAINERD_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    pub(crate) address: String,
+
+    /// Namespace of the images [default: default]
+    ///
+    /// Docker's is `moby`, the kubelet's `k8s.io`. Other namespaces are read, because content
+    /// is shared with them, but nothing in them is removed.
+    #[arg(short, long, global = true, env = "CONTAINERD_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+
+    /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
+    pub(crate) log_level: String,
+}
+
+impl Globals {
+    /// Returns the namespace, and whether it was asked for by name. An empty variable is as
+    /// good as none.
+    pub(crate) fn namespace(&self) -> Result<(Namespace, bool), reclaim_model::NamespaceError> {
+        match self.namespace.as_deref() {
+            None | Some("") => Ok((DEFAULT_NAMESPACE.parse()?, false)),
+            Some(name) => Ok((name.parse()?, true)),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Manage images
+    #[command(subcommand, arg_required_else_help = true)]
+    Image(ImageCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Remove unused images
+    ///
+    /// Without --all only dangling images go: those that nobody gave a name. What will go is
+    /// listed, and you are asked before it does.
+    ///
+    /// An image stays if a container of any state was created from it, if a live snapshot
+    /// stands on its layers, if an unexpired lease holds it, if it is pinned, or if it cannot
+    /// be told. Every image that stays has its reason in the output of --dry-run.
+    ///
+    /// Exit status: 0 done, nothing to do, or declined; 1 failed; 2 wrong usage; 3 some images
+    /// could not be removed; 4 another prune is running.
+    Prune(PruneArgs),
+
+    /// List images with their sizes and what a prune --all would do with them
+    Ls(LsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Remove all unused images, not just dangling ones
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Do not ask for confirmation
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// Only images that match: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]
+    ///
+    /// May be given several times; all must match. TIME is an age (10m, 1h30m), a date or time
+    /// (2026-01-02, 2026-01-02T15:04:05), or Unix seconds, and is compared with when the
+    /// record was created. Labels are those of the image's configuration.
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    pub(crate) filters: Vec<String>,
+
+    /// Show what would go and why the rest stays, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+
+    /// Allow leaving a namespace that has containers without a single image
+    ///
+    /// A plan that would is refused otherwise: more often than not it means that the
+    /// containers were created by something that cannot be seen. Must name the namespace.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) allow_empty: Option<Namespace>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// How to print the list
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// One JSON object; its form is a contract
+    Json,
+}

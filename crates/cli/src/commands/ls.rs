@@ -1,0 +1,80 @@
+//! `reclaim image ls`.
+
+use std::collections::BTreeMap;
+
+use reclaim_engine::no_progress;
+use reclaim_model::{KeepReason, PruneFilters, PruneRequest, RemoveReason};
+use reclaim_plan::{ImageSize, makeup};
+
+use crate::args::{Format, Globals, LsArgs};
+use crate::exit::{CommandError, Exit};
+use crate::{commands, json, output, text};
+
+/// One line of the list.
+#[derive(Debug)]
+pub(crate) struct Line<'a> {
+    pub(crate) image: &'a reclaim_model::ImageRecord,
+    pub(crate) size: ImageSize,
+    /// What a prune --all would do with it, in a word.
+    pub(crate) verdict: &'static str,
+}
+
+pub(crate) async fn run(globals: &Globals, args: &LsArgs) -> Result<Exit, CommandError> {
+    let (namespace, is_asked_for) = globals.namespace()?;
+    let engine = commands::connect(globals).await?;
+    let request = PruneRequest {
+        namespace,
+        filters: PruneFilters {
+            dangling: Some(false),
+            ..PruneFilters::default()
+        },
+        may_empty_namespace: true,
+        may_lack_namespace: !is_asked_for,
+    };
+    let preview = engine.preview(&request, &no_progress).await?;
+    let makeup = makeup(&preview.inventory, &request.namespace);
+    let bytes = engine.store().snapshot_bytes(&request.namespace, &makeup.snapshots()).await?;
+    let sizes = makeup.sizes(&bytes);
+
+    let plan = &preview.plan;
+    let going = plan.steps.iter().map(|it| (it.image.name.as_str(), removal(it.reason)));
+    let staying = plan.kept.iter().map(|it| (it.name.as_str(), keep(it.reason)));
+    let verdicts: BTreeMap<&str, &'static str> = going.chain(staying).collect();
+    let found = preview.inventory.namespaces.get(&request.namespace);
+    let lines = found.iter().flat_map(|namespace| &namespace.images).map(|image| Line {
+        image,
+        size: sizes[&image.target.digest],
+        verdict: verdicts[image.name.as_str()],
+    });
+    let lines: Vec<Line<'_>> = lines.collect();
+    output::data(&match args.format {
+        Format::Json => json::images(&request.namespace, &lines),
+        Format::Table => text::images(&lines, preview.inventory.observed_at),
+    })?;
+    for warning in &plan.warnings {
+        output::words(&format!("warning: {warning}"));
+    }
+    Ok(Exit::Done)
+}
+
+fn removal(reason: RemoveReason) -> &'static str {
+    match reason {
+        RemoveReason::Dangling => "dangling",
+        RemoveReason::Unused => "unused",
+        RemoveReason::Duplicate => "duplicate",
+    }
+}
+
+fn keep(reason: KeepReason) -> &'static str {
+    match reason {
+        KeepReason::InUse | KeepReason::CriGroup => "used",
+        KeepReason::Pinned => "pinned",
+        KeepReason::Unreadable => "unreadable",
+        KeepReason::UsageUnknown => "unknown",
+        // The list is of a prune --all without filters.
+        KeepReason::NotDangling
+        | KeepReason::TooRecent
+        | KeepReason::LabelFilter
+        | KeepReason::NotConfirmed => "kept",
+    }
+}

@@ -1,0 +1,104 @@
+//! How the command ends: errors to standard error, and the exit status.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use reclaim_engine::RunError;
+use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
+use reclaim_store::{ConnectError, StoreError};
+
+use crate::output;
+
+/// The exit status. A contract with scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done, nothing to do, or declined.
+    Done,
+    /// Nothing was done.
+    Failed,
+    /// The words of the call are wrong.
+    Usage,
+    /// Something was done and something failed.
+    Partial,
+    /// Another run holds the guard.
+    Busy,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Partial => 3,
+            Exit::Busy => 4,
+        })
+    }
+}
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("write to standard output")]
+    Output(#[from] std::io::Error),
+}
+
+impl CommandError {
+    /// Prints the error with its causes and a hint where there is one.
+    pub(crate) fn report(&self) -> Exit {
+        if let Self::Output(error) = self
+            && error.kind() == std::io::ErrorKind::BrokenPipe
+        {
+            // Whoever read has seen enough.
+            return Exit::Done;
+        }
+        output::words(&format!("error: {}", chain(self)));
+        if let Some(hint) = self.hint() {
+            output::words(&format!("hint: {hint}"));
+        }
+        self.exit()
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Filter(error) => {
+                error.unknown_key()?;
+                let keys = PRUNE_FILTER_KEYS.join(", ");
+                Some(format!("accepted filters are {keys}"))
+            }
+            Self::Run(RunError::Check(reclaim_engine::Finding::EmptiesNamespace {
+                namespace,
+                containers: _,
+            })) => Some(format!("if this is meant, say --allow-empty {namespace}")),
+            Self::Namespace(_)
+            | Self::Connect(_)
+            | Self::Run(_)
+            | Self::Store(_)
+            | Self::Output(_) => None,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Filter(_) | Self::Namespace(_) => Exit::Usage,
+            Self::Run(RunError::Busy(_)) => Exit::Busy,
+            Self::Connect(_) | Self::Run(_) | Self::Store(_) | Self::Output(_) => Exit::Failed,
+        }
+    }
+}
+
+/// Ends a command that could not even begin.
+pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
+    output::words(&format!("error: {}", chain(error)));
+    Exit::Failed.into()
+}

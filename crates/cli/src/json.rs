@@ -1,0 +1,153 @@
+//! The JSON forms: contracts, described in `docs/json.md`. A field is never taken away or given
+//! another meaning without a new `version`.
+
+use reclaim_model::{
+    Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason, Kept, Mode, Namespace,
+    Reclaimed, RemoveReason, Report,
+};
+use serde::Serialize;
+
+use crate::commands::ls::Line;
+
+/// The version of both forms.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct ReportJson<'a> {
+    version: u32,
+    run: &'a str,
+    namespace: &'a Namespace,
+    dry_run: bool,
+    removed: Vec<RemovedJson<'a>>,
+    kept: Vec<KeptJson<'a>>,
+    refused: Vec<RefusedJson<'a>>,
+    failed: Vec<FailedJson<'a>>,
+    estimate: Estimate,
+    reclaimed: Reclaimed,
+    blobs: &'a [FreedBlob],
+    snapshots: &'a [FreedSnapshot],
+    warnings: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct RemovedJson<'a> {
+    name: &'a str,
+    target: &'a Digest,
+    reason: RemoveReason,
+}
+
+#[derive(Serialize)]
+struct KeptJson<'a> {
+    name: &'a str,
+    target: &'a Digest,
+    reason: KeepReason,
+    holders: &'a [Holder],
+}
+
+#[derive(Serialize)]
+struct RefusedJson<'a> {
+    name: &'a str,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct FailedJson<'a> {
+    name: &'a str,
+    error: &'a str,
+}
+
+/// Renders a report as one object and a newline.
+pub(crate) fn report(report: &Report) -> String {
+    // Everything by name, so that a new field cannot be forgotten here.
+    let Report {
+        run,
+        namespace,
+        mode,
+        removed,
+        kept,
+        refused,
+        failed,
+        estimate,
+        reclaimed,
+        freed: Freed { blobs, snapshots },
+        rows: _,
+        warnings,
+        unfinished,
+    } = report;
+    let removed = removed.iter().map(|it| RemovedJson {
+        name: &it.name,
+        target: &it.target,
+        reason: it.reason,
+    });
+    let kept = kept.iter().map(|Kept { name, target, reason, holders }| KeptJson {
+        name,
+        target,
+        reason: *reason,
+        holders,
+    });
+    let refused = refused.iter().map(|it| RefusedJson {
+        name: &it.name,
+        reason: it.reason.to_string(),
+    });
+    let failed = failed.iter().map(|it| FailedJson {
+        name: &it.name,
+        error: &it.error,
+    });
+    render(&ReportJson {
+        version: VERSION,
+        run: &run.0,
+        namespace,
+        dry_run: *mode == Mode::DryRun,
+        removed: removed.collect(),
+        kept: kept.collect(),
+        refused: refused.collect(),
+        failed: failed.collect(),
+        estimate: *estimate,
+        reclaimed: *reclaimed,
+        blobs,
+        snapshots,
+        warnings: warnings.iter().chain(unfinished).map(String::as_str).collect(),
+    })
+}
+
+#[derive(Serialize)]
+struct ImagesJson<'a> {
+    version: u32,
+    namespace: &'a Namespace,
+    images: Vec<ImageJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ImageJson<'a> {
+    name: &'a str,
+    target: &'a Digest,
+    content_bytes: u64,
+    unpacked_bytes: u64,
+    shared_bytes: u64,
+    created: Option<jiff::Timestamp>,
+    verdict: &'static str,
+}
+
+/// Renders the list of images as one object and a newline.
+pub(crate) fn images(namespace: &Namespace, lines: &[Line<'_>]) -> String {
+    let images = lines.iter().map(|line| ImageJson {
+        name: &line.image.name,
+        target: &line.image.target.digest,
+        content_bytes: line.size.content,
+        unpacked_bytes: line.size.unpacked,
+        shared_bytes: line.size.shared,
+        created: line.image.created_at,
+        verdict: line.verdict,
+    });
+    render(&ImagesJson {
+        version: VERSION,
+        namespace,
+        images: images.collect(),
+    })
+}
+
+fn render(form: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(form).expect("maps with text keys and no floats");
+    text.push('\n');
+    text
+}

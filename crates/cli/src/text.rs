@@ -1,0 +1,202 @@
+//! Output for people: docker's form where docker has one.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table, presets};
+use jiff::{SignedDuration, Timestamp};
+use reclaim_model::{
+    Amount, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name,
+};
+
+use crate::commands::ls::Line;
+use crate::output;
+
+/// How many hexadecimal characters of a digest are shown, as docker does.
+const SHORT_DIGEST: usize = 12;
+
+/// Renders a report: docker's for a run, tables of what would go and stay for a dry run.
+pub(crate) fn report(report: &Report) -> String {
+    match report.mode {
+        Mode::DryRun => dry_run(report),
+        Mode::Apply => pruned(report),
+    }
+}
+
+/// Docker's output of `image prune`, byte for byte.
+fn pruned(report: &Report) -> String {
+    let mut text = String::new();
+    if !report.rows.is_empty() {
+        text.push_str("Deleted Images:\n");
+        for row in &report.rows {
+            match row {
+                Row::Untagged(name) => add_line(&mut text, format_args!("untagged: {name}")),
+                Row::Deleted(digest) => add_line(&mut text, format_args!("deleted: {digest}")),
+            }
+        }
+        text.push('\n');
+    }
+    let total = HumanSize(report.reclaimed.0.total_bytes());
+    add_line(&mut text, format_args!("Total reclaimed space: {total}"));
+    text
+}
+
+fn dry_run(report: &Report) -> String {
+    let mut text = String::new();
+    if !report.removed.is_empty() {
+        text.push_str("Would remove:\n");
+        add_line(&mut text, format_args!("{}\n", removal_table(report).trim_fmt()));
+    }
+    if !report.kept.is_empty() {
+        text.push_str("Would keep:\n");
+        let mut table = table(["IMAGE", "TARGET", "REASON"]);
+        for kept in &report.kept {
+            table.add_row([shown_name(&kept.name), short(&kept.target), why_kept(kept)]);
+        }
+        add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
+    }
+    let estimate = report.estimate.0;
+    let images = count(report.removed.len(), "image");
+    let total = HumanSize(estimate.total_bytes());
+    add_line(&mut text, format_args!("Would remove {images} and reclaim {total}: {}", amount(estimate)));
+    text.push_str("nothing was removed (dry run)\n");
+    text
+}
+
+/// Shows, on standard error, what the question is about.
+pub(crate) fn list_before_question(report: &Report) {
+    let total = HumanSize(report.estimate.0.total_bytes());
+    output::words(&format!("{}\n", removal_table(report).trim_fmt()));
+    let images = count(report.removed.len(), "image");
+    output::words(&format!("{images}, {total}: {}", amount(report.estimate.0)));
+}
+
+/// Says, on standard error, what the report itself has no place for.
+pub(crate) fn words_after(report: &Report) {
+    for refused in &report.refused {
+        output::words(&format!("not removed: {}: {}", refused.name, refused.reason));
+    }
+    for failed in &report.failed {
+        output::words(&format!("error: {}: {}", failed.name, failed.error));
+    }
+    for warning in &report.warnings {
+        output::words(&format!("warning: {warning}"));
+    }
+    if let Some(error) = &report.unfinished {
+        output::words(&format!("error: what was freed is unknown: {error}"));
+    }
+}
+
+fn removal_table(report: &Report) -> Table {
+    let mut table = table(["IMAGE", "TARGET", "REASON"]);
+    for removed in &report.removed {
+        let reason = removed.reason.words().to_owned();
+        table.add_row([shown_name(&removed.name), short(&removed.target), reason]);
+    }
+    table
+}
+
+fn why_kept(kept: &Kept) -> String {
+    let mut text = kept.reason.words().to_owned();
+    for (index, holder) in kept.holders.iter().enumerate() {
+        let before = if index == 0 { ": " } else { ", " };
+        text.push_str(before);
+        text.push_str(&holder.to_string());
+    }
+    text
+}
+
+fn amount(amount: Amount) -> String {
+    let blobs = count(amount.blobs, "blob");
+    let snapshots = count(amount.snapshots, "snapshot");
+    let content = HumanSize(amount.content_bytes);
+    let unpacked = HumanSize(amount.snapshot_bytes);
+    format!("{blobs} of {content}, {snapshots} of {unpacked}")
+}
+
+/// Renders the list of images.
+pub(crate) fn images(lines: &[Line<'_>], now: Timestamp) -> String {
+    let heads = ["IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A"];
+    let mut table = table(heads);
+    for column in 2..=4 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for line in lines {
+        table.add_row([
+            shown_name(&line.image.name),
+            short(&line.image.target.digest),
+            HumanSize(line.size.content).to_string(),
+            HumanSize(line.size.unpacked).to_string(),
+            HumanSize(line.size.shared).to_string(),
+            age(line.image.created_at, now),
+            line.verdict.to_owned(),
+        ]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+fn table<const N: usize>(heads: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(heads);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    table
+}
+
+/// Docker's short form of a name, kept on one line whatever it contains.
+fn shown_name(name: &str) -> String {
+    let familiar = familiar_name(name);
+    let escaped = familiar.chars().flat_map(|character| {
+        let plain = (!character.is_control()).then_some(character);
+        plain.into_iter().chain(if plain.is_none() { Some('\u{fffd}') } else { None })
+    });
+    escaped.collect()
+}
+
+fn short(digest: &Digest) -> String {
+    digest.hex().chars().take(SHORT_DIGEST).collect()
+}
+
+fn count(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+/// An age as docker words it, such as `3 weeks ago`.
+///
+/// Source: docker's go-units `HumanDuration`.
+fn age(created: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(created) = created else {
+        return "unknown".to_owned();
+    };
+    format!("{} ago", human_duration(now.duration_since(created)))
+}
+
+fn human_duration(duration: SignedDuration) -> String {
+    const DAY: i64 = 24;
+    let seconds = duration.as_secs();
+    let minutes = duration.as_mins();
+    // Rounded to the nearest hour.
+    let hours = (minutes + 30) / 60;
+    match (seconds, minutes, hours) {
+        (..1, _, _) => "Less than a second".to_owned(),
+        (1, _, _) => "1 second".to_owned(),
+        (..60, _, _) => format!("{seconds} seconds"),
+        (_, 1, _) => "About a minute".to_owned(),
+        (_, ..60, _) => format!("{minutes} minutes"),
+        (_, _, 1) => "About an hour".to_owned(),
+        (_, _, ..48) => format!("{hours} hours"),
+        (_, _, hours) if hours < DAY * 7 * 2 => format!("{} days", hours / DAY),
+        (_, _, hours) if hours < DAY * 30 * 2 => format!("{} weeks", hours / DAY / 7),
+        (_, _, hours) if hours < DAY * 365 * 2 => format!("{} months", hours / DAY / 30),
+        (_, _, hours) => format!("{} years", hours / DAY / 365),
+    }
+}
+
+fn add_line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("writing to a string does not fail");
+}
