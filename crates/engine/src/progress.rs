@@ -26,7 +26,7 @@ pub enum Progress {
 }
 
 /// Receives progress. Called between steps, so it must not block.
-pub type ProgressSink = dyn Fn(Progress) + Send + Sync;
+pub type ProgressSink<'a> = dyn Fn(Progress) + Send + Sync + 'a;
 
 /// Drops all progress, for callers that show none.
 pub fn no_progress(_: Progress) {}

@@ -152,7 +152,7 @@ impl Engine {
     pub async fn preview(
         &self,
         request: &PruneRequest,
-        progress: &ProgressSink,
+        progress: &ProgressSink<'_>,
     ) -> Result<Preview, RunError> {
         progress(Progress::Observing);
         let judged = std::slice::from_ref(&request.namespace);
@@ -176,6 +176,7 @@ impl Engine {
             steps: plan.steps.len(),
             kept: plan.kept.len(),
         });
+        debug!(calls = ?self.store.calls(), "planned");
         for kept in &plan.kept {
             debug!(image = %kept.name, reason = ?kept.reason, "image stays");
         }
@@ -194,7 +195,7 @@ impl Engine {
         &self,
         request: &PruneRequest,
         confirmed: Option<&Preview>,
-        progress: &ProgressSink,
+        progress: &ProgressSink<'_>,
         cancel: &CancellationToken,
     ) -> Result<Report, RunError> {
         let run = new_run();
@@ -253,7 +254,7 @@ impl Engine {
         &self,
         run: RunId,
         restricted: Restricted,
-        progress: &ProgressSink,
+        progress: &ProgressSink<'_>,
         cancel: &CancellationToken,
     ) -> Report {
         let Restricted {
@@ -307,7 +308,7 @@ impl Engine {
     async fn remove_all(
         &self,
         plan: &Plan,
-        progress: &ProgressSink,
+        progress: &ProgressSink<'_>,
         cancel: &CancellationToken,
     ) -> Vec<Outcome> {
         let steps = plan.steps.len();

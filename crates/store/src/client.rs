@@ -1,6 +1,7 @@
 //! The connection to one containerd, and how every call is made on it.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -124,15 +125,15 @@ fn socket_path(address: &str) -> Result<PathBuf, ConnectError> {
 
 /// Opens and closes the socket, because the transport hides why it could not.
 async fn probe(path: &Path) -> Result<(), ConnectError> {
-    match UnixStream::connect(path).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(match error.kind() {
-            std::io::ErrorKind::NotFound => ConnectError::Missing(path.to_owned()),
-            std::io::ErrorKind::PermissionDenied => ConnectError::Denied(path.to_owned()),
-            _ => ConnectError::Unusable {
-                path: path.to_owned(),
-                source: error,
-            },
-        }),
-    }
+    let Err(source) = UnixStream::connect(path).await else {
+        return Ok(());
+    };
+    let path = path.to_owned();
+    Err(if source.kind() == ErrorKind::NotFound {
+        ConnectError::Missing(path)
+    } else if source.kind() == ErrorKind::PermissionDenied {
+        ConnectError::Denied(path)
+    } else {
+        ConnectError::Unusable { path, source }
+    })
 }

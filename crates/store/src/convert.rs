@@ -1,6 +1,6 @@
 //! From containerd's messages to our nouns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use containerd_client::services::v1::snapshots::{Info as SnapshotInfo, Kind};
 use containerd_client::services::v1::{
@@ -21,7 +21,7 @@ use crate::error::StoreError;
     clippy::disallowed_types,
     reason = "prost's own type; turned into an ordered map or into sorted references at once"
 )]
-pub(crate) type LabelMessage = HashMap<String, String>;
+pub(crate) type LabelMessage = std::collections::HashMap<String, String>;
 
 /// The kinds of resource that a lease may list.
 const CONTENT: &str = "content";

@@ -74,7 +74,7 @@ impl StoreError {
         self
     }
 
-    pub(crate) fn about(mut self, subject: impl ToString) -> Self {
+    pub(crate) fn about(mut self, subject: &(impl ToString + ?Sized)) -> Self {
         self.subject = Some(subject.to_string());
         self
     }

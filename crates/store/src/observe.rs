@@ -57,7 +57,7 @@ impl Containerd {
         let names = answer.into_inner().namespaces.into_iter().map(|it| it.name);
         let parsed = names.map(|name| {
             name.parse()
-                .map_err(|_| StoreError::incomplete(OPERATION, "valid namespace").about(name))
+                .map_err(|_| StoreError::incomplete(OPERATION, "valid namespace").about(&name))
         });
         let mut namespaces: Vec<Namespace> = parsed.collect::<Result<_, _>>()?;
         namespaces.sort_unstable();

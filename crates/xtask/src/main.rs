@@ -1,1 +1,77 @@
-fn main() {}
+//! `cargo xtask`: sets up what a fresh machine lacks, then does the work.
+//!
+//! It knows the workspace only from `cargo metadata`, and works from any folder of it. What it
+//! fetches goes below the target directory; what it installs, it installs by `apt-get`, and
+//! only what is missing. It never touches a containerd that it did not start.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "speaks to the person who called it"
+)]
+
+mod check;
+mod debian;
+mod demo;
+mod deny;
+mod failure;
+mod house;
+mod machine;
+mod shell;
+mod steps;
+mod tests;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use debian::Refresh;
+use failure::Failure;
+use tests::Extent;
+use workspace::Workspace;
+
+const USAGE: &str = "\
+Sets up what this machine lacks, then does the work
+
+Usage: cargo xtask <TASK>
+
+Tasks:
+  demo                     Show what reclaim does, on a containerd of its own
+  test [--fast]            Run all checks and tests, as CI does
+  containerds [--refresh]  Fetch newer containerds to test against
+  dockerd [--refresh]      Fetch a dockerd to test against
+  help                     Print this
+
+Options:
+  --fast     Leave out the tests that need containerd
+  --refresh  Fetch again what is there";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<(), Failure> {
+    match words {
+        ["demo"] => demo::run(&Workspace::read()?),
+        ["test"] => check::run(&Workspace::read()?, Extent::All),
+        ["test", "--fast"] => check::run(&Workspace::read()?, Extent::Fast),
+        ["containerds"] => debian::containerds(&Workspace::read()?, Refresh::IfNewer),
+        ["containerds", "--refresh"] => debian::containerds(&Workspace::read()?, Refresh::Always),
+        ["dockerd"] => debian::dockerd(&Workspace::read()?, Refresh::IfNewer),
+        ["dockerd", "--refresh"] => debian::dockerd(&Workspace::read()?, Refresh::Always),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [] => Err(Failure::new("no task given").hint(USAGE)),
+        _ => Err(Failure::new(format!("no task `{}`", words.join(" "))).hint(USAGE)),
+    }
+}

@@ -45,7 +45,7 @@ impl Containerd {
             let mut wanted = Vec::new();
             for (digest, kind) in std::mem::take(&mut level) {
                 if seen.insert(digest.clone()) {
-                    wanted.extend(find(namespaces, digest, kind));
+                    wanted.extend(find(namespaces, &digest, kind));
                 }
             }
             if wanted.is_empty() {
@@ -140,15 +140,15 @@ fn enqueue(level: &mut BTreeMap<Digest, Kind>, digest: &Digest, kind: Kind) {
 }
 
 /// Finds a namespace that has the blob. A digest means the same in each.
-fn find(
-    namespaces: &BTreeMap<Namespace, NamespaceInventory>,
-    digest: Digest,
+fn find<'a>(
+    namespaces: &'a BTreeMap<Namespace, NamespaceInventory>,
+    digest: &Digest,
     kind: Kind,
-) -> Option<Wanted<'_>> {
+) -> Option<Wanted<'a>> {
     namespaces.iter().find_map(|(namespace, inventory)| {
         let blobs = &inventory.blobs;
         let at = blobs
-            .binary_search_by(|blob| blob.digest.cmp(&digest))
+            .binary_search_by(|blob| blob.digest.cmp(digest))
             .ok()?;
         Some(Wanted {
             digest: digest.clone(),

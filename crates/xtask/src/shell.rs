@@ -1,0 +1,95 @@
+//! Programs: finding them, running them, and telling what failed.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::failure::Failure;
+
+/// Returns the command for the cargo that runs us.
+pub(crate) fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Returns the path of a program, if it is on `PATH`.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Runs a command with our own standard streams, except that it reads nothing.
+///
+/// # Errors
+///
+/// If it does not start or does not succeed.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
+    command.stdin(Stdio::null());
+    let status = command.status();
+    let status = status.map_err(|error| not_started(command, &error))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("`{}`: {status}", words(command))))
+}
+
+/// Prints a command as one would type it, then runs it.
+pub(crate) fn show_and_run(command: &mut Command) -> Result<(), Failure> {
+    println!("$ {}", words(command));
+    run(command)
+}
+
+/// Runs a command and returns what it writes to standard output.
+///
+/// # Errors
+///
+/// If it does not start or does not succeed; then with what it wrote to standard error.
+pub(crate) fn read(command: &mut Command) -> Result<String, Failure> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| not_started(command, &error))?;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output;
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&stderr);
+    let stderr = stderr.trim();
+    let what = format!("`{}`: {status}: {stderr}", words(command));
+    Err(Failure::new(what))
+}
+
+/// Says whether a command runs and succeeds, and prints nothing.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    read(command).is_ok()
+}
+
+fn not_started(command: &Command, error: &std::io::Error) -> Failure {
+    Failure::new(format!("start `{}`: {error}", words(command)))
+}
+
+/// Returns the command as one would type it: variables, the program's name, arguments.
+fn words(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(program.as_os_str());
+    let variables = command.get_envs().filter_map(|(key, value)| {
+        let value = quoted(value?);
+        Some(format!("{}={value}", key.display()))
+    });
+    let arguments = command.get_args().map(quoted);
+    let words = variables.chain([quoted(program)]).chain(arguments);
+    words.collect::<Vec<String>>().join(" ")
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    if word.contains([' ', '*', '|', '(', '$', '"']) {
+        format!("'{word}'")
+    } else {
+        word.into_owned()
+    }
+}

@@ -1,0 +1,47 @@
+//! A list of steps: done in order, timed, and ended by the first that fails.
+
+use std::time::{Duration, Instant};
+
+use crate::failure::Failure;
+
+/// Steps done so far, with their times.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    done: Vec<(String, Duration)>,
+}
+
+impl Steps {
+    /// Does one step.
+    ///
+    /// # Errors
+    ///
+    /// If the step fails; the failure then names it.
+    pub(crate) fn step(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        println!("\n== {name}");
+        let start = now();
+        work().map_err(|failure| failure.within(&format!("step `{name}` failed")))?;
+        self.done.push((name.to_owned(), start.elapsed()));
+        Ok(())
+    }
+
+    /// Prints the time of each step, and their sum.
+    pub(crate) fn print_times(&self) {
+        println!("\n== times");
+        let total: Duration = self.done.iter().map(|(_, time)| *time).sum();
+        let width = self.done.iter().map(|(name, _)| name.len()).max();
+        let width = width.unwrap_or_default();
+        for (name, time) in &self.done {
+            println!("{name:width$}  {:>7.1} s", time.as_secs_f64());
+        }
+        println!("{:width$}  {:>7.1} s", "", total.as_secs_f64());
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a stopwatch for people")]
+fn now() -> Instant {
+    Instant::now()
+}

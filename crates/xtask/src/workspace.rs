@@ -1,0 +1,101 @@
+//! The workspace, as cargo tells it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::shell;
+
+/// Where things are, and the packages of the workspace.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    pub(crate) root: PathBuf,
+    pub(crate) target: PathBuf,
+    pub(crate) packages: Vec<Package>,
+}
+
+/// One package of the workspace.
+#[derive(Debug)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) manifest: PathBuf,
+    /// Packages of the workspace that it is built from.
+    pub(crate) dependencies: BTreeSet<String>,
+    /// Packages of the workspace that only its tests, examples and benches are built from.
+    pub(crate) dev_dependencies: BTreeSet<String>,
+    pub(crate) has_benches: bool,
+}
+
+impl Workspace {
+    /// Asks cargo.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        let mut command = shell::cargo();
+        command
+            .args(["metadata", "--locked", "--no-deps", "--format-version", "1"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        let text = shell::read(&mut command)?;
+        let metadata: Value = serde_json::from_str(&text)
+            .map_err(|error| Failure::new(format!("read `cargo metadata`: {error}")))?;
+        Self::from_metadata(&metadata)
+            .ok_or_else(|| Failure::new("read `cargo metadata`: its form is unknown"))
+    }
+
+    fn from_metadata(metadata: &Value) -> Option<Self> {
+        let packages = metadata["packages"].as_array()?;
+        let names: Option<BTreeSet<&str>> = packages.iter().map(|it| it["name"].as_str()).collect();
+        let names = names?;
+        let packages = packages.iter().map(|it| Package::from_metadata(it, &names));
+        Some(Self {
+            root: metadata["workspace_root"].as_str()?.into(),
+            target: metadata["target_directory"].as_str()?.into(),
+            packages: packages.collect::<Option<_>>()?,
+        })
+    }
+
+    /// Returns the packages whose tests start a containerd: the kit that can, and its users.
+    pub(crate) fn containerd_users(&self) -> Vec<&str> {
+        const KIT: &str = "reclaim-testkit";
+        let users = self.packages.iter().filter(|package| {
+            package.name == KIT || package.dev_dependencies.contains(KIT)
+        });
+        users.map(|package| package.name.as_str()).collect()
+    }
+
+    /// Returns a cargo command that runs at the root and does not change the lock file.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = shell::cargo();
+        command.args(arguments).current_dir(&self.root);
+        command
+    }
+
+    /// Returns a path as one would type it at the root.
+    pub(crate) fn short<'path>(&self, path: &'path Path) -> std::path::Display<'path> {
+        path.strip_prefix(&self.root).unwrap_or(path).display()
+    }
+}
+
+impl Package {
+    fn from_metadata(package: &Value, members: &BTreeSet<&str>) -> Option<Self> {
+        let mut dependencies = BTreeSet::new();
+        let mut dev_dependencies = BTreeSet::new();
+        for dependency in package["dependencies"].as_array()? {
+            let name = dependency["name"].as_str()?;
+            if members.contains(name) {
+                let is_dev = dependency["kind"].as_str() == Some("dev");
+                let set = if is_dev { &mut dev_dependencies } else { &mut dependencies };
+                set.insert(name.to_owned());
+            }
+        }
+        let mut kinds = package["targets"].as_array()?.iter().map(|it| &it["kind"][0]);
+        Some(Self {
+            name: package["name"].as_str()?.to_owned(),
+            manifest: package["manifest_path"].as_str()?.into(),
+            dependencies,
+            dev_dependencies,
+            has_benches: kinds.any(|kind| kind == "bench"),
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! What a prune costs containerd: counted, never timed.
+
+use reclaim_testkit::{Layer, image, labels};
+
+use crate::rig::{Called, Rig};
+
+/// 200 images should cost one collection, not 200.
+#[tokio::test]
+async fn two_hundred_images_cost_one_collection() {
+    let rig = Rig::start().await;
+    for seed in 0..200 {
+        image(&format!("docker.io/library/app:{seed}"))
+            .layers([Layer::named("base", 1000), Layer::random(seed, 100)])
+            .build(&rig.namespace)
+            .await
+            .unwrap();
+    }
+    rig.namespace.collect().await.unwrap();
+    let before = rig.containerd.collections();
+    let called = rig.reclaim(&["image", "prune", "-a", "-f", "--format", "json"]).exits(0);
+    assert_eq!(called.json()["removed"].as_array().unwrap().len(), 200);
+    let collections = rig.containerd.collections() - before;
+    // containerd may start one by itself when it sees deletions; that one is harmless and not
+    // ours to forbid.
+    assert!((1..=2).contains(&collections), "{collections} collections");
+    assert_eq!(rig.containerd.content_bytes_on_disk(), 0);
+}
+
+/// Listing should take as many calls whatever the number of blobs and containers, apart from
+/// the bodies of manifests, indexes and configs.
+#[tokio::test]
+async fn calls_do_not_grow_with_the_store() {
+    let few = calls(2, 1).await;
+    let many = calls(20, 1).await;
+    assert_eq!(few, many, "layers are never read");
+    let crowded = calls(2, 300).await;
+    assert_eq!(few, crowded, "containers are listed, not asked one by one");
+}
+
+/// The calls of a dry run on three images with so many layers each and so many containers.
+async fn calls(layers: u64, containers: usize) -> String {
+    let rig = Rig::start().await;
+    for image_seed in 0..3 {
+        let name = format!("docker.io/library/app:{image_seed}");
+        let seeds = (0..layers).map(|layer| Layer::random(image_seed * 100 + layer, 50));
+        image(&name).layers(seeds).build(&rig.namespace).await.unwrap();
+    }
+    for index in 0..containers {
+        let container = reclaim_testkit::NewContainer::new(&format!("c{index}"))
+            .image("docker.io/library/app:0")
+            // Ordinary specs: 300 of them exceed tonic's message limit of 4 MiB.
+            .spec_bytes(20_000);
+        rig.namespace.create_container(container).await.unwrap();
+    }
+    let args = ["--log-level", "reclaim_engine=debug", "image", "prune", "-a", "--dry-run"];
+    calls_of(&rig.reclaim(&args).exits(0))
+}
+
+fn calls_of(called: &Called) -> String {
+    let line = called.stderr.lines().find(|line| line.contains("calls="));
+    let line = line.unwrap_or_else(|| panic!("no count of calls in {}", called.stderr));
+    let (_, calls) = line.split_once("calls=").unwrap();
+    assert!(calls.contains("\"list content\": 1"), "{calls}");
+    calls.to_owned()
+}
+
+/// More images than one message can carry should be listed all the same.
+#[tokio::test]
+async fn a_list_of_images_beyond_one_message_is_whole() {
+    let rig = Rig::start().await;
+    // 5,000 records of 4,000 bytes are 20 MB; containerd sends 16 MiB at most. The targets need
+    // not exist.
+    let filler = "x".repeat(3900);
+    let record_labels = labels([("filler", filler.as_str())]);
+    let mut digests = Vec::new();
+    for index in 0_u32..5000 {
+        let target = reclaim_testkit::Descriptor {
+            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+            digest: reclaim_testkit::digest_of(&index.to_le_bytes()),
+            size: 4,
+        };
+        digests.push((format!("docker.io/library/app:{index}"), target));
+    }
+    let creations = digests.iter().map(|(name, target)| {
+        rig.namespace.create_image(name, target, &record_labels)
+    });
+    for done in futures::future::join_all(creations).await {
+        done.unwrap();
+    }
+    let args = ["image", "prune", "-a", "--dry-run", "--format", "json"];
+    let report = rig.reclaim(&args).exits(0).json();
+    assert_eq!(report["removed"].as_array().unwrap().len(), 5000);
+}

@@ -1,0 +1,132 @@
+//! Bad input and bad surroundings: a clear error, the right exit status, nothing removed.
+
+use std::os::unix::net::UnixListener;
+
+use reclaim_testkit::{Deletion, Descriptor, Labels, Layer, NewContainer, NewLease, image};
+
+use crate::rig::{Rig, call, names};
+
+/// Whatever is wrong with the address should be told apart.
+#[tokio::test]
+async fn an_unusable_address_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let prune = &["image", "prune", "-f"][..];
+
+    let called = call(&path("missing.sock"), "", prune).exits(1);
+    assert!(called.stderr.contains("there is no socket"), "{}", called.stderr);
+
+    std::fs::write(path("file"), "").unwrap();
+    let called = call(&path("file"), "", prune).exits(1);
+    assert!(called.stderr.contains("open socket"), "{}", called.stderr);
+
+    let listener = UnixListener::bind(path("other.sock")).unwrap();
+    let other = std::thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            drop(stream);
+        }
+    });
+    let called = call(&path("other.sock"), "", prune).exits(1);
+    assert!(called.stderr.contains("is not containerd"), "{}", called.stderr);
+    other.join().unwrap();
+
+    let called = call("tcp://localhost:1", "", prune).exits(1);
+    assert!(called.stderr.contains("address is not a path"), "{}", called.stderr);
+    assert_eq!(called.stdout, "");
+}
+
+/// Bad filters should be refused with docker's words and a hint, before anything is asked.
+#[tokio::test]
+async fn bad_filters_are_usage_errors() {
+    for (filter, error) in [
+        ("reference=app", "invalid filter 'reference'"),
+        ("until=1d", "invalid value for 'until' filter: failed to parse value as time or duration"),
+        ("until", "bad format of filter (expected name=value)"),
+        ("dangling=false", "invalid filter 'dangling=[false true]'"),
+    ] {
+        let args = ["image", "prune", "-f", "--filter", filter];
+        let called = call("/nonexistent", "", &args).exits(2);
+        assert!(called.stderr.contains(error), "{filter}: {}", called.stderr);
+    }
+    let called = call("/nonexistent", "", &["image", "prune", "--filter", "since=x"]).exits(2);
+    assert!(
+        called.stderr.contains("hint: accepted filters are dangling, label, label!, until"),
+        "{}",
+        called.stderr
+    );
+    call("/nonexistent", "", &["image", "prune", "--nonsense"]).exits(2);
+    let called = call("/nonexistent", "", &["-n", "no/such", "image", "prune"]).exits(2);
+    assert!(called.stderr.contains("`no/such`"), "{}", called.stderr);
+}
+
+/// A namespace that was asked for by name has to exist; the default one need not.
+#[tokio::test]
+async fn an_unknown_namespace_is_named_with_those_there_are() {
+    let rig = Rig::start().await;
+    for name in ["here", "there"] {
+        rig.containerd.namespace(name).create_namespace(&Labels::new()).await.unwrap();
+    }
+    let called = rig.reclaim(&["--namespace", "nowhere", "image", "prune", "-a", "-f"]).exits(1);
+    assert!(
+        called.stderr.contains("namespace `nowhere` does not exist; those that do: here, there"),
+        "{}",
+        called.stderr
+    );
+    let called = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(0);
+    assert_eq!(called.stdout, "Total reclaimed space: 0B\n");
+    let namespaces = rig.containerd.namespaces().await.unwrap();
+    assert_eq!(namespaces, ["here", "there"], "a prune must not bring a namespace about");
+}
+
+/// A plan that leaves containers without any image is refused unless the namespace is named.
+#[tokio::test]
+async fn emptying_a_namespace_with_containers_must_be_asked_for() {
+    let rig = Rig::start().await;
+    image("docker.io/library/app:1")
+        .layers([Layer::random(1, 100)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let lost = NewContainer::new("lost").image("docker.io/library/gone:1");
+    rig.namespace.create_container(lost).await.unwrap();
+    for args in [&["image", "prune", "-a", "-f"][..], &["image", "prune", "-a", "--dry-run"]] {
+        let called = rig.reclaim(args).exits(1);
+        assert!(called.stderr.contains("would remove every image"), "{}", called.stderr);
+        assert!(called.stderr.contains("hint: if this is meant, say --allow-empty default"));
+        assert_eq!(rig.names().await.len(), 1);
+    }
+    rig.reclaim(&["image", "prune", "-a", "-f", "--allow-empty", "other"]).exits(1);
+    rig.reclaim(&["image", "prune", "-a", "-f", "--allow-empty", "default"]).exits(0);
+    assert_eq!(rig.names().await.len(), 0);
+}
+
+/// An image of which a part cannot be read stays, with a warning; the others go.
+#[tokio::test]
+async fn an_unreadable_image_does_not_stop_the_rest() {
+    let rig = Rig::start().await;
+    image("docker.io/library/good:1")
+        .layers([Layer::random(1, 100)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let body = br#"{"schemaVersion":2,"config":"nonsense"}"#;
+    let none = Labels::new();
+    rig.namespace.create_lease(NewLease::new("l")).await.unwrap();
+    let leased = rig.namespace.with_lease("l");
+    let digest = leased.write_blob(body, &none).await.unwrap();
+    let target = Descriptor {
+        media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+        digest: digest.clone(),
+        size: body.len() as u64,
+    };
+    let bad = "docker.io/library/bad:1";
+    rig.namespace.create_image(bad, &target, &none).await.unwrap();
+    rig.namespace.delete_lease("l", Deletion::Async).await.unwrap();
+    let called = rig.reclaim(&["image", "prune", "-a", "-f", "--format", "json"]).exits(0);
+    let report = called.json();
+    assert_eq!(names(&report["removed"]), ["docker.io/library/good:1"]);
+    assert_eq!(names(&report["kept"]), ["docker.io/library/bad:1"]);
+    assert_eq!(report["kept"][0]["reason"], "unreadable");
+    assert!(report["warnings"][0].as_str().unwrap().contains(&digest.to_string()));
+    assert!(called.stderr.contains("warning: image `docker.io/library/bad:1` is kept"));
+}

@@ -1,0 +1,11 @@
+//! The real `reclaim` binary on a real containerd.
+//!
+//! Every test starts a containerd of its own. `RECLAIM_TEST_CONTAINERD=/path` runs them all
+//! against another binary than the one on `PATH`.
+
+mod census;
+mod cost;
+mod failures;
+mod question;
+mod rig;
+mod transcript;

@@ -1,0 +1,119 @@
+//! What a person reads, word for word.
+
+use reclaim_testkit::{Layer, image, labels};
+
+use crate::rig::Rig;
+
+/// `image prune -a -f` should print docker's report: each name, then the blobs that are gone.
+#[tokio::test]
+async fn prune_prints_dockers_report() {
+    let rig = Rig::start().await;
+    let app = image("docker.io/library/app:1")
+        .layers([Layer::random(1, 3000)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    app.tag(&rig.namespace, "quay.io/team/app:2").await.unwrap();
+    let called = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(0);
+    let built = &app.manifests[0];
+    let bytes: u64 = app.blobs.values().sum();
+    let expected = format!(
+        "Deleted Images:\n\
+         untagged: app:1\n\
+         deleted: {}\n\
+         deleted: {}\n\
+         deleted: {}\n\
+         untagged: quay.io/team/app:2\n\
+         \n\
+         Total reclaimed space: {}\n",
+        built.manifest.digest,
+        built.config.digest,
+        built.layers[0].digest,
+        reclaim_model::HumanSize(bytes),
+    );
+    assert_eq!(called.stdout, expected);
+    assert_eq!(called.stderr, "");
+}
+
+/// A prune that finds nothing should say what docker says, and not ask.
+#[tokio::test]
+async fn nothing_to_do_is_not_a_question() {
+    let rig = Rig::start().await;
+    for args in [
+        &["image", "prune"][..],
+        &["image", "prune", "-a"],
+        &["image", "prune", "-a", "-f"],
+    ] {
+        let called = rig.reclaim(args).exits(0);
+        assert_eq!(called.stdout, "Total reclaimed space: 0B\n");
+        assert_eq!(called.stderr, "");
+    }
+}
+
+/// `image prune --dry-run` should remove nothing, say so, and give a reason for every image.
+#[tokio::test]
+async fn dry_run_shows_both_sides() {
+    let rig = Rig::start().await;
+    let build = |name: &'static str, seed| {
+        image(name)
+            .layers([Layer::random(seed, 1000)])
+            .config_labels(labels([("seed", name)]))
+            .unpack("native")
+            .build(&rig.namespace)
+    };
+    let web = build("docker.io/library/web:1", 1).await.unwrap();
+    build("docker.io/library/old:1", 2).await.unwrap();
+    rig.namespace.nerdctl_container("c1", &web).await.unwrap();
+    let before = rig.names().await;
+    let called = rig.reclaim(&["image", "prune", "-a", "--dry-run"]).exits(0);
+    assert_eq!(rig.names().await, before);
+    let text: Vec<&str> = called.stdout.lines().map(str::trim_end).collect();
+    let line = |needle: &str| {
+        let found = text.iter().position(|line| line.contains(needle));
+        found.unwrap_or_else(|| panic!("no {needle:?} in {}", called.stdout))
+    };
+    assert!(line("Would remove:") < line("old:1"));
+    assert!(line("old:1") < line("Would keep:"));
+    assert!(text[line("old:1")].ends_with("not in use"));
+    assert!(text[line("web:1")].ends_with("in use: container c1"));
+    assert!(text[line("Would remove 1 image and reclaim")].contains("3 blobs"));
+    assert_eq!(text.last(), Some(&"nothing was removed (dry run)"));
+}
+
+/// `image ls` should show each image with its sizes and what a prune -a would do.
+#[tokio::test]
+async fn ls_tells_the_verdict_in_a_word() {
+    let rig = Rig::start().await;
+    let web = image("docker.io/library/web:1")
+        .layers([Layer::named("base", 2000), Layer::random(1, 1000)])
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let old = image("docker.io/library/old:1")
+        .layers([Layer::named("base", 2000), Layer::random(2, 500)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    rig.namespace.nerdctl_container("c1", &web).await.unwrap();
+    let listed = rig.reclaim(&["image", "ls", "--format", "json"]).exits(0).json();
+    let images = listed["images"].as_array().unwrap();
+    assert_eq!(images.len(), 2);
+    let [old_line, web_line] = [&images[0], &images[1]];
+    assert_eq!(old_line["name"], "docker.io/library/old:1");
+    assert_eq!(old_line["verdict"], "unused");
+    assert_eq!(old_line["content_bytes"], old.blobs.values().sum::<u64>());
+    assert_eq!(old_line["unpacked_bytes"], 0);
+    let base = web.manifests[0].layers[0].size;
+    assert_eq!(old_line["shared_bytes"], base);
+    assert_eq!(web_line["verdict"], "used");
+    let mut unpacked = 0;
+    for chain in &web.manifests[0].chain_ids {
+        let chain = chain.to_string();
+        unpacked += rig.namespace.usage("native", &chain).await.unwrap().0;
+    }
+    assert_eq!(web_line["unpacked_bytes"], unpacked);
+    let table = rig.reclaim(&["image", "ls"]).exits(0).stdout;
+    assert!(table.lines().next().unwrap().contains("PRUNE -A"), "{table}");
+    assert!(table.lines().any(|it| it.starts_with("old:1") && it.trim_end().ends_with("unused")));
+}
