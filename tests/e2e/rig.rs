@@ -38,7 +38,11 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start() -> Self {
-        let containerd = Containerd::start().await;
+        Self::on(Containerd::start().await)
+    }
+
+    /// Works on a containerd that was started in a particular way.
+    pub(crate) fn on(containerd: Containerd) -> Self {
         let namespace = containerd.namespace("default");
         Self {
             containerd,

@@ -15,11 +15,13 @@ pub(crate) struct Anatomy<'a> {
     pub(crate) identity: BTreeSet<&'a Digest>,
     /// Chain IDs under which its platforms are unpacked.
     pub(crate) chains: BTreeSet<&'a Digest>,
-    /// Configurations of the platforms that are present in the namespace.
+    /// Configurations of the platforms that are present in the namespace. Attestations describe
+    /// an image and are no platform of it.
     pub(crate) configs: Vec<&'a Config>,
     /// A document that is there but cannot be read, and why.
     pub(crate) unreadable: Option<(&'a Digest, &'a str)>,
-    /// Whether something without which its chain cannot be known is not there at all.
+    /// Whether its chains may be more than those known: the target is not there, or a config, or
+    /// of an index every manifest. Single platforms of an index are absent as a rule.
     pub(crate) is_incomplete: bool,
 }
 
@@ -36,42 +38,70 @@ impl<'a> Anatomy<'a> {
         let mut anatomy = Self::default();
         let target = &image.target.digest;
         anatomy.identity.insert(target);
-        let mut queue = vec![target];
-        while let Some(digest) = queue.pop() {
+        let mut seen = BTreeSet::from([(target, Role::Platform)]);
+        let mut queue = vec![(target, Role::Platform)];
+        while let Some((digest, role)) = queue.pop() {
             let Some(document) = documents.get(digest) else {
-                anatomy.is_incomplete |= digest == target && !is_present(blobs, digest);
+                anatomy.is_incomplete |= digest == target;
                 continue;
             };
-            match document {
-                Document::Index(children) => anatomy.add_children(children, &mut queue),
+            let children = match document {
+                Document::Index(children) => {
+                    let mut manifests = documents_among(children).peekable();
+                    anatomy.is_incomplete |= manifests.peek().is_some()
+                        && !manifests.any(|it| documents.contains_key(&it.digest));
+                    children.as_slice()
+                }
                 Document::Manifest(children) => {
-                    let config = children.iter().find(|it| it.kind == DocumentKind::Config);
-                    anatomy.is_incomplete |=
-                        config.is_some_and(|config| !documents.contains_key(&config.digest));
-                    anatomy.add_children(children, &mut queue);
+                    let mut configs = documents_among(children);
+                    anatomy.is_incomplete |= configs.any(|it| !documents.contains_key(&it.digest));
+                    children.as_slice()
                 }
                 Document::Config(config) => {
                     anatomy.chains.extend(&config.chain_id);
-                    if is_present(blobs, digest) {
+                    if role == Role::Platform && is_present(blobs, digest) {
                         anatomy.configs.push(config);
                     }
+                    &[]
                 }
-                Document::Unreadable(why) => anatomy.unreadable = Some((digest, why)),
+                Document::Unreadable(why) => {
+                    anatomy.unreadable = Some((digest, why));
+                    &[]
+                }
+            };
+            for child in documents_among(children) {
+                anatomy.identity.insert(&child.digest);
+                let role = role.of_child(child);
+                if seen.insert((&child.digest, role)) {
+                    queue.push((&child.digest, role));
+                }
             }
         }
         anatomy
     }
+}
 
-    /// Queues the children that say something about the image. Attestations describe it and
-    /// are no platform of it; as parts of its identity they count all the same.
-    fn add_children(&mut self, children: &'a [Child], queue: &mut Vec<&'a Digest>) {
-        for child in children.iter().filter(|it| it.kind != DocumentKind::Leaf) {
-            let is_new = self.identity.insert(&child.digest);
-            if is_new && !child.is_attestation {
-                queue.push(&child.digest);
-            }
+/// What a document is to the image. One digest may be both: then it is a platform, whatever
+/// else an index says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Platform,
+    Attestation,
+}
+
+impl Role {
+    fn of_child(self, child: &Child) -> Self {
+        if child.is_attestation {
+            Self::Attestation
+        } else {
+            self
         }
     }
+}
+
+/// The children that say something about the image.
+fn documents_among(children: &[Child]) -> impl Iterator<Item = &Child> {
+    children.iter().filter(|it| it.kind != DocumentKind::Leaf)
 }
 
 /// Whether the namespace has the blob.

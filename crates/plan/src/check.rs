@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Container, Inventory, Namespace, NamespaceInventory, Plan, PruneRequest, SnapshotId,
+    Container, Digest, Inventory, Namespace, NamespaceInventory, Plan, PruneRequest, Reference,
+    SnapshotId,
 };
 
 /// A plan that must not be carried out.
@@ -31,6 +32,14 @@ pub enum Finding {
     NamedByContainer {
         /// The record.
         image: String,
+        /// The container's ID.
+        container: String,
+    },
+    /// The very content that a container was created from would go.
+    #[error("the plan would free `{digest}`, which container `{container}` was created from")]
+    FreesImageOfContainer {
+        /// The target.
+        digest: Digest,
         /// The container's ID.
         container: String,
     },
@@ -63,15 +72,10 @@ pub fn check(
         };
     };
     judged_once(plan, namespace.images.iter().map(|image| &image.name))?;
-    let going: BTreeSet<&str> = plan.steps.iter().map(|it| it.image.name.as_str()).collect();
     let containers = || namespace.containers.iter().chain(registered);
-    if let Some(container) = containers().find(|it| going.contains(it.image.as_str())) {
-        return Err(Finding::NamedByContainer {
-            image: container.image.clone(),
-            container: container.id.clone(),
-        });
-    }
-    frees_under_container(plan, inventory)?;
+    removes_named(plan, containers())?;
+    frees_image(plan, containers())?;
+    frees_under_container(plan, namespace, containers())?;
     if plan.kept.is_empty()
         && !plan.steps.is_empty()
         && containers().next().is_some()
@@ -102,10 +106,53 @@ fn judged_once<'a>(plan: &Plan, images: impl Iterator<Item = &'a String>) -> Res
     }
 }
 
-fn frees_under_container(plan: &Plan, inventory: &Inventory) -> Result<(), Finding> {
-    let namespace = &inventory.namespaces[&plan.namespace];
+/// No record goes that a container names, as it wrote it or in full.
+fn removes_named<'a>(
+    plan: &Plan,
+    mut containers: impl Iterator<Item = &'a Container>,
+) -> Result<(), Finding> {
+    let going: BTreeSet<&str> = plan.steps.iter().map(|it| it.image.name.as_str()).collect();
+    let named = containers.find_map(|container| {
+        let full = Reference::parse_normalized(&container.image).ok();
+        let full = full.map(|reference| reference.with_default_tag().to_string());
+        let image = full
+            .iter()
+            .chain([&container.image])
+            .find(|name| going.contains(name.as_str()))?;
+        Some(Finding::NamedByContainer {
+            image: image.clone(),
+            container: container.id.clone(),
+        })
+    });
+    named.map_or(Ok(()), Err)
+}
+
+/// No blob goes that a container is known to have been created from.
+fn frees_image<'a>(
+    plan: &Plan,
+    mut containers: impl Iterator<Item = &'a Container>,
+) -> Result<(), Finding> {
+    let freed: BTreeSet<&Digest> = plan.freed.blobs.iter().map(|it| &it.digest).collect();
+    let lost = containers.find_map(|container| {
+        let digest = container.image_digest.as_ref()?;
+        freed
+            .contains(digest)
+            .then(|| Finding::FreesImageOfContainer {
+                digest: digest.clone(),
+                container: container.id.clone(),
+            })
+    });
+    lost.map_or(Ok(()), Err)
+}
+
+/// No snapshot goes that a container stands on, or that stands between.
+fn frees_under_container<'a>(
+    plan: &Plan,
+    namespace: &NamespaceInventory,
+    containers: impl Iterator<Item = &'a Container>,
+) -> Result<(), Finding> {
     let freed: BTreeSet<&SnapshotId> = plan.freed.snapshots.iter().map(|it| &it.id).collect();
-    for container in &namespace.containers {
+    for container in containers {
         let mut at = container.snapshot.clone();
         let mut seen = BTreeSet::new();
         while let Some(id) = at.filter(|id| seen.insert(id.clone())) {

@@ -46,7 +46,7 @@ pub(crate) fn difference(
                 let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
                 freed.snapshots.push(id);
             }
-            Node::Image(_) | Node::Container(_) => {}
+            Node::Image(_) | Node::Container(_) | Node::Absent => {}
         }
     }
     freed.blobs.sort_unstable();

@@ -2,7 +2,9 @@
 //!
 //! Nodes are small integers in four ranges (blobs, snapshots, images, containers), edges one
 //! flat array. References never leave a namespace, so each namespace has a graph of its own.
-//! A reference to something that does not exist is no edge, as for containerd.
+//! A reference to something that does not exist is no edge, unless something else names that
+//! same absent thing as its back reference: containerd follows the one to the other, across the
+//! gap. Such absent things are a fifth range.
 //!
 //! Source: containerd `core/metadata/gc.go`, at the release tags that [`CollectorRules`] names.
 
@@ -25,6 +27,8 @@ pub(crate) enum Node {
     Image(usize),
     /// Index into the namespace's containers.
     Container(usize),
+    /// Something that does not exist and that a back reference names.
+    Absent,
 }
 
 /// The snapshots of one snapshotter within the snapshot range.
@@ -42,11 +46,16 @@ pub(crate) struct Graph<'a> {
     pub(crate) namespace: &'a NamespaceInventory,
     pub(crate) rules: CollectorRules,
     shelves: Vec<Shelf<'a>>,
-    /// Where the ranges of snapshots, images and containers begin, and where all end.
-    starts: [usize; 4],
-    /// `edges[edge_starts[n]..edge_starts[n + 1]]` are the nodes that `n` keeps.
+    /// Where the ranges of snapshots, images, containers and absent things begin, and where all
+    /// end.
+    starts: [usize; 5],
+    /// What does not exist and is named by a back reference, sorted.
+    absent: Vec<GcRef>,
+    /// `edges[edge_starts[n]..edge_starts[n + 1]]` are the nodes that `n` refers to.
     edge_starts: Vec<u32>,
     edges: Vec<NodeId>,
+    /// (parent, child) for every back reference, sorted.
+    back_references: Vec<(NodeId, NodeId)>,
     /// The parent of each snapshot, in the order of the snapshot range.
     parents: Vec<Option<NodeId>>,
 }
@@ -72,24 +81,32 @@ impl<'a> Graph<'a> {
             namespace,
             rules,
             shelves,
-            starts: [snapshots, images, containers, end],
+            starts: [snapshots, images, containers, end, end],
+            absent: Vec::new(),
             edge_starts: Vec::new(),
             edges: Vec::new(),
+            back_references: Vec::new(),
             parents: Vec::new(),
         };
         graph.parents = graph.resolve_parents();
+        graph.resolve_back_references();
         graph.resolve_edges();
         graph
     }
 
     /// Number of nodes.
     pub(crate) fn len(&self) -> usize {
-        self.starts[3]
+        self.starts[4]
+    }
+
+    /// Number of snapshots, over all snapshotters.
+    pub(crate) fn n_snapshots(&self) -> usize {
+        self.starts[1] - self.starts[0]
     }
 
     /// Returns what a node stands for.
     pub(crate) fn node(&self, id: NodeId) -> Node {
-        let [snapshots, images, containers, _] = self.starts;
+        let [snapshots, images, containers, absent, _] = self.starts;
         let id = id as usize;
         if id < snapshots {
             Node::Blob(id)
@@ -97,9 +114,22 @@ impl<'a> Graph<'a> {
             Node::Snapshot(id - snapshots)
         } else if id < containers {
             Node::Image(id - images)
-        } else {
+        } else if id < absent {
             Node::Container(id - containers)
+        } else {
+            Node::Absent
         }
+    }
+
+    /// Returns the node of a blob by its index.
+    #[expect(clippy::unused_self, reason = "like those of the other ranges")]
+    pub(crate) fn blob_node(&self, index: usize) -> NodeId {
+        node_id(index)
+    }
+
+    /// Returns the node of a snapshot by its index.
+    pub(crate) fn snapshot_node(&self, index: usize) -> NodeId {
+        node_id(self.starts[0] + index)
     }
 
     /// Returns the node of an image by its index.
@@ -152,20 +182,21 @@ impl<'a> Graph<'a> {
 
     /// Finds what a lease lists, if the collector of these rules knows the kind.
     pub(crate) fn find_resource(&self, resource: &LeaseResource) -> Option<NodeId> {
-        match resource {
-            LeaseResource::Content(digest) => self.find_blob(digest),
-            LeaseResource::Snapshot(id) => self.find_snapshot(id),
-            LeaseResource::Image(name) if self.rules >= CollectorRules::V2_0 => {
-                self.find_image(name)
-            }
-            LeaseResource::Image(_)
-            | LeaseResource::Ingest(_)
-            | LeaseResource::Other { kind: _, id: _ } => None,
-        }
+        self.find_reference(&match resource {
+            LeaseResource::Content(digest) => GcRef::Content(digest.clone()),
+            LeaseResource::Snapshot(id) => GcRef::Snapshot(id.clone()),
+            LeaseResource::Image(name) => GcRef::Image(name.as_str().into()),
+            LeaseResource::Ingest(_) | LeaseResource::Other { kind: _, id: _ } => return None,
+        })
     }
 
     /// Finds what a label refers to.
     pub(crate) fn find_reference(&self, reference: &GcRef) -> Option<NodeId> {
+        self.find_existing(reference)
+            .or_else(|| self.find_absent(reference))
+    }
+
+    fn find_existing(&self, reference: &GcRef) -> Option<NodeId> {
         match reference {
             GcRef::Content(digest) => self.find_blob(digest),
             GcRef::Snapshot(id) => self.find_snapshot(id),
@@ -173,6 +204,21 @@ impl<'a> Graph<'a> {
             GcRef::Container(id) if self.rules >= CollectorRules::V2_2 => self.find_container(id),
             GcRef::Image(_) | GcRef::Container(_) => None,
         }
+    }
+
+    fn find_absent(&self, reference: &GcRef) -> Option<NodeId> {
+        let found = self.absent.binary_search(reference).ok()?;
+        Some(node_id(self.starts[3] + found))
+    }
+
+    /// The content of an image's target.
+    pub(crate) fn find_target(&self, image: usize) -> Option<NodeId> {
+        let digest = &self.namespace.images[image].target.digest;
+        self.find_blob(digest).or_else(|| {
+            // A clone only where there is anything to be found.
+            let is_any = !self.absent.is_empty();
+            is_any.then(|| self.find_absent(&GcRef::Content(digest.clone())))?
+        })
     }
 
     /// Returns a snapshot with the name of its snapshotter, by its index.
@@ -187,10 +233,18 @@ impl<'a> Graph<'a> {
         self.parents[index]
     }
 
-    /// Returns what a node keeps when it is held with all that it refers to.
+    /// Returns what a node refers to and so keeps when it is held deeply.
     pub(crate) fn kept_by(&self, id: NodeId) -> &[NodeId] {
         let at = id as usize;
         &self.edges[self.edge_starts[at] as usize..self.edge_starts[at + 1] as usize]
+    }
+
+    /// Returns what has attached itself to a node by back references, as (node, attached).
+    pub(crate) fn attached_to(&self, id: NodeId) -> &[(NodeId, NodeId)] {
+        let all = &self.back_references;
+        let first = all.partition_point(|(parent, _)| *parent < id);
+        let n_attached = all[first..].partition_point(|(parent, _)| *parent == id);
+        &all[first..first + n_attached]
     }
 
     /// Whether labels make an object a root by these rules.
@@ -202,7 +256,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Returns every snapshot's index that is active or a view.
+    /// Whether the snapshot of this index is active or a view.
     pub(crate) fn is_in_use_itself(&self, index: usize) -> bool {
         match self.snapshot(index).1.kind {
             SnapshotKind::Committed => false,
@@ -226,31 +280,26 @@ impl<'a> Graph<'a> {
         parents
     }
 
-    /// Fills in the edges, node by node: labels, then what the kind itself keeps, then what
-    /// names the node as its back reference.
+    /// Fills in the edges, node by node: labels, then what the kind itself keeps.
     fn resolve_edges(&mut self) {
-        let mut back = self.resolve_back_references().into_iter().peekable();
         let mut starts = Vec::with_capacity(self.len() + 1);
         let mut edges = Vec::new();
         for at in 0..self.len() {
             let id = node_id(at);
             starts.push(node_id(edges.len()));
-            let labels = self.labels(id);
-            edges.extend(labels.refs.iter().filter_map(|it| self.find_reference(it)));
+            let labels = self.labels(id).into_iter();
+            let references = labels.flat_map(|labels| &labels.refs);
+            edges.extend(references.filter_map(|it| self.find_reference(it)));
             match self.node(id) {
-                Node::Blob(_) => {}
+                Node::Blob(_) | Node::Absent => {}
                 Node::Snapshot(index) => edges.extend(self.parents[index]),
-                Node::Image(index) => {
-                    let target = &self.namespace.images[index].target;
-                    edges.extend(self.find_blob(&target.digest));
-                }
+                Node::Image(index) => edges.extend(self.find_target(index)),
                 Node::Container(index) => {
                     let root = self.namespace.containers[index].snapshot.as_ref();
-                    edges.extend(root.and_then(|snapshot| self.find_snapshot(snapshot)));
+                    edges.extend(
+                        root.and_then(|id| self.find_reference(&GcRef::Snapshot(id.clone()))),
+                    );
                 }
-            }
-            while let Some((_, child)) = back.next_if(|(parent, _)| *parent == id) {
-                edges.push(child);
             }
         }
         starts.push(node_id(edges.len()));
@@ -258,32 +307,40 @@ impl<'a> Graph<'a> {
         self.edges = edges;
     }
 
-    /// Returns (parent, child) for every back reference, sorted.
-    fn resolve_back_references(&self) -> Vec<(NodeId, NodeId)> {
+    /// Fills in the back references, and the absent things that they name.
+    fn resolve_back_references(&mut self) {
         if self.rules < CollectorRules::V2_2 {
-            return Vec::new();
+            return;
         }
-        let mut pairs = Vec::new();
-        for at in 0..self.len() {
-            let child = node_id(at);
-            let labels = self.labels(child);
-            let parents = labels
-                .back_refs
-                .iter()
-                .filter_map(|it| self.find_reference(it));
-            pairs.extend(parents.map(|parent| (parent, child)));
-        }
-        pairs.sort_unstable();
-        pairs
+        let named: Vec<(&GcRef, NodeId)> = (0..self.len())
+            .map(node_id)
+            .flat_map(|child| {
+                let labels = self.labels(child).into_iter();
+                let parents = labels.flat_map(|labels| &labels.back_refs);
+                parents.map(move |parent| (parent, child))
+            })
+            .collect();
+        let absent = named.iter().map(|(parent, _)| *parent);
+        let absent = absent.filter(|parent| self.find_existing(parent).is_none());
+        let mut absent: Vec<GcRef> = absent.cloned().collect();
+        absent.sort_unstable();
+        absent.dedup();
+        self.absent = absent;
+        self.starts[4] = self.starts[3] + self.absent.len();
+        let pairs = named.into_iter();
+        let pairs = pairs.filter_map(|(parent, child)| Some((self.find_reference(parent)?, child)));
+        self.back_references = pairs.collect();
+        self.back_references.sort_unstable();
     }
 
-    fn labels(&self, id: NodeId) -> &'a GcLabels {
-        match self.node(id) {
+    fn labels(&self, id: NodeId) -> Option<&'a GcLabels> {
+        Some(match self.node(id) {
             Node::Blob(index) => &self.namespace.blobs[index].gc,
             Node::Snapshot(index) => &self.snapshot(index).1.gc,
             Node::Image(index) => &self.namespace.images[index].gc,
             Node::Container(index) => &self.namespace.containers[index].gc,
-        }
+            Node::Absent => return None,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use reclaim_model::{GcLabels, Holder, HolderKind, Lease};
 
-use crate::graph::{Graph, Node, NodeId, node_id};
+use crate::graph::{Graph, NodeId};
 
 /// How a node is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
     leases
         .chain(containers)
         .chain(sandboxes)
-        .chain(root_labels(graph))
+        .chain(root_blobs(graph))
+        .chain(root_snapshots(graph))
         .collect()
 }
 
@@ -73,35 +74,29 @@ fn references(graph: &Graph<'_>, labels: &GcLabels) -> Vec<NodeId> {
     found.collect()
 }
 
-/// Blobs and snapshots that are roots by their own label, each its own holder.
-fn root_labels<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
-    let namespace = graph.namespace;
-    let blobs = namespace.blobs.iter().map(|blob| &blob.gc);
-    let snapshots = namespace.snapshots.values().flatten().map(|it| &it.gc);
-    let labels = blobs.chain(snapshots).enumerate();
-    labels
-        .filter(|(_, labels)| graph.is_root(labels))
-        .map(|(at, _)| Holding {
-            holder: node_holder(graph, node_id(at)),
-            hold: Hold::Deep,
-            roots: vec![node_id(at)],
-        })
+/// Blobs that are roots by their own label, each its own holder.
+fn root_blobs<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
+    let blobs = graph.namespace.blobs.iter().enumerate();
+    let roots = blobs.filter(|(_, blob)| graph.is_root(&blob.gc));
+    roots.map(|(index, blob)| Holding {
+        holder: holder(HolderKind::Content, &blob.digest.to_string()),
+        hold: Hold::Deep,
+        roots: vec![graph.blob_node(index)],
+    })
 }
 
-/// Names a node as a holder.
-pub(crate) fn node_holder(graph: &Graph<'_>, id: NodeId) -> Holder {
-    match graph.node(id) {
-        Node::Blob(index) => holder(HolderKind::Content, &graph.blob(index).digest.to_string()),
-        Node::Snapshot(index) => {
-            let (snapshotter, snapshot) = graph.snapshot(index);
-            let id = format!("{snapshotter}/{}", snapshot.key);
-            holder(HolderKind::Snapshot, &id)
-        }
-        Node::Image(index) => holder(HolderKind::Image, &graph.namespace.images[index].name),
-        Node::Container(index) => {
-            holder(HolderKind::Container, &graph.namespace.containers[index].id)
-        }
-    }
+/// Snapshots that are roots by their own label, each its own holder.
+fn root_snapshots<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
+    let snapshots = (0..graph.n_snapshots()).map(|index| (index, graph.snapshot(index)));
+    let roots = snapshots.filter(|(_, (_, snapshot))| graph.is_root(&snapshot.gc));
+    roots.map(|(index, (snapshotter, snapshot))| Holding {
+        holder: holder(
+            HolderKind::Snapshot,
+            &format!("{snapshotter}/{}", snapshot.key),
+        ),
+        hold: Hold::Deep,
+        roots: vec![graph.snapshot_node(index)],
+    })
 }
 
 fn holder(kind: HolderKind, id: &str) -> Holder {

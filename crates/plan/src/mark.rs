@@ -18,7 +18,7 @@ pub(crate) struct Marker<'g, 'a> {
     seen: Vec<u8>,
     /// Per image: taken away, so that nothing can reach it. Empty if none is.
     removed_images: Vec<bool>,
-    /// What would have reached an image that was taken away.
+    /// How images that were taken away would have been reached.
     dead_references: Vec<(NodeId, Hold)>,
     stack: Vec<(NodeId, Hold)>,
     /// Nodes in the order in which they were first reached.
@@ -64,18 +64,19 @@ impl<'g, 'a> Marker<'g, 'a> {
 
     /// Adds a root and everything that it keeps.
     pub(crate) fn extend(&mut self, root: NodeId, hold: Hold) {
-        self.push(root, hold);
+        self.refer_to(root, hold);
         while let Some((id, hold)) = self.stack.pop() {
             match hold {
                 Hold::Deep => {
                     let graph = self.graph;
                     for kept in graph.kept_by(id) {
-                        self.push(*kept, Hold::Deep);
+                        self.refer_to(*kept, Hold::Deep);
                     }
+                    self.reach_attached(id);
                 }
                 Hold::Flat => {
                     if let Some(kept) = self.kept_flat(id) {
-                        self.push(kept, Hold::Flat);
+                        self.refer_to(kept, Hold::Flat);
                     }
                 }
             }
@@ -86,21 +87,45 @@ impl<'g, 'a> Marker<'g, 'a> {
     fn kept_flat(&self, id: NodeId) -> Option<NodeId> {
         match self.graph.node(id) {
             Node::Snapshot(index) => self.graph.parent(index),
-            Node::Image(index) => {
-                let target = &self.graph.namespace.images[index].target;
-                self.graph.find_blob(&target.digest)
-            }
-            Node::Blob(_) | Node::Container(_) => None,
+            Node::Image(index) => self.graph.find_target(index),
+            Node::Blob(_) | Node::Container(_) | Node::Absent => None,
         }
     }
 
-    fn push(&mut self, id: NodeId, hold: Hold) {
-        if let Node::Image(index) = self.graph.node(id)
-            && self.removed_images.get(index) == Some(&true)
-        {
-            self.dead_references.push((id, hold));
+    /// Follows a reference. One to an image that was taken away still leads to what has attached
+    /// itself to that name.
+    fn refer_to(&mut self, id: NodeId, hold: Hold) {
+        if !self.is_removed(id) {
+            self.reach(id, hold);
             return;
         }
+        self.dead_references.push((id, hold));
+        if hold == Hold::Deep {
+            self.reach_attached(id);
+        }
+    }
+
+    /// Reaches what has attached itself to a node. The labels of an image that was taken away
+    /// are gone with it.
+    fn reach_attached(&mut self, id: NodeId) {
+        let graph = self.graph;
+        for (_, attached) in graph.attached_to(id) {
+            if self.is_removed(*attached) {
+                self.dead_references.push((*attached, Hold::Deep));
+            } else {
+                self.reach(*attached, Hold::Deep);
+            }
+        }
+    }
+
+    fn is_removed(&self, id: NodeId) -> bool {
+        match self.graph.node(id) {
+            Node::Image(index) => self.removed_images.get(index) == Some(&true),
+            Node::Blob(_) | Node::Snapshot(_) | Node::Container(_) | Node::Absent => false,
+        }
+    }
+
+    fn reach(&mut self, id: NodeId, hold: Hold) {
         let seen = &mut self.seen[id as usize];
         if *seen & hold.bit() != 0 {
             return;
@@ -129,8 +154,9 @@ impl<'g, 'a> Marker<'g, 'a> {
     /// Adds every image that is a root and has not been taken away.
     pub(crate) fn extend_from_images(&mut self, now: Timestamp) {
         for (index, image) in self.graph.namespace.images.iter().enumerate() {
-            if is_root_image(image, self.graph.rules, now) {
-                self.extend(self.graph.image(index), Hold::Deep);
+            let id = self.graph.image(index);
+            if is_root_image(image, self.graph.rules, now) && !self.is_removed(id) {
+                self.extend(id, Hold::Deep);
             }
         }
     }

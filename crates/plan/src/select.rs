@@ -1,8 +1,8 @@
 //! Which images go: Docker's selection, with the differences that keep what is in use.
 //!
 //! We look for a reason to keep. The rules run in the order of [`KeepReason`]; the first that
-//! matches is the verdict. What none of them keeps is a candidate, and of each target that is
-//! in use the best-named candidate is then kept for it.
+//! matches is the verdict. Most of them look at one record; what uses a *target* needs only one
+//! of its records, so the best-named one of those left is kept for it and the others may go.
 //!
 //! Source: Docker's image pruner for containerd; `docs/differences-from-docker.md` lists where
 //! and why we differ.
@@ -48,9 +48,19 @@ pub(crate) fn select(
     });
     let mut verdicts: Vec<Verdict> = judged.collect();
     let groups = group_by_target(images);
-    for (target, holders) in &usage.targets {
-        if let Some(group) = groups.get(target) {
+    for (target, group) in &groups {
+        if let Some(holders) = usage.targets.get(target) {
             keep_for_users(group, images, holders, &mut verdicts);
+        }
+        if is_in_use(target, group, usage) {
+            mark_duplicates(group, &mut verdicts);
+        }
+    }
+    for (image, verdict) in images.iter().zip(&mut verdicts) {
+        if verdict.is_removal()
+            && let Some(holders) = possible_users(&anatomies[&image.target.digest], usage)
+        {
+            *verdict = Verdict::Keep(KeepReason::UsageUnknown, holders.clone());
         }
     }
     for group in groups.values() {
@@ -59,6 +69,7 @@ pub(crate) fn select(
     verdicts
 }
 
+/// Judges a record by itself.
 fn judge(
     index: usize,
     image: &ImageRecord,
@@ -76,23 +87,17 @@ fn judge(
     if !is_old_enough {
         return Verdict::keep(KeepReason::TooRecent);
     }
+    if !matches_labels(anatomy, &filters.labels) {
+        return Verdict::keep(KeepReason::LabelFilter);
+    }
     if image.is_pinned() {
         return Verdict::keep(KeepReason::Pinned);
     }
     if anatomy.unreadable.is_some() {
         return Verdict::keep(KeepReason::Unreadable);
     }
-    if !matches_labels(anatomy, &filters.labels) {
-        return Verdict::keep(KeepReason::LabelFilter);
-    }
     if let Some(holders) = usage.records.get(&index) {
         return Verdict::Keep(KeepReason::InUse, holders.clone());
-    }
-    if !usage.untraced.is_empty() {
-        return Verdict::Keep(KeepReason::UsageUnknown, usage.untraced.clone());
-    }
-    if anatomy.is_incomplete && !usage.unexplained.is_empty() {
-        return Verdict::Keep(KeepReason::UsageUnknown, usage.unexplained.clone());
     }
     Verdict::Remove(if is_dangling {
         RemoveReason::Dangling
@@ -129,21 +134,49 @@ fn group_by_target(images: &[ImageRecord]) -> BTreeMap<&Digest, Vec<usize>> {
     groups
 }
 
-/// How good a name is for an image that is in use.
+/// Whether something uses the target, or a record of it by name.
+fn is_in_use(target: &Digest, group: &[usize], usage: &Usage<'_>) -> bool {
+    let mut group = group.iter();
+    usage.targets.contains_key(target) || group.any(|it| usage.records.contains_key(it))
+}
+
+/// Returns the uses that may be of this image, for all that can be seen.
+fn possible_users<'u>(anatomy: &Anatomy<'_>, usage: &'u Usage<'_>) -> Option<&'u BTreeSet<Holder>> {
+    if !usage.untraced.is_empty() {
+        Some(&usage.untraced)
+    } else if anatomy.is_incomplete && !usage.unexplained.is_empty() {
+        Some(&usage.unexplained)
+    } else {
+        None
+    }
+}
+
+/// How well a record serves to keep an image that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum NameRank {
+enum Fitness {
+    /// It is to expire, and its content with it.
+    Fleeting,
+    /// Nobody's name.
     Dangling,
+    /// A name by which Docker does not find it, or finds it by its digest only. The CRI
+    /// plugin's `sha256:<config>` is one, for all that it reads like a tag.
     Other,
+    /// A tag in full.
     Tag,
 }
 
-impl NameRank {
+impl Fitness {
     fn of(image: &ImageRecord) -> Self {
-        let has_tag = Reference::parse_normalized(&image.name)
-            .is_ok_and(|reference| reference.tag().is_some());
-        if image.is_dangling() {
+        let is_tag = || {
+            Reference::parse_normalized(&image.name).is_ok_and(|reference| {
+                reference.tag().is_some() && reference.to_string() == image.name
+            })
+        };
+        if image.expires.is_some() {
+            Self::Fleeting
+        } else if image.is_dangling() {
             Self::Dangling
-        } else if has_tag {
+        } else if is_tag() {
             Self::Tag
         } else {
             Self::Other
@@ -151,25 +184,29 @@ impl NameRank {
     }
 }
 
-/// Keeps a record for a target that is in use: one that stays anyway, if its name is as good
-/// as any, or else the best-named candidate; among equals the last by name, as Docker does.
+/// Keeps a record for a target that is in use: one that stays anyway, if it is as fit as any,
+/// or else the fittest; among equals the last by name, as Docker does.
 fn keep_for_users(
     group: &[usize],
     images: &[ImageRecord],
     holders: &BTreeSet<Holder>,
     verdicts: &mut [Verdict],
 ) {
-    let rank = |index: &usize| (NameRank::of(&images[*index]), *index);
+    let fitness = |index: &usize| (Fitness::of(&images[*index]), *index);
     let is_removal = |index: &&usize| verdicts[**index].is_removal();
-    let best_candidate = group.iter().filter(is_removal).max_by_key(|it| rank(it));
-    let kept = group.iter().filter(|it| !is_removal(it));
-    let best_kept = kept.map(|it| rank(it).0).max();
-    let Some(best) = best_candidate.copied() else {
+    let fittest = group.iter().filter(is_removal).max_by_key(|it| fitness(it));
+    let Some(fittest) = fittest.copied() else {
         return;
     };
-    if best_kept.is_none_or(|kept| kept < rank(&best).0) {
-        verdicts[best] = Verdict::Keep(KeepReason::InUse, holders.clone());
+    let kept = group.iter().filter(|it| !is_removal(it));
+    let kept = kept.map(|it| fitness(it).0).max();
+    if kept.is_none_or(|kept| kept < fitness(&fittest).0) {
+        verdicts[fittest] = Verdict::Keep(KeepReason::InUse, holders.clone());
     }
+}
+
+/// Says of the records that go that their content is in use all the same.
+fn mark_duplicates(group: &[usize], verdicts: &mut [Verdict]) {
     for index in group {
         if verdicts[*index].is_removal() {
             verdicts[*index] = Verdict::Remove(RemoveReason::Duplicate);

@@ -113,7 +113,9 @@ impl Makeup<'_> {
 fn blobs<'a>(anatomy: &Anatomy<'a>, inventory: &'a Inventory) -> BTreeSet<&'a Digest> {
     let mut blobs = anatomy.identity.clone();
     for digest in &anatomy.identity {
-        if let Some(Document::Manifest(children)) = inventory.documents.get(digest) {
+        if let Some(Document::Index(children) | Document::Manifest(children)) =
+            inventory.documents.get(digest)
+        {
             blobs.extend(children.iter().map(|child| &child.digest));
         }
     }

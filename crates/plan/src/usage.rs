@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Container, Digest, Gap, Holder, HolderKind, IdPrefix, LeaseResource, NamespaceInventory,
-    Reference, SnapshotId,
+    Container, Digest, Gap, GcLabels, GcRef, Holder, HolderKind, IdPrefix, LeaseResource,
+    NamespaceInventory, Reference, SnapshotId,
 };
 
 use crate::anatomy::Anatomy;
@@ -24,6 +24,9 @@ const MIN_ID_LENGTH: usize = 4;
 
 /// The length of a whole SHA-256 in hexadecimal.
 const WHOLE_ID_LENGTH: usize = 64;
+
+/// What Docker adds to a container's ID for the snapshot below the container's own.
+const INIT_SUFFIX: &str = "-init";
 
 /// What an image's target is, for each distinct target of a namespace.
 pub(crate) type Anatomies<'a> = BTreeMap<&'a Digest, Anatomy<'a>>;
@@ -57,16 +60,16 @@ pub(crate) fn usage<'a>(
     for container in graph.namespace.containers.iter().chain(registered) {
         collector.add_container(container);
     }
-    for lease in graph
-        .namespace
-        .leases
-        .iter()
-        .filter(|lease| lease.is_live(now))
-    {
+    let leases = graph.namespace.leases.iter();
+    for lease in leases.filter(|lease| lease.is_live(now)) {
         let holder = holder(HolderKind::Lease, &lease.id);
         for resource in &lease.resources {
             collector.add_resource(resource, &holder);
         }
+    }
+    for sandbox in &graph.namespace.sandboxes {
+        let holder = holder(HolderKind::Sandbox, &sandbox.id);
+        collector.add_unseen(&sandbox.gc, &holder);
     }
     let mut marker = Marker::new(graph);
     for holding in holdings(graph, now) {
@@ -106,48 +109,60 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
+    /// Takes all that a container says: its name, its digest, what it stands on.
+    ///
+    /// A root filesystem that cannot be seen may stand on any image, unless the digest tells. A
+    /// name does not: it may lead elsewhere by now.
     fn add_container(&mut self, container: &'a Container) {
         let holder = holder(HolderKind::Container, &container.id);
-        let is_named = self.add_name(&container.image, &holder);
-        let mut is_known = is_named;
+        let mut has_digest = self.add_name(&container.image, &holder);
         if let Some(digest) = &container.image_digest {
-            is_known |= self.add_identity(digest, &holder);
+            has_digest |= self.add_identity(digest, &holder);
         }
+        self.add_unseen(&container.gc, &holder);
         let Some(snapshot) = &container.snapshot else {
             return;
         };
         if let Some(id) = self.graph.find_snapshot(snapshot) {
             self.add_chain(id, &holder);
-        } else if !is_known && self.blind.contains(&*snapshot.snapshotter) {
+        } else if !has_digest && self.is_unseen(snapshot) {
             self.usage.untraced.insert(holder);
         }
     }
 
     /// Takes what a container was created from, in all the ways in which engines write it.
-    /// Returns whether it led to an image.
+    /// Returns whether it has a digest that leads to an image.
     fn add_name(&mut self, image: &str, holder: &Holder) -> bool {
         let mut is_record = self.add_record(image, holder);
-        let mut is_known = false;
+        let mut has_digest = false;
         if let Ok(reference) = Reference::parse_normalized(image) {
-            is_known |= reference
-                .digest()
-                .is_some_and(|digest| self.add_identity(digest, holder));
+            let digest = reference.digest();
+            has_digest |= digest.is_some_and(|digest| self.add_identity(digest, holder));
             for spelling in record_names(reference) {
                 is_record |= self.add_record(&spelling, holder);
             }
         }
-        is_known |= is_record;
         // A name wins over an ID that begins like it; a whole digest is never only a name.
         if let Some(prefix) = IdPrefix::parse(image)
             && prefix.hex_len() >= MIN_ID_LENGTH
             && (!is_record || prefix.hex_len() == WHOLE_ID_LENGTH)
         {
-            let matching = self.by_identity.keys().filter(|it| prefix.matches(it));
-            for digest in matching.copied().collect::<Vec<_>>() {
-                is_known |= self.add_identity(digest, holder);
+            for digest in self.identities(&prefix) {
+                has_digest |= self.add_identity(digest, holder);
             }
         }
-        is_known
+        has_digest
+    }
+
+    /// Returns every index, manifest and config of an image whose digest begins so.
+    fn identities(&self, prefix: &IdPrefix) -> Vec<&'a Digest> {
+        let first = format!("sha256:{:0<WHOLE_ID_LENGTH$}", prefix.to_string());
+        let first: Digest = first
+            .parse()
+            .expect("hexadecimal characters, filled up to a whole digest");
+        let from = self.by_identity.range::<Digest, _>(first..);
+        let matching = from.map(|(digest, _)| *digest);
+        matching.take_while(|it| prefix.matches(it)).collect()
     }
 
     fn add_record(&mut self, name: &str, holder: &Holder) -> bool {
@@ -197,6 +212,9 @@ impl<'g, 'a> Collector<'g, 'a> {
     }
 
     /// Takes what a live lease lists by itself.
+    ///
+    /// An image record in it is a use at any version, though only containerd 2.0 and newer keep
+    /// the image for it: whoever listed it meant it.
     fn add_resource(&mut self, resource: &LeaseResource, holder: &Holder) {
         match resource {
             LeaseResource::Content(digest) => {
@@ -212,21 +230,35 @@ impl<'g, 'a> Collector<'g, 'a> {
 
     /// An active snapshot or view uses what it stands on; a committed one uses the image of
     /// which it is the top, but not those that it merely builds upon, or every build cache
-    /// would hold its base images for good.
+    /// would hold its base images for good. Docker's `<container>-init` is committed a moment
+    /// before the container's own snapshot stands on it, and is a use from then on.
     fn add_leased_snapshot(&mut self, id: &SnapshotId, holder: &Holder) {
         let Some(node) = self.graph.find_snapshot(id) else {
-            if self.blind.contains(&*id.snapshotter) {
+            if self.is_unseen(id) {
                 self.usage.untraced.insert(holder.clone());
             }
             return;
         };
-        if self.is_in_use_itself(node) {
+        let is_containers = id.key.strip_suffix(INIT_SUFFIX) == Some(&*holder.id);
+        if is_containers || self.is_in_use_itself(node) {
             self.add_chain(node, holder);
         } else if let Ok(chain) = id.key.parse::<Digest>()
             && let Some(targets) = self.by_chain.get(&chain)
         {
             add_targets(&mut self.usage, targets, holder);
         }
+    }
+
+    /// Takes labels that refer to snapshots where none can be seen.
+    fn add_unseen(&mut self, labels: &GcLabels, holder: &Holder) {
+        let mut references = labels.refs.iter();
+        if references.any(|it| matches!(it, GcRef::Snapshot(id) if self.is_unseen(id))) {
+            self.usage.untraced.insert(holder.clone());
+        }
+    }
+
+    fn is_unseen(&self, id: &SnapshotId) -> bool {
+        self.blind.contains(&*id.snapshotter)
     }
 
     /// Takes what a holder reaches through labels.
@@ -249,7 +281,11 @@ impl<'g, 'a> Collector<'g, 'a> {
                     holders.insert(holder.clone());
                 }
                 Node::Snapshot(_) if self.is_in_use_itself(*id) => self.add_chain(*id, holder),
-                Node::Blob(_) | Node::Image(_) | Node::Snapshot(_) | Node::Container(_) => {}
+                Node::Blob(_)
+                | Node::Image(_)
+                | Node::Snapshot(_)
+                | Node::Container(_)
+                | Node::Absent => {}
             }
         }
     }

@@ -86,9 +86,10 @@ impl NamespaceClient {
             name: self.name.clone(),
             labels: wire_labels(labels),
         };
-        let request = CreateNamespaceRequest {
+        // containerd 1.6 wants a namespace in the header even here, to publish the event in.
+        let request = self.request(CreateNamespaceRequest {
             namespace: Some(namespace),
-        };
+        });
         let mut client = NamespacesClient::new(self.channel.clone());
         client.create(request).await?;
         Ok(())

@@ -1,0 +1,118 @@
+//! The house rules that no lint of rustc or clippy can see.
+
+use std::fs;
+
+use crate::failure::Failure;
+use crate::shell;
+use crate::workspace::Workspace;
+
+/// Which package may be built from which others of the workspace: the table in
+/// `ARCHITECTURE.md`. What only tests use may be the kit, too.
+const MAY_KNOW: [(&str, &[&str]); 10] = [
+    ("reclaim-model", &[]),
+    ("reclaim-oci", &["reclaim-model"]),
+    ("reclaim-plan", &["reclaim-model"]),
+    ("reclaim-store", &["reclaim-model", "reclaim-oci"]),
+    (
+        "reclaim-engine",
+        &["reclaim-model", "reclaim-plan", "reclaim-store"],
+    ),
+    ("reclaim-api", &["reclaim-model", "reclaim-engine"]),
+    (
+        "reclaim-cli",
+        &[
+            "reclaim-api",
+            "reclaim-engine",
+            "reclaim-model",
+            "reclaim-oci",
+            "reclaim-plan",
+            "reclaim-store",
+        ],
+    ),
+    ("reclaim-testkit", &["reclaim-model"]),
+    ("reclaim-fuzz", &["reclaim-model", "reclaim-oci"]),
+    ("reclaim-xtask", &[]),
+];
+
+/// What tests, examples and benches may be built from besides.
+const DEV_ONLY: &str = "reclaim-testkit";
+
+/// Packages that do no input and no output, so that what they decide can be tested alone.
+const PURE: [&str; 2] = ["reclaim-model", "reclaim-plan"];
+
+/// What must not be anywhere below a pure package.
+const IMPURE: [&str; 3] = ["tokio", "tonic", "tracing"];
+
+/// Checks that no package is built from one that it may not know.
+pub(crate) fn directions(workspace: &Workspace) -> Result<(), Failure> {
+    for package in &workspace.packages {
+        let name = package.name.as_str();
+        let row = MAY_KNOW.iter().find(|(package, _)| *package == name);
+        let Some((_, allowed)) = row else {
+            return Err(Failure::new(format!("`{name}` is in no row of the table"))
+                .hint("add it to MAY_KNOW in crates/xtask/src/house.rs and to ARCHITECTURE.md"));
+        };
+        let known = package.dependencies.iter();
+        let by_tests = package.dev_dependencies.iter().filter(|it| *it != DEV_ONLY);
+        for other in known.chain(by_tests) {
+            if !allowed.contains(&other.as_str()) {
+                return Err(Failure::new(format!("`{name}` must not depend on `{other}`"))
+                    .hint("the table of packages in ARCHITECTURE.md says who may know whom"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that every package takes the lints of the workspace.
+pub(crate) fn lints(workspace: &Workspace) -> Result<(), Failure> {
+    for package in &workspace.packages {
+        let path = package.manifest.as_path();
+        let manifest = fs::read_to_string(path)
+            .map_err(|error| Failure::new(format!("read `{}`: {error}", path.display())))?;
+        if !takes_workspace_lints(&manifest) {
+            let path = workspace.short(path);
+            return Err(Failure::new(format!("`{path}` does not take the workspace's lints"))
+                .hint("add the lines `[lints]` and `workspace = true`"));
+        }
+    }
+    Ok(())
+}
+
+fn takes_workspace_lints(manifest: &str) -> bool {
+    let mut lines = manifest.lines().map(str::trim);
+    lines.any(|line| line == "[lints]")
+        && lines
+            .take_while(|line| !line.starts_with('['))
+            .any(|line| line == "workspace = true")
+}
+
+/// Checks that the pure packages are built without a runtime, a transport and a logger.
+pub(crate) fn purity(workspace: &Workspace) -> Result<(), Failure> {
+    for name in PURE {
+        let mut tree = workspace.cargo(&["tree", "--locked", "--package", name]);
+        tree.args(["--edges", "normal", "--target", "all"]);
+        tree.args(["--prefix", "none", "--format", "{p}"]);
+        let tree = shell::read(&mut tree)?;
+        let packages = tree.lines().filter_map(|line| line.split(' ').next());
+        for package in packages {
+            if IMPURE.contains(&package) {
+                return Err(Failure::new(format!("`{name}` is built from `{package}`"))
+                    .hint(format!("see: cargo tree -p {name} -e normal -i {package}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sees_whether_a_manifest_takes_the_lints() {
+        assert!(takes_workspace_lints("[lints]\nworkspace = true\n"));
+        assert!(!takes_workspace_lints("[lints]\n\n[dependencies]\nworkspace = true\n"));
+        assert!(!takes_workspace_lints("[package]\nname = \"a\"\n"));
+    }
+}
