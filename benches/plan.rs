@@ -37,6 +37,7 @@ fn prune_all(bencher: Bencher<'_, '_>, images: u64) {
             dangling: Some(false),
             ..PruneFilters::default()
         },
+        target: None,
         may_empty_namespace: false,
         may_lack_namespace: false,
     };

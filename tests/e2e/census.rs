@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_testkit::{
-    BuiltImage, Labels, Layer, LeaseResource, Manifest, NamespaceClient, NewContainer, NewLease, image,
-    index, labels,
+    BuiltImage, Labels, Layer, LeaseResource, Manifest, NamespaceClient, NewContainer, NewLease,
+    image, index, labels,
 };
 use serde_json::Value;
 
@@ -101,7 +101,8 @@ impl Census<'_> {
             .await
             .unwrap();
         let dangling = lost.dangling(self.namespace).await.unwrap();
-        self.fates.insert(dangling.name().to_owned(), Fate::Dangling);
+        self.fates
+            .insert(dangling.name().to_owned(), Fate::Dangling);
     }
 
     async fn add_used(&mut self) {
@@ -116,7 +117,10 @@ impl Census<'_> {
 
         let stopped = self.single("stopped", Fate::UsedBy("lease")).await;
         let id = format!("{:064x}", 0xabc0 + self.round);
-        self.namespace.docker_stopped_container(&id, &stopped).await.unwrap();
+        self.namespace
+            .docker_stopped_container(&id, &stopped)
+            .await
+            .unwrap();
 
         // Created by a name that has since moved to another image: the old one stays for the
         // snapshot, and the name for the name.
@@ -124,30 +128,51 @@ impl Census<'_> {
         let (snapshotter, chain) = moved.unpacked();
         let key = format!("moved-{}", self.round);
         let lease = self.namespace.with_lease(&key);
-        self.namespace.create_lease(NewLease::new(&key)).await.unwrap();
+        self.namespace
+            .create_lease(NewLease::new(&key))
+            .await
+            .unwrap();
         let chain = chain.to_string();
-        lease.prepare(snapshotter, &key, &chain, &Labels::new()).await.unwrap();
+        lease
+            .prepare(snapshotter, &key, &chain, &Labels::new())
+            .await
+            .unwrap();
         let container = NewContainer::new(&key)
             .image("docker.io/library/elsewhere:1")
             .snapshot(snapshotter, &key);
         self.namespace.create_container(container).await.unwrap();
-        self.namespace.delete_lease(&key, reclaim_testkit::Deletion::Async).await.unwrap();
+        self.namespace
+            .delete_lease(&key, reclaim_testkit::Deletion::Async)
+            .await
+            .unwrap();
     }
 
     async fn add_held(&mut self) {
         let pulled = self.multi("pulled", Fate::UsedBy("lease")).await;
         let id = format!("pull-{}", self.round);
         let expires = Timestamp::now() + SignedDuration::from_hours(1);
-        self.namespace.create_lease(NewLease::new(&id).expires(expires)).await.unwrap();
+        self.namespace
+            .create_lease(NewLease::new(&id).expires(expires))
+            .await
+            .unwrap();
         let resource = LeaseResource::content(&pulled.manifests[0].manifest.digest);
-        self.namespace.add_lease_resource(&id, &resource).await.unwrap();
+        self.namespace
+            .add_lease_resource(&id, &resource)
+            .await
+            .unwrap();
 
         let expired = self.single("expired", Fate::Unused).await;
         let id = format!("expired-{}", self.round);
         let expires = Timestamp::now() - SignedDuration::from_secs(60);
-        self.namespace.create_lease(NewLease::new(&id).expires(expires)).await.unwrap();
+        self.namespace
+            .create_lease(NewLease::new(&id).expires(expires))
+            .await
+            .unwrap();
         let resource = LeaseResource::content(&expired.target.digest);
-        self.namespace.add_lease_resource(&id, &resource).await.unwrap();
+        self.namespace
+            .add_lease_resource(&id, &resource)
+            .await
+            .unwrap();
 
         let pinned = self.name("pinned");
         self.fates.insert(pinned.clone(), Fate::Kept("pinned"));
@@ -197,7 +222,11 @@ async fn sixty_images_of_every_kind() {
 
     let args = ["image", "prune", "-a", "-f", "--format", "json"];
     let report = rig.reclaim(&args).exits(0).json();
-    assert_eq!(names(&report["removed"]).len(), 0, "a second prune finds nothing");
+    assert_eq!(
+        names(&report["removed"]).len(),
+        0,
+        "a second prune finds nothing"
+    );
     for (name, fate) in &fates {
         match fate {
             Fate::Dangling | Fate::Unused => {}
@@ -234,21 +263,31 @@ async fn prune(rig: &Rig, args: &[&str]) -> BTreeSet<String> {
     assert_eq!(planned["reclaimed"]["content_bytes"], 0);
 
     let left = rig.namespace.blobs().await.unwrap();
-    let gone = blobs_before.iter().filter(|(digest, _)| !left.contains_key(*digest));
+    let gone = blobs_before
+        .iter()
+        .filter(|(digest, _)| !left.contains_key(*digest));
     let gone: BTreeMap<String, u64> = gone.map(|(it, size)| (it.to_string(), *size)).collect();
     assert_eq!(listed(&report["blobs"], "digest"), gone);
     let left = snapshots(&rig.namespace).await;
-    let gone = snapshots_before.iter().filter(|(key, _)| !left.contains_key(*key));
+    let gone = snapshots_before
+        .iter()
+        .filter(|(key, _)| !left.contains_key(*key));
     let gone: BTreeMap<String, u64> = gone.map(|(key, bytes)| (key.clone(), *bytes)).collect();
     assert_eq!(listed(&report["snapshots"], "key"), gone);
 
     let disk = disk_before - rig.containerd.content_bytes_on_disk();
     assert_eq!(report["reclaimed"]["content_bytes"], disk);
-    assert_eq!(report["reclaimed"]["snapshot_bytes"], gone.values().sum::<u64>());
+    assert_eq!(
+        report["reclaimed"]["snapshot_bytes"],
+        gone.values().sum::<u64>()
+    );
 
     let names_after = rig.names().await;
     let removed: BTreeSet<String> = names_before.difference(&names_after).cloned().collect();
-    let reported: BTreeSet<String> = names(&report["removed"]).into_iter().map(Into::into).collect();
+    let reported: BTreeSet<String> = names(&report["removed"])
+        .into_iter()
+        .map(Into::into)
+        .collect();
     assert_eq!(removed, reported);
     removed
 }
@@ -257,9 +296,9 @@ async fn prune(rig: &Rig, args: &[&str]) -> BTreeSet<String> {
 fn listed(list: &Value, field: &str) -> BTreeMap<String, u64> {
     let entries = list.as_array().unwrap().iter();
     let pairs = entries.map(|it| {
-        let prefix = it.get("snapshotter").map_or(String::new(), |it| {
-            format!("{}/", it.as_str().unwrap())
-        });
+        let prefix = it
+            .get("snapshotter")
+            .map_or(String::new(), |it| format!("{}/", it.as_str().unwrap()));
         let key = format!("{prefix}{}", it[field].as_str().unwrap());
         (key, it["bytes"].as_u64().unwrap())
     });

@@ -22,7 +22,9 @@ async fn two_hundred_images_cost_one_collection() {
     }
     rig.namespace.collect().await.unwrap();
     let before = rig.containerd.collections();
-    let called = rig.reclaim(&["image", "prune", "-a", "-f", "--format", "json"]).exits(0);
+    let called = rig
+        .reclaim(&["image", "prune", "-a", "-f", "--format", "json"])
+        .exits(0);
     assert_eq!(called.json()["removed"].as_array().unwrap().len(), 200);
     assert_eq!(rig.containerd.collections() - before, 1);
     assert_eq!(rig.containerd.content_bytes_on_disk(), 0);
@@ -45,7 +47,11 @@ async fn calls(layers: u64, containers: usize) -> String {
     for image_seed in 0..3 {
         let name = format!("docker.io/library/app:{image_seed}");
         let seeds = (0..layers).map(|layer| Layer::random(image_seed * 100 + layer, 50));
-        image(&name).layers(seeds).build(&rig.namespace).await.unwrap();
+        image(&name)
+            .layers(seeds)
+            .build(&rig.namespace)
+            .await
+            .unwrap();
     }
     for index in 0..containers {
         let container = reclaim_testkit::NewContainer::new(&format!("c{index}"))
@@ -54,7 +60,14 @@ async fn calls(layers: u64, containers: usize) -> String {
             .spec_bytes(20_000);
         rig.namespace.create_container(container).await.unwrap();
     }
-    let args = ["--log-level", "reclaim_engine=debug", "image", "prune", "-a", "--dry-run"];
+    let args = [
+        "--log-level",
+        "reclaim_engine=debug",
+        "image",
+        "prune",
+        "-a",
+        "--dry-run",
+    ];
     calls_of(&rig.reclaim(&args).exits(0))
 }
 
@@ -83,9 +96,9 @@ async fn a_list_of_images_beyond_one_message_is_whole() {
         };
         digests.push((format!("docker.io/library/app:{index}"), target));
     }
-    let creations = digests.iter().map(|(name, target)| {
-        rig.namespace.create_image(name, target, &record_labels)
-    });
+    let creations = digests
+        .iter()
+        .map(|(name, target)| rig.namespace.create_image(name, target, &record_labels));
     let mut creations = stream::iter(creations).buffer_unordered(32);
     while let Some(done) = creations.next().await {
         done.unwrap();

@@ -14,7 +14,11 @@ async fn an_unusable_address_is_explained() {
     let prune = &["image", "prune", "-f"][..];
 
     let called = call(&path("missing.sock"), "", prune).exits(1);
-    assert!(called.stderr.contains("there is no socket"), "{}", called.stderr);
+    assert!(
+        called.stderr.contains("there is no socket"),
+        "{}",
+        called.stderr
+    );
 
     std::fs::write(path("file"), "").unwrap();
     let called = call(&path("file"), "", prune).exits(1);
@@ -27,11 +31,19 @@ async fn an_unusable_address_is_explained() {
         }
     });
     let called = call(&path("other.sock"), "", prune).exits(1);
-    assert!(called.stderr.contains("is not containerd"), "{}", called.stderr);
+    assert!(
+        called.stderr.contains("is not containerd"),
+        "{}",
+        called.stderr
+    );
     other.join().unwrap();
 
     let called = call("tcp://localhost:1", "", prune).exits(1);
-    assert!(called.stderr.contains("address is not a path"), "{}", called.stderr);
+    assert!(
+        called.stderr.contains("address is not a path"),
+        "{}",
+        called.stderr
+    );
     assert_eq!(called.stdout, "");
 }
 
@@ -40,7 +52,10 @@ async fn an_unusable_address_is_explained() {
 async fn bad_filters_are_usage_errors() {
     for (filter, error) in [
         ("reference=app", "invalid filter 'reference'"),
-        ("until=1d", "invalid value for 'until' filter: failed to parse value as time or duration"),
+        (
+            "until=1d",
+            "invalid value for 'until' filter: failed to parse value as time or duration",
+        ),
         ("until", "bad format of filter (expected name=value)"),
         ("dangling=false", "invalid filter 'dangling=[false true]'"),
     ] {
@@ -48,9 +63,16 @@ async fn bad_filters_are_usage_errors() {
         let called = call("/nonexistent", "", &args).exits(2);
         assert!(called.stderr.contains(error), "{filter}: {}", called.stderr);
     }
-    let called = call("/nonexistent", "", &["image", "prune", "--filter", "since=x"]).exits(2);
+    let called = call(
+        "/nonexistent",
+        "",
+        &["image", "prune", "--filter", "since=x"],
+    )
+    .exits(2);
     assert!(
-        called.stderr.contains("hint: accepted filters are dangling, label, label!, until"),
+        called
+            .stderr
+            .contains("hint: accepted filters are dangling, label, label!, until"),
         "{}",
         called.stderr
     );
@@ -64,18 +86,30 @@ async fn bad_filters_are_usage_errors() {
 async fn an_unknown_namespace_is_named_with_those_there_are() {
     let rig = Rig::start().await;
     for name in ["here", "there"] {
-        rig.containerd.namespace(name).create_namespace(&Labels::new()).await.unwrap();
+        rig.containerd
+            .namespace(name)
+            .create_namespace(&Labels::new())
+            .await
+            .unwrap();
     }
-    let called = rig.reclaim(&["--namespace", "nowhere", "image", "prune", "-a", "-f"]).exits(1);
+    let called = rig
+        .reclaim(&["--namespace", "nowhere", "image", "prune", "-a", "-f"])
+        .exits(1);
     assert!(
-        called.stderr.contains("namespace `nowhere` does not exist; those that do: here, there"),
+        called
+            .stderr
+            .contains("namespace `nowhere` does not exist; those that do: here, there"),
         "{}",
         called.stderr
     );
     let called = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(0);
     assert_eq!(called.stdout, "Total reclaimed space: 0B\n");
     let namespaces = rig.containerd.namespaces().await.unwrap();
-    assert_eq!(namespaces, ["here", "there"], "a prune must not bring a namespace about");
+    assert_eq!(
+        namespaces,
+        ["here", "there"],
+        "a prune must not bring a namespace about"
+    );
 }
 
 /// A plan that leaves containers without any image is refused unless the namespace is named.
@@ -89,14 +123,27 @@ async fn emptying_a_namespace_with_containers_must_be_asked_for() {
         .unwrap();
     let lost = NewContainer::new("lost").image("docker.io/library/gone:1");
     rig.namespace.create_container(lost).await.unwrap();
-    for args in [&["image", "prune", "-a", "-f"][..], &["image", "prune", "-a", "--dry-run"]] {
+    for args in [
+        &["image", "prune", "-a", "-f"][..],
+        &["image", "prune", "-a", "--dry-run"],
+    ] {
         let called = rig.reclaim(args).exits(1);
-        assert!(called.stderr.contains("would remove every image"), "{}", called.stderr);
-        assert!(called.stderr.contains("hint: if this is meant, say --allow-empty default"));
+        assert!(
+            called.stderr.contains("would remove every image"),
+            "{}",
+            called.stderr
+        );
+        assert!(
+            called
+                .stderr
+                .contains("hint: if this is meant, say --allow-empty default")
+        );
         assert_eq!(rig.names().await.len(), 1);
     }
-    rig.reclaim(&["image", "prune", "-a", "-f", "--allow-empty", "other"]).exits(1);
-    rig.reclaim(&["image", "prune", "-a", "-f", "--allow-empty", "default"]).exits(0);
+    rig.reclaim(&["image", "prune", "-a", "-f", "--allow-empty", "other"])
+        .exits(1);
+    rig.reclaim(&["image", "prune", "-a", "-f", "--allow-empty", "default"])
+        .exits(0);
     assert_eq!(rig.names().await.len(), 0);
 }
 
@@ -111,7 +158,10 @@ async fn an_unreadable_image_does_not_stop_the_rest() {
         .unwrap();
     let body = br#"{"schemaVersion":2,"config":"nonsense"}"#;
     let none = Labels::new();
-    rig.namespace.create_lease(NewLease::new("l")).await.unwrap();
+    rig.namespace
+        .create_lease(NewLease::new("l"))
+        .await
+        .unwrap();
     let leased = rig.namespace.with_lease("l");
     let digest = leased.write_blob(body, &none).await.unwrap();
     let target = Descriptor {
@@ -120,13 +170,30 @@ async fn an_unreadable_image_does_not_stop_the_rest() {
         size: body.len() as u64,
     };
     let bad = "docker.io/library/bad:1";
-    rig.namespace.create_image(bad, &target, &none).await.unwrap();
-    rig.namespace.delete_lease("l", Deletion::Async).await.unwrap();
-    let called = rig.reclaim(&["image", "prune", "-a", "-f", "--format", "json"]).exits(0);
+    rig.namespace
+        .create_image(bad, &target, &none)
+        .await
+        .unwrap();
+    rig.namespace
+        .delete_lease("l", Deletion::Async)
+        .await
+        .unwrap();
+    let called = rig
+        .reclaim(&["image", "prune", "-a", "-f", "--format", "json"])
+        .exits(0);
     let report = called.json();
     assert_eq!(names(&report["removed"]), ["docker.io/library/good:1"]);
     assert_eq!(names(&report["kept"]), ["docker.io/library/bad:1"]);
     assert_eq!(report["kept"][0]["reason"], "unreadable");
-    assert!(report["warnings"][0].as_str().unwrap().contains(&digest.to_string()));
-    assert!(called.stderr.contains("warning: image `docker.io/library/bad:1` is kept"));
+    assert!(
+        report["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains(&digest.to_string())
+    );
+    assert!(
+        called
+            .stderr
+            .contains("warning: image `docker.io/library/bad:1` is kept")
+    );
 }

@@ -6,6 +6,7 @@
 mod census;
 mod cost;
 mod failures;
+mod protocol;
 mod question;
 mod rig;
 mod transcript;

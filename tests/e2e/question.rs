@@ -36,7 +36,11 @@ async fn what_will_go_is_listed_before_the_question() {
          them.\nAre you sure you want to continue? [y/N] ",
     );
     assert!(listed < question.unwrap(), "{}", called.stderr);
-    assert!(called.stdout.starts_with("Deleted Images:\nuntagged: app:1\n"));
+    assert!(
+        called
+            .stdout
+            .starts_with("Deleted Images:\nuntagged: app:1\n")
+    );
     assert_eq!(rig.names().await.len(), 0);
 }
 
@@ -50,10 +54,16 @@ async fn dangling_images_have_their_own_question() {
         .await
         .unwrap();
     other.dangling(&rig.namespace).await.unwrap();
-    let delete = rig.namespace.delete_image(other.name(), reclaim_testkit::Deletion::Async);
+    let delete = rig
+        .namespace
+        .delete_image(other.name(), reclaim_testkit::Deletion::Async);
     delete.await.unwrap();
     let called = rig.reclaim_with("Y\n", &["image", "prune"]).exits(0);
-    assert!(called.stderr.contains("WARNING! This will remove all dangling images.\n"));
+    assert!(
+        called
+            .stderr
+            .contains("WARNING! This will remove all dangling images.\n")
+    );
     let untagged = format!("untagged: {}\n", other.target.digest);
     assert!(called.stdout.contains(&untagged), "{}", called.stdout);
     let left: Vec<String> = rig.names().await.into_iter().collect();

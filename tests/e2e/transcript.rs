@@ -96,7 +96,10 @@ async fn ls_tells_the_verdict_in_a_word() {
         .await
         .unwrap();
     rig.namespace.nerdctl_container("c1", &web).await.unwrap();
-    let listed = rig.reclaim(&["image", "ls", "--format", "json"]).exits(0).json();
+    let listed = rig
+        .reclaim(&["image", "ls", "--format", "json"])
+        .exits(0)
+        .json();
     let images = listed["images"].as_array().unwrap();
     assert_eq!(images.len(), 2);
     let [old_line, web_line] = [&images[0], &images[1]];
@@ -114,6 +117,13 @@ async fn ls_tells_the_verdict_in_a_word() {
     }
     assert_eq!(web_line["unpacked_bytes"], unpacked);
     let table = rig.reclaim(&["image", "ls"]).exits(0).stdout;
-    assert!(table.lines().next().unwrap().contains("PRUNE -A"), "{table}");
-    assert!(table.lines().any(|it| it.starts_with("old:1") && it.trim_end().ends_with("unused")));
+    assert!(
+        table.lines().next().unwrap().contains("PRUNE -A"),
+        "{table}"
+    );
+    assert!(
+        table
+            .lines()
+            .any(|it| it.starts_with("old:1") && it.trim_end().ends_with("unused"))
+    );
 }

@@ -1,7 +1,9 @@
 //! What can be typed. The words here are the manual: `--help` and the man page come from them.
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use reclaim_model::Namespace;
+use reclaim_model::{Namespace, parse_go_duration};
 
 /// Where containerd listens unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
@@ -32,7 +34,13 @@ pub(crate) struct Globals {
     ///
     /// Docker's is `moby`, the kubelet's `k8s.io`. Other namespaces are read, because content
     /// is shared with them, but nothing in them is removed.
-    #[arg(short, long, global = true, env = "CONTAINERD_NAMESPACE", value_name = "NAME")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "CONTAINERD_NAMESPACE",
+        value_name = "NAME"
+    )]
     namespace: Option<String>,
 
     /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
@@ -62,6 +70,41 @@ pub(crate) enum Command {
     /// Manage images
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageCommand),
+
+    /// List prunes of which something is held and can be undone
+    History(HistoryArgs),
+
+    /// Restore images that a prune with an undo window removed
+    ///
+    /// The records come back as they were, with name, target and labels, and nothing is
+    /// fetched: their content was held. A name that points at another image by now is left
+    /// alone.
+    Undo(UndoArgs),
+
+    /// Free now what a prune with an undo window holds
+    Release(ReleaseArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// How to print the list
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// The run, or the beginning of its ID [default: the latest]
+    pub(crate) run: Option<String>,
+
+    /// Only these images, by their full names [default: all of the run]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// The run, or the beginning of its ID
+    pub(crate) run: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -109,6 +152,28 @@ pub(crate) struct PruneArgs {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
+    /// Hold what is removed for so long (30m, 1h30m), so that `reclaim undo` can restore it
+    ///
+    /// Nothing is freed until then. The space is free when the time is over and containerd
+    /// collects, or at once by `reclaim release`.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub(crate) undo_window: Duration,
+
+    /// How long to wait after the last removal before looking again
+    ///
+    /// Whoever resolved an image's name just before it was removed, and goes on to create a
+    /// container from it within this time, gets the image back.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(crate) grace: Duration,
+
+    /// Remove at most so many images in a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) max_deletes_per_second: Option<u32>,
+
+    /// Wait for another prune of the namespace to end, rather than fail with status 4
+    #[arg(long)]
+    pub(crate) wait: bool,
+
     /// Allow leaving a namespace that has containers without a single image
     ///
     /// A plan that would is refused otherwise: more often than not it means that the
@@ -122,6 +187,18 @@ pub(crate) struct LsArgs {
     /// How to print the list
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+}
+
+/// The longest duration that is accepted. A hold is meant for second thoughts, not for backups.
+const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Parses a duration as Go and docker write it.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = parse_go_duration(text).map_err(|error| error.to_string())?;
+    let unsigned = Duration::try_from(parsed)
+        .ok()
+        .filter(|it| *it <= MAX_DURATION);
+    unsigned.ok_or_else(|| "accepted are 0s to 720h".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

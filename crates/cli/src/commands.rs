@@ -1,7 +1,10 @@
 //! One module per command, named as it is typed.
 
+pub(crate) mod history;
 pub(crate) mod ls;
 pub(crate) mod prune;
+pub(crate) mod release;
+pub(crate) mod undo;
 
 use reclaim_engine::Engine;
 use reclaim_store::Containerd;

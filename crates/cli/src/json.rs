@@ -1,9 +1,11 @@
 //! The JSON forms: contracts, described in `docs/json.md`. A field is never taken away or given
 //! another meaning without a new `version`.
 
+use jiff::Timestamp;
+use reclaim_engine::Hold;
 use reclaim_model::{
-    Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason, Kept, Mode, Namespace,
-    Reclaimed, RemoveReason, Report,
+    DeleteGuard, Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason, Kept, Mode,
+    Namespace, Reclaimed, RemoveReason, Report,
 };
 use serde::Serialize;
 
@@ -27,6 +29,8 @@ struct ReportJson<'a> {
     blobs: &'a [FreedBlob],
     snapshots: &'a [FreedSnapshot],
     warnings: Vec<&'a str>,
+    guard: Option<DeleteGuard>,
+    held_until: Option<Timestamp>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +76,8 @@ pub(crate) fn report(report: &Report) -> String {
         freed: Freed { blobs, snapshots },
         rows: _,
         warnings,
+        guard,
+        held_until,
         unfinished,
     } = report;
     let removed = removed.iter().map(|it| RemovedJson {
@@ -79,12 +85,19 @@ pub(crate) fn report(report: &Report) -> String {
         target: &it.target,
         reason: it.reason,
     });
-    let kept = kept.iter().map(|Kept { name, target, reason, holders }| KeptJson {
-        name,
-        target,
-        reason: *reason,
-        holders,
-    });
+    let kept = kept.iter().map(
+        |Kept {
+             name,
+             target,
+             reason,
+             holders,
+         }| KeptJson {
+            name,
+            target,
+            reason: *reason,
+            holders,
+        },
+    );
     let refused = refused.iter().map(|it| RefusedJson {
         name: &it.name,
         reason: it.reason.to_string(),
@@ -106,7 +119,13 @@ pub(crate) fn report(report: &Report) -> String {
         reclaimed: *reclaimed,
         blobs,
         snapshots,
-        warnings: warnings.iter().chain(unfinished).map(String::as_str).collect(),
+        warnings: warnings
+            .iter()
+            .chain(unfinished)
+            .map(String::as_str)
+            .collect(),
+        guard: *guard,
+        held_until: *held_until,
     })
 }
 
@@ -143,6 +162,38 @@ pub(crate) fn images(namespace: &Namespace, lines: &[Line<'_>]) -> String {
         version: VERSION,
         namespace,
         images: images.collect(),
+    })
+}
+
+#[derive(Serialize)]
+struct HistoryJson<'a> {
+    version: u32,
+    namespace: &'a Namespace,
+    runs: Vec<HoldJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct HoldJson<'a> {
+    run: &'a str,
+    started: Option<Timestamp>,
+    held_until: Option<Timestamp>,
+    crashed: bool,
+    images: Vec<&'a str>,
+}
+
+/// Renders the runs of which something is held as one object and a newline.
+pub(crate) fn history(namespace: &Namespace, holds: &[Hold]) -> String {
+    let runs = holds.iter().map(|hold| HoldJson {
+        run: &hold.run.0,
+        started: hold.started,
+        held_until: hold.expires,
+        crashed: hold.is_abandoned,
+        images: hold.records.iter().map(|it| it.name.as_str()).collect(),
+    });
+    render(&HistoryJson {
+        version: VERSION,
+        namespace,
+        runs: runs.collect(),
     })
 }
 

@@ -20,7 +20,10 @@ fn main() -> ExitCode {
     // clap prints its own message and ends with 2 on bad usage.
     let cli = Cli::parse();
     init_logging(&cli.globals.log_level);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return exit::fail(&error),
     };
@@ -32,6 +35,9 @@ async fn run(cli: Cli) -> Exit {
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
         Command::Image(ImageCommand::Ls(args)) => commands::ls::run(&globals, &args).await,
+        Command::History(args) => commands::history::run(&globals, &args).await,
+        Command::Undo(args) => commands::undo::run(&globals, &args).await,
+        Command::Release(args) => commands::release::run(&globals, &args).await,
     };
     done.unwrap_or_else(|error| error.report())
 }

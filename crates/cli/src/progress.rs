@@ -19,7 +19,9 @@ impl Bar {
     /// Shows one event.
     pub(crate) fn show(&self, progress: Progress) {
         match progress {
-            Progress::Observing => self.bar.set_message("listing images, content and snapshots"),
+            Progress::Observing => self
+                .bar
+                .set_message("listing images, content and snapshots"),
             Progress::Planned { steps: _, kept: _ } => self.bar.set_message("planned"),
             Progress::Step { done, steps } => {
                 if done == 1
@@ -31,8 +33,9 @@ impl Bar {
                 }
                 self.bar.set_position(done as u64);
             }
+            Progress::LookingAgain => self.bar.set_message("looking for new users"),
             Progress::Collecting => self.bar.set_message("waiting for containerd's collection"),
-            Progress::Measuring => self.bar.set_message("looking again"),
+            Progress::Measuring => self.bar.set_message("measuring"),
         }
     }
 

@@ -4,9 +4,8 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::{SignedDuration, Timestamp};
-use reclaim_model::{
-    Amount, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name,
-};
+use reclaim_engine::Hold;
+use reclaim_model::{Amount, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name};
 
 use crate::commands::ls::Line;
 use crate::output;
@@ -44,7 +43,10 @@ fn dry_run(report: &Report) -> String {
     let mut text = String::new();
     if !report.removed.is_empty() {
         text.push_str("Would remove:\n");
-        add_line(&mut text, format_args!("{}\n", removal_table(report).trim_fmt()));
+        add_line(
+            &mut text,
+            format_args!("{}\n", removal_table(report).trim_fmt()),
+        );
     }
     if !report.kept.is_empty() {
         text.push_str("Would keep:\n");
@@ -57,7 +59,13 @@ fn dry_run(report: &Report) -> String {
     let estimate = report.estimate.0;
     let images = count(report.removed.len(), "image");
     let total = HumanSize(estimate.total_bytes());
-    add_line(&mut text, format_args!("Would remove {images} and reclaim {total}: {}", amount(estimate)));
+    add_line(
+        &mut text,
+        format_args!(
+            "Would remove {images} and reclaim {total}: {}",
+            amount(estimate)
+        ),
+    );
     text.push_str("nothing was removed (dry run)\n");
     text
 }
@@ -73,7 +81,10 @@ pub(crate) fn list_before_question(report: &Report) {
 /// Says, on standard error, what the report itself has no place for.
 pub(crate) fn words_after(report: &Report) {
     for refused in &report.refused {
-        output::words(&format!("not removed: {}: {}", refused.name, refused.reason));
+        output::words(&format!(
+            "not removed: {}: {}",
+            refused.name, refused.reason
+        ));
     }
     for failed in &report.failed {
         output::words(&format!("error: {}: {}", failed.name, failed.error));
@@ -81,8 +92,15 @@ pub(crate) fn words_after(report: &Report) {
     for warning in &report.warnings {
         output::words(&format!("warning: {warning}"));
     }
+    if let Some(until) = report.held_until {
+        let run = &report.run;
+        output::words(&format!(
+            "held until {until:.0}: `reclaim undo {run}` restores, `reclaim release {run}` frees"
+        ));
+    }
     if let Some(error) = &report.unfinished {
-        output::words(&format!("error: what was freed is unknown: {error}"));
+        output::words(&format!("error: the run is unfinished: {error}"));
+        output::words("hint: what was removed is held; the next prune restores or frees it");
     }
 }
 
@@ -115,7 +133,9 @@ fn amount(amount: Amount) -> String {
 
 /// Renders the list of images.
 pub(crate) fn images(lines: &[Line<'_>], now: Timestamp) -> String {
-    let heads = ["IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A"];
+    let heads = [
+        "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A",
+    ];
     let mut table = table(heads);
     for column in 2..=4 {
         if let Some(column) = table.column_mut(column) {
@@ -136,6 +156,21 @@ pub(crate) fn images(lines: &[Line<'_>], now: Timestamp) -> String {
     format!("{}\n", table.trim_fmt())
 }
 
+/// Renders the runs of which something is held.
+pub(crate) fn history(holds: &[Hold]) -> String {
+    let mut table = table(["RUN", "STARTED", "HELD UNTIL", "IMAGES"]);
+    let time = |time: Option<Timestamp>| time.map_or("unknown".to_owned(), |it| format!("{it:.0}"));
+    for hold in holds {
+        table.add_row([
+            hold.run.to_string(),
+            time(hold.started),
+            time(hold.expires),
+            hold.records.len().to_string(),
+        ]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
 fn table<const N: usize>(heads: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(heads);
@@ -150,7 +185,11 @@ fn shown_name(name: &str) -> String {
     let familiar = familiar_name(name);
     let escaped = familiar.chars().flat_map(|character| {
         let plain = (!character.is_control()).then_some(character);
-        plain.into_iter().chain(if plain.is_none() { Some('\u{fffd}') } else { None })
+        plain.into_iter().chain(if plain.is_none() {
+            Some('\u{fffd}')
+        } else {
+            None
+        })
     });
     escaped.collect()
 }

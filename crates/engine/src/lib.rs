@@ -1,19 +1,37 @@
-//! One run, from request to report, and what it needs: the guards and the container stores.
+//! One run, from request to report, and what it needs: the guards, the hold, the second look,
+//! and the container stores.
+//!
+//! Begin with [`Engine`]. An embedder adds its own containers through [`ContainerStore`].
 
 mod clock;
+mod confirm;
 mod containers;
+mod engine;
+mod execute;
 mod guard;
+mod hold;
 mod host_guard;
+mod journal;
+mod lease_labels;
+mod options;
 mod owner;
+mod preview;
 mod progress;
-mod run;
+mod prune;
+mod retry;
+mod second_look;
+mod undo;
 
 pub use clock::now;
 pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers,
 };
+pub use engine::{Engine, RunError};
 pub use guard::{PruneGuard, PruneRunning};
+pub use hold::Hold;
 pub use host_guard::Busy;
+pub use options::RunOptions;
+pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
 pub use reclaim_plan::Finding;
-pub use run::{Engine, Preview, RunError};
+pub use undo::Undone;

@@ -19,6 +19,8 @@ pub enum Progress {
         /// Of so many.
         steps: usize,
     },
+    /// The store is being looked at for what became used.
+    LookingAgain,
     /// containerd collects.
     Collecting,
     /// The store is being looked at again.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{Digest, Document, GcLabels, ImageRecord, Namespace, SnapshotId, Snapshotter};
+use crate::{Digest, Document, GcLabels, GcRef, ImageRecord, Namespace, SnapshotId, Snapshotter};
 
 /// All namespaces of one containerd, as they were seen. Immutable, and stale from the start.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,8 @@ pub struct NamespaceInventory {
     pub leases: Vec<Lease>,
     /// Sandbox records (containerd 1.7 and newer), sorted by ID.
     pub sandboxes: Vec<Sandbox>,
+    /// Blobs being written, sorted by reference.
+    pub ingests: Vec<Ingest>,
     /// What could not be seen.
     pub gaps: Vec<Gap>,
 }
@@ -48,6 +50,15 @@ pub struct Blob {
     pub size: u64,
     /// What the collector follows from it.
     pub gc: GcLabels,
+}
+
+/// A blob being written. containerd forgets it a day after it was begun, unless a lease holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingest {
+    /// By what its writer calls it.
+    pub reference: String,
+    /// Length in bytes of what was written so far.
+    pub bytes: u64,
 }
 
 /// One filesystem state in a snapshotter. Never our picture of the store.
@@ -113,7 +124,22 @@ pub struct Lease {
     pub resources: Vec<LeaseResource>,
 }
 
+/// The label by which our own leases are known: which run made it.
+pub const RUN_LABEL: &str = "reclaim/run";
+
 impl Lease {
+    /// Whether a run of ours made it. It holds what the run removed, and uses nothing.
+    pub fn is_ours(&self) -> bool {
+        self.labels.contains_key(RUN_LABEL)
+    }
+
+    /// Whether it is part of a build cache: `BuildKit` labels some of its leases, and holds each
+    /// record of its cache by a flat one that never expires. Pulls and containers have no such.
+    pub fn is_build_cache(&self) -> bool {
+        let is_labelled = || self.labels.keys().any(|key| key.starts_with("buildkit/"));
+        !self.is_ours() && (self.is_flat && self.expires.is_none() || is_labelled())
+    }
+
     /// Whether it holds at `now`. At the very instant of expiry it still does, as for containerd.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| expires >= now)
@@ -154,6 +180,10 @@ pub enum Gap {
     Content {
         /// The digest as the server gave it.
         digest: String,
+        /// Length in bytes.
+        bytes: u64,
+        /// What its labels refer to, and so may keep.
+        refs: Box<[GcRef]>,
     },
 }
 
@@ -163,7 +193,7 @@ impl fmt::Display for Gap {
             Self::Snapshotter { name, why } => {
                 write!(formatter, "snapshots of `{name}` cannot be seen: {why}")
             }
-            Self::Content { digest } => {
+            Self::Content { digest, .. } => {
                 write!(formatter, "content `{digest}` is of an unknown algorithm")
             }
         }

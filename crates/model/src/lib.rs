@@ -6,6 +6,7 @@
 mod digest;
 mod error;
 mod filter;
+mod free_target;
 mod gc_labels;
 mod image;
 mod inventory;
@@ -21,20 +22,21 @@ mod until;
 pub use digest::{Digest, DigestError};
 pub use error::chain;
 pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
+pub use free_target::{FreeTarget, FreeTargetError};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, parse_expiry};
 pub use image::{Child, Config, Document, DocumentKind, ImageRecord, Target};
 pub use inventory::{
-    Blob, CollectorRules, Container, Gap, Inventory, Lease, LeaseResource, NamespaceInventory,
-    Sandbox, Snapshot, SnapshotKind,
+    Blob, CollectorRules, Container, Gap, Ingest, Inventory, Lease, LeaseResource,
+    NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
 pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
 pub use plan::{
-    Amount, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, KeepReason, Kept, Plan,
-    Reclaimed, RemoveReason, Step,
+    Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, KeepReason,
+    Kept, Plan, Reclaimed, RemoveReason, Step,
 };
 pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
-pub use report::{Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
+pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
 pub use request::{Mode, PruneRequest};
 pub use size::{HumanSize, HumanSizeShort};
 pub use until::{

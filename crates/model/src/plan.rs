@@ -20,8 +20,21 @@ pub struct Plan {
     pub kept: Vec<Kept>,
     /// What the steps free, all together.
     pub freed: Freed,
+    /// What lies beside it and is not counted.
+    pub beside: Beside,
     /// What a person should know, such as things that could not be seen.
     pub warnings: Vec<String>,
+}
+
+/// What a plan does not count, or not for certain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// What nothing keeps already: the next collection takes it, with or without the plan.
+    pub pending: Freed,
+    /// Content that the namespace lets go and another keeps on disk, sorted.
+    pub kept_elsewhere: Vec<FreedBlob>,
+    /// The part of what the plan frees that something which cannot be seen may keep.
+    pub doubtful: Freed,
 }
 
 /// One removal, with the record that it was judged by.
@@ -78,6 +91,8 @@ pub enum KeepReason {
     UsageUnknown,
     /// Another record of the same CRI image stays.
     CriGroup,
+    /// The target of the prune is met without it.
+    NotNeeded,
     /// It came up after the plan was shown to whoever confirmed it.
     NotConfirmed,
 }
@@ -105,6 +120,7 @@ impl KeepReason {
             Self::InUse => "in use",
             Self::UsageUnknown => "may be in use",
             Self::CriGroup => "its other names stay",
+            Self::NotNeeded => "not needed to free as much as was asked for",
             Self::NotConfirmed => "was not in the list that was confirmed",
         }
     }
@@ -207,6 +223,20 @@ impl Freed {
             snapshot_bytes: self.snapshots.iter().map(|snapshot| snapshot.bytes).sum(),
             blobs: self.blobs.len(),
             snapshots: self.snapshots.len(),
+        }
+    }
+}
+
+impl Plan {
+    /// Returns what the steps free at least, whatever hides behind the gaps of the inventory.
+    pub fn at_least(&self) -> Amount {
+        let freed = self.freed.amount();
+        let doubtful = self.beside.doubtful.amount();
+        Amount {
+            content_bytes: freed.content_bytes.saturating_sub(doubtful.content_bytes),
+            snapshot_bytes: freed.snapshot_bytes.saturating_sub(doubtful.snapshot_bytes),
+            blobs: freed.blobs.saturating_sub(doubtful.blobs),
+            snapshots: freed.snapshots.saturating_sub(doubtful.snapshots),
         }
     }
 }

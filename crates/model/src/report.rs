@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+use serde::Serialize;
+
 use crate::{
     Digest, Estimate, Freed, Holder, KeepReason, Kept, Mode, Namespace, Reclaimed, RemoveReason,
 };
@@ -44,9 +47,24 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// How removals made sure that a record was still the one that was judged; `None` if there
+    /// were none.
+    pub guard: Option<DeleteGuard>,
+    /// Until when what was removed can be restored; `None` if it was freed at once.
+    pub held_until: Option<Timestamp>,
     /// Why the run could not collect or look again after its removals; the store is sound, but
     /// what is freed is unknown.
     pub unfinished: Option<String>,
+}
+
+/// How a removal makes sure that the record is still the one that was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeleteGuard {
+    /// The server compares the target in the same transaction (containerd 2.0 and newer).
+    Server,
+    /// The record is read just before; a tag that moves in between is lost.
+    ReadFirst,
 }
 
 /// A record that was removed.

@@ -3,18 +3,21 @@
 //! Several records may share a target, and several targets a manifest or config; each target
 //! is looked at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use reclaim_model::{Blob, Child, Config, Digest, Document, DocumentKind, ImageRecord};
+use reclaim_model::{Child, Config, Digest, Document, DocumentKind};
+
+use crate::finder::{Blobs, Documents};
 
 /// What the documents behind one target say.
 #[derive(Debug, Default)]
 pub(crate) struct Anatomy<'a> {
     /// The target, and every index, manifest and config below it, present or not: a lease or
     /// container that names one of these means this image. Layers are shared and mean nothing.
-    pub(crate) identity: BTreeSet<&'a Digest>,
-    /// Chain IDs under which its platforms are unpacked.
-    pub(crate) chains: BTreeSet<&'a Digest>,
+    /// Sorted.
+    pub(crate) identity: Vec<&'a Digest>,
+    /// Chain IDs under which its platforms are unpacked, sorted.
+    pub(crate) chains: Vec<&'a Digest>,
     /// Configurations of the platforms that are present in the namespace. Attestations describe
     /// an image and are no platform of it.
     pub(crate) configs: Vec<&'a Config>,
@@ -26,18 +29,12 @@ pub(crate) struct Anatomy<'a> {
 }
 
 impl<'a> Anatomy<'a> {
-    /// Walks the documents below the target of `image`.
+    /// Walks the documents below `target`.
     ///
-    /// `blobs` are those of the image's namespace, sorted; `documents` may come from any
-    /// namespace, since a digest means the same everywhere.
-    pub(crate) fn of(
-        image: &'a ImageRecord,
-        blobs: &[Blob],
-        documents: &'a BTreeMap<Digest, Document>,
-    ) -> Self {
+    /// `blobs` are those of the image's namespace; `documents` may come from any namespace,
+    /// since a digest means the same everywhere.
+    pub(crate) fn of(target: &'a Digest, blobs: &Blobs<'a>, documents: &Documents<'a>) -> Self {
         let mut anatomy = Self::default();
-        let target = &image.target.digest;
-        anatomy.identity.insert(target);
         let mut seen = BTreeSet::from([(target, Role::Platform)]);
         let mut queue = vec![(target, Role::Platform)];
         while let Some((digest, role)) = queue.pop() {
@@ -49,17 +46,17 @@ impl<'a> Anatomy<'a> {
                 Document::Index(children) => {
                     let mut manifests = documents_among(children).peekable();
                     anatomy.is_incomplete |= manifests.peek().is_some()
-                        && !manifests.any(|it| documents.contains_key(&it.digest));
+                        && !manifests.any(|it| documents.contains(&it.digest));
                     children.as_slice()
                 }
                 Document::Manifest(children) => {
                     let mut configs = documents_among(children);
-                    anatomy.is_incomplete |= configs.any(|it| !documents.contains_key(&it.digest));
+                    anatomy.is_incomplete |= configs.any(|it| !documents.contains(&it.digest));
                     children.as_slice()
                 }
                 Document::Config(config) => {
                     anatomy.chains.extend(&config.chain_id);
-                    if role == Role::Platform && is_present(blobs, digest) {
+                    if role == Role::Platform && blobs.contains(digest) {
                         anatomy.configs.push(config);
                     }
                     &[]
@@ -70,13 +67,16 @@ impl<'a> Anatomy<'a> {
                 }
             };
             for child in documents_among(children) {
-                anatomy.identity.insert(&child.digest);
                 let role = role.of_child(child);
                 if seen.insert((&child.digest, role)) {
                     queue.push((&child.digest, role));
                 }
             }
         }
+        anatomy.identity = seen.into_iter().map(|(digest, _)| digest).collect();
+        anatomy.identity.dedup();
+        anatomy.chains.sort_unstable();
+        anatomy.chains.dedup();
         anatomy
     }
 }
@@ -102,11 +102,4 @@ impl Role {
 /// The children that say something about the image.
 fn documents_among(children: &[Child]) -> impl Iterator<Item = &Child> {
     children.iter().filter(|it| it.kind != DocumentKind::Leaf)
-}
-
-/// Whether the namespace has the blob.
-pub(crate) fn is_present(blobs: &[Blob], digest: &Digest) -> bool {
-    blobs
-        .binary_search_by(|blob| blob.digest.cmp(digest))
-        .is_ok()
 }

@@ -2,23 +2,62 @@
 
 use reclaim_model::{FreedBlob, Inventory, Namespace, NamespaceInventory, SnapshotId};
 
-use crate::graph::{Graph, Node};
+use crate::doubt;
+use crate::graph::{Graph, Node, NodeId};
 use crate::mark::Marker;
 
-/// What goes with a set of images.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Difference {
-    /// Blobs that leave the disk, sorted.
+/// Blobs and snapshots, both sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Things {
     pub(crate) blobs: Vec<FreedBlob>,
-    /// Snapshots, sorted.
     pub(crate) snapshots: Vec<SnapshotId>,
+}
+
+/// What becomes of things when a set of images goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// What leaves the disk with the images.
+    pub(crate) freed: Things,
+    /// What nothing kept before, and no other namespace either.
+    pub(crate) pending: Things,
+    /// Blobs that go with the images here, and that another namespace keeps.
+    pub(crate) kept_elsewhere: Vec<FreedBlob>,
+    /// The part of `freed` that something which cannot be seen may keep.
+    pub(crate) doubtful: Things,
+}
+
+impl Things {
+    /// Takes the blobs and snapshots among nodes.
+    fn of(graph: &Graph<'_>, mut nodes: Vec<NodeId>) -> Self {
+        // Nodes are in the order of digests, and of snapshotters and keys.
+        nodes.sort_unstable();
+        let mut things = Self::default();
+        for id in nodes {
+            match graph.node(id) {
+                Node::Blob(index) => {
+                    let blob = graph.blob(index);
+                    things.blobs.push(FreedBlob {
+                        digest: blob.digest.clone(),
+                        bytes: blob.size,
+                    });
+                }
+                Node::Snapshot(index) => {
+                    let (snapshotter, snapshot) = graph.snapshot(index);
+                    let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
+                    things.snapshots.push(id);
+                }
+                Node::Image(_) | Node::Container(_) | Node::Absent => {}
+            }
+        }
+        things
+    }
 }
 
 /// Finds what removing `images` (by index) from `namespace` frees.
 ///
-/// Snapshots belong to one namespace. Content is shared: a blob leaves the disk only when no
-/// other namespace keeps it. One that another namespace has but keeps no longer goes in the
-/// same collection, and counts.
+/// Snapshots belong to one namespace. Content is shared, under containerd's isolating policy as
+/// well: a blob is one file, and leaves the disk only when no namespace keeps it. One that
+/// another namespace has but keeps no longer goes in the same collection, and counts.
 pub(crate) fn difference(
     inventory: &Inventory,
     namespace: &Namespace,
@@ -31,49 +70,55 @@ pub(crate) fn difference(
     marker.extend_from_images(now);
     let before = marker.n_reached();
     marker.restore_images(now);
-    let mut freed = Difference::default();
-    for id in marker.reached_since(before) {
-        match graph.node(*id) {
-            Node::Blob(index) => {
-                let blob = graph.blob(index);
-                freed.blobs.push(FreedBlob {
-                    digest: blob.digest.clone(),
-                    bytes: blob.size,
-                });
-            }
-            Node::Snapshot(index) => {
-                let (snapshotter, snapshot) = graph.snapshot(index);
-                let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
-                freed.snapshots.push(id);
-            }
-            Node::Image(_) | Node::Container(_) | Node::Absent => {}
-        }
-    }
-    freed.blobs.sort_unstable();
-    freed.snapshots.sort_unstable();
+    let freed = Things::of(graph, marker.reached_since(before).to_vec());
+    let unreached = (0..graph.len()).map(crate::graph::node_id);
+    let unreached = unreached.filter(|id| !marker.is_reached(*id));
+    let mut difference = Difference {
+        pending: Things::of(graph, unreached.collect()),
+        doubtful: doubt::here(graph, images, &freed),
+        freed,
+        kept_elsewhere: Vec::new(),
+    };
     let others = inventory.namespaces.iter();
     for (_, other) in others.filter(|(name, _)| *name != namespace) {
-        drop_what_is_kept_by(other, inventory, &mut freed.blobs);
+        ask_other(other, inventory, &mut difference);
     }
-    freed
+    difference.kept_elsewhere.sort_unstable();
+    difference.doubtful.blobs.sort_unstable();
+    difference.doubtful.blobs.dedup();
+    difference
 }
 
-/// Takes out of `blobs` (sorted) those that `other` keeps.
-fn drop_what_is_kept_by(
-    other: &NamespaceInventory,
-    inventory: &Inventory,
-    blobs: &mut Vec<FreedBlob>,
-) {
-    let is_shared = |blob: &FreedBlob| crate::anatomy::is_present(&other.blobs, &blob.digest);
-    if !blobs.iter().any(is_shared) {
+/// Takes out those blobs that `other` keeps, and notes those that it may keep.
+fn ask_other(other: &NamespaceInventory, inventory: &Inventory, difference: &mut Difference) {
+    let Difference {
+        freed,
+        pending,
+        kept_elsewhere,
+        doubtful,
+    } = difference;
+    if !has_any(other, &freed.blobs) && !has_any(other, &pending.blobs) {
         return;
     }
     let graph = Graph::new(other, inventory.rules);
     let mut marker = Marker::new(&graph);
     marker.extend_from_holders(inventory.observed_at);
     marker.extend_from_images(inventory.observed_at);
-    blobs.retain(|blob| {
+    let is_kept = |blob: &FreedBlob| {
         let there = graph.find_blob(&blob.digest);
-        !there.is_some_and(|id| marker.is_reached(id))
-    });
+        there.is_some_and(|id| marker.is_reached(id))
+    };
+    pending.blobs.retain(|blob| !is_kept(blob));
+    kept_elsewhere.extend(freed.blobs.extract_if(.., |blob| is_kept(blob)));
+    doubtful.blobs.retain(|blob| !is_kept(blob));
+    doubtful.blobs.extend(doubt::there(&graph, &freed.blobs));
+}
+
+/// Whether `other` has one of `blobs`. Both are sorted.
+fn has_any(other: &NamespaceInventory, blobs: &[FreedBlob]) -> bool {
+    let mut theirs = other.blobs.iter().map(|blob| &blob.digest).peekable();
+    blobs.iter().any(|blob| {
+        while theirs.next_if(|digest| *digest < &blob.digest).is_some() {}
+        theirs.peek() == Some(&&blob.digest)
+    })
 }

@@ -8,10 +8,14 @@
 //!
 //! Source: containerd `core/metadata/gc.go`, at the release tags that [`CollectorRules`] names.
 
+mod resolve;
+
 use reclaim_model::{
     Blob, CollectorRules, Digest, GcLabels, GcRef, LeaseResource, NamespaceInventory, RootMark,
     Snapshot, SnapshotId, SnapshotKind, Snapshotter,
 };
+
+use crate::finder::{Blobs, Finder, text_tag};
 
 /// One object of a namespace, by position.
 pub(crate) type NodeId = u32;
@@ -33,9 +37,10 @@ pub(crate) enum Node {
 
 /// The snapshots of one snapshotter within the snapshot range.
 #[derive(Debug)]
-struct Shelf<'a> {
+struct SnapshotList<'a> {
     name: &'a Snapshotter,
     snapshots: &'a [Snapshot],
+    finder: Finder,
     first: usize,
 }
 
@@ -45,7 +50,8 @@ pub(crate) struct Graph<'a> {
     /// What the graph was made from.
     pub(crate) namespace: &'a NamespaceInventory,
     pub(crate) rules: CollectorRules,
-    shelves: Vec<Shelf<'a>>,
+    blobs: Blobs<'a>,
+    lists: Vec<SnapshotList<'a>>,
     /// Where the ranges of snapshots, images, containers and absent things begin, and where all
     /// end.
     starts: [usize; 5],
@@ -63,12 +69,13 @@ pub(crate) struct Graph<'a> {
 impl<'a> Graph<'a> {
     /// Interns the objects of `namespace` and resolves their references.
     pub(crate) fn new(namespace: &'a NamespaceInventory, rules: CollectorRules) -> Self {
-        let mut shelves = Vec::with_capacity(namespace.snapshots.len());
+        let mut lists = Vec::with_capacity(namespace.snapshots.len());
         let mut n_snapshots = 0;
         for (name, snapshots) in &namespace.snapshots {
-            shelves.push(Shelf {
+            lists.push(SnapshotList {
                 name,
                 snapshots,
+                finder: Finder::new(snapshots.iter().map(|it| text_tag(&it.key))),
                 first: n_snapshots,
             });
             n_snapshots += snapshots.len();
@@ -80,7 +87,8 @@ impl<'a> Graph<'a> {
         let mut graph = Self {
             namespace,
             rules,
-            shelves,
+            blobs: Blobs::new(&namespace.blobs),
+            lists,
             starts: [snapshots, images, containers, end, end],
             absent: Vec::new(),
             edge_starts: Vec::new(),
@@ -144,27 +152,22 @@ impl<'a> Graph<'a> {
 
     /// Finds a blob.
     pub(crate) fn find_blob(&self, digest: &Digest) -> Option<NodeId> {
-        let blobs = &self.namespace.blobs;
-        let found = blobs.binary_search_by(|blob| blob.digest.cmp(digest));
-        found.ok().map(node_id)
+        self.blobs.find(digest).map(node_id)
     }
 
     /// Finds a snapshot.
     pub(crate) fn find_snapshot(&self, id: &SnapshotId) -> Option<NodeId> {
-        let shelf = self
-            .shelves
+        let list = self
+            .lists
             .iter()
-            .find(|shelf| *shelf.name == id.snapshotter)?;
-        self.find_on(shelf, &id.key)
+            .find(|list| *list.name == id.snapshotter)?;
+        self.find_on(list, &id.key)
     }
 
-    fn find_on(&self, shelf: &Shelf<'_>, key: &str) -> Option<NodeId> {
-        let found = shelf
-            .snapshots
-            .binary_search_by(|snapshot| (*snapshot.key).cmp(key));
-        found
-            .ok()
-            .map(|at| node_id(self.starts[0] + shelf.first + at))
+    fn find_on(&self, list: &SnapshotList<'_>, key: &str) -> Option<NodeId> {
+        let is_it = |at: usize| *list.snapshots[at].key == *key;
+        let at = list.finder.find(text_tag(key), is_it)?;
+        Some(self.snapshot_node(list.first + at))
     }
 
     /// Finds an image record.
@@ -223,9 +226,9 @@ impl<'a> Graph<'a> {
 
     /// Returns a snapshot with the name of its snapshotter, by its index.
     pub(crate) fn snapshot(&self, index: usize) -> (&'a Snapshotter, &'a Snapshot) {
-        let at = self.shelves.partition_point(|shelf| shelf.first <= index);
-        let shelf = &self.shelves[at - 1];
-        (shelf.name, &shelf.snapshots[index - shelf.first])
+        let at = self.lists.partition_point(|list| list.first <= index);
+        let list = &self.lists[at - 1];
+        (list.name, &list.snapshots[index - list.first])
     }
 
     /// Returns the parent of a snapshot, by the snapshot's index.
@@ -264,73 +267,14 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Returns the blobs, found by digest.
+    pub(crate) fn blobs(&self) -> &Blobs<'a> {
+        &self.blobs
+    }
+
     /// Returns blobs by index.
     pub(crate) fn blob(&self, index: usize) -> &'a Blob {
         &self.namespace.blobs[index]
-    }
-
-    fn resolve_parents(&self) -> Vec<Option<NodeId>> {
-        let mut parents = Vec::with_capacity(self.starts[1] - self.starts[0]);
-        for shelf in &self.shelves {
-            parents.extend(shelf.snapshots.iter().map(|snapshot| {
-                let parent = snapshot.parent.as_deref()?;
-                self.find_on(shelf, parent)
-            }));
-        }
-        parents
-    }
-
-    /// Fills in the edges, node by node: labels, then what the kind itself keeps.
-    fn resolve_edges(&mut self) {
-        let mut starts = Vec::with_capacity(self.len() + 1);
-        let mut edges = Vec::new();
-        for at in 0..self.len() {
-            let id = node_id(at);
-            starts.push(node_id(edges.len()));
-            let labels = self.labels(id).into_iter();
-            let references = labels.flat_map(|labels| &labels.refs);
-            edges.extend(references.filter_map(|it| self.find_reference(it)));
-            match self.node(id) {
-                Node::Blob(_) | Node::Absent => {}
-                Node::Snapshot(index) => edges.extend(self.parents[index]),
-                Node::Image(index) => edges.extend(self.find_target(index)),
-                Node::Container(index) => {
-                    let root = self.namespace.containers[index].snapshot.as_ref();
-                    edges.extend(
-                        root.and_then(|id| self.find_reference(&GcRef::Snapshot(id.clone()))),
-                    );
-                }
-            }
-        }
-        starts.push(node_id(edges.len()));
-        self.edge_starts = starts;
-        self.edges = edges;
-    }
-
-    /// Fills in the back references, and the absent things that they name.
-    fn resolve_back_references(&mut self) {
-        if self.rules < CollectorRules::V2_2 {
-            return;
-        }
-        let named: Vec<(&GcRef, NodeId)> = (0..self.len())
-            .map(node_id)
-            .flat_map(|child| {
-                let labels = self.labels(child).into_iter();
-                let parents = labels.flat_map(|labels| &labels.back_refs);
-                parents.map(move |parent| (parent, child))
-            })
-            .collect();
-        let absent = named.iter().map(|(parent, _)| *parent);
-        let absent = absent.filter(|parent| self.find_existing(parent).is_none());
-        let mut absent: Vec<GcRef> = absent.cloned().collect();
-        absent.sort_unstable();
-        absent.dedup();
-        self.absent = absent;
-        self.starts[4] = self.starts[3] + self.absent.len();
-        let pairs = named.into_iter();
-        let pairs = pairs.filter_map(|(parent, child)| Some((self.find_reference(parent)?, child)));
-        self.back_references = pairs.collect();
-        self.back_references.sort_unstable();
     }
 
     fn labels(&self, id: NodeId) -> Option<&'a GcLabels> {

@@ -6,7 +6,7 @@ use reclaim_model::{GcLabels, Holder, HolderKind, Lease};
 use crate::graph::{Graph, NodeId};
 
 /// How a node is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Hold {
     /// With all that it refers to.
     Deep,
@@ -29,6 +29,8 @@ impl Hold {
 pub(crate) struct Holding {
     pub(crate) holder: Holder,
     pub(crate) hold: Hold,
+    /// Whether it only keeps what a run of ours removed, so that it can be undone.
+    pub(crate) is_ours: bool,
     pub(crate) roots: Vec<NodeId>,
 }
 
@@ -41,11 +43,13 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
     let containers = containers.map(|(index, container)| Holding {
         holder: holder(HolderKind::Container, &container.id),
         hold: Hold::Deep,
+        is_ours: false,
         roots: vec![graph.container(index)],
     });
     let sandboxes = namespace.sandboxes.iter().map(|sandbox| Holding {
         holder: holder(HolderKind::Sandbox, &sandbox.id),
         hold: Hold::Deep,
+        is_ours: false,
         roots: references(graph, &sandbox.gc),
     });
     leases
@@ -56,7 +60,8 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
         .collect()
 }
 
-fn of_lease(graph: &Graph<'_>, lease: &Lease) -> Holding {
+/// What a lease holds, were it live.
+pub(crate) fn of_lease(graph: &Graph<'_>, lease: &Lease) -> Holding {
     let resources = lease.resources.iter();
     Holding {
         holder: holder(HolderKind::Lease, &lease.id),
@@ -65,6 +70,7 @@ fn of_lease(graph: &Graph<'_>, lease: &Lease) -> Holding {
         } else {
             Hold::Deep
         },
+        is_ours: lease.is_ours(),
         roots: resources.filter_map(|it| graph.find_resource(it)).collect(),
     }
 }
@@ -81,6 +87,7 @@ fn root_blobs<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
     roots.map(|(index, blob)| Holding {
         holder: holder(HolderKind::Content, &blob.digest.to_string()),
         hold: Hold::Deep,
+        is_ours: false,
         roots: vec![graph.blob_node(index)],
     })
 }
@@ -95,6 +102,7 @@ fn root_snapshots<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + '
             &format!("{snapshotter}/{}", snapshot.key),
         ),
         hold: Hold::Deep,
+        is_ours: false,
         roots: vec![graph.snapshot_node(index)],
     })
 }

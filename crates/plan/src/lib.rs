@@ -24,30 +24,40 @@
 //! which ones it will free is computed here by the collector's own rules.
 
 mod anatomy;
+mod case;
 mod check;
+mod doubt;
+mod finder;
 mod freed;
 mod graph;
 mod holdings;
+mod ledger;
+mod limit;
 mod mark;
 mod rows;
 mod select;
+mod shortfall;
 mod sizes;
+mod targets;
 mod usage;
 
 use std::collections::BTreeMap;
 
 use reclaim_model::{
-    Container, Freed, FreedBlob, FreedSnapshot, Inventory, Kept, Namespace, NamespaceInventory,
-    Plan, PruneRequest, SnapshotId, Step,
+    Beside, Container, Freed, FreedSnapshot, Inventory, Kept, Namespace, NamespaceInventory, Plan,
+    PruneRequest, SnapshotId, Step,
 };
 
-use anatomy::Anatomy;
-use graph::Graph;
+use case::Case;
+use freed::{Difference, Things};
 use select::Verdict;
-use usage::Anatomies;
+use targets::Targets;
 
 pub use check::{Finding, check};
+pub use ledger::{Account, Books, Column, DiskUsage, ImageUsage, NamespaceUsage, disk_usage};
+pub use limit::{TooLittle, limit};
 pub use rows::rows;
+pub use shortfall::shortfall;
 pub use sizes::{ImageSize, Makeup, makeup};
 
 /// A plan but for the size of its snapshots, which their snapshotter has to be asked for.
@@ -56,15 +66,24 @@ pub struct Decision {
     namespace: Namespace,
     steps: Vec<Step>,
     kept: Vec<Kept>,
-    blobs: Vec<FreedBlob>,
-    snapshots: Vec<SnapshotId>,
+    difference: Difference,
     warnings: Vec<String>,
 }
 
 impl Decision {
+    /// Returns the images that stay, sorted by name.
+    pub fn kept(&self) -> &[Kept] {
+        &self.kept
+    }
+
     /// Returns the snapshots that will go, sorted. Their sizes make the decision a plan.
     pub fn snapshots(&self) -> &[SnapshotId] {
-        &self.snapshots
+        &self.difference.freed.snapshots
+    }
+
+    /// Returns the snapshots that are garbage already, sorted.
+    pub fn pending_snapshots(&self) -> &[SnapshotId] {
+        &self.difference.pending.snapshots
     }
 
     /// Completes the plan with the bytes that each snapshot occupies.
@@ -72,17 +91,31 @@ impl Decision {
     /// A snapshot without an entry had gone by the time it was measured; it is not ours to
     /// free and leaves the plan.
     pub fn into_plan(self, bytes: &BTreeMap<SnapshotId, u64>) -> Plan {
-        let snapshots = self.snapshots.into_iter().filter_map(|id| {
-            let bytes = *bytes.get(&id)?;
-            Some(FreedSnapshot { id, bytes })
-        });
+        let measured = |things: Things| {
+            let snapshots = things.snapshots.into_iter().filter_map(|id| {
+                let bytes = *bytes.get(&id)?;
+                Some(FreedSnapshot { id, bytes })
+            });
+            Freed {
+                snapshots: snapshots.collect(),
+                blobs: things.blobs,
+            }
+        };
+        let Difference {
+            freed,
+            pending,
+            kept_elsewhere,
+            doubtful,
+        } = self.difference;
         Plan {
             namespace: self.namespace,
             steps: self.steps,
             kept: self.kept,
-            freed: Freed {
-                blobs: self.blobs,
-                snapshots: snapshots.collect(),
+            freed: measured(freed),
+            beside: Beside {
+                pending: measured(pending),
+                kept_elsewhere,
+                doubtful: measured(doubtful),
             },
             warnings: self.warnings,
         }
@@ -92,15 +125,14 @@ impl Decision {
 /// Judges every image of the namespace that `request` names.
 ///
 /// `registered` are containers of that namespace that engines know of beyond containerd's own
-/// records. A namespace that the inventory does not have is one without images.
+/// records. A namespace that the inventory does not have is one without images. The target of
+/// the request is not looked at: see [`limit`].
 pub fn decide(inventory: &Inventory, registered: &[Container], request: &PruneRequest) -> Decision {
     let empty = NamespaceInventory::default();
     let found = inventory.namespaces.get(&request.namespace);
     let namespace = found.unwrap_or(&empty);
-    let graph = Graph::new(namespace, inventory.rules);
-    let anatomies = anatomies(namespace, inventory);
-    let usage = usage::usage(&graph, &anatomies, registered, inventory.observed_at);
-    let verdicts = select::select(namespace, &anatomies, &usage, &request.filters);
+    let case = Case::new(inventory, namespace, registered);
+    let verdicts = case.verdicts(&request.filters);
 
     let mut steps = Vec::new();
     let mut kept = Vec::new();
@@ -122,39 +154,29 @@ pub fn decide(inventory: &Inventory, registered: &[Container], request: &PruneRe
             }),
         }
     }
-    let freed = freed::difference(inventory, &request.namespace, &graph, &going);
+    let difference = freed::difference(inventory, &request.namespace, &case.graph, &going);
     Decision {
         namespace: request.namespace.clone(),
         steps,
         kept,
-        blobs: freed.blobs,
-        snapshots: freed.snapshots,
-        warnings: warnings(inventory, namespace, &anatomies),
+        difference,
+        warnings: warnings(inventory, namespace, &case.targets),
     }
-}
-
-fn anatomies<'a>(namespace: &'a NamespaceInventory, inventory: &'a Inventory) -> Anatomies<'a> {
-    let mut anatomies = Anatomies::new();
-    for image in &namespace.images {
-        anatomies
-            .entry(&image.target.digest)
-            .or_insert_with(|| Anatomy::of(image, &namespace.blobs, &inventory.documents));
-    }
-    anatomies
 }
 
 /// Says what could not be seen: in this namespace, and of its images.
 fn warnings(
     inventory: &Inventory,
     namespace: &NamespaceInventory,
-    anatomies: &Anatomies<'_>,
+    targets: &Targets<'_>,
 ) -> Vec<String> {
     let gaps = inventory.namespaces.iter().flat_map(|(name, namespace)| {
         let gaps = namespace.gaps.iter();
         gaps.map(move |gap| format!("namespace `{name}`: {gap}"))
     });
-    let unreadable = namespace.images.iter().filter_map(|image| {
-        let (digest, why) = anatomies[&image.target.digest].unreadable?;
+    let images = namespace.images.iter().enumerate();
+    let unreadable = images.filter_map(|(index, image)| {
+        let (digest, why) = targets.of_image(index).anatomy.unreadable?;
         let name = &image.name;
         Some(format!(
             "image `{name}` is kept: `{digest}` cannot be read: {why}"

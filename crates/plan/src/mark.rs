@@ -4,6 +4,8 @@
 //! mark from everything but the candidates, then go on from the candidates; what is new in the
 //! second part is what their removal frees, and what neither part reached is garbage already.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use reclaim_model::{CollectorRules, ImageRecord};
 
@@ -19,10 +21,12 @@ pub(crate) struct Marker<'g, 'a> {
     /// Per image: taken away, so that nothing can reach it. Empty if none is.
     removed_images: Vec<bool>,
     /// How images that were taken away would have been reached.
-    dead_references: Vec<(NodeId, Hold)>,
+    dead_references: BTreeSet<(NodeId, Hold)>,
     stack: Vec<(NodeId, Hold)>,
     /// Nodes in the order in which they were first reached.
     reached: Vec<NodeId>,
+    /// What nodes were before they were reached, while that is to be undone.
+    undo_log: Option<Vec<(NodeId, u8)>>,
 }
 
 impl<'g, 'a> Marker<'g, 'a> {
@@ -32,9 +36,10 @@ impl<'g, 'a> Marker<'g, 'a> {
             graph,
             seen: vec![0; graph.len()],
             removed_images: Vec::new(),
-            dead_references: Vec::new(),
+            dead_references: BTreeSet::new(),
             stack: Vec::new(),
             reached: Vec::new(),
+            undo_log: None,
         }
     }
 
@@ -99,7 +104,7 @@ impl<'g, 'a> Marker<'g, 'a> {
             self.reach(id, hold);
             return;
         }
-        self.dead_references.push((id, hold));
+        self.dead_references.insert((id, hold));
         if hold == Hold::Deep {
             self.reach_attached(id);
         }
@@ -111,7 +116,7 @@ impl<'g, 'a> Marker<'g, 'a> {
         let graph = self.graph;
         for (_, attached) in graph.attached_to(id) {
             if self.is_removed(*attached) {
-                self.dead_references.push((*attached, Hold::Deep));
+                self.dead_references.insert((*attached, Hold::Deep));
             } else {
                 self.reach(*attached, Hold::Deep);
             }
@@ -132,6 +137,9 @@ impl<'g, 'a> Marker<'g, 'a> {
         }
         if *seen == 0 {
             self.reached.push(id);
+        }
+        if let Some(log) = &mut self.undo_log {
+            log.push((id, *seen));
         }
         *seen |= hold.bit();
         self.stack.push((id, hold));
@@ -161,24 +169,60 @@ impl<'g, 'a> Marker<'g, 'a> {
         }
     }
 
-    /// Brings back the images that were taken away, and what they hold.
+    /// Brings back all images that were taken away, and what they hold.
+    pub(crate) fn restore_images(&mut self, now: Timestamp) {
+        let removed = self.removed_images.iter().enumerate();
+        let removed = removed.filter(|(_, removed)| **removed);
+        let removed: Vec<usize> = removed.map(|(index, _)| index).collect();
+        self.restore(&removed, now);
+    }
+
+    /// As [`Self::restore`], and returns the nodes that were not reached before.
+    pub(crate) fn restored(&mut self, images: &[usize], now: Timestamp) -> Vec<NodeId> {
+        let before = self.reached.len();
+        self.restore(images, now);
+        self.reached[before..].to_vec()
+    }
+
+    /// Returns the nodes that [`Self::restored`] would, and leaves the marker as it is.
+    pub(crate) fn would_restore(&mut self, images: &[usize], now: Timestamp) -> Vec<NodeId> {
+        let dead_references = self.dead_references.clone();
+        self.undo_log = Some(Vec::new());
+        let restored = self.restored(images, now);
+        for (id, seen) in self.undo_log.take().into_iter().flatten().rev() {
+            self.seen[id as usize] = seen;
+        }
+        self.reached.truncate(self.reached.len() - restored.len());
+        self.dead_references = dead_references;
+        for index in images {
+            self.removed_images[*index] = true;
+        }
+        restored
+    }
+
+    /// Brings back some of the images that were taken away, and what they hold.
     ///
     /// An expired one is no root; it counts only as far as something reached refers to it.
-    pub(crate) fn restore_images(&mut self, now: Timestamp) {
-        let removed = std::mem::take(&mut self.removed_images);
-        for (id, hold) in std::mem::take(&mut self.dead_references) {
-            self.extend(id, hold);
+    pub(crate) fn restore(&mut self, images: &[usize], now: Timestamp) {
+        for index in images {
+            self.removed_images[*index] = false;
         }
-        for (index, _) in removed.iter().enumerate().filter(|(_, removed)| **removed) {
-            let image = &self.graph.namespace.images[index];
+        for index in images {
+            let id = self.graph.image(*index);
+            for hold in [Hold::Deep, Hold::Flat] {
+                if self.dead_references.remove(&(id, hold)) {
+                    self.extend(id, hold);
+                }
+            }
+            let image = &self.graph.namespace.images[*index];
             if is_root_image(image, self.graph.rules, now) {
-                self.extend(self.graph.image(index), Hold::Deep);
+                self.extend(id, Hold::Deep);
             }
         }
     }
 }
 
 /// Whether an image record holds its target by itself.
-fn is_root_image(image: &ImageRecord, rules: CollectorRules, now: Timestamp) -> bool {
+pub(crate) fn is_root_image(image: &ImageRecord, rules: CollectorRules, now: Timestamp) -> bool {
     rules < CollectorRules::V2_0 || image.expires.is_none_or(|expires| expires >= now)
 }

@@ -7,15 +7,16 @@
 //! Source: Docker's image pruner for containerd; `docs/differences-from-docker.md` lists where
 //! and why we differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Digest, Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, NamespaceInventory,
-    PruneFilters, Reference, RemoveReason,
+    Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, NamespaceInventory, PruneFilters,
+    Reference, RemoveReason,
 };
 
 use crate::anatomy::Anatomy;
-use crate::usage::{Anatomies, Usage};
+use crate::targets::Targets;
+use crate::usage::Usage;
 
 /// The judgement on one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl Verdict {
         Self::Keep(reason, BTreeSet::new())
     }
 
-    fn is_removal(&self) -> bool {
+    pub(crate) fn is_removal(&self) -> bool {
         matches!(self, Self::Remove(_))
     }
 }
@@ -37,34 +38,29 @@ impl Verdict {
 /// Judges every image of a namespace; the verdicts are in the order of its images.
 pub(crate) fn select(
     namespace: &NamespaceInventory,
-    anatomies: &Anatomies<'_>,
-    usage: &Usage<'_>,
+    targets: &Targets<'_>,
+    usage: &Usage,
     filters: &PruneFilters,
 ) -> Vec<Verdict> {
     let images = &namespace.images;
     let judged = images.iter().enumerate().map(|(index, image)| {
-        let anatomy = &anatomies[&image.target.digest];
+        let anatomy = &targets.of_image(index).anatomy;
         judge(index, image, anatomy, usage, filters)
     });
     let mut verdicts: Vec<Verdict> = judged.collect();
-    let groups = group_by_target(images);
-    for (target, group) in &groups {
-        if let Some(holders) = usage.targets.get(target) {
+    for (id, target) in targets.iter() {
+        let group = &target.images;
+        if let Some(holders) = usage.targets.get(&id) {
             keep_for_users(group, images, holders, &mut verdicts);
         }
-        if is_in_use(target, group, usage) {
+        let mut is_named = group.iter().map(|image| usage.records.contains_key(image));
+        if usage.targets.contains_key(&id) || is_named.any(|it| it) {
             mark_duplicates(group, &mut verdicts);
         }
-    }
-    for (image, verdict) in images.iter().zip(&mut verdicts) {
-        if verdict.is_removal()
-            && let Some(holders) = possible_users(&anatomies[&image.target.digest], usage)
-        {
-            *verdict = Verdict::Keep(KeepReason::UsageUnknown, holders.clone());
+        if let Some(holders) = possible_users(&target.anatomy, usage) {
+            keep_for_possible_users(group, holders, &mut verdicts);
         }
-    }
-    for group in groups.values() {
-        keep_cri_groups_whole(group, images, &mut verdicts);
+        keep_cri_group_whole(group, images, &mut verdicts);
     }
     verdicts
 }
@@ -74,7 +70,7 @@ fn judge(
     index: usize,
     image: &ImageRecord,
     anatomy: &Anatomy<'_>,
-    usage: &Usage<'_>,
+    usage: &Usage,
     filters: &PruneFilters,
 ) -> Verdict {
     let is_dangling = image.is_dangling();
@@ -126,22 +122,8 @@ fn matches_labels(anatomy: &Anatomy<'_>, filters: &[LabelFilter]) -> bool {
     is_meant && !is_spared
 }
 
-fn group_by_target(images: &[ImageRecord]) -> BTreeMap<&Digest, Vec<usize>> {
-    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (index, image) in images.iter().enumerate() {
-        groups.entry(&image.target.digest).or_default().push(index);
-    }
-    groups
-}
-
-/// Whether something uses the target, or a record of it by name.
-fn is_in_use(target: &Digest, group: &[usize], usage: &Usage<'_>) -> bool {
-    let mut group = group.iter();
-    usage.targets.contains_key(target) || group.any(|it| usage.records.contains_key(it))
-}
-
 /// Returns the uses that may be of this image, for all that can be seen.
-fn possible_users<'u>(anatomy: &Anatomy<'_>, usage: &'u Usage<'_>) -> Option<&'u BTreeSet<Holder>> {
+fn possible_users<'u>(anatomy: &Anatomy<'_>, usage: &'u Usage) -> Option<&'u BTreeSet<Holder>> {
     if !usage.untraced.is_empty() {
         Some(&usage.untraced)
     } else if anatomy.is_incomplete && !usage.unexplained.is_empty() {
@@ -214,9 +196,18 @@ fn mark_duplicates(group: &[usize], verdicts: &mut [Verdict]) {
     }
 }
 
+/// Keeps what is left, since it cannot be told that nothing uses it.
+fn keep_for_possible_users(group: &[usize], holders: &BTreeSet<Holder>, verdicts: &mut [Verdict]) {
+    for index in group {
+        if verdicts[*index].is_removal() {
+            verdicts[*index] = Verdict::Keep(KeepReason::UsageUnknown, holders.clone());
+        }
+    }
+}
+
 /// Keeps all records of a CRI image if one of them stays: the CRI plugin takes tag, digest
 /// and ID for one image, and is lost when some of them are gone.
-fn keep_cri_groups_whole(group: &[usize], images: &[ImageRecord], verdicts: &mut [Verdict]) {
+fn keep_cri_group_whole(group: &[usize], images: &[ImageRecord], verdicts: &mut [Verdict]) {
     let managed = || {
         group
             .iter()

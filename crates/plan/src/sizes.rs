@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{Digest, Document, Inventory, Namespace, NamespaceInventory, SnapshotId};
 
-use crate::anatomies;
 use crate::anatomy::Anatomy;
+use crate::finder::Blobs;
+use crate::targets::Targets;
 
 /// The size of one image, in bytes. Content is counted in apparent bytes, snapshots in
 /// allocated ones.
@@ -41,13 +42,13 @@ pub fn makeup<'a>(inventory: &'a Inventory, namespace: &Namespace) -> Makeup<'a>
             namespace: None,
         };
     };
-    let anatomies = anatomies(namespace, inventory);
-    let parts = anatomies.iter().map(|(target, anatomy)| {
+    let targets = Targets::new(namespace, &Blobs::new(&namespace.blobs), inventory);
+    let parts = targets.iter().map(|(_, target)| {
         let parts = Parts {
-            blobs: blobs(anatomy, inventory),
-            snapshots: snapshots(anatomy, namespace),
+            blobs: blobs(&target.anatomy, inventory),
+            snapshots: snapshots(&target.anatomy, namespace),
         };
-        (*target, parts)
+        (target.digest, parts)
     });
     Makeup {
         by_target: parts.collect(),
@@ -111,7 +112,7 @@ impl Makeup<'_> {
 
 /// Every blob of the image, present or not.
 fn blobs<'a>(anatomy: &Anatomy<'a>, inventory: &'a Inventory) -> BTreeSet<&'a Digest> {
-    let mut blobs = anatomy.identity.clone();
+    let mut blobs: BTreeSet<&Digest> = anatomy.identity.iter().copied().collect();
     for digest in &anatomy.identity {
         if let Some(Document::Index(children) | Document::Manifest(children)) =
             inventory.documents.get(digest)

@@ -12,10 +12,10 @@ use reclaim_model::{
     NamespaceInventory, Reference, SnapshotId,
 };
 
-use crate::anatomy::Anatomy;
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
+use crate::targets::{TargetId, Targets, TargetsByDigest};
 
 /// The shortest text that is taken for the beginning of an ID where no record has that name.
 ///
@@ -28,18 +28,15 @@ const WHOLE_ID_LENGTH: usize = 64;
 /// What Docker adds to a container's ID for the snapshot below the container's own.
 const INIT_SUFFIX: &str = "-init";
 
-/// What an image's target is, for each distinct target of a namespace.
-pub(crate) type Anatomies<'a> = BTreeMap<&'a Digest, Anatomy<'a>>;
-
 type Holders = BTreeSet<Holder>;
 
 /// Who uses what.
 #[derive(Debug, Default)]
-pub(crate) struct Usage<'a> {
+pub(crate) struct Usage {
     /// By index of the image: who names this very record.
     pub(crate) records: BTreeMap<usize, Holders>,
     /// By target: who uses its content, under whatever name.
-    pub(crate) targets: BTreeMap<&'a Digest, Holders>,
+    pub(crate) targets: BTreeMap<TargetId, Holders>,
     /// Uses of a chain that no image is known to have: they may be of an image that is not
     /// all there.
     pub(crate) unexplained: Holders,
@@ -52,16 +49,16 @@ pub(crate) struct Usage<'a> {
 /// `registered` are containers that engines know of beyond containerd's own records.
 pub(crate) fn usage<'a>(
     graph: &Graph<'a>,
-    anatomies: &Anatomies<'a>,
+    targets: &Targets<'a>,
     registered: &'a [Container],
     now: Timestamp,
-) -> Usage<'a> {
-    let mut collector = Collector::new(graph, anatomies);
+) -> Usage {
+    let mut collector = Collector::new(graph, targets);
     for container in graph.namespace.containers.iter().chain(registered) {
         collector.add_container(container);
     }
     let leases = graph.namespace.leases.iter();
-    for lease in leases.filter(|lease| lease.is_live(now)) {
+    for lease in leases.filter(|lease| lease.is_live(now) && !lease.is_ours()) {
         let holder = holder(HolderKind::Lease, &lease.id);
         for resource in &lease.resources {
             collector.add_resource(resource, &holder);
@@ -72,7 +69,8 @@ pub(crate) fn usage<'a>(
         collector.add_unseen(&sandbox.gc, &holder);
     }
     let mut marker = Marker::new(graph);
-    for holding in holdings(graph, now) {
+    let users = holdings(graph, now).into_iter();
+    for holding in users.filter(|holding| !holding.is_ours) {
         let before = marker.n_reached();
         marker.extend_all(&holding);
         collector.add_reached(&holding, marker.reached_since(before));
@@ -82,24 +80,24 @@ pub(crate) fn usage<'a>(
 
 struct Collector<'g, 'a> {
     graph: &'g Graph<'a>,
-    by_identity: BTreeMap<&'a Digest, Vec<&'a Digest>>,
-    by_chain: BTreeMap<&'a Digest, Vec<&'a Digest>>,
+    by_identity: TargetsByDigest<'a>,
+    by_chain: TargetsByDigest<'a>,
     blind: BTreeSet<&'a str>,
-    usage: Usage<'a>,
+    usage: Usage,
 }
 
 impl<'g, 'a> Collector<'g, 'a> {
-    fn new(graph: &'g Graph<'a>, anatomies: &Anatomies<'a>) -> Self {
-        let mut by_identity: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let mut by_chain: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (target, anatomy) in anatomies {
-            for digest in &anatomy.identity {
-                by_identity.entry(*digest).or_default().push(*target);
-            }
-            for chain in &anatomy.chains {
-                by_chain.entry(*chain).or_default().push(*target);
-            }
-        }
+    fn new(graph: &'g Graph<'a>, targets: &Targets<'a>) -> Self {
+        let identities = targets.iter().flat_map(|(id, target)| {
+            let identity = target.anatomy.identity.iter();
+            identity.map(move |digest| (*digest, id))
+        });
+        let chains = targets.iter().flat_map(|(id, target)| {
+            let chains = target.anatomy.chains.iter();
+            chains.map(move |digest| (*digest, id))
+        });
+        let by_identity = TargetsByDigest::new(identities);
+        let by_chain = TargetsByDigest::new(chains);
         Self {
             graph,
             by_identity,
@@ -147,22 +145,10 @@ impl<'g, 'a> Collector<'g, 'a> {
             && prefix.hex_len() >= MIN_ID_LENGTH
             && (!is_record || prefix.hex_len() == WHOLE_ID_LENGTH)
         {
-            for digest in self.identities(&prefix) {
-                has_digest |= self.add_identity(digest, holder);
-            }
+            let targets = self.by_identity.matching(&prefix);
+            has_digest |= add_targets(&mut self.usage, targets, holder);
         }
         has_digest
-    }
-
-    /// Returns every index, manifest and config of an image whose digest begins so.
-    fn identities(&self, prefix: &IdPrefix) -> Vec<&'a Digest> {
-        let first = format!("sha256:{:0<WHOLE_ID_LENGTH$}", prefix.to_string());
-        let first: Digest = first
-            .parse()
-            .expect("hexadecimal characters, filled up to a whole digest");
-        let from = self.by_identity.range::<Digest, _>(first..);
-        let matching = from.map(|(digest, _)| *digest);
-        matching.take_while(|it| prefix.matches(it)).collect()
     }
 
     fn add_record(&mut self, name: &str, holder: &Holder) -> bool {
@@ -178,11 +164,7 @@ impl<'g, 'a> Collector<'g, 'a> {
 
     /// Marks every target of which `digest` is an index, manifest or config.
     fn add_identity(&mut self, digest: &Digest, holder: &Holder) -> bool {
-        let Some(targets) = self.by_identity.get(digest) else {
-            return false;
-        };
-        add_targets(&mut self.usage, targets, holder);
-        true
+        add_targets(&mut self.usage, self.by_identity.get(digest), holder)
     }
 
     /// Marks every target whose chain the snapshot stands on.
@@ -201,11 +183,8 @@ impl<'g, 'a> Collector<'g, 'a> {
                 at = self.graph.parent(index);
                 continue;
             };
-            match self.by_chain.get(&chain) {
-                Some(targets) => add_targets(&mut self.usage, targets, holder),
-                None => {
-                    self.usage.unexplained.insert(holder.clone());
-                }
+            if !add_targets(&mut self.usage, self.by_chain.get(&chain), holder) {
+                self.usage.unexplained.insert(holder.clone());
             }
             return;
         }
@@ -242,10 +221,8 @@ impl<'g, 'a> Collector<'g, 'a> {
         let is_containers = id.key.strip_suffix(INIT_SUFFIX) == Some(&*holder.id);
         if is_containers || self.is_in_use_itself(node) {
             self.add_chain(node, holder);
-        } else if let Ok(chain) = id.key.parse::<Digest>()
-            && let Some(targets) = self.by_chain.get(&chain)
-        {
-            add_targets(&mut self.usage, targets, holder);
+        } else if let Ok(chain) = id.key.parse::<Digest>() {
+            add_targets(&mut self.usage, self.by_chain.get(&chain), holder);
         }
     }
 
@@ -295,11 +272,19 @@ impl<'g, 'a> Collector<'g, 'a> {
     }
 }
 
-fn add_targets<'a>(usage: &mut Usage<'a>, targets: &[&'a Digest], holder: &Holder) {
+/// Returns whether there was any.
+fn add_targets(
+    usage: &mut Usage,
+    targets: impl Iterator<Item = TargetId>,
+    holder: &Holder,
+) -> bool {
+    let mut is_any = false;
     for target in targets {
-        let holders = usage.targets.entry(*target).or_default();
+        let holders = usage.targets.entry(target).or_default();
         holders.insert(holder.clone());
+        is_any = true;
     }
+    is_any
 }
 
 /// The record names that a reference may mean: with its default tag, and where it has both a
@@ -322,7 +307,7 @@ fn record_names(reference: Reference) -> Vec<String> {
 fn blind_snapshotters(namespace: &NamespaceInventory) -> BTreeSet<&str> {
     let names = namespace.gaps.iter().filter_map(|gap| match gap {
         Gap::Snapshotter { name, why: _ } => Some(&**name),
-        Gap::Content { digest: _ } => None,
+        Gap::Content { .. } => None,
     });
     names.collect()
 }

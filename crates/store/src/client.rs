@@ -18,6 +18,9 @@ use crate::error::{ConnectError, StoreError};
 /// The metadata key by which containerd knows the namespace of a call.
 const NAMESPACE_HEADER: &str = "containerd-namespace";
 
+/// The metadata key by which containerd knows the lease of a call.
+const LEASE_HEADER: &str = "containerd-lease";
+
 /// The largest message that we accept, in bytes.
 ///
 /// tonic's own limit of 4 MiB is exceeded by a few hundred containers; containerd's servers
@@ -106,6 +109,24 @@ impl Containerd {
             })?;
             request.metadata_mut().insert(NAMESPACE_HEADER, value);
         }
+        Ok(request)
+    }
+
+    /// As [`Self::request`], under a lease: what the call writes belongs to the lease.
+    pub(crate) fn leased_request<T>(
+        &self,
+        operation: &'static str,
+        namespace: &Namespace,
+        lease: &str,
+        message: T,
+    ) -> Result<Request<T>, StoreError> {
+        let mut request = self.request(operation, Some(namespace), message)?;
+        let value = MetadataValue::try_from(lease).map_err(|error| {
+            StoreError::new(operation, Status::invalid_argument(error.to_string()))
+                .within(namespace)
+                .about(lease)
+        })?;
+        request.metadata_mut().insert(LEASE_HEADER, value);
         Ok(request)
     }
 

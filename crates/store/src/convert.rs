@@ -67,6 +67,23 @@ pub(crate) fn image(message: ImageMessage) -> Result<ImageRecord, StoreError> {
     })
 }
 
+pub(crate) fn timestamp_message(time: Timestamp) -> TimestampMessage {
+    TimestampMessage {
+        seconds: time.as_second(),
+        nanos: time.subsec_nanosecond(),
+    }
+}
+
+pub(crate) fn image_message(image: &ImageRecord) -> ImageMessage {
+    ImageMessage {
+        name: image.name.clone(),
+        labels: image.labels.clone().into_iter().collect(),
+        target: Some(descriptor(&image.target)),
+        created_at: image.created_at.map(timestamp_message),
+        updated_at: None,
+    }
+}
+
 pub(crate) fn descriptor(target: &Target) -> Descriptor {
     Descriptor {
         media_type: target.media_type.clone(),

@@ -81,7 +81,11 @@ impl StoreError {
 
     /// Returns what the caller can do about it.
     pub fn class(&self) -> Class {
-        self.code().map_or(Class::Broken, class_of)
+        match &self.source {
+            CallError::Status { status } if is_from_transport(status) => Class::Retry,
+            CallError::Status { status } => class_of(status.code()),
+            CallError::Incomplete { missing: _ } => Class::Broken,
+        }
     }
 
     pub(crate) fn code(&self) -> Option<Code> {
@@ -90,6 +94,12 @@ impl StoreError {
             CallError::Incomplete { missing: _ } => None,
         }
     }
+}
+
+/// Whether the connection made the status up, because the server's answer never came. Only
+/// then does it carry an error below it.
+fn is_from_transport(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
 }
 
 fn place(namespace: Option<&Namespace>, subject: Option<&str>) -> String {

@@ -5,22 +5,13 @@ use std::collections::BTreeMap;
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::{
-    CreateRequest, DeleteImageRequest, DeleteRequest, GetImageRequest,
+    CreateImageRequest, CreateRequest, DeleteImageRequest, DeleteRequest, GetImageRequest,
 };
-use reclaim_model::{CollectorRules, Digest, ImageRecord, Namespace};
+use reclaim_model::{CollectorRules, DeleteGuard, Digest, ImageRecord, Namespace};
 
 use crate::client::Containerd;
 use crate::convert;
 use crate::error::{Class, StoreError};
-
-/// How a removal makes sure that the record is still the one that was judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeleteGuard {
-    /// The server compares the target in the same transaction (containerd 2.0 and newer).
-    Server,
-    /// The record is read just before; a tag that moves in between is lost.
-    ReadFirst,
-}
 
 /// What became of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +82,11 @@ impl Containerd {
     }
 
     /// Reads what an image points at by now; `None` if there is no such record.
-    async fn image_target(
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn image_target(
         &self,
         namespace: &Namespace,
         name: &str,
@@ -119,6 +114,43 @@ impl Containerd {
             }
             Err(error) if error.class() == Class::Gone => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Writes an image record again as it was: name, target, labels, and from containerd 1.7 on
+    /// the time of its creation.
+    ///
+    /// Returns what the name points at: the restored target, or another if somebody has put the
+    /// name to use in the meantime; that record is left alone.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked. The record may be there all the same.
+    pub async fn restore_image(
+        &self,
+        namespace: &Namespace,
+        image: &ImageRecord,
+    ) -> Result<Digest, StoreError> {
+        const OPERATION: &str = "restore image";
+        let message = CreateImageRequest {
+            image: Some(convert::image_message(image)),
+            source_date_epoch: image.created_at.map(convert::timestamp_message),
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let answer = ImagesClient::new(self.channel()).create(request).await;
+        let failed = |status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(&image.name)
+        };
+        match answer {
+            Ok(_) => Ok(image.target.digest.clone()),
+            Err(status) if status.code() == tonic::Code::AlreadyExists => {
+                let there = self.image_target(namespace, &image.name).await?;
+                // Gone again at once: whoever removed it did so after we would have been done.
+                Ok(there.unwrap_or_else(|| image.target.digest.clone()))
+            }
+            Err(status) => Err(failed(status)),
         }
     }
 

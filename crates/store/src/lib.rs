@@ -3,13 +3,17 @@
 //! The only crate that sees containerd's API. What comes out are our nouns
 //! ([`reclaim_model`]); what goes in are single, checked changes. It decides nothing.
 
+mod alarm;
 mod client;
 mod convert;
 mod error;
 mod execute;
+mod hold;
 mod measure;
 mod observe;
 
+pub use alarm::Alarm;
 pub use client::Containerd;
 pub use error::{CallError, Class, ConnectError, StoreError};
-pub use execute::{DeleteGuard, Deletion};
+pub use execute::Deletion;
+pub use hold::HeldBlob;

@@ -102,7 +102,36 @@ impl Containerd {
         })
     }
 
+    /// Looks again at one namespace: everything but its blobs and their documents, which do not
+    /// change what is in use.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::observe`].
+    ///
+    /// Cancellation safe: it only reads.
+    pub async fn look_again(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<NamespaceInventory, StoreError> {
+        let loaded = self.snapshotters().await?;
+        self.observe_users(namespace, &loaded).await
+    }
+
     async fn observe_namespace(
+        &self,
+        namespace: &Namespace,
+        loaded: &BTreeSet<Snapshotter>,
+    ) -> Result<NamespaceInventory, StoreError> {
+        let mut inventory = self.observe_users(namespace, loaded).await?;
+        let (blobs, mut gaps) = self.blobs(namespace).await?;
+        inventory.blobs = blobs;
+        inventory.gaps.append(&mut gaps);
+        inventory.gaps.sort_unstable();
+        Ok(inventory)
+    }
+
+    async fn observe_users(
         &self,
         namespace: &Namespace,
         loaded: &BTreeSet<Snapshotter>,
@@ -124,11 +153,7 @@ impl Containerd {
             .cloned()
             .collect();
         let snapshots = self.snapshots(namespace, names, loaded, &mut inventory.gaps);
-        let (snapshots, (blobs, mut gaps)) =
-            futures::future::try_join(snapshots, self.blobs(namespace)).await?;
-        inventory.snapshots = snapshots;
-        inventory.blobs = blobs;
-        inventory.gaps.append(&mut gaps);
+        inventory.snapshots = snapshots.await?;
         inventory.gaps.sort_unstable();
         Ok(inventory)
     }

@@ -14,8 +14,10 @@ mod manifest;
 mod store;
 
 pub use self::blob::Format;
+pub(crate) use self::blob::{Blob, descriptor_json};
 pub use self::builder::{ImageBuilder, image};
 pub use self::built::{BuiltImage, BuiltManifest};
 pub use self::index::{IndexBuilder, index};
 pub use self::layer::Layer;
 pub use self::manifest::Manifest;
+pub(crate) use self::store::Rendered;

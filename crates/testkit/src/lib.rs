@@ -45,6 +45,7 @@ mod engine;
 mod image;
 mod labels;
 mod namespace;
+mod random;
 
 pub use crate::containerd::{Containerd, ContainerdBuilder, Version};
 pub use crate::image::{
@@ -53,6 +54,7 @@ pub use crate::image::{
 pub use crate::labels::{Labels, labels};
 pub use crate::namespace::{
     ContainerRecord, Deletion, Descriptor, ImageRecord, LeaseResource, NamespaceClient,
-    NewContainer, NewLease, SnapshotInfo, SnapshotKind, digest_of,
+    BlobInfo, NewContainer, NewLease, SnapshotInfo, SnapshotKind, digest_of,
 };
+pub use crate::random::{Dice, RandomStore, Thing, What};
 pub use containerd_client::types::Mount;

@@ -6,7 +6,9 @@
 mod containers;
 mod content;
 mod images;
+mod ingests;
 mod leases;
+mod sandboxes;
 mod snapshots;
 
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
@@ -17,7 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 pub use self::containers::{ContainerRecord, NewContainer};
-pub use self::content::digest_of;
+pub use self::content::{BlobInfo, digest_of};
 pub use self::images::{Descriptor, ImageRecord};
 pub(crate) use self::leases::unique_lease_id;
 pub use self::leases::{LeaseResource, NewLease};

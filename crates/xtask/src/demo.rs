@@ -43,7 +43,7 @@ fn build(workspace: &Workspace) -> Result<[PathBuf; 2], Failure> {
 
 /// Finds in cargo's messages, one a line, where the executable `name` is.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    let messages = messages.lines().filter_map(|line| {
+    let mut messages = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         let is_named = message["target"]["name"] == name;
         message["executable"]
@@ -51,7 +51,7 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
             .filter(|_| is_named)
             .map(PathBuf::from)
     });
-    messages.last()
+    messages.next_back()
 }
 
 #[cfg(test)]
@@ -64,7 +64,10 @@ mod tests {
 {"target":{"name":"demo"},"executable":"/t/debug/examples/demo"}
 {"reason":"build-finished","success":true}
 "#;
-        assert_eq!(executable(messages, "demo"), Some("/t/debug/examples/demo".into()));
+        assert_eq!(
+            executable(messages, "demo"),
+            Some("/t/debug/examples/demo".into())
+        );
         assert_eq!(executable(messages, "reclaim"), None);
     }
 }

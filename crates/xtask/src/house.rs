@@ -56,8 +56,10 @@ pub(crate) fn directions(workspace: &Workspace) -> Result<(), Failure> {
         let by_tests = package.dev_dependencies.iter().filter(|it| *it != DEV_ONLY);
         for other in known.chain(by_tests) {
             if !allowed.contains(&other.as_str()) {
-                return Err(Failure::new(format!("`{name}` must not depend on `{other}`"))
-                    .hint("the table of packages in ARCHITECTURE.md says who may know whom"));
+                return Err(
+                    Failure::new(format!("`{name}` must not depend on `{other}`"))
+                        .hint("the table of packages in ARCHITECTURE.md says who may know whom"),
+                );
             }
         }
     }
@@ -72,8 +74,10 @@ pub(crate) fn lints(workspace: &Workspace) -> Result<(), Failure> {
             .map_err(|error| Failure::new(format!("read `{}`: {error}", path.display())))?;
         if !takes_workspace_lints(&manifest) {
             let path = workspace.short(path);
-            return Err(Failure::new(format!("`{path}` does not take the workspace's lints"))
-                .hint("add the lines `[lints]` and `workspace = true`"));
+            return Err(
+                Failure::new(format!("`{path}` does not take the workspace's lints"))
+                    .hint("add the lines `[lints]` and `workspace = true`"),
+            );
         }
     }
     Ok(())
@@ -112,7 +116,9 @@ mod tests {
     #[test]
     fn sees_whether_a_manifest_takes_the_lints() {
         assert!(takes_workspace_lints("[lints]\nworkspace = true\n"));
-        assert!(!takes_workspace_lints("[lints]\n\n[dependencies]\nworkspace = true\n"));
+        assert!(!takes_workspace_lints(
+            "[lints]\n\n[dependencies]\nworkspace = true\n"
+        ));
         assert!(!takes_workspace_lints("[package]\nname = \"a\"\n"));
     }
 }

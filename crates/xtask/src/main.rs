@@ -19,7 +19,7 @@ mod house;
 mod machine;
 mod shell;
 mod steps;
-mod tests;
+mod suites;
 mod workspace;
 
 use std::env;
@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use debian::Refresh;
 use failure::Failure;
-use tests::Extent;
+use suites::Extent;
 use workspace::Workspace;
 
 const USAGE: &str = "\

@@ -57,15 +57,13 @@ pub(crate) fn read(command: &mut Command) -> Result<String, Failure> {
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
+    let mut what = format!("`{}`: {status}", words(command));
     let stderr = String::from_utf8_lossy(&stderr);
-    let stderr = stderr.trim();
-    let what = format!("`{}`: {status}: {stderr}", words(command));
+    if !stderr.trim().is_empty() {
+        what.push_str(": ");
+        what.push_str(stderr.trim());
+    }
     Err(Failure::new(what))
-}
-
-/// Says whether a command runs and succeeds, and prints nothing.
-pub(crate) fn succeeds(command: &mut Command) -> bool {
-    read(command).is_ok()
 }
 
 fn not_started(command: &Command, error: &std::io::Error) -> Failure {

@@ -16,16 +16,16 @@ impl Steps {
     /// # Errors
     ///
     /// If the step fails; the failure then names it.
-    pub(crate) fn step(
+    pub(crate) fn step<T>(
         &mut self,
         name: &str,
-        work: impl FnOnce() -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         println!("\n== {name}");
         let start = now();
-        work().map_err(|failure| failure.within(&format!("step `{name}` failed")))?;
+        let outcome = work();
         self.done.push((name.to_owned(), start.elapsed()));
-        Ok(())
+        outcome.map_err(|failure| failure.within(&format!("step `{name}` failed")))
     }
 
     /// Prints the time of each step, and their sum.

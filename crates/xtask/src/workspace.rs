@@ -58,9 +58,10 @@ impl Workspace {
     /// Returns the packages whose tests start a containerd: the kit that can, and its users.
     pub(crate) fn containerd_users(&self) -> Vec<&str> {
         const KIT: &str = "reclaim-testkit";
-        let users = self.packages.iter().filter(|package| {
-            package.name == KIT || package.dev_dependencies.contains(KIT)
-        });
+        let users = self
+            .packages
+            .iter()
+            .filter(|package| package.name == KIT || package.dev_dependencies.contains(KIT));
         users.map(|package| package.name.as_str()).collect()
     }
 
@@ -85,11 +86,18 @@ impl Package {
             let name = dependency["name"].as_str()?;
             if members.contains(name) {
                 let is_dev = dependency["kind"].as_str() == Some("dev");
-                let set = if is_dev { &mut dev_dependencies } else { &mut dependencies };
+                let set = if is_dev {
+                    &mut dev_dependencies
+                } else {
+                    &mut dependencies
+                };
                 set.insert(name.to_owned());
             }
         }
-        let mut kinds = package["targets"].as_array()?.iter().map(|it| &it["kind"][0]);
+        let mut kinds = package["targets"]
+            .as_array()?
+            .iter()
+            .map(|it| &it["kind"][0]);
         Some(Self {
             name: package["name"].as_str()?.to_owned(),
             manifest: package["manifest_path"].as_str()?.into(),

@@ -28,24 +28,37 @@ pub(crate) async fn run(globals: &Globals, args: &LsArgs) -> Result<Exit, Comman
             dangling: Some(false),
             ..PruneFilters::default()
         },
+        target: None,
         may_empty_namespace: true,
         may_lack_namespace: !is_asked_for,
     };
     let preview = engine.preview(&request, &no_progress).await?;
     let makeup = makeup(&preview.inventory, &request.namespace);
-    let bytes = engine.store().snapshot_bytes(&request.namespace, &makeup.snapshots()).await?;
+    let bytes = engine
+        .store()
+        .snapshot_bytes(&request.namespace, &makeup.snapshots())
+        .await?;
     let sizes = makeup.sizes(&bytes);
 
     let plan = &preview.plan;
-    let going = plan.steps.iter().map(|it| (it.image.name.as_str(), removal(it.reason)));
-    let staying = plan.kept.iter().map(|it| (it.name.as_str(), keep(it.reason)));
+    let going = plan
+        .steps
+        .iter()
+        .map(|it| (it.image.name.as_str(), removal(it.reason)));
+    let staying = plan
+        .kept
+        .iter()
+        .map(|it| (it.name.as_str(), keep(it.reason)));
     let verdicts: BTreeMap<&str, &'static str> = going.chain(staying).collect();
     let found = preview.inventory.namespaces.get(&request.namespace);
-    let lines = found.iter().flat_map(|namespace| &namespace.images).map(|image| Line {
-        image,
-        size: sizes[&image.target.digest],
-        verdict: verdicts[image.name.as_str()],
-    });
+    let lines = found
+        .iter()
+        .flat_map(|namespace| &namespace.images)
+        .map(|image| Line {
+            image,
+            size: sizes[&image.target.digest],
+            verdict: verdicts[image.name.as_str()],
+        });
     let lines: Vec<Line<'_>> = lines.collect();
     output::data(&match args.format {
         Format::Json => json::images(&request.namespace, &lines),
@@ -75,6 +88,7 @@ fn keep(reason: KeepReason) -> &'static str {
         KeepReason::NotDangling
         | KeepReason::TooRecent
         | KeepReason::LabelFilter
+        | KeepReason::NotNeeded
         | KeepReason::NotConfirmed => "kept",
     }
 }

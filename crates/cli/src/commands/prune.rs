@@ -1,7 +1,7 @@
 //! `reclaim image prune`.
 
 use jiff::tz::TimeZone;
-use reclaim_engine::{Engine, Preview, no_progress};
+use reclaim_engine::{Engine, Preview, RunOptions, no_progress};
 use reclaim_model::{FilterArgs, PruneFilters, PruneRequest, Report, TimeContext};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,9 @@ pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, Com
     let engine = commands::connect(globals).await?;
     if args.dry_run {
         let preview = with_bar(async |bar| {
-            engine.preview(&request, &|progress| bar.show(progress)).await
+            engine
+                .preview(&request, &|progress| bar.show(progress))
+                .await
         });
         let report = preview.await?.report();
         print(args.format, &report)?;
@@ -30,10 +32,18 @@ pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, Com
             Answer::No => return Ok(Exit::Done),
         }
     };
+    let options = RunOptions {
+        grace: args.grace,
+        undo_window: args.undo_window,
+        max_deletes_per_second: args.max_deletes_per_second,
+        wait: args.wait,
+    };
     let cancel = cancel_on_signals()?;
     let report = with_bar(async |bar| {
         let progress = |progress| bar.show(progress);
-        engine.prune(&request, confirmed.as_deref(), &progress, &cancel).await
+        engine
+            .prune(&request, confirmed.as_deref(), &options, &progress, &cancel)
+            .await
     });
     let report = report.await?;
     print(args.format, &report)?;
@@ -57,6 +67,7 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
         filters: PruneFilters::from_args(&filters, &context)?,
         may_empty_namespace: args.allow_empty.as_ref() == Some(&namespace),
         may_lack_namespace: !is_asked_for,
+        target: None,
         namespace,
     })
 }
@@ -105,9 +116,11 @@ fn cancel_on_signals() -> Result<CancellationToken, CommandError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let token = cancel.clone();
     tokio::spawn(async move {
-        let mut next = async || tokio::select! {
-            _ = interrupt.recv() => 130,
-            _ = terminate.recv() => 143,
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+            }
         };
         next().await;
         output::words("stopping after the removals under way; once more to stop at once");
@@ -118,7 +131,10 @@ fn cancel_on_signals() -> Result<CancellationToken, CommandError> {
     Ok(cancel)
 }
 
-#[expect(clippy::exit, reason = "the user insists; nothing that matters is unwritten")]
+#[expect(
+    clippy::exit,
+    reason = "the user insists; nothing that matters is unwritten"
+)]
 fn end_at_once(status: i32) -> ! {
     std::process::exit(status)
 }

@@ -5,10 +5,20 @@ mod filters;
 #[cfg(test)]
 mod linter;
 #[cfg(test)]
+mod naive;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod reach;
+#[cfg(test)]
 mod report;
 #[cfg(test)]
 mod selection;
 #[cfg(test)]
 mod sizes;
+#[cfg(test)]
+mod usage;
 #[cfg(test)]
 mod world;

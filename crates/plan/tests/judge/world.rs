@@ -192,6 +192,7 @@ pub(crate) fn request(filters: PruneFilters) -> PruneRequest {
     PruneRequest {
         namespace: World::JUDGED.parse().unwrap(),
         filters,
+        target: None,
         may_empty_namespace: true,
         may_lack_namespace: false,
     }

@@ -100,7 +100,7 @@ impl Containerd {
     }
 
     /// Reads a blob whole, but no more than `size` bytes and one message.
-    async fn read_blob(
+    pub(crate) async fn read_blob(
         &self,
         namespace: &Namespace,
         digest: &Digest,

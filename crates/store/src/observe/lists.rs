@@ -80,7 +80,7 @@ impl Containerd {
         Ok(leases)
     }
 
-    /// Finds one lease, without what it holds.
+    /// Finds one lease with what it holds.
     ///
     /// # Errors
     ///
@@ -93,18 +93,17 @@ impl Containerd {
         const OPERATION: &str = "find lease";
         let filters = vec![format!("id=={id}")];
         let request = self.request(OPERATION, Some(namespace), ListRequest { filters })?;
-        let answer = LeasesClient::new(self.channel())
-            .list(request)
-            .await
-            .map_err(|status| {
-                StoreError::new(OPERATION, status)
-                    .within(namespace)
-                    .about(id)
-            })?;
+        let answer = LeasesClient::new(self.channel()).list(request).await;
+        let answer = answer.map_err(|status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(id)
+        })?;
         let mut found = answer.into_inner().leases.into_iter();
-        Ok(found
-            .find(|lease| lease.id == id)
-            .map(|lease| convert::lease(lease, Vec::new())))
+        match found.find(|lease| lease.id == id) {
+            Some(lease) => self.with_resources(namespace, lease).await,
+            None => Ok(None),
+        }
     }
 
     /// `None` if the lease was deleted in the meantime.
@@ -241,6 +240,8 @@ impl Containerd {
                     }),
                     Err(_) => gaps.push(Gap::Content {
                         digest: info.digest,
+                        bytes: u64::try_from(info.size).unwrap_or(0),
+                        refs: convert::gc_labels(&info.labels).refs,
                     }),
                 }
             }

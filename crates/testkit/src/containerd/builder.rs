@@ -90,13 +90,16 @@ impl ContainerdBuilder {
     pub(super) fn config(&self, directory: &Path, socket: &Path) -> String {
         let directory = directory.display();
         let socket = socket.display();
+        let user = rustix::process::geteuid().as_raw();
+        let group = rustix::process::getegid().as_raw();
         let level = &self.log_level;
         let mut collector = String::new();
         for (key, value) in &self.collector {
             writeln!(collector, "{key} = {value}").expect("a String takes all that is written");
         }
         let extra = &self.extra_config;
-        // Empty addresses: containerd listens on nothing but its own socket.
+        // Empty addresses: containerd listens on nothing but its own socket. That belongs to
+        // whoever runs the test; containerd would give it to root, and fail for others.
         format!(
             r#"version = 2
 root = "{directory}/root"
@@ -105,6 +108,8 @@ disabled_plugins = {DISABLED_PLUGINS:?}
 
 [grpc]
 address = "{socket}"
+uid = {user}
+gid = {group}
 
 [debug]
 address = ""

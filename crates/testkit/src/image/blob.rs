@@ -16,14 +16,14 @@ pub enum Format {
 }
 
 impl Format {
-    pub(super) fn index(self) -> &'static str {
+    pub(crate) fn index(self) -> &'static str {
         match self {
             Self::Oci => "application/vnd.oci.image.index.v1+json",
             Self::DockerSchema2 => "application/vnd.docker.distribution.manifest.list.v2+json",
         }
     }
 
-    pub(super) fn manifest(self) -> &'static str {
+    pub(crate) fn manifest(self) -> &'static str {
         match self {
             Self::Oci => "application/vnd.oci.image.manifest.v1+json",
             Self::DockerSchema2 => "application/vnd.docker.distribution.manifest.v2+json",
@@ -48,14 +48,14 @@ impl Format {
 
 /// A blob to write: its bytes, what they are, and what they refer to.
 #[derive(Debug, Clone)]
-pub(super) struct Blob {
-    pub(super) descriptor: Descriptor,
-    pub(super) bytes: Vec<u8>,
-    pub(super) labels: Labels,
+pub(crate) struct Blob {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) labels: Labels,
 }
 
 impl Blob {
-    pub(super) fn new(media_type: &str, bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(media_type: &str, bytes: Vec<u8>) -> Self {
         let descriptor = Descriptor {
             media_type: media_type.to_owned(),
             digest: digest_of(&bytes),
@@ -68,13 +68,13 @@ impl Blob {
         }
     }
 
-    pub(super) fn json(media_type: &str, document: &Value) -> Self {
+    pub(crate) fn json(media_type: &str, document: &Value) -> Self {
         Self::new(media_type, document.to_string().into_bytes())
     }
 
     /// Adds the label by which the collector finds `child` from here. `suffix` is what
     /// containerd's client calls it: `config`, `l.<i>` or `m.<i>`.
-    pub(super) fn refer(&mut self, suffix: &str, child: &Descriptor) {
+    pub(crate) fn refer(&mut self, suffix: &str, child: &Descriptor) {
         self.labels.insert(
             format!("{GC_REF_CONTENT}.{suffix}"),
             child.digest.to_string(),
@@ -83,7 +83,7 @@ impl Blob {
 }
 
 /// Returns a descriptor as manifests and indexes spell it.
-pub(super) fn descriptor_json(descriptor: &Descriptor) -> Value {
+pub(crate) fn descriptor_json(descriptor: &Descriptor) -> Value {
     json!({
         "mediaType": descriptor.media_type,
         "digest": descriptor.digest,

@@ -66,6 +66,12 @@ impl ImageBuilder {
         self
     }
 
+    /// Takes a manifest as it is, instead of describing one here.
+    pub(crate) fn manifest(mut self, manifest: Manifest) -> Self {
+        self.manifest = manifest;
+        self
+    }
+
     /// Sets the platform; see [`Manifest::platform`].
     pub fn platform(mut self, platform: &str) -> Self {
         self.manifest = self.manifest.platform(platform);
@@ -99,12 +105,17 @@ impl ImageBuilder {
     /// Builds the image in `namespace`: under the handle's lease, which then goes on holding
     /// it, or else under one that is deleted, asynchronously, at the end.
     pub async fn build(self, namespace: &NamespaceClient) -> Result<BuiltImage, Status> {
+        let rendered = self.render();
+        store(namespace, self.record, rendered).await
+    }
+
+    /// Makes the blobs. Pure.
+    pub(crate) fn render(&self) -> Rendered {
         let manifest = self.manifest.render(self.format);
-        let rendered = Rendered {
+        Rendered {
             target: manifest.built.manifest.clone(),
             blobs: Vec::new(),
             manifests: vec![manifest],
-        };
-        store(namespace, self.record, rendered).await
+        }
     }
 }

@@ -73,7 +73,8 @@ impl IndexBuilder {
         store(namespace, self.record, rendered).await
     }
 
-    fn render(&self) -> Rendered {
+    /// Makes the blobs. Pure.
+    pub(crate) fn render(&self) -> Rendered {
         let mut children: Vec<Descriptor> = Vec::new();
         let mut entries: Vec<Value> = Vec::new();
         let mut blobs: Vec<Blob> = Vec::new();

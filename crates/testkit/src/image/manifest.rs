@@ -149,10 +149,10 @@ impl Manifest {
 
 /// The blobs of a [`Manifest`], and what is needed to unpack it.
 #[derive(Debug)]
-pub(super) struct RenderedManifest {
-    pub(super) built: BuiltManifest,
+pub(crate) struct RenderedManifest {
+    pub(crate) built: BuiltManifest,
     /// What is to be written; empty if the manifest is absent.
-    pub(super) blobs: Vec<Blob>,
+    pub(crate) blobs: Vec<Blob>,
     pub(super) layers: Vec<Layer>,
 }
 

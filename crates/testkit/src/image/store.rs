@@ -22,11 +22,11 @@ const CONCURRENT_WRITES: usize = 8;
 
 /// An image whose bytes are made and whose blobs are not written yet.
 #[derive(Debug)]
-pub(super) struct Rendered {
-    pub(super) target: Descriptor,
+pub(crate) struct Rendered {
+    pub(crate) target: Descriptor,
     /// Blobs that belong to no manifest in `manifests`: the index and attestations.
-    pub(super) blobs: Vec<Blob>,
-    pub(super) manifests: Vec<RenderedManifest>,
+    pub(crate) blobs: Vec<Blob>,
+    pub(crate) manifests: Vec<RenderedManifest>,
 }
 
 /// Stores the image.

@@ -26,8 +26,17 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest::Sha256(Sha256::digest(bytes).into())
 }
 
+/// A blob as containerd lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobInfo {
+    /// Its length.
+    pub size: u64,
+    /// The labels that it has in this namespace.
+    pub labels: Labels,
+}
+
 impl NamespaceClient {
-    fn content(&self) -> ContentClient<Channel> {
+    pub(super) fn content(&self) -> ContentClient<Channel> {
         ContentClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
@@ -129,12 +138,22 @@ impl NamespaceClient {
 
     /// Returns all blobs of the namespace with their sizes.
     pub async fn blobs(&self) -> Result<BTreeMap<Digest, u64>, Status> {
+        let infos = self.blob_infos().await?.into_iter();
+        Ok(infos.map(|(digest, info)| (digest, info.size)).collect())
+    }
+
+    /// Returns all blobs of the namespace with their sizes and labels.
+    pub async fn blob_infos(&self) -> Result<BTreeMap<Digest, BlobInfo>, Status> {
         let request = self.request(ListContentRequest::default());
         let mut answers = self.content().list(request).await?.into_inner();
         let mut blobs = BTreeMap::new();
         while let Some(answer) = answers.message().await? {
             for info in answer.info {
-                blobs.insert(digest(&info.digest)?, size(info.size)?);
+                let blob = BlobInfo {
+                    size: size(info.size)?,
+                    labels: info.labels.into_iter().collect(),
+                };
+                blobs.insert(digest(&info.digest)?, blob);
             }
         }
         Ok(blobs)

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, Info, Kind, ListSnapshotsRequest, MountsRequest, PrepareSnapshotRequest,
-    RemoveSnapshotRequest, StatSnapshotRequest, UsageRequest, ViewSnapshotRequest,
+    RemoveSnapshotRequest, StatSnapshotRequest, UpdateSnapshotRequest, UsageRequest,
+    ViewSnapshotRequest,
 };
 use containerd_client::types::Mount;
+use prost_types::FieldMask;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -138,6 +140,22 @@ impl NamespaceClient {
         });
         let answer = self.snapshot_service().usage(request).await?.into_inner();
         Ok((size(answer.size)?, size(answer.inodes)?))
+    }
+
+    /// Takes all labels off a snapshot.
+    pub async fn drop_snapshot_labels(&self, snapshotter: &str, key: &str) -> Result<(), Status> {
+        let request = self.request(UpdateSnapshotRequest {
+            snapshotter: snapshotter.to_owned(),
+            info: Some(Info {
+                name: key.to_owned(),
+                ..Default::default()
+            }),
+            update_mask: Some(FieldMask {
+                paths: vec!["labels".to_owned()],
+            }),
+        });
+        self.snapshot_service().update(request).await?;
+        Ok(())
     }
 
     /// Removes a snapshot that has no children.

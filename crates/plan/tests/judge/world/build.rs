@@ -118,18 +118,18 @@ impl World {
         parent: Option<&str>,
         kind: SnapshotKind,
     ) -> &mut Snapshot {
-        let shelf = self.here().snapshots.entry(OVERLAY.into()).or_default();
-        let at = shelf.iter().position(|snapshot| *snapshot.key == *key);
+        let list = self.here().snapshots.entry(OVERLAY.into()).or_default();
+        let at = list.iter().position(|snapshot| *snapshot.key == *key);
         let at = at.unwrap_or_else(|| {
-            shelf.push(Snapshot {
+            list.push(Snapshot {
                 key: key.into(),
                 parent: parent.map(Into::into),
                 kind,
                 gc: GcLabels::default(),
             });
-            shelf.len() - 1
+            list.len() - 1
         });
-        &mut shelf[at]
+        &mut list[at]
     }
 
     /// An active snapshot.

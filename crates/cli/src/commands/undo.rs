@@ -1,0 +1,26 @@
+//! `reclaim undo`.
+
+use crate::args::{Globals, UndoArgs};
+use crate::exit::{CommandError, Exit};
+use crate::{commands, output};
+
+pub(crate) async fn run(globals: &Globals, args: &UndoArgs) -> Result<Exit, CommandError> {
+    let (namespace, _) = globals.namespace()?;
+    let engine = commands::connect(globals).await?;
+    let undone = engine
+        .undo(&namespace, args.run.as_deref(), &args.images)
+        .await?;
+    for name in &undone.restored {
+        output::data(&format!("restored: {name}\n"))?;
+    }
+    for name in &undone.taken {
+        output::words(&format!(
+            "not restored: {name}: the name points at another image by now"
+        ));
+    }
+    Ok(if undone.taken.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partial
+    })
+}

@@ -1,0 +1,205 @@
+//! The engine: a containerd, the container stores, and the guard.
+
+use std::sync::Arc;
+
+use reclaim_model::{Container, Namespace, PruneRequest, RunId};
+use reclaim_plan::{Finding, check, decide};
+use reclaim_store::{Containerd, StoreError};
+use tracing::{Instrument, debug, info_span};
+
+use crate::clock;
+use crate::containers::{ContainerStore, ContainerStoreError};
+use crate::guard::PruneGuard;
+use crate::host_guard::Busy;
+use crate::lease_labels;
+use crate::preview::Preview;
+use crate::progress::{Progress, ProgressSink};
+use crate::retry::retry;
+
+/// Why a run ended before it changed anything.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another run of this process or host holds the guard.
+    #[error("{0}")]
+    Busy(Busy),
+    /// The namespace does not exist.
+    #[error(
+        "namespace `{namespace}` does not exist; those that do: {}",
+        listed(existing)
+    )]
+    UnknownNamespace {
+        /// The one that was asked for.
+        namespace: Namespace,
+        /// Those that the server has.
+        existing: Vec<Namespace>,
+    },
+    /// The store could not be listed whole, or the guard not be taken.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A container store could not be read; what it would have named is unknown.
+    #[error("list {store}")]
+    Containers {
+        /// Its name.
+        store: String,
+        /// Why.
+        #[source]
+        source: ContainerStoreError,
+    },
+    /// The plan did not pass its own check.
+    #[error("refused: {0}")]
+    Check(Finding),
+    /// There is no hold of that run.
+    #[error(
+        "nothing is held of run `{run}` in namespace `{namespace}`; held: {}",
+        runs(held)
+    )]
+    UnknownRun {
+        /// Where.
+        namespace: Namespace,
+        /// The run that was asked for, or `latest`.
+        run: String,
+        /// Those of which something is held.
+        held: Vec<RunId>,
+    },
+    /// A run holds no record of that name.
+    #[error("run {run} removed no image `{name}`")]
+    NotInRun {
+        /// The run.
+        run: RunId,
+        /// The name that was asked for.
+        name: String,
+    },
+}
+
+fn listed(namespaces: &[Namespace]) -> String {
+    let names: Vec<&str> = namespaces.iter().map(Namespace::as_str).collect();
+    or_none(&names.join(", "))
+}
+
+fn runs(runs: &[RunId]) -> String {
+    let names: Vec<&str> = runs.iter().map(|run| run.0.as_str()).collect();
+    or_none(&names.join(", "))
+}
+
+fn or_none(list: &str) -> String {
+    (if list.is_empty() { "none" } else { list }).to_owned()
+}
+
+/// Prunes the images of one containerd.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) store: Containerd,
+    pub(crate) containers: Vec<Arc<dyn ContainerStore>>,
+    pub(crate) guard: PruneGuard,
+}
+
+impl Engine {
+    /// Works on this containerd. Its own container records are always read.
+    pub fn new(store: Containerd) -> Self {
+        Self {
+            store,
+            containers: Vec::new(),
+            guard: PruneGuard::default(),
+        }
+    }
+
+    /// Adds containers that containerd has no record of.
+    #[must_use]
+    pub fn with_containers(mut self, store: Arc<dyn ContainerStore>) -> Self {
+        self.containers.push(store);
+        self
+    }
+
+    /// Returns the connection that the engine works on.
+    pub fn store(&self) -> &Containerd {
+        &self.store
+    }
+
+    /// Decides what a prune would do, and changes nothing.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read whole, or the plan must not be carried out.
+    pub async fn preview(
+        &self,
+        request: &PruneRequest,
+        progress: &ProgressSink<'_>,
+    ) -> Result<Preview, RunError> {
+        self.preview_within(request, None, progress).await
+    }
+
+    /// As [`Self::preview`], within a run: what that run's own lease holds is not held by
+    /// anybody else.
+    pub(crate) async fn preview_within(
+        &self,
+        request: &PruneRequest,
+        run: Option<&RunId>,
+        progress: &ProgressSink<'_>,
+    ) -> Result<Preview, RunError> {
+        progress(Progress::Observing);
+        let namespace = &request.namespace;
+        let judged = std::slice::from_ref(namespace);
+        let observing = retry(async || self.store.observe(judged, clock::now()).await);
+        let mut inventory = observing.instrument(info_span!("observe")).await?;
+        let existing = inventory.namespaces.keys().cloned();
+        let is_there = exists(request, &existing.collect::<Vec<_>>())?;
+        if let Some(seen) = inventory.namespaces.get_mut(namespace)
+            && run.is_some()
+        {
+            seen.leases
+                .retain(|lease| lease_labels::run(lease).as_ref() != run);
+        }
+        let registered = if is_there {
+            self.registered(namespace).await?
+        } else {
+            Vec::new()
+        };
+        let decision = info_span!("plan").in_scope(|| decide(&inventory, &registered, request));
+        let sizing = retry(async || {
+            let snapshots = decision.snapshots();
+            self.store.snapshot_bytes(namespace, snapshots).await
+        });
+        let bytes = sizing.instrument(info_span!("size")).await?;
+        let plan = decision.into_plan(&bytes);
+        check(&plan, &inventory, &registered, request).map_err(RunError::Check)?;
+        progress(Progress::Planned {
+            steps: plan.steps.len(),
+            kept: plan.kept.len(),
+        });
+        debug!(calls = ?self.store.calls(), "planned");
+        for kept in &plan.kept {
+            debug!(image = %kept.name, reason = ?kept.reason, "image stays");
+        }
+        Ok(Preview { inventory, plan })
+    }
+
+    /// Lists the containers of all stores beyond containerd's own records.
+    pub(crate) async fn registered(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Vec<Container>, RunError> {
+        let mut containers = Vec::new();
+        for store in &self.containers {
+            let listed = store.containers(namespace).await;
+            containers.extend(listed.map_err(|source| RunError::Containers {
+                store: store.name().to_owned(),
+                source,
+            })?);
+        }
+        Ok(containers)
+    }
+}
+
+/// Whether the namespace is there; an error if it has to be.
+pub(crate) fn exists(request: &PruneRequest, existing: &[Namespace]) -> Result<bool, RunError> {
+    let is_there = existing.contains(&request.namespace);
+    if !is_there && !request.may_lack_namespace {
+        return Err(RunError::UnknownNamespace {
+            namespace: request.namespace.clone(),
+            existing: existing.to_vec(),
+        });
+    }
+    Ok(is_there)
+}

@@ -1,0 +1,178 @@
+//! Holds: what a run removed, kept restorable by a lease on its journal.
+//!
+//! While the run goes on, the guard's lease is the hold. Afterwards, with an undo window or
+//! after a crash, a lease of its own is: `reclaim.hold.` and the run.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, RunId, Step};
+use reclaim_store::{Containerd, StoreError};
+
+use crate::clock;
+use crate::host_guard::GUARD_LEASE;
+use crate::journal;
+use crate::lease_labels::{self, ABANDONED, MAX_RUN};
+use crate::retry::retry;
+
+const HOLD_PREFIX: &str = "reclaim.hold.";
+
+/// A hold that outlives its run.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    /// The run that removed the images.
+    pub run: RunId,
+    /// When the run began.
+    pub started: Option<Timestamp>,
+    /// When what is held will be free to go.
+    pub expires: Option<Timestamp>,
+    /// Whether the run crashed: then some of its records may never have been removed.
+    pub is_abandoned: bool,
+    /// The records as they were.
+    pub records: Vec<ImageRecord>,
+    lease: String,
+}
+
+impl Hold {
+    /// Writes the journal of a run under the guard's lease. From then on everything that the
+    /// records keep stays until the lease is gone.
+    pub(crate) async fn write(
+        store: &Containerd,
+        namespace: &Namespace,
+        run: &RunId,
+        steps: &[Step],
+    ) -> Result<Vec<Digest>, StoreError> {
+        let mut written = Vec::new();
+        for blob in journal::write(run, namespace, steps) {
+            let digest =
+                retry(async || store.write_held(namespace, GUARD_LEASE, blob.clone()).await);
+            written.push(digest.await?);
+        }
+        Ok(written)
+    }
+
+    /// Keeps the journals of a run that ended for so long. Returns until when.
+    pub(crate) async fn keep(
+        store: &Containerd,
+        namespace: &Namespace,
+        run: &RunId,
+        journals: &[Digest],
+        window: Duration,
+    ) -> Result<Timestamp, StoreError> {
+        let id = format!("{HOLD_PREFIX}{run}");
+        let now = clock::now();
+        let labels = || lease_labels::new(run, now, window);
+        retry(async || store.create_lease(namespace, &id, labels()).await).await?;
+        for digest in journals {
+            retry(async || store.add_to_lease(namespace, &id, digest).await).await?;
+        }
+        Ok(lease_labels::expiry(now, window))
+    }
+
+    /// Gives what a crashed run's guard holds a lease of its own.
+    pub(crate) async fn abandon(
+        store: &Containerd,
+        namespace: &Namespace,
+        guard: &Lease,
+    ) -> Result<(), StoreError> {
+        let journals: Vec<&Digest> = content(guard).collect();
+        let Some(run) = lease_labels::run(guard).filter(|_| !journals.is_empty()) else {
+            return Ok(());
+        };
+        let id = format!("{HOLD_PREFIX}{run}");
+        let mut labels = lease_labels::new(&run, clock::now(), MAX_RUN);
+        labels.insert(ABANDONED.to_owned(), "true".to_owned());
+        store.create_lease(namespace, &id, labels).await?;
+        for digest in journals {
+            store.add_to_lease(namespace, &id, digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Lists the holds of a namespace, oldest run first.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub async fn list(store: &Containerd, namespace: &Namespace) -> Result<Vec<Self>, StoreError> {
+        let mut holds = Vec::new();
+        for lease in store.leases(namespace).await? {
+            if let Some(run) = lease_labels::run(&lease)
+                && lease.id.starts_with(HOLD_PREFIX)
+                && lease.is_live(clock::now())
+            {
+                holds.push(Self {
+                    run,
+                    started: lease_labels::started(&lease),
+                    expires: lease.expires,
+                    is_abandoned: lease.labels.contains_key(ABANDONED),
+                    records: records(store, namespace, &lease).await?,
+                    lease: lease.id,
+                });
+            }
+        }
+        holds.sort_by(|a, b| (a.started, &a.run.0).cmp(&(b.started, &b.run.0)));
+        Ok(holds)
+    }
+
+    /// Ends the hold, with a collection if that is to free it now.
+    pub(crate) async fn end(
+        &self,
+        store: &Containerd,
+        namespace: &Namespace,
+        collect: bool,
+    ) -> Result<(), StoreError> {
+        retry(async || store.delete_lease(namespace, &self.lease, collect).await).await?;
+        Ok(())
+    }
+}
+
+/// How far the run is that holds a lease: records removed, and records in its journal.
+pub(crate) async fn progress(
+    store: &Containerd,
+    namespace: &Namespace,
+    lease: &Lease,
+) -> Result<Option<(usize, usize)>, StoreError> {
+    let records = records(store, namespace, lease).await?;
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let there = store.images(namespace).await?;
+    let there: BTreeSet<&str> = there.iter().map(|image| image.name.as_str()).collect();
+    let left = records.iter().filter(|it| there.contains(it.name.as_str()));
+    Ok(Some((records.len() - left.count(), records.len())))
+}
+
+/// Reads the records in the journals that a lease holds. Other content is passed over.
+async fn records(
+    store: &Containerd,
+    namespace: &Namespace,
+    lease: &Lease,
+) -> Result<Vec<ImageRecord>, StoreError> {
+    let mut records = Vec::new();
+    for digest in content(lease) {
+        let body = store
+            .read_held(namespace, digest, journal::MAX_BODY)
+            .await?;
+        records.extend(
+            body.and_then(|body| journal::read(&body))
+                .unwrap_or_default(),
+        );
+    }
+    records.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(records)
+}
+
+fn content(lease: &Lease) -> impl Iterator<Item = &Digest> {
+    lease
+        .resources
+        .iter()
+        .filter_map(|resource| match resource {
+            LeaseResource::Content(digest) => Some(digest),
+            LeaseResource::Snapshot(_)
+            | LeaseResource::Image(_)
+            | LeaseResource::Ingest(_)
+            | LeaseResource::Other { kind: _, id: _ } => None,
+        })
+}

@@ -1,0 +1,246 @@
+//! The journal of a run: which records it is about to remove, whole enough to write them again.
+//!
+//! It is one blob whose labels refer to every target, written under the run's lease before the
+//! first removal. As long as the lease lives, nothing that the records kept is collected, and
+//! everything needed to restore them is in the store itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use reclaim_model::{GcLabels, ImageRecord, Namespace, RunId, Step, Target};
+use reclaim_store::HeldBlob;
+use serde::{Deserialize, Serialize};
+
+/// The version of the form. A newer one is not guessed at.
+const VERSION: u32 = 1;
+
+/// How many records one blob lists. Their labels travel in one message, of which containerd
+/// takes 16 MiB: room for twice as many at their usual length.
+const MAX_RECORDS: usize = 50_000;
+
+/// How many bytes of records and labels one blob carries, whatever their number.
+const MAX_BYTES: usize = 8 << 20;
+
+/// The largest journal that is read back, in bytes. Larger ones are not ours.
+pub(crate) const MAX_BODY: u64 = 64 << 20;
+
+const CONTENT_REF: &str = "containerd.io/gc.ref.content";
+const REFERENCES: &str = "containerd.io/gc.ref.";
+
+/// One blob's worth of records.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Journal {
+    version: u32,
+    pub(crate) run: String,
+    pub(crate) namespace: String,
+    pub(crate) records: Vec<Record>,
+}
+
+/// An image record as it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    name: String,
+    media_type: String,
+    digest: reclaim_model::Digest,
+    size: u64,
+    annotations: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    created_at: Option<Timestamp>,
+}
+
+impl Record {
+    fn of(image: &ImageRecord) -> Self {
+        Self {
+            name: image.name.clone(),
+            media_type: image.target.media_type.clone(),
+            digest: image.target.digest.clone(),
+            size: image.target.size,
+            annotations: image.target.annotations.clone(),
+            labels: image.labels.clone(),
+            created_at: image.created_at,
+        }
+    }
+
+    fn into_image(self) -> ImageRecord {
+        let expires = self.labels.get(reclaim_model::EXPIRE);
+        ImageRecord {
+            gc: GcLabels::parse(self.labels.iter().map(|(key, value)| (&**key, &**value))),
+            expires: expires.and_then(|it| reclaim_model::parse_expiry(it)),
+            name: self.name,
+            target: Target {
+                media_type: self.media_type,
+                digest: self.digest,
+                size: self.size,
+                annotations: self.annotations,
+            },
+            labels: self.labels,
+            created_at: self.created_at,
+            updated_at: None,
+        }
+    }
+
+    /// What the record takes in the journal and its labels, roughly.
+    fn weight(&self) -> usize {
+        let pairs = self.labels.iter().chain(&self.annotations);
+        let pairs: usize = pairs.map(|(key, value)| key.len() + value.len() + 8).sum();
+        self.name.len() + self.media_type.len() + 2 * pairs + 320
+    }
+}
+
+/// Writes the records of a plan as blobs, in the order of the plan.
+pub(crate) fn write(run: &RunId, namespace: &Namespace, steps: &[Step]) -> Vec<HeldBlob> {
+    let mut blobs = Vec::new();
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    for step in steps {
+        let record = Record::of(&step.image);
+        if records.len() == MAX_RECORDS || (bytes > 0 && bytes + record.weight() > MAX_BYTES) {
+            blobs.push(blob(run, namespace, std::mem::take(&mut records)));
+            bytes = 0;
+        }
+        bytes += record.weight();
+        records.push(record);
+    }
+    if !records.is_empty() {
+        blobs.push(blob(run, namespace, records));
+    }
+    blobs
+}
+
+fn blob(run: &RunId, namespace: &Namespace, records: Vec<Record>) -> HeldBlob {
+    let labels = labels(&records);
+    let journal = Journal {
+        version: VERSION,
+        run: run.to_string(),
+        namespace: namespace.to_string(),
+        records,
+    };
+    HeldBlob {
+        body: serde_json::to_vec(&journal).expect("maps with text keys and no floats"),
+        labels,
+    }
+}
+
+/// The labels by which the journal holds what the records held: their targets, and whatever
+/// their own labels refer to, each under a name of its own.
+fn labels(records: &[Record]) -> BTreeMap<String, String> {
+    let targets: BTreeSet<String> = records.iter().map(|it| it.digest.to_string()).collect();
+    let targets = targets.into_iter().enumerate();
+    let mut labels: BTreeMap<String, String> = targets
+        .map(|(index, digest)| (format!("{CONTENT_REF}.{index}"), digest))
+        .collect();
+    for (index, record) in records.iter().enumerate() {
+        let references = record
+            .labels
+            .iter()
+            .filter(|(key, _)| key.starts_with(REFERENCES));
+        for (key, value) in references {
+            labels.insert(format!("{key}/record-{index}"), value.clone());
+        }
+    }
+    labels
+}
+
+/// Reads a journal back; `None` for anything that is not one of this version.
+pub(crate) fn read(body: &[u8]) -> Option<Vec<ImageRecord>> {
+    let journal: Journal = serde_json::from_slice(body).ok()?;
+    let records = journal.records.into_iter();
+    (journal.version == VERSION).then(|| records.map(Record::into_image).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use reclaim_model::RemoveReason;
+
+    use super::*;
+
+    fn step(index: u32, labels: &[(&str, &str)]) -> Step {
+        let record = Record {
+            name: format!("docker.io/library/app:{index}"),
+            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+            digest: format!("sha256:{index:064x}").parse().unwrap(),
+            size: 17,
+            annotations: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+            labels: labels
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            created_at: Some("2026-01-02T03:04:05.000000006Z".parse().unwrap()),
+        };
+        Step {
+            image: record.into_image(),
+            reason: RemoveReason::Unused,
+        }
+    }
+
+    fn written(steps: &[Step]) -> Vec<HeldBlob> {
+        let run = RunId("run".to_owned());
+        write(&run, &"default".parse().unwrap(), steps)
+    }
+
+    #[test]
+    fn reads_back_the_records_as_they_were() {
+        let steps = [step(1, &[("keep", "me")]), step(2, &[])];
+        let blobs = written(&steps);
+        assert_eq!(blobs.len(), 1);
+        let records = read(&blobs[0].body).unwrap();
+        assert_eq!(records, steps.map(|step| step.image));
+    }
+
+    #[test]
+    fn refers_to_every_target_and_to_what_record_labels_refer_to() {
+        let other = format!("sha256:{:064x}", 9);
+        let steps = [
+            step(1, &[("containerd.io/gc.ref.content", other.as_str())]),
+            step(1, &[("containerd.io/gc.ref.snapshot.native", "key")]),
+            step(2, &[]),
+        ];
+        let blobs = written(&steps);
+        let gc = GcLabels::parse(blobs[0].labels.iter().map(|(k, v)| (&**k, &**v)));
+        let expected = GcLabels::parse([
+            (
+                "containerd.io/gc.ref.content.0",
+                steps[0].image.target.digest.to_string().as_str(),
+            ),
+            (
+                "containerd.io/gc.ref.content.1",
+                steps[2].image.target.digest.to_string().as_str(),
+            ),
+            ("containerd.io/gc.ref.content.2", other.as_str()),
+            ("containerd.io/gc.ref.snapshot.native", "key"),
+        ]);
+        assert_eq!(gc, expected);
+    }
+
+    #[test]
+    fn splits_what_does_not_fit_into_one_message() {
+        let heavy = "x".repeat(4000);
+        let steps: Vec<Step> = (0..3000)
+            .map(|index| step(index, &[("fill", &heavy)]))
+            .collect();
+        let blobs = written(&steps);
+        assert!(blobs.len() > 1);
+        let records: Vec<ImageRecord> = blobs
+            .iter()
+            .flat_map(|blob| read(&blob.body).unwrap())
+            .collect();
+        assert_eq!(records.len(), steps.len());
+        for blob in &blobs {
+            assert!(blob.body.len() < 16 << 20);
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_did_not_write() {
+        for body in [
+            "",
+            "{}",
+            r#"{"version":2,"run":"r","namespace":"n","records":[]}"#,
+            "[]",
+        ] {
+            assert!(read(body.as_bytes()).is_none(), "{body}");
+        }
+    }
+}

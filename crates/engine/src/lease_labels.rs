@@ -1,0 +1,58 @@
+//! What our leases say about themselves.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_model::{EXPIRE, Lease, RUN_LABEL, RunId};
+
+use crate::owner::Owner;
+
+const OWNER: &str = "reclaim/owner";
+/// When the run began.
+pub(crate) const STARTED: &str = "reclaim/started";
+/// On a lease that holds what a crashed run had removed or was about to.
+pub(crate) const ABANDONED: &str = "reclaim/abandoned";
+
+/// How long a run may take at most before another may think it dead. A run of 100,000 images
+/// on a slow disk takes a fraction of it.
+pub(crate) const MAX_RUN: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The labels of a lease that a run makes at `now`.
+pub(crate) fn new(run: &RunId, now: Timestamp, lifetime: Duration) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        (EXPIRE.to_owned(), text(expiry(now, lifetime))),
+        (STARTED.to_owned(), text(now)),
+        (RUN_LABEL.to_owned(), run.to_string()),
+    ]);
+    if let Some(owner) = Owner::this_process() {
+        labels.insert(OWNER.to_owned(), owner.to_string());
+    }
+    labels
+}
+
+/// When something that begins at `now` ends.
+pub(crate) fn expiry(now: Timestamp, lifetime: Duration) -> Timestamp {
+    let lifetime = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(lifetime).unwrap_or(Timestamp::MAX)
+}
+
+/// RFC 3339 in whole seconds: the form that every containerd parses.
+fn text(time: Timestamp) -> String {
+    format!("{time:.0}")
+}
+
+/// Which run made a lease.
+pub(crate) fn run(lease: &Lease) -> Option<RunId> {
+    lease.labels.get(RUN_LABEL).map(|run| RunId(run.clone()))
+}
+
+/// Which process made a lease.
+pub(crate) fn owner(lease: &Lease) -> Option<Owner> {
+    lease.labels.get(OWNER).and_then(|text| Owner::parse(text))
+}
+
+/// When the run of a lease began.
+pub(crate) fn started(lease: &Lease) -> Option<Timestamp> {
+    lease.labels.get(STARTED)?.parse().ok()
+}

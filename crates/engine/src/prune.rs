@@ -1,0 +1,155 @@
+//! One run, from request to report.
+//!
+//! ```text
+//! guard → observe → decide → check → hold → remove → look again → release → measure → report
+//! ```
+//!
+//! A preview stops after the check. It is the same code up to there, so what it shows is what
+//! a run would do.
+//!
+//! # What can go wrong
+//!
+//! Up to the hold an error ends the run and nothing has changed. From the first removal on a
+//! [`Report`] always comes back: what failed is in it, image by image.
+
+use std::time::Duration;
+
+use reclaim_model::{Mode, Namespace, PruneRequest, Report, RunId};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info, info_span};
+
+use crate::confirm::{Restricted, restrict};
+use crate::engine::{Engine, RunError, exists};
+use crate::execute::Run;
+use crate::guard::PruneRunning;
+use crate::hold::Hold;
+use crate::host_guard::{self, Busy, Claim};
+use crate::options::RunOptions;
+use crate::preview::{Preview, blank_report, new_run};
+use crate::progress::ProgressSink;
+use crate::retry::retry;
+
+/// How often a run that waits asks whether the guard is free.
+const WAIT: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// Removes what a prune selects, or of that only what was `confirmed`.
+    ///
+    /// With a confirmed preview the store is judged again, and a step is taken only if both
+    /// judgements agree on it.
+    ///
+    /// Not cancellation safe by dropping; by the token: the removals under way end, those not
+    /// begun are refused, and the run goes on to look again, release and report.
+    ///
+    /// # Errors
+    ///
+    /// As long as nothing has changed. Later failures are in the report.
+    pub async fn prune(
+        &self,
+        request: &PruneRequest,
+        confirmed: Option<&Preview>,
+        options: &RunOptions,
+        progress: &ProgressSink<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Report, RunError> {
+        let id = new_run();
+        let run = Run {
+            id: &id,
+            request,
+            options,
+            progress,
+            cancel,
+        };
+        let span = info_span!("image_prune", run = %id, namespace = %request.namespace);
+        self.prune_as(run, confirmed).instrument(span).await
+    }
+
+    async fn prune_as(
+        &self,
+        run: Run<'_>,
+        confirmed: Option<&Preview>,
+    ) -> Result<Report, RunError> {
+        let namespace = &run.request.namespace;
+        // Asked before the guard is taken: its lease would bring the namespace about.
+        let existing = retry(async || self.store.namespaces().await).await?;
+        if !exists(run.request, &existing)? {
+            let preview = self.preview(run.request, run.progress).await?;
+            return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
+        }
+        let _running = self.begin(run).await?;
+        let done = self.prune_guarded(run, confirmed).await;
+        if done.is_err() {
+            host_guard::give_back(&self.store, namespace).await?;
+        }
+        done
+    }
+
+    /// Takes both guards.
+    async fn begin(&self, run: Run<'_>) -> Result<PruneRunning, RunError> {
+        loop {
+            match self.try_begin(run.id, &run.request.namespace).await {
+                Err(RunError::Busy(busy)) if run.options.wait && !run.cancel.is_cancelled() => {
+                    info!(%busy, "waiting");
+                    tokio::time::sleep(WAIT).await;
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    pub(crate) async fn try_begin(
+        &self,
+        id: &RunId,
+        namespace: &Namespace,
+    ) -> Result<PruneRunning, RunError> {
+        let Some(running) = self.guard.try_begin() else {
+            return Err(RunError::Busy(Busy {
+                namespace: namespace.clone(),
+                run: None,
+                since: None,
+                progress: None,
+            }));
+        };
+        match host_guard::claim(&self.store, namespace, id).await? {
+            Claim::Taken => Ok(running),
+            Claim::Busy(busy) => Err(RunError::Busy(busy)),
+        }
+    }
+
+    /// The run while it has the guard. On success the guard is given back.
+    async fn prune_guarded(
+        &self,
+        run: Run<'_>,
+        confirmed: Option<&Preview>,
+    ) -> Result<Report, RunError> {
+        let namespace = &run.request.namespace;
+        self.recover(namespace).await?;
+        let preview = self
+            .preview_within(run.request, Some(run.id), run.progress)
+            .await?;
+        let restricted = restrict(preview, confirmed);
+        if !restricted.preview.plan.steps.is_empty() {
+            return self.execute(run, restricted).await;
+        }
+        host_guard::give_back(&self.store, namespace).await?;
+        let Restricted { preview, refused } = restricted;
+        Ok(Report {
+            refused,
+            ..blank_report(run.id.clone(), Mode::Apply, &preview.plan)
+        })
+    }
+
+    /// Restores what a crashed run had removed, so that it is judged afresh.
+    async fn recover(&self, namespace: &Namespace) -> Result<(), RunError> {
+        for hold in Hold::list(&self.store, namespace).await? {
+            if hold.is_abandoned {
+                info!(run = %hold.run, records = hold.records.len(), "restoring after a crash");
+                for image in &hold.records {
+                    retry(async || self.store.restore_image(namespace, image).await).await?;
+                }
+                hold.end(&self.store, namespace, false).await?;
+            }
+        }
+        Ok(())
+    }
+}

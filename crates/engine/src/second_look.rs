@@ -1,0 +1,200 @@
+//! Looking again after records were removed, before a byte is freed.
+//!
+//! Between the first look and the removal somebody may have begun to use an image: resolved its
+//! name, prepared a snapshot, recorded a container. All of it is still there, since the run's
+//! lease holds it. So the store is listed once more, the removed records are put into the list
+//! as if they were there, and the same judge judges again: what it would keep is restored.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{
+    Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, PruneRequest, Reference,
+    RootMark, SnapshotKind, chain,
+};
+use reclaim_plan::decide;
+use reclaim_store::{Alarm, StoreError};
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::engine::{Engine, RunError};
+use crate::host_guard::GUARD_LEASE;
+use crate::retry::retry;
+
+/// How often we look at most while things keep happening. Each look restores what it finds, so
+/// the last one is as good as the first; on a node that is never quiet one has to end.
+const MAX_LOOKS: usize = 3;
+
+/// A record that has to come back.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// The name under which it was removed.
+    pub(crate) name: String,
+    /// The record to write. Its name is another where the old one is taken by now.
+    pub(crate) image: ImageRecord,
+    /// Why it has to.
+    pub(crate) reason: KeepReason,
+    /// Who needs it.
+    pub(crate) holders: Vec<Holder>,
+}
+
+impl Engine {
+    /// Restores those of `removed` that became used, and returns them.
+    ///
+    /// `first` is what the plan was made from. If the store cannot be read, all are restored:
+    /// unknown means in use.
+    ///
+    /// # Errors
+    ///
+    /// If a record that has to come back cannot be written. The caller must not release.
+    pub(crate) async fn restore_used(
+        &self,
+        request: &PruneRequest,
+        first: &mut Inventory,
+        mut removed: Vec<ImageRecord>,
+        alarm: Option<&Alarm>,
+    ) -> Result<Vec<Wanted>, StoreError> {
+        let mut restored = Vec::new();
+        for _ in 0..MAX_LOOKS {
+            let heard = alarm.map(Alarm::heard);
+            let wanted = match self.wanted(request, first, &removed).await {
+                Ok(wanted) => wanted,
+                Err(error) => {
+                    let error = chain(&error);
+                    warn!(%error, "the store cannot be looked at again; restoring everything");
+                    removed.iter().map(unknown).collect()
+                }
+            };
+            for wanted in &wanted {
+                info!(image = %wanted.name, holders = ?wanted.holders, "restoring");
+                self.restore(request, &wanted.image).await?;
+            }
+            let back: BTreeSet<&str> = wanted.iter().map(|it| it.name.as_str()).collect();
+            removed.retain(|image| !back.contains(image.name.as_str()));
+            restored.extend(wanted);
+            if removed.is_empty() || alarm.map(Alarm::heard) == heard {
+                break;
+            }
+        }
+        Ok(restored)
+    }
+
+    /// Writes a record again; under another name if the old one points elsewhere by now.
+    async fn restore(&self, request: &PruneRequest, image: &ImageRecord) -> Result<(), StoreError> {
+        let namespace = &request.namespace;
+        let there = retry(async || self.store.restore_image(namespace, image).await).await?;
+        if there != image.target.digest {
+            let renamed = under_its_digest(image);
+            retry(async || self.store.restore_image(namespace, &renamed).await).await?;
+        }
+        Ok(())
+    }
+
+    /// Judges the removed records again, against the store as it is now.
+    async fn wanted(
+        &self,
+        request: &PruneRequest,
+        first: &mut Inventory,
+        removed: &[ImageRecord],
+    ) -> Result<Vec<Wanted>, RunError> {
+        let namespace = &request.namespace;
+        let mut seen = retry(async || self.store.look_again(namespace).await).await?;
+        let registered = self.registered(namespace).await?;
+        seen.leases.retain(|lease| lease.id != GUARD_LEASE);
+        if let Some(before) = first.namespaces.get_mut(namespace) {
+            count_newcomers(&mut seen, before);
+            seen.blobs = std::mem::take(&mut before.blobs);
+        }
+        let injected = inject(&mut seen, removed);
+        let mut inventory = Inventory {
+            rules: first.rules,
+            observed_at: clock::now(),
+            namespaces: [(namespace.clone(), seen)].into(),
+            documents: std::mem::take(&mut first.documents),
+        };
+        let decision = decide(&inventory, &registered, request);
+        let wanted = injected.into_iter().filter_map(|(name, image)| {
+            let kept = decision
+                .kept()
+                .iter()
+                .find(|kept| kept.name == image.name)?;
+            Some(Wanted {
+                name,
+                image,
+                reason: kept.reason,
+                holders: kept.holders.clone(),
+            })
+        });
+        let wanted = wanted.collect();
+        // Lent to the second judgement, because they are large and still needed.
+        first.documents = std::mem::take(&mut inventory.documents);
+        if let Some(before) = first.namespaces.get_mut(namespace)
+            && let Some(seen) = inventory.namespaces.get_mut(namespace)
+        {
+            before.blobs = std::mem::take(&mut seen.blobs);
+        }
+        Ok(wanted)
+    }
+}
+
+/// Counts every active snapshot or view that was not there before as a use, whoever holds it.
+///
+/// Its lease may have been listed just before it was prepared, and its container may not be
+/// recorded yet. An old one that nobody holds is garbage; a new one is a creation in flight.
+fn count_newcomers(seen: &mut NamespaceInventory, before: &NamespaceInventory) {
+    for (snapshotter, snapshots) in &mut seen.snapshots {
+        let known = before.snapshots.get(snapshotter).map_or(&[][..], |it| it);
+        for snapshot in snapshots {
+            let is_new = known
+                .binary_search_by(|it| it.key.cmp(&snapshot.key))
+                .is_err();
+            if is_new && snapshot.kind != SnapshotKind::Committed {
+                snapshot.gc.root = RootMark::Exact;
+            }
+        }
+    }
+}
+
+/// Puts removed records into an inventory as if they were there. Returns each with the name
+/// that it was removed under.
+fn inject(seen: &mut NamespaceInventory, removed: &[ImageRecord]) -> Vec<(String, ImageRecord)> {
+    let mut injected = Vec::new();
+    for image in removed {
+        let there = seen.images.binary_search_by(|it| it.name.cmp(&image.name));
+        match there.map(|at| &seen.images[at].target.digest) {
+            Err(_) => injected.push((image.name.clone(), image.clone())),
+            // Somebody made the same record again: it needs no restoring.
+            Ok(digest) if *digest == image.target.digest => {}
+            Ok(_) => injected.push((image.name.clone(), under_its_digest(image))),
+        }
+    }
+    seen.images
+        .extend(injected.iter().map(|(_, image)| image.clone()));
+    seen.images.sort_by(|a, b| a.name.cmp(&b.name));
+    // Two names of one repository may have moved away from the same target.
+    seen.images
+        .dedup_by(|later, earlier| later.name == earlier.name);
+    injected
+}
+
+/// The record under the name `repository@digest`, or, where its name is no reference, under
+/// Docker's name for an image without one.
+fn under_its_digest(image: &ImageRecord) -> ImageRecord {
+    let digest = &image.target.digest;
+    let name = match Reference::parse_normalized(&image.name) {
+        Ok(reference) => format!("{}@{digest}", reference.repository()),
+        Err(_) => format!("moby-dangling@{digest}"),
+    };
+    ImageRecord {
+        name,
+        ..image.clone()
+    }
+}
+
+fn unknown(image: &ImageRecord) -> Wanted {
+    Wanted {
+        name: image.name.clone(),
+        image: image.clone(),
+        reason: KeepReason::UsageUnknown,
+        holders: Vec::new(),
+    }
+}

@@ -1,0 +1,127 @@
+//! What can still be done about runs that ended: list, restore, free.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{Namespace, RunId};
+
+use crate::engine::{Engine, RunError};
+use crate::hold::Hold;
+use crate::preview::new_run;
+use crate::retry::retry;
+
+/// What an undo came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undone {
+    /// Records that are there again as they were.
+    pub restored: Vec<String>,
+    /// Names that point at something else by now, and were left alone.
+    pub taken: Vec<String>,
+}
+
+impl Engine {
+    /// Lists what is held of earlier runs, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub async fn history(&self, namespace: &Namespace) -> Result<Vec<Hold>, RunError> {
+        Ok(Hold::list(&self.store, namespace).await?)
+    }
+
+    /// Restores the records that a run removed: all of them, or those of the given names. No
+    /// network is needed. When all are there again, the hold ends.
+    ///
+    /// `run` is an ID or the beginning of one; `None` is the latest.
+    ///
+    /// # Errors
+    ///
+    /// If nothing is held of that run, a name is not among its records, another run is under
+    /// way, or the store cannot be changed. What was restored until then stays.
+    pub async fn undo(
+        &self,
+        namespace: &Namespace,
+        run: Option<&str>,
+        names: &[String],
+    ) -> Result<Undone, RunError> {
+        let id = new_run();
+        let _running = self.try_begin(&id, namespace).await?;
+        let undone = self.undo_guarded(namespace, run, names).await;
+        crate::host_guard::give_back(&self.store, namespace).await?;
+        undone
+    }
+
+    async fn undo_guarded(
+        &self,
+        namespace: &Namespace,
+        run: Option<&str>,
+        names: &[String],
+    ) -> Result<Undone, RunError> {
+        let hold = self.find_hold(namespace, run).await?;
+        let there: BTreeSet<&str> = hold.records.iter().map(|it| it.name.as_str()).collect();
+        if let Some(name) = names.iter().find(|name| !there.contains(name.as_str())) {
+            return Err(RunError::NotInRun {
+                run: hold.run,
+                name: name.clone(),
+            });
+        }
+        let mut undone = Undone::default();
+        let mut is_whole = true;
+        for image in &hold.records {
+            if !names.is_empty() && !names.contains(&image.name) {
+                is_whole = false;
+                continue;
+            }
+            let there = retry(async || self.store.restore_image(namespace, image).await).await?;
+            if there == image.target.digest {
+                undone.restored.push(image.name.clone());
+            } else {
+                undone.taken.push(image.name.clone());
+            }
+        }
+        if is_whole && undone.taken.is_empty() {
+            hold.end(&self.store, namespace, false).await?;
+        }
+        Ok(undone)
+    }
+
+    /// Frees what is held of a run now, with one collection. Returns which run it was.
+    ///
+    /// # Errors
+    ///
+    /// If nothing is held of that run, another run is under way, or the store cannot be
+    /// changed.
+    pub async fn release(
+        &self,
+        namespace: &Namespace,
+        run: Option<&str>,
+    ) -> Result<RunId, RunError> {
+        let id = new_run();
+        let _running = self.try_begin(&id, namespace).await?;
+        let released = async {
+            let hold = self.find_hold(namespace, run).await?;
+            hold.end(&self.store, namespace, true).await?;
+            Ok(hold.run)
+        };
+        let released = released.await;
+        crate::host_guard::give_back(&self.store, namespace).await?;
+        released
+    }
+
+    async fn find_hold(&self, namespace: &Namespace, run: Option<&str>) -> Result<Hold, RunError> {
+        let mut holds = Hold::list(&self.store, namespace).await?;
+        let held: Vec<RunId> = holds.iter().map(|hold| hold.run.clone()).collect();
+        let found = match run {
+            None => holds.pop(),
+            Some(run) => {
+                holds.retain(|hold| hold.run.0.starts_with(run));
+                // The beginning of several names none of them.
+                holds.pop().filter(|_| holds.is_empty())
+            }
+        };
+        found.ok_or_else(|| RunError::UnknownRun {
+            namespace: namespace.clone(),
+            run: run.unwrap_or("latest").to_owned(),
+            held,
+        })
+    }
+}

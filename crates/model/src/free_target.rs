@@ -1,0 +1,207 @@
+//! How much a prune is to free: `20GB`, or `10%` of the filesystem.
+
+use std::fmt;
+use std::num::IntErrorKind;
+use std::str::FromStr;
+
+use crate::HumanSize;
+
+/// Units and their bytes. Those of one letter and those with `B` are powers of 1000, as
+/// Docker prints them; those with `iB` are powers of 1024.
+const UNITS: [(&str, u64); 17] = [
+    ("", 1),
+    ("b", 1),
+    ("k", 1_000),
+    ("kb", 1_000),
+    ("kib", 1 << 10),
+    ("m", 1_000_000),
+    ("mb", 1_000_000),
+    ("mib", 1 << 20),
+    ("g", 1_000_000_000),
+    ("gb", 1_000_000_000),
+    ("gib", 1 << 30),
+    ("t", 1_000_000_000_000),
+    ("tb", 1_000_000_000_000),
+    ("tib", 1 << 40),
+    ("p", 1_000_000_000_000_000),
+    ("pb", 1_000_000_000_000_000),
+    ("pib", 1 << 50),
+];
+
+/// More digits after the point than any unit has bytes to give them a meaning.
+const MAX_FRACTION_DIGITS: usize = 15;
+
+/// How much a prune is to free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreeTarget {
+    /// So many bytes; never zero.
+    Bytes(u64),
+    /// So many hundredths of the filesystem that holds the content, from 1 to 100.
+    Percent(u8),
+}
+
+/// Why a text is not a [`FreeTarget`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FreeTargetError {
+    /// It is no number with a unit that is known.
+    #[error(
+        "size is not a number and B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB, PiB or %, without a \
+         space: `{0}`"
+    )]
+    Form(String),
+    /// The number of bytes is zero or does not fit.
+    #[error("size is not from 1B to {max}: `{0}`", max = HumanSize(u64::MAX))]
+    BytesRange(String),
+    /// The hundredths are more than there are, or none.
+    #[error("percentage is not a whole number from 1% to 100%: `{0}`")]
+    PercentRange(String),
+}
+
+impl FreeTarget {
+    /// Returns the bytes that are meant, given the size of the filesystem.
+    pub fn bytes_of(self, filesystem: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => {
+                let bytes = u128::from(filesystem) * u128::from(percent) / 100;
+                u64::try_from(bytes).unwrap_or(u64::MAX)
+            }
+        }
+    }
+}
+
+impl FromStr for FreeTarget {
+    type Err = FreeTargetError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_suffix('%') {
+            Some(number) => parse_percent(text, number),
+            None => parse_bytes(text),
+        }
+    }
+}
+
+impl fmt::Display for FreeTarget {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => HumanSize(*bytes).fmt(formatter),
+            Self::Percent(percent) => write!(formatter, "{percent}%"),
+        }
+    }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn parse_percent(text: &str, number: &str) -> Result<FreeTarget, FreeTargetError> {
+    let range = || FreeTargetError::PercentRange(text.to_owned());
+    if !is_digits(number) {
+        return Err(range());
+    }
+    let percent = number.parse().map_err(|_| range())?;
+    if (1..=100).contains(&percent) {
+        Ok(FreeTarget::Percent(percent))
+    } else {
+        Err(range())
+    }
+}
+
+/// Reads digits, perhaps a point and more digits, and a unit. A part of a byte is dropped.
+fn parse_bytes(text: &str) -> Result<FreeTarget, FreeTargetError> {
+    let form = || FreeTargetError::Form(text.to_owned());
+    let range = || FreeTargetError::BytesRange(text.to_owned());
+    let end = text.find(|it: char| !it.is_ascii_digit() && it != '.');
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = unit.to_ascii_lowercase();
+    let unit = UNITS.iter().find(|(name, _)| *name == unit);
+    let (_, unit) = unit.ok_or_else(form)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    if !is_digits(whole) || !is_digits(fraction) || fraction.len() > MAX_FRACTION_DIGITS {
+        return Err(form());
+    }
+    let whole: u64 = whole.parse().map_err(|error: std::num::ParseIntError| {
+        debug_assert_eq!(*error.kind(), IntErrorKind::PosOverflow);
+        range()
+    })?;
+    let scale = (0..fraction.len()).fold(1_u128, |scale, _| scale * 10);
+    let fraction: u128 = fraction.parse().map_err(|_| form())?;
+    let bytes = u128::from(whole) * u128::from(*unit) + fraction * u128::from(*unit) / scale;
+    match u64::try_from(bytes) {
+        Ok(bytes) if bytes > 0 => Ok(FreeTarget::Bytes(bytes)),
+        Ok(_) | Err(_) => Err(range()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_sizes_as_docker_prints_them_and_more() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("20GB", 20_000_000_000),
+            ("20gb", 20_000_000_000),
+            ("20G", 20_000_000_000),
+            ("512MB", 512_000_000),
+            ("10GiB", 10 << 30),
+            ("1.235MB", 1_235_000),
+            ("0.5KiB", 512),
+            ("1.9999B", 1),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(text.parse(), Ok(FreeTarget::Bytes(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_whole_percentages() {
+        assert_eq!("1%".parse(), Ok(FreeTarget::Percent(1)));
+        assert_eq!("100%".parse(), Ok(FreeTarget::Percent(100)));
+        for text in ["0%", "101%", "300%", "%", "-1%", "+5%", "1.5%", " 5%"] {
+            let error = FreeTargetError::PercentRange(text.to_owned());
+            assert_eq!(text.parse::<FreeTarget>(), Err(error), "{text}");
+        }
+        assert_eq!(FreeTarget::Percent(10).bytes_of(12_345), 1_234);
+        assert_eq!(FreeTarget::Percent(100).bytes_of(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        for text in [
+            "",
+            "GB",
+            ".5GB",
+            "5.GB",
+            "1.2.3GB",
+            "20 GB",
+            " 20GB",
+            "20GB ",
+            "-20GB",
+            "+20GB",
+            "1e3",
+            "20XB",
+            "20Gi",
+            "20GBs",
+            "0x10",
+            "1_000",
+            "²GB",
+            "1.0000000000000000GB",
+        ] {
+            let error = FreeTargetError::Form(text.to_owned());
+            assert_eq!(text.parse::<FreeTarget>(), Err(error), "{text}");
+        }
+        for text in [
+            "0",
+            "0.0GB",
+            "0.4B",
+            "18446744073709551616",
+            "20000PB",
+            "99999999999999999999",
+        ] {
+            let error = FreeTargetError::BytesRange(text.to_owned());
+            assert_eq!(text.parse::<FreeTarget>(), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What is known of one namespace, brought together so that it can be judged.
+
+use reclaim_model::{Container, Inventory, NamespaceInventory, PruneFilters};
+
+use crate::graph::Graph;
+use crate::select::{Verdict, select};
+use crate::targets::Targets;
+use crate::usage::{Usage, usage};
+
+/// One namespace with what its images are and who uses them.
+#[derive(Debug)]
+pub(crate) struct Case<'a> {
+    pub(crate) graph: Graph<'a>,
+    pub(crate) targets: Targets<'a>,
+    pub(crate) usage: Usage,
+}
+
+impl<'a> Case<'a> {
+    /// Collects the evidence on `namespace`, which need not be part of `inventory`.
+    pub(crate) fn new(
+        inventory: &'a Inventory,
+        namespace: &'a NamespaceInventory,
+        registered: &'a [Container],
+    ) -> Self {
+        let graph = Graph::new(namespace, inventory.rules);
+        let targets = Targets::new(namespace, graph.blobs(), inventory);
+        let usage = usage(&graph, &targets, registered, inventory.observed_at);
+        Self {
+            graph,
+            targets,
+            usage,
+        }
+    }
+
+    /// Judges every image by these filters; the verdicts are in the order of the images.
+    pub(crate) fn verdicts(&self, filters: &PruneFilters) -> Vec<Verdict> {
+        select(self.graph.namespace, &self.targets, &self.usage, filters)
+    }
+
+    /// Judges every image as a prune does that removes dangling images only.
+    pub(crate) fn plain_verdicts(&self) -> Vec<Verdict> {
+        self.verdicts(&PruneFilters::default())
+    }
+
+    /// Judges every image as a prune does that removes all unused images.
+    pub(crate) fn verdicts_of_all(&self) -> Vec<Verdict> {
+        self.verdicts(&PruneFilters {
+            dangling: Some(false),
+            ..PruneFilters::default()
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! Where a key stands in a list: a hash table of positions.
+//!
+//! A host has a million references between half a million blobs. Binary search touches twenty
+//! cold places for each; this touches two. Only positions are stored and only single keys are
+//! looked up, so no order of its own can leak into a decision.
+
+use reclaim_model::{Blob, Digest, Document};
+
+use std::collections::BTreeMap;
+
+/// A slot that holds nothing. No list is long enough to have this position.
+const EMPTY: u64 = u64::MAX;
+
+/// The part of a slot that is the position; the rest is the lower half of the tag.
+const POSITION: u64 = 0xffff_ffff;
+
+/// Finds positions by tags: 64 bits of a key that are as good as random.
+///
+/// Open addressing, at most half full. Equal tags cost time and nothing else.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    /// A power of two of them.
+    slots: Vec<u64>,
+}
+
+impl Finder {
+    /// Takes the tags of a list in its order.
+    pub(crate) fn new(tags: impl ExactSizeIterator<Item = u64>) -> Self {
+        let n_slots = (tags.len() * 2).next_power_of_two().max(2);
+        let mut finder = Self {
+            slots: vec![EMPTY; n_slots],
+        };
+        for (position, tag) in (0..).zip(tags) {
+            let mut at = finder.first_slot(tag);
+            while finder.slots[at] != EMPTY {
+                at = finder.next_slot(at);
+            }
+            debug_assert!(position < POSITION, "positions fit into half a slot");
+            finder.slots[at] = tag << 32 | position;
+        }
+        finder
+    }
+
+    /// Returns the position with this tag of which `is_it` says that it is the one.
+    pub(crate) fn find(&self, tag: u64, is_it: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut at = self.first_slot(tag);
+        while self.slots[at] != EMPTY {
+            let slot = self.slots[at];
+            if slot >> 32 == tag & POSITION {
+                let position = usize::try_from(slot & POSITION).ok()?;
+                if is_it(position) {
+                    return Some(position);
+                }
+            }
+            at = self.next_slot(at);
+        }
+        None
+    }
+
+    /// The upper bits of the tag, as many as there are slots for.
+    fn first_slot(&self, tag: u64) -> usize {
+        let bits = self.slots.len().trailing_zeros();
+        usize::try_from(tag >> (u64::BITS - bits)).unwrap_or(0)
+    }
+
+    fn next_slot(&self, at: usize) -> usize {
+        (at + 1) & (self.slots.len() - 1)
+    }
+}
+
+/// The tag of a digest: its first bytes, which are random already.
+pub(crate) fn digest_tag(digest: &Digest) -> u64 {
+    let first = digest.bytes().first_chunk();
+    u64::from_be_bytes(*first.expect("a digest has more than eight bytes"))
+}
+
+/// The tag of a text.
+pub(crate) fn text_tag(text: &str) -> u64 {
+    // An odd number without pattern: the golden ratio.
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let words = text.as_bytes().chunks(8);
+    words.fold(0, |tag: u64, word| {
+        let mut bytes = [0; 8];
+        bytes[..word.len()].copy_from_slice(word);
+        let mixed = (tag.rotate_left(5) ^ u64::from_le_bytes(bytes)).wrapping_mul(MULTIPLIER);
+        mixed ^ (mixed >> 32)
+    })
+}
+
+/// The blobs of a namespace, found by digest.
+#[derive(Debug)]
+pub(crate) struct Blobs<'a> {
+    blobs: &'a [Blob],
+    finder: Finder,
+}
+
+impl<'a> Blobs<'a> {
+    pub(crate) fn new(blobs: &'a [Blob]) -> Self {
+        Self {
+            blobs,
+            finder: Finder::new(blobs.iter().map(|blob| digest_tag(&blob.digest))),
+        }
+    }
+
+    /// Returns the position of a blob.
+    pub(crate) fn find(&self, digest: &Digest) -> Option<usize> {
+        let is_it = |at: usize| self.blobs[at].digest == *digest;
+        self.finder.find(digest_tag(digest), is_it)
+    }
+
+    pub(crate) fn contains(&self, digest: &Digest) -> bool {
+        self.find(digest).is_some()
+    }
+}
+
+/// The documents behind the images, found by digest.
+#[derive(Debug)]
+pub(crate) struct Documents<'a> {
+    documents: Vec<(&'a Digest, &'a Document)>,
+    finder: Finder,
+}
+
+impl<'a> Documents<'a> {
+    pub(crate) fn new(documents: &'a BTreeMap<Digest, Document>) -> Self {
+        let documents: Vec<_> = documents.iter().collect();
+        let finder = Finder::new(documents.iter().map(|(digest, _)| digest_tag(digest)));
+        Self { documents, finder }
+    }
+
+    pub(crate) fn get(&self, digest: &Digest) -> Option<&'a Document> {
+        let is_it = |at: usize| self.documents[at].0 == digest;
+        let at = self.finder.find(digest_tag(digest), is_it)?;
+        Some(self.documents[at].1)
+    }
+
+    pub(crate) fn contains(&self, digest: &Digest) -> bool {
+        self.get(digest).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_every_text_and_no_other() {
+        let texts: Vec<String> = (0..1000).map(|number| format!("key {number}")).collect();
+        for length in [0, 1, 2, 3, 1000] {
+            let list = &texts[..length];
+            let finder = Finder::new(list.iter().map(|text| text_tag(text)));
+            for (at, text) in texts.iter().enumerate() {
+                let found = finder.find(text_tag(text), |it| list[it] == *text);
+                assert_eq!(found, (at < length).then_some(at), "{text} of {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn tells_equal_tags_apart() {
+        for tag in [0, 1, u64::MAX] {
+            let finder = Finder::new([tag; 5].into_iter());
+            for position in 0..5 {
+                assert_eq!(finder.find(tag, |it| it == position), Some(position));
+            }
+            assert_eq!(finder.find(tag, |_| false), None);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Where the bytes are: every byte of the store in exactly one column.
+//!
+//! # How a byte finds its column
+//!
+//! The columns of [`Column`] stand in the order in which they claim: a layer that a container
+//! uses is in use, whatever else holds it. What removing images would free comes after all that
+//! would stay without them, so the columns `unused` and `dangling` are exactly what
+//! [`decide`](crate::decide) says that a prune frees.
+//!
+//! # How namespaces add up
+//!
+//! Snapshots belong to one namespace. A blob is one file that several may have: each namespace
+//! counts it in its own account, and the total counts it once, in the first column that any of
+//! them has for it. A namespace can let go of a blob and free nothing, because another keeps it;
+//! in its account that is the column `elsewhere`. So the accounts add up to more than the total,
+//! by what is shared; each says how much of it others have too. The total is what pruning all
+//! namespaces would leave and free.
+//!
+//! # What is on disk
+//!
+//! Content counts by the length of its files, snapshots by what their snapshotter says that they
+//! occupy. Both are whole: blobs of algorithms unknown here, blobs being written and, where the
+//! files can be seen, blobs that no namespace has are columns too. What a snapshotter holds that
+//! does not answer is missing, and said to be.
+
+mod claims;
+mod images;
+mod sole;
+
+use std::collections::BTreeMap;
+
+use reclaim_model::{Amount, Container, Digest, FreedBlob, Gap, Inventory, Namespace, SnapshotId};
+use serde::Serialize;
+
+use crate::case::Case;
+use crate::graph::Node;
+
+pub(crate) use claims::{Judged, claims};
+pub use images::ImageUsage;
+pub(crate) use images::{holders, kept_elsewhere};
+
+/// Why bytes are on disk, in the order in which the reasons claim them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Column {
+    /// Containers, sandboxes, and images that somebody uses.
+    InUse,
+    /// Images that are pinned.
+    Pinned,
+    /// Images of which it cannot be told whether somebody uses them.
+    Unjudged,
+    /// Held by a `gc.root` label.
+    Rooted,
+    /// Held by a lease.
+    Leased,
+    /// Held by a lease of a build cache.
+    BuildCache,
+    /// Removed by us, and held so that it can be restored.
+    Undo,
+    /// Images that a filter spares.
+    Spared,
+    /// Freed by a prune of all unused images, but not by one of dangling images only.
+    Unused,
+    /// Freed by a prune of dangling images.
+    Dangling,
+    /// Let go here, and kept by another namespace.
+    Elsewhere,
+    /// Garbage that an expired lease or image still names.
+    Expired,
+    /// Garbage: nothing names it any more.
+    Pending,
+    /// Content of an algorithm that is not known here.
+    Unknown,
+    /// Being written.
+    Ingest,
+    /// Files of the content store that no namespace has.
+    Orphaned,
+}
+
+impl Column {
+    /// Whether something keeps what is in this column from the next collection.
+    fn is_kept(self) -> bool {
+        self < Self::Elsewhere
+    }
+}
+
+/// How much is in each column. Columns with nothing in them are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Account {
+    columns: BTreeMap<Column, Amount>,
+}
+
+impl Account {
+    /// Returns what is in a column.
+    pub fn column(&self, column: Column) -> Amount {
+        self.columns.get(&column).copied().unwrap_or_default()
+    }
+
+    /// Returns every column that has something in it, in order.
+    pub fn columns(&self) -> impl Iterator<Item = (Column, Amount)> {
+        self.columns
+            .iter()
+            .map(|(column, amount)| (*column, *amount))
+    }
+
+    /// Adds up some columns.
+    pub fn sum(&self, of: impl Fn(Column) -> bool) -> Amount {
+        let mut sum = Amount::default();
+        for (_, amount) in self.columns().filter(|(column, _)| of(*column)) {
+            sum.content_bytes += amount.content_bytes;
+            sum.snapshot_bytes += amount.snapshot_bytes;
+            sum.blobs += amount.blobs;
+            sum.snapshots += amount.snapshots;
+        }
+        sum
+    }
+
+    /// Adds up all columns.
+    pub fn total(&self) -> Amount {
+        self.sum(|_| true)
+    }
+
+    pub(crate) fn add_blob(&mut self, column: Column, bytes: u64) {
+        let amount = self.columns.entry(column).or_default();
+        amount.content_bytes += bytes;
+        amount.blobs += 1;
+    }
+
+    pub(crate) fn add_snapshot(&mut self, column: Column, bytes: u64) {
+        let amount = self.columns.entry(column).or_default();
+        amount.snapshot_bytes += bytes;
+        amount.snapshots += 1;
+    }
+}
+
+/// What the ledger is made from.
+#[derive(Debug)]
+pub struct Books<'a> {
+    /// What was seen, with the documents behind the images of all namespaces.
+    pub inventory: &'a Inventory,
+    /// Containers of each namespace that only engines know of.
+    pub registered: &'a BTreeMap<Namespace, Vec<Container>>,
+    /// What each snapshot occupies. One without an entry was gone when it was measured.
+    pub snapshot_bytes: &'a BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>,
+    /// Files of the content store that no namespace has; `None` if they cannot be seen.
+    pub orphaned: Option<&'a [FreedBlob]>,
+}
+
+/// Where the bytes of a containerd are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DiskUsage {
+    /// Everything, each byte once.
+    pub total: Account,
+    /// Each namespace by itself.
+    pub namespaces: BTreeMap<Namespace, NamespaceUsage>,
+    /// Whether the files that no namespace has could be seen.
+    pub is_orphaned_known: bool,
+    /// What could not be seen, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Where the bytes of one namespace are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NamespaceUsage {
+    /// Everything that the namespace has.
+    pub account: Account,
+    /// Content in it that other namespaces have too, in bytes.
+    pub shared_bytes: u64,
+    /// Its images, sorted by name.
+    pub images: Vec<ImageUsage>,
+}
+
+/// A blob as one namespace accounts for it.
+struct Entry<'a> {
+    digest: &'a Digest,
+    namespace: usize,
+    column: Column,
+    bytes: u64,
+}
+
+/// Adds everything up.
+pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
+    let inventory = books.inventory;
+    let mut usage = DiskUsage {
+        total: Account::default(),
+        namespaces: BTreeMap::new(),
+        is_orphaned_known: books.orphaned.is_some(),
+        warnings: Vec::new(),
+    };
+    let mut entries = Vec::new();
+    let mut accounts = Vec::new();
+    let nothing = BTreeMap::new();
+    for (number, (name, namespace)) in inventory.namespaces.iter().enumerate() {
+        let registered = books.registered.get(name).map_or(&[][..], Vec::as_slice);
+        let case = Case::new(inventory, namespace, registered);
+        let verdicts = case.verdicts_of_all();
+        let plain = case.plain_verdicts();
+        let judged = Judged {
+            verdicts: &verdicts,
+            plain: Some(&plain),
+        };
+        let columns = claims(&case, judged, inventory.observed_at);
+        let bytes = books.snapshot_bytes.get(name).unwrap_or(&nothing);
+        let mut found = NamespaceUsage {
+            images: images::images(&case, &verdicts, books, name),
+            ..NamespaceUsage::default()
+        };
+        for (id, column) in (0..).zip(&columns) {
+            match case.graph.node(id) {
+                Node::Blob(index) => entries.push(Entry {
+                    digest: &namespace.blobs[index].digest,
+                    namespace: number,
+                    column: *column,
+                    bytes: namespace.blobs[index].size,
+                }),
+                Node::Snapshot(index) => {
+                    let (snapshotter, snapshot) = case.graph.snapshot(index);
+                    let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
+                    if let Some(bytes) = bytes.get(&id) {
+                        found.account.add_snapshot(*column, *bytes);
+                        usage.total.add_snapshot(*column, *bytes);
+                    }
+                }
+                Node::Image(_) | Node::Container(_) | Node::Absent => {}
+            }
+        }
+        for ingest in &namespace.ingests {
+            found.account.add_blob(Column::Ingest, ingest.bytes);
+            usage.total.add_blob(Column::Ingest, ingest.bytes);
+        }
+        let gaps = namespace.gaps.iter();
+        usage
+            .warnings
+            .extend(gaps.map(|gap| format!("namespace `{name}`: {gap}")));
+        accounts.push((name, found));
+    }
+    enter_blobs(entries, &mut accounts, &mut usage.total);
+    enter_unknown_content(inventory, &mut accounts, &mut usage.total);
+    for blob in books.orphaned.unwrap_or_default() {
+        usage.total.add_blob(Column::Orphaned, blob.bytes);
+    }
+    let accounts = accounts.into_iter();
+    usage.namespaces = accounts
+        .map(|(name, found)| (name.clone(), found))
+        .collect();
+    usage
+}
+
+/// Enters each blob into the account of every namespace that has it, and once into the total.
+fn enter_blobs(
+    mut entries: Vec<Entry<'_>>,
+    accounts: &mut [(&Namespace, NamespaceUsage)],
+    total: &mut Account,
+) {
+    entries.sort_unstable_by_key(|entry| (entry.digest, entry.namespace));
+    for same in entries.chunk_by(|a, b| a.digest == b.digest) {
+        let n_keepers = same.iter().filter(|entry| entry.column.is_kept()).count();
+        for entry in same {
+            let found = &mut accounts[entry.namespace].1;
+            let keeps_itself = usize::from(entry.column.is_kept());
+            let is_let_go = entry.column >= Column::Unused;
+            let column = if is_let_go && n_keepers > keeps_itself {
+                Column::Elsewhere
+            } else {
+                entry.column
+            };
+            found.account.add_blob(column, entry.bytes);
+            found.shared_bytes += if same.len() > 1 { entry.bytes } else { 0 };
+        }
+        if let Some(first) = same.iter().min_by_key(|entry| entry.column) {
+            total.add_blob(first.column, first.bytes);
+        }
+    }
+}
+
+/// Enters content of which only length and labels could be read.
+fn enter_unknown_content(
+    inventory: &Inventory,
+    accounts: &mut [(&Namespace, NamespaceUsage)],
+    total: &mut Account,
+) {
+    let mut unknown = BTreeMap::new();
+    for (namespace, (_, found)) in inventory.namespaces.values().zip(accounts) {
+        for gap in &namespace.gaps {
+            if let Gap::Content { digest, bytes, .. } = gap {
+                found.account.add_blob(Column::Unknown, *bytes);
+                unknown.insert(digest, *bytes);
+            }
+        }
+    }
+    for bytes in unknown.into_values() {
+        total.add_blob(Column::Unknown, bytes);
+    }
+}

@@ -1,0 +1,135 @@
+//! Which column claims which object of a namespace.
+
+use jiff::Timestamp;
+use reclaim_model::{HolderKind, KeepReason};
+
+use super::Column;
+use crate::case::Case;
+use crate::graph::Graph;
+use crate::holdings::{Hold, Holding, holdings, of_lease};
+use crate::mark::{Marker, is_root_image};
+use crate::select::Verdict;
+
+/// The columns of what would stay if every image went that may go, in the order of their claims.
+const STAYING: [Column; 8] = [
+    Column::InUse,
+    Column::Pinned,
+    Column::Unjudged,
+    Column::Rooted,
+    Column::Leased,
+    Column::BuildCache,
+    Column::Undo,
+    Column::Spared,
+];
+
+/// The judgements by which images go, each in the order of the images.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Judged<'v> {
+    /// Those of the prune that is looked at.
+    pub(crate) verdicts: &'v [Verdict],
+    /// Those of a prune of dangling images only, if what it frees is a column of its own.
+    pub(crate) plain: Option<&'v [Verdict]>,
+}
+
+/// Returns the column of every node of the namespace's graph.
+///
+/// One marker goes from column to column; what a column reaches first is its own.
+pub(crate) fn claims(case: &Case<'_>, judged: Judged<'_>, now: Timestamp) -> Vec<Column> {
+    let graph = &case.graph;
+    let going = indexes(judged.verdicts, Verdict::is_removal);
+    let (dangling, unused): (Vec<usize>, Vec<usize>) = going.iter().partition(|index| {
+        judged
+            .plain
+            .is_some_and(|plain| plain[**index].is_removal())
+    });
+    let held = holdings(graph, now).into_iter();
+    let held: Vec<_> = held.map(|it| (column_of_holding(graph, &it), it)).collect();
+    let mut claims = Claims {
+        marker: Marker::new(graph).without_images(&going),
+        columns: vec![Column::Pending; graph.len()],
+        entered: 0,
+    };
+    for column in STAYING {
+        for (_, holding) in held.iter().filter(|(of, _)| *of == column) {
+            claims.marker.extend_all(holding);
+        }
+        let is_in = |verdict: &Verdict| column_of_verdict(verdict) == Some(column);
+        for index in indexes(judged.verdicts, is_in) {
+            if is_root_image(&graph.namespace.images[index], graph.rules, now) {
+                claims.marker.extend(graph.image(index), Hold::Deep);
+            }
+        }
+        claims.enter(column);
+    }
+    // A layer of an unused and a dangling image goes with neither alone: restoring the unused
+    // first leaves to the others what they alone hold.
+    claims.marker.restore(&unused, now);
+    claims.enter(Column::Unused);
+    claims.marker.restore(&dangling, now);
+    claims.enter(Column::Dangling);
+    for lease in graph.namespace.leases.iter().filter(|it| !it.is_live(now)) {
+        claims.marker.extend_all(&of_lease(graph, lease));
+    }
+    for index in 0..graph.namespace.images.len() {
+        claims.marker.extend(graph.image(index), Hold::Deep);
+    }
+    claims.enter(Column::Expired);
+    claims.columns
+}
+
+struct Claims<'g, 'a> {
+    marker: Marker<'g, 'a>,
+    columns: Vec<Column>,
+    /// How many of the marker's nodes have their column.
+    entered: usize,
+}
+
+impl Claims<'_, '_> {
+    /// Gives everything that was reached since the last column to this one.
+    fn enter(&mut self, column: Column) {
+        for id in self.marker.reached_since(self.entered) {
+            self.columns[*id as usize] = column;
+        }
+        self.entered = self.marker.n_reached();
+    }
+}
+
+fn indexes(verdicts: &[Verdict], is_meant: impl Fn(&Verdict) -> bool) -> Vec<usize> {
+    let verdicts = verdicts.iter().enumerate();
+    let meant = verdicts.filter(|(_, verdict)| is_meant(verdict));
+    meant.map(|(index, _)| index).collect()
+}
+
+fn column_of_holding(graph: &Graph<'_>, holding: &Holding) -> Column {
+    match holding.holder.kind {
+        HolderKind::Container | HolderKind::Sandbox | HolderKind::Image => Column::InUse,
+        HolderKind::Content | HolderKind::Snapshot => Column::Rooted,
+        HolderKind::Lease if holding.is_ours => Column::Undo,
+        HolderKind::Lease => {
+            let mut leases = graph.namespace.leases.iter();
+            let lease = leases.find(|lease| lease.id == holding.holder.id);
+            if lease.is_some_and(reclaim_model::Lease::is_build_cache) {
+                Column::BuildCache
+            } else {
+                Column::Leased
+            }
+        }
+    }
+}
+
+fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
+    let Verdict::Keep(reason, _) = verdict else {
+        return None;
+    };
+    Some(match reason {
+        KeepReason::InUse => Column::InUse,
+        // Its other records come before it, by their own reason.
+        KeepReason::Pinned | KeepReason::CriGroup => Column::Pinned,
+        KeepReason::Unreadable | KeepReason::UsageUnknown => Column::Unjudged,
+        KeepReason::NotDangling
+        | KeepReason::TooRecent
+        | KeepReason::LabelFilter
+        | KeepReason::NotNeeded
+        | KeepReason::NotConfirmed => Column::Spared,
+    })
+}

@@ -1,0 +1,137 @@
+//! The images of a namespace, one by one.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use reclaim_model::{
+    Digest, Holder, HolderKind, Inventory, KeepReason, Namespace, RemoveReason, SnapshotId,
+};
+
+use super::Books;
+use super::sole::sole_nodes;
+use crate::case::Case;
+use crate::graph::{Graph, Node, NodeId};
+use crate::mark::Marker;
+use crate::select::Verdict;
+use crate::sizes::{ImageSize, makeup};
+
+/// One image, and what removing it alone would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageUsage {
+    /// The record's name.
+    pub name: String,
+    /// What it points at.
+    pub target: Digest,
+    /// When the record was made.
+    pub created: Option<Timestamp>,
+    /// Its content, its snapshots, and what of both it shares with other images.
+    pub size: ImageSize,
+    /// What removing this record and nothing else would free, in bytes; zero if it would stay.
+    pub reclaimable_alone: u64,
+    /// Who uses it, under this name or another, sorted.
+    pub holders: Vec<Holder>,
+    /// What a prune of all unused images would do with it.
+    pub verdict: Result<RemoveReason, KeepReason>,
+}
+
+impl ImageUsage {
+    /// Counts the containers among the holders.
+    pub fn containers(&self) -> usize {
+        let holders = self.holders.iter();
+        holders
+            .filter(|it| it.kind == HolderKind::Container)
+            .count()
+    }
+}
+
+/// Lists the images of a namespace, in their order.
+pub(super) fn images(
+    case: &Case<'_>,
+    verdicts: &[Verdict],
+    books: &Books<'_>,
+    namespace: &Namespace,
+) -> Vec<ImageUsage> {
+    let now = books.inventory.observed_at;
+    let snapshot_bytes = books
+        .snapshot_bytes
+        .get(namespace)
+        .cloned()
+        .unwrap_or_default();
+    let sizes = makeup(books.inventory, namespace);
+    let sizes = sizes.sizes(&snapshot_bytes);
+    let kept_elsewhere = kept_elsewhere(case, books.inventory, namespace);
+    let graph = &case.graph;
+    let bytes_of = |id: &NodeId| match graph.node(*id) {
+        Node::Blob(index) => {
+            let blob = graph.blob(index);
+            if kept_elsewhere.contains(&blob.digest) {
+                0
+            } else {
+                blob.size
+            }
+        }
+        Node::Snapshot(index) => {
+            let (snapshotter, snapshot) = graph.snapshot(index);
+            let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
+            snapshot_bytes.get(&id).copied().unwrap_or(0)
+        }
+        Node::Image(_) | Node::Container(_) | Node::Absent => 0,
+    };
+    let sole = sole_nodes(graph, now);
+    let images = graph.namespace.images.iter().zip(verdicts).zip(sole);
+    let images = images.enumerate().map(|(index, ((image, verdict), sole))| {
+        let verdict = match verdict {
+            Verdict::Remove(reason) => Ok(*reason),
+            Verdict::Keep(reason, _) => Err(*reason),
+        };
+        ImageUsage {
+            name: image.name.clone(),
+            target: image.target.digest.clone(),
+            created: image.created_at,
+            size: sizes.get(&image.target.digest).copied().unwrap_or_default(),
+            reclaimable_alone: verdict.map_or(0, |_| sole.iter().map(bytes_of).sum()),
+            holders: holders(case, index).into_iter().collect(),
+            verdict,
+        }
+    });
+    images.collect()
+}
+
+/// Returns everybody who uses an image, by its name or by its content.
+pub(crate) fn holders(case: &Case<'_>, image: usize) -> BTreeSet<Holder> {
+    let mut holders = case.usage.records.get(&image).cloned().unwrap_or_default();
+    let target = case.targets.id_of_image(image);
+    holders.extend(
+        case.usage
+            .targets
+            .get(&target)
+            .into_iter()
+            .flatten()
+            .cloned(),
+    );
+    holders
+}
+
+/// Returns the blobs of the namespace that another keeps.
+pub(crate) fn kept_elsewhere<'a>(
+    case: &Case<'a>,
+    inventory: &Inventory,
+    namespace: &Namespace,
+) -> BTreeSet<&'a Digest> {
+    let now = inventory.observed_at;
+    let mut kept = BTreeSet::new();
+    let others = inventory.namespaces.iter();
+    for (_, other) in others.filter(|(name, _)| *name != namespace) {
+        let graph = Graph::new(other, inventory.rules);
+        let mut marker = Marker::new(&graph);
+        marker.extend_from_holders(now);
+        marker.extend_from_images(now);
+        for blob in &case.graph.namespace.blobs {
+            let there = graph.find_blob(&blob.digest);
+            if there.is_some_and(|id| marker.is_reached(id)) {
+                kept.insert(&blob.digest);
+            }
+        }
+    }
+    kept
+}

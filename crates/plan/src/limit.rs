@@ -1,0 +1,187 @@
+//! Cutting a plan down to what frees as much as was asked for.
+//!
+//! # The rule
+//!
+//! The records of one target go or stay together: its bytes go with the last of them, and a CRI
+//! image must not lose some of its names. Targets go oldest first, by their youngest record (when
+//! it was created, then its name; an unknown age is the youngest), until enough is free. Then,
+//! from the youngest to the oldest of those, each is left out that is not needed after all: an
+//! old image that frees little may be, once a younger one frees much. What remains cannot lose a
+//! member and still free enough. It need not be the fewest bytes or images that any choice could
+//! do with: age comes first.
+//!
+//! # Why it is exact
+//!
+//! What a set of images frees is no sum over them, since they share layers. Restoring images to a
+//! marker one by one tells what each adds to those that are already there, so that every step of
+//! the choice knows the bytes of its whole set. What a gap of the inventory may keep counts for
+//! nothing.
+
+use jiff::Timestamp;
+use reclaim_model::{Freed, Inventory, KeepReason, Kept, Plan, Step};
+
+use crate::finder::{Finder, digest_tag};
+use crate::freed::{Things, difference};
+use crate::graph::{Graph, Node, NodeId};
+use crate::mark::Marker;
+
+/// A plan that frees less than was asked for, whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLittle {
+    /// What it frees for certain, in bytes.
+    pub available: u64,
+}
+
+/// The records of one target, by index of the image.
+#[derive(Debug)]
+struct Group {
+    age: (bool, Option<Timestamp>, String),
+    images: Vec<usize>,
+}
+
+/// Takes out of `plan` what is not needed to free `target` bytes.
+///
+/// # Errors
+///
+/// [`TooLittle`] if the whole plan does not free that much.
+pub fn limit(plan: Plan, inventory: &Inventory, target: u64) -> Result<Plan, TooLittle> {
+    let available = plan.at_least().total_bytes();
+    if available < target {
+        return Err(TooLittle { available });
+    }
+    let Some(namespace) = inventory.namespaces.get(&plan.namespace) else {
+        return Ok(plan);
+    };
+    let graph = Graph::new(namespace, inventory.rules);
+    let weights = weights(&graph, &plan);
+    let groups = groups(&graph, &plan.steps);
+    let chosen = choose(&graph, &weights, &groups, target, inventory.observed_at);
+    Ok(cut(plan, inventory, &graph, &chosen))
+}
+
+/// Returns what each node frees for certain if nothing keeps it any more.
+fn weights(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
+    let mut weights = vec![0; graph.len()];
+    let mut enter = |things: &Freed, is_certain: bool| {
+        let blobs = things.blobs.iter();
+        let blobs = blobs.map(|it| (graph.find_blob(&it.digest), it.bytes));
+        let snapshots = things.snapshots.iter();
+        let snapshots = snapshots.map(|it| (graph.find_snapshot(&it.id), it.bytes));
+        for (id, bytes) in blobs.chain(snapshots) {
+            if let Some(id) = id {
+                weights[id as usize] = if is_certain { bytes } else { 0 };
+            }
+        }
+    };
+    enter(&plan.freed, true);
+    enter(&plan.beside.doubtful, false);
+    weights
+}
+
+/// Brings the steps of each target together, oldest first.
+fn groups(graph: &Graph<'_>, steps: &[Step]) -> Vec<Group> {
+    let mut members: Vec<_> = steps.iter().collect();
+    members.sort_by_key(|step| &step.image.target.digest);
+    let same = members.chunk_by(|a, b| a.image.target.digest == b.image.target.digest);
+    let groups = same.map(|steps| {
+        let ages = steps.iter().map(|step| {
+            let created = step.image.created_at;
+            (created.is_none(), created, step.image.name.clone())
+        });
+        let images = steps.iter().filter_map(|step| {
+            let Node::Image(index) = graph.node(graph.find_image(&step.image.name)?) else {
+                return None;
+            };
+            Some(index)
+        });
+        Group {
+            age: ages.max().unwrap_or_default(),
+            images: images.collect(),
+        }
+    });
+    let mut groups: Vec<Group> = groups.collect();
+    groups.sort_by(|a, b| a.age.cmp(&b.age));
+    groups
+}
+
+/// Chooses groups by the rule above and returns the images of those that go, ascending.
+fn choose(
+    graph: &Graph<'_>,
+    weights: &[u64],
+    groups: &[Group],
+    target: u64,
+    now: Timestamp,
+) -> Vec<usize> {
+    let all: Vec<usize> = groups.iter().flat_map(|it| it.images.clone()).collect();
+    let mut marker = Marker::new(graph).without_images(&all);
+    marker.extend_from_holders(now);
+    marker.extend_from_images(now);
+    // From the youngest on, what each adds is what its going frees when all older ones are gone.
+    let adds = groups.iter().rev();
+    let adds = adds.map(|group| bytes_of(weights, &marker.restored(&group.images, now)));
+    let mut adds: Vec<u64> = adds.collect();
+    adds.reverse();
+    let mut freed = 0_u64;
+    let enough = adds.iter().position(|bytes| {
+        freed += bytes;
+        freed >= target
+    });
+    let oldest = &groups[..enough.map_or(groups.len(), |at| at + 1)];
+
+    let going: Vec<usize> = oldest.iter().flat_map(|it| it.images.clone()).collect();
+    let mut marker = Marker::new(graph).without_images(&going);
+    marker.extend_from_holders(now);
+    marker.extend_from_images(now);
+    let mut chosen = Vec::new();
+    for group in oldest.iter().rev() {
+        let would_keep = marker.would_restore(&group.images, now);
+        let without = freed - bytes_of(weights, &would_keep);
+        if without >= target {
+            freed = without;
+            marker.restore(&group.images, now);
+        } else {
+            chosen.extend(&group.images);
+        }
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+fn bytes_of(weights: &[u64], nodes: &[NodeId]) -> u64 {
+    nodes.iter().map(|id| weights[*id as usize]).sum()
+}
+
+/// Keeps of the plan the steps of these images, and of what it frees what they free.
+fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: &[usize]) -> Plan {
+    let difference = difference(inventory, &plan.namespace, graph, chosen);
+    let goes = |step: &Step| {
+        let node = graph.find_image(&step.image.name).map(|id| graph.node(id));
+        matches!(node, Some(Node::Image(index)) if chosen.binary_search(&index).is_ok())
+    };
+    let mut plan = plan;
+    let (steps, spared): (Vec<Step>, Vec<Step>) = plan.steps.into_iter().partition(goes);
+    plan.steps = steps;
+    plan.kept.extend(spared.into_iter().map(|step| Kept {
+        name: step.image.name,
+        target: step.image.target.digest,
+        reason: KeepReason::NotNeeded,
+        holders: Vec::new(),
+    }));
+    plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
+    retain(&mut plan.freed, &difference.freed);
+    retain(&mut plan.beside.doubtful, &difference.doubtful);
+    plan.beside.kept_elsewhere = difference.kept_elsewhere;
+    plan
+}
+
+/// Keeps of what was measured only `things`.
+fn retain(measured: &mut Freed, things: &Things) {
+    let finder = Finder::new(things.blobs.iter().map(|it| digest_tag(&it.digest)));
+    measured.blobs.retain(|blob| {
+        let is_it = |at: usize| things.blobs[at].digest == blob.digest;
+        finder.find(digest_tag(&blob.digest), is_it).is_some()
+    });
+    let there = &things.snapshots;
+    let snapshots = &mut measured.snapshots;
+    snapshots.retain(|snapshot| there.binary_search(&snapshot.id).is_ok());
+}

@@ -1,0 +1,61 @@
+//! Why no more can be freed: what holds the rest of a namespace.
+
+use std::collections::BTreeMap;
+
+use reclaim_model::{Container, Inventory, NamespaceInventory, PruneRequest, SnapshotId};
+
+use crate::case::Case;
+use crate::graph::Node;
+use crate::ledger::{Account, Column, Judged, claims};
+
+/// Where the bytes of the request's namespace are, as its filters see it.
+///
+/// [`Column::Unused`] is what the request can free at most, dangling images included; content
+/// that another namespace keeps is in [`Column::Elsewhere`]. `snapshot_bytes` has all snapshots
+/// of the namespace.
+pub fn shortfall(
+    inventory: &Inventory,
+    registered: &[Container],
+    request: &PruneRequest,
+    snapshot_bytes: &BTreeMap<SnapshotId, u64>,
+) -> Account {
+    let empty = NamespaceInventory::default();
+    let found = inventory.namespaces.get(&request.namespace);
+    let namespace = found.unwrap_or(&empty);
+    let case = Case::new(inventory, namespace, registered);
+    let verdicts = case.verdicts(&request.filters);
+    let judged = Judged {
+        verdicts: &verdicts,
+        plain: None,
+    };
+    let columns = claims(&case, judged, inventory.observed_at);
+    let kept_elsewhere = crate::ledger::kept_elsewhere(&case, inventory, &request.namespace);
+    let mut account = Account::default();
+    for (id, column) in (0..).zip(columns) {
+        match case.graph.node(id) {
+            Node::Blob(index) => {
+                let blob = case.graph.blob(index);
+                let is_let_go = column >= Column::Unused;
+                let is_elsewhere = is_let_go && kept_elsewhere.contains(&blob.digest);
+                let column = if is_elsewhere {
+                    Column::Elsewhere
+                } else {
+                    column
+                };
+                account.add_blob(column, blob.size);
+            }
+            Node::Snapshot(index) => {
+                let (snapshotter, snapshot) = case.graph.snapshot(index);
+                let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
+                if let Some(bytes) = snapshot_bytes.get(&id) {
+                    account.add_snapshot(column, *bytes);
+                }
+            }
+            Node::Image(_) | Node::Container(_) | Node::Absent => {}
+        }
+    }
+    for ingest in &namespace.ingests {
+        account.add_blob(Column::Ingest, ingest.bytes);
+    }
+    account
+}

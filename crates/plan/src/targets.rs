@@ -1,0 +1,126 @@
+//! The distinct targets of a namespace's images, what each is, and how to find it.
+
+use reclaim_model::{Digest, IdPrefix, Inventory, NamespaceInventory};
+
+use crate::anatomy::Anatomy;
+use crate::finder::{Blobs, Documents, digest_tag};
+
+/// One target, by position.
+pub(crate) type TargetId = usize;
+
+/// One target with all records that point at it.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) digest: &'a Digest,
+    pub(crate) anatomy: Anatomy<'a>,
+    /// Indexes of the images, ascending.
+    pub(crate) images: Vec<usize>,
+}
+
+/// Every target once.
+#[derive(Debug)]
+pub(crate) struct Targets<'a> {
+    targets: Vec<Target<'a>>,
+    of_images: Vec<TargetId>,
+}
+
+impl<'a> Targets<'a> {
+    /// Finds the targets of a namespace and looks at what is behind each.
+    pub(crate) fn new(
+        namespace: &'a NamespaceInventory,
+        blobs: &Blobs<'a>,
+        inventory: &'a Inventory,
+    ) -> Self {
+        let documents = Documents::new(&inventory.documents);
+        let digest = |image: usize| &namespace.images[image].target.digest;
+        let images = 0..namespace.images.len();
+        // With the tag first, most comparisons need not look at the records.
+        let mut images: Vec<_> = images.map(|it| (digest_tag(digest(it)), it)).collect();
+        images.sort_unstable_by(|(tag, image), (other_tag, other)| {
+            let by_digest = || digest(*image).cmp(digest(*other));
+            let by_tag = tag.cmp(other_tag);
+            by_tag.then_with(by_digest).then(image.cmp(other))
+        });
+        let mut targets: Vec<Target<'a>> = Vec::new();
+        let mut of_images = vec![0; images.len()];
+        for (_, image) in images {
+            match targets.last_mut() {
+                Some(target) if target.digest == digest(image) => target.images.push(image),
+                Some(_) | None => targets.push(Target {
+                    digest: digest(image),
+                    anatomy: Anatomy::of(digest(image), blobs, &documents),
+                    images: vec![image],
+                }),
+            }
+            of_images[image] = targets.len() - 1;
+        }
+        Self { targets, of_images }
+    }
+
+    /// Returns every target.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TargetId, &Target<'a>)> {
+        self.targets.iter().enumerate()
+    }
+
+    /// Returns which target an image has, by the image's index.
+    pub(crate) fn id_of_image(&self, image: usize) -> TargetId {
+        self.of_images[image]
+    }
+
+    /// Returns the target of an image, by the image's index.
+    pub(crate) fn of_image(&self, image: usize) -> &Target<'a> {
+        &self.targets[self.of_images[image]]
+    }
+}
+
+/// Which targets have a digest in common: in their identity, or as a chain.
+#[derive(Debug)]
+pub(crate) struct TargetsByDigest<'a> {
+    /// Sorted; with the tag first, most comparisons need not look at the digests.
+    entries: Vec<(u64, &'a Digest, TargetId)>,
+}
+
+impl<'a> TargetsByDigest<'a> {
+    pub(crate) fn new(pairs: impl Iterator<Item = (&'a Digest, TargetId)>) -> Self {
+        let entries = pairs.map(|(digest, target)| (digest_tag(digest), digest, target));
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_unstable();
+        Self { entries }
+    }
+
+    /// Returns the targets that have this digest.
+    pub(crate) fn get(
+        &self,
+        digest: &Digest,
+    ) -> impl Iterator<Item = TargetId> + Clone + use<'_, 'a> {
+        let key = (digest_tag(digest), digest);
+        let first = self.entries.partition_point(|it| (it.0, it.1) < key);
+        let rest = &self.entries[first..];
+        let found = rest.partition_point(|it| (it.0, it.1) == key);
+        rest[..found].iter().map(|it| it.2)
+    }
+
+    /// Returns the targets that have a digest which begins so.
+    pub(crate) fn matching(&self, prefix: &IdPrefix) -> impl Iterator<Item = TargetId> {
+        // Digests of other algorithms may stand between those that match.
+        let (first, last) = tags(prefix);
+        let from = self.entries.partition_point(|it| it.0 < first);
+        let within = self.entries[from..]
+            .iter()
+            .take_while(move |it| it.0 <= last);
+        let matching = within.filter(|it| prefix.matches(it.1));
+        matching.map(|it| it.2)
+    }
+}
+
+/// The lowest and highest tag of a digest that begins so.
+fn tags(prefix: &IdPrefix) -> (u64, u64) {
+    const NIBBLES: usize = 16;
+    let hex = prefix.to_string();
+    let hex = &hex[..hex.len().min(NIBBLES)];
+    let tag = |filler| {
+        let filled = format!("{hex}{}", String::from(filler).repeat(NIBBLES - hex.len()));
+        u64::from_str_radix(&filled, 16).expect("sixteen hexadecimal characters")
+    };
+    (tag('0'), tag('f'))
+}

@@ -1,0 +1,147 @@
+//! Blobs that hold other content: written under a lease of ours, read back to undo.
+
+use std::collections::BTreeMap;
+
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::leases_client::LeasesClient;
+use containerd_client::services::v1::{
+    AddResourceRequest, Resource, WriteAction, WriteContentRequest,
+};
+use reclaim_model::{Digest, Namespace};
+
+use crate::client::Containerd;
+use crate::error::StoreError;
+
+/// How much of a body one message carries. containerd takes 16 MiB at most.
+const PART: usize = 1 << 20;
+
+/// A blob to be written, with the labels by which the collector follows it.
+#[derive(Debug, Clone)]
+pub struct HeldBlob {
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Containerd {
+    /// Writes a blob under a lease. As soon as it is there the lease holds it, and with it all
+    /// that its labels refer to.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written whole; nothing is held then.
+    pub async fn write_held(
+        &self,
+        namespace: &Namespace,
+        lease: &str,
+        blob: HeldBlob,
+    ) -> Result<Digest, StoreError> {
+        const OPERATION: &str = "write hold";
+        let digest = reclaim_oci::digest_of(&blob.body);
+        let failed = |status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(lease)
+        };
+        let messages = futures::stream::iter(messages(lease, &digest, blob));
+        let request = self.leased_request(OPERATION, namespace, lease, messages)?;
+        let answer = ContentClient::new(self.channel()).write(request).await;
+        let answer = match answer {
+            Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(digest),
+            answer => answer.map_err(failed)?,
+        };
+        let mut stream = answer.into_inner();
+        loop {
+            match stream.message().await {
+                Ok(Some(part)) if part.action == i32::from(WriteAction::Commit) => {
+                    return Ok(digest);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    return Err(StoreError::incomplete(OPERATION, "commit").within(namespace));
+                }
+                // The same bytes are there, and the lease has them now.
+                Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(digest),
+                Err(status) => return Err(failed(status)),
+            }
+        }
+    }
+
+    /// Reads back what [`Self::write_held`] wrote, checked against its digest; `None` if it is
+    /// not there or not what it should be.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn read_held(
+        &self,
+        namespace: &Namespace,
+        digest: &Digest,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.read_blob(namespace, digest, max_bytes).await {
+            Ok(body) => Ok(reclaim_oci::verify(digest, &body).is_ok().then_some(body)),
+            Err(error) if error.class() == crate::Class::Gone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds a blob to a lease of ours.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked, or the lease does not exist.
+    pub async fn add_to_lease(
+        &self,
+        namespace: &Namespace,
+        lease: &str,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "add content to lease";
+        let message = AddResourceRequest {
+            id: lease.to_owned(),
+            resource: Some(Resource {
+                id: digest.to_string(),
+                r#type: "content".to_owned(),
+            }),
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let answer = LeasesClient::new(self.channel())
+            .add_resource(request)
+            .await;
+        answer.map(drop).map_err(|status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(lease)
+        })
+    }
+}
+
+/// The stream that writes a blob: its parts, then the commit.
+fn messages(lease: &str, digest: &Digest, blob: HeldBlob) -> Vec<WriteContentRequest> {
+    let HeldBlob { body, labels } = blob;
+    let total = i64::try_from(body.len()).unwrap_or(i64::MAX);
+    let message = |action: WriteAction, offset: usize| WriteContentRequest {
+        action: action.into(),
+        // Unique to the lease and the bytes, so that two writers never share an ingest.
+        r#ref: format!("{lease}-{digest}"),
+        total,
+        expected: digest.to_string(),
+        offset: i64::try_from(offset).unwrap_or(i64::MAX),
+        ..WriteContentRequest::default()
+    };
+    let parts = body
+        .chunks(PART)
+        .enumerate()
+        .map(|(index, part)| WriteContentRequest {
+            data: part.to_vec(),
+            ..message(WriteAction::Write, index * PART)
+        });
+    let mut messages: Vec<_> = parts.collect();
+    messages.push(WriteContentRequest {
+        labels: labels.into_iter().collect(),
+        ..message(WriteAction::Commit, body.len())
+    });
+    messages
+}

@@ -1,0 +1,122 @@
+//! From a seed to a store.
+//!
+//! The way of a real host: there is a *registry* of images that share layers, manifests and
+//! configs; each namespace pulls some of them, whole or in part; people name and un-name them;
+//! engines make snapshots, containers and leases. At the end labels are sprinkled over
+//! everything, for which there is no model but containerd's collector, which follows them all.
+
+mod draft;
+mod holders;
+mod pull;
+mod records;
+mod registry;
+mod snapshots;
+mod sprinkle;
+
+use self::draft::Draft;
+use self::registry::Registry;
+use super::dice::Dice;
+use super::store::RandomStore;
+
+/// The namespaces, of which a store has the first few.
+const NAMESPACES: [&str; 3] = ["default", "k8s.io", "moby"];
+
+/// The snapshotters that every containerd of the tests has.
+const SNAPSHOTTERS: [&str; 2] = ["native", "overlayfs"];
+
+/// A moment long before every test.
+const PAST: &str = "2021-02-03T04:05:06Z";
+
+/// A moment long after every test.
+const FUTURE: &str = "2099-02-03T04:05:06Z";
+
+impl RandomStore {
+    /// Returns the store of a seed.
+    pub fn generate(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let registry = Registry::generate(&mut dice);
+        let n_namespaces = dice.between(1, NAMESPACES.len());
+        let mut draft = Draft::new(dice);
+        for namespace in &NAMESPACES[..n_namespaces] {
+            draft.enter(namespace);
+            let pulled = pull::pull_some(&mut draft, &registry);
+            records::name(&mut draft, &pulled);
+            records::name_what_is_not_there(&mut draft, &registry);
+            snapshots::add_some(&mut draft);
+            holders::add_containers(&mut draft, &pulled);
+            holders::add_docker_containers(&mut draft, &pulled);
+            holders::add_leases(&mut draft, &registry);
+            holders::add_others(&mut draft);
+        }
+        for namespace in &NAMESPACES[..n_namespaces] {
+            draft.enter(namespace);
+            sprinkle::sprinkle(&mut draft, &registry);
+        }
+        Self {
+            seed,
+            things: draft.into_things(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_from_the_seed() {
+        assert_eq!(RandomStore::generate(3), RandomStore::generate(3));
+        assert_ne!(RandomStore::generate(3), RandomStore::generate(4));
+    }
+
+    #[test]
+    fn a_few_hundred_stores_have_everything() {
+        let stores: String = (0..300)
+            .map(|seed| RandomStore::generate(seed).to_string())
+            .collect();
+        for wanted in [
+            "blob ",
+            "index",
+            "nested index",
+            "attestation",
+            "unreadable",
+            "native/",
+            "overlayfs/",
+            "Active",
+            "View",
+            "Committed",
+            "image `docker.io/library/",
+            "image `moby-dangling@",
+            "image `:`",
+            "image `sha256:",
+            "container ",
+            "lease ",
+            "ingest ",
+            "sandbox ",
+            " images/",
+            " ingests/",
+            "gc.flat=",
+            "gc.expire=2021",
+            "gc.expire=2099",
+            "gc.expire=soon",
+            "gc.root=",
+            "gc.rooted=",
+            "gc.ref.content.",
+            "gc.ref.content/",
+            "gc.ref.contents=",
+            "gc.ref.snapshot.native",
+            "gc.ref.snapshot.overlayfs/",
+            "gc.ref.image",
+            "gc.bref.container",
+            "gc.bref.content",
+            "gc.bref.image",
+            "gc.bref.snapshot.",
+            "gc.cond.snapshot",
+            "gc.cond.value-usedat",
+            "io.cri-containerd.pinned=pinned",
+            "io.cri-containerd.image=managed",
+        ] {
+            assert!(stores.contains(wanted), "no `{wanted}`");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Labels of the collector on whatever there is: every spelling that it follows and every one
+//! that it nearly follows, with values that lead somewhere, nowhere or in a circle.
+
+use super::draft::Draft;
+use super::registry::Registry;
+use super::{FUTURE, PAST, SNAPSHOTTERS};
+use crate::random::store::What;
+
+/// Values that are no digest, key or name of anything. Few, so that two labels meet in one.
+const HOSTILE: [&str; 5] = [
+    "nothing",
+    "sha256:0000",
+    "../../etc/passwd",
+    "a/b|c,d",
+    "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+];
+
+/// Labels a few things of the namespace.
+pub(super) fn sprinkle(draft: &mut Draft, registry: &Registry) {
+    let number = match draft.dice.below(4) {
+        0 => 0,
+        1 => draft.dice.between(8, 20),
+        _ => draft.dice.between(1, 6),
+    };
+    for _ in 0..number {
+        let (key, value) = label(draft, registry);
+        let n_things = draft.things_here().len();
+        if n_things == 0 {
+            return;
+        }
+        let at = draft.dice.below(n_things);
+        let mut things = draft.things_here();
+        let thing = &mut things[at];
+        // An ingest has no labels; the server would refuse them.
+        if !matches!(thing.what, What::Ingest { .. }) {
+            thing.labels.insert(format!("containerd.io/gc.{key}"), value);
+        }
+    }
+}
+
+fn label(draft: &mut Draft, registry: &Registry) -> (String, String) {
+    let spelling = *draft.dice.pick(&["", ".x", "/x", ".l.0/y"]);
+    let snapshotter = *draft.dice.pick(&SNAPSHOTTERS);
+    let slashed = *draft.dice.pick(&["", "/x", "/x/y"]);
+    match draft.dice.below(20) {
+        0..=2 => (format!("ref.content{spelling}"), digest(draft, registry)),
+        3 => ("ref.contents".to_owned(), digest(draft, registry)),
+        4..=6 => (
+            format!("ref.snapshot.{snapshotter}{slashed}"),
+            key(draft),
+        ),
+        7 => ("ref.snapshot".to_owned(), key(draft)),
+        8 => (format!("ref.image{spelling}"), name(draft)),
+        9 => (format!("ref.container{spelling}"), container(draft)),
+        10 => ("root".to_owned(), "2021".to_owned()),
+        11 => {
+            let prefixed = *draft.dice.pick(&["root.x", "rooted", "root/"]);
+            (prefixed.to_owned(), "yes".to_owned())
+        }
+        12 => ("expire".to_owned(), moment(draft)),
+        13 => ("flat".to_owned(), "true".to_owned()),
+        14 => (format!("bref.container{spelling}"), container(draft)),
+        15 => (format!("bref.content{spelling}"), digest(draft, registry)),
+        16 => (format!("bref.image{spelling}"), name(draft)),
+        17 => (
+            format!("bref.snapshot.{snapshotter}{slashed}"),
+            key(draft),
+        ),
+        18 => conditional(draft, snapshotter),
+        _ => {
+            let suffix = *draft.dice.pick(&["", ".x", "s"]);
+            (format!("cond.value-usedat{suffix}"), moment(draft))
+        }
+    }
+}
+
+/// A reference to a snapshot that holds as long as it has been used of late, or is long unused.
+fn conditional(draft: &mut Draft, snapshotter: &str) -> (String, String) {
+    let kind = match draft.dice.below(4) {
+        0 => format!("cond.snapshot/{snapshotter}/x"),
+        1 => format!("cond.snapshot{snapshotter}"),
+        2 => "cond.snapshot".to_owned(),
+        _ => format!("cond.snapshot.{snapshotter}"),
+    };
+    let condition = *draft.dice.pick(&[
+        "usedat<72h",
+        "usedat>72h",
+        "usedat<=72h",
+        "usedat<3d",
+        "other<72h,usedat>1h30m",
+        "usedat<-1h",
+        "usedat",
+        "",
+    ]);
+    (kind, format!("{condition}|{}", key(draft)))
+}
+
+/// What the server takes for a moment, and what it only nearly does.
+fn moment(draft: &mut Draft) -> String {
+    let moment = *draft.dice.pick(&[
+        PAST,
+        FUTURE,
+        PAST,
+        FUTURE,
+        "soon",
+        "2021-02-03T4:05:06Z",
+        "2021-02-03T04:05:06,5Z",
+        "2021-02-03T04:05:06.1234567890123Z",
+        "2021-02-03T04:05:60Z",
+        "2021-02-30T04:05:06Z",
+        "2021-02-03T04:05:06+24:60",
+        "2021-02-03t04:05:06z",
+        "2021-02-03 04:05:06Z",
+        "2099-02-03",
+    ]);
+    moment.to_owned()
+}
+
+fn digest(draft: &mut Draft, registry: &Registry) -> String {
+    let digests = draft.known().digests.clone();
+    match draft.dice.below(10) {
+        0 => (*draft.dice.pick(&HOSTILE)).to_owned(),
+        1 => draft.dice.pick(&registry.artifacts).target.digest.to_string(),
+        _ => one_of(draft, &digests),
+    }
+}
+
+fn key(draft: &mut Draft) -> String {
+    let keys = draft.known().snapshots.iter();
+    let keys: Vec<String> = keys.map(|(_, key, _)| key.clone()).collect();
+    one_of(draft, &keys)
+}
+
+fn name(draft: &mut Draft) -> String {
+    let names = draft.known().names.clone();
+    one_of(draft, &names)
+}
+
+fn container(draft: &mut Draft) -> String {
+    let containers = draft.known().containers.clone();
+    one_of(draft, &containers)
+}
+
+/// One of what there is, or once in a while something that is nowhere.
+fn one_of(draft: &mut Draft, there: &[String]) -> String {
+    if there.is_empty() || draft.dice.percent(10) {
+        (*draft.dice.pick(&HOSTILE)).to_owned()
+    } else {
+        draft.dice.pick(there).clone()
+    }
+}

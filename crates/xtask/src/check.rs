@@ -1,0 +1,95 @@
+//! `cargo xtask test`: all that CI runs, the fast before the slow, up to the first failure.
+
+use crate::demo;
+use crate::deny;
+use crate::failure::Failure;
+use crate::house;
+use crate::machine::{self, CONTAINERD, PROTOC};
+use crate::shell;
+use crate::steps::Steps;
+use crate::suites::{self, Coverage, Extent};
+use crate::workspace::Workspace;
+
+/// Sets up the machine and runs all steps.
+pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<(), Failure> {
+    machine::provide(match extent {
+        Extent::All => &[PROTOC, CONTAINERD],
+        Extent::Fast => &[PROTOC],
+    })?;
+    let mut steps = Steps::default();
+    check(workspace, &mut steps)?;
+    let coverage = match extent {
+        Extent::All => Some(test_all(workspace, &mut steps)?),
+        Extent::Fast => {
+            suites::run_fast(workspace, &mut steps)?;
+            None
+        }
+    };
+    finish(workspace, &mut steps)?;
+    steps.print_times();
+    if let Some(coverage) = coverage {
+        coverage.print(workspace);
+        println!("\nEverything passed.");
+    } else {
+        println!("\nEverything passed; what needs containerd was left out (--fast).");
+    }
+    Ok(())
+}
+
+/// Looks at the code without running it.
+fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
+    steps.step("format", || {
+        let mut format = workspace.cargo(&["fmt", "--all", "--check"]);
+        shell::show_and_run(&mut format).map_err(|failure| failure.hint("cargo fmt --all"))
+    })?;
+    steps.step("house rules", || {
+        house::lints(workspace)?;
+        house::directions(workspace)?;
+        house::purity(workspace)
+    })?;
+    steps.step("clippy", || {
+        let mut clippy = workspace.cargo(&["clippy", "--workspace", "--all-targets", "--locked"]);
+        shell::show_and_run(clippy.args(["--", "-D", "warnings"]))
+    })?;
+    steps.step("documentation", || {
+        let mut doc = workspace.cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+        doc.arg("--document-private-items");
+        shell::show_and_run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    })
+}
+
+/// Runs the tests, and what else needs a containerd.
+fn test_all(workspace: &Workspace, steps: &mut Steps) -> Result<Coverage, Failure> {
+    let coverage = suites::run_all(workspace, steps)?;
+    steps.step("demo", || demo::show(workspace))?;
+    Ok(coverage)
+}
+
+/// Runs what is the same for both extents and takes long on a machine that has nothing yet.
+fn finish(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
+    steps.step("examples in the documentation", || {
+        let mut test = workspace.cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"]);
+        shell::show_and_run(&mut test)
+    })?;
+    if workspace.packages.iter().any(|package| package.has_benches) {
+        steps.step("benches build", || {
+            // With the profile of the tests, for which everything below them is built already.
+            let mut benches = workspace.cargo(&["test", "--workspace", "--bench", "*"]);
+            shell::show_and_run(benches.args(["--no-run", "--locked"]))
+        })?;
+    }
+    steps.step("licences and sources", || {
+        let deny = deny::provide(workspace)?;
+        let mut check = std::process::Command::new(deny);
+        check.current_dir(&workspace.root);
+        check.args([
+            "--locked",
+            "check",
+            "--hide-inclusion-graph",
+            "bans",
+            "licenses",
+            "sources",
+        ]);
+        shell::show_and_run(&mut check)
+    })
+}

@@ -1,0 +1,116 @@
+//! The test suites: all with the containerd of this machine, then those that start one again
+//! with every other version that can be had.
+
+use std::process::Command;
+
+use crate::debian::{self, CONTAINERD, Daemon, Refresh, SUITES};
+use crate::failure::Failure;
+use crate::shell;
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+
+/// The variable by which the kit is told which containerd to start.
+const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
+
+/// How much is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Everything.
+    All,
+    /// What starts no containerd.
+    Fast,
+}
+
+/// Runs what starts no containerd: of packages that use the kit, only the unit tests.
+pub(crate) fn run_fast(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
+    let users = workspace.containerd_users();
+    steps.step("tests without containerd", || {
+        let mut others = runner(workspace);
+        others.args(["--workspace", "--tests"]);
+        add_packages(&mut others, "--exclude", &users);
+        shell::show_and_run(&mut others)?;
+        let mut units = runner(workspace);
+        units.args(["--lib", "--bins"]);
+        add_packages(&mut units, "--package", &users);
+        shell::show_and_run(&mut units)
+    })
+}
+
+/// Runs everything with the containerd of this machine, and what starts one again with every
+/// other that can be had.
+pub(crate) fn run_all(workspace: &Workspace, steps: &mut Steps) -> Result<Coverage, Failure> {
+    let mut coverage = Coverage::default();
+    let installed = debian::installed_containerd()?;
+    steps.step(&title(&installed), || {
+        let mut all = runner(workspace);
+        all.args(["--workspace", "--tests"]);
+        shell::show_and_run(all.env(CONTAINERD_VARIABLE, &installed.path))
+    })?;
+    coverage.tested.push(installed);
+    for suite in &SUITES {
+        let name = suite.name;
+        let fetched = steps.step(&format!("fetch the containerd of {name}"), || {
+            Ok(debian::fetch(workspace, suite, CONTAINERD, Refresh::Never))
+        });
+        match fetched? {
+            Ok(daemon) => {
+                steps.step(&title(&daemon), || {
+                    let mut users = runner(workspace);
+                    users.arg("--tests");
+                    add_packages(&mut users, "--package", &workspace.containerd_users());
+                    shell::show_and_run(users.env(CONTAINERD_VARIABLE, &daemon.path))
+                })?;
+                coverage.tested.push(daemon);
+            }
+            // Not ours to mend: the mirror may be out of reach. It is told again at the end.
+            Err(failure) => {
+                eprintln!("{failure}");
+                coverage.missed.push((name, failure));
+            }
+        }
+    }
+    Ok(coverage)
+}
+
+fn title(containerd: &Daemon) -> String {
+    format!("tests with containerd {}", containerd.version)
+}
+
+/// Returns the test runner that there is, without a selection. nextest runs tests of all
+/// binaries side by side and names the slow ones; `cargo test` knows the same tests.
+fn runner(workspace: &Workspace) -> Command {
+    let mut command = if shell::find("cargo-nextest").is_some() {
+        workspace.cargo(&["nextest", "run", "--status-level", "slow"])
+    } else {
+        workspace.cargo(&["test", "--quiet"])
+    };
+    // All failures of a suite are worth more than the first.
+    command.args(["--locked", "--no-fail-fast"]);
+    command
+}
+
+fn add_packages(command: &mut Command, option: &str, packages: &[&str]) {
+    for package in packages {
+        command.args([option, package]);
+    }
+}
+
+/// Which containerds the tests have seen.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    tested: Vec<Daemon>,
+    missed: Vec<(&'static str, Failure)>,
+}
+
+impl Coverage {
+    /// Prints it, loudly where something is missing.
+    pub(crate) fn print(&self, workspace: &Workspace) {
+        println!("\n== containerds");
+        for Daemon { version, path } in &self.tested {
+            println!("tested      {version:10}  {}", workspace.short(path));
+        }
+        for (suite, failure) in &self.missed {
+            println!("NOT TESTED  that of {suite}: {}", failure.what());
+        }
+    }
+}

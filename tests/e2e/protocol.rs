@@ -1,0 +1,239 @@
+//! The deletion protocol: what happens while a prune is under way, and after it.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use reclaim_testkit::{BuiltImage, Labels, Layer, NewLease, image, labels};
+use serde_json::Value;
+
+use crate::rig::{Called, Rig, entry, names};
+
+/// A prune so slow that something can happen in the middle.
+const SLOWLY: [&str; 7] = [
+    "image", "prune", "-a", "-f", "--format", "json", "--max-deletes-per-second=4",
+];
+
+async fn build(rig: &Rig, name: &str) -> BuiltImage {
+    image(name)
+        .layers([Layer::named("base", 2000), Layer::named(name, 500)])
+        .config_labels(labels([("name", name)]))
+        .record_labels(labels([("mark", name)]))
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap()
+}
+
+/// Builds `a` to `f`, which a slow prune removes in this order.
+async fn rig_with_six_images() -> (Rig, Vec<BuiltImage>) {
+    let rig = Rig::start().await;
+    let mut built = Vec::new();
+    for letter in ["a", "b", "c", "d", "e", "f"] {
+        built.push(build(&rig, &format!("docker.io/library/{letter}:1")).await);
+    }
+    (rig, built)
+}
+
+fn start(rig: &Rig, args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .args(args)
+        .env("CONTAINERD_ADDRESS", rig.containerd.address())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn end(child: Child) -> Called {
+    let output = child.wait_with_output().unwrap();
+    Called {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Waits until a record is gone.
+async fn until_gone(rig: &Rig, name: &str) {
+    for _ in 0..600 {
+        if !rig.names().await.contains(name) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{name} is not removed");
+}
+
+/// Everything of an image is there: record, blobs, snapshots.
+async fn is_whole(rig: &Rig, image: &BuiltImage) -> bool {
+    let record = rig.namespace.images().await.unwrap();
+    let blobs = rig.namespace.blobs().await.unwrap();
+    let snapshots = rig.namespace.snapshots("native").await.unwrap();
+    let chains = &image.manifests[0].chain_ids;
+    record.get(image.name()) == Some(&image.target.digest)
+        && image.blobs.keys().all(|digest| blobs.contains_key(digest))
+        && chains.iter().all(|chain| snapshots.contains_key(&chain.to_string()))
+}
+
+/// A container created from an image that has just been removed gets it back whole.
+#[tokio::test]
+async fn a_container_created_in_mid_prune_keeps_its_image() {
+    let (rig, built) = rig_with_six_images().await;
+    let prune = start(&rig, &SLOWLY);
+    until_gone(&rig, built[0].name()).await;
+    // As an engine does that resolved the name before it went.
+    rig.namespace.nerdctl_container("late", &built[0]).await.unwrap();
+    let report = end(prune).exits(0).json();
+    assert!(is_whole(&rig, &built[0]).await);
+    let refused = entry(&report["refused"], built[0].name())["reason"].as_str().unwrap();
+    assert!(refused.contains("in use by now") && refused.contains("late"), "{refused}");
+    assert_eq!(names(&report["removed"]).len(), 5);
+    let record = rig.namespace.image_record(built[0].name()).await.unwrap();
+    assert_eq!(record.labels, labels([("mark", built[0].name())]));
+    assert_eq!(rig.names().await.len(), 1);
+}
+
+/// A snapshot prepared on an image that has just been removed brings the image back, although
+/// no container names it yet.
+#[tokio::test]
+async fn a_creation_in_flight_keeps_its_image() {
+    let (rig, built) = rig_with_six_images().await;
+    let prune = start(&rig, &SLOWLY);
+    until_gone(&rig, built[0].name()).await;
+    let chain = built[0].unpacked().1.to_string();
+    rig.namespace.create_lease(NewLease::new("creating")).await.unwrap();
+    let leased = rig.namespace.with_lease("creating");
+    leased.prepare("native", "in-flight", &chain, &Labels::new()).await.unwrap();
+    end(prune).exits(0);
+    assert!(is_whole(&rig, &built[0]).await);
+    assert_eq!(rig.names().await.len(), 1);
+}
+
+/// A tag that moves to another image while the prune is under way is left alone.
+#[tokio::test]
+async fn a_tag_that_moves_in_mid_prune_stays() {
+    let (rig, built) = rig_with_six_images().await;
+    let prune = start(&rig, &SLOWLY);
+    until_gone(&rig, built[0].name()).await;
+    let last = built[5].name();
+    let target = &built[4].target;
+    rig.namespace.update_image(last, target, &Labels::new()).await.unwrap();
+    let report = end(prune).exits(0).json();
+    let reason = &entry(&report["refused"], last)["reason"];
+    assert_eq!(reason, "the name points at another image by now");
+    assert_eq!(rig.names().await.into_iter().collect::<Vec<_>>(), [last]);
+}
+
+/// A second prune of the namespace should end with 4 and say who is at it; with --wait it
+/// should take its turn.
+#[tokio::test]
+async fn two_prunes_take_turns() {
+    let (rig, built) = rig_with_six_images().await;
+    let first = start(&rig, &SLOWLY);
+    until_gone(&rig, built[1].name()).await;
+    let second = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(4);
+    assert!(
+        second.stderr.contains("a prune operation is already running in namespace `default`, run "),
+        "{}",
+        second.stderr
+    );
+    assert!(second.stderr.contains(" of 6 images removed"), "{}", second.stderr);
+    let third = rig.reclaim(&["image", "prune", "-a", "-f", "--wait"]).exits(0);
+    assert_eq!(third.stdout, "Total reclaimed space: 0B\n");
+    assert_eq!(names(&end(first).exits(0).json()["removed"]).len(), 6);
+}
+
+/// A prune that is killed loses nothing: what it removed is judged again by the next.
+#[tokio::test]
+async fn a_killed_prune_is_finished_by_the_next() {
+    let (rig, built) = rig_with_six_images().await;
+    let mut prune = start(&rig, &SLOWLY);
+    until_gone(&rig, built[0].name()).await;
+    prune.kill().unwrap();
+    prune.wait().unwrap();
+    rig.namespace.collect().await.unwrap();
+    rig.namespace.nerdctl_container("late", &built[0]).await.unwrap();
+    let report = rig.reclaim(&["image", "prune", "-a", "-f", "--format", "json"]).exits(0).json();
+    assert!(is_whole(&rig, &built[0]).await);
+    assert_eq!(names(&report["kept"]), [built[0].name()]);
+    assert_eq!(names(&report["removed"]).len(), 5);
+    assert_eq!(report["reclaimed"], report["estimate"]);
+    assert_eq!(rig.namespace.leases().await.unwrap(), Default::default());
+    let left: u64 = rig.namespace.blobs().await.unwrap().values().sum();
+    assert_eq!(left, built[0].blobs.values().sum::<u64>(), "the journal is gone too");
+}
+
+/// SIGTERM lets the removals under way end, and the report says what was done.
+#[tokio::test]
+async fn a_prune_that_is_stopped_reports() {
+    let (rig, built) = rig_with_six_images().await;
+    let prune = start(&rig, &SLOWLY);
+    until_gone(&rig, built[0].name()).await;
+    let terminate = Command::new("kill").arg(prune.id().to_string()).status();
+    assert!(terminate.unwrap().success());
+    let report = end(prune).json();
+    let removed = names(&report["removed"]).len();
+    let refused = report["refused"].as_array().unwrap();
+    assert_eq!(removed + refused.len(), 6);
+    assert!(refused.iter().all(|it| it["reason"] == "the run was stopped first"), "{report:#}");
+    assert_eq!(rig.names().await.len(), refused.len());
+    assert_eq!(rig.namespace.leases().await.unwrap(), Default::default());
+}
+
+/// With an undo window everything can come back exactly as it was, without a network.
+#[tokio::test]
+async fn what_is_held_can_be_restored() {
+    let (rig, built) = rig_with_six_images().await;
+    let before = rig.namespace.image_records().await.unwrap();
+    let blobs = rig.namespace.blobs().await.unwrap();
+    let args = ["image", "prune", "-a", "-f", "--format", "json", "--undo-window", "1h"];
+    let called = rig.reclaim(&args).exits(0);
+    let report = called.json();
+    assert_eq!(names(&report["removed"]).len(), 6);
+    assert_eq!(report["reclaimed"]["content_bytes"], 0);
+    assert!(report["held_until"].is_string());
+    assert!(called.stderr.contains("reclaim undo"), "{}", called.stderr);
+    rig.namespace.collect().await.unwrap();
+    assert_eq!(rig.names().await.len(), 0);
+
+    let history = rig.reclaim(&["history", "--format", "json"]).exits(0).json();
+    let run = history["runs"][0]["run"].as_str().unwrap();
+    assert_eq!(report["run"], run);
+    assert_eq!(history["runs"][0]["images"].as_array().unwrap().len(), 6);
+
+    rig.reclaim(&["undo", run, "docker.io/library/nope:1"]).exits(1);
+    let called = rig.reclaim(&["undo", run, built[2].name()]).exits(0);
+    assert_eq!(called.stdout, format!("restored: {}\n", built[2].name()));
+    assert_eq!(rig.names().await.len(), 1);
+    rig.reclaim(&["undo"]).exits(0);
+
+    let after = rig.namespace.image_records().await.unwrap();
+    let has_epoch = rig.containerd.version().at_least(1, 7);
+    for (name, record) in &before {
+        assert_eq!(after[name].target, record.target, "{name}");
+        assert_eq!(after[name].labels, record.labels, "{name}");
+        if has_epoch {
+            assert_eq!(after[name].created_at, record.created_at, "{name}");
+        }
+    }
+    assert!(is_whole(&rig, &built[5]).await);
+    rig.namespace.collect().await.unwrap();
+    assert_eq!(rig.namespace.blobs().await.unwrap(), blobs);
+    let empty = rig.reclaim(&["history", "--format", "json"]).exits(0).json();
+    assert_eq!(empty["runs"], Value::Array(Vec::new()));
+    let called = rig.reclaim(&["undo"]).exits(1);
+    assert!(called.stderr.contains("nothing is held of run `latest`"), "{}", called.stderr);
+}
+
+/// What is held can be freed before its time.
+#[tokio::test]
+async fn what_is_held_can_be_freed() {
+    let (rig, _) = rig_with_six_images().await;
+    let args = ["image", "prune", "-a", "-f", "--undo-window", "1h", "--format", "json"];
+    let report = rig.reclaim(&args).exits(0).json();
+    assert_ne!(rig.containerd.content_bytes_on_disk(), 0);
+    rig.reclaim(&["release", "nonsense"]).exits(1);
+    rig.reclaim(&["release", report["run"].as_str().unwrap()]).exits(0);
+    assert_eq!(rig.containerd.content_bytes_on_disk(), 0);
+}
