@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::try_join_all;
 use reclaim_testkit::{
     BlobInfo, ContainerRecord, Containerd, ImageRecord, Labels, LeaseResource, NamespaceClient,
-    SnapshotInfo,
+    SnapshotInfo, Status,
 };
-use reclaim_testkit::Status;
 
 /// Everything in a containerd.
 #[derive(Debug, Clone, PartialEq, Eq)]

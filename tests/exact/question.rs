@@ -33,7 +33,6 @@ impl Question {
             "label=tier",
             "label=tier=web",
             "label!=keep",
-            "dangling=false",
         ]);
         if !filter.is_empty() {
             scope.extend(["--filter", filter]);

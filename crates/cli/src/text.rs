@@ -5,7 +5,7 @@ use std::fmt::Write;
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::Hold;
-use reclaim_model::{Amount, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name};
+use reclaim_model::{Amount, DANGLING_PREFIX, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name};
 
 use crate::commands::ls::Line;
 use crate::output;
@@ -52,7 +52,7 @@ fn dry_run(report: &Report) -> String {
         text.push_str("Would keep:\n");
         let mut table = table(["IMAGE", "TARGET", "REASON"]);
         for kept in &report.kept {
-            table.add_row([shown_name(&kept.name), short(&kept.target), why_kept(kept)]);
+            table.add_row([shown_name(&kept.name, &kept.target), short(&kept.target), why_kept(kept)]);
         }
         add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
     }
@@ -108,7 +108,7 @@ fn removal_table(report: &Report) -> Table {
     let mut table = table(["IMAGE", "TARGET", "REASON"]);
     for removed in &report.removed {
         let reason = removed.reason.words().to_owned();
-        table.add_row([shown_name(&removed.name), short(&removed.target), reason]);
+        table.add_row([shown_name(&removed.name, &removed.target), short(&removed.target), reason]);
     }
     table
 }
@@ -144,7 +144,7 @@ pub(crate) fn images(lines: &[Line<'_>], now: Timestamp) -> String {
     }
     for line in lines {
         table.add_row([
-            shown_name(&line.image.name),
+            shown_name(&line.image.name, &line.image.target.digest),
             short(&line.image.target.digest),
             HumanSize(line.size.content).to_string(),
             HumanSize(line.size.unpacked).to_string(),
@@ -180,8 +180,12 @@ fn table<const N: usize>(heads: [&str; N]) -> Table {
     table
 }
 
-/// Docker's short form of a name, kept on one line whatever it contains.
-fn shown_name(name: &str) -> String {
+/// Docker's short form of a name, kept on one line whatever it contains; `<none>` for the name
+/// by which Docker keeps an image that has none.
+fn shown_name(name: &str, target: &Digest) -> String {
+    if name.strip_prefix(DANGLING_PREFIX) == Some(&target.to_string()) {
+        return "<none>".to_owned();
+    }
     let familiar = familiar_name(name);
     let escaped = familiar.chars().flat_map(|character| {
         let plain = (!character.is_control()).then_some(character);

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, PruneRequest, Reference,
+    DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, PruneRequest, Reference,
     RootMark, SnapshotKind, chain,
 };
 use reclaim_plan::decide;
@@ -182,7 +182,7 @@ fn under_its_digest(image: &ImageRecord) -> ImageRecord {
     let digest = &image.target.digest;
     let name = match Reference::parse_normalized(&image.name) {
         Ok(reference) => format!("{}@{digest}", reference.repository()),
-        Err(_) => format!("moby-dangling@{digest}"),
+        Err(_) => format!("{DANGLING_PREFIX}{digest}"),
     };
     ImageRecord {
         name,

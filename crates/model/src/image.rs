@@ -12,8 +12,8 @@ const PINNED_VALUE: &str = "pinned";
 /// Label by which the CRI plugin marks the records that it manages.
 const MANAGED_KEY: &str = "io.cri-containerd.image";
 const MANAGED_VALUE: &str = "managed";
-/// How Docker names an image that has lost its last name.
-const DANGLING_PREFIX: &str = "moby-dangling@";
+/// How Docker names an image that has lost its last name: this and its digest.
+pub const DANGLING_PREFIX: &str = "moby-dangling@";
 
 /// What an image record points at.
 #[derive(Debug, Clone, PartialEq, Eq)]

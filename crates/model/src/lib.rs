@@ -24,7 +24,7 @@ pub use error::chain;
 pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
 pub use free_target::{FreeTarget, FreeTargetError};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, parse_expiry};
-pub use image::{Child, Config, Document, DocumentKind, ImageRecord, Target};
+pub use image::{Child, DANGLING_PREFIX, Config, Document, DocumentKind, ImageRecord, Target};
 pub use inventory::{
     Blob, CollectorRules, Container, Gap, Ingest, Inventory, Lease, LeaseResource,
     NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,

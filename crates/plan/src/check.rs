@@ -35,9 +35,12 @@ pub enum Finding {
         /// The container's ID.
         container: String,
     },
-    /// The very content that a container was created from would go.
-    #[error("the plan would free `{digest}`, which container `{container}` was created from")]
-    FreesImageOfContainer {
+    /// No record would be left of what a container was created from.
+    #[error(
+        "the plan would leave no image of `{digest}`, which container `{container}` was created \
+         from"
+    )]
+    LosesImageOfContainer {
         /// The target.
         digest: Digest,
         /// The container's ID.
@@ -74,8 +77,8 @@ pub fn check(
     judged_once(plan, namespace.images.iter().map(|image| &image.name))?;
     let containers = || namespace.containers.iter().chain(registered);
     removes_named(plan, containers())?;
-    frees_image(plan, containers())?;
-    frees_under_container(plan, namespace, containers())?;
+    loses_image(plan, containers())?;
+    frees_under_container(plan, namespace)?;
     if plan.kept.is_empty()
         && !plan.steps.is_empty()
         && containers().next().is_some()
@@ -127,32 +130,35 @@ fn removes_named<'a>(
     named.map_or(Ok(()), Err)
 }
 
-/// No blob goes that a container is known to have been created from.
-fn frees_image<'a>(
+/// Of what a container is known to have been created from, a record stays.
+fn loses_image<'a>(
     plan: &Plan,
     mut containers: impl Iterator<Item = &'a Container>,
 ) -> Result<(), Finding> {
-    let freed: BTreeSet<&Digest> = plan.freed.blobs.iter().map(|it| &it.digest).collect();
+    let going: BTreeSet<&Digest> = plan
+        .steps
+        .iter()
+        .map(|it| &it.image.target.digest)
+        .collect();
+    let kept: BTreeSet<&Digest> = plan.kept.iter().map(|it| &it.target).collect();
     let lost = containers.find_map(|container| {
         let digest = container.image_digest.as_ref()?;
-        freed
-            .contains(digest)
-            .then(|| Finding::FreesImageOfContainer {
-                digest: digest.clone(),
-                container: container.id.clone(),
-            })
+        let is_lost = going.contains(digest) && !kept.contains(digest);
+        is_lost.then(|| Finding::LosesImageOfContainer {
+            digest: digest.clone(),
+            container: container.id.clone(),
+        })
     });
     lost.map_or(Ok(()), Err)
 }
 
-/// No snapshot goes that a container stands on, or that stands between.
-fn frees_under_container<'a>(
-    plan: &Plan,
-    namespace: &NamespaceInventory,
-    containers: impl Iterator<Item = &'a Container>,
-) -> Result<(), Finding> {
+/// No snapshot goes that a container stands on, directly or not.
+///
+/// Asked of containerd's own containers only: what an engine registers holds its snapshots by
+/// leases, if at all.
+fn frees_under_container(plan: &Plan, namespace: &NamespaceInventory) -> Result<(), Finding> {
     let freed: BTreeSet<&SnapshotId> = plan.freed.snapshots.iter().map(|it| &it.id).collect();
-    for container in containers {
+    for container in &namespace.containers {
         let mut at = container.snapshot.clone();
         let mut seen = BTreeSet::new();
         while let Some(id) = at.filter(|id| seen.insert(id.clone())) {

@@ -40,6 +40,7 @@ mod shortfall;
 mod sizes;
 mod targets;
 mod usage;
+mod why;
 
 use std::collections::BTreeMap;
 
@@ -59,6 +60,7 @@ pub use limit::{TooLittle, limit};
 pub use rows::rows;
 pub use shortfall::shortfall;
 pub use sizes::{ImageSize, Makeup, makeup};
+pub use why::{Answer, Fate, Held, ImageVerdict, NotFound, Question, Thing, ThingKind, why};
 
 /// A plan but for the size of its snapshots, which their snapshotter has to be asked for.
 #[derive(Debug, Clone)]

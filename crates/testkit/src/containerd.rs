@@ -26,7 +26,7 @@ use crate::namespace::NamespaceClient;
 
 /// What containerd logs once per pass of its collector: at debug level in 1.6, at trace level
 /// from 1.7 on.
-const COLLECTION_LINE: &str = "garbage collected";
+const COLLECTION_LINE: &str = "msg=\"garbage collected\"";
 
 /// A running containerd that belongs to one test.
 #[derive(Debug)]

@@ -58,3 +58,4 @@ pub use crate::namespace::{
 };
 pub use crate::random::{Dice, RandomStore, Thing, What};
 pub use containerd_client::types::Mount;
+pub use tonic::Status;

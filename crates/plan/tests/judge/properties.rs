@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use reclaim_model::{Digest, LabelFilter, PruneFilters, RemoveReason};
 
 use crate::naive;
-use crate::random::{Thing, users, worlds, write};
+use crate::random::{scenes, users, write};
 use crate::world::{Outcome, World, ago, all};
 
 /// Filters of every kind.
@@ -83,7 +83,8 @@ fn carried_out(world: &World, outcome: &Outcome) -> World {
 
 proptest! {
     #[test]
-    fn frees_what_the_collector_would(world in worlds(), filters in filters()) {
+    fn frees_what_the_collector_would(scene in scenes(), filters in filters()) {
+        let world = scene.world();
         let outcome = world.prune_by(filters);
         let inventory = world.inventory();
         let judged = &inventory.namespaces[&outcome.plan.namespace];
@@ -96,27 +97,30 @@ proptest! {
     }
 
     #[test]
-    fn order_does_not_matter(world in worlds(), filters in filters(), turn in 0..9_usize) {
+    fn order_does_not_matter(scene in scenes(), filters in filters(), turn in 0..9_usize) {
+        let world = scene.world();
         let plan = world.prune_by(filters.clone()).plan;
         let other = shuffled(&world, turn).prune_by(filters).plan;
         prop_assert_eq!(format!("{plan:?}"), format!("{other:?}"));
     }
 
     #[test]
-    fn removes_nothing_that_is_used(world in worlds(), filters in filters()) {
+    fn removes_nothing_that_is_used(scene in scenes(), filters in filters()) {
+        let world = scene.world();
         oracle::check(&world, &world.prune_by(filters))?;
     }
 
     #[test]
-    fn a_user_more_takes_nothing_more(world in worlds(), user in users(), filters in filters()) {
+    fn a_user_more_takes_nothing_more(scene in scenes(), user in users(), filters in filters()) {
+        let mut world = scene.world();
         let before = world.prune_by(filters.clone());
-        let mut world = world;
-        write(world.within(World::JUDGED), &user);
+        write(&mut world, &user);
         takes_no_more(&before, &world.prune_by(filters))?;
     }
 
     #[test]
-    fn a_filter_more_takes_nothing_more(world in worlds(), age in 0..20_u8, more in 0..20_u8) {
+    fn a_filter_more_takes_nothing_more(scene in scenes(), age in 0..20_u8, more in 0..20_u8) {
+        let world = scene.world();
         let by_age = |days| PruneFilters { until: Some(days_ago(days)), ..all() };
         let every = world.prune_by(all());
         let before = world.prune_by(by_age(age));
@@ -128,7 +132,8 @@ proptest! {
     }
 
     #[test]
-    fn a_second_prune_finds_nothing_more(world in worlds(), filters in filters()) {
+    fn a_second_prune_finds_nothing_more(scene in scenes(), filters in filters()) {
+        let world = scene.world();
         let left = carried_out(&world, &world.prune_by(filters.clone()));
         let again = left.prune_by(filters.clone());
         prop_assert_eq!(again.removed(), Vec::<&str>::new());
@@ -138,12 +143,11 @@ proptest! {
 
     #[test]
     fn what_a_prune_leaves_is_in_use_after_the_collection_too(
-        world in worlds(),
+        scene in scenes(),
         user in users(),
     ) {
-        let mut world = world;
-        write(world.within(World::JUDGED), &user);
-        prop_assume!(matches!(user, Thing::Container(..) | Thing::Lease(_)));
+        let mut world = scene.world();
+        write(&mut world, &user);
         let mut left = carried_out(&world, &world.prune_all());
         let rules = left.rules;
         for namespace in left.namespaces.values_mut() {

@@ -84,11 +84,11 @@ fn label(kind: usize, value: usize) -> (String, String) {
         0 => ("root", String::new()),
         1 => ("root.x", String::new()),
         2 | 3 => ("ref.content.x", id(pick(&BLOBS, value))),
-        4 => ("ref.snapshot.overlayfs", pick(&keys(), value).clone()),
-        5 => ("ref.image", pick(&names(), value).clone()),
+        4 => ("ref.snapshot.overlayfs", pick(&keys(), value).to_owned()),
+        5 => ("ref.image", pick(&names(), value).to_owned()),
         6 => ("bref.content.x", id(pick(&BLOBS, value))),
-        7 => ("bref.snapshot.overlayfs", pick(&keys(), value).clone()),
-        8 => ("bref.image", pick(&names(), value).clone()),
+        7 => ("bref.snapshot.overlayfs", pick(&keys(), value).to_owned()),
+        8 => ("bref.image", pick(&names(), value).to_owned()),
         _ => ("bref.container", format!("c{}", value % 4)),
     };
     (format!("containerd.io/gc.{key}"), value)
@@ -102,27 +102,28 @@ fn gc(labels: &Labels) -> GcLabels {
     GcLabels::parse(labels.iter().map(|(key, value)| (&**key, &**value)))
 }
 
-fn pick<T>(list: &[T], index: usize) -> &T {
-    &list[index % list.len()]
+fn pick(list: &[impl AsRef<str>], index: usize) -> &str {
+    list[index % list.len()].as_ref()
 }
 
-/// A world with two namespaces; some containers of the first are registered only.
-pub(crate) fn worlds() -> impl Strategy<Value = World> {
-    let rules = prop_oneof![
-        Just(CollectorRules::V1),
-        Just(CollectorRules::V2_0),
-        Just(CollectorRules::V2_2),
-    ];
-    let here = prop::collection::vec((any::<bool>(), things()), 0..24);
-    let there = prop::collection::vec(things(), 0..6);
-    (rules, here, there).prop_map(|(rules, here, there)| {
-        let mut world = World::new().with_rules(rules);
-        for thing in &there {
-            world.within("other");
+/// What is written into a world with two namespaces; prints shorter than the world.
+#[derive(Debug, Clone)]
+pub(crate) struct Scene {
+    rules: CollectorRules,
+    /// With whether a container is registered only.
+    here: Vec<(bool, Thing)>,
+    there: Vec<Thing>,
+}
+
+impl Scene {
+    pub(crate) fn world(&self) -> World {
+        let mut world = World::new().with_rules(self.rules);
+        world.within("other");
+        for thing in &self.there {
             write(&mut world, thing);
         }
-        for (is_registered, thing) in &here {
-            world.within(World::JUDGED);
+        world.within(World::JUDGED);
+        for (is_registered, thing) in &self.here {
             write(&mut world, thing);
             if *is_registered && matches!(thing, Thing::Container(..)) {
                 let container = world.here().containers.pop();
@@ -130,10 +131,21 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
             }
         }
         world
-    })
+    }
 }
 
-pub(crate) fn things() -> impl Strategy<Value = Thing> {
+pub(crate) fn scenes() -> impl Strategy<Value = Scene> {
+    let rules = prop_oneof![
+        Just(CollectorRules::V1),
+        Just(CollectorRules::V2_0),
+        Just(CollectorRules::V2_2),
+    ];
+    let here = prop::collection::vec((any::<bool>(), things()), 0..24);
+    let there = prop::collection::vec(things(), 0..6);
+    (rules, here, there).prop_map(|(rules, here, there)| Scene { rules, here, there })
+}
+
+fn things() -> impl Strategy<Value = Thing> {
     let number = || 0..100_usize;
     let labels = || prop::collection::vec((number(), number()), 0..3);
     let kind = prop_oneof![
@@ -240,7 +252,7 @@ pub(crate) fn write(world: &mut World, thing: &Thing) {
         }
         Thing::Snapshot(key, parent, kind, labels) => {
             let keys = keys();
-            let parent = parent.map(|parent| pick(&keys, parent).as_str());
+            let parent = parent.map(|parent| pick(&keys, parent));
             let snapshot = world.snapshot(pick(&keys, *key), parent, *kind);
             snapshot.gc = gc(labels);
         }
@@ -274,9 +286,9 @@ fn container(world: &mut World, created: &Created, labels: &Labels) {
     );
     world.here().containers.push(Container {
         id,
-        image: pick(&spellings(), *image).clone(),
+        image: pick(&spellings(), *image).to_owned(),
         image_digest: target.map(|target| digest(pick(&BLOBS, target))),
-        snapshot: snapshot.map(|key| SnapshotId::new(OVERLAY, pick(&keys(), key).as_str())),
+        snapshot: snapshot.map(|key| SnapshotId::new(OVERLAY, pick(&keys(), key))),
         gc: gc(labels),
     });
 }
@@ -288,8 +300,8 @@ fn lease(world: &mut World, leased: &Leased) {
     }
     let resources = leased.resources.iter().map(|(kind, value)| match kind {
         0 => LeaseResource::Content(digest(pick(&BLOBS, *value))),
-        1 => LeaseResource::Image(pick(&names(), *value).clone()),
-        _ => LeaseResource::Snapshot(SnapshotId::new(OVERLAY, pick(&keys(), *value).as_str())),
+        1 => LeaseResource::Image(pick(&names(), *value).to_owned()),
+        _ => LeaseResource::Snapshot(SnapshotId::new(OVERLAY, pick(&keys(), *value))),
     });
     let lease = world.lease(&id, &resources.collect::<Vec<_>>());
     if leased.is_flat {

@@ -1,0 +1,336 @@
+//! Why a thing is there: everybody who holds it, and the shortest way from each to it.
+//!
+//! # Two kinds of ways
+//!
+//! What keeps a blob or a snapshot is the collector's matter: the ways go along the references
+//! that it follows. What uses an image is ours: a container names it, or stands on a snapshot
+//! that its configuration implies, which the collector does not connect with the image. Such a
+//! way goes along the collector's references to a part of the image, and from there up through
+//! config, manifest and index. A holder from which no way leads names the image itself.
+//!
+//! # What it costs
+//!
+//! One search backwards from the thing, however many hold it.
+
+mod subject;
+mod ways;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use reclaim_model::{
+    Container, Holder, HolderKind, Inventory, KeepReason, Namespace, RemoveReason,
+};
+use serde::Serialize;
+
+use crate::case::Case;
+use crate::graph::{Graph, Node, NodeId};
+use crate::holdings::{Hold, holdings};
+use crate::ledger::holders;
+use crate::mark::is_root_image;
+use crate::select::Verdict;
+
+pub use subject::NotFound;
+use subject::{Subject, find};
+use ways::{Ways, image_seeds, node_seed};
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// What was seen, with the documents behind the images of all namespaces.
+    pub inventory: &'a Inventory,
+    /// Containers of each namespace that only engines know of.
+    pub registered: &'a BTreeMap<Namespace, Vec<Container>>,
+    /// Where names and snapshots are looked for; content is looked for everywhere.
+    pub namespace: &'a Namespace,
+    /// A reference, a digest or the beginning of one, or a snapshot as `snapshotter/key` or key.
+    pub text: &'a str,
+}
+
+/// One thing on a way.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Thing {
+    /// What it is.
+    pub kind: ThingKind,
+    /// Its name, digest, `snapshotter/key` or ID.
+    pub id: String,
+}
+
+/// What a [`Thing`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThingKind {
+    /// An image record.
+    Image,
+    /// A blob that lists manifests.
+    Index,
+    /// A blob that lists a config and layers.
+    Manifest,
+    /// A blob that is an image's configuration.
+    Config,
+    /// Any other blob.
+    Content,
+    /// A snapshot.
+    Snapshot,
+    /// A container record.
+    Container,
+    /// Something that does not exist, across which a back reference leads.
+    Absent,
+}
+
+/// What a prune would do with an image: remove it, or keep it for a reason and somebody.
+pub type ImageVerdict = Result<RemoveReason, (KeepReason, Vec<Holder>)>;
+
+/// Somebody who holds the thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    /// Where.
+    pub namespace: Namespace,
+    /// Who.
+    pub holder: Holder,
+    /// When it ceases to hold; `None` is never.
+    pub until: Option<Timestamp>,
+    /// The things from the holder, which is not among them, to the one that was asked about,
+    /// which is the last.
+    pub chain: Vec<Thing>,
+    /// For a holder that is an image: what a prune of all unused images would do with it.
+    pub verdict: Option<ImageVerdict>,
+}
+
+/// What will become of the thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays as long as its holders.
+    Held,
+    /// It is an image that nobody uses: it stays until it is removed.
+    Unused,
+    /// It goes with the first collection after this moment, when the last holder has expired.
+    Expires(Timestamp, Holder),
+    /// Nothing holds it: it goes with the next collection.
+    NextCollection,
+}
+
+/// The answer about one thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The namespace in which it was found.
+    pub namespace: Namespace,
+    /// What was found.
+    pub thing: Thing,
+    /// Who holds it; of an image, who uses it. Nearest first, those of the namespace before
+    /// those of others.
+    pub held: Vec<Held>,
+    /// For an image, what a prune of dangling images would do with it, and one of all unused.
+    pub verdicts: Option<[ImageVerdict; 2]>,
+    /// What will become of it.
+    pub fate: Fate,
+    /// What could not be seen and may hold it, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Answers about everything that the text of the question means: more than one thing only if
+/// several snapshotters have a snapshot of that key.
+///
+/// # Errors
+///
+/// [`NotFound`] if it means nothing, or too much.
+pub fn why(question: &Question<'_>) -> Result<Vec<Answer>, NotFound> {
+    let subjects = find(question)?;
+    Ok(subjects.iter().map(|it| answer(question, it)).collect())
+}
+
+fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
+    let inventory = question.inventory;
+    let mut held = Vec::new();
+    let mut verdicts = None;
+    let mut warnings = Vec::new();
+    for (name, namespace) in &inventory.namespaces {
+        if !subject.is_in(name, namespace) {
+            continue;
+        }
+        let registered = question.registered.get(name).map_or(&[][..], Vec::as_slice);
+        let case = Case::new(inventory, namespace, registered);
+        let asked = Asked {
+            name,
+            inventory,
+            registered,
+            all: case.verdicts_of_all(),
+            case,
+        };
+        match subject {
+            Subject::Image { index, .. } => {
+                held.extend(asked.users(*index));
+                verdicts = Some([asked.case.plain_verdicts(), asked.all].map(|it| of(&it[*index])));
+            }
+            Subject::Blob { digest, .. } => {
+                let id = asked.case.graph.find_blob(digest);
+                held.extend(id.into_iter().flat_map(|id| asked.holders(id)));
+            }
+            Subject::Snapshot { id, .. } => {
+                let id = asked.case.graph.find_snapshot(id);
+                held.extend(id.into_iter().flat_map(|id| asked.holders(id)));
+            }
+        }
+        let gaps = namespace.gaps.iter();
+        warnings.extend(gaps.map(|gap| format!("namespace `{name}`: {gap}")));
+    }
+    held.sort_by(|a, b| {
+        let rank = |it: &Held| (it.namespace != *question.namespace, it.chain.len());
+        let by_rank = rank(a).cmp(&rank(b));
+        by_rank.then_with(|| (&a.namespace, &a.holder).cmp(&(&b.namespace, &b.holder)))
+    });
+    Answer {
+        namespace: subject.namespace().clone(),
+        thing: subject.thing(inventory),
+        fate: fate(subject, inventory, &held),
+        held,
+        verdicts,
+        warnings,
+    }
+}
+
+fn fate(subject: &Subject, inventory: &Inventory, held: &[Held]) -> Fate {
+    if let Subject::Image {
+        namespace, index, ..
+    } = subject
+    {
+        let namespace = &inventory.namespaces[namespace];
+        let image = &namespace.images[*index];
+        if !is_root_image(image, inventory.rules, inventory.observed_at) && held.is_empty() {
+            return Fate::NextCollection;
+        }
+        return if held.is_empty() {
+            Fate::Unused
+        } else {
+            Fate::Held
+        };
+    }
+    let last = held
+        .iter()
+        .max_by_key(|it| it.until.unwrap_or(Timestamp::MAX));
+    match last {
+        None => Fate::NextCollection,
+        Some(Held {
+            until: Some(until),
+            holder,
+            ..
+        }) => Fate::Expires(*until, holder.clone()),
+        Some(_) => Fate::Held,
+    }
+}
+
+fn of(verdict: &Verdict) -> ImageVerdict {
+    match verdict {
+        Verdict::Remove(reason) => Ok(*reason),
+        Verdict::Keep(reason, holders) => Err((*reason, holders.iter().cloned().collect())),
+    }
+}
+
+/// One namespace that is asked.
+struct Asked<'a> {
+    name: &'a Namespace,
+    inventory: &'a Inventory,
+    registered: &'a [Container],
+    case: Case<'a>,
+    all: Vec<Verdict>,
+}
+
+impl Asked<'_> {
+    /// Returns everybody who keeps a node, by the collector's rules.
+    fn holders(&self, id: NodeId) -> Vec<Held> {
+        let graph = &self.case.graph;
+        let now = self.inventory.observed_at;
+        let documents = &self.inventory.documents;
+        let ways = Ways::search(graph, documents, vec![node_seed(graph, documents, id)]);
+        let mut held = Vec::new();
+        for holding in holdings(graph, now) {
+            let roots = holding.roots.iter().map(|root| (*root, holding.hold));
+            if let Some(chain) = ways.shortest(roots) {
+                held.push(self.held(holding.holder, chain));
+            }
+        }
+        for (index, image) in graph.namespace.images.iter().enumerate() {
+            let root = (graph.image(index), Hold::Deep);
+            if is_root_image(image, graph.rules, now)
+                && let Some(mut chain) = ways.shortest([root])
+            {
+                // The image is the holder itself.
+                chain.remove(0);
+                let holder = Holder {
+                    kind: HolderKind::Image,
+                    id: image.name.clone(),
+                };
+                held.push(Held {
+                    verdict: Some(of(&self.all[index])),
+                    ..self.held(holder, chain)
+                });
+            }
+        }
+        held
+    }
+
+    /// Returns everybody who uses an image.
+    fn users(&self, image: usize) -> Vec<Held> {
+        let graph = &self.case.graph;
+        let documents = &self.inventory.documents;
+        let ways = Ways::search(graph, documents, image_seeds(graph, documents, image));
+        let holdings = holdings(graph, self.inventory.observed_at);
+        let users = holders(&self.case, image).into_iter().map(|holder| {
+            let own = holdings.iter().filter(|it| it.holder == holder);
+            let roots = own.flat_map(|it| it.roots.iter().map(|root| (*root, it.hold)));
+            let registered = self.registered.iter();
+            let registered =
+                registered.filter(|it| holder.kind == HolderKind::Container && it.id == holder.id);
+            let stands_on = registered.filter_map(|it| graph.find_snapshot(it.snapshot.as_ref()?));
+            let roots = roots.chain(stands_on.map(|id| (id, Hold::Deep)));
+            let named = || {
+                vec![Thing {
+                    kind: ThingKind::Image,
+                    id: graph.namespace.images[image].name.clone(),
+                }]
+            };
+            let chain = ways.shortest(roots).unwrap_or_else(named);
+            self.held(holder, chain)
+        });
+        users.collect()
+    }
+
+    fn held(&self, holder: Holder, mut chain: Vec<Thing>) -> Held {
+        // A container is its own first node.
+        let is_itself = |thing: &Thing| thing.kind == ThingKind::Container && thing.id == holder.id;
+        if holder.kind == HolderKind::Container && chain.first().is_some_and(is_itself) {
+            chain.remove(0);
+        }
+        Held {
+            namespace: self.name.clone(),
+            until: until(&self.case.graph, &holder),
+            holder,
+            chain,
+            verdict: None,
+        }
+    }
+}
+
+/// When a holder ceases to hold.
+fn until(graph: &Graph<'_>, holder: &Holder) -> Option<Timestamp> {
+    match holder.kind {
+        HolderKind::Lease => {
+            let mut leases = graph.namespace.leases.iter();
+            leases.find(|lease| lease.id == holder.id)?.expires
+        }
+        HolderKind::Image => {
+            let Node::Image(index) = graph.node(graph.find_image(&holder.id)?) else {
+                return None;
+            };
+            // Before 2.0 images do not expire.
+            let does_expire = graph.rules >= reclaim_model::CollectorRules::V2_0;
+            graph.namespace.images[index]
+                .expires
+                .filter(|_| does_expire)
+        }
+        HolderKind::Container
+        | HolderKind::Snapshot
+        | HolderKind::Content
+        | HolderKind::Sandbox => None,
+    }
+}

@@ -1,0 +1,221 @@
+//! What a text means: an image, a blob or a snapshot.
+//!
+//! An image's name comes first, then a whole digest or key, then the beginning of a digest, as
+//! people copy it from a list. Names are of one namespace; content is the same in all.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{
+    Digest, IdPrefix, Inventory, Namespace, NamespaceInventory, Reference, SnapshotId,
+    familiar_name,
+};
+
+use super::ways::{blob_thing, snapshot_thing};
+use super::{Question, Thing, ThingKind};
+
+/// The shortest beginning of a digest that is looked for, as for Docker.
+const MIN_PREFIX: usize = 4;
+
+/// How many things of a similar name are offered.
+const MAX_NEAR: usize = 5;
+
+/// Why a text means nothing that could be explained.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotFound {
+    /// There is no such thing.
+    #[error("no image, content or snapshot `{text}` in namespace `{namespace}`")]
+    Unknown {
+        /// What was asked for.
+        text: String,
+        /// Where.
+        namespace: Namespace,
+        /// Things that may have been meant, in words.
+        near: Vec<String>,
+    },
+    /// There are several.
+    #[error("`{text}` is the beginning of {} digests", found.len())]
+    Ambiguous {
+        /// What was asked for.
+        text: String,
+        /// What begins so, sorted.
+        found: Vec<Digest>,
+    },
+}
+
+/// What was asked about.
+#[derive(Debug)]
+pub(super) enum Subject {
+    Image {
+        namespace: Namespace,
+        name: String,
+        index: usize,
+    },
+    Blob {
+        namespace: Namespace,
+        digest: Digest,
+    },
+    Snapshot {
+        namespace: Namespace,
+        id: SnapshotId,
+    },
+}
+
+impl Subject {
+    /// The namespace in which it was found.
+    pub(super) fn namespace(&self) -> &Namespace {
+        match self {
+            Self::Image { namespace, .. }
+            | Self::Blob { namespace, .. }
+            | Self::Snapshot { namespace, .. } => namespace,
+        }
+    }
+
+    /// Whether a namespace can have holders of it.
+    pub(super) fn is_in(&self, name: &Namespace, inventory: &NamespaceInventory) -> bool {
+        match self {
+            Self::Image { namespace, .. } | Self::Snapshot { namespace, .. } => namespace == name,
+            Self::Blob { digest, .. } => has_blob(inventory, digest),
+        }
+    }
+
+    pub(super) fn thing(&self, inventory: &Inventory) -> Thing {
+        match self {
+            Self::Image { name, .. } => Thing {
+                kind: ThingKind::Image,
+                id: name.clone(),
+            },
+            Self::Blob { digest, .. } => blob_thing(&inventory.documents, digest),
+            Self::Snapshot { id, .. } => snapshot_thing(id),
+        }
+    }
+}
+
+/// Finds what the text of the question means.
+pub(super) fn find(question: &Question<'_>) -> Result<Vec<Subject>, NotFound> {
+    let Question {
+        inventory,
+        namespace,
+        text,
+        ..
+    } = question;
+    let here = inventory.namespaces.get(*namespace);
+    let image = here.and_then(|here| find_image(here, text));
+    if let (Some(index), Some(here)) = (image, here) {
+        return Ok(vec![Subject::Image {
+            namespace: (*namespace).clone(),
+            name: here.images[index].name.clone(),
+            index,
+        }]);
+    }
+    if let Ok(digest) = text.parse()
+        && let Some(found) = find_blob(question, &digest)
+    {
+        return Ok(vec![found]);
+    }
+    let snapshots = here.map_or_else(Vec::new, |here| find_snapshots(here, text));
+    if !snapshots.is_empty() {
+        let snapshots = snapshots.into_iter().map(|id| Subject::Snapshot {
+            namespace: (*namespace).clone(),
+            id,
+        });
+        return Ok(snapshots.collect());
+    }
+    let found = digests_that_begin(inventory, text);
+    match found.first() {
+        Some(digest) if found.len() == 1 => Ok(find_blob(question, digest).into_iter().collect()),
+        Some(_) => Err(NotFound::Ambiguous {
+            text: (*text).to_owned(),
+            found: found.into_iter().collect(),
+        }),
+        None => Err(NotFound::Unknown {
+            text: (*text).to_owned(),
+            namespace: (*namespace).clone(),
+            near: near(inventory, namespace, text),
+        }),
+    }
+}
+
+/// By the very name of the record, or by what a reference means.
+fn find_image(namespace: &NamespaceInventory, text: &str) -> Option<usize> {
+    let images = &namespace.images;
+    let exact = |name: &str| images.binary_search_by(|image| image.name.as_str().cmp(name));
+    exact(text).ok().or_else(|| {
+        let reference = Reference::parse_normalized(text).ok()?;
+        exact(&reference.with_default_tag().to_string()).ok()
+    })
+}
+
+/// In the namespace of the question, or else in any.
+fn find_blob(question: &Question<'_>, digest: &Digest) -> Option<Subject> {
+    let namespaces = &question.inventory.namespaces;
+    let own = namespaces.get_key_value(question.namespace);
+    let mut all = own.into_iter().chain(namespaces);
+    let (namespace, _) = all.find(|(_, inventory)| has_blob(inventory, digest))?;
+    Some(Subject::Blob {
+        namespace: namespace.clone(),
+        digest: digest.clone(),
+    })
+}
+
+fn has_blob(inventory: &NamespaceInventory, digest: &Digest) -> bool {
+    let found = inventory
+        .blobs
+        .binary_search_by(|blob| blob.digest.cmp(digest));
+    found.is_ok()
+}
+
+/// By `snapshotter/key`, or by the key in every snapshotter that has it.
+fn find_snapshots(namespace: &NamespaceInventory, text: &str) -> Vec<SnapshotId> {
+    let found = namespace
+        .snapshots
+        .iter()
+        .filter_map(|(snapshotter, snapshots)| {
+            let has = |key: &str| snapshots.binary_search_by(|it| (*it.key).cmp(key)).is_ok();
+            let within = text.strip_prefix(&**snapshotter);
+            let within = within.and_then(|rest| rest.strip_prefix('/'));
+            let key = [Some(text), within]
+                .into_iter()
+                .flatten()
+                .find(|key| has(key))?;
+            Some(SnapshotId::new(snapshotter.clone(), key))
+        });
+    found.collect()
+}
+
+fn digests_that_begin(inventory: &Inventory, text: &str) -> BTreeSet<Digest> {
+    let Some(prefix) = IdPrefix::parse(text).filter(|it| it.hex_len() >= MIN_PREFIX) else {
+        return BTreeSet::new();
+    };
+    let blobs = inventory.namespaces.values().flat_map(|it| &it.blobs);
+    let digests = blobs.map(|blob| &blob.digest);
+    digests.filter(|it| prefix.matches(it)).cloned().collect()
+}
+
+/// Offers images of the same last path component, and the same name in other namespaces.
+fn near(inventory: &Inventory, namespace: &Namespace, text: &str) -> Vec<String> {
+    let elsewhere = inventory
+        .namespaces
+        .iter()
+        .filter(|(name, _)| *name != namespace);
+    let elsewhere = elsewhere.filter_map(|(name, other)| {
+        let image = find_image(other, text)?;
+        let image = familiar_name(&other.images[image].name);
+        Some(format!("{image} in namespace {name}"))
+    });
+    let wanted = last_component(text);
+    let here = inventory.namespaces.get(namespace);
+    let images = here.into_iter().flat_map(|here| &here.images);
+    let alike = images.filter(|image| {
+        let component = last_component(&image.name);
+        wanted.len() > 1 && (component.contains(&wanted) || wanted.contains(&component))
+    });
+    let alike = alike.map(|image| familiar_name(&image.name));
+    elsewhere.chain(alike).take(MAX_NEAR).collect()
+}
+
+/// The part of a name after the last slash, without tag and digest, in lower case.
+fn last_component(name: &str) -> String {
+    let name = name.split('@').next().unwrap_or(name);
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.split(':').next().unwrap_or(last).to_lowercase()
+}

@@ -1,0 +1,155 @@
+//! Many seeds, a few containerds, and what to say when one of them fails.
+
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use reclaim_testkit::{Containerd, NamespaceClient, RandomStore, Version};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::check::{Tally, check};
+use crate::question::Question;
+
+/// The seeds that have failed once.
+const REGRESSIONS: &str = include_str!("regressions");
+
+/// How many stores without being told.
+const STORES: u64 = 150;
+
+/// How many tries to make a store that fails smaller. Each takes about half a second.
+const SHRINKS: usize = 400;
+
+/// Which seeds to run, by the environment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where this test asks the environment"
+)]
+fn seeds() -> Vec<u64> {
+    let number = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        let number = text.parse();
+        Some(number.unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+    };
+    let n_stores = number("RECLAIM_EXACT_STORES");
+    match number("RECLAIM_EXACT_SEED") {
+        Some(first) => (first..).take(length(n_stores.unwrap_or(1))).collect(),
+        None => {
+            let regressions = REGRESSIONS.lines().filter_map(seed_of_line);
+            let more = (0..).take(length(n_stores.unwrap_or(STORES)));
+            regressions.chain(more).collect()
+        }
+    }
+}
+
+fn length(n_stores: u64) -> usize {
+    usize::try_from(n_stores).expect("a number of stores that can be run fits")
+}
+
+/// Reads a line of the regressions: a seed and what was wrong, or only words after `#`.
+fn seed_of_line(line: &str) -> Option<u64> {
+    let seed = line.split('#').next()?.trim();
+    (!seed.is_empty()).then(|| seed.parse().expect("a line begins with a seed or with #"))
+}
+
+/// A containerd for one store after the other, and the runtime to talk to it.
+struct Bench {
+    runtime: Runtime,
+    containerd: Containerd,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime of one thread can be made");
+        let containerd = runtime.block_on(async {
+            let containerd = Containerd::quiet().log_level("warn").start().await;
+            let namespace: NamespaceClient = containerd.namespace("default");
+            let first = namespace.collect().await;
+            first.expect("a new containerd collects nothing");
+            containerd
+        });
+        Self {
+            runtime,
+            containerd,
+        }
+    }
+
+    fn check(&self, store: &RandomStore) -> Result<Tally, String> {
+        self.runtime.block_on(check(&self.containerd, store))
+    }
+}
+
+/// Runs all seeds.
+///
+/// # Panics
+///
+/// At the first that fails, with the store cut down and the command to run it again.
+pub(crate) fn run() {
+    let seeds = seeds();
+    let next = AtomicUsize::new(0);
+    let failed: Mutex<Option<u64>> = Mutex::new(None);
+    // One more than processors: a good part of each case is waiting for another process.
+    let n_workers = thread::available_parallelism().map_or(1, NonZero::get) + 1;
+    let tallies: Vec<Tally> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..n_workers.min(seeds.len()))
+            .map(|_| scope.spawn(|| work(&seeds, &next, &failed)))
+            .collect();
+        let tallies = workers.into_iter().map(|worker| worker.join());
+        tallies.flat_map(|it| it.expect("a worker does not panic")).collect()
+    });
+    let failed = failed.into_inner().expect("no worker panicked");
+    if let Some(seed) = failed {
+        explain(seed);
+    }
+    let sum = |count: fn(&Tally) -> usize| tallies.iter().map(count).sum::<usize>();
+    println!(
+        "{} stores: {} images removed, {} blobs and {} snapshots freed, {} waiting ones with them",
+        tallies.len(),
+        sum(|it| it.removed),
+        sum(|it| it.blobs),
+        sum(|it| it.snapshots),
+        sum(|it| it.pending),
+    );
+}
+
+/// Takes seeds until there are none, or one has failed.
+fn work(seeds: &[u64], next: &AtomicUsize, failed: &Mutex<Option<u64>>) -> Vec<Tally> {
+    let bench = Bench::start();
+    let mut tallies = Vec::new();
+    while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+        match bench.check(&RandomStore::generate(*seed)) {
+            Ok(tally) => tallies.push(tally),
+            Err(_) => {
+                // Nobody need go on: where one fails, others tell nothing new.
+                next.store(seeds.len(), Ordering::Relaxed);
+                failed.lock().expect("no worker panicked").get_or_insert(*seed);
+            }
+        }
+    }
+    tallies
+}
+
+/// Cuts the store of a seed down and says what is wrong with it.
+fn explain(seed: u64) -> ! {
+    let bench = Bench::start();
+    let store = RandomStore::generate(seed);
+    if let Ok(tally) = bench.check(&store) {
+        panic!("seed {seed} failed once and then not again ({tally:?})");
+    }
+    // The rig itself may fail in new ways on a part of a store; that is not what is looked for.
+    let is_about_reclaim = |wrong: &String| !wrong.starts_with("set up");
+    let shrunk = store.shrink(SHRINKS, |smaller| {
+        let outcome = !smaller.things.is_empty() && bench.check(smaller).is_err_and(|it| is_about_reclaim(&it));
+        outcome
+    });
+    let wrong = bench.check(&shrunk).expect_err("what was accepted had failed");
+    let Version { major, minor, patch } = bench.containerd.version();
+    let question = Question::generate(&shrunk);
+    panic!(
+        "containerd {major}.{minor}.{patch}: {wrong}\n\n{shrunk}\nreclaim {}{}\n\nagain: \
+         RECLAIM_EXACT_SEED={seed} cargo test -p reclaim-cli --test exact",
+        question.arguments().join(" "),
+        if question.is_collected { ", after a collection" } else { "" },
+    );
+}
