@@ -5,8 +5,11 @@
 
 mod census;
 mod cost;
+mod df;
 mod failures;
 mod protocol;
 mod question;
 mod rig;
+mod target;
 mod transcript;
+mod why;

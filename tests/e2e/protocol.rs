@@ -10,7 +10,13 @@ use crate::rig::{Called, Rig, entry, names};
 
 /// A prune so slow that something can happen in the middle.
 const SLOWLY: [&str; 7] = [
-    "image", "prune", "-a", "-f", "--format", "json", "--max-deletes-per-second=4",
+    "image",
+    "prune",
+    "-a",
+    "-f",
+    "--format",
+    "json",
+    "--max-deletes-per-second=4",
 ];
 
 async fn build(rig: &Rig, name: &str) -> BuiltImage {
@@ -73,7 +79,9 @@ async fn is_whole(rig: &Rig, image: &BuiltImage) -> bool {
     let chains = &image.manifests[0].chain_ids;
     record.get(image.name()) == Some(&image.target.digest)
         && image.blobs.keys().all(|digest| blobs.contains_key(digest))
-        && chains.iter().all(|chain| snapshots.contains_key(&chain.to_string()))
+        && chains
+            .iter()
+            .all(|chain| snapshots.contains_key(&chain.to_string()))
 }
 
 /// A container created from an image that has just been removed gets it back whole.
@@ -83,11 +91,19 @@ async fn a_container_created_in_mid_prune_keeps_its_image() {
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
     // As an engine does that resolved the name before it went.
-    rig.namespace.nerdctl_container("late", &built[0]).await.unwrap();
+    rig.namespace
+        .nerdctl_container("late", &built[0])
+        .await
+        .unwrap();
     let report = end(prune).exits(0).json();
     assert!(is_whole(&rig, &built[0]).await);
-    let refused = entry(&report["refused"], built[0].name())["reason"].as_str().unwrap();
-    assert!(refused.contains("in use by now") && refused.contains("late"), "{refused}");
+    let refused = entry(&report["refused"], built[0].name())["reason"]
+        .as_str()
+        .unwrap();
+    assert!(
+        refused.contains("in use by now") && refused.contains("late"),
+        "{refused}"
+    );
     assert_eq!(names(&report["removed"]).len(), 5);
     let record = rig.namespace.image_record(built[0].name()).await.unwrap();
     assert_eq!(record.labels, labels([("mark", built[0].name())]));
@@ -102,9 +118,15 @@ async fn a_creation_in_flight_keeps_its_image() {
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
     let chain = built[0].unpacked().1.to_string();
-    rig.namespace.create_lease(NewLease::new("creating")).await.unwrap();
+    rig.namespace
+        .create_lease(NewLease::new("creating"))
+        .await
+        .unwrap();
     let leased = rig.namespace.with_lease("creating");
-    leased.prepare("native", "in-flight", &chain, &Labels::new()).await.unwrap();
+    leased
+        .prepare("native", "in-flight", &chain, &Labels::new())
+        .await
+        .unwrap();
     end(prune).exits(0);
     assert!(is_whole(&rig, &built[0]).await);
     assert_eq!(rig.names().await.len(), 1);
@@ -118,7 +140,10 @@ async fn a_tag_that_moves_in_mid_prune_stays() {
     until_gone(&rig, built[0].name()).await;
     let last = built[5].name();
     let target = &built[4].target;
-    rig.namespace.update_image(last, target, &Labels::new()).await.unwrap();
+    rig.namespace
+        .update_image(last, target, &Labels::new())
+        .await
+        .unwrap();
     let report = end(prune).exits(0).json();
     let reason = &entry(&report["refused"], last)["reason"];
     assert_eq!(reason, "the name points at another image by now");
@@ -134,12 +159,20 @@ async fn two_prunes_take_turns() {
     until_gone(&rig, built[1].name()).await;
     let second = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(4);
     assert!(
-        second.stderr.contains("a prune operation is already running in namespace `default`, run "),
+        second
+            .stderr
+            .contains("a prune operation is already running in namespace `default`, run "),
         "{}",
         second.stderr
     );
-    assert!(second.stderr.contains(" of 6 images removed"), "{}", second.stderr);
-    let third = rig.reclaim(&["image", "prune", "-a", "-f", "--wait"]).exits(0);
+    assert!(
+        second.stderr.contains(" of 6 images removed"),
+        "{}",
+        second.stderr
+    );
+    let third = rig
+        .reclaim(&["image", "prune", "-a", "-f", "--wait"])
+        .exits(0);
     assert_eq!(third.stdout, "Total reclaimed space: 0B\n");
     assert_eq!(names(&end(first).exits(0).json()["removed"]).len(), 6);
 }
@@ -153,15 +186,25 @@ async fn a_killed_prune_is_finished_by_the_next() {
     prune.kill().unwrap();
     prune.wait().unwrap();
     rig.namespace.collect().await.unwrap();
-    rig.namespace.nerdctl_container("late", &built[0]).await.unwrap();
-    let report = rig.reclaim(&["image", "prune", "-a", "-f", "--format", "json"]).exits(0).json();
+    rig.namespace
+        .nerdctl_container("late", &built[0])
+        .await
+        .unwrap();
+    let report = rig
+        .reclaim(&["image", "prune", "-a", "-f", "--format", "json"])
+        .exits(0)
+        .json();
     assert!(is_whole(&rig, &built[0]).await);
     assert_eq!(names(&report["kept"]), [built[0].name()]);
     assert_eq!(names(&report["removed"]).len(), 5);
     assert_eq!(report["reclaimed"], report["estimate"]);
     assert_eq!(rig.namespace.leases().await.unwrap(), Default::default());
     let left: u64 = rig.namespace.blobs().await.unwrap().values().sum();
-    assert_eq!(left, built[0].blobs.values().sum::<u64>(), "the journal is gone too");
+    assert_eq!(
+        left,
+        built[0].blobs.values().sum::<u64>(),
+        "the journal is gone too"
+    );
 }
 
 /// SIGTERM lets the removals under way end, and the report says what was done.
@@ -176,7 +219,12 @@ async fn a_prune_that_is_stopped_reports() {
     let removed = names(&report["removed"]).len();
     let refused = report["refused"].as_array().unwrap();
     assert_eq!(removed + refused.len(), 6);
-    assert!(refused.iter().all(|it| it["reason"] == "the run was stopped first"), "{report:#}");
+    assert!(
+        refused
+            .iter()
+            .all(|it| it["reason"] == "the run was stopped first"),
+        "{report:#}"
+    );
     assert_eq!(rig.names().await.len(), refused.len());
     assert_eq!(rig.namespace.leases().await.unwrap(), Default::default());
 }
@@ -187,7 +235,16 @@ async fn what_is_held_can_be_restored() {
     let (rig, built) = rig_with_six_images().await;
     let before = rig.namespace.image_records().await.unwrap();
     let blobs = rig.namespace.blobs().await.unwrap();
-    let args = ["image", "prune", "-a", "-f", "--format", "json", "--undo-window", "1h"];
+    let args = [
+        "image",
+        "prune",
+        "-a",
+        "-f",
+        "--format",
+        "json",
+        "--undo-window",
+        "1h",
+    ];
     let called = rig.reclaim(&args).exits(0);
     let report = called.json();
     assert_eq!(names(&report["removed"]).len(), 6);
@@ -197,12 +254,16 @@ async fn what_is_held_can_be_restored() {
     rig.namespace.collect().await.unwrap();
     assert_eq!(rig.names().await.len(), 0);
 
-    let history = rig.reclaim(&["history", "--format", "json"]).exits(0).json();
+    let history = rig
+        .reclaim(&["history", "--format", "json"])
+        .exits(0)
+        .json();
     let run = history["runs"][0]["run"].as_str().unwrap();
     assert_eq!(report["run"], run);
     assert_eq!(history["runs"][0]["images"].as_array().unwrap().len(), 6);
 
-    rig.reclaim(&["undo", run, "docker.io/library/nope:1"]).exits(1);
+    rig.reclaim(&["undo", run, "docker.io/library/nope:1"])
+        .exits(1);
     let called = rig.reclaim(&["undo", run, built[2].name()]).exits(0);
     assert_eq!(called.stdout, format!("restored: {}\n", built[2].name()));
     assert_eq!(rig.names().await.len(), 1);
@@ -220,20 +281,37 @@ async fn what_is_held_can_be_restored() {
     assert!(is_whole(&rig, &built[5]).await);
     rig.namespace.collect().await.unwrap();
     assert_eq!(rig.namespace.blobs().await.unwrap(), blobs);
-    let empty = rig.reclaim(&["history", "--format", "json"]).exits(0).json();
+    let empty = rig
+        .reclaim(&["history", "--format", "json"])
+        .exits(0)
+        .json();
     assert_eq!(empty["runs"], Value::Array(Vec::new()));
     let called = rig.reclaim(&["undo"]).exits(1);
-    assert!(called.stderr.contains("nothing is held of run `latest`"), "{}", called.stderr);
+    assert!(
+        called.stderr.contains("nothing is held of run `latest`"),
+        "{}",
+        called.stderr
+    );
 }
 
 /// What is held can be freed before its time.
 #[tokio::test]
 async fn what_is_held_can_be_freed() {
     let (rig, _) = rig_with_six_images().await;
-    let args = ["image", "prune", "-a", "-f", "--undo-window", "1h", "--format", "json"];
+    let args = [
+        "image",
+        "prune",
+        "-a",
+        "-f",
+        "--undo-window",
+        "1h",
+        "--format",
+        "json",
+    ];
     let report = rig.reclaim(&args).exits(0).json();
     assert_ne!(rig.containerd.content_bytes_on_disk(), 0);
     rig.reclaim(&["release", "nonsense"]).exits(1);
-    rig.reclaim(&["release", report["run"].as_str().unwrap()]).exits(0);
+    rig.reclaim(&["release", report["run"].as_str().unwrap()])
+        .exits(0);
     assert_eq!(rig.containerd.content_bytes_on_disk(), 0);
 }

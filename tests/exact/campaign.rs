@@ -96,7 +96,9 @@ pub(crate) fn run() {
             .map(|_| scope.spawn(|| work(&seeds, &next, &failed)))
             .collect();
         let tallies = workers.into_iter().map(|worker| worker.join());
-        tallies.flat_map(|it| it.expect("a worker does not panic")).collect()
+        tallies
+            .flat_map(|it| it.expect("a worker does not panic"))
+            .collect()
     });
     let failed = failed.into_inner().expect("no worker panicked");
     if let Some(seed) = failed {
@@ -123,7 +125,10 @@ fn work(seeds: &[u64], next: &AtomicUsize, failed: &Mutex<Option<u64>>) -> Vec<T
             Err(_) => {
                 // Nobody need go on: where one fails, others tell nothing new.
                 next.store(seeds.len(), Ordering::Relaxed);
-                failed.lock().expect("no worker panicked").get_or_insert(*seed);
+                failed
+                    .lock()
+                    .expect("no worker panicked")
+                    .get_or_insert(*seed);
             }
         }
     }
@@ -140,16 +145,27 @@ fn explain(seed: u64) -> ! {
     // The rig itself may fail in new ways on a part of a store; that is not what is looked for.
     let is_about_reclaim = |wrong: &String| !wrong.starts_with("set up");
     let shrunk = store.shrink(SHRINKS, |smaller| {
-        let outcome = !smaller.things.is_empty() && bench.check(smaller).is_err_and(|it| is_about_reclaim(&it));
+        let outcome = !smaller.things.is_empty()
+            && bench.check(smaller).is_err_and(|it| is_about_reclaim(&it));
         outcome
     });
-    let wrong = bench.check(&shrunk).expect_err("what was accepted had failed");
-    let Version { major, minor, patch } = bench.containerd.version();
+    let wrong = bench
+        .check(&shrunk)
+        .expect_err("what was accepted had failed");
+    let Version {
+        major,
+        minor,
+        patch,
+    } = bench.containerd.version();
     let question = Question::generate(&shrunk);
     panic!(
         "containerd {major}.{minor}.{patch}: {wrong}\n\n{shrunk}\nreclaim {}{}\n\nagain: \
          RECLAIM_EXACT_SEED={seed} cargo test -p reclaim-cli --test exact",
         question.arguments().join(" "),
-        if question.is_collected { ", after a collection" } else { "" },
+        if question.is_collected {
+            ", after a collection"
+        } else {
+            ""
+        },
     );
 }

@@ -80,8 +80,16 @@ fn check_report(seen: &Seen, removed: &BTreeSet<String>) -> Result<(), String> {
         entries.filter_map(|it| it["bytes"].as_u64()).sum()
     };
     let estimate = &planned["estimate"];
-    same("bytes", &estimate["content_bytes"], &sum(&planned["blobs"]).into())?;
-    same("bytes", &estimate["snapshot_bytes"], &sum(&planned["snapshots"]).into())
+    same(
+        "bytes",
+        &estimate["content_bytes"],
+        &sum(&planned["blobs"]).into(),
+    )?;
+    same(
+        "bytes",
+        &estimate["snapshot_bytes"],
+        &sum(&planned["snapshots"]).into(),
+    )
 }
 
 /// What went because of the run: not what had been waiting.
@@ -146,14 +154,25 @@ fn check_what_is_left(seen: &Seen, removed: &BTreeSet<String>) -> Result<(), Str
         let kept = closure(before, seen.version, without);
         let stays = |kind, key: &String| kept.contains(&(kind, key.clone()));
         let blobs = before.blobs.keys().filter(|it| stays(Kind::Content, it));
-        same("blobs left", &blobs.collect(), &after.blobs.keys().collect::<Vec<_>>())?;
-        let snapshots = before.snapshots.keys().filter(|it| stays(Kind::Snapshot, it));
+        same(
+            "blobs left",
+            &blobs.collect(),
+            &after.blobs.keys().collect::<Vec<_>>(),
+        )?;
+        let snapshots = before
+            .snapshots
+            .keys()
+            .filter(|it| stays(Kind::Snapshot, it));
         let left: Vec<_> = after.snapshots.keys().collect();
         same("snapshots left", &snapshots.collect(), &left)?;
         let images = before.images.keys().filter(|it| {
             !without.contains(*it) && (!seen.version.at_least(2, 0) || stays(Kind::Image, it))
         });
-        same("images left", &images.collect(), &after.images.keys().collect::<Vec<_>>())?;
+        same(
+            "images left",
+            &images.collect(),
+            &after.images.keys().collect::<Vec<_>>(),
+        )?;
         check_holders(before, after)?;
     }
     let on_disk: u64 = seen.after.blobs().values().sum();
@@ -166,7 +185,11 @@ fn check_holders(before: &Contents, after: &Contents) -> Result<(), String> {
     same("sandboxes", &before.sandboxes, &after.sandboxes)?;
     let live = before.leases.iter();
     let live = live.filter(|(_, lease)| !is_expired(&lease.labels));
-    same("leases", &live.collect(), &after.leases.iter().collect::<Vec<_>>())
+    same(
+        "leases",
+        &live.collect(),
+        &after.leases.iter().collect::<Vec<_>>(),
+    )
 }
 
 fn names(list: &Value) -> BTreeSet<String> {
@@ -190,8 +213,6 @@ fn same<T: PartialEq + Debug>(what: &str, expected: &T, found: &T) -> Result<(),
     if expected == found {
         Ok(())
     } else {
-        Err(format!(
-            "{what}\nexpected {expected:#?}\nfound {found:#?}"
-        ))
+        Err(format!("{what}\nexpected {expected:#?}\nfound {found:#?}"))
     }
 }

@@ -94,7 +94,10 @@ impl Collector<'_> {
         for id in self.contents.containers.keys() {
             roots.push((Kind::Container, id.clone(), false));
         }
-        for labels in self.contents.sandboxes.values() {
+        // 1.7 has sandboxes, but writes them elsewhere than its collector reads: in
+        // `<namespace>/sandboxes`, not in `v1/<namespace>/sandboxes` (metadata/buckets.go).
+        let sandboxes = self.contents.sandboxes.values();
+        for labels in sandboxes.filter(|_| self.version.at_least(2, 0)) {
             roots.extend(self.label_references(labels));
         }
         roots
@@ -200,9 +203,11 @@ impl Collector<'_> {
             let (conditions, key) = value.split_once('|')?;
             let key = format!("{snapshotter}/{key}");
             let snapshot = self.contents.snapshots.get(&key)?;
-            let used = snapshot.info.labels.iter().filter(|(label, _)| {
-                label.starts_with("containerd.io/gc.cond.value-usedat")
-            });
+            let used = snapshot
+                .info
+                .labels
+                .iter()
+                .filter(|(label, _)| label.starts_with("containerd.io/gc.cond.value-usedat"));
             let mut used = used.filter_map(|(_, value)| moment(value));
             let is_met = used.any(|used| conditions.split(',').any(|it| holds(it, used)));
             is_met.then_some((Kind::Snapshot, key, false))

@@ -21,21 +21,13 @@ impl Question {
         let namespaces: BTreeSet<&str> = store.things.iter().map(|it| &*it.namespace).collect();
         let namespaces: Vec<&str> = namespaces.into_iter().collect();
         let mut scope = Vec::new();
-        if dice.percent(80) {
+        if dice.percent(85) {
             scope.push("--all");
         }
-        let filter = *dice.pick(&[
-            "",
-            "",
-            "",
-            "until=24h",
-            "until=2000-01-01",
-            "label=tier",
-            "label=tier=web",
-            "label!=keep",
-        ]);
-        if !filter.is_empty() {
-            scope.extend(["--filter", filter]);
+        // Seldom: what a filter spares is not compared.
+        if dice.percent(30) {
+            let filters = ["until=24h", "label=tier", "label=tier=web", "label!=keep"];
+            scope.extend(["--filter", *dice.pick(&filters)]);
         }
         Self {
             namespace: (*dice.pick(&namespaces)).to_owned(),

@@ -167,7 +167,9 @@ fn makeup(target: &str, documents: &Documents) -> Makeup {
             queue.extend(manifests.filter_map(digest));
             queue.extend(digest(&document["config"]));
             let layers = document["rootfs"]["diff_ids"].as_array();
-            makeup.chains.extend(layers.and_then(|layers| chain(layers)));
+            makeup
+                .chains
+                .extend(layers.and_then(|layers| chain(layers)));
         }
     }
     makeup

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use reclaim_model::{Namespace, parse_go_duration};
+use reclaim_model::{FreeTarget, Namespace, parse_go_duration};
 
 /// Where containerd listens unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
@@ -63,6 +63,14 @@ impl Globals {
             Some(name) => Ok((name.parse()?, true)),
         }
     }
+
+    /// Returns the namespace that was asked for by name, if one was.
+    pub(crate) fn asked_namespace(
+        &self,
+    ) -> Result<Option<Namespace>, reclaim_model::NamespaceError> {
+        let (namespace, is_asked_for) = self.namespace()?;
+        Ok(is_asked_for.then_some(namespace))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +78,20 @@ pub(crate) enum Command {
     /// Manage images
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageCommand),
+
+    /// Show where the disk space is, and how much a prune would free
+    ///
+    /// Every byte of the content store and of the snapshotters is counted once: as in use, as
+    /// what a prune frees, as garbage that waits for a collection, as held by leases, and so on.
+    /// Content that several namespaces share counts in each of them and once in the total.
+    /// With --namespace only that namespace is listed; the total is of all.
+    Df(DfArgs),
+
+    /// Show what keeps an image, content or a snapshot, and how
+    ///
+    /// For each holder the shortest way from it to the thing is shown; or, if there is none,
+    /// when the thing will go. For an image also what a prune and a prune --all would do.
+    Why(WhyArgs),
 
     /// List prunes of which something is held and can be undone
     History(HistoryArgs),
@@ -83,6 +105,28 @@ pub(crate) enum Command {
 
     /// Free now what a prune with an undo window holds
     Release(ReleaseArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DfArgs {
+    /// Show each image too: its size, what it shares, and what removing it alone would free
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// An image, a digest or the beginning of one, or a snapshot: SNAPSHOTTER/KEY or KEY
+    #[arg(value_name = "REF|DIGEST|SNAPSHOT")]
+    pub(crate) thing: String,
+
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -119,7 +163,7 @@ pub(crate) enum ImageCommand {
     /// be told. Every image that stays has its reason in the output of --dry-run.
     ///
     /// Exit status: 0 done, nothing to do, or declined; 1 failed; 2 wrong usage; 3 some images
-    /// could not be removed; 4 another prune is running.
+    /// could not be removed; 4 another prune is running; 5 --target-free cannot be met.
     Prune(PruneArgs),
 
     /// List images with their sizes and what a prune --all would do with them
@@ -127,10 +171,19 @@ pub(crate) enum ImageCommand {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch")]
 pub(crate) struct PruneArgs {
     /// Remove all unused images, not just dangling ones
     #[arg(short, long)]
     pub(crate) all: bool,
+
+    /// Free at least so much (20GB, 512MB, 10GiB, 5%), and remove no more than that takes
+    ///
+    /// Needs --all. The oldest images go first, by when their record was created. A percentage
+    /// is one of the filesystem that holds the content. If removing everything that may go
+    /// would not free that much, nothing is removed, and what holds the rest is shown.
+    #[arg(long, value_name = "SIZE|PERCENT", requires = "all")]
+    pub(crate) target_free: Option<FreeTarget>,
 
     /// Do not ask for confirmation
     #[arg(short, long)]

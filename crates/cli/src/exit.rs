@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use reclaim_engine::RunError;
 use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
+use reclaim_plan::NotFound;
 use reclaim_store::{ConnectError, StoreError};
 
-use crate::output;
+use crate::{output, text};
 
 /// The exit status. A contract with scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Exit {
     Partial,
     /// Another run holds the guard.
     Busy,
+    /// As much as was asked for cannot be freed; nothing was done.
+    TargetNotMet,
 }
 
 impl From<Exit> for ExitCode {
@@ -32,6 +35,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::Partial => 3,
             Exit::Busy => 4,
+            Exit::TargetNotMet => 5,
         })
     }
 }
@@ -63,6 +67,9 @@ impl CommandError {
             return Exit::Done;
         }
         output::words(&format!("error: {}", chain(self)));
+        if let Self::Run(RunError::TargetNotMet(unmet)) = self {
+            output::words(&text::df::breakdown(&unmet.account));
+        }
         if let Some(hint) = self.hint() {
             output::words(&format!("hint: {hint}"));
         }
@@ -80,6 +87,10 @@ impl CommandError {
                 namespace,
                 containers: _,
             })) => Some(format!("if this is meant, say --allow-empty {namespace}")),
+            Self::Run(RunError::NotFound(error)) => near(error),
+            Self::Run(RunError::UnknownFilesystem { why: _ }) => {
+                Some("say how much in bytes, such as --target-free 20GB".to_owned())
+            }
             Self::Namespace(_)
             | Self::Connect(_)
             | Self::Run(_)
@@ -92,9 +103,19 @@ impl CommandError {
         match self {
             Self::Filter(_) | Self::Namespace(_) => Exit::Usage,
             Self::Run(RunError::Busy(_)) => Exit::Busy,
+            Self::Run(RunError::TargetNotMet(_)) => Exit::TargetNotMet,
             Self::Connect(_) | Self::Run(_) | Self::Store(_) | Self::Output(_) => Exit::Failed,
         }
     }
+}
+
+/// What may have been meant instead.
+fn near(error: &NotFound) -> Option<String> {
+    let near: Vec<String> = match error {
+        NotFound::Unknown { near, .. } => near.clone(),
+        NotFound::Ambiguous { found, .. } => found.iter().map(ToString::to_string).collect(),
+    };
+    (!near.is_empty()).then(|| format!("did you mean {}?", near.join(", ")))
 }
 
 /// Ends a command that could not even begin.

@@ -1,17 +1,20 @@
 //! The JSON forms: contracts, described in `docs/json.md`. A field is never taken away or given
 //! another meaning without a new `version`.
 
+pub(crate) mod df;
+pub(crate) mod why;
+
 use jiff::Timestamp;
 use reclaim_engine::Hold;
 use reclaim_model::{
-    DeleteGuard, Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason, Kept, Mode,
-    Namespace, Reclaimed, RemoveReason, Report,
+    Amount, DeleteGuard, Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason,
+    Kept, Mode, Namespace, Reclaimed, RemoveReason, Report,
 };
 use serde::Serialize;
 
 use crate::commands::ls::Line;
 
-/// The version of both forms.
+/// The version of all forms.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
@@ -25,6 +28,9 @@ struct ReportJson<'a> {
     refused: Vec<RefusedJson<'a>>,
     failed: Vec<FailedJson<'a>>,
     estimate: Estimate,
+    estimate_at_least: Estimate,
+    pending: Amount,
+    kept_elsewhere_bytes: u64,
     reclaimed: Reclaimed,
     blobs: &'a [FreedBlob],
     snapshots: &'a [FreedSnapshot],
@@ -72,6 +78,8 @@ pub(crate) fn report(report: &Report) -> String {
         refused,
         failed,
         estimate,
+        estimate_at_least,
+        beside,
         reclaimed,
         freed: Freed { blobs, snapshots },
         rows: _,
@@ -116,6 +124,9 @@ pub(crate) fn report(report: &Report) -> String {
         refused: refused.collect(),
         failed: failed.collect(),
         estimate: *estimate,
+        estimate_at_least: *estimate_at_least,
+        pending: beside.pending.amount(),
+        kept_elsewhere_bytes: beside.kept_elsewhere.iter().map(|it| it.bytes).sum(),
         reclaimed: *reclaimed,
         blobs,
         snapshots,

@@ -35,6 +35,8 @@ async fn run(cli: Cli) -> Exit {
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
         Command::Image(ImageCommand::Ls(args)) => commands::ls::run(&globals, &args).await,
+        Command::Df(args) => commands::df::run(&globals, &args).await,
+        Command::Why(args) => commands::why::run(&globals, &args).await,
         Command::History(args) => commands::history::run(&globals, &args).await,
         Command::Undo(args) => commands::undo::run(&globals, &args).await,
         Command::Release(args) => commands::release::run(&globals, &args).await,

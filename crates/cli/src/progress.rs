@@ -44,3 +44,11 @@ impl Bar {
         self.bar.finish_and_clear();
     }
 }
+
+/// Shows progress while `work` goes on.
+pub(crate) async fn with_bar<T>(work: impl AsyncFnOnce(&Bar) -> T) -> T {
+    let bar = Bar::new();
+    let done = work(&bar).await;
+    bar.clear();
+    done
+}

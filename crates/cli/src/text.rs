@@ -1,11 +1,16 @@
 //! Output for people: docker's form where docker has one.
 
+pub(crate) mod df;
+pub(crate) mod why;
+
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::Hold;
-use reclaim_model::{Amount, DANGLING_PREFIX, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name};
+use reclaim_model::{
+    Amount, DANGLING_PREFIX, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name,
+};
 
 use crate::commands::ls::Line;
 use crate::output;
@@ -52,7 +57,11 @@ fn dry_run(report: &Report) -> String {
         text.push_str("Would keep:\n");
         let mut table = table(["IMAGE", "TARGET", "REASON"]);
         for kept in &report.kept {
-            table.add_row([shown_name(&kept.name, &kept.target), short(&kept.target), why_kept(kept)]);
+            table.add_row([
+                shown_name(&kept.name, &kept.target),
+                short(&kept.target),
+                why_kept(kept),
+            ]);
         }
         add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
     }
@@ -66,8 +75,31 @@ fn dry_run(report: &Report) -> String {
             amount(estimate)
         ),
     );
+    add_beside(&mut text, report);
     text.push_str("nothing was removed (dry run)\n");
     text
+}
+
+/// Says what the estimate does not count, or not for certain.
+fn add_beside(text: &mut String, report: &Report) {
+    let at_least = report.estimate_at_least;
+    if at_least != report.estimate {
+        let at_least = HumanSize(at_least.0.total_bytes());
+        let line = format_args!("At least {at_least}: not everything could be seen");
+        add_line(text, line);
+    }
+    let pending = report.beside.pending.amount();
+    if pending != Amount::default() {
+        let total = HumanSize(pending.total_bytes());
+        let line = format_args!("Garbage already, not counted: {total}: {}", amount(pending));
+        add_line(text, line);
+    }
+    let elsewhere: u64 = report.beside.kept_elsewhere.iter().map(|it| it.bytes).sum();
+    if elsewhere > 0 {
+        let elsewhere = HumanSize(elsewhere);
+        let line = format_args!("Kept on disk by other namespaces, not counted: {elsewhere}");
+        add_line(text, line);
+    }
 }
 
 /// Shows, on standard error, what the question is about.
@@ -108,7 +140,11 @@ fn removal_table(report: &Report) -> Table {
     let mut table = table(["IMAGE", "TARGET", "REASON"]);
     for removed in &report.removed {
         let reason = removed.reason.words().to_owned();
-        table.add_row([shown_name(&removed.name, &removed.target), short(&removed.target), reason]);
+        table.add_row([
+            shown_name(&removed.name, &removed.target),
+            short(&removed.target),
+            reason,
+        ]);
     }
     table
 }
@@ -187,15 +223,14 @@ fn shown_name(name: &str, target: &Digest) -> String {
         return "<none>".to_owned();
     }
     let familiar = familiar_name(name);
-    let escaped = familiar.chars().flat_map(|character| {
-        let plain = (!character.is_control()).then_some(character);
-        plain.into_iter().chain(if plain.is_none() {
-            Some('\u{fffd}')
-        } else {
-            None
-        })
-    });
-    escaped.collect()
+    on_one_line(&familiar)
+}
+
+/// Shows control characters as what cannot be shown.
+fn on_one_line(text: &str) -> String {
+    text.chars()
+        .map(|it| if it.is_control() { '\u{fffd}' } else { it })
+        .collect()
 }
 
 fn short(digest: &Digest) -> String {

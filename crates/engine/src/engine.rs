@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use reclaim_model::{Container, Namespace, PruneRequest, RunId};
-use reclaim_plan::{Finding, check, decide};
+use reclaim_model::{Container, HumanSize, Namespace, PruneRequest, RunId};
+use reclaim_plan::{Finding, NotFound, check, decide};
 use reclaim_store::{Containerd, StoreError};
 use tracing::{Instrument, debug, info_span};
 
@@ -15,6 +15,7 @@ use crate::lease_labels;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::retry;
+use crate::target::Unmet;
 
 /// Why a run ended before it changed anything.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,22 @@ pub enum RunError {
     /// The plan did not pass its own check.
     #[error("refused: {0}")]
     Check(Finding),
+    /// Removing everything that may go would not free as much as was asked for.
+    #[error(
+        "{} cannot be freed, only {}",
+        HumanSize(_0.target),
+        HumanSize(_0.available)
+    )]
+    TargetNotMet(Box<Unmet>),
+    /// The size of the filesystem with the content is not known, so a percentage means nothing.
+    #[error("the filesystem of the content store cannot be seen: {why}")]
+    UnknownFilesystem {
+        /// What is in the way.
+        why: String,
+    },
+    /// What was asked about is not there, or not one thing.
+    #[error(transparent)]
+    NotFound(NotFound),
     /// There is no hold of that run.
     #[error(
         "nothing is held of run `{run}` in namespace `{namespace}`; held: {}",
@@ -158,11 +175,13 @@ impl Engine {
         };
         let decision = info_span!("plan").in_scope(|| decide(&inventory, &registered, request));
         let sizing = retry(async || {
-            let snapshots = decision.snapshots();
-            self.store.snapshot_bytes(namespace, snapshots).await
+            let snapshots = [decision.snapshots(), decision.pending_snapshots()].concat();
+            self.store.snapshot_bytes(namespace, &snapshots).await
         });
         let bytes = sizing.instrument(info_span!("size")).await?;
         let plan = decision.into_plan(&bytes);
+        let limited = self.limited(plan, &inventory, &registered, request);
+        let plan = limited.await?;
         check(&plan, &inventory, &registered, request).map_err(RunError::Check)?;
         progress(Progress::Planned {
             steps: plan.steps.len(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use reclaim_model::{
     Digest, Failed, ImageRecord, Mode, Namespace, Plan, PruneRequest, Reclaimed, RefuseReason,
-    Refused, Report, RunId, chain,
+    Refused, Report, RunId, Step, chain,
 };
 use reclaim_plan::rows;
 use reclaim_store::{Class, Deletion, StoreError};
@@ -30,7 +30,7 @@ use crate::options::RunOptions;
 use crate::preview::{Preview, blank_report, removed};
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::retry;
-use crate::second_look::Wanted;
+use crate::second_look::{Looked, Wanted};
 
 /// How many records are removed at a time. containerd writes one after the other anyway; a few
 /// on their way keep it from waiting for us.
@@ -85,18 +85,16 @@ impl Engine {
         let outcomes = self.remove_all(run, &plan).await;
         record(&mut report, &plan, outcomes);
 
-        let gone = removed_images(&plan, &report);
+        let gone = perhaps_gone(&plan, &report);
         if !gone.is_empty() {
             tokio::time::sleep(run.options.grace).await;
         }
         (run.progress)(Progress::LookingAgain);
         let looking = self.restore_used(run.request, &mut inventory, gone, alarm.as_ref());
-        match looking.instrument(info_span!("look_again")).await {
-            Ok(restored) => {
-                record_restored(&mut report, restored);
-                self.finish(run, &plan, &journals, &mut report).await;
-            }
-            Err(error) => give_up(&mut report, &error),
+        let looked = looking.instrument(info_span!("look_again")).await;
+        match record_look(&mut report, &plan, looked) {
+            None => self.finish(run, &plan, &journals, &mut report).await,
+            Some(error) => self.give_up(run, &mut report, &error).await,
         }
         let images = removed_images(&plan, &report);
         report.rows = rows(&images, &inventory, &report.freed.blobs);
@@ -119,7 +117,7 @@ impl Engine {
             match kept {
                 Ok(until) => {
                     report.held_until = Some(until);
-                    host_guard::give_back(&self.store, namespace).await
+                    host_guard::give_back(&self.store, namespace, run.id).await
                 }
                 Err(error) => Err(error),
             }
@@ -127,7 +125,20 @@ impl Engine {
             self.free(run, plan, report).await
         };
         if let Err(error) = finished {
-            give_up(report, &error);
+            self.give_up(run, report, &error).await;
+        }
+    }
+
+    /// Notes that the run could not be brought to its end. Everything that it holds stays held;
+    /// the next run, or an undo, goes on from there.
+    async fn give_up(&self, run: Run<'_>, report: &mut Report, error: &StoreError) {
+        let error = chain(error);
+        warn!(%error, "run is unfinished");
+        report.unfinished = Some(error);
+        let namespace = &run.request.namespace;
+        if let Err(error) = host_guard::hand_over(&self.store, namespace, run.id).await {
+            let error = chain(&error);
+            warn!(%error, "the guard stays until it expires or this process ends");
         }
     }
 
@@ -194,7 +205,14 @@ impl Engine {
             Ok(Deletion::Removed) => Outcome::Removed,
             Ok(Deletion::Moved) => Outcome::Refused(RefuseReason::TargetMoved),
             Ok(Deletion::Gone) => Outcome::Refused(RefuseReason::AlreadyGone),
-            Err(error) => Outcome::Failed(chain(&error)),
+            Err(error) => {
+                // It may have happened all the same.
+                let target = retry(async || self.store.image_target(namespace, &image.name).await);
+                match target.await {
+                    Ok(None) => Outcome::Removed,
+                    Ok(Some(_)) | Err(_) => Outcome::Failed(chain(&error)),
+                }
+            }
         }
     }
 }
@@ -221,22 +239,66 @@ fn record(report: &mut Report, plan: &Plan, outcomes: Vec<Outcome>) {
     }
 }
 
-/// Moves what had to come back from the removed to the refused.
-fn record_restored(report: &mut Report, restored: Vec<Wanted>) {
-    for wanted in restored {
-        report.removed.retain(|removed| removed.name != wanted.name);
-        if wanted.image.name != wanted.name {
-            let Wanted { name, image, .. } = &wanted;
-            let new = &image.name;
-            report.warnings.push(format!(
-                "image `{name}` is restored as `{new}`, because its name points elsewhere by now"
-            ));
-        }
-        report.refused.push(Refused {
-            name: wanted.name,
-            reason: RefuseReason::MustStay(wanted.reason, wanted.holders),
-        });
+/// Puts into the report what the second look came to. Returns what forbids to release.
+fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> Option<StoreError> {
+    let Looked {
+        restored,
+        gone,
+        blind,
+        stuck,
+    } = looked;
+    report.unfinished = blind;
+    // Of a removal that failed, only a look can tell whether it was made.
+    let made = |failed: &Failed| gone.contains(&failed.name);
+    let made: Vec<Failed> = report.failed.extract_if(.., |it| made(it)).collect();
+    let made = |step: &&Step| made.iter().any(|it| it.name == step.image.name);
+    report
+        .removed
+        .extend(plan.steps.iter().filter(made).map(removed));
+    restored
+        .into_iter()
+        .for_each(|it| record_restored(report, it));
+    let (wanted, error) = stuck?;
+    strike_out(report, &wanted);
+    report.failed.push(Failed {
+        name: wanted.name,
+        error: chain(&error),
+    });
+    Some(error)
+}
+
+/// Moves what had to come back to the refused.
+fn record_restored(report: &mut Report, wanted: Wanted) {
+    strike_out(report, &wanted);
+    if wanted.image.name != wanted.name {
+        let Wanted { name, image, .. } = &wanted;
+        let new = &image.name;
+        report.warnings.push(format!(
+            "image `{name}` is restored as `{new}`, because its name points elsewhere by now"
+        ));
     }
+    report.refused.push(Refused {
+        name: wanted.name,
+        reason: RefuseReason::MustStay(wanted.reason, wanted.holders),
+    });
+}
+
+/// Takes a record out of the outcomes, for which it has another.
+fn strike_out(report: &mut Report, wanted: &Wanted) {
+    report.removed.retain(|removed| removed.name != wanted.name);
+    report.failed.retain(|failed| failed.name != wanted.name);
+}
+
+/// The records that are removed, and those of which nobody can tell: a removal that failed may
+/// have happened, and then somebody may need what it removed.
+fn perhaps_gone(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
+    let failed: BTreeSet<&str> = report.failed.iter().map(|it| it.name.as_str()).collect();
+    let images = plan.steps.iter().map(|step| &step.image);
+    let failed = images.filter(|image| failed.contains(image.name.as_str()));
+    removed_images(plan, report)
+        .into_iter()
+        .chain(failed.cloned())
+        .collect()
 }
 
 /// The records of the steps that the report has as removed.
@@ -245,12 +307,4 @@ fn removed_images(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
     let images = plan.steps.iter().map(|step| &step.image);
     let removed = images.filter(|image| names.contains(image.name.as_str()));
     removed.cloned().collect()
-}
-
-/// Notes that the run could not be brought to its end. Its lease stays, and with it everything
-/// that it holds; the next run, or an undo, goes on from there.
-fn give_up(report: &mut Report, error: &StoreError) {
-    let error = chain(error);
-    warn!(%error, "run is unfinished");
-    report.unfinished = Some(error);
 }

@@ -29,6 +29,8 @@ pub struct Hold {
     pub expires: Option<Timestamp>,
     /// Whether the run crashed: then some of its records may never have been removed.
     pub is_abandoned: bool,
+    /// Whether all of its journals could be read. Then nothing but `records` is behind it.
+    pub is_whole: bool,
     /// The records as they were.
     pub records: Vec<ImageRecord>,
     lease: String,
@@ -83,9 +85,9 @@ impl Hold {
         let id = format!("{HOLD_PREFIX}{run}");
         let mut labels = lease_labels::new(&run, clock::now(), MAX_RUN);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
-        store.create_lease(namespace, &id, labels).await?;
+        retry(async || store.create_lease(namespace, &id, labels.clone()).await).await?;
         for digest in journals {
-            store.add_to_lease(namespace, &id, digest).await?;
+            retry(async || store.add_to_lease(namespace, &id, digest).await).await?;
         }
         Ok(())
     }
@@ -96,19 +98,31 @@ impl Hold {
     ///
     /// If the store cannot be read.
     pub async fn list(store: &Containerd, namespace: &Namespace) -> Result<Vec<Self>, StoreError> {
+        let leases = retry(async || store.leases(namespace).await).await?;
+        Self::among(store, namespace, &leases).await
+    }
+
+    /// Finds the holds among all leases of a namespace, oldest run first.
+    pub(crate) async fn among(
+        store: &Containerd,
+        namespace: &Namespace,
+        leases: &[Lease],
+    ) -> Result<Vec<Self>, StoreError> {
         let mut holds = Vec::new();
-        for lease in store.leases(namespace).await? {
-            if let Some(run) = lease_labels::run(&lease)
+        for lease in leases {
+            if let Some(run) = lease_labels::run(lease)
                 && lease.id.starts_with(HOLD_PREFIX)
                 && lease.is_live(clock::now())
             {
+                let found = records(store, namespace, lease).await?;
                 holds.push(Self {
                     run,
-                    started: lease_labels::started(&lease),
+                    started: lease_labels::started(lease),
                     expires: lease.expires,
                     is_abandoned: lease.labels.contains_key(ABANDONED),
-                    records: records(store, namespace, &lease).await?,
-                    lease: lease.id,
+                    is_whole: found.is_whole,
+                    records: found.records,
+                    lease: lease.id.clone(),
                 });
             }
         }
@@ -134,7 +148,7 @@ pub(crate) async fn progress(
     namespace: &Namespace,
     lease: &Lease,
 ) -> Result<Option<(usize, usize)>, StoreError> {
-    let records = records(store, namespace, lease).await?;
+    let Records { records, .. } = records(store, namespace, lease).await?;
     if records.is_empty() {
         return Ok(None);
     }
@@ -144,24 +158,33 @@ pub(crate) async fn progress(
     Ok(Some((records.len() - left.count(), records.len())))
 }
 
-/// Reads the records in the journals that a lease holds. Other content is passed over.
+/// What the journals of a lease tell.
+struct Records {
+    records: Vec<ImageRecord>,
+    /// Whether none of them was beyond us: damaged, or of a version to come.
+    is_whole: bool,
+}
+
+/// Reads the records in the journals that a lease holds.
 async fn records(
     store: &Containerd,
     namespace: &Namespace,
     lease: &Lease,
-) -> Result<Vec<ImageRecord>, StoreError> {
+) -> Result<Records, StoreError> {
     let mut records = Vec::new();
+    let mut is_whole = true;
     for digest in content(lease) {
-        let body = store
-            .read_held(namespace, digest, journal::MAX_BODY)
-            .await?;
-        records.extend(
-            body.and_then(|body| journal::read(&body))
-                .unwrap_or_default(),
-        );
+        let reading = retry(async || {
+            let reading = store.read_held(namespace, digest, journal::MAX_BODY);
+            reading.await
+        });
+        match reading.await?.and_then(|body| journal::read(&body)) {
+            Some(read) => records.extend(read),
+            None => is_whole = false,
+        }
     }
     records.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(records)
+    Ok(Records { records, is_whole })
 }
 
 fn content(lease: &Lease) -> impl Iterator<Item = &Digest> {

@@ -9,8 +9,14 @@
 //!
 //! An expired lease is not deleted by its ID, which could be a fresh one by then: a collection
 //! removes it if, and only if, it has expired. One whose owner is proven dead is deleted under
-//! a second, short-lived lease, so that only one process does so, and what it held is handed
-//! to a lease of its own first.
+//! a second, short-lived lease named after the dead run, so that only one process does so, and
+//! what it held is handed to a lease of its own first. Whoever dies over that is taken over
+//! from in the same way: the right to act is with the last of the line.
+//!
+//! # Giving back
+//!
+//! When the answer to a deletion is lost, the guard may be another's by the time of the next
+//! try. Its lease is its hold, so it is never deleted without having been looked at again.
 
 use std::fmt;
 use std::time::Duration;
@@ -28,7 +34,7 @@ use crate::retry::retry;
 
 /// The guard's lease.
 pub(crate) const GUARD_LEASE: &str = "reclaim.prune";
-const TAKEOVER_LEASE: &str = "reclaim.prune.takeover";
+const TAKEOVER_PREFIX: &str = "reclaim.takeover.";
 const COLLECT_LEASE: &str = "reclaim.collect";
 
 /// How long a takeover may take: a handful of calls.
@@ -96,7 +102,7 @@ pub(crate) async fn claim(
         if is_made.await? {
             return Ok(Claim::Taken);
         }
-        let Some(lease) = store.lease(namespace, GUARD_LEASE).await? else {
+        let Some(lease) = guard(store, namespace).await? else {
             continue;
         };
         if lease_labels::run(&lease).as_ref() == Some(run) {
@@ -105,12 +111,27 @@ pub(crate) async fn claim(
         }
         if !lease.is_live(clock::now()) {
             collect(store, namespace, run).await?;
-        } else if !is_abandoned(&lease) || !take_over(store, namespace, run).await? {
+        } else if !is_abandoned(&lease) || !take_over(store, namespace, &lease, run).await? {
             return Ok(Claim::Busy(busy(store, namespace, Some(lease)).await?));
         }
     }
-    let lease = store.lease(namespace, GUARD_LEASE).await?;
+    let lease = guard(store, namespace).await?;
     Ok(Claim::Busy(busy(store, namespace, lease).await?))
+}
+
+/// Reads the guard's lease.
+async fn guard(store: &Containerd, namespace: &Namespace) -> Result<Option<Lease>, StoreError> {
+    retry(async || store.lease(namespace, GUARD_LEASE).await).await
+}
+
+/// Whether the guard is that run's.
+async fn is_held_by(
+    store: &Containerd,
+    namespace: &Namespace,
+    run: &RunId,
+) -> Result<bool, StoreError> {
+    let lease = guard(store, namespace).await?;
+    Ok(lease.is_some_and(|lease| lease_labels::run(&lease).as_ref() == Some(run)))
 }
 
 /// Describes the run that holds the guard.
@@ -120,7 +141,7 @@ async fn busy(
     lease: Option<Lease>,
 ) -> Result<Busy, StoreError> {
     let progress = match &lease {
-        Some(lease) => hold::progress(store, namespace, lease).await?,
+        Some(lease) => retry(async || hold::progress(store, namespace, lease).await).await?,
         None => None,
     };
     let label = |key| lease.as_ref().and_then(|lease| lease.labels.get(key));
@@ -138,8 +159,15 @@ pub(crate) async fn release(
     namespace: &Namespace,
     run: &RunId,
 ) -> Result<(), StoreError> {
-    let was_there = retry(async || store.delete_lease(namespace, GUARD_LEASE, true).await).await?;
-    if !was_there {
+    let mut is_answer_lost = false;
+    let releasing = retry(async || {
+        if is_answer_lost && !is_held_by(store, namespace, run).await? {
+            return Ok(false);
+        }
+        is_answer_lost = true;
+        store.delete_lease(namespace, GUARD_LEASE, true).await
+    });
+    if !releasing.await? {
         // The answer to an earlier try was lost, and nobody waited for its collection.
         collect(store, namespace, run).await?;
     }
@@ -147,8 +175,33 @@ pub(crate) async fn release(
 }
 
 /// Gives the guard back without a collection of ours: nothing waits to be freed.
-pub(crate) async fn give_back(store: &Containerd, namespace: &Namespace) -> Result<(), StoreError> {
-    retry(async || store.delete_lease(namespace, GUARD_LEASE, false).await).await?;
+pub(crate) async fn give_back(
+    store: &Containerd,
+    namespace: &Namespace,
+    run: &RunId,
+) -> Result<(), StoreError> {
+    retry(async || {
+        if is_held_by(store, namespace, run).await? {
+            store.delete_lease(namespace, GUARD_LEASE, false).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Gives the guard back of a run that cannot be brought to its end. What it holds is held on,
+/// as after a crash, and the next run restores it: in this process, which lives on, nobody
+/// could prove the guard to be abandoned.
+pub(crate) async fn hand_over(
+    store: &Containerd,
+    namespace: &Namespace,
+    run: &RunId,
+) -> Result<(), StoreError> {
+    let lease = guard(store, namespace).await?;
+    if let Some(lease) = lease.filter(|lease| lease_labels::run(lease).as_ref() == Some(run)) {
+        Hold::abandon(store, namespace, &lease).await?;
+        give_back(store, namespace, run).await?;
+    }
     Ok(())
 }
 
@@ -156,31 +209,92 @@ pub(crate) async fn give_back(store: &Containerd, namespace: &Namespace) -> Resu
 async fn take_over(
     store: &Containerd,
     namespace: &Namespace,
+    dead: &Lease,
     run: &RunId,
 ) -> Result<bool, StoreError> {
-    let labels = lease_labels::new(run, clock::now(), MAX_TAKEOVER);
-    if !store
-        .create_lease(namespace, TAKEOVER_LEASE, labels)
-        .await?
-    {
-        let other = store.lease(namespace, TAKEOVER_LEASE).await?;
-        if other.is_some_and(|lease| !lease.is_live(clock::now())) {
-            collect(store, namespace, run).await?;
-        }
+    let line = line_of_succession(store, namespace, dead, run).await?;
+    if line.is_empty() {
         return Ok(false);
     }
-    // Read again: only now is it certain that nobody else is replacing it.
-    let abandoned = store
-        .lease(namespace, GUARD_LEASE)
-        .await?
-        .filter(is_abandoned);
-    if let Some(lease) = &abandoned {
-        info!(run = ?lease_labels::run(lease), "taking over from a run whose process is gone");
-        Hold::abandon(store, namespace, lease).await?;
-        store.delete_lease(namespace, GUARD_LEASE, false).await?;
+    let replaced = replace(store, namespace, dead).await;
+    // With the guard gone they give nobody a right to anything.
+    for id in &line {
+        retry(async || store.delete_lease(namespace, id, false).await).await?;
     }
-    store.delete_lease(namespace, TAKEOVER_LEASE, false).await?;
-    Ok(abandoned.is_some())
+    replaced
+}
+
+/// Makes the lease that gives the right to replace the guard of a dead run, or of whoever died
+/// over replacing it. Returns those leases, ours as the last; none if somebody alive has it.
+async fn line_of_succession(
+    store: &Containerd,
+    namespace: &Namespace,
+    dead: &Lease,
+    run: &RunId,
+) -> Result<Vec<String>, StoreError> {
+    let mut line = Vec::new();
+    let mut dead = lease_labels::run(dead);
+    while let Some(predecessor) = dead.take() {
+        let id = format!("{TAKEOVER_PREFIX}{predecessor}");
+        let labels = || lease_labels::new(run, clock::now(), MAX_TAKEOVER);
+        let is_made = retry(async || store.create_lease(namespace, &id, labels()).await).await?;
+        line.push(id.clone());
+        if is_made {
+            return Ok(line);
+        }
+        let Some(taker) = retry(async || store.lease(namespace, &id).await).await? else {
+            break;
+        };
+        let its_run = lease_labels::run(&taker);
+        if its_run.as_ref() == Some(run) {
+            // It is ours: the answer to an earlier try was lost.
+            return Ok(line);
+        }
+        if !taker.is_live(clock::now()) {
+            collect(store, namespace, run).await?;
+        } else if is_abandoned(&taker) {
+            dead = its_run;
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Hands on what a dead run's guard holds, and deletes it. Returns whether it was still there.
+async fn replace(
+    store: &Containerd,
+    namespace: &Namespace,
+    dead: &Lease,
+) -> Result<bool, StoreError> {
+    let run = lease_labels::run(dead);
+    // Read again: only now is it certain that nobody else is replacing it.
+    let lease = guard(store, namespace).await?;
+    let Some(lease) = lease.filter(|lease| lease_labels::run(lease) == run) else {
+        return Ok(false);
+    };
+    info!(?run, "taking over from a run whose process is gone");
+    Hold::abandon(store, namespace, &lease).await?;
+    if let Some(run) = &run {
+        give_back(store, namespace, run).await?;
+    }
+    Ok(true)
+}
+
+/// Deletes those of `leases` by which a dead process had meant to take over or to collect. They
+/// hold nothing.
+///
+/// Precondition: the guard is ours, so that nobody's right can depend on them.
+pub(crate) async fn sweep(
+    store: &Containerd,
+    namespace: &Namespace,
+    leases: &[Lease],
+) -> Result<(), StoreError> {
+    let passing = leases
+        .iter()
+        .filter(|lease| lease.id.starts_with(TAKEOVER_PREFIX) || lease.id == COLLECT_LEASE);
+    for lease in passing.filter(|lease| is_abandoned(lease)) {
+        retry(async || store.delete_lease(namespace, &lease.id, false).await).await?;
+    }
+    Ok(())
 }
 
 /// Whether the process that made the lease is proven to be gone.

@@ -20,6 +20,8 @@ mod progress;
 mod prune;
 mod retry;
 mod second_look;
+mod survey;
+mod target;
 mod undo;
 
 pub use clock::now;
@@ -34,4 +36,5 @@ pub use options::RunOptions;
 pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
 pub use reclaim_plan::Finding;
+pub use target::Unmet;
 pub use undo::Undone;

@@ -39,6 +39,8 @@ pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
         refused: Vec::new(),
         failed: Vec::new(),
         estimate: Estimate(plan.freed.amount()),
+        estimate_at_least: Estimate(plan.at_least()),
+        beside: plan.beside.clone(),
         reclaimed: Reclaimed(Amount::default()),
         freed: Freed::default(),
         rows: Vec::new(),

@@ -14,9 +14,9 @@
 
 use std::time::Duration;
 
-use reclaim_model::{Mode, Namespace, PruneRequest, Report, RunId};
+use reclaim_model::{Mode, Namespace, PruneRequest, Report, RunId, chain};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, info, info_span, warn};
 
 use crate::confirm::{Restricted, restrict};
 use crate::engine::{Engine, RunError, exists};
@@ -78,8 +78,11 @@ impl Engine {
         }
         let _running = self.begin(run).await?;
         let done = self.prune_guarded(run, confirmed).await;
-        if done.is_err() {
-            host_guard::give_back(&self.store, namespace).await?;
+        if done.is_err()
+            && let Err(error) = host_guard::give_back(&self.store, namespace, run.id).await
+        {
+            let error = chain(&error);
+            warn!(%error, "the guard stays until it expires or this process ends");
         }
         done
     }
@@ -131,7 +134,7 @@ impl Engine {
         if !restricted.preview.plan.steps.is_empty() {
             return self.execute(run, restricted).await;
         }
-        host_guard::give_back(&self.store, namespace).await?;
+        host_guard::give_back(&self.store, namespace, run.id).await?;
         let Restricted { preview, refused } = restricted;
         Ok(Report {
             refused,
@@ -141,8 +144,12 @@ impl Engine {
 
     /// Restores what a crashed run had removed, so that it is judged afresh.
     async fn recover(&self, namespace: &Namespace) -> Result<(), RunError> {
-        for hold in Hold::list(&self.store, namespace).await? {
-            if hold.is_abandoned {
+        let leases = retry(async || self.store.leases(namespace).await).await?;
+        host_guard::sweep(&self.store, namespace, &leases).await?;
+        for hold in Hold::among(&self.store, namespace, &leases).await? {
+            if hold.is_abandoned && !hold.is_whole {
+                warn!(run = %hold.run, "what a crashed run removed cannot be read; its hold stays");
+            } else if hold.is_abandoned {
                 info!(run = %hold.run, records = hold.records.len(), "restoring after a crash");
                 for image in &hold.records {
                     retry(async || self.store.restore_image(namespace, image).await).await?;

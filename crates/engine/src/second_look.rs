@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, PruneRequest, Reference,
-    RootMark, SnapshotKind, chain,
+    DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, PruneRequest,
+    Reference, RootMark, SnapshotKind, chain,
 };
 use reclaim_plan::decide;
 use reclaim_store::{Alarm, StoreError};
@@ -37,45 +37,63 @@ pub(crate) struct Wanted {
     pub(crate) holders: Vec<Holder>,
 }
 
+/// What came of looking again.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// The records that had to come back.
+    pub(crate) restored: Vec<Wanted>,
+    /// The names of those that were not there and do not come back.
+    pub(crate) gone: BTreeSet<String>,
+    /// Why nothing could be seen, if so. Then everything had to come back.
+    pub(crate) blind: Option<String>,
+    /// What had to come back and could not be written, if anything. Then nothing may be
+    /// released.
+    pub(crate) stuck: Option<(Wanted, StoreError)>,
+}
+
 impl Engine {
     /// Restores those of `removed` that became used, and returns them.
     ///
     /// `first` is what the plan was made from. If the store cannot be read, all are restored:
-    /// unknown means in use.
+    /// unknown means in use. One of `removed` that is there all the same is passed over.
     ///
-    /// # Errors
-    ///
-    /// If a record that has to come back cannot be written. The caller must not release.
     pub(crate) async fn restore_used(
         &self,
         request: &PruneRequest,
         first: &mut Inventory,
         mut removed: Vec<ImageRecord>,
         alarm: Option<&Alarm>,
-    ) -> Result<Vec<Wanted>, StoreError> {
-        let mut restored = Vec::new();
+    ) -> Looked {
+        let mut looked = Looked::default();
         for _ in 0..MAX_LOOKS {
             let heard = alarm.map(Alarm::heard);
             let wanted = match self.wanted(request, first, &removed).await {
-                Ok(wanted) => wanted,
+                Ok((wanted, gone)) => {
+                    looked.gone = gone;
+                    wanted
+                }
                 Err(error) => {
                     let error = chain(&error);
                     warn!(%error, "the store cannot be looked at again; restoring everything");
+                    looked.gone.clear();
+                    looked.blind = Some(error);
                     removed.iter().map(unknown).collect()
                 }
             };
-            for wanted in &wanted {
+            for wanted in wanted {
                 info!(image = %wanted.name, holders = ?wanted.holders, "restoring");
-                self.restore(request, &wanted.image).await?;
+                if let Err(error) = self.restore(request, &wanted.image).await {
+                    looked.stuck = Some((wanted, error));
+                    return looked;
+                }
+                removed.retain(|image| image.name != wanted.name);
+                looked.restored.push(wanted);
             }
-            let back: BTreeSet<&str> = wanted.iter().map(|it| it.name.as_str()).collect();
-            removed.retain(|image| !back.contains(image.name.as_str()));
-            restored.extend(wanted);
             if removed.is_empty() || alarm.map(Alarm::heard) == heard {
                 break;
             }
         }
-        Ok(restored)
+        looked
     }
 
     /// Writes a record again; under another name if the old one points elsewhere by now.
@@ -89,13 +107,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Judges the removed records again, against the store as it is now.
+    /// Judges the removed records again, against the store as it is now. Returns those that
+    /// have to come back, and the names of those that are gone for good.
     async fn wanted(
         &self,
         request: &PruneRequest,
         first: &mut Inventory,
         removed: &[ImageRecord],
-    ) -> Result<Vec<Wanted>, RunError> {
+    ) -> Result<(Vec<Wanted>, BTreeSet<String>), RunError> {
         let namespace = &request.namespace;
         let mut seen = retry(async || self.store.look_again(namespace).await).await?;
         let registered = self.registered(namespace).await?;
@@ -112,19 +131,22 @@ impl Engine {
             documents: std::mem::take(&mut first.documents),
         };
         let decision = decide(&inventory, &registered, request);
-        let wanted = injected.into_iter().filter_map(|(name, image)| {
-            let kept = decision
-                .kept()
-                .iter()
-                .find(|kept| kept.name == image.name)?;
-            Some(Wanted {
-                name,
-                image,
-                reason: kept.reason,
-                holders: kept.holders.clone(),
-            })
-        });
-        let wanted = wanted.collect();
+        let mut wanted = Vec::new();
+        let mut gone = BTreeSet::new();
+        for (name, image) in injected {
+            let mut kept = decision.kept().iter();
+            match kept.find(|kept| kept.name == image.name) {
+                Some(kept) => wanted.push(Wanted {
+                    name,
+                    image,
+                    reason: kept.reason,
+                    holders: kept.holders.clone(),
+                }),
+                None => {
+                    gone.insert(name);
+                }
+            }
+        }
         // Lent to the second judgement, because they are large and still needed.
         first.documents = std::mem::take(&mut inventory.documents);
         if let Some(before) = first.namespaces.get_mut(namespace)
@@ -132,7 +154,7 @@ impl Engine {
         {
             before.blobs = std::mem::take(&mut seen.blobs);
         }
-        Ok(wanted)
+        Ok((wanted, gone))
     }
 }
 

@@ -46,7 +46,7 @@ impl Engine {
         let id = new_run();
         let _running = self.try_begin(&id, namespace).await?;
         let undone = self.undo_guarded(namespace, run, names).await;
-        crate::host_guard::give_back(&self.store, namespace).await?;
+        crate::host_guard::give_back(&self.store, namespace, &id).await?;
         undone
     }
 
@@ -65,7 +65,7 @@ impl Engine {
             });
         }
         let mut undone = Undone::default();
-        let mut is_whole = true;
+        let mut is_whole = hold.is_whole;
         for image in &hold.records {
             if !names.is_empty() && !names.contains(&image.name) {
                 is_whole = false;
@@ -103,7 +103,7 @@ impl Engine {
             Ok(hold.run)
         };
         let released = released.await;
-        crate::host_guard::give_back(&self.store, namespace).await?;
+        crate::host_guard::give_back(&self.store, namespace, &id).await?;
         released
     }
 

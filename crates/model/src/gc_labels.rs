@@ -8,7 +8,8 @@
 
 use jiff::Timestamp;
 
-use crate::{Digest, SnapshotId};
+use crate::until::parse_rfc3339;
+use crate::{ConditionalLabels, Digest, SnapshotId};
 
 const PREFIX: &str = "containerd.io/gc.";
 /// Label of leases and images: when they stop holding, RFC 3339.
@@ -21,6 +22,9 @@ pub const FLAT: &str = "containerd.io/gc.flat";
 pub enum GcRef {
     /// A blob.
     Content(Digest),
+    /// Content under a key that is no digest. There is no such blob, but where one object
+    /// refers to the key and another attaches itself to it, the one keeps the other.
+    NoContent(Box<str>),
     /// A snapshot.
     Snapshot(SnapshotId),
     /// An image record, by name (containerd 2.0 and newer).
@@ -50,18 +54,20 @@ pub struct GcLabels {
     pub refs: Box<[GcRef]>,
     /// `gc.bref.*`: what keeps this object.
     pub back_refs: Box<[GcRef]>,
+    /// `gc.cond.*`. Boxed: millions of objects have none.
+    pub conditional: Option<Box<ConditionalLabels>>,
 }
 
 impl GcLabels {
     /// Reads the references out of an object's labels.
     ///
-    /// Labels that containerd's collector ignores are ignored here: unknown kinds, names that
-    /// do not go on with `.` or `/`, and content references that are not a digest (no blob can
-    /// have such a key).
+    /// Labels that containerd's collector ignores are ignored here: unknown kinds, and names
+    /// that do not go on with `.` or `/`.
     pub fn parse<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut root = RootMark::None;
         let mut refs = Vec::new();
         let mut back_refs = Vec::new();
+        let mut conditional = ConditionalLabels::default();
         for (key, value) in labels {
             let Some(rest) = key.strip_prefix(PREFIX) else {
                 continue;
@@ -74,15 +80,19 @@ impl GcLabels {
                 refs.extend(parse_reference(kind, value));
             } else if let Some(kind) = rest.strip_prefix("bref.") {
                 back_refs.extend(parse_back_reference(kind, value));
+            } else if let Some(rest) = rest.strip_prefix("cond.") {
+                conditional.add(rest, value);
             }
         }
         // A label map has no order; the inventory has one.
         refs.sort_unstable();
         back_refs.sort_unstable();
+        conditional.sort();
         Self {
             root,
             refs: refs.into(),
             back_refs: back_refs.into(),
+            conditional: (!conditional.is_empty()).then(|| Box::new(conditional)),
         }
     }
 }
@@ -95,7 +105,8 @@ fn is_kind(kind: &str, word: &str) -> bool {
 
 fn parse_reference(kind: &str, value: &str) -> Option<GcRef> {
     if is_kind(kind, "content") {
-        value.parse().ok().map(GcRef::Content)
+        let digest = value.parse().map(GcRef::Content);
+        Some(digest.unwrap_or_else(|_| GcRef::NoContent(value.into())))
     } else if is_kind(kind, "image") {
         Some(GcRef::Image(value.into()))
     } else {
@@ -117,41 +128,12 @@ fn parse_snapshot_reference(kind: &str, value: &str) -> Option<GcRef> {
     Some(GcRef::Snapshot(SnapshotId::new(snapshotter, value)))
 }
 
-/// Reads a `gc.expire` value; `None` is "never", as for containerd, when it is not RFC 3339.
+/// Reads a `gc.expire` value; `None` is "never", as for containerd, when it is no time.
 ///
-/// Stricter than most parsers on purpose: a value that containerd does not understand never
-/// expires for it, and must not for us.
+/// By Go's rules, and neither stricter nor more generous than they are: what containerd does not
+/// understand never expires for it and must not for us, and what it does understand has expired.
 pub fn parse_expiry(value: &str) -> Option<Timestamp> {
-    let bytes = value.as_bytes();
-    let shape = b"dddd-dd-ddTdd:dd:dd";
-    let head = bytes.get(..shape.len())?;
-    let fits = |(byte, form): (&u8, &u8)| match form {
-        b'd' => byte.is_ascii_digit(),
-        literal => byte == literal,
-    };
-    if !head.iter().zip(shape).all(fits) {
-        return None;
-    }
-    let mut zone = &value[shape.len()..];
-    if let Some(fraction) = zone.strip_prefix('.') {
-        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-        if digits == 0 {
-            return None;
-        }
-        zone = &fraction[digits..];
-    }
-    let zone_shape = b"sdd:dd";
-    let is_offset = zone.len() == zone_shape.len()
-        && zone.bytes().zip(zone_shape).all(|(byte, form)| match form {
-            b's' => byte == b'+' || byte == b'-',
-            b'd' => byte.is_ascii_digit(),
-            literal => byte == *literal,
-        });
-    if zone == "Z" || is_offset {
-        value.parse().ok()
-    } else {
-        None
-    }
+    parse_rfc3339(value)
 }
 
 #[cfg(test)]
@@ -191,10 +173,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_no_digest_is_a_key_all_the_same() {
+        for key in ["containerd.io/gc.ref.content", "containerd.io/gc.bref.content"] {
+            let labels = GcLabels::parse([(key, "not a digest")]);
+            let both = [labels.refs, labels.back_refs].concat();
+            assert_eq!(both, [GcRef::NoContent("not a digest".into())]);
+        }
+    }
+
+    #[test]
     fn ignores_what_containerd_ignores() {
         for (key, value) in [
             ("containerd.io/gc.ref.contentX", A),
-            ("containerd.io/gc.ref.content", "not a digest"),
             ("containerd.io/gc.ref.snapshot", "key"),
             ("containerd.io/gc.ref.container", "web"),
             ("containerd.io/gc.ref", A),
@@ -226,6 +216,13 @@ mod tests {
             "2026-01-02T03:04:05Z",
             "2026-01-02T03:04:05.999999999Z",
             "2026-01-02T03:04:05+07:00",
+            // More than RFC 3339 allows, and Go does.
+            "2026-01-02T3:04:05Z",
+            "2026-01-02T03:04:05,5Z",
+            "2026-01-02T03:04:05.1234567890123Z",
+            "2026-01-02T03:04:05+24:60",
+            "0000-01-01T00:00:00+23:59",
+            "9999-12-31T23:59:59-23:59",
         ] {
             assert!(parse_expiry(good).is_some(), "{good}");
         }
@@ -239,6 +236,13 @@ mod tests {
             "2026-01-02T03:04:05.Z",
             "2026-01-02t03:04:05z",
             "2026-13-02T03:04:05Z",
+            "2026-02-30T03:04:05Z",
+            "2026-01-02T24:00:00Z",
+            // A leap second: Go knows none.
+            "2026-01-02T03:04:60Z",
+            "2026-01-02T03:04:05+25:00",
+            "2026-01-02T03:04:05+00:61",
+            "2026-01-02T03:04:05z",
             "2026-01-02T03:04:05Z[UTC]",
             "2026-01-02T03:04:0é",
         ] {

@@ -206,12 +206,15 @@ impl fmt::Display for Gap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum CollectorRules {
     /// 1.6 and 1.7: images are always roots; only content and snapshots are referred to.
+    /// Sandboxes hold nothing: 1.7 stores them where its collector does not look.
     #[default]
     V1,
-    /// 2.0 and 2.1: images may expire, be leased and be referred to.
+    /// 2.0 and 2.1: images may expire, be leased and be referred to, and sandboxes hold.
     V2_0,
-    /// 2.2 and newer: back references, and every label that begins with `gc.root` is a root.
+    /// 2.2: back references, and every label that begins with `gc.root` is a root.
     V2_2,
+    /// 2.3 and newer: references on a condition.
+    V2_3,
 }
 
 impl CollectorRules {
@@ -226,7 +229,8 @@ impl CollectorRules {
         Some(match (major, minor) {
             (0 | 1, _) => Self::V1,
             (2, 0 | 1) => Self::V2_0,
-            _ => Self::V2_2,
+            (2, 2) => Self::V2_2,
+            _ => Self::V2_3,
         })
     }
 }
@@ -242,9 +246,10 @@ mod tests {
             ("v1.7.34", Some(CollectorRules::V1)),
             ("2.0.11", Some(CollectorRules::V2_0)),
             ("v2.1.9-k3s1", Some(CollectorRules::V2_0)),
-            ("2.3.4", Some(CollectorRules::V2_2)),
-            ("2.4-beta", Some(CollectorRules::V2_2)),
-            ("3.0.0", Some(CollectorRules::V2_2)),
+            ("2.2.7", Some(CollectorRules::V2_2)),
+            ("2.3.4", Some(CollectorRules::V2_3)),
+            ("2.4-beta", Some(CollectorRules::V2_3)),
+            ("3.0.0", Some(CollectorRules::V2_3)),
             ("", None),
             ("unknown", None),
             ("2", None),

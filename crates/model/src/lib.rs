@@ -7,6 +7,7 @@ mod digest;
 mod error;
 mod filter;
 mod free_target;
+mod gc_conditions;
 mod gc_labels;
 mod image;
 mod inventory;
@@ -23,8 +24,9 @@ pub use digest::{Digest, DigestError};
 pub use error::chain;
 pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
 pub use free_target::{FreeTarget, FreeTargetError};
+pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, parse_expiry};
-pub use image::{Child, DANGLING_PREFIX, Config, Document, DocumentKind, ImageRecord, Target};
+pub use image::{Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, Target};
 pub use inventory::{
     Blob, CollectorRules, Container, Gap, Ingest, Inventory, Lease, LeaseResource,
     NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Digest, Estimate, Freed, Holder, KeepReason, Kept, Mode, Namespace, Reclaimed, RemoveReason,
+    Beside, Digest, Estimate, Freed, Holder, KeepReason, Kept, Mode, Namespace, Reclaimed,
+    RemoveReason,
 };
 
 /// Identifies one run in the report, the log and the leases.
@@ -37,8 +38,12 @@ pub struct Report {
     pub refused: Vec<Refused>,
     /// Records that were to go and could not be removed.
     pub failed: Vec<Failed>,
-    /// What was foreseen.
+    /// What was foreseen, for all that could be seen.
     pub estimate: Estimate,
+    /// What was foreseen at least, whatever hides behind what could not be seen.
+    pub estimate_at_least: Estimate,
+    /// What was not counted: garbage already, and what other namespaces keep.
+    pub beside: Beside,
     /// What was found to be gone.
     pub reclaimed: Reclaimed,
     /// What is gone; on a dry run what would go.

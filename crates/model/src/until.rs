@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use duration::{GoDurationError, parse_go_duration};
 pub use layout::LayoutError;
+pub(crate) use layout::parse_rfc3339;
 
 /// How many digits a fraction of Unix seconds may have. Those beyond the ninth are dropped.
 const MAX_FRACTION_LEN: usize = 20;

@@ -22,7 +22,7 @@ impl<'a> Case<'a> {
         namespace: &'a NamespaceInventory,
         registered: &'a [Container],
     ) -> Self {
-        let graph = Graph::new(namespace, inventory.rules);
+        let graph = Graph::new(namespace, inventory);
         let targets = Targets::new(namespace, graph.blobs(), inventory);
         let usage = usage(&graph, &targets, registered, inventory.observed_at);
         Self {

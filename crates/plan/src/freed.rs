@@ -100,7 +100,7 @@ fn ask_other(other: &NamespaceInventory, inventory: &Inventory, difference: &mut
     if !has_any(other, &freed.blobs) && !has_any(other, &pending.blobs) {
         return;
     }
-    let graph = Graph::new(other, inventory.rules);
+    let graph = Graph::new(other, inventory);
     let mut marker = Marker::new(&graph);
     marker.extend_from_holders(inventory.observed_at);
     marker.extend_from_images(inventory.observed_at);

@@ -11,8 +11,8 @@
 mod resolve;
 
 use reclaim_model::{
-    Blob, CollectorRules, Digest, GcLabels, GcRef, LeaseResource, NamespaceInventory, RootMark,
-    Snapshot, SnapshotId, SnapshotKind, Snapshotter,
+    Blob, CollectorRules, Digest, GcLabels, GcRef, Inventory, LeaseResource, NamespaceInventory,
+    RootMark, Snapshot, SnapshotId, SnapshotKind, Snapshotter,
 };
 
 use crate::finder::{Blobs, Finder, text_tag};
@@ -68,7 +68,9 @@ pub(crate) struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     /// Interns the objects of `namespace` and resolves their references.
-    pub(crate) fn new(namespace: &'a NamespaceInventory, rules: CollectorRules) -> Self {
+    ///
+    /// `inventory` has the rules and the time; `namespace` need not be part of it.
+    pub(crate) fn new(namespace: &'a NamespaceInventory, inventory: &Inventory) -> Self {
         let mut lists = Vec::with_capacity(namespace.snapshots.len());
         let mut n_snapshots = 0;
         for (name, snapshots) in &namespace.snapshots {
@@ -86,7 +88,7 @@ impl<'a> Graph<'a> {
         let end = containers + namespace.containers.len();
         let mut graph = Self {
             namespace,
-            rules,
+            rules: inventory.rules,
             blobs: Blobs::new(&namespace.blobs),
             lists,
             starts: [snapshots, images, containers, end, end],
@@ -96,9 +98,9 @@ impl<'a> Graph<'a> {
             back_references: Vec::new(),
             parents: Vec::new(),
         };
-        graph.parents = graph.resolve_parents();
         graph.resolve_back_references();
-        graph.resolve_edges();
+        graph.parents = graph.resolve_parents();
+        graph.resolve_edges(inventory.observed_at);
         graph
     }
 
@@ -205,7 +207,7 @@ impl<'a> Graph<'a> {
             GcRef::Snapshot(id) => self.find_snapshot(id),
             GcRef::Image(name) if self.rules >= CollectorRules::V2_0 => self.find_image(name),
             GcRef::Container(id) if self.rules >= CollectorRules::V2_2 => self.find_container(id),
-            GcRef::Image(_) | GcRef::Container(_) => None,
+            GcRef::NoContent(_) | GcRef::Image(_) | GcRef::Container(_) => None,
         }
     }
 

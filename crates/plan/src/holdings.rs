@@ -1,7 +1,7 @@
 //! Who holds things, other than images: live leases, containers, sandboxes, `gc.root` labels.
 
 use jiff::Timestamp;
-use reclaim_model::{GcLabels, Holder, HolderKind, Lease};
+use reclaim_model::{CollectorRules, GcLabels, Holder, HolderKind, Lease};
 
 use crate::graph::{Graph, NodeId};
 
@@ -46,7 +46,10 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
         is_ours: false,
         roots: vec![graph.container(index)],
     });
-    let sandboxes = namespace.sandboxes.iter().map(|sandbox| Holding {
+    // Only what the collector respects: by the older rules it does not find them.
+    let sandboxes = namespace.sandboxes.iter();
+    let sandboxes = sandboxes.filter(|_| graph.rules >= CollectorRules::V2_0);
+    let sandboxes = sandboxes.map(|sandbox| Holding {
         holder: holder(HolderKind::Sandbox, &sandbox.id),
         hold: Hold::Deep,
         is_ours: false,

@@ -34,6 +34,7 @@ use serde::Serialize;
 
 use crate::case::Case;
 use crate::graph::Node;
+use crate::weights::weights;
 
 pub(crate) use claims::{Judged, claims};
 pub use images::ImageUsage;
@@ -121,6 +122,11 @@ impl Account {
         self.sum(|_| true)
     }
 
+    /// Returns what a prune of all unused images frees, dangling ones included.
+    pub fn reclaimable(&self) -> Amount {
+        self.sum(|column| matches!(column, Column::Unused | Column::Dangling))
+    }
+
     pub(crate) fn add_blob(&mut self, column: Column, bytes: u64) {
         let amount = self.columns.entry(column).or_default();
         amount.content_bytes += bytes;
@@ -171,6 +177,14 @@ pub struct NamespaceUsage {
     pub images: Vec<ImageUsage>,
 }
 
+impl NamespaceUsage {
+    /// Counts the images that somebody uses.
+    pub fn active(&self) -> usize {
+        let images = self.images.iter();
+        images.filter(|image| !image.holders.is_empty()).count()
+    }
+}
+
 /// A blob as one namespace accounts for it.
 struct Entry<'a> {
     digest: &'a Digest,
@@ -202,27 +216,25 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
         };
         let columns = claims(&case, judged, inventory.observed_at);
         let bytes = books.snapshot_bytes.get(name).unwrap_or(&nothing);
+        let weights = weights(&case.graph, bytes);
         let mut found = NamespaceUsage {
-            images: images::images(&case, &verdicts, books, name),
+            images: images::images(&case, &verdicts, &weights, inventory, name),
             ..NamespaceUsage::default()
         };
-        for (id, column) in (0..).zip(&columns) {
-            match case.graph.node(id) {
-                Node::Blob(index) => entries.push(Entry {
+        for ((id, column), bytes) in (0..).zip(columns).zip(weights) {
+            let Some(bytes) = bytes else {
+                continue;
+            };
+            if let Node::Blob(index) = case.graph.node(id) {
+                entries.push(Entry {
                     digest: &namespace.blobs[index].digest,
                     namespace: number,
-                    column: *column,
-                    bytes: namespace.blobs[index].size,
-                }),
-                Node::Snapshot(index) => {
-                    let (snapshotter, snapshot) = case.graph.snapshot(index);
-                    let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
-                    if let Some(bytes) = bytes.get(&id) {
-                        found.account.add_snapshot(*column, *bytes);
-                        usage.total.add_snapshot(*column, *bytes);
-                    }
-                }
-                Node::Image(_) | Node::Container(_) | Node::Absent => {}
+                    column,
+                    bytes,
+                });
+            } else {
+                found.account.add_snapshot(column, bytes);
+                usage.total.add_snapshot(column, bytes);
             }
         }
         for ingest in &namespace.ingests {

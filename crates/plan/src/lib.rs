@@ -40,6 +40,7 @@ mod shortfall;
 mod sizes;
 mod targets;
 mod usage;
+mod weights;
 mod why;
 
 use std::collections::BTreeMap;

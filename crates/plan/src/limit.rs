@@ -52,7 +52,7 @@ pub fn limit(plan: Plan, inventory: &Inventory, target: u64) -> Result<Plan, Too
     let Some(namespace) = inventory.namespaces.get(&plan.namespace) else {
         return Ok(plan);
     };
-    let graph = Graph::new(namespace, inventory.rules);
+    let graph = Graph::new(namespace, inventory);
     let weights = weights(&graph, &plan);
     let groups = groups(&graph, &plan.steps);
     let chosen = choose(&graph, &weights, &groups, target, inventory.observed_at);

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use reclaim_model::{
     Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, NamespaceInventory, PruneFilters,
     Reference, RemoveReason,
@@ -136,8 +137,8 @@ fn possible_users<'u>(anatomy: &Anatomy<'_>, usage: &'u Usage) -> Option<&'u BTr
 /// How well a record serves to keep an image that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fitness {
-    /// It is to expire, and its content with it.
-    Fleeting,
+    /// It is to expire at that time, and its content with it: the later, the better.
+    Fleeting(Timestamp),
     /// Nobody's name.
     Dangling,
     /// A name by which Docker does not find it, or finds it by its digest only. The CRI
@@ -154,8 +155,8 @@ impl Fitness {
                 reference.tag().is_some() && reference.to_string() == image.name
             })
         };
-        if image.expires.is_some() {
-            Self::Fleeting
+        if let Some(expires) = image.expires {
+            Self::Fleeting(expires)
         } else if image.is_dangling() {
             Self::Dangling
         } else if is_tag() {

@@ -7,6 +7,7 @@ use reclaim_model::{Container, Inventory, NamespaceInventory, PruneRequest, Snap
 use crate::case::Case;
 use crate::graph::Node;
 use crate::ledger::{Account, Column, Judged, claims};
+use crate::weights::weights;
 
 /// Where the bytes of the request's namespace are, as its filters see it.
 ///
@@ -31,27 +32,23 @@ pub fn shortfall(
     let columns = claims(&case, judged, inventory.observed_at);
     let kept_elsewhere = crate::ledger::kept_elsewhere(&case, inventory, &request.namespace);
     let mut account = Account::default();
-    for (id, column) in (0..).zip(columns) {
-        match case.graph.node(id) {
-            Node::Blob(index) => {
-                let blob = case.graph.blob(index);
-                let is_let_go = column >= Column::Unused;
-                let is_elsewhere = is_let_go && kept_elsewhere.contains(&blob.digest);
-                let column = if is_elsewhere {
-                    Column::Elsewhere
-                } else {
-                    column
-                };
-                account.add_blob(column, blob.size);
-            }
-            Node::Snapshot(index) => {
-                let (snapshotter, snapshot) = case.graph.snapshot(index);
-                let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
-                if let Some(bytes) = snapshot_bytes.get(&id) {
-                    account.add_snapshot(column, *bytes);
-                }
-            }
-            Node::Image(_) | Node::Container(_) | Node::Absent => {}
+    let weights = weights(&case.graph, snapshot_bytes);
+    for ((id, column), bytes) in (0..).zip(columns).zip(weights) {
+        let Some(bytes) = bytes else {
+            continue;
+        };
+        if let Node::Blob(index) = case.graph.node(id) {
+            let is_let_go = column >= Column::Unused;
+            let digest = &case.graph.blob(index).digest;
+            let is_elsewhere = is_let_go && kept_elsewhere.contains(digest);
+            let column = if is_elsewhere {
+                Column::Elsewhere
+            } else {
+                column
+            };
+            account.add_blob(column, bytes);
+        } else {
+            account.add_snapshot(column, bytes);
         }
     }
     for ingest in &namespace.ingests {

@@ -1,12 +1,14 @@
 //! How large images are, and how much of that they share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use reclaim_model::{Digest, Document, Inventory, Namespace, NamespaceInventory, SnapshotId};
+use reclaim_model::{Digest, Document, Inventory, Namespace, SnapshotId};
 
 use crate::anatomy::Anatomy;
-use crate::finder::Blobs;
+use crate::finder::Documents;
+use crate::graph::{Graph, Node, NodeId};
 use crate::targets::Targets;
+use crate::weights::weights;
 
 /// The size of one image, in bytes. Content is counted in apparent bytes, snapshots in
 /// allocated ones.
@@ -20,124 +22,153 @@ pub struct ImageSize {
     pub shared: u64,
 }
 
+impl ImageSize {
+    /// Returns content and snapshots together.
+    pub fn total(self) -> u64 {
+        self.content.saturating_add(self.unpacked)
+    }
+
+    /// Returns what no image with another target has.
+    pub fn unique(self) -> u64 {
+        self.total().saturating_sub(self.shared)
+    }
+}
+
 /// What the images of a namespace are made of. Their snapshots have to be measured to turn it
 /// into sizes.
 #[derive(Debug)]
 pub struct Makeup<'a> {
-    by_target: BTreeMap<&'a Digest, Parts<'a>>,
-    namespace: Option<&'a NamespaceInventory>,
+    /// `None` for a namespace that does not exist.
+    graph: Option<Graph<'a>>,
+    parts: Parts<'a>,
 }
 
-#[derive(Debug)]
-struct Parts<'a> {
-    blobs: BTreeSet<&'a Digest>,
-    snapshots: BTreeSet<SnapshotId>,
+/// The blobs and snapshots of every target that are present, each once and sorted.
+#[derive(Debug, Default)]
+pub(crate) struct Parts<'a> {
+    by_target: Vec<(&'a Digest, Vec<NodeId>)>,
 }
 
 /// Finds the blobs and snapshots of every image of a namespace.
 pub fn makeup<'a>(inventory: &'a Inventory, namespace: &Namespace) -> Makeup<'a> {
     let Some(namespace) = inventory.namespaces.get(namespace) else {
         return Makeup {
-            by_target: BTreeMap::new(),
-            namespace: None,
+            graph: None,
+            parts: Parts::default(),
         };
     };
-    let targets = Targets::new(namespace, &Blobs::new(&namespace.blobs), inventory);
-    let parts = targets.iter().map(|(_, target)| {
-        let parts = Parts {
-            blobs: blobs(&target.anatomy, inventory),
-            snapshots: snapshots(&target.anatomy, namespace),
-        };
-        (target.digest, parts)
-    });
+    let graph = Graph::new(namespace, inventory);
+    let targets = Targets::new(namespace, graph.blobs(), inventory);
+    let parts = Parts::of(&graph, &targets, inventory);
     Makeup {
-        by_target: parts.collect(),
-        namespace: Some(namespace),
+        graph: Some(graph),
+        parts,
     }
 }
 
 impl Makeup<'_> {
     /// Returns every snapshot of an image, each once, sorted.
     pub fn snapshots(&self) -> Vec<SnapshotId> {
-        let all: BTreeSet<_> = self
-            .by_target
-            .values()
-            .flat_map(|it| &it.snapshots)
-            .collect();
-        all.into_iter().cloned().collect()
+        let Some(graph) = &self.graph else {
+            return Vec::new();
+        };
+        let nodes = self.parts.by_target.iter().flat_map(|(_, nodes)| nodes);
+        let mut nodes: Vec<NodeId> = nodes.copied().collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let snapshots = nodes.into_iter().filter_map(|id| match graph.node(id) {
+            Node::Snapshot(index) => {
+                let (snapshotter, snapshot) = graph.snapshot(index);
+                Some(SnapshotId::new(snapshotter.clone(), &*snapshot.key))
+            }
+            Node::Blob(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
+        });
+        snapshots.collect()
     }
 
     /// Returns the sizes by target, given the bytes of each snapshot.
     pub fn sizes(&self, bytes: &BTreeMap<SnapshotId, u64>) -> BTreeMap<&Digest, ImageSize> {
-        let mut blob_users: BTreeMap<&Digest, usize> = BTreeMap::new();
-        let mut snapshot_users: BTreeMap<&SnapshotId, usize> = BTreeMap::new();
-        for parts in self.by_target.values() {
-            parts
-                .blobs
-                .iter()
-                .for_each(|it| *blob_users.entry(it).or_default() += 1);
-            parts
-                .snapshots
-                .iter()
-                .for_each(|it| *snapshot_users.entry(it).or_default() += 1);
-        }
-        let size_of = |parts: &Parts<'_>| {
-            let mut size = ImageSize::default();
-            for digest in &parts.blobs {
-                let bytes = self.blob_bytes(digest);
-                size.content += bytes;
-                size.shared += if blob_users[digest] > 1 { bytes } else { 0 };
-            }
-            for id in &parts.snapshots {
-                let bytes = bytes.get(id).copied().unwrap_or(0);
-                size.unpacked += bytes;
-                size.shared += if snapshot_users[id] > 1 { bytes } else { 0 };
-            }
-            size
-        };
-        let sizes = self
-            .by_target
-            .iter()
-            .map(|(target, parts)| (*target, size_of(parts)));
-        sizes.collect()
-    }
-
-    /// Bytes of a blob; nothing for one that is not there.
-    fn blob_bytes(&self, digest: &Digest) -> u64 {
-        let blobs = self.namespace.map_or(&[][..], |namespace| &namespace.blobs);
-        let found = blobs.binary_search_by(|blob| blob.digest.cmp(digest));
-        found.map_or(0, |at| blobs[at].size)
+        let graph = self.graph.as_ref();
+        let sizes = graph.map(|graph| self.parts.sizes(graph, &weights(graph, bytes)));
+        sizes.unwrap_or_default()
     }
 }
 
-/// Every blob of the image, present or not.
-fn blobs<'a>(anatomy: &Anatomy<'a>, inventory: &'a Inventory) -> BTreeSet<&'a Digest> {
-    let mut blobs: BTreeSet<&Digest> = anatomy.identity.iter().copied().collect();
+impl<'a> Parts<'a> {
+    pub(crate) fn of(graph: &Graph<'a>, targets: &Targets<'a>, inventory: &'a Inventory) -> Self {
+        let documents = Documents::new(&inventory.documents);
+        let parts = targets.iter().map(|(_, target)| {
+            let mut nodes = blobs(graph, &target.anatomy, &documents);
+            nodes.extend(snapshots(graph, &target.anatomy));
+            nodes.sort_unstable();
+            nodes.dedup();
+            (target.digest, nodes)
+        });
+        Self {
+            by_target: parts.collect(),
+        }
+    }
+
+    /// Returns the sizes by target, given the weight of each node.
+    pub(crate) fn sizes(
+        &self,
+        graph: &Graph<'_>,
+        weights: &[Option<u64>],
+    ) -> BTreeMap<&'a Digest, ImageSize> {
+        let mut n_users = vec![0_u32; graph.len()];
+        for id in self.by_target.iter().flat_map(|(_, nodes)| nodes) {
+            n_users[*id as usize] += 1;
+        }
+        let size_of = |nodes: &[NodeId]| {
+            let mut size = ImageSize::default();
+            for id in nodes {
+                let bytes = weights[*id as usize].unwrap_or(0);
+                match graph.node(*id) {
+                    Node::Blob(_) => size.content += bytes,
+                    Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => {
+                        size.unpacked += bytes;
+                    }
+                }
+                let is_shared = n_users[*id as usize] > 1;
+                size.shared += if is_shared { bytes } else { 0 };
+            }
+            size
+        };
+        let sizes = self.by_target.iter();
+        let sizes = sizes.map(|(target, nodes)| (*target, size_of(nodes)));
+        sizes.collect()
+    }
+}
+
+/// Every blob of the image that is present.
+fn blobs(graph: &Graph<'_>, anatomy: &Anatomy<'_>, documents: &Documents<'_>) -> Vec<NodeId> {
+    let mut blobs = Vec::new();
     for digest in &anatomy.identity {
+        blobs.extend(graph.find_blob(digest));
         if let Some(Document::Index(children) | Document::Manifest(children)) =
-            inventory.documents.get(digest)
+            documents.get(digest)
         {
-            blobs.extend(children.iter().map(|child| &child.digest));
+            blobs.extend(children.iter().filter_map(|it| graph.find_blob(&it.digest)));
         }
     }
     blobs
 }
 
-/// The chains of snapshots to which the image is unpacked, from the top down.
-fn snapshots(anatomy: &Anatomy<'_>, namespace: &NamespaceInventory) -> BTreeSet<SnapshotId> {
-    let mut found = BTreeSet::new();
-    for (snapshotter, shelf) in &namespace.snapshots {
-        for chain in &anatomy.chains {
-            let mut key = Some(chain.to_string());
-            while let Some(at) = key.take().and_then(|key| {
-                shelf
-                    .binary_search_by(|snapshot| (*snapshot.key).cmp(&*key))
-                    .ok()
-            }) {
-                let snapshot = &shelf[at];
-                if found.insert(SnapshotId::new(snapshotter.clone(), &*snapshot.key)) {
-                    key = snapshot.parent.as_deref().map(str::to_owned);
-                }
+/// The chains of snapshots to which the image is unpacked.
+fn snapshots(graph: &Graph<'_>, anatomy: &Anatomy<'_>) -> Vec<NodeId> {
+    let mut found = Vec::new();
+    for chain in &anatomy.chains {
+        let key: std::sync::Arc<str> = chain.to_string().into();
+        for snapshotter in graph.namespace.snapshots.keys() {
+            let id = SnapshotId::new(snapshotter.clone(), key.clone());
+            let mut at = graph.find_snapshot(&id);
+            // A chain visits no snapshot twice, so more steps than nodes would be a cycle.
+            for _ in 0..graph.len() {
+                let Some(Node::Snapshot(index)) = at.map(|id| graph.node(id)) else {
+                    break;
+                };
+                found.extend(at);
+                at = graph.parent(index);
             }
         }
     }

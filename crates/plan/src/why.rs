@@ -128,8 +128,8 @@ pub struct Answer {
     pub warnings: Vec<String>,
 }
 
-/// Answers about everything that the text of the question means: more than one thing only if
-/// several snapshotters have a snapshot of that key.
+/// Answers about everything that the text of the question means: images first, then content,
+/// then snapshots. Seldom is it more than one thing.
 ///
 /// # Errors
 ///

@@ -13,7 +13,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use crate::error::{ConnectError, StoreError};
+use crate::error::{Class, ConnectError, StoreError, class_of};
 
 /// The metadata key by which containerd knows the namespace of a call.
 const NAMESPACE_HEADER: &str = "containerd-namespace";
@@ -29,6 +29,9 @@ pub(crate) const MAX_MESSAGE: usize = 32 << 20;
 
 /// How long a server may take to tell its version before it is taken for something else.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The waits between tries to learn the version. Short: what listens may not be containerd.
+const HANDSHAKE_WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 /// A connection to one containerd. Cheap to clone; all clones share one HTTP/2 connection.
 #[derive(Debug, Clone)]
@@ -57,11 +60,11 @@ impl Containerd {
             let channel = containerd_client::connect(&path)
                 .await
                 .map_err(|error| foreign(reclaim_model::chain(&error)))?;
-            let answer = VersionClient::new(channel.clone())
-                .version(())
-                .await
-                .map_err(|status| foreign(status.message().to_owned()))?;
-            Ok((channel, answer.into_inner().version))
+            let version = version(&channel).await;
+            Ok((
+                channel,
+                version.map_err(|status| foreign(status.message().to_owned()))?,
+            ))
         };
         let (channel, version) = tokio::time::timeout(HANDSHAKE, handshake)
             .await
@@ -133,6 +136,22 @@ impl Containerd {
     fn counter(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, u64>> {
         // A counter is right whatever panicked while it was held.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks for the version, again if the answer is lost or the server is just restarting.
+async fn version(channel: &Channel) -> Result<String, Status> {
+    let mut waits = HANDSHAKE_WAITS.into_iter();
+    loop {
+        let asked = VersionClient::new(channel.clone()).version(()).await;
+        match asked {
+            Ok(answer) => return Ok(answer.into_inner().version),
+            Err(status) if class_of(&status) == Class::Retry => match waits.next() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(status),
+            },
+            Err(status) => return Err(status),
+        }
     }
 }
 

@@ -82,8 +82,7 @@ impl StoreError {
     /// Returns what the caller can do about it.
     pub fn class(&self) -> Class {
         match &self.source {
-            CallError::Status { status } if is_from_transport(status) => Class::Retry,
-            CallError::Status { status } => class_of(status.code()),
+            CallError::Status { status } => class_of(status),
             CallError::Incomplete { missing: _ } => Class::Broken,
         }
     }
@@ -108,8 +107,11 @@ fn place(namespace: Option<&Namespace>, subject: Option<&str>) -> String {
     [subject, namespace].into_iter().flatten().collect()
 }
 
-fn class_of(code: Code) -> Class {
-    match code {
+pub(crate) fn class_of(status: &Status) -> Class {
+    if is_from_transport(status) {
+        return Class::Retry;
+    }
+    match status.code() {
         Code::Unavailable | Code::Aborted | Code::DeadlineExceeded => Class::Retry,
         Code::NotFound => Class::Gone,
         Code::AlreadyExists

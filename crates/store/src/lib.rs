@@ -6,6 +6,7 @@
 mod alarm;
 mod client;
 mod convert;
+mod disk;
 mod error;
 mod execute;
 mod hold;
@@ -14,6 +15,7 @@ mod observe;
 
 pub use alarm::Alarm;
 pub use client::Containerd;
+pub use disk::{ContentFiles, content_files, filesystem_bytes};
 pub use error::{CallError, Class, ConnectError, StoreError};
 pub use execute::Deletion;
 pub use hold::HeldBlob;

@@ -22,6 +22,7 @@
 
 mod documents;
 mod images;
+mod ingests;
 mod lists;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +96,7 @@ impl Containerd {
         Ok(Inventory {
             // A version that tells nothing may have any rule. The newest follow the most
             // references, and so keep the most.
-            rules: self.rules().unwrap_or(CollectorRules::V2_2),
+            rules: self.rules().unwrap_or(CollectorRules::V2_3),
             observed_at: now,
             namespaces,
             documents,
@@ -124,8 +125,10 @@ impl Containerd {
         loaded: &BTreeSet<Snapshotter>,
     ) -> Result<NamespaceInventory, StoreError> {
         let mut inventory = self.observe_users(namespace, loaded).await?;
-        let (blobs, mut gaps) = self.blobs(namespace).await?;
+        let blobs = futures::future::try_join(self.blobs(namespace), self.ingests(namespace));
+        let ((blobs, mut gaps), ingests) = blobs.await?;
         inventory.blobs = blobs;
+        inventory.ingests = ingests;
         inventory.gaps.append(&mut gaps);
         inventory.gaps.sort_unstable();
         Ok(inventory)

@@ -24,6 +24,8 @@
 //! # }
 //! ```
 //!
+//! [`fault`] is a proxy between a client and the daemon that spoils chosen calls.
+//!
 //! # Errors and panics
 //!
 //! What asks containerd returns its [`tonic::Status`], because tests look at the code. What
@@ -42,6 +44,7 @@
 
 mod containerd;
 mod engine;
+pub mod fault;
 mod image;
 mod labels;
 mod namespace;

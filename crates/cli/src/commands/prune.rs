@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{Format, Globals, PruneArgs};
 use crate::exit::{CommandError, Exit};
-use crate::progress::Bar;
+use crate::progress::with_bar;
 use crate::{commands, json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
@@ -67,7 +67,7 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
         filters: PruneFilters::from_args(&filters, &context)?,
         may_empty_namespace: args.allow_empty.as_ref() == Some(&namespace),
         may_lack_namespace: !is_asked_for,
-        target: None,
+        target: args.target_free,
         namespace,
     })
 }
@@ -87,7 +87,9 @@ async fn ask(
     let preview = engine.preview(request, &no_progress).await?;
     if !preview.plan.steps.is_empty() {
         text::list_before_question(&preview.report());
-        let what = if args.all {
+        let what = if args.target_free.is_some() {
+            "the images above"
+        } else if args.all {
             "all images without at least one container associated to them"
         } else {
             "all dangling images"
@@ -98,14 +100,6 @@ async fn ask(
         }
     }
     Ok(Answer::Yes(Box::new(preview)))
-}
-
-/// Shows progress while `work` goes on.
-async fn with_bar<T>(work: impl AsyncFnOnce(&Bar) -> T) -> T {
-    let bar = Bar::new();
-    let done = work(&bar).await;
-    bar.clear();
-    done
 }
 
 /// The first SIGINT or SIGTERM lets the run stop where it is and report; a second one ends the

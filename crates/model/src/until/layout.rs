@@ -142,6 +142,21 @@ pub(super) fn parse(text: &str, local: Offset) -> Result<Timestamp, LayoutError>
     Ok(offset.to_timestamp(civil).unwrap_or(Timestamp::MAX))
 }
 
+/// Parses a time in RFC 3339 as Go's `time.Parse` does; `None` if it is none.
+///
+/// Years are 0 to 9999; what a zone moves beyond that becomes the last moment there is.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    // A fraction belongs to the second.
+    const DATE_AND_TIME: usize = 11;
+    let mut fields = Fields::default();
+    let mut rest = text;
+    for element in ELEMENTS[..DATE_AND_TIME].iter().chain([&Element::Zone]) {
+        rest = fields.read(*element, rest).ok()?;
+    }
+    let civil = fields.civil().ok().filter(|_| rest.is_empty())?;
+    Some(fields.offset?.to_timestamp(civil).unwrap_or(Timestamp::MAX))
+}
+
 /// Chooses the layout by what the text contains, before anything is parsed.
 fn choose(text: &str) -> Vec<Element> {
     // Three dashes: two of the date, and one of a zone west of Greenwich.

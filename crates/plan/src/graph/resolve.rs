@@ -1,23 +1,32 @@
 //! Resolving the references of a namespace, once, when its graph is made.
 
-use reclaim_model::{CollectorRules, GcRef};
+use jiff::Timestamp;
+use reclaim_model::{CollectorRules, GcRef, SnapshotId};
 
 use super::{Graph, Node, NodeId, node_id};
 
 impl Graph<'_> {
+    /// Precondition: back references are resolved; a parent that is gone may be named by one.
     pub(super) fn resolve_parents(&self) -> Vec<Option<NodeId>> {
         let mut parents = Vec::with_capacity(self.starts[1] - self.starts[0]);
         for list in &self.lists {
             parents.extend(list.snapshots.iter().map(|snapshot| {
                 let parent = snapshot.parent.as_deref()?;
-                self.find_on(list, parent)
+                self.find_on(list, parent).or_else(|| {
+                    // A clone only where there is anything to be found.
+                    let id = || SnapshotId::new(list.name.clone(), parent);
+                    let is_any = !self.absent.is_empty();
+                    is_any.then(|| self.find_absent(&GcRef::Snapshot(id())))?
+                })
             }));
         }
         parents
     }
 
     /// Fills in the edges, node by node: labels, then what the kind itself keeps.
-    pub(super) fn resolve_edges(&mut self) {
+    ///
+    /// Conditions are judged at `now`.
+    pub(super) fn resolve_edges(&mut self, now: Timestamp) {
         let mut starts = Vec::with_capacity(self.len() + 1);
         let mut edges = Vec::new();
         for at in 0..self.len() {
@@ -27,9 +36,13 @@ impl Graph<'_> {
             let references = labels.flat_map(|labels| &labels.refs);
             edges.extend(references.filter_map(|it| self.find_reference(it)));
             match self.node(id) {
-                Node::Blob(_) | Node::Absent => {}
+                Node::Absent => {}
+                Node::Blob(_) => self.add_conditional(id, now, &mut edges),
                 Node::Snapshot(index) => edges.extend(self.parents[index]),
-                Node::Image(index) => edges.extend(self.find_target(index)),
+                Node::Image(index) => {
+                    edges.extend(self.find_target(index));
+                    self.add_conditional(id, now, &mut edges);
+                }
                 Node::Container(index) => {
                     let root = self.namespace.containers[index].snapshot.as_ref();
                     edges.extend(
@@ -41,6 +54,24 @@ impl Graph<'_> {
         starts.push(node_id(edges.len()));
         self.edge_starts = starts;
         self.edges = edges;
+    }
+
+    /// Adds the snapshots that an image or blob keeps on a condition that is met.
+    ///
+    /// containerd turns these into back references, which makes no difference: like a plain
+    /// reference they hold as long as their object is there and held deeply.
+    fn add_conditional(&self, id: NodeId, now: Timestamp, edges: &mut Vec<NodeId>) {
+        let labels = self.labels(id).and_then(|it| it.conditional.as_ref());
+        let Some(labels) = labels.filter(|_| self.rules >= CollectorRules::V2_3) else {
+            return;
+        };
+        edges.extend(labels.refs.iter().filter_map(|reference| {
+            let snapshot = self.find_snapshot(&reference.snapshot)?;
+            let values = self.labels(snapshot)?.conditional.as_ref()?;
+            let mut used_at = values.used_at.iter();
+            let is_met = used_at.any(|it| reference.condition.is_met(*it, now));
+            is_met.then_some(snapshot)
+        }));
     }
 
     /// Fills in the back references, and the absent things that they name.

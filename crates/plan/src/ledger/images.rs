@@ -3,17 +3,14 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use reclaim_model::{
-    Digest, Holder, HolderKind, Inventory, KeepReason, Namespace, RemoveReason, SnapshotId,
-};
+use reclaim_model::{Digest, Holder, HolderKind, Inventory, KeepReason, Namespace, RemoveReason};
 
-use super::Books;
 use super::sole::sole_nodes;
 use crate::case::Case;
 use crate::graph::{Graph, Node, NodeId};
 use crate::mark::Marker;
 use crate::select::Verdict;
-use crate::sizes::{ImageSize, makeup};
+use crate::sizes::{ImageSize, Parts};
 
 /// One image, and what removing it alone would do.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,36 +45,20 @@ impl ImageUsage {
 pub(super) fn images(
     case: &Case<'_>,
     verdicts: &[Verdict],
-    books: &Books<'_>,
+    weights: &[Option<u64>],
+    inventory: &Inventory,
     namespace: &Namespace,
 ) -> Vec<ImageUsage> {
-    let now = books.inventory.observed_at;
-    let snapshot_bytes = books
-        .snapshot_bytes
-        .get(namespace)
-        .cloned()
-        .unwrap_or_default();
-    let sizes = makeup(books.inventory, namespace);
-    let sizes = sizes.sizes(&snapshot_bytes);
-    let kept_elsewhere = kept_elsewhere(case, books.inventory, namespace);
     let graph = &case.graph;
+    let sizes = Parts::of(graph, &case.targets, inventory).sizes(graph, weights);
+    let kept_elsewhere = kept_elsewhere(case, inventory, namespace);
     let bytes_of = |id: &NodeId| match graph.node(*id) {
-        Node::Blob(index) => {
-            let blob = graph.blob(index);
-            if kept_elsewhere.contains(&blob.digest) {
-                0
-            } else {
-                blob.size
-            }
+        Node::Blob(index) if kept_elsewhere.contains(&graph.blob(index).digest) => 0,
+        Node::Blob(_) | Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => {
+            weights[*id as usize].unwrap_or(0)
         }
-        Node::Snapshot(index) => {
-            let (snapshotter, snapshot) = graph.snapshot(index);
-            let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
-            snapshot_bytes.get(&id).copied().unwrap_or(0)
-        }
-        Node::Image(_) | Node::Container(_) | Node::Absent => 0,
     };
-    let sole = sole_nodes(graph, now);
+    let sole = sole_nodes(graph, inventory.observed_at);
     let images = graph.namespace.images.iter().zip(verdicts).zip(sole);
     let images = images.enumerate().map(|(index, ((image, verdict), sole))| {
         let verdict = match verdict {
@@ -122,7 +103,7 @@ pub(crate) fn kept_elsewhere<'a>(
     let mut kept = BTreeSet::new();
     let others = inventory.namespaces.iter();
     for (_, other) in others.filter(|(name, _)| *name != namespace) {
-        let graph = Graph::new(other, inventory.rules);
+        let graph = Graph::new(other, inventory);
         let mut marker = Marker::new(&graph);
         marker.extend_from_holders(now);
         marker.extend_from_images(now);

@@ -1,32 +1,35 @@
 //! What each image holds alone: the bytes that removing it and nothing else would free.
 
-use crate::graph::{Graph, Node, NodeId};
-use crate::mark::Marker;
 use jiff::Timestamp;
+
+use crate::graph::{Graph, Node, NodeId};
+use crate::mark::{Marker, is_root_image};
 
 /// Which images reach a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
     None,
     /// One, by index.
-    One(u32),
+    One(usize),
     Several,
 }
 
-/// Returns, for every image, the nodes that nothing but that record keeps.
+/// Returns, for every image, the nodes that nothing but that record keeps. An expired record
+/// keeps none by itself.
 ///
 /// Each node is passed twice at most: once for the first image that reaches it, once more for
 /// all others together.
 pub(crate) fn sole_nodes(graph: &Graph<'_>, now: Timestamp) -> Vec<Vec<NodeId>> {
-    let n_images = graph.namespace.images.len();
-    let all: Vec<usize> = (0..n_images).collect();
-    let mut held = Marker::new(graph).without_images(&all);
+    let images = &graph.namespace.images;
+    let is_root = |image: usize| is_root_image(&images[image], graph.rules, now);
+    let roots: Vec<usize> = (0..images.len()).filter(|it| is_root(*it)).collect();
+    let mut held = Marker::new(graph).without_images(&roots);
     held.extend_from_holders(now);
 
     let mut reach = vec![Reach::None; graph.len()];
     let mut stack: Vec<(NodeId, Reach)> = Vec::new();
-    for (image, number) in (0..n_images).zip(0..) {
-        stack.push((graph.image(image), Reach::One(number)));
+    for image in roots {
+        stack.push((graph.image(image), Reach::One(image)));
         while let Some((id, by)) = stack.pop() {
             let seen = &mut reach[id as usize];
             *seen = match (*seen, by) {
@@ -36,22 +39,27 @@ pub(crate) fn sole_nodes(graph: &Graph<'_>, now: Timestamp) -> Vec<Vec<NodeId>> 
                 (_, _) => Reach::Several,
             };
             let by = *seen;
-            let attached = graph.attached_to(id).iter().map(|(_, attached)| attached);
-            for next in graph.kept_by(id).iter().chain(attached) {
-                // An image is reached by its own name only; whoever refers to it loses that
-                // reference with the record.
-                if !matches!(graph.node(*next), Node::Image(_)) {
-                    stack.push((*next, by));
+            let attached = |id| graph.attached_to(id).iter().map(|(_, attached)| *attached);
+            // Whoever refers to an image loses that reference with the record, but not what has
+            // attached itself to its name. One that has expired is a thing like others: it stays
+            // as long as somebody refers to it.
+            let is_own = |id| matches!(graph.node(id), Node::Image(it) if is_root(it));
+            for next in graph.kept_by(id).iter().copied().chain(attached(id)) {
+                if is_own(next) {
+                    let attached = attached(next).filter(|it| !is_own(*it));
+                    stack.extend(attached.map(|it| (it, by)));
+                } else {
+                    stack.push((next, by));
                 }
             }
         }
     }
-    let mut sole = vec![Vec::new(); n_images];
+    let mut sole = vec![Vec::new(); images.len()];
     for (id, reach) in (0..).zip(reach) {
         if let Reach::One(image) = reach
             && !held.is_reached(id)
         {
-            sole[image as usize].push(id);
+            sole[image].push(id);
         }
     }
     sole

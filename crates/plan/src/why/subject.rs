@@ -1,7 +1,10 @@
-//! What a text means: an image, a blob or a snapshot.
+//! What a text means: images, blobs or snapshots.
 //!
-//! An image's name comes first, then a whole digest or key, then the beginning of a digest, as
-//! people copy it from a list. Names are of one namespace; content is the same in all.
+//! A whole name, digest or key means everything that is called so: the CRI plugin names images
+//! by their configuration's digest, the lowest snapshot of a layer that is not compressed has
+//! the layer's digest for its key, and containers name snapshots as they like. Only if there is
+//! no such thing it is taken for the beginning of a digest, as people copy it from a list. Names
+//! are of one namespace; content is the same in all.
 
 use std::collections::BTreeSet;
 
@@ -99,26 +102,22 @@ pub(super) fn find(question: &Question<'_>) -> Result<Vec<Subject>, NotFound> {
         ..
     } = question;
     let here = inventory.namespaces.get(*namespace);
-    let image = here.and_then(|here| find_image(here, text));
-    if let (Some(index), Some(here)) = (image, here) {
-        return Ok(vec![Subject::Image {
-            namespace: (*namespace).clone(),
-            name: here.images[index].name.clone(),
-            index,
-        }]);
-    }
-    if let Ok(digest) = text.parse()
-        && let Some(found) = find_blob(question, &digest)
-    {
-        return Ok(vec![found]);
-    }
+    let image = here.and_then(|here| Some((here, find_image(here, text)?)));
+    let image = image.map(|(here, index)| Subject::Image {
+        namespace: (*namespace).clone(),
+        name: here.images[index].name.clone(),
+        index,
+    });
+    let blob = text.parse().ok();
+    let blob = blob.and_then(|digest| find_blob(question, &digest));
     let snapshots = here.map_or_else(Vec::new, |here| find_snapshots(here, text));
-    if !snapshots.is_empty() {
-        let snapshots = snapshots.into_iter().map(|id| Subject::Snapshot {
-            namespace: (*namespace).clone(),
-            id,
-        });
-        return Ok(snapshots.collect());
+    let snapshots = snapshots.into_iter().map(|id| Subject::Snapshot {
+        namespace: (*namespace).clone(),
+        id,
+    });
+    let exact: Vec<Subject> = image.into_iter().chain(blob).chain(snapshots).collect();
+    if !exact.is_empty() {
+        return Ok(exact);
     }
     let found = digests_that_begin(inventory, text);
     match found.first() {

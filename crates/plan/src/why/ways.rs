@@ -79,7 +79,7 @@ pub(super) fn image_seeds<'a>(
                     below.extend(parts.map(|part| (part, tail.clone())));
                 }
                 Some(Document::Config(config)) => {
-                    for chain in &config.chain_id {
+                    if let Some(chain) = &config.chain_id {
                         seeds.extend(chain_seeds(graph, chain, &tail));
                     }
                 }

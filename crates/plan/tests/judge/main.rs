@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod limit;
+#[cfg(test)]
 mod linter;
 #[cfg(test)]
 mod naive;
@@ -20,5 +24,7 @@ mod selection;
 mod sizes;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod why;
 #[cfg(test)]
 mod world;

@@ -44,7 +44,7 @@ pub(crate) fn freed(
             match thing {
                 GcRef::Content(digest) => drop(blobs.insert(digest)),
                 GcRef::Snapshot(id) => drop(snapshots.insert(id)),
-                GcRef::Image(_) | GcRef::Container(_) => {}
+                GcRef::NoContent(_) | GcRef::Image(_) | GcRef::Container(_) => {}
             }
         }
     }
@@ -112,6 +112,7 @@ fn roots(namespace: &NamespaceInventory, rules: CollectorRules) -> BTreeSet<Held
         }
     }
     let sandboxes = namespace.sandboxes.iter().flat_map(|it| &it.gc.refs);
+    let sandboxes = sandboxes.filter(|_| rules >= CollectorRules::V2_0);
     let followed = sandboxes.filter(|it| is_followed(it, rules));
     roots.extend(followed.map(|it| (it.clone(), false)));
     roots
@@ -121,7 +122,7 @@ fn kept_by(namespace: &NamespaceInventory, rules: CollectorRules, held: &Held) -
     let (thing, is_flat) = held;
     let mut kept = Vec::new();
     match thing {
-        GcRef::Content(_) => {}
+        GcRef::Content(_) | GcRef::NoContent(_) => {}
         GcRef::Snapshot(id) => {
             let parent = find(namespace, id).and_then(|snapshot| snapshot.parent.as_deref());
             let parent = parent.map(|it| SnapshotId::new(id.snapshotter.clone(), it));

@@ -3,6 +3,7 @@
 //! Every case prunes one image of no user, `a:1` → A with the layers `base` and `A.layer`, and
 //! asks what else keeps which part of it.
 
+mod conditions;
 mod edges;
 mod namespaces;
 mod roots;
@@ -11,10 +12,11 @@ use reclaim_model::CollectorRules;
 
 use crate::world::{World, library};
 
-const RULES: [CollectorRules; 3] = [
+const RULES: [CollectorRules; 4] = [
     CollectorRules::V1,
     CollectorRules::V2_0,
     CollectorRules::V2_2,
+    CollectorRules::V2_3,
 ];
 
 /// Everything of the image, sorted by name.

@@ -217,10 +217,28 @@ fn an_attachment_holds_across_something_absent() {
     };
     assert_freed(&absent_blob(), &["A", "A.config", "A.layer"], &SNAPSHOTS);
 
-    // The image that goes is such a thing as well.
+    // Nor need its key be one that any blob could have.
     let mut world = world(CollectorRules::V2_2);
+    anchor(&mut world, "containerd.io/gc.ref.content", "nothing");
+    world.blob("base", &[("containerd.io/gc.bref.content", "nothing")]);
+    assert_freed(&world, &["A", "A.config", "A.layer"], &SNAPSHOTS);
+
+    // The image that goes is such a thing as well.
+    let mut world = super::world(CollectorRules::V2_2);
     anchor(&mut world, "containerd.io/gc.ref.image", &library("a:1"));
     world.blob("base", &[("containerd.io/gc.bref.image", &library("a:1"))]);
+    assert_freed(&world, &["A", "A.config", "A.layer"], &SNAPSHOTS);
+}
+
+#[test]
+fn back_references_hold_across_a_parent_that_is_gone() {
+    let mut world = world(CollectorRules::V2_2);
+    let volume = world.snapshot("volume", Some("gone"), SnapshotKind::Committed);
+    volume.gc = GcLabels::parse([("containerd.io/gc.root", "")]);
+    world.blob(
+        "base",
+        &[("containerd.io/gc.bref.snapshot.overlayfs", "gone")],
+    );
     assert_freed(&world, &["A", "A.config", "A.layer"], &SNAPSHOTS);
 }
 

@@ -140,6 +140,19 @@ fn a_tag_survives_in_preference_to_other_names() {
 }
 
 #[test]
+fn of_records_that_are_to_expire_the_last_one_to_go_is_kept() {
+    let (late, early) = ("2026-01-11T00:00:00Z", "2026-01-09T00:00:00Z");
+    for (first, last, kept) in [(late, early, "a:1"), (early, late, "z:1")] {
+        let mut world = World::new();
+        world.image(&library("a:1"), "A").label(EXPIRE, first);
+        world.record(&library("z:1"), "A").label(EXPIRE, last);
+        world.container("web", &id("A"));
+        let outcome = world.prune_all();
+        assert_eq!(outcome.reason(&library(kept)), KeepReason::InUse, "{first}");
+    }
+}
+
+#[test]
 fn a_record_that_is_to_expire_does_not_serve_to_keep_the_image() {
     for expiry in ["2026-01-10T11:00:00Z", "2026-01-10T13:00:00Z"] {
         let mut world = World::new();

@@ -239,5 +239,6 @@ fn merged(old: &GcLabels, new: &GcLabels) -> GcLabels {
         },
         refs: sorted(&old.refs, &new.refs),
         back_refs: sorted(&old.back_refs, &new.back_refs),
+        conditional: new.conditional.clone().or_else(|| old.conditional.clone()),
     }
 }

@@ -10,7 +10,7 @@ use crate::random::store::What;
 
 /// Adds containers that name an image in every way, or none, on every kind of snapshot, or none.
 pub(super) fn add_containers(draft: &mut Draft, pulled: &[Artifact]) {
-    for _ in 0..draft.dice.below(4) {
+    for _ in 0..draft.dice.below(3) {
         let number = draft.number();
         let image = image_of_container(draft, pulled);
         let snapshot = match draft.dice.below(10) {
@@ -86,7 +86,7 @@ pub(super) fn add_docker_containers(draft: &mut Draft, pulled: &[Artifact]) {
 
 /// Adds leases of every kind.
 pub(super) fn add_leases(draft: &mut Draft, registry: &Registry) {
-    for _ in 0..draft.dice.below(4) {
+    for _ in 0..draft.dice.below(3) {
         let number = draft.number();
         let mut lease_labels = match draft.dice.below(6) {
             0 | 1 => labels([(GC_EXPIRE, PAST)]),

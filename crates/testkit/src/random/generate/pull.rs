@@ -10,7 +10,7 @@ use crate::random::store::What;
 
 /// Pulls a few images into the namespace and returns them.
 pub(super) fn pull_some(draft: &mut Draft, registry: &Registry) -> Vec<Artifact> {
-    let n_pulls = draft.dice.between(2, 5);
+    let n_pulls = draft.dice.between(2, 7);
     let pulled = (0..n_pulls).map(|_| {
         let artifact = draft.dice.pick(&registry.artifacts).clone();
         pull(draft, &artifact);

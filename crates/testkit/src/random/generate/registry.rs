@@ -55,7 +55,7 @@ impl Registry {
         let mut registry = Self {
             artifacts: Vec::new(),
         };
-        for number in 0..dice.between(3, 7) {
+        for number in 0..dice.between(5, 12) {
             let stem = format!("app{number}");
             let artifact = match dice.below(20) {
                 0 => unreadable(stem),

@@ -23,19 +23,55 @@ pub(super) fn sprinkle(draft: &mut Draft, registry: &Registry) {
         _ => draft.dice.between(1, 6),
     };
     for _ in 0..number {
-        let (key, value) = label(draft, registry);
-        let n_things = draft.things_here().len();
-        if n_things == 0 {
-            return;
-        }
-        let at = draft.dice.below(n_things);
-        let mut things = draft.things_here();
-        let thing = &mut things[at];
-        // An ingest has no labels; the server would refuse them.
-        if !matches!(thing.what, What::Ingest { .. }) {
-            thing.labels.insert(format!("containerd.io/gc.{key}"), value);
+        match draft.dice.below(10) {
+            0 => put_across_nothing(draft),
+            1 => put_conditional(draft),
+            _ => {
+                let label = label(draft, registry);
+                put(draft, label, |_| true);
+            }
         }
     }
+}
+
+/// Puts a label on one of the things that are fit for it, if there is any.
+fn put(draft: &mut Draft, (key, value): (String, String), is_fit: impl Fn(&What) -> bool) {
+    // An ingest has no labels; the server would refuse them.
+    let can_have = |what: &What| !matches!(what, What::Ingest { .. }) && is_fit(what);
+    let n_fit = draft.things_here().iter().filter(|it| can_have(&it.what)).count();
+    if n_fit == 0 {
+        return;
+    }
+    let at = draft.dice.below(n_fit);
+    let mut things = draft.things_here().into_iter();
+    let thing = things.by_ref().filter(|it| can_have(&it.what)).nth(at);
+    if let Some(thing) = thing {
+        thing.labels.insert(format!("containerd.io/gc.{key}"), value);
+    }
+}
+
+/// One thing refers to what is not there, another names the same as its back reference: the
+/// collector gets from the one to the other.
+fn put_across_nothing(draft: &mut Draft) {
+    let nothing = (*draft.dice.pick(&HOSTILE)).to_owned();
+    let kind = *draft.dice.pick(&["content", "image", "snapshot.native", "snapshot.overlayfs"]);
+    put(draft, (format!("ref.{kind}"), nothing.clone()), |_| true);
+    put(draft, (format!("bref.{kind}"), nothing), |_| true);
+}
+
+/// A conditional reference to a snapshot, and when that was used.
+fn put_conditional(draft: &mut Draft) {
+    let Some((snapshotter, key)) = draft.pick_snapshot(|_| true) else {
+        return;
+    };
+    let condition = condition(draft);
+    let reference = format!("cond.snapshot.{snapshotter}");
+    let is_holder = |what: &What| matches!(what, What::Blob { .. } | What::Image { .. });
+    put(draft, (reference, format!("{condition}|{key}")), is_holder);
+    let used_at = moment(draft);
+    put(draft, ("cond.value-usedat".to_owned(), used_at), |what| {
+        matches!(what, What::Snapshot { key: it, .. } if *it == key)
+    });
 }
 
 fn label(draft: &mut Draft, registry: &Registry) -> (String, String) {
@@ -82,7 +118,12 @@ fn conditional(draft: &mut Draft, snapshotter: &str) -> (String, String) {
         2 => "cond.snapshot".to_owned(),
         _ => format!("cond.snapshot.{snapshotter}"),
     };
-    let condition = *draft.dice.pick(&[
+    let condition = condition(draft);
+    (kind, format!("{condition}|{}", key(draft)))
+}
+
+fn condition(draft: &mut Draft) -> &'static str {
+    const CONDITIONS: [&str; 8] = [
         "usedat<72h",
         "usedat>72h",
         "usedat<=72h",
@@ -91,8 +132,8 @@ fn conditional(draft: &mut Draft, snapshotter: &str) -> (String, String) {
         "usedat<-1h",
         "usedat",
         "",
-    ]);
-    (kind, format!("{condition}|{}", key(draft)))
+    ];
+    *draft.dice.pick(&CONDITIONS)
 }
 
 /// What the server takes for a moment, and what it only nearly does.

@@ -1,0 +1,25 @@
+//! `reclaim df`.
+
+use crate::args::{DfArgs, Format, Globals};
+use crate::exit::{CommandError, Exit};
+use crate::progress::with_bar;
+use crate::{commands, json, output, text};
+
+pub(crate) async fn run(globals: &Globals, args: &DfArgs) -> Result<Exit, CommandError> {
+    let only = globals.asked_namespace()?;
+    let engine = commands::connect(globals).await?;
+    let usage = with_bar(async |bar| engine.disk_usage(&|progress| bar.show(progress)).await);
+    let mut usage = usage.await?;
+    if let Some(only) = only {
+        commands::demand_namespace(&only, usage.namespaces.keys())?;
+        usage.namespaces.retain(|namespace, _| *namespace == only);
+    }
+    output::data(&match args.format {
+        Format::Json => json::df::usage(&usage, args.verbose),
+        Format::Table => text::df::usage(&usage, args.verbose),
+    })?;
+    for warning in &usage.warnings {
+        output::words(&format!("warning: {warning}"));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,173 @@
+//! What a person reads of `reclaim df`.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table};
+use reclaim_model::{Amount, HumanSize};
+use reclaim_plan::{Account, Column, DiskUsage, NamespaceUsage};
+
+use super::{add_line, short, shown_name, table};
+
+/// Renders the namespaces, then where the bytes are; with the images of each if asked for.
+pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool) -> String {
+    let mut text = format!("{}\n\n", namespaces(usage).trim_fmt());
+    add_line(&mut text, format_args!("{}", columns(usage).trim_fmt()));
+    if !usage.is_orphaned_known {
+        text.push_str(
+            "files that no namespace has are not counted: they cannot be seen from here\n",
+        );
+    }
+    if is_verbose {
+        for (name, found) in &usage.namespaces {
+            let images = images(found);
+            write!(
+                text,
+                "\nImages of namespace {name}:\n\n{}\n",
+                images.trim_fmt()
+            )
+            .expect("writing to a string does not fail");
+        }
+    }
+    text
+}
+
+fn namespaces(usage: &DiskUsage) -> Table {
+    let heads = [
+        "NAMESPACE",
+        "IMAGES",
+        "ACTIVE",
+        "SIZE",
+        "SHARED",
+        "PRUNE",
+        "PRUNE -A",
+    ];
+    let mut table = table(heads);
+    align_right(&mut table, 1..=6);
+    for (name, found) in &usage.namespaces {
+        table.add_row([
+            name.to_string(),
+            found.images.len().to_string(),
+            found.active().to_string(),
+            size(found.account.total()),
+            HumanSize(found.shared_bytes).to_string(),
+            size(found.account.column(Column::Dangling)),
+            reclaimable(&found.account),
+        ]);
+    }
+    table
+}
+
+/// Docker's words for what could be had: the bytes, and their share of all in whole percents.
+fn reclaimable(account: &Account) -> String {
+    let reclaimable = account.reclaimable().total_bytes();
+    let all = u128::from(account.total().total_bytes());
+    match (u128::from(reclaimable) * 100).checked_div(all) {
+        Some(percent) => format!("{} ({percent}%)", HumanSize(reclaimable)),
+        None => HumanSize(reclaimable).to_string(),
+    }
+}
+
+fn columns(usage: &DiskUsage) -> Table {
+    let mut table = table(["TYPE", "BLOBS", "CONTENT", "SNAPSHOTS", "UNPACKED", "SIZE"]);
+    align_right(&mut table, 1..=5);
+    let mut add = |what: &str, amount: Amount| {
+        table.add_row([
+            what.to_owned(),
+            amount.blobs.to_string(),
+            HumanSize(amount.content_bytes).to_string(),
+            amount.snapshots.to_string(),
+            HumanSize(amount.snapshot_bytes).to_string(),
+            size(amount),
+        ]);
+    };
+    for (column, amount) in usage.total.columns() {
+        add(words(column), amount);
+    }
+    add("Total on disk", usage.total.total());
+    table
+}
+
+fn words(column: Column) -> &'static str {
+    match column {
+        Column::InUse => "In use",
+        Column::Pinned => "Pinned images",
+        Column::Unjudged => "Images that cannot be judged",
+        Column::Rooted => "Held by gc.root labels",
+        Column::Leased => "Held by leases",
+        Column::BuildCache => "Build cache",
+        Column::Undo => "Held for undo",
+        Column::Spared => "Spared by filters",
+        Column::Unused => "Reclaimable by prune -a only",
+        Column::Dangling => "Reclaimable by prune",
+        Column::Elsewhere => "Kept by other namespaces",
+        Column::Expired => "Garbage of expired leases",
+        Column::Pending => "Garbage, not yet collected",
+        Column::Unknown => "Unknown digest algorithm",
+        Column::Ingest => "Being written",
+        Column::Orphaned => "Orphaned files",
+    }
+}
+
+fn images(found: &NamespaceUsage) -> Table {
+    let heads = [
+        "IMAGE",
+        "TARGET",
+        "SIZE",
+        "SHARED",
+        "UNIQUE",
+        "ALONE",
+        "CONTAINERS",
+    ];
+    let mut table = table(heads);
+    align_right(&mut table, 2..=6);
+    for image in &found.images {
+        table.add_row([
+            shown_name(&image.name, &image.target),
+            short(&image.target),
+            HumanSize(image.size.total()).to_string(),
+            HumanSize(image.size.shared).to_string(),
+            HumanSize(image.size.unique()).to_string(),
+            HumanSize(image.reclaimable_alone).to_string(),
+            image.containers().to_string(),
+        ]);
+    }
+    table
+}
+
+/// Says, for a target that cannot be met, what holds the rest.
+pub(crate) fn breakdown(account: &Account) -> String {
+    let parts: [(&str, &[Column]); 7] = [
+        ("can be freed", &[Column::Unused, Column::Dangling]),
+        ("in use", &[Column::InUse]),
+        ("pinned", &[Column::Pinned]),
+        (
+            "held by leases",
+            &[Column::Leased, Column::BuildCache, Column::Undo],
+        ),
+        ("spared by filters", &[Column::Spared]),
+        ("kept by other namespaces", &[Column::Elsewhere]),
+        ("cannot be judged", &[Column::Unjudged]),
+    ];
+    let counted = |column| parts.iter().any(|(_, columns)| columns.contains(&column));
+    let rest = ("not of images", account.sum(|column| !counted(column)));
+    let parts = parts.iter().map(|(what, columns)| {
+        let amount = account.sum(|column| columns.contains(&column));
+        (*what, amount)
+    });
+    let parts = parts.chain([rest]);
+    let parts = parts.map(|(what, amount)| format!("  {:>8}  {what}", size(amount)));
+    let parts: Vec<String> = parts.collect();
+    format!("the bytes of the namespace are:\n{}", parts.join("\n"))
+}
+
+fn size(amount: Amount) -> String {
+    HumanSize(amount.total_bytes()).to_string()
+}
+
+fn align_right(table: &mut Table, columns: impl Iterator<Item = usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Looking without removing: where the bytes are, and why a thing is there.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use reclaim_model::{Container, FreedBlob, Inventory, Namespace, SnapshotId};
+use reclaim_plan::{Answer, Books, DiskUsage, Question, disk_usage, why};
+use reclaim_store::{ContentFiles, StoreError, content_files};
+use tracing::{Instrument, debug, info_span};
+
+use crate::clock;
+use crate::engine::{Engine, RunError};
+use crate::progress::{Progress, ProgressSink};
+use crate::retry::retry;
+
+impl Engine {
+    /// Says where the bytes of all namespaces are.
+    ///
+    /// Files of the content store that no namespace has are found where containerd's directory
+    /// can be seen from here; elsewhere the answer says that they are unknown.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// If the store, or a container store, cannot be read whole.
+    pub async fn disk_usage(&self, progress: &ProgressSink<'_>) -> Result<DiskUsage, RunError> {
+        progress(Progress::Observing);
+        let root = self.store.content_root().await?;
+        let before = files(root.clone()).await;
+        let inventory = self.observe_all().await?;
+        let after = files(root).await;
+        let registered = self.registered_everywhere(&inventory).await?;
+        progress(Progress::Measuring);
+        let measuring = self.all_snapshot_bytes(&inventory);
+        let snapshot_bytes = measuring.instrument(info_span!("size")).await?;
+        let orphaned = orphaned(before, after, &inventory);
+        debug!(calls = ?self.store.calls(), "surveyed");
+        Ok(info_span!("ledger").in_scope(|| {
+            disk_usage(&Books {
+                inventory: &inventory,
+                registered: &registered,
+                snapshot_bytes: &snapshot_bytes,
+                orphaned: orphaned.as_deref(),
+            })
+        }))
+    }
+
+    /// Says who holds what `text` means in `namespace`, and what will become of it.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NotFound`] if it means nothing or too much; else as [`Self::disk_usage`].
+    pub async fn why(&self, namespace: &Namespace, text: &str) -> Result<Vec<Answer>, RunError> {
+        let inventory = self.observe_all().await?;
+        let registered = self.registered_everywhere(&inventory).await?;
+        let question = Question {
+            inventory: &inventory,
+            registered: &registered,
+            namespace,
+            text,
+        };
+        why(&question).map_err(RunError::NotFound)
+    }
+
+    async fn observe_all(&self) -> Result<Inventory, StoreError> {
+        let observing = retry(async || {
+            let namespaces = self.store.namespaces().await?;
+            self.store.observe(&namespaces, clock::now()).await
+        });
+        observing.instrument(info_span!("observe")).await
+    }
+
+    async fn registered_everywhere(
+        &self,
+        inventory: &Inventory,
+    ) -> Result<BTreeMap<Namespace, Vec<Container>>, RunError> {
+        let mut registered = BTreeMap::new();
+        for namespace in inventory.namespaces.keys() {
+            registered.insert(namespace.clone(), self.registered(namespace).await?);
+        }
+        Ok(registered)
+    }
+
+    async fn all_snapshot_bytes(
+        &self,
+        inventory: &Inventory,
+    ) -> Result<BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>, StoreError> {
+        let mut bytes = BTreeMap::new();
+        for namespace in inventory.namespaces.keys() {
+            let measured = self.snapshot_bytes_within(inventory, namespace).await?;
+            bytes.insert(namespace.clone(), measured);
+        }
+        Ok(bytes)
+    }
+
+    /// Measures every snapshot of a namespace.
+    pub(crate) async fn snapshot_bytes_within(
+        &self,
+        inventory: &Inventory,
+        namespace: &Namespace,
+    ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
+        let found = inventory.namespaces.get(namespace);
+        let lists = found.into_iter().flat_map(|found| &found.snapshots);
+        let ids = lists.flat_map(|(snapshotter, snapshots)| {
+            let keys = snapshots.iter().map(|snapshot| &*snapshot.key);
+            keys.map(|key| SnapshotId::new(snapshotter.clone(), key))
+        });
+        let ids: Vec<SnapshotId> = ids.collect();
+        retry(async || self.store.snapshot_bytes(namespace, &ids).await).await
+    }
+}
+
+/// Lists the files below a content root, off the threads that serve calls.
+async fn files(root: Option<PathBuf>) -> Option<ContentFiles> {
+    let root = root?;
+    let listed = tokio::task::spawn_blocking(move || content_files(&root)).await;
+    match listed {
+        Ok(Ok(files)) => Some(files),
+        Ok(Err(error)) => {
+            debug!(%error, "files of the content store cannot be seen");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// `None` unless the files are certain to be those of this store.
+fn orphaned(
+    before: Option<ContentFiles>,
+    after: Option<ContentFiles>,
+    inventory: &Inventory,
+) -> Option<Vec<FreedBlob>> {
+    let [before, after] = [before?, after?];
+    let is_this_store = before.are_of(&after, inventory);
+    is_this_store.then(|| before.orphaned(&after, inventory))
+}

@@ -1,0 +1,311 @@
+//! Every byte in one column, and the columns of a prune as the prune has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use reclaim_model::{
+    Amount, CollectorRules, Container, Digest, FreedBlob, Gap, Inventory, Namespace, PruneFilters,
+    SnapshotId, SnapshotKind,
+};
+use reclaim_plan::{Account, Books, Column, DiskUsage, decide, disk_usage};
+
+use crate::naive;
+use crate::random::scenes;
+use crate::world::{
+    LeaseExt, RecordExt, World, all, bytes, chain, content, dangling, digest, library, request,
+};
+
+pub(crate) type Sizes = BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>;
+
+/// A size for every snapshot, by its key.
+pub(crate) fn sizes(inventory: &Inventory) -> Sizes {
+    let namespaces = inventory.namespaces.iter().map(|(name, namespace)| {
+        let lists = namespace.snapshots.iter().flat_map(|(snapshotter, list)| {
+            let ids = list
+                .iter()
+                .map(|it| SnapshotId::new(snapshotter.clone(), &*it.key));
+            ids.map(|id| (id.clone(), bytes(&id.key)))
+        });
+        (name.clone(), lists.collect())
+    });
+    namespaces.collect()
+}
+
+fn judged() -> Namespace {
+    World::JUDGED.parse().unwrap()
+}
+
+pub(crate) fn registered(world: &World) -> BTreeMap<Namespace, Vec<Container>> {
+    BTreeMap::from([(judged(), world.registered.clone())])
+}
+
+fn usage(world: &World) -> DiskUsage {
+    let inventory = world.inventory();
+    disk_usage(&Books {
+        inventory: &inventory,
+        registered: &registered(world),
+        snapshot_bytes: &sizes(&inventory),
+        orphaned: Some(&[]),
+    })
+}
+
+fn here(usage: &DiskUsage) -> &Account {
+    &usage.namespaces[&judged()].account
+}
+
+/// What a prune frees, in the sizes of [`sizes`].
+fn freed(world: &World, filters: PruneFilters) -> Amount {
+    let inventory = world.inventory();
+    let decision = decide(&inventory, &world.registered, &request(filters));
+    let sizes = sizes(&inventory).remove(&judged()).unwrap();
+    decision.into_plan(&sizes).freed.amount()
+}
+
+/// The columns in which something is, with their bytes of content.
+fn content_of(account: &Account) -> Vec<(Column, u64)> {
+    let columns = account.columns();
+    let columns = columns.map(|(column, amount)| (column, amount.content_bytes));
+    columns.filter(|(_, bytes)| *bytes > 0).collect()
+}
+
+#[test]
+fn each_thing_is_in_the_first_column_that_claims_it() {
+    let mut world = World::new();
+    for (name, labels) in [
+        ("root", &[("containerd.io/gc.root", "x")][..]),
+        ("leased", &[]),
+        ("cached", &[]),
+        ("labelled", &[]),
+        ("undone", &[]),
+        ("expired", &[]),
+        ("garbage", &[]),
+    ] {
+        world.blob(name, labels);
+    }
+    // In use already, whoever leases it too.
+    world.image(&library("web:1"), "W");
+    world.container("web", "web:1");
+    world.lease("pull", &[content("leased"), content("W")]);
+    world.lease("record", &[content("cached")]).flat();
+    world
+        .lease("build", &[content("labelled")])
+        .label("buildkit/lease.temporary", "x");
+    world
+        .lease("run", &[content("undone")])
+        .flat()
+        .label("reclaim/run", "r1");
+    world.lease("over", &[content("expired")]).expired();
+    let usage = usage(&world);
+    let expected = [
+        (
+            Column::InUse,
+            ["W", "W.config", "W.layer", "base"].map(bytes).iter().sum(),
+        ),
+        (Column::Rooted, bytes("root")),
+        (Column::Leased, bytes("leased")),
+        (Column::BuildCache, bytes("cached") + bytes("labelled")),
+        (Column::Undo, bytes("undone")),
+        (Column::Expired, bytes("expired")),
+        (Column::Pending, bytes("garbage")),
+    ];
+    assert_eq!(content_of(&usage.total), expected);
+    assert_eq!(content_of(here(&usage)), expected);
+}
+
+#[test]
+fn a_layer_of_an_unused_and_a_dangling_image_needs_both_to_go() {
+    let mut world = World::new();
+    world.image(&library("old:1"), "A");
+    world.image(&dangling("B"), "B");
+    world
+        .image(&library("pinned:1"), "P")
+        .label("io.cri-containerd.pinned", "pinned");
+    world.lose("base");
+    world.blob("base", &[]);
+    let usage = usage(&world);
+    let of = |names: &[&str]| names.iter().map(|it| bytes(it)).sum::<u64>();
+    let account = here(&usage);
+    assert_eq!(
+        account.column(Column::Dangling).content_bytes,
+        of(&["B", "B.config", "B.layer"])
+    );
+    assert_eq!(
+        account.column(Column::Unused).content_bytes,
+        of(&["A", "A.config", "A.layer"])
+    );
+    assert_eq!(
+        account.column(Column::Pinned).content_bytes,
+        of(&["P", "P.config", "P.layer", "base"])
+    );
+}
+
+#[test]
+fn shared_content_counts_in_each_namespace_and_once_in_all() {
+    let mut world = World::new();
+    world.image(&library("a:1"), "A");
+    world.within("other").image(&library("a:1"), "A");
+    world.container("web", "a:1");
+    let usage = usage(&world);
+    let all: u64 = ["A", "A.config", "A.layer", "base"].map(bytes).iter().sum();
+    assert_eq!(content_of(&usage.total), [(Column::InUse, all)]);
+    assert_eq!(content_of(here(&usage)), [(Column::Elsewhere, all)]);
+    let here = &usage.namespaces[&judged()];
+    assert_eq!(here.shared_bytes, all);
+    let snapshots = here.account.column(Column::Unused).snapshot_bytes;
+    assert_eq!(
+        here.images[0].reclaimable_alone, snapshots,
+        "of the bytes only these go"
+    );
+    let other = &usage.namespaces[&"other".parse().unwrap()];
+    assert_eq!(other.images[0].reclaimable_alone, 0);
+    assert_eq!(other.images[0].containers(), 1);
+}
+
+#[test]
+fn what_is_no_blob_of_a_namespace_counts_too() {
+    let mut world = World::new();
+    let gap = Gap::Content {
+        digest: "sha384:x".to_owned(),
+        bytes: 11,
+        refs: Box::default(),
+    };
+    world.here().gaps.push(gap.clone());
+    world.within("other").here().gaps.push(gap);
+    world.here().ingests.push(reclaim_model::Ingest {
+        reference: "pull".to_owned(),
+        bytes: 13,
+    });
+    let inventory = world.inventory();
+    let orphan = FreedBlob {
+        digest: digest("orphan"),
+        bytes: 17,
+    };
+    let usage = disk_usage(&Books {
+        inventory: &inventory,
+        registered: &BTreeMap::new(),
+        snapshot_bytes: &BTreeMap::new(),
+        orphaned: Some(&[orphan]),
+    });
+    let expected = [
+        (Column::Unknown, 11),
+        (Column::Ingest, 13),
+        (Column::Orphaned, 17),
+    ];
+    assert_eq!(content_of(&usage.total), expected);
+    assert_eq!(usage.warnings.len(), 2);
+}
+
+#[test]
+fn a_gap_makes_the_estimate_a_range() {
+    let mut world = World::new();
+    world.image(&library("a:1"), "A");
+    world.image(&library("b:1"), "B");
+    let certain = world.prune_all().plan;
+    assert_eq!(certain.at_least(), certain.freed.amount());
+    // Content that cannot be read may hold what its labels name.
+    let mut refers = world.clone();
+    refers.here().gaps.push(Gap::Content {
+        digest: "sha384:x".to_owned(),
+        bytes: 1,
+        refs: [reclaim_model::GcRef::Content(digest("A.layer"))].into(),
+    });
+    let plan = refers.prune_all().plan;
+    assert_eq!(plan.freed, certain.freed);
+    let sure = plan.at_least();
+    assert_eq!(
+        sure.content_bytes,
+        certain.freed.amount().content_bytes - bytes("A.layer")
+    );
+    assert_eq!(sure.snapshots, certain.freed.snapshots.len());
+    // Snapshots that do not answer may hold anything.
+    world.here().gaps.push(Gap::Snapshotter {
+        name: "zfs".into(),
+        why: "not loaded".to_owned(),
+    });
+    let plan = world.prune_all().plan;
+    assert_eq!(plan.freed, certain.freed);
+    assert_eq!(plan.at_least(), Amount::default());
+}
+
+#[test]
+fn garbage_and_what_others_keep_are_beside_the_plan() {
+    let mut world = World::new();
+    world.image(&library("a:1"), "A");
+    world.blob("garbage", &[]);
+    world.snapshot("left", Some(&chain("base")), SnapshotKind::Committed);
+    world.within("other").image(&library("b:1"), "A");
+    let plan = world.prune_all().plan;
+    let garbage: Vec<&Digest> = plan
+        .beside
+        .pending
+        .blobs
+        .iter()
+        .map(|it| &it.digest)
+        .collect();
+    assert_eq!(garbage, [&digest("garbage")]);
+    let elsewhere: BTreeSet<_> = plan
+        .beside
+        .kept_elsewhere
+        .iter()
+        .map(|it| &it.digest)
+        .collect();
+    let expected = ["A", "A.config", "A.layer", "base"].map(digest);
+    assert_eq!(elsewhere, expected.iter().collect());
+}
+
+proptest! {
+    #[test]
+    fn columns_are_what_prunes_free(scene in scenes()) {
+        let world = scene.world();
+        let usage = usage(&world);
+        let account = here(&usage);
+        prop_assert_eq!(account.reclaimable(), freed(&world, all()));
+        prop_assert_eq!(account.column(Column::Dangling), freed(&world, PruneFilters::default()));
+    }
+
+    #[test]
+    fn every_byte_is_counted_once(scene in scenes()) {
+        let world = scene.world();
+        let usage = usage(&world);
+        let inventory = world.inventory();
+        let sizes = sizes(&inventory);
+        let mut distinct = BTreeMap::new();
+        for (name, namespace) in &inventory.namespaces {
+            let total = usage.namespaces[name].account.total();
+            let blobs = namespace.blobs.iter();
+            distinct.extend(blobs.clone().map(|blob| (&blob.digest, blob.size)));
+            prop_assert_eq!(total.content_bytes, blobs.map(|blob| blob.size).sum::<u64>());
+            prop_assert_eq!(total.snapshot_bytes, sizes[name].values().sum::<u64>());
+        }
+        let total = usage.total.total();
+        prop_assert_eq!(total.content_bytes, distinct.values().sum::<u64>());
+        prop_assert_eq!(total.blobs, distinct.len());
+        let snapshots = sizes.values().flat_map(BTreeMap::values);
+        prop_assert_eq!(total.snapshot_bytes, snapshots.sum::<u64>());
+    }
+
+    #[test]
+    fn an_image_alone_frees_what_the_collector_would(scene in scenes()) {
+        let world = scene.world();
+        let usage = usage(&world);
+        let inventory = world.inventory();
+        let sizes = &sizes(&inventory)[&judged()];
+        for image in &usage.namespaces[&judged()].images {
+            let namespace = &inventory.namespaces[&judged()];
+            let mut records = namespace.images.iter();
+            let record = records.find(|it| it.name == image.name).unwrap();
+            // A record that has expired holds nothing by itself.
+            let is_expired = record.expires.is_some_and(|it| it < inventory.observed_at)
+                && inventory.rules >= CollectorRules::V2_0;
+            if image.verdict.is_err() || is_expired {
+                prop_assert_eq!(image.reclaimable_alone, 0);
+                continue;
+            }
+            let (blobs, snapshots) = naive::freed(&inventory, namespace, &[&image.name]);
+            let content = namespace.blobs.iter().filter(|it| blobs.contains(&it.digest));
+            let content: u64 = content.map(|it| it.size).sum();
+            let unpacked: u64 = snapshots.iter().map(|id| sizes[id]).sum();
+            prop_assert_eq!(image.reclaimable_alone, content + unpacked, "{}", image.name);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Who holds a thing, and the way from there.
+
+use proptest::prelude::*;
+use reclaim_model::{CollectorRules, GcRef, SnapshotKind};
+use reclaim_plan::ThingKind::{Config, Content, Image, Index, Manifest, Snapshot};
+use reclaim_plan::{Answer, Fate, NotFound, Question, ThingKind, why};
+
+use crate::ledger::registered;
+use crate::naive;
+use crate::random::scenes;
+use crate::world::{
+    ContainerExt, LeaseExt, Part, RecordExt, World, chain, content, id, library, snapshot,
+};
+
+fn ask(world: &World, text: &str) -> Result<Vec<Answer>, NotFound> {
+    why(&Question {
+        inventory: &world.inventory(),
+        registered: &registered(world),
+        namespace: &World::JUDGED.parse().unwrap(),
+        text,
+    })
+}
+
+#[track_caller]
+fn answer(world: &World, text: &str) -> Answer {
+    let mut answers = ask(world, text).unwrap();
+    assert_eq!(answers.len(), 1);
+    answers.remove(0)
+}
+
+/// The holders, each with the kinds of the things on its way.
+fn ways(answer: &Answer) -> Vec<(String, Vec<ThingKind>)> {
+    let held = answer.held.iter().map(|held| {
+        let kinds = held.chain.iter().map(|thing| thing.kind);
+        (held.holder.to_string(), kinds.collect())
+    });
+    held.collect()
+}
+
+#[test]
+fn a_container_leads_to_its_image_by_snapshot_or_else_by_name() {
+    let mut world = World::new();
+    world.manifest("M", Part::default());
+    world.index("I", &["M"]);
+    world.record(&library("web:1"), "I");
+    world.active("rootfs", &chain("base"));
+    world.container("web", "web:1").on("rootfs");
+    world.container("named", "web:1");
+    let answer = answer(&world, "web:1");
+    assert_eq!(
+        ways(&answer),
+        [
+            ("container named".to_owned(), vec![Image]),
+            (
+                "container web".to_owned(),
+                vec![Snapshot, Snapshot, Config, Manifest, Index, Image]
+            ),
+        ]
+    );
+    assert_eq!(answer.fate, Fate::Held);
+}
+
+#[test]
+fn a_flat_lease_leads_down_to_parents_and_no_further() {
+    let mut world = World::new();
+    world.image(&library("a:1"), "A");
+    world.snapshot("own", Some(&chain("base")), SnapshotKind::Committed);
+    world.lease("flat", &[snapshot("own"), content("A")]).flat();
+    let base = chain("base");
+    let answer = answer(&world, &base);
+    let ways = ways(&answer);
+    assert_eq!(ways[0], ("lease flat".to_owned(), vec![Snapshot, Snapshot]));
+    assert_eq!(ways[1].0, format!("image {}", library("a:1")));
+    let config = id("A.config");
+    assert_eq!(
+        self::ways(&self::answer(&world, &config)).len(),
+        1,
+        "not by the flat lease"
+    );
+}
+
+#[test]
+fn what_expires_says_when_and_by_whom() {
+    let mut world = World::new().with_rules(CollectorRules::V2_0);
+    world.blob("x", &[]);
+    world
+        .lease("first", &[content("x")])
+        .label("containerd.io/gc.expire", "2026-01-11T00:00:00Z");
+    world
+        .lease("last", &[content("x")])
+        .label("containerd.io/gc.expire", "2026-01-12T00:00:00Z");
+    let Fate::Expires(at, holder) = answer(&world, &id("x")).fate else {
+        panic!("it expires");
+    };
+    assert_eq!(at.to_string(), "2026-01-12T00:00:00Z");
+    assert_eq!(holder.id, "last");
+    world.lease("never", &[content("x")]);
+    assert_eq!(answer(&world, &id("x")).fate, Fate::Held);
+}
+
+#[test]
+fn what_nobody_holds_goes_with_the_next_collection() {
+    let mut world = World::new();
+    world.blob("x", &[]);
+    world.lease("over", &[content("x")]).expired();
+    assert_eq!(answer(&world, &id("x")).fate, Fate::NextCollection);
+    // An image is not collected: it stays until somebody removes it.
+    world.image(&library("a:1"), "A");
+    let of_image = answer(&world, "a:1");
+    assert_eq!(of_image.fate, Fate::Unused);
+    assert!(of_image.verdicts.unwrap()[1].is_ok());
+    world
+        .record(&library("b:1"), "A")
+        .label("containerd.io/gc.expire", "2020-01-01T00:00:00Z");
+    assert_eq!(answer(&world, "b:1").fate, Fate::NextCollection);
+}
+
+#[test]
+fn finds_things_by_all_their_names() {
+    let mut world = World::new();
+    world.image(&library("a:1"), "A");
+    world.image("cafe", "B");
+    let kind = |text: &str| answer(&world, text).thing.kind;
+    for name in ["a:1", "library/a:1", &library("a:1"), "cafe"] {
+        assert_eq!(kind(name), Image, "{name}");
+    }
+    assert_eq!(kind(&id("A")), Manifest);
+    assert_eq!(kind(&id("A")[..20]), Manifest);
+    assert_eq!(kind(&id("A")[7..20]), Manifest);
+    assert_eq!(kind(&id("base")), Content);
+    assert_eq!(kind(&chain("base")), Snapshot);
+    assert_eq!(kind(&format!("overlayfs/{}", chain("base"))), Snapshot);
+}
+
+#[test]
+fn says_what_is_near_to_an_unknown_thing() {
+    let mut world = World::new();
+    world.image(&library("nginx:1"), "A");
+    world.within("other").image(&library("redis:1"), "B");
+    let near = |text: &str| match ask(&world, text) {
+        Err(NotFound::Unknown { near, .. }) => near,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(near("nginx:2"), ["nginx:1"]);
+    assert_eq!(near("quay.io/x/nginx-unprivileged"), ["nginx:1"]);
+    assert_eq!(near("redis:1"), ["redis:1 in namespace other"]);
+    assert_eq!(near("zzz"), Vec::<String>::new());
+    assert_eq!(
+        near("abc"),
+        Vec::<String>::new(),
+        "three digits are no digest"
+    );
+}
+
+proptest! {
+    #[test]
+    fn content_is_held_if_the_collector_keeps_it(scene in scenes()) {
+        let world = scene.world();
+        let inventory = world.inventory();
+        let namespaces = inventory.namespaces.values();
+        let kept = namespaces.map(|it| (it, naive::kept(it, inventory.rules)));
+        let kept: Vec<_> = kept.collect();
+        for blob in inventory.namespaces.values().flat_map(|it| &it.blobs) {
+            let answers = ask(&world, &blob.digest.to_string()).unwrap();
+            let thing = GcRef::Content(blob.digest.clone());
+            let is_kept = kept.iter().any(|(namespace, kept)| {
+                namespace.blobs.iter().any(|it| it.digest == blob.digest) && kept.contains(&thing)
+            });
+            // An image of that name comes first, snapshots of that key last.
+            let is_other = |it: &&Answer| !matches!(it.thing.kind, Image | Snapshot);
+            let answer = answers.iter().find(is_other).unwrap();
+            prop_assert_eq!(!answer.held.is_empty(), is_kept, "{}", &blob.digest);
+            for held in &answer.held {
+                prop_assert_eq!(held.chain.last(), Some(&answer.thing));
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The disk below the content store, where it can be seen from here.
+//!
+//! containerd tells where its content is (`exports.root` of the plugin), which is a path on its
+//! own machine, seen from its own mount namespace. Whether the path means the same here is
+//! checked: the blobs that were listed have to be there, of their lengths.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use containerd_client::services::v1::PluginsRequest;
+use containerd_client::services::v1::introspection_client::IntrospectionClient;
+use reclaim_model::{Digest, FreedBlob, Inventory};
+
+use crate::client::Containerd;
+use crate::error::StoreError;
+
+/// The files of a content store, by digest, with their lengths.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContentFiles {
+    files: BTreeMap<Digest, u64>,
+}
+
+impl Containerd {
+    /// Returns the directory of the content store, as containerd names it; `None` if it does
+    /// not.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn content_root(&self) -> Result<Option<PathBuf>, StoreError> {
+        const OPERATION: &str = "find the content store";
+        let filters = vec!["type==io.containerd.content.v1".to_owned()];
+        let request = self.request(OPERATION, None, PluginsRequest { filters })?;
+        let mut client = IntrospectionClient::new(self.channel());
+        let answer = client.plugins(request).await;
+        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
+        let plugins = answer.into_inner().plugins;
+        let mut roots = plugins
+            .into_iter()
+            .filter_map(|mut it| it.exports.remove("root"));
+        Ok(roots.next().map(PathBuf::from))
+    }
+}
+
+/// Lists the blob files below the root of a content store. What is no blob is passed over.
+///
+/// # Errors
+///
+/// If a directory cannot be read.
+pub fn content_files(root: &Path) -> io::Result<ContentFiles> {
+    let mut found = ContentFiles::default();
+    for algorithm in fs::read_dir(root.join("blobs"))? {
+        let algorithm = algorithm?;
+        for file in fs::read_dir(algorithm.path())? {
+            let file = file?;
+            let name = [algorithm.file_name(), file.file_name()];
+            let [Some(algorithm), Some(hex)] = [name[0].to_str(), name[1].to_str()] else {
+                continue;
+            };
+            let Ok(digest) = format!("{algorithm}:{hex}").parse() else {
+                continue;
+            };
+            match file.metadata() {
+                Ok(metadata) => {
+                    found.files.insert(digest, metadata.len());
+                }
+                // Collected while we look.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl ContentFiles {
+    /// Whether these are the files of the store that was listed: there is a blob, and every blob
+    /// is a file of its length, here or in `later`.
+    ///
+    /// Precondition: as for [`Self::orphaned`].
+    pub fn are_of(&self, later: &Self, inventory: &Inventory) -> bool {
+        let mut blobs = inventory
+            .namespaces
+            .values()
+            .flat_map(|it| &it.blobs)
+            .peekable();
+        let is_there = |digest: &Digest, size| {
+            let found = self.files.get(digest).or_else(|| later.files.get(digest));
+            found == Some(&size)
+        };
+        blobs.peek().is_some() && blobs.all(|blob| is_there(&blob.digest, blob.size))
+    }
+
+    /// Returns the files that are also in `later` and that no namespace has, sorted.
+    ///
+    /// Precondition: `self` was listed before the inventory, and `later` after it. A blob that
+    /// was being committed or collected is then in one of the two only.
+    pub fn orphaned(&self, later: &Self, inventory: &Inventory) -> Vec<FreedBlob> {
+        let is_known = |digest: &Digest| {
+            let mut namespaces = inventory.namespaces.values();
+            namespaces.any(|it| {
+                let blobs = &it.blobs;
+                blobs
+                    .binary_search_by(|blob| blob.digest.cmp(digest))
+                    .is_ok()
+            })
+        };
+        let both = self
+            .files
+            .iter()
+            .filter(|(it, _)| later.files.contains_key(*it));
+        let orphaned = both.filter(|(digest, _)| !is_known(digest));
+        let orphaned = orphaned.map(|(digest, bytes)| FreedBlob {
+            digest: digest.clone(),
+            bytes: *bytes,
+        });
+        orphaned.collect()
+    }
+}
+
+/// Returns the size of the filesystem that holds `path`, in bytes.
+///
+/// # Errors
+///
+/// If there is no such path here, or the filesystem does not tell.
+pub fn filesystem_bytes(path: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(found.f_blocks.saturating_mul(found.f_frsize))
+}

@@ -1,0 +1,113 @@
+//! One connection of a client, with its counterpart to containerd.
+//!
+//! The two live and die together: a client whose containerd is gone must see its connection
+//! break, and containerd must see a client go.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self as client, SendRequest};
+use hyper::server::conn::http2 as server;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+
+use super::act::{Act, Moment};
+use super::answer::{self, Answer, Broken};
+use super::hook::Then;
+use super::plan::Call;
+use super::proxy::Shared;
+
+/// Serves a client until either side goes away or a fault cuts it.
+pub(super) async fn serve(client: UnixStream, shared: Arc<Shared>) {
+    // Nobody there: the client sees its connection close.
+    let Ok(containerd) = UnixStream::connect(&shared.containerd).await else {
+        return;
+    };
+    let handshake = client::handshake(TokioExecutor::new(), TokioIo::new(containerd));
+    let Ok((sender, containerd)) = handshake.await else {
+        return;
+    };
+    let connection = Connection {
+        sender,
+        shared,
+        cut: Arc::new(Notify::new()),
+    };
+    let cut = Arc::clone(&connection.cut);
+    let service = service_fn(move |request| {
+        let connection = connection.clone();
+        async move { connection.call(request).await }
+    });
+    let serving =
+        server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(client), service);
+    tokio::select! {
+        // How either side ended is for the calls to tell.
+        _ = serving => {}
+        _ = containerd => {}
+        () = cut.notified() => {}
+    }
+}
+
+/// What a call needs of its connection.
+#[derive(Clone)]
+struct Connection {
+    sender: SendRequest<Incoming>,
+    shared: Arc<Shared>,
+    cut: Arc<Notify>,
+}
+
+/// What is left of a call after an act.
+enum Left {
+    /// It goes on as it was.
+    All,
+    /// It ends with this.
+    End(Answer),
+}
+
+impl Connection {
+    /// Forwards a call, with the faults that are due. An error resets its stream.
+    async fn call(mut self, request: Request<Incoming>) -> Result<Answer, Broken> {
+        let call = self.shared.plan().meet(request.uri().path());
+        if let Left::End(answer) = self.strike(&call, Moment::Before).await? {
+            return Ok(answer);
+        }
+        self.sender.ready().await?;
+        let answer = self.sender.send_request(request).await?;
+        if !self.shared.plan().waits_for_answer(&call) {
+            return Ok(answer::streamed(answer));
+        }
+        let answer = answer::collected(answer).await?;
+        match self.strike(&call, Moment::After).await? {
+            Left::All => Ok(answer),
+            Left::End(answer) => Ok(answer),
+        }
+    }
+
+    /// Does to a call what is due at that moment.
+    async fn strike(&self, call: &Call, moment: Moment) -> Result<Left, Broken> {
+        let act = self.shared.plan().strike(call, moment);
+        match act {
+            None => Ok(Left::All),
+            Some(Act::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                Ok(Left::All)
+            }
+            Some(Act::Refuse(code)) => Ok(Left::End(answer::refused(code))),
+            Some(Act::Reset) => Err(Broken::Reset),
+            Some(Act::Cut) => match self.cut().await {},
+            Some(Act::Run(hook)) => match hook.run().await {
+                Then::GoOn => Ok(Left::All),
+                Then::Cut => match self.cut().await {},
+            },
+        }
+    }
+
+    /// Has the connection closed, and with it this call dropped.
+    async fn cut(&self) -> Infallible {
+        self.cut.notify_one();
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,330 @@
+//! Where the bytes are: the columns add up, and what they add up to is on the disk.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_testkit::{
+    Containerd, Deletion, Labels, Layer, LeaseResource, Manifest, NamespaceClient, NewLease, image,
+    index, labels,
+};
+use serde_json::Value;
+
+use crate::rig::{Rig, entry};
+
+/// A block of the filesystem, in bytes.
+const BLOCK: u64 = 4096;
+
+/// A containerd that collects when it is told to and hardly else, so that garbage stays.
+async fn quiet_rig() -> Rig {
+    let quiet = Containerd::builder().collector_option("pause_threshold", "0.0000001");
+    Rig::on(quiet.start().await)
+}
+
+/// Fills two namespaces with something for every column that can be had.
+async fn populate(rig: &Rig) {
+    let here = &rig.namespace;
+    let there = rig.containerd.namespace("k8s.io");
+    let build = |name: &'static str, seed, snapshotter, namespace| {
+        image(name)
+            .layers([Layer::named("base", 40_000), Layer::random(seed, 7_000)])
+            .unpack(snapshotter)
+            .build(namespace)
+    };
+    let web = build("docker.io/library/web:1", 1, "overlayfs", here)
+        .await
+        .unwrap();
+    here.nerdctl_container("web", &web).await.unwrap();
+    build("docker.io/library/old:1", 2, "native", here)
+        .await
+        .unwrap();
+    let lost = build("docker.io/library/lost:1", 3, "native", here)
+        .await
+        .unwrap();
+    lost.dangling(here).await.unwrap();
+    here.delete_image("docker.io/library/lost:1", Deletion::Async)
+        .await
+        .unwrap();
+    // The same content in both, kept there and not here.
+    build("docker.io/library/both:1", 4, "native", here)
+        .await
+        .unwrap();
+    let both = build("docker.io/library/both:1", 4, "overlayfs", &there)
+        .await
+        .unwrap();
+    there.nerdctl_container("both", &both).await.unwrap();
+    let platforms = Manifest::new("linux/amd64").layers([Layer::random(5, 3_000)]);
+    index("docker.io/library/index:1")
+        .manifest(platforms)
+        .build(here)
+        .await
+        .unwrap();
+    here.collect().await.unwrap();
+
+    hold(here, "pull", NewLease::new("pull"), b"pulled").await;
+    hold(
+        here,
+        "cache",
+        NewLease::new("cache").flat(),
+        b"cached by a build",
+    )
+    .await;
+    let undo = NewLease::new("undo").labels(labels([("reclaim/run", "r1")]));
+    hold(here, "undo", undo, b"removed a moment ago").await;
+    let past = Timestamp::now() - SignedDuration::from_secs(60);
+    hold(
+        here,
+        "expired",
+        NewLease::new("expired").expires(past),
+        b"of an expired lease",
+    )
+    .await;
+    hold(
+        here,
+        "gone",
+        NewLease::new("gone"),
+        b"garbage of a lease that is gone",
+    )
+    .await;
+    here.delete_lease("gone", Deletion::Async).await.unwrap();
+    let root = labels([("containerd.io/gc.root", "x")]);
+    here.create_lease(NewLease::new("root")).await.unwrap();
+    here.with_lease("root")
+        .write_blob(b"a root", &root)
+        .await
+        .unwrap();
+    here.delete_lease("root", Deletion::Async).await.unwrap();
+}
+
+/// Writes a blob and has a lease hold it.
+async fn hold(namespace: &NamespaceClient, id: &str, lease: NewLease, body: &[u8]) {
+    namespace
+        .create_lease(NewLease::new("writer"))
+        .await
+        .unwrap();
+    let writer = namespace.with_lease("writer");
+    let digest = writer.write_blob(body, &Labels::new()).await.unwrap();
+    namespace.create_lease(lease).await.unwrap();
+    let resource = LeaseResource::content(&digest);
+    namespace.add_lease_resource(id, &resource).await.unwrap();
+    namespace
+        .delete_lease("writer", Deletion::Async)
+        .await
+        .unwrap();
+}
+
+/// The sum of a field over all columns of an account.
+fn sum(account: &Value, field: &str) -> u64 {
+    let columns = account["columns"].as_object().unwrap().values();
+    columns.map(|column| column[field].as_u64().unwrap()).sum()
+}
+
+/// Bytes of all snapshots of both namespaces in one snapshotter, and how many there are.
+async fn snapshot_usage(rig: &Rig, snapshotter: &str) -> (u64, u64) {
+    let (mut bytes, mut n_snapshots) = (0, 0);
+    for name in ["default", "k8s.io"] {
+        let namespace = rig.containerd.namespace(name);
+        for key in namespace.snapshots(snapshotter).await.unwrap().into_keys() {
+            bytes += namespace.usage(snapshotter, &key).await.unwrap().0;
+            n_snapshots += 1;
+        }
+    }
+    (bytes, n_snapshots)
+}
+
+/// What a directory and everything below it occupies, and how many files and directories it has.
+fn occupied(path: &Path) -> (u64, u64) {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    let (mut bytes, mut inodes) = (metadata.blocks() * 512, 1);
+    if metadata.is_dir() {
+        for file in fs::read_dir(path).unwrap() {
+            let (more, n_more) = occupied(&file.unwrap().path());
+            bytes += more;
+            inodes += n_more;
+        }
+    }
+    (bytes, inodes)
+}
+
+/// `df` should count every byte once, and no other than those on disk.
+#[tokio::test]
+async fn the_columns_add_up_to_what_is_on_disk() {
+    let rig = quiet_rig().await;
+    populate(&rig).await;
+    let usage = rig
+        .reclaim(&["df", "-v", "--format", "json"])
+        .exits(0)
+        .json();
+    let total = &usage["total"];
+    for account in usage["namespaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .chain([total])
+    {
+        for field in ["content_bytes", "snapshot_bytes", "blobs", "snapshots"] {
+            assert_eq!(
+                sum(account, field),
+                account["all"][field],
+                "{field} of {account:#}"
+            );
+        }
+    }
+    for column in [
+        "in_use",
+        "rooted",
+        "leased",
+        "build_cache",
+        "undo",
+        "unused",
+        "dangling",
+        "expired",
+        "pending",
+    ] {
+        assert!(
+            total["columns"][column]["content_bytes"].as_u64() > Some(0),
+            "{column}: {total:#}"
+        );
+    }
+    assert_eq!(
+        total["columns"]["build_cache"]["content_bytes"],
+        "cached by a build".len()
+    );
+    assert_eq!(total["columns"]["orphaned"], Value::Null);
+    assert_eq!(usage["orphaned_known"], true);
+
+    let content = total["all"]["content_bytes"].as_u64().unwrap();
+    assert_eq!(content, rig.containerd.content_bytes_on_disk());
+    let (occupied_bytes, inodes) = occupied(&rig.containerd.content_dir());
+    assert!(
+        occupied_bytes.abs_diff(content) <= inodes * BLOCK,
+        "{occupied_bytes} {content}"
+    );
+
+    let mut snapshots = 0;
+    for snapshotter in ["native", "overlayfs"] {
+        let (bytes, n_snapshots) = snapshot_usage(&rig, snapshotter).await;
+        let plugin = format!("io.containerd.snapshotter.v1.{snapshotter}/snapshots");
+        let (occupied_bytes, _) = occupied(&rig.containerd.root().join(plugin));
+        // Beside what it counts, a snapshot of overlayfs has a directory and one for work.
+        let rounding = (1 + 3 * n_snapshots) * BLOCK;
+        assert!(
+            occupied_bytes.abs_diff(bytes) <= rounding,
+            "{snapshotter}: {occupied_bytes} {bytes}"
+        );
+        snapshots += bytes;
+    }
+    assert_eq!(total["all"]["snapshot_bytes"], snapshots);
+}
+
+/// What `df` says that a prune frees should be what the prune says, and then does.
+#[tokio::test]
+async fn what_is_reclaimable_is_what_a_prune_frees() {
+    let rig = quiet_rig().await;
+    populate(&rig).await;
+    let usage = rig
+        .reclaim(&["df", "-v", "--format", "json"])
+        .exits(0)
+        .json();
+    let here = &usage["namespaces"][0];
+    assert_eq!(here["namespace"], "default");
+    for (args, field) in [
+        (&["image", "prune"][..], "prune"),
+        (&["image", "prune", "-a"], "prune_all"),
+    ] {
+        let args = [args, &["--dry-run", "--format", "json"]].concat();
+        let plan = rig.reclaim(&args).exits(0).json();
+        assert_eq!(plan["estimate"], here["reclaimable"][field], "{field}");
+        assert_eq!(plan["estimate_at_least"], plan["estimate"]);
+        let pending = ["pending", "expired"].map(|it| here["columns"][it]["blobs"].as_u64());
+        assert_eq!(plan["pending"]["blobs"].as_u64(), pending.into_iter().sum());
+    }
+    // Shared with a container of the other namespace: it leaves this one and not the disk.
+    let both = entry(&here["image_usage"], "docker.io/library/both:1");
+    let unpacked = both["reclaimable_alone_bytes"].as_u64().unwrap();
+    assert!(
+        unpacked > 0 && unpacked < both["unique_bytes"].as_u64().unwrap(),
+        "{both:#}"
+    );
+    assert!(here["columns"]["elsewhere"]["content_bytes"].as_u64() > Some(7_000));
+    let web = entry(&here["image_usage"], "docker.io/library/web:1");
+    assert_eq!(web["containers"], 1);
+    assert_eq!(web["reclaimable_alone_bytes"], 0);
+
+    let args = [
+        "image", "prune", "-a", "-f", "--grace", "0s", "--format", "json",
+    ];
+    let report = rig.reclaim(&args).exits(0).json();
+    assert_eq!(report["reclaimed"], here["reclaimable"]["prune_all"]);
+    let usage = rig.reclaim(&["df", "--format", "json"]).exits(0).json();
+    assert_eq!(
+        usage["namespaces"][0]["reclaimable"]["prune_all"]["blobs"],
+        0
+    );
+    assert_eq!(
+        usage["total"]["columns"]["pending"],
+        Value::Null,
+        "collected by the way"
+    );
+}
+
+/// A file that no namespace has should be found, and counted for itself.
+#[tokio::test]
+async fn orphaned_files_are_found() {
+    let rig = quiet_rig().await;
+    let built = image("docker.io/library/app:1").layers([Layer::random(1, 900)]);
+    built.build(&rig.namespace).await.unwrap();
+    let body = b"nobody's";
+    let digest = reclaim_testkit::digest_of(body);
+    let path = rig
+        .containerd
+        .content_dir()
+        .join("sha256")
+        .join(digest.hex());
+    fs::write(path, body).unwrap();
+    let usage = rig.reclaim(&["df", "--format", "json"]).exits(0).json();
+    assert_eq!(
+        usage["total"]["columns"]["orphaned"]["content_bytes"],
+        body.len()
+    );
+    assert_eq!(
+        usage["total"]["all"]["content_bytes"],
+        rig.containerd.content_bytes_on_disk()
+    );
+    let text = rig.reclaim(&["df"]).exits(0).stdout;
+    assert!(text.contains("Orphaned files"), "{text}");
+}
+
+/// The table should name what docker names, in docker's sizes.
+#[tokio::test]
+async fn the_table_is_for_people() {
+    let rig = quiet_rig().await;
+    populate(&rig).await;
+    let text = rig.reclaim(&["df", "-v"]).exits(0).stdout;
+    let has = |needle: &str| text.lines().any(|line| line.contains(needle));
+    for needle in [
+        "NAMESPACE",
+        "PRUNE -A",
+        "default",
+        "k8s.io",
+        "In use",
+        "Reclaimable by prune -a only",
+        "Garbage, not yet collected",
+        "Build cache",
+        "Held for undo",
+        "Total on disk",
+        "Images of namespace default:",
+        "web:1",
+        "<none>",
+    ] {
+        assert!(has(needle), "no {needle:?} in {text}");
+    }
+    let one = rig.reclaim(&["-n", "k8s.io", "df"]).exits(0).stdout;
+    assert!(!one.contains("\ndefault"), "{one}");
+    let unknown = rig.reclaim(&["-n", "nowhere", "df"]).exits(1).stderr;
+    assert!(
+        unknown.contains("namespace `nowhere` does not exist"),
+        "{unknown}"
+    );
+}

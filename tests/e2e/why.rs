@@ -1,0 +1,227 @@
+//! Why things are there: the way from each holder, and what becomes of what nobody holds.
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_testkit::{
+    Containerd, Deletion, Labels, Layer, LeaseResource, Manifest, NewLease, image, index, labels,
+};
+use serde_json::Value;
+
+use crate::rig::Rig;
+
+async fn quiet_rig() -> Rig {
+    let quiet = Containerd::builder().collector_option("pause_threshold", "0.0000001");
+    Rig::on(quiet.start().await)
+}
+
+fn why(rig: &Rig, thing: &str) -> Value {
+    let called = rig
+        .reclaim(&["why", thing, "--format", "json"])
+        .exits(0)
+        .json();
+    let answers = called["answers"].as_array().unwrap();
+    assert_eq!(answers.len(), 1, "{called:#}");
+    answers[0].clone()
+}
+
+/// The kinds of the things on the way from a holder.
+fn way(answer: &Value, kind: &str, id: &str) -> Vec<String> {
+    let holders = answer["holders"].as_array().unwrap().iter();
+    let mut found = holders.filter(|it| it["holder"]["kind"] == kind && it["holder"]["id"] == id);
+    let holder = found
+        .next()
+        .unwrap_or_else(|| panic!("no {kind} {id} in {answer:#}"));
+    let chain = holder["chain"].as_array().unwrap().iter();
+    chain
+        .map(|it| it["kind"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// A container holds its image by the snapshot that it stands on.
+#[tokio::test]
+async fn a_container_leads_through_its_snapshot_to_the_image() {
+    let rig = quiet_rig().await;
+    let platform =
+        Manifest::new("linux/amd64").layers([Layer::random(1, 900), Layer::random(2, 800)]);
+    let web = index("docker.io/library/web:1")
+        .manifest(platform.unpack("overlayfs"))
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    rig.namespace.nerdctl_container("c1", &web).await.unwrap();
+    let answer = why(&rig, "web:1");
+    let expected = [
+        "snapshot", "snapshot", "config", "manifest", "index", "image",
+    ];
+    assert_eq!(way(&answer, "container", "c1"), expected);
+    assert_eq!(answer["fate"]["fate"], "held");
+    assert_eq!(answer["verdicts"]["prune"]["reason"], "not_dangling");
+    assert_eq!(answer["verdicts"]["prune_all"]["reason"], "in_use");
+    assert_eq!(answer["verdicts"]["prune_all"]["holders"][0]["id"], "c1");
+
+    // A layer is held by the image, and the image is known to stay.
+    let layer = &web.manifests[0].layers[0].digest;
+    let answer = why(&rig, &layer.hex()[..12]);
+    let held_by = way(&answer, "image", "docker.io/library/web:1");
+    assert_eq!(held_by, ["index", "manifest", "content"]);
+    assert_eq!(answer["holders"][0]["prune_all"]["reason"], "in_use");
+    assert_eq!(
+        why(&rig, &layer.hex()[..12]),
+        answer,
+        "a short digest means the same"
+    );
+
+    // The snapshot below is held by both.
+    let chain = web.manifests[0].chain_ids.last().unwrap().to_string();
+    let answer = why(&rig, &format!("overlayfs/{chain}"));
+    assert_eq!(way(&answer, "container", "c1"), ["snapshot", "snapshot"]);
+    let expected = ["index", "manifest", "config", "snapshot"];
+    assert_eq!(way(&answer, "image", "docker.io/library/web:1"), expected);
+    assert_eq!(why(&rig, &chain), answer, "the key alone is enough");
+    // The lowest snapshot of a layer that is not compressed has the layer's digest for its key.
+    let layer = layer.to_string();
+    let called = rig
+        .reclaim(&["why", &layer, "--format", "json"])
+        .exits(0)
+        .json();
+    let kinds = [0, 1].map(|it| called["answers"][it]["thing"]["kind"].clone());
+    assert_eq!(kinds, ["content", "snapshot"]);
+
+    let text = rig.reclaim(&["why", "web:1"]).exits(0).stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0],
+        "image docker.io/library/web:1 in namespace default"
+    );
+    assert_eq!(lines[1], "used by 1 holder:");
+    assert_eq!(lines[2], "  container c1");
+    assert_eq!(lines[3], "    snapshot overlayfs/c1");
+    assert!(lines[5].starts_with("        config sha256:"), "{text}");
+    assert_eq!(
+        lines.last(),
+        Some(&"prune -a: keeps it: in use: container c1")
+    );
+}
+
+/// A stopped container of docker holds its image by its lease.
+#[tokio::test]
+async fn a_docker_container_leads_through_its_lease() {
+    let rig = quiet_rig().await;
+    let app = image("docker.io/library/app:1")
+        .layers([Layer::random(1, 900)])
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let id = "ab".repeat(32);
+    rig.namespace
+        .docker_stopped_container(&id, &app)
+        .await
+        .unwrap();
+    let answer = why(&rig, "app:1");
+    // The lease lists `<id>-init`, which stands on the image.
+    assert_eq!(
+        way(&answer, "lease", &id),
+        ["snapshot", "snapshot", "config", "manifest", "image"]
+    );
+}
+
+/// What a label or an expiring lease holds, and what nobody holds.
+#[tokio::test]
+async fn content_says_when_it_will_go() {
+    let rig = quiet_rig().await;
+    let here = &rig.namespace;
+    // The first collection comes soon whatever is configured, and the next by it not at all.
+    here.collect().await.unwrap();
+    here.create_lease(NewLease::new("writer")).await.unwrap();
+    let writer = here.with_lease("writer");
+    let none = Labels::new();
+    let root = labels([("containerd.io/gc.root", "x")]);
+    let rooted = writer.write_blob(b"a root", &root).await.unwrap();
+    let leased = writer
+        .write_blob(b"leased for an hour", &none)
+        .await
+        .unwrap();
+    let garbage = writer.write_blob(b"garbage", &none).await.unwrap();
+    let until = Timestamp::now() + SignedDuration::from_hours(1);
+    here.create_lease(NewLease::new("hour").expires(until))
+        .await
+        .unwrap();
+    here.add_lease_resource("hour", &LeaseResource::content(&leased))
+        .await
+        .unwrap();
+    here.delete_lease("writer", Deletion::Async).await.unwrap();
+
+    let answer = why(&rig, &rooted.to_string());
+    assert_eq!(way(&answer, "content", &rooted.to_string()), ["content"]);
+    assert_eq!(answer["fate"]["fate"], "held");
+    let answer = why(&rig, &leased.to_string());
+    assert_eq!(answer["fate"]["fate"], "expires");
+    assert_eq!(answer["fate"]["holder"]["id"], "hour");
+    let text = rig.reclaim(&["why", &leased.to_string()]).exits(0).stdout;
+    let words =
+        format!("it goes with the first collection after {until:.0}, when lease hour expires");
+    assert!(text.contains(&words), "{text}");
+    let answer = why(&rig, &garbage.to_string());
+    assert_eq!(answer["holders"].as_array().unwrap().len(), 0);
+    assert_eq!(answer["fate"]["fate"], "next_collection");
+    here.collect().await.unwrap();
+    assert!(!here.blobs().await.unwrap().contains_key(&garbage));
+    rig.reclaim(&["why", &garbage.to_string()]).exits(1);
+}
+
+/// Content that another namespace has is held there too.
+#[tokio::test]
+async fn holders_of_other_namespaces_are_named() {
+    let rig = quiet_rig().await;
+    let there = rig.containerd.namespace("k8s.io");
+    let layer = || [Layer::random(1, 900)];
+    let built = image("docker.io/library/a:1")
+        .layers(layer())
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    image("docker.io/library/b:1")
+        .layers(layer())
+        .build(&there)
+        .await
+        .unwrap();
+    let answer = why(&rig, &built.manifests[0].layers[0].digest.to_string());
+    let namespaces = answer["holders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["namespace"]);
+    assert_eq!(namespaces.collect::<Vec<_>>(), ["default", "k8s.io"]);
+}
+
+/// An unknown thing is an error that says what may have been meant.
+#[tokio::test]
+async fn an_unknown_thing_is_answered_with_those_like_it() {
+    let rig = quiet_rig().await;
+    let there = rig.containerd.namespace("k8s.io");
+    let build = |name: &'static str, seed, namespace| {
+        image(name)
+            .layers([Layer::random(seed, 100)])
+            .build(namespace)
+    };
+    build("docker.io/library/nginx:1", 1, &rig.namespace)
+        .await
+        .unwrap();
+    build("docker.io/library/nginx:9", 2, &there).await.unwrap();
+    let called = rig.reclaim(&["why", "nginx:9"]).exits(1);
+    assert!(
+        called
+            .stderr
+            .contains("no image, content or snapshot `nginx:9` in namespace `default`")
+    );
+    assert!(
+        called
+            .stderr
+            .contains("hint: did you mean nginx:9 in namespace k8s.io, nginx:1?"),
+        "{}",
+        called.stderr
+    );
+    assert_eq!(called.stdout, "");
+    let called = rig.reclaim(&["why", "nothing-of-the-kind"]).exits(1);
+    assert!(!called.stderr.contains("hint"), "{}", called.stderr);
+}

@@ -1,0 +1,27 @@
+//! The deletion protocol under faults: every call that a prune makes is spoiled once in every
+//! way, and afterwards the store is as it should be.
+//!
+//! A fault proxy stands between the real binary and a real containerd. The calls of an
+//! undisturbed run over a small store are recorded; then each of them is spoiled in a run of
+//! its own, before and after containerd has acted on it. Each matrix prints its size.
+//!
+//! - [`invisible`]: what a lost connection or a busy server costs is a retry, nothing else.
+//! - [`reported`]: an error for good is in the exit status and in the report, which stays true.
+//! - [`killed`]: the binary is killed; nothing is lost, and the next run ends as this one would.
+//! - [`recovery`]: the run that cleans up after a crash is killed as well.
+//! - [`restarted`]: containerd is killed and comes back.
+//! - [`creators`]: a container is created between any two calls.
+//!
+//! `RECLAIM_TEST_CONTAINERD=/path` runs them against another containerd.
+
+mod check;
+mod creators;
+mod invisible;
+mod killed;
+mod matrix;
+mod recovery;
+mod reported;
+mod restarted;
+mod run;
+mod stage;
+mod state;

@@ -1,0 +1,46 @@
+//! Errors for good: reported, and never followed by harm.
+
+use reclaim_testkit::fault::{Act, Fault, Moment};
+use tonic::Code;
+
+use crate::check;
+use crate::matrix::{Case, Complaints, cases, work_through};
+use crate::run::{PRUNE_ALL, Victim, spoiled};
+use crate::stage::Stage;
+use crate::state::State;
+
+/// An error that promises nothing, before or after containerd has acted, is in the status and
+/// the report where it matters. What is there afterwards is sound, and the next run goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_for_good_is_reported() {
+    let first = Stage::set().await;
+    let harms = [
+        (Moment::Before, Code::Unknown),
+        (Moment::After, Code::Unknown),
+        (Moment::Before, Code::Cancelled),
+    ];
+    let cases = cases(&first.calls, &harms);
+    work_through("errors for good", first, cases, is_reported).await;
+}
+
+async fn is_reported(stage: &Stage, case: &Case<Code>) -> Complaints {
+    let fault = Fault {
+        call: case.call.clone(),
+        moment: case.moment,
+        act: Act::Refuse(case.harm),
+    };
+    let ended = spoiled(&stage.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
+    let after = State::of(&stage.namespace).await;
+    let mut complaints = check::soundness(stage, &after);
+    complaints.extend(check::truth(&ended, &stage.before, &after));
+    if !ended.struck {
+        complaints.push("the fault did not strike".to_owned());
+    }
+    if ended.code == Some(0) {
+        let differences = after.differences(&stage.end).into_iter();
+        complaints.extend(differences.map(|it| format!("is content and {it}")));
+    }
+    complaints.extend(check::leaks(stage).await);
+    complaints.extend(check::following_run(stage).await);
+    complaints
+}

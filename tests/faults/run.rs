@@ -1,0 +1,111 @@
+//! Running the binary through the proxy, with a fault to come.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reclaim_testkit::fault::{Act, Fault, FaultProxy, Hook, Then, kill_process};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::sync::SetOnce;
+
+/// The prune that the matrices spoil.
+pub(crate) const PRUNE_ALL: [&str; 8] = [
+    "image", "prune", "-a", "-f", "--grace", "0s", "--format", "json",
+];
+
+/// A prune that removes less: what only [`PRUNE_ALL`] removes has to survive it.
+pub(crate) const PRUNE_DANGLING: [&str; 7] =
+    ["image", "prune", "-f", "--grace", "0s", "--format", "json"];
+
+/// How long a run may take before it counts as stuck. All retries together take seconds.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// How a run of the binary ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// `None` if it was killed.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// Whether the fault that was to come has come.
+    pub(crate) struck: bool,
+}
+
+impl Ended {
+    /// The report, which every run prints that ends with 0 or 3.
+    #[track_caller]
+    pub(crate) fn report(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// The process that a hook kills: known only once it runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Victim(Arc<SetOnce<u32>>);
+
+impl Victim {
+    /// Kills the process; its connection has no further use.
+    pub(crate) fn kill(&self) -> Act {
+        let Self(pid) = self.clone();
+        Act::Run(Hook::new(move || {
+            let pid = Arc::clone(&pid);
+            async move {
+                kill_process(*pid.wait().await);
+                Then::Cut
+            }
+        }))
+    }
+}
+
+/// Runs the binary on whatever is at `address`.
+pub(crate) async fn reclaim(address: &str, args: &[&str]) -> Ended {
+    run(address, args, &Victim::default()).await
+}
+
+/// Runs the binary through a proxy with those faults.
+pub(crate) async fn spoiled(
+    containerd: &Path,
+    args: &[&str],
+    faults: impl IntoIterator<Item = Fault>,
+    victim: &Victim,
+) -> Ended {
+    let proxy = FaultProxy::start(containerd, faults);
+    let ended = run(proxy.address(), args, victim).await;
+    Ended {
+        struck: proxy.struck() > 0,
+        ..ended
+    }
+}
+
+async fn run(address: &str, args: &[&str], victim: &Victim) -> Ended {
+    let child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .args(args)
+        .env("CONTAINERD_ADDRESS", address)
+        .env_remove("CONTAINERD_NAMESPACE")
+        .env_remove("RECLAIM_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    victim.0.set(child.id().unwrap()).unwrap();
+    let output = tokio::time::timeout(STUCK, child.wait_with_output()).await;
+    let Ok(output) = output else {
+        return Ended {
+            code: Some(-1),
+            stdout: String::new(),
+            stderr: "the run is stuck".to_owned(),
+            struck: false,
+        };
+    };
+    let output = output.unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        struck: false,
+    }
+}

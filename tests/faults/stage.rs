@@ -1,0 +1,168 @@
+//! A containerd with a small store of several kinds of image, and what an undisturbed prune
+//! makes of it.
+
+use std::sync::Arc;
+
+use reclaim_testkit::fault::{Call, FaultProxy};
+use reclaim_testkit::{
+    BuiltImage, Containerd, Deletion, Layer, Manifest, NamespaceClient, NewLease, image, index,
+    labels,
+};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::run::{PRUNE_ALL, reclaim};
+use crate::state::State;
+
+/// The image that stays, because the container `web` uses it.
+pub(crate) const USED: &str = "docker.io/library/used:1";
+/// An image that goes, alone with its name.
+pub(crate) const UNUSED: &str = "docker.io/library/unused:1";
+/// An image that goes, with its other name.
+pub(crate) const TWO: &str = "docker.io/library/two:1";
+/// An image for several platforms that goes.
+pub(crate) const PLATFORMS: &str = "docker.io/library/platforms:1";
+
+/// One containerd, used for many cases one after the other.
+pub(crate) struct Stage {
+    /// Behind a lock, because a case may kill and restart it.
+    pub(crate) containerd: Arc<Mutex<Containerd>>,
+    pub(crate) namespace: NamespaceClient,
+    pub(crate) socket: std::path::PathBuf,
+    /// What is there before each case.
+    pub(crate) before: State,
+    /// What is there after an undisturbed `prune -a`.
+    pub(crate) end: State,
+    /// The report of that run.
+    pub(crate) report: Value,
+    /// The calls of that run.
+    pub(crate) calls: Vec<Call>,
+    /// The images by which the store is filled again; the used one is the last.
+    pub(crate) images: Vec<BuiltImage>,
+}
+
+impl Stage {
+    /// Starts a containerd, fills it, and prunes it once undisturbed.
+    pub(crate) async fn set() -> Self {
+        let containerd = Containerd::builder().log_level("warn").start().await;
+        let socket = containerd.socket().to_owned();
+        let namespace = containerd.namespace("default");
+        let images = fill(&namespace).await;
+        let used = images.last().unwrap();
+        namespace.nerdctl_container("web", used).await.unwrap();
+        namespace.collect().await.unwrap();
+        let before = State::of(&namespace).await;
+
+        let proxy = FaultProxy::start(&socket, []);
+        let ended = reclaim(proxy.address(), &PRUNE_ALL).await;
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        let report = ended.report();
+        let end = State::of(&namespace).await;
+        assert_eq!(report["reclaimed"], report["estimate"], "{report:#}");
+        assert_eq!(end.images.keys().collect::<Vec<_>>(), [USED]);
+        assert_eq!(end.leases, Default::default());
+        Self {
+            containerd: Arc::new(Mutex::new(containerd)),
+            namespace,
+            socket,
+            before,
+            end,
+            report,
+            calls: proxy.calls(),
+            images,
+        }
+    }
+
+    /// Fills the store again with what a prune removed.
+    pub(crate) async fn restock(&self) -> Result<(), String> {
+        fill(&self.namespace).await;
+        let state = State::of(&self.namespace).await;
+        let differences = state.differences(&self.before);
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("cannot be filled again: {differences:#?}"))
+        }
+    }
+
+    /// Says which images are there with a part missing.
+    pub(crate) fn broken_images(&self, state: &State) -> Vec<String> {
+        let present = self.images.iter().filter(|image| {
+            let target = state.images.get(image.name());
+            target == Some(&image.target.digest.to_string())
+        });
+        let parts = present.flat_map(|image| {
+            let blobs = image.blobs.keys().map(ToString::to_string);
+            let missing_blobs = blobs.filter(|it| !state.blobs.contains_key(it));
+            let snapshots = image
+                .manifests
+                .iter()
+                .filter(|it| it.present)
+                .flat_map(|it| {
+                    let snapshotters = it.snapshotters.iter();
+                    snapshotters.flat_map(|snapshotter| {
+                        let chain = it.chain_ids.iter();
+                        chain.map(move |key| format!("{snapshotter}/{key}"))
+                    })
+                });
+            let missing_snapshots = snapshots.filter(|it| !state.snapshots.contains(it));
+            let missing = missing_blobs.chain(missing_snapshots);
+            let missing: Vec<String> = missing.collect();
+            missing
+                .into_iter()
+                .map(|part| format!("image {} lacks {part}", image.name()))
+        });
+        parts.collect()
+    }
+
+    /// The image of that name.
+    pub(crate) fn image(&self, name: &str) -> &BuiltImage {
+        let mut images = self.images.iter();
+        images.find(|image| image.name() == name).unwrap()
+    }
+}
+
+/// Builds what is not there: an image alone, one that shares a layer, two names of one target,
+/// one for several platforms, one without a name, and the one that will be used.
+///
+/// Under one lease, without which a collection that comes along would take what has no record
+/// yet.
+async fn fill(namespace: &NamespaceClient) -> Vec<BuiltImage> {
+    let lease = "filling";
+    namespace.create_lease(NewLease::new(lease)).await.unwrap();
+    let built = build(&namespace.with_lease(lease)).await;
+    namespace
+        .delete_lease(lease, Deletion::Async)
+        .await
+        .unwrap();
+    built
+}
+
+async fn build(namespace: &NamespaceClient) -> Vec<BuiltImage> {
+    let mut built = Vec::new();
+    let base = || Layer::named("base", 2000);
+    let plain = |name: &str, bytes: usize| {
+        image(name)
+            .layers([base(), Layer::named(name, bytes)])
+            .config_labels(labels([("of", name)]))
+            .record_labels(labels([("mark", name)]))
+            .unpack("native")
+    };
+    let alone = image(UNUSED)
+        .layers([Layer::named(UNUSED, 700)])
+        .unpack("native");
+    built.push(alone.build(namespace).await.unwrap());
+    let two = plain(TWO, 900).build(namespace).await.unwrap();
+    built.push(two.tag(namespace, "docker.io/library/two:2").await.unwrap());
+    built.push(two);
+    let here = Manifest::new("linux/amd64").layers([base(), Layer::named("amd64", 600)]);
+    let there = Manifest::new("linux/arm64").layers([Layer::named("arm64", 800)]);
+    let platforms = index(PLATFORMS)
+        .manifest(here.unpack("overlayfs").attested())
+        .manifest(there);
+    built.push(platforms.build(namespace).await.unwrap());
+    let lost = plain("lost", 500).unnamed().build(namespace).await.unwrap();
+    built.push(lost.dangling(namespace).await.unwrap());
+    built.push(plain(USED, 400).build(namespace).await.unwrap());
+    built
+}

@@ -1,0 +1,62 @@
+//! Creators, pullers and people who move tags, against a prune that never stops.
+//!
+//! The same workload runs against two pruners. Ours must do no harm. The one that works as
+//! others do (look once, then delete one by one, and drop the leases of pulls) must do some: if
+//! it did not, the workload would prove nothing.
+//!
+//! `RECLAIM_STRESS_SECONDS` makes both runs longer.
+
+mod pruner;
+mod workload;
+
+use std::time::Duration;
+
+use reclaim_testkit::Containerd;
+
+use pruner::Pruner;
+use workload::{Harm, Workload};
+
+/// How long each pruner is put up with, unless told otherwise.
+const DEFAULT_SECONDS: u64 = 20;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long is for whoever runs the tests"
+)]
+fn duration() -> Duration {
+    let seconds = std::env::var("RECLAIM_STRESS_SECONDS").ok();
+    let seconds = seconds.map(|it| it.parse().expect("a number of seconds"));
+    Duration::from_secs(seconds.unwrap_or(DEFAULT_SECONDS))
+}
+
+async fn suffer(pruner: Pruner) -> (Harm, Containerd) {
+    let containerd = Containerd::builder().log_level("warn").start().await;
+    let workload = Workload::new(containerd.namespace("default")).await;
+    let harm = workload.run(pruner, containerd.address(), duration()).await;
+    println!(
+        "{pruner:?} on containerd {}: {harm:#?}",
+        containerd.version()
+    );
+    (harm, containerd)
+}
+
+/// No container loses its image, no pull breaks and, where the server can compare, no tag that
+/// has moved is deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn ours_does_no_harm() {
+    let (harm, containerd) = suffer(Pruner::Reclaim).await;
+    assert!(harm.operations > 5_000, "too quiet to prove anything");
+    assert!(harm.removed > 50, "too little was pruned to prove anything");
+    assert_eq!(harm.containers_without_image, Vec::<String>::new());
+    assert_eq!(harm.broken_pulls, Vec::<String>::new());
+    if containerd.version().at_least(2, 0) {
+        assert_eq!(harm.deleted_moved_tags, Vec::<String>::new());
+    }
+}
+
+/// What others do breaks pulls and takes images from under containers.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_workload_bites() {
+    let (harm, _) = suffer(Pruner::LookOnceAndDelete).await;
+    assert!(!harm.containers_without_image.is_empty() || !harm.broken_pulls.is_empty());
+}

@@ -1,0 +1,72 @@
+//! The two pruners.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use reclaim_testkit::{Deletion, NamespaceClient};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// The label that says "a prune may drop this lease", as Docker's pulls have it.
+pub(crate) const DROPPABLE: &str = "moby/prune.images";
+
+/// How to prune.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pruner {
+    /// The real binary.
+    Reclaim,
+    /// List containers, list images, drop the leases of pulls, delete each image that no
+    /// container names, synchronously and by name.
+    LookOnceAndDelete,
+}
+
+impl Pruner {
+    /// Prunes once. Returns what was removed, with the target that each was judged by.
+    pub(crate) async fn prune(
+        self,
+        address: &str,
+        namespace: &NamespaceClient,
+    ) -> BTreeSet<(String, String)> {
+        match self {
+            Self::Reclaim => reclaim(address).await,
+            Self::LookOnceAndDelete => look_once_and_delete(namespace).await,
+        }
+    }
+}
+
+async fn reclaim(address: &str) -> BTreeSet<(String, String)> {
+    let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .args(["image", "prune", "-a", "-f", "--format", "json"])
+        .args(["--allow-empty", "default", "--grace", "300ms"])
+        .env("CONTAINERD_ADDRESS", address)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("the binary runs");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let removed = report["removed"].as_array().expect("a list").iter();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    removed
+        .map(|it| (text(&it["name"]), text(&it["target"])))
+        .collect()
+}
+
+async fn look_once_and_delete(namespace: &NamespaceClient) -> BTreeSet<(String, String)> {
+    let mut removed = BTreeSet::new();
+    for (lease, labels) in namespace.leases().await.expect("containerd answers") {
+        if labels.contains_key(DROPPABLE) {
+            // It may have ended by itself.
+            namespace.delete_lease(&lease, Deletion::Async).await.ok();
+        }
+    }
+    let containers = namespace.containers().await.expect("containerd answers");
+    let used: BTreeSet<String> = containers.into_values().map(|it| it.image).collect();
+    for (name, target) in namespace.images().await.expect("containerd answers") {
+        if !used.contains(&name) && namespace.delete_image(&name, Deletion::Sync).await.is_ok() {
+            removed.insert((name, target.to_string()));
+        }
+    }
+    removed
+}

@@ -1,0 +1,317 @@
+//! What goes on on a busy node, and the harm that a pruner does to it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_testkit::{
+    BuiltImage, Deletion, Descriptor, Labels, Layer, NamespaceClient, NewContainer, NewLease,
+    digest_of, image, labels,
+};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::pruner::{DROPPABLE, Pruner};
+
+/// How many of each kind are at work.
+const CREATORS: u64 = 4;
+const PULLERS: u64 = 3;
+const MOVERS: u64 = 2;
+
+/// Images that the creators share, so that one resolves what another's prune has just judged.
+const SHARED_IMAGES: u64 = 12;
+
+/// The longest that a prune of this little store takes, with room for a busy machine.
+const LONGEST_PRUNE: Duration = Duration::from_secs(3);
+
+/// What was done to the workload, by what it was done to.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Harm {
+    /// Calls that the workload made.
+    pub(crate) operations: u64,
+    /// Images that were pruned.
+    pub(crate) removed: usize,
+    /// Containers whose image's record or content was gone while they existed.
+    pub(crate) containers_without_image: Vec<String>,
+    /// Pulls that lost content while they held a lease on it.
+    pub(crate) broken_pulls: Vec<String>,
+    /// Tags that were deleted although they had moved to something that nobody judged.
+    pub(crate) deleted_moved_tags: Vec<String>,
+}
+
+impl fmt::Display for Harm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} operations, {} images pruned, {} containers without image, {} broken pulls, \
+             {} deleted moved tags",
+            self.operations,
+            self.removed,
+            self.containers_without_image.len(),
+            self.broken_pulls.len(),
+            self.deleted_moved_tags.len()
+        )
+    }
+}
+
+/// Everybody at work on one namespace.
+pub(crate) struct Workload {
+    namespace: NamespaceClient,
+    /// Of each shared image the chain ID that its containers stand on.
+    chains: Vec<String>,
+    is_over: AtomicBool,
+    operations: AtomicU64,
+    harm: Mutex<Harm>,
+    /// Tags that vanished, with what they pointed at by then.
+    lost_tags: Mutex<Vec<(String, String)>>,
+}
+
+impl Workload {
+    /// Builds the shared images.
+    pub(crate) async fn new(namespace: NamespaceClient) -> Arc<Self> {
+        let mut chains = Vec::new();
+        for which in 0..SHARED_IMAGES {
+            let built = build(&namespace, which).await.expect("containerd answers");
+            chains.push(built.unpacked().1.to_string());
+        }
+        Arc::new(Self {
+            namespace,
+            chains,
+            is_over: AtomicBool::new(false),
+            operations: AtomicU64::new(0),
+            harm: Mutex::default(),
+            lost_tags: Mutex::default(),
+        })
+    }
+
+    /// Lets everybody work for so long while `pruner` prunes without a pause.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        pruner: Pruner,
+        address: &str,
+        duration: Duration,
+    ) -> Harm {
+        let mut workers = tokio::task::JoinSet::new();
+        for seed in 0..CREATORS {
+            let this = Arc::clone(&self);
+            workers.spawn(async move { this.create_containers(seed).await });
+        }
+        for seed in 0..PULLERS {
+            let this = Arc::clone(&self);
+            workers.spawn(async move { this.pull(seed).await });
+        }
+        for seed in 0..MOVERS {
+            let this = Arc::clone(&self);
+            workers.spawn(async move { this.move_tags(seed).await });
+        }
+        let mut removed = BTreeSet::new();
+        let mut n_removed = 0;
+        let begun = Instant::now();
+        while begun.elapsed() < duration {
+            let now = pruner.prune(address, &self.namespace).await;
+            n_removed += now.len();
+            removed.extend(now);
+        }
+        self.is_over.store(true, Ordering::Release);
+        while let Some(worker) = workers.join_next().await {
+            worker.expect("no worker panics");
+        }
+        let lost = std::mem::take(&mut *self.lost_tags.lock().unwrap());
+        let mut harm = self.harm.lock().unwrap().clone();
+        let moved = lost.into_iter().filter(|it| !removed.contains(it));
+        harm.deleted_moved_tags = moved
+            .map(|(name, target)| format!("{name} → {target}"))
+            .collect();
+        harm.operations = self.operations.load(Ordering::Acquire);
+        harm.removed = n_removed;
+        harm
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    fn count(&self, operations: u64) {
+        self.operations.fetch_add(operations, Ordering::AcqRel);
+    }
+
+    /// Resolve, prepare, create; live a little; look whether the image is still there; delete.
+    async fn create_containers(&self, seed: u64) {
+        for round in 0_u64.. {
+            if self.is_over() {
+                return;
+            }
+            let which = (seed * 7 + round * 5) % SHARED_IMAGES;
+            let name = shared_name(which);
+            let id = format!("c{seed}-{round}");
+            if self.create_container(&id, &name, which).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20 + which * 7)).await;
+                self.inspect(&id, &name).await;
+                self.end_container(&id).await;
+            }
+        }
+    }
+
+    /// As nerdctl and the CRI plugin do: the name first, then a snapshot under a lease, then the
+    /// record, then the lease goes.
+    async fn create_container(&self, id: &str, name: &str, which: u64) -> Result<(), Status> {
+        if let Err(status) = self.namespace.image_record(name).await {
+            if status.code() != Code::NotFound {
+                return Err(status);
+            }
+            self.build(which).await?;
+            self.namespace.image_record(name).await?;
+        }
+        let expires = Timestamp::now() + SignedDuration::from_hours(1);
+        self.namespace
+            .create_lease(NewLease::new(id).expires(expires))
+            .await?;
+        let leased = self.namespace.with_lease(id);
+        let chain = &self.chains[usize::try_from(which).expect("a dozen")];
+        let prepared = leased.prepare("native", id, chain, &Labels::new()).await;
+        let created = match prepared {
+            Ok(_) => {
+                let container = NewContainer::new(id).image(name).snapshot("native", id);
+                self.namespace.create_container(container).await
+            }
+            // The clean failure: whoever sees it pulls again.
+            Err(status) => Err(status),
+        };
+        self.namespace.delete_lease(id, Deletion::Async).await.ok();
+        self.count(6);
+        created
+    }
+
+    /// A container's image must have its record, and the record its content. While a prune is
+    /// under way the record may be away: it must be back before the prune is over.
+    async fn inspect(&self, id: &str, name: &str) {
+        let begun = Instant::now();
+        loop {
+            self.count(2);
+            let missing = match self.namespace.image_record(name).await {
+                Ok(record) => self.namespace.read_blob(&record.target.digest).await.err(),
+                Err(status) => Some(status),
+            };
+            let Some(missing) = missing else {
+                return;
+            };
+            if begun.elapsed() > LONGEST_PRUNE {
+                let what = format!("{id} of {name}: {missing}");
+                self.harm
+                    .lock()
+                    .unwrap()
+                    .containers_without_image
+                    .push(what);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn end_container(&self, id: &str) {
+        self.count(2);
+        self.namespace.delete_container(id).await.ok();
+        self.namespace.remove_snapshot("native", id).await.ok();
+    }
+
+    async fn build(&self, which: u64) -> Result<BuiltImage, Status> {
+        self.count(12);
+        build(&self.namespace, which).await
+    }
+
+    /// Pulls under a lease, slowly: nothing that the lease holds may go.
+    async fn pull(&self, seed: u64) {
+        for round in 0_u64.. {
+            if self.is_over() {
+                return;
+            }
+            let id = format!("pull-{seed}-{round}");
+            if let Err(error) = self.pull_once(&id, seed * 1_000_000 + round).await {
+                self.harm
+                    .lock()
+                    .unwrap()
+                    .broken_pulls
+                    .push(format!("{id}: {error}"));
+            }
+        }
+    }
+
+    async fn pull_once(&self, id: &str, number: u64) -> Result<(), String> {
+        let expires = Timestamp::now() + SignedDuration::from_hours(1);
+        let lease = NewLease::new(id)
+            .expires(expires)
+            .labels(labels([(DROPPABLE, "true")]));
+        let text = |status: Status| status.to_string();
+        self.namespace.create_lease(lease).await.map_err(text)?;
+        let leased = self.namespace.with_lease(id);
+        let name = format!("docker.io/library/pulled:{number}");
+        let built = image(&name)
+            .layers([Layer::random(500_000 + number, 400)])
+            .build(&leased)
+            .await
+            .map_err(text)?;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        self.count(12);
+        for digest in built.blobs.keys() {
+            leased
+                .read_blob(digest)
+                .await
+                .map_err(|error| format!("{digest}: {error}"))?;
+        }
+        self.namespace
+            .delete_lease(id, Deletion::Async)
+            .await
+            .map_err(text)
+    }
+
+    /// Moves a tag again and again, each time to something that was never there before.
+    async fn move_tags(&self, seed: u64) {
+        let name = format!("docker.io/library/moving:{seed}");
+        let mut last: Option<String> = None;
+        for round in 0_u64.. {
+            if self.is_over() {
+                return;
+            }
+            self.count(2);
+            let target = Descriptor {
+                media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+                digest: digest_of(format!("{seed}-{round}").as_bytes()),
+                size: 1,
+            };
+            let none = Labels::new();
+            if self
+                .namespace
+                .update_image(&name, &target, &none)
+                .await
+                .is_err()
+            {
+                // It was deleted since it was last written.
+                if let Some(last) = last.take() {
+                    self.lost_tags.lock().unwrap().push((name.clone(), last));
+                }
+                self.namespace
+                    .create_image(&name, &target, &none)
+                    .await
+                    .ok();
+            }
+            last = Some(target.digest.to_string());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+fn shared_name(which: u64) -> String {
+    format!("docker.io/library/shared:{which}")
+}
+
+async fn build(namespace: &NamespaceClient, which: u64) -> Result<BuiltImage, Status> {
+    image(&shared_name(which))
+        .layers([Layer::random(which, 300)])
+        .config_labels(labels([("which", which.to_string().as_str())]))
+        .unpack("native")
+        .build(namespace)
+        .await
+}
