@@ -105,6 +105,18 @@ pub(crate) fn run() {
         explain(seed);
     }
     let sum = |count: fn(&Tally) -> usize| tallies.iter().map(count).sum::<usize>();
+    // A comparison of nothing with nothing would always succeed.
+    let is_campaign = tallies.len() >= length(STORES);
+    for freed in [
+        sum(|it| it.blobs),
+        sum(|it| it.snapshots),
+        sum(|it| it.pending),
+    ] {
+        assert!(
+            !is_campaign || freed >= tallies.len() / 4,
+            "the stores have become too poor"
+        );
+    }
     println!(
         "{} stores: {} images removed, {} blobs and {} snapshots freed, {} waiting ones with them",
         tallies.len(),

@@ -163,8 +163,14 @@ fn makeup(target: &str, documents: &Documents) -> Makeup {
             && let Some(document) = document
         {
             let digest = |descriptor: &Value| descriptor["digest"].as_str().map(str::to_owned);
-            let manifests = document["manifests"].as_array().into_iter().flatten();
-            queue.extend(manifests.filter_map(digest));
+            let listed = document["manifests"].as_array().into_iter().flatten();
+            // An index may list a bare layer, which many images share: naming it means none.
+            let is_layer = |it: &&Value| {
+                it["mediaType"]
+                    .as_str()
+                    .is_some_and(|it| it.contains("tar"))
+            };
+            queue.extend(listed.filter(|it| !is_layer(it)).filter_map(digest));
             queue.extend(digest(&document["config"]));
             let layers = document["rootfs"]["diff_ids"].as_array();
             makeup

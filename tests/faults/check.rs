@@ -134,6 +134,9 @@ fn told(ended: &Ended, report: &Value, before: &State, after: &State) -> Complai
 /// A run that nothing disturbs ends in the store as if there had been no other before it.
 pub(crate) async fn following_run(stage: &Stage) -> Complaints {
     let before = State::of(&stage.namespace).await;
+    if before == stage.end {
+        return Complaints::new();
+    }
     let socket = stage.socket.to_str().unwrap();
     let ended = reclaim(socket, &PRUNE_ALL).await;
     let after = State::of(&stage.namespace).await;

@@ -114,7 +114,11 @@ mod tests {
             snapshot: SnapshotId::new("overlayfs", "a|b/c"),
             condition: UsedAt::Within(SignedDuration::from_hours(72)),
         };
-        for rest in ["snapshot.overlayfs", "snapshot/overlayfs/x", "snapshotoverlayfs"] {
+        for rest in [
+            "snapshot.overlayfs",
+            "snapshot/overlayfs/x",
+            "snapshotoverlayfs",
+        ] {
             for value in ["usedat<72h|a|b/c", "other>1,usedat<72h,usedat|a|b/c"] {
                 let found = parsed(rest, value).refs;
                 assert_eq!(found, std::slice::from_ref(&expected), "{rest} {value}");
@@ -138,7 +142,10 @@ mod tests {
             "|key",
             "",
         ] {
-            assert_eq!(parsed("snapshot.native", value), ConditionalLabels::default());
+            assert_eq!(
+                parsed("snapshot.native", value),
+                ConditionalLabels::default()
+            );
         }
         assert_eq!(parsed("value", "2026-01-02T03:04:05Z").used_at, []);
         assert_eq!(parsed("value-usedat", "yesterday").used_at, []);

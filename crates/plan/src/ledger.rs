@@ -23,122 +23,23 @@
 //! files can be seen, blobs that no namespace has are columns too. What a snapshotter holds that
 //! does not answer is missing, and said to be.
 
+mod account;
 mod claims;
 mod images;
 mod sole;
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{Amount, Container, Digest, FreedBlob, Gap, Inventory, Namespace, SnapshotId};
-use serde::Serialize;
+use reclaim_model::{Container, Digest, FreedBlob, Gap, Inventory, Namespace, SnapshotId};
 
 use crate::case::Case;
 use crate::graph::Node;
 use crate::weights::weights;
 
+pub use account::{Account, Column};
 pub(crate) use claims::{Judged, claims};
 pub use images::ImageUsage;
 pub(crate) use images::{holders, kept_elsewhere};
-
-/// Why bytes are on disk, in the order in which the reasons claim them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Column {
-    /// Containers, sandboxes, and images that somebody uses.
-    InUse,
-    /// Images that are pinned.
-    Pinned,
-    /// Images of which it cannot be told whether somebody uses them.
-    Unjudged,
-    /// Held by a `gc.root` label.
-    Rooted,
-    /// Held by a lease.
-    Leased,
-    /// Held by a lease of a build cache.
-    BuildCache,
-    /// Removed by us, and held so that it can be restored.
-    Undo,
-    /// Images that a filter spares.
-    Spared,
-    /// Freed by a prune of all unused images, but not by one of dangling images only.
-    Unused,
-    /// Freed by a prune of dangling images.
-    Dangling,
-    /// Let go here, and kept by another namespace.
-    Elsewhere,
-    /// Garbage that an expired lease or image still names.
-    Expired,
-    /// Garbage: nothing names it any more.
-    Pending,
-    /// Content of an algorithm that is not known here.
-    Unknown,
-    /// Being written.
-    Ingest,
-    /// Files of the content store that no namespace has.
-    Orphaned,
-}
-
-impl Column {
-    /// Whether something keeps what is in this column from the next collection.
-    fn is_kept(self) -> bool {
-        self < Self::Elsewhere
-    }
-}
-
-/// How much is in each column. Columns with nothing in them are left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Account {
-    columns: BTreeMap<Column, Amount>,
-}
-
-impl Account {
-    /// Returns what is in a column.
-    pub fn column(&self, column: Column) -> Amount {
-        self.columns.get(&column).copied().unwrap_or_default()
-    }
-
-    /// Returns every column that has something in it, in order.
-    pub fn columns(&self) -> impl Iterator<Item = (Column, Amount)> {
-        self.columns
-            .iter()
-            .map(|(column, amount)| (*column, *amount))
-    }
-
-    /// Adds up some columns.
-    pub fn sum(&self, of: impl Fn(Column) -> bool) -> Amount {
-        let mut sum = Amount::default();
-        for (_, amount) in self.columns().filter(|(column, _)| of(*column)) {
-            sum.content_bytes += amount.content_bytes;
-            sum.snapshot_bytes += amount.snapshot_bytes;
-            sum.blobs += amount.blobs;
-            sum.snapshots += amount.snapshots;
-        }
-        sum
-    }
-
-    /// Adds up all columns.
-    pub fn total(&self) -> Amount {
-        self.sum(|_| true)
-    }
-
-    /// Returns what a prune of all unused images frees, dangling ones included.
-    pub fn reclaimable(&self) -> Amount {
-        self.sum(|column| matches!(column, Column::Unused | Column::Dangling))
-    }
-
-    pub(crate) fn add_blob(&mut self, column: Column, bytes: u64) {
-        let amount = self.columns.entry(column).or_default();
-        amount.content_bytes += bytes;
-        amount.blobs += 1;
-    }
-
-    pub(crate) fn add_snapshot(&mut self, column: Column, bytes: u64) {
-        let amount = self.columns.entry(column).or_default();
-        amount.snapshot_bytes += bytes;
-        amount.snapshots += 1;
-    }
-}
 
 /// What the ledger is made from.
 #[derive(Debug)]

@@ -56,8 +56,8 @@ pub use crate::image::{
 };
 pub use crate::labels::{Labels, labels};
 pub use crate::namespace::{
-    ContainerRecord, Deletion, Descriptor, ImageRecord, LeaseResource, NamespaceClient,
-    BlobInfo, NewContainer, NewLease, SnapshotInfo, SnapshotKind, digest_of,
+    BlobInfo, ContainerRecord, Deletion, Descriptor, ImageRecord, LeaseResource, NamespaceClient,
+    NewContainer, NewLease, SnapshotInfo, SnapshotKind, digest_of,
 };
 pub use crate::random::{Dice, RandomStore, Thing, What};
 pub use containerd_client::types::Mount;

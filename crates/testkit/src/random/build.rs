@@ -172,7 +172,9 @@ async fn make_snapshot(client: &NamespaceClient, thing: &Thing) -> Result<(), St
         }
         SnapshotKind::Committed => {
             let passing = unique_lease_id("commit");
-            let mounts = client.prepare(snapshotter, &passing, parent, labels).await?;
+            let mounts = client
+                .prepare(snapshotter, &passing, parent, labels)
+                .await?;
             write_file(&mounts, FILE, &file);
             client.commit(snapshotter, key, &passing, labels).await?;
         }

@@ -10,7 +10,12 @@ const SHORT: usize = 8;
 
 impl fmt::Display for RandomStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "seed {}, {} things", self.seed, self.things.len())?;
+        writeln!(
+            formatter,
+            "seed {}, {} things",
+            self.seed,
+            self.things.len()
+        )?;
         self.things
             .iter()
             .try_for_each(|thing| writeln!(formatter, "  {thing}"))
@@ -42,7 +47,10 @@ impl fmt::Display for What {
                 bytes,
             } => {
                 let key = shortened(key);
-                write!(formatter, "snapshot {snapshotter}/{key} {kind:?} {bytes} bytes")?;
+                write!(
+                    formatter,
+                    "snapshot {snapshotter}/{key} {kind:?} {bytes} bytes"
+                )?;
                 match parent {
                     Some(parent) => write!(formatter, " on {}", shortened(parent)),
                     None => Ok(()),

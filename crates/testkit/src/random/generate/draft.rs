@@ -107,7 +107,11 @@ impl Draft {
                 reference,
                 bytes: _,
             } => known.ingests.push(reference.clone()),
-            What::Lease { id: _, resources: _ } | What::Sandbox { id: _ } => {}
+            What::Lease {
+                id: _,
+                resources: _,
+            }
+            | What::Sandbox { id: _ } => {}
         }
         self.things.push(Thing {
             namespace: self.namespace.to_owned(),

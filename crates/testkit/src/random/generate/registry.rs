@@ -186,7 +186,11 @@ fn unreadable(stem: String) -> Artifact {
 /// A record that points at a layer: content that nothing explains.
 fn single_layer(stem: String, layer: &Layer) -> Artifact {
     let rendered = image(&stem).layers([layer.clone()]).render();
-    let layer = rendered.manifests.into_iter().flat_map(|it| it.blobs).last();
+    let layer = rendered
+        .manifests
+        .into_iter()
+        .flat_map(|it| it.blobs)
+        .last();
     let layer = layer.expect("an image of one layer has a blob");
     of_one_blob(stem, "bare layer", layer)
 }

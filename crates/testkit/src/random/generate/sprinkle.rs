@@ -38,7 +38,11 @@ pub(super) fn sprinkle(draft: &mut Draft, registry: &Registry) {
 fn put(draft: &mut Draft, (key, value): (String, String), is_fit: impl Fn(&What) -> bool) {
     // An ingest has no labels; the server would refuse them.
     let can_have = |what: &What| !matches!(what, What::Ingest { .. }) && is_fit(what);
-    let n_fit = draft.things_here().iter().filter(|it| can_have(&it.what)).count();
+    let n_fit = draft
+        .things_here()
+        .iter()
+        .filter(|it| can_have(&it.what))
+        .count();
     if n_fit == 0 {
         return;
     }
@@ -46,7 +50,9 @@ fn put(draft: &mut Draft, (key, value): (String, String), is_fit: impl Fn(&What)
     let mut things = draft.things_here().into_iter();
     let thing = things.by_ref().filter(|it| can_have(&it.what)).nth(at);
     if let Some(thing) = thing {
-        thing.labels.insert(format!("containerd.io/gc.{key}"), value);
+        thing
+            .labels
+            .insert(format!("containerd.io/gc.{key}"), value);
     }
 }
 
@@ -54,7 +60,9 @@ fn put(draft: &mut Draft, (key, value): (String, String), is_fit: impl Fn(&What)
 /// collector gets from the one to the other.
 fn put_across_nothing(draft: &mut Draft) {
     let nothing = (*draft.dice.pick(&HOSTILE)).to_owned();
-    let kind = *draft.dice.pick(&["content", "image", "snapshot.native", "snapshot.overlayfs"]);
+    let kind = *draft
+        .dice
+        .pick(&["content", "image", "snapshot.native", "snapshot.overlayfs"]);
     put(draft, (format!("ref.{kind}"), nothing.clone()), |_| true);
     put(draft, (format!("bref.{kind}"), nothing), |_| true);
 }
@@ -69,9 +77,11 @@ fn put_conditional(draft: &mut Draft) {
     let is_holder = |what: &What| matches!(what, What::Blob { .. } | What::Image { .. });
     put(draft, (reference, format!("{condition}|{key}")), is_holder);
     let used_at = moment(draft);
-    put(draft, ("cond.value-usedat".to_owned(), used_at), |what| {
-        matches!(what, What::Snapshot { key: it, .. } if *it == key)
-    });
+    put(
+        draft,
+        ("cond.value-usedat".to_owned(), used_at),
+        |what| matches!(what, What::Snapshot { key: it, .. } if *it == key),
+    );
 }
 
 fn label(draft: &mut Draft, registry: &Registry) -> (String, String) {
@@ -81,10 +91,7 @@ fn label(draft: &mut Draft, registry: &Registry) -> (String, String) {
     match draft.dice.below(20) {
         0..=2 => (format!("ref.content{spelling}"), digest(draft, registry)),
         3 => ("ref.contents".to_owned(), digest(draft, registry)),
-        4..=6 => (
-            format!("ref.snapshot.{snapshotter}{slashed}"),
-            key(draft),
-        ),
+        4..=6 => (format!("ref.snapshot.{snapshotter}{slashed}"), key(draft)),
         7 => ("ref.snapshot".to_owned(), key(draft)),
         8 => (format!("ref.image{spelling}"), name(draft)),
         9 => (format!("ref.container{spelling}"), container(draft)),
@@ -98,10 +105,7 @@ fn label(draft: &mut Draft, registry: &Registry) -> (String, String) {
         14 => (format!("bref.container{spelling}"), container(draft)),
         15 => (format!("bref.content{spelling}"), digest(draft, registry)),
         16 => (format!("bref.image{spelling}"), name(draft)),
-        17 => (
-            format!("bref.snapshot.{snapshotter}{slashed}"),
-            key(draft),
-        ),
+        17 => (format!("bref.snapshot.{snapshotter}{slashed}"), key(draft)),
         18 => conditional(draft, snapshotter),
         _ => {
             let suffix = *draft.dice.pick(&["", ".x", "s"]);
@@ -161,7 +165,12 @@ fn digest(draft: &mut Draft, registry: &Registry) -> String {
     let digests = draft.known().digests.clone();
     match draft.dice.below(10) {
         0 => (*draft.dice.pick(&HOSTILE)).to_owned(),
-        1 => draft.dice.pick(&registry.artifacts).target.digest.to_string(),
+        1 => draft
+            .dice
+            .pick(&registry.artifacts)
+            .target
+            .digest
+            .to_string(),
         _ => one_of(draft, &digests),
     }
 }

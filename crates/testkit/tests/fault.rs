@@ -1,0 +1,142 @@
+//! The fault proxy: what passes through it, and what does not.
+
+use std::time::Duration;
+
+use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};
+use reclaim_testkit::{Containerd, Labels, NamespaceClient, NewLease};
+use tonic::Code;
+
+const CREATE: &str = "leases.v1.Leases/Create";
+
+fn fault(nth: usize, moment: Moment, act: Act) -> Fault {
+    Fault {
+        call: Call {
+            method: CREATE.to_owned(),
+            nth,
+        },
+        moment,
+        act,
+    }
+}
+
+async fn through(proxy: &FaultProxy) -> NamespaceClient {
+    let channel = containerd_client::connect(proxy.address()).await.unwrap();
+    NamespaceClient::new(channel, "default")
+}
+
+/// Tries to create a lease, and returns the code and whether the lease is there.
+async fn create(client: &NamespaceClient, direct: &NamespaceClient, id: &str) -> (Code, bool) {
+    let created = client.create_lease(NewLease::new(id)).await;
+    let code = created.map_or_else(|status| status.code(), |()| Code::Ok);
+    (code, direct.leases().await.unwrap().contains_key(id))
+}
+
+/// Calls of every kind come through whole, in both directions, and are written down.
+#[tokio::test(flavor = "multi_thread")]
+async fn forwards_streams_with_trailers() {
+    let containerd = Containerd::start().await;
+    let proxy = FaultProxy::start(containerd.socket(), []);
+    let client = through(&proxy).await;
+    let bytes = vec![7; 9 << 20];
+    let digest = client.write_blob(&bytes, &Labels::new()).await.unwrap();
+    assert_eq!(client.read_blob(&digest).await.unwrap(), bytes);
+    let missing = client.image_record("docker.io/library/none:1").await;
+    assert_eq!(missing.unwrap_err().code(), Code::NotFound);
+    let calls: Vec<String> = proxy.calls().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        calls,
+        [
+            "content.v1.Content/Write #0",
+            "content.v1.Content/Read #0",
+            "images.v1.Images/Get #0"
+        ]
+    );
+}
+
+/// Each fault strikes its own call, at its moment, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn spoils_the_chosen_call_before_or_after_its_effect() {
+    let containerd = Containerd::start().await;
+    let direct = containerd.namespace("default");
+    let proxy = FaultProxy::start(
+        containerd.socket(),
+        [
+            fault(1, Moment::Before, Act::Refuse(Code::Unavailable)),
+            fault(2, Moment::After, Act::Refuse(Code::Unknown)),
+            fault(3, Moment::Before, Act::Reset),
+            fault(4, Moment::After, Act::Reset),
+            fault(5, Moment::Before, Act::Cut),
+            fault(7, Moment::After, Act::Cut),
+        ],
+    );
+    let client = through(&proxy).await;
+    assert_eq!(create(&client, &direct, "0").await, (Code::Ok, true));
+    let refused = create(&client, &direct, "1").await;
+    assert_eq!(refused, (Code::Unavailable, false));
+    assert_eq!(create(&client, &direct, "2").await, (Code::Unknown, true));
+    assert_eq!(create(&client, &direct, "3").await, (Code::Internal, false));
+    assert_eq!(create(&client, &direct, "4").await, (Code::Internal, true));
+    let (code, is_there) = create(&client, &direct, "5").await;
+    assert!(code != Code::Ok && !is_there, "{code}");
+    // The client connects again by itself.
+    assert_eq!(create(&client, &direct, "6").await, (Code::Ok, true));
+    let (code, is_there) = create(&client, &direct, "7").await;
+    assert!(code != Code::Ok && is_there, "{code}");
+    assert_eq!(proxy.struck(), 6);
+}
+
+/// A call that is held back does not hold up the others, and a hook sees it not yet made.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_back_one_call_only() {
+    let containerd = Containerd::start().await;
+    let direct = containerd.namespace("default");
+    let watcher = direct.clone();
+    let hook = Hook::new(move || {
+        let watcher = watcher.clone();
+        async move {
+            let leases = watcher.leases().await.unwrap();
+            assert!(!leases.contains_key("watched"));
+            Then::GoOn
+        }
+    });
+    let late = Duration::from_millis(300);
+    let proxy = FaultProxy::start(
+        containerd.socket(),
+        [
+            fault(0, Moment::Before, Act::Delay(late)),
+            fault(1, Moment::Before, Act::Run(hook)),
+        ],
+    );
+    let client = through(&proxy).await;
+    let began = tokio::time::Instant::now();
+    let (delayed, others) = tokio::join!(client.create_lease(NewLease::new("late")), async {
+        let leases = client.leases().await;
+        (leases, began.elapsed())
+    });
+    delayed.unwrap();
+    assert!(began.elapsed() >= late);
+    assert!(others.1 < late && others.0.unwrap().is_empty());
+    client.create_lease(NewLease::new("watched")).await.unwrap();
+    assert_eq!(proxy.struck(), 2);
+}
+
+/// A client whose containerd is gone sees its connection break, and finds the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn breaks_with_containerd_and_comes_back_with_it() {
+    let mut containerd = Containerd::start().await;
+    let proxy = FaultProxy::start(containerd.socket(), []);
+    let client = through(&proxy).await;
+    client.create_lease(NewLease::new("kept")).await.unwrap();
+    containerd.kill().await;
+    assert!(client.leases().await.is_err());
+    containerd.restart().await;
+    let mut leases = client.leases().await;
+    for _ in 0..100 {
+        if leases.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        leases = client.leases().await;
+    }
+    assert!(leases.unwrap().contains_key("kept"));
+}
