@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use reclaim_testkit::{Containerd, NamespaceClient, RandomStore, Version};
+use reclaim_testkit::{Containerd, RandomStore};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::check::{Tally, check};
@@ -32,14 +32,12 @@ fn seeds() -> Vec<u64> {
         Some(number.unwrap_or_else(|error| panic!("{name}={text}: {error}")))
     };
     let n_stores = number("RECLAIM_EXACT_STORES");
-    match number("RECLAIM_EXACT_SEED") {
-        Some(first) => (first..).take(length(n_stores.unwrap_or(1))).collect(),
-        None => {
-            let regressions = REGRESSIONS.lines().filter_map(seed_of_line);
-            let more = (0..).take(length(n_stores.unwrap_or(STORES)));
-            regressions.chain(more).collect()
-        }
+    if let Some(first) = number("RECLAIM_EXACT_SEED") {
+        return (first..).take(length(n_stores.unwrap_or(1))).collect();
     }
+    let regressions = REGRESSIONS.lines().filter_map(seed_of_line);
+    let more = (0..).take(length(n_stores.unwrap_or(STORES)));
+    regressions.chain(more).collect()
 }
 
 fn length(n_stores: u64) -> usize {
@@ -50,6 +48,12 @@ fn length(n_stores: u64) -> usize {
 fn seed_of_line(line: &str) -> Option<u64> {
     let seed = line.split('#').next()?.trim();
     (!seed.is_empty()).then(|| seed.parse().expect("a line begins with a seed or with #"))
+}
+
+/// A seed that failed, and what was wrong with the whole store.
+struct Failure {
+    seed: u64,
+    wrong: String,
 }
 
 /// A containerd for one store after the other, and the runtime to talk to it.
@@ -64,7 +68,7 @@ impl Bench {
         let runtime = runtime.expect("a runtime of one thread can be made");
         let containerd = runtime.block_on(async {
             let containerd = Containerd::quiet().log_level("warn").start().await;
-            let namespace: NamespaceClient = containerd.namespace("default");
+            let namespace = containerd.namespace("default");
             let first = namespace.collect().await;
             first.expect("a new containerd collects nothing");
             containerd
@@ -75,8 +79,9 @@ impl Bench {
         }
     }
 
-    fn check(&self, store: &RandomStore) -> Result<Tally, String> {
-        self.runtime.block_on(check(&self.containerd, store))
+    fn check(&self, store: &RandomStore, question: &Question) -> Result<Tally, String> {
+        let checking = check(&self.containerd, store, question);
+        self.runtime.block_on(checking)
     }
 }
 
@@ -88,21 +93,21 @@ impl Bench {
 pub(crate) fn run() {
     let seeds = seeds();
     let next = AtomicUsize::new(0);
-    let failed: Mutex<Option<u64>> = Mutex::new(None);
+    let failed: Mutex<Option<Failure>> = Mutex::new(None);
     // One more than processors: a good part of each case is waiting for another process.
     let n_workers = thread::available_parallelism().map_or(1, NonZero::get) + 1;
     let tallies: Vec<Tally> = thread::scope(|scope| {
         let workers: Vec<_> = (0..n_workers.min(seeds.len()))
             .map(|_| scope.spawn(|| work(&seeds, &next, &failed)))
             .collect();
-        let tallies = workers.into_iter().map(|worker| worker.join());
+        let tallies = workers.into_iter().map(thread::ScopedJoinHandle::join);
         tallies
             .flat_map(|it| it.expect("a worker does not panic"))
             .collect()
     });
     let failed = failed.into_inner().expect("no worker panicked");
-    if let Some(seed) = failed {
-        explain(seed);
+    if let Some(failure) = failed {
+        explain(&failure);
     }
     let sum = |count: fn(&Tally) -> usize| tallies.iter().map(count).sum::<usize>();
     // A comparison of nothing with nothing would always succeed.
@@ -117,67 +122,71 @@ pub(crate) fn run() {
             "the stores have become too poor"
         );
     }
-    println!(
+    tell(&format!(
         "{} stores: {} images removed, {} blobs and {} snapshots freed, {} waiting ones with them",
         tallies.len(),
         sum(|it| it.removed),
         sum(|it| it.blobs),
         sum(|it| it.snapshots),
         sum(|it| it.pending),
-    );
+    ));
+}
+
+#[expect(clippy::print_stderr, reason = "how much was compared is worth a line")]
+fn tell(words: &str) {
+    eprintln!("{words}");
 }
 
 /// Takes seeds until there are none, or one has failed.
-fn work(seeds: &[u64], next: &AtomicUsize, failed: &Mutex<Option<u64>>) -> Vec<Tally> {
+fn work(seeds: &[u64], next: &AtomicUsize, failed: &Mutex<Option<Failure>>) -> Vec<Tally> {
     let bench = Bench::start();
     let mut tallies = Vec::new();
     while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-        match bench.check(&RandomStore::generate(*seed)) {
-            Ok(tally) => tallies.push(tally),
-            Err(_) => {
-                // Nobody need go on: where one fails, others tell nothing new.
-                next.store(seeds.len(), Ordering::Relaxed);
-                failed
-                    .lock()
-                    .expect("no worker panicked")
-                    .get_or_insert(*seed);
+        let store = RandomStore::generate(*seed);
+        let wrong = match bench.check(&store, &Question::generate(&store)) {
+            Ok(tally) => {
+                tallies.push(tally);
+                continue;
             }
-        }
+            Err(wrong) => wrong,
+        };
+        // Nobody need go on: where one fails, others tell nothing new.
+        next.store(seeds.len(), Ordering::Relaxed);
+        let mut failed = failed.lock().expect("no worker panicked");
+        failed.get_or_insert(Failure { seed: *seed, wrong });
     }
     tallies
 }
 
 /// Cuts the store of a seed down and says what is wrong with it.
-fn explain(seed: u64) -> ! {
+fn explain(failure: &Failure) -> ! {
+    let Failure { seed, wrong } = failure;
     let bench = Bench::start();
-    let store = RandomStore::generate(seed);
-    if let Ok(tally) = bench.check(&store) {
-        panic!("seed {seed} failed once and then not again ({tally:?})");
+    let store = RandomStore::generate(*seed);
+    let question = Question::generate(&store);
+    if let Ok(tally) = bench.check(&store, &question) {
+        panic!("seed {seed} failed once and then not again ({tally:?}): {wrong}");
     }
-    // The rig itself may fail in new ways on a part of a store; that is not what is looked for.
-    let is_about_reclaim = |wrong: &String| !wrong.starts_with("set up");
-    let shrunk = store.shrink(SHRINKS, |smaller| {
-        let outcome = !smaller.things.is_empty()
-            && bench.check(smaller).is_err_and(|it| is_about_reclaim(&it));
-        outcome
-    });
-    let wrong = bench
-        .check(&shrunk)
-        .expect_err("what was accepted had failed");
-    let Version {
-        major,
-        minor,
-        patch,
-    } = bench.containerd.version();
-    let question = Question::generate(&shrunk);
+    let is_wrong = |smaller: &RandomStore| {
+        let mut things = smaller.things.iter();
+        // A store without the namespace, or one that cannot be built, fails in ways of its own.
+        things.any(|it| it.namespace == question.namespace)
+            && bench
+                .check(smaller, &question)
+                .is_err_and(|wrong| !wrong.starts_with("set up"))
+    };
+    let shrunk = store.shrink(SHRINKS, is_wrong);
+    let wrong = bench.check(&shrunk, &question);
+    let wrong = wrong.expect_err("what was accepted had failed");
+    let before = if question.is_collected {
+        ", after a collection"
+    } else {
+        ""
+    };
     panic!(
-        "containerd {major}.{minor}.{patch}: {wrong}\n\n{shrunk}\nreclaim {}{}\n\nagain: \
+        "containerd {}: {wrong}\n\n{shrunk}\nreclaim {}{before}\n\nagain: \
          RECLAIM_EXACT_SEED={seed} cargo test -p reclaim-cli --test exact",
+        bench.containerd.version(),
         question.arguments().join(" "),
-        if question.is_collected {
-            ", after a collection"
-        } else {
-            ""
-        },
     );
 }

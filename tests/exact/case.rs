@@ -26,22 +26,25 @@ pub(crate) struct Seen {
 /// # Errors
 ///
 /// If it cannot even be run: then something is wrong with the rig, or with the command.
-pub(crate) async fn run(containerd: &Containerd, store: &RandomStore) -> Result<Seen, String> {
-    let question = Question::generate(store);
-    let before = set_up(containerd, store, &question).await;
+pub(crate) async fn run(
+    containerd: &Containerd,
+    store: &RandomStore,
+    question: &Question,
+) -> Result<Seen, String> {
+    let before = set_up(containerd, store, question).await;
     let before = before.map_err(|status| format!("set up: {status}"))?;
     if before.disk_bytes != before.blobs().values().sum::<u64>() {
         return Err("set up: files that no namespace knows of are on disk".to_owned());
     }
-    let planned = reclaim(containerd, &question, &["--dry-run"])?;
+    let planned = reclaim(containerd, question, &["--dry-run"])?;
     let untouched = look(containerd).await?;
     if untouched != before {
         return Err(format!("a dry run changed the store: {untouched:#?}"));
     }
-    let report = reclaim(containerd, &question, &["--force", "--grace", "0s"])?;
+    let report = reclaim(containerd, question, &["--force", "--grace", "0s"])?;
     Ok(Seen {
         version: containerd.version(),
-        question,
+        question: question.clone(),
         before,
         planned,
         report,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::case::{self, Seen};
 use crate::closure::{Kind, closure, is_expired};
 use crate::picture::Contents;
+use crate::question::Question;
 use crate::users;
 
 /// How much a case had to say.
@@ -26,8 +27,12 @@ pub(crate) struct Tally {
 /// # Errors
 ///
 /// The first thing that is not as it must be.
-pub(crate) async fn check(containerd: &Containerd, store: &RandomStore) -> Result<Tally, String> {
-    let seen = case::run(containerd, store).await?;
+pub(crate) async fn check(
+    containerd: &Containerd,
+    store: &RandomStore,
+    question: &Question,
+) -> Result<Tally, String> {
+    let seen = case::run(containerd, store, question).await?;
     let removed = names(&seen.report["removed"]);
     check_report(&seen, &removed)?;
     let vanished = Vanished::of(&seen, &removed);

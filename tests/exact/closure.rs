@@ -72,12 +72,11 @@ impl Collector<'_> {
     fn roots(&self) -> Vec<Node> {
         let mut roots = Vec::new();
         for lease in self.contents.leases.values() {
-            roots.extend(self.leased(lease));
+            roots.extend(leased(lease));
         }
         for (name, image) in &self.contents.images {
-            if !self.without.contains(name)
-                && !(self.version.at_least(2, 0) && is_expired(&image.labels))
-            {
+            let has_expired = self.version.at_least(2, 0) && is_expired(&image.labels);
+            if !has_expired && !self.without.contains(name) {
                 roots.push((Kind::Image, name.clone(), false));
             }
         }
@@ -101,25 +100,6 @@ impl Collector<'_> {
             roots.extend(self.label_references(labels));
         }
         roots
-    }
-
-    fn leased(&self, lease: &Lease) -> Vec<Node> {
-        if is_expired(&lease.labels) {
-            return Vec::new();
-        }
-        let is_flat = lease.labels.contains_key("containerd.io/gc.flat");
-        let resources = lease.resources.iter();
-        let nodes = resources.filter_map(|it| {
-            if it.kind == "content" {
-                Some((Kind::Content, it.id.clone(), is_flat))
-            } else if it.kind == "images" {
-                Some((Kind::Image, it.id.clone(), is_flat))
-            } else {
-                let snapshotter = it.kind.strip_prefix("snapshots/")?;
-                Some((Kind::Snapshot, format!("{snapshotter}/{}", it.id), is_flat))
-            }
-        });
-        nodes.collect()
     }
 
     fn is_root(&self, labels: &Labels) -> bool {
@@ -214,6 +194,26 @@ impl Collector<'_> {
         });
         references.collect()
     }
+}
+
+/// What a lease holds, if it has not expired.
+fn leased(lease: &Lease) -> Vec<Node> {
+    if is_expired(&lease.labels) {
+        return Vec::new();
+    }
+    let is_flat = lease.labels.contains_key("containerd.io/gc.flat");
+    let resources = lease.resources.iter();
+    let nodes = resources.filter_map(|it| {
+        if it.kind == "content" {
+            Some((Kind::Content, it.id.clone(), is_flat))
+        } else if it.kind == "images" {
+            Some((Kind::Image, it.id.clone(), is_flat))
+        } else {
+            let snapshotter = it.kind.strip_prefix("snapshots/")?;
+            Some((Kind::Snapshot, format!("{snapshotter}/{}", it.id), is_flat))
+        }
+    });
+    nodes.collect()
 }
 
 /// The nodes that labels with a prefix name.

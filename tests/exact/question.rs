@@ -14,8 +14,8 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// Returns the question of a seed. Not part of the store's own stream of numbers, so that a
-    /// store that has been cut down is asked the same.
+    /// Returns the question that goes with a store as it was generated. One that is cut down
+    /// later is asked the same.
     pub(crate) fn generate(store: &RandomStore) -> Self {
         let mut dice = Dice::new(store.seed ^ 0x5155_4553_5449_4f4e);
         let namespaces: BTreeSet<&str> = store.things.iter().map(|it| &*it.namespace).collect();

@@ -112,12 +112,12 @@ impl Users<'_> {
     /// The first digest among the keys from a snapshot downwards.
     fn chain_below(&self, from: &str) -> Option<String> {
         let mut at = Some(from.to_owned());
-        while let Some(key) = at {
+        while let Some(key) = at.take() {
             let (_, name) = key.split_once('/')?;
             if name.starts_with("sha256:") {
                 return Some(name.to_owned());
             }
-            at = self.before.snapshots.get(&key)?.parent.clone();
+            at.clone_from(&self.before.snapshots.get(&key)?.parent);
         }
         None
     }
@@ -125,8 +125,8 @@ impl Users<'_> {
     /// Demands that of each target that is used a record stays: one that is not to expire, if
     /// there was one.
     fn check_targets(&self, user: &str, is_used: impl Fn(&Makeup) -> bool) -> Result<(), String> {
-        let used = self.makeups.iter().filter(|(_, makeup)| is_used(makeup));
-        for (target, _) in used {
+        let makeups = self.makeups.iter();
+        for (target, _) in makeups.filter(|(_, makeup)| is_used(makeup)) {
             let records = self.before.images.iter();
             let records = records.filter(|(_, it)| it.target.digest.to_string() == *target);
             let (gone, left): (Vec<_>, Vec<_>) =
@@ -149,7 +149,12 @@ fn documents(store: &RandomStore) -> Documents {
             let document = serde_json::from_slice(bytes).ok()?;
             Some((digest_of(bytes).to_string(), document))
         }
-        _ => None,
+        What::Snapshot { .. }
+        | What::Image { .. }
+        | What::Container { .. }
+        | What::Lease { .. }
+        | What::Ingest { .. }
+        | What::Sandbox { .. } => None,
     });
     documents.collect()
 }

@@ -56,14 +56,14 @@ async fn is_invisible(stage: &Stage, case: &Case<Trouble>) -> Complaints {
     if !ended.struck {
         complaints.push("the fault did not strike".to_owned());
     }
-    if ended.code != Some(0) {
-        complaints.push(format!("ends with {:?}: {}", ended.code, ended.stderr));
-    } else {
+    if ended.code == Some(0) {
         let mut report = ended.report();
         report["run"] = stage.report["run"].clone();
         if report != stage.report {
             complaints.push(format!("reports otherwise: {report:#}"));
         }
+    } else {
+        complaints.push(format!("ends with {:?}: {}", ended.code, ended.stderr));
     }
     complaints
 }

@@ -68,13 +68,7 @@ pub(crate) fn usage<'a>(
         let holder = holder(HolderKind::Sandbox, &sandbox.id);
         collector.add_unseen(&sandbox.gc, &holder);
     }
-    let mut marker = Marker::new(graph);
-    let users = holdings(graph, now).into_iter();
-    for holding in users.filter(|holding| !holding.is_ours) {
-        let before = marker.n_reached();
-        marker.extend_all(&holding);
-        collector.add_reached(&holding, marker.reached_since(before));
-    }
+    collector.add_holdings(now);
     collector.usage
 }
 
@@ -238,16 +232,34 @@ impl<'g, 'a> Collector<'g, 'a> {
         self.blind.contains(&*id.snapshotter)
     }
 
+    /// Takes what every holder reaches.
+    ///
+    /// A label that makes a root does not lead on through image records: what an image itself
+    /// keeps is no use of it, or it would keep itself.
+    fn add_holdings(&mut self, now: Timestamp) {
+        let images: Vec<usize> = (0..self.graph.namespace.images.len()).collect();
+        let mut of_users = Marker::new(self.graph);
+        let mut of_labels = Marker::new(self.graph).without_images(&images);
+        let holdings = holdings(self.graph, now).into_iter();
+        for holding in holdings.filter(|holding| !holding.is_ours) {
+            let marker = if is_user(&holding.holder) {
+                &mut of_users
+            } else {
+                &mut of_labels
+            };
+            let before = marker.n_reached();
+            marker.extend_all(&holding);
+            self.add_reached(&holding, marker.reached_since(before));
+        }
+    }
+
     /// Takes what a holder reaches through labels.
     ///
     /// `gc.root` on content keeps bytes, not images: it is no use. An active snapshot is one,
     /// whoever reaches it.
     fn add_reached(&mut self, holding: &Holding, reached: &[NodeId]) {
         let holder = &holding.holder;
-        let is_user = match holder.kind {
-            HolderKind::Container | HolderKind::Lease | HolderKind::Sandbox => true,
-            HolderKind::Snapshot | HolderKind::Content | HolderKind::Image => false,
-        };
+        let is_user = is_user(holder);
         for id in reached {
             match self.graph.node(*id) {
                 Node::Blob(index) if is_user => {
@@ -285,6 +297,14 @@ fn add_targets(
         is_any = true;
     }
     is_any
+}
+
+/// Whether the holder is somebody, not a thing that holds itself.
+fn is_user(holder: &Holder) -> bool {
+    match holder.kind {
+        HolderKind::Container | HolderKind::Lease | HolderKind::Sandbox => true,
+        HolderKind::Snapshot | HolderKind::Content | HolderKind::Image => false,
+    }
 }
 
 /// The record names that a reference may mean: with its default tag, and where it has both a

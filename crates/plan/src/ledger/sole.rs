@@ -39,19 +39,23 @@ pub(crate) fn sole_nodes(graph: &Graph<'_>, now: Timestamp) -> Vec<Vec<NodeId>> 
                 (_, _) => Reach::Several,
             };
             let by = *seen;
-            let attached = |id| graph.attached_to(id).iter().map(|(_, attached)| *attached);
             // Whoever refers to an image loses that reference with the record, but not what has
-            // attached itself to its name. One that has expired is a thing like others: it stays
-            // as long as somebody refers to it.
+            // attached itself to its name; and the record's own attachments go with its labels.
+            // One that has expired is a thing like others: it stays as long as somebody refers
+            // to it.
             let is_own = |id| matches!(graph.node(id), Node::Image(it) if is_root(it));
-            for next in graph.kept_by(id).iter().copied().chain(attached(id)) {
-                if is_own(next) {
-                    let attached = attached(next).filter(|it| !is_own(*it));
-                    stack.extend(attached.map(|it| (it, by)));
+            let attached = |id| {
+                let attached = graph.attached_to(id).iter().map(|(_, attached)| *attached);
+                attached.filter(|it| !is_own(*it))
+            };
+            for next in graph.kept_by(id) {
+                if is_own(*next) {
+                    stack.extend(attached(*next).map(|it| (it, by)));
                 } else {
-                    stack.push((next, by));
+                    stack.push((*next, by));
                 }
             }
+            stack.extend(attached(id).map(|it| (it, by)));
         }
     }
     let mut sole = vec![Vec::new(); images.len()];

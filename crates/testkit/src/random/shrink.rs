@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-use super::store::{RandomStore, What};
+use super::store::{RandomStore, Thing, What};
+use crate::namespace::LeaseResource;
 
 impl RandomStore {
     /// Leaves out, part by part, what makes no difference to `fails`, and returns the rest.
     ///
     /// First things, half of them at a time, then a quarter and so on down to single ones; then
     /// single labels and what leases hold. Gives up after `limit` questions.
+    #[must_use]
     pub fn shrink(&self, limit: usize, mut fails: impl FnMut(&Self) -> bool) -> Self {
         let mut left = limit;
         let mut ask = |store: &Self| {
@@ -32,9 +34,9 @@ impl RandomStore {
             length /= 2;
         }
         for at in 0..store.things.len() {
-            for smaller in store.with_less_of(at) {
-                // Made from the store as it was before the last one was accepted: ask anew.
-                let smaller = smaller(&store);
+            for part in store.things[at].parts() {
+                let mut smaller = store.clone();
+                smaller.things[at].drop_part(&part);
                 if ask(&smaller) {
                     store = smaller;
                 }
@@ -48,29 +50,32 @@ impl RandomStore {
         smaller.things.drain(range);
         smaller
     }
+}
 
-    /// Returns the ways to take one label or one resource from the thing at `at`.
-    fn with_less_of(&self, at: usize) -> Vec<Box<dyn Fn(&Self) -> Self>> {
-        let mut ways: Vec<Box<dyn Fn(&Self) -> Self>> = Vec::new();
-        for key in self.things[at].labels.keys().cloned() {
-            ways.push(Box::new(move |store| {
-                let mut smaller = store.clone();
-                smaller.things[at].labels.remove(&key);
-                smaller
-            }));
+/// What a thing can do without.
+#[derive(Debug)]
+enum Part {
+    Label(String),
+    Resource(LeaseResource),
+}
+
+impl Thing {
+    fn parts(&self) -> Vec<Part> {
+        let mut parts: Vec<Part> = self.labels.keys().cloned().map(Part::Label).collect();
+        if let What::Lease { id: _, resources } = &self.what {
+            parts.extend(resources.iter().cloned().map(Part::Resource));
         }
-        if let What::Lease { id: _, resources } = &self.things[at].what {
-            for unneeded in resources.iter().cloned() {
-                ways.push(Box::new(move |store| {
-                    let mut smaller = store.clone();
-                    if let What::Lease { id: _, resources } = &mut smaller.things[at].what {
-                        resources.retain(|resource| *resource != unneeded);
-                    }
-                    smaller
-                }));
+        parts
+    }
+
+    fn drop_part(&mut self, part: &Part) {
+        match (part, &mut self.what) {
+            (Part::Label(key), _) => drop(self.labels.remove(key)),
+            (Part::Resource(unneeded), What::Lease { id: _, resources }) => {
+                resources.retain(|resource| resource != unneeded);
             }
+            (Part::Resource(_), _) => {}
         }
-        ways
     }
 }
 

@@ -42,6 +42,21 @@ fn a_committed_snapshot_that_is_a_root_is_no_use() {
 }
 
 #[test]
+fn an_image_that_a_root_refers_to_does_not_keep_itself() {
+    let mut world = one_image();
+    // The chain's own top is active, as no unpacker leaves it.
+    let top = world.snapshot(&chain(TOP), None, SnapshotKind::Committed);
+    top.kind = SnapshotKind::Active;
+    let name = library("a:1");
+    let labels = [
+        ("containerd.io/gc.root", ""),
+        ("containerd.io/gc.ref.image", &*name),
+    ];
+    world.blob("anchor", &labels);
+    assert_eq!(world.prune_all().removed(), [&*name]);
+}
+
+#[test]
 fn an_active_snapshot_that_nobody_holds_proves_nothing() {
     let mut world = one_image();
     world.active("garbage", &chain(TOP));

@@ -137,7 +137,7 @@ fn condition(draft: &mut Draft) -> &'static str {
         "usedat",
         "",
     ];
-    *draft.dice.pick(&CONDITIONS)
+    CONDITIONS[draft.dice.below(CONDITIONS.len())]
 }
 
 /// What the server takes for a moment, and what it only nearly does.
