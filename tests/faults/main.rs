@@ -14,6 +14,11 @@
 //!
 //! `RECLAIM_TEST_CONTAINERD=/path` runs them against another containerd.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it says"
+)]
+
 mod check;
 mod creators;
 mod invisible;

@@ -255,9 +255,9 @@ fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> Option<Store
     report
         .removed
         .extend(plan.steps.iter().filter(made).map(removed));
-    restored
-        .into_iter()
-        .for_each(|it| record_restored(report, it));
+    for wanted in restored {
+        record_restored(report, wanted);
+    }
     let (wanted, error) = stuck?;
     strike_out(report, &wanted);
     report.failed.push(Failed {

@@ -1,5 +1,10 @@
 //! The fault proxy: what passes through it, and what does not.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it says"
+)]
+
 use std::time::Duration;
 
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};

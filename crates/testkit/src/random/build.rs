@@ -55,8 +55,8 @@ impl RandomStore {
         let others = others.try_collect::<Vec<()>>();
         let snapshots = async {
             for generation in generations(&snapshots) {
-                let made = stream::iter(generation).map(make).buffer_unordered(AT_ONCE);
-                made.try_collect::<Vec<()>>().await?;
+                let level = stream::iter(generation).map(make).buffer_unordered(AT_ONCE);
+                level.try_collect::<Vec<()>>().await?;
             }
             Ok(())
         };
@@ -116,7 +116,7 @@ async fn make(clients: &BTreeMap<&str, NamespaceClient>, thing: &Thing) -> Resul
             target,
             created,
         } => {
-            let created = created.as_deref().map(|it| it.parse());
+            let created = created.as_deref().map(str::parse);
             let created = created.transpose().map_err(|_| bad("time", thing))?;
             client.create_image_at(name, target, labels, created).await
         }

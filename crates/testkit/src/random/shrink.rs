@@ -4,11 +4,15 @@ use std::ops::Range;
 
 use super::store::{RandomStore, What};
 
+/// A way to make a store smaller.
+type Cut = Box<dyn Fn(&RandomStore) -> RandomStore>;
+
 impl RandomStore {
     /// Leaves out, part by part, what makes no difference to `fails`, and returns the rest.
     ///
     /// First things, half of them at a time, then a quarter and so on down to single ones; then
     /// single labels and what leases hold. Gives up after `limit` questions.
+    #[must_use]
     pub fn shrink(&self, limit: usize, mut fails: impl FnMut(&Self) -> bool) -> Self {
         let mut left = limit;
         let mut ask = |store: &Self| {
@@ -50,9 +54,10 @@ impl RandomStore {
     }
 
     /// Returns the ways to take one label or one resource from the thing at `at`.
-    fn with_less_of(&self, at: usize) -> Vec<Box<dyn Fn(&Self) -> Self>> {
-        let mut ways: Vec<Box<dyn Fn(&Self) -> Self>> = Vec::new();
-        for key in self.things[at].labels.keys().cloned() {
+    fn with_less_of(&self, at: usize) -> Vec<Cut> {
+        let mut ways: Vec<Cut> = Vec::new();
+        for key in self.things[at].labels.keys() {
+            let key = key.clone();
             ways.push(Box::new(move |store| {
                 let mut smaller = store.clone();
                 smaller.things[at].labels.remove(&key);
@@ -60,7 +65,8 @@ impl RandomStore {
             }));
         }
         if let What::Lease { id: _, resources } = &self.things[at].what {
-            for unneeded in resources.iter().cloned() {
+            for unneeded in resources {
+                let unneeded = unneeded.clone();
                 ways.push(Box::new(move |store| {
                     let mut smaller = store.clone();
                     if let What::Lease { id: _, resources } = &mut smaller.things[at].what {

@@ -137,7 +137,7 @@ fn condition(draft: &mut Draft) -> &'static str {
         "usedat",
         "",
     ];
-    *draft.dice.pick(&CONDITIONS)
+    draft.dice.pick::<&str>(&CONDITIONS)
 }
 
 /// What the server takes for a moment, and what it only nearly does.
