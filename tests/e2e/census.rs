@@ -161,14 +161,14 @@ impl Census<'_> {
             .await
             .unwrap();
 
-        let expired = self.single("expired", Fate::Unused).await;
+        let past = self.single("expired", Fate::Unused).await;
         let id = format!("expired-{}", self.round);
         let expires = Timestamp::now() - SignedDuration::from_secs(60);
         self.namespace
             .create_lease(NewLease::new(&id).expires(expires))
             .await
             .unwrap();
-        let resource = LeaseResource::content(&expired.target.digest);
+        let resource = LeaseResource::content(&past.target.digest);
         self.namespace
             .add_lease_resource(&id, &resource)
             .await

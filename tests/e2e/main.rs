@@ -3,6 +3,11 @@
 //! Every test starts a containerd of its own. `RECLAIM_TEST_CONTAINERD=/path` runs them all
 //! against another binary than the one on `PATH`.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it says"
+)]
+
 mod census;
 mod cost;
 mod df;

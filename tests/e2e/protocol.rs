@@ -198,7 +198,7 @@ async fn a_killed_prune_is_finished_by_the_next() {
     assert_eq!(names(&report["kept"]), [built[0].name()]);
     assert_eq!(names(&report["removed"]).len(), 5);
     assert_eq!(report["reclaimed"], report["estimate"]);
-    assert_eq!(rig.namespace.leases().await.unwrap(), Default::default());
+    assert!(rig.namespace.leases().await.unwrap().is_empty());
     let left: u64 = rig.namespace.blobs().await.unwrap().values().sum();
     assert_eq!(
         left,
@@ -226,7 +226,7 @@ async fn a_prune_that_is_stopped_reports() {
         "{report:#}"
     );
     assert_eq!(rig.names().await.len(), refused.len());
-    assert_eq!(rig.namespace.leases().await.unwrap(), Default::default());
+    assert!(rig.namespace.leases().await.unwrap().is_empty());
 }
 
 /// With an undo window everything can come back exactly as it was, without a network.

@@ -57,7 +57,7 @@ impl Rig {
 
     /// Calls `reclaim` with something typed on its standard input.
     pub(crate) fn reclaim_with(&self, typed: &str, args: &[&str]) -> Called {
-        call(&self.containerd.address(), typed, args)
+        call(self.containerd.address(), typed, args)
     }
 
     /// Names of the images that are there.

@@ -35,6 +35,7 @@ pub use host_guard::Busy;
 pub use options::RunOptions;
 pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
+pub use prune::Controls;
 pub use reclaim_plan::Finding;
 pub use target::Unmet;
 pub use undo::Undone;

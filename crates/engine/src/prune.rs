@@ -12,6 +12,7 @@
 //! Up to the hold an error ends the run and nothing has changed. From the first removal on a
 //! [`Report`] always comes back: what failed is in it, image by image.
 
+use std::fmt;
 use std::time::Duration;
 
 use reclaim_model::{Mode, Namespace, PruneRequest, Report, RunId, chain};
@@ -32,6 +33,25 @@ use crate::retry::retry;
 /// How often a run that waits asks whether the guard is free.
 const WAIT: Duration = Duration::from_millis(500);
 
+/// How a caller steers a run.
+#[derive(Clone, Copy)]
+pub struct Controls<'a> {
+    /// How the run goes about its work.
+    pub options: &'a RunOptions,
+    /// Hears what the run is at.
+    pub progress: &'a ProgressSink<'a>,
+    /// Stops the run.
+    pub cancel: &'a CancellationToken,
+}
+
+impl fmt::Debug for Controls<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = formatter.debug_struct("Controls");
+        debug.field("options", self.options);
+        debug.field("cancel", self.cancel).finish_non_exhaustive()
+    }
+}
+
 impl Engine {
     /// Removes what a prune selects, or of that only what was `confirmed`.
     ///
@@ -48,10 +68,13 @@ impl Engine {
         &self,
         request: &PruneRequest,
         confirmed: Option<&Preview>,
-        options: &RunOptions,
-        progress: &ProgressSink<'_>,
-        cancel: &CancellationToken,
+        controls: Controls<'_>,
     ) -> Result<Report, RunError> {
+        let Controls {
+            options,
+            progress,
+            cancel,
+        } = controls;
         let id = new_run();
         let run = Run {
             id: &id,

@@ -174,7 +174,10 @@ mod tests {
 
     #[test]
     fn a_key_that_is_no_digest_is_a_key_all_the_same() {
-        for key in ["containerd.io/gc.ref.content", "containerd.io/gc.bref.content"] {
+        for key in [
+            "containerd.io/gc.ref.content",
+            "containerd.io/gc.bref.content",
+        ] {
             let labels = GcLabels::parse([(key, "not a digest")]);
             let both = [labels.refs, labels.back_refs].concat();
             assert_eq!(both, [GcRef::NoContent("not a digest".into())]);

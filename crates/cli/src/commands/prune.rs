@@ -1,7 +1,7 @@
 //! `reclaim image prune`.
 
 use jiff::tz::TimeZone;
-use reclaim_engine::{Engine, Preview, RunOptions, no_progress};
+use reclaim_engine::{Controls, Engine, Preview, RunOptions, no_progress};
 use reclaim_model::{FilterArgs, PruneFilters, PruneRequest, Report, TimeContext};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -41,9 +41,12 @@ pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, Com
     let cancel = cancel_on_signals()?;
     let report = with_bar(async |bar| {
         let progress = |progress| bar.show(progress);
-        engine
-            .prune(&request, confirmed.as_deref(), &options, &progress, &cancel)
-            .await
+        let controls = Controls {
+            options: &options,
+            progress: &progress,
+            cancel: &cancel,
+        };
+        engine.prune(&request, confirmed.as_deref(), controls).await
     });
     let report = report.await?;
     print(args.format, &report)?;

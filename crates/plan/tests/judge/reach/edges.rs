@@ -152,7 +152,8 @@ fn an_expired_image_that_is_referred_to_is_freed_by_us() {
 
 #[test]
 fn a_blob_may_attach_itself_from_2_2_on() {
-    let kinds: [(&str, &dyn Fn(&mut World) -> String); 4] = [
+    type Parent<'a> = &'a dyn Fn(&mut World) -> String;
+    let kinds: [(&str, Parent<'_>); 4] = [
         ("content", &|_| id("anchor")),
         ("image/x", &|_| library("b:1")),
         ("container.x", &|_| "web".to_owned()),

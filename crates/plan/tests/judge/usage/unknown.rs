@@ -170,8 +170,9 @@ fn a_container_whose_digest_is_known_need_not_be_traced() {
 
 #[test]
 fn a_lease_or_label_on_a_hidden_snapshot_may_use_any_image() {
+    type Mention<'a> = &'a dyn Fn(&mut World);
     let key = "containerd.io/gc.ref.snapshot.nydus";
-    let cases: [(&dyn Fn(&mut World), &str); 3] = [
+    let cases: [(Mention<'_>, &str); 3] = [
         (
             &|world| {
                 world.lease("mount", &[LeaseResource::Snapshot(hidden("mount"))]);
