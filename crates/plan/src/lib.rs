@@ -129,7 +129,7 @@ impl Decision {
 ///
 /// `registered` are containers of that namespace that engines know of beyond containerd's own
 /// records. A namespace that the inventory does not have is one without images. The target of
-/// the request is not looked at: see [`limit`].
+/// the request is not looked at: see [`limit()`].
 pub fn decide(inventory: &Inventory, registered: &[Container], request: &PruneRequest) -> Decision {
     let empty = NamespaceInventory::default();
     let found = inventory.namespaces.get(&request.namespace);

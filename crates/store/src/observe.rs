@@ -17,7 +17,7 @@
 //! # What can go wrong
 //!
 //! A list that fails or is cut short fails the observation: it must never look like an empty
-//! one. A snapshotter that is named somewhere but not loaded is a [`Gap`], and so is content
+//! one. A snapshotter that is named somewhere but not loaded is a [`Gap`](reclaim_model::Gap), and so is content
 //! whose digest we cannot read.
 
 mod documents;
