@@ -205,7 +205,7 @@ async fn populate(namespace: &NamespaceClient) -> Fates {
 /// Prune and prune -a should remove exactly what the table says, and nothing in use ever.
 #[tokio::test]
 async fn sixty_images_of_every_kind() {
-    let rig = Rig::start().await;
+    let rig = Rig::quiet().await;
     let fates = populate(&rig.namespace).await;
     let with = |wanted: &[Fate]| -> BTreeSet<String> {
         let chosen = fates.iter().filter(|(_, fate)| wanted.contains(fate));

@@ -1,7 +1,7 @@
 //! What a prune costs containerd: counted, never timed.
 
 use futures::stream::{self, StreamExt};
-use reclaim_testkit::{Containerd, Layer, image, labels};
+use reclaim_testkit::{Layer, image, labels};
 
 use crate::rig::{Called, Rig};
 
@@ -11,8 +11,7 @@ use crate::rig::{Called, Rig};
 /// time. Here it is told to hardly do so, and what is left is what was asked for.
 #[tokio::test]
 async fn two_hundred_images_cost_one_collection() {
-    let quiet = Containerd::builder().collector_option("pause_threshold", "0.0000001");
-    let rig = Rig::on(quiet.start().await);
+    let rig = Rig::quiet().await;
     for seed in 0..200 {
         image(&format!("docker.io/library/app:{seed}"))
             .layers([Layer::named("base", 1000), Layer::random(seed, 100)])

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_testkit::{
-    Containerd, Deletion, Labels, Layer, LeaseResource, Manifest, NamespaceClient, NewLease, image,
-    index, labels,
+    Deletion, Labels, Layer, LeaseResource, Manifest, NamespaceClient, NewLease, image, index,
+    labels,
 };
 use serde_json::Value;
 
@@ -15,12 +15,6 @@ use crate::rig::{Rig, entry};
 
 /// A block of the filesystem, in bytes.
 const BLOCK: u64 = 4096;
-
-/// A containerd that collects when it is told to and hardly else, so that garbage stays.
-async fn quiet_rig() -> Rig {
-    let quiet = Containerd::builder().collector_option("pause_threshold", "0.0000001");
-    Rig::on(quiet.start().await)
-}
 
 /// Fills two namespaces with something for every column that can be had.
 async fn populate(rig: &Rig) {
@@ -150,7 +144,7 @@ fn occupied(path: &Path) -> (u64, u64) {
 /// `df` should count every byte once, and no other than those on disk.
 #[tokio::test]
 async fn the_columns_add_up_to_what_is_on_disk() {
-    let rig = quiet_rig().await;
+    let rig = Rig::quiet().await;
     populate(&rig).await;
     let usage = rig
         .reclaim(&["df", "-v", "--format", "json"])
@@ -221,7 +215,7 @@ async fn the_columns_add_up_to_what_is_on_disk() {
 /// What `df` says that a prune frees should be what the prune says, and then does.
 #[tokio::test]
 async fn what_is_reclaimable_is_what_a_prune_frees() {
-    let rig = quiet_rig().await;
+    let rig = Rig::quiet().await;
     populate(&rig).await;
     let usage = rig
         .reclaim(&["df", "-v", "--format", "json"])
@@ -272,7 +266,7 @@ async fn what_is_reclaimable_is_what_a_prune_frees() {
 /// A file that no namespace has should be found, and counted for itself.
 #[tokio::test]
 async fn orphaned_files_are_found() {
-    let rig = quiet_rig().await;
+    let rig = Rig::quiet().await;
     let built = image("docker.io/library/app:1").layers([Layer::random(1, 900)]);
     built.build(&rig.namespace).await.unwrap();
     let body = b"nobody's";
@@ -299,7 +293,7 @@ async fn orphaned_files_are_found() {
 /// The table should name what docker names, in docker's sizes.
 #[tokio::test]
 async fn the_table_is_for_people() {
-    let rig = quiet_rig().await;
+    let rig = Rig::quiet().await;
     populate(&rig).await;
     let text = rig.reclaim(&["df", "-v"]).exits(0).stdout;
     let has = |needle: &str| text.lines().any(|line| line.contains(needle));

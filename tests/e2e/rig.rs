@@ -41,6 +41,15 @@ impl Rig {
         Self::on(Containerd::start().await)
     }
 
+    /// As [`Self::start`], with a containerd that collects only when it is asked to: garbage
+    /// stays, and an expired lease can still be filled.
+    pub(crate) async fn quiet() -> Self {
+        let rig = Self::on(Containerd::quiet().start().await);
+        // The scheduler makes a first collection whenever it has begun.
+        rig.namespace.collect().await.unwrap();
+        rig
+    }
+
     /// Works on a containerd that was started in a particular way.
     pub(crate) fn on(containerd: Containerd) -> Self {
         let namespace = containerd.namespace("default");

@@ -2,16 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_testkit::{
-    Containerd, Deletion, Labels, Layer, LeaseResource, Manifest, NewLease, image, index, labels,
+    Deletion, Labels, Layer, LeaseResource, Manifest, NewLease, image, index, labels,
 };
 use serde_json::Value;
 
 use crate::rig::Rig;
-
-async fn quiet_rig() -> Rig {
-    let quiet = Containerd::builder().collector_option("pause_threshold", "0.0000001");
-    Rig::on(quiet.start().await)
-}
 
 fn why(rig: &Rig, thing: &str) -> Value {
     let called = rig
@@ -39,7 +34,7 @@ fn way(answer: &Value, kind: &str, id: &str) -> Vec<String> {
 /// A container holds its image by the snapshot that it stands on.
 #[tokio::test]
 async fn a_container_leads_through_its_snapshot_to_the_image() {
-    let rig = quiet_rig().await;
+    let rig = Rig::quiet().await;
     let platform =
         Manifest::new("linux/amd64").layers([Layer::random(1, 900), Layer::random(2, 800)]);
     let web = index("docker.io/library/web:1")
@@ -105,7 +100,7 @@ async fn a_container_leads_through_its_snapshot_to_the_image() {
 /// A stopped container of docker holds its image by its lease.
 #[tokio::test]
 async fn a_docker_container_leads_through_its_lease() {
-    let rig = quiet_rig().await;
+    let rig = Rig::quiet().await;
     let app = image("docker.io/library/app:1")
         .layers([Layer::random(1, 900)])
         .unpack("native")
@@ -128,7 +123,7 @@ async fn a_docker_container_leads_through_its_lease() {
 /// What a label or an expiring lease holds, and what nobody holds.
 #[tokio::test]
 async fn content_says_when_it_will_go() {
-    let rig = quiet_rig().await;
+    let rig = Rig::quiet().await;
     let here = &rig.namespace;
     // The first collection comes soon whatever is configured, and the next by it not at all.
     here.collect().await.unwrap();
@@ -172,7 +167,7 @@ async fn content_says_when_it_will_go() {
 /// Content that another namespace has is held there too.
 #[tokio::test]
 async fn holders_of_other_namespaces_are_named() {
-    let rig = quiet_rig().await;
+    let rig = Rig::quiet().await;
     let there = rig.containerd.namespace("k8s.io");
     let layer = || [Layer::random(1, 900)];
     let built = image("docker.io/library/a:1")
@@ -197,7 +192,7 @@ async fn holders_of_other_namespaces_are_named() {
 /// An unknown thing is an error that says what may have been meant.
 #[tokio::test]
 async fn an_unknown_thing_is_answered_with_those_like_it() {
-    let rig = quiet_rig().await;
+    let rig = Rig::quiet().await;
     let there = rig.containerd.namespace("k8s.io");
     let build = |name: &'static str, seed, namespace| {
         image(name)
