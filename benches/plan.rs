@@ -10,8 +10,8 @@ use std::sync::Arc;
 use divan::{AllocProfiler, Bencher, black_box};
 use reclaim_model::{
     Blob, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef, ImageRecord,
-    Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Snapshot, SnapshotId,
-    SnapshotKind, Snapshotter, Target,
+    Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Selection, Snapshot,
+    SnapshotId, SnapshotKind, Snapshotter, Target,
 };
 use reclaim_plan::decide;
 
@@ -33,10 +33,10 @@ fn prune_all(bencher: Bencher<'_, '_>, images: u64) {
     let inventory = inventory(images);
     let request = PruneRequest {
         namespace: namespace(),
-        filters: PruneFilters {
+        selection: Selection::Filters(PruneFilters {
             dangling: Some(false),
             ..PruneFilters::default()
-        },
+        }),
         target: None,
         may_empty_namespace: false,
         may_lack_namespace: false,

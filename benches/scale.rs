@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use reclaim_model::{
     Blob, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef, ImageRecord,
-    Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Snapshot, SnapshotId,
-    SnapshotKind, Snapshotter, Target,
+    Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Selection, Snapshot,
+    SnapshotId, SnapshotKind, Snapshotter, Target,
 };
 use reclaim_plan::{Books, decide, disk_usage, limit};
 
@@ -43,10 +43,10 @@ fn main() {
     );
     let request = PruneRequest {
         namespace: namespace(),
-        filters: PruneFilters {
+        selection: Selection::Filters(PruneFilters {
             dangling: Some(false),
             ..PruneFilters::default()
-        },
+        }),
         target: None,
         may_empty_namespace: false,
         may_lack_namespace: false,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reclaim_engine::RunOptions;
 use reclaim_model::{FreeTarget, Namespace, parse_go_duration};
 
 /// Where containerd listens unless told otherwise, as for ctr and nerdctl.
@@ -166,12 +167,22 @@ pub(crate) enum ImageCommand {
     /// could not be removed; 4 another prune is running; 5 --target-free cannot be met.
     Prune(PruneArgs),
 
+    /// Remove images by name, as docker does
+    ///
+    /// A name that is not the image's only one is taken away; with its last name the image
+    /// goes, unless a container uses it. By its ID an image goes with all its names.
+    ///
+    /// Exit status: 0 done; 1 an image was not removed (with --force, one that is not there is
+    /// none); 2 wrong usage; 3 the run could not be brought to its end; 4 another prune is
+    /// running.
+    #[command(visible_alias = "remove")]
+    Rm(RmArgs),
+
     /// List images with their sizes and what a prune --all would do with them
     Ls(LsArgs),
 }
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each switch")]
 pub(crate) struct PruneArgs {
     /// Remove all unused images, not just dangling ones
     #[arg(short, long)]
@@ -205,6 +216,20 @@ pub(crate) struct PruneArgs {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+
+    /// Allow leaving a namespace that has containers without a single image
+    ///
+    /// A plan that would is refused otherwise: more often than not it means that the
+    /// containers were created by something that cannot be seen. Must name the namespace.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) allow_empty: Option<Namespace>,
+}
+
+/// How a run goes about its work.
+#[derive(Debug, Args)]
+pub(crate) struct HowArgs {
     /// Hold what is removed for so long (30m, 1h30m), so that `reclaim undo` can restore it
     ///
     /// Nothing is freed until then. The space is free when the time is over and containerd
@@ -226,13 +251,47 @@ pub(crate) struct PruneArgs {
     /// Wait for another prune of the namespace to end, rather than fail with status 4
     #[arg(long)]
     pub(crate) wait: bool,
+}
 
-    /// Allow leaving a namespace that has containers without a single image
+impl HowArgs {
+    /// Returns the options of the run.
+    pub(crate) fn options(&self) -> RunOptions {
+        RunOptions {
+            grace: self.grace,
+            undo_window: self.undo_window,
+            max_deletes_per_second: self.max_deletes_per_second,
+            wait: self.wait,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// Remove also what can only be removed by force
     ///
-    /// A plan that would is refused otherwise: more often than not it means that the
-    /// containers were created by something that cannot be seen. Must name the namespace.
-    #[arg(long, value_name = "NAMESPACE")]
-    pub(crate) allow_empty: Option<Namespace>,
+    /// An image that a container uses then loses its name, and stays without one for the
+    /// container's sake.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// Leave parents that the classic builder made and that have no name
+    #[arg(long)]
+    pub(crate) no_prune: bool,
+
+    /// Show what would go, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+
+    /// Names, names with a digest, IDs, or the beginnings of IDs
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
 }
 
 #[derive(Debug, Args)]

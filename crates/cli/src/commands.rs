@@ -5,6 +5,7 @@ pub(crate) mod history;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod release;
+pub(crate) mod rm;
 pub(crate) mod undo;
 pub(crate) mod why;
 

@@ -2,6 +2,7 @@
 //! another meaning without a new `version`.
 
 pub(crate) mod df;
+mod named;
 pub(crate) mod why;
 
 use jiff::Timestamp;
@@ -37,6 +38,8 @@ struct ReportJson<'a> {
     warnings: Vec<&'a str>,
     guard: Option<DeleteGuard>,
     held_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    named: Vec<named::NamedJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +86,7 @@ pub(crate) fn report(report: &Report) -> String {
         reclaimed,
         freed: Freed { blobs, snapshots },
         rows: _,
+        named,
         warnings,
         guard,
         held_until,
@@ -137,6 +141,7 @@ pub(crate) fn report(report: &Report) -> String {
             .collect(),
         guard: *guard,
         held_until: *held_until,
+        named: named.iter().map(named::of).collect(),
     })
 }
 

@@ -6,6 +6,7 @@ mod exit;
 mod json;
 mod output;
 mod progress;
+mod signals;
 mod text;
 
 use std::io::IsTerminal;
@@ -34,6 +35,7 @@ async fn run(cli: Cli) -> Exit {
     let Cli { globals, command } = cli;
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
+        Command::Image(ImageCommand::Rm(args)) => commands::rm::run(&globals, &args).await,
         Command::Image(ImageCommand::Ls(args)) => commands::ls::run(&globals, &args).await,
         Command::Df(args) => commands::df::run(&globals, &args).await,
         Command::Why(args) => commands::why::run(&globals, &args).await,

@@ -1,6 +1,7 @@
 //! Output for people: docker's form where docker has one.
 
 pub(crate) mod df;
+pub(crate) mod named;
 pub(crate) mod why;
 
 use std::fmt::Write;
@@ -121,6 +122,11 @@ pub(crate) fn words_after(report: &Report) {
     for failed in &report.failed {
         output::words(&format!("error: {}: {}", failed.name, failed.error));
     }
+    words_after_named(report);
+}
+
+/// As [`words_after`], where each name has told already what was not removed.
+pub(crate) fn words_after_named(report: &Report) {
     for warning in &report.warnings {
         output::words(&format!("warning: {warning}"));
     }

@@ -168,6 +168,7 @@ impl Engine {
             seen.leases
                 .retain(|lease| lease_labels::run(lease).as_ref() != run);
         }
+        self.note_states(request, &mut inventory).await?;
         let registered = if is_there {
             self.registered(namespace).await?
         } else {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use reclaim_model::{
     Digest, Failed, ImageRecord, Mode, Namespace, Plan, PruneRequest, Reclaimed, RefuseReason,
-    Refused, Report, RunId, Step, chain,
+    Refused, RemoveReason, Report, RunId, Step, chain,
 };
 use reclaim_plan::rows;
 use reclaim_store::{Class, Deletion, StoreError};
@@ -26,6 +26,7 @@ use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
 use crate::host_guard;
+use crate::named;
 use crate::options::RunOptions;
 use crate::preview::{Preview, blank_report, removed};
 use crate::progress::{Progress, ProgressSink};
@@ -99,6 +100,7 @@ impl Engine {
         let images = removed_images(&plan, &report);
         report.rows = rows(&images, &inventory, &report.freed.blobs);
         report.refused.sort_by(|a, b| a.name.cmp(&b.name));
+        named::settle(&mut report, &plan);
         info!(
             removed = report.removed.len(),
             reclaimed_bytes = report.reclaimed.0.total_bytes(),
@@ -170,7 +172,7 @@ impl Engine {
                     return (index, Outcome::Refused(RefuseReason::Cancelled));
                 }
                 let span = info_span!("remove_image", name = %step.image.name);
-                let removing = self.remove(&plan.namespace, &step.image);
+                let removing = self.remove(&plan.namespace, step);
                 (index, removing.instrument(span).await)
             }
         });
@@ -186,7 +188,18 @@ impl Engine {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    async fn remove(&self, namespace: &Namespace, image: &ImageRecord) -> Outcome {
+    async fn remove(&self, namespace: &Namespace, step: &Step) -> Outcome {
+        let image = &step.image;
+        if step.reason == RemoveReason::Replaced {
+            // First, so that there is no moment at which nothing keeps the image.
+            let nameless = image.without_name();
+            let writing = retry(async || self.store.restore_image(namespace, &nameless).await);
+            match writing.await {
+                Ok(digest) if digest == image.target.digest => {}
+                Ok(_) => return Outcome::Failed(format!("`{}` is taken", nameless.name)),
+                Err(error) => return Outcome::Failed(chain(&error)),
+            }
+        }
         let mut is_answer_lost = false;
         // Safe to try again: the removal compares the target each time.
         let removing = retry(async || {

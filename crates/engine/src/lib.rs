@@ -13,6 +13,7 @@ mod hold;
 mod host_guard;
 mod journal;
 mod lease_labels;
+mod named;
 mod options;
 mod owner;
 mod preview;

@@ -44,6 +44,7 @@ pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
         reclaimed: Reclaimed(Amount::default()),
         freed: Freed::default(),
         rows: Vec::new(),
+        named: plan.named.clone(),
         warnings: plan.warnings.clone(),
         guard: None,
         held_until: None,

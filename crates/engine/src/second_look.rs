@@ -11,7 +11,7 @@ use reclaim_model::{
     DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, PruneRequest,
     Reference, RootMark, SnapshotKind, chain,
 };
-use reclaim_plan::decide;
+use reclaim_plan::decide_again;
 use reclaim_store::{Alarm, StoreError};
 use tracing::{info, warn};
 
@@ -130,7 +130,8 @@ impl Engine {
             namespaces: [(namespace.clone(), seen)].into(),
             documents: std::mem::take(&mut first.documents),
         };
-        let decision = decide(&inventory, &registered, request);
+        let gone = injected.iter().map(|(_, image)| image.name.as_str());
+        let decision = decide_again(&inventory, &registered, request, &gone.collect());
         let mut wanted = Vec::new();
         let mut gone = BTreeSet::new();
         for (name, image) in injected {

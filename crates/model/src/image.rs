@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{Digest, GcLabels};
+use crate::{Digest, EXPIRE, GcLabels};
 
 /// Label by which the CRI plugin marks an image that must not be removed.
 const PINNED_KEY: &str = "io.cri-containerd.pinned";
@@ -14,6 +14,14 @@ const MANAGED_KEY: &str = "io.cri-containerd.image";
 const MANAGED_VALUE: &str = "managed";
 /// How Docker names an image that has lost its last name: this and its digest.
 pub const DANGLING_PREFIX: &str = "moby-dangling@";
+
+/// Labels in which Docker repeats a record's name.
+const NAME_LABELS: [&str; 2] = [
+    "io.containerd.image.name",
+    "org.opencontainers.image.ref.name",
+];
+/// Label by which the classic builder remembers what it built upon.
+const PARENT_KEY: &str = "org.mobyproject.image.parent";
 
 /// What an image record points at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +78,31 @@ impl ImageRecord {
             .strip_prefix(DANGLING_PREFIX)
             .is_some_and(|digest| digest.parse().as_ref() == Ok(&self.target.digest));
         is_mobys || self.name == ":" || self.name.starts_with("<none>")
+    }
+
+    /// Returns the record under the name that Docker gives an image without one.
+    ///
+    /// It keeps what the record kept, without an end; labels that repeat the name are left out.
+    ///
+    /// Source: moby, `daemon/containerd/soft_delete.go`.
+    #[must_use]
+    pub fn without_name(&self) -> Self {
+        let mut labels = self.labels.clone();
+        labels.retain(|key, _| !NAME_LABELS.contains(&key.as_str()) && key != EXPIRE);
+        Self {
+            name: format!("{DANGLING_PREFIX}{}", self.target.digest),
+            target: self.target.clone(),
+            gc: GcLabels::parse(labels.iter().map(|(key, value)| (&**key, &**value))),
+            labels,
+            created_at: self.created_at,
+            updated_at: None,
+            expires: None,
+        }
+    }
+
+    /// Returns the target of the image that the classic builder made this one from.
+    pub fn parent(&self) -> Option<Digest> {
+        self.labels.get(PARENT_KEY)?.parse().ok()
     }
 
     fn has_label(&self, key: &str, value: &str) -> bool {

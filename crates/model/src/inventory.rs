@@ -98,6 +98,21 @@ pub struct Container {
     pub snapshot: Option<SnapshotId>,
     /// What the collector follows from it.
     pub gc: GcLabels,
+    /// Whether it runs.
+    pub state: ContainerState,
+}
+
+/// Whether a container runs. It uses its image all the same; only words depend on it, and
+/// whether a removal can be forced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ContainerState {
+    /// Nobody has told. It counts as running.
+    #[default]
+    Unknown,
+    /// It runs, or is paused.
+    Running,
+    /// It was created and not started, or has ended.
+    Stopped,
 }
 
 /// A sandbox record: a pod, to the CRI plugin.

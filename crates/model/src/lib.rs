@@ -12,6 +12,7 @@ mod gc_labels;
 mod image;
 mod inventory;
 mod label;
+mod named;
 mod names;
 mod plan;
 mod reference;
@@ -28,10 +29,11 @@ pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, parse_expiry};
 pub use image::{Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, Target};
 pub use inventory::{
-    Blob, CollectorRules, Container, Gap, Ingest, Inventory, Lease, LeaseResource,
+    Blob, CollectorRules, Container, ContainerState, Gap, Ingest, Inventory, Lease, LeaseResource,
     NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
+pub use named::{Conflict, ConflictCause, Named, NamedImages, NamedRemoval, NotRemoved};
 pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
 pub use plan::{
     Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, KeepReason,
@@ -39,7 +41,7 @@ pub use plan::{
 };
 pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
-pub use request::{Mode, PruneRequest};
+pub use request::{Mode, PruneRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
 pub use until::{
     GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration, parse_until,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{Digest, ImageRecord, Namespace, SnapshotId};
+use crate::{Digest, ImageRecord, Named, Namespace, SnapshotId};
 
 /// What a prune will do to one namespace. It leaves no choice to the execution.
 ///
@@ -18,6 +18,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Records that stay.
     pub kept: Vec<Kept>,
+    /// Where images were named, what each name comes to.
+    pub named: Vec<Named>,
     /// What the steps free, all together.
     pub freed: Freed,
     /// What lies beside it and is not counted.
@@ -56,6 +58,13 @@ pub enum RemoveReason {
     Unused,
     /// Its content is used, but another record of the same target stays for that.
     Duplicate,
+    /// Somebody named it.
+    Named,
+    /// Somebody named it, and it is needed: it stays under Docker's name for an image without
+    /// one, [`ImageRecord::without_name`].
+    Replaced,
+    /// It is a parent without a name, and its last child goes.
+    Parent,
 }
 
 /// An image that stays.
@@ -95,6 +104,10 @@ pub enum KeepReason {
     NotNeeded,
     /// It came up after the plan was shown to whoever confirmed it.
     NotConfirmed,
+    /// Images were named, and it was not.
+    NotNamed,
+    /// It was given by its ID and has several names, and nobody insisted.
+    NotForced,
 }
 
 impl RemoveReason {
@@ -104,6 +117,9 @@ impl RemoveReason {
             Self::Dangling => "no name, not in use",
             Self::Unused => "not in use",
             Self::Duplicate => "in use under another name",
+            Self::Named => "named",
+            Self::Replaced => "named; stays without a name for what needs it",
+            Self::Parent => "parent without a name",
         }
     }
 }
@@ -122,6 +138,8 @@ impl KeepReason {
             Self::CriGroup => "its other names stay",
             Self::NotNeeded => "not needed to free as much as was asked for",
             Self::NotConfirmed => "was not in the list that was confirmed",
+            Self::NotNamed => "was not named",
+            Self::NotForced => "has several names",
         }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Beside, Digest, Estimate, Freed, Holder, KeepReason, Kept, Mode, Namespace, Reclaimed,
+    Beside, Digest, Estimate, Freed, Holder, KeepReason, Kept, Mode, Named, Namespace, Reclaimed,
     RemoveReason,
 };
 
@@ -48,8 +48,10 @@ pub struct Report {
     pub reclaimed: Reclaimed,
     /// What is gone; on a dry run what would go.
     pub freed: Freed,
-    /// Docker's rows: what was untagged and which blobs of images are gone.
+    /// Docker's rows of a prune: what was untagged and which blobs of images are gone.
     pub rows: Vec<Row>,
+    /// Where images were named, what each name came to; on a dry run what it would.
+    pub named: Vec<Named>,
     /// What a person should know.
     pub warnings: Vec<String>,
     /// How removals made sure that a record was still the one that was judged; `None` if there

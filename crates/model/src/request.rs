@@ -1,6 +1,6 @@
 //! What a prune is asked to do.
 
-use crate::{FreeTarget, Namespace, PruneFilters};
+use crate::{FreeTarget, NamedImages, Namespace, PruneFilters};
 
 /// Whether a run ends with the plan or carries it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,17 +11,39 @@ pub enum Mode {
     Apply,
 }
 
-/// One request to prune the images of a namespace.
+/// Which images a request is about.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    /// Those that the filters let go and nothing uses: a prune. Without `dangling=false` only
+    /// dangling ones.
+    Filters(PruneFilters),
+    /// Those that somebody names: a removal.
+    Named(NamedImages),
+}
+
+impl From<PruneFilters> for Selection {
+    fn from(filters: PruneFilters) -> Self {
+        Self::Filters(filters)
+    }
+}
+
+impl From<NamedImages> for Selection {
+    fn from(images: NamedImages) -> Self {
+        Self::Named(images)
+    }
+}
+
+/// One request to remove images of a namespace.
 #[derive(Debug, Clone)]
 pub struct PruneRequest {
     /// Where.
     pub namespace: Namespace,
-    /// Which images. Without `dangling=false` only dangling ones.
-    pub filters: PruneFilters,
+    /// Which images.
+    pub selection: Selection,
     /// How much to free: of what the filters select only as much goes, oldest first. All of it
-    /// without a target.
+    /// without a target. Not looked at where images are named.
     pub target: Option<FreeTarget>,
-    /// Whether a plan may leave a namespace that has containers without any image.
+    /// Whether a prune may leave a namespace that has containers without any image.
     pub may_empty_namespace: bool,
     /// Whether a namespace that does not exist counts as one without images.
     pub may_lack_namespace: bool,

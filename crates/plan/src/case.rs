@@ -1,8 +1,11 @@
 //! What is known of one namespace, brought together so that it can be judged.
 
-use reclaim_model::{Container, Inventory, NamespaceInventory, PruneFilters};
+use reclaim_model::{
+    Container, Inventory, Named, NamespaceInventory, PruneFilters, PruneRequest, Selection,
+};
 
 use crate::graph::Graph;
+use crate::named::named;
 use crate::select::{Verdict, select};
 use crate::targets::Targets;
 use crate::usage::{Usage, usage};
@@ -29,6 +32,19 @@ impl<'a> Case<'a> {
             graph,
             targets,
             usage,
+        }
+    }
+
+    /// Judges every image as a request selects; the verdicts are in the order of the images.
+    /// `registered` are the containers that the case was made with.
+    pub(crate) fn requested(
+        &self,
+        registered: &[Container],
+        request: &PruneRequest,
+    ) -> (Vec<Verdict>, Vec<Named>) {
+        match &request.selection {
+            Selection::Filters(filters) => (self.verdicts(filters), Vec::new()),
+            Selection::Named(images) => named(self, registered, images),
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use reclaim_model::{
     Container, Digest, Inventory, Namespace, NamespaceInventory, Plan, PruneRequest, Reference,
-    SnapshotId,
+    RemoveReason, Selection, SnapshotId, Step,
 };
 
 /// A plan that must not be carried out.
@@ -76,9 +76,13 @@ pub fn check(
     };
     judged_once(plan, namespace.images.iter().map(|image| &image.name))?;
     let containers = || namespace.containers.iter().chain(registered);
-    removes_named(plan, containers())?;
     loses_image(plan, containers())?;
     frees_under_container(plan, namespace)?;
+    // Somebody who names an image means it, also where a container was created by that name.
+    if let Selection::Named(_) = request.selection {
+        return Ok(());
+    }
+    removes_named(plan, containers())?;
     if plan.kept.is_empty()
         && !plan.steps.is_empty()
         && containers().next().is_some()
@@ -132,15 +136,17 @@ fn removes_named<'a>(
 
 /// Of what a container is known to have been created from, a record stays.
 fn loses_image<'a>(
-    plan: &Plan,
+    plan: &'a Plan,
     mut containers: impl Iterator<Item = &'a Container>,
 ) -> Result<(), Finding> {
-    let going: BTreeSet<&Digest> = plan
+    let (replaced, going): (Vec<_>, Vec<_>) = plan
         .steps
         .iter()
-        .map(|it| &it.image.target.digest)
-        .collect();
-    let kept: BTreeSet<&Digest> = plan.kept.iter().map(|it| &it.target).collect();
+        .partition(|it| it.reason == RemoveReason::Replaced);
+    let targets = |steps: Vec<&'a Step>| steps.into_iter().map(|it| &it.image.target.digest);
+    let going: BTreeSet<&Digest> = targets(going).collect();
+    let kept = plan.kept.iter().map(|it| &it.target);
+    let kept: BTreeSet<&Digest> = kept.chain(targets(replaced)).collect();
     let lost = containers.find_map(|container| {
         let digest = container.image_digest.as_ref()?;
         let is_lost = going.contains(digest) && !kept.contains(digest);

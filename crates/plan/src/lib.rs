@@ -34,6 +34,7 @@ mod holdings;
 mod ledger;
 mod limit;
 mod mark;
+mod named;
 mod rows;
 mod select;
 mod shortfall;
@@ -43,11 +44,11 @@ mod usage;
 mod weights;
 mod why;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Beside, Container, Freed, FreedSnapshot, Inventory, Kept, Namespace, NamespaceInventory, Plan,
-    PruneRequest, SnapshotId, Step,
+    Beside, Container, Freed, FreedSnapshot, Inventory, Kept, Named, Namespace, NamespaceInventory,
+    Plan, PruneRequest, RemoveReason, Selection, SnapshotId, Step,
 };
 
 use case::Case;
@@ -69,6 +70,7 @@ pub struct Decision {
     namespace: Namespace,
     steps: Vec<Step>,
     kept: Vec<Kept>,
+    named: Vec<Named>,
     difference: Difference,
     warnings: Vec<String>,
 }
@@ -114,6 +116,7 @@ impl Decision {
             namespace: self.namespace,
             steps: self.steps,
             kept: self.kept,
+            named: self.named,
             freed: measured(freed),
             beside: Beside {
                 pending: measured(pending),
@@ -131,11 +134,44 @@ impl Decision {
 /// records. A namespace that the inventory does not have is one without images. The target of
 /// the request is not looked at: see [`limit()`].
 pub fn decide(inventory: &Inventory, registered: &[Container], request: &PruneRequest) -> Decision {
+    judge(inventory, registered, request, |case| {
+        case.requested(registered, request)
+    })
+}
+
+/// Judges again when the images of `removed` have gone, in an inventory that shows them as if
+/// they were still there: those that are kept have to come back.
+///
+/// For a prune that is the judgement on everything. Of images that were named it only counts
+/// whether somebody is left with nothing: what the names mean by now is another question.
+pub fn decide_again(
+    inventory: &Inventory,
+    registered: &[Container],
+    request: &PruneRequest,
+    removed: &BTreeSet<&str>,
+) -> Decision {
+    judge(inventory, registered, request, |case| {
+        match &request.selection {
+            Selection::Filters(filters) => (case.verdicts(filters), Vec::new()),
+            Selection::Named(_) => {
+                let verdicts = named::still_removed(case, registered, removed);
+                (verdicts, Vec::new())
+            }
+        }
+    })
+}
+
+fn judge(
+    inventory: &Inventory,
+    registered: &[Container],
+    request: &PruneRequest,
+    verdicts: impl FnOnce(&Case<'_>) -> (Vec<Verdict>, Vec<Named>),
+) -> Decision {
     let empty = NamespaceInventory::default();
     let found = inventory.namespaces.get(&request.namespace);
     let namespace = found.unwrap_or(&empty);
     let case = Case::new(inventory, namespace, registered);
-    let verdicts = case.verdicts(&request.filters);
+    let (verdicts, named) = verdicts(&case);
 
     let mut steps = Vec::new();
     let mut kept = Vec::new();
@@ -143,7 +179,10 @@ pub fn decide(inventory: &Inventory, registered: &[Container], request: &PruneRe
     for (index, (image, verdict)) in namespace.images.iter().zip(verdicts).enumerate() {
         match verdict {
             Verdict::Remove(reason) => {
-                going.push(index);
+                // What is replaced keeps what it kept, under another name.
+                if reason != RemoveReason::Replaced {
+                    going.push(index);
+                }
                 steps.push(Step {
                     image: image.clone(),
                     reason,
@@ -162,6 +201,7 @@ pub fn decide(inventory: &Inventory, registered: &[Container], request: &PruneRe
         namespace: request.namespace.clone(),
         steps,
         kept,
+        named,
         difference,
         warnings: warnings(inventory, namespace, &case.targets),
     }

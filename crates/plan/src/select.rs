@@ -167,6 +167,15 @@ impl Fitness {
     }
 }
 
+/// Returns the record that serves best to keep an image: among equals the last by name.
+pub(crate) fn best<'i>(
+    group: impl Iterator<Item = &'i usize>,
+    images: &[ImageRecord],
+) -> Option<usize> {
+    let best = group.max_by_key(|index| (Fitness::of(&images[**index]), **index));
+    best.copied()
+}
+
 /// Keeps a record for a target that is in use: one that stays anyway, if it is as fit as any,
 /// or else the fittest; among equals the last by name, as Docker does.
 fn keep_for_users(
@@ -175,15 +184,17 @@ fn keep_for_users(
     holders: &BTreeSet<Holder>,
     verdicts: &mut [Verdict],
 ) {
-    let fitness = |index: &usize| (Fitness::of(&images[*index]), *index);
+    let fitness = |index: &usize| Fitness::of(&images[*index]);
     let is_removal = |index: &&usize| verdicts[**index].is_removal();
-    let fittest = group.iter().filter(is_removal).max_by_key(|it| fitness(it));
-    let Some(fittest) = fittest.copied() else {
+    let Some(fittest) = best(group.iter().filter(is_removal), images) else {
         return;
     };
     let kept = group.iter().filter(|it| !is_removal(it));
-    let kept = kept.map(|it| fitness(it).0).max();
-    if kept.is_none_or(|kept| kept < fitness(&fittest).0) {
+    if kept
+        .map(fitness)
+        .max()
+        .is_none_or(|kept| kept < fitness(&fittest))
+    {
         verdicts[fittest] = Verdict::Keep(KeepReason::InUse, holders.clone());
     }
 }
@@ -208,7 +219,11 @@ fn keep_for_possible_users(group: &[usize], holders: &BTreeSet<Holder>, verdicts
 
 /// Keeps all records of a CRI image if one of them stays: the CRI plugin takes tag, digest
 /// and ID for one image, and is lost when some of them are gone.
-fn keep_cri_group_whole(group: &[usize], images: &[ImageRecord], verdicts: &mut [Verdict]) {
+pub(crate) fn keep_cri_group_whole(
+    group: &[usize],
+    images: &[ImageRecord],
+    verdicts: &mut [Verdict],
+) {
     let managed = || {
         group
             .iter()

@@ -24,7 +24,7 @@ pub fn shortfall(
     let found = inventory.namespaces.get(&request.namespace);
     let namespace = found.unwrap_or(&empty);
     let case = Case::new(inventory, namespace, registered);
-    let verdicts = case.verdicts(&request.filters);
+    let (verdicts, _) = case.requested(registered, request);
     let judged = Judged {
         verdicts: &verdicts,
         plain: None,

@@ -10,8 +10,8 @@ use containerd_client::types::Descriptor;
 use jiff::Timestamp;
 use prost_types::Timestamp as TimestampMessage;
 use reclaim_model::{
-    Container, EXPIRE, FLAT, GcLabels, ImageRecord, Lease, LeaseResource, Snapshot, SnapshotId,
-    SnapshotKind, Target, parse_expiry,
+    Container, ContainerState, EXPIRE, FLAT, GcLabels, ImageRecord, Lease, LeaseResource, Snapshot,
+    SnapshotId, SnapshotKind, Target, parse_expiry,
 };
 
 use crate::error::StoreError;
@@ -102,6 +102,8 @@ pub(crate) fn container(message: ContainerMessage) -> Container {
         image_digest: None,
         snapshot,
         gc: gc_labels(&message.labels),
+        // Its record does not tell; its task does.
+        state: ContainerState::Unknown,
     }
 }
 

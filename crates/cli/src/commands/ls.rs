@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use reclaim_engine::no_progress;
-use reclaim_model::{KeepReason, PruneFilters, PruneRequest, RemoveReason};
+use reclaim_model::{KeepReason, PruneFilters, PruneRequest, RemoveReason, Selection};
 use reclaim_plan::{ImageSize, makeup};
 
 use crate::args::{Format, Globals, LsArgs};
@@ -24,10 +24,10 @@ pub(crate) async fn run(globals: &Globals, args: &LsArgs) -> Result<Exit, Comman
     let engine = commands::connect(globals).await?;
     let request = PruneRequest {
         namespace,
-        filters: PruneFilters {
+        selection: Selection::Filters(PruneFilters {
             dangling: Some(false),
             ..PruneFilters::default()
-        },
+        }),
         target: None,
         may_empty_namespace: true,
         may_lack_namespace: !is_asked_for,
@@ -74,7 +74,11 @@ fn removal(reason: RemoveReason) -> &'static str {
     match reason {
         RemoveReason::Dangling => "dangling",
         RemoveReason::Unused => "unused",
-        RemoveReason::Duplicate => "duplicate",
+        // Nothing is named here.
+        RemoveReason::Duplicate
+        | RemoveReason::Named
+        | RemoveReason::Replaced
+        | RemoveReason::Parent => "duplicate",
     }
 }
 
@@ -89,6 +93,8 @@ fn keep(reason: KeepReason) -> &'static str {
         | KeepReason::TooRecent
         | KeepReason::LabelFilter
         | KeepReason::NotNeeded
-        | KeepReason::NotConfirmed => "kept",
+        | KeepReason::NotConfirmed
+        | KeepReason::NotNamed
+        | KeepReason::NotForced => "kept",
     }
 }

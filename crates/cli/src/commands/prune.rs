@@ -1,14 +1,13 @@
 //! `reclaim image prune`.
 
 use jiff::tz::TimeZone;
-use reclaim_engine::{Controls, Engine, Preview, RunOptions, no_progress};
+use reclaim_engine::{Controls, Engine, Preview, no_progress};
 use reclaim_model::{FilterArgs, PruneFilters, PruneRequest, Report, TimeContext};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::args::{Format, Globals, PruneArgs};
 use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
+use crate::signals::cancel_on_signals;
 use crate::{commands, json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
@@ -32,12 +31,7 @@ pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, Com
             Answer::No => return Ok(Exit::Done),
         }
     };
-    let options = RunOptions {
-        grace: args.grace,
-        undo_window: args.undo_window,
-        max_deletes_per_second: args.max_deletes_per_second,
-        wait: args.wait,
-    };
+    let options = args.how.options();
     let cancel = cancel_on_signals()?;
     let report = with_bar(async |bar| {
         let progress = |progress| bar.show(progress);
@@ -67,7 +61,7 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
         offset: TimeZone::system().to_offset(now),
     };
     Ok(PruneRequest {
-        filters: PruneFilters::from_args(&filters, &context)?,
+        selection: PruneFilters::from_args(&filters, &context)?.into(),
         may_empty_namespace: args.allow_empty.as_ref() == Some(&namespace),
         may_lack_namespace: !is_asked_for,
         target: args.target_free,
@@ -103,37 +97,6 @@ async fn ask(
         }
     }
     Ok(Answer::Yes(Box::new(preview)))
-}
-
-/// The first SIGINT or SIGTERM lets the run stop where it is and report; a second one ends the
-/// process at once.
-fn cancel_on_signals() -> Result<CancellationToken, CommandError> {
-    let cancel = CancellationToken::new();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let token = cancel.clone();
-    tokio::spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
-            }
-        };
-        next().await;
-        output::words("stopping after the removals under way; once more to stop at once");
-        token.cancel();
-        let status = next().await;
-        end_at_once(status);
-    });
-    Ok(cancel)
-}
-
-#[expect(
-    clippy::exit,
-    reason = "the user insists; nothing that matters is unwritten"
-)]
-fn end_at_once(status: i32) -> ! {
-    std::process::exit(status)
 }
 
 fn print(format: Format, report: &Report) -> Result<(), CommandError> {

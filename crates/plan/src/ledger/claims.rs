@@ -130,6 +130,8 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
         | KeepReason::TooRecent
         | KeepReason::LabelFilter
         | KeepReason::NotNeeded
-        | KeepReason::NotConfirmed => Column::Spared,
+        | KeepReason::NotConfirmed
+        | KeepReason::NotNamed
+        | KeepReason::NotForced => Column::Spared,
     })
 }

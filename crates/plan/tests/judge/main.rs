@@ -11,6 +11,8 @@ mod linter;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
+mod named;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod random;

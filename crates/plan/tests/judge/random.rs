@@ -5,7 +5,8 @@
 
 use proptest::prelude::*;
 use reclaim_model::{
-    CollectorRules, Container, EXPIRE, GcLabels, LeaseResource, RUN_LABEL, SnapshotId, SnapshotKind,
+    CollectorRules, Container, ContainerState, EXPIRE, GcLabels, LeaseResource, RUN_LABEL,
+    SnapshotId, SnapshotKind,
 };
 
 use crate::world::{
@@ -290,6 +291,7 @@ fn container(world: &mut World, created: &Created, labels: &Labels) {
         image_digest: target.map(|target| digest(pick(&BLOBS, target))),
         snapshot: snapshot.map(|key| SnapshotId::new(OVERLAY, pick(&keys(), key))),
         gc: gc(labels),
+        state: ContainerState::Unknown,
     });
 }
 

@@ -161,16 +161,20 @@ impl World {
 
     /// Prunes by these filters; the plan must pass its own linter.
     pub(crate) fn prune_by(&self, filters: PruneFilters) -> Outcome {
+        self.judge(&request(filters))
+    }
+
+    /// Judges by a request; the plan must pass its own linter.
+    pub(crate) fn judge(&self, request: &PruneRequest) -> Outcome {
         let inventory = self.inventory();
-        let request = request(filters);
-        let decision = decide(&inventory, &self.registered, &request);
+        let decision = decide(&inventory, &self.registered, request);
         let sizes = decision.snapshots().iter().map(|id| {
             let key: &str = &id.key;
             (id.clone(), bytes(self.names.get(key).map_or(key, |it| it)))
         });
         let sizes = sizes.collect();
         let plan = decision.into_plan(&sizes);
-        check(&plan, &inventory, &self.registered, &request).unwrap();
+        check(&plan, &inventory, &self.registered, request).unwrap();
         Outcome::new(plan, inventory, self.names.clone())
     }
 
@@ -191,7 +195,7 @@ pub(crate) fn all() -> PruneFilters {
 pub(crate) fn request(filters: PruneFilters) -> PruneRequest {
     PruneRequest {
         namespace: World::JUDGED.parse().unwrap(),
-        filters,
+        selection: filters.into(),
         target: None,
         may_empty_namespace: true,
         may_lack_namespace: false,

@@ -9,10 +9,12 @@ use containerd_client::services::v1::sandbox::StoreListRequest;
 use containerd_client::services::v1::sandbox::store_client::StoreClient;
 use containerd_client::services::v1::snapshots::ListSnapshotsRequest;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
+use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::{
     Lease as LeaseMessage, ListContainersRequest, ListContentRequest, ListRequest,
-    ListResourcesRequest,
+    ListResourcesRequest, ListTasksRequest,
 };
+use containerd_client::types::v1::Status as TaskStatus;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reclaim_model::{
     Blob, Container, Gap, Lease, LeaseResource, Namespace, Sandbox, Snapshot, Snapshotter,
@@ -52,6 +54,30 @@ impl Containerd {
         }
         containers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         Ok(containers)
+    }
+
+    /// Lists the containers of a namespace that have a process, paused ones among them; `None`
+    /// if the server runs none.
+    ///
+    /// # Errors
+    ///
+    /// If the list cannot be had whole.
+    pub async fn running_containers(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Option<BTreeSet<String>>, StoreError> {
+        const OPERATION: &str = "list tasks";
+        let request = self.request(OPERATION, Some(namespace), ListTasksRequest::default())?;
+        let mut client = TasksClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let tasks = match client.list(request).await {
+            Ok(answer) => answer.into_inner().tasks,
+            Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(None),
+            Err(status) => return Err(StoreError::new(OPERATION, status).within(namespace)),
+        };
+        let running = tasks
+            .into_iter()
+            .filter(|it| it.status() != TaskStatus::Stopped);
+        Ok(Some(running.map(|it| it.id).collect()))
     }
 
     /// Lists the leases of a namespace with what they hold, sorted by ID.

@@ -1,0 +1,81 @@
+//! `reclaim image rm`.
+
+use reclaim_engine::Controls;
+use reclaim_model::{Mode, Named, NamedImages, NotRemoved, PruneRequest, Report};
+
+use crate::args::{Format, Globals, RmArgs};
+use crate::exit::{CommandError, Exit};
+use crate::progress::with_bar;
+use crate::signals::cancel_on_signals;
+use crate::{commands, json, output, text};
+
+pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, CommandError> {
+    let (namespace, is_asked_for) = globals.namespace()?;
+    let images = NamedImages {
+        names: args.images.clone(),
+        force: args.force,
+        prune_parents: !args.no_prune,
+    };
+    let request = PruneRequest {
+        namespace,
+        selection: images.into(),
+        target: None,
+        may_empty_namespace: true,
+        may_lack_namespace: !is_asked_for,
+    };
+    let engine = commands::connect(globals).await?;
+    let report = if args.dry_run {
+        let preview = with_bar(async |bar| {
+            let progress = |progress| bar.show(progress);
+            engine.preview(&request, &progress).await
+        });
+        preview.await?.report()
+    } else {
+        let options = args.how.options();
+        let cancel = cancel_on_signals()?;
+        let report = with_bar(async |bar| {
+            let progress = |progress| bar.show(progress);
+            let controls = Controls {
+                options: &options,
+                progress: &progress,
+                cancel: &cancel,
+            };
+            engine.prune(&request, None, controls).await
+        });
+        report.await?
+    };
+    output::data(&match args.format {
+        Format::Json => json::report(&report),
+        Format::Table => text::named::report(&report),
+    })?;
+    for Named { outcome, name: _ } in &report.named {
+        if let Err(error) = outcome {
+            output::words(&format!("error: {error}"));
+        }
+    }
+    text::words_after_named(&report);
+    Ok(exit(&report, args.force))
+}
+
+fn exit(report: &Report, force: bool) -> Exit {
+    let is_failure = |named: &Named| match &named.outcome {
+        Ok(_) => false,
+        // As docker does: what is not there need not be removed.
+        Err(NotRemoved::NoSuchImage(_) | NotRemoved::Ambiguous) => !force,
+        Err(
+            NotRemoved::Blank
+            | NotRemoved::Reference(_)
+            | NotRemoved::Conflict(_)
+            | NotRemoved::Changed
+            | NotRemoved::Cancelled
+            | NotRemoved::Failed(_),
+        ) => true,
+    };
+    if report.mode == Mode::Apply && report.unfinished.is_some() {
+        Exit::Partial
+    } else if report.named.iter().any(is_failure) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    }
+}

@@ -1,0 +1,109 @@
+//! What came of each name, where images were named.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reclaim_model::{
+    Conflict, ConflictCause, ContainerState, Digest, HolderKind, Inventory, KeepReason, Named,
+    NotRemoved, Plan, PruneRequest, RefuseReason, Refused, Report, Selection, familiar_name,
+};
+use reclaim_store::StoreError;
+
+use crate::engine::Engine;
+use crate::retry::retry;
+
+impl Engine {
+    /// Notes which containers run, where that matters: only removals by name tell them apart.
+    pub(crate) async fn note_states(
+        &self,
+        request: &PruneRequest,
+        inventory: &mut Inventory,
+    ) -> Result<(), StoreError> {
+        let Selection::Named(_) = request.selection else {
+            return Ok(());
+        };
+        let namespace = &request.namespace;
+        let Some(seen) = inventory.namespaces.get_mut(namespace) else {
+            return Ok(());
+        };
+        if seen.containers.is_empty() {
+            return Ok(());
+        }
+        let running = retry(async || self.store.running_containers(namespace).await).await?;
+        let Some(running) = running else {
+            return Ok(());
+        };
+        for container in &mut seen.containers {
+            container.state = if running.contains(&container.id) {
+                ContainerState::Running
+            } else {
+                ContainerState::Stopped
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Puts into the report what each name came to: as planned, unless something that was to go for
+/// it stays.
+pub(crate) fn settle(report: &mut Report, plan: &Plan) {
+    let targets = plan.steps.iter();
+    let targets = targets.map(|it| (it.image.name.as_str(), &it.image.target.digest));
+    let targets: BTreeMap<&str, &Digest> = targets.collect();
+    let removed: BTreeSet<&str> = report.removed.iter().map(|it| it.name.as_str()).collect();
+    let named = plan.named.iter().map(|named| {
+        let outcome = named.outcome.as_ref().map_err(Clone::clone);
+        let outcome = outcome.and_then(|removal| {
+            let mut records = removal.records.iter();
+            match records.find(|it| !removed.contains(it.as_str())) {
+                None => Ok(removal.clone()),
+                Some(record) => Err(why(record, targets.get(record.as_str()).copied(), report)),
+            }
+        });
+        Named {
+            name: named.name.clone(),
+            outcome,
+        }
+    });
+    report.named = named.collect();
+}
+
+/// Why a record that was to go is still there.
+fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
+    if let Some(failed) = report.failed.iter().find(|it| it.name == record) {
+        return NotRemoved::Failed(failed.error.clone());
+    }
+    let mut refused = report.refused.iter();
+    let Some(Refused { reason, .. }) = refused.find(|it| it.name == record) else {
+        return NotRemoved::Cancelled;
+    };
+    match reason {
+        RefuseReason::TargetMoved => NotRemoved::Changed,
+        RefuseReason::AlreadyGone => NotRemoved::NoSuchImage(familiar_name(record)),
+        RefuseReason::Cancelled => NotRemoved::Cancelled,
+        RefuseReason::MustStay(reason, holders) => {
+            let cause = match (holders.first(), target) {
+                (Some(holder), Some(image)) if holder.kind == HolderKind::Container => {
+                    ConflictCause::Referenced {
+                        container: holder.id.clone(),
+                        image: image.clone(),
+                    }
+                }
+                (Some(holder), _) => ConflictCause::Holder(holder.clone()),
+                (None, _) => ConflictCause::Other(other_words(*reason)),
+            };
+            NotRemoved::Conflict(Conflict {
+                image: familiar_name(record),
+                can_be_forced: true,
+                cause,
+            })
+        }
+    }
+}
+
+fn other_words(reason: KeepReason) -> &'static str {
+    if reason == KeepReason::UsageUnknown {
+        "whether it is in use by now could not be seen"
+    } else {
+        reason.words()
+    }
+}

@@ -1,0 +1,329 @@
+//! Which images go when somebody names them: Docker's rule for untagging and deleting.
+//!
+//! A name loses that name only, as long as the image has another; the last one takes the image
+//! with it, unless a container uses it. By its ID an image goes with all its names. `force`
+//! overrules most of what is in the way, and never takes from a container what it needs: the
+//! image then loses its name and stays without one.
+//!
+//! Several names are taken one after the other, each as the ones before it left things, so one
+//! run with many names does what as many calls would.
+//!
+//! Source: moby, `daemon/containerd/image_delete.go`; `docs/differences-from-docker.md` lists
+//! where and why we differ.
+
+mod lookup;
+mod same;
+mod users;
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{
+    Conflict, ConflictCause, Container, Holder, ImageRecord, KeepReason, Named, NamedImages,
+    NamedRemoval, NotRemoved, Reference, RemoveReason, Row, familiar_name,
+};
+
+use crate::case::Case;
+use crate::select::{Verdict, best, keep_cri_group_whole};
+use lookup::{Found, Meaning, lookup};
+use same::same_references;
+use users::{User, UserKind, users};
+
+/// How many hexadecimal characters of an ID Docker shows.
+const SHORT_ID: usize = 12;
+
+/// Judges every image by what was named, in the order of the images, and each name.
+pub(crate) fn named(
+    case: &Case<'_>,
+    registered: &[Container],
+    request: &NamedImages,
+) -> (Vec<Verdict>, Vec<Named>) {
+    let images = &case.graph.namespace.images;
+    let mut removal = Removal {
+        case,
+        registered,
+        request,
+        images,
+        verdicts: vec![Verdict::Keep(KeepReason::NotNamed, BTreeSet::new()); images.len()],
+    };
+    let named = request.names.iter().map(|name| Named {
+        outcome: removal.remove(name),
+        name: name.clone(),
+    });
+    let named = named.collect();
+    (removal.verdicts, named)
+}
+
+/// Judges whether records that were removed by name may stay removed: of a target that somebody
+/// uses, a record that lasts must be there. Verdicts are in the order of the images, and those
+/// of `removed` are the only ones that may be removals.
+pub(crate) fn still_removed(
+    case: &Case<'_>,
+    registered: &[Container],
+    removed: &BTreeSet<&str>,
+) -> Vec<Verdict> {
+    let images = &case.graph.namespace.images;
+    let verdicts = images.iter().map(|image| {
+        if removed.contains(image.name.as_str()) {
+            Verdict::Remove(RemoveReason::Named)
+        } else {
+            Verdict::Keep(KeepReason::NotNamed, BTreeSet::new())
+        }
+    });
+    let mut verdicts: Vec<Verdict> = verdicts.collect();
+    for (_, target) in case.targets.iter() {
+        let group = &target.images;
+        let lasts = |it: &usize| !verdicts[*it].is_removal() && images[*it].expires.is_none();
+        if group.iter().any(lasts) {
+            continue;
+        }
+        let users = users(case, registered, group);
+        let gone = group.iter().filter(|it| verdicts[**it].is_removal());
+        if let Some(best) = best(gone, images)
+            && !users.is_empty()
+        {
+            verdicts[best] = Verdict::Keep(KeepReason::InUse, holders(&users));
+            keep_cri_group_whole(group, images, &mut verdicts);
+        }
+    }
+    verdicts
+}
+
+struct Removal<'c, 'a> {
+    case: &'c Case<'a>,
+    registered: &'c [Container],
+    request: &'c NamedImages,
+    images: &'a [ImageRecord],
+    verdicts: Vec<Verdict>,
+}
+
+impl Removal<'_, '_> {
+    fn remove(&mut self, text: &str) -> Result<NamedRemoval, NotRemoved> {
+        let there = |index: usize| !self.verdicts[index].is_removal();
+        let found = lookup(self.images, there, text)?;
+        let Found { record, all, .. } = &found;
+        match (&found.meaning, record) {
+            (Meaning::Name, Some(record)) => {
+                let name = &self.images[*record].name;
+                let reference = Reference::parse_normalized(name).ok();
+                let same = match reference.filter(|it| it.to_string() == *name) {
+                    Some(reference) => same_references(Some(&reference), all, self.images),
+                    // No reference has anything in common with it.
+                    None => vec![*record],
+                };
+                if same.len() < all.len() {
+                    self.untag(same, all, &familiar_name(name))
+                } else {
+                    self.remove_last(*record, all)
+                }
+            }
+            (Meaning::Repository(reference), _) => {
+                let same = same_references(Some(reference), all, self.images);
+                if same.is_empty() {
+                    Err(NotRemoved::NoSuchImage(reference.familiar()))
+                } else if same.len() < all.len() {
+                    self.untag(same, all, &reference.familiar())
+                } else {
+                    self.delete(all, false)
+                }
+            }
+            (Meaning::Id, _) | (Meaning::Name, None) => {
+                let is_one = same_references(None, all, self.images).len() == all.len();
+                self.delete(all, !is_one && !self.request.force)
+            }
+        }
+    }
+
+    /// Removes some names of an image that keeps others.
+    fn untag(
+        &mut self,
+        mut same: Vec<usize>,
+        all: &[usize],
+        shown: &str,
+    ) -> Result<NamedRemoval, NotRemoved> {
+        self.spare_cri_id(&mut same, all);
+        self.demand_unpinned(&same, shown)?;
+        let lasts = |it: &usize| !same.contains(it) && self.images[*it].expires.is_none();
+        let users = self.users(all);
+        if all.iter().any(lasts) || users.is_empty() {
+            return Ok(self.take(&same, None));
+        }
+        if !self.request.force {
+            return Err(self.conflict(all, &users, shown));
+        }
+        Ok(self.take(&same, same.first().copied()))
+    }
+
+    /// Removes the last name of an image, and the image with it.
+    fn remove_last(&mut self, record: usize, all: &[usize]) -> Result<NamedRemoval, NotRemoved> {
+        let users = self.users(all);
+        let shown = familiar_name(&self.images[record].name);
+        if users.is_empty() {
+            self.demand_unpinned(all, &shown)?;
+            return self.delete(all, false);
+        }
+        if !self.request.force {
+            return Err(self.conflict(all, &users, &shown));
+        }
+        let lasts = |it: &usize| *it != record && self.images[*it].expires.is_none();
+        let replaced = (!all.iter().any(lasts)).then_some(record);
+        Ok(self.take(&[record], replaced))
+    }
+
+    /// Removes an image with all its names.
+    fn delete(&mut self, all: &[usize], is_one_demanded: bool) -> Result<NamedRemoval, NotRemoved> {
+        let digest = &self.images[all[0]].target.digest;
+        let shown: String = digest.hex().chars().take(SHORT_ID).collect();
+        let users = self.users(all);
+        let dangling = |it: &&usize| self.images[**it].is_dangling();
+        let is_nameless = all.iter().filter(dangling).count() == all.len();
+        if let Some(user) = users.first() {
+            // Without a name it cannot lose one; what uses it would be left with nothing.
+            let can_be_forced = user.kind != UserKind::Running && !is_nameless;
+            if !can_be_forced || !self.request.force {
+                self.spare(all, KeepReason::InUse, &holders(&users));
+                return Err(NotRemoved::Conflict(Conflict {
+                    image: shown,
+                    can_be_forced,
+                    cause: user.cause(),
+                }));
+            }
+        }
+        if is_one_demanded {
+            self.spare(all, KeepReason::NotForced, &BTreeSet::new());
+            return Err(NotRemoved::Conflict(Conflict {
+                image: shown,
+                can_be_forced: true,
+                cause: ConflictCause::MultipleRepositories,
+            }));
+        }
+        self.demand_unpinned(all, &shown)?;
+        let is_parent = !is_nameless && all.len() == 1 && self.has_child(digest);
+        if users.is_empty() && !is_parent {
+            let mut removal = self.take(all, None);
+            removal.rows.push(Row::Deleted(digest.clone()));
+            self.take_parents(all[0], &mut removal);
+            return Ok(removal);
+        }
+        let nameless = all.iter().find(dangling).copied();
+        let going: Vec<usize> = all
+            .iter()
+            .filter(|it| Some(**it) != nameless)
+            .copied()
+            .collect();
+        let replaced = going.first().copied().filter(|_| nameless.is_none());
+        Ok(self.take(&going, replaced))
+    }
+
+    /// Lets records go, one of them perhaps for its nameless double.
+    fn take(&mut self, going: &[usize], replaced: Option<usize>) -> NamedRemoval {
+        let mut removal = NamedRemoval::default();
+        for index in going {
+            let image = &self.images[*index];
+            removal.records.push(image.name.clone());
+            if !image.is_dangling() {
+                removal.rows.push(Row::Untagged(familiar_name(&image.name)));
+            }
+            self.verdicts[*index] = Verdict::Remove(if replaced == Some(*index) {
+                RemoveReason::Replaced
+            } else {
+                RemoveReason::Named
+            });
+        }
+        removal
+    }
+
+    /// Lets the parents of an image go that have no name, no user and no child any more.
+    fn take_parents(&mut self, child: usize, removal: &mut NamedRemoval) {
+        let mut parent = self.images[child].parent();
+        while let Some(digest) = parent.filter(|_| self.request.prune_parents) {
+            let records = self.images.iter().enumerate();
+            let records = records.filter(|(index, image)| {
+                image.target.digest == digest && !self.verdicts[*index].is_removal()
+            });
+            let records: Vec<usize> = records.map(|(index, _)| index).collect();
+            let is_nameless = records.iter().all(|it| self.images[*it].is_dangling());
+            let Some(first) = records.first().copied().filter(|_| is_nameless) else {
+                return;
+            };
+            let is_pinned = records.iter().any(|it| self.images[*it].is_pinned());
+            if is_pinned || self.has_child(&digest) || !self.users(&records).is_empty() {
+                return;
+            }
+            for index in records {
+                removal.records.push(self.images[index].name.clone());
+                self.verdicts[index] = Verdict::Remove(RemoveReason::Parent);
+            }
+            removal.rows.push(Row::Deleted(digest));
+            parent = self.images[first].parent();
+        }
+    }
+
+    /// Whether an image that stays was built upon this one.
+    fn has_child(&self, digest: &reclaim_model::Digest) -> bool {
+        let mut images = self.images.iter().enumerate();
+        images.any(|(index, image)| {
+            !self.verdicts[index].is_removal() && image.parent().as_ref() == Some(digest)
+        })
+    }
+
+    /// Leaves the CRI plugin its record by ID as long as it has another one of the image.
+    fn spare_cri_id(&self, same: &mut Vec<usize>, all: &[usize]) {
+        let stays = |it: &usize| !same.contains(it) && self.images[*it].is_cri_managed();
+        if all.iter().any(stays) {
+            same.retain(|it| {
+                let image = &self.images[*it];
+                !(image.is_cri_managed() && image.name.parse::<reclaim_model::Digest>().is_ok())
+            });
+        }
+    }
+
+    fn demand_unpinned(&mut self, going: &[usize], shown: &str) -> Result<(), NotRemoved> {
+        let is_pinned = |it: &usize| self.images[*it].is_pinned();
+        if self.request.force || !going.iter().any(is_pinned) {
+            return Ok(());
+        }
+        self.spare(going, KeepReason::Pinned, &BTreeSet::new());
+        Err(NotRemoved::Conflict(Conflict {
+            image: shown.to_owned(),
+            can_be_forced: true,
+            cause: ConflictCause::Pinned,
+        }))
+    }
+
+    /// The conflict over the last name of an image that is used.
+    fn conflict(&mut self, all: &[usize], users: &[User], shown: &str) -> NotRemoved {
+        self.spare(all, KeepReason::InUse, &holders(users));
+        let image = &self.images[all[0]].target.digest;
+        NotRemoved::Conflict(Conflict {
+            image: shown.to_owned(),
+            can_be_forced: true,
+            cause: match &users[0].kind {
+                UserKind::Running | UserKind::Stopped => ConflictCause::Referenced {
+                    container: users[0].holder.id.clone(),
+                    image: image.clone(),
+                },
+                UserKind::Other => users[0].cause(),
+            },
+        })
+    }
+
+    /// Says why records stay that nothing has been said about yet.
+    fn spare(&mut self, indexes: &[usize], reason: KeepReason, holders: &BTreeSet<Holder>) {
+        for index in indexes {
+            if matches!(
+                self.verdicts[*index],
+                Verdict::Keep(KeepReason::NotNamed, _)
+            ) {
+                self.verdicts[*index] = Verdict::Keep(reason, holders.clone());
+            }
+        }
+    }
+
+    fn users(&self, all: &[usize]) -> Vec<User> {
+        users(self.case, self.registered, all)
+    }
+}
+
+fn holders(users: &[User]) -> BTreeSet<Holder> {
+    users.iter().map(|user| user.holder.clone()).collect()
+}

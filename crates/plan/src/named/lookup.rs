@@ -1,0 +1,113 @@
+//! What a name that somebody typed means.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{Digest, IdPrefix, ImageRecord, NotRemoved, Reference};
+
+/// The shortest beginning of an ID that Docker looks for.
+const MIN_ID_LENGTH: usize = 4;
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) meaning: Meaning,
+    /// The record of that very name, if there is one.
+    pub(super) record: Option<usize>,
+    /// All records of its target, ascending; at least one.
+    pub(super) all: Vec<usize>,
+}
+
+/// How a text is to be taken.
+#[derive(Debug)]
+pub(super) enum Meaning {
+    /// It names a record.
+    Name,
+    /// It names a digest in a repository, and no record has exactly that name.
+    Repository(Reference),
+    /// It is an ID, or the beginning of one.
+    Id,
+}
+
+/// Finds what `text` means among the images (sorted by name) that are there.
+///
+/// A name wins over an ID that begins like it. A record whose name is no reference, or not in
+/// its canonical form, is found by exactly that name if the text means nothing else.
+///
+/// Source: moby, `daemon/containerd/image.go`, and `TestLookup` beside it.
+pub(super) fn lookup(
+    images: &[ImageRecord],
+    is_there: impl Fn(usize) -> bool,
+    text: &str,
+) -> Result<Found, NotRemoved> {
+    if text.trim().is_empty() {
+        return Err(NotRemoved::Blank);
+    }
+    let find = |name: &str| {
+        let found = images.binary_search_by(|image| image.name.as_str().cmp(name));
+        found.ok().filter(|index| is_there(*index))
+    };
+    let of = |digest: &Digest| -> Vec<usize> {
+        let all = 0..images.len();
+        all.filter(|it| images[*it].target.digest == *digest && is_there(*it))
+            .collect()
+    };
+    let by_name = |record: usize| Found {
+        meaning: Meaning::Name,
+        record: Some(record),
+        all: of(&images[record].target.digest),
+    };
+    if let Some(id) = whole_id(text) {
+        // The CRI plugin's record by ID stands for the image: it is an ID all the same.
+        let record = find(&id.to_string());
+        let digest = record.map_or(&id, |it| &images[it].target.digest);
+        return found(Meaning::Id, record, of(digest))
+            .ok_or_else(|| NotRemoved::NoSuchImage(id.to_string()));
+    }
+    let reference = match Reference::parse_normalized(text) {
+        Ok(reference) => reference,
+        Err(error) => {
+            return find(text).map(by_name).ok_or(NotRemoved::Reference(error));
+        }
+    };
+    let prefix = IdPrefix::parse(text).filter(|it| it.hex_len() >= MIN_ID_LENGTH);
+    let full = reference.clone().with_default_tag();
+    if let Some(record) = find(&full.to_string()) {
+        let digest = &images[record].target.digest;
+        let is_id = prefix.is_some_and(|prefix| prefix.matches(digest));
+        return Ok(Found {
+            meaning: if is_id { Meaning::Id } else { Meaning::Name },
+            ..by_name(record)
+        });
+    }
+    let among = match (&prefix, reference.digest()) {
+        (Some(prefix), _) => {
+            let targets = images.iter().enumerate().filter(|(it, _)| is_there(*it));
+            let targets = targets.map(|(_, image)| &image.target.digest);
+            let targets: BTreeSet<_> = targets.filter(|it| prefix.matches(it)).collect();
+            if targets.len() > 1 {
+                return Err(NotRemoved::Ambiguous);
+            }
+            let target = targets.first().map(|it| of(it));
+            target.and_then(|all| found(Meaning::Id, None, all))
+        }
+        (None, Some(digest)) => found(Meaning::Repository(reference.clone()), None, of(digest)),
+        (None, None) => None,
+    };
+    among
+        .or_else(|| find(text).map(by_name))
+        .ok_or_else(|| NotRemoved::NoSuchImage(full.familiar()))
+}
+
+fn found(meaning: Meaning, record: Option<usize>, all: Vec<usize>) -> Option<Found> {
+    (!all.is_empty()).then_some(Found {
+        meaning,
+        record,
+        all,
+    })
+}
+
+/// Reads a whole ID, with or without its algorithm.
+fn whole_id(text: &str) -> Option<Digest> {
+    let bare = || format!("sha256:{text}").parse().ok();
+    text.parse().ok().or_else(bare)
+}

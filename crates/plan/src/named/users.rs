@@ -1,0 +1,147 @@
+//! Who would miss an image that is removed by name.
+//!
+//! Containers would, whatever engine they are of and whether they run or not; and whatever has a
+//! writable snapshot on the image is one. A lease that only keeps content keeps it with or
+//! without the record: pulls and build caches miss nothing.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{
+    ConflictCause, Container, ContainerState, Holder, HolderKind, Lease, LeaseResource, SnapshotId,
+    SnapshotKind,
+};
+
+use crate::case::Case;
+
+/// How many hexadecimal characters Docker's container IDs have.
+const CONTAINER_ID_LENGTH: usize = 64;
+
+/// Somebody who uses an image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct User {
+    pub(super) kind: UserKind,
+    pub(super) holder: Holder,
+}
+
+/// What a [`User`] is, the least movable first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum UserKind {
+    /// A container that runs, for all that is known.
+    Running,
+    /// A container that does not run.
+    Stopped,
+    /// Something else, or something that may use it.
+    Other,
+}
+
+impl User {
+    pub(super) fn cause(&self) -> ConflictCause {
+        let id = self.holder.id.clone();
+        match self.kind {
+            UserKind::Running => ConflictCause::RunningContainer(id),
+            UserKind::Stopped => ConflictCause::StoppedContainer(id),
+            UserKind::Other => ConflictCause::Holder(self.holder.clone()),
+        }
+    }
+}
+
+/// Returns who uses the target of `all` its records, the least movable first.
+pub(super) fn users(case: &Case<'_>, registered: &[Container], all: &[usize]) -> Vec<User> {
+    let Some(first) = all.first() else {
+        return Vec::new();
+    };
+    let usage = &case.usage;
+    let target = case.targets.id_of_image(*first);
+    let mut holders: BTreeSet<&Holder> = usage.targets.get(&target).into_iter().flatten().collect();
+    // A container that is known to have been created from another target only remembers a name
+    // that has moved since.
+    let is_of_another = |holder: &Holder| {
+        let mut targets = usage.targets.iter();
+        targets.any(|(other, holders)| *other != target && holders.contains(holder))
+    };
+    for index in all {
+        let named = usage.records.get(index).into_iter().flatten();
+        holders.extend(named.filter(|holder| !is_of_another(holder)));
+    }
+    holders.extend(&usage.untraced);
+    if case.targets.of_image(*first).anatomy.is_incomplete {
+        holders.extend(&usage.unexplained);
+    }
+    let users = holders.iter().filter_map(|holder| {
+        let kind = match holder.kind {
+            HolderKind::Container => kind_of_container(case, registered, &holder.id),
+            HolderKind::Lease => {
+                let is_known = holders
+                    .iter()
+                    .any(|it| it.kind == HolderKind::Container && it.id == holder.id);
+                let lease = find_lease(case, &holder.id).filter(|_| !is_known)?;
+                kind_of_lease(case, lease)?
+            }
+            HolderKind::Sandbox | HolderKind::Snapshot | HolderKind::Image => UserKind::Other,
+            HolderKind::Content => return None,
+        };
+        Some(User {
+            kind,
+            holder: (*holder).clone(),
+        })
+    });
+    let users: BTreeSet<User> = users.collect();
+    users.into_iter().collect()
+}
+
+fn kind_of_container(case: &Case<'_>, registered: &[Container], id: &str) -> UserKind {
+    let containers = case.graph.namespace.containers.iter().chain(registered);
+    let mut states = containers.filter(|it| it.id == id).map(|it| it.state);
+    if states.all(|state| state == ContainerState::Stopped) {
+        UserKind::Stopped
+    } else {
+        UserKind::Running
+    }
+}
+
+fn find_lease<'a>(case: &Case<'a>, id: &str) -> Option<&'a Lease> {
+    let leases = &case.graph.namespace.leases;
+    let found = leases.binary_search_by(|lease| lease.id.as_str().cmp(id));
+    found.ok().map(|at| &leases[at])
+}
+
+/// What stands behind a lease; `None` if nothing that needs the record does.
+///
+/// Docker gives every container a lease of its ID that lists a snapshot of its ID; the container
+/// has a record of its own only while it runs.
+fn kind_of_lease(case: &Case<'_>, lease: &Lease) -> Option<UserKind> {
+    if lease.is_build_cache() {
+        return None;
+    }
+    let snapshots = lease.resources.iter().filter_map(|it| match it {
+        LeaseResource::Snapshot(id) => Some(id),
+        LeaseResource::Content(_)
+        | LeaseResource::Image(_)
+        | LeaseResource::Ingest(_)
+        | LeaseResource::Other { kind: _, id: _ } => None,
+    });
+    let is_container = lease.id.len() == CONTAINER_ID_LENGTH
+        && lease.id.bytes().all(|it| it.is_ascii_hexdigit())
+        && snapshots.clone().any(|it| *it.key == *lease.id);
+    let names_image = || {
+        let mut resources = lease.resources.iter();
+        resources.any(|it| matches!(it, LeaseResource::Image(_)))
+    };
+    if is_container {
+        Some(UserKind::Stopped)
+    } else if names_image() || snapshots.clone().any(|it| may_be_used(case, it)) {
+        Some(UserKind::Other)
+    } else {
+        None
+    }
+}
+
+/// Whether a snapshot is somebody's root filesystem, or cannot be seen.
+fn may_be_used(case: &Case<'_>, id: &SnapshotId) -> bool {
+    let list = case.graph.namespace.snapshots.get(&id.snapshotter);
+    let found = list.and_then(|list| {
+        let at = list.binary_search_by(|it| (*it.key).cmp(&*id.key)).ok()?;
+        Some(list[at].kind)
+    });
+    found != Some(SnapshotKind::Committed)
+}

@@ -1,0 +1,491 @@
+//! Docker's tables of what removing an image by name does, row by row, with our safe
+//! differences.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{
+    ContainerState, Named, NamedImages, NotRemoved, PruneRequest, RemoveReason, Row, SnapshotKind,
+};
+
+use crate::world::{
+    ContainerExt, LeaseExt, Outcome, RecordExt, World, chain, content, dangling, digest, id,
+    library, snapshot,
+};
+
+/// Names and targets; in names `L/` is Docker Hub's library and `<A>` the digest of A.
+type Images = &'static [(&'static str, &'static str)];
+
+/// One removal of one name.
+struct Case {
+    images: Images,
+    name: &'static str,
+    force: bool,
+    /// What goes; everything else stays.
+    removed: &'static [&'static str],
+    /// Docker's rows, or the words of the error.
+    said: &'static [&'static str],
+}
+
+const fn case(
+    images: Images,
+    name: &'static str,
+    removed: &'static [&'static str],
+    said: &'static [&'static str],
+) -> Case {
+    Case {
+        images,
+        name,
+        force: false,
+        removed,
+        said,
+    }
+}
+
+#[rustfmt::skip]
+const DELETE: &[Case] = &[
+    case(&[], "nothingthere", &[], &["No such image: nothingthere:latest"]),
+    case(&[("L/justoneimage:latest", "A")], "justoneimage", &["L/justoneimage:latest"],
+        &["Untagged: justoneimage:latest", "Deleted: A"]),
+    case(&[("L/justoneref:latest", "A"), ("L/differentrepo:latest", "A")], "justoneref",
+        &["L/justoneref:latest"], &["Untagged: justoneref:latest"]),
+    case(&[("L/hasdigest:latest", "A"), ("L/hasdigest@<A>", "A")], "hasdigest",
+        &["L/hasdigest:latest", "L/hasdigest@<A>"],
+        &["Untagged: hasdigest:latest", "Untagged: hasdigest@<A>", "Deleted: A"]),
+    case(&[("L/byid:latest", "A"), ("L/byid@<A>", "A")], "<A>",
+        &["L/byid:latest", "L/byid@<A>"],
+        &["Untagged: byid:latest", "Untagged: byid@<A>", "Deleted: A"]),
+    case(&[("L/bydigest:latest", "A"), ("L/bydigest@<A>", "A")], "bydigest@<A>",
+        &["L/bydigest:latest", "L/bydigest@<A>"],
+        &["Untagged: bydigest:latest", "Untagged: bydigest@<A>", "Deleted: A"]),
+    case(&[("L/onerefoftwo:latest", "A"), ("L/onerefoftwo:other", "A"), ("L/onerefoftwo@<A>", "A")],
+        "onerefoftwo", &["L/onerefoftwo:latest"], &["Untagged: onerefoftwo:latest"]),
+    case(&[("L/otherreporemaining:latest", "A"), ("L/otherreporemaining@<A>", "A"),
+           ("L/someotherrepo:latest", "A")],
+        "otherreporemaining", &["L/otherreporemaining:latest", "L/otherreporemaining@<A>"],
+        &["Untagged: otherreporemaining:latest", "Untagged: otherreporemaining@<A>"]),
+    case(&[("L/repoanddigest:latest", "A"), ("L/repoanddigest:latest@<A>", "A"),
+           ("L/someotherrepo:latest", "A")],
+        "repoanddigest@<A>", &["L/repoanddigest:latest", "L/repoanddigest:latest@<A>"],
+        &["Untagged: repoanddigest:latest", "Untagged: repoanddigest:latest@<A>"]),
+    case(&[("L/othertags:v1", "A"), ("L/othertags:v1@<A>", "A"), ("L/othertags:v2", "A"),
+           ("L/othertags:v2@<A>", "A"), ("L/someotherrepo:latest", "A")],
+        "othertags@<A>",
+        &["L/othertags:v1", "L/othertags:v1@<A>", "L/othertags:v2", "L/othertags:v2@<A>"],
+        &["Untagged: othertags:v1", "Untagged: othertags:v1@<A>", "Untagged: othertags:v2",
+          "Untagged: othertags:v2@<A>"]),
+    case(&[("L/someotherrepo:latest", "A")], "zerocase@<A>", &[],
+        &["No such image: zerocase@<A>"]),
+];
+
+#[rustfmt::skip]
+const UBUNTU: Images = &[
+    ("L/ubuntu:latest", "A"), ("L/ubuntu:latest@<A>", "A"), ("L/ubuntu:latest@<B>", "B"),
+    ("L/abcdef:latest", "C"), ("L/abcdef:latest@<C>", "C"), ("L/sha256:defcab", "D"),
+];
+
+#[rustfmt::skip]
+const LOOKUP: &[Case] = &[
+    case(UBUNTU, "ubuntu", &["L/ubuntu:latest", "L/ubuntu:latest@<A>"],
+        &["Untagged: ubuntu:latest", "Untagged: ubuntu:latest@<A>", "Deleted: A"]),
+    case(UBUNTU, "<A>", &["L/ubuntu:latest", "L/ubuntu:latest@<A>"],
+        &["Untagged: ubuntu:latest", "Untagged: ubuntu:latest@<A>", "Deleted: A"]),
+    case(UBUNTU, "ubuntu@<B>", &["L/ubuntu:latest@<B>"],
+        &["Untagged: ubuntu:latest@<B>", "Deleted: B"]),
+    case(UBUNTU, "ubuntu:latest@<B>", &["L/ubuntu:latest@<B>"],
+        &["Untagged: ubuntu:latest@<B>", "Deleted: B"]),
+    case(UBUNTU, "ubuntu@<E>", &[], &["No such image: ubuntu@<E>"]),
+    case(UBUNTU, "ubuntu:nonexistent", &[], &["No such image: ubuntu:nonexistent"]),
+    case(UBUNTU, "abcdef", &["L/abcdef:latest", "L/abcdef:latest@<C>"],
+        &["Untagged: abcdef:latest", "Untagged: abcdef:latest@<C>", "Deleted: C"]),
+    case(UBUNTU, "sha256:abcdef", &[], &["No such image: sha256:abcdef"]),
+    case(UBUNTU, "<C:short>", &["L/abcdef:latest", "L/abcdef:latest@<C>"],
+        &["Untagged: abcdef:latest", "Untagged: abcdef:latest@<C>", "Deleted: C"]),
+    case(UBUNTU, "sha256:defcab", &["L/sha256:defcab"],
+        &["Untagged: sha256:defcab", "Deleted: D"]),
+    case(UBUNTU, "<E>", &[], &["No such image: <E>"]),
+    case(UBUNTU, "", &[], &["image name cannot be blank"]),
+    case(UBUNTU, " ", &[], &["image name cannot be blank"]),
+    case(UBUNTU, "UBUNTU", &[],
+        &["invalid reference format: repository name (library/UBUNTU) must be lowercase"]),
+    case(&[("L/y:1", "Y"), ("L/x:1", "A"), ("L/x:2", "B")], "<A:three>", &[],
+        &["No such image: <A:three>:latest"]),
+];
+
+#[rustfmt::skip]
+const OURS: &[Case] = &[
+    // A name that Docker cannot address is found by itself.
+    case(&[("myimg", "A"), ("L/x:1", "A")], "myimg", &["myimg"], &["Untagged: myimg"]),
+    case(&[("Weird Name", "A")], "Weird Name", &["Weird Name"],
+        &["Untagged: Weird Name", "Deleted: A"]),
+    // What has no name goes with the last that is one.
+    case(&[("moby-dangling@<A>", "A"), ("L/x:1", "A")], "x:1", &["L/x:1", "moby-dangling@<A>"],
+        &["Untagged: x:1", "Deleted: A"]),
+    case(&[("moby-dangling@<A>", "A")], "<A>", &["moby-dangling@<A>"], &["Deleted: A"]),
+    case(&[("moby-dangling@<A>", "A")], "moby-dangling@<A>", &["moby-dangling@<A>"],
+        &["Deleted: A"]),
+    case(&[("L/x:1", "A"), ("L/y:1", "A")], "<A>", &[],
+        &["conflict: unable to delete <A:12> (must be forced) - image is referenced in multiple \
+           repositories"]),
+    Case { force: true, ..case(&[("L/x:1", "A"), ("L/y:1", "A")], "<A>", &["L/x:1", "L/y:1"],
+        &["Untagged: x:1", "Untagged: y:1", "Deleted: A"]) },
+    case(&[("L/x:latest", "A")], "index.docker.io/library/x", &["L/x:latest"],
+        &["Untagged: x:latest", "Deleted: A"]),
+];
+
+fn text(template: &str) -> String {
+    let mut text = template.to_owned();
+    for target in ["A", "B", "C", "D", "E"] {
+        let hex = digest(target).hex();
+        text = text
+            .replace(&format!("<{target}>"), &id(target))
+            .replace(&format!("<{target}:12>"), &hex[..12])
+            .replace(&format!("<{target}:short>"), &hex[..8])
+            .replace(&format!("<{target}:three>"), &hex[..3]);
+    }
+    match text.strip_prefix("L/") {
+        Some(rest) => library(rest),
+        None => text,
+    }
+}
+
+fn world(images: &[(&str, &str)]) -> World {
+    let mut world = World::new();
+    for (name, target) in images {
+        world.image(&text(name), target);
+    }
+    world
+}
+
+fn remove(world: &World, names: &[&str], force: bool) -> Outcome {
+    remove_with(
+        world,
+        NamedImages {
+            names: names.iter().map(|it| (*it).to_owned()).collect(),
+            force,
+            prune_parents: true,
+        },
+    )
+}
+
+fn remove_with(world: &World, images: NamedImages) -> Outcome {
+    world.judge(&PruneRequest {
+        namespace: World::JUDGED.parse().unwrap(),
+        selection: images.into(),
+        target: None,
+        may_empty_namespace: true,
+        may_lack_namespace: false,
+    })
+}
+
+/// What is said of a name: rows with the names of targets, or the error.
+fn said(named: &Named) -> Vec<String> {
+    match &named.outcome {
+        Err(error) => vec![error.to_string()],
+        Ok(removal) => removal
+            .rows
+            .iter()
+            .map(|row| match row {
+                Row::Untagged(name) => format!("Untagged: {name}"),
+                Row::Deleted(digest) => format!("Deleted: {digest}"),
+            })
+            .collect(),
+    }
+}
+
+fn expected(said: &[&str]) -> Vec<String> {
+    let targets = ["A", "B", "C", "D", "E"];
+    let of = |line: &&str| match line.strip_prefix("Deleted: ") {
+        Some(target) if targets.contains(&target) => format!("Deleted: {}", id(target)),
+        _ => text(line),
+    };
+    said.iter().map(of).collect()
+}
+
+#[test]
+fn follows_dockers_tables() {
+    for case in DELETE.iter().chain(LOOKUP).chain(OURS) {
+        let name = text(case.name);
+        // Typed names stand without the library.
+        let name = name.strip_prefix("docker.io/library/").unwrap_or(&name);
+        let world = world(case.images);
+        let outcome = remove(&world, &[name], case.force);
+        let removed: BTreeSet<String> = case.removed.iter().map(|it| text(it)).collect();
+        let did: BTreeSet<String> = outcome
+            .removed()
+            .iter()
+            .map(|it| (*it).to_owned())
+            .collect();
+        assert_eq!(did, removed, "{name} of {:?}", case.images);
+        assert_eq!(said(&outcome.plan.named[0]), expected(case.said), "{name}");
+    }
+}
+
+#[test]
+fn takes_several_names_as_so_many_calls() {
+    let world = world(&[("L/x:1", "A"), ("L/x:2", "A"), ("L/y:1", "B")]);
+    let outcome = remove(&world, &["x:1", "gone", "x:2", "x:1"], false);
+    assert_eq!(outcome.removed(), [library("x:1"), library("x:2")]);
+    let said: Vec<_> = outcome.plan.named.iter().map(said).collect();
+    assert_eq!(said[0], ["Untagged: x:1"]);
+    assert_eq!(said[1], ["No such image: gone:latest"]);
+    assert_eq!(
+        said[2],
+        ["Untagged: x:2".to_owned(), format!("Deleted: {}", id("A"))]
+    );
+    assert_eq!(said[3], ["No such image: x:1"]);
+}
+
+#[test]
+fn tells_the_beginning_of_several_ids() {
+    let mut world = World::new();
+    // Digests that begin alike are rare; of five hundred some have four digits in common.
+    let targets: Vec<String> = (0..500).map(|it| format!("T{it}")).collect();
+    let mut seen = std::collections::BTreeMap::new();
+    let pair = targets.iter().find_map(|target| {
+        let prefix = digest(target).hex()[..4].to_owned();
+        seen.insert(prefix.clone(), target)
+            .map(|other| (prefix, other, target))
+    });
+    let (prefix, one, other) = pair.unwrap();
+    world.image(&library("one:1"), one);
+    world.image(&library("other:1"), other);
+    let outcome = remove(&world, &[&prefix], false);
+    assert_eq!(outcome.removed(), [""; 0]);
+    assert_eq!(outcome.plan.named[0].outcome, Err(NotRemoved::Ambiguous));
+    // A name wins over IDs that begin like it.
+    world.image(&library(&format!("{prefix}:latest")), "A");
+    let outcome = remove(&world, &[&prefix], false);
+    assert_eq!(outcome.removed(), [library(&format!("{prefix}:latest"))]);
+}
+
+const CONTAINER: &str = "4f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab3586";
+
+/// Every way in which a container of Docker's is seen: running, stopped and known to its engine,
+/// stopped and known by what it left in containerd.
+fn with_containers(images: &[(&str, &str)]) -> [(World, &'static str); 3] {
+    let stack = "base+A.layer";
+    let mut running = world(images);
+    let container = running.container(CONTAINER, "x:1").of("A");
+    container.state = ContainerState::Running;
+    let mut stopped = world(images);
+    let container = stopped.container(CONTAINER, "x:1").of("A");
+    container.state = ContainerState::Stopped;
+    let mut leased = world(images);
+    let init = format!("{CONTAINER}-init");
+    leased.snapshot(&init, Some(&chain(stack)), SnapshotKind::Committed);
+    leased.active(CONTAINER, &init);
+    leased.lease(CONTAINER, &[snapshot(&init), snapshot(CONTAINER)]);
+    [
+        (running, "running"),
+        (stopped, "stopped"),
+        (leased, "stopped"),
+    ]
+}
+
+#[test]
+fn refuses_the_last_name_of_what_a_container_uses() {
+    for (world, _) in with_containers(&[("L/x:1", "A")]) {
+        let outcome = remove(&world, &["x:1"], false);
+        assert_eq!(outcome.removed(), [""; 0]);
+        let words = text(
+            "conflict: unable to delete x:1 (must be forced) - container 4f1c7e0d92ab is using \
+             its referenced image <A:12>",
+        );
+        assert_eq!(said(&outcome.plan.named[0]), [words]);
+    }
+}
+
+#[test]
+fn forced_it_stays_without_a_name() {
+    for (world, _) in with_containers(&[("L/x:1", "A")]) {
+        let outcome = remove(&world, &["x:1"], true);
+        assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Replaced);
+        assert_eq!(said(&outcome.plan.named[0]), ["Untagged: x:1"]);
+        assert_eq!(outcome.amount().total_bytes(), 0);
+    }
+    // Docker takes the tag only: what has a digest only keeps the image.
+    for (world, _) in with_containers(&[("L/x:1", "A"), ("L/x@<A>", "A")]) {
+        let outcome = remove(&world, &["x:1"], true);
+        assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Named);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+    }
+    for (world, _) in with_containers(&[("L/x:1", "A"), ("moby-dangling@<A>", "A")]) {
+        let outcome = remove(&world, &["x:1"], true);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+        assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Named);
+    }
+}
+
+#[test]
+fn another_name_is_enough_for_a_container() {
+    for (world, _) in with_containers(&[("L/x:1", "A"), ("L/x:2", "A")]) {
+        let outcome = remove(&world, &["x:1"], false);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+        // And the next is the last.
+        let outcome = remove(&world, &["x:1", "x:2"], false);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+        assert!(outcome.plan.named[1].outcome.is_err());
+    }
+    // One that is to expire is none.
+    for (mut world, _) in with_containers(&[("L/x:1", "A")]) {
+        let record = world.image(&library("x:2"), "A");
+        record.label("containerd.io/gc.expire", "2026-02-01T00:00:00Z");
+        let outcome = remove(&world, &["x:1"], false);
+        assert_eq!(outcome.removed(), [""; 0]);
+        let outcome = remove(&world, &["x:1"], true);
+        assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Replaced);
+    }
+}
+
+#[test]
+fn by_id_a_running_container_forbids_and_a_stopped_one_must_be_forced() {
+    for (world, state) in with_containers(&[("L/x:1", "A"), ("L/y:1", "A")]) {
+        let by = |state: &str, can: &str| {
+            text(&format!(
+                "conflict: unable to delete <A:12> ({can} be forced) - image is being used by \
+                 {state} container 4f1c7e0d92ab"
+            ))
+        };
+        let outcome = remove(&world, &[&id("A")], false);
+        let can = if state == "running" { "cannot" } else { "must" };
+        assert_eq!(said(&outcome.plan.named[0]), [by(state, can)]);
+        let outcome = remove(&world, &[&id("A")], true);
+        if state == "running" {
+            assert_eq!(said(&outcome.plan.named[0]), [by(state, can)]);
+            assert_eq!(outcome.removed(), [""; 0]);
+        } else {
+            // Docker deletes it; the container could not be committed or recreated any more.
+            assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Replaced);
+            assert_eq!(outcome.removal(&library("y:1")), RemoveReason::Named);
+            assert_eq!(outcome.amount().total_bytes(), 0);
+        }
+    }
+    // Without a name there is nothing left to take.
+    for (world, state) in with_containers(&[("moby-dangling@<A>", "A")]) {
+        for force in [false, true] {
+            let outcome = remove(&world, &[&id("A")], force);
+            assert_eq!(outcome.removed(), [""; 0]);
+            assert!(
+                said(&outcome.plan.named[0])[0].contains("(cannot be forced)"),
+                "{state}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_name_that_has_moved_is_no_use() {
+    // S20 of the table of prunes: there the name is kept, here somebody asks for it.
+    let mut world = world(&[("L/x:1", "B"), ("L/old:1", "A")]);
+    world.container("c", "x:1").of("A");
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(outcome.removed(), [library("x:1")]);
+    // Of a container of which only the name is known it is one.
+    let mut world = self::world(&[("L/x:1", "B")]);
+    world.container("c", "x:1");
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(outcome.removed(), [""; 0]);
+}
+
+#[test]
+fn what_only_keeps_content_is_not_in_the_way() {
+    let mut pull = world(&[("L/x:1", "A")]);
+    pull.lease("pull", &[content("A")]);
+    let mut cache = world(&[("L/x:1", "A")]);
+    cache
+        .lease("cache", &[snapshot(&chain("base+A.layer"))])
+        .flat();
+    let mut rooted = world(&[("L/x:1", "A")]);
+    rooted.blob("A", &[("containerd.io/gc.root", "1")]);
+    for world in [pull, cache, rooted] {
+        let outcome = remove(&world, &["x:1"], false);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+    }
+}
+
+#[test]
+fn whatever_stands_on_it_is_in_the_way() {
+    let mut world = world(&[("L/x:1", "A")]);
+    world.active("work", &chain("base+A.layer"));
+    world.lease("somebody", &[snapshot("work")]);
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(
+        said(&outcome.plan.named[0]),
+        ["conflict: unable to delete x:1 (must be forced) - image is being used by lease somebody"]
+    );
+    let outcome = remove(&world, &["x:1"], true);
+    assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Replaced);
+}
+
+#[test]
+fn a_pinned_image_must_be_forced() {
+    let mut world = World::new();
+    let record = world.image("registry.k8s.io/pause:3.9", "A");
+    record.label("io.cri-containerd.pinned", "pinned");
+    let outcome = remove(&world, &["registry.k8s.io/pause:3.9"], false);
+    assert_eq!(outcome.removed(), [""; 0]);
+    assert!(said(&outcome.plan.named[0])[0].ends_with("(must be forced) - image is pinned"));
+    let outcome = remove(&world, &["registry.k8s.io/pause:3.9"], true);
+    assert_eq!(outcome.removed().len(), 1);
+}
+
+#[test]
+fn the_cri_plugin_keeps_its_record_by_id_as_long_as_it_has_another() {
+    let cri = |names: &[&str]| {
+        let mut world = World::new();
+        for name in names {
+            world.image(name, "A").cri();
+        }
+        world.image(&id("A.config"), "A").cri();
+        world
+    };
+    let by_digest = text("L/a@<A>");
+    let config = id("A.config");
+    let world = cri(&[&library("a:1"), &by_digest]);
+    for name in ["a:1", &config] {
+        let outcome = remove(&world, &[name], false);
+        assert_eq!(outcome.removed().len(), 3, "{name}");
+    }
+    let world = cri(&[&library("a:1"), &by_digest, &library("b:1")]);
+    let outcome = remove(&world, &["a:1"], false);
+    assert_eq!(outcome.removed(), [library("a:1"), by_digest.clone()]);
+    let outcome = remove(&world, &[&config], false);
+    assert!(outcome.plan.named[0].outcome.is_err());
+}
+
+#[test]
+fn nameless_parents_go_with_their_last_child() {
+    let mut world = world(&[("moby-dangling@<B>", "B"), ("moby-dangling@<C>", "C")]);
+    let parent = |world: &mut World, name: &str, of: &str| {
+        let at = world.here().images.iter().position(|it| it.name == name);
+        world.here().images[at.unwrap()].label("org.mobyproject.image.parent", &id(of));
+    };
+    world.image(&library("x:1"), "A");
+    parent(&mut world, &library("x:1"), "B");
+    parent(&mut world, &dangling("B"), "C");
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(outcome.removed().len(), 3);
+    assert_eq!(outcome.removal(&dangling("C")), RemoveReason::Parent);
+    let rows = [
+        "Untagged: x:1".to_owned(),
+        format!("Deleted: {}", id("A")),
+        format!("Deleted: {}", id("B")),
+        format!("Deleted: {}", id("C")),
+    ];
+    assert_eq!(said(&outcome.plan.named[0]), rows);
+    let images = NamedImages {
+        names: vec!["x:1".to_owned()],
+        force: false,
+        prune_parents: false,
+    };
+    assert_eq!(remove_with(&world, images).removed(), [library("x:1")]);
+    // With another child they stay, and so does a parent that has a name.
+    world.image(&library("y:1"), "D");
+    parent(&mut world, &library("y:1"), "B");
+    assert_eq!(remove(&world, &["x:1"], false).removed(), [library("x:1")]);
+    // A parent that loses its name stays without one.
+    let mut world = self::world(&[("L/base:1", "B"), ("L/x:1", "A")]);
+    parent(&mut world, &library("x:1"), "B");
+    let outcome = remove(&world, &["base:1"], false);
+    assert_eq!(outcome.removal(&library("base:1")), RemoveReason::Replaced);
+}

@@ -1,0 +1,177 @@
+//! `image rm`: images that somebody names.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use reclaim_testkit::{BuiltImage, Layer, image, labels};
+
+use crate::rig::{Rig, entry, names};
+
+const CONTAINER: &str = "4f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab3586";
+
+async fn build(rig: &Rig, name: &str) -> BuiltImage {
+    image(name)
+        .layers([Layer::named("base", 2000), Layer::named(name, 500)])
+        .config_labels(labels([("name", name)]))
+        .record_labels(labels([("io.containerd.image.name", name), ("mark", name)]))
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap()
+}
+
+/// Names should be untagged and images deleted as docker does, in docker's words, and the bytes
+/// be gone.
+#[tokio::test]
+async fn untags_and_deletes_in_dockers_words() {
+    let rig = Rig::start().await;
+    let app = build(&rig, "docker.io/library/app:1").await;
+    app.tag(&rig.namespace, "quay.io/team/app:2").await.unwrap();
+    build(&rig, "docker.io/library/other:1").await;
+
+    let called = rig.reclaim(&["image", "rm", "app:1"]).exits(0);
+    assert_eq!(called.stdout, "Untagged: app:1\n");
+    let id = app.target.digest.hex();
+    let called = rig
+        .reclaim(&["image", "rm", "gone", &id[..12], "UPPER"])
+        .exits(1);
+    assert_eq!(
+        called.stdout,
+        format!(
+            "Untagged: quay.io/team/app:2\nDeleted: {}\n",
+            app.target.digest
+        )
+    );
+    assert_eq!(
+        called.stderr,
+        "error: No such image: gone:latest\n\
+         error: invalid reference format: repository name (library/UPPER) must be lowercase\n"
+    );
+    let blobs = rig.namespace.blobs().await.unwrap();
+    assert!(!blobs.contains_key(&app.target.digest));
+    assert_eq!(rig.names().await.len(), 1);
+    // As for docker, with --force nobody minds what is not there.
+    let called = rig.reclaim(&["image", "rm", "-f", "gone"]).exits(0);
+    assert_eq!(called.stdout, "");
+    assert_eq!(called.stderr, "error: No such image: gone:latest\n");
+    rig.reclaim(&["image", "rm"]).exits(2);
+}
+
+/// A dry run should tell what a run does, and do nothing; an undo should bring it back.
+#[tokio::test]
+async fn can_be_tried_and_undone() {
+    let rig = Rig::start().await;
+    let app = build(&rig, "docker.io/library/app:1").await;
+    let called = rig.reclaim(&["image", "rm", "--dry-run", "app:1"]).exits(0);
+    let lines: Vec<&str> = called.stdout.lines().collect();
+    assert_eq!(lines[0], "Would untag: app:1");
+    assert_eq!(lines[1], format!("Would delete: {}", app.target.digest));
+    assert_eq!(lines.last(), Some(&"nothing was removed (dry run)"));
+    assert_eq!(rig.names().await.len(), 1);
+
+    let args = ["image", "rm", "--format", "json", "app:1"];
+    let dry = [&args[..], &["--dry-run"]].concat();
+    let planned = rig.reclaim(&dry).exits(0).json();
+    let held = [&args[..], &["--undo-window", "1h"]].concat();
+    let report = rig.reclaim(&held).exits(0).json();
+    assert_eq!(names(&report["removed"]), ["docker.io/library/app:1"]);
+    assert_eq!(report["named"], planned["named"]);
+    assert_eq!(report["named"][0]["untagged"][0], "app:1");
+    assert_eq!(rig.names().await.len(), 0);
+    rig.reclaim(&["undo"]).exits(0);
+    let record = rig.namespace.image_record(app.name()).await.unwrap();
+    assert_eq!(record.target.digest, app.target.digest);
+    assert_eq!(record.labels["mark"], app.name());
+
+    // What the run freed is what was foreseen.
+    let report = rig.reclaim(&args).exits(0).json();
+    assert_eq!(report["reclaimed"], planned["estimate"]);
+    assert_eq!(report["blobs"], planned["blobs"]);
+    assert_eq!(report["snapshots"], planned["snapshots"]);
+}
+
+/// What a container uses should stay, and with --force lose no more than its name.
+#[tokio::test]
+async fn a_container_keeps_what_it_needs() {
+    let rig = Rig::start().await;
+    let app = build(&rig, "docker.io/library/app:1").await;
+    rig.namespace
+        .docker_stopped_container(CONTAINER, &app)
+        .await
+        .unwrap();
+    let id = app.target.digest.hex();
+    let short = &id[..12];
+    let called = rig.reclaim(&["image", "rm", "app:1"]).exits(1);
+    assert_eq!(called.stdout, "");
+    assert_eq!(
+        called.stderr,
+        format!(
+            "error: conflict: unable to delete app:1 (must be forced) - container 4f1c7e0d92ab is \
+             using its referenced image {short}\n"
+        )
+    );
+    let called = rig.reclaim(&["image", "rm", &id]).exits(1);
+    assert_eq!(
+        called.stderr,
+        format!(
+            "error: conflict: unable to delete {short} (must be forced) - image is being used by \
+             stopped container 4f1c7e0d92ab\n"
+        )
+    );
+    let before = rig.namespace.blobs().await.unwrap();
+    let called = rig.reclaim(&["image", "rm", "-f", "app:1"]).exits(0);
+    assert_eq!(called.stdout, "Untagged: app:1\n");
+    let nameless = format!("moby-dangling@{}", app.target.digest);
+    assert_eq!(rig.names().await, [nameless.clone()].into());
+    let record = rig.namespace.image_record(&nameless).await.unwrap();
+    assert_eq!(record.target.digest, app.target.digest);
+    assert_eq!(record.labels, labels([("mark", app.name())]));
+    let after = rig.namespace.blobs().await.unwrap();
+    assert!(before.keys().all(|digest| after.contains_key(digest)));
+    // Without a name there is nothing left to take.
+    rig.reclaim(&["image", "rm", "-f", &id]).exits(1);
+    assert_eq!(rig.names().await.len(), 1);
+}
+
+fn start(rig: &Rig, args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .args(args)
+        .env("CONTAINERD_ADDRESS", rig.containerd.address())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// A container created from an image that has just been removed by name should get it back, and
+/// the name should be told to be in conflict.
+#[tokio::test]
+async fn a_container_created_meanwhile_gets_its_image_back() {
+    let rig = Rig::start().await;
+    let one = build(&rig, "docker.io/library/one:1").await;
+    let two = build(&rig, "docker.io/library/two:1").await;
+    let args = ["image", "rm", "--format", "json", "--grace", "3s"];
+    let removal = start(&rig, &[&args[..], &["one:1", "two:1"]].concat());
+    for _ in 0..600 {
+        if rig.names().await.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    rig.namespace.nerdctl_container("late", &one).await.unwrap();
+    let output = removal.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rig.names().await, [one.name().to_owned()].into());
+    assert_eq!(names(&report["removed"]), [two.name()]);
+    entry(&report["refused"], one.name());
+    let named = entry(&report["named"], "one:1");
+    assert_eq!(named["problem"], "conflict");
+    let message = named["message"].as_str().unwrap();
+    assert!(message.contains("container late is using"), "{message}");
+    assert_eq!(
+        entry(&report["named"], "two:1")["problem"],
+        serde_json::Value::Null
+    );
+}
