@@ -18,9 +18,9 @@ impl Engine {
         request: &PruneRequest,
         inventory: &mut Inventory,
     ) -> Result<(), StoreError> {
-        let Selection::Named(_) = request.selection else {
+        if let Selection::Filters(_) = request.selection {
             return Ok(());
-        };
+        }
         let namespace = &request.namespace;
         let Some(seen) = inventory.namespaces.get_mut(namespace) else {
             return Ok(());
@@ -61,6 +61,7 @@ pub(crate) fn settle(report: &mut Report, plan: &Plan) {
         });
         Named {
             name: named.name.clone(),
+            services: named.services.clone(),
             outcome,
         }
     });

@@ -98,6 +98,8 @@ pub struct Container {
     pub snapshot: Option<SnapshotId>,
     /// What the collector follows from it.
     pub gc: GcLabels,
+    /// Its labels by which Compose knows its own.
+    pub labels: BTreeMap<String, String>,
     /// Whether it runs.
     pub state: ContainerState,
 }

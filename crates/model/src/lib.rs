@@ -15,6 +15,7 @@ mod label;
 mod named;
 mod names;
 mod plan;
+mod project;
 mod reference;
 mod report;
 mod request;
@@ -38,6 +39,10 @@ pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
 pub use plan::{
     Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, KeepReason,
     Kept, Plan, Reclaimed, RemoveReason, Step,
+};
+pub use project::{
+    PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectName, ProjectNameError,
+    SERVICE_LABEL, Service, UnknownModeError,
 };
 pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};

@@ -28,6 +28,8 @@ pub struct NamedImages {
 pub struct Named {
     /// As typed.
     pub name: String,
+    /// The services of a project that the image is for, sorted; none outside of projects.
+    pub services: Vec<String>,
     /// What goes for it, or why nothing does.
     pub outcome: Result<NamedRemoval, NotRemoved>,
 }

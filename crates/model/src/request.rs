@@ -1,6 +1,6 @@
 //! What a prune is asked to do.
 
-use crate::{FreeTarget, NamedImages, Namespace, PruneFilters};
+use crate::{FreeTarget, NamedImages, Namespace, ProjectImages, PruneFilters};
 
 /// Whether a run ends with the plan or carries it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +19,19 @@ pub enum Selection {
     Filters(PruneFilters),
     /// Those that somebody names: a removal.
     Named(NamedImages),
+    /// Those of a project, named by its services and by labels.
+    Project(ProjectImages),
 }
 
 impl From<PruneFilters> for Selection {
     fn from(filters: PruneFilters) -> Self {
         Self::Filters(filters)
+    }
+}
+
+impl From<ProjectImages> for Selection {
+    fn from(images: ProjectImages) -> Self {
+        Self::Project(images)
     }
 }
 

@@ -6,6 +6,7 @@ use reclaim_model::{
 
 use crate::graph::Graph;
 use crate::named::named;
+use crate::project;
 use crate::select::{Verdict, select};
 use crate::targets::Targets;
 use crate::usage::{Usage, usage};
@@ -45,6 +46,7 @@ impl<'a> Case<'a> {
         match &request.selection {
             Selection::Filters(filters) => (self.verdicts(filters), Vec::new()),
             Selection::Named(images) => named(self, registered, images),
+            Selection::Project(images) => project::judge(self, registered, images),
         }
     }
 

@@ -79,7 +79,7 @@ pub fn check(
     loses_image(plan, containers())?;
     frees_under_container(plan, namespace)?;
     // Somebody who names an image means it, also where a container was created by that name.
-    if let Selection::Named(_) = request.selection {
+    if let Selection::Named(_) | Selection::Project(_) = request.selection {
         return Ok(());
     }
     removes_named(plan, containers())?;

@@ -35,6 +35,7 @@ mod ledger;
 mod limit;
 mod mark;
 mod named;
+mod project;
 mod rows;
 mod select;
 mod shortfall;
@@ -59,6 +60,7 @@ use targets::Targets;
 pub use check::{Finding, check};
 pub use ledger::{Account, Books, Column, DiskUsage, ImageUsage, NamespaceUsage, disk_usage};
 pub use limit::{TooLittle, limit};
+pub use project::{Chosen, Existence, Listed, choose, projects};
 pub use rows::rows;
 pub use shortfall::shortfall;
 pub use sizes::{ImageSize, Makeup, makeup};
@@ -153,7 +155,7 @@ pub fn decide_again(
     judge(inventory, registered, request, |case| {
         match &request.selection {
             Selection::Filters(filters) => (case.verdicts(filters), Vec::new()),
-            Selection::Named(_) => {
+            Selection::Named(_) | Selection::Project(_) => {
                 let verdicts = named::still_removed(case, registered, removed);
                 (verdicts, Vec::new())
             }

@@ -24,6 +24,7 @@ use reclaim_model::{
 
 use crate::case::Case;
 use crate::select::{Verdict, best, keep_cri_group_whole};
+pub(crate) use lookup::exists;
 use lookup::{Found, Meaning, lookup};
 use same::same_references;
 use users::{User, UserKind, users};
@@ -48,6 +49,7 @@ pub(crate) fn named(
     let named = request.names.iter().map(|name| Named {
         outcome: removal.remove(name),
         name: name.clone(),
+        services: Vec::new(),
     });
     let named = named.collect();
     (removal.verdicts, named)

@@ -24,6 +24,9 @@ use crate::error::StoreError;
 pub(crate) type LabelMessage = std::collections::HashMap<String, String>;
 
 /// The kinds of resource that a lease may list.
+/// How the labels begin by which Compose knows its own.
+const COMPOSE_LABELS: &str = "com.docker.compose.";
+
 const CONTENT: &str = "content";
 const INGESTS: &str = "ingests";
 const IMAGES: &str = "images";
@@ -102,9 +105,16 @@ pub(crate) fn container(message: ContainerMessage) -> Container {
         image_digest: None,
         snapshot,
         gc: gc_labels(&message.labels),
+        labels: compose_labels(message.labels),
         // Its record does not tell; its task does.
         state: ContainerState::Unknown,
     }
+}
+
+/// Engines put all they know into labels; of a thousand containers that would be a lot.
+fn compose_labels(labels: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let ours = |(key, _): &(String, String)| key.starts_with(COMPOSE_LABELS);
+    labels.into_iter().filter(ours).collect()
 }
 
 pub(crate) fn snapshot(message: SnapshotInfo) -> Snapshot {

@@ -48,7 +48,7 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
         Format::Json => json::report(&report),
         Format::Table => text::named::report(&report),
     })?;
-    for Named { outcome, name: _ } in &report.named {
+    for Named { outcome, .. } in &report.named {
         if let Err(error) = outcome {
             output::words(&format!("error: {error}"));
         }

@@ -6,6 +6,8 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub(super) struct NamedJson<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    services: &'a [String],
     untagged: Vec<&'a str>,
     deleted: Vec<&'a Digest>,
     problem: Option<&'static str>,
@@ -13,11 +15,16 @@ pub(super) struct NamedJson<'a> {
 }
 
 pub(super) fn of(named: &Named) -> NamedJson<'_> {
-    let Named { name, outcome } = named;
+    let Named {
+        name,
+        services,
+        outcome,
+    } = named;
     let rows = outcome.as_ref().map_or(&[][..], |removal| &removal.rows);
     let error = outcome.as_ref().err();
     NamedJson {
         name,
+        services,
         untagged: rows
             .iter()
             .filter_map(|row| match row {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::same::same_references;
 use reclaim_model::{Digest, IdPrefix, ImageRecord, NotRemoved, Reference};
 
 /// The shortest beginning of an ID that Docker looks for.
@@ -96,6 +97,20 @@ pub(super) fn lookup(
     among
         .or_else(|| find(text).map(by_name))
         .ok_or_else(|| NotRemoved::NoSuchImage(full.familiar()))
+}
+
+/// Whether there is an image that `text` means.
+pub(crate) fn exists(images: &[ImageRecord], text: &str) -> bool {
+    match lookup(images, |_| true, text) {
+        Ok(Found {
+            meaning: Meaning::Repository(reference),
+            all,
+            ..
+        }) => !same_references(Some(&reference), &all, images).is_empty(),
+        // Ambiguous: there are several.
+        Ok(_) | Err(NotRemoved::Ambiguous) => true,
+        Err(_) => false,
+    }
 }
 
 fn found(meaning: Meaning, record: Option<usize>, all: Vec<usize>) -> Option<Found> {

@@ -64,7 +64,8 @@ pub(super) fn users(case: &Case<'_>, registered: &[Container], all: &[usize]) ->
         holders.extend(named.filter(|holder| !is_of_another(holder)));
     }
     holders.extend(&usage.untraced);
-    if case.targets.of_image(*first).anatomy.is_incomplete {
+    let anatomy = &case.targets.of_image(*first).anatomy;
+    if anatomy.is_incomplete || anatomy.unreadable.is_some() {
         holders.extend(&usage.unexplained);
     }
     let users = holders.iter().filter_map(|holder| {

@@ -13,6 +13,8 @@ mod naive;
 #[cfg(test)]
 mod named;
 #[cfg(test)]
+mod project;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod random;

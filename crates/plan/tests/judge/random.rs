@@ -291,6 +291,7 @@ fn container(world: &mut World, created: &Created, labels: &Labels) {
         image_digest: target.map(|target| digest(pick(&BLOBS, target))),
         snapshot: snapshot.map(|key| SnapshotId::new(OVERLAY, pick(&keys(), key))),
         gc: gc(labels),
+        labels: std::collections::BTreeMap::new(),
         state: ContainerState::Unknown,
     });
 }

@@ -1,0 +1,202 @@
+//! Projects of Compose's: which images are a project's, and which of them are to go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Reference;
+
+/// Label by which an image or a container belongs to a project.
+pub const PROJECT_LABEL: &str = "com.docker.compose.project";
+/// Label by which it belongs to a service of it.
+pub const SERVICE_LABEL: &str = "com.docker.compose.service";
+
+/// The name of a project: lower-case letters, digits, `-` and `_`, and a letter or digit first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProjectName(String);
+
+/// A name that no project can have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invalid project name {0:?}: must consist only of lowercase alphanumeric characters, hyphens, \
+     and underscores as well as start with a letter or number"
+)]
+pub struct ProjectNameError(pub String);
+
+impl ProjectName {
+    /// Makes a name out of any text, such as that of a directory: in lower case, without what
+    /// names cannot have. `None` if nothing is left.
+    ///
+    /// Source: compose-go, `NormalizeProjectName`.
+    pub fn normalized(text: &str) -> Option<Self> {
+        let lower = text.to_lowercase();
+        let kept: String = lower.chars().filter(|it| is_name_character(*it)).collect();
+        let name = kept.trim_start_matches(['_', '-']);
+        (!name.is_empty()).then(|| Self(name.to_owned()))
+    }
+
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_name_character(it: char) -> bool {
+    it.is_ascii_lowercase() || it.is_ascii_digit() || matches!(it, '-' | '_')
+}
+
+impl FromStr for ProjectName {
+    type Err = ProjectNameError;
+
+    /// Takes a name as somebody typed it. Upper case is taken for lower, as Compose does when it
+    /// takes a project down.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower = text.to_lowercase();
+        let name = Self::normalized(&lower).filter(|it| it.0 == lower);
+        name.ok_or_else(|| ProjectNameError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ProjectName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A project, as far as images go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Its name.
+    pub name: ProjectName,
+    /// Its services by name: those that its profiles enable.
+    pub services: BTreeMap<String, Service>,
+}
+
+/// A service of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Service {
+    /// The image that it names; one without is built, and has the default name.
+    pub image: Option<String>,
+}
+
+impl Project {
+    /// Returns the name of the image that Compose builds for a service that names none.
+    pub fn default_image(&self, service: &str) -> String {
+        format!("{}-{service}", self.name)
+    }
+
+    /// Puts a project together from what its containers say: services and the images that they
+    /// were created from.
+    ///
+    /// One that was created from the image of the default name is one that names none.
+    pub fn of_containers<'a>(
+        name: ProjectName,
+        containers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let mut project = Self {
+            name,
+            services: BTreeMap::new(),
+        };
+        for (service, image) in containers {
+            let is_default = full(image) == full(&project.default_image(service));
+            let image = (!image.is_empty() && !is_default).then(|| image.to_owned());
+            project
+                .services
+                .insert(service.to_owned(), Service { image });
+        }
+        project
+    }
+}
+
+fn full(image: &str) -> Option<Reference> {
+    let reference = Reference::parse_normalized(image).ok()?;
+    Some(reference.with_default_tag())
+}
+
+/// Which images of a project are to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectImageMode {
+    /// None.
+    None,
+    /// Those without a name of their own: built for services that name no image.
+    Local,
+    /// Those that were built for the project, under whatever name.
+    Built,
+    /// Those that services name, too.
+    All,
+}
+
+/// A mode that there is not. The text is Compose's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unsupported image prune mode: {0}")]
+pub struct UnknownModeError(pub String);
+
+impl FromStr for ProjectImageMode {
+    type Err = UnknownModeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "" | "none" => Self::None,
+            "local" => Self::Local,
+            "built" => Self::Built,
+            "all" => Self::All,
+            other => return Err(UnknownModeError(other.to_owned())),
+        })
+    }
+}
+
+/// A request for the images of a project to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectImages {
+    /// The project.
+    pub project: Project,
+    /// Whether the services of the project's containers are added to it, as they are seen.
+    pub from_containers: bool,
+    /// Which of its images.
+    pub mode: ProjectImageMode,
+    /// Whether images that were built for services which it has no longer go too.
+    pub remove_orphans: bool,
+    /// Only images of these services; `None` is the whole project.
+    pub services: Option<BTreeSet<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_compose_takes() {
+        for (text, name) in [
+            ("shop", Some("shop")),
+            ("Upper", Some("upper")),
+            ("a_b-1", Some("a_b-1")),
+            ("1a", Some("1a")),
+            ("-a", None),
+            ("a.b", None),
+            ("a b", None),
+            ("", None),
+        ] {
+            let parsed = text.parse::<ProjectName>().ok();
+            assert_eq!(parsed.as_ref().map(ProjectName::as_str), name, "{text}");
+        }
+        for (text, name) in [
+            ("My App (old)", Some("myappold")),
+            ("_-x.y", Some("xy")),
+            ("Ünter", Some("nter")),
+            ("...", None),
+        ] {
+            let made = ProjectName::normalized(text);
+            assert_eq!(made.as_ref().map(ProjectName::as_str), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn knows_modes_by_their_names() {
+        assert_eq!("".parse(), Ok(ProjectImageMode::None));
+        assert_eq!("local".parse(), Ok(ProjectImageMode::Local));
+        assert_eq!("all".parse(), Ok(ProjectImageMode::All));
+        assert_eq!("built".parse(), Ok(ProjectImageMode::Built));
+        let error = "foo".parse::<ProjectImageMode>().unwrap_err();
+        assert_eq!(error.to_string(), "unsupported image prune mode: foo");
+    }
+}
