@@ -12,6 +12,7 @@ mod census;
 mod cost;
 mod df;
 mod failures;
+mod manual;
 mod named;
 mod protocol;
 mod question;

@@ -1,5 +1,6 @@
 //! What can be typed. The words here are the manual: `--help` and the man page come from them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -106,6 +107,28 @@ pub(crate) enum Command {
 
     /// Free now what a prune with an undo window holds
     Release(ReleaseArgs),
+
+    /// Print what a shell needs to complete commands and options
+    ///
+    /// For bash: `reclaim completions bash > /etc/bash_completion.d/reclaim`
+    Completions(CompletionsArgs),
+
+    /// Write the man pages, one for each command
+    #[command(hide = true)]
+    ManPages(ManPagesArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManPagesArgs {
+    /// Where to: a directory that exists
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! How the command ends: errors to standard error, and the exit status.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use reclaim_engine::RunError;
@@ -55,6 +56,12 @@ pub(crate) enum CommandError {
     Store(#[from] StoreError),
     #[error("write to standard output")]
     Output(#[from] std::io::Error),
+    #[error("write man pages to {}", directory.display())]
+    ManPages {
+        directory: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
 }
 
 impl CommandError {
@@ -95,7 +102,8 @@ impl CommandError {
             | Self::Connect(_)
             | Self::Run(_)
             | Self::Store(_)
-            | Self::Output(_) => None,
+            | Self::Output(_)
+            | Self::ManPages { .. } => None,
         }
     }
 
@@ -104,7 +112,11 @@ impl CommandError {
             Self::Filter(_) | Self::Namespace(_) => Exit::Usage,
             Self::Run(RunError::Busy(_)) => Exit::Busy,
             Self::Run(RunError::TargetNotMet(_)) => Exit::TargetNotMet,
-            Self::Connect(_) | Self::Run(_) | Self::Store(_) | Self::Output(_) => Exit::Failed,
+            Self::Connect(_)
+            | Self::Run(_)
+            | Self::Store(_)
+            | Self::Output(_)
+            | Self::ManPages { .. } => Exit::Failed,
         }
     }
 }

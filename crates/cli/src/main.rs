@@ -42,6 +42,8 @@ async fn run(cli: Cli) -> Exit {
         Command::History(args) => commands::history::run(&globals, &args).await,
         Command::Undo(args) => commands::undo::run(&globals, &args).await,
         Command::Release(args) => commands::release::run(&globals, &args).await,
+        Command::Completions(args) => commands::manual::completions(&args),
+        Command::ManPages(args) => commands::manual::man_pages(&args),
     };
     done.unwrap_or_else(|error| error.report())
 }

@@ -1,0 +1,27 @@
+//! `reclaim completions` and the hidden `reclaim man-pages`: the words of `args`, in other forms.
+//!
+//! Both are made by the binary itself, so that a package of it cannot carry those of another.
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, CompletionsArgs, ManPagesArgs};
+use crate::exit::{CommandError, Exit};
+use crate::output;
+
+/// The name under which the binary is installed.
+const NAME: &str = "reclaim";
+
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut script);
+    output::data(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn man_pages(args: &ManPagesArgs) -> Result<Exit, CommandError> {
+    clap_mangen::generate_to(Cli::command(), &args.directory).map_err(|error| {
+        let directory = args.directory.clone();
+        CommandError::ManPages { directory, error }
+    })?;
+    Ok(Exit::Done)
+}
