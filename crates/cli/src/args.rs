@@ -1,6 +1,6 @@
 //! What can be typed. The words here are the manual: `--help` and the man page come from them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -45,6 +45,12 @@ pub(crate) struct Globals {
     )]
     namespace: Option<String>,
 
+    /// The configuration file [default: /etc/reclaim/config.toml, if there is one]
+    ///
+    /// Read by `serve`, `maintain`, `policy` and `config`.
+    #[arg(long, global = true, env = "RECLAIM_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
     #[arg(
         long,
@@ -57,6 +63,12 @@ pub(crate) struct Globals {
 }
 
 impl Globals {
+    /// Returns the configuration file that was named. An empty variable is as good as none.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        let named = self.config.as_deref();
+        named.filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// Returns the namespace, and whether it was asked for by name. An empty variable is as
     /// good as none.
     pub(crate) fn namespace(&self) -> Result<(Namespace, bool), reclaim_model::NamespaceError> {
@@ -116,6 +128,10 @@ pub(crate) enum Command {
     /// Write the man pages, one for each command
     #[command(hide = true)]
     ManPages(ManPagesArgs),
+
+    /// Check, show or describe the configuration file
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +145,16 @@ pub(crate) struct CompletionsArgs {
 pub(crate) struct ManPagesArgs {
     /// Where to: a directory that exists
     pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check the file, and say where it is wrong and what is accepted
+    Check,
+    /// Print the file with every default filled in
+    Show,
+    /// Print a JSON Schema of the file, with the meaning of every key
+    Schema,
 }
 
 #[derive(Debug, Args)]

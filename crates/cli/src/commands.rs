@@ -1,5 +1,6 @@
 //! One module per command, named as it is typed.
 
+pub(crate) mod config;
 pub(crate) mod df;
 pub(crate) mod history;
 pub(crate) mod ls;

@@ -9,6 +9,7 @@ use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
 use reclaim_plan::NotFound;
 use reclaim_store::{ConnectError, StoreError};
 
+use crate::config::ConfigError;
 use crate::{output, text};
 
 /// The exit status. A contract with scripts.
@@ -50,6 +51,8 @@ pub(crate) enum CommandError {
     Namespace(#[from] NamespaceError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -100,6 +103,7 @@ impl CommandError {
             }
             Self::Namespace(_)
             | Self::Connect(_)
+            | Self::Config(_)
             | Self::Run(_)
             | Self::Store(_)
             | Self::Output(_)
@@ -109,7 +113,7 @@ impl CommandError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Filter(_) | Self::Namespace(_) => Exit::Usage,
+            Self::Filter(_) | Self::Namespace(_) | Self::Config(_) => Exit::Usage,
             Self::Run(RunError::Busy(_)) => Exit::Busy,
             Self::Run(RunError::TargetNotMet(_)) => Exit::TargetNotMet,
             Self::Connect(_)

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod config;
 mod exit;
 mod json;
 mod output;
@@ -41,6 +42,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Why(args) => commands::why::run(&globals, &args).await,
         Command::History(args) => commands::history::run(&globals, &args).await,
         Command::Undo(args) => commands::undo::run(&globals, &args).await,
+        Command::Config(command) => commands::config::run(&globals, command),
         Command::Release(args) => commands::release::run(&globals, &args).await,
         Command::Completions(args) => commands::manual::completions(&args),
         Command::ManPages(args) => commands::manual::man_pages(&args),

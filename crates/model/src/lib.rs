@@ -15,6 +15,7 @@ mod label;
 mod named;
 mod names;
 mod plan;
+mod policy;
 mod project;
 mod reference;
 mod report;
@@ -39,6 +40,11 @@ pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
 pub use plan::{
     Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, KeepReason,
     Kept, Plan, Reclaimed, RemoveReason, Step,
+};
+pub use policy::{
+    ByteSize, ByteSizeError, Pattern, PatternError, PolicyName, PolicyNameError, Protection,
+    RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters, Watermark, WatermarkError, Watermarks,
+    WatermarksError,
 };
 pub use project::{
     PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectName, ProjectNameError,

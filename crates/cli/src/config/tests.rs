@@ -1,0 +1,197 @@
+//! The file as users write it, and the mistakes that they make.
+
+use std::collections::BTreeSet;
+
+use super::keys::{KEYS, Kind};
+use super::*;
+
+/// The form that is promised.
+const PROMISED: &str = r#"
+[containerd]
+address = "/run/containerd/containerd.sock"
+namespaces = ["default", "k8s.io"]
+
+[state]
+directory = "/var/lib/reclaim"
+
+[metrics]
+listen = "127.0.0.1:9517"
+
+[protect]
+references = ["registry.k8s.io/pause:*"]
+labels = ["keep"]
+
+[[policy]]
+name = "pressure"
+all = true
+filters = ["label!=hold"]
+interval = "5m"
+high = "85%"
+low = "80%"
+min_age = "2m"
+unused_for = "0s"
+keep_newest = 0
+max_images = 0
+undo_window = "0s"
+dry_run = false
+"#;
+
+fn parsed(text: &str) -> Result<Config, String> {
+    parse(text, Path::new("test.toml")).map_err(|error| error.to_string())
+}
+
+fn policy(keys: &str) -> Result<Config, String> {
+    parsed(&format!("[[policy]]\nname = \"p\"\n{keys}\n"))
+}
+
+#[test]
+fn reads_the_promised_form_and_shows_what_it_means() {
+    let config = parsed(PROMISED).unwrap();
+    assert_eq!(config.policies.len(), 1);
+    assert_eq!(config.policies[0].namespaces.len(), 2);
+    let again = parsed(config.effective()).unwrap();
+    assert_eq!(again.effective(), config.effective());
+    assert!(config.effective().contains("min_age = \"2m\""));
+}
+
+#[test]
+fn an_empty_file_deletes_nothing() {
+    assert!(parsed("").unwrap().policies.is_empty());
+}
+
+#[test]
+fn a_disabled_policy_is_checked_and_not_there() {
+    assert!(policy("enabled = false").unwrap().policies.is_empty());
+    assert!(policy("enabled = false\ncron = \"x\"").is_err());
+}
+
+/// An error should say where, what was wrong and what is accepted.
+#[test]
+fn errors_name_the_place_and_what_is_accepted() {
+    for (keys, words) in [
+        ("hihg = \"85%\"", &["line 3", "hihg", "`high`"][..]),
+        ("high = \"101%\"", &["line 3", "101%", "from 1% to 99%"]),
+        (
+            "high = \"85%\"",
+            &["policy `p`", "high is set and low is not"],
+        ),
+        (
+            "high = \"80%\"\nlow = \"85%\"",
+            &["policy `p`", "high `80%`, low `85%`"],
+        ),
+        ("high = \"80%\"\nlow = \"85GB\"", &["one is a percentage"]),
+        ("interval = \"5\"", &["line 3", "from 1s to 720h", "`5`"]),
+        ("interval = \"0s\"", &["from 1s to 720h"]),
+        ("min_age = \"-5m\"", &["from 0s to 87600h"]),
+        ("keep_newest = 1001", &["from 0 to 1000", "1001"]),
+        ("max_images = -1", &["from 0 to 1000000", "-1"]),
+        (
+            "cron = \"61 * * * *\"",
+            &["policy `p`", "cron is not", "61 * * * *"],
+        ),
+        (
+            "cron = \"0 3 * * *\"\ntime_zone = \"Mars/Base\"",
+            &["time zone", "Mars/Base"],
+        ),
+        (
+            "cron = \"0 3 * * *\"\ninterval = \"5m\"",
+            &["both cron and interval"],
+        ),
+        (
+            "interval = \"5m\"\njitter = \"6m\"",
+            &["jitter `6m` is more than interval `5m`"],
+        ),
+        ("time_zone = \"UTC\"", &["time_zone is for cron"]),
+        (
+            "namespaces = [\"moby\"]",
+            &["`moby`", "containerd.namespaces"],
+        ),
+        ("namespaces = []", &["no namespace"]),
+        (
+            "filters = [\"lable=x\"]",
+            &["policy `p`", "`lable`", "larger-than"],
+        ),
+        ("filters = [\"until=soon\"]", &["until"]),
+        ("filters = [\"dangling=true\"]\nall = true", &["dangling"]),
+        (
+            "filters = [\"reference=~(\"]",
+            &["reference", "regular expression"],
+        ),
+        ("max_unused = \"1m\"", &["max_unused `1m`", "min_age `2m`"]),
+        (
+            "max_used = \"1GB\"\nreserved = \"2GB\"",
+            &["max_used `1GB`", "reserved `2GB`"],
+        ),
+        ("max_bytes = \"lots\"", &["size is not", "lots"]),
+        ("name = \"q\"", &["duplicate key"]),
+    ] {
+        let error = policy(keys).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "{keys}: no {word:?} in {error}");
+        }
+    }
+    let error = parsed("[metrics]\nlisten = \"9517\"\n").unwrap_err();
+    assert!(
+        error.contains("line 2") && error.contains("socket address"),
+        "{error}"
+    );
+    let twice = "[[policy]]\nname = \"p\"\n".repeat(2);
+    assert!(parsed(&twice).unwrap_err().contains("two of that name"));
+    let error = parsed("[[policy]]\nall = true\n").unwrap_err();
+    assert!(error.contains("`name`"), "{error}");
+}
+
+/// The list of keys should be that of the parser: it is what the manual is made of.
+#[test]
+fn the_list_of_keys_is_whole() {
+    let sections: BTreeSet<&str> = KEYS.iter().map(|key| key.section).collect();
+    for section in sections {
+        let header = match section {
+            "policy" => "[[policy]]".to_owned(),
+            section => format!("[{section}]"),
+        };
+        let error = parsed(&format!("{header}\nno_such_key = 1\n")).unwrap_err();
+        let (_, expected) = error.split_once("expected ").unwrap();
+        let there: BTreeSet<&str> = expected.split('`').skip(1).step_by(2).collect();
+        let listed = KEYS.iter().filter(|key| key.section == section);
+        let listed: BTreeSet<&str> = listed.map(|key| key.name).collect();
+        assert_eq!(there, listed, "{section}");
+    }
+}
+
+#[test]
+fn the_manual_has_every_key() {
+    let manual = include_str!("../../../../docs/configuration.md");
+    for key in KEYS {
+        let default = if key.default.is_empty() {
+            "–"
+        } else {
+            key.default
+        };
+        let line = format!(
+            "| `{}` | `{default}` | {} | {} |",
+            key.name, key.accepts, key.meaning
+        );
+        let line = line.replace("`–`", "–");
+        assert!(
+            manual.contains(&line),
+            "docs/configuration.md lacks:\n{line}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_has_every_key() {
+    let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+    for key in KEYS {
+        let section = &schema["properties"][key.section];
+        let section = if key.section == "policy" {
+            &section["items"]
+        } else {
+            section
+        };
+        let property = &section["properties"][key.name];
+        let is_number = matches!(key.kind, Kind::Integer(..));
+        assert_eq!(property["type"] == "integer", is_number, "{}", key.name);
+    }
+}

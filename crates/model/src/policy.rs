@@ -1,0 +1,16 @@
+//! What a maintenance policy is made of: names, patterns, sizes, watermarks, rules.
+//!
+//! The types that a configuration file is written in check themselves when they are parsed, so
+//! that an error can point at the very value; whoever holds one has nothing left to check.
+
+mod byte_size;
+mod name;
+mod pattern;
+mod rule;
+mod watermark;
+
+pub use byte_size::{ByteSize, ByteSizeError};
+pub use name::{PolicyName, PolicyNameError};
+pub use pattern::{Pattern, PatternError};
+pub use rule::{Protection, RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters};
+pub use watermark::{Watermark, WatermarkError, Watermarks, WatermarksError};

@@ -1,0 +1,165 @@
+//! Which images a policy lets go, and which are protected from all policies.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    ByteSize, ByteSizeError, Digest, DigestError, FilterArgs, FilterError, GoDurationError,
+    LabelFilter, Namespace, PRUNE_FILTER_KEYS, Pattern, PatternError, PolicyName, PruneFilters,
+    TimeContext, parse_go_duration,
+};
+
+/// The keys of filters that policies have beyond Docker's, sorted.
+pub const RULE_FILTER_KEYS: [&str; 4] = ["digest", "larger-than", "reference", "unused-for"];
+
+/// The filters of a policy: Docker's, and those that only policies have. All must match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleFilters {
+    /// Docker's. Ages in them count back from each run.
+    pub docker: FilterArgs,
+    /// Names, of which one must match; any if there are none.
+    pub references: Vec<Pattern>,
+    /// Targets, of which one must match; any if there are none.
+    pub digests: BTreeSet<Digest>,
+    /// Only images whose content has at least so many bytes.
+    pub larger_than: u64,
+    /// Only images that nobody has used for so long.
+    pub unused_for: Duration,
+}
+
+/// Why a filter of a policy is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleFilterError {
+    /// One of Docker's.
+    #[error("{0}")]
+    Docker(FilterError),
+    /// The key is unknown.
+    #[error(
+        "filter `{0}` is unknown; accepted are {docker}, {own}",
+        docker = PRUNE_FILTER_KEYS.join(", "),
+        own = RULE_FILTER_KEYS.join(", ")
+    )]
+    UnknownKey(String),
+    /// A value of `reference`.
+    #[error("filter `reference`: {0}")]
+    Reference(PatternError),
+    /// A value of `digest`.
+    #[error("filter `digest`: {0}")]
+    Digest(DigestError),
+    /// A value of `larger-than`.
+    #[error("filter `larger-than`: {0}")]
+    Size(ByteSizeError),
+    /// A value of `unused-for`.
+    #[error("filter `unused-for`: {0}")]
+    Duration(GoDurationError),
+    /// A negative value of `unused-for`.
+    #[error("filter `unused-for` is negative: `{0}`")]
+    Negative(String),
+}
+
+impl From<FilterError> for RuleFilterError {
+    fn from(error: FilterError) -> Self {
+        match error.unknown_key() {
+            Some(key) => Self::UnknownKey(key.to_owned()),
+            None => Self::Docker(error),
+        }
+    }
+}
+
+impl RuleFilters {
+    /// Parses filters as `key=value`. `all` is whether images with a name may go too.
+    ///
+    /// # Errors
+    ///
+    /// [`RuleFilterError`] for the first that is not accepted.
+    pub fn parse(pairs: &[String], all: bool) -> Result<Self, RuleFilterError> {
+        let mut filters = Self::default();
+        for pair in pairs {
+            let Some((key, value)) = pair.split_once('=') else {
+                return Err(FilterError::Pair(pair.clone()).into());
+            };
+            let value = value.trim();
+            match key.trim() {
+                "reference" => filters
+                    .references
+                    .push(value.parse().map_err(RuleFilterError::Reference)?),
+                "digest" => {
+                    let digest = value.parse().map_err(RuleFilterError::Digest)?;
+                    filters.digests.insert(digest);
+                }
+                "larger-than" => {
+                    let ByteSize(bytes) = value.parse().map_err(RuleFilterError::Size)?;
+                    filters.larger_than = filters.larger_than.max(bytes);
+                }
+                "unused-for" => {
+                    let unused = parse_go_duration(value).map_err(RuleFilterError::Duration)?;
+                    let unused = Duration::try_from(unused)
+                        .map_err(|_| RuleFilterError::Negative(value.to_owned()))?;
+                    filters.unused_for = filters.unused_for.max(unused);
+                }
+                _ => filters.docker.add_pair(pair)?,
+            }
+        }
+        filters
+            .docker
+            .add("dangling", if all { "false" } else { "true" });
+        // At any moment: what is accepted does not depend on it.
+        filters.at(&TimeContext {
+            now: Timestamp::UNIX_EPOCH,
+            offset: Offset::UTC,
+        })?;
+        Ok(filters)
+    }
+
+    /// Returns Docker's filters as they are at a moment.
+    ///
+    /// # Errors
+    ///
+    /// None, for filters that [`Self::parse`] returned.
+    pub fn at(&self, context: &TimeContext) -> Result<PruneFilters, FilterError> {
+        PruneFilters::from_args(&self.docker, context)
+    }
+}
+
+/// Which images one policy lets go.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// The policy, for the reasons.
+    pub name: PolicyName,
+    /// What an image must match to go.
+    pub filters: RuleFilters,
+    /// Only images that were pulled or made, and last used, before so long.
+    pub min_age: Duration,
+    /// Only images that nobody has used for so long.
+    pub unused_for: Duration,
+    /// Of each repository so many images stay: the newest.
+    pub keep_newest: usize,
+    /// Whether images may go that no registry is known to have.
+    pub last_copies: bool,
+}
+
+impl Rule {
+    /// Returns how long nobody may have used an image that goes.
+    pub fn idle(&self) -> SignedDuration {
+        let idle = self.unused_for.max(self.filters.unused_for);
+        SignedDuration::try_from(idle).unwrap_or(SignedDuration::MAX)
+    }
+}
+
+/// Images that no policy removes.
+#[derive(Debug, Clone, Default)]
+pub struct Protection {
+    /// By name.
+    pub references: Vec<Pattern>,
+    /// By target.
+    pub digests: BTreeSet<Digest>,
+    /// By a label of the record, or of a configuration.
+    pub labels: Vec<LabelFilter>,
+    /// All of these.
+    pub namespaces: BTreeSet<Namespace>,
+    /// Names that containerd's own configuration says pods need.
+    pub sandbox_images: Vec<String>,
+}
