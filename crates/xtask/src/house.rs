@@ -8,9 +8,10 @@ use crate::workspace::Workspace;
 
 /// Which package may be built from which others of the workspace: the table in
 /// `ARCHITECTURE.md`. What only tests use may be the kit, too.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("reclaim-model", &[]),
     ("reclaim-oci", &["reclaim-model"]),
+    ("reclaim-compose", &["reclaim-model"]),
     ("reclaim-plan", &["reclaim-model"]),
     ("reclaim-store", &["reclaim-model", "reclaim-oci"]),
     (
@@ -22,6 +23,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
         "reclaim-cli",
         &[
             "reclaim-api",
+            "reclaim-compose",
             "reclaim-engine",
             "reclaim-model",
             "reclaim-oci",

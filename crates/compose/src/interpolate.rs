@@ -1,0 +1,262 @@
+//! Variables in values: `$NAME`, `${NAME}`, and the forms with a default, an alternative or a
+//! demand.
+//!
+//! Source: compose-go, `template/template.go`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How deep defaults may lie in each other.
+const MAX_DEPTH: usize = 50;
+
+/// Variables: what the process has, then what env files add to it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Variables {
+    values: BTreeMap<String, String>,
+}
+
+impl Variables {
+    pub(crate) fn new(values: BTreeMap<String, String>) -> Self {
+        Self { values }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// Sets a variable, whatever it was.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.values.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Adds those that are not there.
+    pub(crate) fn add(&mut self, others: BTreeMap<String, String>) {
+        for (name, value) in others {
+            self.values.entry(name).or_insert(value);
+        }
+    }
+}
+
+/// Puts the variables of a text in. Names of those that are not set go to `unset`.
+///
+/// # Errors
+///
+/// What is wrong with the text, or which variable is missing, in Compose's words.
+pub(crate) fn interpolate<'v>(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<&'v str>,
+    unset: &mut BTreeSet<String>,
+) -> Result<String, String> {
+    Interpolation { lookup, unset }.text(text, 0)
+}
+
+struct Interpolation<'l, 'v, 'u> {
+    lookup: &'l dyn Fn(&str) -> Option<&'v str>,
+    unset: &'u mut BTreeSet<String>,
+}
+
+/// What a variable without a usable value, or with one, turns into.
+#[derive(Clone, Copy)]
+enum Operator {
+    Default,
+    Alternative,
+    Demand,
+}
+
+/// An operator, and whether an empty value counts as none for it.
+const OPERATORS: [(&str, Operator, bool); 6] = [
+    (":-", Operator::Default, true),
+    ("-", Operator::Default, false),
+    (":+", Operator::Alternative, true),
+    ("+", Operator::Alternative, false),
+    (":?", Operator::Demand, true),
+    ("?", Operator::Demand, false),
+];
+
+impl Interpolation<'_, '_, '_> {
+    fn text(&mut self, text: &str, depth: usize) -> Result<String, String> {
+        if depth > MAX_DEPTH {
+            return Err(format!(
+                "defaults lie deeper in each other than {MAX_DEPTH} levels"
+            ));
+        }
+        let mut result = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            result.push_str(&rest[..at]);
+            let after = &rest[at + 1..];
+            if let Some(after) = after.strip_prefix('$') {
+                result.push('$');
+                rest = after;
+            } else if let Some(inner) = after.strip_prefix('{') {
+                let end = closing_brace(inner).ok_or_else(|| invalid(text))?;
+                result.push_str(&self.braced(&inner[..end], text, depth)?);
+                rest = &inner[end + 1..];
+            } else {
+                let name = name_at_start(after);
+                if name.is_empty() {
+                    result.push('$');
+                } else {
+                    result.push_str(&self.value(name));
+                }
+                rest = &after[name.len()..];
+            }
+        }
+        result.push_str(rest);
+        Ok(result)
+    }
+
+    fn value(&mut self, name: &str) -> String {
+        let value = (self.lookup)(name);
+        if value.is_none() {
+            self.unset.insert(name.to_owned());
+        }
+        value.unwrap_or_default().to_owned()
+    }
+
+    /// What stands between braces.
+    fn braced(&mut self, inner: &str, text: &str, depth: usize) -> Result<String, String> {
+        let name = name_at_start(inner);
+        let rest = &inner[name.len()..];
+        if name.is_empty() {
+            return Err(invalid(text));
+        }
+        if rest.is_empty() {
+            return Ok(self.value(name));
+        }
+        let found = OPERATORS.iter().find_map(|(sign, operator, demands_text)| {
+            let word = rest.strip_prefix(sign)?;
+            Some((word, *operator, *demands_text))
+        });
+        let Some((word, operator, demands_text)) = found else {
+            return Err(invalid(text));
+        };
+        let value = (self.lookup)(name);
+        let usable = value.filter(|it| !demands_text || !it.is_empty());
+        match (operator, usable) {
+            (Operator::Default, None) | (Operator::Alternative, Some(_)) => {
+                self.text(word, depth + 1)
+            }
+            (Operator::Alternative, None) => Ok(value.unwrap_or_default().to_owned()),
+            (Operator::Default | Operator::Demand, Some(value)) => Ok(value.to_owned()),
+            (Operator::Demand, None) => {
+                let reason = self.text(word, depth + 1)?;
+                let colon = if reason.is_empty() { "" } else { ": " };
+                Err(format!(
+                    "required variable {name} is missing a value{colon}{reason}"
+                ))
+            }
+        }
+    }
+}
+
+fn invalid(text: &str) -> String {
+    format!("invalid interpolation format {text:?}; write $$ for a single $")
+}
+
+fn name_at_start(text: &str) -> &str {
+    let is_part = |at: usize, it: char| {
+        it == '_' || it.is_ascii_alphabetic() || at > 0 && it.is_ascii_digit()
+    };
+    let end = text.char_indices().find(|(at, it)| !is_part(*at, *it));
+    &text[..end.map_or(text.len(), |(at, _)| at)]
+}
+
+/// Finds the brace that closes one that has been opened.
+fn closing_brace(text: &str) -> Option<usize> {
+    let mut open = 1_usize;
+    for (at, it) in text.char_indices() {
+        match it {
+            '{' => open += 1,
+            '}' => {
+                open -= 1;
+                if open == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(text: &str) -> String {
+        let lookup = |name: &str| match name {
+            "SET" => Some("value"),
+            "EMPTY" => Some(""),
+            "DOLLAR" => Some("$SET"),
+            _ => None,
+        };
+        let mut unset = BTreeSet::new();
+        interpolate(text, &lookup, &mut unset).unwrap_or_else(|error| format!("error: {error}"))
+    }
+
+    #[test]
+    fn follows_the_specification() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("$SET/$SET", "value/value"),
+            ("${SET}x", "valuex"),
+            ("$NOPE.", "."),
+            ("$$SET $$$SET", "$SET $value"),
+            ("${NOPE:-x} ${EMPTY:-x} ${SET:-x}", "x x value"),
+            ("${NOPE-x} ${EMPTY-x} ${SET-x}", "x  value"),
+            ("${NOPE:+x} ${EMPTY:+x} ${SET:+x}", "  x"),
+            ("${NOPE+x} ${EMPTY+x} ${SET+x}", " x x"),
+            ("${SET:?no} ${EMPTY?no}", "value "),
+            ("${NOPE:-${OTHER:-${SET}}}/x", "value/x"),
+            ("${NOPE:-a${SET}b}${NOPE-}", "avalueb"),
+            ("${NOPE:-a:b-c?d+e}", "a:b-c?d+e"),
+            ("${NOPE:-{\"a\": 1}}", "{\"a\": 1}"),
+            ("$DOLLAR", "$SET"),
+            ("cost: 5$", "cost: 5$"),
+            ("$ 5 $1", "$ 5 $1"),
+            ("${set}", ""),
+            ("ü$SETü", "üvalueü"),
+            (
+                "${NOPE:?need it}",
+                "error: required variable NOPE is missing a value: need it",
+            ),
+            (
+                "${EMPTY:?}",
+                "error: required variable EMPTY is missing a value",
+            ),
+            (
+                "${NOPE?say ${SET}}",
+                "error: required variable NOPE is missing a value: say value",
+            ),
+        ] {
+            assert_eq!(done(text), expected, "{text}");
+        }
+        for text in [
+            "${",
+            "${}",
+            "${SET",
+            "${1}",
+            "${SET!x}",
+            "${ SET}",
+            "${SET :-x}",
+        ] {
+            assert!(
+                done(text).starts_with("error: invalid interpolation"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn tells_what_is_not_set() {
+        let mut unset = BTreeSet::new();
+        interpolate("$A ${B} ${C:-x} ${D:-$E}", &|_| None, &mut unset).unwrap();
+        assert_eq!(unset, ["A", "B", "E"].map(str::to_owned).into());
+    }
+
+    #[test]
+    fn any_depth_ends() {
+        let deep = format!("{}x{}", "${A:-".repeat(10_000), "}".repeat(10_000));
+        assert!(done(&deep).starts_with("error: defaults lie deeper"));
+    }
+}

@@ -1,0 +1,327 @@
+//! From files to services: documents in order, what they include, and what services extend.
+//!
+//! Source: compose-go, `loader/{loader,include,extends}.go`.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::dotenv;
+use crate::error::{ComposeError, Place};
+use crate::interpolate::Variables;
+use crate::service::{Entry, Extends, RawService, Reader, Services, merge};
+use crate::source::{self, STDIN};
+use crate::yaml::{NodeId, Tree, Value};
+
+/// How many files a project may be read from, each as often as it is included.
+const MAX_LOADS: usize = 1000;
+
+/// How long a chain of extended services, or of including files, may be.
+const MAX_CHAIN: usize = 100;
+
+/// Reads the files of one project.
+#[derive(Debug, Default)]
+pub(crate) struct Loader {
+    trees: BTreeMap<PathBuf, Rc<Tree>>,
+    loads: usize,
+    /// Variables that are used and not set.
+    pub(crate) unset: RefCell<BTreeSet<String>>,
+}
+
+/// Where files are looked for, and what their values may use.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// The project's directory, or that of the include.
+    pub(crate) directory: PathBuf,
+    pub(crate) variables: Rc<Variables>,
+    /// The files that led here by including each other.
+    pub(crate) chain: Vec<PathBuf>,
+}
+
+impl Loader {
+    /// Returns the files that were read, sorted.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.trees.keys().cloned().collect()
+    }
+
+    pub(crate) fn tree(&mut self, path: &Path) -> Result<Rc<Tree>, ComposeError> {
+        self.loads += 1;
+        if self.loads > MAX_LOADS {
+            let what = format!("includes or extends more than the {MAX_LOADS} files accepted");
+            return Err(Place::file(path).invalid(what));
+        }
+        if let Some(tree) = self.trees.get(path) {
+            return Ok(tree.clone());
+        }
+        let tree = Rc::new(Tree::parse(&source::read(path)?, &Place::file(path))?);
+        self.trees.insert(path.to_owned(), tree.clone());
+        Ok(tree)
+    }
+
+    /// Reads files, of which each is merged over the ones before it.
+    pub(crate) fn load(
+        &mut self,
+        paths: &[PathBuf],
+        scope: &Scope,
+    ) -> Result<Services, ComposeError> {
+        let mut services = Services::new();
+        for path in paths {
+            let tree = self.tree(path)?;
+            for document in &tree.documents {
+                let own = self.document(&tree, *document, path, scope)?;
+                merge(&mut services, own);
+            }
+        }
+        Ok(services)
+    }
+
+    fn document(
+        &mut self,
+        tree: &Tree,
+        document: NodeId,
+        path: &Path,
+        scope: &Scope,
+    ) -> Result<Services, ComposeError> {
+        let unset = self.unset.take();
+        let unset = RefCell::new(unset);
+        let reader = Reader {
+            tree,
+            path,
+            variables: &scope.variables,
+            unset: &unset,
+        };
+        let place = Place::file(path).at(tree.node(document).line);
+        reader.map(document, &place)?;
+        let mut services = reader.services(document)?;
+        let includes = includes(&reader, document)?;
+        self.unset = unset;
+        for include in includes {
+            let mut imported = self.include(&include, path, scope)?;
+            merge(&mut imported, services);
+            services = imported;
+        }
+        let names: Vec<String> = services.keys().cloned().collect();
+        for name in names {
+            let at = At {
+                services: &services,
+                path,
+                directory: &scope.directory,
+            };
+            let mut chain = Vec::new();
+            let extended = self.extend(&name, &at, scope, &mut chain)?;
+            if let Some(Entry::Merged(service) | Entry::Instead(service)) = services.get_mut(&name)
+            {
+                *service = extended;
+            }
+        }
+        Ok(services)
+    }
+
+    /// Reads what a file includes.
+    fn include(
+        &mut self,
+        include: &Include,
+        path: &Path,
+        scope: &Scope,
+    ) -> Result<Services, ComposeError> {
+        let Include {
+            paths,
+            directory,
+            env_files,
+            place,
+        } = include;
+        let resolved = paths.iter().map(|it| local(&scope.directory, it, place));
+        let resolved: Vec<PathBuf> = resolved.collect::<Result<_, _>>()?;
+        let Some(main) = resolved.first() else {
+            return Err(place.invalid("must name a file"));
+        };
+        let mut chain = scope.chain.clone();
+        chain.push(real(path));
+        if chain.contains(&real(main)) {
+            let what = format!("`{}` includes itself: {}", main.display(), listed(&chain));
+            return Err(place.invalid(what));
+        }
+        if chain.len() > MAX_CHAIN {
+            let what = format!("files include each other deeper than {MAX_CHAIN} levels");
+            return Err(place.invalid(what));
+        }
+        let directory = match directory {
+            Some(directory) => scope.directory.join(directory),
+            None => main.parent().unwrap_or(&scope.directory).to_owned(),
+        };
+        let env_files: Vec<PathBuf> = if env_files.is_empty() {
+            let default = directory.join(".env");
+            default.is_file().then_some(default).into_iter().collect()
+        } else {
+            let given = env_files.iter().filter(|it| *it != "/dev/null");
+            given.map(|it| scope.directory.join(it)).collect()
+        };
+        let mut variables = (*scope.variables).clone();
+        variables.add(dotenv::read(&env_files, &scope.variables)?);
+        let scope = Scope {
+            directory,
+            variables: Rc::new(variables),
+            chain,
+        };
+        self.load(&resolved, &scope)
+    }
+
+    /// Returns a service with what it extends merged below it.
+    fn extend(
+        &mut self,
+        name: &str,
+        at: &At<'_>,
+        scope: &Scope,
+        chain: &mut Vec<(PathBuf, String)>,
+    ) -> Result<RawService, ComposeError> {
+        let service = at.services.get(name).cloned();
+        let mut service = service.and_then(Entry::into_service).unwrap_or_default();
+        let Some(Extends {
+            service: base,
+            file,
+            place,
+        }) = service.extends.get().cloned()
+        else {
+            return Ok(service);
+        };
+        let link = (real(at.path), name.to_owned());
+        if chain.contains(&link) || chain.len() > MAX_CHAIN {
+            chain.push(link);
+            let links = chain.iter().take(MAX_CHAIN);
+            let links = links.map(|(path, name)| format!("{name} in {}", path.display()));
+            let links: Vec<String> = links.collect();
+            let what = format!(
+                "services extend each other in a circle: {}",
+                links.join(", ")
+            );
+            return Err(place.invalid(what));
+        }
+        chain.push(link);
+        let missing = |path: &Path| {
+            place.invalid(format!(
+                "there is no service `{base}` in `{}`",
+                path.display()
+            ))
+        };
+        let mut merged = match file {
+            None if !at.services.contains_key(&base) => return Err(missing(at.path)),
+            None => self.extend(&base, at, scope, chain)?,
+            Some(file) => {
+                let path = local(at.directory, &file, &place)?;
+                let services = self.plain(&path, scope)?;
+                if !services.contains_key(&base) {
+                    return Err(missing(&path));
+                }
+                let at = At {
+                    services: &services,
+                    path: &path,
+                    directory: path.parent().unwrap_or(at.directory),
+                };
+                self.extend(&base, &at, scope, chain)?
+            }
+        };
+        service.extends = crate::service::Field::Reset;
+        merged.merge(service);
+        Ok(merged)
+    }
+
+    /// Reads the services of a file as they stand there, for others to extend.
+    fn plain(&mut self, path: &Path, scope: &Scope) -> Result<Services, ComposeError> {
+        let tree = self.tree(path)?;
+        let reader = Reader {
+            tree: &tree,
+            path,
+            variables: &scope.variables,
+            unset: &self.unset,
+        };
+        let mut services = Services::new();
+        for document in &tree.documents {
+            merge(&mut services, reader.services(*document)?);
+        }
+        Ok(services)
+    }
+}
+
+/// Where a service stands that may extend another.
+struct At<'a> {
+    services: &'a Services,
+    path: &'a Path,
+    directory: &'a Path,
+}
+
+/// Files to be included.
+struct Include {
+    paths: Vec<String>,
+    directory: Option<String>,
+    env_files: Vec<String>,
+    place: Place,
+}
+
+/// Reads what a document includes: names of files, or maps with more.
+fn includes(reader: &Reader<'_>, document: NodeId) -> Result<Vec<Include>, ComposeError> {
+    let tree = reader.tree;
+    let Some(id) = tree.get(document, "include") else {
+        return Ok(Vec::new());
+    };
+    let place = reader.place("include", id);
+    let items = match &tree.node(id).value {
+        Value::Null => return Ok(Vec::new()),
+        Value::List(items) => items,
+        Value::Text(_) | Value::Other(_) | Value::Map(_) => {
+            return Err(place.invalid("must be a list"));
+        }
+    };
+    let includes = items.iter().enumerate().map(|(index, item)| {
+        let place = place.below(&index.to_string(), tree.node(*item).line);
+        if !matches!(tree.node(*item).value, Value::Map(_)) {
+            return Ok(Include {
+                paths: reader.text(*item, &place)?.into_iter().collect(),
+                directory: None,
+                env_files: Vec::new(),
+                place,
+            });
+        }
+        let below = |key: &str| {
+            let id = tree.get(*item, key)?;
+            Some((id, place.below(key, tree.node(id).line)))
+        };
+        let texts = |key: &str| match below(key) {
+            Some((id, place)) => reader.text_or_list(id, &place),
+            None => Ok(Vec::new()),
+        };
+        Ok(Include {
+            paths: texts("path")?,
+            directory: match below("project_directory") {
+                Some((id, place)) => reader.text(id, &place)?,
+                None => None,
+            },
+            env_files: texts("env_file")?,
+            place,
+        })
+    });
+    includes.collect()
+}
+
+/// Finds a file of this machine; others are not fetched.
+fn local(directory: &Path, path: &str, place: &Place) -> Result<PathBuf, ComposeError> {
+    let is_remote = path.contains("://")
+        || path.starts_with("git@")
+        || path.starts_with("github.com/")
+        || path.contains(".git#");
+    if is_remote || path == STDIN {
+        let what = format!("`{path}` is not a file of this machine, and is not fetched");
+        return Err(place.invalid(what));
+    }
+    Ok(directory.join(path))
+}
+
+/// One spelling for one file.
+fn real(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|it| it.display().to_string()).collect();
+    paths.join(", ")
+}
