@@ -14,6 +14,7 @@ mod df;
 mod failures;
 mod manual;
 mod named;
+mod project;
 mod protocol;
 mod question;
 mod rig;

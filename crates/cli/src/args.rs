@@ -1,6 +1,8 @@
 //! What can be typed. The words here are the manual: `--help` and the man page come from them.
 
 use std::path::{Path, PathBuf};
+pub(crate) mod project;
+
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -92,6 +94,10 @@ pub(crate) enum Command {
     /// Manage images
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageCommand),
+
+    /// Remove and list the images of Compose projects
+    #[command(subcommand, arg_required_else_help = true)]
+    Project(project::ProjectCommand),
 
     /// Show where the disk space is, and how much a prune would free
     ///

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use reclaim_compose::ComposeError;
 use reclaim_engine::RunError;
 use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
 use reclaim_plan::NotFound;
@@ -54,6 +55,8 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    Compose(#[from] ComposeError),
+    #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -101,7 +104,12 @@ impl CommandError {
             Self::Run(RunError::UnknownFilesystem { why: _ }) => {
                 Some("say how much in bytes, such as --target-free 20GB".to_owned())
             }
+            Self::Compose(ComposeError::NoFile(_)) => Some(
+                "name its files by -f, or the project by -p, to have it from its containers"
+                    .to_owned(),
+            ),
             Self::Namespace(_)
+            | Self::Compose(_)
             | Self::Connect(_)
             | Self::Config(_)
             | Self::Run(_)
@@ -116,7 +124,8 @@ impl CommandError {
             Self::Filter(_) | Self::Namespace(_) | Self::Config(_) => Exit::Usage,
             Self::Run(RunError::Busy(_)) => Exit::Busy,
             Self::Run(RunError::TargetNotMet(_)) => Exit::TargetNotMet,
-            Self::Connect(_)
+            Self::Compose(_)
+            | Self::Connect(_)
             | Self::Run(_)
             | Self::Store(_)
             | Self::Output(_)

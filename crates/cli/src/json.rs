@@ -3,6 +3,7 @@
 
 pub(crate) mod df;
 mod named;
+pub(crate) mod project;
 pub(crate) mod why;
 
 use jiff::Timestamp;
@@ -71,6 +72,10 @@ struct FailedJson<'a> {
 
 /// Renders a report as one object and a newline.
 pub(crate) fn report(report: &Report) -> String {
+    render(&report_json(report))
+}
+
+fn report_json(report: &Report) -> ReportJson<'_> {
     // Everything by name, so that a new field cannot be forgotten here.
     let Report {
         run,
@@ -118,7 +123,7 @@ pub(crate) fn report(report: &Report) -> String {
         name: &it.name,
         error: &it.error,
     });
-    render(&ReportJson {
+    ReportJson {
         version: VERSION,
         run: &run.0,
         namespace,
@@ -142,7 +147,7 @@ pub(crate) fn report(report: &Report) -> String {
         guard: *guard,
         held_until: *held_until,
         named: named.iter().map(named::of).collect(),
-    })
+    }
 }
 
 #[derive(Serialize)]

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use args::project::ProjectCommand;
 use args::{Cli, Command, ImageCommand};
 use exit::Exit;
 
@@ -38,6 +39,12 @@ async fn run(cli: Cli) -> Exit {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
         Command::Image(ImageCommand::Rm(args)) => commands::rm::run(&globals, &args).await,
         Command::Image(ImageCommand::Ls(args)) => commands::ls::run(&globals, &args).await,
+        Command::Project(ProjectCommand::Prune(args)) => {
+            commands::project::prune::run(&globals, &args).await
+        }
+        Command::Project(ProjectCommand::Ls(args)) => {
+            commands::project::ls::run(&globals, &args).await
+        }
         Command::Df(args) => commands::df::run(&globals, &args).await,
         Command::Why(args) => commands::why::run(&globals, &args).await,
         Command::History(args) => commands::history::run(&globals, &args).await,

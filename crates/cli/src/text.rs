@@ -2,6 +2,7 @@
 
 pub(crate) mod df;
 pub(crate) mod named;
+pub(crate) mod project;
 pub(crate) mod why;
 
 use std::fmt::Write;

@@ -60,7 +60,7 @@ use targets::Targets;
 pub use check::{Finding, check};
 pub use ledger::{Account, Books, Column, DiskUsage, ImageUsage, NamespaceUsage, disk_usage};
 pub use limit::{TooLittle, limit};
-pub use project::{Chosen, Existence, Listed, choose, projects};
+pub use project::{Chosen, Existence, Listed, ProjectImage, SeenProject, choose, projects};
 pub use rows::rows;
 pub use shortfall::shortfall;
 pub use sizes::{ImageSize, Makeup, makeup};

@@ -369,7 +369,10 @@ fn is_put_together_from_containers() {
 
     let seen = projects(&world.inventory(), &[], &World::JUDGED.parse().unwrap());
     assert_eq!(seen.len(), 1);
-    let services: Vec<_> = seen[0].services.iter().collect();
+    assert_eq!(seen[0].containers, 3);
+    let images: Vec<&str> = seen[0].images.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(images.len(), 4, "{images:?}");
+    let services: Vec<_> = seen[0].project.services.iter().collect();
     let image = |at: usize| services[at].1.image.as_deref();
     assert_eq!(services[0].0, "api");
     assert_eq!(image(0), Some(api));

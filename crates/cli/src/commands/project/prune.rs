@@ -1,0 +1,117 @@
+//! `reclaim project prune`.
+
+use reclaim_engine::Controls;
+use reclaim_model::{Mode, Named, NotRemoved, ProjectImages, PruneRequest, Report};
+
+use crate::args::project::ProjectPruneArgs;
+use crate::args::{Format, Globals};
+use crate::exit::{CommandError, Exit};
+use crate::progress::with_bar;
+use crate::signals::cancel_on_signals;
+use crate::{commands, json, output, text};
+
+/// What came of the images of a project.
+#[derive(Debug)]
+pub(crate) struct Outcome<'a> {
+    pub(crate) request: &'a ProjectImages,
+    pub(crate) mode: Mode,
+    /// Each image of the project.
+    pub(crate) named: &'a [Named],
+    /// The whole report; an engine that was asked over its API has none.
+    pub(crate) report: Option<&'a Report>,
+}
+
+pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Exit, CommandError> {
+    // First: nothing is done for files that cannot be read.
+    let images = commands::project::images(args)?;
+    let report = on_containerd(globals, args, images.clone()).await?;
+    let outcome = Outcome {
+        request: &images,
+        mode: report.mode,
+        named: &report.named,
+        report: Some(&report),
+    };
+    print(args.format, &outcome)?;
+    text::words_after_named(&report);
+    Ok(exit(&outcome))
+}
+
+async fn on_containerd(
+    globals: &Globals,
+    args: &ProjectPruneArgs,
+    images: ProjectImages,
+) -> Result<Report, CommandError> {
+    let (namespace, is_asked_for) = globals.namespace()?;
+    let request = PruneRequest {
+        namespace,
+        selection: images.into(),
+        target: None,
+        may_empty_namespace: true,
+        may_lack_namespace: !is_asked_for,
+    };
+    let engine = commands::connect(globals).await?;
+    if args.dry_run {
+        let preview = with_bar(async |bar| {
+            let progress = |progress| bar.show(progress);
+            engine.preview(&request, &progress).await
+        });
+        return Ok(preview.await?.report());
+    }
+    let options = args.how.options();
+    let cancel = cancel_on_signals()?;
+    let report = with_bar(async |bar| {
+        let progress = |progress| bar.show(progress);
+        let controls = Controls {
+            options: &options,
+            progress: &progress,
+            cancel: &cancel,
+        };
+        engine.prune(&request, None, controls).await
+    });
+    Ok(report.await?)
+}
+
+fn print(format: Format, outcome: &Outcome<'_>) -> Result<(), CommandError> {
+    output::data(&match format {
+        Format::Json => json::project::outcome(outcome),
+        Format::Table => text::project::outcome(outcome),
+    })?;
+    for Named { name, outcome, .. } in outcome.named {
+        match outcome {
+            Ok(_) => {}
+            Err(error) if is_failure(error) => output::words(&format!("error: {name}: {error}")),
+            Err(error) => output::words(&format!("warning: {name}: {error}")),
+        }
+    }
+    if outcome.named.is_empty() {
+        let name = &outcome.request.project.name;
+        output::words(&format!("warning: no image of project {name} to remove"));
+    }
+    Ok(())
+}
+
+/// As for Compose, what is in use or not there is no failure.
+fn is_failure(error: &NotRemoved) -> bool {
+    match error {
+        NotRemoved::NoSuchImage(_) | NotRemoved::Ambiguous | NotRemoved::Conflict(_) => false,
+        NotRemoved::Blank
+        | NotRemoved::Reference(_)
+        | NotRemoved::Changed
+        | NotRemoved::Cancelled
+        | NotRemoved::Failed(_) => true,
+    }
+}
+
+fn exit(outcome: &Outcome<'_>) -> Exit {
+    let mut errors = outcome
+        .named
+        .iter()
+        .filter_map(|it| it.outcome.as_ref().err());
+    if outcome.report.is_some_and(|it| it.unfinished.is_some()) {
+        Exit::Partial
+    } else if errors.any(is_failure) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    }
+}

@@ -1,0 +1,91 @@
+//! Which projects a namespace has, and what their images occupy.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{
+    Amount, Digest, Namespace, Project, ProjectImageMode, ProjectImages, PruneRequest,
+};
+use reclaim_plan::{ImageSize, ProjectImage, SeenProject, decide, makeup, projects};
+
+use crate::clock;
+use crate::engine::{Engine, RunError};
+use crate::retry::retry;
+
+/// A project, with what its images occupy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProjectUsage {
+    /// The project, as labels tell of it.
+    pub project: Project,
+    /// How many containers it has.
+    pub containers: usize,
+    /// Its images by name: those labelled with it, and those that its services name.
+    pub images: Vec<(ProjectImage, ImageSize)>,
+    /// What removing its images without names of their own would free now.
+    pub local: Amount,
+}
+
+impl ProjectUsage {
+    /// Returns what its images occupy, each counted once; what they share with each other is
+    /// counted with each.
+    pub fn bytes(&self) -> u64 {
+        let mut seen: BTreeSet<&Digest> = BTreeSet::new();
+        let images = self.images.iter();
+        let once = images.filter(|(image, _)| seen.insert(&image.target));
+        once.map(|(_, size)| size.content.saturating_add(size.unpacked))
+            .sum()
+    }
+}
+
+impl Engine {
+    /// Lists the projects of a namespace, sorted by name.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// If the store, or a container store, cannot be read whole.
+    pub async fn projects(&self, namespace: &Namespace) -> Result<Vec<ProjectUsage>, RunError> {
+        let judged = std::slice::from_ref(namespace);
+        let inventory = retry(async || self.store.observe(judged, clock::now()).await).await?;
+        let registered = self.registered(namespace).await?;
+        let makeup = makeup(&inventory, namespace);
+        let snapshots = makeup.snapshots();
+        let sizing = retry(async || self.store.snapshot_bytes(namespace, &snapshots).await);
+        let bytes = sizing.await?;
+        let sizes = makeup.sizes(&bytes);
+        let seen = projects(&inventory, &registered, namespace).into_iter();
+        let usages = seen.map(|seen| {
+            let SeenProject {
+                project,
+                containers,
+                images,
+            } = seen;
+            let request = PruneRequest {
+                namespace: namespace.clone(),
+                selection: ProjectImages {
+                    project: project.clone(),
+                    from_containers: false,
+                    mode: ProjectImageMode::Local,
+                    remove_orphans: false,
+                    services: None,
+                }
+                .into(),
+                target: None,
+                may_empty_namespace: true,
+                may_lack_namespace: true,
+            };
+            let plan = decide(&inventory, &registered, &request).into_plan(&bytes);
+            let images = images.into_iter().map(|image| {
+                let size = sizes.get(&image.target).copied().unwrap_or_default();
+                (image, size)
+            });
+            ProjectUsage {
+                project,
+                containers,
+                images: images.collect(),
+                local: plan.freed.amount(),
+            }
+        });
+        Ok(usages.collect())
+    }
+}
