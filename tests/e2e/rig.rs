@@ -81,6 +81,7 @@ pub(crate) fn call(address: &str, typed: &str, args: &[&str]) -> Called {
         .args(args)
         .env("CONTAINERD_ADDRESS", address)
         .env_remove("CONTAINERD_NAMESPACE")
+        .env_remove("DOCKER_HOST")
         .env_remove("RECLAIM_LOG")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

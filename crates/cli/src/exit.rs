@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use reclaim_compose::ComposeError;
-use reclaim_engine::RunError;
+use reclaim_engine::{DockerError, RunError};
 use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
 use reclaim_plan::NotFound;
 use reclaim_store::{ConnectError, StoreError};
@@ -56,6 +56,10 @@ pub(crate) enum CommandError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Compose(#[from] ComposeError),
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+    #[error("the Docker Engine at {0} holds nothing, so there is no undo window")]
+    NothingHeld(String),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -110,6 +114,8 @@ impl CommandError {
             ),
             Self::Namespace(_)
             | Self::Compose(_)
+            | Self::Docker(_)
+            | Self::NothingHeld(_)
             | Self::Connect(_)
             | Self::Config(_)
             | Self::Run(_)
@@ -121,10 +127,15 @@ impl CommandError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Filter(_) | Self::Namespace(_) | Self::Config(_) => Exit::Usage,
+            Self::Filter(_)
+            | Self::Namespace(_)
+            | Self::Config(_)
+            | Self::Docker(DockerError::BadAddress(_))
+            | Self::NothingHeld(_) => Exit::Usage,
             Self::Run(RunError::Busy(_)) => Exit::Busy,
             Self::Run(RunError::TargetNotMet(_)) => Exit::TargetNotMet,
             Self::Compose(_)
+            | Self::Docker(_)
             | Self::Connect(_)
             | Self::Run(_)
             | Self::Store(_)

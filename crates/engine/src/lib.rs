@@ -6,6 +6,8 @@
 mod clock;
 mod confirm;
 mod containers;
+#[cfg(feature = "docker")]
+mod docker;
 mod engine;
 mod execute;
 mod guard;
@@ -31,6 +33,8 @@ pub use clock::now;
 pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers,
 };
+#[cfg(feature = "docker")]
+pub use docker::{DockerEngine, DockerError};
 pub use engine::{Engine, RunError};
 pub use guard::{PruneGuard, PruneRunning};
 pub use hold::Hold;

@@ -90,7 +90,7 @@ fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
                     }
                 }
                 (Some(holder), _) => ConflictCause::Holder(holder.clone()),
-                (None, _) => ConflictCause::Other(other_words(*reason)),
+                (None, _) => ConflictCause::Other(other_words(*reason).to_owned()),
             };
             NotRemoved::Conflict(Conflict {
                 image: familiar_name(record),

@@ -112,7 +112,7 @@ pub enum ConflictCause {
     Pinned,
     /// It has to stay for a reason that has no words of Docker's.
     #[error("{0}")]
-    Other(&'static str),
+    Other(String),
 }
 
 impl ConflictCause {

@@ -21,7 +21,7 @@ pub(crate) enum ProjectCommand {
     /// Exit status: 0 done, also if images are in use or not there; 1 failed, or an image could
     /// not be removed; 2 wrong usage; 3 the run could not be brought to its end; 4 another
     /// prune is running.
-    Prune(ProjectPruneArgs),
+    Prune(Box<ProjectPruneArgs>),
 
     /// List the projects that labels tell of, their images, and what --rmi local would free
     Ls(ProjectLsArgs),
@@ -44,6 +44,13 @@ pub(crate) struct ProjectPruneArgs {
     #[arg(long)]
     pub(crate) remove_orphans: bool,
 
+    /// Ask a Docker Engine over its API, not containerd: `unix:///PATH` or `tcp://HOST:PORT`
+    ///
+    /// The calls are those that Compose makes; nothing is held, so nothing can be undone.
+    /// `containerd` is as good as none.
+    #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
+    engine: Option<String>,
+
     /// Show what would go, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -58,6 +65,14 @@ pub(crate) struct ProjectPruneArgs {
     /// Only images of these services; one that another service needs too stays
     #[arg(value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
+}
+
+impl ProjectPruneArgs {
+    /// Returns the address of the Docker Engine that is to be asked, if one is.
+    pub(crate) fn docker(&self) -> Option<&str> {
+        let engine = self.engine.as_deref();
+        engine.filter(|it| !it.is_empty() && *it != "containerd")
+    }
 }
 
 /// Which project, in Compose's words.

@@ -15,6 +15,7 @@ struct OutcomeJson<'a> {
     project: &'a str,
     rmi: &'static str,
     dry_run: bool,
+    engine: &'a str,
     images: Vec<NamedJson<'a>>,
     report: Option<ReportJson<'a>>,
 }
@@ -24,6 +25,7 @@ pub(crate) fn outcome(outcome: &Outcome<'_>) -> String {
     let Outcome {
         request,
         mode,
+        engine,
         named,
         report,
     } = outcome;
@@ -32,6 +34,7 @@ pub(crate) fn outcome(outcome: &Outcome<'_>) -> String {
         project: request.project.name.as_str(),
         rmi: word(request.mode),
         dry_run: *mode == Mode::DryRun,
+        engine,
         images: named.iter().map(of).collect(),
         report: report.map(|report| ReportJson {
             // They are told above.

@@ -23,6 +23,9 @@ pub(crate) fn outcome(outcome: &Outcome<'_>) -> String {
         add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
     }
     let Some(report) = outcome.report else {
+        if outcome.mode == Mode::DryRun {
+            text.push_str("nothing was removed (dry run)\n");
+        }
         return text;
     };
     if outcome.mode == Mode::Apply {
@@ -47,6 +50,8 @@ fn result(image: &Named, mode: Mode) -> &'static str {
         (Ok(removal), Mode::Apply) if is_deleted(&removal.rows) => "deleted",
         (Ok(_), Mode::Apply) => "untagged",
         (Ok(removal), Mode::DryRun) if is_deleted(&removal.rows) => "would be deleted",
+        // A Docker Engine tells only when it has done it.
+        (Ok(removal), Mode::DryRun) if removal.rows.is_empty() => "would be removed",
         (Ok(_), Mode::DryRun) => "would be untagged",
         (Err(NotRemoved::Conflict(_)), _) => "in use",
         (Err(NotRemoved::NoSuchImage(_)), _) => "not there",

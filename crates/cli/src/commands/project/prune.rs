@@ -1,6 +1,8 @@
 //! `reclaim project prune`.
 
-use reclaim_engine::Controls;
+use std::time::Duration;
+
+use reclaim_engine::{Controls, DockerEngine};
 use reclaim_model::{Mode, Named, NotRemoved, ProjectImages, PruneRequest, Report};
 
 use crate::args::project::ProjectPruneArgs;
@@ -10,11 +12,16 @@ use crate::progress::with_bar;
 use crate::signals::cancel_on_signals;
 use crate::{commands, json, output, text};
 
+/// The word for containerd as an engine.
+const CONTAINERD: &str = "containerd";
+
 /// What came of the images of a project.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
     pub(crate) request: &'a ProjectImages,
     pub(crate) mode: Mode,
+    /// Where: `containerd`, or the address of a Docker Engine.
+    pub(crate) engine: &'a str,
     /// Each image of the project.
     pub(crate) named: &'a [Named],
     /// The whole report; an engine that was asked over its API has none.
@@ -24,15 +31,45 @@ pub(crate) struct Outcome<'a> {
 pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Exit, CommandError> {
     // First: nothing is done for files that cannot be read.
     let images = commands::project::images(args)?;
+    if let Some(address) = args.docker() {
+        return on_docker(address, args, &images).await;
+    }
     let report = on_containerd(globals, args, images.clone()).await?;
     let outcome = Outcome {
         request: &images,
         mode: report.mode,
+        engine: CONTAINERD,
         named: &report.named,
         report: Some(&report),
     };
     print(args.format, &outcome)?;
     text::words_after_named(&report);
+    Ok(exit(&outcome))
+}
+
+async fn on_docker(
+    address: &str,
+    args: &ProjectPruneArgs,
+    images: &ProjectImages,
+) -> Result<Exit, CommandError> {
+    if args.how.undo_window > Duration::ZERO {
+        return Err(CommandError::NothingHeld(address.to_owned()));
+    }
+    let mode = if args.dry_run {
+        Mode::DryRun
+    } else {
+        Mode::Apply
+    };
+    let engine = DockerEngine::connect(address).await?;
+    let named = engine.prune_project(images, mode).await?;
+    let outcome = Outcome {
+        request: images,
+        mode,
+        engine: engine.address(),
+        named: &named,
+        report: None,
+    };
+    print(args.format, &outcome)?;
     Ok(exit(&outcome))
 }
 

@@ -1,0 +1,84 @@
+//! A Docker Engine, asked over its API instead of looked at through its containerd.
+//!
+//! The engine decides then what may be untagged and deleted, and how; nothing is held and
+//! nothing can be undone.
+
+mod project;
+
+use bollard::Docker;
+use bollard::errors::Error as ApiError;
+
+/// How long a call may take, in seconds. Removing one image collects garbage.
+const TIMEOUT: u64 = 600;
+
+/// Why a Docker Engine could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerError {
+    /// The address is of no form that is known.
+    #[error(
+        "`{0}` is no address of a Docker Engine; accepted are unix:///PATH, and tcp://HOST:PORT \
+         without TLS"
+    )]
+    BadAddress(String),
+    /// Nothing that speaks Docker's API answers there.
+    #[error("connect to the Docker Engine at {address}")]
+    Connect {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: ApiError,
+    },
+    /// It answered with an error.
+    #[error("{operation}")]
+    Call {
+        /// What it was asked for.
+        operation: &'static str,
+        /// What it said.
+        #[source]
+        source: ApiError,
+    },
+}
+
+/// A connection to one Docker Engine.
+#[derive(Debug, Clone)]
+pub struct DockerEngine {
+    docker: Docker,
+    address: String,
+}
+
+impl DockerEngine {
+    /// Connects to the engine at `address`, as `DOCKER_HOST` has it, and agrees with it on a
+    /// version of the API.
+    ///
+    /// # Errors
+    ///
+    /// [`DockerError::BadAddress`], or [`DockerError::Connect`] if it does not answer.
+    pub async fn connect(address: &str) -> Result<Self, DockerError> {
+        let version = bollard::API_DEFAULT_VERSION;
+        let connected = match address.split_once("://") {
+            Some(("unix", path)) if !path.is_empty() => {
+                Docker::connect_with_unix(address, TIMEOUT, version)
+            }
+            Some(("tcp" | "http", host)) if !host.is_empty() => {
+                Docker::connect_with_http(address, TIMEOUT, version)
+            }
+            _ => return Err(DockerError::BadAddress(address.to_owned())),
+        };
+        let failed = |source| DockerError::Connect {
+            address: address.to_owned(),
+            source,
+        };
+        let docker = connected.map_err(failed)?;
+        let docker = docker.negotiate_version().await.map_err(failed)?;
+        Ok(Self {
+            docker,
+            address: address.to_owned(),
+        })
+    }
+
+    /// Returns where the engine is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
