@@ -7,7 +7,7 @@
 mod builder;
 mod daemon;
 mod mounts;
-mod process;
+pub(crate) mod process;
 mod ready;
 mod version;
 

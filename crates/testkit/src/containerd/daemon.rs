@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::builder::ContainerdBuilder;
 use super::mounts::unmount_below;
-use super::process::Process;
+use super::process::{Process, find_on_path};
 
 /// Names another containerd binary to test against.
 const BINARY_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
@@ -177,11 +177,4 @@ fn containerd_binary() -> PathBuf {
             )
         }),
     }
-}
-
-fn find_on_path(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|candidate| candidate.is_file())
 }

@@ -10,8 +10,10 @@
 //! parent *thread* ends, not the parent process, and test threads end early and often. So all
 //! children are started by one thread, the nursery, which lives as long as the process.
 
+use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender};
@@ -27,14 +29,14 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A running or ended child process.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     pidfd: OwnedFd,
 }
 
 impl Process {
     /// Starts `command` from the nursery.
-    pub(super) fn spawn(command: Command) -> io::Result<Self> {
+    pub(crate) fn spawn(command: Command) -> io::Result<Self> {
         let child = spawn_in_nursery(command)?;
         let pid = Pid::from_child(&child);
         // The child is not waited for before this returns, so its number is still its own.
@@ -42,17 +44,17 @@ impl Process {
         Ok(Self { child, pidfd })
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Returns how the process ended, or `None` while it runs.
-    pub(super) fn exit_status(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
 
     /// Ends the process at once and waits for it.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
         let ended = self.child.wait();
         ended.expect("a child can be waited for");
@@ -113,4 +115,12 @@ fn spawn_in_nursery(command: Command) -> io::Result<Child> {
         .send((command, answer))
         .expect("the nursery's thread lives as long as the process");
     child.recv().expect("the nursery answers every order")
+}
+
+/// Returns the path of a program, if it is on `PATH`.
+pub(crate) fn find_on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
 }

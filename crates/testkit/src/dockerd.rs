@@ -1,0 +1,167 @@
+//! A private dockerd on a private containerd: the real engine, with its images in containerd's
+//! image store, and nothing of the host's network.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::containerd::Containerd;
+use crate::containerd::process::{Process, find_on_path};
+use crate::namespace::NamespaceClient;
+
+/// Names the dockerd binary to test against.
+const BINARY_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
+
+/// Time between two looks at a starting daemon, and looks before giving up: 60 s. dockerd needs
+/// one second on an idle machine.
+const PAUSE: Duration = Duration::from_millis(10);
+const LOOKS: u32 = 6000;
+
+/// Where dockerd keeps its images in containerd.
+const NAMESPACE: &str = "moby";
+
+/// A running dockerd that belongs to one test. Dropping it ends it, then its containerd.
+#[derive(Debug)]
+pub struct Dockerd {
+    /// `None` only while dropping.
+    process: Option<Process>,
+    containerd: Containerd,
+    socket: PathBuf,
+    log: PathBuf,
+    /// `None` only while dropping.
+    directory: Option<TempDir>,
+}
+
+impl Dockerd {
+    /// Starts a containerd and a dockerd on it, and waits until it answers.
+    pub async fn start() -> Self {
+        let containerd = Containerd::start().await;
+        let directory = tempfile::Builder::new()
+            .prefix("reclaim-")
+            .tempdir_in("/tmp");
+        let directory = directory.expect("a directory can be made below /tmp");
+        let path = directory.path();
+        let config =
+            r#"{"features": {"containerd-snapshotter": true}, "storage-driver": "native"}"#;
+        fs::write(path.join("daemon.json"), config).expect("the private directory takes a file");
+        let log = path.join("dockerd.log");
+        let process = launch(path, &containerd, &log);
+        let mut dockerd = Self {
+            process: Some(process),
+            containerd,
+            socket: path.join("d.sock"),
+            log,
+            directory: Some(directory),
+        };
+        dockerd.wait().await;
+        dockerd
+    }
+
+    /// Returns its address as `DOCKER_HOST` wants it.
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// Returns the containerd that it stands on.
+    pub fn containerd(&self) -> &Containerd {
+        &self.containerd
+    }
+
+    /// Returns a handle on the namespace of its images.
+    pub fn namespace(&self) -> NamespaceClient {
+        self.containerd.namespace(NAMESPACE)
+    }
+
+    async fn wait(&mut self) {
+        for _ in 0..LOOKS {
+            if answers(&self.socket).await {
+                return;
+            }
+            let status = self.process.as_mut().and_then(Process::exit_status);
+            if let Some(status) = status {
+                panic!("dockerd ended while starting ({status})\n{}", self.log());
+            }
+            let slept = tokio::task::spawn_blocking(|| thread::sleep(PAUSE)).await;
+            slept.expect("sleeping does not panic");
+        }
+        panic!("dockerd does not answer\n{}", self.log());
+    }
+
+    fn log(&self) -> String {
+        let bytes = fs::read(&self.log).expect("the log is made before the process");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        drop(self.process.take());
+        if let Some(Err(error)) = self.directory.take().map(TempDir::close)
+            && !thread::panicking()
+        {
+            panic!("remove the directory of dockerd: {error}");
+        }
+    }
+}
+
+fn launch(path: &Path, containerd: &Containerd, log: &Path) -> Process {
+    let binary = binary();
+    let mut command = match find_on_path("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--"]).arg(&binary);
+            command
+        }
+        None => Command::new(&binary),
+    };
+    let log = File::create(log).expect("the private directory takes a file");
+    let same_log = log.try_clone().expect("a file handle can be cloned");
+    let below = |name: &str| path.join(name);
+    command
+        .arg("--config-file")
+        .arg(below("daemon.json"))
+        .arg("--host")
+        .arg(format!("unix://{}", below("d.sock").display()))
+        .arg("--data-root")
+        .arg(below("data"))
+        .arg("--exec-root")
+        .arg(below("exec"))
+        .arg("--pidfile")
+        .arg(below("d.pid"))
+        .arg("--containerd")
+        .arg(containerd.socket())
+        .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+        .arg("--userland-proxy=false")
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(same_log);
+    Process::spawn(command).unwrap_or_else(|error| panic!("start `{}`: {error}", binary.display()))
+}
+
+/// Whether it answers a ping.
+async fn answers(socket: &Path) -> bool {
+    let Ok(mut stream) = UnixStream::connect(socket).await else {
+        return false;
+    };
+    let ping = b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n";
+    let mut answer = String::new();
+    stream.write_all(ping).await.is_ok()
+        && stream.read_to_string(&mut answer).await.is_ok()
+        && answer.ends_with("OK")
+}
+
+fn binary() -> PathBuf {
+    let given = env::var_os(BINARY_VARIABLE).map(PathBuf::from);
+    given
+        .or_else(|| find_on_path("dockerd"))
+        .unwrap_or_else(|| {
+            panic!("no dockerd; `cargo xtask dockerd` fetches one for {BINARY_VARIABLE}")
+        })
+}
