@@ -265,3 +265,35 @@ async fn a_project_can_be_undone() {
     rig.reclaim(&["undo"]).exits(0);
     assert_eq!(rig.names().await.len(), 6);
 }
+
+/// An engine that cannot be asked, or asked for more than it has, should be told apart.
+#[tokio::test]
+async fn an_engine_that_cannot_be_asked_is_told() {
+    let rig = rig_with_shop().await;
+    let shop = file(SHOP);
+    let call = |args: &[&str]| prune(&rig, shop.path(), &[&["--rmi", "all"], args].concat());
+    let called = call(&["--engine", "ssh://somewhere"]).exits(2);
+    assert!(
+        called
+            .stderr
+            .contains("`ssh://somewhere` is no address of a Docker Engine; accepted are"),
+        "{}",
+        called.stderr
+    );
+    let called = call(&["--engine", "unix:///nonexistent/docker.sock"]).exits(1);
+    assert!(
+        called
+            .stderr
+            .contains("connect to the Docker Engine at unix:///nonexistent/docker.sock"),
+        "{}",
+        called.stderr
+    );
+    // containerd is no Docker Engine.
+    let address = format!("unix://{}", rig.containerd.address());
+    call(&["--engine", &address]).exits(1);
+    let called = call(&["--engine", &address, "--undo-window", "1h"]).exits(2);
+    assert!(called.stderr.contains("holds nothing"), "{}", called.stderr);
+    assert_eq!(rig.names().await.len(), 6);
+    call(&["--engine", "containerd"]).exits(0);
+    assert_eq!(rig.names().await.len(), 2);
+}

@@ -11,4 +11,5 @@
 
 mod compose;
 mod down;
+mod remove;
 mod stage;

@@ -146,13 +146,16 @@ impl Removal<'_, '_> {
         self.demand_unpinned(&same, shown)?;
         let lasts = |it: &usize| !same.contains(it) && self.images[*it].expires.is_none();
         let users = self.users(all);
-        if all.iter().any(lasts) || users.is_empty() {
-            return Ok(self.take(&same, None));
-        }
-        if !self.request.force {
+        let is_enough = all.iter().any(lasts) || users.is_empty();
+        if !is_enough && !self.request.force {
             return Err(self.conflict(all, &users, shown));
         }
-        Ok(self.take(&same, same.first().copied()))
+        let replaced = same.first().copied().filter(|_| !is_enough);
+        let mut removal = self.take(&same, replaced);
+        // Docker shows here also the name that stands for none.
+        let names = removal.records.iter();
+        removal.rows = names.map(|it| Row::Untagged(familiar_name(it))).collect();
+        Ok(removal)
     }
 
     /// Removes the last name of an image, and the image with it.
