@@ -78,7 +78,7 @@ pub(crate) fn still_removed(
         if group.iter().any(lasts) {
             continue;
         }
-        let users = users(case, registered, group);
+        let users = users(case, registered, group[0]);
         let gone = group.iter().filter(|it| verdicts[**it].is_removal());
         if let Some(best) = best(gone, images)
             && !users.is_empty()
@@ -150,8 +150,11 @@ impl Removal<'_, '_> {
         if !is_enough && !self.request.force {
             return Err(self.conflict(all, &users, shown));
         }
-        let replaced = same.first().copied().filter(|_| !is_enough);
-        let mut removal = self.take(&same, replaced);
+        let mut removal = if is_enough {
+            self.take(&same, None)
+        } else {
+            self.lose(&same, all, &users, shown)?
+        };
         // Docker shows here also the name that stands for none.
         let names = removal.records.iter();
         removal.rows = names.map(|it| Row::Untagged(familiar_name(it))).collect();
@@ -169,9 +172,7 @@ impl Removal<'_, '_> {
         if !self.request.force {
             return Err(self.conflict(all, &users, &shown));
         }
-        let lasts = |it: &usize| *it != record && self.images[*it].expires.is_none();
-        let replaced = (!all.iter().any(lasts)).then_some(record);
-        Ok(self.take(&[record], replaced))
+        self.lose(&[record], all, &users, &shown)
     }
 
     /// Removes an image with all its names.
@@ -209,14 +210,39 @@ impl Removal<'_, '_> {
             self.take_parents(all[0], &mut removal);
             return Ok(removal);
         }
-        let nameless = all.iter().find(dangling).copied();
-        let going: Vec<usize> = all
-            .iter()
-            .filter(|it| Some(**it) != nameless)
-            .copied()
-            .collect();
-        let replaced = going.first().copied().filter(|_| nameless.is_none());
-        Ok(self.take(&going, replaced))
+        self.lose(all, all, &users, &shown)
+    }
+
+    /// Takes names from an image that is needed. It stays by a record that lasts: one that does
+    /// not go, one that is no name, or else the nameless double of one that goes.
+    fn lose(
+        &mut self,
+        going: &[usize],
+        all: &[usize],
+        users: &[User],
+        shown: &str,
+    ) -> Result<NamedRemoval, NotRemoved> {
+        let lasts = |it: &usize| self.images[*it].expires.is_none();
+        if all.iter().any(|it| !going.contains(it) && lasts(it)) {
+            return Ok(self.take(going, None));
+        }
+        let is_nameless = |it: &usize| self.images[*it].is_dangling();
+        let (nameless, names): (Vec<usize>, Vec<usize>) =
+            going.iter().partition(|it| is_nameless(it));
+        let stays = nameless.iter().any(lasts);
+        let double = self.images[going[0]].without_name().name;
+        let is_taken = self.images.iter().any(|image| image.name == double);
+        if names.is_empty() || !stays && is_taken {
+            // Without a name it cannot lose one; what uses it would be left with nothing.
+            self.spare(all, KeepReason::InUse, &holders(users));
+            let cause = users.first().map(User::cause);
+            return Err(NotRemoved::Conflict(Conflict {
+                image: shown.to_owned(),
+                can_be_forced: false,
+                cause: cause.unwrap_or(ConflictCause::MultipleRepositories),
+            }));
+        }
+        Ok(self.take(&names, names.first().copied().filter(|_| !stays)))
     }
 
     /// Lets records go, one of them perhaps for its nameless double.
@@ -324,8 +350,9 @@ impl Removal<'_, '_> {
         }
     }
 
+    /// Who uses the target of these records, of which there is at least one.
     fn users(&self, all: &[usize]) -> Vec<User> {
-        users(self.case, self.registered, all)
+        users(self.case, self.registered, all[0])
     }
 }
 

@@ -45,13 +45,12 @@ impl User {
     }
 }
 
-/// Returns who uses the target of `all` its records, the least movable first.
-pub(super) fn users(case: &Case<'_>, registered: &[Container], all: &[usize]) -> Vec<User> {
-    let Some(first) = all.first() else {
-        return Vec::new();
-    };
+/// Returns who uses the target of an image, the least movable first. A name of the target counts
+/// for that also if it is about to go.
+pub(super) fn users(case: &Case<'_>, registered: &[Container], image: usize) -> Vec<User> {
     let usage = &case.usage;
-    let target = case.targets.id_of_image(*first);
+    let target = case.targets.id_of_image(image);
+    let all = &case.targets.of_image(image).images;
     let mut holders: BTreeSet<&Holder> = usage.targets.get(&target).into_iter().flatten().collect();
     // A container that is known to have been created from another target only remembers a name
     // that has moved since.
@@ -64,7 +63,7 @@ pub(super) fn users(case: &Case<'_>, registered: &[Container], all: &[usize]) ->
         holders.extend(named.filter(|holder| !is_of_another(holder)));
     }
     holders.extend(&usage.untraced);
-    let anatomy = &case.targets.of_image(*first).anatomy;
+    let anatomy = &case.targets.of_image(image).anatomy;
     if anatomy.is_incomplete || anatomy.unreadable.is_some() {
         holders.extend(&usage.unexplained);
     }

@@ -1,5 +1,6 @@
 //! What holds for every world.
 
+mod named;
 mod oracle;
 
 use std::collections::BTreeSet;

@@ -71,6 +71,15 @@ fn spellings() -> Vec<String> {
     spellings
 }
 
+/// What somebody may give as the name of an image.
+pub(crate) fn given() -> impl Strategy<Value = String> {
+    let mut given = spellings();
+    given.extend(TARGETS.map(id));
+    given.extend(TARGETS.map(|target| digest(target).hex()[..8].to_owned()));
+    given.push(format!("a@{}", id("A")));
+    prop::sample::select(given)
+}
+
 fn keys() -> Vec<String> {
     let stacks = TARGETS.map(|target| chain(&format!("base+{target}.layer")));
     let mut keys = stacks.to_vec();

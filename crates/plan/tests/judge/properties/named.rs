@@ -1,0 +1,85 @@
+//! What holds for every removal by name, on every world.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use reclaim_model::{NamedImages, PruneRequest, RemoveReason};
+use reclaim_plan::decide_again;
+
+use super::shuffled;
+use crate::naive;
+use crate::random::{given, scenes};
+use crate::world::World;
+
+fn requests() -> impl Strategy<Value = PruneRequest> {
+    let names = prop::collection::vec(given(), 1..4);
+    (names, any::<bool>(), any::<bool>()).prop_map(|(names, force, prune_parents)| PruneRequest {
+        namespace: World::JUDGED.parse().unwrap(),
+        selection: NamedImages {
+            names,
+            force,
+            prune_parents,
+        }
+        .into(),
+        target: None,
+        may_empty_namespace: true,
+        may_lack_namespace: false,
+    })
+}
+
+proptest! {
+    #[test]
+    fn frees_what_the_collector_would(scene in scenes(), request in requests()) {
+        let world = scene.world();
+        // Judging asks the linter, too: no container loses its image, or what it stands on.
+        let outcome = world.judge(&request);
+        let inventory = world.inventory();
+        let judged = &inventory.namespaces[&outcome.plan.namespace];
+        let steps = outcome.plan.steps.iter();
+        let gone = steps.filter(|it| it.reason != RemoveReason::Replaced);
+        let gone: Vec<&str> = gone.map(|it| it.image.name.as_str()).collect();
+        let (blobs, snapshots) = naive::freed(&inventory, judged, &gone);
+        let freed = &outcome.plan.freed;
+        prop_assert_eq!(freed.blobs.iter().map(|it| it.digest.clone()).collect::<Vec<_>>(),
+            blobs.into_iter().collect::<Vec<_>>());
+        prop_assert_eq!(freed.snapshots.iter().map(|it| it.id.clone()).collect::<Vec<_>>(),
+            snapshots.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn order_does_not_matter(scene in scenes(), request in requests(), turn in 0..9_usize) {
+        let world = scene.world();
+        let plan = world.judge(&request).plan;
+        let other = shuffled(&world, turn).judge(&request).plan;
+        prop_assert_eq!(format!("{plan:?}"), format!("{other:?}"));
+    }
+
+    #[test]
+    fn tells_of_every_record_that_goes(scene in scenes(), request in requests()) {
+        let outcome = scene.world().judge(&request);
+        let named = outcome.plan.named.iter();
+        let told = named.filter_map(|it| it.outcome.as_ref().ok());
+        let told: Vec<&str> = told.flat_map(|it| &it.records).map(String::as_str).collect();
+        let once: BTreeSet<&str> = told.iter().copied().collect();
+        prop_assert_eq!(once.len(), told.len());
+        prop_assert_eq!(once, outcome.removed().into_iter().collect());
+    }
+
+    /// The second look judges anew; with nothing new it must find nothing that has to come back.
+    #[test]
+    fn what_went_need_not_come_back(scene in scenes(), request in requests()) {
+        let mut world = scene.world();
+        let outcome = world.judge(&request);
+        for step in &outcome.plan.steps {
+            let nameless = step.image.without_name();
+            if step.reason == RemoveReason::Replaced {
+                world.within(World::JUDGED).here().images.push(nameless);
+            }
+        }
+        let removed: BTreeSet<&str> = outcome.removed().into_iter().collect();
+        let inventory = world.inventory();
+        let again = decide_again(&inventory, &world.registered, &request, &removed);
+        let back = again.kept().iter().filter(|it| removed.contains(it.name.as_str()));
+        prop_assert_eq!(back.map(|it| &it.name).collect::<Vec<_>>(), Vec::<&String>::new());
+    }
+}
