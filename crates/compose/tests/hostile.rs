@@ -8,6 +8,7 @@
 use std::fmt::Write;
 use std::fs;
 
+use proptest::prelude::*;
 use reclaim_compose::{ProjectFiles, load};
 use tempfile::TempDir;
 
@@ -185,4 +186,68 @@ fn a_service_that_is_not_there_is_named() {
     };
     let error = load(&files).unwrap_err().to_string();
     assert_eq!(error, "no such service: wbe; the project has db, web");
+}
+
+/// Pieces of which files are made, in any order.
+const PIECES: [&str; 40] = [
+    "services",
+    "web",
+    "image",
+    "build",
+    "extends",
+    "include",
+    "profiles",
+    "name",
+    "service",
+    "file",
+    "compose.yaml",
+    ":",
+    ": ",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\n- ",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!reset ",
+    "!override ",
+    "'",
+    "\"",
+    "|",
+    ">",
+    "#",
+    "${",
+    "$",
+    ":-",
+    "A",
+    "~",
+    "---\n",
+    "\u{fffd}",
+];
+
+proptest! {
+    /// Any file is a project or an error.
+    #[test]
+    fn no_file_is_too_strange(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..60)) {
+        let text = pieces.concat();
+        let project = directory(&[(MAIN, text.as_bytes()), (".env", text.as_bytes())]);
+        for disabled in ["0", "1"] {
+            let disable = ("COMPOSE_DISABLE_ENV_FILE".to_owned(), disabled.to_owned());
+            let files = ProjectFiles {
+                environment: [disable].into(),
+                working_directory: project.path().to_owned(),
+                ..ProjectFiles::default()
+            };
+            if let Err(error) = load(&files) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
 }
