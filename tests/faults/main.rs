@@ -11,6 +11,7 @@
 //! - [`recovery`]: the run that cleans up after a crash is killed as well.
 //! - [`restarted`]: containerd is killed and comes back.
 //! - [`creators`]: a container is created between any two calls.
+//! - [`named`]: an image in use loses its name by force, and nothing else.
 //!
 //! `RECLAIM_TEST_CONTAINERD=/path` runs them against another containerd.
 
@@ -24,6 +25,7 @@ mod creators;
 mod invisible;
 mod killed;
 mod matrix;
+mod named;
 mod recovery;
 mod reported;
 mod restarted;
