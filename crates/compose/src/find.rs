@@ -2,7 +2,7 @@
 //!
 //! Source: compose-go, `cli/options.go`.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::ProjectFiles;
 use crate::dotenv;
@@ -42,7 +42,7 @@ pub(crate) fn find(request: &ProjectFiles) -> Result<Found, ComposeError> {
     let here = &request.working_directory;
     let mut variables = Variables::new(request.environment.clone());
     let given: Vec<PathBuf> = request.files.iter().map(|it| absolute(here, it)).collect();
-    let directory = request.directory.as_ref().map(|it| here.join(it));
+    let directory = request.directory.as_ref().map(|it| absolute(here, it));
     let first = directory.clone().or_else(|| directory_of(&given));
     let first = first.unwrap_or_else(|| here.clone());
     add_env_files(request, &first, &mut variables)?;
@@ -72,7 +72,25 @@ fn absolute(here: &Path, path: &Path) -> PathBuf {
     if path == Path::new(STDIN) {
         return path.to_owned();
     }
-    here.join(path)
+    clean(&here.join(path))
+}
+
+/// Takes `.` and `..` out of a path by its words alone, as Compose does: the project's name is
+/// its directory's.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                clean.push(component);
+            }
+        }
+    }
+    clean
 }
 
 /// The directory of the first file that is one.
