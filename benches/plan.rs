@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use divan::{AllocProfiler, Bencher, black_box};
 use reclaim_model::{
-    Blob, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef, ImageRecord,
-    Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Selection, Snapshot,
-    SnapshotId, SnapshotKind, Snapshotter, Target,
+    Blob, BuildHistory, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef,
+    ImageRecord, Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Selection,
+    Snapshot, SnapshotId, SnapshotKind, Snapshotter, Target,
 };
 use reclaim_plan::decide;
 
@@ -40,6 +40,7 @@ fn prune_all(bencher: Bencher<'_, '_>, images: u64) {
         target: None,
         may_empty_namespace: false,
         may_lack_namespace: false,
+        history: BuildHistory::Keep,
     };
     bencher.bench(|| decide(black_box(&inventory), &[], &request));
 }

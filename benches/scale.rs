@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reclaim_model::{
-    Blob, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef, ImageRecord,
-    Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Selection, Snapshot,
-    SnapshotId, SnapshotKind, Snapshotter, Target,
+    Blob, BuildHistory, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef,
+    ImageRecord, Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Selection,
+    Snapshot, SnapshotId, SnapshotKind, Snapshotter, Target,
 };
 use reclaim_plan::{Books, decide, disk_usage, limit};
 
@@ -50,6 +50,7 @@ fn main() {
         target: None,
         may_empty_namespace: false,
         may_lack_namespace: false,
+        history: BuildHistory::Keep,
     };
     let (decision, time) = timed(|| decide(&inventory, &[], &request));
     report("decide", &time);

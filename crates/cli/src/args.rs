@@ -274,6 +274,15 @@ pub(crate) struct PruneArgs {
     #[command(flatten)]
     pub(crate) how: HowArgs,
 
+    /// Let go of unpacked layers that only build history holds
+    ///
+    /// Builders that keep their results by leases that never expire hold what was unpacked of an
+    /// image long after it was removed. The configuration of such an image loses the label that
+    /// refers to it. The configuration stays, and the lease; nothing is let go that an image, a
+    /// container or a lease that expires holds. --dry-run says how much it is.
+    #[arg(long, conflicts_with = "target_free")]
+    pub(crate) unpin_build_history: bool,
+
     /// Allow leaving a namespace that has containers without a single image
     ///
     /// A plan that would is refused otherwise: more often than not it means that the

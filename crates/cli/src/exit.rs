@@ -28,6 +28,8 @@ pub(crate) enum Exit {
     Busy,
     /// As much as was asked for cannot be freed; nothing was done.
     TargetNotMet,
+    /// A signal came before everything was done; what was done is reported. 128 and its number.
+    Stopped(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -39,6 +41,7 @@ impl From<Exit> for ExitCode {
             Exit::Partial => 3,
             Exit::Busy => 4,
             Exit::TargetNotMet => 5,
+            Exit::Stopped(status) => status,
         })
     }
 }

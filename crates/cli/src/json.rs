@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use reclaim_engine::Hold;
 use reclaim_model::{
     Amount, DeleteGuard, Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason,
-    Kept, Mode, Namespace, Reclaimed, RemoveReason, Report,
+    Kept, Left, LeftThing, Mode, Namespace, Reclaimed, RemoveReason, Report, SnapshotId, Unpin,
 };
 use serde::Serialize;
 
@@ -36,11 +36,48 @@ struct ReportJson<'a> {
     reclaimed: Reclaimed,
     blobs: &'a [FreedBlob],
     snapshots: &'a [FreedSnapshot],
+    left: Vec<LeftJson<'a>>,
+    unpinned: &'a [Unpin],
+    build_history: PinnedJson,
     warnings: Vec<&'a str>,
     guard: Option<DeleteGuard>,
     held_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     named: Vec<named::NamedJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct LeftJson<'a> {
+    #[serde(flatten)]
+    thing: LeftThingJson<'a>,
+    bytes: u64,
+    holders: Vec<HolderJson<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum LeftThingJson<'a> {
+    Blob {
+        digest: &'a Digest,
+    },
+    Snapshot {
+        #[serde(flatten)]
+        id: &'a SnapshotId,
+    },
+}
+
+#[derive(Serialize)]
+struct HolderJson<'a> {
+    namespace: &'a Namespace,
+    #[serde(flatten)]
+    holder: &'a Holder,
+}
+
+#[derive(Serialize)]
+struct PinnedJson {
+    configs: usize,
+    #[serde(flatten)]
+    freed: Amount,
 }
 
 #[derive(Serialize)]
@@ -70,6 +107,25 @@ struct FailedJson<'a> {
     error: &'a str,
 }
 
+fn left_json(left: &Left) -> LeftJson<'_> {
+    let Left {
+        thing,
+        bytes,
+        holders,
+    } = left;
+    let holders = holders.iter();
+    LeftJson {
+        thing: match thing {
+            LeftThing::Blob(digest) => LeftThingJson::Blob { digest },
+            LeftThing::Snapshot(id) => LeftThingJson::Snapshot { id },
+        },
+        bytes: *bytes,
+        holders: holders
+            .map(|(namespace, holder)| HolderJson { namespace, holder })
+            .collect(),
+    }
+}
+
 /// Renders a report as one object and a newline.
 pub(crate) fn report(report: &Report) -> String {
     render(&report_json(report))
@@ -90,6 +146,8 @@ fn report_json(report: &Report) -> ReportJson<'_> {
         beside,
         reclaimed,
         freed: Freed { blobs, snapshots },
+        left,
+        unpinned,
         rows: _,
         named,
         warnings,
@@ -139,6 +197,12 @@ fn report_json(report: &Report) -> ReportJson<'_> {
         reclaimed: *reclaimed,
         blobs,
         snapshots,
+        left: left.iter().map(left_json).collect(),
+        unpinned,
+        build_history: PinnedJson {
+            configs: beside.history.configs,
+            freed: beside.history.freed.amount(),
+        },
         warnings: warnings
             .iter()
             .chain(unfinished)

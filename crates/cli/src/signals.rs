@@ -1,38 +1,66 @@
 //! Being interrupted.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use reclaim_model::{RefuseReason, Report};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::CommandError;
+use crate::exit::{CommandError, Exit};
 use crate::output;
+
+/// What a shell adds to the number of a signal that ended a process.
+const SIGINT: u8 = 128 + 2;
+const SIGTERM: u8 = 128 + 15;
+
+/// Stops a run when a signal comes.
+pub(crate) struct Stop {
+    /// Cancelled by the first signal.
+    pub(crate) token: CancellationToken,
+    status: Arc<AtomicU8>,
+}
+
+impl Stop {
+    /// Returns the exit status of a run that a signal has kept from doing all it had to do.
+    pub(crate) fn cut_short(&self, report: &Report) -> Option<Exit> {
+        let mut refused = report.refused.iter();
+        let is_cut_short = refused.any(|it| matches!(it.reason, RefuseReason::Cancelled));
+        let status = self.status.load(Ordering::Acquire);
+        (is_cut_short && status != 0).then_some(Exit::Stopped(status))
+    }
+}
 
 /// The first SIGINT or SIGTERM lets the run stop where it is and report; a second one ends the
 /// process at once.
-pub(crate) fn cancel_on_signals() -> Result<CancellationToken, CommandError> {
-    let cancel = CancellationToken::new();
+pub(crate) fn stop_on_signals() -> Result<Stop, CommandError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let token = cancel.clone();
+    let stop = Stop {
+        token: CancellationToken::new(),
+        status: Arc::default(),
+    };
+    let (token, first) = (stop.token.clone(), Arc::clone(&stop.status));
     tokio::spawn(async move {
         let mut next = async || {
             tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
+                _ = interrupt.recv() => SIGINT,
+                _ = terminate.recv() => SIGTERM,
             }
         };
-        next().await;
+        first.store(next().await, Ordering::Release);
         output::words("stopping after the removals under way; once more to stop at once");
         token.cancel();
         let status = next().await;
         end_at_once(status);
     });
-    Ok(cancel)
+    Ok(stop)
 }
 
 #[expect(
     clippy::exit,
     reason = "the user insists; nothing that matters is unwritten"
 )]
-fn end_at_once(status: i32) -> ! {
-    std::process::exit(status)
+fn end_at_once(status: u8) -> ! {
+    std::process::exit(status.into())
 }

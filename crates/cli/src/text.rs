@@ -1,6 +1,7 @@
 //! Output for people: docker's form where docker has one.
 
 pub(crate) mod df;
+mod left;
 pub(crate) mod named;
 pub(crate) mod project;
 pub(crate) mod why;
@@ -96,6 +97,16 @@ fn add_beside(text: &mut String, report: &Report) {
         let line = format_args!("Garbage already, not counted: {total}: {}", amount(pending));
         add_line(text, line);
     }
+    let history = &report.beside.history;
+    if history.configs > 0 {
+        let amount = history.freed.amount();
+        let total = HumanSize(amount.total_bytes());
+        let line = format_args!(
+            "Held only by build history, not counted: {total}: {}; --unpin-build-history frees it",
+            count(amount.snapshots, "snapshot"),
+        );
+        add_line(text, line);
+    }
     let elsewhere: u64 = report.beside.kept_elsewhere.iter().map(|it| it.bytes).sum();
     if elsewhere > 0 {
         let elsewhere = HumanSize(elsewhere);
@@ -130,6 +141,9 @@ pub(crate) fn words_after(report: &Report) {
 pub(crate) fn words_after_named(report: &Report) {
     for warning in &report.warnings {
         output::words(&format!("warning: {warning}"));
+    }
+    for line in left::lines(report) {
+        output::words(&line);
     }
     if let Some(until) = report.held_until {
         let run = &report.run;

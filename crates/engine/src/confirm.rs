@@ -29,6 +29,8 @@ pub(crate) fn restrict(mut preview: Preview, confirmed: Option<&Preview>) -> Res
             .into_iter()
             .partition(was_shown);
         plan.steps = steps;
+        let were_shown = &confirmed.plan.unpins;
+        plan.unpins.retain(|it| were_shown.contains(it));
         let now = by_name(plan);
         let lost = confirmed.plan.steps.iter();
         let lost = lost.filter(|step| !now.contains_key(step.image.name.as_str()));

@@ -176,7 +176,12 @@ impl Engine {
         };
         let decision = info_span!("plan").in_scope(|| decide(&inventory, &registered, request));
         let sizing = retry(async || {
-            let snapshots = [decision.snapshots(), decision.pending_snapshots()].concat();
+            let snapshots = [
+                decision.snapshots(),
+                decision.pending_snapshots(),
+                decision.history_snapshots(),
+            ];
+            let snapshots = snapshots.concat();
             self.store.snapshot_bytes(namespace, &snapshots).await
         });
         let bytes = sizing.instrument(info_span!("size")).await?;

@@ -10,18 +10,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
+use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Failed, ImageRecord, Mode, Namespace, Plan, PruneRequest, Reclaimed, RefuseReason,
-    Refused, RemoveReason, Report, RunId, Step, chain,
+    Digest, Failed, Freed, ImageRecord, Inventory, Mode, Plan, PruneRequest, Reclaimed,
+    RefuseReason, Refused, Report, RunId, Step, chain,
 };
-use reclaim_plan::rows;
-use reclaim_store::{Class, Deletion, StoreError};
-use tokio::sync::Mutex;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use reclaim_plan::{left, rows};
+use reclaim_store::StoreError;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::clock;
 use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
@@ -30,12 +29,12 @@ use crate::named;
 use crate::options::RunOptions;
 use crate::preview::{Preview, blank_report, removed};
 use crate::progress::{Progress, ProgressSink};
+use crate::remove::Outcome;
 use crate::retry::retry;
 use crate::second_look::{Looked, Wanted};
 
-/// How many records are removed at a time. containerd writes one after the other anyway; a few
-/// on their way keep it from waiting for us.
-const REMOVALS_AT_ONCE: usize = 8;
+/// How long looking again and releasing may take, after the grace.
+const TO_END: SignedDuration = SignedDuration::from_hours(1);
 
 /// What a run is and how it goes about its work.
 #[derive(Clone, Copy)]
@@ -45,14 +44,23 @@ pub(crate) struct Run<'a> {
     pub(crate) options: &'a RunOptions,
     pub(crate) progress: &'a ProgressSink<'a>,
     pub(crate) cancel: &'a CancellationToken,
+    /// When the guard's lease expires, and with it the hold.
+    pub(crate) expires: Timestamp,
 }
 
-/// What became of a step.
-#[derive(Debug)]
-enum Outcome {
-    Removed,
-    Refused(RefuseReason),
-    Failed(String),
+impl Run<'_> {
+    /// Returns why nothing more may be taken away, if so.
+    pub(crate) fn stop(self) -> Option<RefuseReason> {
+        let left = clock::now().duration_until(self.expires);
+        let grace = SignedDuration::try_from(self.options.grace).unwrap_or(SignedDuration::MAX);
+        if self.cancel.is_cancelled() {
+            Some(RefuseReason::Cancelled)
+        } else if left < grace.saturating_add(TO_END) {
+            Some(RefuseReason::OutOfTime)
+        } else {
+            None
+        }
+    }
 }
 
 impl Engine {
@@ -77,7 +85,7 @@ impl Engine {
         } = preview;
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         let alarm = self.store.alarm(&plan.namespace).ok();
-        let holding = Hold::write(&self.store, &plan.namespace, run.id, &plan.steps);
+        let holding = Hold::write(&self.store, run.id, &plan);
         let journals = holding.instrument(info_span!("hold")).await?;
 
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
@@ -85,17 +93,27 @@ impl Engine {
         report.refused = refused;
         let outcomes = self.remove_all(run, &plan).await;
         record(&mut report, &plan, outcomes);
+        let unpinned = self.unpin_all(run, &plan, &mut report).await;
 
         let gone = perhaps_gone(&plan, &report);
-        if !gone.is_empty() {
+        if !gone.is_empty() || !unpinned.is_empty() {
             tokio::time::sleep(run.options.grace).await;
         }
         (run.progress)(Progress::LookingAgain);
         let looking = self.restore_used(run.request, &mut inventory, gone, alarm.as_ref());
         let looked = looking.instrument(info_span!("look_again")).await;
-        match record_look(&mut report, &plan, looked) {
-            None => self.finish(run, &plan, &journals, &mut report).await,
-            Some(error) => self.give_up(run, &mut report, &error).await,
+        let stuck = record_look(&mut report, &plan, looked);
+        let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
+        let sound = match (repinning.await, stuck) {
+            (Ok(unpinned), None) => {
+                report.unpinned = unpinned;
+                Ok(())
+            }
+            (Err(error), _) | (Ok(_), Some(error)) => Err(error),
+        };
+        match sound {
+            Ok(()) => self.finish(run, &plan, &journals, &mut report).await,
+            Err(error) => self.give_up(run, &mut report, &error).await,
         }
         let images = removed_images(&plan, &report);
         report.rows = rows(&images, &inventory, &report.freed.blobs);
@@ -114,7 +132,8 @@ impl Engine {
     async fn finish(&self, run: Run<'_>, plan: &Plan, journals: &[Digest], report: &mut Report) {
         let namespace = &plan.namespace;
         let window = run.options.undo_window;
-        let finished = if window > Duration::ZERO && !report.removed.is_empty() {
+        let is_any = !report.removed.is_empty() || !report.unpinned.is_empty();
+        let finished = if window > Duration::ZERO && is_any {
             let kept = Hold::keep(&self.store, namespace, run.id, journals, window).await;
             match kept {
                 Ok(until) => {
@@ -148,93 +167,31 @@ impl Engine {
     async fn free(&self, run: Run<'_>, plan: &Plan, report: &mut Report) -> Result<(), StoreError> {
         let namespace = &plan.namespace;
         (run.progress)(Progress::Collecting);
-        let collecting = host_guard::release(&self.store, namespace, run.id);
+        let collecting = host_guard::release(&self.store, namespace, run.id, run.expires);
         collecting.instrument(info_span!("collect")).await?;
         (run.progress)(Progress::Measuring);
         let measuring = retry(async || self.store.gone(namespace, &plan.freed).await);
         let gone = measuring.instrument(info_span!("measure")).await?;
+        let still_there = plan.freed.without(&gone);
         report.reclaimed = Reclaimed(gone.amount());
         report.freed = gone;
+        if still_there != Freed::default() {
+            match self.observe_everything().await {
+                Ok(inventory) => report.left = left(&inventory, namespace, &still_there),
+                Err(error) => {
+                    let error = chain(&error);
+                    let warning = format!("who holds what is still there is unknown: {error}");
+                    report.warnings.push(warning);
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Removes the records of a plan. The outcomes are in the order of its steps.
-    async fn remove_all(&self, run: Run<'_>, plan: &Plan) -> Vec<Outcome> {
-        let steps = plan.steps.len();
-        let pace = run.options.max_deletes_per_second.map(pace);
-        let removals = plan.steps.iter().enumerate().map(|(index, step)| {
-            let pace = pace.as_ref();
-            async move {
-                if let Some(pace) = pace {
-                    pace.lock().await.tick().await;
-                }
-                if run.cancel.is_cancelled() {
-                    return (index, Outcome::Refused(RefuseReason::Cancelled));
-                }
-                let span = info_span!("remove_image", name = %step.image.name);
-                let removing = self.remove(&plan.namespace, step);
-                (index, removing.instrument(span).await)
-            }
-        });
-        let mut done = 0;
-        let mut outcomes: Vec<(usize, Outcome)> = Vec::with_capacity(steps);
-        let mut removals = stream::iter(removals).buffer_unordered(REMOVALS_AT_ONCE);
-        while let Some(outcome) = removals.next().await {
-            done += 1;
-            (run.progress)(Progress::Step { done, steps });
-            outcomes.push(outcome);
-        }
-        outcomes.sort_by_key(|(index, _)| *index);
-        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    /// Lists all namespaces, without reading what images are.
+    async fn observe_everything(&self) -> Result<Inventory, StoreError> {
+        retry(async || self.store.observe(&[], clock::now()).await).await
     }
-
-    async fn remove(&self, namespace: &Namespace, step: &Step) -> Outcome {
-        let image = &step.image;
-        if step.reason == RemoveReason::Replaced {
-            // First, so that there is no moment at which nothing keeps the image.
-            let nameless = image.without_name();
-            let writing = retry(async || self.store.restore_image(namespace, &nameless).await);
-            match writing.await {
-                Ok(digest) if digest == image.target.digest => {}
-                Ok(_) => return Outcome::Failed(format!("`{}` is taken", nameless.name)),
-                Err(error) => return Outcome::Failed(chain(&error)),
-            }
-        }
-        let mut is_answer_lost = false;
-        // Safe to try again: the removal compares the target each time.
-        let removing = retry(async || {
-            let deleted = self.store.delete_image(namespace, image).await;
-            match deleted {
-                // An earlier try did it, and only its answer was lost.
-                Ok(Deletion::Gone) if is_answer_lost => Ok(Deletion::Removed),
-                Err(error) => {
-                    is_answer_lost |= error.class() == Class::Retry;
-                    Err(error)
-                }
-                deleted => deleted,
-            }
-        });
-        match removing.await {
-            Ok(Deletion::Removed) => Outcome::Removed,
-            Ok(Deletion::Moved) => Outcome::Refused(RefuseReason::TargetMoved),
-            Ok(Deletion::Gone) => Outcome::Refused(RefuseReason::AlreadyGone),
-            Err(error) => {
-                // It may have happened all the same.
-                let target = retry(async || self.store.image_target(namespace, &image.name).await);
-                match target.await {
-                    Ok(None) => Outcome::Removed,
-                    Ok(Some(_)) | Err(_) => Outcome::Failed(chain(&error)),
-                }
-            }
-        }
-    }
-}
-
-/// A ticker for so many removals a second. Late ticks are not made up for in a burst.
-fn pace(per_second: u32) -> Mutex<Interval> {
-    let mut ticks = interval(Duration::from_secs(1) / per_second.max(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Mutex::new(ticks)
 }
 
 /// Sorts the outcomes, which are in the order of the steps, into the report.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, RunId, Step};
+use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
 use reclaim_store::{Containerd, StoreError};
 
 use crate::clock;
@@ -33,6 +33,8 @@ pub struct Hold {
     pub is_whole: bool,
     /// The records as they were.
     pub records: Vec<ImageRecord>,
+    /// Configurations that have let go of what was unpacked of them.
+    pub unpins: Vec<Unpin>,
     lease: String,
 }
 
@@ -41,12 +43,12 @@ impl Hold {
     /// records keep stays until the lease is gone.
     pub(crate) async fn write(
         store: &Containerd,
-        namespace: &Namespace,
         run: &RunId,
-        steps: &[Step],
+        plan: &Plan,
     ) -> Result<Vec<Digest>, StoreError> {
+        let namespace = &plan.namespace;
         let mut written = Vec::new();
-        for blob in journal::write(run, namespace, steps) {
+        for blob in journal::write(run, namespace, &plan.steps, &plan.unpins) {
             let digest =
                 retry(async || store.write_held(namespace, GUARD_LEASE, blob.clone()).await);
             written.push(digest.await?);
@@ -122,6 +124,7 @@ impl Hold {
                     is_abandoned: lease.labels.contains_key(ABANDONED),
                     is_whole: found.is_whole,
                     records: found.records,
+                    unpins: found.unpins,
                     lease: lease.id.clone(),
                 });
             }
@@ -161,6 +164,7 @@ pub(crate) async fn progress(
 /// What the journals of a lease tell.
 struct Records {
     records: Vec<ImageRecord>,
+    unpins: Vec<Unpin>,
     /// Whether none of them was beyond us: damaged, or of a version to come.
     is_whole: bool,
 }
@@ -172,6 +176,7 @@ async fn records(
     lease: &Lease,
 ) -> Result<Records, StoreError> {
     let mut records = Vec::new();
+    let mut unpins = Vec::new();
     let mut is_whole = true;
     for digest in content(lease) {
         let reading = retry(async || {
@@ -179,12 +184,19 @@ async fn records(
             reading.await
         });
         match reading.await?.and_then(|body| journal::read(&body)) {
-            Some(read) => records.extend(read),
+            Some(read) => {
+                records.extend(read.records);
+                unpins.extend(read.unpins);
+            }
             None => is_whole = false,
         }
     }
     records.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Records { records, is_whole })
+    Ok(Records {
+        records,
+        unpins,
+        is_whole,
+    })
 }
 
 fn content(lease: &Lease) -> impl Iterator<Item = &Digest> {

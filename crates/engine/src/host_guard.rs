@@ -28,7 +28,7 @@ use tracing::info;
 
 use crate::clock;
 use crate::hold::{self, Hold};
-use crate::lease_labels::{self, MAX_RUN, STARTED};
+use crate::lease_labels::{self, STARTED};
 use crate::owner::{Liveness, Owner};
 use crate::retry::retry;
 
@@ -90,14 +90,16 @@ pub(crate) enum Claim {
     Busy(Busy),
 }
 
-/// Takes the guard of a namespace for a run.
+/// Takes the guard of a namespace for a run that takes no longer than `lifetime`: what expires
+/// cannot be prolonged.
 pub(crate) async fn claim(
     store: &Containerd,
     namespace: &Namespace,
     run: &RunId,
+    lifetime: Duration,
 ) -> Result<Claim, StoreError> {
     for _ in 0..TRIES {
-        let labels = || lease_labels::new(run, clock::now(), MAX_RUN);
+        let labels = || lease_labels::new(run, clock::now(), lifetime);
         let is_made = retry(async || store.create_lease(namespace, GUARD_LEASE, labels()).await);
         if is_made.await? {
             return Ok(Claim::Taken);
@@ -158,17 +160,19 @@ pub(crate) async fn release(
     store: &Containerd,
     namespace: &Namespace,
     run: &RunId,
+    expires: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut is_answer_lost = false;
+    // Another may have taken what has expired.
+    let mut may_be_anothers = clock::now() >= expires;
     let releasing = retry(async || {
-        if is_answer_lost && !is_held_by(store, namespace, run).await? {
+        if may_be_anothers && !is_held_by(store, namespace, run).await? {
             return Ok(false);
         }
-        is_answer_lost = true;
+        may_be_anothers = true;
         store.delete_lease(namespace, GUARD_LEASE, true).await
     });
     if !releasing.await? {
-        // The answer to an earlier try was lost, and nobody waited for its collection.
+        // It is gone without a collection that anybody waited for.
         collect(store, namespace, run).await?;
     }
     Ok(())

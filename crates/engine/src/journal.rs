@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use reclaim_model::{GcLabels, ImageRecord, Namespace, RunId, Step, Target};
+use reclaim_model::{GcLabels, ImageRecord, Namespace, RunId, SnapshotId, Step, Target, Unpin};
 use reclaim_store::HeldBlob;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ const MAX_BYTES: usize = 8 << 20;
 pub(crate) const MAX_BODY: u64 = 64 << 20;
 
 const CONTENT_REF: &str = "containerd.io/gc.ref.content";
+const SNAPSHOT_REF: &str = "containerd.io/gc.ref.snapshot";
 const REFERENCES: &str = "containerd.io/gc.ref.";
 
 /// One blob's worth of records.
@@ -35,6 +36,25 @@ pub(crate) struct Journal {
     pub(crate) run: String,
     pub(crate) namespace: String,
     pub(crate) records: Vec<Record>,
+    /// The labels of configurations that are taken away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<Label>,
+}
+
+/// The label of a configuration for what was unpacked of its image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Label {
+    config: reclaim_model::Digest,
+    snapshotter: String,
+    key: String,
+}
+
+/// What a journal tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entries {
+    pub(crate) records: Vec<ImageRecord>,
+    pub(crate) unpins: Vec<Unpin>,
 }
 
 /// An image record as it was.
@@ -89,33 +109,48 @@ impl Record {
     }
 }
 
-/// Writes the records of a plan as blobs, in the order of the plan.
-pub(crate) fn write(run: &RunId, namespace: &Namespace, steps: &[Step]) -> Vec<HeldBlob> {
+/// Writes what a plan takes away as blobs, in the order of the plan.
+pub(crate) fn write(
+    run: &RunId,
+    namespace: &Namespace,
+    steps: &[Step],
+    unpins: &[Unpin],
+) -> Vec<HeldBlob> {
     let mut blobs = Vec::new();
     let mut records = Vec::new();
     let mut bytes = 0;
     for step in steps {
         let record = Record::of(&step.image);
         if records.len() == MAX_RECORDS || (bytes > 0 && bytes + record.weight() > MAX_BYTES) {
-            blobs.push(blob(run, namespace, std::mem::take(&mut records)));
+            blobs.push(blob(run, namespace, std::mem::take(&mut records), &[]));
             bytes = 0;
         }
         bytes += record.weight();
         records.push(record);
     }
     if !records.is_empty() {
-        blobs.push(blob(run, namespace, records));
+        blobs.push(blob(run, namespace, records, &[]));
+    }
+    // Each weighs less than a record.
+    for unpins in unpins.chunks(MAX_RECORDS / 2) {
+        blobs.push(blob(run, namespace, Vec::new(), unpins));
     }
     blobs
 }
 
-fn blob(run: &RunId, namespace: &Namespace, records: Vec<Record>) -> HeldBlob {
-    let labels = labels(&records);
+fn blob(run: &RunId, namespace: &Namespace, records: Vec<Record>, unpins: &[Unpin]) -> HeldBlob {
+    let labels = labels(&records, unpins);
+    let unpins = unpins.iter().map(|unpin| Label {
+        config: unpin.config.clone(),
+        snapshotter: unpin.snapshot.snapshotter.to_string(),
+        key: unpin.snapshot.key.to_string(),
+    });
     let journal = Journal {
         version: VERSION,
         run: run.to_string(),
         namespace: namespace.to_string(),
         records,
+        labels: unpins.collect(),
     };
     HeldBlob {
         body: serde_json::to_vec(&journal).expect("maps with text keys and no floats"),
@@ -124,9 +159,12 @@ fn blob(run: &RunId, namespace: &Namespace, records: Vec<Record>) -> HeldBlob {
 }
 
 /// The labels by which the journal holds what the records held: their targets, and whatever
-/// their own labels refer to, each under a name of its own.
-fn labels(records: &[Record]) -> BTreeMap<String, String> {
-    let targets: BTreeSet<String> = records.iter().map(|it| it.digest.to_string()).collect();
+/// their own labels refer to, each under a name of its own. So with configurations and their
+/// snapshots.
+fn labels(records: &[Record], unpins: &[Unpin]) -> BTreeMap<String, String> {
+    let targets = records.iter().map(|it| it.digest.to_string());
+    let configs = unpins.iter().map(|it| it.config.to_string());
+    let targets: BTreeSet<String> = targets.chain(configs).collect();
     let targets = targets.into_iter().enumerate();
     let mut labels: BTreeMap<String, String> = targets
         .map(|(index, digest)| (format!("{CONTENT_REF}.{index}"), digest))
@@ -140,14 +178,25 @@ fn labels(records: &[Record]) -> BTreeMap<String, String> {
             labels.insert(format!("{key}/record-{index}"), value.clone());
         }
     }
+    for (index, Unpin { snapshot, .. }) in unpins.iter().enumerate() {
+        let key = format!("{SNAPSHOT_REF}.{}/unpin-{index}", snapshot.snapshotter);
+        labels.insert(key, snapshot.key.to_string());
+    }
     labels
 }
 
 /// Reads a journal back; `None` for anything that is not one of this version.
-pub(crate) fn read(body: &[u8]) -> Option<Vec<ImageRecord>> {
+pub(crate) fn read(body: &[u8]) -> Option<Entries> {
     let journal: Journal = serde_json::from_slice(body).ok()?;
     let records = journal.records.into_iter();
-    (journal.version == VERSION).then(|| records.map(Record::into_image).collect())
+    let labels = journal.labels.into_iter().map(|label| Unpin {
+        config: label.config,
+        snapshot: SnapshotId::new(label.snapshotter, label.key),
+    });
+    (journal.version == VERSION).then(|| Entries {
+        records: records.map(Record::into_image).collect(),
+        unpins: labels.collect(),
+    })
 }
 
 #[cfg(test)]
@@ -177,7 +226,25 @@ mod tests {
 
     fn written(steps: &[Step]) -> Vec<HeldBlob> {
         let run = RunId("run".to_owned());
-        write(&run, &"default".parse().unwrap(), steps)
+        write(&run, &"default".parse().unwrap(), steps, &[])
+    }
+
+    #[test]
+    fn reads_back_what_configurations_let_go_and_refers_to_it() {
+        let config: reclaim_model::Digest = format!("sha256:{:064x}", 7).parse().unwrap();
+        let unpins = [Unpin {
+            config: config.clone(),
+            snapshot: SnapshotId::new("native", "chain"),
+        }];
+        let run = RunId("run".to_owned());
+        let blobs = write(&run, &"default".parse().unwrap(), &[], &unpins);
+        assert_eq!(read(&blobs[0].body).unwrap().unpins, unpins);
+        let gc = GcLabels::parse(blobs[0].labels.iter().map(|(k, v)| (&**k, &**v)));
+        let expected = [
+            reclaim_model::GcRef::Content(config),
+            reclaim_model::GcRef::Snapshot(unpins[0].snapshot.clone()),
+        ];
+        assert_eq!(*gc.refs, expected);
     }
 
     #[test]
@@ -185,7 +252,7 @@ mod tests {
         let steps = [step(1, &[("keep", "me")]), step(2, &[])];
         let blobs = written(&steps);
         assert_eq!(blobs.len(), 1);
-        let records = read(&blobs[0].body).unwrap();
+        let records = read(&blobs[0].body).unwrap().records;
         assert_eq!(records, steps.map(|step| step.image));
     }
 
@@ -224,7 +291,7 @@ mod tests {
         assert!(blobs.len() > 1);
         let records: Vec<ImageRecord> = blobs
             .iter()
-            .flat_map(|blob| read(&blob.body).unwrap())
+            .flat_map(|blob| read(&blob.body).unwrap().records)
             .collect();
         assert_eq!(records.len(), steps.len());
         for blob in &blobs {

@@ -14,8 +14,8 @@ pub(crate) const STARTED: &str = "reclaim/started";
 /// On a lease that holds what a crashed run had removed or was about to.
 pub(crate) const ABANDONED: &str = "reclaim/abandoned";
 
-/// How long a run may take at most before another may think it dead. A run of 100,000 images
-/// on a slow disk takes a fraction of it.
+/// How long a run may take before another may think it dead, unless it waits by itself: a run of
+/// 100,000 images on a slow disk takes a fraction of it.
 pub(crate) const MAX_RUN: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The labels of a lease that a run makes at `now`.

@@ -23,11 +23,13 @@ mod preview;
 mod progress;
 mod projects;
 mod prune;
+mod remove;
 mod retry;
 mod second_look;
 mod survey;
 mod target;
 mod undo;
+mod unpin;
 
 pub use clock::now;
 pub use containers::{

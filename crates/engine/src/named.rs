@@ -80,7 +80,7 @@ fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
     match reason {
         RefuseReason::TargetMoved => NotRemoved::Changed,
         RefuseReason::AlreadyGone => NotRemoved::NoSuchImage(familiar_name(record)),
-        RefuseReason::Cancelled => NotRemoved::Cancelled,
+        RefuseReason::Cancelled | RefuseReason::OutOfTime => NotRemoved::Cancelled,
         RefuseReason::MustStay(reason, holders) => {
             let cause = match (holders.first(), target) {
                 (Some(holder), Some(image)) if holder.kind == HolderKind::Container => {

@@ -23,6 +23,7 @@ impl Preview {
             removed: self.plan.steps.iter().map(removed).collect(),
             freed: self.plan.freed.clone(),
             rows: rows(images, &self.inventory, &self.plan.freed.blobs),
+            unpinned: self.plan.unpins.clone(),
             ..blank_report(new_run(), Mode::DryRun, &self.plan)
         }
     }
@@ -43,6 +44,8 @@ pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
         beside: plan.beside.clone(),
         reclaimed: Reclaimed(Amount::default()),
         freed: Freed::default(),
+        left: Vec::new(),
+        unpinned: Vec::new(),
         rows: Vec::new(),
         named: plan.named.clone(),
         warnings: plan.warnings.clone(),

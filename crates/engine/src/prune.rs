@@ -15,16 +15,20 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reclaim_model::{Mode, Namespace, PruneRequest, Report, RunId, chain};
+use reclaim_store::StoreError;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::clock;
 use crate::confirm::{Restricted, restrict};
 use crate::engine::{Engine, RunError, exists};
 use crate::execute::Run;
 use crate::guard::PruneRunning;
 use crate::hold::Hold;
 use crate::host_guard::{self, Busy, Claim};
+use crate::lease_labels::{self, MAX_RUN};
 use crate::options::RunOptions;
 use crate::preview::{Preview, blank_report, new_run};
 use crate::progress::ProgressSink;
@@ -82,6 +86,7 @@ impl Engine {
             options,
             progress,
             cancel,
+            expires: Timestamp::MAX,
         };
         let span = info_span!("image_prune", run = %id, namespace = %request.namespace);
         self.prune_as(run, confirmed).instrument(span).await
@@ -99,7 +104,8 @@ impl Engine {
             let preview = self.preview(run.request, run.progress).await?;
             return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
         }
-        let _running = self.begin(run).await?;
+        let (_running, expires) = self.begin(run).await?;
+        let run = Run { expires, ..run };
         let done = self.prune_guarded(run, confirmed).await;
         if done.is_err()
             && let Err(error) = host_guard::give_back(&self.store, namespace, run.id).await
@@ -110,23 +116,50 @@ impl Engine {
         done
     }
 
-    /// Takes both guards.
-    async fn begin(&self, run: Run<'_>) -> Result<PruneRunning, RunError> {
+    /// Takes both guards. Returns until when they are ours.
+    async fn begin(&self, run: Run<'_>) -> Result<(PruneRunning, Timestamp), RunError> {
         loop {
-            match self.try_begin(run.id, &run.request.namespace).await {
+            let lifetime = self.lifetime(run).await?;
+            let expires = lease_labels::expiry(clock::now(), lifetime);
+            match self
+                .begin_for(run.id, &run.request.namespace, lifetime)
+                .await
+            {
                 Err(RunError::Busy(busy)) if run.options.wait && !run.cancel.is_cancelled() => {
                     info!(%busy, "waiting");
                     tokio::time::sleep(WAIT).await;
                 }
-                begun => return begun,
+                begun => return begun.map(|running| (running, expires)),
             }
         }
+    }
+
+    /// How long a run may take: what it waits on purpose comes to what anyone takes.
+    async fn lifetime(&self, run: Run<'_>) -> Result<Duration, StoreError> {
+        let mut lifetime = MAX_RUN.saturating_add(run.options.grace);
+        if let Some(per_second) = run.options.max_deletes_per_second {
+            let namespace = &run.request.namespace;
+            let images = retry(async || self.store.images(namespace).await).await?;
+            let images = u32::try_from(images.len()).unwrap_or(u32::MAX);
+            let pause = Duration::from_secs(1) / per_second.max(1);
+            lifetime = lifetime.saturating_add(pause.saturating_mul(images));
+        }
+        Ok(lifetime)
     }
 
     pub(crate) async fn try_begin(
         &self,
         id: &RunId,
         namespace: &Namespace,
+    ) -> Result<PruneRunning, RunError> {
+        self.begin_for(id, namespace, MAX_RUN).await
+    }
+
+    async fn begin_for(
+        &self,
+        id: &RunId,
+        namespace: &Namespace,
+        lifetime: Duration,
     ) -> Result<PruneRunning, RunError> {
         let Some(running) = self.guard.try_begin() else {
             return Err(RunError::Busy(Busy {
@@ -136,7 +169,7 @@ impl Engine {
                 progress: None,
             }));
         };
-        match host_guard::claim(&self.store, namespace, id).await? {
+        match host_guard::claim(&self.store, namespace, id, lifetime).await? {
             Claim::Taken => Ok(running),
             Claim::Busy(busy) => Err(RunError::Busy(busy)),
         }
@@ -154,7 +187,8 @@ impl Engine {
             .preview_within(run.request, Some(run.id), run.progress)
             .await?;
         let restricted = restrict(preview, confirmed);
-        if !restricted.preview.plan.steps.is_empty() {
+        let plan = &restricted.preview.plan;
+        if !plan.steps.is_empty() || !plan.unpins.is_empty() {
             return self.execute(run, restricted).await;
         }
         host_guard::give_back(&self.store, namespace, run.id).await?;
@@ -177,6 +211,7 @@ impl Engine {
                 for image in &hold.records {
                     retry(async || self.store.restore_image(namespace, image).await).await?;
                 }
+                self.repin_all(namespace, &hold.unpins).await?;
                 hold.end(&self.store, namespace, false).await?;
             }
         }

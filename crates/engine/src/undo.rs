@@ -78,6 +78,9 @@ impl Engine {
                 undone.taken.push(image.name.clone());
             }
         }
+        if names.is_empty() {
+            self.repin_all(namespace, &hold.unpins).await?;
+        }
         if is_whole && undone.taken.is_empty() {
             hold.end(&self.store, namespace, false).await?;
         }
@@ -103,6 +106,40 @@ impl Engine {
             Ok(hold.run)
         };
         let released = released.await;
+        crate::host_guard::give_back(&self.store, namespace, &id).await?;
+        released
+    }
+
+    /// Frees what is held, the oldest run first and each with one collection, until there is
+    /// enough room or nothing is held any more. Returns the runs.
+    ///
+    /// For whoever needs the space more than the second thoughts. What a crashed run holds is
+    /// not among it: the next prune restores that.
+    ///
+    /// # Errors
+    ///
+    /// If another run is under way, or the store cannot be changed. What was freed until then is.
+    pub async fn release_holds(
+        &self,
+        namespace: &Namespace,
+        is_enough: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<Vec<RunId>, RunError> {
+        let id = new_run();
+        let _running = self.try_begin(&id, namespace).await?;
+        let releasing = async {
+            let mut released = Vec::new();
+            for hold in Hold::list(&self.store, namespace).await? {
+                if is_enough() {
+                    break;
+                }
+                if !hold.is_abandoned {
+                    hold.end(&self.store, namespace, true).await?;
+                    released.push(hold.run);
+                }
+            }
+            Ok(released)
+        };
+        let released = releasing.await;
         crate::host_guard::give_back(&self.store, namespace, &id).await?;
         released
     }

@@ -157,6 +157,14 @@ impl Lease {
         !self.is_ours() && (self.is_flat && self.expires.is_none() || is_labelled())
     }
 
+    /// Whether it may be build history: somebody's that never expires, and holds content with
+    /// all that this refers to.
+    pub fn may_be_history(&self) -> bool {
+        let mut resources = self.resources.iter();
+        let has_content = resources.any(|it| matches!(it, LeaseResource::Content(_)));
+        has_content && self.expires.is_none() && !self.is_flat && !self.is_ours()
+    }
+
     /// Whether it holds at `now`. At the very instant of expiry it still does, as for containerd.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| expires >= now)

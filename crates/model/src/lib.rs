@@ -12,6 +12,7 @@ mod gc_labels;
 mod image;
 mod inventory;
 mod label;
+mod left;
 mod named;
 mod names;
 mod plan;
@@ -21,6 +22,7 @@ mod reference;
 mod report;
 mod request;
 mod size;
+mod unpin;
 mod until;
 
 pub use digest::{Digest, DigestError};
@@ -35,6 +37,7 @@ pub use inventory::{
     NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
+pub use left::{Left, LeftThing};
 pub use named::{Conflict, ConflictCause, Named, NamedImages, NamedRemoval, NotRemoved};
 pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
 pub use plan::{
@@ -54,6 +57,7 @@ pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
 pub use request::{Mode, PruneRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
+pub use unpin::{BuildHistory, Pinned, Unpin};
 pub use until::{
     GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration, parse_until,
 };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{Digest, ImageRecord, Named, Namespace, SnapshotId};
+use crate::{Digest, ImageRecord, Named, Namespace, Pinned, SnapshotId, Unpin};
 
 /// What a prune will do to one namespace. It leaves no choice to the execution.
 ///
@@ -18,9 +18,11 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Records that stay.
     pub kept: Vec<Kept>,
+    /// Configurations that let go of what was unpacked of them, sorted.
+    pub unpins: Vec<Unpin>,
     /// Where images were named, what each name comes to.
     pub named: Vec<Named>,
-    /// What the steps free, all together.
+    /// What the steps and the unpinning free, all together.
     pub freed: Freed,
     /// What lies beside it and is not counted.
     pub beside: Beside,
@@ -35,6 +37,8 @@ pub struct Beside {
     pub pending: Freed,
     /// Content that the namespace lets go and another keeps on disk, sorted.
     pub kept_elsewhere: Vec<FreedBlob>,
+    /// What only build history holds, unless the plan has it go.
+    pub history: Pinned,
     /// The part of what the plan frees that something which cannot be seen may keep.
     pub doubtful: Freed,
 }
@@ -234,6 +238,19 @@ impl Amount {
 }
 
 impl Freed {
+    /// Returns what is listed here and not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let blobs = self.blobs.iter();
+        let blobs = blobs.filter(|it| other.blobs.binary_search(it).is_err());
+        let snapshots = self.snapshots.iter();
+        let snapshots = snapshots.filter(|it| other.snapshots.binary_search(it).is_err());
+        Self {
+            blobs: blobs.cloned().collect(),
+            snapshots: snapshots.cloned().collect(),
+        }
+    }
+
     /// Adds up what is listed.
     pub fn amount(&self) -> Amount {
         Amount {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Beside, Digest, Estimate, Freed, Holder, KeepReason, Kept, Mode, Named, Namespace, Reclaimed,
-    RemoveReason,
+    Beside, Digest, Estimate, Freed, Holder, KeepReason, Kept, Left, Mode, Named, Namespace,
+    Reclaimed, RemoveReason, Unpin,
 };
 
 /// Identifies one run in the report, the log and the leases.
@@ -48,6 +48,11 @@ pub struct Report {
     pub reclaimed: Reclaimed,
     /// What is gone; on a dry run what would go.
     pub freed: Freed,
+    /// What was to go and is still there after the collection, sorted.
+    pub left: Vec<Left>,
+    /// Configurations that have let go of what was unpacked of them; on a dry run those that
+    /// would.
+    pub unpinned: Vec<Unpin>,
     /// Docker's rows of a prune: what was untagged and which blobs of images are gone.
     pub rows: Vec<Row>,
     /// Where images were named, what each name came to; on a dry run what it would.
@@ -105,6 +110,8 @@ pub enum RefuseReason {
     MustStay(KeepReason, Vec<Holder>),
     /// The run was stopped before its turn came.
     Cancelled,
+    /// The run took so long that its hold would have expired.
+    OutOfTime,
 }
 
 impl fmt::Display for RefuseReason {
@@ -119,6 +126,7 @@ impl fmt::Display for RefuseReason {
                     .try_for_each(|holder| write!(formatter, ", {holder}"))
             }
             Self::Cancelled => formatter.write_str("the run was stopped first"),
+            Self::OutOfTime => formatter.write_str("the run took too long"),
         }
     }
 }

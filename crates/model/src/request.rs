@@ -1,6 +1,6 @@
 //! What a prune is asked to do.
 
-use crate::{FreeTarget, NamedImages, Namespace, ProjectImages, PruneFilters};
+use crate::{BuildHistory, FreeTarget, NamedImages, Namespace, ProjectImages, PruneFilters};
 
 /// Whether a run ends with the plan or carries it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,4 +55,7 @@ pub struct PruneRequest {
     pub may_empty_namespace: bool,
     /// Whether a namespace that does not exist counts as one without images.
     pub may_lack_namespace: bool,
+    /// What becomes of what only build history holds. It is not counted towards a target: with
+    /// one it stays.
+    pub history: BuildHistory,
 }

@@ -28,7 +28,7 @@ pub(crate) struct Difference {
 
 impl Things {
     /// Takes the blobs and snapshots among nodes.
-    fn of(graph: &Graph<'_>, mut nodes: Vec<NodeId>) -> Self {
+    pub(crate) fn of(graph: &Graph<'_>, mut nodes: Vec<NodeId>) -> Self {
         // Nodes are in the order of digests, and of snapshotters and keys.
         nodes.sort_unstable();
         let mut things = Self::default();

@@ -30,8 +30,10 @@ mod doubt;
 mod finder;
 mod freed;
 mod graph;
+mod history;
 mod holdings;
 mod ledger;
+mod left;
 mod limit;
 mod mark;
 mod named;
@@ -48,17 +50,21 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Beside, Container, Freed, FreedSnapshot, Inventory, Kept, Named, Namespace, NamespaceInventory,
-    Plan, PruneRequest, RemoveReason, Selection, SnapshotId, Step,
+    Beside, BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Named, Namespace,
+    NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId, Step,
+    Unpin,
 };
 
 use case::Case;
 use freed::{Difference, Things};
+use graph::Graph;
+use history::History;
 use select::Verdict;
 use targets::Targets;
 
 pub use check::{Finding, check};
 pub use ledger::{Account, Books, Column, DiskUsage, ImageUsage, NamespaceUsage, disk_usage};
+pub use left::left;
 pub use limit::{TooLittle, limit};
 pub use project::{Chosen, Existence, Listed, ProjectImage, SeenProject, choose, projects};
 pub use rows::rows;
@@ -74,6 +80,8 @@ pub struct Decision {
     kept: Vec<Kept>,
     named: Vec<Named>,
     difference: Difference,
+    history: History,
+    has_history_go: bool,
     warnings: Vec<String>,
 }
 
@@ -91,6 +99,11 @@ impl Decision {
     /// Returns the snapshots that are garbage already, sorted.
     pub fn pending_snapshots(&self) -> &[SnapshotId] {
         &self.difference.pending.snapshots
+    }
+
+    /// Returns the snapshots that only build history holds, sorted.
+    pub fn history_snapshots(&self) -> &[SnapshotId] {
+        &self.history.freed.snapshots
     }
 
     /// Completes the plan with the bytes that each snapshot occupies.
@@ -114,15 +127,33 @@ impl Decision {
             kept_elsewhere,
             doubtful,
         } = self.difference;
+        let mut freed = measured(freed);
+        let History {
+            mut unpins,
+            freed: of_history,
+        } = self.history;
+        let mut history = Pinned {
+            configs: unpins.len(),
+            freed: measured(of_history),
+        };
+        if self.has_history_go {
+            freed.snapshots.append(&mut history.freed.snapshots);
+            freed.snapshots.sort_unstable();
+            history = Pinned::default();
+        } else {
+            unpins.clear();
+        }
         Plan {
             namespace: self.namespace,
             steps: self.steps,
             kept: self.kept,
             named: self.named,
-            freed: measured(freed),
+            unpins,
+            freed,
             beside: Beside {
                 pending: measured(pending),
                 kept_elsewhere,
+                history,
                 doubtful: measured(doubtful),
             },
             warnings: self.warnings,
@@ -199,14 +230,39 @@ fn judge(
         }
     }
     let difference = freed::difference(inventory, &request.namespace, &case.graph, &going);
+    let history = match request.selection {
+        Selection::Filters(_) => history::history(inventory, &case.graph, &going),
+        Selection::Named(_) => History::default(),
+    };
     Decision {
         namespace: request.namespace.clone(),
         steps,
         kept,
         named,
         difference,
+        history,
+        has_history_go: request.history == BuildHistory::Unpin && request.target.is_none(),
         warnings: warnings(inventory, namespace, &case.targets),
     }
+}
+
+/// Judges again when the labels of `unpins` are gone: returns those whose configurations
+/// something besides build history holds. They have to come back.
+pub fn no_longer_history(
+    mut inventory: Inventory,
+    namespace: &Namespace,
+    unpins: &[Unpin],
+) -> Vec<Unpin> {
+    let Some(seen) = inventory.namespaces.get_mut(namespace) else {
+        return unpins.to_vec();
+    };
+    for unpin in unpins {
+        history::pin(seen, unpin);
+    }
+    let (inventory, seen) = (&inventory, &inventory.namespaces[namespace]);
+    let still = history::unpins(inventory, &Graph::new(seen, inventory));
+    let wanted = unpins.iter().filter(|it| still.binary_search(it).is_err());
+    wanted.cloned().collect()
 }
 
 /// Says what could not be seen: in this namespace, and of its images.

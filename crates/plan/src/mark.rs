@@ -200,6 +200,20 @@ impl<'g, 'a> Marker<'g, 'a> {
         restored
     }
 
+    /// Returns the nodes that these roots reach and that were not reached before, and leaves
+    /// the marker as it is.
+    pub(crate) fn reached_from(&mut self, roots: &[NodeId], hold: Hold) -> Vec<NodeId> {
+        let before = self.reached.len();
+        self.undo_log = Some(Vec::new());
+        for root in roots {
+            self.extend(*root, hold);
+        }
+        for (id, seen) in self.undo_log.take().into_iter().flatten().rev() {
+            self.seen[id as usize] = seen;
+        }
+        self.reached.split_off(before)
+    }
+
     /// Brings back some of the images that were taken away, and what they hold.
     ///
     /// An expired one is no root; it counts only as far as something reached refers to it.

@@ -12,6 +12,7 @@ mod execute;
 mod hold;
 mod measure;
 mod observe;
+mod unpin;
 
 pub use alarm::Alarm;
 pub use client::Containerd;
@@ -19,3 +20,4 @@ pub use disk::{ContentFiles, content_files, filesystem_bytes};
 pub use error::{CallError, Class, ConnectError, StoreError};
 pub use execute::Deletion;
 pub use hold::HeldBlob;
+pub use unpin::Unpinned;

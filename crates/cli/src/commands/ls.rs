@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use reclaim_engine::no_progress;
-use reclaim_model::{KeepReason, PruneFilters, PruneRequest, RemoveReason, Selection};
+use reclaim_model::{
+    BuildHistory, KeepReason, PruneFilters, PruneRequest, RemoveReason, Selection,
+};
 use reclaim_plan::{ImageSize, makeup};
 
 use crate::args::{Format, Globals, LsArgs};
@@ -31,6 +33,7 @@ pub(crate) async fn run(globals: &Globals, args: &LsArgs) -> Result<Exit, Comman
         target: None,
         may_empty_namespace: true,
         may_lack_namespace: !is_asked_for,
+        history: BuildHistory::Keep,
     };
     let preview = engine.preview(&request, &no_progress).await?;
     let makeup = makeup(&preview.inventory, &request.namespace);

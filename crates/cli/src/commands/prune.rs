@@ -2,12 +2,12 @@
 
 use jiff::tz::TimeZone;
 use reclaim_engine::{Controls, Engine, Preview, no_progress};
-use reclaim_model::{FilterArgs, PruneFilters, PruneRequest, Report, TimeContext};
+use reclaim_model::{BuildHistory, FilterArgs, PruneFilters, PruneRequest, Report, TimeContext};
 
 use crate::args::{Format, Globals, PruneArgs};
 use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
-use crate::signals::cancel_on_signals;
+use crate::signals::stop_on_signals;
 use crate::{commands, json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
@@ -32,19 +32,19 @@ pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, Com
         }
     };
     let options = args.how.options();
-    let cancel = cancel_on_signals()?;
+    let stop = stop_on_signals()?;
     let report = with_bar(async |bar| {
         let progress = |progress| bar.show(progress);
         let controls = Controls {
             options: &options,
             progress: &progress,
-            cancel: &cancel,
+            cancel: &stop.token,
         };
         engine.prune(&request, confirmed.as_deref(), controls).await
     });
     let report = report.await?;
     print(args.format, &report)?;
-    Ok(exit(&report))
+    Ok(stop.cut_short(&report).unwrap_or_else(|| exit(&report)))
 }
 
 fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandError> {
@@ -64,6 +64,11 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
         selection: PruneFilters::from_args(&filters, &context)?.into(),
         may_empty_namespace: args.allow_empty.as_ref() == Some(&namespace),
         may_lack_namespace: !is_asked_for,
+        history: if args.unpin_build_history {
+            BuildHistory::Unpin
+        } else {
+            BuildHistory::Keep
+        },
         target: args.target_free,
         namespace,
     })

@@ -1,12 +1,12 @@
 //! `reclaim image rm`.
 
 use reclaim_engine::Controls;
-use reclaim_model::{Mode, Named, NamedImages, NotRemoved, PruneRequest, Report};
+use reclaim_model::{BuildHistory, Mode, Named, NamedImages, NotRemoved, PruneRequest, Report};
 
 use crate::args::{Format, Globals, RmArgs};
 use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
-use crate::signals::cancel_on_signals;
+use crate::signals::stop_on_signals;
 use crate::{commands, json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, CommandError> {
@@ -22,8 +22,10 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
         target: None,
         may_empty_namespace: true,
         may_lack_namespace: !is_asked_for,
+        history: BuildHistory::Keep,
     };
     let engine = commands::connect(globals).await?;
+    let mut stopped = None;
     let report = if args.dry_run {
         let preview = with_bar(async |bar| {
             let progress = |progress| bar.show(progress);
@@ -32,17 +34,19 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
         preview.await?.report()
     } else {
         let options = args.how.options();
-        let cancel = cancel_on_signals()?;
+        let stop = stop_on_signals()?;
         let report = with_bar(async |bar| {
             let progress = |progress| bar.show(progress);
             let controls = Controls {
                 options: &options,
                 progress: &progress,
-                cancel: &cancel,
+                cancel: &stop.token,
             };
             engine.prune(&request, None, controls).await
         });
-        report.await?
+        let report = report.await?;
+        stopped = stop.cut_short(&report);
+        report
     };
     output::data(&match args.format {
         Format::Json => json::report(&report),
@@ -54,7 +58,7 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
         }
     }
     text::words_after_named(&report);
-    Ok(exit(&report, args.force))
+    Ok(stopped.unwrap_or_else(|| exit(&report, args.force)))
 }
 
 fn exit(report: &Report, force: bool) -> Exit {

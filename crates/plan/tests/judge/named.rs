@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    ContainerState, Named, NamedImages, NotRemoved, PruneRequest, RemoveReason, Row, SnapshotKind,
+    BuildHistory, ContainerState, Named, NamedImages, NotRemoved, PruneRequest, RemoveReason, Row,
+    SnapshotKind,
 };
 
 use crate::world::{
@@ -174,6 +175,7 @@ fn remove_with(world: &World, images: NamedImages) -> Outcome {
         target: None,
         may_empty_namespace: true,
         may_lack_namespace: false,
+        history: BuildHistory::Keep,
     })
 }
 

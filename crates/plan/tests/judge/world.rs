@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    CollectorRules, Container, Digest, Document, Inventory, NamespaceInventory, PruneFilters,
-    PruneRequest,
+    BuildHistory, CollectorRules, Container, Digest, Document, Inventory, NamespaceInventory,
+    PruneFilters, PruneRequest,
 };
 use reclaim_plan::{check, decide};
 
@@ -199,6 +199,7 @@ pub(crate) fn request(filters: PruneFilters) -> PruneRequest {
         target: None,
         may_empty_namespace: true,
         may_lack_namespace: false,
+        history: BuildHistory::Keep,
     }
 }
 

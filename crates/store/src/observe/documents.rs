@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use containerd_client::services::v1::ReadContentRequest;
 use containerd_client::services::v1::content_client::ContentClient;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use reclaim_model::{Child, Config, Digest, Document, DocumentKind, Namespace, NamespaceInventory};
+use reclaim_model::{
+    Child, Config, Digest, Document, DocumentKind, GcRef, Lease, Namespace, NamespaceInventory,
+};
 use reclaim_oci::{Kind, Limits, ReadError};
 
 use crate::client::{Containerd, MAX_MESSAGE};
@@ -64,6 +66,18 @@ impl Containerd {
                     Err(error) => Document::Unreadable(reclaim_model::chain(&error)),
                 };
                 documents.insert(digest, document);
+            }
+        }
+        for inventory in judged.iter().filter_map(|name| namespaces.get(name)) {
+            let pinned = pinned(inventory).filter(|it| !seen.contains(it));
+            let wanted = pinned.filter_map(|it| find(namespaces, it, Kind::Config));
+            let reads = stream::iter(wanted).map(|wanted| self.read(wanted, 0, limits));
+            let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).try_collect().await?;
+            for (digest, outcome) in read.into_iter().flatten() {
+                // What is none, and is part of no image, concerns nobody.
+                if let Ok(config) = outcome {
+                    documents.insert(digest, model_document(config));
+                }
             }
         }
         Ok(documents)
@@ -157,6 +171,15 @@ fn find<'a>(
             size: blobs[at].size,
         })
     })
+}
+
+/// Content that build history may hold with what was unpacked of it.
+fn pinned(inventory: &NamespaceInventory) -> impl Iterator<Item = &Digest> {
+    let is_any = inventory.leases.iter().any(Lease::may_be_history);
+    let blobs = inventory.blobs.iter().filter(move |_| is_any);
+    let is_snapshot = |it: &GcRef| matches!(it, GcRef::Snapshot(_));
+    let pinned = blobs.filter(move |blob| blob.gc.refs.iter().any(is_snapshot));
+    pinned.map(|blob| &blob.digest)
 }
 
 fn model_document(document: reclaim_oci::Document) -> Document {

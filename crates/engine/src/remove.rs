@@ -1,0 +1,115 @@
+//! Removing the records of a plan, one by one and several at a time.
+
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use reclaim_model::{Namespace, Plan, RefuseReason, RemoveReason, Step, chain};
+use reclaim_store::{Class, Deletion};
+use tokio::sync::Mutex;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::{Instrument, info_span};
+
+use crate::engine::Engine;
+use crate::execute::Run;
+use crate::progress::Progress;
+use crate::retry::retry;
+
+/// How many records are removed at a time. containerd writes one after the other anyway; a few
+/// on their way keep it from waiting for us.
+const REMOVALS_AT_ONCE: usize = 8;
+
+/// What became of a step.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Removed,
+    Refused(RefuseReason),
+    Failed(String),
+}
+
+impl Engine {
+    /// Removes the records of a plan. The outcomes are in the order of its steps.
+    pub(crate) async fn remove_all(&self, run: Run<'_>, plan: &Plan) -> Vec<Outcome> {
+        let steps = plan.steps.len();
+        let pace = run.options.max_deletes_per_second.map(pace);
+        let removals = plan.steps.iter().enumerate().map(|(index, step)| {
+            let pace = pace.as_ref();
+            async move {
+                if let Some(pace) = pace {
+                    tokio::select! {
+                        biased;
+                        () = run.cancel.cancelled() => {}
+                        () = tick(pace) => {}
+                    }
+                }
+                if let Some(reason) = run.stop() {
+                    return (index, Outcome::Refused(reason));
+                }
+                let span = info_span!("remove_image", name = %step.image.name);
+                let removing = self.remove(&plan.namespace, step);
+                (index, removing.instrument(span).await)
+            }
+        });
+        let mut done = 0;
+        let mut outcomes: Vec<(usize, Outcome)> = Vec::with_capacity(steps);
+        let mut removals = stream::iter(removals).buffer_unordered(REMOVALS_AT_ONCE);
+        while let Some(outcome) = removals.next().await {
+            done += 1;
+            (run.progress)(Progress::Step { done, steps });
+            outcomes.push(outcome);
+        }
+        outcomes.sort_by_key(|(index, _)| *index);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    async fn remove(&self, namespace: &Namespace, step: &Step) -> Outcome {
+        let image = &step.image;
+        if step.reason == RemoveReason::Replaced {
+            // First, so that there is no moment at which nothing keeps the image.
+            let nameless = image.without_name();
+            let writing = retry(async || self.store.restore_image(namespace, &nameless).await);
+            match writing.await {
+                Ok(digest) if digest == image.target.digest => {}
+                Ok(_) => return Outcome::Failed(format!("`{}` is taken", nameless.name)),
+                Err(error) => return Outcome::Failed(chain(&error)),
+            }
+        }
+        let mut is_answer_lost = false;
+        // Safe to try again: the removal compares the target each time.
+        let removing = retry(async || {
+            let deleted = self.store.delete_image(namespace, image).await;
+            match deleted {
+                // An earlier try did it, and only its answer was lost.
+                Ok(Deletion::Gone) if is_answer_lost => Ok(Deletion::Removed),
+                Err(error) => {
+                    is_answer_lost |= error.class() == Class::Retry;
+                    Err(error)
+                }
+                deleted => deleted,
+            }
+        });
+        match removing.await {
+            Ok(Deletion::Removed) => Outcome::Removed,
+            Ok(Deletion::Moved) => Outcome::Refused(RefuseReason::TargetMoved),
+            Ok(Deletion::Gone) => Outcome::Refused(RefuseReason::AlreadyGone),
+            Err(error) => {
+                // It may have happened all the same.
+                let target = retry(async || self.store.image_target(namespace, &image.name).await);
+                match target.await {
+                    Ok(None) => Outcome::Removed,
+                    Ok(Some(_)) | Err(_) => Outcome::Failed(chain(&error)),
+                }
+            }
+        }
+    }
+}
+
+async fn tick(pace: &Mutex<Interval>) {
+    pace.lock().await.tick().await;
+}
+
+/// A ticker for so many removals a second. Late ticks are not made up for in a burst.
+fn pace(per_second: u32) -> Mutex<Interval> {
+    let mut ticks = interval(Duration::from_secs(1) / per_second.max(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Mutex::new(ticks)
+}

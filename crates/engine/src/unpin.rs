@@ -1,0 +1,139 @@
+//! Letting go of what only build history holds: under the hold of the run, like its removals.
+//!
+//! The labels that are taken away are in the journal, and the journal refers to what they
+//! referred to. So nothing goes before the run is over, and whoever comes to use one of the
+//! configurations until then gets its label back.
+
+use futures::stream::{self, StreamExt};
+use reclaim_model::{Inventory, Namespace, Plan, Report, Unpin, chain};
+use reclaim_plan::no_longer_history;
+use reclaim_store::{Class, StoreError, Unpinned};
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::engine::Engine;
+use crate::execute::Run;
+use crate::lease_labels;
+use crate::retry::retry;
+
+/// How many labels are changed at a time.
+const CHANGES_AT_ONCE: usize = 8;
+
+impl Engine {
+    /// Takes the labels of a plan away. Returns those that are gone by our doing, or may be.
+    pub(crate) async fn unpin_all(
+        &self,
+        run: Run<'_>,
+        plan: &Plan,
+        report: &mut Report,
+    ) -> Vec<Unpin> {
+        let namespace = &plan.namespace;
+        let changes = plan.unpins.iter().map(async |unpin| {
+            if run.stop().is_some() {
+                return (unpin, Ok(Unpinned::Changed));
+            }
+            let mut is_answer_lost = false;
+            let changing = retry(async || match self.store.unpin(namespace, unpin).await {
+                // An earlier try did it, and only its answer was lost.
+                Ok(Unpinned::Changed) if is_answer_lost => Ok(Unpinned::Done),
+                Err(error) => {
+                    is_answer_lost |= error.class() == Class::Retry;
+                    Err(error)
+                }
+                changed => changed,
+            });
+            (unpin, changing.await)
+        });
+        let changes = stream::iter(changes).buffer_unordered(CHANGES_AT_ONCE);
+        let mut changes: Vec<_> = changes.collect().await;
+        changes.sort_by_key(|(unpin, _)| *unpin);
+        let mut unpinned = Vec::new();
+        for (unpin, changed) in changes {
+            match changed {
+                Ok(Unpinned::Done) => unpinned.push(unpin.clone()),
+                Ok(Unpinned::Changed | Unpinned::Gone) => {}
+                Err(error) => {
+                    let error = chain(&error);
+                    report.warnings.push(error);
+                    unpinned.push(unpin.clone());
+                }
+            }
+        }
+        unpinned
+    }
+
+    /// Puts those labels back whose configurations have come to be used. Returns the others.
+    ///
+    /// If the store cannot be read, all are put back: unknown means in use.
+    ///
+    /// # Errors
+    ///
+    /// If a label that has to come back cannot be written. Then nothing may be released.
+    pub(crate) async fn repin_used(
+        &self,
+        run: Run<'_>,
+        first: &Inventory,
+        unpinned: Vec<Unpin>,
+        report: &mut Report,
+    ) -> Result<Vec<Unpin>, StoreError> {
+        if unpinned.is_empty() {
+            return Ok(unpinned);
+        }
+        let wanted = match self.no_longer_history(run, first, &unpinned).await {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                let error = chain(&error);
+                warn!(%error, "the store cannot be looked at again; putting all labels back");
+                report.warnings.push(error);
+                unpinned.clone()
+            }
+        };
+        for unpin in &wanted {
+            info!(config = %unpin.config, "putting its label back");
+            report.warnings.push(format!(
+                "what was unpacked of `{}` stays: not only build history holds it by now",
+                unpin.config
+            ));
+        }
+        self.repin_all(&run.request.namespace, &wanted).await?;
+        let mut unpinned = unpinned;
+        unpinned.retain(|it| !wanted.contains(it));
+        Ok(unpinned)
+    }
+
+    /// Puts labels back.
+    pub(crate) async fn repin_all(
+        &self,
+        namespace: &Namespace,
+        unpins: &[Unpin],
+    ) -> Result<(), StoreError> {
+        for unpin in unpins {
+            retry(async || self.store.repin(namespace, unpin).await).await?;
+        }
+        Ok(())
+    }
+
+    /// Judges the labels again, against the store as it is now.
+    async fn no_longer_history(
+        &self,
+        run: Run<'_>,
+        first: &Inventory,
+        unpinned: &[Unpin],
+    ) -> Result<Vec<Unpin>, StoreError> {
+        let namespace = &run.request.namespace;
+        let judged = std::slice::from_ref(namespace);
+        let observing = retry(async || self.store.observe(judged, clock::now()).await);
+        let mut inventory = observing.await?;
+        for unpin in unpinned {
+            if let Some(document) = first.documents.get(&unpin.config) {
+                let documents = &mut inventory.documents;
+                documents.insert(unpin.config.clone(), document.clone());
+            }
+        }
+        if let Some(seen) = inventory.namespaces.get_mut(namespace) {
+            let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);
+            seen.leases.retain(|lease| !is_ours(lease));
+        }
+        Ok(no_longer_history(inventory, namespace, unpinned))
+    }
+}

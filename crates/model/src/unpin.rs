@@ -1,0 +1,39 @@
+//! What only build history holds, and what becomes of it.
+
+use serde::Serialize;
+
+use crate::{Digest, Freed, SnapshotId};
+
+/// What becomes of unpacked layers that nothing but build history holds.
+///
+/// Builders keep the results of past builds by leases that never expire. Such a lease holds an
+/// image's configuration and, through a label of it, all that was unpacked of the image, long
+/// after the last record of the image went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BuildHistory {
+    /// They stay. The plan says how much they are.
+    #[default]
+    Keep,
+    /// The configurations let go of them. They stay themselves, and so do the leases.
+    Unpin,
+}
+
+/// A configuration that lets go of what was unpacked of its image: it loses the label that
+/// refers to the snapshot, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Unpin {
+    /// The configuration.
+    pub config: Digest,
+    /// The top of the chain that was unpacked of it.
+    #[serde(flatten)]
+    pub snapshot: SnapshotId,
+}
+
+/// What only build history holds, and would be freed if the request had it so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pinned {
+    /// How many configurations hold it.
+    pub configs: usize,
+    /// What it is.
+    pub freed: Freed,
+}
