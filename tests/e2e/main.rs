@@ -12,6 +12,8 @@ mod census;
 mod cost;
 mod df;
 mod failures;
+mod history;
+mod left;
 mod manual;
 mod named;
 mod project;

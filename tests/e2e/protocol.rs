@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::rig::{Called, Rig, entry, names};
 
 /// A prune so slow that something can happen in the middle.
-const SLOWLY: [&str; 7] = [
+pub(crate) const SLOWLY: [&str; 7] = [
     "image",
     "prune",
     "-a",
@@ -31,7 +31,7 @@ async fn build(rig: &Rig, name: &str) -> BuiltImage {
 }
 
 /// Builds `a` to `f`, which a slow prune removes in this order.
-async fn rig_with_six_images() -> (Rig, Vec<BuiltImage>) {
+pub(crate) async fn rig_with_six_images() -> (Rig, Vec<BuiltImage>) {
     let rig = Rig::start().await;
     let mut built = Vec::new();
     for letter in ["a", "b", "c", "d", "e", "f"] {
@@ -40,7 +40,7 @@ async fn rig_with_six_images() -> (Rig, Vec<BuiltImage>) {
     (rig, built)
 }
 
-fn start(rig: &Rig, args: &[&str]) -> Child {
+pub(crate) fn start(rig: &Rig, args: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .args(args)
         .env("CONTAINERD_ADDRESS", rig.containerd.address())
@@ -51,7 +51,7 @@ fn start(rig: &Rig, args: &[&str]) -> Child {
         .unwrap()
 }
 
-fn end(child: Child) -> Called {
+pub(crate) fn end(child: Child) -> Called {
     let output = child.wait_with_output().unwrap();
     Called {
         code: output.status.code().unwrap_or(-1),
@@ -61,7 +61,7 @@ fn end(child: Child) -> Called {
 }
 
 /// Waits until a record is gone.
-async fn until_gone(rig: &Rig, name: &str) {
+pub(crate) async fn until_gone(rig: &Rig, name: &str) {
     for _ in 0..600 {
         if !rig.names().await.contains(name) {
             return;

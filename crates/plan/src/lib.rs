@@ -232,7 +232,7 @@ fn judge(
     let difference = freed::difference(inventory, &request.namespace, &case.graph, &going);
     let history = match request.selection {
         Selection::Filters(_) => history::history(inventory, &case.graph, &going),
-        Selection::Named(_) => History::default(),
+        Selection::Named(_) | Selection::Project(_) => History::default(),
     };
     Decision {
         namespace: request.namespace.clone(),

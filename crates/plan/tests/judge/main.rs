@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod limit;

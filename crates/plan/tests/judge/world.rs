@@ -168,7 +168,9 @@ impl World {
     pub(crate) fn judge(&self, request: &PruneRequest) -> Outcome {
         let inventory = self.inventory();
         let decision = decide(&inventory, &self.registered, request);
-        let sizes = decision.snapshots().iter().map(|id| {
+        let snapshots = decision.snapshots().iter();
+        let snapshots = snapshots.chain(decision.history_snapshots());
+        let sizes = snapshots.map(|id| {
             let key: &str = &id.key;
             (id.clone(), bytes(self.names.get(key).map_or(key, |it| it)))
         });

@@ -1,0 +1,158 @@
+//! What only build history holds.
+
+use jiff::SignedDuration;
+use reclaim_model::{BuildHistory, EXPIRE, FreeTarget, PruneRequest, RUN_LABEL};
+use reclaim_plan::no_longer_history;
+
+use crate::world::{
+    LeaseExt, Outcome, Part, World, ago, all, chain, content, digest, library, request, snapshot,
+};
+
+/// An image without a record, of which a build's history holds the configuration, beside one
+/// that is in use and shares its lowest layer.
+fn world() -> World {
+    let mut world = World::new();
+    world.manifest("used", Part::default());
+    world.record(&library("web:1"), "used");
+    world.container("web", "web:1");
+    let layers = ["base", "top"];
+    world.manifest(
+        "old",
+        Part {
+            layers: &layers,
+            ..Part::default()
+        },
+    );
+    world.lease("ref_history", &[content("old.config")]);
+    world
+}
+
+fn unpinning() -> PruneRequest {
+    PruneRequest {
+        history: BuildHistory::Unpin,
+        ..request(all())
+    }
+}
+
+/// Nothing is let go, and nothing is said to be.
+#[track_caller]
+fn assert_stays(world: &World) {
+    let plan = world.judge(&unpinning()).plan;
+    assert_eq!(plan.unpins, [], "{:?}", plan.freed);
+    assert!(plan.freed.snapshots.is_empty(), "{:?}", plan.freed);
+    assert_eq!(world.prune_all().plan.beside.history.configs, 0);
+}
+
+fn pinned(outcome: &Outcome) -> (usize, Vec<&str>) {
+    let history = &outcome.plan.beside.history;
+    let keys = history.freed.snapshots.iter().map(|it| &*it.id.key);
+    (history.configs, keys.collect())
+}
+
+#[test]
+fn unpacked_layers_go_if_asked_for_and_are_told_otherwise() {
+    let world = world();
+    let kept = world.prune_all();
+    assert_eq!(kept.plan.unpins, []);
+    assert_eq!(kept.snapshots(), Vec::<&str>::new());
+    assert_eq!(pinned(&kept), (1, vec![&*chain("base+top")]));
+
+    let gone = world.judge(&unpinning());
+    assert_eq!(gone.plan.unpins.len(), 1);
+    assert_eq!(gone.plan.unpins[0].config, digest("old.config"));
+    assert_eq!(gone.snapshots(), ["base+top"], "the base is the used one's");
+    assert_eq!(gone.plan.beside.history.configs, 0);
+}
+
+#[test]
+fn a_target_leaves_history_alone() {
+    let request = PruneRequest {
+        target: Some(FreeTarget::Bytes(1)),
+        ..unpinning()
+    };
+    let outcome = world().judge(&request);
+    assert_eq!(outcome.plan.unpins, []);
+    assert_eq!(pinned(&outcome).0, 1);
+}
+
+#[test]
+fn whoever_else_reaches_the_configuration_keeps_it() {
+    let later = ago(SignedDuration::from_hours(-1)).to_string();
+    let mut pulled = world();
+    pulled
+        .lease("pull", &[content("old.config")])
+        .label(EXPIRE, &later);
+    assert_stays(&pulled);
+
+    let mut undoable = world();
+    undoable
+        .lease("reclaim.hold.x", &[content("old")])
+        .label(RUN_LABEL, "x");
+    assert_stays(&undoable);
+
+    let mut tagged = world();
+    tagged.record(&library("old:1"), "old");
+    assert_stays(&tagged);
+
+    let mut rooted = world();
+    rooted.blob(
+        "list",
+        &[
+            ("containerd.io/gc.root", "x"),
+            (
+                "containerd.io/gc.ref.content",
+                &digest("old.config").to_string(),
+            ),
+        ],
+    );
+    assert_stays(&rooted);
+}
+
+#[test]
+fn what_else_is_held_stays() {
+    let mut leased = world();
+    leased.lease("keep", &[snapshot(&chain("base+top"))]);
+    assert_stays(&leased);
+
+    let mut running = world();
+    running.active("rootfs", &chain("base+top"));
+    running.lease("container", &[snapshot("rootfs")]);
+    assert_stays(&running);
+}
+
+#[test]
+fn a_flat_lease_or_none_pins_nothing() {
+    let mut flat = world();
+    flat.here().leases[0].flat();
+    assert_stays(&flat);
+    let mut garbage = world();
+    garbage.here().leases.clear();
+    assert_stays(&garbage);
+}
+
+#[test]
+fn what_is_not_seen_to_be_a_configuration_stays() {
+    let mut unread = world();
+    unread.documents.remove(&digest("old.config"));
+    assert_stays(&unread);
+}
+
+#[test]
+fn a_label_comes_back_for_whoever_has_come() {
+    let mut world = world();
+    let unpins = world.judge(&unpinning()).plan.unpins;
+    let namespace = World::JUDGED.parse().unwrap();
+    // As it looks once the label is gone.
+    for blob in &mut world.here().blobs {
+        if blob.digest == digest("old.config") {
+            blob.gc.refs = Box::default();
+        }
+    }
+    assert_eq!(
+        no_longer_history(world.inventory(), &namespace, &unpins),
+        []
+    );
+    world.record(&library("old:2"), "old");
+    let wanted = no_longer_history(world.inventory(), &namespace, &unpins);
+    assert_eq!(wanted, unpins);
+}

@@ -1,0 +1,157 @@
+//! What only build history holds: told by a dry run, and let go if asked for.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_testkit::{
+    BuiltImage, Deletion, Layer, LeaseResource, NamespaceClient, NewLease, image,
+};
+
+use crate::rig::Rig;
+
+const OLD: &str = "docker.io/library/old:1";
+const PRUNE: [&str; 8] = [
+    "image", "prune", "-a", "-f", "--format", "json", "--grace", "0s",
+];
+const UNPIN: &str = "--unpin-build-history";
+
+/// An image in use, and one without a record whose configuration a build's history holds; they
+/// share a layer.
+async fn rig() -> (Rig, BuiltImage) {
+    let rig = Rig::start().await;
+    let layers = |name: &str| [Layer::named("base", 2000), Layer::named(name, 900)];
+    let used = image("docker.io/library/used:1")
+        .layers(layers("used"))
+        .unpack("native");
+    let used = used.build(&rig.namespace).await.unwrap();
+    rig.namespace.nerdctl_container("web", &used).await.unwrap();
+    let old = image(OLD).layers(layers("old")).unpack("native");
+    let old = old.build(&rig.namespace).await.unwrap();
+    rig.namespace
+        .create_lease(NewLease::new("ref_history"))
+        .await
+        .unwrap();
+    hold(&rig.namespace, "ref_history", &old).await;
+    rig.namespace
+        .delete_image(OLD, Deletion::Sync)
+        .await
+        .unwrap();
+    (rig, old)
+}
+
+async fn hold(namespace: &NamespaceClient, lease: &str, image: &BuiltImage) {
+    let config = LeaseResource::content(&image.manifests[0].config.digest);
+    namespace.add_lease_resource(lease, &config).await.unwrap();
+}
+
+fn top(image: &BuiltImage) -> String {
+    image.unpacked().1.to_string()
+}
+
+async fn snapshots(rig: &Rig) -> BTreeSet<String> {
+    let snapshots = rig.namespace.snapshots("native").await.unwrap();
+    snapshots.into_keys().collect()
+}
+
+/// Asked for, a prune should free what was unpacked and leave the configuration and the lease.
+#[tokio::test]
+async fn unpacked_layers_can_be_let_go() {
+    let (rig, old) = rig().await;
+    let config = old.manifests[0].config.digest.clone();
+    let before = snapshots(&rig).await;
+    let told = rig.reclaim(&["image", "prune", "-a", "--dry-run"]).exits(0);
+    assert!(
+        told.stdout
+            .contains("Held only by build history, not counted: "),
+        "{}",
+        told.stdout
+    );
+    let untouched = rig.reclaim(&PRUNE).exits(0).json();
+    assert_eq!(untouched["build_history"]["configs"], 1);
+    assert_eq!(snapshots(&rig).await, before);
+
+    let dry = [&PRUNE[..], &[UNPIN, "--dry-run"]].concat();
+    let dry = rig.reclaim(&dry).exits(0).json();
+    let report = rig
+        .reclaim(&[&PRUNE[..], &[UNPIN]].concat())
+        .exits(0)
+        .json();
+    assert_eq!(report["unpinned"][0]["config"], config.to_string());
+    assert_eq!(report["unpinned"], dry["unpinned"]);
+    assert_eq!(report["reclaimed"], dry["estimate"]);
+    assert_eq!(report["reclaimed"]["snapshots"], 1);
+    let mut expected = before;
+    expected.remove(&top(&old));
+    assert_eq!(snapshots(&rig).await, expected, "the base is in use");
+    assert!(rig.namespace.blobs().await.unwrap().contains_key(&config));
+    let leases = rig.namespace.leases().await.unwrap();
+    assert_eq!(leases.keys().collect::<Vec<_>>(), ["ref_history"]);
+}
+
+/// A lease that expires, such as a pull's, keeps the unpacked layers.
+#[tokio::test]
+async fn a_pull_keeps_what_it_has_found() {
+    let (rig, old) = rig().await;
+    let expires = Timestamp::now() + SignedDuration::from_hours(1);
+    let pull = NewLease::new("pull").expires(expires);
+    rig.namespace.create_lease(pull).await.unwrap();
+    hold(&rig.namespace, "pull", &old).await;
+    let report = rig
+        .reclaim(&[&PRUNE[..], &[UNPIN]].concat())
+        .exits(0)
+        .json();
+    assert_eq!(report["unpinned"].as_array().unwrap().len(), 0);
+    assert!(snapshots(&rig).await.contains(&top(&old)));
+}
+
+/// Within the undo window the label comes back, and what was unpacked is there all the time.
+#[tokio::test]
+async fn letting_go_can_be_undone() {
+    let (rig, old) = rig().await;
+    let config = old.manifests[0].config.digest.clone();
+    let labels = rig.namespace.blob_labels(&config).await.unwrap();
+    let args = [&PRUNE[..], &[UNPIN, "--undo-window", "1h"]].concat();
+    let report = rig.reclaim(&args).exits(0).json();
+    assert_eq!(report["unpinned"].as_array().unwrap().len(), 1);
+    assert_ne!(rig.namespace.blob_labels(&config).await.unwrap(), labels);
+    rig.namespace.collect().await.unwrap();
+    rig.reclaim(&["undo"]).exits(0);
+    assert_eq!(rig.namespace.blob_labels(&config).await.unwrap(), labels);
+    rig.namespace.collect().await.unwrap();
+    assert!(snapshots(&rig).await.contains(&top(&old)));
+}
+
+/// Whoever tags the image again while the prune is under way has it whole.
+#[tokio::test]
+async fn a_label_comes_back_for_whoever_has_come() {
+    let (rig, old) = rig().await;
+    // The whole image has to be there for somebody to come back to it.
+    rig.namespace
+        .create_lease(NewLease::new("ref_whole"))
+        .await
+        .unwrap();
+    let whole = rig.namespace.with_lease("ref_whole");
+    let built = image(OLD)
+        .layers([Layer::named("base", 2000), Layer::named("old", 900)])
+        .unnamed()
+        .build(&whole);
+    built.await.unwrap();
+    let config = old.manifests[0].config.digest.clone();
+    let labels = rig.namespace.blob_labels(&config).await.unwrap();
+    let args = ["image", "prune", "-a", "-f", "--grace", "3s", UNPIN];
+    let prune = crate::protocol::start(&rig, &args);
+    while rig.namespace.blob_labels(&config).await.unwrap() == labels {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let none = reclaim_testkit::Labels::new();
+    let tagging = rig.namespace.create_image(OLD, &old.target, &none);
+    tagging.await.unwrap();
+    let ended = crate::protocol::end(prune).exits(0);
+    assert!(
+        ended.stderr.contains("not only build history"),
+        "{ended:#?}"
+    );
+    assert_eq!(rig.namespace.blob_labels(&config).await.unwrap(), labels);
+    rig.namespace.collect().await.unwrap();
+    assert!(snapshots(&rig).await.contains(&top(&old)));
+}
