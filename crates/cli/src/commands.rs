@@ -12,12 +12,14 @@ pub(crate) mod rm;
 pub(crate) mod undo;
 pub(crate) mod why;
 
-use reclaim_engine::{Engine, RunError};
-use reclaim_model::Namespace;
+use reclaim_engine::{Controls, Engine, RunError};
+use reclaim_model::{Mode, Namespace, PruneRequest, Report};
 use reclaim_store::Containerd;
 
-use crate::args::Globals;
-use crate::exit::CommandError;
+use crate::args::{Globals, HowArgs};
+use crate::exit::{CommandError, Exit};
+use crate::progress::with_bar;
+use crate::signals::stop_on_signals;
 
 /// Connects to the containerd that the options name.
 async fn connect(globals: &Globals) -> Result<Engine, CommandError> {
@@ -37,4 +39,35 @@ fn demand_namespace<'a>(
         namespace: namespace.clone(),
         existing,
     }))
+}
+
+/// Removes what was asked for by name, or shows what that would do. Also returns the exit status
+/// of a run that a signal has cut short.
+async fn carry_out(
+    engine: &Engine,
+    request: &PruneRequest,
+    mode: Mode,
+    how: &HowArgs,
+) -> Result<(Report, Option<Exit>), CommandError> {
+    if mode == Mode::DryRun {
+        let preview = with_bar(async |bar| {
+            let progress = |progress| bar.show(progress);
+            engine.preview(request, &progress).await
+        });
+        return Ok((preview.await?.report(), None));
+    }
+    let options = how.options();
+    let stop = stop_on_signals()?;
+    let report = with_bar(async |bar| {
+        let progress = |progress| bar.show(progress);
+        let controls = Controls {
+            options: &options,
+            progress: &progress,
+            cancel: &stop.token,
+        };
+        engine.prune(request, None, controls).await
+    });
+    let report = report.await?;
+    let stopped = stop.cut_short(&report);
+    Ok((report, stopped))
 }

@@ -151,7 +151,7 @@ pub(crate) async fn progress(
     namespace: &Namespace,
     lease: &Lease,
 ) -> Result<Option<(usize, usize)>, StoreError> {
-    let Records { records, .. } = records(store, namespace, lease).await?;
+    let Journaled { records, .. } = records(store, namespace, lease).await?;
     if records.is_empty() {
         return Ok(None);
     }
@@ -162,7 +162,7 @@ pub(crate) async fn progress(
 }
 
 /// What the journals of a lease tell.
-struct Records {
+struct Journaled {
     records: Vec<ImageRecord>,
     unpins: Vec<Unpin>,
     /// Whether none of them was beyond us: damaged, or of a version to come.
@@ -174,7 +174,7 @@ async fn records(
     store: &Containerd,
     namespace: &Namespace,
     lease: &Lease,
-) -> Result<Records, StoreError> {
+) -> Result<Journaled, StoreError> {
     let mut records = Vec::new();
     let mut unpins = Vec::new();
     let mut is_whole = true;
@@ -192,7 +192,7 @@ async fn records(
         }
     }
     records.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Records {
+    Ok(Journaled {
         records,
         unpins,
         is_whole,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Amount, Digest, Namespace, Project, ProjectImageMode, ProjectImages, PruneRequest,
+    Amount, BuildHistory, Digest, Namespace, Project, ProjectImageMode, ProjectImages, PruneRequest,
 };
 use reclaim_plan::{ImageSize, ProjectImage, SeenProject, decide, makeup, projects};
 
@@ -71,6 +71,7 @@ impl Engine {
                 }
                 .into(),
                 target: None,
+                history: BuildHistory::Keep,
                 may_empty_namespace: true,
                 may_lack_namespace: true,
             };

@@ -1,12 +1,9 @@
 //! `reclaim image rm`.
 
-use reclaim_engine::Controls;
 use reclaim_model::{BuildHistory, Mode, Named, NamedImages, NotRemoved, PruneRequest, Report};
 
 use crate::args::{Format, Globals, RmArgs};
 use crate::exit::{CommandError, Exit};
-use crate::progress::with_bar;
-use crate::signals::stop_on_signals;
 use crate::{commands, json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, CommandError> {
@@ -25,29 +22,12 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
         history: BuildHistory::Keep,
     };
     let engine = commands::connect(globals).await?;
-    let mut stopped = None;
-    let report = if args.dry_run {
-        let preview = with_bar(async |bar| {
-            let progress = |progress| bar.show(progress);
-            engine.preview(&request, &progress).await
-        });
-        preview.await?.report()
+    let mode = if args.dry_run {
+        Mode::DryRun
     } else {
-        let options = args.how.options();
-        let stop = stop_on_signals()?;
-        let report = with_bar(async |bar| {
-            let progress = |progress| bar.show(progress);
-            let controls = Controls {
-                options: &options,
-                progress: &progress,
-                cancel: &stop.token,
-            };
-            engine.prune(&request, None, controls).await
-        });
-        let report = report.await?;
-        stopped = stop.cut_short(&report);
-        report
+        Mode::Apply
     };
+    let (report, stopped) = commands::carry_out(&engine, &request, mode, &args.how).await?;
     output::data(&match args.format {
         Format::Json => json::report(&report),
         Format::Table => text::named::report(&report),

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    NotRemoved, PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, PruneRequest,
-    SERVICE_LABEL, Service,
+    BuildHistory, NotRemoved, PROJECT_LABEL, Project, ProjectImageMode, ProjectImages,
+    PruneRequest, SERVICE_LABEL, Service,
 };
 use reclaim_plan::{Existence, Listed, choose, projects};
 
@@ -253,6 +253,7 @@ fn remove(world: &World, images: ProjectImages) -> Outcome {
         namespace: World::JUDGED.parse().unwrap(),
         selection: images.into(),
         target: None,
+        history: BuildHistory::Keep,
         may_empty_namespace: true,
         may_lack_namespace: false,
     })

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use reclaim_engine::{Controls, DockerEngine};
-use reclaim_model::{Mode, Named, NotRemoved, ProjectImages, PruneRequest, Report};
+use reclaim_engine::DockerEngine;
+use reclaim_model::{BuildHistory, Mode, Named, NotRemoved, ProjectImages, PruneRequest, Report};
 
 use crate::args::project::ProjectPruneArgs;
 use crate::args::{Format, Globals};
 use crate::exit::{CommandError, Exit};
-use crate::progress::with_bar;
-use crate::signals::cancel_on_signals;
 use crate::{commands, json, output, text};
 
 /// The word for containerd as an engine.
@@ -34,7 +32,7 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
     if let Some(address) = args.docker() {
         return on_docker(address, args, &images).await;
     }
-    let report = on_containerd(globals, args, images.clone()).await?;
+    let (report, stopped) = on_containerd(globals, args, images.clone()).await?;
     let outcome = Outcome {
         request: &images,
         mode: report.mode,
@@ -44,7 +42,7 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
     };
     print(args.format, &outcome)?;
     text::words_after_named(&report);
-    Ok(exit(&outcome))
+    Ok(stopped.unwrap_or_else(|| exit(&outcome)))
 }
 
 async fn on_docker(
@@ -55,11 +53,7 @@ async fn on_docker(
     if args.how.undo_window > Duration::ZERO {
         return Err(CommandError::NothingHeld(address.to_owned()));
     }
-    let mode = if args.dry_run {
-        Mode::DryRun
-    } else {
-        Mode::Apply
-    };
+    let mode = mode(args);
     let engine = DockerEngine::connect(address).await?;
     let named = engine.prune_project(images, mode).await?;
     let outcome = Outcome {
@@ -77,7 +71,7 @@ async fn on_containerd(
     globals: &Globals,
     args: &ProjectPruneArgs,
     images: ProjectImages,
-) -> Result<Report, CommandError> {
+) -> Result<(Report, Option<Exit>), CommandError> {
     let (namespace, is_asked_for) = globals.namespace()?;
     let request = PruneRequest {
         namespace,
@@ -85,27 +79,18 @@ async fn on_containerd(
         target: None,
         may_empty_namespace: true,
         may_lack_namespace: !is_asked_for,
+        history: BuildHistory::Keep,
     };
     let engine = commands::connect(globals).await?;
+    commands::carry_out(&engine, &request, mode(args), &args.how).await
+}
+
+fn mode(args: &ProjectPruneArgs) -> Mode {
     if args.dry_run {
-        let preview = with_bar(async |bar| {
-            let progress = |progress| bar.show(progress);
-            engine.preview(&request, &progress).await
-        });
-        return Ok(preview.await?.report());
+        Mode::DryRun
+    } else {
+        Mode::Apply
     }
-    let options = args.how.options();
-    let cancel = cancel_on_signals()?;
-    let report = with_bar(async |bar| {
-        let progress = |progress| bar.show(progress);
-        let controls = Controls {
-            options: &options,
-            progress: &progress,
-            cancel: &cancel,
-        };
-        engine.prune(&request, None, controls).await
-    });
-    Ok(report.await?)
 }
 
 fn print(format: Format, outcome: &Outcome<'_>) -> Result<(), CommandError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use reclaim_model::{NamedImages, PruneRequest, RemoveReason};
+use reclaim_model::{BuildHistory, NamedImages, PruneRequest, RemoveReason};
 use reclaim_plan::decide_again;
 
 use super::shuffled;
@@ -22,6 +22,7 @@ fn requests() -> impl Strategy<Value = PruneRequest> {
         }
         .into(),
         target: None,
+        history: BuildHistory::Keep,
         may_empty_namespace: true,
         may_lack_namespace: false,
     })
