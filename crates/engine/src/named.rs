@@ -18,7 +18,7 @@ impl Engine {
         request: &PruneRequest,
         inventory: &mut Inventory,
     ) -> Result<(), StoreError> {
-        if let Selection::Filters(_) = request.selection {
+        if let Selection::Filters(_) | Selection::Rule(_) = request.selection {
             return Ok(());
         }
         let namespace = &request.namespace;

@@ -1,7 +1,7 @@
 //! Freeing as much as was asked for, and no more.
 
-use reclaim_model::{Container, FreeTarget, Inventory, Plan, PruneRequest};
-use reclaim_plan::{Account, TooLittle, limit, shortfall};
+use reclaim_model::{Container, FreeTarget, Inventory, Plan, PruneRequest, Selection};
+use reclaim_plan::{Account, TooLittle, limit, limit_by_use, shortfall};
 use reclaim_store::filesystem_bytes;
 
 use crate::engine::{Engine, RunError};
@@ -26,6 +26,9 @@ impl Engine {
         registered: &[Container],
         request: &PruneRequest,
     ) -> Result<Plan, RunError> {
+        if let Selection::Rule(images) = &request.selection {
+            return Ok(limit_by_use(plan, inventory, images).plan);
+        }
         let Some(target) = request.target else {
             return Ok(plan);
         };

@@ -12,6 +12,8 @@ use crate::until::parse_rfc3339;
 use crate::{ConditionalLabels, Digest, SnapshotId};
 
 const PREFIX: &str = "containerd.io/gc.";
+/// Labels of content: this and a registry, with the repository that it was pulled from.
+const SOURCE: &str = "containerd.io/distribution.source.";
 /// Label of leases and images: when they stop holding, RFC 3339.
 pub const EXPIRE: &str = "containerd.io/gc.expire";
 /// Label of leases: they hold what they list and not what that refers to.
@@ -56,6 +58,9 @@ pub struct GcLabels {
     pub back_refs: Box<[GcRef]>,
     /// `gc.cond.*`. Boxed: millions of objects have none.
     pub conditional: Option<Box<ConditionalLabels>>,
+    /// Whether a label says which registry has it. Not the collector's: pullers leave it, and
+    /// what was built or imported here lacks it.
+    pub has_source: bool,
 }
 
 impl GcLabels {
@@ -68,8 +73,10 @@ impl GcLabels {
         let mut refs = Vec::new();
         let mut back_refs = Vec::new();
         let mut conditional = ConditionalLabels::default();
+        let mut has_source = false;
         for (key, value) in labels {
             let Some(rest) = key.strip_prefix(PREFIX) else {
+                has_source |= key.starts_with(SOURCE);
                 continue;
             };
             if rest == "root" {
@@ -93,6 +100,7 @@ impl GcLabels {
             refs: refs.into(),
             back_refs: back_refs.into(),
             conditional: (!conditional.is_empty()).then(|| Box::new(conditional)),
+            has_source,
         }
     }
 }

@@ -45,9 +45,9 @@ pub use plan::{
     Kept, Plan, Reclaimed, RemoveReason, Step,
 };
 pub use policy::{
-    ByteSize, ByteSizeError, Pattern, PatternError, PolicyName, PolicyNameError, Protection,
-    RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters, Watermark, WatermarkError, Watermarks,
-    WatermarksError,
+    ByteSize, ByteSizeError, Goal, GoalUnit, LastUse, LastUses, Pattern, PatternError, PolicyName,
+    PolicyNameError, Protection, RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters, RuleImages,
+    Watermark, WatermarkError, Watermarks, WatermarksError,
 };
 pub use project::{
     PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectName, ProjectNameError,

@@ -112,6 +112,22 @@ pub enum KeepReason {
     NotNamed,
     /// It was given by its ID and has several names, and nobody insisted.
     NotForced,
+    /// The configuration protects it from all policies.
+    Protected,
+    /// A filter of the policy spares it.
+    RuleFilter,
+    /// No registry is known to have it.
+    LastCopy,
+    /// It was pulled or used less than the policy's minimum age ago.
+    TooYoung,
+    /// It was used too recently for the policy.
+    UsedRecently,
+    /// It came back after it had been removed.
+    Repulled,
+    /// It is among the newest of its repository.
+    Newest,
+    /// The run removes no more than this.
+    Capped,
 }
 
 impl RemoveReason {
@@ -142,6 +158,14 @@ impl KeepReason {
             Self::CriGroup => "its other names stay",
             Self::NotNeeded => "not needed to free as much as was asked for",
             Self::NotConfirmed => "was not in the list that was confirmed",
+            Self::Protected => "protected",
+            Self::RuleFilter => "spared by a filter of the policy",
+            Self::LastCopy => "no registry is known to have it",
+            Self::TooYoung => "too young",
+            Self::UsedRecently => "used too recently",
+            Self::Repulled => "came back after it was removed",
+            Self::Newest => "among the newest of its repository",
+            Self::Capped => "beyond what one run removes",
             Self::NotNamed => "was not named",
             Self::NotForced => "has several names",
         }
@@ -173,6 +197,8 @@ pub enum HolderKind {
     Sandbox,
     /// Another image record, by name.
     Image,
+    /// A rule of the configuration, by its key.
+    Rule,
 }
 
 impl fmt::Display for Holder {
@@ -184,6 +210,7 @@ impl fmt::Display for Holder {
             HolderKind::Content => "content",
             HolderKind::Sandbox => "sandbox",
             HolderKind::Image => "image",
+            HolderKind::Rule => "rule",
         };
         write!(formatter, "{kind} {}", self.id)
     }

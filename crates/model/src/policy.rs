@@ -6,11 +6,13 @@
 mod byte_size;
 mod name;
 mod pattern;
+mod request;
 mod rule;
 mod watermark;
 
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use name::{PolicyName, PolicyNameError};
 pub use pattern::{Pattern, PatternError};
+pub use request::{Goal, GoalUnit, LastUse, LastUses, RuleImages};
 pub use rule::{Protection, RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters};
 pub use watermark::{Watermark, WatermarkError, Watermarks, WatermarksError};

@@ -1,6 +1,8 @@
 //! What a prune is asked to do.
 
-use crate::{BuildHistory, FreeTarget, NamedImages, Namespace, ProjectImages, PruneFilters};
+use crate::{
+    BuildHistory, FreeTarget, NamedImages, Namespace, ProjectImages, PruneFilters, RuleImages,
+};
 
 /// Whether a run ends with the plan or carries it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Selection {
     Named(NamedImages),
     /// Those of a project, named by its services and by labels.
     Project(ProjectImages),
+    /// Those that a maintenance policy lets go. Boxed: it knows a lot.
+    Rule(Box<RuleImages>),
 }
 
 impl From<PruneFilters> for Selection {
@@ -32,6 +36,12 @@ impl From<PruneFilters> for Selection {
 impl From<ProjectImages> for Selection {
     fn from(images: ProjectImages) -> Self {
         Self::Project(images)
+    }
+}
+
+impl From<RuleImages> for Selection {
+    fn from(images: RuleImages) -> Self {
+        Self::Rule(Box::new(images))
     }
 }
 

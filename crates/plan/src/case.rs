@@ -1,12 +1,14 @@
 //! What is known of one namespace, brought together so that it can be judged.
 
 use reclaim_model::{
-    Container, Inventory, Named, NamespaceInventory, PruneFilters, PruneRequest, Selection,
+    Container, Inventory, Named, Namespace, NamespaceInventory, PruneFilters, PruneRequest,
+    RuleImages, Selection,
 };
 
 use crate::graph::Graph;
 use crate::named::named;
 use crate::project;
+use crate::rule;
 use crate::select::{Verdict, select};
 use crate::targets::Targets;
 use crate::usage::{Usage, usage};
@@ -47,7 +49,13 @@ impl<'a> Case<'a> {
             Selection::Filters(filters) => (self.verdicts(filters), Vec::new()),
             Selection::Named(images) => named(self, registered, images),
             Selection::Project(images) => project::judge(self, registered, images),
+            Selection::Rule(images) => (self.by_rule(images, &request.namespace), Vec::new()),
         }
+    }
+
+    /// Judges every image as a maintenance policy does.
+    pub(crate) fn by_rule(&self, images: &RuleImages, namespace: &Namespace) -> Vec<Verdict> {
+        rule::judge(self, images, namespace)
     }
 
     /// Judges every image by these filters; the verdicts are in the order of the images.

@@ -10,6 +10,7 @@
 
 mod resolve;
 
+use jiff::Timestamp;
 use reclaim_model::{
     Blob, CollectorRules, Digest, GcLabels, GcRef, Inventory, LeaseResource, NamespaceInventory,
     RootMark, Snapshot, SnapshotId, SnapshotKind, Snapshotter,
@@ -50,6 +51,8 @@ pub(crate) struct Graph<'a> {
     /// What the graph was made from.
     pub(crate) namespace: &'a NamespaceInventory,
     pub(crate) rules: CollectorRules,
+    /// When it was seen.
+    pub(crate) observed_at: Timestamp,
     blobs: Blobs<'a>,
     lists: Vec<SnapshotList<'a>>,
     /// Where the ranges of snapshots, images, containers and absent things begin, and where all
@@ -89,6 +92,7 @@ impl<'a> Graph<'a> {
         let mut graph = Self {
             namespace,
             rules: inventory.rules,
+            observed_at: inventory.observed_at,
             blobs: Blobs::new(&namespace.blobs),
             lists,
             starts: [snapshots, images, containers, end, end],

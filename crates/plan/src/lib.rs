@@ -39,11 +39,13 @@ mod mark;
 mod named;
 mod project;
 mod rows;
+mod rule;
 mod select;
 mod shortfall;
 mod sizes;
 mod targets;
 mod usage;
+mod use_limit;
 mod weights;
 mod why;
 
@@ -70,6 +72,7 @@ pub use project::{Chosen, Existence, Listed, ProjectImage, SeenProject, choose, 
 pub use rows::rows;
 pub use shortfall::shortfall;
 pub use sizes::{ImageSize, Makeup, makeup};
+pub use use_limit::{Limited, Rung, ladder, limit_by_use};
 pub use why::{Answer, Fate, Held, ImageVerdict, NotFound, Question, Thing, ThingKind, why};
 
 /// A plan but for the size of its snapshots, which their snapshotter has to be asked for.
@@ -186,6 +189,7 @@ pub fn decide_again(
     judge(inventory, registered, request, |case| {
         match &request.selection {
             Selection::Filters(filters) => (case.verdicts(filters), Vec::new()),
+            Selection::Rule(images) => (case.by_rule(images, &request.namespace), Vec::new()),
             Selection::Named(_) | Selection::Project(_) => {
                 let verdicts = named::still_removed(case, registered, removed);
                 (verdicts, Vec::new())

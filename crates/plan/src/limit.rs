@@ -152,7 +152,7 @@ fn bytes_of(weights: &[u64], nodes: &[NodeId]) -> u64 {
 }
 
 /// Keeps of the plan the steps of these images, and of what it frees what they free.
-fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: &[usize]) -> Plan {
+pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: &[usize]) -> Plan {
     let difference = difference(inventory, &plan.namespace, graph, chosen);
     let goes = |step: &Step| {
         let node = graph.find_image(&step.image.name).map(|id| graph.node(id));

@@ -303,7 +303,7 @@ fn add_targets(
 fn is_user(holder: &Holder) -> bool {
     match holder.kind {
         HolderKind::Container | HolderKind::Lease | HolderKind::Sandbox => true,
-        HolderKind::Snapshot | HolderKind::Content | HolderKind::Image => false,
+        HolderKind::Snapshot | HolderKind::Content | HolderKind::Image | HolderKind::Rule => false,
     }
 }
 

@@ -234,6 +234,7 @@ fn until(graph: &Graph<'_>, holder: &Holder) -> Option<Timestamp> {
         HolderKind::Container
         | HolderKind::Snapshot
         | HolderKind::Content
-        | HolderKind::Sandbox => None,
+        | HolderKind::Sandbox
+        | HolderKind::Rule => None,
     }
 }

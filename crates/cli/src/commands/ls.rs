@@ -98,6 +98,14 @@ fn keep(reason: KeepReason) -> &'static str {
         | KeepReason::NotNeeded
         | KeepReason::NotConfirmed
         | KeepReason::NotNamed
-        | KeepReason::NotForced => "kept",
+        | KeepReason::NotForced
+        | KeepReason::Protected
+        | KeepReason::RuleFilter
+        | KeepReason::LastCopy
+        | KeepReason::TooYoung
+        | KeepReason::UsedRecently
+        | KeepReason::Repulled
+        | KeepReason::Newest
+        | KeepReason::Capped => "kept",
     }
 }

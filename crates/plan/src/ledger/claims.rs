@@ -102,7 +102,9 @@ fn indexes(verdicts: &[Verdict], is_meant: impl Fn(&Verdict) -> bool) -> Vec<usi
 
 fn column_of_holding(graph: &Graph<'_>, holding: &Holding) -> Column {
     match holding.holder.kind {
-        HolderKind::Container | HolderKind::Sandbox | HolderKind::Image => Column::InUse,
+        HolderKind::Container | HolderKind::Sandbox | HolderKind::Image | HolderKind::Rule => {
+            Column::InUse
+        }
         HolderKind::Content | HolderKind::Snapshot => Column::Rooted,
         HolderKind::Lease if holding.is_ours => Column::Undo,
         HolderKind::Lease => {
@@ -124,7 +126,7 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
     Some(match reason {
         KeepReason::InUse => Column::InUse,
         // Its other records come before it, by their own reason.
-        KeepReason::Pinned | KeepReason::CriGroup => Column::Pinned,
+        KeepReason::Pinned | KeepReason::CriGroup | KeepReason::Protected => Column::Pinned,
         KeepReason::Unreadable | KeepReason::UsageUnknown => Column::Unjudged,
         KeepReason::NotDangling
         | KeepReason::TooRecent
@@ -132,6 +134,13 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
         | KeepReason::NotNeeded
         | KeepReason::NotConfirmed
         | KeepReason::NotNamed
-        | KeepReason::NotForced => Column::Spared,
+        | KeepReason::NotForced
+        | KeepReason::RuleFilter
+        | KeepReason::LastCopy
+        | KeepReason::TooYoung
+        | KeepReason::UsedRecently
+        | KeepReason::Repulled
+        | KeepReason::Newest
+        | KeepReason::Capped => Column::Spared,
     })
 }

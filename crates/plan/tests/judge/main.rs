@@ -25,6 +25,8 @@ mod reach;
 #[cfg(test)]
 mod report;
 #[cfg(test)]
+mod rule;
+#[cfg(test)]
 mod selection;
 #[cfg(test)]
 mod sizes;

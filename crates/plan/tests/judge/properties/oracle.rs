@@ -51,7 +51,8 @@ pub(super) fn check(world: &World, outcome: &Outcome) -> Result<(), TestCaseErro
             | HolderKind::Lease
             | HolderKind::Snapshot
             | HolderKind::Content
-            | HolderKind::Sandbox => true,
+            | HolderKind::Sandbox
+            | HolderKind::Rule => true,
         });
         prop_assert!(is_whole, "{} is kept for one that goes", kept.name);
     }

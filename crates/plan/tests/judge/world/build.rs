@@ -146,7 +146,8 @@ impl World {
         self.labelled_blob(name, &labels)
     }
 
-    fn labelled_blob(&mut self, name: &str, labels: &[(String, String)]) -> &mut Self {
+    /// As [`Self::blob`], with labels made at run time.
+    pub(crate) fn labelled_blob(&mut self, name: &str, labels: &[(String, String)]) -> &mut Self {
         self.name(id(name), name);
         let labels: BTreeMap<String, String> = labels.iter().cloned().collect();
         let blobs = &mut self.here().blobs;
@@ -240,5 +241,6 @@ fn merged(old: &GcLabels, new: &GcLabels) -> GcLabels {
         refs: sorted(&old.refs, &new.refs),
         back_refs: sorted(&old.back_refs, &new.back_refs),
         conditional: new.conditional.clone().or_else(|| old.conditional.clone()),
+        has_source: old.has_source || new.has_source,
     }
 }

@@ -1,0 +1,243 @@
+//! Which images a maintenance policy lets go.
+//!
+//! First the judgement of a prune with the policy's Docker filters: what is used, pinned or
+//! unknown stays, whatever the policy says. Of what that lets go, the rules here keep more, and
+//! each names itself as the holder. They only ever keep: no rule brings an image to its removal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_model::{
+    Digest, Holder, HolderKind, ImageRecord, KeepReason, LastUse, LastUses, Namespace, Reference,
+    RuleImages, familiar_name,
+};
+
+use crate::case::Case;
+use crate::graph::{Graph, Node, NodeId};
+use crate::select::{Verdict, keep_cri_group_whole};
+use crate::targets::Target;
+
+/// When the images of a target were used and pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Times {
+    /// When it was used last. This moment, if nobody knows.
+    pub(crate) used: Timestamp,
+    /// When the last of its records was written.
+    pub(crate) pulled: Timestamp,
+}
+
+impl Times {
+    pub(crate) fn of<'i>(
+        target: &Digest,
+        records: impl Iterator<Item = &'i ImageRecord>,
+        uses: &LastUses,
+        now: Timestamp,
+    ) -> Self {
+        let known = uses.0.get(target);
+        let seen = known.map_or(now, |it| it.first_seen);
+        let written = records.map(|it| it.created_at.max(it.updated_at).unwrap_or(seen));
+        Self {
+            used: known.map_or(now, |it| it.last_used),
+            pulled: written.max().unwrap_or(now),
+        }
+    }
+}
+
+/// Judges every image; the verdicts are in the order of the images.
+pub(crate) fn judge(case: &Case<'_>, images: &RuleImages, namespace: &Namespace) -> Vec<Verdict> {
+    let mut verdicts = case.verdicts(&images.filters);
+    let now = case.graph.observed_at;
+    let records = &case.graph.namespace.images;
+    let newest = newest(case, images, now);
+    for (_, target) in case.targets.iter() {
+        let judge = Judge {
+            case,
+            images,
+            namespace,
+            target,
+            now,
+            is_newest: newest.contains(target.digest),
+        };
+        let of_all = judge.whole_target();
+        for index in &target.images {
+            if verdicts[*index].is_removal()
+                && let Some((reason, rule)) =
+                    judge.record(&records[*index]).or_else(|| of_all.clone())
+            {
+                let holder = Holder {
+                    kind: HolderKind::Rule,
+                    id: rule,
+                };
+                verdicts[*index] = Verdict::Keep(reason, BTreeSet::from([holder]));
+            }
+        }
+        keep_cri_group_whole(&target.images, records, &mut verdicts);
+    }
+    verdicts
+}
+
+/// Why an image stays, and the key of the rule.
+type Found = Option<(KeepReason, String)>;
+
+struct Judge<'j, 'a> {
+    case: &'j Case<'a>,
+    images: &'j RuleImages,
+    namespace: &'j Namespace,
+    target: &'j Target<'a>,
+    now: Timestamp,
+    is_newest: bool,
+}
+
+impl Judge<'_, '_> {
+    /// The rules that look at one name.
+    fn record(&self, image: &ImageRecord) -> Found {
+        let protection = &self.images.protection;
+        let protected = |rule: String| Some((KeepReason::Protected, rule));
+        let mut patterns = protection.references.iter();
+        if let Some(pattern) = patterns.find(|it| it.matches(&image.name)) {
+            return protected(format!("protect.references {pattern}"));
+        }
+        let familiar = familiar_name(&image.name);
+        let mut sandboxes = protection.sandbox_images.iter();
+        if sandboxes.any(|it| *it == image.name || familiar_name(it) == familiar) {
+            return protected("protect.infrastructure, the sandbox image".to_owned());
+        }
+        let mut labels = protection.labels.iter();
+        if let Some(label) = labels.find(|it| it.matches(&image.labels)) {
+            return protected(format!("protect.labels {}", label.key));
+        }
+        let references = &self.images.rule.filters.references;
+        if !references.is_empty() && !references.iter().any(|it| it.matches(&image.name)) {
+            return self.spared_by_filter("reference");
+        }
+        None
+    }
+
+    /// The rules that look at what the names point at.
+    fn whole_target(&self) -> Found {
+        let RuleImages {
+            rule, protection, ..
+        } = self.images;
+        let digest = self.target.digest;
+        let protected = |rule: String| Some((KeepReason::Protected, rule));
+        if protection.namespaces.contains(self.namespace) {
+            return protected(format!("protect.namespaces {}", self.namespace));
+        }
+        if protection.digests.contains(digest) {
+            return protected("protect.digests".to_owned());
+        }
+        let configs = &self.target.anatomy.configs;
+        let mut labels = protection.labels.iter();
+        if let Some(label) =
+            labels.find(|label| configs.iter().any(|config| label.matches(&config.labels)))
+        {
+            return protected(format!("protect.labels {}", label.key));
+        }
+        if !rule.filters.digests.is_empty() && !rule.filters.digests.contains(digest) {
+            return self.spared_by_filter("digest");
+        }
+        if rule.filters.larger_than > 0
+            && content_bytes(&self.case.graph, digest) < rule.filters.larger_than
+        {
+            return self.spared_by_filter("larger-than");
+        }
+        if !rule.last_copies && self.is_last_copy() {
+            return Some(self.kept(KeepReason::LastCopy, "last_copies"));
+        }
+        self.age().or_else(|| {
+            let newest = || self.kept(KeepReason::Newest, "keep_newest");
+            self.is_newest.then(newest)
+        })
+    }
+
+    /// The rules that look at times.
+    fn age(&self) -> Found {
+        let RuleImages { rule, uses, .. } = self.images;
+        let records = self.target.images.iter();
+        let records = records.map(|it| &self.case.graph.namespace.images[*it]);
+        let times = Times::of(self.target.digest, records, uses, self.now);
+        let least = SignedDuration::try_from(rule.min_age).unwrap_or(SignedDuration::MAX);
+        let since = |moment: Timestamp| self.now.duration_since(moment);
+        if least.is_positive() && since(times.pulled.max(times.used)) < least {
+            return Some(self.kept(KeepReason::TooYoung, "min_age"));
+        }
+        if rule.idle().is_positive() && since(times.used) < rule.idle() {
+            return Some(self.kept(KeepReason::UsedRecently, "unused_for"));
+        }
+        let known: Option<&LastUse> = uses.0.get(self.target.digest);
+        let spared_until = known.and_then(|it| it.spared_until);
+        if spared_until.is_some_and(|until| until > self.now) {
+            return Some(self.kept(KeepReason::Repulled, "re-pulled"));
+        }
+        None
+    }
+
+    /// Whether the target is here and nothing says that it could be had elsewhere.
+    fn is_last_copy(&self) -> bool {
+        let graph = &self.case.graph;
+        let has_source = |digest: &Digest| match graph.find_blob(digest).map(|it| graph.node(it)) {
+            Some(Node::Blob(index)) => Some(graph.blob(index).gc.has_source),
+            Some(_) | None => None,
+        };
+        let identity = &self.target.anatomy.identity;
+        has_source(self.target.digest) == Some(false)
+            && !identity.iter().any(|it| has_source(it) == Some(true))
+    }
+
+    fn kept(&self, reason: KeepReason, key: &str) -> (KeepReason, String) {
+        (reason, format!("{}.{key}", self.images.rule.name))
+    }
+
+    fn spared_by_filter(&self, key: &str) -> Found {
+        Some(self.kept(KeepReason::RuleFilter, &format!("filters {key}")))
+    }
+}
+
+/// Finds the targets that are among the newest of a repository.
+fn newest<'a>(case: &Case<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<&'a Digest> {
+    let mut newest = BTreeSet::new();
+    if images.rule.keep_newest == 0 {
+        return newest;
+    }
+    let records = &case.graph.namespace.images;
+    let mut repositories: BTreeMap<String, BTreeSet<(Timestamp, &'a Digest)>> = BTreeMap::new();
+    for (_, target) in case.targets.iter() {
+        let of_target = target.images.iter().map(|it| &records[*it]);
+        let times = Times::of(target.digest, of_target.clone(), &images.uses, now);
+        for repository in of_target.filter_map(repository) {
+            let targets = repositories.entry(repository).or_default();
+            targets.insert((times.pulled, target.digest));
+        }
+    }
+    for targets in repositories.values() {
+        let latest = targets.iter().rev().take(images.rule.keep_newest);
+        newest.extend(latest.map(|(_, digest)| *digest));
+    }
+    newest
+}
+
+/// The repository of a name that somebody gave. The CRI plugin's `sha256:<config>` reads like
+/// one and is none.
+fn repository(image: &ImageRecord) -> Option<String> {
+    if image.is_dangling() || image.name.starts_with("sha256:") {
+        return None;
+    }
+    let reference = Reference::parse_normalized(&image.name).ok()?;
+    Some(reference.repository())
+}
+
+/// The bytes of all content that a target keeps, itself included.
+fn content_bytes(graph: &Graph<'_>, target: &Digest) -> u64 {
+    let mut seen: BTreeSet<NodeId> = BTreeSet::new();
+    let mut stack: Vec<NodeId> = graph.find_blob(target).into_iter().collect();
+    let mut bytes = 0_u64;
+    while let Some(id) = stack.pop() {
+        if let Node::Blob(index) = graph.node(id)
+            && seen.insert(id)
+        {
+            bytes = bytes.saturating_add(graph.blob(index).size);
+            stack.extend(graph.kept_by(id));
+        }
+    }
+    bytes
+}

@@ -1,0 +1,457 @@
+//! What a maintenance policy lets go, and in which order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use reclaim_model::{
+    Goal, GoalUnit, KeepReason, LabelFilter, LastUse, LastUses, Plan, Protection, PruneRequest,
+    Rule, RuleFilters, RuleImages, Selection,
+};
+use reclaim_plan::{Limited, decide, ladder, limit_by_use};
+
+use crate::ledger::sizes;
+use crate::random::scenes;
+use crate::world::{
+    OVERLAY, Outcome, Part, RecordExt, World, ago, all, bytes, digest, id, library, request,
+};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A policy that lets everything go that is not used, whatever its age.
+fn lenient() -> RuleImages {
+    RuleImages {
+        rule: Rule {
+            name: "policy".parse().unwrap(),
+            filters: RuleFilters::default(),
+            min_age: Duration::ZERO,
+            unused_for: Duration::ZERO,
+            keep_newest: 0,
+            last_copies: true,
+        },
+        filters: all(),
+        protection: Arc::default(),
+        uses: Arc::default(),
+        goals: None,
+        max_unused: None,
+        max_images: None,
+        max_bytes: None,
+        inodes: BTreeMap::new(),
+    }
+}
+
+fn by_policy(images: &RuleImages) -> PruneRequest {
+    PruneRequest {
+        selection: Selection::Rule(Box::new(images.clone())),
+        ..request(all())
+    }
+}
+
+fn judged(world: &World, images: &RuleImages) -> Outcome {
+    world.judge(&by_policy(images))
+}
+
+/// Targets and the hours since their last use.
+fn used(hours: &[(&str, i64)]) -> Arc<LastUses> {
+    let uses = hours.iter().map(|(target, hours)| {
+        let moment = ago(SignedDuration::from_hours(*hours));
+        let known = LastUse {
+            first_seen: moment,
+            last_used: moment,
+            spared_until: None,
+        };
+        (digest(target), known)
+    });
+    Arc::new(LastUses(uses.collect()))
+}
+
+fn goal(amount: u64) -> Goal {
+    Goal {
+        unit: GoalUnit::Bytes { block: 1 },
+        amount,
+        has_content: true,
+        snapshotters: BTreeSet::from([OVERLAY.into()]),
+    }
+}
+
+fn limited(world: &World, images: &RuleImages) -> Limited {
+    let inventory = world.inventory();
+    let decision = decide(&inventory, &world.registered, &by_policy(images));
+    let sizes = sizes(&inventory).remove(&World::JUDGED.parse().unwrap());
+    limit_by_use(decision.into_plan(&sizes.unwrap()), &inventory, images)
+}
+
+fn removed(plan: &Plan) -> Vec<&str> {
+    let steps = plan.steps.iter();
+    steps.map(|step| step.image.name.as_str()).collect()
+}
+
+/// Images that share nothing: `a`, `b` and so on.
+fn apart(names: &[&str]) -> World {
+    let mut world = World::new();
+    for name in names {
+        let part = Part {
+            layers: &[name],
+            ..Part::default()
+        };
+        world.manifest(&name.to_uppercase(), part);
+        world.record(&library(&format!("{name}:1")), &name.to_uppercase());
+    }
+    world
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of rules")]
+fn each_rule_keeps_and_names_itself() {
+    let mut world = apart(&["app"]);
+    world.manifest(
+        "LABELLED",
+        Part {
+            layers: &["x"],
+            labels: &[("keep", "")],
+            ..Part::default()
+        },
+    );
+    world.record(&library("labelled:1"), "LABELLED");
+    let app = library("app:1");
+    let protect = |protection: Protection| RuleImages {
+        protection: Arc::new(protection),
+        ..lenient()
+    };
+    let rule = |change: &dyn Fn(&mut Rule)| {
+        let mut images = lenient();
+        change(&mut images.rule);
+        images
+    };
+    let cases = [
+        (
+            protect(Protection {
+                references: vec!["app:*".parse().unwrap()],
+                ..Protection::default()
+            }),
+            KeepReason::Protected,
+            "rule protect.references app:*",
+        ),
+        (
+            protect(Protection {
+                digests: BTreeSet::from([digest("APP")]),
+                ..Protection::default()
+            }),
+            KeepReason::Protected,
+            "rule protect.digests",
+        ),
+        (
+            protect(Protection {
+                namespaces: BTreeSet::from([World::JUDGED.parse().unwrap()]),
+                ..Protection::default()
+            }),
+            KeepReason::Protected,
+            "rule protect.namespaces default",
+        ),
+        (
+            protect(Protection {
+                sandbox_images: vec!["app:1".to_owned()],
+                ..Protection::default()
+            }),
+            KeepReason::Protected,
+            "rule protect.infrastructure, the sandbox image",
+        ),
+        (
+            rule(&|rule| rule.filters.references = vec!["other".parse().unwrap()]),
+            KeepReason::RuleFilter,
+            "rule policy.filters reference",
+        ),
+        (
+            rule(&|rule| rule.filters.digests = BTreeSet::from([digest("OTHER")])),
+            KeepReason::RuleFilter,
+            "rule policy.filters digest",
+        ),
+        (
+            rule(&|rule| {
+                let size = bytes("APP") + bytes("APP.config") + bytes("app");
+                rule.filters.larger_than = size + 1;
+            }),
+            KeepReason::RuleFilter,
+            "rule policy.filters larger-than",
+        ),
+        (
+            rule(&|rule| rule.last_copies = false),
+            KeepReason::LastCopy,
+            "rule policy.last_copies",
+        ),
+        (
+            rule(&|rule| rule.min_age = HOUR),
+            KeepReason::TooYoung,
+            "rule policy.min_age",
+        ),
+        (
+            rule(&|rule| rule.unused_for = HOUR),
+            KeepReason::UsedRecently,
+            "rule policy.unused_for",
+        ),
+        (
+            rule(&|rule| rule.filters.unused_for = HOUR),
+            KeepReason::UsedRecently,
+            "rule policy.unused_for",
+        ),
+        (
+            rule(&|rule| rule.keep_newest = 1),
+            KeepReason::Newest,
+            "rule policy.keep_newest",
+        ),
+    ];
+    for (images, reason, holder) in cases {
+        let outcome = judged(&world, &images);
+        assert_eq!(outcome.reason(&app), reason, "{holder}");
+        assert_eq!(outcome.holders(&app), [holder]);
+    }
+    assert_eq!(judged(&world, &lenient()).removed().len(), 2);
+    let images = protect(Protection {
+        labels: vec![LabelFilter::parse(true, "keep").unwrap()],
+        ..Protection::default()
+    });
+    let outcome = judged(&world, &images);
+    assert_eq!(outcome.removed(), [app]);
+    assert_eq!(
+        outcome.holders(&library("labelled:1")),
+        ["rule protect.labels keep"]
+    );
+}
+
+#[test]
+fn at_exactly_its_age_an_image_goes() {
+    let world = apart(&["app"]);
+    let with_age = |age: Duration| {
+        let mut images = lenient();
+        images.rule.min_age = age;
+        images.uses = used(&[("APP", 2)]);
+        judged(&world, &images).removed().len()
+    };
+    assert_eq!(with_age(2 * HOUR), 1);
+    assert_eq!(with_age(2 * HOUR + Duration::from_nanos(1)), 0);
+}
+
+#[test]
+fn what_a_registry_has_is_no_last_copy() {
+    let mut world = apart(&["built", "pulled"]);
+    let source = "containerd.io/distribution.source.registry.example";
+    world.labelled_blob(
+        "PULLED",
+        &[(source.to_owned(), "library/pulled".to_owned())],
+    );
+    let mut images = lenient();
+    images.rule.last_copies = false;
+    assert_eq!(judged(&world, &images).removed(), [library("pulled:1")]);
+}
+
+#[test]
+fn what_came_back_is_spared_for_a_while() {
+    let world = apart(&["app"]);
+    let mut images = lenient();
+    let spared_until = |hours: i64| {
+        let known = LastUse {
+            first_seen: ago(SignedDuration::from_hours(9)),
+            last_used: ago(SignedDuration::from_hours(9)),
+            spared_until: Some(ago(SignedDuration::from_hours(-hours))),
+        };
+        Arc::new(LastUses([(digest("APP"), known)].into()))
+    };
+    images.uses = spared_until(1);
+    assert_eq!(
+        judged(&world, &images).reason(&library("app:1")),
+        KeepReason::Repulled
+    );
+    images.uses = spared_until(0);
+    assert_eq!(judged(&world, &images).removed().len(), 1);
+}
+
+#[test]
+fn the_newest_of_each_repository_stay() {
+    let mut world = World::new();
+    for (hours, target) in [(1, "C"), (2, "B"), (3, "A")] {
+        let part = Part {
+            layers: &[target],
+            ..Part::default()
+        };
+        world.manifest(target, part);
+        let record = world.record(&library(&format!("app:{target}")), target);
+        record.created(ago(SignedDuration::from_hours(hours)));
+        record.updated_at = None;
+    }
+    world.record(&library("other:1"), "A");
+    let mut images = lenient();
+    images.rule.keep_newest = 2;
+    let outcome = judged(&world, &images);
+    // `A` is the newest of `other`, and goes with all its names or not at all.
+    assert_eq!(outcome.removed(), Vec::<&str>::new());
+    images.rule.keep_newest = 1;
+    let outcome = judged(&world, &images);
+    assert_eq!(outcome.removed(), [library("app:B")]);
+}
+
+#[test]
+fn one_protected_name_of_a_cri_image_keeps_all() {
+    let mut world = World::new();
+    world.image("registry.example/app:1", "APP").cri();
+    world
+        .record(&format!("registry.example/app@{}", id("APP")), "APP")
+        .cri();
+    world.record(&id("APP.config"), "APP").cri();
+    let mut images = lenient();
+    images.protection = Arc::new(Protection {
+        references: vec!["registry.example/app:1".parse().unwrap()],
+        ..Protection::default()
+    });
+    let outcome = judged(&world, &images);
+    assert_eq!(outcome.removed(), Vec::<&str>::new());
+    assert_eq!(outcome.reason(&id("APP.config")), KeepReason::CriGroup);
+}
+
+#[test]
+fn the_least_recently_used_go_until_the_goal_is_met() {
+    let world = apart(&["a", "b", "c"]);
+    let mut images = lenient();
+    images.uses = used(&[("A", 1), ("B", 3), ("C", 2)]);
+    let up_to = |amount: u64| {
+        let mut images = images.clone();
+        images.goals = Some(vec![goal(amount)]);
+        limited(&world, &images)
+    };
+    let first = up_to(1);
+    assert_eq!(removed(&first.plan), [library("b:1")]);
+    let exactly = first.freed[0];
+    assert!(exactly > bytes("b"));
+    assert_eq!(removed(&up_to(exactly).plan), [library("b:1")]);
+    let more = up_to(exactly + 1);
+    assert_eq!(removed(&more.plan), [library("b:1"), library("c:1")]);
+    assert_eq!(more.freed, [more.plan.freed.amount().total_bytes()]);
+    assert_eq!(removed(&up_to(u64::MAX).plan).len(), 3);
+    images.goals = Some(Vec::new());
+    assert_eq!(removed(&limited(&world, &images).plan).len(), 0);
+    images.max_unused = Some(2 * HOUR);
+    let idle = limited(&world, &images);
+    assert_eq!(removed(&idle.plan), [library("b:1"), library("c:1")]);
+}
+
+#[test]
+fn what_frees_nothing_towards_the_goal_is_left_out() {
+    let mut world = apart(&["b"]);
+    world.manifest(
+        "A",
+        Part {
+            layers: &["b"],
+            ..Part::default()
+        },
+    );
+    world.record(&library("a:1"), "A");
+    world.within("other").manifest(
+        "A",
+        Part {
+            layers: &["b"],
+            ..Part::default()
+        },
+    );
+    world.record(&library("a:1"), "A");
+    world.within(World::JUDGED);
+    let mut images = lenient();
+    images.uses = used(&[("A", 2), ("B", 1)]);
+    // All content of `a` stays elsewhere, and its snapshots stay here for `b`.
+    let only_snapshots = Goal {
+        has_content: false,
+        ..goal(1)
+    };
+    images.goals = Some(vec![only_snapshots]);
+    let cut = limited(&world, &images);
+    // The snapshot of both goes only with both.
+    assert_eq!(removed(&cut.plan), [library("a:1"), library("b:1")]);
+    world.active("container", &crate::world::chain("b")).gc.root = reclaim_model::RootMark::Exact;
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), Vec::<&str>::new());
+}
+
+#[test]
+fn caps_end_a_run_and_say_so() {
+    let world = apart(&["a", "b", "c"]);
+    let mut images = lenient();
+    images.uses = used(&[("A", 3), ("B", 2), ("C", 1)]);
+    images.max_images = Some(2);
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), [library("a:1"), library("b:1")]);
+    assert!(cut.is_capped);
+    let kept = &cut.plan.kept[0];
+    assert_eq!(kept.reason, KeepReason::Capped);
+    assert_eq!(kept.holders[0].to_string(), "rule policy.max_images");
+    images.max_images = None;
+    images.max_bytes = Some(1);
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), Vec::<&str>::new());
+    assert_eq!(
+        cut.plan.kept[0].holders[0].to_string(),
+        "rule policy.max_bytes"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A policy never removes what a prune -a would keep; with a minimum age that is higher it
+    /// removes no more; and its order is that of the ladder, cut as soon as the goal is met.
+    #[test]
+    fn a_policy_is_a_careful_prune(
+        scene in scenes(),
+        hours in prop::collection::vec(0_i64..9, 8),
+        least in 0_u64..9,
+        amount in 1_u64..60_000_000,
+    ) {
+        let world = scene.world();
+        let inventory = world.inventory();
+        let judged_here = &inventory.namespaces[&World::JUDGED.parse().unwrap()];
+        let uses = judged_here.images.iter().zip(hours.iter().cycle()).map(|(image, hours)| {
+            let moment = ago(SignedDuration::from_hours(*hours));
+            let known = LastUse { first_seen: moment, last_used: moment, spared_until: None };
+            (image.target.digest.clone(), known)
+        });
+        let mut images = lenient();
+        images.uses = Arc::new(LastUses(uses.collect()));
+        images.rule.min_age = HOUR * u32::try_from(least).unwrap();
+        let prune = decide(&inventory, &world.registered, &request(all()));
+        let going = |images: &RuleImages| {
+            let decision = decide(&inventory, &world.registered, &by_policy(images));
+            let sizes = sizes(&inventory).remove(&World::JUDGED.parse().unwrap());
+            decision.into_plan(&sizes.unwrap())
+        };
+        let plan = going(&images);
+        let kept: BTreeSet<&str> = prune.kept().iter().map(|it| it.name.as_str()).collect();
+        for step in &plan.steps {
+            prop_assert!(!kept.contains(step.image.name.as_str()));
+            let known = images.uses.0[&step.image.target.digest];
+            let idle = inventory.observed_at.duration_since(known.last_used);
+            prop_assert!(idle >= SignedDuration::try_from(images.rule.min_age).unwrap());
+        }
+        let mut stricter = images.clone();
+        stricter.rule.min_age += HOUR;
+        let fewer = going(&stricter);
+        let all_names: BTreeSet<&str> = removed(&plan).into_iter().collect();
+        prop_assert!(removed(&fewer).iter().all(|it| all_names.contains(it)));
+
+        images.goals = Some(vec![goal(amount)]);
+        let rungs = ladder(&plan, &inventory, &images);
+        prop_assert!(rungs.is_sorted_by(|a, b| (a.used, a.pulled, &a.name) <= (b.used, b.pulled, &b.name)));
+        let certain = plan.at_least().total_bytes();
+        prop_assert_eq!(rungs.iter().map(|it| it.frees[0]).sum::<u64>(), certain);
+        let cut = limit_by_use(plan, &inventory, &images);
+        prop_assert!(cut.freed[0] >= amount.min(certain));
+        // Without its last step, something would be missing.
+        let mut sum = 0;
+        for rung in &rungs {
+            if sum >= amount {
+                break;
+            }
+            sum += rung.frees[0];
+        }
+        prop_assert_eq!(cut.freed[0], sum);
+        prop_assert_eq!(cut.plan.at_least().total_bytes(), sum);
+    }
+}
