@@ -235,7 +235,9 @@ fn judge(
     }
     let difference = freed::difference(inventory, &request.namespace, &case.graph, &going);
     let history = match request.selection {
-        Selection::Filters(_) => history::history(inventory, &case.graph, &going),
+        Selection::Filters(_) | Selection::Rule(_) => {
+            history::history(inventory, &case.graph, &going)
+        }
         Selection::Named(_) | Selection::Project(_) => History::default(),
     };
     Decision {
