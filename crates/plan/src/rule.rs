@@ -108,7 +108,7 @@ impl Judge<'_, '_> {
         }
         let references = &self.images.rule.filters.references;
         if !references.is_empty() && !references.iter().any(|it| it.matches(&image.name)) {
-            return self.spared_by_filter("reference");
+            return Some(self.spared_by_filter("reference"));
         }
         None
     }
@@ -134,12 +134,12 @@ impl Judge<'_, '_> {
             return protected(format!("protect.labels {}", label.key));
         }
         if !rule.filters.digests.is_empty() && !rule.filters.digests.contains(digest) {
-            return self.spared_by_filter("digest");
+            return Some(self.spared_by_filter("digest"));
         }
         if rule.filters.larger_than > 0
             && content_bytes(&self.case.graph, digest) < rule.filters.larger_than
         {
-            return self.spared_by_filter("larger-than");
+            return Some(self.spared_by_filter("larger-than"));
         }
         if !rule.last_copies && self.is_last_copy() {
             return Some(self.kept(KeepReason::LastCopy, "last_copies"));
@@ -188,8 +188,8 @@ impl Judge<'_, '_> {
         (reason, format!("{}.{key}", self.images.rule.name))
     }
 
-    fn spared_by_filter(&self, key: &str) -> Found {
-        Some(self.kept(KeepReason::RuleFilter, &format!("filters {key}")))
+    fn spared_by_filter(&self, key: &str) -> (KeepReason, String) {
+        self.kept(KeepReason::RuleFilter, &format!("filters {key}"))
     }
 }
 
