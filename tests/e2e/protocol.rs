@@ -215,7 +215,7 @@ async fn a_prune_that_is_stopped_reports() {
     until_gone(&rig, built[0].name()).await;
     let terminate = Command::new("kill").arg(prune.id().to_string()).status();
     assert!(terminate.unwrap().success());
-    let report = end(prune).json();
+    let report = end(prune).exits(143).json();
     let removed = names(&report["removed"]).len();
     let refused = report["refused"].as_array().unwrap();
     assert_eq!(removed + refused.len(), 6);
