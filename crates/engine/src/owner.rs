@@ -7,6 +7,9 @@
 use std::fmt;
 use std::fs;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
 /// One process on one boot of one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -59,11 +62,13 @@ impl Owner {
         if self.boot != here.boot || self.pid_namespace != here.pid_namespace {
             // Another boot may be this machine's last one, or another machine to which the
             // socket is forwarded.
-            Liveness::Unknown
-        } else if started(self.pid).as_ref() == Some(&self.started) {
-            Liveness::Alive
-        } else {
-            Liveness::Gone
+            return Liveness::Unknown;
+        }
+        match started(self.pid) {
+            Some(started) if started == self.started => Liveness::Alive,
+            Some(_) => Liveness::Gone,
+            None if exists(self.pid) => Liveness::Unknown,
+            None => Liveness::Gone,
         }
     }
 }
@@ -87,6 +92,13 @@ fn read(path: &str) -> Option<String> {
 fn pid_namespace() -> Option<String> {
     let link = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(link.to_str()?.to_owned())
+}
+
+/// Says whether there is such a process, also where `/proc` hides those of others: a mount
+/// with `hidepid`, or a service with `ProtectProc=`. What cannot be told exists.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// The start time of a process in clock ticks since boot: field 22 of its `stat`, counted
@@ -126,6 +138,21 @@ mod tests {
             ..owner
         };
         assert_eq!(elsewhere.liveness(), Liveness::Unknown);
+    }
+
+    #[test]
+    fn a_process_that_ended_is_gone_and_one_that_is_hidden_exists() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        assert!(exists(pid));
+        child.wait().unwrap();
+        let ended = Owner {
+            pid,
+            ..Owner::this_process().unwrap()
+        };
+        assert_eq!(ended.liveness(), Liveness::Gone);
+        // Signals tell of a process that may not be signalled, whatever /proc shows.
+        assert!(exists(1));
     }
 
     #[test]
