@@ -66,9 +66,8 @@ impl Owner {
         }
         match started(self.pid) {
             Some(started) if started == self.started => Liveness::Alive,
-            Some(_) => Liveness::Gone,
             None if exists(self.pid) => Liveness::Unknown,
-            None => Liveness::Gone,
+            Some(_) | None => Liveness::Gone,
         }
     }
 }
