@@ -49,7 +49,7 @@ pub(crate) struct Globals {
 
     /// The configuration file [default: /etc/reclaim/config.toml, if there is one]
     ///
-    /// Read by `serve`, `maintain`, `policy` and `config`.
+    /// Read by the `config` commands only; removing images takes nothing from it.
     #[arg(long, global = true, env = "RECLAIM_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
