@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use reclaim_model::{Container, HumanSize, Namespace, PruneRequest, RunId};
+use reclaim_model::{Container, HumanSize, Namespace, PruneRequest, Report, RunId};
 use reclaim_plan::{Finding, NotFound, check, decide};
 use reclaim_store::{Containerd, StoreError};
+use tokio::sync::broadcast;
 use tracing::{Instrument, debug, info_span};
 
 use crate::clock;
@@ -108,7 +109,11 @@ pub struct Engine {
     pub(crate) store: Containerd,
     pub(crate) containers: Vec<Arc<dyn ContainerStore>>,
     pub(crate) guard: PruneGuard,
+    pub(crate) finished: broadcast::Sender<Arc<Report>>,
 }
+
+/// How many reports are kept for a listener that is slow.
+const KEPT_REPORTS: usize = 64;
 
 impl Engine {
     /// Works on this containerd. Its own container records are always read.
@@ -117,6 +122,7 @@ impl Engine {
             store,
             containers: Vec::new(),
             guard: PruneGuard::default(),
+            finished: broadcast::Sender::new(KEPT_REPORTS),
         }
     }
 
@@ -125,6 +131,16 @@ impl Engine {
     pub fn with_containers(mut self, store: Arc<dyn ContainerStore>) -> Self {
         self.containers.push(store);
         self
+    }
+
+    /// Whether a run is under way in this process.
+    pub fn is_running(&self) -> bool {
+        self.guard.is_taken()
+    }
+
+    /// Hears the report of every run from now on, by whatever door it came.
+    pub fn reports(&self) -> broadcast::Receiver<Arc<Report>> {
+        self.finished.subscribe()
     }
 
     /// Returns the connection that the engine works on.

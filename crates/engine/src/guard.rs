@@ -27,6 +27,11 @@ impl PruneGuard {
                 is_running: Arc::clone(&self.is_running),
             })
     }
+
+    /// Whether a run has it at this moment.
+    pub fn is_taken(&self) -> bool {
+        self.is_running.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for PruneRunning {

@@ -3,6 +3,7 @@
 //!
 //! Begin with [`Engine`]. An embedder adds its own containers through [`ContainerStore`].
 
+mod catalog;
 mod clock;
 mod confirm;
 mod containers;
@@ -31,6 +32,7 @@ mod target;
 mod undo;
 mod unpin;
 
+pub use catalog::Listing;
 pub use clock::now;
 pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers,

@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Conflict, ConflictCause, ContainerState, Digest, HolderKind, Inventory, KeepReason, Named,
+    Conflict, ConflictCause, Digest, HolderKind, Inventory, KeepReason, Named,
     NotRemoved, Plan, PruneRequest, RefuseReason, Refused, Report, Selection, familiar_name,
 };
-use reclaim_store::StoreError;
 
-use crate::engine::Engine;
-use crate::retry::retry;
+use crate::engine::{Engine, RunError};
 
 impl Engine {
     /// Notes which containers run, where that matters: only removals by name tell them apart.
@@ -17,7 +15,7 @@ impl Engine {
         &self,
         request: &PruneRequest,
         inventory: &mut Inventory,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), RunError> {
         if let Selection::Filters(_) | Selection::Rule(_) = request.selection {
             return Ok(());
         }
@@ -25,21 +23,7 @@ impl Engine {
         let Some(seen) = inventory.namespaces.get_mut(namespace) else {
             return Ok(());
         };
-        if seen.containers.is_empty() {
-            return Ok(());
-        }
-        let running = retry(async || self.store.running_containers(namespace).await).await?;
-        let Some(running) = running else {
-            return Ok(());
-        };
-        for container in &mut seen.containers {
-            container.state = if running.contains(&container.id) {
-                ContainerState::Running
-            } else {
-                ContainerState::Stopped
-            };
-        }
-        Ok(())
+        self.note_running(namespace, seen).await
     }
 }
 

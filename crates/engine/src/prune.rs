@@ -13,6 +13,7 @@
 //! [`Report`] always comes back: what failed is in it, image by image.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -89,7 +90,12 @@ impl Engine {
             expires: Timestamp::MAX,
         };
         let span = info_span!("image_prune", run = %id, namespace = %request.namespace);
-        self.prune_as(run, confirmed).instrument(span).await
+        let done = self.prune_as(run, confirmed).instrument(span).await;
+        if let Ok(report) = &done {
+            // Without a listener there is nobody to tell.
+            drop(self.finished.send(Arc::new(report.clone())));
+        }
+        done
     }
 
     async fn prune_as(

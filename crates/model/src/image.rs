@@ -159,6 +159,23 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Chain ID of all layers, by which the unpacked image is found; `None` without layers.
     pub chain_id: Option<Digest>,
+    /// When the image was built, as it says itself. No evidence of age: reproducible builds
+    /// write constants here.
+    pub built_at: Option<Timestamp>,
+    /// Which machine the image is for, as it says itself; boxed, because most say the same and
+    /// there are many.
+    pub platform: Option<Box<Platform>>,
+}
+
+/// Which machine an image is for, in Go's words. What is not said is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Platform {
+    /// The operating system, such as `linux`.
+    pub os: String,
+    /// The processor, such as `arm64`.
+    pub architecture: String,
+    /// The variant of the processor, such as `v7`.
+    pub variant: String,
 }
 
 #[cfg(test)]

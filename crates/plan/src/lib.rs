@@ -25,6 +25,7 @@
 
 mod anatomy;
 mod case;
+mod catalog;
 mod check;
 mod doubt;
 mod finder;
@@ -64,6 +65,7 @@ use history::History;
 use select::Verdict;
 use targets::Targets;
 
+pub use catalog::{Catalog, CatalogConfig, CatalogImage, CatalogManifest, catalog};
 pub use check::{Finding, check};
 pub use ledger::{Account, Books, Column, DiskUsage, ImageUsage, NamespaceUsage, disk_usage};
 pub use left::left;

@@ -24,7 +24,7 @@ use reclaim_model::{
 
 use crate::case::Case;
 use crate::select::{Verdict, best, keep_cri_group_whole};
-pub(crate) use lookup::exists;
+pub(crate) use lookup::{exists, find};
 use lookup::{Found, Meaning, lookup};
 use same::same_references;
 use users::{User, UserKind, users};

@@ -1,6 +1,6 @@
-//! Docker's report rows: what was untagged, and which blobs of those images are gone.
+//! Docker's report rows: what was untagged, and which manifests of those images are gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     Digest, Document, DocumentKind, FreedBlob, ImageRecord, Inventory, Row, familiar_name,
@@ -8,27 +8,28 @@ use reclaim_model::{
 
 /// Returns the rows for images that were removed, in their order, given what is gone (sorted).
 ///
-/// For each image: its name as Docker shows it, then those of its blobs that are gone, indexes
-/// and manifests first, then configs and layers as the manifests list them. Each digest
-/// appears once, under the first image that has it.
+/// For each image: its name as Docker shows it, then those of its indexes and manifests that are
+/// gone, in walk order. Each digest appears once, under the last image that has it.
+///
+/// Source: moby from 28.4 on, `daemon/containerd/image_prune.go`; it listed every blob before.
 pub fn rows<'a>(
     images: impl IntoIterator<Item = &'a ImageRecord>,
     inventory: &Inventory,
     gone: &[FreedBlob],
 ) -> Vec<Row> {
+    let images = images.into_iter();
+    let images = images.map(|image| (image, manifests(&image.target.digest, inventory)));
+    let images: Vec<(&ImageRecord, Vec<&Digest>)> = images.collect();
+    let mut last = BTreeMap::new();
+    for (at, (_, manifests)) in images.iter().enumerate() {
+        last.extend(manifests.iter().map(|digest| (*digest, at)));
+    }
+    let is_gone = |digest: &Digest| gone.binary_search_by(|it| it.digest.cmp(digest)).is_ok();
     let mut rows = Vec::new();
-    let mut shown = BTreeSet::new();
-    for image in images {
+    for (at, (image, manifests)) in images.iter().enumerate() {
         rows.push(Row::Untagged(shown_name(image)));
-        let (documents, leaves) = walk(&image.target.digest, inventory);
-        for digest in documents.into_iter().chain(leaves) {
-            let is_gone = gone
-                .binary_search_by(|blob| blob.digest.cmp(digest))
-                .is_ok();
-            if is_gone && shown.insert(digest) {
-                rows.push(Row::Deleted(digest.clone()));
-            }
-        }
+        let going = manifests.iter().filter(|it| last[*it] == at && is_gone(it));
+        rows.extend(going.map(|digest| Row::Deleted((*digest).clone())));
     }
     rows
 }
@@ -42,31 +43,27 @@ fn shown_name(image: &ImageRecord) -> String {
     }
 }
 
-/// Returns the blobs below a target in walk order: indexes and manifests, then the rest.
-fn walk<'a>(target: &'a Digest, inventory: &'a Inventory) -> (Vec<&'a Digest>, Vec<&'a Digest>) {
+/// Returns the target and the indexes and manifests below it, in walk order.
+fn manifests<'a>(target: &'a Digest, inventory: &'a Inventory) -> Vec<&'a Digest> {
     let mut seen = BTreeSet::new();
-    let mut documents = Vec::new();
-    let mut leaves = Vec::new();
-    let mut stack = vec![(target, DocumentKind::Manifest)];
-    while let Some((digest, kind)) = stack.pop() {
+    let mut manifests = Vec::new();
+    let mut stack = vec![target];
+    while let Some(digest) = stack.pop() {
         if !seen.insert(digest) {
             continue;
         }
-        match kind {
-            DocumentKind::Index | DocumentKind::Manifest => documents.push(digest),
-            DocumentKind::Config | DocumentKind::Leaf => leaves.push(digest),
-        }
+        manifests.push(digest);
         let children = match inventory.documents.get(digest) {
             Some(Document::Index(children) | Document::Manifest(children)) => children.as_slice(),
             Some(Document::Config(_) | Document::Unreadable(_)) | None => &[],
         };
+        let children = children.iter().filter(|it| is_manifest(it.kind));
         // Reversed, so that the first child comes off the stack first.
-        stack.extend(
-            children
-                .iter()
-                .rev()
-                .map(|child| (&child.digest, child.kind)),
-        );
+        stack.extend(children.rev().map(|child| &child.digest));
     }
-    (documents, leaves)
+    manifests
+}
+
+fn is_manifest(kind: DocumentKind) -> bool {
+    matches!(kind, DocumentKind::Index | DocumentKind::Manifest)
 }

@@ -156,20 +156,25 @@ fn blobs(graph: &Graph<'_>, anatomy: &Anatomy<'_>, documents: &Documents<'_>) ->
 
 /// The chains of snapshots to which the image is unpacked.
 fn snapshots(graph: &Graph<'_>, anatomy: &Anatomy<'_>) -> Vec<NodeId> {
+    let chains = anatomy.chains.iter();
+    let found = chains.flat_map(|chain| chain_snapshots(graph, chain));
+    found.collect()
+}
+
+/// The snapshots of one chain, from its top down, in every snapshotter.
+pub(crate) fn chain_snapshots(graph: &Graph<'_>, chain: &Digest) -> Vec<NodeId> {
     let mut found = Vec::new();
-    for chain in &anatomy.chains {
-        let key: std::sync::Arc<str> = chain.to_string().into();
-        for snapshotter in graph.namespace.snapshots.keys() {
-            let id = SnapshotId::new(snapshotter.clone(), key.clone());
-            let mut at = graph.find_snapshot(&id);
-            // A chain visits no snapshot twice, so more steps than nodes would be a cycle.
-            for _ in 0..graph.len() {
-                let Some(Node::Snapshot(index)) = at.map(|id| graph.node(id)) else {
-                    break;
-                };
-                found.extend(at);
-                at = graph.parent(index);
-            }
+    let key: std::sync::Arc<str> = chain.to_string().into();
+    for snapshotter in graph.namespace.snapshots.keys() {
+        let id = SnapshotId::new(snapshotter.clone(), key.clone());
+        let mut at = graph.find_snapshot(&id);
+        // A chain visits no snapshot twice, so more steps than nodes would be a cycle.
+        for _ in 0..graph.len() {
+            let Some(Node::Snapshot(index)) = at.map(|id| graph.node(id)) else {
+                break;
+            };
+            found.extend(at);
+            at = graph.parent(index);
         }
     }
     found

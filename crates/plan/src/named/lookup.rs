@@ -113,6 +113,12 @@ pub(crate) fn exists(images: &[ImageRecord], text: &str) -> bool {
     }
 }
 
+/// Returns the position of a record of the image that `text` means, in a list sorted by name.
+pub(crate) fn find(images: &[ImageRecord], text: &str) -> Result<usize, NotRemoved> {
+    let found = lookup(images, |_| true, text)?;
+    Ok(found.record.unwrap_or(found.all[0]))
+}
+
 fn found(meaning: Meaning, record: Option<usize>, all: Vec<usize>) -> Option<Found> {
     (!all.is_empty()).then_some(Found {
         meaning,

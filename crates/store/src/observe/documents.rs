@@ -7,8 +7,10 @@ use containerd_client::services::v1::content_client::ContentClient;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reclaim_model::{
     Child, Config, Digest, Document, DocumentKind, GcRef, Lease, Namespace, NamespaceInventory,
+    Platform,
 };
 use reclaim_oci::{Kind, Limits, ReadError};
+use tonic::Status;
 
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::error::{Class, StoreError};
@@ -113,6 +115,35 @@ impl Containerd {
         }
     }
 
+    /// Reads an index, a manifest or a configuration whole; `None` if the namespace does not have
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked, or if it has something else under that digest, or more
+    /// than any document may have.
+    pub async fn document(
+        &self,
+        namespace: &Namespace,
+        digest: &Digest,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        const OPERATION: &str = "read document";
+        let wrong = |error: ReadError| {
+            StoreError::new(OPERATION, Status::data_loss(reclaim_model::chain(&error)))
+                .within(namespace)
+                .about(digest)
+        };
+        let limits = Limits::default();
+        match self.read_blob(namespace, digest, limits.max_config_bytes).await {
+            Ok(body) => {
+                reclaim_oci::verify(digest, &body).map_err(wrong)?;
+                Ok(Some(body))
+            }
+            Err(error) if error.class() == Class::Gone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads a blob whole, but no more than `size` bytes and one message.
     pub(crate) async fn read_blob(
         &self,
@@ -190,7 +221,17 @@ fn model_document(document: reclaim_oci::Document) -> Document {
         reclaim_oci::Document::Config(config) => Document::Config(Config {
             chain_id: reclaim_oci::top_chain_id(&config.diff_ids),
             labels: config.labels,
+            built_at: config.created.and_then(|created| created.parse().ok()),
+            platform: config.platform.map(|platform| Box::new(model_platform(platform))),
         }),
+    }
+}
+
+fn model_platform(platform: reclaim_oci::Platform) -> Platform {
+    Platform {
+        os: platform.os.unwrap_or_default(),
+        architecture: platform.architecture.unwrap_or_default(),
+        variant: platform.variant.unwrap_or_default(),
     }
 }
 

@@ -75,6 +75,7 @@ impl World {
         let document = Document::Config(Config {
             labels: labels.collect(),
             chain_id,
+            ..Config::default()
         });
         self.documents.insert(digest(&config), document);
         self.documents

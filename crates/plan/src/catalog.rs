@@ -1,0 +1,249 @@
+//! The images of a namespace as an engine lists them: one for each target, with its platforms.
+//!
+//! A record is a name; what people call an image is what the names point at. Docker's lists have
+//! one entry for each target, and for each of its manifests what is there of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reclaim_model::{
+    Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, ImageRecord,
+    Inventory, Namespace, NotRemoved, SnapshotId, Target,
+};
+
+use crate::case::Case;
+use crate::graph::{Node, NodeId};
+use crate::ledger::holders;
+use crate::named::find;
+use crate::sizes::{ImageSize, Parts, chain_snapshots};
+use crate::weights::weights;
+
+/// The images of one namespace, by target.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Sorted by digest.
+    pub images: Vec<CatalogImage>,
+    /// All records, sorted by name.
+    records: Vec<ImageRecord>,
+    /// For each record the position of its image.
+    of_records: Vec<usize>,
+}
+
+/// A target with everything that is known of it.
+#[derive(Debug, Clone)]
+pub struct CatalogImage {
+    /// What the records point at, as the first of them has it.
+    pub target: Target,
+    /// The records, sorted by name; at least one.
+    pub records: Vec<ImageRecord>,
+    /// The manifests of its platforms and the attestations beside them, in the order of the
+    /// index; also those that are not there.
+    pub manifests: Vec<CatalogManifest>,
+    /// All of it together, each blob and snapshot once.
+    pub size: ImageSize,
+    /// Who uses it, under whatever name, sorted.
+    pub holders: Vec<Holder>,
+    /// Whether the classic builder made another image from it.
+    pub has_child: bool,
+}
+
+/// One manifest of an image.
+#[derive(Debug, Clone)]
+pub struct CatalogManifest {
+    /// Which blob.
+    pub digest: Digest,
+    /// Its length in bytes, as the descriptor has it.
+    pub size: u64,
+    /// Whether it describes another manifest rather than a platform.
+    pub is_attestation: bool,
+    /// Whether the manifest and all that it lists are there.
+    pub is_available: bool,
+    /// Its configuration, if that is there and can be read.
+    pub config: Option<CatalogConfig>,
+    /// The manifest and what it lists, as far as it is there, in bytes.
+    pub content_bytes: u64,
+    /// The snapshots to which it is unpacked, in bytes.
+    pub unpacked_bytes: u64,
+}
+
+/// The configuration of a manifest.
+#[derive(Debug, Clone)]
+pub struct CatalogConfig {
+    /// Which blob.
+    pub digest: Digest,
+    /// Its length in bytes, as the descriptor has it.
+    pub size: u64,
+    /// What it says.
+    pub config: Config,
+}
+
+impl Catalog {
+    /// Returns the image that a name, an ID or the beginning of one means.
+    ///
+    /// # Errors
+    ///
+    /// As Docker says it: there is none, there are several, or the text is no name.
+    pub fn find(&self, text: &str) -> Result<&CatalogImage, NotRemoved> {
+        let record = find(&self.records, text)?;
+        Ok(&self.images[self.of_records[record]])
+    }
+}
+
+impl CatalogImage {
+    /// Counts the containers that use it.
+    pub fn containers(&self) -> usize {
+        let holders = self.holders.iter();
+        holders
+            .filter(|it| it.kind == HolderKind::Container)
+            .count()
+    }
+
+    /// Whether all that is left of its names is that it has none.
+    pub fn is_dangling(&self) -> bool {
+        self.records.iter().all(ImageRecord::is_dangling)
+    }
+}
+
+/// Lists the images of a namespace, given what its snapshots occupy.
+///
+/// `registered` are containers that engines know of beyond containerd's own records. A namespace
+/// that does not exist has no images.
+pub fn catalog(
+    inventory: &Inventory,
+    namespace: &Namespace,
+    registered: &[Container],
+    snapshot_bytes: &BTreeMap<SnapshotId, u64>,
+) -> Catalog {
+    let Some(namespace) = inventory.namespaces.get(namespace) else {
+        return Catalog::default();
+    };
+    let case = Case::new(inventory, namespace, registered);
+    let weights = weights(&case.graph, snapshot_bytes);
+    let sizes = Parts::of(&case.graph, &case.targets, inventory).sizes(&case.graph, &weights);
+    let parents = namespace.images.iter().filter_map(ImageRecord::parent);
+    let parents: BTreeSet<Digest> = parents.collect();
+    let reader = Reader {
+        case: &case,
+        inventory,
+        weights: &weights,
+    };
+    let images = case.targets.iter().map(|(_, target)| {
+        let first = &namespace.images[target.images[0]];
+        let records = target.images.iter().map(|it| &namespace.images[*it]);
+        let users = target.images.iter().flat_map(|it| holders(&case, *it));
+        let users: BTreeSet<Holder> = users.collect();
+        CatalogImage {
+            target: first.target.clone(),
+            records: records.cloned().collect(),
+            manifests: reader.manifests(target.digest, first.target.size),
+            size: sizes.get(target.digest).copied().unwrap_or_default(),
+            holders: users.into_iter().collect(),
+            has_child: parents.contains(target.digest),
+        }
+    });
+    let mut images: Vec<CatalogImage> = images.collect();
+    images.sort_by(|a, b| a.target.digest.cmp(&b.target.digest));
+    let records = images.iter().enumerate().flat_map(|(at, image)| {
+        let records = image.records.iter();
+        records.map(move |record| (record.clone(), at))
+    });
+    let mut records: Vec<(ImageRecord, usize)> = records.collect();
+    records.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    let (records, of_records) = records.into_iter().unzip();
+    Catalog {
+        images,
+        records,
+        of_records,
+    }
+}
+
+struct Reader<'r, 'a> {
+    case: &'r Case<'a>,
+    inventory: &'a Inventory,
+    weights: &'r [Option<u64>],
+}
+
+impl Reader<'_, '_> {
+    /// Walks down to the manifests, each once.
+    fn manifests(&self, target: &Digest, size: u64) -> Vec<CatalogManifest> {
+        let mut manifests = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut stack = vec![(target, size, false)];
+        while let Some((digest, size, is_attestation)) = stack.pop() {
+            if !seen.insert(digest) {
+                continue;
+            }
+            match self.inventory.documents.get(digest) {
+                Some(Document::Index(children)) => {
+                    let children = children.iter().filter(|it| is_document(it));
+                    let children = children.rev();
+                    stack.extend(children.map(|it| (&it.digest, it.size, it.is_attestation)));
+                }
+                Some(Document::Manifest(children)) => {
+                    manifests.push(self.manifest(digest, size, is_attestation, children));
+                }
+                // A target that cannot be read may be an index or anything else.
+                Some(Document::Config(_) | Document::Unreadable(_)) | None if digest == target => {}
+                Some(Document::Config(_) | Document::Unreadable(_)) | None => {
+                    manifests.push(self.manifest(digest, size, is_attestation, &[]));
+                }
+            }
+        }
+        manifests
+    }
+
+    fn manifest(
+        &self,
+        digest: &Digest,
+        size: u64,
+        is_attestation: bool,
+        children: &[Child],
+    ) -> CatalogManifest {
+        let parts: BTreeSet<&Digest> = children.iter().map(|it| &it.digest).collect();
+        let itself = self.bytes_of_blob(digest);
+        let there: Vec<Option<u64>> = parts.iter().map(|it| self.bytes_of_blob(it)).collect();
+        let config = self.config(children);
+        let chain = config.as_ref().and_then(|it| it.config.chain_id.as_ref());
+        let chain = chain.filter(|_| !is_attestation);
+        let snapshots = chain.map(|chain| chain_snapshots(&self.case.graph, chain));
+        let snapshots = snapshots.unwrap_or_default().into_iter();
+        CatalogManifest {
+            digest: digest.clone(),
+            size,
+            is_attestation,
+            is_available: itself.is_some() && there.iter().all(Option::is_some),
+            config,
+            content_bytes: there.iter().flatten().sum::<u64>() + itself.unwrap_or(0),
+            unpacked_bytes: snapshots.map(|id| self.weight(id)).sum(),
+        }
+    }
+
+    fn config(&self, children: &[Child]) -> Option<CatalogConfig> {
+        let child = children
+            .iter()
+            .find(|it| it.kind == DocumentKind::Config)?;
+        match self.inventory.documents.get(&child.digest) {
+            Some(Document::Config(config)) => Some(CatalogConfig {
+                digest: child.digest.clone(),
+                size: child.size,
+                config: config.clone(),
+            }),
+            Some(Document::Index(_) | Document::Manifest(_) | Document::Unreadable(_)) | None => {
+                None
+            }
+        }
+    }
+
+    /// `None` if the namespace does not have it.
+    fn bytes_of_blob(&self, digest: &Digest) -> Option<u64> {
+        let id = self.case.graph.find_blob(digest)?;
+        matches!(self.case.graph.node(id), Node::Blob(_)).then(|| self.weight(id))
+    }
+
+    fn weight(&self, id: NodeId) -> u64 {
+        self.weights[id as usize].unwrap_or(0)
+    }
+}
+
+fn is_document(child: &Child) -> bool {
+    matches!(child.kind, DocumentKind::Index | DocumentKind::Manifest)
+}
