@@ -1,8 +1,9 @@
 //! What can be typed. The words here are the manual: `--help` and the man page come from them.
 
-use std::path::{Path, PathBuf};
 pub(crate) mod project;
+pub(crate) mod serve;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -134,6 +135,15 @@ pub(crate) enum Command {
     /// Write the man pages, one for each command
     #[command(hide = true)]
     ManPages(ManPagesArgs),
+
+    /// Serve the Docker Engine API, as far as it is about images
+    ///
+    /// `docker image prune` and other clients of Docker can be pointed at the socket
+    /// (`DOCKER_HOST`), and engines can hand their POST /images/prune on to it. One prune at a time
+    /// is run, whoever asks; a client that goes away does not end it.
+    ///
+    /// SIGTERM and SIGINT end a prune after the removals under way, and the daemon after that.
+    Serve(Box<serve::ServeArgs>),
 
     /// Check, show or describe the configuration file
     #[command(subcommand, arg_required_else_help = true)]
@@ -296,6 +306,32 @@ pub(crate) struct PruneArgs {
 /// How a run goes about its work.
 #[derive(Debug, Args)]
 pub(crate) struct HowArgs {
+    #[command(flatten)]
+    pace: PaceArgs,
+
+    /// Wait for another prune of the namespace to end, rather than fail with status 4
+    #[arg(long)]
+    wait: bool,
+}
+
+impl HowArgs {
+    /// Returns the options of the run.
+    pub(crate) fn options(&self) -> RunOptions {
+        RunOptions {
+            wait: self.wait,
+            ..self.pace.options()
+        }
+    }
+
+    /// Whether what is removed is to be held.
+    pub(crate) fn undo_window(&self) -> Duration {
+        self.pace.undo_window
+    }
+}
+
+/// How careful a run is, and how fast.
+#[derive(Debug, Args)]
+pub(crate) struct PaceArgs {
     /// Hold what is removed for so long (30m, 1h30m), so that `reclaim undo` can restore it
     ///
     /// Nothing is freed until then. The space is free when the time is over and containerd
@@ -313,20 +349,16 @@ pub(crate) struct HowArgs {
     /// Remove at most so many images in a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) max_deletes_per_second: Option<u32>,
-
-    /// Wait for another prune of the namespace to end, rather than fail with status 4
-    #[arg(long)]
-    pub(crate) wait: bool,
 }
 
-impl HowArgs {
-    /// Returns the options of the run.
+impl PaceArgs {
+    /// Returns the options of a run that does not wait for another.
     pub(crate) fn options(&self) -> RunOptions {
         RunOptions {
             grace: self.grace,
             undo_window: self.undo_window,
             max_deletes_per_second: self.max_deletes_per_second,
-            wait: self.wait,
+            wait: false,
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod project;
 pub(crate) mod prune;
 pub(crate) mod release;
 pub(crate) mod rm;
+pub(crate) mod serve;
 pub(crate) mod undo;
 pub(crate) mod why;
 

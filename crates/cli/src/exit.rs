@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use reclaim_api::listen::ListenError;
 use reclaim_compose::ComposeError;
 use reclaim_engine::{DockerError, RunError};
 use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
@@ -64,6 +65,8 @@ pub(crate) enum CommandError {
     #[error("the Docker Engine at {0} holds nothing, so there is no undo window")]
     NothingHeld(String),
     #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -121,6 +124,7 @@ impl CommandError {
             | Self::NothingHeld(_)
             | Self::Connect(_)
             | Self::Config(_)
+            | Self::Listen(_)
             | Self::Run(_)
             | Self::Store(_)
             | Self::Output(_)
@@ -140,6 +144,7 @@ impl CommandError {
             Self::Compose(_)
             | Self::Docker(_)
             | Self::Connect(_)
+            | Self::Listen(_)
             | Self::Run(_)
             | Self::Store(_)
             | Self::Output(_)

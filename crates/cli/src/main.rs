@@ -49,6 +49,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Why(args) => commands::why::run(&globals, &args).await,
         Command::History(args) => commands::history::run(&globals, &args).await,
         Command::Undo(args) => commands::undo::run(&globals, &args).await,
+        Command::Serve(args) => commands::serve::run(&globals, &args).await,
         Command::Config(command) => commands::config::run(&globals, command),
         Command::Release(args) => commands::release::run(&globals, &args).await,
         Command::Completions(args) => commands::manual::completions(&args),

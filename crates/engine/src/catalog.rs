@@ -38,7 +38,7 @@ impl Engine {
     /// If containerd cannot be read whole.
     pub async fn listing(&self, namespace: &Namespace) -> Result<Listing, RunError> {
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(async || self.store.observe(judged, clock::now()).await);
+        let observing = retry(|| self.store.observe(judged, clock::now()));
         let mut inventory = observing.instrument(info_span!("observe")).await?;
         let Some(seen) = inventory.namespaces.get_mut(namespace) else {
             return Ok(Listing::default());
@@ -47,7 +47,7 @@ impl Engine {
         let (registered, unreadable) = self.registered_readable(namespace).await;
         let containers = united(&inventory.namespaces[namespace].containers, &registered);
         let snapshots = makeup(&inventory, namespace).snapshots();
-        let sizing = retry(async || self.store.snapshot_bytes(namespace, &snapshots).await);
+        let sizing = retry(|| self.store.snapshot_bytes(namespace, &snapshots));
         let snapshot_bytes = sizing.instrument(info_span!("size")).await?;
         Ok(Listing {
             catalog: catalog(&inventory, namespace, &registered, &snapshot_bytes),
@@ -68,7 +68,7 @@ impl Engine {
         namespace: &Namespace,
         digest: &Digest,
     ) -> Result<Option<Vec<u8>>, RunError> {
-        Ok(retry(async || self.store.document(namespace, digest).await).await?)
+        Ok(retry(|| self.store.document(namespace, digest)).await?)
     }
 
     /// Notes which containers run.
@@ -80,7 +80,7 @@ impl Engine {
         if seen.containers.is_empty() {
             return Ok(());
         }
-        let running = retry(async || self.store.running_containers(namespace).await).await?;
+        let running = retry(|| self.store.running_containers(namespace)).await?;
         let Some(running) = running else {
             return Ok(());
         };

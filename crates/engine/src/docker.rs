@@ -3,10 +3,13 @@
 //! The engine decides then what may be untagged and deleted, and how; nothing is held and
 //! nothing can be undone.
 
+mod containers;
 mod project;
 
 use bollard::Docker;
 use bollard::errors::Error as ApiError;
+
+pub use containers::DockerContainers;
 
 /// How long a call may take, in seconds. Removing one image collects garbage.
 const TIMEOUT: u64 = 600;
@@ -56,14 +59,9 @@ impl DockerEngine {
     /// [`DockerError::BadAddress`], or [`DockerError::Connect`] if it does not answer.
     pub async fn connect(address: &str) -> Result<Self, DockerError> {
         let version = bollard::API_DEFAULT_VERSION;
-        let connected = match address.split_once("://") {
-            Some(("unix", path)) if !path.is_empty() => {
-                Docker::connect_with_unix(address, TIMEOUT, version)
-            }
-            Some(("tcp" | "http", host)) if !host.is_empty() => {
-                Docker::connect_with_http(address, TIMEOUT, version)
-            }
-            _ => return Err(DockerError::BadAddress(address.to_owned())),
+        let connected = match check_address(address)? {
+            Transport::Unix => Docker::connect_with_unix(address, TIMEOUT, version),
+            Transport::Http => Docker::connect_with_http(address, TIMEOUT, version),
         };
         let failed = |source| DockerError::Connect {
             address: address.to_owned(),
@@ -80,5 +78,19 @@ impl DockerEngine {
     /// Returns where the engine is.
     pub fn address(&self) -> &str {
         &self.address
+    }
+}
+
+/// How an engine is reached.
+enum Transport {
+    Unix,
+    Http,
+}
+
+fn check_address(address: &str) -> Result<Transport, DockerError> {
+    match address.split_once("://") {
+        Some(("unix", path)) if !path.is_empty() => Ok(Transport::Unix),
+        Some(("tcp" | "http", host)) if !host.is_empty() => Ok(Transport::Http),
+        _ => Err(DockerError::BadAddress(address.to_owned())),
     }
 }

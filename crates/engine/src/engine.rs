@@ -143,6 +143,11 @@ impl Engine {
         self.finished.subscribe()
     }
 
+    /// Returns the version that containerd reports.
+    pub fn containerd_version(&self) -> &str {
+        self.store.version()
+    }
+
     /// Returns the connection that the engine works on.
     pub fn store(&self) -> &Containerd {
         &self.store
@@ -174,7 +179,7 @@ impl Engine {
         progress(Progress::Observing);
         let namespace = &request.namespace;
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(async || self.store.observe(judged, clock::now()).await);
+        let observing = retry(|| self.store.observe(judged, clock::now()));
         let mut inventory = observing.instrument(info_span!("observe")).await?;
         let existing = inventory.namespaces.keys().cloned();
         let is_there = exists(request, &existing.collect::<Vec<_>>())?;
@@ -191,7 +196,7 @@ impl Engine {
             Vec::new()
         };
         let decision = info_span!("plan").in_scope(|| decide(&inventory, &registered, request));
-        let sizing = retry(async || {
+        let sizing = retry(|| async {
             let snapshots = [
                 decision.snapshots(),
                 decision.pending_snapshots(),
@@ -243,4 +248,30 @@ pub(crate) fn exists(request: &PruneRequest, existing: &[Namespace]) -> Result<b
         });
     }
     Ok(is_there)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{Controls, RunOptions, no_progress};
+
+    fn may_be_spawned(_: impl Send) {}
+
+    /// Whoever embeds the engine spawns its runs. This is about types: it is never called.
+    #[expect(dead_code, reason = "that it compiles is the test")]
+    fn all_that_an_engine_does_may_be_spawned(engine: &Engine, request: &PruneRequest) {
+        let options = RunOptions::default();
+        let controls = Controls {
+            options: &options,
+            progress: &no_progress,
+            cancel: &CancellationToken::new(),
+        };
+        may_be_spawned(engine.prune(request, None, controls));
+        may_be_spawned(engine.preview(request, &no_progress));
+        may_be_spawned(engine.disk_usage(&no_progress));
+        may_be_spawned(engine.listing(&request.namespace));
+        may_be_spawned(engine.why(&request.namespace, "app"));
+    }
 }

@@ -170,7 +170,7 @@ impl Engine {
         let collecting = host_guard::release(&self.store, namespace, run.id, run.expires);
         collecting.instrument(info_span!("collect")).await?;
         (run.progress)(Progress::Measuring);
-        let measuring = retry(async || self.store.gone(namespace, &plan.freed).await);
+        let measuring = retry(|| self.store.gone(namespace, &plan.freed));
         let gone = measuring.instrument(info_span!("measure")).await?;
         let still_there = plan.freed.without(&gone);
         report.reclaimed = Reclaimed(gone.amount());
@@ -190,7 +190,7 @@ impl Engine {
 
     /// Lists all namespaces, without reading what images are.
     async fn observe_everything(&self) -> Result<Inventory, StoreError> {
-        retry(async || self.store.observe(&[], clock::now()).await).await
+        retry(|| self.store.observe(&[], clock::now())).await
     }
 }
 

@@ -49,8 +49,7 @@ impl Hold {
         let namespace = &plan.namespace;
         let mut written = Vec::new();
         for blob in journal::write(run, namespace, &plan.steps, &plan.unpins) {
-            let digest =
-                retry(async || store.write_held(namespace, GUARD_LEASE, blob.clone()).await);
+            let digest = retry(|| store.write_held(namespace, GUARD_LEASE, blob.clone()));
             written.push(digest.await?);
         }
         Ok(written)
@@ -67,9 +66,9 @@ impl Hold {
         let id = format!("{HOLD_PREFIX}{run}");
         let now = clock::now();
         let labels = || lease_labels::new(run, now, window);
-        retry(async || store.create_lease(namespace, &id, labels()).await).await?;
+        retry(|| store.create_lease(namespace, &id, labels())).await?;
         for digest in journals {
-            retry(async || store.add_to_lease(namespace, &id, digest).await).await?;
+            retry(|| store.add_to_lease(namespace, &id, digest)).await?;
         }
         Ok(lease_labels::expiry(now, window))
     }
@@ -87,9 +86,9 @@ impl Hold {
         let id = format!("{HOLD_PREFIX}{run}");
         let mut labels = lease_labels::new(&run, clock::now(), MAX_RUN);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
-        retry(async || store.create_lease(namespace, &id, labels.clone()).await).await?;
+        retry(|| store.create_lease(namespace, &id, labels.clone())).await?;
         for digest in journals {
-            retry(async || store.add_to_lease(namespace, &id, digest).await).await?;
+            retry(|| store.add_to_lease(namespace, &id, digest)).await?;
         }
         Ok(())
     }
@@ -100,7 +99,7 @@ impl Hold {
     ///
     /// If the store cannot be read.
     pub async fn list(store: &Containerd, namespace: &Namespace) -> Result<Vec<Self>, StoreError> {
-        let leases = retry(async || store.leases(namespace).await).await?;
+        let leases = retry(|| store.leases(namespace)).await?;
         Self::among(store, namespace, &leases).await
     }
 
@@ -140,7 +139,7 @@ impl Hold {
         namespace: &Namespace,
         collect: bool,
     ) -> Result<(), StoreError> {
-        retry(async || store.delete_lease(namespace, &self.lease, collect).await).await?;
+        retry(|| store.delete_lease(namespace, &self.lease, collect)).await?;
         Ok(())
     }
 }
@@ -179,10 +178,7 @@ async fn records(
     let mut unpins = Vec::new();
     let mut is_whole = true;
     for digest in content(lease) {
-        let reading = retry(async || {
-            let reading = store.read_held(namespace, digest, journal::MAX_BODY);
-            reading.await
-        });
+        let reading = retry(|| store.read_held(namespace, digest, journal::MAX_BODY));
         match reading.await?.and_then(|body| journal::read(&body)) {
             Some(read) => {
                 records.extend(read.records);

@@ -19,6 +19,7 @@
 //! try. Its lease is its hold, so it is never deleted without having been looked at again.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -100,7 +101,7 @@ pub(crate) async fn claim(
 ) -> Result<Claim, StoreError> {
     for _ in 0..TRIES {
         let labels = || lease_labels::new(run, clock::now(), lifetime);
-        let is_made = retry(async || store.create_lease(namespace, GUARD_LEASE, labels()).await);
+        let is_made = retry(|| store.create_lease(namespace, GUARD_LEASE, labels()));
         if is_made.await? {
             return Ok(Claim::Taken);
         }
@@ -123,7 +124,7 @@ pub(crate) async fn claim(
 
 /// Reads the guard's lease.
 async fn guard(store: &Containerd, namespace: &Namespace) -> Result<Option<Lease>, StoreError> {
-    retry(async || store.lease(namespace, GUARD_LEASE).await).await
+    retry(|| store.lease(namespace, GUARD_LEASE)).await
 }
 
 /// Whether the guard is that run's.
@@ -143,7 +144,7 @@ async fn busy(
     lease: Option<Lease>,
 ) -> Result<Busy, StoreError> {
     let progress = match &lease {
-        Some(lease) => retry(async || hold::progress(store, namespace, lease).await).await?,
+        Some(lease) => retry(|| hold::progress(store, namespace, lease)).await?,
         None => None,
     };
     let label = |key| lease.as_ref().and_then(|lease| lease.labels.get(key));
@@ -163,12 +164,13 @@ pub(crate) async fn release(
     expires: Timestamp,
 ) -> Result<(), StoreError> {
     // Another may have taken what has expired.
-    let mut may_be_anothers = clock::now() >= expires;
-    let releasing = retry(async || {
-        if may_be_anothers && !is_held_by(store, namespace, run).await? {
+    let may_be_anothers = AtomicBool::new(clock::now() >= expires);
+    let may_be_anothers = &may_be_anothers;
+    let releasing = retry(|| async move {
+        let is_doubtful = may_be_anothers.swap(true, Ordering::Relaxed);
+        if is_doubtful && !is_held_by(store, namespace, run).await? {
             return Ok(false);
         }
-        may_be_anothers = true;
         store.delete_lease(namespace, GUARD_LEASE, true).await
     });
     if !releasing.await? {
@@ -184,7 +186,7 @@ pub(crate) async fn give_back(
     namespace: &Namespace,
     run: &RunId,
 ) -> Result<(), StoreError> {
-    retry(async || {
+    retry(|| async move {
         if is_held_by(store, namespace, run).await? {
             store.delete_lease(namespace, GUARD_LEASE, false).await?;
         }
@@ -223,7 +225,7 @@ async fn take_over(
     let replaced = replace(store, namespace, dead).await;
     // With the guard gone they give nobody a right to anything.
     for id in &line {
-        retry(async || store.delete_lease(namespace, id, false).await).await?;
+        retry(|| store.delete_lease(namespace, id, false)).await?;
     }
     replaced
 }
@@ -241,12 +243,12 @@ async fn line_of_succession(
     while let Some(predecessor) = dead.take() {
         let id = format!("{TAKEOVER_PREFIX}{predecessor}");
         let labels = || lease_labels::new(run, clock::now(), MAX_TAKEOVER);
-        let is_made = retry(async || store.create_lease(namespace, &id, labels()).await).await?;
+        let is_made = retry(|| store.create_lease(namespace, &id, labels())).await?;
         line.push(id.clone());
         if is_made {
             return Ok(line);
         }
-        let Some(taker) = retry(async || store.lease(namespace, &id).await).await? else {
+        let Some(taker) = retry(|| store.lease(namespace, &id)).await? else {
             break;
         };
         let its_run = lease_labels::run(&taker);
@@ -296,7 +298,7 @@ pub(crate) async fn sweep(
         .iter()
         .filter(|lease| lease.id.starts_with(TAKEOVER_PREFIX) || lease.id == COLLECT_LEASE);
     for lease in passing.filter(|lease| is_abandoned(lease)) {
-        retry(async || store.delete_lease(namespace, &lease.id, false).await).await?;
+        retry(|| store.delete_lease(namespace, &lease.id, false)).await?;
     }
     Ok(())
 }
@@ -313,7 +315,7 @@ pub(crate) async fn collect(
     namespace: &Namespace,
     run: &RunId,
 ) -> Result<(), StoreError> {
-    retry(async || {
+    retry(|| async move {
         let labels = lease_labels::new(run, clock::now(), MAX_TAKEOVER);
         store.create_lease(namespace, COLLECT_LEASE, labels).await?;
         store.delete_lease(namespace, COLLECT_LEASE, true).await

@@ -30,6 +30,7 @@ mod second_look;
 mod survey;
 mod target;
 mod undo;
+mod unlisted;
 mod unpin;
 
 pub use catalog::Listing;
@@ -38,7 +39,7 @@ pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers,
 };
 #[cfg(feature = "docker")]
-pub use docker::{DockerEngine, DockerError};
+pub use docker::{DockerContainers, DockerEngine, DockerError};
 pub use engine::{Engine, RunError};
 pub use guard::{PruneGuard, PruneRunning};
 pub use hold::Hold;
@@ -49,6 +50,9 @@ pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
 pub use projects::ProjectUsage;
 pub use prune::Controls;
-pub use reclaim_plan::Finding;
+pub use reclaim_plan::{
+    Catalog, CatalogConfig, CatalogImage, CatalogManifest, DiskUsage, Finding, ImageSize,
+};
 pub use target::Unmet;
 pub use undo::Undone;
+pub use unlisted::{NoDockerEngine, UnlistedDocker};

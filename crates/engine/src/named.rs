@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Conflict, ConflictCause, Digest, HolderKind, Inventory, KeepReason, Named,
-    NotRemoved, Plan, PruneRequest, RefuseReason, Refused, Report, Selection, familiar_name,
+    Conflict, ConflictCause, Digest, HolderKind, Inventory, KeepReason, Named, NotRemoved, Plan,
+    PruneRequest, RefuseReason, Refused, Report, Selection, familiar_name,
 };
 
 use crate::engine::{Engine, RunError};

@@ -46,11 +46,11 @@ impl Engine {
     /// If the store, or a container store, cannot be read whole.
     pub async fn projects(&self, namespace: &Namespace) -> Result<Vec<ProjectUsage>, RunError> {
         let judged = std::slice::from_ref(namespace);
-        let inventory = retry(async || self.store.observe(judged, clock::now()).await).await?;
+        let inventory = retry(|| self.store.observe(judged, clock::now())).await?;
         let registered = self.registered(namespace).await?;
         let makeup = makeup(&inventory, namespace);
         let snapshots = makeup.snapshots();
-        let sizing = retry(async || self.store.snapshot_bytes(namespace, &snapshots).await);
+        let sizing = retry(|| self.store.snapshot_bytes(namespace, &snapshots));
         let bytes = sizing.await?;
         let sizes = makeup.sizes(&bytes);
         let seen = projects(&inventory, &registered, namespace).into_iter();

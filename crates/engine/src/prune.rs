@@ -105,7 +105,7 @@ impl Engine {
     ) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
         // Asked before the guard is taken: its lease would bring the namespace about.
-        let existing = retry(async || self.store.namespaces().await).await?;
+        let existing = retry(|| self.store.namespaces()).await?;
         if !exists(run.request, &existing)? {
             let preview = self.preview(run.request, run.progress).await?;
             return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
@@ -145,7 +145,7 @@ impl Engine {
         let mut lifetime = MAX_RUN.saturating_add(run.options.grace);
         if let Some(per_second) = run.options.max_deletes_per_second {
             let namespace = &run.request.namespace;
-            let images = retry(async || self.store.images(namespace).await).await?;
+            let images = retry(|| self.store.images(namespace)).await?;
             let images = u32::try_from(images.len()).unwrap_or(u32::MAX);
             let pause = Duration::from_secs(1) / per_second.max(1);
             lifetime = lifetime.saturating_add(pause.saturating_mul(images));
@@ -207,7 +207,7 @@ impl Engine {
 
     /// Restores what a crashed run had removed, so that it is judged afresh.
     async fn recover(&self, namespace: &Namespace) -> Result<(), RunError> {
-        let leases = retry(async || self.store.leases(namespace).await).await?;
+        let leases = retry(|| self.store.leases(namespace)).await?;
         host_guard::sweep(&self.store, namespace, &leases).await?;
         for hold in Hold::among(&self.store, namespace, &leases).await? {
             if hold.is_abandoned && !hold.is_whole {
@@ -215,7 +215,7 @@ impl Engine {
             } else if hold.is_abandoned {
                 info!(run = %hold.run, records = hold.records.len(), "restoring after a crash");
                 for image in &hold.records {
-                    retry(async || self.store.restore_image(namespace, image).await).await?;
+                    retry(|| self.store.restore_image(namespace, image)).await?;
                 }
                 self.repin_all(namespace, &hold.unpins).await?;
                 hold.end(&self.store, namespace, false).await?;

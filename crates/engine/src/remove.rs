@@ -1,7 +1,9 @@
 //! Removing the records of a plan, one by one and several at a time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use reclaim_model::{Namespace, Plan, RefuseReason, RemoveReason, Step, chain};
 use reclaim_store::{Class, Deletion};
@@ -33,7 +35,7 @@ impl Engine {
         let pace = run.options.max_deletes_per_second.map(pace);
         let removals = plan.steps.iter().enumerate().map(|(index, step)| {
             let pace = pace.as_ref();
-            async move {
+            let removing = async move {
                 if let Some(pace) = pace {
                     tokio::select! {
                         biased;
@@ -47,11 +49,13 @@ impl Engine {
                 let span = info_span!("remove_image", name = %step.image.name);
                 let removing = self.remove(&plan.namespace, step);
                 (index, removing.instrument(span).await)
-            }
+            };
+            removing.boxed()
         });
         let mut done = 0;
         let mut outcomes: Vec<(usize, Outcome)> = Vec::with_capacity(steps);
-        let mut removals = stream::iter(removals).buffer_unordered(REMOVALS_AT_ONCE);
+        let removals = stream::iter(removals).boxed();
+        let mut removals = removals.buffer_unordered(REMOVALS_AT_ONCE);
         while let Some(outcome) = removals.next().await {
             done += 1;
             (run.progress)(Progress::Step { done, steps });
@@ -66,22 +70,25 @@ impl Engine {
         if step.reason == RemoveReason::Replaced {
             // First, so that there is no moment at which nothing keeps the image.
             let nameless = image.without_name();
-            let writing = retry(async || self.store.restore_image(namespace, &nameless).await);
+            let writing = retry(|| self.store.restore_image(namespace, &nameless));
             match writing.await {
                 Ok(digest) if digest == image.target.digest => {}
                 Ok(_) => return Outcome::Failed(format!("`{}` is taken", nameless.name)),
                 Err(error) => return Outcome::Failed(chain(&error)),
             }
         }
-        let mut is_answer_lost = false;
+        let is_answer_lost = AtomicBool::new(false);
+        let is_answer_lost = &is_answer_lost;
         // Safe to try again: the removal compares the target each time.
-        let removing = retry(async || {
+        let removing = retry(|| async move {
             let deleted = self.store.delete_image(namespace, image).await;
             match deleted {
                 // An earlier try did it, and only its answer was lost.
-                Ok(Deletion::Gone) if is_answer_lost => Ok(Deletion::Removed),
+                Ok(Deletion::Gone) if is_answer_lost.load(Ordering::Relaxed) => {
+                    Ok(Deletion::Removed)
+                }
                 Err(error) => {
-                    is_answer_lost |= error.class() == Class::Retry;
+                    is_answer_lost.fetch_or(error.class() == Class::Retry, Ordering::Relaxed);
                     Err(error)
                 }
                 deleted => deleted,
@@ -93,7 +100,7 @@ impl Engine {
             Ok(Deletion::Gone) => Outcome::Refused(RefuseReason::AlreadyGone),
             Err(error) => {
                 // It may have happened all the same.
-                let target = retry(async || self.store.image_target(namespace, &image.name).await);
+                let target = retry(|| self.store.image_target(namespace, &image.name));
                 match target.await {
                     Ok(None) => Outcome::Removed,
                     Ok(Some(_)) | Err(_) => Outcome::Failed(chain(&error)),

@@ -20,9 +20,13 @@ const WAITS: [Duration; 6] = [
 ///
 /// Precondition: the call may be made twice: it only reads, or it asks for a state rather than
 /// for a change.
-pub(crate) async fn retry<T>(
-    mut call: impl AsyncFnMut() -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+///
+/// Not an async closure: of one the compiler cannot say that its future may move between threads,
+/// and then no run could be spawned.
+pub(crate) async fn retry<T, F>(call: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     for wait in WAITS {
         match call().await {
             Err(error) if error.class() == Class::Retry => {

@@ -99,10 +99,10 @@ impl Engine {
     /// Writes a record again; under another name if the old one points elsewhere by now.
     async fn restore(&self, request: &PruneRequest, image: &ImageRecord) -> Result<(), StoreError> {
         let namespace = &request.namespace;
-        let there = retry(async || self.store.restore_image(namespace, image).await).await?;
+        let there = retry(|| self.store.restore_image(namespace, image)).await?;
         if there != image.target.digest {
             let renamed = under_its_digest(image);
-            retry(async || self.store.restore_image(namespace, &renamed).await).await?;
+            retry(|| self.store.restore_image(namespace, &renamed)).await?;
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Engine {
         removed: &[ImageRecord],
     ) -> Result<(Vec<Wanted>, BTreeSet<String>), RunError> {
         let namespace = &request.namespace;
-        let mut seen = retry(async || self.store.look_again(namespace).await).await?;
+        let mut seen = retry(|| self.store.look_again(namespace)).await?;
         let registered = self.registered(namespace).await?;
         seen.leases.retain(|lease| lease.id != GUARD_LEASE);
         if let Some(before) = first.namespaces.get_mut(namespace) {

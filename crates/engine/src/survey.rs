@@ -66,7 +66,7 @@ impl Engine {
     }
 
     async fn observe_all(&self) -> Result<Inventory, StoreError> {
-        let observing = retry(async || {
+        let observing = retry(|| async {
             let namespaces = self.store.namespaces().await?;
             self.store.observe(&namespaces, clock::now()).await
         });
@@ -109,7 +109,7 @@ impl Engine {
             keys.map(|key| SnapshotId::new(snapshotter.clone(), key))
         });
         let ids: Vec<SnapshotId> = ids.collect();
-        retry(async || self.store.snapshot_bytes(namespace, &ids).await).await
+        retry(|| self.store.snapshot_bytes(namespace, &ids)).await
     }
 }
 

@@ -71,7 +71,7 @@ impl Engine {
                 is_whole = false;
                 continue;
             }
-            let there = retry(async || self.store.restore_image(namespace, image).await).await?;
+            let there = retry(|| self.store.restore_image(namespace, image)).await?;
             if there == image.target.digest {
                 undone.restored.push(image.name.clone());
             } else {

@@ -4,6 +4,9 @@
 //! referred to. So nothing goes before the run is over, and whoever comes to use one of the
 //! configurations until then gets its label back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use reclaim_model::{Inventory, Namespace, Plan, Report, Unpin, chain};
 use reclaim_plan::no_longer_history;
@@ -20,6 +23,33 @@ use crate::retry::retry;
 const CHANGES_AT_ONCE: usize = 8;
 
 impl Engine {
+    async fn unpin_one<'u>(
+        &self,
+        run: Run<'_>,
+        namespace: &Namespace,
+        unpin: &'u Unpin,
+    ) -> (&'u Unpin, Result<Unpinned, StoreError>) {
+        if run.stop().is_some() {
+            return (unpin, Ok(Unpinned::Changed));
+        }
+        let is_answer_lost = AtomicBool::new(false);
+        let is_answer_lost = &is_answer_lost;
+        let changing = retry(|| async move {
+            match self.store.unpin(namespace, unpin).await {
+                // An earlier try did it, and only its answer was lost.
+                Ok(Unpinned::Changed) if is_answer_lost.load(Ordering::Relaxed) => {
+                    Ok(Unpinned::Done)
+                }
+                Err(error) => {
+                    is_answer_lost.fetch_or(error.class() == Class::Retry, Ordering::Relaxed);
+                    Err(error)
+                }
+                changed => changed,
+            }
+        });
+        (unpin, changing.await)
+    }
+
     /// Takes the labels of a plan away. Returns those that are gone by our doing, or may be.
     pub(crate) async fn unpin_all(
         &self,
@@ -28,23 +58,10 @@ impl Engine {
         report: &mut Report,
     ) -> Vec<Unpin> {
         let namespace = &plan.namespace;
-        let changes = plan.unpins.iter().map(async |unpin| {
-            if run.stop().is_some() {
-                return (unpin, Ok(Unpinned::Changed));
-            }
-            let mut is_answer_lost = false;
-            let changing = retry(async || match self.store.unpin(namespace, unpin).await {
-                // An earlier try did it, and only its answer was lost.
-                Ok(Unpinned::Changed) if is_answer_lost => Ok(Unpinned::Done),
-                Err(error) => {
-                    is_answer_lost |= error.class() == Class::Retry;
-                    Err(error)
-                }
-                changed => changed,
-            });
-            (unpin, changing.await)
-        });
-        let changes = stream::iter(changes).buffer_unordered(CHANGES_AT_ONCE);
+        let changes = plan.unpins.iter();
+        let changes = changes.map(|unpin| self.unpin_one(run, namespace, unpin).boxed());
+        let changes = stream::iter(changes).boxed();
+        let changes = changes.buffer_unordered(CHANGES_AT_ONCE);
         let mut changes: Vec<_> = changes.collect().await;
         changes.sort_by_key(|(unpin, _)| *unpin);
         let mut unpinned = Vec::new();
@@ -108,7 +125,7 @@ impl Engine {
         unpins: &[Unpin],
     ) -> Result<(), StoreError> {
         for unpin in unpins {
-            retry(async || self.store.repin(namespace, unpin).await).await?;
+            retry(|| self.store.repin(namespace, unpin)).await?;
         }
         Ok(())
     }
@@ -122,7 +139,7 @@ impl Engine {
     ) -> Result<Vec<Unpin>, StoreError> {
         let namespace = &run.request.namespace;
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(async || self.store.observe(judged, clock::now()).await);
+        let observing = retry(|| self.store.observe(judged, clock::now()));
         let mut inventory = observing.await?;
         for unpin in unpinned {
             if let Some(document) = first.documents.get(&unpin.config) {

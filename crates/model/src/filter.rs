@@ -189,6 +189,18 @@ impl FilterArgs {
             .flat_map(|values| values.keys().map(String::as_str))
     }
 
+    /// Returns these filters without all others.
+    #[must_use]
+    pub fn only(&self, keys: &[&str]) -> Self {
+        let fields = self.fields.iter();
+        let fields = fields.filter(|(key, _)| keys.contains(&key.as_str()));
+        Self {
+            fields: fields
+                .map(|(key, values)| (key.clone(), values.clone()))
+                .collect(),
+        }
+    }
+
     /// Encodes in the current form, sorted.
     pub fn to_json(&self) -> String {
         let set = |values: &BTreeMap<String, bool>| -> Value {

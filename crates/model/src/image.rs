@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{Digest, EXPIRE, GcLabels};
+use crate::{Digest, EXPIRE, GcLabels, familiar_name};
 
 /// Label by which the CRI plugin marks an image that must not be removed.
 const PINNED_KEY: &str = "io.cri-containerd.pinned";
@@ -73,11 +73,7 @@ impl ImageRecord {
     /// forced off: `:` and `<none>…`. A name with a digest only, or one that is no reference,
     /// is a name all the same.
     pub fn is_dangling(&self) -> bool {
-        let is_mobys = self
-            .name
-            .strip_prefix(DANGLING_PREFIX)
-            .is_some_and(|digest| digest.parse().as_ref() == Ok(&self.target.digest));
-        is_mobys || self.name == ":" || self.name.starts_with("<none>")
+        is_nobodys(&self.name, &self.target.digest)
     }
 
     /// Returns the record under the name that Docker gives an image without one.
@@ -107,6 +103,23 @@ impl ImageRecord {
 
     fn has_label(&self, key: &str, value: &str) -> bool {
         self.labels.get(key).is_some_and(|found| found == value)
+    }
+}
+
+/// Whether nobody's name is left in the name of a record; see [`ImageRecord::is_dangling`].
+fn is_nobodys(name: &str, target: &Digest) -> bool {
+    let digest = name.strip_prefix(DANGLING_PREFIX);
+    let is_mobys = digest.is_some_and(|digest| digest.parse().as_ref() == Ok(target));
+    is_mobys || name == ":" || name.starts_with("<none>")
+}
+
+/// Returns a record's name as Docker shows it: in the familiar form, and for one without a usable
+/// name its digest.
+pub fn shown_name(name: &str, target: &Digest) -> String {
+    if is_nobodys(name, target) {
+        target.to_string()
+    } else {
+        familiar_name(name)
     }
 }
 

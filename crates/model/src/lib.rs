@@ -31,7 +31,10 @@ pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
 pub use free_target::{FreeTarget, FreeTargetError};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, parse_expiry};
-pub use image::{Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, Platform, Target};
+pub use image::{
+    Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, Platform, Target,
+    shown_name,
+};
 pub use inventory::{
     Blob, CollectorRules, Container, ContainerState, Gap, Ingest, Inventory, Lease, LeaseResource,
     NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,

@@ -22,6 +22,8 @@ use crate::weights::weights;
 pub struct Catalog {
     /// Sorted by digest.
     pub images: Vec<CatalogImage>,
+    /// All of them together, each blob and snapshot once, in bytes.
+    pub total_bytes: u64,
     /// All records, sorted by name.
     records: Vec<ImageRecord>,
     /// For each record the position of its image.
@@ -63,6 +65,9 @@ pub struct CatalogManifest {
     pub content_bytes: u64,
     /// The snapshots to which it is unpacked, in bytes.
     pub unpacked_bytes: u64,
+    /// What each of its layers is unpacked to, in bytes, the base first; empty if it is not
+    /// unpacked. Where several snapshotters have it, as the first of them has it.
+    pub layer_bytes: Vec<u64>,
 }
 
 /// The configuration of a manifest.
@@ -118,7 +123,10 @@ pub fn catalog(
     };
     let case = Case::new(inventory, namespace, registered);
     let weights = weights(&case.graph, snapshot_bytes);
-    let sizes = Parts::of(&case.graph, &case.targets, inventory).sizes(&case.graph, &weights);
+    let parts = Parts::of(&case.graph, &case.targets, inventory);
+    let sizes = parts.sizes(&case.graph, &weights);
+    let each = parts.nodes().into_iter();
+    let total_bytes = each.filter_map(|id| weights[id as usize]).sum();
     let parents = namespace.images.iter().filter_map(ImageRecord::parent);
     let parents: BTreeSet<Digest> = parents.collect();
     let reader = Reader {
@@ -151,6 +159,7 @@ pub fn catalog(
     let (records, of_records) = records.into_iter().unzip();
     Catalog {
         images,
+        total_bytes,
         records,
         of_records,
     }
@@ -204,8 +213,11 @@ impl Reader<'_, '_> {
         let config = self.config(children);
         let chain = config.as_ref().and_then(|it| it.config.chain_id.as_ref());
         let chain = chain.filter(|_| !is_attestation);
-        let snapshots = chain.map(|chain| chain_snapshots(&self.case.graph, chain));
-        let snapshots = snapshots.unwrap_or_default().into_iter();
+        let stacks = chain.map(|chain| chain_snapshots(&self.case.graph, chain));
+        let stacks = stacks.unwrap_or_default();
+        // What is not named by a chain ID is no layer: somebody built upon it and committed.
+        let layers = stacks.first().into_iter().flatten();
+        let layers = layers.rev().filter(|id| self.is_layer(**id));
         CatalogManifest {
             digest: digest.clone(),
             size,
@@ -213,14 +225,13 @@ impl Reader<'_, '_> {
             is_available: itself.is_some() && there.iter().all(Option::is_some),
             config,
             content_bytes: there.iter().flatten().sum::<u64>() + itself.unwrap_or(0),
-            unpacked_bytes: snapshots.map(|id| self.weight(id)).sum(),
+            unpacked_bytes: stacks.iter().flatten().map(|id| self.weight(*id)).sum(),
+            layer_bytes: layers.map(|id| self.weight(*id)).collect(),
         }
     }
 
     fn config(&self, children: &[Child]) -> Option<CatalogConfig> {
-        let child = children
-            .iter()
-            .find(|it| it.kind == DocumentKind::Config)?;
+        let child = children.iter().find(|it| it.kind == DocumentKind::Config)?;
         match self.inventory.documents.get(&child.digest) {
             Some(Document::Config(config)) => Some(CatalogConfig {
                 digest: child.digest.clone(),
@@ -231,6 +242,12 @@ impl Reader<'_, '_> {
                 None
             }
         }
+    }
+
+    fn is_layer(&self, id: NodeId) -> bool {
+        let graph = &self.case.graph;
+        matches!(graph.node(id), Node::Snapshot(index)
+            if graph.snapshot(index).1.key.parse::<Digest>().is_ok())
     }
 
     /// `None` if the namespace does not have it.

@@ -24,8 +24,8 @@ use reclaim_model::{
 
 use crate::case::Case;
 use crate::select::{Verdict, best, keep_cri_group_whole};
-pub(crate) use lookup::{exists, find};
 use lookup::{Found, Meaning, lookup};
+pub(crate) use lookup::{exists, find};
 use same::same_references;
 use users::{User, UserKind, users};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Digest, Document, DocumentKind, FreedBlob, ImageRecord, Inventory, Row, familiar_name,
+    Digest, Document, DocumentKind, FreedBlob, ImageRecord, Inventory, Row, shown_name,
 };
 
 /// Returns the rows for images that were removed, in their order, given what is gone (sorted).
@@ -27,20 +27,11 @@ pub fn rows<'a>(
     let is_gone = |digest: &Digest| gone.binary_search_by(|it| it.digest.cmp(digest)).is_ok();
     let mut rows = Vec::new();
     for (at, (image, manifests)) in images.iter().enumerate() {
-        rows.push(Row::Untagged(shown_name(image)));
+        rows.push(Row::Untagged(shown_name(&image.name, &image.target.digest)));
         let going = manifests.iter().filter(|it| last[*it] == at && is_gone(it));
         rows.extend(going.map(|digest| Row::Deleted((*digest).clone())));
     }
     rows
-}
-
-/// The name in Docker's familiar form; for a dangling image its digest.
-fn shown_name(image: &ImageRecord) -> String {
-    if image.is_dangling() {
-        image.target.digest.to_string()
-    } else {
-        familiar_name(&image.name)
-    }
 }
 
 /// Returns the target and the indexes and manifests below it, in walk order.

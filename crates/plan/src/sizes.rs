@@ -72,17 +72,17 @@ impl Makeup<'_> {
         let Some(graph) = &self.graph else {
             return Vec::new();
         };
-        let nodes = self.parts.by_target.iter().flat_map(|(_, nodes)| nodes);
-        let mut nodes: Vec<NodeId> = nodes.copied().collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        let snapshots = nodes.into_iter().filter_map(|id| match graph.node(id) {
-            Node::Snapshot(index) => {
-                let (snapshotter, snapshot) = graph.snapshot(index);
-                Some(SnapshotId::new(snapshotter.clone(), &*snapshot.key))
-            }
-            Node::Blob(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
-        });
+        let snapshots = self
+            .parts
+            .nodes()
+            .into_iter()
+            .filter_map(|id| match graph.node(id) {
+                Node::Snapshot(index) => {
+                    let (snapshotter, snapshot) = graph.snapshot(index);
+                    Some(SnapshotId::new(snapshotter.clone(), &*snapshot.key))
+                }
+                Node::Blob(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
+            });
         snapshots.collect()
     }
 
@@ -107,6 +107,15 @@ impl<'a> Parts<'a> {
         Self {
             by_target: parts.collect(),
         }
+    }
+
+    /// Returns every node of an image, each once, ascending.
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
+        let nodes = self.by_target.iter().flat_map(|(_, nodes)| nodes);
+        let mut nodes: Vec<NodeId> = nodes.copied().collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
     }
 
     /// Returns the sizes by target, given the weight of each node.
@@ -157,25 +166,31 @@ fn blobs(graph: &Graph<'_>, anatomy: &Anatomy<'_>, documents: &Documents<'_>) ->
 /// The chains of snapshots to which the image is unpacked.
 fn snapshots(graph: &Graph<'_>, anatomy: &Anatomy<'_>) -> Vec<NodeId> {
     let chains = anatomy.chains.iter();
-    let found = chains.flat_map(|chain| chain_snapshots(graph, chain));
+    let found = chains
+        .flat_map(|chain| chain_snapshots(graph, chain))
+        .flatten();
     found.collect()
 }
 
-/// The snapshots of one chain, from its top down, in every snapshotter.
-pub(crate) fn chain_snapshots(graph: &Graph<'_>, chain: &Digest) -> Vec<NodeId> {
-    let mut found = Vec::new();
+/// The snapshots of one chain, from its top down, for every snapshotter that has it.
+pub(crate) fn chain_snapshots(graph: &Graph<'_>, chain: &Digest) -> Vec<Vec<NodeId>> {
+    let mut stacks = Vec::new();
     let key: std::sync::Arc<str> = chain.to_string().into();
     for snapshotter in graph.namespace.snapshots.keys() {
         let id = SnapshotId::new(snapshotter.clone(), key.clone());
         let mut at = graph.find_snapshot(&id);
+        let mut stack = Vec::new();
         // A chain visits no snapshot twice, so more steps than nodes would be a cycle.
         for _ in 0..graph.len() {
             let Some(Node::Snapshot(index)) = at.map(|id| graph.node(id)) else {
                 break;
             };
-            found.extend(at);
+            stack.extend(at);
             at = graph.parent(index);
         }
+        if !stack.is_empty() {
+            stacks.push(stack);
+        }
     }
-    found
+    stacks
 }

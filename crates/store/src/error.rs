@@ -87,6 +87,11 @@ impl StoreError {
         }
     }
 
+    /// Whether it may pass by itself.
+    pub fn is_passing(&self) -> bool {
+        self.class() == Class::Retry
+    }
+
     pub(crate) fn code(&self) -> Option<Code> {
         match &self.source {
             CallError::Status { status } => Some(status.code()),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use containerd_client::services::v1::snapshots::UsageRequest;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
+use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reclaim_model::{Digest, Freed, Namespace, SnapshotId, Snapshotter};
 
@@ -25,10 +26,14 @@ impl Containerd {
         namespace: &Namespace,
         snapshots: &[SnapshotId],
     ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
-        let asked = stream::iter(snapshots).map(|id| async move {
-            let bytes = self.usage(namespace, id).await?;
-            Ok::<_, StoreError>(bytes.map(|bytes| (id.clone(), bytes)))
+        let asked = snapshots.iter().map(|id| {
+            let asked = async move {
+                let bytes = self.usage(namespace, id).await?;
+                Ok::<_, StoreError>(bytes.map(|bytes| (id.clone(), bytes)))
+            };
+            asked.boxed()
         });
+        let asked = stream::iter(asked).boxed();
         let found: Vec<Option<(SnapshotId, u64)>> =
             asked.buffer_unordered(USAGES_AT_ONCE).try_collect().await?;
         Ok(found.into_iter().flatten().collect())

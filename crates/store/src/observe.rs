@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
 use containerd_client::services::v1::{ListNamespacesRequest, PluginsRequest};
+use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use reclaim_model::{
@@ -83,10 +84,11 @@ impl Containerd {
             futures::future::try_join(self.namespaces(), self.snapshotters()).await?;
         let listed = stream::iter(names).map(|name| {
             let loaded = &loaded;
-            async move {
+            let listed = async move {
                 let inventory = self.observe_namespace(&name, loaded).await?;
                 Ok::<_, StoreError>((name, inventory))
-            }
+            };
+            listed.boxed()
         });
         let namespaces: BTreeMap<Namespace, NamespaceInventory> = listed
             .buffer_unordered(NAMESPACES_AT_ONCE)

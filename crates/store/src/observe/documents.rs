@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use containerd_client::services::v1::ReadContentRequest;
 use containerd_client::services::v1::content_client::ContentClient;
+use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reclaim_model::{
     Child, Config, Digest, Document, DocumentKind, GcRef, Lease, Namespace, NamespaceInventory,
@@ -55,7 +56,9 @@ impl Containerd {
             if wanted.is_empty() {
                 break;
             }
-            let reads = stream::iter(wanted).map(|wanted| self.read(wanted, depth, limits));
+            let reads = wanted.into_iter();
+            let reads = reads.map(|wanted| self.read(wanted, depth, limits).boxed());
+            let reads = stream::iter(reads).boxed();
             let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).try_collect().await?;
             for (digest, outcome) in read.into_iter().flatten() {
                 let document = match outcome {
@@ -73,7 +76,8 @@ impl Containerd {
         for inventory in judged.iter().filter_map(|name| namespaces.get(name)) {
             let pinned = pinned(inventory).filter(|it| !seen.contains(it));
             let wanted = pinned.filter_map(|it| find(namespaces, it, Kind::Config));
-            let reads = stream::iter(wanted).map(|wanted| self.read(wanted, 0, limits));
+            let reads = wanted.map(|wanted| self.read(wanted, 0, limits).boxed());
+            let reads = stream::iter(reads).boxed();
             let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).try_collect().await?;
             for (digest, outcome) in read.into_iter().flatten() {
                 // What is none, and is part of no image, concerns nobody.
@@ -134,7 +138,10 @@ impl Containerd {
                 .about(digest)
         };
         let limits = Limits::default();
-        match self.read_blob(namespace, digest, limits.max_config_bytes).await {
+        match self
+            .read_blob(namespace, digest, limits.max_config_bytes)
+            .await
+        {
             Ok(body) => {
                 reclaim_oci::verify(digest, &body).map_err(wrong)?;
                 Ok(Some(body))
@@ -222,7 +229,9 @@ fn model_document(document: reclaim_oci::Document) -> Document {
             chain_id: reclaim_oci::top_chain_id(&config.diff_ids),
             labels: config.labels,
             built_at: config.created.and_then(|created| created.parse().ok()),
-            platform: config.platform.map(|platform| Box::new(model_platform(platform))),
+            platform: config
+                .platform
+                .map(|platform| Box::new(model_platform(platform))),
         }),
     }
 }

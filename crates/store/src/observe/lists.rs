@@ -15,6 +15,7 @@ use containerd_client::services::v1::{
     ListResourcesRequest, ListTasksRequest,
 };
 use containerd_client::types::v1::Status as TaskStatus;
+use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reclaim_model::{
     Blob, Container, Gap, Lease, LeaseResource, Namespace, Sandbox, Snapshot, Snapshotter,
@@ -96,7 +97,8 @@ impl Containerd {
             .map_err(failed)?
             .into_inner()
             .leases;
-        let with_resources = stream::iter(found).map(|lease| self.with_resources(namespace, lease));
+        let with_resources =
+            stream::iter(found).map(|lease| self.with_resources(namespace, lease).boxed());
         let found: Vec<Option<Lease>> = with_resources
             .buffer_unordered(LEASES_AT_ONCE)
             .try_collect()
@@ -191,9 +193,12 @@ impl Containerd {
         loaded: &BTreeSet<Snapshotter>,
         gaps: &mut Vec<Gap>,
     ) -> Result<BTreeMap<Snapshotter, Vec<Snapshot>>, StoreError> {
-        let listed = names.into_iter().map(|name| async move {
-            let snapshots = self.snapshots_of(namespace, &name).await;
-            (name, snapshots)
+        let listed = names.into_iter().map(|name| {
+            let listed = async move {
+                let snapshots = self.snapshots_of(namespace, &name).await;
+                (name, snapshots)
+            };
+            listed.boxed()
         });
         let mut shelves = BTreeMap::new();
         for (name, snapshots) in futures::future::join_all(listed).await {

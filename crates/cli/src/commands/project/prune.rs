@@ -50,7 +50,7 @@ async fn on_docker(
     args: &ProjectPruneArgs,
     images: &ProjectImages,
 ) -> Result<Exit, CommandError> {
-    if args.how.undo_window > Duration::ZERO {
+    if args.how.undo_window() > Duration::ZERO {
         return Err(CommandError::NothingHeld(address.to_owned()));
     }
     let mode = mode(args);

@@ -1,0 +1,160 @@
+//! `GET /images/{name}/json`.
+//!
+//! Source: moby, `daemon/containerd/image_inspect.go`.
+
+use axum::response::Response;
+use http::StatusCode;
+use jiff::Timestamp;
+use reclaim_engine::{CatalogImage, CatalogManifest, Listing};
+use serde_json::{Map, Value, json};
+
+use super::error::ApiError;
+use super::list::{Descriptor, created, manifests, parent};
+use super::names::Names;
+use super::platform::{PlatformWords, architecture, best, platform_of, platforms};
+use super::version::ApiVersion;
+use super::{Asked, DockerApi, respond};
+
+/// What older answers have of a container's configuration, though images have none of it.
+const LEGACY_FLAGS: [&str; 6] = [
+    "AttachStderr",
+    "AttachStdin",
+    "AttachStdout",
+    "OpenStdin",
+    "StdinOnce",
+    "Tty",
+];
+const LEGACY_TEXTS: [&str; 3] = ["Domainname", "Hostname", "Image"];
+
+pub(super) async fn inspect(
+    api: &DockerApi,
+    name: &str,
+    asked: &Asked,
+) -> Result<Response, ApiError> {
+    let platform = PlatformWords::parse(asked.query.get("platform"))?;
+    let wants_manifests = asked.query.is_on("manifests") && asked.version.is_at_least("1.48");
+    if platform.is_some() && wants_manifests {
+        let message = "conflicting options: manifests and platform options cannot both be set";
+        return Err(ApiError::bad(message));
+    }
+    let listing = api.engine().listing(api.namespace()).await?;
+    let image = listing.catalog.find(name)?;
+    let manifest = choose(image, name, platform.as_ref())?;
+    let config = config(api, manifest).await?;
+    let mut body = describe(&listing, image, manifest, &config, &asked.version);
+    if wants_manifests {
+        body["Manifests"] = json!(manifests(image));
+    }
+    Ok(respond::json(StatusCode::OK, &body))
+}
+
+/// Chooses the manifest that is asked for, or that stands for the image.
+pub(super) fn choose<'a>(
+    image: &'a CatalogImage,
+    name: &str,
+    platform: Option<&PlatformWords>,
+) -> Result<Option<&'a CatalogManifest>, ApiError> {
+    let Some(platform) = platform else {
+        return Ok(best(image));
+    };
+    let fits = |it: &&CatalogManifest| platform_of(it).is_some_and(|it| platform.fits(it));
+    let found = platforms(image).filter(|it| it.is_available).find(fits);
+    found.map(Some).ok_or_else(|| {
+        let PlatformWords {
+            os,
+            architecture,
+            variant,
+        } = platform;
+        let slash = if variant.is_empty() { "" } else { "/" };
+        let message = format!(
+            "image with reference {name} was found but does not provide the specified platform \
+             ({os}/{architecture}{slash}{variant})"
+        );
+        ApiError::new(StatusCode::NOT_FOUND, message)
+    })
+}
+
+/// Reads the configuration whole; an empty one if there is none that can be read.
+pub(super) async fn config(
+    api: &DockerApi,
+    manifest: Option<&CatalogManifest>,
+) -> Result<Value, ApiError> {
+    let Some(config) = manifest.and_then(|it| it.config.as_ref()) else {
+        return Ok(json!({}));
+    };
+    let document = api.engine().document(api.namespace(), &config.digest);
+    let bytes = document.await?.unwrap_or_default();
+    Ok(serde_json::from_slice(&bytes).unwrap_or_else(|_| json!({})))
+}
+
+fn describe(
+    listing: &Listing,
+    image: &CatalogImage,
+    manifest: Option<&CatalogManifest>,
+    config: &Value,
+    version: &ApiVersion,
+) -> Value {
+    let names = Names::of(image, image.records.iter());
+    let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
+    let comment = config["history"].as_array().and_then(|it| it.last());
+    let comment = comment.and_then(|it| it["comment"].as_str());
+    let size = manifest.map_or(0, |it| it.content_bytes);
+    let tagged = image.records.iter().filter_map(|it| it.updated_at).max();
+    let mut body = json!({
+        "Id": image.target.digest.to_string(),
+        "RepoTags": names.tags,
+        "RepoDigests": names.digests,
+        "Parent": parent(image),
+        "Comment": comment.unwrap_or_default(),
+        "Created": config["created"].as_str().map_or_else(|| created(image).to_string(), str::to_owned),
+        "DockerVersion": "",
+        "Author": text("author"),
+        "Architecture": config["architecture"].as_str().unwrap_or_else(|| architecture()),
+        "Os": config["os"].as_str().unwrap_or("linux"),
+        "Size": size,
+        "GraphDriver": {"Data": null, "Name": snapshotter(listing)},
+        "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
+        "Metadata": {"LastTagTime": tagged.unwrap_or(Timestamp::UNIX_EPOCH).to_string()},
+        "Config": run_config(&config["config"], version),
+    });
+    if let Some(variant) = config["variant"].as_str() {
+        body["Variant"] = json!(variant);
+    }
+    if version.is_at_least("1.48") {
+        body["Descriptor"] = json!(Descriptor::from(image));
+    }
+    if !version.is_at_least("1.44") {
+        body["VirtualSize"] = json!(size);
+    }
+    body
+}
+
+/// What containers of the image begin with. Some parts are there also if they say nothing.
+fn run_config(config: &Value, version: &ApiVersion) -> Value {
+    let mut run = config.as_object().cloned().unwrap_or_default();
+    let mut ensure = |keys: &[&str], value: &Value| {
+        for key in keys {
+            run.entry(*key).or_insert_with(|| value.clone());
+        }
+    };
+    ensure(
+        &["Cmd", "Entrypoint", "Env", "OnBuild", "Volumes", "Labels"],
+        &Value::Null,
+    );
+    ensure(&["User", "WorkingDir"], &json!(""));
+    if !version.is_at_least("1.50") {
+        ensure(&LEGACY_FLAGS, &json!(false));
+        ensure(&LEGACY_TEXTS, &json!(""));
+    }
+    Value::Object(run.into_iter().collect::<Map<String, Value>>())
+}
+
+/// The snapshotter that has most of the images' snapshots; containerd's default if none has any.
+pub(super) fn snapshotter(listing: &Listing) -> String {
+    let mut counts = std::collections::BTreeMap::new();
+    for id in listing.snapshot_bytes.keys() {
+        *counts.entry(&id.snapshotter).or_insert(0_usize) += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map_or_else(|| "overlayfs".to_owned(), |(name, _)| name.to_string())
+}

@@ -1,0 +1,248 @@
+//! `GET /images/json`.
+//!
+//! Source: moby, `daemon/containerd/image_list.go`.
+
+use std::collections::BTreeMap;
+
+use axum::response::Response;
+use http::StatusCode;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use reclaim_engine::{CatalogImage, Listing};
+use reclaim_model::{ImageRecord, TimeContext};
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::list_filters::ListFilters;
+use super::names::Names;
+use super::platform::best;
+use super::respond::json;
+use super::version::ApiVersion;
+use super::{Asked, DockerApi};
+
+/// One image of the list.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Summary {
+    containers: i64,
+    pub(super) created: i64,
+    pub(super) id: String,
+    labels: Option<BTreeMap<String, String>>,
+    parent_id: String,
+    repo_digests: Vec<String>,
+    repo_tags: Vec<String>,
+    shared_size: i64,
+    size: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    virtual_size: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    descriptor: Option<Descriptor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifests: Option<Vec<ManifestSummary>>,
+}
+
+/// What a record points at.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor {
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+}
+
+impl From<&CatalogImage> for Descriptor {
+    fn from(image: &CatalogImage) -> Self {
+        let target = &image.target;
+        Self {
+            media_type: target.media_type.clone(),
+            digest: target.digest.to_string(),
+            size: target.size,
+            annotations: target.annotations.clone(),
+        }
+    }
+}
+
+/// One manifest of an image.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ManifestSummary {
+    #[serde(rename = "ID")]
+    id: String,
+    descriptor: ManifestDescriptor,
+    available: bool,
+    size: ManifestSize,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_data: Option<ImageData>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct ManifestDescriptor {
+    digest: String,
+    size: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ManifestSize {
+    content: u64,
+    total: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageData {
+    platform: super::platform::PlatformWords,
+    containers: Vec<String>,
+    size: UnpackedSize,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct UnpackedSize {
+    unpacked: u64,
+}
+
+pub(super) async fn list(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
+    let args = asked.query.filters()?;
+    let now = reclaim_engine::now();
+    let context = TimeContext {
+        now,
+        offset: TimeZone::system().to_offset(now),
+    };
+    let filters = ListFilters::from_args(&args, &context)?;
+    let listing = api.engine().listing(api.namespace()).await?;
+    let filters = filters.resolve(&listing.catalog)?;
+    let all = asked.query.is_on("all");
+    let wants = Wants {
+        shared_size: asked.query.is_on("shared-size"),
+        manifests: asked.query.is_on("manifests") && asked.version.is_at_least("1.47"),
+        containers: asked.version.is_at_least("1.51"),
+    };
+    let mut summaries: Vec<Summary> = Vec::new();
+    for image in &listing.catalog.images {
+        if image.has_child && image.is_dangling() && !all {
+            continue;
+        }
+        let records: Vec<&ImageRecord> = filters.records_of(image).collect();
+        if !records.is_empty() {
+            let names = Names::of(image, records.iter().copied());
+            summaries.push(summary(&listing, image, names, wants, &asked.version));
+        }
+    }
+    summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    Ok(json(StatusCode::OK, &summaries))
+}
+
+/// What a client wants to know of each image.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wants {
+    /// What it shares with others.
+    pub(super) shared_size: bool,
+    /// What is there of each platform.
+    pub(super) manifests: bool,
+    /// How many containers use it.
+    pub(super) containers: bool,
+}
+
+pub(super) fn summary(
+    listing: &Listing,
+    image: &CatalogImage,
+    names: Names,
+    wants: Wants,
+    version: &ApiVersion,
+) -> Summary {
+    let best = best(image).and_then(|it| it.config.as_ref());
+    let names = if version.is_at_least("1.43") {
+        names
+    } else {
+        names.in_old_words()
+    };
+    let size = bytes(size_of(image));
+    // Of containers that are not all known no number would be true.
+    let are_counted = wants.containers && listing.unreadable.is_empty();
+    Summary {
+        containers: if are_counted {
+            i64::try_from(image.containers()).unwrap_or(i64::MAX)
+        } else {
+            -1
+        },
+        created: created(image).as_second(),
+        id: image.target.digest.to_string(),
+        labels: best.map(|it| it.config.labels.clone()),
+        parent_id: parent(image),
+        repo_digests: names.digests,
+        repo_tags: names.tags,
+        shared_size: if wants.shared_size {
+            bytes(image.size.shared)
+        } else {
+            -1
+        },
+        size,
+        virtual_size: (!version.is_at_least("1.44")).then_some(size),
+        descriptor: version.is_at_least("1.48").then(|| image.into()),
+        manifests: wants.manifests.then(|| manifests(image)),
+    }
+}
+
+/// What there is of each manifest of the image.
+pub(super) fn manifests(image: &CatalogImage) -> Vec<ManifestSummary> {
+    let manifests = image.manifests.iter().map(|manifest| {
+        let platform = super::platform::platform_of(manifest);
+        ManifestSummary {
+            id: manifest.digest.to_string(),
+            descriptor: ManifestDescriptor {
+                digest: manifest.digest.to_string(),
+                size: manifest.size,
+            },
+            available: manifest.is_available,
+            size: ManifestSize {
+                content: manifest.content_bytes,
+                total: manifest
+                    .content_bytes
+                    .saturating_add(manifest.unpacked_bytes),
+            },
+            kind: match (manifest.is_attestation, platform) {
+                (true, _) => "attestation",
+                (false, Some(_)) => "image",
+                (false, None) => "unknown",
+            },
+            image_data: platform
+                .filter(|_| !manifest.is_attestation)
+                .map(|platform| ImageData {
+                    platform: platform.into(),
+                    containers: Vec::new(),
+                    size: UnpackedSize {
+                        unpacked: manifest.unpacked_bytes,
+                    },
+                }),
+        }
+    });
+    manifests.collect()
+}
+
+/// Content and snapshots of every manifest, in bytes. An index itself does not count.
+pub(super) fn size_of(image: &CatalogImage) -> u64 {
+    let manifests = image.manifests.iter();
+    let sizes = manifests.map(|it| it.content_bytes.saturating_add(it.unpacked_bytes));
+    sizes.fold(0, u64::saturating_add)
+}
+
+/// When the image was built, as it says itself; else when the record was made.
+pub(super) fn created(image: &CatalogImage) -> Timestamp {
+    let built = best(image).and_then(|it| it.config.as_ref()?.config.built_at);
+    let made = || image.records.iter().filter_map(|it| it.created_at).min();
+    built.or_else(made).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The image that the classic builder made it from.
+pub(super) fn parent(image: &CatalogImage) -> String {
+    let parent = image.records.iter().find_map(ImageRecord::parent);
+    parent.map_or_else(String::new, |it| it.to_string())
+}
+
+pub(super) fn bytes(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,175 @@
+//! The filters of `GET /images/json`.
+//!
+//! Source: moby, `setupFilters` in `daemon/containerd/image_list.go`.
+
+use glob::Pattern;
+use jiff::Timestamp;
+use reclaim_engine::{Catalog, CatalogImage};
+use reclaim_model::{
+    FilterArgs, FilterError, ImageRecord, NotRemoved, PruneFilters, Reference, TimeContext,
+};
+
+use super::error::ApiError;
+use super::list::created;
+use super::platform::platforms;
+
+const KEYS: [&str; 7] = [
+    "before",
+    "dangling",
+    "label",
+    "label!",
+    "reference",
+    "since",
+    "until",
+];
+
+/// The filters as they came, checked as far as that needs no images.
+#[derive(Debug)]
+pub(super) struct ListFilters {
+    /// Those that a prune has too.
+    common: PruneFilters,
+    before: Vec<String>,
+    since: Vec<String>,
+    references: Option<Vec<String>>,
+}
+
+/// The filters, with what the images that they name say.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    common: PruneFilters,
+    before: Vec<Timestamp>,
+    since: Vec<Timestamp>,
+    references: Option<Vec<Pattern>>,
+}
+
+impl ListFilters {
+    /// Checks the filters: keys first, then the values, in the order of a prune.
+    pub(super) fn from_args(args: &FilterArgs, context: &TimeContext) -> Result<Self, ApiError> {
+        if let Some(key) = args.keys().find(|key| !KEYS.contains(key)) {
+            return Err(FilterError::UnknownKey(key.to_owned()).into());
+        }
+        let common = args.only(&reclaim_model::PRUNE_FILTER_KEYS);
+        let owned = |key| args.values(key).map(str::to_owned).collect();
+        Ok(Self {
+            common: PruneFilters::from_args(&common, context)?,
+            before: owned("before"),
+            since: owned("since"),
+            references: args.contains_key("reference").then(|| owned("reference")),
+        })
+    }
+
+    /// Looks up the images that `before` and `since` name.
+    pub(super) fn resolve(self, catalog: &Catalog) -> Result<Resolved, NotRemoved> {
+        let moments = |names: &[String]| -> Result<Vec<Timestamp>, NotRemoved> {
+            names
+                .iter()
+                .map(|it| catalog.find(it).map(created))
+                .collect()
+        };
+        // A pattern that is none matches nothing.
+        let pattern = |text: &String| Pattern::new(&as_glob(text)).ok();
+        Ok(Resolved {
+            before: moments(&self.before)?,
+            since: moments(&self.since)?,
+            references: self
+                .references
+                .map(|it| it.iter().filter_map(pattern).collect()),
+            common: self.common,
+        })
+    }
+}
+
+impl Resolved {
+    /// Returns the records of an image that the filters let through.
+    pub(super) fn records_of<'a>(
+        &'a self,
+        image: &'a CatalogImage,
+    ) -> impl Iterator<Item = &'a ImageRecord> {
+        let is_wanted = self.is_in_time(image) && self.has_labels(image);
+        let records = image.records.iter().filter(move |_| is_wanted);
+        records.filter(|record| self.lets_through(record))
+    }
+
+    fn is_in_time(&self, image: &CatalogImage) -> bool {
+        let created = created(image);
+        self.before.iter().all(|it| created < *it) && self.since.iter().all(|it| created > *it)
+    }
+
+    /// All conditions on one platform that is there.
+    fn has_labels(&self, image: &CatalogImage) -> bool {
+        let configs = platforms(image).filter_map(|it| it.config.as_ref());
+        let mut labels = configs.map(|it| &it.config.labels);
+        self.common.labels.is_empty() || labels.any(|it| self.common.labels_match(it))
+    }
+
+    fn lets_through(&self, record: &ImageRecord) -> bool {
+        let dangling = self.common.dangling;
+        let is_of_kind = dangling.is_none_or(|wanted| wanted == record.is_dangling());
+        let is_old = record.created_at.map_or(self.common.until.is_none(), |it| {
+            self.common.is_old_enough(it)
+        });
+        is_of_kind && is_old && self.is_named(record)
+    }
+
+    fn is_named(&self, record: &ImageRecord) -> bool {
+        let Some(patterns) = &self.references else {
+            return true;
+        };
+        let Ok(reference) = Reference::parse_normalized(&record.name) else {
+            return false;
+        };
+        let full = reference.clone().with_default_tag();
+        let names = [
+            full.familiar(),
+            reference.familiar_repository(),
+            full.to_string(),
+            reference.repository(),
+        ];
+        let options = glob::MatchOptions {
+            require_literal_separator: true,
+            ..glob::MatchOptions::default()
+        };
+        let matches = |pattern: &Pattern| names.iter().any(|it| pattern.matches_with(it, options));
+        patterns.iter().any(matches)
+    }
+}
+
+/// Writes a pattern of Go's `path.Match` as one of the matcher that is used here: two asterisks
+/// are as good as one, `^` negates a class, and a backslash takes the next character as it is.
+fn as_glob(pattern: &str) -> String {
+    let mut glob = String::new();
+    let mut characters = pattern.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '*' if characters.peek() == Some(&'*') => {}
+            '[' if characters.peek() == Some(&'^') => {
+                characters.next();
+                glob.push_str("[!");
+            }
+            '\\' => {
+                if let Some(next) = characters.next() {
+                    glob.push_str(&Pattern::escape(&next.to_string()));
+                }
+            }
+            other => glob.push(other),
+        }
+    }
+    glob
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_gos() {
+        let matches =
+            |pattern: &str, name: &str| Pattern::new(&as_glob(pattern)).unwrap().matches(name);
+        assert!(matches("app**", "app:1"));
+        assert!(matches("[^b]pp", "app"));
+        assert!(!matches("[^a]pp", "app"));
+        assert!(matches(r"a\*p", "a*p"));
+        assert!(!matches(r"a\*p", "abp"));
+        assert!(matches("?pp:[0-9]", "app:7"));
+    }
+}

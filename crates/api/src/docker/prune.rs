@@ -1,0 +1,149 @@
+//! `POST /images/prune`.
+//!
+//! Source: moby, `daemon/containerd/image_prune.go`.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::{HeaderValue, StatusCode};
+use jiff::tz::TimeZone;
+use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
+use reclaim_model::{
+    BuildHistory, Failed, PruneFilters, PruneRequest, Report, Row, Selection, TimeContext,
+};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::error::ApiError;
+use super::respond::{RUN, json};
+use super::{Asked, DockerApi};
+
+/// Docker's report. `Failed` and `Unfinished` are ours, and only there if something failed: Docker
+/// drops the report then.
+#[derive(Serialize)]
+struct PruneReport {
+    #[serde(rename = "ImagesDeleted")]
+    deleted: Option<Vec<DeletedRow>>,
+    #[serde(rename = "SpaceReclaimed")]
+    reclaimed: u64,
+    #[serde(rename = "Failed", skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<FailedImage>,
+    /// Why the run could not free or look again; what it removed is held, and can be restored.
+    #[serde(rename = "Unfinished", skip_serializing_if = "Option::is_none")]
+    unfinished: Option<String>,
+}
+
+/// One row of what was removed.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) enum DeletedRow {
+    /// A name that is gone.
+    Untagged(String),
+    /// An image or manifest that is gone.
+    Deleted(String),
+}
+
+#[derive(Serialize)]
+struct FailedImage {
+    #[serde(rename = "Image")]
+    image: String,
+    #[serde(rename = "Error")]
+    error: String,
+}
+
+impl From<&Row> for DeletedRow {
+    fn from(row: &Row) -> Self {
+        match row {
+            Row::Untagged(name) => Self::Untagged(name.clone()),
+            Row::Deleted(digest) => Self::Deleted(digest.to_string()),
+        }
+    }
+}
+
+pub(super) async fn prune(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
+    let args = asked.query.filters()?;
+    let now = reclaim_engine::now();
+    let context = TimeContext {
+        now,
+        offset: TimeZone::system().to_offset(now),
+    };
+    let filters = match PruneFilters::from_args(&args, &context) {
+        Ok(filters) => filters,
+        // While a prune runs, nothing else is looked at.
+        Err(_) if api.engine().is_running() => return Err(ApiError::busy()),
+        Err(error) => return Err(error.into()),
+    };
+    let request = PruneRequest {
+        namespace: api.namespace().clone(),
+        selection: Selection::Filters(filters),
+        target: None,
+        may_empty_namespace: false,
+        may_lack_namespace: true,
+        history: BuildHistory::Keep,
+    };
+    let options = &api.shared.options;
+    let report = run(
+        Arc::clone(api.engine()),
+        request,
+        options.run.clone(),
+        options.cancel.clone(),
+    );
+    respond(&report.await?)
+}
+
+/// Runs apart from whoever asked, who may go away.
+pub(super) async fn run(
+    engine: Arc<Engine>,
+    request: PruneRequest,
+    options: RunOptions,
+    cancel: CancellationToken,
+) -> Result<Report, ApiError> {
+    let run = tokio::spawn(async move {
+        let controls = Controls {
+            options: &options,
+            progress: &no_progress,
+            cancel: &cancel,
+        };
+        engine.prune(&request, None, controls).await
+    });
+    let done: Result<Report, RunError> = run.await.map_err(|error| {
+        let message = format!("the run ended without a report: {error}");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    })?;
+    Ok(done?)
+}
+
+fn respond(report: &Report) -> Result<Response, ApiError> {
+    if let Some(error) = failure(report) {
+        return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error));
+    }
+    let rows: Vec<DeletedRow> = report.rows.iter().map(DeletedRow::from).collect();
+    let body = PruneReport {
+        deleted: (!rows.is_empty()).then_some(rows),
+        reclaimed: report.reclaimed.0.total_bytes(),
+        failed: report.failed.iter().map(failed_image).collect(),
+        unfinished: report.unfinished.clone(),
+    };
+    let mut response = json(StatusCode::OK, &body);
+    if let Ok(run) = HeaderValue::from_str(&report.run.0) {
+        response.headers_mut().insert(RUN, run);
+    }
+    Ok(response)
+}
+
+/// What is said if nothing came of the run but failures.
+fn failure(report: &Report) -> Option<String> {
+    if !report.removed.is_empty() {
+        return None;
+    }
+    let failed = report.failed.iter();
+    let failed = failed.map(|Failed { name, error }| format!("{name}: {error}"));
+    let failed: Vec<String> = failed.chain(report.unfinished.clone()).collect();
+    (!failed.is_empty()).then(|| failed.join("\n"))
+}
+
+fn failed_image(failed: &Failed) -> FailedImage {
+    FailedImage {
+        image: failed.name.clone(),
+        error: failed.error.clone(),
+    }
+}

@@ -1,0 +1,206 @@
+//! `/_ping`, `/version` and `/info`.
+//!
+//! Source: moby, `daemon/server/router/system/`.
+
+use std::fs;
+use std::num::NonZero;
+use std::thread;
+
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, StatusCode};
+use reclaim_model::ContainerState;
+use rustix::system::{sysinfo, uname};
+use serde_json::{Value, json};
+
+use super::DockerApi;
+use super::error::ApiError;
+use super::inspect::snapshotter;
+use super::platform::architecture;
+use super::respond;
+use super::version::{NEWEST, OLDEST};
+
+/// Our own version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where a distribution says what it is called.
+const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
+
+/// What a ping says in its headers.
+const PING: [(&str, &str); 4] = [
+    ("builder-version", "2"),
+    ("cache-control", "no-cache, no-store, must-revalidate"),
+    ("pragma", "no-cache"),
+    ("swarm", "inactive"),
+];
+
+pub(super) fn ping() -> Response {
+    let mut response = respond::text(StatusCode::OK, "OK");
+    for (name, value) in PING {
+        let name = HeaderName::from_static(name);
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+pub(super) fn version(api: &DockerApi) -> Response {
+    let kernel = kernel();
+    let body = json!({
+        "Platform": {"Name": "Reclaim"},
+        "Components": [
+            {
+                "Name": "Engine",
+                "Version": VERSION,
+                "Details": {
+                    "ApiVersion": NEWEST,
+                    "Arch": architecture(),
+                    "BuildTime": "",
+                    "Experimental": "false",
+                    "GitCommit": "",
+                    "GoVersion": "",
+                    "KernelVersion": kernel,
+                    "MinAPIVersion": OLDEST,
+                    "Os": "linux",
+                },
+            },
+            {
+                "Name": "containerd",
+                "Version": api.engine().containerd_version(),
+                "Details": {"GitCommit": ""},
+            },
+        ],
+        "Version": VERSION,
+        "ApiVersion": NEWEST,
+        "MinAPIVersion": OLDEST,
+        "GitCommit": "",
+        "GoVersion": "",
+        "Os": "linux",
+        "Arch": architecture(),
+        "KernelVersion": kernel,
+        "BuildTime": "",
+    });
+    respond::json(StatusCode::OK, &body)
+}
+
+pub(super) async fn info(api: &DockerApi) -> Result<Response, ApiError> {
+    let listing = api.engine().listing(api.namespace()).await?;
+    let of_state = |wanted: &[ContainerState]| {
+        let containers = listing.containers.iter();
+        containers.filter(|it| wanted.contains(&it.state)).count()
+    };
+    let mut body = machine();
+    let running = of_state(&[ContainerState::Running, ContainerState::Unknown]);
+    for (key, value) in [
+        ("Containers", json!(listing.containers.len())),
+        ("ContainersRunning", json!(running)),
+        ("ContainersPaused", json!(0)),
+        (
+            "ContainersStopped",
+            json!(of_state(&[ContainerState::Stopped])),
+        ),
+        ("Images", json!(listing.catalog.images.len())),
+        ("Driver", json!(snapshotter(&listing))),
+        (
+            "DriverStatus",
+            json!([["driver-type", "io.containerd.snapshotter.v1"]]),
+        ),
+        ("SystemTime", json!(reclaim_engine::now().to_string())),
+        (
+            "Containerd",
+            json!({
+                "Address": "",
+                "Namespaces": {"Containers": api.namespace().as_str(), "Plugins": ""},
+            }),
+        ),
+        ("Warnings", json!(warnings(&listing.unreadable))),
+    ] {
+        body[key] = value;
+    }
+    Ok(respond::json(StatusCode::OK, &body))
+}
+
+/// As clients print it: one to a line, begun like this.
+fn warnings(unreadable: &[String]) -> Option<Vec<String>> {
+    let warnings = unreadable.iter();
+    let warnings: Vec<String> = warnings
+        .map(|it| format!("WARNING: nothing is pruned while containers are unknown: {it}"))
+        .collect();
+    (!warnings.is_empty()).then_some(warnings)
+}
+
+/// What does not change while the machine runs. What an engine of containers would have is off or
+/// empty.
+fn machine() -> Value {
+    let name = uname();
+    let memory = sysinfo();
+    let memory = u64::from(memory.mem_unit).saturating_mul(memory.totalram);
+    json!({
+        "ID": "",
+        "Plugins": {"Volume": [], "Network": [], "Authorization": null, "Log": []},
+        "MemoryLimit": false,
+        "SwapLimit": false,
+        "CpuCfsPeriod": false,
+        "CpuCfsQuota": false,
+        "CPUShares": false,
+        "CPUSet": false,
+        "PidsLimit": false,
+        "IPv4Forwarding": true,
+        "Debug": false,
+        "NFd": 0,
+        "OomKillDisable": false,
+        "NGoroutines": 0,
+        "LoggingDriver": "",
+        "CgroupDriver": "none",
+        "NEventsListener": 0,
+        "KernelVersion": kernel(),
+        "OperatingSystem": operating_system(),
+        "OSVersion": "",
+        "OSType": "linux",
+        "Architecture": name.machine().to_string_lossy(),
+        "IndexServerAddress": "",
+        "RegistryConfig": null,
+        "NCPU": thread::available_parallelism().map_or(1, NonZero::get),
+        "MemTotal": memory,
+        "GenericResources": null,
+        "DockerRootDir": "",
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "Name": name.nodename().to_string_lossy(),
+        "Labels": [],
+        "ExperimentalBuild": false,
+        "ServerVersion": VERSION,
+        "Runtimes": {},
+        "DefaultRuntime": "",
+        "Swarm": {
+            "NodeID": "",
+            "NodeAddr": "",
+            "LocalNodeState": "inactive",
+            "ControlAvailable": false,
+            "Error": "",
+            "RemoteManagers": null,
+        },
+        "LiveRestoreEnabled": false,
+        "Isolation": "",
+        "InitBinary": "",
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": ""},
+        "InitCommit": {"ID": ""},
+        "SecurityOptions": [],
+        "CDISpecDirs": [],
+    })
+}
+
+fn kernel() -> String {
+    uname().release().to_string_lossy().into_owned()
+}
+
+/// The distribution's own name for itself.
+fn operating_system() -> String {
+    let text = OS_RELEASE.iter().find_map(|it| fs::read_to_string(it).ok());
+    let text = text.unwrap_or_default();
+    let mut lines = text.lines();
+    let name = lines.find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| "Linux".to_owned(), |it| it.trim_matches('"').to_owned())
+}

@@ -1,0 +1,103 @@
+//! How much one client, or all together, may ask of us.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderName, StatusCode};
+use tokio::sync::Semaphore;
+use tracing::{Instrument, debug, info_span};
+use uuid::Uuid;
+
+/// What a request is called, here and in the log. A client's own name for it is taken.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest name of a request that is taken from a client.
+const MAX_REQUEST_ID: usize = 64;
+
+/// Bounds on what clients may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time, on all listeners together; more wait.
+    pub connections: usize,
+    /// Requests that are answered at a time; more are refused.
+    pub requests: usize,
+    /// Bytes of a request's line and headers.
+    pub header_bytes: usize,
+    /// How long a client may take to send them, from the first byte of the connection on.
+    pub header_time: Duration,
+    /// How long the answers under way may take when the daemon is stopped.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            requests: 128,
+            header_bytes: 64 << 10,
+            header_time: Duration::from_secs(15),
+            grace: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Puts the limit on requests before a router, and a name on each.
+pub fn limited(router: Router, limits: &Limits) -> Router {
+    let permits = Arc::new(Semaphore::new(limits.requests));
+    router.layer(from_fn_with_state(permits, limit))
+}
+
+async fn limit(
+    State(permits): State<Arc<Semaphore>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let id = request_id(&request);
+    let span = info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        method = %request.method(),
+        path = request.uri().path(),
+    );
+    let answering = async {
+        let Ok(_permit) = permits.try_acquire() else {
+            return too_many();
+        };
+        let response = next.run(request).await;
+        debug!(status = response.status().as_u16(), "answered");
+        response
+    };
+    let mut response = answering.instrument(span).await;
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The client's name for the request if it is short and plain, else a new one.
+fn request_id(request: &Request<Body>) -> HeaderValue {
+    let given = request.headers().get(&REQUEST_ID);
+    let is_plain = |it: &&HeaderValue| {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        (1..=MAX_REQUEST_ID).contains(&it.len()) && it.as_bytes().iter().all(is_plain)
+    };
+    let given = given.filter(is_plain).cloned();
+    given.unwrap_or_else(|| {
+        let id = Uuid::now_v7().to_string();
+        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    })
+}
+
+fn too_many() -> Response {
+    let body = "{\"message\":\"too many requests at once\"}\n";
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

@@ -1,0 +1,42 @@
+//! Docker's namespace without Docker.
+
+use async_trait::async_trait;
+use reclaim_model::{Container, Namespace};
+
+use crate::containers::{ContainerStore, ContainerStoreError};
+
+/// Where Docker keeps its images.
+const MOBY: &str = "moby";
+
+/// Stands for the containers of a Docker Engine that nobody has named: in Docker's namespace
+/// they are unknown, so runs there refuse.
+///
+/// containerd has no record of a Docker container that does not run; its lease and its snapshots
+/// speak for it, and whoever trusts in these leaves this store out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UnlistedDocker;
+
+/// Nobody has said who knows the stopped containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "containerd does not list the stopped containers of Docker; name the Docker Engine \
+     (--docker unix:///run/docker.sock), or trust their leases and snapshots (--trust-leases)"
+)]
+pub struct NoDockerEngine;
+
+#[async_trait]
+impl ContainerStore for UnlistedDocker {
+    fn name(&self) -> &'static str {
+        "containers of Docker"
+    }
+
+    async fn containers(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Vec<Container>, ContainerStoreError> {
+        if namespace.as_str() == MOBY {
+            return Err(Box::new(NoDockerEngine));
+        }
+        Ok(Vec::new())
+    }
+}
