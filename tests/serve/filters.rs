@@ -1,0 +1,173 @@
+//! The decode tables of filters, over HTTP.
+
+use reclaim_testkit::{Labels, Layer, image, labels};
+
+use crate::daemon::Daemon;
+use crate::rig::Rig;
+
+/// Cases B1 to B8, FL15 to FL19: what is refused, and in which words.
+#[tokio::test]
+async fn what_is_no_filter_is_refused_in_dockers_words() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let long = "k".repeat(4097);
+    let too_long = format!(r#"{{"label":["{long}"]}}"#);
+    for (filters, message) in [
+        ("anything", "invalid filter"),
+        ("['a']", "invalid filter"),
+        (r#"{"key":"value"}"#, "invalid filter"),
+        (r#"{"dangling":true}"#, "invalid filter"),
+        (r#"{"a":["x"],"b":{"y":true}}"#, "invalid filter"),
+        ("[]", "invalid filter"),
+        (r#"{"reference":["a"]}"#, "invalid filter 'reference'"),
+        (r#"{"before":["a"]}"#, "invalid filter 'before'"),
+        (r#"{"foo":{}}"#, "invalid filter 'foo'"),
+        (r#"{"dangling":{}}"#, "invalid filter 'dangling'"),
+        (r#"{"dangling":[]}"#, "invalid filter 'dangling'"),
+        (
+            r#"{"dangling":["potato"]}"#,
+            "invalid filter 'dangling=[potato]'",
+        ),
+        (
+            r#"{"dangling":["True"]}"#,
+            "invalid filter 'dangling=[True]'",
+        ),
+        (
+            r#"{"dangling":["true","false"]}"#,
+            "invalid filter 'dangling=[false true]'",
+        ),
+        (
+            r#"{"dangling":{"true":false}}"#,
+            "invalid filter 'dangling=[true]'",
+        ),
+        (
+            r#"{"until":["1d"]}"#,
+            "invalid value for 'until' filter: failed to parse value as time or duration: \
+             invalid seconds \"1d\": invalid syntax",
+        ),
+        (
+            r#"{"until":[""]}"#,
+            "invalid value for 'until' filter: failed to parse value as time or duration: value \
+             is empty",
+        ),
+        (
+            &too_long,
+            "label key and value length (4097 bytes) greater than maximum size (4096 bytes), key: \
+             kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk: invalid argument",
+        ),
+    ] {
+        assert_eq!(
+            daemon.prune(filters).await.refused(400),
+            message,
+            "{filters}"
+        );
+    }
+}
+
+/// Table T-U: what is a moment and what is none.
+#[tokio::test]
+async fn every_form_of_until_is_read() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let until = |value: &str| format!(r#"{{"until":["{value}"]}}"#);
+    for value in [
+        "2006-01-02T15:04:05.999999999+07:00",
+        "2006-01-02T15:04:05.999999999Z",
+        "2006-01-02T15:04:05.999999999",
+        "2006-01-02T15:04:05Z",
+        "2006-01-02T15:04Z",
+        "2006-01-02T15:04-00:00",
+        "2006-01-02T15",
+        "2006-01-02T1Z",
+        "2006-01-02+00:00",
+        "2006-01-02-00:01",
+        "2006-01-02",
+        "1136073600",
+        "1136073600.000000001",
+        "1136073600.00000000000000000000",
+        "-1m",
+        "0m",
+        "1.5h",
+        "1h30m",
+        "0",
+        "+24h",
+    ] {
+        let body = daemon.prune(&until(value)).await.done();
+        assert_eq!(body["ImagesDeleted"], serde_json::Value::Null, "{value}");
+    }
+    for value in [
+        "2006-01-02T15:04:0Z",
+        "2006-01-02T15:0",
+        "2006-01-02TZ",
+        "2006-01-02T",
+        "1136073600.000000000000000000000",
+        " 1136073600 ",
+        "foo.bar",
+        "1136073600.bar",
+        "1136073600.000000001bar",
+        "invalid",
+        "-5",
+        "2006-01-02T15:04:05+0700",
+    ] {
+        let message = daemon.prune(&until(value)).await.refused(400);
+        assert!(
+            message.starts_with("invalid value for 'until' filter: "),
+            "{value}: {message}"
+        );
+    }
+}
+
+/// Cases FL1 to FL8: forms of a filter that mean the same, and labels that are or are not there.
+#[tokio::test]
+async fn labels_decide() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let all = |filter: &str| format!(r#"{{"dangling":["false"],{filter}}}"#);
+    let objects = |filter: &str| format!(r#"{{"dangling":{{"false":true}},{filter}}}"#);
+    for (filters, gone) in [
+        (all(r#""label":["x"]"#), vec!["x"]),
+        (objects(r#""label":{"x":true}"#), vec!["x"]),
+        (objects(r#""label":{"x":false}"#), vec!["x"]),
+        (all(r#""label!":["x"]"#), vec!["k", "none"]),
+        (all(r#""label":["k="]"#), vec!["k"]),
+        (all(r#""label":["k=v"]"#), vec![]),
+        (all(r#""label!":["k=v"]"#), vec!["k", "none", "x"]),
+        (all(r#""label":["x","k"]"#), vec![]),
+        (all(r#""label!":["x","k"]"#), vec!["none"]),
+        (all(r#""label":["x"],"until":["24h"]"#), vec![]),
+    ] {
+        for (name, of_config) in [
+            ("x", labels([("x", "1")])),
+            ("k", labels([("k", "")])),
+            ("none", Labels::new()),
+        ] {
+            image(&format!("docker.io/library/{name}:latest"))
+                .config_labels(of_config)
+                .layers([Layer::named(name, 2000)])
+                .build(&rig.namespace)
+                .await
+                .unwrap();
+        }
+        let body = daemon.prune(&filters).await.done();
+        let rows = body["ImagesDeleted"].as_array().into_iter().flatten();
+        let untagged = rows.filter_map(|row| row["Untagged"].as_str());
+        let gone: Vec<String> = gone.iter().map(|it| format!("{it}:latest")).collect();
+        assert_eq!(untagged.collect::<Vec<_>>(), gone, "{filters}");
+        assert_eq!(rig.names().await.len(), 3 - gone.len(), "{filters}");
+    }
+}
+
+/// Case R21, and the form in the body that `net/http` reads as well.
+#[tokio::test]
+async fn filters_may_come_in_a_form() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let path = "/images/prune";
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let bad = daemon.ask_with("POST", path, &[form], "filters=x").await;
+    assert_eq!(bad.refused(400), "invalid filter");
+    let plain = ("content-type", "text/plain");
+    let ignored = daemon.ask_with("POST", path, &[plain], "filters=x").await;
+    ignored.done();
+    daemon.ask_with("POST", path, &[plain], "").await.done();
+}

@@ -1,0 +1,18 @@
+//! The daemon from outside: the real binary, real sockets, a real containerd.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it says"
+)]
+
+#[path = "../e2e/rig.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod rig;
+
+mod containers;
+mod daemon;
+mod filters;
+mod images;
+mod prune;
+mod sockets;
+mod tls;

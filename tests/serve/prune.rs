@@ -1,0 +1,260 @@
+//! `POST /images/prune`: bodies, statuses, and one run at a time.
+
+use std::time::Duration;
+
+use reclaim_testkit::{Layer, image};
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+
+use crate::daemon::Daemon;
+use crate::rig::Rig;
+
+const ALL: &str = r#"{"dangling":["false"]}"#;
+
+/// How long to wait for what must happen on its own, and between two looks.
+const LOOKS: u32 = 6000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Cases S35, A5 and A6: the body is Docker's to the byte.
+#[tokio::test]
+async fn nothing_to_do_is_null() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    for path in [
+        "/images/prune",
+        "/v1.40/images/prune",
+        "/v1.51/images/prune",
+    ] {
+        let answer = daemon.ask("POST", path).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers["content-type"], "application/json");
+        assert_eq!(answer.headers["api-version"], "1.51");
+        assert_eq!(answer.headers["ostype"], "linux");
+        assert_eq!(answer.headers["docker-experimental"], "false");
+        assert_eq!(
+            answer.body,
+            "{\"ImagesDeleted\":null,\"SpaceReclaimed\":0}\n"
+        );
+    }
+}
+
+/// Cases R1, R7 and R20: the rows, and exactly the space that is told before.
+#[tokio::test]
+async fn reports_what_docker_reports() {
+    let rig = Rig::start().await;
+    let app = image("docker.io/library/app:1")
+        .layers([Layer::random(1, 3000)])
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    app.tag(&rig.namespace, "quay.io/team/app:2").await.unwrap();
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let before = daemon.ask("GET", "/system/df").await.done()["LayersSize"].clone();
+    let answer = daemon.prune(ALL).await;
+    let target = app.target.digest.to_string();
+    assert_eq!(
+        answer.done(),
+        json!({
+            "ImagesDeleted": [
+                {"Untagged": "app:1"},
+                {"Untagged": "quay.io/team/app:2"},
+                {"Deleted": target},
+            ],
+            "SpaceReclaimed": before,
+        })
+    );
+    assert_ne!(before, json!(0));
+    let run = answer.headers["reclaim-run"].to_str().unwrap().to_owned();
+    let after = daemon.ask("GET", "/system/df").await.done();
+    assert_eq!(after["LayersSize"], json!(0));
+    assert_eq!(rig.names().await.len(), 0);
+
+    // The run's name is the same everywhere; the events come after the images' own.
+    let events = daemon.ask("GET", "/events?since=0&until=1").await;
+    assert_eq!(events.body, "", "nothing is that old");
+    let events = daemon
+        .ask("GET", &format!("/events?since=0&until={}", now()))
+        .await;
+    let events: Vec<Value> = events
+        .body
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    let actions: Vec<&str> = events
+        .iter()
+        .map(|it| it["Action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["untag", "untag", "delete", "prune"]);
+    assert_eq!(events[0]["Actor"]["Attributes"]["name"], "app:1");
+    assert_eq!(events[2]["Actor"]["ID"], target);
+    let attributes = &events[3]["Actor"]["Attributes"];
+    assert_eq!(attributes["reclaimed"], before.to_string());
+    assert_eq!(attributes["run"], run);
+}
+
+/// Cases R13, R14 and B6: while a prune runs all others are told so, before their filters are
+/// looked at, but after their JSON.
+#[tokio::test]
+async fn exactly_one_prune_runs() {
+    let rig = Rig::start().await;
+    image("docker.io/library/app:1")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let daemon = Daemon::start(rig.containerd.address(), &["--grace", "3s"]).await;
+    let prunes = (0..8).map(|_| daemon.prune(ALL));
+    let answers = futures::future::join_all(prunes);
+    let bad = async {
+        wait_until_gone(&rig).await;
+        let wrong = daemon.prune(r#"{"reference":["x"]}"#).await;
+        let no_json = daemon.prune("x").await;
+        (wrong.refused(409), no_json.refused(400))
+    };
+    let (answers, (wrong, no_json)) = tokio::join!(answers, bad);
+    let busy = "a prune operation is already running";
+    assert_eq!((wrong.as_str(), no_json.as_str()), (busy, "invalid filter"));
+    let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status == 200);
+    assert_eq!(done.len(), 1);
+    assert_eq!(
+        done[0].json()["ImagesDeleted"][0],
+        json!({"Untagged": "app:1"})
+    );
+    for answer in refused {
+        assert_eq!(answer.refused(409), busy);
+    }
+    // Afterwards the next one works.
+    daemon.prune(ALL).await.done();
+}
+
+/// A client that goes away in the middle does not end the run: it is the daemon's.
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_a_run_that_ends() {
+    let rig = Rig::start().await;
+    image("docker.io/library/app:1")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let daemon = Daemon::start(rig.containerd.address(), &["--grace", "1s"]).await;
+    {
+        use tokio::io::AsyncWriteExt;
+        let mut client = UnixStream::connect(daemon.socket()).await.unwrap();
+        let request = b"POST /images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D \
+                        HTTP/1.1\r\nHost: d\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        wait_until_gone(&rig).await;
+    }
+    for _ in 0..LOOKS {
+        let events = daemon
+            .ask("GET", &format!("/events?since=0&until={}", now()))
+            .await;
+        if events.body.contains("\"prune\"") {
+            assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
+            assert_eq!(rig.namespace.blobs().await.unwrap().len(), 0);
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("the run does not end");
+}
+
+/// SIGTERM lets a run end as it ends for a person, and the client has its report.
+#[tokio::test]
+async fn a_daemon_that_is_stopped_finishes_its_answer() {
+    let rig = Rig::start().await;
+    image("docker.io/library/app:1")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let mut daemon = Daemon::start(rig.containerd.address(), &["--grace", "1s"]).await;
+    let pruning = daemon.prune(ALL);
+    let stopping = async {
+        wait_until_gone(&rig).await;
+        daemon.signal("TERM");
+    };
+    let (answer, ()) = tokio::join!(pruning, stopping);
+    let rows = answer.done()["ImagesDeleted"].clone();
+    assert_eq!(rows[0], json!({"Untagged": "app:1"}));
+    assert!(daemon.ended().await.success());
+    assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
+    assert!(!daemon.socket().exists());
+}
+
+/// Case A2, A3, A10 and R22: versions and paths.
+#[tokio::test]
+async fn versions_and_paths_are_dockers() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let old = daemon.ask("POST", "/v1.39/images/prune").await.refused(400);
+    let too_old = "client version 1.39 is too old. Minimum supported API version is 1.40, please \
+                   upgrade your client to a newer version";
+    assert_eq!(old, too_old);
+    let new = daemon.ask("POST", "/v1.99/images/prune").await.refused(400);
+    assert_eq!(
+        new,
+        "client version 1.99 is too new. Maximum supported API version is 1.51"
+    );
+    let ancient = daemon.ask("POST", "/v1.20/images/prune").await;
+    assert_eq!(ancient.status, 400);
+    assert_eq!(ancient.headers["content-type"], "text/plain; charset=utf-8");
+    assert!(
+        ancient.body.starts_with("client version 1.20 is too old."),
+        "{ancient:#?}"
+    );
+    for (method, path) in [
+        ("GET", "/images/prune"),
+        ("GET", "/nothing"),
+        ("POST", "/_ping"),
+    ] {
+        let answer = daemon.ask(method, path).await;
+        assert_eq!(answer.refused(404), "page not found");
+        assert!(!answer.headers.contains_key("api-version"), "{answer:#?}");
+    }
+    let elsewhere = daemon.ask("POST", "/v1.51/containers/prune").await;
+    assert_eq!(elsewhere.refused(501), "this engine manages images only");
+    let client = ("user-agent", "Docker-Client/28.2.2 (linux)");
+    let nothing = daemon
+        .ask_with("POST", "/v1.50/containers/prune", &[client], "")
+        .await;
+    assert_eq!(
+        nothing.body,
+        "{\"ContainersDeleted\":null,\"SpaceReclaimed\":0}\n"
+    );
+}
+
+/// K1: the first thing that every client asks.
+#[tokio::test]
+async fn answers_pings() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    for (method, body) in [("GET", "OK"), ("HEAD", "")] {
+        let answer = daemon.ask(method, "/_ping").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.body, body);
+        for (name, value) in [
+            ("api-version", "1.51"),
+            ("builder-version", "2"),
+            ("cache-control", "no-cache, no-store, must-revalidate"),
+            ("content-type", "text/plain; charset=utf-8"),
+            ("pragma", "no-cache"),
+            ("swarm", "inactive"),
+        ] {
+            assert_eq!(answer.headers[name], value, "{method} {name}");
+        }
+    }
+}
+
+async fn wait_until_gone(rig: &Rig) {
+    for _ in 0..LOOKS {
+        if rig.names().await.is_empty() {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("nothing is removed");
+}
+
+/// Unix seconds, rounded up.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second() + 1
+}

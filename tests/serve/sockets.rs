@@ -1,0 +1,170 @@
+//! Who may come in, and by which door.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::daemon::{Daemon, serve};
+use crate::rig::Rig;
+
+fn refused(address: &str, socket: &Path, args: &[&str]) -> String {
+    let output: Output = serve(address, socket).args(args).output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn only_the_owner_and_the_group_may_come_in() {
+    let rig = Rig::start().await;
+    let mode = |daemon: &Daemon| {
+        let metadata = fs::symlink_metadata(daemon.socket()).unwrap();
+        assert!(metadata.file_type().is_socket());
+        (metadata.permissions().mode() & 0o7777, metadata.gid())
+    };
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    assert_eq!(mode(&daemon), (0o660, 0));
+    let args = ["--socket-mode", "600", "--socket-group", "daemon"];
+    let daemon = Daemon::start(rig.containerd.address(), &args).await;
+    assert_eq!(mode(&daemon), (0o600, 1));
+    assert!(daemon.stop().await.success());
+
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    let address = rig.containerd.address();
+    for mode in ["666", "777", "060", "4660", "x", ""] {
+        let error = refused(address, &socket, &["--socket-mode", mode]);
+        assert!(
+            error.contains("accepted are 600, 620, 640 and 660"),
+            "{mode}: {error}"
+        );
+    }
+    let error = refused(address, &socket, &["--socket-group", "nobody-has-this"]);
+    assert!(
+        error.contains("there is no group `nobody-has-this`"),
+        "{error}"
+    );
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn a_socket_is_taken_from_the_dead_only() {
+    let rig = Rig::start().await;
+    let address = rig.containerd.address();
+    let daemon = Daemon::start(address, &[]).await;
+    let error = refused(address, daemon.socket(), &[]);
+    assert!(error.contains("somebody listens on"), "{error}");
+    daemon.ask("GET", "/_ping").await;
+
+    // One that was killed leaves its socket.
+    let stale = daemon.directory().join("stale");
+    drop(UnixListener::bind(&stale).unwrap());
+    let mut second = serve(address, &stale).spawn().unwrap();
+    let answered = async {
+        for _ in 0..6000 {
+            if UnixStream::connect(&stale).await.is_ok() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    };
+    let answered = answered.await;
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert!(answered);
+
+    // Somebody else's, which answers.
+    let others = daemon.directory().join("others");
+    let _listener = UnixListener::bind(&others).unwrap();
+    let error = refused(address, &others, &[]);
+    assert!(error.contains("somebody listens on"), "{error}");
+
+    let file = daemon.directory().join("file");
+    fs::write(&file, "precious").unwrap();
+    let error = refused(address, &file, &[]);
+    assert!(error.contains("it is not a socket"), "{error}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn wrong_addresses_are_refused_with_those_that_are_accepted() {
+    let rig = Rig::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    for address in [
+        "/run/x.sock",
+        "http://0.0.0.0:80",
+        "tcp://localhost:1",
+        "unix://x",
+    ] {
+        let error = refused(rig.containerd.address(), &socket, &["--listen", address]);
+        assert!(
+            error.contains(&format!("`{address}` is no address to listen on")),
+            "{error}"
+        );
+    }
+    let error = refused(rig.containerd.address(), &socket, &["--listen", "fd://"]);
+    assert!(error.contains("systemd"), "{error}");
+    let error = refused(
+        rig.containerd.address(),
+        &socket,
+        &["--docker", "ssh://host"],
+    );
+    assert!(
+        error.contains("`ssh://host` is no address of a Docker Engine"),
+        "{error}"
+    );
+}
+
+/// Neither silence nor endless headers hold the door: others are served meanwhile.
+#[tokio::test]
+async fn clients_that_do_not_speak_hold_nobody_up() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        let mut stream = UnixStream::connect(daemon.socket()).await.unwrap();
+        stream.write_all(b"GET /images/json HT").await.unwrap();
+        silent.push(stream);
+    }
+    assert_eq!(daemon.ask("GET", "/_ping").await.status, 200);
+
+    let mut endless = UnixStream::connect(daemon.socket()).await.unwrap();
+    endless
+        .write_all(b"GET /_ping HTTP/1.1\r\nx: ")
+        .await
+        .unwrap();
+    // It may be cut off while we still write.
+    drop(endless.write_all(&vec![b'x'; 1 << 20]).await);
+    let mut answer = Vec::new();
+    drop(endless.read_to_end(&mut answer).await);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
+        "{answer}"
+    );
+    assert_eq!(daemon.ask("GET", "/_ping").await.status, 200);
+}
+
+/// Requests have names: a client's own if it is plain, and never anything that could break a log.
+#[tokio::test]
+async fn requests_have_names() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let name = async |given: &str| {
+        let answer = daemon
+            .ask_with("GET", "/_ping", &[("x-request-id", given)], "")
+            .await;
+        answer.headers["x-request-id"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(name("run-7.a_B").await, "run-7.a_B");
+    for odd in ["a b", "a\tb", "\"", &"x".repeat(65)] {
+        assert_ne!(name(odd).await, odd);
+    }
+}
