@@ -94,6 +94,8 @@ pub struct Container {
     pub image: String,
     /// The target digest it was created from, where an engine knows it.
     pub image_digest: Option<Digest>,
+    /// Images that it mounts besides, as its engine wrote them.
+    pub mounts: Vec<String>,
     /// Its root filesystem.
     pub snapshot: Option<SnapshotId>,
     /// What the collector follows from it.

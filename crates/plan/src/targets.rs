@@ -62,6 +62,11 @@ impl<'a> Targets<'a> {
         self.targets.iter().enumerate()
     }
 
+    /// Returns the target of every image, in the order of the images.
+    pub(crate) fn of_images(&self) -> &[TargetId] {
+        &self.of_images
+    }
+
     /// Returns which target an image has, by the image's index.
     pub(crate) fn id_of_image(&self, image: usize) -> TargetId {
         self.of_images[image]

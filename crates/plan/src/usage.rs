@@ -76,6 +76,8 @@ struct Collector<'g, 'a> {
     graph: &'g Graph<'a>,
     by_identity: TargetsByDigest<'a>,
     by_chain: TargetsByDigest<'a>,
+    /// By index of the image.
+    of_images: Vec<TargetId>,
     blind: BTreeSet<&'a str>,
     usage: Usage,
 }
@@ -96,6 +98,7 @@ impl<'g, 'a> Collector<'g, 'a> {
             graph,
             by_identity,
             by_chain,
+            of_images: targets.of_images().to_vec(),
             blind: blind_snapshotters(graph.namespace),
             usage: Usage::default(),
         }
@@ -111,6 +114,9 @@ impl<'g, 'a> Collector<'g, 'a> {
         if let Some(digest) = &container.image_digest {
             has_digest |= self.add_identity(digest, &holder);
         }
+        for image in &container.mounts {
+            self.add_mounted(image, &holder);
+        }
         self.add_unseen(&container.gc, &holder);
         let Some(snapshot) = &container.snapshot else {
             return;
@@ -119,6 +125,21 @@ impl<'g, 'a> Collector<'g, 'a> {
             self.add_chain(id, &holder);
         } else if !has_digest && self.is_unseen(snapshot) {
             self.usage.untraced.insert(holder);
+        }
+    }
+
+    /// Takes an image that a container mounts: by what its name means, and by the name itself.
+    fn add_mounted(&mut self, image: &'a str, holder: &Holder) {
+        self.add_name(image, holder);
+        let reference = Reference::parse_normalized(image).ok();
+        let names = reference.into_iter().flat_map(record_names);
+        for name in names.chain([image.to_owned()]) {
+            if let Some(id) = self.graph.find_image(&name)
+                && let Node::Image(index) = self.graph.node(id)
+            {
+                let target = self.of_images[index];
+                add_targets(&mut self.usage, std::iter::once(target), holder);
+            }
         }
     }
 

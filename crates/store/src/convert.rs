@@ -103,6 +103,8 @@ pub(crate) fn container(message: ContainerMessage) -> Container {
         id: message.id,
         image: message.image,
         image_digest: None,
+        // Engines mount images by snapshots and leases of their own.
+        mounts: Vec::new(),
         snapshot,
         gc: gc_labels(&message.labels),
         labels: compose_labels(message.labels),

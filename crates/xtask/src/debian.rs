@@ -31,7 +31,7 @@ pub(crate) const SID: Suite = Suite { name: "sid" };
 /// The suites whose containerd the tests run against, besides the machine's own.
 pub(crate) const SUITES: [Suite; 2] = [TRIXIE, SID];
 
-/// A package, and the daemon in it.
+/// A package, and the program in it that is wanted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Package {
     name: &'static str,
@@ -48,6 +48,12 @@ pub(crate) const CONTAINERD: Package = Package {
 pub(crate) const DOCKERD: Package = Package {
     name: "docker.io",
     daemon: "usr/sbin/dockerd",
+};
+
+/// The `docker` command.
+pub(crate) const DOCKER: Package = Package {
+    name: "docker-cli",
+    daemon: "usr/bin/docker",
 };
 
 /// When to ask the mirror.
@@ -75,7 +81,8 @@ pub(crate) fn containerds(workspace: &Workspace, refresh: Refresh) -> Result<(),
 
 /// `cargo xtask dockerd`.
 pub(crate) fn dockerd(workspace: &Workspace, refresh: Refresh) -> Result<(), Failure> {
-    fetch_and_tell(workspace, &[SID], DOCKERD, refresh)
+    fetch_and_tell(workspace, &[SID], DOCKERD, refresh)?;
+    fetch_and_tell(workspace, &[SID], DOCKER, refresh)
 }
 
 /// Fetches from every suite, also when one of them fails, and prints what came of each.

@@ -40,7 +40,7 @@ Tasks:
   demo                     Show what reclaim does, on a containerd of its own
   test [--fast]            Run all checks and tests, as CI does
   containerds [--refresh]  Fetch newer containerds to test against
-  dockerd [--refresh]      Fetch a dockerd to test against
+  dockerd [--refresh]      Fetch a dockerd and a docker command to test against
   compose                  Fetch Compose binaries to compare with
   help                     Print this
 

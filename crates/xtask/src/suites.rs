@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use crate::compose;
-use crate::debian::{self, CONTAINERD, DOCKERD, Daemon, Refresh, SID, SUITES};
+use crate::debian::{self, CONTAINERD, DOCKER, DOCKERD, Daemon, Refresh, SID, SUITES};
 use crate::failure::Failure;
 use crate::shell;
 use crate::steps::Steps;
@@ -13,8 +13,9 @@ use crate::workspace::Workspace;
 /// The variable by which the kit is told which containerd to start.
 const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
 
-/// The variables by which tests are told which dockerd and which Compose to run.
+/// The variables by which tests are told which dockerd, docker command and Compose to run.
 const DOCKERD_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
+const DOCKER_VARIABLE: &str = "RECLAIM_TEST_DOCKER";
 const COMPOSE_VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
 
 /// How much is tested.
@@ -74,8 +75,49 @@ pub(crate) fn run_all(workspace: &Workspace, steps: &mut Steps) -> Result<Covera
             }
         }
     }
+    compare_with_docker(workspace, steps, &mut coverage)?;
     compare_with_compose(workspace, steps, &mut coverage)?;
     Ok(coverage)
+}
+
+/// Runs what compares our answers with those of a Docker Engine, and shows them to its command.
+fn compare_with_docker(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    coverage: &mut Coverage,
+) -> Result<(), Failure> {
+    let fetched = steps.step("fetch dockerd and docker", || {
+        let dockerd = debian::fetch(workspace, &SID, DOCKERD, Refresh::Never);
+        Ok(dockerd.and_then(|dockerd| {
+            let docker = debian::fetch(workspace, &SID, DOCKER, Refresh::Never)?;
+            Ok((dockerd, docker))
+        }))
+    });
+    let (dockerd, docker) = match fetched? {
+        Ok(fetched) => fetched,
+        Err(failure) => {
+            eprintln!("{failure}");
+            coverage.missed.push(("dockerd and docker", failure));
+            return Ok(());
+        }
+    };
+    // The one of this machine too, which may be older.
+    let commands = [Some(docker.path.clone()), shell::find("docker")];
+    for command in commands.into_iter().flatten() {
+        let title = format!(
+            "tests with dockerd {} and {}",
+            dockerd.version,
+            command.display()
+        );
+        steps.step(&title, || {
+            let mut compared = runner(workspace);
+            compared.args(["--package", "reclaim-cli", "--test", "docker"]);
+            compared.env(DOCKER_VARIABLE, &command);
+            shell::show_and_run(compared.env(DOCKERD_VARIABLE, &dockerd.path))
+        })?;
+    }
+    coverage.tested.push(docker);
+    Ok(())
 }
 
 /// Runs what compares us with Compose: its reading of files, and what it removes on a dockerd.

@@ -1,6 +1,6 @@
 //! Prunes of what this engine does not have.
 //!
-//! `docker system prune` asks for each kind of thing in turn. From 28.4 on it passes over what is
+//! `docker system prune` asks for each kind of thing in turn. From 29 on it passes over what is
 //! answered with 501; before, it stops there, ahead of the images. Such a client is told that
 //! nothing was removed, which is true.
 //!
@@ -18,7 +18,7 @@ use super::respond;
 const CLIENT: &str = "Docker-Client/";
 
 /// The first version that passes over 501.
-const PASSES_OVER: (u64, u64) = (28, 4);
+const PASSES_OVER: u64 = 29;
 
 /// Something else that an engine prunes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,14 +58,11 @@ fn nothing(others: Others) -> Value {
 fn stops_at_501(headers: &HeaderMap) -> bool {
     let agent = headers.get(USER_AGENT).and_then(|it| it.to_str().ok());
     let version = agent.and_then(|it| it.strip_prefix(CLIENT));
-    version
-        .and_then(major_minor)
-        .is_some_and(|it| it < PASSES_OVER)
+    version.and_then(major).is_some_and(|it| it < PASSES_OVER)
 }
 
-fn major_minor(version: &str) -> Option<(u64, u64)> {
-    let mut numbers = version.split(|it: char| !it.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+fn major(version: &str) -> Option<u64> {
+    version.split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -82,7 +79,7 @@ mod tests {
         };
         assert!(stops("Docker-Client/28.2.2 (linux)"));
         assert!(stops("Docker-Client/20.10.24+dfsg1 (linux)"));
-        assert!(!stops("Docker-Client/28.4.0 (linux)"));
+        assert!(stops("Docker-Client/28.5.2+dfsg4 (linux)"));
         assert!(!stops("Docker-Client/29.0.0 (darwin)"));
         assert!(!stops("Docker-Client/unknown-version (linux)"));
         assert!(!stops("curl/8.0"));

@@ -72,7 +72,7 @@ impl ContainerStore for DockerContainers {
             operation: "list containers",
             source,
         })?;
-        Ok(listed.into_iter().flat_map(containers).collect())
+        Ok(listed.into_iter().map(container).collect())
     }
 }
 
@@ -94,8 +94,7 @@ impl DockerEngine {
     }
 }
 
-/// The container, and once more for each image that it mounts: its image is in use as well.
-fn containers(summary: ContainerSummary) -> Vec<Container> {
+fn container(summary: ContainerSummary) -> Container {
     let ContainerSummary {
         id,
         image,
@@ -105,25 +104,19 @@ fn containers(summary: ContainerSummary) -> Vec<Container> {
         mounts,
         ..
     } = summary;
-    let id = id.unwrap_or_default();
-    let state = state.map_or(ContainerState::Unknown, container_state);
-    let mounted = mounts.into_iter().flatten().filter_map(mounted_image);
-    let mounted = mounted.map(|image| Container {
-        id: id.clone(),
-        image,
-        state,
-        ..Container::default()
-    });
-    let mut containers: Vec<Container> = mounted.collect();
-    containers.push(Container {
-        id,
+    Container {
+        id: id.unwrap_or_default(),
         image: image.unwrap_or_default(),
         image_digest: image_id.and_then(|digest| digest.parse().ok()),
+        mounts: mounts
+            .into_iter()
+            .flatten()
+            .filter_map(mounted_image)
+            .collect(),
         labels: labels.into_iter().flatten().collect(),
-        state,
+        state: state.map_or(ContainerState::Unknown, container_state),
         ..Container::default()
-    });
-    containers
+    }
 }
 
 /// What the user gave as the source; the engine has it as the name.

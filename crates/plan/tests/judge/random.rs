@@ -298,6 +298,7 @@ fn container(world: &mut World, created: &Created, labels: &Labels) {
         id,
         image: pick(&spellings(), *image).to_owned(),
         image_digest: target.map(|target| digest(pick(&BLOBS, target))),
+        mounts: Vec::new(),
         snapshot: snapshot.map(|key| SnapshotId::new(OVERLAY, pick(&keys(), key))),
         gc: gc(labels),
         labels: std::collections::BTreeMap::new(),

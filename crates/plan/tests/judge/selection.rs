@@ -244,6 +244,23 @@ fn an_image_mount_keeps_its_image_s37() {
     assert_eq!(outcome.holders(&library("m:1")), [format!("lease {mount}")]);
 }
 
+/// By its name, and by what the name meant: the container is of another image.
+#[test]
+fn a_mount_that_an_engine_lists_keeps_its_image() {
+    let mut world = World::new();
+    world.image(&library("m:1"), "A");
+    world.record(&library("m:2"), "A");
+    world.image(&library("app:1"), "B");
+    let mut listed = World::new();
+    let container = listed.container("app", "app:1").of("B");
+    container.mounts = vec!["m:1".to_owned()];
+    world.registered = listed.here().containers.clone();
+    let outcome = world.prune_all();
+    assert_eq!(outcome.removed(), [library("m:2")]);
+    assert_eq!(outcome.removal(&library("m:2")), RemoveReason::Duplicate);
+    assert_eq!(outcome.holders(&library("m:1")), ["container app"]);
+}
+
 #[test]
 fn a_container_in_any_state_keeps_its_image_s38() {
     let mut world = World::new();

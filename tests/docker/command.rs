@@ -1,0 +1,52 @@
+//! The real `docker` command.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+/// Names the command to run.
+const BINARY_VARIABLE: &str = "RECLAIM_TEST_DOCKER";
+
+/// What no command here takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Calls `docker` on a socket.
+pub(crate) async fn docker(socket: &Path, args: &[&str]) -> Said {
+    let output = command(socket, args).output();
+    let output = tokio::time::timeout(PATIENCE, output)
+        .await
+        .unwrap()
+        .unwrap();
+    Said {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+pub(crate) fn command(socket: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .args(args)
+        .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+        // No configuration of whoever runs the test.
+        .env("DOCKER_CONFIG", socket.with_file_name("no-configuration"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+fn binary() -> PathBuf {
+    env::var_os(BINARY_VARIABLE).map_or_else(|| "docker".into(), PathBuf::from)
+}
