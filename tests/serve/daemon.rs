@@ -67,6 +67,9 @@ impl Daemon {
             .unwrap();
         let socket = directory.path().join("r.sock");
         let mut command = serve(address, &socket);
+        if !args.contains(&"--state") {
+            command.arg("--state").arg(directory.path());
+        }
         if !args.contains(&"--grace") {
             command.args(["--grace", "10ms"]);
         }

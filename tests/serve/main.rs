@@ -11,7 +11,10 @@ mod rig;
 
 mod containers;
 mod daemon;
+mod embedded;
 mod filters;
+mod grpc;
+mod host;
 mod images;
 mod prune;
 mod sockets;

@@ -3,4 +3,5 @@
 #![recursion_limit = "256"]
 
 pub mod docker;
+pub mod grpc;
 pub mod listen;

@@ -54,6 +54,12 @@ pub(crate) struct Globals {
     #[arg(long, global = true, env = "RECLAIM_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
+    /// Ask the daemon there to do it: `unix:///PATH`
+    ///
+    /// `reclaim serve` is one. Without it the command works on containerd itself.
+    #[arg(long, global = true, env = "RECLAIM_HOST", value_name = "ADDRESS")]
+    host: Option<String>,
+
     /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
     #[arg(
         long,
@@ -66,6 +72,11 @@ pub(crate) struct Globals {
 }
 
 impl Globals {
+    /// Returns the daemon that is to do the work. An empty variable is as good as none.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.host.as_deref().filter(|host| !host.is_empty())
+    }
+
     /// Returns the configuration file that was named. An empty variable is as good as none.
     pub(crate) fn config(&self) -> Option<&Path> {
         let named = self.config.as_deref();

@@ -14,16 +14,20 @@ pub(crate) mod undo;
 pub(crate) mod why;
 
 use reclaim_engine::{Controls, Engine, RunError};
-use reclaim_model::{Mode, Namespace, PruneRequest, Report};
+use reclaim_model::{Mode, Namespace, Report};
 use reclaim_store::Containerd;
 
 use crate::args::{Globals, HowArgs};
+use crate::backend::{Asked, Backend, Confirmed};
 use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
 use crate::signals::stop_on_signals;
 
-/// Connects to the containerd that the options name.
-async fn connect(globals: &Globals) -> Result<Engine, CommandError> {
+/// Connects to the containerd that the options name, for what no daemon does for others.
+async fn connect(command: &'static str, globals: &Globals) -> Result<Engine, CommandError> {
+    if globals.host().is_some() {
+        return Err(CommandError::NotWithHost(command));
+    }
     Ok(Engine::new(Containerd::connect(&globals.address).await?))
 }
 
@@ -42,21 +46,27 @@ fn demand_namespace<'a>(
     }))
 }
 
-/// Removes what was asked for by name, or shows what that would do. Also returns the exit status
-/// of a run that a signal has cut short.
+/// Removes what was asked for, or shows what that would do. Also returns the exit status of a
+/// run that a signal has cut short.
 async fn carry_out(
-    engine: &Engine,
-    request: &PruneRequest,
+    backend: &Backend,
+    asked: &Asked,
     mode: Mode,
     how: &HowArgs,
 ) -> Result<(Report, Option<Exit>), CommandError> {
     if mode == Mode::DryRun {
-        let preview = with_bar(async |bar| {
-            let progress = |progress| bar.show(progress);
-            engine.preview(request, &progress).await
-        });
-        return Ok((preview.await?.report(), None));
+        return Ok((backend.plan(asked).await?.report, None));
     }
+    prune(backend, asked, None, how).await
+}
+
+/// Removes what was asked for, or of that only what was confirmed.
+async fn prune(
+    backend: &Backend,
+    asked: &Asked,
+    confirmed: Option<&Confirmed>,
+    how: &HowArgs,
+) -> Result<(Report, Option<Exit>), CommandError> {
     let options = how.options();
     let stop = stop_on_signals()?;
     let report = with_bar(async |bar| {
@@ -66,7 +76,7 @@ async fn carry_out(
             progress: &progress,
             cancel: &stop.token,
         };
-        engine.prune(request, None, controls).await
+        backend.prune(asked, confirmed, controls).await
     });
     let report = report.await?;
     let stopped = stop.cut_short(&report);

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use reclaim_api::grpc::{ErrorKind, HostError};
 use reclaim_api::listen::ListenError;
 use reclaim_compose::ComposeError;
 use reclaim_engine::{DockerError, RunError};
@@ -47,6 +48,9 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What a shell makes of an interrupted command: 128 and the number of the signal.
+const SIGINT: u8 = 128 + 2;
+
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -66,6 +70,20 @@ pub(crate) enum CommandError {
     NothingHeld(String),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("describe the services")]
+    Describe(#[from] reclaim_api::grpc::DescribeError),
+    #[error("use the state in {}", directory.display())]
+    State {
+        directory: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error("`{0}` does not work with --host")]
+    NotWithHost(&'static str),
+    #[error("stopped waiting; the run goes on in the daemon")]
+    LeftToDaemon,
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -93,6 +111,13 @@ impl CommandError {
         if let Self::Run(RunError::TargetNotMet(unmet)) = self {
             output::words(&text::df::breakdown(&unmet.account));
         }
+        if let Self::Host(HostError::Refused {
+            account: Some(account),
+            ..
+        }) = self
+        {
+            output::words(&text::df::breakdown(account));
+        }
         if let Some(hint) = self.hint() {
             output::words(&format!("hint: {hint}"));
         }
@@ -114,6 +139,9 @@ impl CommandError {
             Self::Run(RunError::UnknownFilesystem { why: _ }) => {
                 Some("say how much in bytes, such as --target-free 20GB".to_owned())
             }
+            Self::Host(HostError::Connect { .. }) => {
+                Some("is `reclaim serve` running there?".to_owned())
+            }
             Self::Compose(ComposeError::NoFile(_)) => Some(
                 "name its files by -f, or the project by -p, to have it from its containers"
                     .to_owned(),
@@ -125,6 +153,11 @@ impl CommandError {
             | Self::Connect(_)
             | Self::Config(_)
             | Self::Listen(_)
+            | Self::Describe(_)
+            | Self::State { .. }
+            | Self::Host(_)
+            | Self::NotWithHost(_)
+            | Self::LeftToDaemon
             | Self::Run(_)
             | Self::Store(_)
             | Self::Output(_)
@@ -138,13 +171,33 @@ impl CommandError {
             | Self::Namespace(_)
             | Self::Config(_)
             | Self::Docker(DockerError::BadAddress(_))
+            | Self::NotWithHost(_)
+            | Self::Host(
+                HostError::Address(_)
+                | HostError::Refused {
+                    kind: ErrorKind::Invalid,
+                    ..
+                },
+            )
             | Self::NothingHeld(_) => Exit::Usage,
-            Self::Run(RunError::Busy(_)) => Exit::Busy,
-            Self::Run(RunError::TargetNotMet(_)) => Exit::TargetNotMet,
+            Self::LeftToDaemon => Exit::Stopped(SIGINT),
+            Self::Run(RunError::Busy(_))
+            | Self::Host(HostError::Refused {
+                kind: ErrorKind::Busy,
+                ..
+            }) => Exit::Busy,
+            Self::Run(RunError::TargetNotMet(_))
+            | Self::Host(HostError::Refused {
+                kind: ErrorKind::TargetNotMet,
+                ..
+            }) => Exit::TargetNotMet,
             Self::Compose(_)
             | Self::Docker(_)
             | Self::Connect(_)
             | Self::Listen(_)
+            | Self::Describe(_)
+            | Self::State { .. }
+            | Self::Host(_)
             | Self::Run(_)
             | Self::Store(_)
             | Self::Output(_)

@@ -1,6 +1,7 @@
 //! The `reclaim` command: arguments in, words and data out. It decides nothing.
 
 mod args;
+mod backend;
 mod commands;
 mod config;
 mod exit;

@@ -3,6 +3,8 @@
 //! Images are counted as used by digest against the union of all stores. One that cannot be
 //! read stops the run: what it would have named is unknown, and unknown means in use.
 
+mod registered;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -11,6 +13,10 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use reclaim_model::{Container, Namespace};
 use reclaim_store::Containerd;
+
+pub use registered::{
+    OwnerList, OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
+};
 
 /// Why a store could not be read.
 pub type ContainerStoreError = Box<dyn Error + Send + Sync>;
@@ -30,6 +36,11 @@ pub trait ContainerStore: fmt::Debug + Send + Sync {
         &self,
         namespace: &Namespace,
     ) -> Result<Vec<Container>, ContainerStoreError>;
+
+    /// Says what a person should know about the list, for plans and reports.
+    fn warnings(&self, _namespace: &Namespace) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Containers that an engine registers in this process.

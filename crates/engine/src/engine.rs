@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reclaim_model::{Container, HumanSize, Namespace, PruneRequest, Report, RunId};
 use reclaim_plan::{Finding, NotFound, check, decide};
-use reclaim_store::{Containerd, StoreError};
+use reclaim_store::{ConnectError, Containerd, StoreError};
 use tokio::sync::broadcast;
 use tracing::{Instrument, debug, info_span};
 
@@ -126,6 +126,16 @@ impl Engine {
         }
     }
 
+    /// Works on the containerd at `address`: a path, with or without `unix://` before it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], which says whether the socket is missing, closed to us, or somebody
+    /// else's.
+    pub async fn connect(address: &str) -> Result<Self, ConnectError> {
+        Ok(Self::new(Containerd::connect(address).await?))
+    }
+
     /// Adds containers that containerd has no record of.
     #[must_use]
     pub fn with_containers(mut self, store: Arc<dyn ContainerStore>) -> Self {
@@ -208,7 +218,10 @@ impl Engine {
         let bytes = sizing.instrument(info_span!("size")).await?;
         let plan = decision.into_plan(&bytes);
         let limited = self.limited(plan, &inventory, &registered, request);
-        let plan = limited.await?;
+        let mut plan = limited.await?;
+        let stores = self.containers.iter();
+        plan.warnings
+            .extend(stores.flat_map(|store| store.warnings(namespace)));
         check(&plan, &inventory, &registered, request).map_err(RunError::Check)?;
         progress(Progress::Planned {
             steps: plan.steps.len(),

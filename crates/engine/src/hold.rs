@@ -35,7 +35,8 @@ pub struct Hold {
     pub records: Vec<ImageRecord>,
     /// Configurations that have let go of what was unpacked of them.
     pub unpins: Vec<Unpin>,
-    lease: String,
+    /// The lease that holds it, by ID.
+    pub lease: String,
 }
 
 impl Hold {

@@ -36,7 +36,8 @@ mod unpin;
 pub use catalog::Listing;
 pub use clock::now;
 pub use containers::{
-    ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers,
+    ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers, OwnerList,
+    OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
 };
 #[cfg(feature = "docker")]
 pub use docker::{DockerContainers, DockerEngine, DockerError};
@@ -51,8 +52,11 @@ pub use progress::{Progress, ProgressSink, no_progress};
 pub use projects::ProjectUsage;
 pub use prune::Controls;
 pub use reclaim_plan::{
-    Catalog, CatalogConfig, CatalogImage, CatalogManifest, DiskUsage, Finding, ImageSize,
+    Account, Answer, Catalog, CatalogConfig, CatalogImage, CatalogManifest, Column, DiskUsage,
+    Fate, Finding, Held, ImageSize, ImageUsage, ImageVerdict, NamespaceUsage, NotFound, Thing,
+    ThingKind,
 };
+pub use reclaim_store::ConnectError;
 pub use target::Unmet;
 pub use undo::Undone;
 pub use unlisted::{NoDockerEngine, UnlistedDocker};

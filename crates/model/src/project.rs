@@ -126,6 +126,17 @@ pub enum ProjectImageMode {
     All,
 }
 
+impl fmt::Display for ProjectImageMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "none",
+            Self::Local => "local",
+            Self::Built => "built",
+            Self::All => "all",
+        })
+    }
+}
+
 /// A mode that there is not. The text is Compose's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unsupported image prune mode: {0}")]

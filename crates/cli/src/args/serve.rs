@@ -52,6 +52,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, conflicts_with = "docker")]
     pub(crate) trust_leases: bool,
 
+    /// Where the daemon keeps what it must know after a restart [default: /var/lib/reclaim, or what
+    /// the configuration says]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
 }

@@ -1,15 +1,13 @@
 //! `reclaim df`.
 
 use crate::args::{DfArgs, Format, Globals};
+use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::progress::with_bar;
 use crate::{commands, json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &DfArgs) -> Result<Exit, CommandError> {
     let only = globals.asked_namespace()?;
-    let engine = commands::connect(globals).await?;
-    let usage = with_bar(async |bar| engine.disk_usage(&|progress| bar.show(progress)).await);
-    let mut usage = usage.await?;
+    let mut usage = Backend::connect(globals).await?.disk_usage().await?;
     if let Some(only) = only {
         commands::demand_namespace(&only, usage.namespaces.keys())?;
         usage.namespaces.retain(|namespace, _| *namespace == only);

@@ -23,7 +23,7 @@ pub(crate) struct Line<'a> {
 
 pub(crate) async fn run(globals: &Globals, args: &LsArgs) -> Result<Exit, CommandError> {
     let (namespace, is_asked_for) = globals.namespace()?;
-    let engine = commands::connect(globals).await?;
+    let engine = commands::connect("image ls", globals).await?;
     let request = PruneRequest {
         namespace,
         selection: Selection::Filters(PruneFilters {

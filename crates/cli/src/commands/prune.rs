@@ -1,50 +1,53 @@
 //! `reclaim image prune`.
 
 use jiff::tz::TimeZone;
-use reclaim_engine::{Controls, Engine, Preview, no_progress};
+use reclaim_api::grpc::{HostRequest, HostSelection};
 use reclaim_model::{BuildHistory, FilterArgs, PruneFilters, PruneRequest, Report, TimeContext};
 
 use crate::args::{Format, Globals, PruneArgs};
+use crate::backend::{Asked, Backend, Confirmed, Shown};
 use crate::exit::{CommandError, Exit};
-use crate::progress::with_bar;
-use crate::signals::stop_on_signals;
 use crate::{commands, json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
-    let request = request(globals, args)?;
-    let engine = commands::connect(globals).await?;
+    let direct = request(globals, args)?;
+    let asked = Asked {
+        host: host_request(&direct, args),
+        direct,
+    };
+    let backend = Backend::connect(globals).await?;
     if args.dry_run {
-        let preview = with_bar(async |bar| {
-            engine
-                .preview(&request, &|progress| bar.show(progress))
-                .await
-        });
-        let report = preview.await?.report();
+        let report = backend.plan(&asked).await?.report;
         print(args.format, &report)?;
         return Ok(exit(&report));
     }
     let confirmed = if args.force {
         None
     } else {
-        match ask(&engine, &request, args).await? {
-            Answer::Yes(preview) => Some(preview),
+        match ask(&backend, &asked, args).await? {
+            Answer::Yes(confirmed) => Some(confirmed),
             Answer::No => return Ok(Exit::Done),
         }
     };
-    let options = args.how.options();
-    let stop = stop_on_signals()?;
-    let report = with_bar(async |bar| {
-        let progress = |progress| bar.show(progress);
-        let controls = Controls {
-            options: &options,
-            progress: &progress,
-            cancel: &stop.token,
-        };
-        engine.prune(&request, confirmed.as_deref(), controls).await
-    });
-    let report = report.await?;
+    let pruned = commands::prune(&backend, &asked, confirmed.as_ref(), &args.how);
+    let (report, stopped) = pruned.await?;
     print(args.format, &report)?;
-    Ok(stop.cut_short(&report).unwrap_or_else(|| exit(&report)))
+    Ok(stopped.unwrap_or_else(|| exit(&report)))
+}
+
+/// The same for a daemon, in the words that were typed: it reads times by its own clock.
+fn host_request(request: &PruneRequest, args: &PruneArgs) -> HostRequest {
+    HostRequest {
+        namespace: request.namespace.clone(),
+        selection: HostSelection::Filters {
+            all: args.all,
+            filters: args.filters.clone(),
+        },
+        target_free: args.target_free.map(|target| target.to_string()),
+        may_empty_namespace: request.may_empty_namespace,
+        may_lack_namespace: request.may_lack_namespace,
+        unpin_build_history: args.unpin_build_history,
+    }
 }
 
 fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandError> {
@@ -74,21 +77,17 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
     })
 }
 
-/// What came of the question. Boxed: the preview holds the whole inventory.
+/// What came of the question.
 enum Answer {
-    Yes(Box<Preview>),
+    Yes(Confirmed),
     No,
 }
 
 /// Lists what will go and asks. There is no question where there is nothing to remove.
-async fn ask(
-    engine: &Engine,
-    request: &PruneRequest,
-    args: &PruneArgs,
-) -> Result<Answer, CommandError> {
-    let preview = engine.preview(request, &no_progress).await?;
-    if !preview.plan.steps.is_empty() {
-        text::list_before_question(&preview.report());
+async fn ask(backend: &Backend, asked: &Asked, args: &PruneArgs) -> Result<Answer, CommandError> {
+    let Shown { report, confirmed } = backend.plan(asked).await?;
+    if !report.removed.is_empty() {
+        text::list_before_question(&report);
         let what = if args.target_free.is_some() {
             "the images above"
         } else if args.all {
@@ -101,7 +100,7 @@ async fn ask(
             return Ok(Answer::No);
         }
     }
-    Ok(Answer::Yes(Box::new(preview)))
+    Ok(Answer::Yes(confirmed))
 }
 
 fn print(format: Format, report: &Report) -> Result<(), CommandError> {

@@ -1,8 +1,9 @@
 //! `reclaim image rm`.
 
-use reclaim_model::{BuildHistory, Mode, Named, NamedImages, NotRemoved, PruneRequest, Report};
+use reclaim_model::{Mode, Named, NamedImages, NotRemoved, Report};
 
 use crate::args::{Format, Globals, RmArgs};
+use crate::backend::{Asked, Backend};
 use crate::exit::{CommandError, Exit};
 use crate::{commands, json, output, text};
 
@@ -13,21 +14,14 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
         force: args.force,
         prune_parents: !args.no_prune,
     };
-    let request = PruneRequest {
-        namespace,
-        selection: images.into(),
-        target: None,
-        may_empty_namespace: true,
-        may_lack_namespace: !is_asked_for,
-        history: BuildHistory::Keep,
-    };
-    let engine = commands::connect(globals).await?;
+    let asked = Asked::named(namespace, images, !is_asked_for);
+    let backend = Backend::connect(globals).await?;
     let mode = if args.dry_run {
         Mode::DryRun
     } else {
         Mode::Apply
     };
-    let (report, stopped) = commands::carry_out(&engine, &request, mode, &args.how).await?;
+    let (report, stopped) = commands::carry_out(&backend, &asked, mode, &args.how).await?;
     output::data(&match args.format {
         Format::Json => json::report(&report),
         Format::Table => text::named::report(&report),

@@ -3,39 +3,61 @@
 use std::sync::Arc;
 
 use reclaim_api::docker::{DockerApi, DockerOptions};
+use reclaim_api::grpc::{self, GrpcApi};
 use reclaim_api::listen::{self, Limits};
-use reclaim_engine::{DockerContainers, Engine, UnlistedDocker};
+use reclaim_engine::{DockerContainers, Engine, RegisteredContainers, UnlistedDocker};
 use reclaim_model::Namespace;
 use sd_notify::NotifyState;
 use tracing::{info, warn};
 
 use crate::args::Globals;
 use crate::args::serve::ServeArgs;
-use crate::commands;
 use crate::exit::{CommandError, Exit};
 use crate::signals::stop_on_signals;
+use crate::{commands, config};
 
 /// Where a Docker Engine keeps its images.
 const MOBY: &str = "moby";
 
 pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, CommandError> {
     let namespace = namespace(globals, args)?;
-    let engine = Arc::new(with_docker(commands::connect(globals).await?, args)?);
+    let registered = Arc::new(registered(globals, args)?);
+    let engine = with_docker(commands::connect("serve", globals).await?, args)?;
+    let engine = Arc::new(engine.with_containers(Arc::clone(&registered) as _));
     let listeners = listen::open(&args.listen, &args.access(), args.tls().as_ref()).await?;
     let stop = stop_on_signals()?;
-    let options = DockerOptions {
+    let docker = DockerApi::new(
+        Arc::clone(&engine),
+        DockerOptions {
+            namespace: namespace.clone(),
+            run: args.pace.options(),
+            cancel: stop.token.clone(),
+        },
+    );
+    let grpc = grpc::router(GrpcApi {
+        engine,
+        registered,
         namespace: namespace.clone(),
         run: args.pace.options(),
         cancel: stop.token.clone(),
-    };
-    let docker = DockerApi::new(engine, options);
+    });
+    let router = grpc.await?.merge(docker.router());
     for address in &args.listen {
         info!(%address, %namespace, "listening");
     }
     notify(&[NotifyState::Ready]);
-    listen::serve(listeners, docker.router(), Limits::default(), stop.token).await;
+    listen::serve(listeners, router, Limits::default(), stop.token).await;
     info!("stopped");
     Ok(Exit::Done)
+}
+
+/// Opens what engines have registered.
+fn registered(globals: &Globals, args: &ServeArgs) -> Result<RegisteredContainers, CommandError> {
+    let config = config::find(globals.config())?;
+    let state = args.state.as_ref().unwrap_or(&config.state);
+    let directory = state.join("containers");
+    let opened = RegisteredContainers::open(directory.clone());
+    opened.map_err(|error| CommandError::State { directory, error })
 }
 
 /// A Docker Engine that is named has its images in its own namespace.

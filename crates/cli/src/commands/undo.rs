@@ -1,13 +1,14 @@
 //! `reclaim undo`.
 
 use crate::args::{Globals, UndoArgs};
+use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::{commands, output};
+use crate::output;
 
 pub(crate) async fn run(globals: &Globals, args: &UndoArgs) -> Result<Exit, CommandError> {
     let (namespace, _) = globals.namespace()?;
-    let engine = commands::connect(globals).await?;
-    let undone = engine
+    let undone = Backend::connect(globals)
+        .await?
         .undo(&namespace, args.run.as_deref(), &args.images)
         .await?;
     for name in &undone.restored {

@@ -1,13 +1,14 @@
 //! `reclaim why`.
 
 use crate::args::{Format, Globals, WhyArgs};
+use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::{commands, json, output, text};
+use crate::{json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &WhyArgs) -> Result<Exit, CommandError> {
     let (namespace, _) = globals.namespace()?;
-    let engine = commands::connect(globals).await?;
-    let answers = engine.why(&namespace, &args.thing).await?;
+    let backend = Backend::connect(globals).await?;
+    let answers = backend.why(&namespace, &args.thing).await?;
     output::data(&match args.format {
         Format::Json => json::why::answers(&answers),
         Format::Table => text::why::answers(&answers),

@@ -104,3 +104,11 @@ impl Account {
         amount.snapshots += 1;
     }
 }
+
+impl FromIterator<(Column, Amount)> for Account {
+    fn from_iter<T: IntoIterator<Item = (Column, Amount)>>(columns: T) -> Self {
+        Self {
+            columns: columns.into_iter().collect(),
+        }
+    }
+}

@@ -7,7 +7,7 @@ use crate::{commands, json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &ProjectLsArgs) -> Result<Exit, CommandError> {
     let (namespace, is_asked_for) = globals.namespace()?;
-    let engine = commands::connect(globals).await?;
+    let engine = commands::connect("project ls", globals).await?;
     if is_asked_for {
         let existing = engine.store().namespaces().await?;
         commands::demand_namespace(&namespace, existing.iter())?;

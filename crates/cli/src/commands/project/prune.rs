@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use reclaim_engine::DockerEngine;
-use reclaim_model::{BuildHistory, Mode, Named, NotRemoved, ProjectImages, PruneRequest, Report};
+use reclaim_model::{Mode, Named, NotRemoved, ProjectImages, Report};
 
 use crate::args::project::ProjectPruneArgs;
 use crate::args::{Format, Globals};
+use crate::backend::{Asked, Backend};
 use crate::exit::{CommandError, Exit};
 use crate::{commands, json, output, text};
 
@@ -73,16 +74,9 @@ async fn on_containerd(
     images: ProjectImages,
 ) -> Result<(Report, Option<Exit>), CommandError> {
     let (namespace, is_asked_for) = globals.namespace()?;
-    let request = PruneRequest {
-        namespace,
-        selection: images.into(),
-        target: None,
-        may_empty_namespace: true,
-        may_lack_namespace: !is_asked_for,
-        history: BuildHistory::Keep,
-    };
-    let engine = commands::connect(globals).await?;
-    commands::carry_out(&engine, &request, mode(args), &args.how).await
+    let asked = Asked::named(namespace, images, !is_asked_for);
+    let backend = Backend::connect(globals).await?;
+    commands::carry_out(&backend, &asked, mode(args), &args.how).await
 }
 
 fn mode(args: &ProjectPruneArgs) -> Mode {

@@ -1,0 +1,26 @@
+//! Makes Rust of our gRPC API: `proto/reclaim/v1`. protoc is not needed.
+
+use std::path::Path;
+use std::{env, fs};
+
+use prost::Message;
+
+const ROOT: &str = "../../proto";
+const FILES: [&str; 3] = [
+    "reclaim/v1/types.proto",
+    "reclaim/v1/prune.proto",
+    "reclaim/v1/containers.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed={ROOT}");
+    let descriptors = protox::compile(FILES, [ROOT])?;
+    #[expect(clippy::disallowed_methods, reason = "so cargo tells a build script")]
+    let out = env::var("OUT_DIR")?;
+    let written = Path::new(&out).join("reclaim.v1.bin");
+    fs::write(written, descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

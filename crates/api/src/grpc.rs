@@ -1,0 +1,91 @@
+//! Our own gRPC API: `proto/reclaim/v1`.
+//!
+//! [`router`] is the counter; it can be merged with Docker's on one socket. [`HostClient`] is the
+//! other side of it, as the command uses it.
+
+mod client;
+mod containers;
+mod error;
+mod plans;
+mod prune;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use reclaim_engine::{Engine, RegisteredContainers, RunOptions};
+use reclaim_model::Namespace;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+pub use client::{HostClient, HostError, HostRequest, HostSelection, Planned};
+pub use error::ErrorKind;
+pub use tonic_reflection::server::Error as DescribeError;
+pub use wire::WireError;
+
+/// The messages, clients and servers of `proto/reclaim/v1`.
+pub mod proto {
+    #![expect(
+        missing_docs,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        clippy::large_enum_variant,
+        clippy::pedantic,
+        reason = "generated; the proto files have the words"
+    )]
+
+    tonic::include_proto!("reclaim.v1");
+
+    /// The proto files, for clients that ask.
+    pub(super) const DESCRIPTORS: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/reclaim.v1.bin"));
+}
+
+/// The largest message that is taken, in bytes: some ten thousand containers.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// What the services work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct GrpcApi {
+    /// Shared with other doors: one run at a time.
+    pub engine: Arc<Engine>,
+    /// Also among the engine's container stores.
+    pub registered: Arc<RegisteredContainers>,
+    /// Whose images, where a request does not say.
+    pub namespace: Namespace,
+    /// How runs go about their work, where a request does not say.
+    pub run: RunOptions,
+    /// Stops runs: they end after the removals under way, and report.
+    pub cancel: CancellationToken,
+}
+
+/// Returns a router with all services, health and reflection.
+///
+/// # Errors
+///
+/// If the descriptors of the services cannot be read, which would be a fault of the build.
+pub async fn router(api: GrpcApi) -> Result<Router, DescribeError> {
+    let prune = proto::prune_service_server::PruneServiceServer::new(prune::Prune::new(&api));
+    let prune = prune.max_decoding_message_size(MAX_MESSAGE);
+    let containers = containers::Containers::new(&api);
+    let containers = proto::container_service_server::ContainerServiceServer::new(containers);
+    let containers = containers.max_decoding_message_size(MAX_MESSAGE);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter
+        .set_serving::<proto::prune_service_server::PruneServiceServer<prune::Prune>>()
+        .await;
+    reporter
+        .set_serving::<proto::container_service_server::ContainerServiceServer<
+            containers::Containers,
+        >>()
+        .await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let routes = Routes::new(prune)
+        .add_service(containers)
+        .add_service(health)
+        .add_service(reflection);
+    Ok(routes.prepare().into_axum_router().reset_fallback())
+}

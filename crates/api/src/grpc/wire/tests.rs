@@ -1,0 +1,452 @@
+//! What goes over the wire comes back as it was.
+//!
+//! Random values would miss variants: every variant of every enumeration is in here by hand, and
+//! what is added to the model fails to compile in the conversions until it is carried.
+
+use std::fmt::Debug;
+
+use prost::Message;
+use reclaim_engine::{
+    Account, Answer, Column, DiskUsage, Fate, Held, Hold, ImageSize, ImageUsage, NamespaceUsage,
+    Thing, ThingKind,
+};
+use reclaim_model::{
+    Amount, Beside, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest,
+    Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, ImageRecord,
+    KeepReason, Kept, Left, LeftThing, Mode, Named, NamedRemoval, Namespace, NotRemoved, Pinned,
+    Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row, RunId,
+    SnapshotId, Target, Unpin,
+};
+
+use super::*;
+use crate::grpc::proto;
+
+const KEEP: [KeepReason; 20] = [
+    KeepReason::NotDangling,
+    KeepReason::TooRecent,
+    KeepReason::LabelFilter,
+    KeepReason::Pinned,
+    KeepReason::Unreadable,
+    KeepReason::InUse,
+    KeepReason::UsageUnknown,
+    KeepReason::CriGroup,
+    KeepReason::NotNeeded,
+    KeepReason::NotConfirmed,
+    KeepReason::NotNamed,
+    KeepReason::NotForced,
+    KeepReason::Protected,
+    KeepReason::RuleFilter,
+    KeepReason::LastCopy,
+    KeepReason::TooYoung,
+    KeepReason::UsedRecently,
+    KeepReason::Repulled,
+    KeepReason::Newest,
+    KeepReason::Capped,
+];
+
+const REMOVE: [RemoveReason; 6] = [
+    RemoveReason::Dangling,
+    RemoveReason::Unused,
+    RemoveReason::Duplicate,
+    RemoveReason::Named,
+    RemoveReason::Replaced,
+    RemoveReason::Parent,
+];
+
+const HOLDERS: [HolderKind; 7] = [
+    HolderKind::Container,
+    HolderKind::Lease,
+    HolderKind::Snapshot,
+    HolderKind::Content,
+    HolderKind::Sandbox,
+    HolderKind::Image,
+    HolderKind::Rule,
+];
+
+fn digest(hex: char) -> Digest {
+    format!("sha256:{}", hex.to_string().repeat(64))
+        .parse()
+        .unwrap()
+}
+
+fn namespace(name: &str) -> Namespace {
+    name.parse().unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn amount(seed: u64) -> Amount {
+    Amount {
+        content_bytes: seed,
+        snapshot_bytes: seed + 1,
+        blobs: 2,
+        snapshots: 3,
+    }
+}
+
+fn freed(hex: char) -> Freed {
+    Freed {
+        blobs: vec![FreedBlob {
+            digest: digest(hex),
+            bytes: u64::MAX,
+        }],
+        snapshots: vec![FreedSnapshot {
+            id: SnapshotId::new("overlayfs", "key"),
+            bytes: 0,
+        }],
+    }
+}
+
+fn holders() -> Vec<Holder> {
+    let holders = HOLDERS.into_iter().map(|kind| Holder {
+        kind,
+        id: format!("{kind:?}"),
+    });
+    holders.collect()
+}
+
+fn unpin() -> Unpin {
+    Unpin {
+        config: digest('c'),
+        snapshot: SnapshotId::new("native", "chain"),
+    }
+}
+
+fn not_removed() -> Vec<NotRemoved> {
+    let conflicts = [
+        ConflictCause::Referenced {
+            container: "c".to_owned(),
+            image: digest('1'),
+        },
+        ConflictCause::RunningContainer("r".to_owned()),
+        ConflictCause::StoppedContainer("s".to_owned()),
+        ConflictCause::MultipleRepositories,
+        ConflictCause::Holder(holders().remove(1)),
+        ConflictCause::Pinned,
+        ConflictCause::Other("words".to_owned()),
+    ];
+    let conflicts = conflicts.into_iter().enumerate().map(|(number, cause)| {
+        NotRemoved::Conflict(Conflict {
+            image: "app:1".to_owned(),
+            can_be_forced: number % 2 == 0,
+            cause,
+        })
+    });
+    let others = [
+        NotRemoved::Blank,
+        NotRemoved::NoSuchImage("x:latest".to_owned()),
+        NotRemoved::Ambiguous,
+        NotRemoved::Changed,
+        NotRemoved::Cancelled,
+        NotRemoved::Failed("why: cause".to_owned()),
+    ];
+    conflicts.chain(others).collect()
+}
+
+fn named() -> Vec<Named> {
+    let wrong = "UPPER";
+    let error = Reference::parse_normalized(wrong).unwrap_err();
+    let removal = NamedRemoval {
+        records: vec!["docker.io/library/app:1".to_owned()],
+        rows: vec![Row::Untagged("app:1".to_owned()), Row::Deleted(digest('a'))],
+    };
+    let outcomes = not_removed().into_iter().map(|it| ("app:1", Err(it)));
+    let outcomes = outcomes.chain([
+        (wrong, Err(NotRemoved::Reference(error))),
+        ("app:1", Ok(removal)),
+    ]);
+    let all = outcomes.map(|(name, outcome)| Named {
+        name: name.to_owned(),
+        services: vec!["web".to_owned()],
+        outcome,
+    });
+    all.collect()
+}
+
+fn report() -> Report {
+    let refused = [
+        RefuseReason::TargetMoved,
+        RefuseReason::AlreadyGone,
+        RefuseReason::MustStay(KeepReason::InUse, holders()),
+        RefuseReason::Cancelled,
+        RefuseReason::OutOfTime,
+    ];
+    Report {
+        run: RunId("run".to_owned()),
+        namespace: namespace("k8s.io"),
+        mode: Mode::Apply,
+        removed: REMOVE
+            .into_iter()
+            .map(|reason| Removed {
+                name: format!("{reason:?}"),
+                target: digest('a'),
+                reason,
+            })
+            .collect(),
+        kept: KEEP
+            .into_iter()
+            .map(|reason| Kept {
+                name: format!("{reason:?}"),
+                target: digest('b'),
+                reason,
+                holders: holders(),
+            })
+            .collect(),
+        refused: refused
+            .into_iter()
+            .map(|reason| Refused {
+                name: "moved".to_owned(),
+                reason,
+            })
+            .collect(),
+        failed: vec![Failed {
+            name: "f".to_owned(),
+            error: "e".to_owned(),
+        }],
+        estimate: Estimate(amount(1)),
+        estimate_at_least: Estimate(amount(2)),
+        beside: Beside {
+            pending: freed('1'),
+            kept_elsewhere: freed('2').blobs,
+            history: Pinned {
+                configs: 4,
+                freed: freed('3'),
+            },
+            doubtful: freed('4'),
+        },
+        reclaimed: Reclaimed(amount(3)),
+        freed: freed('5'),
+        left: vec![
+            Left {
+                thing: LeftThing::Blob(digest('6')),
+                bytes: 7,
+                holders: vec![(namespace("moby"), holders().remove(0))],
+            },
+            Left {
+                thing: LeftThing::Snapshot(SnapshotId::new("s", "k")),
+                bytes: 0,
+                holders: Vec::new(),
+            },
+        ],
+        unpinned: vec![unpin()],
+        rows: vec![Row::Untagged("x".to_owned()), Row::Deleted(digest('7'))],
+        named: named(),
+        warnings: vec!["w".to_owned()],
+        guard: Some(DeleteGuard::ReadFirst),
+        held_until: Some(at("2026-01-02T03:04:05.678901234Z")),
+        unfinished: Some(String::new()),
+    }
+}
+
+/// Sends a value as bytes and looks at what arrives.
+#[track_caller]
+fn comes_back<T, M>(value: &T)
+where
+    T: Debug,
+    T: TryFrom<M, Error = WireError>,
+    M: Message + Default + for<'a> From<&'a T>,
+{
+    let bytes = M::from(value).encode_to_vec();
+    let arrived = M::decode(bytes.as_slice()).unwrap();
+    let again = T::try_from(arrived).unwrap();
+    assert_eq!(format!("{again:#?}"), format!("{value:#?}"));
+}
+
+#[test]
+fn reports_come_back() {
+    comes_back::<Report, proto::Report>(&report());
+    for (mode, guard) in [
+        (Mode::DryRun, None),
+        (Mode::Apply, Some(DeleteGuard::Server)),
+    ] {
+        comes_back::<Report, proto::Report>(&Report {
+            mode,
+            guard,
+            held_until: None,
+            unfinished: None,
+            beside: Beside::default(),
+            ..report()
+        });
+    }
+}
+
+#[test]
+fn usage_comes_back() {
+    let columns = [
+        Column::InUse,
+        Column::Pinned,
+        Column::Unjudged,
+        Column::Rooted,
+        Column::Leased,
+        Column::BuildCache,
+        Column::Undo,
+        Column::Spared,
+        Column::Unused,
+        Column::Dangling,
+        Column::Elsewhere,
+        Column::Expired,
+        Column::Pending,
+        Column::Unknown,
+        Column::Ingest,
+        Column::Orphaned,
+    ];
+    let account: Account = columns.into_iter().zip((0..).map(amount)).collect();
+    let image = |verdict| ImageUsage {
+        name: "app".to_owned(),
+        target: digest('a'),
+        created: Some(at("1969-12-31T23:59:59.5Z")),
+        size: ImageSize {
+            content: 1,
+            unpacked: 2,
+            shared: 3,
+        },
+        reclaimable_alone: 4,
+        holders: holders(),
+        verdict,
+    };
+    let usage = NamespaceUsage {
+        account: account.clone(),
+        shared_bytes: 5,
+        images: vec![
+            image(Ok(RemoveReason::Unused)),
+            image(Err(KeepReason::InUse)),
+        ],
+    };
+    comes_back::<DiskUsage, proto::DiskUsageResponse>(&DiskUsage {
+        total: account,
+        namespaces: [
+            (namespace("a"), usage),
+            (namespace("b"), NamespaceUsage::default()),
+        ]
+        .into(),
+        is_orphaned_known: true,
+        warnings: vec!["w".to_owned()],
+    });
+}
+
+#[test]
+fn answers_come_back() {
+    let kinds = [
+        ThingKind::Image,
+        ThingKind::Index,
+        ThingKind::Manifest,
+        ThingKind::Config,
+        ThingKind::Content,
+        ThingKind::Snapshot,
+        ThingKind::Container,
+        ThingKind::Absent,
+    ];
+    let chain = kinds.map(|kind| Thing {
+        kind,
+        id: format!("{kind:?}"),
+    });
+    let held = |until, verdict| Held {
+        namespace: namespace("default"),
+        holder: holders().remove(2),
+        until,
+        chain: chain.to_vec(),
+        verdict,
+    };
+    let moment = at("2026-01-02T03:04:05Z");
+    let fates = [
+        Fate::Held,
+        Fate::Unused,
+        Fate::Expires(moment, holders().remove(3)),
+        Fate::NextCollection,
+    ];
+    for (fate, has_verdicts) in fates.into_iter().zip([true, false, true, false]) {
+        let kept = Err((KeepReason::Pinned, holders()));
+        comes_back::<Answer, proto::Answer>(&Answer {
+            namespace: namespace("default"),
+            thing: chain[0].clone(),
+            held: vec![held(Some(moment), None), held(None, Some(kept.clone()))],
+            verdicts: has_verdicts.then_some([kept, Ok(RemoveReason::Dangling)]),
+            fate,
+            warnings: vec!["w".to_owned()],
+        });
+    }
+}
+
+#[test]
+fn holds_come_back() {
+    let labels = [("containerd.io/gc.ref.content.0", "x"), ("k", "v")];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let record = ImageRecord {
+        name: "app".to_owned(),
+        target: Target {
+            media_type: "m".to_owned(),
+            digest: digest('a'),
+            size: 9,
+            annotations: [("a".to_owned(), "b".to_owned())].into(),
+        },
+        gc: GcLabels::parse(labels.iter().map(|(key, value)| (&**key, &**value))),
+        labels: labels.into(),
+        created_at: Some(at("2026-01-02T03:04:05.000000001Z")),
+        updated_at: None,
+        expires: None,
+    };
+    comes_back::<Hold, proto::Hold>(&Hold {
+        run: RunId("run".to_owned()),
+        started: Some(at("2026-01-02T03:04:05Z")),
+        expires: None,
+        is_abandoned: true,
+        is_whole: false,
+        records: vec![record],
+        unpins: vec![unpin()],
+        lease: "reclaim.hold.run".to_owned(),
+    });
+}
+
+#[test]
+fn containers_come_back() {
+    for state in [
+        ContainerState::Unknown,
+        ContainerState::Running,
+        ContainerState::Stopped,
+    ] {
+        let full = Container {
+            id: "web".to_owned(),
+            image: "app:1".to_owned(),
+            image_digest: Some(digest('a')),
+            mounts: vec!["tools:1".to_owned()],
+            snapshot: Some(SnapshotId::new("overlayfs", "web")),
+            labels: [("k".to_owned(), "v".to_owned())].into(),
+            state,
+            ..Container::default()
+        };
+        assert_eq!(container((&full).into()), Ok(full));
+    }
+    let bare = Container {
+        id: "x".to_owned(),
+        ..Container::default()
+    };
+    assert_eq!(container((&bare).into()), Ok(bare));
+}
+
+/// A daemon or a client of another version may say anything.
+#[test]
+fn what_is_unknown_is_refused_by_name() {
+    let refused = |change: fn(&mut proto::Report)| {
+        let mut message = proto::Report::from(&report());
+        change(&mut message);
+        Report::try_from(message).unwrap_err().to_string()
+    };
+    assert_eq!(refused(|it| it.mode = 77), "mode: 77 is unknown here");
+    assert_eq!(refused(|it| it.mode = 0), "mode: it is not specified");
+    assert_eq!(
+        refused(|it| it.removed[0].reason = 99),
+        "reason: 99 is unknown here"
+    );
+    assert_eq!(refused(|it| it.estimate = None), "estimate: it is missing");
+    assert!(refused(|it| it.removed[0].target.clear()).starts_with("target: "));
+    assert!(refused(|it| it.namespace.clear()).starts_with("namespace: "));
+    let late = |it: &mut proto::Report| {
+        it.held_until = Some(prost_types::Timestamp {
+            seconds: i64::MAX,
+            nanos: 0,
+        });
+    };
+    assert!(refused(late).starts_with("timestamp: "));
+}

@@ -1,0 +1,189 @@
+//! Who does the work: this process on containerd, or a daemon that is asked for it.
+
+use reclaim_api::grpc::{HostClient, HostRequest, HostSelection};
+use reclaim_engine::{Answer, Controls, DiskUsage, Engine, Hold, Preview, Progress, Undone};
+use reclaim_model::{BuildHistory, Namespace, PruneRequest, Report, Selection};
+use reclaim_store::Containerd;
+
+use crate::args::Globals;
+use crate::exit::CommandError;
+use crate::progress::with_bar;
+
+/// One of both, with the same answers.
+pub(crate) enum Backend {
+    /// Boxed: a connection with all that an engine has.
+    Direct(Box<Engine>),
+    Host(HostClient),
+}
+
+/// What is asked for, in the words of each.
+pub(crate) struct Asked {
+    pub(crate) direct: PruneRequest,
+    pub(crate) host: HostRequest,
+}
+
+impl Asked {
+    /// Asks for images that somebody names, or a project does. All of a namespace may be named;
+    /// `may_lack_namespace` says whether it has to exist.
+    pub(crate) fn named<T>(namespace: Namespace, images: T, may_lack_namespace: bool) -> Self
+    where
+        T: Clone + Into<Selection> + Into<HostSelection>,
+    {
+        Self {
+            host: HostRequest {
+                namespace: namespace.clone(),
+                selection: images.clone().into(),
+                target_free: None,
+                may_empty_namespace: true,
+                may_lack_namespace,
+                unpin_build_history: false,
+            },
+            direct: PruneRequest {
+                namespace,
+                selection: images.into(),
+                target: None,
+                may_empty_namespace: true,
+                may_lack_namespace,
+                history: BuildHistory::Keep,
+            },
+        }
+    }
+}
+
+/// A plan that was made, and what it takes to have it carried out.
+pub(crate) struct Shown {
+    pub(crate) report: Report,
+    pub(crate) confirmed: Confirmed,
+}
+
+/// What was confirmed.
+pub(crate) enum Confirmed {
+    /// Boxed: it holds the whole inventory.
+    Direct(Box<Preview>),
+    /// By the ID of the daemon's plan.
+    Host(String),
+}
+
+impl Backend {
+    /// Connects to whom the options name.
+    pub(crate) async fn connect(globals: &Globals) -> Result<Self, CommandError> {
+        if let Some(host) = globals.host() {
+            return Ok(Self::Host(HostClient::connect(host).await?));
+        }
+        let store = Containerd::connect(&globals.address).await?;
+        Ok(Self::Direct(Box::new(Engine::new(store))))
+    }
+
+    /// Says what a run would do.
+    pub(crate) async fn plan(&self, asked: &Asked) -> Result<Shown, CommandError> {
+        match self {
+            Self::Direct(engine) => {
+                let preview = with_bar(async |bar| {
+                    let progress = |progress| bar.show(progress);
+                    engine.preview(&asked.direct, &progress).await
+                });
+                let preview = preview.await?;
+                Ok(Shown {
+                    report: preview.report(),
+                    confirmed: Confirmed::Direct(Box::new(preview)),
+                })
+            }
+            Self::Host(client) => {
+                let planned = client.plan(asked.host.clone()).await?;
+                Ok(Shown {
+                    report: planned.report,
+                    confirmed: Confirmed::Host(planned.id),
+                })
+            }
+        }
+    }
+
+    /// Removes what is asked for, or of that only what was confirmed.
+    pub(crate) async fn prune(
+        &self,
+        asked: &Asked,
+        confirmed: Option<&Confirmed>,
+        controls: Controls<'_>,
+    ) -> Result<Report, CommandError> {
+        match self {
+            Self::Direct(engine) => {
+                let confirmed = confirmed.and_then(|it| match it {
+                    Confirmed::Direct(preview) => Some(&**preview),
+                    Confirmed::Host(_) => None,
+                });
+                Ok(engine.prune(&asked.direct, confirmed, controls).await?)
+            }
+            Self::Host(client) => {
+                let Controls {
+                    options,
+                    progress,
+                    cancel,
+                } = controls;
+                let running = async {
+                    match confirmed {
+                        Some(Confirmed::Host(plan)) => client.apply(plan, options, progress).await,
+                        Some(Confirmed::Direct(_)) | None => {
+                            client.prune(asked.host.clone(), options, progress).await
+                        }
+                    }
+                };
+                tokio::select! {
+                    report = running => Ok(report?),
+                    () = cancel.cancelled() => Err(CommandError::LeftToDaemon),
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn disk_usage(&self) -> Result<DiskUsage, CommandError> {
+        with_bar(async |bar| match self {
+            Self::Direct(engine) => {
+                let progress = |progress: Progress| bar.show(progress);
+                Ok(engine.disk_usage(&progress).await?)
+            }
+            Self::Host(client) => Ok(client.disk_usage().await?),
+        })
+        .await
+    }
+
+    pub(crate) async fn why(
+        &self,
+        namespace: &Namespace,
+        thing: &str,
+    ) -> Result<Vec<Answer>, CommandError> {
+        match self {
+            Self::Direct(engine) => Ok(engine.why(namespace, thing).await?),
+            Self::Host(client) => Ok(client.why(namespace, thing).await?),
+        }
+    }
+
+    pub(crate) async fn history(&self, namespace: &Namespace) -> Result<Vec<Hold>, CommandError> {
+        match self {
+            Self::Direct(engine) => Ok(engine.history(namespace).await?),
+            Self::Host(client) => Ok(client.history(namespace).await?),
+        }
+    }
+
+    pub(crate) async fn undo(
+        &self,
+        namespace: &Namespace,
+        run: Option<&str>,
+        images: &[String],
+    ) -> Result<Undone, CommandError> {
+        match self {
+            Self::Direct(engine) => Ok(engine.undo(namespace, run, images).await?),
+            Self::Host(client) => Ok(client.undo(namespace, run, images).await?),
+        }
+    }
+
+    pub(crate) async fn release(
+        &self,
+        namespace: &Namespace,
+        run: &str,
+    ) -> Result<String, CommandError> {
+        match self {
+            Self::Direct(engine) => Ok(engine.release(namespace, Some(run)).await?.to_string()),
+            Self::Host(client) => Ok(client.release(namespace, run).await?),
+        }
+    }
+}

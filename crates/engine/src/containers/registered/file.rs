@@ -1,0 +1,212 @@
+//! The lists on disk: one file for each owner, replaced as a whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use reclaim_model::{Container, ContainerState, SnapshotId};
+use serde::{Deserialize, Serialize};
+
+use super::{List, Lists, OwnerName};
+
+/// The version of the form of the files.
+const VERSION: u32 = 1;
+
+const SUFFIX: &str = ".json";
+
+/// A file that should hold lists, and does not.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error("read `{}`", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{}` is damaged: {problem}", path.display())]
+    Damaged { path: PathBuf, problem: String },
+    #[error("`{}` is of version {version}, and this program knows {VERSION}", path.display())]
+    Version { path: PathBuf, version: u32 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnerFile {
+    version: u32,
+    owner: String,
+    lists: BTreeMap<String, ListFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListFile {
+    expires: Timestamp,
+    containers: Vec<ContainerFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContainerFile {
+    id: String,
+    image: String,
+    image_digest: Option<String>,
+    mounts: Vec<String>,
+    snapshot: Option<(String, String)>,
+    labels: BTreeMap<String, String>,
+    is_running: Option<bool>,
+}
+
+/// Reads the files of all owners; of each either its lists or why not.
+pub(super) fn read_all(directory: &Path) -> io::Result<Vec<Result<(OwnerName, Lists), ReadError>>> {
+    fs::create_dir_all(directory)?;
+    let mut read = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        // What a crash left half written has another ending.
+        let name = path.file_name().and_then(|it| it.to_str());
+        if name.is_some_and(|it| it.ends_with(SUFFIX)) {
+            read.push(self::read(path));
+        }
+    }
+    Ok(read)
+}
+
+fn read(path: PathBuf) -> Result<(OwnerName, Lists), ReadError> {
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(ReadError::Io { path, source }),
+    };
+    match parse(&bytes) {
+        Ok(parsed) => Ok(parsed),
+        Err(Problem::Version(version)) => Err(ReadError::Version { path, version }),
+        Err(Problem::Damage(problem)) => Err(ReadError::Damaged { path, problem }),
+    }
+}
+
+enum Problem {
+    Version(u32),
+    Damage(String),
+}
+
+impl Problem {
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+    fn damage(problem: impl ToString) -> Self {
+        Self::Damage(problem.to_string())
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<(OwnerName, Lists), Problem> {
+    let Versioned { version } = serde_json::from_slice(bytes).map_err(Problem::damage)?;
+    if version != VERSION {
+        return Err(Problem::Version(version));
+    }
+    let file: OwnerFile = serde_json::from_slice(bytes).map_err(Problem::damage)?;
+    let owner = file.owner.parse().map_err(Problem::damage)?;
+    let mut lists = Lists::new();
+    for (namespace, list) in file.lists {
+        let namespace = namespace.parse().map_err(Problem::damage)?;
+        let mut containers = BTreeMap::new();
+        for container in list.containers {
+            let container = of_file(container)?;
+            containers.insert(container.id.clone(), container);
+        }
+        let expires = list.expires;
+        lists.insert(
+            namespace,
+            List {
+                expires,
+                containers,
+            },
+        );
+    }
+    Ok((owner, lists))
+}
+
+fn of_file(file: ContainerFile) -> Result<Container, Problem> {
+    let digest = file.image_digest.map(|it| it.parse()).transpose();
+    Ok(Container {
+        id: file.id,
+        image: file.image,
+        image_digest: digest.map_err(Problem::damage)?,
+        mounts: file.mounts,
+        snapshot: file
+            .snapshot
+            .map(|(snapshotter, key)| SnapshotId::new(snapshotter, key)),
+        labels: file.labels,
+        state: match file.is_running {
+            None => ContainerState::Unknown,
+            Some(true) => ContainerState::Running,
+            Some(false) => ContainerState::Stopped,
+        },
+        ..Container::default()
+    })
+}
+
+fn to_file(container: &Container) -> ContainerFile {
+    let Container {
+        id,
+        image,
+        image_digest,
+        mounts,
+        snapshot,
+        gc: _,
+        labels,
+        state,
+    } = container;
+    let snapshot = snapshot.as_ref();
+    ContainerFile {
+        id: id.clone(),
+        image: image.clone(),
+        image_digest: image_digest.as_ref().map(ToString::to_string),
+        mounts: mounts.clone(),
+        snapshot: snapshot.map(|it| (it.snapshotter.to_string(), it.key.to_string())),
+        labels: labels.clone(),
+        is_running: match state {
+            ContainerState::Unknown => None,
+            ContainerState::Running => Some(true),
+            ContainerState::Stopped => Some(false),
+        },
+    }
+}
+
+/// Writes the lists of an owner so that after a crash either the old or the new ones are there. An
+/// owner without any has no file.
+pub(super) fn write(directory: &Path, owner: &OwnerName, lists: &Lists) -> io::Result<()> {
+    let path = directory.join(format!("{owner}{SUFFIX}"));
+    if lists.is_empty() {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        return sync(directory);
+    }
+    let lists = lists.iter().map(|(namespace, list)| {
+        let list = ListFile {
+            expires: list.expires,
+            containers: list.containers.values().map(to_file).collect(),
+        };
+        (namespace.to_string(), list)
+    });
+    let file = OwnerFile {
+        version: VERSION,
+        owner: owner.to_string(),
+        lists: lists.collect(),
+    };
+    let beside = directory.join(format!("{owner}.new"));
+    let mut written = File::create(&beside)?;
+    written.write_all(&serde_json::to_vec(&file)?)?;
+    written.sync_all()?;
+    fs::rename(&beside, &path)?;
+    sync(directory)
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

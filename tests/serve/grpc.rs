@@ -1,0 +1,405 @@
+//! The gRPC API from outside.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use reclaim_api::grpc::proto::container_service_client::ContainerServiceClient;
+use reclaim_api::grpc::proto::prune_response::Event;
+use reclaim_api::grpc::proto::prune_service_client::PruneServiceClient;
+use reclaim_api::grpc::proto::selection::Which;
+use reclaim_api::grpc::proto::{self, Container};
+use reclaim_testkit::{BuiltImage, Layer, image};
+use tokio::net::UnixStream;
+use tokio_stream::StreamExt;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tower::service_fn;
+
+use crate::daemon::Daemon;
+use crate::rig::Rig;
+
+async fn channel(socket: &Path) -> Channel {
+    let socket: PathBuf = socket.to_owned();
+    let connector = service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::from_static("http://d");
+    endpoint.connect_with_connector(connector).await.unwrap()
+}
+
+async fn pruner(daemon: &Daemon) -> PruneServiceClient<Channel> {
+    PruneServiceClient::new(channel(daemon.socket()).await)
+}
+
+async fn registrar(daemon: &Daemon) -> ContainerServiceClient<Channel> {
+    ContainerServiceClient::new(channel(daemon.socket()).await)
+}
+
+fn all() -> proto::Request {
+    let filters = proto::Filters {
+        all: true,
+        filters: Vec::new(),
+    };
+    proto::Request {
+        selection: Some(proto::Selection {
+            which: Some(Which::Filters(filters)),
+        }),
+        ..proto::Request::default()
+    }
+}
+
+async fn built(rig: &Rig, name: &str) -> BuiltImage {
+    let built = image(&format!("docker.io/library/{name}")).layers([Layer::named(name, 900)]);
+    built.build(&rig.namespace).await.unwrap()
+}
+
+/// The events of a run, and its report at the end.
+async fn finished(
+    mut events: Streaming<proto::PruneResponse>,
+) -> Result<(Vec<proto::Progress>, proto::Report), Status> {
+    let mut progress = Vec::new();
+    while let Some(message) = events.next().await {
+        match message?.event.unwrap() {
+            Event::Progress(told) => progress.push(told),
+            Event::Report(report) => return Ok((progress, report)),
+        }
+    }
+    panic!("no report");
+}
+
+fn removed(report: &proto::Report) -> Vec<&str> {
+    report.removed.iter().map(|it| it.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn prunes_with_progress() {
+    let rig = Rig::start().await;
+    built(&rig, "app:1").await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let mut pruner = pruner(&daemon).await;
+    let request = proto::PruneRequest {
+        request: Some(all()),
+        options: None,
+    };
+    let events = pruner.prune(request.clone()).await.unwrap().into_inner();
+    let (progress, report) = finished(events).await.unwrap();
+    assert_eq!(removed(&report), ["docker.io/library/app:1"]);
+    assert!(report.reclaimed.unwrap().content_bytes > 900);
+    assert!(progress.iter().any(|it| it.steps == 1), "{progress:?}");
+    assert_eq!(rig.names().await.len(), 0);
+}
+
+/// Every step of a plan is taken only if it still holds, and a plan once.
+#[tokio::test]
+async fn applies_what_still_holds_of_a_plan() {
+    let rig = Rig::start().await;
+    let app = built(&rig, "app:1").await;
+    built(&rig, "moved:1").await;
+    built(&rig, "used:1").await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let mut pruner = pruner(&daemon).await;
+    let plan = pruner
+        .plan(proto::PlanRequest {
+            request: Some(all()),
+        })
+        .await
+        .unwrap();
+    let plan = plan.into_inner();
+    assert_eq!(removed(plan.report.as_ref().unwrap()).len(), 3);
+    // Meanwhile: a tag moves, a container comes, and so does another image.
+    let moved = "docker.io/library/moved:1";
+    let none = reclaim_testkit::Labels::new();
+    rig.namespace
+        .update_image(moved, &app.target, &none)
+        .await
+        .unwrap();
+    let web = reclaim_testkit::NewContainer::new("web").image("docker.io/library/used:1");
+    rig.namespace.create_container(web).await.unwrap();
+    built(&rig, "late:1").await;
+    let request = proto::ApplyRequest {
+        plan: plan.plan.clone(),
+        options: None,
+    };
+    let events = pruner.apply(request.clone()).await.unwrap().into_inner();
+    let (_, report) = finished(events).await.unwrap();
+    assert_eq!(removed(&report), ["docker.io/library/app:1"]);
+    let left = ["late:1", "moved:1", "used:1"].map(|it| format!("docker.io/library/{it}"));
+    assert_eq!(rig.names().await, left.into());
+    let again = pruner.apply(request).await.unwrap_err();
+    assert_eq!(again.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn one_run_at_a_time_by_whatever_door() {
+    let rig = Rig::start().await;
+    built(&rig, "app:1").await;
+    let daemon = Daemon::start(rig.containerd.address(), &["--grace", "2s"]).await;
+    let mut first = pruner(&daemon).await;
+    let request = proto::PruneRequest {
+        request: Some(all()),
+        options: None,
+    };
+    let events = first.prune(request.clone()).await.unwrap().into_inner();
+    let running = tokio::spawn(finished(events));
+    while !rig.names().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let events = first.prune(request.clone()).await.unwrap().into_inner();
+    let busy = finished(events).await.unwrap_err();
+    assert_eq!(busy.code(), Code::Aborted);
+    assert!(
+        busy.message()
+            .starts_with("a prune operation is already running"),
+        "{busy}"
+    );
+    assert_eq!(busy.metadata().get("reclaim-error").unwrap(), "busy");
+    let docker = daemon.prune(r#"{"dangling":["false"]}"#).await;
+    assert_eq!(docker.refused(409), "a prune operation is already running");
+    running.await.unwrap().unwrap();
+    let waiting = proto::PruneRequest {
+        options: Some(proto::Options {
+            wait: true,
+            ..proto::Options::default()
+        }),
+        ..request
+    };
+    let events = first.prune(waiting).await.unwrap().into_inner();
+    finished(events).await.unwrap();
+}
+
+/// A client that hangs up does not end its run.
+#[tokio::test]
+async fn a_run_outlives_its_client() {
+    let rig = Rig::start().await;
+    built(&rig, "app:1").await;
+    let daemon = Daemon::start(rig.containerd.address(), &["--grace", "300ms"]).await;
+    {
+        let mut pruner = pruner(&daemon).await;
+        let request = proto::PruneRequest {
+            request: Some(all()),
+            options: None,
+        };
+        let events = pruner.prune(request).await.unwrap();
+        while !rig.names().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        drop(events);
+    }
+    while !rig.namespace.leases().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(rig.namespace.blobs().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn registered_containers_keep_their_images_also_after_a_restart() {
+    let rig = Rig::start().await;
+    let by_digest = built(&rig, "by-digest:1").await;
+    for name in ["by-name:1", "mounted:1", "unused:1"] {
+        built(&rig, name).await;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let args = ["--state", state.path().to_str().unwrap()];
+    let daemon = Daemon::start(rig.containerd.address(), &args).await;
+    let containers = vec![
+        Container {
+            id: "a".to_owned(),
+            image: "by-name:1".to_owned(),
+            mounts: vec!["mounted:1".to_owned()],
+            ..Container::default()
+        },
+        Container {
+            id: "b".to_owned(),
+            image_digest: by_digest.target.digest.to_string(),
+            ..Container::default()
+        },
+    ];
+    let second = prost_types::Duration {
+        seconds: 1,
+        nanos: 0,
+    };
+    let request = proto::ReplaceRequest {
+        owner: "engine".to_owned(),
+        namespace: String::new(),
+        containers,
+        time_to_live: Some(second),
+    };
+    registrar(&daemon).await.replace(request).await.unwrap();
+    daemon.prune(r#"{"dangling":["false"]}"#).await.done();
+    let kept = ["by-digest:1", "by-name:1", "mounted:1"];
+    let kept = kept.map(|it| format!("docker.io/library/{it}"));
+    assert_eq!(rig.names().await, kept.clone().into());
+
+    // The engine is dead, and so are we: nothing is lost, and a plan says so.
+    daemon.stop().await;
+    let daemon = Daemon::start(rig.containerd.address(), &args).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut pruner = pruner(&daemon).await;
+    let plan = pruner
+        .plan(proto::PlanRequest {
+            request: Some(all()),
+        })
+        .await
+        .unwrap();
+    let report = plan.into_inner().report.unwrap();
+    assert_eq!(removed(&report), [""; 0]);
+    let warning = report.warnings.join("\n");
+    assert!(
+        warning.contains("`engine` has not renewed its list since"),
+        "{warning}"
+    );
+    let holders: Vec<_> = report.kept.iter().flat_map(|it| &it.holders).collect();
+    assert_eq!(holders.len(), 3, "{holders:?}");
+
+    let mut registrar = registrar(&daemon).await;
+    let lists = registrar
+        .list(proto::ListRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .lists;
+    assert_eq!(lists[0].containers.len(), 2);
+    let owner = "engine".to_owned();
+    registrar
+        .forget(proto::ForgetRequest { owner })
+        .await
+        .unwrap();
+    daemon.prune(r#"{"dangling":["false"]}"#).await.done();
+    assert_eq!(rig.names().await.len(), 0);
+}
+
+/// A list that cannot be read may name anything.
+#[tokio::test]
+async fn a_damaged_list_keeps_everything() {
+    let rig = Rig::start().await;
+    built(&rig, "app:1").await;
+    let state = tempfile::tempdir().unwrap();
+    std::fs::create_dir(state.path().join("containers")).unwrap();
+    std::fs::write(state.path().join("containers/engine.json"), "{").unwrap();
+    let args = ["--state", state.path().to_str().unwrap()];
+    let daemon = Daemon::start(rig.containerd.address(), &args).await;
+    let message = daemon.prune(r#"{"dangling":["false"]}"#).await.refused(503);
+    assert!(
+        message.contains("engine.json") && message.contains("is damaged"),
+        "{message}"
+    );
+    assert_eq!(rig.names().await.len(), 1);
+}
+
+#[tokio::test]
+async fn wrong_requests_are_refused_by_field() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let mut pruner = pruner(&daemon).await;
+    let mut refused = async |change: fn(&mut proto::Request)| {
+        let mut request = all();
+        change(&mut request);
+        let request = proto::PlanRequest {
+            request: Some(request),
+        };
+        let status = pruner.plan(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        status.message().to_owned()
+    };
+    assert!(
+        refused(|it| it.namespace = "a/b".to_owned())
+            .await
+            .starts_with("namespace: ")
+    );
+    assert!(
+        refused(|it| it.selection = None)
+            .await
+            .starts_with("selection: ")
+    );
+    assert!(
+        refused(|it| it.target_free = "x".to_owned())
+            .await
+            .starts_with("target_free: ")
+    );
+    let other = refused(|it| it.allow_empty = "other".to_owned()).await;
+    assert!(other.starts_with("allow_empty: "), "{other}");
+    let mut registrar = registrar(&daemon).await;
+    let mut refused = async |owner: &str, seconds: i64, container: Container| {
+        let request = proto::UpsertRequest {
+            owner: owner.to_owned(),
+            namespace: String::new(),
+            containers: vec![container],
+            time_to_live: Some(prost_types::Duration { seconds, nanos: 0 }),
+        };
+        let status = registrar.upsert(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        status.message().to_owned()
+    };
+    let web = Container {
+        id: "web".to_owned(),
+        ..Container::default()
+    };
+    assert!(
+        refused("../x", 60, web.clone())
+            .await
+            .starts_with("owner: ")
+    );
+    assert!(
+        refused("x", 0, web.clone())
+            .await
+            .starts_with("time_to_live: ")
+    );
+    assert!(
+        refused("x", -1, web.clone())
+            .await
+            .starts_with("time_to_live: ")
+    );
+    assert!(
+        refused("x", 60, Container::default())
+            .await
+            .starts_with("containers.id: ")
+    );
+    let no_digest = Container {
+        image_digest: "x".to_owned(),
+        ..web
+    };
+    assert!(
+        refused("x", 60, no_digest)
+            .await
+            .starts_with("containers.image_digest: ")
+    );
+}
+
+#[tokio::test]
+async fn tells_its_health_and_its_services() {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let channel = channel(daemon.socket()).await;
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "reclaim.v1.PruneService", "reclaim.v1.ContainerService"] {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let answer = health.check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status, 1, "{service}");
+    }
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let answers = reflection
+        .server_reflection_info(tokio_stream::once(request))
+        .await;
+    let answer = answers.unwrap().into_inner().next().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(services)) = answer.message_response else {
+        panic!("{answer:?}");
+    };
+    let names: Vec<String> = services.service.into_iter().map(|it| it.name).collect();
+    for service in ["reclaim.v1.PruneService", "reclaim.v1.ContainerService"] {
+        assert!(names.iter().any(|it| it == service), "{names:?}");
+    }
+}
