@@ -18,4 +18,5 @@ mod host;
 mod images;
 mod prune;
 mod sockets;
+mod telemetry;
 mod tls;

@@ -69,12 +69,45 @@ pub(crate) struct Globals {
         value_name = "FILTER"
     )]
     pub(crate) log_level: String,
+
+    /// How to log
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_LOG_FORMAT",
+        value_enum,
+        default_value_t = LogFormat::Text
+    )]
+    pub(crate) log_format: LogFormat,
+
+    /// Collector of OpenTelemetry that spans are sent to, by OTLP over gRPC: `http://HOST:PORT`
+    #[arg(
+        long,
+        global = true,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL"
+    )]
+    otlp_endpoint: Option<String>,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 impl Globals {
     /// Returns the daemon that is to do the work. An empty variable is as good as none.
     pub(crate) fn host(&self) -> Option<&str> {
         self.host.as_deref().filter(|host| !host.is_empty())
+    }
+
+    /// Returns the collector that spans are sent to. An empty variable is as good as none.
+    pub(crate) fn otlp_endpoint(&self) -> Option<&str> {
+        self.otlp_endpoint.as_deref().filter(|url| !url.is_empty())
     }
 
     /// Returns the configuration file that was named. An empty variable is as good as none.

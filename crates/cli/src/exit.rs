@@ -78,6 +78,12 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
+    #[error("send spans to {endpoint}")]
+    Collector {
+        endpoint: String,
+        #[source]
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
     #[error(transparent)]
     Host(#[from] HostError),
     #[error("`{0}` does not work with --host")]
@@ -155,6 +161,7 @@ impl CommandError {
             | Self::Listen(_)
             | Self::Describe(_)
             | Self::State { .. }
+            | Self::Collector { .. }
             | Self::Host(_)
             | Self::NotWithHost(_)
             | Self::LeftToDaemon
@@ -170,6 +177,7 @@ impl CommandError {
             Self::Filter(_)
             | Self::Namespace(_)
             | Self::Config(_)
+            | Self::Collector { .. }
             | Self::Docker(DockerError::BadAddress(_))
             | Self::NotWithHost(_)
             | Self::Host(

@@ -6,12 +6,12 @@ mod commands;
 mod config;
 mod exit;
 mod json;
+mod logging;
 mod output;
 mod progress;
 mod signals;
 mod text;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,7 +23,6 @@ use exit::Exit;
 fn main() -> ExitCode {
     // clap prints its own message and ends with 2 on bad usage.
     let cli = Cli::parse();
-    init_logging(&cli.globals.log_level);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -36,6 +35,10 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Exit {
     let Cli { globals, command } = cli;
+    let _logging = match logging::init(&globals) {
+        Ok(logging) => logging,
+        Err(error) => return error.report(),
+    };
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
         Command::Image(ImageCommand::Rm(args)) => commands::rm::run(&globals, &args).await,
@@ -57,14 +60,4 @@ async fn run(cli: Cli) -> Exit {
         Command::ManPages(args) => commands::manual::man_pages(&args),
     };
     done.unwrap_or_else(|error| error.report())
-}
-
-/// Sends the log to standard error, where it does not mix with data.
-fn init_logging(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(level);
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }

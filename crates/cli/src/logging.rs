@@ -1,0 +1,72 @@
+//! What the command tells of its work: a log on standard error, and spans to a collector.
+
+use std::io::IsTerminal;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::args::{Globals, LogFormat};
+use crate::exit::CommandError;
+use crate::output;
+
+/// As what we are known to a collector.
+const SERVICE: &str = "reclaim";
+
+/// What of our own is worth a span, whatever is logged.
+const SPANS: &str = "info";
+
+/// Sends what is left to the collector when it is dropped.
+#[must_use = "spans are sent until it is dropped"]
+pub(crate) struct Logging {
+    tracing: Option<SdkTracerProvider>,
+}
+
+/// Begins to log. Within a runtime: a collector is told in the background.
+pub(crate) fn init(globals: &Globals) -> Result<Logging, CommandError> {
+    let tracing = globals.otlp_endpoint().map(provider).transpose()?;
+    let spans = tracing.as_ref().map(|provider| {
+        let tracer = provider.tracer(SERVICE);
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        layer.with_filter(EnvFilter::new(SPANS))
+    });
+    let filter = || EnvFilter::builder().parse_lossy(&globals.log_level);
+    // Standard error, where it does not mix with data.
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(spans);
+    match globals.log_format {
+        LogFormat::Text => {
+            let log = log.with_ansi(std::io::stderr().is_terminal());
+            registry.with(log.with_filter(filter())).init();
+        }
+        LogFormat::Json => registry.with(log.json().with_filter(filter())).init(),
+    }
+    Ok(Logging { tracing })
+}
+
+fn provider(endpoint: &str) -> Result<SdkTracerProvider, CommandError> {
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
+    let exporter = exporter.build().map_err(|source| CommandError::Collector {
+        endpoint: endpoint.to_owned(),
+        source,
+    })?;
+    let resource = Resource::builder().with_service_name(SERVICE).build();
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
+    Ok(provider.with_resource(resource).build())
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        if let Some(provider) = self.tracing.take()
+            && let Err(error) = provider.shutdown()
+        {
+            output::words(&format!(
+                "warning: the collector was not told everything: {error}"
+            ));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What is told of a run besides its report.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use reclaim_testkit::image;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::rig::Rig;
+
+/// A collector that remembers.
+#[derive(Clone, Default)]
+struct Collector {
+    spans: Arc<Mutex<Vec<Span>>>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let resources = request.into_inner().resource_spans.into_iter();
+        let scopes = resources.flat_map(|it| it.scope_spans);
+        self.spans
+            .lock()
+            .unwrap()
+            .extend(scopes.flat_map(|it| it.spans));
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+/// The spans of a run have the names of the field, and the run's ID, which is the report's.
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_the_spans_of_a_run_to_a_collector() {
+    let rig = Rig::start().await;
+    image("docker.io/library/app:1")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let collector = Collector::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let service = TraceServiceServer::new(collector.clone());
+    let incoming = TcpListenerStream::new(listener);
+    let serving = Server::builder()
+        .add_service(service)
+        .serve_with_incoming(incoming);
+    let serving = tokio::spawn(serving);
+    let args = [
+        "image", "prune", "-a", "-f", "--grace", "1ms", "--format", "json",
+    ];
+    let args: Vec<&str> = ["--otlp-endpoint", &endpoint]
+        .into_iter()
+        .chain(args)
+        .collect();
+    let report = tokio::task::block_in_place(|| rig.reclaim(&args))
+        .exits(0)
+        .json();
+    serving.abort();
+    let spans = collector.spans.lock().unwrap().clone();
+    let names: BTreeSet<&str> = spans.iter().map(|it| it.name.as_str()).collect();
+    for name in [
+        "image_prune",
+        "observe",
+        "plan",
+        "hold",
+        "look_again",
+        "collect",
+        "measure",
+    ] {
+        assert!(names.contains(name), "no span {name}: {names:?}");
+    }
+    let prune = spans.iter().find(|it| it.name == "image_prune").unwrap();
+    let run = prune.attributes.iter().find(|it| it.key == "run").unwrap();
+    let run = format!("{:?}", run.value);
+    assert!(run.contains(report["run"].as_str().unwrap()), "{run}");
+    let within = spans
+        .iter()
+        .filter(|it| it.trace_id == prune.trace_id)
+        .count();
+    assert!(within >= 7, "{within} spans of one trace");
+}
+
+#[tokio::test]
+async fn logs_as_json_if_asked_to() {
+    let rig = Rig::start().await;
+    image("docker.io/library/app:1")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let args = [
+        "--log-level",
+        "info",
+        "--log-format",
+        "json",
+        "image",
+        "prune",
+        "-a",
+        "-f",
+    ];
+    let called = rig.reclaim(&args).exits(0);
+    let lines: Vec<Value> = called
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let pruned = lines
+        .iter()
+        .find(|it| it["fields"]["message"] == "pruned")
+        .unwrap();
+    assert_eq!(pruned["fields"]["removed"], 1);
+    assert_eq!(pruned["span"]["name"], "image_prune");
+    assert!(pruned["span"]["run"].is_string());
+}
