@@ -32,7 +32,10 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
         ],
     ),
     ("reclaim-testkit", &["reclaim-model"]),
-    ("reclaim-fuzz", &["reclaim-model", "reclaim-oci"]),
+    (
+        "reclaim-fuzz",
+        &["reclaim-api", "reclaim-model", "reclaim-oci"],
+    ),
     ("reclaim-xtask", &[]),
 ];
 
