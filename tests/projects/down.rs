@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::compose::{binaries, down, removes_nameless};
+use crate::daemon::Daemon;
 use crate::stage::Stage;
 
 /// What Compose's modes are called here: its `local` takes what it built under any name.
@@ -22,13 +23,15 @@ fn named(names: &BTreeSet<String>) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Over the engine's API and straight on its containerd, the images that go should be those that
+/// Over the engine's API, over our own, and straight on containerd, the images that go should be those that
 /// Compose removes.
 #[tokio::test]
 async fn what_goes_is_what_compose_removes() {
     let stage = Stage::set().await;
     let engine = stage.dockerd.address();
     let containerd = stage.dockerd.containerd().address().to_owned();
+    let daemon = Daemon::start(&containerd, &["--docker", &engine]).await;
+    let served = format!("unix://{}", daemon.socket().display());
     let before = stage.names().await;
     for compose in binaries() {
         for (theirs, ours) in MODES {
@@ -39,8 +42,14 @@ async fn what_goes_is_what_compose_removes() {
                 let what = format!("{} {all:?}: {said}", compose.display());
                 assert!(by_compose.len() < before.len(), "{what}");
 
+                // Compose itself, with us as its engine.
+                stage.fill().await;
+                let said = down(&compose, &served, &stage.file(), &all);
+                assert_eq!(stage.names().await, by_compose, "{what}{said}");
+
                 let ways = [
                     vec!["--engine", &engine],
+                    vec!["--engine", &served],
                     vec![
                         "--address",
                         &containerd,

@@ -9,6 +9,10 @@
     reason = "a test ends where something is not as it says"
 )]
 
+#[path = "../serve/daemon.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod daemon;
+
 mod compose;
 mod down;
 mod remove;
