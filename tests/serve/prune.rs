@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Moment};
 use reclaim_testkit::{Layer, image};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
+use tonic::Code;
 
 use crate::daemon::Daemon;
 use crate::rig::Rig;
@@ -178,6 +180,55 @@ async fn a_daemon_that_is_stopped_finishes_its_answer() {
     assert!(daemon.ended().await.success());
     assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
     assert!(!daemon.socket().exists());
+}
+
+/// Case R15: what failed is named beside what was done. If nothing was done, it is the error.
+#[tokio::test]
+async fn a_report_with_failures_is_a_report() {
+    let rig = Rig::start().await;
+    for name in ["app:1", "app:2"] {
+        let name = format!("docker.io/library/{name}");
+        let own = Layer::named(&name, 900);
+        image(&name)
+            .layers([own])
+            .build(&rig.namespace)
+            .await
+            .unwrap();
+    }
+    let refused = |nth| Fault {
+        call: Call {
+            method: "images.v1.Images/Delete".to_owned(),
+            nth,
+        },
+        moment: Moment::Before,
+        act: Act::Refuse(Code::PermissionDenied),
+    };
+    {
+        let proxy = FaultProxy::start(rig.containerd.socket(), [refused(0), refused(1)]);
+        let daemon = Daemon::start(proxy.address(), &[]).await;
+        let message = daemon.prune(ALL).await.refused(500);
+        for name in ["docker.io/library/app:1: ", "docker.io/library/app:2: "] {
+            assert!(message.contains(name), "{message}");
+        }
+        assert_eq!(rig.names().await.len(), 2);
+    }
+    let proxy = FaultProxy::start(rig.containerd.socket(), [refused(0)]);
+    let daemon = Daemon::start(proxy.address(), &[]).await;
+    let body = daemon.prune(ALL).await.done();
+    let failed = &body["Failed"][0];
+    let left = rig.names().await.into_iter().next().unwrap();
+    assert_eq!(failed["Image"], left);
+    assert!(
+        failed["Error"]
+            .as_str()
+            .unwrap()
+            .contains("permission denied"),
+        "{failed}"
+    );
+    assert_eq!(body["Failed"].as_array().unwrap().len(), 1);
+    let untagged = body["ImagesDeleted"][0]["Untagged"].as_str().unwrap();
+    assert_ne!(format!("docker.io/library/{untagged}"), left);
+    assert!(body["SpaceReclaimed"].as_u64().unwrap() > 900);
 }
 
 /// Case A2, A3, A10 and R22: versions and paths.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::daemon::{Daemon, serve};
+use crate::daemon::{Daemon, ask_on, serve};
 use crate::rig::Rig;
 
 fn refused(address: &str, socket: &Path, args: &[&str]) -> String {
@@ -120,6 +120,43 @@ async fn wrong_addresses_are_refused_with_those_that_are_accepted() {
         error.contains("`ssh://host` is no address of a Docker Engine"),
         "{error}"
     );
+}
+
+/// A socket that systemd has opened is taken over, and left to it.
+#[tokio::test]
+async fn takes_over_what_systemd_passes_on() {
+    let rig = Rig::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("passed.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    // The shell does what systemd does: number 3, and whose it is.
+    let script = "exec 3<&0; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
+    let mut daemon = std::process::Command::new("sh")
+        .args([
+            "-c",
+            script,
+            "sh",
+            env!("CARGO_BIN_EXE_reclaim"),
+            "--address",
+        ])
+        .args([
+            rig.containerd.address(),
+            "serve",
+            "--listen",
+            "fd://",
+            "--state",
+        ])
+        .arg(directory.path())
+        .stdin(std::os::fd::OwnedFd::from(listener))
+        .spawn()
+        .unwrap();
+    let stream = UnixStream::connect(&socket).await.unwrap();
+    let answer = ask_on(stream, "GET", "/_ping", &[], "").await.unwrap();
+    assert_eq!(answer.body, "OK");
+    let id = daemon.id().to_string();
+    std::process::Command::new("kill").arg(id).status().unwrap();
+    assert!(daemon.wait().unwrap().success());
+    assert!(socket.exists(), "it is systemd's");
 }
 
 /// Neither silence nor endless headers hold the door: others are served meanwhile.

@@ -154,7 +154,7 @@ impl Engine {
     }
 
     /// Returns the version that containerd reports.
-    pub fn containerd_version(&self) -> &str {
+    pub fn containerd_version(&self) -> Arc<str> {
         self.store.version()
     }
 

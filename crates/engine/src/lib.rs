@@ -1,7 +1,76 @@
 //! One run, from request to report, and what it needs: the guards, the hold, the second look,
 //! and the container stores.
 //!
-//! Begin with [`Engine`]. An embedder adds its own containers through [`ContainerStore`].
+//! # For whoever embeds it
+//!
+//! An [`Engine`] works on one containerd and lets one run go on at a time. It knows the containers
+//! of containerd by itself; those that containerd has no record of it learns from
+//! [`ContainerStore`]s. Bring your own, or use one of these:
+//!
+//! - [`InMemoryContainers`]: what this process registers. Register a container before you create
+//!   it, and take it off when nothing of it is left.
+//! - [`RegisteredContainers`]: what others register, on disk, with a time to live after which it
+//!   goes on keeping images and is told about.
+//! - `DockerContainers` (feature `docker`): those of a Docker Engine, stopped ones too.
+//!
+//! A store that cannot be read stops a run before anything is removed: what it would have named is
+//! unknown, and unknown means in use.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use reclaim_engine::{Controls, Engine, InMemoryContainers, RunOptions, no_progress};
+//! use reclaim_model::{BuildHistory, Container, PruneFilters, PruneRequest};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let containers = Arc::new(InMemoryContainers::new());
+//! let engine = Engine::connect("/run/containerd/containerd.sock").await?;
+//! let engine = engine.with_containers(Arc::clone(&containers) as _);
+//!
+//! let namespace = "default".parse()?;
+//! let web = Container {
+//!     id: "web".to_owned(),
+//!     image: "app:1".to_owned(),
+//!     ..Container::default()
+//! };
+//! containers.upsert(&namespace, web);
+//!
+//! let unused = PruneFilters {
+//!     dangling: Some(false),
+//!     ..PruneFilters::default()
+//! };
+//! let request = PruneRequest {
+//!     namespace,
+//!     selection: unused.into(),
+//!     target: None,
+//!     may_empty_namespace: false,
+//!     may_lack_namespace: true,
+//!     history: BuildHistory::Keep,
+//! };
+//! // What would go, what stays and why, to the byte; nothing is changed.
+//! let preview = engine.preview(&request, &no_progress).await?;
+//! println!("{:?}", preview.report().estimate);
+//! // Only what was shown goes, and of that only what still may.
+//! let controls = Controls {
+//!     options: &RunOptions::default(),
+//!     progress: &no_progress,
+//!     cancel: &CancellationToken::new(),
+//! };
+//! let report = engine.prune(&request, Some(&preview), controls).await?;
+//! for failed in &report.failed {
+//!     eprintln!("{}: {}", failed.name, failed.error);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! All futures may be sent between threads, so a run can be spawned: it should outlive whoever
+//! asked for it. Stop it by its token, not by dropping it; the report of every run, by whatever
+//! door it came, is heard by [`Engine::reports`].
+//!
+//! `reclaim-api` has the routes of Docker's Engine API and a gRPC service on top of this, to be
+//! mounted on a server of yours.
 
 mod catalog;
 mod clock;

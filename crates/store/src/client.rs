@@ -37,9 +37,24 @@ const HANDSHAKE_WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::fr
 #[derive(Debug, Clone)]
 pub struct Containerd {
     channel: Channel,
+    server: Arc<Mutex<Server>>,
+    calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+}
+
+/// What the server is.
+#[derive(Debug)]
+struct Server {
     version: Arc<str>,
     rules: Option<CollectorRules>,
-    calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+}
+
+impl Server {
+    fn of(version: String) -> Self {
+        Self {
+            rules: CollectorRules::for_version(&version),
+            version: version.into(),
+        }
+    }
 }
 
 impl Containerd {
@@ -71,20 +86,35 @@ impl Containerd {
             .map_err(|_| foreign(format!("no answer within {} s", HANDSHAKE.as_secs())))??;
         Ok(Self {
             channel,
-            rules: CollectorRules::for_version(&version),
-            version: version.into(),
+            server: Arc::new(Mutex::new(Server::of(version))),
             calls: Arc::default(),
         })
     }
 
     /// Returns the version that the server reports.
-    pub fn version(&self) -> &str {
-        &self.version
+    pub fn version(&self) -> Arc<str> {
+        Arc::clone(&self.server().version)
+    }
+
+    /// Asks the server for its version again. It may be another by now: a connection outlives the
+    /// server's restarts, and so its upgrades.
+    pub(crate) async fn ask_version(&self) -> Result<(), StoreError> {
+        const OPERATION: &str = "get version";
+        let request = self.request(OPERATION, None, ())?;
+        let answer = VersionClient::new(self.channel()).version(request).await;
+        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
+        *self.server() = Server::of(answer.into_inner().version);
+        Ok(())
+    }
+
+    fn server(&self) -> std::sync::MutexGuard<'_, Server> {
+        // It is replaced as a whole.
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the rules of the server's collector; `None` if its version tells nothing.
     pub fn rules(&self) -> Option<CollectorRules> {
-        self.rules
+        self.server().rules
     }
 
     /// Returns how many calls of each kind were made on this connection so far.

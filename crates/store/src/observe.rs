@@ -80,8 +80,9 @@ impl Containerd {
         judged: &[Namespace],
         now: Timestamp,
     ) -> Result<Inventory, StoreError> {
-        let (names, loaded) =
-            futures::future::try_join(self.namespaces(), self.snapshotters()).await?;
+        let first =
+            futures::future::try_join3(self.namespaces(), self.snapshotters(), self.ask_version());
+        let (names, loaded, ()) = first.await?;
         let listed = stream::iter(names).map(|name| {
             let loaded = &loaded;
             let listed = async move {

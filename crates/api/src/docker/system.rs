@@ -66,7 +66,7 @@ pub(super) fn version(api: &DockerApi) -> Response {
             },
             {
                 "Name": "containerd",
-                "Version": api.engine().containerd_version(),
+                "Version": &*api.engine().containerd_version(),
                 "Details": {"GitCommit": ""},
             },
         ],
