@@ -197,3 +197,36 @@ async fn an_unreadable_image_does_not_stop_the_rest() {
             .contains("warning: image `docker.io/library/bad:1` is kept")
     );
 }
+
+/// What a record's labels refer to is held however long their keys are; what cannot be held is
+/// not removed, and keeps nothing else back.
+#[tokio::test]
+async fn labels_of_any_length_are_held_or_refused() {
+    let rig = Rig::start().await;
+    let long_key = format!("containerd.io/gc.ref.snapshot.native/{}", "k".repeat(4000));
+    let long_value = "v".repeat(4060);
+    for (name, key, value) in [
+        ("long-key", long_key.as_str(), "none"),
+        (
+            "long-value",
+            "containerd.io/gc.ref.snapshot.native",
+            &*long_value,
+        ),
+        ("plain", "k", "v"),
+    ] {
+        image(&format!("docker.io/library/{name}:1"))
+            .record_labels(reclaim_testkit::labels([(key, value)]))
+            .layers([Layer::named(name, 900)])
+            .build(&rig.namespace)
+            .await
+            .unwrap();
+    }
+    let args = ["image", "prune", "-a", "-f", "--format", "json"];
+    let report = rig.reclaim(&args).exits(3).json();
+    let removed = ["docker.io/library/long-key:1", "docker.io/library/plain:1"];
+    assert_eq!(names(&report["removed"]), removed);
+    assert_eq!(names(&report["failed"]), ["docker.io/library/long-value:1"]);
+    let error = report["failed"][0]["error"].as_str().unwrap();
+    assert!(error.contains("too long to be held"), "{error}");
+    assert_eq!(rig.names().await.len(), 1);
+}

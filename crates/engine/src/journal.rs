@@ -26,7 +26,14 @@ pub(crate) const MAX_BODY: u64 = 64 << 20;
 
 const CONTENT_REF: &str = "containerd.io/gc.ref.content";
 const SNAPSHOT_REF: &str = "containerd.io/gc.ref.snapshot";
+const IMAGE_REF: &str = "containerd.io/gc.ref.image";
 const REFERENCES: &str = "containerd.io/gc.ref.";
+
+/// How many bytes containerd lets key and value of a label have together.
+const MAX_LABEL: usize = 4096;
+
+/// How many bytes tell one reference from others: a slash, and their number.
+const MAX_INDEX: usize = 10;
 
 /// One blob's worth of records.
 #[derive(Debug, Serialize, Deserialize)]
@@ -169,20 +176,48 @@ fn labels(records: &[Record], unpins: &[Unpin]) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> = targets
         .map(|(index, digest)| (format!("{CONTENT_REF}.{index}"), digest))
         .collect();
-    for (index, record) in records.iter().enumerate() {
-        let references = record
-            .labels
-            .iter()
-            .filter(|(key, _)| key.starts_with(REFERENCES));
-        for (key, value) in references {
-            labels.insert(format!("{key}/record-{index}"), value.clone());
-        }
+    let references = records.iter().flat_map(|it| references(&it.labels));
+    for (index, (kind, value)) in references.enumerate() {
+        labels.insert(format!("{kind}/{index}"), value.to_owned());
     }
     for (index, Unpin { snapshot, .. }) in unpins.iter().enumerate() {
         let key = format!("{SNAPSHOT_REF}.{}/unpin-{index}", snapshot.snapshotter);
         labels.insert(key, snapshot.key.to_string());
     }
     labels
+}
+
+/// What labels of a record refer to: each as the part of its key that says how it is to be taken,
+/// and its value. What follows in the key only tells it from others, and may be as long as it
+/// likes.
+fn references(labels: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    let references = labels.iter().filter(|(key, _)| key.starts_with(REFERENCES));
+    references.map(|(key, value)| (kind_of(key), value.as_str()))
+}
+
+/// Cuts off what only tells a label from others of its kind.
+///
+/// Source: containerd, `core/metadata/gc.go`: after `content` and `image` anything may follow, after
+/// a snapshotter's name what begins with a slash. A kind that is unknown here stays whole.
+fn kind_of(key: &str) -> &str {
+    for kind in [CONTENT_REF, IMAGE_REF] {
+        let rest = key.strip_prefix(kind);
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/'])) {
+            return kind;
+        }
+    }
+    let rest = key.strip_prefix(SNAPSHOT_REF);
+    let slash = rest.and_then(|rest| rest.find('/'));
+    slash.map_or(key, |slash| &key[..SNAPSHOT_REF.len() + slash])
+}
+
+/// Returns a label of the record that is so long that none of the journal's can refer to the same.
+pub(crate) fn beyond_holding(image: &ImageRecord) -> Option<&str> {
+    let is_too_long = |kind: &str, value: &str| kind.len() + MAX_INDEX + value.len() > MAX_LABEL;
+    let mut labels = image.labels.iter();
+    let found =
+        labels.find(|(key, value)| key.starts_with(REFERENCES) && is_too_long(kind_of(key), value));
+    found.map(|(key, _)| key.as_str())
 }
 
 /// Reads a journal back; `None` for anything that is not one of this version.
@@ -279,6 +314,34 @@ mod tests {
             ("containerd.io/gc.ref.snapshot.native", "key"),
         ]);
         assert_eq!(gc, expected);
+    }
+
+    /// A label of a record may be as long as containerd takes it; the journal's has to be shorter.
+    #[test]
+    fn holds_what_long_labels_refer_to() {
+        let digest = format!("sha256:{:064x}", 9);
+        let key = format!("containerd.io/gc.ref.content.{}", "k".repeat(3990));
+        let by_name = format!("containerd.io/gc.ref.snapshot.native/{}", "s".repeat(3990));
+        let labels = [(key.as_str(), digest.as_str()), (by_name.as_str(), "key")];
+        let steps = [step(1, &labels), step(2, &labels)];
+        let blobs = written(&steps);
+        for (key, value) in &blobs[0].labels {
+            assert!(key.len() + value.len() <= MAX_LABEL, "{key}");
+        }
+        let gc = GcLabels::parse(blobs[0].labels.iter().map(|(k, v)| (&**k, &**v)));
+        assert!(
+            gc.refs
+                .contains(&reclaim_model::GcRef::Content(digest.parse().unwrap()))
+        );
+        let snapshot = reclaim_model::GcRef::Snapshot(SnapshotId::new("native", "key"));
+        assert!(gc.refs.contains(&snapshot));
+        assert_eq!(beyond_holding(&steps[0].image), None);
+
+        let value = "v".repeat(4060);
+        let longest = step(3, &[("containerd.io/gc.ref.snapshot.native", &value)]);
+        let key = beyond_holding(&longest.image);
+        assert_eq!(key, Some("containerd.io/gc.ref.snapshot.native"));
+        assert_eq!(beyond_holding(&step(4, &[("other", &value)]).image), None);
     }
 
     #[test]
