@@ -24,6 +24,9 @@ const MOVERS: u64 = 2;
 /// Images that the creators share, so that one resolves what another's prune has just judged.
 const SHARED_IMAGES: u64 = 12;
 
+/// How many images a pruner has to remove before anything is proven.
+const ENOUGH: usize = 60;
+
 /// The longest that a prune of this little store takes, with room for a busy machine.
 const LONGEST_PRUNE: Duration = Duration::from_secs(3);
 
@@ -87,12 +90,13 @@ impl Workload {
         })
     }
 
-    /// Lets everybody work for so long while `pruner` prunes without a pause.
+    /// Lets everybody work while `pruner` prunes without a pause, until there were so many
+    /// operations, and enough was pruned to prove anything.
     pub(crate) async fn run(
         self: Arc<Self>,
         pruner: Pruner,
         address: &str,
-        duration: Duration,
+        operations: u64,
     ) -> Harm {
         let mut workers = tokio::task::JoinSet::new();
         for seed in 0..CREATORS {
@@ -109,8 +113,10 @@ impl Workload {
         }
         let mut removed = BTreeSet::new();
         let mut n_removed = 0;
-        let begun = Instant::now();
-        while begun.elapsed() < duration {
+        let is_enough = |n_removed| {
+            self.operations.load(Ordering::Acquire) >= operations && n_removed >= ENOUGH
+        };
+        while !is_enough(n_removed) {
             let now = pruner.prune(address, &self.namespace).await;
             n_removed += now.len();
             removed.extend(now);
