@@ -155,3 +155,41 @@ async fn a_label_comes_back_for_whoever_has_come() {
     rig.namespace.collect().await.unwrap();
     assert!(snapshots(&rig).await.contains(&top(&old)));
 }
+
+/// Killed when the label is gone and nothing is freed yet, nothing is lost: the next prune puts the
+/// label back.
+#[tokio::test]
+async fn a_label_that_a_killed_run_took_comes_back() {
+    let (rig, old) = rig().await;
+    let config = &old.manifests[0].config.digest;
+    let label = "containerd.io/gc.ref.snapshot.native";
+    let before = rig.namespace.blob_labels(config).await.unwrap();
+    assert!(before.contains_key(label));
+    let kept = snapshots(&rig).await;
+    // It waits long enough to be killed in the grace.
+    let mut killed = std::process::Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .args(["--address", rig.containerd.address()])
+        .args(["image", "prune", "-a", "-f", UNPIN, "--grace", "1h"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while rig
+        .namespace
+        .blob_labels(config)
+        .await
+        .unwrap()
+        .contains_key(label)
+    {
+        assert_eq!(killed.try_wait().unwrap(), None, "it has to wait");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    rig.namespace.collect().await.unwrap();
+    assert_eq!(snapshots(&rig).await, kept, "it is held");
+    rig.reclaim(&PRUNE).exits(0);
+    assert_eq!(rig.namespace.blob_labels(config).await.unwrap(), before);
+    assert_eq!(snapshots(&rig).await, kept);
+    let leases = rig.namespace.leases().await.unwrap();
+    assert_eq!(leases.keys().collect::<Vec<_>>(), ["ref_history"]);
+}

@@ -13,6 +13,7 @@ mod cost;
 mod df;
 mod failures;
 mod history;
+mod holds;
 mod left;
 mod manual;
 mod named;

@@ -10,6 +10,7 @@
     reason = "speaks to the person who called it"
 )]
 
+mod bench;
 mod check;
 mod compose;
 mod debian;
@@ -42,6 +43,7 @@ Tasks:
   containerds [--refresh]  Fetch newer containerds to test against
   dockerd [--refresh]      Fetch a dockerd and a docker command to test against
   compose                  Fetch Compose binaries to compare with
+  bench [peers]            Measure the judge; or a whole prune beside what others do
   help                     Print this
 
 Options:
@@ -73,6 +75,8 @@ fn run(words: &[&str]) -> Result<(), Failure> {
             machine::provide(&[machine::PIP])?;
             compose::fetch_and_tell(&Workspace::read()?)
         }
+        ["bench"] => bench::judge(&Workspace::read()?),
+        ["bench", "peers"] => bench::peers(&Workspace::read()?),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
 
 /// The variables by which tests are told which dockerd, docker command and Compose to run.
-const DOCKERD_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
+pub(crate) const DOCKERD_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
 const DOCKER_VARIABLE: &str = "RECLAIM_TEST_DOCKER";
 const COMPOSE_VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
 

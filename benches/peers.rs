@@ -1,0 +1,298 @@
+//! What removing all images costs: ours beside what others do, on the same images.
+//!
+//! - *reclaim*: the real binary, `image prune -a -f --grace 0s`. The grace is time that is waited on
+//!   purpose, and is left out.
+//! - *one by one*: each record deleted synchronously, as nerdctl and crictl do.
+//! - *floor*: the records deleted without a plan, a hold, a second look or a measurement, and one
+//!   collection at the end. Nothing that is safe can be faster.
+//! - *dockerd*: `POST /images/prune` of a real Docker Engine on its containerd image store, if
+//!   `RECLAIM_TEST_DOCKERD` names one.
+//!
+//! Each is run several times, in turn, on images that are built anew, and the medians are printed:
+//! how long it took; how often containerd collected, for how long in all and at the longest; how
+//! long a client waited meanwhile that only reads a record, mostly and at worst; and how many
+//! calls were made.
+//!
+//! `RECLAIM_BENCH_IMAGES=50,200` asks for other numbers of images, `RECLAIM_BENCH_RUNS` of runs, and
+//! `RECLAIM_BENCH_OTHERS=10000` for so many other blobs and snapshots on the node.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a program that tells figures to whoever called it, and ends where one cannot be had"
+)]
+
+use std::time::{Duration, Instant};
+
+use reclaim_testkit::fault::FaultProxy;
+use reclaim_testkit::{Containerd, Deletion, Dockerd, Layer, NamespaceClient, image};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+
+/// How many images share a base.
+const PER_BASE: u64 = 10;
+
+/// What one run came to.
+#[derive(Debug, Clone)]
+struct Cost {
+    took: Duration,
+    /// Each collection.
+    pauses: Vec<Duration>,
+    /// Each read of a bystander.
+    waits: Vec<Duration>,
+    /// Unknown where nobody stands between.
+    calls: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pruner {
+    Reclaim,
+    Floor,
+    OneByOne,
+    Dockerd,
+}
+
+impl Pruner {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reclaim => "reclaim",
+            Self::Floor => "floor",
+            Self::OneByOne => "one by one",
+            Self::Dockerd => "dockerd",
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let has_dockerd = std::env::var_os("RECLAIM_TEST_DOCKERD").is_some();
+    let runs: usize = setting("RECLAIM_BENCH_RUNS", "3")
+        .parse()
+        .expect("a number of runs");
+    let images = setting("RECLAIM_BENCH_IMAGES", "50,200,1000");
+    let images = images
+        .split(',')
+        .map(|it| it.parse().expect("numbers of images"));
+    let mut pruners = vec![Pruner::Reclaim, Pruner::Floor, Pruner::OneByOne];
+    pruners.extend(has_dockerd.then_some(Pruner::Dockerd));
+    let others: u64 = setting("RECLAIM_BENCH_OTHERS", "0")
+        .parse()
+        .expect("a number");
+    println!(
+        "images  pruner        seconds  times ours  collections  paused ms  longest ms  \
+         read ms  worst ms   calls"
+    );
+    for images in images {
+        let mut costs = vec![Vec::new(); pruners.len()];
+        for _ in 0..runs {
+            for (pruner, costs) in pruners.iter().zip(&mut costs) {
+                costs.push(cost(*pruner, images, others).await);
+            }
+        }
+        let medians: Vec<Cost> = costs.into_iter().map(median).collect();
+        for (pruner, cost) in pruners.iter().zip(&medians) {
+            print(images, *pruner, cost, &medians[0]);
+        }
+    }
+}
+
+fn print(images: u64, pruner: Pruner, cost: &Cost, ours: &Cost) {
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    let ratio = cost.took.as_secs_f64() / ours.took.as_secs_f64();
+    let calls = cost
+        .calls
+        .map_or_else(|| "?".to_owned(), |it| it.to_string());
+    let mut waits = cost.waits.clone();
+    waits.sort();
+    println!(
+        "{images:6}  {:12}  {:7.2}  {ratio:10.1}  {:11}  {:9.0}  {:10.0}  {:7.1}  {:8.0}  {calls:>6}",
+        pruner.name(),
+        cost.took.as_secs_f64(),
+        cost.pauses.len(),
+        ms(cost.pauses.iter().sum()),
+        ms(cost.pauses.iter().max().copied().unwrap_or_default()),
+        ms(waits.get(waits.len() / 2).copied().unwrap_or_default()),
+        ms(waits.last().copied().unwrap_or_default()),
+    );
+}
+
+fn setting(name: &str, otherwise: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
+}
+
+/// By time; the rest is of that run.
+fn median(mut costs: Vec<Cost>) -> Cost {
+    costs.sort_by_key(|it| it.took);
+    costs.swap_remove(costs.len() / 2)
+}
+
+async fn cost(pruner: Pruner, images: u64, others: u64) -> Cost {
+    if pruner == Pruner::Dockerd {
+        let dockerd = Dockerd::start().await;
+        let prune = post_prune(dockerd.address());
+        return measured(dockerd.containerd(), "moby", images, others, prune).await;
+    }
+    let containerd = Containerd::start().await;
+    let namespace = containerd.namespace("default");
+    let proxy = FaultProxy::start(containerd.socket(), []);
+    let prune = async {
+        match pruner {
+            Pruner::Reclaim => reclaim(proxy.address()).await,
+            Pruner::Floor => {
+                for name in namespace.images().await.expect("containerd answers").keys() {
+                    let deleted = namespace.delete_image(name, Deletion::Async).await;
+                    deleted.expect("nobody else deletes");
+                }
+                namespace.collect().await.expect("containerd collects");
+            }
+            Pruner::OneByOne | Pruner::Dockerd => {
+                for name in namespace.images().await.expect("containerd answers").keys() {
+                    let deleted = namespace.delete_image(name, Deletion::Sync).await;
+                    deleted.expect("nobody else deletes");
+                }
+            }
+        }
+    };
+    let cost = measured(&containerd, "default", images, others, prune).await;
+    let calls = usize::try_from(images).expect("a number of images");
+    Cost {
+        calls: Some(match pruner {
+            Pruner::Reclaim => proxy.calls().len(),
+            // The list, each image, and a lease made and deleted for the collection.
+            Pruner::Floor => calls + 3,
+            Pruner::OneByOne | Pruner::Dockerd => calls + 1,
+        }),
+        ..cost
+    }
+}
+
+/// Fills the store, prunes, and watches meanwhile.
+async fn measured(
+    containerd: &Containerd,
+    namespace: &str,
+    images: u64,
+    others: u64,
+    prune: impl Future<Output = ()>,
+) -> Cost {
+    let namespace = containerd.namespace(namespace);
+    let bystander = containerd.namespace("bystander");
+    crowd(&bystander, others).await;
+    fill(&namespace, images).await;
+    let before = pauses(containerd).len();
+    let began = Instant::now();
+    let mut waits = Vec::new();
+    let reading = async {
+        loop {
+            let began = Instant::now();
+            bystander.image_record(BYSTANDER).await.expect("it stays");
+            waits.push(began.elapsed());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::select! {
+        () = prune => {}
+        () = reading => {}
+    }
+    let took = began.elapsed();
+    let pauses = pauses(containerd).split_off(before);
+    demand_empty(&namespace).await;
+    Cost {
+        took,
+        pauses,
+        waits,
+        calls: None,
+    }
+}
+
+/// How long each collection took, as containerd logs it.
+fn pauses(containerd: &Containerd) -> Vec<Duration> {
+    let log = containerd.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("garbage collected"));
+    let pauses = lines.map(|line| {
+        let time = line
+            .split("d=")
+            .nth(1)
+            .and_then(|it| it.split([' ', '"']).next());
+        let time = time.and_then(|it| reclaim_model::parse_go_duration(it).ok());
+        time.and_then(|it| Duration::try_from(it).ok())
+            .unwrap_or_default()
+    });
+    pauses.collect()
+}
+
+/// The image that somebody reads while others are pruned.
+const BYSTANDER: &str = "docker.io/library/bystander:1";
+
+/// What else is on the node: nothing of it goes.
+async fn crowd(namespace: &NamespaceClient, others: u64) {
+    image(BYSTANDER)
+        .build(namespace)
+        .await
+        .expect("containerd takes an image");
+    let root = reclaim_testkit::labels([("containerd.io/gc.root", "2026-01-01T00:00:00Z")]);
+    for number in 0..others {
+        let body = format!("other {number}");
+        let written = namespace.write_blob(body.as_bytes(), &root).await;
+        written.expect("containerd takes a blob");
+        let key = format!("other-{number}");
+        let prepared = namespace.prepare("native", &key, "", &root).await;
+        prepared.expect("containerd takes a snapshot");
+    }
+}
+
+async fn post_prune(address: String) {
+    let socket = address.strip_prefix("unix://").expect("a Unix socket");
+    let mut stream = UnixStream::connect(socket).await.expect("dockerd listens");
+    let request =
+        b"POST /images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D HTTP/1.0\r\n\
+                    Host: d\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(request).await.expect("dockerd reads");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("dockerd answers");
+    assert!(answer.contains(" 200 OK"), "{answer}");
+}
+
+async fn reclaim(address: &str) {
+    let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .args(["--address", address, "--namespace", "default"])
+        .args(["image", "prune", "-a", "-f", "--grace", "0s"])
+        .output()
+        .await
+        .expect("the binary runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// A pruner that leaves something has not done the same.
+async fn demand_empty(namespace: &NamespaceClient) {
+    assert_eq!(
+        namespace.images().await.expect("containerd answers").len(),
+        0
+    );
+    assert_eq!(
+        namespace.blobs().await.expect("containerd answers").len(),
+        0
+    );
+}
+
+/// Images of six layers, two of which ten of them share, all unpacked.
+async fn fill(namespace: &NamespaceClient, images: u64) {
+    for number in 0..images {
+        let base = number / PER_BASE;
+        let shared = (0..2).map(|layer| Layer::named(&format!("base {base} {layer}"), 3000));
+        let own = (0..4).map(|layer| Layer::random(4 * number + layer, 300));
+        image(&format!("docker.io/library/app:{number}"))
+            .layers(shared.chain(own))
+            .unpack("native")
+            .build(namespace)
+            .await
+            .expect("containerd takes an image");
+    }
+    namespace.collect().await.expect("containerd collects");
+}
