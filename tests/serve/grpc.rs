@@ -199,6 +199,68 @@ async fn a_run_outlives_its_client() {
     assert_eq!(rig.namespace.blobs().await.unwrap().len(), 0);
 }
 
+/// A tool that has a project in hand passes its services on.
+#[tokio::test]
+async fn prunes_the_images_of_a_project() {
+    let rig = Rig::start().await;
+    for (name, service) in [
+        ("shop-web", "web"),
+        ("own/api", "api"),
+        ("shop-gone", "gone"),
+    ] {
+        let of_project = [
+            ("com.docker.compose.project", "shop"),
+            ("com.docker.compose.service", service),
+        ];
+        image(&format!("docker.io/library/{name}:latest").replace("library/own", "own"))
+            .config_labels(reclaim_testkit::labels(of_project))
+            .layers([Layer::named(name, 900)])
+            .build(&rig.namespace)
+            .await
+            .unwrap();
+    }
+    built(&rig, "db:1").await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let mut pruner = pruner(&daemon).await;
+    let service = |image: &str| proto::project_images::Service {
+        image: image.to_owned(),
+    };
+    let services = [("web", ""), ("api", "own/api"), ("db", "db:1")];
+    let mut prune = async |mode: &str, remove_orphans: bool| {
+        let services = services.map(|(name, image)| (name.to_owned(), service(image)));
+        let request = proto::PruneProjectRequest {
+            images: Some(proto::ProjectImages {
+                project: "shop".to_owned(),
+                services: services.into(),
+                mode: mode.to_owned(),
+                remove_orphans,
+                ..proto::ProjectImages::default()
+            }),
+            ..proto::PruneProjectRequest::default()
+        };
+        let events = pruner.prune_project(request).await?.into_inner();
+        let (_, report) = finished(events).await?;
+        let removed = report.removed.into_iter().map(|it| it.name);
+        Ok::<Vec<String>, Status>(removed.collect())
+    };
+    let wrong = prune("some", false).await.unwrap_err();
+    assert_eq!(wrong.message(), "mode: unsupported image prune mode: some");
+    assert_eq!(
+        prune("local", false).await.unwrap(),
+        ["docker.io/library/shop-web:latest"]
+    );
+    assert_eq!(
+        prune("built", false).await.unwrap(),
+        ["docker.io/own/api:latest"]
+    );
+    let rest = [
+        "docker.io/library/db:1",
+        "docker.io/library/shop-gone:latest",
+    ];
+    assert_eq!(prune("all", true).await.unwrap(), rest);
+    assert_eq!(rig.names().await.len(), 0);
+}
+
 #[tokio::test]
 async fn registered_containers_keep_their_images_also_after_a_restart() {
     let rig = Rig::start().await;

@@ -17,6 +17,7 @@ use super::wire::{WireError, moment, namespace_or, run_options};
 use super::{GrpcApi, proto};
 use proto::progress::Phase;
 use proto::prune_response::Event;
+use proto::selection::Which;
 
 /// How much progress waits for a client that is slow. More is dropped; the report is not.
 const WAITING: usize = 64;
@@ -88,6 +89,7 @@ impl Prune {
 #[tonic::async_trait]
 impl proto::prune_service_server::PruneService for Prune {
     type PruneStream = Events;
+    type PruneProjectStream = Events;
     type ApplyStream = Events;
 
     async fn plan(
@@ -112,6 +114,27 @@ impl proto::prune_service_server::PruneService for Prune {
     ) -> Result<Response<Events>, Status> {
         let proto::PruneRequest { request, options } = request.into_inner();
         self.start(self.request(request)?, None, options)
+    }
+
+    async fn prune_project(
+        &self,
+        request: Request<proto::PruneProjectRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let proto::PruneProjectRequest {
+            namespace,
+            images,
+            options,
+        } = request.into_inner();
+        let images = images.ok_or_else(|| invalid("images", "it is missing"))?;
+        let request = proto::Request {
+            namespace,
+            selection: Some(proto::Selection {
+                which: Some(Which::Project(images)),
+            }),
+            may_lack_namespace: true,
+            ..proto::Request::default()
+        };
+        self.start(self.request(Some(request))?, None, options)
     }
 
     async fn apply(
