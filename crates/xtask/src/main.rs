@@ -16,6 +16,7 @@ mod compose;
 mod debian;
 mod demo;
 mod deny;
+mod exact;
 mod failure;
 mod house;
 mod machine;
@@ -44,6 +45,7 @@ Tasks:
   dockerd [--refresh]      Fetch a dockerd and a docker command to test against
   compose                  Fetch Compose binaries to compare with
   bench [peers]            Measure the judge; or a whole prune beside what others do
+  exact STORES             Compare so many random stores with each containerd
   help                     Print this
 
 Options:
@@ -75,6 +77,7 @@ fn run(words: &[&str]) -> Result<(), Failure> {
             machine::provide(&[machine::PIP])?;
             compose::fetch_and_tell(&Workspace::read()?)
         }
+        ["exact", stores] => exact::run(&Workspace::read()?, stores),
         ["bench"] => bench::judge(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),
         ["help" | "--help" | "-h"] => {

@@ -11,7 +11,7 @@ use crate::steps::Steps;
 use crate::workspace::Workspace;
 
 /// The variable by which the kit is told which containerd to start.
-const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
+pub(crate) const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
 
 /// The variables by which tests are told which dockerd, docker command and Compose to run.
 pub(crate) const DOCKERD_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
@@ -164,7 +164,7 @@ fn title(containerd: &Daemon) -> String {
 
 /// Returns the test runner that there is, without a selection. nextest runs tests of all
 /// binaries side by side and names the slow ones; `cargo test` knows the same tests.
-fn runner(workspace: &Workspace) -> Command {
+pub(crate) fn runner(workspace: &Workspace) -> Command {
     let mut command = if shell::find("cargo-nextest").is_some() {
         workspace.cargo(&["nextest", "run", "--status-level", "slow"])
     } else {
