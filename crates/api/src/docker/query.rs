@@ -1,6 +1,7 @@
 //! The parameters of a request: those of the URL and, of a posted form, those of the body.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -12,6 +13,9 @@ use super::error::ApiError;
 
 /// The largest form that is read, in bytes. Filters are a few hundred.
 const MAX_FORM: usize = 1 << 20;
+
+/// How long a form may take to arrive.
+const FORM_TIME: Duration = Duration::from_secs(15);
 
 /// What a posted form is called.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -31,7 +35,12 @@ impl Query {
         let kind = kind.and_then(|it| it.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if kind.eq_ignore_ascii_case(FORM) {
-            let body = to_bytes(body, MAX_FORM).await.map_err(|_| {
+            let body = tokio::time::timeout(FORM_TIME, to_bytes(body, MAX_FORM)).await;
+            let body = body.map_err(|_| {
+                let message = format!("the form did not arrive within {} s", FORM_TIME.as_secs());
+                ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
+            })?;
+            let body = body.map_err(|_| {
                 let message = format!("the form cannot be read, or has more than {MAX_FORM} bytes");
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
             })?;
@@ -107,5 +116,21 @@ mod tests {
             assert_eq!(query(odd).get("filters"), "");
         }
         assert_eq!(query("a=1&a=2").all("a"), ["1", "2"]);
+    }
+
+    fn posted(body: Body) -> Request<Body> {
+        let request = Request::post("/images/prune?a=2").header(CONTENT_TYPE, FORM);
+        request.body(body).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_form_is_bounded_in_size_and_in_time() {
+        let read = Query::read(posted(Body::from("a=1"))).await.unwrap();
+        assert_eq!(read.all("a"), ["1", "2"]);
+        let large = Query::read(posted(Body::from("x".repeat(MAX_FORM + 1)))).await;
+        assert_eq!(large.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+        let never = futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+        let slow = Query::read(posted(Body::from_stream(never))).await;
+        assert_eq!(slow.unwrap_err().status, StatusCode::REQUEST_TIMEOUT);
     }
 }
