@@ -50,7 +50,8 @@ pub(crate) struct Globals {
 
     /// The configuration file [default: /etc/reclaim/config.toml, if there is one]
     ///
-    /// Read by the `config` commands only; removing images takes nothing from it.
+    /// Read by the `config` commands, and by `serve` for where its state is; removing images takes
+    /// nothing from it.
     #[arg(long, global = true, env = "RECLAIM_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 

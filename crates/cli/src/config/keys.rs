@@ -57,7 +57,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     }
     "state": {
         "directory" Text, r#""/var/lib/reclaim""#, "a path",
-            "Where last use, re-pulls and the history of runs are kept.";
+            "Where the daemon keeps what it must know after a restart.";
     }
     "metrics": {
         "listen" Text, "", "an IP address and a port",
