@@ -209,17 +209,13 @@ async fn measured(
 /// How long each collection took, as containerd logs it.
 fn pauses(containerd: &Containerd) -> Vec<Duration> {
     let log = containerd.log();
-    let lines = log
-        .lines()
-        .filter(|line| line.contains("garbage collected"));
+    let lines = log.lines();
+    let lines = lines.filter(|line| line.contains("msg=\"garbage collected\""));
     let pauses = lines.map(|line| {
-        let time = line
-            .split("d=")
-            .nth(1)
-            .and_then(|it| it.split([' ', '"']).next());
-        let time = time.and_then(|it| reclaim_model::parse_go_duration(it).ok());
-        time.and_then(|it| Duration::try_from(it).ok())
-            .unwrap_or_default()
+        let time = line.split("d=").nth(1).unwrap_or_default();
+        let time = reclaim_model::parse_go_duration(time.trim_matches('"')).ok();
+        let time = time.and_then(|it| Duration::try_from(it).ok());
+        time.expect("containerd tells how long it took")
     });
     pauses.collect()
 }
