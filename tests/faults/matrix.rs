@@ -14,9 +14,9 @@ use crate::stage::Stage;
 /// How many containerds one matrix keeps busy. A case mostly waits for processes to start.
 const STAGES: usize = 2;
 
-/// Of so many cases every run takes one. Each call is spoiled in some way all the same, and by all
-/// matrices together in most.
-const ONE_OF: usize = 4;
+/// Of so many cases every run takes one. No call has a number of harms that divides it or that it
+/// divides, so that every harm is among those that are taken.
+const ONE_OF: usize = 7;
 
 /// Asks for all cases, if it is `all`.
 const ALL_VARIABLE: &str = "RECLAIM_TEST_FAULTS";
