@@ -124,6 +124,16 @@ async fn applies_what_still_holds_of_a_plan() {
     let web = reclaim_testkit::NewContainer::new("web").image("docker.io/library/used:1");
     rig.namespace.create_container(web).await.unwrap();
     built(&rig, "late:1").await;
+    // What is refused for its options has not been applied.
+    let too_fast = proto::ApplyRequest {
+        plan: plan.plan.clone(),
+        options: Some(proto::Options {
+            max_deletes_per_second: Some(10_001),
+            ..proto::Options::default()
+        }),
+    };
+    let refused = pruner.apply(too_fast).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
     let request = proto::ApplyRequest {
         plan: plan.plan.clone(),
         options: None,
@@ -412,12 +422,12 @@ async fn wrong_requests_are_refused_by_field() {
     assert!(
         refused("x", 0, web.clone())
             .await
-            .starts_with("time_to_live: ")
+            .starts_with("time_to_live: accepted are 1s to 24h")
     );
     assert!(
         refused("x", -1, web.clone())
             .await
-            .starts_with("time_to_live: ")
+            .starts_with("time_to_live: accepted are 1s to 24h")
     );
     assert!(
         refused("x", 60, Container::default())

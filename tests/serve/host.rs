@@ -142,6 +142,25 @@ async fn says_the_same_with_a_daemon() {
     assert_eq!(rig.names().await.len(), 4);
 }
 
+/// What is asked for is the same to the byte, also where it is printed rounded.
+#[tokio::test]
+async fn asks_a_daemon_for_the_same_bytes() {
+    let (rig, _daemon, host) = hosted(&[]).await;
+    fill(&rig.namespace).await;
+    let all = ["image", "prune", "-a", "--dry-run", "--format", "json"];
+    let report = rig.reclaim(&all).exits(0).json();
+    let bytes = |of: &str| report["estimate"][of].as_u64().unwrap();
+    let total = bytes("content_bytes") + bytes("snapshot_bytes");
+    for (target, code) in [(total, 0), (total + 1, 5)] {
+        let target = format!("{target}B");
+        let target = ["--target-free", &target];
+        let alone: Vec<&str> = all.into_iter().chain(target).collect();
+        let hosted: Vec<&str> = ["--host", &host].into_iter().chain(alone.clone()).collect();
+        rig.reclaim(&alone).exits(code);
+        rig.reclaim(&hosted).exits(code);
+    }
+}
+
 /// Prune, undo and release through a daemon, as a person does it.
 #[tokio::test]
 async fn prunes_and_undoes_through_a_daemon() {

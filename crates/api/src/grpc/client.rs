@@ -7,7 +7,7 @@ use prost::Message;
 use reclaim_engine::{
     Account, Answer, DiskUsage, Hold, Progress, ProgressSink, RunOptions, Undone,
 };
-use reclaim_model::{NamedImages, Namespace, ProjectImages, Report};
+use reclaim_model::{FreeTarget, NamedImages, Namespace, ProjectImages, Report};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Status, Streaming};
@@ -249,8 +249,8 @@ pub struct HostRequest {
     pub namespace: Namespace,
     /// Which images.
     pub selection: HostSelection,
-    /// How much to free, as typed.
-    pub target_free: Option<String>,
+    /// How much to free; all if there is none.
+    pub target_free: Option<FreeTarget>,
     /// Whether the namespace may be left with containers and without an image.
     pub may_empty_namespace: bool,
     /// Whether a namespace that does not exist counts as one without images.
@@ -304,7 +304,7 @@ impl From<HostRequest> for proto::Request {
         let namespace = request.namespace.to_string();
         Self {
             selection: Some(proto::Selection { which: Some(which) }),
-            target_free: request.target_free.unwrap_or_default(),
+            target_free: request.target_free.map(exactly).unwrap_or_default(),
             allow_empty: if request.may_empty_namespace {
                 namespace.clone()
             } else {
@@ -314,6 +314,14 @@ impl From<HostRequest> for proto::Request {
             unpin_build_history: request.unpin_build_history,
             namespace,
         }
+    }
+}
+
+/// To the byte: what is printed for people is rounded.
+fn exactly(target: FreeTarget) -> String {
+    match target {
+        FreeTarget::Bytes(bytes) => format!("{bytes}B"),
+        FreeTarget::Percent(percent) => format!("{percent}%"),
     }
 }
 

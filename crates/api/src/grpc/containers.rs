@@ -9,7 +9,7 @@ use reclaim_model::{Container, Namespace, chain};
 use tonic::{Request, Response, Status};
 
 use super::error::invalid;
-use super::wire::{WireError, container, duration, moment, namespace_or};
+use super::wire::{WireError, container, moment, namespace_or};
 use super::{GrpcApi, proto};
 
 /// The service.
@@ -40,13 +40,9 @@ impl Containers {
         namespace: &str,
         time_to_live: Option<prost_types::Duration>,
     ) -> Result<List, Status> {
-        const UNSET: Duration = Duration::ZERO;
-        let lives = duration("time_to_live", time_to_live, UNSET).map_err(refused)?;
-        let is_set = time_to_live.is_some();
-        let lives = if is_set {
-            TimeToLive::new(lives)
-        } else {
-            Some(TimeToLive::DEFAULT)
+        let lives = match time_to_live {
+            None => Some(TimeToLive::DEFAULT),
+            Some(message) => Duration::try_from(message).ok().and_then(TimeToLive::new),
         };
         Ok(List {
             owner: self::owner(owner)?,

@@ -50,6 +50,10 @@ impl Prune {
         message.read(&self.namespace).map_err(refused)
     }
 
+    fn options(&self, message: Option<proto::Options>) -> Result<RunOptions, Status> {
+        run_options(message, &self.run).map_err(refused)
+    }
+
     fn namespace(&self, text: &str) -> Result<Namespace, Status> {
         namespace_or(&self.namespace, text).map_err(refused)
     }
@@ -59,9 +63,8 @@ impl Prune {
         &self,
         request: PruneRequest,
         confirmed: Option<Preview>,
-        options: Option<proto::Options>,
-    ) -> Result<Response<Events>, Status> {
-        let options = run_options(options, &self.run).map_err(refused)?;
+        options: RunOptions,
+    ) -> Response<Events> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let engine = Arc::clone(&self.engine);
         let cancel = self.cancel.clone();
@@ -82,7 +85,7 @@ impl Prune {
             };
             drop(sender.send(last).await);
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Response::new(Box::pin(ReceiverStream::new(receiver)))
     }
 }
 
@@ -113,7 +116,8 @@ impl proto::prune_service_server::PruneService for Prune {
         request: Request<proto::PruneRequest>,
     ) -> Result<Response<Events>, Status> {
         let proto::PruneRequest { request, options } = request.into_inner();
-        self.start(self.request(request)?, None, options)
+        let options = self.options(options)?;
+        Ok(self.start(self.request(request)?, None, options))
     }
 
     async fn prune_project(
@@ -134,7 +138,8 @@ impl proto::prune_service_server::PruneService for Prune {
             may_lack_namespace: true,
             ..proto::Request::default()
         };
-        self.start(self.request(Some(request))?, None, options)
+        let options = self.options(options)?;
+        Ok(self.start(self.request(Some(request))?, None, options))
     }
 
     async fn apply(
@@ -142,11 +147,13 @@ impl proto::prune_service_server::PruneService for Prune {
         request: Request<proto::ApplyRequest>,
     ) -> Result<Response<Events>, Status> {
         let proto::ApplyRequest { plan, options } = request.into_inner();
+        // Before the plan is taken: it can be applied only once.
+        let options = self.options(options)?;
         let Some(Kept { request, preview }) = self.plans.take(&plan) else {
             let message = format!("there is no plan `{plan}`, or it has expired or been applied");
             return Err(Status::not_found(message));
         };
-        self.start(request, Some(preview), options)
+        Ok(self.start(request, Some(preview), options))
     }
 
     async fn explain(

@@ -43,7 +43,7 @@ fn host_request(request: &PruneRequest, args: &PruneArgs) -> HostRequest {
             all: args.all,
             filters: args.filters.clone(),
         },
-        target_free: args.target_free.map(|target| target.to_string()),
+        target_free: args.target_free,
         may_empty_namespace: request.may_empty_namespace,
         may_lack_namespace: request.may_lack_namespace,
         unpin_build_history: args.unpin_build_history,

@@ -11,7 +11,7 @@ mod owner;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -71,8 +71,8 @@ pub struct RegisteredContainers {
     by_owner: DashMap<OwnerName, Lists>,
     /// Where they are written; nowhere if there is none.
     directory: Option<PathBuf>,
-    /// Why not all lists are known.
-    unreadable: Vec<String>,
+    /// Files whose lists are not known, and why. Nothing is written over them.
+    unreadable: Mutex<BTreeMap<PathBuf, String>>,
     /// Held while a change is written: the files are those of the last change.
     writing: Mutex<()>,
 }
@@ -98,14 +98,16 @@ impl RegisteredContainers {
     ///
     /// If the directory cannot be made or listed.
     pub fn open(directory: PathBuf) -> io::Result<Self> {
-        let mut store = Self { ..Self::default() };
+        let mut store = Self::default();
         for read in file::read_all(&directory)? {
             match read {
                 Ok((owner, lists)) => drop(store.by_owner.insert(owner, lists)),
-                Err(error) => store.unreadable.push(chain(&error)),
+                Err(error) => {
+                    let why = chain(&error);
+                    store.unreadable().insert(error.path().to_owned(), why);
+                }
             }
         }
-        store.unreadable.sort();
         store.directory = Some(directory);
         Ok(store)
     }
@@ -164,7 +166,7 @@ impl RegisteredContainers {
         })
     }
 
-    /// Ends all lists of an owner.
+    /// Ends all lists of an owner, also those that cannot be read.
     ///
     /// # Errors
     ///
@@ -173,6 +175,9 @@ impl RegisteredContainers {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(owner, &Lists::new())?;
         self.by_owner.remove(owner);
+        if let Some(directory) = &self.directory {
+            self.unreadable().remove(&file::path(directory, owner));
+        }
         Ok(())
     }
 
@@ -202,6 +207,7 @@ impl RegisteredContainers {
         change: impl FnOnce(&mut BTreeMap<String, Container>),
     ) -> Result<Timestamp, RegisterError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.demand_readable(owner)?;
         let found = self.by_owner.get(owner).map(|entry| entry.value().clone());
         let mut lists = found.unwrap_or_default();
         let lives = SignedDuration::try_from(time_to_live.0).unwrap_or(SignedDuration::MAX);
@@ -216,6 +222,28 @@ impl RegisteredContainers {
         self.write(owner, &lists)?;
         self.by_owner.insert(owner.clone(), lists);
         Ok(expires)
+    }
+
+    /// What a list held that cannot be read is unknown; another in its place would forget it.
+    fn demand_readable(&self, owner: &OwnerName) -> Result<(), RegisterError> {
+        let Some(directory) = &self.directory else {
+            return Ok(());
+        };
+        let path = file::path(directory, owner);
+        let Some(why) = self.unreadable().get(&path).cloned() else {
+            return Ok(());
+        };
+        let problem = format!("{why}; repair it, or forget the owner");
+        Err(RegisterError {
+            owner: owner.clone(),
+            path,
+            source: io::Error::new(io::ErrorKind::InvalidData, problem),
+        })
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
+        let unreadable = self.unreadable.lock();
+        unreadable.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, owner: &OwnerName, lists: &Lists) -> Result<(), RegisterError> {
@@ -245,8 +273,9 @@ impl ContainerStore for RegisteredContainers {
         &self,
         namespace: &Namespace,
     ) -> Result<Vec<Container>, ContainerStoreError> {
-        if !self.unreadable.is_empty() {
-            return Err(Box::new(Unreadable(self.unreadable.clone())));
+        let unreadable: Vec<String> = self.unreadable().values().cloned().collect();
+        if !unreadable.is_empty() {
+            return Err(Box::new(Unreadable(unreadable)));
         }
         let lists = self.lists().into_iter();
         let here = lists.filter(|list| list.namespace == *namespace);

@@ -173,7 +173,7 @@ pub(in crate::grpc) fn options(options: &RunOptions) -> proto::Options {
 }
 
 /// Reads a duration that is not negative.
-pub(in crate::grpc) fn duration(
+fn duration(
     field: &'static str,
     message: Option<DurationMessage>,
     otherwise: Duration,

@@ -63,6 +63,20 @@ struct ContainerFile {
     is_running: Option<bool>,
 }
 
+impl ReadError {
+    /// Returns the file.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Io { path, .. } | Self::Damaged { path, .. } | Self::Version { path, .. } => path,
+        }
+    }
+}
+
+/// Returns the file of an owner.
+pub(super) fn path(directory: &Path, owner: &OwnerName) -> PathBuf {
+    directory.join(format!("{owner}{SUFFIX}"))
+}
+
 /// Reads the files of all owners; of each either its lists or why not.
 pub(super) fn read_all(directory: &Path) -> io::Result<Vec<Result<(OwnerName, Lists), ReadError>>> {
     fs::create_dir_all(directory)?;
@@ -84,6 +98,11 @@ fn read(path: PathBuf) -> Result<(OwnerName, Lists), ReadError> {
         Err(source) => return Err(ReadError::Io { path, source }),
     };
     match parse(&bytes) {
+        Ok((owner, _)) if !path.ends_with(format!("{owner}{SUFFIX}")) => {
+            // A copy: which of both is the last list is not known.
+            let problem = format!("it holds the lists of `{owner}`");
+            Err(ReadError::Damaged { path, problem })
+        }
         Ok(parsed) => Ok(parsed),
         Err(Problem::Version(version)) => Err(ReadError::Version { path, version }),
         Err(Problem::Damage(problem)) => Err(ReadError::Damaged { path, problem }),
@@ -179,7 +198,7 @@ fn to_file(container: &Container) -> ContainerFile {
 /// Writes the lists of an owner so that after a crash either the old or the new ones are there. An
 /// owner without any has no file.
 pub(super) fn write(directory: &Path, owner: &OwnerName, lists: &Lists) -> io::Result<()> {
-    let path = directory.join(format!("{owner}{SUFFIX}"));
+    let path = path(directory, owner);
     if lists.is_empty() {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

@@ -130,6 +130,57 @@ async fn what_cannot_be_read_is_unknown_and_named() {
     );
 }
 
+/// Nothing is written over what is unknown; only forgetting the owner ends it.
+#[tokio::test]
+async fn a_list_that_cannot_be_read_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("engine.json");
+    fs::write(&path, "half").unwrap();
+    let damaged = store(&directory);
+    let (engine, lives) = (owner("engine"), TimeToLive::DEFAULT);
+    let refused = [
+        damaged.upsert(&engine, &here(), vec![container("a")], lives),
+        damaged.replace(&engine, &here(), vec![container("a")], lives),
+        damaged.remove(&engine, &here(), &[], lives),
+    ];
+    for refused in refused {
+        let error = chain(&refused.unwrap_err());
+        assert!(
+            error.contains("engine.json") && error.contains("forget the owner"),
+            "{error}"
+        );
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "half");
+    damaged
+        .upsert(&owner("other"), &here(), vec![container("b")], lives)
+        .unwrap();
+    damaged.containers(&here()).await.unwrap_err();
+    damaged.forget(&engine).unwrap();
+    assert_eq!(damaged.containers(&here()).await.unwrap().len(), 1);
+    damaged
+        .upsert(&engine, &here(), vec![container("a")], lives)
+        .unwrap();
+    assert_eq!(ids(&store(&directory).lists()), ["a", "b"]);
+}
+
+/// Which of two files has an owner's last list is unknown.
+#[tokio::test]
+async fn a_copy_of_a_list_is_no_list() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = vec![container("a")];
+    store(&directory)
+        .replace(&owner("engine"), &here(), list, TimeToLive::DEFAULT)
+        .unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::copy(at("engine.json"), at("engine.old.json")).unwrap();
+    let found = store(&directory).containers(&here()).await;
+    let error = found.unwrap_err().to_string();
+    assert!(
+        error.contains("engine.old.json") && error.contains("holds the lists of `engine`"),
+        "{error}"
+    );
+}
+
 #[test]
 fn an_owner_is_no_path() {
     for name in [
