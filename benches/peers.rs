@@ -257,6 +257,7 @@ async fn post_prune(address: String) {
 
 async fn reclaim(address: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .env_clear()
         .args(["--address", address, "--namespace", "default"])
         .args(["image", "prune", "-a", "-f", "--grace", "0s"])
         .output()

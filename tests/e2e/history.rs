@@ -168,6 +168,7 @@ async fn a_label_that_a_killed_run_took_comes_back() {
     let kept = snapshots(&rig).await;
     // It waits long enough to be killed in the grace.
     let mut killed = std::process::Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .env_clear()
         .args(["--address", rig.containerd.address()])
         .args(["image", "prune", "-a", "-f", UNPIN, "--grace", "1h"])
         .stdout(std::process::Stdio::null())

@@ -1,10 +1,10 @@
 //! `image rm`: images that somebody names.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use reclaim_testkit::{BuiltImage, Layer, image, labels};
 
+use crate::protocol::start;
 use crate::rig::{Rig, entry, names};
 
 const CONTAINER: &str = "4f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab3586";
@@ -131,17 +131,6 @@ async fn a_container_keeps_what_it_needs() {
     // Without a name there is nothing left to take.
     rig.reclaim(&["image", "rm", "-f", &id]).exits(1);
     assert_eq!(rig.names().await.len(), 1);
-}
-
-fn start(rig: &Rig, args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_reclaim"))
-        .args(args)
-        .env("CONTAINERD_ADDRESS", rig.containerd.address())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
 }
 
 /// A container created from an image that has just been removed by name should get it back, and

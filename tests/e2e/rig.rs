@@ -78,11 +78,9 @@ impl Rig {
 /// Calls `reclaim` on whatever is at `address`.
 pub(crate) fn call(address: &str, typed: &str, args: &[&str]) -> Called {
     let mut child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .env_clear()
         .args(args)
         .env("CONTAINERD_ADDRESS", address)
-        .env_remove("CONTAINERD_NAMESPACE")
-        .env_remove("DOCKER_HOST")
-        .env_remove("RECLAIM_LOG")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

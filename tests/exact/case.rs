@@ -73,11 +73,10 @@ async fn look(containerd: &Containerd) -> Result<Picture, String> {
 /// Calls the command and reads its report.
 fn reclaim(containerd: &Containerd, question: &Question, mode: &[&str]) -> Result<Value, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .env_clear()
         .args(question.arguments())
         .args(mode)
         .env("CONTAINERD_ADDRESS", containerd.address())
-        .env_remove("CONTAINERD_NAMESPACE")
-        .env_remove("RECLAIM_LOG")
         .output()
         .map_err(|error| format!("start reclaim: {error}"))?;
     if !output.status.success() {

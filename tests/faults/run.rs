@@ -81,10 +81,9 @@ pub(crate) async fn spoiled(
 
 async fn run(address: &str, args: &[&str], victim: &Victim) -> Ended {
     let child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .env_clear()
         .args(args)
         .env("CONTAINERD_ADDRESS", address)
-        .env_remove("CONTAINERD_NAMESPACE")
-        .env_remove("RECLAIM_LOG")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -164,11 +164,9 @@ impl Drop for Daemon {
 pub(crate) fn serve(address: &str, socket: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reclaim"));
     command
+        .env_clear()
         .args(["--address", address, "serve", "--listen"])
         .arg(format!("unix://{}", socket.display()))
-        .env_remove("CONTAINERD_NAMESPACE")
-        .env_remove("DOCKER_HOST")
-        .env_remove("RECLAIM_LOG")
         .stdin(Stdio::null());
     command
 }

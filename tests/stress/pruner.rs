@@ -36,6 +36,7 @@ impl Pruner {
 
 async fn reclaim(address: &str) -> BTreeSet<(String, String)> {
     let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .env_clear()
         .args(["image", "prune", "-a", "-f", "--format", "json"])
         .args(["--allow-empty", "default", "--grace", "300ms"])
         .env("CONTAINERD_ADDRESS", address)

@@ -27,6 +27,9 @@ const SHARED_IMAGES: u64 = 12;
 /// How many images a pruner has to remove before anything is proven.
 const ENOUGH: usize = 60;
 
+/// How many prunes in a row may remove nothing. More, and there will never be enough.
+const IN_VAIN: usize = 200;
+
 /// The longest that a prune of this little store takes, with room for a busy machine.
 const LONGEST_PRUNE: Duration = Duration::from_secs(3);
 
@@ -116,8 +119,14 @@ impl Workload {
         let is_enough = |n_removed| {
             self.operations.load(Ordering::Acquire) >= operations && n_removed >= ENOUGH
         };
+        let mut in_vain = 0;
         while !is_enough(n_removed) {
             let now = pruner.prune(address, &self.namespace).await;
+            in_vain = if now.is_empty() { in_vain + 1 } else { 0 };
+            assert!(
+                in_vain < IN_VAIN,
+                "{in_vain} prunes in a row remove nothing"
+            );
             n_removed += now.len();
             removed.extend(now);
         }
