@@ -199,9 +199,9 @@ async fn an_unreadable_image_does_not_stop_the_rest() {
 }
 
 /// What a record's labels refer to is held however long their keys are; what cannot be held is
-/// not removed, and keeps nothing else back.
+/// not removed, keeps nothing else back, and is told before.
 #[tokio::test]
-async fn labels_of_any_length_are_held_or_refused() {
+async fn labels_of_any_length_are_held_or_keep() {
     let rig = Rig::start().await;
     let long_key = format!("containerd.io/gc.ref.snapshot.native/{}", "k".repeat(4000));
     let long_value = "v".repeat(4060);
@@ -221,12 +221,19 @@ async fn labels_of_any_length_are_held_or_refused() {
             .await
             .unwrap();
     }
-    let args = ["image", "prune", "-a", "-f", "--format", "json"];
-    let report = rig.reclaim(&args).exits(3).json();
     let removed = ["docker.io/library/long-key:1", "docker.io/library/plain:1"];
-    assert_eq!(names(&report["removed"]), removed);
-    assert_eq!(names(&report["failed"]), ["docker.io/library/long-value:1"]);
-    let error = report["failed"][0]["error"].as_str().unwrap();
-    assert!(error.contains("too long to be held"), "{error}");
-    assert_eq!(rig.names().await.len(), 1);
+    let stays = "docker.io/library/long-value:1";
+    for mode in ["--dry-run", "--force"] {
+        let args = ["image", "prune", "-a", mode, "--format", "json"];
+        let report = rig.reclaim(&args).exits(0).json();
+        assert_eq!(names(&report["removed"]), removed, "{mode}");
+        assert_eq!(names(&report["kept"]), [stays], "{mode}");
+        assert_eq!(report["kept"][0]["reason"], "unholdable", "{mode}");
+    }
+    for args in [&["long-value:1"][..], &["--force", "long-value:1"]] {
+        let refused = rig.reclaim(&[&["image", "rm"], args].concat()).exits(1);
+        let words = "(cannot be forced) - a label of it is too long to be held";
+        assert!(refused.stderr.contains(words), "{refused:#?}");
+    }
+    assert_eq!(rig.names().await, [stays.to_owned()].into());
 }

@@ -25,7 +25,6 @@ use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
 use crate::host_guard;
-use crate::journal;
 use crate::named;
 use crate::options::RunOptions;
 use crate::preview::{Preview, blank_report, removed};
@@ -82,9 +81,8 @@ impl Engine {
         let Restricted { preview, refused } = restricted;
         let Preview {
             mut inventory,
-            mut plan,
+            plan,
         } = preview;
-        let unheld = take_unheld(&mut plan);
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         let alarm = self.store.alarm(&plan.namespace).ok();
         let holding = Hold::write(&self.store, run.id, &plan);
@@ -95,7 +93,6 @@ impl Engine {
         report.refused = refused;
         let outcomes = self.remove_all(run, &plan).await;
         record(&mut report, &plan, outcomes);
-        report.failed.extend(unheld);
         let unpinned = self.unpin_all(run, &plan, &mut report).await;
 
         let gone = perhaps_gone(&plan, &report);
@@ -195,20 +192,6 @@ impl Engine {
     async fn observe_everything(&self) -> Result<Inventory, StoreError> {
         retry(|| self.store.observe(&[], clock::now())).await
     }
-}
-
-/// Takes out of the plan what cannot be held, and so cannot be removed safely.
-fn take_unheld(plan: &mut Plan) -> Vec<Failed> {
-    let is_beyond = |step: &mut Step| journal::beyond_holding(&step.image).is_some();
-    let taken = plan.steps.extract_if(.., is_beyond).collect::<Vec<Step>>();
-    let failed = taken.iter().filter_map(|Step { image, .. }| {
-        let label = journal::beyond_holding(image)?;
-        Some(Failed {
-            name: image.name.clone(),
-            error: format!("its label `{label}` is too long to be held while it is removed"),
-        })
-    });
-    failed.collect()
 }
 
 /// Sorts the outcomes, which are in the order of the steps, into the report.

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use reclaim_model::{GcLabels, ImageRecord, Namespace, RunId, SnapshotId, Step, Target, Unpin};
+use reclaim_model::{
+    GcLabels, ImageRecord, Namespace, RunId, SnapshotId, Step, Target, Unpin, gc_ref_kind,
+};
 use reclaim_store::HeldBlob;
 use serde::{Deserialize, Serialize};
 
@@ -26,14 +28,6 @@ pub(crate) const MAX_BODY: u64 = 64 << 20;
 
 const CONTENT_REF: &str = "containerd.io/gc.ref.content";
 const SNAPSHOT_REF: &str = "containerd.io/gc.ref.snapshot";
-const IMAGE_REF: &str = "containerd.io/gc.ref.image";
-const REFERENCES: &str = "containerd.io/gc.ref.";
-
-/// How many bytes containerd lets key and value of a label have together.
-const MAX_LABEL: usize = 4096;
-
-/// How many bytes tell one reference from others: a slash, and their number.
-const MAX_INDEX: usize = 10;
 
 /// One blob's worth of records.
 #[derive(Debug, Serialize, Deserialize)]
@@ -188,36 +182,10 @@ fn labels(records: &[Record], unpins: &[Unpin]) -> BTreeMap<String, String> {
 }
 
 /// What labels of a record refer to: each as the part of its key that says how it is to be taken,
-/// and its value. What follows in the key only tells it from others, and may be as long as it
-/// likes.
+/// and its value. What follows in the key may be as long as it likes.
 fn references(labels: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
-    let references = labels.iter().filter(|(key, _)| key.starts_with(REFERENCES));
-    references.map(|(key, value)| (kind_of(key), value.as_str()))
-}
-
-/// Cuts off what only tells a label from others of its kind.
-///
-/// Source: containerd, `core/metadata/gc.go`: after `content` and `image` anything may follow, after
-/// a snapshotter's name what begins with a slash. A kind that is unknown here stays whole.
-fn kind_of(key: &str) -> &str {
-    for kind in [CONTENT_REF, IMAGE_REF] {
-        let rest = key.strip_prefix(kind);
-        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/'])) {
-            return kind;
-        }
-    }
-    let rest = key.strip_prefix(SNAPSHOT_REF);
-    let slash = rest.and_then(|rest| rest.find('/'));
-    slash.map_or(key, |slash| &key[..SNAPSHOT_REF.len() + slash])
-}
-
-/// Returns a label of the record that is so long that none of the journal's can refer to the same.
-pub(crate) fn beyond_holding(image: &ImageRecord) -> Option<&str> {
-    let is_too_long = |kind: &str, value: &str| kind.len() + MAX_INDEX + value.len() > MAX_LABEL;
-    let mut labels = image.labels.iter();
-    let found =
-        labels.find(|(key, value)| key.starts_with(REFERENCES) && is_too_long(kind_of(key), value));
-    found.map(|(key, _)| key.as_str())
+    let references = labels.iter();
+    references.filter_map(|(key, value)| Some((gc_ref_kind(key)?, value.as_str())))
 }
 
 /// Reads a journal back; `None` for anything that is not one of this version.
@@ -326,7 +294,7 @@ mod tests {
         let steps = [step(1, &labels), step(2, &labels)];
         let blobs = written(&steps);
         for (key, value) in &blobs[0].labels {
-            assert!(key.len() + value.len() <= MAX_LABEL, "{key}");
+            assert!(key.len() + value.len() <= 4096, "{key}");
         }
         let gc = GcLabels::parse(blobs[0].labels.iter().map(|(k, v)| (&**k, &**v)));
         assert!(
@@ -335,13 +303,22 @@ mod tests {
         );
         let snapshot = reclaim_model::GcRef::Snapshot(SnapshotId::new("native", "key"));
         assert!(gc.refs.contains(&snapshot));
-        assert_eq!(beyond_holding(&steps[0].image), None);
+        assert!(steps[0].image.is_holdable());
+    }
 
+    /// Of labels that are holdable, also those of the longest values and the highest numbers fit.
+    #[test]
+    fn what_is_holdable_fits() {
+        let kind = "containerd.io/gc.ref.snapshot.native";
+        let longest = |length: usize| {
+            let value = "v".repeat(length);
+            step(3, &[(kind, &value)])
+        };
+        let room = 4096 - kind.len() - "/999999999".len();
+        assert!(longest(room).image.is_holdable());
+        assert!(!longest(room + 1).image.is_holdable());
         let value = "v".repeat(4060);
-        let longest = step(3, &[("containerd.io/gc.ref.snapshot.native", &value)]);
-        let key = beyond_holding(&longest.image);
-        assert_eq!(key, Some("containerd.io/gc.ref.snapshot.native"));
-        assert_eq!(beyond_holding(&step(4, &[("other", &value)]).image), None);
+        assert!(step(4, &[("other", &value)]).image.is_holdable());
     }
 
     #[test]

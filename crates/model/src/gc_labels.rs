@@ -12,6 +12,11 @@ use crate::until::parse_rfc3339;
 use crate::{ConditionalLabels, Digest, SnapshotId};
 
 const PREFIX: &str = "containerd.io/gc.";
+/// Labels of what an object keeps begin so.
+const REF: &str = "containerd.io/gc.ref.";
+const CONTENT_REF: &str = "containerd.io/gc.ref.content";
+const SNAPSHOT_REF: &str = "containerd.io/gc.ref.snapshot";
+const IMAGE_REF: &str = "containerd.io/gc.ref.image";
 /// Labels of content: this and a registry, with the repository that it was pulled from.
 const SOURCE: &str = "containerd.io/distribution.source.";
 /// Label of leases and images: when they stop holding, RFC 3339.
@@ -103,6 +108,25 @@ impl GcLabels {
             has_source,
         }
     }
+}
+
+/// Returns how a label of what an object keeps (`gc.ref.*`) is to be read: its key without the
+/// end that only tells it from others of its kind. A kind that is unknown here stays whole;
+/// `None` for other labels.
+///
+/// Source: containerd, `core/metadata/gc.go`: after `content` and `image` anything may follow, after
+/// a snapshotter's name what begins with a slash.
+pub fn gc_ref_kind(key: &str) -> Option<&str> {
+    key.strip_prefix(REF)?;
+    for kind in [CONTENT_REF, IMAGE_REF] {
+        let rest = key.strip_prefix(kind);
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/'])) {
+            return Some(kind);
+        }
+    }
+    let rest = key.strip_prefix(SNAPSHOT_REF);
+    let slash = rest.and_then(|rest| rest.find('/'));
+    Some(slash.map_or(key, |slash| &key[..SNAPSHOT_REF.len() + slash]))
 }
 
 /// Whether `kind` is `word`, alone or with a name after `.` or `/`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{Digest, EXPIRE, GcLabels, familiar_name};
+use crate::{Digest, EXPIRE, GcLabels, familiar_name, gc_ref_kind};
 
 /// Label by which the CRI plugin marks an image that must not be removed.
 const PINNED_KEY: &str = "io.cri-containerd.pinned";
@@ -14,6 +14,12 @@ const MANAGED_KEY: &str = "io.cri-containerd.image";
 const MANAGED_VALUE: &str = "managed";
 /// How Docker names an image that has lost its last name: this and its digest.
 pub const DANGLING_PREFIX: &str = "moby-dangling@";
+
+/// How many bytes containerd lets key and value of a label have together.
+const MAX_LABEL: usize = 4096;
+
+/// How many bytes of a key tell a label from others of its kind: a slash or dot, and a number.
+const MAX_INDEX: usize = 10;
 
 /// Labels in which Docker repeats a record's name.
 const NAME_LABELS: [&str; 2] = [
@@ -64,6 +70,15 @@ impl ImageRecord {
     /// Whether the record is one of the several that the CRI plugin keeps for one image.
     pub fn is_cri_managed(&self) -> bool {
         self.has_label(MANAGED_KEY, MANAGED_VALUE)
+    }
+
+    /// Whether what the record's own labels refer to can be held while the record is removed: by
+    /// a label of the same kind on another object, with a number of at most nine digits in its
+    /// key. A label that is so long that no other can refer to the same cannot.
+    pub fn is_holdable(&self) -> bool {
+        self.labels.iter().all(|(key, value)| {
+            gc_ref_kind(key).is_none_or(|kind| kind.len() + MAX_INDEX + value.len() <= MAX_LABEL)
+        })
     }
 
     /// Whether nobody's name is left.

@@ -30,7 +30,7 @@ pub use error::chain;
 pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
 pub use free_target::{FreeTarget, FreeTargetError};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
-pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, parse_expiry};
+pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, parse_expiry};
 pub use image::{
     Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, Platform, Target,
     shown_name,

@@ -100,6 +100,9 @@ pub enum KeepReason {
     Unreadable,
     /// Somebody uses it.
     InUse,
+    /// What its own labels refer to cannot be held while it is removed; see
+    /// [`ImageRecord::is_holdable`].
+    Unholdable,
     /// Something is in use that cannot be traced to an image; it may be this one.
     UsageUnknown,
     /// Another record of the same CRI image stays.
@@ -154,6 +157,7 @@ impl KeepReason {
             Self::Pinned => "pinned",
             Self::Unreadable => "cannot be read",
             Self::InUse => "in use",
+            Self::Unholdable => "a label of it is too long to be held while it is removed",
             Self::UsageUnknown => "may be in use",
             Self::CriGroup => "its other names stay",
             Self::NotNeeded => "not needed to free as much as was asked for",

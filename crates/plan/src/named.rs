@@ -151,7 +151,7 @@ impl Removal<'_, '_> {
             return Err(self.conflict(all, &users, shown));
         }
         let mut removal = if is_enough {
-            self.take(&same, None)
+            self.take(&same, None)?
         } else {
             self.lose(&same, all, &users, shown)?
         };
@@ -205,7 +205,7 @@ impl Removal<'_, '_> {
         self.demand_unpinned(all, &shown)?;
         let is_parent = !is_nameless && all.len() == 1 && self.has_child(digest);
         if users.is_empty() && !is_parent {
-            let mut removal = self.take(all, None);
+            let mut removal = self.take(all, None)?;
             removal.rows.push(Row::Deleted(digest.clone()));
             self.take_parents(all[0], &mut removal);
             return Ok(removal);
@@ -224,7 +224,7 @@ impl Removal<'_, '_> {
     ) -> Result<NamedRemoval, NotRemoved> {
         let lasts = |it: &usize| self.images[*it].expires.is_none();
         if all.iter().any(|it| !going.contains(it) && lasts(it)) {
-            return Ok(self.take(going, None));
+            return self.take(going, None);
         }
         let is_nameless = |it: &usize| self.images[*it].is_dangling();
         let (nameless, names): (Vec<usize>, Vec<usize>) =
@@ -242,11 +242,24 @@ impl Removal<'_, '_> {
                 cause: cause.unwrap_or(ConflictCause::MultipleRepositories),
             }));
         }
-        Ok(self.take(&names, names.first().copied().filter(|_| !stays)))
+        self.take(&names, names.first().copied().filter(|_| !stays))
     }
 
     /// Lets records go, one of them perhaps for its nameless double.
-    fn take(&mut self, going: &[usize], replaced: Option<usize>) -> NamedRemoval {
+    fn take(
+        &mut self,
+        going: &[usize],
+        replaced: Option<usize>,
+    ) -> Result<NamedRemoval, NotRemoved> {
+        let is_unholdable = |it: &&usize| !self.images[**it].is_holdable();
+        if let Some(unholdable) = going.iter().find(is_unholdable).copied() {
+            self.spare(going, KeepReason::Unholdable, &BTreeSet::new());
+            return Err(NotRemoved::Conflict(Conflict {
+                image: familiar_name(&self.images[unholdable].name),
+                can_be_forced: false,
+                cause: ConflictCause::Other(KeepReason::Unholdable.words().to_owned()),
+            }));
+        }
         let mut removal = NamedRemoval::default();
         for index in going {
             let image = &self.images[*index];
@@ -260,7 +273,7 @@ impl Removal<'_, '_> {
                 RemoveReason::Named
             });
         }
-        removal
+        Ok(removal)
     }
 
     /// Lets the parents of an image go that have no name, no user and no child any more.
@@ -276,8 +289,12 @@ impl Removal<'_, '_> {
             let Some(first) = records.first().copied().filter(|_| is_nameless) else {
                 return;
             };
-            let is_pinned = records.iter().any(|it| self.images[*it].is_pinned());
-            if is_pinned || self.has_child(&digest) || !self.users(&records).is_empty() {
+            let must_stay =
+                |it: &usize| self.images[*it].is_pinned() || !self.images[*it].is_holdable();
+            if records.iter().any(must_stay)
+                || self.has_child(&digest)
+                || !self.users(&records).is_empty()
+            {
                 return;
             }
             for index in records {

@@ -96,6 +96,9 @@ fn judge(
     if let Some(holders) = usage.records.get(&index) {
         return Verdict::Keep(KeepReason::InUse, holders.clone());
     }
+    if !image.is_holdable() {
+        return Verdict::keep(KeepReason::Unholdable);
+    }
     Verdict::Remove(if is_dangling {
         RemoveReason::Dangling
     } else {

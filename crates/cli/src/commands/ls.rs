@@ -91,8 +91,9 @@ fn keep(reason: KeepReason) -> &'static str {
         KeepReason::Pinned => "pinned",
         KeepReason::Unreadable => "unreadable",
         KeepReason::UsageUnknown => "unknown",
-        // The list is of a prune --all without filters.
-        KeepReason::NotDangling
+        // Most do not come up: the list is of a prune --all without filters.
+        KeepReason::Unholdable
+        | KeepReason::NotDangling
         | KeepReason::TooRecent
         | KeepReason::LabelFilter
         | KeepReason::NotNeeded

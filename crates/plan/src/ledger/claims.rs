@@ -126,7 +126,10 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
     Some(match reason {
         KeepReason::InUse => Column::InUse,
         // Its other records come before it, by their own reason.
-        KeepReason::Pinned | KeepReason::CriGroup | KeepReason::Protected => Column::Pinned,
+        KeepReason::Pinned
+        | KeepReason::Unholdable
+        | KeepReason::CriGroup
+        | KeepReason::Protected => Column::Pinned,
         KeepReason::Unreadable | KeepReason::UsageUnknown => Column::Unjudged,
         KeepReason::NotDangling
         | KeepReason::TooRecent

@@ -69,6 +69,7 @@ mirrored!(
         Repulled,
         Newest,
         Capped,
+        Unholdable,
     ]
 );
 

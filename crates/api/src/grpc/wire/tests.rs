@@ -21,7 +21,7 @@ use reclaim_model::{
 use super::*;
 use crate::grpc::proto;
 
-const KEEP: [KeepReason; 20] = [
+const KEEP: [KeepReason; 21] = [
     KeepReason::NotDangling,
     KeepReason::TooRecent,
     KeepReason::LabelFilter,
@@ -42,6 +42,7 @@ const KEEP: [KeepReason; 20] = [
     KeepReason::Repulled,
     KeepReason::Newest,
     KeepReason::Capped,
+    KeepReason::Unholdable,
 ];
 
 const REMOVE: [RemoveReason; 6] = [
