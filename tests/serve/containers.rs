@@ -22,10 +22,14 @@ struct Engine {
 }
 
 impl Engine {
-    fn start(directory: &Path, namespace: &str, containers: Value) -> Self {
+    /// One that keeps its images in `namespace`, if it tells.
+    fn start(directory: &Path, namespace: Option<&str>, containers: Value) -> Self {
         let socket = directory.join("d.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let info = json!({"Containerd": {"Namespaces": {"Containers": namespace}}});
+        let info = namespace.map_or(
+            json!({}),
+            |namespace| json!({"Containerd": {"Namespaces": {"Containers": namespace}}}),
+        );
         let router = Router::new().fallback(async move |request: Request| {
             let path = request.uri().path();
             Json(if path.ends_with("/containers/json") {
@@ -77,7 +81,7 @@ async fn the_containers_of_a_docker_engine_keep_their_images() {
         {"Id": "bb", "Image": by_digest, "ImageID": by_digest, "State": "created"},
         {"Id": "cc", "Image": "gone:1", "State": "running", "Mounts": [mount]},
     ]);
-    let engine = Engine::start(directory.path(), "moby", containers);
+    let engine = Engine::start(directory.path(), Some("moby"), containers);
     let args = ["--docker", &engine.address];
     let daemon = Daemon::start(rig.containerd.address(), &args).await;
     let listed = daemon.ask("GET", "/containers/json?all=1").await.done();
@@ -126,11 +130,51 @@ async fn an_engine_is_asked_for_its_own_namespace() {
     built(&rig.namespace, "app").await;
     let directory = tempfile::tempdir().unwrap();
     let containers = json!([{"Id": "aa", "Image": "app:1", "State": "exited"}]);
-    let engine = Engine::start(directory.path(), "moby", containers);
+    let engine = Engine::start(directory.path(), Some("moby"), containers);
     let args = ["--docker", &engine.address, "--namespace", "default"];
     let daemon = Daemon::start(rig.containerd.address(), &args).await;
     daemon.prune(ALL).await.done();
     assert_eq!(rig.names().await.len(), 0);
+}
+
+/// An engine that does not tell where its images are may have them anywhere.
+#[tokio::test]
+async fn an_engine_that_tells_no_namespace_speaks_for_all() {
+    let rig = Rig::start().await;
+    for name in ["app", "unused"] {
+        built(&rig.namespace, name).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let containers = json!([{"Id": "aa", "Image": "app:1", "State": "exited"}]);
+    let engine = Engine::start(directory.path(), None, containers);
+    let args = ["--docker", &engine.address, "--namespace", "default"];
+    let daemon = Daemon::start(rig.containerd.address(), &args).await;
+    daemon.prune(ALL).await.done();
+    assert_eq!(names(&rig.namespace).await, ["docker.io/library/app:1"]);
+}
+
+/// Of several namespaces of Docker's, an engine speaks for its own.
+#[tokio::test]
+async fn another_namespace_of_dockers_needs_its_own_engine() {
+    let rig = Rig::start().await;
+    let remapped = rig.containerd.namespace("moby-1000.1000");
+    built(&remapped, "app").await;
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::start(directory.path(), Some("moby"), json!([]));
+    let args = ["--docker", &engine.address, "--namespace", "moby-1000.1000"];
+    {
+        let daemon = Daemon::start(rig.containerd.address(), &args).await;
+        let message = daemon.prune(ALL).await.refused(503);
+        assert!(message.contains("`moby-1000.1000`"), "{message}");
+        assert_eq!(names(&remapped).await.len(), 1);
+    }
+    drop(engine);
+    std::fs::remove_file(directory.path().join("d.sock")).unwrap();
+    let engine = Engine::start(directory.path(), Some("moby-1000.1000"), json!([]));
+    let args = ["--docker", &engine.address, "--namespace", "moby-1000.1000"];
+    let daemon = Daemon::start(rig.containerd.address(), &args).await;
+    daemon.prune(ALL).await.done();
+    assert_eq!(names(&remapped).await.len(), 0);
 }
 
 /// Docker's namespace without Docker: nothing goes, unless leases are trusted.

@@ -445,6 +445,30 @@ async fn wrong_requests_are_refused_by_field() {
     );
 }
 
+/// Whoever watches hears of the end, and does not hold it up.
+#[tokio::test]
+async fn a_daemon_that_ends_tells_those_who_watch_its_health() {
+    let rig = Rig::start().await;
+    let mut daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let mut health = HealthClient::new(channel(daemon.socket()).await);
+    let (serving, not_serving) = (1, 2);
+    let mut watching = Vec::new();
+    for service in ["", "reclaim.v1.PruneService"] {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let mut answers = health.watch(request).await.unwrap().into_inner();
+        assert_eq!(answers.next().await.unwrap().unwrap().status, serving);
+        watching.push(answers);
+    }
+    daemon.signal("TERM");
+    for answers in watching {
+        let rest: Vec<i32> = answers.map(|it| it.unwrap().status).collect().await;
+        assert_eq!(rest, [not_serving]);
+    }
+    assert!(daemon.ended().await.success());
+}
+
 #[tokio::test]
 async fn tells_its_health_and_its_services() {
     let rig = Rig::start().await;

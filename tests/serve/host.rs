@@ -1,8 +1,12 @@
 //! The command with `--host`: it says what it says without, to the letter.
 
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use reclaim_testkit::{Layer, NamespaceClient, image};
 
 use crate::daemon::Daemon;
+use crate::prune::wait_until_gone;
 use crate::rig::{Called, Rig};
 
 /// A rig with a daemon.
@@ -158,6 +162,41 @@ async fn asks_a_daemon_for_the_same_bytes() {
         let hosted: Vec<&str> = ["--host", &host].into_iter().chain(alone.clone()).collect();
         rig.reclaim(&alone).exits(code);
         rig.reclaim(&hosted).exits(code);
+    }
+}
+
+/// Whoever stops waiting has the status of the signal, and the run goes on.
+#[tokio::test]
+async fn a_signal_ends_the_waiting_and_not_the_run() {
+    let (rig, _daemon, host) = hosted(&[]).await;
+    fill(&rig.namespace).await;
+    for (signal, status) in [("TERM", 143), ("INT", 130)] {
+        let prune = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+            .env_clear()
+            .args(["--host", &host, "image", "prune", "-a", "-f"])
+            .args(["--grace", "2s", "--undo-window", "1h"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_gone(&rig).await;
+        let id = prune.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.unwrap().success());
+        let ended = prune.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(status), "{ended:?}");
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains("the run goes on in the daemon"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        // Its end can be undone.
+        let undo = ["--host", &host, "undo"];
+        for _ in 0..600 {
+            if rig.reclaim(&undo).code == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(rig.names().await.len(), 4);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Moment};
 use reclaim_testkit::{Layer, image};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tonic::Code;
 
@@ -138,14 +139,7 @@ async fn a_client_that_goes_away_leaves_a_run_that_ends() {
         .await
         .unwrap();
     let daemon = Daemon::start(rig.containerd.address(), &["--grace", "1s"]).await;
-    {
-        use tokio::io::AsyncWriteExt;
-        let mut client = UnixStream::connect(daemon.socket()).await.unwrap();
-        let request = b"POST /images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D \
-                        HTTP/1.1\r\nHost: d\r\n\r\n";
-        client.write_all(request).await.unwrap();
-        wait_until_gone(&rig).await;
-    }
+    leave_in_the_middle(&daemon, &rig).await;
     for _ in 0..LOOKS {
         let events = daemon
             .ask("GET", &format!("/events?since=0&until={}", now()))
@@ -180,6 +174,23 @@ async fn a_daemon_that_is_stopped_finishes_its_answer() {
     assert!(daemon.ended().await.success());
     assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
     assert!(!daemon.socket().exists());
+}
+
+/// Nobody waits for the run any more; it is ended all the same before the daemon is.
+#[tokio::test]
+async fn a_daemon_that_is_stopped_ends_a_run_whose_client_went_away() {
+    let rig = Rig::start().await;
+    image("docker.io/library/app:1")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let mut daemon = Daemon::start(rig.containerd.address(), &["--grace", "2s"]).await;
+    leave_in_the_middle(&daemon, &rig).await;
+    daemon.signal("TERM");
+    assert!(daemon.ended().await.success());
+    assert_eq!(rig.names().await.len(), 0);
+    assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
+    assert_eq!(rig.namespace.blobs().await.unwrap().len(), 0);
 }
 
 /// Case R15: what failed is named beside what was done. If nothing was done, it is the error.
@@ -295,7 +306,16 @@ async fn answers_pings() {
     }
 }
 
-async fn wait_until_gone(rig: &Rig) {
+/// Begins a prune and goes away when the images are removed.
+async fn leave_in_the_middle(daemon: &Daemon, rig: &Rig) {
+    let mut client = UnixStream::connect(daemon.socket()).await.unwrap();
+    let request = b"POST /images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D \
+                    HTTP/1.1\r\nHost: d\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    wait_until_gone(rig).await;
+}
+
+pub(crate) async fn wait_until_gone(rig: &Rig) {
     for _ in 0..LOOKS {
         if rig.names().await.is_empty() {
             return;

@@ -16,7 +16,10 @@ use axum::Router;
 use reclaim_engine::{Engine, RegisteredContainers, RunOptions};
 use reclaim_model::Namespace;
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 pub use client::{HostClient, HostError, HostRequest, HostSelection, Planned};
 pub use error::ErrorKind;
@@ -59,26 +62,25 @@ pub struct GrpcApi {
     pub cancel: CancellationToken,
 }
 
-/// Returns a router with all services, health and reflection.
+type PruneServer = proto::prune_service_server::PruneServiceServer<prune::Prune>;
+type ContainerServer =
+    proto::container_service_server::ContainerServiceServer<containers::Containers>;
+
+/// Returns a router with all services, health and reflection. Once runs are stopped, health says
+/// that nothing is served any more.
 ///
 /// # Errors
 ///
 /// If the descriptors of the services cannot be read, which would be a fault of the build.
 pub async fn router(api: GrpcApi) -> Result<Router, DescribeError> {
-    let prune = proto::prune_service_server::PruneServiceServer::new(prune::Prune::new(&api));
+    let prune = PruneServer::new(prune::Prune::new(&api));
     let prune = prune.max_decoding_message_size(MAX_MESSAGE);
-    let containers = containers::Containers::new(&api);
-    let containers = proto::container_service_server::ContainerServiceServer::new(containers);
+    let containers = ContainerServer::new(containers::Containers::new(&api));
     let containers = containers.max_decoding_message_size(MAX_MESSAGE);
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter
-        .set_serving::<proto::prune_service_server::PruneServiceServer<prune::Prune>>()
-        .await;
-    reporter
-        .set_serving::<proto::container_service_server::ContainerServiceServer<
-            containers::Containers,
-        >>()
-        .await;
+    reporter.set_serving::<PruneServer>().await;
+    reporter.set_serving::<ContainerServer>().await;
+    tokio::spawn(stop_health(reporter, api.cancel));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -88,4 +90,17 @@ pub async fn router(api: GrpcApi) -> Result<Router, DescribeError> {
         .add_service(health)
         .add_service(reflection);
     Ok(routes.prepare().into_axum_router().reset_fallback())
+}
+
+/// Tells whoever watches the health that nothing is served any more, and ends their streams: they
+/// would keep the daemon from ending.
+async fn stop_health(mut reporter: HealthReporter, cancel: CancellationToken) {
+    cancel.cancelled().await;
+    let overall = "";
+    for service in [overall, PruneServer::NAME, ContainerServer::NAME] {
+        reporter
+            .set_service_status(service, ServingStatus::NotServing)
+            .await;
+        reporter.clear_service_status(service).await;
+    }
 }

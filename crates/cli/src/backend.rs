@@ -8,6 +8,7 @@ use reclaim_store::Containerd;
 use crate::args::Globals;
 use crate::exit::CommandError;
 use crate::progress::with_bar;
+use crate::signals::Stop;
 
 /// One of both, with the same answers.
 pub(crate) enum Backend {
@@ -98,12 +99,14 @@ impl Backend {
         }
     }
 
-    /// Removes what is asked for, or of that only what was confirmed.
+    /// Removes what is asked for, or of that only what was confirmed. The signal that cancels
+    /// ends the waiting where a daemon does the work.
     pub(crate) async fn prune(
         &self,
         asked: &Asked,
         confirmed: Option<&Confirmed>,
         controls: Controls<'_>,
+        stop: &Stop,
     ) -> Result<Report, CommandError> {
         match self {
             Self::Direct(engine) => {
@@ -115,9 +118,7 @@ impl Backend {
             }
             Self::Host(client) => {
                 let Controls {
-                    options,
-                    progress,
-                    cancel,
+                    options, progress, ..
                 } = controls;
                 let running = async {
                     match confirmed {
@@ -129,7 +130,7 @@ impl Backend {
                 };
                 tokio::select! {
                     report = running => Ok(report?),
-                    () = cancel.cancelled() => Err(CommandError::LeftToDaemon),
+                    exit = stop.signalled() => Err(CommandError::LeftToDaemon(exit)),
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::args::{Globals, HowArgs};
 use crate::backend::{Asked, Backend, Confirmed};
 use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
-use crate::signals::stop_on_signals;
+use crate::signals::{STOPPING, stop_on_signals};
 
 /// Connects to the containerd that the options name, for what no daemon does for others.
 async fn connect(command: &'static str, globals: &Globals) -> Result<Engine, CommandError> {
@@ -68,7 +68,11 @@ async fn prune(
     how: &HowArgs,
 ) -> Result<(Report, Option<Exit>), CommandError> {
     let options = how.options();
-    let stop = stop_on_signals()?;
+    let stop = stop_on_signals(match backend {
+        Backend::Direct(_) => Some(STOPPING),
+        // The error says it.
+        Backend::Host(_) => None,
+    })?;
     let report = with_bar(async |bar| {
         let progress = |progress| bar.show(progress);
         let controls = Controls {
@@ -76,7 +80,7 @@ async fn prune(
             progress: &progress,
             cancel: &stop.token,
         };
-        backend.prune(asked, confirmed, controls).await
+        backend.prune(asked, confirmed, controls, &stop).await
     });
     let report = report.await?;
     let stopped = stop.cut_short(&report);

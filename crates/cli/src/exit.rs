@@ -48,9 +48,6 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What a shell makes of an interrupted command: 128 and the number of the signal.
-const SIGINT: u8 = 128 + 2;
-
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -88,8 +85,9 @@ pub(crate) enum CommandError {
     Host(#[from] HostError),
     #[error("`{0}` does not work with --host")]
     NotWithHost(&'static str),
+    /// With what the signal makes of the exit status.
     #[error("stopped waiting; the run goes on in the daemon")]
-    LeftToDaemon,
+    LeftToDaemon(Exit),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -164,7 +162,7 @@ impl CommandError {
             | Self::Collector { .. }
             | Self::Host(_)
             | Self::NotWithHost(_)
-            | Self::LeftToDaemon
+            | Self::LeftToDaemon(_)
             | Self::Run(_)
             | Self::Store(_)
             | Self::Output(_)
@@ -188,7 +186,7 @@ impl CommandError {
                 },
             )
             | Self::NothingHeld(_) => Exit::Usage,
-            Self::LeftToDaemon => Exit::Stopped(SIGINT),
+            Self::LeftToDaemon(exit) => *exit,
             Self::Run(RunError::Busy(_))
             | Self::Host(HostError::Refused {
                 kind: ErrorKind::Busy,

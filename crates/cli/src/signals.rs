@@ -14,6 +14,10 @@ use crate::output;
 const SIGINT: u8 = 128 + 2;
 const SIGTERM: u8 = 128 + 15;
 
+/// What the first signal leads to.
+pub(crate) const STOPPING: &str =
+    "stopping after the removals under way; once more to stop at once";
+
 /// Stops a run when a signal comes.
 pub(crate) struct Stop {
     /// Cancelled by the first signal.
@@ -26,14 +30,25 @@ impl Stop {
     pub(crate) fn cut_short(&self, report: &Report) -> Option<Exit> {
         let mut refused = report.refused.iter();
         let is_cut_short = refused.any(|it| matches!(it.reason, RefuseReason::Cancelled));
+        self.exit().filter(|_| is_cut_short)
+    }
+
+    /// Waits for the first signal, and returns the exit status that it makes.
+    pub(crate) async fn signalled(&self) -> Exit {
+        self.token.cancelled().await;
+        self.exit()
+            .expect("the status is there before the token is cancelled")
+    }
+
+    fn exit(&self) -> Option<Exit> {
         let status = self.status.load(Ordering::Acquire);
-        (is_cut_short && status != 0).then_some(Exit::Stopped(status))
+        (status != 0).then_some(Exit::Stopped(status))
     }
 }
 
 /// The first SIGINT or SIGTERM lets the run stop where it is and report; a second one ends the
-/// process at once.
-pub(crate) fn stop_on_signals() -> Result<Stop, CommandError> {
+/// process at once. `words` say so, where it is this process that runs.
+pub(crate) fn stop_on_signals(words: Option<&'static str>) -> Result<Stop, CommandError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = Stop {
@@ -49,7 +64,9 @@ pub(crate) fn stop_on_signals() -> Result<Stop, CommandError> {
             }
         };
         first.store(next().await, Ordering::Release);
-        output::words("stopping after the removals under way; once more to stop at once");
+        if let Some(words) = words {
+            output::words(words);
+        }
         token.cancel();
         let status = next().await;
         end_at_once(status);

@@ -1,6 +1,7 @@
 //! The engine: a containerd, the container stores, and the guard.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reclaim_model::{Container, HumanSize, Namespace, PruneRequest, Report, RunId};
 use reclaim_plan::{Finding, NotFound, check, decide};
@@ -115,6 +116,9 @@ pub struct Engine {
 /// How many reports are kept for a listener that is slow.
 const KEPT_REPORTS: usize = 64;
 
+/// Time between two looks at a run that is awaited.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 impl Engine {
     /// Works on this containerd. Its own container records are always read.
     pub fn new(store: Containerd) -> Self {
@@ -146,6 +150,14 @@ impl Engine {
     /// Whether a run is under way in this process.
     pub fn is_running(&self) -> bool {
         self.guard.is_taken()
+    }
+
+    /// Waits until no run is under way in this process, however long that takes. Whoever ends the
+    /// process stops runs by their tokens first.
+    pub async fn idle(&self) {
+        while self.is_running() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Hears the report of every run from now on, by whatever door it came.

@@ -11,7 +11,7 @@
 //!   it, and take it off when nothing of it is left.
 //! - [`RegisteredContainers`]: what others register, on disk, with a time to live after which it
 //!   goes on keeping images and is told about.
-//! - `DockerContainers` (feature `docker`): those of a Docker Engine, stopped ones too.
+//! - `DockerContainers` (feature `docker`): those of Docker Engines, stopped ones too.
 //!
 //! A store that cannot be read stops a run before anything is removed: what it would have named is
 //! unknown, and unknown means in use.

@@ -1,4 +1,4 @@
-//! Docker's namespace without Docker.
+//! Docker's namespaces without Docker.
 
 use async_trait::async_trait;
 use reclaim_model::{Container, Namespace};
@@ -8,7 +8,10 @@ use crate::containers::{ContainerStore, ContainerStoreError};
 /// Where Docker keeps its images.
 const MOBY: &str = "moby";
 
-/// Stands for the containers of a Docker Engine that nobody has named: in Docker's namespace
+/// Where it does if it gives containers other users: this, and `<uid>.<gid>`.
+const MOBY_REMAPPED: &str = "moby-";
+
+/// Stands for the containers of a Docker Engine that nobody has named: in Docker's namespaces
 /// they are unknown, so runs there refuse.
 ///
 /// containerd has no record of a Docker container that does not run; its lease and its snapshots
@@ -17,12 +20,24 @@ const MOBY: &str = "moby";
 pub struct UnlistedDocker;
 
 /// Nobody has said who knows the stopped containers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "containerd does not list the stopped containers of Docker; name the Docker Engine \
-     (--docker unix:///run/docker.sock), or trust their leases and snapshots (--trust-leases)"
+    "containerd does not list the stopped containers of Docker; name the Docker Engine of \
+     `{0}` (--docker unix:///run/docker.sock), or trust their leases and snapshots (--trust-leases)"
 )]
-pub struct NoDockerEngine;
+pub struct NoDockerEngine(Namespace);
+
+impl NoDockerEngine {
+    /// Returns that a namespace is Docker's, if it is.
+    pub(crate) fn check(namespace: &Namespace) -> Result<(), Self> {
+        let name = namespace.as_str();
+        if name == MOBY || name.starts_with(MOBY_REMAPPED) {
+            Err(Self(namespace.clone()))
+        } else {
+            Ok(())
+        }
+    }
+}
 
 #[async_trait]
 impl ContainerStore for UnlistedDocker {
@@ -34,9 +49,7 @@ impl ContainerStore for UnlistedDocker {
         &self,
         namespace: &Namespace,
     ) -> Result<Vec<Container>, ContainerStoreError> {
-        if namespace.as_str() == MOBY {
-            return Err(Box::new(NoDockerEngine));
-        }
+        NoDockerEngine::check(namespace)?;
         Ok(Vec::new())
     }
 }

@@ -41,12 +41,12 @@ pub(crate) struct ServeArgs {
     /// Docker Engine whose containers keep their images: `unix:///PATH` or `tcp://HOST:PORT`
     ///
     /// Its stopped containers are in no list of containerd's. May be given several times. While one
-    /// does not answer, nothing is pruned in its namespace. Without --namespace the daemon is for
-    /// the namespace `moby` then.
+    /// does not answer, nothing is pruned. Without --namespace the daemon is for the namespace
+    /// `moby` then.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) docker: Vec<String>,
 
-    /// Prune Docker's namespace without asking a Docker Engine
+    /// Prune Docker's namespaces without asking a Docker Engine
     ///
     /// Leases and snapshots then speak for the containers that do not run.
     #[arg(long, conflicts_with = "docker")]

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::args::Globals;
 use crate::args::serve::ServeArgs;
 use crate::exit::{CommandError, Exit};
-use crate::signals::stop_on_signals;
+use crate::signals::{STOPPING, stop_on_signals};
 use crate::{commands, config};
 
 /// Where a Docker Engine keeps its images.
@@ -25,7 +25,7 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
     let engine = with_docker(commands::connect("serve", globals).await?, args)?;
     let engine = Arc::new(engine.with_containers(Arc::clone(&registered) as _));
     let listeners = listen::open(&args.listen, &args.access(), args.tls().as_ref()).await?;
-    let stop = stop_on_signals()?;
+    let stop = stop_on_signals(Some(STOPPING))?;
     let docker = DockerApi::new(
         Arc::clone(&engine),
         DockerOptions {
@@ -35,7 +35,7 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
         },
     );
     let grpc = grpc::router(GrpcApi {
-        engine,
+        engine: Arc::clone(&engine),
         registered,
         namespace: namespace.clone(),
         run: args.pace.options(),
@@ -47,6 +47,8 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
     }
     notify(&[NotifyState::Ready]);
     listen::serve(listeners, router, Limits::default(), stop.token).await;
+    // Nobody may be waiting for a run any more, and it has to end all the same.
+    engine.idle().await;
     info!("stopped");
     Ok(Exit::Done)
 }
@@ -70,14 +72,15 @@ fn namespace(globals: &Globals, args: &ServeArgs) -> Result<Namespace, CommandEr
 }
 
 /// Adds what knows the containers of Docker.
-fn with_docker(mut engine: Engine, args: &ServeArgs) -> Result<Engine, CommandError> {
-    for address in &args.docker {
-        engine = engine.with_containers(Arc::new(DockerContainers::new(address)?));
+fn with_docker(engine: Engine, args: &ServeArgs) -> Result<Engine, CommandError> {
+    if args.trust_leases {
+        return Ok(engine);
     }
-    if args.docker.is_empty() && !args.trust_leases {
-        engine = engine.with_containers(Arc::new(UnlistedDocker));
-    }
-    Ok(engine)
+    Ok(engine.with_containers(if args.docker.is_empty() {
+        Arc::new(UnlistedDocker)
+    } else {
+        Arc::new(DockerContainers::new(&args.docker)?)
+    }))
 }
 
 /// Tells systemd, if it has started us.

@@ -116,7 +116,8 @@ impl RegisteredContainers {
     ///
     /// # Errors
     ///
-    /// If it cannot be written down; nothing has changed then.
+    /// If it cannot be written down for certain. The last list counts on then; after a restart it
+    /// may be either. Whoever registers tries again.
     pub fn replace(
         &self,
         owner: &OwnerName,

@@ -1,9 +1,7 @@
-//! The containers of a Docker Engine, as the engine itself lists them.
+//! The containers of Docker Engines, as the engines themselves list them.
 //!
 //! containerd has a record of a Docker container only while it runs. What the created and the
 //! stopped ones need is told by the engine alone.
-
-use std::fmt;
 
 use async_trait::async_trait;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, MountPoint};
@@ -12,39 +10,35 @@ use reclaim_model::{Container, ContainerState, Namespace};
 
 use super::{DockerEngine, DockerError};
 use crate::containers::{ContainerStore, ContainerStoreError};
+use crate::unlisted::NoDockerEngine;
 
-/// Where an engine keeps its images unless it is told otherwise.
-const DEFAULT_NAMESPACE: &str = "moby";
-
-/// The containers of a Docker Engine.
+/// The containers of Docker Engines: of all there are on the host, since nothing else knows them.
 ///
-/// The engine is asked anew each time, so that it may be restarted. While it does not answer,
-/// runs on its namespace refuse.
+/// The engines are asked anew each time, so that they may be restarted. While one does not answer,
+/// it is not known where it keeps its images, and runs on every namespace refuse. So do runs on a
+/// namespace of Docker's in which no engine keeps any.
+#[derive(Debug)]
 pub struct DockerContainers {
-    address: String,
+    addresses: Vec<String>,
     name: String,
 }
 
-impl fmt::Debug for DockerContainers {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("DockerContainers");
-        debug
-            .field("address", &self.address)
-            .finish_non_exhaustive()
-    }
-}
-
 impl DockerContainers {
-    /// Lists from the engine at `address`, as `DOCKER_HOST` has it.
+    /// Lists from the engines at `addresses`, as `DOCKER_HOST` has them.
     ///
     /// # Errors
     ///
-    /// [`DockerError::BadAddress`]. Whether the engine answers is not asked yet.
-    pub fn new(address: &str) -> Result<Self, DockerError> {
-        super::check_address(address)?;
+    /// [`DockerError::BadAddress`]. Whether the engines answer is not asked yet.
+    pub fn new(addresses: &[String]) -> Result<Self, DockerError> {
+        for address in addresses {
+            super::check_address(address)?;
+        }
         Ok(Self {
-            address: address.to_owned(),
-            name: format!("containers of the Docker Engine at {address}"),
+            addresses: addresses.to_vec(),
+            name: format!(
+                "containers of the Docker Engine at {}",
+                addresses.join(", ")
+            ),
         })
     }
 }
@@ -59,26 +53,40 @@ impl ContainerStore for DockerContainers {
         &self,
         namespace: &Namespace,
     ) -> Result<Vec<Container>, ContainerStoreError> {
-        let engine = DockerEngine::connect(&self.address).await?;
-        if engine.namespace().await? != namespace.as_str() {
-            return Ok(Vec::new());
+        let mut containers = Vec::new();
+        let mut is_anyones = false;
+        for address in &self.addresses {
+            let engine = DockerEngine::connect(address).await?;
+            let told = engine.namespace().await?;
+            if told.is_none_or(|it| it == namespace.as_str()) {
+                is_anyones = true;
+                containers.extend(engine.containers().await?);
+            }
         }
-        let options = ListContainersOptions {
-            all: true,
-            ..ListContainersOptions::default()
-        };
-        let listed = engine.docker.list_containers(Some(options)).await;
-        let listed = listed.map_err(|source| DockerError::Call {
-            operation: "list containers",
-            source,
-        })?;
-        Ok(listed.into_iter().map(container).collect())
+        if !is_anyones {
+            NoDockerEngine::check(namespace)?;
+        }
+        Ok(containers)
     }
 }
 
 impl DockerEngine {
-    /// Returns the namespace of containerd in which the engine keeps its images.
-    async fn namespace(&self) -> Result<String, DockerError> {
+    async fn containers(&self) -> Result<impl Iterator<Item = Container>, DockerError> {
+        let options = ListContainersOptions {
+            all: true,
+            ..ListContainersOptions::default()
+        };
+        let listed = self.docker.list_containers(Some(options)).await;
+        let listed = listed.map_err(|source| DockerError::Call {
+            operation: "list containers",
+            source,
+        })?;
+        Ok(listed.into_iter().map(container))
+    }
+
+    /// Returns the namespace of containerd in which the engine keeps its images; `None` from an
+    /// engine that does not tell: only from API 1.46 on engines do.
+    async fn namespace(&self) -> Result<Option<String>, DockerError> {
         let info = self
             .docker
             .info()
@@ -89,8 +97,7 @@ impl DockerEngine {
             })?;
         let namespaces = info.containerd.and_then(|it| it.namespaces);
         let namespace = namespaces.and_then(|it| it.containers);
-        let namespace = namespace.filter(|it| !it.is_empty());
-        Ok(namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()))
+        Ok(namespace.filter(|it| !it.is_empty()))
     }
 }
 
