@@ -22,6 +22,7 @@ const MOUNTED: &str = "docker.io/library/mounted:";
 const NO_TIME: &str = "invalid value for 'until' filter: ";
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "who runs it says how much")]
 async fn prunes_as_a_docker_engine_does() {
     let (docker, ours) = tokio::join!(Side::docker(), Side::ours());
     let names = ours.names().await;

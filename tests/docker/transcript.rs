@@ -15,8 +15,12 @@ async fn both(docker_side: &Side, ours: &Side, args: &[&str]) -> (Said, Said) {
 }
 
 /// The lines without their order, and without the IDs of containers, which are each side's own.
+/// What stands in brackets is sorted, too: Docker quotes the values of a filter as a hash has
+/// them.
 fn sorted(said: &Said) -> Vec<String> {
     let lines = said.stdout.lines().chain(said.stderr.lines());
+    let lines: Vec<String> = lines.map(with_sorted_brackets).collect();
+    let lines = lines.iter();
     let words = lines.map(|line| {
         let mut before = "";
         let words = line.split_whitespace().map(|word| {
@@ -29,6 +33,19 @@ fn sorted(said: &Said) -> Vec<String> {
     let mut lines: Vec<String> = words.filter(|it| !it.is_empty()).collect();
     lines.sort();
     lines
+}
+
+/// A line such as `dangling=[true false]`, whatever the order of the two.
+fn with_sorted_brackets(line: &str) -> String {
+    let Some((before, rest)) = line.split_once("=[") else {
+        return line.to_owned();
+    };
+    let Some((values, after)) = rest.split_once(']') else {
+        return line.to_owned();
+    };
+    let mut values: Vec<&str> = values.split(' ').collect();
+    values.sort_unstable();
+    format!("{before}=[{}]{after}", values.join(" "))
 }
 
 /// What only looks is compared to the letter, but for its order.
