@@ -65,7 +65,7 @@ impl Engine {
         why(&question).map_err(RunError::NotFound)
     }
 
-    async fn observe_all(&self) -> Result<Inventory, StoreError> {
+    pub(crate) async fn observe_all(&self) -> Result<Inventory, StoreError> {
         let observing = retry(|| async {
             let namespaces = self.store.namespaces().await?;
             self.store.observe(&namespaces, clock::now()).await

@@ -8,6 +8,7 @@ mod name;
 mod pattern;
 mod request;
 mod rule;
+mod uses;
 mod watermark;
 
 pub use byte_size::{ByteSize, ByteSizeError};
@@ -15,4 +16,5 @@ pub use name::{PolicyName, PolicyNameError};
 pub use pattern::{Pattern, PatternError};
 pub use request::{Goal, GoalUnit, LastUse, LastUses, RuleImages};
 pub use rule::{Protection, RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters};
+pub use uses::{Happening, PresentTarget, RecordTimes, TargetsInUse, UseEvent, WrittenRecord};
 pub use watermark::{Watermark, WatermarkError, Watermarks, WatermarksError};

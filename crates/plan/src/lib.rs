@@ -33,6 +33,7 @@ mod freed;
 mod graph;
 mod history;
 mod holdings;
+mod in_use;
 mod ledger;
 mod left;
 mod limit;
@@ -67,6 +68,7 @@ use targets::Targets;
 
 pub use catalog::{Catalog, CatalogConfig, CatalogImage, CatalogManifest, catalog};
 pub use check::{Finding, check};
+pub use in_use::targets_in_use;
 pub use ledger::{Account, Books, Column, DiskUsage, ImageUsage, NamespaceUsage, disk_usage};
 pub use left::left;
 pub use limit::{TooLittle, limit};

@@ -127,7 +127,10 @@ fn matches_labels(anatomy: &Anatomy<'_>, filters: &[LabelFilter]) -> bool {
 }
 
 /// Returns the uses that may be of this image, for all that can be seen.
-fn possible_users<'u>(anatomy: &Anatomy<'_>, usage: &'u Usage) -> Option<&'u BTreeSet<Holder>> {
+pub(crate) fn possible_users<'u>(
+    anatomy: &Anatomy<'_>,
+    usage: &'u Usage,
+) -> Option<&'u BTreeSet<Holder>> {
     if !usage.untraced.is_empty() {
         Some(&usage.untraced)
     } else if anatomy.is_incomplete && !usage.unexplained.is_empty() {

@@ -1,0 +1,207 @@
+//! What runs of ours removed, for as long as its coming back is a re-pull.
+//!
+//! A removal is of one target with the names that went. It ends when one of them, or the target
+//! under any name, is written again: that is one re-pull, however many records it brings.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_model::Digest;
+use serde::{Deserialize, Serialize};
+
+/// How long after its removal an image that comes back was pulled again because of us.
+pub(super) const MEMORY: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How many removals of a namespace are remembered. The oldest are forgotten beyond it: a re-pull
+/// that is not counted costs less than a file that grows without an end.
+const MAX_REMOVALS: usize = 10_000;
+
+/// How long an image stays after it came back for the first time; twice as long each time after.
+const FIRST_BACK_OFF: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long it stays at most.
+const MAX_BACK_OFF: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Returns how long an image stays that came back so many times.
+pub(super) fn back_off(repulls: u32) -> SignedDuration {
+    let doublings = repulls.saturating_sub(1).min(30);
+    let time = FIRST_BACK_OFF.checked_mul(1 << doublings);
+    time.unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF)
+}
+
+/// A target that a run removed, in whole or some of its names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Removal {
+    /// When each name went.
+    pub(super) names: BTreeMap<String, Timestamp>,
+    /// When the run began: no name went before.
+    pub(super) started: Timestamp,
+    /// Whether no name was left.
+    pub(super) is_whole: bool,
+    /// How often the target had come back until then.
+    pub(super) repulls: u32,
+}
+
+impl Removal {
+    fn latest(&self) -> Timestamp {
+        let latest = self.names.values().copied().max();
+        latest.unwrap_or(self.started)
+    }
+}
+
+/// The removals of one namespace. A name is in one of them at most.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Removals {
+    by_target: BTreeMap<Digest, Removal>,
+    by_name: BTreeMap<String, Digest>,
+}
+
+impl Removals {
+    pub(super) fn get(&self, target: &Digest) -> Option<&Removal> {
+        self.by_target.get(target)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_target.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_target.len()
+    }
+
+    /// Adds a removal to what is known. Returns the targets whose removals changed.
+    pub(super) fn add(&mut self, target: &Digest, removal: Removal) -> Vec<Digest> {
+        let mut changed = vec![target.clone()];
+        for name in removal.names.keys() {
+            changed.extend(self.forget_name(name));
+        }
+        for name in removal.names.keys() {
+            self.by_name.insert(name.clone(), target.clone());
+        }
+        match self.by_target.get_mut(target) {
+            Some(known) => {
+                known.names.extend(removal.names);
+                known.started = removal.started;
+                known.is_whole = removal.is_whole;
+                known.repulls = known.repulls.max(removal.repulls);
+            }
+            None => {
+                self.by_target.insert(target.clone(), removal);
+            }
+        }
+        changed
+    }
+
+    /// Returns when a name went, if a run removed it.
+    pub(super) fn removed_at(&self, name: &str) -> Option<Timestamp> {
+        let removal = self.by_target.get(self.by_name.get(name)?)?;
+        removal.names.get(name).copied()
+    }
+
+    /// Hears when the server removed a name: the run's own word comes later, and is later.
+    /// Returns the target whose removal changed.
+    pub(super) fn correct(&mut self, name: &str, at: Timestamp) -> Option<Digest> {
+        let target = self.by_name.get(name)?;
+        let removal = self.by_target.get_mut(target)?;
+        let started = removal.started;
+        let known = removal.names.get_mut(name)?;
+        if at < started || at >= *known {
+            return None;
+        }
+        *known = at;
+        Some(target.clone())
+    }
+
+    /// Takes what a record ends that was made at `created`: the removals that it makes a re-pull.
+    /// Returns them by target.
+    pub(super) fn take_returned(
+        &mut self,
+        name: &str,
+        target: &Digest,
+        created: Timestamp,
+    ) -> Vec<(Digest, Removal)> {
+        let is_return = |at: Timestamp| created > at && created.duration_since(at) <= MEMORY;
+        let mut found = Vec::new();
+        if self.removed_at(name).is_some_and(is_return) {
+            found.extend(self.by_name.get(name).cloned());
+        }
+        let of_target = self.by_target.get(target);
+        if of_target.is_some_and(|it| it.is_whole && is_return(it.latest()))
+            && !found.contains(target)
+        {
+            found.push(target.clone());
+        }
+        let taken = found.into_iter().filter_map(|target| {
+            let removal = self.take(&target)?;
+            Some((target, removal))
+        });
+        taken.collect()
+    }
+
+    /// A name is there again without having been pulled. Returns the target whose removal changed.
+    pub(super) fn forget_name(&mut self, name: &str) -> Option<Digest> {
+        let target = self.by_name.remove(name)?;
+        let removal = self.by_target.get_mut(&target)?;
+        removal.names.remove(name);
+        removal.is_whole = false;
+        if removal.names.is_empty() {
+            self.by_target.remove(&target);
+        }
+        Some(target)
+    }
+
+    /// Forgets what is too old, or too much. No removal is later than `now`: a clock that went
+    /// back must not make one last. Returns the targets whose removals changed.
+    pub(super) fn age(&mut self, now: Timestamp) -> Vec<Digest> {
+        let mut changed = Vec::new();
+        for (target, removal) in &mut self.by_target {
+            for at in removal.names.values_mut().filter(|at| **at > now) {
+                *at = now;
+                changed.push(target.clone());
+            }
+            removal.started = removal.started.min(now);
+        }
+        let mut by_age: Vec<(Timestamp, Digest)> = Vec::new();
+        for (target, removal) in &self.by_target {
+            by_age.push((removal.latest(), target.clone()));
+        }
+        by_age.sort_unstable();
+        let too_many = by_age.len().saturating_sub(MAX_REMOVALS);
+        for (n, (latest, target)) in by_age.into_iter().enumerate() {
+            if n < too_many || now.duration_since(latest) > MEMORY {
+                self.take(&target);
+                changed.push(target);
+            }
+        }
+        changed
+    }
+
+    /// Puts back what was read from the file.
+    pub(super) fn load(&mut self, target: Digest, removal: Removal) {
+        for name in removal.names.keys() {
+            self.by_name.insert(name.clone(), target.clone());
+        }
+        self.by_target.insert(target, removal);
+    }
+
+    fn take(&mut self, target: &Digest) -> Option<Removal> {
+        let removal = self.by_target.remove(target)?;
+        for name in removal.names.keys() {
+            self.by_name.remove(name);
+        }
+        Some(removal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_doubles_from_a_day_to_thirty() {
+        let days = [1, 2, 3, 4, 5, 6, 7, 40, u32::MAX].map(|it| back_off(it).as_hours() / 24);
+        assert_eq!(days, [1, 2, 4, 8, 16, 30, 30, 30, 30]);
+    }
+}

@@ -1,0 +1,69 @@
+//! Which targets of a namespace are there, and which of them are in use.
+//!
+//! The same evidence that keeps images from a prune. What cannot be traced counts against every
+//! image that it could be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reclaim_model::{
+    Container, Digest, HolderKind, Inventory, Namespace, PresentTarget, RecordTimes, TargetsInUse,
+};
+
+use crate::case::Case;
+use crate::select::possible_users;
+
+/// Returns the targets of a namespace and which of them are in use.
+///
+/// `registered` are containers of that namespace that engines know of beyond containerd's own
+/// records. A namespace that the inventory does not have is one without targets.
+pub fn targets_in_use(
+    inventory: &Inventory,
+    namespace: &Namespace,
+    registered: &[Container],
+) -> TargetsInUse {
+    let mut seen = TargetsInUse::default();
+    let Some(found) = inventory.namespaces.get(namespace) else {
+        return seen;
+    };
+    let case = Case::new(inventory, found, registered);
+    for (id, target) in case.targets.iter() {
+        let records = target.images.iter().map(|index| &found.images[*index]);
+        let names = records.map(|image| {
+            let times = RecordTimes {
+                created: image.created_at,
+                updated: image.updated_at,
+            };
+            (image.name.clone(), times)
+        });
+        let chains = target.anatomy.chains.iter().map(|chain| (*chain).clone());
+        let present = PresentTarget {
+            names: names.collect(),
+            chains: chains.collect(),
+        };
+        seen.present.insert(target.digest.clone(), present);
+
+        let of_records = target.images.iter();
+        let of_records = of_records.filter_map(|index| case.usage.records.get(index));
+        let of_target = case.usage.targets.get(&id).into_iter();
+        let possible = possible_users(&target.anatomy, &case.usage).into_iter();
+        let holders: BTreeSet<_> = of_records
+            .chain(of_target)
+            .chain(possible)
+            .flatten()
+            .collect();
+        if !holders.is_empty() {
+            seen.used.insert(target.digest.clone());
+        }
+        for holder in holders {
+            if holder.kind == HolderKind::Container {
+                add(&mut seen.containers, &holder.id, target.digest);
+            }
+        }
+    }
+    seen
+}
+
+fn add(containers: &mut BTreeMap<String, BTreeSet<Digest>>, id: &str, target: &Digest) {
+    let of_container = containers.entry(id.to_owned()).or_default();
+    of_container.insert(target.clone());
+}
