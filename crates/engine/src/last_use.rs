@@ -4,11 +4,12 @@
 //! whole store, and from events in between. What is learnt is in memory and in a file of the
 //! daemon's state directory; `docs/last-use.md` says what counts and what is remembered.
 //!
-//! The rules are pure (`shelf`, `removals`, `state`), apart from the file (`file`) and from the
+//! The rules are pure (`known`, `removals`, `state`), apart from the file (`file`) and from the
 //! task that watches (`watch`).
 
+mod file;
+mod known;
 mod removals;
-mod shelf;
 mod state;
 mod watch;
 
@@ -17,14 +18,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use reclaim_model::{LastUses, Namespace, Report, TargetsInUse, UseEvent};
-
-use tracing::debug;
+use tokio::sync::Notify;
 
 use crate::clock;
+use file::{Opened, Store};
 use state::State;
-
-/// The name of the file in the state directory.
-const FILE: &str = "last-use.redb";
 
 /// What came of hearing an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,45 +84,58 @@ pub enum IndexError {
 /// What is known of the last use of every image. All methods may be called from any thread.
 #[derive(Debug)]
 pub struct LastUseIndex {
+    // LOCK ORDER: the file, then the state.
+    file: Mutex<Option<Store>>,
     state: Mutex<State>,
-    path: Option<PathBuf>,
+    /// Wakes whoever saves.
+    changed: Notify,
 }
 
 impl LastUseIndex {
     /// Begins with what is written in a directory, which is made if it is not there.
     ///
+    /// On a full disk nothing can be made or written; what is there is read, and the rest waits
+    /// for [`Self::save`].
+    ///
     /// # Errors
     ///
     /// If the file is damaged, of a newer version, open elsewhere, or cannot be read.
     pub fn open(directory: &Path) -> Result<Self, IndexError> {
+        let (file, contents) = Store::open(directory)?;
         Ok(Self {
-            path: Some(directory.join(FILE)),
-            ..Self::in_memory()
+            file: Mutex::new(Some(file)),
+            state: Mutex::new(State::of(contents)),
+            changed: Notify::new(),
         })
     }
 
     /// Begins without knowing anything, and forgets all at the end of the process.
     pub fn in_memory() -> Self {
         Self {
+            file: Mutex::default(),
             state: Mutex::default(),
-            path: None,
+            changed: Notify::new(),
         }
     }
 
     /// Takes one look at a namespace that began at `now`: what is there, and what is in use.
     pub fn note(&self, namespace: &Namespace, seen: &TargetsInUse, now: Timestamp) {
         self.state().note(namespace, seen, now);
+        self.changed.notify_one();
     }
 
     /// Takes one event of containerd. Returns whether a look at the store should follow.
     pub fn hear(&self, event: &UseEvent) -> Heard {
-        self.state().hear(event)
+        let heard = self.state().hear(event);
+        self.changed.notify_one();
+        heard
     }
 
     /// Takes what a run removed, so that its coming back is recognised. A dry run removes nothing,
     /// and a report that was told before is passed over.
     pub fn removed(&self, report: &Report, now: Timestamp) {
         self.state().removed(report, now);
+        self.changed.notify_one();
     }
 
     /// Returns what is known of the images of a namespace, as of this moment.
@@ -144,7 +155,12 @@ impl LastUseIndex {
 
     /// Returns the namespaces of which anything is known.
     pub fn namespaces(&self) -> Vec<Namespace> {
-        self.state().shelves.keys().cloned().collect()
+        self.state().namespaces.keys().cloned().collect()
+    }
+
+    /// Waits until something may have changed since this returned last.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Whether anything is not written yet.
@@ -159,8 +175,23 @@ impl LastUseIndex {
     /// If it cannot be written, on a full disk for instance. Nothing is lost in memory then, and
     /// the next call tries again.
     pub fn save(&self) -> Result<(), IndexError> {
-        debug!(path = ?self.path, "kept in memory");
-        Ok(())
+        // What redb did before a panic is dropped with the database.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = file.as_mut() else {
+            return Ok(());
+        };
+        if !self.is_changed() {
+            return Ok(());
+        }
+        if file.ready()? == Opened::Empty {
+            self.state().write_all_again();
+        }
+        let batch = self.state().take_changes();
+        let written = file.write(&batch);
+        if written.is_err() {
+            self.state().put_back(&batch);
+        }
+        written
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

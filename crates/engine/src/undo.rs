@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{Namespace, RunId};
+use reclaim_model::{Namespace, RunId, chain};
+use tracing::debug;
 
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
@@ -70,6 +71,10 @@ impl Engine {
             if !names.is_empty() && !names.contains(&image.name) {
                 is_whole = false;
                 continue;
+            }
+            // Or whoever counts what is pulled again would take it for that.
+            if let Err(error) = self.store.tell_restoring(namespace, &image.name).await {
+                debug!(error = chain(&error), "nobody is told of the restoring");
             }
             let there = retry(|| self.store.restore_image(namespace, image)).await?;
             if there == image.target.digest {

@@ -91,6 +91,20 @@ impl Containerd {
         namespace: &Namespace,
         name: &str,
     ) -> Result<Option<Digest>, StoreError> {
+        let image = self.image_record(namespace, name).await?;
+        Ok(image.map(|image| image.target.digest))
+    }
+
+    /// Reads an image record as it is by now; `None` if there is no such record.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn image_record(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+    ) -> Result<Option<ImageRecord>, StoreError> {
         const OPERATION: &str = "get image";
         let message = GetImageRequest {
             name: name.to_owned(),
@@ -110,7 +124,7 @@ impl Containerd {
                         .within(namespace)
                         .about(name)
                 })?;
-                Ok(Some(convert::image(image)?.target.digest))
+                Ok(Some(convert::image(image)?))
             }
             Err(error) if error.class() == Class::Gone => Ok(None),
             Err(error) => Err(error),

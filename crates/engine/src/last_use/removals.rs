@@ -62,13 +62,12 @@ impl Removals {
         self.by_target.get(target)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_target.is_empty()
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Digest> {
+        self.by_target.keys()
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.by_target.len()
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_target.is_empty()
     }
 
     /// Adds a removal to what is known. Returns the targets whose removals changed.

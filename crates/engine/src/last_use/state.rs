@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use reclaim_model::{LastUses, Mode, Namespace, Report, RunId, TargetsInUse, UseEvent};
+use reclaim_model::{Digest, LastUses, Mode, Namespace, Report, RunId, TargetsInUse, UseEvent};
 use uuid::Uuid;
 
 use super::Heard;
-use super::shelf::{Gone, Shelf};
+use super::file::{Batch, Contents};
+use super::known::{Gone, Known};
 
 /// How many runs are remembered, so that a report that is told twice counts once.
 const REMEMBERED_RUNS: usize = 256;
@@ -15,7 +16,7 @@ const REMEMBERED_RUNS: usize = 256;
 /// What is known of all namespaces.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) shelves: BTreeMap<Namespace, Shelf>,
+    pub(super) namespaces: BTreeMap<Namespace, Known>,
     pub(super) repulls: u64,
     /// Whether the number of re-pulls is not written yet.
     pub(super) is_count_new: bool,
@@ -24,11 +25,11 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn note(&mut self, namespace: &Namespace, seen: &TargetsInUse, now: Timestamp) {
-        self.change(namespace, |shelf| shelf.look(seen, now));
+        self.change(namespace, |known| known.look(seen, now));
     }
 
     pub(super) fn hear(&mut self, event: &UseEvent) -> Heard {
-        self.change(&event.namespace, |shelf| shelf.hear(&event.what, event.at))
+        self.change(&event.namespace, |known| known.hear(&event.what, event.at))
     }
 
     pub(super) fn removed(&mut self, report: &Report, now: Timestamp) {
@@ -48,25 +49,90 @@ impl State {
         gone.stayed.extend(stayed);
         if !gone.names.is_empty() {
             let started = started(&report.run).unwrap_or(now).min(now);
-            self.change(&report.namespace, |shelf| shelf.remove(&gone, started, now));
+            self.change(&report.namespace, |known| known.remove(&gone, started, now));
         }
     }
 
     pub(super) fn uses(&self, namespace: &Namespace, now: Timestamp) -> LastUses {
-        let shelf = self.shelves.get(namespace);
-        shelf.map_or_else(LastUses::default, |shelf| shelf.uses(now))
+        let known = self.namespaces.get(namespace);
+        known.map_or_else(LastUses::default, |known| known.uses(now))
     }
 
     /// Whether anything is not written yet.
     pub(super) fn is_changed(&self) -> bool {
-        let mut shelves = self.shelves.values().map(|shelf| &shelf.changed);
-        self.is_count_new || shelves.any(|it| !it.targets.is_empty() || !it.removals.is_empty())
+        let mut namespaces = self.namespaces.values().map(|known| &known.changed);
+        self.is_count_new || namespaces.any(|it| !it.targets.is_empty() || !it.removals.is_empty())
     }
 
-    fn change<T>(&mut self, namespace: &Namespace, change: impl FnOnce(&mut Shelf) -> T) -> T {
-        let shelf = self.shelves.entry(namespace.clone()).or_default();
-        let done = change(shelf);
-        let repulls = std::mem::take(&mut shelf.new_repulls);
+    /// Begins with what a file holds.
+    pub(super) fn of(contents: Contents) -> Self {
+        let mut state = Self {
+            repulls: contents.repulls,
+            ..Self::default()
+        };
+        for ((namespace, digest), entry) in contents.targets {
+            let known = state.namespaces.entry(namespace).or_default();
+            known.targets.insert(digest, entry);
+        }
+        for ((namespace, digest), removal) in contents.removals {
+            let known = state.namespaces.entry(namespace).or_default();
+            known.removals.load(digest, removal);
+        }
+        state
+    }
+
+    /// Returns what is not written yet, and counts it as written.
+    pub(super) fn take_changes(&mut self) -> Batch {
+        let mut batch = Batch {
+            repulls: self.repulls,
+            ..Batch::default()
+        };
+        self.is_count_new = false;
+        for (namespace, known) in &mut self.namespaces {
+            let changed = std::mem::take(&mut known.changed);
+            let key = |digest: Digest| (namespace.clone(), digest);
+            batch.targets.extend(changed.targets.into_iter().map(|it| {
+                let entry = known.targets.get(&it).cloned();
+                (key(it), entry)
+            }));
+            batch
+                .removals
+                .extend(changed.removals.into_iter().map(|it| {
+                    let removal = known.removals.get(&it).cloned();
+                    (key(it), removal)
+                }));
+        }
+        self.namespaces.retain(|_, known| !known.is_forgettable());
+        batch
+    }
+
+    /// Counts what a batch has as not written after all.
+    pub(super) fn put_back(&mut self, batch: &Batch) {
+        self.is_count_new = true;
+        for ((namespace, digest), _) in &batch.targets {
+            let known = self.namespaces.entry(namespace.clone()).or_default();
+            known.changed.targets.insert(digest.clone());
+        }
+        for ((namespace, digest), _) in &batch.removals {
+            let known = self.namespaces.entry(namespace.clone()).or_default();
+            known.changed.removals.insert(digest.clone());
+        }
+    }
+
+    /// Counts everything as not written.
+    pub(super) fn write_all_again(&mut self) {
+        self.is_count_new = true;
+        for known in self.namespaces.values_mut() {
+            known.changed.targets.extend(known.targets.keys().cloned());
+            let removals = known.removals.targets().cloned();
+            known.changed.removals.extend(removals);
+        }
+    }
+
+    fn change<T>(&mut self, namespace: &Namespace, change: impl FnOnce(&mut Known) -> T) -> T {
+        let known = self.namespaces.entry(namespace.clone()).or_default();
+        let done = change(known);
+        let repulls = std::mem::take(&mut known.new_repulls);
         self.repulls = self.repulls.saturating_add(repulls);
         self.is_count_new |= repulls > 0;
         done

@@ -99,7 +99,7 @@ pub(super) struct Changed {
 
 /// What is known of one namespace.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct Known {
     pub(super) targets: BTreeMap<Digest, Entry>,
     pub(super) removals: Removals,
     pub(super) changed: Changed,
@@ -113,7 +113,7 @@ pub(super) struct Shelf {
     deleted: BTreeMap<String, Timestamp>,
 }
 
-impl Shelf {
+impl Known {
     /// What is known, at `now`.
     pub(super) fn uses(&self, now: Timestamp) -> LastUses {
         let uses = self.targets.iter();
@@ -123,8 +123,14 @@ impl Shelf {
         )
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.removals.is_empty()
+    /// Whether it knows nothing that a known which is made anew would not.
+    pub(super) fn is_forgettable(&self) -> bool {
+        self.targets.is_empty()
+            && self.removals.is_empty()
+            && self.names.is_empty()
+            && self.containers.is_empty()
+            && self.deleted.is_empty()
+            && self.changed == Changed::default()
     }
 
     /// Takes a look that began at `now`.

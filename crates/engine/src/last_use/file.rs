@@ -1,0 +1,185 @@
+//! The file: a redb database in the daemon's state directory.
+//!
+//! # How it is read
+//!
+//! Whole, into memory, and checked there. So a damaged file is refused as it is, without a repair
+//! that would change it, and a file can be read when the disk is too full to write to it. What
+//! ended in the middle of a write is not damaged: redb goes back to the last commit.
+//!
+//! # How it is written
+//!
+//! One durable commit for each save. A write that fails leaves the file at the last commit that
+//! did not, and the next save opens it anew. A file is made under another name and renamed when it
+//! is whole, so that a crash never leaves half of one.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use redb::backends::{FileBackend, InMemoryBackend};
+use redb::{Database, StorageBackend};
+
+use super::IndexError;
+use tables::{Trouble, VERSION, builder, commit, contents, database, guarded, make};
+
+pub(super) use tables::{Batch, Contents};
+
+mod tables;
+
+/// The name of the file in the state directory.
+pub(super) const FILE: &str = "last-use.redb";
+
+/// Whether the file holds what was written before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opened {
+    AsLeft,
+    /// It was just made, and holds nothing.
+    Empty,
+}
+
+/// The file, while this process has it.
+#[derive(Debug)]
+pub(super) struct Store {
+    path: PathBuf,
+    /// `None` after an error: it is opened again before the next write.
+    open: Option<Database>,
+}
+
+impl Store {
+    /// Reads the file of a directory, which is made if it is not there.
+    ///
+    /// On a full disk it is opened, or made, by a later save.
+    pub(super) fn open(directory: &Path) -> Result<(Self, Contents), IndexError> {
+        let path = directory.join(FILE);
+        let mut store = Self { path, open: None };
+        let read = store.read(directory);
+        let contents = read.map_err(|trouble| store.error(trouble))?;
+        match store.ready() {
+            Err(IndexError::Io { source, .. }) if is_full(&source) => {}
+            Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        Ok((store, contents))
+    }
+
+    fn read(&self, directory: &Path) -> Result<Contents, Trouble> {
+        match fs::create_dir_all(directory) {
+            Err(error) if !is_full(&error) => {
+                return Err(Trouble::Io("make the directory of", error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Contents::default()),
+            Err(error) => return Err(Trouble::Io("open", error)),
+        };
+        let backend = FileBackend::new(file).map_err(database)?;
+        let copied = || {
+            let length = backend.len()?;
+            let bytes = backend.read(0, usize::try_from(length).unwrap_or(usize::MAX))?;
+            let copy = InMemoryBackend::new();
+            copy.set_len(length)?;
+            copy.write(0, &bytes)?;
+            Ok(copy)
+        };
+        let copy = copied().map_err(|error| Trouble::Io("read", error))?;
+        if copy.len().is_ok_and(|length| length == 0) {
+            return Err(Trouble::Damaged("it is empty".to_owned()));
+        }
+        guarded(|| {
+            let mut database = builder()
+                .create_with_backend(copy)
+                .map_err(self::database)?;
+            if !database.check_integrity().map_err(self::database)? {
+                return Err(Trouble::Damaged("its checksums do not match".to_owned()));
+            }
+            contents(&database)
+        })
+    }
+
+    /// Opens the file for writing unless it is open.
+    pub(super) fn ready(&mut self) -> Result<Opened, IndexError> {
+        if self.open.is_some() {
+            return Ok(Opened::AsLeft);
+        }
+        let opened = self.open_or_make();
+        let (database, opened) = opened.map_err(|trouble| self.error(trouble))?;
+        self.open = Some(database);
+        Ok(opened)
+    }
+
+    fn open_or_make(&self) -> Result<(Database, Opened), Trouble> {
+        let is_there = self.path.try_exists();
+        if is_there.map_err(|error| Trouble::Io("find", error))? {
+            let opened = guarded(|| builder().open(&self.path).map_err(database))?;
+            return Ok((opened, Opened::AsLeft));
+        }
+        let beside = self.path.with_extension("redb.new");
+        let making = |error| Trouble::Io("make", error);
+        if let Some(directory) = self.path.parent() {
+            fs::create_dir_all(directory).map_err(making)?;
+        }
+        let made = guarded(|| make(&beside));
+        match made {
+            Ok(database) => {
+                fs::rename(&beside, &self.path).map_err(making)?;
+                self.sync_directory().map_err(making)?;
+                Ok((database, Opened::Empty))
+            }
+            Err(trouble) => {
+                // Whatever is left of it is in the way of those who want room.
+                drop(fs::remove_file(&beside));
+                Err(trouble)
+            }
+        }
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()
+    }
+
+    /// Commits a batch. After an error the file is as it was before.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), IndexError> {
+        let Some(database) = self.open.take() else {
+            let error = io::Error::other("the file is not open");
+            return Err(self.error(Trouble::Io("write", error)));
+        };
+        // Dropped on an error: redb does nothing more with a file after one.
+        let written = guarded(|| commit(&database, batch).map(|()| database));
+        match written {
+            Ok(database) => {
+                self.open = Some(database);
+                Ok(())
+            }
+            Err(trouble) => Err(self.error(trouble)),
+        }
+    }
+
+    fn error(&self, trouble: Trouble) -> IndexError {
+        let path = self.path.clone();
+        match trouble {
+            Trouble::Io(operation, source) => IndexError::Io {
+                operation,
+                path,
+                source,
+            },
+            Trouble::InUse => IndexError::InUse { path },
+            Trouble::Damaged(problem) => IndexError::Damaged { path, problem },
+            Trouble::Version(version) => IndexError::Version {
+                path,
+                version,
+                known: VERSION,
+            },
+        }
+    }
+}
+
+/// Whether there is no room to write.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
