@@ -5,3 +5,4 @@
 pub mod docker;
 pub mod grpc;
 pub mod listen;
+pub mod metrics;

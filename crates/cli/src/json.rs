@@ -131,6 +131,21 @@ pub(crate) fn report(report: &Report) -> String {
     render(&report_json(report))
 }
 
+fn kept_json(kept: &Kept) -> KeptJson<'_> {
+    let Kept {
+        name,
+        target,
+        reason,
+        holders,
+    } = kept;
+    KeptJson {
+        name,
+        target,
+        reason: *reason,
+        holders,
+    }
+}
+
 fn report_json(report: &Report) -> ReportJson<'_> {
     // Everything by name, so that a new field cannot be forgotten here.
     let Report {
@@ -154,25 +169,17 @@ fn report_json(report: &Report) -> ReportJson<'_> {
         guard,
         held_until,
         unfinished,
+        // Whoever wrote the policy knows it; how long a run took is in the history and in metrics.
+        policy: _,
+        took: _,
+        collection: _,
     } = report;
     let removed = removed.iter().map(|it| RemovedJson {
         name: &it.name,
         target: &it.target,
         reason: it.reason,
     });
-    let kept = kept.iter().map(
-        |Kept {
-             name,
-             target,
-             reason,
-             holders,
-         }| KeptJson {
-            name,
-            target,
-            reason: *reason,
-            holders,
-        },
-    );
+    let kept = kept.iter().map(kept_json);
     let refused = refused.iter().map(|it| RefusedJson {
         name: &it.name,
         reason: it.reason.to_string(),

@@ -17,6 +17,7 @@ use reclaim_model::{
 };
 use reclaim_plan::{left, rows};
 use reclaim_store::StoreError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
@@ -168,7 +169,9 @@ impl Engine {
         let namespace = &plan.namespace;
         (run.progress)(Progress::Collecting);
         let collecting = host_guard::release(&self.store, namespace, run.id, run.expires);
+        let began = Instant::now();
         collecting.instrument(info_span!("collect")).await?;
+        report.collection = Some(began.elapsed());
         (run.progress)(Progress::Measuring);
         let measuring = retry(|| self.store.gone(namespace, &plan.freed));
         let gone = measuring.instrument(info_span!("measure")).await?;

@@ -86,6 +86,7 @@ mod host_guard;
 mod journal;
 mod last_use;
 mod lease_labels;
+mod maintenance;
 mod named;
 mod options;
 mod owner;
@@ -116,6 +117,11 @@ pub use guard::{PruneGuard, PruneRunning};
 pub use hold::Hold;
 pub use host_guard::Busy;
 pub use last_use::{Heard, IndexError, LastUseIndex};
+pub use maintenance::{
+    Breakdown, Caretaker, CaretakerObserver, Due, Duties, Excess, FilesystemRecord, Headroom,
+    HistoryError, Maintenance, Measure, NamespaceForecast, NamespaceRun, Outcome, PolicyForecast,
+    PolicyRun, RunHistory, RunRecord, Timetable, Trigger,
+};
 pub use options::RunOptions;
 pub use policy::{Cron, CronError, Policy, Pressure, Schedule};
 pub use preview::Preview;

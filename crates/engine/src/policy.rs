@@ -4,7 +4,7 @@ mod schedule;
 
 use std::time::Duration;
 
-use reclaim_model::{Mode, Namespace, PolicyName, Rule, Watermarks};
+use reclaim_model::{BuildHistory, Mode, Namespace, PolicyName, Rule, RuleFilters, Watermarks};
 
 pub use schedule::{Cron, CronError, Schedule};
 
@@ -17,6 +17,8 @@ pub struct Policy {
     pub namespaces: Vec<Namespace>,
     /// When it is looked at.
     pub schedule: Schedule,
+    /// How long after a start it is looked at for the first time.
+    pub startup_delay: Duration,
     /// What makes it begin, and end.
     pub pressure: Pressure,
     /// Images that nobody has used for so long go without any pressure.
@@ -29,11 +31,43 @@ pub struct Policy {
     pub undo_window: Duration,
     /// How many records may be removed in a second; `None` is as fast as containerd goes.
     pub max_deletes_per_second: Option<u32>,
+    /// The part of the last ten seconds, in hundredths, above which it is put off because tasks
+    /// have waited for I/O; `None` is never.
+    pub max_io_pressure: Option<u8>,
+    /// What becomes of what only build history holds.
+    pub history: BuildHistory,
     /// Whether it removes, or only says what it would.
     pub mode: Mode,
 }
 
 impl Policy {
+    /// Returns a policy that removes nothing by itself: looked at on demand, in no namespace.
+    /// All else is as in a configuration that does not say.
+    pub fn of_name(name: PolicyName) -> Self {
+        Self {
+            rule: Rule {
+                name,
+                filters: RuleFilters::default(),
+                min_age: Duration::from_secs(120),
+                unused_for: Duration::ZERO,
+                keep_newest: 0,
+                last_copies: false,
+            },
+            namespaces: Vec::new(),
+            schedule: Schedule::OnDemand,
+            startup_delay: Duration::ZERO,
+            pressure: Pressure::default(),
+            max_unused: None,
+            max_images: None,
+            max_bytes: None,
+            undo_window: Duration::ZERO,
+            max_deletes_per_second: None,
+            max_io_pressure: None,
+            history: BuildHistory::Keep,
+            mode: Mode::Apply,
+        }
+    }
+
     /// Returns its name.
     pub fn name(&self) -> &PolicyName {
         &self.rule.name

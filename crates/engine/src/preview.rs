@@ -1,5 +1,7 @@
 //! What a run would do, and the report that it begins with.
 
+use std::time::Duration;
+
 use reclaim_model::{
     Amount, Estimate, Freed, Inventory, Mode, Plan, Reclaimed, Removed, Report, RunId, Step,
 };
@@ -52,6 +54,9 @@ pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
         guard: None,
         held_until: None,
         unfinished: None,
+        policy: None,
+        took: Duration::ZERO,
+        collection: None,
     }
 }
 

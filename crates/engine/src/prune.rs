@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{Mode, Namespace, PruneRequest, Report, RunId, chain};
+use reclaim_model::{Mode, Namespace, PruneRequest, Report, RunId, Selection, chain};
 use reclaim_store::StoreError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
@@ -90,8 +91,13 @@ impl Engine {
             expires: Timestamp::MAX,
         };
         let span = info_span!("image_prune", run = %id, namespace = %request.namespace);
-        let done = self.prune_as(run, confirmed).instrument(span).await;
-        if let Ok(report) = &done {
+        let began = Instant::now();
+        let mut done = self.prune_as(run, confirmed).instrument(span).await;
+        if let Ok(report) = &mut done {
+            report.took = began.elapsed();
+            if let Selection::Rule(images) = &request.selection {
+                report.policy = Some(images.rule.name.clone());
+            }
             // Without a listener there is nobody to tell.
             drop(self.finished.send(Arc::new(report.clone())));
         }

@@ -1,6 +1,8 @@
 //! Freeing as much as was asked for, and no more.
 
-use reclaim_model::{Container, FreeTarget, Inventory, Plan, PruneRequest, Selection};
+use reclaim_model::{
+    Container, FreeTarget, GoalUnit, Inventory, Plan, PruneRequest, Selection, SnapshotId,
+};
 use reclaim_plan::{Account, TooLittle, limit, limit_by_use, shortfall};
 use reclaim_store::filesystem_bytes;
 
@@ -27,7 +29,18 @@ impl Engine {
         request: &PruneRequest,
     ) -> Result<Plan, RunError> {
         if let Selection::Rule(images) = &request.selection {
-            return Ok(limit_by_use(plan, inventory, images).plan);
+            let goals = images.goals.iter().flatten();
+            if !goals.map(|goal| goal.unit).any(|it| it == GoalUnit::Inodes) {
+                return Ok(limit_by_use(plan, inventory, images).plan);
+            }
+            let mut images = images.clone();
+            let snapshots = plan.freed.snapshots.iter().map(|it| it.id.clone());
+            let snapshots: Vec<SnapshotId> = snapshots.collect();
+            images.inodes = self
+                .store
+                .snapshot_inodes(&plan.namespace, &snapshots)
+                .await?;
+            return Ok(limit_by_use(plan, inventory, &images).plan);
         }
         let Some(target) = request.target else {
             return Ok(plan);

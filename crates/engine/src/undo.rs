@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use reclaim_model::{Namespace, RunId, chain};
 use tracing::debug;
 
+use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
+use crate::lease_labels::{self, MAX_RUN};
 use crate::preview::new_run;
 use crate::retry::retry;
 
@@ -147,6 +149,19 @@ impl Engine {
         let released = releasing.await;
         crate::host_guard::give_back(&self.store, namespace, &id).await?;
         released
+    }
+
+    /// Runs one collection, so that what is garbage already goes.
+    ///
+    /// # Errors
+    ///
+    /// If another run is under way, or the store cannot be changed.
+    pub async fn collect_garbage(&self, namespace: &Namespace) -> Result<(), RunError> {
+        let id = new_run();
+        let _running = self.try_begin(&id, namespace).await?;
+        // Deleting the guard's lease synchronously is the collection.
+        let expires = lease_labels::expiry(clock::now(), MAX_RUN);
+        Ok(crate::host_guard::release(&self.store, namespace, &id, expires).await?)
     }
 
     async fn find_hold(&self, namespace: &Namespace, run: Option<&str>) -> Result<Hold, RunError> {

@@ -48,10 +48,10 @@ pub use plan::{
     Kept, Plan, Reclaimed, RemoveReason, Step,
 };
 pub use policy::{
-    ByteSize, ByteSizeError, Goal, GoalUnit, Happening, LastUse, LastUses, Pattern, PatternError,
-    PolicyName, PolicyNameError, PresentTarget, Protection, RULE_FILTER_KEYS, RecordTimes, Rule,
-    RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent, Watermark, WatermarkError,
-    Watermarks, WatermarksError, WrittenRecord,
+    ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, Happening, LastUse, LastUses, Pattern,
+    PatternError, PolicyName, PolicyNameError, PresentTarget, Protection, RULE_FILTER_KEYS,
+    RecordTimes, Room, Rule, RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent,
+    Watermark, WatermarkError, Watermarks, WatermarksError, WrittenRecord,
 };
 pub use project::{
     PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectName, ProjectNameError,

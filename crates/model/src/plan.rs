@@ -84,53 +84,80 @@ pub struct Kept {
     pub holders: Vec<Holder>,
 }
 
-/// Why an image stays, in the order in which reasons are looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeepReason {
+macro_rules! keep_reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident $key:literal $words:literal;)+) => {
+        /// Why an image stays, in the order in which reasons are looked for.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum KeepReason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl KeepReason {
+            /// All of them, in order.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Returns the word for the reason in JSON and in metrics.
+            pub fn key(self) -> &'static str {
+                match self {
+                    $(Self::$name => $key,)+
+                }
+            }
+
+            /// Returns the reason in words.
+            pub fn words(self) -> &'static str {
+                match self {
+                    $(Self::$name => $words,)+
+                }
+            }
+        }
+    };
+}
+
+keep_reasons! {
     /// Only dangling images were asked for, and this one has a name.
-    NotDangling,
+    NotDangling "not_dangling" "has a name";
     /// The record is not older than `until`, or its age is unknown.
-    TooRecent,
+    TooRecent "too_recent" "too recent for the `until` filter";
     /// A label filter spares it, or its labels cannot be seen.
-    LabelFilter,
+    LabelFilter "label_filter" "spared by a label filter";
     /// It carries the CRI plugin's pin.
-    Pinned,
+    Pinned "pinned" "pinned";
     /// A part of it is there but cannot be read, so what uses it is unknown.
-    Unreadable,
+    Unreadable "unreadable" "cannot be read";
     /// Somebody uses it.
-    InUse,
+    InUse "in_use" "in use";
     /// What its own labels refer to cannot be held while it is removed; see
     /// [`ImageRecord::is_holdable`].
-    Unholdable,
+    Unholdable "unholdable" "a label of it is too long to be held while it is removed";
     /// Something is in use that cannot be traced to an image; it may be this one.
-    UsageUnknown,
+    UsageUnknown "usage_unknown" "may be in use";
     /// Another record of the same CRI image stays.
-    CriGroup,
+    CriGroup "cri_group" "its other names stay";
     /// The target of the prune is met without it.
-    NotNeeded,
+    NotNeeded "not_needed" "not needed to free as much as was asked for";
     /// It came up after the plan was shown to whoever confirmed it.
-    NotConfirmed,
+    NotConfirmed "not_confirmed" "was not in the list that was confirmed";
     /// Images were named, and it was not.
-    NotNamed,
+    NotNamed "not_named" "was not named";
     /// It was given by its ID and has several names, and nobody insisted.
-    NotForced,
+    NotForced "not_forced" "has several names";
     /// The configuration protects it from all policies.
-    Protected,
+    Protected "protected" "protected";
     /// A filter of the policy spares it.
-    RuleFilter,
+    RuleFilter "rule_filter" "spared by a filter of the policy";
     /// No registry is known to have it.
-    LastCopy,
+    LastCopy "last_copy" "no registry is known to have it";
     /// It was pulled or used less than the policy's minimum age ago.
-    TooYoung,
+    TooYoung "too_young" "too young";
     /// It was used too recently for the policy.
-    UsedRecently,
+    UsedRecently "used_recently" "used too recently";
     /// It came back after it had been removed.
-    Repulled,
+    Repulled "repulled" "came back after it was removed";
     /// It is among the newest of its repository.
-    Newest,
+    Newest "newest" "among the newest of its repository";
     /// The run removes no more than this.
-    Capped,
+    Capped "capped" "beyond what one run removes";
 }
 
 impl RemoveReason {
@@ -143,35 +170,6 @@ impl RemoveReason {
             Self::Named => "named",
             Self::Replaced => "named; stays without a name for what needs it",
             Self::Parent => "parent without a name",
-        }
-    }
-}
-
-impl KeepReason {
-    /// Returns the reason in words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::NotDangling => "has a name",
-            Self::TooRecent => "too recent for the `until` filter",
-            Self::LabelFilter => "spared by a label filter",
-            Self::Pinned => "pinned",
-            Self::Unreadable => "cannot be read",
-            Self::InUse => "in use",
-            Self::Unholdable => "a label of it is too long to be held while it is removed",
-            Self::UsageUnknown => "may be in use",
-            Self::CriGroup => "its other names stay",
-            Self::NotNeeded => "not needed to free as much as was asked for",
-            Self::NotConfirmed => "was not in the list that was confirmed",
-            Self::Protected => "protected",
-            Self::RuleFilter => "spared by a filter of the policy",
-            Self::LastCopy => "no registry is known to have it",
-            Self::TooYoung => "too young",
-            Self::UsedRecently => "used too recently",
-            Self::Repulled => "came back after it was removed",
-            Self::Newest => "among the newest of its repository",
-            Self::Capped => "beyond what one run removes",
-            Self::NotNamed => "was not named",
-            Self::NotForced => "has several names",
         }
     }
 }
@@ -319,3 +317,16 @@ pub struct Estimate(pub Amount);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Reclaimed(pub Amount);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_reason_is_its_word_in_json() {
+        for reason in KeepReason::ALL {
+            let json = serde_json::to_value(reason).unwrap();
+            assert_eq!(json, reason.key());
+        }
+    }
+}

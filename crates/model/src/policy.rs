@@ -4,6 +4,7 @@
 //! that an error can point at the very value; whoever holds one has nothing left to check.
 
 mod byte_size;
+mod filesystem;
 mod name;
 mod pattern;
 mod request;
@@ -12,6 +13,7 @@ mod uses;
 mod watermark;
 
 pub use byte_size::{ByteSize, ByteSizeError};
+pub use filesystem::{Filesystem, Room};
 pub use name::{PolicyName, PolicyNameError};
 pub use pattern::{Pattern, PatternError};
 pub use request::{Goal, GoalUnit, LastUse, LastUses, RuleImages};

@@ -1,13 +1,14 @@
 //! What a run did. It always comes back, with what failed in it.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
     Beside, Digest, Estimate, Freed, Holder, KeepReason, Kept, Left, Mode, Named, Namespace,
-    Reclaimed, RemoveReason, Unpin,
+    PolicyName, Reclaimed, RemoveReason, Unpin,
 };
 
 /// Identifies one run in the report, the log and the leases.
@@ -67,6 +68,12 @@ pub struct Report {
     /// Why the run could not collect or look again after its removals; the store is sound, but
     /// what is freed is unknown.
     pub unfinished: Option<String>,
+    /// The policy that it was for, if a policy wanted it.
+    pub policy: Option<PolicyName>,
+    /// How long it took, the waiting for its guard included.
+    pub took: Duration,
+    /// How long containerd's collection took; `None` if none was asked for.
+    pub collection: Option<Duration>,
 }
 
 /// How a removal makes sure that the record is still the one that was judged.

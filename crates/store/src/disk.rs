@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use containerd_client::services::v1::PluginsRequest;
-use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use reclaim_model::{Digest, FreedBlob, Inventory};
 
 use crate::client::Containerd;
@@ -29,17 +27,7 @@ impl Containerd {
     ///
     /// If the server cannot be asked.
     pub async fn content_root(&self) -> Result<Option<PathBuf>, StoreError> {
-        const OPERATION: &str = "find the content store";
-        let filters = vec!["type==io.containerd.content.v1".to_owned()];
-        let request = self.request(OPERATION, None, PluginsRequest { filters })?;
-        let mut client = IntrospectionClient::new(self.channel());
-        let answer = client.plugins(request).await;
-        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
-        let plugins = answer.into_inner().plugins;
-        let mut roots = plugins
-            .into_iter()
-            .filter_map(|mut it| it.exports.remove("root"));
-        Ok(roots.next().map(PathBuf::from))
+        Ok(self.roots().await?.content)
     }
 }
 

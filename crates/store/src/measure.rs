@@ -14,6 +14,12 @@ use crate::error::{Class, StoreError};
 /// How many snapshots are measured at a time. Committed ones are one small read each.
 const USAGES_AT_ONCE: usize = 32;
 
+/// What a snapshot occupies by itself.
+struct Usage {
+    bytes: u64,
+    inodes: u64,
+}
+
 impl Containerd {
     /// Asks what each snapshot occupies by itself, in allocated bytes. One that is gone by now
     /// is left out.
@@ -26,15 +32,40 @@ impl Containerd {
         namespace: &Namespace,
         snapshots: &[SnapshotId],
     ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
+        let usages = self.usages(namespace, snapshots).await?;
+        let bytes = usages.into_iter().map(|(id, usage)| (id, usage.bytes));
+        Ok(bytes.collect())
+    }
+
+    /// As [`Self::snapshot_bytes`], in inodes.
+    ///
+    /// # Errors
+    ///
+    /// If one that is there cannot be measured.
+    pub async fn snapshot_inodes(
+        &self,
+        namespace: &Namespace,
+        snapshots: &[SnapshotId],
+    ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
+        let usages = self.usages(namespace, snapshots).await?;
+        let inodes = usages.into_iter().map(|(id, usage)| (id, usage.inodes));
+        Ok(inodes.collect())
+    }
+
+    async fn usages(
+        &self,
+        namespace: &Namespace,
+        snapshots: &[SnapshotId],
+    ) -> Result<Vec<(SnapshotId, Usage)>, StoreError> {
         let asked = snapshots.iter().map(|id| {
             let asked = async move {
-                let bytes = self.usage(namespace, id).await?;
-                Ok::<_, StoreError>(bytes.map(|bytes| (id.clone(), bytes)))
+                let usage = self.usage(namespace, id).await?;
+                Ok::<_, StoreError>(usage.map(|usage| (id.clone(), usage)))
             };
             asked.boxed()
         });
         let asked = stream::iter(asked).boxed();
-        let found: Vec<Option<(SnapshotId, u64)>> =
+        let found: Vec<Option<(SnapshotId, Usage)>> =
             asked.buffer_unordered(USAGES_AT_ONCE).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
@@ -43,7 +74,7 @@ impl Containerd {
         &self,
         namespace: &Namespace,
         id: &SnapshotId,
-    ) -> Result<Option<u64>, StoreError> {
+    ) -> Result<Option<Usage>, StoreError> {
         const OPERATION: &str = "measure snapshot";
         let message = UsageRequest {
             snapshotter: id.snapshotter.to_string(),
@@ -52,7 +83,13 @@ impl Containerd {
         let request = self.request(OPERATION, Some(namespace), message)?;
         let answer = SnapshotsClient::new(self.channel()).usage(request).await;
         match answer.map_err(|status| StoreError::new(OPERATION, status)) {
-            Ok(answer) => Ok(Some(u64::try_from(answer.into_inner().size).unwrap_or(0))),
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                Ok(Some(Usage {
+                    bytes: u64::try_from(answer.size).unwrap_or(0),
+                    inodes: u64::try_from(answer.inodes).unwrap_or(0),
+                }))
+            }
             Err(error) if error.class() == Class::Gone => Ok(None),
             Err(error) => Err(error.within(namespace).about(id)),
         }

@@ -130,8 +130,12 @@ pub(crate) const KEYS: &[Key] = keys! {
             "How many bytes one run frees at most.";
         "max_deletes_per_second" Integer(0, 10_000), "0", "0 to 10000; 0 is as fast as it goes",
             "How many records are removed in a second at most.";
+        "max_io_pressure" Integer(0, 99), "0", "0 to 99; 0 is not looked at",
+            "Put off, for ten minutes at most, while tasks have waited for I/O in more than so many hundredths of the last ten seconds.";
         "undo_window" DURATION, r#""0s""#, "0s to 720h",
             "How long what was removed is held, so that `reclaim undo` can restore it. Under pressure holds are released first.";
+        "unpin_build_history" Bool, "false", "true or false",
+            "Whether unpacked layers go that nothing but build history holds, as with `image prune --unpin-build-history`.";
         "dry_run" Bool, "false", "true or false",
             "Only say what would go.";
     }

@@ -1,14 +1,14 @@
 //! What a file means: policies and protection, checked as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use reclaim_engine::{Cron, Policy, Pressure, Schedule};
 use reclaim_model::{
-    LabelFilter, Mode, Namespace, Protection, Rule, RuleFilters, Watermark, Watermarks,
+    BuildHistory, LabelFilter, Mode, Namespace, Protection, Rule, RuleFilters, Watermark,
+    Watermarks,
 };
 
 use super::text::{ConfigText, HeadroomText, PolicyText, ProtectText};
@@ -54,8 +54,6 @@ pub(crate) struct Config {
     pub(crate) protection: Protection,
     /// Enabled policies, in their order.
     pub(crate) policies: Vec<Policy>,
-    /// By policy, how long after a start it is looked at for the first time.
-    pub(crate) startup_delays: BTreeMap<String, Duration>,
     /// The file with every default filled in.
     effective: String,
 }
@@ -96,12 +94,10 @@ impl Config {
         } = typed;
         let namespaces = plain(containerd.namespaces);
         let mut names = BTreeSet::new();
-        let mut startup_delays = BTreeMap::new();
         let mut checked = Vec::new();
         for typed in policies {
             let name = typed.name.0.to_string();
             let is_enabled = typed.enabled;
-            let delay = typed.startup_delay.0;
             let policy = policy(typed, &namespaces).map_err(|problem| MeaningError {
                 place: format!("policy `{name}`"),
                 problem,
@@ -113,7 +109,6 @@ impl Config {
                 });
             }
             if is_enabled {
-                startup_delays.insert(name, delay);
                 checked.push(policy);
             }
         }
@@ -132,7 +127,6 @@ impl Config {
             infrastructure,
             protection: protection(protect)?,
             policies: checked,
-            startup_delays,
             effective,
         })
     }
@@ -232,12 +226,19 @@ fn policy(typed: PolicyText, all_namespaces: &[Namespace]) -> Result<Policy, Str
         },
         namespaces,
         schedule,
+        startup_delay: typed.startup_delay.0,
         pressure,
         max_unused: (!max_unused.is_zero()).then_some(max_unused),
         max_images: some(typed.max_images.0 as usize),
         max_bytes: some(typed.max_bytes.0.0),
         undo_window: typed.undo_window.0,
         max_deletes_per_second: some(typed.max_deletes_per_second.0),
+        max_io_pressure: some(u8::try_from(typed.max_io_pressure.0).unwrap_or(u8::MAX)),
+        history: if typed.unpin_build_history {
+            BuildHistory::Unpin
+        } else {
+            BuildHistory::Keep
+        },
         mode: if typed.dry_run {
             Mode::DryRun
         } else {

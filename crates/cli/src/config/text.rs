@@ -153,7 +153,11 @@ pub(crate) struct PolicyText {
     #[serde(default)]
     pub(crate) max_deletes_per_second: Count<0, 10_000>,
     #[serde(default)]
+    pub(crate) max_io_pressure: Count<0, 99>,
+    #[serde(default)]
     pub(crate) undo_window: Span<Wait>,
+    #[serde(default)]
+    pub(crate) unpin_build_history: bool,
     #[serde(default)]
     pub(crate) dry_run: bool,
 }

@@ -100,10 +100,15 @@ impl Watermarks {
     /// above the high mark, else as much as leads to the low one. At the mark is not above it.
     pub fn needed(self, total: u64, left: u64) -> u64 {
         if left < self.high.left_of(total) {
-            self.low.left_of(total).saturating_sub(left)
+            self.missing(total, left)
         } else {
             0
         }
+    }
+
+    /// Returns how much is missing to the low mark when `left` of `total` is left.
+    pub fn missing(self, total: u64, left: u64) -> u64 {
+        self.low.left_of(total).saturating_sub(left)
     }
 }
 

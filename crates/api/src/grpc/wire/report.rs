@@ -1,5 +1,8 @@
 //! Reports.
 
+use std::time::Duration;
+
+use prost_types::Duration as DurationMessage;
 use reclaim_model::{
     Beside, Estimate, Failed, Kept, Pinned, Reclaimed, RefuseReason, Refused, Removed, Report,
     RunId,
@@ -33,6 +36,9 @@ impl From<&Report> for proto::Report {
             guard,
             held_until,
             unfinished,
+            policy,
+            took,
+            collection,
         } = report;
         Self {
             run: run.to_string(),
@@ -57,6 +63,9 @@ impl From<&Report> for proto::Report {
                 .into(),
             held_until: held_until.map(moment),
             unfinished: unfinished.clone(),
+            policy: policy.as_ref().map(ToString::to_string),
+            took: took_message(*took),
+            collection: collection.and_then(took_message),
         }
     }
 }
@@ -91,8 +100,24 @@ impl TryFrom<proto::Report> for Report {
             guard: guard.transpose()?,
             held_until: message.held_until.map(timestamp).transpose()?,
             unfinished: message.unfinished,
+            policy: message
+                .policy
+                .map(|name| parsed("policy", &name))
+                .transpose()?,
+            took: message.took.map(took).transpose()?.unwrap_or_default(),
+            collection: message.collection.map(took).transpose()?,
         })
     }
+}
+
+fn took_message(took: Duration) -> Option<DurationMessage> {
+    // Nothing takes longer than a message can say.
+    took.try_into().ok()
+}
+
+fn took(message: DurationMessage) -> Result<Duration, WireError> {
+    let took = Duration::try_from(message);
+    took.map_err(|error| WireError::new("duration", error))
 }
 
 fn amount(

@@ -4,6 +4,7 @@
 //! what is added to the model fails to compile in the conversions until it is carried.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use prost::Message;
 use reclaim_engine::{
@@ -20,30 +21,6 @@ use reclaim_model::{
 
 use super::*;
 use crate::grpc::proto;
-
-const KEEP: [KeepReason; 21] = [
-    KeepReason::NotDangling,
-    KeepReason::TooRecent,
-    KeepReason::LabelFilter,
-    KeepReason::Pinned,
-    KeepReason::Unreadable,
-    KeepReason::InUse,
-    KeepReason::UsageUnknown,
-    KeepReason::CriGroup,
-    KeepReason::NotNeeded,
-    KeepReason::NotConfirmed,
-    KeepReason::NotNamed,
-    KeepReason::NotForced,
-    KeepReason::Protected,
-    KeepReason::RuleFilter,
-    KeepReason::LastCopy,
-    KeepReason::TooYoung,
-    KeepReason::UsedRecently,
-    KeepReason::Repulled,
-    KeepReason::Newest,
-    KeepReason::Capped,
-    KeepReason::Unholdable,
-];
 
 const REMOVE: [RemoveReason; 6] = [
     RemoveReason::Dangling,
@@ -186,8 +163,9 @@ fn report() -> Report {
                 reason,
             })
             .collect(),
-        kept: KEEP
-            .into_iter()
+        kept: KeepReason::ALL
+            .iter()
+            .copied()
             .map(|reason| Kept {
                 name: format!("{reason:?}"),
                 target: digest('b'),
@@ -238,6 +216,9 @@ fn report() -> Report {
         guard: Some(DeleteGuard::ReadFirst),
         held_until: Some(at("2026-01-02T03:04:05.678901234Z")),
         unfinished: Some(String::new()),
+        policy: Some("nightly".parse().unwrap()),
+        took: Duration::from_millis(1500),
+        collection: Some(Duration::from_micros(7)),
     }
 }
 

@@ -1,0 +1,157 @@
+//! What came of one run of a policy.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use reclaim_model::{Amount, Filesystem, Mode, Namespace, PolicyName, Report, RunId};
+use reclaim_plan::Account;
+use serde::{Deserialize, Serialize};
+
+use super::pressure::Excess;
+
+/// Who wanted a policy to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// Its schedule.
+    Schedule,
+    /// Somebody who asked.
+    Demand,
+}
+
+/// How a run of a policy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// There was nothing to do: no pressure, or no image that may go.
+    Nothing,
+    /// It did what it is for.
+    Done,
+    /// A cap of the policy ended it; the rest is for the next time.
+    Capped,
+    /// Some removals failed, or a run could not be brought to its end.
+    Partial,
+    /// Everything that may go has gone, and the low mark is not reached.
+    Unmet,
+    /// Another run has the guard.
+    Busy,
+    /// It ended before it changed anything, or between two namespaces.
+    Failed,
+}
+
+impl Outcome {
+    /// All of them, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Nothing,
+        Self::Done,
+        Self::Capped,
+        Self::Partial,
+        Self::Unmet,
+        Self::Busy,
+        Self::Failed,
+    ];
+
+    /// Returns the word for it, as in JSON and in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Done => "done",
+            Self::Capped => "capped",
+            Self::Partial => "partial",
+            Self::Unmet => "unmet",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether the policy did what it is for.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Nothing | Self::Done | Self::Capped)
+    }
+
+    /// Whether to try again soon would come to the same.
+    pub fn is_in_vain(self) -> bool {
+        matches!(self, Self::Unmet | Self::Failed)
+    }
+}
+
+impl Trigger {
+    /// Returns the word for it, as in JSON and in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Demand => "demand",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.word())
+    }
+}
+
+/// Where the bytes are that could not be freed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Breakdown {
+    /// What containerd has, each byte once.
+    pub account: Account,
+    /// What lies on the same filesystems and is not containerd's content or snapshots, in bytes.
+    pub other_bytes: u64,
+}
+
+/// One run of a policy, from the first look to the last.
+#[derive(Debug, Clone)]
+pub struct PolicyRun {
+    /// The policy.
+    pub policy: PolicyName,
+    /// Who wanted it.
+    pub trigger: Trigger,
+    /// Whether it was to change anything.
+    pub mode: Mode,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// The filesystems before.
+    pub before: Vec<Filesystem>,
+    /// The filesystems afterwards.
+    pub after: Vec<Filesystem>,
+    /// What was above its high mark, and by how much above the low one.
+    pub wanted: Vec<Excess>,
+    /// What is still above its low mark, of that.
+    pub missing: Vec<Excess>,
+    /// Holds of earlier runs that were released for it.
+    pub released: Vec<(Namespace, RunId)>,
+    /// What was removed, namespace by namespace.
+    pub reports: Vec<Report>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it failed or another had the guard.
+    pub error: Option<String>,
+    /// Where the rest is, if the low mark could not be reached.
+    pub breakdown: Option<Breakdown>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+impl PolicyRun {
+    /// Adds up what the namespaces' runs have freed; on a dry run what they would.
+    pub fn freed(&self) -> Amount {
+        let amounts = self.reports.iter().map(|report| match report.mode {
+            Mode::DryRun => report.estimate.0,
+            Mode::Apply => report.reclaimed.0,
+        });
+        amounts.fold(Amount::default(), |sum, it| Amount {
+            content_bytes: sum.content_bytes.saturating_add(it.content_bytes),
+            snapshot_bytes: sum.snapshot_bytes.saturating_add(it.snapshot_bytes),
+            blobs: sum.blobs + it.blobs,
+            snapshots: sum.snapshots + it.snapshots,
+        })
+    }
+
+    /// Counts the records that were removed; on a dry run those that would be.
+    pub fn removed(&self) -> usize {
+        self.reports.iter().map(|report| report.removed.len()).sum()
+    }
+}

@@ -1,0 +1,228 @@
+//! When there is too little room, and how much has to go. Pure: the filesystems are passed in.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use reclaim_model::{Filesystem, Goal, GoalUnit, HumanSize, Room, Watermarks};
+
+use crate::policy::Pressure;
+
+/// What there is too much of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Measure {
+    /// Bytes in use on the filesystem that is mounted there.
+    Bytes(PathBuf),
+    /// Inodes in use on the filesystem that is mounted there.
+    Inodes(PathBuf),
+    /// What content and snapshots of all namespaces occupy.
+    Occupied,
+}
+
+/// How much has to go until a low mark is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excess {
+    /// What there is too much of.
+    pub of: Measure,
+    /// By how much; never zero.
+    pub amount: u64,
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let amount = self.amount;
+        match &self.of {
+            Measure::Bytes(place) => {
+                write!(formatter, "{} on `{}`", HumanSize(amount), place.display())
+            }
+            Measure::Inodes(place) => write!(formatter, "{amount} inodes on `{}`", place.display()),
+            Measure::Occupied => {
+                write!(formatter, "{} of content and snapshots", HumanSize(amount))
+            }
+        }
+    }
+}
+
+impl Pressure {
+    /// Returns what is above its high mark, and how much has to go until the low one. `occupied`
+    /// is what content and snapshots occupy, where [`Self::needs_occupied`] asks for it.
+    pub fn begin(&self, filesystems: &[Filesystem], occupied: Option<u64>) -> Vec<Excess> {
+        self.excesses(filesystems, occupied, Watermarks::needed)
+    }
+
+    /// Returns what is not yet at its low mark, of that which was above its high one.
+    pub fn remain(
+        &self,
+        begun: &[Excess],
+        filesystems: &[Filesystem],
+        occupied: Option<u64>,
+    ) -> Vec<Excess> {
+        let mut excesses = self.excesses(filesystems, occupied, Watermarks::missing);
+        excesses.retain(|excess| begun.iter().any(|it| it.of == excess.of));
+        excesses
+    }
+
+    /// Whether what content and snapshots occupy has to be known.
+    pub fn needs_occupied(&self) -> bool {
+        self.max_used.is_some() || self.reserved > 0
+    }
+
+    /// Returns how much may go before what is reserved is touched; `None` is any.
+    pub fn spare(&self, occupied: Option<u64>) -> Option<u64> {
+        let is_reserved = self.reserved > 0;
+        is_reserved.then(|| occupied.unwrap_or(0).saturating_sub(self.reserved))
+    }
+
+    fn excesses(
+        &self,
+        filesystems: &[Filesystem],
+        occupied: Option<u64>,
+        needed: impl Fn(Watermarks, u64, u64) -> u64,
+    ) -> Vec<Excess> {
+        let of_room = |marks: Option<Watermarks>, room: Room, of: Measure| {
+            // A filesystem that makes inodes as they are needed tells of none.
+            let marks = marks.filter(|_| room.total > 0);
+            let amount = marks.map_or(0, |marks| needed(marks, room.total, room.left));
+            Excess { of, amount }
+        };
+        let rooms = filesystems.iter().flat_map(|it| {
+            let place = || it.mount_point.clone();
+            [
+                of_room(self.bytes, it.bytes, Measure::Bytes(place())),
+                of_room(self.inodes, it.inodes, Measure::Inodes(place())),
+            ]
+        });
+        let above = self.max_used.zip(occupied);
+        let occupied = above.map(|(max, occupied)| Excess {
+            of: Measure::Occupied,
+            amount: occupied.saturating_sub(max),
+        });
+        let excesses = rooms.chain(occupied);
+        excesses.filter(|excess| excess.amount > 0).collect()
+    }
+}
+
+/// Returns what removing images has to come to.
+pub(crate) fn goals(excesses: &[Excess], filesystems: &[Filesystem]) -> Vec<Goal> {
+    let goals = excesses.iter().filter_map(|excess| {
+        let is_meant = |it: &&Filesystem| match &excess.of {
+            Measure::Bytes(place) | Measure::Inodes(place) => it.mount_point == *place,
+            Measure::Occupied => true,
+        };
+        let meant = || filesystems.iter().filter(is_meant);
+        let unit = match &excess.of {
+            Measure::Bytes(_) => GoalUnit::Bytes {
+                block: meant().next()?.block,
+            },
+            Measure::Inodes(_) => GoalUnit::Inodes,
+            // Content counts by its length there.
+            Measure::Occupied => GoalUnit::Bytes { block: 1 },
+        };
+        let snapshotters = meant().flat_map(|it| it.snapshotters.iter().cloned());
+        Some(Goal {
+            unit,
+            amount: excess.amount,
+            has_content: excess.of == Measure::Occupied || meant().any(|it| it.has_content),
+            snapshotters: snapshotters.collect(),
+        })
+    });
+    goals.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn filesystem(mount_point: &str, left: u64, inodes_left: u64) -> Filesystem {
+        Filesystem {
+            mount_point: mount_point.into(),
+            block: 4096,
+            bytes: Room { total: 1000, left },
+            inodes: Room {
+                total: 100,
+                left: inodes_left,
+            },
+            has_content: mount_point == "/content",
+            snapshotters: BTreeSet::from([mount_point.trim_start_matches('/').into()]),
+        }
+    }
+
+    fn marks(high: &str, low: &str) -> Option<Watermarks> {
+        Watermarks::new(high.parse().unwrap(), low.parse().unwrap()).ok()
+    }
+
+    fn pressure() -> Pressure {
+        Pressure {
+            bytes: marks("85%", "80%"),
+            inodes: marks("90%", "50%"),
+            max_used: Some(500),
+            reserved: 100,
+        }
+    }
+
+    #[test]
+    fn begins_above_the_high_mark_and_ends_at_the_low_one() {
+        let full = [
+            filesystem("/content", 149, 9),
+            filesystem("/other", 150, 10),
+        ];
+        let begun = pressure().begin(&full, Some(501));
+        let amounts: Vec<(Measure, u64)> =
+            begun.iter().map(|it| (it.of.clone(), it.amount)).collect();
+        assert_eq!(
+            amounts,
+            [
+                (Measure::Bytes("/content".into()), 51),
+                (Measure::Inodes("/content".into()), 41),
+                (Measure::Occupied, 1),
+            ]
+        );
+        // Between the marks only what has begun goes on.
+        let less = [
+            filesystem("/content", 199, 50),
+            filesystem("/other", 180, 20),
+        ];
+        let remaining = pressure().remain(&begun, &less, Some(500));
+        let [only] = &remaining[..] else {
+            panic!("{remaining:?}")
+        };
+        assert_eq!(
+            (only.amount, only.to_string().as_str()),
+            (1, "1B on `/content`")
+        );
+        assert_eq!(pressure().begin(&less, Some(500)), []);
+    }
+
+    #[test]
+    fn goals_count_what_lies_on_the_filesystem() {
+        let all = [filesystem("/content", 0, 100), filesystem("/other", 500, 0)];
+        let goals = goals(&pressure().begin(&all, Some(700)), &all);
+        let [bytes, inodes, occupied] = &goals[..] else {
+            panic!("{goals:?}")
+        };
+        assert_eq!(bytes.unit, GoalUnit::Bytes { block: 4096 });
+        assert!(bytes.has_content && bytes.snapshotters == BTreeSet::from(["content".into()]));
+        assert_eq!((inodes.unit, inodes.amount), (GoalUnit::Inodes, 50));
+        assert!(!inodes.has_content && inodes.snapshotters == BTreeSet::from(["other".into()]));
+        assert_eq!(
+            (occupied.unit, occupied.amount),
+            (GoalUnit::Bytes { block: 1 }, 200)
+        );
+        assert!(occupied.has_content && occupied.snapshotters.len() == 2);
+    }
+
+    #[test]
+    fn what_is_reserved_is_never_spare() {
+        assert_eq!(pressure().spare(Some(150)), Some(50));
+        assert_eq!(pressure().spare(Some(90)), Some(0));
+        assert_eq!(Pressure::default().spare(Some(90)), None);
+    }
+
+    #[test]
+    fn a_filesystem_without_a_number_of_inodes_has_enough() {
+        let mut endless = filesystem("/content", 1000, 0);
+        endless.inodes.total = 0;
+        assert_eq!(pressure().begin(&[endless], None), []);
+    }
+}

@@ -1,0 +1,466 @@
+//! One run of a policy, from the first look at the filesystems to the last.
+//!
+//! ```text
+//! measure → release holds → collect what is garbage → prune, namespace by namespace → measure
+//! ```
+//!
+//! Under pressure what costs nobody an image goes first: holds of earlier runs, the oldest first,
+//! then what is garbage already. What is still missing decides how many images go. Without
+//! pressure only those go that nobody has used for too long; and a policy without any mark
+//! removes all that it lets go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use reclaim_model::{
+    Filesystem, KeepReason, Mode, Namespace, Protection, PruneRequest, RefuseReason, Report,
+    RuleImages, TimeContext, chain,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info, info_span, warn};
+
+use super::headroom::Headroom;
+use super::outcome::{Breakdown, Outcome, PolicyRun, Trigger};
+use super::pressure::{Excess, goals};
+use crate::clock;
+use crate::engine::{Engine, RunError};
+use crate::last_use::LastUseIndex;
+use crate::options::RunOptions;
+use crate::policy::Policy;
+use crate::progress::no_progress;
+use crate::prune::Controls;
+
+/// What policies run with.
+#[derive(Debug, Clone)]
+pub struct Maintenance {
+    /// The engine that removes.
+    pub engine: Arc<Engine>,
+    /// What is known of last use.
+    pub index: Arc<LastUseIndex>,
+    /// What no policy removes.
+    pub protection: Arc<Protection>,
+    /// What is given up when a filesystem is full.
+    pub headroom: Option<Headroom>,
+}
+
+/// A run of a policy that is under way.
+struct Pass<'a> {
+    maintenance: &'a Maintenance,
+    policy: &'a Policy,
+    cancel: &'a CancellationToken,
+    /// What was found and done so far.
+    run: PolicyRun,
+    /// The filesystems at the last look.
+    filesystems: Vec<Filesystem>,
+    /// What content and snapshots occupied at the last look, where that matters.
+    occupied: Option<u64>,
+    /// Whether the headroom was given up: its room is not room that was won.
+    is_headroom_gone: bool,
+}
+
+impl Maintenance {
+    /// Runs a policy once. What goes wrong is in what it returns.
+    ///
+    /// Not cancellation safe by dropping; by the token, as [`Engine::prune`].
+    pub async fn run(
+        &self,
+        policy: &Policy,
+        trigger: Trigger,
+        cancel: &CancellationToken,
+    ) -> PolicyRun {
+        let span = info_span!("policy", policy = %policy.name());
+        let mut pass = Pass::new(self, policy, trigger, cancel);
+        async {
+            if let Err(error) = pass.run().await {
+                pass.fail(&error);
+            }
+            pass.finish().await
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Measures the filesystems, as a policy sees them that has not begun.
+    ///
+    /// # Errors
+    ///
+    /// If containerd cannot be asked.
+    pub async fn filesystems(&self) -> Result<Vec<Filesystem>, RunError> {
+        Ok(self.engine.store.filesystems().await?.seen)
+    }
+
+    /// Returns the images that a policy lets go in a namespace at a moment.
+    pub(super) fn images(
+        &self,
+        policy: &Policy,
+        namespace: &Namespace,
+        now: Timestamp,
+    ) -> RuleImages {
+        let context = TimeContext {
+            now,
+            offset: TimeZone::system().to_offset(now),
+        };
+        let filters = policy.rule.filters.at(&context);
+        RuleImages {
+            rule: policy.rule.clone(),
+            filters: filters.expect("they were accepted when they were parsed"),
+            protection: Arc::clone(&self.protection),
+            uses: Arc::new(self.index.uses(namespace)),
+            goals: None,
+            max_unused: policy.max_unused,
+            max_images: policy.max_images,
+            max_bytes: policy.max_bytes,
+            inodes: BTreeMap::new(),
+        }
+    }
+
+    /// Sums up what content and snapshots of all namespaces occupy.
+    pub(super) async fn occupied(&self) -> Result<u64, RunError> {
+        let usage = self.engine.disk_usage(&no_progress).await?;
+        Ok(usage.total.total().total_bytes())
+    }
+}
+
+impl<'a> Pass<'a> {
+    fn new(
+        maintenance: &'a Maintenance,
+        policy: &'a Policy,
+        trigger: Trigger,
+        cancel: &'a CancellationToken,
+    ) -> Self {
+        let began = clock::now();
+        Self {
+            maintenance,
+            policy,
+            cancel,
+            run: PolicyRun {
+                policy: policy.name().clone(),
+                trigger,
+                mode: policy.mode,
+                began,
+                ended: began,
+                before: Vec::new(),
+                after: Vec::new(),
+                wanted: Vec::new(),
+                missing: Vec::new(),
+                released: Vec::new(),
+                reports: Vec::new(),
+                outcome: Outcome::Nothing,
+                error: None,
+                breakdown: None,
+                warnings: Vec::new(),
+            },
+            filesystems: Vec::new(),
+            occupied: None,
+            is_headroom_gone: false,
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), RunError> {
+        self.measure().await?;
+        self.run.before.clone_from(&self.filesystems);
+        let pressure = &self.policy.pressure;
+        self.run.wanted = pressure.begin(&self.filesystems, self.occupied);
+        self.run.missing.clone_from(&self.run.wanted);
+        if !self.run.wanted.is_empty() {
+            info!(wanted = %words(&self.run.wanted), "above the high mark");
+            if self.policy.mode == Mode::Apply {
+                self.relieve().await?;
+            }
+        }
+        for namespace in &self.policy.namespaces {
+            if self.is_over() {
+                break;
+            }
+            let report = self.prune(namespace).await?;
+            let is_any = !report.removed.is_empty();
+            self.run.reports.push(report);
+            if is_any && self.policy.mode == Mode::Apply {
+                self.measure().await?;
+                self.look_what_is_missing();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no further namespace has to give anything.
+    fn is_over(&self) -> bool {
+        let pressure = &self.policy.pressure;
+        let is_relieved = pressure.is_any() && self.run.missing.is_empty();
+        self.cancel.is_cancelled()
+            || is_relieved && self.policy.max_unused.is_none()
+            || pressure.spare(self.occupied) == Some(0)
+            || self.images_left() == Some(0)
+            || self.bytes_left() == Some(0)
+    }
+
+    /// Makes room without removing any image.
+    async fn relieve(&mut self) -> Result<(), RunError> {
+        let engine = &self.maintenance.engine;
+        self.give_up_headroom();
+        // Of all namespaces that policies may touch: whose hold it is does not matter.
+        for namespace in &self.policy.namespaces {
+            for hold in engine.history(namespace).await? {
+                if self.run.missing.is_empty() {
+                    return Ok(());
+                }
+                if hold.is_abandoned {
+                    continue;
+                }
+                let run = engine.release(namespace, Some(&hold.run.0)).await?;
+                info!(%run, "hold is released");
+                self.run.released.push((namespace.clone(), run));
+                self.measure().await?;
+                self.look_what_is_missing();
+            }
+        }
+        if let (true, Some(namespace)) =
+            (self.run.released.is_empty(), self.policy.namespaces.first())
+        {
+            engine.collect_garbage(namespace).await?;
+            self.measure().await?;
+            self.look_what_is_missing();
+        }
+        Ok(())
+    }
+
+    async fn prune(&self, namespace: &Namespace) -> Result<Report, RunError> {
+        let Maintenance { engine, index, .. } = self.maintenance;
+        let policy = self.policy;
+        let mut images = self.maintenance.images(policy, namespace, clock::now());
+        images.goals = policy
+            .pressure
+            .is_any()
+            .then(|| goals(&self.run.missing, &self.filesystems));
+        images.max_images = self.images_left();
+        images.max_bytes = self.bytes_left();
+        let request = request(policy, namespace, images);
+        if policy.mode == Mode::DryRun {
+            return Ok(engine.preview(&request, &no_progress).await?.report());
+        }
+        let is_pressed = !self.run.missing.is_empty();
+        let options = RunOptions {
+            // What is held makes no room.
+            undo_window: if is_pressed {
+                Duration::ZERO
+            } else {
+                policy.undo_window
+            },
+            max_deletes_per_second: policy.max_deletes_per_second,
+            ..RunOptions::default()
+        };
+        let controls = Controls {
+            options: &options,
+            progress: &no_progress,
+            cancel: self.cancel,
+        };
+        let report = engine.prune(&request, None, controls).await?;
+        index.removed(&report, clock::now());
+        Ok(report)
+    }
+
+    /// How many images the cap still lets go.
+    fn images_left(&self) -> Option<usize> {
+        let max = self.policy.max_images?;
+        let reports = self.run.reports.iter();
+        let gone = reports.map(targets).sum();
+        Some(max.saturating_sub(gone))
+    }
+
+    /// How many bytes the cap, and what is reserved, still let go.
+    fn bytes_left(&self) -> Option<u64> {
+        let by_cap = self.policy.max_bytes.map(|max| {
+            let freed = self.run.freed().total_bytes();
+            max.saturating_sub(freed)
+        });
+        let by_reserve = self.policy.pressure.spare(self.occupied);
+        by_cap.into_iter().chain(by_reserve).min()
+    }
+
+    async fn measure(&mut self) -> Result<(), RunError> {
+        let found = self.maintenance.engine.store.filesystems().await?;
+        for unseen in found.unseen {
+            let warning = format!("not seen: {unseen}");
+            if !self.run.warnings.contains(&warning) {
+                self.run.warnings.push(warning);
+            }
+        }
+        self.filesystems = found.seen;
+        if let Some(headroom) = &self.maintenance.headroom
+            && self.is_headroom_gone
+        {
+            let on = self.filesystems.iter_mut();
+            for filesystem in on.filter(|it| headroom.is_on(it)) {
+                let left = &mut filesystem.bytes.left;
+                *left = left.saturating_sub(headroom.bytes);
+            }
+        }
+        if self.policy.pressure.needs_occupied() {
+            self.occupied = Some(self.maintenance.occupied().await?);
+        }
+        Ok(())
+    }
+
+    fn look_what_is_missing(&mut self) {
+        let pressure = &self.policy.pressure;
+        let missing = pressure.remain(&self.run.wanted, &self.filesystems, self.occupied);
+        self.run.missing = missing;
+    }
+
+    /// Gives the headroom up if its filesystem has less than that left.
+    fn give_up_headroom(&mut self) {
+        let Some(headroom) = &self.maintenance.headroom else {
+            return;
+        };
+        let mut filesystems = self.filesystems.iter();
+        let is_full = filesystems.any(|it| it.bytes.left < headroom.bytes && headroom.is_on(it));
+        if !is_full {
+            return;
+        }
+        match headroom.give_up() {
+            Ok(true) => {
+                info!(file = %headroom.file.display(), "headroom is given up");
+                self.is_headroom_gone = true;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                let file = headroom.file.display();
+                let warning = format!("headroom `{file}` cannot be given up: {error}");
+                self.run.warnings.push(warning);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &RunError) {
+        self.run.outcome = if matches!(error, RunError::Busy(_)) {
+            Outcome::Busy
+        } else {
+            Outcome::Failed
+        };
+        let error = chain(error);
+        warn!(%error, "policy could not run");
+        self.run.error = Some(error);
+    }
+
+    /// Looks once more, and says how it ended.
+    async fn finish(mut self) -> PolicyRun {
+        if self.run.error.is_none() {
+            self.run.outcome = self.outcome();
+        }
+        self.take_headroom();
+        self.run.after.clone_from(&self.filesystems);
+        if self.run.outcome == Outcome::Unmet {
+            self.run.breakdown = self.breakdown().await;
+        }
+        self.run.ended = clock::now();
+        info!(
+            outcome = %self.run.outcome,
+            removed = self.run.removed(),
+            freed_bytes = self.run.freed().total_bytes(),
+            missing = %words(&self.run.missing),
+            "policy ran"
+        );
+        self.run
+    }
+
+    fn outcome(&self) -> Outcome {
+        let reports = || self.run.reports.iter();
+        let is_broken = |it: &Report| !it.failed.is_empty() || it.unfinished.is_some();
+        let is_capped = |it: &Report| it.kept.iter().any(|it| it.reason == KeepReason::Capped);
+        let was_stopped = |it: &Report| {
+            let mut refused = it.refused.iter();
+            refused.any(|it| matches!(it.reason, RefuseReason::Cancelled | RefuseReason::OutOfTime))
+        };
+        let is_dry = self.policy.mode == Mode::DryRun;
+        if reports().any(|it| is_broken(it) || was_stopped(it)) {
+            Outcome::Partial
+        } else if reports().any(is_capped)
+            || self.images_left() == Some(0) && self.run.removed() > 0
+        {
+            Outcome::Capped
+        } else if !self.run.missing.is_empty() && !is_dry {
+            Outcome::Unmet
+        } else if self.run.removed() > 0 || !self.run.released.is_empty() {
+            Outcome::Done
+        } else {
+            Outcome::Nothing
+        }
+    }
+
+    /// Takes the headroom again if that leads nowhere above a high mark.
+    fn take_headroom(&mut self) {
+        let Some(headroom) = &self.maintenance.headroom else {
+            return;
+        };
+        if headroom.is_there() && !self.is_headroom_gone {
+            return;
+        }
+        let mut then = self.filesystems.clone();
+        if !self.is_headroom_gone {
+            for filesystem in then.iter_mut().filter(|it| headroom.is_on(it)) {
+                filesystem.bytes.left = filesystem.bytes.left.saturating_sub(headroom.bytes);
+            }
+        }
+        let is_there_room = then
+            .iter()
+            .all(|it| it.bytes.left > 0 || !headroom.is_on(it));
+        let pressure = &self.policy.pressure;
+        if !is_there_room || !pressure.begin(&then, self.occupied).is_empty() {
+            return;
+        }
+        if let Err(error) = headroom.take() {
+            let file = headroom.file.display();
+            self.run
+                .warnings
+                .push(format!("headroom `{file}` cannot be taken: {error}"));
+        }
+    }
+
+    /// Finds out where the rest is.
+    async fn breakdown(&mut self) -> Option<Breakdown> {
+        let engine = &self.maintenance.engine;
+        match engine.disk_usage(&no_progress).await {
+            Ok(usage) => {
+                let used = self.filesystems.iter().map(|it| it.bytes.used());
+                let known = usage.total.total().total_bytes();
+                Some(Breakdown {
+                    other_bytes: used.sum::<u64>().saturating_sub(known),
+                    account: usage.total,
+                })
+            }
+            Err(error) => {
+                let error = chain(&error);
+                self.run
+                    .warnings
+                    .push(format!("where the rest is cannot be told: {error}"));
+                None
+            }
+        }
+    }
+}
+
+/// Returns what a policy asks of a prune of one namespace.
+pub(super) fn request(policy: &Policy, namespace: &Namespace, images: RuleImages) -> PruneRequest {
+    PruneRequest {
+        namespace: namespace.clone(),
+        selection: images.into(),
+        target: None,
+        may_empty_namespace: false,
+        may_lack_namespace: true,
+        history: policy.history,
+    }
+}
+
+/// Counts the targets that a run removed: three names of one image are one.
+fn targets(report: &Report) -> usize {
+    let targets = report.removed.iter().map(|it| &it.target);
+    targets.collect::<BTreeSet<_>>().len()
+}
+
+fn words(excesses: &[Excess]) -> String {
+    let words: Vec<String> = excesses.iter().map(ToString::to_string).collect();
+    words.join(", ")
+}

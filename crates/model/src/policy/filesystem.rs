@@ -1,0 +1,45 @@
+//! A filesystem that holds content or snapshots, at one moment.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::Snapshotter;
+
+/// How much of something there is, and how much of it is left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// All of it.
+    pub total: u64,
+    /// What anybody may still take. Blocks that are set aside for root are not part of it.
+    pub left: u64,
+}
+
+impl Room {
+    /// Returns what is not left.
+    pub fn used(self) -> u64 {
+        self.total.saturating_sub(self.left)
+    }
+
+    /// Returns what is not left in hundredths of all, rounded down; 0 of nothing.
+    pub fn used_percent(self) -> u64 {
+        let percent = u128::from(self.used()) * 100 / u128::from(self.total.max(1));
+        u64::try_from(percent).unwrap_or(100)
+    }
+}
+
+/// A filesystem that holds content or snapshots, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Where it is mounted, as this process sees it.
+    pub mount_point: PathBuf,
+    /// Length of a block in bytes. Files occupy whole ones.
+    pub block: u64,
+    /// Its bytes.
+    pub bytes: Room,
+    /// Its inodes; none at all where it makes them as they are needed.
+    pub inodes: Room,
+    /// Whether it holds the content store.
+    pub has_content: bool,
+    /// Whose snapshots it holds.
+    pub snapshotters: BTreeSet<Snapshotter>,
+}

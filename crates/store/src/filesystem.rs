@@ -1,0 +1,279 @@
+//! The filesystems below containerd: where content and snapshots lie, and how much room is left.
+//!
+//! containerd names the directories of its plugins, as paths on its own machine. A path that is
+//! not here, or a content store here that has none of containerd's blobs, is not seen: nothing
+//! is said about it rather than something about another disk.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::introspection_client::IntrospectionClient;
+use containerd_client::services::v1::{ListContentRequest, PluginsRequest};
+use reclaim_model::{Digest, Filesystem, Room, Snapshotter};
+
+use crate::client::{Containerd, MAX_MESSAGE};
+use crate::error::StoreError;
+
+const CONTENT: &str = "io.containerd.content.v1";
+const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
+
+/// How many blobs are looked for, to know a content store again. One may be collected meanwhile.
+const WITNESSES: usize = 8;
+
+/// Where containerd keeps content and snapshots, as it says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roots {
+    /// The directory of the content store.
+    pub content: Option<PathBuf>,
+    /// The directory of each snapshotter that works.
+    pub snapshotters: BTreeMap<Snapshotter, PathBuf>,
+    /// Snapshotters that work and name no directory: those of other processes.
+    pub homeless: BTreeSet<Snapshotter>,
+}
+
+/// The filesystems that could be seen, and what could not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filesystems {
+    /// Each once, by mount point.
+    pub seen: Vec<Filesystem>,
+    /// What could not be seen, and why.
+    pub unseen: Vec<String>,
+}
+
+impl Containerd {
+    /// Asks where content and snapshots are.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn roots(&self) -> Result<Roots, StoreError> {
+        const OPERATION: &str = "find the content store and the snapshotters";
+        let filters = [CONTENT, SNAPSHOTTER].map(|kind| format!("type=={kind}"));
+        let message = PluginsRequest {
+            filters: filters.into(),
+        };
+        let request = self.request(OPERATION, None, message)?;
+        let mut client = IntrospectionClient::new(self.channel());
+        let answer = client.plugins(request).await;
+        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
+        let mut roots = Roots::default();
+        for mut plugin in answer.into_inner().plugins {
+            let root = plugin.exports.remove("root").map(PathBuf::from);
+            if plugin.r#type == CONTENT {
+                roots.content = root;
+                continue;
+            }
+            // One that could not be loaded has no snapshots.
+            if plugin.init_err.is_some() {
+                continue;
+            }
+            let name = Snapshotter::from(plugin.id);
+            match root {
+                Some(root) => {
+                    roots.snapshotters.insert(name, root);
+                }
+                None => {
+                    roots.homeless.insert(name);
+                }
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Measures the filesystems that hold content and snapshots.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked. What cannot be seen from here is no error, but named.
+    pub async fn filesystems(&self) -> Result<Filesystems, StoreError> {
+        let roots = self.roots().await?;
+        let blobs = self.some_blobs().await?;
+        // A filesystem of another machine may take its time.
+        let measured = tokio::task::spawn_blocking(move || roots.measure(&blobs)).await;
+        Ok(measured.unwrap_or_default())
+    }
+
+    /// Lists a few blobs of any namespace.
+    async fn some_blobs(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+        const OPERATION: &str = "list some content";
+        let mut blobs = Vec::new();
+        for namespace in self.namespaces().await? {
+            let failed = |status| StoreError::new(OPERATION, status).within(&namespace);
+            let message = ListContentRequest::default();
+            let request = self.request(OPERATION, Some(&namespace), message)?;
+            let mut client =
+                ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+            let mut stream = client.list(request).await.map_err(failed)?.into_inner();
+            while let Some(part) = stream.message().await.map_err(failed)? {
+                for info in part.info {
+                    if let (Ok(digest), Ok(bytes)) = (info.digest.parse(), info.size.try_into()) {
+                        blobs.push((digest, bytes));
+                    }
+                }
+                if blobs.len() >= WITNESSES {
+                    return Ok(blobs);
+                }
+            }
+        }
+        Ok(blobs)
+    }
+}
+
+impl Roots {
+    /// Measures the filesystems of all directories. `blobs` are some of the content store, with
+    /// their lengths: without any, a directory is taken at its word.
+    pub fn measure(&self, blobs: &[(Digest, u64)]) -> Filesystems {
+        let mut found = Found::default();
+        match &self.content {
+            Some(root) if is_store(root, blobs) => {
+                found.enter(root, "content", |filesystem| filesystem.has_content = true);
+            }
+            Some(root) => {
+                let root = root.display();
+                let why = format!("content in `{root}`: none of containerd's blobs is there");
+                found.unseen.push(why);
+            }
+            None => {
+                let why = "content: containerd does not name its directory";
+                found.unseen.push(why.to_owned());
+            }
+        }
+        for (snapshotter, root) in &self.snapshotters {
+            found.enter(root, &format!("snapshots of `{snapshotter}`"), |it| {
+                it.snapshotters.insert(snapshotter.clone());
+            });
+        }
+        let mut seen: Vec<Filesystem> = found.by_device.into_values().collect();
+        seen.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
+        Filesystems {
+            seen,
+            unseen: found.unseen,
+        }
+    }
+}
+
+/// What is found on the way through the directories.
+#[derive(Default)]
+struct Found {
+    by_device: BTreeMap<u64, Filesystem>,
+    unseen: Vec<String>,
+}
+
+impl Found {
+    fn enter(&mut self, root: &Path, what: &str, add: impl FnOnce(&mut Filesystem)) {
+        match self.filesystem(root) {
+            Ok(filesystem) => add(filesystem),
+            Err(error) => {
+                let root = root.display();
+                self.unseen.push(format!("{what} in `{root}`: {error}"));
+            }
+        }
+    }
+
+    fn filesystem(&mut self, root: &Path) -> io::Result<&mut Filesystem> {
+        let device = fs::metadata(root)?.dev();
+        Ok(match self.by_device.entry(device) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(measure(root, device)?),
+        })
+    }
+}
+
+/// Whether a directory is that of the content store: one of some blobs is there, of its length.
+fn is_store(root: &Path, blobs: &[(Digest, u64)]) -> bool {
+    let mut witnesses = blobs.iter().take(WITNESSES).peekable();
+    witnesses.peek().is_none()
+        || witnesses.any(|(digest, bytes)| {
+            let path = root.join("blobs").join(digest.algorithm());
+            let metadata = fs::metadata(path.join(digest.hex()));
+            metadata.is_ok_and(|it| it.len() == *bytes)
+        })
+}
+
+fn measure(root: &Path, device: u64) -> io::Result<Filesystem> {
+    let found = rustix::fs::statvfs(root)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok(Filesystem {
+        mount_point: mount_point(root, device)?,
+        block: found.f_frsize,
+        bytes: Room {
+            total: bytes(found.f_blocks),
+            left: bytes(found.f_bavail),
+        },
+        inodes: Room {
+            total: found.f_files,
+            left: found.f_favail,
+        },
+        has_content: false,
+        snapshotters: BTreeSet::new(),
+    })
+}
+
+/// Returns the uppermost directory above `path` that is still on the same device.
+fn mount_point(path: &Path, device: u64) -> io::Result<PathBuf> {
+    let path = path.canonicalize()?;
+    let mut top = path.as_path();
+    for above in path.ancestors().skip(1) {
+        if fs::metadata(above)?.dev() != device {
+            break;
+        }
+        top = above;
+    }
+    Ok(top.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(letter: char) -> Digest {
+        format!("sha256:{}", letter.to_string().repeat(64))
+            .parse()
+            .unwrap()
+    }
+
+    fn roots(directory: &Path) -> Roots {
+        let name = Snapshotter::from("native");
+        Roots {
+            content: Some(directory.join("content")),
+            snapshotters: BTreeMap::from([(name, directory.join("native"))]),
+            homeless: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn directories_of_one_filesystem_are_one() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("content/blobs/sha256")).unwrap();
+        fs::create_dir(directory.path().join("native")).unwrap();
+        let blob = directory.path().join("content/blobs/sha256");
+        fs::write(blob.join("a".repeat(64)), b"12345").unwrap();
+
+        let found = roots(directory.path()).measure(&[(digest('b'), 3), (digest('a'), 5)]);
+        assert_eq!(found.unseen, Vec::<String>::new());
+        let [only] = &found.seen[..] else {
+            panic!("{found:?}")
+        };
+        assert!(only.has_content && only.snapshotters.len() == 1, "{only:?}");
+        assert!(directory.path().starts_with(&only.mount_point), "{only:?}");
+        assert!(only.bytes.total > 0 && only.bytes.left <= only.bytes.total);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_containerds_is_not_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("content/blobs/sha256")).unwrap();
+        let found = roots(directory.path()).measure(&[(digest('a'), 5)]);
+        assert_eq!(found.seen, []);
+        let [content, native] = &found.unseen[..] else {
+            panic!("{found:?}")
+        };
+        assert!(content.contains("none of containerd's blobs"), "{content}");
+        assert!(native.contains("snapshots of `native`"), "{native}");
+    }
+}
