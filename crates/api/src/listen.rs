@@ -2,7 +2,7 @@
 //!
 //! Whoever can write to a socket of ours can remove images, which takes root elsewhere. So a Unix
 //! socket is closed to all but its owner and group from the first moment on, and TCP is never
-//! served without certificates on both sides.
+//! served without certificates on both sides; but for metrics, which only tell.
 
 mod address;
 mod connections;
@@ -33,6 +33,8 @@ pub enum Listener {
     Inherited(UnixListener),
     /// TCP behind mutual TLS.
     Tls(TcpListener, Tls),
+    /// TCP for anybody: only for what changes nothing and tells no secret.
+    Plain(TcpListener),
 }
 
 /// Why a door cannot be opened.
@@ -110,6 +112,17 @@ pub async fn open(
         }
     }
     Ok(listeners)
+}
+
+/// Opens a TCP port for anybody: only for what changes nothing and tells no secret.
+///
+/// # Errors
+///
+/// [`ListenError::System`] if the address cannot be had.
+pub async fn open_plain(address: SocketAddr) -> Result<Listener, ListenError> {
+    let listener = TcpListener::bind(address).await;
+    let failed = |source| ListenError::system("listen on", &address, source);
+    Ok(Listener::Plain(listener.map_err(failed)?))
 }
 
 /// Takes the sockets that systemd has passed on.

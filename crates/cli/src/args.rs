@@ -1,5 +1,6 @@
 //! What can be typed. The words here are the manual: `--help` and the man page come from them.
 
+pub(crate) mod maintain;
 pub(crate) mod project;
 pub(crate) mod serve;
 
@@ -32,8 +33,16 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Globals {
     /// Address of containerd: a path, or unix:// and a path
-    #[arg(long, global = true, env = "CONTAINERD_ADDRESS", default_value = DEFAULT_ADDRESS)]
-    pub(crate) address: String,
+    ///
+    /// [default: /run/containerd/containerd.sock, or for what runs policies what the configuration
+    /// says]
+    #[arg(
+        long,
+        global = true,
+        env = "CONTAINERD_ADDRESS",
+        value_name = "ADDRESS"
+    )]
+    address: Option<String>,
 
     /// Namespace of the images [default: default]
     ///
@@ -50,8 +59,8 @@ pub(crate) struct Globals {
 
     /// The configuration file [default: /etc/reclaim/config.toml, if there is one]
     ///
-    /// Read by the `config` commands, and by `serve` for where its state is; removing images takes
-    /// nothing from it.
+    /// Read by `serve`, `maintain`, and the `policy` and `config` commands; removing images by hand
+    /// takes nothing from it.
     #[arg(long, global = true, env = "RECLAIM_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -101,6 +110,13 @@ pub(crate) enum LogFormat {
 }
 
 impl Globals {
+    /// Returns where containerd listens, by the options, by the configuration, or as usual. An
+    /// empty variable is as good as none.
+    pub(crate) fn address<'a>(&'a self, configured: Option<&'a str>) -> &'a str {
+        let named = self.address.as_deref().filter(|it| !it.is_empty());
+        named.or(configured).unwrap_or(DEFAULT_ADDRESS)
+    }
+
     /// Returns the daemon that is to do the work. An empty variable is as good as none.
     pub(crate) fn host(&self) -> Option<&str> {
         self.host.as_deref().filter(|host| !host.is_empty())
@@ -187,8 +203,24 @@ pub(crate) enum Command {
     /// (`DOCKER_HOST`), and engines can hand their POST /images/prune on to it. One prune at a time
     /// is run, whoever asks; a client that goes away does not end it.
     ///
+    /// The policies of the configuration run when they are due. SIGHUP has the configuration read
+    /// again; one with an error is refused, and the old one goes on.
+    ///
     /// SIGTERM and SIGINT end a prune after the removals under way, and the daemon after that.
     Serve(Box<serve::ServeArgs>),
+
+    /// Run the maintenance policies of the configuration, as `serve` does
+    ///
+    /// Without --once it goes on until it is stopped, and looks at each policy when it is due.
+    ///
+    /// Exit status of --once: 0 all did what they are for, or had nothing to do; 1 a policy could
+    /// not run; 2 wrong usage; 3 some images could not be removed; 4 another prune is running; 5 a
+    /// low mark could not be reached; 130 or 143 SIGINT or SIGTERM cut it short.
+    Maintain(maintain::MaintainArgs),
+
+    /// Explain maintenance policies and list their runs
+    #[command(subcommand, arg_required_else_help = true)]
+    Policy(maintain::PolicyCommand),
 
     /// Check, show or describe the configuration file
     #[command(subcommand, arg_required_else_help = true)]

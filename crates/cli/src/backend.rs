@@ -71,7 +71,7 @@ impl Backend {
         if let Some(host) = globals.host() {
             return Ok(Self::Host(HostClient::connect(host).await?));
         }
-        let store = Containerd::connect(&globals.address).await?;
+        let store = Containerd::connect(globals.address(None)).await?;
         Ok(Self::Direct(Box::new(Engine::new(store))))
     }
 

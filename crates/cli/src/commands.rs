@@ -4,7 +4,9 @@ pub(crate) mod config;
 pub(crate) mod df;
 pub(crate) mod history;
 pub(crate) mod ls;
+pub(crate) mod maintain;
 pub(crate) mod manual;
+pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod prune;
 pub(crate) mod release;
@@ -28,7 +30,9 @@ async fn connect(command: &'static str, globals: &Globals) -> Result<Engine, Com
     if globals.host().is_some() {
         return Err(CommandError::NotWithHost(command));
     }
-    Ok(Engine::new(Containerd::connect(&globals.address).await?))
+    Ok(Engine::new(
+        Containerd::connect(globals.address(None)).await?,
+    ))
 }
 
 /// Fails as a prune does if a namespace that was asked for by name is not among those there are.

@@ -13,8 +13,9 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-pub(crate) use meaning::Config;
+pub(crate) use meaning::{Config, Headroom};
 pub(crate) use schema::schema;
+pub(crate) use values::words;
 
 use meaning::MeaningError;
 use text::ConfigText;

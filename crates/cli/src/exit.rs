@@ -75,6 +75,12 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
+    #[error("there is no enabled policy `{name}`; those that are: {there}")]
+    UnknownPolicy { name: String, there: String },
+    #[error(transparent)]
+    Index(#[from] reclaim_engine::IndexError),
+    #[error(transparent)]
+    RunHistory(#[from] reclaim_engine::HistoryError),
     #[error("send spans to {endpoint}")]
     Collector {
         endpoint: String,
@@ -150,7 +156,14 @@ impl CommandError {
                 "name its files by -f, or the project by -p, to have it from its containers"
                     .to_owned(),
             ),
+            Self::Index(reclaim_engine::IndexError::InUse { path: _ }) => Some(
+                "a daemon that runs has it, and runs the policies of its configuration itself"
+                    .to_owned(),
+            ),
             Self::Namespace(_)
+            | Self::UnknownPolicy { .. }
+            | Self::Index(_)
+            | Self::RunHistory(_)
             | Self::Compose(_)
             | Self::Docker(_)
             | Self::NothingHeld(_)
@@ -178,6 +191,7 @@ impl CommandError {
             | Self::Collector { .. }
             | Self::Docker(DockerError::BadAddress(_))
             | Self::NotWithHost(_)
+            | Self::UnknownPolicy { .. }
             | Self::Host(
                 HostError::Address(_)
                 | HostError::Refused {
@@ -203,6 +217,8 @@ impl CommandError {
             | Self::Listen(_)
             | Self::Describe(_)
             | Self::State { .. }
+            | Self::Index(_)
+            | Self::RunHistory(_)
             | Self::Host(_)
             | Self::Run(_)
             | Self::Store(_)

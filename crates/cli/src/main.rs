@@ -4,6 +4,7 @@ mod args;
 mod backend;
 mod commands;
 mod config;
+mod daemon;
 mod exit;
 mod json;
 mod logging;
@@ -11,11 +12,13 @@ mod output;
 mod progress;
 mod signals;
 mod text;
+mod upkeep;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use args::maintain::PolicyCommand;
 use args::project::ProjectCommand;
 use args::{Cli, Command, ImageCommand};
 use exit::Exit;
@@ -54,6 +57,11 @@ async fn run(cli: Cli) -> Exit {
         Command::History(args) => commands::history::run(&globals, &args).await,
         Command::Undo(args) => commands::undo::run(&globals, &args).await,
         Command::Serve(args) => commands::serve::run(&globals, &args).await,
+        Command::Maintain(args) => commands::maintain::run(&globals, &args).await,
+        Command::Policy(PolicyCommand::Explain(args)) => {
+            commands::policy::explain(&globals, &args).await
+        }
+        Command::Policy(PolicyCommand::History(args)) => commands::policy::history(&globals, &args),
         Command::Config(command) => commands::config::run(&globals, command),
         Command::Release(args) => commands::release::run(&globals, &args).await,
         Command::Completions(args) => commands::manual::completions(&args),

@@ -93,7 +93,8 @@ impl Door {
         let stream = match listener {
             Listener::Unix(socket) => Stream::Unix(socket.accept().await?),
             Listener::Inherited(socket) => Stream::Unix(socket.accept().await?.0),
-            Listener::Tls(socket, tls) => Stream::Tcp(socket.accept().await?.0, tls.clone()),
+            Listener::Tls(socket, tls) => Stream::Tls(socket.accept().await?.0, tls.clone()),
+            Listener::Plain(socket) => Stream::Plain(socket.accept().await?.0),
         };
         Ok((stream, permit))
     }
@@ -111,7 +112,12 @@ impl Door {
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
-                Stream::Tcp(stream, tls) => {
+                Stream::Plain(stream) => {
+                    let io = TokioIo::new(FirstByte::within(stream, patience));
+                    let connection = http.serve_connection_with_upgrades(io, service);
+                    watcher.watch(connection.into_owned()).await
+                }
+                Stream::Tls(stream, tls) => {
                     let shaking = tls.acceptor.accept(stream);
                     let stream = match tokio::time::timeout(patience, shaking).await {
                         Ok(Ok(stream)) => stream,
@@ -133,7 +139,8 @@ impl Door {
 /// A client, of whom we may not know yet who it is.
 enum Stream {
     Unix(UnixStream),
-    Tcp(TcpStream, Tls),
+    Tls(TcpStream, Tls),
+    Plain(TcpStream),
 }
 
 fn http(limits: &Limits) -> Builder<TokioExecutor> {

@@ -38,10 +38,20 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "tls_key"])]
     tls_ca: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+}
+
+/// What a process has to know of its host before it removes anything by itself.
+#[derive(Debug, Args)]
+pub(crate) struct HostArgs {
     /// Docker Engine whose containers keep their images: `unix:///PATH` or `tcp://HOST:PORT`
     ///
     /// Its stopped containers are in no list of containerd's. May be given several times. While one
-    /// does not answer, nothing is pruned. Without --namespace the daemon is for the namespace
+    /// does not answer, nothing is pruned. A `serve` without --namespace is for the namespace
     /// `moby` then.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) docker: Vec<String>,
@@ -56,9 +66,6 @@ pub(crate) struct ServeArgs {
     /// the configuration says]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) pace: PaceArgs,
 }
 
 impl ServeArgs {

@@ -34,13 +34,11 @@ pub(crate) enum Infrastructure {
 
 /// The configuration, checked.
 #[derive(Debug, Clone)]
-#[expect(dead_code, reason = "what acts on it is on its way")]
 pub(crate) struct Config {
     /// The address of containerd, if the file names one.
     pub(crate) address: Option<String>,
-    /// Namespaces in which policies may remove.
-    pub(crate) namespaces: Vec<Namespace>,
     /// Where containerd's own configuration is.
+    #[expect(dead_code, reason = "what reads it is on its way")]
     pub(crate) containerd_toml: PathBuf,
     /// Where the daemon keeps what it learned.
     pub(crate) state: PathBuf,
@@ -49,6 +47,7 @@ pub(crate) struct Config {
     /// What is given up when the filesystem is full.
     pub(crate) headroom: Headroom,
     /// Whether the node's own images are protected.
+    #[expect(dead_code, reason = "what reads it is on its way")]
     pub(crate) infrastructure: Infrastructure,
     /// What no policy removes. Without what containerd's configuration says.
     pub(crate) protection: Protection,
@@ -119,7 +118,6 @@ impl Config {
         };
         Ok(Self {
             address: containerd.address,
-            namespaces,
             containerd_toml: containerd.config,
             headroom: meaning_of_headroom(headroom, &state.directory),
             state: state.directory,

@@ -1,0 +1,172 @@
+//! What goes on beside the answers of a daemon: learning last use, running policies, metrics,
+//! following SIGHUP, and telling systemd.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reclaim_api::listen::{self, Limits};
+use reclaim_api::metrics::{self, Metrics};
+use reclaim_engine::{Caretaker, Duties};
+use reclaim_model::{PolicyName, chain};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::args::Globals;
+use crate::config;
+use crate::exit::CommandError;
+use crate::upkeep::Host;
+
+/// The tasks of a daemon.
+pub(crate) struct Daemon {
+    tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    /// Starts them. They end when `cancel` is cancelled.
+    pub(crate) async fn start(
+        host: Arc<Host>,
+        globals: &Globals,
+        names: Vec<PolicyName>,
+        cancel: &CancellationToken,
+    ) -> Result<Self, CommandError> {
+        // Before anything is started: an error here must leave nothing running.
+        let duties = host.duties(&host.config, &names)?;
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), Some(Arc::clone(&host.index)));
+        let metrics = Arc::new(metrics);
+        metrics.reloaded(true);
+        let hangup = signal(SignalKind::hangup())?;
+        let mut tasks = JoinSet::new();
+        if let Some(address) = host.config.metrics {
+            let listener = listen::open_plain(address).await?;
+            let router = metrics::router(Arc::clone(&metrics));
+            info!(%address, "metrics are served");
+            tasks.spawn(listen::serve(
+                vec![listener],
+                router,
+                Limits::default(),
+                cancel.clone(),
+            ));
+        }
+        let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
+        let token = cancel.clone();
+        tasks.spawn(async move { engine.watch(index, &token).await });
+        let (engine, counted, token) = (
+            Arc::clone(&host.engine),
+            Arc::clone(&metrics),
+            cancel.clone(),
+        );
+        tasks.spawn(async move { counted.hear(&engine, &token).await });
+        let (new, taken_up) = mpsc::channel(1);
+        let caretaker =
+            Caretaker::new(duties, Arc::clone(&host.history), Arc::clone(&metrics) as _);
+        let token = cancel.clone();
+        tasks.spawn(async move { caretaker.keep(taken_up, &token).await });
+        let reloader = Reloader {
+            host,
+            file: globals.config().map(ToOwned::to_owned),
+            names,
+            metrics,
+            new,
+        };
+        let token = cancel.clone();
+        tasks.spawn(async move { reloader.follow(hangup, &token).await });
+        if let Some(every) = watchdog() {
+            let token = cancel.clone();
+            tasks.spawn(async move { feed(every, &token).await });
+        }
+        Ok(Self { tasks })
+    }
+
+    /// Waits until all have ended.
+    pub(crate) async fn ended(self) {
+        self.tasks.join_all().await;
+    }
+}
+
+/// Reads the configuration again when it is told to.
+struct Reloader {
+    host: Arc<Host>,
+    file: Option<std::path::PathBuf>,
+    names: Vec<PolicyName>,
+    metrics: Arc<Metrics>,
+    new: mpsc::Sender<Duties>,
+}
+
+impl Reloader {
+    async fn follow(self, mut hangup: Signal, cancel: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                heard = hangup.recv() => if heard.is_none() {
+                    return;
+                },
+            }
+            match NotifyState::monotonic_usec_now() {
+                Ok(since) => notify(&[NotifyState::Reloading, since]),
+                Err(_) => notify(&[NotifyState::Reloading]),
+            }
+            let is_accepted = match self.read() {
+                Ok(duties) => {
+                    let sent = self.new.send(duties);
+                    tokio::select! {
+                        () = cancel.cancelled() => return,
+                        sent = sent => sent.is_ok(),
+                    }
+                }
+                Err(error) => {
+                    let error = chain(&error);
+                    error!(%error, "the configuration is refused, and the old one goes on");
+                    false
+                }
+            };
+            self.metrics.reloaded(is_accepted);
+            notify(&[NotifyState::Ready]);
+        }
+    }
+
+    fn read(&self) -> Result<Duties, CommandError> {
+        let config = config::find(self.file.as_deref())?;
+        let old = &self.host.config;
+        for (key, is_changed) in [
+            ("containerd.address", config.address != old.address),
+            ("state.directory", config.state != old.state),
+            ("metrics.listen", config.metrics != old.metrics),
+        ] {
+            if is_changed {
+                warn!(key, "a change of this key takes a restart");
+            }
+        }
+        let duties = self.host.duties(&config, &self.names)?;
+        info!(
+            policies = duties.policies.len(),
+            "the configuration is read"
+        );
+        Ok(duties)
+    }
+}
+
+/// Tells systemd, if it has started us.
+pub(crate) fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// How often systemd wants to hear that we are alive; twice as often as it needs.
+fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|it| it / 2)
+}
+
+async fn feed(every: Duration, cancel: &CancellationToken) {
+    while !cancel.is_cancelled() {
+        notify(&[NotifyState::Watchdog]);
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+}

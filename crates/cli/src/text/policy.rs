@@ -1,0 +1,370 @@
+//! What a person reads of policies: what they would do, what they did.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use comfy_table::CellAlignment;
+use reclaim_engine::{Outcome, Policy, PolicyForecast, PolicyRun, RunRecord, Schedule};
+use reclaim_model::{BuildHistory, ByteSize, Filesystem, HumanSize, Mode, Report, Watermarks};
+
+use super::{add_line, count, df, shown_name, table};
+use crate::config::words;
+use crate::output;
+
+/// Renders one run of a policy.
+pub(crate) fn run(run: &PolicyRun) -> String {
+    let mut text = String::new();
+    let dry = match run.mode {
+        Mode::DryRun => " (dry run: nothing was changed)",
+        Mode::Apply => "",
+    };
+    add_line(
+        &mut text,
+        format_args!("policy {}: {}{dry}", run.policy, ending(run.outcome)),
+    );
+    for excess in &run.wanted {
+        add_line(&mut text, format_args!("  too full: {excess}"));
+    }
+    for (namespace, hold) in &run.released {
+        let line = format_args!("  namespace {namespace}: freed what was held of run {hold}");
+        add_line(&mut text, line);
+    }
+    for report in &run.reports {
+        add_line(&mut text, format_args!("  {}", summary(report)));
+        for removed in &report.removed {
+            let name = shown_name(&removed.name, &removed.target);
+            add_line(&mut text, format_args!("    {name}"));
+        }
+    }
+    for (before, after) in run.before.iter().zip(&run.after) {
+        if run.mode == Mode::Apply {
+            let line = format_args!(
+                "  {}: {} used before, {} after",
+                before.mount_point.display(),
+                used(before),
+                used(after)
+            );
+            add_line(&mut text, line);
+        }
+    }
+    for excess in &run.missing {
+        if run.mode == Mode::Apply {
+            add_line(&mut text, format_args!("  still too full: {excess}"));
+        }
+    }
+    text
+}
+
+fn summary(report: &Report) -> String {
+    let images = count(report.removed.len(), "image");
+    let namespace = &report.namespace;
+    match report.mode {
+        Mode::DryRun => {
+            let bytes = HumanSize(report.estimate.0.total_bytes());
+            format!("namespace {namespace}: would remove {images} and reclaim {bytes}")
+        }
+        Mode::Apply => {
+            let bytes = HumanSize(report.reclaimed.0.total_bytes());
+            format!("namespace {namespace}: removed {images}, reclaimed {bytes}")
+        }
+    }
+}
+
+fn ending(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Nothing => "nothing to do",
+        Outcome::Done => "done",
+        Outcome::Capped => "ended by its cap; the rest is for the next time",
+        Outcome::Partial => "done in part",
+        Outcome::Unmet => "the low mark cannot be reached",
+        Outcome::Busy => "another prune is running",
+        Outcome::Failed => "failed",
+    }
+}
+
+/// Says, on standard error, what the rendering of a run has no place for.
+pub(crate) fn words_after(run: &PolicyRun) {
+    for report in &run.reports {
+        super::words_after(report);
+    }
+    for warning in &run.warnings {
+        output::words(&format!("warning: {warning}"));
+    }
+    if let Some(error) = &run.error {
+        output::words(&format!("error: policy `{}`: {error}", run.policy));
+    }
+    if let Some(breakdown) = &run.breakdown {
+        output::words(&df::breakdown(&breakdown.account));
+        let other = HumanSize(breakdown.other_bytes).to_string();
+        output::words(&format!("  {other:>8}  other data on the same filesystems"));
+    }
+}
+
+/// Renders what policies would do now.
+pub(crate) fn forecasts(
+    policies: &[&Policy],
+    forecasts: &[PolicyForecast],
+    is_verbose: bool,
+) -> String {
+    let mut text = String::new();
+    for (policy, forecast) in policies.iter().zip(forecasts) {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        add_line(&mut text, format_args!("policy {}", forecast.policy));
+        for rule in rules(policy) {
+            add_line(&mut text, format_args!("  {rule}"));
+        }
+        for filesystem in &forecast.filesystems {
+            add_line(&mut text, format_args!("  {}", place(filesystem)));
+        }
+        for excess in &forecast.wanted {
+            add_line(&mut text, format_args!("  too full: {excess}"));
+        }
+        let mut rows = table(["  NAMESPACE", "NOW", "AT MOST"]);
+        for namespace in &forecast.namespaces {
+            rows.add_row([
+                format!("  {}", namespace.now.namespace),
+                amount(&namespace.now),
+                amount(&namespace.at_most),
+            ]);
+        }
+        add_line(&mut text, format_args!("{}", rows.trim_fmt()));
+        if is_verbose {
+            for namespace in &forecast.namespaces {
+                write!(text, "\n{}", super::report(&namespace.now))
+                    .expect("writing to a string does not fail");
+            }
+        }
+        for warning in &forecast.warnings {
+            add_line(&mut text, format_args!("  warning: {warning}"));
+        }
+    }
+    text
+}
+
+fn amount(report: &Report) -> String {
+    let images = count(report.removed.len(), "image");
+    format!("{images}, {}", HumanSize(report.estimate.0.total_bytes()))
+}
+
+fn used(filesystem: &Filesystem) -> String {
+    format!("{}%", filesystem.bytes.used_percent())
+}
+
+fn place(filesystem: &Filesystem) -> String {
+    let mut holds = Vec::new();
+    if filesystem.has_content {
+        holds.push("content".to_owned());
+    }
+    if !filesystem.snapshotters.is_empty() {
+        let snapshotters: Vec<&str> = filesystem.snapshotters.iter().map(|it| &**it).collect();
+        holds.push(format!("snapshots of {}", snapshotters.join(", ")));
+    }
+    format!(
+        "{} ({}): {} used, {} left of {}",
+        filesystem.mount_point.display(),
+        holds.join(", "),
+        used(filesystem),
+        HumanSize(filesystem.bytes.left),
+        HumanSize(filesystem.bytes.total),
+    )
+}
+
+/// Says by which rules a policy goes, as they are in effect.
+fn rules(policy: &Policy) -> Vec<String> {
+    let rule = &policy.rule;
+    let mut rules = vec![match &policy.schedule {
+        Schedule::OnDemand => "runs on demand".to_owned(),
+        Schedule::Interval { every, jitter } if jitter.is_zero() => {
+            format!("runs every {}", words(*every))
+        }
+        Schedule::Interval { every, jitter } => {
+            format!(
+                "runs every {} and up to {} later",
+                words(*every),
+                words(*jitter)
+            )
+        }
+        Schedule::Cron(cron) => format!("runs at {cron}"),
+    }];
+    let is_all = rule
+        .filters
+        .docker
+        .values("dangling")
+        .any(|it| it == "false");
+    rules.push(if is_all {
+        "removes unused images".to_owned()
+    } else {
+        "removes dangling images".to_owned()
+    });
+    let pressure = &policy.pressure;
+    if let Some(marks) = pressure.bytes {
+        rules.push(between("bytes", marks));
+    }
+    if let Some(marks) = pressure.inodes {
+        rules.push(between("inodes", marks));
+    }
+    if let Some(max) = pressure.max_used {
+        rules.push(format!(
+            "begins above {} of content and snapshots",
+            ByteSize(max)
+        ));
+    }
+    if pressure.reserved > 0 {
+        rules.push(format!(
+            "leaves {} in any case",
+            ByteSize(pressure.reserved)
+        ));
+    }
+    rules.extend(filters(policy));
+    if policy.mode == Mode::DryRun {
+        rules.push("only says what would go".to_owned());
+    }
+    rules
+}
+
+fn between(what: &str, marks: Watermarks) -> String {
+    let mark = |mark| match mark {
+        reclaim_model::Watermark::Used(percent) => format!("{percent}% used"),
+        reclaim_model::Watermark::Left(left) if what == "bytes" => {
+            format!("{} left", ByteSize(left))
+        }
+        reclaim_model::Watermark::Left(left) => format!("{left} left"),
+    };
+    format!(
+        "begins at more than {} ({what}), ends at {}",
+        mark(marks.high()),
+        mark(marks.low())
+    )
+}
+
+/// What spares images, and how much goes at once.
+fn filters(policy: &Policy) -> Vec<String> {
+    let rule = &policy.rule;
+    let filters = &rule.filters;
+    let mut lines = Vec::new();
+    for key in ["label", "label!", "until"] {
+        let values = filters.docker.values(key);
+        lines.extend(values.map(|value| format!("filter {key}={value}")));
+    }
+    lines.extend(
+        filters
+            .references
+            .iter()
+            .map(|it| format!("filter reference={it}")),
+    );
+    lines.extend(
+        filters
+            .digests
+            .iter()
+            .map(|it| format!("filter digest={it}")),
+    );
+    let mut add = |is_set: bool, line: String| {
+        if is_set {
+            lines.push(line);
+        }
+    };
+    let is_some = |duration: Duration| !duration.is_zero();
+    let larger = filters.larger_than;
+    add(
+        larger > 0,
+        format!("filter larger-than={}", ByteSize(larger)),
+    );
+    add(
+        is_some(rule.min_age),
+        format!(
+            "spares what was pulled or used within {}",
+            words(rule.min_age)
+        ),
+    );
+    let idle = rule.unused_for.max(filters.unused_for);
+    add(
+        is_some(idle),
+        format!("spares what was used within {}", words(idle)),
+    );
+    let max_unused = policy.max_unused.unwrap_or_default();
+    add(
+        is_some(max_unused),
+        format!(
+            "removes what nobody used for {}, full or not",
+            words(max_unused)
+        ),
+    );
+    let newest = rule.keep_newest;
+    add(
+        newest > 0,
+        format!("keeps the newest {newest} of each repository"),
+    );
+    add(
+        !rule.last_copies,
+        "spares what no registry is known to have".to_owned(),
+    );
+    let images = policy.max_images.unwrap_or_default();
+    add(
+        images > 0,
+        format!("removes at most {} at a time", count(images, "image")),
+    );
+    let bytes = policy.max_bytes.unwrap_or_default();
+    add(
+        bytes > 0,
+        format!("frees at most {} at a time", ByteSize(bytes)),
+    );
+    add(
+        is_some(policy.undo_window),
+        format!("holds what it removed for {}", words(policy.undo_window)),
+    );
+    add(
+        policy.history == BuildHistory::Unpin,
+        "lets go of unpacked layers that only build history holds".to_owned(),
+    );
+    lines
+}
+
+/// Renders the runs of policies, the oldest first.
+pub(crate) fn history(runs: &[RunRecord]) -> String {
+    let heads = [
+        "ENDED",
+        "POLICY",
+        "OUTCOME",
+        "REMOVED",
+        "RECLAIMED",
+        "USED BEFORE",
+        "AFTER",
+    ];
+    let mut rows = table(heads);
+    for column in 3..=6 {
+        if let Some(column) = rows.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for run in runs {
+        let removed: usize = run.runs.iter().map(|it| it.removed).sum();
+        let bytes: u64 = run.runs.iter().map(|it| it.reclaimed_bytes).sum();
+        let used = |left: fn(&reclaim_engine::FilesystemRecord) -> u64| {
+            let parts = run.filesystems.iter().map(|it| {
+                let room = reclaim_model::Room {
+                    total: it.total_bytes,
+                    left: left(it),
+                };
+                format!("{}%", room.used_percent())
+            });
+            parts.collect::<Vec<_>>().join(" ")
+        };
+        let outcome = if run.dry_run {
+            "dry run"
+        } else {
+            run.outcome.word()
+        };
+        rows.add_row([
+            format!("{:.0}", run.ended),
+            run.policy.clone(),
+            outcome.to_owned(),
+            removed.to_string(),
+            HumanSize(bytes).to_string(),
+            used(|it| it.left_bytes_before),
+            used(|it| it.left_bytes_after),
+        ]);
+    }
+    format!("{}\n", rows.trim_fmt())
+}

@@ -1,0 +1,117 @@
+//! What everything that runs policies is made of: the engine with all containers of the host, what
+//! is known of last use, and the policies of the configuration.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use reclaim_engine::{
+    DockerContainers, Duties, Engine, Headroom, LastUseIndex, Maintenance, Policy,
+    RegisteredContainers, RunHistory, UnlistedDocker,
+};
+use reclaim_model::PolicyName;
+use reclaim_store::Containerd;
+
+use crate::args::Globals;
+use crate::args::serve::HostArgs;
+use crate::config::{self, Config};
+use crate::exit::CommandError;
+
+/// One host, as a process knows it that removes images by itself.
+pub(crate) struct Host {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// The engine, with all containers.
+    pub(crate) engine: Arc<Engine>,
+    /// Containers that engines registered.
+    pub(crate) registered: Arc<RegisteredContainers>,
+    /// When each image was used last.
+    pub(crate) index: Arc<LastUseIndex>,
+    /// The runs of policies.
+    pub(crate) history: Arc<RunHistory>,
+}
+
+impl Host {
+    /// Reads the configuration and the state, and connects to containerd.
+    pub(crate) async fn open(
+        command: &'static str,
+        globals: &Globals,
+        args: &HostArgs,
+    ) -> Result<Self, CommandError> {
+        if globals.host().is_some() {
+            return Err(CommandError::NotWithHost(command));
+        }
+        let config = config::find(globals.config())?;
+        let state = args.state.clone().unwrap_or_else(|| config.state.clone());
+        let registered = Arc::new(registered(&state)?);
+        let store = Containerd::connect(globals.address(config.address.as_deref())).await?;
+        let engine = with_docker(Engine::new(store), args)?;
+        let engine = engine.with_containers(Arc::clone(&registered) as _);
+        Ok(Self {
+            index: Arc::new(LastUseIndex::open(&state)?),
+            history: Arc::new(RunHistory::open(&state)?),
+            engine: Arc::new(engine),
+            registered,
+            config,
+        })
+    }
+
+    /// Returns what policies run with, by a configuration.
+    pub(crate) fn maintenance(&self, config: &Config) -> Maintenance {
+        let config::Headroom { bytes, file } = config.headroom.clone();
+        Maintenance {
+            engine: Arc::clone(&self.engine),
+            index: Arc::clone(&self.index),
+            protection: Arc::new(config.protection.clone()),
+            headroom: (bytes > 0).then_some(Headroom { file, bytes }),
+        }
+    }
+
+    /// Returns what a caretaker works by: all policies of a configuration, or those that are
+    /// named.
+    pub(crate) fn duties(
+        &self,
+        config: &Config,
+        names: &[PolicyName],
+    ) -> Result<Duties, CommandError> {
+        Ok(Duties {
+            maintenance: self.maintenance(config),
+            policies: chosen(config, names)?.into_iter().cloned().collect(),
+        })
+    }
+}
+
+/// Returns all policies, or those that are named, in the order of the configuration.
+pub(crate) fn chosen<'c>(
+    config: &'c Config,
+    names: &[PolicyName],
+) -> Result<Vec<&'c Policy>, CommandError> {
+    let there: Vec<&PolicyName> = config.policies.iter().map(Policy::name).collect();
+    if let Some(unknown) = names.iter().find(|name| !there.contains(name)) {
+        let there: Vec<&str> = there.iter().map(|name| name.as_str()).collect();
+        return Err(CommandError::UnknownPolicy {
+            name: unknown.to_string(),
+            there: there.join(", "),
+        });
+    }
+    let is_meant = |policy: &&Policy| names.is_empty() || names.contains(policy.name());
+    Ok(config.policies.iter().filter(is_meant).collect())
+}
+
+/// Opens what engines have registered.
+fn registered(state: &Path) -> Result<RegisteredContainers, CommandError> {
+    let directory = state.join("containers");
+    let opened = RegisteredContainers::open(directory.clone());
+    opened.map_err(|error| CommandError::State { directory, error })
+}
+
+/// Adds what knows the containers of Docker.
+fn with_docker(engine: Engine, args: &HostArgs) -> Result<Engine, CommandError> {
+    if args.trust_leases {
+        return Ok(engine);
+    }
+    Ok(engine.with_containers(if args.docker.is_empty() {
+        Arc::new(UnlistedDocker)
+    } else {
+        Arc::new(DockerContainers::new(&args.docker)?)
+    }))
+}
