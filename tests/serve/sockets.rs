@@ -14,7 +14,10 @@ use crate::daemon::{Daemon, ask_on, serve};
 use crate::rig::Rig;
 
 fn refused(address: &str, socket: &Path, args: &[&str]) -> String {
-    let output: Output = serve(address, socket).args(args).output().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let mut command = serve(address, socket);
+    command.arg("--state").arg(state.path());
+    let output: Output = command.args(args).output().unwrap();
     assert!(!output.status.success(), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
 }

@@ -19,6 +19,6 @@ pub use explain::{NamespaceForecast, PolicyForecast};
 pub use headroom::Headroom;
 pub use history::{FilesystemRecord, HistoryError, NamespaceRun, RunHistory, RunRecord};
 pub use outcome::{Breakdown, Outcome, PolicyRun, Trigger};
-pub use pressure::{Excess, Measure};
+pub use pressure::{Excess, Measure, goals};
 pub use run::Maintenance;
 pub use timetable::{Due, Timetable};

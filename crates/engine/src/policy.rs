@@ -2,9 +2,16 @@
 
 mod schedule;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reclaim_model::{BuildHistory, Mode, Namespace, PolicyName, Rule, RuleFilters, Watermarks};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use reclaim_model::{
+    BuildHistory, LastUses, Mode, Namespace, PolicyName, Protection, Rule, RuleFilters, RuleImages,
+    TimeContext, Watermarks,
+};
 
 pub use schedule::{Cron, CronError, Schedule};
 
@@ -65,6 +72,35 @@ impl Policy {
             max_io_pressure: None,
             history: BuildHistory::Keep,
             mode: Mode::Apply,
+        }
+    }
+
+    /// Returns the images that it lets go at a moment, without any pressure.
+    ///
+    /// # Panics
+    ///
+    /// Never, with filters that [`RuleFilters::parse`] returned: it has tried.
+    pub fn images(
+        &self,
+        protection: &Arc<Protection>,
+        uses: LastUses,
+        now: Timestamp,
+    ) -> RuleImages {
+        let context = TimeContext {
+            now,
+            offset: TimeZone::system().to_offset(now),
+        };
+        let filters = self.rule.filters.at(&context);
+        RuleImages {
+            rule: self.rule.clone(),
+            filters: filters.expect("they were accepted when they were parsed"),
+            protection: Arc::clone(protection),
+            uses: Arc::new(uses),
+            goals: None,
+            max_unused: self.max_unused,
+            max_images: self.max_images,
+            max_bytes: self.max_bytes,
+            inodes: BTreeMap::new(),
         }
     }
 

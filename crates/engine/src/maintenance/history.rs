@@ -186,12 +186,16 @@ impl RunHistory {
         last.map(|run| run.ended)
     }
 
-    /// Remembers a run. In memory it is remembered in any case.
+    /// Remembers a run. In memory it is remembered in any case. One that had nothing to do is
+    /// not worth a line: it would soon be all that is remembered.
     ///
     /// # Errors
     ///
     /// If it cannot be written: a full disk, for one.
     pub fn add(&self, run: &PolicyRun) -> Result<(), HistoryError> {
+        if run.outcome == Outcome::Nothing && run.reports.is_empty() {
+            return Ok(());
+        }
         let record = RunRecord::of(run);
         let mut runs = self.locked();
         runs.push(record.clone());

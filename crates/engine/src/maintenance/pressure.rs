@@ -102,7 +102,7 @@ impl Pressure {
 }
 
 /// Returns what removing images has to come to.
-pub(crate) fn goals(excesses: &[Excess], filesystems: &[Filesystem]) -> Vec<Goal> {
+pub fn goals(excesses: &[Excess], filesystems: &[Filesystem]) -> Vec<Goal> {
     let goals = excesses.iter().filter_map(|excess| {
         let is_meant = |it: &&Filesystem| match &excess.of {
             Measure::Bytes(place) | Measure::Inodes(place) => it.mount_point == *place,

@@ -9,18 +9,17 @@
 //! pressure only those go that nobody has used for too long; and a policy without any mark
 //! removes all that it lets go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use reclaim_model::{
     Filesystem, KeepReason, Mode, Namespace, Protection, PruneRequest, RefuseReason, Report,
-    RuleImages, TimeContext, chain,
+    RuleImages, chain,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::headroom::Headroom;
 use super::outcome::{Breakdown, Outcome, PolicyRun, Trigger};
@@ -99,22 +98,8 @@ impl Maintenance {
         namespace: &Namespace,
         now: Timestamp,
     ) -> RuleImages {
-        let context = TimeContext {
-            now,
-            offset: TimeZone::system().to_offset(now),
-        };
-        let filters = policy.rule.filters.at(&context);
-        RuleImages {
-            rule: policy.rule.clone(),
-            filters: filters.expect("they were accepted when they were parsed"),
-            protection: Arc::clone(&self.protection),
-            uses: Arc::new(self.index.uses(namespace)),
-            goals: None,
-            max_unused: policy.max_unused,
-            max_images: policy.max_images,
-            max_bytes: policy.max_bytes,
-            inodes: BTreeMap::new(),
-        }
+        let uses = self.index.uses_at(namespace, now);
+        policy.images(&self.protection, uses, now)
     }
 
     /// Sums up what content and snapshots of all namespaces occupy.
@@ -356,13 +341,17 @@ impl<'a> Pass<'a> {
             self.run.breakdown = self.breakdown().await;
         }
         self.run.ended = clock::now();
-        info!(
-            outcome = %self.run.outcome,
-            removed = self.run.removed(),
-            freed_bytes = self.run.freed().total_bytes(),
-            missing = %words(&self.run.missing),
-            "policy ran"
-        );
+        if self.run.outcome == Outcome::Nothing {
+            debug!("policy has nothing to do");
+        } else {
+            info!(
+                outcome = %self.run.outcome,
+                removed = self.run.removed(),
+                freed_bytes = self.run.freed().total_bytes(),
+                missing = %words(&self.run.missing),
+                "policy ran"
+            );
+        }
         self.run
     }
 

@@ -37,6 +37,7 @@ pub struct ContainerdBuilder {
     collector: BTreeMap<String, String>,
     extra_config: String,
     on_disk: bool,
+    filesystem_bytes: Option<u64>,
 }
 
 impl Default for ContainerdBuilder {
@@ -46,6 +47,7 @@ impl Default for ContainerdBuilder {
             collector: BTreeMap::from([("startup_delay".to_owned(), "\"0s\"".to_owned())]),
             extra_config: String::new(),
             on_disk: false,
+            filesystem_bytes: None,
         }
     }
 }
@@ -75,6 +77,16 @@ impl ContainerdBuilder {
     pub fn on_disk(mut self) -> Self {
         self.on_disk = true;
         self
+    }
+
+    /// Gives the root a filesystem of its own, in memory and of so many bytes.
+    pub fn filesystem(mut self, bytes: u64) -> Self {
+        self.filesystem_bytes = Some(bytes);
+        self
+    }
+
+    pub(super) fn filesystem_bytes(&self) -> Option<u64> {
+        self.filesystem_bytes
     }
 
     pub(super) fn wants_disk(&self) -> bool {

@@ -9,7 +9,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use super::builder::ContainerdBuilder;
-use super::mounts::unmount_below;
+use super::mounts::{mount_memory, unmount_below};
 use super::process::{Process, find_on_path};
 
 /// Names another containerd binary to test against.
@@ -55,6 +55,11 @@ impl Daemon {
             path,
             directory: Some(directory),
         };
+        if let Some(bytes) = builder.filesystem_bytes() {
+            // Unmounted with all that is below the directory.
+            fs::create_dir(daemon.root()).expect("the private directory takes another");
+            mount_memory(&daemon.root(), bytes);
+        }
         fs::write(daemon.config_path(), config).expect("the private directory takes a file");
         daemon.relaunch();
         daemon

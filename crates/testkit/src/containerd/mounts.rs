@@ -1,10 +1,11 @@
 //! Unmounts what is left below a private directory, so that it can be removed.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// Unmounts everything below `directory`, deepest first, lazily.
 ///
@@ -15,6 +16,19 @@ pub(super) fn unmount_below(directory: &Path) {
     for mount_point in mount_points_below(&table, directory) {
         unmount(&mount_point, UnmountFlags::DETACH).ok();
     }
+}
+
+/// Mounts a filesystem in memory of so many bytes.
+pub(super) fn mount_memory(directory: &Path, bytes: u64) {
+    let options = CString::new(format!("size={bytes},mode=711")).expect("there is no NUL in it");
+    mount(
+        "reclaim-test",
+        directory,
+        "tmpfs",
+        MountFlags::empty(),
+        options.as_c_str(),
+    )
+    .unwrap_or_else(|error| panic!("mount `{}`: {error}", directory.display()));
 }
 
 /// Returns the mount points strictly below `directory`, deepest first.

@@ -1,0 +1,252 @@
+//! The daemon: policies by themselves, on a host that does not stand still.
+
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use reclaim_testkit::Dice;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::host::Host;
+
+const MIB: u64 = 1 << 20;
+
+/// Time between two looks at something awaited, and looks before giving up: 120 s.
+const PAUSE: Duration = Duration::from_millis(20);
+const LOOKS: u32 = 6000;
+
+/// A running `reclaim maintain`. Dropping it ends it.
+struct Daemon {
+    child: Child,
+    port: u16,
+}
+
+impl Daemon {
+    fn start(host: &Host) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
+            .env_clear()
+            .args(["--log-level", "info", "--config"])
+            .arg(host.config())
+            .args(["--address", host.rig.containerd.address()])
+            .args(["maintain", "--state"])
+            .arg(host.state())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            port: port(host),
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    async fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        for _ in 0..LOOKS {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("the daemon does not end");
+    }
+
+    /// Asks the port of the metrics; `None` while nobody listens.
+    async fn get(&self, path: &str) -> Option<(u16, String)> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        let request = hyper::Request::get(path).header("host", "d");
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let answer = sender.send_request(request).await.ok()?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.ok()?.to_bytes();
+        Some((status, String::from_utf8(body.to_vec()).unwrap()))
+    }
+
+    /// Returns the number of a series, if it is there.
+    async fn metric(&self, series: &str) -> Option<i64> {
+        let (_, text) = self.get("/metrics").await?;
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
+    /// Waits until a series has a number that is accepted.
+    async fn wait_for(&self, series: &str, is_accepted: impl Fn(i64) -> bool) -> i64 {
+        for _ in 0..LOOKS {
+            if let Some(number) = self.metric(series).await
+                && is_accepted(number)
+            {
+                return number;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("{series} is {:?}", self.metric(series).await);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Writes where metrics are served, on a port that is free now.
+fn port(host: &Host) -> u16 {
+    let config = std::fs::read_to_string(host.config()).unwrap();
+    let (_, rest) = config.split_once("127.0.0.1:").unwrap();
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
+}
+
+fn with_metrics(policy: &str) -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    format!("[metrics]\nlisten = \"{address}\"\n{policy}")
+}
+
+const PRESSURE: &str = "[[policy]]\nname = \"pressure\"\nall = true\nmin_age = \"0s\"\n\
+                        last_copies = true\ninterval = \"1s\"\nhigh = \"60%\"\nlow = \"40%\"\n";
+
+/// While images and containers come and go, the daemon should keep the filesystem below its high
+/// mark, go down to the low one and no further than an image, and never take a container's image.
+#[tokio::test]
+async fn keeps_room_while_images_and_containers_come_and_go() {
+    let host = Host::start(256 * MIB).await;
+    host.configure(&with_metrics(PRESSURE));
+    let daemon = Daemon::start(&host);
+    daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
+    assert_eq!(daemon.get("/ready").await.unwrap().0, 200);
+    let mut dice = Dice::new(7);
+    let namespace = &host.rig.namespace;
+    let mut containers: Vec<(String, String)> = Vec::new();
+    for number in 0..45 {
+        let image = host.image(&format!("i{number}:1"), number, 4 << 20).await;
+        if dice.below(3) == 0 {
+            let id = format!("c{number}");
+            namespace.nerdctl_container(&id, &image).await.unwrap();
+            containers.push((id, image.name().to_owned()));
+        }
+        if containers.len() > 4 {
+            let (id, _) = containers.remove(0);
+            namespace.delete_container(&id).await.unwrap();
+            namespace.remove_snapshot("overlayfs", &id).await.unwrap();
+        }
+        // Never so fast that it is full before anybody could look.
+        for _ in 0..LOOKS {
+            if host.space().used_percent() < 85 {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let there = host.rig.names().await;
+        for (id, name) in &containers {
+            assert!(there.contains(name), "the image of {id} is gone: {name}");
+        }
+    }
+    let runs = "reclaim_runs_total{policy=\"pressure\",trigger=\"schedule\",outcome=\"done\"}";
+    let done = daemon.wait_for(runs, |it| it >= 2).await;
+    daemon
+        .wait_for("reclaim_images_removed_total{policy=\"pressure\"}", |it| {
+            it >= done
+        })
+        .await;
+    assert!(daemon.stop().await.success());
+
+    let history = host
+        .with_state(&["policy", "history", "--format", "json"])
+        .exits(0)
+        .json();
+    let mut n_done = 0;
+    for run in history["runs"].as_array().unwrap() {
+        assert!(
+            ["done", "nothing"].contains(&run["outcome"].as_str().unwrap()),
+            "{run:#}"
+        );
+        if run["outcome"] == "done" {
+            n_done += 1;
+            check_marks(run);
+        }
+    }
+    assert!(n_done >= 2, "{history:#}");
+}
+
+/// A run that was under pressure ends at the low mark, and not below it by more than an image.
+/// Others add to the filesystem meanwhile; so what is left is compared with room for two.
+fn check_marks(run: &Value) {
+    let filesystem = &run["filesystems"][0];
+    let of = |key: &str| filesystem[key].as_u64().unwrap();
+    let low = of("total_bytes") * 60 / 100;
+    assert!(
+        of("left_bytes_before") < of("total_bytes") * 40 / 100,
+        "{run:#}"
+    );
+    assert!(of("left_bytes_after") + 20 * MIB >= low, "{run:#}");
+    assert!(of("left_bytes_after") <= low + 10 * MIB, "{run:#}");
+}
+
+/// SIGHUP should bring a new configuration; a wrong one should be refused and the old one go on.
+#[tokio::test]
+async fn a_wrong_configuration_is_refused_and_the_old_one_goes_on() {
+    let host = Host::start(64 * MIB).await;
+    let old = with_metrics(PRESSURE);
+    host.configure(&old);
+    let daemon = Daemon::start(&host);
+    let due = "reclaim_policy_next_timestamp_seconds{policy=\"pressure\"}";
+    daemon.wait_for(due, |it| it > 0).await;
+    let success = "reclaim_config_reload_success";
+    daemon.wait_for(success, |it| it == 1).await;
+
+    host.configure(&old.replace("low = \"40%\"", "low = \"90%\""));
+    daemon.signal("HUP");
+    daemon.wait_for(success, |it| it == 0).await;
+    let runs = "reclaim_runs_total{policy=\"pressure\",trigger=\"schedule\",outcome=\"nothing\"}";
+    let so_far = daemon.wait_for(runs, |it| it > 0).await;
+    daemon.wait_for(runs, |it| it > so_far).await;
+
+    host.configure(&old.replace("\"pressure\"", "\"renamed\""));
+    daemon.signal("HUP");
+    let due = "reclaim_policy_next_timestamp_seconds{policy=\"renamed\"}";
+    daemon.wait_for(due, |it| it > 0).await;
+    daemon.wait_for(success, |it| it == 1).await;
+    assert!(daemon.stop().await.success());
+}
+
+/// All names of metrics should be shown when a policy has run, each with what it means.
+#[tokio::test]
+async fn metrics_are_whole() {
+    let host = Host::start(64 * MIB).await;
+    host.image("a:1", 1, 1000).await;
+    let always = PRESSURE.replace("high = \"60%\"\nlow = \"40%\"\n", "");
+    host.configure(&with_metrics(&always));
+    let daemon = Daemon::start(&host);
+    daemon
+        .wait_for("reclaim_images_removed_total{policy=\"pressure\"}", |it| {
+            it == 1
+        })
+        .await;
+    daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
+    let (status, text) = daemon.get("/metrics").await.unwrap();
+    assert_eq!(status, 200);
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    for name in reclaim_api::metrics::NAMES {
+        let family = name.strip_suffix("_total").unwrap_or(name);
+        assert!(
+            text.contains(&format!("# HELP {family} ")),
+            "{name} in {text}"
+        );
+    }
+    assert_eq!(daemon.get("/live").await.unwrap().0, 200);
+    assert_eq!(daemon.get("/nothing").await.unwrap().0, 404);
+}

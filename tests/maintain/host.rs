@@ -1,0 +1,151 @@
+//! A host that can be filled: a containerd on a filesystem of so many bytes, a configuration and a
+//! state directory.
+
+use std::fs;
+use std::path::PathBuf;
+
+use reclaim_testkit::{BuiltImage, Containerd, Layer, image};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::rig::{Called, Rig};
+
+/// What a policy of these tests has unless it says otherwise: everything may go, at once.
+const POLICY: &str = "all = true\nmin_age = \"0s\"\nlast_copies = true\n";
+
+/// One host.
+pub(crate) struct Host {
+    pub(crate) rig: Rig,
+    /// Holds the configuration, and the state below `state`.
+    pub(crate) directory: TempDir,
+}
+
+/// How much room there is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Space {
+    pub(crate) total: u64,
+    pub(crate) left: u64,
+}
+
+impl Space {
+    pub(crate) fn used_percent(self) -> u64 {
+        (self.total - self.left) * 100 / self.total
+    }
+
+    /// How many bytes must be left for so many hundredths to be used.
+    pub(crate) fn left_at(self, percent: u64) -> u64 {
+        self.total * (100 - percent) / 100
+    }
+}
+
+impl Host {
+    /// Starts a containerd on a filesystem of so many bytes.
+    pub(crate) async fn start(bytes: u64) -> Self {
+        let builder = Containerd::quiet().filesystem(bytes);
+        let rig = Rig::on(builder.start().await);
+        rig.namespace.collect().await.unwrap();
+        Self {
+            rig,
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Writes a configuration of one policy, `p`.
+    pub(crate) fn policy(&self, keys: &str) {
+        self.configure(&format!("[[policy]]\nname = \"p\"\n{POLICY}{keys}\n"));
+    }
+
+    /// Writes a configuration.
+    pub(crate) fn configure(&self, text: &str) {
+        fs::write(self.config(), text).unwrap();
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.path().join("config.toml")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// Calls `reclaim` with the configuration.
+    pub(crate) fn reclaim(&self, args: &[&str]) -> Called {
+        let config = self.config();
+        let with_config = [&["--config", config.to_str().unwrap()], args].concat();
+        self.rig.reclaim(&with_config)
+    }
+
+    /// Calls it with the state, too.
+    pub(crate) fn with_state(&self, args: &[&str]) -> Called {
+        let state = self.state();
+        self.reclaim(&[args, &["--state", state.to_str().unwrap()]].concat())
+    }
+
+    /// Runs the policies once, and returns the run of the only one.
+    pub(crate) fn once(&self, code: i32) -> Value {
+        let called = self.with_state(&["maintain", "--once", "--format", "json"]);
+        let mut runs = called.exits(code).json();
+        assert_eq!(runs["runs"].as_array().unwrap().len(), 1, "{runs:#}");
+        runs["runs"][0].take()
+    }
+
+    /// Builds an image of one layer and unpacks it: about twice as many bytes.
+    pub(crate) async fn image(&self, name: &str, seed: u64, bytes: usize) -> BuiltImage {
+        let name = format!("docker.io/library/{name}");
+        let built = image(&name)
+            .layers([Layer::random(seed, bytes)])
+            .unpack("overlayfs");
+        let built = built.build(&self.rig.namespace).await.unwrap();
+        self.rig.namespace.collect().await.unwrap();
+        built
+    }
+
+    /// Notes a use of an image: a container comes, is seen, and goes.
+    pub(crate) async fn use_image(&self, image: &BuiltImage) {
+        let namespace = &self.rig.namespace;
+        namespace.nerdctl_container("user", image).await.unwrap();
+        self.with_state(&["policy", "explain"]).exits(0);
+        namespace.delete_container("user").await.unwrap();
+        namespace
+            .remove_snapshot("overlayfs", "user")
+            .await
+            .unwrap();
+        namespace.collect().await.unwrap();
+    }
+
+    pub(crate) fn space(&self) -> Space {
+        let found = rustix::fs::statvfs(self.rig.containerd.root()).unwrap();
+        Space {
+            total: found.f_blocks * found.f_frsize,
+            left: found.f_bavail * found.f_frsize,
+        }
+    }
+
+    /// The short names that are there.
+    pub(crate) async fn names(&self) -> Vec<String> {
+        let names = self.rig.names().await.into_iter();
+        let short = names.map(|it| it.trim_start_matches("docker.io/library/").to_owned());
+        short.collect()
+    }
+}
+
+/// The short names of what a run removed, by namespace and name.
+pub(crate) fn removed(run: &Value) -> Vec<String> {
+    let reports = run["reports"].as_array().unwrap().iter();
+    let removed = reports.flat_map(|it| it["removed"].as_array().unwrap());
+    let names = removed.map(|it| {
+        let name = it["name"].as_str().unwrap();
+        name.trim_start_matches("docker.io/library/").to_owned()
+    });
+    names.collect()
+}
+
+/// What a run freed, in bytes.
+pub(crate) fn reclaimed(run: &Value) -> u64 {
+    let reports = run["reports"].as_array().unwrap().iter();
+    let bytes = reports.map(|it| {
+        let of = |key| it["reclaimed"][key].as_u64().unwrap();
+        of("content_bytes") + of("snapshot_bytes")
+    });
+    bytes.sum()
+}

@@ -1,0 +1,213 @@
+//! `reclaim maintain --once`: what goes under pressure and without, how much, and in which order.
+
+use reclaim_testkit::BuiltImage;
+
+use crate::host::{Host, reclaimed, removed};
+
+const MIB: u64 = 1 << 20;
+
+/// Bytes of a layer. Packed and unpacked, an image takes about twice as much.
+const LAYER: usize = 5 << 20;
+
+/// Images `i0:1` and on, each of a repository of its own.
+async fn images(host: &Host, numbers: std::ops::Range<u64>) -> Vec<BuiltImage> {
+    let mut images = Vec::new();
+    for number in numbers {
+        images.push(host.image(&format!("i{number}:1"), number, LAYER).await);
+    }
+    images
+}
+
+/// Above the high mark the least recently used should go, up to the low mark and not an image more,
+/// and what the report says should be what the filesystem says.
+#[tokio::test]
+async fn the_least_recently_used_go_up_to_the_low_mark() {
+    let host = Host::start(256 * MIB).await;
+    host.policy("high = \"60%\"\nlow = \"40%\"");
+    let all = images(&host, 0..13).await;
+    assert!(host.space().used_percent() < 60, "{:?}", host.space());
+    let run = host.once(0);
+    assert_eq!(
+        (&run["outcome"], removed(&run).len()),
+        (&"nothing".into(), 0)
+    );
+
+    // Used in another order than they were made.
+    let order = [4, 1, 0, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12];
+    for number in order {
+        host.use_image(&all[number]).await;
+    }
+    let late = images(&host, 13..17).await;
+    let before = host.space();
+    assert!(before.used_percent() >= 60, "{before:?}");
+
+    let run = host.once(0);
+    assert_eq!(run["outcome"], "done", "{run:#}");
+    let after = host.space();
+    let gone = removed(&run);
+    let mut expected: Vec<String> = order[..gone.len()]
+        .iter()
+        .map(|it| format!("i{it}:1"))
+        .collect();
+    expected.sort();
+    assert_eq!(gone, expected);
+    assert!(after.left >= after.left_at(40), "{after:?}");
+    let of_one = reclaimed(&run) / gone.len() as u64;
+    assert!(
+        after.left - of_one < after.left_at(40),
+        "an image too many: {after:?}"
+    );
+    // Files take whole blocks, and the database of containerd may grow.
+    let won = after.left - before.left;
+    assert!(
+        won.abs_diff(reclaimed(&run)) < MIB,
+        "{won} of {}",
+        reclaimed(&run)
+    );
+    let told = run["after"][0]["left_bytes"].as_u64().unwrap();
+    assert!(told.abs_diff(after.left) < MIB / 4);
+    assert_eq!(
+        host.names().await.len(),
+        all.len() + late.len() - gone.len()
+    );
+}
+
+/// Holds of earlier runs, and what is garbage already, should go before any image does.
+#[tokio::test]
+async fn what_costs_no_image_goes_first() {
+    let host = Host::start(256 * MIB).await;
+    host.policy("high = \"50%\"\nlow = \"45%\"");
+    images(&host, 0..12).await;
+    let held = ["image", "rm", "i0:1", "i1:1", "--undo-window", "1h"];
+    host.rig.reclaim(&held).exits(0);
+    images(&host, 20..22).await;
+    assert!(host.space().used_percent() >= 50, "{:?}", host.space());
+    let run = host.once(0);
+    assert_eq!(run["outcome"], "done", "{run:#}");
+    assert_eq!(run["released"].as_array().unwrap().len(), 1, "{run:#}");
+    assert_eq!(removed(&run), Vec::<String>::new());
+
+    // Garbage: the records went without a collection.
+    let more = images(&host, 30..33).await;
+    for image in &more[..2] {
+        let deleted = host
+            .rig
+            .namespace
+            .delete_image(image.name(), reclaim_testkit::Deletion::Async);
+        deleted.await.unwrap();
+    }
+    let run = host.once(0);
+    assert_eq!(run["outcome"], "done", "{run:#}");
+    assert_eq!(removed(&run), Vec::<String>::new());
+}
+
+/// A low mark that cannot be reached should be told with where the bytes are, and by the exit
+/// status.
+#[tokio::test]
+async fn an_unmet_mark_says_where_the_rest_is() {
+    let host = Host::start(128 * MIB).await;
+    host.policy("high = \"40%\"\nlow = \"20%\"");
+    let all = images(&host, 0..3).await;
+    for (number, image) in all.iter().enumerate().skip(1) {
+        let id = format!("c{number}");
+        host.rig
+            .namespace
+            .nerdctl_container(&id, image)
+            .await
+            .unwrap();
+    }
+    std::fs::write(host.rig.containerd.root().join("other"), vec![1; 30 << 20]).unwrap();
+    let run = host.once(5);
+    assert_eq!(run["outcome"], "unmet", "{run:#}");
+    assert_eq!(removed(&run), ["i0:1"]);
+    let other = run["breakdown"]["other_bytes"].as_u64().unwrap();
+    assert!((30 * MIB..40 * MIB).contains(&other), "{run:#}");
+    let in_use = &run["breakdown"]["columns"]["in_use"];
+    assert!(
+        in_use["content_bytes"].as_u64().unwrap() > 2 * LAYER as u64,
+        "{run:#}"
+    );
+    let missing = run["missing"][0]["amount"].as_u64().unwrap();
+    let space = host.space();
+    assert!((space.left_at(20) - space.left).abs_diff(missing) < MIB);
+
+    let told = host.with_state(&["maintain", "--once"]).exits(5);
+    assert!(
+        told.stdout.contains("the low mark cannot be reached"),
+        "{told:?}"
+    );
+    assert!(
+        told.stderr.contains("other data on the same filesystems"),
+        "{told:?}"
+    );
+}
+
+/// Without marks everything goes that may; caps, ages, and the newest of a repository spare.
+#[tokio::test]
+async fn caps_ages_and_newest_spare() {
+    let host = Host::start(256 * MIB).await;
+    for tag in 1..=4 {
+        host.image(&format!("app:{tag}"), tag, 1 << 20).await;
+    }
+    host.policy("min_age = \"1h\"".replace("min_age", "unused_for").as_str());
+    assert_eq!(host.once(0)["outcome"], "nothing");
+
+    host.policy("keep_newest = 1\nmax_images = 2");
+    let run = host.once(0);
+    assert_eq!(
+        (run["outcome"].as_str().unwrap(), removed(&run).len()),
+        ("capped", 2)
+    );
+    assert!(!removed(&run).contains(&"app:4".to_owned()), "{run:#}");
+    let run = host.once(0);
+    assert_eq!(
+        (run["outcome"].as_str().unwrap(), removed(&run).len()),
+        ("done", 1)
+    );
+    let kept = &run["reports"][0]["kept"][0];
+    assert_eq!(
+        (&kept["reason"], &kept["holders"][0]["id"]),
+        (&"newest".into(), &"p.keep_newest".into())
+    );
+    assert_eq!(host.names().await, ["app:4"]);
+
+    host.policy("dry_run = true");
+    let run = host.once(0);
+    assert_eq!(
+        (removed(&run), reclaimed(&run)),
+        (vec!["app:4".to_owned()], 0)
+    );
+    assert_eq!(host.names().await, ["app:4"]);
+
+    host.policy("undo_window = \"1h\"");
+    assert_eq!(removed(&host.once(0)), ["app:4"]);
+    host.rig.reclaim(&["undo"]).exits(0);
+    assert_eq!(host.names().await, ["app:4"]);
+}
+
+/// A policy that is not there should be named, with those that are; nothing is removed.
+#[tokio::test]
+async fn wrong_calls_are_refused() {
+    let host = Host::start(64 * MIB).await;
+    host.image("a:1", 1, 1000).await;
+    host.policy("");
+    let wrong = host
+        .with_state(&["maintain", "--once", "--policy", "q"])
+        .exits(2);
+    assert!(
+        wrong
+            .stderr
+            .contains("no enabled policy `q`; those that are: p"),
+        "{wrong:?}"
+    );
+    host.policy("high = \"80%\"");
+    let wrong = host.with_state(&["maintain", "--once"]).exits(2);
+    assert!(
+        wrong.stderr.contains("high is set and low is not"),
+        "{wrong:?}"
+    );
+    host.configure("");
+    let none = host.with_state(&["maintain", "--once"]).exits(0);
+    assert!(none.stderr.contains("no policy is enabled"), "{none:?}");
+    assert_eq!(host.names().await, ["a:1"]);
+}
