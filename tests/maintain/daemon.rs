@@ -131,7 +131,7 @@ async fn keeps_room_while_images_and_containers_come_and_go() {
     let mut dice = Dice::new(7);
     let namespace = &host.rig.namespace;
     let mut containers: Vec<(String, String)> = Vec::new();
-    for number in 0..45 {
+    for number in 0..36 {
         let image = host.image(&format!("i{number}:1"), number, 4 << 20).await;
         if dice.below(3) == 0 {
             let id = format!("c{number}");

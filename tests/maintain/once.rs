@@ -1,6 +1,6 @@
 //! `reclaim maintain --once`: what goes under pressure and without, how much, and in which order.
 
-use reclaim_testkit::BuiltImage;
+use reclaim_testkit::{BuiltImage, Deletion};
 
 use crate::host::{Host, reclaimed, removed};
 
@@ -88,12 +88,16 @@ async fn what_costs_no_image_goes_first() {
     assert_eq!(removed(&run), Vec::<String>::new());
 
     // Garbage: the records went without a collection.
-    let more = images(&host, 30..33).await;
-    for image in &more[..2] {
+    let mut garbage = Vec::new();
+    while host.space().used_percent() < 50 {
+        let number = 30 + garbage.len() as u64;
+        garbage.extend(images(&host, number..number + 1).await);
+    }
+    for image in &garbage {
         let deleted = host
             .rig
             .namespace
-            .delete_image(image.name(), reclaim_testkit::Deletion::Async);
+            .delete_image(image.name(), Deletion::Async);
         deleted.await.unwrap();
     }
     let run = host.once(0);
@@ -131,6 +135,8 @@ async fn an_unmet_mark_says_where_the_rest_is() {
     let space = host.space();
     assert!((space.left_at(20) - space.left).abs_diff(missing) < MIB);
 
+    host.policy("high = \"30%\"\nlow = \"20%\"");
+    host.policy("high = \"30%\"\nlow = \"20%\"");
     let told = host.with_state(&["maintain", "--once"]).exits(5);
     assert!(
         told.stdout.contains("the low mark cannot be reached"),

@@ -32,6 +32,9 @@ use crate::policy::Policy;
 use crate::progress::no_progress;
 use crate::prune::Controls;
 
+/// How often the namespaces are asked for more: others fill the filesystem meanwhile.
+const MAX_ROUNDS: usize = 4;
+
 /// What policies run with.
 #[derive(Debug, Clone)]
 pub struct Maintenance {
@@ -156,13 +159,30 @@ impl<'a> Pass<'a> {
                 self.relieve().await?;
             }
         }
+        for round in 0..MAX_ROUNDS {
+            let so_far = self.run.removed();
+            self.round(round).await?;
+            let has_removed = self.run.removed() > so_far;
+            let is_relieved = self.run.missing.is_empty();
+            if is_relieved || !has_removed || self.policy.mode == Mode::DryRun {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every namespace give what it can, until there is enough room.
+    async fn round(&mut self, round: usize) -> Result<(), RunError> {
         for namespace in &self.policy.namespaces {
             if self.is_over() {
                 break;
             }
             let report = self.prune(namespace).await?;
             let is_any = !report.removed.is_empty();
-            self.run.reports.push(report);
+            let is_news = is_any || !report.refused.is_empty() || !report.failed.is_empty();
+            if round == 0 || is_news {
+                self.run.reports.push(report);
+            }
             if is_any && self.policy.mode == Mode::Apply {
                 self.measure().await?;
                 self.look_what_is_missing();
