@@ -24,15 +24,15 @@ use super::{Asked, DockerApi};
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Summary {
-    containers: i64,
+    pub(super) containers: i64,
     pub(super) created: i64,
     pub(super) id: String,
     labels: Option<BTreeMap<String, String>>,
     parent_id: String,
     repo_digests: Vec<String>,
     repo_tags: Vec<String>,
-    shared_size: i64,
-    size: i64,
+    pub(super) shared_size: i64,
+    pub(super) size: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     virtual_size: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
