@@ -150,7 +150,8 @@ fn images(listing: &Listing, version: &ApiVersion) -> Usage<list::Summary> {
         let names = Names::of(image, image.records.iter());
         summary(listing, image, names, wants, version)
     });
-    let items: Vec<list::Summary> = items.collect();
+    let mut items: Vec<list::Summary> = items.collect();
+    list::sort(&mut items);
     // An image of unknown use is none of both.
     let unused = items.iter().filter(|it| it.containers == 0);
     let reclaimable = unused.map(|it| it.size.saturating_sub(it.shared_size));

@@ -132,8 +132,13 @@ pub(super) async fn list(api: &DockerApi, asked: &Asked) -> Result<Response, Api
             summaries.push(summary(&listing, image, names, wants, &asked.version));
         }
     }
-    summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    sort(&mut summaries);
     Ok(json(StatusCode::OK, &summaries))
+}
+
+/// Sorts a list as clients show it: the last that was built first.
+pub(super) fn sort(summaries: &mut [Summary]) {
+    summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
 }
 
 /// What a client wants to know of each image.
