@@ -1,6 +1,10 @@
 //! What an engine tells of itself and of its disk, line by line beside a Docker Engine.
 
-use crate::command::docker as call;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::command::{PATIENCE, command, docker as call};
 use crate::differences::{Difference, agree, both, docker, lines, ours, somewhere};
 use crate::side::Side;
 use crate::transcript;
@@ -181,15 +185,13 @@ async fn prunes_the_system_as_a_docker_engine_does() {
     let kept: Vec<String> = REST.iter().map(|it| digest(&format!("{it}:1"))).collect();
     let since = (jiff::Timestamp::now().as_second() - 1).to_string();
     let prune = ["system", "prune", "--force", "--all"];
-    let pruning = async {
-        let listening = tokio::join!(
-            heard(&theirs, &since, "builder prune"),
-            heard(&mine, &since, "image prune"),
-        );
-        listening
-    };
-    let (events, (their_answer, my_answer)) =
-        tokio::join!(pruning, transcript::both(&theirs, &mine, &prune));
+    // While it prunes: each hears what the other command has done.
+    let (mut their_events, mut my_events, answers) = tokio::join!(
+        heard(&theirs, &since, "builder prune"),
+        heard(&mine, &since, "image prune"),
+        transcript::both(&theirs, &mine, &prune),
+    );
+    let (their_answer, my_answer) = answers;
     for answer in [&their_answer, &my_answer] {
         assert_eq!((answer.code, &*answer.stderr), (0, ""), "{answer:#?}");
     }
@@ -211,7 +213,6 @@ async fn prunes_the_system_as_a_docker_engine_does() {
     let containers = their_lines.iter().filter(|it| it.len() == 64).count();
     assert_eq!(containers, 3);
     their_lines.retain(|it| it.len() != 64);
-    // Which name of two is the last, and has the digest on the line after it, is Docker's hash's.
     let list = [
         docker("Deleted Containers:", OTHERS),
         both("Total reclaimed space:", SNAPSHOTS),
@@ -223,7 +224,6 @@ async fn prunes_the_system_as_a_docker_engine_does() {
         &list,
     );
 
-    let (mut their_events, mut my_events) = events;
     let of_kept = |line: &str| {
         let names = ["used:1", "by-id:other", "mounted:1"];
         let is_untagged = names.iter().any(|it| line == format!("image untag {it}"));
@@ -259,21 +259,20 @@ async fn prunes_the_system_as_a_docker_engine_does() {
 
 /// Listens until `last`. What has happened already since then is told, too.
 async fn heard(side: &Side, since: &str, last: &str) -> Vec<String> {
-    use tokio::io::AsyncBufReadExt;
-
     let format = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}";
     let args = ["events", "--since", since, "--format", format];
-    let mut events = crate::command::command(&side.socket(), &args);
-    let mut events = events.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = tokio::io::BufReader::new(events.stdout.take().unwrap()).lines();
+    let mut events = command(&side.socket(), &args);
+    let mut events = events.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
     let mut heard = Vec::new();
     loop {
-        let line = lines.next_line().await.unwrap().unwrap();
-        let line = line.replace("<no value>", "");
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let line = line.unwrap_or_else(|_| panic!("no `{last}` came: {heard:#?}"));
+        let line = line.unwrap().unwrap().replace("<no value>", "");
         let line = line.trim().to_owned();
         let is_last = line.starts_with(last);
         // The containers were created a moment ago.
-        if !line.starts_with("container create") && !line.starts_with("image create") {
+        if !line.starts_with("container create") {
             heard.push(line);
         }
         if is_last {
