@@ -11,7 +11,7 @@ use tokio::process::Command;
 const BINARY_VARIABLE: &str = "RECLAIM_TEST_DOCKER";
 
 /// What no command here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

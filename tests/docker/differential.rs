@@ -73,6 +73,10 @@ fn message(answer: &Answer) -> String {
     let body = answer.body.trim_end();
     let message = answer.json()["message"].as_str().map(str::to_owned);
     let message = message.unwrap_or_else(|| body.to_owned());
+    if let Some((begin, _)) = message.split_once("Maximum supported API version is ") {
+        // Each has its own newest.
+        return begin.to_owned();
+    }
     match message.strip_prefix("invalid filter 'dangling=[") {
         Some(values) => {
             let mut values: Vec<&str> = values.trim_end_matches("]'").split(' ').collect();

@@ -13,8 +13,10 @@
 mod daemon;
 
 mod command;
+mod differences;
 mod differential;
 mod images;
+mod itself;
 mod requests;
 mod side;
 mod transcript;

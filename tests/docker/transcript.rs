@@ -1,15 +1,10 @@
-//! What a person sees who types `docker …`: with a Docker Engine, and with us.
+//! What a person sees who types `docker image …`: with a Docker Engine, and with us.
 
-use std::process::Stdio;
-
-use reclaim_testkit::Dice;
-use tokio::io::{AsyncBufReadExt, BufReader};
-
-use crate::command::{Said, command, docker};
+use crate::command::{Said, docker};
 use crate::side::Side;
 
 /// Asks both sides, on which the same is there.
-async fn both(docker_side: &Side, ours: &Side, args: &[&str]) -> (Said, Said) {
+pub(crate) async fn both(docker_side: &Side, ours: &Side, args: &[&str]) -> (Said, Said) {
     let (theirs, mine) = (docker_side.socket(), ours.socket());
     tokio::join!(docker(&theirs, args), docker(&mine, args))
 }
@@ -158,78 +153,4 @@ fn without_sizes(said: &Said) -> Vec<String> {
     let mut lines = sorted(said);
     lines.retain(|line| !line.starts_with("Total reclaimed space:"));
     lines
-}
-
-/// What is about the engine itself reads as it should; every other line is ours alone.
-#[tokio::test]
-async fn tells_about_itself() {
-    let ours = Side::ours().await;
-    let said = async |args: &[&str]| {
-        let said = docker(&ours.socket(), args).await;
-        assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:#?}");
-        said.stdout
-    };
-    let version = said(&["version"]).await;
-    assert!(version.contains("Server: Reclaim"), "{version}");
-    assert!(version.contains("containerd:"), "{version}");
-    let info = said(&["info"]).await;
-    assert!(info.contains("Images: 10\n"), "{info}");
-    assert!(info.contains("Containers: 3\n"), "{info}");
-    assert!(
-        info.contains("driver-type: io.containerd.snapshotter.v1"),
-        "{info}"
-    );
-    let df = said(&["system", "df"]).await;
-    let images: Vec<&str> = df.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(images[..3], ["Images", "10", "3"], "{df}");
-    let verbose = said(&["system", "df", "--verbose"]).await;
-    assert!(verbose.contains("Images space usage:"), "{verbose}");
-    let listed = said(&["ps", "--all", "--quiet"]).await;
-    assert_eq!(listed.lines().count(), 3);
-}
-
-/// `docker system prune` removes images and passes over the rest; `docker events` hears of it.
-#[tokio::test]
-async fn prunes_the_system_and_tells_of_it() {
-    let ours = Side::ours().await;
-    let args = [
-        "events",
-        "--format",
-        "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}",
-    ];
-    let mut events = command(&ours.socket(), &args);
-    let mut events = events.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
-    // The client says nothing when it listens: something is done until it is heard.
-    let mut dice = Dice::new(1);
-    let mut heard = loop {
-        let name = format!("keep:{}", dice.between(1, 2));
-        docker(&ours.socket(), &["image", "rm", &name]).await;
-        let waited = tokio::time::timeout(std::time::Duration::from_millis(500), lines.next_line());
-        if let Ok(line) = waited.await {
-            break vec![line.unwrap().unwrap()];
-        }
-        ours.fill().await;
-    };
-    let pruned = docker(&ours.socket(), &["system", "prune", "--force", "--all"]).await;
-    assert_eq!(
-        (pruned.code, pruned.stderr.as_str()),
-        (0, ""),
-        "{pruned:#?}"
-    );
-    assert!(pruned.stdout.contains("untagged: plain:1\n"), "{pruned:#?}");
-    assert!(
-        !pruned.stdout.contains("Total reclaimed space: 0B"),
-        "{pruned:#?}"
-    );
-    while !heard.last().unwrap().starts_with("image prune") {
-        heard.push(lines.next_line().await.unwrap().unwrap());
-    }
-    for expected in ["image untag plain:1", "image delete plain:1"] {
-        assert!(heard.iter().any(|it| it == expected), "{heard:#?}");
-    }
-    events.kill().await.unwrap();
-    let left = ours.names().await.into_keys().collect::<Vec<_>>();
-    let used = ["by-id:other", "mounted:1", "used:1"];
-    assert_eq!(left, used.map(|it| format!("docker.io/library/{it}")));
 }

@@ -64,59 +64,6 @@ async fn what_is_no_filter_is_refused_in_dockers_words() {
     }
 }
 
-/// Table T-U: what is a moment and what is none.
-#[tokio::test]
-async fn every_form_of_until_is_read() {
-    let rig = Rig::start().await;
-    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
-    let until = |value: &str| format!(r#"{{"until":["{value}"]}}"#);
-    for value in [
-        "2006-01-02T15:04:05.999999999+07:00",
-        "2006-01-02T15:04:05.999999999Z",
-        "2006-01-02T15:04:05.999999999",
-        "2006-01-02T15:04:05Z",
-        "2006-01-02T15:04Z",
-        "2006-01-02T15:04-00:00",
-        "2006-01-02T15",
-        "2006-01-02T1Z",
-        "2006-01-02+00:00",
-        "2006-01-02-00:01",
-        "2006-01-02",
-        "1136073600",
-        "1136073600.000000001",
-        "1136073600.00000000000000000000",
-        "-1m",
-        "0m",
-        "1.5h",
-        "1h30m",
-        "0",
-        "+24h",
-    ] {
-        let body = daemon.prune(&until(value)).await.done();
-        assert_eq!(body["ImagesDeleted"], serde_json::Value::Null, "{value}");
-    }
-    for value in [
-        "2006-01-02T15:04:0Z",
-        "2006-01-02T15:0",
-        "2006-01-02TZ",
-        "2006-01-02T",
-        "1136073600.000000000000000000000",
-        " 1136073600 ",
-        "foo.bar",
-        "1136073600.bar",
-        "1136073600.000000001bar",
-        "invalid",
-        "-5",
-        "2006-01-02T15:04:05+0700",
-    ] {
-        let message = daemon.prune(&until(value)).await.refused(400);
-        assert!(
-            message.starts_with("invalid value for 'until' filter: "),
-            "{value}: {message}"
-        );
-    }
-}
-
 /// Cases FL1 to FL8: forms of a filter that mean the same, and labels that are or are not there.
 #[tokio::test]
 async fn labels_decide() {

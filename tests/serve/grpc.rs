@@ -39,7 +39,7 @@ async fn pruner(daemon: &Daemon) -> PruneServiceClient<Channel> {
     PruneServiceClient::new(channel(daemon.socket()).await)
 }
 
-async fn registrar(daemon: &Daemon) -> ContainerServiceClient<Channel> {
+pub(crate) async fn registrar(daemon: &Daemon) -> ContainerServiceClient<Channel> {
     ContainerServiceClient::new(channel(daemon.socket()).await)
 }
 

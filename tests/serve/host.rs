@@ -1,4 +1,4 @@
-//! The command with `--host`: it says what it says without, to the letter.
+//! The command with `--host`: what a person does through a daemon. `same.rs` has what it says.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -7,17 +7,17 @@ use reclaim_testkit::{Layer, NamespaceClient, image};
 
 use crate::daemon::Daemon;
 use crate::prune::wait_until_gone;
-use crate::rig::{Called, Rig};
+use crate::rig::Rig;
 
 /// A rig with a daemon.
-async fn hosted(args: &[&str]) -> (Rig, Daemon, String) {
+pub(crate) async fn hosted(args: &[&str]) -> (Rig, Daemon, String) {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), args).await;
     let host = format!("unix://{}", daemon.socket().display());
     (rig, daemon, host)
 }
 
-async fn fill(namespace: &NamespaceClient) {
+pub(crate) async fn fill(namespace: &NamespaceClient) {
     for (name, seed) in [("app:1", 1), ("app:2", 2), ("other:1", 3), ("used:1", 4)] {
         let name = format!("docker.io/library/{name}");
         if namespace.images().await.unwrap().contains_key(&name) {
@@ -31,119 +31,6 @@ async fn fill(namespace: &NamespaceClient) {
             .await
             .unwrap();
     }
-}
-
-/// Without what is of one call alone: the ID of its run, and moments.
-fn lasting(called: &Called) -> (i32, String, String) {
-    let plain = |text: &str| {
-        let words = text.split_inclusive([' ', '"', '\n', '`']);
-        let words = words.map(|word| {
-            let bare = word.trim_end_matches([' ', '"', '\n', '`', ',']);
-            let is_run = bare.len() == 36 && bare.matches('-').count() == 4;
-            let is_moment = bare.len() >= 20 && bare.starts_with("20") && bare.ends_with('Z');
-            if is_run || is_moment {
-                word.replace(bare, "X")
-            } else {
-                word.to_owned()
-            }
-        });
-        words.collect::<String>()
-    };
-    (called.code, plain(&called.stdout), plain(&called.stderr))
-}
-
-/// Stands for the digest of an image.
-const DIGEST: &str = "DIGEST";
-
-/// What only looks, and what is refused.
-const CALLS: &[&[&str]] = &[
-    &["image", "prune", "--all", "--dry-run"],
-    &["image", "prune", "--all", "--dry-run", "--format", "json"],
-    &["image", "prune", "--dry-run", "--filter", "until=24h"],
-    &[
-        "image",
-        "prune",
-        "--all",
-        "--dry-run",
-        "--target-free",
-        "1kB",
-        "--format",
-        "json",
-    ],
-    &["image", "prune", "--force", "--filter", "reference=x"],
-    &["image", "prune", "--force", "--filter", "until=1d"],
-    &["image", "prune", "--force", "--namespace", "nowhere"],
-    &["image", "prune", "-a", "-f", "--target-free", "1TB"],
-    &[
-        "image",
-        "rm",
-        "--dry-run",
-        "--format",
-        "json",
-        "app:1",
-        "used:1",
-        "nothing",
-        "UPPER",
-        " ",
-    ],
-    &["image", "rm", "used:1"],
-    &["image", "rm", "nothing"],
-    &["df"],
-    &["df", "--verbose", "--format", "json"],
-    &["df", "--namespace", "nowhere"],
-    &["why", "used:1"],
-    &["why", DIGEST, "--format", "json"],
-    &["why", "nothing"],
-    &["history"],
-    &["history", "--format", "json"],
-    &["undo"],
-    &["release", "nothing"],
-    &[
-        "project",
-        "prune",
-        "-p",
-        "shop",
-        "--rmi",
-        "all",
-        "--dry-run",
-        "--format",
-        "json",
-    ],
-];
-
-#[tokio::test]
-async fn says_the_same_with_a_daemon() {
-    let (rig, _daemon, host) = hosted(&[]).await;
-    fill(&rig.namespace).await;
-    let records = rig.namespace.images().await.unwrap();
-    let digest = records["docker.io/library/app:1"].to_string();
-    let used = image("docker.io/library/used:1")
-        .layers([Layer::named("base", 2000), Layer::random(4, 900)])
-        .unpack("native")
-        .build(&rig.namespace)
-        .await
-        .unwrap();
-    rig.namespace.nerdctl_container("web", &used).await.unwrap();
-    for args in CALLS {
-        let args = args
-            .iter()
-            .map(|it| if *it == DIGEST { &*digest } else { *it });
-        let args: Vec<&str> = args.collect();
-        let alone = rig.reclaim(&args);
-        let with_host: Vec<&str> = ["--host", &host].into_iter().chain(args.clone()).collect();
-        let hosted = rig.reclaim(&with_host);
-        let case = format!("reclaim {}\n{alone:#?}\n{hosted:#?}", args.join(" "));
-        let (alone, hosted) = (lasting(&alone), lasting(&hosted));
-        // A hint of how a thing may be spelled is for those who look themselves.
-        let without_hint = |text: &str| {
-            let lines = text.lines().filter(|it| !it.starts_with("hint: "));
-            lines.collect::<Vec<_>>().join("\n")
-        };
-        assert_eq!(hosted.0, alone.0, "{case}");
-        assert_eq!(hosted.1, alone.1, "{case}");
-        assert_eq!(without_hint(&hosted.2), without_hint(&alone.2), "{case}");
-    }
-    assert_eq!(rig.names().await.len(), 4);
 }
 
 /// What is asked for is the same to the byte, also where it is printed rounded.
@@ -287,12 +174,10 @@ async fn says_what_is_wrong_with_a_host() {
         "{called:#?}"
     );
     let called = rig
-        .reclaim(&["--host", "unix:///nowhere.sock", "image", "ls"])
+        .reclaim(&["--host", "unix:///nowhere.sock", "serve"])
         .exits(2);
     assert!(
-        called
-            .stderr
-            .contains("`image ls` does not work with --host"),
+        called.stderr.contains("`serve` does not work with --host"),
         "{called:#?}"
     );
 }

@@ -27,11 +27,12 @@ async fn nothing_to_do_is_null() {
         "/images/prune",
         "/v1.40/images/prune",
         "/v1.51/images/prune",
+        "/v1.52/images/prune",
     ] {
         let answer = daemon.ask("POST", path).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.headers["content-type"], "application/json");
-        assert_eq!(answer.headers["api-version"], "1.51");
+        assert_eq!(answer.headers["api-version"], "1.52");
         assert_eq!(answer.headers["ostype"], "linux");
         assert_eq!(answer.headers["docker-experimental"], "false");
         assert_eq!(
@@ -254,7 +255,7 @@ async fn versions_and_paths_are_dockers() {
     let new = daemon.ask("POST", "/v1.99/images/prune").await.refused(400);
     assert_eq!(
         new,
-        "client version 1.99 is too new. Maximum supported API version is 1.51"
+        "client version 1.99 is too new. Maximum supported API version is 1.52"
     );
     let ancient = daemon.ask("POST", "/v1.20/images/prune").await;
     assert_eq!(ancient.status, 400);
@@ -294,7 +295,7 @@ async fn answers_pings() {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.body, body);
         for (name, value) in [
-            ("api-version", "1.51"),
+            ("api-version", "1.52"),
             ("builder-version", "2"),
             ("cache-control", "no-cache, no-store, must-revalidate"),
             ("content-type", "text/plain; charset=utf-8"),

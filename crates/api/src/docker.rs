@@ -46,6 +46,7 @@ use error::ApiError;
 use events::Events;
 pub use others::Others;
 use query::Query;
+pub use query::filters_of_query;
 use removals::Removals;
 use respond::{empty_list, error, page_not_found, with_headers};
 pub use route::{Route, route};
@@ -145,7 +146,7 @@ async fn dispatch(
         Route::Version => Ok(system::version(api)),
         Route::Info => system::info(api).await,
         Route::DiskUsage => df::df(api, &asked).await,
-        Route::Events => events::stream(api, &asked),
+        Route::Events => events::stream(api, &asked, &headers),
         Route::ListImages => list::list(api, &asked).await,
         Route::PruneImages => prune::prune(api, &asked).await,
         Route::InspectImage(name) => inspect::inspect(api, &name, &asked).await,

@@ -1,7 +1,9 @@
 //! Who does the work: this process on containerd, or a daemon that is asked for it.
 
 use reclaim_api::grpc::{HostClient, HostRequest, HostSelection};
-use reclaim_engine::{Answer, Controls, DiskUsage, Engine, Hold, Preview, Progress, Undone};
+use reclaim_engine::{
+    Answer, Controls, DiskUsage, Engine, Hold, ImageList, Preview, Progress, ProjectUsage, Undone,
+};
 use reclaim_model::{BuildHistory, Namespace, PruneRequest, Report, Selection};
 use reclaim_store::Containerd;
 
@@ -133,6 +135,28 @@ impl Backend {
                     exit = stop.signalled() => Err(CommandError::LeftToDaemon(exit)),
                 }
             }
+        }
+    }
+
+    pub(crate) async fn images(
+        &self,
+        namespace: &Namespace,
+        may_lack_namespace: bool,
+    ) -> Result<ImageList, CommandError> {
+        match self {
+            Self::Direct(engine) => Ok(engine.images(namespace, may_lack_namespace).await?),
+            Self::Host(client) => Ok(client.images(namespace, may_lack_namespace).await?),
+        }
+    }
+
+    pub(crate) async fn projects(
+        &self,
+        namespace: &Namespace,
+        may_lack_namespace: bool,
+    ) -> Result<Vec<ProjectUsage>, CommandError> {
+        match self {
+            Self::Direct(engine) => Ok(engine.projects(namespace, may_lack_namespace).await?),
+            Self::Host(client) => Ok(client.projects(namespace, may_lack_namespace).await?),
         }
     }
 

@@ -8,14 +8,14 @@ pub(crate) mod project;
 pub(crate) mod why;
 
 use jiff::Timestamp;
-use reclaim_engine::Hold;
+use reclaim_engine::{Hold, ListedImage};
 use reclaim_model::{
     Amount, DeleteGuard, Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason,
     Kept, Left, LeftThing, Mode, Namespace, Reclaimed, RemoveReason, Report, SnapshotId, Unpin,
 };
 use serde::Serialize;
 
-use crate::commands::ls::Line;
+use crate::commands::ls::verdict;
 
 /// The version of all forms.
 const VERSION: u32 = 1;
@@ -241,15 +241,15 @@ struct ImageJson<'a> {
 }
 
 /// Renders the list of images as one object and a newline.
-pub(crate) fn images(namespace: &Namespace, lines: &[Line<'_>]) -> String {
-    let images = lines.iter().map(|line| ImageJson {
-        name: &line.image.name,
-        target: &line.image.target.digest,
-        content_bytes: line.size.content,
-        unpacked_bytes: line.size.unpacked,
-        shared_bytes: line.size.shared,
-        created: line.image.created_at,
-        verdict: line.verdict,
+pub(crate) fn images(namespace: &Namespace, images: &[ListedImage]) -> String {
+    let images = images.iter().map(|image| ImageJson {
+        name: &image.name,
+        target: &image.target,
+        content_bytes: image.size.content,
+        unpacked_bytes: image.size.unpacked,
+        shared_bytes: image.size.shared,
+        created: image.created,
+        verdict: verdict(image),
     });
     render(&ImagesJson {
         version: VERSION,

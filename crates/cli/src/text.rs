@@ -11,12 +11,12 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 use jiff::{SignedDuration, Timestamp};
-use reclaim_engine::Hold;
+use reclaim_engine::{Hold, ListedImage};
 use reclaim_model::{
     Amount, DANGLING_PREFIX, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name,
 };
 
-use crate::commands::ls::Line;
+use crate::commands::ls::verdict;
 use crate::output;
 
 /// How many hexadecimal characters of a digest are shown, as docker does.
@@ -190,7 +190,7 @@ fn amount(amount: Amount) -> String {
 }
 
 /// Renders the list of images.
-pub(crate) fn images(lines: &[Line<'_>], now: Timestamp) -> String {
+pub(crate) fn images(images: &[ListedImage], now: Timestamp) -> String {
     let heads = [
         "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A",
     ];
@@ -200,15 +200,15 @@ pub(crate) fn images(lines: &[Line<'_>], now: Timestamp) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for line in lines {
+    for image in images {
         table.add_row([
-            shown_name(&line.image.name, &line.image.target.digest),
-            short(&line.image.target.digest),
-            HumanSize(line.size.content).to_string(),
-            HumanSize(line.size.unpacked).to_string(),
-            HumanSize(line.size.shared).to_string(),
-            age(line.image.created_at, now),
-            line.verdict.to_owned(),
+            shown_name(&image.name, &image.target),
+            short(&image.target),
+            HumanSize(image.size.content).to_string(),
+            HumanSize(image.size.unpacked).to_string(),
+            HumanSize(image.size.shared).to_string(),
+            age(image.created, now),
+            verdict(image).to_owned(),
         ]);
     }
     format!("{}\n", table.trim_fmt())

@@ -204,7 +204,8 @@ impl Engine {
         let observing = retry(|| self.store.observe(judged, clock::now()));
         let mut inventory = observing.instrument(info_span!("observe")).await?;
         let existing = inventory.namespaces.keys().cloned();
-        let is_there = exists(request, &existing.collect::<Vec<_>>())?;
+        let existing: Vec<Namespace> = existing.collect();
+        let is_there = exists(namespace, request.may_lack_namespace, &existing)?;
         if let Some(seen) = inventory.namespaces.get_mut(namespace)
             && run.is_some()
         {
@@ -264,11 +265,15 @@ impl Engine {
 }
 
 /// Whether the namespace is there; an error if it has to be.
-pub(crate) fn exists(request: &PruneRequest, existing: &[Namespace]) -> Result<bool, RunError> {
-    let is_there = existing.contains(&request.namespace);
-    if !is_there && !request.may_lack_namespace {
+pub(crate) fn exists(
+    namespace: &Namespace,
+    may_lack: bool,
+    existing: &[Namespace],
+) -> Result<bool, RunError> {
+    let is_there = existing.contains(namespace);
+    if !is_there && !may_lack {
         return Err(RunError::UnknownNamespace {
-            namespace: request.namespace.clone(),
+            namespace: namespace.clone(),
             existing: existing.to_vec(),
         });
     }

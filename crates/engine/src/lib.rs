@@ -83,6 +83,7 @@ mod execute;
 mod guard;
 mod hold;
 mod host_guard;
+mod images;
 mod journal;
 mod last_use;
 mod lease_labels;
@@ -116,6 +117,7 @@ pub use engine::{Engine, RunError};
 pub use guard::{PruneGuard, PruneRunning};
 pub use hold::Hold;
 pub use host_guard::Busy;
+pub use images::{ImageList, ListedImage};
 pub use last_use::{Heard, IndexError, LastUseIndex};
 pub use maintenance::{
     Breakdown, Caretaker, CaretakerObserver, Due, Duties, Excess, FilesystemRecord, Headroom,
@@ -130,8 +132,8 @@ pub use projects::ProjectUsage;
 pub use prune::Controls;
 pub use reclaim_plan::{
     Account, Answer, Catalog, CatalogConfig, CatalogImage, CatalogManifest, Column, DiskUsage,
-    Fate, Finding, Held, ImageSize, ImageUsage, ImageVerdict, NamespaceUsage, NotFound, Thing,
-    ThingKind,
+    Fate, Finding, Held, ImageSize, ImageUsage, ImageVerdict, NamespaceUsage, NotFound,
+    ProjectImage, Thing, ThingKind,
 };
 pub use reclaim_store::ConnectError;
 pub use target::Unmet;

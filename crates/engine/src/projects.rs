@@ -8,7 +8,7 @@ use reclaim_model::{
 use reclaim_plan::{ImageSize, ProjectImage, SeenProject, decide, makeup, projects};
 
 use crate::clock;
-use crate::engine::{Engine, RunError};
+use crate::engine::{Engine, RunError, exists};
 use crate::retry::retry;
 
 /// A project, with what its images occupy.
@@ -37,16 +37,23 @@ impl ProjectUsage {
 }
 
 impl Engine {
-    /// Lists the projects of a namespace, sorted by name.
+    /// Lists the projects of a namespace, sorted by name; none if it does not exist and need not.
     ///
     /// Cancellation safe: it only reads.
     ///
     /// # Errors
     ///
-    /// If the store, or a container store, cannot be read whole.
-    pub async fn projects(&self, namespace: &Namespace) -> Result<Vec<ProjectUsage>, RunError> {
+    /// [`RunError::UnknownNamespace`], or if the store, or a container store, cannot be read
+    /// whole.
+    pub async fn projects(
+        &self,
+        namespace: &Namespace,
+        may_lack_namespace: bool,
+    ) -> Result<Vec<ProjectUsage>, RunError> {
         let judged = std::slice::from_ref(namespace);
         let inventory = retry(|| self.store.observe(judged, clock::now())).await?;
+        let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
+        exists(namespace, may_lack_namespace, &existing)?;
         let registered = self.registered(namespace).await?;
         let makeup = makeup(&inventory, namespace);
         let snapshots = makeup.snapshots();

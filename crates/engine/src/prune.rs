@@ -112,7 +112,11 @@ impl Engine {
         let namespace = &run.request.namespace;
         // Asked before the guard is taken: its lease would bring the namespace about.
         let existing = retry(|| self.store.namespaces()).await?;
-        if !exists(run.request, &existing)? {
+        if !exists(
+            &run.request.namespace,
+            run.request.may_lack_namespace,
+            &existing,
+        )? {
             let preview = self.preview(run.request, run.progress).await?;
             return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
         }

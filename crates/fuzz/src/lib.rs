@@ -12,7 +12,7 @@
 use http::Method;
 use jiff::Timestamp;
 use jiff::tz::Offset;
-use reclaim_api::docker::{Route, route};
+use reclaim_api::docker::{Route, filters_of_query, route};
 use reclaim_model::{FilterArgs, PruneFilters, Reference, TimeContext, familiar_name, parse_until};
 use reclaim_oci::{Document, Kind, Limits, digest_of, read};
 
@@ -63,12 +63,15 @@ fn context() -> TimeContext {
 /// Documents of filters: what is decoded is the same when it is encoded and decoded again, and has
 /// the same meaning or the same fault.
 pub fn filters(bytes: &[u8]) {
-    let Some(Ok(args)) = text(bytes).map(FilterArgs::from_json) else {
-        return;
-    };
+    if let Some(Ok(args)) = text(bytes).map(FilterArgs::from_json) {
+        decoded(&args);
+    }
+}
+
+fn decoded(args: &FilterArgs) {
     let again = FilterArgs::from_json(&args.to_json()).expect("what was encoded is a document");
-    assert_eq!(again, args);
-    let meaning = PruneFilters::from_args(&args, &context());
+    assert_eq!(again, *args);
+    let meaning = PruneFilters::from_args(args, &context());
     assert_eq!(PruneFilters::from_args(&again, &context()), meaning);
 }
 
@@ -130,7 +133,10 @@ pub fn requests(bytes: &[u8]) {
     }
     let (Route::InspectImage(name) | Route::ImageHistory(name) | Route::RemoveImage(name)) = found
     else {
-        return filters(query.as_bytes());
+        if let Ok(args) = filters_of_query(query.as_bytes()) {
+            decoded(&args);
+        }
+        return;
     };
     references(name.as_bytes());
     assert!(name.len() <= path.len());

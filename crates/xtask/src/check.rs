@@ -45,6 +45,7 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     steps.step("house rules", || {
         house::lints(workspace)?;
         house::directions(workspace)?;
+        house::processes(workspace)?;
         house::purity(workspace)
     })?;
     steps.step("clippy", || {

@@ -48,6 +48,13 @@ const PURE: [&str; 2] = ["reclaim-model", "reclaim-plan"];
 /// What must not be anywhere below a pure package.
 const IMPURE: [&str; 3] = ["tokio", "tonic", "tracing"];
 
+/// Packages that are made to start other programs.
+const TOOLS: [&str; 2] = ["reclaim-testkit", "reclaim-xtask"];
+
+/// What a source names that starts programs: the standard library's and tokio's, or the calls
+/// below them.
+const STARTERS: [&str; 4] = ["process::Command", "CommandExt", "execve", "posix_spawn"];
+
 /// Checks that no package is built from one that it may not know.
 pub(crate) fn directions(workspace: &Workspace) -> Result<(), Failure> {
     for package in &workspace.packages {
@@ -96,6 +103,41 @@ fn takes_workspace_lints(manifest: &str) -> bool {
             .any(|line| line == "workspace = true")
 }
 
+/// Checks that nothing but the tools starts other programs: what is never started cannot be fed a
+/// name, a path or a label.
+pub(crate) fn processes(workspace: &Workspace) -> Result<(), Failure> {
+    for package in &workspace.packages {
+        if TOOLS.contains(&package.name.as_str()) {
+            continue;
+        }
+        let sources = package.manifest.with_file_name("src");
+        let mut directories = vec![sources];
+        while let Some(directory) = directories.pop() {
+            let failed = |error| Failure::new(format!("read `{}`: {error}", directory.display()));
+            for entry in fs::read_dir(&directory).map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                if path.is_dir() {
+                    directories.push(path);
+                    continue;
+                }
+                let text = fs::read_to_string(&path).map_err(failed)?;
+                if starts_programs(&text) {
+                    let path = workspace.short(&path);
+                    return Err(Failure::new(format!("`{path}` starts a program"))
+                        .hint("only tests, xtask and the kit may; see docs/security.md"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a source names what starts programs, anywhere before its tests.
+fn starts_programs(source: &str) -> bool {
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    STARTERS.iter().any(|it| code.contains(it))
+}
+
 /// Checks that the pure packages are built without a runtime, a transport and a logger.
 pub(crate) fn purity(workspace: &Workspace) -> Result<(), Failure> {
     for name in PURE {
@@ -117,6 +159,16 @@ pub(crate) fn purity(workspace: &Workspace) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sees_whether_a_source_starts_programs() {
+        assert!(starts_programs("use std::process::Command;\n"));
+        assert!(starts_programs("tokio::process::Command::new(name)"));
+        assert!(!starts_programs("use std::process::ExitCode;\n"));
+        assert!(!starts_programs(
+            "fn a() {}\n#[cfg(test)]\nmod tests { use std::process::Command; }"
+        ));
+    }
 
     #[test]
     fn sees_whether_a_manifest_takes_the_lints() {

@@ -3,6 +3,7 @@
 //! Source: moby, `daemon/events/`.
 
 mod filter;
+mod form;
 mod window;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -14,7 +15,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use reclaim_engine::Engine;
 use reclaim_model::{Digest, Mode, Namespace, Report, shown_name};
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::ApiError;
 use super::{Asked, DockerApi};
 use filter::Filter;
+use form::Form;
 use window::Window;
 
 /// How many events are remembered, as in Docker.
@@ -34,9 +36,6 @@ const REMEMBERED: usize = 256;
 /// Something that happened to an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Event {
-    status: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    id: String,
     #[serde(rename = "Type")]
     kind: &'static str,
     #[serde(rename = "Action")]
@@ -135,8 +134,6 @@ fn events(report: &Report, now: Timestamp) -> Vec<Event> {
 
 fn event(action: &'static str, id: String, attributes: Value, now: Timestamp) -> Event {
     Event {
-        status: action,
-        id: id.clone(),
         kind: "image",
         action,
         actor: Actor { id, attributes },
@@ -146,7 +143,11 @@ fn event(action: &'static str, id: String, attributes: Value, now: Timestamp) ->
     }
 }
 
-pub(super) fn stream(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
+pub(super) fn stream(
+    api: &DockerApi,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
     let window = Window::parse(asked.query.get("since"), asked.query.get("until"))?;
     let filter = Filter::new(asked.query.filters()?);
     let (past, live) = api.shared.events.subscribe();
@@ -160,13 +161,14 @@ pub(super) fn stream(api: &DockerApi, asked: &Asked) -> Result<Response, ApiErro
     let past: Vec<Arc<Event>> = past.collect();
     let cancel = api.shared.options.cancel.clone();
     let events = stream::iter(past).chain(live_until(live, window, cancel));
+    let form = Form::of(&asked.version, headers);
     let lines = events.filter_map(move |event| {
-        let written = is_wanted(&event).then(|| line(&event)).flatten();
+        let written = is_wanted(&event).then(|| form.write(&event)).flatten();
         std::future::ready(written.map(Ok::<Bytes, Infallible>))
     });
     let mut response = Response::new(Body::from_stream(lines));
     *response.status_mut() = StatusCode::OK;
-    let kind = HeaderValue::from_static("application/json");
+    let kind = HeaderValue::from_static(form.content_type);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     Ok(response)
 }
@@ -193,10 +195,4 @@ fn live_until(
         }
     });
     Box::pin(events).take_until(end)
-}
-
-fn line(event: &Event) -> Option<Bytes> {
-    let mut line = serde_json::to_vec(event).ok()?;
-    line.push(b'\n');
-    Some(line.into())
 }

@@ -26,6 +26,17 @@ const LEGACY_FLAGS: [&str; 6] = [
 ];
 const LEGACY_TEXTS: [&str; 3] = ["Domainname", "Hostname", "Image"];
 
+/// Parts of a run configuration that are there up to 1.51 also if they say nothing, and from 1.52
+/// on only if they say something.
+const LISTS: [&str; 6] = ["Cmd", "Entrypoint", "Env", "OnBuild", "Volumes", "Labels"];
+const TEXTS: [&str; 2] = ["User", "WorkingDir"];
+
+/// Parts of the description of which the same is true.
+const OPTIONAL: [&str; 4] = ["Parent", "Comment", "DockerVersion", "Author"];
+
+/// From here on what says nothing is left out.
+const TERSE: &str = "1.52";
+
 pub(super) async fn inspect(
     api: &DockerApi,
     name: &str,
@@ -112,11 +123,17 @@ fn describe(
         "Architecture": config["architecture"].as_str().unwrap_or_else(|| architecture()),
         "Os": config["os"].as_str().unwrap_or("linux"),
         "Size": size,
-        "GraphDriver": {"Data": null, "Name": snapshotter(listing)},
         "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
         "Metadata": {"LastTagTime": tagged.unwrap_or(Timestamp::UNIX_EPOCH).to_string()},
         "Config": run_config(&config["config"], version),
     });
+    if version.is_at_least(TERSE) {
+        if let Some(body) = body.as_object_mut() {
+            leave_out(body, &OPTIONAL);
+        }
+    } else {
+        body["GraphDriver"] = json!({"Data": null, "Name": snapshotter(listing)});
+    }
     if let Some(variant) = config["variant"].as_str() {
         body["Variant"] = json!(variant);
     }
@@ -129,24 +146,40 @@ fn describe(
     body
 }
 
-/// What containers of the image begin with. Some parts are there also if they say nothing.
+/// What containers of the image begin with.
 fn run_config(config: &Value, version: &ApiVersion) -> Value {
     let mut run = config.as_object().cloned().unwrap_or_default();
+    if version.is_at_least(TERSE) {
+        leave_out(&mut run, &[&LISTS[..], &TEXTS[..]].concat());
+        return Value::Object(run);
+    }
     let mut ensure = |keys: &[&str], value: &Value| {
         for key in keys {
             run.entry(*key).or_insert_with(|| value.clone());
         }
     };
-    ensure(
-        &["Cmd", "Entrypoint", "Env", "OnBuild", "Volumes", "Labels"],
-        &Value::Null,
-    );
-    ensure(&["User", "WorkingDir"], &json!(""));
+    ensure(&LISTS, &Value::Null);
+    ensure(&TEXTS, &json!(""));
     if !version.is_at_least("1.50") {
         ensure(&LEGACY_FLAGS, &json!(false));
         ensure(&LEGACY_TEXTS, &json!(""));
     }
-    Value::Object(run.into_iter().collect::<Map<String, Value>>())
+    Value::Object(run)
+}
+
+/// Takes out those of the keys that say nothing.
+fn leave_out(object: &mut Map<String, Value>, keys: &[&str]) {
+    object.retain(|key, value| !(keys.contains(&key.as_str()) && is_empty(value)));
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// The snapshotter that has most of the images' snapshots; containerd's default if none has any.

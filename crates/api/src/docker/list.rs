@@ -24,15 +24,15 @@ use super::{Asked, DockerApi};
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Summary {
-    containers: i64,
+    pub(super) containers: i64,
     pub(super) created: i64,
     pub(super) id: String,
     labels: Option<BTreeMap<String, String>>,
     parent_id: String,
     repo_digests: Vec<String>,
     repo_tags: Vec<String>,
-    shared_size: i64,
-    size: i64,
+    pub(super) shared_size: i64,
+    pub(super) size: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     virtual_size: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,8 +132,13 @@ pub(super) async fn list(api: &DockerApi, asked: &Asked) -> Result<Response, Api
             summaries.push(summary(&listing, image, names, wants, &asked.version));
         }
     }
-    summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    sort(&mut summaries);
     Ok(json(StatusCode::OK, &summaries))
+}
+
+/// Sorts a list as clients show it: the last that was built first.
+pub(super) fn sort(summaries: &mut [Summary]) {
+    summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
 }
 
 /// What a client wants to know of each image.

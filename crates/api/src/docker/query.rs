@@ -82,6 +82,17 @@ impl Query {
     }
 }
 
+/// Reads the filters of a query, which is what stands after `?` in a request.
+///
+/// # Errors
+///
+/// If they are no document of filters.
+pub fn filters_of_query(query: &[u8]) -> Result<FilterArgs, FilterError> {
+    let mut read = Query::default();
+    read.add(query);
+    read.filters()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -113,6 +113,11 @@ pub(super) async fn info(api: &DockerApi) -> Result<Response, ApiError> {
                 "Namespaces": {"Containers": api.namespace().as_str(), "Plugins": ""},
             }),
         ),
+        // Clients show it as containerd's version.
+        (
+            "ContainerdCommit",
+            json!({"ID": &*api.engine().containerd_version()}),
+        ),
         ("Warnings", json!(warnings(&listing.unreadable))),
     ] {
         body[key] = value;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The newest version whose answers these are.
-pub const NEWEST: &str = "1.51";
+pub const NEWEST: &str = "1.52";
 
 /// The oldest version that is answered.
 pub const OLDEST: &str = "1.40";
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn answers_what_it_knows() {
-        for version in ["1.40", "1.41", "1.50", "1.51"] {
+        for version in ["1.40", "1.41", "1.51", "1.52"] {
             assert_eq!(ApiVersion::parse(version).check(), Ok(()), "{version}");
         }
     }
@@ -111,12 +111,12 @@ mod tests {
         );
         assert_eq!(
             refused("1.99"),
-            "client version 1.99 is too new. Maximum supported API version is 1.51"
+            "client version 1.99 is too new. Maximum supported API version is 1.52"
         );
         for version in ["1", "1.4", "0", "1.39.9"] {
             assert!(refused(version).contains("too old"), "{version}");
         }
-        for version in ["2", "1.51.1", "1.510", "99999999999999999999"] {
+        for version in ["2", "1.52.1", "1.520", "99999999999999999999"] {
             assert!(refused(version).contains("too new"), "{version}");
         }
     }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use reclaim_engine::{
-    Account, Answer, DiskUsage, Hold, Progress, ProgressSink, RunOptions, Undone,
+    Account, Answer, DiskUsage, Hold, ImageList, Progress, ProgressSink, ProjectUsage, RunOptions,
+    Undone,
 };
 use reclaim_model::{FreeTarget, NamedImages, Namespace, ProjectImages, Report};
 use tokio::net::UnixStream;
@@ -162,6 +163,44 @@ impl HostClient {
         };
         let events = self.service.clone().apply(message).await?;
         report(events.into_inner(), progress).await
+    }
+
+    /// Lists the images of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon cannot be asked, or the namespace has to exist and does not.
+    pub async fn images(
+        &self,
+        namespace: &Namespace,
+        may_lack_namespace: bool,
+    ) -> Result<ImageList, HostError> {
+        let message = proto::ListImagesRequest {
+            namespace: namespace.to_string(),
+            may_lack_namespace,
+        };
+        let answer = self.service.clone().list_images(message).await?;
+        Ok(answer.into_inner().try_into()?)
+    }
+
+    /// Lists the projects of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::images`].
+    pub async fn projects(
+        &self,
+        namespace: &Namespace,
+        may_lack_namespace: bool,
+    ) -> Result<Vec<ProjectUsage>, HostError> {
+        let message = proto::ListProjectsRequest {
+            namespace: namespace.to_string(),
+            may_lack_namespace,
+        };
+        let answer = self.service.clone().list_projects(message).await?;
+        let projects = answer.into_inner().projects.into_iter();
+        let projects = projects.map(TryInto::try_into);
+        Ok(projects.collect::<Result<_, WireError>>()?)
     }
 
     /// Says where the bytes are.

@@ -169,6 +169,36 @@ impl proto::prune_service_server::PruneService for Prune {
         }))
     }
 
+    async fn list_images(
+        &self,
+        request: Request<proto::ListImagesRequest>,
+    ) -> Result<Response<proto::ListImagesResponse>, Status> {
+        let proto::ListImagesRequest {
+            namespace,
+            may_lack_namespace,
+        } = request.into_inner();
+        let namespace = self.namespace(&namespace)?;
+        let list = self.engine.images(&namespace, may_lack_namespace).await;
+        let list = list.map_err(|error| status(&error))?;
+        Ok(Response::new((&list).into()))
+    }
+
+    async fn list_projects(
+        &self,
+        request: Request<proto::ListProjectsRequest>,
+    ) -> Result<Response<proto::ListProjectsResponse>, Status> {
+        let proto::ListProjectsRequest {
+            namespace,
+            may_lack_namespace,
+        } = request.into_inner();
+        let namespace = self.namespace(&namespace)?;
+        let projects = self.engine.projects(&namespace, may_lack_namespace).await;
+        let projects = projects.map_err(|error| status(&error))?;
+        Ok(Response::new(proto::ListProjectsResponse {
+            projects: projects.iter().map(Into::into).collect(),
+        }))
+    }
+
     async fn disk_usage(
         &self,
         _: Request<proto::DiskUsageRequest>,

@@ -7,6 +7,7 @@ mod answer;
 mod container;
 mod enums;
 mod hold;
+mod listed;
 mod named;
 mod report;
 mod request;

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use prost::Message;
 use reclaim_engine::{
-    Account, Answer, Column, DiskUsage, Fate, Held, Hold, ImageSize, ImageUsage, NamespaceUsage,
-    Thing, ThingKind,
+    Account, Answer, Column, DiskUsage, Fate, Held, Hold, ImageList, ImageSize, ImageUsage,
+    ListedImage, NamespaceUsage, ProjectImage, ProjectUsage, Thing, ThingKind,
 };
 use reclaim_model::{
     Amount, Beside, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest,
     Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, ImageRecord,
     KeepReason, Kept, Left, LeftThing, Mode, Named, NamedRemoval, Namespace, NotRemoved, Pinned,
-    Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row, RunId,
-    SnapshotId, Target, Unpin,
+    Project, Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row,
+    RunId, Service, SnapshotId, Target, Unpin,
 };
 
 use super::*;
@@ -305,6 +305,49 @@ fn usage_comes_back() {
         .into(),
         is_orphaned_known: true,
         warnings: vec!["w".to_owned()],
+    });
+}
+
+#[test]
+fn lists_come_back() {
+    let size = ImageSize {
+        content: 1,
+        unpacked: u64::MAX,
+        shared: 3,
+    };
+    let verdicts = REMOVE.map(Ok).into_iter().chain(KEEP.map(Err));
+    let images = verdicts.map(|verdict| ListedImage {
+        name: format!("{verdict:?}"),
+        target: digest('a'),
+        created: verdict.is_ok().then(|| at("2026-01-02T03:04:05.5Z")),
+        size,
+        verdict,
+    });
+    comes_back::<ImageList, proto::ListImagesResponse>(&ImageList {
+        observed_at: at("2026-01-02T03:04:05.678901234Z"),
+        images: images.collect(),
+        warnings: vec!["w".to_owned()],
+    });
+    let service = |image: Option<&str>| Service {
+        image: image.map(str::to_owned),
+    };
+    let image = ProjectImage {
+        name: "shop-web".to_owned(),
+        target: digest('b'),
+        services: ["db", "web"].map(str::to_owned).into(),
+    };
+    comes_back::<ProjectUsage, proto::ListedProject>(&ProjectUsage {
+        project: Project {
+            name: "shop".parse().unwrap(),
+            services: [
+                ("db".to_owned(), service(Some("postgres:17"))),
+                ("web".to_owned(), service(None)),
+            ]
+            .into(),
+        },
+        containers: 4,
+        images: vec![(image, size)],
+        local: amount(5),
     });
 }
 

@@ -1,0 +1,93 @@
+//! The images of a namespace, each with its size and what a prune of all unused ones does with it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use reclaim_model::{
+    BuildHistory, Digest, KeepReason, Namespace, PruneFilters, PruneRequest, RemoveReason,
+};
+use reclaim_plan::{ImageSize, makeup};
+
+use crate::engine::{Engine, RunError};
+use crate::progress::no_progress;
+use crate::retry::retry;
+
+/// The images of a namespace, as they were at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageList {
+    /// When that was, by the clock of whoever looked; ages are told by it.
+    pub observed_at: Timestamp,
+    /// One for each record, sorted by name.
+    pub images: Vec<ListedImage>,
+    /// What a person should know of how they were judged.
+    pub warnings: Vec<String>,
+}
+
+/// One image record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedImage {
+    /// The record's name.
+    pub name: String,
+    /// What it points at.
+    pub target: Digest,
+    /// When the record was made, if containerd knows it.
+    pub created: Option<Timestamp>,
+    /// What its target occupies.
+    pub size: ImageSize,
+    /// What a prune of all unused images does with it.
+    pub verdict: Result<RemoveReason, KeepReason>,
+}
+
+impl Engine {
+    /// Lists the images of a namespace; none if it does not exist and need not.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::preview`].
+    pub async fn images(
+        &self,
+        namespace: &Namespace,
+        may_lack_namespace: bool,
+    ) -> Result<ImageList, RunError> {
+        let request = PruneRequest {
+            namespace: namespace.clone(),
+            selection: PruneFilters {
+                dangling: Some(false),
+                ..PruneFilters::default()
+            }
+            .into(),
+            target: None,
+            may_empty_namespace: true,
+            may_lack_namespace,
+            history: BuildHistory::Keep,
+        };
+        let preview = self.preview(&request, &no_progress).await?;
+        let makeup = makeup(&preview.inventory, namespace);
+        let snapshots = makeup.snapshots();
+        let bytes = retry(|| self.store.snapshot_bytes(namespace, &snapshots)).await?;
+        let sizes = makeup.sizes(&bytes);
+
+        let plan = &preview.plan;
+        let going = plan.steps.iter();
+        let going = going.map(|it| (it.image.name.as_str(), Ok(it.reason)));
+        let staying = plan.kept.iter();
+        let staying = staying.map(|it| (it.name.as_str(), Err(it.reason)));
+        let verdicts: BTreeMap<&str, _> = going.chain(staying).collect();
+        let found = preview.inventory.namespaces.get(namespace);
+        let images = found.iter().flat_map(|namespace| &namespace.images);
+        let images = images.map(|image| ListedImage {
+            name: image.name.clone(),
+            target: image.target.digest.clone(),
+            created: image.created_at,
+            size: sizes[&image.target.digest],
+            verdict: verdicts[image.name.as_str()],
+        });
+        Ok(ImageList {
+            observed_at: preview.inventory.observed_at,
+            images: images.collect(),
+            warnings: plan.warnings.clone(),
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! The decode tables of `until`, of `dangling` and of labels that cannot be seen, over HTTP. What
+//! is asked for has an effect here: an image goes, or it stays.
+
+use reclaim_testkit::{Descriptor, Labels, Layer, Manifest, image, index, labels};
+use serde_json::{Value, json};
+
+use crate::daemon::Daemon;
+use crate::rig::Rig;
+
+async fn with_daemon() -> (Rig, Daemon) {
+    let rig = Rig::start().await;
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    (rig, daemon)
+}
+
+async fn build(rig: &Rig, name: &str) {
+    let name = format!("docker.io/library/{name}");
+    let built = image(&name).layers([Layer::named(&name, 900)]);
+    built.build(&rig.namespace).await.unwrap();
+}
+
+/// Moments that are past: every form of docker's own table.
+const PAST: [&str; 34] = [
+    "2006-01-02T15:04:05.999999999+07:00",
+    "2006-01-02T15:04:05.999999999Z",
+    "2006-01-02T15:04:05.999999999",
+    "2006-01-02T15:04:05Z",
+    "2006-01-02T15:04:05",
+    "2006-01-02T15:04Z",
+    "2006-01-02T15:04+00:00",
+    "2006-01-02T15:04-00:00",
+    "2006-01-02T15:04",
+    "2006-01-02T15Z",
+    "2006-01-02T15+00:00",
+    "2006-01-02T15-00:00",
+    "2006-01-02T15",
+    "2006-01-02T1Z",
+    "2006-01-02T1",
+    "2006-01-02+00:00",
+    "2006-01-02-00:00",
+    "2006-01-02-00:01",
+    "2006-01-02Z",
+    "2006-01-02",
+    "2015-05-13T20:39:09Z",
+    "1136073600",
+    "1136073600.000000001",
+    "1136073600.",
+    "1136073600.00000000000000000000",
+    "1h",
+    "1.5h",
+    "1h30m",
+    "90m0s",
+    "+24h",
+    "1h1ms1us1ns",
+    "1h1µs",
+    "0",
+    "10",
+];
+
+/// Moments to come.
+const TO_COME: [&str; 10] = [
+    "-24h",
+    "-1m",
+    "-1h30m",
+    "2099-01-02T15:04:05.999999999+07:00",
+    "2099-01-02T15:04:05Z",
+    "2099-01-02T15:04",
+    "2099-01-02T15-00:00",
+    "2099-01-02",
+    "4102444800",
+    "4102444800.5",
+];
+
+/// No moments.
+const NONE: [&str; 17] = [
+    "2006-01-02T15:04:0Z",
+    "2006-01-02T15:04:0",
+    "2006-01-02T15:0Z",
+    "2006-01-02T15:0",
+    "2006-01-02TZ",
+    "2006-01-02T",
+    "1136073600.000000000000000000000",
+    " 1136073600 ",
+    "foo.bar",
+    "1136073600.bar",
+    "1136073600.000000001bar",
+    "invalid",
+    "",
+    " ",
+    "1d",
+    "-5",
+    "2006-01-02T15:04:05+0700",
+];
+
+/// Tables C and T-U: what is past keeps what was made since, what is to come lets it go, and what
+/// is no moment is refused.
+#[tokio::test]
+async fn every_form_of_until_is_read() {
+    let (rig, daemon) = with_daemon().await;
+    let until = |value: &str| json!({"dangling": ["false"], "until": [value]}).to_string();
+    build(&rig, "app:1").await;
+    for value in PAST {
+        let body = daemon.prune(&until(value)).await.done();
+        assert_eq!(body["ImagesDeleted"], Value::Null, "{value}");
+    }
+    for value in NONE {
+        let message = daemon.prune(&until(value)).await.refused(400);
+        let begin = "invalid value for 'until' filter: ";
+        assert!(message.starts_with(begin), "{value}: {message}");
+    }
+    assert_eq!(rig.names().await.len(), 1);
+    for value in TO_COME {
+        let body = daemon.prune(&until(value)).await.done();
+        let untagged = &body["ImagesDeleted"][0]["Untagged"];
+        assert_eq!(untagged, "app:1", "{value}");
+        build(&rig, "app:1").await;
+    }
+    // Case C3: several must all hold.
+    let both = r#"{"dangling":["false"],"until":["-24h","1h"]}"#;
+    let body = daemon.prune(both).await.done();
+    assert_eq!(body["ImagesDeleted"], Value::Null);
+}
+
+/// Cases B1, B2, B7, FL16 and FL18: forms in which nothing, or `dangling`, is said.
+#[tokio::test]
+async fn every_form_of_dangling_is_read() {
+    let (rig, daemon) = with_daemon().await;
+    let only = [
+        "",
+        "null",
+        "{}",
+        r#"{"dangling":["true"]}"#,
+        r#"{"dangling":["1"]}"#,
+        r#"{"dangling":["true","1","true"]}"#,
+        r#"{"dangling":["true","potato"]}"#,
+        r#"{"dangling":{"true":true}}"#,
+        r#"{"dangling":{"1":true}}"#,
+    ];
+    let all = [
+        r#"{"dangling":["false"]}"#,
+        r#"{"dangling":["0"]}"#,
+        r#"{"dangling":{"false":true}}"#,
+        r#"{"dangling":{"0":true,"false":true}}"#,
+    ];
+    let forms = only.map(|it| (it, 1)).into_iter();
+    for (filters, n_left) in forms.chain(all.map(|it| (it, 0))) {
+        build(&rig, "app:1").await;
+        let passing = image("docker.io/library/passing:1");
+        let passing = passing.layers([Layer::named("nameless", 900)]);
+        let passing = passing.build(&rig.namespace).await.unwrap();
+        passing.dangling(&rig.namespace).await.unwrap();
+        let name = passing.name();
+        let deletion = reclaim_testkit::Deletion::Async;
+        rig.namespace.delete_image(name, deletion).await.unwrap();
+        daemon.prune(filters).await.done();
+        assert_eq!(rig.names().await.len(), n_left, "{filters}");
+    }
+    // Without the parameter at all, as without a value.
+    build(&rig, "app:1").await;
+    daemon.ask("POST", "/images/prune").await.done();
+    assert_eq!(rig.names().await.len(), 1);
+}
+
+/// Cases FL10 to FL14 and FL23: labels of several platforms, of what is no platform, and such as
+/// cannot be seen. A label that protects does, wherever it may be.
+#[tokio::test]
+async fn labels_that_may_be_there_protect() {
+    let (rig, daemon) = with_daemon().await;
+    let part = |platform, labels: Labels| {
+        let layer = Layer::named(platform, 900);
+        Manifest::new(platform)
+            .layers([layer])
+            .config_labels(labels)
+    };
+    let named = |name: &str| format!("docker.io/library/{name}:1");
+    broken(&rig, &named("broken")).await;
+    let keep = || labels([("keep", "1")]);
+    let multi = index(&named("multi")).manifest(part("linux/amd64", keep()));
+    let multi = multi.manifest(part("linux/arm64", Labels::new()));
+    multi.build(&rig.namespace).await.unwrap();
+    let partly = index(&named("partly")).manifest(part("linux/amd64", keep()));
+    let partly = partly.manifest(part("linux/s390x", Labels::new()).absent());
+    partly.build(&rig.namespace).await.unwrap();
+    let attested = index(&named("attested")).manifest(part("linux/amd64", keep()).attested());
+    attested.build(&rig.namespace).await.unwrap();
+    let bare = image(&named("bare")).layers([Layer::named("bare", 900)]);
+    let bare = bare.build(&rig.namespace).await.unwrap();
+    let config = &bare.manifests[0].config.digest;
+    rig.namespace.delete_blob(config).await.unwrap();
+    let before = rig.names().await;
+    assert_eq!(before.len(), 5);
+    let prune = async |filter: &str| {
+        let filters = format!(r#"{{"dangling":["false"],{filter}}}"#);
+        daemon.prune(&filters).await.done()["ImagesDeleted"].clone()
+    };
+    for filter in [
+        r#""label!":["keep"]"#,
+        r#""label!":["keep=1"]"#,
+        r#""label!":["x","keep"]"#,
+        r#""label":["x"]"#,
+        // FL23: each would let some go.
+        r#""label":["keep"],"until":["1h"]"#,
+        r#""label":["keep"],"label!":["keep=1"]"#,
+    ] {
+        assert_eq!(prune(filter).await, Value::Null, "{filter}");
+    }
+    assert_eq!(rig.names().await, before);
+    prune(r#""label":["keep"]"#).await;
+    let left = rig.names().await.into_iter().collect::<Vec<_>>();
+    assert_eq!(left, [named("bare"), named("broken")]);
+}
+
+/// An image whose configuration is no JSON.
+async fn broken(rig: &Rig, name: &str) {
+    let bytes = b"{\"config\": {";
+    let config = rig.namespace.write_blob(bytes, &Labels::new()).await;
+    let config = config.unwrap().to_string();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": config,
+            "size": bytes.len(),
+        },
+        "layers": [],
+    });
+    let manifest = manifest.to_string();
+    let of_config = labels([("containerd.io/gc.ref.content.config", &*config)]);
+    let digest = rig.namespace.write_blob(manifest.as_bytes(), &of_config);
+    let digest = digest.await.unwrap();
+    let target = Descriptor {
+        media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+        digest,
+        size: manifest.len() as u64,
+    };
+    let none = Labels::new();
+    let created = rig.namespace.create_image(name, &target, &none).await;
+    created.unwrap();
+}
