@@ -145,6 +145,26 @@ pub(crate) enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Project(project::ProjectCommand),
 
+    /// Keep images from every prune, policy and removal, until they are unpinned
+    ///
+    /// A pin is two labels of the image's record: the CRI plugin's `io.cri-containerd.pinned`,
+    /// which the kubelet respects too, and `reclaim/pinned`, which says that it is Reclaim's and
+    /// since when. Of an image that the CRI plugin manages all its records are pinned together. A
+    /// pull that writes the record anew may take the pin away; what must stay whatever is pulled
+    /// belongs into `[protect]` of the configuration.
+    ///
+    /// Exit status: 0 done, or pinned before; 1 an image was not pinned; 2 wrong usage; 4 a prune
+    /// is running.
+    Pin(PinArgs),
+
+    /// Let pinned images go again
+    ///
+    /// Only those that `reclaim pin` has pinned: what the CRI plugin or somebody else has pinned,
+    /// such as the image of pod sandboxes, must be forced.
+    ///
+    /// Exit status: as of `reclaim pin`.
+    Unpin(UnpinArgs),
+
     /// Show where the disk space is, and how much a prune would free
     ///
     /// Every byte of the content store and of the snapshotters is counted once: as in use, as
@@ -216,6 +236,27 @@ pub(crate) enum ConfigCommand {
     Show,
     /// Print a JSON Schema of the file, with the meaning of every key
     Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// How to print what was done
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+
+    /// Names, names with a digest, IDs, or the beginnings of IDs
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnpinArgs {
+    /// Take pins away that Reclaim has not set, too
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) pin: PinArgs,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ pub(crate) mod df;
 pub(crate) mod history;
 pub(crate) mod ls;
 pub(crate) mod manual;
+pub(crate) mod pin;
 pub(crate) mod project;
 pub(crate) mod prune;
 pub(crate) mod release;

@@ -3,6 +3,7 @@
 
 pub(crate) mod df;
 mod named;
+mod pin;
 pub(crate) mod project;
 pub(crate) mod why;
 
@@ -10,7 +11,8 @@ use jiff::Timestamp;
 use reclaim_engine::Hold;
 use reclaim_model::{
     Amount, DeleteGuard, Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason,
-    Kept, Left, LeftThing, Mode, Namespace, Reclaimed, RemoveReason, Report, SnapshotId, Unpin,
+    Kept, Left, LeftThing, Mode, Namespace, Pin, PinOutcome, PinRequest, Reclaimed, RemoveReason,
+    Report, SnapshotId, Unpin,
 };
 use serde::Serialize;
 
@@ -229,6 +231,7 @@ struct ImageJson<'a> {
     unpacked_bytes: u64,
     shared_bytes: u64,
     created: Option<jiff::Timestamp>,
+    pinned: Option<&'static str>,
     verdict: &'static str,
 }
 
@@ -241,6 +244,10 @@ pub(crate) fn images(namespace: &Namespace, lines: &[Line<'_>]) -> String {
         unpacked_bytes: line.size.unpacked,
         shared_bytes: line.size.shared,
         created: line.image.created_at,
+        pinned: line.image.pin().map(|pin| match pin {
+            Pin::Ours => "reclaim",
+            Pin::Others => "other",
+        }),
         verdict: line.verdict,
     });
     render(&ImagesJson {
@@ -280,6 +287,11 @@ pub(crate) fn history(namespace: &Namespace, holds: &[Hold]) -> String {
         namespace,
         runs: runs.collect(),
     })
+}
+
+/// Renders what came of pins as one object and a newline.
+pub(crate) fn pins(request: &PinRequest, outcomes: &[PinOutcome]) -> String {
+    render(&pin::of(request, outcomes))
 }
 
 fn render(form: &impl Serialize) -> String {

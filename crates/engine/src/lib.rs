@@ -84,10 +84,12 @@ mod guard;
 mod hold;
 mod host_guard;
 mod journal;
+mod kubernetes;
 mod lease_labels;
 mod named;
 mod options;
 mod owner;
+mod pin;
 mod policy;
 mod preview;
 mod progress;
@@ -114,6 +116,11 @@ pub use engine::{Engine, RunError};
 pub use guard::{PruneGuard, PruneRunning};
 pub use hold::Hold;
 pub use host_guard::Busy;
+pub use kubernetes::{
+    Available, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES, KubeletError,
+    KubeletThresholds, NeededImages, SandboxImages, kubelet_overlaps, read_kubelet,
+    read_sandbox_images,
+};
 pub use options::RunOptions;
 pub use policy::{Cron, CronError, Policy, Pressure, Schedule};
 pub use preview::Preview;

@@ -94,7 +94,7 @@ pub enum KeepReason {
     TooRecent,
     /// A label filter spares it, or its labels cannot be seen.
     LabelFilter,
-    /// It carries the CRI plugin's pin.
+    /// It carries the CRI plugin's pin, which `reclaim pin` sets too.
     Pinned,
     /// A part of it is there but cannot be read, so what uses it is unknown.
     Unreadable,
@@ -203,6 +203,8 @@ pub enum HolderKind {
     Image,
     /// A rule of the configuration, by its key.
     Rule,
+    /// A label of the record itself, by its key.
+    Label,
 }
 
 impl fmt::Display for Holder {
@@ -215,6 +217,7 @@ impl fmt::Display for Holder {
             HolderKind::Sandbox => "sandbox",
             HolderKind::Image => "image",
             HolderKind::Rule => "rule",
+            HolderKind::Label => "label",
         };
         write!(formatter, "{kind} {}", self.id)
     }

@@ -70,6 +70,7 @@ pub use check::{Finding, check};
 pub use ledger::{Account, Books, Column, DiskUsage, ImageUsage, NamespaceUsage, disk_usage};
 pub use left::left;
 pub use limit::{TooLittle, limit};
+pub use named::pin_group;
 pub use project::{Chosen, Existence, Listed, ProjectImage, SeenProject, choose, projects};
 pub use rows::rows;
 pub use shortfall::shortfall;

@@ -6,12 +6,14 @@
 mod alarm;
 mod client;
 mod convert;
+mod cri;
 mod disk;
 mod error;
 mod execute;
 mod hold;
 mod measure;
 mod observe;
+mod pin;
 mod unpin;
 
 pub use alarm::Alarm;

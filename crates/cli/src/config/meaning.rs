@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) namespaces: Vec<Namespace>,
     /// Where containerd's own configuration is.
     pub(crate) containerd_toml: PathBuf,
+    /// Where the kubelet's own configuration is.
+    pub(crate) kubelet_yaml: PathBuf,
     /// Where the daemon keeps what it learned.
     pub(crate) state: PathBuf,
     /// Where metrics are served.
@@ -88,6 +90,7 @@ impl Config {
         let effective = toml::to_string(&typed).expect("every value has a form in TOML");
         let ConfigText {
             containerd,
+            kubernetes,
             state,
             metrics,
             headroom,
@@ -126,6 +129,7 @@ impl Config {
             address: containerd.address,
             namespaces,
             containerd_toml: containerd.config,
+            kubelet_yaml: kubernetes.kubelet_config,
             headroom: meaning_of_headroom(headroom, &state.directory),
             state: state.directory,
             metrics: metrics.listen,

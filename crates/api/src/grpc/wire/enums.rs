@@ -34,7 +34,9 @@ mirrored!(
     HolderKind,
     proto::HolderKind,
     "kind of a holder",
-    [Container, Lease, Snapshot, Content, Sandbox, Image, Rule]
+    [
+        Container, Lease, Snapshot, Content, Sandbox, Image, Rule, Label
+    ]
 );
 
 mirrored!(

@@ -62,6 +62,7 @@ const HOLDERS: [HolderKind; 7] = [
     HolderKind::Sandbox,
     HolderKind::Image,
     HolderKind::Rule,
+    HolderKind::Label,
 ];
 
 fn digest(hex: char) -> Digest {
