@@ -1,5 +1,6 @@
 //! What can be typed. The words here are the manual: `--help` and the man page come from them.
 
+pub(crate) mod pin;
 pub(crate) mod project;
 pub(crate) mod serve;
 
@@ -155,7 +156,7 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 done, or pinned before; 1 an image was not pinned; 2 wrong usage; 4 a prune
     /// is running.
-    Pin(PinArgs),
+    Pin(pin::PinArgs),
 
     /// Let pinned images go again
     ///
@@ -163,7 +164,7 @@ pub(crate) enum Command {
     /// such as the image of pod sandboxes, must be forced.
     ///
     /// Exit status: as of `reclaim pin`.
-    Unpin(UnpinArgs),
+    Unpin(pin::UnpinArgs),
 
     /// Show where the disk space is, and how much a prune would free
     ///
@@ -236,27 +237,6 @@ pub(crate) enum ConfigCommand {
     Show,
     /// Print a JSON Schema of the file, with the meaning of every key
     Schema,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PinArgs {
-    /// How to print what was done
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
-
-    /// Names, names with a digest, IDs, or the beginnings of IDs
-    #[arg(required = true, value_name = "IMAGE")]
-    pub(crate) images: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UnpinArgs {
-    /// Take pins away that Reclaim has not set, too
-    #[arg(short, long)]
-    pub(crate) force: bool,
-
-    #[command(flatten)]
-    pub(crate) pin: PinArgs,
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::image::{BuiltImage, ImageBuilder, image};
+use crate::image::{BuiltImage, ImageBuilder, host_platform, image};
 
 /// A registry that ends when it is dropped.
 #[derive(Debug)]
@@ -55,10 +55,11 @@ impl Registry {
         format!("{}/{image}", self.address)
     }
 
-    /// Puts an image there, as `build` makes it of one of that name without anything, and takes
-    /// the tag over if it was another's. Returns the image as it will be once it is pulled.
+    /// Puts an image there, as `build` makes it of one of that name without anything, for this
+    /// machine, and takes the tag over if it was another's. Returns the image as it will be once it is pulled.
     pub fn put(&self, name: &str, build: impl FnOnce(ImageBuilder) -> ImageBuilder) -> BuiltImage {
-        let (built, blobs) = build(image(&self.name(name))).rendered();
+        let image = image(&self.name(name)).platform(&host_platform());
+        let (put, blobs) = build(image).rendered();
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         for blob in blobs {
             let digest = blob.descriptor.digest.to_string();
@@ -66,9 +67,9 @@ impl Registry {
             let known = (blob.descriptor.media_type, bytes);
             shelves.blobs.insert(digest, known);
         }
-        let target = built.target.digest.to_string();
+        let target = put.target.digest.to_string();
         shelves.tags.insert(name.to_owned(), target);
-        built
+        put
     }
 }
 

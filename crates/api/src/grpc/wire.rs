@@ -8,6 +8,7 @@ mod container;
 mod enums;
 mod hold;
 mod named;
+mod pin;
 mod report;
 mod request;
 mod things;

@@ -2,12 +2,14 @@
 
 use reclaim_model::{PinAction, PinOutcome, PinRequest};
 
-use crate::args::{Format, Globals, PinArgs, UnpinArgs};
+use crate::args::pin::{PinArgs, UnpinArgs};
+use crate::args::{Format, Globals};
+use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::{commands, json, output, text};
+use crate::{json, output, text};
 
 pub(crate) async fn pin(globals: &Globals, args: &PinArgs) -> Result<Exit, CommandError> {
-    run("pin", globals, args, PinAction::Pin).await
+    run(globals, args, PinAction::Pin).await
 }
 
 pub(crate) async fn unpin(globals: &Globals, args: &UnpinArgs) -> Result<Exit, CommandError> {
@@ -16,15 +18,10 @@ pub(crate) async fn unpin(globals: &Globals, args: &UnpinArgs) -> Result<Exit, C
     } else {
         PinAction::Unpin
     };
-    run("unpin", globals, &args.pin, action).await
+    run(globals, &args.pin, action).await
 }
 
-async fn run(
-    command: &'static str,
-    globals: &Globals,
-    args: &PinArgs,
-    action: PinAction,
-) -> Result<Exit, CommandError> {
+async fn run(globals: &Globals, args: &PinArgs, action: PinAction) -> Result<Exit, CommandError> {
     let (namespace, is_asked_for) = globals.namespace()?;
     let request = PinRequest {
         namespace,
@@ -32,8 +29,8 @@ async fn run(
         names: args.images.clone(),
         may_lack_namespace: !is_asked_for,
     };
-    let engine = commands::connect(command, globals).await?;
-    let outcomes = engine.pin(&request).await?;
+    let backend = Backend::connect(globals).await?;
+    let outcomes = backend.pin(&request).await?;
     output::data(&match args.format {
         Format::Json => json::pins(&request, &outcomes),
         Format::Table => text::pin::changes(action, &outcomes),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::Containerd;
+use crate::image::host_platform;
 
 /// The Kubernetes side, which is three plugins from 2.0 on, and what it needs. Unless it is asked
 /// for it only slows the start; NRI would listen on a fixed socket below /var/run.
@@ -112,12 +113,11 @@ impl ContainerdBuilder {
         }
         let extra = &self.extra_config;
         let mut disabled = DISABLED_PLUGINS.to_vec();
-        let cri = match &self.cri {
-            Some(sandbox) => cri_config(&directory.to_string(), sandbox),
-            None => {
-                disabled.extend(CRI_PLUGINS);
-                String::new()
-            }
+        let cri = if let Some(sandbox) = &self.cri {
+            cri_config(&directory.to_string(), sandbox)
+        } else {
+            disabled.extend(CRI_PLUGINS);
+            String::new()
         };
         // Empty addresses: containerd listens on nothing but its own socket. That belongs to
         // whoever runs the test; containerd would give it to root, and fail for others.
@@ -153,7 +153,9 @@ path = "{directory}/opt"
 /// Returns the tables of the CRI plugin. All that it would look for in the system is in the
 /// private directory, where it finds nothing.
 fn cri_config(directory: &str, sandbox: &str) -> String {
-    // 2.x takes the snapshotter over from a file of version 2 only beside runtimes.
+    let platform = host_platform();
+    // 2.x takes the snapshotter over from a file of version 2 only beside runtimes, and pulls by
+    // the transfer service, which unpacks as that is told.
     format!(
         r#"[plugins."io.containerd.nri.v1.nri"]
 disable = true
@@ -171,6 +173,10 @@ conf_dir = "{directory}/cni"
 bin_dir = "{directory}/cni"
 
 [plugins."io.containerd.cri.v1.images"]
+snapshotter = "native"
+
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+platform = "{platform}"
 snapshotter = "native"
 "#
     )

@@ -13,9 +13,9 @@ use reclaim_engine::{
 use reclaim_model::{
     Amount, Beside, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest,
     Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, ImageRecord,
-    KeepReason, Kept, Left, LeftThing, Mode, Named, NamedRemoval, Namespace, NotRemoved, Pinned,
-    Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row, RunId,
-    SnapshotId, Target, Unpin,
+    KeepReason, Kept, Left, LeftThing, Mode, Named, NamedRemoval, Namespace, NotPinned, NotRemoved,
+    PinChange, PinOutcome, Pinned, Reclaimed, Reference, RefuseReason, Refused, RemoveReason,
+    Removed, Report, Row, RunId, SnapshotId, Target, Unpin,
 };
 
 use super::*;
@@ -54,7 +54,7 @@ const REMOVE: [RemoveReason; 6] = [
     RemoveReason::Parent,
 ];
 
-const HOLDERS: [HolderKind; 7] = [
+const HOLDERS: [HolderKind; 8] = [
     HolderKind::Container,
     HolderKind::Lease,
     HolderKind::Snapshot,
@@ -145,6 +145,27 @@ fn not_removed() -> Vec<NotRemoved> {
         NotRemoved::Failed("why: cause".to_owned()),
     ];
     conflicts.chain(others).collect()
+}
+
+#[test]
+fn outcomes_of_pins_come_back() {
+    let errors = not_removed().into_iter().map(NotPinned::NotFound);
+    let errors = errors.chain([
+        NotPinned::Others("app:1".to_owned()),
+        NotPinned::Changed("app:2".to_owned()),
+        NotPinned::Failed("why: cause".to_owned()),
+    ]);
+    let change = PinChange {
+        target: digest('2'),
+        changed: vec!["docker.io/library/app:1".to_owned()],
+        unchanged: vec!["docker.io/library/app:3".to_owned()],
+    };
+    for outcome in errors.map(Err).chain([Ok(change)]) {
+        comes_back::<_, proto::PinOutcome>(&PinOutcome {
+            name: "app:1".to_owned(),
+            outcome,
+        });
+    }
 }
 
 fn named() -> Vec<Named> {
