@@ -253,6 +253,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_cut_short_names_no_other_image() {
+        for text in [V1, V2, V3] {
+            for end in 0..text.len() {
+                let Ok(file) = ContainerdFile::parse(&text[..end]) else {
+                    continue;
+                };
+                let mut needed = NeededImages::default();
+                needed.take(file);
+                let whole = names(&[text]);
+                for name in needed.names() {
+                    let is_known = whole.contains(&name) || defaults().contains(&name);
+                    assert!(is_known, "{end}: {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_containerd_would_not_take_is_an_error() {
         for (text, words) in [
             ("plugins = 1", "`plugins` is not a table"),

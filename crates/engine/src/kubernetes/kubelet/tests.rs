@@ -129,6 +129,24 @@ fn what_the_kubelet_would_not_take_is_an_error() {
     assert!(none.unwrap_err().contains("no kind"));
 }
 
+/// What is left of a file that was cut short should be an error or what it says, never a guess.
+#[test]
+fn a_file_that_is_cut_short_says_what_it_says() {
+    let text = "kind: KubeletConfiguration\nimageGCHighThresholdPercent: 70\n";
+    for end in 0..text.len() {
+        let read = text[..end].parse::<KubeletThresholds>();
+        let high = read.map(|it| it.high);
+        // `imageGC…: 7` is a file of its own, and says so.
+        assert!(matches!(high, Err(_) | Ok(85 | 7 | 70)), "{end}: {high:?}");
+    }
+    for end in (0..KUBEADM.len()).filter(|it| KUBEADM.is_char_boundary(*it)) {
+        let read = KUBEADM[..end].parse::<KubeletThresholds>();
+        if let Ok(read) = read {
+            assert_eq!(read, KubeletThresholds::default(), "{end}");
+        }
+    }
+}
+
 #[test]
 fn deep_and_wide_documents_are_read_in_their_length() {
     let deep = format!("deep: {}1{}", "[".repeat(200), "]".repeat(200));
