@@ -10,6 +10,7 @@
 
 mod census;
 mod cost;
+mod cri;
 mod df;
 mod failures;
 mod history;
@@ -17,6 +18,7 @@ mod holds;
 mod left;
 mod manual;
 mod named;
+mod pin;
 mod project;
 mod protocol;
 mod question;

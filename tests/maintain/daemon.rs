@@ -155,31 +155,34 @@ async fn keeps_room_while_images_and_containers_come_and_go() {
             assert!(there.contains(name), "the image of {id} is gone: {name}");
         }
     }
-    let runs = "reclaim_runs_total{policy=\"pressure\",trigger=\"schedule\",outcome=\"done\"}";
-    let done = daemon.wait_for(runs, |it| it >= 2).await;
-    daemon
-        .wait_for("reclaim_images_removed_total{policy=\"pressure\"}", |it| {
-            it >= done
-        })
-        .await;
+    let removed = "reclaim_images_removed_total{policy=\"pressure\"}";
+    daemon.wait_for(removed, |it| it >= 10).await;
+    for _ in 0..LOOKS {
+        if host.space().used_percent() < 60 {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert!(host.space().used_percent() < 60, "{:?}", host.space());
     assert!(daemon.stop().await.success());
 
     let history = host
         .with_state(&["policy", "history", "--format", "json"])
         .exits(0)
         .json();
-    let mut n_done = 0;
+    let mut n_runs = 0;
     for run in history["runs"].as_array().unwrap() {
-        assert!(
-            ["done", "nothing"].contains(&run["outcome"].as_str().unwrap()),
-            "{run:#}"
-        );
+        let removed = run["runs"][0]["removed"].as_u64().unwrap();
+        // While an image is being unpacked it cannot be told what it is of, and what is unknown is
+        // in use: the rest goes the next time.
+        let is_for_the_next = run["outcome"] == "unmet" && removed > 0;
+        assert!(run["outcome"] == "done" || is_for_the_next, "{run:#}");
+        n_runs += 1;
         if run["outcome"] == "done" {
-            n_done += 1;
             check_marks(run);
         }
     }
-    assert!(n_done >= 2, "{history:#}");
+    assert!(n_runs >= 2, "{history:#}");
 }
 
 /// A run that was under pressure ends at the low mark, and not below it by more than an image.

@@ -76,7 +76,7 @@ async fn the_least_recently_used_go_up_to_the_low_mark() {
 #[tokio::test]
 async fn what_costs_no_image_goes_first() {
     let host = Host::start(256 * MIB).await;
-    host.policy("high = \"50%\"\nlow = \"45%\"");
+    host.policy("high = \"50%\"\nlow = \"48%\"");
     images(&host, 0..12).await;
     let held = ["image", "rm", "i0:1", "i1:1", "--undo-window", "1h"];
     host.rig.reclaim(&held).exits(0);

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use reclaim_testkit::{Layer, NamespaceClient, image};
+use reclaim_testkit::{Layer, NamespaceClient, image, labels};
 
 use crate::daemon::Daemon;
 use crate::prune::wait_until_gone;
@@ -141,6 +141,42 @@ async fn prunes_and_undoes_through_a_daemon() {
     let released = reclaim(&["release", &run]).exits(0);
     assert_eq!(released.stdout, format!("released: {run}\n"));
     assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
+}
+
+/// Pins set through a daemon should be as those that are set without one, and told in the same
+/// words.
+#[tokio::test]
+async fn pins_through_a_daemon() {
+    let (rig, _daemon, host) = hosted(&[]).await;
+    fill(&rig.namespace).await;
+    let reclaim = |args: &[&str]| rig.reclaim(&[&["--host", &host], args].concat());
+    let called = reclaim(&["pin", "app:1", "gone"]).exits(1);
+    assert_eq!(called.stdout, "Pinned: app:1\n");
+    assert_eq!(called.stderr, "error: No such image: gone:latest\n");
+    let name = "docker.io/library/app:1";
+    let record = rig.namespace.image_record(name).await.unwrap();
+    assert_eq!(record.labels["io.cri-containerd.pinned"], "pinned");
+    assert!(record.labels.contains_key("reclaim/pinned"));
+    let args = ["pin", "--format", "json", "app:1"];
+    let through = reclaim(&args).exits(0).json();
+    assert_eq!(through, rig.reclaim(&args).exits(0).json());
+    assert_eq!(through["images"][0]["unchanged"], serde_json::json!([name]));
+    let called = reclaim(&["unpin", "app:1"]).exits(0);
+    assert_eq!(called.stdout, "Unpinned: app:1\n");
+    let pinned = labels([("io.cri-containerd.pinned", "pinned")]);
+    let target = record.target;
+    rig.namespace
+        .update_image(name, &target, &pinned)
+        .await
+        .unwrap();
+    let called = reclaim(&["unpin", "app:1"]).exits(1);
+    assert!(
+        called.stderr.contains("not pinned by reclaim"),
+        "{called:#?}"
+    );
+    reclaim(&["unpin", "-f", "app:1"]).exits(0);
+    let record = rig.namespace.image_record(name).await.unwrap();
+    assert!(!record.labels.contains_key("io.cri-containerd.pinned"));
 }
 
 /// What is confirmed is a plan of the daemon's, and that is what it carries out.

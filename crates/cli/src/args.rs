@@ -1,6 +1,7 @@
 //! What can be typed. The words here are the manual: `--help` and the man page come from them.
 
 pub(crate) mod maintain;
+pub(crate) mod pin;
 pub(crate) mod project;
 pub(crate) mod serve;
 
@@ -160,6 +161,26 @@ pub(crate) enum Command {
     /// Remove and list the images of Compose projects
     #[command(subcommand, arg_required_else_help = true)]
     Project(project::ProjectCommand),
+
+    /// Keep images from every prune, policy and removal, until they are unpinned
+    ///
+    /// A pin is two labels of the image's record: the CRI plugin's `io.cri-containerd.pinned`,
+    /// which the kubelet respects too, and `reclaim/pinned`, which says that it is Reclaim's and
+    /// since when. Of an image that the CRI plugin manages all its records are pinned together. A
+    /// pull that writes the record anew may take the pin away; what must stay whatever is pulled
+    /// belongs into `[protect]` of the configuration.
+    ///
+    /// Exit status: 0 done, or pinned before; 1 an image was not pinned; 2 wrong usage; 4 a prune
+    /// is running.
+    Pin(pin::PinArgs),
+
+    /// Let pinned images go again
+    ///
+    /// Only those that `reclaim pin` has pinned: what the CRI plugin or somebody else has pinned,
+    /// such as the image of pod sandboxes, must be forced.
+    ///
+    /// Exit status: as of `reclaim pin`.
+    Unpin(pin::UnpinArgs),
 
     /// Show where the disk space is, and how much a prune would free
     ///

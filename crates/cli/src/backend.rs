@@ -4,7 +4,9 @@ use reclaim_api::grpc::{HostClient, HostRequest, HostSelection};
 use reclaim_engine::{
     Answer, Controls, DiskUsage, Engine, Hold, ImageList, Preview, Progress, ProjectUsage, Undone,
 };
-use reclaim_model::{BuildHistory, Namespace, PruneRequest, Report, Selection};
+use reclaim_model::{
+    BuildHistory, Namespace, PinOutcome, PinRequest, PruneRequest, Report, Selection,
+};
 use reclaim_store::Containerd;
 
 use crate::args::Globals;
@@ -198,6 +200,13 @@ impl Backend {
         match self {
             Self::Direct(engine) => Ok(engine.undo(namespace, run, images).await?),
             Self::Host(client) => Ok(client.undo(namespace, run, images).await?),
+        }
+    }
+
+    pub(crate) async fn pin(&self, request: &PinRequest) -> Result<Vec<PinOutcome>, CommandError> {
+        match self {
+            Self::Direct(engine) => Ok(engine.pin(request).await?),
+            Self::Host(client) => Ok(client.pin(request).await?),
         }
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod history;
 pub(crate) mod ls;
 pub(crate) mod maintain;
 pub(crate) mod manual;
+pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod prune;

@@ -6,6 +6,7 @@
 
 mod keys;
 mod meaning;
+mod node;
 mod schema;
 mod text;
 mod values;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 pub(crate) use meaning::{Config, Headroom};
+pub(crate) use node::{kubelet_warnings, protection_with_sandboxes};
 pub(crate) use schema::schema;
 pub(crate) use values::words;
 

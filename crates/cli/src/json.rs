@@ -3,6 +3,7 @@
 
 pub(crate) mod df;
 mod named;
+mod pin;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod why;
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 use reclaim_engine::{Hold, ListedImage};
 use reclaim_model::{
     Amount, DeleteGuard, Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason,
-    Kept, Left, LeftThing, Mode, Namespace, Reclaimed, RemoveReason, Report, SnapshotId, Unpin,
+    Kept, Left, LeftThing, Mode, Namespace, Pin, PinOutcome, PinRequest, Reclaimed, RemoveReason,
+    Report, SnapshotId, Unpin,
 };
 use serde::Serialize;
 
@@ -237,6 +239,7 @@ struct ImageJson<'a> {
     unpacked_bytes: u64,
     shared_bytes: u64,
     created: Option<jiff::Timestamp>,
+    pinned: Option<&'static str>,
     verdict: &'static str,
 }
 
@@ -249,6 +252,10 @@ pub(crate) fn images(namespace: &Namespace, images: &[ListedImage]) -> String {
         unpacked_bytes: image.size.unpacked,
         shared_bytes: image.size.shared,
         created: image.created,
+        pinned: image.pin.map(|pin| match pin {
+            Pin::Ours => "reclaim",
+            Pin::Others => "other",
+        }),
         verdict: verdict(image),
     });
     render(&ImagesJson {
@@ -288,6 +295,11 @@ pub(crate) fn history(namespace: &Namespace, holds: &[Hold]) -> String {
         namespace,
         runs: runs.collect(),
     })
+}
+
+/// Renders what came of pins as one object and a newline.
+pub(crate) fn pins(request: &PinRequest, outcomes: &[PinOutcome]) -> String {
+    render(&pin::of(request, outcomes))
 }
 
 fn render(form: &impl Serialize) -> String {

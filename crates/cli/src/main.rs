@@ -52,6 +52,8 @@ async fn run(cli: Cli) -> Exit {
         Command::Project(ProjectCommand::Ls(args)) => {
             commands::project::ls::run(&globals, &args).await
         }
+        Command::Pin(args) => commands::pin::pin(&globals, &args).await,
+        Command::Unpin(args) => commands::pin::unpin(&globals, &args).await,
         Command::Df(args) => commands::df::run(&globals, &args).await,
         Command::Why(args) => commands::why::run(&globals, &args).await,
         Command::History(args) => commands::history::run(&globals, &args).await,

@@ -3,6 +3,7 @@
 pub(crate) mod df;
 mod left;
 pub(crate) mod named;
+pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod why;

@@ -10,6 +10,7 @@ use reclaim_engine::{
 };
 use reclaim_model::PolicyName;
 use reclaim_store::Containerd;
+use tracing::warn;
 
 use crate::args::Globals;
 use crate::args::serve::HostArgs;
@@ -55,13 +56,17 @@ impl Host {
         })
     }
 
-    /// Returns what policies run with, by a configuration.
+    /// Returns what policies run with, by a configuration and by containerd's own.
     pub(crate) fn maintenance(&self, config: &Config) -> Maintenance {
         let config::Headroom { bytes, file } = config.headroom.clone();
+        let (protection, warnings) = config::protection_with_sandboxes(config);
+        for warning in warnings {
+            warn!(%warning, "every image that may be a sandbox's is protected");
+        }
         Maintenance {
             engine: Arc::clone(&self.engine),
             index: Arc::clone(&self.index),
-            protection: Arc::new(config.protection.clone()),
+            protection: Arc::new(protection),
             headroom: (bytes > 0).then_some(Headroom { file, bytes }),
         }
     }

@@ -282,6 +282,7 @@ pub(crate) fn exists(
 
 #[cfg(test)]
 mod tests {
+    use reclaim_model::{PinAction, PinRequest};
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -303,5 +304,14 @@ mod tests {
         may_be_spawned(engine.disk_usage(&no_progress));
         may_be_spawned(engine.listing(&request.namespace));
         may_be_spawned(engine.why(&request.namespace, "app"));
+        may_be_spawned(async {
+            let pins = PinRequest {
+                namespace: request.namespace.clone(),
+                action: PinAction::Pin,
+                names: Vec::new(),
+                may_lack_namespace: true,
+            };
+            engine.pin(&pins).await
+        });
     }
 }

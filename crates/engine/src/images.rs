@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    BuildHistory, Digest, KeepReason, Namespace, PruneFilters, PruneRequest, RemoveReason,
+    BuildHistory, Digest, KeepReason, Namespace, Pin, PruneFilters, PruneRequest, RemoveReason,
 };
 use reclaim_plan::{ImageSize, makeup};
 
@@ -34,6 +34,8 @@ pub struct ListedImage {
     pub created: Option<Timestamp>,
     /// What its target occupies.
     pub size: ImageSize,
+    /// Whose pin it has, if it has one.
+    pub pin: Option<Pin>,
     /// What a prune of all unused images does with it.
     pub verdict: Result<RemoveReason, KeepReason>,
 }
@@ -82,6 +84,7 @@ impl Engine {
             target: image.target.digest.clone(),
             created: image.created_at,
             size: sizes[&image.target.digest],
+            pin: image.pin(),
             verdict: verdicts[image.name.as_str()],
         });
         Ok(ImageList {

@@ -85,12 +85,14 @@ mod hold;
 mod host_guard;
 mod images;
 mod journal;
+mod kubernetes;
 mod last_use;
 mod lease_labels;
 mod maintenance;
 mod named;
 mod options;
 mod owner;
+mod pin;
 mod policy;
 mod preview;
 mod progress;
@@ -118,6 +120,11 @@ pub use guard::{PruneGuard, PruneRunning};
 pub use hold::Hold;
 pub use host_guard::Busy;
 pub use images::{ImageList, ListedImage};
+pub use kubernetes::{
+    Available, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES, KubeletError,
+    KubeletThresholds, NeededImages, SandboxImages, kubelet_overlaps, read_kubelet,
+    read_sandbox_images,
+};
 pub use last_use::{Heard, IndexError, LastUseIndex};
 pub use maintenance::{
     Breakdown, Caretaker, CaretakerObserver, Due, Duties, Excess, FilesystemRecord, Headroom,

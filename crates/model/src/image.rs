@@ -6,9 +6,6 @@ use jiff::Timestamp;
 
 use crate::{Digest, EXPIRE, GcLabels, familiar_name, gc_ref_kind};
 
-/// Label by which the CRI plugin marks an image that must not be removed.
-const PINNED_KEY: &str = "io.cri-containerd.pinned";
-const PINNED_VALUE: &str = "pinned";
 /// Label by which the CRI plugin marks the records that it manages.
 const MANAGED_KEY: &str = "io.cri-containerd.image";
 const MANAGED_VALUE: &str = "managed";
@@ -62,11 +59,6 @@ pub struct ImageRecord {
 }
 
 impl ImageRecord {
-    /// Whether the CRI plugin forbids removing the image.
-    pub fn is_pinned(&self) -> bool {
-        self.has_label(PINNED_KEY, PINNED_VALUE)
-    }
-
     /// Whether the record is one of the several that the CRI plugin keeps for one image.
     pub fn is_cri_managed(&self) -> bool {
         self.has_label(MANAGED_KEY, MANAGED_VALUE)

@@ -92,7 +92,8 @@ pub struct Container {
     pub id: String,
     /// What it was created from, as its engine wrote it: a name, an ID, or nothing.
     pub image: String,
-    /// The target digest it was created from, where an engine knows it.
+    /// What it was created from, where an engine knows it: the target, or a part of it that is
+    /// the image's ID, as the configuration is to the CRI plugin.
     pub image_digest: Option<Digest>,
     /// Images that it mounts besides, as its engine wrote them.
     pub mounts: Vec<String>,

@@ -15,6 +15,7 @@ mod label;
 mod left;
 mod named;
 mod names;
+mod pin;
 mod plan;
 mod policy;
 mod project;
@@ -43,6 +44,10 @@ pub use label::{LabelFilter, LabelLengthError};
 pub use left::{Left, LeftThing};
 pub use named::{Conflict, ConflictCause, Named, NamedImages, NamedRemoval, NotRemoved};
 pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
+pub use pin::{
+    NotPinned, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin, PinAction, PinChange, PinOutcome,
+    PinRequest,
+};
 pub use plan::{
     Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, KeepReason,
     Kept, Plan, Reclaimed, RemoveReason, Step,

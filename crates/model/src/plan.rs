@@ -121,7 +121,7 @@ keep_reasons! {
     TooRecent "too_recent" "too recent for the `until` filter";
     /// A label filter spares it, or its labels cannot be seen.
     LabelFilter "label_filter" "spared by a label filter";
-    /// It carries the CRI plugin's pin.
+    /// It carries the CRI plugin's pin, which `reclaim pin` sets too.
     Pinned "pinned" "pinned";
     /// A part of it is there but cannot be read, so what uses it is unknown.
     Unreadable "unreadable" "cannot be read";
@@ -201,6 +201,8 @@ pub enum HolderKind {
     Image,
     /// A rule of the configuration, by its key.
     Rule,
+    /// A label of the record itself, by its key.
+    Label,
 }
 
 impl fmt::Display for Holder {
@@ -213,6 +215,7 @@ impl fmt::Display for Holder {
             HolderKind::Sandbox => "sandbox",
             HolderKind::Image => "image",
             HolderKind::Rule => "rule",
+            HolderKind::Label => "label",
         };
         write!(formatter, "{kind} {}", self.id)
     }

@@ -72,6 +72,7 @@ pub use in_use::targets_in_use;
 pub use ledger::{Account, Books, Column, DiskUsage, ImageUsage, NamespaceUsage, disk_usage};
 pub use left::left;
 pub use limit::{TooLittle, limit};
+pub use named::pin_group;
 pub use project::{Chosen, Existence, Listed, ProjectImage, SeenProject, choose, projects};
 pub use rows::rows;
 pub use shortfall::shortfall;

@@ -12,6 +12,7 @@
 //! where and why we differ.
 
 mod lookup;
+mod pins;
 mod same;
 mod users;
 
@@ -23,9 +24,10 @@ use reclaim_model::{
 };
 
 use crate::case::Case;
-use crate::select::{Verdict, best, keep_cri_group_whole};
+use crate::select::{Verdict, best, keep_cri_group_whole, pinned_by};
 use lookup::{Found, Meaning, lookup};
 pub(crate) use lookup::{exists, find};
+pub use pins::pin_group;
 use same::same_references;
 use users::{User, UserKind, users};
 
@@ -326,11 +328,11 @@ impl Removal<'_, '_> {
     }
 
     fn demand_unpinned(&mut self, going: &[usize], shown: &str) -> Result<(), NotRemoved> {
-        let is_pinned = |it: &usize| self.images[*it].is_pinned();
-        if self.request.force || !going.iter().any(is_pinned) {
+        let mut pins = going.iter().filter_map(|it| self.images[*it].pin());
+        let Some(pin) = pins.next().filter(|_| !self.request.force) else {
             return Ok(());
-        }
-        self.spare(going, KeepReason::Pinned, &BTreeSet::new());
+        };
+        self.spare(going, KeepReason::Pinned, &pinned_by(pin));
         Err(NotRemoved::Conflict(Conflict {
             image: shown.to_owned(),
             can_be_forced: true,

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, NamespaceInventory, PruneFilters,
-    Reference, RemoveReason,
+    Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, NamespaceInventory, Pin,
+    PruneFilters, Reference, RemoveReason,
 };
 
 use crate::anatomy::Anatomy;
@@ -87,8 +87,8 @@ fn judge(
     if !matches_labels(anatomy, &filters.labels) {
         return Verdict::keep(KeepReason::LabelFilter);
     }
-    if image.is_pinned() {
-        return Verdict::keep(KeepReason::Pinned);
+    if let Some(pin) = image.pin() {
+        return Verdict::Keep(KeepReason::Pinned, pinned_by(pin));
     }
     if anatomy.unreadable.is_some() {
         return Verdict::keep(KeepReason::Unreadable);
@@ -104,6 +104,14 @@ fn judge(
     } else {
         RemoveReason::Unused
     })
+}
+
+/// Names the pin, as a reason does.
+pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
+    BTreeSet::from([Holder {
+        kind: HolderKind::Label,
+        id: pin.label().to_owned(),
+    }])
 }
 
 /// Whether the labels of the image let it go.

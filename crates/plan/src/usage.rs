@@ -324,7 +324,11 @@ fn add_targets(
 fn is_user(holder: &Holder) -> bool {
     match holder.kind {
         HolderKind::Container | HolderKind::Lease | HolderKind::Sandbox => true,
-        HolderKind::Snapshot | HolderKind::Content | HolderKind::Image | HolderKind::Rule => false,
+        HolderKind::Snapshot
+        | HolderKind::Content
+        | HolderKind::Image
+        | HolderKind::Rule
+        | HolderKind::Label => false,
     }
 }
 

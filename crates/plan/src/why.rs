@@ -235,6 +235,7 @@ fn until(graph: &Graph<'_>, holder: &Holder) -> Option<Timestamp> {
         | HolderKind::Snapshot
         | HolderKind::Content
         | HolderKind::Sandbox
-        | HolderKind::Rule => None,
+        | HolderKind::Rule
+        | HolderKind::Label => None,
     }
 }

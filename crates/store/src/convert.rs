@@ -14,14 +14,18 @@ use reclaim_model::{
     SnapshotId, SnapshotKind, Target, parse_expiry,
 };
 
+use crate::cri;
 use crate::error::StoreError;
 
-/// A label map as gRPC delivers it.
+/// A map as gRPC delivers it.
 #[expect(
     clippy::disallowed_types,
-    reason = "prost's own type; turned into an ordered map or into sorted references at once"
+    reason = "prost's own type; turned into an ordered map or looked up in at once"
 )]
-pub(crate) type LabelMessage = std::collections::HashMap<String, String>;
+pub(crate) type MapMessage<V> = std::collections::HashMap<String, V>;
+
+/// A label map as gRPC delivers it.
+pub(crate) type LabelMessage = MapMessage<String>;
 
 /// The kinds of resource that a lease may list.
 /// How the labels begin by which Compose knows its own.
@@ -102,7 +106,7 @@ pub(crate) fn container(message: ContainerMessage) -> Container {
     Container {
         id: message.id,
         image: message.image,
-        image_digest: None,
+        image_digest: cri::image_of(&message.extensions),
         // Engines mount images by snapshots and leases of their own.
         mounts: Vec::new(),
         snapshot,

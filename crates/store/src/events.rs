@@ -32,11 +32,19 @@ use crate::error::StoreError;
 const SUBSCRIBE: &str = "subscribe to events";
 const PUBLISH: &str = "publish event";
 
-/// What is heard, in containerd's words for filters.
-const FILTERS: [&str; 3] = [
+/// What is heard, in containerd's words for filters: a regular expression stands between two `|`
+/// and can have none in it.
+const FILTERS: [&str; 10] = [
     "topic~=|^/containers/|",
     "topic~=|^/images/|",
-    "topic~=|^/(tasks/(create|start|exit|delete)|snapshot/(prepare|commit|remove)|reclaim/[a-z]+)$|",
+    "topic~=|^/reclaim/[a-z]+$|",
+    r#"topic=="/tasks/create""#,
+    r#"topic=="/tasks/start""#,
+    r#"topic=="/tasks/exit""#,
+    r#"topic=="/tasks/delete""#,
+    r#"topic=="/snapshot/prepare""#,
+    r#"topic=="/snapshot/commit""#,
+    r#"topic=="/snapshot/remove""#,
 ];
 
 /// The topic of the events by which a listener finds out that it hears.

@@ -6,6 +6,7 @@
 mod alarm;
 mod client;
 mod convert;
+mod cri;
 mod disk;
 mod error;
 mod events;
@@ -14,6 +15,7 @@ mod filesystem;
 mod hold;
 mod measure;
 mod observe;
+mod pin;
 mod unpin;
 
 pub use alarm::Alarm;

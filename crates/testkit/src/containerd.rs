@@ -22,6 +22,7 @@ use tonic::transport::Channel;
 pub use self::builder::ContainerdBuilder;
 use self::daemon::Daemon;
 pub use self::version::Version;
+use crate::cri::Cri;
 use crate::namespace::NamespaceClient;
 
 /// What containerd logs once per pass of its collector: at debug level in 1.6, at trace level
@@ -86,6 +87,12 @@ impl Containerd {
     /// Returns a handle on one namespace. This alone does not create it in containerd.
     pub fn namespace(&self, name: &str) -> NamespaceClient {
         NamespaceClient::new(self.channel(), name)
+    }
+
+    /// Returns a client of its CRI plugin, which must have been asked for:
+    /// [`ContainerdBuilder::cri`].
+    pub fn cri(&self) -> Cri {
+        Cri::new(self.channel())
     }
 
     /// Returns the names of all namespaces, sorted.

@@ -24,6 +24,8 @@
 //! # }
 //! ```
 //!
+//! [`Cri`] asks the CRI plugin as the kubelet does, and [`Registry`] has what it pulls.
+//!
 //! [`fault`] is a proxy between a client and the daemon that spoils chosen calls.
 //!
 //! # Errors and panics
@@ -43,6 +45,7 @@
 )]
 
 mod containerd;
+mod cri;
 mod dockerd;
 mod engine;
 pub mod fault;
@@ -50,8 +53,10 @@ mod image;
 mod labels;
 mod namespace;
 mod random;
+mod registry;
 
 pub use crate::containerd::{Containerd, ContainerdBuilder, Version};
+pub use crate::cri::{Cri, CriImage};
 pub use crate::dockerd::Dockerd;
 pub use crate::image::{
     BuiltImage, BuiltManifest, Format, ImageBuilder, IndexBuilder, Layer, Manifest, image, index,
@@ -62,5 +67,6 @@ pub use crate::namespace::{
     NewContainer, NewLease, SnapshotInfo, SnapshotKind, digest_of,
 };
 pub use crate::random::{Dice, RandomStore, Thing, What};
+pub use crate::registry::Registry;
 pub use containerd_client::types::Mount;
 pub use tonic::Status;

@@ -8,7 +8,9 @@ use reclaim_engine::{
     Account, Answer, DiskUsage, Hold, ImageList, Progress, ProgressSink, ProjectUsage, RunOptions,
     Undone,
 };
-use reclaim_model::{FreeTarget, NamedImages, Namespace, ProjectImages, Report};
+use reclaim_model::{
+    FreeTarget, NamedImages, Namespace, PinAction, PinOutcome, PinRequest, ProjectImages, Report,
+};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Status, Streaming};
@@ -264,6 +266,42 @@ impl HostClient {
             restored: answer.restored,
             taken: answer.taken,
         })
+    }
+
+    /// Pins images, or unpins them.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon cannot be asked, the namespace does not exist, or a run is under way in it.
+    pub async fn pin(&self, request: &PinRequest) -> Result<Vec<PinOutcome>, HostError> {
+        let PinRequest {
+            namespace,
+            action,
+            names,
+            may_lack_namespace,
+        } = request.clone();
+        let mut service = self.service.clone();
+        let outcomes = match action {
+            PinAction::Pin => {
+                let message = proto::PinRequest {
+                    namespace: namespace.to_string(),
+                    images: names,
+                    may_lack_namespace,
+                };
+                service.pin(message).await?.into_inner().outcomes
+            }
+            PinAction::Unpin | PinAction::UnpinAny => {
+                let message = proto::UnpinRequest {
+                    namespace: namespace.to_string(),
+                    images: names,
+                    may_lack_namespace,
+                    force: action == PinAction::UnpinAny,
+                };
+                service.unpin(message).await?.into_inner().outcomes
+            }
+        };
+        let outcomes = outcomes.into_iter().map(PinOutcome::try_from);
+        Ok(outcomes.collect::<Result<_, _>>()?)
     }
 
     /// Frees what is held of a run. Returns which it was.

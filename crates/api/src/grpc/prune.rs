@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 use reclaim_engine::{Controls, Engine, Preview, Progress, RunOptions, no_progress};
-use reclaim_model::{Namespace, PruneRequest};
+use reclaim_model::{Namespace, PinAction, PinRequest, PruneRequest};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,17 @@ impl Prune {
 
     fn options(&self, message: Option<proto::Options>) -> Result<RunOptions, Status> {
         run_options(message, &self.run).map_err(refused)
+    }
+
+    /// Apart from whoever asked: of the records of one image all are pinned, or none.
+    async fn change_pins(&self, request: PinRequest) -> Result<Vec<proto::PinOutcome>, Status> {
+        let engine = Arc::clone(&self.engine);
+        let changing = tokio::spawn(async move { engine.pin(&request).await });
+        let changed = changing
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let outcomes = changed.map_err(|error| status(&error))?;
+        Ok(outcomes.iter().map(Into::into).collect())
     }
 
     fn namespace(&self, text: &str) -> Result<Namespace, Status> {
@@ -264,6 +275,49 @@ impl proto::prune_service_server::PruneService for Prune {
         Ok(Response::new(proto::ReleaseResponse {
             run: run.to_string(),
         }))
+    }
+
+    async fn pin(
+        &self,
+        request: Request<proto::PinRequest>,
+    ) -> Result<Response<proto::PinResponse>, Status> {
+        let proto::PinRequest {
+            namespace,
+            images,
+            may_lack_namespace,
+        } = request.into_inner();
+        let outcomes = self.change_pins(PinRequest {
+            namespace: self.namespace(&namespace)?,
+            action: PinAction::Pin,
+            names: images,
+            may_lack_namespace,
+        });
+        let outcomes = outcomes.await?;
+        Ok(Response::new(proto::PinResponse { outcomes }))
+    }
+
+    async fn unpin(
+        &self,
+        request: Request<proto::UnpinRequest>,
+    ) -> Result<Response<proto::UnpinResponse>, Status> {
+        let proto::UnpinRequest {
+            namespace,
+            images,
+            may_lack_namespace,
+            force,
+        } = request.into_inner();
+        let outcomes = self.change_pins(PinRequest {
+            namespace: self.namespace(&namespace)?,
+            action: if force {
+                PinAction::UnpinAny
+            } else {
+                PinAction::Unpin
+            },
+            names: images,
+            may_lack_namespace,
+        });
+        let outcomes = outcomes.await?;
+        Ok(Response::new(proto::UnpinResponse { outcomes }))
     }
 }
 

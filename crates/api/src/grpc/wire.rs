@@ -9,6 +9,7 @@ mod enums;
 mod hold;
 mod listed;
 mod named;
+mod pin;
 mod report;
 mod request;
 mod things;

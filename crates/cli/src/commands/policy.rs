@@ -18,7 +18,11 @@ pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exi
     host.engine.reconcile(&host.index).await?;
     host.index.save()?;
     let maintenance = host.maintenance(&host.config);
-    let forecasts = maintenance.explain(&policies).await?;
+    let mut forecasts = maintenance.explain(&policies).await?;
+    for (policy, forecast) in policies.iter().zip(&mut forecasts) {
+        let warnings = config::kubelet_warnings(&host.config, policy);
+        forecast.warnings.extend(warnings);
+    }
     output::data(&match args.format {
         Format::Json => json::policy::forecasts(&policies, &forecasts),
         Format::Table => text::policy::forecasts(&policies, &forecasts, args.verbose),

@@ -55,6 +55,10 @@ pub(crate) const KEYS: &[Key] = keys! {
         "config" Text, r#""/etc/containerd/config.toml""#, "a path",
             "containerd's own configuration, from which the sandbox image of pods is read. It may be missing.";
     }
+    "kubernetes": {
+        "kubelet_config" Text, r#""/var/lib/kubelet/config.yaml""#, "a path",
+            "The kubelet's own configuration, for warnings where it and a policy get into each other's way. It may be missing.";
+    }
     "state": {
         "directory" Text, r#""/var/lib/reclaim""#, "a path",
             "Where the daemon keeps what it must know after a restart.";

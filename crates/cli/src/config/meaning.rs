@@ -38,8 +38,9 @@ pub(crate) struct Config {
     /// The address of containerd, if the file names one.
     pub(crate) address: Option<String>,
     /// Where containerd's own configuration is.
-    #[expect(dead_code, reason = "what reads it is on its way")]
     pub(crate) containerd_toml: PathBuf,
+    /// Where the kubelet's own configuration is.
+    pub(crate) kubelet_yaml: PathBuf,
     /// Where the daemon keeps what it learned.
     pub(crate) state: PathBuf,
     /// Where metrics are served.
@@ -47,7 +48,6 @@ pub(crate) struct Config {
     /// What is given up when the filesystem is full.
     pub(crate) headroom: Headroom,
     /// Whether the node's own images are protected.
-    #[expect(dead_code, reason = "what reads it is on its way")]
     pub(crate) infrastructure: Infrastructure,
     /// What no policy removes. Without what containerd's configuration says.
     pub(crate) protection: Protection,
@@ -85,6 +85,7 @@ impl Config {
         let effective = toml::to_string(&typed).expect("every value has a form in TOML");
         let ConfigText {
             containerd,
+            kubernetes,
             state,
             metrics,
             headroom,
@@ -119,6 +120,7 @@ impl Config {
         Ok(Self {
             address: containerd.address,
             containerd_toml: containerd.config,
+            kubelet_yaml: kubernetes.kubelet_config,
             headroom: meaning_of_headroom(headroom, &state.directory),
             state: state.directory,
             metrics: metrics.listen,

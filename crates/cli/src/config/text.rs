@@ -13,6 +13,7 @@ use super::values::{Age, Count, Period, Span, Text, Wait};
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ConfigText {
     pub(crate) containerd: ContainerdText,
+    pub(crate) kubernetes: KubernetesText,
     pub(crate) state: StateText,
     pub(crate) metrics: MetricsText,
     pub(crate) headroom: HeadroomText,
@@ -37,6 +38,20 @@ impl Default for ContainerdText {
             address: None,
             namespaces: vec![Text(default)],
             config: PathBuf::from("/etc/containerd/config.toml"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct KubernetesText {
+    pub(crate) kubelet_config: PathBuf,
+}
+
+impl Default for KubernetesText {
+    fn default() -> Self {
+        Self {
+            kubelet_config: PathBuf::from("/var/lib/kubelet/config.yaml"),
         }
     }
 }

@@ -123,7 +123,7 @@ impl Caretaker {
             let error = chain(&error);
             warn!(%error, "the run will not be remembered");
         }
-        let is_in_vain = run.outcome.is_in_vain();
+        let is_in_vain = run.is_in_vain();
         let draw = fastrand::f64();
         self.timetable.done(due.policy, run.ended, is_in_vain, draw);
         self.announce();

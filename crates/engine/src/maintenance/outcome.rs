@@ -68,11 +68,6 @@ impl Outcome {
     pub fn is_success(self) -> bool {
         matches!(self, Self::Nothing | Self::Done | Self::Capped)
     }
-
-    /// Whether to try again soon would come to the same.
-    pub fn is_in_vain(self) -> bool {
-        matches!(self, Self::Unmet | Self::Failed)
-    }
 }
 
 impl Trigger {
@@ -136,6 +131,12 @@ pub struct PolicyRun {
 }
 
 impl PolicyRun {
+    /// Whether to try again soon would come to the same: it could do nothing of what it is for.
+    pub fn is_in_vain(&self) -> bool {
+        let has_done_something = self.removed() > 0 || !self.released.is_empty();
+        matches!(self.outcome, Outcome::Unmet | Outcome::Failed) && !has_done_something
+    }
+
     /// Adds up what the namespaces' runs have freed; on a dry run what they would.
     pub fn freed(&self) -> Amount {
         let amounts = self.reports.iter().map(|report| match report.mode {

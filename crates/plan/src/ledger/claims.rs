@@ -102,9 +102,11 @@ fn indexes(verdicts: &[Verdict], is_meant: impl Fn(&Verdict) -> bool) -> Vec<usi
 
 fn column_of_holding(graph: &Graph<'_>, holding: &Holding) -> Column {
     match holding.holder.kind {
-        HolderKind::Container | HolderKind::Sandbox | HolderKind::Image | HolderKind::Rule => {
-            Column::InUse
-        }
+        HolderKind::Container
+        | HolderKind::Sandbox
+        | HolderKind::Image
+        | HolderKind::Rule
+        | HolderKind::Label => Column::InUse,
         HolderKind::Content | HolderKind::Snapshot => Column::Rooted,
         HolderKind::Lease if holding.is_ours => Column::Undo,
         HolderKind::Lease => {

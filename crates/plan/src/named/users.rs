@@ -78,7 +78,7 @@ pub(super) fn users(case: &Case<'_>, registered: &[Container], image: usize) -> 
                 kind_of_lease(case, lease)?
             }
             HolderKind::Sandbox | HolderKind::Snapshot | HolderKind::Image => UserKind::Other,
-            HolderKind::Content | HolderKind::Rule => return None,
+            HolderKind::Content | HolderKind::Rule | HolderKind::Label => return None,
         };
         Some(User {
             kind,

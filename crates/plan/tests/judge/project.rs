@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    BuildHistory, NotRemoved, PROJECT_LABEL, Project, ProjectImageMode, ProjectImages,
+    BuildHistory, KeepReason, NotRemoved, PROJECT_LABEL, Project, ProjectImageMode, ProjectImages,
     PruneRequest, SERVICE_LABEL, Service,
 };
 use reclaim_plan::{Existence, Listed, choose, projects};
 
-use crate::world::{ContainerExt, Outcome, Part, World, chain, dangling, id, library};
+use crate::world::{ContainerExt, Outcome, Part, RecordExt, World, chain, dangling, id, library};
 
 use ProjectImageMode::{All, Built, Local, None as Nothing};
 
@@ -260,6 +260,24 @@ fn remove(world: &World, images: ProjectImages) -> Outcome {
 }
 
 /// CP12, CP16, CP17: what the engine refuses is told and stays, and other names keep images.
+#[test]
+fn a_pinned_image_stays_when_its_project_goes() {
+    let mut world = World::new();
+    let web = library("testproject-web:latest");
+    built(&mut world, "A", "web", &[&web]);
+    let record = &mut world.here().images[0];
+    RecordExt::label(record, "io.cri-containerd.pinned", "pinned");
+    let case = Case {
+        services: &[("web", None)],
+        ..CASE
+    };
+    let outcome = remove(&world, request(&case));
+    assert_eq!(outcome.removed(), [""; 0]);
+    assert_eq!(outcome.reason(&web), KeepReason::Pinned);
+    let named = &outcome.plan.named[0].outcome;
+    assert!(matches!(named, Err(NotRemoved::Conflict(_))));
+}
+
 #[test]
 fn the_engines_own_rule_has_the_last_word() {
     let mut world = World::new();

@@ -103,6 +103,29 @@ fn apart(names: &[&str]) -> World {
 }
 
 #[test]
+fn a_pinned_image_outlives_every_policy() {
+    let mut world = apart(&["app", "other"]);
+    let pin = ("io.cri-containerd.pinned", "pinned");
+    for ours in [false, true] {
+        let record = &mut world.here().images[0];
+        record.label(pin.0, pin.1);
+        if ours {
+            record.label("reclaim/pinned", "2026-01-02T03:04:05Z");
+        }
+        let images = RuleImages {
+            goals: Some(vec![goal(u64::MAX)]),
+            ..lenient()
+        };
+        let limited = limited(&world, &images);
+        assert_eq!(removed(&limited.plan), [library("other:1")]);
+        let kept = &limited.plan.kept[0];
+        assert_eq!(kept.reason, KeepReason::Pinned);
+        let label = if ours { "reclaim/pinned" } else { pin.0 };
+        assert_eq!(kept.holders[0].to_string(), format!("label {label}"));
+    }
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table of rules")]
 fn each_rule_keeps_and_names_itself() {
     let mut world = apart(&["app"]);

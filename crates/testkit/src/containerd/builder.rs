@@ -5,16 +5,20 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::Containerd;
+use crate::image::host_platform;
 
-/// Plugins that would touch the host outside the private directory, or only slow the start.
-/// Names that a version does not know are ignored by it.
-const DISABLED_PLUGINS: [&str; 12] = [
-    // The Kubernetes side: wants CNI, and from 2.0 on it is three plugins.
+/// The Kubernetes side, which is three plugins from 2.0 on, and what it needs. Unless it is asked
+/// for it only slows the start; NRI would listen on a fixed socket below /var/run.
+const CRI_PLUGINS: [&str; 4] = [
     "io.containerd.grpc.v1.cri",
     "io.containerd.cri.v1.images",
     "io.containerd.cri.v1.runtime",
-    // Listens on a fixed socket below /var/run.
     "io.containerd.nri.v1.nri",
+];
+
+/// Plugins that would touch the host outside the private directory, or only slow the start.
+/// Names that a version does not know are ignored by it.
+const DISABLED_PLUGINS: [&str; 8] = [
     "io.containerd.internal.v1.tracing",
     "io.containerd.tracing.processor.v1.otlp",
     // Loads a kernel module to find out whether it could work.
@@ -38,6 +42,8 @@ pub struct ContainerdBuilder {
     extra_config: String,
     on_disk: bool,
     filesystem_bytes: Option<u64>,
+    /// The sandbox image, if the CRI plugin is wanted.
+    cri: Option<String>,
 }
 
 impl Default for ContainerdBuilder {
@@ -48,6 +54,7 @@ impl Default for ContainerdBuilder {
             extra_config: String::new(),
             on_disk: false,
             filesystem_bytes: None,
+            cri: None,
         }
     }
 }
@@ -69,6 +76,13 @@ impl ContainerdBuilder {
     pub fn extra_config(mut self, toml: &str) -> Self {
         self.extra_config.push_str(toml);
         self.extra_config.push('\n');
+        self
+    }
+
+    /// Enables the CRI plugin, with `sandbox` as the image of pod sandboxes. It works on namespace
+    /// `k8s.io`, unpacks with the native snapshotter, and knows no network.
+    pub fn cri(mut self, sandbox: &str) -> Self {
+        self.cri = Some(sandbox.to_owned());
         self
     }
 
@@ -110,13 +124,20 @@ impl ContainerdBuilder {
             writeln!(collector, "{key} = {value}").expect("a String takes all that is written");
         }
         let extra = &self.extra_config;
+        let mut disabled = DISABLED_PLUGINS.to_vec();
+        let cri = if let Some(sandbox) = &self.cri {
+            cri_config(&directory.to_string(), sandbox)
+        } else {
+            disabled.extend(CRI_PLUGINS);
+            String::new()
+        };
         // Empty addresses: containerd listens on nothing but its own socket. That belongs to
         // whoever runs the test; containerd would give it to root, and fail for others.
         format!(
             r#"version = 2
 root = "{directory}/root"
 state = "{directory}/state"
-disabled_plugins = {DISABLED_PLUGINS:?}
+disabled_plugins = {disabled:?}
 
 [grpc]
 address = "{socket}"
@@ -135,7 +156,40 @@ path = "{directory}/opt"
 
 [plugins."io.containerd.gc.v1.scheduler"]
 {collector}
+{cri}
 {extra}"#
         )
     }
+}
+
+/// Returns the tables of the CRI plugin. All that it would look for in the system is in the
+/// private directory, where it finds nothing.
+fn cri_config(directory: &str, sandbox: &str) -> String {
+    let platform = host_platform();
+    // 2.x takes the snapshotter over from a file of version 2 only beside runtimes, and pulls by
+    // the transfer service, which unpacks as that is told.
+    format!(
+        r#"[plugins."io.containerd.nri.v1.nri"]
+disable = true
+
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{sandbox}"
+stream_server_address = "127.0.0.1"
+stream_server_port = "0"
+
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+conf_dir = "{directory}/cni"
+bin_dir = "{directory}/cni"
+
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "native"
+
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+platform = "{platform}"
+snapshotter = "native"
+"#
+    )
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tonic::Status;
 
-use super::blob::Format;
+use super::blob::{Blob, Format};
 use super::built::BuiltImage;
 use super::layer::Layer;
 use super::manifest::Manifest;
@@ -107,6 +107,23 @@ impl ImageBuilder {
     pub async fn build(self, namespace: &NamespaceClient) -> Result<BuiltImage, Status> {
         let rendered = self.render();
         store(namespace, self.record, rendered).await
+    }
+
+    /// Makes the image without storing it: what it will be, and all its blobs.
+    pub(crate) fn rendered(self) -> (BuiltImage, Vec<Blob>) {
+        let rendered = self.render();
+        let of_manifests = rendered.manifests.iter().flat_map(|it| &it.blobs);
+        let blobs: Vec<Blob> = rendered.blobs.iter().chain(of_manifests).cloned().collect();
+        let sizes = blobs.iter();
+        let sizes = sizes.map(|it| (it.descriptor.digest.clone(), it.descriptor.size));
+        let built = BuiltImage {
+            name: self.record.name,
+            record_labels: self.record.labels,
+            blobs: sizes.collect(),
+            target: rendered.target,
+            manifests: rendered.manifests.into_iter().map(|it| it.built).collect(),
+        };
+        (built, blobs)
     }
 
     /// Makes the blobs. Pure.

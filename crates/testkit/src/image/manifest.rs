@@ -156,6 +156,16 @@ pub(crate) struct RenderedManifest {
     pub(super) layers: Vec<Layer>,
 }
 
+/// Returns the platform of this machine, for images that are really pulled.
+pub(crate) fn host_platform() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("linux/{architecture}")
+}
+
 pub(super) fn manifest_json(format: Format, config: &Descriptor, layers: &[Descriptor]) -> Value {
     json!({
         "schemaVersion": 2,

@@ -1,7 +1,7 @@
 //! Enumerations, one to one.
 
 use reclaim_engine::{Column, ThingKind};
-use reclaim_model::{ContainerState, DeleteGuard, HolderKind, KeepReason, Mode, RemoveReason};
+use reclaim_model::{ContainerState, DeleteGuard, HolderKind, KeepReason, Mode, Pin, RemoveReason};
 
 use super::WireError;
 use crate::grpc::proto;
@@ -30,11 +30,15 @@ macro_rules! mirrored {
     };
 }
 
+mirrored!(Pin, proto::Pin, "pin", [Ours, Others]);
+
 mirrored!(
     HolderKind,
     proto::HolderKind,
     "kind of a holder",
-    [Container, Lease, Snapshot, Content, Sandbox, Image, Rule]
+    [
+        Container, Lease, Snapshot, Content, Sandbox, Image, Rule, Label
+    ]
 );
 
 mirrored!(

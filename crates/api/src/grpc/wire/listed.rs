@@ -62,6 +62,7 @@ impl From<&ListedImage> for proto::ListedImage {
             target: image.target.to_string(),
             created: image.created.map(moment),
             size: Some(image.size.into()),
+            pin: image.pin.map_or(proto::Pin::Unspecified, Into::into).into(),
             verdict: Some(match image.verdict {
                 Ok(reason) => Verdict::Remove(proto::RemoveReason::from(reason).into()),
                 Err(reason) => Verdict::Keep(proto::KeepReason::from(reason).into()),
@@ -75,11 +76,15 @@ impl TryFrom<proto::ListedImage> for ListedImage {
 
     fn try_from(message: proto::ListedImage) -> Result<Self, WireError> {
         let verdict = message.verdict;
+        let none = i32::from(proto::Pin::Unspecified);
+        let pin = Some(message.pin).filter(|it| *it != none);
+        let pin = pin.map(|it| known::<proto::Pin, _>("pin", it));
         Ok(Self {
             name: message.name,
             target: parsed("target", &message.target)?,
             created: message.created.map(timestamp).transpose()?,
             size: of_size(message.size)?,
+            pin: pin.transpose()?,
             verdict: match verdict.ok_or_else(|| WireError::missing("verdict"))? {
                 Verdict::Remove(reason) => Ok(known::<proto::RemoveReason, _>("remove", reason)?),
                 Verdict::Keep(reason) => Err(known::<proto::KeepReason, _>("keep", reason)?),

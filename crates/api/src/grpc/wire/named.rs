@@ -93,7 +93,7 @@ impl From<&NotRemoved> for proto::NotRemoved {
 }
 
 /// `name` is what was asked for: what is wrong with it is found again.
-fn not_removed(message: proto::NotRemoved, name: &str) -> Result<NotRemoved, WireError> {
+pub(super) fn not_removed(message: proto::NotRemoved, name: &str) -> Result<NotRemoved, WireError> {
     let kind = Kind::try_from(message.kind)
         .map_err(|_| WireError::new("kind", format!("{} is unknown here", message.kind)))?;
     Ok(match kind {

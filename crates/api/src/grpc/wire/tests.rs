@@ -14,9 +14,9 @@ use reclaim_engine::{
 use reclaim_model::{
     Amount, Beside, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest,
     Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, ImageRecord,
-    KeepReason, Kept, Left, LeftThing, Mode, Named, NamedRemoval, Namespace, NotRemoved, Pinned,
-    Project, Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row,
-    RunId, Service, SnapshotId, Target, Unpin,
+    KeepReason, Kept, Left, LeftThing, Mode, Named, NamedRemoval, Namespace, NotPinned, NotRemoved,
+    Pin, PinChange, PinOutcome, Pinned, Project, Reclaimed, Reference, RefuseReason, Refused,
+    RemoveReason, Removed, Report, Row, RunId, Service, SnapshotId, Target, Unpin,
 };
 
 use super::*;
@@ -31,7 +31,7 @@ const REMOVE: [RemoveReason; 6] = [
     RemoveReason::Parent,
 ];
 
-const HOLDERS: [HolderKind; 7] = [
+const HOLDERS: [HolderKind; 8] = [
     HolderKind::Container,
     HolderKind::Lease,
     HolderKind::Snapshot,
@@ -39,6 +39,7 @@ const HOLDERS: [HolderKind; 7] = [
     HolderKind::Sandbox,
     HolderKind::Image,
     HolderKind::Rule,
+    HolderKind::Label,
 ];
 
 fn digest(hex: char) -> Digest {
@@ -121,6 +122,27 @@ fn not_removed() -> Vec<NotRemoved> {
         NotRemoved::Failed("why: cause".to_owned()),
     ];
     conflicts.chain(others).collect()
+}
+
+#[test]
+fn outcomes_of_pins_come_back() {
+    let errors = not_removed().into_iter().map(NotPinned::NotFound);
+    let errors = errors.chain([
+        NotPinned::Others("app:1".to_owned()),
+        NotPinned::Changed("app:2".to_owned()),
+        NotPinned::Failed("why: cause".to_owned()),
+    ]);
+    let change = PinChange {
+        target: digest('2'),
+        changed: vec!["docker.io/library/app:1".to_owned()],
+        unchanged: vec!["docker.io/library/app:3".to_owned()],
+    };
+    for outcome in errors.map(Err).chain([Ok(change)]) {
+        comes_back::<_, proto::PinOutcome>(&PinOutcome {
+            name: "app:1".to_owned(),
+            outcome,
+        });
+    }
 }
 
 fn named() -> Vec<Named> {
@@ -315,12 +337,17 @@ fn lists_come_back() {
         unpacked: u64::MAX,
         shared: 3,
     };
-    let verdicts = REMOVE.map(Ok).into_iter().chain(KEEP.map(Err));
+    let keep = KeepReason::ALL.iter().map(|it| Err(*it));
+    let verdicts = REMOVE.map(Ok).into_iter().chain(keep);
+    let mut pins = [None, Some(Pin::Ours), Some(Pin::Others)]
+        .into_iter()
+        .cycle();
     let images = verdicts.map(|verdict| ListedImage {
         name: format!("{verdict:?}"),
         target: digest('a'),
         created: verdict.is_ok().then(|| at("2026-01-02T03:04:05.5Z")),
         size,
+        pin: pins.next().flatten(),
         verdict,
     });
     comes_back::<ImageList, proto::ListImagesResponse>(&ImageList {

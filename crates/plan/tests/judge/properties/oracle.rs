@@ -52,7 +52,8 @@ pub(super) fn check(world: &World, outcome: &Outcome) -> Result<(), TestCaseErro
             | HolderKind::Snapshot
             | HolderKind::Content
             | HolderKind::Sandbox
-            | HolderKind::Rule => true,
+            | HolderKind::Rule
+            | HolderKind::Label => true,
         });
         prop_assert!(is_whole, "{} is kept for one that goes", kept.name);
     }

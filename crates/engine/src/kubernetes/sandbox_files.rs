@@ -1,0 +1,245 @@
+//! The files of containerd's configuration: the one that is named, and what it imports.
+//!
+//! They are read in containerd's order, each once: a file, then what it imports, then what those
+//! import. What cannot be read makes the answer incomplete, and the caller keeps more.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::read_text;
+use super::sandbox::{ContainerdFile, NeededImages};
+
+/// How many files are read at most. A node has a handful.
+const MAX_FILES: usize = 100;
+
+/// The images that pods need, by containerd's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxImages {
+    /// The names that records of them may have, sorted.
+    pub names: Vec<String>,
+    /// What could not be read, and why. If there is any, others may be needed as well.
+    pub warnings: Vec<String>,
+}
+
+impl SandboxImages {
+    /// Whether everything could be read: no other image is needed for pods as such.
+    pub fn is_whole(&self) -> bool {
+        self.warnings.is_empty()
+    }
+}
+
+/// Reads which images pods need from the file at `path` and those that it imports.
+///
+/// Without such a file containerd has its defaults, and those are the answer.
+pub fn read_sandbox_images(path: &Path) -> SandboxImages {
+    let mut needed = NeededImages::default();
+    let mut warnings = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut pending = VecDeque::from([path.to_owned()]);
+    while let Some(file) = pending.pop_front() {
+        if seen.contains(&file) {
+            continue;
+        }
+        if seen.len() == MAX_FILES {
+            warnings.push(format!(
+                "containerd's configuration `{}`: it has more than {MAX_FILES} files",
+                path.display()
+            ));
+            break;
+        }
+        let is_first = seen.is_empty();
+        seen.insert(file.clone());
+        let warn = |why: String| format!("containerd's configuration `{}`: {why}", file.display());
+        let text = match read_text(&file) {
+            Ok(text) => text,
+            Err(error) if is_first && error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                warnings.push(warn(error.to_string()));
+                continue;
+            }
+        };
+        let said = match ContainerdFile::parse(&text) {
+            Ok(said) => said,
+            Err(error) => {
+                warnings.push(warn(error.to_string()));
+                continue;
+            }
+        };
+        for import in &said.imports {
+            match matching(&file, import) {
+                Ok(found) => pending.extend(found),
+                Err(why) => warnings.push(warn(format!("import `{import}`: {why}"))),
+            }
+        }
+        needed.take(said);
+    }
+    SandboxImages {
+        names: needed.names(),
+        warnings,
+    }
+}
+
+/// Returns the files that an import means, seen from the file that has it: those that match, in
+/// the order of their names, or the one that it names.
+fn matching(file: &Path, import: &str) -> Result<Vec<PathBuf>, String> {
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    let path = clean(&directory.join(import));
+    if !import.contains('*') {
+        return Ok(vec![path]);
+    }
+    // What stands before the import is no pattern.
+    let pattern = path.to_str().ok_or("its path is not UTF-8")?;
+    let options = glob::MatchOptions {
+        require_literal_separator: true,
+        ..glob::MatchOptions::new()
+    };
+    let found = glob::glob_with(pattern, options).map_err(|error| error.msg.to_owned())?;
+    let found = found.take(MAX_FILES + 1);
+    found
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.error().to_string())
+}
+
+/// Takes `.` and `..` out of a path by its text, as containerd does.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                clean.push(component);
+            }
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn write(directory: &Path, name: &str, text: &str) {
+        let path = directory.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn sandbox(image: &str) -> String {
+        format!("[plugins.cri]\nsandbox_image = '{image}'\n")
+    }
+
+    #[test]
+    fn without_a_file_containerd_has_its_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = read_sandbox_images(&folder.path().join("config.toml"));
+        assert!(found.is_whole());
+        assert!(
+            found
+                .names
+                .iter()
+                .any(|it| it == "registry.k8s.io/pause:3.10")
+        );
+    }
+
+    #[test]
+    fn imports_are_followed_in_containerds_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("etc/config.toml");
+        let text = "imports = ['../conf.d/*.toml', 'last.toml']\n";
+        write(
+            folder.path(),
+            "etc/config.toml",
+            &(text.to_owned() + &sandbox("r.example/a:1")),
+        );
+        write(folder.path(), "conf.d/1.toml", &sandbox("r.example/b:1"));
+        write(folder.path(), "conf.d/2.toml", &sandbox("r.example/c:1"));
+        write(folder.path(), "conf.d/3.txt", &sandbox("r.example/d:1"));
+        write(folder.path(), "etc/last.toml", "");
+        let found = read_sandbox_images(&main);
+        assert_eq!(found.names, ["r.example/c:1"]);
+        assert!(found.is_whole(), "{found:?}");
+        // What an import imports comes after all that the first file imports.
+        write(
+            folder.path(),
+            "conf.d/1.toml",
+            "imports = ['/nowhere*', '../deep.toml']",
+        );
+        write(folder.path(), "deep.toml", &sandbox("r.example/e:1"));
+        let found = read_sandbox_images(&main);
+        assert_eq!(found.names, ["r.example/e:1"]);
+        assert!(found.is_whole(), "{found:?}");
+    }
+
+    #[test]
+    fn a_file_that_imports_itself_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("config.toml");
+        let text = "imports = ['*.toml', 'config.toml', './x/../config.toml']\n";
+        write(
+            folder.path(),
+            "config.toml",
+            &(text.to_owned() + &sandbox("r.example/a:1")),
+        );
+        let found = read_sandbox_images(&main);
+        assert_eq!(found.names, ["r.example/a:1"]);
+        assert!(found.is_whole());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_the_rest_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("config.toml");
+        let text = "imports = ['bad.toml', 'gone.toml', 'folder', 'a***b']\n";
+        write(
+            folder.path(),
+            "config.toml",
+            &(text.to_owned() + &sandbox("r.example/a:1")),
+        );
+        write(
+            folder.path(),
+            "bad.toml",
+            "[plugins.cri]\nsandbox_image = [",
+        );
+        write(folder.path(), "folder/x", "");
+        let found = read_sandbox_images(&main);
+        assert_eq!(found.names, ["r.example/a:1"]);
+        assert_eq!(found.warnings.len(), 4, "{:#?}", found.warnings);
+        assert!(found.warnings[0].contains("import `a***b`"));
+        assert!(found.warnings[1].contains("bad.toml`: it is not TOML"));
+        assert!(found.warnings[3].contains("folder`: it is not a file"));
+    }
+
+    #[test]
+    fn files_without_an_end_and_lists_without_an_end_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("config.toml");
+        write(
+            folder.path(),
+            "config.toml",
+            "imports = ['d/*', '/dev/zero']",
+        );
+        for number in 0..150 {
+            write(
+                folder.path(),
+                &format!("d/{number:03}.toml"),
+                &sandbox("r.example/a:1"),
+            );
+        }
+        let found = read_sandbox_images(&main);
+        assert_eq!(found.warnings.len(), 1, "{:#?}", found.warnings);
+        assert!(found.warnings[0].contains("more than 100 files"));
+        write(folder.path(), "config.toml", &" ".repeat(1 << 21));
+        let found = read_sandbox_images(&main);
+        assert!(found.warnings[0].contains("longer than 1 MiB"));
+        assert_eq!(
+            read_sandbox_images(Path::new("/dev/zero")).warnings.len(),
+            1
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! Pinning images by name, and letting them go again.
+//!
+//! Pins are labels of the records, so they need nothing of ours to last, and everybody else who
+//! respects them does: the kubelet does not collect a pinned image, and the CRI plugin does not
+//! remove it. They are changed under the guard of the namespace: a prune that has judged an image
+//! would otherwise remove it after we said that it is pinned.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use reclaim_model::{
+    ImageRecord, Namespace, NotPinned, NotRemoved, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin,
+    PinAction, PinChange, PinOutcome, PinRequest, chain, familiar_name,
+};
+use reclaim_plan::pin_group;
+use tracing::info;
+
+use crate::clock;
+use crate::engine::{Engine, RunError};
+use crate::host_guard;
+use crate::preview::new_run;
+use crate::retry::retry;
+
+impl Engine {
+    /// Pins images, or unpins them, one name after the other. What was done for one stays when
+    /// the next fails.
+    ///
+    /// Not cancellation safe: some of the names may be done.
+    ///
+    /// # Errors
+    ///
+    /// As long as nothing has changed: the namespace does not exist, a run is under way in it,
+    /// or its images cannot be listed.
+    pub async fn pin(&self, request: &PinRequest) -> Result<Vec<PinOutcome>, RunError> {
+        let namespace = &request.namespace;
+        // Asked before the guard is taken: its lease would bring the namespace about.
+        let existing = retry(|| self.store.namespaces()).await?;
+        if !existing.contains(namespace) {
+            if !request.may_lack_namespace {
+                return Err(RunError::UnknownNamespace {
+                    namespace: namespace.clone(),
+                    existing,
+                });
+            }
+            return Ok(self.pin_all(request, Vec::new()).await);
+        }
+        let id = new_run();
+        let _running = self.try_begin(&id, namespace).await?;
+        let listed = retry(|| self.store.images(namespace)).await;
+        let pinned = match listed {
+            Ok(images) => Ok(self.pin_all(request, images).await),
+            Err(error) => Err(error.into()),
+        };
+        host_guard::give_back(&self.store, namespace, &id).await?;
+        pinned
+    }
+
+    async fn pin_all(&self, request: &PinRequest, mut images: Vec<ImageRecord>) -> Vec<PinOutcome> {
+        let now = clock::now();
+        let mut outcomes = Vec::new();
+        for name in &request.names {
+            let outcome = self.pin_one(request, name, &mut images, now).await;
+            outcomes.push(PinOutcome {
+                name: name.clone(),
+                outcome,
+            });
+        }
+        outcomes
+    }
+
+    async fn pin_one(
+        &self,
+        request: &PinRequest,
+        name: &str,
+        images: &mut [ImageRecord],
+        now: Timestamp,
+    ) -> Result<PinChange, NotPinned> {
+        let group = pin_group(images, name).map_err(NotPinned::NotFound)?;
+        let of_others = |it: &&usize| images[**it].pin() == Some(Pin::Others);
+        if request.action == PinAction::Unpin
+            && let Some(other) = group.iter().find(of_others)
+        {
+            return Err(NotPinned::Others(familiar_name(&images[*other].name)));
+        }
+        let mut change = PinChange {
+            target: images[group[0]].target.digest.clone(),
+            changed: Vec::new(),
+            unchanged: Vec::new(),
+        };
+        for index in group {
+            let image = &mut images[index];
+            let labels = labels(image, request.action, now);
+            if labels.is_empty() {
+                change.unchanged.push(image.name.clone());
+            } else {
+                *image = self.relabel(&request.namespace, image, &labels).await?;
+                info!(image = %image.name, action = ?request.action, "pin changed");
+                change.changed.push(image.name.clone());
+            }
+        }
+        Ok(change)
+    }
+
+    /// Sets the labels, unless the record points elsewhere by now. The server cannot be told to
+    /// look, so a change that hit another image is taken back.
+    async fn relabel(
+        &self,
+        namespace: &Namespace,
+        image: &ImageRecord,
+        labels: &BTreeMap<&str, String>,
+    ) -> Result<ImageRecord, NotPinned> {
+        let Some(written) = self.set_labels(namespace, image, labels).await? else {
+            let gone = NotRemoved::NoSuchImage(familiar_name(&image.name));
+            return Err(NotPinned::NotFound(gone));
+        };
+        if written.target.digest == image.target.digest {
+            return Ok(written);
+        }
+        // The labels of the new image were written by whoever made it, and are not known any
+        // more where ours are over them; those of the old one are the best guess.
+        let before = labels.keys().map(|key| {
+            let value = image.labels.get(*key).cloned();
+            (*key, value.unwrap_or_default())
+        });
+        self.set_labels(namespace, image, &before.collect()).await?;
+        Err(NotPinned::Changed(familiar_name(&image.name)))
+    }
+
+    async fn set_labels(
+        &self,
+        namespace: &Namespace,
+        image: &ImageRecord,
+        labels: &BTreeMap<&str, String>,
+    ) -> Result<Option<ImageRecord>, NotPinned> {
+        let setting = retry(|| self.store.set_image_labels(namespace, image, labels));
+        let set = setting.await;
+        set.map_err(|error| NotPinned::Failed(chain(&error)))
+    }
+}
+
+/// Returns the labels to set on a record; none if it is as wanted.
+fn labels(
+    image: &ImageRecord,
+    action: PinAction,
+    now: Timestamp,
+) -> BTreeMap<&'static str, String> {
+    match (action, image.pin()) {
+        (PinAction::Pin, Some(_)) => BTreeMap::new(),
+        (PinAction::Pin, None) => BTreeMap::from([
+            (PIN_LABEL, PIN_VALUE.to_owned()),
+            (OUR_PIN_LABEL, format!("{now:.0}")),
+        ]),
+        (PinAction::Unpin | PinAction::UnpinAny, _) => {
+            let there = [PIN_LABEL, OUR_PIN_LABEL].into_iter();
+            // A value that is no pin is somebody's own.
+            let ours = there.filter(|key| match *key {
+                PIN_LABEL => image.is_pinned(),
+                key => image.labels.contains_key(key),
+            });
+            ours.map(|key| (key, String::new())).collect()
+        }
+    }
+}

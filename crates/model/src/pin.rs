@@ -1,0 +1,162 @@
+//! Pins: the labels by which an image is kept from every removal, and what comes of setting them.
+//!
+//! There are two. One is the CRI plugin's, which the kubelet and everybody else respect, and it
+//! alone decides. The other says that the first is ours, and since when: what somebody else has
+//! pinned is not ours to let go.
+
+use crate::{Digest, ImageRecord, Namespace, NotRemoved};
+
+/// Label by which the CRI plugin marks an image that must not be removed.
+pub const PIN_LABEL: &str = "io.cri-containerd.pinned";
+
+/// The value of [`PIN_LABEL`] that counts; any other is no pin.
+pub const PIN_VALUE: &str = "pinned";
+
+/// Label beside [`PIN_LABEL`] where Reclaim has put it, with the time at which it did.
+pub const OUR_PIN_LABEL: &str = "reclaim/pinned";
+
+/// Whose pin an image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// Reclaim has put it.
+    Ours,
+    /// The CRI plugin has, or somebody by hand.
+    Others,
+}
+
+impl Pin {
+    /// Returns the label that tells of it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ours => OUR_PIN_LABEL,
+            Self::Others => PIN_LABEL,
+        }
+    }
+}
+
+impl ImageRecord {
+    /// Returns whose pin the record has, if it has one.
+    pub fn pin(&self) -> Option<Pin> {
+        let is_pinned = self.labels.get(PIN_LABEL).is_some_and(|it| it == PIN_VALUE);
+        is_pinned.then(|| {
+            if self.labels.contains_key(OUR_PIN_LABEL) {
+                Pin::Ours
+            } else {
+                Pin::Others
+            }
+        })
+    }
+
+    /// Whether the image must not be removed, whoever said so.
+    pub fn is_pinned(&self) -> bool {
+        self.pin().is_some()
+    }
+}
+
+/// What is to be done about pins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinAction {
+    /// Set them.
+    Pin,
+    /// Take those away that are ours.
+    Unpin,
+    /// Take them away, whoever set them.
+    UnpinAny,
+}
+
+/// Images to pin or unpin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinRequest {
+    /// Where.
+    pub namespace: Namespace,
+    /// What to do.
+    pub action: PinAction,
+    /// Names, digests, or beginnings of digests, as typed.
+    pub names: Vec<String>,
+    /// Whether a namespace that is not there is one without images, rather than an error.
+    pub may_lack_namespace: bool,
+}
+
+/// One name, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinOutcome {
+    /// As typed.
+    pub name: String,
+    /// What was done, or why nothing was, or not everything.
+    pub outcome: Result<PinChange, NotPinned>,
+}
+
+/// What was done for one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinChange {
+    /// What the records point at.
+    pub target: Digest,
+    /// The records that were pinned or unpinned, by their full names.
+    pub changed: Vec<String>,
+    /// The records that were as wanted before.
+    pub unchanged: Vec<String>,
+}
+
+/// Why the pin of an image could not be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotPinned {
+    /// The name means no image, or several.
+    #[error("{0}")]
+    NotFound(NotRemoved),
+    /// The pin is not ours; the image in its familiar form is carried here.
+    #[error(
+        "{0} was not pinned by reclaim: containerd's CRI plugin may need it to start pods (must \
+         be forced)"
+    )]
+    Others(String),
+    /// The name has come to mean another image meanwhile.
+    #[error("{0} has come to mean another image meanwhile; retry")]
+    Changed(String),
+    /// A record could not be written: the error with its causes.
+    #[error("{0}")]
+    Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{GcLabels, Target};
+
+    fn record(labels: &[(&str, &str)]) -> ImageRecord {
+        let digest = format!("sha256:{}", "a7".repeat(32));
+        ImageRecord {
+            name: "docker.io/library/app:1".to_owned(),
+            target: Target {
+                media_type: String::new(),
+                digest: digest.parse().unwrap(),
+                size: 1,
+                annotations: BTreeMap::new(),
+            },
+            labels: labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            created_at: None,
+            updated_at: None,
+            gc: GcLabels::default(),
+            expires: None,
+        }
+    }
+
+    #[test]
+    fn the_plugins_label_decides_and_ours_says_whose_it_is() {
+        assert_eq!(record(&[]).pin(), None);
+        assert_eq!(record(&[(PIN_LABEL, "pinned")]).pin(), Some(Pin::Others));
+        let both = [
+            (PIN_LABEL, "pinned"),
+            (OUR_PIN_LABEL, "2026-01-02T03:04:05Z"),
+        ];
+        assert_eq!(record(&both).pin(), Some(Pin::Ours));
+        // Somebody has taken the pin away, and left our mark.
+        let left = [(OUR_PIN_LABEL, "2026-01-02T03:04:05Z")];
+        assert_eq!(record(&left).pin(), None);
+        assert_eq!(record(&[(PIN_LABEL, "no")]).pin(), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! Which records are pinned together when somebody names an image.
+
+use reclaim_model::{ImageRecord, NotRemoved};
+
+use super::lookup::{Found, Meaning, lookup};
+use super::same::same_references;
+
+/// Finds the records that a text means, as positions in a list of images sorted by name.
+///
+/// A name is that record, and an ID all records of the image: as for removing. Of an image that
+/// the CRI plugin manages all its records go along, because it takes them for one image, and so
+/// does the kubelet.
+///
+/// # Errors
+///
+/// [`NotRemoved`] if the text means nothing, or too much.
+pub fn pin_group(images: &[ImageRecord], text: &str) -> Result<Vec<usize>, NotRemoved> {
+    let Found {
+        meaning,
+        record,
+        all,
+    } = lookup(images, |_| true, text)?;
+    let mut group = match (meaning, record) {
+        (Meaning::Name, Some(record)) => vec![record],
+        (Meaning::Repository(reference), _) => {
+            let same = same_references(Some(&reference), &all, images);
+            if same.is_empty() {
+                return Err(NotRemoved::NoSuchImage(reference.familiar()));
+            }
+            same
+        }
+        (Meaning::Id, _) | (Meaning::Name, None) => all.clone(),
+    };
+    if group.iter().any(|it| images[*it].is_cri_managed()) {
+        group.extend(all.iter().filter(|it| images[**it].is_cri_managed()));
+    }
+    group.sort_unstable();
+    group.dedup();
+    Ok(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use reclaim_model::{GcLabels, Target};
+
+    use super::*;
+
+    fn record(name: &str, digit: &str, labels: &[(&str, &str)]) -> ImageRecord {
+        ImageRecord {
+            name: name.to_owned(),
+            target: Target {
+                media_type: String::new(),
+                digest: format!("sha256:{}", digit.repeat(64)).parse().unwrap(),
+                size: 1,
+                annotations: BTreeMap::new(),
+            },
+            labels: labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            created_at: None,
+            updated_at: None,
+            gc: GcLabels::default(),
+            expires: None,
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_record_and_an_image_of_the_cri_plugin_all_of_its() {
+        let managed = [("io.cri-containerd.image", "managed")];
+        let digest = format!("quay.io/team/pod@sha256:{}", "b".repeat(64));
+        let config = format!("sha256:{}", "c".repeat(64));
+        let images = [
+            record("docker.io/library/app:1", "a", &[]),
+            record("docker.io/library/app:2", "a", &[]),
+            record("quay.io/other/pod:1", "b", &[]),
+            record("quay.io/team/pod:1", "b", &managed),
+            record(&digest, "b", &managed),
+            record(&config, "b", &managed),
+        ];
+        let group = |text: &str| pin_group(&images, text);
+        assert_eq!(group("app:1"), Ok(vec![0]));
+        assert_eq!(group(&"a".repeat(12)), Ok(vec![0, 1]));
+        assert_eq!(group("quay.io/other/pod:1"), Ok(vec![2]));
+        assert_eq!(group("quay.io/team/pod:1"), Ok(vec![3, 4, 5]));
+        assert_eq!(group(&digest), Ok(vec![3, 4, 5]));
+        // By its ID it is the image, whoever gave it a name.
+        assert_eq!(group(&config), Ok(vec![2, 3, 4, 5]));
+        let missing = NotRemoved::NoSuchImage("gone:latest".to_owned());
+        assert_eq!(group("gone"), Err(missing));
+    }
+}

@@ -1,0 +1,157 @@
+//! A client of containerd's CRI plugin, for what the kubelet asks of it about images.
+//!
+//! The messages are written here, with the fields that are used and no more: the numbers are those
+//! of Kubernetes' CRI API, `runtime.v1`.
+
+use std::collections::BTreeSet;
+
+use http::uri::PathAndQuery;
+use prost::Message;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+/// The CRI plugin of one containerd.
+#[derive(Debug, Clone)]
+pub struct Cri {
+    channel: Channel,
+}
+
+/// An image as the CRI plugin lists it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CriImage {
+    /// Its ID: the digest of the config.
+    pub id: String,
+    /// Its names with a tag.
+    pub tags: BTreeSet<String>,
+    /// Its names with a digest.
+    pub digests: BTreeSet<String>,
+    /// Whether the kubelet is told not to collect it.
+    pub pinned: bool,
+}
+
+impl CriImage {
+    /// Returns the names of the records that the plugin has it by.
+    pub fn records(&self) -> BTreeSet<String> {
+        let names = self.tags.iter().chain(&self.digests);
+        names.chain([&self.id]).cloned().collect()
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageSpec {
+    #[prost(string, tag = "1")]
+    image: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageRequest {
+    #[prost(message, optional, tag = "1")]
+    image: Option<ImageSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageMessage {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, repeated, tag = "2")]
+    repo_tags: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    repo_digests: Vec<String>,
+    #[prost(bool, tag = "8")]
+    pinned: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ListImagesResponse {
+    #[prost(message, repeated, tag = "1")]
+    images: Vec<ImageMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageStatusResponse {
+    #[prost(message, optional, tag = "1")]
+    image: Option<ImageMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PullImageResponse {
+    #[prost(string, tag = "1")]
+    image_ref: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Nothing {}
+
+impl Cri {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self { channel }
+    }
+
+    /// Lists its images, sorted by their IDs.
+    pub async fn images(&self) -> Result<Vec<CriImage>, Status> {
+        let path = "/runtime.v1.ImageService/ListImages";
+        let answer: ListImagesResponse = self.call(path, Nothing {}).await?;
+        let mut images: Vec<CriImage> = answer.images.into_iter().map(image).collect();
+        images.sort();
+        Ok(images)
+    }
+
+    /// Returns the names of all records that it knows, and the IDs.
+    pub async fn records(&self) -> Result<BTreeSet<String>, Status> {
+        let images = self.images().await?;
+        Ok(images.iter().flat_map(CriImage::records).collect())
+    }
+
+    /// Looks an image up by a name or its ID.
+    pub async fn image(&self, name: &str) -> Result<Option<CriImage>, Status> {
+        let path = "/runtime.v1.ImageService/ImageStatus";
+        let answer: ImageStatusResponse = self.call(path, request(name)).await?;
+        Ok(answer.image.map(image))
+    }
+
+    /// Pulls an image, as the kubelet has it pulled. Returns its ID.
+    pub async fn pull(&self, name: &str) -> Result<String, Status> {
+        let path = "/runtime.v1.ImageService/PullImage";
+        let answer: PullImageResponse = self.call(path, request(name)).await?;
+        Ok(answer.image_ref)
+    }
+
+    /// Removes an image with all its names, as the kubelet does when it collects.
+    pub async fn remove(&self, name: &str) -> Result<(), Status> {
+        let path = "/runtime.v1.ImageService/RemoveImage";
+        let Nothing {} = self.call(path, request(name)).await?;
+        Ok(())
+    }
+
+    async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        let ready = client.ready().await;
+        ready.map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
+        let path = PathAndQuery::from_static(path);
+        let codec = ProstCodec::<Q, A>::default();
+        let answer = client.unary(Request::new(request), path, codec).await?;
+        Ok(answer.into_inner())
+    }
+}
+
+fn request(name: &str) -> ImageRequest {
+    ImageRequest {
+        image: Some(ImageSpec {
+            image: name.to_owned(),
+        }),
+    }
+}
+
+fn image(message: ImageMessage) -> CriImage {
+    CriImage {
+        id: message.id,
+        tags: message.repo_tags.into_iter().collect(),
+        digests: message.repo_digests.into_iter().collect(),
+        pinned: message.pinned,
+    }
+}

@@ -1,0 +1,266 @@
+//! Beside the CRI plugin: images that were pulled for pods, as the kubelet sees them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use reclaim_testkit::{BuiltImage, Containerd, Cri, Layer, NewContainer, Registry};
+use serde_json::{Value, json};
+
+use crate::rig::{Called, Rig, entry, names};
+
+const PAUSE: &str = "infra/pod-base:1";
+const PRUNE: [&str; 7] = [
+    "-n",
+    "k8s.io",
+    "image",
+    "prune",
+    "-a",
+    "-f",
+    "--format=json",
+];
+
+/// A containerd with its CRI plugin, which has pulled the image of pod sandboxes, and a registry
+/// to pull from.
+struct Node {
+    rig: Rig,
+    cri: Cri,
+    registry: Registry,
+    pause: BuiltImage,
+}
+
+impl Node {
+    async fn start() -> Self {
+        let registry = Registry::start().await;
+        let containerd = Containerd::builder().cri(&registry.name(PAUSE));
+        let containerd = containerd.start().await;
+        let node = Self {
+            cri: containerd.cri(),
+            pause: put(&registry, PAUSE),
+            rig: Rig {
+                namespace: containerd.namespace("k8s.io"),
+                containerd,
+            },
+            registry,
+        };
+        node.cri.pull(node.pause.name()).await.unwrap();
+        node
+    }
+
+    /// Puts an image into the registry and has the plugin pull it.
+    async fn pulled(&self, name: &str) -> BuiltImage {
+        let built = put(&self.registry, name);
+        let id = self.cri.pull(built.name()).await.unwrap();
+        assert_eq!(id, built.manifests[0].config.digest.to_string());
+        built
+    }
+
+    fn reclaim(&self, args: &[&str]) -> Called {
+        self.rig.reclaim(&[&["-n", "k8s.io"], args].concat())
+    }
+
+    fn prune(&self) -> Value {
+        self.rig.reclaim(&PRUNE).exits(0).json()
+    }
+
+    /// Waits until the plugin, which hears of changes by events, has the records that containerd
+    /// has.
+    async fn agrees(&self) -> BTreeSet<String> {
+        let mut seen = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..1500 {
+            seen = (self.rig.names().await, self.cri.records().await.unwrap());
+            if seen.0 == seen.1 {
+                return seen.0;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("containerd and its CRI plugin do not agree: {seen:#?}");
+    }
+
+    /// Whether the plugin knows of pins, and sets its own on the sandbox image.
+    fn knows_pins(&self) -> bool {
+        let version = self.rig.containerd.version();
+        match (version.major, version.minor) {
+            (1, 6) => version.patch >= 22,
+            (1, 7) => version.patch >= 3,
+            _ => true,
+        }
+    }
+}
+
+fn put(registry: &Registry, name: &str) -> BuiltImage {
+    registry.put(name, |image| {
+        image
+            .layers([Layer::named("base", 2000), Layer::named(name, 500)])
+            .unpack("native")
+    })
+}
+
+/// The three records of an image that the plugin pulled.
+fn records(image: &BuiltImage) -> BTreeSet<String> {
+    let (repository, _) = image.name().rsplit_once(':').unwrap();
+    [
+        image.name().to_owned(),
+        format!("{repository}@{}", image.target.digest),
+        image.manifests[0].config.digest.to_string(),
+    ]
+    .into()
+}
+
+/// The records of an image that nothing uses should go together, the plugin not list it any more,
+/// and be able to pull it again; what a container of a pod was made from should stay whole.
+#[tokio::test]
+async fn an_image_goes_with_all_its_records_and_the_plugin_knows() {
+    let node = Node::start().await;
+    let idle = node.pulled("team/idle:1").await;
+    let used = node.pulled("team/used:1").await;
+    let namespace = &node.rig.namespace;
+    namespace.cri_sandbox("pod", &node.pause).await.unwrap();
+    namespace.cri_container("web", "pod", &used).await.unwrap();
+    let before = node.agrees().await;
+    assert_eq!(before.len(), 9, "{before:#?}");
+
+    let dry: Value = node
+        .rig
+        .reclaim(&[&PRUNE[..], &["--dry-run"]].concat())
+        .exits(0)
+        .json();
+    let report = node.prune();
+    let gone: Vec<String> = records(&idle).into_iter().collect();
+    assert_eq!(names(&report["removed"]), gone);
+    assert_eq!(report["reclaimed"], dry["estimate"]);
+    let after = node.agrees().await;
+    assert_eq!(after, &records(&used) | &records(&node.pause));
+    assert_eq!(node.cri.image(idle.name()).await.unwrap(), None);
+    let id = idle.manifests[0].config.digest.to_string();
+    assert_eq!(node.cri.image(&id).await.unwrap(), None);
+    let there = node.cri.image(used.name()).await.unwrap().unwrap();
+    assert_eq!(there.records(), records(&used));
+    for name in records(&used) {
+        let reason = &entry(&report["kept"], &name)["reason"];
+        assert!(*reason == "in_use" || *reason == "cri_group", "{reason}");
+    }
+    let blobs = namespace.blobs().await.unwrap();
+    assert!(!blobs.contains_key(&idle.target.digest));
+    assert!(used.blobs.keys().all(|digest| blobs.contains_key(digest)));
+
+    // It has heard of the deletions: what it pulls now it does not take for there already.
+    node.cri.pull(idle.name()).await.unwrap();
+    assert_eq!(node.agrees().await, before);
+    let blobs = namespace.blobs().await.unwrap();
+    assert!(idle.blobs.keys().all(|digest| blobs.contains_key(digest)));
+}
+
+/// What a container of a pod was made from should stay by the plugin's own word for it, when
+/// neither the name nor a snapshot leads there.
+#[tokio::test]
+async fn the_plugins_metadata_keeps_an_image_whose_name_has_moved() {
+    let node = Node::start().await;
+    let app = node.pulled("team/app:1").await;
+    let other = node.pulled("team/other:1").await;
+    let id = &app.manifests[0].config.digest;
+    let metadata = json!({"Version": "v1", "Metadata": {"ID": "web", "ImageRef": id}});
+    let container = NewContainer::new("web")
+        .image("gone.example/app:1")
+        .extension(
+            "io.cri-containerd.container.metadata",
+            "github.com/containerd/cri/pkg/store/container/Metadata",
+            metadata.to_string().into_bytes(),
+        );
+    let namespace = &node.rig.namespace;
+    namespace.create_container(container).await.unwrap();
+    node.reclaim(&["pin", node.pause.name()]).exits(0);
+    let report = node.prune();
+    let gone: Vec<String> = records(&other).into_iter().collect();
+    assert_eq!(names(&report["removed"]), gone);
+    let holders = json!([{"kind": "container", "id": "web"}]);
+    assert_eq!(entry(&report["kept"], app.name())["holders"], holders);
+}
+
+/// What is pinned by us should be pinned for the kubelet, and the plugin's own pin be left alone.
+#[tokio::test]
+async fn pins_are_the_kubelets_too() {
+    let node = Node::start().await;
+    let app = node.pulled("team/app:1").await;
+    node.agrees().await;
+    let is_pinned = async |wanted: bool| {
+        for _ in 0..1500 {
+            let found = node.cri.image(app.name()).await.unwrap().unwrap();
+            if found.pinned == (wanted && node.knows_pins()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the plugin does not say that it is pinned: {wanted}");
+    };
+    let id = app.manifests[0].config.digest.to_string();
+    let called = node.reclaim(&["pin", &id]);
+    assert_eq!(called.exits(0).stdout.lines().count(), 3);
+    is_pinned(true).await;
+    let report = node.prune();
+    let kept = names(&report["kept"]);
+    assert!(
+        records(&app)
+            .iter()
+            .all(|name| kept.contains(&name.as_str()))
+    );
+    assert_eq!(entry(&report["kept"], app.name())["reason"], "pinned");
+    is_pinned(true).await;
+
+    // Pulled again, its tag may lose the pin; the image as a whole does not.
+    node.cri.pull(app.name()).await.unwrap();
+    let report = node.prune();
+    assert_eq!(names(&report["removed"]).len(), 0);
+
+    node.reclaim(&["unpin", app.name()]).exits(0);
+    is_pinned(false).await;
+    let pause = node.pause.name();
+    if node.knows_pins() {
+        let called = node.reclaim(&["unpin", pause]).exits(1);
+        assert!(
+            called.stderr.contains("not pinned by reclaim"),
+            "{called:?}"
+        );
+        let found = node.cri.image(pause).await.unwrap().unwrap();
+        assert!(found.pinned);
+        let report = node.prune();
+        assert_eq!(names(&report["removed"]).len(), 3);
+        assert_eq!(node.agrees().await, records(&node.pause));
+    }
+}
+
+/// What we restore the plugin should have again, and a restart of containerd should change
+/// nothing of what both say.
+#[tokio::test]
+async fn undone_removals_and_restarts_are_heard() {
+    let mut node = Node::start().await;
+    let app = node.pulled("team/app:1").await;
+    node.reclaim(&["pin", node.pause.name()]).exits(0);
+    let before = node.agrees().await;
+    let held = [&PRUNE[..], &["--undo-window", "1h"]].concat();
+    node.rig.reclaim(&held).exits(0);
+    assert_eq!(node.agrees().await, records(&node.pause));
+    node.reclaim(&["undo"]).exits(0);
+    assert_eq!(node.agrees().await, before);
+    let found = node.cri.image(app.name()).await.unwrap().unwrap();
+    assert_eq!(found.records(), records(&app));
+    node.rig.containerd.restart().await;
+    node.cri = node.rig.containerd.cri();
+    assert_eq!(node.agrees().await, before);
+    node.prune();
+    assert_eq!(node.agrees().await, records(&node.pause));
+}
+
+/// What the kubelet removes through the plugin meanwhile should be gone for us, too, and no
+/// failure.
+#[tokio::test]
+async fn the_kubelet_may_remove_what_we_would() {
+    let node = Node::start().await;
+    let app = node.pulled("team/app:1").await;
+    node.reclaim(&["pin", node.pause.name()]).exits(0);
+    node.agrees().await;
+    node.cri.remove(app.name()).await.unwrap();
+    let report = node.prune();
+    assert_eq!(names(&report["removed"]).len(), 0);
+    assert_eq!(report["failed"], json!([]));
+    assert_eq!(node.agrees().await, records(&node.pause));
+}
