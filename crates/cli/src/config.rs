@@ -4,6 +4,7 @@
 //! concerns several values at once is checked afterwards and names the policy. Whoever holds a
 //! [`Config`] has nothing left to check.
 
+mod fleet;
 mod keys;
 mod meaning;
 mod schema;
@@ -13,6 +14,7 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+pub(crate) use fleet::Fleet;
 pub(crate) use meaning::Config;
 pub(crate) use schema::schema;
 

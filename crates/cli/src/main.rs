@@ -5,6 +5,9 @@ mod backend;
 mod commands;
 mod config;
 mod exit;
+#[cfg(feature = "fleet")]
+#[expect(dead_code, reason = "what waits for a turn is on its way")]
+mod fleet;
 mod json;
 mod logging;
 mod output;

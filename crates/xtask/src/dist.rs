@@ -19,6 +19,12 @@ use crate::shell;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 
+/// That of the project, and the first package of it.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
+
+/// Who made the package. The project has no address.
+const MAINTAINER: &str = "The developers of Reclaim <reclaim@localhost>";
+
 /// Which binary is packed.
 #[derive(Debug, Clone)]
 enum Binary {
@@ -99,4 +105,14 @@ fn remove(path: &Path) -> Result<(), Failure> {
     }
     let mut remove = Command::new("rm");
     shell::run(remove.args(["-r", "-f", "--one-file-system"]).arg(path))
+}
+
+/// When the commit was made, in seconds; zero outside of a repository.
+fn commit_time(workspace: &Workspace) -> String {
+    let mut log = Command::new("git");
+    log.args(["log", "-1", "--format=%ct"])
+        .current_dir(&workspace.root);
+    let time = shell::read(&mut log).unwrap_or_default();
+    let time = time.trim();
+    if time.is_empty() { "0" } else { time }.to_owned()
 }

@@ -11,6 +11,7 @@ use reclaim_model::{
     LabelFilter, Mode, Namespace, Protection, Rule, RuleFilters, Watermark, Watermarks,
 };
 
+use super::fleet::Fleet;
 use super::text::{ConfigText, HeadroomText, PolicyText, ProtectText};
 use super::values::{Text, words};
 
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) infrastructure: Infrastructure,
     /// What no policy removes. Without what containerd's configuration says.
     pub(crate) protection: Protection,
+    /// Whose turns this node takes before it removes anything, if any.
+    pub(crate) fleet: Option<Fleet>,
     /// Enabled policies, in their order.
     pub(crate) policies: Vec<Policy>,
     /// By policy, how long after a start it is looked at for the first time.
@@ -82,6 +85,15 @@ impl fmt::Display for MeaningError {
     }
 }
 
+impl MeaningError {
+    pub(super) fn new(place: &str, problem: String) -> Self {
+        Self {
+            place: place.to_owned(),
+            problem,
+        }
+    }
+}
+
 impl Config {
     /// Checks what was typed.
     pub(super) fn new(typed: ConfigText) -> Result<Self, MeaningError> {
@@ -92,6 +104,7 @@ impl Config {
             metrics,
             headroom,
             protect,
+            fleet,
             policy: policies,
         } = typed;
         let namespaces = plain(containerd.namespaces);
@@ -131,6 +144,7 @@ impl Config {
             metrics: metrics.listen,
             infrastructure,
             protection: protection(protect)?,
+            fleet: Fleet::new(fleet)?,
             policies: checked,
             startup_delays,
             effective,

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::{MAINTAINER, VERSION};
 use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
@@ -23,9 +24,8 @@ pub(super) fn build(workspace: &Workspace, tree: &Path) -> Result<PathBuf, Failu
     }
     let architecture = shell::read(Command::new("dpkg").arg("--print-architecture"))?;
     let architecture = architecture.trim();
-    let version = env!("CARGO_PKG_VERSION");
     let sums = sums(tree)?;
-    let control = control(tree, version, architecture)?;
+    let control = control(tree, architecture)?;
     let directory = tree.join("DEBIAN");
     fs::create_dir(&directory).map_err(|error| Failure::file("make", &directory, &error))?;
     for (name, text) in [
@@ -44,25 +44,25 @@ pub(super) fn build(workspace: &Workspace, tree: &Path) -> Result<PathBuf, Failu
         mode.map_err(|error| Failure::file("set the mode of", &to, &error))?;
     }
     let package = workspace.target.join("dist");
-    let package = package.join(format!("reclaim_{version}_{architecture}.deb"));
+    let package = package.join(format!("reclaim_{VERSION}_{architecture}.deb"));
     let mut build = Command::new("dpkg-deb");
     // From the same commit the same package.
-    build.env("SOURCE_DATE_EPOCH", commit_time(workspace));
+    build.env("SOURCE_DATE_EPOCH", super::commit_time(workspace));
     build.args(["--root-owner-group", "-Zxz", "--build"]);
     shell::run(build.arg(tree).arg(&package))?;
     Ok(package)
 }
 
-fn control(tree: &Path, version: &str, architecture: &str) -> Result<String, Failure> {
+fn control(tree: &Path, architecture: &str) -> Result<String, Failure> {
     let size = shell::read(Command::new("du").args(["-sk"]).arg(tree))?;
     let size = size.split_whitespace().next().unwrap_or("0").to_owned();
     let libc = newest_glibc(&tree.join("usr/bin/reclaim"))?;
     Ok(format!(
         "\
 Package: reclaim
-Version: {version}
+Version: {VERSION}
 Architecture: {architecture}
-Maintainer: The developers of Reclaim <reclaim@localhost>
+Maintainer: {MAINTAINER}
 Installed-Size: {size}
 Depends: init-system-helpers (>= 1.54), libc6 (>= {libc}), libgcc-s1
 Recommends: tzdata
@@ -70,9 +70,10 @@ Suggests: containerd | docker.io
 Section: admin
 Priority: optional
 Description: garbage collector for the images of containerd
- Reclaim removes container images that nobody uses from a host with containerd:
- Docker's, Kubernetes's, nerdctl's and ctr's. It shows every blob and snapshot
- that will go before it goes, collects once per prune, and can take a prune back.
+ Reclaim removes container images that nobody uses from a host with
+ containerd: Docker's, Kubernetes's, nerdctl's and ctr's. It shows every blob
+ and snapshot that will go before it goes, collects once per prune, and can
+ take a prune back.
  .
  As it is installed, the daemon removes nothing: policies are written into
  /etc/reclaim/config.toml.
@@ -102,16 +103,6 @@ fn newest_version(symbols: &str) -> Option<String> {
 fn sums(tree: &Path) -> Result<String, Failure> {
     let script = "find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum";
     shell::read(Command::new("sh").args(["-c", script]).current_dir(tree))
-}
-
-/// When the commit was made, in seconds; zero outside of a repository.
-fn commit_time(workspace: &Workspace) -> String {
-    let mut log = Command::new("git");
-    log.args(["log", "-1", "--format=%ct"])
-        .current_dir(&workspace.root);
-    let time = shell::read(&mut log).unwrap_or_default();
-    let time = time.trim();
-    if time.is_empty() { "0" } else { time }.to_owned()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use super::{MAINTAINER, VERSION};
 use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
@@ -76,10 +77,29 @@ pub(super) fn files(workspace: &Workspace, reclaim: &Path, tree: &Path) -> Resul
     let pages = tree.join("usr/share/man/man1");
     fs::create_dir_all(&pages).map_err(|error| Failure::file("make", &pages, &error))?;
     shell::run(Command::new(&installed).arg("man-pages").arg(&pages))?;
+    changelog(
+        workspace,
+        &tree.join("usr/share/doc/reclaim/changelog.Debian"),
+    )?;
     // As Debian's policy has it: the best compression, without a name and a time in it.
     let mut compress = Command::new("gzip");
     compress.args(["-9", "-n", "--recursive"]).arg(&pages);
-    shell::run(compress.arg(tree.join("usr/share/doc/reclaim/changelog")))
+    for name in ["changelog", "changelog.Debian"] {
+        compress.arg(tree.join("usr/share/doc/reclaim").join(name));
+    }
+    shell::run(&mut compress)
+}
+
+/// Writes what Debian wants to know of the package itself.
+fn changelog(workspace: &Workspace, path: &Path) -> Result<(), Failure> {
+    let time = format!("@{}", super::commit_time(workspace));
+    let date = shell::read(Command::new("date").args(["--utc", "--rfc-email", "--date", &time]))?;
+    let text = format!(
+        "reclaim ({VERSION}) unstable; urgency=medium\n\n  \
+         * What is new is in changelog.gz.\n\n -- {MAINTAINER}  {date}"
+    );
+    fs::write(path, text).map_err(|error| Failure::file("write", path, &error))?;
+    mode(path, 0o644)
 }
 
 fn parent(path: &Path) -> Result<(), Failure> {
