@@ -40,14 +40,22 @@ pub(crate) fn check(
     steps.step(
         "deploy: alerts and dashboard",
         || match prometheus::provide(workspace) {
-            Ok(promtool) => prometheus::check(workspace, &promtool),
+            Ok(promtool) => {
+                prometheus::check(workspace, &promtool.path)?;
+                coverage.hit(promtool);
+                Ok(())
+            }
             Err(failure) => coverage.miss("alerts and dashboard", failure),
         },
     )?;
     steps.step("deploy: Kubernetes", || {
         let reclaim = demo::binary(workspace)?;
         match kubernetes::provide(workspace) {
-            Ok(tools) => kubernetes::check(workspace, &tools, &reclaim),
+            Ok(tools) => {
+                kubernetes::check(workspace, &tools, &reclaim)?;
+                coverage.hit(tools.kustomize);
+                Ok(())
+            }
             Err(failure) => coverage.miss("manifests and chart for Kubernetes", failure),
         }
     })

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::debian::{self, KUSTOMIZE, Refresh, SID};
+use crate::debian::{self, Daemon, KUSTOMIZE, Refresh, SID};
 use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
@@ -14,14 +14,14 @@ const PACKAGES: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.3
 
 /// What checks.
 pub(super) struct Tools {
-    kustomize: PathBuf,
+    pub(super) kustomize: Daemon,
     /// Where Python finds [`PACKAGES`].
     python: PathBuf,
 }
 
 /// Fetches what is not there.
 pub(super) fn provide(workspace: &Workspace) -> Result<Tools, Failure> {
-    let kustomize = debian::fetch(workspace, &SID, KUSTOMIZE, Refresh::Never)?.path;
+    let kustomize = debian::fetch(workspace, &SID, KUSTOMIZE, Refresh::Never)?;
     let name = PACKAGES.join("+").replace("==", "-");
     let python = workspace.target.join("tools").join(name);
     if !python.exists() {
@@ -53,6 +53,9 @@ pub(super) fn check(workspace: &Workspace, tools: &Tools, reclaim: &Path) -> Res
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", &tools.python).arg(script);
     python.arg(workspace.root.join("deploy"));
-    python.arg(&tools.kustomize).arg(reclaim).arg(&directory);
+    python
+        .arg(&tools.kustomize.path)
+        .arg(reclaim)
+        .arg(&directory);
     shell::run(&mut python)
 }

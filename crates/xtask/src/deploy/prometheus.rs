@@ -1,12 +1,12 @@
 //! Alert rules and the dashboard's queries, as Prometheus itself reads them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::debian::{self, PROMTOOL, Refresh, SID};
+use crate::debian::{self, Daemon, PROMTOOL, Refresh, SID};
 use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
@@ -17,8 +17,8 @@ const DASHBOARD: &str = "deploy/grafana/reclaim.json";
 
 /// Fetches `promtool`, which is not installed: its package starts nothing, but Debian 12 has it in
 /// that of the server.
-pub(super) fn provide(workspace: &Workspace) -> Result<PathBuf, Failure> {
-    Ok(debian::fetch(workspace, &SID, PROMTOOL, Refresh::Never)?.path)
+pub(super) fn provide(workspace: &Workspace) -> Result<Daemon, Failure> {
+    debian::fetch(workspace, &SID, PROMTOOL, Refresh::Never)
 }
 
 /// Checks the rules, runs their tests, and has every query of the dashboard parsed.
