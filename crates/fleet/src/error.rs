@@ -74,10 +74,11 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 impl TurnError {
     /// Sorts what went wrong with a call.
     pub(crate) fn of_call(verb: &'static str, lease: String, error: kube::Error) -> Self {
-        let (code, source): (u16, Cause) = match error {
-            // Its own words, without those that the client puts around them.
-            kube::Error::Api(status) => (status.code, status),
-            other => (0, Box::new(other)),
+        // Its own words, without those that the client puts around them.
+        let (code, source): (u16, Cause) = if let kube::Error::Api(status) = error {
+            (status.code, status)
+        } else {
+            (0, Box::new(error))
         };
         match code {
             401 | 403 => Self::Forbidden {
