@@ -14,6 +14,7 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+#[cfg(feature = "fleet")]
 pub(crate) use fleet::Fleet;
 pub(crate) use meaning::Config;
 pub(crate) use schema::schema;
