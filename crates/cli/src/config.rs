@@ -4,6 +4,7 @@
 //! concerns several values at once is checked afterwards and names the policy. Whoever holds a
 //! [`Config`] has nothing left to check.
 
+mod fleet;
 mod keys;
 mod meaning;
 mod node;
@@ -14,6 +15,8 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+#[cfg(feature = "fleet")]
+pub(crate) use fleet::Fleet;
 pub(crate) use meaning::{Config, Headroom};
 pub(crate) use node::{kubelet_warnings, protection_with_sandboxes};
 pub(crate) use schema::schema;

@@ -6,6 +6,9 @@ mod commands;
 mod config;
 mod daemon;
 mod exit;
+#[cfg(feature = "fleet")]
+#[expect(dead_code, reason = "what waits for a turn is on its way")]
+mod fleet;
 mod json;
 mod logging;
 mod output;

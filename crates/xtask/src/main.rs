@@ -16,6 +16,8 @@ mod compose;
 mod debian;
 mod demo;
 mod deny;
+mod deploy;
+mod dist;
 mod exact;
 mod failure;
 mod house;
@@ -45,11 +47,16 @@ Tasks:
   dockerd [--refresh]      Fetch a dockerd and a docker command to test against
   compose                  Fetch Compose binaries to compare with
   bench [peers]            Measure the judge; or a whole prune beside what others do
+  deploy                   Check what is in deploy/ with the tools that will read it
+  dist [--check]           Build the Debian package; and install and purge it in a clean system
   exact STORES             Compare so many random stores with each containerd
   help                     Print this
 
 Options:
   --fast     Leave out the tests that need containerd
+  --debug    Package what is built for debugging, which takes less time
+  --binary PATH  Package that one, and build nothing
+  --check    See it installed, running and purged, in a Debian made for that
   --refresh  Fetch again what is there";
 
 fn main() -> ExitCode {
@@ -77,6 +84,8 @@ fn run(words: &[&str]) -> Result<(), Failure> {
             machine::provide(&[machine::PIP])?;
             compose::fetch_and_tell(&Workspace::read()?)
         }
+        ["deploy"] => deploy::run(&Workspace::read()?),
+        ["dist", options @ ..] => dist::run(&Workspace::read()?, options),
         ["exact", stores] => exact::run(&Workspace::read()?, stores),
         ["bench"] => bench::judge(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),

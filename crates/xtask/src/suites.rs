@@ -189,6 +189,20 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
+    /// Remembers a program that was tested, or tested with.
+    pub(crate) fn hit(&mut self, daemon: Daemon) {
+        self.tested.push(daemon);
+    }
+
+    /// Remembers what could not be tested, which is not ours to mend: a mirror may be out of
+    /// reach. It is told again at the end.
+    #[expect(clippy::unnecessary_wraps, reason = "as the other way out of a step")]
+    pub(crate) fn miss(&mut self, what: &'static str, failure: Failure) -> Result<(), Failure> {
+        eprintln!("{failure}");
+        self.missed.push((what, failure));
+        Ok(())
+    }
+
     /// Prints it, loudly where something is missing.
     pub(crate) fn print(&self, workspace: &Workspace) {
         println!("\n== daemons");

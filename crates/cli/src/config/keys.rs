@@ -85,6 +85,18 @@ pub(crate) const KEYS: &[Key] = keys! {
         "infrastructure" Bool, "true", "true or false",
             "Whether what a node itself needs is protected: pause images, kube-proxy, coredns, Reclaim, and the sandbox image of containerd.config.";
     }
+    "fleet": {
+        "turns" Integer(0, 1_000), "0", "0 to 1000; 0 is no turns",
+            "How many nodes of a Kubernetes cluster may remove images at once. The others wait for their turn, by coordination Leases. All nodes should have the same number.";
+        "namespace" Text, "the pod's", "a name of a namespace of Kubernetes",
+            "Where the Leases are.";
+        "lease_name" Text, r#""reclaim-turn""#, "lower-case letters, digits and inner -, up to 200",
+            "What the Leases are called: this, -, and a number.";
+        "node" Text, "NODE_NAME, or the host's name", "a name",
+            "What this node is called. No two may be called the same.";
+        "lease_duration" DURATION, r#""1m""#, "15s to 1h",
+            "For how long a node that died keeps its turn.";
+    }
     "policy": {
         "name" Text, "", "1 to 63 letters, digits, - and _",
             "What the policy is called in reasons, metrics and on the command line. It has to be set.";

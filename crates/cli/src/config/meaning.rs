@@ -11,6 +11,7 @@ use reclaim_model::{
     Watermarks,
 };
 
+use super::fleet::Fleet;
 use super::text::{ConfigText, HeadroomText, PolicyText, ProtectText};
 use super::values::{Text, words};
 
@@ -51,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) infrastructure: Infrastructure,
     /// What no policy removes. Without what containerd's configuration says.
     pub(crate) protection: Protection,
+    /// Whose turns this node takes before it removes anything, if any.
+    pub(crate) fleet: Option<Fleet>,
     /// Enabled policies, in their order.
     pub(crate) policies: Vec<Policy>,
     /// The file with every default filled in.
@@ -79,6 +82,15 @@ impl fmt::Display for MeaningError {
     }
 }
 
+impl MeaningError {
+    pub(super) fn new(place: &str, problem: String) -> Self {
+        Self {
+            place: place.to_owned(),
+            problem,
+        }
+    }
+}
+
 impl Config {
     /// Checks what was typed.
     pub(super) fn new(typed: ConfigText) -> Result<Self, MeaningError> {
@@ -90,6 +102,7 @@ impl Config {
             metrics,
             headroom,
             protect,
+            fleet,
             policy: policies,
         } = typed;
         let namespaces = plain(containerd.namespaces);
@@ -126,6 +139,7 @@ impl Config {
             metrics: metrics.listen,
             infrastructure,
             protection: protection(protect)?,
+            fleet: Fleet::new(fleet)?,
             policies: checked,
             effective,
         })

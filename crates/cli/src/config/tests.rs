@@ -60,6 +60,17 @@ fn an_empty_file_deletes_nothing() {
 }
 
 #[test]
+#[cfg(feature = "fleet")]
+fn a_fleet_is_one_that_takes_turns() {
+    assert_eq!(parsed("[fleet]\nnode = \"a\"\n").unwrap().fleet, None);
+    let text = "[fleet]\nturns = 2\nnode = \"a\"\nlease_duration = \"90s\"\n";
+    let fleet = parsed(text).unwrap().fleet.unwrap();
+    assert_eq!(fleet.at_once.get(), 2);
+    assert_eq!(fleet.lease_name, "reclaim-turn");
+    assert_eq!(fleet.lease_duration.as_secs(), 90);
+}
+
+#[test]
 fn a_disabled_policy_is_checked_and_not_there() {
     assert!(policy("enabled = false").unwrap().policies.is_empty());
     assert!(policy("enabled = false\ncron = \"x\"").is_err());
@@ -126,6 +137,27 @@ fn errors_name_the_place_and_what_is_accepted() {
         ("name = \"q\"", &["duplicate key"]),
     ] {
         let error = policy(keys).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "{keys}: no {word:?} in {error}");
+        }
+    }
+    for (keys, words) in [
+        ("turns = 1001", &["line 2", "from 0 to 1000", "1001"][..]),
+        (
+            "lease_duration = \"5s\"",
+            &["line 2", "from 15s to 1h", "5s"],
+        ),
+        (
+            "lease_name = \"Turn\"",
+            &["fleet.lease_name", "lower-case", "`Turn`"],
+        ),
+        (
+            "namespace = \"-a\"",
+            &["fleet.namespace", "1 to 63", "`-a`"],
+        ),
+        ("node = \" \"", &["fleet.node", "empty"]),
+    ] {
+        let error = parsed(&format!("[fleet]\n{keys}\n")).unwrap_err();
         for word in words {
             assert!(error.contains(word), "{keys}: no {word:?} in {error}");
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use reclaim_model::{ByteSize, Digest, Namespace, Pattern, PolicyName, Watermark};
 use serde::{Deserialize, Serialize};
 
+use super::fleet::FleetText;
 use super::values::{Age, Count, Period, Span, Text, Wait};
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -18,6 +19,7 @@ pub(crate) struct ConfigText {
     pub(crate) metrics: MetricsText,
     pub(crate) headroom: HeadroomText,
     pub(crate) protect: ProtectText,
+    pub(crate) fleet: FleetText,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) policy: Vec<PolicyText>,
 }

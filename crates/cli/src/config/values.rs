@@ -41,6 +41,9 @@ pub(crate) struct Age;
 /// From a second to thirty days: how often something happens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Period;
+/// From 15 seconds to an hour: how long a lease of a cluster lasts that is not renewed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Lease;
 /// Up to thirty days: for how long something is held or waited for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Wait;
@@ -55,6 +58,11 @@ impl Range for Age {
 impl Range for Period {
     const MIN: u64 = 1;
     const MAX: u64 = 720 * HOUR;
+}
+
+impl Range for Lease {
+    const MIN: u64 = 15;
+    const MAX: u64 = HOUR;
 }
 
 impl Range for Wait {

@@ -140,7 +140,7 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 /// Returns the address from which this machine gets Debian. apt itself reads the files, of
 /// every form, and knows by their signed Release files which of the sources are Debian.
-fn mirror() -> Result<String, Failure> {
+pub(crate) fn mirror() -> Result<String, Failure> {
     if let Some(mirror) = known_mirror()? {
         return Ok(mirror);
     }

@@ -1,0 +1,13 @@
+//! Nodes that take turns at an API server, all in one process and in simulated time.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it says"
+)]
+
+mod cluster;
+mod server;
+
+mod away;
+mod chaos;
+mod holders;

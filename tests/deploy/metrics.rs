@@ -1,0 +1,149 @@
+//! The dashboard and the alerts ask for metrics and labels that the daemon has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::read;
+
+/// What the daemon declares: names, without `reclaim_`, and their labels.
+const DECLARED: [(&str, &[&str]); 22] = [
+    ("build_info", &["version"]),
+    ("containerd_up", &[]),
+    ("runs_total", &["policy", "trigger", "outcome"]),
+    ("images_removed_total", &["policy"]),
+    ("images_refused_total", &["policy"]),
+    ("images_failed_total", &["policy"]),
+    ("images_kept", &["policy", "reason"]),
+    ("reclaimed_bytes_total", &["policy", "kind"]),
+    ("estimated_bytes", &["policy", "kind"]),
+    ("target_bytes", &["policy", "filesystem"]),
+    ("filesystem_size_bytes", &["filesystem"]),
+    ("filesystem_available_bytes", &["filesystem"]),
+    ("filesystem_inodes", &["filesystem"]),
+    ("filesystem_inodes_free", &["filesystem"]),
+    ("run_seconds", HISTOGRAM),
+    ("collection_seconds", HISTOGRAM),
+    ("repulls_total", &[]),
+    ("held_bytes", &[]),
+    ("policy_last_success_timestamp_seconds", &["policy"]),
+    ("policy_next_timestamp_seconds", &["policy"]),
+    ("config_reload_success", &[]),
+    ("config_reload_success_timestamp_seconds", &[]),
+];
+
+/// Its name is that of its buckets without this.
+const HISTOGRAM: &[&str] = &["le"];
+const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
+
+/// Labels that Prometheus adds.
+const ADDED: [&str; 2] = ["instance", "job"];
+
+fn declared() -> BTreeMap<String, BTreeSet<&'static str>> {
+    let declared = DECLARED.into_iter();
+    let declared = declared.map(|(name, labels)| {
+        let labels = labels.iter().copied().chain(ADDED);
+        (format!("reclaim_{name}"), labels.collect())
+    });
+    declared.collect()
+}
+
+/// Returns the queries of the dashboard and of the alerts.
+fn queries() -> Vec<String> {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&read("deploy/grafana/reclaim.json")).unwrap();
+    let mut found = Vec::new();
+    collect(&dashboard, &mut found);
+    let rules = read("deploy/prometheus/reclaim.rules.yaml");
+    let expressions = rules
+        .lines()
+        .filter_map(|it| it.trim().strip_prefix("expr: "));
+    let before = found.len();
+    found.extend(expressions.map(str::to_owned));
+    assert!(before > 15 && found.len() - before == rules.matches("alert:").count());
+    found
+}
+
+fn collect(value: &serde_json::Value, found: &mut Vec<String>) {
+    if let Some(fields) = value.as_object() {
+        for (name, value) in fields {
+            match value.as_str() {
+                Some(query) if matches!(name.as_str(), "expr" | "query" | "definition") => {
+                    found.push(query.to_owned());
+                }
+                _ => collect(value, found),
+            }
+        }
+    }
+    for value in value.as_array().into_iter().flatten() {
+        collect(value, found);
+    }
+}
+
+/// Returns the names of metrics in a query, without what a histogram adds.
+fn names(query: &str) -> BTreeSet<&str> {
+    let is_word = |it: char| it.is_ascii_alphanumeric() || it == '_';
+    let words = query.split(|it| !is_word(it));
+    let ours = words.filter(|word| word.starts_with("reclaim_"));
+    ours.map(|name| {
+        let stem = PARTS.iter().find_map(|part| name.strip_suffix(part));
+        stem.filter(|it| it.ends_with("_seconds")).unwrap_or(name)
+    })
+    .collect()
+}
+
+/// Returns the labels that a query matches and groups by.
+fn labels(query: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    for matchers in query.split('{').skip(1) {
+        let (matchers, _) = matchers.split_once('}').unwrap();
+        let labels = matchers
+            .split(',')
+            .filter_map(|it| it.split(['=', '!']).next());
+        found.extend(labels.map(str::trim));
+    }
+    for grouping in query.split("by (").skip(1) {
+        let (grouping, _) = grouping.split_once(')').unwrap();
+        found.extend(grouping.split(',').map(str::trim));
+    }
+    found
+}
+
+#[test]
+fn every_metric_and_label_that_is_asked_for_is_declared() {
+    let declared = declared();
+    let mut asked = BTreeSet::new();
+    for query in queries() {
+        let names = names(&query);
+        let mut known = BTreeSet::new();
+        for name in &names {
+            let labels = declared.get(*name);
+            let labels = labels.unwrap_or_else(|| panic!("no metric {name}: {query}"));
+            known.extend(labels.iter().copied());
+            asked.insert((*name).to_owned());
+        }
+        // `label_values(metric, label)` and what is no query of ours have none.
+        for label in labels(&query) {
+            assert!(
+                known.contains(label),
+                "{names:?} has no label {label}: {query}"
+            );
+        }
+    }
+    // Nobody looks at a metric that is on no panel.
+    for name in declared.keys() {
+        assert!(
+            asked.contains(name),
+            "{name} is nowhere on the dashboard or in an alert"
+        );
+    }
+}
+
+#[test]
+fn reads_names_and_labels_of_a_query() {
+    let query = "histogram_quantile(0.5, sum by (le) (rate(reclaim_run_seconds_bucket{a=~\"b\",c!=\"d\"}[5m])))";
+    assert_eq!(names(query), ["reclaim_run_seconds"].into());
+    assert_eq!(labels(query), ["a", "c", "le"].into());
+    assert_eq!(
+        names("reclaim_images_kept + x"),
+        ["reclaim_images_kept"].into()
+    );
+}
