@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reclaim_engine::{
-    DockerContainers, Duties, Engine, Headroom, LastUseIndex, Maintenance, Policy,
+    DockerContainers, Duties, Engine, Headroom, HostTurns, LastUseIndex, Maintenance, Policy,
     RegisteredContainers, RunHistory, UnlistedDocker,
 };
 use reclaim_model::PolicyName;
@@ -56,7 +56,8 @@ impl Host {
         })
     }
 
-    /// Returns what policies run with, by a configuration and by containerd's own.
+    /// Returns what policies run with, by a configuration and by containerd's own. Whoever runs
+    /// them waits for a turn where the configuration has it so.
     pub(crate) fn maintenance(&self, config: &Config) -> Maintenance {
         let config::Headroom { bytes, file } = config.headroom.clone();
         let (protection, warnings) = config::protection_with_sandboxes(config);
@@ -68,6 +69,7 @@ impl Host {
             index: Arc::clone(&self.index),
             protection: Arc::new(protection),
             headroom: (bytes > 0).then_some(Headroom { file, bytes }),
+            turns: turns(config),
         }
     }
 
@@ -83,6 +85,21 @@ impl Host {
             policies: chosen(config, names)?.into_iter().cloned().collect(),
         })
     }
+}
+
+/// Returns the turns that the nodes of a cluster take.
+#[cfg(feature = "fleet")]
+fn turns(config: &Config) -> Option<Arc<dyn HostTurns>> {
+    let fleet = config.fleet.clone()?;
+    Some(Arc::new(crate::fleet::ClusterTurns::new(fleet)))
+}
+
+#[cfg(not(feature = "fleet"))]
+fn turns(config: &Config) -> Option<Arc<dyn HostTurns>> {
+    if config.fleet.is_some() {
+        warn!("this program was built without turns: it goes its own way");
+    }
+    None
 }
 
 /// Returns all policies, or those that are named, in the order of the configuration.

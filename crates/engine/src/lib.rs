@@ -128,8 +128,8 @@ pub use kubernetes::{
 pub use last_use::{Heard, IndexError, LastUseIndex};
 pub use maintenance::{
     Breakdown, Caretaker, CaretakerObserver, Due, Duties, Excess, FilesystemRecord, Headroom,
-    HistoryError, Maintenance, Measure, NamespaceForecast, NamespaceRun, Outcome, PolicyForecast,
-    PolicyRun, RunHistory, RunRecord, Timetable, Trigger, goals,
+    HistoryError, HostTurn, HostTurns, Maintenance, Measure, NamespaceForecast, NamespaceRun,
+    Outcome, PolicyForecast, PolicyRun, RunHistory, RunRecord, Timetable, Trigger, goals,
 };
 pub use options::RunOptions;
 pub use policy::{Cron, CronError, Policy, Pressure, Schedule};

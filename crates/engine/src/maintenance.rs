@@ -13,6 +13,7 @@ mod outcome;
 mod pressure;
 mod run;
 mod timetable;
+mod turns;
 
 pub use caretaker::{Caretaker, CaretakerObserver, Duties};
 pub use explain::{NamespaceForecast, PolicyForecast};
@@ -22,3 +23,4 @@ pub use outcome::{Breakdown, Outcome, PolicyRun, Trigger};
 pub use pressure::{Excess, Measure, goals};
 pub use run::Maintenance;
 pub use timetable::{Due, Timetable};
+pub use turns::{HostTurn, HostTurns};

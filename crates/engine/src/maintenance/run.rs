@@ -24,6 +24,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use super::headroom::Headroom;
 use super::outcome::{Breakdown, Outcome, PolicyRun, Trigger};
 use super::pressure::{Excess, goals};
+use super::turns::{HostTurns, Taken};
 use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::last_use::LastUseIndex;
@@ -46,13 +47,16 @@ pub struct Maintenance {
     pub protection: Arc<Protection>,
     /// What is given up when a filesystem is full.
     pub headroom: Option<Headroom>,
+    /// Whose turn it is among several hosts, if they take turns.
+    pub turns: Option<Arc<dyn HostTurns>>,
 }
 
 /// A run of a policy that is under way.
 struct Pass<'a> {
     maintenance: &'a Maintenance,
     policy: &'a Policy,
-    cancel: &'a CancellationToken,
+    /// Stops the run: whoever asked for it, or the loss of its turn.
+    cancel: CancellationToken,
     /// What was found and done so far.
     run: PolicyRun,
     /// The filesystems at the last look.
@@ -117,13 +121,13 @@ impl<'a> Pass<'a> {
         maintenance: &'a Maintenance,
         policy: &'a Policy,
         trigger: Trigger,
-        cancel: &'a CancellationToken,
+        cancel: &CancellationToken,
     ) -> Self {
         let began = clock::now();
         Self {
             maintenance,
             policy,
-            cancel,
+            cancel: cancel.clone(),
             run: PolicyRun {
                 policy: policy.name().clone(),
                 trigger,
@@ -147,12 +151,44 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Looks whether there is anything to do, waits for this host's turn, and does it.
     async fn run(&mut self) -> Result<(), RunError> {
+        self.begin().await?;
+        let is_idle = self.is_over();
+        if is_idle || self.policy.mode == Mode::DryRun || self.maintenance.turns.is_none() {
+            return self.work().await;
+        }
+        let taken = Taken::new(self.maintenance.turns.as_ref(), &self.cancel).await;
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.run.outcome = Outcome::Failed;
+                self.run.error = Some(format!("no turn for this host: {}", chain(&*error)));
+                return Ok(());
+            }
+        };
+        self.cancel = taken.cancel.clone();
+        // Much may have come and gone meanwhile.
+        let begun = self.begin().await;
+        let done = match begun {
+            Ok(()) => self.work().await,
+            Err(error) => Err(error),
+        };
+        taken.give_back().await;
+        done
+    }
+
+    /// Looks at the filesystems, and what there is too much of.
+    async fn begin(&mut self) -> Result<(), RunError> {
         self.measure().await?;
         self.run.before.clone_from(&self.filesystems);
         let pressure = &self.policy.pressure;
         self.run.wanted = pressure.begin(&self.filesystems, self.occupied);
         self.run.missing.clone_from(&self.run.wanted);
+        Ok(())
+    }
+
+    async fn work(&mut self) -> Result<(), RunError> {
         if !self.run.wanted.is_empty() {
             info!(wanted = %words(&self.run.wanted), "above the high mark");
             if self.policy.mode == Mode::Apply {
@@ -260,7 +296,7 @@ impl<'a> Pass<'a> {
         let controls = Controls {
             options: &options,
             progress: &no_progress,
-            cancel: self.cancel,
+            cancel: &self.cancel,
         };
         let report = engine.prune(&request, None, controls).await?;
         index.removed(&report, clock::now());
