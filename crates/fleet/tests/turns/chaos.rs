@@ -33,7 +33,7 @@ const DAY: Duration = Duration::from_secs(60 * 60);
 
 #[tokio::test(start_paused = true)]
 async fn never_do_more_nodes_work_than_may() {
-    for seed in 0..6_u64 {
+    for seed in 0..3_u64 {
         let at_once = 1 + u32::try_from(seed % 3).unwrap();
         let (census, server) = day(seed, at_once).await;
         assert!(census.most() <= at_once as usize, "seed {seed}: {census:?}");
