@@ -33,10 +33,12 @@ const SUBSCRIBE: &str = "subscribe to events";
 const PUBLISH: &str = "publish event";
 
 /// What is heard, in containerd's words for filters.
-const FILTERS: [&str; 3] = [
-    "topic~=|^/containers/|",
-    "topic~=|^/images/|",
-    "topic~=|^/(tasks/(create|start|exit|delete)|snapshot/(prepare|commit|remove)|reclaim/[a-z]+)$|",
+const FILTERS: [&str; 5] = [
+    r#"topic~="^/containers/""#,
+    r#"topic~="^/images/""#,
+    r#"topic~="^/tasks/(create|start|exit|delete)$""#,
+    r#"topic~="^/snapshot/(prepare|commit|remove)$""#,
+    r#"topic~="^/reclaim/""#,
 ];
 
 /// The topic of the events by which a listener finds out that it hears.
