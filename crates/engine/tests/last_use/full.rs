@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use reclaim_engine::{IndexError, LastUseIndex};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::{seconds, used};
+use crate::common::{seconds, used};
 
 /// A small filesystem of its own, gone with the test.
 struct Disk {
@@ -44,9 +44,8 @@ impl Disk {
         for size in [1 << 16, 4096, 1] {
             let piece = vec![b'x'; size];
             let full = loop {
-                match filler.write(&piece) {
-                    Ok(_) => {}
-                    Err(error) => break error,
+                if let Err(error) = filler.write_all(&piece) {
+                    break error;
                 }
             };
             assert_eq!(full.kind(), ErrorKind::StorageFull);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use reclaim_engine::LastUseIndex;
 
-use crate::{seconds, used};
+use crate::common::{seconds, used};
 
 /// Tells the writer where to write.
 const DIRECTORY: &str = "RECLAIM_LAST_USE_WRITER";

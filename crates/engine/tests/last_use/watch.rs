@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{far, known, namespace};
+use crate::common::{far, known, namespace};
 
 const SUBSCRIBE: &str = "events.v1.Events/Subscribe";
 
