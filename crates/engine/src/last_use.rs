@@ -11,6 +11,8 @@ mod file;
 mod known;
 mod removals;
 mod state;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::path::{Path, PathBuf};

@@ -32,19 +32,13 @@ use crate::error::StoreError;
 const SUBSCRIBE: &str = "subscribe to events";
 const PUBLISH: &str = "publish event";
 
-/// What is heard, in containerd's words for filters: a regular expression stands between two `|`
-/// and can have none in it.
-const FILTERS: [&str; 10] = [
-    "topic~=|^/containers/|",
-    "topic~=|^/images/|",
-    "topic~=|^/reclaim/[a-z]+$|",
-    r#"topic=="/tasks/create""#,
-    r#"topic=="/tasks/start""#,
-    r#"topic=="/tasks/exit""#,
-    r#"topic=="/tasks/delete""#,
-    r#"topic=="/snapshot/prepare""#,
-    r#"topic=="/snapshot/commit""#,
-    r#"topic=="/snapshot/remove""#,
+/// What is heard, in containerd's words for filters.
+const FILTERS: [&str; 5] = [
+    r#"topic~="^/containers/""#,
+    r#"topic~="^/images/""#,
+    r#"topic~="^/tasks/(create|start|exit|delete)$""#,
+    r#"topic~="^/snapshot/(prepare|commit|remove)$""#,
+    r#"topic~="^/reclaim/""#,
 ];
 
 /// The topic of the events by which a listener finds out that it hears.

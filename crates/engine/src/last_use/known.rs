@@ -14,13 +14,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_model::{
-    Digest, Happening, LastUse, LastUses, PresentTarget, Reference, TargetsInUse, WrittenRecord,
-};
+use reclaim_model::{Digest, LastUse, LastUses, PresentTarget, TargetsInUse};
 use serde::{Deserialize, Serialize};
 
-use super::Heard;
-use super::removals::{Removal, Removals, back_off};
+use super::removals::{Record, Removals, back_off};
+
+mod events;
+mod runs;
+
+pub(super) use runs::Gone;
 
 /// In how many looks in a row a target must be missing before it is forgotten. One look may have
 /// begun before the target came.
@@ -73,21 +75,12 @@ impl Entry {
     }
 }
 
-/// A record that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Name {
-    target: Digest,
-    /// When it was made; the beginning of time where nobody knows.
-    created: Timestamp,
-}
-
-/// What a run removed in this namespace.
+/// The records of a look.
 #[derive(Debug, Default)]
-pub(super) struct Gone {
-    /// By target, the names that went.
-    pub(super) names: BTreeMap<Digest, BTreeSet<String>>,
-    /// The names that were to go and stay.
-    pub(super) stayed: BTreeSet<String>,
+struct Records<'s> {
+    names: BTreeMap<String, Record>,
+    /// Those that are there again without having been pulled.
+    restored: Vec<&'s str>,
 }
 
 /// Keys of what is not written yet.
@@ -106,7 +99,7 @@ pub(super) struct Known {
     /// Re-pulls since somebody took the number.
     pub(super) new_repulls: u64,
     // The rest is for understanding events. It comes from the last look and the events since.
-    names: BTreeMap<String, Name>,
+    names: BTreeMap<String, Record>,
     chains: BTreeMap<Digest, BTreeSet<Digest>>,
     containers: BTreeMap<String, BTreeSet<Digest>>,
     /// When names went, as the events say.
@@ -135,11 +128,11 @@ impl Known {
 
     /// Takes a look that began at `now`.
     pub(super) fn look(&mut self, seen: &TargetsInUse, now: Timestamp) {
-        let mut names = BTreeMap::new();
+        let mut records = Records::default();
         let mut chains: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
         let mut there = BTreeSet::new();
         for (digest, present) in &seen.present {
-            let is_there = self.look_at(digest, present, now, &mut names);
+            let is_there = self.look_at(digest, present, now, &mut records);
             if is_there {
                 there.insert(digest);
                 self.note(digest, seen.used.contains(digest), now);
@@ -149,7 +142,12 @@ impl Known {
                 }
             }
         }
-        self.names = names;
+        // Last, because what one of them ends another may have been pulled again for.
+        for name in records.restored {
+            let changed = self.removals.forget_name(name);
+            self.changed.removals.extend(changed);
+        }
+        self.names = records.names;
         self.chains = chains;
         self.containers.clone_from(&seen.containers);
         self.forget_missing(&there);
@@ -161,31 +159,28 @@ impl Known {
 
     /// Takes one target of a look. Returns whether it is there: what was removed after the look
     /// began is not.
-    fn look_at(
+    fn look_at<'s>(
         &mut self,
         digest: &Digest,
-        present: &PresentTarget,
+        present: &'s PresentTarget,
         now: Timestamp,
-        names: &mut BTreeMap<String, Name>,
+        records: &mut Records<'s>,
     ) -> bool {
         let mut is_there = false;
         for (name, times) in &present.names {
-            let created = times.created.unwrap_or(now);
+            let record = Record::new(digest, *times, now);
             if let Some(at) = self.removals.removed_at(name)
-                && created <= at
+                && record.created <= at
             {
                 if at >= now {
                     continue;
                 }
                 // Made before it was removed, and there after it: somebody restored it.
-                let changed = self.removals.forget_name(name);
-                self.changed.removals.extend(changed);
+                records.restored.push(name);
             }
             is_there = true;
-            self.recognise(name, digest, created, now);
-            let created = times.created.unwrap_or(Timestamp::MIN);
-            let target = digest.clone();
-            names.insert(name.clone(), Name { target, created });
+            self.recognise(name, &record, now);
+            records.names.insert(name.clone(), record);
         }
         is_there
     }
@@ -222,188 +217,18 @@ impl Known {
         });
     }
 
-    /// Takes an event.
-    pub(super) fn hear(&mut self, what: &Happening, at: Timestamp) -> Heard {
-        match what {
-            Happening::ContainerWritten { id, image } => self.hear_container(id, image, at),
-            Happening::ContainerDeleted { id } => {
-                self.touch_users(id, at);
-                self.containers.remove(id);
-                // Whether anybody else uses the image is for a look to say.
-                Heard::LookSoon
-            }
-            Happening::Task { container } => {
-                if self.touch_users(container, at) {
-                    Heard::Understood
-                } else {
-                    Heard::LookSoon
-                }
-            }
-            Happening::ImageWritten { name, record } => {
-                if let Some(WrittenRecord { target, created }) = record {
-                    let created = created.unwrap_or(at);
-                    self.touch(target, at);
-                    self.recognise(name, target, created, at);
-                    let target = target.clone();
-                    self.names.insert(name.clone(), Name { target, created });
-                }
-                Heard::LookSoon
-            }
-            Happening::ImageDeleted { name } => {
-                if self.names.get(name).is_some_and(|it| it.created <= at) {
-                    self.names.remove(name);
-                }
-                self.deleted.insert(name.clone(), at);
-                let changed = self.removals.correct(name, at);
-                self.changed.removals.extend(changed);
-                Heard::LookSoon
-            }
-            Happening::ImageRestoring { name } => {
-                let changed = self.removals.forget_name(name);
-                self.changed.removals.extend(changed);
-                Heard::Understood
-            }
-            Happening::SnapshotPrepared { parent: None } | Happening::SnapshotChanged => {
-                Heard::Understood
-            }
-            Happening::SnapshotPrepared {
-                parent: Some(parent),
-            } => self.hear_snapshot(parent, at),
-            Happening::Unclear => Heard::LookSoon,
-        }
-    }
-
-    fn hear_container(&mut self, id: &str, image: &str, at: Timestamp) -> Heard {
-        let found = self.resolve(image);
-        for digest in &found {
-            self.touch(digest, at);
-            if let Some(entry) = self.targets.get_mut(digest) {
-                entry.in_use = true;
-            }
-        }
-        let is_found = !found.is_empty();
-        let known = self.containers.entry(id.to_owned()).or_default();
-        known.extend(found);
-        if is_found {
-            Heard::Understood
-        } else {
-            Heard::LookSoon
-        }
-    }
-
-    fn hear_snapshot(&mut self, parent: &str, at: Timestamp) -> Heard {
-        let chain = parent.parse::<Digest>().ok();
-        let targets = chain.and_then(|chain| self.chains.get(&chain).cloned());
-        let Some(targets) = targets else {
-            return Heard::LookSoon;
-        };
-        for digest in &targets {
-            self.touch(digest, at);
-        }
-        Heard::Understood
-    }
-
-    /// Notes a use of what a container uses. Returns whether that is known.
-    fn touch_users(&mut self, container: &str, at: Timestamp) -> bool {
-        let Some(targets) = self.containers.get(container).cloned() else {
-            return false;
-        };
-        for digest in &targets {
-            self.touch(digest, at);
-        }
-        !targets.is_empty()
-    }
-
-    fn touch(&mut self, digest: &Digest, at: Timestamp) {
-        let entry = self.entry(digest, at);
-        entry.last_used = entry.last_used.max(at);
-        entry.misses = 0;
-    }
-
-    /// Finds what a container was created from, as its engine wrote it.
-    fn resolve(&self, image: &str) -> BTreeSet<Digest> {
-        let mut names = vec![image.to_owned()];
-        let mut found = BTreeSet::new();
-        if let Ok(reference) = Reference::parse_normalized(image) {
-            if let Some(digest) = reference.digest() {
-                names.push(format!("{}@{digest}", reference.repository()));
-                found.insert(digest.clone());
-            }
-            if let Some(tag) = reference.tag() {
-                names.push(format!("{}:{tag}", reference.repository()));
-            }
-            names.push(reference.with_default_tag().to_string());
-        }
-        found.extend(image.parse::<Digest>());
-        found.retain(|digest| self.targets.contains_key(digest));
-        let records = names.iter().filter_map(|name| self.names.get(name));
-        found.extend(records.map(|it| it.target.clone()));
-        found
-    }
-
-    /// Counts a re-pull, if a record that was made at `created` is one.
-    fn recognise(&mut self, name: &str, digest: &Digest, created: Timestamp, now: Timestamp) {
-        let returned = self.removals.take_returned(name, digest, created);
+    /// Counts a re-pull, if a record is one.
+    fn recognise(&mut self, name: &str, record: &Record, now: Timestamp) {
+        let returned = self.removals.take_returned(name, record);
         let Some(before) = returned.iter().map(|(_, it)| it.repulls).max() else {
             return;
         };
         let changed = returned.into_iter().map(|(target, _)| target);
         self.changed.removals.extend(changed);
         self.new_repulls += 1;
-        let entry = self.entry(digest, now);
+        let entry = self.entry(&record.target, now);
         entry.repulls = before.max(entry.repulls).saturating_add(1);
         let until = now.saturating_add(back_off(entry.repulls));
         entry.spared_until = entry.spared_until.max(until.ok());
-    }
-
-    /// Takes what a run removed that began at `started` and has ended by `now`.
-    pub(super) fn remove(&mut self, gone: &Gone, started: Timestamp, now: Timestamp) {
-        for (digest, names) in &gone.names {
-            let went = |name: &String| {
-                let heard = self.deleted.get(name).copied();
-                let at = heard.filter(|at| (started..=now).contains(at));
-                (name.clone(), at.unwrap_or(now))
-            };
-            let names: BTreeMap<String, Timestamp> = names.iter().map(went).collect();
-            let latest = names.values().copied().max().unwrap_or(now);
-            for (name, at) in &names {
-                if self.names.get(name).is_some_and(|it| it.created <= *at) {
-                    self.names.remove(name);
-                }
-            }
-            let of_target = self.names.iter().filter(|(_, it)| it.target == *digest);
-            let mut left =
-                of_target.filter(|(name, it)| it.created <= latest || gone.stayed.contains(*name));
-            let is_whole = left.next().is_none();
-            let entry = self.targets.get(digest);
-            let removal = Removal {
-                repulls: entry.map_or(0, |it| it.repulls),
-                is_whole,
-                started,
-                names,
-            };
-            if is_whole {
-                self.targets.remove(digest);
-                self.changed.targets.insert(digest.clone());
-            }
-            self.changed
-                .removals
-                .extend(self.removals.add(digest, removal));
-        }
-        self.recognise_returned(gone, now);
-    }
-
-    /// Some may have come back before the run reported that they were gone.
-    fn recognise_returned(&mut self, gone: &Gone, now: Timestamp) {
-        let is_of_run = |name: &String, it: &Name| {
-            let was = gone.names.get(&it.target);
-            was.is_some() && !gone.stayed.contains(name) || self.removals.removed_at(name).is_some()
-        };
-        let there = self.names.iter().filter(|(name, it)| is_of_run(name, it));
-        let there: Vec<(String, Name)> = there.map(|(a, b)| (a.clone(), b.clone())).collect();
-        for (name, Name { target, created }) in there {
-            self.entry(&target, now);
-            self.recognise(&name, &target, created, now);
-        }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_model::Digest;
+use reclaim_model::{Digest, RecordTimes};
 use serde::{Deserialize, Serialize};
 
 /// How long after its removal an image that comes back was pulled again because of us.
@@ -27,6 +27,28 @@ pub(super) fn back_off(repulls: u32) -> SignedDuration {
     let doublings = repulls.saturating_sub(1).min(30);
     let time = FIRST_BACK_OFF.checked_mul(1 << doublings);
     time.unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF)
+}
+
+/// A record that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) target: Digest,
+    /// When it was made.
+    pub(super) created: Timestamp,
+    /// When it was last written: no earlier did it point at its target.
+    pub(super) written: Timestamp,
+}
+
+impl Record {
+    /// `now` is when it was seen: what it does not tell was then.
+    pub(super) fn new(target: &Digest, times: RecordTimes, now: Timestamp) -> Self {
+        let created = times.created.unwrap_or(now);
+        Self {
+            target: target.clone(),
+            created,
+            written: times.updated.unwrap_or(created).max(created),
+        }
+    }
 }
 
 /// A target that a run removed, in whole or some of its names.
@@ -74,7 +96,7 @@ impl Removals {
     pub(super) fn add(&mut self, target: &Digest, removal: Removal) -> Vec<Digest> {
         let mut changed = vec![target.clone()];
         for name in removal.names.keys() {
-            changed.extend(self.forget_name(name));
+            changed.extend(self.take_name(name));
         }
         for name in removal.names.keys() {
             self.by_name.insert(name.clone(), target.clone());
@@ -113,21 +135,23 @@ impl Removals {
         Some(target.clone())
     }
 
-    /// Takes what a record ends that was made at `created`: the removals that it makes a re-pull.
-    /// Returns them by target.
-    pub(super) fn take_returned(
-        &mut self,
-        name: &str,
-        target: &Digest,
-        created: Timestamp,
-    ) -> Vec<(Digest, Removal)> {
-        let is_return = |at: Timestamp| created > at && created.duration_since(at) <= MEMORY;
+    /// Takes what a record ends: the removals that it makes a re-pull. Returns them by target.
+    pub(super) fn take_returned(&mut self, name: &str, record: &Record) -> Vec<(Digest, Removal)> {
+        let Record {
+            target,
+            created,
+            written,
+        } = record;
+        let is_return =
+            |from: Timestamp, to: Timestamp| to > from && to.duration_since(from) <= MEMORY;
         let mut found = Vec::new();
-        if self.removed_at(name).is_some_and(is_return) {
+        let went = self.removed_at(name);
+        if went.is_some_and(|at| is_return(at, *created)) {
             found.extend(self.by_name.get(name).cloned());
         }
+        // A name that was there all the time may have been moved to it.
         let of_target = self.by_target.get(target);
-        if of_target.is_some_and(|it| it.is_whole && is_return(it.latest()))
+        if of_target.is_some_and(|it| it.is_whole && is_return(it.latest(), *written))
             && !found.contains(target)
         {
             found.push(target.clone());
@@ -141,10 +165,18 @@ impl Removals {
 
     /// A name is there again without having been pulled. Returns the target whose removal changed.
     pub(super) fn forget_name(&mut self, name: &str) -> Option<Digest> {
+        let target = self.take_name(name)?;
+        if let Some(removal) = self.by_target.get_mut(&target) {
+            removal.is_whole = false;
+        }
+        Some(target)
+    }
+
+    /// Takes a name out of the removal that it is in. Returns the target of that.
+    fn take_name(&mut self, name: &str) -> Option<Digest> {
         let target = self.by_name.remove(name)?;
         let removal = self.by_target.get_mut(&target)?;
         removal.names.remove(name);
-        removal.is_whole = false;
         if removal.names.is_empty() {
             self.by_target.remove(&target);
         }

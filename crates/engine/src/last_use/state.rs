@@ -45,8 +45,11 @@ impl State {
             let names = gone.names.entry(removed.target.clone()).or_default();
             names.insert(removed.name.clone());
         }
-        let stayed = report.refused.iter().map(|it| it.name.clone());
-        gone.stayed.extend(stayed);
+        let refused = report.refused.iter().map(|it| it.name.clone());
+        let failed = report.failed.iter().map(|it| it.name.clone());
+        gone.stayed.extend(refused.chain(failed));
+        let kept = report.kept.iter().map(|it| it.target.clone());
+        gone.kept.extend(kept);
         if !gone.names.is_empty() {
             let started = started(&report.run).unwrap_or(now).min(now);
             self.change(&report.namespace, |known| known.remove(&gone, started, now));

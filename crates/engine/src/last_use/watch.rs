@@ -12,7 +12,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reclaim_model::{Happening, Namespace, TargetsInUse, UseEvent, WrittenRecord, chain};
+use reclaim_model::{
+    Happening, Namespace, RecordTimes, TargetsInUse, UseEvent, WrittenRecord, chain,
+};
 use reclaim_plan::targets_in_use;
 use reclaim_store::StoreError;
 use tokio::sync::broadcast::error::RecvError;
@@ -166,7 +168,10 @@ impl Engine {
                 Ok(found) => {
                     *record = found.map(|image| WrittenRecord {
                         target: image.target.digest,
-                        created: image.created_at,
+                        times: RecordTimes {
+                            created: image.created_at,
+                            updated: image.updated_at,
+                        },
                     });
                 }
                 // A look follows in any case.

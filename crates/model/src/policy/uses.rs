@@ -99,6 +99,6 @@ pub enum Happening {
 pub struct WrittenRecord {
     /// What it points at.
     pub target: Digest,
-    /// When it was made; `None` if it does not tell.
-    pub created: Option<Timestamp>,
+    /// When it was written, as it says itself.
+    pub times: RecordTimes,
 }

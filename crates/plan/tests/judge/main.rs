@@ -5,6 +5,8 @@ mod filters;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod in_use;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod limit;
