@@ -3,9 +3,9 @@
 use reclaim_api::grpc::{HostClient, HostRequest, HostSelection};
 use reclaim_engine::{Answer, Controls, DiskUsage, Engine, Hold, Preview, Progress, Undone};
 use reclaim_model::{BuildHistory, Namespace, PruneRequest, Report, Selection};
-use reclaim_store::Containerd;
 
 use crate::args::Globals;
+use crate::commands::containerd;
 use crate::exit::CommandError;
 use crate::progress::with_bar;
 use crate::signals::Stop;
@@ -71,7 +71,7 @@ impl Backend {
         if let Some(host) = globals.host() {
             return Ok(Self::Host(HostClient::connect(host).await?));
         }
-        let store = Containerd::connect(&globals.address).await?;
+        let store = containerd(globals).await?;
         Ok(Self::Direct(Box::new(Engine::new(store))))
     }
 

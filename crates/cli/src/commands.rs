@@ -23,12 +23,22 @@ use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
 use crate::signals::{STOPPING, stop_on_signals};
 
+/// Connects to the containerd that the options name.
+pub(crate) async fn containerd(globals: &Globals) -> Result<Containerd, CommandError> {
+    let store = Containerd::connect(&globals.address).await?;
+    Ok(if globals.remote {
+        store.elsewhere()
+    } else {
+        store
+    })
+}
+
 /// Connects to the containerd that the options name, for what no daemon does for others.
 async fn connect(command: &'static str, globals: &Globals) -> Result<Engine, CommandError> {
     if globals.host().is_some() {
         return Err(CommandError::NotWithHost(command));
     }
-    Ok(Engine::new(Containerd::connect(&globals.address).await?))
+    Ok(Engine::new(containerd(globals).await?))
 }
 
 /// Fails as a prune does if a namespace that was asked for by name is not among those there are.

@@ -85,6 +85,7 @@ mod hold;
 mod host_guard;
 mod journal;
 mod lease_labels;
+mod measure;
 mod named;
 mod options;
 mod owner;
