@@ -238,7 +238,7 @@ fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> Option<Store
         blind,
         stuck,
     } = looked;
-    report.unfinished = blind;
+    report.unfinished = blind.or(report.unfinished.take());
     // Of a removal that failed, only a look can tell whether it was made.
     let made = |failed: &Failed| gone.contains(&failed.name);
     let made: Vec<Failed> = report.failed.extract_if(.., |it| made(it)).collect();

@@ -86,7 +86,7 @@ impl Engine {
 }
 
 /// Enters into a plan and its report what the snapshots occupy. If nobody can tell they count as
-/// nothing, and the report says so: what is freed is freed all the same.
+/// nothing, and the run is unfinished as far as that goes: what is freed is freed all the same.
 pub(crate) fn enter_sizes(
     plan: &mut Plan,
     report: &mut Report,
@@ -100,9 +100,8 @@ pub(crate) fn enter_sizes(
         Err(error) => {
             let error = chain(&error);
             warn!(%error, "snapshots are not measured");
-            let warning =
-                format!("what the snapshots occupied is unknown, and not counted: {error}");
-            report.warnings.push(warning);
+            let unknown = format!("what the snapshots occupied is not counted: {error}");
+            report.unfinished = Some(unknown);
         }
     }
     report.estimate = Estimate(plan.freed.amount());
