@@ -70,6 +70,39 @@ async fn calls(layers: u64, containers: usize) -> String {
     calls_of(&rig.reclaim(&args).exits(0))
 }
 
+/// Manifests and configurations should be read from containerd's files where those can be seen,
+/// and asked for where not, with the same report.
+#[tokio::test]
+async fn bodies_are_asked_for_only_where_files_are_out_of_sight() {
+    let rig = Rig::start().await;
+    for seed in 0..3 {
+        image(&format!("docker.io/library/app:{seed}"))
+            .layers([Layer::random(seed, 50)])
+            .config_labels(labels([("keep", "yes")]))
+            .build(&rig.namespace)
+            .await
+            .unwrap();
+    }
+    let args = [
+        "--log-level",
+        "reclaim_engine=debug",
+        "image",
+        "prune",
+        "-a",
+        "--dry-run",
+    ];
+    let by_label = ["--filter", "label=keep=yes"];
+    let near = rig.reclaim(&[&args[..], &by_label].concat()).exits(0);
+    let far = rig
+        .reclaim(&[&args[..], &by_label, &["--remote"]].concat())
+        .exits(0);
+    assert_eq!(near.stdout, far.stdout);
+    assert!(near.stdout.contains("app:2"), "{}", near.stdout);
+    let [near, far] = [&near, &far].map(calls_of);
+    assert!(!near.contains("read content"), "{near}");
+    assert!(far.contains("\"read content\": 6"), "{far}");
+}
+
 fn calls_of(called: &Called) -> String {
     let line = called.stderr.lines().find(|line| line.contains("calls="));
     let line = line.unwrap_or_else(|| panic!("no count of calls in {}", called.stderr));

@@ -27,6 +27,7 @@ use crate::state::State;
 
 const CONTAINER: &str = "late";
 const DELETE: &str = "images.v1.Images/Delete";
+const USAGE: &str = "snapshots.v1.Snapshots/Usage";
 const GET: &str = "images.v1.Images/Get";
 
 /// An image alone, one that has another name, and one of which only a part is unpacked.
@@ -259,7 +260,9 @@ async fn run_with(stage: &Stage, faults: impl IntoIterator<Item = Fault>) -> Com
 /// The calls of the second look, first to last.
 fn second_look(stage: &Stage) -> &[Call] {
     let is = |method: &'static str| move |call: &Call| call.method == method;
-    let begin = stage.calls.iter().rposition(is(DELETE)).unwrap() + 1;
+    // Removed and measured is side by side.
+    let before = |call: &Call| is(DELETE)(call) || is(USAGE)(call);
+    let begin = stage.calls.iter().rposition(before).unwrap() + 1;
     let release = is("leases.v1.Leases/Delete");
     let end = stage.calls.iter().position(release).unwrap();
     &stage.calls[begin..end]

@@ -10,17 +10,19 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::SetOnce;
 
-/// The prune that the matrices spoil.
-pub(crate) const PRUNE_ALL: [&str; 8] = [
-    "image", "prune", "-a", "-f", "--grace", "0s", "--format", "json",
+/// The prune that the matrices spoil. containerd's files are not looked at, so that every body is
+/// a call that can be spoiled.
+pub(crate) const PRUNE_ALL: [&str; 9] = [
+    "image", "prune", "-a", "-f", "--grace", "0s", "--format", "json", "--remote",
 ];
 
 /// A prune that removes less: what only [`PRUNE_ALL`] removes has to survive it.
 pub(crate) const PRUNE_DANGLING: [&str; 7] =
     ["image", "prune", "-f", "--grace", "0s", "--format", "json"];
 
-/// How long a run may take before it counts as stuck. All retries together take seconds.
-const STUCK: Duration = Duration::from_secs(60);
+/// How long a run may take before it counts as stuck. All retries together take seconds, but on a
+/// machine that has other things to do any of it may take a hundred times as long.
+const STUCK: Duration = Duration::from_secs(900);
 
 /// How a run of the binary ended.
 #[derive(Debug)]

@@ -52,6 +52,7 @@ async fn suffer(pruner: Pruner) -> (Harm, Containerd) {
 #[tokio::test(flavor = "multi_thread")]
 async fn ours_does_no_harm() {
     let (harm, containerd) = suffer(Pruner::Reclaim).await;
+    assert!(harm.containers >= 100, "hardly any container was in time");
     assert_eq!(harm.containers_without_image, Vec::<String>::new());
     assert_eq!(harm.broken_pulls, Vec::<String>::new());
     if containerd.version().at_least(2, 0) {
@@ -59,9 +60,11 @@ async fn ours_does_no_harm() {
     }
 }
 
-/// What others do breaks pulls and takes images from under containers.
+/// What others do breaks pulls, deletes tags that have moved, and now and then takes an image from
+/// under a container: that one takes a creation just then, so it is told and not demanded.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_workload_bites() {
     let (harm, _) = suffer(Pruner::LookOnceAndDelete).await;
-    assert!(!harm.containers_without_image.is_empty() || !harm.broken_pulls.is_empty());
+    assert!(!harm.broken_pulls.is_empty());
+    assert!(!harm.deleted_moved_tags.is_empty());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
+use std::time::Duration;
 
 use reclaim_testkit::{Deletion, NamespaceClient};
 use serde_json::Value;
@@ -9,6 +10,9 @@ use tokio::process::Command;
 
 /// The label that says "a prune may drop this lease", as Docker's pulls have it.
 pub(crate) const DROPPABLE: &str = "moby/prune.images";
+
+/// How long a prune waits for creations in flight before it looks again.
+pub(crate) const GRACE: Duration = Duration::from_millis(300);
 
 /// How to prune.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,8 @@ async fn reclaim(address: &str) -> BTreeSet<(String, String)> {
     let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
         .args(["image", "prune", "-a", "-f", "--format", "json"])
-        .args(["--allow-empty", "default", "--grace", "300ms"])
+        .args(["--allow-empty", "default", "--grace"])
+        .arg(format!("{}ms", GRACE.as_millis()))
         .env("CONTAINERD_ADDRESS", address)
         .stdin(Stdio::null())
         .output()

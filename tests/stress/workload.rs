@@ -14,7 +14,7 @@ use reclaim_testkit::{
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use crate::pruner::{DROPPABLE, Pruner};
+use crate::pruner::{DROPPABLE, GRACE, Pruner};
 
 /// How many of each kind are at work.
 const CREATORS: u64 = 4;
@@ -30,9 +30,6 @@ const ENOUGH: usize = 60;
 /// How many prunes in a row may remove nothing. More, and there will never be enough.
 const IN_VAIN: usize = 200;
 
-/// The longest that a prune of this little store takes, with room for a busy machine.
-const LONGEST_PRUNE: Duration = Duration::from_secs(3);
-
 /// What was done to the workload, by what it was done to.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Harm {
@@ -40,6 +37,10 @@ pub(crate) struct Harm {
     pub(crate) operations: u64,
     /// Images that were pruned.
     pub(crate) removed: usize,
+    /// Containers that were looked at.
+    pub(crate) containers: u64,
+    /// Creations that took longer than a prune waits for them. Nothing is promised to them.
+    pub(crate) too_slow: u64,
     /// Containers whose image's record or content was gone while they existed.
     pub(crate) containers_without_image: Vec<String>,
     /// Pulls that lost content while they held a lease on it.
@@ -52,10 +53,12 @@ impl fmt::Display for Harm {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} operations, {} images pruned, {} containers without image, {} broken pulls, \
-             {} deleted moved tags",
+            "{} operations, {} images pruned, {} containers, {} creations too slow, {} containers without image, \
+             {} broken pulls, {} deleted moved tags",
             self.operations,
             self.removed,
+            self.containers,
+            self.too_slow,
             self.containers_without_image.len(),
             self.broken_pulls.len(),
             self.deleted_moved_tags.len()
@@ -70,6 +73,8 @@ pub(crate) struct Workload {
     chains: Vec<String>,
     is_over: AtomicBool,
     operations: AtomicU64,
+    /// How many prunes are over.
+    prunes: AtomicU64,
     harm: Mutex<Harm>,
     /// Tags that vanished, with what they pointed at by then.
     lost_tags: Mutex<Vec<(String, String)>>,
@@ -88,6 +93,7 @@ impl Workload {
             chains,
             is_over: AtomicBool::new(false),
             operations: AtomicU64::new(0),
+            prunes: AtomicU64::new(0),
             harm: Mutex::default(),
             lost_tags: Mutex::default(),
         })
@@ -122,6 +128,7 @@ impl Workload {
         let mut in_vain = 0;
         while !is_enough(n_removed) {
             let now = pruner.prune(address, &self.namespace).await;
+            self.prunes.fetch_add(1, Ordering::AcqRel);
             in_vain = if now.is_empty() { in_vain + 1 } else { 0 };
             assert!(
                 in_vain < IN_VAIN,
@@ -162,22 +169,30 @@ impl Workload {
             let which = (seed * 7 + round * 5) % SHARED_IMAGES;
             let name = shared_name(which);
             let id = format!("c{seed}-{round}");
-            if self.create_container(&id, &name, which).await.is_ok() {
+            let Ok(took) = self.create_container(&id, &name, which).await else {
+                continue;
+            };
+            if took < GRACE {
                 tokio::time::sleep(Duration::from_millis(20 + which * 7)).await;
                 self.inspect(&id, &name).await;
-                self.end_container(&id).await;
+                self.harm.lock().unwrap().containers += 1;
+            } else {
+                self.harm.lock().unwrap().too_slow += 1;
             }
+            self.end_container(&id).await;
         }
     }
 
     /// As nerdctl and the CRI plugin do: the name first, then a snapshot under a lease, then the
-    /// record, then the lease goes.
-    async fn create_container(&self, id: &str, name: &str, which: u64) -> Result<(), Status> {
+    /// record, then the lease goes. Returns how long it took from the name to the snapshot.
+    async fn create_container(&self, id: &str, name: &str, which: u64) -> Result<Duration, Status> {
+        let mut resolving = Instant::now();
         if let Err(status) = self.namespace.image_record(name).await {
             if status.code() != Code::NotFound {
                 return Err(status);
             }
             self.build(which).await?;
+            resolving = Instant::now();
             self.namespace.image_record(name).await?;
         }
         let expires = Timestamp::now() + SignedDuration::from_hours(1);
@@ -187,6 +202,7 @@ impl Workload {
         let leased = self.namespace.with_lease(id);
         let chain = &self.chains[usize::try_from(which).expect("a dozen")];
         let prepared = leased.prepare("native", id, chain, &Labels::new()).await;
+        let took = resolving.elapsed();
         let created = match prepared {
             Ok(_) => {
                 let container = NewContainer::new(id).image(name).snapshot("native", id);
@@ -197,15 +213,17 @@ impl Workload {
         };
         self.namespace.delete_lease(id, Deletion::Async).await.ok();
         self.count(6);
-        created
+        created.map(|()| took)
     }
 
     /// A container's image must have its record, and the record its content. While a prune is
-    /// under way the record may be away: it must be back before the prune is over.
+    /// under way the record may be away: it must be back before the prune is over. The one under
+    /// way may be the next before we look, so two have to be.
     async fn inspect(&self, id: &str, name: &str) {
-        let begun = Instant::now();
+        let begun = self.prunes.load(Ordering::Acquire);
         loop {
             self.count(2);
+            let is_over = self.is_over() || self.prunes.load(Ordering::Acquire) > begun + 1;
             let missing = match self.namespace.image_record(name).await {
                 Ok(record) => self.namespace.read_blob(&record.target.digest).await.err(),
                 Err(status) => Some(status),
@@ -213,7 +231,7 @@ impl Workload {
             let Some(missing) = missing else {
                 return;
             };
-            if begun.elapsed() > LONGEST_PRUNE {
+            if is_over {
                 let what = format!("{id} of {name}: {missing}");
                 self.harm
                     .lock()

@@ -45,6 +45,13 @@ pub(crate) struct Globals {
     )]
     address: Option<String>,
 
+    /// containerd runs elsewhere, as behind a forwarded socket: look at no file of its
+    ///
+    /// Without it files are read where they can be seen, which is quicker; what they say is proved
+    /// by digests, but a filesystem of the same path here would be taken for its own.
+    #[arg(long, global = true)]
+    pub(crate) remote: bool,
+
     /// Namespace of the images [default: default]
     ///
     /// Docker's is `moby`, the kubelet's `k8s.io`. Other namespaces are read, because content

@@ -7,9 +7,9 @@ use reclaim_engine::{
 use reclaim_model::{
     BuildHistory, Namespace, PinOutcome, PinRequest, PruneRequest, Report, Selection,
 };
-use reclaim_store::Containerd;
 
 use crate::args::Globals;
+use crate::commands::containerd;
 use crate::exit::CommandError;
 use crate::progress::with_bar;
 use crate::signals::Stop;
@@ -75,7 +75,7 @@ impl Backend {
         if let Some(host) = globals.host() {
             return Ok(Self::Host(HostClient::connect(host).await?));
         }
-        let store = Containerd::connect(globals.address(None)).await?;
+        let store = containerd(globals, None).await?;
         Ok(Self::Direct(Box::new(Engine::new(store))))
     }
 

@@ -16,7 +16,7 @@ pub(crate) mod serve;
 pub(crate) mod undo;
 pub(crate) mod why;
 
-use reclaim_engine::{Controls, Engine, RunError};
+use reclaim_engine::{Controls, RunError};
 use reclaim_model::{Mode, Namespace, Report};
 use reclaim_store::Containerd;
 
@@ -26,14 +26,19 @@ use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
 use crate::signals::{STOPPING, stop_on_signals};
 
-/// Connects to the containerd that the options name, for what no daemon does for others.
-async fn connect(command: &'static str, globals: &Globals) -> Result<Engine, CommandError> {
-    if globals.host().is_some() {
-        return Err(CommandError::NotWithHost(command));
-    }
-    Ok(Engine::new(
-        Containerd::connect(globals.address(None)).await?,
-    ))
+/// Connects to the containerd that the options name.
+///
+/// Without an option it is the configured one.
+pub(crate) async fn containerd(
+    globals: &Globals,
+    configured: Option<&str>,
+) -> Result<Containerd, CommandError> {
+    let store = Containerd::connect(globals.address(configured)).await?;
+    Ok(if globals.remote {
+        store.elsewhere()
+    } else {
+        store
+    })
 }
 
 /// Fails as a prune does if a namespace that was asked for by name is not among those there are.

@@ -1,17 +1,28 @@
-//! The turns of a cluster's nodes, for the engine that waits for them.
+//! This node's part in the turns of a cluster.
 
 use std::error::Error;
+use std::{env, fmt, fs, io};
 
 use async_trait::async_trait;
 use reclaim_engine::{HostTurn, HostTurns};
-use reclaim_fleet::{Turn, Turns, TurnsConfig};
+use reclaim_fleet::{Turn, TurnError, Turns, TurnsConfig};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Fleet;
 
-/// The variable by which a pod is told the name of its node.
-const NODE_VARIABLE: &str = "NODE_NAME";
+/// Why there are no turns to take.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FleetError {
+    /// Neither the configuration nor the environment nor the kernel has a name for this node.
+    #[error("find this node's name; set NODE_NAME or fleet.node")]
+    NoName {
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Turns(#[from] TurnError),
+}
 
 /// The turns by a configuration. The cluster is looked for when the first turn is wanted: a node
 /// whose API server is away starts all the same.
@@ -20,14 +31,8 @@ pub(crate) struct ClusterTurns {
     turns: OnceCell<Turns>,
 }
 
+/// This node's turn.
 struct NodeTurn(Turn);
-
-impl std::fmt::Debug for ClusterTurns {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut debug = formatter.debug_struct("ClusterTurns");
-        debug.field("fleet", &self.fleet).finish_non_exhaustive()
-    }
-}
 
 impl ClusterTurns {
     pub(crate) fn new(fleet: Fleet) -> Self {
@@ -36,39 +41,13 @@ impl ClusterTurns {
             turns: OnceCell::new(),
         }
     }
+}
 
-    async fn connect(&self) -> Result<Turns, Box<dyn Error + Send + Sync>> {
-        let Fleet {
-            at_once,
-            namespace,
-            lease_name,
-            node,
-            lease_duration,
-        } = self.fleet.clone();
-        let config = TurnsConfig {
-            at_once,
-            namespace,
-            lease_name,
-            node: match node.or_else(node_name) {
-                Some(node) => node,
-                None => host_name()?,
-            },
-            lease_duration,
-        };
-        Ok(Turns::connect(config).await?)
+impl fmt::Debug for ClusterTurns {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = formatter.debug_struct("ClusterTurns");
+        debug.field("fleet", &self.fleet).finish_non_exhaustive()
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the binary")]
-fn node_name() -> Option<String> {
-    std::env::var(NODE_VARIABLE)
-        .ok()
-        .filter(|it| !it.is_empty())
-}
-
-fn host_name() -> std::io::Result<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
-    Ok(name.trim().to_owned())
 }
 
 #[async_trait]
@@ -77,7 +56,7 @@ impl HostTurns for ClusterTurns {
         &self,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn HostTurn>, Box<dyn Error + Send + Sync>> {
-        let turns = self.turns.get_or_try_init(|| self.connect()).await?;
+        let turns = self.turns.get_or_try_init(|| connect(&self.fleet)).await?;
         Ok(Box::new(NodeTurn(turns.take(cancel).await?)))
     }
 }
@@ -91,4 +70,36 @@ impl HostTurn for NodeTurn {
     async fn give_back(self: Box<Self>) {
         self.0.give_back().await;
     }
+}
+
+/// Finds the cluster whose turns this node takes. Asks its API server nothing yet.
+async fn connect(fleet: &Fleet) -> Result<Turns, FleetError> {
+    let Fleet {
+        at_once,
+        namespace,
+        lease_name,
+        node,
+        lease_duration,
+    } = fleet.clone();
+    let config = TurnsConfig {
+        at_once,
+        namespace,
+        lease_name,
+        node: match node {
+            Some(node) => node,
+            None => node_name()?,
+        },
+        lease_duration,
+    };
+    Ok(Turns::connect(config).await?)
+}
+
+/// Returns the name that a pod is told (`NODE_NAME`), or else the host's.
+fn node_name() -> Result<String, FleetError> {
+    if let Some(name) = env::var_os("NODE_NAME").filter(|it| !it.is_empty()) {
+        return Ok(name.to_string_lossy().into_owned());
+    }
+    let name = fs::read_to_string("/proc/sys/kernel/hostname");
+    let name = name.map_err(|source| FleetError::NoName { source })?;
+    Ok(name.trim().to_owned())
 }

@@ -8,9 +8,6 @@ mod daemon;
 mod exit;
 #[cfg(feature = "fleet")]
 mod fleet;
-#[cfg(feature = "fleet")]
-#[expect(dead_code, reason = "what waits for a turn is on its way")]
-mod fleet;
 mod json;
 mod logging;
 mod output;

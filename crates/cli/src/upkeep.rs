@@ -9,11 +9,11 @@ use reclaim_engine::{
     RegisteredContainers, RunHistory, UnlistedDocker,
 };
 use reclaim_model::PolicyName;
-use reclaim_store::Containerd;
 use tracing::warn;
 
 use crate::args::Globals;
 use crate::args::serve::HostArgs;
+use crate::commands::containerd;
 use crate::config::{self, Config};
 use crate::exit::CommandError;
 
@@ -44,7 +44,7 @@ impl Host {
         let config = config::find(globals.config())?;
         let state = args.state.clone().unwrap_or_else(|| config.state.clone());
         let registered = Arc::new(registered(&state)?);
-        let store = Containerd::connect(globals.address(config.address.as_deref())).await?;
+        let store = containerd(globals, config.address.as_deref()).await?;
         let engine = with_docker(Engine::new(store), args)?;
         let engine = engine.with_containers(Arc::clone(&registered) as _);
         Ok(Self {

@@ -14,6 +14,7 @@ use crate::containers::{ContainerStore, ContainerStoreError};
 use crate::guard::PruneGuard;
 use crate::host_guard::Busy;
 use crate::lease_labels;
+use crate::measure::Measuring;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::retry;
@@ -191,11 +192,11 @@ impl Engine {
     }
 
     /// As [`Self::preview`], within a run: what that run's own lease holds is not held by
-    /// anybody else.
+    /// anybody else, and snapshots may have to be measured yet; see [`Measuring::of_run`].
     pub(crate) async fn preview_within(
         &self,
         request: &PruneRequest,
-        run: Option<&RunId>,
+        run: Option<(&RunId, Measuring)>,
         progress: &ProgressSink<'_>,
     ) -> Result<Preview, RunError> {
         progress(Progress::Observing);
@@ -207,10 +208,10 @@ impl Engine {
         let existing: Vec<Namespace> = existing.collect();
         let is_there = exists(namespace, request.may_lack_namespace, &existing)?;
         if let Some(seen) = inventory.namespaces.get_mut(namespace)
-            && run.is_some()
+            && let Some((run, _)) = run
         {
             seen.leases
-                .retain(|lease| lease_labels::run(lease).as_ref() != run);
+                .retain(|lease| lease_labels::run(lease).as_ref() != Some(run));
         }
         self.note_states(request, &mut inventory).await?;
         let registered = if is_there {
@@ -219,17 +220,8 @@ impl Engine {
             Vec::new()
         };
         let decision = info_span!("plan").in_scope(|| decide(&inventory, &registered, request));
-        let sizing = retry(|| async {
-            let snapshots = [
-                decision.snapshots(),
-                decision.pending_snapshots(),
-                decision.history_snapshots(),
-            ];
-            let snapshots = snapshots.concat();
-            self.store.snapshot_bytes(namespace, &snapshots).await
-        });
-        let bytes = sizing.instrument(info_span!("size")).await?;
-        let plan = decision.into_plan(&bytes);
+        let measuring = run.map_or(Measuring::First, |(_, measuring)| measuring);
+        let plan = self.measured(namespace, decision, measuring).await?;
         let limited = self.limited(plan, &inventory, &registered, request);
         let mut plan = limited.await?;
         let stores = self.containers.iter();

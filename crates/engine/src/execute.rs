@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
     Digest, Failed, Freed, ImageRecord, Inventory, Mode, Plan, PruneRequest, Reclaimed,
-    RefuseReason, Refused, Report, RunId, Step, chain,
+    RefuseReason, Refused, Report, RunId, Step, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
 use reclaim_store::StoreError;
@@ -26,6 +26,7 @@ use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
 use crate::host_guard;
+use crate::measure::{Measuring, enter_sizes};
 use crate::named;
 use crate::options::RunOptions;
 use crate::preview::{Preview, blank_report, removed};
@@ -45,6 +46,7 @@ pub(crate) struct Run<'a> {
     pub(crate) options: &'a RunOptions,
     pub(crate) progress: &'a ProgressSink<'a>,
     pub(crate) cancel: &'a CancellationToken,
+    pub(crate) measuring: Measuring,
     /// When the guard's lease expires, and with it the hold.
     pub(crate) expires: Timestamp,
 }
@@ -62,6 +64,12 @@ impl Run<'_> {
             None
         }
     }
+}
+
+/// What may be gone by a run's doing.
+struct Taken {
+    gone: Vec<ImageRecord>,
+    unpinned: Vec<Unpin>,
 }
 
 impl Engine {
@@ -82,7 +90,7 @@ impl Engine {
         let Restricted { preview, refused } = restricted;
         let Preview {
             mut inventory,
-            plan,
+            mut plan,
         } = preview;
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         let alarm = self.store.alarm(&plan.namespace).ok();
@@ -92,14 +100,15 @@ impl Engine {
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
-        let outcomes = self.remove_all(run, &plan).await;
-        record(&mut report, &plan, outcomes);
-        let unpinned = self.unpin_all(run, &plan, &mut report).await;
-
-        let gone = perhaps_gone(&plan, &report);
-        if !gone.is_empty() || !unpinned.is_empty() {
-            tokio::time::sleep(run.options.grace).await;
-        }
+        let taking = self.take_away(run, &plan, &mut report);
+        let taken = if run.measuring == Measuring::Meanwhile {
+            let (taken, sizes) = futures::future::join(taking, self.sizes_of(&plan)).await;
+            enter_sizes(&mut plan, &mut report, sizes);
+            taken
+        } else {
+            taking.await
+        };
+        let Taken { gone, unpinned } = taken;
         (run.progress)(Progress::LookingAgain);
         let looking = self.restore_used(run.request, &mut inventory, gone, alarm.as_ref());
         let looked = looking.instrument(info_span!("look_again")).await;
@@ -127,6 +136,18 @@ impl Engine {
             "pruned"
         );
         Ok(report)
+    }
+
+    /// Removes the records and labels of a plan, and waits out the grace.
+    async fn take_away(&self, run: Run<'_>, plan: &Plan, report: &mut Report) -> Taken {
+        let outcomes = self.remove_all(run, plan).await;
+        record(report, plan, outcomes);
+        let unpinned = self.unpin_all(run, plan, report).await;
+        let gone = perhaps_gone(plan, report);
+        if !gone.is_empty() || !unpinned.is_empty() {
+            tokio::time::sleep(run.options.grace).await;
+        }
+        Taken { gone, unpinned }
     }
 
     /// Frees what was removed or keeps it for the undo window, and gives the guard back.
@@ -220,7 +241,7 @@ fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> Option<Store
         blind,
         stuck,
     } = looked;
-    report.unfinished = blind;
+    report.unfinished = blind.or(report.unfinished.take());
     // Of a removal that failed, only a look can tell whether it was made.
     let made = |failed: &Failed| gone.contains(&failed.name);
     let made: Vec<Failed> = report.failed.extract_if(.., |it| made(it)).collect();

@@ -89,6 +89,7 @@ mod kubernetes;
 mod last_use;
 mod lease_labels;
 mod maintenance;
+mod measure;
 mod named;
 mod options;
 mod owner;

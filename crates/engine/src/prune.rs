@@ -31,6 +31,7 @@ use crate::guard::PruneRunning;
 use crate::hold::Hold;
 use crate::host_guard::{self, Busy, Claim};
 use crate::lease_labels::{self, MAX_RUN};
+use crate::measure::Measuring;
 use crate::options::RunOptions;
 use crate::preview::{Preview, blank_report, new_run};
 use crate::progress::ProgressSink;
@@ -88,6 +89,7 @@ impl Engine {
             options,
             progress,
             cancel,
+            measuring: Measuring::of_run(request, confirmed.is_some()),
             expires: Timestamp::MAX,
         };
         let span = info_span!("image_prune", run = %id, namespace = %request.namespace);
@@ -200,7 +202,7 @@ impl Engine {
         let namespace = &run.request.namespace;
         self.recover(namespace).await?;
         let preview = self
-            .preview_within(run.request, Some(run.id), run.progress)
+            .preview_within(run.request, Some((run.id, run.measuring)), run.progress)
             .await?;
         let restricted = restrict(preview, confirmed);
         let plan = &restricted.preview.plan;

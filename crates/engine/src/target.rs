@@ -67,7 +67,8 @@ impl Engine {
         };
         let unknown = |why: String| RunError::UnknownFilesystem { why };
         let root = self.store.content_root().await?;
-        let root = root.ok_or_else(|| unknown("containerd does not name it".to_owned()))?;
+        let root =
+            root.ok_or_else(|| unknown("containerd names none, or is elsewhere".to_owned()))?;
         let size = filesystem_bytes(&root)
             .map_err(|error| unknown(format!("`{}`: {error}", root.display())))?;
         Ok(target.bytes_of(size))

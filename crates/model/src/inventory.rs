@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -64,8 +65,9 @@ pub struct Ingest {
 /// One filesystem state in a snapshotter. Never our picture of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its key; for a committed image layer the chain ID.
-    pub key: Box<str>,
+    /// Its key; for a committed image layer the chain ID. Shared with the [`SnapshotId`]s that
+    /// are made of it: a plan may name a million.
+    pub key: Arc<str>,
     /// Key of the snapshot it stands on.
     pub parent: Option<Box<str>>,
     /// Whether it is in use for itself or only stood upon.

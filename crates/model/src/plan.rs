@@ -1,5 +1,6 @@
 //! The decision: what goes, what stays and why, and what that frees.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -41,6 +42,15 @@ pub struct Beside {
     pub history: Pinned,
     /// The part of what the plan frees that something which cannot be seen may keep.
     pub doubtful: Freed,
+}
+
+impl Beside {
+    /// As [`Freed::measure`], of all that is listed.
+    pub fn measure(&mut self, bytes: &BTreeMap<SnapshotId, u64>) {
+        self.pending.measure(bytes);
+        self.history.freed.measure(bytes);
+        self.doubtful.measure(bytes);
+    }
 }
 
 /// One removal, with the record that it was judged by.
@@ -270,6 +280,15 @@ impl Amount {
 }
 
 impl Freed {
+    /// Enters what each snapshot occupies. One without an entry leaves the list.
+    pub fn measure(&mut self, bytes: &BTreeMap<SnapshotId, u64>) {
+        self.snapshots.retain_mut(|snapshot| {
+            let measured = bytes.get(&snapshot.id);
+            snapshot.bytes = measured.copied().unwrap_or(0);
+            measured.is_some()
+        });
+    }
+
     /// Returns what is listed here and not in `other`.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {

@@ -8,6 +8,10 @@ use reclaim_model::{Blob, Digest, Document};
 
 use std::collections::BTreeMap;
 
+/// How many keys are best looked up abreast. All places that a key leads to are cold; a processor
+/// waits for several at a time if they do not depend on each other.
+pub(crate) const ABREAST: usize = 16;
+
 /// A slot that holds nothing. No list is long enough to have this position.
 const EMPTY: u64 = u64::MAX;
 
@@ -55,6 +59,13 @@ impl Finder {
             at = self.next_slot(at);
         }
         None
+    }
+
+    /// Returns the position to which a tag leads first: the likely one, if there is any at all.
+    pub(crate) fn likely(&self, tag: u64) -> Option<usize> {
+        let slot = self.slots[self.first_slot(tag)];
+        let position = usize::try_from(slot & POSITION).ok()?;
+        (slot != EMPTY).then_some(position)
     }
 
     /// The upper bits of the tag, as many as there are slots for.
@@ -106,6 +117,23 @@ impl<'a> Blobs<'a> {
     pub(crate) fn find(&self, digest: &Digest) -> Option<usize> {
         let is_it = |at: usize| self.blobs[at].digest == *digest;
         self.finder.find(digest_tag(digest), is_it)
+    }
+
+    /// Looks up a few digests, [`ABREAST`] at most: as [`Self::find`] of each.
+    pub(crate) fn find_abreast(&self, digests: &[&Digest], found: &mut [Option<usize>; ABREAST]) {
+        let mut likely = [None; ABREAST];
+        for (likely, digest) in likely.iter_mut().zip(digests) {
+            *likely = self.finder.likely(digest_tag(digest));
+        }
+        let mut tags = [0; ABREAST];
+        for (tag, likely) in tags.iter_mut().zip(&likely) {
+            *tag = likely.map_or(0, |at| digest_tag(&self.blobs[at].digest));
+        }
+        for (at, digest) in digests.iter().enumerate() {
+            let is_it = tags[at] == digest_tag(digest)
+                && likely[at].is_some_and(|it| self.blobs[it].digest == **digest);
+            found[at] = if is_it { likely[at] } else { self.find(digest) };
+        }
     }
 
     pub(crate) fn contains(&self, digest: &Digest) -> bool {

@@ -28,11 +28,10 @@ pub(crate) struct Difference {
 
 impl Things {
     /// Takes the blobs and snapshots among nodes.
-    pub(crate) fn of(graph: &Graph<'_>, mut nodes: Vec<NodeId>) -> Self {
+    pub(crate) fn of(graph: &Graph<'_>, nodes: &[NodeId]) -> Self {
         // Nodes are in the order of digests, and of snapshotters and keys.
-        nodes.sort_unstable();
         let mut things = Self::default();
-        for id in nodes {
+        for id in ascending(graph, nodes) {
             match graph.node(id) {
                 Node::Blob(index) => {
                     let blob = graph.blob(index);
@@ -43,7 +42,7 @@ impl Things {
                 }
                 Node::Snapshot(index) => {
                     let (snapshotter, snapshot) = graph.snapshot(index);
-                    let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
+                    let id = SnapshotId::new(snapshotter.clone(), snapshot.key.clone());
                     things.snapshots.push(id);
                 }
                 Node::Image(_) | Node::Container(_) | Node::Absent => {}
@@ -51,6 +50,24 @@ impl Things {
         }
         things
     }
+}
+
+/// Of a host's nodes most go or few. Sorting most takes longer than ticking them off.
+const FEW: usize = 16;
+
+/// Returns nodes, each of which is there once, in their order.
+fn ascending(graph: &Graph<'_>, nodes: &[NodeId]) -> Vec<NodeId> {
+    if nodes.len() < graph.len() / FEW {
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable();
+        return nodes;
+    }
+    let mut is_there = vec![false; graph.len()];
+    for id in nodes {
+        is_there[*id as usize] = true;
+    }
+    let all = (0..graph.len()).filter(|at| is_there[*at]);
+    all.map(crate::graph::node_id).collect()
 }
 
 /// Finds what removing `images` (by index) from `namespace` frees.
@@ -70,11 +87,11 @@ pub(crate) fn difference(
     marker.extend_from_images(now);
     let before = marker.n_reached();
     marker.restore_images(now);
-    let freed = Things::of(graph, marker.reached_since(before).to_vec());
+    let freed = Things::of(graph, marker.reached_since(before));
     let unreached = (0..graph.len()).map(crate::graph::node_id);
-    let unreached = unreached.filter(|id| !marker.is_reached(*id));
+    let unreached: Vec<NodeId> = unreached.filter(|id| !marker.is_reached(*id)).collect();
     let mut difference = Difference {
-        pending: Things::of(graph, unreached.collect()),
+        pending: Things::of(graph, &unreached),
         doubtful: doubt::here(graph, images, &freed),
         freed,
         kept_elsewhere: Vec::new(),

@@ -16,7 +16,7 @@ use reclaim_model::{
     RootMark, Snapshot, SnapshotId, SnapshotKind, Snapshotter,
 };
 
-use crate::finder::{Blobs, Finder, text_tag};
+use crate::finder::{ABREAST, Blobs, Finder, text_tag};
 
 /// One object of a namespace, by position.
 pub(crate) type NodeId = u32;
@@ -43,6 +43,37 @@ struct SnapshotList<'a> {
     snapshots: &'a [Snapshot],
     finder: Finder,
     first: usize,
+}
+
+impl SnapshotList<'_> {
+    /// Finds a snapshot of this list by its key.
+    fn find(&self, key: &str) -> Option<usize> {
+        let is_it = |at: usize| *self.snapshots[at].key == *key;
+        self.finder.find(text_tag(key), is_it)
+    }
+
+    /// Looks up a few keys, [`ABREAST`] at most: as [`Self::find`] of each.
+    fn find_abreast<'k>(
+        &self,
+        keys: impl Iterator<Item = Option<&'k str>> + Clone,
+        found: &mut [Option<usize>; ABREAST],
+    ) {
+        let mut likely = [None; ABREAST];
+        for (likely, key) in likely.iter_mut().zip(keys.clone()) {
+            *likely = key.and_then(|key| self.finder.likely(text_tag(key)));
+        }
+        let mut ends = [None; ABREAST];
+        for (end, likely) in ends.iter_mut().zip(&likely) {
+            *end = likely.and_then(|at: usize| self.snapshots[at].key.as_bytes().last());
+        }
+        for (at, key) in keys.enumerate() {
+            found[at] = key.and_then(|key| {
+                let is_it = ends[at] == key.as_bytes().last()
+                    && likely[at].is_some_and(|it| *self.snapshots[it].key == *key);
+                if is_it { likely[at] } else { self.find(key) }
+            });
+        }
+    }
 }
 
 /// The objects of one namespace and their references.
@@ -171,8 +202,7 @@ impl<'a> Graph<'a> {
     }
 
     fn find_on(&self, list: &SnapshotList<'_>, key: &str) -> Option<NodeId> {
-        let is_it = |at: usize| *list.snapshots[at].key == *key;
-        let at = list.finder.find(text_tag(key), is_it)?;
+        let at = list.find(key)?;
         Some(self.snapshot_node(list.first + at))
     }
 
@@ -246,6 +276,20 @@ impl<'a> Graph<'a> {
     pub(crate) fn kept_by(&self, id: NodeId) -> &[NodeId] {
         let at = id as usize;
         &self.edges[self.edge_starts[at] as usize..self.edge_starts[at + 1] as usize]
+    }
+
+    /// Returns of every node, in their order, whether it keeps nothing at all: nothing refers on
+    /// from it, and nothing has attached itself to it.
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = bool> {
+        let mut attached = self.back_references.iter().peekable();
+        let nodes = self.edge_starts.windows(2).zip(0..);
+        nodes.map(move |(edges, id)| {
+            let mut is_leaf = edges[0] == edges[1];
+            while attached.next_if(|(parent, _)| *parent == id).is_some() {
+                is_leaf = false;
+            }
+            is_leaf
+        })
     }
 
     /// Returns what has attached itself to a node by back references, as (node, attached).

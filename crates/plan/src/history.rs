@@ -50,7 +50,7 @@ pub(crate) fn history(inventory: &Inventory, graph: &Graph<'_>, going: &[usize])
     // Both graphs have the same nodes.
     let nodes = (0..graph.len()).map(crate::graph::node_id);
     let freed = nodes.filter(|id| before.is_reached(*id) && !after.is_reached(*id));
-    let mut freed = Things::of(graph, freed.collect());
+    let mut freed = Things::of(graph, &freed.collect::<Vec<_>>());
     // Content that another namespace has as well is not known to leave the disk.
     freed.blobs.clear();
     if freed.snapshots.is_empty() {

@@ -16,7 +16,7 @@ pub(crate) enum Hold {
 
 impl Hold {
     /// The bit that stands for it in a set.
-    pub(crate) fn bit(self) -> u8 {
+    pub(crate) const fn bit(self) -> u8 {
         match self {
             Self::Deep => 1,
             Self::Flat => 2,

@@ -119,30 +119,28 @@ impl Decision {
     /// A snapshot without an entry had gone by the time it was measured; it is not ours to
     /// free and leaves the plan.
     pub fn into_plan(self, bytes: &BTreeMap<SnapshotId, u64>) -> Plan {
-        let measured = |things: Things| {
-            let snapshots = things.snapshots.into_iter().filter_map(|id| {
-                let bytes = *bytes.get(&id)?;
-                Some(FreedSnapshot { id, bytes })
-            });
-            Freed {
-                snapshots: snapshots.collect(),
-                blobs: things.blobs,
-            }
-        };
+        let mut plan = self.into_unmeasured_plan();
+        plan.freed.measure(bytes);
+        plan.beside.measure(bytes);
+        plan
+    }
+
+    /// Makes the plan without asking what the snapshots occupy: they count as nothing.
+    pub fn into_unmeasured_plan(self) -> Plan {
         let Difference {
             freed,
             pending,
             kept_elsewhere,
             doubtful,
         } = self.difference;
-        let mut freed = measured(freed);
+        let mut freed = unmeasured(freed);
         let History {
             mut unpins,
             freed: of_history,
         } = self.history;
         let mut history = Pinned {
             configs: unpins.len(),
-            freed: measured(of_history),
+            freed: unmeasured(of_history),
         };
         if self.has_history_go {
             freed.snapshots.append(&mut history.freed.snapshots);
@@ -159,13 +157,21 @@ impl Decision {
             unpins,
             freed,
             beside: Beside {
-                pending: measured(pending),
+                pending: unmeasured(pending),
                 kept_elsewhere,
                 history,
-                doubtful: measured(doubtful),
+                doubtful: unmeasured(doubtful),
             },
             warnings: self.warnings,
         }
+    }
+}
+
+fn unmeasured(things: Things) -> Freed {
+    let snapshots = things.snapshots.into_iter();
+    Freed {
+        snapshots: snapshots.map(|id| FreedSnapshot { id, bytes: 0 }).collect(),
+        blobs: things.blobs,
     }
 }
 

@@ -12,11 +12,18 @@ use reclaim_model::{CollectorRules, ImageRecord};
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Hold, Holding, holdings};
 
+/// The bits of the holds that have reached a node.
+const REACHED: u8 = Hold::Deep.bit() | Hold::Flat.bit();
+
+/// The bit of a node that keeps nothing, beside those of the holds: half of a host are layers, and
+/// none of them need be looked at again.
+const LEAF: u8 = 4;
+
 /// The set of nodes reached so far.
 #[derive(Debug)]
 pub(crate) struct Marker<'g, 'a> {
     graph: &'g Graph<'a>,
-    /// Per node: which kinds of hold have reached it.
+    /// Per node: which kinds of hold have reached it, and whether it is a leaf.
     seen: Vec<u8>,
     /// Per image: taken away, so that nothing can reach it. Empty if none is.
     removed_images: Vec<bool>,
@@ -34,7 +41,7 @@ impl<'g, 'a> Marker<'g, 'a> {
     pub(crate) fn new(graph: &'g Graph<'a>) -> Self {
         Self {
             graph,
-            seen: vec![0; graph.len()],
+            seen: graph.leaves().map(|it| if it { LEAF } else { 0 }).collect(),
             removed_images: Vec::new(),
             dead_references: BTreeSet::new(),
             stack: Vec::new(),
@@ -54,7 +61,7 @@ impl<'g, 'a> Marker<'g, 'a> {
 
     /// Whether a node has been reached in any way.
     pub(crate) fn is_reached(&self, id: NodeId) -> bool {
-        self.seen[id as usize] != 0
+        self.seen[id as usize] & REACHED != 0
     }
 
     /// Number of nodes reached; see [`Self::reached_since`].
@@ -135,14 +142,16 @@ impl<'g, 'a> Marker<'g, 'a> {
         if *seen & hold.bit() != 0 {
             return;
         }
-        if *seen == 0 {
+        if *seen & REACHED == 0 {
             self.reached.push(id);
         }
         if let Some(log) = &mut self.undo_log {
             log.push((id, *seen));
         }
         *seen |= hold.bit();
-        self.stack.push((id, hold));
+        if *seen & LEAF == 0 {
+            self.stack.push((id, hold));
+        }
     }
 
     /// Adds everything that holders other than images keep.

@@ -79,7 +79,7 @@ impl Makeup<'_> {
             .filter_map(|id| match graph.node(id) {
                 Node::Snapshot(index) => {
                     let (snapshotter, snapshot) = graph.snapshot(index);
-                    Some(SnapshotId::new(snapshotter.clone(), &*snapshot.key))
+                    Some(SnapshotId::new(snapshotter.clone(), snapshot.key.clone()))
                 }
                 Node::Blob(_) | Node::Image(_) | Node::Container(_) | Node::Absent => None,
             });

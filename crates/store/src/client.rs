@@ -39,6 +39,7 @@ pub struct Containerd {
     channel: Channel,
     server: Arc<Mutex<Server>>,
     calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    sees_files: bool,
 }
 
 /// What the server is.
@@ -88,7 +89,22 @@ impl Containerd {
             channel,
             server: Arc::new(Mutex::new(Server::of(version))),
             calls: Arc::default(),
+            sees_files: true,
         })
+    }
+
+    /// Takes containerd for one elsewhere, as behind a forwarded socket: paths that it tells mean
+    /// nothing here, and none of its files is looked at.
+    #[must_use]
+    pub fn elsewhere(self) -> Self {
+        Self {
+            sees_files: false,
+            ..self
+        }
+    }
+
+    pub(crate) fn sees_files(&self) -> bool {
+        self.sees_files
     }
 
     /// Returns the version that the server reports.

@@ -13,6 +13,9 @@ use reclaim_model::{Digest, FreedBlob, Inventory};
 use crate::client::Containerd;
 use crate::error::StoreError;
 
+/// The kind of plugin that stores content.
+pub(crate) const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
+
 /// The files of a content store, by digest, with their lengths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContentFiles {
@@ -21,12 +24,15 @@ pub struct ContentFiles {
 
 impl Containerd {
     /// Returns the directory of the content store, as containerd names it; `None` if it does
-    /// not.
+    /// not, or is elsewhere.
     ///
     /// # Errors
     ///
     /// If the server cannot be asked.
     pub async fn content_root(&self) -> Result<Option<PathBuf>, StoreError> {
+        if !self.sees_files() {
+            return Ok(None);
+        }
         Ok(self.roots().await?.content)
     }
 }

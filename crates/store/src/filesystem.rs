@@ -17,9 +17,9 @@ use containerd_client::services::v1::{ListContentRequest, PluginsRequest};
 use reclaim_model::{Digest, Filesystem, Room, Snapshotter};
 
 use crate::client::{Containerd, MAX_MESSAGE};
+use crate::disk::CONTENT_PLUGIN;
 use crate::error::StoreError;
 
-const CONTENT: &str = "io.containerd.content.v1";
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 
 /// How many blobs are looked for, to know a content store again. One may be collected meanwhile.
@@ -53,7 +53,7 @@ impl Containerd {
     /// If the server cannot be asked.
     pub async fn roots(&self) -> Result<Roots, StoreError> {
         const OPERATION: &str = "find the content store and the snapshotters";
-        let filters = [CONTENT, SNAPSHOTTER].map(|kind| format!("type=={kind}"));
+        let filters = [CONTENT_PLUGIN, SNAPSHOTTER].map(|kind| format!("type=={kind}"));
         let message = PluginsRequest {
             filters: filters.into(),
         };
@@ -64,7 +64,7 @@ impl Containerd {
         let mut roots = Roots::default();
         for mut plugin in answer.into_inner().plugins {
             let root = plugin.exports.remove("root").map(PathBuf::from);
-            if plugin.r#type == CONTENT {
+            if plugin.r#type == CONTENT_PLUGIN {
                 roots.content = root;
                 continue;
             }
@@ -91,6 +91,12 @@ impl Containerd {
     ///
     /// If the server cannot be asked. What cannot be seen from here is no error, but named.
     pub async fn filesystems(&self) -> Result<Filesystems, StoreError> {
+        if !self.sees_files() {
+            return Ok(Filesystems {
+                unseen: vec!["this process is told not to look at containerd's files".to_owned()],
+                ..Filesystems::default()
+            });
+        }
         let roots = self.roots().await?;
         let blobs = self.some_blobs().await?;
         // A filesystem of another machine may take its time.

@@ -4,7 +4,8 @@
 //!
 //! Lists, never things one by one: images, leases with their resources, containers, snapshots
 //! of every snapshotter, blobs, sandboxes; of every namespace, because content is shared
-//! between them. Bodies are read only of the indexes, manifests and configs of images.
+//! between them. Bodies are read only of the indexes, manifests and configs of images: from
+//! containerd's own files where those can be seen from here, since a body is proved by its digest.
 //!
 //! # In what order
 //!
@@ -21,11 +22,13 @@
 //! whose digest we cannot read.
 
 mod documents;
+mod files;
 mod images;
 mod ingests;
 mod lists;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
@@ -38,7 +41,16 @@ use reclaim_model::{
 };
 
 use crate::client::{Containerd, MAX_MESSAGE};
+use crate::disk::CONTENT_PLUGIN;
 use crate::error::StoreError;
+
+/// What the server has loaded.
+#[derive(Debug, Default)]
+struct Loaded {
+    snapshotters: BTreeSet<Snapshotter>,
+    /// Where it says that its content is, in its own eyes.
+    content_root: Option<PathBuf>,
+}
 
 /// How many namespaces are listed at a time. Each has several lists on their way already.
 const NAMESPACES_AT_ONCE: usize = 4;
@@ -81,10 +93,10 @@ impl Containerd {
         now: Timestamp,
     ) -> Result<Inventory, StoreError> {
         let first =
-            futures::future::try_join3(self.namespaces(), self.snapshotters(), self.ask_version());
+            futures::future::try_join3(self.namespaces(), self.loaded(), self.ask_version());
         let (names, loaded, ()) = first.await?;
         let listed = stream::iter(names).map(|name| {
-            let loaded = &loaded;
+            let loaded = &loaded.snapshotters;
             let listed = async move {
                 let inventory = self.observe_namespace(&name, loaded).await?;
                 Ok::<_, StoreError>((name, inventory))
@@ -95,7 +107,8 @@ impl Containerd {
             .buffer_unordered(NAMESPACES_AT_ONCE)
             .try_collect()
             .await?;
-        let documents = self.read_documents(&namespaces, judged).await?;
+        let root = loaded.content_root.as_deref();
+        let documents = self.read_documents(&namespaces, judged, root).await?;
         Ok(Inventory {
             // A version that tells nothing may have any rule. The newest follow the most
             // references, and so keep the most.
@@ -118,8 +131,8 @@ impl Containerd {
         &self,
         namespace: &Namespace,
     ) -> Result<NamespaceInventory, StoreError> {
-        let loaded = self.snapshotters().await?;
-        self.observe_users(namespace, &loaded).await
+        let loaded = self.loaded().await?;
+        self.observe_users(namespace, &loaded.snapshotters).await
     }
 
     async fn observe_namespace(
@@ -164,18 +177,28 @@ impl Containerd {
         Ok(inventory)
     }
 
-    /// Names the snapshotters that the server has loaded.
-    async fn snapshotters(&self) -> Result<BTreeSet<Snapshotter>, StoreError> {
-        const OPERATION: &str = "list snapshotter plugins";
-        let filters = vec!["type==io.containerd.snapshotter.v1".to_owned()];
+    /// Asks which snapshotters the server has loaded, and where its content is.
+    async fn loaded(&self) -> Result<Loaded, StoreError> {
+        const OPERATION: &str = "list plugins";
+        let filters = vec![
+            "type==io.containerd.snapshotter.v1".to_owned(),
+            format!("type=={CONTENT_PLUGIN}"),
+        ];
         let request = self.request(OPERATION, None, PluginsRequest { filters })?;
         let answer = IntrospectionClient::new(self.channel())
             .plugins(request)
             .await;
         let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
+        let mut loaded = Loaded::default();
         let plugins = answer.into_inner().plugins.into_iter();
-        let usable = plugins.filter(|plugin| plugin.init_err.is_none());
-        Ok(usable.map(|plugin| plugin.id.into()).collect())
+        for mut plugin in plugins.filter(|plugin| plugin.init_err.is_none()) {
+            if plugin.r#type == CONTENT_PLUGIN {
+                loaded.content_root = plugin.exports.remove("root").map(PathBuf::from);
+            } else {
+                loaded.snapshotters.insert(plugin.id.into());
+            }
+        }
+        Ok(loaded)
     }
 }
 

@@ -1,26 +1,36 @@
 //! Resolving the references of a namespace, once, when its graph is made.
 
 use jiff::Timestamp;
-use reclaim_model::{CollectorRules, GcRef, SnapshotId};
+use reclaim_model::{CollectorRules, Digest, GcRef, Snapshot, SnapshotId};
 
-use super::{Graph, Node, NodeId, node_id};
+use super::{Graph, Node, NodeId, SnapshotList, node_id};
+use crate::finder::ABREAST;
 
 impl Graph<'_> {
     /// Precondition: back references are resolved; a parent that is gone may be named by one.
     pub(super) fn resolve_parents(&self) -> Vec<Option<NodeId>> {
         let mut parents = Vec::with_capacity(self.starts[1] - self.starts[0]);
         for list in &self.lists {
-            parents.extend(list.snapshots.iter().map(|snapshot| {
-                let parent = snapshot.parent.as_deref()?;
-                self.find_on(list, parent).or_else(|| {
-                    // A clone only where there is anything to be found.
-                    let id = || SnapshotId::new(list.name.clone(), parent);
-                    let is_any = !self.absent.is_empty();
-                    is_any.then(|| self.find_absent(&GcRef::Snapshot(id())))?
-                })
-            }));
+            for snapshots in list.snapshots.chunks(ABREAST) {
+                let mut found = [None; ABREAST];
+                let keys = snapshots.iter().map(|it| it.parent.as_deref());
+                list.find_abreast(keys, &mut found);
+                for (snapshot, at) in snapshots.iter().zip(found) {
+                    let at = at.map(|at| self.snapshot_node(list.first + at));
+                    parents.push(at.or_else(|| self.find_absent_on(list, snapshot)));
+                }
+            }
         }
         parents
+    }
+
+    /// Finds the parent of a snapshot among what does not exist.
+    fn find_absent_on(&self, list: &SnapshotList<'_>, snapshot: &Snapshot) -> Option<NodeId> {
+        if self.absent.is_empty() {
+            return None;
+        }
+        let id = SnapshotId::new(list.name.clone(), snapshot.parent.as_deref()?);
+        self.find_absent(&GcRef::Snapshot(id))
     }
 
     /// Fills in the edges, node by node: labels, then what the kind itself keeps.
@@ -32,9 +42,9 @@ impl Graph<'_> {
         for at in 0..self.len() {
             let id = node_id(at);
             starts.push(node_id(edges.len()));
-            let labels = self.labels(id).into_iter();
-            let references = labels.flat_map(|labels| &labels.refs);
-            edges.extend(references.filter_map(|it| self.find_reference(it)));
+            if let Some(labels) = self.labels(id) {
+                self.add_references(&labels.refs, &mut edges);
+            }
             match self.node(id) {
                 Node::Absent => {}
                 Node::Blob(_) => self.add_conditional(id, now, &mut edges),
@@ -54,6 +64,23 @@ impl Graph<'_> {
         starts.push(node_id(edges.len()));
         self.edge_starts = starts;
         self.edges = edges;
+    }
+
+    /// Adds what labels refer to, in their order.
+    fn add_references(&self, references: &[GcRef], edges: &mut Vec<NodeId>) {
+        for references in references.chunks(ABREAST) {
+            let content: Option<Vec<&Digest>> = references.iter().map(content).collect();
+            let Some(content) = content.filter(|it| it.len() > 1) else {
+                edges.extend(references.iter().filter_map(|it| self.find_reference(it)));
+                continue;
+            };
+            let mut found = [None; ABREAST];
+            self.blobs.find_abreast(&content, &mut found);
+            for (reference, at) in references.iter().zip(found) {
+                let found = at.map(node_id);
+                edges.extend(found.or_else(|| self.find_absent(reference)));
+            }
+        }
     }
 
     /// Adds the snapshots that an image or blob keeps on a condition that is met.
@@ -98,5 +125,12 @@ impl Graph<'_> {
         let pairs = pairs.filter_map(|(parent, child)| Some((self.find_reference(parent)?, child)));
         self.back_references = pairs.collect();
         self.back_references.sort_unstable();
+    }
+}
+
+fn content(reference: &GcRef) -> Option<&Digest> {
+    match reference {
+        GcRef::Content(digest) => Some(digest),
+        GcRef::NoContent(_) | GcRef::Snapshot(_) | GcRef::Image(_) | GcRef::Container(_) => None,
     }
 }

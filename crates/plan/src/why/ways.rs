@@ -237,7 +237,7 @@ fn thing(graph: &Graph<'_>, documents: &BTreeMap<Digest, Document>, id: NodeId) 
         Node::Blob(index) => blob_thing(documents, &graph.blob(index).digest),
         Node::Snapshot(index) => {
             let (snapshotter, snapshot) = graph.snapshot(index);
-            snapshot_thing(&SnapshotId::new(snapshotter.clone(), &*snapshot.key))
+            snapshot_thing(&SnapshotId::new(snapshotter.clone(), snapshot.key.clone()))
         }
         Node::Image(index) => Thing {
             kind: ThingKind::Image,

@@ -1,6 +1,9 @@
 //! Reading the bodies behind images: indexes, manifests and configs, each digest once.
+//!
+//! From containerd's own files first; what is not found so is asked of containerd.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use containerd_client::services::v1::ReadContentRequest;
 use containerd_client::services::v1::content_client::ContentClient;
@@ -15,8 +18,9 @@ use tonic::Status;
 
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::error::{Class, StoreError};
+use crate::observe::files::{self, Wish};
 
-/// How many bodies are read at a time. Each is one small stream; more would only queue in
+/// How many bodies are asked for at a time. Each is one small stream; more would only queue in
 /// containerd.
 const READS_AT_ONCE: usize = 32;
 
@@ -30,14 +34,30 @@ struct Wanted<'a> {
     size: u64,
 }
 
+/// A body that was read, or why it is none.
+type Read = (Digest, Result<reclaim_oci::Document, ReadError>);
+
+impl Wanted<'_> {
+    fn wish(&self) -> Wish {
+        Wish {
+            digest: self.digest.clone(),
+            kind: self.kind,
+            size: self.size,
+        }
+    }
+}
+
 impl Containerd {
     /// Reads everything behind the images of the `judged` namespaces that is present in any.
+    ///
+    /// `root` is where containerd says that its content is. It need not mean anything here.
     pub(super) async fn read_documents(
         &self,
         namespaces: &BTreeMap<Namespace, NamespaceInventory>,
         judged: &[Namespace],
+        root: Option<&Path>,
     ) -> Result<BTreeMap<Digest, Document>, StoreError> {
-        let limits = Limits::default();
+        let root = root.filter(|_| self.sees_files());
         let mut documents = BTreeMap::new();
         let mut level: BTreeMap<Digest, Kind> = BTreeMap::new();
         for inventory in judged.iter().filter_map(|name| namespaces.get(name)) {
@@ -56,11 +76,7 @@ impl Containerd {
             if wanted.is_empty() {
                 break;
             }
-            let reads = wanted.into_iter();
-            let reads = reads.map(|wanted| self.read(wanted, depth, limits).boxed());
-            let reads = stream::iter(reads).boxed();
-            let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).try_collect().await?;
-            for (digest, outcome) in read.into_iter().flatten() {
+            for (digest, outcome) in self.read_level(wanted, depth, root).await? {
                 let document = match outcome {
                     Ok(document) => {
                         for child in document.children() {
@@ -76,10 +92,7 @@ impl Containerd {
         for inventory in judged.iter().filter_map(|name| namespaces.get(name)) {
             let pinned = pinned(inventory).filter(|it| !seen.contains(it));
             let wanted = pinned.filter_map(|it| find(namespaces, it, Kind::Config));
-            let reads = wanted.map(|wanted| self.read(wanted, 0, limits).boxed());
-            let reads = stream::iter(reads).boxed();
-            let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).try_collect().await?;
-            for (digest, outcome) in read.into_iter().flatten() {
+            for (digest, outcome) in self.read_level(wanted.collect(), 0, root).await? {
                 // What is none, and is part of no image, concerns nobody.
                 if let Ok(config) = outcome {
                     documents.insert(digest, model_document(config));
@@ -89,13 +102,37 @@ impl Containerd {
         Ok(documents)
     }
 
+    /// Reads bodies that lie equally deep: from the files below `root`, and what is not whole and
+    /// sound there from containerd, whose word on it counts.
+    async fn read_level(
+        &self,
+        wanted: Vec<Wanted<'_>>,
+        depth: usize,
+        root: Option<&Path>,
+    ) -> Result<Vec<Read>, StoreError> {
+        let limits = Limits::default();
+        let mut read: Vec<Read> = Vec::with_capacity(wanted.len());
+        if let Some(root) = root.filter(|_| limits.check_depth(depth).is_ok()) {
+            let wishes = wanted.iter().map(Wanted::wish).collect();
+            let found = files::read(root, wishes, limits).await.into_iter();
+            read.extend(found.map(|(digest, document)| (digest, Ok(document))));
+        }
+        let found: BTreeSet<Digest> = read.iter().map(|(digest, _)| digest.clone()).collect();
+        let rest = wanted.into_iter().filter(|it| !found.contains(&it.digest));
+        let asked = rest.map(|wanted| self.read(wanted, depth, limits).boxed());
+        let asked = stream::iter(asked).boxed();
+        let asked: Vec<_> = asked.buffer_unordered(READS_AT_ONCE).try_collect().await?;
+        read.extend(asked.into_iter().flatten());
+        Ok(read)
+    }
+
     /// `None` if it has gone in the meantime: then it is not there, which is not a gap.
     async fn read(
         &self,
         wanted: Wanted<'_>,
         depth: usize,
         limits: Limits,
-    ) -> Result<Option<(Digest, Result<reclaim_oci::Document, ReadError>)>, StoreError> {
+    ) -> Result<Option<Read>, StoreError> {
         let Wanted {
             digest,
             kind,

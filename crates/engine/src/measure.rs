@@ -1,0 +1,110 @@
+//! Asking what the snapshots of a plan occupy.
+//!
+//! They are many, and each is one call. Where the sizes decide something, or somebody waits to
+//! see them, they are asked for first. A run that only reports them asks while it removes records
+//! and waits: what will go is held until the run releases it, so the answers are the same.
+
+use std::collections::BTreeMap;
+
+use reclaim_model::{
+    Estimate, Namespace, Plan, PruneRequest, Report, Selection, SnapshotId, chain,
+};
+use reclaim_plan::Decision;
+use reclaim_store::StoreError;
+use tracing::{Instrument, info_span, warn};
+
+use crate::engine::Engine;
+use crate::retry::retry;
+
+/// When the snapshots that will go are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measuring {
+    /// Before there is a plan.
+    First,
+    /// While records are removed.
+    Meanwhile,
+}
+
+impl Measuring {
+    /// When a run measures: first, if the sizes decide what goes, or somebody has seen them.
+    pub(crate) fn of_run(request: &PruneRequest, is_confirmed: bool) -> Self {
+        match request.selection {
+            _ if is_confirmed => Self::First,
+            Selection::Rule(_) => Self::First,
+            Selection::Filters(_) | Selection::Named(_) | Selection::Project(_) => {
+                if request.target.is_some() {
+                    Self::First
+                } else {
+                    Self::Meanwhile
+                }
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Makes the plan of a decision, with the sizes that are asked for first. What lies beside
+    /// the plan is not held by anybody, and so always measured here.
+    pub(crate) async fn measured(
+        &self,
+        namespace: &Namespace,
+        decision: Decision,
+        measuring: Measuring,
+    ) -> Result<Plan, StoreError> {
+        let mut snapshots = [decision.pending_snapshots(), decision.history_snapshots()].concat();
+        if measuring == Measuring::First {
+            snapshots.extend_from_slice(decision.snapshots());
+        }
+        let bytes = self.sizes(namespace, &snapshots).await?;
+        if measuring == Measuring::First {
+            return Ok(decision.into_plan(&bytes));
+        }
+        let mut plan = decision.into_unmeasured_plan();
+        plan.beside.pending.measure(&bytes);
+        plan.beside.history.freed.measure(&bytes);
+        Ok(plan)
+    }
+
+    /// Asks what the snapshots occupy that go with a plan.
+    pub(crate) async fn sizes_of(
+        &self,
+        plan: &Plan,
+    ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
+        let snapshots = plan.freed.snapshots.iter().map(|it| it.id.clone());
+        let snapshots: Vec<SnapshotId> = snapshots.collect();
+        self.sizes(&plan.namespace, &snapshots).await
+    }
+
+    async fn sizes(
+        &self,
+        namespace: &Namespace,
+        snapshots: &[SnapshotId],
+    ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
+        let sizing = retry(|| self.store.snapshot_bytes(namespace, snapshots));
+        sizing.instrument(info_span!("size")).await
+    }
+}
+
+/// Enters into a plan and its report what the snapshots occupy. If nobody can tell they count as
+/// nothing, and the run is unfinished as far as that goes: what is freed is freed all the same.
+pub(crate) fn enter_sizes(
+    plan: &mut Plan,
+    report: &mut Report,
+    sizes: Result<BTreeMap<SnapshotId, u64>, StoreError>,
+) {
+    match sizes {
+        Ok(sizes) => {
+            plan.freed.measure(&sizes);
+            plan.beside.doubtful.measure(&sizes);
+        }
+        Err(error) => {
+            let error = chain(&error);
+            warn!(%error, "snapshots are not measured");
+            let unknown = format!("what the snapshots occupied is not counted: {error}");
+            report.unfinished = Some(unknown);
+        }
+    }
+    report.estimate = Estimate(plan.freed.amount());
+    report.estimate_at_least = Estimate(plan.at_least());
+    report.beside = plan.beside.clone();
+}
