@@ -2,46 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use reclaim_api::metrics::FAMILIES;
+
 use crate::read;
 
-/// What the daemon declares: names, without `reclaim_`, and their labels.
-const DECLARED: [(&str, &[&str]); 22] = [
-    ("build_info", &["version"]),
-    ("containerd_up", &[]),
-    ("runs_total", &["policy", "trigger", "outcome"]),
-    ("images_removed_total", &["policy"]),
-    ("images_refused_total", &["policy"]),
-    ("images_failed_total", &["policy"]),
-    ("images_kept", &["policy", "reason"]),
-    ("reclaimed_bytes_total", &["policy", "kind"]),
-    ("estimated_bytes", &["policy", "kind"]),
-    ("target_bytes", &["policy", "filesystem"]),
-    ("filesystem_size_bytes", &["filesystem"]),
-    ("filesystem_available_bytes", &["filesystem"]),
-    ("filesystem_inodes", &["filesystem"]),
-    ("filesystem_inodes_free", &["filesystem"]),
-    ("run_seconds", HISTOGRAM),
-    ("collection_seconds", HISTOGRAM),
-    ("repulls_total", &[]),
-    ("held_bytes", &[]),
-    ("policy_last_success_timestamp_seconds", &["policy"]),
-    ("policy_next_timestamp_seconds", &["policy"]),
-    ("config_reload_success", &[]),
-    ("config_reload_success_timestamp_seconds", &[]),
-];
-
-/// Its name is that of its buckets without this.
-const HISTOGRAM: &[&str] = &["le"];
+/// A histogram's name is that of its buckets without this.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
 
 /// Labels that Prometheus adds.
 const ADDED: [&str; 2] = ["instance", "job"];
 
 fn declared() -> BTreeMap<String, BTreeSet<&'static str>> {
-    let declared = DECLARED.into_iter();
-    let declared = declared.map(|(name, labels)| {
+    let declared = FAMILIES.iter().map(|(name, labels)| {
         let labels = labels.iter().copied().chain(ADDED);
-        (format!("reclaim_{name}"), labels.collect())
+        ((*name).to_owned(), labels.collect())
     });
     declared.collect()
 }

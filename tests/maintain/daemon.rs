@@ -243,7 +243,7 @@ async fn metrics_are_whole() {
     let (status, text) = daemon.get("/metrics").await.unwrap();
     assert_eq!(status, 200);
     assert!(text.ends_with("# EOF\n"), "{text}");
-    for name in reclaim_api::metrics::NAMES {
+    for (name, _) in reclaim_api::metrics::FAMILIES {
         let family = name.strip_suffix("_total").unwrap_or(name);
         assert!(
             text.contains(&format!("# HELP {family} ")),

@@ -24,7 +24,7 @@ use families::{
     Families, FilesystemLabel, PolicyFilesystem, PolicyKind, PolicyLabel, PolicyReason,
 };
 
-pub use families::NAMES;
+pub use families::FAMILIES;
 pub use serve::router;
 
 /// Everything that is counted since this process began.
@@ -194,6 +194,8 @@ impl CaretakerObserver for Metrics {
     fn due(&self, policy: &PolicyName, at: Option<Timestamp>) {
         let label = PolicyLabel::of(policy.as_str());
         let due = at.map_or(0, Timestamp::as_second);
+        // There from the first moment on: 0 is never.
+        drop(self.families.last_success.get_or_create(&label));
         self.families.next.get_or_create(&label).set(due);
     }
 }

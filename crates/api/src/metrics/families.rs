@@ -111,7 +111,7 @@ impl FilesystemLabel {
 }
 
 macro_rules! families {
-    ($($field:ident: $kind:ty = $new:expr, $name:literal, $shown:literal, $help:literal;)+) => {
+    ($($field:ident: $kind:ty = $new:expr, $name:literal, $shown:literal $labels:expr, $help:literal;)+) => {
         /// All families.
         #[derive(Debug, Clone)]
         pub(super) struct Families {
@@ -127,53 +127,54 @@ macro_rules! families {
             }
         }
 
-        /// The names by which Prometheus knows the families; a histogram's without its endings.
-        pub const NAMES: &[&str] = &[$(concat!("reclaim_", $shown)),+];
+        /// The names by which Prometheus knows the families, a histogram's without its endings, and
+        /// the labels of each.
+        pub const FAMILIES: &[(&str, &[&str])] = &[$((concat!("reclaim_", $shown), &$labels)),+];
     };
 }
 
 families! {
-    build_info: Family<VersionLabel, Gauge> = Family::default(), "build_info", "build_info",
+    build_info: Family<VersionLabel, Gauge> = Family::default(), "build_info", "build_info" ["version"],
         "The version of this process; always 1";
-    containerd_up: Gauge = Gauge::default(), "containerd_up", "containerd_up",
+    containerd_up: Gauge = Gauge::default(), "containerd_up", "containerd_up" [],
         "Whether containerd answered when it was last looked at";
-    runs: Family<RunLabels, Counter> = Family::default(), "runs", "runs_total",
+    runs: Family<RunLabels, Counter> = Family::default(), "runs", "runs_total" ["policy", "trigger", "outcome"],
         "Runs by policy (empty for those that clients asked for), by what triggered them, and by how they ended";
-    removed: Counters = Family::default(), "images_removed", "images_removed_total",
+    removed: Counters = Family::default(), "images_removed", "images_removed_total" ["policy"],
         "Image records that were removed";
-    refused: Counters = Family::default(), "images_refused", "images_refused_total",
+    refused: Counters = Family::default(), "images_refused", "images_refused_total" ["policy"],
         "Image records that were to go and stayed because the store had moved on";
-    failed: Counters = Family::default(), "images_failed", "images_failed_total",
+    failed: Counters = Family::default(), "images_failed", "images_failed_total" ["policy"],
         "Image records that could not be removed";
-    kept: Family<PolicyReason, Gauge> = Family::default(), "images_kept", "images_kept",
+    kept: Family<PolicyReason, Gauge> = Family::default(), "images_kept", "images_kept" ["policy", "reason"],
         "Image records that the last run kept, by reason";
-    reclaimed: Family<PolicyKind, Counter> = Family::default(), "reclaimed_bytes", "reclaimed_bytes_total",
+    reclaimed: Family<PolicyKind, Counter> = Family::default(), "reclaimed_bytes", "reclaimed_bytes_total" ["policy", "kind"],
         "Bytes that were found to be gone after runs, of content and of snapshots";
-    estimated: Family<PolicyKind, Gauge> = Family::default(), "estimated_bytes", "estimated_bytes",
+    estimated: Family<PolicyKind, Gauge> = Family::default(), "estimated_bytes", "estimated_bytes" ["policy", "kind"],
         "Bytes that the last run was foreseen to free";
-    target: Family<PolicyFilesystem, Gauge> = Family::default(), "target_bytes", "target_bytes",
+    target: Family<PolicyFilesystem, Gauge> = Family::default(), "target_bytes", "target_bytes" ["policy", "filesystem"],
         "Bytes that had to go on a filesystem when the policy was last looked at, to reach its low mark";
-    size: FilesystemGauges = Family::default(), "filesystem_size_bytes", "filesystem_size_bytes",
+    size: FilesystemGauges = Family::default(), "filesystem_size_bytes", "filesystem_size_bytes" ["filesystem"],
         "Size of a filesystem that holds content or snapshots";
-    available: FilesystemGauges = Family::default(), "filesystem_available_bytes", "filesystem_available_bytes",
+    available: FilesystemGauges = Family::default(), "filesystem_available_bytes", "filesystem_available_bytes" ["filesystem"],
         "What is left of it";
-    inodes: FilesystemGauges = Family::default(), "filesystem_inodes", "filesystem_inodes",
+    inodes: FilesystemGauges = Family::default(), "filesystem_inodes", "filesystem_inodes" ["filesystem"],
         "Its inodes";
-    inodes_free: FilesystemGauges = Family::default(), "filesystem_inodes_free", "filesystem_inodes_free",
+    inodes_free: FilesystemGauges = Family::default(), "filesystem_inodes_free", "filesystem_inodes_free" ["filesystem"],
         "Inodes that are left of it";
-    run_seconds: Histogram = Histogram::new(exponential_buckets(0.05, 2.0, 16)), "run_seconds", "run_seconds",
+    run_seconds: Histogram = Histogram::new(exponential_buckets(0.05, 2.0, 16)), "run_seconds", "run_seconds" ["le"],
         "How long runs took";
-    collection_seconds: Histogram = Histogram::new(exponential_buckets(0.005, 2.0, 16)), "collection_seconds", "collection_seconds",
+    collection_seconds: Histogram = Histogram::new(exponential_buckets(0.005, 2.0, 16)), "collection_seconds", "collection_seconds" ["le"],
         "How long containerd's collections took that runs asked for";
-    repulls: Counter = Counter::default(), "repulls", "repulls_total",
+    repulls: Counter = Counter::default(), "repulls", "repulls_total" [],
         "Images that came back after a run had removed them";
-    last_success: Family<PolicyLabel, Gauge> = Family::default(), "policy_last_success_timestamp_seconds", "policy_last_success_timestamp_seconds",
+    last_success: Family<PolicyLabel, Gauge> = Family::default(), "policy_last_success_timestamp_seconds", "policy_last_success_timestamp_seconds" ["policy"],
         "When a policy last did what it is for, also if there was nothing to do";
-    next: Family<PolicyLabel, Gauge> = Family::default(), "policy_next_timestamp_seconds", "policy_next_timestamp_seconds",
+    next: Family<PolicyLabel, Gauge> = Family::default(), "policy_next_timestamp_seconds", "policy_next_timestamp_seconds" ["policy"],
         "When a policy is due; 0 if only on demand";
-    reload_success: Gauge = Gauge::default(), "config_reload_success", "config_reload_success",
+    reload_success: Gauge = Gauge::default(), "config_reload_success", "config_reload_success" [],
         "Whether the last configuration was accepted";
-    reload_success_time: Gauge = Gauge::default(), "config_reload_success_timestamp_seconds", "config_reload_success_timestamp_seconds",
+    reload_success_time: Gauge = Gauge::default(), "config_reload_success_timestamp_seconds", "config_reload_success_timestamp_seconds" [],
         "When a configuration was last accepted";
 }
 

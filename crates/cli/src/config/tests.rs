@@ -76,68 +76,71 @@ fn a_disabled_policy_is_checked_and_not_there() {
     assert!(policy("enabled = false\ncron = \"x\"").is_err());
 }
 
+/// Keys of a policy that are wrong, and what the error says of each.
+const WRONG: &[(&str, &[&str])] = &[
+    ("hihg = \"85%\"", &["line 3", "hihg", "`high`"]),
+    ("high = \"101%\"", &["line 3", "101%", "from 1% to 99%"]),
+    (
+        "high = \"85%\"",
+        &["policy `p`", "high is set and low is not"],
+    ),
+    (
+        "high = \"80%\"\nlow = \"85%\"",
+        &["policy `p`", "high `80%`, low `85%`"],
+    ),
+    ("high = \"80%\"\nlow = \"85GB\"", &["one is a percentage"]),
+    ("interval = \"5\"", &["line 3", "from 1s to 720h", "`5`"]),
+    ("interval = \"0s\"", &["from 1s to 720h"]),
+    ("min_age = \"-5m\"", &["from 0s to 87600h"]),
+    ("keep_newest = 1001", &["from 0 to 1000", "1001"]),
+    ("max_images = -1", &["from 0 to 1000000", "-1"]),
+    (
+        "cron = \"61 * * * *\"",
+        &["policy `p`", "cron is not", "61 * * * *"],
+    ),
+    (
+        "cron = \"0 3 * * *\"\ntime_zone = \"Mars/Base\"",
+        &["time zone", "Mars/Base"],
+    ),
+    (
+        "cron = \"0 3 * * *\"\ninterval = \"5m\"",
+        &["both cron and interval"],
+    ),
+    (
+        "interval = \"5m\"\njitter = \"6m\"",
+        &["jitter `6m` is more than interval `5m`"],
+    ),
+    ("time_zone = \"UTC\"", &["time_zone is for cron"]),
+    (
+        "namespaces = [\"moby\"]",
+        &["`moby`", "containerd.namespaces"],
+    ),
+    ("namespaces = []", &["no namespace"]),
+    (
+        "filters = [\"lable=x\"]",
+        &["policy `p`", "`lable`", "larger-than"],
+    ),
+    ("filters = [\"until=soon\"]", &["until"]),
+    ("filters = [\"dangling=true\"]\nall = true", &["dangling"]),
+    (
+        "filters = [\"reference=~(\"]",
+        &["reference", "regular expression"],
+    ),
+    ("max_unused = \"1m\"", &["max_unused `1m`", "min_age `2m`"]),
+    (
+        "max_used = \"1GB\"\nreserved = \"2GB\"",
+        &["max_used `1GB`", "reserved `2GB`"],
+    ),
+    ("max_bytes = \"lots\"", &["size is not", "lots"]),
+    ("name = \"q\"", &["duplicate key"]),
+];
+
 /// An error should say where, what was wrong and what is accepted.
 #[test]
 fn errors_name_the_place_and_what_is_accepted() {
-    for (keys, words) in [
-        ("hihg = \"85%\"", &["line 3", "hihg", "`high`"][..]),
-        ("high = \"101%\"", &["line 3", "101%", "from 1% to 99%"]),
-        (
-            "high = \"85%\"",
-            &["policy `p`", "high is set and low is not"],
-        ),
-        (
-            "high = \"80%\"\nlow = \"85%\"",
-            &["policy `p`", "high `80%`, low `85%`"],
-        ),
-        ("high = \"80%\"\nlow = \"85GB\"", &["one is a percentage"]),
-        ("interval = \"5\"", &["line 3", "from 1s to 720h", "`5`"]),
-        ("interval = \"0s\"", &["from 1s to 720h"]),
-        ("min_age = \"-5m\"", &["from 0s to 87600h"]),
-        ("keep_newest = 1001", &["from 0 to 1000", "1001"]),
-        ("max_images = -1", &["from 0 to 1000000", "-1"]),
-        (
-            "cron = \"61 * * * *\"",
-            &["policy `p`", "cron is not", "61 * * * *"],
-        ),
-        (
-            "cron = \"0 3 * * *\"\ntime_zone = \"Mars/Base\"",
-            &["time zone", "Mars/Base"],
-        ),
-        (
-            "cron = \"0 3 * * *\"\ninterval = \"5m\"",
-            &["both cron and interval"],
-        ),
-        (
-            "interval = \"5m\"\njitter = \"6m\"",
-            &["jitter `6m` is more than interval `5m`"],
-        ),
-        ("time_zone = \"UTC\"", &["time_zone is for cron"]),
-        (
-            "namespaces = [\"moby\"]",
-            &["`moby`", "containerd.namespaces"],
-        ),
-        ("namespaces = []", &["no namespace"]),
-        (
-            "filters = [\"lable=x\"]",
-            &["policy `p`", "`lable`", "larger-than"],
-        ),
-        ("filters = [\"until=soon\"]", &["until"]),
-        ("filters = [\"dangling=true\"]\nall = true", &["dangling"]),
-        (
-            "filters = [\"reference=~(\"]",
-            &["reference", "regular expression"],
-        ),
-        ("max_unused = \"1m\"", &["max_unused `1m`", "min_age `2m`"]),
-        (
-            "max_used = \"1GB\"\nreserved = \"2GB\"",
-            &["max_used `1GB`", "reserved `2GB`"],
-        ),
-        ("max_bytes = \"lots\"", &["size is not", "lots"]),
-        ("name = \"q\"", &["duplicate key"]),
-    ] {
+    for (keys, words) in WRONG {
         let error = policy(keys).unwrap_err();
-        for word in words {
+        for word in *words {
             assert!(error.contains(word), "{keys}: no {word:?} in {error}");
         }
     }

@@ -108,35 +108,17 @@ fn ages(policy: &Policy, kubelet: &KubeletThresholds) -> Vec<String> {
 mod tests {
     use std::time::Duration;
 
-    use reclaim_model::{Mode, Rule, RuleFilters};
+    use reclaim_model::RuleFilters;
 
     use super::*;
-    use crate::policy::{Pressure, Schedule};
 
     fn policy(high: &str, low: &str) -> Policy {
         let marks = Watermarks::new(high.parse().unwrap(), low.parse().unwrap());
-        Policy {
-            rule: Rule {
-                name: "p".parse().unwrap(),
-                filters: RuleFilters::parse(&[], true).unwrap(),
-                min_age: Duration::from_secs(120),
-                unused_for: Duration::ZERO,
-                keep_newest: 0,
-                last_copies: false,
-            },
-            namespaces: vec!["k8s.io".parse().unwrap()],
-            schedule: Schedule::OnDemand,
-            pressure: Pressure {
-                bytes: Some(marks.unwrap()),
-                ..Pressure::default()
-            },
-            max_unused: None,
-            max_images: None,
-            max_bytes: None,
-            undo_window: Duration::ZERO,
-            max_deletes_per_second: None,
-            mode: Mode::Apply,
-        }
+        let mut policy = Policy::of_name("p".parse().unwrap());
+        policy.rule.filters = RuleFilters::parse(&[], true).unwrap();
+        policy.namespaces = vec!["k8s.io".parse().unwrap()];
+        policy.pressure.bytes = Some(marks.unwrap());
+        policy
     }
 
     /// Demands exactly these warnings, each by a word of it.
