@@ -119,8 +119,8 @@ pub use host_guard::Busy;
 pub use last_use::{Heard, IndexError, LastUseIndex};
 pub use maintenance::{
     Breakdown, Caretaker, CaretakerObserver, Due, Duties, Excess, FilesystemRecord, Headroom,
-    HistoryError, Maintenance, Measure, NamespaceForecast, NamespaceRun, Outcome, PolicyForecast,
-    PolicyRun, RunHistory, RunRecord, Timetable, Trigger, goals,
+    HistoryError, Maintenance, Measure, NamespaceForecast, NamespaceRun, Occupied, Outcome,
+    PolicyForecast, PolicyRun, RunHistory, RunRecord, Standing, Timetable, Trigger, goals,
 };
 pub use options::RunOptions;
 pub use policy::{Cron, CronError, Policy, Pressure, Schedule};

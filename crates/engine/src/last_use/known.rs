@@ -357,7 +357,10 @@ impl Known {
     }
 
     /// Takes what a run removed that began at `started` and has ended by `now`.
+    ///
+    /// A record that was made later than now was made by a clock that was ahead, and before.
     pub(super) fn remove(&mut self, gone: &Gone, started: Timestamp, now: Timestamp) {
+        let is_before = |it: &Name, at: Timestamp| it.created <= at || it.created > now;
         for (digest, names) in &gone.names {
             let went = |name: &String| {
                 let heard = self.deleted.get(name).copied();
@@ -367,13 +370,13 @@ impl Known {
             let names: BTreeMap<String, Timestamp> = names.iter().map(went).collect();
             let latest = names.values().copied().max().unwrap_or(now);
             for (name, at) in &names {
-                if self.names.get(name).is_some_and(|it| it.created <= *at) {
+                if self.names.get(name).is_some_and(|it| is_before(it, *at)) {
                     self.names.remove(name);
                 }
             }
             let of_target = self.names.iter().filter(|(_, it)| it.target == *digest);
             let mut left =
-                of_target.filter(|(name, it)| it.created <= latest || gone.stayed.contains(*name));
+                of_target.filter(|(name, it)| is_before(it, latest) || gone.stayed.contains(*name));
             let is_whole = left.next().is_none();
             let entry = self.targets.get(digest);
             let removal = Removal {
@@ -399,7 +402,8 @@ impl Known {
             let was = gone.names.get(&it.target);
             was.is_some() && !gone.stayed.contains(name) || self.removals.removed_at(name).is_some()
         };
-        let there = self.names.iter().filter(|(name, it)| is_of_run(name, it));
+        let there = self.names.iter();
+        let there = there.filter(|(name, it)| it.created <= now && is_of_run(name, it));
         let there: Vec<(String, Name)> = there.map(|(a, b)| (a.clone(), b.clone())).collect();
         for (name, Name { target, created }) in there {
             self.entry(&target, now);
