@@ -130,7 +130,8 @@ pub use last_use::{Heard, IndexError, LastUseIndex};
 pub use maintenance::{
     Breakdown, Caretaker, CaretakerObserver, Due, Duties, Excess, FilesystemRecord, Headroom,
     HistoryError, HostTurn, HostTurns, Maintenance, Measure, NamespaceForecast, NamespaceRun,
-    Outcome, PolicyForecast, PolicyRun, RunHistory, RunRecord, Timetable, Trigger, goals,
+    Occupied, Outcome, PolicyForecast, PolicyRun, RunHistory, RunRecord, Standing, Timetable,
+    Trigger, goals,
 };
 pub use options::RunOptions;
 pub use policy::{Cron, CronError, Policy, Pressure, Schedule};

@@ -12,6 +12,7 @@ mod io_pressure;
 mod outcome;
 mod pressure;
 mod run;
+mod standing;
 mod timetable;
 mod turns;
 
@@ -20,7 +21,8 @@ pub use explain::{NamespaceForecast, PolicyForecast};
 pub use headroom::Headroom;
 pub use history::{FilesystemRecord, HistoryError, NamespaceRun, RunHistory, RunRecord};
 pub use outcome::{Breakdown, Outcome, PolicyRun, Trigger};
-pub use pressure::{Excess, Measure, goals};
+pub use pressure::{Excess, Measure, Occupied, goals};
 pub use run::Maintenance;
+pub use standing::Standing;
 pub use timetable::{Due, Timetable};
 pub use turns::{HostTurn, HostTurns};

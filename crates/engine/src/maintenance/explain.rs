@@ -5,7 +5,8 @@ use reclaim_model::{
 };
 
 use super::pressure::{Excess, goals};
-use super::run::{Maintenance, request};
+use super::run::Maintenance;
+use super::standing::request;
 use crate::clock;
 use crate::engine::RunError;
 use crate::policy::{Policy, Schedule};

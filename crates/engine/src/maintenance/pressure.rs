@@ -27,6 +27,15 @@ pub struct Excess {
     pub amount: u64,
 }
 
+/// What content and snapshots of all namespaces occupy, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Occupied {
+    /// All of it.
+    pub all: u64,
+    /// What of it lasts: neither garbage, nor removed and only held, nor still being written.
+    pub lasting: u64,
+}
+
 impl fmt::Display for Excess {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let amount = self.amount;
@@ -45,7 +54,7 @@ impl fmt::Display for Excess {
 impl Pressure {
     /// Returns what is above its high mark, and how much has to go until the low one. `occupied`
     /// is what content and snapshots occupy, where [`Self::needs_occupied`] asks for it.
-    pub fn begin(&self, filesystems: &[Filesystem], occupied: Option<u64>) -> Vec<Excess> {
+    pub fn begin(&self, filesystems: &[Filesystem], occupied: Option<Occupied>) -> Vec<Excess> {
         self.excesses(filesystems, occupied, Watermarks::needed)
     }
 
@@ -54,7 +63,7 @@ impl Pressure {
         &self,
         begun: &[Excess],
         filesystems: &[Filesystem],
-        occupied: Option<u64>,
+        occupied: Option<Occupied>,
     ) -> Vec<Excess> {
         let mut excesses = self.excesses(filesystems, occupied, Watermarks::missing);
         excesses.retain(|excess| begun.iter().any(|it| it.of == excess.of));
@@ -66,16 +75,18 @@ impl Pressure {
         self.max_used.is_some() || self.reserved > 0
     }
 
-    /// Returns how much may go before what is reserved is touched; `None` is any.
-    pub fn spare(&self, occupied: Option<u64>) -> Option<u64> {
+    /// Returns how much may go before what is reserved is touched; `None` is any. What does not
+    /// last is not what anybody reserved room for.
+    pub fn spare(&self, occupied: Option<Occupied>) -> Option<u64> {
         let is_reserved = self.reserved > 0;
-        is_reserved.then(|| occupied.unwrap_or(0).saturating_sub(self.reserved))
+        let lasting = occupied.map_or(0, |it| it.lasting);
+        is_reserved.then(|| lasting.saturating_sub(self.reserved))
     }
 
     fn excesses(
         &self,
         filesystems: &[Filesystem],
-        occupied: Option<u64>,
+        occupied: Option<Occupied>,
         needed: impl Fn(Watermarks, u64, u64) -> u64,
     ) -> Vec<Excess> {
         let of_room = |marks: Option<Watermarks>, room: Room, of: Measure| {
@@ -94,7 +105,7 @@ impl Pressure {
         let above = self.max_used.zip(occupied);
         let occupied = above.map(|(max, occupied)| Excess {
             of: Measure::Occupied,
-            amount: occupied.saturating_sub(max),
+            amount: occupied.all.saturating_sub(max),
         });
         let excesses = rooms.chain(occupied);
         excesses.filter(|excess| excess.amount > 0).collect()
@@ -152,6 +163,10 @@ mod tests {
         Watermarks::new(high.parse().unwrap(), low.parse().unwrap()).ok()
     }
 
+    fn occupied(all: u64) -> Occupied {
+        Occupied { all, lasting: 0 }
+    }
+
     fn pressure() -> Pressure {
         Pressure {
             bytes: marks("85%", "80%"),
@@ -167,7 +182,7 @@ mod tests {
             filesystem("/content", 149, 9),
             filesystem("/other", 150, 10),
         ];
-        let begun = pressure().begin(&full, Some(501));
+        let begun = pressure().begin(&full, Some(occupied(501)));
         let amounts: Vec<(Measure, u64)> =
             begun.iter().map(|it| (it.of.clone(), it.amount)).collect();
         assert_eq!(
@@ -183,7 +198,7 @@ mod tests {
             filesystem("/content", 199, 50),
             filesystem("/other", 180, 20),
         ];
-        let remaining = pressure().remain(&begun, &less, Some(500));
+        let remaining = pressure().remain(&begun, &less, Some(occupied(500)));
         let [only] = &remaining[..] else {
             panic!("{remaining:?}")
         };
@@ -191,13 +206,13 @@ mod tests {
             (only.amount, only.to_string().as_str()),
             (1, "1B on `/content`")
         );
-        assert_eq!(pressure().begin(&less, Some(500)), []);
+        assert_eq!(pressure().begin(&less, Some(occupied(500))), []);
     }
 
     #[test]
     fn goals_count_what_lies_on_the_filesystem() {
         let all = [filesystem("/content", 0, 100), filesystem("/other", 500, 0)];
-        let goals = goals(&pressure().begin(&all, Some(700)), &all);
+        let goals = goals(&pressure().begin(&all, Some(occupied(700))), &all);
         let [bytes, inodes, occupied] = &goals[..] else {
             panic!("{goals:?}")
         };
@@ -214,9 +229,10 @@ mod tests {
 
     #[test]
     fn what_is_reserved_is_never_spare() {
-        assert_eq!(pressure().spare(Some(150)), Some(50));
-        assert_eq!(pressure().spare(Some(90)), Some(0));
-        assert_eq!(Pressure::default().spare(Some(90)), None);
+        let lasting = |lasting: u64| Some(Occupied { all: 500, lasting });
+        assert_eq!(pressure().spare(lasting(150)), Some(50));
+        assert_eq!(pressure().spare(lasting(90)), Some(0));
+        assert_eq!(Pressure::default().spare(lasting(90)), None);
     }
 
     #[test]

@@ -9,21 +9,18 @@
 //! pressure only those go that nobody has used for too long; and a policy without any mark
 //! removes all that it lets go.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{
-    Filesystem, KeepReason, Mode, Namespace, Protection, PruneRequest, RefuseReason, Report,
-    RuleImages, chain,
-};
+use reclaim_model::{Filesystem, Mode, Namespace, Protection, Report, RuleImages, chain};
+use reclaim_plan::Column;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::headroom::Headroom;
 use super::outcome::{Breakdown, Outcome, PolicyRun, Trigger};
-use super::pressure::{Excess, goals};
+use super::pressure::{Excess, Occupied};
+use super::standing::Standing;
 use super::turns::{HostTurns, Taken};
 use crate::clock;
 use crate::engine::{Engine, RunError};
@@ -62,7 +59,7 @@ struct Pass<'a> {
     /// The filesystems at the last look.
     filesystems: Vec<Filesystem>,
     /// What content and snapshots occupied at the last look, where that matters.
-    occupied: Option<u64>,
+    occupied: Option<Occupied>,
     /// Whether the headroom was given up: its room is not room that was won.
     is_headroom_gone: bool,
 }
@@ -110,9 +107,30 @@ impl Maintenance {
     }
 
     /// Sums up what content and snapshots of all namespaces occupy.
-    pub(super) async fn occupied(&self) -> Result<u64, RunError> {
+    pub(super) async fn occupied(&self) -> Result<Occupied, RunError> {
         let usage = self.engine.disk_usage(&no_progress).await?;
-        Ok(usage.total.total().total_bytes())
+        let lasting = usage.total.sum(|column| match column {
+            Column::InUse
+            | Column::Pinned
+            | Column::Unjudged
+            | Column::Rooted
+            | Column::Leased
+            | Column::BuildCache
+            | Column::Spared
+            | Column::Unused
+            | Column::Dangling
+            | Column::Elsewhere
+            | Column::Unknown => true,
+            Column::Undo
+            | Column::Expired
+            | Column::Pending
+            | Column::Ingest
+            | Column::Orphaned => false,
+        });
+        Ok(Occupied {
+            all: usage.total.total().total_bytes(),
+            lasting: lasting.total_bytes(),
+        })
     }
 }
 
@@ -151,10 +169,19 @@ impl<'a> Pass<'a> {
         }
     }
 
+    fn standing(&self) -> Standing<'_> {
+        Standing {
+            policy: self.policy,
+            run: &self.run,
+            filesystems: &self.filesystems,
+            occupied: self.occupied,
+        }
+    }
+
     /// Looks whether there is anything to do, waits for this host's turn, and does it.
     async fn run(&mut self) -> Result<(), RunError> {
         self.begin().await?;
-        let is_idle = self.is_over();
+        let is_idle = self.standing().is_over();
         if is_idle || self.policy.mode == Mode::DryRun || self.maintenance.turns.is_none() {
             return self.work().await;
         }
@@ -210,7 +237,7 @@ impl<'a> Pass<'a> {
     /// Lets every namespace give what it can, until there is enough room.
     async fn round(&mut self, round: usize) -> Result<(), RunError> {
         for namespace in &self.policy.namespaces {
-            if self.is_over() {
+            if self.cancel.is_cancelled() || self.standing().is_over() {
                 break;
             }
             let report = self.prune(namespace).await?;
@@ -225,17 +252,6 @@ impl<'a> Pass<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whether no further namespace has to give anything.
-    fn is_over(&self) -> bool {
-        let pressure = &self.policy.pressure;
-        let is_relieved = pressure.is_any() && self.run.missing.is_empty();
-        self.cancel.is_cancelled()
-            || is_relieved && self.policy.max_unused.is_none()
-            || pressure.spare(self.occupied) == Some(0)
-            || self.images_left() == Some(0)
-            || self.bytes_left() == Some(0)
     }
 
     /// Makes room without removing any image.
@@ -271,25 +287,13 @@ impl<'a> Pass<'a> {
     async fn prune(&self, namespace: &Namespace) -> Result<Report, RunError> {
         let Maintenance { engine, index, .. } = self.maintenance;
         let policy = self.policy;
-        let mut images = self.maintenance.images(policy, namespace, clock::now());
-        images.goals = policy
-            .pressure
-            .is_any()
-            .then(|| goals(&self.run.missing, &self.filesystems));
-        images.max_images = self.images_left();
-        images.max_bytes = self.bytes_left();
-        let request = request(policy, namespace, images);
+        let images = self.maintenance.images(policy, namespace, clock::now());
+        let request = self.standing().request(namespace, images);
         if policy.mode == Mode::DryRun {
             return Ok(engine.preview(&request, &no_progress).await?.report());
         }
-        let is_pressed = !self.run.missing.is_empty();
         let options = RunOptions {
-            // What is held makes no room.
-            undo_window: if is_pressed {
-                Duration::ZERO
-            } else {
-                policy.undo_window
-            },
+            undo_window: self.standing().undo_window(),
             max_deletes_per_second: policy.max_deletes_per_second,
             ..RunOptions::default()
         };
@@ -301,24 +305,6 @@ impl<'a> Pass<'a> {
         let report = engine.prune(&request, None, controls).await?;
         index.removed(&report, clock::now());
         Ok(report)
-    }
-
-    /// How many images the cap still lets go.
-    fn images_left(&self) -> Option<usize> {
-        let max = self.policy.max_images?;
-        let reports = self.run.reports.iter();
-        let gone = reports.map(targets).sum();
-        Some(max.saturating_sub(gone))
-    }
-
-    /// How many bytes the cap, and what is reserved, still let go.
-    fn bytes_left(&self) -> Option<u64> {
-        let by_cap = self.policy.max_bytes.map(|max| {
-            let freed = self.run.freed().total_bytes();
-            max.saturating_sub(freed)
-        });
-        let by_reserve = self.policy.pressure.spare(self.occupied);
-        by_cap.into_iter().chain(by_reserve).min()
     }
 
     async fn measure(&mut self) -> Result<(), RunError> {
@@ -389,7 +375,7 @@ impl<'a> Pass<'a> {
     /// Looks once more, and says how it ended.
     async fn finish(mut self) -> PolicyRun {
         if self.run.error.is_none() {
-            self.run.outcome = self.outcome();
+            self.run.outcome = self.standing().outcome();
         }
         self.take_headroom();
         self.run.after.clone_from(&self.filesystems);
@@ -409,30 +395,6 @@ impl<'a> Pass<'a> {
             );
         }
         self.run
-    }
-
-    fn outcome(&self) -> Outcome {
-        let reports = || self.run.reports.iter();
-        let is_broken = |it: &Report| !it.failed.is_empty() || it.unfinished.is_some();
-        let is_capped = |it: &Report| it.kept.iter().any(|it| it.reason == KeepReason::Capped);
-        let was_stopped = |it: &Report| {
-            let mut refused = it.refused.iter();
-            refused.any(|it| matches!(it.reason, RefuseReason::Cancelled | RefuseReason::OutOfTime))
-        };
-        let is_dry = self.policy.mode == Mode::DryRun;
-        if reports().any(|it| is_broken(it) || was_stopped(it)) {
-            Outcome::Partial
-        } else if reports().any(is_capped)
-            || self.images_left() == Some(0) && self.run.removed() > 0
-        {
-            Outcome::Capped
-        } else if !self.run.missing.is_empty() && !is_dry {
-            Outcome::Unmet
-        } else if self.run.removed() > 0 || !self.run.released.is_empty() {
-            Outcome::Done
-        } else {
-            Outcome::Nothing
-        }
     }
 
     /// Takes the headroom again if that leads nowhere above a high mark.
@@ -485,24 +447,6 @@ impl<'a> Pass<'a> {
             }
         }
     }
-}
-
-/// Returns what a policy asks of a prune of one namespace.
-pub(super) fn request(policy: &Policy, namespace: &Namespace, images: RuleImages) -> PruneRequest {
-    PruneRequest {
-        namespace: namespace.clone(),
-        selection: images.into(),
-        target: None,
-        may_empty_namespace: false,
-        may_lack_namespace: true,
-        history: policy.history,
-    }
-}
-
-/// Counts the targets that a run removed: three names of one image are one.
-fn targets(report: &Report) -> usize {
-    let targets = report.removed.iter().map(|it| &it.target);
-    targets.collect::<BTreeSet<_>>().len()
 }
 
 fn words(excesses: &[Excess]) -> String {

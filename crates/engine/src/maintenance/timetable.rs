@@ -3,8 +3,9 @@
 //! # What holds
 //!
 //! One policy is looked at at a time, and each once, however many of its times were missed while
-//! another was being looked at, the machine slept, or the daemon was away. A clock that is set
-//! back does not put a policy off for longer than it waits anyway.
+//! another was being looked at or the machine slept; what a crontab line names while the daemon is
+//! away is not made up for. A clock that is set back does not put a policy off for longer than it
+//! waits anyway.
 
 use std::time::Duration;
 

@@ -21,7 +21,10 @@ pub(in super::super) struct Gone {
 
 impl Known {
     /// Takes what a run removed that began at `started` and has ended by `now`.
+    ///
+    /// A record that was made later than now was made by a clock that was ahead, and before.
     pub(in super::super) fn remove(&mut self, gone: &Gone, started: Timestamp, now: Timestamp) {
+        let is_before = |it: &Record, at: Timestamp| it.created <= at || it.created > now;
         for (digest, names) in &gone.names {
             let went = |name: &String| {
                 let heard = self.deleted.get(name).copied();
@@ -31,7 +34,7 @@ impl Known {
             let names: BTreeMap<String, Timestamp> = names.iter().map(went).collect();
             let latest = names.values().copied().max().unwrap_or(now);
             for (name, at) in &names {
-                if self.names.get(name).is_some_and(|it| it.created <= *at) {
+                if self.names.get(name).is_some_and(|it| is_before(it, *at)) {
                     self.names.remove(name);
                 }
             }
@@ -66,7 +69,8 @@ impl Known {
             let was = gone.names.get(&it.target);
             was.is_some() && !gone.stayed.contains(name) || self.removals.removed_at(name).is_some()
         };
-        let there = self.names.iter().filter(|(name, it)| is_of_run(name, it));
+        let there = self.names.iter();
+        let there = there.filter(|(name, it)| it.created <= now && is_of_run(name, it));
         let there: Vec<(String, Record)> = there.map(|(a, b)| (a.clone(), b.clone())).collect();
         for (name, record) in there {
             self.entry(&record.target, now);

@@ -1,0 +1,92 @@
+//! Many seeds, on all processors, and what to say when one of them fails.
+
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::diary::Broken;
+use crate::month::{Month, Tally};
+
+/// How many months without being told.
+const MONTHS: u64 = 100;
+
+/// Which seeds to run, by the environment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where this test asks the environment"
+)]
+fn seeds() -> Vec<u64> {
+    let number = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        let number = text.parse::<u64>();
+        Some(number.unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+    };
+    let first = number("RECLAIM_MONTH_SEED");
+    let n_months = number("RECLAIM_MONTHS");
+    let usual = if first.is_some() { 1 } else { MONTHS };
+    let first = first.unwrap_or(0);
+    (first..first.saturating_add(n_months.unwrap_or(usual))).collect()
+}
+
+/// Runs all seeds.
+///
+/// # Panics
+///
+/// At the first that fails, with what happened in its month.
+pub(crate) fn run() {
+    let seeds = seeds();
+    let next = AtomicUsize::new(0);
+    let failed: Mutex<Option<(u64, String)>> = Mutex::new(None);
+    let n_workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let tallies: Vec<Tally> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..n_workers)
+            .map(|_| scope.spawn(|| work(&seeds, &next, &failed)))
+            .collect();
+        let tallies = workers.into_iter().map(thread::ScopedJoinHandle::join);
+        tallies
+            .flat_map(|it| it.expect("a month does not panic"))
+            .collect()
+    });
+    if let Some((seed, words)) = failed.into_inner().expect("no worker panicked") {
+        panic!(
+            "{words}\n\nagain: RECLAIM_MONTH_SEED={seed} cargo test -p reclaim-engine --test month"
+        );
+    }
+    let is_campaign = tallies.len() as u64 >= MONTHS;
+    let mut words = format!("{} months:", tallies.len());
+    for (name, count) in Tally::COUNTS {
+        let sum: usize = tallies.iter().map(count).sum();
+        words = format!("{words} {sum} {name},");
+        // Where nothing happens, nothing can go wrong.
+        assert!(
+            !is_campaign || sum > 0,
+            "the months have become poor: {name}"
+        );
+    }
+    tell(words.trim_end_matches(','));
+}
+
+#[expect(clippy::print_stderr, reason = "how much was tried is worth a line")]
+fn tell(words: &str) {
+    eprintln!("{words}");
+}
+
+/// Takes seeds until there are none, or one has failed.
+fn work(seeds: &[u64], next: &AtomicUsize, failed: &Mutex<Option<(u64, String)>>) -> Vec<Tally> {
+    let mut tallies = Vec::new();
+    while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let mut month = Month::new(*seed);
+        match month.pass() {
+            Ok(()) => tallies.push(month.tally),
+            Err(Broken(words)) => {
+                // Nobody need go on: where one fails, others tell nothing new.
+                next.store(seeds.len(), Ordering::Relaxed);
+                let words = format!("seed {seed}:\n{}\n{words}", month.diary);
+                let mut failed = failed.lock().expect("no worker panicked");
+                failed.get_or_insert((*seed, words));
+            }
+        }
+    }
+    tallies
+}

@@ -1,0 +1,161 @@
+//! When policies are looked at.
+
+use std::cell::Cell;
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_engine::{Cron, Policy, Schedule};
+
+use crate::clock::Clock;
+use crate::diary::{Broken, hold};
+
+/// What glances, looks and what others do on the way may take.
+const SLACK: SignedDuration = SignedDuration::from_secs(120);
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// When each policy was looked at last.
+#[derive(Debug)]
+pub(crate) struct Rhythm {
+    beats: Vec<Beat>,
+    /// When the timetable was made.
+    started: SignedDuration,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Beat {
+    /// When the last look ended: in what really passed, and by the clock.
+    last: Option<(SignedDuration, Timestamp)>,
+    in_vain: u32,
+    /// How long runs took since.
+    others: SignedDuration,
+    /// The next time of a crontab line after a moment: a line takes long to be asked.
+    next: Cell<Option<(Timestamp, Timestamp)>>,
+}
+
+impl Beat {
+    fn next(&self, cron: &Cron, after: Timestamp) -> Timestamp {
+        if let Some((known, next)) = self.next.get()
+            && known == after
+        {
+            return next;
+        }
+        let next = cron.after(after).expect("there is always a next time");
+        self.next.set(Some((after, next)));
+        next
+    }
+}
+
+impl Rhythm {
+    pub(crate) fn new(n_policies: usize) -> Self {
+        Self {
+            beats: vec![Beat::default(); n_policies],
+            started: SignedDuration::ZERO,
+        }
+    }
+
+    /// A timetable is made.
+    pub(crate) fn started(&mut self, clock: &Clock) {
+        self.started = clock.passed;
+        for beat in &mut self.beats {
+            beat.in_vain = 0;
+            beat.others = SignedDuration::ZERO;
+        }
+    }
+
+    /// A policy is looked at: not too early.
+    pub(crate) fn begins(&self, n: usize, policy: &Policy, clock: &Clock) -> Result<(), Broken> {
+        self.is_in_time(n, policy, clock)?;
+        let Some((passed, ended)) = self.beats[n].last else {
+            return Ok(());
+        };
+        // Of a clock that was set back nobody can say what is early.
+        if clock.set_back >= passed {
+            return Ok(());
+        }
+        let early = || {
+            let name = policy.name();
+            format!(
+                "{name} is looked at at {}, after {ended}: early",
+                clock.now()
+            )
+        };
+        match &policy.schedule {
+            Schedule::OnDemand => hold(false, early),
+            Schedule::Interval { every, .. } => {
+                let every = SignedDuration::try_from(*every).expect("short");
+                hold(clock.now().duration_since(ended) >= every, early)?;
+                let is_steady = clock.set < passed && self.started < passed;
+                let wait = every + self.back_off(n, every);
+                hold(!is_steady || clock.passed - passed >= wait, early)
+            }
+            Schedule::Cron(cron) => {
+                let next = cron.after(ended);
+                hold(next.is_some_and(|next| clock.now() >= next), early)
+            }
+        }
+    }
+
+    pub(crate) fn ended(
+        &mut self,
+        n: usize,
+        began: SignedDuration,
+        is_in_vain: bool,
+        clock: &Clock,
+    ) {
+        for beat in &mut self.beats {
+            beat.others += clock.passed - began;
+        }
+        let beat = &mut self.beats[n];
+        beat.last = Some((clock.passed, clock.now()));
+        beat.in_vain = if is_in_vain { beat.in_vain + 1 } else { 0 };
+        beat.others = SignedDuration::ZERO;
+    }
+
+    /// No policy is overdue.
+    pub(crate) fn is_kept(&self, policies: &[Policy], clock: &Clock) -> Result<(), Broken> {
+        let mut policies = policies.iter().enumerate();
+        policies.try_for_each(|(n, policy)| self.is_in_time(n, policy, clock))
+    }
+
+    fn is_in_time(&self, n: usize, policy: &Policy, clock: &Clock) -> Result<(), Broken> {
+        let beat = &self.beats[n];
+        let last = beat.last.map_or(SignedDuration::MIN, |it| it.0);
+        let delay = SignedDuration::try_from(policy.startup_delay).expect("short");
+        let slack = SLACK + beat.others;
+        let late = || {
+            let name = policy.name();
+            format!("{name} is overdue, {beat:?}, started {:?}", self.started)
+        };
+        match &policy.schedule {
+            Schedule::OnDemand => Ok(()),
+            Schedule::Interval { every, jitter } => {
+                let every = SignedDuration::try_from(*every).expect("short");
+                let jitter = SignedDuration::try_from(*jitter).expect("short");
+                let wait = every + jitter + self.back_off(n, every);
+                let wait = wait.max(delay + jitter);
+                let base = last.max(self.started).max(clock.set_back);
+                hold(clock.passed <= base + wait + slack, late)
+            }
+            Schedule::Cron(cron) => {
+                let base = last.max(self.started).max(clock.set);
+                let then = clock.now() - (clock.passed - base);
+                let then = if base == last {
+                    then
+                } else {
+                    then + delay + SLACK
+                };
+                let next = beat.next(cron, then);
+                hold(clock.now() <= next + slack, late)
+            }
+        }
+    }
+
+    /// How much longer it waits because it looked in vain.
+    fn back_off(&self, n: usize, every: SignedDuration) -> SignedDuration {
+        let mut wait = every;
+        for _ in 0..self.beats[n].in_vain.min(5) {
+            wait = (wait * 2).min(every.max(HOUR));
+        }
+        wait - every
+    }
+}
