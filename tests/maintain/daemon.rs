@@ -234,11 +234,8 @@ async fn metrics_are_whole() {
     let always = PRESSURE.replace("high = \"60%\"\nlow = \"40%\"\n", "");
     host.configure(&with_metrics(&always));
     let daemon = Daemon::start(&host);
-    daemon
-        .wait_for("reclaim_images_removed_total{policy=\"pressure\"}", |it| {
-            it == 1
-        })
-        .await;
+    let done = "reclaim_runs_total{policy=\"pressure\",trigger=\"schedule\",outcome=\"done\"}";
+    daemon.wait_for(done, |it| it == 1).await;
     daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
     let (status, text) = daemon.get("/metrics").await.unwrap();
     assert_eq!(status, 200);

@@ -76,7 +76,8 @@ impl Standing<'_> {
             Outcome::Capped
         } else if !self.run.missing.is_empty() && !is_dry {
             Outcome::Unmet
-        } else if self.run.removed() > 0 || !self.run.released.is_empty() {
+        } else if self.run.removed() > 0 || !self.run.wanted.is_empty() && !is_dry {
+            // A collection, or a hold that was released, may have been enough.
             Outcome::Done
         } else {
             Outcome::Nothing
