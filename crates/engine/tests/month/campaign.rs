@@ -9,7 +9,7 @@ use crate::diary::Broken;
 use crate::month::{Month, Tally};
 
 /// How many months without being told.
-const MONTHS: u64 = 100;
+const MONTHS: u64 = 50;
 
 /// Which seeds to run, by the environment.
 #[expect(

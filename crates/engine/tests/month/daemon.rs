@@ -80,7 +80,7 @@ impl Month {
         self.check_saved(&index)?;
         self.daemon.index = Some(index);
         self.daemon.is_listening = true;
-        self.daemon.memory = self.daemon.saved.memory.reread();
+        self.daemon.memory = self.daemon.saved.memory.reread(&self.daemon.memory);
         self.daemon.repulls = self.daemon.saved.repulls;
         self.look()?;
         self.plan_ahead();
@@ -198,6 +198,10 @@ impl Month {
             }
         }
         for (namespace, space) in &self.world.spaces {
+            for (name, record) in &space.records {
+                let key = (namespace.clone(), record.image);
+                self.daemon.memory.is_there(&key, name, now);
+            }
             let is_there = |it: &String| space.records.contains_key(it);
             self.daemon.memory.named(namespace, is_there);
         }

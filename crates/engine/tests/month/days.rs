@@ -84,6 +84,9 @@ impl Month {
         let is_new = written.iter().any(|name| records[name].created == now);
         let gone = self.daemon.memory.gone(&key);
         let is_unset = gone.is_some_and(|gone| self.world.clock.set < gone);
+        for name in &written {
+            self.daemon.memory.is_there(&key, name, now);
+        }
         let must = self
             .daemon
             .memory
@@ -214,7 +217,7 @@ impl Month {
 
     fn other_data(&mut self) {
         let total = self.world.total;
-        let wanted = total / 100 * self.dice.below(60) as u64 / BLOCK * BLOCK;
+        let wanted = total / 100 * self.dice.below(45) as u64 / BLOCK * BLOCK;
         let room = total.saturating_sub(self.world.on_disk());
         self.world.other = wanted.min(room);
         let left = self.world.left();

@@ -1,6 +1,6 @@
 //! What a daemon must know of last use, kept by simpler means than its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::Namespace;
@@ -41,6 +41,16 @@ pub(crate) struct Memory {
     targets: BTreeMap<Key, Known>,
     /// What runs removed as a whole.
     gone: BTreeMap<Key, Gone>,
+    doubts: Doubts,
+}
+
+/// What a clock that was ahead has left behind.
+///
+/// A name that comes back before its removal, as the clock says, counts as gone for one more look.
+#[derive(Debug, Clone, Default)]
+struct Doubts {
+    removed: BTreeMap<(Namespace, String), Timestamp>,
+    images: BTreeSet<Key>,
 }
 
 /// A target that a run removed as a whole.
@@ -94,7 +104,7 @@ impl Memory {
             let was_used = self.targets.get(key).is_none_or(|it| it.in_use);
             let used = self.targets.get(key).map_or(now, |it| it.used);
             let at = if was_used || *is_used { now } else { used };
-            let is_vague = self.is_vague(key);
+            let is_vague = self.targets.get(key).is_some_and(|it| it.is_vague);
             let known = self.touch(key, at);
             known.in_use = *is_used;
             known.is_vague = is_vague && !is_used;
@@ -110,7 +120,27 @@ impl Memory {
 
     /// Whether nobody can say what the daemon knows of it.
     pub(crate) fn is_vague(&self, key: &Key) -> bool {
-        self.targets.get(key).is_some_and(|it| it.is_vague)
+        let is_vague = self.targets.get(key).is_some_and(|it| it.is_vague);
+        is_vague || self.doubts.images.contains(key)
+    }
+
+    /// A run of ours removed a name.
+    pub(crate) fn removed_name(&mut self, namespace: &Namespace, name: &str, at: Timestamp) {
+        let name = (namespace.clone(), name.to_owned());
+        self.doubts.removed.insert(name, at);
+    }
+
+    /// Of what nobody can say when it was used, for such a name.
+    pub(crate) fn doubtful(&self) -> BTreeSet<Key> {
+        self.doubts.images.clone()
+    }
+
+    /// A name is there.
+    pub(crate) fn is_there(&mut self, key: &Key, name: &str, now: Timestamp) {
+        let name = (key.0.clone(), name.to_owned());
+        if self.doubts.removed.get(&name).is_some_and(|at| *at >= now) {
+            self.doubts.images.insert(key.clone());
+        }
     }
 
     pub(crate) fn set_vague(&mut self, key: &Key) {
@@ -120,8 +150,9 @@ impl Memory {
     }
 
     /// As it is after it was written down and read: misses are counted anew.
-    pub(crate) fn reread(&self) -> Self {
+    pub(crate) fn reread(&self, before: &Self) -> Self {
         let mut memory = self.clone();
+        memory.doubts = before.doubts.clone();
         for known in memory.targets.values_mut() {
             known.misses = 0;
         }

@@ -60,7 +60,7 @@ fn policy(dice: &mut Dice, world: &World, name: &str) -> Policy {
     namespaces.truncate(dice.between(1, 2));
     policy.namespaces = namespaces;
     rule(dice, &mut policy);
-    let is_pressed = dice.percent(65);
+    let is_pressed = dice.percent(50);
     if is_pressed {
         pressure(dice, world, &mut policy);
     }
@@ -68,13 +68,13 @@ fn policy(dice: &mut Dice, world: &World, name: &str) -> Policy {
         policy.pressure.reserved = world.total / 100 * dice.between(1, 60) as u64;
     }
     policy.max_unused = dice
-        .percent(if is_pressed { 25 } else { 10 })
+        .percent(if is_pressed { 35 } else { 10 })
         .then(|| Duration::from_secs(dice.between(1, 240) as u64 * HOUR));
     policy.max_images = dice.percent(30).then(|| dice.between(1, 4));
     policy.max_bytes = dice
         .percent(30)
         .then(|| world.registry.bytes() / 100 * dice.between(1, 50) as u64);
-    if dice.percent(25) {
+    if dice.percent(if is_pressed { 25 } else { 60 }) {
         policy.undo_window = Duration::from_secs(dice.between(1, 48) as u64 * HOUR);
     }
     if dice.percent(5) {
@@ -113,7 +113,7 @@ fn pressure(dice: &mut Dice, world: &World, policy: &mut Policy) {
     let pressure = &mut policy.pressure;
     let is_by_size = dice.percent(30);
     if !is_by_size || dice.percent(30) {
-        let high = dice.between(40, 95);
+        let high = dice.between(60, 95);
         let low = high - dice.between(1, 30);
         let marks = if dice.percent(70) {
             (format!("{high}%"), format!("{low}%"))
@@ -144,7 +144,7 @@ fn schedule(dice: &mut Dice, is_pressed: bool) -> Schedule {
         return Schedule::Cron(cron.expect("a line and a zone"));
     }
     let minutes = if is_pressed {
-        dice.between(10, 720)
+        dice.between(30, 720)
     } else {
         dice.between(240, 2880)
     };

@@ -37,12 +37,15 @@ pub(crate) fn uses(month: &mut Month) -> Result<(), Broken> {
                 format!("{digest} in {namespace} is spared until the past: {it:?}, now {now}")
             })?;
         }
+        let doubtful = memory.doubtful();
         for (key, known) in memory.iter_mut().filter(|it| it.0.0 == *namespace) {
             let target = &month.world.registry.images[key.1].target;
             let found = uses.get(target).map(|it| it.last_used);
             let must = known.used(now);
             // Of what is gone the daemon may forget sooner.
-            let is_free = known.is_vague || found.is_none() && !images.contains(&key.1);
+            let is_free = known.is_vague
+                || doubtful.contains(key)
+                || found.is_none() && !images.contains(&key.1);
             if let Some(found) = found.filter(|found| *found > must && was_set_back) {
                 known.used = found;
                 continue;

@@ -405,6 +405,10 @@ impl Month {
                 self.daemon.memory.set_vague(&key);
             }
         }
+        for removed in &report.removed {
+            let memory = &mut self.daemon.memory;
+            memory.removed_name(namespace, &removed.name, now);
+        }
         for image in wholly {
             let key = (namespace.clone(), image);
             let target = &self.world.registry.images[image].target;

@@ -98,7 +98,7 @@ impl World {
     pub(crate) fn generate(dice: &mut Dice) -> Self {
         let registry = Registry::generate(dice);
         let began = dice.pick(&BEGINNINGS).parse().expect("a time");
-        let total = registry.bytes() * dice.between(60, 180) as u64 / 100;
+        let total = registry.bytes() * dice.between(80, 220) as u64 / 100;
         let total = total.next_multiple_of(BLOCK);
         let spaces = ["default", CRI].map(|it| (it.parse().expect("a name"), Space::default()));
         Self {
