@@ -27,17 +27,19 @@ pub(crate) enum Extent {
     Fast,
 }
 
-/// Runs what starts no containerd: of packages that use the kit, only the unit tests.
+/// Runs what starts no containerd: of packages that use the kit, the unit tests and those that
+/// say so.
 pub(crate) fn run_fast(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     let users = workspace.containerd_users();
     steps.step("tests without containerd", || {
         let mut others = runner(workspace);
         others.args(["--workspace", "--tests"]);
-        add_packages(&mut others, "--exclude", &users);
+        add_all(&mut others, "--exclude", &users);
         shell::show_and_run(&mut others)?;
         let mut units = runner(workspace);
         units.args(["--lib", "--bins"]);
-        add_packages(&mut units, "--package", &users);
+        add_all(&mut units, "--package", &users);
+        add_all(&mut units, "--test", &workspace.tests_without_containerd());
         shell::show_and_run(&mut units)
     })
 }
@@ -62,8 +64,8 @@ pub(crate) fn run_all(workspace: &Workspace, steps: &mut Steps) -> Result<Covera
             Ok(daemon) => {
                 steps.step(&title(&daemon), || {
                     let mut users = runner(workspace);
-                    users.arg("--tests");
-                    add_packages(&mut users, "--package", &workspace.containerd_users());
+                    add_all(&mut users, "--package", &workspace.containerd_users());
+                    add_all(&mut users, "--test", &workspace.containerd_tests());
                     shell::show_and_run(users.env(CONTAINERD_VARIABLE, &daemon.path))
                 })?;
                 coverage.tested.push(daemon);
@@ -175,9 +177,9 @@ pub(crate) fn runner(workspace: &Workspace) -> Command {
     command
 }
 
-fn add_packages(command: &mut Command, option: &str, packages: &[&str]) {
-    for package in packages {
-        command.args([option, package]);
+fn add_all(command: &mut Command, option: &str, values: &[&str]) {
+    for value in values {
+        command.args([option, value]);
     }
 }
 

@@ -27,6 +27,11 @@ pub(crate) struct Package {
     /// Packages of the workspace that only its tests, examples and benches are built from.
     pub(crate) dev_dependencies: BTreeSet<String>,
     pub(crate) has_benches: bool,
+    /// Its integration tests that run when no test is named.
+    tests: BTreeSet<String>,
+    /// Those of them that start no containerd, by its manifest:
+    /// `package.metadata.reclaim.without-containerd`.
+    without_containerd: BTreeSet<String>,
 }
 
 impl Workspace {
@@ -65,6 +70,29 @@ impl Workspace {
         users.map(|package| package.name.as_str()).collect()
     }
 
+    /// Returns the integration tests of those packages that start a containerd, or none of which
+    /// it is known that it does not.
+    pub(crate) fn containerd_tests(&self) -> Vec<&str> {
+        self.tests_of_users(|package| package.tests.difference(&package.without_containerd))
+    }
+
+    /// Returns the integration tests of those packages that start none.
+    pub(crate) fn tests_without_containerd(&self) -> Vec<&str> {
+        self.tests_of_users(|package| package.tests.intersection(&package.without_containerd))
+    }
+
+    fn tests_of_users<'own, I: Iterator<Item = &'own String>>(
+        &'own self,
+        of: impl Fn(&'own Package) -> I,
+    ) -> Vec<&'own str> {
+        let users = self.containerd_users();
+        let users = self
+            .packages
+            .iter()
+            .filter(|it| users.contains(&it.name.as_str()));
+        users.flat_map(of).map(String::as_str).collect()
+    }
+
     /// Returns a cargo command that runs at the root and does not change the lock file.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = shell::cargo();
@@ -94,16 +122,26 @@ impl Package {
                 set.insert(name.to_owned());
             }
         }
-        let mut kinds = package["targets"]
-            .as_array()?
+        let targets = package["targets"].as_array()?;
+        let mut kinds = targets.iter().map(|it| &it["kind"][0]);
+        let tests = targets
             .iter()
-            .map(|it| &it["kind"][0]);
+            .filter(|it| it["kind"][0] == "test" && it["test"] == true);
+        let without_containerd = &package["metadata"]["reclaim"]["without-containerd"];
         Some(Self {
             name: package["name"].as_str()?.to_owned(),
             manifest: package["manifest_path"].as_str()?.into(),
             dependencies,
             dev_dependencies,
             has_benches: kinds.any(|kind| kind == "bench"),
+            tests: names_of(tests.map(|it| &it["name"]))?,
+            without_containerd: names_of(without_containerd.as_array().into_iter().flatten())?,
         })
     }
+}
+
+fn names_of<'value>(values: impl Iterator<Item = &'value Value>) -> Option<BTreeSet<String>> {
+    values
+        .map(|value| value.as_str().map(str::to_owned))
+        .collect()
 }
