@@ -1,6 +1,7 @@
 //! The decode tables of `until`, of `dangling` and of labels that cannot be seen, over HTTP. What
 //! is asked for has an effect here: an image goes, or it stays.
 
+use jiff::{SignedDuration, Timestamp};
 use reclaim_testkit::{Descriptor, Labels, Layer, Manifest, image, index, labels};
 use serde_json::{Value, json};
 
@@ -119,6 +120,48 @@ async fn every_form_of_until_is_read() {
     let both = r#"{"dangling":["false"],"until":["-24h","1h"]}"#;
     let body = daemon.prune(both).await.done();
     assert_eq!(body["ImagesDeleted"], Value::Null);
+}
+
+/// Case FL20: what was made at the moment itself stays, and what was made before it goes. The clock
+/// of a prune cannot be chosen, so the moment is written out, in both ways to the nanosecond.
+#[tokio::test]
+async fn until_is_exact_to_the_nanosecond() {
+    let (rig, daemon) = with_daemon().await;
+    let forms: [fn(Timestamp) -> String; 2] = [
+        |moment| moment.to_string(),
+        |moment| {
+            let (seconds, rest) = (moment.as_second(), moment.subsec_nanosecond());
+            format!("{seconds}.{rest:09}")
+        },
+    ];
+    for form in forms {
+        build(&rig, "app:1").await;
+        let name = "docker.io/library/app:1";
+        let created = rig.namespace.image_record(name).await.unwrap().created_at;
+        let until = |value: String| json!({"dangling": ["false"], "until": [value]}).to_string();
+        let body = daemon.prune(&until(form(created))).await.done();
+        assert_eq!(body["ImagesDeleted"], Value::Null, "{created}");
+        let after = created + SignedDuration::from_nanos(1);
+        let body = daemon.prune(&until(form(after))).await.done();
+        assert_eq!(body["ImagesDeleted"][0]["Untagged"], "app:1", "{after}");
+    }
+}
+
+/// Case FL22: a record that was written again, as by pulling, is as old as it was, as for Docker.
+#[tokio::test]
+async fn a_record_that_is_written_again_is_as_old_as_it_was() {
+    let (rig, daemon) = with_daemon().await;
+    build(&rig, "app:1").await;
+    let name = "docker.io/library/app:1";
+    let made = rig.namespace.image_record(name).await.unwrap();
+    let again = rig.namespace.update_image(name, &made.target, &made.labels);
+    again.await.unwrap();
+    let updated = rig.namespace.image_record(name).await.unwrap().updated_at;
+    let between = made.created_at + SignedDuration::from_nanos(1);
+    assert!(between < updated, "{made:?}");
+    let filters = json!({"dangling": ["false"], "until": [between.to_string()]}).to_string();
+    let body = daemon.prune(&filters).await.done();
+    assert_eq!(body["ImagesDeleted"][0]["Untagged"], "app:1");
 }
 
 /// Cases B1, B2, B7, FL16 and FL18: forms in which nothing, or `dangling`, is said.
