@@ -7,8 +7,6 @@ mod kubernetes;
 mod prometheus;
 mod systemd;
 
-use std::path::PathBuf;
-
 use crate::demo;
 use crate::failure::Failure;
 use crate::machine::{self, PIP, PROTOC};
@@ -59,16 +57,4 @@ pub(crate) fn check(
             Err(failure) => coverage.miss("manifests and chart for Kubernetes", failure),
         }
     })
-}
-
-/// Where checks put what they make.
-fn scratch(workspace: &Workspace, name: &str) -> Result<PathBuf, Failure> {
-    let directory = workspace.target.join("deploy").join(name);
-    if directory.exists() {
-        let removed = std::fs::remove_dir_all(&directory);
-        removed.map_err(|error| Failure::file("remove", &directory, &error))?;
-    }
-    let made = std::fs::create_dir_all(&directory);
-    made.map_err(|error| Failure::file("make", &directory, &error))?;
-    Ok(directory)
 }

@@ -4,12 +4,11 @@
 //! the package is installed, run and purged in a Debian that has nothing else.
 
 mod check;
-mod chroot;
 mod package;
 mod snapshot;
 mod stage;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::demo;
@@ -78,7 +77,7 @@ fn build(workspace: &Workspace, binary: &Binary) -> Result<PathBuf, Failure> {
         Binary::Debug => demo::binary(workspace)?,
         Binary::There(path) => path.clone(),
     };
-    let tree = directory(workspace, "tree")?;
+    let tree = workspace.empty_directory("dist/tree")?;
     stage::files(workspace, &reclaim, &tree)?;
     package::build(workspace, &tree)
 }
@@ -87,24 +86,6 @@ fn release(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let mut build = workspace.cargo(&["build", "--release", "--locked"]);
     shell::show_and_run(build.args(["--package", "reclaim-cli"]))?;
     Ok(workspace.target.join("release/reclaim"))
-}
-
-/// Makes a directory below `target/dist` that has nothing in it.
-fn directory(workspace: &Workspace, name: &str) -> Result<PathBuf, Failure> {
-    let path = workspace.target.join("dist").join(name);
-    remove(&path)?;
-    let made = std::fs::create_dir_all(&path);
-    made.map_err(|error| Failure::file("make", &path, &error))?;
-    Ok(path)
-}
-
-/// Removes a directory and what is in it. Other filesystems are an error, and left alone.
-fn remove(path: &Path) -> Result<(), Failure> {
-    if !path.exists() {
-        return Ok(());
-    }
-    let mut remove = Command::new("rm");
-    shell::run(remove.args(["-r", "-f", "--one-file-system"]).arg(path))
 }
 
 /// When the commit was made, in seconds; zero outside of a repository.

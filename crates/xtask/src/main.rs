@@ -12,6 +12,7 @@
 
 mod bench;
 mod check;
+mod chroot;
 mod compose;
 mod debian;
 mod demo;
@@ -20,6 +21,7 @@ mod deploy;
 mod dist;
 mod exact;
 mod failure;
+mod fresh;
 mod house;
 mod machine;
 mod shell;
@@ -49,6 +51,7 @@ Tasks:
   bench [peers]            Measure the judge; or a whole prune beside what others do
   deploy                   Check what is in deploy/ with the tools that will read it
   dist [--check]           Build the Debian package; and install and purge it in a clean system
+  fresh [--fast]           Clone into a clean Debian with git and Rust, and do as the README says
   exact STORES             Compare so many random stores with each containerd
   help                     Print this
 
@@ -86,6 +89,8 @@ fn run(words: &[&str]) -> Result<(), Failure> {
         }
         ["deploy"] => deploy::run(&Workspace::read()?),
         ["dist", options @ ..] => dist::run(&Workspace::read()?, options),
+        ["fresh"] => fresh::run(&Workspace::read()?, Extent::All),
+        ["fresh", "--fast"] => fresh::run(&Workspace::read()?, Extent::Fast),
         ["exact", stores] => exact::run(&Workspace::read()?, stores),
         ["bench"] => bench::judge(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),

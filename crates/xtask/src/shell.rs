@@ -41,6 +41,20 @@ pub(crate) fn show_and_run(command: &mut Command) -> Result<(), Failure> {
     run(command)
 }
 
+/// Removes a directory and what is in it, if it is there. Other filesystems in it are an error, and
+/// left alone.
+///
+/// # Errors
+///
+/// If something of it is still there.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Failure> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut remove = Command::new("rm");
+    run(remove.args(["-r", "-f", "--one-file-system"]).arg(path))
+}
+
 /// Runs a command and returns what it writes to standard output.
 ///
 /// # Errors

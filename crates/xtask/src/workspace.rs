@@ -100,6 +100,16 @@ impl Workspace {
         command
     }
 
+    /// Makes a directory below the target directory that has nothing in it. Of what was there
+    /// before, other filesystems are an error, and left alone.
+    pub(crate) fn empty_directory(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.target.join(name);
+        shell::remove_tree(&path)?;
+        let made = std::fs::create_dir_all(&path);
+        made.map_err(|error| Failure::file("make", &path, &error))?;
+        Ok(path)
+    }
+
     /// Returns a path as one would type it at the root.
     pub(crate) fn short<'path>(&self, path: &'path Path) -> std::path::Display<'path> {
         path.strip_prefix(&self.root).unwrap_or(path).display()

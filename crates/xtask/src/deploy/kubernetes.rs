@@ -46,7 +46,7 @@ pub(super) fn provide(workspace: &Workspace) -> Result<Tools, Failure> {
 
 /// Builds and checks everything, also that `reclaim` accepts the configuration in it.
 pub(super) fn check(workspace: &Workspace, tools: &Tools, reclaim: &Path) -> Result<(), Failure> {
-    let directory = super::scratch(workspace, "kubernetes")?;
+    let directory = workspace.empty_directory("deploy/kubernetes")?;
     let script = directory.join("kubernetes.py");
     let written = std::fs::write(&script, include_str!("kubernetes.py"));
     written.map_err(|error| Failure::file("write", &script, &error))?;

@@ -31,7 +31,7 @@ pub(super) fn check(workspace: &Workspace, promtool: &Path) -> Result<(), Failur
     shell::show_and_run(promtool().args(["check", "rules", "--lint-fatal", RULES]))?;
     shell::show_and_run(promtool().args(["test", "rules", TESTS]))?;
     let queries = queries(&workspace.root.join(DASHBOARD))?;
-    let directory = super::scratch(workspace, "grafana")?;
+    let directory = workspace.empty_directory("deploy/grafana")?;
     let file = directory.join("queries.json");
     let check = |queries: &[String]| {
         let written = fs::write(&file, as_rules(queries).to_string());

@@ -24,7 +24,7 @@ pub(super) fn provide() -> Result<(), Failure> {
 
 /// Verifies every unit, and asks how exposed each service is.
 pub(super) fn check(workspace: &Workspace) -> Result<(), Failure> {
-    let root = super::scratch(workspace, "systemd")?;
+    let root = workspace.empty_directory("deploy/systemd")?;
     let units = stage(workspace, &root)?;
     shell::show_and_run(verify(&root).args(&units))?;
     for service in units.iter().filter(|it| it.ends_with(".service")) {

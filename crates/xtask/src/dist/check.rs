@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::chroot::Chroot;
 use super::snapshot::Snapshot;
+use crate::chroot::Chroot;
 use crate::failure::Failure;
 use crate::machine::{self, CONTAINERD};
 use crate::shell;
@@ -34,7 +34,7 @@ const FILES: [&str; 9] = [
 /// Runs all of it.
 pub(super) fn run(workspace: &Workspace, steps: &mut Steps, package: &Path) -> Result<(), Failure> {
     machine::provide(&[CONTAINERD])?;
-    let chroot = steps.step("a clean Debian", || Chroot::make(workspace))?;
+    let chroot = steps.step("a clean Debian", || Chroot::make(workspace, "dist/chroot"))?;
     let inside = chroot.root().join("reclaim.deb");
     let copied = fs::copy(package, &inside);
     copied.map_err(|error| Failure::file("copy", package, &error))?;
@@ -95,7 +95,7 @@ fn installed(chroot: &Chroot) -> Result<(), Failure> {
 /// something, and ends it.
 fn serve(workspace: &Workspace, chroot: &Chroot) -> Result<(), Failure> {
     let socket = chroot.root().join("run/containerd/containerd.sock");
-    let directory = super::directory(workspace, "containerd")?;
+    let directory = workspace.empty_directory("dist/containerd")?;
     let mut containerd = Running(start_containerd(&directory, &socket)?);
     // Where the unit has a RuntimeDirectory.
     let run = chroot.root().join("run/reclaim");
@@ -122,7 +122,7 @@ fn serve(workspace: &Workspace, chroot: &Chroot) -> Result<(), Failure> {
     drop((daemon, containerd));
     // What was put there from outside. The socket of the daemon it has removed itself.
     for directory in [&run, &chroot.root().join("run/containerd")] {
-        super::remove(directory)?;
+        shell::remove_tree(directory)?;
     }
     println!("reclaim serve answered without capabilities, and ended when it was told to");
     Ok(())

@@ -1,4 +1,4 @@
-//! A Debian of its own, made anew for every check from one that debootstrap has made once.
+//! A Debian of its own, made anew for every use from one that debootstrap has made once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,69 +10,60 @@ use crate::machine::{self, DEBOOTSTRAP};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// A system below a directory, with `/proc` and an empty `/run`. Unmounted when it is dropped.
+/// Mounts what programs expect, and becomes the program. The arguments are the root, the program
+/// and its arguments. It runs in a mount namespace that ends with it, whatever it ends by, so that
+/// nothing is left to be unmounted.
+const ENTER: &str = "mount -t proc proc \"$0/proc\" && mount --rbind /sys \"$0/sys\" && \
+                     mount --rbind /dev \"$0/dev\" && exec chroot \"$0\" \"$@\"";
+
+/// A system below a directory.
 #[derive(Debug)]
-pub(super) struct Chroot {
+pub(crate) struct Chroot {
     root: PathBuf,
 }
 
 impl Chroot {
     /// Makes a clean one of this machine's release, whose C library is that of what is built here.
-    pub(super) fn make(workspace: &Workspace) -> Result<Self, Failure> {
+    /// It is below `target/` in a directory of that name.
+    pub(crate) fn make(workspace: &Workspace, directory: &str) -> Result<Self, Failure> {
         machine::provide(&[DEBOOTSTRAP])?;
         let suite = release()?;
-        let base = workspace
-            .target
-            .join("dist")
-            .join(format!("debian-{suite}"));
+        let name = format!("dist/debian-{suite}");
+        let base = workspace.target.join(name);
         if !base.exists() {
             bootstrap(workspace, &suite, &base)?;
         }
-        let root = super::directory(workspace, "chroot")?;
+        let root = workspace.empty_directory(directory)?;
         shell::run(Command::new("cp").arg("-a").arg(base.join(".")).arg(&root))?;
-        let proc = root.join("proc");
-        shell::run(
-            Command::new("mount")
-                .args(["-t", "proc", "proc"])
-                .arg(&proc),
-        )?;
         Ok(Self { root })
     }
 
     /// Returns the directory that is `/` in there.
-    pub(super) fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Returns a command that runs in there, with nothing of this machine's environment.
-    pub(super) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("chroot");
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER]);
         command.arg(&self.root).arg(program).env_clear();
-        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
 
     /// Runs a command in there.
-    pub(super) fn run(&self, program: &str, arguments: &[&str]) -> Result<String, Failure> {
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Result<String, Failure> {
         let mut command = self.command(program);
         shell::read(command.args(arguments))
-    }
-}
-
-impl Drop for Chroot {
-    fn drop(&mut self) {
-        let unmounted = shell::run(Command::new("umount").arg(self.root.join("proc")));
-        if let Err(failure) = unmounted {
-            eprintln!("{failure}");
-        }
     }
 }
 
 fn bootstrap(workspace: &Workspace, suite: &str, base: &Path) -> Result<(), Failure> {
     println!("Making a Debian {suite}, once");
     let mirror = debian::mirror()?;
-    let unfinished = super::directory(workspace, "debian-unfinished")?;
+    let unfinished = workspace.empty_directory("dist/debian-unfinished")?;
     let mut bootstrap = Command::new("debootstrap");
     bootstrap
         .args(["--variant=minbase", suite])
