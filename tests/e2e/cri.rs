@@ -34,7 +34,7 @@ impl Node {
         let containerd = Containerd::builder().cri(&registry.name(PAUSE));
         let containerd = containerd.start().await;
         let node = Self {
-            cri: containerd.cri(),
+            cri: containerd.cri().await,
             pause: put(&registry, PAUSE),
             rig: Rig {
                 namespace: containerd.namespace("k8s.io"),
@@ -244,7 +244,7 @@ async fn undone_removals_and_restarts_are_heard() {
     let found = node.cri.image(app.name()).await.unwrap().unwrap();
     assert_eq!(found.records(), records(&app));
     node.rig.containerd.restart().await;
-    node.cri = node.rig.containerd.cri();
+    node.cri = node.rig.containerd.cri().await;
     assert_eq!(node.agrees().await, before);
     node.prune();
     assert_eq!(node.agrees().await, records(&node.pause));

@@ -90,9 +90,15 @@ impl Containerd {
     }
 
     /// Returns a client of its CRI plugin, which must have been asked for:
-    /// [`ContainerdBuilder::cri`].
-    pub fn cri(&self) -> Cri {
-        Cri::new(self.channel())
+    /// [`ContainerdBuilder::cri`]. containerd answers before the plugin does, so this waits for it.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come to answer.
+    pub async fn cri(&self) -> Cri {
+        let cri = Cri::new(self.channel());
+        ready::wait_for_cri(&cri).await;
+        cri
     }
 
     /// Returns the names of all namespaces, sorted.

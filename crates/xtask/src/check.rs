@@ -6,6 +6,7 @@ use crate::deploy;
 use crate::failure::Failure;
 use crate::house;
 use crate::machine::{self, CONTAINERD, PIP, PROTOC};
+use crate::pictures;
 use crate::shell;
 use crate::steps::Steps;
 use crate::suites::{self, Coverage, Extent};
@@ -66,7 +67,11 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
 fn test_all(workspace: &Workspace, steps: &mut Steps) -> Result<Coverage, Failure> {
     let mut coverage = suites::run_all(workspace, steps)?;
     deploy::check(workspace, steps, &mut coverage)?;
-    steps.step("demo", || demo::show(workspace))?;
+    steps.step("demo, and pictures of it", || {
+        let recorded = demo::record(workspace)?;
+        print!("{recorded}");
+        pictures::check(workspace, &recorded)
+    })?;
     Ok(coverage)
 }
 

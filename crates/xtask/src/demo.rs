@@ -15,13 +15,21 @@ use crate::workspace::Workspace;
 /// Sets up the machine, builds and runs the demo.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     machine::provide(&[PROTOC, CONTAINERD])?;
-    show(workspace)
+    shell::run(&mut command(workspace)?)
 }
 
-/// Builds and runs the demo on a machine that has all it needs.
-pub(crate) fn show(workspace: &Workspace) -> Result<(), Failure> {
+/// Builds and runs the demo, and returns all that it prints.
+pub(crate) fn record(workspace: &Workspace) -> Result<String, Failure> {
+    machine::provide(&[PROTOC, CONTAINERD])?;
+    shell::record(&mut command(workspace)?)
+}
+
+/// Builds the demo, and returns the command that shows it.
+fn command(workspace: &Workspace) -> Result<Command, Failure> {
     let [reclaim, demo] = build(workspace)?;
-    shell::run(Command::new(demo).arg(reclaim).current_dir(&workspace.root))
+    let mut command = Command::new(demo);
+    command.arg(reclaim).current_dir(&workspace.root);
+    Ok(command)
 }
 
 /// Builds the binary for debugging, and returns where it is.

@@ -24,6 +24,7 @@ mod failure;
 mod fresh;
 mod house;
 mod machine;
+mod pictures;
 mod shell;
 mod steps;
 mod suites;
@@ -52,6 +53,7 @@ Tasks:
   deploy                   Check what is in deploy/ with the tools that will read it
   dist [--check]           Build the Debian package; and install and purge it in a clean system
   fresh [--fast]           Clone into a clean Debian with git and Rust, and do as the README says
+  pictures                 Draw what the demo prints, for the README
   exact STORES             Compare so many random stores with each containerd
   help                     Print this
 
@@ -91,6 +93,7 @@ fn run(words: &[&str]) -> Result<(), Failure> {
         ["dist", options @ ..] => dist::run(&Workspace::read()?, options),
         ["fresh"] => fresh::run(&Workspace::read()?, Extent::All),
         ["fresh", "--fast"] => fresh::run(&Workspace::read()?, Extent::Fast),
+        ["pictures"] => pictures::draw(&Workspace::read()?),
         ["exact", stores] => exact::run(&Workspace::read()?, stores),
         ["bench"] => bench::judge(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),

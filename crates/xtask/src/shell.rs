@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -39,6 +40,35 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
 pub(crate) fn show_and_run(command: &mut Command) -> Result<(), Failure> {
     println!("$ {}", words(command));
     run(command)
+}
+
+/// Runs a command and returns what it writes to both standard streams, in its order.
+///
+/// # Errors
+///
+/// If it does not start or does not succeed; then with what it wrote.
+pub(crate) fn record(command: &mut Command) -> Result<String, Failure> {
+    let pipe = io::pipe().and_then(|(reader, writer)| {
+        let both = (writer.try_clone()?, writer);
+        Ok((reader, both))
+    });
+    let (mut reader, (stdout, stderr)) = pipe.map_err(|error| not_started(command, &error))?;
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let child = command.spawn();
+    // The command has the writing ends, and the pipe would never end.
+    let command_line = words(command);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = child.map_err(|error| not_started(command, &error))?;
+    let mut text = String::new();
+    let read = reader.read_to_string(&mut text);
+    let status = child.wait();
+    match (read, status) {
+        (Ok(_), Ok(status)) if status.success() => Ok(text),
+        (Ok(_), Ok(status)) => Err(Failure::new(format!("`{command_line}`: {status}: {text}"))),
+        (Err(error), _) | (_, Err(error)) => {
+            Err(Failure::new(format!("`{command_line}`: {error}")))
+        }
+    }
 }
 
 /// Removes a directory and what is in it, if it is there. Other filesystems in it are an error, and

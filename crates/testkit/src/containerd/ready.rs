@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use super::daemon::Daemon;
 use super::version::Version;
+use crate::cri::Cri;
 
 /// Time between two looks at a starting daemon. Short: this is most of what a start costs.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -44,6 +45,23 @@ pub(super) async fn wait(daemon: &mut Daemon) -> (Channel, Version) {
         }
     }
     panic!("containerd does not answer\n{}", log_tail(daemon));
+}
+
+/// Waits until the CRI plugin answers: it says that it is not initialized until it is.
+///
+/// # Panics
+///
+/// When the deadline passes, with what it says.
+pub(super) async fn wait_for_cri(cri: &Cri) {
+    let mut said = cri.images().await;
+    for _ in 0..LOOKS {
+        if said.is_ok() {
+            return;
+        }
+        pause().await;
+        said = cri.images().await;
+    }
+    panic!("the CRI plugin does not answer: {said:?}");
 }
 
 /// Asks until there is an answer.
