@@ -1,0 +1,185 @@
+//! A large host, made up: images of one manifest, one config and layers, of which some belong to a
+//! base that many share; all unpacked; one image in ten has a container.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use reclaim_model::{
+    Blob, BuildHistory, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef,
+    ImageRecord, Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Selection,
+    Snapshot, SnapshotId, SnapshotKind, Snapshotter, Target,
+};
+
+/// Every image has a manifest, a config, and so many layers of its own...
+const OWN_LAYERS: u64 = 8;
+/// ...on so many of a base that it shares with the images before and after it.
+const BASE_LAYERS: u64 = 10;
+const IMAGES_PER_BASE: u64 = 100;
+const IMAGES_PER_CONTAINER: u64 = 10;
+
+/// Asks for all unused images of it.
+pub(crate) fn prune_all() -> PruneRequest {
+    PruneRequest {
+        namespace: namespace(),
+        selection: Selection::Filters(PruneFilters {
+            dangling: Some(false),
+            ..PruneFilters::default()
+        }),
+        target: None,
+        may_empty_namespace: false,
+        may_lack_namespace: false,
+        history: BuildHistory::Keep,
+    }
+}
+
+/// Where it is.
+pub(crate) fn namespace() -> Namespace {
+    "k8s.io".parse().expect("a valid namespace")
+}
+
+/// A digest as even as a real one: `SplitMix64` of what it is for.
+fn digest(kind: u64, number: u64) -> Digest {
+    let mut state = kind << 56 ^ number;
+    let mut bytes = [0; 32];
+    for chunk in bytes.chunks_exact_mut(8) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_be_bytes());
+    }
+    Digest::Sha256(bytes)
+}
+
+/// Layers and chains have a number of their own, or that of a base.
+fn layer_number(image: u64, depth: u64) -> u64 {
+    const BASES: u64 = 1 << 40;
+    match depth.checked_sub(BASE_LAYERS) {
+        Some(own) => image * OWN_LAYERS + own,
+        None => BASES + image / IMAGES_PER_BASE * BASE_LAYERS + depth,
+    }
+}
+
+fn chain(image: u64, depth: u64) -> String {
+    digest(4, layer_number(image, depth)).to_string()
+}
+
+/// Returns it with so many images, which come to ten blobs and ten snapshots each.
+pub(crate) fn inventory(images: u64) -> Inventory {
+    let snapshotter: Snapshotter = Arc::from("overlayfs");
+    let mut host = NamespaceInventory::default();
+    let mut documents = BTreeMap::new();
+    let mut snapshots = Vec::new();
+    for image in 0..images {
+        add_image(&mut host, &mut documents, image);
+        let is_first = image % IMAGES_PER_BASE == 0;
+        let first = if is_first { 0 } else { BASE_LAYERS };
+        for depth in first..BASE_LAYERS + OWN_LAYERS {
+            let layer = digest(3, layer_number(image, depth));
+            host.blobs.push(blob(layer, Box::default()));
+            let parent = depth.checked_sub(1).map(|below| chain(image, below));
+            snapshots.push(snapshot(
+                chain(image, depth),
+                parent,
+                SnapshotKind::Committed,
+            ));
+        }
+        let top = chain(image, BASE_LAYERS + OWN_LAYERS - 1);
+        // As Docker leaves them: one below each container, and of containers that are gone.
+        let id = digest(5, image).hex();
+        snapshots.push(snapshot(
+            format!("{id}-init"),
+            Some(top.clone()),
+            SnapshotKind::Committed,
+        ));
+        if image % IMAGES_PER_CONTAINER == 0 {
+            snapshots.push(snapshot(id.clone(), Some(top), SnapshotKind::Active));
+            host.containers.push(Container {
+                snapshot: Some(SnapshotId::new(snapshotter.clone(), &*id)),
+                id,
+                image: host
+                    .images
+                    .last()
+                    .map_or_else(String::new, |it| it.name.clone()),
+                ..Container::default()
+            });
+        }
+    }
+    host.images.sort_by(|a, b| a.name.cmp(&b.name));
+    host.blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
+    host.containers.sort_by(|a, b| a.id.cmp(&b.id));
+    snapshots.sort_by(|a: &Snapshot, b| a.key.cmp(&b.key));
+    host.snapshots.insert(snapshotter, snapshots);
+    Inventory {
+        namespaces: BTreeMap::from([(namespace(), host)]),
+        documents,
+        ..Inventory::default()
+    }
+}
+
+/// The record, manifest and config of an image, without its layers.
+fn add_image(
+    host: &mut NamespaceInventory,
+    documents: &mut BTreeMap<Digest, Document>,
+    image: u64,
+) {
+    let [manifest, config] = [digest(1, image), digest(2, image)];
+    let layers = 0..BASE_LAYERS + OWN_LAYERS;
+    let layers = layers.map(|depth| digest(3, layer_number(image, depth)));
+    let children = std::iter::once((config.clone(), DocumentKind::Config))
+        .chain(layers.map(|layer| (layer, DocumentKind::Leaf)));
+    let children = children.map(|(digest, kind)| Child {
+        digest,
+        size: 1,
+        kind,
+        is_attestation: false,
+    });
+    let children: Vec<Child> = children.collect();
+    let named = children.iter().map(|it| GcRef::Content(it.digest.clone()));
+    host.blobs.push(blob(manifest.clone(), named.collect()));
+    let top = digest(4, layer_number(image, BASE_LAYERS + OWN_LAYERS - 1));
+    let unpacked = GcRef::Snapshot(SnapshotId::new("overlayfs", &*top.to_string()));
+    host.blobs.push(blob(config.clone(), [unpacked].into()));
+    documents.insert(manifest.clone(), Document::Manifest(children));
+    let described = Config {
+        chain_id: Some(top),
+        ..Config::default()
+    };
+    documents.insert(config, Document::Config(described));
+    host.images.push(ImageRecord {
+        name: format!(
+            "registry.example/team-{}/service-{image}:1.{image}",
+            image % 97
+        ),
+        target: Target {
+            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+            digest: manifest,
+            size: 1_234,
+            annotations: BTreeMap::new(),
+        },
+        labels: BTreeMap::new(),
+        created_at: None,
+        updated_at: None,
+        gc: GcLabels::default(),
+        expires: None,
+    });
+}
+
+fn blob(digest: Digest, refs: Box<[GcRef]>) -> Blob {
+    Blob {
+        digest,
+        size: 1,
+        gc: GcLabels {
+            refs,
+            ..GcLabels::default()
+        },
+    }
+}
+
+fn snapshot(key: String, parent: Option<String>, kind: SnapshotKind) -> Snapshot {
+    Snapshot {
+        key: key.into(),
+        parent: parent.map(Into::into),
+        kind,
+        gc: GcLabels::default(),
+    }
+}
