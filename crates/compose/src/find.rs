@@ -2,7 +2,9 @@
 //!
 //! Source: compose-go, `cli/options.go`.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+
+use path_clean::clean;
 
 use crate::ProjectFiles;
 use crate::dotenv;
@@ -68,29 +70,13 @@ pub(crate) fn find(request: &ProjectFiles) -> Result<Found, ComposeError> {
     })
 }
 
+/// Also takes `.` and `..` out of the path by its words alone, as Compose does: the project's name is
+/// its directory's.
 fn absolute(here: &Path, path: &Path) -> PathBuf {
     if path == Path::new(STDIN) {
         return path.to_owned();
     }
-    clean(&here.join(path))
-}
-
-/// Takes `.` and `..` out of a path by its words alone, as Compose does: the project's name is
-/// its directory's.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
-                clean.push(component);
-            }
-        }
-    }
-    clean
+    clean(here.join(path))
 }
 
 /// The directory of the first file that is one.

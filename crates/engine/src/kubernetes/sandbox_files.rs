@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+
+use path_clean::clean;
 
 use super::read_text;
 use super::sandbox::{ContainerdFile, NeededImages};
@@ -84,7 +86,8 @@ pub fn read_sandbox_images(path: &Path) -> SandboxImages {
 /// the order of their names, or the one that it names.
 fn matching(file: &Path, import: &str) -> Result<Vec<PathBuf>, String> {
     let directory = file.parent().unwrap_or(Path::new("/"));
-    let path = clean(&directory.join(import));
+    // By its text, as containerd does.
+    let path = clean(directory.join(import));
     if !import.contains('*') {
         return Ok(vec![path]);
     }
@@ -99,23 +102,6 @@ fn matching(file: &Path, import: &str) -> Result<Vec<PathBuf>, String> {
     found
         .collect::<Result<_, _>>()
         .map_err(|error| error.error().to_string())
-}
-
-/// Takes `.` and `..` out of a path by its text, as containerd does.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
-                clean.push(component);
-            }
-        }
-    }
-    clean
 }
 
 #[cfg(test)]
