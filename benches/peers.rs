@@ -15,6 +15,8 @@
 //!
 //! `RECLAIM_BENCH_IMAGES=50,200` asks for other numbers of images, `RECLAIM_BENCH_RUNS` of runs, and
 //! `RECLAIM_BENCH_OTHERS=10000` for so many other blobs and snapshots on the node.
+//! `RECLAIM_BENCH_PRUNERS=reclaim,floor` leaves the others out: at thousands of images they take
+//! hours.
 
 #![expect(
     clippy::print_stdout,
@@ -56,6 +58,12 @@ enum Pruner {
 }
 
 impl Pruner {
+    const ALL: [Self; 4] = [Self::Reclaim, Self::Floor, Self::OneByOne, Self::Dockerd];
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Reclaim => "reclaim",
@@ -76,8 +84,13 @@ async fn main() {
     let images = images
         .split(',')
         .map(|it| it.parse().expect("numbers of images"));
-    let mut pruners = vec![Pruner::Reclaim, Pruner::Floor, Pruner::OneByOne];
-    pruners.extend(has_dockerd.then_some(Pruner::Dockerd));
+    let all = Pruner::ALL.map(Pruner::name).join(",");
+    let asked = setting("RECLAIM_BENCH_PRUNERS", &all);
+    let pruners: Vec<Pruner> = asked
+        .split(',')
+        .map(|it| Pruner::named(it).unwrap_or_else(|| panic!("no pruner `{it}`: there are {all}")))
+        .filter(|it| *it != Pruner::Dockerd || has_dockerd)
+        .collect();
     let others: u64 = setting("RECLAIM_BENCH_OTHERS", "0")
         .parse()
         .expect("a number");
