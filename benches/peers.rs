@@ -15,8 +15,7 @@
 //!
 //! `RECLAIM_BENCH_IMAGES=50,200` asks for other numbers of images, `RECLAIM_BENCH_RUNS` of runs, and
 //! `RECLAIM_BENCH_OTHERS=10000` for so many other blobs and snapshots on the node.
-//! `RECLAIM_BENCH_PRUNERS=reclaim,floor` leaves the others out: at thousands of images they take
-//! hours.
+//! `RECLAIM_BENCH_PRUNERS=floor` leaves the other peers out: at thousands of images they take hours.
 
 #![expect(
     clippy::print_stdout,
@@ -86,9 +85,14 @@ async fn main() {
         .map(|it| it.parse().expect("numbers of images"));
     let all = Pruner::ALL.map(Pruner::name).join(",");
     let asked = setting("RECLAIM_BENCH_PRUNERS", &all);
-    let pruners: Vec<Pruner> = asked
+    let asked: Vec<Pruner> = asked
         .split(',')
         .map(|it| Pruner::named(it).unwrap_or_else(|| panic!("no pruner `{it}`: there are {all}")))
+        .collect();
+    // Ours first: the others are compared with it.
+    let pruners: Vec<Pruner> = Pruner::ALL
+        .into_iter()
+        .filter(|it| *it == Pruner::Reclaim || asked.contains(it))
         .filter(|it| *it != Pruner::Dockerd || has_dockerd)
         .collect();
     let others: u64 = setting("RECLAIM_BENCH_OTHERS", "0")
