@@ -32,6 +32,7 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Globals {
     /// Address of containerd: a path, or unix:// and a path
     ///
