@@ -11,6 +11,7 @@
 )]
 
 mod bench;
+mod binaries;
 mod check;
 mod chroot;
 mod compose;

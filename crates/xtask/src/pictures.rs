@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use anstyle_svg::Term;
 
+use crate::binaries::Beside;
 use crate::demo;
 use crate::failure::Failure;
+use crate::machine::{self, CONTAINERD, PROTOC};
 use crate::workspace::Workspace;
 
 /// Which commands of the demo, and the files in `docs/pictures`.
@@ -18,7 +20,9 @@ const PICTURES: [(&str, &str); 2] = [
 
 /// Runs the demo and draws the pictures.
 pub(crate) fn draw(workspace: &Workspace) -> Result<(), Failure> {
-    for (path, svg) in pictures(workspace, &demo::record(workspace)?)? {
+    machine::provide(&[PROTOC, CONTAINERD])?;
+    let recorded = demo::record(workspace, Beside::Nothing)?;
+    for (path, svg) in pictures(workspace, &recorded)? {
         fs::write(&path, svg).map_err(|error| Failure::file("write", &path, &error))?;
         println!("{}", workspace.short(&path));
     }
