@@ -7,6 +7,7 @@ use reclaim_engine::{
 use reclaim_model::{
     BuildHistory, Namespace, PinOutcome, PinRequest, PruneRequest, Report, Selection,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::args::Globals;
 use crate::commands::containerd;
@@ -205,7 +206,8 @@ impl Backend {
 
     pub(crate) async fn pin(&self, request: &PinRequest) -> Result<Vec<PinOutcome>, CommandError> {
         match self {
-            Self::Direct(engine) => Ok(engine.pin(request).await?),
+            // A signal ends the process: nothing has begun while it waits.
+            Self::Direct(engine) => Ok(engine.pin(request, &CancellationToken::new()).await?),
             Self::Host(client) => Ok(client.pin(request).await?),
         }
     }
