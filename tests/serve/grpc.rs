@@ -25,7 +25,7 @@ use tower::service_fn;
 use crate::daemon::Daemon;
 use crate::rig::Rig;
 
-async fn channel(socket: &Path) -> Channel {
+pub(crate) async fn channel(socket: &Path) -> Channel {
     let socket: PathBuf = socket.to_owned();
     let connector = service_fn(move |_: Uri| {
         let socket = socket.clone();
