@@ -162,6 +162,28 @@ async fn a_run_that_is_asked_for_puts_off_the_next() {
     assert!(daemon.metric(next).await.unwrap() > due);
 }
 
+/// Those who ask and the schedule should take turns: nobody finds another run under way.
+#[tokio::test]
+async fn those_who_ask_wait_for_their_turn() {
+    let host = Host::start(64 * MIB).await;
+    host.configure(&with_metrics(&format!("{POLICY}interval = \"1s\"\n")));
+    let _daemon = serve(&host).await;
+    for number in 0..3 {
+        host.image(&format!("i{number}:1"), number, 1 << 18).await;
+        let args = ["maintain", "--once", "--format", "json"];
+        let asked: Vec<Called> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..3).map(|_| scope.spawn(|| ask(&host, &args))).collect();
+            asking.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        for called in asked {
+            let runs = called.exits(0).json();
+            let outcome = runs["runs"][0]["outcome"].as_str().unwrap();
+            assert!(["done", "nothing"].contains(&outcome), "{runs:#}");
+        }
+    }
+    assert_eq!(host.names().await, Vec::<String>::new());
+}
+
 /// SIGHUP should bring new policies to those who ask, and a refused configuration none.
 #[tokio::test]
 async fn those_who_ask_see_a_new_configuration() {
