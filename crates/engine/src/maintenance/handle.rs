@@ -183,3 +183,31 @@ impl Drop for Ask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked() -> (Ask, AskedRuns) {
+        let (told, hears) = mpsc::unbounded_channel();
+        let ask = Ask {
+            names: Vec::new(),
+            mode: Mode::Apply,
+            told,
+            is_done: false,
+        };
+        (ask, AskedRuns { told: hears })
+    }
+
+    #[tokio::test]
+    async fn an_end_before_all_is_done_is_told() {
+        let (ask, mut runs) = asked();
+        drop(ask);
+        assert!(matches!(runs.next().await, Err(AskError::Stopped)));
+        assert!(matches!(runs.next().await, Ok(None)));
+
+        let (ask, mut runs) = asked();
+        ask.done();
+        assert!(matches!(runs.next().await, Ok(None)));
+    }
+}
