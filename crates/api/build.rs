@@ -6,10 +6,11 @@ use std::{env, fs};
 use prost::Message;
 
 const ROOT: &str = "../../proto";
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "reclaim/v1/types.proto",
     "reclaim/v1/prune.proto",
     "reclaim/v1/containers.proto",
+    "reclaim/v1/maintenance.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -104,6 +104,13 @@ async fn the_records_of_a_cri_image_are_pinned_together() {
             assert_eq!(labels_of(&rig, name).await, managed, "{name}");
         }
     }
+    // As `crictl images` prints it.
+    let short = &by_config["sha256:".len()..][..13];
+    let called = rig.reclaim(&["pin", short]).exits(0);
+    assert_eq!(lines(&called).len(), 4);
+    rig.reclaim(&["unpin", short]).exits(0);
+    rig.reclaim(&["image", "rm", "-f", short]).exits(0);
+    assert_eq!(rig.names().await.len(), 0);
 }
 
 /// What the CRI plugin has pinned should only be unpinned by force.
@@ -187,6 +194,9 @@ async fn a_prune_that_is_under_way_goes_first() {
         "{}",
         called.stderr
     );
+    // Whoever waits comes too late for what the prune had judged, and is told so.
+    let called = rig.reclaim(&["pin", "--wait", "f:1"]).exits(1);
+    assert_eq!(called.stderr, "error: No such image: f:1\n");
     let report = end(prune).exits(0).json();
     assert_eq!(names(&report["removed"]).len(), 6);
 }

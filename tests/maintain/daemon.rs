@@ -19,20 +19,27 @@ const MIB: u64 = 1 << 20;
 const PAUSE: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 6000;
 
-/// A running `reclaim maintain`. Dropping it ends it.
-struct Daemon {
+/// A running daemon. Dropping it ends it.
+pub(crate) struct Daemon {
     child: Child,
     port: u16,
 }
 
 impl Daemon {
+    /// Starts `reclaim maintain`.
     fn start(host: &Host) -> Self {
+        Self::start_as(host, &["maintain"])
+    }
+
+    /// Starts a command that is a daemon.
+    pub(crate) fn start_as(host: &Host, command: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
             .env_clear()
             .args(["--log-level", "info", "--config"])
             .arg(host.config())
             .args(["--address", host.rig.containerd.address()])
-            .args(["maintain", "--state"])
+            .args(command)
+            .arg("--state")
             .arg(host.state())
             .stdin(Stdio::null())
             .spawn()
@@ -43,13 +50,13 @@ impl Daemon {
         }
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", signal, &id]).status();
         assert!(sent.unwrap().success());
     }
 
-    async fn stop(mut self) -> ExitStatus {
+    pub(crate) async fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         for _ in 0..LOOKS {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -74,7 +81,7 @@ impl Daemon {
     }
 
     /// Returns the number of a series, if it is there.
-    async fn metric(&self, series: &str) -> Option<i64> {
+    pub(crate) async fn metric(&self, series: &str) -> Option<i64> {
         let (_, text) = self.get("/metrics").await?;
         let mut lines = text.lines();
         lines.find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
@@ -90,7 +97,7 @@ impl Daemon {
     }
 
     /// Waits until a series has a number that is accepted.
-    async fn wait_for(&self, series: &str, is_accepted: impl Fn(i64) -> bool) -> i64 {
+    pub(crate) async fn wait_for(&self, series: &str, is_accepted: impl Fn(i64) -> bool) -> i64 {
         for _ in 0..LOOKS {
             if let Some(number) = self.metric(series).await
                 && is_accepted(number)
@@ -119,7 +126,7 @@ fn port(host: &Host) -> u16 {
     digits.parse().unwrap()
 }
 
-fn with_metrics(policy: &str) -> String {
+pub(crate) fn with_metrics(policy: &str) -> String {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     format!("[metrics]\nlisten = \"{address}\"\n{policy}")

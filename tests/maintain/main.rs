@@ -5,6 +5,7 @@
     reason = "a test ends where something is not as it says"
 )]
 
+mod asked;
 mod daemon;
 mod explain;
 mod full;

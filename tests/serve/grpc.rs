@@ -25,7 +25,13 @@ use tower::service_fn;
 use crate::daemon::Daemon;
 use crate::rig::Rig;
 
-async fn channel(socket: &Path) -> Channel {
+const SERVICES: [&str; 3] = [
+    "reclaim.v1.PruneService",
+    "reclaim.v1.ContainerService",
+    "reclaim.v1.MaintenanceService",
+];
+
+pub(crate) async fn channel(socket: &Path) -> Channel {
     let socket: PathBuf = socket.to_owned();
     let connector = service_fn(move |_: Uri| {
         let socket = socket.clone();
@@ -475,7 +481,7 @@ async fn tells_its_health_and_its_services() {
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let channel = channel(daemon.socket()).await;
     let mut health = HealthClient::new(channel.clone());
-    for service in ["", "reclaim.v1.PruneService", "reclaim.v1.ContainerService"] {
+    for service in [""].into_iter().chain(SERVICES) {
         let request = HealthCheckRequest {
             service: service.to_owned(),
         };
@@ -495,7 +501,7 @@ async fn tells_its_health_and_its_services() {
         panic!("{answer:?}");
     };
     let names: Vec<String> = services.service.into_iter().map(|it| it.name).collect();
-    for service in ["reclaim.v1.PruneService", "reclaim.v1.ContainerService"] {
+    for service in SERVICES {
         assert!(names.iter().any(|it| it == service), "{names:?}");
     }
 }

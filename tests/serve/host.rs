@@ -161,7 +161,7 @@ async fn pins_through_a_daemon() {
     let through = reclaim(&args).exits(0).json();
     assert_eq!(through, rig.reclaim(&args).exits(0).json());
     assert_eq!(through["images"][0]["unchanged"], serde_json::json!([name]));
-    let called = reclaim(&["unpin", "app:1"]).exits(0);
+    let called = reclaim(&["unpin", "--wait", "app:1"]).exits(0);
     assert_eq!(called.stdout, "Unpinned: app:1\n");
     let pinned = labels([("io.cri-containerd.pinned", "pinned")]);
     let target = record.target;

@@ -17,6 +17,7 @@ mod grpc;
 mod host;
 mod hostile;
 mod images;
+mod maintenance;
 mod newest;
 mod prune;
 mod same;

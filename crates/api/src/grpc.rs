@@ -6,6 +6,7 @@
 mod client;
 mod containers;
 mod error;
+mod maintenance;
 mod plans;
 mod prune;
 mod wire;
@@ -13,7 +14,7 @@ mod wire;
 use std::sync::Arc;
 
 use axum::Router;
-use reclaim_engine::{Engine, RegisteredContainers, RunOptions};
+use reclaim_engine::{CaretakerHandle, Engine, RegisteredContainers, RunOptions};
 use reclaim_model::Namespace;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
@@ -21,7 +22,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-pub use client::{HostClient, HostError, HostRequest, HostSelection, Planned};
+pub use client::{HostClient, HostError, HostRequest, HostRuns, HostSelection, Planned};
 pub use error::ErrorKind;
 pub use tonic_reflection::server::Error as DescribeError;
 pub use wire::WireError;
@@ -54,6 +55,8 @@ pub struct GrpcApi {
     pub engine: Arc<Engine>,
     /// Also among the engine's container stores.
     pub registered: Arc<RegisteredContainers>,
+    /// Who runs policies.
+    pub caretaker: CaretakerHandle,
     /// Whose images, where a request does not say.
     pub namespace: Namespace,
     /// How runs go about their work, where a request does not say.
@@ -65,6 +68,8 @@ pub struct GrpcApi {
 type PruneServer = proto::prune_service_server::PruneServiceServer<prune::Prune>;
 type ContainerServer =
     proto::container_service_server::ContainerServiceServer<containers::Containers>;
+type MaintenanceServer =
+    proto::maintenance_service_server::MaintenanceServiceServer<maintenance::Maintenance>;
 
 /// Returns a router with all services, health and reflection. Once runs are stopped, health says
 /// that nothing is served any more.
@@ -77,9 +82,12 @@ pub async fn router(api: GrpcApi) -> Result<Router, DescribeError> {
     let prune = prune.max_decoding_message_size(MAX_MESSAGE);
     let containers = ContainerServer::new(containers::Containers::new(&api));
     let containers = containers.max_decoding_message_size(MAX_MESSAGE);
+    let maintenance = MaintenanceServer::new(maintenance::Maintenance::new(&api));
+    let maintenance = maintenance.max_decoding_message_size(MAX_MESSAGE);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<PruneServer>().await;
     reporter.set_serving::<ContainerServer>().await;
+    reporter.set_serving::<MaintenanceServer>().await;
     tokio::spawn(stop_health(reporter, api.cancel));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -87,6 +95,7 @@ pub async fn router(api: GrpcApi) -> Result<Router, DescribeError> {
         .build_v1()?;
     let routes = Routes::new(prune)
         .add_service(containers)
+        .add_service(maintenance)
         .add_service(health)
         .add_service(reflection);
     Ok(routes.prepare().into_axum_router().reset_fallback())
@@ -97,7 +106,12 @@ pub async fn router(api: GrpcApi) -> Result<Router, DescribeError> {
 async fn stop_health(mut reporter: HealthReporter, cancel: CancellationToken) {
     cancel.cancelled().await;
     let overall = "";
-    for service in [overall, PruneServer::NAME, ContainerServer::NAME] {
+    for service in [
+        overall,
+        PruneServer::NAME,
+        ContainerServer::NAME,
+        MaintenanceServer::NAME,
+    ] {
         reporter
             .set_service_status(service, ServingStatus::NotServing)
             .await;

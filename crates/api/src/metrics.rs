@@ -179,7 +179,8 @@ impl CaretakerObserver for Metrics {
                 .get_or_create(&label)
                 .set(signed(wanted(run, place)));
         }
-        if run.outcome.is_success() {
+        // That it only said what it would do is no success of a policy that removes.
+        if run.outcome.is_success() && !run.is_rehearsal() {
             let label = PolicyLabel::of(policy);
             let ended = run.ended.as_second();
             families.last_success.get_or_create(&label).set(ended);

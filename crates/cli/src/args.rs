@@ -179,7 +179,7 @@ pub(crate) enum Command {
     /// belongs into `[protect]` of the configuration.
     ///
     /// Exit status: 0 done, or pinned before; 1 an image was not pinned; 2 wrong usage; 4 a prune
-    /// is running.
+    /// is running, unless it is waited for.
     Pin(pin::PinArgs),
 
     /// Let pinned images go again
@@ -240,7 +240,8 @@ pub(crate) enum Command {
 
     /// Run the maintenance policies of the configuration, as `serve` does
     ///
-    /// Without --once it goes on until it is stopped, and looks at each policy when it is due.
+    /// Without --once it goes on until it is stopped, and looks at each policy when it is due. Beside
+    /// a daemon `--once` needs --host: `reclaim serve` then runs them between its own runs.
     ///
     /// Exit status of --once: 0 all did what they are for, or had nothing to do; 1 a policy could
     /// not run; 2 wrong usage; 3 some images could not be removed; 4 another prune is running; 5 a

@@ -7,6 +7,7 @@ use reclaim_engine::{
 use reclaim_model::{
     BuildHistory, Namespace, PinOutcome, PinRequest, PruneRequest, Report, Selection,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::args::Globals;
 use crate::commands::containerd;
@@ -16,9 +17,9 @@ use crate::signals::Stop;
 
 /// One of both, with the same answers.
 pub(crate) enum Backend {
-    /// Boxed: a connection with all that an engine has.
+    /// Boxed, as the other: a connection with all that an engine has.
     Direct(Box<Engine>),
-    Host(HostClient),
+    Host(Box<HostClient>),
 }
 
 /// What is asked for, in the words of each.
@@ -73,7 +74,7 @@ impl Backend {
     /// Connects to whom the options name.
     pub(crate) async fn connect(globals: &Globals) -> Result<Self, CommandError> {
         if let Some(host) = globals.host() {
-            return Ok(Self::Host(HostClient::connect(host).await?));
+            return Ok(Self::Host(Box::new(HostClient::connect(host).await?)));
         }
         let store = containerd(globals, None).await?;
         Ok(Self::Direct(Box::new(Engine::new(store))))
@@ -205,7 +206,8 @@ impl Backend {
 
     pub(crate) async fn pin(&self, request: &PinRequest) -> Result<Vec<PinOutcome>, CommandError> {
         match self {
-            Self::Direct(engine) => Ok(engine.pin(request).await?),
+            // A signal ends the process: nothing has begun while it waits.
+            Self::Direct(engine) => Ok(engine.pin(request, &CancellationToken::new()).await?),
             Self::Host(client) => Ok(client.pin(request).await?),
         }
     }

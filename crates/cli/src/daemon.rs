@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reclaim_api::listen::{self, Limits};
 use reclaim_api::metrics::{self, Metrics};
-use reclaim_engine::{Caretaker, Duties};
+use reclaim_engine::{Caretaker, CaretakerHandle, Duties};
 use reclaim_model::{PolicyName, chain};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,6 +23,7 @@ use crate::upkeep::Host;
 /// The tasks of a daemon.
 pub(crate) struct Daemon {
     tasks: JoinSet<()>,
+    caretaker: CaretakerHandle,
 }
 
 impl Daemon {
@@ -63,6 +64,7 @@ impl Daemon {
         let (new, taken_up) = mpsc::channel(1);
         let caretaker =
             Caretaker::new(duties, Arc::clone(&host.history), Arc::clone(&metrics) as _);
+        let handle = caretaker.handle();
         let token = cancel.clone();
         tasks.spawn(async move { caretaker.keep(taken_up, &token).await });
         let reloader = Reloader {
@@ -78,7 +80,15 @@ impl Daemon {
             let token = cancel.clone();
             tasks.spawn(async move { feed(every, &token).await });
         }
-        Ok(Self { tasks })
+        Ok(Self {
+            tasks,
+            caretaker: handle,
+        })
+    }
+
+    /// Returns a way to ask who runs the policies.
+    pub(crate) fn caretaker(&self) -> CaretakerHandle {
+        self.caretaker.clone()
     }
 
     /// Waits until all have ended.

@@ -75,8 +75,8 @@ pub(crate) enum CommandError {
         #[source]
         error: std::io::Error,
     },
-    #[error("there is no enabled policy `{name}`; those that are: {there}")]
-    UnknownPolicy { name: String, there: String },
+    #[error(transparent)]
+    UnknownPolicy(#[from] reclaim_engine::UnknownPolicy),
     #[error(transparent)]
     Index(#[from] reclaim_engine::IndexError),
     #[error(transparent)]
@@ -91,6 +91,10 @@ pub(crate) enum CommandError {
     Host(#[from] HostError),
     #[error("`{0}` does not work with --host")]
     NotWithHost(&'static str),
+    #[error(
+        "`maintain` works with --host only with --once: the daemon there runs its policies itself"
+    )]
+    OnlyOnceWithHost,
     /// With what the signal makes of the exit status.
     #[error("stopped waiting; the run goes on in the daemon")]
     LeftToDaemon(Exit),
@@ -157,11 +161,12 @@ impl CommandError {
                     .to_owned(),
             ),
             Self::Index(reclaim_engine::IndexError::InUse { path: _ }) => Some(
-                "a daemon that runs has it, and runs the policies of its configuration itself"
+                "a daemon that runs has it, and runs the policies of its configuration itself; if it \
+                 is `reclaim serve`, ask it with --host unix:///run/reclaim/reclaim.sock"
                     .to_owned(),
             ),
             Self::Namespace(_)
-            | Self::UnknownPolicy { .. }
+            | Self::UnknownPolicy(_)
             | Self::Index(_)
             | Self::RunHistory(_)
             | Self::Compose(_)
@@ -175,6 +180,7 @@ impl CommandError {
             | Self::Collector { .. }
             | Self::Host(_)
             | Self::NotWithHost(_)
+            | Self::OnlyOnceWithHost
             | Self::LeftToDaemon(_)
             | Self::Run(_)
             | Self::Store(_)
@@ -191,7 +197,8 @@ impl CommandError {
             | Self::Collector { .. }
             | Self::Docker(DockerError::BadAddress(_))
             | Self::NotWithHost(_)
-            | Self::UnknownPolicy { .. }
+            | Self::OnlyOnceWithHost
+            | Self::UnknownPolicy(_)
             | Self::Host(
                 HostError::Address(_)
                 | HostError::Refused {

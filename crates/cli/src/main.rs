@@ -65,7 +65,9 @@ async fn run(cli: Cli) -> Exit {
         Command::Policy(PolicyCommand::Explain(args)) => {
             commands::policy::explain(&globals, &args).await
         }
-        Command::Policy(PolicyCommand::History(args)) => commands::policy::history(&globals, &args),
+        Command::Policy(PolicyCommand::History(args)) => {
+            commands::policy::history(&globals, &args).await
+        }
         Command::Config(command) => commands::config::run(&globals, command),
         Command::Release(args) => commands::release::run(&globals, &args).await,
         Command::Completions(args) => commands::manual::completions(&args),

@@ -70,6 +70,7 @@ impl Host {
             protection: Arc::new(protection),
             headroom: (bytes > 0).then_some(Headroom { file, bytes }),
             turns: turns(config),
+            kubelet_config: Some(config.kubelet_yaml.clone()),
         }
     }
 
@@ -80,9 +81,10 @@ impl Host {
         config: &Config,
         names: &[PolicyName],
     ) -> Result<Duties, CommandError> {
+        let chosen = Policy::chosen(&config.policies, names)?;
         Ok(Duties {
             maintenance: self.maintenance(config),
-            policies: chosen(config, names)?.into_iter().cloned().collect(),
+            policies: chosen.into_iter().cloned().collect(),
         })
     }
 }
@@ -100,23 +102,6 @@ fn turns(config: &Config) -> Option<Arc<dyn HostTurns>> {
         warn!("this program was built without turns: it goes its own way");
     }
     None
-}
-
-/// Returns all policies, or those that are named, in the order of the configuration.
-pub(crate) fn chosen<'c>(
-    config: &'c Config,
-    names: &[PolicyName],
-) -> Result<Vec<&'c Policy>, CommandError> {
-    let there: Vec<&PolicyName> = config.policies.iter().map(Policy::name).collect();
-    if let Some(unknown) = names.iter().find(|name| !there.contains(name)) {
-        let there: Vec<&str> = there.iter().map(|name| name.as_str()).collect();
-        return Err(CommandError::UnknownPolicy {
-            name: unknown.to_string(),
-            there: there.join(", "),
-        });
-    }
-    let is_meant = |policy: &&Policy| names.is_empty() || names.contains(policy.name());
-    Ok(config.policies.iter().filter(is_meant).collect())
 }
 
 /// Opens what engines have registered.

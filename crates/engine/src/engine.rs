@@ -302,8 +302,9 @@ mod tests {
                 action: PinAction::Pin,
                 names: Vec::new(),
                 may_lack_namespace: true,
+                wait: true,
             };
-            engine.pin(&pins).await
+            engine.pin(&pins, &CancellationToken::new()).await
         });
     }
 }

@@ -14,6 +14,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use reclaim_model::chain;
+
+use crate::policy::Policy;
+
 pub use kubelet::{Available, KubeletError, KubeletThresholds, read_kubelet};
 pub use overlaps::kubelet_overlaps;
 pub use sandbox::{ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES, NeededImages};
@@ -21,6 +25,16 @@ pub use sandbox_files::{SandboxImages, read_sandbox_images};
 
 /// The longest file that is read, in bytes: many times what a configuration has.
 const MAX_FILE: u64 = 1 << 20;
+
+/// Says where a policy and the kubelet whose configuration is at `path` get into each other's way,
+/// or why that is not known. Nothing, where no kubelet is.
+pub fn kubelet_warnings(policy: &Policy, path: &Path) -> Vec<String> {
+    match read_kubelet(path) {
+        Ok(Some(kubelet)) => kubelet_overlaps(policy, &kubelet),
+        Ok(None) => Vec::new(),
+        Err(error) => vec![chain(&error)],
+    }
+}
 
 /// Reads a file, unless it is none, or longer than any configuration.
 fn read_text(path: &Path) -> io::Result<String> {

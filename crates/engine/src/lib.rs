@@ -123,18 +123,18 @@ pub use host_guard::Busy;
 pub use images::{ImageList, ListedImage};
 pub use kubernetes::{
     Available, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES, KubeletError,
-    KubeletThresholds, NeededImages, SandboxImages, kubelet_overlaps, read_kubelet,
-    read_sandbox_images,
+    KubeletThresholds, NeededImages, SandboxImages, kubelet_overlaps, kubelet_warnings,
+    read_kubelet, read_sandbox_images,
 };
 pub use last_use::{Heard, IndexError, LastUseIndex};
 pub use maintenance::{
-    Breakdown, Caretaker, CaretakerObserver, Due, Duties, Excess, FilesystemRecord, Headroom,
-    HistoryError, HostTurn, HostTurns, Maintenance, Measure, NamespaceForecast, NamespaceRun,
-    Occupied, Outcome, PolicyForecast, PolicyRun, RunHistory, RunRecord, Standing, Timetable,
-    Trigger, goals,
+    AskError, AskedRuns, Breakdown, Caretaker, CaretakerHandle, CaretakerObserver, Due, Duties,
+    Excess, FilesystemRecord, Headroom, HistoryError, HostTurn, HostTurns, Maintenance, Measure,
+    NamespaceForecast, NamespaceRun, Occupied, Outcome, PolicyForecast, PolicyRun, RunHistory,
+    RunRecord, Standing, Timetable, Trigger, goals,
 };
 pub use options::RunOptions;
-pub use policy::{Cron, CronError, Policy, Pressure, Schedule};
+pub use policy::{Cron, CronError, Policy, Pressure, Schedule, UnknownPolicy};
 pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
 pub use projects::ProjectUsage;

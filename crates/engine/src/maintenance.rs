@@ -6,6 +6,7 @@
 
 mod caretaker;
 mod explain;
+mod handle;
 mod headroom;
 mod history;
 mod io_pressure;
@@ -18,6 +19,7 @@ mod turns;
 
 pub use caretaker::{Caretaker, CaretakerObserver, Duties};
 pub use explain::{NamespaceForecast, PolicyForecast};
+pub use handle::{AskError, AskedRuns, CaretakerHandle};
 pub use headroom::Headroom;
 pub use history::{FilesystemRecord, HistoryError, NamespaceRun, RunHistory, RunRecord};
 pub use outcome::{Breakdown, Outcome, PolicyRun, Trigger};

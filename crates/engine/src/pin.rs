@@ -13,25 +13,32 @@ use reclaim_model::{
     PinAction, PinChange, PinOutcome, PinRequest, chain, familiar_name,
 };
 use reclaim_plan::pin_group;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::host_guard;
 use crate::preview::new_run;
+use crate::prune::WAIT;
 use crate::retry::retry;
 
 impl Engine {
     /// Pins images, or unpins them, one name after the other. What was done for one stays when
     /// the next fails.
     ///
-    /// Not cancellation safe: some of the names may be done.
+    /// Not cancellation safe by dropping: some of the names may be done. The token ends the
+    /// waiting for a run.
     ///
     /// # Errors
     ///
-    /// As long as nothing has changed: the namespace does not exist, a run is under way in it,
-    /// or its images cannot be listed.
-    pub async fn pin(&self, request: &PinRequest) -> Result<Vec<PinOutcome>, RunError> {
+    /// As long as nothing has changed: the namespace does not exist, a run is under way in it
+    /// that is not to be waited for, or its images cannot be listed.
+    pub async fn pin(
+        &self,
+        request: &PinRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<PinOutcome>, RunError> {
         let namespace = &request.namespace;
         // Asked before the guard is taken: its lease would bring the namespace about.
         let existing = retry(|| self.store.namespaces()).await?;
@@ -45,7 +52,15 @@ impl Engine {
             return Ok(self.pin_all(request, Vec::new()).await);
         }
         let id = new_run();
-        let _running = self.try_begin(&id, namespace).await?;
+        let _running = loop {
+            match self.try_begin(&id, namespace).await {
+                Err(RunError::Busy(busy)) if request.wait && !cancel.is_cancelled() => {
+                    info!(%busy, "waiting");
+                    tokio::time::sleep(WAIT).await;
+                }
+                begun => break begun?,
+            }
+        };
         let listed = retry(|| self.store.images(namespace)).await;
         let pinned = match listed {
             Ok(images) => Ok(self.pin_all(request, images).await),

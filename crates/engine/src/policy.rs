@@ -108,6 +108,44 @@ impl Policy {
     pub fn name(&self) -> &PolicyName {
         &self.rule.name
     }
+
+    /// Returns those of `policies` that are named, or all if none is, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPolicy`] for the first name that none has.
+    pub fn chosen<'p>(
+        policies: &'p [Self],
+        names: &[PolicyName],
+    ) -> Result<Vec<&'p Self>, UnknownPolicy> {
+        let is_there = |name: &&PolicyName| policies.iter().any(|it| it.name() == *name);
+        if let Some(unknown) = names.iter().find(|name| !is_there(name)) {
+            return Err(UnknownPolicy {
+                name: unknown.clone(),
+                there: policies.iter().map(|it| it.name().clone()).collect(),
+            });
+        }
+        let is_meant = |policy: &&Self| names.is_empty() || names.contains(policy.name());
+        Ok(policies.iter().filter(is_meant).collect())
+    }
+}
+
+/// A policy was named that is not there, or not enabled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there is no enabled policy `{name}`; those that are: {}",
+    listed(there)
+)]
+pub struct UnknownPolicy {
+    /// The name.
+    pub name: PolicyName,
+    /// Those that are there.
+    pub there: Vec<PolicyName>,
+}
+
+fn listed(names: &[PolicyName]) -> String {
+    let names: Vec<&str> = names.iter().map(PolicyName::as_str).collect();
+    names.join(", ")
 }
 
 /// What makes a policy begin and end. Without any of it a run removes all that may go.

@@ -38,7 +38,7 @@ use crate::progress::ProgressSink;
 use crate::retry::retry;
 
 /// How often a run that waits asks whether the guard is free.
-const WAIT: Duration = Duration::from_millis(500);
+pub(crate) const WAIT: Duration = Duration::from_millis(500);
 
 /// How a caller steers a run.
 #[derive(Clone, Copy)]

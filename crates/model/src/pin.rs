@@ -75,6 +75,8 @@ pub struct PinRequest {
     pub names: Vec<String>,
     /// Whether a namespace that is not there is one without images, rather than an error.
     pub may_lack_namespace: bool,
+    /// Whether to wait for a run to end that is under way, rather than to give up.
+    pub wait: bool,
 }
 
 /// One name, and what came of it.

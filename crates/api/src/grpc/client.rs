@@ -1,5 +1,7 @@
 //! The other side: what the command asks a daemon for.
 
+mod maintenance;
+
 use std::path::PathBuf;
 
 use hyper_util::rt::TokioIo;
@@ -17,11 +19,14 @@ use tonic::{Status, Streaming};
 use tower::service_fn;
 
 use super::error::ErrorKind;
+use super::proto::maintenance_service_client::MaintenanceServiceClient;
 use super::proto::prune_service_client::PruneServiceClient;
 use super::wire::{WireError, options};
 use super::{MAX_MESSAGE, proto};
 use proto::progress::Phase;
 use proto::prune_response::Event;
+
+pub use maintenance::HostRuns;
 
 /// The largest answer that is taken: a report names every image there is.
 const MAX_ANSWER: usize = 16 * MAX_MESSAGE;
@@ -30,6 +35,7 @@ const MAX_ANSWER: usize = 16 * MAX_MESSAGE;
 #[derive(Debug, Clone)]
 pub struct HostClient {
     service: PruneServiceClient<Channel>,
+    maintenance: MaintenanceServiceClient<Channel>,
 }
 
 /// A plan that the daemon keeps.
@@ -108,8 +114,12 @@ impl HostClient {
             address: address.to_owned(),
             source,
         })?;
-        let service = PruneServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
-        Ok(Self { service })
+        let service = PruneServiceClient::new(channel.clone());
+        let maintenance = MaintenanceServiceClient::new(channel);
+        Ok(Self {
+            service: service.max_decoding_message_size(MAX_ANSWER),
+            maintenance: maintenance.max_decoding_message_size(MAX_ANSWER),
+        })
     }
 
     /// Says what a prune would do.
@@ -272,13 +282,15 @@ impl HostClient {
     ///
     /// # Errors
     ///
-    /// If the daemon cannot be asked, the namespace does not exist, or a run is under way in it.
+    /// If the daemon cannot be asked, the namespace does not exist, or a run is under way in it
+    /// that is not to be waited for.
     pub async fn pin(&self, request: &PinRequest) -> Result<Vec<PinOutcome>, HostError> {
         let PinRequest {
             namespace,
             action,
             names,
             may_lack_namespace,
+            wait,
         } = request.clone();
         let mut service = self.service.clone();
         let outcomes = match action {
@@ -287,6 +299,7 @@ impl HostClient {
                     namespace: namespace.to_string(),
                     images: names,
                     may_lack_namespace,
+                    wait,
                 };
                 service.pin(message).await?.into_inner().outcomes
             }
@@ -296,6 +309,7 @@ impl HostClient {
                     images: names,
                     may_lack_namespace,
                     force: action == PinAction::UnpinAny,
+                    wait,
                 };
                 service.unpin(message).await?.into_inner().outcomes
             }

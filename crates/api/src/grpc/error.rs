@@ -95,7 +95,8 @@ pub(super) fn status(error: &RunError) -> Status {
     named(kind, code, &chain(error), details)
 }
 
-fn named(kind: ErrorKind, code: Code, message: &str, details: Vec<u8>) -> Status {
+/// An error of that kind.
+pub(super) fn named(kind: ErrorKind, code: Code, message: &str, details: Vec<u8>) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert(KEY, AsciiMetadataValue::from_static(kind.name()));
     Status::with_details_and_metadata(code, message, details.into(), metadata)

@@ -57,7 +57,8 @@ impl Prune {
     /// Apart from whoever asked: of the records of one image all are pinned, or none.
     async fn change_pins(&self, request: PinRequest) -> Result<Vec<proto::PinOutcome>, Status> {
         let engine = Arc::clone(&self.engine);
-        let changing = tokio::spawn(async move { engine.pin(&request).await });
+        let cancel = self.cancel.clone();
+        let changing = tokio::spawn(async move { engine.pin(&request, &cancel).await });
         let changed = changing
             .await
             .map_err(|error| Status::internal(error.to_string()))?;
@@ -285,12 +286,14 @@ impl proto::prune_service_server::PruneService for Prune {
             namespace,
             images,
             may_lack_namespace,
+            wait,
         } = request.into_inner();
         let outcomes = self.change_pins(PinRequest {
             namespace: self.namespace(&namespace)?,
             action: PinAction::Pin,
             names: images,
             may_lack_namespace,
+            wait,
         });
         let outcomes = outcomes.await?;
         Ok(Response::new(proto::PinResponse { outcomes }))
@@ -305,6 +308,7 @@ impl proto::prune_service_server::PruneService for Prune {
             images,
             may_lack_namespace,
             force,
+            wait,
         } = request.into_inner();
         let outcomes = self.change_pins(PinRequest {
             namespace: self.namespace(&namespace)?,
@@ -315,6 +319,7 @@ impl proto::prune_service_server::PruneService for Prune {
             },
             names: images,
             may_lack_namespace,
+            wait,
         });
         let outcomes = outcomes.await?;
         Ok(Response::new(proto::UnpinResponse { outcomes }))

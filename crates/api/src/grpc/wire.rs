@@ -10,8 +10,11 @@ mod hold;
 mod listed;
 mod named;
 mod pin;
+mod policy;
+mod policy_run;
 mod report;
 mod request;
+mod run_record;
 mod things;
 mod usage;
 
@@ -43,7 +46,7 @@ impl WireError {
         }
     }
 
-    fn missing(field: &'static str) -> Self {
+    pub(super) fn missing(field: &'static str) -> Self {
         Self::new(field, "it is missing")
     }
 }
@@ -80,6 +83,13 @@ fn timestamp(message: TimestampMessage) -> Result<Timestamp, WireError> {
     whole
         .checked_add(nanos)
         .map_err(|error| WireError::new("timestamp", error))
+}
+
+fn some_timestamp(
+    field: &'static str,
+    message: Option<TimestampMessage>,
+) -> Result<Timestamp, WireError> {
+    timestamp(message.ok_or_else(|| WireError::missing(field))?)
 }
 
 fn size(number: usize) -> u64 {

@@ -35,7 +35,8 @@ pub(crate) struct MaintainArgs {
 pub(crate) enum PolicyCommand {
     /// Show each policy, what it would free right now, and what is odd about it
     ///
-    /// Nothing is changed. Each policy is looked at by itself, as if the others did nothing.
+    /// Nothing is changed. Each policy is looked at by itself, as if the others did nothing. Beside a
+    /// daemon it needs --host: the daemon has what is known of last use.
     Explain(ExplainArgs),
 
     /// List the runs of policies: what each found, freed and left

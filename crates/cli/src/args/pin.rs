@@ -10,6 +10,10 @@ pub(crate) struct PinArgs {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
+    /// Wait for a prune of the namespace to end, rather than fail with status 4
+    #[arg(long)]
+    pub(crate) wait: bool,
+
     /// Names, names with a digest, IDs, or the beginnings of IDs
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,

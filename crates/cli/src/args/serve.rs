@@ -6,6 +6,7 @@ use clap::Args;
 use reclaim_api::listen::{Address, SocketAccess, TlsFiles};
 
 use super::PaceArgs;
+use crate::exit::CommandError;
 
 /// Where the daemon listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "unix:///run/reclaim/reclaim.sock";
@@ -66,6 +67,21 @@ pub(crate) struct HostArgs {
     /// the configuration says]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+}
+
+impl HostArgs {
+    /// Refuses what is said of a host where a daemon is asked that knows its own.
+    pub(crate) fn demand_none(&self) -> Result<(), CommandError> {
+        let said = [
+            ("--docker", !self.docker.is_empty()),
+            ("--trust-leases", self.trust_leases),
+            ("--state", self.state.is_some()),
+        ];
+        match said.into_iter().find(|(_, is_said)| *is_said) {
+            Some((option, _)) => Err(CommandError::NotWithHost(option)),
+            None => Ok(()),
+        }
+    }
 }
 
 impl ServeArgs {

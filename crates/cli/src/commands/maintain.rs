@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use reclaim_engine::{Maintenance, Outcome, PolicyRun, Trigger};
+use reclaim_api::grpc::HostClient;
+use reclaim_engine::{Maintenance, Outcome, Policy, PolicyRun, Trigger};
 use reclaim_model::{Mode, chain};
 use sd_notify::NotifyState;
 use tracing::info;
@@ -12,10 +13,13 @@ use crate::args::{Format, Globals};
 use crate::daemon::{Daemon, notify};
 use crate::exit::{CommandError, Exit};
 use crate::signals::{STOPPING, Stop, stop_on_signals};
-use crate::upkeep::{Host, chosen};
+use crate::upkeep::Host;
 use crate::{json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, CommandError> {
+    if let Some(address) = globals.host() {
+        return asked(address, args).await;
+    }
     let host = Host::open("maintain", globals, &args.host).await?;
     if args.once {
         return once(&host, args).await;
@@ -33,12 +37,12 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
 
 /// Runs each policy once, and remembers what was used until the next time.
 async fn once(host: &Host, args: &MaintainArgs) -> Result<Exit, CommandError> {
-    let policies = chosen(&host.config, &args.policies)?;
+    let policies = Policy::chosen(&host.config.policies, &args.policies)?;
     let stop = stop_on_signals(Some(STOPPING))?;
     host.engine.reconcile(&host.index).await?;
     host.index.save()?;
     if policies.is_empty() {
-        output::words("no policy is enabled; nothing to do");
+        nothing_to_do();
     }
     let maintenance = host.maintenance(&host.config);
     let mut runs = Vec::new();
@@ -52,17 +56,67 @@ async fn once(host: &Host, args: &MaintainArgs) -> Result<Exit, CommandError> {
         }
         let run = maintenance.run(&policy, Trigger::Demand, &stop.token).await;
         remember(host, &maintenance, &run);
-        if args.format == Format::Table {
-            output::data(&text::policy::run(&run))?;
-            text::policy::words_after(&run);
-        }
+        show_run(&run, args.format)?;
         runs.push(run);
     }
-    if args.format == Format::Json {
-        output::data(&json::policy::runs(&runs))?;
-    }
+    show_all(&runs, args.format)?;
     host.index.save()?;
     Ok(exit(&runs, &stop))
+}
+
+/// Has a daemon run each policy once. A signal ends the waiting, and not the runs.
+async fn asked(address: &str, args: &MaintainArgs) -> Result<Exit, CommandError> {
+    if !args.once {
+        return Err(CommandError::OnlyOnceWithHost);
+    }
+    args.host.demand_none()?;
+    // The error says what a signal leads to.
+    let stop = stop_on_signals(None)?;
+    let client = HostClient::connect(address).await?;
+    let mode = if args.dry_run {
+        Mode::DryRun
+    } else {
+        Mode::Apply
+    };
+    let running = async {
+        let mut asked = client.run_policies(&args.policies, mode).await?;
+        let mut runs = Vec::new();
+        while let Some(run) = asked.next().await? {
+            show_run(&run, args.format)?;
+            runs.push(run);
+        }
+        Ok::<_, CommandError>(runs)
+    };
+    let runs = tokio::select! {
+        runs = running => runs?,
+        exit = stop.signalled() => return Err(CommandError::LeftToDaemon(exit)),
+    };
+    if runs.is_empty() {
+        nothing_to_do();
+    }
+    show_all(&runs, args.format)?;
+    Ok(exit(&runs, &stop))
+}
+
+fn nothing_to_do() {
+    output::words("no policy is enabled; nothing to do");
+}
+
+/// Shows a run when it has ended.
+fn show_run(run: &PolicyRun, format: Format) -> Result<(), CommandError> {
+    if format == Format::Table {
+        output::data(&text::policy::run(run))?;
+        text::policy::words_after(run);
+    }
+    Ok(())
+}
+
+/// Shows all runs at the end, where the format has them together.
+fn show_all(runs: &[PolicyRun], format: Format) -> Result<(), CommandError> {
+    if format == Format::Json {
+        output::data(&json::policy::runs(runs))?;
+    }
+    Ok(())
 }
 
 /// Writes a run down. A disk that is too full for that is no reason to fail what made room.

@@ -28,6 +28,7 @@ async fn run(globals: &Globals, args: &PinArgs, action: PinAction) -> Result<Exi
         action,
         names: args.images.clone(),
         may_lack_namespace: !is_asked_for,
+        wait: args.wait,
     };
     let backend = Backend::connect(globals).await?;
     let outcomes = backend.pin(&request).await?;

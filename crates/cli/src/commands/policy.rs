@@ -1,48 +1,77 @@
 //! `reclaim policy`.
 
-use reclaim_engine::RunHistory;
+use reclaim_api::grpc::HostClient;
+use reclaim_engine::{Policy, PolicyForecast, RunHistory, RunRecord};
 
 use crate::args::maintain::{ExplainArgs, PolicyHistoryArgs};
 use crate::args::{Format, Globals};
 use crate::config;
 use crate::exit::{CommandError, Exit};
-use crate::upkeep::{Host, chosen};
+use crate::upkeep::Host;
 use crate::{json, output, text};
 
 pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exit, CommandError> {
-    let host = Host::open("policy explain", globals, &args.host).await?;
-    let policies = chosen(&host.config, &args.policies)?;
-    if policies.is_empty() {
+    let explained = match globals.host() {
+        None => explain_here(globals, args).await?,
+        Some(address) => {
+            args.host.demand_none()?;
+            let client = HostClient::connect(address).await?;
+            client.explain_policies(&args.policies).await?
+        }
+    };
+    if explained.is_empty() {
         output::words("no policy is enabled; nothing is ever removed");
     }
-    host.engine.reconcile(&host.index).await?;
-    host.index.save()?;
-    let maintenance = host.maintenance(&host.config);
-    let mut forecasts = maintenance.explain(&policies).await?;
-    for (policy, forecast) in policies.iter().zip(&mut forecasts) {
-        let warnings = config::kubelet_warnings(&host.config, policy);
-        forecast.warnings.extend(warnings);
-    }
     output::data(&match args.format {
-        Format::Json => json::policy::forecasts(&policies, &forecasts),
-        Format::Table => text::policy::forecasts(&policies, &forecasts, args.verbose),
+        Format::Json => json::policy::forecasts(&explained),
+        Format::Table => text::policy::forecasts(&explained, args.verbose),
     })?;
     Ok(Exit::Done)
 }
 
-pub(crate) fn history(globals: &Globals, args: &PolicyHistoryArgs) -> Result<Exit, CommandError> {
-    if globals.host().is_some() {
-        return Err(CommandError::NotWithHost("policy history"));
-    }
+/// Explains in this process, and remembers what was used until the next time.
+async fn explain_here(
+    globals: &Globals,
+    args: &ExplainArgs,
+) -> Result<Vec<(Policy, PolicyForecast)>, CommandError> {
+    let host = Host::open("policy explain", globals, &args.host).await?;
+    let policies = Policy::chosen(&host.config.policies, &args.policies)?;
+    host.engine.reconcile(&host.index).await?;
+    host.index.save()?;
+    let maintenance = host.maintenance(&host.config);
+    let forecasts = maintenance.explain(&policies).await?;
+    Ok(policies.into_iter().cloned().zip(forecasts).collect())
+}
+
+pub(crate) async fn history(
+    globals: &Globals,
+    args: &PolicyHistoryArgs,
+) -> Result<Exit, CommandError> {
+    let runs = match globals.host() {
+        None => history_here(globals, args)?,
+        Some(_) if args.state.is_some() => return Err(CommandError::NotWithHost("--state")),
+        Some(address) => {
+            let client = HostClient::connect(address).await?;
+            client.policy_history(&args.policies).await?
+        }
+    };
+    output::data(&match args.format {
+        Format::Json => json::policy::history(&runs),
+        Format::Table => text::policy::history(&runs),
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Reads the history, beside whoever writes it.
+fn history_here(
+    globals: &Globals,
+    args: &PolicyHistoryArgs,
+) -> Result<Vec<RunRecord>, CommandError> {
     let config = config::find(globals.config())?;
     let state = args.state.as_ref().unwrap_or(&config.state);
     let mut runs = RunHistory::read(state)?;
     if !args.policies.is_empty() {
         runs.retain(|run| args.policies.iter().any(|name| name.as_str() == run.policy));
     }
-    output::data(&match args.format {
-        Format::Json => json::policy::history(&runs),
-        Format::Table => text::policy::history(&runs),
-    })?;
-    Ok(Exit::Done)
+    Ok(runs)
 }

@@ -33,15 +33,17 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
             cancel: stop.token.clone(),
         },
     );
+    let registered = Arc::clone(&host.registered);
+    let daemon = Daemon::start(host, globals, Vec::new(), &stop.token).await?;
     let grpc = grpc::router(GrpcApi {
         engine: Arc::clone(&engine),
-        registered: Arc::clone(&host.registered),
+        registered,
+        caretaker: daemon.caretaker(),
         namespace: namespace.clone(),
         run: args.pace.options(),
         cancel: stop.token.clone(),
     });
     let router = grpc.await?.merge(docker.router());
-    let daemon = Daemon::start(host, globals, Vec::new(), &stop.token).await?;
     for address in &args.listen {
         info!(%address, %namespace, "listening");
     }

@@ -1,8 +1,9 @@
-//! What the node's own configuration adds to ours: containerd's, and the kubelet's. It is read
-//! when policies begin to run, when the configuration is read again, and when they are explained.
+//! What containerd's own configuration adds to ours. It is read when policies begin to run, when the
+//! configuration is read again, and when they are explained. The kubelet's is read by whoever
+//! explains.
 
-use reclaim_engine::{Policy, SandboxImages, kubelet_overlaps, read_kubelet, read_sandbox_images};
-use reclaim_model::{Protection, chain};
+use reclaim_engine::{SandboxImages, read_sandbox_images};
+use reclaim_model::Protection;
 
 use super::meaning::{Config, Infrastructure};
 
@@ -26,20 +27,12 @@ pub(crate) fn protection_with_sandboxes(config: &Config) -> (Protection, Vec<Str
     (protection, warnings)
 }
 
-/// Says where a policy and the kubelet get into each other's way, or why that is not known.
-/// Nothing, where no kubelet is.
-pub(crate) fn kubelet_warnings(config: &Config, policy: &Policy) -> Vec<String> {
-    match read_kubelet(&config.kubelet_yaml) {
-        Ok(Some(kubelet)) => kubelet_overlaps(policy, &kubelet),
-        Ok(None) => Vec::new(),
-        Err(error) => vec![chain(&error)],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
+
+    use reclaim_engine::kubelet_warnings;
 
     use super::super::parse;
     use super::*;
@@ -90,7 +83,7 @@ mod tests {
         let folder = folder.path();
         let policy = "[[policy]]\nname = 'p'\nhigh = '90%'\nlow = '80%'";
         let config = config(folder, policy);
-        let warnings = || kubelet_warnings(&config, &config.policies[0]);
+        let warnings = || kubelet_warnings(&config.policies[0], &config.kubelet_yaml);
         assert!(warnings().is_empty());
         fs::write(folder.join("kubelet.yaml"), "kind: KubeletConfiguration").unwrap();
         assert_eq!(warnings().len(), 2, "{:?}", warnings());

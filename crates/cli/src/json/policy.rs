@@ -136,8 +136,8 @@ fn run(run: &PolicyRun) -> RunJson<'_> {
 }
 
 /// Renders what policies would do now.
-pub(crate) fn forecasts(policies: &[&Policy], forecasts: &[PolicyForecast]) -> String {
-    let forecasts = policies.iter().zip(forecasts).map(|(policy, forecast)| {
+pub(crate) fn forecasts(explained: &[(Policy, PolicyForecast)]) -> String {
+    let forecasts = explained.iter().map(|(policy, forecast)| {
         let namespaces = forecast.namespaces.iter().map(|it| NamespaceJson {
             now: report_json(&it.now),
             at_most: report_json(&it.at_most),

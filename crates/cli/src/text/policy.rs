@@ -101,13 +101,9 @@ pub(crate) fn words_after(run: &PolicyRun) {
 }
 
 /// Renders what policies would do now.
-pub(crate) fn forecasts(
-    policies: &[&Policy],
-    forecasts: &[PolicyForecast],
-    is_verbose: bool,
-) -> String {
+pub(crate) fn forecasts(explained: &[(Policy, PolicyForecast)], is_verbose: bool) -> String {
     let mut text = String::new();
-    for (policy, forecast) in policies.iter().zip(forecasts) {
+    for (policy, forecast) in explained {
         if !text.is_empty() {
             text.push('\n');
         }
@@ -188,12 +184,7 @@ fn rules(policy: &Policy) -> Vec<String> {
         }
         Schedule::Cron(cron) => format!("runs at {cron}"),
     }];
-    let is_all = rule
-        .filters
-        .docker
-        .values("dangling")
-        .any(|it| it == "false");
-    rules.push(if is_all {
+    rules.push(if rule.filters.all() {
         "removes unused images".to_owned()
     } else {
         "removes dangling images".to_owned()

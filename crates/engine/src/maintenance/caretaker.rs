@@ -1,22 +1,23 @@
-//! The daemon's loop: looks at each policy when it is due, one at a time.
+//! The daemon's loop: looks at each policy when it is due or somebody asks, one at a time.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_model::{Filesystem, PolicyName, chain};
+use reclaim_model::{Filesystem, Mode, PolicyName, chain};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::handle::{Ask, CaretakerHandle, Desk};
 use super::history::RunHistory;
 use super::io_pressure::io_pressure;
 use super::outcome::{PolicyRun, Trigger};
 use super::run::Maintenance;
 use super::timetable::Timetable;
 use crate::clock;
-use crate::policy::Policy;
+use crate::policy::{Policy, UnknownPolicy};
 
 /// How often the filesystems are looked at, and the clock: it may have been set.
 const GLANCE: Duration = Duration::from_secs(30);
@@ -46,10 +47,11 @@ pub struct Duties {
     pub policies: Vec<Policy>,
 }
 
-/// Runs policies when they are due.
+/// Runs policies when they are due, and between that when somebody asks.
 #[derive(Debug)]
 pub struct Caretaker {
     duties: Duties,
+    desk: Desk,
     history: Arc<RunHistory>,
     observer: Arc<dyn CaretakerObserver>,
     timetable: Timetable,
@@ -65,6 +67,7 @@ impl Caretaker {
     ) -> Self {
         let timetable = timetable(&duties, &history);
         Self {
+            desk: Desk::new(duties.clone(), Arc::clone(&history)),
             duties,
             history,
             observer,
@@ -73,7 +76,13 @@ impl Caretaker {
         }
     }
 
-    /// Does so until it is cancelled. New duties are taken up between two runs.
+    /// Returns a way to ask it, from now on and as long as it goes on.
+    pub fn handle(&self) -> CaretakerHandle {
+        self.desk.handle()
+    }
+
+    /// Does so until it is cancelled. New duties are taken up between two runs, and before
+    /// anything that is asked for after they came.
     pub async fn keep(mut self, mut new: mpsc::Receiver<Duties>, cancel: &CancellationToken) {
         self.reconcile(cancel).await;
         self.announce();
@@ -81,24 +90,37 @@ impl Caretaker {
             self.glance().await;
             let wait = self.step(cancel).await;
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
                 Some(duties) = new.recv() => self.take_up(duties),
+                Some(ask) = self.desk.next() => self.answer(ask, cancel).await,
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
     /// Learns what was used while nobody watched, before anything is judged by it.
-    async fn reconcile(&self, cancel: &CancellationToken) {
-        let Maintenance { engine, index, .. } = &self.duties.maintenance;
-        while let Err(error) = engine.reconcile(index).await {
-            let error = chain(&error);
-            warn!(%error, "no policy runs before containerd can be read");
+    async fn reconcile(&mut self, cancel: &CancellationToken) {
+        let mut asked: Option<Ask> = None;
+        loop {
+            let Maintenance { engine, index, .. } = &self.duties.maintenance;
+            let Err(error) = engine.reconcile(index).await else {
+                break;
+            };
+            let reason = chain(&error);
+            warn!(error = %reason, "no policy runs before containerd can be read");
             self.observer.looked(None);
+            if let Some(ask) = asked.take() {
+                ask.fail(error.into());
+            }
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(GLANCE) => {}
+                ask = self.desk.next() => asked = ask,
             }
+        }
+        if let Some(ask) = asked {
+            self.answer(ask, cancel).await;
         }
     }
 
@@ -116,18 +138,62 @@ impl Caretaker {
         if self.is_put_off(&policy, now) {
             return PUT_OFF;
         }
+        self.run(due.policy, &policy, Trigger::Schedule, cancel)
+            .await;
+        Duration::ZERO
+    }
+
+    /// Runs what somebody asks for. What is not begun when it is cancelled does not run.
+    async fn answer(&mut self, ask: Ask, cancel: &CancellationToken) {
+        let places = match self.places(&ask) {
+            Ok(places) => places,
+            // The policies are others than when it was asked for.
+            Err(error) => return ask.fail(error.into()),
+        };
+        for place in places {
+            if cancel.is_cancelled() {
+                return;
+            }
+            let mut policy = self.duties.policies[place].clone();
+            if ask.mode == Mode::DryRun {
+                policy.mode = Mode::DryRun;
+            }
+            ask.tell(self.run(place, &policy, Trigger::Demand, cancel).await);
+        }
+        ask.done();
+    }
+
+    /// Returns the places of the policies that are meant.
+    fn places(&self, ask: &Ask) -> Result<Vec<usize>, UnknownPolicy> {
+        let policies = &self.duties.policies;
+        let chosen = Policy::chosen(policies, &ask.names)?;
+        let is_chosen = |it: &Policy| chosen.iter().any(|chosen| chosen.name() == it.name());
+        let places = 0..policies.len();
+        Ok(places.filter(|it| is_chosen(&policies[*it])).collect())
+    }
+
+    /// Runs the policy of that place, as `policy` has it, and remembers it.
+    async fn run(
+        &mut self,
+        place: usize,
+        policy: &Policy,
+        trigger: Trigger,
+        cancel: &CancellationToken,
+    ) -> PolicyRun {
         let maintenance = self.duties.maintenance.clone();
-        let run = maintenance.run(&policy, Trigger::Schedule, cancel).await;
+        let run = maintenance.run(policy, trigger, cancel).await;
         self.observer.ran(&run);
         if let Err(error) = self.history.add(&run) {
             let error = chain(&error);
             warn!(%error, "the run will not be remembered");
         }
-        let is_in_vain = run.is_in_vain();
-        let draw = fastrand::f64();
-        self.timetable.done(due.policy, run.ended, is_in_vain, draw);
-        self.announce();
-        Duration::ZERO
+        if !run.is_rehearsal() {
+            let (ended, is_in_vain) = (run.ended, run.is_in_vain());
+            self.timetable
+                .done(place, ended, is_in_vain, fastrand::f64());
+            self.announce();
+        }
+        run
     }
 
     /// Whether the machine has better things to do.
@@ -165,6 +231,7 @@ impl Caretaker {
     fn take_up(&mut self, duties: Duties) {
         info!(policies = duties.policies.len(), "new duties are taken up");
         self.timetable = timetable(&duties, &self.history);
+        self.desk.publish(duties.clone());
         self.duties = duties;
         self.announce();
     }

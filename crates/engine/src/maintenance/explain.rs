@@ -9,6 +9,7 @@ use super::run::Maintenance;
 use super::standing::request;
 use crate::clock;
 use crate::engine::RunError;
+use crate::kubernetes::kubelet_warnings;
 use crate::policy::{Policy, Schedule};
 use crate::progress::no_progress;
 
@@ -55,6 +56,11 @@ impl Maintenance {
                 let warning = "no policy has a cap (max_images, max_bytes): one run may remove \
                                all that it lets go";
                 forecast.warnings.push(warning.to_owned());
+            }
+        }
+        if let Some(path) = &self.kubelet_config {
+            for (policy, forecast) in policies.iter().zip(&mut forecasts) {
+                forecast.warnings.extend(kubelet_warnings(policy, path));
             }
         }
         Ok(forecasts)

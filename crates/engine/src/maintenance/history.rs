@@ -27,7 +27,8 @@ const FILE: &str = "runs.jsonl";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunRecord {
-    version: u32,
+    /// The version of its form.
+    pub version: u32,
     /// The policy.
     pub policy: String,
     /// Who wanted it.
@@ -178,11 +179,12 @@ impl RunHistory {
         self.locked().clone()
     }
 
-    /// Returns when a policy was last done with.
+    /// Returns when a policy was last done with. To have it show what it would do is not that.
     pub fn last_end(&self, policy: &PolicyName) -> Option<Timestamp> {
         let runs = self.locked();
-        let mut of_policy = runs.iter().rev();
-        let last = of_policy.find(|run| run.policy == policy.as_str());
+        let mut runs = runs.iter().rev();
+        let is_rehearsal = |run: &RunRecord| run.trigger == Trigger::Demand && run.dry_run;
+        let last = runs.find(|run| run.policy == policy.as_str() && !is_rehearsal(run));
         last.map(|run| run.ended)
     }
 
@@ -378,6 +380,29 @@ mod tests {
         let last = again.last_end(&"p".parse().unwrap()).unwrap();
         assert_eq!(last.as_second(), 2 * i64::try_from(KEPT).unwrap());
         assert_eq!(again.last_end(&"q".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn showing_what_it_would_do_is_no_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let history = RunHistory::open(directory.path()).unwrap();
+        history.add(&run(1)).unwrap();
+        let rehearsal = PolicyRun {
+            trigger: Trigger::Demand,
+            mode: Mode::DryRun,
+            ..run(2)
+        };
+        assert!(rehearsal.is_rehearsal());
+        history.add(&rehearsal).unwrap();
+        let last = || history.last_end(&"p".parse().unwrap()).unwrap().as_second();
+        assert_eq!((history.runs().len(), last()), (2, 1));
+        // A policy that never does more is done with all the same.
+        let by_schedule = PolicyRun {
+            mode: Mode::DryRun,
+            ..run(3)
+        };
+        history.add(&by_schedule).unwrap();
+        assert_eq!(last(), 3);
     }
 
     #[test]

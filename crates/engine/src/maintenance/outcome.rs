@@ -137,6 +137,11 @@ impl PolicyRun {
         matches!(self.outcome, Outcome::Unmet | Outcome::Failed) && !has_done_something
     }
 
+    /// Whether somebody only wanted to see what it would do: that is no reason to do it later.
+    pub fn is_rehearsal(&self) -> bool {
+        self.trigger == Trigger::Demand && self.mode == Mode::DryRun
+    }
+
     /// Adds up what the namespaces' runs have freed; on a dry run what they would.
     pub fn freed(&self) -> Amount {
         let amounts = self.reports.iter().map(|report| match report.mode {

@@ -9,6 +9,7 @@
 //! pressure only those go that nobody has used for too long; and a policy without any mark
 //! removes all that it lets go.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -46,6 +47,8 @@ pub struct Maintenance {
     pub headroom: Option<Headroom>,
     /// Whose turn it is among several hosts, if they take turns.
     pub turns: Option<Arc<dyn HostTurns>>,
+    /// Where the kubelet's own configuration is, where there may be a kubelet.
+    pub kubelet_config: Option<PathBuf>,
 }
 
 /// A run of a policy that is under way.

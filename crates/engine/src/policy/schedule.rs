@@ -76,6 +76,16 @@ impl Cron {
         })
     }
 
+    /// Returns the line.
+    pub fn line(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the name of its time zone.
+    pub fn zone(&self) -> &str {
+        &self.zone
+    }
+
     /// Returns the first time of the line after a moment; `None` if there is none.
     pub fn after(&self, moment: Timestamp) -> Option<Timestamp> {
         let next = self.crontab.find_next(moment.to_string().as_str()).ok()?;

@@ -114,6 +114,37 @@ impl RuleFilters {
         Ok(filters)
     }
 
+    /// Whether images with a name may go too.
+    pub fn all(&self) -> bool {
+        self.docker.values("dangling").any(|it| it == "false")
+    }
+
+    /// Writes the filters as `key=value`. With [`Self::all`] they are parsed to what they were.
+    pub fn pairs(&self) -> Vec<String> {
+        let Self {
+            docker,
+            references,
+            digests,
+            larger_than,
+            unused_for,
+        } = self;
+        let mut pairs = Vec::new();
+        for key in PRUNE_FILTER_KEYS {
+            // Whether all may go says this one.
+            let values = docker.values(key).filter(|_| key != "dangling");
+            pairs.extend(values.map(|value| format!("{key}={value}")));
+        }
+        pairs.extend(references.iter().map(|it| format!("reference={it}")));
+        pairs.extend(digests.iter().map(|it| format!("digest={it}")));
+        if *larger_than > 0 {
+            pairs.push(format!("larger-than={larger_than}B"));
+        }
+        if !unused_for.is_zero() {
+            pairs.push(format!("unused-for={}ns", unused_for.as_nanos()));
+        }
+        pairs
+    }
+
     /// Returns Docker's filters as they are at a moment.
     ///
     /// # Errors

@@ -31,8 +31,10 @@ pub(super) enum Meaning {
 
 /// Finds what `text` means among the images (sorted by name) that are there.
 ///
-/// A name wins over an ID that begins like it. A record whose name is no reference, or not in
-/// its canonical form, is found by exactly that name if the text means nothing else.
+/// A name wins over an ID that begins like it. If no target's digest begins like it, it may be the
+/// beginning of a configuration's: that is the ID for the CRI plugin, and a record of it is there
+/// under that name. A record whose name is no reference, or not in its canonical form, is found by
+/// exactly that name if the text means nothing else.
 ///
 /// Source: moby, `daemon/containerd/image.go`, and `TestLookup` beside it.
 pub(super) fn lookup(
@@ -82,9 +84,16 @@ pub(super) fn lookup(
     }
     let among = match (&prefix, reference.digest()) {
         (Some(prefix), _) => {
-            let targets = images.iter().enumerate().filter(|(it, _)| is_there(*it));
-            let targets = targets.map(|(_, image)| &image.target.digest);
-            let targets: BTreeSet<_> = targets.filter(|it| prefix.matches(it)).collect();
+            let there = || images.iter().enumerate().filter(|(it, _)| is_there(*it));
+            let targets = there().map(|(_, image)| &image.target.digest);
+            let mut targets: BTreeSet<_> = targets.filter(|it| prefix.matches(it)).collect();
+            if targets.is_empty() {
+                let by_id = there().filter(|(_, image)| {
+                    let id = image.name.parse::<Digest>();
+                    image.is_cri_managed() && id.is_ok_and(|id| prefix.matches(&id))
+                });
+                targets.extend(by_id.map(|(_, image)| &image.target.digest));
+            }
             if targets.len() > 1 {
                 return Err(NotRemoved::Ambiguous);
             }

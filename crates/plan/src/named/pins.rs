@@ -88,7 +88,37 @@ mod tests {
         assert_eq!(group(&digest), Ok(vec![3, 4, 5]));
         // By its ID it is the image, whoever gave it a name.
         assert_eq!(group(&config), Ok(vec![2, 3, 4, 5]));
+        // As `crictl images` prints it, too.
+        assert_eq!(group(&"c".repeat(13)), Ok(vec![2, 3, 4, 5]));
+        assert_eq!(group(&"c".repeat(3)).ok(), None);
         let missing = NotRemoved::NoSuchImage("gone:latest".to_owned());
         assert_eq!(group("gone"), Err(missing));
+    }
+
+    #[test]
+    fn the_beginning_of_an_id_of_the_cri_plugin_comes_after_that_of_a_target() {
+        let managed = [("io.cri-containerd.image", "managed")];
+        let id = |digits: &str| format!("sha256:{}", &digits.repeat(64)[..64]);
+        let (one, other) = (id("cccd"), id("ccce"));
+        let mut images = vec![
+            record("quay.io/team/pod:1", "a", &managed),
+            record("quay.io/team/pod:2", "b", &managed),
+            record(&one, "a", &managed),
+            record(&other, "b", &managed),
+        ];
+        let group = |images: &[ImageRecord], text| pin_group(images, text);
+        assert_eq!(group(&images, "cccd"), Ok(vec![0, 2]));
+        // Of two images it is none.
+        let same = &"cccd".repeat(16)[..3];
+        assert_eq!(group(&images, same).ok(), None);
+        images.push(record(&id("cccdc"), "b", &managed));
+        images.sort_by(|one, other| one.name.cmp(&other.name));
+        assert_eq!(group(&images, "cccdc"), Err(NotRemoved::Ambiguous));
+        // The target's digest is what Docker shows.
+        images.push(record("z.io/app:1", "c", &[]));
+        assert_eq!(group(&images, "cccc"), Ok(vec![images.len() - 1]));
+        // Somebody's own record of such a name is no ID.
+        let own = [record(&one, "a", &[])];
+        assert_eq!(group(&own, "cccd").ok(), None);
     }
 }

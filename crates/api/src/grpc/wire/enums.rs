@@ -1,6 +1,6 @@
 //! Enumerations, one to one.
 
-use reclaim_engine::{Column, ThingKind};
+use reclaim_engine::{Column, Outcome, ThingKind, Trigger};
 use reclaim_model::{ContainerState, DeleteGuard, HolderKind, KeepReason, Mode, Pin, RemoveReason};
 
 use super::WireError;
@@ -78,6 +78,15 @@ mirrored!(
 );
 
 mirrored!(Mode, proto::Mode, "mode", [DryRun, Apply]);
+
+mirrored!(Trigger, proto::Trigger, "trigger", [Schedule, Demand]);
+
+mirrored!(
+    Outcome,
+    proto::Outcome,
+    "outcome",
+    [Nothing, Done, Capped, Partial, Unmet, Busy, Failed]
+);
 
 mirrored!(
     DeleteGuard,

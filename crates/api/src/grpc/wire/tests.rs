@@ -3,6 +3,8 @@
 //! Random values would miss variants: every variant of every enumeration is in here by hand, and
 //! what is added to the model fails to compile in the conversions until it is carried.
 
+mod policies;
+
 use std::fmt::Debug;
 use std::time::Duration;
 

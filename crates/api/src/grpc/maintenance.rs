@@ -1,0 +1,114 @@
+//! The service of maintenance: the policies of the daemon.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+
+use futures::Stream;
+use reclaim_engine::{AskError, CaretakerHandle};
+use reclaim_model::{Mode, PolicyName};
+use tonic::{Code, Request, Response, Status};
+
+use super::error::{ErrorKind, invalid, named, status};
+use super::{GrpcApi, proto};
+
+/// How many names a request may have: more than anybody has policies.
+const MAX_NAMES: usize = 1000;
+
+/// The service.
+#[derive(Debug)]
+pub(super) struct Maintenance {
+    caretaker: CaretakerHandle,
+}
+
+type Runs = Pin<Box<dyn Stream<Item = Result<proto::RunPoliciesResponse, Status>> + Send>>;
+
+impl Maintenance {
+    pub(super) fn new(api: &GrpcApi) -> Self {
+        Self {
+            caretaker: api.caretaker.clone(),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl proto::maintenance_service_server::MaintenanceService for Maintenance {
+    type RunPoliciesStream = Runs;
+
+    async fn run_policies(
+        &self,
+        request: Request<proto::RunPoliciesRequest>,
+    ) -> Result<Response<Runs>, Status> {
+        let proto::RunPoliciesRequest {
+            names: texts,
+            dry_run,
+        } = request.into_inner();
+        let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
+        let asked = self.caretaker.run(names(&texts)?, mode).await;
+        let runs = futures::stream::try_unfold(asked.map_err(failed)?, |mut asked| async {
+            let run = asked.next().await.map_err(failed)?;
+            let answer = run.map(|run| proto::RunPoliciesResponse {
+                run: Some((&run).into()),
+            });
+            Ok(answer.map(|answer| (answer, asked)))
+        });
+        Ok(Response::new(Box::pin(runs)))
+    }
+
+    async fn explain_policies(
+        &self,
+        request: Request<proto::ExplainPoliciesRequest>,
+    ) -> Result<Response<proto::ExplainPoliciesResponse>, Status> {
+        let names = names(&request.into_inner().names)?;
+        let explained = self.caretaker.explain(&names).await.map_err(failed)?;
+        let policies = explained.iter();
+        let policies = policies.map(|(policy, forecast)| proto::ExplainedPolicy {
+            policy: Some(policy.into()),
+            forecast: Some(forecast.into()),
+        });
+        Ok(Response::new(proto::ExplainPoliciesResponse {
+            policies: policies.collect(),
+        }))
+    }
+
+    async fn policy_history(
+        &self,
+        request: Request<proto::PolicyHistoryRequest>,
+    ) -> Result<Response<proto::PolicyHistoryResponse>, Status> {
+        let names = names(&request.into_inner().names)?;
+        let names: BTreeSet<&str> = names.iter().map(PolicyName::as_str).collect();
+        let runs = self.caretaker.history();
+        let runs = runs.iter();
+        let runs = runs.filter(|run| names.is_empty() || names.contains(run.policy.as_str()));
+        Ok(Response::new(proto::PolicyHistoryResponse {
+            runs: runs.map(Into::into).collect(),
+        }))
+    }
+}
+
+/// Reads the names of policies. A name that is none is not repeated: it may be of any length.
+fn names(texts: &[String]) -> Result<Vec<PolicyName>, Status> {
+    if texts.len() > MAX_NAMES {
+        return Err(invalid("names", format!("accepted are up to {MAX_NAMES}")));
+    }
+    let max = PolicyName::MAX_LENGTH;
+    let names = texts.iter().enumerate().map(|(index, text)| {
+        let problem = || format!("it is not 1 to {max} letters, digits, `-` and `_`");
+        text.parse()
+            .map_err(|_| invalid(&format!("names[{index}]"), problem()))
+    });
+    names.collect()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: AskError) -> Status {
+    match &error {
+        AskError::UnknownPolicy(unknown) => named(
+            ErrorKind::Invalid,
+            Code::NotFound,
+            &unknown.to_string(),
+            Vec::new(),
+        ),
+        AskError::Run(error) => status(error),
+        AskError::Stopped => Status::unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,222 @@
+//! Policies of a running `reclaim serve`, asked for with `--host`.
+
+use serde_json::Value;
+
+use crate::daemon::{Daemon, with_metrics};
+use crate::host::{Host, removed};
+use crate::rig::Called;
+
+const MIB: u64 = 1 << 20;
+
+/// Everything may go at once, and only when somebody asks.
+const POLICY: &str = "[[policy]]\nname = \"p\"\nall = true\nmin_age = \"0s\"\nlast_copies = true\n";
+
+const SUCCESS: &str = "reclaim_config_reload_success";
+
+fn address(host: &Host) -> String {
+    format!("unix://{}", host.directory.path().join("r.sock").display())
+}
+
+/// Starts a daemon that can be asked.
+async fn serve(host: &Host) -> Daemon {
+    let listen = address(host);
+    let daemon = Daemon::start_as(host, &["serve", "--grace", "10ms", "--listen", &listen]);
+    daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
+    daemon
+}
+
+/// Calls `reclaim` with the daemon as its host.
+fn ask(host: &Host, args: &[&str]) -> Called {
+    host.reclaim(&[&["--host", &address(host)], args].concat())
+}
+
+/// Without what is of one call alone: the ID of its run, and moments.
+fn lasting(called: &Called) -> String {
+    let is_id = |it: &str| it.len() == 36 && it.matches('-').count() == 4;
+    let is_moment = |it: &str| it.len() >= 20 && it.starts_with("20") && it.ends_with('Z');
+    let words = called.stdout.split('"');
+    let words = words.map(|it| if is_id(it) || is_moment(it) { "X" } else { it });
+    words.collect::<Vec<_>>().join("\"")
+}
+
+/// What a daemon answers should be what the command says without one, on the same state.
+#[tokio::test]
+async fn a_daemon_answers_as_the_command_does() {
+    let host = Host::start(128 * MIB).await;
+    let other = "[[policy]]\nname = \"other\"\ncron = \"0 3 * * *\"\nhigh = \"1GB\"\nlow = \"2GB\"\n\
+                 filters = [\"label!=x\", \"reference=*:2\"]\nmax_images = 3\n";
+    host.configure(&with_metrics(&format!("{POLICY}{other}")));
+    for number in 0..3 {
+        host.image(&format!("i{number}:1"), number, 1 << 20).await;
+    }
+    let calls: &[&[&str]] = &[
+        &["policy", "explain"],
+        &["policy", "explain", "-v"],
+        &["policy", "explain", "--format", "json"],
+        &["policy", "explain", "--format", "json", "other"],
+        &["maintain", "--once", "--dry-run"],
+        &["maintain", "--once", "--dry-run", "--format", "json"],
+        &["maintain", "--once", "--policy", "nothing"],
+        &["policy", "explain", "nothing"],
+        &["policy", "history", "--format", "json", "nothing"],
+    ];
+    let alone: Vec<Called> = calls.iter().map(|it| host.with_state(it)).collect();
+    let _daemon = serve(&host).await;
+    for (args, alone) in calls.iter().zip(alone) {
+        let hosted = ask(&host, args);
+        let case = format!("reclaim {}\n{alone:#?}\n{hosted:#?}", args.join(" "));
+        assert_eq!(hosted.code, alone.code, "{case}");
+        assert_eq!(lasting(&hosted), lasting(&alone), "{case}");
+        assert_eq!(hosted.stderr, alone.stderr, "{case}");
+    }
+    let unknown = ask(&host, &["maintain", "--once", "--policy", "nothing"]).exits(2);
+    let words = "error: there is no enabled policy `nothing`; those that are: p, other\n";
+    assert_eq!(unknown.stderr, words);
+    // The file may be read beside the daemon.
+    for args in [
+        &["policy", "history"][..],
+        &["policy", "history", "--format", "json", "p"],
+    ] {
+        let hosted = ask(&host, args).exits(0);
+        assert_eq!(hosted.stdout, host.with_state(args).exits(0).stdout);
+        assert!(hosted.stdout.contains('p'), "{hosted:?}");
+    }
+}
+
+/// A run that is asked for should be one of the daemon's: it removes, and is remembered and counted.
+#[tokio::test]
+async fn runs_are_asked_for_while_the_daemon_runs() {
+    let host = Host::start(64 * MIB).await;
+    host.image("a:1", 1, 1 << 20).await;
+    host.configure(&with_metrics(POLICY));
+    let daemon = serve(&host).await;
+
+    let beside = host.with_state(&["maintain", "--once"]).exits(1);
+    let hint = "ask it with --host unix:///run/reclaim/reclaim.sock";
+    assert!(beside.stderr.contains(hint), "{beside:?}");
+    let never = ask(&host, &["maintain"]).exits(2);
+    assert!(never.stderr.contains("only with --once"), "{never:?}");
+    let state = host.state();
+    let args = ["--state", state.to_str().unwrap()];
+    for command in [
+        &["maintain", "--once"][..],
+        &["policy", "explain"],
+        &["policy", "history"],
+    ] {
+        let refused = ask(&host, &[command, &args].concat()).exits(2);
+        assert!(
+            refused
+                .stderr
+                .contains("`--state` does not work with --host"),
+            "{refused:?}"
+        );
+    }
+
+    let rehearsal = ["maintain", "--once", "--dry-run", "--format", "json"];
+    let run = ask(&host, &rehearsal).exits(0).json();
+    assert_eq!(removed(&run["runs"][0]), ["a:1"]);
+    assert_eq!(host.names().await, ["a:1"]);
+    let success = "reclaim_policy_last_success_timestamp_seconds{policy=\"p\"}";
+    assert_eq!(daemon.metric(success).await, Some(0));
+    let run = ask(&host, &["maintain", "--once", "--format", "json"]);
+    let run = run.exits(0).json();
+    assert_eq!(run["runs"][0]["trigger"], "demand", "{run:#}");
+    assert_eq!(removed(&run["runs"][0]), ["a:1"]);
+    assert_eq!(host.names().await, Vec::<String>::new());
+
+    let history = ask(&host, &["policy", "history", "--format", "json"]);
+    let history = history.exits(0).json();
+    let told = |run: &Value| (run["trigger"].clone(), run["dry_run"].clone());
+    let told: Vec<_> = history["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(told)
+        .collect();
+    let demand = Value::from("demand");
+    assert_eq!(
+        told,
+        [(demand.clone(), true.into()), (demand, false.into())]
+    );
+    let done = "reclaim_runs_total{policy=\"p\",trigger=\"demand\",outcome=\"done\"}";
+    assert_eq!(daemon.metric(done).await, Some(2));
+    assert!(daemon.metric(success).await.unwrap() > 0);
+    assert!(daemon.stop().await.success());
+}
+
+/// What is asked for should count for the schedule, and what is only shown should not.
+#[tokio::test]
+async fn a_run_that_is_asked_for_puts_off_the_next() {
+    let host = Host::start(64 * MIB).await;
+    host.configure(&with_metrics(&format!("{POLICY}interval = \"1h\"\n")));
+    let daemon = serve(&host).await;
+    let next = "reclaim_policy_next_timestamp_seconds{policy=\"p\"}";
+    let now = jiff::Timestamp::now().as_second();
+    let due = daemon.wait_for(next, |it| it > now + 3000).await;
+    while jiff::Timestamp::now().as_second() < due - 3598 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    ask(&host, &["maintain", "--once", "--dry-run"]).exits(0);
+    assert_eq!(daemon.metric(next).await, Some(due));
+    ask(&host, &["maintain", "--once"]).exits(0);
+    assert!(daemon.metric(next).await.unwrap() > due);
+}
+
+/// Those who ask and the schedule should take turns: nobody finds another run under way.
+#[tokio::test]
+async fn those_who_ask_wait_for_their_turn() {
+    let host = Host::start(64 * MIB).await;
+    host.configure(&with_metrics(&format!("{POLICY}interval = \"1s\"\n")));
+    let _daemon = serve(&host).await;
+    for number in 0..3 {
+        host.image(&format!("i{number}:1"), number, 1 << 18).await;
+        let args = ["maintain", "--once", "--format", "json"];
+        let asked: Vec<Called> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..3).map(|_| scope.spawn(|| ask(&host, &args))).collect();
+            asking.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        for called in asked {
+            let runs = called.exits(0).json();
+            let outcome = runs["runs"][0]["outcome"].as_str().unwrap();
+            assert!(["done", "nothing"].contains(&outcome), "{runs:#}");
+        }
+    }
+    assert_eq!(host.names().await, Vec::<String>::new());
+}
+
+/// SIGHUP should bring new policies to those who ask, and a refused configuration none.
+#[tokio::test]
+async fn those_who_ask_see_a_new_configuration() {
+    let host = Host::start(64 * MIB).await;
+    let old = with_metrics(POLICY);
+    host.configure(&old);
+    let daemon = serve(&host).await;
+    let explained = |name: &str| ask(&host, &["policy", "explain", name]).code;
+    assert_eq!((explained("p"), explained("q")), (0, 2));
+
+    host.configure(&old.replace("\"0s\"", "\"never\""));
+    daemon.signal("HUP");
+    daemon.wait_for(SUCCESS, |it| it == 0).await;
+    assert_eq!((explained("p"), explained("q")), (0, 2));
+
+    host.configure(&old.replace("\"p\"", "\"q\""));
+    daemon.signal("HUP");
+    let due = "reclaim_policy_next_timestamp_seconds{policy=\"q\"}";
+    daemon.wait_for(due, |it| it == 0).await;
+    assert_eq!((explained("p"), explained("q")), (2, 0));
+    let unknown = ask(&host, &["maintain", "--once", "--policy", "p"]).exits(2);
+    assert!(unknown.stderr.contains("those that are: q"), "{unknown:?}");
+
+    host.configure(&old.replace(POLICY, ""));
+    daemon.signal("HUP");
+    for _ in 0..600 {
+        if explained("q") == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let none = ask(&host, &["maintain", "--once"]).exits(0);
+    assert!(none.stderr.contains("no policy is enabled"), "{none:?}");
+    let none = ask(&host, &["policy", "explain"]).exits(0);
+    assert!(none.stderr.contains("nothing is ever removed"), "{none:?}");
+}
