@@ -20,7 +20,8 @@ use reclaim_engine::{Controls, RunError};
 use reclaim_model::{Mode, Namespace, Report};
 use reclaim_store::Containerd;
 
-use crate::args::{Globals, HowArgs};
+use crate::args::Globals;
+use crate::args::how::HowArgs;
 use crate::backend::{Asked, Backend, Confirmed};
 use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;

@@ -20,9 +20,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use args::image::ImageCommand;
 use args::maintain::PolicyCommand;
 use args::project::ProjectCommand;
-use args::{Cli, Command, ImageCommand};
+use args::{Cli, Command};
 use exit::Exit;
 
 fn main() -> ExitCode {

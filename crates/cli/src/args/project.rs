@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use reclaim_model::ProjectImageMode;
 
-use super::{Format, HowArgs};
+use super::Format;
+use super::how::HowArgs;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProjectCommand {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use reclaim_api::listen::{Address, SocketAccess, TlsFiles};
 
-use super::PaceArgs;
+use super::how::PaceArgs;
 use crate::exit::CommandError;
 
 /// Where the daemon listens unless told otherwise.

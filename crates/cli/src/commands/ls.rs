@@ -3,7 +3,8 @@
 use reclaim_engine::ListedImage;
 use reclaim_model::{KeepReason, RemoveReason};
 
-use crate::args::{Format, Globals, LsArgs};
+use crate::args::image::LsArgs;
+use crate::args::{Format, Globals};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
 use crate::{json, output, text};

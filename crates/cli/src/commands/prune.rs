@@ -4,7 +4,8 @@ use jiff::tz::TimeZone;
 use reclaim_api::grpc::{HostRequest, HostSelection};
 use reclaim_model::{BuildHistory, FilterArgs, PruneFilters, PruneRequest, Report, TimeContext};
 
-use crate::args::{Format, Globals, PruneArgs};
+use crate::args::image::PruneArgs;
+use crate::args::{Format, Globals};
 use crate::backend::{Asked, Backend, Confirmed, Shown};
 use crate::exit::{CommandError, Exit};
 use crate::{commands, json, output, text};

@@ -2,7 +2,8 @@
 
 use reclaim_model::{Mode, Named, NamedImages, NotRemoved, Report};
 
-use crate::args::{Format, Globals, RmArgs};
+use crate::args::image::RmArgs;
+use crate::args::{Format, Globals};
 use crate::backend::{Asked, Backend};
 use crate::exit::{CommandError, Exit};
 use crate::{commands, json, output, text};

@@ -80,6 +80,20 @@ fn a_flat_lease_leads_down_to_parents_and_no_further() {
 }
 
 #[test]
+fn a_label_leads_to_an_image_from_2_0_on() {
+    for rules in [CollectorRules::V1, CollectorRules::V2_0] {
+        let mut world = World::new().with_rules(rules);
+        world.image(&library("a:1"), "A");
+        let label = ("containerd.io/gc.ref.image", &*library("a:1"));
+        world.blob("anchor", &[("containerd.io/gc.root", ""), label]);
+        let answer = answer(&world, &id("A.config"));
+        let holders = ways(&answer).into_iter().map(|(holder, _)| holder);
+        let is_by_label = holders.collect::<Vec<_>>().len() > 1;
+        assert_eq!(is_by_label, rules == CollectorRules::V2_0, "{answer:#?}");
+    }
+}
+
+#[test]
 fn what_expires_says_when_and_by_whom() {
     let mut world = World::new().with_rules(CollectorRules::V2_0);
     world.blob("x", &[]);

@@ -1,9 +1,13 @@
 //! Edges: what one object keeps of others.
 
-use reclaim_model::{CollectorRules, EXPIRE, GcLabels, SnapshotKind};
+use std::collections::BTreeSet;
+
+use reclaim_model::{CollectorRules, EXPIRE, GcLabels, Snapshot, SnapshotId, SnapshotKind};
 
 use super::{BLOBS, NONE, RULES, SNAPSHOTS, assert_freed, world};
-use crate::world::{ContainerExt, LeaseExt, Part, RecordExt, World, chain, content, id, library};
+use crate::world::{
+    ContainerExt, LeaseExt, Part, RecordExt, World, chain, content, digest, id, library,
+};
 
 /// A blob that is kept for its own sake, with one more label.
 fn anchor(world: &mut World, key: &str, value: &str) {
@@ -52,6 +56,46 @@ fn a_snapshot_is_referred_to_with_its_snapshotter() {
                 assert_freed(&world, &BLOBS, &SNAPSHOTS);
             }
         }
+    }
+}
+
+#[test]
+fn what_is_unpacked_by_two_snapshotters_goes_from_both() {
+    for rules in RULES {
+        let mut world = world(rules);
+        let first = world.here().snapshots["overlayfs"].clone();
+        world.here().snapshots.insert("zfs".into(), first);
+        let config = digest("A.config");
+        let blobs = &mut world.here().blobs;
+        let config = blobs.iter_mut().find(|it| it.digest == config).unwrap();
+        config.gc = GcLabels::parse([
+            (
+                "containerd.io/gc.ref.snapshot.overlayfs",
+                &*chain("base+A.layer"),
+            ),
+            ("containerd.io/gc.ref.snapshot.zfs", &*chain("base+A.layer")),
+        ]);
+        let outcome = world.prune_all();
+        let freed = outcome.plan.freed.snapshots.iter();
+        let freed: BTreeSet<String> = freed.map(|it| it.id.to_string()).collect();
+        let both = ["overlayfs", "zfs"].into_iter();
+        let expected = both.flat_map(|snapshotter| {
+            ["base", "base+A.layer"].map(|it| format!("{snapshotter}/{}", chain(it)))
+        });
+        assert_eq!(freed, expected.collect());
+        // Whoever stands on the second uses the image as well.
+        let here = world.here();
+        let list = here.snapshots.get_mut("zfs").unwrap();
+        list.push(Snapshot {
+            key: "rootfs".into(),
+            parent: Some(chain("base+A.layer").into()),
+            kind: SnapshotKind::Active,
+            gc: GcLabels::default(),
+        });
+        let container = world.container("web", "elsewhere:1");
+        container.snapshot = Some(SnapshotId::new("zfs", "rootfs"));
+        let outcome = world.prune_all();
+        assert_eq!(outcome.holders(&library("a:1")), ["container web"]);
     }
 }
 

@@ -1,0 +1,141 @@
+//! Options of every command: which containerd, which daemon, what is logged.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use reclaim_model::Namespace;
+
+/// Where containerd listens unless told otherwise, as for ctr and nerdctl.
+const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
+/// The namespace used unless told otherwise, as for ctr and nerdctl.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Globals {
+    /// Address of containerd: a path, or unix:// and a path
+    ///
+    /// [default: /run/containerd/containerd.sock, or for what runs policies what the configuration
+    /// says]
+    #[arg(
+        long,
+        global = true,
+        env = "CONTAINERD_ADDRESS",
+        value_name = "ADDRESS"
+    )]
+    address: Option<String>,
+
+    /// containerd runs elsewhere, as behind a forwarded socket: look at no file of its
+    ///
+    /// Without it files are read where they can be seen, which is quicker; what they say is proved
+    /// by digests, but a filesystem of the same path here would be taken for its own.
+    #[arg(long, global = true)]
+    pub(crate) remote: bool,
+
+    /// Namespace of the images [default: default]
+    ///
+    /// Docker's is `moby`, the kubelet's `k8s.io`. Other namespaces are read, because content
+    /// is shared with them, but nothing in them is removed.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "CONTAINERD_NAMESPACE",
+        value_name = "NAME"
+    )]
+    namespace: Option<String>,
+
+    /// The configuration file [default: /etc/reclaim/config.toml, if there is one]
+    ///
+    /// Read by `serve`, `maintain`, and the `policy` and `config` commands; removing images by hand
+    /// takes nothing from it.
+    #[arg(long, global = true, env = "RECLAIM_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Ask the daemon there to do it: `unix:///PATH`
+    ///
+    /// `reclaim serve` is one. Without it the command works on containerd itself.
+    #[arg(long, global = true, env = "RECLAIM_HOST", value_name = "ADDRESS")]
+    host: Option<String>,
+
+    /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
+    pub(crate) log_level: String,
+
+    /// How to log
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_LOG_FORMAT",
+        value_enum,
+        default_value_t = LogFormat::Text
+    )]
+    pub(crate) log_format: LogFormat,
+
+    /// Collector of OpenTelemetry that spans are sent to, by OTLP over gRPC: `http://HOST:PORT`
+    #[arg(
+        long,
+        global = true,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL"
+    )]
+    otlp_endpoint: Option<String>,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl Globals {
+    /// Returns where containerd listens, by the options, by the configuration, or as usual. An
+    /// empty variable is as good as none.
+    pub(crate) fn address<'a>(&'a self, configured: Option<&'a str>) -> &'a str {
+        let named = self.address.as_deref().filter(|it| !it.is_empty());
+        named.or(configured).unwrap_or(DEFAULT_ADDRESS)
+    }
+
+    /// Returns the daemon that is to do the work. An empty variable is as good as none.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.host.as_deref().filter(|host| !host.is_empty())
+    }
+
+    /// Returns the collector that spans are sent to. An empty variable is as good as none.
+    pub(crate) fn otlp_endpoint(&self) -> Option<&str> {
+        self.otlp_endpoint.as_deref().filter(|url| !url.is_empty())
+    }
+
+    /// Returns the configuration file that was named. An empty variable is as good as none.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        let named = self.config.as_deref();
+        named.filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// Returns the namespace, and whether it was asked for by name. An empty variable is as
+    /// good as none.
+    pub(crate) fn namespace(&self) -> Result<(Namespace, bool), reclaim_model::NamespaceError> {
+        match self.namespace.as_deref() {
+            None | Some("") => Ok((DEFAULT_NAMESPACE.parse()?, false)),
+            Some(name) => Ok((name.parse()?, true)),
+        }
+    }
+
+    /// Returns the namespace that was asked for by name, if one was.
+    pub(crate) fn asked_namespace(
+        &self,
+    ) -> Result<Option<Namespace>, reclaim_model::NamespaceError> {
+        let (namespace, is_asked_for) = self.namespace()?;
+        Ok(is_asked_for.then_some(namespace))
+    }
+}
