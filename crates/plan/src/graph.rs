@@ -17,6 +17,7 @@ use reclaim_model::{
 };
 
 use crate::finder::{ABREAST, Blobs, Finder, text_tag};
+use crate::parts::both;
 
 /// One object of a namespace, by position.
 pub(crate) type NodeId = u32;
@@ -105,17 +106,8 @@ impl<'a> Graph<'a> {
     ///
     /// `inventory` has the rules and the time; `namespace` need not be part of it.
     pub(crate) fn new(namespace: &'a NamespaceInventory, inventory: &Inventory) -> Self {
-        let mut lists = Vec::with_capacity(namespace.snapshots.len());
-        let mut n_snapshots = 0;
-        for (name, snapshots) in &namespace.snapshots {
-            lists.push(SnapshotList {
-                name,
-                snapshots,
-                finder: Finder::new(snapshots.iter().map(|it| text_tag(&it.key))),
-                first: n_snapshots,
-            });
-            n_snapshots += snapshots.len();
-        }
+        let (lists, blobs) = both(|| lists(namespace), || Blobs::new(&namespace.blobs));
+        let n_snapshots: usize = namespace.snapshots.values().map(Vec::len).sum();
         let snapshots = namespace.blobs.len();
         let images = snapshots + n_snapshots;
         let containers = images + namespace.images.len();
@@ -124,7 +116,7 @@ impl<'a> Graph<'a> {
             namespace,
             rules: inventory.rules,
             observed_at: inventory.observed_at,
-            blobs: Blobs::new(&namespace.blobs),
+            blobs,
             lists,
             starts: [snapshots, images, containers, end, end],
             absent: Vec::new(),
@@ -345,4 +337,20 @@ impl<'a> Graph<'a> {
 /// Beyond 4,294,967,295 objects in one namespace, which no machine that we run on can list.
 pub(crate) fn node_id(at: usize) -> NodeId {
     NodeId::try_from(at).expect("fewer than 2^32 objects and references in a namespace")
+}
+
+/// Returns the snapshots of all snapshotters, each with what finds them.
+fn lists(namespace: &NamespaceInventory) -> Vec<SnapshotList<'_>> {
+    let mut first = 0;
+    let lists = namespace.snapshots.iter().map(|(name, snapshots)| {
+        let list = SnapshotList {
+            name,
+            snapshots,
+            finder: Finder::new(snapshots.iter().map(|it| text_tag(&it.key))),
+            first,
+        };
+        first += snapshots.len();
+        list
+    });
+    lists.collect()
 }

@@ -4,6 +4,7 @@ use reclaim_model::{Digest, IdPrefix, Inventory, NamespaceInventory};
 
 use crate::anatomy::Anatomy;
 use crate::finder::{Blobs, Documents, digest_tag};
+use crate::parts::in_parts;
 
 /// One target, by position.
 pub(crate) type TargetId = usize;
@@ -41,20 +42,31 @@ impl<'a> Targets<'a> {
             let by_tag = tag.cmp(other_tag);
             by_tag.then_with(by_digest).then(image.cmp(other))
         });
-        let mut targets: Vec<Target<'a>> = Vec::new();
+        let same =
+            |(_, one): &(u64, usize), (_, other): &(u64, usize)| digest(*one) == digest(*other);
+        let groups: Vec<_> = images.chunk_by(same).collect();
         let mut of_images = vec![0; images.len()];
-        for (_, image) in images {
-            match targets.last_mut() {
-                Some(target) if target.digest == digest(image) => target.images.push(image),
-                Some(_) | None => targets.push(Target {
-                    digest: digest(image),
-                    anatomy: Anatomy::of(digest(image), blobs, &documents),
-                    images: vec![image],
-                }),
+        for (id, group) in groups.iter().enumerate() {
+            for (_, image) in *group {
+                of_images[*image] = id;
             }
-            of_images[image] = targets.len() - 1;
         }
-        Self { targets, of_images }
+        let target = |group: &[(u64, usize)]| {
+            let digest = digest(group[0].1);
+            Target {
+                digest,
+                anatomy: Anatomy::of(digest, blobs, &documents),
+                images: group.iter().map(|(_, image)| *image).collect(),
+            }
+        };
+        let parts = in_parts(groups.len(), |part| {
+            let groups = groups[part].iter();
+            groups.map(|group| target(group)).collect::<Vec<_>>()
+        });
+        Self {
+            targets: parts.into_iter().flatten().collect(),
+            of_images,
+        }
     }
 
     /// Returns every target.

@@ -8,9 +8,18 @@ use std::process::{Command, Output, Stdio};
 
 use crate::failure::Failure;
 
-/// Returns the command for the cargo that runs us.
+/// Returns the command for the cargo that runs us, without what it says of our own package: there
+/// are build scripts that run again when that changes, and then all is built again that was built
+/// by hand.
 pub(crate) fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// Returns the path of a program, if it is on `PATH`.

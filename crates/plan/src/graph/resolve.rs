@@ -1,24 +1,42 @@
 //! Resolving the references of a namespace, once, when its graph is made.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 use reclaim_model::{CollectorRules, Digest, GcRef, Snapshot, SnapshotId};
 
 use super::{Graph, Node, NodeId, SnapshotList, node_id};
 use crate::finder::ABREAST;
+use crate::parts::in_parts;
+
+/// The edges of consecutive nodes.
+struct Edges {
+    /// Where those of each node begin.
+    starts: Vec<u32>,
+    edges: Vec<NodeId>,
+}
 
 impl Graph<'_> {
     /// Precondition: back references are resolved; a parent that is gone may be named by one.
     pub(super) fn resolve_parents(&self) -> Vec<Option<NodeId>> {
-        let mut parents = Vec::with_capacity(self.starts[1] - self.starts[0]);
-        for list in &self.lists {
-            for snapshots in list.snapshots.chunks(ABREAST) {
-                let mut found = [None; ABREAST];
-                let keys = snapshots.iter().map(|it| it.parent.as_deref());
-                list.find_abreast(keys, &mut found);
-                for (snapshot, at) in snapshots.iter().zip(found) {
-                    let at = at.map(|at| self.snapshot_node(list.first + at));
-                    parents.push(at.or_else(|| self.find_absent_on(list, snapshot)));
-                }
+        let of_lists = self.lists.iter().flat_map(|list| {
+            in_parts(list.snapshots.len(), |part| {
+                self.parents_of(list, &list.snapshots[part])
+            })
+        });
+        of_lists.flatten().collect()
+    }
+
+    /// Finds the parents of some snapshots of a list.
+    fn parents_of(&self, list: &SnapshotList<'_>, snapshots: &[Snapshot]) -> Vec<Option<NodeId>> {
+        let mut parents = Vec::with_capacity(snapshots.len());
+        for snapshots in snapshots.chunks(ABREAST) {
+            let mut found = [None; ABREAST];
+            let keys = snapshots.iter().map(|it| it.parent.as_deref());
+            list.find_abreast(keys, &mut found);
+            for (snapshot, at) in snapshots.iter().zip(found) {
+                let at = at.map(|at| self.snapshot_node(list.first + at));
+                parents.push(at.or_else(|| self.find_absent_on(list, snapshot)));
             }
         }
         parents
@@ -37,9 +55,24 @@ impl Graph<'_> {
     ///
     /// Conditions are judged at `now`.
     pub(super) fn resolve_edges(&mut self, now: Timestamp) {
+        let parts = in_parts(self.len(), |part| self.edges_of(part, now));
         let mut starts = Vec::with_capacity(self.len() + 1);
+        let mut edges = Vec::with_capacity(parts.iter().map(|it| it.edges.len()).sum());
+        for part in parts {
+            let before = node_id(edges.len());
+            starts.extend(part.starts.into_iter().map(|it| before + it));
+            edges.extend(part.edges);
+        }
+        starts.push(node_id(edges.len()));
+        self.edge_starts = starts;
+        self.edges = edges;
+    }
+
+    /// Finds the edges of some nodes.
+    fn edges_of(&self, nodes: Range<usize>, now: Timestamp) -> Edges {
+        let mut starts = Vec::with_capacity(nodes.len());
         let mut edges = Vec::new();
-        for at in 0..self.len() {
+        for at in nodes {
             let id = node_id(at);
             starts.push(node_id(edges.len()));
             if let Some(labels) = self.labels(id) {
@@ -61,9 +94,7 @@ impl Graph<'_> {
                 }
             }
         }
-        starts.push(node_id(edges.len()));
-        self.edge_starts = starts;
-        self.edges = edges;
+        Edges { starts, edges }
     }
 
     /// Adds what labels refer to, in their order.

@@ -1,0 +1,68 @@
+//! Long lists, worked on in parts side by side.
+//!
+//! The tables of a large host fit into no cache: whoever looks things up in them waits for memory
+//! most of the time, and processors wait independently of each other. What the parts come to is
+//! returned in their order, so that nothing depends on how many there are.
+
+use std::num::NonZero;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::thread;
+
+/// How long a part is at least: with less, a thread costs more than it saves. Where assertions
+/// are checked it is so short that every test has several parts.
+const LEAST: usize = if cfg!(debug_assertions) { 3 } else { 1 << 14 };
+
+/// How many parts there are at most: memory is one for all.
+const MOST: usize = 8;
+
+/// Calls `work` with ranges that come to `0..length`, and returns what came of each, in order.
+pub(crate) fn in_parts<T: Send>(length: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let n_parts = (length / LEAST).clamp(1, processors.min(MOST));
+    let size = length.div_ceil(n_parts);
+    let part = |index: usize| (index * size).min(length)..((index + 1) * size).min(length);
+    thread::scope(|scope| {
+        let work = &work;
+        let others = (1..n_parts).map(|index| scope.spawn(move || work(part(index))));
+        let others: Vec<_> = others.collect();
+        let mut done = vec![work(part(0))];
+        done.extend(others.into_iter().map(|other| {
+            let joined = other.join();
+            joined.unwrap_or_else(|panic| resume_unwind(panic))
+        }));
+        done
+    })
+}
+
+/// Does two things side by side.
+pub(crate) fn both<A: Send, B: Send>(
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        let one = one.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (one, other)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_to_the_whole_in_its_order() {
+        for length in [0, 1, 2, 3, 6, 7, 100, 1000] {
+            let parts = in_parts(length, |part| part.collect::<Vec<usize>>());
+            let whole: Vec<usize> = parts.into_iter().flatten().collect();
+            assert_eq!(whole, (0..length).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn both_are_done() {
+        assert_eq!(both(|| 1, || "two"), (1, "two"));
+    }
+}
