@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn parts_come_to_the_whole_in_its_order() {
         for length in [0, 1, 2, 3, 6, 7, 100, 1000] {
-            let parts = in_parts(length, |part| part.collect::<Vec<usize>>());
+            let parts = in_parts(length, Vec::from_iter);
             let whole: Vec<usize> = parts.into_iter().flatten().collect();
             assert_eq!(whole, (0..length).collect::<Vec<_>>());
         }
