@@ -249,7 +249,9 @@ impl<'a> Pass<'a> {
             if round == 0 || is_news {
                 self.run.reports.push(report);
             }
-            if is_any && self.policy.mode == Mode::Apply {
+            // What is reserved is judged anew for each: others may have removed something, too.
+            let is_other = is_any || self.policy.pressure.needs_occupied();
+            if is_other && self.policy.mode == Mode::Apply {
                 self.measure().await?;
                 self.look_what_is_missing();
             }

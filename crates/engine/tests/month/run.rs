@@ -111,7 +111,8 @@ impl Month {
             };
             let is_any = !report.removed.is_empty();
             pass.run.reports.push(report);
-            if is_any && pass.policy.mode == Mode::Apply {
+            let is_other = is_any || pass.policy.pressure.needs_occupied();
+            if is_other && pass.policy.mode == Mode::Apply {
                 self.measure(&mut pass);
                 pass.look_what_is_missing();
             }
@@ -145,7 +146,7 @@ impl Month {
         if pass.policy.pressure.needs_occupied() {
             pass.occupied = Some(Occupied {
                 all: self.world.occupied(),
-                lasting: self.world.lasting(),
+                lasting: self.world.lasting_apart(),
             });
         }
     }

@@ -132,6 +132,35 @@ impl World {
         self.bytes(&self.needed(&BTreeMap::new(), false)) + self.active()
     }
 
+    /// What of it the ledger counts as lasting: what a hold has too is its own, unless a container
+    /// uses it.
+    pub(crate) fn lasting_apart(&self) -> u64 {
+        let mut needed = self.needed(&BTreeMap::new(), false);
+        let now = self.now();
+        let (mut held, mut used) = (Needed::default(), Needed::default());
+        for (namespace, space) in &self.spaces {
+            let holds = space.holds.iter().filter(|it| it.expires >= now);
+            let records = holds.flat_map(|it| it.records.values());
+            self.add(namespace, records.map(|it| it.image), &mut held);
+            let containers = space.containers.values().map(|it| it.image);
+            self.add(namespace, containers, &mut used);
+        }
+        let is_apart = |id: &ThingId| !held.blobs.contains(id) || used.blobs.contains(id);
+        needed.blobs.retain(is_apart);
+        needed
+            .snapshots
+            .retain(|it| !held.snapshots.contains(it) || used.snapshots.contains(it));
+        self.bytes(&needed) + self.active()
+    }
+
+    fn add(&self, space: &Namespace, images: impl Iterator<Item = usize>, to: &mut Needed) {
+        for image in images.map(|it| &self.registry.images[it]) {
+            to.blobs.extend(&image.blobs);
+            let snapshots = image.snapshots.iter().map(|it| (space.clone(), *it));
+            to.snapshots.extend(snapshots);
+        }
+    }
+
     /// What content and snapshots occupy.
     pub(crate) fn occupied(&self) -> u64 {
         self.weigh_all(|bytes| bytes) + self.active()
