@@ -35,7 +35,7 @@ pub(crate) fn build(workspace: &Workspace, beside: Beside) -> Result<Binaries, F
             build.args(["--bin", "reclaim", "--package", "reclaim-testkit"]);
             build
         }
-        Beside::AllTests => workspace.cargo(&["test", "--no-run", "--workspace", "--tests"]),
+        Beside::AllTests => workspace.cargo(&["build", "--workspace", "--tests"]),
     };
     build
         .args(["--example", "demo", "--locked"])
