@@ -188,7 +188,12 @@ impl Memory {
     ) -> bool {
         let gone = self.gone.remove(key);
         self.named(&key.0, |it| names.contains(it));
+        // Of one that was removed the daemon may still know a use that a clock which was ahead has
+        // dated later than this.
+        let before = self.targets.get(key);
+        let is_vague = before.is_some_and(|it| it.is_vague && it.used > now);
         let known = self.touch(key, now);
+        known.is_vague = is_vague;
         let since = gone.map(|it| now.duration_since(it.at));
         let is_back = since.is_some_and(|it| it.is_positive() && it <= REMEMBERED);
         if is_back && is_certain {

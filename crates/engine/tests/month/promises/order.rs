@@ -113,7 +113,9 @@ impl<'a> Taken<'a> {
         for name in &self.names {
             let record = &records[name];
             let why = self.judged.why_stays(name, record);
-            hold(why.is_none(), || {
+            let is_about_use = matches!(why, Some("too young" | "used lately"));
+            let is_known = !(is_about_use && self.judged.is_vague(record.image));
+            hold(why.is_none() || !is_known, || {
                 format!("{name} goes: {}", why.unwrap_or_default())
             })?;
             let is_whole = self.names_of(record.image).is_subset(&self.names);
