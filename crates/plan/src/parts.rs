@@ -7,7 +7,7 @@
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::resume_unwind;
-use std::thread;
+use std::thread::{self, Builder};
 
 /// How long a part is at least: with less, a thread costs more than it saves. Where assertions
 /// are checked it is so short that every test has several parts.
@@ -24,27 +24,31 @@ pub(crate) fn in_parts<T: Send>(length: usize, work: impl Fn(Range<usize>) -> T 
     let part = |index: usize| (index * size).min(length)..((index + 1) * size).min(length);
     thread::scope(|scope| {
         let work = &work;
-        let others = (1..n_parts).map(|index| scope.spawn(move || work(part(index))));
+        let others = (1..n_parts).map(|index| {
+            let other = Builder::new().spawn_scoped(scope, move || work(part(index)));
+            (part(index), other)
+        });
         let others: Vec<_> = others.collect();
         let mut done = vec![work(part(0))];
-        done.extend(others.into_iter().map(|other| {
-            let joined = other.join();
-            joined.unwrap_or_else(|panic| resume_unwind(panic))
+        done.extend(others.into_iter().map(|(part, other)| match other {
+            Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // The process may have as many threads as it is allowed.
+            Err(_) => work(part),
         }));
         done
     })
 }
 
 /// Does two things side by side.
-pub(crate) fn both<A: Send, B: Send>(
-    one: impl FnOnce() -> A + Send,
-    other: impl FnOnce() -> B + Send,
-) -> (A, B) {
+pub(crate) fn both<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
-        let one = scope.spawn(one);
+        let first = Builder::new().spawn_scoped(scope, &one);
         let other = other();
-        let one = one.join().unwrap_or_else(|panic| resume_unwind(panic));
-        (one, other)
+        let first = match first {
+            Ok(first) => first.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => one(),
+        };
+        (first, other)
     })
 }
 

@@ -78,19 +78,26 @@ async fn asked(address: &str, args: &MaintainArgs) -> Result<Exit, CommandError>
     } else {
         Mode::Apply
     };
-    let running = async {
+    let mut runs = Vec::new();
+    let following = async {
         let mut asked = client.run_policies(&args.policies, mode).await?;
-        let mut runs = Vec::new();
         while let Some(run) = asked.next().await? {
             show_run(&run, args.format)?;
             runs.push(run);
         }
-        Ok::<_, CommandError>(runs)
+        Ok(())
     };
-    let runs = tokio::select! {
-        runs = running => runs?,
-        exit = stop.signalled() => return Err(CommandError::LeftToDaemon(exit)),
+    let ended = tokio::select! {
+        ended = following => ended,
+        exit = stop.signalled() => Err(CommandError::LeftToDaemon(exit)),
     };
+    if let Err(error) = ended {
+        // What has run is told, whatever became of the rest.
+        if !runs.is_empty() {
+            show_all(&runs, args.format)?;
+        }
+        return Err(error);
+    }
     if runs.is_empty() {
         nothing_to_do();
     }

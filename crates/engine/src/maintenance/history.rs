@@ -349,21 +349,8 @@ mod tests {
     fn run(second: i64) -> PolicyRun {
         let moment = Timestamp::from_second(second).unwrap();
         PolicyRun {
-            policy: "p".parse().unwrap(),
-            trigger: Trigger::Schedule,
-            mode: Mode::Apply,
-            began: moment,
-            ended: moment,
-            before: Vec::new(),
-            after: Vec::new(),
-            wanted: Vec::new(),
-            missing: Vec::new(),
-            released: Vec::new(),
-            reports: Vec::new(),
             outcome: Outcome::Done,
-            error: None,
-            breakdown: None,
-            warnings: Vec::new(),
+            ..PolicyRun::begun("p".parse().unwrap(), Trigger::Schedule, Mode::Apply, moment)
         }
     }
 

@@ -131,6 +131,27 @@ pub struct PolicyRun {
 }
 
 impl PolicyRun {
+    /// Returns a run that has begun and done nothing yet.
+    pub fn begun(policy: PolicyName, trigger: Trigger, mode: Mode, began: Timestamp) -> Self {
+        Self {
+            policy,
+            trigger,
+            mode,
+            began,
+            ended: began,
+            before: Vec::new(),
+            after: Vec::new(),
+            wanted: Vec::new(),
+            missing: Vec::new(),
+            released: Vec::new(),
+            reports: Vec::new(),
+            outcome: Outcome::Nothing,
+            error: None,
+            breakdown: None,
+            warnings: Vec::new(),
+        }
+    }
+
     /// Whether to try again soon would come to the same: it could do nothing of what it is for.
     pub fn is_in_vain(&self) -> bool {
         let has_done_something = self.removed() > 0 || !self.released.is_empty();

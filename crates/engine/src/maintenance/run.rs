@@ -144,28 +144,11 @@ impl<'a> Pass<'a> {
         trigger: Trigger,
         cancel: &CancellationToken,
     ) -> Self {
-        let began = clock::now();
         Self {
             maintenance,
             policy,
             cancel: cancel.clone(),
-            run: PolicyRun {
-                policy: policy.name().clone(),
-                trigger,
-                mode: policy.mode,
-                began,
-                ended: began,
-                before: Vec::new(),
-                after: Vec::new(),
-                wanted: Vec::new(),
-                missing: Vec::new(),
-                released: Vec::new(),
-                reports: Vec::new(),
-                outcome: Outcome::Nothing,
-                error: None,
-                breakdown: None,
-                warnings: Vec::new(),
-            },
+            run: PolicyRun::begun(policy.name().clone(), trigger, policy.mode, clock::now()),
             filesystems: Vec::new(),
             occupied: None,
             is_headroom_gone: false,
@@ -250,8 +233,8 @@ impl<'a> Pass<'a> {
                 self.run.reports.push(report);
             }
             // What is reserved is judged anew for each: others may have removed something, too.
-            let is_other = is_any || self.policy.pressure.needs_occupied();
-            if is_other && self.policy.mode == Mode::Apply {
+            let is_stale = is_any || self.policy.pressure.needs_occupied();
+            if is_stale && self.policy.mode == Mode::Apply {
                 self.measure().await?;
                 self.look_what_is_missing();
             }

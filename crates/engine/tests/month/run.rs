@@ -75,7 +75,12 @@ impl Month {
     fn run(&mut self, policy: usize, trigger: Trigger) -> Result<PolicyRun, Broken> {
         let policy = self.policies[policy].clone();
         let mut pass = Pass {
-            run: blank(&policy, trigger, self.world.now()),
+            run: PolicyRun::begun(
+                policy.name().clone(),
+                trigger,
+                policy.mode,
+                self.world.now(),
+            ),
             policy,
             filesystems: Vec::new(),
             occupied: None,
@@ -111,8 +116,8 @@ impl Month {
             };
             let is_any = !report.removed.is_empty();
             pass.run.reports.push(report);
-            let is_other = is_any || pass.policy.pressure.needs_occupied();
-            if is_other && pass.policy.mode == Mode::Apply {
+            let is_stale = is_any || pass.policy.pressure.needs_occupied();
+            if is_stale && pass.policy.mode == Mode::Apply {
                 self.measure(&mut pass);
                 pass.look_what_is_missing();
             }
@@ -477,26 +482,6 @@ fn run_id(now: Timestamp, random: u64) -> String {
     bytes[2..].copy_from_slice(&random.to_be_bytes());
     let builder = uuid::Builder::from_unix_timestamp_millis(millis, &bytes);
     builder.into_uuid().to_string()
-}
-
-fn blank(policy: &Policy, trigger: Trigger, now: Timestamp) -> PolicyRun {
-    PolicyRun {
-        policy: policy.name().clone(),
-        trigger,
-        mode: policy.mode,
-        began: now,
-        ended: now,
-        before: Vec::new(),
-        after: Vec::new(),
-        wanted: Vec::new(),
-        missing: Vec::new(),
-        released: Vec::new(),
-        reports: Vec::new(),
-        outcome: Outcome::Nothing,
-        error: None,
-        breakdown: None,
-        warnings: Vec::new(),
-    }
 }
 
 /// What a run took: what it freed, or is to free when what it holds is released.
