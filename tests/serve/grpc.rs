@@ -41,7 +41,7 @@ pub(crate) async fn channel(socket: &Path) -> Channel {
     endpoint.connect_with_connector(connector).await.unwrap()
 }
 
-async fn pruner(daemon: &Daemon) -> PruneServiceClient<Channel> {
+pub(crate) async fn pruner(daemon: &Daemon) -> PruneServiceClient<Channel> {
     PruneServiceClient::new(channel(daemon.socket()).await)
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn registrar(daemon: &Daemon) -> ContainerServiceClient<Channel
     ContainerServiceClient::new(channel(daemon.socket()).await)
 }
 
-fn all() -> proto::Request {
+pub(crate) fn all() -> proto::Request {
     let filters = proto::Filters {
         all: true,
         filters: Vec::new(),
@@ -62,7 +62,7 @@ fn all() -> proto::Request {
     }
 }
 
-async fn built(rig: &Rig, name: &str) -> BuiltImage {
+pub(crate) async fn built(rig: &Rig, name: &str) -> BuiltImage {
     let built = image(&format!("docker.io/library/{name}")).layers([Layer::named(name, 900)]);
     built.build(&rig.namespace).await.unwrap()
 }
@@ -81,7 +81,7 @@ async fn finished(
     panic!("no report");
 }
 
-fn removed(report: &proto::Report) -> Vec<&str> {
+pub(crate) fn removed(report: &proto::Report) -> Vec<&str> {
     report.removed.iter().map(|it| it.name.as_str()).collect()
 }
 
@@ -275,101 +275,6 @@ async fn prunes_the_images_of_a_project() {
     ];
     assert_eq!(prune("all", true).await.unwrap(), rest);
     assert_eq!(rig.names().await.len(), 0);
-}
-
-#[tokio::test]
-async fn registered_containers_keep_their_images_also_after_a_restart() {
-    let rig = Rig::start().await;
-    let by_digest = built(&rig, "by-digest:1").await;
-    for name in ["by-name:1", "mounted:1", "unused:1"] {
-        built(&rig, name).await;
-    }
-    let state = tempfile::tempdir().unwrap();
-    let args = ["--state", state.path().to_str().unwrap()];
-    let daemon = Daemon::start(rig.containerd.address(), &args).await;
-    let containers = vec![
-        Container {
-            id: "a".to_owned(),
-            image: "by-name:1".to_owned(),
-            mounts: vec!["mounted:1".to_owned()],
-            ..Container::default()
-        },
-        Container {
-            id: "b".to_owned(),
-            image_digest: by_digest.target.digest.to_string(),
-            ..Container::default()
-        },
-    ];
-    let second = prost_types::Duration {
-        seconds: 1,
-        nanos: 0,
-    };
-    let request = proto::ReplaceRequest {
-        owner: "engine".to_owned(),
-        namespace: String::new(),
-        containers,
-        time_to_live: Some(second),
-    };
-    registrar(&daemon).await.replace(request).await.unwrap();
-    daemon.prune(r#"{"dangling":["false"]}"#).await.done();
-    let kept = ["by-digest:1", "by-name:1", "mounted:1"];
-    let kept = kept.map(|it| format!("docker.io/library/{it}"));
-    assert_eq!(rig.names().await, kept.clone().into());
-
-    // The engine is dead, and so are we: nothing is lost, and a plan says so.
-    daemon.stop().await;
-    let daemon = Daemon::start(rig.containerd.address(), &args).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let mut pruner = pruner(&daemon).await;
-    let plan = pruner
-        .plan(proto::PlanRequest {
-            request: Some(all()),
-        })
-        .await
-        .unwrap();
-    let report = plan.into_inner().report.unwrap();
-    assert_eq!(removed(&report), [""; 0]);
-    let warning = report.warnings.join("\n");
-    assert!(
-        warning.contains("`engine` has not renewed its list since"),
-        "{warning}"
-    );
-    let holders: Vec<_> = report.kept.iter().flat_map(|it| &it.holders).collect();
-    assert_eq!(holders.len(), 3, "{holders:?}");
-
-    let mut registrar = registrar(&daemon).await;
-    let lists = registrar
-        .list(proto::ListRequest {})
-        .await
-        .unwrap()
-        .into_inner()
-        .lists;
-    assert_eq!(lists[0].containers.len(), 2);
-    let owner = "engine".to_owned();
-    registrar
-        .forget(proto::ForgetRequest { owner })
-        .await
-        .unwrap();
-    daemon.prune(r#"{"dangling":["false"]}"#).await.done();
-    assert_eq!(rig.names().await.len(), 0);
-}
-
-/// A list that cannot be read may name anything.
-#[tokio::test]
-async fn a_damaged_list_keeps_everything() {
-    let rig = Rig::start().await;
-    built(&rig, "app:1").await;
-    let state = tempfile::tempdir().unwrap();
-    std::fs::create_dir(state.path().join("containers")).unwrap();
-    std::fs::write(state.path().join("containers/engine.json"), "{").unwrap();
-    let args = ["--state", state.path().to_str().unwrap()];
-    let daemon = Daemon::start(rig.containerd.address(), &args).await;
-    let message = daemon.prune(r#"{"dangling":["false"]}"#).await.refused(503);
-    assert!(
-        message.contains("engine.json") && message.contains("is damaged"),
-        "{message}"
-    );
-    assert_eq!(rig.names().await.len(), 1);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod images;
 mod maintenance;
 mod newest;
 mod prune;
+mod registered;
 mod same;
 mod sockets;
 mod tables;
