@@ -6,6 +6,7 @@ use reclaim_engine::{
 };
 use reclaim_model::{BuildHistory, Filesystem, Room, Rule, RuleFilters, Watermarks};
 
+use super::reports::report;
 use super::*;
 
 fn filesystem(seed: u64) -> Filesystem {
