@@ -1,0 +1,70 @@
+//! What may happen in a random life.
+
+use proptest::prelude::*;
+
+pub(super) const NAMES: u8 = 5;
+pub(super) const TARGETS: u8 = 4;
+pub(super) const CONTAINERS: u8 = 3;
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+pub(super) enum Act {
+    Pull {
+        name: u8,
+        target: u8,
+    },
+    RemoveByOthers {
+        name: u8,
+    },
+    Create {
+        container: u8,
+        name: u8,
+    },
+    Work {
+        container: u8,
+    },
+    Delete {
+        container: u8,
+    },
+    /// A run of ours removes these names, as far as they are there and unused.
+    Run {
+        names: Vec<u8>,
+    },
+    /// The oldest name that a run removed comes back by an undo; `kept` if the server keeps the
+    /// time at which the record was made.
+    Undo {
+        kept: bool,
+    },
+    Look,
+    /// The process is killed after a save, and started again.
+    Restart,
+    Disconnect,
+    Connect,
+    Wait {
+        minutes: u32,
+    },
+    Jump {
+        days: i16,
+    },
+}
+
+/// Something, at random; clocks jump only if they are to.
+pub(super) fn act(jumps: bool) -> impl Strategy<Value = Act> {
+    let jump = if jumps { -400..400_i16 } else { 0..1 };
+    prop_oneof![
+        6 => (0..NAMES, 0..TARGETS).prop_map(|(name, target)| Act::Pull { name, target }),
+        2 => (0..NAMES).prop_map(|name| Act::RemoveByOthers { name }),
+        4 => (0..CONTAINERS, 0..NAMES)
+            .prop_map(|(container, name)| Act::Create { container, name }),
+        2 => (0..CONTAINERS).prop_map(|container| Act::Work { container }),
+        3 => (0..CONTAINERS).prop_map(|container| Act::Delete { container }),
+        4 => prop::collection::vec(0..NAMES, 1..4).prop_map(|names| Act::Run { names }),
+        1 => any::<bool>().prop_map(|kept| Act::Undo { kept }),
+        3 => Just(Act::Look),
+        1 => Just(Act::Restart),
+        1 => Just(Act::Disconnect),
+        2 => Just(Act::Connect),
+        3 => (0..3_000_u32).prop_map(|minutes| Act::Wait { minutes }),
+        1 => jump.prop_map(|days| Act::Jump { days }),
+    ]
+}
