@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-pub(super) const NAMES: u8 = 5;
-pub(super) const TARGETS: u8 = 4;
-pub(super) const CONTAINERS: u8 = 3;
+const NAMES: u8 = 5;
+const TARGETS: u8 = 4;
+const CONTAINERS: u8 = 3;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
