@@ -41,6 +41,9 @@ pub(crate) struct Memory {
     targets: BTreeMap<Key, Known>,
     /// What runs removed as a whole.
     gone: BTreeMap<Key, Gone>,
+    /// The names that runs removed of an image since it came back for certain, whole or not: a
+    /// later removal is one with an earlier one that has not ended.
+    went: BTreeMap<Key, BTreeSet<String>>,
     doubts: Doubts,
 }
 
@@ -55,12 +58,12 @@ struct Doubts {
 
 /// A target that a run removed as a whole.
 #[derive(Debug, Clone)]
-pub(crate) struct Gone {
+struct Gone {
     /// When, by the clock.
-    pub(crate) at: Timestamp,
+    at: Timestamp,
     /// When, in what really passed.
-    pub(crate) passed: SignedDuration,
-    pub(crate) names: Vec<String>,
+    passed: SignedDuration,
+    names: BTreeSet<String>,
 }
 
 impl Memory {
@@ -124,9 +127,11 @@ impl Memory {
         is_vague || self.doubts.images.contains(key)
     }
 
-    /// A run of ours removed a name.
-    pub(crate) fn removed_name(&mut self, namespace: &Namespace, name: &str, at: Timestamp) {
-        let name = (namespace.clone(), name.to_owned());
+    /// A run of ours removed a name of an image.
+    pub(crate) fn removed_name(&mut self, key: &Key, name: &str, at: Timestamp) {
+        let names = self.went.entry(key.clone()).or_default();
+        names.insert(name.to_owned());
+        let name = (key.0.clone(), name.to_owned());
         self.doubts.removed.insert(name, at);
     }
 
@@ -163,8 +168,16 @@ impl Memory {
         self.targets.retain(|key, _| is_known(key));
     }
 
-    /// A run of ours removed a target, as a whole or not.
-    pub(crate) fn removed(&mut self, key: &Key, is_sure: bool, gone: Gone) {
+    /// A run of ours removed a target as a whole, name by name.
+    pub(crate) fn removed(
+        &mut self,
+        key: &Key,
+        is_sure: bool,
+        at: Timestamp,
+        passed: SignedDuration,
+    ) {
+        let names = self.went.get(key).cloned().unwrap_or_default();
+        let gone = Gone { at, passed, names };
         self.gone.insert(key.clone(), gone);
         if is_sure {
             self.targets.remove(key);
@@ -198,6 +211,7 @@ impl Memory {
         let is_back = since.is_some_and(|it| it.is_positive() && it <= REMEMBERED);
         if is_back && is_certain {
             known.spared = Some((now, now + SPARED));
+            self.went.remove(key);
             return true;
         }
         false

@@ -89,6 +89,12 @@ impl Registry {
         registry
     }
 
+    /// The image that has a target.
+    pub(crate) fn image_of(&self, target: &Digest) -> ImageId {
+        let image = self.images.iter().position(|it| it.target == *target);
+        image.expect("all targets are of the registry")
+    }
+
     /// What everything together takes on a disk.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = self.things.iter().map(|it| match it {

@@ -13,7 +13,6 @@ use reclaim_plan::{Finding, check, decide, decide_again, limit_by_use};
 
 use crate::clock::{draw, seconds};
 use crate::diary::{Broken, hold};
-use crate::memory::Gone;
 use crate::month::Month;
 use crate::promises::{Judged, of_plan, of_run};
 use crate::registry::{Thing, ThingId};
@@ -322,11 +321,9 @@ impl Month {
             let mut image = step.image.clone();
             if there.is_some() {
                 // Its name is taken.
-                let record = &self.world.registry.images;
-                let image_id = record
-                    .iter()
-                    .position(|it| it.target == image.target.digest);
-                let repository = &record[image_id.expect("it is of the registry")].repository;
+                let registry = &self.world.registry;
+                let repository =
+                    &registry.images[registry.image_of(&image.target.digest)].repository;
                 image.name = format!("docker.io/library/{repository}@{}", image.target.digest);
             }
             injected.push((name.clone(), image));
@@ -403,28 +400,24 @@ impl Month {
         let is_sure = self.daemon.is_hearing();
         // What came back meanwhile begins anew, at whatever moment that was noticed.
         for removed in &report.removed {
-            let images = &self.world.registry.images;
-            let image = images.iter().position(|it| it.target == removed.target);
-            let image = image.expect("it is of the registry");
+            let image = self.world.registry.image_of(&removed.target);
             if there.contains(&image) {
                 let key = (namespace.clone(), image);
                 self.daemon.memory.set_vague(&key);
             }
         }
         for removed in &report.removed {
+            let key = (
+                namespace.clone(),
+                self.world.registry.image_of(&removed.target),
+            );
             let memory = &mut self.daemon.memory;
-            memory.removed_name(namespace, &removed.name, now);
+            memory.removed_name(&key, &removed.name, now);
         }
         for image in wholly {
             let key = (namespace.clone(), image);
-            let target = &self.world.registry.images[image].target;
-            let names = report.removed.iter().filter(|it| it.target == *target);
-            let gone = Gone {
-                at: now,
-                passed: self.world.clock.passed,
-                names: names.map(|it| it.name.clone()).collect(),
-            };
-            self.daemon.memory.removed(&key, is_sure, gone);
+            let passed = self.world.clock.passed;
+            self.daemon.memory.removed(&key, is_sure, now, passed);
         }
         let space = &self.world.spaces[namespace];
         let is_there = |it: &String| space.records.contains_key(it);
