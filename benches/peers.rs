@@ -11,7 +11,7 @@
 //! Each is run several times, in turn, on images that are built anew, and the medians are printed:
 //! how long it took; how often containerd collected, for how long in all and at the longest; how
 //! long a client waited meanwhile that only reads a record, mostly and at worst; and how many
-//! calls were made.
+//! calls were made. At the end, the phases of one run of ours, with the calls of each.
 //!
 //! `RECLAIM_BENCH_IMAGES=50,200` asks for other numbers of images, `RECLAIM_BENCH_RUNS` of runs, and
 //! `RECLAIM_BENCH_OTHERS=10000` for so many other blobs and snapshots on the node.
@@ -80,9 +80,9 @@ async fn main() {
         .parse()
         .expect("a number of runs");
     let images = setting("RECLAIM_BENCH_IMAGES", "50,200,1000");
-    let images = images
-        .split(',')
-        .map(|it| it.parse().expect("numbers of images"));
+    let images = images.split(',');
+    let images = images.map(|it| it.parse().expect("numbers of images"));
+    let images: Vec<u64> = images.collect();
     let all = Pruner::ALL.map(Pruner::name).join(",");
     let asked = setting("RECLAIM_BENCH_PRUNERS", &all);
     let asked: Vec<Pruner> = asked
@@ -102,7 +102,7 @@ async fn main() {
         "images  pruner        seconds  times ours  collections  paused ms  longest ms  \
          read ms  worst ms   calls"
     );
-    for images in images {
+    for images in images.iter().copied() {
         let mut costs = vec![Vec::new(); pruners.len()];
         for _ in 0..runs {
             for (pruner, costs) in pruners.iter().zip(&mut costs) {
@@ -113,6 +113,9 @@ async fn main() {
         for (pruner, cost) in pruners.iter().zip(&medians) {
             print(images, *pruner, cost, &medians[0]);
         }
+    }
+    for images in images {
+        print_phases(images, others).await;
     }
 }
 
@@ -276,26 +279,47 @@ async fn post_prune(address: String) {
 /// Returns how many calls were made, as the run itself counts them: who stood between would take
 /// time of his own for each.
 async fn reclaim(socket: &Path) -> usize {
+    let log = logged(socket, "info").await;
+    let calls = log.split("calls=").nth(1).unwrap_or_default();
+    let calls = calls.split(|it: char| !it.is_ascii_digit()).next();
+    let calls = calls.and_then(|it| it.parse().ok());
+    calls.expect("a run tells its calls")
+}
+
+/// Prunes everything, and returns the log.
+async fn logged(socket: &Path, level: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
         .arg("--address")
         .arg(socket)
-        .args([
-            "--namespace",
-            "default",
-            "--log-level",
-            "reclaim_engine=info",
-        ])
+        .args(["--namespace", "default", "--log-level"])
+        .arg(format!("reclaim_engine={level}"))
         .args(["image", "prune", "-a", "-f", "--grace", "0s"])
         .output()
         .await
         .expect("the binary runs");
     assert!(output.status.success(), "{output:?}");
-    let log = String::from_utf8_lossy(&output.stderr);
-    let calls = log.split("calls=").nth(1).unwrap_or_default();
-    let calls = calls.split(|it: char| !it.is_ascii_digit()).next();
-    let calls = calls.and_then(|it| it.parse().ok());
-    calls.expect("a run tells its calls")
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Prints what each phase of a run of ours takes, and its calls, as the run's log tells.
+async fn print_phases(images: u64, others: u64) {
+    let containerd = Containerd::start().await;
+    crowd(&containerd.namespace("bystander"), others).await;
+    fill(&containerd.namespace("default"), images).await;
+    let log = logged(containerd.socket(), "debug").await;
+    println!("images  phase         ms  calls");
+    for line in log.lines() {
+        let after = |key: &str| line.split_once(key).map(|(_, rest)| rest);
+        let word = |key: &str| after(key).and_then(|rest| rest.split(' ').next());
+        if let (Some(phase), Some(took)) = (word(" phase="), word("took_ms=")) {
+            let calls = after("calls=").unwrap_or_default();
+            println!(
+                "{images:6}  {:10}  {took:>4}  {calls}",
+                phase.trim_matches('"')
+            );
+        }
+    }
 }
 
 /// A pruner that leaves something has not done the same.

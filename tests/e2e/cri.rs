@@ -1,110 +1,12 @@
 //! Beside the CRI plugin: images that were pulled for pods, as the kubelet sees them.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use reclaim_testkit::{BuiltImage, Containerd, Cri, Layer, NewContainer, Registry};
+use reclaim_testkit::NewContainer;
 use serde_json::{Value, json};
 
-use crate::rig::{Called, Rig, entry, names};
-
-const PAUSE: &str = "infra/pod-base:1";
-const PRUNE: [&str; 7] = [
-    "-n",
-    "k8s.io",
-    "image",
-    "prune",
-    "-a",
-    "-f",
-    "--format=json",
-];
-
-/// A containerd with its CRI plugin, which has pulled the image of pod sandboxes, and a registry
-/// to pull from.
-struct Node {
-    rig: Rig,
-    cri: Cri,
-    registry: Registry,
-    pause: BuiltImage,
-}
-
-impl Node {
-    async fn start() -> Self {
-        let registry = Registry::start().await;
-        let containerd = Containerd::builder().cri(&registry.name(PAUSE));
-        let containerd = containerd.start().await;
-        let node = Self {
-            cri: containerd.cri().await,
-            pause: put(&registry, PAUSE),
-            rig: Rig {
-                namespace: containerd.namespace("k8s.io"),
-                containerd,
-            },
-            registry,
-        };
-        node.cri.pull(node.pause.name()).await.unwrap();
-        node
-    }
-
-    /// Puts an image into the registry and has the plugin pull it.
-    async fn pulled(&self, name: &str) -> BuiltImage {
-        let built = put(&self.registry, name);
-        let id = self.cri.pull(built.name()).await.unwrap();
-        assert_eq!(id, built.manifests[0].config.digest.to_string());
-        built
-    }
-
-    fn reclaim(&self, args: &[&str]) -> Called {
-        self.rig.reclaim(&[&["-n", "k8s.io"], args].concat())
-    }
-
-    fn prune(&self) -> Value {
-        self.rig.reclaim(&PRUNE).exits(0).json()
-    }
-
-    /// Waits until the plugin, which hears of changes by events, has the records that containerd
-    /// has.
-    async fn agrees(&self) -> BTreeSet<String> {
-        let mut seen = (BTreeSet::new(), BTreeSet::new());
-        for _ in 0..1500 {
-            seen = (self.rig.names().await, self.cri.records().await.unwrap());
-            if seen.0 == seen.1 {
-                return seen.0;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("containerd and its CRI plugin do not agree: {seen:#?}");
-    }
-
-    /// Whether the plugin knows of pins, and sets its own on the sandbox image.
-    fn knows_pins(&self) -> bool {
-        let version = self.rig.containerd.version();
-        match (version.major, version.minor) {
-            (1, 6) => version.patch >= 22,
-            (1, 7) => version.patch >= 3,
-            _ => true,
-        }
-    }
-}
-
-fn put(registry: &Registry, name: &str) -> BuiltImage {
-    registry.put(name, |image| {
-        image
-            .layers([Layer::named("base", 2000), Layer::named(name, 500)])
-            .unpack("native")
-    })
-}
-
-/// The three records of an image that the plugin pulled.
-fn records(image: &BuiltImage) -> BTreeSet<String> {
-    let (repository, _) = image.name().rsplit_once(':').unwrap();
-    [
-        image.name().to_owned(),
-        format!("{repository}@{}", image.target.digest),
-        image.manifests[0].config.digest.to_string(),
-    ]
-    .into()
-}
+use crate::node::{Node, PRUNE, image_id, records};
+use crate::rig::{entry, names};
 
 /// The records of an image that nothing uses should go together, the plugin not list it any more,
 /// and be able to pull it again; what a container of a pod was made from should stay whole.
@@ -131,7 +33,7 @@ async fn an_image_goes_with_all_its_records_and_the_plugin_knows() {
     let after = node.agrees().await;
     assert_eq!(after, &records(&used) | &records(&node.pause));
     assert_eq!(node.cri.image(idle.name()).await.unwrap(), None);
-    let id = idle.manifests[0].config.digest.to_string();
+    let id = image_id(&idle);
     assert_eq!(node.cri.image(&id).await.unwrap(), None);
     let there = node.cri.image(used.name()).await.unwrap().unwrap();
     assert_eq!(there.records(), records(&used));
@@ -157,7 +59,7 @@ async fn the_plugins_metadata_keeps_an_image_whose_name_has_moved() {
     let node = Node::start().await;
     let app = node.pulled("team/app:1").await;
     let other = node.pulled("team/other:1").await;
-    let id = &app.manifests[0].config.digest;
+    let id = image_id(&app);
     let metadata = json!({"Version": "v1", "Metadata": {"ID": "web", "ImageRef": id}});
     let container = NewContainer::new("web")
         .image("gone.example/app:1")
@@ -192,7 +94,7 @@ async fn pins_are_the_kubelets_too() {
         }
         panic!("the plugin does not say that it is pinned: {wanted}");
     };
-    let id = app.manifests[0].config.digest.to_string();
+    let id = image_id(&app);
     let called = node.reclaim(&["pin", &id]);
     assert_eq!(called.exits(0).stdout.lines().count(), 3);
     is_pinned(true).await;

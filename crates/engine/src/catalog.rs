@@ -6,7 +6,7 @@ use reclaim_model::{
     Container, ContainerState, Digest, Namespace, NamespaceInventory, SnapshotId, chain,
 };
 use reclaim_plan::{Catalog, catalog, makeup};
-use tracing::{Instrument, info_span, warn};
+use tracing::{info_span, warn};
 
 use crate::clock;
 use crate::engine::{Engine, RunError};
@@ -39,7 +39,7 @@ impl Engine {
     pub async fn listing(&self, namespace: &Namespace) -> Result<Listing, RunError> {
         let judged = std::slice::from_ref(namespace);
         let observing = retry(|| self.store.observe(judged, clock::now()));
-        let mut inventory = observing.instrument(info_span!("observe")).await?;
+        let mut inventory = self.phase(info_span!("observe"), observing).await?;
         let Some(seen) = inventory.namespaces.get_mut(namespace) else {
             return Ok(Listing::default());
         };
@@ -48,7 +48,7 @@ impl Engine {
         let containers = united(&inventory.namespaces[namespace].containers, &registered);
         let snapshots = makeup(&inventory, namespace).snapshots();
         let sizing = retry(|| self.store.snapshot_bytes(namespace, &snapshots));
-        let snapshot_bytes = sizing.instrument(info_span!("size")).await?;
+        let snapshot_bytes = self.phase(info_span!("size"), sizing).await?;
         Ok(Listing {
             catalog: catalog(&inventory, namespace, &registered, &snapshot_bytes),
             containers,

@@ -7,7 +7,7 @@ use reclaim_model::{Container, HumanSize, Namespace, PruneRequest, Report, RunId
 use reclaim_plan::{Finding, NotFound, check, decide};
 use reclaim_store::{ConnectError, Containerd, StoreError};
 use tokio::sync::broadcast;
-use tracing::{Instrument, debug, info_span};
+use tracing::{debug, info_span};
 
 use crate::clock;
 use crate::containers::{ContainerStore, ContainerStoreError};
@@ -203,7 +203,7 @@ impl Engine {
         let namespace = &request.namespace;
         let judged = std::slice::from_ref(namespace);
         let observing = retry(|| self.store.observe(judged, clock::now()));
-        let mut inventory = observing.instrument(info_span!("observe")).await?;
+        let mut inventory = self.phase(info_span!("observe"), observing).await?;
         let existing = inventory.namespaces.keys().cloned();
         let existing: Vec<Namespace> = existing.collect();
         let is_there = exists(namespace, request.may_lack_namespace, &existing)?;

@@ -19,7 +19,7 @@ use reclaim_plan::{left, rows};
 use reclaim_store::StoreError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{info, info_span, warn};
 
 use crate::clock;
 use crate::confirm::Restricted;
@@ -95,23 +95,25 @@ impl Engine {
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         let alarm = self.store.alarm(&plan.namespace).ok();
         let holding = Hold::write(&self.store, run.id, &plan);
-        let journals = holding.instrument(info_span!("hold")).await?;
+        let journals = self.phase(info_span!("hold"), holding).await?;
 
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
         let taking = self.take_away(run, &plan, &mut report);
+        let removing = info_span!("remove");
         let taken = if run.measuring == Measuring::Meanwhile {
-            let (taken, sizes) = futures::future::join(taking, self.sizes_of(&plan)).await;
+            let both = futures::future::join(taking, self.sizes_of(&plan));
+            let (taken, sizes) = self.phase(removing, both).await;
             enter_sizes(&mut plan, &mut report, sizes);
             taken
         } else {
-            taking.await
+            self.phase(removing, taking).await
         };
         let Taken { gone, unpinned } = taken;
         (run.progress)(Progress::LookingAgain);
         let looking = self.restore_used(run.request, &mut inventory, gone, alarm.as_ref());
-        let looked = looking.instrument(info_span!("look_again")).await;
+        let looked = self.phase(info_span!("look_again"), looking).await;
         let stuck = record_look(&mut report, &plan, looked);
         let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
         let sound = match (repinning.await, stuck) {
@@ -191,11 +193,11 @@ impl Engine {
         (run.progress)(Progress::Collecting);
         let collecting = host_guard::release(&self.store, namespace, run.id, run.expires);
         let began = Instant::now();
-        collecting.instrument(info_span!("collect")).await?;
+        self.phase(info_span!("collect"), collecting).await?;
         report.collection = Some(began.elapsed());
         (run.progress)(Progress::Measuring);
         let measuring = retry(|| self.store.gone(namespace, &plan.freed));
-        let gone = measuring.instrument(info_span!("measure")).await?;
+        let gone = self.phase(info_span!("measure"), measuring).await?;
         let still_there = plan.freed.without(&gone);
         report.reclaimed = Reclaimed(gone.amount());
         report.freed = gone;

@@ -93,6 +93,7 @@ mod measure;
 mod named;
 mod options;
 mod owner;
+mod phase;
 mod pin;
 mod policy;
 mod preview;

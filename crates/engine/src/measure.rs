@@ -11,7 +11,7 @@ use reclaim_model::{
 };
 use reclaim_plan::Decision;
 use reclaim_store::StoreError;
-use tracing::{Instrument, info_span, warn};
+use tracing::{info_span, warn};
 
 use crate::engine::Engine;
 use crate::retry::retry;
@@ -55,7 +55,8 @@ impl Engine {
         if measuring == Measuring::First {
             snapshots.extend_from_slice(decision.snapshots());
         }
-        let bytes = self.sizes(namespace, &snapshots).await?;
+        let sizing = self.sizes(namespace, &snapshots);
+        let bytes = self.phase(info_span!("size"), sizing).await?;
         if measuring == Measuring::First {
             return Ok(decision.into_plan(&bytes));
         }
@@ -80,8 +81,7 @@ impl Engine {
         namespace: &Namespace,
         snapshots: &[SnapshotId],
     ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
-        let sizing = retry(|| self.store.snapshot_bytes(namespace, snapshots));
-        sizing.instrument(info_span!("size")).await
+        retry(|| self.store.snapshot_bytes(namespace, snapshots)).await
     }
 }
 

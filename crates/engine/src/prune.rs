@@ -122,7 +122,8 @@ impl Engine {
             let preview = self.preview(run.request, run.progress).await?;
             return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
         }
-        let (_running, expires) = self.begin(run).await?;
+        let beginning = self.begin(run);
+        let (_running, expires) = self.phase(info_span!("guard"), beginning).await?;
         let run = Run { expires, ..run };
         let done = self.prune_guarded(run, confirmed).await;
         if done.is_err()
@@ -200,7 +201,8 @@ impl Engine {
         confirmed: Option<&Preview>,
     ) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
-        self.recover(namespace).await?;
+        self.phase(info_span!("recover"), self.recover(namespace))
+            .await?;
         let preview = self
             .preview_within(run.request, Some((run.id, run.measuring)), run.progress)
             .await?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use reclaim_model::{Container, FreedBlob, Inventory, Namespace, SnapshotId};
 use reclaim_plan::{Answer, Books, DiskUsage, Question, disk_usage, why};
 use reclaim_store::{ContentFiles, StoreError, content_files};
-use tracing::{Instrument, debug, info_span};
+use tracing::{debug, info_span};
 
 use crate::clock;
 use crate::engine::{Engine, RunError};
@@ -33,7 +33,7 @@ impl Engine {
         let registered = self.registered_everywhere(&inventory).await?;
         progress(Progress::Measuring);
         let measuring = self.all_snapshot_bytes(&inventory);
-        let snapshot_bytes = measuring.instrument(info_span!("size")).await?;
+        let snapshot_bytes = self.phase(info_span!("size"), measuring).await?;
         let orphaned = orphaned(before, after, &inventory);
         debug!(calls = ?self.store.calls(), "surveyed");
         Ok(info_span!("ledger").in_scope(|| {
@@ -70,7 +70,7 @@ impl Engine {
             let namespaces = self.store.namespaces().await?;
             self.store.observe(&namespaces, clock::now()).await
         });
-        observing.instrument(info_span!("observe")).await
+        self.phase(info_span!("observe"), observing).await
     }
 
     async fn registered_everywhere(

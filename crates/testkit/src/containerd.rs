@@ -9,6 +9,7 @@ mod daemon;
 mod mounts;
 pub(crate) mod process;
 mod ready;
+mod shims;
 mod version;
 
 use std::fs;
@@ -21,6 +22,7 @@ use tonic::transport::Channel;
 
 pub use self::builder::ContainerdBuilder;
 use self::daemon::Daemon;
+pub use self::process::busybox;
 pub use self::version::Version;
 use crate::cri::Cri;
 use crate::namespace::NamespaceClient;

@@ -1,7 +1,9 @@
-//! A client of containerd's CRI plugin, for what the kubelet asks of it about images.
+//! A client of containerd's CRI plugin, for what the kubelet asks of it.
 //!
 //! The messages are written here, with the fields that are used and no more: the numbers are those
 //! of Kubernetes' CRI API, `runtime.v1`.
+
+mod pods;
 
 use std::collections::BTreeSet;
 
@@ -10,6 +12,8 @@ use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
+
+pub use self::pods::Pod;
 
 /// The CRI plugin of one containerd.
 #[derive(Debug, Clone)]

@@ -55,8 +55,8 @@ mod namespace;
 mod random;
 mod registry;
 
-pub use crate::containerd::{Containerd, ContainerdBuilder, Version};
-pub use crate::cri::{Cri, CriImage};
+pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox};
+pub use crate::cri::{Cri, CriImage, Pod};
 pub use crate::dockerd::Dockerd;
 pub use crate::image::{
     BuiltImage, BuiltManifest, Format, ImageBuilder, IndexBuilder, Layer, Manifest, image, index,

@@ -6,7 +6,7 @@ use crate::deny;
 use crate::deploy;
 use crate::failure::Failure;
 use crate::house;
-use crate::machine::{self, CONTAINERD, PIP, PROTOC};
+use crate::machine::{self, BUSYBOX, CONTAINERD, PIP, PROTOC};
 use crate::pictures;
 use crate::shell;
 use crate::steps::Steps;
@@ -16,7 +16,7 @@ use crate::workspace::Workspace;
 /// Sets up the machine and runs all steps.
 pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<(), Failure> {
     machine::provide(match extent {
-        Extent::All => &[PROTOC, CONTAINERD, PIP],
+        Extent::All => &[PROTOC, CONTAINERD, BUSYBOX, PIP],
         Extent::Fast => &[PROTOC],
     })?;
     let mut steps = Steps::default();

@@ -27,6 +27,13 @@ pub(crate) const CONTAINERD: Need = Need {
     purpose: "to be started, apart from any that runs here",
 };
 
+/// Needed by the tests whose containers run: the one program that needs nothing beside it.
+pub(crate) const BUSYBOX: Need = Need {
+    program: "busybox",
+    package: "busybox-static",
+    purpose: "to run in containers",
+};
+
 /// Needed by the tests that compare with Compose, which is in the Python Package Index.
 pub(crate) const PIP: Need = Need {
     program: "pip3",

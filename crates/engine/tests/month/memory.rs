@@ -13,8 +13,9 @@ pub(crate) type Key = (Namespace, ImageId);
 /// How long an image stays that came back, at least.
 pub(crate) const SPARED: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long a removal is remembered.
-const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long a removal is remembered for certain: seven days, less what a run takes from the moment
+/// at which a name goes to that at which it tells of it.
+const REMEMBERED: SignedDuration = SignedDuration::from_mins(7 * 24 * 60 - 10);
 
 /// In how many looks in a row something is missing before it is forgotten.
 const MISSES: u8 = 2;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::Containerd;
+use super::shims::runc_root;
 use crate::image::host_platform;
 
 /// The Kubernetes side, which is three plugins from 2.0 on, and what it needs. Unless it is asked
@@ -114,8 +115,6 @@ impl ContainerdBuilder {
 
     /// Returns the configuration file for a daemon that lives in `directory`.
     pub(super) fn config(&self, directory: &Path, socket: &Path) -> String {
-        let directory = directory.display();
-        let socket = socket.display();
         let user = rustix::process::geteuid().as_raw();
         let group = rustix::process::getegid().as_raw();
         let level = &self.log_level;
@@ -126,11 +125,13 @@ impl ContainerdBuilder {
         let extra = &self.extra_config;
         let mut disabled = DISABLED_PLUGINS.to_vec();
         let cri = if let Some(sandbox) = &self.cri {
-            cri_config(&directory.to_string(), sandbox)
+            cri_config(directory, sandbox)
         } else {
             disabled.extend(CRI_PLUGINS);
             String::new()
         };
+        let directory = directory.display();
+        let socket = socket.display();
         // Empty addresses: containerd listens on nothing but its own socket. That belongs to
         // whoever runs the test; containerd would give it to root, and fail for others.
         format!(
@@ -164,8 +165,12 @@ path = "{directory}/opt"
 
 /// Returns the tables of the CRI plugin. All that it would look for in the system is in the
 /// private directory, where it finds nothing.
-fn cri_config(directory: &str, sandbox: &str) -> String {
+fn cri_config(directory: &Path, sandbox: &str) -> String {
     let platform = host_platform();
+    let runc_root = runc_root(directory);
+    let runc_root = runc_root.display();
+    let directory = directory.display();
+    // Pods run also where root may not make a process less likely to be killed than containerd.
     // 2.x takes the snapshotter over from a file of version 2 only beside runtimes, and pulls by
     // the transfer service, which unpacks as that is told.
     format!(
@@ -176,9 +181,16 @@ disable = true
 sandbox_image = "{sandbox}"
 stream_server_address = "127.0.0.1"
 stream_server_port = "0"
+restrict_oom_score_adj = true
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+Root = "{runc_root}"
 
 [plugins."io.containerd.grpc.v1.cri".cni]
 conf_dir = "{directory}/cni"

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use super::builder::ContainerdBuilder;
 use super::mounts::{mount_memory, unmount_below};
 use super::process::{Process, find_on_path};
+use super::shims;
 
 /// Names another containerd binary to test against.
 const BINARY_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
@@ -76,6 +78,13 @@ impl Daemon {
             }
             None => Command::new(&binary),
         };
+        if let Some(directory) = binary.parent().filter(|it| it.is_absolute()) {
+            // Its own shims before those of another containerd.
+            let path = env::var_os("PATH").unwrap_or_default();
+            let paths = iter::once(directory.to_owned()).chain(env::split_paths(&path));
+            let path = env::join_paths(paths).expect("no directory has a colon in its name");
+            command.env("PATH", path);
+        }
         let log = self.open_log();
         let same_log = log.try_clone().expect("a file handle can be cloned");
         command
@@ -144,6 +153,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         drop(self.process.take());
+        shims::end_all(&self.path, &self.socket);
         unmount_below(&self.path);
         if let Some(Err(error)) = self.directory.take().map(TempDir::close)
             && !thread::panicking()

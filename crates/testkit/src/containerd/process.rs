@@ -117,6 +117,16 @@ fn spawn_in_nursery(command: Command) -> io::Result<Child> {
     child.recv().expect("the nursery answers every order")
 }
 
+/// Returns busybox, which needs no library: Debian's package `busybox-static`.
+///
+/// # Panics
+///
+/// If it is not on `PATH`.
+pub fn busybox() -> Vec<u8> {
+    let path = find_on_path("busybox").expect("busybox-static is installed");
+    std::fs::read(path).expect("a program can be read")
+}
+
 /// Returns the path of a program, if it is on `PATH`.
 pub(crate) fn find_on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;

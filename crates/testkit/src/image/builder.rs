@@ -90,6 +90,12 @@ impl ImageBuilder {
         self
     }
 
+    /// Sets what a container of it runs; see [`Manifest::command`].
+    pub fn command(mut self, command: &[&str]) -> Self {
+        self.manifest = self.manifest.command(command);
+        self
+    }
+
     /// Unpacks into a snapshotter; see [`Manifest::unpack`].
     pub fn unpack(mut self, snapshotter: &str) -> Self {
         self.manifest = self.manifest.unpack(snapshotter);

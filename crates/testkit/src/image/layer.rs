@@ -1,24 +1,44 @@
-//! Layers: one file of incompressible bytes, known by a seed.
+//! Layers: one file each, of incompressible bytes that a seed gives, or a program.
+
+use bytes::Bytes;
 
 use crate::namespace::digest_of;
 
 /// The unit of a tar archive, by POSIX.
 const TAR_BLOCK: usize = 512;
 
-/// A layer with one file whose bytes follow from the seed.
+/// A layer with one file.
 ///
 /// The blob is an uncompressed tar, so its digest is also the diff ID. Two layers with equal
 /// seed and length are the same blob; layers of equal length and different seed are not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
-    seed: u64,
-    bytes: usize,
+pub struct Layer(Content);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Content {
+    /// So many bytes that follow from the seed.
+    Seeded {
+        seed: u64,
+        bytes: usize,
+    },
+    Program {
+        name: String,
+        file: Bytes,
+    },
 }
 
 impl Layer {
     /// Returns the layer of `seed` with a file of `bytes`.
     pub fn random(seed: u64, bytes: usize) -> Self {
-        Self { seed, bytes }
+        Self(Content::Seeded { seed, bytes })
+    }
+
+    /// Returns a layer with a program in the root directory, which containers can run.
+    pub fn program(name: &str, file: Vec<u8>) -> Self {
+        Self(Content::Program {
+            name: name.to_owned(),
+            file: file.into(),
+        })
     }
 
     /// Returns the layer of `name` with a file of `bytes`, for images that share a base.
@@ -26,34 +46,52 @@ impl Layer {
         let digest = digest_of(name.as_bytes());
         let seed = digest.bytes().iter().take(8);
         let seed = seed.fold(0, |seed, byte| seed << 8 | u64::from(*byte));
-        Self { seed, bytes }
+        Self::random(seed, bytes)
     }
 
     /// Returns the name of the layer's file.
     pub(super) fn file_name(&self) -> String {
-        format!("layer-{:016x}", self.seed)
+        match &self.0 {
+            Content::Seeded { seed, bytes: _ } => format!("layer-{seed:016x}"),
+            Content::Program { name, file: _ } => name.clone(),
+        }
+    }
+
+    /// Returns the permissions of the layer's file.
+    pub(super) fn mode(&self) -> u32 {
+        match &self.0 {
+            Content::Seeded { .. } => 0o644,
+            Content::Program { .. } => 0o755,
+        }
     }
 
     /// Returns the bytes of the layer's file.
-    pub(super) fn file(&self) -> Vec<u8> {
-        let mut state = self.seed;
-        let mut file = Vec::with_capacity(self.bytes + 8);
-        while file.len() < self.bytes {
-            file.extend(split_mix(&mut state).to_le_bytes());
+    pub(super) fn file(&self) -> Bytes {
+        match &self.0 {
+            Content::Seeded { seed, bytes } => seeded(*seed, *bytes).into(),
+            Content::Program { name: _, file } => file.clone(),
         }
-        file.truncate(self.bytes);
-        file
     }
 
     /// Returns the blob: a POSIX tar with that one file.
     pub(super) fn tar(&self) -> Vec<u8> {
-        let mut tar = tar_header(&self.file_name(), self.bytes);
-        tar.extend(self.file());
+        let file = self.file();
+        let mut tar = tar_header(&self.file_name(), self.mode(), file.len());
+        tar.extend(file);
         // The file fills its last block, and two empty blocks end the archive.
         let end = tar.len().next_multiple_of(TAR_BLOCK) + 2 * TAR_BLOCK;
         tar.resize(end, 0);
         tar
     }
+}
+
+fn seeded(mut seed: u64, bytes: usize) -> Vec<u8> {
+    let mut file = Vec::with_capacity(bytes + 8);
+    while file.len() < bytes {
+        file.extend(split_mix(&mut seed).to_le_bytes());
+    }
+    file.truncate(bytes);
+    file
 }
 
 /// `SplitMix64`: tiny, and its output does not compress.
@@ -64,14 +102,14 @@ fn split_mix(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Returns the header block of a regular file, mode 0644, owned by root, from 1970.
-fn tar_header(name: &str, size: usize) -> Vec<u8> {
+/// Returns the header block of a regular file, owned by root, from 1970.
+fn tar_header(name: &str, mode: u32, size: usize) -> Vec<u8> {
     let mut header = vec![0; TAR_BLOCK];
     let mut put = |offset: usize, field: &[u8]| {
         header[offset..offset + field.len()].copy_from_slice(field);
     };
     put(0, name.as_bytes());
-    put(100, b"0000644\0");
+    put(100, format!("{mode:07o}\0").as_bytes());
     put(108, b"0000000\0");
     put(116, b"0000000\0");
     put(124, format!("{size:011o}\0").as_bytes());

@@ -16,6 +16,7 @@ pub struct Manifest {
     platform: String,
     layers: Vec<Layer>,
     config_labels: Labels,
+    command: Vec<String>,
     snapshotters: Vec<String>,
     absent: bool,
     discard_layers: bool,
@@ -29,6 +30,7 @@ impl Manifest {
             platform: platform.to_owned(),
             layers: Vec::new(),
             config_labels: Labels::new(),
+            command: Vec::new(),
             snapshotters: Vec::new(),
             absent: false,
             discard_layers: false,
@@ -51,6 +53,12 @@ impl Manifest {
     /// Adds labels to the config: those that `docker image prune --filter label=` looks at.
     pub fn config_labels(mut self, labels: Labels) -> Self {
         self.config_labels.extend(labels);
+        self
+    }
+
+    /// Sets what a container of it runs.
+    pub fn command(mut self, command: &[&str]) -> Self {
+        self.command = command.iter().map(|it| (*it).to_owned()).collect();
         self
     }
 
@@ -142,6 +150,9 @@ impl Manifest {
         let mut config = platform_json(&self.platform);
         config["created"] = json!("2024-02-03T04:05:06Z");
         config["config"] = json!({ "Labels": self.config_labels });
+        if !self.command.is_empty() {
+            config["config"]["Cmd"] = json!(self.command);
+        }
         config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
         config
     }

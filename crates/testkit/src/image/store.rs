@@ -1,6 +1,8 @@
 //! Puts a rendered image into a namespace: blobs, snapshots, record, all under one lease.
 
 use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -168,7 +170,8 @@ async fn unpack_layer(
     let labels = labels([("containerd.io/snapshot.ref", name)]);
     let unpacked = async {
         let preparation = namespace.prepare(snapshotter, &key, parent, &labels);
-        write_file(&preparation.await?, &layer.file_name(), &layer.file());
+        let file = write_file(&preparation.await?, &layer.file_name(), &layer.file());
+        fs::set_permissions(file, Permissions::from_mode(layer.mode())).expect("it is ours");
         namespace.commit(snapshotter, name, &key, &labels).await
     };
     match unpacked.await {

@@ -192,11 +192,12 @@ impl NamespaceClient {
 }
 
 /// Writes a file where `mounts`, the answer for an active snapshot, would be writable.
-pub(crate) fn write_file(mounts: &[Mount], name: &str, bytes: &[u8]) {
+pub(crate) fn write_file(mounts: &[Mount], name: &str, bytes: &[u8]) -> PathBuf {
     let directory = writable_directory(mounts)
         .unwrap_or_else(|| panic!("the kit does not know where to write: {mounts:?}"));
     let file = directory.join(name);
     fs::write(&file, bytes).unwrap_or_else(|error| panic!("write `{}`: {error}", file.display()));
+    file
 }
 
 /// Returns the directory that takes the writes: the upper one of an overlay, the source of a bind.
