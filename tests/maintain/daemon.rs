@@ -1,5 +1,6 @@
 //! The daemon: policies by themselves, on a host that does not stand still.
 
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use crate::host::Host;
 const MIB: u64 = 1 << 20;
 
 /// Time between two looks at something awaited, and looks before giving up: 120 s.
-const PAUSE: Duration = Duration::from_millis(20);
-const LOOKS: u32 = 6000;
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const LOOKS: u32 = 6000;
 
 /// A running daemon. Dropping it ends it.
 pub(crate) struct Daemon {
@@ -33,8 +34,14 @@ impl Daemon {
 
     /// Starts a command that is a daemon.
     pub(crate) fn start_as(host: &Host, command: &[&str]) -> Self {
+        Self::start_with(host, command, &[])
+    }
+
+    /// As [`Self::start_as`], with an environment.
+    pub(crate) fn start_with(host: &Host, command: &[&str], environment: &[(&str, &Path)]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
             .env_clear()
+            .envs(environment.iter().copied())
             .args(["--log-level", "info", "--config"])
             .arg(host.config())
             .args(["--address", host.rig.containerd.address()])

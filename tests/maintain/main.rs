@@ -14,3 +14,4 @@ mod once;
 #[path = "../e2e/rig.rs"]
 #[expect(dead_code, reason = "shared with others")]
 mod rig;
+mod turns;

@@ -13,7 +13,7 @@
 //! come first: one that is seen can only gain users in what is listed later. Leases come before
 //! containers: whoever creates a container holds a lease until the container is recorded, so
 //! one of the two lists shows it. Snapshots come last, so that the one under every container
-//! is among them.
+//! is among them; blobs beside them, for no use shows in those.
 //!
 //! # What can go wrong
 //!
@@ -36,9 +36,7 @@ use containerd_client::services::v1::{ListNamespacesRequest, PluginsRequest};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use reclaim_model::{
-    CollectorRules, GcRef, Inventory, LeaseResource, Namespace, NamespaceInventory, Snapshotter,
-};
+use reclaim_model::{CollectorRules, Inventory, Namespace, NamespaceInventory, Snapshotter};
 
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::disk::CONTENT_PLUGIN;
@@ -132,7 +130,10 @@ impl Containerd {
         namespace: &Namespace,
     ) -> Result<NamespaceInventory, StoreError> {
         let loaded = self.loaded().await?;
-        self.observe_users(namespace, &loaded.snapshotters).await
+        let mut inventory = self.users(namespace).await?;
+        let snapshots = self.snapshots(namespace, &loaded.snapshotters, &inventory);
+        (inventory.snapshots, inventory.gaps) = snapshots.await?;
+        Ok(inventory)
     }
 
     async fn observe_namespace(
@@ -140,41 +141,38 @@ impl Containerd {
         namespace: &Namespace,
         loaded: &BTreeSet<Snapshotter>,
     ) -> Result<NamespaceInventory, StoreError> {
-        let mut inventory = self.observe_users(namespace, loaded).await?;
-        let blobs = futures::future::try_join(self.blobs(namespace), self.ingests(namespace));
-        let ((blobs, mut gaps), ingests) = blobs.await?;
-        inventory.blobs = blobs;
-        inventory.ingests = ingests;
-        inventory.gaps.append(&mut gaps);
-        inventory.gaps.sort_unstable();
-        Ok(inventory)
+        let inventory = self.users(namespace).await?;
+        let long = futures::future::try_join3(
+            self.snapshots(namespace, loaded, &inventory),
+            self.blobs(namespace),
+            self.ingests(namespace),
+        );
+        let ((snapshots, mut gaps), (blobs, mut of_blobs), ingests) = long.await?;
+        gaps.append(&mut of_blobs);
+        gaps.sort_unstable();
+        Ok(NamespaceInventory {
+            snapshots,
+            blobs,
+            ingests,
+            gaps,
+            ..inventory
+        })
     }
 
-    async fn observe_users(
-        &self,
-        namespace: &Namespace,
-        loaded: &BTreeSet<Snapshotter>,
-    ) -> Result<NamespaceInventory, StoreError> {
+    /// Lists what may use something, without the snapshots.
+    async fn users(&self, namespace: &Namespace) -> Result<NamespaceInventory, StoreError> {
         let images = self.images(namespace).await?;
         let leases = self.leases(namespace).await?;
         let (containers, sandboxes) =
             futures::future::try_join(self.containers(namespace), self.sandboxes(namespace))
                 .await?;
-        let mut inventory = NamespaceInventory {
+        Ok(NamespaceInventory {
             images,
             leases,
             containers,
             sandboxes,
             ..NamespaceInventory::default()
-        };
-        let names: BTreeSet<_> = loaded
-            .union(&named_snapshotters(&inventory))
-            .cloned()
-            .collect();
-        let snapshots = self.snapshots(namespace, names, loaded, &mut inventory.gaps);
-        inventory.snapshots = snapshots.await?;
-        inventory.gaps.sort_unstable();
-        Ok(inventory)
+        })
     }
 
     /// Asks which snapshotters the server has loaded, and where its content is.
@@ -200,26 +198,4 @@ impl Containerd {
         }
         Ok(loaded)
     }
-}
-
-/// Snapshotters that are named by what was listed, whether or not they are loaded.
-fn named_snapshotters(inventory: &NamespaceInventory) -> BTreeSet<Snapshotter> {
-    let mut names = BTreeSet::new();
-    let containers = inventory
-        .containers
-        .iter()
-        .filter_map(|it| it.snapshot.as_ref());
-    names.extend(containers.map(|id| id.snapshotter.clone()));
-    for resource in inventory.leases.iter().flat_map(|lease| &lease.resources) {
-        if let LeaseResource::Snapshot(id) = resource {
-            names.insert(id.snapshotter.clone());
-        }
-    }
-    let labels = inventory.containers.iter().flat_map(|it| &it.gc.refs);
-    for reference in labels.chain(inventory.sandboxes.iter().flat_map(|it| &it.gc.refs)) {
-        if let GcRef::Snapshot(id) = reference {
-            names.insert(id.snapshotter.clone());
-        }
-    }
-    names
 }

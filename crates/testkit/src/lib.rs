@@ -44,6 +44,7 @@
     reason = "both are told once, above, for the whole crate"
 )]
 
+mod api_server;
 mod containerd;
 mod cri;
 mod dockerd;
@@ -55,6 +56,7 @@ mod namespace;
 mod random;
 mod registry;
 
+pub use crate::api_server::{ApiServer, Mood};
 pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox};
 pub use crate::cri::{Cri, CriImage, Pod};
 pub use crate::dockerd::Dockerd;

@@ -7,7 +7,7 @@ use reclaim_model::chain;
 use tokio::time::Instant;
 
 use crate::cluster::{LEASE, Node};
-use crate::server::{Mood, Server};
+use reclaim_testkit::{ApiServer, Mood};
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stays_away_is_the_reason_that_there_is_no_turn() {
@@ -18,7 +18,7 @@ async fn a_server_that_stays_away_is_the_reason_that_there_is_no_turn() {
             "get lease `fleet/reclaim-0`: no answer within 5 s",
         ),
     ] {
-        let server = Server::default();
+        let server = ApiServer::default();
         server.set_mood(mood);
         let start = Instant::now();
         let error = Node::new(&server, "a", 1).take().await.unwrap_err();
@@ -30,7 +30,7 @@ async fn a_server_that_stays_away_is_the_reason_that_there_is_no_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_refuses_is_not_asked_again() {
-    let server = Server::default();
+    let server = ApiServer::default();
     server.set_mood(Mood::Forbidding);
     let error = Node::new(&server, "a", 1).take().await.unwrap_err();
     assert!(matches!(error, TurnError::Forbidden { .. }), "{error:?}");
@@ -41,7 +41,7 @@ async fn a_server_that_refuses_is_not_asked_again() {
     );
     assert_eq!(server.requests(), 1);
 
-    let server = Server::default();
+    let server = ApiServer::default();
     server.lose_namespace();
     let error = Node::new(&server, "a", 1).take().await.unwrap_err();
     assert!(
@@ -59,7 +59,7 @@ async fn a_server_that_refuses_is_not_asked_again() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_outlasts_a_server_that_restarts() {
-    let server = Server::default();
+    let server = ApiServer::default();
     server.set_mood(Mood::Broken);
     let node = Node::new(&server, "a", 1);
     let (turn, ()) = tokio::join!(node.take(), async {
@@ -71,7 +71,7 @@ async fn waiting_outlasts_a_server_that_restarts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_outlasts_a_server_that_restarts() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let turn = Node::new(&server, "a", 1).take().await.unwrap();
     for mood in [Mood::Broken, Mood::Silent, Mood::SilentAfterwards] {
         server.set_mood(mood);
@@ -87,7 +87,7 @@ async fn a_turn_outlasts_a_server_that_restarts() {
 #[tokio::test(start_paused = true)]
 async fn a_turn_is_lost_before_another_node_can_have_it() {
     for mood in [Mood::Broken, Mood::Silent, Mood::SilentAfterwards] {
-        let server = Server::default();
+        let server = ApiServer::default();
         let turn = Node::new(&server, "a", 1).take().await.unwrap();
         server.set_mood(mood);
         let start = Instant::now();
@@ -103,7 +103,7 @@ async fn a_turn_is_lost_before_another_node_can_have_it() {
 /// A dead cable should cost one node its turn, and the others no more than a lease.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_cut_off_makes_place_for_the_next() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let (a, b) = (Node::new(&server, "a", 1), Node::new(&server, "b", 1));
     let turn = a.take().await.unwrap();
     let lost = turn.lost();

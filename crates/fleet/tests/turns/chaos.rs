@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Census, LEASE, Node};
-use crate::server::{Mood, Server};
+use reclaim_testkit::{ApiServer, Mood};
 
 /// A small generator, so that a failure comes again with its seed.
 #[derive(Debug)]
@@ -46,8 +46,8 @@ async fn never_do_more_nodes_work_than_may() {
     }
 }
 
-async fn day(seed: u64, at_once: u32) -> (Arc<Census>, Server) {
-    let server = Server::default();
+async fn day(seed: u64, at_once: u32) -> (Arc<Census>, ApiServer) {
+    let server = ApiServer::default();
     let census = Arc::new(Census::default());
     let evening = CancellationToken::new();
     let mut nodes = JoinSet::new();

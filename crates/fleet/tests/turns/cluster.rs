@@ -14,7 +14,7 @@ use reclaim_fleet::{Turn, TurnError, Turns, TurnsConfig};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, service_fn};
 
-use crate::server::Server;
+use reclaim_testkit::ApiServer;
 
 /// For how long a dead node keeps its turn.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(server: &Server, name: &str, at_once: u32) -> Self {
+    pub(crate) fn new(server: &ApiServer, name: &str, at_once: u32) -> Self {
         let cut = Arc::new(AtomicBool::new(false));
         let (router, cable) = (server.router(), Arc::clone(&cut));
         let service = service_fn(move |request: Request<Body>| {

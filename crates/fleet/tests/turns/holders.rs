@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use reclaim_fleet::TurnError;
 
 use crate::cluster::{Census, LEASE, Node};
-use crate::server::Server;
+use reclaim_testkit::ApiServer;
 
 #[tokio::test(start_paused = true)]
 async fn many_nodes_race_and_never_more_than_so_many_have_a_turn() {
     for at_once in [1, 3] {
-        let server = Server::default();
+        let server = ApiServer::default();
         let census = Arc::new(Census::default());
         let mut nodes = JoinSet::new();
         for number in 0..40_u64 {
@@ -41,7 +41,7 @@ async fn many_nodes_race_and_never_more_than_so_many_have_a_turn() {
 /// A turn should last for as long as its holder works, however long the others wait.
 #[tokio::test(start_paused = true)]
 async fn a_turn_is_renewed_while_it_is_held() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let (a, b) = (Node::new(&server, "a", 1), Node::new(&server, "b", 1));
     let turn = a.take().await.unwrap();
     let waiter = tokio::time::timeout(LEASE * 20, b.take());
@@ -55,7 +55,7 @@ async fn a_turn_is_renewed_while_it_is_held() {
 async fn who_died_loses_its_turn_when_its_lease_was_seen_unchanged_for_its_duration() {
     // By the clock of the dead, or by ours, it is long over or far ahead: that proves nothing.
     for renewed in ["2001-01-01T00:00:00.000000Z", "2101-01-01T00:00:00.000000Z"] {
-        let server = Server::default();
+        let server = ApiServer::default();
         let dead = json!({
             "holderIdentity": "dead", "leaseDurationSeconds": 60, "leaseTransitions": 4,
             "acquireTime": renewed, "renewTime": renewed,
@@ -75,7 +75,7 @@ async fn who_died_loses_its_turn_when_its_lease_was_seen_unchanged_for_its_durat
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_was_restarted_finds_its_turn_at_once() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let now = "2026-01-01T00:00:00.000000Z";
     let own = json!({
         "holderIdentity": "a", "leaseDurationSeconds": 60, "leaseTransitions": 4,
@@ -96,7 +96,7 @@ async fn a_daemon_that_was_restarted_finds_its_turn_at_once() {
 /// A write of somebody else to the lease is not the loss of the turn.
 #[tokio::test(start_paused = true)]
 async fn a_turn_survives_that_its_lease_is_labelled() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let turn = Node::new(&server, "a", 1).take().await.unwrap();
     for _ in 0..5 {
         server.annotate("reclaim-0");
@@ -110,7 +110,7 @@ async fn a_turn_survives_that_its_lease_is_labelled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_another_took_by_force_is_lost() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let turn = Node::new(&server, "a", 1).take().await.unwrap();
     server.put(
         "reclaim-0",
@@ -125,7 +125,7 @@ async fn a_turn_that_another_took_by_force_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn one_node_never_counts_for_two() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let node = Node::new(&server, "a", 5);
     let first = node.take().await.unwrap();
     let second = tokio::time::timeout(LEASE * 3, node.take());
@@ -136,7 +136,7 @@ async fn one_node_never_counts_for_two() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_a_turn_gives_it_back() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let (a, b) = (Node::new(&server, "a", 1), Node::new(&server, "b", 1));
     drop(a.take().await.unwrap());
     let start = Instant::now();
@@ -146,7 +146,7 @@ async fn dropping_a_turn_gives_it_back() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_stops_waiting_holds_nothing() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let (a, b) = (Node::new(&server, "a", 1), Node::new(&server, "b", 1));
     let turn = a.take().await.unwrap();
     let cancel = CancellationToken::new();
@@ -165,7 +165,7 @@ async fn whoever_stops_waiting_holds_nothing() {
 /// Nodes that wait should not be a load: a minute of a thousand is a few thousand requests.
 #[tokio::test(start_paused = true)]
 async fn waiting_asks_ever_less_often() {
-    let server = Server::default();
+    let server = ApiServer::default();
     let turn = Node::new(&server, "holder", 1).take().await.unwrap();
     let node = Node::new(&server, "waiter", 1);
     let before = server.requests();

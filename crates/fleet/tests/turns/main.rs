@@ -6,7 +6,6 @@
 )]
 
 mod cluster;
-mod server;
 
 mod away;
 mod chaos;

@@ -18,7 +18,8 @@ use containerd_client::types::v1::Status as TaskStatus;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reclaim_model::{
-    Blob, Container, Gap, Lease, LeaseResource, Namespace, Sandbox, Snapshot, Snapshotter,
+    Blob, Container, Gap, GcRef, Lease, LeaseResource, Namespace, NamespaceInventory, Sandbox,
+    Snapshot, Snapshotter,
 };
 use tonic::Code;
 
@@ -184,15 +185,15 @@ impl Containerd {
         Ok(sandboxes)
     }
 
-    /// Lists the snapshots of every snapshotter in `names`. One that is not `loaded` and does
-    /// not answer is a gap; one that is loaded must answer.
+    /// Lists the snapshots of every snapshotter that is `loaded` or that is named by `users`. One
+    /// that is not loaded and does not answer is a gap; one that is loaded must answer.
     pub(super) async fn snapshots(
         &self,
         namespace: &Namespace,
-        names: BTreeSet<Snapshotter>,
         loaded: &BTreeSet<Snapshotter>,
-        gaps: &mut Vec<Gap>,
-    ) -> Result<BTreeMap<Snapshotter, Vec<Snapshot>>, StoreError> {
+        users: &NamespaceInventory,
+    ) -> Result<(BTreeMap<Snapshotter, Vec<Snapshot>>, Vec<Gap>), StoreError> {
+        let names: BTreeSet<_> = loaded | &named_snapshotters(users);
         let listed = names.into_iter().map(|name| {
             let listed = async move {
                 let snapshots = self.snapshots_of(namespace, &name).await;
@@ -201,6 +202,7 @@ impl Containerd {
             listed.boxed()
         });
         let mut shelves = BTreeMap::new();
+        let mut gaps = Vec::new();
         for (name, snapshots) in futures::future::join_all(listed).await {
             match snapshots {
                 Ok(snapshots) => {
@@ -213,7 +215,8 @@ impl Containerd {
                 Err(error) => return Err(error),
             }
         }
-        Ok(shelves)
+        gaps.sort_unstable();
+        Ok((shelves, gaps))
     }
 
     /// Lists the snapshots of one snapshotter, sorted by key.
@@ -280,4 +283,26 @@ impl Containerd {
         blobs.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
         Ok((blobs, gaps))
     }
+}
+
+/// Snapshotters that are named by what was listed, whether or not they are loaded.
+fn named_snapshotters(inventory: &NamespaceInventory) -> BTreeSet<Snapshotter> {
+    let mut names = BTreeSet::new();
+    let containers = inventory
+        .containers
+        .iter()
+        .filter_map(|it| it.snapshot.as_ref());
+    names.extend(containers.map(|id| id.snapshotter.clone()));
+    for resource in inventory.leases.iter().flat_map(|lease| &lease.resources) {
+        if let LeaseResource::Snapshot(id) = resource {
+            names.insert(id.snapshotter.clone());
+        }
+    }
+    let labels = inventory.containers.iter().flat_map(|it| &it.gc.refs);
+    for reference in labels.chain(inventory.sandboxes.iter().flat_map(|it| &it.gc.refs)) {
+        if let GcRef::Snapshot(id) = reference {
+            names.insert(id.snapshotter.clone());
+        }
+    }
+    names
 }

@@ -1,8 +1,9 @@
-//! An API server, as far as leases ask for it: versions, conflicts, slow answers, and days on
-//! which nothing works.
+//! The API server of a cluster, as far as leases ask for it: versions, conflicts, slow answers, and
+//! days on which nothing works.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -13,10 +14,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 /// How the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Mood {
+pub enum Mood {
+    /// It answers.
     #[default]
     Well,
     /// It answers 503.
@@ -40,10 +43,11 @@ struct Inner {
 
 /// The server. Clones are the same one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Server(Arc<Mutex<Inner>>);
+pub struct ApiServer(Arc<Mutex<Inner>>);
 
-impl Server {
-    pub(crate) fn router(&self) -> Router {
+impl ApiServer {
+    /// Returns what answers requests.
+    pub fn router(&self) -> Router {
         const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases";
         Router::new()
             .route(LEASES, post(create))
@@ -52,41 +56,57 @@ impl Server {
             .with_state(self.clone())
     }
 
-    pub(crate) fn set_mood(&self, mood: Mood) {
-        self.0.lock().unwrap().mood = mood;
+    /// Says how it is from here on.
+    pub fn set_mood(&self, mood: Mood) {
+        self.inner().mood = mood;
+    }
+
+    /// Serves it on a port of this machine, as long as the runtime lives.
+    pub async fn listen(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("this machine has an address of its own");
+        let address = listener.local_addr().expect("it was just bound");
+        tokio::spawn(axum::serve(listener, self.router()).into_future());
+        address
     }
 
     /// From here on it does not know the namespace.
-    pub(crate) fn lose_namespace(&self) {
-        self.0.lock().unwrap().no_namespace = true;
+    pub fn lose_namespace(&self) {
+        self.inner().no_namespace = true;
     }
 
-    pub(crate) fn requests(&self) -> u64 {
-        self.0.lock().unwrap().requests
+    /// Returns how often it was asked something.
+    pub fn requests(&self) -> u64 {
+        self.inner().requests
     }
 
     /// Returns who holds each lease, as the leases say.
-    pub(crate) fn holders(&self) -> Vec<Option<String>> {
-        let inner = self.0.lock().unwrap();
+    pub fn holders(&self) -> Vec<Option<String>> {
+        let inner = self.inner();
         let holders = inner.leases.values();
         let holders = holders.map(|lease| lease["spec"]["holderIdentity"].as_str());
         holders.map(|holder| holder.map(str::to_owned)).collect()
     }
 
-    pub(crate) fn lease(&self, name: &str) -> Value {
-        self.0.lock().unwrap().leases[name].clone()
+    /// Returns a lease as it is.
+    pub fn lease(&self, name: &str) -> Value {
+        self.inner().leases[name].clone()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a lease there, as if somebody else had.
-    pub(crate) fn put(&self, name: &str, spec: &Value) {
-        let mut inner = self.0.lock().unwrap();
+    pub fn put(&self, name: &str, spec: &Value) {
+        let mut inner = self.inner();
         let lease = json!({ "metadata": { "name": name, "namespace": "fleet" }, "spec": spec });
         inner.store(name, lease);
     }
 
     /// Changes what does not matter, so that the version is another.
-    pub(crate) fn annotate(&self, name: &str) {
-        let mut inner = self.0.lock().unwrap();
+    pub fn annotate(&self, name: &str) {
+        let mut inner = self.inner();
         let mut lease = inner.leases[name].clone();
         lease["metadata"]["annotations"] = json!({ "seen": "yes" });
         inner.store(name, lease);
@@ -103,13 +123,9 @@ impl Inner {
 }
 
 /// Answers late, each time by another while, or as the mood is.
-async fn in_its_mood(
-    State(Server(inner)): State<Server>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn in_its_mood(State(server): State<ApiServer>, request: Request, next: Next) -> Response {
     let (mood, delay) = {
-        let mut inner = inner.lock().unwrap();
+        let mut inner = server.inner();
         inner.requests += 1;
         (inner.mood, Duration::from_millis(inner.requests * 37 % 211))
     };
@@ -129,21 +145,22 @@ async fn in_its_mood(
 }
 
 async fn read(
-    State(Server(inner)): State<Server>,
+    State(server): State<ApiServer>,
     Path((_, name)): Path<(String, String)>,
 ) -> Response {
-    match inner.lock().unwrap().leases.get(&name) {
+    match server.inner().leases.get(&name) {
         Some(lease) => Json(lease.clone()).into_response(),
         None => status(404, "NotFound", &format!("leases {name:?} not found")),
     }
 }
 
-async fn create(State(Server(inner)): State<Server>, Json(lease): Json<Value>) -> Response {
-    let mut inner = inner.lock().unwrap();
+async fn create(State(server): State<ApiServer>, Json(lease): Json<Value>) -> Response {
+    let mut inner = server.inner();
     if inner.no_namespace {
         return status(404, "NotFound", "namespaces \"fleet\" not found");
     }
-    let name = lease["metadata"]["name"].as_str().unwrap().to_owned();
+    let name = lease["metadata"]["name"].as_str();
+    let name = name.expect("a lease has a name").to_owned();
     if inner.leases.contains_key(&name) {
         return status(
             409,
@@ -155,11 +172,11 @@ async fn create(State(Server(inner)): State<Server>, Json(lease): Json<Value>) -
 }
 
 async fn replace(
-    State(Server(inner)): State<Server>,
+    State(server): State<ApiServer>,
     Path((_, name)): Path<(String, String)>,
     Json(lease): Json<Value>,
 ) -> Response {
-    let mut inner = inner.lock().unwrap();
+    let mut inner = server.inner();
     let Some(stored) = inner.leases.get(&name) else {
         return status(404, "NotFound", &format!("leases {name:?} not found"));
     };
@@ -168,7 +185,7 @@ async fn replace(
     }
     // The server's own parser takes six digits and no other number of them.
     for key in ["acquireTime", "renewTime"] {
-        let time = lease["spec"][key].as_str().unwrap();
+        let time = lease["spec"][key].as_str().unwrap_or_default();
         assert!(time.len() == 27 && time.ends_with('Z'), "{time}");
     }
     Json(inner.store(&name, lease)).into_response()
@@ -179,6 +196,6 @@ fn status(code: u16, reason: &str, message: &str) -> Response {
         "kind": "Status", "apiVersion": "v1", "metadata": {},
         "status": "Failure", "code": code, "reason": reason, "message": message,
     });
-    let code = StatusCode::from_u16(code).unwrap();
+    let code = StatusCode::from_u16(code).expect("a status");
     (code, Json(body)).into_response()
 }
