@@ -147,7 +147,9 @@ mod tests {
     #[test]
     fn prints_what_it_parsed() {
         for text in [format!("sha256:{HEX}"), format!("sha512:{HEX}{HEX}")] {
-            assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
+            let digest: Digest = text.parse().unwrap();
+            assert_eq!(digest.to_string(), text);
+            assert_eq!(format!("{digest:?}"), text);
         }
     }
 

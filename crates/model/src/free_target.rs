@@ -156,6 +156,29 @@ mod tests {
     }
 
     #[test]
+    fn knows_the_powers_of_1000_and_of_1024() {
+        for (unit, power) in [("k", 1), ("M", 2), ("g", 3), ("T", 4), ("p", 5)] {
+            let thousands = FreeTarget::Bytes(1000_u64.pow(power));
+            assert_eq!(format!("1{unit}").parse(), Ok(thousands));
+            assert_eq!(format!("1{unit}B").parse(), Ok(thousands));
+            let binary = FreeTarget::Bytes(1024_u64.pow(power));
+            assert_eq!(format!("1{unit}iB").parse(), Ok(binary));
+        }
+        // As many digits as are read.
+        assert_eq!(
+            "1.000000000000001PB".parse(),
+            Ok(FreeTarget::Bytes(1_000_000_000_000_001))
+        );
+    }
+
+    #[test]
+    fn prints_what_reads_the_same() {
+        for text in ["1.5GB", "20MB", "7B", "15%"] {
+            assert_eq!(text.parse::<FreeTarget>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
     fn reads_whole_percentages() {
         assert_eq!("1%".parse(), Ok(FreeTarget::Percent(1)));
         assert_eq!("100%".parse(), Ok(FreeTarget::Percent(100)));

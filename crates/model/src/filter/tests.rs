@@ -45,6 +45,18 @@ fn decodes_both_forms() {
 }
 
 #[test]
+fn knows_whether_and_which_keys_were_given() {
+    let args = |json| FilterArgs::from_json(json).unwrap();
+    assert!(args("{}").is_empty());
+    let all = args(r#"{"a":["x"],"b":[],"c":["y","z"]}"#);
+    assert!(!all.is_empty());
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+    let only = all.only(&["c", "b", "d"]);
+    assert_eq!(only, args(r#"{"b":[],"c":["y","z"]}"#));
+    assert_eq!(only.values("c").collect::<Vec<_>>(), ["y", "z"]);
+}
+
+#[test]
 fn rejects_other_documents() {
     for json in [
         "anything",
