@@ -162,4 +162,32 @@ mod tests {
         assert!(!met(UsedAt::LongerAgoThan(hour), hour));
         assert!(met(UsedAt::LongerAgoThan(hour), hour + second));
     }
+
+    #[test]
+    fn one_of_either_kind_is_not_nothing() {
+        assert!(ConditionalLabels::default().is_empty());
+        assert!(!parsed("snapshot.native", "usedat<72h|key").is_empty());
+        assert!(!parsed("value-usedat", "2026-01-02T03:04:05Z").is_empty());
+    }
+
+    #[test]
+    fn the_order_of_labels_does_not_matter() {
+        let sorted = |labels: &[(&str, &str)]| {
+            let mut found = ConditionalLabels::default();
+            for (rest, value) in labels {
+                found.add(rest, value);
+            }
+            found.sort();
+            found
+        };
+        let mut labels = [
+            ("snapshot.native", "usedat<72h|a"),
+            ("snapshot.native/x", "usedat<72h|b"),
+            ("value-usedat", "2026-01-02T03:04:05Z"),
+            ("value-usedat.x", "2025-01-02T03:04:05Z"),
+        ];
+        let expected = sorted(&labels);
+        labels.reverse();
+        assert_eq!(sorted(&labels), expected);
+    }
 }

@@ -284,4 +284,35 @@ mod tests {
             assert_eq!(parse_expiry(bad), None, "{bad}");
         }
     }
+
+    #[test]
+    fn an_ending_that_only_tells_labels_apart_is_no_part_of_their_kind() {
+        for (key, kind) in [
+            ("content", Some("content")),
+            ("content.l.0", Some("content")),
+            ("content/x", Some("content")),
+            ("image.a", Some("image")),
+            ("snapshot.native", Some("snapshot.native")),
+            ("snapshot.native/x/y", Some("snapshot.native")),
+            ("contents", Some("contents")),
+            ("volume.x/y", Some("volume.x/y")),
+        ] {
+            let of = |it| format!("containerd.io/gc.ref.{it}");
+            assert_eq!(gc_ref_kind(&of(key)), kind.map(of).as_deref(), "{key}");
+        }
+        assert_eq!(gc_ref_kind("containerd.io/gc.root"), None);
+        assert_eq!(gc_ref_kind("team"), None);
+    }
+
+    #[test]
+    fn one_label_of_a_source_is_enough() {
+        let source = "containerd.io/distribution.source.docker.io";
+        for labels in [
+            [(source, "library/app"), ("team", "shop")],
+            [("team", "shop"), (source, "library/app")],
+        ] {
+            assert!(GcLabels::parse(labels).has_source);
+        }
+        assert!(!GcLabels::parse([("team", "shop")]).has_source);
+    }
 }

@@ -205,25 +205,28 @@ mod tests {
     const A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
+    fn record(name: &str, labels: &[(&str, &str)]) -> ImageRecord {
+        let owned = labels.iter();
+        let owned = owned.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        ImageRecord {
+            name: name.to_owned(),
+            target: Target {
+                media_type: String::new(),
+                digest: A.parse().unwrap(),
+                size: 1,
+                annotations: BTreeMap::new(),
+            },
+            labels: owned.collect(),
+            created_at: None,
+            updated_at: None,
+            gc: GcLabels::parse(labels.iter().copied()),
+            expires: None,
+        }
+    }
+
     #[test]
     fn dangling_is_a_name_that_nobody_gave() {
-        let is_dangling = |name: &str| {
-            ImageRecord {
-                name: name.to_owned(),
-                target: Target {
-                    media_type: String::new(),
-                    digest: A.parse().unwrap(),
-                    size: 1,
-                    annotations: BTreeMap::new(),
-                },
-                labels: BTreeMap::new(),
-                created_at: None,
-                updated_at: None,
-                gc: GcLabels::default(),
-                expires: None,
-            }
-            .is_dangling()
-        };
+        let is_dangling = |name: &str| record(name, &[]).is_dangling();
         assert!(is_dangling(&format!("moby-dangling@{A}")));
         assert!(is_dangling(":"));
         assert!(is_dangling("<none>:<none>"));
@@ -231,5 +234,57 @@ mod tests {
         assert!(!is_dangling("moby-dangling@"));
         assert!(!is_dangling(&format!("docker.io/library/u@{A}")));
         assert!(!is_dangling("Weird Name"));
+    }
+
+    #[test]
+    fn a_record_without_its_name_keeps_what_it_kept() {
+        let config = "containerd.io/gc.ref.content.config";
+        let labels = [
+            (EXPIRE, "2026-01-02T03:04:05Z"),
+            (NAME_LABELS[0], "app:1"),
+            ("team", "shop"),
+            (config, B),
+        ];
+        let nameless = record("docker.io/library/app:1", &labels).without_name();
+        assert_eq!(nameless.name, format!("moby-dangling@{A}"));
+        assert!(nameless.is_dangling());
+        let left: Vec<&str> = nameless.labels.keys().map(|key| &**key).collect();
+        assert_eq!(left, [config, "team"]);
+        assert_eq!(nameless.gc, GcLabels::parse([(config, B)]));
+        assert_eq!(nameless.expires, None);
+    }
+
+    #[test]
+    fn a_label_that_no_other_could_repeat_cannot_be_held() {
+        let kind = "containerd.io/gc.ref.snapshot.native";
+        let is_holdable = |key: &str, length: usize| {
+            let value = "k".repeat(length);
+            record("app", &[(key, value.as_str())]).is_holdable()
+        };
+        let longest = MAX_LABEL - MAX_INDEX - kind.len();
+        for key in [kind, &format!("{kind}/a-name-of-its-own")] {
+            assert!(is_holdable(key, longest), "{key}");
+            assert!(!is_holdable(key, longest + 1), "{key}");
+        }
+        assert!(is_holdable("team", MAX_LABEL));
+    }
+
+    #[test]
+    fn knows_the_builders_parent_and_the_plugins_images() {
+        assert_eq!(record("app", &[(PARENT_KEY, B)]).parent(), B.parse().ok());
+        assert_eq!(record("app", &[(PARENT_KEY, "B")]).parent(), None);
+        assert!(record("app", &[(MANAGED_KEY, MANAGED_VALUE)]).is_cri_managed());
+        assert!(!record("app", &[(MANAGED_KEY, "no")]).is_cri_managed());
+        assert!(!record("app", &[]).is_cri_managed());
+    }
+
+    #[test]
+    fn shows_the_familiar_name_or_the_digest() {
+        let target = A.parse().unwrap();
+        assert_eq!(shown_name("docker.io/library/app:1", &target), "app:1");
+        assert_eq!(shown_name("Weird Name", &target), "Weird Name");
+        for nobodys in [":", "<none>@x", &format!("moby-dangling@{A}")] {
+            assert_eq!(shown_name(nobodys, &target), A);
+        }
     }
 }

@@ -288,4 +288,66 @@ mod tests {
             assert_eq!(CollectorRules::for_version(version), rules, "{version}");
         }
     }
+
+    fn lease(labels: &[&str], is_flat: bool, expires: Option<&str>) -> Lease {
+        let labels = labels.iter().map(|it| ((*it).to_owned(), String::new()));
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+        Lease {
+            id: "l".to_owned(),
+            labels: labels.collect(),
+            expires: expires.map(|it| it.parse().unwrap()),
+            is_flat,
+            resources: vec![LeaseResource::Content(digest)],
+        }
+    }
+
+    #[test]
+    fn tells_whose_leases_are() {
+        const LATER: Option<&str> = Some("2026-01-02T03:04:05Z");
+        // Labels, flat, expiry; whether it is ours, part of a build cache, build history.
+        for (labels, is_flat, expires, expected) in [
+            (&[][..], false, None, [false, false, true]),
+            (&[], false, LATER, [false, false, false]),
+            (&[], true, None, [false, true, false]),
+            (&[], true, LATER, [false, false, false]),
+            (
+                &["buildkit/lease.temporary"],
+                false,
+                LATER,
+                [false, true, false],
+            ),
+            (&["buildkit/x"], false, None, [false, true, true]),
+            (&[RUN_LABEL], false, None, [true, false, false]),
+            (&[RUN_LABEL], true, None, [true, false, false]),
+            (
+                &[RUN_LABEL, "buildkit/x"],
+                false,
+                LATER,
+                [true, false, false],
+            ),
+        ] {
+            let lease = lease(labels, is_flat, expires);
+            let found = [
+                lease.is_ours(),
+                lease.is_build_cache(),
+                lease.may_be_history(),
+            ];
+            assert_eq!(found, expected, "{lease:?}");
+        }
+        let mut without_content = lease(&[], false, None);
+        without_content.resources = vec![LeaseResource::Image("app:1".to_owned())];
+        assert!(!without_content.may_be_history());
+    }
+
+    #[test]
+    fn a_lease_holds_at_the_instant_of_its_expiry_and_not_after() {
+        let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let lease_until = |expires| lease(&[], false, expires);
+        let nanosecond = jiff::SignedDuration::from_nanos(1);
+        let expiring = lease_until(Some("2026-01-02T03:04:05Z"));
+        assert!(expiring.is_live(at - nanosecond));
+        assert!(expiring.is_live(at));
+        assert!(!expiring.is_live(at + nanosecond));
+        assert!(lease_until(None).is_live(Timestamp::MAX));
+    }
 }

@@ -99,7 +99,8 @@ mod tests {
             "a-b_c.d",
             &"a".repeat(76),
         ] {
-            assert!(good.parse::<Namespace>().is_ok(), "{good}");
+            let namespace: Namespace = good.parse().unwrap();
+            assert_eq!((namespace.as_str(), &*namespace.to_string()), (good, good));
         }
         for bad in [
             "",

@@ -59,6 +59,13 @@ mod tests {
             assert_eq!(size, ByteSize(bytes), "{text}");
             assert_eq!(size.to_string().parse(), Ok(size), "{text}");
         }
+        for (bytes, text) in [
+            (20_000_000_000, "20GB"),
+            (1024, "1.024kB"),
+            (12_345, "12345B"),
+        ] {
+            assert_eq!(ByteSize(bytes).to_string(), text);
+        }
         for text in ["", "5%", "-1", "20 GB", "many"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }

@@ -43,3 +43,29 @@ pub struct Filesystem {
     /// Whose snapshots it holds.
     pub snapshotters: BTreeSet<Snapshotter>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_is_what_is_not_left() {
+        for (total, left, used, percent) in [
+            (1000, 150, 850, 85),
+            (1000, 141, 859, 85),
+            (1000, 0, 1000, 100),
+            (1000, 1000, 0, 0),
+            // As nobody should say it, and of a filesystem that makes inodes as it goes.
+            (1000, 1001, 0, 0),
+            (0, 0, 0, 0),
+            (u64::MAX, 0, u64::MAX, 100),
+        ] {
+            let room = Room { total, left };
+            assert_eq!(
+                (room.used(), room.used_percent()),
+                (used, percent),
+                "{room:?}"
+            );
+        }
+    }
+}

@@ -45,3 +45,20 @@ impl fmt::Display for PolicyName {
         formatter.pad(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_words_of_metrics_and_command_lines() {
+        for text in ["a", "night-run_2", &"x".repeat(63)] {
+            let name: PolicyName = text.parse().unwrap();
+            assert_eq!((name.as_str(), &*name.to_string()), (text, text));
+        }
+        for text in ["", "a b", "a.b", "a/b", "é", &"x".repeat(64)] {
+            let error = PolicyNameError(text.to_owned());
+            assert_eq!(text.parse::<PolicyName>(), Err(error));
+        }
+    }
+}

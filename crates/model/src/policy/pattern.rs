@@ -157,4 +157,15 @@ mod tests {
         let pattern = "*a".repeat(40) + "b";
         assert!(!matches(&pattern, &"a".repeat(4000)));
     }
+
+    #[test]
+    fn is_the_text_that_it_was_parsed_from() {
+        let parsed = |text: &str| text.parse::<Pattern>().unwrap();
+        for text in ["app:*", "~^app"] {
+            assert_eq!(parsed(text).as_str(), text);
+            assert_eq!(parsed(text).to_string(), text);
+            assert_eq!(parsed(text), parsed(text));
+        }
+        assert_ne!(parsed("app:*"), parsed("app:?"));
+    }
 }

@@ -194,3 +194,83 @@ pub struct Protection {
     /// Names that containerd's own configuration says pods need.
     pub sandbox_images: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[&str], all: bool) -> Result<RuleFilters, RuleFilterError> {
+        let pairs: Vec<String> = pairs.iter().map(|it| (*it).to_owned()).collect();
+        RuleFilters::parse(&pairs, all)
+    }
+
+    #[test]
+    fn what_is_printed_parses_to_the_same() {
+        let digest = format!("digest=sha256:{}", "a".repeat(64));
+        let pairs = [
+            "label=keep=no",
+            "until=240h",
+            "reference=*/app:*",
+            "reference=~^registry",
+            &digest,
+            "larger-than=100B",
+            "unused-for=3600000000000ns",
+        ];
+        for all in [true, false] {
+            let filters = parse(&pairs, all).unwrap();
+            assert_eq!(filters.all(), all);
+            let mut printed = filters.pairs();
+            assert_eq!(RuleFilters::parse(&printed, all), Ok(filters));
+            printed.sort();
+            let mut typed = pairs;
+            typed.sort_unstable();
+            assert_eq!(printed, typed);
+        }
+        assert_eq!(parse(&[], true).unwrap().pairs(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn of_several_the_strictest_counts() {
+        let pairs = [
+            "larger-than=2kB",
+            "larger-than=1kB",
+            "unused-for=1h",
+            "unused-for=2h",
+        ];
+        let filters = parse(&pairs, true).unwrap();
+        assert_eq!(filters.larger_than, 2000);
+        assert_eq!(filters.unused_for, Duration::from_secs(7200));
+        let rule = |unused_for| Rule {
+            name: "p".parse().unwrap(),
+            filters: filters.clone(),
+            min_age: Duration::ZERO,
+            unused_for,
+            keep_newest: 0,
+            last_copies: false,
+        };
+        let idle = |hours: u64| rule(Duration::from_secs(hours * 3600)).idle();
+        assert_eq!(idle(1), SignedDuration::from_hours(2));
+        assert_eq!(idle(3), SignedDuration::from_hours(3));
+        assert_eq!(rule(Duration::MAX).idle(), SignedDuration::MAX);
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_filter() {
+        for (pair, said) in [
+            ("label", "expected name=value"),
+            ("colour=red", "filter `colour` is unknown; accepted are"),
+            (
+                "reference=~(",
+                "filter `reference`: pattern is not a regular expression",
+            ),
+            ("digest=sha256:1", "filter `digest`:"),
+            ("larger-than=much", "filter `larger-than`:"),
+            ("unused-for=soon", "filter `unused-for`:"),
+            ("unused-for=-1h", "filter `unused-for` is negative: `-1h`"),
+            ("until=yesterday", "until"),
+        ] {
+            let error = parse(&[pair], true).unwrap_err().to_string();
+            assert!(error.contains(said), "{pair}: {error}");
+        }
+    }
+}

@@ -190,4 +190,11 @@ mod tests {
             assert_eq!(text.parse::<Watermark>().is_ok(), text == "85", "{text}");
         }
     }
+
+    #[test]
+    fn prints_what_reads_the_same() {
+        for text in ["85%", "10GB", "12345B"] {
+            assert_eq!(text.parse::<Watermark>().unwrap().to_string(), text);
+        }
+    }
 }

@@ -93,6 +93,7 @@ mod tests {
                 let prefix = IdPrefix::parse(&text).unwrap();
                 assert_eq!(prefix.hex_len(), length);
                 assert_eq!(prefix.to_string(), HEX[..length]);
+                assert_eq!(format!("{prefix:?}"), HEX[..length]);
                 assert!(prefix.matches(&digest), "{text}");
                 assert!(!prefix.matches(&other), "{text}");
             }
