@@ -1,5 +1,7 @@
 //! What a prune costs containerd: counted, never timed.
 
+use std::collections::BTreeMap;
+
 use futures::stream::{self, StreamExt};
 use reclaim_testkit::{Layer, image, labels};
 
@@ -68,6 +70,57 @@ async fn calls(layers: u64, containers: usize) -> String {
         "--dry-run",
     ];
     calls_of(&rig.reclaim(&args).exits(0))
+}
+
+/// A run should tell the calls of each of its phases, and only the removal take more of them where
+/// there are more images.
+#[tokio::test]
+async fn only_removing_takes_more_calls_for_more_images() {
+    let mut few = phases(2).await;
+    let mut many = phases(7).await;
+    let names: Vec<&str> = few.keys().map(|it| &**it).collect();
+    let expected = [
+        "collect",
+        "guard",
+        "hold",
+        "look_again",
+        "measure",
+        "observe",
+        "recover",
+        "remove",
+        "size",
+    ];
+    assert_eq!(names, expected);
+    let [few_removed, many_removed] = [&mut few, &mut many].map(|it| it.remove("remove").unwrap());
+    assert!(few_removed.contains("\"delete image\": 2"), "{few_removed}");
+    assert!(
+        many_removed.contains("\"delete image\": 7"),
+        "{many_removed}"
+    );
+    assert_eq!(few, many);
+    assert_eq!(few["hold"], "{\"write hold\": 1}");
+    assert_eq!(few["collect"], "{\"delete lease\": 1}");
+}
+
+/// The calls of a prune of so many images, by phase.
+async fn phases(images: u64) -> BTreeMap<String, String> {
+    let rig = Rig::start().await;
+    for seed in 0..images {
+        let image = image(&format!("docker.io/library/app:{seed}"));
+        let image = image.layers([Layer::random(seed, 50)]);
+        image.build(&rig.namespace).await.unwrap();
+    }
+    let level = ["--log-level", "reclaim_engine=debug"];
+    let prune = ["image", "prune", "-a", "-f", "--grace", "0s"];
+    let called = rig.reclaim(&[&level[..], &prune].concat()).exits(0);
+    let lines = called.stderr.lines();
+    let told = lines.filter_map(|line| {
+        let (_, rest) = line.split_once(" phase=\"")?;
+        let (phase, rest) = rest.split_once('"')?;
+        let (_, calls) = rest.split_once("calls=")?;
+        Some((phase.to_owned(), calls.to_owned()))
+    });
+    told.collect()
 }
 
 /// Manifests and configurations should be read from containerd's files where those can be seen,

@@ -26,7 +26,7 @@ impl Engine {
                 phase = name,
                 took_ms = began.elapsed().as_millis(),
                 ?calls,
-                "phase"
+                "phase is over"
             );
             done
         }
