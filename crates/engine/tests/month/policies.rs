@@ -143,7 +143,10 @@ fn schedule(dice: &mut Dice, is_pressed: bool) -> Schedule {
         let cron = Cron::new(line, zone);
         return Schedule::Cron(cron.expect("a line and a zone"));
     }
-    let minutes = if is_pressed {
+    let minutes = if is_pressed && dice.percent(30) {
+        // Below an hour, up to which looks in vain are put off.
+        dice.between(10, 50)
+    } else if is_pressed {
         dice.between(30, 720)
     } else {
         dice.between(240, 2880)

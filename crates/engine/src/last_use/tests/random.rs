@@ -38,7 +38,7 @@ struct World {
     is_connected: bool,
     /// By target, the latest moment at which it was used for certain and somebody could know.
     used: BTreeMap<String, Timestamp>,
-    /// Targets in use of which the look that an event asked for will say so.
+    /// Targets in use of which a look that is to come will say so.
     unsettled: BTreeSet<String>,
     pending: Vec<Pending>,
     repulls: u64,
@@ -91,11 +91,27 @@ impl World {
             }
         }
         self.state.note(&namespace(), &look.0, self.now);
+        // The next look settles what this one takes for gone.
+        self.unsettled = self.doubtful();
         for target in used {
-            self.note_use(&target);
+            if !self.unsettled.contains(&target) {
+                self.note_use(&target);
+            }
         }
-        self.unsettled.clear();
         self.count_there();
+    }
+
+    /// Targets with a name that is there, and went later than now as a clock said that was ahead:
+    /// to a look of now it seems to have gone since the look began.
+    fn doubtful(&self) -> BTreeSet<String> {
+        let went = |name: &String| {
+            let mut times = self.pending.iter().filter_map(|it| it.names.get(name));
+            times.next().copied()
+        };
+        let records = self.records.iter();
+        let doubtful = records
+            .filter(|(name, it)| went(name).is_some_and(|at| at >= self.now && at >= it.created));
+        doubtful.map(|(_, it)| it.target.clone()).collect()
     }
 
     /// What is there at a look is recognised then, if not before.
