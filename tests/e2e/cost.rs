@@ -157,7 +157,10 @@ async fn bodies_are_asked_for_only_where_files_are_out_of_sight() {
 }
 
 fn calls_of(called: &Called) -> String {
-    let line = called.stderr.lines().find(|line| line.contains("calls="));
+    let line = called
+        .stderr
+        .lines()
+        .find(|line| line.contains("planned calls="));
     let line = line.unwrap_or_else(|| panic!("no count of calls in {}", called.stderr));
     let (_, calls) = line.split_once("calls=").unwrap();
     assert!(calls.contains("\"list content\": 1"), "{calls}");

@@ -2,7 +2,8 @@
 //!
 //! Dropping [`Containerd`] ends the daemon and removes its directory, also while a panic
 //! unwinds. A test process that is killed takes its daemons with it (see [`process`]); only
-//! the directory, `reclaim-*` below `/dev/shm` or `/tmp`, is then left.
+//! the directory, `reclaim-*` below `/dev/shm` or `/tmp`, is then left, and of a test that runs
+//! pods what these are made of (see [`shims`]).
 
 mod builder;
 mod daemon;

@@ -75,7 +75,7 @@ fn shim_socket(bundle: &Path) -> Option<PathBuf> {
     let address = address("bootstrap.json").or_else(|| address("address"))?;
     let (_, rest) = address.split_once(SOCKETS)?;
     let name: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
-    Some(Path::new(SOCKETS).join(name)).filter(|it| it.file_name().is_some())
+    (!name.is_empty()).then(|| Path::new(SOCKETS).join(name))
 }
 
 /// What is in a directory; nothing if there is none.
