@@ -49,7 +49,14 @@ pub(crate) async fn registrar(daemon: &Daemon) -> ContainerServiceClient<Channel
     ContainerServiceClient::new(channel(daemon.socket()).await)
 }
 
-pub(crate) fn all() -> proto::Request {
+/// Plans that everything goes which is not used.
+pub(crate) async fn planned(pruner: &mut PruneServiceClient<Channel>) -> proto::PlanResponse {
+    let request = Some(all());
+    let plan = pruner.plan(proto::PlanRequest { request }).await;
+    plan.unwrap().into_inner()
+}
+
+fn all() -> proto::Request {
     let filters = proto::Filters {
         all: true,
         filters: Vec::new(),
@@ -112,13 +119,7 @@ async fn applies_what_still_holds_of_a_plan() {
     built(&rig, "used:1").await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let mut pruner = pruner(&daemon).await;
-    let plan = pruner
-        .plan(proto::PlanRequest {
-            request: Some(all()),
-        })
-        .await
-        .unwrap();
-    let plan = plan.into_inner();
+    let plan = planned(&mut pruner).await;
     assert_eq!(removed(plan.report.as_ref().unwrap()).len(), 3);
     // Meanwhile: a tag moves, a container comes, and so does another image.
     let moved = "docker.io/library/moved:1";

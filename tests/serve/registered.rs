@@ -5,7 +5,7 @@ use std::time::Duration;
 use reclaim_api::grpc::proto::{self, Container};
 
 use crate::daemon::Daemon;
-use crate::grpc::{all, built, pruner, registrar, removed};
+use crate::grpc::{built, planned, pruner, registrar, removed};
 use crate::rig::Rig;
 
 #[tokio::test]
@@ -52,13 +52,7 @@ async fn registered_containers_keep_their_images_also_after_a_restart() {
     let daemon = Daemon::start(rig.containerd.address(), &args).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut pruner = pruner(&daemon).await;
-    let plan = pruner
-        .plan(proto::PlanRequest {
-            request: Some(all()),
-        })
-        .await
-        .unwrap();
-    let report = plan.into_inner().report.unwrap();
+    let report = planned(&mut pruner).await.report.unwrap();
     assert_eq!(removed(&report), [""; 0]);
     let warning = report.warnings.join("\n");
     assert!(
