@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_testkit::Dice;
+use reclaim_testkit::{Dice, asked_number};
 
 use crate::daemon::Answer;
 use crate::requests::request;
 use crate::side::{Side, rows};
 
 const SEED: u64 = 20_261_125;
-const REQUESTS: usize = 300;
+const REQUESTS: u64 = 300;
 
 /// How the name of the image begins that a container mounts. Docker's prune does not look at
 /// mounts; ours keeps it.
@@ -22,14 +22,12 @@ const MOUNTED: &str = "docker.io/library/mounted:";
 const NO_TIME: &str = "invalid value for 'until' filter: ";
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "who runs it says how much")]
 async fn prunes_as_a_docker_engine_does() {
     let (docker, ours) = tokio::join!(Side::docker(), Side::ours());
     let names = ours.names().await;
     assert_eq!(docker.names().await, names);
     let mounted = names[&format!("{MOUNTED}1")].clone();
-    let n_requests = std::env::var("RECLAIM_TEST_REQUESTS");
-    let n_requests = n_requests.map_or(REQUESTS, |it| it.parse().unwrap());
+    let n_requests = asked_number("RECLAIM_TEST_REQUESTS").unwrap_or(REQUESTS);
     let mut dice = Dice::new(SEED);
     let mut n_pruned = 0;
     let mut n_refused = 0;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use reclaim_testkit::{Containerd, RandomStore};
+use reclaim_testkit::{Containerd, RandomStore, asked_number};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::check::{Tally, check};
@@ -21,18 +21,9 @@ const STORES: u64 = 150;
 const SHRINKS: usize = 400;
 
 /// Which seeds to run, by the environment.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where this test asks the environment"
-)]
 fn seeds() -> Vec<u64> {
-    let number = |name: &str| {
-        let text = std::env::var(name).ok()?;
-        let number = text.parse();
-        Some(number.unwrap_or_else(|error| panic!("{name}={text}: {error}")))
-    };
-    let n_stores = number("RECLAIM_EXACT_STORES");
-    if let Some(first) = number("RECLAIM_EXACT_SEED") {
+    let n_stores = asked_number("RECLAIM_EXACT_STORES");
+    if let Some(first) = asked_number("RECLAIM_EXACT_SEED") {
         return (first..).take(length(n_stores.unwrap_or(1))).collect();
     }
     let regressions = REGRESSIONS.lines().filter_map(seed_of_line);

@@ -16,7 +16,7 @@
 mod pruner;
 mod workload;
 
-use reclaim_testkit::Containerd;
+use reclaim_testkit::{Containerd, asked_number};
 
 use pruner::Pruner;
 use workload::{Harm, Workload};
@@ -24,14 +24,8 @@ use workload::{Harm, Workload};
 /// How many operations each pruner is put up with, unless told otherwise.
 const DEFAULT_OPERATIONS: u64 = 20_000;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long is for whoever runs the tests"
-)]
 fn operations() -> u64 {
-    let operations = std::env::var("RECLAIM_STRESS_OPERATIONS").ok();
-    let operations = operations.map(|it| it.parse().expect("a number of operations"));
-    operations.unwrap_or(DEFAULT_OPERATIONS)
+    asked_number("RECLAIM_STRESS_OPERATIONS").unwrap_or(DEFAULT_OPERATIONS)
 }
 
 async fn suffer(pruner: Pruner) -> (Harm, Containerd) {

@@ -4,7 +4,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::containerd::Containerd;
-use crate::containerd::process::{Process, find_on_path};
+use crate::containerd::process::{Process, command_that_dies_with_us, find_on_path};
 use crate::namespace::NamespaceClient;
 
 /// Names the dockerd binary to test against.
@@ -113,14 +113,7 @@ impl Drop for Dockerd {
 
 fn launch(path: &Path, containerd: &Containerd, log: &Path) -> Process {
     let binary = binary();
-    let mut command = match find_on_path("setpriv") {
-        Some(setpriv) => {
-            let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(&binary);
-            command
-        }
-        None => Command::new(&binary),
-    };
+    let mut command = command_that_dies_with_us(&binary);
     let log = File::create(log).expect("the private directory takes a file");
     let same_log = log.try_clone().expect("a file handle can be cloned");
     let below = |name: &str| path.join(name);

@@ -45,6 +45,7 @@
 )]
 
 mod api_server;
+mod asked;
 mod containerd;
 mod cri;
 mod dockerd;
@@ -57,6 +58,7 @@ mod random;
 mod registry;
 
 pub use crate::api_server::{ApiServer, Mood};
+pub use crate::asked::asked_number;
 pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox};
 pub use crate::cri::{Cri, CriImage, Pod};
 pub use crate::dockerd::Dockerd;

@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use reclaim_testkit::asked_number;
+
 use crate::diary::Broken;
 use crate::month::{Month, Tally};
 
@@ -12,18 +14,9 @@ use crate::month::{Month, Tally};
 const MONTHS: u64 = 50;
 
 /// Which seeds to run, by the environment.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where this test asks the environment"
-)]
 fn seeds() -> Vec<u64> {
-    let number = |name: &str| {
-        let text = std::env::var(name).ok()?;
-        let number = text.parse::<u64>();
-        Some(number.unwrap_or_else(|error| panic!("{name}={text}: {error}")))
-    };
-    let first = number("RECLAIM_MONTH_SEED");
-    let n_months = number("RECLAIM_MONTHS");
+    let first = asked_number("RECLAIM_MONTH_SEED");
+    let n_months = asked_number("RECLAIM_MONTHS");
     let usual = if first.is_some() { 1 } else { MONTHS };
     let first = first.unwrap_or(0);
     (first..first.saturating_add(n_months.unwrap_or(usual))).collect()

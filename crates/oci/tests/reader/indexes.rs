@@ -55,6 +55,19 @@ fn reads_a_multi_platform_index_with_attestations() {
 }
 
 #[test]
+fn says_what_should_stand_where_something_else_does() {
+    let error = error_of(&json!([])).to_string();
+    assert!(error.contains("expected an object at"), "{error}");
+    let mut index = fixtures::buildkit_index();
+    index["manifests"][0]["annotations"] = json!("text");
+    let error = error_of(&index).to_string();
+    assert!(
+        error.contains("expected an object of annotations"),
+        "{error}"
+    );
+}
+
+#[test]
 fn reads_a_docker_manifest_list() {
     let index = parse_index(&bytes(&fixtures::docker_list())).unwrap();
     let [windows] = &index.manifests[..] else {

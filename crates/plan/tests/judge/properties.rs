@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use reclaim_model::{Digest, LabelFilter, PruneFilters, RemoveReason};
+use reclaim_model::{Digest, LabelFilter, Plan, PruneFilters, RemoveReason, SnapshotId};
 
 use crate::naive;
 use crate::random::{scenes, users, write};
@@ -82,6 +82,14 @@ fn carried_out(world: &World, outcome: &Outcome) -> World {
     world
 }
 
+/// The plan says of each blob and snapshot once, and in order, that it will be freed.
+fn assert_frees(plan: &Plan, (blobs, snapshots): &(BTreeSet<Digest>, BTreeSet<SnapshotId>)) {
+    let planned: Vec<&Digest> = plan.freed.blobs.iter().map(|it| &it.digest).collect();
+    assert_eq!(planned, Vec::from_iter(blobs));
+    let planned: Vec<&SnapshotId> = plan.freed.snapshots.iter().map(|it| &it.id).collect();
+    assert_eq!(planned, Vec::from_iter(snapshots));
+}
+
 proptest! {
     #[test]
     fn frees_what_the_collector_would(scene in scenes(), filters in filters()) {
@@ -89,12 +97,7 @@ proptest! {
         let outcome = world.prune_by(filters);
         let inventory = world.inventory();
         let judged = &inventory.namespaces[&outcome.plan.namespace];
-        let (blobs, snapshots) = naive::freed(&inventory, judged, &outcome.removed());
-        let freed = &outcome.plan.freed;
-        prop_assert_eq!(freed.blobs.iter().map(|it| it.digest.clone()).collect::<Vec<_>>(),
-            blobs.into_iter().collect::<Vec<_>>());
-        prop_assert_eq!(freed.snapshots.iter().map(|it| it.id.clone()).collect::<Vec<_>>(),
-            snapshots.into_iter().collect::<Vec<_>>());
+        assert_frees(&outcome.plan, &naive::freed(&inventory, judged, &outcome.removed()));
     }
 
     #[test]

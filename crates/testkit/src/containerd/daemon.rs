@@ -4,14 +4,14 @@ use std::env;
 use std::fs::{self, File};
 use std::iter;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::thread;
 
 use tempfile::TempDir;
 
 use super::builder::ContainerdBuilder;
 use super::mounts::{mount_memory, unmount_below};
-use super::process::{Process, find_on_path};
+use super::process::{Process, command_that_dies_with_us, find_on_path};
 use super::shims;
 
 /// Names another containerd binary to test against.
@@ -70,14 +70,7 @@ impl Daemon {
     /// Starts the process on the directory as it is.
     pub(super) fn relaunch(&mut self) {
         let binary = containerd_binary();
-        let mut command = match find_on_path("setpriv") {
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(&binary);
-                command
-            }
-            None => Command::new(&binary),
-        };
+        let mut command = command_that_dies_with_us(&binary);
         if let Some(directory) = binary.parent().filter(|it| it.is_absolute()) {
             // Its own shims before those of another containerd.
             let path = env::var_os("PATH").unwrap_or_default();

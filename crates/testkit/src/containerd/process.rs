@@ -13,7 +13,7 @@
 use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender};
@@ -125,6 +125,17 @@ fn spawn_in_nursery(command: Command) -> io::Result<Child> {
 pub fn busybox() -> Vec<u8> {
     let path = find_on_path("busybox").expect("busybox-static is installed");
     std::fs::read(path).expect("a program can be read")
+}
+
+/// Returns the beginning of a command that runs `binary`, and has the kernel end it with this
+/// process where util-linux is there to ask for it.
+pub(crate) fn command_that_dies_with_us(binary: &Path) -> Command {
+    let Some(setpriv) = find_on_path("setpriv") else {
+        return Command::new(binary);
+    };
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
+    command
 }
 
 /// Returns the path of a program, if it is on `PATH`.
