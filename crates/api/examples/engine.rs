@@ -63,7 +63,7 @@ async fn remove(State(shop): State<Shop>, Path(id): Path<String>) -> StatusCode 
 
 /// Lists the containers with what they were created from.
 async fn list(State(shop): State<Shop>) -> Json<Vec<(String, String)>> {
-    let containers = shop.containers.snapshot(&shop.namespace).into_values();
+    let containers = shop.containers.registered(&shop.namespace).into_values();
     Json(containers.map(|it| (it.id, it.image)).collect())
 }
 

@@ -70,7 +70,7 @@ impl InMemoryContainers {
     }
 
     /// Returns the containers of a namespace by ID.
-    pub fn snapshot(&self, namespace: &Namespace) -> BTreeMap<String, Container> {
+    pub fn registered(&self, namespace: &Namespace) -> BTreeMap<String, Container> {
         let entries = self.by_key.iter();
         let within = entries.filter(|entry| entry.key().0 == *namespace);
         within
@@ -89,7 +89,7 @@ impl ContainerStore for InMemoryContainers {
         &self,
         namespace: &Namespace,
     ) -> Result<Vec<Container>, ContainerStoreError> {
-        Ok(self.snapshot(namespace).into_values().collect())
+        Ok(self.registered(namespace).into_values().collect())
     }
 }
 
@@ -135,10 +135,10 @@ mod tests {
             ..Container::default()
         };
         store.upsert(&here, web.clone());
-        assert_eq!(store.snapshot(&there).len(), 0);
+        assert_eq!(store.registered(&there).len(), 0);
         assert_eq!(store.remove(&there, "web"), None);
-        assert_eq!(store.snapshot(&here).get("web"), Some(&web));
+        assert_eq!(store.registered(&here).get("web"), Some(&web));
         assert_eq!(store.remove(&here, "web"), Some(web));
-        assert_eq!(store.snapshot(&here).len(), 0);
+        assert_eq!(store.registered(&here).len(), 0);
     }
 }

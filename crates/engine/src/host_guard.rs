@@ -289,7 +289,7 @@ async fn replace(
 /// hold nothing.
 ///
 /// Precondition: the guard is ours, so that nobody's right can depend on them.
-pub(crate) async fn sweep(
+pub(crate) async fn delete_leftovers(
     store: &Containerd,
     namespace: &Namespace,
     leases: &[Lease],

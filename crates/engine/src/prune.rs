@@ -222,7 +222,7 @@ impl Engine {
     /// Restores what a crashed run had removed, so that it is judged afresh.
     async fn recover(&self, namespace: &Namespace) -> Result<(), RunError> {
         let leases = retry(|| self.store.leases(namespace)).await?;
-        host_guard::sweep(&self.store, namespace, &leases).await?;
+        host_guard::delete_leftovers(&self.store, namespace, &leases).await?;
         for hold in Hold::among(&self.store, namespace, &leases).await? {
             if hold.is_abandoned && !hold.is_whole {
                 warn!(run = %hold.run, "what a crashed run removed cannot be read; its hold stays");

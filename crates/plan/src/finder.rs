@@ -168,6 +168,8 @@ impl<'a> Documents<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -181,6 +183,27 @@ mod tests {
                 assert_eq!(found, (at < length).then_some(at), "{text} of {length}");
             }
         }
+    }
+
+    #[test]
+    fn texts_are_spread_over_the_slots() {
+        // Keys that share most of their words, as snapshots' and containers' do.
+        let alike: Vec<String> = (0..1000).map(|number| format!("key {number}")).collect();
+        let long = (0..1000).map(|number| format!("sha256:{number:064x}"));
+        let short = (0..1000).map(|number| format!("{number}/default/layer"));
+        for texts in [alike, long.collect(), short.collect()] {
+            let tags: Vec<u64> = texts.iter().map(|text| text_tag(text)).collect();
+            assert_eq!(BTreeSet::from_iter(&tags).len(), texts.len());
+            let finder = Finder::new(tags.iter().copied());
+            assert_eq!(finder.slots.len(), 2048);
+            let first: BTreeSet<usize> = tags.iter().map(|tag| finder.first_slot(*tag)).collect();
+            // At random they lead to 791 of 2048 slots.
+            assert!(first.len() > 600, "{} of {}", first.len(), texts[1]);
+            let likely = tags.iter().enumerate();
+            let likely = likely.filter(|(at, tag)| finder.likely(**tag) == Some(*at));
+            assert!(likely.count() > 500, "most are found at once");
+        }
+        assert_eq!(Finder::new([].into_iter()).likely(0), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use reclaim_model::{
-    Amount, CollectorRules, Container, Digest, FreedBlob, Gap, Inventory, Namespace, PruneFilters,
-    SnapshotId, SnapshotKind,
+    Amount, CollectorRules, Container, Digest, FreedBlob, FreedSnapshot, Gap, Inventory, Namespace,
+    PruneFilters, SnapshotId, SnapshotKind,
 };
 use reclaim_plan::{Account, Books, Column, DiskUsage, decide, disk_usage};
 
 use crate::naive;
 use crate::random::scenes;
 use crate::world::{
-    LeaseExt, RecordExt, World, all, bytes, chain, content, dangling, digest, library, request,
+    LeaseExt, OVERLAY, RecordExt, World, all, bytes, chain, content, dangling, digest, library,
+    request,
 };
 
 pub(crate) type Sizes = BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>;
@@ -228,6 +229,41 @@ fn a_gap_makes_the_estimate_a_range() {
 }
 
 #[test]
+fn a_gap_of_another_namespace_makes_a_range_of_what_it_has_too() {
+    let mut world = World::new();
+    world.image(&library("a:1"), "A");
+    // There, too, but as garbage.
+    let there = ["A.layer", "base"];
+    world
+        .within("other")
+        .blob(there[0], &[])
+        .blob(there[1], &[]);
+    let certain = world.prune_all().plan;
+    assert_eq!(certain.at_least(), certain.freed.amount());
+    let with = |gap: Gap| {
+        let mut world = world.clone();
+        world.within("other").here().gaps.push(gap);
+        let plan = world.prune_all().plan;
+        assert_eq!(plan.freed, certain.freed);
+        let doubtful = plan.beside.doubtful;
+        assert_eq!(doubtful.snapshots, []);
+        let blobs = doubtful.blobs.into_iter().map(|it| it.digest);
+        blobs.collect::<BTreeSet<_>>()
+    };
+    let refers = with(Gap::Content {
+        digest: "sha384:x".to_owned(),
+        bytes: 1,
+        refs: [reclaim_model::GcRef::Content(digest("A.layer"))].into(),
+    });
+    assert_eq!(refers, BTreeSet::from([digest("A.layer")]));
+    let hides = with(Gap::Snapshotter {
+        name: "zfs".into(),
+        why: "not loaded".to_owned(),
+    });
+    assert_eq!(hides, BTreeSet::from(there.map(digest)));
+}
+
+#[test]
 fn garbage_and_what_others_keep_are_beside_the_plan() {
     let mut world = World::new();
     world.image(&library("a:1"), "A");
@@ -243,6 +279,12 @@ fn garbage_and_what_others_keep_are_beside_the_plan() {
         .map(|it| &it.digest)
         .collect();
     assert_eq!(garbage, [&digest("garbage")]);
+    let left = &plan.beside.pending.snapshots[..];
+    let expected = FreedSnapshot {
+        id: SnapshotId::new(OVERLAY, "left"),
+        bytes: bytes("left"),
+    };
+    assert_eq!(left, [expected]);
     let elsewhere: BTreeSet<_> = plan
         .beside
         .kept_elsewhere

@@ -170,12 +170,15 @@ impl World {
         let decision = decide(&inventory, &self.registered, request);
         let snapshots = decision.snapshots().iter();
         let snapshots = snapshots.chain(decision.history_snapshots());
+        let snapshots = snapshots.chain(decision.pending_snapshots());
         let sizes = snapshots.map(|id| {
             let key: &str = &id.key;
             (id.clone(), bytes(self.names.get(key).map_or(key, |it| it)))
         });
         let sizes = sizes.collect();
+        let kept = decision.kept().to_vec();
         let plan = decision.into_plan(&sizes);
+        assert_eq!(kept, plan.kept);
         check(&plan, &inventory, &self.registered, request).unwrap();
         Outcome::new(plan, inventory, self.names.clone())
     }
