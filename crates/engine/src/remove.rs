@@ -14,7 +14,7 @@ use tracing::{Instrument, info_span};
 use crate::engine::Engine;
 use crate::execute::Run;
 use crate::progress::Progress;
-use crate::retry::retry;
+use crate::retry::Patience;
 
 /// How many records are removed at a time. containerd writes one after the other anyway; a few
 /// on their way keep it from waiting for us.
@@ -33,8 +33,10 @@ impl Engine {
     pub(crate) async fn remove_all(&self, run: Run<'_>, plan: &Plan) -> Vec<Outcome> {
         let steps = plan.steps.len();
         let pace = run.options.max_deletes_per_second.map(pace);
+        let patience = Patience::default();
         let removals = plan.steps.iter().enumerate().map(|(index, step)| {
             let pace = pace.as_ref();
+            let patience = &patience;
             let removing = async move {
                 if let Some(pace) = pace {
                     tokio::select! {
@@ -47,7 +49,7 @@ impl Engine {
                     return (index, Outcome::Refused(reason));
                 }
                 let span = info_span!("remove_image", name = %step.image.name);
-                let removing = self.remove(&plan.namespace, step);
+                let removing = self.remove(&plan.namespace, step, patience);
                 (index, removing.instrument(span).await)
             };
             removing.boxed()
@@ -65,12 +67,12 @@ impl Engine {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    async fn remove(&self, namespace: &Namespace, step: &Step) -> Outcome {
+    async fn remove(&self, namespace: &Namespace, step: &Step, patience: &Patience) -> Outcome {
         let image = &step.image;
         if step.reason == RemoveReason::Replaced {
             // First, so that there is no moment at which nothing keeps the image.
             let nameless = image.without_name();
-            let writing = retry(|| self.store.restore_image(namespace, &nameless));
+            let writing = patience.retry(|| self.store.restore_image(namespace, &nameless));
             match writing.await {
                 Ok(digest) if digest == image.target.digest => {}
                 Ok(_) => return Outcome::Failed(format!("`{}` is taken", nameless.name)),
@@ -80,7 +82,7 @@ impl Engine {
         let is_answer_lost = AtomicBool::new(false);
         let is_answer_lost = &is_answer_lost;
         // Safe to try again: the removal compares the target each time.
-        let removing = retry(|| async move {
+        let removing = patience.retry(|| async move {
             let deleted = self.store.delete_image(namespace, image).await;
             match deleted {
                 // An earlier try did it, and only its answer was lost.
@@ -100,7 +102,7 @@ impl Engine {
             Ok(Deletion::Gone) => Outcome::Refused(RefuseReason::AlreadyGone),
             Err(error) => {
                 // It may have happened all the same.
-                let target = retry(|| self.store.image_target(namespace, &image.name));
+                let target = patience.retry(|| self.store.image_target(namespace, &image.name));
                 match target.await {
                     Ok(None) => Outcome::Removed,
                     Ok(Some(_)) | Err(_) => Outcome::Failed(chain(&error)),

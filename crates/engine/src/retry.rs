@@ -1,8 +1,9 @@
 //! Trying again where it is safe: after a connection was lost or a server restarted.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use reclaim_store::{Class, StoreError};
+use reclaim_store::StoreError;
 use tracing::debug;
 
 /// The waits between tries: some three seconds in all, the time in which a service manager has
@@ -27,14 +28,85 @@ pub(crate) async fn retry<T, F>(call: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    for wait in WAITS {
-        match call().await {
-            Err(error) if error.class() == Class::Retry => {
-                debug!(error = %reclaim_model::chain(&error), "trying again");
-                tokio::time::sleep(wait).await;
-            }
-            done => return done,
+    Patience::default().retry(call).await
+}
+
+/// The patience that many calls share.
+///
+/// Once one of them was tried in vain for as long as it takes, containerd is not just being
+/// restarted, and the others are tried once each until one succeeds: a thousand removals must not
+/// wait for it a thousand times.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    is_spent: AtomicBool,
+}
+
+impl Patience {
+    /// As [`retry`].
+    pub(crate) async fn retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut waits = WAITS.into_iter();
+        loop {
+            let done = call().await;
+            let Some(error) = done.as_ref().err().filter(|it| it.is_passing()) else {
+                self.is_spent.store(false, Ordering::Relaxed);
+                return done;
+            };
+            let wait = waits
+                .next()
+                .filter(|_| !self.is_spent.load(Ordering::Relaxed));
+            let Some(wait) = wait else {
+                self.is_spent.store(true, Ordering::Relaxed);
+                return done;
+            };
+            debug!(error = %reclaim_model::chain(error), "trying again");
+            tokio::time::sleep(wait).await;
         }
     }
-    call().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use reclaim_store::Containerd;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Asks once for the namespaces. Returns how often that was tried, and whether it succeeded.
+    async fn ask(patience: &Patience, store: &Containerd) -> (usize, bool) {
+        let n_tries = AtomicUsize::new(0);
+        let asking = patience.retry(|| {
+            n_tries.fetch_add(1, Ordering::Relaxed);
+            store.namespaces()
+        });
+        let is_answered = asking.await.is_ok();
+        (n_tries.into_inner(), is_answered)
+    }
+
+    #[tokio::test]
+    async fn many_calls_wait_once_for_a_containerd_that_is_gone() {
+        let mut containerd = reclaim_testkit::Containerd::start().await;
+        let store = Containerd::connect(containerd.address()).await.unwrap();
+        let patience = Patience::default();
+        assert_eq!(ask(&patience, &store).await, (1, true));
+        containerd.kill().await;
+        tokio::time::pause();
+        let began = Instant::now();
+        assert_eq!(ask(&patience, &store).await, (1 + WAITS.len(), false));
+        let waited = began.elapsed();
+        assert!(waited >= WAITS.iter().sum(), "{waited:?}");
+        for _ in 0..10 {
+            assert_eq!(ask(&patience, &store).await, (1, false));
+        }
+        tokio::time::resume();
+        containerd.restart().await;
+        assert_eq!(ask(&patience, &store).await, (1, true));
+        containerd.kill().await;
+        tokio::time::pause();
+        assert_eq!(ask(&patience, &store).await, (1 + WAITS.len(), false));
+    }
 }

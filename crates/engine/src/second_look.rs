@@ -56,7 +56,6 @@ impl Engine {
     ///
     /// `first` is what the plan was made from. If the store cannot be read, all are restored:
     /// unknown means in use. One of `removed` that is there all the same is passed over.
-    ///
     pub(crate) async fn restore_used(
         &self,
         request: &PruneRequest,

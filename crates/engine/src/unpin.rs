@@ -17,7 +17,7 @@ use crate::clock;
 use crate::engine::Engine;
 use crate::execute::Run;
 use crate::lease_labels;
-use crate::retry::retry;
+use crate::retry::{Patience, retry};
 
 /// How many labels are changed at a time.
 const CHANGES_AT_ONCE: usize = 8;
@@ -28,13 +28,14 @@ impl Engine {
         run: Run<'_>,
         namespace: &Namespace,
         unpin: &'u Unpin,
+        patience: &Patience,
     ) -> (&'u Unpin, Result<Unpinned, StoreError>) {
         if run.stop().is_some() {
             return (unpin, Ok(Unpinned::Changed));
         }
         let is_answer_lost = AtomicBool::new(false);
         let is_answer_lost = &is_answer_lost;
-        let changing = retry(|| async move {
+        let changing = patience.retry(|| async move {
             match self.store.unpin(namespace, unpin).await {
                 // An earlier try did it, and only its answer was lost.
                 Ok(Unpinned::Changed) if is_answer_lost.load(Ordering::Relaxed) => {
@@ -58,8 +59,9 @@ impl Engine {
         report: &mut Report,
     ) -> Vec<Unpin> {
         let namespace = &plan.namespace;
+        let patience = &Patience::default();
         let changes = plan.unpins.iter();
-        let changes = changes.map(|unpin| self.unpin_one(run, namespace, unpin).boxed());
+        let changes = changes.map(|unpin| self.unpin_one(run, namespace, unpin, patience).boxed());
         let changes = stream::iter(changes).boxed();
         let changes = changes.buffer_unordered(CHANGES_AT_ONCE);
         let mut changes: Vec<_> = changes.collect().await;
