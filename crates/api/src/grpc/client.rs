@@ -1,24 +1,21 @@
 //! The other side: what the command asks a daemon for.
 
+mod error;
 mod maintenance;
+mod request;
 
 use std::path::PathBuf;
 
 use hyper_util::rt::TokioIo;
-use prost::Message;
 use reclaim_engine::{
-    Account, Answer, DiskUsage, Hold, ImageList, Progress, ProgressSink, ProjectUsage, RunOptions,
-    Undone,
+    Answer, DiskUsage, Hold, ImageList, Progress, ProgressSink, ProjectUsage, RunOptions, Undone,
 };
-use reclaim_model::{
-    FreeTarget, NamedImages, Namespace, PinAction, PinOutcome, PinRequest, ProjectImages, Report,
-};
+use reclaim_model::{Namespace, PinAction, PinOutcome, PinRequest, Report};
 use tokio::net::UnixStream;
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Status, Streaming};
 use tower::service_fn;
 
-use super::error::ErrorKind;
 use super::proto::maintenance_service_client::MaintenanceServiceClient;
 use super::proto::prune_service_client::PruneServiceClient;
 use super::wire::{WireError, options};
@@ -26,7 +23,9 @@ use super::{MAX_MESSAGE, proto};
 use proto::progress::Phase;
 use proto::prune_response::Event;
 
+pub use error::HostError;
 pub use maintenance::HostRuns;
+pub use request::{HostRequest, HostSelection};
 
 /// The largest answer that is taken: a report names every image there is.
 const MAX_ANSWER: usize = 16 * MAX_MESSAGE;
@@ -45,52 +44,6 @@ pub struct Planned {
     pub id: String,
     /// What would be done.
     pub report: Report,
-}
-
-/// Why a daemon could not do what it was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The address is of no kind that is known.
-    #[error("`{0}` is no address of a daemon; accepted is unix:///PATH")]
-    Address(String),
-    /// Nobody answers there.
-    #[error("connect to the daemon at {address}")]
-    Connect {
-        /// Where.
-        address: String,
-        /// Why.
-        #[source]
-        source: tonic::transport::Error,
-    },
-    /// It answered with an error, whose text has all of it.
-    #[error("{message}")]
-    Refused {
-        /// Which.
-        kind: ErrorKind,
-        /// In words.
-        message: String,
-        /// Where the bytes are that cannot be freed, if that is the error.
-        account: Option<Account>,
-    },
-    /// It is of another version, and its answer means nothing here.
-    #[error("the daemon's answer is not understood: {0}")]
-    Answer(#[from] WireError),
-    /// It went away in the middle.
-    #[error("the daemon's answer ends too early")]
-    CutShort,
-}
-
-impl From<Status> for HostError {
-    fn from(status: Status) -> Self {
-        let account = proto::Account::decode(status.details()).ok();
-        let kind = ErrorKind::of(&status);
-        let account = account.filter(|_| kind == ErrorKind::TargetNotMet);
-        Self::Refused {
-            kind,
-            message: status.message().to_owned(),
-            account: account.and_then(|it| it.try_into().ok()),
-        }
-    }
 }
 
 impl HostClient {
@@ -330,89 +283,6 @@ impl HostClient {
         };
         let answer = self.service.clone().release(message).await?;
         Ok(answer.into_inner().run)
-    }
-}
-
-/// What a daemon is asked to remove, as it was typed: the daemon reads it by its own clock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostRequest {
-    /// Where.
-    pub namespace: Namespace,
-    /// Which images.
-    pub selection: HostSelection,
-    /// How much to free; all if there is none.
-    pub target_free: Option<FreeTarget>,
-    /// Whether the namespace may be left with containers and without an image.
-    pub may_empty_namespace: bool,
-    /// Whether a namespace that does not exist counts as one without images.
-    pub may_lack_namespace: bool,
-    /// Whether unpacked layers go that only build history holds.
-    pub unpin_build_history: bool,
-}
-
-/// Which images a daemon is asked to remove.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostSelection {
-    /// Unused ones.
-    Filters {
-        /// Also those that have a name.
-        all: bool,
-        /// As typed.
-        filters: Vec<String>,
-    },
-    /// Those that are named.
-    Named(NamedImages),
-    /// Those of a project.
-    Project(ProjectImages),
-}
-
-impl From<NamedImages> for HostSelection {
-    fn from(images: NamedImages) -> Self {
-        Self::Named(images)
-    }
-}
-
-impl From<ProjectImages> for HostSelection {
-    fn from(images: ProjectImages) -> Self {
-        Self::Project(images)
-    }
-}
-
-impl From<HostRequest> for proto::Request {
-    fn from(request: HostRequest) -> Self {
-        use proto::selection::Which;
-        let which = match request.selection {
-            HostSelection::Filters { all, filters } => {
-                Which::Filters(proto::Filters { all, filters })
-            }
-            HostSelection::Named(images) => Which::Named(proto::NamedImages {
-                names: images.names,
-                force: images.force,
-                prune_parents: images.prune_parents,
-            }),
-            HostSelection::Project(images) => Which::Project(images.into()),
-        };
-        let namespace = request.namespace.to_string();
-        Self {
-            selection: Some(proto::Selection { which: Some(which) }),
-            target_free: request.target_free.map(exactly).unwrap_or_default(),
-            allow_empty: if request.may_empty_namespace {
-                namespace.clone()
-            } else {
-                String::new()
-            },
-            may_lack_namespace: request.may_lack_namespace,
-            unpin_build_history: request.unpin_build_history,
-            namespace,
-        }
-    }
-}
-
-/// To the byte: what is printed for people is rounded.
-fn exactly(target: FreeTarget) -> String {
-    match target {
-        FreeTarget::Bytes(bytes) => format!("{bytes}B"),
-        FreeTarget::Percent(percent) => format!("{percent}%"),
     }
 }
 
