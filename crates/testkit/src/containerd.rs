@@ -28,7 +28,7 @@ pub use self::version::Version;
 use crate::cri::Cri;
 use crate::namespace::NamespaceClient;
 
-/// What containerd logs once per pass of its collector: at debug level in 1.6, at trace level
+/// What containerd logs once per collection: at debug level in 1.6, at trace level
 /// from 1.7 on.
 const COLLECTION_LINE: &str = "msg=\"garbage collected\"";
 
@@ -119,10 +119,10 @@ impl Containerd {
         self.daemon.log()
     }
 
-    /// Returns how many passes the collector has made, over all restarts.
+    /// Returns how many collections there were, over all restarts.
     ///
-    /// A synchronous deletion answers after its pass was logged, so compare before and after.
-    /// Asynchronous deletions cause passes too, some time later, and building an image ends
+    /// A synchronous deletion answers after its collection was logged, so compare before and after.
+    /// Asynchronous deletions cause collections too, some time later, and building an image ends
     /// with one: [`NamespaceClient::collect`] first, and nothing more comes unasked.
     pub fn collections(&self) -> usize {
         self.log().matches(COLLECTION_LINE).count()

@@ -4,98 +4,26 @@
 //! crash cut off at the end is dropped; a damaged line before that, or one of a version to come,
 //! is a reason not to go on: what else is wrong with the file is not known.
 
+mod record;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use reclaim_model::{Filesystem, PolicyName, Room};
-use serde::{Deserialize, Serialize};
+use reclaim_model::PolicyName;
+use serde::Deserialize;
 
 use super::outcome::{Outcome, PolicyRun, Trigger};
+use record::VERSION;
 
-/// The version of the lines.
-const VERSION: u32 = 1;
+pub use record::{FilesystemRecord, NamespaceRun, RunRecord};
 
 /// How many runs are remembered at least.
 const KEPT: usize = 1000;
 
 const FILE: &str = "runs.jsonl";
-
-/// One run of a policy, as it is remembered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RunRecord {
-    /// The version of its form.
-    pub version: u32,
-    /// The policy.
-    pub policy: String,
-    /// Who wanted it.
-    pub trigger: Trigger,
-    /// Whether nothing was to be changed.
-    pub dry_run: bool,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// When it began.
-    pub began: Timestamp,
-    /// When it ended.
-    pub ended: Timestamp,
-    /// The filesystems before and afterwards.
-    pub filesystems: Vec<FilesystemRecord>,
-    /// What was above its high mark, in words.
-    pub wanted: Vec<String>,
-    /// What is still above its low mark, in words.
-    pub missing: Vec<String>,
-    /// Runs whose holds were released for it.
-    pub released: Vec<String>,
-    /// The runs that removed, one for each namespace.
-    pub runs: Vec<NamespaceRun>,
-    /// Why it failed.
-    pub error: Option<String>,
-}
-
-/// A filesystem before and after a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FilesystemRecord {
-    /// Where it is mounted.
-    pub mount_point: PathBuf,
-    /// Its size in bytes.
-    pub total_bytes: u64,
-    /// What was left before, in bytes.
-    pub left_bytes_before: u64,
-    /// What was left afterwards, in bytes.
-    pub left_bytes_after: u64,
-    /// Inodes that were left before.
-    pub left_inodes_before: u64,
-    /// Inodes that were left afterwards.
-    pub left_inodes_after: u64,
-}
-
-/// What a run came to in one namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NamespaceRun {
-    /// The namespace.
-    pub namespace: String,
-    /// The run's ID.
-    pub run: String,
-    /// Records that were removed.
-    pub removed: usize,
-    /// Records that stay.
-    pub kept: usize,
-    /// Records that were to go and stay.
-    pub refused: usize,
-    /// Records that could not be removed.
-    pub failed: usize,
-    /// What was foreseen, in bytes.
-    pub estimate_bytes: u64,
-    /// What was freed, in bytes.
-    pub reclaimed_bytes: u64,
-    /// Until when what was removed can be restored.
-    pub held_until: Option<Timestamp>,
-}
 
 /// Why the runs cannot be remembered.
 #[derive(Debug, thiserror::Error)]
@@ -283,61 +211,6 @@ fn read(path: &Path) -> Result<(Vec<RunRecord>, bool), HistoryError> {
         runs.push(serde_json::from_str(line).map_err(damaged)?);
     }
     Ok((runs, is_whole))
-}
-
-impl RunRecord {
-    fn of(run: &PolicyRun) -> Self {
-        let words = |excesses: &[super::Excess]| excesses.iter().map(ToString::to_string).collect();
-        let filesystems = run.before.iter().map(|before| {
-            let mut after = run.after.iter();
-            let after = after.find(|it| it.mount_point == before.mount_point);
-            FilesystemRecord::of(before, after.unwrap_or(before))
-        });
-        let runs = run.reports.iter().map(|report| NamespaceRun {
-            namespace: report.namespace.to_string(),
-            run: report.run.to_string(),
-            removed: report.removed.len(),
-            kept: report.kept.len(),
-            refused: report.refused.len(),
-            failed: report.failed.len(),
-            estimate_bytes: report.estimate.0.total_bytes(),
-            reclaimed_bytes: report.reclaimed.0.total_bytes(),
-            held_until: report.held_until,
-        });
-        Self {
-            version: VERSION,
-            policy: run.policy.to_string(),
-            trigger: run.trigger,
-            dry_run: run.mode == reclaim_model::Mode::DryRun,
-            outcome: run.outcome,
-            began: run.began,
-            ended: run.ended,
-            filesystems: filesystems.collect(),
-            wanted: words(&run.wanted),
-            missing: words(&run.missing),
-            released: run
-                .released
-                .iter()
-                .map(|(_, run)| run.to_string())
-                .collect(),
-            runs: runs.collect(),
-            error: run.error.clone(),
-        }
-    }
-}
-
-impl FilesystemRecord {
-    fn of(before: &Filesystem, after: &Filesystem) -> Self {
-        let left = |room: Room| room.left;
-        Self {
-            mount_point: before.mount_point.clone(),
-            total_bytes: before.bytes.total,
-            left_bytes_before: left(before.bytes),
-            left_bytes_after: left(after.bytes),
-            left_inodes_before: left(before.inodes),
-            left_inodes_after: left(after.inodes),
-        }
-    }
 }
 
 #[cfg(test)]

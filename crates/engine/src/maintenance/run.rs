@@ -9,6 +9,8 @@
 //! pressure only those go that nobody has used for too long; and a policy without any mark
 //! removes all that it lets go.
 
+mod reserve;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,7 +54,7 @@ pub struct Maintenance {
 }
 
 /// A run of a policy that is under way.
-struct Pass<'a> {
+struct UnderWay<'a> {
     maintenance: &'a Maintenance,
     policy: &'a Policy,
     /// Stops the run: whoever asked for it, or the loss of its turn.
@@ -78,12 +80,12 @@ impl Maintenance {
         cancel: &CancellationToken,
     ) -> PolicyRun {
         let span = info_span!("policy", policy = %policy.name());
-        let mut pass = Pass::new(self, policy, trigger, cancel);
+        let mut run = UnderWay::new(self, policy, trigger, cancel);
         async {
-            if let Err(error) = pass.run().await {
-                pass.fail(&error);
+            if let Err(error) = run.work_in_turn().await {
+                run.fail(&error);
             }
-            pass.finish().await
+            run.finish().await
         }
         .instrument(span)
         .await
@@ -137,7 +139,7 @@ impl Maintenance {
     }
 }
 
-impl<'a> Pass<'a> {
+impl<'a> UnderWay<'a> {
     fn new(
         maintenance: &'a Maintenance,
         policy: &'a Policy,
@@ -165,7 +167,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks whether there is anything to do, waits for this host's turn, and does it.
-    async fn run(&mut self) -> Result<(), RunError> {
+    async fn work_in_turn(&mut self) -> Result<(), RunError> {
         self.begin().await?;
         let is_idle = self.standing().is_over();
         if is_idle || self.policy.mode == Mode::DryRun || self.maintenance.turns.is_none() {
@@ -304,14 +306,8 @@ impl<'a> Pass<'a> {
             }
         }
         self.filesystems = found.seen;
-        if let Some(headroom) = &self.maintenance.headroom
-            && self.is_headroom_gone
-        {
-            let on = self.filesystems.iter_mut();
-            for filesystem in on.filter(|it| headroom.is_on(it)) {
-                let left = &mut filesystem.bytes.left;
-                *left = left.saturating_sub(headroom.bytes);
-            }
+        if self.is_headroom_gone {
+            self.discount_headroom();
         }
         if self.policy.pressure.needs_occupied() {
             self.occupied = Some(self.maintenance.occupied().await?);
@@ -323,30 +319,6 @@ impl<'a> Pass<'a> {
         let pressure = &self.policy.pressure;
         let missing = pressure.remain(&self.run.wanted, &self.filesystems, self.occupied);
         self.run.missing = missing;
-    }
-
-    /// Gives the headroom up if its filesystem has less than that left.
-    fn give_up_headroom(&mut self) {
-        let Some(headroom) = &self.maintenance.headroom else {
-            return;
-        };
-        let mut filesystems = self.filesystems.iter();
-        let is_full = filesystems.any(|it| it.bytes.left < headroom.bytes && headroom.is_on(it));
-        if !is_full {
-            return;
-        }
-        match headroom.give_up() {
-            Ok(true) => {
-                info!(file = %headroom.file.display(), "headroom is given up");
-                self.is_headroom_gone = true;
-            }
-            Ok(false) => {}
-            Err(error) => {
-                let file = headroom.file.display();
-                let warning = format!("headroom `{file}` cannot be given up: {error}");
-                self.run.warnings.push(warning);
-            }
-        }
     }
 
     fn fail(&mut self, error: &RunError) {
@@ -383,35 +355,6 @@ impl<'a> Pass<'a> {
             );
         }
         self.run
-    }
-
-    /// Takes the headroom again if that leads nowhere above a high mark.
-    fn take_headroom(&mut self) {
-        let Some(headroom) = &self.maintenance.headroom else {
-            return;
-        };
-        if headroom.is_there() && !self.is_headroom_gone {
-            return;
-        }
-        let mut then = self.filesystems.clone();
-        if !self.is_headroom_gone {
-            for filesystem in then.iter_mut().filter(|it| headroom.is_on(it)) {
-                filesystem.bytes.left = filesystem.bytes.left.saturating_sub(headroom.bytes);
-            }
-        }
-        let is_there_room = then
-            .iter()
-            .all(|it| it.bytes.left > 0 || !headroom.is_on(it));
-        let pressure = &self.policy.pressure;
-        if !is_there_room || !pressure.begin(&then, self.occupied).is_empty() {
-            return;
-        }
-        if let Err(error) = headroom.take() {
-            let file = headroom.file.display();
-            self.run
-                .warnings
-                .push(format!("headroom `{file}` cannot be taken: {error}"));
-        }
     }
 
     /// Finds out where the rest is.
