@@ -264,6 +264,37 @@ fn a_gap_of_another_namespace_makes_a_range_of_what_it_has_too() {
 }
 
 #[test]
+fn what_another_namespace_keeps_is_neither_doubtful_nor_garbage() {
+    let mut world = World::new();
+    world.image(&library("a:1"), "A");
+    world.blob("garbage", &[]).blob("kept there", &[]);
+    world.here().gaps.push(Gap::Content {
+        digest: "sha384:x".to_owned(),
+        bytes: 1,
+        refs: ["A.layer", "base"]
+            .map(|it| reclaim_model::GcRef::Content(digest(it)))
+            .into(),
+    });
+    let digests = |blobs: &[FreedBlob]| -> BTreeSet<Digest> {
+        blobs.iter().map(|it| it.digest.clone()).collect()
+    };
+    // Of what goes it has nothing, of the garbage a part.
+    let mut there = world.clone();
+    there.within("other").blob("kept there", &[]);
+    there.record(&library("b:1"), "kept there");
+    let beside = there.prune_all().plan.beside;
+    assert_eq!(digests(&beside.pending.blobs), [digest("garbage")].into());
+    let unsure = ["A.layer", "base"].map(digest);
+    assert_eq!(digests(&beside.doubtful.blobs), unsure.into());
+    // Of what may stay anyway it keeps a part for certain.
+    world.within("other").blob("base", &[]);
+    world.record(&library("b:1"), "base");
+    let beside = world.prune_all().plan.beside;
+    assert_eq!(digests(&beside.doubtful.blobs), [digest("A.layer")].into());
+    assert_eq!(digests(&beside.kept_elsewhere), [digest("base")].into());
+}
+
+#[test]
 fn garbage_and_what_others_keep_are_beside_the_plan() {
     let mut world = World::new();
     world.image(&library("a:1"), "A");
