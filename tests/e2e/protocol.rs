@@ -3,6 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use reclaim_testkit::{BuiltImage, Labels, Layer, NewLease, image, labels};
 use serde_json::Value;
 
@@ -131,6 +132,21 @@ async fn a_creation_in_flight_keeps_its_image() {
     end(prune).exits(0);
     assert!(is_whole(&rig, &built[0]).await);
     assert_eq!(rig.names().await.len(), 1);
+}
+
+/// The guard should last for as long as a slow run takes on purpose, beyond what anyone may take.
+#[tokio::test]
+async fn the_guard_of_a_slow_run_lasts_longer() {
+    let (rig, built) = rig_with_six_images().await;
+    let slowly = [&SLOWLY[..], &["--grace=500ms"]].concat();
+    let prune = start(&rig, &slowly);
+    until_gone(&rig, built[0].name()).await;
+    let leases = rig.namespace.leases().await.unwrap();
+    let when = |key: &str| -> Timestamp { leases["reclaim.prune"][key].parse().unwrap() };
+    let lasts = when("containerd.io/gc.expire").duration_since(when("reclaim/started"));
+    // Two hours, the grace, and six images at four in a second; told in whole seconds.
+    assert_eq!(lasts, SignedDuration::from_secs(2 * 60 * 60 + 2));
+    end(prune).exits(0);
 }
 
 /// A tag that moves to another image while the prune is under way is left alone.

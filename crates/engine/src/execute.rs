@@ -54,7 +54,11 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Returns why nothing more may be taken away, if so.
     pub(crate) fn stop(self) -> Option<RefuseReason> {
-        let left = clock::now().duration_until(self.expires);
+        self.stop_at(clock::now())
+    }
+
+    fn stop_at(self, now: Timestamp) -> Option<RefuseReason> {
+        let left = now.duration_until(self.expires);
         let grace = SignedDuration::try_from(self.options.grace).unwrap_or(SignedDuration::MAX);
         if self.cancel.is_cancelled() {
             Some(RefuseReason::Cancelled)
@@ -303,4 +307,49 @@ fn removed_images(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
     let images = plan.steps.iter().map(|step| &step.image);
     let removed = images.filter(|image| names.contains(image.name.as_str()));
     removed.cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reclaim_model::{BuildHistory, PruneFilters};
+
+    use super::*;
+    use crate::preview::new_run;
+    use crate::progress::no_progress;
+
+    #[test]
+    fn a_run_stops_while_its_hold_lasts_for_the_grace_and_what_follows() {
+        let id = new_run();
+        let request = PruneRequest {
+            namespace: "default".parse().unwrap(),
+            selection: PruneFilters::default().into(),
+            target: None,
+            history: BuildHistory::Keep,
+            may_empty_namespace: false,
+            may_lack_namespace: false,
+        };
+        let grace = Duration::from_secs(90);
+        let options = RunOptions {
+            grace,
+            ..RunOptions::default()
+        };
+        let cancel = CancellationToken::new();
+        let expires = "2026-01-10T12:00:00Z".parse().unwrap();
+        let run = Run {
+            id: &id,
+            request: &request,
+            options: &options,
+            progress: &no_progress,
+            cancel: &cancel,
+            measuring: Measuring::First,
+            expires,
+        };
+        let last = expires - (SignedDuration::from_secs(90) + TO_END);
+        assert_eq!(run.stop_at(last), None);
+        let late = last + SignedDuration::from_nanos(1);
+        assert_eq!(run.stop_at(late), Some(RefuseReason::OutOfTime));
+        assert_eq!(run.stop_at(expires), Some(RefuseReason::OutOfTime));
+        cancel.cancel();
+        assert_eq!(run.stop_at(last), Some(RefuseReason::Cancelled));
+    }
 }
