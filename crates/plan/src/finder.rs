@@ -170,6 +170,8 @@ impl<'a> Documents<'a> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use reclaim_model::GcLabels;
+
     use super::*;
 
     #[test]
@@ -215,5 +217,28 @@ mod tests {
             }
             assert_eq!(finder.find(tag, |_| false), None);
         }
+    }
+
+    #[test]
+    fn tells_digests_apart_that_begin_alike() {
+        let digest = |last: u8| {
+            let mut bytes = [7; 32];
+            bytes[31] = last;
+            Digest::Sha256(bytes)
+        };
+        let blobs = (0..5).map(|last| Blob {
+            digest: digest(last),
+            size: 1,
+            gc: GcLabels::default(),
+        });
+        let blobs: Vec<Blob> = blobs.collect();
+        let finder = Blobs::new(&blobs);
+        let digests: Vec<Digest> = (0..6).map(digest).collect();
+        let mut found = [None; ABREAST];
+        finder.find_abreast(&Vec::from_iter(&digests), &mut found);
+        assert_eq!(
+            found[..6],
+            [Some(0), Some(1), Some(2), Some(3), Some(4), None]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What only build history holds.
 
 use jiff::SignedDuration;
-use reclaim_model::{BuildHistory, EXPIRE, FreeTarget, PruneRequest, RUN_LABEL};
+use reclaim_model::{BuildHistory, EXPIRE, FreeTarget, GcLabels, PruneRequest, RUN_LABEL};
 use reclaim_plan::no_longer_history;
 
 use crate::world::{
@@ -106,6 +106,28 @@ fn whoever_else_reaches_the_configuration_keeps_it() {
         ],
     );
     assert_stays(&rooted);
+}
+
+#[test]
+fn a_configuration_that_more_than_references_steers_is_left_alone() {
+    let parent = digest("parent").to_string();
+    for (key, value) in [
+        ("containerd.io/gc.root", "x"),
+        ("containerd.io/gc.bref.content", &*parent),
+        ("containerd.io/gc.cond.snapshot.overlayfs", "usedat<72h|x"),
+    ] {
+        let mut steered = world();
+        steered.blob("old.config", &[(key, value)]);
+        let inventory = steered.inventory();
+        let here = &inventory.namespaces.values().next().unwrap().blobs;
+        let config = here.iter().find(|it| it.digest == digest("old.config"));
+        let plain = GcLabels {
+            refs: config.unwrap().gc.refs.clone(),
+            ..GcLabels::default()
+        };
+        assert_ne!(config.unwrap().gc, plain, "{key} steers");
+        assert_stays(&steered);
+    }
 }
 
 #[test]
