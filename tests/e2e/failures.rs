@@ -38,7 +38,7 @@ async fn an_unusable_address_is_explained() {
     );
     other.join().unwrap();
 
-    let called = call("tcp://localhost:1", "", prune).exits(1);
+    let called = call("tcp://localhost:1", "", prune).exits(2);
     assert!(
         called.stderr.contains("address is not a path"),
         "{}",
@@ -79,6 +79,29 @@ async fn bad_filters_are_usage_errors() {
     call("/nonexistent", "", &["image", "prune", "--nonsense"]).exits(2);
     let called = call("/nonexistent", "", &["-n", "no/such", "image", "prune"]).exits(2);
     assert!(called.stderr.contains("`no/such`"), "{}", called.stderr);
+}
+
+/// What an option does not take should be told with what it does take.
+#[tokio::test]
+async fn bad_values_are_told_with_what_is_accepted() {
+    for (option, value, words) in [
+        (
+            "--grace",
+            "soon",
+            "such as 90s, 10m or 1h30m, from 0s to 720h: `soon`",
+        ),
+        ("--undo-window", "721h", "from 0s to 720h: `721h`"),
+        ("--max-deletes-per-second", "0", "0 is not in 1..=10000"),
+        (
+            "--log-level",
+            "a=b=c",
+            "accepted are off, error, warn, info",
+        ),
+    ] {
+        let args = ["image", "prune", "-f", option, value];
+        let called = call("/nonexistent", "", &args).exits(2);
+        assert!(called.stderr.contains(words), "{option}: {}", called.stderr);
+    }
 }
 
 /// A namespace that was asked for by name has to exist; the default one need not.

@@ -261,7 +261,8 @@ async fn prunes_the_images_of_a_project() {
         Ok::<Vec<String>, Status>(removed.collect())
     };
     let wrong = prune("some", false).await.unwrap_err();
-    assert_eq!(wrong.message(), "mode: unsupported image prune mode: some");
+    let words = "mode: unsupported image prune mode: some; accepted are local, built and all";
+    assert_eq!(wrong.message(), words);
     assert_eq!(
         prune("local", false).await.unwrap(),
         ["docker.io/library/shop-web:latest"]

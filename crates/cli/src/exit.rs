@@ -195,6 +195,7 @@ impl CommandError {
             | Self::Namespace(_)
             | Self::Config(_)
             | Self::Collector { .. }
+            | Self::Connect(ConnectError::BadAddress(_))
             | Self::Docker(DockerError::BadAddress(_))
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost

@@ -34,6 +34,7 @@ pub(crate) fn init(globals: &Globals) -> Result<Logging, CommandError> {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);
         layer.with_filter(EnvFilter::new(SPANS))
     });
+    // It was read when the arguments were.
     let filter = || EnvFilter::builder().parse_lossy(&globals.log_level);
     // Standard error, where it does not mix with data.
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

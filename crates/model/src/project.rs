@@ -137,9 +137,9 @@ impl fmt::Display for ProjectImageMode {
     }
 }
 
-/// A mode that there is not. The text is Compose's.
+/// A mode that there is not. The text begins as Compose's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unsupported image prune mode: {0}")]
+#[error("unsupported image prune mode: {0}; accepted are local, built and all")]
 pub struct UnknownModeError(pub String);
 
 impl FromStr for ProjectImageMode {
@@ -208,6 +208,7 @@ mod tests {
         assert_eq!("all".parse(), Ok(ProjectImageMode::All));
         assert_eq!("built".parse(), Ok(ProjectImageMode::Built));
         let error = "foo".parse::<ProjectImageMode>().unwrap_err();
-        assert_eq!(error.to_string(), "unsupported image prune mode: foo");
+        let words = "unsupported image prune mode: foo; accepted are local, built and all";
+        assert_eq!(error.to_string(), words);
     }
 }

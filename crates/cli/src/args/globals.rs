@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use reclaim_model::Namespace;
+use tracing_subscriber::EnvFilter;
 
 /// Where containerd listens unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
@@ -65,7 +66,8 @@ pub(crate) struct Globals {
         global = true,
         env = "RECLAIM_LOG",
         default_value = "warn",
-        value_name = "FILTER"
+        value_name = "FILTER",
+        value_parser = log_filter
     )]
     pub(crate) log_level: String,
 
@@ -137,5 +139,16 @@ impl Globals {
     ) -> Result<Option<Namespace>, reclaim_model::NamespaceError> {
         let (namespace, is_asked_for) = self.namespace()?;
         Ok(is_asked_for.then_some(namespace))
+    }
+}
+
+/// Takes what can be read as a filter of the log.
+fn log_filter(text: &str) -> Result<String, String> {
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "{error}; accepted are off, error, warn, info, debug and trace, and filters such as \
+             info,reclaim_engine=debug"
+        )),
     }
 }

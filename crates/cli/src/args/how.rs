@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use reclaim_engine::RunOptions;
-use reclaim_model::parse_go_duration;
+
+use crate::config::duration_within;
 
 /// How a run goes about its work.
 #[derive(Debug, Args)]
@@ -71,9 +72,5 @@ const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Parses a duration as Go and docker write it.
 fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = parse_go_duration(text).map_err(|error| error.to_string())?;
-    let unsigned = Duration::try_from(parsed)
-        .ok()
-        .filter(|it| *it <= MAX_DURATION);
-    unsigned.ok_or_else(|| "accepted are 0s to 720h".to_owned())
+    duration_within(text, &(Duration::ZERO..=MAX_DURATION))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -89,17 +90,8 @@ impl<R> Default for Span<R> {
 impl<'de, R: Range> Deserialize<'de> for Span<R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let parsed = parse_go_duration(&text).ok();
-        let duration = parsed.and_then(|it| Duration::try_from(it).ok());
         let range = Duration::from_secs(R::MIN)..=Duration::from_secs(R::MAX);
-        let within = duration.filter(|it| range.contains(it));
-        let within = within.ok_or_else(|| {
-            de::Error::custom(format!(
-                "duration is not one such as 90s, 10m or 1h30m, from {} to {}: `{text}`",
-                words(Duration::from_secs(R::MIN)),
-                words(Duration::from_secs(R::MAX)),
-            ))
-        })?;
+        let within = duration_within(&text, &range).map_err(de::Error::custom)?;
         Ok(Self(within, PhantomData))
     }
 }
@@ -108,6 +100,23 @@ impl<R> Serialize for Span<R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&words(self.0))
     }
+}
+
+/// Reads a duration as Go and docker write it; what is none, or outside `range`, is an error in
+/// words.
+pub(crate) fn duration_within(
+    text: &str,
+    range: &RangeInclusive<Duration>,
+) -> Result<Duration, String> {
+    let parsed = parse_go_duration(text).ok();
+    let duration = parsed.and_then(|it| Duration::try_from(it).ok());
+    duration.filter(|it| range.contains(it)).ok_or_else(|| {
+        format!(
+            "duration is not one such as 90s, 10m or 1h30m, from {} to {}: `{text}`",
+            words(*range.start()),
+            words(*range.end()),
+        )
+    })
 }
 
 /// Writes a duration so that it is read back as it was, in the largest unit that it is whole in.
