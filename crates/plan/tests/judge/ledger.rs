@@ -146,9 +146,12 @@ fn shared_content_counts_in_each_namespace_and_once_in_all() {
     world.image(&library("a:1"), "A");
     world.within("other").image(&library("a:1"), "A");
     world.container("web", "a:1");
+    world.container("worker", "a:1");
+    world.blob("own", &[]);
     let usage = usage(&world);
     let all: u64 = ["A", "A.config", "A.layer", "base"].map(bytes).iter().sum();
-    assert_eq!(content_of(&usage.total), [(Column::InUse, all)]);
+    let own = (Column::Pending, bytes("own"));
+    assert_eq!(content_of(&usage.total), [(Column::InUse, all), own]);
     assert_eq!(content_of(here(&usage)), [(Column::Elsewhere, all)]);
     let here = &usage.namespaces[&judged()];
     assert_eq!(here.shared_bytes, all);
@@ -159,7 +162,9 @@ fn shared_content_counts_in_each_namespace_and_once_in_all() {
     );
     let other = &usage.namespaces[&"other".parse().unwrap()];
     assert_eq!(other.images[0].reclaimable_alone, 0);
-    assert_eq!(other.images[0].containers(), 1);
+    assert_eq!(other.images[0].containers(), 2);
+    assert_eq!(other.shared_bytes, all, "but not its own");
+    assert_eq!((here.active(), other.active()), (0, 1));
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod in_use;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod left;
+#[cfg(test)]
 mod limit;
 #[cfg(test)]
 mod linter;
