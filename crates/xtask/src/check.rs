@@ -2,7 +2,6 @@
 
 use crate::binaries::Beside;
 use crate::demo;
-use crate::deny;
 use crate::deploy;
 use crate::failure::Failure;
 use crate::house;
@@ -11,6 +10,7 @@ use crate::pictures;
 use crate::shell;
 use crate::steps::Steps;
 use crate::suites::{self, Coverage, Extent};
+use crate::tool::{self, DENY};
 use crate::workspace::Workspace;
 
 /// Sets up the machine and runs all steps.
@@ -90,7 +90,7 @@ fn finish(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
         })?;
     }
     steps.step("licences and sources", || {
-        let deny = deny::provide(workspace)?;
+        let deny = tool::provide(workspace, DENY)?;
         let mut check = std::process::Command::new(deny);
         check.current_dir(&workspace.root);
         check.args([

@@ -17,7 +17,6 @@ mod chroot;
 mod compose;
 mod debian;
 mod demo;
-mod deny;
 mod deploy;
 mod dist;
 mod exact;
@@ -25,10 +24,12 @@ mod failure;
 mod fresh;
 mod house;
 mod machine;
+mod mutants;
 mod pictures;
 mod shell;
 mod steps;
 mod suites;
+mod tool;
 mod workspace;
 
 use std::env;
@@ -55,6 +56,7 @@ Tasks:
   dist [--check]           Build the Debian package; and install and purge it in a clean system
   fresh [--fast]           Clone into a clean Debian with git and Rust, and do as the README says
   pictures                 Draw what the demo prints, for the README
+  mutants judge|execution  Put faults into the code, and list those that no test finds
   exact STORES             Compare so many random stores with each containerd
   help                     Print this
 
@@ -63,7 +65,8 @@ Options:
   --debug    Package what is built for debugging, which takes less time
   --binary PATH  Package that one, and build nothing
   --check    See it installed, running and purged, in a Debian made for that
-  --refresh  Fetch again what is there";
+  --refresh  Fetch again what is there
+  What follows `mutants` is cargo-mutants' own: --jobs 2, --shard 0/4, --iterate";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -95,6 +98,8 @@ fn run(words: &[&str]) -> Result<(), Failure> {
         ["fresh"] => fresh::run(&Workspace::read()?, Extent::All),
         ["fresh", "--fast"] => fresh::run(&Workspace::read()?, Extent::Fast),
         ["pictures"] => pictures::draw(&Workspace::read()?),
+        ["mutants", "judge", options @ ..] => mutants::judge(&Workspace::read()?, options),
+        ["mutants", "execution", options @ ..] => mutants::execution(&Workspace::read()?, options),
         ["exact", stores] => exact::run(&Workspace::read()?, stores),
         ["bench"] => bench::judge(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),
