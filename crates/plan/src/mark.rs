@@ -196,12 +196,7 @@ impl<'g, 'a> Marker<'g, 'a> {
     /// Returns the nodes that [`Self::restored`] would, and leaves the marker as it is.
     pub(crate) fn would_restore(&mut self, images: &[usize], now: Timestamp) -> Vec<NodeId> {
         let dead_references = self.dead_references.clone();
-        self.undo_log = Some(Vec::new());
-        let restored = self.restored(images, now);
-        for (id, seen) in self.undo_log.take().into_iter().flatten().rev() {
-            self.seen[id as usize] = seen;
-        }
-        self.reached.truncate(self.reached.len() - restored.len());
+        let restored = self.tentatively(|marker| marker.restore(images, now));
         self.dead_references = dead_references;
         for index in images {
             self.removed_images[*index] = true;
@@ -212,11 +207,18 @@ impl<'g, 'a> Marker<'g, 'a> {
     /// Returns the nodes that these roots reach and that were not reached before, and leaves
     /// the marker as it is.
     pub(crate) fn reached_from(&mut self, roots: &[NodeId], hold: Hold) -> Vec<NodeId> {
+        self.tentatively(|marker| {
+            for root in roots {
+                marker.extend(*root, hold);
+            }
+        })
+    }
+
+    /// Returns the nodes that `extend` reaches, and forgets that they were.
+    fn tentatively(&mut self, extend: impl FnOnce(&mut Self)) -> Vec<NodeId> {
         let before = self.reached.len();
         self.undo_log = Some(Vec::new());
-        for root in roots {
-            self.extend(*root, hold);
-        }
+        extend(self);
         for (id, seen) in self.undo_log.take().into_iter().flatten().rev() {
             self.seen[id as usize] = seen;
         }
