@@ -145,3 +145,34 @@ fn messages(lease: &str, digest: &Digest, blob: HeldBlob) -> Vec<WriteContentReq
     });
     messages
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_body_goes_in_parts_that_follow_each_other() {
+        let body: Vec<u8> = (0..=250).cycle().take(2 * PART + 5).collect();
+        let digest = reclaim_oci::digest_of(&body);
+        let labels = BTreeMap::from([("key".to_owned(), "value".to_owned())]);
+        let blob = HeldBlob {
+            body: body.clone(),
+            labels,
+        };
+        let messages = messages("lease", &digest, blob);
+        let [parts @ .., commit] = &messages[..] else {
+            unreachable!("there is a commit")
+        };
+        let offsets: Vec<i64> = messages.iter().map(|it| it.offset).collect();
+        assert_eq!(offsets, [0, 1 << 20, 2 << 20, (2 << 20) + 5]);
+        let sent: Vec<u8> = parts.iter().flat_map(|it| it.data.clone()).collect();
+        assert!(sent == body, "not a byte is missing");
+        assert_eq!(commit.action, i32::from(WriteAction::Commit));
+        assert_eq!(commit.labels["key"], "value");
+        for message in &messages {
+            assert_eq!(message.total, (2 << 20) + 5);
+            assert_eq!(message.expected, digest.to_string());
+            assert_eq!(message.r#ref, format!("lease-{digest}"));
+        }
+    }
+}
