@@ -1,6 +1,8 @@
 //! The judge on small worlds: what goes, what stays and why, and what that frees.
 
 #[cfg(test)]
+mod again;
+#[cfg(test)]
 mod catalog;
 #[cfg(test)]
 mod filters;
