@@ -134,6 +134,19 @@ async fn a_creation_in_flight_keeps_its_image() {
     assert_eq!(rig.names().await.len(), 1);
 }
 
+/// Whoever is as late as the grace allows after the last removal should still get the image.
+#[tokio::test]
+async fn the_grace_is_waited_out() {
+    let rig = Rig::start().await;
+    let app = build(&rig, "docker.io/library/app:1").await;
+    let prune = start(&rig, &["image", "prune", "-a", "-f", "--grace=3s"]);
+    until_gone(&rig, app.name()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.namespace.nerdctl_container("late", &app).await.unwrap();
+    end(prune).exits(0);
+    assert!(is_whole(&rig, &app).await);
+}
+
 /// The guard should last for as long as a slow run takes on purpose, beyond what anyone may take.
 #[tokio::test]
 async fn the_guard_of_a_slow_run_lasts_longer() {
