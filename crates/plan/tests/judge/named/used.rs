@@ -1,0 +1,273 @@
+//! Removing by name what a container, a pin, the CRI plugin or another image needs.
+
+use reclaim_model::{ContainerState, NamedImages, RemoveReason, SnapshotKind};
+
+use super::{remove, remove_with, said, text, world};
+use crate::world::{
+    ContainerExt, LeaseExt, RecordExt, World, chain, content, dangling, id, library, snapshot,
+};
+
+const CONTAINER: &str = "4f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab3586";
+
+/// Every way in which a container of Docker's is seen: running, stopped and known to its engine,
+/// stopped and known by what it left in containerd.
+fn with_containers(images: &[(&str, &str)]) -> [(World, &'static str); 3] {
+    let stack = "base+A.layer";
+    let mut running = world(images);
+    let container = running.container(CONTAINER, "x:1").of("A");
+    container.state = ContainerState::Running;
+    let mut stopped = world(images);
+    let container = stopped.container(CONTAINER, "x:1").of("A");
+    container.state = ContainerState::Stopped;
+    let mut leased = world(images);
+    let init = format!("{CONTAINER}-init");
+    leased.snapshot(&init, Some(&chain(stack)), SnapshotKind::Committed);
+    leased.active(CONTAINER, &init);
+    leased.lease(CONTAINER, &[snapshot(&init), snapshot(CONTAINER)]);
+    [
+        (running, "running"),
+        (stopped, "stopped"),
+        (leased, "stopped"),
+    ]
+}
+
+#[test]
+fn refuses_the_last_name_of_what_a_container_uses() {
+    for (world, _) in with_containers(&[("L/x:1", "A")]) {
+        let outcome = remove(&world, &["x:1"], false);
+        assert_eq!(outcome.removed(), [""; 0]);
+        let words = text(
+            "conflict: unable to delete x:1 (must be forced) - container 4f1c7e0d92ab is using \
+             its referenced image <A:12>",
+        );
+        assert_eq!(said(&outcome.plan.named[0]), [words]);
+    }
+}
+
+#[test]
+fn forced_it_stays_without_a_name() {
+    for (world, _) in with_containers(&[("L/x:1", "A")]) {
+        let outcome = remove(&world, &["x:1"], true);
+        assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Replaced);
+        assert_eq!(said(&outcome.plan.named[0]), ["Untagged: x:1"]);
+        assert_eq!(outcome.amount().total_bytes(), 0);
+    }
+    // Docker takes the tag only: what has a digest only keeps the image.
+    for (world, _) in with_containers(&[("L/x:1", "A"), ("L/x@<A>", "A")]) {
+        let outcome = remove(&world, &["x:1"], true);
+        assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Named);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+    }
+    for (world, _) in with_containers(&[("L/x:1", "A"), ("moby-dangling@<A>", "A")]) {
+        let outcome = remove(&world, &["x:1"], true);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+        assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Named);
+    }
+}
+
+#[test]
+fn what_has_no_name_or_can_get_none_is_not_taken_by_force() {
+    let nothing = [""; 0];
+    for (world, _) in with_containers(&[("moby-dangling@<A>", "A")]) {
+        let outcome = remove(&world, &[&dangling("A")], true);
+        assert_eq!(outcome.removed(), nothing);
+        assert!(outcome.plan.named[0].outcome.is_err());
+    }
+    // Somebody has put the name that stands for none to another use.
+    for (world, _) in with_containers(&[("L/x:1", "A"), ("moby-dangling@<A>", "B")]) {
+        let outcome = remove(&world, &["x:1"], true);
+        assert_eq!(outcome.removed(), nothing);
+        assert!(outcome.plan.named[0].outcome.is_err());
+    }
+    // By its ID it loses the names that it has, and stays by the one that is none.
+    let [_, stopped, leased] = with_containers(&[("L/x:1", "A"), ("moby-dangling@<A>", "A")]);
+    for (world, _) in [stopped, leased] {
+        let outcome = remove(&world, &[&id("A")], true);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+        assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Named);
+    }
+}
+
+#[test]
+fn another_name_is_enough_for_a_container() {
+    for (world, _) in with_containers(&[("L/x:1", "A"), ("L/x:2", "A")]) {
+        let outcome = remove(&world, &["x:1"], false);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+        // And the next is the last.
+        let outcome = remove(&world, &["x:1", "x:2"], false);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+        assert!(outcome.plan.named[1].outcome.is_err());
+    }
+    // One that is to expire is none.
+    for (mut world, _) in with_containers(&[("L/x:1", "A")]) {
+        let record = world.image(&library("x:2"), "A");
+        record.label("containerd.io/gc.expire", "2026-02-01T00:00:00Z");
+        let outcome = remove(&world, &["x:1"], false);
+        assert_eq!(outcome.removed(), [""; 0]);
+        let outcome = remove(&world, &["x:1"], true);
+        assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Replaced);
+    }
+}
+
+#[test]
+fn by_id_a_running_container_forbids_and_a_stopped_one_must_be_forced() {
+    for (world, state) in with_containers(&[("L/x:1", "A"), ("L/y:1", "A")]) {
+        let by = |state: &str, can: &str| {
+            text(&format!(
+                "conflict: unable to delete <A:12> ({can} be forced) - image is being used by \
+                 {state} container 4f1c7e0d92ab"
+            ))
+        };
+        let outcome = remove(&world, &[&id("A")], false);
+        let can = if state == "running" { "cannot" } else { "must" };
+        assert_eq!(said(&outcome.plan.named[0]), [by(state, can)]);
+        let outcome = remove(&world, &[&id("A")], true);
+        if state == "running" {
+            assert_eq!(said(&outcome.plan.named[0]), [by(state, can)]);
+            assert_eq!(outcome.removed(), [""; 0]);
+        } else {
+            // Docker deletes it; the container could not be committed or recreated any more.
+            assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Replaced);
+            assert_eq!(outcome.removal(&library("y:1")), RemoveReason::Named);
+            assert_eq!(outcome.amount().total_bytes(), 0);
+        }
+    }
+    // Without a name there is nothing left to take.
+    for (world, state) in with_containers(&[("moby-dangling@<A>", "A")]) {
+        for force in [false, true] {
+            let outcome = remove(&world, &[&id("A")], force);
+            assert_eq!(outcome.removed(), [""; 0]);
+            assert!(
+                said(&outcome.plan.named[0])[0].contains("(cannot be forced)"),
+                "{state}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_name_that_has_moved_is_no_use() {
+    // S20 of the table of prunes: there the name is kept, here somebody asks for it.
+    let mut world = world(&[("L/x:1", "B"), ("L/old:1", "A")]);
+    world.container("c", "x:1").of("A");
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(outcome.removed(), [library("x:1")]);
+    // Of a container of which only the name is known it is one.
+    let mut world = self::world(&[("L/x:1", "B")]);
+    world.container("c", "x:1");
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(outcome.removed(), [""; 0]);
+}
+
+#[test]
+fn what_only_keeps_content_is_not_in_the_way() {
+    let mut pull = world(&[("L/x:1", "A")]);
+    pull.lease("pull", &[content("A")]);
+    let mut cache = world(&[("L/x:1", "A")]);
+    cache
+        .lease("cache", &[snapshot(&chain("base+A.layer"))])
+        .flat();
+    let mut rooted = world(&[("L/x:1", "A")]);
+    rooted.blob("A", &[("containerd.io/gc.root", "1")]);
+    for world in [pull, cache, rooted] {
+        let outcome = remove(&world, &["x:1"], false);
+        assert_eq!(outcome.removed(), [library("x:1")]);
+    }
+}
+
+#[test]
+fn whatever_stands_on_it_is_in_the_way() {
+    let mut world = world(&[("L/x:1", "A")]);
+    world.active("work", &chain("base+A.layer"));
+    world.lease("somebody", &[snapshot("work")]);
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(
+        said(&outcome.plan.named[0]),
+        ["conflict: unable to delete x:1 (must be forced) - image is being used by lease somebody"]
+    );
+    let outcome = remove(&world, &["x:1"], true);
+    assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Replaced);
+}
+
+#[test]
+fn a_pinned_image_must_be_forced() {
+    let mut world = World::new();
+    let record = world.image("registry.k8s.io/pause:3.9", "A");
+    record.label("io.cri-containerd.pinned", "pinned");
+    let outcome = remove(&world, &["registry.k8s.io/pause:3.9"], false);
+    assert_eq!(outcome.removed(), [""; 0]);
+    assert!(said(&outcome.plan.named[0])[0].ends_with("(must be forced) - image is pinned"));
+    let outcome = remove(&world, &["registry.k8s.io/pause:3.9"], true);
+    assert_eq!(outcome.removed().len(), 1);
+}
+
+#[test]
+fn the_cri_plugin_keeps_its_record_by_id_as_long_as_it_has_another() {
+    let cri = |names: &[&str]| {
+        let mut world = World::new();
+        for name in names {
+            world.image(name, "A").cri();
+        }
+        world.image(&id("A.config"), "A").cri();
+        world
+    };
+    let by_digest = text("L/a@<A>");
+    let config = id("A.config");
+    let world = cri(&[&library("a:1"), &by_digest]);
+    for name in ["a:1", &config] {
+        let outcome = remove(&world, &[name], false);
+        assert_eq!(outcome.removed().len(), 3, "{name}");
+    }
+    let world = cri(&[&library("a:1"), &by_digest, &library("b:1")]);
+    let outcome = remove(&world, &["a:1"], false);
+    assert_eq!(outcome.removed(), [library("a:1"), by_digest.clone()]);
+    let outcome = remove(&world, &[&config], false);
+    assert!(outcome.plan.named[0].outcome.is_err());
+}
+
+#[test]
+fn nameless_parents_go_with_their_last_child() {
+    let mut world = world(&[("moby-dangling@<B>", "B"), ("moby-dangling@<C>", "C")]);
+    let parent = |world: &mut World, name: &str, of: &str| {
+        let at = world.here().images.iter().position(|it| it.name == name);
+        world.here().images[at.unwrap()].label("org.mobyproject.image.parent", &id(of));
+    };
+    world.image(&library("x:1"), "A");
+    parent(&mut world, &library("x:1"), "B");
+    parent(&mut world, &dangling("B"), "C");
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(outcome.removed().len(), 3);
+    assert_eq!(outcome.removal(&dangling("C")), RemoveReason::Parent);
+    let rows = [
+        "Untagged: x:1".to_owned(),
+        format!("Deleted: {}", id("A")),
+        format!("Deleted: {}", id("B")),
+        format!("Deleted: {}", id("C")),
+    ];
+    assert_eq!(said(&outcome.plan.named[0]), rows);
+    let images = NamedImages {
+        names: vec!["x:1".to_owned()],
+        force: false,
+        prune_parents: false,
+    };
+    assert_eq!(remove_with(&world, images).removed(), [library("x:1")]);
+    // With another child they stay, and so does a parent that has a name.
+    world.image(&library("y:1"), "D");
+    parent(&mut world, &library("y:1"), "B");
+    assert_eq!(remove(&world, &["x:1"], false).removed(), [library("x:1")]);
+    // Or one that is pinned.
+    world.here().images.pop();
+    for name in [dangling("B"), dangling("C")] {
+        let mut world = world.clone();
+        let mut images = world.here().images.iter_mut();
+        let pinned = images.find(|it| it.name == name).unwrap();
+        pinned.label("io.cri-containerd.pinned", "pinned");
+        let removed = remove(&world, &["x:1"], false).removed().len();
+        assert_eq!(removed, if name == dangling("B") { 1 } else { 2 });
+    }
+    // A parent that loses its name stays without one.
+    let mut world = self::world(&[("L/base:1", "B"), ("L/x:1", "A")]);
+    parent(&mut world, &library("x:1"), "B");
+    let outcome = remove(&world, &["base:1"], false);
+    assert_eq!(outcome.removal(&library("base:1")), RemoveReason::Replaced);
+}
