@@ -223,6 +223,11 @@ fn the_cri_plugin_keeps_its_record_by_id_as_long_as_it_has_another() {
     assert_eq!(outcome.removed(), [library("a:1"), by_digest.clone()]);
     let outcome = remove(&world, &[&config], false);
     assert!(outcome.plan.named[0].outcome.is_err());
+    // A name that is not the plugin's does not help it.
+    let mut world = cri(&[&library("a:1")]);
+    world.image(&library("b:1"), "A");
+    let outcome = remove(&world, &["a:1"], false);
+    assert_eq!(outcome.removed(), [library("a:1"), config]);
 }
 
 #[test]
