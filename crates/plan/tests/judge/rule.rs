@@ -257,6 +257,41 @@ fn at_exactly_its_age_an_image_goes() {
 }
 
 #[test]
+fn at_exactly_its_size_an_image_goes() {
+    let world = apart(&["app"]);
+    let size = bytes("APP") + bytes("APP.config") + bytes("app");
+    for (larger_than, n_removed) in [(size - 1, 1), (size, 1), (size + 1, 0)] {
+        let mut images = lenient();
+        images.rule.filters.larger_than = larger_than;
+        assert_eq!(judged(&world, &images).removed().len(), n_removed);
+    }
+}
+
+#[test]
+fn the_sandbox_image_is_protected_by_any_of_its_names_and_no_other() {
+    let mut world = apart(&["app", "pause"]);
+    world.image("pause", "CRI");
+    for name in ["pause:1", &library("pause:1"), "pause"] {
+        let images = RuleImages {
+            protection: Arc::new(Protection {
+                sandbox_images: vec![name.to_owned()],
+                ..Protection::default()
+            }),
+            ..lenient()
+        };
+        let outcome = judged(&world, &images);
+        let kept = outcome.plan.kept.iter();
+        let kept: Vec<&str> = kept.map(|it| it.name.as_str()).collect();
+        let expected = if name == "pause" {
+            "pause".to_owned()
+        } else {
+            library("pause:1")
+        };
+        assert_eq!(kept, [expected], "{name}");
+    }
+}
+
+#[test]
 fn what_a_registry_has_is_no_last_copy() {
     let mut world = apart(&["built", "pulled"]);
     let source = "containerd.io/distribution.source.registry.example";

@@ -41,6 +41,8 @@ fn refuses_the_last_name_of_what_a_container_uses() {
              its referenced image <A:12>",
         );
         assert_eq!(said(&outcome.plan.named[0]), [words]);
+        let holders = outcome.holders(&library("x:1"));
+        assert!(holders.len() == 1 && holders[0].ends_with(CONTAINER));
     }
 }
 
