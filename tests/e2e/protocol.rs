@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_testkit::{BuiltImage, Labels, Layer, NewLease, image, labels};
+use reclaim_testkit::{BuiltImage, Labels, Layer, NewLease, Signal, image, labels};
 use serde_json::Value;
 
 use crate::rig::{Called, Rig, entry, names};
@@ -243,8 +243,7 @@ async fn a_prune_that_is_stopped_reports() {
     let (rig, built) = rig_with_six_images().await;
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
-    let terminate = Command::new("kill").arg(prune.id().to_string()).status();
-    assert!(terminate.unwrap().success());
+    reclaim_testkit::signal(&prune, Signal::TERM);
     let report = end(prune).exits(143).json();
     let removed = names(&report["removed"]).len();
     let refused = report["refused"].as_array().unwrap();

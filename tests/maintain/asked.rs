@@ -1,5 +1,6 @@
 //! Policies of a running `reclaim serve`, asked for with `--host`.
 
+use reclaim_testkit::Signal;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, with_metrics};
@@ -195,12 +196,12 @@ async fn those_who_ask_see_a_new_configuration() {
     assert_eq!((explained("p"), explained("q")), (0, 2));
 
     host.configure(&old.replace("\"0s\"", "\"never\""));
-    daemon.signal("HUP");
+    daemon.signal(Signal::HUP);
     daemon.wait_for(SUCCESS, |it| it == 0).await;
     assert_eq!((explained("p"), explained("q")), (0, 2));
 
     host.configure(&old.replace("\"p\"", "\"q\""));
-    daemon.signal("HUP");
+    daemon.signal(Signal::HUP);
     let due = "reclaim_policy_next_timestamp_seconds{policy=\"q\"}";
     daemon.wait_for(due, |it| it == 0).await;
     assert_eq!((explained("p"), explained("q")), (2, 0));
@@ -208,7 +209,7 @@ async fn those_who_ask_see_a_new_configuration() {
     assert!(unknown.stderr.contains("those that are: q"), "{unknown:?}");
 
     host.configure(&old.replace(POLICY, ""));
-    daemon.signal("HUP");
+    daemon.signal(Signal::HUP);
     for _ in 0..600 {
         if explained("q") == 2 {
             break;

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use reclaim_testkit::Dice;
+use reclaim_testkit::{Dice, Signal};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -57,14 +57,12 @@ impl Daemon {
         }
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status();
-        assert!(sent.unwrap().success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        reclaim_testkit::signal(&self.child, signal);
     }
 
     pub(crate) async fn stop(mut self) -> ExitStatus {
-        self.signal("TERM");
+        self.signal(Signal::TERM);
         for _ in 0..LOOKS {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
@@ -251,13 +249,13 @@ async fn a_wrong_configuration_is_refused_and_the_old_one_goes_on() {
     daemon.wait_for(success, |it| it == 1).await;
 
     host.configure(&old.replace("low = \"40%\"", "low = \"90%\""));
-    daemon.signal("HUP");
+    daemon.signal(Signal::HUP);
     daemon.wait_for(success, |it| it == 0).await;
     let so_far = daemon.wait_for(&ran("nothing"), |it| it > 0).await;
     daemon.wait_for(&ran("nothing"), |it| it > so_far).await;
 
     host.configure(&old.replace("\"pressure\"", "\"renamed\""));
-    daemon.signal("HUP");
+    daemon.signal(Signal::HUP);
     let due = "reclaim_policy_next_timestamp_seconds{policy=\"renamed\"}";
     daemon.wait_for(due, |it| it > 0).await;
     daemon.wait_for(success, |it| it == 1).await;

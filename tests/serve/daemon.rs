@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use reclaim_testkit::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -83,6 +84,15 @@ impl Daemon {
         daemon
     }
 
+    /// Takes over one that is started already, with the directory in which its socket is.
+    pub(crate) fn adopted(child: Child, socket: PathBuf, directory: TempDir) -> Self {
+        Self {
+            child,
+            socket,
+            directory,
+        }
+    }
+
     /// Returns the socket.
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
@@ -131,14 +141,12 @@ impl Daemon {
 
     /// Asks it to end, and waits until it has.
     pub(crate) async fn stop(mut self) -> ExitStatus {
-        self.signal("TERM");
+        self.signal(Signal::TERM);
         self.ended().await
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status();
-        assert!(sent.unwrap().success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        reclaim_testkit::signal(&self.child, signal);
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {

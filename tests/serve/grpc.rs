@@ -9,7 +9,7 @@ use reclaim_api::grpc::proto::prune_response::Event;
 use reclaim_api::grpc::proto::prune_service_client::PruneServiceClient;
 use reclaim_api::grpc::proto::selection::Which;
 use reclaim_api::grpc::proto::{self, Container};
-use reclaim_testkit::{BuiltImage, Layer, image};
+use reclaim_testkit::{BuiltImage, Layer, Signal, image};
 use tokio::net::UnixStream;
 use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -374,7 +374,7 @@ async fn a_daemon_that_ends_tells_those_who_watch_its_health() {
         assert_eq!(answers.next().await.unwrap().unwrap().status, serving);
         watching.push(answers);
     }
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     for answers in watching {
         let rest: Vec<i32> = answers.map(|it| it.unwrap().status).collect().await;
         assert_eq!(rest, [not_serving]);

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use reclaim_testkit::{Layer, NamespaceClient, image, labels};
+use reclaim_testkit::{Layer, NamespaceClient, Signal, image, labels};
 
 use crate::daemon::Daemon;
 use crate::prune::wait_until_gone;
@@ -57,7 +57,7 @@ async fn asks_a_daemon_for_the_same_bytes() {
 async fn a_signal_ends_the_waiting_and_not_the_run() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
-    for (signal, status) in [("TERM", 143), ("INT", 130)] {
+    for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let prune = Command::new(env!("CARGO_BIN_EXE_reclaim"))
             .env_clear()
             .args(["--host", &host, "image", "prune", "-a", "-f"])
@@ -67,9 +67,7 @@ async fn a_signal_ends_the_waiting_and_not_the_run() {
             .spawn()
             .unwrap();
         wait_until_gone(&rig).await;
-        let id = prune.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status();
-        assert!(sent.unwrap().success());
+        reclaim_testkit::signal(&prune, signal);
         let ended = prune.wait_with_output().unwrap();
         assert_eq!(ended.status.code(), Some(status), "{ended:?}");
         let said = String::from_utf8(ended.stderr).unwrap();

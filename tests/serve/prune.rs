@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Moment};
-use reclaim_testkit::{Layer, image};
+use reclaim_testkit::{Layer, Signal, image};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -167,7 +167,7 @@ async fn a_daemon_that_is_stopped_finishes_its_answer() {
     let pruning = daemon.prune(ALL);
     let stopping = async {
         wait_until_gone(&rig).await;
-        daemon.signal("TERM");
+        daemon.signal(Signal::TERM);
     };
     let (answer, ()) = tokio::join!(pruning, stopping);
     let rows = answer.done()["ImagesDeleted"].clone();
@@ -187,7 +187,7 @@ async fn a_daemon_that_is_stopped_ends_a_run_whose_client_went_away() {
         .unwrap();
     let mut daemon = Daemon::start(rig.containerd.address(), &["--grace", "2s"]).await;
     leave_in_the_middle(&daemon, &rig).await;
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     assert!(daemon.ended().await.success());
     assert_eq!(rig.names().await.len(), 0);
     assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
+use reclaim_testkit::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::daemon::{Daemon, ask_on, serve};
+use crate::daemon::{Daemon, serve};
 use crate::rig::Rig;
 
 fn refused(address: &str, socket: &Path, args: &[&str]) -> String {
@@ -134,7 +135,7 @@ async fn takes_over_what_systemd_passes_on() {
     let listener = UnixListener::bind(&socket).unwrap();
     // The shell does what systemd does: number 3, and whose it is.
     let script = "exec 3<&0; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
-    let mut daemon = std::process::Command::new("sh")
+    let child = std::process::Command::new("sh")
         .args([
             "-c",
             script,
@@ -153,13 +154,12 @@ async fn takes_over_what_systemd_passes_on() {
         .stdin(std::os::fd::OwnedFd::from(listener))
         .spawn()
         .unwrap();
-    let stream = UnixStream::connect(&socket).await.unwrap();
-    let answer = ask_on(stream, "GET", "/_ping", &[], "").await.unwrap();
+    let mut daemon = Daemon::adopted(child, socket, directory);
+    let answer = daemon.ask("GET", "/_ping").await;
     assert_eq!(answer.body, "OK");
-    let id = daemon.id().to_string();
-    std::process::Command::new("kill").arg(id).status().unwrap();
-    assert!(daemon.wait().unwrap().success());
-    assert!(socket.exists(), "it is systemd's");
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended().await.success());
+    assert!(daemon.socket().exists(), "it is systemd's");
 }
 
 /// Neither silence nor endless headers hold the door: others are served meanwhile.

@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 
 pub use self::builder::ContainerdBuilder;
 use self::daemon::Daemon;
-pub use self::process::busybox;
+pub use self::process::{busybox, signal};
 pub use self::version::Version;
 use crate::cri::Cri;
 use crate::namespace::NamespaceClient;

@@ -59,7 +59,7 @@ mod registry;
 
 pub use crate::api_server::{ApiServer, Mood};
 pub use crate::asked::asked_number;
-pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox};
+pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox, signal};
 pub use crate::cri::{Cri, CriImage, Pod};
 pub use crate::dockerd::Dockerd;
 pub use crate::image::{
@@ -73,4 +73,5 @@ pub use crate::namespace::{
 pub use crate::random::{Dice, RandomStore, Thing, What};
 pub use crate::registry::Registry;
 pub use containerd_client::types::Mount;
+pub use rustix::process::Signal;
 pub use tonic::Status;

@@ -12,8 +12,8 @@ use crate::workspace::Workspace;
 
 /// Mounts what programs expect, and becomes the program. The arguments are the root, the program
 /// and its arguments. It runs in a mount namespace that ends with it, whatever it ends by, so that
-/// nothing is left to be unmounted.
-const ENTER: &str = "mount -t proc proc \"$0/proc\" && mount --rbind /sys \"$0/sys\" && \
+/// nothing is left to be unmounted. What begins containers in there wants `/` to be a mount.
+const ENTER: &str = "mount --bind \"$0\" \"$0\" && mount -t proc proc \"$0/proc\" && mount --rbind /sys \"$0/sys\" && \
                      mount --rbind /dev \"$0/dev\" && exec chroot \"$0\" \"$@\"";
 
 /// A system below a directory.

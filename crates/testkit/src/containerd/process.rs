@@ -21,7 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// How long a daemon may take to end by itself. containerd needs milliseconds; a loaded
 /// machine may need more.
@@ -125,6 +125,11 @@ fn spawn_in_nursery(command: Command) -> io::Result<Child> {
 pub fn busybox() -> Vec<u8> {
     let path = find_on_path("busybox").expect("busybox-static is installed");
     std::fs::read(path).expect("a program can be read")
+}
+
+/// Sends a signal to a child that has not been waited for.
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("a child can be signalled");
 }
 
 /// Returns the beginning of a command that runs `binary`, and has the kernel end it with this
