@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use reclaim_model::{
     Amount, CollectorRules, Container, Digest, FreedBlob, FreedSnapshot, Gap, Inventory, Namespace,
-    PruneFilters, SnapshotId, SnapshotKind,
+    PruneFilters, PruneRequest, SnapshotId, SnapshotKind,
 };
-use reclaim_plan::{Account, Books, Column, DiskUsage, decide, disk_usage};
+use reclaim_plan::{Account, Books, Column, DiskUsage, decide, disk_usage, shortfall};
 
 use crate::naive;
 use crate::random::scenes;
@@ -186,6 +186,12 @@ fn what_is_no_blob_of_a_namespace_counts_too() {
         digest: digest("orphan"),
         bytes: 17,
     };
+    let request = PruneRequest {
+        namespace: "other".parse().unwrap(),
+        ..request(all())
+    };
+    let account = shortfall(&inventory, &[], &request, &BTreeMap::new());
+    assert_eq!(content_of(&account), [(Column::Ingest, 13)]);
     let usage = disk_usage(&Books {
         inventory: &inventory,
         registered: &BTreeMap::new(),
@@ -360,6 +366,24 @@ proptest! {
         prop_assert_eq!(total.blobs, distinct.len());
         let snapshots = sizes.values().flat_map(BTreeMap::values);
         prop_assert_eq!(total.snapshot_bytes, snapshots.sum::<u64>());
+    }
+
+    /// What cannot be freed is told as the disk usage tells it, dangling images among the unused.
+    #[test]
+    fn a_shortfall_is_the_account_of_the_namespace(scene in scenes()) {
+        let world = scene.world();
+        let usage = usage(&world);
+        let inventory = world.inventory();
+        let sizes = &sizes(&inventory)[&judged()];
+        let told = shortfall(&inventory, &world.registered, &request(all()), sizes);
+        let columns = |account: &Account| -> BTreeMap<Column, Amount> {
+            let is_other = |it: &(Column, Amount)| {
+                !matches!(it.0, Column::Unused | Column::Dangling | Column::Unknown)
+            };
+            account.columns().filter(is_other).collect()
+        };
+        prop_assert_eq!(columns(&told), columns(here(&usage)));
+        prop_assert_eq!(told.reclaimable(), here(&usage).reclaimable());
     }
 
     #[test]

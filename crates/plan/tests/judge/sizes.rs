@@ -53,6 +53,9 @@ fn tells_what_is_shared_from_what_is_not() {
         shared: 2 * bytes("base"),
     });
     assert_eq!(found, expected);
+    let [a, _] = expected;
+    assert_eq!(a.total(), a.content + a.unpacked);
+    assert_eq!(a.unique(), a.total() - a.shared);
 }
 
 #[test]
