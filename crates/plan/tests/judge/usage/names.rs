@@ -115,6 +115,20 @@ fn a_short_id_uses_every_image_that_it_could_mean() {
 }
 
 #[test]
+fn a_name_wins_over_an_id_that_begins_like_it() {
+    let short = digest("A").hex()[..12].to_owned();
+    for record in [short.clone(), library(&format!("{short}:latest"))] {
+        let mut world = World::new();
+        world.image(&library("a:1"), "A");
+        world.image(&record, "B");
+        world.container("web", &short);
+        let outcome = world.prune_all();
+        assert_used(&outcome, &record, &["container web"]);
+        assert_eq!(outcome.removed(), [library("a:1")]);
+    }
+}
+
+#[test]
 fn a_whole_id_is_more_than_a_name() {
     // The CRI plugin's third record has the config's digest for a name.
     let mut world = world(&id("A.config"), &id("A.config"));
