@@ -104,14 +104,18 @@ pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> L
     });
     let freed = freed.collect();
     let mut plan = cut(plan, inventory, &graph, &indexes);
-    if chosen.is_capped {
+    if let Some(cap) = chosen.cap {
         let digests = groups[chosen.n..].iter().map(|it| &it.digest).collect();
-        note_cap(&mut plan.kept, &digests, images);
+        note_cap(
+            &mut plan.kept,
+            &digests,
+            format!("{}.{cap}", images.rule.name),
+        );
     }
     Limited {
         plan,
         freed,
-        is_capped: chosen.is_capped,
+        is_capped: chosen.cap.is_some(),
     }
 }
 
@@ -226,7 +230,8 @@ fn adds(graph: &Graph<'_>, groups: &[Group], now: Timestamp) -> Vec<Vec<NodeId>>
 /// How many groups go, from the first on.
 struct Chosen {
     n: usize,
-    is_capped: bool,
+    /// The cap that ended it, by its key.
+    cap: Option<&'static str>,
 }
 
 fn choose(
@@ -244,16 +249,18 @@ fn choose(
             goals.all(|(goal, freed)| *freed >= goal.amount)
         });
         if is_met && !group.is_idle {
-            return Chosen {
-                n,
-                is_capped: false,
-            };
+            return Chosen { n, cap: None };
         }
         total = total.saturating_add(weigh(bytes, nodes));
-        if images.max_images.is_some_and(|max| n >= max)
-            || images.max_bytes.is_some_and(|max| total > max)
-        {
-            return Chosen { n, is_capped: true };
+        let cap = if images.max_images.is_some_and(|max| n >= max) {
+            Some("max_images")
+        } else if images.max_bytes.is_some_and(|max| total > max) {
+            Some("max_bytes")
+        } else {
+            None
+        };
+        if cap.is_some() {
+            return Chosen { n, cap };
         }
         for (freed, scale) in freed.iter_mut().zip(scales) {
             *freed = freed.saturating_add(weigh(scale, nodes));
@@ -261,7 +268,7 @@ fn choose(
     }
     Chosen {
         n: groups.len(),
-        is_capped: false,
+        cap: None,
     }
 }
 
@@ -294,19 +301,15 @@ fn without_useless<'g>(
 }
 
 /// Says of what a cap left out that it was the cap.
-fn note_cap(kept: &mut [Kept], digests: &BTreeSet<&Digest>, images: &RuleImages) {
-    let key = if images.max_bytes.is_some() && images.max_images.is_none() {
-        "max_bytes"
-    } else {
-        "max_images"
+fn note_cap(kept: &mut [Kept], digests: &BTreeSet<&Digest>, cap: String) {
+    let cap = Holder {
+        kind: HolderKind::Rule,
+        id: cap,
     };
     for kept in kept {
         if kept.reason == KeepReason::NotNeeded && digests.contains(&kept.target) {
             kept.reason = KeepReason::Capped;
-            kept.holders = vec![Holder {
-                kind: HolderKind::Rule,
-                id: format!("{}.{key}", images.rule.name),
-            }];
+            kept.holders = vec![cap.clone()];
         }
     }
 }

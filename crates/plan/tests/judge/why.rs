@@ -1,7 +1,9 @@
 //! Who holds a thing, and the way from there.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
-use reclaim_model::{CollectorRules, GcRef, SnapshotKind};
+use reclaim_model::{CollectorRules, Container, GcRef, SnapshotKind};
 use reclaim_plan::ThingKind::{Config, Content, Image, Index, Manifest, Snapshot};
 use reclaim_plan::{Answer, Fate, NotFound, Question, ThingKind, why};
 
@@ -9,7 +11,7 @@ use crate::ledger::registered;
 use crate::naive;
 use crate::random::scenes;
 use crate::world::{
-    ContainerExt, LeaseExt, Part, RecordExt, World, chain, content, id, library, snapshot,
+    ContainerExt, LeaseExt, OVERLAY, Part, RecordExt, World, chain, content, id, library, snapshot,
 };
 
 fn ask(world: &World, text: &str) -> Result<Vec<Answer>, NotFound> {
@@ -77,6 +79,64 @@ fn a_flat_lease_leads_down_to_parents_and_no_further() {
         1,
         "not by the flat lease"
     );
+}
+
+#[test]
+fn ones_own_namespace_comes_first_and_an_image_with_what_a_prune_would_do() {
+    let mut world = World::new();
+    world.image(&library("z:1"), "A");
+    world.image(&library("used:1"), "B");
+    world.container("web", "used:1");
+    world.within("another").image(&library("a:1"), "A");
+    world.within(World::JUDGED);
+    let layer = answer(&world, &id("A.layer"));
+    let namespaces: Vec<_> = layer.held.iter().map(|it| it.namespace.as_str()).collect();
+    assert_eq!(namespaces, [World::JUDGED, "another"]);
+    let goes = layer.held[0].verdict.as_ref();
+    assert!(goes.is_some_and(Result::is_ok), "{goes:?}");
+    let used = answer(&world, &id("B.layer"));
+    let held = used.held.iter().find(|it| it.verdict.is_some());
+    let verdict = held.and_then(|it| it.verdict.as_ref());
+    assert!(verdict.is_some_and(Result::is_err), "{verdict:?}");
+}
+
+#[test]
+fn a_registered_container_leads_to_its_image_by_what_it_stands_on() {
+    let mut world = World::new();
+    world.image(&library("a:1"), "A");
+    world.active("rootfs", &chain("base+A.layer"));
+    let mut registered = |id: &str, key: &str| {
+        world.registered.push(Container {
+            id: id.to_owned(),
+            image: "a:1".to_owned(),
+            snapshot: Some(reclaim_model::SnapshotId::new(OVERLAY, key)),
+            ..Container::default()
+        });
+    };
+    registered("web", "rootfs");
+    registered("named", "gone");
+    let answer = answer(&world, "a:1");
+    let on_snapshots = vec![Snapshot, Snapshot, Config, Manifest, Image];
+    let expected = [
+        ("container named".to_owned(), vec![Image]),
+        ("container web".to_owned(), on_snapshots),
+    ];
+    assert_eq!(
+        ways(&answer).into_iter().collect::<BTreeMap<_, _>>(),
+        expected.into()
+    );
+}
+
+#[test]
+fn an_image_expires_from_2_0_on() {
+    for rules in [CollectorRules::V1, CollectorRules::V2_0] {
+        let mut world = World::new().with_rules(rules);
+        let record = world.image(&library("a:1"), "A");
+        record.label("containerd.io/gc.expire", "2026-02-01T00:00:00Z");
+        let held = &answer(&world, &id("A.layer")).held;
+        assert_eq!(held.len(), 1);
+        assert_eq!(held[0].until.is_some(), rules == CollectorRules::V2_0);
+    }
 }
 
 #[test]

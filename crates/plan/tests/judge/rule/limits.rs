@@ -97,6 +97,65 @@ fn caps_end_a_run_and_say_so() {
     );
 }
 
+#[test]
+fn exactly_a_cap_goes_and_the_one_that_ended_the_run_is_named() {
+    let world = apart(&["a", "b", "c"]);
+    let mut images = lenient();
+    images.uses = used(&[("A", 3), ("B", 2), ("C", 1)]);
+    images.max_images = Some(1);
+    let first = limited(&world, &images).plan.freed.amount().total_bytes();
+    for (max_images, max_bytes, n_removed, cap) in [
+        (None, first, 1, "max_bytes"),
+        (None, first - 1, 0, "max_bytes"),
+        (Some(2), first, 1, "max_bytes"),
+        (Some(1), u64::MAX, 1, "max_images"),
+    ] {
+        images.max_images = max_images;
+        images.max_bytes = Some(max_bytes);
+        let cut = limited(&world, &images);
+        assert_eq!(removed(&cut.plan).len(), n_removed);
+        for kept in &cut.plan.kept {
+            assert_eq!(kept.reason, KeepReason::Capped);
+            assert_eq!(kept.holders[0].to_string(), format!("rule policy.{cap}"));
+        }
+    }
+}
+
+#[test]
+fn only_what_a_cap_left_out_is_said_to_be_capped() {
+    let mut world = apart(&["a", "b", "used"]);
+    world.container("web", "used:1");
+    // Frees nothing here: another namespace has it, and nothing of it is unpacked.
+    let useless = Part {
+        layers: &["useless"],
+        is_unpacked: false,
+        ..Part::default()
+    };
+    world.manifest("USELESS", useless);
+    world.record(&library("useless:1"), "USELESS");
+    world.within("other").manifest("USELESS", useless);
+    world.record(&library("useless:1"), "USELESS");
+    world.within(World::JUDGED);
+    let mut images = lenient();
+    images.uses = used(&[("USELESS", 4), ("A", 3), ("B", 2), ("USED", 1)]);
+    images.goals = Some(vec![goal(u64::MAX)]);
+    images.max_images = Some(2);
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), [library("a:1")]);
+    let reasons: Vec<_> = cut
+        .plan
+        .kept
+        .iter()
+        .map(|it| (&*it.name, it.reason))
+        .collect();
+    let expected = [
+        (&*library("b:1"), KeepReason::Capped),
+        (&*library("used:1"), KeepReason::InUse),
+        (&*library("useless:1"), KeepReason::NotNeeded),
+    ];
+    assert_eq!(reasons, expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
