@@ -12,8 +12,8 @@ use reclaim_plan::{Account, Books, Column, DiskUsage, decide, disk_usage, shortf
 use crate::naive;
 use crate::random::scenes;
 use crate::world::{
-    LeaseExt, OVERLAY, RecordExt, World, all, bytes, chain, content, dangling, digest, library,
-    request,
+    LeaseExt, OVERLAY, Part, RecordExt, World, all, bytes, chain, content, dangling, digest,
+    library, request,
 };
 
 pub(crate) type Sizes = BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>;
@@ -165,6 +165,22 @@ fn shared_content_counts_in_each_namespace_and_once_in_all() {
     assert_eq!(other.images[0].containers(), 2);
     assert_eq!(other.shared_bytes, all, "but not its own");
     assert_eq!((here.active(), other.active()), (0, 1));
+}
+
+#[test]
+fn what_one_image_has_twice_goes_with_it_alone() {
+    let mut world = World::new();
+    for name in ["amd64", "arm64"] {
+        world.manifest(name, Part::default());
+    }
+    world.index("index", &["amd64", "arm64"]);
+    world.record(&library("a:1"), "index");
+    let usage = usage(&world);
+    let all = usage.total.total();
+    assert_eq!(Account::from_iter(usage.total.columns()), usage.total);
+    let image = &usage.namespaces[&judged()].images[0];
+    assert_eq!(image.reclaimable_alone, all.total_bytes());
+    assert_eq!(image.containers(), 0);
 }
 
 #[test]

@@ -234,6 +234,17 @@ fn takes_several_names_as_so_many_calls() {
 }
 
 #[test]
+fn a_name_that_is_the_beginning_of_its_own_id_is_an_id() {
+    let short = &digest("A").hex()[..12];
+    let name = library(&format!("{short}:latest"));
+    let world = world(&[(&name, "A"), ("L/other:1", "A")]);
+    // By ID all names would go, which must be forced.
+    let outcome = remove(&world, &[short], false);
+    assert_eq!(outcome.removed(), [""; 0]);
+    assert_eq!(remove(&world, &[short], true).removed().len(), 2);
+}
+
+#[test]
 fn tells_the_beginning_of_several_ids() {
     let mut world = World::new();
     // Digests that begin alike are rare; of five hundred some have four digits in common.

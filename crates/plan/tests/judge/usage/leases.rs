@@ -142,3 +142,17 @@ fn ingests_streams_and_things_that_are_gone_use_nothing() {
     let outcome = world.prune_all();
     assert_eq!(outcome.removed(), [library("a:1"), library("base:1")]);
 }
+
+#[test]
+fn who_refers_to_a_record_uses_it_and_what_holds_itself_does_not() {
+    let name = library("a:1");
+    let mut world = World::new();
+    world.image(&name, "A");
+    world.blob("anchor", &[("containerd.io/gc.ref.image", &name)]);
+    assert_eq!(world.prune_all().removed(), [name.clone()]);
+    let mut rooted = world.clone();
+    rooted.blob("anchor", &[("containerd.io/gc.root", "x")]);
+    assert_eq!(rooted.prune_all().removed(), [name.clone()]);
+    world.lease("builder", &[content("anchor")]);
+    assert_used(&world.prune_all(), &name, &["lease builder"]);
+}
