@@ -177,7 +177,7 @@ fn what_one_image_has_twice_goes_with_it_alone() {
     world.record(&library("a:1"), "index");
     let usage = usage(&world);
     let all = usage.total.total();
-    assert_eq!(Account::from_iter(usage.total.columns()), usage.total);
+    assert_eq!(usage.total.columns().collect::<Account>(), usage.total);
     let image = &usage.namespaces[&judged()].images[0];
     assert_eq!(image.reclaimable_alone, all.total_bytes());
     assert_eq!(image.containers(), 0);

@@ -234,6 +234,16 @@ fn takes_several_names_as_so_many_calls() {
 }
 
 #[test]
+fn a_whole_id_that_is_none_is_told_as_one() {
+    let hex = digest("nothing").hex();
+    for text in [hex.clone(), format!("sha256:{hex}")] {
+        let outcome = remove(&world(&[("L/a:1", "A")]), &[&text], true);
+        let words = format!("No such image: sha256:{hex}");
+        assert_eq!(said(&outcome.plan.named[0]), [words], "{text}");
+    }
+}
+
+#[test]
 fn a_name_that_is_the_beginning_of_its_own_id_is_an_id() {
     let short = &digest("A").hex()[..12];
     let name = library(&format!("{short}:latest"));

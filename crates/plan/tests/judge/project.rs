@@ -324,6 +324,27 @@ fn the_engines_own_rule_has_the_last_word() {
 
 /// A name of a service that has another user's tag beside it only loses that name.
 #[test]
+fn what_is_not_there_is_not_asked_for() {
+    let mut world = World::new();
+    let web = library("testproject-web:latest");
+    built(&mut world, "A", "web", &[&web]);
+    let case = Case {
+        services: &[("api", None), ("web", None)],
+        mode: All,
+        ..CASE
+    };
+    let mut images = request(&case);
+    // The digest is there, but not in that repository.
+    let elsewhere = Service {
+        image: Some(format!("acme/x@{}", id("A"))),
+    };
+    images.project.services.insert("x".to_owned(), elsewhere);
+    let outcome = remove(&world, images);
+    assert_eq!(outcome.removed(), [web]);
+    assert_eq!(outcome.plan.named.len(), 1);
+}
+
+#[test]
 fn another_tag_keeps_the_content() {
     let mut world = World::new();
     let mine = library("mine:1");

@@ -149,10 +149,10 @@ fn who_refers_to_a_record_uses_it_and_what_holds_itself_does_not() {
     let mut world = World::new();
     world.image(&name, "A");
     world.blob("anchor", &[("containerd.io/gc.ref.image", &name)]);
-    assert_eq!(world.prune_all().removed(), [name.clone()]);
+    assert_eq!(world.prune_all().removed(), [name.as_str()]);
     let mut rooted = world.clone();
     rooted.blob("anchor", &[("containerd.io/gc.root", "x")]);
-    assert_eq!(rooted.prune_all().removed(), [name.clone()]);
+    assert_eq!(rooted.prune_all().removed(), [name.as_str()]);
     world.lease("builder", &[content("anchor")]);
     assert_used(&world.prune_all(), &name, &["lease builder"]);
 }
