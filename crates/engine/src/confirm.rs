@@ -65,3 +65,117 @@ fn why_lost(shown: &Step, plan: &Plan, new: &[Step]) -> RefuseReason {
         Some(kept) => RefuseReason::MustStay(kept.reason, kept.holders.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use reclaim_model::{
+        BuildHistory, CollectorRules, Digest, GcLabels, Holder, HolderKind, ImageRecord, Inventory,
+        PruneFilters, PruneRequest, RemoveReason, Target,
+    };
+    use reclaim_plan::decide;
+
+    use super::*;
+
+    fn digest(digit: char) -> Digest {
+        let hex = String::from_iter([digit; 64]);
+        format!("sha256:{hex}").parse().unwrap()
+    }
+
+    fn step(name: &str, digit: char) -> Step {
+        let image = ImageRecord {
+            name: name.to_owned(),
+            target: Target {
+                media_type: String::new(),
+                digest: digest(digit),
+                size: 1,
+                annotations: BTreeMap::new(),
+            },
+            labels: BTreeMap::new(),
+            created_at: None,
+            updated_at: None,
+            gc: GcLabels::default(),
+            expires: None,
+        };
+        let reason = RemoveReason::Unused;
+        Step { image, reason }
+    }
+
+    fn kept(name: &str, digit: char) -> Kept {
+        Kept {
+            name: name.to_owned(),
+            target: digest(digit),
+            reason: KeepReason::InUse,
+            holders: vec![Holder {
+                kind: HolderKind::Container,
+                id: "web".to_owned(),
+            }],
+        }
+    }
+
+    fn preview(steps: Vec<Step>, kept: Vec<Kept>) -> Preview {
+        let inventory = Inventory {
+            rules: CollectorRules::V2_0,
+            observed_at: Timestamp::UNIX_EPOCH,
+            namespaces: BTreeMap::new(),
+            documents: BTreeMap::new(),
+        };
+        let request = PruneRequest {
+            namespace: "default".parse().unwrap(),
+            selection: PruneFilters::default().into(),
+            target: None,
+            history: BuildHistory::Keep,
+            may_empty_namespace: false,
+            may_lack_namespace: false,
+        };
+        let plan = decide(&inventory, &[], &request).into_plan(&BTreeMap::new());
+        Preview {
+            inventory,
+            plan: Plan {
+                steps,
+                kept,
+                ..plan
+            },
+        }
+    }
+
+    #[test]
+    fn only_what_both_judgements_agree_on_is_done() {
+        let shown = ["gone", "moved", "moved and used", "same", "used"];
+        let shown = preview(shown.map(|it| step(it, '1')).into(), Vec::new());
+        let steps = vec![step("moved", '2'), step("new", '1'), step("same", '1')];
+        let stays = vec![kept("moved and used", '2'), kept("used", '1')];
+        let Restricted { preview, refused } = restrict(preview(steps, stays), Some(&shown));
+        assert_eq!(preview.plan.steps, [step("same", '1')]);
+        let reasons: Vec<_> = refused.iter().map(|it| (&*it.name, &it.reason)).collect();
+        let used = kept("used", '1');
+        let must_stay = RefuseReason::MustStay(used.reason, used.holders.clone());
+        let expected = [
+            ("gone", &RefuseReason::AlreadyGone),
+            ("moved", &RefuseReason::TargetMoved),
+            ("moved and used", &RefuseReason::TargetMoved),
+            ("used", &must_stay),
+        ];
+        assert_eq!(reasons, expected);
+        let not_confirmed = |name: &str, digit| Kept {
+            reason: KeepReason::NotConfirmed,
+            holders: Vec::new(),
+            ..kept(name, digit)
+        };
+        let stays = [
+            not_confirmed("moved", '2'),
+            kept("moved and used", '2'),
+            not_confirmed("new", '1'),
+            used,
+        ];
+        assert_eq!(preview.plan.kept, stays);
+    }
+
+    #[test]
+    fn without_a_confirmation_everything_is_done() {
+        let Restricted { preview, refused } =
+            restrict(preview(vec![step("a", '1')], Vec::new()), None);
+        assert_eq!(preview.plan.steps, [step("a", '1')]);
+        assert_eq!(refused, []);
+    }
+}

@@ -423,6 +423,35 @@ fn is_put_together_from_containers() {
 
 /// What cannot be read carries no label, and is nobody's.
 #[test]
+fn each_project_has_its_own_images() {
+    let mut world = World::new();
+    let (web, named) = (library("testproject-web:latest"), library("named:1"));
+    built(&mut world, "A", "web", &[&web]);
+    world.image(&named, "B");
+    world.image(&library("unrelated:1"), "C");
+    for (project, service, image) in [("testproject", "db", "named:1"), ("other", "x", "gone:1")] {
+        let container = world.container(service, image);
+        container.labels = project_labels(project, service);
+    }
+    let seen = projects(&world.inventory(), &[], &World::JUDGED.parse().unwrap());
+    let told = seen.iter().map(|it| {
+        let images = it.images.iter().map(|image| {
+            let services: Vec<&str> = image.services.iter().map(String::as_str).collect();
+            (image.name.as_str(), services)
+        });
+        (it.project.name.as_str(), images.collect::<Vec<_>>())
+    });
+    let expected = [
+        ("other", Vec::new()),
+        (
+            "testproject",
+            vec![(named.as_str(), vec!["db"]), (web.as_str(), vec!["web"])],
+        ),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn what_cannot_be_read_is_no_projects() {
     let mut world = World::new();
     built(&mut world, "A", "web", &["quay.io/team/web:1"]);

@@ -192,6 +192,58 @@ fn whatever_stands_on_it_is_in_the_way() {
 }
 
 #[test]
+fn a_lease_is_a_containers_only_if_its_id_and_its_snapshot_say_so() {
+    let stack = chain("base+A.layer");
+    let hex = CONTAINER;
+    // Of another length, not hexadecimal, or with a snapshot of another name.
+    for (lease, key) in [
+        ("cafe", "cafe"),
+        (&*"x".repeat(64), &*"x".repeat(64)),
+        (hex, "other"),
+    ] {
+        let mut world = world(&[("L/x:1", "A")]);
+        world.active(key, &stack);
+        world.lease(lease, &[snapshot(key)]);
+        let outcome = remove(&world, &["x:1"], false);
+        let words = format!("image is being used by lease {lease}");
+        assert!(said(&outcome.plan.named[0])[0].ends_with(&words), "{lease}");
+    }
+    // A container's own lease is no other user.
+    let [_, (mut stopped, _), _] = with_containers(&[("L/x:1", "A")]);
+    stopped.active(hex, &stack);
+    stopped.lease(hex, &[snapshot(hex)]);
+    let outcome = remove(&stopped, &["x:1"], false);
+    assert_eq!(
+        outcome.holders(&library("x:1")),
+        [format!("container {hex}")]
+    );
+    // Nor does it stand for another.
+    stopped.active("other", &stack);
+    stopped.lease("somebody", &[snapshot("other")]);
+    let outcome = remove(&stopped, &["x:1"], false);
+    assert_eq!(outcome.holders(&library("x:1")).len(), 2);
+}
+
+#[test]
+fn what_only_keeps_an_images_own_snapshots_is_not_in_the_way() {
+    let mut world = world(&[("L/x:1", "A")]);
+    let resources = [content("A"), snapshot(&chain("base+A.layer"))];
+    world.lease("pull", &resources);
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(outcome.removed(), [library("x:1")]);
+}
+
+#[test]
+fn who_uses_another_image_leaves_the_users_of_this_one_alone() {
+    let mut world = world(&[("L/x:1", "A"), ("L/y:1", "B")]);
+    world.container("web", "x:1");
+    world.container("other", "y:1").of("B");
+    let outcome = remove(&world, &["x:1"], false);
+    assert_eq!(outcome.removed(), [""; 0]);
+    assert_eq!(outcome.holders(&library("x:1")), ["container web"]);
+}
+
+#[test]
 fn a_pinned_image_must_be_forced() {
     let mut world = World::new();
     let record = world.image("registry.k8s.io/pause:3.9", "A");
