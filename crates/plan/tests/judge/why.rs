@@ -1,6 +1,6 @@
 //! Who holds a thing, and the way from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use reclaim_model::{CollectorRules, Container, GcRef, SnapshotKind};
@@ -11,7 +11,8 @@ use crate::ledger::registered;
 use crate::naive;
 use crate::random::scenes;
 use crate::world::{
-    ContainerExt, LeaseExt, OVERLAY, Part, RecordExt, World, chain, content, id, library, snapshot,
+    ContainerExt, LeaseExt, OVERLAY, Part, RecordExt, World, begin_alike, chain, content, id,
+    library, snapshot,
 };
 
 fn ask(world: &World, text: &str) -> Result<Vec<Answer>, NotFound> {
@@ -207,6 +208,21 @@ fn finds_things_by_all_their_names() {
 }
 
 #[test]
+fn the_beginning_of_several_digests_is_told_with_all_of_them() {
+    let (one, other) = begin_alike();
+    let mut world = World::new();
+    world.blob(&one, &[]);
+    let short = &id(&one)[..11];
+    assert_eq!(answer(&world, short).thing.id, id(&one));
+    world.within("other").blob(&other, &[]);
+    let Err(NotFound::Ambiguous { found, .. }) = ask(&world, short) else {
+        panic!("it could be either");
+    };
+    let found: BTreeSet<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found, BTreeSet::from([id(&one), id(&other)]));
+}
+
+#[test]
 fn says_what_is_near_to_an_unknown_thing() {
     let mut world = World::new();
     world.image(&library("nginx:1"), "A");
@@ -219,6 +235,8 @@ fn says_what_is_near_to_an_unknown_thing() {
     assert_eq!(near("quay.io/x/nginx-unprivileged"), ["nginx:1"]);
     assert_eq!(near("redis:1"), ["redis:1 in namespace other"]);
     assert_eq!(near("zzz"), Vec::<String>::new());
+    assert_eq!(near("ng"), ["nginx:1"]);
+    assert_eq!(near("n"), Vec::<String>::new(), "a letter is in everything");
     assert_eq!(
         near("abc"),
         Vec::<String>::new(),

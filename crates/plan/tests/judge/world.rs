@@ -56,6 +56,18 @@ pub(crate) fn id(name: &str) -> String {
     digest(name).to_string()
 }
 
+/// Two names whose digests begin with the same four digits.
+pub(crate) fn begin_alike() -> (String, String) {
+    let names: Vec<String> = (0..2000).map(|number| format!("t{number}")).collect();
+    let short = |name: &str| digest(name).hex()[..4].to_owned();
+    let pairs = (0..names.len()).flat_map(|at| (0..at).map(move |before| (before, at)));
+    let mut pairs = pairs.map(|(before, at)| (&names[before], &names[at]));
+    let (one, other) = pairs
+        .find(|(one, other)| short(one) == short(other))
+        .unwrap();
+    (one.clone(), other.clone())
+}
+
 /// The chain ID of a stack of layers, as text: the key of its topmost snapshot.
 pub(crate) fn chain(layers: &str) -> String {
     id(&format!("chain {layers}"))
