@@ -68,74 +68,13 @@ fn why_lost(shown: &Step, plan: &Plan, new: &[Step]) -> RefuseReason {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use reclaim_model::{
-        BuildHistory, CollectorRules, Digest, GcLabels, Holder, HolderKind, ImageRecord, Inventory,
-        PruneFilters, PruneRequest, RemoveReason, Target,
-    };
-    use reclaim_plan::decide;
-
     use super::*;
-
-    fn digest(digit: char) -> Digest {
-        let hex = String::from_iter([digit; 64]);
-        format!("sha256:{hex}").parse().unwrap()
-    }
-
-    fn step(name: &str, digit: char) -> Step {
-        let image = ImageRecord {
-            name: name.to_owned(),
-            target: Target {
-                media_type: String::new(),
-                digest: digest(digit),
-                size: 1,
-                annotations: BTreeMap::new(),
-            },
-            labels: BTreeMap::new(),
-            created_at: None,
-            updated_at: None,
-            gc: GcLabels::default(),
-            expires: None,
-        };
-        let reason = RemoveReason::Unused;
-        Step { image, reason }
-    }
-
-    fn kept(name: &str, digit: char) -> Kept {
-        Kept {
-            name: name.to_owned(),
-            target: digest(digit),
-            reason: KeepReason::InUse,
-            holders: vec![Holder {
-                kind: HolderKind::Container,
-                id: "web".to_owned(),
-            }],
-        }
-    }
+    use crate::fixture::{inventory, kept, plan, step};
 
     fn preview(steps: Vec<Step>, kept: Vec<Kept>) -> Preview {
-        let inventory = Inventory {
-            rules: CollectorRules::V2_0,
-            observed_at: Timestamp::UNIX_EPOCH,
-            namespaces: BTreeMap::new(),
-            documents: BTreeMap::new(),
-        };
-        let request = PruneRequest {
-            namespace: "default".parse().unwrap(),
-            selection: PruneFilters::default().into(),
-            target: None,
-            history: BuildHistory::Keep,
-            may_empty_namespace: false,
-            may_lack_namespace: false,
-        };
-        let plan = decide(&inventory, &[], &request).into_plan(&BTreeMap::new());
         Preview {
-            inventory,
-            plan: Plan {
-                steps,
-                kept,
-                ..plan
-            },
+            inventory: inventory(),
+            plan: plan(steps, kept),
         }
     }
 

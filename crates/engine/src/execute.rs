@@ -7,13 +7,12 @@
 //! write them again; whoever takes the guard next finds it. The lease expires, so nothing is
 //! kept for good either.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Failed, Freed, ImageRecord, Inventory, Mode, Plan, PruneRequest, Reclaimed,
-    RefuseReason, Refused, Report, RunId, Step, Unpin, chain,
+    Digest, Freed, ImageRecord, Inventory, Mode, Plan, PruneRequest, Reclaimed, RefuseReason,
+    Report, RunId, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
 use reclaim_store::StoreError;
@@ -29,11 +28,10 @@ use crate::host_guard;
 use crate::measure::{Measuring, enter_sizes};
 use crate::named;
 use crate::options::RunOptions;
-use crate::preview::{Preview, blank_report, removed};
+use crate::outcomes::{perhaps_gone, record, record_look, removed_images};
+use crate::preview::{Preview, blank_report};
 use crate::progress::{Progress, ProgressSink};
-use crate::remove::Outcome;
 use crate::retry::retry;
-use crate::second_look::{Looked, Wanted};
 
 /// How long looking again and releasing may take, after the grace.
 const TO_END: SignedDuration = SignedDuration::from_hours(1);
@@ -224,110 +222,17 @@ impl Engine {
     }
 }
 
-/// Sorts the outcomes, which are in the order of the steps, into the report.
-fn record(report: &mut Report, plan: &Plan, outcomes: Vec<Outcome>) {
-    for (step, outcome) in plan.steps.iter().zip(outcomes) {
-        let name = step.image.name.clone();
-        match outcome {
-            Outcome::Removed => report.removed.push(removed(step)),
-            Outcome::Refused(reason) => report.refused.push(Refused { name, reason }),
-            Outcome::Failed(error) => {
-                warn!(image = %name, %error, "image could not be removed");
-                report.failed.push(Failed { name, error });
-            }
-        }
-    }
-}
-
-/// Puts into the report what the second look came to. Returns what forbids to release.
-fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> Option<StoreError> {
-    let Looked {
-        restored,
-        gone,
-        blind,
-        stuck,
-    } = looked;
-    report.unfinished = blind.or(report.unfinished.take());
-    // Of a removal that failed, only a look can tell whether it was made.
-    let made = |failed: &Failed| gone.contains(&failed.name);
-    let made: Vec<Failed> = report.failed.extract_if(.., |it| made(it)).collect();
-    let made = |step: &&Step| made.iter().any(|it| it.name == step.image.name);
-    report
-        .removed
-        .extend(plan.steps.iter().filter(made).map(removed));
-    for wanted in restored {
-        record_restored(report, wanted);
-    }
-    let (wanted, error) = stuck?;
-    strike_out(report, &wanted);
-    report.failed.push(Failed {
-        name: wanted.name,
-        error: chain(&error),
-    });
-    Some(error)
-}
-
-/// Moves what had to come back to the refused.
-fn record_restored(report: &mut Report, wanted: Wanted) {
-    strike_out(report, &wanted);
-    if wanted.image.name != wanted.name {
-        let Wanted { name, image, .. } = &wanted;
-        let new = &image.name;
-        report.warnings.push(format!(
-            "image `{name}` is restored as `{new}`, because its name points elsewhere by now"
-        ));
-    }
-    report.refused.push(Refused {
-        name: wanted.name,
-        reason: RefuseReason::MustStay(wanted.reason, wanted.holders),
-    });
-}
-
-/// Takes a record out of the outcomes, for which it has another.
-fn strike_out(report: &mut Report, wanted: &Wanted) {
-    report.removed.retain(|removed| removed.name != wanted.name);
-    report.failed.retain(|failed| failed.name != wanted.name);
-}
-
-/// The records that are removed, and those of which nobody can tell: a removal that failed may
-/// have happened, and then somebody may need what it removed.
-fn perhaps_gone(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
-    let failed: BTreeSet<&str> = report.failed.iter().map(|it| it.name.as_str()).collect();
-    let images = plan.steps.iter().map(|step| &step.image);
-    let failed = images.filter(|image| failed.contains(image.name.as_str()));
-    removed_images(plan, report)
-        .into_iter()
-        .chain(failed.cloned())
-        .collect()
-}
-
-/// The records of the steps that the report has as removed.
-fn removed_images(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
-    let names: BTreeSet<&str> = report.removed.iter().map(|it| it.name.as_str()).collect();
-    let images = plan.steps.iter().map(|step| &step.image);
-    let removed = images.filter(|image| names.contains(image.name.as_str()));
-    removed.cloned().collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use reclaim_model::{BuildHistory, PruneFilters};
-
     use super::*;
+    use crate::fixture::dangling;
     use crate::preview::new_run;
     use crate::progress::no_progress;
 
     #[test]
     fn a_run_stops_while_its_hold_lasts_for_the_grace_and_what_follows() {
         let id = new_run();
-        let request = PruneRequest {
-            namespace: "default".parse().unwrap(),
-            selection: PruneFilters::default().into(),
-            target: None,
-            history: BuildHistory::Keep,
-            may_empty_namespace: false,
-            may_lack_namespace: false,
-        };
+        let request = dangling();
         let grace = Duration::from_secs(90);
         let options = RunOptions {
             grace,

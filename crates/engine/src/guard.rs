@@ -57,12 +57,14 @@ mod tests {
     #[test]
     fn is_free_again_after_a_panic() {
         let guard = PruneGuard::default();
+        assert!(!guard.is_taken());
         let held = guard.clone();
         let panicked = std::thread::spawn(move || {
             let _running = held.try_begin().unwrap();
             panic!("in the middle of a run");
         });
         assert!(panicked.join().is_err());
-        assert!(guard.try_begin().is_some());
+        let again = guard.try_begin();
+        assert!(again.is_some() && guard.is_taken());
     }
 }

@@ -80,6 +80,8 @@ mod containers;
 mod docker;
 mod engine;
 mod execute;
+#[cfg(test)]
+mod fixture;
 mod guard;
 mod hold;
 mod host_guard;
@@ -92,6 +94,7 @@ mod maintenance;
 mod measure;
 mod named;
 mod options;
+mod outcomes;
 mod owner;
 mod phase;
 mod pin;

@@ -220,3 +220,96 @@ fn unknown(image: &ImageRecord) -> Wanted {
         holders: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reclaim_model::{GcLabels, Snapshot};
+
+    use super::*;
+    use crate::fixture::{digest, record};
+
+    fn snapshot(key: &str, kind: SnapshotKind) -> Snapshot {
+        Snapshot {
+            key: key.into(),
+            parent: None,
+            kind,
+            gc: GcLabels::default(),
+        }
+    }
+
+    fn with(snapshots: Vec<Snapshot>) -> NamespaceInventory {
+        NamespaceInventory {
+            snapshots: [("overlayfs".into(), snapshots)].into(),
+            ..NamespaceInventory::default()
+        }
+    }
+
+    #[test]
+    fn a_new_root_filesystem_is_a_use_and_an_old_one_or_a_layer_is_not() {
+        let before = with(vec![
+            snapshot("layer", SnapshotKind::Committed),
+            snapshot("old", SnapshotKind::Active),
+        ]);
+        let mut seen = with(vec![
+            snapshot("layer", SnapshotKind::Committed),
+            snapshot("new", SnapshotKind::Active),
+            snapshot("new layer", SnapshotKind::Committed),
+            snapshot("old", SnapshotKind::Active),
+            snapshot("view", SnapshotKind::View),
+        ]);
+        count_newcomers(&mut seen, &before);
+        let lists = seen.snapshots.values().flatten();
+        let counted = lists.filter(|it| it.gc.root != RootMark::None);
+        assert_eq!(
+            counted.map(|it| &*it.key).collect::<Vec<_>>(),
+            ["new", "view"]
+        );
+        // Of a snapshotter that was not there before, all are new.
+        let mut seen = with(vec![snapshot("new", SnapshotKind::Active)]);
+        count_newcomers(&mut seen, &NamespaceInventory::default());
+        let mut lists = seen.snapshots.values().flatten();
+        assert!(lists.all(|it| it.gc.root == RootMark::Exact));
+    }
+
+    #[test]
+    fn what_was_removed_is_shown_where_it_can_come_back() {
+        let images = vec![
+            record("docker.io/library/made:1", '1'),
+            record("docker.io/library/moved:1", '2'),
+            record("docker.io/library/moved:2", '2'),
+            record("odd name", '2'),
+        ];
+        let mut seen = NamespaceInventory {
+            images,
+            ..NamespaceInventory::default()
+        };
+        let removed = [
+            record("docker.io/library/gone:1", '1'),
+            // Somebody has made the very same again.
+            record("docker.io/library/made:1", '1'),
+            record("docker.io/library/moved:1", '1'),
+            record("docker.io/library/moved:2", '1'),
+            record("odd name", '1'),
+        ];
+        let injected = inject(&mut seen, &removed);
+        let told: Vec<_> = injected
+            .iter()
+            .map(|(name, it)| (&**name, &*it.name))
+            .collect();
+        let moved = format!("docker.io/library/moved@{}", digest('1'));
+        let nameless = format!("{DANGLING_PREFIX}{}", digest('1'));
+        let expected = [
+            ("docker.io/library/gone:1", "docker.io/library/gone:1"),
+            ("docker.io/library/moved:1", &*moved),
+            ("docker.io/library/moved:2", &*moved),
+            ("odd name", &*nameless),
+        ];
+        assert_eq!(told, expected);
+        let names: Vec<&str> = seen.images.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names.len(), 7, "a name is there once: {names:?}");
+        assert!(names.is_sorted());
+        let unknown = unknown(&removed[0]);
+        assert_eq!(unknown.name, unknown.image.name);
+        assert_eq!(unknown.reason, KeepReason::UsageUnknown);
+    }
+}

@@ -1,0 +1,87 @@
+//! Small plans and what they are made of, for tests of what is pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use reclaim_model::{
+    BuildHistory, CollectorRules, Digest, GcLabels, Holder, HolderKind, ImageRecord, Inventory,
+    KeepReason, Kept, Plan, PruneFilters, PruneRequest, RemoveReason, Step, Target,
+};
+use reclaim_plan::decide;
+
+/// A digest of one digit.
+pub(crate) fn digest(digit: char) -> Digest {
+    let hex = String::from_iter([digit; 64]);
+    format!("sha256:{hex}").parse().unwrap()
+}
+
+/// A record that points at the digest of a digit.
+pub(crate) fn record(name: &str, digit: char) -> ImageRecord {
+    ImageRecord {
+        name: name.to_owned(),
+        target: Target {
+            media_type: String::new(),
+            digest: digest(digit),
+            size: 1,
+            annotations: BTreeMap::new(),
+        },
+        labels: BTreeMap::new(),
+        created_at: None,
+        updated_at: None,
+        gc: GcLabels::default(),
+        expires: None,
+    }
+}
+
+/// The removal of an unused [`record`].
+pub(crate) fn step(name: &str, digit: char) -> Step {
+    Step {
+        image: record(name, digit),
+        reason: RemoveReason::Unused,
+    }
+}
+
+/// A record that stays for the container `web`.
+pub(crate) fn kept(name: &str, digit: char) -> Kept {
+    Kept {
+        name: name.to_owned(),
+        target: digest(digit),
+        reason: KeepReason::InUse,
+        holders: vec![Holder {
+            kind: HolderKind::Container,
+            id: "web".to_owned(),
+        }],
+    }
+}
+
+/// A prune of dangling images.
+pub(crate) fn dangling() -> PruneRequest {
+    PruneRequest {
+        namespace: "default".parse().unwrap(),
+        selection: PruneFilters::default().into(),
+        target: None,
+        history: BuildHistory::Keep,
+        may_empty_namespace: false,
+        may_lack_namespace: false,
+    }
+}
+
+/// Of a containerd with nothing in it.
+pub(crate) fn inventory() -> Inventory {
+    Inventory {
+        rules: CollectorRules::V2_0,
+        observed_at: Timestamp::UNIX_EPOCH,
+        namespaces: BTreeMap::new(),
+        documents: BTreeMap::new(),
+    }
+}
+
+/// A plan with these steps and these that stay; it frees nothing.
+pub(crate) fn plan(steps: Vec<Step>, kept: Vec<Kept>) -> Plan {
+    let plan = decide(&inventory(), &[], &dangling()).into_plan(&BTreeMap::new());
+    Plan {
+        steps,
+        kept,
+        ..plan
+    }
+}
