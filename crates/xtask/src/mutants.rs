@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 const JUDGE: [&str; 3] = ["reclaim-model", "reclaim-oci", "reclaim-plan"];
 
 /// What removes. Whether it does so rightly shows on a real containerd.
-const EXECUTION: [&str; 20] = [
+const EXECUTION: [&str; 21] = [
     "engine/src/confirm.rs",
     "engine/src/execute.rs",
     "engine/src/guard.rs",
@@ -22,6 +22,7 @@ const EXECUTION: [&str; 20] = [
     "engine/src/journal.rs",
     "engine/src/lease_labels.rs",
     "engine/src/measure.rs",
+    "engine/src/outcomes.rs",
     "engine/src/preview.rs",
     "engine/src/prune.rs",
     "engine/src/remove.rs",
