@@ -286,16 +286,13 @@ impl<'g, 'a> Collector<'g, 'a> {
                 Node::Blob(index) if is_user => {
                     self.add_identity(&self.graph.blob(index).digest, holder);
                 }
-                Node::Image(index) if is_user => {
+                // Nothing but users leads to records.
+                Node::Image(index) => {
                     let holders = self.usage.records.entry(index).or_default();
                     holders.insert(holder.clone());
                 }
                 Node::Snapshot(_) if self.is_in_use_itself(*id) => self.add_chain(*id, holder),
-                Node::Blob(_)
-                | Node::Image(_)
-                | Node::Snapshot(_)
-                | Node::Container(_)
-                | Node::Absent => {}
+                Node::Blob(_) | Node::Snapshot(_) | Node::Container(_) | Node::Absent => {}
             }
         }
     }

@@ -155,4 +155,7 @@ fn who_refers_to_a_record_uses_it_and_what_holds_itself_does_not() {
     assert_eq!(rooted.prune_all().removed(), [name.as_str()]);
     world.lease("builder", &[content("anchor")]);
     assert_used(&world.prune_all(), &name, &["lease builder"]);
+    // It is the record that it refers to, whatever is left of the image.
+    world.lose("A");
+    assert_used(&world.prune_all(), &name, &["lease builder"]);
 }
