@@ -105,7 +105,10 @@ impl Daemon {
 
     async fn wait(&mut self) {
         for _ in 0..LOOKS {
-            if UnixStream::connect(&self.socket).await.is_ok() {
+            // The socket takes connections before the others are there; answers come after all are.
+            if let Ok(stream) = UnixStream::connect(&self.socket).await
+                && ask_on(stream, "GET", "/_ping", &[], "").await.is_ok()
+            {
                 return;
             }
             if let Some(status) = self.child.try_wait().unwrap() {

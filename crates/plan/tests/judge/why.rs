@@ -105,7 +105,8 @@ fn ones_own_namespace_comes_first_and_an_image_with_what_a_prune_would_do() {
 fn a_registered_container_leads_to_its_image_by_what_it_stands_on() {
     let mut world = World::new();
     world.image(&library("a:1"), "A");
-    world.active("rootfs", &chain("base+A.layer"));
+    // Of the same ID, as Docker has them.
+    world.active("web", &chain("base+A.layer"));
     let mut registered = |id: &str, key: &str| {
         world.registered.push(Container {
             id: id.to_owned(),
@@ -114,7 +115,7 @@ fn a_registered_container_leads_to_its_image_by_what_it_stands_on() {
             ..Container::default()
         });
     };
-    registered("web", "rootfs");
+    registered("web", "web");
     registered("named", "gone");
     let answer = answer(&world, "a:1");
     let on_snapshots = vec![Snapshot, Snapshot, Config, Manifest, Image];
