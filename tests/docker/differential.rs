@@ -29,8 +29,8 @@ async fn prunes_as_a_docker_engine_does() {
     let mounted = names[&format!("{MOUNTED}1")].clone();
     let n_requests = asked_number("RECLAIM_TEST_REQUESTS").unwrap_or(REQUESTS);
     let mut dice = Dice::new(SEED);
-    let mut n_pruned = 0;
-    let mut n_refused = 0;
+    let mut n_pruned = 0_u64;
+    let mut n_refused = 0_u64;
     for number in 0..n_requests {
         let path = request(&mut dice);
         let (theirs, mine) = tokio::join!(docker.ask("POST", &path), ours.ask("POST", &path));
@@ -53,7 +53,7 @@ async fn prunes_as_a_docker_engine_does() {
         assert_eq!(mine.status, 200, "{case}");
         let (their_rows, my_rows) = (unmounted(rows(&theirs), &mounted), rows(&mine));
         assert_eq!(my_rows, their_rows, "{case}");
-        n_pruned += usize::from(!my_rows.is_empty());
+        n_pruned += u64::from(!my_rows.is_empty());
         let survivors = tokio::join!(docker.names(), ours.names());
         assert_eq!(
             without_mounted(survivors.1),

@@ -12,6 +12,7 @@ use bollard::query_parameters::{
 use reclaim_testkit::{BuiltImage, Deletion, Dockerd, Labels, Layer, NewLease, Status, image};
 
 /// What is removed of what. In names `L/` is Docker Hub's library and `<A>` the digest of A.
+#[derive(Clone, Copy)]
 struct Case {
     images: &'static [(&'static str, &'static str)],
     name: &'static str,
@@ -213,7 +214,7 @@ impl Bench {
                 })
                 .collect()),
             Err(ApiError::DockerResponseServerError { message, .. }) => {
-                Err(self.without_container(&message, container.as_deref()))
+                Err(without_container(&message, container.as_deref()))
             }
             Err(error) => panic!("{name}: {error}"),
         };
@@ -237,18 +238,18 @@ impl Bench {
             Ok(text(output.stdout).lines().map(str::to_owned).collect())
         } else {
             let error = error.trim_end().strip_prefix("error: ").unwrap();
-            Err(self.without_container(error, container.as_deref()))
+            Err(without_container(error, container.as_deref()))
         };
         let left = self.end(container.as_deref()).await;
         Came { said, left }
     }
+}
 
-    /// Each begins with a container of its own.
-    fn without_container(&self, text: &str, container: Option<&str>) -> String {
-        match container {
-            Some(id) => text.replace(&id[..12], "CONTAINER"),
-            None => text.to_owned(),
-        }
+/// Each begins with a container of its own.
+fn without_container(text: &str, container: Option<&str>) -> String {
+    match container {
+        Some(id) => text.replace(&id[..12], "CONTAINER"),
+        None => text.to_owned(),
     }
 }
 

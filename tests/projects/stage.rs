@@ -97,13 +97,13 @@ impl Stage {
                 .layers([Layer::named("base", 2000), Layer::named(&seed, 500)])
                 .config_labels(of(service))
                 .unpack("native");
-            let built = image.build(&namespace).await.unwrap();
-            let name = format!("moby-dangling@{}", built.target.digest);
+            let passing = image.build(&namespace).await.unwrap();
+            let name = format!("moby-dangling@{}", passing.target.digest);
             if !there.contains(&name) {
-                built.tag(&namespace, &name).await.unwrap();
+                passing.tag(&namespace, &name).await.unwrap();
             }
             let sync = reclaim_testkit::Deletion::Sync;
-            namespace.delete_image(built.name(), sync).await.unwrap();
+            namespace.delete_image(passing.name(), sync).await.unwrap();
         }
         let shared = "quay.io/somebody/shared:mine";
         if !there.contains(shared) {
