@@ -130,6 +130,15 @@ fn a_registered_container_leads_to_its_image_by_what_it_stands_on() {
 }
 
 #[test]
+fn an_image_of_its_containers_name_is_on_the_way() {
+    let mut world = World::new();
+    world.image("web", "A");
+    world.container("web", "web");
+    let expected = [("container web".to_owned(), vec![Image])];
+    assert_eq!(ways(&answer(&world, "web")), expected);
+}
+
+#[test]
 fn an_image_expires_from_2_0_on() {
     for rules in [CollectorRules::V1, CollectorRules::V2_0] {
         let mut world = World::new().with_rules(rules);
