@@ -1,6 +1,7 @@
 //! `cargo xtask mutants`: faults put into the code one by one, each of which a test must find.
 //! What nothing can tell from the right code is listed, with reasons, in `.cargo/mutants.toml`.
 
+use std::fs;
 use std::process::Command;
 
 use crate::failure::Failure;
@@ -48,20 +49,65 @@ pub(crate) fn judge(workspace: &Workspace, options: &[&str]) -> Result<(), Failu
     shell::show_and_run(mutants.args(["--timeout", "60"]).args(options))
 }
 
-/// Tries the mutants of what removes, through the whole command.
+/// Tries the mutants of what removes: all by tests of units, which takes seconds each, and through
+/// the whole command those which these let through.
 pub(crate) fn execution(workspace: &Workspace, options: &[&str]) -> Result<(), Failure> {
     machine::provide(&[CONTAINERD, BUSYBOX])?;
+    let packages = ["--test-package", "reclaim-engine,reclaim-store"];
+    let mut units = of_execution(workspace, &packages, options)?;
+    units.args(["--timeout", "60", "--", "--lib"]);
+    let Err(survivors) = shell::show_and_run(&mut units) else {
+        return Ok(());
+    };
+    let names = missed(workspace)?;
+    if names.is_empty() {
+        return Err(survivors);
+    }
+    let others = without_shard(options);
+    let mut whole = of_execution(workspace, &["--test-package", "reclaim-cli"], &others)?;
+    for name in &names {
+        whole.arg("--re");
+        whole.arg(format!("^{}$", regex_lite::escape(name)));
+    }
+    whole.args(["--timeout", "300", "--", "--test", "e2e"]);
+    shell::show_and_run(&mut whole)
+}
+
+/// Drops from options what the mutants that are listed by name have been chosen by already.
+fn without_shard<'o>(options: &[&'o str]) -> Vec<&'o str> {
+    let mut others = Vec::new();
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match *option {
+            "--shard" | "--sharding" => drop(options.next()),
+            option if option.starts_with("--shard") => {}
+            option => others.push(option),
+        }
+    }
+    others
+}
+
+fn of_execution(
+    workspace: &Workspace,
+    packages: &[&str],
+    options: &[&str],
+) -> Result<Command, Failure> {
     let mut mutants = provide(workspace)?;
     for file in EXECUTION {
         mutants.args(["--file", &format!("crates/{file}")]);
     }
     mutants.args(["--package", "reclaim-engine", "--package", "reclaim-store"]);
-    mutants.args(["--test-package", "reclaim-engine,reclaim-store,reclaim-cli"]);
     // Without mutants it would not look beyond the packages of these files; `cargo xtask test` has.
-    mutants.args(["--baseline", "skip", "--timeout", "300"]);
-    mutants.args(options);
-    mutants.args(["--", "--lib", "--test", "e2e"]);
-    shell::show_and_run(&mut mutants)
+    mutants.args(["--baseline", "skip"]);
+    mutants.args(packages).args(options);
+    Ok(mutants)
+}
+
+/// Returns the names of the mutants that the last tests did not find.
+fn missed(workspace: &Workspace) -> Result<Vec<String>, Failure> {
+    let path = workspace.target.join("mutants.out").join("missed.txt");
+    let text = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 fn provide(workspace: &Workspace) -> Result<Command, Failure> {
@@ -76,4 +122,23 @@ fn provide(workspace: &Workspace) -> Result<Command, Failure> {
     mutants.env("CARGO_PROFILE_TEST_DEBUG", "0");
     mutants.env("CARGO_PROFILE_DEV_DEBUG", "0");
     Ok(mutants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survivors_are_not_sharded_again() {
+        let options = [
+            "--jobs",
+            "2",
+            "--shard",
+            "0/4",
+            "--sharding=slice",
+            "--iterate",
+        ];
+        assert_eq!(without_shard(&options), ["--jobs", "2", "--iterate"]);
+        assert!(without_shard(&["--shard"]).is_empty());
+    }
 }
