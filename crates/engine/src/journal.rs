@@ -339,6 +339,71 @@ mod tests {
         }
     }
 
+    /// What a blob takes on the wire: its body, and its labels.
+    fn length(blob: &HeldBlob) -> usize {
+        let labels = blob.labels.iter();
+        blob.body.len() + labels.map(|(k, v)| k.len() + v.len()).sum::<usize>()
+    }
+
+    #[test]
+    fn a_record_weighs_what_it_takes() {
+        let (long, longer) = ("v".repeat(1000), "v".repeat(3000));
+        let reference = "containerd.io/gc.ref.snapshot.native";
+        let labels: [&[(&str, &str)]; 4] = [
+            &[],
+            &[(reference, &long)],
+            &[(reference, &longer)],
+            &[
+                (reference, &long),
+                ("containerd.io/gc.ref.snapshot.overlayfs", &long),
+            ],
+        ];
+        for labels in labels {
+            let step = step(1, labels);
+            let taken = length(&written(std::slice::from_ref(&step))[0]);
+            let weight = Record::of(&step.image).weight();
+            // Either way by what is the same for each record.
+            assert!(
+                weight.abs_diff(taken) < 400,
+                "{labels:?}: {weight} of {taken}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_blob_is_filled_to_its_limit() {
+        let of_weight = |index, weight: usize| {
+            let mut step = step(index, &[]);
+            let missing = weight - Record::of(&step.image).weight();
+            step.image.name.extend(std::iter::repeat_n('n', missing));
+            step
+        };
+        let half = MAX_BYTES / 2;
+        let fits = [of_weight(1, half), of_weight(2, half)];
+        assert_eq!(written(&fits).len(), 1);
+        let exceeds = [of_weight(1, half), of_weight(2, half + 1)];
+        assert_eq!(written(&exceeds).len(), 2);
+        // Alone there is no way to split it.
+        assert_eq!(written(&[of_weight(1, MAX_BYTES + 1)]).len(), 1);
+    }
+
+    #[test]
+    fn many_configurations_go_in_several_blobs() {
+        let unpin = |index: usize| Unpin {
+            config: format!("sha256:{index:064x}").parse().unwrap(),
+            snapshot: SnapshotId::new("native", format!("sha256:{index:064x}")),
+        };
+        let run = RunId("run".to_owned());
+        let unpins: Vec<Unpin> = (0..=MAX_RECORDS / 2).map(unpin).collect();
+        let blobs = write(&run, &"default".parse().unwrap(), &[], &unpins);
+        assert_eq!(blobs.len(), 2);
+        let read = blobs
+            .iter()
+            .flat_map(|blob| read(&blob.body).unwrap().unpins);
+        assert!(read.eq(unpins));
+        assert!(blobs.iter().all(|blob| length(blob) < 16 << 20));
+    }
+
     #[test]
     fn refuses_what_it_did_not_write() {
         for body in [

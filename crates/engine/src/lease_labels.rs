@@ -56,3 +56,39 @@ pub(crate) fn owner(lease: &Lease) -> Option<Owner> {
 pub(crate) fn started(lease: &Lease) -> Option<Timestamp> {
     lease.labels.get(STARTED)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_tells_whose_it_is_and_until_when() {
+        let id = RunId("run".to_owned());
+        let now = "2026-01-10T12:00:00.5Z".parse().unwrap();
+        let labels = new(&id, now, MAX_RUN);
+        assert_eq!(labels[EXPIRE], "2026-01-10T14:00:00Z");
+        let lease = Lease {
+            id: "lease".to_owned(),
+            labels,
+            expires: None,
+            is_flat: false,
+            resources: Vec::new(),
+        };
+        assert_eq!(run(&lease), Some(id));
+        let began = "2026-01-10T12:00:00Z".parse().unwrap();
+        assert_eq!(started(&lease), Some(began));
+        assert_eq!(owner(&lease), Owner::this_process());
+        let anothers = Lease {
+            labels: BTreeMap::new(),
+            ..lease
+        };
+        assert_eq!(run(&anothers), None);
+        assert_eq!(started(&anothers), None);
+        assert_eq!(owner(&anothers), None);
+    }
+
+    #[test]
+    fn what_lasts_beyond_all_time_ends_with_it() {
+        assert_eq!(expiry(Timestamp::UNIX_EPOCH, Duration::MAX), Timestamp::MAX);
+    }
+}

@@ -108,3 +108,16 @@ pub(crate) fn enter_sizes(
     report.estimate_at_least = Estimate(plan.at_least());
     report.beside = plan.beside.clone();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::dangling;
+
+    #[test]
+    fn sizes_come_first_where_they_decide_or_were_seen() {
+        let request = dangling();
+        assert_eq!(Measuring::of_run(&request, false), Measuring::Meanwhile);
+        assert_eq!(Measuring::of_run(&request, true), Measuring::First);
+    }
+}

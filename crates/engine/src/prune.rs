@@ -238,3 +238,23 @@ impl Engine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::no_progress;
+
+    #[test]
+    fn controls_can_be_looked_at() {
+        let controls = Controls {
+            options: &RunOptions::default(),
+            progress: &no_progress,
+            cancel: &CancellationToken::new(),
+        };
+        let text = format!("{controls:?}");
+        assert!(
+            text.starts_with("Controls { options: RunOptions { grace: 1s"),
+            "{text}"
+        );
+    }
+}

@@ -122,3 +122,18 @@ fn pace(per_second: u32) -> Mutex<Interval> {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     Mutex::new(ticks)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn removals_are_spread_over_the_second() {
+        for (per_second, millis) in [(1, 1000), (4, 250), (0, 1000)] {
+            let ticks = pace(per_second).into_inner();
+            assert_eq!(ticks.period(), Duration::from_millis(millis));
+            // One that is late delays the others: no burst follows.
+            assert_eq!(ticks.missed_tick_behavior(), MissedTickBehavior::Delay);
+        }
+    }
+}
