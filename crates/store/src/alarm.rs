@@ -66,3 +66,28 @@ impl Containerd {
         Ok(Alarm { heard, listener })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use containerd_client::types::Envelope;
+    use tonic::Code;
+
+    use crate::scripted::{Answer, namespace, scripted};
+
+    #[tokio::test]
+    async fn each_event_is_heard() {
+        let events = Answer::stream(&[Envelope::default(), Envelope::default()], Code::Ok);
+        let store = scripted("2.0.0", [("Events/Subscribe", events)]);
+        let mut alarm = store.alarm(&namespace()).unwrap();
+        (&mut alarm.listener).await.unwrap();
+        assert_eq!(alarm.heard(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_server_without_events_is_never_heard() {
+        let script = [("Events/Subscribe", Code::Unimplemented.into())];
+        let mut alarm = scripted("2.0.0", script).alarm(&namespace()).unwrap();
+        (&mut alarm.listener).await.unwrap();
+        assert_eq!(alarm.heard(), 0);
+    }
+}

@@ -93,6 +93,17 @@ impl Containerd {
         })
     }
 
+    /// One that is known to be of that version, at the other end of a channel.
+    #[cfg(test)]
+    pub(crate) fn scripted(channel: Channel, version: &str) -> Self {
+        Self {
+            channel,
+            server: Arc::new(Mutex::new(Server::of(version.to_owned()))),
+            calls: Arc::default(),
+            sees_files: false,
+        }
+    }
+
     /// Takes containerd for one elsewhere, as behind a forwarded socket: paths that it tells mean
     /// nothing here, and none of its files is looked at.
     #[must_use]

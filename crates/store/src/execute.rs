@@ -224,3 +224,152 @@ impl Containerd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use containerd_client::services::v1::GetImageResponse;
+    use reclaim_model::{GcLabels, Target};
+    use tonic::Code;
+
+    use super::*;
+    use crate::scripted::{Answer, Line, namespace, scripted};
+
+    fn image(digit: char) -> ImageRecord {
+        let hex = String::from_iter([digit; 64]);
+        ImageRecord {
+            name: "app".to_owned(),
+            target: Target {
+                media_type: String::new(),
+                digest: format!("sha256:{hex}").parse().unwrap(),
+                size: 1,
+                annotations: BTreeMap::new(),
+            },
+            labels: BTreeMap::new(),
+            created_at: None,
+            updated_at: None,
+            gc: GcLabels::default(),
+            expires: None,
+        }
+    }
+
+    fn there(digit: char) -> Line {
+        let image = Some(convert::image_message(&image(digit)));
+        ("Images/Get", Answer::of(&GetImageResponse { image }))
+    }
+
+    fn gone() -> Line {
+        ("Images/Get", Code::NotFound.into())
+    }
+
+    #[tokio::test]
+    async fn a_record_that_moved_or_went_is_not_removed() {
+        let deleted = || ("Images/Delete", Answer::done());
+        let refused = || ("Images/Delete", Code::NotFound.into());
+        let cases = [
+            // Compared by us,
+            ("1.7.0", vec![there('1'), deleted()], Deletion::Removed),
+            ("1.7.0", vec![there('2')], Deletion::Moved),
+            ("1.7.0", vec![gone()], Deletion::Gone),
+            ("1.7.0", vec![there('1'), refused(), gone()], Deletion::Gone),
+            // and by the server, which has one answer for both.
+            ("2.0.0", vec![deleted()], Deletion::Removed),
+            ("2.0.0", vec![refused(), there('2')], Deletion::Moved),
+            ("2.0.0", vec![refused(), gone()], Deletion::Gone),
+        ];
+        for (version, script, expected) in cases {
+            let told = format!("{version}: {script:?}");
+            let store = scripted(version, script);
+            let deletion = store.delete_image(&namespace(), &image('1')).await;
+            assert_eq!(deletion.unwrap(), expected, "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_cannot_be_told_is_an_error() {
+        let lost = |call| (call, Code::Unavailable.into());
+        let cases = [
+            ("1.7.0", vec![lost("Images/Get")], "get image"),
+            (
+                "1.7.0",
+                vec![there('1'), lost("Images/Delete")],
+                "delete image",
+            ),
+            ("2.0.0", vec![lost("Images/Delete")], "delete image"),
+        ];
+        for (version, script, operation) in cases {
+            let store = scripted(version, script);
+            let error = store.delete_image(&namespace(), &image('1')).await;
+            let error = error.unwrap_err();
+            assert!(error.is_passing());
+            let expected = format!("{operation} `app` in namespace `default`");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_record_is_no_absence() {
+        let empty = Answer::of(&GetImageResponse { image: None });
+        let store = scripted("2.0.0", [("Images/Get", empty)]);
+        let error = store.image_record(&namespace(), "app").await.unwrap_err();
+        assert_eq!(error.class(), Class::Broken);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_taken_is_left_alone() {
+        let exists = || ("Images/Create", Code::AlreadyExists.into());
+        let made = ("Images/Create", Answer::done());
+        let cases = [
+            (vec![made], '1'),
+            (vec![exists(), there('1')], '1'),
+            (vec![exists(), there('2')], '2'),
+            (vec![exists(), gone()], '1'),
+        ];
+        for (script, expected) in cases {
+            let store = scripted("2.0.0", script);
+            let there = store.restore_image(&namespace(), &image('1')).await;
+            assert_eq!(there.unwrap(), image(expected).target.digest);
+        }
+        let script = [("Images/Create", Code::PermissionDenied.into()), there('2')];
+        let store = scripted("2.0.0", script);
+        let error = store.restore_image(&namespace(), &image('1')).await;
+        assert_eq!(error.unwrap_err().class(), Class::Refused);
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_made_once_and_deleted_once() {
+        let script = [
+            ("Leases/Create", Answer::done()),
+            ("Leases/Create", Code::AlreadyExists.into()),
+            ("Leases/Create", Code::ResourceExhausted.into()),
+            ("Leases/Delete", Answer::done()),
+            ("Leases/Delete", Code::NotFound.into()),
+            ("Leases/Delete", Code::Unavailable.into()),
+        ];
+        let store = scripted("2.0.0", script);
+        let namespace = &namespace();
+        for expected in [Some(true), Some(false), None] {
+            let made = store.create_lease(namespace, "ours", BTreeMap::new()).await;
+            assert_eq!(made.ok(), expected);
+        }
+        for expected in [Some(true), Some(false), None] {
+            let deleted = store.delete_lease(namespace, "ours", true).await;
+            assert_eq!(deleted.ok(), expected);
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_compares_is_trusted_to() {
+        let cases = [
+            ("1.6.20", DeleteGuard::ReadFirst),
+            ("1.7.27", DeleteGuard::ReadFirst),
+            ("2.0.0", DeleteGuard::Server),
+            ("2.1.4", DeleteGuard::Server),
+            ("a fork", DeleteGuard::ReadFirst),
+        ];
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let _runtime = runtime.as_ref().unwrap().enter();
+        for (version, expected) in cases {
+            assert_eq!(scripted(version, []).delete_guard(), expected, "{version}");
+        }
+    }
+}

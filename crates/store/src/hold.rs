@@ -148,7 +148,76 @@ fn messages(lease: &str, digest: &Digest, blob: HeldBlob) -> Vec<WriteContentReq
 
 #[cfg(test)]
 mod tests {
+    use containerd_client::services::v1::{ReadContentResponse, WriteContentResponse};
+    use tonic::Code;
+
     use super::*;
+    use crate::Class;
+    use crate::scripted::{Answer, namespace, scripted};
+
+    fn part(action: WriteAction) -> WriteContentResponse {
+        WriteContentResponse {
+            action: action.into(),
+            ..WriteContentResponse::default()
+        }
+    }
+
+    /// What holds must be there for certain: nothing but a commit, or that it is there, says so.
+    #[tokio::test]
+    async fn a_blob_is_written_when_it_is_committed_or_there() {
+        let blob = HeldBlob {
+            body: b"journal".to_vec(),
+            labels: BTreeMap::new(),
+        };
+        let written = part(WriteAction::Write);
+        let committed = part(WriteAction::Commit);
+        let nothing: [WriteContentResponse; 0] = [];
+        let parts = std::slice::from_ref(&written);
+        let cases = [
+            (
+                Answer::stream(&[written.clone(), committed], Code::Ok),
+                None,
+            ),
+            (Code::AlreadyExists.into(), None),
+            (Answer::stream(parts, Code::AlreadyExists), None),
+            (Answer::stream(parts, Code::Ok), Some(Class::Broken)),
+            (Answer::stream(&nothing, Code::Ok), Some(Class::Broken)),
+            (Answer::stream(parts, Code::Aborted), Some(Class::Retry)),
+            (Code::Unavailable.into(), Some(Class::Retry)),
+        ];
+        for (answer, expected) in cases {
+            let told = format!("{answer:?}");
+            let store = scripted("2.0.0", [("Content/Write", answer)]);
+            let written = store.write_held(&namespace(), "ours", blob.clone()).await;
+            let class = written.as_ref().err().map(StoreError::class);
+            assert_eq!(class, expected, "{told}");
+            if let Ok(digest) = written {
+                assert_eq!(digest, reclaim_oci::digest_of(b"journal"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_was_written_is_read_back() {
+        let body = |data: &[u8]| {
+            Answer::of(&ReadContentResponse {
+                offset: 0,
+                data: data.to_vec(),
+            })
+        };
+        let digest = reclaim_oci::digest_of(b"journal");
+        let cases = [
+            (body(b"journal"), Some(Some(b"journal".to_vec()))),
+            (body(b"another"), Some(None)),
+            (Code::NotFound.into(), Some(None)),
+            (Code::Unavailable.into(), None),
+        ];
+        for (answer, expected) in cases {
+            let store = scripted("2.0.0", [("Content/Read", answer)]);
+            let read = store.read_held(&namespace(), &digest, 100).await;
+            assert_eq!(read.ok(), expected);
+        }
+    }
 
     #[test]
     fn a_large_body_goes_in_parts_that_follow_each_other() {

@@ -16,6 +16,8 @@ mod hold;
 mod measure;
 mod observe;
 mod pin;
+#[cfg(test)]
+mod scripted;
 mod unpin;
 
 pub use alarm::Alarm;

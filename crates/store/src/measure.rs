@@ -136,3 +136,38 @@ impl Containerd {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use containerd_client::services::v1::snapshots::UsageResponse;
+    use tonic::Code;
+
+    use super::*;
+    use crate::scripted::{Answer, namespace, scripted};
+
+    #[tokio::test]
+    async fn what_is_gone_is_left_out_and_what_is_unknown_an_error() {
+        let usage = || Answer::of(&UsageResponse { size: 7, inodes: 3 });
+        let ids = ["there", "gone"].map(|key| SnapshotId::new("native", key));
+        let script = || {
+            [
+                ("Snapshots/Usage", usage()),
+                ("Snapshots/Usage", Code::NotFound.into()),
+            ]
+        };
+        let sum = |sizes: BTreeMap<SnapshotId, u64>| sizes.into_values().collect::<Vec<_>>();
+        let store = scripted("2.0.0", script());
+        let bytes = store.snapshot_bytes(&namespace(), &ids).await;
+        assert_eq!(sum(bytes.unwrap()), [7]);
+        let store = scripted("2.0.0", script());
+        let inodes = store.snapshot_inodes(&namespace(), &ids).await;
+        assert_eq!(sum(inodes.unwrap()), [3]);
+        let script = [
+            ("Snapshots/Usage", usage()),
+            ("Snapshots/Usage", Code::Internal.into()),
+        ];
+        let store = scripted("2.0.0", script);
+        let error = store.snapshot_bytes(&namespace(), &ids).await.unwrap_err();
+        assert_eq!(error.class(), Class::Broken);
+    }
+}

@@ -112,3 +112,73 @@ fn label(unpin: &Unpin) -> String {
         unpin.snapshot.snapshotter
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use containerd_client::services::v1::{InfoResponse, UpdateResponse};
+    use reclaim_model::SnapshotId;
+    use tonic::Code;
+
+    use super::*;
+    use crate::scripted::{Answer, Line, namespace, scripted};
+
+    fn history() -> Unpin {
+        Unpin {
+            config: format!("sha256:{:064x}", 1).parse().unwrap(),
+            snapshot: SnapshotId::new("native", "chain"),
+        }
+    }
+
+    fn refers_to(key: &str) -> Line {
+        let info = Info {
+            labels: [(label(&history()), key.to_owned())].into(),
+            ..Info::default()
+        };
+        let info = InfoResponse { info: Some(info) };
+        ("Content/Info", Answer::of(&info))
+    }
+
+    fn updated() -> Line {
+        ("Content/Update", Answer::of(&UpdateResponse { info: None }))
+    }
+
+    #[tokio::test]
+    async fn only_the_label_that_was_judged_is_taken_away() {
+        let lost = |call| (call, Code::Unavailable.into());
+        let missing = |call| (call, Code::NotFound.into());
+        let cases = [
+            (vec![refers_to("chain"), updated()], Some(Unpinned::Done)),
+            (
+                vec![refers_to("another"), updated()],
+                Some(Unpinned::Changed),
+            ),
+            (vec![missing("Content/Info")], Some(Unpinned::Gone)),
+            (
+                vec![refers_to("chain"), missing("Content/Update")],
+                Some(Unpinned::Gone),
+            ),
+            (vec![lost("Content/Info")], None),
+            (vec![refers_to("chain"), lost("Content/Update")], None),
+        ];
+        for (script, expected) in cases {
+            let told = format!("{script:?}");
+            let store = scripted("2.0.0", script);
+            let unpinned = store.unpin(&namespace(), &history()).await;
+            assert_eq!(unpinned.ok(), expected, "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_label_that_cannot_be_put_back_is_an_error() {
+        let cases = [
+            (updated(), true),
+            (("Content/Update", Code::NotFound.into()), true),
+            (("Content/Update", Code::Unavailable.into()), false),
+        ];
+        for (line, expected) in cases {
+            let store = scripted("2.0.0", [line]);
+            let repinned = store.repin(&namespace(), &history()).await;
+            assert_eq!(repinned.is_ok(), expected);
+        }
+    }
+}
