@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_testkit::{BuiltImage, Labels, Layer, NewLease, Signal, image, labels};
+use reclaim_testkit::{BuiltImage, Labels, Layer, LeaseResource, NewLease, Signal, image, labels};
 use serde_json::Value;
 
 use crate::rig::{Called, Rig, entry, names};
@@ -127,6 +127,27 @@ async fn a_creation_in_flight_keeps_its_image() {
     let leased = rig.namespace.with_lease("creating");
     leased
         .prepare("native", "in-flight", &chain, &Labels::new())
+        .await
+        .unwrap();
+    end(prune).exits(0);
+    assert!(is_whole(&rig, &built[0]).await);
+    assert_eq!(rig.names().await.len(), 1);
+}
+
+/// A lease that somebody puts on an image that has just been removed brings it back: that of a
+/// push, or of a pull that finds the content there.
+#[tokio::test]
+async fn a_lease_taken_in_mid_prune_keeps_its_image() {
+    let (rig, built) = rig_with_six_images().await;
+    let prune = start(&rig, &SLOWLY);
+    until_gone(&rig, built[0].name()).await;
+    rig.namespace
+        .create_lease(NewLease::new("pushing"))
+        .await
+        .unwrap();
+    let target = LeaseResource::content(&built[0].target.digest);
+    rig.namespace
+        .add_lease_resource("pushing", &target)
         .await
         .unwrap();
     end(prune).exits(0);

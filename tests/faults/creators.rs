@@ -13,6 +13,7 @@
 //!   the snapshot is prepared on what is held, or not at all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reclaim_testkit::fault::{Act, Call, Fault, Hook, Moment, Then};
 use reclaim_testkit::{BuiltImage, Deletion, NamespaceClient, Status};
@@ -29,6 +30,7 @@ const CONTAINER: &str = "late";
 const DELETE: &str = "images.v1.Images/Delete";
 const USAGE: &str = "snapshots.v1.Snapshots/Usage";
 const GET: &str = "images.v1.Images/Get";
+const LIST: &str = "snapshots.v1.Snapshots/List";
 
 /// An image alone, one that has another name, and one of which only a part is unpacked.
 const IMAGES: [(Moment, &str); 3] = [
@@ -56,6 +58,18 @@ async fn whoever_prepares_before_the_second_look_has_the_image() {
     let first = Stage::set().await;
     let cases = cases(&first.calls, &IMAGES);
     work_through("containers prepared", first, cases, prepares).await;
+}
+
+/// Prepared after that list, but before the run releases anything, an image stays all the same if
+/// containerd tells of it in time: the run hears of the snapshot, and looks once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_heard_after_the_second_look_has_the_image() {
+    let first = Stage::set().await;
+    let lists = second_look(&first).iter().filter(|it| it.method == LIST);
+    let lists: Vec<Call> = lists.cloned().collect();
+    let images = [UNUSED, TWO, PLATFORMS].map(|image| (Moment::After, image));
+    let cases = cases(&lists, &images);
+    work_through("containers heard of", first, cases, is_heard).await;
 }
 
 /// A removal that was made and reported as failed is looked at again as well: what it removed
@@ -122,6 +136,35 @@ async fn prepares(stage: &Stage, case: &Case<&'static str>) -> Complaints {
         Some(Ok(())) => complaints.extend(has_its_filesystem(stage, image).await),
         Some(Err(status)) if status.code() == Code::NotFound && !is_guaranteed => {}
         Some(Err(status)) => complaints.push(format!("creation fails: {status}")),
+    }
+    complaints.extend(tidy(stage).await);
+    complaints
+}
+
+async fn is_heard(stage: &Stage, case: &Case<&'static str>) -> Complaints {
+    let image = stage.image(case.harm);
+    let (created, creating) = creation(image, stage.namespace.clone(), false);
+    let Act::Run(creating) = creating else {
+        unreachable!("a creation is run")
+    };
+    // Events travel beside the calls: this one is given ample time.
+    let hook = Hook::new(move || {
+        let creating = creating.clone();
+        async move {
+            let then = creating.run().await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            then
+        }
+    });
+    let fault = Fault {
+        call: case.call.clone(),
+        moment: case.moment,
+        act: Act::Run(hook),
+    };
+    let mut complaints = run_with(stage, [fault]).await;
+    match created.get() {
+        Some(Ok(())) => complaints.extend(has_its_image(stage, image).await),
+        other => complaints.push(format!("creation: {other:?}")),
     }
     complaints.extend(tidy(stage).await);
     complaints
@@ -270,7 +313,7 @@ fn second_look(stage: &Stage) -> &[Call] {
 
 /// Whether a call comes before the second look asks for any list of snapshots.
 fn precedes_last_list(stage: &Stage, call: &Call) -> bool {
-    let is_list = |call: &&Call| call.method == "snapshots.v1.Snapshots/List";
+    let is_list = |call: &&Call| call.method == LIST;
     let list = second_look(stage).iter().find(is_list).unwrap();
     let position = |call: &Call| stage.calls.iter().position(|it| it == call).unwrap();
     position(call) < position(list)

@@ -28,7 +28,8 @@ impl Hook {
         Self(Arc::new(move || run().boxed()))
     }
 
-    pub(super) async fn run(&self) -> Then {
+    /// Runs it, as when it is reached.
+    pub async fn run(&self) -> Then {
         (self.0)().await
     }
 }
