@@ -143,23 +143,13 @@ async fn prepares(stage: &Stage, case: &Case<&'static str>) -> Complaints {
 
 async fn is_heard(stage: &Stage, case: &Case<&'static str>) -> Complaints {
     let image = stage.image(case.harm);
-    let (created, creating) = creation(image, stage.namespace.clone(), false);
-    let Act::Run(creating) = creating else {
-        unreachable!("a creation is run")
-    };
     // Events travel beside the calls: this one is given ample time.
-    let hook = Hook::new(move || {
-        let creating = creating.clone();
-        async move {
-            let then = creating.run().await;
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            then
-        }
-    });
+    let ample = Duration::from_secs(2);
+    let (created, act) = creation_before(image, stage.namespace.clone(), false, ample);
     let fault = Fault {
         call: case.call.clone(),
         moment: case.moment,
-        act: Act::Run(hook),
+        act,
     };
     let mut complaints = run_with(stage, [fault]).await;
     match created.get() {
@@ -254,6 +244,16 @@ fn at(call: &Call, act: Act) -> Fault {
 /// Creates a container of an image as nerdctl does, beginning with its name or, if that was
 /// `resolved` long ago, with the snapshot.
 fn creation(image: &BuiltImage, namespace: NamespaceClient, resolves: bool) -> (Created, Act) {
+    creation_before(image, namespace, resolves, Duration::ZERO)
+}
+
+/// As [`creation`], and the run goes on only a while after it.
+fn creation_before(
+    image: &BuiltImage,
+    namespace: NamespaceClient,
+    resolves: bool,
+    pause: Duration,
+) -> (Created, Act) {
     let created = Created::default();
     let (slot, image) = (Arc::clone(&created), image.clone());
     let hook = Hook::new(move || {
@@ -270,6 +270,7 @@ fn creation(image: &BuiltImage, namespace: NamespaceClient, resolves: bool) -> (
                 give_up(&namespace).await;
             }
             slot.set(done).expect("a fault strikes once");
+            tokio::time::sleep(pause).await;
             Then::GoOn
         }
     });

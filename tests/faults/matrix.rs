@@ -108,7 +108,9 @@ fn thinned<C: Debug>(title: &str, mut cases: Vec<C>) -> Vec<C> {
         return cases;
     }
     let first = title.len() % ONE_OF;
-    cases.into_iter().skip(first).step_by(ONE_OF).collect()
+    let cases: Vec<C> = cases.into_iter().skip(first).step_by(ONE_OF).collect();
+    assert!(!cases.is_empty(), "{title}: nothing to try");
+    cases
 }
 
 /// Prints the size of a matrix to where the test runner does not swallow it.

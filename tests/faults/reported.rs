@@ -1,6 +1,6 @@
 //! Errors for good: reported, and never followed by harm.
 
-use reclaim_testkit::fault::{Act, Fault, Moment};
+use reclaim_testkit::fault::{Act, Call, Fault, Moment};
 use tonic::Code;
 
 use crate::check;
@@ -21,6 +21,29 @@ async fn an_error_for_good_is_reported() {
     ];
     let cases = cases(&first.calls, &harms);
     work_through("errors for good", first, cases, is_reported).await;
+}
+
+/// A run whose collection fails says so, and does not call it an end: what it removed is held, and
+/// the next run goes on from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_collect_is_unfinished() {
+    let stage = Stage::set().await;
+    let is_release = |call: &&Call| call.method == "leases.v1.Leases/Delete";
+    let release = stage.calls.iter().find(is_release).unwrap().clone();
+    for moment in [Moment::Before, Moment::After] {
+        stage.restock().await.unwrap();
+        let fault = Fault {
+            call: release.clone(),
+            moment,
+            act: Act::Refuse(Code::Unknown),
+        };
+        let ended = spoiled(&stage.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
+        assert_eq!(ended.code, Some(3), "{moment:?}: {ended:?}");
+        let warnings = ended.report()["warnings"].to_string();
+        assert!(warnings.contains("delete lease"), "{moment:?}: {warnings}");
+        let complaints = check::following_run(&stage).await;
+        assert_eq!(complaints, Complaints::new(), "{moment:?}");
+    }
 }
 
 async fn is_reported(stage: &Stage, case: &Case<Code>) -> Complaints {

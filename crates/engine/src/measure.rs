@@ -116,8 +116,10 @@ mod tests {
 
     #[test]
     fn sizes_come_first_where_they_decide_or_were_seen() {
-        let request = dangling();
+        let mut request = dangling();
         assert_eq!(Measuring::of_run(&request, false), Measuring::Meanwhile);
         assert_eq!(Measuring::of_run(&request, true), Measuring::First);
+        request.target = Some(reclaim_model::FreeTarget::Bytes(1));
+        assert_eq!(Measuring::of_run(&request, false), Measuring::First);
     }
 }

@@ -227,29 +227,26 @@ impl Containerd {
 
 #[cfg(test)]
 mod tests {
-    use containerd_client::services::v1::GetImageResponse;
-    use reclaim_model::{GcLabels, Target};
+    use containerd_client::services::v1::{GetImageResponse, Image};
+    use containerd_client::types::Descriptor;
     use tonic::Code;
 
     use super::*;
-    use crate::scripted::{Answer, Line, namespace, scripted};
+    use crate::scripted::{Answer, Line, namespace, recorded, scripted};
 
     fn image(digit: char) -> ImageRecord {
         let hex = String::from_iter([digit; 64]);
-        ImageRecord {
+        let target = Descriptor {
+            digest: format!("sha256:{hex}"),
+            size: 1,
+            ..Descriptor::default()
+        };
+        convert::image(Image {
             name: "app".to_owned(),
-            target: Target {
-                media_type: String::new(),
-                digest: format!("sha256:{hex}").parse().unwrap(),
-                size: 1,
-                annotations: BTreeMap::new(),
-            },
-            labels: BTreeMap::new(),
-            created_at: None,
-            updated_at: None,
-            gc: GcLabels::default(),
-            expires: None,
-        }
+            target: Some(target),
+            ..Image::default()
+        })
+        .unwrap()
     }
 
     fn there(digit: char) -> Line {
@@ -278,9 +275,32 @@ mod tests {
         ];
         for (version, script, expected) in cases {
             let told = format!("{version}: {script:?}");
-            let store = scripted(version, script);
+            let (store, asked) = recorded(version, script);
             let deletion = store.delete_image(&namespace(), &image('1')).await;
             assert_eq!(deletion.unwrap(), expected, "{told}");
+            assert!(asked.is_over(), "{told}");
+        }
+    }
+
+    /// A server that compares must be told with what; one that does not has nothing from it.
+    #[tokio::test]
+    async fn a_removal_names_the_target_where_that_is_compared() {
+        let deleted = || ("Images/Delete", Answer::done());
+        let judged = Some(convert::descriptor(&image('1').target));
+        let cases = [
+            ("1.7.0", vec![there('1'), deleted()], None),
+            ("2.0.0", vec![deleted()], judged),
+        ];
+        for (version, script, target) in cases {
+            let (store, asked) = recorded(version, script);
+            let deletion = store.delete_image(&namespace(), &image('1')).await;
+            deletion.unwrap();
+            let expected = DeleteImageRequest {
+                name: "app".to_owned(),
+                sync: false,
+                target,
+            };
+            assert_eq!(asked.last::<DeleteImageRequest>(), expected, "{version}");
         }
     }
 

@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::Class;
-    use crate::scripted::{Answer, namespace, scripted};
+    use crate::scripted::{Answer, namespace, recorded, scripted};
 
     fn part(action: WriteAction) -> WriteContentResponse {
         WriteContentResponse {
@@ -217,6 +217,28 @@ mod tests {
             let read = store.read_held(&namespace(), &digest, 100).await;
             assert_eq!(read.ok(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_blob_is_held_when_the_lease_has_it() {
+        let digest = reclaim_oci::digest_of(b"journal");
+        let script = [
+            ("Leases/AddResource", Answer::done()),
+            ("Leases/AddResource", Code::NotFound.into()),
+        ];
+        let (store, asked) = recorded("2.0.0", script);
+        let held = store.add_to_lease(&namespace(), "ours", &digest).await;
+        held.unwrap();
+        let expected = AddResourceRequest {
+            id: "ours".to_owned(),
+            resource: Some(Resource {
+                id: digest.to_string(),
+                r#type: "content".to_owned(),
+            }),
+        };
+        assert_eq!(asked.last::<AddResourceRequest>(), expected);
+        let held = store.add_to_lease(&namespace(), "ours", &digest).await;
+        assert_eq!(held.unwrap_err().class(), Class::Gone);
     }
 
     #[test]

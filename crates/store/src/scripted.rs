@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Collected, Empty, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -74,8 +74,19 @@ pub(crate) fn namespace() -> Namespace {
 /// A containerd of a version that expects these calls, in this order. Any other is answered with
 /// [`Code::Internal`], which nothing takes for anything but an error.
 pub(crate) fn scripted(version: &str, script: impl IntoIterator<Item = Line>) -> Containerd {
-    let script: VecDeque<Line> = script.into_iter().collect();
-    let script = Arc::new(Mutex::new(script));
+    recorded(version, script).0
+}
+
+/// As [`scripted`], with what it will have been asked.
+pub(crate) fn recorded(
+    version: &str,
+    script: impl IntoIterator<Item = Line>,
+) -> (Containerd, Asked) {
+    let asked = Asked(Arc::new(Mutex::new(Script {
+        lines: script.into_iter().collect(),
+        asked: Vec::new(),
+    })));
+    let script = Arc::clone(&asked.0);
     let connect = tower::service_fn(move |_| {
         let (client, server) = tokio::io::duplex(1 << 16);
         let script = Arc::clone(&script);
@@ -89,19 +100,50 @@ pub(crate) fn scripted(version: &str, script: impl IntoIterator<Item = Line>) ->
         std::future::ready(Ok::<_, Infallible>(TokioIo::new(client)))
     });
     let channel = Endpoint::from_static("http://scripted").connect_with_connector_lazy(connect);
-    Containerd::scripted(channel, version)
+    (Containerd::scripted(channel, version), asked)
 }
+
+/// What is still to be answered, and what was asked.
+struct Script {
+    lines: VecDeque<Line>,
+    asked: Vec<Bytes>,
+}
+
+/// What a scripted containerd was asked.
+pub(crate) struct Asked(Arc<Mutex<Script>>);
+
+impl Asked {
+    /// Returns the last message that was sent.
+    pub(crate) fn last<M: Message + Default>(&self) -> M {
+        let script = self.0.lock().unwrap();
+        let last = script.asked.last().expect("something was asked");
+        M::decode(last.slice(FRAME..)).unwrap()
+    }
+
+    /// Whether nothing is left of the script.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.lock().unwrap().lines.is_empty()
+    }
+}
+
+/// What comes before a message: whether it is compressed, and its length.
+const FRAME: usize = 5;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 async fn answer(
-    script: &Mutex<VecDeque<Line>>,
+    script: &Mutex<Script>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
-    let next = script.lock().unwrap().pop_front();
     // What a client is not done with sending it would miss if it were answered.
-    drop(request.into_body().collect().await);
+    let body = request.into_body().collect().await;
+    let body = body.map_or_else(|_| Bytes::new(), Collected::to_bytes);
+    let next = {
+        let mut script = script.lock().unwrap();
+        script.asked.push(body);
+        script.lines.pop_front()
+    };
     let expected = next.filter(|(call, _)| path.ends_with(call));
     let Answer { messages, code } = match expected {
         Some((_, answer)) => answer,

@@ -120,7 +120,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::scripted::{Answer, Line, namespace, scripted};
+    use crate::scripted::{Answer, Line, namespace, recorded, scripted};
 
     fn history() -> Unpin {
         Unpin {
@@ -148,10 +148,7 @@ mod tests {
         let missing = |call| (call, Code::NotFound.into());
         let cases = [
             (vec![refers_to("chain"), updated()], Some(Unpinned::Done)),
-            (
-                vec![refers_to("another"), updated()],
-                Some(Unpinned::Changed),
-            ),
+            (vec![refers_to("another")], Some(Unpinned::Changed)),
             (vec![missing("Content/Info")], Some(Unpinned::Gone)),
             (
                 vec![refers_to("chain"), missing("Content/Update")],
@@ -162,10 +159,33 @@ mod tests {
         ];
         for (script, expected) in cases {
             let told = format!("{script:?}");
-            let store = scripted("2.0.0", script);
+            let (store, asked) = recorded("2.0.0", script);
             let unpinned = store.unpin(&namespace(), &history()).await;
             assert_eq!(unpinned.ok(), expected, "{told}");
+            assert!(asked.is_over(), "{told}");
         }
+    }
+
+    /// One label of one blob: whatever else is on it must stay.
+    #[tokio::test]
+    async fn only_that_label_is_changed() {
+        let key = "containerd.io/gc.ref.snapshot.native";
+        let change = |value: &str| UpdateRequest {
+            info: Some(Info {
+                digest: history().config.to_string(),
+                labels: [(key.to_owned(), value.to_owned())].into(),
+                ..Info::default()
+            }),
+            update_mask: Some(FieldMask {
+                paths: vec![format!("labels.{key}")],
+            }),
+        };
+        let script = [refers_to("chain"), updated(), updated()];
+        let (store, asked) = recorded("2.0.0", script);
+        store.unpin(&namespace(), &history()).await.unwrap();
+        assert_eq!(asked.last::<UpdateRequest>(), change(""));
+        store.repin(&namespace(), &history()).await.unwrap();
+        assert_eq!(asked.last::<UpdateRequest>(), change("chain"));
     }
 
     #[tokio::test]

@@ -53,23 +53,32 @@ pub(crate) fn judge(workspace: &Workspace, options: &[&str]) -> Result<(), Failu
 /// the whole command those which these let through.
 pub(crate) fn execution(workspace: &Workspace, options: &[&str]) -> Result<(), Failure> {
     machine::provide(&[CONTAINERD, BUSYBOX])?;
+    // What an earlier run missed says nothing of this one, should that not begin.
+    let missed = workspace.target.join("mutants.out").join("missed.txt");
+    if missed.exists() {
+        fs::remove_file(&missed).map_err(|error| Failure::file("remove", &missed, &error))?;
+    }
     let packages = ["--test-package", "reclaim-engine,reclaim-store"];
     let mut units = of_execution(workspace, &packages, options)?;
     units.args(["--timeout", "60", "--", "--lib"]);
     let Err(survivors) = shell::show_and_run(&mut units) else {
         return Ok(());
     };
-    let names = missed(workspace)?;
+    let names = fs::read_to_string(&missed).unwrap_or_default();
     if names.is_empty() {
+        // None survived: something else went wrong, or took too long.
         return Err(survivors);
     }
     let others = without_shard(options);
     let mut whole = of_execution(workspace, &["--test-package", "reclaim-cli"], &others)?;
-    for name in &names {
+    for name in names.lines() {
         whole.arg("--re");
         whole.arg(format!("^{}$", regex_lite::escape(name)));
     }
-    whole.args(["--timeout", "300", "--", "--test", "e2e"]);
+    whole.args(["--timeout", "900", "--"]);
+    for suite in ["e2e", "faults", "maintain", "serve"] {
+        whole.args(["--test", suite]);
+    }
     shell::show_and_run(&mut whole)
 }
 
@@ -101,13 +110,6 @@ fn of_execution(
     mutants.args(["--baseline", "skip"]);
     mutants.args(packages).args(options);
     Ok(mutants)
-}
-
-/// Returns the names of the mutants that the last tests did not find.
-fn missed(workspace: &Workspace) -> Result<Vec<String>, Failure> {
-    let path = workspace.target.join("mutants.out").join("missed.txt");
-    let text = fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
-    Ok(text.lines().map(str::to_owned).collect())
 }
 
 fn provide(workspace: &Workspace) -> Result<Command, Failure> {

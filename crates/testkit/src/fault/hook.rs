@@ -28,8 +28,7 @@ impl Hook {
         Self(Arc::new(move || run().boxed()))
     }
 
-    /// Runs it, as when it is reached.
-    pub async fn run(&self) -> Then {
+    pub(super) async fn run(&self) -> Then {
         (self.0)().await
     }
 }
