@@ -49,8 +49,8 @@ pub(crate) fn judge(workspace: &Workspace, options: &[&str]) -> Result<(), Failu
     shell::show_and_run(mutants.args(["--timeout", "60"]).args(options))
 }
 
-/// Tries the mutants of what removes: all by tests of units, which takes seconds each, and through
-/// the whole command those which these let through.
+/// Tries the mutants of what removes: all by tests of units and of the engine alone, which takes
+/// seconds each, and through the whole command those which these let through.
 pub(crate) fn execution(workspace: &Workspace, options: &[&str]) -> Result<(), Failure> {
     machine::provide(&[CONTAINERD, BUSYBOX])?;
     // What an earlier run missed says nothing of this one, should that not begin.
@@ -60,7 +60,7 @@ pub(crate) fn execution(workspace: &Workspace, options: &[&str]) -> Result<(), F
     }
     let packages = ["--test-package", "reclaim-engine,reclaim-store"];
     let mut units = of_execution(workspace, &packages, options)?;
-    units.args(["--timeout", "60", "--", "--lib"]);
+    units.args(["--timeout", "60", "--", "--lib", "--test", "embedded"]);
     let Err(survivors) = shell::show_and_run(&mut units) else {
         return Ok(());
     };

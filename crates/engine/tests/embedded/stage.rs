@@ -1,0 +1,189 @@
+//! A containerd, an engine of this process behind a fault proxy, and leases of other runs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use reclaim_engine::{Controls, Engine, Preview, RunError, RunOptions, no_progress};
+use reclaim_model::{BuildHistory, Namespace, PruneFilters, PruneRequest, Report, Selection};
+use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};
+use reclaim_testkit::{
+    BuiltImage, Containerd, Labels, Layer, NamespaceClient, NewLease, image, labels,
+};
+use tokio_util::sync::CancellationToken;
+
+/// The lease that is the guard.
+pub(crate) const GUARD: &str = "reclaim.prune";
+/// The call by which it is given back.
+pub(crate) const GIVE_BACK: &str = "leases.v1.Leases/Delete";
+
+/// What is done without a wait for those who are late.
+pub(crate) const AT_ONCE: RunOptions = RunOptions {
+    grace: Duration::ZERO,
+    undo_window: Duration::ZERO,
+    max_deletes_per_second: None,
+    wait: false,
+};
+
+pub(crate) struct Stage {
+    containerd: Containerd,
+    pub(crate) namespace: NamespaceClient,
+}
+
+/// An engine, and what stands between it and its containerd.
+pub(crate) struct Embedded {
+    pub(crate) engine: Engine,
+    pub(crate) proxy: FaultProxy,
+}
+
+impl Stage {
+    pub(crate) async fn set() -> Self {
+        let containerd = Containerd::start().await;
+        let namespace = containerd.namespace("default");
+        Self {
+            containerd,
+            namespace,
+        }
+    }
+
+    /// An engine to which these faults will happen.
+    pub(crate) async fn engine(&self, faults: impl IntoIterator<Item = Fault>) -> Embedded {
+        let proxy = FaultProxy::start(self.containerd.socket(), faults);
+        Embedded {
+            engine: Engine::connect(proxy.address()).await.unwrap(),
+            proxy,
+        }
+    }
+
+    /// Somebody who does something with the first call of a method.
+    pub(crate) fn meanwhile<F>(
+        &self,
+        method: &str,
+        moment: Moment,
+        then: Then,
+        run: impl Fn(NamespaceClient) -> F + Send + Sync + 'static,
+    ) -> Fault
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let namespace = self.namespace.clone();
+        let hook = move || {
+            let running = run(namespace.clone());
+            async move {
+                running.await;
+                then
+            }
+        };
+        fault(method, moment, Act::Run(Hook::new(hook)))
+    }
+
+    pub(crate) async fn build(&self, name: &str) -> BuiltImage {
+        let built = image(name)
+            .layers([Layer::named("base", 2000), Layer::named(name, 500)])
+            .unpack("native");
+        built.build(&self.namespace).await.unwrap()
+    }
+
+    pub(crate) async fn leases(&self) -> BTreeSet<String> {
+        self.namespace.leases().await.unwrap().into_keys().collect()
+    }
+}
+
+/// What happens to the first call of a method.
+pub(crate) fn fault(method: &str, moment: Moment, act: Act) -> Fault {
+    let call = Call {
+        method: method.to_owned(),
+        nth: 0,
+    };
+    Fault { call, moment, act }
+}
+
+impl Embedded {
+    pub(crate) async fn prune(&self, request: &PruneRequest) -> Result<Report, RunError> {
+        self.prune_confirmed(request, None).await
+    }
+
+    pub(crate) async fn prune_confirmed(
+        &self,
+        request: &PruneRequest,
+        confirmed: Option<&Preview>,
+    ) -> Result<Report, RunError> {
+        let controls = Controls {
+            options: &AT_ONCE,
+            progress: &no_progress,
+            cancel: &CancellationToken::new(),
+        };
+        self.engine.prune(request, confirmed, controls).await
+    }
+
+    /// Collects what nobody holds.
+    pub(crate) async fn collect(&self) -> Result<(), RunError> {
+        self.engine.collect_garbage(&namespace()).await
+    }
+
+    /// The methods that were called, in the order of the calls.
+    pub(crate) fn called(&self) -> Vec<String> {
+        let calls = self.proxy.calls().into_iter();
+        calls.map(|call| call.method).collect()
+    }
+}
+
+/// The namespace of all tests.
+pub(crate) fn namespace() -> Namespace {
+    "default".parse().unwrap()
+}
+
+/// Writes a blob that nobody holds.
+pub(crate) async fn litter(namespace: &NamespaceClient) {
+    let none = Labels::new();
+    namespace.write_blob(b"of nobody", &none).await.unwrap();
+}
+
+pub(crate) fn request(selection: impl Into<Selection>) -> PruneRequest {
+    PruneRequest {
+        namespace: namespace(),
+        selection: selection.into(),
+        target: None,
+        history: BuildHistory::Keep,
+        may_empty_namespace: true,
+        may_lack_namespace: false,
+    }
+}
+
+/// All images that nothing uses.
+pub(crate) fn all_unused() -> PruneRequest {
+    request(PruneFilters {
+        dangling: Some(false),
+        ..PruneFilters::default()
+    })
+}
+
+/// Who made a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// A process that runs.
+    Alive,
+    /// One that had the number of this one before it.
+    Dead,
+}
+
+/// A lease as a run makes them that expires in good time.
+pub(crate) fn lease_of(maker: Maker, run: &str, id: &str) -> NewLease {
+    let owner = owner(maker);
+    let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let labels = labels([("reclaim/run", run), ("reclaim/owner", &owner)]);
+    NewLease::new(id).labels(labels).expires(expires)
+}
+
+fn owner(maker: Maker) -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, after_name) = stat.rsplit_once(')').unwrap();
+    let started = match maker {
+        Maker::Alive => after_name.split_whitespace().nth(19).unwrap(),
+        Maker::Dead => "1",
+    };
+    let boot = boot.trim();
+    let namespace = namespace.to_str().unwrap();
+    format!("{boot}/{namespace}/{}/{started}", std::process::id())
+}

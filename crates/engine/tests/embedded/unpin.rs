@@ -1,0 +1,72 @@
+//! A label is gone by our doing, or by somebody else's.
+
+use reclaim_model::{BuildHistory, Digest, PruneRequest};
+use reclaim_testkit::fault::{Act, Moment, Then};
+use reclaim_testkit::{Deletion, LeaseResource, NamespaceClient, NewLease};
+
+use crate::stage::{Stage, all_unused, fault};
+
+const OLD: &str = "docker.io/library/old:1";
+const LABEL: &str = "containerd.io/gc.ref.snapshot.native";
+
+/// An image without a record whose configuration a build's history holds.
+async fn stage() -> (Stage, Digest) {
+    let stage = Stage::set().await;
+    let old = stage.build(OLD).await;
+    let config = old.manifests[0].config.digest.clone();
+    let namespace = &stage.namespace;
+    let history = NewLease::new("ref_history");
+    namespace.create_lease(history).await.unwrap();
+    let held = LeaseResource::content(&config);
+    let holding = namespace.add_lease_resource("ref_history", &held);
+    holding.await.unwrap();
+    namespace.delete_image(OLD, Deletion::Sync).await.unwrap();
+    (stage, config)
+}
+
+fn unpinning() -> PruneRequest {
+    PruneRequest {
+        history: BuildHistory::Unpin,
+        ..all_unused()
+    }
+}
+
+/// The answer is lost: the next try finds the label gone, and it is this run that took it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_is_gone_after_a_lost_answer_is_gone_by_us() {
+    let (stage, config) = stage().await;
+    let lost = fault("content.v1.Content/Update", Moment::After, Act::Cut);
+    let embedded = stage.engine([lost]).await;
+    let report = embedded.prune(&unpinning()).await.unwrap();
+    assert_eq!(embedded.proxy.struck(), 1);
+    assert_eq!(report.unpinned.len(), 1, "{report:?}");
+    assert_eq!(report.unpinned[0].config, config);
+    assert_eq!(report.reclaimed.0.snapshots, 2);
+    assert!(
+        stage
+            .namespace
+            .snapshots("native")
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// Somebody else took the label: this run took nothing, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_somebody_else_took_is_not_ours() {
+    let (stage, config) = stage().await;
+    let taking = move |namespace: NamespaceClient| {
+        let config = config.clone();
+        async move {
+            let taken = namespace.set_blob_label(&config, LABEL, "another");
+            taken.await.unwrap();
+        }
+    };
+    let method = "content.v1.Content/Info";
+    let taken = stage.meanwhile(method, Moment::Before, Then::GoOn, taking);
+    let embedded = stage.engine([taken]).await;
+    let report = embedded.prune(&unpinning()).await.unwrap();
+    assert_eq!(embedded.proxy.struck(), 1);
+    assert!(report.unpinned.is_empty(), "{report:?}");
+}
