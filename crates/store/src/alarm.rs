@@ -72,7 +72,8 @@ mod tests {
     use containerd_client::types::Envelope;
     use tonic::Code;
 
-    use crate::scripted::{Answer, namespace, scripted};
+    use super::*;
+    use crate::scripted::{Answer, namespace, scripted, silent};
 
     #[tokio::test]
     async fn each_event_is_heard() {
@@ -81,6 +82,21 @@ mod tests {
         let mut alarm = store.alarm(&namespace()).unwrap();
         (&mut alarm.listener).await.unwrap();
         assert_eq!(alarm.heard(), 2);
+    }
+
+    /// A daemon makes one with every run: none may go on listening.
+    #[tokio::test]
+    async fn it_ends_when_it_is_dropped() {
+        let alarm = silent("2.0.0").alarm(&namespace()).unwrap();
+        let counter = Arc::downgrade(&alarm.heard);
+        drop(alarm);
+        for _ in 0..1000 {
+            if counter.strong_count() == 0 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("the listener is still there");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use reclaim_model::Namespace;
+use tokio::io::DuplexStream;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
@@ -75,6 +76,14 @@ pub(crate) fn namespace() -> Namespace {
 /// [`Code::Internal`], which nothing takes for anything but an error.
 pub(crate) fn scripted(version: &str, script: impl IntoIterator<Item = Line>) -> Containerd {
     recorded(version, script).0
+}
+
+/// A containerd that answers nothing.
+pub(crate) fn silent(version: &str) -> Containerd {
+    let connect =
+        tower::service_fn(|_| std::future::pending::<Result<TokioIo<DuplexStream>, Infallible>>());
+    let channel = Endpoint::from_static("http://silent").connect_with_connector_lazy(connect);
+    Containerd::scripted(channel, version)
 }
 
 /// As [`scripted`], with what it will have been asked.

@@ -4,11 +4,11 @@ use std::sync::Mutex;
 
 use reclaim_engine::{Controls, Progress, no_progress};
 use reclaim_model::{NamedImages, RefuseReason};
-use reclaim_testkit::fault::{Moment, Then};
+use reclaim_testkit::fault::{Act, Moment, Then};
 use reclaim_testkit::{Deletion, Labels, NamespaceClient};
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{AT_ONCE, Stage, all_unused, request};
+use crate::stage::{AT_ONCE, Stage, all_unused, fault, request};
 
 const APP: &str = "docker.io/library/app:1";
 
@@ -35,6 +35,19 @@ async fn each_removal_is_told() {
     let pruned = embedded.engine.prune(&request, None, controls);
     assert_eq!(pruned.await.unwrap().removed.len(), 3);
     assert_eq!(*told.lock().unwrap(), [(1, 3), (2, 3), (3, 3)]);
+}
+
+/// The answer is lost: the next try finds the record gone, and it is this run that removed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_after_a_lost_answer_was_removed() {
+    let stage = Stage::set().await;
+    stage.build(APP).await;
+    let lost = fault("images.v1.Images/Delete", Moment::After, Act::Cut);
+    let embedded = stage.engine([lost]).await;
+    let report = embedded.prune(&all_unused()).await.unwrap();
+    assert_eq!(embedded.proxy.struck(), 1);
+    assert_eq!(report.removed[0].name, APP, "{report:?}");
+    assert!(report.refused.is_empty(), "{report:?}");
 }
 
 /// What somebody else removes in between was not removed by this run.
