@@ -380,7 +380,10 @@ mod tests {
         };
         let half = MAX_BYTES / 2;
         let fits = [of_weight(1, half), of_weight(2, half)];
-        assert_eq!(written(&fits).len(), 1);
+        let full = written(&fits);
+        assert_eq!(full.len(), 1);
+        let bytes = u64::try_from(full[0].body.len()).unwrap();
+        assert!(bytes <= MAX_BODY, "it can be read back");
         let exceeds = [of_weight(1, half), of_weight(2, half + 1)];
         assert_eq!(written(&exceeds).len(), 2);
         // Alone there is no way to split it.
