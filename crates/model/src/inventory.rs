@@ -289,6 +289,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_gap_says_what_cannot_be_seen() {
+        let snapshotter = Gap::Snapshotter {
+            name: "stargz".into(),
+            why: "no such plugin".to_owned(),
+        };
+        assert_eq!(
+            snapshotter.to_string(),
+            "snapshots of `stargz` cannot be seen: no such plugin"
+        );
+        let content = Gap::Content {
+            digest: "blake3:00".to_owned(),
+            bytes: 1,
+            refs: Box::default(),
+        };
+        assert_eq!(
+            content.to_string(),
+            "content `blake3:00` is of an unknown algorithm"
+        );
+    }
+
     fn lease(labels: &[&str], is_flat: bool, expires: Option<&str>) -> Lease {
         let labels = labels.iter().map(|it| ((*it).to_owned(), String::new()));
         let digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();

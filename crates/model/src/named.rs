@@ -195,4 +195,29 @@ mod tests {
              multiple repositories"
         );
     }
+
+    #[test]
+    fn a_conflict_names_the_container_that_is_in_the_way() {
+        let image = format!("sha256:{}", "a7".repeat(32)).parse().unwrap();
+        let id = || "c".to_owned();
+        let holder = |kind| ConflictCause::Holder(Holder { kind, id: id() });
+        for (cause, container) in [
+            (
+                ConflictCause::Referenced {
+                    container: id(),
+                    image,
+                },
+                Some("c"),
+            ),
+            (ConflictCause::RunningContainer(id()), Some("c")),
+            (ConflictCause::StoppedContainer(id()), Some("c")),
+            (holder(HolderKind::Container), Some("c")),
+            (holder(HolderKind::Lease), None),
+            (ConflictCause::MultipleRepositories, None),
+            (ConflictCause::Pinned, None),
+            (ConflictCause::Other(id()), None),
+        ] {
+            assert_eq!(cause.container(), container, "{cause:?}");
+        }
+    }
 }

@@ -91,6 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_snapshot_is_shown_with_its_snapshotter() {
+        let id = SnapshotId::new("native", "sha256:1");
+        assert_eq!(id.to_string(), "native/sha256:1");
+    }
+
+    #[test]
     fn accepts_containerds_identifiers_only() {
         for good in [
             "default",

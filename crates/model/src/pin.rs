@@ -149,16 +149,20 @@ mod tests {
 
     #[test]
     fn the_plugins_label_decides_and_ours_says_whose_it_is() {
-        assert_eq!(record(&[]).pin(), None);
-        assert_eq!(record(&[(PIN_LABEL, "pinned")]).pin(), Some(Pin::Others));
-        let both = [
-            (PIN_LABEL, "pinned"),
-            (OUR_PIN_LABEL, "2026-01-02T03:04:05Z"),
-        ];
-        assert_eq!(record(&both).pin(), Some(Pin::Ours));
-        // Somebody has taken the pin away, and left our mark.
-        let left = [(OUR_PIN_LABEL, "2026-01-02T03:04:05Z")];
-        assert_eq!(record(&left).pin(), None);
-        assert_eq!(record(&[(PIN_LABEL, "no")]).pin(), None);
+        let theirs = (PIN_LABEL, "pinned");
+        let ours = (OUR_PIN_LABEL, "2026-01-02T03:04:05Z");
+        for (labels, pin, told_by) in [
+            (&[][..], None, None),
+            (&[theirs], Some(Pin::Others), Some(PIN_LABEL)),
+            (&[theirs, ours], Some(Pin::Ours), Some(OUR_PIN_LABEL)),
+            // Somebody has taken the pin away, and left our mark.
+            (&[ours], None, None),
+            (&[(PIN_LABEL, "no")], None, None),
+        ] {
+            let record = record(labels);
+            assert_eq!(record.pin(), pin, "{labels:?}");
+            assert_eq!(record.pin().map(Pin::label), told_by, "{labels:?}");
+            assert_eq!(record.is_pinned(), pin.is_some(), "{labels:?}");
+        }
     }
 }

@@ -344,6 +344,115 @@ pub struct Reclaimed(pub Amount);
 mod tests {
     use super::*;
 
+    fn digest(digit: &str) -> Digest {
+        format!("sha256:{}", digit.repeat(64)).parse().unwrap()
+    }
+
+    /// A blob of so many bytes, and a snapshot of so many.
+    fn freed(digit: &str, content: u64, snapshot: u64) -> Freed {
+        Freed {
+            blobs: vec![FreedBlob {
+                digest: digest(digit),
+                bytes: content,
+            }],
+            snapshots: vec![FreedSnapshot {
+                id: SnapshotId::new("native", digit),
+                bytes: snapshot,
+            }],
+        }
+    }
+
+    fn both(a: Freed, b: Freed) -> Freed {
+        Freed {
+            blobs: [a.blobs, b.blobs].concat(),
+            snapshots: [a.snapshots, b.snapshots].concat(),
+        }
+    }
+
+    #[test]
+    fn what_goes_is_added_up() {
+        let all = both(freed("1", 20, 300), freed("2", 1, 4));
+        let amount = all.amount();
+        let expected = Amount {
+            content_bytes: 21,
+            snapshot_bytes: 304,
+            blobs: 2,
+            snapshots: 2,
+        };
+        assert_eq!(amount, expected);
+        assert_eq!(amount.total_bytes(), 325);
+        assert_eq!(all.without(&freed("1", 20, 300)), freed("2", 1, 4));
+    }
+
+    #[test]
+    fn a_snapshot_without_a_size_leaves_the_list() {
+        let known = BTreeMap::from([(SnapshotId::new("native", "1"), 7)]);
+        let unmeasured = || both(freed("1", 20, 0), freed("2", 1, 0));
+        let mut measured = freed("1", 20, 7);
+        measured.blobs = unmeasured().blobs;
+        let mut beside = Beside {
+            pending: unmeasured(),
+            kept_elsewhere: Vec::new(),
+            history: Pinned {
+                configs: 1,
+                freed: unmeasured(),
+            },
+            doubtful: unmeasured(),
+        };
+        beside.measure(&known);
+        assert_eq!(beside.pending, measured);
+        assert_eq!(beside.history.freed, measured);
+        assert_eq!(beside.doubtful, measured);
+    }
+
+    #[test]
+    fn what_may_be_kept_is_not_freed_for_certain() {
+        let plan = Plan {
+            namespace: "default".parse().unwrap(),
+            steps: Vec::new(),
+            kept: Vec::new(),
+            unpins: Vec::new(),
+            named: Vec::new(),
+            freed: both(freed("1", 20, 300), freed("2", 1, 4)),
+            beside: Beside {
+                doubtful: freed("1", 20, 300),
+                ..Beside::default()
+            },
+            warnings: Vec::new(),
+        };
+        assert_eq!(plan.at_least(), freed("2", 1, 4).amount());
+    }
+
+    #[test]
+    fn reasons_and_holders_are_words() {
+        for (reason, words) in [
+            (RemoveReason::Dangling, "no name, not in use"),
+            (RemoveReason::Unused, "not in use"),
+            (RemoveReason::Duplicate, "in use under another name"),
+            (RemoveReason::Named, "named"),
+            (
+                RemoveReason::Replaced,
+                "named; stays without a name for what needs it",
+            ),
+            (RemoveReason::Parent, "parent without a name"),
+        ] {
+            assert_eq!(reason.words(), words);
+        }
+        for (kind, words) in [
+            (HolderKind::Container, "container x"),
+            (HolderKind::Lease, "lease x"),
+            (HolderKind::Snapshot, "snapshot x"),
+            (HolderKind::Content, "content x"),
+            (HolderKind::Sandbox, "sandbox x"),
+            (HolderKind::Image, "image x"),
+            (HolderKind::Rule, "rule x"),
+            (HolderKind::Label, "label x"),
+        ] {
+            let id = "x".to_owned();
+            assert_eq!(Holder { kind, id }.to_string(), words);
+        }
+    }
+
     #[test]
     fn the_key_of_a_reason_is_its_word_in_json() {
         for reason in KeepReason::ALL {

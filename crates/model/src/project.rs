@@ -202,11 +202,46 @@ mod tests {
     }
 
     #[test]
+    fn a_project_is_what_its_containers_were_created_from() {
+        let name: ProjectName = "shop".parse().unwrap();
+        let project = Project::of_containers(
+            name,
+            [
+                ("web", "shop-web"),
+                ("api", "docker.io/library/shop-api:latest"),
+                ("old", "shop-old:1"),
+                ("db", "postgres:17"),
+                ("lost", ""),
+            ],
+        );
+        assert_eq!(project.name.to_string(), "shop");
+        assert_eq!(project.default_image("web"), "shop-web");
+        let services = project.services.iter();
+        let images = services.map(|(service, it)| (service.as_str(), it.image.as_deref()));
+        assert_eq!(
+            images.collect::<Vec<_>>(),
+            [
+                ("api", None),
+                ("db", Some("postgres:17")),
+                ("lost", None),
+                ("old", Some("shop-old:1")),
+                ("web", None),
+            ]
+        );
+    }
+
+    #[test]
     fn knows_modes_by_their_names() {
         assert_eq!("".parse(), Ok(ProjectImageMode::None));
-        assert_eq!("local".parse(), Ok(ProjectImageMode::Local));
-        assert_eq!("all".parse(), Ok(ProjectImageMode::All));
-        assert_eq!("built".parse(), Ok(ProjectImageMode::Built));
+        for (name, mode) in [
+            ("none", ProjectImageMode::None),
+            ("local", ProjectImageMode::Local),
+            ("built", ProjectImageMode::Built),
+            ("all", ProjectImageMode::All),
+        ] {
+            assert_eq!(name.parse(), Ok(mode));
+            assert_eq!(mode.to_string(), name);
+        }
         let error = "foo".parse::<ProjectImageMode>().unwrap_err();
         let words = "unsupported image prune mode: foo; accepted are local, built and all";
         assert_eq!(error.to_string(), words);

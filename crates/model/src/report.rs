@@ -157,3 +157,37 @@ pub enum Row {
     /// A blob of an image is gone.
     Deleted(Digest),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HolderKind;
+
+    #[test]
+    fn says_why_a_step_was_refused() {
+        let web = Holder {
+            kind: HolderKind::Container,
+            id: "web".to_owned(),
+        };
+        for (reason, words) in [
+            (
+                RefuseReason::TargetMoved,
+                "the name points at another image by now",
+            ),
+            (RefuseReason::AlreadyGone, "somebody else removed it"),
+            (
+                RefuseReason::MustStay(KeepReason::InUse, vec![web]),
+                "in use by now, container web",
+            ),
+            (
+                RefuseReason::MustStay(KeepReason::Pinned, Vec::new()),
+                "pinned by now",
+            ),
+            (RefuseReason::Cancelled, "the run was stopped first"),
+            (RefuseReason::OutOfTime, "the run took too long"),
+        ] {
+            assert_eq!(reason.to_string(), words);
+        }
+        assert_eq!(RunId("0192".to_owned()).to_string(), "0192");
+    }
+}

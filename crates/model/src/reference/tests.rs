@@ -121,6 +121,9 @@ fn parses_tags_and_digests() {
         let repository = full.split('@').next().unwrap();
         assert!(repository.starts_with(&reference.repository()), "{text}");
     }
+    let both = Reference::parse_normalized(&format!("h:5/b/c:1{at}")).unwrap();
+    assert_eq!(both.tag(), Some("1"));
+    assert_eq!(both.digest().map(Digest::hex).as_deref(), Some(HEX));
 }
 
 #[test]
@@ -140,8 +143,12 @@ fn adds_the_default_tag_only_to_bare_names() {
 
 #[test]
 fn rejects_what_docker_rejects() {
+    let of_a_digit = format!("a@256sha:{HEX}");
+    let of_a_sign = format!("a@sha!256:{HEX}");
     for text in [
         "",
+        &of_a_digit,
+        &of_a_sign,
         "/",
         "a/",
         "/a",
