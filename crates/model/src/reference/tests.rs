@@ -185,6 +185,7 @@ fn rejects_what_docker_rejects() {
         "a:-x",
         "a b",
         "ä",
+        "ä/a",
         "a:ä",
         "a\n",
         "moby-dangling@sha256:1234",
