@@ -69,8 +69,10 @@ pub(crate) fn execution(workspace: &Workspace, options: &[&str]) -> Result<(), F
         // None survived: something else went wrong, or took too long.
         return Err(survivors);
     }
-    let others = without_shard(options);
-    let mut whole = of_execution(workspace, &["--test-package", "reclaim-cli"], &others)?;
+    let others = for_survivors(options);
+    // By name, and not those that were caught: names alone let mutants of fields through.
+    let selection = ["--test-package", "reclaim-cli", "--iterate"];
+    let mut whole = of_execution(workspace, &selection, &others)?;
     for name in names.lines() {
         whole.arg("--re");
         whole.arg(format!("^{}$", regex_lite::escape(name)));
@@ -82,12 +84,13 @@ pub(crate) fn execution(workspace: &Workspace, options: &[&str]) -> Result<(), F
     shell::show_and_run(&mut whole)
 }
 
-/// Drops from options what the mutants that are listed by name have been chosen by already.
-fn without_shard<'o>(options: &[&'o str]) -> Vec<&'o str> {
+/// Drops from options what chooses mutants: those that survive are chosen already.
+fn for_survivors<'o>(options: &[&'o str]) -> Vec<&'o str> {
     let mut others = Vec::new();
     let mut options = options.iter();
     while let Some(option) = options.next() {
         match *option {
+            "--iterate" => {}
             "--shard" | "--sharding" => drop(options.next()),
             option if option.starts_with("--shard") => {}
             option => others.push(option),
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn survivors_are_not_sharded_again() {
+    fn survivors_are_not_chosen_again() {
         let options = [
             "--jobs",
             "2",
@@ -140,7 +143,7 @@ mod tests {
             "--sharding=slice",
             "--iterate",
         ];
-        assert_eq!(without_shard(&options), ["--jobs", "2", "--iterate"]);
-        assert!(without_shard(&["--shard"]).is_empty());
+        assert_eq!(for_survivors(&options), ["--jobs", "2"]);
+        assert!(for_survivors(&["--shard"]).is_empty());
     }
 }
