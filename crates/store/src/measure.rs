@@ -139,7 +139,11 @@ impl Containerd {
 
 #[cfg(test)]
 mod tests {
-    use containerd_client::services::v1::snapshots::UsageResponse;
+    use containerd_client::services::v1::snapshots::{self, ListSnapshotsResponse, UsageResponse};
+    use containerd_client::services::v1::{
+        self as services, Info, ListContentResponse, ListNamespacesResponse,
+    };
+    use reclaim_model::{FreedBlob, FreedSnapshot};
     use tonic::Code;
 
     use super::*;
@@ -169,5 +173,64 @@ mod tests {
         let store = scripted("2.0.0", script);
         let error = store.snapshot_bytes(&namespace(), &ids).await.unwrap_err();
         assert_eq!(error.class(), Class::Broken);
+    }
+
+    /// Two blobs and two snapshots were to go; another namespace has one blob, and one snapshot is
+    /// still there.
+    #[tokio::test]
+    async fn what_is_still_there_is_not_gone() {
+        let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+        let namespaces = ListNamespacesResponse {
+            namespaces: ["default", "other"].map(named).into(),
+        };
+        let content = |digest: String| ListContentResponse {
+            info: vec![Info {
+                digest,
+                ..Info::default()
+            }],
+        };
+        let snapshots = ListSnapshotsResponse {
+            info: vec![snapshots::Info {
+                name: "top".to_owned(),
+                ..snapshots::Info::default()
+            }],
+        };
+        let script = |end| {
+            [
+                ("Namespaces/List", Answer::of(&namespaces)),
+                ("Content/List", Answer::of(&content(digest("3")))),
+                ("Content/List", Answer::stream(&[content(digest("1"))], end)),
+                ("Snapshots/List", Answer::of(&snapshots)),
+            ]
+        };
+        let blob = |digit| FreedBlob {
+            digest: digest(digit).parse().unwrap(),
+            bytes: 1,
+        };
+        let snapshot = |key| FreedSnapshot {
+            id: SnapshotId::new("native", key),
+            bytes: 1,
+        };
+        let planned = Freed {
+            blobs: vec![blob("1"), blob("2")],
+            snapshots: vec![snapshot("base"), snapshot("top")],
+        };
+        let store = scripted("2.0.0", script(Code::Ok));
+        let gone = store.gone(&namespace(), &planned).await.unwrap();
+        let expected = Freed {
+            blobs: vec![blob("2")],
+            snapshots: vec![snapshot("base")],
+        };
+        assert_eq!(gone, expected);
+        // A list that is cut short says nothing of what is not in it.
+        let store = scripted("2.0.0", script(Code::Unavailable));
+        assert!(store.gone(&namespace(), &planned).await.is_err());
+    }
+
+    fn named(name: &str) -> services::Namespace {
+        services::Namespace {
+            name: name.to_owned(),
+            ..services::Namespace::default()
+        }
     }
 }
