@@ -216,9 +216,14 @@ async fn two_prunes_take_turns() {
         "{}",
         second.stderr
     );
-    let (told, _) = second.stderr.split_once(" of 6 images removed").unwrap();
-    let done: usize = told.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!((2..6).contains(&done), "{}", second.stderr);
+    let told = second.stderr.split_once(" of 6 images removed");
+    let done = told.and_then(|(told, _)| told.rsplit(' ').next()?.parse().ok());
+    // All of them, where the second was slow to start: the first waits out its grace then.
+    assert!(
+        done.is_some_and(|done: usize| (2..=6).contains(&done)),
+        "{}",
+        second.stderr
+    );
     let third = rig
         .reclaim(&["image", "prune", "-a", "-f", "--wait"])
         .exits(0);
