@@ -1,6 +1,7 @@
 //! Images: records, the documents behind them, and what a name tells.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 
@@ -37,6 +38,13 @@ pub struct Target {
     pub size: u64,
     /// Annotations of the descriptor, needed to write the record again as it was.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Target {
+    /// Returns what the record's descriptor says that its target is.
+    pub fn kind(&self) -> DocumentKind {
+        DocumentKind::of_media_type(&self.media_type)
+    }
 }
 
 /// An image: a record, name → target descriptor, in one namespace. Not its bytes.
@@ -131,7 +139,7 @@ pub fn shown_name(name: &str, target: &Digest) -> String {
 }
 
 /// What a document is, as far as the graph is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DocumentKind {
     /// Lists manifests.
     Index,
@@ -141,6 +149,39 @@ pub enum DocumentKind {
     Config,
     /// Anything else: a layer, an artifact. Never read.
     Leaf,
+}
+
+impl DocumentKind {
+    /// Returns what a descriptor of this media type says that its blob is.
+    ///
+    /// The text is compared as it stands, as containerd compares it.
+    ///
+    /// Source: containerd `core/images/mediatypes.go`; moby for the two config types.
+    pub fn of_media_type(media_type: &str) -> Self {
+        match media_type {
+            "application/vnd.oci.image.index.v1+json"
+            | "application/vnd.docker.distribution.manifest.list.v2+json" => Self::Index,
+            // A schema 1 manifest cannot be read, but it is no leaf.
+            "application/vnd.oci.image.manifest.v1+json"
+            | "application/vnd.docker.distribution.manifest.v2+json"
+            | "application/vnd.docker.distribution.manifest.v1+json"
+            | "application/vnd.docker.distribution.manifest.v1+prettyjws" => Self::Manifest,
+            "application/vnd.oci.image.config.v1+json"
+            | "application/vnd.docker.container.image.v1+json" => Self::Config,
+            _ => Self::Leaf,
+        }
+    }
+}
+
+impl fmt::Display for DocumentKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Index => "index",
+            Self::Manifest => "manifest",
+            Self::Config => "image config",
+            Self::Leaf => "leaf",
+        })
+    }
 }
 
 /// One entry of an index or manifest.
@@ -168,8 +209,31 @@ pub enum Document {
     Manifest(Vec<Child>),
     /// The parts of an image configuration that decide.
     Config(Config),
-    /// Present, but it cannot be read: why. What lies behind it is unknown.
-    Unreadable(String),
+    /// Read to its end, and its bytes are not those of its digest, or no document that any
+    /// reader accepts: why. What it was before is unknown.
+    Torn(String),
+    /// Present, but not read: why. An error of reading, or beyond our own limits.
+    NotRead(String),
+}
+
+impl Document {
+    /// Returns what the bytes are; `None` where that is unknown.
+    pub fn kind(&self) -> Option<DocumentKind> {
+        match self {
+            Self::Index(_) => Some(DocumentKind::Index),
+            Self::Manifest(_) => Some(DocumentKind::Manifest),
+            Self::Config(_) => Some(DocumentKind::Config),
+            Self::Torn(_) | Self::NotRead(_) => None,
+        }
+    }
+
+    /// Returns what it lists; nothing for a config, and where that is unknown.
+    pub fn children(&self) -> &[Child] {
+        match self {
+            Self::Index(children) | Self::Manifest(children) => children,
+            Self::Config(_) | Self::Torn(_) | Self::NotRead(_) => &[],
+        }
+    }
 }
 
 /// The parts of an image configuration that decide.
@@ -177,6 +241,8 @@ pub enum Document {
 pub struct Config {
     /// Docker's image labels; not those of the record.
     pub labels: BTreeMap<String, String>,
+    /// How many more labels there are, which were left out because they are too long together.
+    pub labels_left_out: usize,
     /// Chain ID of all layers, by which the unpacked image is found; `None` without layers.
     pub chain_id: Option<Digest>,
     /// When the image was built, as it says itself. No evidence of age: reproducible builds
@@ -185,6 +251,13 @@ pub struct Config {
     /// Which machine the image is for, as it says itself; boxed, because most say the same and
     /// there are many.
     pub platform: Option<Box<Platform>>,
+}
+
+impl Config {
+    /// Returns whether the image may have this label although it is not in the list.
+    pub fn may_have(&self, key: &str) -> bool {
+        self.labels_left_out > 0 && !self.labels.contains_key(key)
+    }
 }
 
 /// Which machine an image is for, in Go's words. What is not said is empty.

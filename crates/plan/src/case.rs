@@ -60,7 +60,7 @@ impl<'a> Case<'a> {
 
     /// Judges every image by these filters; the verdicts are in the order of the images.
     pub(crate) fn verdicts(&self, filters: &PruneFilters) -> Vec<Verdict> {
-        select(self.graph.namespace, &self.targets, &self.usage, filters)
+        select(&self.graph, &self.targets, &self.usage, filters)
     }
 
     /// Judges every image as a prune does that removes dangling images only.

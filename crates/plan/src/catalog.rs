@@ -3,11 +3,11 @@
 //! A record is a name; what people call an image is what the names point at. Docker's lists have
 //! one entry for each target, and for each of its manifests what is there of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use reclaim_model::{
     Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, ImageRecord,
-    Inventory, Namespace, NotRemoved, SnapshotId, Target,
+    Inventory, Namespace, NotRemoved, SnapshotSizes, Target,
 };
 
 use crate::case::Case;
@@ -15,7 +15,7 @@ use crate::graph::{Node, NodeId};
 use crate::ledger::holders;
 use crate::named::find;
 use crate::sizes::{ImageSize, Parts, chain_snapshots};
-use crate::weights::weights;
+use crate::weights::{Weight, weights};
 
 /// The images of one namespace, by target.
 #[derive(Debug, Clone, Default)]
@@ -116,7 +116,7 @@ pub fn catalog(
     inventory: &Inventory,
     namespace: &Namespace,
     registered: &[Container],
-    snapshot_bytes: &BTreeMap<SnapshotId, u64>,
+    snapshot_bytes: &SnapshotSizes,
 ) -> Catalog {
     let Some(namespace) = inventory.namespaces.get(namespace) else {
         return Catalog::default();
@@ -126,7 +126,7 @@ pub fn catalog(
     let parts = Parts::of(&case.graph, &case.targets, inventory);
     let sizes = parts.sizes(&case.graph, &weights);
     let each = parts.nodes().into_iter();
-    let total_bytes = each.filter_map(|id| weights[id as usize]).sum();
+    let total_bytes = each.map(|id| weights[id as usize].bytes()).sum();
     let parents = namespace.images.iter().filter_map(ImageRecord::parent);
     let parents: BTreeSet<Digest> = parents.collect();
     let reader = Reader {
@@ -168,7 +168,7 @@ pub fn catalog(
 struct Reader<'r, 'a> {
     case: &'r Case<'a>,
     inventory: &'a Inventory,
-    weights: &'r [Option<u64>],
+    weights: &'r [Weight],
 }
 
 impl Reader<'_, '_> {
@@ -191,8 +191,9 @@ impl Reader<'_, '_> {
                     manifests.push(self.manifest(digest, size, is_attestation, children));
                 }
                 // A target that cannot be read may be an index or anything else.
-                Some(Document::Config(_) | Document::Unreadable(_)) | None if digest == target => {}
-                Some(Document::Config(_) | Document::Unreadable(_)) | None => {
+                Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) | None
+                    if digest == target => {}
+                Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) | None => {
                     manifests.push(self.manifest(digest, size, is_attestation, &[]));
                 }
             }
@@ -238,9 +239,13 @@ impl Reader<'_, '_> {
                 size: child.size,
                 config: config.clone(),
             }),
-            Some(Document::Index(_) | Document::Manifest(_) | Document::Unreadable(_)) | None => {
-                None
-            }
+            Some(
+                Document::Index(_)
+                | Document::Manifest(_)
+                | Document::Torn(_)
+                | Document::NotRead(_),
+            )
+            | None => None,
         }
     }
 
@@ -257,7 +262,7 @@ impl Reader<'_, '_> {
     }
 
     fn weight(&self, id: NodeId) -> u64 {
-        self.weights[id as usize].unwrap_or(0)
+        self.weights[id as usize].bytes()
     }
 }
 

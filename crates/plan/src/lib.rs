@@ -52,11 +52,11 @@ mod use_limit;
 mod weights;
 mod why;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use reclaim_model::{
     Beside, BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Named, Namespace,
-    NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId, Step,
+    NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId, SnapshotSizes, Step,
     Unpin,
 };
 
@@ -117,16 +117,17 @@ impl Decision {
 
     /// Completes the plan with the bytes that each snapshot occupies.
     ///
-    /// A snapshot without an entry had gone by the time it was measured; it is not ours to
-    /// free and leaves the plan.
-    pub fn into_plan(self, bytes: &BTreeMap<SnapshotId, u64>) -> Plan {
+    /// A snapshot that had gone by the time it was measured is not ours to free and leaves the
+    /// plan.
+    pub fn into_plan(self, bytes: &SnapshotSizes) -> Plan {
         let mut plan = self.into_unmeasured_plan();
         plan.freed.measure(bytes);
         plan.beside.measure(bytes);
+        plan.warnings.extend(bytes.warnings());
         plan
     }
 
-    /// Makes the plan without asking what the snapshots occupy: they count as nothing.
+    /// Makes the plan without asking what the snapshots occupy: their sizes are unknown.
     pub fn into_unmeasured_plan(self) -> Plan {
         let Difference {
             freed,
@@ -171,7 +172,7 @@ impl Decision {
 fn unmeasured(things: Things) -> Freed {
     let snapshots = things.snapshots.into_iter();
     Freed {
-        snapshots: snapshots.map(|id| FreedSnapshot { id, bytes: 0 }).collect(),
+        snapshots: snapshots.map(|id| FreedSnapshot { id, bytes: None }).collect(),
         blobs: things.blobs,
     }
 }
@@ -294,12 +295,13 @@ fn warnings(
         gaps.map(move |gap| format!("namespace `{name}`: {gap}"))
     });
     let images = namespace.images.iter().enumerate();
-    let unreadable = images.filter_map(|(index, image)| {
-        let (digest, why) = targets.of_image(index).anatomy.unreadable?;
+    let defects = images.filter_map(|(index, image)| {
+        let defect = targets.of_image(index).anatomy.defect?;
         let name = &image.name;
         Some(format!(
-            "image `{name}` is kept: `{digest}` cannot be read: {why}"
+            "image `{name}`: {}; to be rid of it: reclaim image rm {name}",
+            defect.text()
         ))
     });
-    gaps.chain(unreadable).collect()
+    gaps.chain(defects).collect()
 }

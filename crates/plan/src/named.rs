@@ -77,7 +77,11 @@ pub(crate) fn still_removed(
     for (_, target) in case.targets.iter() {
         let group = &target.images;
         let lasts = |it: &usize| !verdicts[*it].is_removal() && images[*it].expires.is_none();
-        if group.iter().any(lasts) {
+        let same = case.targets.of_digest(group[0]);
+        if same
+            .clone()
+            .any(|it| case.targets.get(it).images.iter().any(lasts))
+        {
             continue;
         }
         let users = users(case, registered, group[0]);

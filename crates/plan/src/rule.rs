@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Holder, HolderKind, ImageRecord, KeepReason, LastUse, LastUses, Namespace, Reference,
-    RuleImages, familiar_name,
+    Digest, Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, LastUse, LastUses, Namespace,
+    Reference, RuleImages, familiar_name,
 };
 
 use crate::case::Case;
@@ -126,11 +126,14 @@ impl Judge<'_, '_> {
         if protection.digests.contains(digest) {
             return protected("protect.digests".to_owned());
         }
-        let configs = &self.target.anatomy.configs;
+        let anatomy = &self.target.anatomy;
         let mut labels = protection.labels.iter();
-        if let Some(label) =
-            labels.find(|label| configs.iter().any(|config| label.matches(&config.labels)))
-        {
+        let may_have = |label: &LabelFilter| {
+            let mut configs = anatomy.configs.iter();
+            anatomy.defect.is_some()
+                || configs.any(|it| label.matches(&it.labels) || it.may_have(&label.key))
+        };
+        if let Some(label) = labels.find(|label| may_have(label)) {
             return protected(format!("protect.labels {}", label.key));
         }
         if !rule.filters.digests.is_empty() && !rule.filters.digests.contains(digest) {

@@ -16,6 +16,7 @@ use reclaim_model::{
 };
 
 use crate::anatomy::Anatomy;
+use crate::graph::Graph;
 use crate::targets::Targets;
 use crate::usage::Usage;
 
@@ -38,15 +39,16 @@ impl Verdict {
 
 /// Judges every image of a namespace; the verdicts are in the order of its images.
 pub(crate) fn select(
-    namespace: &NamespaceInventory,
+    graph: &Graph<'_>,
     targets: &Targets<'_>,
     usage: &Usage,
     filters: &PruneFilters,
 ) -> Vec<Verdict> {
+    let namespace = graph.namespace;
     let images = &namespace.images;
     let judged = images.iter().enumerate().map(|(index, image)| {
         let anatomy = &targets.of_image(index).anatomy;
-        judge(index, image, anatomy, usage, filters)
+        judge(index, image, anatomy, usage, filters, namespace)
     });
     let mut verdicts: Vec<Verdict> = judged.collect();
     for (id, target) in targets.iter() {
@@ -58,8 +60,9 @@ pub(crate) fn select(
         if usage.targets.contains_key(&id) || is_named.any(|it| it) {
             mark_duplicates(group, &mut verdicts);
         }
-        if let Some(holders) = possible_users(&target.anatomy, usage) {
-            keep_for_possible_users(group, holders, &mut verdicts);
+        let holders = usage.possible(graph, &target.anatomy);
+        if !holders.is_empty() {
+            keep_for_possible_users(group, &holders, &mut verdicts);
         }
         keep_cri_group_whole(group, images, &mut verdicts);
     }
@@ -73,6 +76,7 @@ fn judge(
     anatomy: &Anatomy<'_>,
     usage: &Usage,
     filters: &PruneFilters,
+    namespace: &NamespaceInventory,
 ) -> Verdict {
     let is_dangling = image.is_dangling();
     if filters.dangling_only() && !is_dangling {
@@ -90,7 +94,10 @@ fn judge(
     if let Some(pin) = image.pin() {
         return Verdict::Keep(KeepReason::Pinned, pinned_by(pin));
     }
-    if anatomy.unreadable.is_some() {
+    // What of it cannot be read may be what a container that nobody lists was created from.
+    let is_torn =
+        anatomy.defect.is_some_and(|defect| defect.is_torn()) && !namespace.has_unlisted_containers;
+    if anatomy.defect.is_some() && !is_torn {
         return Verdict::keep(KeepReason::Unreadable);
     }
     if let Some(holders) = usage.records.get(&index) {
@@ -99,7 +106,9 @@ fn judge(
     if !image.is_holdable() {
         return Verdict::keep(KeepReason::Unholdable);
     }
-    Verdict::Remove(if is_dangling {
+    Verdict::Remove(if is_torn {
+        RemoveReason::Torn
+    } else if is_dangling {
         RemoveReason::Dangling
     } else {
         RemoveReason::Unused
@@ -118,7 +127,7 @@ pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
 ///
 /// All conditions must hold on one and the same configuration, and no other platform that is
 /// present may carry what a negated condition protects. Without a configuration there is
-/// nothing to compare, and the image stays.
+/// nothing to compare, and the image stays; so it does where a part of it cannot be read.
 fn matches_labels(anatomy: &Anatomy<'_>, filters: &[LabelFilter]) -> bool {
     if filters.is_empty() {
         return true;
@@ -126,26 +135,12 @@ fn matches_labels(anatomy: &Anatomy<'_>, filters: &[LabelFilter]) -> bool {
     let configs = &anatomy.configs;
     let is_spared = configs.iter().any(|config| {
         let mut negated = filters.iter().filter(|filter| filter.negated);
-        negated.any(|filter| !filter.matches(&config.labels))
+        negated.any(|filter| !filter.matches(&config.labels) || config.may_have(&filter.key))
     });
     let is_meant = configs
         .iter()
         .any(|config| LabelFilter::all_match(filters, &config.labels));
-    is_meant && !is_spared
-}
-
-/// Returns the uses that may be of this image, for all that can be seen.
-pub(crate) fn possible_users<'u>(
-    anatomy: &Anatomy<'_>,
-    usage: &'u Usage,
-) -> Option<&'u BTreeSet<Holder>> {
-    if !usage.untraced.is_empty() {
-        Some(&usage.untraced)
-    } else if anatomy.is_incomplete && !usage.unexplained.is_empty() {
-        Some(&usage.unexplained)
-    } else {
-        None
-    }
+    is_meant && !is_spared && anatomy.defect.is_none()
 }
 
 /// How well a record serves to keep an image that is in use.

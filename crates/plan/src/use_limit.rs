@@ -180,7 +180,7 @@ fn scale(graph: &Graph<'_>, plan: &Plan, goal: &Goal, images: &RuleImages) -> Ve
             .filter(|it| is_there(&it.id.snapshotter))
         {
             let worth = match goal.unit {
-                GoalUnit::Bytes { block: _ } => snapshot.bytes,
+                GoalUnit::Bytes { block: _ } => snapshot.bytes.unwrap_or(0),
                 GoalUnit::Inodes => images.inodes.get(&snapshot.id).copied().unwrap_or(0),
             };
             if let Some(id) = graph.find_snapshot(&snapshot.id) {
@@ -203,7 +203,7 @@ fn bytes(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
     }
     for snapshot in &plan.freed.snapshots {
         if let Some(id) = graph.find_snapshot(&snapshot.id) {
-            bytes[id as usize] = snapshot.bytes;
+            bytes[id as usize] = snapshot.bytes.unwrap_or(0);
         }
     }
     bytes

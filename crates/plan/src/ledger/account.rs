@@ -78,6 +78,7 @@ impl Account {
             sum.snapshot_bytes += amount.snapshot_bytes;
             sum.blobs += amount.blobs;
             sum.snapshots += amount.snapshots;
+            sum.unmeasured += amount.unmeasured;
         }
         sum
     }
@@ -98,10 +99,11 @@ impl Account {
         amount.blobs += 1;
     }
 
-    pub(crate) fn add_snapshot(&mut self, column: Column, bytes: u64) {
+    pub(crate) fn add_snapshot(&mut self, column: Column, bytes: Option<u64>) {
         let amount = self.columns.entry(column).or_default();
-        amount.snapshot_bytes += bytes;
+        amount.snapshot_bytes += bytes.unwrap_or(0);
         amount.snapshots += 1;
+        amount.unmeasured += usize::from(bytes.is_none());
     }
 }
 

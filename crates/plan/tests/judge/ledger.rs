@@ -247,6 +247,7 @@ fn a_gap_makes_the_estimate_a_range() {
     assert_eq!(sure.snapshots, certain.freed.snapshots.len());
     // Snapshots that do not answer may hold anything.
     world.here().gaps.push(Gap::Snapshotter {
+        is_configured: true,
         name: "zfs".into(),
         why: "not loaded".to_owned(),
     });
@@ -284,6 +285,7 @@ fn a_gap_of_another_namespace_makes_a_range_of_what_it_has_too() {
     });
     assert_eq!(refers, BTreeSet::from([digest("A.layer")]));
     let hides = with(Gap::Snapshotter {
+        is_configured: true,
         name: "zfs".into(),
         why: "not loaded".to_owned(),
     });

@@ -17,6 +17,7 @@ use reclaim_model::{
 };
 use reclaim_plan::{check, decide};
 
+pub(crate) use build::media_type;
 pub(crate) use outcome::Outcome;
 pub(crate) use parts::{ContainerExt, LeaseExt, Part, RecordExt, content, snapshot};
 

@@ -32,11 +32,14 @@ impl World {
     /// A record, whatever it points at.
     pub(crate) fn record(&mut self, name: &str, target: &str) -> &mut ImageRecord {
         self.name(id(target), target);
+        let document = self.documents.get(&digest(target));
+        let kind = document.and_then(Document::kind);
+        let kind = kind.unwrap_or(DocumentKind::Manifest);
         let images = &mut self.here().images;
         images.push(ImageRecord {
             name: name.to_owned(),
             target: Target {
-                media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+                media_type: media_type(kind).to_owned(),
                 digest: digest(target),
                 size: bytes(target),
                 annotations: BTreeMap::new(),
@@ -98,6 +101,13 @@ impl World {
             self.name(id(manifest), manifest);
         }
         self
+    }
+
+    /// An index of one other index.
+    pub(crate) fn nest(&mut self, name: &str, below: &str) -> &mut Self {
+        let document = Document::Index(vec![child(below, DocumentKind::Index)]);
+        self.documents.insert(digest(name), document);
+        self.labelled_blob(name, &[reference("content.m.0", &id(below))])
     }
 
     /// The snapshots of a stack of layers.
@@ -171,9 +181,16 @@ impl World {
         self
     }
 
-    /// Makes a document unreadable.
+    /// Makes a document one that was not read.
     pub(crate) fn corrupt(&mut self, name: &str) -> &mut Self {
-        let document = Document::Unreadable("not JSON".to_owned());
+        let document = Document::NotRead("input/output error".to_owned());
+        self.documents.insert(digest(name), document);
+        self
+    }
+
+    /// Makes a document one whose bytes are wrong.
+    pub(crate) fn tear(&mut self, name: &str) -> &mut Self {
+        let document = Document::Torn("not JSON".to_owned());
         self.documents.insert(digest(name), document);
         self
     }
@@ -243,5 +260,15 @@ fn merged(old: &GcLabels, new: &GcLabels) -> GcLabels {
         back_refs: sorted(&old.back_refs, &new.back_refs),
         conditional: new.conditional.clone().or_else(|| old.conditional.clone()),
         has_source: old.has_source || new.has_source,
+    }
+}
+
+/// The media type by which a descriptor calls its blob this.
+pub(crate) fn media_type(kind: DocumentKind) -> &'static str {
+    match kind {
+        DocumentKind::Index => "application/vnd.oci.image.index.v1+json",
+        DocumentKind::Manifest => "application/vnd.oci.image.manifest.v1+json",
+        DocumentKind::Config => "application/vnd.oci.image.config.v1+json",
+        DocumentKind::Leaf => "application/vnd.oci.image.layer.v1.tar+gzip",
     }
 }
