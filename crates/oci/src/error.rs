@@ -8,27 +8,25 @@ use crate::kind::Kind;
 /// enough for one line of a report.
 const QUOTED_CHARACTERS: usize = 160;
 
-/// Why bytes are not the document that their descriptor promised.
+/// Why bytes are not a document that we read.
 ///
-/// Which blob it was is the caller's to say; the digest is in no variant. Whatever the
-/// variant, trying again with the same bytes gives the same answer: the caller keeps
-/// everything that could lie behind the blob and says so.
+/// Which blob it was is the caller's to say; the digest is in no variant. Trying again with the
+/// same bytes gives the same answer, so the caller keeps everything that could lie behind the blob,
+/// unless [`Self::is_torn`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The body is larger than [`Limits`](crate::Limits) allow. Nothing of it was parsed.
-    #[error("{kind} is larger than {limit} bytes: {got}")]
+    /// The body is larger than [`Limits`](crate::Limits) allow. Nothing of it was read.
+    #[error("document is larger than {limit} bytes: {got}")]
     TooLarge {
-        /// What was to be read.
-        kind: Kind,
         /// The most that is read, in bytes.
         limit: u64,
         /// The size of the body or of its descriptor, in bytes.
         got: u64,
     },
-    /// The body has not the size that its descriptor states.
-    #[error("size differs from the {expected} bytes of the descriptor: {got}")]
+    /// The body has not the size that is stated for it.
+    #[error("size differs from the {expected} bytes that are stated: {got}")]
     WrongSize {
-        /// The descriptor's size, in bytes.
+        /// The stated size, in bytes.
         expected: u64,
         /// The body's size, in bytes.
         got: u64,
@@ -39,51 +37,56 @@ pub enum ReadError {
         /// The digest of the bytes that were given, of the same algorithm.
         got: Digest,
     },
-    /// Blobs of this kind are not documents; the caller should not have asked.
-    #[error("blob holds no document to read: {0}")]
-    NotADocument(Kind),
     /// The body is a Docker schema 1 manifest.
     #[error("docker schema 1 manifest is not supported")]
     Schema1,
-    /// The body states a schema version that nobody has defined.
-    #[error("schema version is not 2: {0}")]
-    UnknownVersion(u64),
-    /// The body says that it is something else than its descriptor says.
-    #[error("body of the {expected} states another media type: `{got}`")]
+    /// The body states another media type than its keys show.
+    #[error("{kind} states another media type: `{got}`")]
     WrongMediaType {
-        /// What the descriptor promised.
-        expected: Kind,
+        /// What the keys show.
+        kind: Kind,
         /// The body's `mediaType`, cut and escaped.
         got: String,
     },
-    /// The body has keys of another kind: two readers could see two documents in it.
-    #[error("body of the {expected} has a key of another document: `{key}`")]
+    /// The body has keys of two kinds: two readers could see two documents in it.
+    #[error("keys of two documents in one: `{first}` and `{second}`")]
     Ambiguous {
-        /// What the descriptor promised.
-        expected: Kind,
-        /// The key that has no place there.
-        key: &'static str,
+        /// A key of one kind.
+        first: &'static str,
+        /// A key of another.
+        second: &'static str,
     },
-    /// The body is not JSON, or not of the shape that we judge by.
-    ///
-    /// The decoder's words are a text and not a source: they quote the document, which may
-    /// be megabytes of control characters, so they are cut and escaped first.
-    #[error("malformed {expected}: {detail}")]
-    Malformed {
-        /// What was to be read.
-        expected: Kind,
-        /// What the decoder said, with line and column.
+    /// The body has a key twice, in one case or in two.
+    #[error("key is there twice: `{0}`")]
+    KeyTwice(&'static str),
+    /// The body names a digest that nothing here can verify.
+    #[error("not a digest of a known algorithm: `{0}`")]
+    BadDigest(String),
+    /// The body is not JSON.
+    #[error("not JSON: {detail}")]
+    NotJson {
+        /// The decoder's message, with line and column.
         detail: String,
     },
-    /// The document lists more than [`Limits`](crate::Limits) allow.
-    #[error("more than {limit} {what}: {got}")]
-    TooMany {
-        /// What there is too much of, in the plural.
-        what: &'static str,
-        /// The most that is accepted.
-        limit: usize,
-        /// How many there are.
-        got: usize,
+    /// A value is not what it must be; Go refuses it, too.
+    ///
+    /// The decoder's message is a text and not a source: it quotes the document, which may be
+    /// megabytes of control characters, so it is cut and escaped first.
+    #[error("malformed {kind}: {detail}")]
+    Malformed {
+        /// What was read.
+        kind: Kind,
+        /// The decoder's message, with line and column.
+        detail: String,
+    },
+    /// A value is nothing that we can represent, although Go may: a number beyond all bounds, a
+    /// platform that is not UTF-8.
+    #[error("unsupported value in the {kind}: {detail}")]
+    Unsupported {
+        /// What was read.
+        kind: Kind,
+        /// The decoder's message, with line and column.
+        detail: String,
     },
     /// Indexes lie in indexes deeper than [`Limits`](crate::Limits) allow.
     #[error("indexes nest deeper than {limit} levels")]
@@ -94,11 +97,43 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Wraps what the decoder said about a body that was to be `expected`.
-    pub(crate) fn malformed(expected: Kind, error: &serde_json::Error) -> Self {
-        Self::Malformed {
-            expected,
+    /// Whether nobody else can read the blob either, so that no container comes of it: its bytes
+    /// are not those of its digest or size, or Go's `encoding/json` refuses them for containerd's
+    /// and Docker's types.
+    ///
+    /// `false` for our own limits, for what only we refuse, and for schema 1, which old versions
+    /// read.
+    pub fn is_torn(&self) -> bool {
+        match self {
+            Self::WrongSize { .. }
+            | Self::WrongDigest { .. }
+            | Self::NotJson { .. }
+            | Self::Malformed { .. } => true,
+            Self::TooLarge { .. }
+            | Self::Schema1
+            | Self::WrongMediaType { .. }
+            | Self::Ambiguous { .. }
+            | Self::KeyTwice(_)
+            | Self::BadDigest(_)
+            | Self::Unsupported { .. }
+            | Self::TooDeep { .. } => false,
+        }
+    }
+
+    pub(crate) fn not_json(error: &serde_json::Error) -> Self {
+        Self::NotJson {
             detail: quote(&error.to_string()),
+        }
+    }
+
+    /// Wraps the decoder's error about a body of `kind` whose syntax was checked before: what is
+    /// not about its types is about the decoder.
+    pub(crate) fn undecodable(kind: Kind, error: &serde_json::Error) -> Self {
+        let detail = quote(&error.to_string());
+        if error.is_data() {
+            Self::Malformed { kind, detail }
+        } else {
+            Self::Unsupported { kind, detail }
         }
     }
 }
@@ -150,15 +185,15 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "size differs from the 17 bytes of the descriptor: 16"
+            "size differs from the 17 bytes that are stated: 16"
         );
         let error = ReadError::Ambiguous {
-            expected: Kind::Index,
-            key: "layers",
+            first: "manifests",
+            second: "layers",
         };
         assert_eq!(
             error.to_string(),
-            "body of the index has a key of another document: `layers`"
+            "keys of two documents in one: `manifests` and `layers`"
         );
     }
 }

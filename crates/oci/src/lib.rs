@@ -8,21 +8,23 @@
 //! # What it decides
 //!
 //! [`Kind::of`] says which blobs are worth reading; [`read`] checks size, digest and shape and
-//! returns a [`Document`]; [`Document::children`] are its edges; [`chain_ids`] are the names
-//! of the snapshots that a config implies.
+//! returns a [`Document`]; [`Document::kind`] is what the bytes say it is, whoever called it what;
+//! [`Document::children`] are its edges; [`chain_ids`] are the names of the snapshots that a
+//! config implies.
 //!
 //! # Strict and tolerant
 //!
-//! Strict in what we judge by: digests, sizes, media types, layers, labels. An error there is
-//! an answer, too: the caller keeps whatever could lie behind the document. Tolerant in
-//! everything else, because images by odd builders are real and must be removable as well.
+//! Strict in what decides: digests, the kind, layers, labels. An error there is an answer, too: the
+//! caller keeps whatever could lie behind the document, unless nobody else can read it either
+//! ([`ReadError::is_torn`]). Tolerant in everything else, because images by odd builders are real
+//! and must be removable as well.
 //!
 //! # Agreement with Go
 //!
 //! containerd and moby read the same bytes with Go's `encoding/json`, and the collector
 //! follows what they understood. Where Go accepts something that a Rust reader would overlook
-//! (keys in another case, `null` for an empty list), we read it as Go does; where Go picks one
-//! of several meanings, we refuse.
+//! (keys in another case, `null` for an empty list, broken UTF-8), we read it as Go does; where Go
+//! picks one of several meanings, we refuse.
 //!
 //! # Cost
 //!
@@ -45,6 +47,7 @@ mod error;
 mod index;
 mod json;
 mod kind;
+mod labels;
 mod limits;
 mod manifest;
 mod outline;
@@ -53,15 +56,14 @@ mod text;
 mod verify;
 
 pub use chain::{chain_ids, top_chain_id};
-pub use config::{ImageConfig, parse_config};
+pub use config::ImageConfig;
 pub use descriptor::{ATTESTATION_ANNOTATION, Descriptor};
 pub use document::{Document, read};
 pub use error::ReadError;
-pub use index::{Index, parse_index};
+pub use index::Index;
 pub use kind::Kind;
-pub use limits::{
-    Limits, MAX_CHILDREN, MAX_CONFIG_BYTES, MAX_DEPTH, MAX_LABELS, MAX_MANIFEST_BYTES,
-};
-pub use manifest::{Manifest, parse_manifest};
+pub use labels::LabelKeys;
+pub use limits::{Limits, MAX_CONFIG_BYTES, MAX_DEPTH, MAX_LABEL_BYTES, MAX_MANIFEST_BYTES};
+pub use manifest::Manifest;
 pub use platform::Platform;
 pub use verify::{digest_of, verify};

@@ -13,7 +13,7 @@ use reclaim_model::{
     Child, Config, Digest, Document, DocumentKind, GcRef, Lease, Namespace, NamespaceInventory,
     Platform,
 };
-use reclaim_oci::{Kind, Limits, ReadError};
+use reclaim_oci::{Kind, LabelKeys, Limits, ReadError};
 use tonic::Status;
 
 use crate::client::{Containerd, MAX_MESSAGE};
@@ -41,7 +41,6 @@ impl Wanted<'_> {
     fn wish(&self) -> Wish {
         Wish {
             digest: self.digest.clone(),
-            kind: self.kind,
             size: self.size,
         }
     }
@@ -140,7 +139,7 @@ impl Containerd {
             size,
         } = wanted;
         let checked = limits.check_depth(depth);
-        if let Err(error) = checked.and_then(|()| limits.check_size(kind, size)) {
+        if let Err(error) = checked.and_then(|()| limits.check_size(size)) {
             return Ok(Some((digest, Err(error))));
         }
         if kind == Kind::Schema1 {
@@ -148,7 +147,8 @@ impl Containerd {
         }
         match self.read_blob(namespace, &digest, size).await {
             Ok(body) => {
-                let document = reclaim_oci::read(kind, &digest, Some(size), &body, &limits);
+                let document =
+                    reclaim_oci::read(&digest, Some(size), &body, &limits, &LabelKeys::default());
                 Ok(Some((digest, document)))
             }
             Err(error) if error.class() == Class::Gone => Ok(None),

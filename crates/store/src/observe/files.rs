@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use reclaim_model::Digest;
-use reclaim_oci::{Document, Kind, Limits};
+use reclaim_oci::{Document, LabelKeys, Limits};
 
 /// How many files are read at a time: enough to keep a disk busy that has to seek.
 const READERS: usize = 4;
@@ -22,7 +22,6 @@ const PER_READER: usize = 32;
 #[derive(Debug)]
 pub(super) struct Wish {
     pub(super) digest: Digest,
-    pub(super) kind: Kind,
     /// Its length, as the store has it.
     pub(super) size: u64,
 }
@@ -52,10 +51,10 @@ pub(super) async fn read(
 
 fn read_all(blobs: &Path, wishes: Vec<Wish>, limits: &Limits) -> Vec<(Digest, Document)> {
     let read = wishes.into_iter().filter_map(|wish| {
-        let Wish { digest, kind, size } = wish;
-        limits.check_size(kind, size).ok()?;
+        let Wish { digest, size } = wish;
+        limits.check_size(size).ok()?;
         let body = read_file(&path(blobs, &digest), size).ok()?;
-        let document = reclaim_oci::read(kind, &digest, Some(size), &body, limits);
+        let document = reclaim_oci::read(&digest, Some(size), &body, limits, &LabelKeys::default());
         Some((digest, document.ok()?))
     });
     read.collect()
@@ -88,7 +87,6 @@ mod tests {
     fn wish(digest: &Digest, size: usize) -> Vec<Wish> {
         vec![Wish {
             digest: digest.clone(),
-            kind: Kind::Index,
             size: u64::try_from(size).unwrap(),
         }]
     }
