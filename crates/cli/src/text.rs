@@ -44,8 +44,8 @@ fn pruned(report: &Report) -> String {
         }
         text.push('\n');
     }
-    let total = HumanSize(report.reclaimed.0.total_bytes());
-    add_line(&mut text, format_args!("Total reclaimed space: {total}"));
+    let bytes = total(report.reclaimed.0);
+    add_line(&mut text, format_args!("Total reclaimed space: {bytes}"));
     text
 }
 
@@ -72,11 +72,11 @@ fn dry_run(report: &Report) -> String {
     }
     let estimate = report.estimate.0;
     let images = count(report.removed.len(), "image");
-    let total = HumanSize(estimate.total_bytes());
+    let bytes = total(estimate);
     add_line(
         &mut text,
         format_args!(
-            "Would remove {images} and reclaim {total}: {}",
+            "Would remove {images} and reclaim {bytes}: {}",
             amount(estimate)
         ),
     );
@@ -89,22 +89,22 @@ fn dry_run(report: &Report) -> String {
 fn add_beside(text: &mut String, report: &Report) {
     let at_least = report.estimate_at_least;
     if at_least != report.estimate {
-        let at_least = HumanSize(at_least.0.total_bytes());
-        let line = format_args!("At least {at_least}: not everything could be seen");
+        let bytes = HumanSize(at_least.0.total_bytes());
+        let line = format_args!("At least {bytes}: not everything could be seen");
         add_line(text, line);
     }
     let pending = report.beside.pending.amount();
     if pending != Amount::default() {
-        let total = HumanSize(pending.total_bytes());
-        let line = format_args!("Garbage already, not counted: {total}: {}", amount(pending));
+        let bytes = total(pending);
+        let line = format_args!("Garbage already, not counted: {bytes}: {}", amount(pending));
         add_line(text, line);
     }
     let history = &report.beside.history;
     if history.configs > 0 {
         let amount = history.freed.amount();
-        let total = HumanSize(amount.total_bytes());
+        let bytes = total(amount);
         let line = format_args!(
-            "Held only by build history, not counted: {total}: {}; --unpin-build-history frees it",
+            "Held only by build history, not counted: {bytes}: {}; --unpin-build-history frees it",
             count(amount.snapshots, "snapshot"),
         );
         add_line(text, line);
@@ -119,10 +119,10 @@ fn add_beside(text: &mut String, report: &Report) {
 
 /// Shows, on standard error, what the question is about.
 pub(crate) fn list_before_question(report: &Report) {
-    let total = HumanSize(report.estimate.0.total_bytes());
+    let bytes = total(report.estimate.0);
     output::words(&format!("{}\n", removal_table(report).trim_fmt()));
     let images = count(report.removed.len(), "image");
-    output::words(&format!("{images}, {total}: {}", amount(report.estimate.0)));
+    output::words(&format!("{images}, {bytes}: {}", amount(report.estimate.0)));
 }
 
 /// Says, on standard error, what the report itself has no place for.
@@ -182,11 +182,25 @@ fn why_kept(kept: &Kept) -> String {
     text
 }
 
+/// The bytes of an amount, "at least" so many where some of it could not be measured.
+pub(crate) fn total(amount: Amount) -> String {
+    at_least(amount, amount.total_bytes())
+}
+
+fn at_least(amount: Amount, bytes: u64) -> String {
+    let bytes = HumanSize(bytes);
+    if amount.unmeasured == 0 {
+        bytes.to_string()
+    } else {
+        format!("at least {bytes}")
+    }
+}
+
 fn amount(amount: Amount) -> String {
     let blobs = count(amount.blobs, "blob");
     let snapshots = count(amount.snapshots, "snapshot");
     let content = HumanSize(amount.content_bytes);
-    let unpacked = HumanSize(amount.snapshot_bytes);
+    let unpacked = at_least(amount, amount.snapshot_bytes);
     format!("{blobs} of {content}, {snapshots} of {unpacked}")
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reclaim_model::{Container, HumanSize, Namespace, PruneRequest, Report, RunId};
+use reclaim_model::{Container, HumanSize, Inventory, Namespace, PruneRequest, Report, RunId};
 use reclaim_plan::{Finding, NotFound, check, decide};
 use reclaim_store::{ConnectError, Containerd, StoreError};
 use tokio::sync::broadcast;
@@ -19,6 +19,7 @@ use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::retry;
 use crate::target::Unmet;
+use crate::unlisted::is_dockers;
 
 /// Why a run ended before it changed anything.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +203,8 @@ impl Engine {
         progress(Progress::Observing);
         let namespace = &request.namespace;
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(|| self.store.observe(judged, clock::now()));
+        let labels = request.label_keys();
+        let observing = retry(|| self.store.observe(judged, &labels, clock::now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         let existing = inventory.namespaces.keys().cloned();
         let existing: Vec<Namespace> = existing.collect();
@@ -219,6 +221,7 @@ impl Engine {
         } else {
             Vec::new()
         };
+        self.note_unlisted(&mut inventory);
         let decision = info_span!("plan").in_scope(|| decide(&inventory, &registered, request));
         let measuring = run.map_or(Measuring::First, |(_, measuring)| measuring);
         let plan = self.measured(namespace, decision, measuring).await?;
@@ -237,6 +240,15 @@ impl Engine {
             debug!(image = %kept.name, reason = ?kept.reason, "image stays");
         }
         Ok(Preview { inventory, plan })
+    }
+
+    /// Notes in which namespaces there may be containers that no store here lists.
+    pub(crate) fn note_unlisted(&self, inventory: &mut Inventory) {
+        for (name, namespace) in &mut inventory.namespaces {
+            let mut stores = self.containers.iter();
+            namespace.has_unlisted_containers =
+                is_dockers(name) && !stores.any(|store| store.lists_stopped(name));
+        }
     }
 
     /// Lists the containers of all stores beyond containerd's own records.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use reclaim_model::{
     BuildHistory, CollectorRules, Digest, GcLabels, Holder, HolderKind, ImageRecord, Inventory,
-    KeepReason, Kept, Plan, PruneFilters, PruneRequest, RemoveReason, Step, Target,
+    KeepReason, Kept, Plan, PruneFilters, PruneRequest, RemoveReason, SnapshotSizes, Step, Target,
 };
 use reclaim_plan::decide;
 
@@ -78,7 +78,7 @@ pub(crate) fn inventory() -> Inventory {
 
 /// A plan with these steps and these that stay; it frees nothing.
 pub(crate) fn plan(steps: Vec<Step>, kept: Vec<Kept>) -> Plan {
-    let plan = decide(&inventory(), &[], &dangling()).into_plan(&BTreeMap::new());
+    let plan = decide(&inventory(), &[], &dangling()).into_plan(&SnapshotSizes::default());
     Plan {
         steps,
         kept,

@@ -129,6 +129,7 @@ impl Engine {
             namespaces: [(namespace.clone(), seen)].into(),
             documents: std::mem::take(&mut first.documents),
         };
+        self.note_unlisted(&mut inventory);
         let gone = injected.iter().map(|(_, image)| image.name.as_str());
         let decision = decide_again(&inventory, &registered, request, &gone.collect());
         let mut wanted = Vec::new();

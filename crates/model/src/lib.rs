@@ -66,8 +66,8 @@ pub use project::{
 pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
 pub use request::{Mode, PruneRequest, Selection};
-pub use snapshot_sizes::SnapshotSizes;
 pub use size::{HumanSize, HumanSizeShort};
+pub use snapshot_sizes::SnapshotSizes;
 pub use unpin::{BuildHistory, Pinned, Unpin};
 pub use until::{
     GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration, parse_until,

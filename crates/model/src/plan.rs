@@ -280,9 +280,26 @@ pub struct Amount {
     pub unmeasured: usize,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over references"
+)]
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+impl std::ops::Add for Amount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            content_bytes: self.content_bytes.saturating_add(other.content_bytes),
+            snapshot_bytes: self.snapshot_bytes.saturating_add(other.snapshot_bytes),
+            blobs: self.blobs + other.blobs,
+            snapshots: self.snapshots + other.snapshots,
+            unmeasured: self.unmeasured + other.unmeasured,
+        }
+    }
 }
 
 impl Amount {
@@ -322,7 +339,11 @@ impl Freed {
             snapshot_bytes: self.snapshots.iter().filter_map(|it| it.bytes).sum(),
             blobs: self.blobs.len(),
             snapshots: self.snapshots.len(),
-            unmeasured: self.snapshots.iter().filter(|it| it.bytes.is_none()).count(),
+            unmeasured: self
+                .snapshots
+                .iter()
+                .filter(|it| it.bytes.is_none())
+                .count(),
         }
     }
 }

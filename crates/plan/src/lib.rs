@@ -56,8 +56,8 @@ use std::collections::BTreeSet;
 
 use reclaim_model::{
     Beside, BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Named, Namespace,
-    NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId, SnapshotSizes, Step,
-    Unpin,
+    NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId,
+    SnapshotSizes, Step, Unpin,
 };
 
 use case::Case;
@@ -172,7 +172,9 @@ impl Decision {
 fn unmeasured(things: Things) -> Freed {
     let snapshots = things.snapshots.into_iter();
     Freed {
-        snapshots: snapshots.map(|id| FreedSnapshot { id, bytes: None }).collect(),
+        snapshots: snapshots
+            .map(|id| FreedSnapshot { id, bytes: None })
+            .collect(),
         blobs: things.blobs,
     }
 }

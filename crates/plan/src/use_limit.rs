@@ -181,7 +181,7 @@ fn scale(graph: &Graph<'_>, plan: &Plan, goal: &Goal, images: &RuleImages) -> Ve
         {
             let worth = match goal.unit {
                 GoalUnit::Bytes { block: _ } => snapshot.bytes.unwrap_or(0),
-                GoalUnit::Inodes => images.inodes.get(&snapshot.id).copied().unwrap_or(0),
+                GoalUnit::Inodes => images.inodes.get(&snapshot.id).flatten().unwrap_or(0),
             };
             if let Some(id) = graph.find_snapshot(&snapshot.id) {
                 scale[id as usize] = if is_certain { worth } else { 0 };

@@ -36,10 +36,7 @@ impl Weight {
 }
 
 /// Returns what every node occupies: a blob by its length, a snapshot as it was measured.
-pub(crate) fn weights(
-    graph: &Graph<'_>,
-    snapshot_bytes: &SnapshotSizes,
-) -> Vec<Weight> {
+pub(crate) fn weights(graph: &Graph<'_>, snapshot_bytes: &SnapshotSizes) -> Vec<Weight> {
     // Nodes and entries are both in the order of snapshotters and keys.
     let mut measured = snapshot_bytes.iter().peekable();
     let nodes = (0..graph.len()).map(node_id);

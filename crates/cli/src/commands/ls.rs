@@ -35,6 +35,7 @@ fn removal(reason: RemoveReason) -> &'static str {
     match reason {
         RemoveReason::Dangling => "dangling",
         RemoveReason::Unused => "unused",
+        RemoveReason::Torn => "torn",
         // Nothing is named here.
         RemoveReason::Duplicate
         | RemoveReason::Named

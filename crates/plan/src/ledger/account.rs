@@ -72,15 +72,8 @@ impl Account {
 
     /// Adds up some columns.
     pub fn sum(&self, of: impl Fn(Column) -> bool) -> Amount {
-        let mut sum = Amount::default();
-        for (_, amount) in self.columns().filter(|(column, _)| of(*column)) {
-            sum.content_bytes += amount.content_bytes;
-            sum.snapshot_bytes += amount.snapshot_bytes;
-            sum.blobs += amount.blobs;
-            sum.snapshots += amount.snapshots;
-            sum.unmeasured += amount.unmeasured;
-        }
-        sum
+        let columns = self.columns().filter(|(column, _)| of(*column));
+        columns.fold(Amount::default(), |sum, (_, amount)| sum + amount)
     }
 
     /// Adds up all columns.

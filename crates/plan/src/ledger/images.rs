@@ -9,9 +9,9 @@ use super::sole::sole_nodes;
 use crate::case::Case;
 use crate::graph::{Graph, Node, NodeId};
 use crate::mark::Marker;
-use crate::weights::Weight;
 use crate::select::Verdict;
 use crate::sizes::{ImageSize, Parts};
+use crate::weights::Weight;
 
 /// One image, and what removing it alone would do.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,9 +1,8 @@
 //! The images of a namespace as engines list them.
 
-use std::collections::BTreeMap;
-
 use reclaim_model::{
     Config, Document, DocumentKind, Holder, HolderKind, NotRemoved, SnapshotId, SnapshotKind,
+    SnapshotSizes,
 };
 use reclaim_plan::{Catalog, CatalogManifest, catalog};
 
@@ -18,7 +17,7 @@ const PARENT: &str = "org.mobyproject.image.parent";
 /// The catalog of the judged namespace, when each of these snapshots occupies the bytes of its
 /// key.
 fn listed(world: &World, keys: &[&str]) -> Catalog {
-    let measured: BTreeMap<SnapshotId, u64> = keys
+    let measured: SnapshotSizes = keys
         .iter()
         .map(|key| (SnapshotId::new(OVERLAY, *key), bytes(key)))
         .collect();
@@ -257,7 +256,7 @@ fn a_namespace_that_does_not_exist_has_no_images() {
     world.image(&library("app:1"), "A");
     let inventory = world.inventory();
     let elsewhere = "elsewhere".parse().unwrap();
-    let found = catalog(&inventory, &elsewhere, &[], &BTreeMap::new());
+    let found = catalog(&inventory, &elsewhere, &[], &SnapshotSizes::default());
     assert!(found.images.is_empty());
     assert_eq!(found.total_bytes, 0);
     // Not a document of the wrong kind, either: what has a config for its target has no manifests.

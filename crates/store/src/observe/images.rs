@@ -7,7 +7,7 @@
 use containerd_client::services::v1::ListImagesRequest;
 use containerd_client::services::v1::images_client::ImagesClient;
 use futures::future::BoxFuture;
-use reclaim_model::{ImageRecord, Namespace};
+use reclaim_model::{Gap, ImageRecord, Namespace};
 use tonic::Code;
 
 use crate::client::{Containerd, MAX_MESSAGE};
@@ -22,30 +22,33 @@ const ALGORITHMS: [&str; 3] = ["sha256:", "sha384:", "sha512:"];
 /// How far parts are divided: 16⁴ of them hold more records than any message limit allows for.
 const MAX_PREFIX_DIGITS: usize = 4;
 
+/// Records, and those that cannot be read.
+type Listed = (Vec<ImageRecord>, Vec<Gap>);
+
 impl Containerd {
-    /// Lists the images of a namespace, sorted by name.
+    /// Lists the images of a namespace, sorted by name, and the records that cannot be read.
     ///
     /// # Errors
     ///
     /// If the list cannot be had whole.
-    pub async fn images(&self, namespace: &Namespace) -> Result<Vec<ImageRecord>, StoreError> {
-        let mut images = match self.images_by(namespace, Vec::new()).await {
+    pub async fn images(&self, namespace: &Namespace) -> Result<Listed, StoreError> {
+        let mut listed = Listed::default();
+        match self.images_by(namespace, Vec::new(), &mut listed).await {
             Err(error) if is_too_large(&error) => {
-                let mut images = Vec::new();
                 for algorithm in ALGORITHMS {
-                    images.extend(
-                        self.images_below(namespace, algorithm.to_owned(), 0)
-                            .await?,
-                    );
+                    let prefix = algorithm.to_owned();
+                    self.images_below(namespace, prefix, 0, &mut listed).await?;
                 }
-                images
             }
-            listed => listed?,
-        };
+            outcome => outcome?,
+        }
+        let (mut images, mut gaps) = listed;
         // A tag that moves while the parts are listed may be in two of them.
         images.sort_by(|a, b| a.name.cmp(&b.name));
         images.dedup_by(|later, earlier| later.name == earlier.name);
-        Ok(images)
+        gaps.sort_unstable();
+        gaps.dedup();
+        Ok((images, gaps))
     }
 
     /// Lists the images whose target begins with `prefix`, which has so many hex `digits`.
@@ -54,19 +57,20 @@ impl Containerd {
         namespace: &'a Namespace,
         prefix: String,
         digits: usize,
-    ) -> BoxFuture<'a, Result<Vec<ImageRecord>, StoreError>> {
+        listed: &'a mut Listed,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let filter = format!(r#"target.digest~="^{prefix}""#);
-            match self.images_by(namespace, vec![filter]).await {
+            match self.images_by(namespace, vec![filter], listed).await {
                 Err(error) if is_too_large(&error) && digits < MAX_PREFIX_DIGITS => {}
-                listed => return listed,
+                outcome => return outcome,
             }
-            let mut images = Vec::new();
             for digit in "0123456789abcdef".chars() {
                 let prefix = format!("{prefix}{digit}");
-                images.extend(self.images_below(namespace, prefix, digits + 1).await?);
+                self.images_below(namespace, prefix, digits + 1, listed)
+                    .await?;
             }
-            Ok(images)
+            Ok(())
         })
     }
 
@@ -74,18 +78,20 @@ impl Containerd {
         &self,
         namespace: &Namespace,
         filters: Vec<String>,
-    ) -> Result<Vec<ImageRecord>, StoreError> {
+        listed: &mut Listed,
+    ) -> Result<(), StoreError> {
         let request = self.request(OPERATION, Some(namespace), ListImagesRequest { filters })?;
         let mut client = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
         let answer = client.list(request).await;
         let answer =
             answer.map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
-        answer
-            .into_inner()
-            .images
-            .into_iter()
-            .map(convert::image)
-            .collect()
+        for message in answer.into_inner().images {
+            match convert::image(message) {
+                Ok(image) => listed.0.push(image),
+                Err(gap) => listed.1.push(gap),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -25,7 +25,10 @@ use tonic::Code;
 
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::convert;
+use crate::deadline::progressing;
 use crate::error::{Class, StoreError};
+use crate::observe::Loaded;
+use crate::observe::gaps::patient;
 
 /// How many leases are asked for their resources at a time.
 const LEASES_AT_ONCE: usize = 16;
@@ -185,18 +188,22 @@ impl Containerd {
         Ok(sandboxes)
     }
 
-    /// Lists the snapshots of every snapshotter that is `loaded` or that is named by `users`. One
-    /// that is not loaded and does not answer is a gap; one that is loaded must answer.
+    /// Lists the snapshots of every snapshotter that is loaded or that is named by `users`. One
+    /// whose snapshots cannot be listed is a gap.
+    ///
+    /// # Errors
+    ///
+    /// If containerd is away.
     pub(super) async fn snapshots(
         &self,
         namespace: &Namespace,
-        loaded: &BTreeSet<Snapshotter>,
+        loaded: &Loaded,
         users: &NamespaceInventory,
     ) -> Result<(BTreeMap<Snapshotter, Vec<Snapshot>>, Vec<Gap>), StoreError> {
-        let names: BTreeSet<_> = loaded | &named_snapshotters(users);
+        let names: BTreeSet<_> = &loaded.snapshotters | &named_snapshotters(users);
         let listed = names.into_iter().map(|name| {
             let listed = async move {
-                let snapshots = self.snapshots_of(namespace, &name).await;
+                let snapshots = patient(|| self.snapshots_of(namespace, &name)).await;
                 (name, snapshots)
             };
             listed.boxed()
@@ -208,11 +215,13 @@ impl Containerd {
                 Ok(snapshots) => {
                     shelves.insert(name, snapshots);
                 }
-                Err(error) if !loaded.contains(&name) => gaps.push(Gap::Snapshotter {
+                Err(error) if error.is_from_transport() => return Err(error),
+                Err(error) => gaps.push(Gap::Snapshotter {
+                    is_configured: loaded.snapshotters.contains(&name)
+                        || loaded.failed.contains(&name),
                     why: reclaim_model::chain(&error),
                     name,
                 }),
-                Err(error) => return Err(error),
             }
         }
         gaps.sort_unstable();
@@ -242,9 +251,12 @@ impl Containerd {
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client =
             SnapshotsClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let mut stream = client.list(request).await.map_err(failed)?.into_inner();
+        let mut stream = progressing(client.list(request))
+            .await
+            .map_err(failed)?
+            .into_inner();
         let mut snapshots = Vec::new();
-        while let Some(part) = stream.message().await.map_err(failed)? {
+        while let Some(part) = progressing(stream.message()).await.map_err(failed)? {
             snapshots.extend(part.info.into_iter().map(convert::snapshot));
         }
         snapshots.sort_unstable_by(|a, b| a.key.cmp(&b.key));
