@@ -16,3 +16,5 @@ mod labels;
 mod manifests;
 #[cfg(test)]
 mod reading;
+#[cfg(test)]
+mod torn;
