@@ -103,7 +103,7 @@ fn refuses_what_go_would_read_in_another_way() {
         json!({"config": {"Labels": {"a": "b"}, "label\u{17f}": null}}),
     ] {
         let error = read_bytes(&bytes(&twice)).unwrap_err();
-        assert_eq!(error, ReadError::KeyTwice("Labels"), "{twice}");
+        assert_eq!(error, ReadError::DuplicateKey("Labels"), "{twice}");
     }
     for (diff_id, got) in [
         (json!(null), ""),

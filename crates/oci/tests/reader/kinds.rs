@@ -353,6 +353,15 @@ fn written<'a>(entries: impl Iterator<Item = (String, &'a Value)>) -> Vec<u8> {
     format!("{{{}}}", entries.join(", ")).into_bytes()
 }
 
+/// Takes line and column out, which differ with the order.
+fn placeless(outcome: &Result<Kind, ReadError>) -> Result<Kind, ReadError> {
+    let mut outcome = outcome.clone();
+    if let Err(ReadError::Malformed { detail, .. }) = &mut outcome {
+        detail.clear();
+    }
+    outcome
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 2_000,
@@ -376,11 +385,7 @@ proptest! {
 
         let outcome = fixtures::read(&plain).map(|document| document.kind());
         let again = fixtures::read(&shuffled).map(|document| document.kind());
-        match (&outcome, &again) {
-            // Line and column differ.
-            (Err(ReadError::Malformed { .. }), Err(ReadError::Malformed { .. })) => {}
-            _ => prop_assert_eq!(&outcome, &again),
-        }
+        prop_assert_eq!(placeless(&outcome), placeless(&again));
 
         let has = |key: &str| entries.contains_key(key);
         let config = entries.get("config");

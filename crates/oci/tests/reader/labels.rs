@@ -76,18 +76,31 @@ fn keeps_what_is_asked_for_whatever_the_bound() {
 }
 
 #[test]
-fn keeps_labels_of_compose_whatever_else_there_is() {
+fn keeps_the_project_and_the_service_whatever_the_bound() {
+    let long = "x".repeat(100_000);
+    let project = "com.docker.compose.project";
+    let service = "com.docker.compose.service";
+    let body = config(&[("a", &long), (project, "shop"), (service, &long)]);
+    let config = read(&body, 0, &[]);
+    assert_eq!(keys(&config), [project, service]);
+    assert_eq!(config.labels[service], long);
+    assert_eq!(config.labels_left_out, 1);
+}
+
+#[test]
+fn keeps_other_labels_of_compose_apart_from_the_rest() {
     let long = "x".repeat(200);
+    let version = "com.docker.compose.version";
     let mut labels = vec![("a", long.as_str()); 50];
-    labels.push(("com.docker.compose.project", "shop"));
+    labels.push((version, "2"));
     labels.push(("com.docker.composer", "not it"));
     let kept = read(&config(&labels), 200, &[]);
-    assert_eq!(keys(&kept), ["com.docker.compose.project"]);
+    assert_eq!(keys(&kept), [version]);
     assert_eq!(kept.labels_left_out, 51);
     // They are bounded, too.
     labels.push(("com.docker.compose.x", &long));
     let kept = read(&config(&labels), 200, &[]);
-    assert_eq!(keys(&kept), ["com.docker.compose.project"]);
+    assert_eq!(keys(&kept), [version]);
     assert_eq!(kept.labels_left_out, 52);
 }
 
