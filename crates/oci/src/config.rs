@@ -15,12 +15,12 @@ use crate::text::lenient_text;
 /// An image config, as far as we read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageConfig {
-    /// The labels of the image (`config.Labels`), not those of a containerd record. A label that
-    /// is written twice has its last value, as in Go. Not all: see `labels_left_out`.
+    /// The labels of the image (`config.Labels`), not those of a containerd record. A repeated
+    /// label has its last value, as in Go. Labels may be missing: see `labels_left_out`.
     pub labels: BTreeMap<String, String>,
-    /// How many labels the document has that are not in `labels`, because they were too many bytes
-    /// ([`Limits::max_label_bytes`]). Then a label that [`LabelKeys`] did not have and that is not
-    /// in `labels` is unknown.
+    /// How many labels of the document are not in `labels`, because they exceed
+    /// [`Limits::max_label_bytes`]. If any, a label that is neither in `labels` nor in the
+    /// [`LabelKeys`] that were given is unknown. A repeated label counts each time.
     pub labels_left_out: usize,
     /// The digests of the unpacked layers, the base first. See [`chain_ids`](crate::chain_ids).
     pub diff_ids: Vec<Digest>,
@@ -31,8 +31,8 @@ pub struct ImageConfig {
     pub created: Option<String>,
 }
 
-/// Reads a config: labels and diff IDs as Go does, because those that we failed to see would remove
-/// an image that they protect.
+/// Reads a config. A label or diff ID that Go sees and Reclaim overlooks would remove an image that
+/// it protects.
 #[derive(Debug)]
 pub(crate) struct ConfigReader<'a> {
     labels: Labels<'a>,
@@ -129,9 +129,8 @@ impl<'de> Object<'de> for Rootfs<'_> {
     }
 }
 
-/// Decodes a diff ID. To Go it is any text, `null` the empty one; the chain ID that follows from
-/// one that is no digest belongs to no snapshot, but all that we know of the image then is that it
-/// is odd.
+/// Decodes a diff ID. Go accepts any text, and reads `null` as the empty one; but without each diff
+/// ID the snapshots of the image, and so its containers, are unknown.
 #[derive(Clone, Copy)]
 struct DiffId<'a> {
     refusals: &'a Refusals,

@@ -18,19 +18,18 @@ pub const ATTESTATION_ANNOTATION: &str = "vnd.docker.reference.type";
 
 /// What a document says about one blob that it names.
 ///
-/// All of it is claimed by the document, and the blob's own bytes say what it is: see
-/// [`read`](crate::read).
+/// The document claims all of it, and the blob may be something else: see [`read`](crate::read).
 ///
-/// A descriptor that is `null` or has no digest names no blob. Go reads it, as one whose digest is
-/// the empty text, and finds no content under that; here it is left out.
+/// A descriptor that is `null` or has no digest names no blob and is left out. Go reads it as one
+/// with an empty digest, and containerd has no content under that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
     /// The media type, as it stands; empty if it is missing.
     pub media_type: String,
     /// The digest of the content.
     pub digest: Digest,
-    /// The size of the content in bytes, at most `i64::MAX`, as Go reads it: 0 if it is missing.
-    /// A negative one is 0, too. Sums over many can overflow.
+    /// The size of the content in bytes, at most `i64::MAX`, as in Go; 0 if it is missing or
+    /// negative. Sums over many can overflow.
     pub size: u64,
     /// The platform, if any of it is stated.
     pub platform: Option<Platform>,
@@ -39,7 +38,8 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// Returns what the media type says the blob is. The blob itself may say something else.
+    /// Returns the kind that the media type claims. [`Document::kind`](crate::Document::kind) is
+    /// the kind that the blob has.
     pub fn kind(&self) -> Kind {
         Kind::of(&self.media_type)
     }
@@ -116,8 +116,8 @@ impl<'de> Object<'de> for Claim {
 
 /// Parses a digest that a document names.
 ///
-/// To Go it is any text. One that we cannot verify could still be a blob that containerd has, such
-/// as of SHA-384, so the document is refused rather than read without it.
+/// Go accepts any text. containerd can have a blob that Reclaim cannot verify, such as one named by
+/// SHA-384, so the document is refused rather than read without it.
 pub(crate) fn parse_digest<E: de::Error>(text: &str, refusals: &Refusals) -> Result<Digest, E> {
     text.parse()
         .map_err(|_| refusals.refuse(ReadError::BadDigest(quote(text))))

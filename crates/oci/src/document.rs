@@ -26,7 +26,7 @@ pub enum Document {
 }
 
 impl Document {
-    /// Returns what the document is, by its bytes: never [`Kind::Leaf`] or [`Kind::Schema1`].
+    /// Returns the kind that the bytes show, never [`Kind::Leaf`] or [`Kind::Schema1`].
     pub fn kind(&self) -> Kind {
         match self {
             Self::Index(_) => Kind::Index,
@@ -52,15 +52,15 @@ impl Document {
 
 /// Reads the document that a store returned as `bytes` for `digest`.
 ///
-/// `expected_size` is the size in bytes that the store or a descriptor states, where one is known.
-/// Of an image config, the labels in `labels` are kept, and of the others as many as `limits`
-/// allow.
+/// `expected_size` is the size in bytes that the store has for the blob. It must not be that of a
+/// descriptor: another image's document could name a wrong one. An image config keeps the labels
+/// that `labels` has, and as many of the others as `limits` allow.
 ///
-/// What kind of document it is follows from the bytes alone, never from the descriptor that led to
+/// The kind of the document follows from the bytes alone, never from the descriptor that led to
 /// them: an index that lists another image's manifest as a config must not change how that image is
-/// read. Whatever the caller expects, it has to compare with [`Document::kind`].
+/// read. A caller that expects a kind compares it with [`Document::kind`].
 ///
-/// The checks run from cheap to dear and stop at the first that fails: size limit, size, digest,
+/// The checks run from cheap to expensive and stop at the first that fails: size limit, size, digest,
 /// syntax, kind, shape. No byte is parsed that is not the content of the digest.
 ///
 /// # Errors

@@ -8,11 +8,11 @@ use crate::kind::Kind;
 /// enough for one line of a report.
 const QUOTED_CHARACTERS: usize = 160;
 
-/// Why bytes are not a document that we read.
+/// Why a document could not be read.
 ///
-/// Which blob it was is the caller's to say; the digest is in no variant. Trying again with the
-/// same bytes gives the same answer, so the caller keeps everything that could lie behind the blob,
-/// unless [`Self::is_torn`].
+/// The caller says which blob it was; no variant has the digest. The same bytes always give the
+/// same error, so the caller keeps everything that could lie behind the blob, unless
+/// [`Self::is_torn`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The body is larger than [`Limits`](crate::Limits) allow. Nothing of it was read.
@@ -20,13 +20,13 @@ pub enum ReadError {
     TooLarge {
         /// The most that is read, in bytes.
         limit: u64,
-        /// The size of the body or of its descriptor, in bytes.
+        /// The size of the body, in bytes.
         got: u64,
     },
-    /// The body has not the size that is stated for it.
-    #[error("size differs from the {expected} bytes that are stated: {got}")]
+    /// The body does not have the expected size.
+    #[error("expected {expected} bytes, got {got}")]
     WrongSize {
-        /// The stated size, in bytes.
+        /// The expected size, in bytes.
         expected: u64,
         /// The body's size, in bytes.
         got: u64,
@@ -40,8 +40,8 @@ pub enum ReadError {
     /// The body is a Docker schema 1 manifest.
     #[error("docker schema 1 manifest is not supported")]
     Schema1,
-    /// The body states another media type than its keys show.
-    #[error("{kind} states another media type: `{got}`")]
+    /// The body states a media type that contradicts its keys.
+    #[error("{kind} states the media type of another kind: `{got}`")]
     WrongMediaType {
         /// What the keys show.
         kind: Kind,
@@ -49,18 +49,18 @@ pub enum ReadError {
         got: String,
     },
     /// The body has keys of two kinds: two readers could see two documents in it.
-    #[error("keys of two documents in one: `{first}` and `{second}`")]
+    #[error("ambiguous document: has both `{first}` and `{second}`")]
     Ambiguous {
         /// A key of one kind.
         first: &'static str,
         /// A key of another.
         second: &'static str,
     },
-    /// The body has a key twice, in one case or in two.
-    #[error("key is there twice: `{0}`")]
-    KeyTwice(&'static str),
-    /// The body names a digest that nothing here can verify.
-    #[error("not a digest of a known algorithm: `{0}`")]
+    /// The body repeats a key, in the same case or in another.
+    #[error("duplicate key: `{0}`")]
+    DuplicateKey(&'static str),
+    /// The body names a digest that Reclaim cannot verify.
+    #[error("not a sha256 or sha512 digest: `{0}`")]
     BadDigest(String),
     /// The body is not JSON.
     #[error("not JSON: {detail}")]
@@ -68,7 +68,7 @@ pub enum ReadError {
         /// The decoder's message, with line and column.
         detail: String,
     },
-    /// A value is not what it must be; Go refuses it, too.
+    /// A value has a type that Go refuses, too.
     ///
     /// The decoder's message is a text and not a source: it quotes the document, which may be
     /// megabytes of control characters, so it is cut and escaped first.
@@ -79,9 +79,9 @@ pub enum ReadError {
         /// The decoder's message, with line and column.
         detail: String,
     },
-    /// A value is nothing that we can represent, although Go may: a number beyond all bounds, a
-    /// platform that is not UTF-8.
-    #[error("unsupported value in the {kind}: {detail}")]
+    /// A value has a type that Go may accept, but not the decoder here: a number beyond the range of
+    /// a float, a platform that is not UTF-8.
+    #[error("unsupported value in {kind}: {detail}")]
     Unsupported {
         /// What was read.
         kind: Kind,
@@ -97,12 +97,12 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Whether nobody else can read the blob either, so that no container comes of it: its bytes
-    /// are not those of its digest or size, or Go's `encoding/json` refuses them for containerd's
-    /// and Docker's types.
+    /// Whether containerd and Docker cannot read the blob either: its bytes do not have its digest
+    /// or size, or Go's `encoding/json` refuses them for the types of image-spec and moby.
     ///
-    /// `false` for our own limits, for what only we refuse, and for schema 1, which old versions
-    /// read.
+    /// `false` for Reclaim's own limits, for refusals that only Reclaim makes, and for schema 1,
+    /// which old versions read. A body whose labels or diff IDs Go would find, were it read as a
+    /// config, is torn only if Go refuses it as a config.
     pub fn is_torn(&self) -> bool {
         match self {
             Self::WrongSize { .. }
@@ -113,7 +113,7 @@ impl ReadError {
             | Self::Schema1
             | Self::WrongMediaType { .. }
             | Self::Ambiguous { .. }
-            | Self::KeyTwice(_)
+            | Self::DuplicateKey(_)
             | Self::BadDigest(_)
             | Self::Unsupported { .. }
             | Self::TooDeep { .. } => false,
@@ -126,8 +126,8 @@ impl ReadError {
         }
     }
 
-    /// Wraps the decoder's error about a body of `kind` whose syntax was checked before: what is
-    /// not about its types is about the decoder.
+    /// Wraps the decoder's error about a body of `kind` whose syntax was checked before, so that an
+    /// error that is not about types is about the decoder's own limits.
     pub(crate) fn undecodable(kind: Kind, error: &serde_json::Error) -> Self {
         let detail = quote(&error.to_string());
         if error.is_data() {
@@ -183,17 +183,14 @@ mod tests {
             expected: 17,
             got: 16,
         };
-        assert_eq!(
-            error.to_string(),
-            "size differs from the 17 bytes that are stated: 16"
-        );
+        assert_eq!(error.to_string(), "expected 17 bytes, got 16");
         let error = ReadError::Ambiguous {
             first: "manifests",
             second: "layers",
         };
         assert_eq!(
             error.to_string(),
-            "keys of two documents in one: `manifests` and `layers`"
+            "ambiguous document: has both `manifests` and `layers`"
         );
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn decode<'de, O: Object<'de>>(
     }
 }
 
-/// Carries a refusal that Go does not share past serde, whose errors are only text.
+/// Carries a refusal that is Reclaim's own past serde, whose errors are only text.
 #[derive(Default)]
 pub(crate) struct Refusals {
     first: Cell<Option<ReadError>>,
@@ -64,11 +64,11 @@ impl Refusals {
 /// `"Layers"` as one with layers. A reader that only knows `"layers"` would see an image without
 /// any, and call blobs unused that are not.
 pub(crate) trait Object<'de> {
-    /// The keys that are read. Each may be there once, in whatever case.
+    /// The keys that are read, at most once each.
     ///
-    /// Of a key that is there twice, in one case or in two, Go takes the last value of a number or
-    /// a text, merges objects, and lets the second list keep fields of the first one's elements.
-    /// What that gives, other readers do not see, so it is refused.
+    /// For a repeated key, in the same case or in another, Go takes the last number or text, merges
+    /// objects, and lets elements of the second list keep fields of the first one's. Other readers
+    /// of the same bytes see something else, so the document is refused.
     const KEYS: &'static [&'static str];
 
     /// Reads the value of `key`, one of [`Self::KEYS`].
@@ -119,7 +119,7 @@ impl<'de, O: Object<'de>> Visitor<'de> for Fill<'_, O> {
             };
             let key = O::KEYS[position];
             if std::mem::replace(&mut seen[position], true) {
-                return Err(self.refusals.refuse(ReadError::KeyTwice(key)));
+                return Err(self.refusals.refuse(ReadError::DuplicateKey(key)));
             }
             self.object.field(key, &mut map, self.refusals)?;
         }
@@ -142,7 +142,7 @@ fn fold(character: char) -> char {
     }
 }
 
-/// A text. Where it is no UTF-8 it has replacement characters, as in Go.
+/// A text, with replacement characters for what is not UTF-8, as in Go.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Text<'de>(pub(crate) Cow<'de, str>);
 
@@ -171,7 +171,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// Decodes UTF-8. Each byte that is none becomes a replacement character, as in Go.
+/// Decodes UTF-8. Each broken byte becomes a replacement character, as in Go.
 pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(bytes) {
         return Cow::Borrowed(text);
@@ -317,13 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_key_twice_in_any_case() {
+    fn refuses_a_duplicate_key_in_any_case() {
         for body in [
             r#"{"links": 1, "links": 1}"#,
             r#"{"links": 1, "Links": null}"#,
         ] {
             let error = decoded(body.as_bytes()).unwrap_err();
-            assert_eq!(error, ReadError::KeyTwice("Links"), "{body}");
+            assert_eq!(error, ReadError::DuplicateKey("Links"), "{body}");
         }
         assert_eq!(
             decoded(br#"{"x": 1, "x": 2, "": 3}"#),
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_json() {
+    fn refuses_what_is_not_json() {
         for body in [
             &br#"{"links": 1} x"#[..],
             br#"{"links": 1}{"links": 1}"#,

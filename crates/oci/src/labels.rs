@@ -6,10 +6,15 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
+use reclaim_model::{PROJECT_LABEL, SERVICE_LABEL};
+
 use crate::json::lossy;
 
-/// Prefix of the labels by which Compose finds the images of a project.
+/// Prefix of the labels that Compose writes.
 const COMPOSE: &str = "com.docker.compose.";
+
+/// Labels that Reclaim itself asks for, whatever the request.
+const ALWAYS: [&str; 2] = [PROJECT_LABEL, SERVICE_LABEL];
 
 /// Keys of image labels that a request asks for; they are kept whatever the bound.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,23 +33,24 @@ impl FromIterator<String> for LabelKeys {
     }
 }
 
-/// Decodes `Labels` and keeps what is asked for, and of the others as much as the bound allows.
+/// Decodes `Labels`, keeping those that are wanted and as many of the others as the bound allows.
 ///
-/// A value that is `null` is the empty text, and of a label that is there twice the last value
-/// counts: keys of a map are compared exactly, and Go overwrites them.
+/// As in Go, a `null` value is the empty text, keys are compared exactly, and the last value of a
+/// repeated key counts.
 #[derive(Debug)]
 pub(crate) struct Labels<'a> {
     wanted: &'a LabelKeys,
     max_bytes: usize,
-    /// Compose's labels, which have a bound of their own: an image can have any number of them.
+    /// Other labels cannot crowd out Compose's, which are bounded all the same: an image can have
+    /// any number of them.
     compose: Budget,
     others: Budget,
     kept: BTreeMap<String, String>,
     left_out: usize,
 }
 
-/// Bytes that may still be kept. It ends with the first label that is too large for it, so that
-/// what is kept is the start of the document, not a selection that nobody understands.
+/// Bytes that may still be kept. The first label that does not fit ends it, so that the labels that
+/// are kept are the first ones, not a selection by size.
 #[derive(Debug)]
 struct Budget(usize);
 
@@ -73,22 +79,26 @@ impl<'a> Labels<'a> {
         (self.kept, self.left_out)
     }
 
-    /// Whether a label of this key could be kept.
+    fn is_wanted(&self, key: &str) -> bool {
+        ALWAYS.contains(&key) || self.wanted.contains(key)
+    }
+
+    /// Whether a label with this key could be kept.
     fn is_candidate(&self, key: &[u8]) -> bool {
-        key.len() <= self.max_bytes
-            || str::from_utf8(key).is_ok_and(|key| self.wanted.contains(key))
+        key.len() <= self.max_bytes || str::from_utf8(key).is_ok_and(|key| self.is_wanted(key))
     }
 
     fn add(&mut self, key: &str, value: &[u8]) {
-        // Were the last value left out, an earlier one would be a wrong answer.
+        // If the last value is left out, an earlier one would be a wrong answer.
         self.kept.remove(key);
+        let is_wanted = self.is_wanted(key);
         let budget = if key.starts_with(COMPOSE) {
             &mut self.compose
         } else {
             &mut self.others
         };
         let bytes = key.len() + value.len() + 2 * size_of::<String>();
-        if self.wanted.contains(key) || budget.take(bytes) {
+        if is_wanted || budget.take(bytes) {
             self.kept.insert(key.to_owned(), lossy(value).into_owned());
         } else {
             self.left_out += 1;
@@ -130,7 +140,7 @@ impl<'de> Visitor<'de> for &mut Labels<'_> {
     }
 }
 
-/// Decodes a key; `None` for one that is neither wanted nor fits into the bound. It is not copied.
+/// Decodes a key, or skips one that is neither wanted nor fits into the bound, without a copy.
 struct Key<'a, 'b> {
     labels: &'a Labels<'b>,
 }
@@ -160,7 +170,7 @@ impl<'de> Visitor<'de> for Key<'_, '_> {
     }
 }
 
-/// Decodes the value of a label and keeps it if there is room. What is not kept is not copied.
+/// Decodes the value of a label and keeps it if there is room, without a copy if there is none.
 struct Value<'a, 'b> {
     labels: &'a mut Labels<'b>,
     key: Option<&'a str>,

@@ -1,23 +1,23 @@
 //! The reader: manifest, index and config bytes to children.
 //!
-//! The store hands this crate the bytes of a blob and what its descriptor claimed; this crate
-//! checks the claim and says which blobs the document names. It does no I/O, reads no clock
-//! and trusts nothing: every byte may have been written by somebody who wants an image in use
-//! to look unused, or the process to run out of memory.
+//! The store hands this crate the bytes of a blob and its digest; this crate checks the digest and
+//! returns the document and the blobs that it names. It does no I/O, reads no clock and trusts
+//! nothing: an attacker may have written every byte so that an image in use looks unused, or the
+//! process runs out of memory.
 //!
 //! # What it decides
 //!
 //! [`Kind::of`] says which blobs are worth reading; [`read`] checks size, digest and shape and
-//! returns a [`Document`]; [`Document::kind`] is what the bytes say it is, whoever called it what;
+//! returns a [`Document`]; [`Document::kind`] is what its bytes show, whatever a descriptor claims;
 //! [`Document::children`] are its edges; [`chain_ids`] are the names of the snapshots that a
 //! config implies.
 //!
 //! # Strict and tolerant
 //!
-//! Strict in what decides: digests, the kind, layers, labels. An error there is an answer, too: the
-//! caller keeps whatever could lie behind the document, unless nobody else can read it either
-//! ([`ReadError::is_torn`]). Tolerant in everything else, because images by odd builders are real
-//! and must be removable as well.
+//! Strict where a decision depends on it: digests, the kind, layers, labels. After an error the
+//! caller keeps everything that could lie behind the document, unless containerd and Docker cannot
+//! read it either ([`ReadError::is_torn`]). Tolerant in everything else, because images by odd
+//! builders are real and must be removable as well.
 //!
 //! # Agreement with Go
 //!

@@ -18,11 +18,11 @@ pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 /// than for manifests; not much more, because many are read side by side.
 pub const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
-/// The most bytes of labels that are kept of one image, in keys, values and the map's own: 64 KiB.
+/// The most bytes of labels that are kept of one image, with the map's own 48 a label: 64 KiB.
 ///
-/// Labels are kept in the inventory for the whole run. Generated ones reach some hundreds, and
-/// more are no reason to call an image unreadable. What a request asks for is kept in addition, and
-/// so is as much of Compose's labels.
+/// The inventory keeps labels for the whole run. Generated ones reach some hundreds; an image with
+/// more is not unreadable. Labels that a request or Reclaim itself asks for are kept in addition,
+/// and other labels of Compose up to the same bound.
 pub const MAX_LABEL_BYTES: usize = 64 << 10;
 
 /// The deepest level at which a document is read; the target of an image is level 0.
@@ -35,9 +35,9 @@ pub const MAX_DEPTH: usize = 8;
 /// Bounds on one walk. A document beyond them is an error, never a shortened document; only labels
 /// are left out, and counted.
 ///
-/// Nothing bounds how many children or diff IDs a document has but its size: one takes at least 85
-/// bytes of it, so there are at most 49,344 children and 110,377 diff IDs, in some 8 MiB of memory
-/// beside the body.
+/// Children and diff IDs are bounded by the size of the document alone: a child takes at least 85
+/// bytes and a diff ID 74, so there are at most 49,345 children and 113,360 diff IDs, in some 8 MiB
+/// in addition to the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a manifest or an index.

@@ -1,9 +1,8 @@
-//! What a body says it is, before it is read as that.
+//! The kind of a body, by the body alone.
 //!
 //! Indexes, manifests and configs are objects of optional keys, so one body could be read as
-//! several, and a descriptor that calls a manifest a config would change what is read. Therefore
-//! the kind follows from the body alone, and what could be two things is refused, as containerd
-//! refuses it.
+//! several, and a descriptor that calls a manifest a config would change what is read. An ambiguous
+//! body is refused, as in containerd.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -29,8 +28,7 @@ use crate::text::lenient_text;
 ///   `{}` is the empty config of the OCI specification, and the configs of artifacts are objects
 ///   of any keys.
 ///
-/// Whatever Go finds labels or diff IDs in, when it reads the body as a config, is a config here
-/// or refused.
+/// A body in which Go, reading it as a config, finds labels or diff IDs is a config or refused.
 ///
 /// Source: containerd `core/images/image.go`, `validateMediaType` (CVE-2021-41190).
 pub(crate) fn kind_of(body: &[u8]) -> Result<Kind, ReadError> {
@@ -59,12 +57,11 @@ pub(crate) fn kind_of(body: &[u8]) -> Result<Kind, ReadError> {
 struct Outline {
     media_type: Option<String>,
     config: Option<ConfigKeys>,
-    /// The other keys that are there. `schemaVersion` only if it is a number: configs of artifacts
-    /// have texts there.
+    /// The other keys. `schemaVersion` only if it is a number: configs of artifacts have texts.
     keys: BTreeSet<&'static str>,
 }
 
-/// What a `config` has keys of.
+/// The keys of a `config`.
 #[derive(Default)]
 struct ConfigKeys {
     /// A descriptor: both `mediaType` and `digest`.
@@ -147,14 +144,14 @@ impl<'de> Object<'de> for Outline {
     }
 }
 
-/// What sort of value stands somewhere.
+/// The type of a value.
 enum Peeked {
     Number,
     Object(ConfigKeys),
     Other,
 }
 
-/// Skips a value of any sort and says of which it was.
+/// Skips a value and returns its type.
 struct Peek;
 
 impl<'de> DeserializeSeed<'de> for Peek {

@@ -1,4 +1,4 @@
-//! Decoding texts that nothing is decided by: platforms, times.
+//! Texts that decide nothing: platforms, times.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use crate::json::Text;
 
-/// A text that nothing is decided by. What is not a text, or empty, counts as not given.
+/// A text that nothing is decided by. Other types and the empty text count as absent.
 #[derive(Debug, PartialEq)]
 pub(crate) struct LenientText(pub(crate) Option<String>);
 

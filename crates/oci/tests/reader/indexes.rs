@@ -202,7 +202,7 @@ fn refuses_malformed_descriptors() {
     }
     assert_eq!(
         error_of(&with("SIZE", json!(34))),
-        ReadError::KeyTwice("size")
+        ReadError::DuplicateKey("size")
     );
     let index = with("size", json!(i64::MAX));
     assert_eq!(read(&index).manifests[1].size, i64::MAX as u64);

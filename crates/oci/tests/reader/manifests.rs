@@ -97,7 +97,7 @@ fn refuses_duplicate_keys_and_trailing_bytes() {
     let twice = text.replacen('{', r#"{"layers": [],"#, 1);
     let trailing = format!("{text}\n{text}");
     let error = fixtures::read(twice.as_bytes()).unwrap_err();
-    assert_eq!(error, ReadError::KeyTwice("layers"));
+    assert_eq!(error, ReadError::DuplicateKey("layers"));
     for body in [trailing, text.replacen('{', "[", 1)] {
         let error = fixtures::read(body.as_bytes()).unwrap_err();
         assert!(matches!(error, ReadError::NotJson { .. }), "{error}");
