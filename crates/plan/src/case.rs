@@ -1,8 +1,10 @@
 //! What is known of one namespace, brought together so that it can be judged.
 
+use std::collections::BTreeMap;
+
 use reclaim_model::{
-    Container, Inventory, Named, Namespace, NamespaceInventory, PruneFilters, PruneRequest,
-    RuleImages, Selection,
+    Container, Digest, Document, Inventory, Named, Namespace, NamespaceInventory, PruneFilters,
+    PruneRequest, RuleImages, Selection,
 };
 
 use crate::graph::Graph;
@@ -19,6 +21,7 @@ pub(crate) struct Case<'a> {
     pub(crate) graph: Graph<'a>,
     pub(crate) targets: Targets<'a>,
     pub(crate) usage: Usage,
+    pub(crate) documents: &'a BTreeMap<Digest, Document>,
 }
 
 impl<'a> Case<'a> {
@@ -35,6 +38,7 @@ impl<'a> Case<'a> {
             graph,
             targets,
             usage,
+            documents: &inventory.documents,
         }
     }
 

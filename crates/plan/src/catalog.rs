@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, ImageRecord,
-    Inventory, Namespace, NotRemoved, SnapshotId, Target,
+    Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, IdPrefix,
+    ImageRecord, Inventory, Namespace, NotRemoved, SnapshotId, Target,
 };
 
 use crate::case::Case;
 use crate::graph::{Node, NodeId};
 use crate::ledger::holders;
-use crate::named::find;
+use crate::named::{find, ids_of_targets};
 use crate::sizes::{ImageSize, Parts, chain_snapshots};
 use crate::weights::weights;
 
@@ -28,6 +28,8 @@ pub struct Catalog {
     records: Vec<ImageRecord>,
     /// For each record the position of its image.
     of_records: Vec<usize>,
+    /// Configurations that are IDs, each with its target.
+    ids: Vec<(Digest, Digest)>,
 }
 
 /// A target with everything that is known of it.
@@ -88,7 +90,11 @@ impl Catalog {
     ///
     /// As Docker says it: there is none, there are several, or the text is no name.
     pub fn find(&self, text: &str) -> Result<&CatalogImage, NotRemoved> {
-        let record = find(&self.records, text)?;
+        let ids = |prefix: &IdPrefix| {
+            let ids = self.ids.iter().filter(|(id, _)| prefix.matches(id));
+            ids.cloned().collect()
+        };
+        let record = find(&self.records, ids, text)?;
         Ok(&self.images[self.of_records[record]])
     }
 }
@@ -162,6 +168,10 @@ pub fn catalog(
         total_bytes,
         records,
         of_records,
+        ids: ids_of_targets(&case)
+            .into_iter()
+            .map(|(id, target)| (id.clone(), target.clone()))
+            .collect(),
     }
 }
 

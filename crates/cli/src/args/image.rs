@@ -25,7 +25,8 @@ pub(crate) enum ImageCommand {
     /// Remove images by name, as docker does
     ///
     /// A name that is not the image's only one is taken away; with its last name the image
-    /// goes, unless a container uses it. By its ID an image goes with all its names.
+    /// goes, unless a container uses it. By its ID an image goes with all its names. An ID is the
+    /// digest of an image or of its configuration, as `crictl images` shows it.
     ///
     /// Exit status: 0 done; 1 an image was not removed (with --force, one that is not there is
     /// none); 2 wrong usage; 3 the run could not be brought to its end; 4 another prune is
