@@ -9,6 +9,7 @@ use reclaim_model::{
 
 use crate::graph::Graph;
 use crate::named::named;
+use crate::names::Names;
 use crate::project;
 use crate::rule;
 use crate::select::{Verdict, select};
@@ -21,6 +22,7 @@ pub(crate) struct Case<'a> {
     pub(crate) graph: Graph<'a>,
     pub(crate) targets: Targets<'a>,
     pub(crate) usage: Usage,
+    pub(crate) names: Names,
     pub(crate) documents: &'a BTreeMap<Digest, Document>,
 }
 
@@ -34,10 +36,12 @@ impl<'a> Case<'a> {
         let graph = Graph::new(namespace, inventory);
         let targets = Targets::new(namespace, graph.blobs(), inventory);
         let usage = usage(&graph, &targets, registered, inventory.observed_at);
+        let names = Names::new(namespace, &targets, inventory);
         Self {
             graph,
             targets,
             usage,
+            names,
             documents: &inventory.documents,
         }
     }
@@ -64,7 +68,13 @@ impl<'a> Case<'a> {
 
     /// Judges every image by these filters; the verdicts are in the order of the images.
     pub(crate) fn verdicts(&self, filters: &PruneFilters) -> Vec<Verdict> {
-        select(self.graph.namespace, &self.targets, &self.usage, filters)
+        select(
+            self.graph.namespace,
+            &self.targets,
+            &self.names,
+            &self.usage,
+            filters,
+        )
     }
 
     /// Judges every image as a prune does that removes dangling images only.

@@ -48,6 +48,8 @@ pub struct CatalogImage {
     pub holders: Vec<Holder>,
     /// Whether the classic builder made another image from it.
     pub has_child: bool,
+    /// The names of those of its records that are dangling, sorted.
+    dangling: Vec<String>,
 }
 
 /// One manifest of an image.
@@ -110,7 +112,12 @@ impl CatalogImage {
 
     /// Whether all that is left of its names is that it has none.
     pub fn is_dangling(&self) -> bool {
-        self.records.iter().all(ImageRecord::is_dangling)
+        self.dangling.len() == self.records.len()
+    }
+
+    /// Whether one of its records is dangling.
+    pub fn is_dangling_record(&self, record: &ImageRecord) -> bool {
+        self.dangling.binary_search(&record.name).is_ok()
     }
 }
 
@@ -145,6 +152,8 @@ pub fn catalog(
         let records = target.images.iter().map(|it| &namespace.images[*it]);
         let users = target.images.iter().flat_map(|it| holders(&case, *it));
         let users: BTreeSet<Holder> = users.collect();
+        let dangling = target.images.iter();
+        let dangling = dangling.filter(|it| case.names.is_dangling(**it));
         CatalogImage {
             target: first.target.clone(),
             records: records.cloned().collect(),
@@ -152,6 +161,9 @@ pub fn catalog(
             size: sizes.get(target.digest).copied().unwrap_or_default(),
             holders: users.into_iter().collect(),
             has_child: parents.contains(target.digest),
+            dangling: dangling
+                .map(|it| namespace.images[*it].name.clone())
+                .collect(),
         }
     });
     let mut images: Vec<CatalogImage> = images.collect();

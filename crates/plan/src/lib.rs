@@ -39,6 +39,7 @@ mod left;
 mod limit;
 mod mark;
 mod named;
+mod names;
 mod parts;
 mod project;
 mod rows;

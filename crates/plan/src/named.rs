@@ -95,7 +95,7 @@ pub(crate) fn still_removed(
         }
         let users = users(case, registered, group[0]);
         let gone = group.iter().filter(|it| verdicts[**it].is_removal());
-        if let Some(best) = best(gone, images)
+        if let Some(best) = best(gone, images, &case.names)
             && !users.is_empty()
         {
             verdicts[best] = Verdict::Keep(KeepReason::InUse, holders(&users));
@@ -250,7 +250,7 @@ impl Removal<'_, '_> {
         let digest = &self.images[all[0]].target.digest;
         let shown: String = digest.hex().chars().take(SHORT_ID).collect();
         let users = self.users(all);
-        let dangling = |it: &&usize| self.images[**it].is_dangling();
+        let dangling = |it: &&usize| self.case.names.is_dangling(**it);
         let is_nameless = all.iter().filter(dangling).count() == all.len();
         if let Some(user) = users.first() {
             // Without a name it cannot lose one; what uses it would be left with nothing.
@@ -296,7 +296,7 @@ impl Removal<'_, '_> {
         if all.iter().any(|it| !going.contains(it) && lasts(it)) {
             return self.take(going, None);
         }
-        let is_nameless = |it: &usize| self.images[*it].is_dangling();
+        let is_nameless = |it: &usize| self.case.names.is_dangling(*it);
         let (nameless, names): (Vec<usize>, Vec<usize>) =
             going.iter().partition(|it| is_nameless(it));
         let stays = nameless.iter().any(lasts);
@@ -355,7 +355,7 @@ impl Removal<'_, '_> {
                 image.target.digest == digest && !self.verdicts[*index].is_removal()
             });
             let records: Vec<usize> = records.map(|(index, _)| index).collect();
-            let is_nameless = records.iter().all(|it| self.images[*it].is_dangling());
+            let is_nameless = records.iter().all(|it| self.case.names.is_dangling(*it));
             let Some(first) = records.first().copied().filter(|_| is_nameless) else {
                 return;
             };

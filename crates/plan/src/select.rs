@@ -16,6 +16,7 @@ use reclaim_model::{
 };
 
 use crate::anatomy::Anatomy;
+use crate::names::Names;
 use crate::targets::Targets;
 use crate::usage::Usage;
 
@@ -40,19 +41,27 @@ impl Verdict {
 pub(crate) fn select(
     namespace: &NamespaceInventory,
     targets: &Targets<'_>,
+    names: &Names,
     usage: &Usage,
     filters: &PruneFilters,
 ) -> Vec<Verdict> {
     let images = &namespace.images;
     let judged = images.iter().enumerate().map(|(index, image)| {
         let anatomy = &targets.of_image(index).anatomy;
-        judge(index, image, anatomy, usage, filters)
+        judge(
+            index,
+            image,
+            names.is_dangling(index),
+            anatomy,
+            usage,
+            filters,
+        )
     });
     let mut verdicts: Vec<Verdict> = judged.collect();
     for (id, target) in targets.iter() {
         let group = &target.images;
         if let Some(holders) = usage.targets.get(&id) {
-            keep_for_users(group, images, holders, &mut verdicts);
+            keep_for_users(group, images, names, holders, &mut verdicts);
         }
         let mut is_named = group.iter().map(|image| usage.records.contains_key(image));
         if usage.targets.contains_key(&id) || is_named.any(|it| it) {
@@ -70,11 +79,11 @@ pub(crate) fn select(
 fn judge(
     index: usize,
     image: &ImageRecord,
+    is_dangling: bool,
     anatomy: &Anatomy<'_>,
     usage: &Usage,
     filters: &PruneFilters,
 ) -> Verdict {
-    let is_dangling = image.is_dangling();
     if filters.dangling_only() && !is_dangling {
         return Verdict::keep(KeepReason::NotDangling);
     }
@@ -153,7 +162,7 @@ pub(crate) fn possible_users<'u>(
 enum Fitness {
     /// It is to expire at that time, and its content with it: the later, the better.
     Fleeting(Timestamp),
-    /// Nobody's name.
+    /// Not a name, or one that a tool made up.
     Dangling,
     /// A name by which Docker does not find it, or finds it by its digest only. The CRI
     /// plugin's `sha256:<config>` is one, for all that it reads like a tag.
@@ -163,7 +172,8 @@ enum Fitness {
 }
 
 impl Fitness {
-    fn of(image: &ImageRecord) -> Self {
+    fn of(index: usize, images: &[ImageRecord], names: &Names) -> Self {
+        let image = &images[index];
         let is_tag = || {
             Reference::parse_normalized(&image.name).is_ok_and(|reference| {
                 reference.tag().is_some() && reference.to_string() == image.name
@@ -171,7 +181,7 @@ impl Fitness {
         };
         if let Some(expires) = image.expires {
             Self::Fleeting(expires)
-        } else if image.is_dangling() {
+        } else if !names.is_name(index) {
             Self::Dangling
         } else if is_tag() {
             Self::Tag
@@ -185,8 +195,9 @@ impl Fitness {
 pub(crate) fn best<'i>(
     group: impl Iterator<Item = &'i usize>,
     images: &[ImageRecord],
+    names: &Names,
 ) -> Option<usize> {
-    let best = group.max_by_key(|index| (Fitness::of(&images[**index]), **index));
+    let best = group.max_by_key(|index| (Fitness::of(**index, images, names), **index));
     best.copied()
 }
 
@@ -195,12 +206,13 @@ pub(crate) fn best<'i>(
 fn keep_for_users(
     group: &[usize],
     images: &[ImageRecord],
+    names: &Names,
     holders: &BTreeSet<Holder>,
     verdicts: &mut [Verdict],
 ) {
-    let fitness = |index: &usize| Fitness::of(&images[*index]);
+    let fitness = |index: &usize| Fitness::of(*index, images, names);
     let is_removal = |index: &&usize| verdicts[**index].is_removal();
-    let Some(fittest) = best(group.iter().filter(is_removal), images) else {
+    let Some(fittest) = best(group.iter().filter(is_removal), images, names) else {
         return;
     };
     let kept = group.iter().filter(|it| !is_removal(it));

@@ -101,17 +101,23 @@ fn a_pin_of_one_keeps_all() {
 
 #[test]
 fn forced_what_a_stopped_container_needs_stays_without_a_name() {
-    let mut world = twice();
-    let container = world.container("web", "");
-    container.image_digest = Some(digest("M1"));
-    container.state = reclaim_model::ContainerState::Stopped;
-    let outcome = remove(&world, &[&id("M2.config")], true);
+    let used = |target: &str| {
+        let mut world = twice();
+        let container = world.container("web", "");
+        container.image_digest = Some(digest(target));
+        container.state = reclaim_model::ContainerState::Stopped;
+        remove(&world, &[&id("M2.config")], true)
+    };
+    let outcome = used("M2");
+    let tag = library("alpine:latest");
     assert_eq!(outcome.removed().len(), 3);
-    assert_eq!(outcome.removal(&import()), RemoveReason::Replaced);
-    assert_eq!(
-        outcome.removal(&library("alpine:latest")),
-        RemoveReason::Named
-    );
+    assert_eq!(outcome.removal(&tag), RemoveReason::Replaced);
+    assert_eq!(outcome.removal(&import()), RemoveReason::Named);
+    // The other one has no name to lose.
+    let outcome = used("M1");
+    assert_eq!(outcome.removed(), [""; 0]);
+    let words = said(&outcome.plan.named[0]).join("");
+    assert!(words.contains("(cannot be forced)"), "{words}");
 }
 
 /// Two platforms of an index, both there.
