@@ -26,6 +26,7 @@ mod files;
 mod images;
 mod ingests;
 mod lists;
+mod partition;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
