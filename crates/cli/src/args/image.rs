@@ -35,6 +35,9 @@ pub(crate) enum ImageCommand {
     Rm(RmArgs),
 
     /// List images with their sizes and what a prune --all would do with them
+    ///
+    /// An image is one row; its other names follow below the first, as the three that the CRI
+    /// plugin keeps. What a prune would do stands beside a name where it is not the same for all.
     Ls(LsArgs),
 }
 
@@ -127,4 +130,8 @@ pub(crate) struct LsArgs {
     /// How to print the list
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+
+    /// Print one row for each name, as docker does; JSON always has one entry for each
+    #[arg(long)]
+    pub(crate) flat: bool,
 }
