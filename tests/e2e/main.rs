@@ -16,6 +16,7 @@ mod failures;
 mod history;
 mod holds;
 mod left;
+mod lists;
 mod manual;
 mod named;
 mod node;

@@ -1,6 +1,7 @@
 //! Output for people: docker's form where docker has one.
 
 pub(crate) mod df;
+pub(crate) mod images;
 mod left;
 pub(crate) mod named;
 pub(crate) mod pin;
@@ -10,14 +11,13 @@ pub(crate) mod why;
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Table, presets};
 use jiff::{SignedDuration, Timestamp};
-use reclaim_engine::{Hold, ListedImage};
+use reclaim_engine::Hold;
 use reclaim_model::{
     Amount, DANGLING_PREFIX, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name,
 };
 
-use crate::commands::ls::verdict;
 use crate::output;
 
 /// How many hexadecimal characters of a digest are shown, as docker does.
@@ -202,31 +202,6 @@ fn amount(amount: Amount) -> String {
     let content = HumanSize(amount.content_bytes);
     let unpacked = at_least(amount, amount.snapshot_bytes);
     format!("{blobs} of {content}, {snapshots} of {unpacked}")
-}
-
-/// Renders the list of images.
-pub(crate) fn images(images: &[ListedImage], now: Timestamp) -> String {
-    let heads = [
-        "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A",
-    ];
-    let mut table = table(heads);
-    for column in 2..=4 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for image in images {
-        table.add_row([
-            shown_name(&image.name, &image.target),
-            short(&image.target),
-            HumanSize(image.size.content).to_string(),
-            HumanSize(image.size.unpacked).to_string(),
-            HumanSize(image.size.shared).to_string(),
-            age(image.created, now),
-            verdict(image).to_owned(),
-        ]);
-    }
-    format!("{}\n", table.trim_fmt())
 }
 
 /// Renders the runs of which something is held.

@@ -24,6 +24,27 @@ const NAME_LABELS: [&str; 2] = [
     "io.containerd.image.name",
     "org.opencontainers.image.ref.name",
 ];
+/// Snapshotters that come with containerd, Docker, nerdctl and the projects beside them. One that is
+/// not loaded any more may have given its name to images when it was.
+const SNAPSHOTTERS: [&str; 14] = [
+    "blockfile",
+    "btrfs",
+    "cvmfs-snapshotter",
+    "devmapper",
+    "erofs",
+    "fuse-overlayfs",
+    "native",
+    "nydus",
+    "overlaybd",
+    "overlayfs",
+    "soci",
+    "stargz",
+    "windows",
+    "zfs",
+];
+
+/// How ctr names what an archive has no name for: this, the day, and the digest.
+const IMPORT_PREFIX: &str = "import-";
 /// Label by which the classic builder remembers what it built upon.
 const PARENT_KEY: &str = "org.mobyproject.image.parent";
 
@@ -91,6 +112,20 @@ impl ImageRecord {
         is_nobodys(&self.name, &self.target.digest)
     }
 
+    /// Whether a tool made the name up, because it was given none: `overlayfs@<own target>`, which
+    /// nerdctl makes of the snapshotter's name when it loads or builds, or
+    /// `import-2026-01-31@<own target>`, which ctr makes of the day.
+    ///
+    /// `is_snapshotter` is asked about names beyond the well-known ones. A name of that form for
+    /// another digest was given by a person.
+    pub fn has_made_up_name(&self, is_snapshotter: impl Fn(&str) -> bool) -> bool {
+        let Some((prefix, digest)) = self.name.split_once('@') else {
+            return false;
+        };
+        let is_own = || digest.parse().as_ref() == Ok(&self.target.digest);
+        (is_import(prefix) || SNAPSHOTTERS.contains(&prefix) || is_snapshotter(prefix)) && is_own()
+    }
+
     /// Returns the record under the name that Docker gives an image without one.
     ///
     /// It keeps what the record kept, without an end; labels that repeat the name are left out.
@@ -126,6 +161,18 @@ fn is_nobodys(name: &str, target: &Digest) -> bool {
     let digest = name.strip_prefix(DANGLING_PREFIX);
     let is_mobys = digest.is_some_and(|digest| digest.parse().as_ref() == Ok(target));
     is_mobys || name == ":" || name.starts_with("<none>")
+}
+
+/// Whether a text is what ctr puts before a digest: `import-` and a day.
+fn is_import(text: &str) -> bool {
+    const DAY: &str = "0000-00-00";
+    text.strip_prefix(IMPORT_PREFIX).is_some_and(|day| {
+        let is_like = |(byte, like): (u8, u8)| match like {
+            b'0' => byte.is_ascii_digit(),
+            like => byte == like,
+        };
+        day.len() == DAY.len() && day.bytes().zip(DAY.bytes()).all(is_like)
+    })
 }
 
 /// Returns a record's name as Docker shows it: in the familiar form, and for one without a usable
@@ -294,6 +341,28 @@ mod tests {
             updated_at: None,
             gc: GcLabels::parse(labels.iter().copied()),
             expires: None,
+        }
+    }
+
+    #[test]
+    fn a_made_up_name_is_of_a_snapshotter_or_a_day_and_of_its_own_target() {
+        let is_made_up = |name: &str| record(name, &[]).has_made_up_name(|it| it == "our-own");
+        for prefix in ["overlayfs", "stargz", "our-own", "import-2022-11-18"] {
+            assert!(is_made_up(&format!("{prefix}@{A}")), "{prefix}");
+            assert!(!is_made_up(&format!("{prefix}@{B}")), "{prefix}");
+            assert!(!is_made_up(&format!("docker.io/library/{prefix}@{A}")));
+            assert!(!is_made_up(prefix));
+        }
+        for prefix in [
+            "app",
+            "",
+            "import-",
+            "import-2022-11-1",
+            "import-2022-11-188",
+            "import-2022x11-18",
+            "overlayfs:1",
+        ] {
+            assert!(!is_made_up(&format!("{prefix}@{A}")), "{prefix}");
         }
     }
 

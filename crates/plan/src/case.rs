@@ -1,12 +1,15 @@
 //! What is known of one namespace, brought together so that it can be judged.
 
+use std::collections::BTreeMap;
+
 use reclaim_model::{
-    Container, Inventory, Named, Namespace, NamespaceInventory, PruneFilters, PruneRequest,
-    RuleImages, Selection,
+    Container, Digest, Document, Inventory, Named, Namespace, NamespaceInventory, PruneFilters,
+    PruneRequest, RuleImages, Selection,
 };
 
 use crate::graph::Graph;
 use crate::named::named;
+use crate::names::Names;
 use crate::project;
 use crate::rule;
 use crate::select::{Verdict, select};
@@ -19,6 +22,8 @@ pub(crate) struct Case<'a> {
     pub(crate) graph: Graph<'a>,
     pub(crate) targets: Targets<'a>,
     pub(crate) usage: Usage,
+    pub(crate) names: Names,
+    pub(crate) documents: &'a BTreeMap<Digest, Document>,
 }
 
 impl<'a> Case<'a> {
@@ -31,10 +36,13 @@ impl<'a> Case<'a> {
         let graph = Graph::new(namespace, inventory);
         let targets = Targets::new(namespace, graph.blobs(), inventory);
         let usage = usage(&graph, &targets, registered, inventory.observed_at);
+        let names = Names::new(namespace, &targets, inventory);
         Self {
             graph,
             targets,
             usage,
+            names,
+            documents: &inventory.documents,
         }
     }
 
@@ -60,7 +68,7 @@ impl<'a> Case<'a> {
 
     /// Judges every image by these filters; the verdicts are in the order of the images.
     pub(crate) fn verdicts(&self, filters: &PruneFilters) -> Vec<Verdict> {
-        select(&self.graph, &self.targets, &self.usage, filters)
+        select(self, filters)
     }
 
     /// Judges every image as a prune does that removes dangling images only.

@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, ImageRecord,
-    Inventory, Namespace, NotRemoved, SnapshotSizes, Target,
+    Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, IdPrefix,
+    ImageRecord, Inventory, Namespace, NotRemoved, SnapshotSizes, Target,
 };
 
 use crate::case::Case;
 use crate::graph::{Node, NodeId};
 use crate::ledger::holders;
-use crate::named::find;
+use crate::named::{find, ids_of_targets};
 use crate::sizes::{ImageSize, Parts, chain_snapshots};
 use crate::weights::{Weight, weights};
 
@@ -28,6 +28,8 @@ pub struct Catalog {
     records: Vec<ImageRecord>,
     /// For each record the position of its image.
     of_records: Vec<usize>,
+    /// Configurations that are IDs, each with its target.
+    ids: Vec<(Digest, Digest)>,
 }
 
 /// A target with everything that is known of it.
@@ -46,6 +48,8 @@ pub struct CatalogImage {
     pub holders: Vec<Holder>,
     /// Whether the classic builder made another image from it.
     pub has_child: bool,
+    /// The names of those of its records that are dangling, sorted.
+    dangling: Vec<String>,
 }
 
 /// One manifest of an image.
@@ -88,7 +92,11 @@ impl Catalog {
     ///
     /// As Docker says it: there is none, there are several, or the text is no name.
     pub fn find(&self, text: &str) -> Result<&CatalogImage, NotRemoved> {
-        let record = find(&self.records, text)?;
+        let ids = |prefix: &IdPrefix| {
+            let ids = self.ids.iter().filter(|(id, _)| prefix.matches(id));
+            ids.cloned().collect()
+        };
+        let record = find(&self.records, ids, text)?;
         Ok(&self.images[self.of_records[record]])
     }
 }
@@ -104,7 +112,12 @@ impl CatalogImage {
 
     /// Whether all that is left of its names is that it has none.
     pub fn is_dangling(&self) -> bool {
-        self.records.iter().all(ImageRecord::is_dangling)
+        self.dangling.len() == self.records.len()
+    }
+
+    /// Whether one of its records is dangling.
+    pub fn is_dangling_record(&self, record: &ImageRecord) -> bool {
+        self.dangling.binary_search(&record.name).is_ok()
     }
 }
 
@@ -139,6 +152,8 @@ pub fn catalog(
         let records = target.images.iter().map(|it| &namespace.images[*it]);
         let users = target.images.iter().flat_map(|it| holders(&case, *it));
         let users: BTreeSet<Holder> = users.collect();
+        let dangling = target.images.iter();
+        let dangling = dangling.filter(|it| case.names.is_dangling(**it));
         CatalogImage {
             target: first.target.clone(),
             records: records.cloned().collect(),
@@ -146,6 +161,9 @@ pub fn catalog(
             size: sizes.get(target.digest).copied().unwrap_or_default(),
             holders: users.into_iter().collect(),
             has_child: parents.contains(target.digest),
+            dangling: dangling
+                .map(|it| namespace.images[*it].name.clone())
+                .collect(),
         }
     });
     let mut images: Vec<CatalogImage> = images.collect();
@@ -162,6 +180,10 @@ pub fn catalog(
         total_bytes,
         records,
         of_records,
+        ids: ids_of_targets(&case)
+            .into_iter()
+            .map(|(id, target)| (id.clone(), target.clone()))
+            .collect(),
     }
 }
 

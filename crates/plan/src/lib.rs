@@ -39,6 +39,7 @@ mod left;
 mod limit;
 mod mark;
 mod named;
+mod names;
 mod parts;
 mod project;
 mod rows;
@@ -248,6 +249,7 @@ fn judge(
             }),
         }
     }
+    let warnings = warnings(inventory, namespace, &case.targets, &kept);
     let difference = freed::difference(inventory, &request.namespace, &case.graph, &going);
     let history = match request.selection {
         Selection::Filters(_) | Selection::Rule(_) => {
@@ -263,7 +265,7 @@ fn judge(
         difference,
         history,
         has_history_go: request.history == BuildHistory::Unpin && request.target.is_none(),
-        warnings: warnings(inventory, namespace, &case.targets),
+        warnings,
     }
 }
 
@@ -286,11 +288,12 @@ pub fn no_longer_history(
     wanted.cloned().collect()
 }
 
-/// Says what could not be seen: in this namespace, and of its images.
+/// Says what could not be read: in any namespace, and of the images of this one.
 fn warnings(
     inventory: &Inventory,
     namespace: &NamespaceInventory,
     targets: &Targets<'_>,
+    kept: &[Kept],
 ) -> Vec<String> {
     let gaps = inventory.namespaces.iter().flat_map(|(name, namespace)| {
         let gaps = namespace.gaps.iter();
@@ -299,11 +302,13 @@ fn warnings(
     let images = namespace.images.iter().enumerate();
     let defects = images.filter_map(|(index, image)| {
         let defect = targets.of_image(index).anatomy.defect?;
-        let name = &image.name;
-        Some(format!(
-            "image `{name}`: {}; to be rid of it: reclaim image rm {name}",
-            defect.text()
-        ))
+        let (name, what) = (&image.name, defect.text());
+        let is_kept = kept.binary_search_by(|it| it.name.cmp(name)).is_ok();
+        Some(if is_kept {
+            format!("image `{name}` is kept: {what}; to be rid of it: reclaim image rm {name}")
+        } else {
+            format!("image `{name}`: {what}")
+        })
     });
     gaps.chain(defects).collect()
 }

@@ -206,8 +206,9 @@ fn newest<'a>(case: &Case<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<
     let mut repositories: BTreeMap<String, BTreeSet<(Timestamp, &'a Digest)>> = BTreeMap::new();
     for (_, target) in case.targets.iter() {
         let of_target = target.images.iter().map(|it| &records[*it]);
-        let times = Times::of(target.digest, of_target.clone(), &images.uses, now);
-        for repository in of_target.filter_map(repository) {
+        let times = Times::of(target.digest, of_target, &images.uses, now);
+        let named = target.images.iter().filter(|it| case.names.is_name(**it));
+        for repository in named.filter_map(|it| repository(&records[*it])) {
             let targets = repositories.entry(repository).or_default();
             targets.insert((times.pulled, target.digest));
         }
@@ -219,10 +220,10 @@ fn newest<'a>(case: &Case<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<
     newest
 }
 
-/// The repository of a name that somebody gave. The CRI plugin's `sha256:<config>` reads like
+/// The repository of a name. The CRI plugin's `sha256:<config>` reads like
 /// one and is none.
 fn repository(image: &ImageRecord) -> Option<String> {
-    if image.is_dangling() || image.name.starts_with("sha256:") {
+    if image.name.starts_with("sha256:") {
         return None;
     }
     let reference = Reference::parse_normalized(&image.name).ok()?;

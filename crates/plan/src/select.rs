@@ -11,14 +11,13 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, NamespaceInventory, Pin,
-    PruneFilters, Reference, RemoveReason,
+    Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, Pin, PruneFilters, Reference,
+    RemoveReason,
 };
 
 use crate::anatomy::Anatomy;
-use crate::graph::Graph;
-use crate::targets::Targets;
-use crate::usage::Usage;
+use crate::case::Case;
+use crate::names::Names;
 
 /// The judgement on one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,24 +36,22 @@ impl Verdict {
     }
 }
 
-/// Judges every image of a namespace; the verdicts are in the order of its images.
-pub(crate) fn select(
-    graph: &Graph<'_>,
-    targets: &Targets<'_>,
-    usage: &Usage,
-    filters: &PruneFilters,
-) -> Vec<Verdict> {
-    let namespace = graph.namespace;
-    let images = &namespace.images;
-    let judged = images.iter().enumerate().map(|(index, image)| {
-        let anatomy = &targets.of_image(index).anatomy;
-        judge(index, image, anatomy, usage, filters, namespace)
-    });
-    let mut verdicts: Vec<Verdict> = judged.collect();
+/// Evaluates every image of a namespace; the verdicts are in the order of its images.
+pub(crate) fn select(case: &Case<'_>, filters: &PruneFilters) -> Vec<Verdict> {
+    let Case {
+        graph,
+        targets,
+        usage,
+        names,
+        ..
+    } = case;
+    let images = &graph.namespace.images;
+    let evaluated = (0..images.len()).map(|index| evaluate(case, index, filters));
+    let mut verdicts: Vec<Verdict> = evaluated.collect();
     for (id, target) in targets.iter() {
         let group = &target.images;
         if let Some(holders) = usage.targets.get(&id) {
-            keep_for_users(group, images, holders, &mut verdicts);
+            keep_for_users(group, images, names, holders, &mut verdicts);
         }
         let mut is_named = group.iter().map(|image| usage.records.contains_key(image));
         if usage.targets.contains_key(&id) || is_named.any(|it| it) {
@@ -69,16 +66,12 @@ pub(crate) fn select(
     verdicts
 }
 
-/// Judges a record by itself.
-fn judge(
-    index: usize,
-    image: &ImageRecord,
-    anatomy: &Anatomy<'_>,
-    usage: &Usage,
-    filters: &PruneFilters,
-    namespace: &NamespaceInventory,
-) -> Verdict {
-    let is_dangling = image.is_dangling();
+/// Evaluates a record by itself, by its index.
+fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
+    let namespace = case.graph.namespace;
+    let image = &namespace.images[index];
+    let anatomy = &case.targets.of_image(index).anatomy;
+    let is_dangling = case.names.is_dangling(index);
     if filters.dangling_only() && !is_dangling {
         return Verdict::keep(KeepReason::NotDangling);
     }
@@ -100,7 +93,7 @@ fn judge(
     if anatomy.defect.is_some() && !is_torn {
         return Verdict::keep(KeepReason::Unreadable);
     }
-    if let Some(holders) = usage.records.get(&index) {
+    if let Some(holders) = case.usage.records.get(&index) {
         return Verdict::Keep(KeepReason::InUse, holders.clone());
     }
     if !image.is_holdable() {
@@ -148,7 +141,7 @@ fn matches_labels(anatomy: &Anatomy<'_>, filters: &[LabelFilter]) -> bool {
 enum Fitness {
     /// It is to expire at that time, and its content with it: the later, the better.
     Fleeting(Timestamp),
-    /// Nobody's name.
+    /// Not a name, or one that a tool made up.
     Dangling,
     /// A name by which Docker does not find it, or finds it by its digest only. The CRI
     /// plugin's `sha256:<config>` is one, for all that it reads like a tag.
@@ -158,7 +151,8 @@ enum Fitness {
 }
 
 impl Fitness {
-    fn of(image: &ImageRecord) -> Self {
+    fn of(index: usize, images: &[ImageRecord], names: &Names) -> Self {
+        let image = &images[index];
         let is_tag = || {
             Reference::parse_normalized(&image.name).is_ok_and(|reference| {
                 reference.tag().is_some() && reference.to_string() == image.name
@@ -166,7 +160,7 @@ impl Fitness {
         };
         if let Some(expires) = image.expires {
             Self::Fleeting(expires)
-        } else if image.is_dangling() {
+        } else if !names.is_name(index) {
             Self::Dangling
         } else if is_tag() {
             Self::Tag
@@ -180,8 +174,9 @@ impl Fitness {
 pub(crate) fn best<'i>(
     group: impl Iterator<Item = &'i usize>,
     images: &[ImageRecord],
+    names: &Names,
 ) -> Option<usize> {
-    let best = group.max_by_key(|index| (Fitness::of(&images[**index]), **index));
+    let best = group.max_by_key(|index| (Fitness::of(**index, images, names), **index));
     best.copied()
 }
 
@@ -190,12 +185,13 @@ pub(crate) fn best<'i>(
 fn keep_for_users(
     group: &[usize],
     images: &[ImageRecord],
+    names: &Names,
     holders: &BTreeSet<Holder>,
     verdicts: &mut [Verdict],
 ) {
-    let fitness = |index: &usize| Fitness::of(&images[*index]);
+    let fitness = |index: &usize| Fitness::of(*index, images, names);
     let is_removal = |index: &&usize| verdicts[**index].is_removal();
-    let Some(fittest) = best(group.iter().filter(is_removal), images) else {
+    let Some(fittest) = best(group.iter().filter(is_removal), images, names) else {
         return;
     };
     let kept = group.iter().filter(|it| !is_removal(it));

@@ -30,6 +30,7 @@ mod gaps;
 mod images;
 mod ingests;
 mod lists;
+mod partition;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

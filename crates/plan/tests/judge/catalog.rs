@@ -251,6 +251,24 @@ fn a_name_beside_a_dangling_one_makes_an_image_that_has_a_name() {
 }
 
 #[test]
+fn an_image_with_a_made_up_name_only_is_listed_as_dangling() {
+    let mut world = World::new();
+    let made_up = format!("overlayfs@{}", id("A"));
+    world.image(&made_up, "A");
+    let found = listed(&world, &[]);
+    let image = &found.images[0];
+    assert!(image.is_dangling() && image.is_dangling_record(&image.records[0]));
+    world.image(&library("app:1"), "A");
+    let found = listed(&world, &[]);
+    let image = &found.images[0];
+    assert!(image.records.iter().all(|it| !image.is_dangling_record(it)));
+    assert!(!image.is_dangling());
+    // By its configuration it is found as well.
+    let image = found.find(&id("A.config")).unwrap();
+    assert_eq!(image.target.digest, digest("A"));
+}
+
+#[test]
 fn a_namespace_that_does_not_exist_has_no_images() {
     let mut world = World::new();
     world.image(&library("app:1"), "A");

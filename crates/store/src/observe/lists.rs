@@ -14,6 +14,7 @@ use containerd_client::services::v1::{
     Lease as LeaseMessage, ListContainersRequest, ListContentRequest, ListRequest,
     ListResourcesRequest, ListTasksRequest,
 };
+use containerd_client::types::Sandbox as SandboxMessage;
 use containerd_client::types::v1::Status as TaskStatus;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -23,6 +24,7 @@ use reclaim_model::{
 };
 use tonic::Code;
 
+use super::partition::in_parts;
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::convert;
 use crate::deadline::progressing;
@@ -91,16 +93,7 @@ impl Containerd {
     ///
     /// If the list, or the resources of a lease that still exists, cannot be had whole.
     pub async fn leases(&self, namespace: &Namespace) -> Result<Vec<Lease>, StoreError> {
-        const OPERATION: &str = "list leases";
-        let failed = |status| StoreError::new(OPERATION, status).within(namespace);
-        let request = self.request(OPERATION, Some(namespace), ListRequest::default())?;
-        let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let found = client
-            .list(request)
-            .await
-            .map_err(failed)?
-            .into_inner()
-            .leases;
+        let found = in_parts("id", |filters| self.leases_by(namespace, filters)).await?;
         let with_resources =
             stream::iter(found).map(|lease| self.with_resources(namespace, lease).boxed());
         let found: Vec<Option<Lease>> = with_resources
@@ -110,6 +103,20 @@ impl Containerd {
         let mut leases: Vec<Lease> = found.into_iter().flatten().collect();
         leases.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         Ok(leases)
+    }
+
+    async fn leases_by(
+        &self,
+        namespace: &Namespace,
+        filters: Vec<String>,
+    ) -> Result<Vec<LeaseMessage>, StoreError> {
+        const OPERATION: &str = "list leases";
+        let request = self.request(OPERATION, Some(namespace), ListRequest { filters })?;
+        let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let answer = client.list(request).await;
+        let answer =
+            answer.map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
+        Ok(answer.into_inner().leases)
     }
 
     /// Finds one lease with what it holds.
@@ -171,14 +178,7 @@ impl Containerd {
         &self,
         namespace: &Namespace,
     ) -> Result<Vec<Sandbox>, StoreError> {
-        const OPERATION: &str = "list sandboxes";
-        let request = self.request(OPERATION, Some(namespace), StoreListRequest::default())?;
-        let mut client = StoreClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let found = match client.list(request).await {
-            Ok(answer) => answer.into_inner().list,
-            Err(status) if status.code() == Code::Unimplemented => Vec::new(),
-            Err(status) => return Err(StoreError::new(OPERATION, status).within(namespace)),
-        };
+        let found = in_parts("id", |filters| self.sandboxes_by(namespace, filters)).await?;
         let records = found.into_iter().map(|sandbox| Sandbox {
             gc: convert::gc_labels(&sandbox.labels),
             id: sandbox.sandbox_id,
@@ -186,6 +186,21 @@ impl Containerd {
         let mut sandboxes: Vec<Sandbox> = records.collect();
         sandboxes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         Ok(sandboxes)
+    }
+
+    async fn sandboxes_by(
+        &self,
+        namespace: &Namespace,
+        filters: Vec<String>,
+    ) -> Result<Vec<SandboxMessage>, StoreError> {
+        const OPERATION: &str = "list sandboxes";
+        let request = self.request(OPERATION, Some(namespace), StoreListRequest { filters })?;
+        let mut client = StoreClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        match client.list(request).await {
+            Ok(answer) => Ok(answer.into_inner().list),
+            Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
+            Err(status) => Err(StoreError::new(OPERATION, status).within(namespace)),
+        }
     }
 
     /// Lists the snapshots of every snapshotter that is loaded or that is named by `users`. One

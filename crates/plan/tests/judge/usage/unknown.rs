@@ -23,7 +23,7 @@ fn an_image_that_cannot_be_read_stays_and_says_so() {
         );
         assert_eq!(outcome.removed(), [library("b:1")]);
         let expected = format!(
-            "image `{0}`: `{1}` cannot be read: input/output error; to be rid of it: reclaim \
+            "image `{0}` is kept: `{1}` cannot be read: input/output error; to be rid of it: reclaim \
              image rm {0}",
             library("a:1"),
             id(part)

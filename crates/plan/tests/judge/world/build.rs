@@ -86,6 +86,23 @@ impl World {
         self
     }
 
+    /// A second manifest `name` of the config of `of`, with a layer of its own, and a record of it.
+    pub(crate) fn recompressed(&mut self, record: &str, name: &str, of: &str) -> &mut ImageRecord {
+        let (config, layer) = (format!("{of}.config"), format!("{name}.layer"));
+        let children = vec![
+            child(&config, DocumentKind::Config),
+            child(&layer, DocumentKind::Leaf),
+        ];
+        let labels = [
+            reference("content.config", &id(&config)),
+            reference("content.l.0", &id(&layer)),
+        ];
+        self.blob(&layer, &[]).labelled_blob(name, &labels);
+        self.documents
+            .insert(digest(name), Document::Manifest(children));
+        self.record(record, name)
+    }
+
     /// An index of manifests that are or are not there. Names in `attestations` say so.
     pub(crate) fn index(&mut self, name: &str, manifests: &[&str]) -> &mut Self {
         let children = manifests.iter().map(|manifest| Child {
