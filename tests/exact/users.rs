@@ -175,14 +175,8 @@ fn makeup(target: &str, documents: &Documents) -> Makeup {
         {
             let digest = |descriptor: &Value| descriptor["digest"].as_str().map(str::to_owned);
             let listed = document["manifests"].as_array().into_iter().flatten();
-            // An index may list a bare layer, which many images share: naming it means none.
-            let is_layer = |it: &&Value| {
-                it["mediaType"]
-                    .as_str()
-                    .is_some_and(|it| it.contains("tar"))
-            };
-            queue.extend(listed.filter(|it| !is_layer(it)).filter_map(digest));
-            queue.extend(digest(&document["config"]));
+            let named = listed.chain(Some(&document["config"]));
+            queue.extend(named.filter(|it| is_document(it)).filter_map(digest));
             let layers = document["rootfs"]["diff_ids"].as_array();
             makeup
                 .chains
@@ -190,6 +184,20 @@ fn makeup(target: &str, documents: &Documents) -> Makeup {
         }
     }
     makeup
+}
+
+/// Whether a descriptor calls its blob a document of any kind. An index may list a bare layer,
+/// which many images share: naming that means none of them. Nor do kinds that nobody knows.
+fn is_document(descriptor: &Value) -> bool {
+    let media_type = descriptor["mediaType"].as_str().unwrap_or_default();
+    let kinds = [
+        "application/vnd.oci.image.index.",
+        "application/vnd.oci.image.manifest.",
+        "application/vnd.oci.image.config.",
+        "application/vnd.docker.distribution.manifest.",
+        "application/vnd.docker.container.image.",
+    ];
+    kinds.iter().any(|kind| media_type.starts_with(kind))
 }
 
 /// The chain ID of all layers.

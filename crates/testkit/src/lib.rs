@@ -70,7 +70,7 @@ pub use crate::namespace::{
     BlobInfo, ContainerRecord, Deletion, Descriptor, ImageRecord, LeaseResource, NamespaceClient,
     NewContainer, NewLease, SnapshotInfo, SnapshotKind, digest_of,
 };
-pub use crate::random::{Dice, RandomStore, Thing, What};
+pub use crate::random::{CROSSED, Dice, RandomStore, Thing, What};
 pub use crate::registry::Registry;
 pub use containerd_client::types::Mount;
 pub use rustix::process::Signal;
