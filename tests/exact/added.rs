@@ -171,13 +171,13 @@ fn same(command: &str, name: &str, row: &Value, planned: &Verdict) -> Result<(),
 
 /// One dry run for each of [`FILTERS`].
 fn dry_runs(containerd: &Containerd, namespace: &str) -> Result<Vec<Verdicts>, String> {
-    let run = |filter: &Option<&str>| {
+    let run = |filter: Option<&str>| {
         let mut arguments = vec!["image", "prune", "-a", "--dry-run", "--format", "json"];
         arguments.extend(["--namespace", namespace, "--allow-empty", namespace]);
-        arguments.extend(filter.iter().flat_map(|filter| ["--filter", filter]));
+        arguments.extend(filter.into_iter().flat_map(|it| ["--filter", it]));
         Ok(verdicts_of(&call(containerd, &arguments)?))
     };
-    FILTERS.iter().map(run).collect()
+    FILTERS.into_iter().map(run).collect()
 }
 
 fn verdicts_of(report: &Value) -> Verdicts {

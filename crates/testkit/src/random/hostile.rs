@@ -77,12 +77,14 @@ impl RandomStore {
             let namespace = dice.pick(&namespaces).clone();
             let name = format!("docker.io/library/crossed{number}");
             let things = self.hostile_image(&mut dice, &namespace, &name);
-            let target = things.iter().find_map(|thing| match &thing.what {
-                What::Image { target, .. } => Some(target.digest.to_string()),
-                _ => None,
-            });
+            let mut digests = Vec::new();
+            for thing in &things {
+                if let What::Image { target, .. } = &thing.what {
+                    digests.push(target.digest.to_string());
+                }
+            }
             self.things.extend(things);
-            if let Some(target) = target.filter(|_| dice.percent(30)) {
+            if let Some(target) = digests.pop().filter(|_| dice.percent(30)) {
                 let image = (*dice.pick(&[target.as_str(), &format!("{name}:1")])).to_owned();
                 self.things.push(Thing {
                     namespace,
@@ -145,7 +147,7 @@ impl Hostile<'_> {
             };
         }
         let (document, media_type, rival) = self.document();
-        let mut inner = self.add(document, media_type, &rival);
+        let mut inner = self.add(&document, media_type, &rival);
         for _ in 0..*self.dice.pick(&[0, 0, 0, 1, 2, 9, 12]) {
             let entry = self.called(inner.clone(), 20);
             let document = json!({
@@ -153,7 +155,7 @@ impl Hostile<'_> {
                 "mediaType": INDEX,
                 "manifests": [descriptor_json(&entry)],
             });
-            inner = self.add(document, INDEX, &rival);
+            inner = self.add(&document, INDEX, &rival);
         }
         inner
     }
@@ -216,11 +218,11 @@ impl Hostile<'_> {
 
     /// Adds a document, padded so that its digest sorts before or after that of its rival, with
     /// the labels of a pull or without.
-    fn add(&mut self, document: Value, media_type: &str, rival: &str) -> Descriptor {
+    fn add(&mut self, document: &Value, media_type: &str, rival: &str) -> Descriptor {
         let is_before = self.dice.percent(50);
-        let mut blob = padded(&document, media_type, rival, is_before);
+        let mut blob = padded(document, media_type, rival, is_before);
         if self.dice.percent(70) {
-            refer_to_all(&mut blob, &document);
+            refer_to_all(&mut blob, document);
         }
         self.things.push(Thing {
             namespace: self.namespace.to_owned(),
@@ -314,15 +316,11 @@ mod tests {
             let mut types = BTreeSet::new();
             let mut n_blobs = 0;
             for thing in &things {
-                match &thing.what {
-                    What::Blob { bytes, .. } => {
-                        texts.push_str(&String::from_utf8_lossy(bytes));
-                        n_blobs += 1;
-                    }
-                    What::Image { target, .. } => {
-                        types.insert(target.media_type.clone());
-                    }
-                    other => panic!("{other}"),
+                if let What::Blob { bytes, .. } = &thing.what {
+                    texts.push_str(&String::from_utf8_lossy(bytes));
+                    n_blobs += 1;
+                } else if let What::Image { target, .. } = &thing.what {
+                    types.insert(target.media_type.clone());
                 }
             }
             deepest = deepest.max(n_blobs);
