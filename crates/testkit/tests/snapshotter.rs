@@ -1,10 +1,5 @@
 //! A snapshotter of its own process: containerd takes it for one, and sees it break.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what only sets up ends the test, as in a test's own body"
-)]
-
 use reclaim_testkit::{Containerd, Health, Layer, ProxySnapshotter, image};
 use tonic::Code;
 
