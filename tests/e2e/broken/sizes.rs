@@ -32,7 +32,7 @@ async fn a_snapshot_that_cannot_be_measured_costs_a_warning() {
     for mode in ["--dry-run", "-f"] {
         let report = prune(&rig, &[mode]).exits(0).json();
         expect(&report, &apps, &[]);
-        only_warning(&report, "1 snapshot could not be measured");
+        only_warning(&report, "size of 1 snapshot of `native`");
     }
     assert!(rig.names().await.is_empty());
     rig.reclaim(&["df"]).exits(0);
