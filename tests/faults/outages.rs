@@ -250,7 +250,7 @@ async fn fill(namespace: &NamespaceClient) -> Vec<BuiltImage> {
         .unwrap();
     built[1] = built[1].tag(namespace, &name("moved")).await.unwrap();
     let newer = plain("newer", "native").build(namespace).await.unwrap();
-    newer.tag(namespace, &name("old")).await.unwrap();
+    built.push(newer.tag(namespace, &name("old")).await.unwrap());
     built.push(newer);
     let held = LeaseResource::content(&built[4].target.digest);
     namespace.create_lease(NewLease::new("held")).await.unwrap();
@@ -346,5 +346,8 @@ async fn the_store_of_outages_has_something_of_everything() {
         .flat_map(BTreeMap::values)
         .map(|it| &*it.1)
         .collect();
-    assert_eq!(reasons, ["in_use", "label_filter", "unused"].into());
+    assert_eq!(
+        reasons,
+        ["duplicate", "in_use", "label_filter", "unused"].into()
+    );
 }
