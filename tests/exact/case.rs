@@ -52,7 +52,7 @@ pub(crate) async fn run(
     })
 }
 
-async fn set_up(
+pub(crate) async fn set_up(
     containerd: &Containerd,
     store: &RandomStore,
     question: &Question,
@@ -70,17 +70,21 @@ async fn look(containerd: &Containerd) -> Result<Picture, String> {
     picture.map_err(|status| format!("look: {status}"))
 }
 
-/// Calls the command and reads its report.
+/// Asks the question and reads the report.
 fn reclaim(containerd: &Containerd, question: &Question, mode: &[&str]) -> Result<Value, String> {
+    call(containerd, &[&question.arguments(), mode].concat())
+}
+
+/// Calls the command and reads what it prints.
+pub(crate) fn call(containerd: &Containerd, arguments: &[&str]) -> Result<Value, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
-        .args(question.arguments())
-        .args(mode)
+        .args(arguments)
         .env("CONTAINERD_ADDRESS", containerd.address())
         .output()
         .map_err(|error| format!("start reclaim: {error}"))?;
     if !output.status.success() {
-        return Err(format!("reclaim {mode:?}: {output:#?}"));
+        return Err(format!("reclaim {arguments:?}: {output:#?}"));
     }
     serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {output:#?}"))
 }

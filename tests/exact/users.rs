@@ -32,7 +32,7 @@ pub(crate) fn demand_all_kept(
     removed: &BTreeSet<String>,
 ) -> Result<(), String> {
     let before = &seen.before.namespaces[&seen.question.namespace];
-    let documents = documents(store);
+    let documents = documents(store, &seen.before.blobs());
     let makeups: BTreeMap<String, Makeup> = before
         .images
         .values()
@@ -142,12 +142,18 @@ impl Users<'_> {
     }
 }
 
-fn documents(store: &RandomStore) -> Documents {
+/// Reads the documents of those blobs that some namespace has when the question is asked.
+///
+/// The namespace does not matter, since a digest means the same in each. That it is there does:
+/// a collection before the question may have taken what the store was built with, and what is
+/// in no namespace any more cannot explain a snapshot.
+fn documents(store: &RandomStore, present: &BTreeMap<String, u64>) -> Documents {
     let things = store.things.iter();
     let documents = things.filter_map(|thing| match &thing.what {
         What::Blob { bytes, note: _ } => {
+            let digest = digest_of(bytes).to_string();
             let document = serde_json::from_slice(bytes).ok()?;
-            Some((digest_of(bytes).to_string(), document))
+            present.contains_key(&digest).then_some((digest, document))
         }
         What::Snapshot { .. }
         | What::Image { .. }
@@ -169,14 +175,8 @@ fn makeup(target: &str, documents: &Documents) -> Makeup {
         {
             let digest = |descriptor: &Value| descriptor["digest"].as_str().map(str::to_owned);
             let listed = document["manifests"].as_array().into_iter().flatten();
-            // An index may list a bare layer, which many images share: naming it means none.
-            let is_layer = |it: &&Value| {
-                it["mediaType"]
-                    .as_str()
-                    .is_some_and(|it| it.contains("tar"))
-            };
-            queue.extend(listed.filter(|it| !is_layer(it)).filter_map(digest));
-            queue.extend(digest(&document["config"]));
+            let named = listed.chain(Some(&document["config"]));
+            queue.extend(named.filter(|it| is_document(it)).filter_map(digest));
             let layers = document["rootfs"]["diff_ids"].as_array();
             makeup
                 .chains
@@ -186,6 +186,20 @@ fn makeup(target: &str, documents: &Documents) -> Makeup {
     makeup
 }
 
+/// Whether a descriptor calls its blob a document of any kind. An index may list a bare layer,
+/// which many images share: naming that means none of them. Nor do kinds that nobody knows.
+fn is_document(descriptor: &Value) -> bool {
+    let media_type = descriptor["mediaType"].as_str().unwrap_or_default();
+    let kinds = [
+        "application/vnd.oci.image.index.",
+        "application/vnd.oci.image.manifest.",
+        "application/vnd.oci.image.config.",
+        "application/vnd.docker.distribution.manifest.",
+        "application/vnd.docker.container.image.",
+    ];
+    kinds.iter().any(|kind| media_type.starts_with(kind))
+}
+
 /// The chain ID of all layers.
 fn chain(diff_ids: &[Value]) -> Option<String> {
     let diff_ids = diff_ids.iter().filter_map(Value::as_str);
@@ -193,4 +207,33 @@ fn chain(diff_ids: &[Value]) -> Option<String> {
         let both = format!("{below} {diff_id}");
         digest_of(both.as_bytes()).to_string()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use reclaim_testkit::{Labels, Thing};
+
+    use super::*;
+
+    #[test]
+    fn a_document_that_was_collected_explains_nothing() {
+        let bytes: &[u8] = br#"{"rootfs":{"diff_ids":["sha256:01"]}}"#;
+        let digest = digest_of(bytes).to_string();
+        let store = RandomStore {
+            seed: 0,
+            things: vec![Thing {
+                namespace: "k8s.io".to_owned(),
+                labels: Labels::new(),
+                what: What::Blob {
+                    bytes: bytes.into(),
+                    note: String::new(),
+                },
+            }],
+        };
+        let chains =
+            |present: &BTreeMap<String, u64>| makeup(&digest, &documents(&store, present)).chains;
+        let present = BTreeMap::from([(digest.clone(), 37)]);
+        assert_eq!(chains(&present), BTreeSet::from(["sha256:01".to_owned()]));
+        assert_eq!(chains(&BTreeMap::new()), BTreeSet::new());
+    }
 }

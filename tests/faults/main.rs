@@ -11,6 +11,7 @@
 //! - [`recovery`]: the run that cleans up after a crash is killed as well.
 //! - [`restarted`]: containerd is killed and comes back.
 //! - [`creators`]: a container is created between any two calls.
+//! - [`outages`]: one thing is broken for good; what has nothing to do with it is planned as ever.
 //! - [`named`]: an image in use loses its name by force, and nothing else.
 //!
 //! `RECLAIM_TEST_CONTAINERD=/path` runs them against another containerd.
@@ -26,6 +27,7 @@ mod invisible;
 mod killed;
 mod matrix;
 mod named;
+mod outages;
 mod recovery;
 mod reported;
 mod restarted;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::stage::Stage;
 
 /// How many containerds one matrix keeps busy. A case mostly waits for processes to start.
-const STAGES: usize = 2;
+pub(crate) const STAGES: usize = 2;
 
 /// Of so many cases every run takes one. No call has a number of harms that divides it or that it
 /// divides, so that every harm is among those that are taken.
@@ -100,7 +100,7 @@ pub(crate) async fn work_through<C: Debug>(
 
 /// Takes the cases of one run: not the same places in each matrix.
 #[expect(clippy::disallowed_methods, reason = "who runs it says how much")]
-fn thinned<C: Debug>(title: &str, mut cases: Vec<C>) -> Vec<C> {
+pub(crate) fn thinned<C: Debug>(title: &str, mut cases: Vec<C>) -> Vec<C> {
     if let Ok(asked) = std::env::var(ALL_VARIABLE) {
         if asked != "all" {
             cases.retain(|case| format!("{case:?}").contains(&asked));
@@ -114,7 +114,7 @@ fn thinned<C: Debug>(title: &str, mut cases: Vec<C>) -> Vec<C> {
 }
 
 /// Prints the size of a matrix to where the test runner does not swallow it.
-fn announce(title: &str, size: usize, calls: usize, took: Duration) {
+pub(crate) fn announce(title: &str, size: usize, calls: usize, took: Duration) {
     let seconds = took.as_secs_f32();
     let line = format!("{title}: {size} faults over {calls} calls in {seconds:.0} s\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();

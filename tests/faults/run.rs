@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reclaim_testkit::fault::{Act, Fault, FaultProxy, Hook, Then, kill_process};
+use reclaim_testkit::fault::{Act, Fault, FaultProxy, Hook, Outage, Then, kill_process};
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::SetOnce;
@@ -36,6 +36,15 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    fn stuck() -> Self {
+        Self {
+            code: Some(-1),
+            stdout: String::new(),
+            stderr: "the run is stuck".to_owned(),
+            struck: false,
+        }
+    }
+
     /// The report, which every run prints that ends with 0 or 3.
     #[track_caller]
     pub(crate) fn report(&self) -> Value {
@@ -64,6 +73,23 @@ impl Victim {
 /// Runs the binary on whatever is at `address`.
 pub(crate) async fn reclaim(address: &str, args: &[&str]) -> Ended {
     run(address, args, &Victim::default()).await
+}
+
+/// Runs the binary on a containerd of which something is broken for good. What does not end in
+/// `patience` is stuck.
+pub(crate) async fn hindered(
+    containerd: &Path,
+    args: &[&str],
+    outage: Outage,
+    patience: Duration,
+) -> Ended {
+    let proxy = FaultProxy::broken(containerd, [outage]);
+    let victim = Victim::default();
+    let ended = tokio::time::timeout(patience, run(proxy.address(), args, &victim)).await;
+    Ended {
+        struck: proxy.struck() > 0,
+        ..ended.unwrap_or_else(|_| Ended::stuck())
+    }
 }
 
 /// Runs the binary through a proxy with those faults.
@@ -95,12 +121,7 @@ async fn run(address: &str, args: &[&str], victim: &Victim) -> Ended {
     victim.0.set(child.id().unwrap()).unwrap();
     let output = tokio::time::timeout(STUCK, child.wait_with_output()).await;
     let Ok(output) = output else {
-        return Ended {
-            code: Some(-1),
-            stdout: String::new(),
-            stderr: "the run is stuck".to_owned(),
-            struck: false,
-        };
+        return Ended::stuck();
     };
     let output = output.unwrap();
     Ended {

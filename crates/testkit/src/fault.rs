@@ -5,6 +5,8 @@
 //! count, a [`Moment`] before or after containerd has acted on it, and an [`Act`]: hold back,
 //! refuse, lose the answer, cut the connection, or run a [`Hook`], which may kill whom it likes.
 //!
+//! An [`Outage`] is broken for good: every request of a method, in a namespace, about one thing.
+//!
 //! # Why by method and count
 //!
 //! A client makes calls side by side, so which one is the thirtieth changes from run to run;
@@ -19,10 +21,12 @@ mod act;
 mod answer;
 mod connection;
 mod hook;
+mod outage;
 mod plan;
 mod proxy;
 
 pub use self::act::{Act, Moment};
 pub use self::hook::{Hook, Then, kill_process};
+pub use self::outage::{Outage, Request};
 pub use self::plan::{Call, Fault};
 pub use self::proxy::FaultProxy;

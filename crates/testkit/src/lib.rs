@@ -26,6 +26,8 @@
 //!
 //! [`Cri`] asks the CRI plugin as the kubelet does, and [`Registry`] has what it pulls.
 //!
+//! [`ProxySnapshotter`] is a snapshotter of a process of its own, well or broken.
+//!
 //! [`fault`] is a proxy between a client and the daemon that spoils chosen calls.
 //!
 //! # Errors and panics
@@ -56,6 +58,7 @@ mod labels;
 mod namespace;
 mod random;
 mod registry;
+mod snapshotter;
 
 pub use crate::api_server::{ApiServer, Mood};
 pub use crate::asked::asked_number;
@@ -70,8 +73,9 @@ pub use crate::namespace::{
     BlobInfo, ContainerRecord, Deletion, Descriptor, ImageRecord, LeaseResource, NamespaceClient,
     NewContainer, NewLease, SnapshotInfo, SnapshotKind, digest_of,
 };
-pub use crate::random::{Dice, RandomStore, Thing, What};
+pub use crate::random::{CROSSED, Dice, RandomStore, Thing, What};
 pub use crate::registry::Registry;
+pub use crate::snapshotter::{Health, ProxySnapshotter};
 pub use containerd_client::types::Mount;
 pub use rustix::process::Signal;
 pub use tonic::Status;

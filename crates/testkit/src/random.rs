@@ -6,7 +6,8 @@
 //! that expired, content whose record is long gone. [`RandomStore::generate`] makes one from a
 //! seed, [`RandomStore::build`] puts it into a containerd, [`RandomStore::shrink`] finds the part
 //! of it that matters, and [`Containerd::empty`](crate::Containerd::empty) takes all away again,
-//! so that one daemon serves for hundreds of stores.
+//! so that one daemon serves for hundreds of stores. Seeds with the bit [`CROSSED`] have images
+//! whose documents misdescribe those of others; [`RandomStore::hostile_image`] makes one more.
 //!
 //! # Why not proptest
 //!
@@ -18,9 +19,11 @@ mod build;
 mod dice;
 mod empty;
 mod generate;
+mod hostile;
 mod shrink;
 mod store;
 mod text;
 
 pub use self::dice::Dice;
+pub use self::hostile::CROSSED;
 pub use self::store::{RandomStore, Thing, What};

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};
+use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Outage, Request, Then};
 use reclaim_testkit::{Containerd, Labels, NamespaceClient, NewLease};
 use tonic::Code;
 
@@ -144,4 +144,38 @@ async fn breaks_with_containerd_and_comes_back_with_it() {
         leases = client.leases().await;
     }
     assert!(leases.unwrap().contains_key("kept"));
+}
+
+/// What is broken stays so, for requests about that very thing and for no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_of_one_thing_in_one_namespace() {
+    let containerd = Containerd::start().await;
+    let none = Labels::new();
+    let mut digests = Vec::new();
+    for bytes in [b"one", b"two"] {
+        for namespace in ["here", "there"] {
+            let namespace = containerd.namespace(namespace);
+            digests.push(namespace.write_blob(bytes, &none).await.unwrap());
+        }
+    }
+    let (one, two) = (&digests[0], &digests[2]);
+    let outage = Outage::of(
+        &Request {
+            method: "content.v1.Content/Read".to_owned(),
+            namespace: "here".to_owned(),
+            texts: vec![one.to_string()],
+        },
+        Act::Refuse(Code::Internal),
+    );
+    let proxy = FaultProxy::broken(containerd.socket(), [outage]);
+    let channel = containerd_client::connect(proxy.address()).await.unwrap();
+    let [here, there] = ["here", "there"].map(|it| NamespaceClient::new(channel.clone(), it));
+    for _ in 0..3 {
+        let refused = here.read_blob(one).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Internal);
+        assert_eq!(here.read_blob(two).await.unwrap(), b"two");
+        assert_eq!(there.read_blob(one).await.unwrap(), b"one");
+    }
+    assert_eq!(proxy.struck(), 3);
+    assert_eq!(proxy.requests()[1].texts, [two.to_string()]);
 }

@@ -1,5 +1,7 @@
 //! What the image builders write.
 
+use containerd_client::services::v1::images_client::ImagesClient;
+use containerd_client::services::v1::{CreateImageRequest, Image};
 use reclaim_testkit::{
     Containerd, Deletion, Labels, Layer, Manifest, SnapshotKind, digest_of, image, index, labels,
 };
@@ -178,4 +180,33 @@ async fn a_blob_may_be_empty() {
     let namespace = containerd.namespace("default");
     let empty = namespace.write_blob(b"", &Labels::new()).await.unwrap();
     assert_eq!(namespace.blobs().await.unwrap()[&empty], 0);
+}
+
+/// A record with a digest of an unknown algorithm can only be left by another version: the
+/// server refuses it, so what is made of one is tested with scripted answers.
+#[tokio::test]
+async fn containerd_refuses_a_record_whose_digest_it_cannot_verify() {
+    let containerd = Containerd::start().await;
+    let mut client = ImagesClient::new(containerd.channel());
+    let target = containerd_client::types::Descriptor {
+        media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+        digest: format!("blake3:{}", "0".repeat(64)),
+        size: 1,
+        ..Default::default()
+    };
+    let image = Image {
+        name: "docker.io/library/strange:1".to_owned(),
+        target: Some(target),
+        ..Default::default()
+    };
+    let mut request = tonic::Request::new(CreateImageRequest {
+        image: Some(image),
+        source_date_epoch: None,
+    });
+    let namespace = "default".parse().unwrap();
+    request
+        .metadata_mut()
+        .insert("containerd-namespace", namespace);
+    let refused = client.create(request).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
 }

@@ -25,6 +25,8 @@ pub enum Act {
     Refuse(Code),
     /// Resets the stream of the call; others on the connection go on.
     Reset,
+    /// Never answers.
+    Hang,
     /// Closes the connection, and with it all calls that are on their way.
     Cut,
     /// Runs something, and goes on or cuts the connection as that says.

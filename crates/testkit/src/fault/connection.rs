@@ -6,7 +6,10 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::Request;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self as client, SendRequest};
 use hyper::server::conn::http2 as server;
@@ -18,8 +21,15 @@ use tokio::sync::Notify;
 use super::act::{Act, Moment};
 use super::answer::{self, Answer, Broken};
 use super::hook::Then;
-use super::plan::Call;
+use super::outage::{self, Request as Asked};
+use super::plan::{Call, method_of};
 use super::proxy::Shared;
+
+/// The only method whose client sends a stream, and goes on after a part of the answer.
+const STREAMED: &str = "content.v1.Content/Write";
+
+/// A request on its way to containerd: as it comes, or kept.
+type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// Serves a client until either side goes away or a fault cuts it.
 pub(super) async fn serve(client: UnixStream, shared: Arc<Shared>) {
@@ -54,7 +64,7 @@ pub(super) async fn serve(client: UnixStream, shared: Arc<Shared>) {
 /// What a call needs of its connection.
 #[derive(Clone)]
 struct Connection {
-    sender: SendRequest<Incoming>,
+    sender: SendRequest<Body>,
     shared: Arc<Shared>,
     cut: Arc<Notify>,
 }
@@ -74,6 +84,10 @@ impl Connection {
         if let Left::End(answer) = self.strike(&call, Moment::Before).await? {
             return Ok(answer);
         }
+        let (request, act) = self.ask(request).await?;
+        if let Left::End(answer) = self.act(act).await? {
+            return Ok(answer);
+        }
         self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
         if !self.shared.plan().waits_for_answer(&call) {
@@ -89,6 +103,33 @@ impl Connection {
     /// Does to a call what is due at that moment.
     async fn strike(&self, call: &Call, moment: Moment) -> Result<Left, Broken> {
         let act = self.shared.plan().strike(call, moment);
+        self.act(act).await
+    }
+
+    /// Reads what a request is about, and returns it with what is done to it for good.
+    async fn ask(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<(Request<Body>, Option<Act>), Broken> {
+        let (parts, body) = request.into_parts();
+        let method = method_of(parts.uri.path()).to_owned();
+        if method == STREAMED {
+            return Ok((Request::from_parts(parts, body.boxed_unsync()), None));
+        }
+        let body = body.collect().await?.to_bytes();
+        let namespace = parts.headers.get("containerd-namespace");
+        let namespace = namespace.and_then(|it| it.to_str().ok());
+        let act = self.shared.plan().ask(Asked {
+            method,
+            namespace: namespace.unwrap_or_default().to_owned(),
+            texts: outage::texts(&body),
+        });
+        let body = Full::new(body).map_err(|never| match never {});
+        Ok((Request::from_parts(parts, body.boxed_unsync()), act))
+    }
+
+    /// Does that to a call.
+    async fn act(&self, act: Option<Act>) -> Result<Left, Broken> {
         match act {
             None => Ok(Left::All),
             Some(Act::Delay(time)) => {
@@ -96,6 +137,7 @@ impl Connection {
                 Ok(Left::All)
             }
             Some(Act::Refuse(code)) => Ok(Left::End(answer::refused(code))),
+            Some(Act::Hang) => std::future::pending().await,
             Some(Act::Reset) => Err(Broken::Reset),
             Some(Act::Cut) => match self.cut().await {},
             Some(Act::Run(hook)) => match hook.run().await {

@@ -4,9 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::act::{Act, Moment};
+use super::outage::{Outage, Request};
 
 /// What the paths of all of containerd's services begin with.
 const SERVICES: &str = "/containerd.services.";
+
+/// Returns the method that a path leads to.
+pub(super) fn method_of(path: &str) -> &str {
+    path.strip_prefix(SERVICES).unwrap_or(path)
+}
 
 /// One call of a run: the `nth` of its method, counted from 0.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,22 +44,38 @@ pub struct Fault {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     faults: Vec<Fault>,
+    outages: Vec<Outage>,
     calls: Vec<Call>,
+    requests: Vec<Request>,
     counts: BTreeMap<String, usize>,
     struck: usize,
 }
 
 impl Plan {
-    pub(super) fn new(faults: Vec<Fault>) -> Self {
+    pub(super) fn new(faults: Vec<Fault>, outages: Vec<Outage>) -> Self {
         Self {
             faults,
+            outages,
             ..Self::default()
         }
     }
 
+    /// Writes down a request, and says what is done to it for good.
+    pub(super) fn ask(&mut self, request: Request) -> Option<Act> {
+        let outage = self.outages.iter().find(|it| it.matches(&request));
+        let act = outage.map(|it| it.act.clone());
+        self.struck += usize::from(act.is_some());
+        self.requests.push(request);
+        act
+    }
+
+    pub(super) fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+
     /// Writes down a call to the path of a method.
     pub(super) fn meet(&mut self, path: &str) -> Call {
-        let method = path.strip_prefix(SERVICES).unwrap_or(path).to_owned();
+        let method = method_of(path).to_owned();
         let count = self.counts.entry(method.clone()).or_default();
         let nth = *count;
         *count += 1;

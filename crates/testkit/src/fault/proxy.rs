@@ -8,6 +8,7 @@ use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::connection;
+use super::outage::{Outage, Request};
 use super::plan::{Call, Fault, Plan};
 
 /// What all connections of a proxy share.
@@ -36,6 +37,21 @@ pub struct FaultProxy {
 impl FaultProxy {
     /// Listens in front of the containerd at `socket`, with these faults to come.
     pub fn start(containerd: &Path, faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self::listening(
+            containerd,
+            Plan::new(faults.into_iter().collect(), Vec::new()),
+        )
+    }
+
+    /// Listens in front of the containerd at `socket`, parts of which are broken for good.
+    pub fn broken(containerd: &Path, outages: impl IntoIterator<Item = Outage>) -> Self {
+        Self::listening(
+            containerd,
+            Plan::new(Vec::new(), outages.into_iter().collect()),
+        )
+    }
+
+    fn listening(containerd: &Path, plan: Plan) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("reclaim-fault-")
             .tempdir_in("/tmp")
@@ -44,7 +60,7 @@ impl FaultProxy {
         let listener = UnixListener::bind(&socket).expect("a new directory takes a socket");
         let shared = Arc::new(Shared {
             containerd: containerd.to_owned(),
-            plan: Mutex::new(Plan::new(faults.into_iter().collect())),
+            plan: Mutex::new(plan),
         });
         Self {
             listener: tokio::spawn(listen(listener, Arc::clone(&shared))),
@@ -65,7 +81,13 @@ impl FaultProxy {
         self.shared.plan().calls().to_vec()
     }
 
-    /// Returns how many faults have struck.
+    /// Returns the requests seen so far, in the order in which they came: of all methods but
+    /// those whose client sends a stream.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.plan().requests().to_vec()
+    }
+
+    /// Returns how many faults have struck, and how often an outage was met.
     pub fn struck(&self) -> usize {
         self.shared.plan().struck()
     }

@@ -16,6 +16,7 @@ mod sprinkle;
 use self::draft::Draft;
 use self::registry::Registry;
 use super::dice::Dice;
+use super::hostile::CROSSED;
 use super::store::RandomStore;
 
 /// The namespaces, of which a store has the first few.
@@ -25,15 +26,16 @@ const NAMESPACES: [&str; 3] = ["default", "k8s.io", "moby"];
 const SNAPSHOTTERS: [&str; 2] = ["native", "overlayfs"];
 
 /// A moment long before every test.
-const PAST: &str = "2021-02-03T04:05:06Z";
+pub(super) const PAST: &str = "2021-02-03T04:05:06Z";
 
 /// A moment long after every test.
 const FUTURE: &str = "2099-02-03T04:05:06Z";
 
 impl RandomStore {
-    /// Returns the store of a seed.
+    /// Returns the store of a seed. One with the bit [`CROSSED`] is that of the seed without it,
+    /// and crossed images.
     pub fn generate(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut dice = Dice::new(seed & !CROSSED);
         let registry = Registry::generate(&mut dice);
         // Often one: in several, most content is kept by another one.
         let n_namespaces = *dice.pick(&[1, 1, 2, 3]);
@@ -53,10 +55,14 @@ impl RandomStore {
             draft.enter(namespace);
             sprinkle::sprinkle(&mut draft, &registry);
         }
-        Self {
+        let mut store = Self {
             seed,
             things: draft.into_things(),
+        };
+        if seed & CROSSED != 0 {
+            store.cross();
         }
+        store
     }
 }
 

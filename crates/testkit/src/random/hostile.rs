@@ -1,0 +1,344 @@
+//! Images whose documents call the documents of a store anything.
+//!
+//! A descriptor claims what kind of document a digest is, and whoever wrote the descriptor may
+//! claim what they like: that another image's manifest is a configuration, that a layer is an
+//! index. They may nest indexes deeper than anybody reads, and choose by trailing white space
+//! where a digest sorts. What others' images are must not depend on any of it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::dice::Dice;
+use super::store::{RandomStore, Thing, What};
+use crate::image::{Blob, descriptor_json};
+use crate::labels::Labels;
+use crate::namespace::{Descriptor, digest_of};
+
+/// The bit of a seed that adds crossed images to the store of the seed without it.
+pub const CROSSED: u64 = 1 << 40;
+
+/// What a descriptor may call a document: every kind, in both formats, and kinds of nobody.
+const MEDIA_TYPES: [&str; 12] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    "application/vnd.oci.empty.v1+json",
+    "application/vnd.example.unknown",
+    "",
+];
+
+const INDEX: &str = MEDIA_TYPES[0];
+const MANIFEST: &str = MEDIA_TYPES[2];
+
+/// How often a document is padded to have its digest sort as wanted. Every second one does.
+const PADDINGS: usize = 200;
+
+/// A blob that a hostile document refers to.
+#[derive(Debug, Clone)]
+struct Victim {
+    descriptor: Descriptor,
+    /// The documents that refer to it, by digest.
+    parents: Vec<String>,
+}
+
+impl RandomStore {
+    /// Returns one more image for `namespace`: blobs, and records with names that begin with
+    /// `name`. Its documents call blobs of the store, of any namespace, anything.
+    pub fn hostile_image(&self, dice: &mut Dice, namespace: &str, name: &str) -> Vec<Thing> {
+        let victims = self.victims();
+        if victims.is_empty() {
+            return Vec::new();
+        }
+        let mut hostile = Hostile {
+            dice,
+            namespace,
+            victims,
+            things: Vec::new(),
+        };
+        let target = hostile.target();
+        hostile.name(name, &target);
+        hostile.things
+    }
+
+    /// Adds a few crossed images, and containers of some of them.
+    pub(super) fn cross(&mut self) {
+        let mut dice = Dice::new(self.seed ^ 0x4352_4f53_5345_4421);
+        let namespaces: BTreeSet<String> =
+            self.things.iter().map(|it| it.namespace.clone()).collect();
+        let namespaces: Vec<String> = namespaces.into_iter().collect();
+        for number in 0..dice.between(1, 3) {
+            let namespace = dice.pick(&namespaces).clone();
+            let name = format!("docker.io/library/crossed{number}");
+            let things = self.hostile_image(&mut dice, &namespace, &name);
+            let mut digests = Vec::new();
+            for thing in &things {
+                if let What::Image { target, .. } = &thing.what {
+                    digests.push(target.digest.to_string());
+                }
+            }
+            self.things.extend(things);
+            if let Some(target) = digests.pop().filter(|_| dice.percent(30)) {
+                let image = (*dice.pick(&[target.as_str(), &format!("{name}:1")])).to_owned();
+                self.things.push(Thing {
+                    namespace,
+                    labels: Labels::new(),
+                    what: What::Container {
+                        id: format!("of-crossed{number}"),
+                        image,
+                        snapshot: None,
+                    },
+                });
+            }
+        }
+    }
+
+    /// Every blob once, with the documents that refer to it.
+    fn victims(&self) -> Vec<Victim> {
+        let mut seen = BTreeSet::new();
+        let mut blobs: Vec<(Descriptor, &[u8])> = Vec::new();
+        for thing in &self.things {
+            if let What::Blob { bytes, note: _ } = &thing.what {
+                let blob = Blob::new("", bytes.to_vec());
+                if seen.insert(blob.descriptor.digest.clone()) {
+                    blobs.push((blob.descriptor, bytes));
+                }
+            }
+        }
+        let documents = blobs.iter().filter(|(_, bytes)| bytes.starts_with(b"{"));
+        let documents: Vec<(String, String)> = documents
+            .map(|(it, bytes)| (it.digest.to_string(), String::from_utf8_lossy(bytes).into()))
+            .collect();
+        let with_parents = blobs.iter().map(|(descriptor, _)| {
+            let digest = descriptor.digest.to_string();
+            let parents = documents.iter().filter(|(_, text)| text.contains(&digest));
+            Victim {
+                descriptor: descriptor.clone(),
+                parents: parents.map(|(parent, _)| parent.clone()).collect(),
+            }
+        });
+        with_parents.collect()
+    }
+}
+
+/// A hostile image on the way.
+struct Hostile<'a> {
+    dice: &'a mut Dice,
+    namespace: &'a str,
+    victims: Vec<Victim>,
+    things: Vec<Thing>,
+}
+
+impl Hostile<'_> {
+    /// Makes the documents and returns what the record is to point at, rightly described.
+    fn target(&mut self) -> Descriptor {
+        if self.dice.percent(10) {
+            // The very document of another image.
+            let victim = self.dice.pick(&self.victims).descriptor.clone();
+            return Descriptor {
+                media_type: (*self.dice.pick(&MEDIA_TYPES)).to_owned(),
+                ..victim
+            };
+        }
+        let (document, media_type, rival) = self.document();
+        let mut inner = self.add(&document, media_type, &rival);
+        for _ in 0..*self.dice.pick(&[0, 0, 0, 1, 2, 9, 12]) {
+            let entry = self.called(inner.clone(), 20);
+            let document = json!({
+                "schemaVersion": 2,
+                "mediaType": INDEX,
+                "manifests": [descriptor_json(&entry)],
+            });
+            inner = self.add(&document, INDEX, &rival);
+        }
+        inner
+    }
+
+    /// Returns a document over victims, what it is, and the digest beside which it sorts.
+    fn document(&mut self) -> (Value, &'static str, String) {
+        let number = self.dice.between(1, 3);
+        let victims: Vec<Victim> = (0..number)
+            .map(|_| self.dice.pick(&self.victims).clone())
+            .collect();
+        let first = &victims[0];
+        let rival = first.parents.first().cloned();
+        let rival = rival.unwrap_or_else(|| first.descriptor.digest.to_string());
+        let entries: Vec<Value> = victims.into_iter().map(|it| self.entry(it)).collect();
+        let mut document = json!({ "schemaVersion": 2 });
+        let is_index = self.dice.percent(70);
+        let is_both = self.dice.percent(5);
+        if is_index || is_both {
+            document["manifests"] = json!(entries);
+        }
+        if !is_index || is_both {
+            document["config"] = entries[0].clone();
+            document["layers"] = json!(entries[1..]);
+        }
+        let media_type = if is_index { INDEX } else { MANIFEST };
+        match self.dice.below(10) {
+            0 => document["mediaType"] = json!(self.dice.pick(&MEDIA_TYPES)),
+            1..=3 => {}
+            _ => document["mediaType"] = json!(media_type),
+        }
+        (document, media_type, rival)
+    }
+
+    /// Returns an entry that calls a victim anything, now and then with a platform or as an
+    /// attestation.
+    fn entry(&mut self, victim: Victim) -> Value {
+        let mut entry = descriptor_json(&self.called(victim.descriptor, 100));
+        if self.dice.percent(10) {
+            entry["size"] = json!(self.dice.below(3));
+        }
+        if self.dice.percent(20) {
+            entry["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+        }
+        if self.dice.percent(20) {
+            entry["platform"] = json!({ "os": "linux", "architecture": "amd64" });
+        }
+        entry
+    }
+
+    /// Calls a document anything, with this chance out of a hundred.
+    fn called(&mut self, descriptor: Descriptor, chance: usize) -> Descriptor {
+        if !self.dice.percent(chance) {
+            return descriptor;
+        }
+        Descriptor {
+            media_type: (*self.dice.pick(&MEDIA_TYPES)).to_owned(),
+            ..descriptor
+        }
+    }
+
+    /// Adds a document, padded so that its digest sorts before or after that of its rival, with
+    /// the labels of a pull or without.
+    fn add(&mut self, document: &Value, media_type: &str, rival: &str) -> Descriptor {
+        let is_before = self.dice.percent(50);
+        let mut blob = padded(document, media_type, rival, is_before);
+        if self.dice.percent(70) {
+            refer_to_all(&mut blob, document);
+        }
+        self.things.push(Thing {
+            namespace: self.namespace.to_owned(),
+            labels: blob.labels,
+            what: What::Blob {
+                bytes: blob.bytes.into(),
+                note: "hostile".to_owned(),
+            },
+        });
+        blob.descriptor
+    }
+
+    /// Adds a record or two; of two, each says something else of the target.
+    fn name(&mut self, name: &str, target: &Descriptor) {
+        for number in 1..=*self.dice.pick(&[1, 1, 2]) {
+            let mut target = self.called(target.clone(), 30);
+            if target.media_type.is_empty() {
+                // The server refuses a record without one.
+                MANIFEST.clone_into(&mut target.media_type);
+            }
+            self.things.push(Thing {
+                namespace: self.namespace.to_owned(),
+                labels: Labels::new(),
+                what: What::Image {
+                    name: format!("{name}:{number}"),
+                    target,
+                    created: Some(super::generate::PAST.to_owned()),
+                },
+            });
+        }
+    }
+}
+
+/// Renders a document with as many spaces behind it as it takes to sort as wanted.
+fn padded(document: &Value, media_type: &str, rival: &str, is_before: bool) -> Blob {
+    let mut bytes = document.to_string().into_bytes();
+    for _ in 0..PADDINGS {
+        if (digest_of(&bytes).to_string().as_str() < rival) == is_before {
+            break;
+        }
+        bytes.push(b' ');
+    }
+    Blob::new(media_type, bytes)
+}
+
+/// Lets the collector find all that a document names, as a pull does.
+fn refer_to_all(blob: &mut Blob, document: &Value) {
+    let lists = ["manifests", "layers"].map(|key| document[key].as_array());
+    let entries = lists.into_iter().flatten().flatten();
+    let entries = entries.chain(Some(&document["config"]));
+    for (number, digest) in entries.filter_map(|it| it["digest"].as_str()).enumerate() {
+        let key = format!("{}.m.{number}", crate::labels::GC_REF_CONTENT);
+        blob.labels.insert(key, digest.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crossed_store_is_the_store_of_the_seed_and_more() {
+        for seed in 0..20 {
+            let plain = RandomStore::generate(seed);
+            let crossed = RandomStore::generate(seed | CROSSED);
+            let (same, more) = crossed.things.split_at(plain.things.len());
+            assert_eq!(same, plain.things);
+            assert!(!more.is_empty(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_padded_document_sorts_as_wanted() {
+        let document = json!({ "schemaVersion": 2 });
+        let rival = format!("sha256:8{}", "0".repeat(63));
+        for is_before in [true, false] {
+            let blob = padded(&document, INDEX, &rival, is_before);
+            assert_eq!(blob.descriptor.digest.to_string() < rival, is_before);
+            let read: Value = serde_json::from_slice(&blob.bytes).unwrap();
+            assert_eq!(read, document);
+        }
+    }
+
+    #[test]
+    fn a_few_hundred_images_have_everything() {
+        let store = RandomStore::generate(3);
+        let mut dice = Dice::new(1);
+        let (mut texts, mut deepest, mut two_types) = (String::new(), 0, false);
+        for _ in 0..300 {
+            let things = store.hostile_image(&mut dice, "default", "evil");
+            let mut types = BTreeSet::new();
+            let mut n_blobs = 0;
+            for thing in &things {
+                if let What::Blob { bytes, .. } = &thing.what {
+                    texts.push_str(&String::from_utf8_lossy(bytes));
+                    n_blobs += 1;
+                } else if let What::Image { target, .. } = &thing.what {
+                    types.insert(target.media_type.clone());
+                }
+            }
+            deepest = deepest.max(n_blobs);
+            two_types |= types.len() == 2;
+        }
+        for media_type in MEDIA_TYPES {
+            let entry = format!(r#""mediaType":"{media_type}""#);
+            assert!(texts.contains(&entry), "no {entry}");
+        }
+        for wanted in [
+            "attestation-manifest",
+            r#""platform""#,
+            r#""config":{"#,
+            "  ",
+        ] {
+            assert!(texts.contains(wanted), "no {wanted}");
+        }
+        assert!(deepest > 10, "{deepest} documents at most");
+        assert!(two_types, "no two records differ about a target");
+    }
+}

@@ -1,0 +1,133 @@
+//! An image that misdescribes the documents of another changes nothing for the other.
+
+use reclaim_testkit::{
+    BuiltImage, Layer, Manifest, NamespaceClient, digest_of, image, index, labels,
+};
+use serde_json::json;
+
+use super::{all_agree, import, prune};
+use crate::rig::{Rig, entry};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// Where the digest of the hostile index sorts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Before,
+    After,
+}
+
+/// Builds an index over one platform whose configuration has the label `keep`.
+async fn build(namespace: &NamespaceClient, name: &str) -> BuiltImage {
+    let platform = Manifest::new("linux/amd64")
+        .layers([Layer::named("layer", 900)])
+        .config_labels(labels([("keep", "yes")]))
+        .unpack("native");
+    index(name)
+        .manifest(platform)
+        .build(namespace)
+        .await
+        .unwrap()
+}
+
+/// Imports `evil:1`, which calls the victim's manifest a configuration.
+async fn import_evil(namespace: &NamespaceClient, victim: &BuiltImage, order: Order) {
+    let manifest = &victim.manifests[0].manifest;
+    let entry = json!({ "mediaType": CONFIG, "digest": manifest.digest, "size": manifest.size });
+    let document = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [entry] });
+    let mut bytes = document.to_string().into_bytes();
+    let is_before = order == Order::Before;
+    while (digest_of(&bytes) < victim.target.digest) != is_before {
+        bytes.push(b' ');
+    }
+    let reference = [(
+        "containerd.io/gc.ref.content.m.0",
+        &*manifest.digest.to_string(),
+    )];
+    let documents = [(&*bytes, labels(reference))];
+    import(namespace, "docker.io/library/evil:1", INDEX, &documents).await;
+}
+
+async fn spares_the_label(order: Order) {
+    let rig = Rig::quiet().await;
+    let keep = build(&rig.namespace, "docker.io/library/keep:1").await;
+    import_evil(&rig.namespace, &keep, order).await;
+    all_agree(&rig);
+    let report = prune(&rig, &["-f", "--filter", "label!=keep"])
+        .exits(0)
+        .json();
+    assert_eq!(
+        entry(&report["kept"], keep.name())["reason"],
+        "label_filter"
+    );
+    assert!(rig.names().await.contains(keep.name()));
+}
+
+/// A label of a configuration spares its image, whatever another image calls the way to it.
+#[tokio::test]
+async fn a_label_spares_an_image_that_another_misdescribes_later() {
+    spares_the_label(Order::After).await;
+}
+
+#[tokio::test]
+async fn a_label_spares_an_image_that_another_misdescribes_first() {
+    spares_the_label(Order::Before).await;
+}
+
+async fn spares_the_user(order: Order) {
+    let rig = Rig::quiet().await;
+    let old = build(&rig.namespace, "docker.io/library/app:1").await;
+    rig.namespace.nerdctl_container("web", &old).await.unwrap();
+    let old = old
+        .tag(&rig.namespace, "docker.io/library/old:1")
+        .await
+        .unwrap();
+    let new = image("docker.io/library/app:1").layers([Layer::named("new", 800)]);
+    new.build(&rig.namespace).await.unwrap();
+    import_evil(&rig.namespace, &old, order).await;
+    all_agree(&rig);
+    let report = prune(&rig, &["-f"]).exits(0).json();
+    let kept = entry(&report["kept"], old.name());
+    assert_eq!(kept["reason"], "in_use");
+    assert_eq!(kept["holders"][0]["id"], "web");
+    assert!(rig.names().await.contains(old.name()));
+}
+
+/// A container whose tag has moved uses its image by what it stands on, whatever another image
+/// calls the way there.
+#[tokio::test]
+async fn a_container_keeps_an_image_that_another_misdescribes_later() {
+    spares_the_user(Order::After).await;
+}
+
+#[tokio::test]
+async fn a_container_keeps_an_image_that_another_misdescribes_first() {
+    spares_the_user(Order::Before).await;
+}
+
+/// A document of another namespace explains as much as one of this: a digest means the same in
+/// each.
+#[tokio::test]
+async fn a_container_keeps_an_index_whose_manifest_is_in_another_namespace() {
+    let rig = Rig::quiet().await;
+    let other = rig.containerd.namespace("other");
+    let there = build(&other, "docker.io/library/there:1").await;
+    let built = build(&rig.namespace, "docker.io/library/app:1").await;
+    assert_eq!(there.target, built.target);
+    rig.namespace
+        .nerdctl_container("web", &built)
+        .await
+        .unwrap();
+    let old = built
+        .tag(&rig.namespace, "docker.io/library/old:1")
+        .await
+        .unwrap();
+    let new = image("docker.io/library/app:1").layers([Layer::named("new", 800)]);
+    new.build(&rig.namespace).await.unwrap();
+    let manifest = &built.manifests[0].manifest.digest;
+    rig.namespace.delete_blob(manifest).await.unwrap();
+    all_agree(&rig);
+    let report = prune(&rig, &["-f"]).exits(0).json();
+    assert_eq!(entry(&report["kept"], old.name())["reason"], "in_use");
+}

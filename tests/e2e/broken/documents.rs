@@ -1,0 +1,152 @@
+//! Documents that cannot be read, are torn, or are written as nobody should.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use reclaim_testkit::{Deletion, Descriptor, Labels, Layer, digest_of, image, labels};
+use serde_json::{Value, json};
+
+use super::{all_agree, expect, import, only_warning, prune, three_apps};
+use crate::rig::Rig;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// The file of a blob.
+fn file(rig: &Rig, blob: &Descriptor) -> PathBuf {
+    let algorithm = rig.containerd.content_dir().join(blob.digest.algorithm());
+    algorithm.join(blob.digest.hex())
+}
+
+/// Cuts a blob's file off in the middle, as a full disk or a power cut does.
+fn tear(rig: &Rig, blob: &Descriptor) {
+    let file = File::options().write(true).open(file(rig, blob)).unwrap();
+    file.set_len(blob.size / 2).unwrap();
+}
+
+/// One blob that nobody can read keeps the image that needs it, and nothing else.
+#[tokio::test]
+async fn a_configuration_that_cannot_be_read_keeps_its_image() {
+    let rig = Rig::quiet().await;
+    let apps = three_apps(&rig.namespace).await;
+    let config = &apps[0].manifests[0].config;
+    let file = file(&rig, config);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    all_agree(&rig);
+    for mode in ["--dry-run", "-f"] {
+        let report = prune(&rig, &[mode]).exits(0).json();
+        expect(&report, &["app1", "app2"], &[("app0", "unreadable")]);
+        let warning = only_warning(&report, "app0:1");
+        assert!(warning.contains(&config.digest.to_string()), "{warning}");
+    }
+    assert_eq!(rig.names().await, [apps[0].name().to_owned()].into());
+    all_agree(&rig);
+}
+
+/// A torn image that nothing can use goes: no retry will ever read it.
+#[tokio::test]
+async fn a_torn_image_that_is_not_used_goes() {
+    let rig = Rig::quiet().await;
+    let apps = three_apps(&rig.namespace).await;
+    tear(&rig, &apps[0].manifests[0].config);
+    all_agree(&rig);
+    for mode in ["--dry-run", "-f"] {
+        let report = prune(&rig, &[mode]).exits(0).json();
+        expect(&report, &["app0", "app1", "app2"], &[]);
+        assert_eq!(report["removed"][0]["reason"], "torn");
+        assert_eq!(report["removed"][1]["reason"], "unused");
+    }
+    assert!(rig.namespace.blobs().await.unwrap().is_empty());
+}
+
+/// The labels of a torn configuration cannot be seen, so a filter by labels spares its image.
+#[tokio::test]
+async fn a_torn_image_stays_with_a_label_filter() {
+    let rig = Rig::quiet().await;
+    let apps = three_apps(&rig.namespace).await;
+    tear(&rig, &apps[0].manifests[0].config);
+    let report = prune(&rig, &["-f", "--filter", "label!=keep"])
+        .exits(0)
+        .json();
+    let reason = report["kept"][0]["reason"].as_str().unwrap();
+    assert!(["label_filter", "unreadable"].contains(&reason), "{reason}");
+    expect(&report, &["app1", "app2"], &[("app0", reason)]);
+}
+
+/// A container that stands on what no image explains may stand on the torn one.
+#[tokio::test]
+async fn a_torn_image_stays_with_a_container_that_nothing_explains() {
+    let rig = Rig::quiet().await;
+    let apps = three_apps(&rig.namespace).await;
+    let lost = image("docker.io/library/lost:1").layers([Layer::named("lost", 300)]);
+    let lost = lost.unpack("native").build(&rig.namespace).await.unwrap();
+    rig.namespace.nerdctl_container("web", &lost).await.unwrap();
+    let deleted = rig.namespace.delete_image(lost.name(), Deletion::Sync);
+    deleted.await.unwrap();
+    tear(&rig, &apps[0].manifests[0].config);
+    all_agree(&rig);
+    let report = prune(&rig, &["-f"]).exits(0).json();
+    let reason = report["kept"][0]["reason"].as_str().unwrap();
+    assert!(
+        ["usage_unknown", "unreadable"].contains(&reason),
+        "{reason}"
+    );
+    expect(&report, &["app1", "app2"], &[("app0", reason)]);
+    let warning = only_warning(&report, "app0:1");
+    assert!(warning.contains("reclaim image rm"), "{warning}");
+    rig.reclaim(&["image", "rm", "-f", "app0:1"]).exits(0);
+    assert!(rig.names().await.is_empty());
+}
+
+/// Writes an image of one manifest without layers over a configuration.
+async fn write(rig: &Rig, name: &str, config: &Value, schema: Option<u8>) {
+    let config = config.to_string().into_bytes();
+    let descriptor = json!({
+        "mediaType": CONFIG, "digest": digest_of(&config), "size": config.len(),
+    });
+    let mut manifest = json!({ "mediaType": MANIFEST, "config": descriptor, "layers": [] });
+    if let Some(schema) = schema {
+        manifest["schemaVersion"] = json!(schema);
+    }
+    let manifest = manifest.to_string().into_bytes();
+    let reference = digest_of(&config).to_string();
+    let reference = labels([("containerd.io/gc.ref.content.config", &*reference)]);
+    let documents = [(&*config, Labels::new()), (&*manifest, reference)];
+    import(&rig.namespace, name, MANIFEST, &documents).await;
+}
+
+fn config(mark: &str, labels: &Value) -> Value {
+    json!({
+        "os": "linux", "architecture": "amd64", "author": mark,
+        "config": { "Labels": labels },
+        "rootfs": { "type": "layers", "diff_ids": [] },
+    })
+}
+
+/// What containerd and Docker read, we read: a label of null (Jib), more labels than anybody
+/// counts, any schema version.
+#[tokio::test]
+async fn documents_are_read_as_go_reads_them() {
+    let rig = Rig::quiet().await;
+    let name = |short: &str| format!("docker.io/library/{short}:1");
+    let null = config("null", &json!({ "version": null }));
+    write(&rig, &name("null"), &null, Some(2)).await;
+    let many: serde_json::Map<String, Value> =
+        (0..4097).map(|at| (format!("l{at}"), json!("x"))).collect();
+    let mut kept = many.clone();
+    write(&rig, &name("many"), &config("many", &many.into()), Some(2)).await;
+    // Behind all others, so that whoever stops counting does not see it.
+    kept.insert("zzz".to_owned(), json!("yes"));
+    write(&rig, &name("zzz"), &config("zzz", &kept.into()), Some(2)).await;
+    write(&rig, &name("zero"), &config("zero", &json!({})), Some(0)).await;
+    write(&rig, &name("absent"), &config("absent", &json!({})), None).await;
+    all_agree(&rig);
+    let report = prune(&rig, &["-f", "--filter", "label!=zzz"])
+        .exits(0)
+        .json();
+    let removed = ["absent", "many", "null", "zero"];
+    expect(&report, &removed, &[("zzz", "label_filter")]);
+    let report = prune(&rig, &["-f"]).exits(0).json();
+    expect(&report, &["zzz"], &[]);
+}
