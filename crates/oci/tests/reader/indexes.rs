@@ -91,7 +91,8 @@ fn reads_a_docker_manifest_list() {
 fn reads_an_attestation_whatever_the_value_of_its_annotation() {
     for value in [json!(""), json!("sbom"), json!(null), json!(["x"])] {
         let mut index = fixtures::docker_list();
-        index["manifests"][0]["annotations"] = json!({"vnd.docker.reference.type": value});
+        index["manifests"][0]["annotations"] =
+            json!({"a": "b", "vnd.docker.reference.type": value, "x": "y"});
         assert!(read(&index).manifests[0].attestation);
     }
     for annotations in [
@@ -153,6 +154,14 @@ fn leaves_out_entries_that_name_no_blob() {
     let manifests = read(&index).manifests;
     assert_eq!(manifests.len(), 1);
     assert_eq!(manifests[0].digest, fixtures::digest("good"));
+}
+
+#[test]
+fn reads_a_size_of_minus_zero_which_is_an_integer_to_go() {
+    let digest = fixtures::digest("zero");
+    let body = format!(r#"{{"manifests": [{{"digest": "{digest}", "size": -0}}]}}"#);
+    let document = fixtures::read(body.as_bytes()).unwrap();
+    assert_eq!(document.children().map(|child| child.size).max(), Some(0));
 }
 
 #[test]

@@ -144,6 +144,10 @@ fn settles_by_the_media_type_what_the_keys_leave_open() {
             Kind::Config,
         ),
         (json!({"config": {"Env": []}}), Kind::Config),
+        (
+            json!({"layers": [], "config": {"digest": fixtures::digest("half")}}),
+            Kind::Manifest,
+        ),
         (json!({"manifests": null}), Kind::Index),
         (json!({"layers": null, "schemaVersion": 0}), Kind::Manifest),
         (

@@ -9,7 +9,7 @@ use reclaim_oci::{LabelKeys, Limits, ReadError, digest_of};
 use crate::fixtures;
 
 /// Bodies that Go refuses, with its reason.
-const REFUSED: [(&str, &str); 25] = [
+const REFUSED: [(&str, &str); 27] = [
     ("", "unexpected end of JSON input"),
     (r#"{"manifests": []"#, "unexpected end of JSON input"),
     ("{} {}", "invalid character '{' after top-level value"),
@@ -76,6 +76,14 @@ const REFUSED: [(&str, &str); 25] = [
     (
         r#"{"manifests": [{"platform": "linux"}]}"#,
         "cannot unmarshal string into platform",
+    ),
+    (
+        r#"{"layers": [], "mediaType": 1}"#,
+        "cannot unmarshal number into mediaType",
+    ),
+    (
+        r#"{"layers": [], "schemaVersion": "2"}"#,
+        "cannot unmarshal string into schemaVersion",
     ),
     (
         r#"{"layers": "none"}"#,
