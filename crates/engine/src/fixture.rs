@@ -1,6 +1,6 @@
 //! Small plans and what they are made of, for tests of what is pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
@@ -73,6 +73,7 @@ pub(crate) fn inventory() -> Inventory {
         observed_at: Timestamp::UNIX_EPOCH,
         namespaces: BTreeMap::new(),
         documents: BTreeMap::new(),
+        label_keys: BTreeSet::new(),
     }
 }
 

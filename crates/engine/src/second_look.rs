@@ -128,6 +128,7 @@ impl Engine {
             observed_at: clock::now(),
             namespaces: [(namespace.clone(), seen)].into(),
             documents: std::mem::take(&mut first.documents),
+            label_keys: first.label_keys.clone(),
         };
         self.note_unlisted(&mut inventory);
         let gone = injected.iter().map(|(_, image)| image.name.as_str());

@@ -1,6 +1,6 @@
 //! Images: records, the documents behind them, and what a name tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -301,9 +301,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns whether the image may have this label although it is not in the list.
-    pub fn may_have(&self, key: &str) -> bool {
-        self.labels_left_out > 0 && !self.labels.contains_key(key)
+    /// Returns whether the image may have this label although it is not in the list; `kept` are
+    /// the keys of those that were not left out.
+    pub fn may_have(&self, key: &str, kept: &BTreeSet<String>) -> bool {
+        self.labels_left_out > 0 && !self.labels.contains_key(key) && !kept.contains(key)
     }
 }
 

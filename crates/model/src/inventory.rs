@@ -1,6 +1,6 @@
 //! Everything that was seen in one observation of a containerd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub struct Inventory {
     pub namespaces: BTreeMap<Namespace, NamespaceInventory>,
     /// The documents behind the images, each read once.
     pub documents: BTreeMap<Digest, Document>,
+    /// The image labels that were kept of every configuration, however many it has.
+    pub label_keys: BTreeSet<String>,
 }
 
 /// What one namespace holds.

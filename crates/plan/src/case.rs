@@ -1,6 +1,6 @@
 //! What is known of one namespace, brought together so that it can be judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     Container, Digest, Document, Inventory, Named, Namespace, NamespaceInventory, PruneFilters,
@@ -24,6 +24,8 @@ pub(crate) struct Case<'a> {
     pub(crate) usage: Usage,
     pub(crate) names: Names,
     pub(crate) documents: &'a BTreeMap<Digest, Document>,
+    /// The image labels that were not left out of any configuration.
+    pub(crate) label_keys: &'a BTreeSet<String>,
 }
 
 impl<'a> Case<'a> {
@@ -43,6 +45,7 @@ impl<'a> Case<'a> {
             usage,
             names,
             documents: &inventory.documents,
+            label_keys: &inventory.label_keys,
         }
     }
 

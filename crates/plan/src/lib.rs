@@ -207,7 +207,9 @@ pub fn decide_again(
             Selection::Filters(filters) => (case.verdicts(filters), Vec::new()),
             Selection::Rule(images) => (case.by_rule(images, &request.namespace), Vec::new()),
             Selection::Named(_) | Selection::Project(_) => {
-                let verdicts = named::still_removed(case, registered, removed);
+                let is_forced =
+                    matches!(&request.selection, Selection::Named(images) if images.force);
+                let verdicts = named::still_removed(case, registered, removed, is_forced);
                 (verdicts, Vec::new())
             }
         }

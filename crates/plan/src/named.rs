@@ -76,6 +76,7 @@ pub(crate) fn still_removed(
     case: &Case<'_>,
     registered: &[Container],
     removed: &BTreeSet<&str>,
+    is_forced: bool,
 ) -> Vec<Verdict> {
     let images = &case.graph.namespace.images;
     let verdicts = images.iter().map(|image| {
@@ -96,7 +97,7 @@ pub(crate) fn still_removed(
         {
             continue;
         }
-        let users = users(case, registered, group[0]);
+        let users = users(case, registered, group[0], is_forced);
         let gone = group.iter().filter(|it| verdicts[**it].is_removal());
         if let Some(best) = best(gone, images, &case.names)
             && !users.is_empty()
@@ -442,7 +443,7 @@ impl Removal<'_, '_> {
 
     /// Who uses the target of these records, of which there is at least one.
     fn users(&self, all: &[usize]) -> Vec<User> {
-        users(self.case, self.registered, all[0])
+        users(self.case, self.registered, all[0], self.request.force)
     }
 }
 

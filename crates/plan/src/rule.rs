@@ -131,7 +131,9 @@ impl Judge<'_, '_> {
         let may_have = |label: &LabelFilter| {
             let mut configs = anatomy.configs.iter();
             anatomy.defect.is_some()
-                || configs.any(|it| label.matches(&it.labels) || it.may_have(&label.key))
+                || configs.any(|it| {
+                    label.matches(&it.labels) || it.may_have(&label.key, self.case.label_keys)
+                })
         };
         if let Some(label) = labels.find(|label| may_have(label)) {
             return protected(format!("protect.labels {}", label.key));

@@ -81,7 +81,7 @@ fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
     if !is_old_enough {
         return Verdict::keep(KeepReason::TooRecent);
     }
-    if !matches_labels(anatomy, &filters.labels) {
+    if !matches_labels(anatomy, &filters.labels, case.label_keys) {
         return Verdict::keep(KeepReason::LabelFilter);
     }
     if let Some(pin) = image.pin() {
@@ -121,14 +121,20 @@ pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
 /// All conditions must hold on one and the same configuration, and no other platform that is
 /// present may carry what a negated condition protects. Without a configuration there is
 /// nothing to compare, and the image stays; so it does where a part of it cannot be read.
-fn matches_labels(anatomy: &Anatomy<'_>, filters: &[LabelFilter]) -> bool {
+fn matches_labels(
+    anatomy: &Anatomy<'_>,
+    filters: &[LabelFilter],
+    label_keys: &BTreeSet<String>,
+) -> bool {
     if filters.is_empty() {
         return true;
     }
     let configs = &anatomy.configs;
     let is_spared = configs.iter().any(|config| {
         let mut negated = filters.iter().filter(|filter| filter.negated);
-        negated.any(|filter| !filter.matches(&config.labels) || config.may_have(&filter.key))
+        negated.any(|filter| {
+            !filter.matches(&config.labels) || config.may_have(&filter.key, label_keys)
+        })
     });
     let is_meant = configs
         .iter()

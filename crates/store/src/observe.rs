@@ -121,7 +121,6 @@ impl Containerd {
             .try_collect()
             .await?;
         let root = loaded.content_root.as_deref();
-        let labels = labels.iter().cloned().collect();
         let reading = self.read_documents(&namespaces, judged, root, labels);
         let documents = reading.await?;
         Ok(Inventory {
@@ -131,6 +130,7 @@ impl Containerd {
             observed_at: now,
             namespaces,
             documents,
+            label_keys: labels.clone(),
         })
     }
 

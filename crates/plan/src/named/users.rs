@@ -11,7 +11,9 @@ use reclaim_model::{
     SnapshotKind,
 };
 
+use crate::anatomy::Defect;
 use crate::case::Case;
+use crate::targets::Target;
 
 /// How many hexadecimal characters Docker's container IDs have.
 const CONTAINER_ID_LENGTH: usize = 64;
@@ -47,7 +49,15 @@ impl User {
 
 /// Returns who uses the target of an image, the least movable first. A name of the target counts
 /// for that also if it is about to go.
-pub(super) fn users(case: &Case<'_>, registered: &[Container], image: usize) -> Vec<User> {
+///
+/// What may use an image of which a part is damaged, for all that can be seen, does not count with
+/// `is_forced`: no container can be created from such an image, and no retry will ever read it.
+pub(super) fn users(
+    case: &Case<'_>,
+    registered: &[Container],
+    image: usize,
+    is_forced: bool,
+) -> Vec<User> {
     let usage = &case.usage;
     let same = case.targets.of_digest(image);
     let of_targets = same.clone().filter_map(|it| usage.targets.get(&it));
@@ -63,7 +73,11 @@ pub(super) fn users(case: &Case<'_>, registered: &[Container], image: usize) -> 
         let named = usage.records.get(index).into_iter().flatten();
         holders.extend(named.filter(|holder| !is_of_another(holder)));
     }
-    let possible = targets().flat_map(|it| usage.possible(&case.graph, &it.anatomy));
+    let is_torn = |it: &Defect<'_>| it.is_torn();
+    let counts =
+        |it: &&Target<'_>| !(is_forced && it.anatomy.defect.is_some_and(|it| is_torn(&it)));
+    let possible = targets().filter(counts);
+    let possible = possible.flat_map(|it| usage.possible(&case.graph, &it.anatomy));
     let possible: BTreeSet<Holder> = possible.collect();
     holders.extend(&possible);
     let users = holders.iter().filter_map(|holder| {

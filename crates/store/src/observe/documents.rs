@@ -111,12 +111,12 @@ impl Containerd {
         namespaces: &BTreeMap<Namespace, NamespaceInventory>,
         judged: &[Namespace],
         root: Option<&Path>,
-        labels: LabelKeys,
+        labels: &BTreeSet<String>,
     ) -> Result<BTreeMap<Digest, Document>, StoreError> {
         let mut reads = Reads {
             root: root.filter(|_| self.sees_files()),
             limits: Limits::default(),
-            labels: Arc::new(labels),
+            labels: Arc::new(labels.iter().cloned().collect()),
             memory: Semaphore::new(KIB_AT_ONCE as usize),
             timeouts: AtomicUsize::new(0),
             label_bytes: MAX_LABEL_BYTES,

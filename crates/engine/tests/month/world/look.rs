@@ -20,6 +20,7 @@ impl World {
             namespaces: spaces
                 .map(|(name, space)| (name.clone(), self.look(name, space)))
                 .collect(),
+            label_keys: std::collections::BTreeSet::new(),
             documents: self.registry.documents.clone(),
         }
     }
