@@ -70,7 +70,9 @@ impl Engine {
             let namespaces = self.store.namespaces().await?;
             self.store.observe(&namespaces, clock::now()).await
         });
-        self.phase(info_span!("observe"), observing).await
+        let mut inventory = self.phase(info_span!("observe"), observing).await?;
+        self.note_pod_images(&mut inventory).await;
+        Ok(inventory)
     }
 
     async fn registered_everywhere(

@@ -38,7 +38,7 @@ pub use image::{
 };
 pub use inventory::{
     Blob, CollectorRules, Container, ContainerState, Gap, Ingest, Inventory, Lease, LeaseResource,
-    NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
+    NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
 pub use left::{Left, LeftThing};

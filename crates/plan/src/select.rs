@@ -48,14 +48,17 @@ pub(crate) fn select(
     let images = &namespace.images;
     let judged = images.iter().enumerate().map(|(index, image)| {
         let anatomy = &targets.of_image(index).anatomy;
-        judge(
-            index,
-            image,
-            names.is_dangling(index),
-            anatomy,
-            usage,
-            filters,
-        )
+        let is_dangling = names.is_dangling(index);
+        if filters.dangling_only() && !is_dangling {
+            return Verdict::keep(KeepReason::NotDangling);
+        }
+        match judge(index, image, anatomy, usage, filters) {
+            Verdict::Remove(_) if namespace.pod_images.needs(&image.name) => {
+                Verdict::Keep(KeepReason::Protected, needed_by_pods())
+            }
+            Verdict::Remove(_) if is_dangling => Verdict::Remove(RemoveReason::Dangling),
+            verdict @ (Verdict::Remove(_) | Verdict::Keep(..)) => verdict,
+        }
     });
     let mut verdicts: Vec<Verdict> = judged.collect();
     for (id, target) in targets.iter() {
@@ -75,18 +78,14 @@ pub(crate) fn select(
     verdicts
 }
 
-/// Judges a record by itself.
+/// Judges a record by itself, whatever its name is worth.
 fn judge(
     index: usize,
     image: &ImageRecord,
-    is_dangling: bool,
     anatomy: &Anatomy<'_>,
     usage: &Usage,
     filters: &PruneFilters,
 ) -> Verdict {
-    if filters.dangling_only() && !is_dangling {
-        return Verdict::keep(KeepReason::NotDangling);
-    }
     let is_old_enough = image.created_at.map_or(filters.until.is_none(), |created| {
         filters.is_old_enough(created)
     });
@@ -108,11 +107,7 @@ fn judge(
     if !image.is_holdable() {
         return Verdict::keep(KeepReason::Unholdable);
     }
-    Verdict::Remove(if is_dangling {
-        RemoveReason::Dangling
-    } else {
-        RemoveReason::Unused
-    })
+    Verdict::Remove(RemoveReason::Unused)
 }
 
 /// Names the pin, as a reason does.
@@ -120,6 +115,14 @@ pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
     BTreeSet::from([Holder {
         kind: HolderKind::Label,
         id: pin.label().to_owned(),
+    }])
+}
+
+/// Names the rule that keeps what the node needs to run pods.
+fn needed_by_pods() -> BTreeSet<Holder> {
+    BTreeSet::from([Holder {
+        kind: HolderKind::Rule,
+        id: "sandbox image of pods".to_owned(),
     }])
 }
 
