@@ -135,7 +135,7 @@ impl Globals {
     }
 
     /// Returns where containerd's own configuration is, for a command that works on containerd
-    /// itself. An empty variable is as good as none.
+    /// itself. An empty variable counts as unset.
     pub(crate) fn containerd_config(&self) -> ContainerdConfig {
         let named = self.containerd_config.as_ref();
         if let Some(path) = named.filter(|path| !path.as_os_str().is_empty()) {

@@ -1,8 +1,8 @@
-//! What of a node's images is needed to run pods, whoever prunes.
+//! Keeps the images that a node needs to run pods, in every prune.
 //!
-//! Without pods nothing in containerd shows that the sandbox image is needed: only its
-//! configuration does. Where that cannot be seen, what is known is kept, and a warning names what
-//! goes and may be needed.
+//! Without pods nothing in containerd shows that the sandbox image is needed, only its
+//! configuration does. Where that cannot be seen, the defaults of containerd's releases are kept, and
+//! a warning names the images that go and may be needed.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub enum ContainerdConfig {
     Unseen,
     /// It is this file. Without such a file it cannot be seen.
     At(PathBuf),
-    /// It does not matter: no image is kept for pods.
+    /// No image is kept for pods.
     Ignored,
 }
 
