@@ -27,6 +27,7 @@ mod project;
 mod protocol;
 mod question;
 mod rig;
+mod sandbox;
 mod target;
 mod transcript;
 mod why;

@@ -125,6 +125,13 @@ pub(crate) fn list_before_question(report: &Report) {
     output::words(&format!("{images}, {bytes}: {}", amount(report.estimate.0)));
 }
 
+/// Says, on standard error, what a person should know of how the images were judged.
+pub(crate) fn warnings(report: &Report) {
+    for warning in &report.warnings {
+        output::words(&format!("warning: {warning}"));
+    }
+}
+
 /// Says, on standard error, what the report itself has no place for.
 pub(crate) fn words_after(report: &Report) {
     for refused in &report.refused {
@@ -141,9 +148,7 @@ pub(crate) fn words_after(report: &Report) {
 
 /// As [`words_after`], where each name has told already what was not removed.
 pub(crate) fn words_after_named(report: &Report) {
-    for warning in &report.warnings {
-        output::words(&format!("warning: {warning}"));
-    }
+    warnings(report);
     for line in left::lines(report) {
         output::words(&line);
     }

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::containers::{ContainerStore, ContainerStoreError};
 use crate::guard::PruneGuard;
 use crate::host_guard::Busy;
+use crate::kubernetes::ContainerdConfig;
 use crate::lease_labels;
 use crate::measure::Measuring;
 use crate::preview::Preview;
@@ -112,6 +113,7 @@ pub struct Engine {
     pub(crate) store: Containerd,
     pub(crate) containers: Vec<Arc<dyn ContainerStore>>,
     pub(crate) guard: PruneGuard,
+    pub(crate) containerd_config: ContainerdConfig,
     pub(crate) finished: broadcast::Sender<Arc<Report>>,
 }
 
@@ -128,6 +130,7 @@ impl Engine {
             store,
             containers: Vec::new(),
             guard: PruneGuard::default(),
+            containerd_config: ContainerdConfig::default(),
             finished: broadcast::Sender::new(KEPT_REPORTS),
         }
     }
@@ -216,6 +219,7 @@ impl Engine {
                 .retain(|lease| lease_labels::run(lease).as_ref() != Some(run));
         }
         self.note_states(request, &mut inventory).await?;
+        self.note_pod_images(&mut inventory).await;
         let registered = if is_there {
             self.registered(namespace).await?
         } else {
@@ -227,6 +231,8 @@ impl Engine {
         let plan = self.measured(namespace, decision, measuring).await?;
         let limited = self.limited(plan, &inventory, &registered, request);
         let mut plan = limited.await?;
+        let of_pods = self.pod_image_warnings(request, &plan);
+        plan.warnings.extend(of_pods);
         let stores = self.containers.iter();
         plan.warnings
             .extend(stores.flat_map(|store| store.warnings(namespace)));

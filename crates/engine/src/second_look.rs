@@ -121,6 +121,7 @@ impl Engine {
         if let Some(before) = first.namespaces.get_mut(namespace) {
             count_newcomers(&mut seen, before);
             seen.blobs = std::mem::take(&mut before.blobs);
+            seen.pod_images = before.pod_images.clone();
         }
         let injected = inject(&mut seen, removed);
         let mut inventory = Inventory {

@@ -74,6 +74,7 @@ impl Engine {
         });
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         self.note_unlisted(&mut inventory);
+        self.note_pod_images(&mut inventory).await;
         Ok(inventory)
     }
 

@@ -45,6 +45,32 @@ pub struct NamespaceInventory {
     /// Whether an engine has containers here that only the engine lists, and it was not asked:
     /// Docker's stopped ones, which leave leases and snapshots.
     pub has_unlisted_containers: bool,
+    /// The images that containerd needs to run pods here.
+    pub pod_images: PodImages,
+}
+
+/// The images that containerd needs to run pods, by its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodImages {
+    /// The names that records of them may have.
+    pub names: Vec<String>,
+    /// Whether not all of the configuration could be read, so that others may be needed.
+    pub is_partial: bool,
+}
+
+impl PodImages {
+    /// What the names of images have in common that pods may need, where it is not known which do.
+    const LIKELY: [&'static str; 2] = ["pause", "sandbox"];
+
+    /// Whether an image of this name is needed, for all that is known.
+    pub fn needs(&self, name: &str) -> bool {
+        self.is_partial && Self::is_likely(name) || self.names.iter().any(|it| it == name)
+    }
+
+    /// Whether an image of this name may be one that pods need.
+    pub fn is_likely(name: &str) -> bool {
+        Self::LIKELY.iter().any(|it| name.contains(it))
+    }
 }
 
 /// A blob of the content store, as one namespace has it.

@@ -39,7 +39,7 @@ pub use image::{
 };
 pub use inventory::{
     Blob, CollectorRules, Container, ContainerState, Gap, Ingest, Inventory, Lease, LeaseResource,
-    List, NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
+    List, NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
 pub use left::{Left, LeftThing};

@@ -153,7 +153,7 @@ keep_reasons! {
     NotNamed "not_named" "was not named";
     /// It was given by its ID and has several names, and nobody insisted.
     NotForced "not_forced" "has several names";
-    /// The configuration protects it from all policies.
+    /// The configuration protects it from all policies, or containerd's says that pods need it.
     Protected "protected" "protected";
     /// A filter of the policy spares it.
     RuleFilter "rule_filter" "spared by a filter of the policy";

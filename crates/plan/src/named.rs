@@ -46,7 +46,7 @@ pub(crate) fn named(
 ) -> (Vec<Verdict>, Vec<Named>) {
     let images = &case.graph.namespace.images;
     // Most requests name no configuration.
-    let ids = LazyCell::new(|| ids_of_targets(case));
+    let ids = &LazyCell::new(|| ids_of_targets(case));
     let ids = |prefix: &IdPrefix| {
         let matching = ids.iter().filter(|(id, _)| prefix.matches(id));
         matching
@@ -61,7 +61,7 @@ pub(crate) fn named(
         verdicts: vec![Verdict::Keep(KeepReason::NotNamed, BTreeSet::new()); images.len()],
     };
     let named = request.names.iter().map(|name| Named {
-        outcome: removal.remove(name, &ids),
+        outcome: removal.remove(name, ids),
         name: name.clone(),
         services: Vec::new(),
     });

@@ -99,6 +99,9 @@ fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
     if !image.is_holdable() {
         return Verdict::keep(KeepReason::Unholdable);
     }
+    if namespace.pod_images.needs(&image.name) {
+        return Verdict::Keep(KeepReason::Protected, needed_by_pods());
+    }
     Verdict::Remove(if is_torn {
         RemoveReason::Torn
     } else if is_dangling {
@@ -113,6 +116,14 @@ pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
     BTreeSet::from([Holder {
         kind: HolderKind::Label,
         id: pin.label().to_owned(),
+    }])
+}
+
+/// Names the rule that keeps what the node needs to run pods.
+fn needed_by_pods() -> BTreeSet<Holder> {
+    BTreeSet::from([Holder {
+        kind: HolderKind::Rule,
+        id: "sandbox image of pods".to_owned(),
     }])
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use reclaim_engine::ListedImage;
-use reclaim_model::{Digest, HumanSize, Reference};
+use reclaim_model::{Digest, HumanSize, KeepReason, Reference};
 
 use super::{age, short, shown_name, table};
 use crate::commands::ls::verdict;
@@ -36,17 +36,23 @@ pub(crate) fn grouped(images: &[ListedImage], now: Timestamp) -> String {
     groups.sort_by_key(|group| &group[0].name);
     let mut table = empty();
     for group in groups {
-        let first = group[0];
-        table.add_row(row(first, now));
-        for other in &group[1..] {
-            let name = format!("{INDENT}{}", shown_name(&other.name, &other.target));
-            let verdict = verdict(other);
-            let verdict = if other.verdict == first.verdict {
-                ""
-            } else {
-                verdict
-            };
-            table.add_row([&name, "", "", "", "", "", verdict]);
+        // What stays for another of its names has no reason of its own.
+        let mut own = group
+            .iter()
+            .filter(|it| it.verdict != Err(KeepReason::CriGroup));
+        let of_group = verdict(own.next().unwrap_or(&group[0]));
+        for (at, image) in group.iter().enumerate() {
+            if at == 0 {
+                let mut row = row(image, now);
+                of_group.clone_into(&mut row[6]);
+                table.add_row(row);
+                continue;
+            }
+            let name = format!("{INDENT}{}", shown_name(&image.name, &image.target));
+            let word = verdict(image);
+            let is_same = word == of_group || image.verdict == Err(KeepReason::CriGroup);
+            let word = if is_same { "" } else { word };
+            table.add_row([&name, "", "", "", "", "", word]);
         }
     }
     format!("{}\n", table.trim_fmt())
@@ -90,7 +96,7 @@ fn rank(name: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use reclaim_engine::ImageSize;
-    use reclaim_model::{KeepReason, RemoveReason};
+    use reclaim_model::RemoveReason;
 
     use super::*;
 
@@ -116,7 +122,8 @@ mod tests {
             image("registry.k8s.io/pause:3.9", "b", unused),
             image(&by_digest, "b", unused),
             image(&id, "b", unused),
-            image("docker.io/library/zoo:1", "c", unused),
+            image("docker.io/library/zoo:1", "c", Err(KeepReason::CriGroup)),
+            image(&id, "c", Err(KeepReason::Pinned)),
         ];
         let text = grouped(&images, Timestamp::UNIX_EPOCH);
         let cells = |line: &str| -> Vec<String> {
@@ -125,23 +132,24 @@ mod tests {
         };
         let lines: Vec<Vec<String>> = text.lines().skip(1).map(cells).collect();
         let size = ["0B"; 3];
-        let whole = |name: &str, digit: &str| -> Vec<String> {
+        let whole = |name: &str, digit: &str, word: &str| -> Vec<String> {
             let target = digit.repeat(12);
-            let row = [&[name, &target][..], &size, &["unknown", "unused"]].concat();
+            let row = [&[name, &target][..], &size, &["unknown", word]].concat();
             row.into_iter().map(str::to_owned).collect()
         };
         let expected = [
-            whole("app:1", "a"),
+            whole("app:1", "a", "unused"),
             vec!["app:2".to_owned(), "used".to_owned()],
-            whole("zoo:1", "c"),
-            whole("registry.k8s.io/pause:3.9", "b"),
+            whole("zoo:1", "c", "pinned"),
+            vec![id.clone()],
+            whole("registry.k8s.io/pause:3.9", "b", "unused"),
             vec![by_digest.clone()],
             vec![id.clone()],
         ];
         assert_eq!(lines, expected, "{text}");
         assert!(text.contains("\n  app:2 "), "{text}");
         let text = flat(&images, Timestamp::UNIX_EPOCH);
-        assert_eq!(text.lines().count(), 7, "{text}");
-        assert_eq!(text.matches("0B").count(), 18, "{text}");
+        assert_eq!(text.lines().count(), 8, "{text}");
+        assert_eq!(text.matches("0B").count(), 21, "{text}");
     }
 }

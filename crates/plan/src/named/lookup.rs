@@ -95,32 +95,10 @@ pub(super) fn lookup(
     }
     let among = match (&prefix, reference.digest()) {
         (Some(prefix), _) => {
-            let there = || images.iter().enumerate().filter(|(it, _)| is_there(*it));
-            let targets = there().map(|(_, image)| &image.target.digest);
-            let targets: BTreeSet<&Digest> = targets.filter(|it| prefix.matches(it)).collect();
-            if targets.len() > 1 {
-                return Err(NotRemoved::Ambiguous);
-            }
-            let all = match targets.first() {
-                Some(target) => of(target),
-                None => {
-                    let by_record = there().filter(|(_, image)| image.is_cri_managed());
-                    let by_record = by_record.filter_map(|(_, image)| {
-                        let id = image.name.parse().ok().filter(|id| prefix.matches(id))?;
-                        Some((id, image.target.digest.clone()))
-                    });
-                    let by_configuration = ids(prefix).into_iter();
-                    let by_configuration =
-                        by_configuration.filter(|(_, target)| !of(target).is_empty());
-                    let (ids, targets): (BTreeSet<Digest>, BTreeSet<Digest>) =
-                        by_record.chain(by_configuration).unzip();
-                    if ids.len() > 1 {
-                        return Err(NotRemoved::Ambiguous);
-                    }
-                    of_all(&targets)
-                }
-            };
-            found(Meaning::Id, None, all)
+            let there = (0..images.len()).filter(|it| is_there(*it));
+            let there: Vec<&ImageRecord> = there.map(|it| &images[it]).collect();
+            let targets = targets_of(prefix, &there, ids)?;
+            found(Meaning::Id, None, of_all(&targets))
         }
         (None, Some(digest)) => found(Meaning::Repository(reference.clone()), None, of(digest)),
         (None, None) => None,
@@ -128,6 +106,36 @@ pub(super) fn lookup(
     among
         .or_else(|| find(text).map(by_name))
         .ok_or_else(|| NotRemoved::NoSuchImage(full.familiar()))
+}
+
+/// Returns the targets of the one ID that begins so: that of a target, or of a configuration.
+fn targets_of(
+    prefix: &IdPrefix,
+    there: &[&ImageRecord],
+    ids: impl Fn(&IdPrefix) -> Vec<(Digest, Digest)>,
+) -> Result<BTreeSet<Digest>, NotRemoved> {
+    let targets = there.iter().map(|image| &image.target.digest);
+    let targets: BTreeSet<&Digest> = targets.filter(|it| prefix.matches(it)).collect();
+    if targets.len() > 1 {
+        return Err(NotRemoved::Ambiguous);
+    }
+    if let Some(target) = targets.first() {
+        return Ok(BTreeSet::from([(*target).clone()]));
+    }
+    let by_record = there.iter().filter(|image| image.is_cri_managed());
+    let by_record = by_record.filter_map(|image| {
+        let id = image.name.parse().ok().filter(|id| prefix.matches(id))?;
+        Some((id, image.target.digest.clone()))
+    });
+    let is_there = |target: &Digest| there.iter().any(|image| image.target.digest == *target);
+    let by_configuration = ids(prefix).into_iter();
+    let by_configuration = by_configuration.filter(|(_, target)| is_there(target));
+    let (ids, targets): (BTreeSet<Digest>, BTreeSet<Digest>) =
+        by_record.chain(by_configuration).unzip();
+    if ids.len() > 1 {
+        return Err(NotRemoved::Ambiguous);
+    }
+    Ok(targets)
 }
 
 /// Whether there is an image that `text` means.
