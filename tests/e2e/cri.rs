@@ -201,9 +201,9 @@ async fn by_its_id_an_image_goes_with_what_an_import_left_of_it() {
     assert_eq!(image_id(&twin), id);
     assert_ne!(twin.target.digest, app.target.digest);
     let import = format!("import-2022-11-18@{}", twin.target.digest);
-    let (target, none) = (&twin.target, Labels::new());
+    let (target, labels) = (&twin.target, Labels::new());
     namespace
-        .create_image(&import, target, &none)
+        .create_image(&import, target, &labels)
         .await
         .unwrap();
     managed(&node, &import).await;
@@ -249,9 +249,9 @@ async fn what_an_import_gave_no_name_is_dangling() {
         .await
         .unwrap();
     let import = format!("import-2022-11-18@{}", old.target.digest);
-    let (target, none) = (&old.target, Labels::new());
+    let (target, labels) = (&old.target, Labels::new());
     namespace
-        .create_image(&import, target, &none)
+        .create_image(&import, target, &labels)
         .await
         .unwrap();
     managed(&node, &import).await;

@@ -27,8 +27,8 @@ impl Idle {
             let image = image(name).layers([Layer::named(name, 500)]);
             let image = image.unpack("native").build(&rig.namespace).await.unwrap();
             let namespace = &rig.namespace;
-            let none = Labels::new();
-            namespace.cri_image_records(&image, &none).await.unwrap();
+            let labels = Labels::new();
+            namespace.cri_image_records(&image, &labels).await.unwrap();
             image
         };
         let pause = pull(PAUSE).await;

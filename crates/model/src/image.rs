@@ -107,7 +107,8 @@ impl ImageRecord {
     /// That is Docker's `moby-dangling@<own target>` (a record of that form for another digest
     /// is somebody's name), and the names by which nerdctl keeps an image whose last name was
     /// forced off: `:` and `<none>…`. A name with a digest only, or one that is no reference,
-    /// is a name all the same.
+    /// is a name all the same. What a tool made up ([`Self::has_made_up_name`]) counts for a name
+    /// or not by the other names of the target, which a record does not know.
     pub fn is_dangling(&self) -> bool {
         is_nobodys(&self.name, &self.target.digest)
     }
