@@ -68,6 +68,7 @@ async fn a_hanging_snapshotter_keeps_what_it_may_hold() {
 async fn a_failing_snapshotter_keeps_what_it_may_hold() {
     let (proxy, rig) = rig_with_lazy().await;
     for code in [Code::Internal, Code::Unknown, Code::Unavailable] {
+        three_apps(&rig.namespace).await;
         proxy.set(Health::Failing(code));
         keeps_what_it_may_hold(&rig).await;
         three_apps(&rig.namespace).await;
