@@ -81,9 +81,16 @@ impl Engine {
         if seen.containers.is_empty() {
             return Ok(());
         }
-        let running = retry(|| self.store.running_containers(namespace)).await?;
-        let Some(running) = running else {
-            return Ok(());
+        let running = match retry(|| self.store.running_containers(namespace)).await {
+            Ok(Some(running)) => running,
+            Ok(None) => return Ok(()),
+            // What is not known to have stopped counts as running.
+            Err(error) if !error.is_from_transport() => {
+                let error = chain(&error);
+                warn!(%namespace, %error, "which containers run is unknown");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
         };
         for container in &mut seen.containers {
             container.state = if running.contains(&container.id) {

@@ -9,12 +9,16 @@
     reason = "to panic is how a target says that something does not hold"
 )]
 
+mod stores;
+
 use http::Method;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 use reclaim_api::docker::{Route, filters_of_query, route};
 use reclaim_model::{FilterArgs, PruneFilters, Reference, TimeContext, familiar_name, parse_until};
 use reclaim_oci::{Document, Kind, LabelKeys, Limits, digest_of, read};
+
+pub use stores::stores;
 
 /// A reader with a name.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +30,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "filters",
         feed: filters,
@@ -42,6 +46,10 @@ pub const TARGETS: [Target; 5] = [
     Target {
         name: "documents",
         feed: documents,
+    },
+    Target {
+        name: "stores",
+        feed: stores,
     },
     Target {
         name: "requests",

@@ -186,6 +186,13 @@ pub fn shown_name(name: &str, target: &Digest) -> String {
     }
 }
 
+/// The deepest level at which a document is read; the target of an image is level 0.
+///
+/// The image specification allows an index in an index and names no bound. Images nest one
+/// level (index, manifest, config: levels 0 to 2), some two. Digests make cycles impossible,
+/// but not a chain of a million indexes.
+pub const MAX_DOCUMENT_DEPTH: usize = 8;
+
 /// What a document is, as far as the graph is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DocumentKind {

@@ -34,8 +34,8 @@ pub use free_target::{FreeTarget, FreeTargetError};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, parse_expiry};
 pub use image::{
-    Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, Platform, Target,
-    shown_name,
+    Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, MAX_DOCUMENT_DEPTH,
+    Platform, Target, shown_name,
 };
 pub use inventory::{
     Blob, CollectorRules, Container, ContainerState, Gap, Ingest, Inventory, Lease, LeaseResource,

@@ -41,6 +41,7 @@
 
 mod chain;
 mod config;
+mod described;
 mod descriptor;
 mod document;
 mod error;

@@ -25,12 +25,8 @@ pub const MAX_CONFIG_BYTES: u64 = 8 << 20;
 /// and other labels of Compose up to the same bound.
 pub const MAX_LABEL_BYTES: usize = 64 << 10;
 
-/// The deepest level at which a document is read; the target of an image is level 0.
-///
-/// The image specification allows an index in an index and names no bound. Images nest one
-/// level (index, manifest, config: levels 0 to 2), some two. Digests make cycles impossible,
-/// but not a chain of a million indexes.
-pub const MAX_DEPTH: usize = 8;
+/// The deepest level at which a document is read; see [`reclaim_model::MAX_DOCUMENT_DEPTH`].
+pub const MAX_DEPTH: usize = reclaim_model::MAX_DOCUMENT_DEPTH;
 
 /// Bounds on one walk. A document beyond them is an error, never a shortened document; only labels
 /// are left out, and counted.

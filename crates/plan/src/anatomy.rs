@@ -12,15 +12,9 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{Child, Config, Digest, Document, DocumentKind};
+use reclaim_model::{Child, Config, Digest, Document, DocumentKind, MAX_DOCUMENT_DEPTH};
 
 use crate::finder::{Blobs, Documents};
-
-/// The deepest level that is looked at; the target is level 0.
-///
-/// Images nest one level (index, manifest, config: levels 0 to 2), some two. Digests make cycles
-/// impossible, but not a chain of a million indexes. The store reads no deeper either.
-const MAX_DEPTH: usize = 8;
 
 /// What the documents behind one target say.
 #[derive(Debug, Default)]
@@ -78,7 +72,7 @@ impl Defect<'_> {
         match self.what {
             What::Torn(why) => format!("`{digest}` is damaged: {why}"),
             What::NotRead(why) => format!("`{digest}` cannot be read: {why}"),
-            What::TooDeep => format!("`{digest}` nests deeper than {MAX_DEPTH} levels"),
+            What::TooDeep => format!("`{digest}` nests deeper than {MAX_DOCUMENT_DEPTH} levels"),
             What::Misnamed { called, is } => {
                 format!("a descriptor names `{digest}` as {called}, but its bytes are {is}")
             }
@@ -156,11 +150,11 @@ impl<'a> Anatomy<'a> {
             role,
         } = visit;
         // What the image itself calls a leaf, it does not say to be read.
-        let is_read = depth <= MAX_DEPTH && called != DocumentKind::Leaf;
+        let is_read = depth <= MAX_DOCUMENT_DEPTH && called != DocumentKind::Leaf;
         let found = documents.get(digest).filter(|_| is_read);
         let what = match found {
             // Whether it is there or not: the store looks no deeper.
-            _ if depth > MAX_DEPTH => Some(What::TooDeep),
+            _ if depth > MAX_DOCUMENT_DEPTH => Some(What::TooDeep),
             Some(Document::Torn(why)) => Some(What::Torn(why)),
             Some(Document::NotRead(why)) => Some(What::NotRead(why)),
             Some(document) => {

@@ -93,7 +93,7 @@ impl StoreError {
     }
 
     /// Whether the server's answer never came: the connection was lost.
-    pub(crate) fn is_from_transport(&self) -> bool {
+    pub fn is_from_transport(&self) -> bool {
         matches!(&self.source, CallError::Status { status } if is_from_transport(status))
     }
 

@@ -13,10 +13,7 @@ use containerd_client::services::v1::ReadContentRequest;
 use containerd_client::services::v1::content_client::ContentClient;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use reclaim_model::{
-    Child, Config, Digest, Document, DocumentKind, GcRef, Lease, Namespace, NamespaceInventory,
-    Platform,
-};
+use reclaim_model::{Digest, Document, DocumentKind, GcRef, Lease, Namespace, NamespaceInventory};
 use reclaim_oci::{Kind, LabelKeys, Limits, ReadError};
 use tokio::sync::Semaphore;
 use tonic::Status;
@@ -81,7 +78,7 @@ impl Reads<'_> {
     /// Takes a document into the inventory. Once the labels of all images are too many together,
     /// only those that are asked for are kept.
     fn document(&mut self, document: reclaim_oci::Document) -> Document {
-        let mut document = model_document(document);
+        let mut document = Document::from(document);
         if let Document::Config(config) = &mut document {
             let size = |(key, value): (&String, &String)| key.len() + value.len();
             let bytes: usize = config.labels.iter().map(size).sum();
@@ -197,7 +194,7 @@ impl Containerd {
             size,
         } = wanted;
         if let Err(error) = reads.limits.check_size(size) {
-            return Ok(Some((digest, Err(unread(&error)))));
+            return Ok(Some((digest, Err(error.into()))));
         }
         let kib = u32::try_from(size >> 10).unwrap_or(KIB_AT_ONCE);
         let kib = (kib + 1).min(KIB_AT_ONCE);
@@ -212,7 +209,7 @@ impl Containerd {
                 Ok(body) => {
                     let (limits, labels) = (&reads.limits, &*reads.labels);
                     let document = reclaim_oci::read(&digest, Some(size), &body, limits, labels);
-                    return Ok(Some((digest, document.map_err(|error| unread(&error)))));
+                    return Ok(Some((digest, document.map_err(Document::from))));
                 }
                 Err(error) => error,
             };
@@ -300,16 +297,6 @@ impl Containerd {
     }
 }
 
-/// Returns the document that stands for one that cannot be read.
-fn unread(error: &ReadError) -> Document {
-    let why = reclaim_model::chain(error);
-    if error.is_torn() {
-        Document::Torn(why)
-    } else {
-        Document::NotRead(why)
-    }
-}
-
 /// Finds a namespace that has the blob. A digest means the same in each.
 fn find<'a>(
     namespaces: &'a BTreeMap<Namespace, NamespaceInventory>,
@@ -335,44 +322,4 @@ fn pinned(inventory: &NamespaceInventory) -> impl Iterator<Item = &Digest> {
     let is_snapshot = |it: &GcRef| matches!(it, GcRef::Snapshot(_));
     let pinned = blobs.filter(move |blob| blob.gc.refs.iter().any(is_snapshot));
     pinned.map(|blob| &blob.digest)
-}
-
-fn model_document(document: reclaim_oci::Document) -> Document {
-    let children: Vec<Child> = document.children().map(child).collect();
-    match document {
-        reclaim_oci::Document::Index(_) => Document::Index(children),
-        reclaim_oci::Document::Manifest(_) => Document::Manifest(children),
-        reclaim_oci::Document::Config(config) => Document::Config(Config {
-            chain_id: reclaim_oci::top_chain_id(&config.diff_ids),
-            labels: config.labels,
-            labels_left_out: config.labels_left_out,
-            built_at: config.created.and_then(|created| created.parse().ok()),
-            platform: config
-                .platform
-                .map(|platform| Box::new(model_platform(platform))),
-        }),
-    }
-}
-
-fn model_platform(platform: reclaim_oci::Platform) -> Platform {
-    Platform {
-        os: platform.os.unwrap_or_default(),
-        architecture: platform.architecture.unwrap_or_default(),
-        variant: platform.variant.unwrap_or_default(),
-    }
-}
-
-fn child(descriptor: &reclaim_oci::Descriptor) -> Child {
-    Child {
-        digest: descriptor.digest.clone(),
-        size: descriptor.size,
-        kind: match descriptor.kind() {
-            Kind::Index => DocumentKind::Index,
-            // A schema 1 manifest is unreadable, not a leaf.
-            Kind::Manifest | Kind::Schema1 => DocumentKind::Manifest,
-            Kind::Config => DocumentKind::Config,
-            Kind::Leaf => DocumentKind::Leaf,
-        },
-        is_attestation: descriptor.attestation,
-    }
 }

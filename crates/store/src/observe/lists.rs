@@ -76,7 +76,7 @@ impl Containerd {
         const OPERATION: &str = "list tasks";
         let request = self.request(OPERATION, Some(namespace), ListTasksRequest::default())?;
         let mut client = TasksClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let tasks = match client.list(request).await {
+        let tasks = match progressing(client.list(request)).await {
             Ok(answer) => answer.into_inner().tasks,
             Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(None),
             Err(status) => return Err(StoreError::new(OPERATION, status).within(namespace)),
