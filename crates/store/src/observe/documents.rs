@@ -30,7 +30,7 @@ const READS_AT_ONCE: usize = 32;
 /// How many KiB of bodies are in memory at a time. One is a few KiB, and 8 MiB at most.
 const KIB_AT_ONCE: u32 = 32 << 10;
 
-/// How often one body is asked for: an answer that may pass is worth another try.
+/// How often one body is asked for: whatever the error, it may have been there once only.
 const TRIES: usize = 3;
 
 /// After so many reads without an answer in time no more are made in this observation: each
@@ -222,7 +222,7 @@ impl Containerd {
             if error.is_timeout() {
                 reads.timeouts.fetch_add(1, Ordering::Relaxed);
             }
-            if tries_left == 0 || !error.is_passing() || error.is_timeout() {
+            if tries_left == 0 || error.is_timeout() {
                 let why = reclaim_model::chain(&error);
                 return Ok(Some((digest, Err(Document::NotRead(why)))));
             }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use reclaim_model::{Gap, List};
+use tonic::Code;
 
-use crate::error::StoreError;
+use crate::error::{Class, StoreError};
 
-/// The waits between tries of a list that another try may bring. Short: whoever observes tries
-/// again, too, while containerd itself is away.
+/// The waits between tries. Short: whoever observes tries again, too, while containerd itself is
+/// away.
 const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 /// What a list that cannot be had means.
@@ -57,8 +58,9 @@ where
     }
 }
 
-/// Makes a call again while its error may pass by itself, a few times. One that had no answer in
-/// time has been waited for long enough.
+/// Makes a call that leaves a gap if it fails, a few times: whatever the error, it may have been
+/// there once only, and a gap keeps more than need be. One that had no answer in time has been
+/// waited for long enough, and what is not there or not implemented stays so.
 pub(crate) async fn patient<T, F>(call: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -69,8 +71,9 @@ where
             Ok(listed) => return Ok(listed),
             Err(error) => error,
         };
-        let may_pass = error.is_passing() && !error.is_from_transport() && !error.is_timeout();
-        match waits.next().filter(|_| may_pass) {
+        let is_final = error.class() == Class::Gone || error.code() == Some(Code::Unimplemented);
+        let is_lost = error.is_from_transport() || error.is_timeout();
+        match waits.next().filter(|_| !is_final && !is_lost) {
             Some(wait) => tokio::time::sleep(wait).await,
             None => return Err(error),
         }
