@@ -15,6 +15,7 @@ mod df;
 mod failures;
 mod history;
 mod holds;
+mod leased;
 mod left;
 mod manual;
 mod named;

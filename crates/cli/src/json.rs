@@ -2,6 +2,7 @@
 //! another meaning without a new `version`.
 
 pub(crate) mod df;
+mod leased;
 mod named;
 mod pin;
 pub(crate) mod policy;
@@ -42,6 +43,7 @@ struct ReportJson<'a> {
     left: Vec<LeftJson<'a>>,
     unpinned: &'a [Unpin],
     build_history: PinnedJson,
+    leased: leased::LeasedJson<'a>,
     warnings: Vec<&'a str>,
     guard: Option<DeleteGuard>,
     held_until: Option<Timestamp>,
@@ -213,6 +215,7 @@ fn report_json(report: &Report) -> ReportJson<'_> {
             configs: beside.history.configs,
             freed: beside.history.freed.amount(),
         },
+        leased: leased::of(&beside.leased),
         warnings: warnings
             .iter()
             .chain(unfinished)

@@ -9,9 +9,11 @@ mod filter;
 mod free_target;
 mod gc_conditions;
 mod gc_labels;
+mod holder;
 mod image;
 mod inventory;
 mod label;
+mod leased;
 mod left;
 mod named;
 mod names;
@@ -32,6 +34,7 @@ pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
 pub use free_target::{FreeTarget, FreeTargetError};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, parse_expiry};
+pub use holder::{Holder, HolderKind, HolderRole, shortened};
 pub use image::{
     Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, Platform, Target,
     shown_name,
@@ -41,6 +44,7 @@ pub use inventory::{
     NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
+pub use leased::{LeaseHolding, Leased};
 pub use left::{Left, LeftThing};
 pub use named::{Conflict, ConflictCause, Named, NamedImages, NamedRemoval, NotRemoved};
 pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
@@ -49,8 +53,8 @@ pub use pin::{
     PinRequest,
 };
 pub use plan::{
-    Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, KeepReason,
-    Kept, Plan, Reclaimed, RemoveReason, Step,
+    Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, KeepReason, Kept, Plan, Reclaimed,
+    RemoveReason, Step,
 };
 pub use policy::{
     ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, Happening, LastUse, LastUses, Pattern,

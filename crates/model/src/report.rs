@@ -165,10 +165,7 @@ mod tests {
 
     #[test]
     fn says_why_a_step_was_refused() {
-        let web = Holder {
-            kind: HolderKind::Container,
-            id: "web".to_owned(),
-        };
+        let web = Holder::new(HolderKind::Container, "web");
         for (reason, words) in [
             (
                 RefuseReason::TargetMoved,

@@ -30,10 +30,14 @@ mod sole;
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{Container, Digest, FreedBlob, Gap, Inventory, Namespace, SnapshotId};
+use reclaim_model::{
+    Container, Digest, FreedBlob, Gap, Inventory, LeaseHolding, Namespace, SnapshotId,
+};
 
 use crate::case::Case;
-use crate::graph::Node;
+use crate::graph::{Node, NodeId, node_id};
+use crate::leased::all_leased;
+use crate::roles::Roles;
 use crate::weights::weights;
 
 pub use account::{Account, Column};
@@ -76,6 +80,9 @@ pub struct NamespaceUsage {
     pub shared_bytes: u64,
     /// Its images, sorted by name.
     pub images: Vec<ImageUsage>,
+    /// Leases of others, those of containers too, that hold what no image and no container
+    /// record needs, sorted.
+    pub leases: Vec<LeaseHolding>,
 }
 
 impl NamespaceUsage {
@@ -118,10 +125,20 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
         let columns = claims(&case, judged, inventory.observed_at);
         let bytes = books.snapshot_bytes.get(name).unwrap_or(&nothing);
         let weights = weights(&case.graph, bytes);
+        let roles = Roles::new(namespace, registered);
         let mut found = NamespaceUsage {
-            images: images::images(&case, &verdicts, &weights, inventory, name),
+            images: images::images(&case, &verdicts, &weights, inventory, name, &roles),
             ..NamespaceUsage::default()
         };
+        let is_leased = |id: &NodeId| {
+            let column = columns[*id as usize];
+            matches!(column, Column::Leased | Column::BuildCache)
+        };
+        let nodes = (0..case.graph.len()).map(node_id);
+        let nodes: Vec<NodeId> = nodes.filter(is_leased).collect();
+        let mut leased = all_leased(inventory, name, &case.graph, &nodes, &roles);
+        leased.measure(bytes);
+        found.leases = leased.leases;
         for ((id, column), bytes) in (0..).zip(columns).zip(weights) {
             let Some(bytes) = bytes else {
                 continue;

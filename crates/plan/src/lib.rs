@@ -34,6 +34,7 @@ mod graph;
 mod history;
 mod holdings;
 mod in_use;
+mod leased;
 mod ledger;
 mod left;
 mod limit;
@@ -41,6 +42,7 @@ mod mark;
 mod named;
 mod parts;
 mod project;
+mod roles;
 mod rows;
 mod rule;
 mod select;
@@ -55,15 +57,16 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Beside, BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Named, Namespace,
-    NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId, Step,
-    Unpin,
+    Beside, BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Leased, Named,
+    Namespace, NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId,
+    Step, Unpin,
 };
 
 use case::Case;
 use freed::{Difference, Things};
 use graph::Graph;
 use history::History;
+use roles::Roles;
 use select::Verdict;
 use targets::Targets;
 
@@ -90,6 +93,7 @@ pub struct Decision {
     named: Vec<Named>,
     difference: Difference,
     history: History,
+    leased: Leased,
     has_history_go: bool,
     warnings: Vec<String>,
 }
@@ -115,6 +119,12 @@ impl Decision {
         &self.history.freed.snapshots
     }
 
+    /// Returns the snapshots that only leases hold, sorted.
+    pub fn leased_snapshots(&self) -> Vec<SnapshotId> {
+        let snapshots = self.leased.things.snapshots.iter();
+        snapshots.map(|it| it.id.clone()).collect()
+    }
+
     /// Completes the plan with the bytes that each snapshot occupies.
     ///
     /// A snapshot without an entry had gone by the time it was measured; it is not ours to
@@ -133,6 +143,7 @@ impl Decision {
             pending,
             kept_elsewhere,
             doubtful,
+            spare: _,
         } = self.difference;
         let mut freed = unmeasured(freed);
         let History {
@@ -162,6 +173,7 @@ impl Decision {
                 kept_elsewhere,
                 history,
                 doubtful: unmeasured(doubtful),
+                leased: self.leased,
             },
             warnings: self.warnings,
         }
@@ -224,6 +236,7 @@ fn judge(
 
     let mut steps = Vec::new();
     let mut kept = Vec::new();
+    let roles = Roles::new(namespace, registered);
     let mut going = Vec::new();
     for (index, (image, verdict)) in namespace.images.iter().zip(verdicts).enumerate() {
         match verdict {
@@ -241,17 +254,36 @@ fn judge(
                 name: image.name.clone(),
                 target: image.target.digest.clone(),
                 reason,
-                holders: holders.into_iter().collect(),
+                holders: roles.assign(holders),
             }),
         }
     }
-    let difference = freed::difference(inventory, &request.namespace, &case.graph, &going);
+    let difference = freed::difference(
+        inventory,
+        &request.namespace,
+        &case.graph,
+        &going,
+        |holding| leased::is_spare(holding, &roles),
+    );
     let history = match request.selection {
         Selection::Filters(_) | Selection::Rule(_) => {
             history::history(inventory, &case.graph, &going)
         }
         Selection::Named(_) | Selection::Project(_) => History::default(),
     };
+    let spare = match request.selection {
+        Selection::Filters(_) | Selection::Rule(_) => difference.spare.clone(),
+        // Of images that are named it matters what they would have freed.
+        Selection::Named(_) | Selection::Project(_) => case.parts_of(&going, &difference.spare),
+    };
+    let leased = leased::leased(
+        inventory,
+        &request.namespace,
+        &case.graph,
+        &spare,
+        &roles,
+        &history.freed.snapshots,
+    );
     Decision {
         namespace: request.namespace.clone(),
         steps,
@@ -259,6 +291,7 @@ fn judge(
         named,
         difference,
         history,
+        leased,
         has_history_go: request.history == BuildHistory::Unpin && request.target.is_none(),
         warnings: warnings(inventory, namespace, &case.targets),
     }

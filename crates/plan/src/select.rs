@@ -108,10 +108,7 @@ fn judge(
 
 /// Names the pin, as a reason does.
 pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
-    BTreeSet::from([Holder {
-        kind: HolderKind::Label,
-        id: pin.label().to_owned(),
-    }])
+    BTreeSet::from([Holder::new(HolderKind::Label, pin.label())])
 }
 
 /// Whether the labels of the image let it go.
@@ -246,10 +243,7 @@ pub(crate) fn keep_cri_group_whole(
     let Some(kept) = managed().find(|index| !verdicts[**index].is_removal()) else {
         return;
     };
-    let holder = Holder {
-        kind: HolderKind::Image,
-        id: images[*kept].name.clone(),
-    };
+    let holder = Holder::new(HolderKind::Image, images[*kept].name.clone());
     for index in managed() {
         if verdicts[*index].is_removal() {
             let holders = BTreeSet::from([holder.clone()]);

@@ -355,8 +355,5 @@ fn blind_snapshotters(namespace: &NamespaceInventory) -> BTreeSet<&str> {
 }
 
 fn holder(kind: HolderKind, id: &str) -> Holder {
-    Holder {
-        kind,
-        id: id.to_owned(),
-    }
+    Holder::new(kind, id)
 }

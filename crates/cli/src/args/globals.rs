@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
 
+use crate::text::Ids;
+
 /// Where containerd listens unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
 /// The namespace used unless told otherwise, as for ctr and nerdctl.
@@ -60,6 +62,13 @@ pub(crate) struct Globals {
     #[arg(long, global = true, env = "RECLAIM_HOST", value_name = "ADDRESS")]
     host: Option<String>,
 
+    /// Show IDs and digests whole, and every holder
+    ///
+    /// Tables and messages have the first 12 digits of an ID otherwise, and name three holders of
+    /// an image. JSON always has everything.
+    #[arg(long, global = true)]
+    no_trunc: bool,
+
     /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
     #[arg(
         long,
@@ -106,6 +115,15 @@ impl Globals {
     pub(crate) fn address<'a>(&'a self, configured: Option<&'a str>) -> &'a str {
         let named = self.address.as_deref().filter(|it| !it.is_empty());
         named.or(configured).unwrap_or(DEFAULT_ADDRESS)
+    }
+
+    /// Returns how much of IDs is shown.
+    pub(crate) fn ids(&self) -> Ids {
+        if self.no_trunc {
+            Ids::Whole
+        } else {
+            Ids::Short
+        }
     }
 
     /// Returns the daemon that is to do the work. An empty variable is as good as none.

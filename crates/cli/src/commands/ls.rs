@@ -15,11 +15,9 @@ pub(crate) async fn run(globals: &Globals, args: &LsArgs) -> Result<Exit, Comman
     let list = backend.images(&namespace, !is_asked_for).await?;
     output::data(&match args.format {
         Format::Json => json::images(&namespace, &list.images),
-        Format::Table => text::images(&list.images, list.observed_at),
+        Format::Table => text::images(&list.images, list.observed_at, globals.ids()),
     })?;
-    for warning in &list.warnings {
-        output::words(&format!("warning: {warning}"));
-    }
+    text::warn(&list.warnings, globals.ids());
     Ok(Exit::Done)
 }
 

@@ -5,7 +5,7 @@ use reclaim_model::{Amount, Digest, Holder, KeepReason, Namespace, RemoveReason}
 use reclaim_plan::{Account, Column, DiskUsage, ImageUsage, NamespaceUsage};
 use serde::Serialize;
 
-use super::{VERSION, render};
+use super::{VERSION, leased, render};
 
 #[derive(Serialize)]
 struct UsageJson<'a> {
@@ -39,6 +39,8 @@ struct NamespaceJson<'a> {
     account: AccountJson<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image_usage: Option<Vec<ImageJson<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leases: Option<Vec<leased::LeaseJson<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -101,6 +103,7 @@ fn namespace<'a>(
         shared_bytes: found.shared_bytes,
         account: account(&found.account),
         image_usage: is_verbose.then(|| found.images.iter().map(image).collect()),
+        leases: is_verbose.then(|| found.leases.iter().map(leased::lease).collect()),
     }
 }
 

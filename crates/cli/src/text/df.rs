@@ -6,10 +6,10 @@ use comfy_table::{CellAlignment, Table};
 use reclaim_model::{Amount, HumanSize};
 use reclaim_plan::{Account, Column, DiskUsage, NamespaceUsage};
 
-use super::{add_line, short, shown_name, table};
+use super::{Ids, add_line, leased, shown_name, table};
 
 /// Renders the namespaces, then where the bytes are; with the images of each if asked for.
-pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool) -> String {
+pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool, ids: Ids) -> String {
     let mut text = format!("{}\n\n", namespaces(usage).trim_fmt());
     add_line(&mut text, format_args!("{}", columns(usage).trim_fmt()));
     if !usage.is_orphaned_known {
@@ -19,13 +19,19 @@ pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool) -> String {
     }
     if is_verbose {
         for (name, found) in &usage.namespaces {
-            let images = images(found);
+            let images = images(found, ids);
             write!(
                 text,
                 "\nImages of namespace {name}:\n\n{}\n",
                 images.trim_fmt()
             )
             .expect("writing to a string does not fail");
+            if !found.leases.is_empty() {
+                let leases = leased::leases(&found.leases, ids);
+                let leases = leases.trim_fmt();
+                let line = format_args!("\nLeases of namespace {name}:\n\n{leases}");
+                add_line(&mut text, line);
+            }
         }
     }
     text
@@ -108,7 +114,7 @@ fn words(column: Column) -> &'static str {
     }
 }
 
-fn images(found: &NamespaceUsage) -> Table {
+fn images(found: &NamespaceUsage, ids: Ids) -> Table {
     let heads = [
         "IMAGE",
         "TARGET",
@@ -123,7 +129,7 @@ fn images(found: &NamespaceUsage) -> Table {
     for image in &found.images {
         table.add_row([
             shown_name(&image.name, &image.target),
-            short(&image.target),
+            ids.digest(&image.target),
             HumanSize(image.size.total()).to_string(),
             HumanSize(image.size.shared).to_string(),
             HumanSize(image.size.unique()).to_string(),
@@ -164,7 +170,7 @@ fn size(amount: Amount) -> String {
     HumanSize(amount.total_bytes()).to_string()
 }
 
-fn align_right(table: &mut Table, columns: impl Iterator<Item = usize>) {
+pub(super) fn align_right(table: &mut Table, columns: impl Iterator<Item = usize>) {
     for column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

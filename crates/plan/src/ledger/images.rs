@@ -9,6 +9,7 @@ use super::sole::sole_nodes;
 use crate::case::Case;
 use crate::graph::{Graph, Node, NodeId};
 use crate::mark::Marker;
+use crate::roles::Roles;
 use crate::select::Verdict;
 use crate::sizes::{ImageSize, Parts};
 
@@ -48,6 +49,7 @@ pub(super) fn images(
     weights: &[Option<u64>],
     inventory: &Inventory,
     namespace: &Namespace,
+    roles: &Roles<'_>,
 ) -> Vec<ImageUsage> {
     let graph = &case.graph;
     let sizes = Parts::of(graph, &case.targets, inventory).sizes(graph, weights);
@@ -71,7 +73,7 @@ pub(super) fn images(
             created: image.created_at,
             size: sizes.get(&image.target.digest).copied().unwrap_or_default(),
             reclaimable_alone: verdict.map_or(0, |_| sole.iter().map(bytes_of).sum()),
-            holders: holders(case, index).into_iter().collect(),
+            holders: roles.assign(holders(case, index)),
             verdict,
         }
     });

@@ -12,6 +12,7 @@ use reclaim_model::{
 };
 
 use crate::case::Case;
+use crate::roles::Roles;
 
 /// How many hexadecimal characters Docker's container IDs have.
 const CONTAINER_ID_LENGTH: usize = 64;
@@ -86,7 +87,12 @@ pub(super) fn users(case: &Case<'_>, registered: &[Container], image: usize) -> 
         })
     });
     let users: BTreeSet<User> = users.collect();
-    users.into_iter().collect()
+    let roles = Roles::new(case.graph.namespace, registered);
+    let users = users.into_iter().map(|user| User {
+        holder: roles.assigned(user.holder),
+        ..user
+    });
+    users.collect()
 }
 
 fn kind_of_container(case: &Case<'_>, registered: &[Container], id: &str) -> UserKind {

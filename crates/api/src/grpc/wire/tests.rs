@@ -16,10 +16,11 @@ use reclaim_engine::{
 };
 use reclaim_model::{
     Amount, Beside, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest,
-    Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, ImageRecord,
-    KeepReason, Kept, Left, LeftThing, Mode, Named, NamedRemoval, Namespace, NotPinned, NotRemoved,
-    Pin, PinChange, PinOutcome, Pinned, Project, Reclaimed, Reference, RefuseReason, Refused,
-    RemoveReason, Removed, Report, Row, RunId, Service, SnapshotId, Target, Unpin,
+    Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, HolderRole,
+    ImageRecord, KeepReason, Kept, LeaseHolding, Leased, Left, LeftThing, Mode, Named,
+    NamedRemoval, Namespace, NotPinned, NotRemoved, Pin, PinChange, PinOutcome, Pinned, Project,
+    Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row, RunId,
+    Service, SnapshotId, Target, Unpin,
 };
 
 use super::*;
@@ -43,6 +44,14 @@ const HOLDERS: [HolderKind; 8] = [
     HolderKind::Image,
     HolderKind::Rule,
     HolderKind::Label,
+];
+
+const ROLES: [HolderRole; 5] = [
+    HolderRole::Container,
+    HolderRole::StoppedContainer,
+    HolderRole::Pull,
+    HolderRole::UnfinishedPull,
+    HolderRole::BuildCache,
 ];
 
 fn digest(hex: char) -> Digest {
@@ -82,11 +91,22 @@ fn freed(hex: char) -> Freed {
 }
 
 fn holders() -> Vec<Holder> {
-    let holders = HOLDERS.into_iter().map(|kind| Holder {
-        kind,
-        id: format!("{kind:?}"),
+    let holders = HOLDERS.into_iter();
+    let holders = holders.map(|kind| Holder::new(kind, format!("{kind:?}")));
+    let roles = ROLES.into_iter().map(|role| Holder {
+        role: Some(role),
+        ..Holder::new(HolderKind::Lease, format!("{role:?}"))
     });
-    holders.collect()
+    holders.chain(roles).collect()
+}
+
+fn lease_holding() -> LeaseHolding {
+    LeaseHolding {
+        lease: holders().pop().unwrap(),
+        since: None,
+        until: Some(at("2026-01-02T03:04:05Z")),
+        things: freed('9'),
+    }
 }
 
 fn unpin() -> Unpin {
@@ -151,6 +171,7 @@ fn usage_comes_back() {
             image(Ok(RemoveReason::Unused)),
             image(Err(KeepReason::InUse)),
         ],
+        leases: vec![lease_holding()],
     };
     comes_back::<DiskUsage, proto::DiskUsageResponse>(&DiskUsage {
         total: account,

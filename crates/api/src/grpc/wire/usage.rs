@@ -45,6 +45,7 @@ impl From<&DiskUsage> for proto::DiskUsageResponse {
             account: Some((&usage.account).into()),
             shared_bytes: usage.shared_bytes,
             images: usage.images.iter().map(Into::into).collect(),
+            leases: usage.leases.iter().map(Into::into).collect(),
         });
         Self {
             total: Some((&usage.total).into()),
@@ -66,6 +67,7 @@ impl TryFrom<proto::DiskUsageResponse> for DiskUsage {
                 account: account.try_into()?,
                 shared_bytes: it.shared_bytes,
                 images: list(it.images)?,
+                leases: list(it.leases)?,
             };
             Ok((parsed("namespace", &it.namespace)?, usage))
         });

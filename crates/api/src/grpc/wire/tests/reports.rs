@@ -125,6 +125,10 @@ pub(super) fn report() -> Report {
                 freed: freed('3'),
             },
             doubtful: freed('4'),
+            leased: Leased {
+                things: freed('8'),
+                leases: vec![lease_holding()],
+            },
         },
         reclaimed: Reclaimed(amount(3)),
         freed: freed('5'),
