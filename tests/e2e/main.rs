@@ -12,6 +12,7 @@ mod census;
 mod cost;
 mod cri;
 mod df;
+mod directories;
 mod failures;
 mod history;
 mod holds;

@@ -14,7 +14,7 @@ use reclaim_engine::{Hold, ListedImage};
 use reclaim_model::{
     Amount, DeleteGuard, Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason,
     Kept, Left, LeftThing, Mode, Namespace, Pin, PinOutcome, PinRequest, Reclaimed, RemoveReason,
-    Report, SnapshotId, Unpin,
+    Report, SnapshotId, Unpin, Unrecorded,
 };
 use serde::Serialize;
 
@@ -41,6 +41,7 @@ struct ReportJson<'a> {
     blobs: &'a [FreedBlob],
     snapshots: &'a [FreedSnapshot],
     left: Vec<LeftJson<'a>>,
+    stranded: &'a [Unrecorded],
     unpinned: &'a [Unpin],
     build_history: PinnedJson,
     leased: leased::LeasedJson<'a>,
@@ -167,6 +168,7 @@ fn report_json(report: &Report) -> ReportJson<'_> {
         reclaimed,
         freed: Freed { blobs, snapshots },
         left,
+        stranded,
         unpinned,
         rows: _,
         named,
@@ -210,6 +212,7 @@ fn report_json(report: &Report) -> ReportJson<'_> {
         blobs,
         snapshots,
         left: left.iter().map(left_json).collect(),
+        stranded,
         unpinned,
         build_history: PinnedJson {
             configs: beside.history.configs,

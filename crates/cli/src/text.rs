@@ -8,6 +8,7 @@ pub(crate) mod named;
 pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod project;
+mod unrecorded;
 pub(crate) mod why;
 
 use std::fmt::Write;
@@ -149,6 +150,14 @@ pub(crate) fn words_after_named(report: &Report, ids: Ids) {
     warn(&report.warnings, ids);
     for line in left::lines(report, ids) {
         output::words(&line);
+    }
+    for stranded in &report.stranded {
+        output::words(&format!(
+            "stays on the disk, its records gone: {}",
+            unrecorded::amount(stranded, ids)
+        ));
+        let outlook = unrecorded::outlook(stranded);
+        output::words(&format!("hint: {outlook}, if nothing is in the way"));
     }
     // A dry run has it among what it does not count.
     if report.mode == Mode::Apply

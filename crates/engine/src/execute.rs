@@ -98,6 +98,7 @@ impl Engine {
         let alarm = self.store.alarm(&plan.namespace).ok();
         let holding = Hold::write(&self.store, run.id, &plan);
         let journals = self.phase(info_span!("hold"), holding).await?;
+        let directories = self.directories_before(&plan, &inventory).await;
 
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
@@ -126,7 +127,12 @@ impl Engine {
             (Err(error), _) | (Ok(_), Some(error)) => Err(error),
         };
         match sound {
-            Ok(()) => self.finish(run, &plan, &journals, &mut report).await,
+            Ok(()) => {
+                self.finish(run, &plan, &journals, &mut report).await;
+                if let Some(before) = &directories {
+                    self.enter_stranded(before, &mut report).await;
+                }
+            }
             Err(error) => self.give_up(run, &mut report, &error).await,
         }
         let images = removed_images(&plan, &report);
@@ -217,7 +223,7 @@ impl Engine {
     }
 
     /// Lists all namespaces, without reading what images are.
-    async fn observe_everything(&self) -> Result<Inventory, StoreError> {
+    pub(crate) async fn observe_everything(&self) -> Result<Inventory, StoreError> {
         retry(|| self.store.observe(&[], clock::now())).await
     }
 }

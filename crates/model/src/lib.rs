@@ -26,6 +26,7 @@ mod report;
 mod request;
 mod size;
 mod unpin;
+mod unrecorded;
 mod until;
 
 pub use digest::{Digest, DigestError};
@@ -71,6 +72,7 @@ pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Ro
 pub use request::{Mode, PruneRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
 pub use unpin::{BuildHistory, Pinned, Unpin};
+pub use unrecorded::{DiskBesides, Place, Unrecorded};
 pub use until::{
     GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration, parse_until,
 };

@@ -31,7 +31,7 @@ mod sole;
 use std::collections::BTreeMap;
 
 use reclaim_model::{
-    Container, Digest, FreedBlob, Gap, Inventory, LeaseHolding, Namespace, SnapshotId,
+    Container, Digest, DiskBesides, FreedBlob, Gap, Inventory, LeaseHolding, Namespace, SnapshotId,
 };
 
 use crate::case::Case;
@@ -56,6 +56,8 @@ pub struct Books<'a> {
     pub snapshot_bytes: &'a BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>,
     /// Files of the content store that no namespace has; `None` if they cannot be seen.
     pub orphaned: Option<&'a [FreedBlob]>,
+    /// What containerd's directories hold besides; `None` if they cannot be seen.
+    pub besides: Option<&'a DiskBesides>,
 }
 
 /// Where the bytes of a containerd are.
@@ -67,8 +69,24 @@ pub struct DiskUsage {
     pub namespaces: BTreeMap<Namespace, NamespaceUsage>,
     /// Whether the files that no namespace has could be seen.
     pub is_orphaned_known: bool,
+    /// What containerd's directories hold besides; `None` if they cannot be seen.
+    pub besides: Option<DiskBesides>,
     /// What could not be seen, in words.
     pub warnings: Vec<String>,
+}
+
+impl DiskUsage {
+    /// Returns all bytes that are known of, and whether there are no others.
+    pub fn on_disk(&self) -> (u64, bool) {
+        let besides = self.besides.iter();
+        let besides = besides.map(|it| {
+            let unrecorded: u64 = it.unrecorded.iter().map(|it| it.bytes).sum();
+            unrecorded.saturating_add(it.own_bytes)
+        });
+        let bytes = besides.fold(self.total.total().total_bytes(), u64::saturating_add);
+        let is_whole = self.besides.as_ref().is_some_and(DiskBesides::is_whole);
+        (bytes, is_whole && self.is_orphaned_known)
+    }
 }
 
 /// Where the bytes of one namespace are.
@@ -108,6 +126,7 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
         total: Account::default(),
         namespaces: BTreeMap::new(),
         is_orphaned_known: books.orphaned.is_some(),
+        besides: books.besides.cloned(),
         warnings: Vec::new(),
     };
     let mut entries = Vec::new();

@@ -20,7 +20,8 @@ use crate::client::{Containerd, MAX_MESSAGE};
 use crate::disk::CONTENT_PLUGIN;
 use crate::error::StoreError;
 
-const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
+/// The kind of plugin that stores snapshots.
+pub(crate) const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 
 /// How many blobs are looked for, to know a content store again. One may be collected meanwhile.
 const WITNESSES: usize = 8;
@@ -104,8 +105,12 @@ impl Containerd {
         Ok(measured.unwrap_or_default())
     }
 
-    /// Lists a few blobs of any namespace.
-    async fn some_blobs(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+    /// Lists a few blobs of any namespace, with their lengths.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn some_blobs(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
         const OPERATION: &str = "list some content";
         let mut blobs = Vec::new();
         for namespace in self.namespaces().await? {
@@ -191,7 +196,7 @@ impl Found {
 }
 
 /// Whether a directory is that of the content store: one of some blobs is there, of its length.
-fn is_store(root: &Path, blobs: &[(Digest, u64)]) -> bool {
+pub(crate) fn is_store(root: &Path, blobs: &[(Digest, u64)]) -> bool {
     let mut witnesses = blobs.iter().take(WITNESSES).peekable();
     witnesses.peek().is_none()
         || witnesses.any(|(digest, bytes)| {

@@ -7,6 +7,7 @@ mod alarm;
 mod client;
 mod convert;
 mod cri;
+mod directories;
 mod disk;
 mod error;
 mod events;
@@ -22,6 +23,7 @@ mod unpin;
 
 pub use alarm::Alarm;
 pub use client::Containerd;
+pub use directories::{Directories, SnapshotSizes, own_bytes};
 pub use disk::{ContentFiles, content_files, filesystem_bytes};
 pub use error::{CallError, Class, ConnectError, StoreError};
 pub use events::Events;

@@ -120,9 +120,9 @@ fn print(format: Format, report: &Report, ids: Ids) -> Result<(), CommandError> 
 }
 
 fn exit(report: &Report) -> Exit {
-    if report.failed.is_empty() && report.unfinished.is_none() {
-        Exit::Done
-    } else {
+    if report.is_partial() {
         Exit::Partial
+    } else {
+        Exit::Done
     }
 }

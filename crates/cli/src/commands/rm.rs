@@ -50,7 +50,8 @@ fn exit(report: &Report, force: bool) -> Exit {
             | NotRemoved::Failed(_),
         ) => true,
     };
-    if report.mode == Mode::Apply && report.unfinished.is_some() {
+    let is_unfinished = report.unfinished.is_some() || !report.stranded.is_empty();
+    if report.mode == Mode::Apply && is_unfinished {
         Exit::Partial
     } else if report.named.iter().any(is_failure) {
         Exit::Failed

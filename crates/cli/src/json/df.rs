@@ -1,7 +1,10 @@
 //! The JSON form of `reclaim df`.
 
 use jiff::Timestamp;
-use reclaim_model::{Amount, Digest, Holder, KeepReason, Namespace, RemoveReason};
+use reclaim_model::{
+    Amount, Digest, DiskBesides, Holder, KeepReason, Namespace, RemoveReason, Snapshotter,
+    Unrecorded,
+};
 use reclaim_plan::{Account, Column, DiskUsage, ImageUsage, NamespaceUsage};
 use serde::Serialize;
 
@@ -12,8 +15,24 @@ struct UsageJson<'a> {
     version: u32,
     total: AccountJson<'a>,
     orphaned_known: bool,
+    besides: Option<BesidesJson<'a>>,
+    on_disk: OnDisk,
     namespaces: Vec<NamespaceJson<'a>>,
     warnings: &'a [String],
+}
+
+/// What containerd's directories hold besides the bytes of records.
+#[derive(Serialize)]
+struct BesidesJson<'a> {
+    unrecorded: &'a [Unrecorded],
+    own_bytes: u64,
+    unseen: &'a [Snapshotter],
+}
+
+#[derive(Serialize)]
+struct OnDisk {
+    bytes: u64,
+    whole: bool,
 }
 
 #[derive(Serialize)]
@@ -69,15 +88,31 @@ enum VerdictJson {
 
 /// Renders the disk usage as one object and a newline.
 pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool) -> String {
+    let (bytes, whole) = usage.on_disk();
     let namespaces = usage.namespaces.iter();
     let namespaces = namespaces.map(|(name, found)| namespace(name, found, is_verbose));
     render(&UsageJson {
         version: VERSION,
         total: account(&usage.total),
         orphaned_known: usage.is_orphaned_known,
+        besides: usage.besides.as_ref().map(besides),
+        on_disk: OnDisk { bytes, whole },
         namespaces: namespaces.collect(),
         warnings: &usage.warnings,
     })
+}
+
+fn besides(besides: &DiskBesides) -> BesidesJson<'_> {
+    let DiskBesides {
+        unrecorded,
+        own_bytes,
+        unseen,
+    } = besides;
+    BesidesJson {
+        unrecorded,
+        own_bytes: *own_bytes,
+        unseen,
+    }
 }
 
 fn account(account: &Account) -> AccountJson<'_> {

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table};
-use reclaim_model::{Amount, HumanSize};
+use reclaim_model::{Amount, DiskBesides, HumanSize};
 use reclaim_plan::{Account, Column, DiskUsage, NamespaceUsage};
 
-use super::{Ids, add_line, leased, shown_name, table};
+use super::{Ids, add_line, leased, shown_name, table, unrecorded};
 
 /// Renders the namespaces, then where the bytes are; with the images of each if asked for.
 pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool, ids: Ids) -> String {
@@ -16,6 +16,11 @@ pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool, ids: Ids) -> String {
         text.push_str(
             "files that no namespace has are not counted: they cannot be seen from here\n",
         );
+    }
+    match &usage.besides {
+        Some(besides) => add_besides(&mut text, besides, ids),
+        None => text
+            .push_str("containerd's directories are not counted: they cannot be seen from here\n"),
     }
     if is_verbose {
         for (name, found) in &usage.namespaces {
@@ -35,6 +40,22 @@ pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool, ids: Ids) -> String {
         }
     }
     text
+}
+
+/// Says which directories no record knows, and what cannot be looked into.
+fn add_besides(text: &mut String, besides: &DiskBesides, ids: Ids) {
+    for found in &besides.unrecorded {
+        let amount = unrecorded::amount(found, ids);
+        let outlook = unrecorded::outlook(found);
+        let line = format_args!("without a record: {amount}; {outlook}");
+        add_line(text, line);
+    }
+    if !besides.unseen.is_empty() {
+        let names: Vec<&str> = besides.unseen.iter().map(|it| &**it).collect();
+        let names = names.join(", ");
+        let line = format_args!("what {names} has on the disk without a record cannot be seen");
+        add_line(text, line);
+    }
 }
 
 fn namespaces(usage: &DiskUsage) -> Table {
@@ -89,7 +110,33 @@ fn columns(usage: &DiskUsage) -> Table {
     for (column, amount) in usage.total.columns() {
         add(words(column), amount);
     }
-    add("Total on disk", usage.total.total());
+    for besides in usage.besides.iter() {
+        let directories = besides.unrecorded.iter();
+        let n_directories: usize = directories.clone().map(|it| it.directories).sum();
+        if n_directories > 0 {
+            let amount = Amount {
+                snapshots: n_directories,
+                snapshot_bytes: directories.map(|it| it.bytes).sum(),
+                ..Amount::default()
+            };
+            add("Directories without a record", amount);
+        }
+    }
+    let size_only = |what: &str, bytes: u64| {
+        let none = String::new;
+        let size = HumanSize(bytes).to_string();
+        [what.to_owned(), none(), none(), none(), none(), size]
+    };
+    if let Some(besides) = &usage.besides {
+        table.add_row(size_only("containerd's own files", besides.own_bytes));
+    }
+    let (bytes, is_whole) = usage.on_disk();
+    let what = if is_whole {
+        "Total on disk"
+    } else {
+        "Total on disk, at least"
+    };
+    table.add_row(size_only(what, bytes));
     table
 }
 

@@ -39,6 +39,7 @@ impl From<&Report> for proto::Report {
             policy,
             took,
             collection,
+            stranded,
         } = report;
         Self {
             run: run.to_string(),
@@ -66,6 +67,7 @@ impl From<&Report> for proto::Report {
             policy: policy.as_ref().map(ToString::to_string),
             took: took_message(*took),
             collection: collection.and_then(took_message),
+            stranded: stranded.iter().map(Into::into).collect(),
         }
     }
 }
@@ -106,6 +108,7 @@ impl TryFrom<proto::Report> for Report {
                 .transpose()?,
             took: message.took.map(took).transpose()?.unwrap_or_default(),
             collection: message.collection.map(took).transpose()?,
+            stranded: list(message.stranded)?,
         })
     }
 }

@@ -16,11 +16,11 @@ use reclaim_engine::{
 };
 use reclaim_model::{
     Amount, Beside, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest,
-    Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, HolderRole,
-    ImageRecord, KeepReason, Kept, LeaseHolding, Leased, Left, LeftThing, Mode, Named,
-    NamedRemoval, Namespace, NotPinned, NotRemoved, Pin, PinChange, PinOutcome, Pinned, Project,
-    Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row, RunId,
-    Service, SnapshotId, Target, Unpin,
+    DiskBesides, Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind,
+    HolderRole, ImageRecord, KeepReason, Kept, LeaseHolding, Leased, Left, LeftThing, Mode, Named,
+    NamedRemoval, Namespace, NotPinned, NotRemoved, Pin, PinChange, PinOutcome, Pinned, Place,
+    Project, Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row,
+    RunId, Service, SnapshotId, Target, Unpin, Unrecorded,
 };
 
 use super::*;
@@ -98,6 +98,21 @@ fn holders() -> Vec<Holder> {
         ..Holder::new(HolderKind::Lease, format!("{role:?}"))
     });
     holders.chain(roles).collect()
+}
+
+fn unrecorded() -> Unrecorded {
+    let place = |why: Option<&str>| Place {
+        path: "/p".to_owned(),
+        bytes: 3,
+        why: why.map(str::to_owned),
+    };
+    Unrecorded {
+        snapshotter: "native".into(),
+        directories: 2,
+        bytes: 6,
+        is_exact: true,
+        places: vec![place(None), place(Some("a mount"))],
+    }
 }
 
 fn lease_holding() -> LeaseHolding {
@@ -182,6 +197,11 @@ fn usage_comes_back() {
         .into(),
         is_orphaned_known: true,
         warnings: vec!["w".to_owned()],
+        besides: Some(DiskBesides {
+            unrecorded: vec![unrecorded()],
+            own_bytes: 5,
+            unseen: vec!["zfs".into()],
+        }),
     });
 }
 

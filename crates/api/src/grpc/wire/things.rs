@@ -1,8 +1,8 @@
 //! Amounts, blobs, snapshots and holders.
 
 use reclaim_model::{
-    Amount, Digest, Freed, FreedBlob, FreedSnapshot, Holder, LeaseHolding, Left, LeftThing, Row,
-    SnapshotId, Unpin,
+    Amount, Digest, Freed, FreedBlob, FreedSnapshot, Holder, LeaseHolding, Left, LeftThing, Place,
+    Row, SnapshotId, Unpin, Unrecorded,
 };
 
 use super::enums::known;
@@ -159,6 +159,42 @@ impl TryFrom<proto::LeaseHolding> for LeaseHolding {
             since: message.since.map(timestamp).transpose()?,
             until: message.until.map(timestamp).transpose()?,
             things: things.try_into()?,
+        })
+    }
+}
+
+impl From<&Unrecorded> for proto::Unrecorded {
+    fn from(unrecorded: &Unrecorded) -> Self {
+        let places = unrecorded.places.iter().map(|place| proto::Place {
+            path: place.path.clone(),
+            bytes: place.bytes,
+            why: place.why.clone(),
+        });
+        Self {
+            snapshotter: unrecorded.snapshotter.to_string(),
+            directories: size(unrecorded.directories),
+            bytes: unrecorded.bytes,
+            is_exact: unrecorded.is_exact,
+            places: places.collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::Unrecorded> for Unrecorded {
+    type Error = WireError;
+
+    fn try_from(message: proto::Unrecorded) -> Result<Self, WireError> {
+        let places = message.places.into_iter().map(|place| Place {
+            path: place.path,
+            bytes: place.bytes,
+            why: place.why,
+        });
+        Ok(Self {
+            snapshotter: message.snapshotter.into(),
+            directories: count("directories", message.directories)?,
+            bytes: message.bytes,
+            is_exact: message.is_exact,
+            places: places.collect(),
         })
     }
 }

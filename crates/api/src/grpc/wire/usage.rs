@@ -1,6 +1,7 @@
 //! Disk usage.
 
 use reclaim_engine::{Account, DiskUsage, ImageSize, ImageUsage, NamespaceUsage};
+use reclaim_model::DiskBesides;
 
 use super::enums::known;
 use super::things::holders;
@@ -52,6 +53,7 @@ impl From<&DiskUsage> for proto::DiskUsageResponse {
             namespaces: namespaces.collect(),
             is_orphaned_known: usage.is_orphaned_known,
             warnings: usage.warnings.clone(),
+            besides: usage.besides.as_ref().map(Into::into),
         }
     }
 }
@@ -76,6 +78,29 @@ impl TryFrom<proto::DiskUsageResponse> for DiskUsage {
             namespaces: namespaces.collect::<Result<_, WireError>>()?,
             is_orphaned_known: message.is_orphaned_known,
             warnings: message.warnings,
+            besides: message.besides.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<&DiskBesides> for proto::DiskBesides {
+    fn from(besides: &DiskBesides) -> Self {
+        Self {
+            unrecorded: besides.unrecorded.iter().map(Into::into).collect(),
+            own_bytes: besides.own_bytes,
+            unseen: besides.unseen.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::DiskBesides> for DiskBesides {
+    type Error = WireError;
+
+    fn try_from(message: proto::DiskBesides) -> Result<Self, WireError> {
+        Ok(Self {
+            unrecorded: list(message.unrecorded)?,
+            own_bytes: message.own_bytes,
+            unseen: message.unseen.into_iter().map(Into::into).collect(),
         })
     }
 }

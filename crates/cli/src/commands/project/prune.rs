@@ -125,7 +125,8 @@ fn exit(outcome: &Outcome<'_>) -> Exit {
         .named
         .iter()
         .filter_map(|it| it.outcome.as_ref().err());
-    if outcome.report.is_some_and(|it| it.unfinished.is_some()) {
+    let is_unfinished = |it: &Report| it.unfinished.is_some() || !it.stranded.is_empty();
+    if outcome.report.is_some_and(is_unfinished) {
         Exit::Partial
     } else if errors.any(is_failure) {
         Exit::Failed

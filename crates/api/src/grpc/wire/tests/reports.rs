@@ -144,6 +144,7 @@ pub(super) fn report() -> Report {
                 holders: Vec::new(),
             },
         ],
+        stranded: vec![unrecorded()],
         unpinned: vec![unpin()],
         rows: vec![Row::Untagged("x".to_owned()), Row::Deleted(digest('7'))],
         named: named(),

@@ -1,0 +1,235 @@
+//! Directories of snapshots that stay on the disk when their records are gone.
+//!
+//! containerd removes a snapshot's record first and its directory after that; a directory that it
+//! cannot remove, for a file that must not change or for a mount, is only in its log. What stays
+//! there is not freed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reclaim_model::{
+    Freed, Inventory, Namespace, Plan, Report, SnapshotId, Snapshotter, Unrecorded, chain,
+};
+use reclaim_store::{Directories, SnapshotSizes, StoreError};
+use tracing::{debug, warn};
+
+use crate::engine::Engine;
+use crate::survey::listed_again;
+
+/// How often directories without a record are looked at again: others may be removing them.
+const LOOKS: usize = 3;
+
+/// Time between two of these looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+
+/// How many blobs are enough to know containerd's directory again.
+const WITNESSES: usize = 8;
+
+/// The directories before a run's collection.
+pub(crate) struct Before {
+    directories: Directories,
+    /// How many records there were.
+    records: BTreeMap<Snapshotter, usize>,
+    /// How many directories were without a record.
+    beyond: BTreeMap<Snapshotter, usize>,
+}
+
+impl Engine {
+    /// Lists the directories before anything is removed; `None` if they cannot be seen, or no
+    /// snapshot is to go.
+    pub(crate) async fn directories_before(
+        &self,
+        plan: &Plan,
+        inventory: &Inventory,
+    ) -> Option<Before> {
+        if plan.freed.snapshots.is_empty() {
+            return None;
+        }
+        let namespaces = inventory.namespaces.values();
+        let blobs = namespaces.flat_map(|it| &it.blobs).take(WITNESSES);
+        let blobs: Vec<_> = blobs.map(|it| (it.digest.clone(), it.size)).collect();
+        match self.store.snapshot_directories(&blobs).await {
+            Ok(directories) => directories.map(|directories| {
+                let records = directories.records(inventory);
+                Before {
+                    beyond: directories.beyond(&directories, &records),
+                    records,
+                    directories,
+                }
+            }),
+            Err(error) => {
+                let error = chain(&error);
+                debug!(%error, "directories of snapshots are not looked at");
+                None
+            }
+        }
+    }
+
+    /// Enters into the report what stays on the disk of the snapshots that are gone, and takes it
+    /// off what was reclaimed.
+    pub(crate) async fn enter_stranded(&self, before: &Before, report: &mut Report) {
+        // With an undo window nothing has gone.
+        if report.freed.snapshots.is_empty() {
+            return;
+        }
+        match self.stranded(before, &report.freed).await {
+            Ok(stranded) => {
+                for unrecorded in &stranded {
+                    let snapshotter = &*unrecorded.snapshotter;
+                    let bytes = unrecorded.bytes;
+                    let paths: Vec<&str> = unrecorded.places.iter().map(|it| &*it.path).collect();
+                    warn!(
+                        snapshotter,
+                        bytes,
+                        ?paths,
+                        "containerd left directories of removed snapshots on the disk"
+                    );
+                }
+                take_off(report, &stranded);
+                report.stranded = stranded;
+            }
+            Err(error) => {
+                let error = chain(&error);
+                let warning = format!(
+                    "fewer directories than snapshots are gone, and which stay is unknown: {error}"
+                );
+                report.warnings.push(warning);
+            }
+        }
+    }
+
+    async fn stranded(&self, before: &Before, gone: &Freed) -> Result<Vec<Unrecorded>, StoreError> {
+        let after = before.again().await;
+        // As many directories as records are gone: nothing else needs to be asked.
+        if before.is_no_more(&before.beyond(&after, &before.records_without(gone))) {
+            return Ok(Vec::new());
+        }
+        for look in 1..=LOOKS {
+            let inventory = self.observe_everything().await?;
+            let after = before.again().await;
+            let beyond = before.beyond(&after, &after.records(&inventory));
+            if before.is_no_more(&beyond) {
+                break;
+            }
+            if look == LOOKS {
+                return self.identified(before, &after, &inventory, beyond).await;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Finds out which directories were not without a record before.
+    async fn identified(
+        &self,
+        before: &Before,
+        after: &Directories,
+        inventory: &Inventory,
+        beyond: BTreeMap<Snapshotter, usize>,
+    ) -> Result<Vec<Unrecorded>, StoreError> {
+        let bytes = self.all_snapshot_bytes(inventory).await?;
+        let sizes = self.snapshot_sizes(inventory, &bytes).await?;
+        let earlier = &before.directories;
+        let found = self
+            .store
+            .unrecorded(earlier, after, inventory, beyond, &sizes);
+        let found = found.await.into_iter();
+        let new = found.filter_map(|it| {
+            let old = before.beyond.get(&it.snapshotter).copied();
+            let snapshotter = it.snapshotter.clone();
+            let is_new = |path: &str| earlier.is_touched(after, &snapshotter, path);
+            since(it, old.unwrap_or(0), is_new)
+        });
+        Ok(new.collect())
+    }
+
+    /// Asks how many inodes all snapshots have, and puts them together with their bytes.
+    pub(crate) async fn snapshot_sizes(
+        &self,
+        inventory: &Inventory,
+        bytes: &BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>,
+    ) -> Result<SnapshotSizes, StoreError> {
+        let mut sizes = SnapshotSizes::new();
+        for (name, namespace) in &inventory.namespaces {
+            let Some(bytes) = bytes.get(name) else {
+                continue;
+            };
+            let lists = namespace.snapshots.iter();
+            let ids = lists.flat_map(|(snapshotter, snapshots)| {
+                let keys = snapshots.iter().map(|snapshot| snapshot.key.clone());
+                keys.map(|key| SnapshotId::new(snapshotter.clone(), key))
+            });
+            let ids: Vec<SnapshotId> = ids.collect();
+            let inodes = self.store.snapshot_inodes(name, &ids).await?;
+            for (id, inodes) in inodes {
+                if let Some(bytes) = bytes.get(&id) {
+                    sizes.insert((name.clone(), id), (*bytes, inodes));
+                }
+            }
+        }
+        Ok(sizes)
+    }
+}
+
+impl Before {
+    /// Lists the directories once more.
+    async fn again(&self) -> Directories {
+        listed_again(self.directories.clone()).await.1
+    }
+
+    /// Returns how many records there are without those that are gone.
+    fn records_without(&self, gone: &Freed) -> BTreeMap<Snapshotter, usize> {
+        let mut records = self.records.clone();
+        for snapshot in &gone.snapshots {
+            if let Some(count) = records.get_mut(&snapshot.id.snapshotter) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        records
+    }
+
+    /// As [`Directories::beyond`].
+    fn beyond(
+        &self,
+        after: &Directories,
+        records: &BTreeMap<Snapshotter, usize>,
+    ) -> BTreeMap<Snapshotter, usize> {
+        self.directories.beyond(after, records)
+    }
+
+    /// Whether no snapshotter has more directories without a record than before.
+    fn is_no_more(&self, beyond: &BTreeMap<Snapshotter, usize>) -> bool {
+        let mut beyond = beyond.iter();
+        beyond.all(|(name, count)| self.beyond.get(name).is_some_and(|old| old >= count))
+    }
+}
+
+/// Of directories without a record, those that were not there before: the names are those of
+/// directories of which a part was removed. `None` if there are no more than there were.
+fn since(mut found: Unrecorded, old: usize, is_new: impl Fn(&str) -> bool) -> Option<Unrecorded> {
+    if old > 0 {
+        found.directories = found.directories.checked_sub(old).filter(|it| *it > 0)?;
+        found.places.retain(|place| is_new(&place.path));
+        found.places.truncate(found.directories);
+        found.bytes = found.places.iter().map(|it| it.bytes).sum();
+        found.is_exact = found.places.len() == found.directories;
+    }
+    Some(found)
+}
+
+/// Takes what stays off what was reclaimed. Of directories whose size is unknown as much is taken
+/// off as the largest snapshots had.
+fn take_off(report: &mut Report, stranded: &[Unrecorded]) {
+    let reclaimed = &mut report.reclaimed.0;
+    for unrecorded in stranded {
+        let snapshots = report.freed.snapshots.iter();
+        let own = snapshots.filter(|it| it.id.snapshotter == unrecorded.snapshotter);
+        let mut sizes: Vec<u64> = own.map(|it| it.bytes).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        let unknown = unrecorded.directories - unrecorded.places.len();
+        let unknown: u64 = sizes.iter().take(unknown).sum();
+        let bytes = unrecorded.bytes.saturating_add(unknown);
+        reclaimed.snapshot_bytes = reclaimed.snapshot_bytes.saturating_sub(bytes);
+        reclaimed.snapshots = reclaimed.snapshots.saturating_sub(unrecorded.directories);
+    }
+}
