@@ -112,7 +112,7 @@ impl Engine {
                 break;
             }
             if look == LOOKS {
-                return self.identified(before, &after, &inventory, beyond).await;
+                return self.identified(before, &after, &inventory).await;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -125,14 +125,11 @@ impl Engine {
         before: &Before,
         after: &Directories,
         inventory: &Inventory,
-        beyond: BTreeMap<Snapshotter, usize>,
     ) -> Result<Vec<Unrecorded>, StoreError> {
         let bytes = self.all_snapshot_bytes(inventory).await?;
         let sizes = self.snapshot_sizes(inventory, &bytes).await?;
         let earlier = &before.directories;
-        let found = self
-            .store
-            .unrecorded(earlier, after, inventory, beyond, &sizes);
+        let found = self.store.unrecorded(earlier, after, inventory, &sizes);
         let found = found.await.into_iter();
         let new = found.filter_map(|it| {
             let old = before.beyond.get(&it.snapshotter).copied();
@@ -231,5 +228,81 @@ fn take_off(report: &mut Report, stranded: &[Unrecorded]) {
         let bytes = unrecorded.bytes.saturating_add(unknown);
         reclaimed.snapshot_bytes = reclaimed.snapshot_bytes.saturating_sub(bytes);
         reclaimed.snapshots = reclaimed.snapshots.saturating_sub(unrecorded.directories);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reclaim_model::{FreedSnapshot, Mode, Place, Reclaimed};
+
+    use super::*;
+    use crate::fixture::plan;
+    use crate::preview::{blank_report, new_run};
+
+    fn unrecorded(directories: usize, places: &[(&str, u64)]) -> Unrecorded {
+        let places = places.iter().map(|(path, bytes)| Place {
+            path: (*path).to_owned(),
+            bytes: *bytes,
+            why: None,
+        });
+        let places: Vec<Place> = places.collect();
+        Unrecorded {
+            snapshotter: "native".into(),
+            directories,
+            bytes: places.iter().map(|it| it.bytes).sum(),
+            is_exact: places.len() == directories,
+            places,
+        }
+    }
+
+    /// A report of snapshots that are gone, of 10, 20 and 30 bytes, and one of overlayfs.
+    fn report() -> Report {
+        let mut report = blank_report(new_run(), Mode::Apply, &plan(Vec::new(), Vec::new()));
+        let snapshots = [
+            ("native", 10),
+            ("native", 20),
+            ("native", 30),
+            ("overlayfs", 100),
+        ];
+        let snapshots = snapshots.map(|(snapshotter, bytes)| FreedSnapshot {
+            id: SnapshotId::new(snapshotter, bytes.to_string()),
+            bytes,
+        });
+        report.freed.snapshots = snapshots.into();
+        report.reclaimed = Reclaimed(report.freed.amount());
+        report
+    }
+
+    #[test]
+    fn what_stays_is_taken_off_and_what_is_unknown_at_its_largest() {
+        for (stranded, bytes, snapshots) in [
+            (unrecorded(1, &[("/1", 12)]), 148, 3),
+            (unrecorded(2, &[("/1", 12)]), 118, 2),
+            (unrecorded(2, &[]), 110, 2),
+            (unrecorded(9, &[("/1", 1_000_000)]), 0, 0),
+        ] {
+            let mut report = report();
+            take_off(&mut report, std::slice::from_ref(&stranded));
+            let Reclaimed(left) = report.reclaimed;
+            assert_eq!(
+                (left.snapshot_bytes, left.snapshots),
+                (bytes, snapshots),
+                "{stranded:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_there_before_is_not_of_this_run() {
+        let found = || unrecorded(2, &[("/old", 3), ("/touched", 4)]);
+        let is_new = |path: &str| path == "/touched";
+        assert_eq!(since(found(), 0, is_new), Some(found()));
+        assert_eq!(
+            since(found(), 1, is_new),
+            Some(unrecorded(1, &[("/touched", 4)]))
+        );
+        assert_eq!(since(found(), 1, |_| false), Some(unrecorded(1, &[])));
+        assert_eq!(since(found(), 2, is_new), None);
+        assert_eq!(since(found(), 3, is_new), None);
     }
 }

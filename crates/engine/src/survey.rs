@@ -65,14 +65,12 @@ impl Engine {
         bytes: &BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>,
     ) -> Result<Option<DiskBesides>, StoreError> {
         let (before, after) = listed_again(before).await;
-        let beyond = before.beyond(&after, &after.records(inventory));
-        let unrecorded = if beyond.is_empty() {
+        let records = after.records(inventory);
+        let unrecorded = if before.beyond(&after, &records).is_empty() {
             Vec::new()
         } else {
             let sizes = self.snapshot_sizes(inventory, bytes).await?;
-            let found = self
-                .store
-                .unrecorded(&before, &after, inventory, beyond, &sizes);
+            let found = self.store.unrecorded(&before, &after, inventory, &sizes);
             found.await
         };
         let unseen = after.unseen(inventory);

@@ -94,12 +94,18 @@ pub(crate) fn difference(
     let holdings = holdings(graph, now).into_iter();
     let (ours, others): (Vec<Holding>, Vec<Holding>) = holdings.partition(|it| it.is_ours);
     let (spare, others): (Vec<Holding>, Vec<Holding>) = others.into_iter().partition(is_spare);
-    others.iter().for_each(|it| marker.extend_all(it));
+    for holding in &others {
+        marker.extend_all(holding);
+    }
     marker.extend_from_images(now);
     let needed = marker.n_reached();
-    spare.iter().for_each(|it| marker.extend_all(it));
+    for holding in &spare {
+        marker.extend_all(holding);
+    }
     let spare = marker.reached_since(needed).to_vec();
-    ours.iter().for_each(|it| marker.extend_all(it));
+    for holding in &ours {
+        marker.extend_all(holding);
+    }
     let before = marker.n_reached();
     marker.restore_images(now);
     let freed = Things::of(graph, marker.reached_since(before));

@@ -35,8 +35,8 @@ use reclaim_model::{
 };
 
 use crate::case::Case;
-use crate::graph::{Node, NodeId, node_id};
-use crate::leased::all_leased;
+use crate::graph::Node;
+use crate::leased::HeldByLeases;
 use crate::roles::Roles;
 use crate::weights::weights;
 
@@ -146,16 +146,19 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
         let weights = weights(&case.graph, bytes);
         let roles = Roles::new(namespace, registered);
         let mut found = NamespaceUsage {
-            images: images::images(&case, &verdicts, &weights, inventory, name, &roles),
+            images: images::images(&case, &verdicts, &weights, inventory, name),
             ..NamespaceUsage::default()
         };
-        let is_leased = |id: &NodeId| {
-            let column = columns[*id as usize];
-            matches!(column, Column::Leased | Column::BuildCache)
+        for image in &mut found.images {
+            image.holders = roles.assign(std::mem::take(&mut image.holders));
+        }
+        let held = HeldByLeases {
+            inventory,
+            namespace: name,
+            graph: &case.graph,
+            roles: &roles,
         };
-        let nodes = (0..case.graph.len()).map(node_id);
-        let nodes: Vec<NodeId> = nodes.filter(is_leased).collect();
-        let mut leased = all_leased(inventory, name, &case.graph, &nodes, &roles);
+        let mut leased = held.in_columns(&columns);
         leased.measure(bytes);
         found.leases = leased.leases;
         for ((id, column), bytes) in (0..).zip(columns).zip(weights) {

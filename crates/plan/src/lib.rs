@@ -66,6 +66,7 @@ use case::Case;
 use freed::{Difference, Things};
 use graph::Graph;
 use history::History;
+use leased::{HeldByLeases, is_spare};
 use roles::Roles;
 use select::Verdict;
 use targets::Targets;
@@ -263,7 +264,7 @@ fn judge(
         &request.namespace,
         &case.graph,
         &going,
-        |holding| leased::is_spare(holding, &roles),
+        |holding| is_spare(holding, &roles),
     );
     let history = match request.selection {
         Selection::Filters(_) | Selection::Rule(_) => {
@@ -276,14 +277,13 @@ fn judge(
         // Of images that are named it matters what they would have freed.
         Selection::Named(_) | Selection::Project(_) => case.parts_of(&going, &difference.spare),
     };
-    let leased = leased::leased(
+    let held = HeldByLeases {
         inventory,
-        &request.namespace,
-        &case.graph,
-        &spare,
-        &roles,
-        &history.freed.snapshots,
-    );
+        namespace: &request.namespace,
+        graph: &case.graph,
+        roles: &roles,
+    };
+    let leased = held.divide(&spare, &history.freed.snapshots, |it| is_spare(it, &roles));
     Decision {
         namespace: request.namespace.clone(),
         steps,

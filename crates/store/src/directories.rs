@@ -11,6 +11,8 @@
 //! occupies.
 
 mod identify;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,16 +151,16 @@ impl Containerd {
     /// Finds the directories that no record of the inventory knows, and what they occupy.
     ///
     /// `before` were listed before the inventory, `after` after it; what is in one of the two
-    /// only is on its way. `beyond` is how many there are; see [`Directories::beyond`].
+    /// only is on its way. `sizes` are needed if there are any; see [`Directories::beyond`].
     pub async fn unrecorded(
         &self,
         before: &Directories,
         after: &Directories,
         inventory: &Inventory,
-        beyond: BTreeMap<Snapshotter, usize>,
         sizes: &SnapshotSizes,
     ) -> Vec<Unrecorded> {
         let mut found = Vec::new();
+        let beyond = before.beyond(after, &after.records(inventory));
         for (snapshotter, count) in beyond {
             let mounted = self.mounted(inventory, &snapshotter, after).await;
             let evidence = Evidence {

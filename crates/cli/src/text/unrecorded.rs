@@ -17,7 +17,12 @@ pub(super) fn amount(unrecorded: &Unrecorded, ids: Ids) -> String {
     });
     let places: Vec<String> = places.collect();
     let more = unrecorded.places.len() - places.len();
-    let more = match (more, unrecorded.directories - unrecorded.places.len()) {
+    let more = match (
+        more,
+        unrecorded
+            .directories
+            .saturating_sub(unrecorded.places.len()),
+    ) {
         (0, 0) => String::new(),
         (0, unknown) => format!("; it cannot be told which {unknown} of the others"),
         (more, _) => format!(" and {more} more"),

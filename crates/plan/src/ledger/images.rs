@@ -9,7 +9,6 @@ use super::sole::sole_nodes;
 use crate::case::Case;
 use crate::graph::{Graph, Node, NodeId};
 use crate::mark::Marker;
-use crate::roles::Roles;
 use crate::select::Verdict;
 use crate::sizes::{ImageSize, Parts};
 
@@ -49,7 +48,6 @@ pub(super) fn images(
     weights: &[Option<u64>],
     inventory: &Inventory,
     namespace: &Namespace,
-    roles: &Roles<'_>,
 ) -> Vec<ImageUsage> {
     let graph = &case.graph;
     let sizes = Parts::of(graph, &case.targets, inventory).sizes(graph, weights);
@@ -73,7 +71,7 @@ pub(super) fn images(
             created: image.created_at,
             size: sizes.get(&image.target.digest).copied().unwrap_or_default(),
             reclaimable_alone: verdict.map_or(0, |_| sole.iter().map(bytes_of).sum()),
-            holders: roles.assign(holders(case, index)),
+            holders: holders(case, index).into_iter().collect(),
             verdict,
         }
     });

@@ -76,19 +76,19 @@ fn by_size(evidence: &Evidence, candidates: &[&String]) -> Vec<String> {
         *owned.entry(Walked { bytes, inodes }).or_default() += 1;
     }
     let mut unmatched = Vec::new();
-    let mut sized = BTreeMap::new();
+    let mut found = BTreeMap::new();
     for name in candidates {
         let path = evidence.listing.path.join(name);
         let Ok(walked) = walk(&evidence.listing.layout.counted(&path)) else {
             unmatched.push((*name).clone());
             continue;
         };
-        sized
+        found
             .entry(walked)
             .or_insert_with(Vec::new)
             .push((*name).clone());
     }
-    for (walked, names) in sized {
+    for (walked, names) in found {
         // As many records as directories of that size, or nobody knows which is which.
         match owned.get(&walked) {
             Some(count) if *count >= names.len() => {}
