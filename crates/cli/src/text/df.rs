@@ -97,38 +97,37 @@ fn reclaimable(account: &Account) -> String {
 fn columns(usage: &DiskUsage) -> Table {
     let mut table = table(["TYPE", "BLOBS", "CONTENT", "SNAPSHOTS", "UNPACKED", "SIZE"]);
     align_right(&mut table, 1..=5);
-    let mut add = |what: &str, amount: Amount| {
+    let mut add = |what: &str, amount: Amount, bytes: u64| {
         table.add_row([
             what.to_owned(),
             amount.blobs.to_string(),
             HumanSize(amount.content_bytes).to_string(),
             amount.snapshots.to_string(),
             HumanSize(amount.snapshot_bytes).to_string(),
-            size(amount),
+            HumanSize(bytes).to_string(),
         ]);
     };
+    let mut total = usage.total.total();
     for (column, amount) in usage.total.columns() {
-        add(words(column), amount);
+        add(words(column), amount, amount.total_bytes());
     }
-    for besides in usage.besides.iter() {
-        let directories = besides.unrecorded.iter();
-        let n_directories: usize = directories.clone().map(|it| it.directories).sum();
-        if n_directories > 0 {
-            let amount = Amount {
-                snapshots: n_directories,
-                snapshot_bytes: directories.map(|it| it.bytes).sum(),
-                ..Amount::default()
-            };
-            add("Directories without a record", amount);
-        }
-    }
-    let size_only = |what: &str, bytes: u64| {
-        let none = String::new;
-        let size = HumanSize(bytes).to_string();
-        [what.to_owned(), none(), none(), none(), none(), size]
-    };
     if let Some(besides) = &usage.besides {
-        table.add_row(size_only("containerd's own files", besides.own_bytes));
+        let mut unrecorded = Amount::default();
+        for found in &besides.unrecorded {
+            unrecorded.snapshots += found.directories;
+            unrecorded.snapshot_bytes += found.bytes;
+        }
+        if unrecorded.snapshots > 0 {
+            let what = "Directories without a record";
+            add(what, unrecorded, unrecorded.total_bytes());
+            total.snapshots += unrecorded.snapshots;
+            total.snapshot_bytes += unrecorded.snapshot_bytes;
+        }
+        add(
+            "containerd's own files",
+            Amount::default(),
+            besides.own_bytes,
+        );
     }
     let (bytes, is_whole) = usage.on_disk();
     let what = if is_whole {
@@ -136,7 +135,7 @@ fn columns(usage: &DiskUsage) -> Table {
     } else {
         "Total on disk, at least"
     };
-    table.add_row(size_only(what, bytes));
+    add(what, total, bytes);
     table
 }
 

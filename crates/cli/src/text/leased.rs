@@ -15,9 +15,9 @@ pub(super) fn line(leased: &Leased, ids: Ids) -> Option<String> {
     if leased.leases.is_empty() {
         return None;
     }
-    let mut leases: Vec<&LeaseHolding> = leased.leases.iter().collect();
-    leases.sort_by_key(|it| std::cmp::Reverse(bytes(it)));
-    let named = leases.iter().take(ids.shown(NAMED)).map(|it| {
+    let mut largest: Vec<&LeaseHolding> = leased.leases.iter().collect();
+    largest.sort_by_key(|it| std::cmp::Reverse(bytes(it)));
+    let named = largest.iter().take(ids.shown(NAMED)).map(|it| {
         let until = it
             .until
             .map_or("no end".to_owned(), |at| format!("until {at:.0}"));
@@ -30,7 +30,7 @@ pub(super) fn line(leased: &Leased, ids: Ids) -> Option<String> {
         )
     });
     let named: Vec<String> = named.collect();
-    let more = leases.len() - named.len();
+    let more = largest.len() - named.len();
     let more = (more > 0).then(|| format!(" and {more} more"));
     Some(format!(
         "{}: {}; {}{}",
