@@ -21,7 +21,8 @@
 //! Content counts by the length of its files, snapshots by what their snapshotter says that they
 //! occupy. Both are whole: blobs of algorithms unknown here, blobs being written and, where the
 //! files can be seen, blobs that no namespace has are columns too. What a snapshotter holds that
-//! does not answer is missing, and said to be.
+//! does not answer is missing, and said to be. Directories without a record and containerd's own
+//! files are no columns, but beside them ([`DiskUsage::on_disk`]).
 
 mod account;
 mod claims;
