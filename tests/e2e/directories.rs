@@ -160,6 +160,23 @@ async fn a_directory_that_is_whole_is_not_reclaimed() {
     drop(held);
 }
 
+/// One that was there before goes with the same collection, and does not hide one that stays.
+#[tokio::test]
+async fn one_that_goes_does_not_hide_one_that_stays() {
+    let (rig, _) = rig_with_images("overlayfs").await;
+    let directories = snapshots(&rig, "overlayfs");
+    let (_, file) = largest_file(&directories);
+    let immutable = Immutable::make(&file);
+    let old = directories.join("999");
+    fs::create_dir_all(old.join("fs")).unwrap();
+    let args = [&PRUNE[..], &["--format", "json"]].concat();
+    let report = rig.reclaim(&args).exits(3).json();
+    assert!(!old.exists());
+    let path = stranded(&report)["path"].as_str().unwrap();
+    assert!(file.starts_with(path), "{path}");
+    drop(immutable);
+}
+
 /// A mount in a layer keeps it, and what is mounted is not counted.
 #[tokio::test]
 async fn a_busy_mount_is_not_reclaimed() {

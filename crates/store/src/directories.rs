@@ -388,7 +388,7 @@ impl Directories {
     /// The directories in which something was made or removed between the lists, or which have
     /// another name. Nothing of containerd's does that to a snapshot, but for its removal. In
     /// native a directory is the snapshot's own root, and changes as that does.
-    fn touched(&self, later: &Self, snapshotter: &Snapshotter) -> BTreeSet<String> {
+    pub fn touched(&self, later: &Self, snapshotter: &Snapshotter) -> BTreeSet<String> {
         let layout = later.listings.get(snapshotter).map(|it| it.layout);
         let both = self.in_both(later, snapshotter);
         let touched = both.filter(|(name, before, after)| match layout {
