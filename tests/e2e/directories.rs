@@ -118,7 +118,7 @@ async fn a_layer_that_cannot_be_removed(snapshotter: &'static str) {
 
     // It is no longer a snapshot, and df still knows of it.
     let usage = rig.reclaim(&["df", "--format", "json"]).exits(0).json();
-    let unrecorded = &usage["besides"]["unrecorded"][0];
+    let unrecorded = &usage["outside_records"]["unrecorded"][0];
     assert_eq!(unrecorded["places"][0]["bytes"], left, "{usage:#}");
     // The next prune has nothing to do with it.
     let report = rig.reclaim(&args).exits(0).json();
@@ -215,7 +215,7 @@ async fn a_directory_without_a_record_is_named() {
     fs::create_dir_all(path.join("fs")).unwrap();
     fs::write(path.join("fs/dump"), vec![7; 3_000_000]).unwrap();
     let usage = rig.reclaim(&["df", "--format", "json"]).exits(0).json();
-    let unrecorded = &usage["besides"]["unrecorded"];
+    let unrecorded = &usage["outside_records"]["unrecorded"];
     let place = &unrecorded[0]["places"][0];
     assert_eq!(place["path"], path.to_str().unwrap(), "{unrecorded:#}");
     let (occupied, _) = occupied(&path);
@@ -234,7 +234,10 @@ async fn a_directory_without_a_record_is_named() {
     rig.reclaim(&args).exits(0);
     assert!(!path.exists());
     let usage = rig.reclaim(&["df", "--format", "json"]).exits(0).json();
-    assert_eq!(usage["besides"]["unrecorded"], Value::Array(Vec::new()));
+    assert_eq!(
+        usage["outside_records"]["unrecorded"],
+        Value::Array(Vec::new())
+    );
 }
 
 /// What cannot be seen is not counted, and the total says so.
@@ -245,7 +248,7 @@ async fn elsewhere_the_total_is_a_least() {
         .reclaim(&["--remote", "df", "--format", "json"])
         .exits(0)
         .json();
-    assert_eq!(usage["besides"], Value::Null);
+    assert_eq!(usage["outside_records"], Value::Null);
     assert_eq!(usage["on_disk"]["whole"], false);
     let text = rig.reclaim(&["--remote", "df"]).exits(0).stdout;
     assert!(text.contains("\nTotal on disk, at least "), "{text}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use reclaim_model::{Container, DiskBesides, FreedBlob, Inventory, Namespace, SnapshotId};
+use reclaim_model::{Container, FreedBlob, Inventory, Namespace, OutsideRecords, SnapshotId};
 use reclaim_plan::{Answer, Books, DiskUsage, Question, disk_usage, why};
 use reclaim_store::{ContentFiles, Directories, StoreError, content_files, own_bytes};
 use tracing::{debug, info_span};
@@ -37,9 +37,9 @@ impl Engine {
         let measuring = self.all_snapshot_bytes(&inventory);
         let snapshot_bytes = self.phase(info_span!("size"), measuring).await?;
         let orphaned = orphaned(before, after, &inventory);
-        let besides = match (root, directories) {
+        let outside_records = match (root, directories) {
             (Some(root), Some(directories)) => {
-                self.besides(root, directories, &inventory, &snapshot_bytes)
+                self.outside_records(root, directories, &inventory, &snapshot_bytes)
                     .await?
             }
             (_, _) => None,
@@ -51,19 +51,19 @@ impl Engine {
                 registered: &registered,
                 snapshot_bytes: &snapshot_bytes,
                 orphaned: orphaned.as_deref(),
-                besides: besides.as_ref(),
+                outside_records: outside_records.as_ref(),
             })
         }))
     }
 
-    /// Looks at what containerd's directories hold besides; `None` if that cannot be seen.
-    async fn besides(
+    /// Looks at what containerd's directories hold outside of records; `None` if that cannot be seen.
+    async fn outside_records(
         &self,
         content: PathBuf,
         before: Directories,
         inventory: &Inventory,
         bytes: &BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>,
-    ) -> Result<Option<DiskBesides>, StoreError> {
+    ) -> Result<Option<OutsideRecords>, StoreError> {
         let (before, after) = listed_again(before).await;
         let records = after.records(inventory);
         let unrecorded = if before.beyond(&after, &records).is_empty() {
@@ -79,7 +79,7 @@ impl Engine {
             own.map(|own_bytes| (own_bytes, unrecorded))
         });
         Ok(match counted.await {
-            Ok(Ok((own_bytes, unrecorded))) => Some(DiskBesides {
+            Ok(Ok((own_bytes, unrecorded))) => Some(OutsideRecords {
                 unrecorded,
                 own_bytes,
                 unseen,

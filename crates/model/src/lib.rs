@@ -72,7 +72,7 @@ pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Ro
 pub use request::{Mode, PruneRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
 pub use unpin::{BuildHistory, Pinned, Unpin};
-pub use unrecorded::{DiskBesides, Place, Unrecorded};
+pub use unrecorded::{OutsideRecords, Place, Unrecorded};
 pub use until::{
     GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration, parse_until,
 };

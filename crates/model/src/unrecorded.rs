@@ -30,9 +30,9 @@ pub struct Place {
     pub why: Option<String>,
 }
 
-/// What containerd's directories hold besides the bytes of records.
+/// What containerd's directories hold in addition to the bytes of records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DiskBesides {
+pub struct OutsideRecords {
     /// Directories of snapshotters without a record.
     pub unrecorded: Vec<Unrecorded>,
     /// Containerd's own files: databases, ingests, state of plugins, directories themselves.
@@ -49,7 +49,7 @@ impl Unrecorded {
     }
 }
 
-impl DiskBesides {
+impl OutsideRecords {
     /// Whether nothing below containerd's directories is uncounted.
     pub fn is_whole(&self) -> bool {
         self.unseen.is_empty() && self.unrecorded.iter().all(|it| it.is_exact)

@@ -32,7 +32,8 @@ mod sole;
 use std::collections::BTreeMap;
 
 use reclaim_model::{
-    Container, Digest, DiskBesides, FreedBlob, Gap, Inventory, LeaseHolding, Namespace, SnapshotId,
+    Container, Digest, FreedBlob, Gap, Inventory, LeaseHolding, Namespace, OutsideRecords,
+    SnapshotId,
 };
 
 use crate::case::Case;
@@ -57,8 +58,8 @@ pub struct Books<'a> {
     pub snapshot_bytes: &'a BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>,
     /// Files of the content store that no namespace has; `None` if they cannot be seen.
     pub orphaned: Option<&'a [FreedBlob]>,
-    /// What containerd's directories hold besides; `None` if they cannot be seen.
-    pub besides: Option<&'a DiskBesides>,
+    /// What containerd's directories hold outside of records; `None` if they cannot be seen.
+    pub outside_records: Option<&'a OutsideRecords>,
 }
 
 /// Where the bytes of a containerd are.
@@ -70,8 +71,8 @@ pub struct DiskUsage {
     pub namespaces: BTreeMap<Namespace, NamespaceUsage>,
     /// Whether the files that no namespace has could be seen.
     pub is_orphaned_known: bool,
-    /// What containerd's directories hold besides; `None` if they cannot be seen.
-    pub besides: Option<DiskBesides>,
+    /// What containerd's directories hold outside of records; `None` if they cannot be seen.
+    pub outside_records: Option<OutsideRecords>,
     /// What could not be seen, in words.
     pub warnings: Vec<String>,
 }
@@ -79,13 +80,16 @@ pub struct DiskUsage {
 impl DiskUsage {
     /// Returns all bytes that are known of, and whether there are no others.
     pub fn on_disk(&self) -> (u64, bool) {
-        let besides = self.besides.iter();
-        let besides = besides.map(|it| {
+        let outside_records = self.outside_records.iter();
+        let outside_records = outside_records.map(|it| {
             let unrecorded: u64 = it.unrecorded.iter().map(|it| it.bytes).sum();
             unrecorded.saturating_add(it.own_bytes)
         });
-        let bytes = besides.fold(self.total.total().total_bytes(), u64::saturating_add);
-        let is_whole = self.besides.as_ref().is_some_and(DiskBesides::is_whole);
+        let bytes = outside_records.fold(self.total.total().total_bytes(), u64::saturating_add);
+        let is_whole = self
+            .outside_records
+            .as_ref()
+            .is_some_and(OutsideRecords::is_whole);
         (bytes, is_whole && self.is_orphaned_known)
     }
 }
@@ -127,7 +131,7 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
         total: Account::default(),
         namespaces: BTreeMap::new(),
         is_orphaned_known: books.orphaned.is_some(),
-        besides: books.besides.cloned(),
+        outside_records: books.outside_records.cloned(),
         warnings: Vec::new(),
     };
     let mut entries = Vec::new();

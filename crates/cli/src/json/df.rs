@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Amount, Digest, DiskBesides, Holder, KeepReason, Namespace, RemoveReason, Snapshotter,
+    Amount, Digest, Holder, KeepReason, Namespace, OutsideRecords, RemoveReason, Snapshotter,
     Unrecorded,
 };
 use reclaim_plan::{Account, Column, DiskUsage, ImageUsage, NamespaceUsage};
@@ -15,15 +15,15 @@ struct UsageJson<'a> {
     version: u32,
     total: AccountJson<'a>,
     orphaned_known: bool,
-    besides: Option<BesidesJson<'a>>,
+    outside_records: Option<OutsideJson<'a>>,
     on_disk: OnDisk,
     namespaces: Vec<NamespaceJson<'a>>,
     warnings: &'a [String],
 }
 
-/// What containerd's directories hold besides the bytes of records.
+/// What containerd's directories hold in addition to the bytes of records.
 #[derive(Serialize)]
-struct BesidesJson<'a> {
+struct OutsideJson<'a> {
     unrecorded: &'a [Unrecorded],
     own_bytes: u64,
     unseen: &'a [Snapshotter],
@@ -95,20 +95,20 @@ pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool) -> String {
         version: VERSION,
         total: account(&usage.total),
         orphaned_known: usage.is_orphaned_known,
-        besides: usage.besides.as_ref().map(besides),
+        outside_records: usage.outside_records.as_ref().map(outside_records),
         on_disk: OnDisk { bytes, whole },
         namespaces: namespaces.collect(),
         warnings: &usage.warnings,
     })
 }
 
-fn besides(besides: &DiskBesides) -> BesidesJson<'_> {
-    let DiskBesides {
+fn outside_records(outside_records: &OutsideRecords) -> OutsideJson<'_> {
+    let OutsideRecords {
         unrecorded,
         own_bytes,
         unseen,
-    } = besides;
-    BesidesJson {
+    } = outside_records;
+    OutsideJson {
         unrecorded,
         own_bytes: *own_bytes,
         unseen,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table};
-use reclaim_model::{Amount, DiskBesides, HumanSize};
+use reclaim_model::{Amount, HumanSize, OutsideRecords};
 use reclaim_plan::{Account, Column, DiskUsage, NamespaceUsage};
 
 use super::{Ids, add_line, leased, shown_name, table, unrecorded};
@@ -17,8 +17,8 @@ pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool, ids: Ids) -> String {
             "files that no namespace has are not counted: they cannot be seen from here\n",
         );
     }
-    match &usage.besides {
-        Some(besides) => add_besides(&mut text, besides, ids),
+    match &usage.outside_records {
+        Some(outside_records) => add_outside_records(&mut text, outside_records, ids),
         None => text
             .push_str("containerd's directories are not counted: they cannot be seen from here\n"),
     }
@@ -43,15 +43,15 @@ pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool, ids: Ids) -> String {
 }
 
 /// Says which directories no record knows, and what cannot be looked into.
-fn add_besides(text: &mut String, besides: &DiskBesides, ids: Ids) {
-    for found in &besides.unrecorded {
+fn add_outside_records(text: &mut String, outside_records: &OutsideRecords, ids: Ids) {
+    for found in &outside_records.unrecorded {
         let amount = unrecorded::amount(found, ids);
         let outlook = unrecorded::outlook(found);
         let line = format_args!("without a record: {amount}; {outlook}");
         add_line(text, line);
     }
-    if !besides.unseen.is_empty() {
-        let names: Vec<&str> = besides.unseen.iter().map(|it| &**it).collect();
+    if !outside_records.unseen.is_empty() {
+        let names: Vec<&str> = outside_records.unseen.iter().map(|it| &**it).collect();
         let names = names.join(", ");
         let line = format_args!("what {names} has on the disk without a record cannot be seen");
         add_line(text, line);
@@ -111,9 +111,9 @@ fn columns(usage: &DiskUsage) -> Table {
     for (column, amount) in usage.total.columns() {
         add(words(column), amount, amount.total_bytes());
     }
-    if let Some(besides) = &usage.besides {
+    if let Some(outside_records) = &usage.outside_records {
         let mut unrecorded = Amount::default();
-        for found in &besides.unrecorded {
+        for found in &outside_records.unrecorded {
             unrecorded.snapshots += found.directories;
             unrecorded.snapshot_bytes += found.bytes;
         }
@@ -126,7 +126,7 @@ fn columns(usage: &DiskUsage) -> Table {
         add(
             "containerd's own files",
             Amount::default(),
-            besides.own_bytes,
+            outside_records.own_bytes,
         );
     }
     let (bytes, is_whole) = usage.on_disk();

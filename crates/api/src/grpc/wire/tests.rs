@@ -16,11 +16,11 @@ use reclaim_engine::{
 };
 use reclaim_model::{
     Amount, Beside, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest,
-    DiskBesides, Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind,
-    HolderRole, ImageRecord, KeepReason, Kept, LeaseHolding, Leased, Left, LeftThing, Mode, Named,
-    NamedRemoval, Namespace, NotPinned, NotRemoved, Pin, PinChange, PinOutcome, Pinned, Place,
-    Project, Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row,
-    RunId, Service, SnapshotId, Target, Unpin, Unrecorded,
+    Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, HolderRole,
+    ImageRecord, KeepReason, Kept, LeaseHolding, Leased, Left, LeftThing, Mode, Named,
+    NamedRemoval, Namespace, NotPinned, NotRemoved, OutsideRecords, Pin, PinChange, PinOutcome,
+    Pinned, Place, Project, Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed,
+    Report, Row, RunId, Service, SnapshotId, Target, Unpin, Unrecorded,
 };
 
 use super::*;
@@ -197,7 +197,7 @@ fn usage_comes_back() {
         .into(),
         is_orphaned_known: true,
         warnings: vec!["w".to_owned()],
-        besides: Some(DiskBesides {
+        outside_records: Some(OutsideRecords {
             unrecorded: vec![unrecorded()],
             own_bytes: 5,
             unseen: vec!["zfs".into()],

@@ -1,7 +1,7 @@
 //! Disk usage.
 
 use reclaim_engine::{Account, DiskUsage, ImageSize, ImageUsage, NamespaceUsage};
-use reclaim_model::DiskBesides;
+use reclaim_model::OutsideRecords;
 
 use super::enums::known;
 use super::things::holders;
@@ -53,7 +53,7 @@ impl From<&DiskUsage> for proto::DiskUsageResponse {
             namespaces: namespaces.collect(),
             is_orphaned_known: usage.is_orphaned_known,
             warnings: usage.warnings.clone(),
-            besides: usage.besides.as_ref().map(Into::into),
+            outside_records: usage.outside_records.as_ref().map(Into::into),
         }
     }
 }
@@ -78,25 +78,29 @@ impl TryFrom<proto::DiskUsageResponse> for DiskUsage {
             namespaces: namespaces.collect::<Result<_, WireError>>()?,
             is_orphaned_known: message.is_orphaned_known,
             warnings: message.warnings,
-            besides: message.besides.map(TryInto::try_into).transpose()?,
+            outside_records: message.outside_records.map(TryInto::try_into).transpose()?,
         })
     }
 }
 
-impl From<&DiskBesides> for proto::DiskBesides {
-    fn from(besides: &DiskBesides) -> Self {
+impl From<&OutsideRecords> for proto::OutsideRecords {
+    fn from(outside_records: &OutsideRecords) -> Self {
         Self {
-            unrecorded: besides.unrecorded.iter().map(Into::into).collect(),
-            own_bytes: besides.own_bytes,
-            unseen: besides.unseen.iter().map(ToString::to_string).collect(),
+            unrecorded: outside_records.unrecorded.iter().map(Into::into).collect(),
+            own_bytes: outside_records.own_bytes,
+            unseen: outside_records
+                .unseen
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 }
 
-impl TryFrom<proto::DiskBesides> for DiskBesides {
+impl TryFrom<proto::OutsideRecords> for OutsideRecords {
     type Error = WireError;
 
-    fn try_from(message: proto::DiskBesides) -> Result<Self, WireError> {
+    fn try_from(message: proto::OutsideRecords) -> Result<Self, WireError> {
         Ok(Self {
             unrecorded: list(message.unrecorded)?,
             own_bytes: message.own_bytes,
