@@ -98,14 +98,17 @@ impl Engine {
         let alarm = self.store.alarm(&plan.namespace).ok();
         let holding = Hold::write(&self.store, run.id, &plan);
         let journals = self.phase(info_span!("hold"), holding).await?;
-        let directories = self.directories_before(&plan, &inventory).await;
 
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
-        let taking = self.take_away(run, &plan, &mut report);
+        // Listing takes time: neither the removals nor the end after the second look may wait for it.
+        let taking = futures::future::join(
+            self.take_away(run, &plan, &mut report),
+            self.directories_before(&plan, &inventory),
+        );
         let removing = info_span!("remove");
-        let taken = if run.measuring == Measuring::Meanwhile {
+        let (taken, directories) = if run.measuring == Measuring::Meanwhile {
             let both = futures::future::join(taking, self.sizes_of(&plan));
             let (taken, sizes) = self.phase(removing, both).await;
             enter_sizes(&mut plan, &mut report, sizes);
