@@ -48,6 +48,7 @@ fn main() {
         registered: &BTreeMap::new(),
         snapshot_bytes: &snapshot_bytes,
         orphaned: None,
+        outside_records: None,
     };
     let (usage, time) = timed(|| disk_usage(&books));
     report("disk usage", &time);

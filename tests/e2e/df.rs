@@ -128,7 +128,7 @@ async fn snapshot_usage(rig: &Rig, snapshotter: &str) -> (u64, u64) {
 }
 
 /// What a directory and everything below it occupies, and how many files and directories it has.
-fn occupied(path: &Path) -> (u64, u64) {
+pub(crate) fn occupied(path: &Path) -> (u64, u64) {
     let metadata = fs::symlink_metadata(path).unwrap();
     let (mut bytes, mut inodes) = (metadata.blocks() * 512, 1);
     if metadata.is_dir() {
@@ -187,6 +187,17 @@ async fn the_columns_add_up_to_what_is_on_disk() {
     );
     assert_eq!(total["columns"]["orphaned"], Value::Null);
     assert_eq!(usage["orphaned_known"], true);
+
+    // Every byte: what `du` counts below containerd's root, but for the last block of each blob.
+    let on_disk = &usage["on_disk"];
+    assert_eq!(on_disk["whole"], true, "{usage:#}");
+    let n_blobs = total["all"]["blobs"].as_u64().unwrap();
+    let (du, _) = occupied(&rig.containerd.root());
+    let counted = on_disk["bytes"].as_u64().unwrap();
+    assert!(
+        du.abs_diff(counted) <= n_blobs * BLOCK,
+        "{du} {counted}: {usage:#}"
+    );
 
     let content = total["all"]["content_bytes"].as_u64().unwrap();
     assert_eq!(content, rig.containerd.content_bytes_on_disk());

@@ -153,8 +153,9 @@ async fn content_says_when_it_will_go() {
     assert_eq!(answer["fate"]["fate"], "expires");
     assert_eq!(answer["fate"]["holder"]["id"], "hour");
     let text = rig.reclaim(&["why", &leased.to_string()]).exits(0).stdout;
-    let words =
-        format!("it goes with the first collection after {until:.0}, when lease hour expires");
+    let words = format!(
+        "it goes with the first collection after {until:.0}, when unfinished pull hour expires"
+    );
     assert!(text.contains(&words), "{text}");
     let answer = why(&rig, &garbage.to_string());
     assert_eq!(answer["holders"].as_array().unwrap().len(), 0);

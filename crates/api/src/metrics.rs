@@ -134,7 +134,7 @@ impl Metrics {
                 .observe(collection.as_secs_f64());
         }
         if policy.is_empty() {
-            let is_partial = !report.failed.is_empty() || report.unfinished.is_some();
+            let is_partial = report.is_partial();
             let outcome = if is_partial {
                 Outcome::Partial
             } else if report.removed.is_empty() {

@@ -61,6 +61,8 @@ pub(crate) enum Command {
     ///
     /// Every byte of the content store and of the snapshotters is counted once: as in use, as
     /// what a prune frees, as garbage that waits for a collection, as held by leases, and so on.
+    /// Directories of overlayfs and native that no record knows are counted where they can be
+    /// seen, and containerd's own files, so that the total is what `du` counts.
     /// Content that several namespaces share counts in each of them and once in the total.
     /// With --namespace only that namespace is listed; the total is of all.
     Df(DfArgs),
@@ -149,7 +151,9 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct DfArgs {
-    /// Show each image too: its size, what it shares, and what removing it alone would free
+    /// Show each image and lease too: its size, what it shares, and what removing it would free
+    ///
+    /// Of a lease: what it holds that nothing else needs, since when, and until when.
     #[arg(short, long)]
     pub(crate) verbose: bool,
 

@@ -2,6 +2,7 @@
 //! another meaning without a new `version`.
 
 pub(crate) mod df;
+mod leased;
 mod named;
 mod pin;
 pub(crate) mod policy;
@@ -13,7 +14,7 @@ use reclaim_engine::{Hold, ListedImage};
 use reclaim_model::{
     Amount, DeleteGuard, Digest, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, KeepReason,
     Kept, Left, LeftThing, Mode, Namespace, Pin, PinOutcome, PinRequest, Reclaimed, RemoveReason,
-    Report, SnapshotId, Unpin,
+    Report, SnapshotId, Unpin, Unrecorded,
 };
 use serde::Serialize;
 
@@ -40,8 +41,10 @@ struct ReportJson<'a> {
     blobs: &'a [FreedBlob],
     snapshots: &'a [FreedSnapshot],
     left: Vec<LeftJson<'a>>,
+    stranded: &'a [Unrecorded],
     unpinned: &'a [Unpin],
     build_history: PinnedJson,
+    leased: leased::LeasedJson<'a>,
     warnings: Vec<&'a str>,
     guard: Option<DeleteGuard>,
     held_until: Option<Timestamp>,
@@ -165,6 +168,7 @@ fn report_json(report: &Report) -> ReportJson<'_> {
         reclaimed,
         freed: Freed { blobs, snapshots },
         left,
+        stranded,
         unpinned,
         rows: _,
         named,
@@ -208,11 +212,13 @@ fn report_json(report: &Report) -> ReportJson<'_> {
         blobs,
         snapshots,
         left: left.iter().map(left_json).collect(),
+        stranded,
         unpinned,
         build_history: PinnedJson {
             configs: beside.history.configs,
             freed: beside.history.freed.amount(),
         },
+        leased: leased::of(&beside.leased),
         warnings: warnings
             .iter()
             .chain(unfinished)

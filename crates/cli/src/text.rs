@@ -1,12 +1,15 @@
 //! Output for people: docker's form where docker has one.
 
 pub(crate) mod df;
+mod ids;
 pub(crate) mod images;
+mod leased;
 mod left;
 pub(crate) mod named;
 pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod project;
+mod unrecorded;
 pub(crate) mod why;
 
 use std::fmt::Write;
@@ -19,14 +22,12 @@ use reclaim_model::{
 };
 
 use crate::output;
-
-/// How many hexadecimal characters of a digest are shown, as docker does.
-const SHORT_DIGEST: usize = 12;
+pub(crate) use ids::Ids;
 
 /// Renders a report: docker's for a run, tables of what would go and stay for a dry run.
-pub(crate) fn report(report: &Report) -> String {
+pub(crate) fn report(report: &Report, ids: Ids) -> String {
     match report.mode {
-        Mode::DryRun => dry_run(report),
+        Mode::DryRun => dry_run(report, ids),
         Mode::Apply => pruned(report),
     }
 }
@@ -49,13 +50,13 @@ fn pruned(report: &Report) -> String {
     text
 }
 
-fn dry_run(report: &Report) -> String {
+fn dry_run(report: &Report, ids: Ids) -> String {
     let mut text = String::new();
     if !report.removed.is_empty() {
         text.push_str("Would remove:\n");
         add_line(
             &mut text,
-            format_args!("{}\n", removal_table(report).trim_fmt()),
+            format_args!("{}\n", removal_table(report, ids).trim_fmt()),
         );
     }
     if !report.kept.is_empty() {
@@ -64,8 +65,8 @@ fn dry_run(report: &Report) -> String {
         for kept in &report.kept {
             table.add_row([
                 shown_name(&kept.name, &kept.target),
-                short(&kept.target),
-                why_kept(kept),
+                ids.digest(&kept.target),
+                why_kept(kept, ids),
             ]);
         }
         add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
@@ -80,13 +81,13 @@ fn dry_run(report: &Report) -> String {
             amount(estimate)
         ),
     );
-    add_beside(&mut text, report);
+    add_beside(&mut text, report, ids);
     text.push_str("nothing was removed (dry run)\n");
     text
 }
 
 /// Says what the estimate does not count, or not for certain.
-fn add_beside(text: &mut String, report: &Report) {
+fn add_beside(text: &mut String, report: &Report, ids: Ids) {
     let at_least = report.estimate_at_least;
     if at_least != report.estimate {
         let bytes = HumanSize(at_least.0.total_bytes());
@@ -109,6 +110,10 @@ fn add_beside(text: &mut String, report: &Report) {
         );
         add_line(text, line);
     }
+    if let Some(line) = leased::line(&report.beside.leased, ids) {
+        let line = format_args!("Held only by leases, not counted: {line}");
+        add_line(text, line);
+    }
     let elsewhere: u64 = report.beside.kept_elsewhere.iter().map(|it| it.bytes).sum();
     if elsewhere > 0 {
         let elsewhere = HumanSize(elsewhere);
@@ -118,9 +123,9 @@ fn add_beside(text: &mut String, report: &Report) {
 }
 
 /// Shows, on standard error, what the question is about.
-pub(crate) fn list_before_question(report: &Report) {
+pub(crate) fn list_before_question(report: &Report, ids: Ids) {
     let bytes = total(report.estimate.0);
-    output::words(&format!("{}\n", removal_table(report).trim_fmt()));
+    output::words(&format!("{}\n", removal_table(report, ids).trim_fmt()));
     let images = count(report.removed.len(), "image");
     output::words(&format!("{images}, {bytes}: {}", amount(report.estimate.0)));
 }
@@ -133,24 +138,39 @@ pub(crate) fn warnings(report: &Report) {
 }
 
 /// Says, on standard error, what the report itself has no place for.
-pub(crate) fn words_after(report: &Report) {
+pub(crate) fn words_after(report: &Report, ids: Ids) {
     for refused in &report.refused {
         output::words(&format!(
             "not removed: {}: {}",
-            refused.name, refused.reason
+            refused.name,
+            ids.refusal(&refused.reason)
         ));
     }
     for failed in &report.failed {
         output::words(&format!("error: {}: {}", failed.name, failed.error));
     }
-    words_after_named(report);
+    words_after_named(report, ids);
 }
 
 /// As [`words_after`], where each name has told already what was not removed.
-pub(crate) fn words_after_named(report: &Report) {
-    warnings(report);
-    for line in left::lines(report) {
+pub(crate) fn words_after_named(report: &Report, ids: Ids) {
+    warn(&report.warnings, ids);
+    for line in left::lines(report, ids) {
         output::words(&line);
+    }
+    for stranded in &report.stranded {
+        output::words(&format!(
+            "stays on the disk, its records gone: {}",
+            unrecorded::amount(stranded, ids)
+        ));
+        let outlook = unrecorded::outlook(stranded);
+        output::words(&format!("hint: {outlook}, if nothing is in the way"));
+    }
+    // A dry run has it among what it does not count.
+    if report.mode == Mode::Apply
+        && let Some(line) = leased::line(&report.beside.leased, ids)
+    {
+        output::words(&format!("not freed, held only by leases: {line}"));
     }
     if let Some(until) = report.held_until {
         let run = &report.run;
@@ -164,27 +184,32 @@ pub(crate) fn words_after_named(report: &Report) {
     }
 }
 
-fn removal_table(report: &Report) -> Table {
+/// Shows warnings, on standard error.
+pub(crate) fn warn<'w>(warnings: impl IntoIterator<Item = &'w String>, ids: Ids) {
+    for warning in warnings {
+        output::words(&format!("warning: {}", ids.show(warning)));
+    }
+}
+
+fn removal_table(report: &Report, ids: Ids) -> Table {
     let mut table = table(["IMAGE", "TARGET", "REASON"]);
     for removed in &report.removed {
         let reason = removed.reason.words().to_owned();
         table.add_row([
             shown_name(&removed.name, &removed.target),
-            short(&removed.target),
+            ids.digest(&removed.target),
             reason,
         ]);
     }
     table
 }
 
-fn why_kept(kept: &Kept) -> String {
-    let mut text = kept.reason.words().to_owned();
-    for (index, holder) in kept.holders.iter().enumerate() {
-        let before = if index == 0 { ": " } else { ", " };
-        text.push_str(before);
-        text.push_str(&holder.to_string());
+fn why_kept(kept: &Kept, ids: Ids) -> String {
+    let words = kept.reason.words();
+    if kept.holders.is_empty() {
+        return words.to_owned();
     }
-    text
+    format!("{words}: {}", ids.holders(&kept.holders))
 }
 
 /// The bytes of an amount, "at least" so many where some of it could not be measured.
@@ -248,10 +273,6 @@ fn on_one_line(text: &str) -> String {
     text.chars()
         .map(|it| if it.is_control() { '\u{fffd}' } else { it })
         .collect()
-}
-
-fn short(digest: &Digest) -> String {
-    digest.hex().chars().take(SHORT_DIGEST).collect()
 }
 
 fn count(number: usize, noun: &str) -> String {

@@ -102,9 +102,13 @@ impl Engine {
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
-        let taking = self.take_away(run, &plan, &mut report);
+        // Listing takes time: neither the removals nor the end after the second look may wait for it.
+        let taking = futures::future::join(
+            self.take_away(run, &plan, &mut report),
+            self.directories_before(&plan, &inventory),
+        );
         let removing = info_span!("remove");
-        let taken = if run.measuring == Measuring::Meanwhile {
+        let (taken, directories) = if run.measuring == Measuring::Meanwhile {
             let both = futures::future::join(taking, self.sizes_of(&plan));
             let (taken, sizes) = self.phase(removing, both).await;
             enter_sizes(&mut plan, &mut report, sizes);
@@ -126,7 +130,12 @@ impl Engine {
             (Err(error), _) | (Ok(_), Some(error)) => Err(error),
         };
         match sound {
-            Ok(()) => self.finish(run, &plan, &journals, &mut report).await,
+            Ok(()) => {
+                self.finish(run, &plan, &journals, &mut report).await;
+                if let Some(before) = &directories {
+                    self.enter_stranded(before, &mut report).await;
+                }
+            }
             Err(error) => self.give_up(run, &mut report, &error).await,
         }
         let images = removed_images(&plan, &report);
@@ -218,7 +227,7 @@ impl Engine {
     }
 
     /// Lists all namespaces, without reading what images are.
-    async fn observe_everything(&self) -> Result<Inventory, StoreError> {
+    pub(crate) async fn observe_everything(&self) -> Result<Inventory, StoreError> {
         retry(|| self.store.observe(&[], &NO_LABELS, clock::now())).await
     }
 }

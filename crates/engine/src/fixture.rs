@@ -47,10 +47,7 @@ pub(crate) fn kept(name: &str, digit: char) -> Kept {
         name: name.to_owned(),
         target: digest(digit),
         reason: KeepReason::InUse,
-        holders: vec![Holder {
-            kind: HolderKind::Container,
-            id: "web".to_owned(),
-        }],
+        holders: vec![Holder::new(HolderKind::Container, "web")],
     }
 }
 

@@ -70,6 +70,7 @@ mod tests {
         let lease = Lease {
             id: "lease".to_owned(),
             labels,
+            created: None,
             expires: None,
             is_flat: false,
             resources: Vec::new(),

@@ -106,6 +106,7 @@ mod prune;
 mod remove;
 mod retry;
 mod second_look;
+mod stranded;
 mod survey;
 mod target;
 mod undo;

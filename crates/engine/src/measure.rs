@@ -50,6 +50,7 @@ impl Engine {
         measuring: Measuring,
     ) -> Result<Plan, StoreError> {
         let mut snapshots = [decision.pending_snapshots(), decision.history_snapshots()].concat();
+        snapshots.extend(decision.leased_snapshots());
         if measuring == Measuring::First {
             snapshots.extend_from_slice(decision.snapshots());
         }
@@ -61,6 +62,7 @@ impl Engine {
         let mut plan = decision.into_unmeasured_plan();
         plan.beside.pending.measure(&bytes);
         plan.beside.history.freed.measure(&bytes);
+        plan.beside.leased.measure(&bytes);
         plan.warnings.extend(bytes.warnings());
         Ok(plan)
     }

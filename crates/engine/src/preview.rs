@@ -47,6 +47,7 @@ pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
         reclaimed: Reclaimed(Amount::default()),
         freed: Freed::default(),
         left: Vec::new(),
+        stranded: Vec::new(),
         unpinned: Vec::new(),
         rows: Vec::new(),
         named: plan.named.clone(),

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use reclaim_model::{Container, FreedBlob, Inventory, Namespace, SnapshotId, SnapshotSizes};
+use reclaim_model::{
+    Container, FreedBlob, Inventory, Namespace, OutsideRecords, SnapshotId, SnapshotSizes,
+};
 use reclaim_plan::{Answer, Books, DiskUsage, Question, disk_usage, why};
-use reclaim_store::{ContentFiles, NO_LABELS, StoreError, content_files};
+use reclaim_store::{ContentFiles, Directories, NO_LABELS, StoreError, content_files, own_bytes};
 use tracing::{debug, info_span};
 
 use crate::clock;
@@ -27,14 +29,23 @@ impl Engine {
     pub async fn disk_usage(&self, progress: &ProgressSink<'_>) -> Result<DiskUsage, RunError> {
         progress(Progress::Observing);
         let root = self.store.content_root().await?;
+        let witnesses = self.store.some_blobs().await?;
+        let directories = self.store.snapshot_directories(&witnesses).await?;
         let before = files(root.clone()).await;
         let inventory = self.observe_all().await?;
-        let after = files(root).await;
+        let after = files(root.clone()).await;
         let registered = self.registered_everywhere(&inventory).await?;
         progress(Progress::Measuring);
         let measuring = self.all_snapshot_bytes(&inventory);
         let snapshot_bytes = self.phase(info_span!("size"), measuring).await?;
         let orphaned = orphaned(before, after, &inventory);
+        let outside_records = match (root, directories) {
+            (Some(root), Some(directories)) => {
+                self.outside_records(root, directories, &inventory, &snapshot_bytes)
+                    .await?
+            }
+            (_, _) => None,
+        };
         debug!(calls = ?self.store.calls(), "surveyed");
         Ok(info_span!("ledger").in_scope(|| {
             disk_usage(&Books {
@@ -42,8 +53,45 @@ impl Engine {
                 registered: &registered,
                 snapshot_bytes: &snapshot_bytes,
                 orphaned: orphaned.as_deref(),
+                outside_records: outside_records.as_ref(),
             })
         }))
+    }
+
+    /// Looks at what containerd's directories hold outside of records; `None` if that cannot be seen.
+    async fn outside_records(
+        &self,
+        content: PathBuf,
+        before: Directories,
+        inventory: &Inventory,
+        bytes: &BTreeMap<Namespace, SnapshotSizes>,
+    ) -> Result<Option<OutsideRecords>, StoreError> {
+        let (before, after) = listed_again(before).await;
+        let records = after.records(inventory);
+        let unrecorded = if before.beyond(&after, &records).is_empty() {
+            Vec::new()
+        } else {
+            let sizes = self.snapshot_sizes(inventory, bytes).await?;
+            let found = self.store.unrecorded(&before, &after, inventory, &sizes);
+            found.await
+        };
+        let unseen = after.unseen(inventory);
+        let counted = tokio::task::spawn_blocking(move || {
+            let own = own_bytes(&content, &after, &unrecorded);
+            own.map(|own_bytes| (own_bytes, unrecorded))
+        });
+        Ok(match counted.await {
+            Ok(Ok((own_bytes, unrecorded))) => Some(OutsideRecords {
+                unrecorded,
+                own_bytes,
+                unseen,
+            }),
+            Ok(Err(error)) => {
+                debug!(%error, "containerd's directories cannot be seen");
+                None
+            }
+            Err(_) => None,
+        })
     }
 
     /// Says who holds what `text` means in `namespace`, and what will become of it.
@@ -89,7 +137,7 @@ impl Engine {
         Ok(registered)
     }
 
-    async fn all_snapshot_bytes(
+    pub(crate) async fn all_snapshot_bytes(
         &self,
         inventory: &Inventory,
     ) -> Result<BTreeMap<Namespace, SnapshotSizes>, StoreError> {
@@ -116,6 +164,15 @@ impl Engine {
         let ids: Vec<SnapshotId> = ids.collect();
         retry(|| self.store.snapshot_bytes(namespace, &ids)).await
     }
+}
+
+/// Lists directories once more, off the threads that serve calls. Returns both lists.
+pub(crate) async fn listed_again(before: Directories) -> (Directories, Directories) {
+    let listing = tokio::task::spawn_blocking(move || {
+        let after = before.again();
+        (before, after)
+    });
+    listing.await.unwrap_or_default()
 }
 
 /// Lists the files below a content root, off the threads that serve calls.

@@ -169,6 +169,8 @@ pub struct Lease {
     pub id: String,
     /// All labels.
     pub labels: BTreeMap<String, String>,
+    /// When it was created, as the server says.
+    pub created: Option<Timestamp>,
     /// When it ceases to hold; `None` is never.
     pub expires: Option<Timestamp>,
     /// Whether it holds only what it lists, not what that refers to.
@@ -444,6 +446,7 @@ mod tests {
         Lease {
             id: "l".to_owned(),
             labels: labels.collect(),
+            created: None,
             expires: expires.map(|it| it.parse().unwrap()),
             is_flat,
             resources: vec![LeaseResource::Content(digest)],

@@ -9,9 +9,11 @@ mod filter;
 mod free_target;
 mod gc_conditions;
 mod gc_labels;
+mod holder;
 mod image;
 mod inventory;
 mod label;
+mod leased;
 mod left;
 mod named;
 mod names;
@@ -25,6 +27,7 @@ mod request;
 mod size;
 mod snapshot_sizes;
 mod unpin;
+mod unrecorded;
 mod until;
 
 pub use digest::{Digest, DigestError};
@@ -33,6 +36,7 @@ pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
 pub use free_target::{FreeTarget, FreeTargetError};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, parse_expiry};
+pub use holder::{Holder, HolderKind, HolderRole, shortened};
 pub use image::{
     Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, MAX_DOCUMENT_DEPTH,
     Platform, Target, shown_name,
@@ -42,6 +46,7 @@ pub use inventory::{
     List, NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
+pub use leased::{LeaseHolding, Leased};
 pub use left::{Left, LeftThing};
 pub use named::{Conflict, ConflictCause, Named, NamedImages, NamedRemoval, NotRemoved};
 pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
@@ -50,8 +55,8 @@ pub use pin::{
     PinRequest,
 };
 pub use plan::{
-    Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, KeepReason,
-    Kept, Plan, Reclaimed, RemoveReason, Step,
+    Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, KeepReason, Kept, Plan, Reclaimed,
+    RemoveReason, Step,
 };
 pub use policy::{
     ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, Happening, LastUse, LastUses, Pattern,
@@ -69,6 +74,7 @@ pub use request::{Mode, PruneRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
 pub use snapshot_sizes::SnapshotSizes;
 pub use unpin::{BuildHistory, Pinned, Unpin};
+pub use unrecorded::{OutsideRecords, Place, Unrecorded};
 pub use until::{
     GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration, parse_until,
 };

@@ -3,7 +3,7 @@
 //! The texts are Docker's, because its clients show them.
 
 use crate::reference::ReferenceError;
-use crate::{Digest, Holder, HolderKind, Row};
+use crate::{Digest, Holder, HolderKind, Row, shortened};
 
 /// How many characters of an ID Docker shows.
 const SHORT_ID: usize = 12;
@@ -105,7 +105,7 @@ pub enum ConflictCause {
     #[error("image is referenced in multiple repositories")]
     MultipleRepositories,
     /// Something else uses it, or may.
-    #[error("image is being used by {0}")]
+    #[error("image is being used by {}", shortened(&.0.to_string()))]
     Holder(Holder),
     /// The CRI plugin is told to keep it.
     #[error("image is pinned")]
@@ -200,7 +200,7 @@ mod tests {
     fn a_conflict_names_the_container_that_is_in_the_way() {
         let image = format!("sha256:{}", "a7".repeat(32)).parse().unwrap();
         let id = || "c".to_owned();
-        let holder = |kind| ConflictCause::Holder(Holder { kind, id: id() });
+        let holder = |kind| ConflictCause::Holder(Holder::new(kind, "c"));
         for (cause, container) in [
             (
                 ConflictCause::Referenced {

@@ -1,10 +1,10 @@
 //! The decision: what goes, what stays and why, and what that frees.
 
-use std::fmt;
-
 use serde::Serialize;
 
-use crate::{Digest, ImageRecord, Named, Namespace, Pinned, SnapshotId, SnapshotSizes, Unpin};
+use crate::{
+    Digest, Holder, ImageRecord, Leased, Named, Namespace, Pinned, SnapshotId, SnapshotSizes, Unpin,
+};
 
 /// What a prune will do to one namespace. It leaves no choice to the execution.
 ///
@@ -41,6 +41,8 @@ pub struct Beside {
     pub history: Pinned,
     /// The part of what the plan frees that something which cannot be seen may keep.
     pub doubtful: Freed,
+    /// What only leases of others hold, once the plan is carried out.
+    pub leased: Leased,
 }
 
 impl Beside {
@@ -49,6 +51,7 @@ impl Beside {
         self.pending.measure(bytes);
         self.history.freed.measure(bytes);
         self.doubtful.measure(bytes);
+        self.leased.measure(bytes);
     }
 }
 
@@ -183,56 +186,6 @@ impl RemoveReason {
             Self::Parent => "parent without a name",
             Self::Torn => "torn, not in use",
         }
-    }
-}
-
-/// Who needs an image.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Holder {
-    /// What it is.
-    pub kind: HolderKind,
-    /// Its ID, key or name.
-    pub id: String,
-}
-
-/// What a [`Holder`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HolderKind {
-    /// A container, by ID.
-    Container,
-    /// A lease, by ID.
-    Lease,
-    /// A snapshot that is a root of its own, as `snapshotter/key`.
-    Snapshot,
-    /// A blob that is a root of its own, by digest.
-    Content,
-    /// A sandbox record.
-    Sandbox,
-    /// Another image record, by name.
-    Image,
-    /// A rule of the configuration, by its key.
-    Rule,
-    /// A label of the record itself, by its key.
-    Label,
-    /// A snapshotter whose snapshots cannot be listed, by name.
-    Snapshotter,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            HolderKind::Container => "container",
-            HolderKind::Lease => "lease",
-            HolderKind::Snapshot => "snapshot",
-            HolderKind::Content => "content",
-            HolderKind::Sandbox => "sandbox",
-            HolderKind::Image => "image",
-            HolderKind::Rule => "rule",
-            HolderKind::Label => "label",
-            HolderKind::Snapshotter => "snapshotter",
-        };
-        write!(formatter, "{kind} {}", self.id)
     }
 }
 
@@ -379,6 +332,7 @@ pub struct Reclaimed(pub Amount);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{HolderKind, LeaseHolding};
 
     fn digest(digit: &str) -> Digest {
         format!("sha256:{}", digit.repeat(64)).parse().unwrap()
@@ -435,11 +389,22 @@ mod tests {
                 freed: unmeasured(),
             },
             doubtful: unmeasured(),
+            leased: Leased {
+                things: unmeasured(),
+                leases: vec![LeaseHolding {
+                    lease: Holder::new(HolderKind::Lease, "pull"),
+                    since: None,
+                    until: None,
+                    things: unmeasured(),
+                }],
+            },
         };
         beside.measure(&known);
         assert_eq!(beside.pending, measured);
         assert_eq!(beside.history.freed, measured);
         assert_eq!(beside.doubtful, measured);
+        assert_eq!(beside.leased.things, measured);
+        assert_eq!(beside.leased.leases[0].things, measured);
     }
 
     #[test]
@@ -461,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_and_holders_are_words() {
+    fn reasons_are_words() {
         for (reason, words) in [
             (RemoveReason::Dangling, "no name, not in use"),
             (RemoveReason::Unused, "not in use"),
@@ -475,20 +440,6 @@ mod tests {
             (RemoveReason::Torn, "torn, not in use"),
         ] {
             assert_eq!(reason.words(), words);
-        }
-        for (kind, words) in [
-            (HolderKind::Container, "container x"),
-            (HolderKind::Lease, "lease x"),
-            (HolderKind::Snapshot, "snapshot x"),
-            (HolderKind::Content, "content x"),
-            (HolderKind::Sandbox, "sandbox x"),
-            (HolderKind::Image, "image x"),
-            (HolderKind::Rule, "rule x"),
-            (HolderKind::Label, "label x"),
-            (HolderKind::Snapshotter, "snapshotter x"),
-        ] {
-            let id = "x".to_owned();
-            assert_eq!(Holder { kind, id }.to_string(), words);
         }
     }
 

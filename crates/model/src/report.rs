@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     Beside, Digest, Estimate, Freed, Holder, KeepReason, Kept, Left, Mode, Named, Namespace,
-    PolicyName, Reclaimed, RemoveReason, Unpin,
+    PolicyName, Reclaimed, RemoveReason, Unpin, Unrecorded,
 };
 
 /// Identifies one run in the report, the log and the leases.
@@ -51,6 +51,9 @@ pub struct Report {
     pub freed: Freed,
     /// What was to go and is still there after the collection, sorted.
     pub left: Vec<Left>,
+    /// Directories of snapshots that are gone, and that stay on the disk all the same. What they
+    /// occupy is not reclaimed.
+    pub stranded: Vec<Unrecorded>,
     /// Configurations that have let go of what was unpacked of them; on a dry run those that
     /// would.
     pub unpinned: Vec<Unpin>,
@@ -74,6 +77,14 @@ pub struct Report {
     pub took: Duration,
     /// How long containerd's collection took; `None` if none was asked for.
     pub collection: Option<Duration>,
+}
+
+impl Report {
+    /// Whether something of what was to be done was not: a removal failed, the run could not be
+    /// brought to its end, or directories stay on the disk.
+    pub fn is_partial(&self) -> bool {
+        !self.failed.is_empty() || self.unfinished.is_some() || !self.stranded.is_empty()
+    }
 }
 
 /// How a removal makes sure that the record is still the one that was judged.
@@ -165,10 +176,7 @@ mod tests {
 
     #[test]
     fn says_why_a_step_was_refused() {
-        let web = Holder {
-            kind: HolderKind::Container,
-            id: "web".to_owned(),
-        };
+        let web = Holder::new(HolderKind::Container, "web");
         for (reason, words) in [
             (
                 RefuseReason::TargetMoved,

@@ -7,7 +7,9 @@ use reclaim_model::{
     PruneRequest, RuleImages, Selection,
 };
 
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
+use crate::holdings::Hold;
+use crate::mark::Marker;
 use crate::named::named;
 use crate::names::Names;
 use crate::project;
@@ -62,6 +64,16 @@ impl<'a> Case<'a> {
             Selection::Project(images) => project::judge(self, registered, images),
             Selection::Rule(images) => (self.by_rule(images, &request.namespace), Vec::new()),
         }
+    }
+
+    /// Returns those of `nodes` that one of `images` refers to, directly or not.
+    pub(crate) fn parts_of(&self, images: &[usize], nodes: &[NodeId]) -> Vec<NodeId> {
+        let mut marker = Marker::new(&self.graph);
+        for image in images {
+            marker.extend(self.graph.image(*image), Hold::Deep);
+        }
+        let parts = nodes.iter().copied();
+        parts.filter(|id| marker.is_reached(*id)).collect()
     }
 
     /// Judges every image as a maintenance policy does.

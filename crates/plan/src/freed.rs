@@ -1,9 +1,12 @@
 //! What removing images frees: the difference that the collector will find.
 
+use std::collections::BTreeSet;
+
 use reclaim_model::{FreedBlob, Gap, Inventory, Namespace, NamespaceInventory, SnapshotId};
 
 use crate::doubt;
 use crate::graph::{Graph, Node, NodeId};
+use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
 
 /// Blobs and snapshots, both sorted.
@@ -24,6 +27,8 @@ pub(crate) struct Difference {
     pub(crate) kept_elsewhere: Vec<FreedBlob>,
     /// The part of `freed` that something which cannot be seen may keep.
     pub(crate) doubtful: Things,
+    /// Nodes that only the spare holders keep; see [`difference`].
+    pub(crate) spare: Vec<NodeId>,
 }
 
 impl Things {
@@ -75,16 +80,32 @@ fn ascending(graph: &Graph<'_>, nodes: &[NodeId]) -> Vec<NodeId> {
 /// Snapshots belong to one namespace. Content is shared, under containerd's isolating policy as
 /// well: a blob is one file, and leaves the disk only when no namespace keeps it. One that
 /// another namespace has but keeps no longer goes in the same collection, and counts.
+///
+/// What `is_spare` holders keep stays like that of all others, and is listed besides.
 pub(crate) fn difference(
     inventory: &Inventory,
     namespace: &Namespace,
     graph: &Graph<'_>,
     images: &[usize],
+    is_spare: impl Fn(&Holding) -> bool,
 ) -> Difference {
     let now = inventory.observed_at;
     let mut marker = Marker::new(graph).without_images(images);
-    marker.extend_from_holders(now);
+    let holdings = holdings(graph, now).into_iter();
+    let (ours, others): (Vec<Holding>, Vec<Holding>) = holdings.partition(|it| it.is_ours);
+    let (spare, others): (Vec<Holding>, Vec<Holding>) = others.into_iter().partition(is_spare);
+    for holding in &others {
+        marker.extend_all(holding);
+    }
     marker.extend_from_images(now);
+    let needed = marker.n_reached();
+    for holding in &spare {
+        marker.extend_all(holding);
+    }
+    let spare = marker.reached_since(needed).to_vec();
+    for holding in &ours {
+        marker.extend_all(holding);
+    }
     let before = marker.n_reached();
     marker.restore_images(now);
     let freed = Things::of(graph, marker.reached_since(before));
@@ -95,6 +116,7 @@ pub(crate) fn difference(
         doubtful: doubt::here(graph, images, &freed),
         freed,
         kept_elsewhere: Vec::new(),
+        spare,
     };
     let others = inventory.namespaces.iter();
     for (_, other) in others.filter(|(name, _)| *name != namespace) {
@@ -113,6 +135,7 @@ fn ask_other(other: &NamespaceInventory, inventory: &Inventory, difference: &mut
         pending,
         kept_elsewhere,
         doubtful,
+        spare: _,
     } = difference;
     let is_listed = |gap: &Gap| !matches!(gap, Gap::List { .. });
     let is_whole = other.gaps.iter().all(is_listed);
@@ -131,6 +154,28 @@ fn ask_other(other: &NamespaceInventory, inventory: &Inventory, difference: &mut
     kept_elsewhere.extend(freed.blobs.extract_if(.., |blob| is_kept(blob)));
     doubtful.blobs.retain(|blob| !is_kept(blob));
     doubtful.blobs.extend(doubt::there(&graph, &freed.blobs));
+}
+
+/// Returns those of `blobs`, sorted, that another namespace than this one keeps.
+pub(crate) fn kept_by_others(
+    inventory: &Inventory,
+    namespace: &Namespace,
+    blobs: &[FreedBlob],
+) -> BTreeSet<FreedBlob> {
+    let mut kept = BTreeSet::new();
+    let others = inventory.namespaces.iter();
+    for (_, other) in others.filter(|(name, it)| *name != namespace && has_any(it, blobs)) {
+        let graph = Graph::new(other, inventory);
+        let mut marker = Marker::new(&graph);
+        marker.extend_from_holders(inventory.observed_at);
+        marker.extend_from_images(inventory.observed_at);
+        let is_kept = |blob: &&FreedBlob| {
+            let there = graph.find_blob(&blob.digest);
+            there.is_some_and(|id| marker.is_reached(id))
+        };
+        kept.extend(blobs.iter().filter(is_kept).cloned());
+    }
+    kept
 }
 
 /// Whether `other` has one of `blobs`. Both are sorted.

@@ -85,7 +85,7 @@ pub(crate) fn unpins(inventory: &Inventory, graph: &Graph<'_>) -> Vec<Unpin> {
     let candidates = candidates(inventory, namespace);
     let holdings = holdings(graph, inventory.observed_at).into_iter();
     let (history, others): (Vec<Holding>, Vec<Holding>) = holdings.partition(|it| {
-        let Holder { kind, id } = &it.holder;
+        let Holder { kind, id, role: _ } = &it.holder;
         *kind == HolderKind::Lease && leases.contains(id.as_str())
     });
     let mut of_others = Marker::new(graph);

@@ -41,7 +41,7 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
     let leases = live.map(|lease| of_lease(graph, lease));
     let containers = namespace.containers.iter().enumerate();
     let containers = containers.map(|(index, container)| Holding {
-        holder: holder(HolderKind::Container, &container.id),
+        holder: Holder::new(HolderKind::Container, &container.id),
         hold: Hold::Deep,
         is_ours: false,
         roots: vec![graph.container(index)],
@@ -50,7 +50,7 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
     let sandboxes = namespace.sandboxes.iter();
     let sandboxes = sandboxes.filter(|_| graph.rules >= CollectorRules::V2_0);
     let sandboxes = sandboxes.map(|sandbox| Holding {
-        holder: holder(HolderKind::Sandbox, &sandbox.id),
+        holder: Holder::new(HolderKind::Sandbox, &sandbox.id),
         hold: Hold::Deep,
         is_ours: false,
         roots: references(graph, &sandbox.gc),
@@ -67,7 +67,7 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
 pub(crate) fn of_lease(graph: &Graph<'_>, lease: &Lease) -> Holding {
     let resources = lease.resources.iter();
     Holding {
-        holder: holder(HolderKind::Lease, &lease.id),
+        holder: Holder::new(HolderKind::Lease, &lease.id),
         hold: if lease.is_flat {
             Hold::Flat
         } else {
@@ -88,7 +88,7 @@ fn root_blobs<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
     let blobs = graph.namespace.blobs.iter().enumerate();
     let roots = blobs.filter(|(_, blob)| graph.is_root(&blob.gc));
     roots.map(|(index, blob)| Holding {
-        holder: holder(HolderKind::Content, &blob.digest.to_string()),
+        holder: Holder::new(HolderKind::Content, blob.digest.to_string()),
         hold: Hold::Deep,
         is_ours: false,
         roots: vec![graph.blob_node(index)],
@@ -100,19 +100,12 @@ fn root_snapshots<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + '
     let snapshots = (0..graph.n_snapshots()).map(|index| (index, graph.snapshot(index)));
     let roots = snapshots.filter(|(_, (_, snapshot))| graph.is_root(&snapshot.gc));
     roots.map(|(index, (snapshotter, snapshot))| Holding {
-        holder: holder(
+        holder: Holder::new(
             HolderKind::Snapshot,
-            &format!("{snapshotter}/{}", snapshot.key),
+            format!("{snapshotter}/{}", snapshot.key),
         ),
         hold: Hold::Deep,
         is_ours: false,
         roots: vec![graph.snapshot_node(index)],
     })
-}
-
-fn holder(kind: HolderKind, id: &str) -> Holder {
-    Holder {
-        kind,
-        id: id.to_owned(),
-    }
 }

@@ -21,7 +21,8 @@
 //! Content counts by the length of its files, snapshots by what their snapshotter says that they
 //! occupy. Both are whole: blobs of algorithms unknown here, blobs being written and, where the
 //! files can be seen, blobs that no namespace has are columns too. What a snapshotter holds that
-//! does not answer is missing, and said to be.
+//! does not answer is missing, and said to be. Directories without a record and containerd's own
+//! files are no columns, but beside them ([`DiskUsage::on_disk`]).
 
 mod account;
 mod claims;
@@ -30,10 +31,15 @@ mod sole;
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{Container, Digest, FreedBlob, Gap, Inventory, Namespace, SnapshotSizes};
+use reclaim_model::{
+    Container, Digest, FreedBlob, Gap, Inventory, LeaseHolding, Namespace, OutsideRecords,
+    SnapshotSizes,
+};
 
 use crate::case::Case;
 use crate::graph::Node;
+use crate::leased::HeldByLeases;
+use crate::roles::Roles;
 use crate::weights::weights;
 
 pub use account::{Account, Column};
@@ -52,6 +58,8 @@ pub struct Books<'a> {
     pub snapshot_bytes: &'a BTreeMap<Namespace, SnapshotSizes>,
     /// Files of the content store that no namespace has; `None` if they cannot be seen.
     pub orphaned: Option<&'a [FreedBlob]>,
+    /// What containerd's directories hold outside of records; `None` if they cannot be seen.
+    pub outside_records: Option<&'a OutsideRecords>,
 }
 
 /// Where the bytes of a containerd are.
@@ -63,8 +71,27 @@ pub struct DiskUsage {
     pub namespaces: BTreeMap<Namespace, NamespaceUsage>,
     /// Whether the files that no namespace has could be seen.
     pub is_orphaned_known: bool,
+    /// What containerd's directories hold outside of records; `None` if they cannot be seen.
+    pub outside_records: Option<OutsideRecords>,
     /// What could not be seen, in words.
     pub warnings: Vec<String>,
+}
+
+impl DiskUsage {
+    /// Returns all bytes that are known of, and whether there are no others.
+    pub fn on_disk(&self) -> (u64, bool) {
+        let outside_records = self.outside_records.iter();
+        let outside_records = outside_records.map(|it| {
+            let unrecorded: u64 = it.unrecorded.iter().map(|it| it.bytes).sum();
+            unrecorded.saturating_add(it.own_bytes)
+        });
+        let bytes = outside_records.fold(self.total.total().total_bytes(), u64::saturating_add);
+        let is_whole = self
+            .outside_records
+            .as_ref()
+            .is_some_and(OutsideRecords::is_whole);
+        (bytes, is_whole && self.is_orphaned_known)
+    }
 }
 
 /// Where the bytes of one namespace are.
@@ -76,6 +103,9 @@ pub struct NamespaceUsage {
     pub shared_bytes: u64,
     /// Its images, sorted by name.
     pub images: Vec<ImageUsage>,
+    /// Leases of others, those of containers too, that hold what no image and no container
+    /// record needs, sorted.
+    pub leases: Vec<LeaseHolding>,
 }
 
 impl NamespaceUsage {
@@ -101,6 +131,7 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
         total: Account::default(),
         namespaces: BTreeMap::new(),
         is_orphaned_known: books.orphaned.is_some(),
+        outside_records: books.outside_records.cloned(),
         warnings: Vec::new(),
     };
     let mut entries = Vec::new();
@@ -118,10 +149,23 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
         let columns = claims(&case, judged, inventory.observed_at);
         let bytes = books.snapshot_bytes.get(name).unwrap_or(&nothing);
         let weights = weights(&case.graph, bytes);
+        let roles = Roles::new(namespace, registered);
         let mut found = NamespaceUsage {
             images: images::images(&case, &verdicts, &weights, inventory, name),
             ..NamespaceUsage::default()
         };
+        for image in &mut found.images {
+            image.holders = roles.assign(std::mem::take(&mut image.holders));
+        }
+        let held = HeldByLeases {
+            inventory,
+            namespace: name,
+            graph: &case.graph,
+            roles: &roles,
+        };
+        let mut leased = held.in_columns(&columns);
+        leased.measure(bytes);
+        found.leases = leased.leases;
         let nodes = (0..).zip(columns).zip(weights);
         for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
             if let Node::Blob(index) = case.graph.node(id) {

@@ -7,6 +7,7 @@ use reclaim_model::{Freed, Holder, HolderKind, Inventory, Left, LeftThing, Names
 use crate::graph::{Graph, NodeId};
 use crate::holdings::{Hold, holdings};
 use crate::mark::{Marker, is_root_image};
+use crate::roles::Roles;
 
 /// Names the holders of `things`, which were to leave `namespace`, by the collector's rules.
 ///
@@ -37,9 +38,11 @@ pub fn left(inventory: &Inventory, namespace: &Namespace, things: &Freed) -> Vec
             }
         }
         if !wanted.is_empty() {
+            let roles = Roles::new(seen, &[]);
             ask(&graph, inventory, &wanted, |thing, holder| {
                 if let Some(left) = found.get_mut(thing) {
-                    left.holders.push((name.clone(), holder.clone()));
+                    let holder = roles.assigned(holder.clone());
+                    left.holders.push((name.clone(), holder));
                 }
             });
         }
@@ -73,10 +76,7 @@ fn ask(
     }
     for (index, image) in graph.namespace.images.iter().enumerate() {
         if is_root_image(image, graph.rules, now) {
-            let holder = Holder {
-                kind: HolderKind::Image,
-                id: image.name.clone(),
-            };
+            let holder = Holder::new(HolderKind::Image, image.name.clone());
             reaches(&[graph.image(index)], Hold::Deep, &holder);
         }
     }

@@ -34,6 +34,7 @@ mod graph;
 mod history;
 mod holdings;
 mod in_use;
+mod leased;
 mod ledger;
 mod left;
 mod limit;
@@ -42,6 +43,7 @@ mod named;
 mod names;
 mod parts;
 mod project;
+mod roles;
 mod rows;
 mod rule;
 mod select;
@@ -56,8 +58,8 @@ mod why;
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Beside, BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Named, Namespace,
-    NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId,
+    Beside, BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Leased, Named,
+    Namespace, NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId,
     SnapshotSizes, Step, Unpin,
 };
 
@@ -65,6 +67,8 @@ use case::Case;
 use freed::{Difference, Things};
 use graph::Graph;
 use history::History;
+use leased::{HeldByLeases, is_spare};
+use roles::Roles;
 use select::Verdict;
 use targets::Targets;
 
@@ -91,6 +95,7 @@ pub struct Decision {
     named: Vec<Named>,
     difference: Difference,
     history: History,
+    leased: Leased,
     has_history_go: bool,
     warnings: Vec<String>,
 }
@@ -116,6 +121,12 @@ impl Decision {
         &self.history.freed.snapshots
     }
 
+    /// Returns the snapshots that only leases hold, sorted.
+    pub fn leased_snapshots(&self) -> Vec<SnapshotId> {
+        let snapshots = self.leased.things.snapshots.iter();
+        snapshots.map(|it| it.id.clone()).collect()
+    }
+
     /// Completes the plan with the bytes that each snapshot occupies.
     ///
     /// A snapshot that had gone by the time it was measured is not ours to free and leaves the
@@ -135,6 +146,7 @@ impl Decision {
             pending,
             kept_elsewhere,
             doubtful,
+            spare: _,
         } = self.difference;
         let mut freed = unmeasured(freed);
         let History {
@@ -164,6 +176,7 @@ impl Decision {
                 kept_elsewhere,
                 history,
                 doubtful: unmeasured(doubtful),
+                leased: self.leased,
             },
             warnings: self.warnings,
         }
@@ -230,6 +243,7 @@ fn judge(
 
     let mut steps = Vec::new();
     let mut kept = Vec::new();
+    let roles = Roles::new(namespace, registered);
     let mut going = Vec::new();
     for (index, (image, verdict)) in namespace.images.iter().zip(verdicts).enumerate() {
         match verdict {
@@ -247,18 +261,36 @@ fn judge(
                 name: image.name.clone(),
                 target: image.target.digest.clone(),
                 reason,
-                holders: holders.into_iter().collect(),
+                holders: roles.assign(holders),
             }),
         }
     }
     let warnings = warnings(inventory, namespace, &case.targets, &kept);
-    let difference = freed::difference(inventory, &request.namespace, &case.graph, &going);
+    let difference = freed::difference(
+        inventory,
+        &request.namespace,
+        &case.graph,
+        &going,
+        |holding| is_spare(holding, &roles),
+    );
     let history = match request.selection {
         Selection::Filters(_) | Selection::Rule(_) => {
             history::history(inventory, &case.graph, &going)
         }
         Selection::Named(_) | Selection::Project(_) => History::default(),
     };
+    let spare = match request.selection {
+        Selection::Filters(_) | Selection::Rule(_) => difference.spare.clone(),
+        // Of images that are named it matters what they would have freed.
+        Selection::Named(_) | Selection::Project(_) => case.parts_of(&going, &difference.spare),
+    };
+    let held = HeldByLeases {
+        inventory,
+        namespace: &request.namespace,
+        graph: &case.graph,
+        roles: &roles,
+    };
+    let leased = held.divide(&spare, &history.freed.snapshots, |it| is_spare(it, &roles));
     Decision {
         namespace: request.namespace.clone(),
         steps,
@@ -266,6 +298,7 @@ fn judge(
         named,
         difference,
         history,
+        leased,
         has_history_go: request.history == BuildHistory::Unpin && request.target.is_none(),
         warnings,
     }

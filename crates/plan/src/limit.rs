@@ -23,7 +23,9 @@ use reclaim_model::{Freed, Inventory, KeepReason, Kept, Plan, Step};
 use crate::finder::{Finder, digest_tag};
 use crate::freed::{Things, difference};
 use crate::graph::{Graph, Node, NodeId};
+use crate::leased::is_spare;
 use crate::mark::Marker;
+use crate::roles::Roles;
 
 /// A plan that frees less than was asked for, whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +155,9 @@ fn bytes_of(weights: &[u64], nodes: &[NodeId]) -> u64 {
 
 /// Keeps of the plan the steps of these images, and of what it frees what they free.
 pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: &[usize]) -> Plan {
-    let difference = difference(inventory, &plan.namespace, graph, chosen);
+    let roles = Roles::new(graph.namespace, &[]);
+    let is_spare = |holding: &_| is_spare(holding, &roles);
+    let difference = difference(inventory, &plan.namespace, graph, chosen, is_spare);
     let goes = |step: &Step| {
         let node = graph.find_image(&step.image.name).map(|id| graph.node(id));
         matches!(node, Some(Node::Image(index)) if chosen.binary_search(&index).is_ok())
@@ -171,6 +175,13 @@ pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: 
     retain(&mut plan.freed, &difference.freed);
     retain(&mut plan.beside.doubtful, &difference.doubtful);
     plan.beside.kept_elsewhere = difference.kept_elsewhere;
+    let leased = &mut plan.beside.leased;
+    let spare = Things::of(graph, &difference.spare);
+    retain(&mut leased.things, &spare);
+    for holding in &mut leased.leases {
+        retain(&mut holding.things, &spare);
+    }
+    leased.leases.retain(|it| it.things != Freed::default());
     plan
 }
 

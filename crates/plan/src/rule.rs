@@ -64,10 +64,7 @@ pub(crate) fn judge(case: &Case<'_>, images: &RuleImages, namespace: &Namespace)
                 && let Some((reason, rule)) =
                     judge.record(&records[*index]).or_else(|| of_all.clone())
             {
-                let holder = Holder {
-                    kind: HolderKind::Rule,
-                    id: rule,
-                };
+                let holder = Holder::new(HolderKind::Rule, rule);
                 verdicts[*index] = Verdict::Keep(reason, BTreeSet::from([holder]));
             }
         }

@@ -113,18 +113,12 @@ fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
 
 /// Names the pin, as a reason does.
 pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
-    BTreeSet::from([Holder {
-        kind: HolderKind::Label,
-        id: pin.label().to_owned(),
-    }])
+    BTreeSet::from([Holder::new(HolderKind::Label, pin.label())])
 }
 
 /// Names the rule that keeps what the node needs to run pods.
 fn needed_by_pods() -> BTreeSet<Holder> {
-    BTreeSet::from([Holder {
-        kind: HolderKind::Rule,
-        id: "sandbox image of pods".to_owned(),
-    }])
+    BTreeSet::from([Holder::new(HolderKind::Rule, "sandbox image of pods")])
 }
 
 /// Whether the labels of the image let it go.
@@ -254,10 +248,7 @@ pub(crate) fn keep_cri_group_whole(
     let Some(kept) = managed().find(|index| !verdicts[**index].is_removal()) else {
         return;
     };
-    let holder = Holder {
-        kind: HolderKind::Image,
-        id: images[*kept].name.clone(),
-    };
+    let holder = Holder::new(HolderKind::Image, images[*kept].name.clone());
     for index in managed() {
         if verdicts[*index].is_removal() {
             let holders = BTreeSet::from([holder.clone()]);

@@ -493,8 +493,5 @@ fn blind_snapshotters(namespace: &NamespaceInventory) -> BTreeMap<&str, bool> {
 }
 
 fn holder(kind: HolderKind, id: &str) -> Holder {
-    Holder {
-        kind,
-        id: id.to_owned(),
-    }
+    Holder::new(kind, id)
 }

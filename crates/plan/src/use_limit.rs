@@ -302,10 +302,7 @@ fn without_useless<'g>(
 
 /// Says of what a cap left out that it was the cap.
 fn note_cap(kept: &mut [Kept], digests: &BTreeSet<&Digest>, cap: String) {
-    let cap = Holder {
-        kind: HolderKind::Rule,
-        id: cap,
-    };
+    let cap = Holder::new(HolderKind::Rule, cap);
     for kept in kept {
         if kept.reason == KeepReason::NotNeeded && digests.contains(&kept.target) {
             kept.reason = KeepReason::Capped;

@@ -24,6 +24,7 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Hold, holdings};
 use crate::ledger::holders;
 use crate::mark::is_root_image;
+use crate::roles::Roles;
 use crate::select::Verdict;
 
 pub use answer::{Answer, Fate, Held, ImageVerdict, Question, Thing, ThingKind};
@@ -58,12 +59,14 @@ fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
             inventory,
             registered,
             all: case.verdicts_of_all(),
+            roles: Roles::new(namespace, registered),
             case,
         };
         match subject {
             Subject::Image { index, .. } => {
                 held.extend(asked.users(*index));
-                verdicts = Some([asked.case.plain_verdicts(), asked.all].map(|it| of(&it[*index])));
+                let plain = asked.case.plain_verdicts();
+                verdicts = Some([&plain, &asked.all].map(|it| asked.verdict(&it[*index])));
             }
             Subject::Blob { digest, .. } => {
                 let id = asked.case.graph.find_blob(digest);
@@ -122,13 +125,6 @@ fn fate(subject: &Subject, inventory: &Inventory, held: &[Held]) -> Fate {
     }
 }
 
-fn of(verdict: &Verdict) -> ImageVerdict {
-    match verdict {
-        Verdict::Remove(reason) => Ok(*reason),
-        Verdict::Keep(reason, holders) => Err((*reason, holders.iter().cloned().collect())),
-    }
-}
-
 /// One namespace that is asked.
 struct Asked<'a> {
     name: &'a Namespace,
@@ -136,9 +132,19 @@ struct Asked<'a> {
     registered: &'a [Container],
     case: Case<'a>,
     all: Vec<Verdict>,
+    roles: Roles<'a>,
 }
 
 impl Asked<'_> {
+    fn verdict(&self, verdict: &Verdict) -> ImageVerdict {
+        match verdict {
+            Verdict::Remove(reason) => Ok(*reason),
+            Verdict::Keep(reason, holders) => {
+                Err((*reason, self.roles.assign(holders.iter().cloned())))
+            }
+        }
+    }
+
     /// Returns everybody who keeps a node, by the collector's rules.
     fn holders(&self, id: NodeId) -> Vec<Held> {
         let graph = &self.case.graph;
@@ -159,12 +165,9 @@ impl Asked<'_> {
             {
                 // The image is the holder itself.
                 chain.remove(0);
-                let holder = Holder {
-                    kind: HolderKind::Image,
-                    id: image.name.clone(),
-                };
+                let holder = Holder::new(HolderKind::Image, image.name.clone());
                 held.push(Held {
-                    verdict: Some(of(&self.all[index])),
+                    verdict: Some(self.verdict(&self.all[index])),
                     ..self.held(holder, chain)
                 });
             }
@@ -207,7 +210,7 @@ impl Asked<'_> {
         Held {
             namespace: self.name.clone(),
             until: until(&self.case.graph, &holder),
-            holder,
+            holder: self.roles.assigned(holder),
             chain,
             verdict: None,
         }

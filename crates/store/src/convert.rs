@@ -142,6 +142,7 @@ pub(crate) fn snapshot(message: SnapshotInfo) -> Snapshot {
 pub(crate) fn lease(message: LeaseMessage, resources: Vec<LeaseResource>) -> Lease {
     Lease {
         id: message.id,
+        created: timestamp(message.created_at),
         expires: message.labels.get(EXPIRE).and_then(|it| parse_expiry(it)),
         is_flat: message.labels.contains_key(FLAT),
         labels: ordered(message.labels),

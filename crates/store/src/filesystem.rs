@@ -14,13 +14,15 @@ use std::path::{Path, PathBuf};
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::{ListContentRequest, PluginsRequest};
-use reclaim_model::{Digest, Filesystem, Room, Snapshotter};
+use reclaim_model::{Digest, Filesystem, Namespace, Room, Snapshotter};
 
 use crate::client::{Containerd, MAX_MESSAGE};
+use crate::deadline::progressing;
 use crate::disk::CONTENT_PLUGIN;
 use crate::error::StoreError;
 
-const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
+/// The kind of plugin that stores snapshots.
+pub(crate) const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 
 /// How many blobs are looked for, to know a content store again. One may be collected meanwhile.
 const WITNESSES: usize = 8;
@@ -104,29 +106,50 @@ impl Containerd {
         Ok(measured.unwrap_or_default())
     }
 
-    /// Lists a few blobs of any namespace.
-    async fn some_blobs(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
-        const OPERATION: &str = "list some content";
+    /// Lists a few blobs of any namespace, with their lengths.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn some_blobs(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
         let mut blobs = Vec::new();
         for namespace in self.namespaces().await? {
-            let failed = |status| StoreError::new(OPERATION, status).within(&namespace);
-            let message = ListContentRequest::default();
-            let request = self.request(OPERATION, Some(&namespace), message)?;
-            let mut client =
-                ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-            let mut stream = client.list(request).await.map_err(failed)?.into_inner();
-            while let Some(part) = stream.message().await.map_err(failed)? {
-                for info in part.info {
-                    if let (Ok(digest), Ok(bytes)) = (info.digest.parse(), info.size.try_into()) {
-                        blobs.push((digest, bytes));
-                    }
-                }
-                if blobs.len() >= WITNESSES {
-                    return Ok(blobs);
-                }
+            match self.add_some_blobs(&namespace, &mut blobs).await {
+                // Any blobs will do.
+                Err(error) if !error.is_from_transport() => {}
+                listed => listed?,
+            }
+            if blobs.len() >= WITNESSES {
+                break;
             }
         }
         Ok(blobs)
+    }
+
+    async fn add_some_blobs(
+        &self,
+        namespace: &Namespace,
+        blobs: &mut Vec<(Digest, u64)>,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "list some content";
+        let failed = |status| StoreError::new(OPERATION, status).within(namespace);
+        let request = self.request(OPERATION, Some(namespace), ListContentRequest::default())?;
+        let mut client = ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let mut stream = progressing(client.list(request))
+            .await
+            .map_err(failed)?
+            .into_inner();
+        while let Some(part) = progressing(stream.message()).await.map_err(failed)? {
+            for info in part.info {
+                if let (Ok(digest), Ok(bytes)) = (info.digest.parse(), info.size.try_into()) {
+                    blobs.push((digest, bytes));
+                }
+            }
+            if blobs.len() >= WITNESSES {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -191,7 +214,7 @@ impl Found {
 }
 
 /// Whether a directory is that of the content store: one of some blobs is there, of its length.
-fn is_store(root: &Path, blobs: &[(Digest, u64)]) -> bool {
+pub(crate) fn is_store(root: &Path, blobs: &[(Digest, u64)]) -> bool {
     let mut witnesses = blobs.iter().take(WITNESSES).peekable();
     witnesses.peek().is_none()
         || witnesses.any(|(digest, bytes)| {

@@ -8,6 +8,7 @@ mod client;
 mod convert;
 mod cri;
 mod deadline;
+mod directories;
 mod disk;
 mod error;
 mod events;
@@ -23,6 +24,7 @@ mod unpin;
 
 pub use alarm::Alarm;
 pub use client::Containerd;
+pub use directories::{Directories, Extents, own_bytes};
 pub use disk::{ContentFiles, content_files, filesystem_bytes};
 pub use error::{CallError, Class, ConnectError, StoreError};
 pub use events::Events;

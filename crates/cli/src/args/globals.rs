@@ -7,6 +7,8 @@ use reclaim_engine::ContainerdConfig;
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
 
+use crate::text::Ids;
+
 /// Where containerd listens unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
 /// Where containerd's own configuration is, by its address.
@@ -86,6 +88,13 @@ pub(crate) struct Globals {
     #[arg(long, global = true, env = "RECLAIM_HOST", value_name = "ADDRESS")]
     host: Option<String>,
 
+    /// Show IDs and digests whole, and every holder
+    ///
+    /// Tables and messages have the first 12 digits of an ID otherwise, and name three holders of
+    /// an image. JSON always has everything.
+    #[arg(long, global = true)]
+    no_trunc: bool,
+
     /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
     #[arg(
         long,
@@ -152,6 +161,15 @@ impl Globals {
         match there.or(usual.first()) {
             Some(path) => ContainerdConfig::At(path.to_path_buf()),
             None => ContainerdConfig::Unseen,
+        }
+    }
+
+    /// Returns how much of IDs is shown.
+    pub(crate) fn ids(&self) -> Ids {
+        if self.no_trunc {
+            Ids::Whole
+        } else {
+            Ids::Short
         }
     }
 

@@ -17,8 +17,8 @@ pub(crate) enum ImageCommand {
     /// stands on its layers, if an unexpired lease holds it, if it is pinned, or if it cannot
     /// be told. Every image that stays has its reason in the output of --dry-run.
     ///
-    /// Exit status: 0 done, nothing to do, or declined; 1 failed; 2 wrong usage; 3 some images
-    /// could not be removed; 4 another prune is running; 5 --target-free cannot be met; 130 or 143
+    /// Exit status: 0 done, nothing to do, or declined; 1 failed; 2 wrong usage; 3 some images, or
+    /// directories of their layers, could not be removed; 4 another prune is running; 5 --target-free cannot be met; 130 or 143
     /// SIGINT or SIGTERM cut it short, and what was done is reported.
     Prune(PruneArgs),
 

@@ -14,10 +14,8 @@ pub(crate) async fn run(globals: &Globals, args: &DfArgs) -> Result<Exit, Comman
     }
     output::data(&match args.format {
         Format::Json => json::df::usage(&usage, args.verbose),
-        Format::Table => text::df::usage(&usage, args.verbose),
+        Format::Table => text::df::usage(&usage, args.verbose, globals.ids()),
     })?;
-    for warning in &usage.warnings {
-        output::words(&format!("warning: {warning}"));
-    }
+    text::warn(&usage.warnings, globals.ids());
     Ok(Exit::Done)
 }

@@ -15,12 +15,12 @@ pub(crate) async fn run(globals: &Globals, args: &LsArgs) -> Result<Exit, Comman
     let list = backend.images(&namespace, !is_asked_for).await?;
     output::data(&match args.format {
         Format::Json => json::images(&namespace, &list.images),
-        Format::Table if args.flat => text::images::flat(&list.images, list.observed_at),
-        Format::Table => text::images::grouped(&list.images, list.observed_at),
+        Format::Table if args.flat => {
+            text::images::flat(&list.images, list.observed_at, globals.ids())
+        }
+        Format::Table => text::images::grouped(&list.images, list.observed_at, globals.ids()),
     })?;
-    for warning in &list.warnings {
-        output::words(&format!("warning: {warning}"));
-    }
+    text::warn(&list.warnings, globals.ids());
     Ok(Exit::Done)
 }
 

@@ -13,16 +13,17 @@ use crate::args::{Format, Globals};
 use crate::daemon::{Daemon, notify};
 use crate::exit::{CommandError, Exit};
 use crate::signals::{STOPPING, Stop, stop_on_signals};
+use crate::text::Ids;
 use crate::upkeep::Host;
 use crate::{json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, CommandError> {
     if let Some(address) = globals.host() {
-        return asked(address, args).await;
+        return asked(address, args, globals.ids()).await;
     }
     let host = Host::open("maintain", globals, &args.host).await?;
     if args.once {
-        return once(&host, args).await;
+        return once(&host, args, globals.ids()).await;
     }
     let stop = stop_on_signals(Some(STOPPING))?;
     let host = Arc::new(host);
@@ -36,7 +37,7 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
 }
 
 /// Runs each policy once, and remembers what was used until the next time.
-async fn once(host: &Host, args: &MaintainArgs) -> Result<Exit, CommandError> {
+async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, CommandError> {
     let policies = Policy::chosen(&host.config.policies, &args.policies)?;
     let stop = stop_on_signals(Some(STOPPING))?;
     host.engine.reconcile(&host.index).await?;
@@ -56,7 +57,7 @@ async fn once(host: &Host, args: &MaintainArgs) -> Result<Exit, CommandError> {
         }
         let run = maintenance.run(&policy, Trigger::Demand, &stop.token).await;
         remember(host, &maintenance, &run);
-        show_run(&run, args.format)?;
+        show_run(&run, args.format, ids)?;
         runs.push(run);
     }
     show_all(&runs, args.format)?;
@@ -65,7 +66,7 @@ async fn once(host: &Host, args: &MaintainArgs) -> Result<Exit, CommandError> {
 }
 
 /// Has a daemon run each policy once. A signal ends the waiting, and not the runs.
-async fn asked(address: &str, args: &MaintainArgs) -> Result<Exit, CommandError> {
+async fn asked(address: &str, args: &MaintainArgs, ids: Ids) -> Result<Exit, CommandError> {
     if !args.once {
         return Err(CommandError::OnlyOnceWithHost);
     }
@@ -82,7 +83,7 @@ async fn asked(address: &str, args: &MaintainArgs) -> Result<Exit, CommandError>
     let following = async {
         let mut asked = client.run_policies(&args.policies, mode).await?;
         while let Some(run) = asked.next().await? {
-            show_run(&run, args.format)?;
+            show_run(&run, args.format, ids)?;
             runs.push(run);
         }
         Ok(())
@@ -110,10 +111,10 @@ fn nothing_to_do() {
 }
 
 /// Shows a run when it has ended.
-fn show_run(run: &PolicyRun, format: Format) -> Result<(), CommandError> {
+fn show_run(run: &PolicyRun, format: Format, ids: Ids) -> Result<(), CommandError> {
     if format == Format::Table {
         output::data(&text::policy::run(run))?;
-        text::policy::words_after(run);
+        text::policy::words_after(run, ids);
     }
     Ok(())
 }

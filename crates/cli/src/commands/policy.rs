@@ -24,7 +24,7 @@ pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exi
     }
     output::data(&match args.format {
         Format::Json => json::policy::forecasts(&explained),
-        Format::Table => text::policy::forecasts(&explained, args.verbose),
+        Format::Table => text::policy::forecasts(&explained, args.verbose, globals.ids()),
     })?;
     Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ use crate::args::image::PruneArgs;
 use crate::args::{Format, Globals};
 use crate::backend::{Asked, Backend, Confirmed, Shown};
 use crate::exit::{CommandError, Exit};
+use crate::text::Ids;
 use crate::{commands, json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
@@ -19,20 +20,20 @@ pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, Com
     let backend = Backend::connect(globals).await?;
     if args.dry_run {
         let report = backend.plan(&asked).await?.report;
-        print(args.format, &report)?;
+        print(args.format, &report, globals.ids())?;
         return Ok(exit(&report));
     }
     let confirmed = if args.force {
         None
     } else {
-        match ask(&backend, &asked, args).await? {
+        match ask(&backend, &asked, args, globals.ids()).await? {
             Answer::Yes(confirmed) => Some(confirmed),
             Answer::No => return Ok(Exit::Done),
         }
     };
     let pruned = commands::prune(&backend, &asked, confirmed.as_ref(), &args.how);
     let (report, stopped) = pruned.await?;
-    print(args.format, &report)?;
+    print(args.format, &report, globals.ids())?;
     Ok(stopped.unwrap_or_else(|| exit(&report)))
 }
 
@@ -85,11 +86,16 @@ enum Answer {
 }
 
 /// Lists what will go and asks. There is no question where there is nothing to remove.
-async fn ask(backend: &Backend, asked: &Asked, args: &PruneArgs) -> Result<Answer, CommandError> {
+async fn ask(
+    backend: &Backend,
+    asked: &Asked,
+    args: &PruneArgs,
+    ids: Ids,
+) -> Result<Answer, CommandError> {
     let Shown { report, confirmed } = backend.plan(asked).await?;
     if !report.removed.is_empty() {
-        text::list_before_question(&report);
-        text::warnings(&report);
+        text::list_before_question(&report, ids);
+        text::warn(&report.warnings, ids);
         let what = if args.target_free.is_some() {
             "the images above"
         } else if args.all {
@@ -105,19 +111,19 @@ async fn ask(backend: &Backend, asked: &Asked, args: &PruneArgs) -> Result<Answe
     Ok(Answer::Yes(confirmed))
 }
 
-fn print(format: Format, report: &Report) -> Result<(), CommandError> {
+fn print(format: Format, report: &Report, ids: Ids) -> Result<(), CommandError> {
     match format {
         Format::Json => output::data(&json::report(report))?,
-        Format::Table => output::data(&text::report(report))?,
+        Format::Table => output::data(&text::report(report, ids))?,
     }
-    text::words_after(report);
+    text::words_after(report, ids);
     Ok(())
 }
 
 fn exit(report: &Report) -> Exit {
-    if report.failed.is_empty() && report.unfinished.is_none() {
-        Exit::Done
-    } else {
+    if report.is_partial() {
         Exit::Partial
+    } else {
+        Exit::Done
     }
 }

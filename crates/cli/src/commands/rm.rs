@@ -25,14 +25,14 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
     let (report, stopped) = commands::carry_out(&backend, &asked, mode, &args.how).await?;
     output::data(&match args.format {
         Format::Json => json::report(&report),
-        Format::Table => text::named::report(&report),
+        Format::Table => text::named::report(&report, globals.ids()),
     })?;
     for Named { outcome, .. } in &report.named {
         if let Err(error) = outcome {
             output::words(&format!("error: {error}"));
         }
     }
-    text::words_after_named(&report);
+    text::words_after_named(&report, globals.ids());
     Ok(stopped.unwrap_or_else(|| exit(&report, args.force)))
 }
 
@@ -50,7 +50,8 @@ fn exit(report: &Report, force: bool) -> Exit {
             | NotRemoved::Failed(_),
         ) => true,
     };
-    if report.mode == Mode::Apply && report.unfinished.is_some() {
+    let is_unfinished = report.unfinished.is_some() || !report.stranded.is_empty();
+    if report.mode == Mode::Apply && is_unfinished {
         Exit::Partial
     } else if report.named.iter().any(is_failure) {
         Exit::Failed

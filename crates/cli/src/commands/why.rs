@@ -11,10 +11,9 @@ pub(crate) async fn run(globals: &Globals, args: &WhyArgs) -> Result<Exit, Comma
     let answers = backend.why(&namespace, &args.thing).await?;
     output::data(&match args.format {
         Format::Json => json::why::answers(&answers),
-        Format::Table => text::why::answers(&answers),
+        Format::Table => text::why::answers(&answers, globals.ids()),
     })?;
-    for warning in answers.iter().flat_map(|answer| &answer.warnings) {
-        output::words(&format!("warning: {warning}"));
-    }
+    let warnings = answers.iter().flat_map(|answer| &answer.warnings);
+    text::warn(warnings, globals.ids());
     Ok(Exit::Done)
 }

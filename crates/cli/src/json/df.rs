@@ -1,19 +1,38 @@
 //! The JSON form of `reclaim df`.
 
 use jiff::Timestamp;
-use reclaim_model::{Amount, Digest, Holder, KeepReason, Namespace, RemoveReason};
+use reclaim_model::{
+    Amount, Digest, Holder, KeepReason, Namespace, OutsideRecords, RemoveReason, Snapshotter,
+    Unrecorded,
+};
 use reclaim_plan::{Account, Column, DiskUsage, ImageUsage, NamespaceUsage};
 use serde::Serialize;
 
-use super::{VERSION, render};
+use super::{VERSION, leased, render};
 
 #[derive(Serialize)]
 struct UsageJson<'a> {
     version: u32,
     total: AccountJson<'a>,
     orphaned_known: bool,
+    outside_records: Option<OutsideJson<'a>>,
+    on_disk: OnDisk,
     namespaces: Vec<NamespaceJson<'a>>,
     warnings: &'a [String],
+}
+
+/// What containerd's directories hold in addition to the bytes of records.
+#[derive(Serialize)]
+struct OutsideJson<'a> {
+    unrecorded: &'a [Unrecorded],
+    own_bytes: u64,
+    unseen: &'a [Snapshotter],
+}
+
+#[derive(Serialize)]
+struct OnDisk {
+    bytes: u64,
+    whole: bool,
 }
 
 #[derive(Serialize)]
@@ -39,6 +58,8 @@ struct NamespaceJson<'a> {
     account: AccountJson<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image_usage: Option<Vec<ImageJson<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leases: Option<Vec<leased::LeaseJson<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -67,15 +88,31 @@ enum VerdictJson {
 
 /// Renders the disk usage as one object and a newline.
 pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool) -> String {
+    let (bytes, whole) = usage.on_disk();
     let namespaces = usage.namespaces.iter();
     let namespaces = namespaces.map(|(name, found)| namespace(name, found, is_verbose));
     render(&UsageJson {
         version: VERSION,
         total: account(&usage.total),
         orphaned_known: usage.is_orphaned_known,
+        outside_records: usage.outside_records.as_ref().map(outside_records),
+        on_disk: OnDisk { bytes, whole },
         namespaces: namespaces.collect(),
         warnings: &usage.warnings,
     })
+}
+
+fn outside_records(outside_records: &OutsideRecords) -> OutsideJson<'_> {
+    let OutsideRecords {
+        unrecorded,
+        own_bytes,
+        unseen,
+    } = outside_records;
+    OutsideJson {
+        unrecorded,
+        own_bytes: *own_bytes,
+        unseen,
+    }
 }
 
 fn account(account: &Account) -> AccountJson<'_> {
@@ -101,6 +138,7 @@ fn namespace<'a>(
         shared_bytes: found.shared_bytes,
         account: account(&found.account),
         image_usage: is_verbose.then(|| found.images.iter().map(image).collect()),
+        leases: is_verbose.then(|| found.leases.iter().map(leased::lease).collect()),
     }
 }
 

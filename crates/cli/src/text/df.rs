@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table};
-use reclaim_model::{Amount, HumanSize};
+use reclaim_model::{Amount, HumanSize, OutsideRecords};
 use reclaim_plan::{Account, Column, DiskUsage, NamespaceUsage};
 
-use super::{add_line, short, shown_name, table};
+use super::{Ids, add_line, leased, shown_name, table, unrecorded};
 
 /// Renders the namespaces, then where the bytes are; with the images of each if asked for.
-pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool) -> String {
+pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool, ids: Ids) -> String {
     let mut text = format!("{}\n\n", namespaces(usage).trim_fmt());
     add_line(&mut text, format_args!("{}", columns(usage).trim_fmt()));
     if !usage.is_orphaned_known {
@@ -17,18 +17,45 @@ pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool) -> String {
             "files that no namespace has are not counted: they cannot be seen from here\n",
         );
     }
+    match &usage.outside_records {
+        Some(outside_records) => add_outside_records(&mut text, outside_records, ids),
+        None => text
+            .push_str("containerd's directories are not counted: they cannot be seen from here\n"),
+    }
     if is_verbose {
         for (name, found) in &usage.namespaces {
-            let images = images(found);
+            let images = images(found, ids);
             write!(
                 text,
                 "\nImages of namespace {name}:\n\n{}\n",
                 images.trim_fmt()
             )
             .expect("writing to a string does not fail");
+            if !found.leases.is_empty() {
+                let leases = leased::leases(&found.leases, ids);
+                let leases = leases.trim_fmt();
+                let line = format_args!("\nLeases of namespace {name}:\n\n{leases}");
+                add_line(&mut text, line);
+            }
         }
     }
     text
+}
+
+/// Says which directories no record knows, and what cannot be looked into.
+fn add_outside_records(text: &mut String, outside_records: &OutsideRecords, ids: Ids) {
+    for found in &outside_records.unrecorded {
+        let amount = unrecorded::amount(found, ids);
+        let outlook = unrecorded::outlook(found);
+        let line = format_args!("without a record: {amount}; {outlook}");
+        add_line(text, line);
+    }
+    if !outside_records.unseen.is_empty() {
+        let names: Vec<&str> = outside_records.unseen.iter().map(|it| &**it).collect();
+        let names = names.join(", ");
+        let line = format_args!("what {names} has on the disk without a record cannot be seen");
+        add_line(text, line);
+    }
 }
 
 fn namespaces(usage: &DiskUsage) -> Table {
@@ -70,20 +97,45 @@ fn reclaimable(account: &Account) -> String {
 fn columns(usage: &DiskUsage) -> Table {
     let mut table = table(["TYPE", "BLOBS", "CONTENT", "SNAPSHOTS", "UNPACKED", "SIZE"]);
     align_right(&mut table, 1..=5);
-    let mut add = |what: &str, amount: Amount| {
+    let mut add = |what: &str, amount: Amount, bytes: u64| {
         table.add_row([
             what.to_owned(),
             amount.blobs.to_string(),
             HumanSize(amount.content_bytes).to_string(),
             amount.snapshots.to_string(),
             HumanSize(amount.snapshot_bytes).to_string(),
-            size(amount),
+            HumanSize(bytes).to_string(),
         ]);
     };
+    let mut total = usage.total.total();
     for (column, amount) in usage.total.columns() {
-        add(words(column), amount);
+        add(words(column), amount, amount.total_bytes());
     }
-    add("Total on disk", usage.total.total());
+    if let Some(outside_records) = &usage.outside_records {
+        let mut unrecorded = Amount::default();
+        for found in &outside_records.unrecorded {
+            unrecorded.snapshots += found.directories;
+            unrecorded.snapshot_bytes += found.bytes;
+        }
+        if unrecorded.snapshots > 0 {
+            let what = "Directories without a record";
+            add(what, unrecorded, unrecorded.total_bytes());
+            total.snapshots += unrecorded.snapshots;
+            total.snapshot_bytes += unrecorded.snapshot_bytes;
+        }
+        add(
+            "containerd's own files",
+            Amount::default(),
+            outside_records.own_bytes,
+        );
+    }
+    let (bytes, is_whole) = usage.on_disk();
+    let what = if is_whole {
+        "Total on disk"
+    } else {
+        "Total on disk, at least"
+    };
+    add(what, total, bytes);
     table
 }
 
@@ -108,7 +160,7 @@ fn words(column: Column) -> &'static str {
     }
 }
 
-fn images(found: &NamespaceUsage) -> Table {
+fn images(found: &NamespaceUsage, ids: Ids) -> Table {
     let heads = [
         "IMAGE",
         "TARGET",
@@ -123,7 +175,7 @@ fn images(found: &NamespaceUsage) -> Table {
     for image in &found.images {
         table.add_row([
             shown_name(&image.name, &image.target),
-            short(&image.target),
+            ids.digest(&image.target),
             HumanSize(image.size.total()).to_string(),
             HumanSize(image.size.shared).to_string(),
             HumanSize(image.size.unique()).to_string(),
@@ -164,7 +216,7 @@ fn size(amount: Amount) -> String {
     HumanSize(amount.total_bytes()).to_string()
 }
 
-fn align_right(table: &mut Table, columns: impl Iterator<Item = usize>) {
+pub(super) fn align_right(table: &mut Table, columns: impl Iterator<Item = usize>) {
     for column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use reclaim_model::{Holder, HumanSize, LeftThing, Namespace, Report};
 
-use super::count;
-
-/// How many holders a line names.
-const NAMED: usize = 3;
+use super::{Ids, count};
 
 /// What the same holders hold.
 #[derive(Default)]
@@ -18,7 +15,7 @@ struct Sum {
 }
 
 /// Returns the lines.
-pub(super) fn lines(report: &Report) -> Vec<String> {
+pub(super) fn lines(report: &Report, ids: Ids) -> Vec<String> {
     let mut sums: BTreeMap<&[(Namespace, Holder)], Sum> = BTreeMap::new();
     for left in &report.left {
         let sum = sums.entry(&left.holders).or_default();
@@ -39,26 +36,15 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
             HumanSize(bytes),
             count(blobs, "blob"),
             count(snapshots, "snapshot"),
-            held_by(holders, &report.namespace),
+            held_by(holders, &report.namespace, ids),
         )
     });
     lines.collect()
 }
 
-fn held_by(holders: &[(Namespace, Holder)], here: &Namespace) -> String {
+fn held_by(holders: &[(Namespace, Holder)], here: &Namespace, ids: Ids) -> String {
     if holders.is_empty() {
         return "held by nothing that can be seen; the next collection takes it".to_owned();
     }
-    let named = holders.iter().take(NAMED).map(|(namespace, holder)| {
-        if namespace == here {
-            holder.to_string()
-        } else {
-            format!("{holder} in namespace `{namespace}`")
-        }
-    });
-    let mut named: Vec<String> = named.collect();
-    if let Some(others) = holders.len().checked_sub(NAMED).filter(|it| *it > 0) {
-        named.push(format!("{others} more"));
-    }
-    format!("held by {}", named.join(", "))
+    format!("held by {}", ids.holders_in(holders, here))
 }

@@ -2,10 +2,10 @@
 
 use reclaim_model::{Mode, Report, Row};
 
-use super::{add_line, amount, count, total};
+use super::{Ids, add_line, amount, count, total};
 
 /// Renders what was untagged and deleted; of a dry run what would be, and what that frees.
-pub(crate) fn report(report: &Report) -> String {
+pub(crate) fn report(report: &Report, ids: Ids) -> String {
     let (untagged, deleted) = match report.mode {
         Mode::DryRun => ("Would untag", "Would delete"),
         Mode::Apply => ("Untagged", "Deleted"),
@@ -30,7 +30,7 @@ pub(crate) fn report(report: &Report) -> String {
             &mut text,
             format_args!("Would remove {records} and reclaim {bytes}: {parts}"),
         );
-        super::add_beside(&mut text, report);
+        super::add_beside(&mut text, report, ids);
         text.push_str("nothing was removed (dry run)\n");
     }
     text

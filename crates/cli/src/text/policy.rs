@@ -7,7 +7,7 @@ use comfy_table::CellAlignment;
 use reclaim_engine::{Outcome, Policy, PolicyForecast, PolicyRun, RunRecord, Schedule};
 use reclaim_model::{BuildHistory, ByteSize, Filesystem, HumanSize, Mode, Report, Watermarks};
 
-use super::{add_line, count, df, shown_name, table, total};
+use super::{Ids, add_line, count, df, shown_name, table, total};
 use crate::config::words;
 use crate::output;
 
@@ -83,13 +83,11 @@ fn ending(outcome: Outcome) -> &'static str {
 }
 
 /// Says, on standard error, what the rendering of a run has no place for.
-pub(crate) fn words_after(run: &PolicyRun) {
+pub(crate) fn words_after(run: &PolicyRun, ids: Ids) {
     for report in &run.reports {
-        super::words_after(report);
+        super::words_after(report, ids);
     }
-    for warning in &run.warnings {
-        output::words(&format!("warning: {warning}"));
-    }
+    super::warn(&run.warnings, ids);
     if let Some(error) = &run.error {
         output::words(&format!("error: policy `{}`: {error}", run.policy));
     }
@@ -101,7 +99,11 @@ pub(crate) fn words_after(run: &PolicyRun) {
 }
 
 /// Renders what policies would do now.
-pub(crate) fn forecasts(explained: &[(Policy, PolicyForecast)], is_verbose: bool) -> String {
+pub(crate) fn forecasts(
+    explained: &[(Policy, PolicyForecast)],
+    is_verbose: bool,
+    ids: Ids,
+) -> String {
     let mut text = String::new();
     for (policy, forecast) in explained {
         if !text.is_empty() {
@@ -128,12 +130,12 @@ pub(crate) fn forecasts(explained: &[(Policy, PolicyForecast)], is_verbose: bool
         add_line(&mut text, format_args!("{}", rows.trim_fmt()));
         if is_verbose {
             for namespace in &forecast.namespaces {
-                write!(text, "\n{}", super::report(&namespace.now))
+                write!(text, "\n{}", super::report(&namespace.now, ids))
                     .expect("writing to a string does not fail");
             }
         }
         for warning in &forecast.warnings {
-            add_line(&mut text, format_args!("  warning: {warning}"));
+            add_line(&mut text, format_args!("  warning: {}", ids.show(warning)));
         }
     }
     text

@@ -3,11 +3,11 @@
 use reclaim_engine::ProjectUsage;
 use reclaim_model::{HumanSize, Mode, Named, NotRemoved, Row};
 
-use super::{add_line, amount, count, table, total};
+use super::{Ids, add_line, amount, count, table, total};
 use crate::commands::project::prune::Outcome;
 
 /// Renders what came of each image, by service.
-pub(crate) fn outcome(outcome: &Outcome<'_>) -> String {
+pub(crate) fn outcome(outcome: &Outcome<'_>, ids: Ids) -> String {
     let mut text = String::new();
     let mut images: Vec<&Named> = outcome.named.iter().collect();
     images.sort_by_key(|it| &it.services);
@@ -39,7 +39,7 @@ pub(crate) fn outcome(outcome: &Outcome<'_>) -> String {
     let parts = amount(estimate);
     let line = format_args!("Would remove {names} and reclaim {bytes}: {parts}");
     add_line(&mut text, line);
-    super::add_beside(&mut text, report);
+    super::add_beside(&mut text, report, ids);
     text.push_str("nothing was removed (dry run)\n");
     text
 }

@@ -1,24 +1,23 @@
 //! What a person reads of `reclaim why`: each holder, and below it, indented, the way to the
 //! thing.
 
-use reclaim_model::Holder;
 use reclaim_plan::{Answer, Fate, Held, ImageVerdict, Thing, ThingKind};
 
-use super::{SHORT_DIGEST, add_line, count, on_one_line};
+use super::{Ids, add_line, count};
 
 /// How many holders are shown. A base layer may have thousands.
 const MAX_SHOWN: usize = 20;
 
 /// Renders answers one after the other.
-pub(crate) fn answers(answers: &[Answer]) -> String {
-    let texts: Vec<String> = answers.iter().map(answer).collect();
+pub(crate) fn answers(answers: &[Answer], ids: Ids) -> String {
+    let texts: Vec<String> = answers.iter().map(|it| answer(it, ids)).collect();
     texts.join("\n")
 }
 
-fn answer(answer: &Answer) -> String {
+fn answer(answer: &Answer, ids: Ids) -> String {
     let mut text = format!(
         "{} in namespace {}\n",
-        thing(&answer.thing),
+        thing(&answer.thing, ids),
         answer.namespace
     );
     let what = match (answer.thing.kind, answer.held.len()) {
@@ -28,26 +27,21 @@ fn answer(answer: &Answer) -> String {
         (_, holders) => format!("held by {}:", count(holders, "holder")),
     };
     add_line(&mut text, format_args!("{what}"));
-    for held in answer.held.iter().take(MAX_SHOWN) {
-        add_held(&mut text, held, answer);
+    for held in answer.held.iter().take(ids.shown(MAX_SHOWN)) {
+        add_held(&mut text, held, answer, ids);
     }
-    if let Some(more) = answer
-        .held
-        .len()
-        .checked_sub(MAX_SHOWN)
-        .filter(|it| *it > 0)
-    {
-        add_line(
-            &mut text,
-            format_args!("  and {more} more; --format json has all"),
-        );
+    let n_shown = answer.held.len().min(ids.shown(MAX_SHOWN));
+    let more = answer.held.len() - n_shown;
+    if more > 0 {
+        let line = format_args!("  and {more} more; --no-trunc shows all");
+        add_line(&mut text, line);
     }
     let fate = match &answer.fate {
         Fate::Held => None,
         Fate::Unused => Some("it stays until it is removed".to_owned()),
         Fate::Expires(at, holder) => Some(format!(
             "it goes with the first collection after {at:.0}, when {} expires",
-            shown_holder(holder)
+            ids.holder(holder)
         )),
         Fate::NextCollection => Some("it goes with the next collection".to_owned()),
     };
@@ -55,44 +49,40 @@ fn answer(answer: &Answer) -> String {
         add_line(&mut text, format_args!("{fate}"));
     }
     if let Some([plain, all]) = &answer.verdicts {
-        add_line(&mut text, format_args!("prune: {}", verdict(plain)));
-        add_line(&mut text, format_args!("prune -a: {}", verdict(all)));
+        add_line(&mut text, format_args!("prune: {}", verdict(plain, ids)));
+        add_line(&mut text, format_args!("prune -a: {}", verdict(all, ids)));
     }
     text
 }
 
-fn add_held(text: &mut String, held: &Held, answer: &Answer) {
-    let holder = shown_holder(&held.holder);
+fn add_held(text: &mut String, held: &Held, answer: &Answer, ids: Ids) {
+    let holder = ids.holder(&held.holder);
     let elsewhere = (held.namespace != answer.namespace).then_some(&held.namespace);
     let elsewhere = elsewhere.map(|it| format!(" in namespace {it}"));
     let until = held.until.map(|until| format!(", until {until:.0}"));
     let of_image = held.verdict.as_ref();
-    let of_image = of_image.map(|it| format!(" (prune -a: {})", verdict(it)));
+    let of_image = of_image.map(|it| format!(" (prune -a: {})", verdict(it, ids)));
     let parts = [Some(holder), elsewhere, until, of_image];
     let line: String = parts.into_iter().flatten().collect();
     add_line(text, format_args!("  {line}"));
     for (depth, link) in held.chain.iter().enumerate() {
         let indent = "  ".repeat(depth + 2);
-        add_line(text, format_args!("{indent}{}", thing(link)));
+        add_line(text, format_args!("{indent}{}", thing(link, ids)));
     }
 }
 
-fn verdict(verdict: &ImageVerdict) -> String {
+fn verdict(verdict: &ImageVerdict, ids: Ids) -> String {
     match verdict {
         Ok(reason) => format!("removes it: {}", reason.words()),
         Err((reason, holders)) => {
-            let holders: Vec<String> = holders.iter().map(shown_holder).collect();
             let before = if holders.is_empty() { "" } else { ": " };
-            format!("keeps it: {}{before}{}", reason.words(), holders.join(", "))
+            let holders = ids.holders(holders);
+            format!("keeps it: {}{before}{holders}", reason.words())
         }
     }
 }
 
-fn shown_holder(holder: &Holder) -> String {
-    shortened(&on_one_line(&holder.to_string()))
-}
-
-fn thing(thing: &Thing) -> String {
+fn thing(thing: &Thing, ids: Ids) -> String {
     let kind = match thing.kind {
         ThingKind::Image => "image",
         ThingKind::Index => "index",
@@ -103,20 +93,5 @@ fn thing(thing: &Thing) -> String {
         ThingKind::Container => "container",
         ThingKind::Absent => "something that does not exist",
     };
-    shortened(&on_one_line(&format!("{kind} {}", thing.id)))
-}
-
-/// Shortens every SHA-256 digest to as much as people compare.
-fn shortened(text: &str) -> String {
-    const ALGORITHM: &str = "sha256:";
-    let mut parts = text.split(ALGORITHM);
-    let mut shortened = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
-        let kept = if digits == 64 { SHORT_DIGEST } else { digits };
-        shortened.push_str(ALGORITHM);
-        shortened.push_str(&part[..kept]);
-        shortened.push_str(&part[digits..]);
-    }
-    shortened
+    ids.show(&format!("{kind} {}", thing.id))
 }

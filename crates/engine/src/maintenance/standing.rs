@@ -61,7 +61,7 @@ impl Standing<'_> {
     /// Says how a run ended that no error ended.
     pub fn outcome(&self) -> Outcome {
         let reports = || self.run.reports.iter();
-        let is_broken = |it: &Report| !it.failed.is_empty() || it.unfinished.is_some();
+        let is_broken = |it: &Report| it.is_partial();
         let is_capped = |it: &Report| it.kept.iter().any(|it| it.reason == KeepReason::Capped);
         let was_stopped = |it: &Report| {
             let mut refused = it.refused.iter();

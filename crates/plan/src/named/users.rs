@@ -13,6 +13,7 @@ use reclaim_model::{
 
 use crate::anatomy::Defect;
 use crate::case::Case;
+use crate::roles::Roles;
 use crate::targets::Target;
 
 /// How many hexadecimal characters Docker's container IDs have.
@@ -102,7 +103,12 @@ pub(super) fn users(
         })
     });
     let users: BTreeSet<User> = users.collect();
-    users.into_iter().collect()
+    let roles = Roles::new(case.graph.namespace, registered);
+    let users = users.into_iter().map(|user| User {
+        holder: roles.assigned(user.holder),
+        ..user
+    });
+    users.collect()
 }
 
 fn kind_of_container(case: &Case<'_>, registered: &[Container], id: &str) -> UserKind {

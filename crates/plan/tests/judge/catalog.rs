@@ -213,10 +213,7 @@ fn an_image_is_one_target_with_all_its_names_and_users() {
     let names: Vec<_> = of("A").records.iter().map(|it| &*it.name).collect();
     assert_eq!(names, [library("app:1"), library("app:2")]);
     let containers = ["shell", "web", "worker"];
-    let containers = containers.map(|it| Holder {
-        kind: HolderKind::Container,
-        id: it.to_owned(),
-    });
+    let containers = containers.map(|it| Holder::new(HolderKind::Container, it));
     assert_eq!(of("A").holders, containers);
     assert_eq!(of("A").containers(), 3);
     assert_eq!(of("B").containers(), 0);

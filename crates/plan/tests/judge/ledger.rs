@@ -47,6 +47,7 @@ fn usage(world: &World) -> DiskUsage {
         registered: &registered(world),
         snapshot_bytes: &sizes(&inventory),
         orphaned: Some(&[]),
+        outside_records: None,
     })
 }
 
@@ -213,6 +214,7 @@ fn what_is_no_blob_of_a_namespace_counts_too() {
         registered: &BTreeMap::new(),
         snapshot_bytes: &BTreeMap::new(),
         orphaned: Some(&[orphan]),
+        outside_records: None,
     });
     let expected = [
         (Column::Unknown, 11),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{EXPIRE, Holder, HolderKind, Left, LeftThing, SnapshotId};
+use reclaim_model::{EXPIRE, Holder, HolderKind, HolderRole, Left, LeftThing, SnapshotId};
 use reclaim_plan::left;
 
 use crate::world::{
@@ -16,8 +16,7 @@ fn found(before: &World, later: &World) -> Vec<Left> {
 }
 
 fn held(namespace: &str, kind: HolderKind, id: &str) -> (reclaim_model::Namespace, Holder) {
-    let id = id.to_owned();
-    (namespace.parse().unwrap(), Holder { kind, id })
+    (namespace.parse().unwrap(), Holder::new(kind, id))
 }
 
 fn blob(name: &str) -> LeftThing {
@@ -86,6 +85,8 @@ fn each_holder_is_named_once_wherever_it_is() {
     let left = found(&before, &later);
     let told: BTreeMap<_, _> = left.into_iter().map(|it| (it.thing, it.holders)).collect();
     let lease = |id: &str| held("default", HolderKind::Lease, id);
+    let mut cache = lease("flat");
+    cache.1.role = Some(HolderRole::BuildCache);
     let copy = held("other", HolderKind::Image, &library("copy:1"));
     let copied = |mut holders: Vec<_>| {
         holders.push(copy.clone());
@@ -94,7 +95,7 @@ fn each_holder_is_named_once_wherever_it_is() {
     let base = chain("base");
     let expected = BTreeMap::from([
         (blob("A"), vec![lease("both")]),
-        (blob("A.config"), vec![lease("both"), lease("flat")]),
+        (blob("A.config"), vec![lease("both"), cache]),
         (blob("A.layer"), copied(vec![lease("both")])),
         (blob("base"), copied(vec![lease("both")])),
         (of(&base), vec![lease("both"), lease("unpacked")]),

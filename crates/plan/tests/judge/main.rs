@@ -11,6 +11,8 @@ mod history;
 #[cfg(test)]
 mod in_use;
 #[cfg(test)]
+mod leased;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod left;

@@ -72,7 +72,10 @@ fn a_flat_lease_leads_down_to_parents_and_no_further() {
     let base = chain("base");
     let answer = answer(&world, &base);
     let ways = ways(&answer);
-    assert_eq!(ways[0], ("lease flat".to_owned(), vec![Snapshot, Snapshot]));
+    assert_eq!(
+        ways[0],
+        ("build cache flat".to_owned(), vec![Snapshot, Snapshot])
+    );
     assert_eq!(ways[1].0, format!("image {}", library("a:1")));
     let config = id("A.config");
     assert_eq!(

@@ -1,7 +1,9 @@
 //! Enumerations, one to one.
 
 use reclaim_engine::{Column, Outcome, ThingKind, Trigger};
-use reclaim_model::{ContainerState, DeleteGuard, HolderKind, KeepReason, Mode, Pin, RemoveReason};
+use reclaim_model::{
+    ContainerState, DeleteGuard, HolderKind, HolderRole, KeepReason, Mode, Pin, RemoveReason,
+};
 
 use super::WireError;
 use crate::grpc::proto;
@@ -46,6 +48,19 @@ mirrored!(
         Rule,
         Label,
         Snapshotter,
+    ]
+);
+
+mirrored!(
+    HolderRole,
+    proto::HolderRole,
+    "role of a holder",
+    [
+        Container,
+        StoppedContainer,
+        Pull,
+        UnfinishedPull,
+        BuildCache
     ]
 );
 

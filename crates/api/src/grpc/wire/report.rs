@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
 use reclaim_model::{
-    Beside, Estimate, Failed, Kept, Pinned, Reclaimed, RefuseReason, Refused, Removed, Report,
-    RunId,
+    Beside, Estimate, Failed, Freed, Kept, Leased, Pinned, Reclaimed, RefuseReason, Refused,
+    Removed, Report, RunId,
 };
 
 use super::enums::known;
@@ -39,6 +39,7 @@ impl From<&Report> for proto::Report {
             policy,
             took,
             collection,
+            stranded,
         } = report;
         Self {
             run: run.to_string(),
@@ -66,6 +67,7 @@ impl From<&Report> for proto::Report {
             policy: policy.as_ref().map(ToString::to_string),
             took: took_message(*took),
             collection: collection.and_then(took_message),
+            stranded: stranded.iter().map(Into::into).collect(),
         }
     }
 }
@@ -106,6 +108,7 @@ impl TryFrom<proto::Report> for Report {
                 .transpose()?,
             took: message.took.map(took).transpose()?.unwrap_or_default(),
             collection: message.collection.map(took).transpose()?,
+            stranded: list(message.stranded)?,
         })
     }
 }
@@ -247,6 +250,8 @@ impl From<&Beside> for proto::Beside {
             history_configs: size(beside.history.configs),
             history: Some((&beside.history.freed).into()),
             doubtful: Some((&beside.doubtful).into()),
+            leased: Some((&beside.leased.things).into()),
+            leases: beside.leased.leases.iter().map(Into::into).collect(),
         }
     }
 }
@@ -266,6 +271,13 @@ impl TryFrom<proto::Beside> for Beside {
                 freed: freed("history", message.history)?,
             },
             doubtful: freed("doubtful", message.doubtful)?,
+            // An older daemon does not list them.
+            leased: Leased {
+                things: message
+                    .leased
+                    .map_or(Ok(Freed::default()), TryInto::try_into)?,
+                leases: list(message.leases)?,
+            },
         })
     }
 }

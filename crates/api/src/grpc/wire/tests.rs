@@ -16,10 +16,11 @@ use reclaim_engine::{
 };
 use reclaim_model::{
     Amount, Beside, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest,
-    Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, ImageRecord,
-    KeepReason, Kept, Left, LeftThing, Mode, Named, NamedRemoval, Namespace, NotPinned, NotRemoved,
-    Pin, PinChange, PinOutcome, Pinned, Project, Reclaimed, Reference, RefuseReason, Refused,
-    RemoveReason, Removed, Report, Row, RunId, Service, SnapshotId, Target, Unpin,
+    Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, HolderRole,
+    ImageRecord, KeepReason, Kept, LeaseHolding, Leased, Left, LeftThing, Mode, Named,
+    NamedRemoval, Namespace, NotPinned, NotRemoved, OutsideRecords, Pin, PinChange, PinOutcome,
+    Pinned, Place, Project, Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed,
+    Report, Row, RunId, Service, SnapshotId, Target, Unpin, Unrecorded,
 };
 
 use super::*;
@@ -45,6 +46,14 @@ const HOLDERS: [HolderKind; 9] = [
     HolderKind::Rule,
     HolderKind::Label,
     HolderKind::Snapshotter,
+];
+
+const ROLES: [HolderRole; 5] = [
+    HolderRole::Container,
+    HolderRole::StoppedContainer,
+    HolderRole::Pull,
+    HolderRole::UnfinishedPull,
+    HolderRole::BuildCache,
 ];
 
 fn digest(hex: char) -> Digest {
@@ -85,11 +94,37 @@ fn freed(hex: char) -> Freed {
 }
 
 fn holders() -> Vec<Holder> {
-    let holders = HOLDERS.into_iter().map(|kind| Holder {
-        kind,
-        id: format!("{kind:?}"),
+    let holders = HOLDERS.into_iter();
+    let holders = holders.map(|kind| Holder::new(kind, format!("{kind:?}")));
+    let roles = ROLES.into_iter().map(|role| Holder {
+        role: Some(role),
+        ..Holder::new(HolderKind::Lease, format!("{role:?}"))
     });
-    holders.collect()
+    holders.chain(roles).collect()
+}
+
+fn unrecorded() -> Unrecorded {
+    let place = |why: Option<&str>| Place {
+        path: "/p".to_owned(),
+        bytes: 3,
+        why: why.map(str::to_owned),
+    };
+    Unrecorded {
+        snapshotter: "native".into(),
+        directories: 2,
+        bytes: 6,
+        is_exact: true,
+        places: vec![place(None), place(Some("a mount"))],
+    }
+}
+
+fn lease_holding() -> LeaseHolding {
+    LeaseHolding {
+        lease: holders().pop().unwrap(),
+        since: None,
+        until: Some(at("2026-01-02T03:04:05Z")),
+        things: freed('9'),
+    }
 }
 
 fn unpin() -> Unpin {
@@ -154,6 +189,7 @@ fn usage_comes_back() {
             image(Ok(RemoveReason::Unused)),
             image(Err(KeepReason::InUse)),
         ],
+        leases: vec![lease_holding()],
     };
     comes_back::<DiskUsage, proto::DiskUsageResponse>(&DiskUsage {
         total: account,
@@ -164,6 +200,11 @@ fn usage_comes_back() {
         .into(),
         is_orphaned_known: true,
         warnings: vec!["w".to_owned()],
+        outside_records: Some(OutsideRecords {
+            unrecorded: vec![unrecorded()],
+            own_bytes: 5,
+            unseen: vec!["zfs".into()],
+        }),
     });
 }
 

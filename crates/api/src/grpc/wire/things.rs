@@ -1,12 +1,12 @@
 //! Amounts, blobs, snapshots and holders.
 
 use reclaim_model::{
-    Amount, Digest, Freed, FreedBlob, FreedSnapshot, Holder, Left, LeftThing, Row, SnapshotId,
-    Unpin,
+    Amount, Digest, Freed, FreedBlob, FreedSnapshot, Holder, LeaseHolding, Left, LeftThing, Place,
+    Row, SnapshotId, Unpin, Unrecorded,
 };
 
 use super::enums::known;
-use super::{WireError, count, list, parsed, size};
+use super::{WireError, count, list, moment, parsed, size, timestamp};
 use crate::grpc::proto;
 
 impl From<Amount> for proto::Amount {
@@ -116,6 +116,10 @@ impl From<&Holder> for proto::Holder {
         Self {
             kind: proto::HolderKind::from(holder.kind).into(),
             id: holder.id.clone(),
+            role: holder
+                .role
+                .map_or(proto::HolderRole::Unspecified, Into::into)
+                .into(),
         }
     }
 }
@@ -127,6 +131,72 @@ impl TryFrom<proto::Holder> for Holder {
         Ok(Self {
             kind: known::<proto::HolderKind, _>("kind of a holder", message.kind)?,
             id: message.id,
+            // A role of a newer daemon says no less than none.
+            role: proto::HolderRole::try_from(message.role)
+                .ok()
+                .and_then(|role| role.try_into().ok()),
+        })
+    }
+}
+
+impl From<&LeaseHolding> for proto::LeaseHolding {
+    fn from(holding: &LeaseHolding) -> Self {
+        Self {
+            lease: Some((&holding.lease).into()),
+            since: holding.since.map(moment),
+            until: holding.until.map(moment),
+            things: Some((&holding.things).into()),
+        }
+    }
+}
+
+impl TryFrom<proto::LeaseHolding> for LeaseHolding {
+    type Error = WireError;
+
+    fn try_from(message: proto::LeaseHolding) -> Result<Self, WireError> {
+        let lease = message.lease.ok_or_else(|| WireError::missing("lease"))?;
+        let things = message.things.ok_or_else(|| WireError::missing("things"))?;
+        Ok(Self {
+            lease: lease.try_into()?,
+            since: message.since.map(timestamp).transpose()?,
+            until: message.until.map(timestamp).transpose()?,
+            things: things.try_into()?,
+        })
+    }
+}
+
+impl From<&Unrecorded> for proto::Unrecorded {
+    fn from(unrecorded: &Unrecorded) -> Self {
+        let places = unrecorded.places.iter().map(|place| proto::Place {
+            path: place.path.clone(),
+            bytes: place.bytes,
+            why: place.why.clone(),
+        });
+        Self {
+            snapshotter: unrecorded.snapshotter.to_string(),
+            directories: size(unrecorded.directories),
+            bytes: unrecorded.bytes,
+            is_exact: unrecorded.is_exact,
+            places: places.collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::Unrecorded> for Unrecorded {
+    type Error = WireError;
+
+    fn try_from(message: proto::Unrecorded) -> Result<Self, WireError> {
+        let places = message.places.into_iter().map(|place| Place {
+            path: place.path,
+            bytes: place.bytes,
+            why: place.why,
+        });
+        Ok(Self {
+            snapshotter: message.snapshotter.into(),
+            directories: count("directories", message.directories)?,
+            bytes: message.bytes,
+            is_exact: message.is_exact,
+            places: places.collect(),
         })
     }
 }

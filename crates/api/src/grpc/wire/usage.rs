@@ -1,6 +1,7 @@
 //! Disk usage.
 
 use reclaim_engine::{Account, DiskUsage, ImageSize, ImageUsage, NamespaceUsage};
+use reclaim_model::OutsideRecords;
 
 use super::enums::known;
 use super::things::holders;
@@ -45,12 +46,14 @@ impl From<&DiskUsage> for proto::DiskUsageResponse {
             account: Some((&usage.account).into()),
             shared_bytes: usage.shared_bytes,
             images: usage.images.iter().map(Into::into).collect(),
+            leases: usage.leases.iter().map(Into::into).collect(),
         });
         Self {
             total: Some((&usage.total).into()),
             namespaces: namespaces.collect(),
             is_orphaned_known: usage.is_orphaned_known,
             warnings: usage.warnings.clone(),
+            outside_records: usage.outside_records.as_ref().map(Into::into),
         }
     }
 }
@@ -66,6 +69,7 @@ impl TryFrom<proto::DiskUsageResponse> for DiskUsage {
                 account: account.try_into()?,
                 shared_bytes: it.shared_bytes,
                 images: list(it.images)?,
+                leases: list(it.leases)?,
             };
             Ok((parsed("namespace", &it.namespace)?, usage))
         });
@@ -74,6 +78,33 @@ impl TryFrom<proto::DiskUsageResponse> for DiskUsage {
             namespaces: namespaces.collect::<Result<_, WireError>>()?,
             is_orphaned_known: message.is_orphaned_known,
             warnings: message.warnings,
+            outside_records: message.outside_records.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<&OutsideRecords> for proto::OutsideRecords {
+    fn from(outside_records: &OutsideRecords) -> Self {
+        Self {
+            unrecorded: outside_records.unrecorded.iter().map(Into::into).collect(),
+            own_bytes: outside_records.own_bytes,
+            unseen: outside_records
+                .unseen
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::OutsideRecords> for OutsideRecords {
+    type Error = WireError;
+
+    fn try_from(message: proto::OutsideRecords) -> Result<Self, WireError> {
+        Ok(Self {
+            unrecorded: list(message.unrecorded)?,
+            own_bytes: message.own_bytes,
+            unseen: message.unseen.into_iter().map(Into::into).collect(),
         })
     }
 }

@@ -9,6 +9,7 @@ use crate::args::project::ProjectPruneArgs;
 use crate::args::{Format, Globals};
 use crate::backend::{Asked, Backend};
 use crate::exit::{CommandError, Exit};
+use crate::text::Ids;
 use crate::{commands, json, output, text};
 
 /// The word for containerd as an engine.
@@ -31,7 +32,7 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
     // First: nothing is done for files that cannot be read.
     let images = commands::project::images(args)?;
     if let Some(address) = args.docker() {
-        return on_docker(address, args, &images).await;
+        return on_docker(address, args, &images, globals.ids()).await;
     }
     let (report, stopped) = on_containerd(globals, args, images.clone()).await?;
     let outcome = Outcome {
@@ -41,8 +42,8 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
         named: &report.named,
         report: Some(&report),
     };
-    print(args.format, &outcome)?;
-    text::words_after_named(&report);
+    print(args.format, &outcome, globals.ids())?;
+    text::words_after_named(&report, globals.ids());
     Ok(stopped.unwrap_or_else(|| exit(&outcome)))
 }
 
@@ -50,6 +51,7 @@ async fn on_docker(
     address: &str,
     args: &ProjectPruneArgs,
     images: &ProjectImages,
+    ids: Ids,
 ) -> Result<Exit, CommandError> {
     if args.how.undo_window() > Duration::ZERO {
         return Err(CommandError::NothingHeld(address.to_owned()));
@@ -64,7 +66,7 @@ async fn on_docker(
         named: &named,
         report: None,
     };
-    print(args.format, &outcome)?;
+    print(args.format, &outcome, ids)?;
     Ok(exit(&outcome))
 }
 
@@ -87,10 +89,10 @@ fn mode(args: &ProjectPruneArgs) -> Mode {
     }
 }
 
-fn print(format: Format, outcome: &Outcome<'_>) -> Result<(), CommandError> {
+fn print(format: Format, outcome: &Outcome<'_>, ids: Ids) -> Result<(), CommandError> {
     output::data(&match format {
         Format::Json => json::project::outcome(outcome),
-        Format::Table => text::project::outcome(outcome),
+        Format::Table => text::project::outcome(outcome, ids),
     })?;
     for Named { name, outcome, .. } in outcome.named {
         match outcome {
@@ -123,7 +125,8 @@ fn exit(outcome: &Outcome<'_>) -> Exit {
         .named
         .iter()
         .filter_map(|it| it.outcome.as_ref().err());
-    if outcome.report.is_some_and(|it| it.unfinished.is_some()) {
+    let is_unfinished = |it: &Report| it.unfinished.is_some() || !it.stranded.is_empty();
+    if outcome.report.is_some_and(is_unfinished) {
         Exit::Partial
     } else if errors.any(is_failure) {
         Exit::Failed

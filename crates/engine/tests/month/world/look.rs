@@ -108,6 +108,7 @@ impl World {
         Lease {
             id: format!("hold-{}", held.run),
             labels: [(RUN_LABEL.to_owned(), held.run.clone())].into(),
+            created: None,
             expires: Some(held.expires),
             is_flat: false,
             resources: targets.map(LeaseResource::Content).collect(),

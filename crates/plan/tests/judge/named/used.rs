@@ -1,6 +1,6 @@
 //! Removing by name what a container, a pin, the CRI plugin or another image needs.
 
-use reclaim_model::{ContainerState, NamedImages, RemoveReason, SnapshotKind};
+use reclaim_model::{ContainerState, NamedImages, RemoveReason, SnapshotKind, shortened};
 
 use super::{remove, remove_with, said, text, world};
 use crate::world::{
@@ -205,6 +205,7 @@ fn a_lease_is_a_containers_only_if_its_id_and_its_snapshot_say_so() {
         world.active(key, &stack);
         world.lease(lease, &[snapshot(key)]);
         let outcome = remove(&world, &["x:1"], false);
+        let lease = shortened(lease);
         let words = format!("image is being used by lease {lease}");
         assert!(said(&outcome.plan.named[0])[0].ends_with(&words), "{lease}");
     }
@@ -215,7 +216,7 @@ fn a_lease_is_a_containers_only_if_its_id_and_its_snapshot_say_so() {
     let outcome = remove(&stopped, &["x:1"], false);
     assert_eq!(
         outcome.holders(&library("x:1")),
-        [format!("container {hex}")]
+        [format!("stopped container {hex}")]
     );
     // Nor does it stand for another.
     stopped.active("other", &stack);

@@ -21,7 +21,11 @@ fn a_stopped_container_keeps_its_image() {
     let id = digest("stopped").hex();
     docker_container(&mut world, &id, "base+A.layer");
     let outcome = world.prune_all();
-    assert_used(&outcome, &library("a:1"), &[&format!("lease {id}")]);
+    assert_used(
+        &outcome,
+        &library("a:1"),
+        &[&format!("stopped container {id}")],
+    );
     assert_eq!(outcome.removed(), [library("b:1")]);
 }
 
@@ -37,7 +41,7 @@ fn a_container_under_construction_keeps_its_image() {
     assert_used(
         &world.prune_all(),
         &library("a:1"),
-        &[&format!("lease {id}")],
+        &[&format!("stopped container {id}")],
     );
 }
 
@@ -52,7 +56,7 @@ fn a_running_container_is_known_by_name_and_by_lease() {
     world.container(&id, "a:1");
     let outcome = world.prune_all();
     assert_used(&outcome, &library("a:1"), &[&format!("container {id}")]);
-    assert_used(&outcome, &library("old:1"), &[&format!("lease {id}")]);
+    assert_used(&outcome, &library("old:1"), &[&format!("container {id}")]);
 }
 
 #[test]

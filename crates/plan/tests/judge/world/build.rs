@@ -231,6 +231,7 @@ impl World {
         leases.push(Lease {
             id: id.to_owned(),
             labels: BTreeMap::new(),
+            created: None,
             expires: None,
             is_flat: false,
             resources,

@@ -74,6 +74,22 @@ fn named() -> Vec<Named> {
     all.collect()
 }
 
+fn beside() -> Beside {
+    Beside {
+        pending: freed('1'),
+        kept_elsewhere: freed('2').blobs,
+        history: Pinned {
+            configs: 4,
+            freed: freed('3'),
+        },
+        doubtful: freed('4'),
+        leased: Leased {
+            things: freed('8'),
+            leases: vec![lease_holding()],
+        },
+    }
+}
+
 pub(super) fn report() -> Report {
     let refused = [
         RefuseReason::TargetMoved,
@@ -117,15 +133,7 @@ pub(super) fn report() -> Report {
         }],
         estimate: Estimate(amount(1)),
         estimate_at_least: Estimate(amount(2)),
-        beside: Beside {
-            pending: freed('1'),
-            kept_elsewhere: freed('2').blobs,
-            history: Pinned {
-                configs: 4,
-                freed: freed('3'),
-            },
-            doubtful: freed('4'),
-        },
+        beside: beside(),
         reclaimed: Reclaimed(amount(3)),
         freed: freed('5'),
         left: vec![
@@ -140,6 +148,7 @@ pub(super) fn report() -> Report {
                 holders: Vec::new(),
             },
         ],
+        stranded: vec![unrecorded()],
         unpinned: vec![unpin()],
         rows: vec![Row::Untagged("x".to_owned()), Row::Deleted(digest('7'))],
         named: named(),
