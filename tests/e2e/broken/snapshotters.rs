@@ -21,7 +21,7 @@ async fn rig_with_lazy() -> (ProxySnapshotter, Rig) {
     (proxy, rig)
 }
 
-/// A snapshotter that has no sizes to tell is as good as any other.
+/// A snapshotter that reports no sizes keeps no image.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshotter_without_sizes_keeps_nothing() {
     let (proxy, rig) = rig_with_lazy().await;
