@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use host::{inventory, namespace};
-use reclaim_model::{NamespaceInventory, SnapshotId};
+use reclaim_model::{NamespaceInventory, SnapshotId, SnapshotSizes};
 use reclaim_plan::{Books, decide, disk_usage, limit};
 
 const IMAGES: u64 = 100_000;
@@ -94,7 +94,7 @@ fn peak_mib() -> u64 {
         .map_or(0, |it| it / 1024)
 }
 
-fn inventory_bytes(host: &NamespaceInventory) -> BTreeMap<SnapshotId, u64> {
+fn inventory_bytes(host: &NamespaceInventory) -> SnapshotSizes {
     let lists = host.snapshots.iter().flat_map(|(snapshotter, list)| {
         let ids = list
             .iter()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reclaim_testkit::NewContainer;
+use reclaim_testkit::{Deletion, Labels, Layer, NewContainer, image};
 use serde_json::{Value, json};
 
 use crate::node::{Node, PRUNE, image_id, records};
@@ -165,4 +165,106 @@ async fn the_kubelet_may_remove_what_we_would() {
     assert_eq!(names(&report["removed"]).len(), 0);
     assert_eq!(report["failed"], json!([]));
     assert_eq!(node.agrees().await, records(&node.pause));
+}
+
+/// Waits until the plugin has taken a record for one of its own.
+async fn managed(node: &Node, name: &str) {
+    for _ in 0..1500 {
+        let record = node.rig.namespace.image_record(name).await.unwrap();
+        if record.labels.contains_key("io.cri-containerd.image") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the plugin has not heard of {name}");
+}
+
+// What has a name that is not canonical, as `import-…@sha256:…` is not, the plugin goes on listing
+// until it is started again, whoever removes it: so what containerd has is looked at here.
+
+/// By its ID an image should go with a second manifest of its configuration, which an import left
+/// behind, and come back with it; in use, both should stay, and the conflict name them.
+#[tokio::test]
+async fn by_its_id_an_image_goes_with_what_an_import_left_of_it() {
+    let node = Node::start().await;
+    let name = "team/alpine:1";
+    let app = node.pulled(name).await;
+    let namespace = &node.rig.namespace;
+    let twin = image("docker.io/library/twin:1")
+        .docker_schema2()
+        .layers([Layer::named("base", 2000), Layer::named(name, 500)])
+        .unpack("native")
+        .build(namespace)
+        .await
+        .unwrap();
+    let id = image_id(&app);
+    assert_eq!(image_id(&twin), id);
+    assert_ne!(twin.target.digest, app.target.digest);
+    let import = format!("import-2022-11-18@{}", twin.target.digest);
+    let (target, labels) = (&twin.target, Labels::new());
+    namespace
+        .create_image(&import, target, &labels)
+        .await
+        .unwrap();
+    managed(&node, &import).await;
+    let deletion = namespace.delete_image(twin.name(), Deletion::Async);
+    deletion.await.unwrap();
+    node.reclaim(&["pin", node.pause.name()]).exits(0);
+    let before = node.rig.names().await;
+    assert!(
+        before.contains(&import) && before.contains(&id),
+        "{before:#?}"
+    );
+
+    let short = &id["sha256:".len()..][..13];
+    let hold = ["image", "rm", "--undo-window", "1h", short];
+    let called = node.reclaim(&hold).exits(0);
+    for image in [&app, &twin] {
+        let deleted = format!("Deleted: {}", image.target.digest);
+        assert!(called.stdout.contains(&deleted), "{called:?}");
+    }
+    assert_eq!(node.rig.names().await, records(&node.pause));
+    node.reclaim(&["image", "rm", short]).exits(1);
+    node.reclaim(&["undo"]).exits(0);
+    assert_eq!(node.rig.names().await, before);
+
+    namespace.cri_sandbox("pod", &node.pause).await.unwrap();
+    namespace.cri_container("web", "pod", &app).await.unwrap();
+    let called = node.reclaim(&["image", "rm", short]).exits(1);
+    for name in [&*import, app.name(), &id] {
+        assert!(called.stderr.contains(name), "{name}: {called:?}");
+    }
+    assert_eq!(node.rig.names().await, before);
+}
+
+/// What an import left behind without a name should be dangling, with the plugin's record by ID.
+#[tokio::test]
+async fn what_an_import_gave_no_name_is_dangling() {
+    let node = Node::start().await;
+    let namespace = &node.rig.namespace;
+    let old = image("docker.io/library/old:1")
+        .layers([Layer::named("old", 500)])
+        .unpack("native")
+        .build(namespace)
+        .await
+        .unwrap();
+    let import = format!("import-2022-11-18@{}", old.target.digest);
+    let (target, labels) = (&old.target, Labels::new());
+    namespace
+        .create_image(&import, target, &labels)
+        .await
+        .unwrap();
+    managed(&node, &import).await;
+    // It has a name.
+    let prune = ["image", "prune", "-f", "--format", "json"];
+    let report = node.reclaim(&prune).exits(0).json();
+    assert_eq!(names(&report["removed"]).len(), 0);
+    let deletion = namespace.delete_image(old.name(), Deletion::Async);
+    deletion.await.unwrap();
+    let report = node.reclaim(&prune).exits(0).json();
+    assert_eq!(names(&report["removed"]), [&*import, &image_id(&old)]);
+    assert_eq!(report["removed"][0]["reason"], "dangling");
+    assert_eq!(node.rig.names().await, records(&node.pause));
+    let blobs = namespace.blobs().await.unwrap();
+    assert!(!blobs.contains_key(&old.target.digest));
 }

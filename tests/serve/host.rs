@@ -1,5 +1,6 @@
 //! The command with `--host`: what a person does through a daemon. `same.rs` has what it says.
 
+use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -214,4 +215,32 @@ async fn says_what_is_wrong_with_a_host() {
         called.stderr.contains("`serve` does not work with --host"),
         "{called:#?}"
     );
+}
+
+/// A daemon keeps the sandbox image by the file that its configuration names, unless what a node
+/// needs is free to go.
+#[tokio::test]
+async fn a_daemon_keeps_the_sandbox_image_of_containerds_configuration() {
+    let rig = Rig::start().await;
+    let pause = "registry.example/pod-base:1";
+    let namespace = rig.containerd.namespace("k8s.io");
+    image(pause).build(&namespace).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let containerd = format!("[plugins.cri]\nsandbox_image = '{pause}'");
+    fs::write(at("containerd.toml"), containerd).unwrap();
+    let named = format!("[containerd]\nconfig = '{}'\n", at("containerd.toml"));
+    let free = format!("{named}[protect]\ninfrastructure = false\n");
+    for (config, removed) in [(named, 0), (free, 1)] {
+        fs::write(at("config.toml"), config).unwrap();
+        let args = ["--config", &at("config.toml")];
+        let daemon = Daemon::start(rig.containerd.address(), &args).await;
+        let host = format!("unix://{}", daemon.socket().display());
+        let prune = ["image", "prune", "-a", "--dry-run", "--format", "json"];
+        let args = [&["--host", &host, "-n", "k8s.io"], &prune[..]].concat();
+        let report = rig.reclaim(&args).exits(0).json();
+        let gone = report["removed"].as_array().unwrap().len();
+        assert_eq!(gone, removed, "{report:#}");
+        assert_eq!(report["warnings"], serde_json::json!([]));
+    }
 }

@@ -283,3 +283,31 @@ async fn removals_that_come_together_go_together() {
     assert_eq!(rig.names().await.len(), 0);
     assert!(runs.len() <= 3, "{} runs", runs.len());
 }
+
+/// An image of which only a made-up name is left should be listed without one, and pruned as such.
+#[tokio::test]
+async fn an_image_with_a_made_up_name_only_is_dangling() {
+    let rig = Rig::start().await;
+    let old = image("docker.io/library/old:1")
+        .layers([Layer::random(1, 500)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
+    let digest = old.target.digest.to_string();
+    let made_up = format!("overlayfs@{digest}");
+    old.tag(&rig.namespace, &made_up).await.unwrap();
+    let daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let dangling = form_urlencoded(r#"{"dangling":["true"]}"#);
+    let dangling = format!("filters={dangling}");
+    assert_eq!(listed(&daemon, &dangling).await.len(), 0);
+    let deletion = rig.namespace.delete_image(old.name(), Deletion::Async);
+    deletion.await.unwrap();
+    let list = listed(&daemon, &dangling).await;
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0]["Id"], digest);
+    assert_eq!(list[0]["RepoTags"], json!([]));
+    assert_eq!(list[0]["RepoDigests"], json!([]));
+    let pruned = daemon.ask("POST", "/v1.51/images/prune").await;
+    assert_eq!(pruned.done()["ImagesDeleted"].as_array().unwrap().len(), 2);
+    assert_eq!(listed(&daemon, "").await.len(), 0);
+}

@@ -77,7 +77,8 @@ impl Backend {
             return Ok(Self::Host(Box::new(HostClient::connect(host).await?)));
         }
         let store = containerd(globals, None).await?;
-        Ok(Self::Direct(Box::new(Engine::new(store))))
+        let engine = Engine::new(store).with_containerd_config(globals.containerd_config());
+        Ok(Self::Direct(Box::new(engine)))
     }
 
     /// Says what a run would do.

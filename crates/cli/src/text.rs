@@ -1,6 +1,7 @@
 //! Output for people: docker's form where docker has one.
 
 pub(crate) mod df;
+pub(crate) mod images;
 mod left;
 pub(crate) mod named;
 pub(crate) mod pin;
@@ -10,14 +11,13 @@ pub(crate) mod why;
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Table, presets};
 use jiff::{SignedDuration, Timestamp};
-use reclaim_engine::{Hold, ListedImage};
+use reclaim_engine::Hold;
 use reclaim_model::{
     Amount, DANGLING_PREFIX, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name,
 };
 
-use crate::commands::ls::verdict;
 use crate::output;
 
 /// How many hexadecimal characters of a digest are shown, as docker does.
@@ -44,8 +44,8 @@ fn pruned(report: &Report) -> String {
         }
         text.push('\n');
     }
-    let total = HumanSize(report.reclaimed.0.total_bytes());
-    add_line(&mut text, format_args!("Total reclaimed space: {total}"));
+    let bytes = total(report.reclaimed.0);
+    add_line(&mut text, format_args!("Total reclaimed space: {bytes}"));
     text
 }
 
@@ -72,11 +72,11 @@ fn dry_run(report: &Report) -> String {
     }
     let estimate = report.estimate.0;
     let images = count(report.removed.len(), "image");
-    let total = HumanSize(estimate.total_bytes());
+    let bytes = total(estimate);
     add_line(
         &mut text,
         format_args!(
-            "Would remove {images} and reclaim {total}: {}",
+            "Would remove {images} and reclaim {bytes}: {}",
             amount(estimate)
         ),
     );
@@ -89,22 +89,22 @@ fn dry_run(report: &Report) -> String {
 fn add_beside(text: &mut String, report: &Report) {
     let at_least = report.estimate_at_least;
     if at_least != report.estimate {
-        let at_least = HumanSize(at_least.0.total_bytes());
-        let line = format_args!("At least {at_least}: not everything could be seen");
+        let bytes = HumanSize(at_least.0.total_bytes());
+        let line = format_args!("At least {bytes}: not everything could be seen");
         add_line(text, line);
     }
     let pending = report.beside.pending.amount();
     if pending != Amount::default() {
-        let total = HumanSize(pending.total_bytes());
-        let line = format_args!("Garbage already, not counted: {total}: {}", amount(pending));
+        let bytes = total(pending);
+        let line = format_args!("Garbage already, not counted: {bytes}: {}", amount(pending));
         add_line(text, line);
     }
     let history = &report.beside.history;
     if history.configs > 0 {
         let amount = history.freed.amount();
-        let total = HumanSize(amount.total_bytes());
+        let bytes = total(amount);
         let line = format_args!(
-            "Held only by build history, not counted: {total}: {}; --unpin-build-history frees it",
+            "Held only by build history, not counted: {bytes}: {}; --unpin-build-history frees it",
             count(amount.snapshots, "snapshot"),
         );
         add_line(text, line);
@@ -119,10 +119,17 @@ fn add_beside(text: &mut String, report: &Report) {
 
 /// Shows, on standard error, what the question is about.
 pub(crate) fn list_before_question(report: &Report) {
-    let total = HumanSize(report.estimate.0.total_bytes());
+    let bytes = total(report.estimate.0);
     output::words(&format!("{}\n", removal_table(report).trim_fmt()));
     let images = count(report.removed.len(), "image");
-    output::words(&format!("{images}, {total}: {}", amount(report.estimate.0)));
+    output::words(&format!("{images}, {bytes}: {}", amount(report.estimate.0)));
+}
+
+/// Says, on standard error, what a person should know of how the images were judged.
+pub(crate) fn warnings(report: &Report) {
+    for warning in &report.warnings {
+        output::words(&format!("warning: {warning}"));
+    }
 }
 
 /// Says, on standard error, what the report itself has no place for.
@@ -141,9 +148,7 @@ pub(crate) fn words_after(report: &Report) {
 
 /// As [`words_after`], where each name has told already what was not removed.
 pub(crate) fn words_after_named(report: &Report) {
-    for warning in &report.warnings {
-        output::words(&format!("warning: {warning}"));
-    }
+    warnings(report);
     for line in left::lines(report) {
         output::words(&line);
     }
@@ -182,37 +187,26 @@ fn why_kept(kept: &Kept) -> String {
     text
 }
 
+/// The bytes of an amount, "at least" so many where some of it could not be measured.
+pub(crate) fn total(amount: Amount) -> String {
+    at_least(amount, amount.total_bytes())
+}
+
+fn at_least(amount: Amount, bytes: u64) -> String {
+    let bytes = HumanSize(bytes);
+    if amount.unmeasured == 0 {
+        bytes.to_string()
+    } else {
+        format!("at least {bytes}")
+    }
+}
+
 fn amount(amount: Amount) -> String {
     let blobs = count(amount.blobs, "blob");
     let snapshots = count(amount.snapshots, "snapshot");
     let content = HumanSize(amount.content_bytes);
-    let unpacked = HumanSize(amount.snapshot_bytes);
+    let unpacked = at_least(amount, amount.snapshot_bytes);
     format!("{blobs} of {content}, {snapshots} of {unpacked}")
-}
-
-/// Renders the list of images.
-pub(crate) fn images(images: &[ListedImage], now: Timestamp) -> String {
-    let heads = [
-        "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A",
-    ];
-    let mut table = table(heads);
-    for column in 2..=4 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for image in images {
-        table.add_row([
-            shown_name(&image.name, &image.target),
-            short(&image.target),
-            HumanSize(image.size.content).to_string(),
-            HumanSize(image.size.unpacked).to_string(),
-            HumanSize(image.size.shared).to_string(),
-            age(image.created, now),
-            verdict(image).to_owned(),
-        ]);
-    }
-    format!("{}\n", table.trim_fmt())
 }
 
 /// Renders the runs of which something is held.

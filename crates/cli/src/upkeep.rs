@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reclaim_engine::{
-    DockerContainers, Duties, Engine, Headroom, HostTurns, LastUseIndex, Maintenance, Policy,
-    RegisteredContainers, RunHistory, UnlistedDocker,
+    ContainerdConfig, DockerContainers, Duties, Engine, Headroom, HostTurns, LastUseIndex,
+    Maintenance, Policy, RegisteredContainers, RunHistory, UnlistedDocker,
 };
 use reclaim_model::PolicyName;
 use tracing::warn;
@@ -47,6 +47,13 @@ impl Host {
         let store = containerd(globals, config.address.as_deref()).await?;
         let engine = with_docker(Engine::new(store), args)?;
         let engine = engine.with_containers(Arc::clone(&registered) as _);
+        let engine = engine.with_containerd_config(match config.infrastructure {
+            config::Infrastructure::Free => ContainerdConfig::Ignored,
+            config::Infrastructure::Protected if globals.remote => ContainerdConfig::Unseen,
+            config::Infrastructure::Protected => {
+                ContainerdConfig::At(config.containerd_toml.clone())
+            }
+        });
         Ok(Self {
             index: Arc::new(LastUseIndex::open(&state)?),
             history: Arc::new(RunHistory::open(&state)?),

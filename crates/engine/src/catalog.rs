@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use reclaim_model::{
-    Container, ContainerState, Digest, Namespace, NamespaceInventory, SnapshotId, chain,
+    Container, ContainerState, Digest, Namespace, NamespaceInventory, SnapshotSizes, chain,
 };
 use reclaim_plan::{Catalog, catalog, makeup};
+use reclaim_store::NO_LABELS;
 use tracing::{info_span, warn};
 
 use crate::clock;
@@ -20,7 +21,7 @@ pub struct Listing {
     /// The containers of all stores, each once, sorted by ID.
     pub containers: Vec<Container>,
     /// The size of every snapshot of an image, in bytes.
-    pub snapshot_bytes: BTreeMap<SnapshotId, u64>,
+    pub snapshot_bytes: SnapshotSizes,
     /// The container stores that could not be read, and why; what they know is missing.
     pub unreadable: Vec<String>,
 }
@@ -38,7 +39,7 @@ impl Engine {
     /// If containerd cannot be read whole.
     pub async fn listing(&self, namespace: &Namespace) -> Result<Listing, RunError> {
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(|| self.store.observe(judged, clock::now()));
+        let observing = retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         let Some(seen) = inventory.namespaces.get_mut(namespace) else {
             return Ok(Listing::default());

@@ -37,6 +37,12 @@ pub trait ContainerStore: fmt::Debug + Send + Sync {
         namespace: &Namespace,
     ) -> Result<Vec<Container>, ContainerStoreError>;
 
+    /// Returns whether the list has every container of an engine that keeps its images in this
+    /// namespace, the stopped ones too, which leave no record in containerd.
+    fn lists_stopped(&self, _namespace: &Namespace) -> bool {
+        false
+    }
+
     /// Says what a person should know about the list, for plans and reports.
     fn warnings(&self, _namespace: &Namespace) -> Vec<String> {
         Vec::new()

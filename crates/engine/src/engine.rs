@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reclaim_model::{Container, HumanSize, Namespace, PruneRequest, Report, RunId};
+use reclaim_model::{Container, HumanSize, Inventory, Namespace, PruneRequest, Report, RunId};
 use reclaim_plan::{Finding, NotFound, check, decide};
 use reclaim_store::{ConnectError, Containerd, StoreError};
 use tokio::sync::broadcast;
@@ -13,12 +13,14 @@ use crate::clock;
 use crate::containers::{ContainerStore, ContainerStoreError};
 use crate::guard::PruneGuard;
 use crate::host_guard::Busy;
+use crate::kubernetes::ContainerdConfig;
 use crate::lease_labels;
 use crate::measure::Measuring;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::retry;
 use crate::target::Unmet;
+use crate::unlisted::is_dockers;
 
 /// Why a run ended before it changed anything.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +113,7 @@ pub struct Engine {
     pub(crate) store: Containerd,
     pub(crate) containers: Vec<Arc<dyn ContainerStore>>,
     pub(crate) guard: PruneGuard,
+    pub(crate) containerd_config: ContainerdConfig,
     pub(crate) finished: broadcast::Sender<Arc<Report>>,
 }
 
@@ -127,6 +130,7 @@ impl Engine {
             store,
             containers: Vec::new(),
             guard: PruneGuard::default(),
+            containerd_config: ContainerdConfig::default(),
             finished: broadcast::Sender::new(KEPT_REPORTS),
         }
     }
@@ -202,7 +206,8 @@ impl Engine {
         progress(Progress::Observing);
         let namespace = &request.namespace;
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(|| self.store.observe(judged, clock::now()));
+        let labels = request.label_keys();
+        let observing = retry(|| self.store.observe(judged, &labels, clock::now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         let existing = inventory.namespaces.keys().cloned();
         let existing: Vec<Namespace> = existing.collect();
@@ -214,16 +219,20 @@ impl Engine {
                 .retain(|lease| lease_labels::run(lease).as_ref() != Some(run));
         }
         self.note_states(request, &mut inventory).await?;
+        self.note_pod_images(&mut inventory).await;
         let registered = if is_there {
             self.registered(namespace).await?
         } else {
             Vec::new()
         };
+        self.note_unlisted(&mut inventory);
         let decision = info_span!("plan").in_scope(|| decide(&inventory, &registered, request));
         let measuring = run.map_or(Measuring::First, |(_, measuring)| measuring);
         let plan = self.measured(namespace, decision, measuring).await?;
         let limited = self.limited(plan, &inventory, &registered, request);
         let mut plan = limited.await?;
+        let of_pods = self.pod_image_warnings(request, &plan);
+        plan.warnings.extend(of_pods);
         let stores = self.containers.iter();
         plan.warnings
             .extend(stores.flat_map(|store| store.warnings(namespace)));
@@ -237,6 +246,15 @@ impl Engine {
             debug!(image = %kept.name, reason = ?kept.reason, "image stays");
         }
         Ok(Preview { inventory, plan })
+    }
+
+    /// Notes in which namespaces there may be containers that no store here lists.
+    pub(crate) fn note_unlisted(&self, inventory: &mut Inventory) {
+        for (name, namespace) in &mut inventory.namespaces {
+            let mut stores = self.containers.iter();
+            namespace.has_unlisted_containers =
+                is_dockers(name) && !stores.any(|store| store.lists_stopped(name));
+        }
     }
 
     /// Lists the containers of all stores beyond containerd's own records.

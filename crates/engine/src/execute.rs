@@ -15,7 +15,7 @@ use reclaim_model::{
     Report, RunId, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
-use reclaim_store::StoreError;
+use reclaim_store::{NO_LABELS, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span, warn};
@@ -199,7 +199,8 @@ impl Engine {
         report.collection = Some(began.elapsed());
         (run.progress)(Progress::Measuring);
         let measuring = retry(|| self.store.gone(namespace, &plan.freed));
-        let gone = self.phase(info_span!("measure"), measuring).await?;
+        let (gone, unknown) = self.phase(info_span!("measure"), measuring).await?;
+        report.warnings.extend(unknown);
         let still_there = plan.freed.without(&gone);
         report.reclaimed = Reclaimed(gone.amount());
         report.freed = gone;
@@ -218,7 +219,7 @@ impl Engine {
 
     /// Lists all namespaces, without reading what images are.
     async fn observe_everything(&self) -> Result<Inventory, StoreError> {
-        retry(|| self.store.observe(&[], clock::now())).await
+        retry(|| self.store.observe(&[], &NO_LABELS, clock::now())).await
     }
 }
 

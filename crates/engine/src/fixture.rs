@@ -1,11 +1,11 @@
 //! Small plans and what they are made of, for tests of what is pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
     BuildHistory, CollectorRules, Digest, GcLabels, Holder, HolderKind, ImageRecord, Inventory,
-    KeepReason, Kept, Plan, PruneFilters, PruneRequest, RemoveReason, Step, Target,
+    KeepReason, Kept, Plan, PruneFilters, PruneRequest, RemoveReason, SnapshotSizes, Step, Target,
 };
 use reclaim_plan::decide;
 
@@ -73,12 +73,13 @@ pub(crate) fn inventory() -> Inventory {
         observed_at: Timestamp::UNIX_EPOCH,
         namespaces: BTreeMap::new(),
         documents: BTreeMap::new(),
+        label_keys: BTreeSet::new(),
     }
 }
 
 /// A plan with these steps and these that stay; it frees nothing.
 pub(crate) fn plan(steps: Vec<Step>, kept: Vec<Kept>) -> Plan {
-    let plan = decide(&inventory(), &[], &dangling()).into_plan(&BTreeMap::new());
+    let plan = decide(&inventory(), &[], &dangling()).into_plan(&SnapshotSizes::default());
     Plan {
         steps,
         kept,

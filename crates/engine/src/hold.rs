@@ -155,7 +155,7 @@ pub(crate) async fn progress(
     if records.is_empty() {
         return Ok(None);
     }
-    let there = store.images(namespace).await?;
+    let (there, _) = store.images(namespace).await?;
     let there: BTreeSet<&str> = there.iter().map(|image| image.name.as_str()).collect();
     let left = records.iter().filter(|it| there.contains(it.name.as_str()));
     Ok(Some((records.len() - left.count(), records.len())))

@@ -7,6 +7,7 @@
 
 mod kubelet;
 mod overlaps;
+mod pod_images;
 mod sandbox;
 mod sandbox_files;
 
@@ -20,11 +21,15 @@ use crate::policy::Policy;
 
 pub use kubelet::{Available, KubeletError, KubeletThresholds, read_kubelet};
 pub use overlaps::kubelet_overlaps;
+pub use pod_images::ContainerdConfig;
 pub use sandbox::{ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES, NeededImages};
 pub use sandbox_files::{SandboxImages, read_sandbox_images};
 
 /// The longest file that is read, in bytes: many times what a configuration has.
 const MAX_FILE: u64 = 1 << 20;
+
+/// Where the kubelet has its images.
+const KUBELET_NAMESPACE: &str = "k8s.io";
 
 /// Says where a policy and the kubelet whose configuration is at `path` get into each other's way,
 /// or why that is not known. Nothing, where no kubelet is.

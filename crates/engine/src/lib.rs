@@ -126,9 +126,9 @@ pub use hold::Hold;
 pub use host_guard::Busy;
 pub use images::{ImageList, ListedImage};
 pub use kubernetes::{
-    Available, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES, KubeletError,
-    KubeletThresholds, NeededImages, SandboxImages, kubelet_overlaps, kubelet_warnings,
-    read_kubelet, read_sandbox_images,
+    Available, ContainerdConfig, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES,
+    KubeletError, KubeletThresholds, NeededImages, SandboxImages, kubelet_overlaps,
+    kubelet_warnings, read_kubelet, read_sandbox_images,
 };
 pub use last_use::{Heard, IndexError, LastUseIndex};
 pub use maintenance::{

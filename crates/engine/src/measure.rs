@@ -4,10 +4,8 @@
 //! see them, they are asked for first. A run that only reports them asks while it removes records
 //! and waits: what will go is held until the run releases it, so the answers are the same.
 
-use std::collections::BTreeMap;
-
 use reclaim_model::{
-    Estimate, Namespace, Plan, PruneRequest, Report, Selection, SnapshotId, chain,
+    Estimate, Namespace, Plan, PruneRequest, Report, Selection, SnapshotId, SnapshotSizes, chain,
 };
 use reclaim_plan::Decision;
 use reclaim_store::StoreError;
@@ -63,14 +61,12 @@ impl Engine {
         let mut plan = decision.into_unmeasured_plan();
         plan.beside.pending.measure(&bytes);
         plan.beside.history.freed.measure(&bytes);
+        plan.warnings.extend(bytes.warnings());
         Ok(plan)
     }
 
     /// Asks what the snapshots occupy that go with a plan.
-    pub(crate) async fn sizes_of(
-        &self,
-        plan: &Plan,
-    ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
+    pub(crate) async fn sizes_of(&self, plan: &Plan) -> Result<SnapshotSizes, StoreError> {
         let snapshots = plan.freed.snapshots.iter().map(|it| it.id.clone());
         let snapshots: Vec<SnapshotId> = snapshots.collect();
         self.sizes(&plan.namespace, &snapshots).await
@@ -80,7 +76,7 @@ impl Engine {
         &self,
         namespace: &Namespace,
         snapshots: &[SnapshotId],
-    ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
+    ) -> Result<SnapshotSizes, StoreError> {
         retry(|| self.store.snapshot_bytes(namespace, snapshots)).await
     }
 }
@@ -90,12 +86,13 @@ impl Engine {
 pub(crate) fn enter_sizes(
     plan: &mut Plan,
     report: &mut Report,
-    sizes: Result<BTreeMap<SnapshotId, u64>, StoreError>,
+    sizes: Result<SnapshotSizes, StoreError>,
 ) {
     match sizes {
         Ok(sizes) => {
             plan.freed.measure(&sizes);
             plan.beside.doubtful.measure(&sizes);
+            report.warnings.extend(sizes.warnings());
         }
         Err(error) => {
             let error = chain(&error);

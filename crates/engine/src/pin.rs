@@ -63,7 +63,7 @@ impl Engine {
         };
         let listed = retry(|| self.store.images(namespace)).await;
         let pinned = match listed {
-            Ok(images) => Ok(self.pin_all(request, images).await),
+            Ok((images, _)) => Ok(self.pin_all(request, images).await),
             Err(error) => Err(error.into()),
         };
         host_guard::give_back(&self.store, namespace, &id).await?;

@@ -2,7 +2,6 @@
 
 mod schedule;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use reclaim_model::{
     BuildHistory, LastUses, Mode, Namespace, PolicyName, Protection, Rule, RuleFilters, RuleImages,
-    TimeContext, Watermarks,
+    SnapshotSizes, TimeContext, Watermarks,
 };
 
 pub use schedule::{Cron, CronError, Schedule};
@@ -100,7 +99,7 @@ impl Policy {
             max_unused: self.max_unused,
             max_images: self.max_images,
             max_bytes: self.max_bytes,
-            inodes: BTreeMap::new(),
+            inodes: SnapshotSizes::default(),
         }
     }
 

@@ -7,6 +7,8 @@ use reclaim_model::{
 };
 use reclaim_plan::{ImageSize, ProjectImage, SeenProject, decide, makeup, projects};
 
+use reclaim_store::NO_LABELS;
+
 use crate::clock;
 use crate::engine::{Engine, RunError, exists};
 use crate::retry::retry;
@@ -51,7 +53,7 @@ impl Engine {
         may_lack_namespace: bool,
     ) -> Result<Vec<ProjectUsage>, RunError> {
         let judged = std::slice::from_ref(namespace);
-        let inventory = retry(|| self.store.observe(judged, clock::now())).await?;
+        let inventory = retry(|| self.store.observe(judged, &NO_LABELS, clock::now())).await?;
         let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
         exists(namespace, may_lack_namespace, &existing)?;
         let registered = self.registered(namespace).await?;

@@ -158,7 +158,7 @@ impl Engine {
         let mut lifetime = MAX_RUN.saturating_add(run.options.grace);
         if let Some(per_second) = run.options.max_deletes_per_second {
             let namespace = &run.request.namespace;
-            let images = retry(|| self.store.images(namespace)).await?;
+            let (images, _) = retry(|| self.store.images(namespace)).await?;
             let images = u32::try_from(images.len()).unwrap_or(u32::MAX);
             let pause = Duration::from_secs(1) / per_second.max(1);
             lifetime = lifetime.saturating_add(pause.saturating_mul(images));

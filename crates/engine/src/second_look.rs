@@ -121,6 +121,7 @@ impl Engine {
         if let Some(before) = first.namespaces.get_mut(namespace) {
             count_newcomers(&mut seen, before);
             seen.blobs = std::mem::take(&mut before.blobs);
+            seen.pod_images = before.pod_images.clone();
         }
         let injected = inject(&mut seen, removed);
         let mut inventory = Inventory {
@@ -128,7 +129,9 @@ impl Engine {
             observed_at: clock::now(),
             namespaces: [(namespace.clone(), seen)].into(),
             documents: std::mem::take(&mut first.documents),
+            label_keys: first.label_keys.clone(),
         };
+        self.note_unlisted(&mut inventory);
         let gone = injected.iter().map(|(_, image)| image.name.as_str());
         let decision = decide_again(&inventory, &registered, request, &gone.collect());
         let mut wanted = Vec::new();

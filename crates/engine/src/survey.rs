@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use reclaim_model::{Container, FreedBlob, Inventory, Namespace, SnapshotId};
+use reclaim_model::{Container, FreedBlob, Inventory, Namespace, SnapshotId, SnapshotSizes};
 use reclaim_plan::{Answer, Books, DiskUsage, Question, disk_usage, why};
-use reclaim_store::{ContentFiles, StoreError, content_files};
+use reclaim_store::{ContentFiles, NO_LABELS, StoreError, content_files};
 use tracing::{debug, info_span};
 
 use crate::clock;
@@ -68,9 +68,14 @@ impl Engine {
     pub(crate) async fn observe_all(&self) -> Result<Inventory, StoreError> {
         let observing = retry(|| async {
             let namespaces = self.store.namespaces().await?;
-            self.store.observe(&namespaces, clock::now()).await
+            self.store
+                .observe(&namespaces, &NO_LABELS, clock::now())
+                .await
         });
-        self.phase(info_span!("observe"), observing).await
+        let mut inventory = self.phase(info_span!("observe"), observing).await?;
+        self.note_unlisted(&mut inventory);
+        self.note_pod_images(&mut inventory).await;
+        Ok(inventory)
     }
 
     async fn registered_everywhere(
@@ -87,7 +92,7 @@ impl Engine {
     async fn all_snapshot_bytes(
         &self,
         inventory: &Inventory,
-    ) -> Result<BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>, StoreError> {
+    ) -> Result<BTreeMap<Namespace, SnapshotSizes>, StoreError> {
         let mut bytes = BTreeMap::new();
         for namespace in inventory.namespaces.keys() {
             let measured = self.snapshot_bytes_within(inventory, namespace).await?;
@@ -101,7 +106,7 @@ impl Engine {
         &self,
         inventory: &Inventory,
         namespace: &Namespace,
-    ) -> Result<BTreeMap<SnapshotId, u64>, StoreError> {
+    ) -> Result<SnapshotSizes, StoreError> {
         let found = inventory.namespaces.get(namespace);
         let lists = found.into_iter().flat_map(|found| &found.snapshots);
         let ids = lists.flat_map(|(snapshotter, snapshots)| {

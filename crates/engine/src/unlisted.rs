@@ -30,13 +30,18 @@ pub struct NoDockerEngine(Namespace);
 impl NoDockerEngine {
     /// Returns that a namespace is Docker's, if it is.
     pub(crate) fn check(namespace: &Namespace) -> Result<(), Self> {
-        let name = namespace.as_str();
-        if name == MOBY || name.starts_with(MOBY_REMAPPED) {
+        if is_dockers(namespace) {
             Err(Self(namespace.clone()))
         } else {
             Ok(())
         }
     }
+}
+
+/// Whether a namespace is one in which Docker keeps its images.
+pub(crate) fn is_dockers(namespace: &Namespace) -> bool {
+    let name = namespace.as_str();
+    name == MOBY || name.starts_with(MOBY_REMAPPED)
 }
 
 #[async_trait]

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use reclaim_model::{Inventory, Namespace, Plan, Report, Unpin, chain};
 use reclaim_plan::no_longer_history;
-use reclaim_store::{Class, StoreError, Unpinned};
+use reclaim_store::{Class, NO_LABELS, StoreError, Unpinned};
 use tracing::{info, warn};
 
 use crate::clock;
@@ -141,7 +141,7 @@ impl Engine {
     ) -> Result<Vec<Unpin>, StoreError> {
         let namespace = &run.request.namespace;
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(|| self.store.observe(judged, clock::now()));
+        let observing = retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
         let mut inventory = observing.await?;
         for unpin in unpinned {
             if let Some(document) = first.documents.get(&unpin.config) {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 use reclaim_api::docker::{Route, filters_of_query, route};
 use reclaim_model::{FilterArgs, PruneFilters, Reference, TimeContext, familiar_name, parse_until};
-use reclaim_oci::{Document, Kind, Limits, digest_of, read};
+use reclaim_oci::{Document, Kind, LabelKeys, Limits, digest_of, read};
 
 /// A reader with a name.
 #[derive(Debug, Clone, Copy)]
@@ -101,20 +101,49 @@ pub fn until(bytes: &[u8]) {
     assert_eq!(parse_until(text, &context()), moment);
 }
 
-/// Manifests, indexes and configurations: within the limits, whatever they say of themselves.
+/// Manifests, indexes and configurations: the same bytes are always the same document, whose kind
+/// has the children that it can have, and labels within the bound.
 pub fn documents(bytes: &[u8]) {
     let digest = digest_of(bytes);
-    let limits = Limits::default();
-    for kind in [Kind::Index, Kind::Manifest, Kind::Config] {
-        let Ok(document) = read(kind, &digest, None, bytes, &limits) else {
-            continue;
-        };
-        assert!(document.children().count() <= limits.max_children);
-        if let Document::Config(config) = &document {
-            assert!(config.labels.len() <= limits.max_labels);
+    let size = bytes.len() as u64;
+    let limits = Limits {
+        max_label_bytes: 256,
+        ..Limits::default()
+    };
+    let none = LabelKeys::default();
+    let outcome = read(&digest, None, bytes, &limits, &none);
+    assert_eq!(
+        read(&digest, Some(size), bytes, &limits, &none),
+        outcome,
+        "of the right size"
+    );
+    assert!(
+        read(&digest, Some(size + 1), bytes, &limits, &none).is_err_and(|error| error.is_torn()),
+        "of another size"
+    );
+    let Ok(document) = outcome else { return };
+    let children = document.children().count();
+    match &document {
+        Document::Index(index) => {
+            assert_eq!(document.kind(), Kind::Index);
+            assert_eq!(children, index.manifests.len());
         }
-        let size = bytes.len() as u64;
-        assert!(read(kind, &digest, Some(size + 1), bytes, &limits).is_err());
+        Document::Manifest(manifest) => {
+            assert_eq!(document.kind(), Kind::Manifest);
+            let n_configs = usize::from(manifest.config.is_some());
+            assert_eq!(children, n_configs + manifest.layers.len());
+        }
+        Document::Config(config) => {
+            assert_eq!(document.kind(), Kind::Config);
+            assert_eq!(children, 0);
+            let kept: usize = config
+                .labels
+                .iter()
+                .map(|(key, value)| key.len() + value.len())
+                .sum();
+            // A byte that is not UTF-8 becomes three; Compose's labels have as much of their own.
+            assert!(kept <= 2 * 3 * limits.max_label_bytes, "{kept}");
+        }
     }
 }
 

@@ -20,9 +20,37 @@ const RUNS: u64 = 30_000;
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
 
 /// What the readers look for: random bytes seldom have it.
-const WORDS: [&str; 24] = [
-    "{", "}", "[", "]", "\"", ":", ",", "null", "true", "dangling", "label", "label!", "until",
-    "sha256:", "@", "/", "%2F", "..", "T", "Z", "+", "-", "é", "\u{0}",
+const WORDS: [&str; 30] = [
+    "\"manifests\":[],",
+    "\"layers\":[],",
+    "\"config\":{},",
+    "\"rootfs\":{},",
+    "\"Labels\":",
+    "\"fsLayers\":0,",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    ":",
+    ",",
+    "null",
+    "true",
+    "dangling",
+    "label",
+    "label!",
+    "until",
+    "sha256:",
+    "@",
+    "/",
+    "%2F",
+    "..",
+    "T",
+    "Z",
+    "+",
+    "-",
+    "é",
+    "\u{0}",
 ];
 
 /// A stream of numbers that follows from its seed: `xorshift64*`.

@@ -12,11 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// Parsing is strict: lower-case hexadecimal of the algorithm's exact length. Ordering is that
 /// of the textual form.
 ///
-/// Source: the OCI image specification, "Digests"; only its registered algorithms are known.
+/// Source: github.com/opencontainers/go-digest, the three algorithms that containerd accepts.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Digest {
     /// SHA-256, the one that containerd's content store computes.
     Sha256([u8; 32]),
+    /// SHA-384. Boxed: rare, and larger than the common case.
+    Sha384(Box<[u8; 48]>),
     /// SHA-512. Boxed: rare, and twice the size of the common case.
     Sha512(Box<[u8; 64]>),
 }
@@ -28,7 +30,7 @@ pub enum DigestError {
     #[error("digest has no `algorithm:` prefix: `{0}`")]
     NoAlgorithm(String),
     /// The algorithm is not one of those known.
-    #[error("digest algorithm is not sha256 or sha512: `{0}`")]
+    #[error("digest algorithm is not sha256, sha384 or sha512: `{0}`")]
     UnknownAlgorithm(String),
     /// The part after the colon is not lower-case hex of the algorithm's length.
     #[error("digest is not {expected} lower-case hexadecimal characters: `{got}`")]
@@ -54,6 +56,7 @@ impl Digest {
     pub fn algorithm(&self) -> &'static str {
         match self {
             Self::Sha256(_) => "sha256",
+            Self::Sha384(_) => "sha384",
             Self::Sha512(_) => "sha512",
         }
     }
@@ -62,6 +65,7 @@ impl Digest {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Sha256(bytes) => bytes,
+            Self::Sha384(bytes) => bytes.as_slice(),
             Self::Sha512(bytes) => bytes.as_slice(),
         }
     }
@@ -105,6 +109,9 @@ impl FromStr for Digest {
         };
         match algorithm {
             "sha256" => parse_hex(hex).map(Self::Sha256).ok_or_else(|| bad(64)),
+            "sha384" => parse_hex(hex)
+                .map(|bytes| Self::Sha384(Box::new(bytes)))
+                .ok_or_else(|| bad(96)),
             "sha512" => parse_hex(hex)
                 .map(|bytes| Self::Sha512(Box::new(bytes)))
                 .ok_or_else(|| bad(128)),
@@ -146,7 +153,11 @@ mod tests {
 
     #[test]
     fn prints_what_it_parsed() {
-        for text in [format!("sha256:{HEX}"), format!("sha512:{HEX}{HEX}")] {
+        for text in [
+            format!("sha256:{HEX}"),
+            format!("sha384:{HEX}{}", &HEX[..32]),
+            format!("sha512:{HEX}{HEX}"),
+        ] {
             let digest: Digest = text.parse().unwrap();
             assert_eq!(digest.to_string(), text);
             assert_eq!(format!("{digest:?}"), text);
@@ -164,7 +175,8 @@ mod tests {
             &format!("sha256:{}", &HEX[1..]),
             &format!("sha256:{HEX}0"),
             &format!("sha512:{HEX}"),
-            &format!("sha384:{HEX}{}", &HEX[..32]),
+            &format!("sha384:{HEX}"),
+            &format!("sha224:{}", &HEX[..56]),
             &format!("SHA256:{HEX}"),
             &format!(" sha256:{HEX}"),
             &format!("sha256:{}é", &HEX[..62]),

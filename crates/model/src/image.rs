@@ -1,6 +1,7 @@
 //! Images: records, the documents behind them, and what a name tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 
@@ -23,6 +24,27 @@ const NAME_LABELS: [&str; 2] = [
     "io.containerd.image.name",
     "org.opencontainers.image.ref.name",
 ];
+/// Snapshotters that come with containerd, Docker, nerdctl and the projects beside them. One that is
+/// not loaded any more may have given its name to images when it was.
+const SNAPSHOTTERS: [&str; 14] = [
+    "blockfile",
+    "btrfs",
+    "cvmfs-snapshotter",
+    "devmapper",
+    "erofs",
+    "fuse-overlayfs",
+    "native",
+    "nydus",
+    "overlaybd",
+    "overlayfs",
+    "soci",
+    "stargz",
+    "windows",
+    "zfs",
+];
+
+/// How ctr names what an archive has no name for: this, the day, and the digest.
+const IMPORT_PREFIX: &str = "import-";
 /// Label by which the classic builder remembers what it built upon.
 const PARENT_KEY: &str = "org.mobyproject.image.parent";
 
@@ -37,6 +59,13 @@ pub struct Target {
     pub size: u64,
     /// Annotations of the descriptor, needed to write the record again as it was.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Target {
+    /// Returns what the record's descriptor says that its target is.
+    pub fn kind(&self) -> DocumentKind {
+        DocumentKind::of_media_type(&self.media_type)
+    }
 }
 
 /// An image: a record, name → target descriptor, in one namespace. Not its bytes.
@@ -78,9 +107,24 @@ impl ImageRecord {
     /// That is Docker's `moby-dangling@<own target>` (a record of that form for another digest
     /// is somebody's name), and the names by which nerdctl keeps an image whose last name was
     /// forced off: `:` and `<none>…`. A name with a digest only, or one that is no reference,
-    /// is a name all the same.
+    /// is a name all the same. What a tool made up ([`Self::has_made_up_name`]) counts for a name
+    /// or not by the other names of the target, which a record does not know.
     pub fn is_dangling(&self) -> bool {
         is_nobodys(&self.name, &self.target.digest)
+    }
+
+    /// Whether a tool made the name up, because it was given none: `overlayfs@<own target>`, which
+    /// nerdctl makes of the snapshotter's name when it loads or builds, or
+    /// `import-2026-01-31@<own target>`, which ctr makes of the day.
+    ///
+    /// `is_snapshotter` is asked about names beyond the well-known ones. A name of that form for
+    /// another digest was given by a person.
+    pub fn has_made_up_name(&self, is_snapshotter: impl Fn(&str) -> bool) -> bool {
+        let Some((prefix, digest)) = self.name.split_once('@') else {
+            return false;
+        };
+        let is_own = || digest.parse().as_ref() == Ok(&self.target.digest);
+        (is_import(prefix) || SNAPSHOTTERS.contains(&prefix) || is_snapshotter(prefix)) && is_own()
     }
 
     /// Returns the record under the name that Docker gives an image without one.
@@ -120,6 +164,18 @@ fn is_nobodys(name: &str, target: &Digest) -> bool {
     is_mobys || name == ":" || name.starts_with("<none>")
 }
 
+/// Whether a text is what ctr puts before a digest: `import-` and a day.
+fn is_import(text: &str) -> bool {
+    const DAY: &str = "0000-00-00";
+    text.strip_prefix(IMPORT_PREFIX).is_some_and(|day| {
+        let is_like = |(byte, like): (u8, u8)| match like {
+            b'0' => byte.is_ascii_digit(),
+            like => byte == like,
+        };
+        day.len() == DAY.len() && day.bytes().zip(DAY.bytes()).all(is_like)
+    })
+}
+
 /// Returns a record's name as Docker shows it: in the familiar form, and for one without a usable
 /// name its digest.
 pub fn shown_name(name: &str, target: &Digest) -> String {
@@ -131,7 +187,7 @@ pub fn shown_name(name: &str, target: &Digest) -> String {
 }
 
 /// What a document is, as far as the graph is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DocumentKind {
     /// Lists manifests.
     Index,
@@ -141,6 +197,39 @@ pub enum DocumentKind {
     Config,
     /// Anything else: a layer, an artifact. Never read.
     Leaf,
+}
+
+impl DocumentKind {
+    /// Returns what a descriptor of this media type says that its blob is.
+    ///
+    /// The text is compared as it stands, as containerd compares it.
+    ///
+    /// Source: containerd `core/images/mediatypes.go`; moby for the two config types.
+    pub fn of_media_type(media_type: &str) -> Self {
+        match media_type {
+            "application/vnd.oci.image.index.v1+json"
+            | "application/vnd.docker.distribution.manifest.list.v2+json" => Self::Index,
+            // A schema 1 manifest cannot be read, but it is no leaf.
+            "application/vnd.oci.image.manifest.v1+json"
+            | "application/vnd.docker.distribution.manifest.v2+json"
+            | "application/vnd.docker.distribution.manifest.v1+json"
+            | "application/vnd.docker.distribution.manifest.v1+prettyjws" => Self::Manifest,
+            "application/vnd.oci.image.config.v1+json"
+            | "application/vnd.docker.container.image.v1+json" => Self::Config,
+            _ => Self::Leaf,
+        }
+    }
+}
+
+impl fmt::Display for DocumentKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Index => "index",
+            Self::Manifest => "manifest",
+            Self::Config => "image config",
+            Self::Leaf => "leaf",
+        })
+    }
 }
 
 /// One entry of an index or manifest.
@@ -168,8 +257,31 @@ pub enum Document {
     Manifest(Vec<Child>),
     /// The parts of an image configuration that decide.
     Config(Config),
-    /// Present, but it cannot be read: why. What lies behind it is unknown.
-    Unreadable(String),
+    /// Read to its end, and its bytes are not those of its digest, or no document that any
+    /// reader accepts: why. What it was before is unknown.
+    Torn(String),
+    /// Present, but not read: why. An error of reading, or beyond our own limits.
+    NotRead(String),
+}
+
+impl Document {
+    /// Returns what the bytes are; `None` where that is unknown.
+    pub fn kind(&self) -> Option<DocumentKind> {
+        match self {
+            Self::Index(_) => Some(DocumentKind::Index),
+            Self::Manifest(_) => Some(DocumentKind::Manifest),
+            Self::Config(_) => Some(DocumentKind::Config),
+            Self::Torn(_) | Self::NotRead(_) => None,
+        }
+    }
+
+    /// Returns what it lists; nothing for a config, and where that is unknown.
+    pub fn children(&self) -> &[Child] {
+        match self {
+            Self::Index(children) | Self::Manifest(children) => children,
+            Self::Config(_) | Self::Torn(_) | Self::NotRead(_) => &[],
+        }
+    }
 }
 
 /// The parts of an image configuration that decide.
@@ -177,6 +289,8 @@ pub enum Document {
 pub struct Config {
     /// Docker's image labels; not those of the record.
     pub labels: BTreeMap<String, String>,
+    /// How many more labels there are, which were left out because they are too long together.
+    pub labels_left_out: usize,
     /// Chain ID of all layers, by which the unpacked image is found; `None` without layers.
     pub chain_id: Option<Digest>,
     /// When the image was built, as it says itself. No evidence of age: reproducible builds
@@ -185,6 +299,14 @@ pub struct Config {
     /// Which machine the image is for, as it says itself; boxed, because most say the same and
     /// there are many.
     pub platform: Option<Box<Platform>>,
+}
+
+impl Config {
+    /// Returns whether the image may have this label although it is not in the list; `kept` are
+    /// the keys of those that were not left out.
+    pub fn may_have(&self, key: &str, kept: &BTreeSet<String>) -> bool {
+        self.labels_left_out > 0 && !self.labels.contains_key(key) && !kept.contains(key)
+    }
 }
 
 /// Which machine an image is for, in Go's words. What is not said is empty.
@@ -221,6 +343,28 @@ mod tests {
             updated_at: None,
             gc: GcLabels::parse(labels.iter().copied()),
             expires: None,
+        }
+    }
+
+    #[test]
+    fn a_made_up_name_is_of_a_snapshotter_or_a_day_and_of_its_own_target() {
+        let is_made_up = |name: &str| record(name, &[]).has_made_up_name(|it| it == "our-own");
+        for prefix in ["overlayfs", "stargz", "our-own", "import-2022-11-18"] {
+            assert!(is_made_up(&format!("{prefix}@{A}")), "{prefix}");
+            assert!(!is_made_up(&format!("{prefix}@{B}")), "{prefix}");
+            assert!(!is_made_up(&format!("docker.io/library/{prefix}@{A}")));
+            assert!(!is_made_up(prefix));
+        }
+        for prefix in [
+            "app",
+            "",
+            "import-",
+            "import-2022-11-1",
+            "import-2022-11-188",
+            "import-2022x11-18",
+            "overlayfs:1",
+        ] {
+            assert!(!is_made_up(&format!("{prefix}@{A}")), "{prefix}");
         }
     }
 

@@ -23,6 +23,7 @@ mod reference;
 mod report;
 mod request;
 mod size;
+mod snapshot_sizes;
 mod unpin;
 mod until;
 
@@ -38,7 +39,7 @@ pub use image::{
 };
 pub use inventory::{
     Blob, CollectorRules, Container, ContainerState, Gap, Ingest, Inventory, Lease, LeaseResource,
-    NamespaceInventory, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
+    List, NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
 pub use left::{Left, LeftThing};
@@ -66,6 +67,7 @@ pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
 pub use request::{Mode, PruneRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
+pub use snapshot_sizes::SnapshotSizes;
 pub use unpin::{BuildHistory, Pinned, Unpin};
 pub use until::{
     GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration, parse_until,

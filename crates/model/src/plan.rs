@@ -1,11 +1,10 @@
 //! The decision: what goes, what stays and why, and what that frees.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::{Digest, ImageRecord, Named, Namespace, Pinned, SnapshotId, Unpin};
+use crate::{Digest, ImageRecord, Named, Namespace, Pinned, SnapshotId, SnapshotSizes, Unpin};
 
 /// What a prune will do to one namespace. It leaves no choice to the execution.
 ///
@@ -46,7 +45,7 @@ pub struct Beside {
 
 impl Beside {
     /// As [`Freed::measure`], of all that is listed.
-    pub fn measure(&mut self, bytes: &BTreeMap<SnapshotId, u64>) {
+    pub fn measure(&mut self, bytes: &SnapshotSizes) {
         self.pending.measure(bytes);
         self.history.freed.measure(bytes);
         self.doubtful.measure(bytes);
@@ -79,6 +78,8 @@ pub enum RemoveReason {
     Replaced,
     /// It is a parent without a name, and its last child goes.
     Parent,
+    /// A part of it is damaged, so that it is good for nothing, and nothing uses it.
+    Torn,
 }
 
 /// An image that stays.
@@ -152,7 +153,7 @@ keep_reasons! {
     NotNamed "not_named" "was not named";
     /// It was given by its ID and has several names, and nobody insisted.
     NotForced "not_forced" "has several names";
-    /// The configuration protects it from all policies.
+    /// The configuration protects it from all policies, or containerd's says that pods need it.
     Protected "protected" "protected";
     /// A filter of the policy spares it.
     RuleFilter "rule_filter" "spared by a filter of the policy";
@@ -180,6 +181,7 @@ impl RemoveReason {
             Self::Named => "named",
             Self::Replaced => "named; stays without a name for what needs it",
             Self::Parent => "parent without a name",
+            Self::Torn => "torn, not in use",
         }
     }
 }
@@ -213,6 +215,8 @@ pub enum HolderKind {
     Rule,
     /// A label of the record itself, by its key.
     Label,
+    /// A snapshotter whose snapshots cannot be listed, by name.
+    Snapshotter,
 }
 
 impl fmt::Display for Holder {
@@ -226,6 +230,7 @@ impl fmt::Display for Holder {
             HolderKind::Image => "image",
             HolderKind::Rule => "rule",
             HolderKind::Label => "label",
+            HolderKind::Snapshotter => "snapshotter",
         };
         write!(formatter, "{kind} {}", self.id)
     }
@@ -255,8 +260,8 @@ pub struct FreedSnapshot {
     /// Where it is.
     #[serde(flatten)]
     pub id: SnapshotId,
-    /// Bytes that it occupies on disk by itself, as its snapshotter tells.
-    pub bytes: u64,
+    /// Bytes that it occupies on disk by itself, as its snapshotter reports; `None` if it cannot.
+    pub bytes: Option<u64>,
 }
 
 /// How much: apparent bytes of content, allocated bytes of snapshots, and how many of each.
@@ -270,6 +275,31 @@ pub struct Amount {
     pub blobs: usize,
     /// Number of snapshots.
     pub snapshots: usize,
+    /// How many of them are of unknown size, and so missing in the sum: it is "at least".
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unmeasured: usize,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over references"
+)]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl std::ops::Add for Amount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            content_bytes: self.content_bytes.saturating_add(other.content_bytes),
+            snapshot_bytes: self.snapshot_bytes.saturating_add(other.snapshot_bytes),
+            blobs: self.blobs + other.blobs,
+            snapshots: self.snapshots + other.snapshots,
+            unmeasured: self.unmeasured + other.unmeasured,
+        }
+    }
 }
 
 impl Amount {
@@ -280,11 +310,11 @@ impl Amount {
 }
 
 impl Freed {
-    /// Enters what each snapshot occupies. One without an entry leaves the list.
-    pub fn measure(&mut self, bytes: &BTreeMap<SnapshotId, u64>) {
+    /// Enters what each snapshot occupies. One that was gone leaves the list.
+    pub fn measure(&mut self, bytes: &SnapshotSizes) {
         self.snapshots.retain_mut(|snapshot| {
             let measured = bytes.get(&snapshot.id);
-            snapshot.bytes = measured.copied().unwrap_or(0);
+            snapshot.bytes = measured.flatten();
             measured.is_some()
         });
     }
@@ -306,9 +336,14 @@ impl Freed {
     pub fn amount(&self) -> Amount {
         Amount {
             content_bytes: self.blobs.iter().map(|blob| blob.bytes).sum(),
-            snapshot_bytes: self.snapshots.iter().map(|snapshot| snapshot.bytes).sum(),
+            snapshot_bytes: self.snapshots.iter().filter_map(|it| it.bytes).sum(),
             blobs: self.blobs.len(),
             snapshots: self.snapshots.len(),
+            unmeasured: self
+                .snapshots
+                .iter()
+                .filter(|it| it.bytes.is_none())
+                .count(),
         }
     }
 }
@@ -323,6 +358,7 @@ impl Plan {
             snapshot_bytes: freed.snapshot_bytes.saturating_sub(doubtful.snapshot_bytes),
             blobs: freed.blobs.saturating_sub(doubtful.blobs),
             snapshots: freed.snapshots.saturating_sub(doubtful.snapshots),
+            unmeasured: freed.unmeasured.saturating_sub(doubtful.unmeasured),
         }
     }
 }
@@ -357,7 +393,7 @@ mod tests {
             }],
             snapshots: vec![FreedSnapshot {
                 id: SnapshotId::new("native", digit),
-                bytes: snapshot,
+                bytes: Some(snapshot),
             }],
         }
     }
@@ -378,6 +414,7 @@ mod tests {
             snapshot_bytes: 304,
             blobs: 2,
             snapshots: 2,
+            unmeasured: 0,
         };
         assert_eq!(amount, expected);
         assert_eq!(amount.total_bytes(), 325);
@@ -386,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_without_a_size_leaves_the_list() {
-        let known = BTreeMap::from([(SnapshotId::new("native", "1"), 7)]);
+        let known = SnapshotSizes::from_iter([(SnapshotId::new("native", "1"), 7)]);
         let unmeasured = || both(freed("1", 20, 0), freed("2", 1, 0));
         let mut measured = freed("1", 20, 7);
         measured.blobs = unmeasured().blobs;
@@ -435,6 +472,7 @@ mod tests {
                 "named; stays without a name for what needs it",
             ),
             (RemoveReason::Parent, "parent without a name"),
+            (RemoveReason::Torn, "torn, not in use"),
         ] {
             assert_eq!(reason.words(), words);
         }
@@ -447,6 +485,7 @@ mod tests {
             (HolderKind::Image, "image x"),
             (HolderKind::Rule, "rule x"),
             (HolderKind::Label, "label x"),
+            (HolderKind::Snapshotter, "snapshotter x"),
         ] {
             let id = "x".to_owned();
             assert_eq!(Holder { kind, id }.to_string(), words);

@@ -1,5 +1,7 @@
 //! What a prune is asked to do.
 
+use std::collections::BTreeSet;
+
 use crate::{
     BuildHistory, FreeTarget, NamedImages, Namespace, ProjectImages, PruneFilters, RuleImages,
 };
@@ -68,4 +70,20 @@ pub struct PruneRequest {
     /// What becomes of what only build history holds. It is not counted towards a target: with
     /// one it stays.
     pub history: BuildHistory,
+}
+
+impl PruneRequest {
+    /// Returns the keys of the image labels that the request asks for.
+    pub fn label_keys(&self) -> BTreeSet<String> {
+        let (filters, protected) = match &self.selection {
+            Selection::Filters(filters) => (filters.labels.as_slice(), &[][..]),
+            Selection::Rule(images) => (
+                images.filters.labels.as_slice(),
+                images.protection.labels.as_slice(),
+            ),
+            Selection::Named(_) | Selection::Project(_) => (&[][..], &[][..]),
+        };
+        let asked = filters.iter().chain(protected);
+        asked.map(|filter| filter.key.clone()).collect()
+    }
 }

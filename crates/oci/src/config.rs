@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 
 use reclaim_model::Digest;
-use serde::Deserialize;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess};
 
-use crate::error::ReadError;
-use crate::json::{Folded, decode, list};
-use crate::kind::Kind;
+use crate::descriptor::parse_digest;
+use crate::json::{Fill, List, Object, Refusals, Text};
+use crate::labels::{LabelKeys, Labels};
+use crate::limits::Limits;
 use crate::platform::Platform;
 use crate::text::lenient_text;
 
 /// An image config, as far as we read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageConfig {
-    /// The labels of the image (`config.Labels`), not those of a containerd record. A label
-    /// that is written twice has its last value, as in Go.
+    /// The labels of the image (`config.Labels`), not those of a containerd record. A repeated
+    /// label has its last value, as in Go. Labels may be missing: see `labels_left_out`.
     pub labels: BTreeMap<String, String>,
+    /// How many labels of the document are not in `labels`, because they exceed
+    /// [`Limits::max_label_bytes`]. If any, a label that is neither in `labels` nor in the
+    /// [`LabelKeys`] that were given is unknown. A repeated label counts each time.
+    pub labels_left_out: usize,
     /// The digests of the unpacked layers, the base first. See [`chain_ids`](crate::chain_ids).
     pub diff_ids: Vec<Digest>,
     /// The platform, if any of it is stated.
@@ -26,64 +31,116 @@ pub struct ImageConfig {
     pub created: Option<String>,
 }
 
-// Every key may be absent or `null`: `{}` is a config without labels and layers. What is
-// there is strict if we judge by it, because labels and diff IDs that we failed to see would
-// remove an image that they protect.
-
-#[derive(Deserialize)]
-struct Shape {
-    #[serde(default)]
-    config: Option<Folded<RunShape>>,
-    #[serde(default)]
-    rootfs: Option<Folded<RootfsShape>>,
-    #[serde(default, deserialize_with = "lenient_text")]
-    os: Option<String>,
-    #[serde(default, deserialize_with = "lenient_text")]
-    architecture: Option<String>,
-    #[serde(default, deserialize_with = "lenient_text")]
-    variant: Option<String>,
-    #[serde(default, deserialize_with = "lenient_text")]
+/// Reads a config. A label or diff ID that Go sees and Reclaim overlooks would remove an image that
+/// it protects.
+#[derive(Debug)]
+pub(crate) struct ConfigReader<'a> {
+    labels: Labels<'a>,
+    diff_ids: Vec<Digest>,
+    platform: Platform,
     created: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct RunShape {
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
+impl<'a> ConfigReader<'a> {
+    pub(crate) fn new(wanted: &'a LabelKeys, limits: &Limits) -> Self {
+        Self {
+            labels: Labels::new(wanted, limits.max_label_bytes),
+            diff_ids: Vec::new(),
+            platform: Platform::default(),
+            created: None,
+        }
+    }
+
+    pub(crate) fn finish(self) -> ImageConfig {
+        let (labels, labels_left_out) = self.labels.finish();
+        ImageConfig {
+            labels,
+            labels_left_out,
+            diff_ids: self.diff_ids,
+            platform: self.platform.stated(),
+            created: self.created,
+        }
+    }
 }
 
-#[derive(Deserialize)]
-struct RootfsShape {
-    #[serde(default, deserialize_with = "list")]
-    diff_ids: Vec<Digest>,
+impl<'de> Object<'de> for ConfigReader<'_> {
+    const KEYS: &'static [&'static str] = &[
+        "config",
+        "rootfs",
+        "created",
+        "os",
+        "architecture",
+        "variant",
+    ];
+
+    fn field<A: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut A,
+        refusals: &Refusals,
+    ) -> Result<(), A::Error> {
+        match key {
+            "config" => map.next_value_seed(Fill {
+                object: &mut RunConfig(&mut self.labels),
+                refusals,
+            }),
+            "rootfs" => map.next_value_seed(Fill {
+                object: &mut Rootfs(&mut self.diff_ids),
+                refusals,
+            }),
+            "created" => {
+                self.created = lenient_text(map)?;
+                Ok(())
+            }
+            _ => self.platform.word(key, map),
+        }
+    }
 }
 
-/// Reads an image config. Size and digest are not checked here; [`read`](crate::read) does.
-///
-/// Precondition: the descriptor's media type is that of an image config ([`Kind::Config`]).
-/// Other configs (the empty one, Helm's) are JSON objects as well and would be read as configs
-/// without labels, which is not what they are.
-///
-/// # Errors
-///
-/// The body is not a JSON object, or labels or diff IDs are there and not what they must be.
-pub fn parse_config(body: &[u8]) -> Result<ImageConfig, ReadError> {
-    let Folded(Shape {
-        config,
-        rootfs,
-        os,
-        architecture,
-        variant,
-        created,
-    }) = decode(Kind::Config, body)?;
-    Ok(ImageConfig {
-        labels: config
-            .and_then(|Folded(run)| run.labels)
-            .unwrap_or_default(),
-        diff_ids: rootfs
-            .map(|Folded(rootfs)| rootfs.diff_ids)
-            .unwrap_or_default(),
-        platform: Platform::from_words(os, architecture, variant),
-        created,
-    })
+struct RunConfig<'a, 'b>(&'a mut Labels<'b>);
+
+impl<'de> Object<'de> for RunConfig<'_, '_> {
+    const KEYS: &'static [&'static str] = &["Labels"];
+
+    fn field<A: MapAccess<'de>>(
+        &mut self,
+        _: &'static str,
+        map: &mut A,
+        _: &Refusals,
+    ) -> Result<(), A::Error> {
+        map.next_value_seed(&mut *self.0)
+    }
+}
+
+struct Rootfs<'a>(&'a mut Vec<Digest>);
+
+impl<'de> Object<'de> for Rootfs<'_> {
+    const KEYS: &'static [&'static str] = &["diff_ids"];
+
+    fn field<A: MapAccess<'de>>(
+        &mut self,
+        _: &'static str,
+        map: &mut A,
+        refusals: &Refusals,
+    ) -> Result<(), A::Error> {
+        let element = DiffId { refusals };
+        *self.0 = map.next_value_seed(List { element })?;
+        Ok(())
+    }
+}
+
+/// Decodes a diff ID. Go accepts any text, and reads `null` as the empty one; but without each diff
+/// ID the snapshots of the image, and so its containers, are unknown.
+#[derive(Clone, Copy)]
+struct DiffId<'a> {
+    refusals: &'a Refusals,
+}
+
+impl<'de> DeserializeSeed<'de> for DiffId<'_> {
+    type Value = Option<Digest>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let Text(text) = Option::deserialize(deserializer)?.unwrap_or_default();
+        parse_digest(&text, self.refusals).map(Some)
+    }
 }

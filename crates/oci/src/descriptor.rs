@@ -3,11 +3,12 @@
 use std::fmt;
 
 use reclaim_model::Digest;
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::json::Folded;
+use crate::error::{ReadError, quote};
+use crate::json::{Fill, Object, Refusals, Text, integer, text};
 use crate::kind::Kind;
-use crate::platform::{self, Platform};
+use crate::platform::Platform;
 
 /// The annotation by which `BuildKit` marks a manifest in an index as an attestation (an SBOM, a
 /// provenance) of another one. Its value names the sort; being there is enough.
@@ -17,16 +18,18 @@ pub const ATTESTATION_ANNOTATION: &str = "vnd.docker.reference.type";
 
 /// What a document says about one blob that it names.
 ///
-/// All of it is claimed by the document and none of it is checked until the blob was
-/// [`read`](crate::read).
+/// The document claims all of it, and the blob may be something else: see [`read`](crate::read).
+///
+/// A descriptor that is `null` or has no digest names no blob and is left out. Go reads it as one
+/// with an empty digest, and containerd has no content under that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
-    /// The media type, as it stands; never empty.
+    /// The media type, as it stands; empty if it is missing.
     pub media_type: String,
     /// The digest of the content.
     pub digest: Digest,
-    /// The size of the content in bytes; at most `i64::MAX`, because it is signed in Go and
-    /// containerd's answers. Sums over many can still overflow.
+    /// The size of the content in bytes, at most `i64::MAX`, as in Go; 0 if it is missing or
+    /// negative. Sums over many can overflow.
     pub size: u64,
     /// The platform, if any of it is stated.
     pub platform: Option<Platform>,
@@ -35,50 +38,89 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// Returns how the blob is read, by its media type.
+    /// Returns the kind that the media type claims. [`Document::kind`](crate::Document::kind) is
+    /// the kind that the blob has.
     pub fn kind(&self) -> Kind {
         Kind::of(&self.media_type)
     }
 }
 
-/// The keys that are read. `urls`, `data` and `artifactType` change no edge: embedded data is
-/// a copy of the blob, and we look at the blob.
-#[derive(serde::Deserialize)]
-struct Shape {
-    #[serde(rename = "mediatype")]
-    media_type: String,
-    digest: Digest,
-    size: u64,
-    #[serde(default, deserialize_with = "platform::decode")]
-    platform: Option<Platform>,
-    #[serde(default)]
-    annotations: Option<Annotations>,
+/// Decodes a descriptor; `None` for one that names no blob.
+#[derive(Clone, Copy)]
+pub(crate) struct DescriptorSeed<'a> {
+    pub(crate) refusals: &'a Refusals,
 }
 
-impl<'de> Deserialize<'de> for Descriptor {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Folded(Shape {
-            media_type,
-            digest,
-            size,
-            platform,
-            annotations,
-        }) = Folded::deserialize(deserializer)?;
-        if media_type.is_empty() {
-            return Err(de::Error::custom("descriptor has an empty `mediaType`"));
+impl<'de> DeserializeSeed<'de> for DescriptorSeed<'_> {
+    type Value = Option<Descriptor>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let mut claim = Claim::default();
+        Fill {
+            object: &mut claim,
+            refusals: self.refusals,
         }
-        if i64::try_from(size).is_err() {
-            let message = format_args!("descriptor has a `size` above 2^63-1: {size}");
-            return Err(de::Error::custom(message));
-        }
-        Ok(Self {
-            media_type,
+        .deserialize(deserializer)?;
+        Ok(claim.digest.map(|digest| Descriptor {
+            media_type: claim.media_type,
             digest,
-            size,
-            platform,
-            attestation: annotations.is_some_and(|annotations| annotations.attestation),
-        })
+            size: claim.size,
+            platform: claim.platform.stated(),
+            attestation: claim.attestation,
+        }))
     }
+}
+
+/// The keys that are read. `urls`, `data` and `artifactType` change no edge: embedded data is
+/// a copy of the blob, and we look at the blob.
+#[derive(Default)]
+struct Claim {
+    media_type: String,
+    digest: Option<Digest>,
+    size: u64,
+    platform: Platform,
+    attestation: bool,
+}
+
+impl<'de> Object<'de> for Claim {
+    const KEYS: &'static [&'static str] =
+        &["mediaType", "digest", "size", "platform", "annotations"];
+
+    fn field<A: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut A,
+        refusals: &Refusals,
+    ) -> Result<(), A::Error> {
+        match key {
+            "mediaType" => self.media_type = text(map)?.into_owned(),
+            "digest" => {
+                let digest = text(map)?;
+                if !digest.is_empty() {
+                    self.digest = Some(parse_digest(&digest, refusals)?);
+                }
+            }
+            "size" => self.size = u64::try_from(integer(map)?).unwrap_or_default(),
+            "platform" => map.next_value_seed(Fill {
+                object: &mut self.platform,
+                refusals,
+            })?,
+            _ => {
+                let annotations: Option<Annotations> = map.next_value()?;
+                self.attestation = annotations.is_some_and(|annotations| annotations.attestation);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Parses a digest that a document names.
+///
+/// Go accepts any text. containerd can have a blob that Reclaim cannot verify, such as one named by
+/// SHA-384, so the document is refused rather than read without it.
+pub(crate) fn parse_digest<E: de::Error>(text: &str, refusals: &Refusals) -> Result<Digest, E> {
+    text.parse()
+        .map_err(|_| refusals.refuse(ReadError::BadDigest(quote(text))))
 }
 
 /// All that is looked for in annotations, without keeping the others.
@@ -103,7 +145,7 @@ impl<'de> Visitor<'de> for AnnotationsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut attestation = false;
-        while let Some((key, _)) = map.next_entry::<String, IgnoredAny>()? {
+        while let Some((Text(key), _)) = map.next_entry::<Text<'de>, IgnoredAny>()? {
             // Not folded: to Go these are the keys of a map, not the fields of a struct.
             attestation |= key == ATTESTATION_ANNOTATION;
         }

@@ -1,16 +1,17 @@
 //! One entry for all documents: check the claim, then read.
 
-use std::slice;
-
 use reclaim_model::Digest;
 
-use crate::config::{ImageConfig, parse_config};
+use crate::config::{ConfigReader, ImageConfig};
 use crate::descriptor::Descriptor;
 use crate::error::ReadError;
-use crate::index::{Index, parse_index};
+use crate::index::Index;
+use crate::json::{check_syntax, decode};
 use crate::kind::Kind;
-use crate::limits::{Limits, check_count};
-use crate::manifest::{Manifest, parse_manifest};
+use crate::labels::LabelKeys;
+use crate::limits::Limits;
+use crate::manifest::Manifest;
+use crate::outline::kind_of;
 use crate::verify::verify;
 
 /// A document whose bytes are those of its digest.
@@ -25,41 +26,55 @@ pub enum Document {
 }
 
 impl Document {
+    /// Returns the kind that the bytes show, never [`Kind::Leaf`] or [`Kind::Schema1`].
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Index(_) => Kind::Index,
+            Self::Manifest(_) => Kind::Manifest,
+            Self::Config(_) => Kind::Config,
+        }
+    }
+
     /// Returns the blobs that the document names, in the order of a walk: the config, then the
     /// layers; the manifests in order. Duplicates stay: whoever counts bytes counts each
     /// digest once. A config has no children.
     ///
     /// Source: containerd `core/images/image.go`, `Children`.
     pub fn children(&self) -> impl Iterator<Item = &Descriptor> {
-        let (first, rest): (&[Descriptor], &[Descriptor]) = match self {
-            Self::Index(index) => (&[], &index.manifests),
-            Self::Manifest(manifest) => (slice::from_ref(&manifest.config), &manifest.layers),
-            Self::Config(_) => (&[], &[]),
+        let (first, rest): (_, &[Descriptor]) = match self {
+            Self::Index(index) => (None, &index.manifests),
+            Self::Manifest(manifest) => (manifest.config.as_ref(), &manifest.layers),
+            Self::Config(_) => (None, &[]),
         };
-        first.iter().chain(rest)
+        first.into_iter().chain(rest)
     }
 }
 
-/// Reads the document of `kind` from the `bytes` that a store returned for `digest`.
+/// Reads the document that a store returned as `bytes` for `digest`.
 ///
-/// `expected_size` is the size in bytes that the descriptor states, where one is known.
+/// `expected_size` is the size in bytes that the store has for the blob. It must not be that of a
+/// descriptor: another image's document could name a wrong one. An image config keeps the labels
+/// that `labels` has, and as many of the others as `limits` allow.
 ///
-/// The checks run from cheap to dear and stop at the first that fails: size limit, size,
-/// digest, shape, counts. So no byte is parsed that is not the content of the digest.
+/// The kind of the document follows from the bytes alone, never from the descriptor that led to
+/// them: an index that lists another image's manifest as a config must not change how that image is
+/// read. A caller that expects a kind compares it with [`Document::kind`].
+///
+/// The checks run from cheap to expensive and stop at the first that fails: size limit, size, digest,
+/// syntax, kind, shape. No byte is parsed that is not the content of the digest.
 ///
 /// # Errors
 ///
-/// Any [`ReadError`] but [`ReadError::TooDeep`]. Schema 1 and leaves are errors, too: ask
-/// [`Kind::of`] first.
+/// Any [`ReadError`] but [`ReadError::TooDeep`].
 pub fn read(
-    kind: Kind,
     digest: &Digest,
     expected_size: Option<u64>,
     bytes: &[u8],
     limits: &Limits,
+    labels: &LabelKeys,
 ) -> Result<Document, ReadError> {
     let size = bytes.len() as u64;
-    limits.check_size(kind, size)?;
+    limits.check_size(size)?;
     if let Some(expected) = expected_size.filter(|expected| *expected != size) {
         return Err(ReadError::WrongSize {
             expected,
@@ -67,24 +82,15 @@ pub fn read(
         });
     }
     verify(digest, bytes)?;
-    let document = match kind {
-        Kind::Index => Document::Index(parse_index(bytes)?),
-        Kind::Manifest => Document::Manifest(parse_manifest(bytes)?),
-        Kind::Config => Document::Config(parse_config(bytes)?),
-        Kind::Schema1 => return Err(ReadError::Schema1),
-        Kind::Leaf => return Err(ReadError::NotADocument(kind)),
-    };
-    check_counts(&document, limits)?;
-    Ok(document)
-}
-
-fn check_counts(document: &Document, limits: &Limits) -> Result<(), ReadError> {
-    check_count("children", document.children().count(), limits.max_children)?;
-    match document {
-        Document::Index(_) | Document::Manifest(_) => Ok(()),
-        Document::Config(config) => {
-            check_count("diff IDs", config.diff_ids.len(), limits.max_children)?;
-            check_count("labels", config.labels.len(), limits.max_labels)
+    check_syntax(bytes)?;
+    let kind = kind_of(bytes)?;
+    limits.check_size_of(kind, size)?;
+    Ok(match kind {
+        Kind::Index => Document::Index(decode(kind, bytes, Index::default())?),
+        Kind::Manifest => Document::Manifest(decode(kind, bytes, Manifest::default())?),
+        Kind::Config | Kind::Schema1 | Kind::Leaf => {
+            let reader = decode(kind, bytes, ConfigReader::new(labels, limits))?;
+            Document::Config(reader.finish())
         }
-    }
+    })
 }

@@ -8,27 +8,25 @@ use crate::kind::Kind;
 /// enough for one line of a report.
 const QUOTED_CHARACTERS: usize = 160;
 
-/// Why bytes are not the document that their descriptor promised.
+/// Why a document could not be read.
 ///
-/// Which blob it was is the caller's to say; the digest is in no variant. Whatever the
-/// variant, trying again with the same bytes gives the same answer: the caller keeps
-/// everything that could lie behind the blob and says so.
+/// The caller says which blob it was; no variant has the digest. The same bytes always give the
+/// same error, so the caller keeps everything that could lie behind the blob, unless
+/// [`Self::is_torn`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The body is larger than [`Limits`](crate::Limits) allow. Nothing of it was parsed.
-    #[error("{kind} is larger than {limit} bytes: {got}")]
+    /// The body is larger than [`Limits`](crate::Limits) allow. Nothing of it was read.
+    #[error("document is larger than {limit} bytes: {got}")]
     TooLarge {
-        /// What was to be read.
-        kind: Kind,
         /// The most that is read, in bytes.
         limit: u64,
-        /// The size of the body or of its descriptor, in bytes.
+        /// The size of the body, in bytes.
         got: u64,
     },
-    /// The body has not the size that its descriptor states.
-    #[error("size differs from the {expected} bytes of the descriptor: {got}")]
+    /// The body does not have the expected size.
+    #[error("expected {expected} bytes, got {got}")]
     WrongSize {
-        /// The descriptor's size, in bytes.
+        /// The expected size, in bytes.
         expected: u64,
         /// The body's size, in bytes.
         got: u64,
@@ -39,51 +37,56 @@ pub enum ReadError {
         /// The digest of the bytes that were given, of the same algorithm.
         got: Digest,
     },
-    /// Blobs of this kind are not documents; the caller should not have asked.
-    #[error("blob holds no document to read: {0}")]
-    NotADocument(Kind),
     /// The body is a Docker schema 1 manifest.
     #[error("docker schema 1 manifest is not supported")]
     Schema1,
-    /// The body states a schema version that nobody has defined.
-    #[error("schema version is not 2: {0}")]
-    UnknownVersion(u64),
-    /// The body says that it is something else than its descriptor says.
-    #[error("body of the {expected} states another media type: `{got}`")]
+    /// The body states a media type that contradicts its keys.
+    #[error("{kind} states the media type of another kind: `{got}`")]
     WrongMediaType {
-        /// What the descriptor promised.
-        expected: Kind,
+        /// What the keys show.
+        kind: Kind,
         /// The body's `mediaType`, cut and escaped.
         got: String,
     },
-    /// The body has keys of another kind: two readers could see two documents in it.
-    #[error("body of the {expected} has a key of another document: `{key}`")]
+    /// The body has keys of two kinds: two readers could see two documents in it.
+    #[error("ambiguous document: has both `{first}` and `{second}`")]
     Ambiguous {
-        /// What the descriptor promised.
-        expected: Kind,
-        /// The key that has no place there.
-        key: &'static str,
+        /// A key of one kind.
+        first: &'static str,
+        /// A key of another.
+        second: &'static str,
     },
-    /// The body is not JSON, or not of the shape that we judge by.
-    ///
-    /// The decoder's words are a text and not a source: they quote the document, which may
-    /// be megabytes of control characters, so they are cut and escaped first.
-    #[error("malformed {expected}: {detail}")]
-    Malformed {
-        /// What was to be read.
-        expected: Kind,
-        /// What the decoder said, with line and column.
+    /// The body repeats a key, in the same case or in another.
+    #[error("duplicate key: `{0}`")]
+    DuplicateKey(&'static str),
+    /// The body names a digest that Reclaim cannot verify.
+    #[error("not a sha256 or sha512 digest: `{0}`")]
+    BadDigest(String),
+    /// The body is not JSON.
+    #[error("not JSON: {detail}")]
+    NotJson {
+        /// The decoder's message, with line and column.
         detail: String,
     },
-    /// The document lists more than [`Limits`](crate::Limits) allow.
-    #[error("more than {limit} {what}: {got}")]
-    TooMany {
-        /// What there is too much of, in the plural.
-        what: &'static str,
-        /// The most that is accepted.
-        limit: usize,
-        /// How many there are.
-        got: usize,
+    /// A value has a type that Go refuses, too.
+    ///
+    /// The decoder's message is a text and not a source: it quotes the document, which may be
+    /// megabytes of control characters, so it is cut and escaped first.
+    #[error("malformed {kind}: {detail}")]
+    Malformed {
+        /// What was read.
+        kind: Kind,
+        /// The decoder's message, with line and column.
+        detail: String,
+    },
+    /// A value has a type that Go may accept, but not the decoder here: a number beyond the range of
+    /// a float, a platform that is not UTF-8.
+    #[error("unsupported value in {kind}: {detail}")]
+    Unsupported {
+        /// What was read.
+        kind: Kind,
+        /// The decoder's message, with line and column.
+        detail: String,
     },
     /// Indexes lie in indexes deeper than [`Limits`](crate::Limits) allow.
     #[error("indexes nest deeper than {limit} levels")]
@@ -94,11 +97,43 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Wraps what the decoder said about a body that was to be `expected`.
-    pub(crate) fn malformed(expected: Kind, error: &serde_json::Error) -> Self {
-        Self::Malformed {
-            expected,
+    /// Whether containerd and Docker cannot read the blob either: its bytes do not have its digest
+    /// or size, or Go's `encoding/json` refuses them for the types of image-spec and moby.
+    ///
+    /// `false` for Reclaim's own limits, for refusals that only Reclaim makes, and for schema 1,
+    /// which old versions read. A body whose labels or diff IDs Go would find, were it read as a
+    /// config, is torn only if Go refuses it as a config.
+    pub fn is_torn(&self) -> bool {
+        match self {
+            Self::WrongSize { .. }
+            | Self::WrongDigest { .. }
+            | Self::NotJson { .. }
+            | Self::Malformed { .. } => true,
+            Self::TooLarge { .. }
+            | Self::Schema1
+            | Self::WrongMediaType { .. }
+            | Self::Ambiguous { .. }
+            | Self::DuplicateKey(_)
+            | Self::BadDigest(_)
+            | Self::Unsupported { .. }
+            | Self::TooDeep { .. } => false,
+        }
+    }
+
+    pub(crate) fn not_json(error: &serde_json::Error) -> Self {
+        Self::NotJson {
             detail: quote(&error.to_string()),
+        }
+    }
+
+    /// Wraps the decoder's error about a body of `kind` whose syntax was checked before, so that an
+    /// error that is not about types is about the decoder's own limits.
+    pub(crate) fn undecodable(kind: Kind, error: &serde_json::Error) -> Self {
+        let detail = quote(&error.to_string());
+        if error.is_data() {
+            Self::Malformed { kind, detail }
+        } else {
+            Self::Unsupported { kind, detail }
         }
     }
 }
@@ -148,17 +183,14 @@ mod tests {
             expected: 17,
             got: 16,
         };
-        assert_eq!(
-            error.to_string(),
-            "size differs from the 17 bytes of the descriptor: 16"
-        );
+        assert_eq!(error.to_string(), "expected 17 bytes, got 16");
         let error = ReadError::Ambiguous {
-            expected: Kind::Index,
-            key: "layers",
+            first: "manifests",
+            second: "layers",
         };
         assert_eq!(
             error.to_string(),
-            "body of the index has a key of another document: `layers`"
+            "ambiguous document: has both `manifests` and `layers`"
         );
     }
 }

@@ -1,35 +1,36 @@
 //! Indexes: OCI image indexes and Docker manifest lists.
 
-use serde::Deserialize;
+use serde::de::MapAccess;
 
-use crate::descriptor::Descriptor;
-use crate::error::ReadError;
-use crate::json::{Folded, decode, list};
-use crate::kind::Kind;
-use crate::outline;
+use crate::descriptor::{Descriptor, DescriptorSeed};
+use crate::json::{List, Object, Refusals, integer, text};
 
 /// An index, as far as we read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Index {
-    /// Manifests and further indexes in the order of the document, duplicates included.
+    /// Manifests and further indexes in the order of the document, duplicates included. Entries
+    /// that name no blob are left out, see [`Descriptor`].
     pub manifests: Vec<Descriptor>,
 }
 
-#[derive(Deserialize)]
-struct Shape {
-    #[serde(default, deserialize_with = "list")]
-    manifests: Vec<Descriptor>,
-}
+impl<'de> Object<'de> for Index {
+    const KEYS: &'static [&'static str] = &["schemaVersion", "mediaType", "manifests"];
 
-/// Reads an index. Size and digest are not checked here; [`read`](crate::read) does.
-///
-/// `manifests` may be absent or `null`: Go writes an empty list so.
-///
-/// # Errors
-///
-/// The body is not JSON, could be read as something else, or has a malformed descriptor.
-pub fn parse_index(body: &[u8]) -> Result<Index, ReadError> {
-    outline::check(Kind::Index, body)?;
-    let Folded(Shape { manifests }) = decode(Kind::Index, body)?;
-    Ok(Index { manifests })
+    fn field<A: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut A,
+        refusals: &Refusals,
+    ) -> Result<(), A::Error> {
+        match key {
+            // Their types are Go's; what they say was looked at in the outline.
+            "schemaVersion" => drop(integer(map)?),
+            "mediaType" => drop(text(map)?),
+            _ => {
+                let element = DescriptorSeed { refusals };
+                self.manifests = map.next_value_seed(List { element })?;
+            }
+        }
+        Ok(())
+    }
 }

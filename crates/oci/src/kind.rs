@@ -1,10 +1,11 @@
-//! What a media type says a blob is, as far as we read blobs.
+//! The kinds of blobs that are read.
 
 use std::fmt;
 
 use oci_spec::image::{MediaType, ToDockerV2S2};
 
-/// How a blob is read, by its media type.
+/// The kind of a blob: as a media type claims it ([`Kind::of`]), or as its bytes show it
+/// ([`Document::kind`](crate::Document::kind)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Lists manifests or further indexes: an OCI index or a Docker manifest list.
@@ -36,7 +37,7 @@ const SCHEMA_1: [&str; 2] = [
 ];
 
 impl Kind {
-    /// Returns how a blob of `media_type` is read.
+    /// Returns the kind that `media_type` claims. It tells which blobs are worth reading.
     ///
     /// The text is compared as it stands. `Application/…` and `…+json; charset=utf-8` are
     /// other media types and therefore [`Kind::Leaf`]: RFC 6838 calls media types

@@ -1,28 +1,30 @@
 //! The reader: manifest, index and config bytes to children.
 //!
-//! The store hands this crate the bytes of a blob and what its descriptor claimed; this crate
-//! checks the claim and says which blobs the document names. It does no I/O, reads no clock
-//! and trusts nothing: every byte may have been written by somebody who wants an image in use
-//! to look unused, or the process to run out of memory.
+//! The store hands this crate the bytes of a blob and its digest; this crate checks the digest and
+//! returns the document and the blobs that it names. It does no I/O, reads no clock and trusts
+//! nothing: an attacker may have written every byte so that an image in use looks unused, or the
+//! process runs out of memory.
 //!
 //! # What it decides
 //!
 //! [`Kind::of`] says which blobs are worth reading; [`read`] checks size, digest and shape and
-//! returns a [`Document`]; [`Document::children`] are its edges; [`chain_ids`] are the names
-//! of the snapshots that a config implies.
+//! returns a [`Document`]; [`Document::kind`] is what its bytes show, whatever a descriptor claims;
+//! [`Document::children`] are its edges; [`chain_ids`] are the names of the snapshots that a
+//! config implies.
 //!
 //! # Strict and tolerant
 //!
-//! Strict in what we judge by: digests, sizes, media types, layers, labels. An error there is
-//! an answer, too: the caller keeps whatever could lie behind the document. Tolerant in
-//! everything else, because images by odd builders are real and must be removable as well.
+//! Strict where a decision depends on it: digests, the kind, layers, labels. After an error the
+//! caller keeps everything that could lie behind the document, unless containerd and Docker cannot
+//! read it either ([`ReadError::is_torn`]). Tolerant in everything else, because images by odd
+//! builders are real and must be removable as well.
 //!
 //! # Agreement with Go
 //!
 //! containerd and moby read the same bytes with Go's `encoding/json`, and the collector
 //! follows what they understood. Where Go accepts something that a Rust reader would overlook
-//! (keys in another case, `null` for an empty list), we read it as Go does; where Go picks one
-//! of several meanings, we refuse.
+//! (keys in another case, `null` for an empty list, broken UTF-8), we read it as Go does; where Go
+//! picks one of several meanings, we refuse.
 //!
 //! # Cost
 //!
@@ -45,6 +47,7 @@ mod error;
 mod index;
 mod json;
 mod kind;
+mod labels;
 mod limits;
 mod manifest;
 mod outline;
@@ -53,15 +56,14 @@ mod text;
 mod verify;
 
 pub use chain::{chain_ids, top_chain_id};
-pub use config::{ImageConfig, parse_config};
+pub use config::ImageConfig;
 pub use descriptor::{ATTESTATION_ANNOTATION, Descriptor};
 pub use document::{Document, read};
 pub use error::ReadError;
-pub use index::{Index, parse_index};
+pub use index::Index;
 pub use kind::Kind;
-pub use limits::{
-    Limits, MAX_CHILDREN, MAX_CONFIG_BYTES, MAX_DEPTH, MAX_LABELS, MAX_MANIFEST_BYTES,
-};
-pub use manifest::{Manifest, parse_manifest};
+pub use labels::LabelKeys;
+pub use limits::{Limits, MAX_CONFIG_BYTES, MAX_DEPTH, MAX_LABEL_BYTES, MAX_MANIFEST_BYTES};
+pub use manifest::Manifest;
 pub use platform::Platform;
 pub use verify::{digest_of, verify};

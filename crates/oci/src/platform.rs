@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::MapAccess;
 
-use crate::json::Folded;
+use crate::json::{Object, Refusals};
 use crate::text::lenient_text;
 
 /// The platform that a descriptor or a config states, in its own words.
@@ -21,47 +21,39 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Shape {
-    #[serde(deserialize_with = "lenient_text")]
-    os: Option<String>,
-    #[serde(deserialize_with = "lenient_text")]
-    architecture: Option<String>,
-    #[serde(deserialize_with = "lenient_text")]
-    variant: Option<String>,
-}
-
 impl Platform {
-    /// Returns the platform of these words, or `None` when none is given.
-    pub(crate) fn from_words(
-        os: Option<String>,
-        architecture: Option<String>,
-        variant: Option<String>,
-    ) -> Option<Self> {
-        let platform = Self {
-            os,
-            architecture,
-            variant,
+    /// Returns the platform, or `None` when nothing of it is stated.
+    pub(crate) fn stated(self) -> Option<Self> {
+        (self != Self::default()).then_some(self)
+    }
+
+    /// Reads the value of `os`, `architecture` or `variant`.
+    pub(crate) fn word<'de, A: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        let word = match key {
+            "os" => &mut self.os,
+            "architecture" => &mut self.architecture,
+            _ => &mut self.variant,
         };
-        (platform != Self::default()).then_some(platform)
+        *word = lenient_text(map)?;
+        Ok(())
     }
 }
 
-/// Decodes the `platform` of a descriptor.
-pub(crate) fn decode<'de, D>(deserializer: D) -> Result<Option<Platform>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-{
-    let shape: Option<Folded<Shape>> = Option::deserialize(deserializer)?;
-    Ok(shape.and_then(|Folded(shape)| {
-        let Shape {
-            os,
-            architecture,
-            variant,
-        } = shape;
-        Platform::from_words(os, architecture, variant)
-    }))
+impl<'de> Object<'de> for Platform {
+    const KEYS: &'static [&'static str] = &["os", "architecture", "variant"];
+
+    fn field<A: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut A,
+        _: &Refusals,
+    ) -> Result<(), A::Error> {
+        self.word(key, map)
+    }
 }
 
 impl fmt::Display for Platform {
@@ -85,7 +77,12 @@ mod tests {
     fn prints_what_is_given() {
         let words = |os: &str, architecture: &str, variant: &str| {
             let given = |word: &str| (!word.is_empty()).then(|| word.to_owned());
-            Platform::from_words(given(os), given(architecture), given(variant))
+            let platform = Platform {
+                os: given(os),
+                architecture: given(architecture),
+                variant: given(variant),
+            };
+            platform.stated()
         };
         for (platform, text) in [
             (words("linux", "arm", "v7"), "linux/arm/v7"),

@@ -1,20 +1,32 @@
-//! Decoding texts that nothing is judged by: platforms, times, artifact types.
+//! Texts that decide nothing: platforms, times.
 
 use std::fmt;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Decodes a text that nothing is judged by: what is no text, or empty, counts as not given.
-pub(crate) fn lenient_text<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    deserializer.deserialize_any(LenientText)
+use crate::json::Text;
+
+/// A text that nothing is decided by. Other types and the empty text count as absent.
+#[derive(Debug, PartialEq)]
+pub(crate) struct LenientText(pub(crate) Option<String>);
+
+impl<'de> Deserialize<'de> for LenientText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LenientVisitor).map(Self)
+    }
 }
 
-struct LenientText;
+/// Decodes the lenient text that is the next value of `map`.
+pub(crate) fn lenient_text<'de, A: MapAccess<'de>>(
+    map: &mut A,
+) -> Result<Option<String>, A::Error> {
+    let LenientText(text) = map.next_value()?;
+    Ok(text)
+}
 
-impl<'de> Visitor<'de> for LenientText {
+struct LenientVisitor;
+
+impl<'de> Visitor<'de> for LenientVisitor {
     type Value = Option<String>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,17 +63,17 @@ impl<'de> Visitor<'de> for LenientText {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        while map.next_entry::<Text<'de>, IgnoredAny>()?.is_some() {}
         Ok(None)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::lenient_text;
+    use super::LenientText;
 
     fn decoded(json: &str) -> Option<String> {
-        lenient_text(&mut serde_json::Deserializer::from_str(json)).unwrap()
+        serde_json::from_str::<LenientText>(json).unwrap().0
     }
 
     #[test]

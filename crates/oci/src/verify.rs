@@ -1,7 +1,7 @@
 //! Whether bytes are the content of a digest.
 
 use reclaim_model::Digest;
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::error::ReadError;
 
@@ -18,6 +18,7 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 pub fn verify(digest: &Digest, bytes: &[u8]) -> Result<(), ReadError> {
     let got = match digest {
         Digest::Sha256(_) => digest_of(bytes),
+        Digest::Sha384(_) => Digest::Sha384(Box::new(Sha384::digest(bytes).into())),
         Digest::Sha512(_) => Digest::Sha512(Box::new(Sha512::digest(bytes).into())),
     };
     if got == *digest {

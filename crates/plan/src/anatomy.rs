@@ -1,13 +1,26 @@
 //! What an image is, put together from the documents behind its target.
 //!
 //! Several records may share a target, and several targets a manifest or config; each target
-//! is looked at once.
+//! is looked at once for each kind that its records call it.
+//!
+//! # An image is read by its own descriptors
+//!
+//! A document is what its bytes say, whoever names it. Where a descriptor of this image calls it
+//! something else, this image is uncertain, and neither the document nor any other image with it.
+//! How deep a document lies is counted within this image, too. So no image can change how
+//! another one is read.
 
 use std::collections::BTreeSet;
 
 use reclaim_model::{Child, Config, Digest, Document, DocumentKind};
 
 use crate::finder::{Blobs, Documents};
+
+/// The deepest level that is looked at; the target is level 0.
+///
+/// Images nest one level (index, manifest, config: levels 0 to 2), some two. Digests make cycles
+/// impossible, but not a chain of a million indexes. The store reads no deeper either.
+const MAX_DEPTH: usize = 8;
 
 /// What the documents behind one target say.
 #[derive(Debug, Default)]
@@ -21,63 +34,162 @@ pub(crate) struct Anatomy<'a> {
     /// Configurations of the platforms that are present in the namespace. Attestations describe
     /// an image and are no platform of it.
     pub(crate) configs: Vec<&'a Config>,
-    /// A document that is there but cannot be read, and why.
-    pub(crate) unreadable: Option<(&'a Digest, &'a str)>,
-    /// Whether its chains may be more than those known: the target is not there, or a config, or
-    /// of an index every manifest. Single platforms of an index are absent as a rule.
+    /// The worst of what is there and cannot be read.
+    pub(crate) defect: Option<Defect<'a>>,
+    /// Whether its chains may be more than those known: something of it cannot be read, or the
+    /// target is not there, or a config, or of an index every manifest. Single platforms of an
+    /// index are absent as a rule.
     pub(crate) is_incomplete: bool,
 }
 
+/// A document of an image that is there and cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Defect<'a> {
+    pub(crate) what: What<'a>,
+    /// Which blob.
+    pub(crate) digest: &'a Digest,
+}
+
+/// Why a document cannot be read, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum What<'a> {
+    /// Its bytes are wrong; nobody can read it.
+    Torn(&'a str),
+    /// It was not read.
+    NotRead(&'a str),
+    /// It lies deeper than we look.
+    TooDeep,
+    /// A descriptor of this image calls it something else than it is.
+    Misnamed {
+        called: DocumentKind,
+        is: DocumentKind,
+    },
+}
+
+impl Defect<'_> {
+    /// Whether nobody can read it, so that the image is good for nothing.
+    pub(crate) fn is_torn(&self) -> bool {
+        matches!(self.what, What::Torn(_))
+    }
+
+    /// Returns what is wrong, for a person.
+    pub(crate) fn text(&self) -> String {
+        let digest = self.digest;
+        match self.what {
+            What::Torn(why) => format!("`{digest}` is damaged: {why}"),
+            What::NotRead(why) => format!("`{digest}` cannot be read: {why}"),
+            What::TooDeep => format!("`{digest}` nests deeper than {MAX_DEPTH} levels"),
+            What::Misnamed { called, is } => {
+                format!("a descriptor names `{digest}` as {called}, but its bytes are {is}")
+            }
+        }
+    }
+}
+
+/// One document on the way down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Visit<'a> {
+    digest: &'a Digest,
+    /// What the descriptor calls it.
+    called: DocumentKind,
+    role: Role,
+}
+
 impl<'a> Anatomy<'a> {
-    /// Walks the documents below `target`.
+    /// Walks the documents below `target`, which its records call a `called`.
     ///
     /// `blobs` are those of the image's namespace; `documents` may come from any namespace,
     /// since a digest means the same everywhere.
-    pub(crate) fn of(target: &'a Digest, blobs: &Blobs<'a>, documents: &Documents<'a>) -> Self {
+    pub(crate) fn of(
+        target: &'a Digest,
+        called: DocumentKind,
+        blobs: &Blobs<'a>,
+        documents: &Documents<'a>,
+    ) -> Self {
+        let first = Visit {
+            digest: target,
+            called,
+            role: Role::Platform,
+        };
         let mut anatomy = Self::default();
-        let mut seen = BTreeSet::from([(target, Role::Platform)]);
-        let mut queue = vec![(target, Role::Platform)];
-        while let Some((digest, role)) = queue.pop() {
-            let Some(document) = documents.get(digest) else {
-                anatomy.is_incomplete |= digest == target;
-                continue;
-            };
-            let children = match document {
-                Document::Index(children) => {
-                    let mut manifests = documents_among(children).peekable();
-                    anatomy.is_incomplete |= manifests.peek().is_some()
-                        && !manifests.any(|it| documents.contains(&it.digest));
-                    children.as_slice()
-                }
-                Document::Manifest(children) => {
-                    let mut configs = documents_among(children);
-                    anatomy.is_incomplete |= configs.any(|it| !documents.contains(&it.digest));
-                    children.as_slice()
-                }
-                Document::Config(config) => {
-                    anatomy.chains.extend(&config.chain_id);
-                    if role == Role::Platform && blobs.contains(digest) {
-                        anatomy.configs.push(config);
+        let mut seen = BTreeSet::from([first]);
+        let mut level = vec![first];
+        for depth in 0.. {
+            let mut next = Vec::new();
+            for visit in level {
+                for child in anatomy.visit(visit, depth, blobs, documents) {
+                    let child = Visit {
+                        digest: &child.digest,
+                        called: child.kind,
+                        role: visit.role.of_child(child),
+                    };
+                    if seen.insert(child) {
+                        next.push(child);
                     }
-                    &[]
-                }
-                Document::Unreadable(why) => {
-                    anatomy.unreadable = Some((digest, why));
-                    &[]
-                }
-            };
-            for child in documents_among(children) {
-                let role = role.of_child(child);
-                if seen.insert((&child.digest, role)) {
-                    queue.push((&child.digest, role));
                 }
             }
+            if next.is_empty() {
+                break;
+            }
+            level = next;
         }
-        anatomy.identity = seen.into_iter().map(|(digest, _)| digest).collect();
+        anatomy.is_incomplete |=
+            anatomy.defect.is_some() || called == DocumentKind::Leaf || !documents.contains(target);
+        anatomy.identity = seen.into_iter().map(|visit| visit.digest).collect();
         anatomy.identity.dedup();
         anatomy.chains.sort_unstable();
         anatomy.chains.dedup();
         anatomy
+    }
+
+    /// Takes what one document says, and returns the documents that it names.
+    fn visit(
+        &mut self,
+        visit: Visit<'a>,
+        depth: usize,
+        blobs: &Blobs<'a>,
+        documents: &Documents<'a>,
+    ) -> impl Iterator<Item = &'a Child> + use<'a> {
+        let Visit {
+            digest,
+            called,
+            role,
+        } = visit;
+        // What the image itself calls a leaf, it does not say to be read.
+        let is_read = depth <= MAX_DEPTH && called != DocumentKind::Leaf;
+        let found = documents.get(digest).filter(|_| is_read);
+        let what = match found {
+            // Whether it is there or not: the store looks no deeper.
+            _ if depth > MAX_DEPTH => Some(What::TooDeep),
+            Some(Document::Torn(why)) => Some(What::Torn(why)),
+            Some(Document::NotRead(why)) => Some(What::NotRead(why)),
+            Some(document) => {
+                let is = document.kind().filter(|is| *is != called);
+                is.map(|is| What::Misnamed { called, is })
+            }
+            None => None,
+        };
+        let defect = what.map(|what| Defect { what, digest });
+        self.defect = self.defect.max(defect);
+        match found {
+            Some(Document::Index(children)) => {
+                let mut manifests = documents_among(children).peekable();
+                self.is_incomplete |= manifests.peek().is_some()
+                    && !manifests.any(|it| documents.contains(&it.digest));
+            }
+            Some(Document::Manifest(children)) => {
+                let mut configs = documents_among(children);
+                self.is_incomplete |= configs.any(|it| !documents.contains(&it.digest));
+            }
+            Some(Document::Config(config)) => {
+                self.chains.extend(&config.chain_id);
+                if role == Role::Platform && blobs.contains(digest) {
+                    self.configs.push(config);
+                }
+            }
+            Some(Document::Torn(_) | Document::NotRead(_)) | None => {}
+        }
+        documents_among(found.map_or(&[], Document::children))
     }
 }
 

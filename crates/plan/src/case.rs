@@ -1,12 +1,15 @@
 //! What is known of one namespace, brought together so that it can be judged.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use reclaim_model::{
-    Container, Inventory, Named, Namespace, NamespaceInventory, PruneFilters, PruneRequest,
-    RuleImages, Selection,
+    Container, Digest, Document, Inventory, Named, Namespace, NamespaceInventory, PruneFilters,
+    PruneRequest, RuleImages, Selection,
 };
 
 use crate::graph::Graph;
 use crate::named::named;
+use crate::names::Names;
 use crate::project;
 use crate::rule;
 use crate::select::{Verdict, select};
@@ -19,6 +22,10 @@ pub(crate) struct Case<'a> {
     pub(crate) graph: Graph<'a>,
     pub(crate) targets: Targets<'a>,
     pub(crate) usage: Usage,
+    pub(crate) names: Names,
+    pub(crate) documents: &'a BTreeMap<Digest, Document>,
+    /// The image labels that were not left out of any configuration.
+    pub(crate) label_keys: &'a BTreeSet<String>,
 }
 
 impl<'a> Case<'a> {
@@ -31,10 +38,14 @@ impl<'a> Case<'a> {
         let graph = Graph::new(namespace, inventory);
         let targets = Targets::new(namespace, graph.blobs(), inventory);
         let usage = usage(&graph, &targets, registered, inventory.observed_at);
+        let names = Names::new(namespace, &targets, inventory);
         Self {
             graph,
             targets,
             usage,
+            names,
+            documents: &inventory.documents,
+            label_keys: &inventory.label_keys,
         }
     }
 
@@ -60,7 +71,7 @@ impl<'a> Case<'a> {
 
     /// Judges every image by these filters; the verdicts are in the order of the images.
     pub(crate) fn verdicts(&self, filters: &PruneFilters) -> Vec<Verdict> {
-        select(self.graph.namespace, &self.targets, &self.usage, filters)
+        select(self, filters)
     }
 
     /// Judges every image as a prune does that removes dangling images only.

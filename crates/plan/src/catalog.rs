@@ -3,19 +3,19 @@
 //! A record is a name; what people call an image is what the names point at. Docker's lists have
 //! one entry for each target, and for each of its manifests what is there of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, ImageRecord,
-    Inventory, Namespace, NotRemoved, SnapshotId, Target,
+    Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, IdPrefix,
+    ImageRecord, Inventory, Namespace, NotRemoved, SnapshotSizes, Target,
 };
 
 use crate::case::Case;
 use crate::graph::{Node, NodeId};
 use crate::ledger::holders;
-use crate::named::find;
+use crate::named::{find, ids_of_targets};
 use crate::sizes::{ImageSize, Parts, chain_snapshots};
-use crate::weights::weights;
+use crate::weights::{Weight, weights};
 
 /// The images of one namespace, by target.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,8 @@ pub struct Catalog {
     records: Vec<ImageRecord>,
     /// For each record the position of its image.
     of_records: Vec<usize>,
+    /// Configurations that are IDs, each with its target.
+    ids: Vec<(Digest, Digest)>,
 }
 
 /// A target with everything that is known of it.
@@ -46,6 +48,8 @@ pub struct CatalogImage {
     pub holders: Vec<Holder>,
     /// Whether the classic builder made another image from it.
     pub has_child: bool,
+    /// The names of those of its records that are dangling, sorted.
+    dangling: Vec<String>,
 }
 
 /// One manifest of an image.
@@ -88,7 +92,11 @@ impl Catalog {
     ///
     /// As Docker says it: there is none, there are several, or the text is no name.
     pub fn find(&self, text: &str) -> Result<&CatalogImage, NotRemoved> {
-        let record = find(&self.records, text)?;
+        let ids = |prefix: &IdPrefix| {
+            let ids = self.ids.iter().filter(|(id, _)| prefix.matches(id));
+            ids.cloned().collect()
+        };
+        let record = find(&self.records, ids, text)?;
         Ok(&self.images[self.of_records[record]])
     }
 }
@@ -104,7 +112,12 @@ impl CatalogImage {
 
     /// Whether all that is left of its names is that it has none.
     pub fn is_dangling(&self) -> bool {
-        self.records.iter().all(ImageRecord::is_dangling)
+        self.dangling.len() == self.records.len()
+    }
+
+    /// Whether one of its records is dangling.
+    pub fn is_dangling_record(&self, record: &ImageRecord) -> bool {
+        self.dangling.binary_search(&record.name).is_ok()
     }
 }
 
@@ -116,7 +129,7 @@ pub fn catalog(
     inventory: &Inventory,
     namespace: &Namespace,
     registered: &[Container],
-    snapshot_bytes: &BTreeMap<SnapshotId, u64>,
+    snapshot_bytes: &SnapshotSizes,
 ) -> Catalog {
     let Some(namespace) = inventory.namespaces.get(namespace) else {
         return Catalog::default();
@@ -126,7 +139,7 @@ pub fn catalog(
     let parts = Parts::of(&case.graph, &case.targets, inventory);
     let sizes = parts.sizes(&case.graph, &weights);
     let each = parts.nodes().into_iter();
-    let total_bytes = each.filter_map(|id| weights[id as usize]).sum();
+    let total_bytes = each.map(|id| weights[id as usize].bytes()).sum();
     let parents = namespace.images.iter().filter_map(ImageRecord::parent);
     let parents: BTreeSet<Digest> = parents.collect();
     let reader = Reader {
@@ -139,6 +152,8 @@ pub fn catalog(
         let records = target.images.iter().map(|it| &namespace.images[*it]);
         let users = target.images.iter().flat_map(|it| holders(&case, *it));
         let users: BTreeSet<Holder> = users.collect();
+        let dangling = target.images.iter();
+        let dangling = dangling.filter(|it| case.names.is_dangling(**it));
         CatalogImage {
             target: first.target.clone(),
             records: records.cloned().collect(),
@@ -146,6 +161,9 @@ pub fn catalog(
             size: sizes.get(target.digest).copied().unwrap_or_default(),
             holders: users.into_iter().collect(),
             has_child: parents.contains(target.digest),
+            dangling: dangling
+                .map(|it| namespace.images[*it].name.clone())
+                .collect(),
         }
     });
     let mut images: Vec<CatalogImage> = images.collect();
@@ -162,13 +180,17 @@ pub fn catalog(
         total_bytes,
         records,
         of_records,
+        ids: ids_of_targets(&case)
+            .into_iter()
+            .map(|(id, target)| (id.clone(), target.clone()))
+            .collect(),
     }
 }
 
 struct Reader<'r, 'a> {
     case: &'r Case<'a>,
     inventory: &'a Inventory,
-    weights: &'r [Option<u64>],
+    weights: &'r [Weight],
 }
 
 impl Reader<'_, '_> {
@@ -191,8 +213,9 @@ impl Reader<'_, '_> {
                     manifests.push(self.manifest(digest, size, is_attestation, children));
                 }
                 // A target that cannot be read may be an index or anything else.
-                Some(Document::Config(_) | Document::Unreadable(_)) | None if digest == target => {}
-                Some(Document::Config(_) | Document::Unreadable(_)) | None => {
+                Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) | None
+                    if digest == target => {}
+                Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) | None => {
                     manifests.push(self.manifest(digest, size, is_attestation, &[]));
                 }
             }
@@ -238,9 +261,13 @@ impl Reader<'_, '_> {
                 size: child.size,
                 config: config.clone(),
             }),
-            Some(Document::Index(_) | Document::Manifest(_) | Document::Unreadable(_)) | None => {
-                None
-            }
+            Some(
+                Document::Index(_)
+                | Document::Manifest(_)
+                | Document::Torn(_)
+                | Document::NotRead(_),
+            )
+            | None => None,
         }
     }
 
@@ -257,7 +284,7 @@ impl Reader<'_, '_> {
     }
 
     fn weight(&self, id: NodeId) -> u64 {
-        self.weights[id as usize].unwrap_or(0)
+        self.weights[id as usize].bytes()
     }
 }
 

@@ -1,23 +1,34 @@
-//! What may be kept by something that cannot be seen.
+//! What may be kept by something that cannot be read.
 //!
-//! Snapshots that do not answer may carry labels that hold anything in their namespace. Content
-//! of an unknown algorithm shows its labels, so what it may hold is known.
+//! Snapshots that are not listed may carry labels that hold anything in their namespace, and so
+//! may whatever else is not listed. Content and image records of an unknown algorithm show their
+//! labels, so what these may hold is known.
 
-use reclaim_model::{FreedBlob, Gap, GcRef};
+use reclaim_model::{CollectorRules, FreedBlob, Gap, GcRef, List};
 
 use crate::freed::Things;
 use crate::graph::{Graph, Node};
 use crate::holdings::Hold;
 use crate::mark::Marker;
 
+/// How much of the content of a namespace may be held by what is not listed there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Hidden {
+    /// Nothing but what known labels refer to.
+    Nothing,
+    /// Anything that the namespace has.
+    Anything,
+    /// Anything at all: it is not known what the namespace has.
+    Everything,
+}
+
 /// Returns the part of `freed` that unseen things of the same namespace may keep when `images`
 /// go.
 pub(crate) fn here(graph: &Graph<'_>, images: &[usize], freed: &Things) -> Things {
-    if hides_snapshots(graph) {
+    if hidden(graph) > Hidden::Nothing {
         return freed.clone();
     }
-    let Some(marker) = from_unknown_content(graph, Marker::new(graph).without_images(images))
-    else {
+    let Some(marker) = from_unknown(graph, Marker::new(graph).without_images(images)) else {
         return Things::default();
     };
     let is_snapshot_reached = |id: &_| {
@@ -33,29 +44,43 @@ pub(crate) fn here(graph: &Graph<'_>, images: &[usize], freed: &Things) -> Thing
 
 /// Returns those of `blobs` that unseen things of another namespace may keep.
 pub(crate) fn there(graph: &Graph<'_>, blobs: &[FreedBlob]) -> Vec<FreedBlob> {
-    if hides_snapshots(graph) {
-        let shared = blobs.iter();
-        let shared = shared.filter(|blob| graph.find_blob(&blob.digest).is_some());
-        return shared.cloned().collect();
+    match hidden(graph) {
+        Hidden::Everything => blobs.to_vec(),
+        Hidden::Anything => {
+            let shared = blobs.iter();
+            let shared = shared.filter(|blob| graph.find_blob(&blob.digest).is_some());
+            shared.cloned().collect()
+        }
+        Hidden::Nothing => {
+            let marker = from_unknown(graph, Marker::new(graph));
+            marker.map_or_else(Vec::new, |marker| reached(graph, &marker, blobs))
+        }
     }
-    let marker = from_unknown_content(graph, Marker::new(graph));
-    marker.map_or_else(Vec::new, |marker| reached(graph, &marker, blobs))
 }
 
-fn hides_snapshots(graph: &Graph<'_>) -> bool {
-    let mut gaps = graph.namespace.gaps.iter();
-    gaps.any(|gap| matches!(gap, Gap::Snapshotter { .. }))
+fn hidden(graph: &Graph<'_>) -> Hidden {
+    let gaps = graph.namespace.gaps.iter().map(|gap| match gap {
+        Gap::Snapshotter { .. } => Hidden::Anything,
+        Gap::List { list, .. } => match list {
+            List::Content => Hidden::Everything,
+            List::Images | List::Leases | List::Containers => Hidden::Anything,
+            List::Sandboxes if graph.rules >= CollectorRules::V2_0 => Hidden::Anything,
+            List::Sandboxes | List::Ingests => Hidden::Nothing,
+        },
+        Gap::Content { .. } | Gap::Image { .. } => Hidden::Nothing,
+    });
+    gaps.max().unwrap_or(Hidden::Nothing)
 }
 
-/// Marks what content of an unknown algorithm refers to; `None` if there is no such.
-fn from_unknown_content<'g, 'a>(
+/// Marks what content and images of an unknown algorithm refer to; `None` if there are none.
+fn from_unknown<'g, 'a>(
     graph: &'g Graph<'a>,
     mut marker: Marker<'g, 'a>,
 ) -> Option<Marker<'g, 'a>> {
     let gaps = graph.namespace.gaps.iter();
     let unknown = gaps.flat_map(|gap| match gap {
-        Gap::Content { refs, .. } => refs.iter(),
-        Gap::Snapshotter { .. } => [].iter(),
+        Gap::Content { refs, .. } | Gap::Image { refs, .. } => refs.iter(),
+        Gap::Snapshotter { .. } | Gap::List { .. } => [].iter(),
     });
     let unknown: Vec<&GcRef> = unknown.collect();
     if unknown.is_empty() {

@@ -1,6 +1,6 @@
 //! What removing images frees: the difference that the collector will find.
 
-use reclaim_model::{FreedBlob, Inventory, Namespace, NamespaceInventory, SnapshotId};
+use reclaim_model::{FreedBlob, Gap, Inventory, Namespace, NamespaceInventory, SnapshotId};
 
 use crate::doubt;
 use crate::graph::{Graph, Node, NodeId};
@@ -114,7 +114,9 @@ fn ask_other(other: &NamespaceInventory, inventory: &Inventory, difference: &mut
         kept_elsewhere,
         doubtful,
     } = difference;
-    if !has_any(other, &freed.blobs) && !has_any(other, &pending.blobs) {
+    let is_listed = |gap: &Gap| !matches!(gap, Gap::List { .. });
+    let is_whole = other.gaps.iter().all(is_listed);
+    if is_whole && !has_any(other, &freed.blobs) && !has_any(other, &pending.blobs) {
         return;
     }
     let graph = Graph::new(other, inventory);

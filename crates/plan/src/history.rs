@@ -113,9 +113,13 @@ fn candidates(inventory: &Inventory, namespace: &NamespaceInventory) -> Vec<Unpi
     let unpins = blobs.flat_map(|blob| {
         let chain = match inventory.documents.get(&blob.digest) {
             Some(Document::Config(config)) => config.chain_id.as_ref(),
-            Some(Document::Index(_) | Document::Manifest(_) | Document::Unreadable(_)) | None => {
-                None
-            }
+            Some(
+                Document::Index(_)
+                | Document::Manifest(_)
+                | Document::Torn(_)
+                | Document::NotRead(_),
+            )
+            | None => None,
         };
         let chain = chain.map(ToString::to_string);
         blob.gc.refs.iter().filter_map(move |reference| {

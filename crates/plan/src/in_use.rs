@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Container, Digest, HolderKind, Inventory, Namespace, PresentTarget, RecordTimes, TargetsInUse,
+    Container, Digest, HolderKind, Inventory, Namespace, RecordTimes, TargetsInUse,
 };
 
 use crate::case::Case;
-use crate::select::possible_users;
 
 /// Returns the targets of a namespace and which of them are in use.
 ///
@@ -36,21 +35,17 @@ pub fn targets_in_use(
             (image.name.clone(), times)
         });
         let chains = target.anatomy.chains.iter().map(|chain| (*chain).clone());
-        let present = PresentTarget {
-            names: names.collect(),
-            chains: chains.collect(),
-        };
-        seen.present.insert(target.digest.clone(), present);
+        // Records may call one digest different things, and then it is there more than once.
+        let present = seen.present.entry(target.digest.clone()).or_default();
+        present.names.extend(names);
+        present.chains.extend(chains);
 
         let of_records = target.images.iter();
         let of_records = of_records.filter_map(|index| case.usage.records.get(index));
         let of_target = case.usage.targets.get(&id).into_iter();
-        let possible = possible_users(&target.anatomy, &case.usage).into_iter();
-        let holders: BTreeSet<_> = of_records
-            .chain(of_target)
-            .chain(possible)
-            .flatten()
-            .collect();
+        let possible = case.usage.possible(&case.graph, &target.anatomy);
+        let known = of_records.chain(of_target).flatten();
+        let holders: BTreeSet<_> = known.chain(&possible).collect();
         if !holders.is_empty() {
             seen.used.insert(target.digest.clone());
         }

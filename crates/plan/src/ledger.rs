@@ -30,7 +30,7 @@ mod sole;
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{Container, Digest, FreedBlob, Gap, Inventory, Namespace, SnapshotId};
+use reclaim_model::{Container, Digest, FreedBlob, Gap, Inventory, Namespace, SnapshotSizes};
 
 use crate::case::Case;
 use crate::graph::Node;
@@ -49,7 +49,7 @@ pub struct Books<'a> {
     /// Containers of each namespace that only engines know of.
     pub registered: &'a BTreeMap<Namespace, Vec<Container>>,
     /// What each snapshot occupies. One without an entry was gone when it was measured.
-    pub snapshot_bytes: &'a BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>,
+    pub snapshot_bytes: &'a BTreeMap<Namespace, SnapshotSizes>,
     /// Files of the content store that no namespace has; `None` if they cannot be seen.
     pub orphaned: Option<&'a [FreedBlob]>,
 }
@@ -105,7 +105,7 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
     };
     let mut entries = Vec::new();
     let mut accounts = Vec::new();
-    let nothing = BTreeMap::new();
+    let nothing = SnapshotSizes::default();
     for (number, (name, namespace)) in inventory.namespaces.iter().enumerate() {
         let registered = books.registered.get(name).map_or(&[][..], Vec::as_slice);
         let case = Case::new(inventory, namespace, registered);
@@ -122,30 +122,29 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
             images: images::images(&case, &verdicts, &weights, inventory, name),
             ..NamespaceUsage::default()
         };
-        for ((id, column), bytes) in (0..).zip(columns).zip(weights) {
-            let Some(bytes) = bytes else {
-                continue;
-            };
+        let nodes = (0..).zip(columns).zip(weights);
+        for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
             if let Node::Blob(index) = case.graph.node(id) {
                 entries.push(Entry {
                     digest: &namespace.blobs[index].digest,
                     namespace: number,
                     column,
-                    bytes,
+                    bytes: weight.bytes(),
                 });
             } else {
-                found.account.add_snapshot(column, bytes);
-                usage.total.add_snapshot(column, bytes);
+                found.account.add_snapshot(column, weight.known());
+                usage.total.add_snapshot(column, weight.known());
             }
         }
         for ingest in &namespace.ingests {
             found.account.add_blob(Column::Ingest, ingest.bytes);
             usage.total.add_blob(Column::Ingest, ingest.bytes);
         }
-        let gaps = namespace.gaps.iter();
+        let gaps = namespace.gaps.iter().map(ToString::to_string);
+        let of_namespace = gaps.chain(bytes.warnings());
         usage
             .warnings
-            .extend(gaps.map(|gap| format!("namespace `{name}`: {gap}")));
+            .extend(of_namespace.map(|it| format!("namespace `{name}`: {it}")));
         accounts.push((name, found));
     }
     enter_blobs(entries, &mut accounts, &mut usage.total);

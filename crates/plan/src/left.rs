@@ -24,7 +24,7 @@ pub fn left(inventory: &Inventory, namespace: &Namespace, things: &Freed) -> Vec
         let snapshots = things.snapshots.iter().filter(|_| name == namespace);
         let snapshots = snapshots.map(|it| {
             let thing = LeftThing::Snapshot(it.id.clone());
-            (graph.find_snapshot(&it.id), thing, it.bytes)
+            (graph.find_snapshot(&it.id), thing, it.bytes.unwrap_or(0))
         });
         for (id, thing, bytes) in blobs.chain(snapshots) {
             if let Some(id) = id {

@@ -39,6 +39,7 @@ mod left;
 mod limit;
 mod mark;
 mod named;
+mod names;
 mod parts;
 mod project;
 mod rows;
@@ -52,12 +53,12 @@ mod use_limit;
 mod weights;
 mod why;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use reclaim_model::{
     Beside, BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Named, Namespace,
-    NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId, Step,
-    Unpin,
+    NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId,
+    SnapshotSizes, Step, Unpin,
 };
 
 use case::Case;
@@ -117,16 +118,17 @@ impl Decision {
 
     /// Completes the plan with the bytes that each snapshot occupies.
     ///
-    /// A snapshot without an entry had gone by the time it was measured; it is not ours to
-    /// free and leaves the plan.
-    pub fn into_plan(self, bytes: &BTreeMap<SnapshotId, u64>) -> Plan {
+    /// A snapshot that had gone by the time it was measured is not ours to free and leaves the
+    /// plan.
+    pub fn into_plan(self, bytes: &SnapshotSizes) -> Plan {
         let mut plan = self.into_unmeasured_plan();
         plan.freed.measure(bytes);
         plan.beside.measure(bytes);
+        plan.warnings.extend(bytes.warnings());
         plan
     }
 
-    /// Makes the plan without asking what the snapshots occupy: they count as nothing.
+    /// Makes the plan without asking what the snapshots occupy: their sizes are unknown.
     pub fn into_unmeasured_plan(self) -> Plan {
         let Difference {
             freed,
@@ -171,7 +173,9 @@ impl Decision {
 fn unmeasured(things: Things) -> Freed {
     let snapshots = things.snapshots.into_iter();
     Freed {
-        snapshots: snapshots.map(|id| FreedSnapshot { id, bytes: 0 }).collect(),
+        snapshots: snapshots
+            .map(|id| FreedSnapshot { id, bytes: None })
+            .collect(),
         blobs: things.blobs,
     }
 }
@@ -203,7 +207,9 @@ pub fn decide_again(
             Selection::Filters(filters) => (case.verdicts(filters), Vec::new()),
             Selection::Rule(images) => (case.by_rule(images, &request.namespace), Vec::new()),
             Selection::Named(_) | Selection::Project(_) => {
-                let verdicts = named::still_removed(case, registered, removed);
+                let is_forced =
+                    matches!(&request.selection, Selection::Named(images) if images.force);
+                let verdicts = named::still_removed(case, registered, removed, is_forced);
                 (verdicts, Vec::new())
             }
         }
@@ -245,6 +251,7 @@ fn judge(
             }),
         }
     }
+    let warnings = warnings(inventory, namespace, &case.targets, &kept);
     let difference = freed::difference(inventory, &request.namespace, &case.graph, &going);
     let history = match request.selection {
         Selection::Filters(_) | Selection::Rule(_) => {
@@ -260,7 +267,7 @@ fn judge(
         difference,
         history,
         has_history_go: request.history == BuildHistory::Unpin && request.target.is_none(),
-        warnings: warnings(inventory, namespace, &case.targets),
+        warnings,
     }
 }
 
@@ -283,23 +290,27 @@ pub fn no_longer_history(
     wanted.cloned().collect()
 }
 
-/// Says what could not be seen: in this namespace, and of its images.
+/// Says what could not be read: in any namespace, and of the images of this one.
 fn warnings(
     inventory: &Inventory,
     namespace: &NamespaceInventory,
     targets: &Targets<'_>,
+    kept: &[Kept],
 ) -> Vec<String> {
     let gaps = inventory.namespaces.iter().flat_map(|(name, namespace)| {
         let gaps = namespace.gaps.iter();
         gaps.map(move |gap| format!("namespace `{name}`: {gap}"))
     });
     let images = namespace.images.iter().enumerate();
-    let unreadable = images.filter_map(|(index, image)| {
-        let (digest, why) = targets.of_image(index).anatomy.unreadable?;
-        let name = &image.name;
-        Some(format!(
-            "image `{name}` is kept: `{digest}` cannot be read: {why}"
-        ))
+    let defects = images.filter_map(|(index, image)| {
+        let defect = targets.of_image(index).anatomy.defect?;
+        let (name, what) = (&image.name, defect.text());
+        let is_kept = kept.binary_search_by(|it| it.name.cmp(name)).is_ok();
+        Some(if is_kept {
+            format!("image `{name}` is kept: {what}; to be rid of it: reclaim image rm {name}")
+        } else {
+            format!("image `{name}`: {what}")
+        })
     });
-    gaps.chain(unreadable).collect()
+    gaps.chain(defects).collect()
 }

@@ -66,7 +66,7 @@ fn weights(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
         let blobs = things.blobs.iter();
         let blobs = blobs.map(|it| (graph.find_blob(&it.digest), it.bytes));
         let snapshots = things.snapshots.iter();
-        let snapshots = snapshots.map(|it| (graph.find_snapshot(&it.id), it.bytes));
+        let snapshots = snapshots.map(|it| (graph.find_snapshot(&it.id), it.bytes.unwrap_or(0)));
         for (id, bytes) in blobs.chain(snapshots) {
             if let Some(id) = id {
                 weights[id as usize] = if is_certain { bytes } else { 0 };

@@ -1,7 +1,8 @@
 //! Which images go when somebody names them: Docker's rule for untagging and deleting.
 //!
 //! A name loses that name only, as long as the image has another; the last one takes the image
-//! with it, unless a container uses it. By its ID an image goes with all its names. `force`
+//! with it, unless a container uses it. By its ID an image goes with all its names, and where the
+//! ID is a configuration that several targets have, all of these go or none. `force`
 //! overrules most of what is in the way, and never takes from a container what it needs: the
 //! image then loses its name and stays without one.
 //!
@@ -11,20 +12,23 @@
 //! Source: moby, `daemon/containerd/image_delete.go`; `docs/differences-from-docker.md` lists
 //! where and why we differ.
 
+mod ids;
 mod lookup;
 mod pins;
 mod same;
 mod users;
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Conflict, ConflictCause, Container, Holder, ImageRecord, KeepReason, Named, NamedImages,
-    NamedRemoval, NotRemoved, Reference, RemoveReason, Row, familiar_name,
+    Conflict, ConflictCause, Container, Digest, Holder, IdPrefix, ImageRecord, KeepReason, Named,
+    NamedImages, NamedRemoval, NotRemoved, Reference, RemoveReason, Row, familiar_name,
 };
 
 use crate::case::Case;
 use crate::select::{Verdict, best, keep_cri_group_whole, pinned_by};
+pub(crate) use ids::ids_of_targets;
 use lookup::{Found, Meaning, lookup};
 pub(crate) use lookup::{exists, find};
 pub use pins::pin_group;
@@ -41,6 +45,14 @@ pub(crate) fn named(
     request: &NamedImages,
 ) -> (Vec<Verdict>, Vec<Named>) {
     let images = &case.graph.namespace.images;
+    // Most requests name no configuration.
+    let ids = &LazyCell::new(|| ids_of_targets(case));
+    let ids = |prefix: &IdPrefix| {
+        let matching = ids.iter().filter(|(id, _)| prefix.matches(id));
+        matching
+            .map(|(id, target)| ((*id).clone(), (*target).clone()))
+            .collect()
+    };
     let mut removal = Removal {
         case,
         registered,
@@ -49,7 +61,7 @@ pub(crate) fn named(
         verdicts: vec![Verdict::Keep(KeepReason::NotNamed, BTreeSet::new()); images.len()],
     };
     let named = request.names.iter().map(|name| Named {
-        outcome: removal.remove(name),
+        outcome: removal.remove(name, ids),
         name: name.clone(),
         services: Vec::new(),
     });
@@ -64,6 +76,7 @@ pub(crate) fn still_removed(
     case: &Case<'_>,
     registered: &[Container],
     removed: &BTreeSet<&str>,
+    is_forced: bool,
 ) -> Vec<Verdict> {
     let images = &case.graph.namespace.images;
     let verdicts = images.iter().map(|image| {
@@ -77,12 +90,16 @@ pub(crate) fn still_removed(
     for (_, target) in case.targets.iter() {
         let group = &target.images;
         let lasts = |it: &usize| !verdicts[*it].is_removal() && images[*it].expires.is_none();
-        if group.iter().any(lasts) {
+        let same = case.targets.of_digest(group[0]);
+        if same
+            .clone()
+            .any(|it| case.targets.get(it).images.iter().any(lasts))
+        {
             continue;
         }
-        let users = users(case, registered, group[0]);
+        let users = users(case, registered, group[0], is_forced);
         let gone = group.iter().filter(|it| verdicts[**it].is_removal());
-        if let Some(best) = best(gone, images)
+        if let Some(best) = best(gone, images, &case.names)
             && !users.is_empty()
         {
             verdicts[best] = Verdict::Keep(KeepReason::InUse, holders(&users));
@@ -101,9 +118,13 @@ struct Removal<'c, 'a> {
 }
 
 impl Removal<'_, '_> {
-    fn remove(&mut self, text: &str) -> Result<NamedRemoval, NotRemoved> {
+    fn remove(
+        &mut self,
+        text: &str,
+        ids: impl Fn(&IdPrefix) -> Vec<(Digest, Digest)>,
+    ) -> Result<NamedRemoval, NotRemoved> {
         let there = |index: usize| !self.verdicts[index].is_removal();
-        let found = lookup(self.images, there, text)?;
+        let found = lookup(self.images, there, ids, text)?;
         let Found { record, all, .. } = &found;
         match (&found.meaning, record) {
             (Meaning::Name, Some(record)) => {
@@ -132,7 +153,7 @@ impl Removal<'_, '_> {
             }
             (Meaning::Id, _) | (Meaning::Name, None) => {
                 let is_one = same_references(None, all, self.images).len() == all.len();
-                self.delete(all, !is_one && !self.request.force)
+                self.delete_all(text, all, !is_one && !self.request.force)
             }
         }
     }
@@ -177,12 +198,63 @@ impl Removal<'_, '_> {
         self.lose(&[record], all, &users, &shown)
     }
 
-    /// Removes an image with all its names.
+    /// Removes every target of an ID with all its names, or none of them.
+    fn delete_all(
+        &mut self,
+        text: &str,
+        all: &[usize],
+        is_one_demanded: bool,
+    ) -> Result<NamedRemoval, NotRemoved> {
+        let mut by_target: BTreeMap<&Digest, Vec<usize>> = BTreeMap::new();
+        for index in all {
+            let target = &self.images[*index].target.digest;
+            by_target.entry(target).or_default().push(*index);
+        }
+        if by_target.len() == 1 {
+            return self.delete(all, is_one_demanded);
+        }
+        let before = self.verdicts.clone();
+        let mut removal = NamedRemoval::default();
+        for group in by_target.values() {
+            match self.delete(group, is_one_demanded) {
+                Ok(mut part) => {
+                    removal.records.append(&mut part.records);
+                    removal.rows.append(&mut part.rows);
+                }
+                Err(error) => {
+                    let verdict = self.verdicts[group[0]].clone();
+                    self.verdicts = before;
+                    if let Verdict::Keep(reason, holders) = verdict {
+                        self.spare(all, reason, &holders);
+                    }
+                    return Err(self.with_names(error, text, all));
+                }
+            }
+        }
+        Ok(removal)
+    }
+
+    /// Adds to a conflict over an ID of several targets which images have it.
+    fn with_names(&self, error: NotRemoved, id: &str, all: &[usize]) -> NotRemoved {
+        let NotRemoved::Conflict(conflict) = error else {
+            return error;
+        };
+        let hex = id.rsplit(':').next().unwrap_or(id);
+        let shown: String = hex.chars().take(SHORT_ID).collect();
+        let names = all.iter().map(|it| familiar_name(&self.images[*it].name));
+        let names: Vec<String> = names.collect();
+        NotRemoved::Conflict(Conflict {
+            image: format!("{shown} ({})", names.join(", ")),
+            ..conflict
+        })
+    }
+
+    /// Removes a target with all its names.
     fn delete(&mut self, all: &[usize], is_one_demanded: bool) -> Result<NamedRemoval, NotRemoved> {
         let digest = &self.images[all[0]].target.digest;
         let shown: String = digest.hex().chars().take(SHORT_ID).collect();
         let users = self.users(all);
-        let dangling = |it: &&usize| self.images[**it].is_dangling();
+        let dangling = |it: &&usize| self.case.names.is_dangling(**it);
         let is_nameless = all.iter().filter(dangling).count() == all.len();
         if let Some(user) = users.first() {
             // Without a name it cannot lose one; what uses it would be left with nothing.
@@ -228,7 +300,7 @@ impl Removal<'_, '_> {
         if all.iter().any(|it| !going.contains(it) && lasts(it)) {
             return self.take(going, None);
         }
-        let is_nameless = |it: &usize| self.images[*it].is_dangling();
+        let is_nameless = |it: &usize| self.case.names.is_dangling(*it);
         let (nameless, names): (Vec<usize>, Vec<usize>) =
             going.iter().partition(|it| is_nameless(it));
         let stays = nameless.iter().any(lasts);
@@ -287,7 +359,7 @@ impl Removal<'_, '_> {
                 image.target.digest == digest && !self.verdicts[*index].is_removal()
             });
             let records: Vec<usize> = records.map(|(index, _)| index).collect();
-            let is_nameless = records.iter().all(|it| self.images[*it].is_dangling());
+            let is_nameless = records.iter().all(|it| self.case.names.is_dangling(*it));
             let Some(first) = records.first().copied().filter(|_| is_nameless) else {
                 return;
             };
@@ -309,7 +381,7 @@ impl Removal<'_, '_> {
     }
 
     /// Whether an image that stays was built upon this one.
-    fn has_child(&self, digest: &reclaim_model::Digest) -> bool {
+    fn has_child(&self, digest: &Digest) -> bool {
         let mut images = self.images.iter().enumerate();
         images.any(|(index, image)| {
             !self.verdicts[index].is_removal() && image.parent().as_ref() == Some(digest)
@@ -322,7 +394,7 @@ impl Removal<'_, '_> {
         if all.iter().any(stays) {
             same.retain(|it| {
                 let image = &self.images[*it];
-                !(image.is_cri_managed() && image.name.parse::<reclaim_model::Digest>().is_ok())
+                !(image.is_cri_managed() && image.name.parse::<Digest>().is_ok())
             });
         }
     }
@@ -371,7 +443,7 @@ impl Removal<'_, '_> {
 
     /// Who uses the target of these records, of which there is at least one.
     fn users(&self, all: &[usize]) -> Vec<User> {
-        users(self.case, self.registered, all[0])
+        users(self.case, self.registered, all[0], self.request.force)
     }
 }
 

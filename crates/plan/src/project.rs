@@ -204,9 +204,11 @@ pub(crate) fn listed(case: &Case<'_>) -> Vec<Listed> {
     let listed = case.targets.iter().filter_map(|(_, target)| {
         let mut configs = target.anatomy.configs.iter();
         let config = configs.find(|it| it.labels.contains_key(PROJECT_LABEL))?;
-        let records = target.images.iter().map(|it| &images[*it]);
-        let with_names = records.filter(|image| !image.is_dangling());
-        let names: Vec<String> = with_names.map(|it| familiar_name(&it.name)).collect();
+        let records = target.images.iter();
+        let with_names = records.filter(|it| !case.names.is_dangling(**it));
+        let names: Vec<String> = with_names
+            .map(|it| familiar_name(&images[*it].name))
+            .collect();
         Some(Listed {
             id: target.digest.to_string(),
             is_dangling: names.is_empty(),

@@ -46,7 +46,7 @@ fn manifests<'a>(target: &'a Digest, inventory: &'a Inventory) -> Vec<&'a Digest
         manifests.push(digest);
         let children = match inventory.documents.get(digest) {
             Some(Document::Index(children) | Document::Manifest(children)) => children.as_slice(),
-            Some(Document::Config(_) | Document::Unreadable(_)) | None => &[],
+            Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) | None => &[],
         };
         let children = children.iter().filter(|it| is_manifest(it.kind));
         // Reversed, so that the first child comes off the stack first.

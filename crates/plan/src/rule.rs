@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Holder, HolderKind, ImageRecord, KeepReason, LastUse, LastUses, Namespace, Reference,
-    RuleImages, familiar_name,
+    Digest, Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, LastUse, LastUses, Namespace,
+    Reference, RuleImages, familiar_name,
 };
 
 use crate::case::Case;
@@ -126,11 +126,16 @@ impl Judge<'_, '_> {
         if protection.digests.contains(digest) {
             return protected("protect.digests".to_owned());
         }
-        let configs = &self.target.anatomy.configs;
+        let anatomy = &self.target.anatomy;
         let mut labels = protection.labels.iter();
-        if let Some(label) =
-            labels.find(|label| configs.iter().any(|config| label.matches(&config.labels)))
-        {
+        let may_have = |label: &LabelFilter| {
+            let mut configs = anatomy.configs.iter();
+            anatomy.defect.is_some()
+                || configs.any(|it| {
+                    label.matches(&it.labels) || it.may_have(&label.key, self.case.label_keys)
+                })
+        };
+        if let Some(label) = labels.find(|label| may_have(label)) {
             return protected(format!("protect.labels {}", label.key));
         }
         if !rule.filters.digests.is_empty() && !rule.filters.digests.contains(digest) {
@@ -203,8 +208,9 @@ fn newest<'a>(case: &Case<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<
     let mut repositories: BTreeMap<String, BTreeSet<(Timestamp, &'a Digest)>> = BTreeMap::new();
     for (_, target) in case.targets.iter() {
         let of_target = target.images.iter().map(|it| &records[*it]);
-        let times = Times::of(target.digest, of_target.clone(), &images.uses, now);
-        for repository in of_target.filter_map(repository) {
+        let times = Times::of(target.digest, of_target, &images.uses, now);
+        let named = target.images.iter().filter(|it| case.names.is_name(**it));
+        for repository in named.filter_map(|it| repository(&records[*it])) {
             let targets = repositories.entry(repository).or_default();
             targets.insert((times.pulled, target.digest));
         }
@@ -216,10 +222,10 @@ fn newest<'a>(case: &Case<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<
     newest
 }
 
-/// The repository of a name that somebody gave. The CRI plugin's `sha256:<config>` reads like
+/// The repository of a name. The CRI plugin's `sha256:<config>` reads like
 /// one and is none.
 fn repository(image: &ImageRecord) -> Option<String> {
-    if image.is_dangling() || image.name.starts_with("sha256:") {
+    if image.name.starts_with("sha256:") {
         return None;
     }
     let reference = Reference::parse_normalized(&image.name).ok()?;

@@ -11,13 +11,13 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, NamespaceInventory, Pin,
-    PruneFilters, Reference, RemoveReason,
+    Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, Pin, PruneFilters, Reference,
+    RemoveReason,
 };
 
 use crate::anatomy::Anatomy;
-use crate::targets::Targets;
-use crate::usage::Usage;
+use crate::case::Case;
+use crate::names::Names;
 
 /// The judgement on one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,45 +36,42 @@ impl Verdict {
     }
 }
 
-/// Judges every image of a namespace; the verdicts are in the order of its images.
-pub(crate) fn select(
-    namespace: &NamespaceInventory,
-    targets: &Targets<'_>,
-    usage: &Usage,
-    filters: &PruneFilters,
-) -> Vec<Verdict> {
-    let images = &namespace.images;
-    let judged = images.iter().enumerate().map(|(index, image)| {
-        let anatomy = &targets.of_image(index).anatomy;
-        judge(index, image, anatomy, usage, filters)
-    });
-    let mut verdicts: Vec<Verdict> = judged.collect();
+/// Evaluates every image of a namespace; the verdicts are in the order of its images.
+pub(crate) fn select(case: &Case<'_>, filters: &PruneFilters) -> Vec<Verdict> {
+    let Case {
+        graph,
+        targets,
+        usage,
+        names,
+        ..
+    } = case;
+    let images = &graph.namespace.images;
+    let evaluated = (0..images.len()).map(|index| evaluate(case, index, filters));
+    let mut verdicts: Vec<Verdict> = evaluated.collect();
     for (id, target) in targets.iter() {
         let group = &target.images;
         if let Some(holders) = usage.targets.get(&id) {
-            keep_for_users(group, images, holders, &mut verdicts);
+            keep_for_users(group, images, names, holders, &mut verdicts);
         }
         let mut is_named = group.iter().map(|image| usage.records.contains_key(image));
         if usage.targets.contains_key(&id) || is_named.any(|it| it) {
             mark_duplicates(group, &mut verdicts);
         }
-        if let Some(holders) = possible_users(&target.anatomy, usage) {
-            keep_for_possible_users(group, holders, &mut verdicts);
+        let holders = usage.possible(graph, &target.anatomy);
+        if !holders.is_empty() {
+            keep_for_possible_users(group, &holders, &mut verdicts);
         }
         keep_cri_group_whole(group, images, &mut verdicts);
     }
     verdicts
 }
 
-/// Judges a record by itself.
-fn judge(
-    index: usize,
-    image: &ImageRecord,
-    anatomy: &Anatomy<'_>,
-    usage: &Usage,
-    filters: &PruneFilters,
-) -> Verdict {
-    let is_dangling = image.is_dangling();
+/// Evaluates a record by itself, by its index.
+fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
+    let namespace = case.graph.namespace;
+    let image = &namespace.images[index];
+    let anatomy = &case.targets.of_image(index).anatomy;
+    let is_dangling = case.names.is_dangling(index);
     if filters.dangling_only() && !is_dangling {
         return Verdict::keep(KeepReason::NotDangling);
     }
@@ -84,22 +81,30 @@ fn judge(
     if !is_old_enough {
         return Verdict::keep(KeepReason::TooRecent);
     }
-    if !matches_labels(anatomy, &filters.labels) {
+    if !matches_labels(anatomy, &filters.labels, case.label_keys) {
         return Verdict::keep(KeepReason::LabelFilter);
     }
     if let Some(pin) = image.pin() {
         return Verdict::Keep(KeepReason::Pinned, pinned_by(pin));
     }
-    if anatomy.unreadable.is_some() {
+    // What of it cannot be read may be what a container that nobody lists was created from.
+    let is_torn =
+        anatomy.defect.is_some_and(|defect| defect.is_torn()) && !namespace.has_unlisted_containers;
+    if anatomy.defect.is_some() && !is_torn {
         return Verdict::keep(KeepReason::Unreadable);
     }
-    if let Some(holders) = usage.records.get(&index) {
+    if let Some(holders) = case.usage.records.get(&index) {
         return Verdict::Keep(KeepReason::InUse, holders.clone());
     }
     if !image.is_holdable() {
         return Verdict::keep(KeepReason::Unholdable);
     }
-    Verdict::Remove(if is_dangling {
+    if namespace.pod_images.needs(&image.name) {
+        return Verdict::Keep(KeepReason::Protected, needed_by_pods());
+    }
+    Verdict::Remove(if is_torn {
+        RemoveReason::Torn
+    } else if is_dangling {
         RemoveReason::Dangling
     } else {
         RemoveReason::Unused
@@ -114,38 +119,38 @@ pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
     }])
 }
 
+/// Names the rule that keeps what the node needs to run pods.
+fn needed_by_pods() -> BTreeSet<Holder> {
+    BTreeSet::from([Holder {
+        kind: HolderKind::Rule,
+        id: "sandbox image of pods".to_owned(),
+    }])
+}
+
 /// Whether the labels of the image let it go.
 ///
 /// All conditions must hold on one and the same configuration, and no other platform that is
 /// present may carry what a negated condition protects. Without a configuration there is
-/// nothing to compare, and the image stays.
-fn matches_labels(anatomy: &Anatomy<'_>, filters: &[LabelFilter]) -> bool {
+/// nothing to compare, and the image stays; so it does where a part of it cannot be read.
+fn matches_labels(
+    anatomy: &Anatomy<'_>,
+    filters: &[LabelFilter],
+    label_keys: &BTreeSet<String>,
+) -> bool {
     if filters.is_empty() {
         return true;
     }
     let configs = &anatomy.configs;
     let is_spared = configs.iter().any(|config| {
         let mut negated = filters.iter().filter(|filter| filter.negated);
-        negated.any(|filter| !filter.matches(&config.labels))
+        negated.any(|filter| {
+            !filter.matches(&config.labels) || config.may_have(&filter.key, label_keys)
+        })
     });
     let is_meant = configs
         .iter()
         .any(|config| LabelFilter::all_match(filters, &config.labels));
-    is_meant && !is_spared
-}
-
-/// Returns the uses that may be of this image, for all that can be seen.
-pub(crate) fn possible_users<'u>(
-    anatomy: &Anatomy<'_>,
-    usage: &'u Usage,
-) -> Option<&'u BTreeSet<Holder>> {
-    if !usage.untraced.is_empty() {
-        Some(&usage.untraced)
-    } else if anatomy.is_incomplete && !usage.unexplained.is_empty() {
-        Some(&usage.unexplained)
-    } else {
-        None
-    }
+    is_meant && !is_spared && anatomy.defect.is_none()
 }
 
 /// How well a record serves to keep an image that is in use.
@@ -153,7 +158,7 @@ pub(crate) fn possible_users<'u>(
 enum Fitness {
     /// It is to expire at that time, and its content with it: the later, the better.
     Fleeting(Timestamp),
-    /// Nobody's name.
+    /// Not a name, or one that a tool made up.
     Dangling,
     /// A name by which Docker does not find it, or finds it by its digest only. The CRI
     /// plugin's `sha256:<config>` is one, for all that it reads like a tag.
@@ -163,7 +168,8 @@ enum Fitness {
 }
 
 impl Fitness {
-    fn of(image: &ImageRecord) -> Self {
+    fn of(index: usize, images: &[ImageRecord], names: &Names) -> Self {
+        let image = &images[index];
         let is_tag = || {
             Reference::parse_normalized(&image.name).is_ok_and(|reference| {
                 reference.tag().is_some() && reference.to_string() == image.name
@@ -171,7 +177,7 @@ impl Fitness {
         };
         if let Some(expires) = image.expires {
             Self::Fleeting(expires)
-        } else if image.is_dangling() {
+        } else if !names.is_name(index) {
             Self::Dangling
         } else if is_tag() {
             Self::Tag
@@ -185,8 +191,9 @@ impl Fitness {
 pub(crate) fn best<'i>(
     group: impl Iterator<Item = &'i usize>,
     images: &[ImageRecord],
+    names: &Names,
 ) -> Option<usize> {
-    let best = group.max_by_key(|index| (Fitness::of(&images[**index]), **index));
+    let best = group.max_by_key(|index| (Fitness::of(**index, images, names), **index));
     best.copied()
 }
 
@@ -195,12 +202,13 @@ pub(crate) fn best<'i>(
 fn keep_for_users(
     group: &[usize],
     images: &[ImageRecord],
+    names: &Names,
     holders: &BTreeSet<Holder>,
     verdicts: &mut [Verdict],
 ) {
-    let fitness = |index: &usize| Fitness::of(&images[*index]);
+    let fitness = |index: &usize| Fitness::of(*index, images, names);
     let is_removal = |index: &&usize| verdicts[**index].is_removal();
-    let Some(fittest) = best(group.iter().filter(is_removal), images) else {
+    let Some(fittest) = best(group.iter().filter(is_removal), images, names) else {
         return;
     };
     let kept = group.iter().filter(|it| !is_removal(it));

@@ -1,8 +1,6 @@
 //! Why no more can be freed: what holds the rest of a namespace.
 
-use std::collections::BTreeMap;
-
-use reclaim_model::{Container, Inventory, NamespaceInventory, PruneRequest, SnapshotId};
+use reclaim_model::{Container, Inventory, NamespaceInventory, PruneRequest, SnapshotSizes};
 
 use crate::case::Case;
 use crate::graph::Node;
@@ -18,7 +16,7 @@ pub fn shortfall(
     inventory: &Inventory,
     registered: &[Container],
     request: &PruneRequest,
-    snapshot_bytes: &BTreeMap<SnapshotId, u64>,
+    snapshot_bytes: &SnapshotSizes,
 ) -> Account {
     let empty = NamespaceInventory::default();
     let found = inventory.namespaces.get(&request.namespace);
@@ -33,10 +31,8 @@ pub fn shortfall(
     let kept_elsewhere = crate::ledger::kept_elsewhere(&case, inventory, &request.namespace);
     let mut account = Account::default();
     let weights = weights(&case.graph, snapshot_bytes);
-    for ((id, column), bytes) in (0..).zip(columns).zip(weights) {
-        let Some(bytes) = bytes else {
-            continue;
-        };
+    let nodes = (0..).zip(columns).zip(weights);
+    for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
         if let Node::Blob(index) = case.graph.node(id) {
             let is_let_go = column >= Column::Unused;
             let digest = &case.graph.blob(index).digest;
@@ -46,9 +42,9 @@ pub fn shortfall(
             } else {
                 column
             };
-            account.add_blob(column, bytes);
+            account.add_blob(column, weight.bytes());
         } else {
-            account.add_snapshot(column, bytes);
+            account.add_snapshot(column, weight.known());
         }
     }
     for ingest in &namespace.ingests {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{Digest, Document, Inventory, Namespace, SnapshotId};
+use reclaim_model::{Digest, Document, Inventory, Namespace, SnapshotId, SnapshotSizes};
 
 use crate::anatomy::Anatomy;
 use crate::finder::Documents;
 use crate::graph::{Graph, Node, NodeId};
 use crate::targets::Targets;
-use crate::weights::weights;
+use crate::weights::{Weight, weights};
 
 /// The size of one image, in bytes. Content is counted in apparent bytes, snapshots in
 /// allocated ones.
@@ -87,7 +87,7 @@ impl Makeup<'_> {
     }
 
     /// Returns the sizes by target, given the bytes of each snapshot.
-    pub fn sizes(&self, bytes: &BTreeMap<SnapshotId, u64>) -> BTreeMap<&Digest, ImageSize> {
+    pub fn sizes(&self, bytes: &SnapshotSizes) -> BTreeMap<&Digest, ImageSize> {
         let graph = self.graph.as_ref();
         let sizes = graph.map(|graph| self.parts.sizes(graph, &weights(graph, bytes)));
         sizes.unwrap_or_default()
@@ -122,7 +122,7 @@ impl<'a> Parts<'a> {
     pub(crate) fn sizes(
         &self,
         graph: &Graph<'_>,
-        weights: &[Option<u64>],
+        weights: &[Weight],
     ) -> BTreeMap<&'a Digest, ImageSize> {
         let mut n_users = vec![0_u32; graph.len()];
         for id in self.by_target.iter().flat_map(|(_, nodes)| nodes) {
@@ -131,7 +131,7 @@ impl<'a> Parts<'a> {
         let size_of = |nodes: &[NodeId]| {
             let mut size = ImageSize::default();
             for id in nodes {
-                let bytes = weights[*id as usize].unwrap_or(0);
+                let bytes = weights[*id as usize].bytes();
                 match graph.node(*id) {
                     Node::Blob(_) => size.content += bytes,
                     Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => {

@@ -1,6 +1,8 @@
 //! The distinct targets of a namespace's images, what each is, and how to find it.
 
-use reclaim_model::{Digest, IdPrefix, Inventory, NamespaceInventory};
+use std::ops::Range;
+
+use reclaim_model::{Digest, DocumentKind, IdPrefix, Inventory, NamespaceInventory};
 
 use crate::anatomy::Anatomy;
 use crate::finder::{Blobs, Documents, digest_tag};
@@ -9,7 +11,7 @@ use crate::parts::in_parts;
 /// One target, by position.
 pub(crate) type TargetId = usize;
 
-/// One target with all records that point at it.
+/// One target with all records that point at it and call it the same kind of document.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) digest: &'a Digest,
@@ -18,7 +20,8 @@ pub(crate) struct Target<'a> {
     pub(crate) images: Vec<usize>,
 }
 
-/// Every target once.
+/// Every target once, for each kind that records call it: how one record describes it says
+/// nothing about another.
 #[derive(Debug)]
 pub(crate) struct Targets<'a> {
     targets: Vec<Target<'a>>,
@@ -34,16 +37,21 @@ impl<'a> Targets<'a> {
     ) -> Self {
         let documents = Documents::new(&inventory.documents);
         let digest = |image: usize| &namespace.images[image].target.digest;
+        let called = |image: usize| namespace.images[image].target.kind();
         let images = 0..namespace.images.len();
         // With the tag first, most comparisons need not look at the records.
         let mut images: Vec<_> = images.map(|it| (digest_tag(digest(it)), it)).collect();
         images.sort_unstable_by(|(tag, image), (other_tag, other)| {
             let by_digest = || digest(*image).cmp(digest(*other));
             let by_tag = tag.cmp(other_tag);
-            by_tag.then_with(by_digest).then(image.cmp(other))
+            // A leaf first: where a digest stands for one of them, the last counts.
+            let by_kind = || called(*other).cmp(&called(*image));
+            let by_target = by_tag.then_with(by_digest).then_with(by_kind);
+            by_target.then(image.cmp(other))
         });
-        let same =
-            |(_, one): &(u64, usize), (_, other): &(u64, usize)| digest(*one) == digest(*other);
+        let same = |(_, one): &(u64, usize), (_, other): &(u64, usize)| {
+            digest(*one) == digest(*other) && called(*one) == called(*other)
+        };
         let groups: Vec<_> = images.chunk_by(same).collect();
         let mut of_images = vec![0; images.len()];
         for (id, group) in groups.iter().enumerate() {
@@ -52,10 +60,11 @@ impl<'a> Targets<'a> {
             }
         }
         let target = |group: &[(u64, usize)]| {
-            let digest = digest(group[0].1);
+            let (digest, called): (&Digest, DocumentKind) =
+                (digest(group[0].1), called(group[0].1));
             Target {
                 digest,
-                anatomy: Anatomy::of(digest, blobs, &documents),
+                anatomy: Anatomy::of(digest, called, blobs, &documents),
                 images: group.iter().map(|(_, image)| *image).collect(),
             }
         };
@@ -79,9 +88,20 @@ impl<'a> Targets<'a> {
         &self.of_images
     }
 
-    /// Returns which target an image has, by the image's index.
-    pub(crate) fn id_of_image(&self, image: usize) -> TargetId {
-        self.of_images[image]
+    /// Returns all targets with the digest of an image's target, by the image's index: more than
+    /// one if records call it different things.
+    pub(crate) fn of_digest(&self, image: usize) -> Range<TargetId> {
+        let id = self.of_images[image];
+        let digest = self.targets[id].digest;
+        let is_same = |target: &&Target<'_>| target.digest == digest;
+        let before = self.targets[..id].iter().rev().take_while(is_same).count();
+        let after = self.targets[id..].iter().take_while(is_same).count();
+        id - before..id + after
+    }
+
+    /// Returns a target.
+    pub(crate) fn get(&self, id: TargetId) -> &Target<'a> {
+        &self.targets[id]
     }
 
     /// Returns the target of an image, by the image's index.

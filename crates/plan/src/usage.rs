@@ -2,16 +2,21 @@
 //!
 //! Evidence comes in three strengths. A *name* uses one record. A *digest*, an ID or a chain
 //! of snapshots uses a target: at least one record of it must stay. A use that cannot be
-//! traced to any image may be a use of any that it could be.
+//! traced to an image may be a use of any that it could be.
+//!
+//! Which images those are follows from the image and the use alone, never from what other images
+//! there are: otherwise an image could be made removable by adding another one. The exception is
+//! an image that the user itself names and that has the very chain it stands on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Container, Digest, Gap, GcLabels, GcRef, Holder, HolderKind, IdPrefix, LeaseResource,
-    NamespaceInventory, Reference, SnapshotId,
+    CollectorRules, Container, Digest, Gap, GcLabels, GcRef, Holder, HolderKind, IdPrefix,
+    LeaseResource, List, NamespaceInventory, Reference, SnapshotId, Snapshotter,
 };
 
+use crate::anatomy::Anatomy;
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
@@ -28,6 +33,9 @@ const WHOLE_ID_LENGTH: usize = 64;
 /// What Docker adds to a container's ID for the snapshot below the container's own.
 const INIT_SUFFIX: &str = "-init";
 
+/// Stands for all that a list would have shown.
+const UNLISTED: &str = "*";
+
 type Holders = BTreeSet<Holder>;
 
 /// Who uses what.
@@ -37,11 +45,54 @@ pub(crate) struct Usage {
     pub(crate) records: BTreeMap<usize, Holders>,
     /// By target: who uses its content, under whatever name.
     pub(crate) targets: BTreeMap<TargetId, Holders>,
-    /// Uses of a chain that no image is known to have: they may be of an image that is not
-    /// all there.
+    /// Uses of a chain by a user that names no image which has that chain: they may be of an
+    /// image that is not all there.
     pub(crate) unexplained: Holders,
+    /// By snapshotter: what uses snapshots there that cannot be listed. It may be using any image
+    /// that may be unpacked there.
+    pub(crate) unseen: BTreeMap<Snapshotter, Unseen>,
     /// Uses of which nothing can be seen: they may be of any image.
     pub(crate) untraced: Holders,
+}
+
+/// What uses a snapshotter whose snapshots cannot be listed.
+#[derive(Debug, Default)]
+pub(crate) struct Unseen {
+    /// Those that do not say which image they use.
+    anonymous: Holders,
+    /// Those that say so by a digest: an image whose contents are known is theirs only if it has
+    /// that digest.
+    known_by_digest: Holders,
+}
+
+impl Usage {
+    /// Returns the uses that may be of an image, given all that can be seen.
+    pub(crate) fn possible(&self, graph: &Graph<'_>, anatomy: &Anatomy<'_>) -> Holders {
+        let mut holders = self.untraced.clone();
+        if anatomy.is_incomplete {
+            holders.extend(self.unexplained.iter().cloned());
+        }
+        for (snapshotter, unseen) in &self.unseen {
+            if anatomy.is_incomplete {
+                holders.extend(unseen.known_by_digest.iter().cloned());
+            }
+            if anatomy.is_incomplete || is_unpacked_on(graph, anatomy, snapshotter) {
+                holders.extend(unseen.anonymous.iter().cloned());
+            }
+        }
+        holders
+    }
+}
+
+/// Whether an image has a label for what was unpacked of it on a snapshotter. Whoever unpacks an
+/// image writes it: without it the collector would take the snapshots.
+fn is_unpacked_on(graph: &Graph<'_>, anatomy: &Anatomy<'_>, snapshotter: &Snapshotter) -> bool {
+    let blobs = anatomy.identity.iter().filter_map(|it| graph.find_blob(it));
+    let mut refs = blobs.flat_map(|id| match graph.node(id) {
+        Node::Blob(index) => &*graph.blob(index).gc.refs,
+        Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => &[],
+    });
+    refs.any(|it| matches!(it, GcRef::Snapshot(id) if id.snapshotter == *snapshotter))
 }
 
 /// Collects the evidence of one namespace.
@@ -54,8 +105,13 @@ pub(crate) fn usage<'a>(
     now: Timestamp,
 ) -> Usage {
     let mut collector = Collector::new(graph, targets);
-    for container in graph.namespace.containers.iter().chain(registered) {
-        collector.add_container(container);
+    collector.add_gaps();
+    let containers = || graph.namespace.containers.iter().chain(registered);
+    for container in containers() {
+        collector.add_names(container);
+    }
+    for container in containers() {
+        collector.add_snapshot(container);
     }
     let leases = graph.namespace.leases.iter();
     for lease in leases.filter(|lease| lease.is_live(now) && !lease.is_ours()) {
@@ -78,7 +134,12 @@ struct Collector<'g, 'a> {
     by_chain: TargetsByDigest<'a>,
     /// By index of the image.
     of_images: Vec<TargetId>,
-    blind: BTreeSet<&'a str>,
+    /// Targets whose documents can all be read.
+    sound: BTreeSet<TargetId>,
+    /// Snapshotters that do not list, and whether each is configured.
+    blind: BTreeMap<&'a str, bool>,
+    /// By ID: the targets that a container names, by a name or a digest.
+    named: BTreeMap<&'a str, BTreeSet<TargetId>>,
     usage: Usage,
 }
 
@@ -92,6 +153,10 @@ impl<'g, 'a> Collector<'g, 'a> {
             let chains = target.anatomy.chains.iter();
             chains.map(move |digest| (*digest, id))
         });
+        let sound = targets
+            .iter()
+            .filter(|(_, target)| target.anatomy.defect.is_none());
+        let sound = sound.map(|(id, _)| id);
         let by_identity = TargetsByDigest::new(identities);
         let by_chain = TargetsByDigest::new(chains);
         Self {
@@ -99,32 +164,81 @@ impl<'g, 'a> Collector<'g, 'a> {
             by_identity,
             by_chain,
             of_images: targets.of_images().to_vec(),
+            sound: sound.collect(),
             blind: blind_snapshotters(graph.namespace),
+            named: BTreeMap::new(),
             usage: Usage::default(),
         }
     }
 
-    /// Takes all that a container says: its name, its digest, what it stands on.
-    ///
-    /// A root filesystem that cannot be seen may stand on any image, unless the digest tells. A
-    /// name does not: it may lead elsewhere by now.
-    fn add_container(&mut self, container: &'a Container) {
+    /// Takes what the gaps of the namespace hide, whoever uses it: any snapshot of a snapshotter
+    /// that does not list may be in use, and any sandbox may hold anything where sandboxes hold.
+    fn add_gaps(&mut self) {
+        for gap in &self.graph.namespace.gaps {
+            match gap {
+                Gap::Snapshotter {
+                    name,
+                    is_configured: true,
+                    ..
+                } => {
+                    let holder = holder(HolderKind::Snapshotter, name);
+                    let unseen = self.usage.unseen.entry(name.clone()).or_default();
+                    unseen.anonymous.insert(holder);
+                }
+                Gap::List {
+                    list: List::Sandboxes,
+                    ..
+                } if self.graph.rules >= CollectorRules::V2_0 => {
+                    let holder = holder(HolderKind::Sandbox, UNLISTED);
+                    self.usage.untraced.insert(holder);
+                }
+                // The other lists must be whole where images are evaluated.
+                Gap::Snapshotter { .. }
+                | Gap::List { .. }
+                | Gap::Content { .. }
+                | Gap::Image { .. } => {}
+            }
+        }
+    }
+
+    /// Takes what a container says that it was created from, and what it mounts.
+    fn add_names(&mut self, container: &'a Container) {
         let holder = holder(HolderKind::Container, &container.id);
-        let mut has_digest = self.add_name(&container.image, &holder);
+        let mut named = self.add_name(&container.image, &holder);
         if let Some(digest) = &container.image_digest {
-            has_digest |= self.add_identity(digest, &holder);
+            named.extend(self.add_identity(digest, &holder));
         }
         for image in &container.mounts {
             self.add_mounted(image, &holder);
         }
         self.add_unseen(&container.gc, &holder);
+        self.named.entry(&container.id).or_default().extend(named);
+    }
+
+    /// Takes what a container stands on.
+    ///
+    /// A root filesystem that cannot be seen may stand on any image that is unpacked there. Where
+    /// the snapshotter is not even configured, an image that the container names is enough to
+    /// explain it; elsewhere a name is not, because it may lead to another image now.
+    fn add_snapshot(&mut self, container: &'a Container) {
         let Some(snapshot) = &container.snapshot else {
             return;
         };
+        let holder = holder(HolderKind::Container, &container.id);
         if let Some(id) = self.graph.find_snapshot(snapshot) {
             self.add_chain(id, &holder);
-        } else if !has_digest && self.is_unseen(snapshot) {
-            self.usage.untraced.insert(holder);
+        } else if let Some(is_configured) = self.blind.get(&*snapshot.snapshotter) {
+            let is_named = !self.named[&*container.id].is_empty();
+            if is_named && !is_configured {
+                return;
+            }
+            let snapshotter = snapshot.snapshotter.clone();
+            let unseen = self.usage.unseen.entry(snapshotter).or_default();
+            if names_digest(container) {
+                unseen.known_by_digest.insert(holder);
+            } else {
+                unseen.anonymous.insert(holder);
+            }
         }
     }
 
@@ -144,49 +258,52 @@ impl<'g, 'a> Collector<'g, 'a> {
     }
 
     /// Takes what a container was created from, in all the ways in which engines write it.
-    /// Returns whether it has a digest that leads to an image.
-    fn add_name(&mut self, image: &str, holder: &Holder) -> bool {
-        let mut is_record = self.add_record(image, holder);
-        let mut has_digest = false;
+    /// Returns the targets to which that leads.
+    fn add_name(&mut self, image: &str, holder: &Holder) -> Vec<TargetId> {
+        let mut named: Vec<TargetId> = self.add_record(image, holder).into_iter().collect();
+        let mut by_digest = Vec::new();
         if let Ok(reference) = Reference::parse_normalized(image) {
-            let digest = reference.digest();
-            has_digest |= digest.is_some_and(|digest| self.add_identity(digest, holder));
+            if let Some(digest) = reference.digest() {
+                by_digest.extend(self.add_identity(digest, holder));
+            }
             for spelling in record_names(reference) {
-                is_record |= self.add_record(&spelling, holder);
+                named.extend(self.add_record(&spelling, holder));
             }
         }
         // A name wins over an ID that begins like it; a whole digest is never only a name.
         if let Some(prefix) = IdPrefix::parse(image)
             && prefix.hex_len() >= MIN_ID_LENGTH
-            && (!is_record || prefix.hex_len() == WHOLE_ID_LENGTH)
+            && (named.is_empty() || prefix.hex_len() == WHOLE_ID_LENGTH)
         {
             let targets = self.by_identity.matching(&prefix);
-            has_digest |= add_targets(&mut self.usage, targets, holder);
+            by_digest.extend(add_targets(&mut self.usage, targets, holder));
         }
-        has_digest
+        named.append(&mut by_digest);
+        named
     }
 
-    fn add_record(&mut self, name: &str, holder: &Holder) -> bool {
-        let Some(id) = self.graph.find_image(name) else {
-            return false;
+    /// Returns the target of the record, if there is one of that name.
+    fn add_record(&mut self, name: &str, holder: &Holder) -> Option<TargetId> {
+        let id = self.graph.find_image(name)?;
+        let Node::Image(index) = self.graph.node(id) else {
+            return None;
         };
-        if let Node::Image(index) = self.graph.node(id) {
-            let holders = self.usage.records.entry(index).or_default();
-            holders.insert(holder.clone());
-        }
-        true
+        let holders = self.usage.records.entry(index).or_default();
+        holders.insert(holder.clone());
+        Some(self.of_images[index])
     }
 
-    /// Marks every target of which `digest` is an index, manifest or config.
-    fn add_identity(&mut self, digest: &Digest, holder: &Holder) -> bool {
+    /// Marks every target of which `digest` is an index, manifest or config, and returns them.
+    fn add_identity(&mut self, digest: &Digest, holder: &Holder) -> Vec<TargetId> {
         add_targets(&mut self.usage, self.by_identity.get(digest), holder)
     }
 
     /// Marks every target whose chain the snapshot stands on.
     ///
     /// Between a container's snapshot and the image's there may be others (Docker's `-init`,
-    /// a remapped copy): the first key that is a chain ID decides. What an engine put on a
-    /// chain of which no image is known is remembered as unexplained.
+    /// a remapped copy): the first key that is a chain ID decides. The use is explained if the
+    /// container of the holder's ID names one of these targets: Docker's leases have the ID of
+    /// their container. That any other image has the chain, too, explains nothing.
     fn add_chain(&mut self, from: NodeId, holder: &Holder) {
         let mut at = Some(from);
         // A chain visits no snapshot twice, so more steps than nodes would be a cycle.
@@ -198,7 +315,11 @@ impl<'g, 'a> Collector<'g, 'a> {
                 at = self.graph.parent(index);
                 continue;
             };
-            if !add_targets(&mut self.usage, self.by_chain.get(&chain), holder) {
+            let of_chain = add_targets(&mut self.usage, self.by_chain.get(&chain), holder);
+            let named = self.named.get(&*holder.id);
+            let is_named = |it: &TargetId| named.is_some_and(|named| named.contains(it));
+            let explains = |it: &TargetId| is_named(it) && self.sound.contains(it);
+            if !of_chain.iter().any(explains) {
                 self.usage.unexplained.insert(holder.clone());
             }
             return;
@@ -228,9 +349,7 @@ impl<'g, 'a> Collector<'g, 'a> {
     /// before the container's own snapshot stands on it, and is a use from then on.
     fn add_leased_snapshot(&mut self, id: &SnapshotId, holder: &Holder) {
         let Some(node) = self.graph.find_snapshot(id) else {
-            if self.is_unseen(id) {
-                self.usage.untraced.insert(holder.clone());
-            }
+            self.add_unseen_snapshot(id, holder);
             return;
         };
         let is_containers = id.key.strip_suffix(INIT_SUFFIX) == Some(&*holder.id);
@@ -243,14 +362,19 @@ impl<'g, 'a> Collector<'g, 'a> {
 
     /// Takes labels that refer to snapshots where none can be seen.
     fn add_unseen(&mut self, labels: &GcLabels, holder: &Holder) {
-        let mut references = labels.refs.iter();
-        if references.any(|it| matches!(it, GcRef::Snapshot(id) if self.is_unseen(id))) {
-            self.usage.untraced.insert(holder.clone());
+        for reference in &labels.refs {
+            if let GcRef::Snapshot(id) = reference {
+                self.add_unseen_snapshot(id, holder);
+            }
         }
     }
 
-    fn is_unseen(&self, id: &SnapshotId) -> bool {
-        self.blind.contains(&*id.snapshotter)
+    /// Takes the use of a snapshot, if its snapshotter does not list.
+    fn add_unseen_snapshot(&mut self, id: &SnapshotId, holder: &Holder) {
+        if self.blind.contains_key(&*id.snapshotter) {
+            let unseen = self.usage.unseen.entry(id.snapshotter.clone()).or_default();
+            unseen.anonymous.insert(holder.clone());
+        }
     }
 
     /// Takes what every holder reaches.
@@ -302,19 +426,28 @@ impl<'g, 'a> Collector<'g, 'a> {
     }
 }
 
-/// Returns whether there was any.
+/// Returns the targets.
 fn add_targets(
     usage: &mut Usage,
     targets: impl Iterator<Item = TargetId>,
     holder: &Holder,
-) -> bool {
-    let mut is_any = false;
-    for target in targets {
-        let holders = usage.targets.entry(target).or_default();
+) -> Vec<TargetId> {
+    let targets: Vec<TargetId> = targets.collect();
+    for target in &targets {
+        let holders = usage.targets.entry(*target).or_default();
         holders.insert(holder.clone());
-        is_any = true;
     }
-    is_any
+    targets
+}
+
+/// Whether a container says by a whole digest what it was created from.
+fn names_digest(container: &Container) -> bool {
+    let image = &container.image;
+    let reference = || Reference::parse_normalized(image).ok();
+    let is_whole = |prefix: IdPrefix| prefix.hex_len() == WHOLE_ID_LENGTH;
+    container.image_digest.is_some()
+        || IdPrefix::parse(image).is_some_and(is_whole)
+        || reference().is_some_and(|it| it.digest().is_some())
 }
 
 /// Whether the holder is somebody, not a thing that holds itself.
@@ -325,7 +458,8 @@ fn is_user(holder: &Holder) -> bool {
         | HolderKind::Content
         | HolderKind::Image
         | HolderKind::Rule
-        | HolderKind::Label => false,
+        | HolderKind::Label
+        | HolderKind::Snapshotter => false,
     }
 }
 
@@ -346,10 +480,14 @@ fn record_names(reference: Reference) -> Vec<String> {
     names
 }
 
-fn blind_snapshotters(namespace: &NamespaceInventory) -> BTreeSet<&str> {
+fn blind_snapshotters(namespace: &NamespaceInventory) -> BTreeMap<&str, bool> {
     let names = namespace.gaps.iter().filter_map(|gap| match gap {
-        Gap::Snapshotter { name, why: _ } => Some(&**name),
-        Gap::Content { .. } => None,
+        Gap::Snapshotter {
+            name,
+            is_configured,
+            why: _,
+        } => Some((&**name, *is_configured)),
+        Gap::Content { .. } | Gap::Image { .. } | Gap::List { .. } => None,
     });
     names.collect()
 }

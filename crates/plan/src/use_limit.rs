@@ -180,8 +180,8 @@ fn scale(graph: &Graph<'_>, plan: &Plan, goal: &Goal, images: &RuleImages) -> Ve
             .filter(|it| is_there(&it.id.snapshotter))
         {
             let worth = match goal.unit {
-                GoalUnit::Bytes { block: _ } => snapshot.bytes,
-                GoalUnit::Inodes => images.inodes.get(&snapshot.id).copied().unwrap_or(0),
+                GoalUnit::Bytes { block: _ } => snapshot.bytes.unwrap_or(0),
+                GoalUnit::Inodes => images.inodes.get(&snapshot.id).flatten().unwrap_or(0),
             };
             if let Some(id) = graph.find_snapshot(&snapshot.id) {
                 scale[id as usize] = if is_certain { worth } else { 0 };
@@ -203,7 +203,7 @@ fn bytes(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
     }
     for snapshot in &plan.freed.snapshots {
         if let Some(id) = graph.find_snapshot(&snapshot.id) {
-            bytes[id as usize] = snapshot.bytes;
+            bytes[id as usize] = snapshot.bytes.unwrap_or(0);
         }
     }
     bytes

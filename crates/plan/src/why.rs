@@ -236,6 +236,7 @@ fn until(graph: &Graph<'_>, holder: &Holder) -> Option<Timestamp> {
         | HolderKind::Content
         | HolderKind::Sandbox
         | HolderKind::Rule
-        | HolderKind::Label => None,
+        | HolderKind::Label
+        | HolderKind::Snapshotter => None,
     }
 }

@@ -245,7 +245,7 @@ mod tests {
     #[expect(dead_code, reason = "that it compiles is the test")]
     fn all_that_reads_may_be_spawned(store: &Containerd, namespace: &Namespace) {
         let now = jiff::Timestamp::UNIX_EPOCH;
-        may_be_spawned(store.observe(std::slice::from_ref(namespace), now));
+        may_be_spawned(store.observe(std::slice::from_ref(namespace), &crate::NO_LABELS, now));
         may_be_spawned(store.look_again(namespace));
         may_be_spawned(store.snapshot_bytes(namespace, &[]));
         may_be_spawned(store.leases(namespace));

@@ -10,12 +10,11 @@ use containerd_client::types::Descriptor;
 use jiff::Timestamp;
 use prost_types::Timestamp as TimestampMessage;
 use reclaim_model::{
-    Container, ContainerState, EXPIRE, FLAT, GcLabels, ImageRecord, Lease, LeaseResource, Snapshot,
-    SnapshotId, SnapshotKind, Target, parse_expiry,
+    Container, ContainerState, EXPIRE, FLAT, Gap, GcLabels, ImageRecord, Lease, LeaseResource,
+    Snapshot, SnapshotId, SnapshotKind, Target, parse_expiry,
 };
 
 use crate::cri;
-use crate::error::StoreError;
 
 /// A map as gRPC delivers it.
 #[expect(
@@ -50,14 +49,16 @@ pub(crate) fn timestamp(message: Option<TimestampMessage>) -> Option<Timestamp> 
     Timestamp::new(message.seconds, message.nanos).ok()
 }
 
-pub(crate) fn image(message: ImageMessage) -> Result<ImageRecord, StoreError> {
-    const OPERATION: &str = "read image record";
-    let incomplete = |missing| StoreError::incomplete(OPERATION, missing).about(&message.name);
-    let target = message.target.ok_or_else(|| incomplete("target"))?;
-    let digest = target
-        .digest
-        .parse()
-        .map_err(|_| incomplete("digest that we know"))?;
+/// Reads an image record. One whose target is of an algorithm that is not known here is a gap.
+pub(crate) fn image(message: ImageMessage) -> Result<ImageRecord, Gap> {
+    let target = message.target.unwrap_or_default();
+    let Ok(digest) = target.digest.parse() else {
+        return Err(Gap::Image {
+            name: message.name,
+            target: target.digest,
+            refs: gc_labels(&message.labels).refs,
+        });
+    };
     Ok(ImageRecord {
         gc: gc_labels(&message.labels),
         expires: message.labels.get(EXPIRE).and_then(|it| parse_expiry(it)),

@@ -92,6 +92,16 @@ impl StoreError {
         self.class() == Class::Retry
     }
 
+    /// Whether the server's answer never came: the connection was lost.
+    pub(crate) fn is_from_transport(&self) -> bool {
+        matches!(&self.source, CallError::Status { status } if is_from_transport(status))
+    }
+
+    /// Whether there was no answer in time.
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.code() == Some(Code::DeadlineExceeded)
+    }
+
     pub(crate) fn code(&self) -> Option<Code> {
         match &self.source {
             CallError::Status { status } => Some(status.code()),

@@ -1,4 +1,4 @@
-//! The door to containerd: observe it, change it, measure it.
+//! The client of containerd: observe it, change it, measure it.
 //!
 //! The only crate that sees containerd's API. What comes out are our nouns
 //! ([`reclaim_model`]); what goes in are single, checked changes. It decides nothing.
@@ -7,6 +7,7 @@ mod alarm;
 mod client;
 mod convert;
 mod cri;
+mod deadline;
 mod disk;
 mod error;
 mod events;
@@ -28,4 +29,5 @@ pub use events::Events;
 pub use execute::Deletion;
 pub use filesystem::{Filesystems, Roots};
 pub use hold::HeldBlob;
+pub use observe::NO_LABELS;
 pub use unpin::Unpinned;

@@ -17,15 +17,20 @@
 //!
 //! # What can go wrong
 //!
-//! A list that fails or is cut short fails the observation: it must never look like an empty
-//! one. A snapshotter that is named somewhere but not loaded is a [`Gap`](reclaim_model::Gap), and so is content
-//! whose digest we cannot read.
+//! A list that fails or is cut short must never look like an empty one. Of a namespace whose images
+//! are evaluated, the lists of images, leases, containers and blobs must be whole, or the
+//! observation fails. What else cannot be read is a [`Gap`](reclaim_model::Gap) with what it may hide: the
+//! snapshots of one snapshotter, sandboxes, a list of another namespace, one record.
+//!
+//! That containerd is away is never a gap: every list would be one.
 
 mod documents;
 mod files;
+mod gaps;
 mod images;
 mod ingests;
 mod lists;
+mod partition;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -36,16 +41,24 @@ use containerd_client::services::v1::{ListNamespacesRequest, PluginsRequest};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use reclaim_model::{CollectorRules, Inventory, Namespace, NamespaceInventory, Snapshotter};
+use reclaim_model::{CollectorRules, Inventory, List, Namespace, NamespaceInventory, Snapshotter};
 
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::disk::CONTENT_PLUGIN;
 use crate::error::StoreError;
+use crate::observe::gaps::{Strictness, listed};
+
+pub(crate) use gaps::patient;
+
+/// For an observation that asks for no image label.
+pub static NO_LABELS: BTreeSet<String> = BTreeSet::new();
 
 /// What the server has loaded.
 #[derive(Debug, Default)]
 struct Loaded {
     snapshotters: BTreeSet<Snapshotter>,
+    /// Those that are configured and could not be loaded.
+    failed: BTreeSet<Snapshotter>,
     /// Where it says that its content is, in its own eyes.
     content_root: Option<PathBuf>,
 }
@@ -77,26 +90,28 @@ impl Containerd {
     }
 
     /// Takes the inventory at `now`, with the documents behind the images of the namespaces
-    /// in `judged`.
+    /// in `judged`. Image labels of the keys in `labels` are kept however many labels there are.
     ///
     /// # Errors
     ///
-    /// If any list cannot be had whole. Class [`Retry`](crate::Class::Retry) if another try
-    /// may succeed.
+    /// If containerd is away, or a list of a namespace in `judged` cannot be had whole that has
+    /// to be. Class [`Retry`](crate::Class::Retry) if another try may succeed.
     ///
     /// Cancellation safe: it only reads.
     pub async fn observe(
         &self,
         judged: &[Namespace],
+        labels: &BTreeSet<String>,
         now: Timestamp,
     ) -> Result<Inventory, StoreError> {
         let first =
             futures::future::try_join3(self.namespaces(), self.loaded(), self.ask_version());
         let (names, loaded, ()) = first.await?;
         let listed = stream::iter(names).map(|name| {
-            let loaded = &loaded.snapshotters;
+            let loaded = &loaded;
+            let strictness = Strictness::of(judged.contains(&name));
             let listed = async move {
-                let inventory = self.observe_namespace(&name, loaded).await?;
+                let inventory = self.observe_namespace(&name, loaded, strictness).await?;
                 Ok::<_, StoreError>((name, inventory))
             };
             listed.boxed()
@@ -106,7 +121,8 @@ impl Containerd {
             .try_collect()
             .await?;
         let root = loaded.content_root.as_deref();
-        let documents = self.read_documents(&namespaces, judged, root).await?;
+        let reading = self.read_documents(&namespaces, judged, root, labels);
+        let documents = reading.await?;
         Ok(Inventory {
             // A version that tells nothing may have any rule. The newest follow the most
             // references, and so keep the most.
@@ -114,6 +130,7 @@ impl Containerd {
             observed_at: now,
             namespaces,
             documents,
+            label_keys: labels.clone(),
         })
     }
 
@@ -130,47 +147,76 @@ impl Containerd {
         namespace: &Namespace,
     ) -> Result<NamespaceInventory, StoreError> {
         let loaded = self.loaded().await?;
-        let mut inventory = self.users(namespace).await?;
-        let snapshots = self.snapshots(namespace, &loaded.snapshotters, &inventory);
-        (inventory.snapshots, inventory.gaps) = snapshots.await?;
+        let mut inventory = self.users(namespace, Strictness::Whole).await?;
+        let snapshots = self.snapshots(namespace, &loaded, &inventory);
+        let (snapshots, mut gaps) = snapshots.await?;
+        inventory.snapshots = snapshots;
+        inventory.gaps.append(&mut gaps);
         Ok(inventory)
     }
 
     async fn observe_namespace(
         &self,
         namespace: &Namespace,
-        loaded: &BTreeSet<Snapshotter>,
+        loaded: &Loaded,
+        strictness: Strictness,
     ) -> Result<NamespaceInventory, StoreError> {
-        let inventory = self.users(namespace).await?;
+        let mut inventory = self.users(namespace, strictness).await?;
+        let (mut of_blobs, mut of_ingests) = (Vec::new(), Vec::new());
+        let blobs = || self.blobs(namespace);
+        let ingests = || self.ingests(namespace);
         let long = futures::future::try_join3(
             self.snapshots(namespace, loaded, &inventory),
-            self.blobs(namespace),
-            self.ingests(namespace),
+            listed(List::Content, strictness, blobs, &mut of_blobs),
+            listed(List::Ingests, Strictness::Gaps, ingests, &mut of_ingests),
         );
-        let ((snapshots, mut gaps), (blobs, mut of_blobs), ingests) = long.await?;
-        gaps.append(&mut of_blobs);
+        let ((snapshots, of_snapshots), (blobs, of_content), ingests) = long.await?;
+        let gaps = &mut inventory.gaps;
+        for mut more in [of_snapshots, of_blobs, of_content, of_ingests] {
+            gaps.append(&mut more);
+        }
         gaps.sort_unstable();
         Ok(NamespaceInventory {
             snapshots,
             blobs,
             ingests,
-            gaps,
             ..inventory
         })
     }
 
     /// Lists what may use something, without the snapshots.
-    async fn users(&self, namespace: &Namespace) -> Result<NamespaceInventory, StoreError> {
-        let images = self.images(namespace).await?;
-        let leases = self.leases(namespace).await?;
-        let (containers, sandboxes) =
-            futures::future::try_join(self.containers(namespace), self.sandboxes(namespace))
-                .await?;
+    async fn users(
+        &self,
+        namespace: &Namespace,
+        strictness: Strictness,
+    ) -> Result<NamespaceInventory, StoreError> {
+        let mut gaps = Vec::new();
+        let images = || self.images(namespace);
+        let images = listed(List::Images, strictness, images, &mut gaps);
+        let (images, mut of_images) = images.await?;
+        gaps.append(&mut of_images);
+        let leases = || self.leases(namespace);
+        let leases = listed(List::Leases, strictness, leases, &mut gaps).await?;
+        let mut of_sandboxes = Vec::new();
+        let containers = || self.containers(namespace);
+        let sandboxes = || self.sandboxes(namespace);
+        let (containers, sandboxes) = futures::future::try_join(
+            listed(List::Containers, strictness, containers, &mut gaps),
+            listed(
+                List::Sandboxes,
+                Strictness::Gaps,
+                sandboxes,
+                &mut of_sandboxes,
+            ),
+        )
+        .await?;
+        gaps.append(&mut of_sandboxes);
         Ok(NamespaceInventory {
             images,
             leases,
             containers,
             sandboxes,
+            gaps,
             ..NamespaceInventory::default()
         })
     }
@@ -188,12 +234,16 @@ impl Containerd {
             .await;
         let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
         let mut loaded = Loaded::default();
-        let plugins = answer.into_inner().plugins.into_iter();
-        for mut plugin in plugins.filter(|plugin| plugin.init_err.is_none()) {
-            if plugin.r#type == CONTENT_PLUGIN {
-                loaded.content_root = plugin.exports.remove("root").map(PathBuf::from);
-            } else {
-                loaded.snapshotters.insert(plugin.id.into());
+        for mut plugin in answer.into_inner().plugins {
+            let is_content = plugin.r#type == CONTENT_PLUGIN;
+            match plugin.init_err {
+                None if is_content => {
+                    loaded.content_root = plugin.exports.remove("root").map(PathBuf::from);
+                }
+                None => drop(loaded.snapshotters.insert(plugin.id.into())),
+                // What does not fit this host skips itself.
+                Some(error) if is_content || error.message.contains("skip plugin") => {}
+                Some(_) => drop(loaded.failed.insert(plugin.id.into())),
             }
         }
         Ok(loaded)

@@ -54,7 +54,7 @@ impl Containerd {
                 let image = answer.into_inner().image;
                 let image = image
                     .ok_or_else(|| StoreError::incomplete(OPERATION, "image").within(namespace))?;
-                convert::image(image).map(Some)
+                Ok(convert::image(image).ok())
             }
             Err(error) if error.class() == Class::Gone => Ok(None),
             Err(error) => Err(error),

@@ -185,7 +185,7 @@ fn is_empty(value: &Value) -> bool {
 /// The snapshotter that has most of the images' snapshots; containerd's default if none has any.
 pub(super) fn snapshotter(listing: &Listing) -> String {
     let mut counts = std::collections::BTreeMap::new();
-    for id in listing.snapshot_bytes.keys() {
+    for (id, _) in listing.snapshot_bytes.iter() {
         *counts.entry(&id.snapshotter).or_insert(0_usize) += 1;
     }
     let most = counts.into_iter().max_by_key(|(_, count)| *count);

@@ -87,7 +87,7 @@ impl Resolved {
     ) -> impl Iterator<Item = &'a ImageRecord> {
         let is_wanted = self.is_in_time(image) && self.has_labels(image);
         let records = image.records.iter().filter(move |_| is_wanted);
-        records.filter(|record| self.lets_through(record))
+        records.filter(|record| self.lets_through(image, record))
     }
 
     fn is_in_time(&self, image: &CatalogImage) -> bool {
@@ -102,9 +102,9 @@ impl Resolved {
         self.common.labels.is_empty() || labels.any(|it| self.common.labels_match(it))
     }
 
-    fn lets_through(&self, record: &ImageRecord) -> bool {
+    fn lets_through(&self, image: &CatalogImage, record: &ImageRecord) -> bool {
         let dangling = self.common.dangling;
-        let is_of_kind = dangling.is_none_or(|wanted| wanted == record.is_dangling());
+        let is_of_kind = dangling.is_none_or(|wanted| wanted == image.is_dangling_record(record));
         let is_old = record.created_at.map_or(self.common.until.is_none(), |it| {
             self.common.is_old_enough(it)
         });

@@ -22,7 +22,7 @@ impl Names {
     ) -> Self {
         let mut names = Self::default();
         let digest = &image.target.digest;
-        for record in records.filter(|it| !it.is_dangling()) {
+        for record in records.filter(|it| !image.is_dangling_record(it)) {
             let Ok(reference) = Reference::parse_normalized(&record.name) else {
                 // Nobody can ask for it by this name, but it is one.
                 names.tags.push(familiar_name(&record.name));

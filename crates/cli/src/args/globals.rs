@@ -3,11 +3,29 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use reclaim_engine::ContainerdConfig;
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
 
 /// Where containerd listens unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
+/// Where containerd's own configuration is, by its address.
+const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
+    (DEFAULT_ADDRESS, "/etc/containerd/config.toml"),
+    (
+        "/run/k3s/containerd/containerd.sock",
+        "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+    ),
+    (
+        "/run/k3s/containerd/containerd.sock",
+        "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+    ),
+    (
+        "/var/snap/microk8s/common/run/containerd.sock",
+        "/var/snap/microk8s/current/args/containerd.toml",
+    ),
+];
+
 /// The namespace used unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_NAMESPACE: &str = "default";
 
@@ -33,6 +51,14 @@ pub(crate) struct Globals {
     /// by digests, but a filesystem of the same path here would be taken for its own.
     #[arg(long, global = true)]
     pub(crate) remote: bool,
+
+    /// containerd's own configuration file, which names the sandbox image of pods
+    ///
+    /// A prune of namespace `k8s.io` keeps the images it names. `serve`, `maintain` and the `policy`
+    /// commands take the file from Reclaim's configuration instead. [default: the file that goes
+    /// with the address: /etc/containerd/config.toml, or the one of k3s, RKE2 or microk8s]
+    #[arg(long, global = true, env = "CONTAINERD_CONFIG", value_name = "FILE")]
+    containerd_config: Option<PathBuf>,
 
     /// Namespace of the images [default: default]
     ///
@@ -106,6 +132,27 @@ impl Globals {
     pub(crate) fn address<'a>(&'a self, configured: Option<&'a str>) -> &'a str {
         let named = self.address.as_deref().filter(|it| !it.is_empty());
         named.or(configured).unwrap_or(DEFAULT_ADDRESS)
+    }
+
+    /// Returns where containerd's own configuration is, for a command that works on containerd
+    /// itself. An empty variable counts as unset.
+    pub(crate) fn containerd_config(&self) -> ContainerdConfig {
+        let named = self.containerd_config.as_ref();
+        if let Some(path) = named.filter(|path| !path.as_os_str().is_empty()) {
+            return ContainerdConfig::At(path.clone());
+        }
+        if self.remote {
+            return ContainerdConfig::Unseen;
+        }
+        let address = self.address(None);
+        let address = address.strip_prefix("unix://").unwrap_or(address);
+        let usual = CONTAINERD_CONFIGS.iter().filter(|(of, _)| *of == address);
+        let usual: Vec<&Path> = usual.map(|(_, path)| Path::new(path)).collect();
+        let there = usual.iter().find(|path| path.exists());
+        match there.or(usual.first()) {
+            Some(path) => ContainerdConfig::At(path.to_path_buf()),
+            None => ContainerdConfig::Unseen,
+        }
     }
 
     /// Returns the daemon that is to do the work. An empty variable is as good as none.

@@ -25,7 +25,8 @@ pub(crate) enum ImageCommand {
     /// Remove images by name, as docker does
     ///
     /// A name that is not the image's only one is taken away; with its last name the image
-    /// goes, unless a container uses it. By its ID an image goes with all its names.
+    /// goes, unless a container uses it. By its ID an image goes with all its names. An ID is the
+    /// digest of an image or of its configuration, as `crictl images` shows it.
     ///
     /// Exit status: 0 done; 1 an image was not removed (with --force, one that is not there is
     /// none); 2 wrong usage; 3 the run could not be brought to its end; 4 another prune is
@@ -34,6 +35,9 @@ pub(crate) enum ImageCommand {
     Rm(RmArgs),
 
     /// List images with their sizes and what a prune --all would do with them
+    ///
+    /// An image is one row; its other names follow below the first, as the three that the CRI
+    /// plugin keeps. What a prune would do stands beside a name where it is not the same for all.
     Ls(LsArgs),
 }
 
@@ -126,4 +130,8 @@ pub(crate) struct LsArgs {
     /// How to print the list
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+
+    /// Print one row for each name, as docker does; JSON always has one entry for each
+    #[arg(long)]
+    pub(crate) flat: bool,
 }

@@ -15,7 +15,8 @@ pub(crate) async fn run(globals: &Globals, args: &LsArgs) -> Result<Exit, Comman
     let list = backend.images(&namespace, !is_asked_for).await?;
     output::data(&match args.format {
         Format::Json => json::images(&namespace, &list.images),
-        Format::Table => text::images(&list.images, list.observed_at),
+        Format::Table if args.flat => text::images::flat(&list.images, list.observed_at),
+        Format::Table => text::images::grouped(&list.images, list.observed_at),
     })?;
     for warning in &list.warnings {
         output::words(&format!("warning: {warning}"));
@@ -35,6 +36,7 @@ fn removal(reason: RemoveReason) -> &'static str {
     match reason {
         RemoveReason::Dangling => "dangling",
         RemoveReason::Unused => "unused",
+        RemoveReason::Torn => "torn",
         // Nothing is named here.
         RemoveReason::Duplicate
         | RemoveReason::Named

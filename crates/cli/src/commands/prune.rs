@@ -89,6 +89,7 @@ async fn ask(backend: &Backend, asked: &Asked, args: &PruneArgs) -> Result<Answe
     let Shown { report, confirmed } = backend.plan(asked).await?;
     if !report.removed.is_empty() {
         text::list_before_question(&report);
+        text::warnings(&report);
         let what = if args.target_free.is_some() {
             "the images above"
         } else if args.all {

@@ -1,8 +1,8 @@
 //! What came of images that were named: docker's form.
 
-use reclaim_model::{HumanSize, Mode, Report, Row};
+use reclaim_model::{Mode, Report, Row};
 
-use super::{add_line, amount, count};
+use super::{add_line, amount, count, total};
 
 /// Renders what was untagged and deleted; of a dry run what would be, and what that frees.
 pub(crate) fn report(report: &Report) -> String {
@@ -24,11 +24,11 @@ pub(crate) fn report(report: &Report) -> String {
     if report.mode == Mode::DryRun {
         let estimate = report.estimate.0;
         let records = count(report.removed.len(), "name");
-        let total = HumanSize(estimate.total_bytes());
+        let bytes = total(estimate);
         let parts = amount(estimate);
         add_line(
             &mut text,
-            format_args!("Would remove {records} and reclaim {total}: {parts}"),
+            format_args!("Would remove {records} and reclaim {bytes}: {parts}"),
         );
         super::add_beside(&mut text, report);
         text.push_str("nothing was removed (dry run)\n");

@@ -7,7 +7,7 @@ use comfy_table::CellAlignment;
 use reclaim_engine::{Outcome, Policy, PolicyForecast, PolicyRun, RunRecord, Schedule};
 use reclaim_model::{BuildHistory, ByteSize, Filesystem, HumanSize, Mode, Report, Watermarks};
 
-use super::{add_line, count, df, shown_name, table};
+use super::{add_line, count, df, shown_name, table, total};
 use crate::config::words;
 use crate::output;
 
@@ -60,11 +60,11 @@ fn summary(report: &Report) -> String {
     let namespace = &report.namespace;
     match report.mode {
         Mode::DryRun => {
-            let bytes = HumanSize(report.estimate.0.total_bytes());
+            let bytes = total(report.estimate.0);
             format!("namespace {namespace}: would remove {images} and reclaim {bytes}")
         }
         Mode::Apply => {
-            let bytes = HumanSize(report.reclaimed.0.total_bytes());
+            let bytes = total(report.reclaimed.0);
             format!("namespace {namespace}: removed {images}, reclaimed {bytes}")
         }
     }
@@ -141,7 +141,7 @@ pub(crate) fn forecasts(explained: &[(Policy, PolicyForecast)], is_verbose: bool
 
 fn amount(report: &Report) -> String {
     let images = count(report.removed.len(), "image");
-    format!("{images}, {}", HumanSize(report.estimate.0.total_bytes()))
+    format!("{images}, {}", total(report.estimate.0))
 }
 
 fn used(filesystem: &Filesystem) -> String {

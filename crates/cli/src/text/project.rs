@@ -3,7 +3,7 @@
 use reclaim_engine::ProjectUsage;
 use reclaim_model::{HumanSize, Mode, Named, NotRemoved, Row};
 
-use super::{add_line, amount, count, table};
+use super::{add_line, amount, count, table, total};
 use crate::commands::project::prune::Outcome;
 
 /// Renders what came of each image, by service.
@@ -29,15 +29,15 @@ pub(crate) fn outcome(outcome: &Outcome<'_>) -> String {
         return text;
     };
     if outcome.mode == Mode::Apply {
-        let total = HumanSize(report.reclaimed.0.total_bytes());
-        add_line(&mut text, format_args!("Total reclaimed space: {total}"));
+        let bytes = total(report.reclaimed.0);
+        add_line(&mut text, format_args!("Total reclaimed space: {bytes}"));
         return text;
     }
     let estimate = report.estimate.0;
     let names = count(report.removed.len(), "name");
-    let total = HumanSize(estimate.total_bytes());
+    let bytes = total(estimate);
     let parts = amount(estimate);
-    let line = format_args!("Would remove {names} and reclaim {total}: {parts}");
+    let line = format_args!("Would remove {names} and reclaim {bytes}: {parts}");
     add_line(&mut text, line);
     super::add_beside(&mut text, report);
     text.push_str("nothing was removed (dry run)\n");
@@ -79,7 +79,7 @@ pub(crate) fn projects(projects: &[ProjectUsage]) -> String {
             usage.containers.to_string(),
             usage.images.len().to_string(),
             HumanSize(usage.bytes()).to_string(),
-            HumanSize(usage.local.total_bytes()).to_string(),
+            total(usage.local),
         ]);
     }
     format!("{}\n", table.trim_fmt())

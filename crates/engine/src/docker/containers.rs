@@ -49,6 +49,10 @@ impl ContainerStore for DockerContainers {
         &self.name
     }
 
+    fn lists_stopped(&self, _namespace: &Namespace) -> bool {
+        true
+    }
+
     async fn containers(
         &self,
         namespace: &Namespace,

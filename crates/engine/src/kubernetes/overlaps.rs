@@ -4,11 +4,9 @@
 
 use reclaim_model::{Watermark, Watermarks};
 
+use super::KUBELET_NAMESPACE;
 use super::kubelet::{Available, KubeletThresholds};
 use crate::policy::Policy;
-
-/// Where the kubelet has its images.
-const KUBELET_NAMESPACE: &str = "k8s.io";
 
 /// Says what of a policy the kubelet gets in the way of, or the policy in the kubelet's.
 pub fn kubelet_overlaps(policy: &Policy, kubelet: &KubeletThresholds) -> Vec<String> {

@@ -169,12 +169,7 @@ impl PolicyRun {
             Mode::DryRun => report.estimate.0,
             Mode::Apply => report.reclaimed.0,
         });
-        amounts.fold(Amount::default(), |sum, it| Amount {
-            content_bytes: sum.content_bytes.saturating_add(it.content_bytes),
-            snapshot_bytes: sum.snapshot_bytes.saturating_add(it.snapshot_bytes),
-            blobs: sum.blobs + it.blobs,
-            snapshots: sum.snapshots + it.snapshots,
-        })
+        amounts.fold(Amount::default(), |sum, it| sum + it)
     }
 
     /// Counts the records that were removed; on a dry run those that would be.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{Digest, Protection, PruneFilters, Rule, SnapshotId, Snapshotter};
+use crate::{Digest, Protection, PruneFilters, Rule, SnapshotSizes, Snapshotter};
 
 /// What is known of the use of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,5 +70,5 @@ pub struct RuleImages {
     /// How many bytes are freed at most.
     pub max_bytes: Option<u64>,
     /// How many inodes each snapshot has, where a goal counts them.
-    pub inodes: BTreeMap<SnapshotId, u64>,
+    pub inodes: SnapshotSizes,
 }

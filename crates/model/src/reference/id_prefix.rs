@@ -50,7 +50,7 @@ impl IdPrefix {
                     .copied()
                     .eq(nibbles.take(self.nibbles.len()))
             }
-            Digest::Sha512(_) => false,
+            Digest::Sha384(_) | Digest::Sha512(_) => false,
         }
     }
 

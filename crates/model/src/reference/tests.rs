@@ -226,7 +226,7 @@ fn says_what_is_wrong_in_dockers_words() {
         ),
         ("Foo_bar/x", "repository name must be lowercase".into()),
         (
-            &format!("a@sha384:{HEX}"),
+            &format!("a@sha224:{HEX}"),
             "unsupported digest algorithm".into(),
         ),
         (

@@ -1,7 +1,7 @@
 //! Documents of the shape that builders write, with made-up digests.
 
 use reclaim_model::Digest;
-use reclaim_oci::digest_of;
+use reclaim_oci::{Document, LabelKeys, Limits, ReadError, digest_of};
 use serde_json::{Value, json};
 
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -13,6 +13,12 @@ pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.ma
 pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 pub(crate) const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 pub(crate) const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
+
+/// Reads a body under its own digest, without a known size, by the usual limits.
+pub(crate) fn read(body: &[u8]) -> Result<Document, ReadError> {
+    let labels = LabelKeys::default();
+    reclaim_oci::read(&digest_of(body), None, body, &Limits::default(), &labels)
+}
 
 /// The digest of a name, so that each blob of a test has its own and says whose it is.
 pub(crate) fn digest(name: &str) -> Digest {

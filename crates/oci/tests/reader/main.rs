@@ -9,6 +9,12 @@ mod hostile;
 #[cfg(test)]
 mod indexes;
 #[cfg(test)]
+mod kinds;
+#[cfg(test)]
+mod labels;
+#[cfg(test)]
 mod manifests;
 #[cfg(test)]
 mod reading;
+#[cfg(test)]
+mod torn;

@@ -72,14 +72,8 @@ impl Account {
 
     /// Adds up some columns.
     pub fn sum(&self, of: impl Fn(Column) -> bool) -> Amount {
-        let mut sum = Amount::default();
-        for (_, amount) in self.columns().filter(|(column, _)| of(*column)) {
-            sum.content_bytes += amount.content_bytes;
-            sum.snapshot_bytes += amount.snapshot_bytes;
-            sum.blobs += amount.blobs;
-            sum.snapshots += amount.snapshots;
-        }
-        sum
+        let columns = self.columns().filter(|(column, _)| of(*column));
+        columns.fold(Amount::default(), |sum, (_, amount)| sum + amount)
     }
 
     /// Adds up all columns.
@@ -98,10 +92,11 @@ impl Account {
         amount.blobs += 1;
     }
 
-    pub(crate) fn add_snapshot(&mut self, column: Column, bytes: u64) {
+    pub(crate) fn add_snapshot(&mut self, column: Column, bytes: Option<u64>) {
         let amount = self.columns.entry(column).or_default();
-        amount.snapshot_bytes += bytes;
+        amount.snapshot_bytes += bytes.unwrap_or(0);
         amount.snapshots += 1;
+        amount.unmeasured += usize::from(bytes.is_none());
     }
 }
 

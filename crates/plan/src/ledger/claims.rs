@@ -106,7 +106,8 @@ fn column_of_holding(graph: &Graph<'_>, holding: &Holding) -> Column {
         | HolderKind::Sandbox
         | HolderKind::Image
         | HolderKind::Rule
-        | HolderKind::Label => Column::InUse,
+        | HolderKind::Label
+        | HolderKind::Snapshotter => Column::InUse,
         HolderKind::Content | HolderKind::Snapshot => Column::Rooted,
         HolderKind::Lease if holding.is_ours => Column::Undo,
         HolderKind::Lease => {

@@ -11,6 +11,7 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::mark::Marker;
 use crate::select::Verdict;
 use crate::sizes::{ImageSize, Parts};
+use crate::weights::Weight;
 
 /// One image, and what removing it alone would do.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +46,7 @@ impl ImageUsage {
 pub(super) fn images(
     case: &Case<'_>,
     verdicts: &[Verdict],
-    weights: &[Option<u64>],
+    weights: &[Weight],
     inventory: &Inventory,
     namespace: &Namespace,
 ) -> Vec<ImageUsage> {
@@ -55,7 +56,7 @@ pub(super) fn images(
     let bytes_of = |id: &NodeId| match graph.node(*id) {
         Node::Blob(index) if kept_elsewhere.contains(&graph.blob(index).digest) => 0,
         Node::Blob(_) | Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => {
-            weights[*id as usize].unwrap_or(0)
+            weights[*id as usize].bytes()
         }
     };
     let sole = sole_nodes(graph, inventory.observed_at);
@@ -81,15 +82,9 @@ pub(super) fn images(
 /// Returns everybody who uses an image, by its name or by its content.
 pub(crate) fn holders(case: &Case<'_>, image: usize) -> BTreeSet<Holder> {
     let mut holders = case.usage.records.get(&image).cloned().unwrap_or_default();
-    let target = case.targets.id_of_image(image);
-    holders.extend(
-        case.usage
-            .targets
-            .get(&target)
-            .into_iter()
-            .flatten()
-            .cloned(),
-    );
+    let same = case.targets.of_digest(image);
+    let of_targets = same.filter_map(|target| case.usage.targets.get(&target));
+    holders.extend(of_targets.flatten().cloned());
     holders
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Found {
     pub(super) meaning: Meaning,
     /// The record of that very name, if there is one.
     pub(super) record: Option<usize>,
-    /// All records of its target, ascending; at least one.
+    /// All records of its target, or of every target that has the ID, ascending; at least one.
     pub(super) all: Vec<usize>,
 }
 
@@ -31,15 +31,17 @@ pub(super) enum Meaning {
 
 /// Finds what `text` means among the images (sorted by name) that are there.
 ///
-/// A name wins over an ID that begins like it. If no target's digest begins like it, it may be the
-/// beginning of a configuration's: that is the ID for the CRI plugin, and a record of it is there
-/// under that name. A record whose name is no reference, or not in its canonical form, is found by
+/// A name wins over an ID that begins like it. An ID is the digest of a target. If no target's
+/// digest begins like it, it may be that of a configuration, which is the ID for the CRI plugin:
+/// then it means every target of it. `ids` returns the configurations that begin so, each with
+/// its target. A record whose name is not a reference, or not in its canonical form, is found by
 /// exactly that name if the text means nothing else.
 ///
 /// Source: moby, `daemon/containerd/image.go`, and `TestLookup` beside it.
 pub(super) fn lookup(
     images: &[ImageRecord],
     is_there: impl Fn(usize) -> bool,
+    ids: impl Fn(&IdPrefix) -> Vec<(Digest, Digest)>,
     text: &str,
 ) -> Result<Found, NotRemoved> {
     if text.trim().is_empty() {
@@ -59,11 +61,20 @@ pub(super) fn lookup(
         record: Some(record),
         all: of(&images[record].target.digest),
     };
+    let of_all = |targets: &BTreeSet<Digest>| -> Vec<usize> {
+        let all = 0..images.len();
+        all.filter(|it| targets.contains(&images[*it].target.digest) && is_there(*it))
+            .collect()
+    };
     if let Some(id) = whole_id(text) {
-        // The CRI plugin's record by ID stands for the image: it is an ID all the same.
+        // The CRI plugin's record by ID stands for the image.
         let record = find(&id.to_string());
         let digest = record.map_or(&id, |it| &images[it].target.digest);
-        return found(Meaning::Id, record, of(digest))
+        let prefix = IdPrefix::parse(&id.hex()).filter(|prefix| prefix.matches(&id));
+        let configurations = prefix.map(|it| ids(&it)).unwrap_or_default();
+        let targets = configurations.into_iter().map(|(_, target)| target);
+        let targets = targets.chain([digest.clone()]).collect();
+        return found(Meaning::Id, record, of_all(&targets))
             .ok_or_else(|| NotRemoved::NoSuchImage(id.to_string()));
     }
     let reference = match Reference::parse_normalized(text) {
@@ -84,21 +95,10 @@ pub(super) fn lookup(
     }
     let among = match (&prefix, reference.digest()) {
         (Some(prefix), _) => {
-            let there = || images.iter().enumerate().filter(|(it, _)| is_there(*it));
-            let targets = there().map(|(_, image)| &image.target.digest);
-            let mut targets: BTreeSet<_> = targets.filter(|it| prefix.matches(it)).collect();
-            if targets.is_empty() {
-                let by_id = there().filter(|(_, image)| {
-                    let id = image.name.parse::<Digest>();
-                    image.is_cri_managed() && id.is_ok_and(|id| prefix.matches(&id))
-                });
-                targets.extend(by_id.map(|(_, image)| &image.target.digest));
-            }
-            if targets.len() > 1 {
-                return Err(NotRemoved::Ambiguous);
-            }
-            let target = targets.first().map(|it| of(it));
-            target.and_then(|all| found(Meaning::Id, None, all))
+            let there = (0..images.len()).filter(|it| is_there(*it));
+            let there: Vec<&ImageRecord> = there.map(|it| &images[it]).collect();
+            let targets = targets_of(prefix, &there, ids)?;
+            found(Meaning::Id, None, of_all(&targets))
         }
         (None, Some(digest)) => found(Meaning::Repository(reference.clone()), None, of(digest)),
         (None, None) => None,
@@ -108,9 +108,39 @@ pub(super) fn lookup(
         .ok_or_else(|| NotRemoved::NoSuchImage(full.familiar()))
 }
 
+/// Returns the targets of the one ID that begins so: that of a target, or of a configuration.
+fn targets_of(
+    prefix: &IdPrefix,
+    there: &[&ImageRecord],
+    ids: impl Fn(&IdPrefix) -> Vec<(Digest, Digest)>,
+) -> Result<BTreeSet<Digest>, NotRemoved> {
+    let targets = there.iter().map(|image| &image.target.digest);
+    let targets: BTreeSet<&Digest> = targets.filter(|it| prefix.matches(it)).collect();
+    if targets.len() > 1 {
+        return Err(NotRemoved::Ambiguous);
+    }
+    if let Some(target) = targets.first() {
+        return Ok(BTreeSet::from([(*target).clone()]));
+    }
+    let by_record = there.iter().filter(|image| image.is_cri_managed());
+    let by_record = by_record.filter_map(|image| {
+        let id = image.name.parse().ok().filter(|id| prefix.matches(id))?;
+        Some((id, image.target.digest.clone()))
+    });
+    let is_there = |target: &Digest| there.iter().any(|image| image.target.digest == *target);
+    let by_configuration = ids(prefix).into_iter();
+    let by_configuration = by_configuration.filter(|(_, target)| is_there(target));
+    let (ids, targets): (BTreeSet<Digest>, BTreeSet<Digest>) =
+        by_record.chain(by_configuration).unzip();
+    if ids.len() > 1 {
+        return Err(NotRemoved::Ambiguous);
+    }
+    Ok(targets)
+}
+
 /// Whether there is an image that `text` means.
 pub(crate) fn exists(images: &[ImageRecord], text: &str) -> bool {
-    match lookup(images, |_| true, text) {
+    match lookup(images, |_| true, no_ids, text) {
         Ok(Found {
             meaning: Meaning::Repository(reference),
             all,
@@ -122,10 +152,20 @@ pub(crate) fn exists(images: &[ImageRecord], text: &str) -> bool {
     }
 }
 
-/// Returns the position of a record of the image that `text` means, in a list sorted by name.
-pub(crate) fn find(images: &[ImageRecord], text: &str) -> Result<usize, NotRemoved> {
-    let found = lookup(images, |_| true, text)?;
+/// Returns the position of a record of the image that `text` means, in a list sorted by name;
+/// `ids` as for [`lookup`].
+pub(crate) fn find(
+    images: &[ImageRecord],
+    ids: impl Fn(&IdPrefix) -> Vec<(Digest, Digest)>,
+    text: &str,
+) -> Result<usize, NotRemoved> {
+    let found = lookup(images, |_| true, ids, text)?;
     Ok(found.record.unwrap_or(found.all[0]))
+}
+
+/// For look-ups that know nothing of configurations but the CRI plugin's records of them.
+pub(super) fn no_ids(_: &IdPrefix) -> Vec<(Digest, Digest)> {
+    Vec::new()
 }
 
 fn found(meaning: Meaning, record: Option<usize>, all: Vec<usize>) -> Option<Found> {

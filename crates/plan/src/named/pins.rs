@@ -2,7 +2,7 @@
 
 use reclaim_model::{ImageRecord, NotRemoved};
 
-use super::lookup::{Found, Meaning, lookup};
+use super::lookup::{Found, Meaning, lookup, no_ids};
 use super::same::same_references;
 
 /// Finds the records that a text means, as positions in a list of images sorted by name.
@@ -19,7 +19,7 @@ pub fn pin_group(images: &[ImageRecord], text: &str) -> Result<Vec<usize>, NotRe
         meaning,
         record,
         all,
-    } = lookup(images, |_| true, text)?;
+    } = lookup(images, |_| true, no_ids, text)?;
     let mut group = match (meaning, record) {
         (Meaning::Name, Some(record)) => vec![record],
         (Meaning::Repository(reference), _) => {

@@ -11,7 +11,9 @@ use reclaim_model::{
     SnapshotKind,
 };
 
+use crate::anatomy::Defect;
 use crate::case::Case;
+use crate::targets::Target;
 
 /// How many hexadecimal characters Docker's container IDs have.
 const CONTAINER_ID_LENGTH: usize = 64;
@@ -47,26 +49,37 @@ impl User {
 
 /// Returns who uses the target of an image, the least movable first. A name of the target counts
 /// for that also if it is about to go.
-pub(super) fn users(case: &Case<'_>, registered: &[Container], image: usize) -> Vec<User> {
+///
+/// What may use an image of which a part is damaged, for all that can be seen, does not count with
+/// `is_forced`: no container can be created from such an image, and no retry will ever read it.
+pub(super) fn users(
+    case: &Case<'_>,
+    registered: &[Container],
+    image: usize,
+    is_forced: bool,
+) -> Vec<User> {
     let usage = &case.usage;
-    let target = case.targets.id_of_image(image);
-    let all = &case.targets.of_image(image).images;
-    let mut holders: BTreeSet<&Holder> = usage.targets.get(&target).into_iter().flatten().collect();
+    let same = case.targets.of_digest(image);
+    let of_targets = same.clone().filter_map(|it| usage.targets.get(&it));
+    let mut holders: BTreeSet<&Holder> = of_targets.flatten().collect();
     // A container that is known to have been created from another target only remembers a name
     // that has moved since.
     let is_of_another = |holder: &Holder| {
         let mut targets = usage.targets.iter();
-        targets.any(|(other, holders)| *other != target && holders.contains(holder))
+        targets.any(|(other, holders)| !same.contains(other) && holders.contains(holder))
     };
-    for index in all {
+    let targets = || same.clone().map(|it| case.targets.get(it));
+    for index in targets().flat_map(|target| &target.images) {
         let named = usage.records.get(index).into_iter().flatten();
         holders.extend(named.filter(|holder| !is_of_another(holder)));
     }
-    holders.extend(&usage.untraced);
-    let anatomy = &case.targets.of_image(image).anatomy;
-    if anatomy.is_incomplete || anatomy.unreadable.is_some() {
-        holders.extend(&usage.unexplained);
-    }
+    let is_torn = |it: &Defect<'_>| it.is_torn();
+    let counts =
+        |it: &&Target<'_>| !(is_forced && it.anatomy.defect.is_some_and(|it| is_torn(&it)));
+    let possible = targets().filter(counts);
+    let possible = possible.flat_map(|it| usage.possible(&case.graph, &it.anatomy));
+    let possible: BTreeSet<Holder> = possible.collect();
+    holders.extend(&possible);
     let users = holders.iter().filter_map(|holder| {
         let kind = match holder.kind {
             HolderKind::Container => kind_of_container(case, registered, &holder.id),
@@ -77,7 +90,10 @@ pub(super) fn users(case: &Case<'_>, registered: &[Container], image: usize) -> 
                 let lease = find_lease(case, &holder.id).filter(|_| !is_known)?;
                 kind_of_lease(case, lease)?
             }
-            HolderKind::Sandbox | HolderKind::Snapshot | HolderKind::Image => UserKind::Other,
+            HolderKind::Sandbox
+            | HolderKind::Snapshot
+            | HolderKind::Image
+            | HolderKind::Snapshotter => UserKind::Other,
             HolderKind::Content | HolderKind::Rule | HolderKind::Label => return None,
         };
         Some(User {

@@ -83,7 +83,7 @@ pub(super) fn image_seeds<'a>(
                         seeds.extend(chain_seeds(graph, chain, &tail));
                     }
                 }
-                Some(Document::Unreadable(_)) | None => {}
+                Some(Document::Torn(_) | Document::NotRead(_)) | None => {}
             }
         }
         level = below;
@@ -261,7 +261,7 @@ pub(super) fn blob_thing(documents: &BTreeMap<Digest, Document>, digest: &Digest
             Some(Document::Index(_)) => ThingKind::Index,
             Some(Document::Manifest(_)) => ThingKind::Manifest,
             Some(Document::Config(_)) => ThingKind::Config,
-            Some(Document::Unreadable(_)) | None => ThingKind::Content,
+            Some(Document::Torn(_) | Document::NotRead(_)) | None => ThingKind::Content,
         },
         id: digest.to_string(),
     }

@@ -1,9 +1,8 @@
 //! The images of a namespace as engines list them.
 
-use std::collections::BTreeMap;
-
 use reclaim_model::{
     Config, Document, DocumentKind, Holder, HolderKind, NotRemoved, SnapshotId, SnapshotKind,
+    SnapshotSizes,
 };
 use reclaim_plan::{Catalog, CatalogManifest, catalog};
 
@@ -18,7 +17,7 @@ const PARENT: &str = "org.mobyproject.image.parent";
 /// The catalog of the judged namespace, when each of these snapshots occupies the bytes of its
 /// key.
 fn listed(world: &World, keys: &[&str]) -> Catalog {
-    let measured: BTreeMap<SnapshotId, u64> = keys
+    let measured: SnapshotSizes = keys
         .iter()
         .map(|key| (SnapshotId::new(OVERLAY, *key), bytes(key)))
         .collect();
@@ -252,12 +251,30 @@ fn a_name_beside_a_dangling_one_makes_an_image_that_has_a_name() {
 }
 
 #[test]
+fn an_image_with_a_made_up_name_only_is_listed_as_dangling() {
+    let mut world = World::new();
+    let made_up = format!("overlayfs@{}", id("A"));
+    world.image(&made_up, "A");
+    let found = listed(&world, &[]);
+    let image = &found.images[0];
+    assert!(image.is_dangling() && image.is_dangling_record(&image.records[0]));
+    world.image(&library("app:1"), "A");
+    let found = listed(&world, &[]);
+    let image = &found.images[0];
+    assert!(image.records.iter().all(|it| !image.is_dangling_record(it)));
+    assert!(!image.is_dangling());
+    // By its configuration it is found as well.
+    let image = found.find(&id("A.config")).unwrap();
+    assert_eq!(image.target.digest, digest("A"));
+}
+
+#[test]
 fn a_namespace_that_does_not_exist_has_no_images() {
     let mut world = World::new();
     world.image(&library("app:1"), "A");
     let inventory = world.inventory();
     let elsewhere = "elsewhere".parse().unwrap();
-    let found = catalog(&inventory, &elsewhere, &[], &BTreeMap::new());
+    let found = catalog(&inventory, &elsewhere, &[], &SnapshotSizes::default());
     assert!(found.images.is_empty());
     assert_eq!(found.total_bytes, 0);
     // Not a document of the wrong kind, either: what has a config for its target has no manifests.

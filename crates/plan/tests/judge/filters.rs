@@ -1,7 +1,7 @@
 //! Filters as Docker has them (FL rows), and where they protect more than Docker's do.
 
 use jiff::SignedDuration;
-use reclaim_model::{KeepReason, LabelFilter, PruneFilters};
+use reclaim_model::{Document, KeepReason, LabelFilter, PruneFilters};
 
 use crate::world::{Part, RecordExt, World, ago, all, dangling, library};
 
@@ -231,4 +231,24 @@ fn all_filters_together_must_let_an_image_go_fl23() {
     assert_eq!(outcome.reason(&library("L:1")), KeepReason::NotDangling);
     assert_eq!(outcome.reason("<none>@L"), KeepReason::TooRecent);
     assert_eq!(outcome.reason(&dangling("N")), KeepReason::LabelFilter);
+}
+
+#[test]
+fn a_label_that_was_left_out_keeps_the_image_unless_it_was_asked_for() {
+    let mut world = labelled(&[("long", &[("seen", "yes")])]);
+    let config = world.documents.values_mut().find_map(|it| match it {
+        Document::Config(config) => Some(config),
+        _ => None,
+    });
+    config.unwrap().labels_left_out = 1;
+    let removes = |world: &World, filter| !world.prune_by(labels(&[filter])).removed().is_empty();
+    // What is in the list is known; anything else may be what was left out.
+    assert!(removes(&world, "seen"));
+    assert!(removes(&world, "!seen=no"));
+    assert!(!removes(&world, "!seen"));
+    assert!(!removes(&world, "!unseen"));
+    assert!(!removes(&world, "unseen"));
+    world.label_keys.insert("unseen".to_owned());
+    assert!(removes(&world, "!unseen"));
+    assert!(!removes(&world, "unseen"));
 }

@@ -62,15 +62,18 @@ fn a_target_is_there_once_with_all_its_names_and_chains() {
 }
 
 #[test]
-fn what_cannot_be_traced_may_use_everything() {
+fn what_cannot_be_traced_may_use_what_is_unpacked_there() {
     let mut world = world();
+    let label = "containerd.io/gc.ref.snapshot.remote";
+    world.blob("A", &[(label, "key")]);
     world.here().gaps.push(Gap::Snapshotter {
+        is_configured: true,
         name: "remote".into(),
         why: "not loaded".to_owned(),
     });
     let container = world.container("web", "gone:1");
     container.snapshot = Some(reclaim_model::SnapshotId::new("remote", "web"));
-    assert_eq!(used(&world).len(), 4);
+    assert_eq!(used(&world), BTreeSet::from([digest("A")]));
 }
 
 #[test]

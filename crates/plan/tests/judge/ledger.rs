@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use reclaim_model::{
     Amount, CollectorRules, Container, Digest, FreedBlob, FreedSnapshot, Gap, Inventory, Namespace,
-    PruneFilters, PruneRequest, SnapshotId, SnapshotKind,
+    PruneFilters, PruneRequest, SnapshotId, SnapshotKind, SnapshotSizes,
 };
 use reclaim_plan::{Account, Books, Column, DiskUsage, decide, disk_usage, shortfall};
 
@@ -16,7 +16,7 @@ use crate::world::{
     library, request,
 };
 
-pub(crate) type Sizes = BTreeMap<Namespace, BTreeMap<SnapshotId, u64>>;
+pub(crate) type Sizes = BTreeMap<Namespace, SnapshotSizes>;
 
 /// A size for every snapshot, by its key.
 pub(crate) fn sizes(inventory: &Inventory) -> Sizes {
@@ -206,7 +206,7 @@ fn what_is_no_blob_of_a_namespace_counts_too() {
         namespace: "other".parse().unwrap(),
         ..request(all())
     };
-    let account = shortfall(&inventory, &[], &request, &BTreeMap::new());
+    let account = shortfall(&inventory, &[], &request, &SnapshotSizes::default());
     assert_eq!(content_of(&account), [(Column::Ingest, 13)]);
     let usage = disk_usage(&Books {
         inventory: &inventory,
@@ -247,6 +247,7 @@ fn a_gap_makes_the_estimate_a_range() {
     assert_eq!(sure.snapshots, certain.freed.snapshots.len());
     // Snapshots that do not answer may hold anything.
     world.here().gaps.push(Gap::Snapshotter {
+        is_configured: true,
         name: "zfs".into(),
         why: "not loaded".to_owned(),
     });
@@ -284,6 +285,7 @@ fn a_gap_of_another_namespace_makes_a_range_of_what_it_has_too() {
     });
     assert_eq!(refers, BTreeSet::from([digest("A.layer")]));
     let hides = with(Gap::Snapshotter {
+        is_configured: true,
         name: "zfs".into(),
         why: "not loaded".to_owned(),
     });
@@ -340,7 +342,7 @@ fn garbage_and_what_others_keep_are_beside_the_plan() {
     let left = &plan.beside.pending.snapshots[..];
     let expected = FreedSnapshot {
         id: SnapshotId::new(OVERLAY, "left"),
-        bytes: bytes("left"),
+        bytes: Some(bytes("left")),
     };
     assert_eq!(left, [expected]);
     let elsewhere: BTreeSet<_> = plan
@@ -375,13 +377,13 @@ proptest! {
             let blobs = namespace.blobs.iter();
             distinct.extend(blobs.clone().map(|blob| (&blob.digest, blob.size)));
             prop_assert_eq!(total.content_bytes, blobs.map(|blob| blob.size).sum::<u64>());
-            prop_assert_eq!(total.snapshot_bytes, sizes[name].values().sum::<u64>());
+            prop_assert_eq!(total.snapshot_bytes, sizes[name].iter().filter_map(|it| it.1).sum::<u64>());
         }
         let total = usage.total.total();
         prop_assert_eq!(total.content_bytes, distinct.values().sum::<u64>());
         prop_assert_eq!(total.blobs, distinct.len());
-        let snapshots = sizes.values().flat_map(BTreeMap::values);
-        prop_assert_eq!(total.snapshot_bytes, snapshots.sum::<u64>());
+        let snapshots = sizes.values().flat_map(SnapshotSizes::iter);
+        prop_assert_eq!(total.snapshot_bytes, snapshots.filter_map(|it| it.1).sum::<u64>());
     }
 
     /// What cannot be freed is told as the disk usage tells it, dangling images among the unused.
@@ -422,7 +424,7 @@ proptest! {
             let (blobs, snapshots) = naive::freed(&inventory, namespace, &[&image.name]);
             let content = namespace.blobs.iter().filter(|it| blobs.contains(&it.digest));
             let content: u64 = content.map(|it| it.size).sum();
-            let unpacked: u64 = snapshots.iter().map(|id| sizes[id]).sum();
+            let unpacked: u64 = snapshots.iter().filter_map(|id| sizes.get(id)?).sum();
             prop_assert_eq!(image.reclaimable_alone, content + unpacked, "{}", image.name);
         }
     }

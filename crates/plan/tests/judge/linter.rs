@@ -73,7 +73,7 @@ fn finds_a_snapshot_under_a_container() {
     let snapshot = SnapshotId::new(OVERLAY, chain("base"));
     plan.freed.snapshots.push(FreedSnapshot {
         id: snapshot.clone(),
-        bytes: 12,
+        bytes: Some(12),
     });
     let expected = Finding::FreesUnderContainer {
         snapshot,

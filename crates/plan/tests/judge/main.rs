@@ -22,6 +22,7 @@ mod linter;
 mod naive;
 #[cfg(test)]
 mod named;
+mod names;
 #[cfg(test)]
 mod project;
 #[cfg(test)]

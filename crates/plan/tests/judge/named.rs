@@ -1,6 +1,7 @@
 //! Docker's tables of what removing an image by name does, row by row, with our safe
 //! differences.
 
+mod ids;
 mod used;
 
 use std::collections::BTreeSet;

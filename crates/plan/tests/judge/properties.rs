@@ -1,5 +1,6 @@
 //! What holds for every world.
 
+mod hostile;
 mod named;
 mod oracle;
 

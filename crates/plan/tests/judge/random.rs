@@ -27,6 +27,7 @@ pub(crate) enum Thing {
     Sandbox(Labels),
     Lost(usize),
     Unreadable(usize),
+    Torn(usize),
 }
 
 type Labels = Vec<(usize, usize)>;
@@ -45,7 +46,7 @@ pub(crate) struct Leased {
 }
 
 const TARGETS: [&str; 4] = ["A", "B", "C", "D"];
-const BLOBS: [&str; 12] = [
+pub(crate) const BLOBS: [&str; 12] = [
     "A", "A.config", "A.layer", "B", "B.config", "C", "D", "D.config", "base", "x", "y", "z",
 ];
 
@@ -112,7 +113,7 @@ fn gc(labels: &Labels) -> GcLabels {
     GcLabels::parse(labels.iter().map(|(key, value)| (&**key, &**value)))
 }
 
-fn pick(list: &[impl AsRef<str>], index: usize) -> &str {
+pub(crate) fn pick(list: &[impl AsRef<str>], index: usize) -> &str {
     list[index % list.len()].as_ref()
 }
 
@@ -174,6 +175,7 @@ fn things() -> impl Strategy<Value = Thing> {
         1 => labels().prop_map(Thing::Sandbox),
         1 => number().prop_map(Thing::Lost),
         1 => number().prop_map(Thing::Unreadable),
+        1 => number().prop_map(Thing::Torn),
     ]
 }
 
@@ -276,6 +278,7 @@ pub(crate) fn write(world: &mut World, thing: &Thing) {
         }
         Thing::Lost(blob) => drop(world.lose(pick(&BLOBS, *blob))),
         Thing::Unreadable(blob) => drop(world.corrupt(pick(&BLOBS, *blob))),
+        Thing::Torn(blob) => drop(world.tear(pick(&BLOBS, *blob))),
     }
 }
 

@@ -33,6 +33,7 @@ fn counts_what_two_images_share_once_r2() {
     let expected = Amount {
         content_bytes: sum(&blobs),
         snapshot_bytes: sum(&snapshots),
+        unmeasured: 0,
         blobs: 7,
         snapshots: 3,
     };

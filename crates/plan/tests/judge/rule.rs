@@ -2,14 +2,14 @@
 
 mod limits;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use reclaim_model::{
     Goal, GoalUnit, KeepReason, LabelFilter, LastUse, LastUses, Plan, Protection, PruneRequest,
-    Rule, RuleFilters, RuleImages, Selection,
+    Rule, RuleFilters, RuleImages, Selection, SnapshotSizes,
 };
 use reclaim_plan::{Limited, decide, limit_by_use};
 
@@ -38,7 +38,7 @@ fn lenient() -> RuleImages {
         max_unused: None,
         max_images: None,
         max_bytes: None,
-        inodes: BTreeMap::new(),
+        inodes: SnapshotSizes::default(),
     }
 }
 

@@ -1,8 +1,6 @@
 //! How large images are and what they share.
 
-use std::collections::BTreeMap;
-
-use reclaim_model::SnapshotId;
+use reclaim_model::{SnapshotId, SnapshotSizes};
 use reclaim_plan::{ImageSize, makeup};
 
 use crate::world::{OVERLAY, Part, World, bytes, chain, digest, library};
@@ -17,12 +15,12 @@ fn sizes(world: &World, stacks: &[&str], targets: &[&str]) -> Vec<ImageSize> {
     let inventory = world.inventory();
     let makeup = makeup(&inventory, &World::JUDGED.parse().unwrap());
     let stacks = stacks.iter();
-    let measured: BTreeMap<_, _> = stacks
+    let measured: SnapshotSizes = stacks
         .map(|stack| (SnapshotId::new(OVERLAY, chain(stack)), bytes(stack)))
         .collect();
     assert_eq!(
         makeup.snapshots(),
-        measured.keys().cloned().collect::<Vec<_>>()
+        measured.iter().map(|it| it.0.clone()).collect::<Vec<_>>()
     );
     let sizes = makeup.sizes(&measured);
     targets
@@ -92,5 +90,5 @@ fn an_unknown_namespace_is_made_of_nothing() {
     let inventory = World::new().inventory();
     let makeup = makeup(&inventory, &"elsewhere".parse().unwrap());
     assert!(makeup.snapshots().is_empty());
-    assert!(makeup.sizes(&BTreeMap::new()).is_empty());
+    assert!(makeup.sizes(&SnapshotSizes::default()).is_empty());
 }

@@ -5,6 +5,7 @@ mod docker;
 mod leases;
 mod names;
 mod snapshots;
+mod torn;
 mod unknown;
 
 use reclaim_model::KeepReason;

@@ -8,7 +8,7 @@ mod build;
 mod outcome;
 mod parts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
@@ -17,6 +17,7 @@ use reclaim_model::{
 };
 use reclaim_plan::{check, decide};
 
+pub(crate) use build::media_type;
 pub(crate) use outcome::Outcome;
 pub(crate) use parts::{ContainerExt, LeaseExt, Part, RecordExt, content, snapshot};
 
@@ -98,6 +99,8 @@ pub(crate) struct World {
     pub(crate) rules: CollectorRules,
     pub(crate) namespaces: BTreeMap<String, NamespaceInventory>,
     pub(crate) documents: BTreeMap<Digest, Document>,
+    /// Image labels that no configuration lacks.
+    pub(crate) label_keys: BTreeSet<String>,
     /// Containers that an engine has registered for the judged namespace.
     pub(crate) registered: Vec<Container>,
     /// Names of digests and snapshot keys.
@@ -115,6 +118,7 @@ impl World {
             rules: CollectorRules::V2_0,
             namespaces: BTreeMap::from([(Self::JUDGED.to_owned(), NamespaceInventory::default())]),
             documents: BTreeMap::new(),
+            label_keys: BTreeSet::new(),
             registered: Vec::new(),
             names: BTreeMap::new(),
             current: Self::JUDGED.to_owned(),
@@ -158,6 +162,7 @@ impl World {
             observed_at: now(),
             namespaces,
             documents,
+            label_keys: self.label_keys.clone(),
         }
     }
 

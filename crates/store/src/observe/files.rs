@@ -8,9 +8,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use reclaim_model::Digest;
-use reclaim_oci::{Document, Kind, Limits};
+use reclaim_oci::{Document, LabelKeys, Limits};
 
 /// How many files are read at a time: enough to keep a disk busy that has to seek.
 const READERS: usize = 4;
@@ -18,11 +20,13 @@ const READERS: usize = 4;
 /// Fewer files than this are not worth another reader.
 const PER_READER: usize = 32;
 
+/// How long a share of the files may take. It is some megabytes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A body that is wanted.
 #[derive(Debug)]
 pub(super) struct Wish {
     pub(super) digest: Digest,
-    pub(super) kind: Kind,
     /// Its length, as the store has it.
     pub(super) size: u64,
 }
@@ -32,30 +36,39 @@ pub(super) async fn read(
     root: &Path,
     mut wishes: Vec<Wish>,
     limits: Limits,
+    labels: &Arc<LabelKeys>,
 ) -> Vec<(Digest, Document)> {
     let share = wishes.len().div_ceil(READERS).max(PER_READER);
     let mut readers = Vec::new();
     while !wishes.is_empty() {
         let mine = wishes.split_off(wishes.len().saturating_sub(share));
         let blobs = root.join("blobs");
+        let labels = Arc::clone(labels);
         readers.push(tokio::task::spawn_blocking(move || {
-            read_all(&blobs, mine, &limits)
+            read_all(&blobs, mine, &limits, &labels)
         }));
     }
     let mut read = Vec::new();
     for reader in readers {
-        // One that was cut off has read nothing; all of its share is asked for again.
-        read.extend(reader.await.unwrap_or_default());
+        // One that was cut off, or that a dead file system holds up, has read nothing; all of its
+        // share is asked of containerd.
+        let reader = tokio::time::timeout(PATIENCE, reader).await;
+        read.extend(reader.ok().and_then(Result::ok).unwrap_or_default());
     }
     read
 }
 
-fn read_all(blobs: &Path, wishes: Vec<Wish>, limits: &Limits) -> Vec<(Digest, Document)> {
+fn read_all(
+    blobs: &Path,
+    wishes: Vec<Wish>,
+    limits: &Limits,
+    labels: &LabelKeys,
+) -> Vec<(Digest, Document)> {
     let read = wishes.into_iter().filter_map(|wish| {
-        let Wish { digest, kind, size } = wish;
-        limits.check_size(kind, size).ok()?;
+        let Wish { digest, size } = wish;
+        limits.check_size(size).ok()?;
         let body = read_file(&path(blobs, &digest), size).ok()?;
-        let document = reclaim_oci::read(kind, &digest, Some(size), &body, limits);
+        let document = reclaim_oci::read(&digest, Some(size), &body, limits, labels);
         Some((digest, document.ok()?))
     });
     read.collect()
@@ -88,7 +101,6 @@ mod tests {
     fn wish(digest: &Digest, size: usize) -> Vec<Wish> {
         vec![Wish {
             digest: digest.clone(),
-            kind: Kind::Index,
             size: u64::try_from(size).unwrap(),
         }]
     }
@@ -100,7 +112,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let blobs = root.path().join("blobs");
         let limits = Limits::default();
-        let found = |size| read_all(&blobs, wish(&digest, size), &limits).len();
+        let found =
+            |size| read_all(&blobs, wish(&digest, size), &limits, &LabelKeys::default()).len();
         let file = path(&blobs, &digest);
         assert_eq!(found(index.len()), 0, "there is no file");
 

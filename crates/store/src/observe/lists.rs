@@ -14,6 +14,7 @@ use containerd_client::services::v1::{
     Lease as LeaseMessage, ListContainersRequest, ListContentRequest, ListRequest,
     ListResourcesRequest, ListTasksRequest,
 };
+use containerd_client::types::Sandbox as SandboxMessage;
 use containerd_client::types::v1::Status as TaskStatus;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -23,9 +24,13 @@ use reclaim_model::{
 };
 use tonic::Code;
 
+use super::partition::in_parts;
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::convert;
+use crate::deadline::progressing;
 use crate::error::{Class, StoreError};
+use crate::observe::Loaded;
+use crate::observe::gaps::patient;
 
 /// How many leases are asked for their resources at a time.
 const LEASES_AT_ONCE: usize = 16;
@@ -88,16 +93,7 @@ impl Containerd {
     ///
     /// If the list, or the resources of a lease that still exists, cannot be had whole.
     pub async fn leases(&self, namespace: &Namespace) -> Result<Vec<Lease>, StoreError> {
-        const OPERATION: &str = "list leases";
-        let failed = |status| StoreError::new(OPERATION, status).within(namespace);
-        let request = self.request(OPERATION, Some(namespace), ListRequest::default())?;
-        let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let found = client
-            .list(request)
-            .await
-            .map_err(failed)?
-            .into_inner()
-            .leases;
+        let found = in_parts("id", |filters| self.leases_by(namespace, filters)).await?;
         let with_resources =
             stream::iter(found).map(|lease| self.with_resources(namespace, lease).boxed());
         let found: Vec<Option<Lease>> = with_resources
@@ -107,6 +103,20 @@ impl Containerd {
         let mut leases: Vec<Lease> = found.into_iter().flatten().collect();
         leases.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         Ok(leases)
+    }
+
+    async fn leases_by(
+        &self,
+        namespace: &Namespace,
+        filters: Vec<String>,
+    ) -> Result<Vec<LeaseMessage>, StoreError> {
+        const OPERATION: &str = "list leases";
+        let request = self.request(OPERATION, Some(namespace), ListRequest { filters })?;
+        let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let answer = client.list(request).await;
+        let answer =
+            answer.map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
+        Ok(answer.into_inner().leases)
     }
 
     /// Finds one lease with what it holds.
@@ -168,14 +178,7 @@ impl Containerd {
         &self,
         namespace: &Namespace,
     ) -> Result<Vec<Sandbox>, StoreError> {
-        const OPERATION: &str = "list sandboxes";
-        let request = self.request(OPERATION, Some(namespace), StoreListRequest::default())?;
-        let mut client = StoreClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let found = match client.list(request).await {
-            Ok(answer) => answer.into_inner().list,
-            Err(status) if status.code() == Code::Unimplemented => Vec::new(),
-            Err(status) => return Err(StoreError::new(OPERATION, status).within(namespace)),
-        };
+        let found = in_parts("id", |filters| self.sandboxes_by(namespace, filters)).await?;
         let records = found.into_iter().map(|sandbox| Sandbox {
             gc: convert::gc_labels(&sandbox.labels),
             id: sandbox.sandbox_id,
@@ -185,18 +188,37 @@ impl Containerd {
         Ok(sandboxes)
     }
 
-    /// Lists the snapshots of every snapshotter that is `loaded` or that is named by `users`. One
-    /// that is not loaded and does not answer is a gap; one that is loaded must answer.
+    async fn sandboxes_by(
+        &self,
+        namespace: &Namespace,
+        filters: Vec<String>,
+    ) -> Result<Vec<SandboxMessage>, StoreError> {
+        const OPERATION: &str = "list sandboxes";
+        let request = self.request(OPERATION, Some(namespace), StoreListRequest { filters })?;
+        let mut client = StoreClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
+        match client.list(request).await {
+            Ok(answer) => Ok(answer.into_inner().list),
+            Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
+            Err(status) => Err(StoreError::new(OPERATION, status).within(namespace)),
+        }
+    }
+
+    /// Lists the snapshots of every snapshotter that is loaded or that is named by `users`. One
+    /// whose snapshots cannot be listed is a gap.
+    ///
+    /// # Errors
+    ///
+    /// If containerd is away.
     pub(super) async fn snapshots(
         &self,
         namespace: &Namespace,
-        loaded: &BTreeSet<Snapshotter>,
+        loaded: &Loaded,
         users: &NamespaceInventory,
     ) -> Result<(BTreeMap<Snapshotter, Vec<Snapshot>>, Vec<Gap>), StoreError> {
-        let names: BTreeSet<_> = loaded | &named_snapshotters(users);
+        let names: BTreeSet<_> = &loaded.snapshotters | &named_snapshotters(users);
         let listed = names.into_iter().map(|name| {
             let listed = async move {
-                let snapshots = self.snapshots_of(namespace, &name).await;
+                let snapshots = patient(|| self.snapshots_of(namespace, &name)).await;
                 (name, snapshots)
             };
             listed.boxed()
@@ -208,11 +230,13 @@ impl Containerd {
                 Ok(snapshots) => {
                     shelves.insert(name, snapshots);
                 }
-                Err(error) if !loaded.contains(&name) => gaps.push(Gap::Snapshotter {
+                Err(error) if error.is_from_transport() => return Err(error),
+                Err(error) => gaps.push(Gap::Snapshotter {
+                    is_configured: loaded.snapshotters.contains(&name)
+                        || loaded.failed.contains(&name),
                     why: reclaim_model::chain(&error),
                     name,
                 }),
-                Err(error) => return Err(error),
             }
         }
         gaps.sort_unstable();
@@ -242,9 +266,12 @@ impl Containerd {
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client =
             SnapshotsClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let mut stream = client.list(request).await.map_err(failed)?.into_inner();
+        let mut stream = progressing(client.list(request))
+            .await
+            .map_err(failed)?
+            .into_inner();
         let mut snapshots = Vec::new();
-        while let Some(part) = stream.message().await.map_err(failed)? {
+        while let Some(part) = progressing(stream.message()).await.map_err(failed)? {
             snapshots.extend(part.info.into_iter().map(convert::snapshot));
         }
         snapshots.sort_unstable_by(|a, b| a.key.cmp(&b.key));

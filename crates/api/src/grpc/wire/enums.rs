@@ -37,7 +37,15 @@ mirrored!(
     proto::HolderKind,
     "kind of a holder",
     [
-        Container, Lease, Snapshot, Content, Sandbox, Image, Rule, Label
+        Container,
+        Lease,
+        Snapshot,
+        Content,
+        Sandbox,
+        Image,
+        Rule,
+        Label,
+        Snapshotter,
     ]
 );
 
@@ -45,7 +53,7 @@ mirrored!(
     RemoveReason,
     proto::RemoveReason,
     "reason of a removal",
-    [Dangling, Unused, Duplicate, Named, Replaced, Parent]
+    [Dangling, Unused, Duplicate, Named, Replaced, Parent, Torn]
 );
 
 mirrored!(

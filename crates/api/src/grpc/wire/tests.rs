@@ -25,16 +25,17 @@ use reclaim_model::{
 use super::*;
 use crate::grpc::proto;
 
-const REMOVE: [RemoveReason; 6] = [
+const REMOVE: [RemoveReason; 7] = [
     RemoveReason::Dangling,
     RemoveReason::Unused,
     RemoveReason::Duplicate,
     RemoveReason::Named,
     RemoveReason::Replaced,
     RemoveReason::Parent,
+    RemoveReason::Torn,
 ];
 
-const HOLDERS: [HolderKind; 8] = [
+const HOLDERS: [HolderKind; 9] = [
     HolderKind::Container,
     HolderKind::Lease,
     HolderKind::Snapshot,
@@ -43,6 +44,7 @@ const HOLDERS: [HolderKind; 8] = [
     HolderKind::Image,
     HolderKind::Rule,
     HolderKind::Label,
+    HolderKind::Snapshotter,
 ];
 
 fn digest(hex: char) -> Digest {
@@ -65,6 +67,7 @@ fn amount(seed: u64) -> Amount {
         snapshot_bytes: seed + 1,
         blobs: 2,
         snapshots: 3,
+        unmeasured: 1,
     }
 }
 
@@ -76,7 +79,7 @@ fn freed(hex: char) -> Freed {
         }],
         snapshots: vec![FreedSnapshot {
             id: SnapshotId::new("overlayfs", "key"),
-            bytes: 0,
+            bytes: Some(0),
         }],
     }
 }

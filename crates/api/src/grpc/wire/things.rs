@@ -16,6 +16,7 @@ impl From<Amount> for proto::Amount {
             snapshot_bytes: amount.snapshot_bytes,
             blobs: size(amount.blobs),
             snapshots: size(amount.snapshots),
+            unmeasured: size(amount.unmeasured),
         }
     }
 }
@@ -29,6 +30,7 @@ impl TryFrom<proto::Amount> for Amount {
             snapshot_bytes: message.snapshot_bytes,
             blobs: count("blobs", message.blobs)?,
             snapshots: count("snapshots", message.snapshots)?,
+            unmeasured: count("unmeasured", message.unmeasured)?,
         })
     }
 }

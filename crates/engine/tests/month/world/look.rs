@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reclaim_model::{
     Blob, CollectorRules, Container, ContainerState, Filesystem, GcLabels, ImageRecord, Inventory,
     Lease, LeaseResource, Namespace, NamespaceInventory, RUN_LABEL, Room, Snapshot, SnapshotId,
-    SnapshotKind, Target,
+    SnapshotKind, SnapshotSizes, Target,
 };
 
 use super::{ACTIVE, CRI, Held, Record, Space, World};
@@ -20,6 +20,7 @@ impl World {
             namespaces: spaces
                 .map(|(name, space)| (name.clone(), self.look(name, space)))
                 .collect(),
+            label_keys: std::collections::BTreeSet::new(),
             documents: self.registry.documents.clone(),
         }
     }
@@ -114,9 +115,9 @@ impl World {
     }
 
     /// What the snapshots of a namespace occupy.
-    pub(crate) fn sizes(&self, namespace: &Namespace) -> BTreeMap<SnapshotId, u64> {
+    pub(crate) fn sizes(&self, namespace: &Namespace) -> SnapshotSizes {
         let space = &self.spaces[namespace];
-        let mut sizes = BTreeMap::new();
+        let mut sizes = SnapshotSizes::default();
         for id in &space.snapshots {
             if let Thing::Snapshot { key, bytes, .. } = &self.registry.things[*id] {
                 sizes.insert(SnapshotId::new(SNAPSHOTTER, key.as_str()), *bytes);

@@ -53,7 +53,8 @@ pub(super) fn check(world: &World, outcome: &Outcome) -> Result<(), TestCaseErro
             | HolderKind::Content
             | HolderKind::Sandbox
             | HolderKind::Rule
-            | HolderKind::Label => true,
+            | HolderKind::Label
+            | HolderKind::Snapshotter => true,
         });
         prop_assert!(is_whole, "{} is kept for one that goes", kept.name);
     }
@@ -109,9 +110,13 @@ fn targets_of<'a>(
             .map(|it| inventory.documents.get(&it.digest));
         documents.any(|it| match it {
             Some(Document::Config(config)) => config.chain_id.as_ref() == Some(chain),
-            Some(Document::Index(_) | Document::Manifest(_) | Document::Unreadable(_)) | None => {
-                false
-            }
+            Some(
+                Document::Index(_)
+                | Document::Manifest(_)
+                | Document::Torn(_)
+                | Document::NotRead(_),
+            )
+            | None => false,
         })
     };
     targets.filter(has_chain).collect()

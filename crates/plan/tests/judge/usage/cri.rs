@@ -96,3 +96,25 @@ fn a_pinned_image_stays_with_all_its_records() {
     pin(&mut world, "no");
     assert_eq!(world.prune_all().removed().len(), 3);
 }
+
+#[test]
+fn the_sandbox_image_stays_with_all_its_records_by_containerds_configuration() {
+    let mut world = World::new();
+    pull(&mut world, "pause", "P");
+    pull(&mut world, "idle", "I");
+    world.here().pod_images.names = vec![library("pause:1")];
+    let outcome = world.prune_all();
+    assert_eq!(outcome.removed().len(), 3);
+    let [tag, by_digest, by_id] = names("pause", "P");
+    assert_eq!(outcome.reason(&tag), KeepReason::Protected);
+    assert_eq!(outcome.holders(&tag), ["rule sandbox image of pods"]);
+    assert_eq!(outcome.reason(&by_digest), KeepReason::CriGroup);
+    assert_eq!(outcome.reason(&by_id), KeepReason::CriGroup);
+    // Where it is not known which are needed, what may be stays.
+    let pod_images = &mut world.here().pod_images;
+    pod_images.names.clear();
+    pod_images.is_partial = true;
+    assert_eq!(world.prune_all().removed().len(), 3);
+    world.here().pod_images.is_partial = false;
+    assert_eq!(world.prune_all().removed().len(), 6);
+}

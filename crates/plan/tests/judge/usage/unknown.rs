@@ -1,6 +1,6 @@
 //! What cannot be seen keeps whatever it could be hiding.
 
-use reclaim_model::{Gap, KeepReason, LeaseResource, SnapshotId};
+use reclaim_model::{CollectorRules, Gap, GcRef, KeepReason, LeaseResource, List, SnapshotId};
 
 use super::assert_used;
 use crate::world::{ContainerExt, Part, World, chain, content, digest, id, library, snapshot};
@@ -23,7 +23,8 @@ fn an_image_that_cannot_be_read_stays_and_says_so() {
         );
         assert_eq!(outcome.removed(), [library("b:1")]);
         let expected = format!(
-            "image `{}` is kept: `{}` cannot be read: not JSON",
+            "image `{0}` is kept: `{1}` cannot be read: input/output error; to be rid of it: reclaim \
+             image rm {0}",
             library("a:1"),
             id(part)
         );
@@ -92,14 +93,27 @@ fn what_another_namespace_has_of_an_image_tells_its_chain() {
     assert_used(&world.prune_all(), &library("a:1"), &["container web"]);
 }
 
-/// Two images and a snapshotter that does not answer.
-fn blind() -> World {
+/// Images that were unpacked on `nydus` (`a:1`, `b:1`) and one that was not, `c:1`.
+fn unpacked_on_nydus() -> World {
     let mut world = World::new();
-    world.image(&library("a:1"), "A");
-    world.image(&library("b:1"), "B");
+    for (name, target) in [("a:1", "A"), ("b:1", "B"), ("c:1", "C")] {
+        world.image(&library(name), target);
+    }
+    let label = "containerd.io/gc.ref.snapshot.nydus";
+    for target in ["A", "B"] {
+        let chain = chain(&format!("base+{target}.layer"));
+        world.blob(&format!("{target}.config"), &[(label, &chain)]);
+    }
+    world
+}
+
+/// The same, where the snapshots of `nydus` cannot be listed.
+fn blind(is_configured: bool) -> World {
+    let mut world = unpacked_on_nydus();
     world.here().gaps.push(Gap::Snapshotter {
         name: "nydus".into(),
-        why: "not loaded".to_owned(),
+        is_configured,
+        why: "no answer".to_owned(),
     });
     world
 }
@@ -109,41 +123,91 @@ fn hidden(key: &str) -> SnapshotId {
 }
 
 #[test]
-fn a_snapshotter_that_does_not_answer_is_reported() {
-    let mut world = blind();
+fn what_cannot_be_listed_is_reported() {
+    let mut world = blind(true);
     world.within("other").here().gaps.push(Gap::Content {
-        digest: "sha384:00".to_owned(),
+        digest: "blake3:00".to_owned(),
         bytes: 7,
         refs: Box::default(),
     });
-    let outcome = world.prune_all();
     let expected = [
-        "namespace `default`: snapshots of `nydus` cannot be seen: not loaded",
-        "namespace `other`: content `sha384:00` is of an unknown algorithm",
+        "namespace `default`: snapshots of `nydus` cannot be listed; images unpacked there are \
+         kept: no answer",
+        "namespace `other`: content `blake3:00` is of an unknown algorithm",
     ];
-    assert_eq!(outcome.plan.warnings, expected);
-    // Nobody is known to have anything there.
-    assert_eq!(outcome.removed().len(), 2);
+    assert_eq!(world.prune_all().plan.warnings, expected);
 }
 
 #[test]
-fn a_container_that_cannot_be_traced_may_use_any_image() {
-    for image in ["", "a:1", "elsewhere:1"] {
-        let mut world = blind();
+fn a_snapshotter_that_does_not_list_keeps_what_is_unpacked_there_and_nothing_else() {
+    let outcome = blind(true).prune_all();
+    for name in ["a:1", "b:1"] {
+        let name = library(name);
+        assert_eq!(outcome.reason(&name), KeepReason::UsageUnknown);
+        assert_eq!(outcome.holders(&name), ["snapshotter nydus"]);
+    }
+    assert_eq!(outcome.removed(), [library("c:1")]);
+    // Where it is unpacked cannot be seen of an image that is not all there.
+    let mut world = blind(true);
+    world.lose("C.config");
+    assert_eq!(world.prune_all().removed(), Vec::<&str>::new());
+}
+
+#[test]
+fn what_it_keeps_does_not_depend_on_what_a_container_names() {
+    for image in ["", "a:1", "elsewhere:1", &id("A")] {
+        let mut world = blind(true);
         world.container("web", image).snapshot = Some(hidden("web"));
         let outcome = world.prune_all();
-        assert_eq!(
-            outcome.reason(&library("b:1")),
-            KeepReason::UsageUnknown,
-            "{image}"
-        );
+        assert_eq!(outcome.reason(&library("b:1")), KeepReason::UsageUnknown);
+        assert_eq!(outcome.removed(), [library("c:1")], "{image}");
+    }
+}
+
+#[test]
+fn a_snapshotter_that_is_not_configured_keeps_nothing_without_a_user() {
+    assert_eq!(blind(false).prune_all().removed().len(), 3);
+}
+
+#[test]
+fn a_container_on_a_snapshotter_that_is_not_configured_is_traced_by_its_image() {
+    let spellings = [
+        "a:1".to_owned(),
+        id("A"),
+        format!("a@{}", id("A")),
+        digest("A").hex()[..12].to_owned(),
+    ];
+    for image in &spellings {
+        let mut world = blind(false);
+        world.container("web", image).snapshot = Some(hidden("web"));
+        let removed = [library("b:1"), library("c:1")];
+        assert_eq!(world.prune_all().removed(), removed, "{image}");
+    }
+    // A digest of no image here is no reason to keep an image that is known to have another.
+    let mut world = blind(false);
+    world.container("web", "").of("elsewhere").snapshot = Some(hidden("web"));
+    assert_eq!(world.prune_all().removed().len(), 3);
+    world.lose("C.config");
+    let outcome = world.prune_all();
+    assert_eq!(outcome.reason(&library("c:1")), KeepReason::UsageUnknown);
+    assert_eq!(outcome.holders(&library("c:1")), ["container web"]);
+}
+
+#[test]
+fn one_that_names_no_image_may_use_any_that_is_unpacked_there() {
+    for image in ["", "elsewhere:1"] {
+        let mut world = blind(false);
+        world.container("web", image).snapshot = Some(hidden("web"));
+        let outcome = world.prune_all();
+        assert_eq!(outcome.holders(&library("a:1")), ["container web"]);
         assert_eq!(outcome.holders(&library("b:1")), ["container web"]);
+        assert_eq!(outcome.removed(), [library("c:1")], "{image}");
     }
 }
 
 #[test]
 fn what_is_used_for_certain_is_not_called_unknown() {
-    let mut world = blind();
+    let mut world = blind(true);
     world.container("web", "a:1").snapshot = Some(hidden("web"));
     world.container("job", "").of("B");
     let outcome = world.prune_all();
@@ -152,24 +216,7 @@ fn what_is_used_for_certain_is_not_called_unknown() {
 }
 
 #[test]
-fn a_container_whose_digest_is_known_need_not_be_traced() {
-    let spellings = [
-        id("A"),
-        format!("a@{}", id("A")),
-        digest("A").hex()[..12].to_owned(),
-    ];
-    for image in &spellings {
-        let mut world = blind();
-        world.container("web", image).snapshot = Some(hidden("web"));
-        assert_eq!(world.prune_all().removed(), [library("b:1")], "{image}");
-    }
-    let mut world = blind();
-    world.container("web", "").of("A").snapshot = Some(hidden("web"));
-    assert_eq!(world.prune_all().removed(), [library("b:1")]);
-}
-
-#[test]
-fn a_lease_or_label_on_a_hidden_snapshot_may_use_any_image() {
+fn a_lease_or_label_on_a_hidden_snapshot_may_use_any_image_there() {
     type Mention<'a> = &'a dyn Fn(&mut World);
     let key = "containerd.io/gc.ref.snapshot.nydus";
     let cases: [(Mention<'_>, &str); 3] = [
@@ -193,22 +240,81 @@ fn a_lease_or_label_on_a_hidden_snapshot_may_use_any_image() {
         ),
     ];
     for (add, holder) in cases {
-        let mut world = blind();
+        let mut world = blind(false);
         add(&mut world);
         let outcome = world.prune_all();
-        assert_eq!(
-            outcome.reason(&library("a:1")),
-            KeepReason::UsageUnknown,
-            "{holder}"
-        );
-        assert_eq!(outcome.holders(&library("a:1")), [holder]);
+        let name = library("a:1");
+        assert_eq!(outcome.reason(&name), KeepReason::UsageUnknown, "{holder}");
+        assert_eq!(outcome.holders(&name), [holder]);
+        assert_eq!(outcome.removed(), [library("c:1")]);
     }
 }
 
 #[test]
+fn sandboxes_that_cannot_be_listed_may_use_any_image_where_sandboxes_hold() {
+    let gap = || Gap::List {
+        list: List::Sandboxes,
+        why: "too large".to_owned(),
+    };
+    let with = |rules, namespace| {
+        let mut world = unpacked_on_nydus().with_rules(rules);
+        world.within(namespace).here().gaps.push(gap());
+        world.prune_all()
+    };
+    let outcome = with(CollectorRules::V2_0, World::JUDGED);
+    assert_eq!(outcome.removed(), Vec::<&str>::new());
+    assert_eq!(outcome.holders(&library("a:1")), ["sandbox *"]);
+    assert_eq!(with(CollectorRules::V1, World::JUDGED).removed().len(), 3);
+    assert_eq!(with(CollectorRules::V2_0, "other").removed().len(), 3);
+}
+
+#[test]
+fn a_record_of_an_unknown_algorithm_holds_what_its_labels_refer_to() {
+    let mut world = unpacked_on_nydus();
+    world.here().gaps.push(Gap::Image {
+        name: "odd:1".to_owned(),
+        target: "blake3:00".to_owned(),
+        refs: Box::new([GcRef::Content(digest("A"))]),
+    });
+    let plan = world.prune_all().plan;
+    assert_eq!(plan.steps.len(), 3);
+    let doubtful = plan.beside.doubtful.blobs.iter();
+    let doubtful: Vec<_> = doubtful.map(|it| it.digest.clone()).collect();
+    assert!(doubtful.contains(&digest("A")) && !doubtful.contains(&digest("B")));
+}
+
+#[test]
+fn what_another_namespace_does_not_list_may_hold_what_it_has() {
+    let with = |list, is_shared: bool| {
+        let mut world = unpacked_on_nydus();
+        world.within("other");
+        if is_shared {
+            world.blob("A", &[]);
+        }
+        let why = "no answer".to_owned();
+        world.here().gaps.push(Gap::List { list, why });
+        let plan = world.prune_all().plan;
+        assert_eq!(plan.steps.len(), 3);
+        plan.beside.doubtful.blobs.len()
+    };
+    for list in [
+        List::Images,
+        List::Leases,
+        List::Containers,
+        List::Sandboxes,
+    ] {
+        assert_eq!(with(list, true), 1, "{list}");
+        assert_eq!(with(list, false), 0, "{list}");
+    }
+    assert_eq!(with(List::Ingests, true), 0);
+    // What it has is not known.
+    assert_eq!(with(List::Content, false), 10);
+}
+
+#[test]
 fn a_snapshot_that_is_gone_from_a_snapshotter_that_answers_hides_nothing() {
-    let mut world = blind();
+    let mut world = blind(false);
     world.container("web", "").on("gone");
     world.lease("late", &[snapshot("gone"), content("gone")]);
-    assert_eq!(world.prune_all().removed().len(), 2);
+    assert_eq!(world.prune_all().removed().len(), 3);
 }

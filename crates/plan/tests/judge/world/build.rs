@@ -32,11 +32,14 @@ impl World {
     /// A record, whatever it points at.
     pub(crate) fn record(&mut self, name: &str, target: &str) -> &mut ImageRecord {
         self.name(id(target), target);
+        let document = self.documents.get(&digest(target));
+        let kind = document.and_then(Document::kind);
+        let kind = kind.unwrap_or(DocumentKind::Manifest);
         let images = &mut self.here().images;
         images.push(ImageRecord {
             name: name.to_owned(),
             target: Target {
-                media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+                media_type: media_type(kind).to_owned(),
                 digest: digest(target),
                 size: bytes(target),
                 annotations: BTreeMap::new(),
@@ -83,6 +86,23 @@ impl World {
         self
     }
 
+    /// A second manifest `name` of the config of `of`, with a layer of its own, and a record of it.
+    pub(crate) fn recompressed(&mut self, record: &str, name: &str, of: &str) -> &mut ImageRecord {
+        let (config, layer) = (format!("{of}.config"), format!("{name}.layer"));
+        let children = vec![
+            child(&config, DocumentKind::Config),
+            child(&layer, DocumentKind::Leaf),
+        ];
+        let labels = [
+            reference("content.config", &id(&config)),
+            reference("content.l.0", &id(&layer)),
+        ];
+        self.blob(&layer, &[]).labelled_blob(name, &labels);
+        self.documents
+            .insert(digest(name), Document::Manifest(children));
+        self.record(record, name)
+    }
+
     /// An index of manifests that are or are not there. Names in `attestations` say so.
     pub(crate) fn index(&mut self, name: &str, manifests: &[&str]) -> &mut Self {
         let children = manifests.iter().map(|manifest| Child {
@@ -98,6 +118,13 @@ impl World {
             self.name(id(manifest), manifest);
         }
         self
+    }
+
+    /// An index of one other index.
+    pub(crate) fn nest(&mut self, name: &str, below: &str) -> &mut Self {
+        let document = Document::Index(vec![child(below, DocumentKind::Index)]);
+        self.documents.insert(digest(name), document);
+        self.labelled_blob(name, &[reference("content.m.0", &id(below))])
     }
 
     /// The snapshots of a stack of layers.
@@ -171,9 +198,16 @@ impl World {
         self
     }
 
-    /// Makes a document unreadable.
+    /// Makes a document one that was not read.
     pub(crate) fn corrupt(&mut self, name: &str) -> &mut Self {
-        let document = Document::Unreadable("not JSON".to_owned());
+        let document = Document::NotRead("input/output error".to_owned());
+        self.documents.insert(digest(name), document);
+        self
+    }
+
+    /// Makes a document one whose bytes are wrong.
+    pub(crate) fn tear(&mut self, name: &str) -> &mut Self {
+        let document = Document::Torn("not JSON".to_owned());
         self.documents.insert(digest(name), document);
         self
     }
@@ -243,5 +277,15 @@ fn merged(old: &GcLabels, new: &GcLabels) -> GcLabels {
         back_refs: sorted(&old.back_refs, &new.back_refs),
         conditional: new.conditional.clone().or_else(|| old.conditional.clone()),
         has_source: old.has_source || new.has_source,
+    }
+}
+
+/// The media type by which a descriptor calls its blob this.
+pub(crate) fn media_type(kind: DocumentKind) -> &'static str {
+    match kind {
+        DocumentKind::Index => "application/vnd.oci.image.index.v1+json",
+        DocumentKind::Manifest => "application/vnd.oci.image.manifest.v1+json",
+        DocumentKind::Config => "application/vnd.oci.image.config.v1+json",
+        DocumentKind::Leaf => "application/vnd.oci.image.layer.v1.tar+gzip",
     }
 }

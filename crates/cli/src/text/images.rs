@@ -1,0 +1,155 @@
+//! The table of images.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{CellAlignment, Table};
+use jiff::Timestamp;
+use reclaim_engine::ListedImage;
+use reclaim_model::{Digest, HumanSize, KeepReason, Reference};
+
+use super::{age, short, shown_name, table};
+use crate::commands::ls::verdict;
+
+/// What is before every name of an image but its first.
+const INDENT: &str = "  ";
+
+/// Renders the list of images, one row for each record.
+pub(crate) fn flat(images: &[ListedImage], now: Timestamp) -> String {
+    let mut table = empty();
+    for image in images {
+        table.add_row(row(image, now));
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// Renders the list of images, one row for each, with its other names below the first. What a
+/// prune would do is repeated only where it is something else.
+pub(crate) fn grouped(images: &[ListedImage], now: Timestamp) -> String {
+    let mut by_target: BTreeMap<&Digest, Vec<&ListedImage>> = BTreeMap::new();
+    for image in images {
+        by_target.entry(&image.target).or_default().push(image);
+    }
+    let mut groups: Vec<Vec<&ListedImage>> = by_target.into_values().collect();
+    for group in &mut groups {
+        group.sort_by_key(|image| (rank(&image.name), &image.name));
+    }
+    groups.sort_by_key(|group| &group[0].name);
+    let mut table = empty();
+    for group in groups {
+        // What stays for another of its names has no reason of its own.
+        let mut own = group
+            .iter()
+            .filter(|it| it.verdict != Err(KeepReason::CriGroup));
+        let of_group = verdict(own.next().unwrap_or(&group[0]));
+        for (at, image) in group.iter().enumerate() {
+            if at == 0 {
+                let mut row = row(image, now);
+                of_group.clone_into(&mut row[6]);
+                table.add_row(row);
+                continue;
+            }
+            let name = format!("{INDENT}{}", shown_name(&image.name, &image.target));
+            let word = verdict(image);
+            let is_same = word == of_group || image.verdict == Err(KeepReason::CriGroup);
+            let word = if is_same { "" } else { word };
+            table.add_row([&name, "", "", "", "", "", word]);
+        }
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+fn empty() -> Table {
+    let mut table = table([
+        "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A",
+    ]);
+    for column in 2..=4 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn row(image: &ListedImage, now: Timestamp) -> [String; 7] {
+    [
+        shown_name(&image.name, &image.target),
+        short(&image.target),
+        HumanSize(image.size.content).to_string(),
+        HumanSize(image.size.unpacked).to_string(),
+        HumanSize(image.size.shared).to_string(),
+        age(image.created, now),
+        verdict(image).to_owned(),
+    ]
+}
+
+/// How far down a name stands among those of its image: tags come first, then names with a
+/// digest, then whatever is not a name that one can pull.
+fn rank(name: &str) -> u8 {
+    let reference = Reference::parse_normalized(name).ok();
+    match reference.filter(|it| it.to_string() == name) {
+        Some(reference) if reference.tag().is_some() => 0,
+        Some(_) => 1,
+        None => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reclaim_engine::ImageSize;
+    use reclaim_model::RemoveReason;
+
+    use super::*;
+
+    fn image(name: &str, digit: &str, verdict: Result<RemoveReason, KeepReason>) -> ListedImage {
+        ListedImage {
+            name: name.to_owned(),
+            target: format!("sha256:{}", digit.repeat(64)).parse().unwrap(),
+            created: None,
+            size: ImageSize::default(),
+            pin: None,
+            verdict,
+        }
+    }
+
+    #[test]
+    fn an_image_is_one_row_with_its_names_below_each_other() {
+        let by_digest = format!("registry.k8s.io/pause@sha256:{}", "b".repeat(64));
+        let id = format!("sha256:{}", "1".repeat(64));
+        let unused = Ok(RemoveReason::Unused);
+        let images = [
+            image("docker.io/library/app:1", "a", unused),
+            image("docker.io/library/app:2", "a", Err(KeepReason::InUse)),
+            image("registry.k8s.io/pause:3.9", "b", unused),
+            image(&by_digest, "b", unused),
+            image(&id, "b", unused),
+            image("docker.io/library/zoo:1", "c", Err(KeepReason::CriGroup)),
+            image(&id, "c", Err(KeepReason::Pinned)),
+        ];
+        let text = grouped(&images, Timestamp::UNIX_EPOCH);
+        let cells = |line: &str| -> Vec<String> {
+            let cells = line.split("  ").filter(|it| !it.trim().is_empty());
+            cells.map(|it| it.trim().to_owned()).collect()
+        };
+        let lines: Vec<Vec<String>> = text.lines().skip(1).map(cells).collect();
+        let size = ["0B"; 3];
+        let whole = |name: &str, digit: &str, word: &str| -> Vec<String> {
+            let target = digit.repeat(12);
+            let row = [&[name, &target][..], &size, &["unknown", word]].concat();
+            row.into_iter().map(str::to_owned).collect()
+        };
+        let expected = [
+            whole("app:1", "a", "unused"),
+            vec!["app:2".to_owned(), "used".to_owned()],
+            whole("zoo:1", "c", "pinned"),
+            vec![id.clone()],
+            whole("registry.k8s.io/pause:3.9", "b", "unused"),
+            vec![by_digest.clone()],
+            vec![id.clone()],
+        ];
+        assert_eq!(lines, expected, "{text}");
+        assert!(text.contains("\n  app:2 "), "{text}");
+        let text = flat(&images, Timestamp::UNIX_EPOCH);
+        assert_eq!(text.lines().count(), 8, "{text}");
+        assert_eq!(text.matches("0B").count(), 21, "{text}");
+    }
+}

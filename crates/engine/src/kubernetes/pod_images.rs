@@ -1,0 +1,108 @@
+//! Keeps the images that a node needs to run pods, in every prune.
+//!
+//! Without pods nothing in containerd shows that the sandbox image is needed, only its
+//! configuration does. Where that cannot be seen, the defaults of containerd's releases are kept, and
+//! a warning names the images that go and may be needed.
+
+use std::path::{Path, PathBuf};
+
+use reclaim_model::{Inventory, Plan, PodImages, PruneRequest, Selection, familiar_name};
+use tokio::task::spawn_blocking;
+
+use super::KUBELET_NAMESPACE;
+use super::sandbox::NeededImages;
+use super::sandbox_files::{SandboxImages, read_sandbox_images};
+use crate::engine::Engine;
+
+/// Where containerd's own configuration is, as far as its images for pods are concerned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ContainerdConfig {
+    /// It cannot be seen from here.
+    #[default]
+    Unseen,
+    /// It is this file. Without such a file it cannot be seen.
+    At(PathBuf),
+    /// No image is kept for pods.
+    Ignored,
+}
+
+impl Engine {
+    /// Keeps the images that pods need by containerd's configuration. Without this, the defaults
+    /// of containerd's releases are kept.
+    #[must_use]
+    pub fn with_containerd_config(mut self, config: ContainerdConfig) -> Self {
+        self.containerd_config = config;
+        self
+    }
+
+    /// Notes which images pods need, where there may be pods.
+    pub(crate) async fn note_pod_images(&self, inventory: &mut Inventory) {
+        let mut namespaces = inventory.namespaces.iter_mut();
+        let Some((_, seen)) = namespaces.find(|(name, _)| name.as_str() == KUBELET_NAMESPACE)
+        else {
+            return;
+        };
+        seen.pod_images = match self.containerd_config.clone() {
+            ContainerdConfig::Ignored => PodImages::default(),
+            ContainerdConfig::Unseen => PodImages {
+                names: NeededImages::default().names(),
+                is_partial: false,
+            },
+            ContainerdConfig::At(path) => {
+                let read = spawn_blocking(move || read_sandbox_images(&path)).await;
+                let SandboxImages { names, warnings } =
+                    read.unwrap_or_else(|error| SandboxImages {
+                        names: NeededImages::default().names(),
+                        warnings: vec![error.to_string()],
+                    });
+                PodImages {
+                    names,
+                    is_partial: !warnings.is_empty(),
+                }
+            }
+        };
+    }
+
+    /// Warns of images that a prune removes and pods may need, if it is not known which they do.
+    pub(crate) fn pod_image_warnings(&self, request: &PruneRequest, plan: &Plan) -> Vec<String> {
+        let is_prune = matches!(request.selection, Selection::Filters(_));
+        let Some(why) = self.containerd_config.unseen() else {
+            return Vec::new();
+        };
+        if request.namespace.as_str() != KUBELET_NAMESPACE || !is_prune {
+            return Vec::new();
+        }
+        let likely = plan.steps.iter().map(|it| &it.image);
+        let mut likely: Vec<_> = likely
+            .filter(|image| PodImages::is_likely(&image.name))
+            .collect();
+        // One warning for each image; its tag sorts before its digest.
+        likely.sort_by(|a, b| (&a.target.digest, &a.name).cmp(&(&b.target.digest, &b.name)));
+        likely.dedup_by(|later, first| later.target.digest == first.target.digest);
+        let warnings = likely.into_iter().map(|image| {
+            let name = familiar_name(&image.name);
+            format!("image `{name}` may be the sandbox image of pods: {why}; pin it to keep it")
+        });
+        warnings.collect()
+    }
+}
+
+impl ContainerdConfig {
+    /// Why it is not known which images pods need, if so.
+    fn unseen(&self) -> Option<String> {
+        match self {
+            Self::Unseen => Some("containerd's configuration cannot be seen".to_owned()),
+            Self::At(path) if is_missing(path) => {
+                let path = path.display();
+                Some(format!(
+                    "containerd's configuration `{path}` does not exist"
+                ))
+            }
+            Self::At(_) | Self::Ignored => None,
+        }
+    }
+}
+
+fn is_missing(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
+}

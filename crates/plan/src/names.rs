@@ -1,0 +1,89 @@
+//! Which records have a name that somebody gave them.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{Digest, ImageRecord, Inventory, NamespaceInventory};
+
+use crate::targets::Targets;
+
+/// What the names of a namespace's records are worth.
+#[derive(Debug)]
+pub(crate) struct Names {
+    is_name: Vec<bool>,
+    is_dangling: Vec<bool>,
+}
+
+/// What kind of name a record has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// What engines call an image that has lost its last name.
+    None,
+    /// What a tool calls an image that it was given no name for.
+    MadeUp,
+    /// The CRI plugin's record by ID, which stands for the image.
+    Id,
+    /// Any other.
+    Given,
+}
+
+impl Names {
+    /// Looks at the names of `namespace`, target by target.
+    ///
+    /// A made-up name counts for none where its target has no given one; the CRI plugin's record
+    /// by ID goes along. A snapshotter is known by its name, or because it is loaded: whatever
+    /// is, has a list of snapshots in the inventory, empty or not.
+    pub(crate) fn new(
+        namespace: &NamespaceInventory,
+        targets: &Targets<'_>,
+        inventory: &Inventory,
+    ) -> Self {
+        let namespaces = inventory.namespaces.values().chain([namespace]);
+        let snapshotters = namespaces.flat_map(|it| it.snapshots.keys());
+        let snapshotters: BTreeSet<&str> = snapshotters.map(|it| &**it).collect();
+        let kinds = namespace.images.iter();
+        let kinds: Vec<Kind> = kinds.map(|it| Kind::of(it, &snapshotters)).collect();
+        let mut is_dangling: Vec<bool> = kinds.iter().map(|it| *it == Kind::None).collect();
+        for (_, target) in targets.iter() {
+            let mut of_target = target.images.iter().map(|it| kinds[*it]);
+            if of_target.clone().any(|it| it == Kind::MadeUp)
+                && of_target.all(|it| it != Kind::Given)
+            {
+                for index in &target.images {
+                    is_dangling[*index] = true;
+                }
+            }
+        }
+        Self {
+            is_name: kinds
+                .into_iter()
+                .map(|kind| matches!(kind, Kind::Id | Kind::Given))
+                .collect(),
+            is_dangling,
+        }
+    }
+
+    /// Whether a record has a name at all, and one that no tool made up for want of one.
+    pub(crate) fn is_name(&self, image: usize) -> bool {
+        self.is_name[image]
+    }
+
+    /// Whether a record is dangling: nobody gave its target a name, or it is what remained when
+    /// the last one was taken away.
+    pub(crate) fn is_dangling(&self, image: usize) -> bool {
+        self.is_dangling[image]
+    }
+}
+
+impl Kind {
+    fn of(image: &ImageRecord, snapshotters: &BTreeSet<&str>) -> Self {
+        if image.is_dangling() {
+            Self::None
+        } else if image.has_made_up_name(|it| snapshotters.contains(it)) {
+            Self::MadeUp
+        } else if image.is_cri_managed() && image.name.parse::<Digest>().is_ok() {
+            Self::Id
+        } else {
+            Self::Given
+        }
+    }
+}

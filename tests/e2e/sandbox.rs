@@ -1,0 +1,138 @@
+//! The image of pod sandboxes on a node without pods.
+
+use std::fs;
+
+use reclaim_testkit::{BuiltImage, Containerd, Labels, Layer, image};
+
+use crate::node::PRUNE;
+use crate::rig::{Called, Rig, entry, names};
+
+const PAUSE: &str = "registry.k8s.io/pause:3.9";
+
+/// A containerd with the images of pods that have gone.
+struct Idle {
+    rig: Rig,
+    pause: BuiltImage,
+    folder: tempfile::TempDir,
+}
+
+impl Idle {
+    async fn start() -> Self {
+        let containerd = Containerd::start().await;
+        let rig = Rig {
+            namespace: containerd.namespace("k8s.io"),
+            containerd,
+        };
+        let pull = async |name: &str| {
+            let image = image(name).layers([Layer::named(name, 500)]);
+            let image = image.unpack("native").build(&rig.namespace).await.unwrap();
+            let namespace = &rig.namespace;
+            let labels = Labels::new();
+            namespace.cri_image_records(&image, &labels).await.unwrap();
+            image
+        };
+        let pause = pull(PAUSE).await;
+        pull("docker.io/library/app:1").await;
+        Self {
+            rig,
+            pause,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Calls with containerd's configuration at a file that has this text, or does not exist.
+    fn reclaim(&self, config: Option<&str>, args: &[&str]) -> Called {
+        let path = self.folder.path().join("containerd.toml");
+        match config {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => drop(fs::remove_file(&path)),
+        }
+        let config = ["--containerd-config", path.to_str().unwrap()];
+        self.rig.reclaim(&[&config, args].concat())
+    }
+}
+
+fn dry() -> Vec<&'static str> {
+    [&PRUNE[..], &["--dry-run"]].concat()
+}
+
+/// Where containerd's configuration is not known, a prune should say that pause images go.
+#[tokio::test]
+async fn a_prune_warns_of_pause_images_if_it_is_not_known_which_pods_need() {
+    let node = Idle::start().await;
+    let unseen = node.rig.reclaim(&dry()).exits(0);
+    let missing = node.reclaim(None, &dry()).exits(0);
+    for (called, why) in [(unseen, "cannot be seen"), (missing, "does not exist")] {
+        let report = called.json();
+        assert_eq!(names(&report["removed"]).len(), 6);
+        let warnings = report["warnings"].as_array().unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let warning = warnings[0].as_str().unwrap();
+        assert!(
+            warning.contains(PAUSE) && warning.contains(why),
+            "{warning}"
+        );
+        assert!(called.stderr.contains(warning));
+    }
+    // Before the question, too.
+    let args = ["-n", "k8s.io", "image", "prune", "-a"];
+    let called = node.rig.reclaim_with("n\n", &args).exits(0);
+    assert!(
+        called.stderr.contains("may be the sandbox image"),
+        "{called:?}"
+    );
+    assert_eq!(node.rig.names().await.len(), 6);
+}
+
+/// The image that the configuration names should stay with all its names, whatever the version of
+/// the file, and so should whatever may be it if the file cannot be read.
+#[tokio::test]
+async fn the_sandbox_image_of_the_configuration_stays() {
+    let node = Idle::start().await;
+    let v2 = format!("[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = '{PAUSE}'");
+    let v3 = format!(
+        "version = 3\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '{PAUSE}'"
+    );
+    for config in [&v2, &v3, "not toml ["] {
+        let report = node.reclaim(Some(config), &dry()).exits(0).json();
+        assert_eq!(names(&report["removed"]).len(), 3, "{config}");
+        assert_eq!(entry(&report["kept"], PAUSE)["reason"], "protected");
+        assert_eq!(report["warnings"].as_array().unwrap().len(), 0);
+    }
+    // Another one is named: this one is left from an earlier release.
+    let other = v2.replace(":3.9", ":3.10");
+    let report = node.reclaim(Some(&other), &dry()).exits(0).json();
+    assert_eq!(names(&report["removed"]).len(), 6);
+    assert_eq!(report["warnings"].as_array().unwrap().len(), 0);
+
+    // It is listed as one image.
+    let listed = node.reclaim(Some(&v2), &["-n", "k8s.io", "image", "ls"]);
+    let listed = listed.exits(0).stdout;
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 7, "{listed}");
+    assert!(
+        lines[4].starts_with(PAUSE) && lines[4].trim_end().ends_with("kept"),
+        "{listed}"
+    );
+    let id = node.pause.manifests[0].config.digest.to_string();
+    assert!(
+        lines[5].starts_with("  registry.k8s.io/pause@sha256:"),
+        "{listed}"
+    );
+    assert_eq!(lines[6].trim(), id);
+    let flat = ["-n", "k8s.io", "image", "ls", "--flat"];
+    let flat = node.reclaim(Some(&v2), &flat).exits(0).stdout;
+    assert!(
+        flat.lines().skip(1).all(|line| line.contains(" ago ")),
+        "{flat}"
+    );
+
+    node.reclaim(Some(&v2), &PRUNE).exits(0);
+    let left = node.rig.names().await;
+    assert_eq!(left.len(), 3);
+    assert!(left.contains(PAUSE) && left.contains(&id));
+    // By its name a person may remove it all the same.
+    let args = ["-n", "k8s.io", "image", "rm", &id];
+    node.reclaim(Some(&v2), &args).exits(0);
+    assert!(node.rig.names().await.is_empty());
+}
