@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Called, Rig, names};
 
-/// What every prune of these tests is asked.
+/// The arguments that all prunes of these tests share.
 const PRUNE_ALL: [&str; 7] = ["image", "prune", "-a", "--grace", "0s", "--format", "json"];
 
 /// Builds `app0:1` and two more that share a base, all of them unpacked and unused.
@@ -121,7 +121,7 @@ fn only_warning<'a>(report: &'a Value, text: &str) -> &'a str {
 }
 
 /// Writes documents as they are, each with references to others, and points a record at the last.
-/// For a containerd that collects only when it is asked to.
+/// Needs a [`Rig::quiet`]: no lease holds what it writes.
 async fn import(
     namespace: &NamespaceClient,
     name: &str,

@@ -25,7 +25,7 @@ const FILTERS: [Option<&str>; 4] = [
     Some("label!=x"),
 ];
 
-/// How many images are asked about one by one.
+/// The number of images that `why` explains in each case.
 const WHY: usize = 3;
 
 /// What a dry run says of one image.

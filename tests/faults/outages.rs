@@ -71,7 +71,7 @@ const ABOUT_THE_SERVER: [&str; 2] = [
     "introspection.v1.Introspection/Plugins",
 ];
 
-/// What becomes of the broken thing.
+/// How the request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Harm {
     Refused(Code),
@@ -243,7 +243,7 @@ async fn fill(namespace: &NamespaceClient) -> Vec<BuiltImage> {
         .manifest(there.absent());
     built.push(platforms.build(namespace).await.unwrap());
     namespace.nerdctl_container("web", &built[0]).await.unwrap();
-    // The name that this container has leads elsewhere: only its snapshot tells.
+    // This container's image name points to another image now; only its snapshot shows the use.
     namespace
         .nerdctl_container("moved", &built[1])
         .await
@@ -282,7 +282,7 @@ fn results(report: &Value) -> Results {
     results
 }
 
-/// Whatever is broken for good costs what it may hide, and no more.
+/// A thing that stays broken keeps the images it may hide, and changes no other result.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_broken_thing_costs_only_what_it_may_hide() {
     let title = "broken for good";

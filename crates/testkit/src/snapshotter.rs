@@ -42,7 +42,7 @@ pub enum Health {
     Hanging,
 }
 
-/// A snapshotter of its own process, as far as containerd can tell. It ends when it is dropped.
+/// A snapshotter behind a socket, which containerd uses as a remote one. It ends when it is dropped.
 #[derive(Debug)]
 pub struct ProxySnapshotter {
     name: String,

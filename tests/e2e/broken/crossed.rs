@@ -64,7 +64,7 @@ async fn spares_the_label(order: Order) {
         entry(&report["kept"], keep.name())["reason"],
         "label_filter"
     );
-    // It cannot be told what the hostile one is; by its name it goes.
+    // The contents of the hostile image are uncertain, so only its name removes it.
     let report = prune(&rig, &["--dry-run"]).exits(0).json();
     assert_eq!(entry(&report["kept"], EVIL)["reason"], "unreadable");
     rig.reclaim(&["image", "rm", EVIL]).exits(0);

@@ -1,4 +1,4 @@
-//! Documents that cannot be read, are torn, or are written as nobody should.
+//! Documents that cannot be read, are torn, or break the specification.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ fn tear(rig: &Rig, blob: &Descriptor) {
     file.set_len(blob.size / 2).unwrap();
 }
 
-/// One blob that nobody can read keeps the image that needs it, and nothing else.
+/// A blob that cannot be read keeps the images that refer to it, and no other.
 #[tokio::test]
 async fn a_configuration_that_cannot_be_read_keeps_its_image() {
     let rig = Rig::quiet().await;
@@ -42,7 +42,7 @@ async fn a_configuration_that_cannot_be_read_keeps_its_image() {
     }
     assert_eq!(rig.names().await, [apps[0].name().to_owned()].into());
     all_agree(&rig);
-    // Nothing uses it: whoever names it is rid of it.
+    // Nothing uses it, so its name removes it.
     rig.reclaim(&["image", "rm", "app0:1"]).exits(0);
     assert!(rig.names().await.is_empty());
 }
@@ -132,8 +132,8 @@ fn config(mark: &str, labels: &Value) -> Value {
     })
 }
 
-/// What containerd and Docker read, we read: a label of null (Jib), more labels than anybody
-/// counts, any schema version.
+/// Documents that containerd and Docker accept are accepted: a label of null (Jib), thousands of
+/// labels, any schema version.
 #[tokio::test]
 async fn documents_are_read_as_go_reads_them() {
     let rig = Rig::quiet().await;
@@ -144,7 +144,7 @@ async fn documents_are_read_as_go_reads_them() {
         (0..4097).map(|at| (format!("l{at}"), json!("x"))).collect();
     let mut kept = many.clone();
     write(&rig, &name("many"), &config("many", &many.into()), Some(2)).await;
-    // Behind all others, so that whoever stops counting does not see it.
+    // Last, so that a reader which stops early misses it.
     kept.insert("zzz".to_owned(), json!("yes"));
     write(&rig, &name("zzz"), &config("zzz", &kept.into()), Some(2)).await;
     write(&rig, &name("zero"), &config("zero", &json!({})), Some(0)).await;

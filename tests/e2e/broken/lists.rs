@@ -1,5 +1,5 @@
-//! Lists that cannot be had: those of another namespace cost certainty, those of the pruned one
-//! the run.
+//! Lists that fail: one of another namespace makes byte counts uncertain, one of the pruned
+//! namespace fails the run.
 
 use std::collections::BTreeSet;
 

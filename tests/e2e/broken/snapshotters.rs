@@ -21,7 +21,7 @@ async fn rig_with_lazy() -> (ProxySnapshotter, Rig) {
     (proxy, rig)
 }
 
-/// A snapshotter that has no sizes to tell is as good as any other.
+/// A snapshotter that reports no sizes keeps no image.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshotter_without_sizes_keeps_nothing() {
     let (proxy, rig) = rig_with_lazy().await;
@@ -71,12 +71,11 @@ async fn a_failing_snapshotter_keeps_what_it_may_hold() {
         three_apps(&rig.namespace).await;
         proxy.set(Health::Failing(code));
         keeps_what_it_may_hold(&rig).await;
-        three_apps(&rig.namespace).await;
     }
     // Once it is well again, so is all else.
     proxy.set(Health::Well);
     let report = prune(&rig, &["-f"]).exits(0).json();
-    expect(&report, &["app0", "app1", "app2", "lazy"], &[]);
+    expect(&report, &["lazy"], &[]);
 }
 
 /// A container on a snapshotter that has been taken out of the configuration keeps the image

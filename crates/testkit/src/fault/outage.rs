@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::act::Act;
 
-/// A request, as far as it tells what it is about.
+/// A request with its method, its namespace and its subject.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Request {
     /// The method, such as `snapshots.v1.Snapshots/Usage`.
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_told_by_its_texts() {
+    fn a_request_shows_its_texts() {
         let usage = UsageRequest {
             snapshotter: "native".to_owned(),
             key: "k".repeat(300),

@@ -1,9 +1,9 @@
 //! Images whose documents call the documents of a store anything.
 //!
-//! A descriptor claims what kind of document a digest is, and whoever wrote the descriptor may
-//! claim what they like: that another image's manifest is a configuration, that a layer is an
-//! index. They may nest indexes deeper than anybody reads, and choose by trailing white space
-//! where a digest sorts. What others' images are must not depend on any of it.
+//! A descriptor claims what kind of document a digest is, and its author can claim anything: that
+//! another image's manifest is a configuration, that a layer is an index. The author can nest
+//! indexes deeper than any reader goes, and choose by trailing white space where a digest sorts.
+//! How other images are read must not depend on any of it.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::namespace::{Descriptor, digest_of};
 /// The bit of a seed that adds crossed images to the store of the seed without it.
 pub const CROSSED: u64 = 1 << 40;
 
-/// What a descriptor may call a document: every kind, in both formats, and kinds of nobody.
+/// What a descriptor may call a document: every kind, in both formats, and unknown ones.
 const MEDIA_TYPES: [&str; 12] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -127,7 +127,7 @@ impl RandomStore {
     }
 }
 
-/// A hostile image on the way.
+/// A hostile image under construction.
 struct Hostile<'a> {
     dice: &'a mut Dice,
     namespace: &'a str,
@@ -160,7 +160,7 @@ impl Hostile<'_> {
         inner
     }
 
-    /// Returns a document over victims, what it is, and the digest beside which it sorts.
+    /// Returns a document that refers to victims, its kind, and the digest to sort before or after.
     fn document(&mut self) -> (Value, &'static str, String) {
         let number = self.dice.between(1, 3);
         let victims: Vec<Victim> = (0..number)
