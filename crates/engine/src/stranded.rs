@@ -267,7 +267,7 @@ mod tests {
         ];
         let snapshots = snapshots.map(|(snapshotter, bytes)| FreedSnapshot {
             id: SnapshotId::new(snapshotter, bytes.to_string()),
-            bytes,
+            bytes: Some(bytes),
         });
         report.freed.snapshots = snapshots.into();
         report.reclaimed = Reclaimed(report.freed.amount());
