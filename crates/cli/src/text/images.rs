@@ -7,24 +7,24 @@ use jiff::Timestamp;
 use reclaim_engine::ListedImage;
 use reclaim_model::{Digest, HumanSize, KeepReason, Reference};
 
-use super::{age, short, shown_name, table};
+use super::{Ids, age, shown_name, table};
 use crate::commands::ls::verdict;
 
 /// What is before every name of an image but its first.
 const INDENT: &str = "  ";
 
 /// Renders the list of images, one row for each record.
-pub(crate) fn flat(images: &[ListedImage], now: Timestamp) -> String {
+pub(crate) fn flat(images: &[ListedImage], now: Timestamp, ids: Ids) -> String {
     let mut table = empty();
     for image in images {
-        table.add_row(row(image, now));
+        table.add_row(row(image, now, ids));
     }
     format!("{}\n", table.trim_fmt())
 }
 
 /// Renders the list of images, one row for each, with its other names below the first. What a
 /// prune would do is repeated only where it is something else.
-pub(crate) fn grouped(images: &[ListedImage], now: Timestamp) -> String {
+pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, ids: Ids) -> String {
     let mut by_target: BTreeMap<&Digest, Vec<&ListedImage>> = BTreeMap::new();
     for image in images {
         by_target.entry(&image.target).or_default().push(image);
@@ -43,7 +43,7 @@ pub(crate) fn grouped(images: &[ListedImage], now: Timestamp) -> String {
         let of_group = verdict(own.next().unwrap_or(&group[0]));
         for (at, image) in group.iter().enumerate() {
             if at == 0 {
-                let mut row = row(image, now);
+                let mut row = row(image, now, ids);
                 of_group.clone_into(&mut row[6]);
                 table.add_row(row);
                 continue;
@@ -70,10 +70,10 @@ fn empty() -> Table {
     table
 }
 
-fn row(image: &ListedImage, now: Timestamp) -> [String; 7] {
+fn row(image: &ListedImage, now: Timestamp, ids: Ids) -> [String; 7] {
     [
         shown_name(&image.name, &image.target),
-        short(&image.target),
+        ids.digest(&image.target),
         HumanSize(image.size.content).to_string(),
         HumanSize(image.size.unpacked).to_string(),
         HumanSize(image.size.shared).to_string(),
@@ -125,7 +125,7 @@ mod tests {
             image("docker.io/library/zoo:1", "c", Err(KeepReason::CriGroup)),
             image(&id, "c", Err(KeepReason::Pinned)),
         ];
-        let text = grouped(&images, Timestamp::UNIX_EPOCH);
+        let text = grouped(&images, Timestamp::UNIX_EPOCH, Ids::Short);
         let cells = |line: &str| -> Vec<String> {
             let cells = line.split("  ").filter(|it| !it.trim().is_empty());
             cells.map(|it| it.trim().to_owned()).collect()
@@ -148,7 +148,7 @@ mod tests {
         ];
         assert_eq!(lines, expected, "{text}");
         assert!(text.contains("\n  app:2 "), "{text}");
-        let text = flat(&images, Timestamp::UNIX_EPOCH);
+        let text = flat(&images, Timestamp::UNIX_EPOCH, Ids::Short);
         assert_eq!(text.lines().count(), 8, "{text}");
         assert_eq!(text.matches("0B").count(), 21, "{text}");
     }
