@@ -130,13 +130,6 @@ pub(crate) fn list_before_question(report: &Report, ids: Ids) {
     output::words(&format!("{images}, {bytes}: {}", amount(report.estimate.0)));
 }
 
-/// Says, on standard error, what a person should know of how the images were judged.
-pub(crate) fn warnings(report: &Report) {
-    for warning in &report.warnings {
-        output::words(&format!("warning: {warning}"));
-    }
-}
-
 /// Says, on standard error, what the report itself has no place for.
 pub(crate) fn words_after(report: &Report, ids: Ids) {
     for refused in &report.refused {

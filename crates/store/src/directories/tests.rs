@@ -148,6 +148,7 @@ fn directories_beyond_those_of_records_are_counted() {
         // Behind a gap there may be records of all of them.
         let mut namespaces = inventory.namespaces.values_mut();
         namespaces.next().unwrap().gaps.push(Gap::Snapshotter {
+            is_configured: true,
             name: name(layout),
             why: "no answer".to_owned(),
         });
