@@ -158,3 +158,51 @@ async fn documents_are_read_as_go_reads_them() {
     let report = prune(&rig, &["-f"]).exits(0).json();
     expect(&report, &["zzz"], &[]);
 }
+
+/// The most memory that a process has had, in MiB; `None` once it has ended.
+fn peak(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib = line.trim().strip_suffix(" kB")?;
+    kib.parse::<u64>().ok().map(|kib| kib >> 10)
+}
+
+/// Labels are kept as far as there is room, and those that are asked for in any case. Bodies are
+/// read with and without containerd's files.
+#[tokio::test]
+async fn images_with_megabytes_of_labels_take_bounded_memory() {
+    let rig = Rig::quiet().await;
+    for image in 0..60 {
+        let value = format!("{image:02}").repeat(1000);
+        let labels: serde_json::Map<String, Value> = (0..4000)
+            .map(|at| (format!("label-{at}"), json!(value)))
+            .chain([("zzz".to_owned(), json!(image.to_string()))])
+            .collect();
+        let name = format!("docker.io/library/l{image:02}:1");
+        write(&rig, &name, &config(&name, &labels.into()), Some(2)).await;
+    }
+    for remote in [false, true] {
+        let mut args = vec!["image", "prune", "-a", "--dry-run", "--format", "json"];
+        args.extend(["--filter", "label=zzz=17"]);
+        args.extend(remote.then_some("--remote"));
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_reclaim"))
+            .env_clear()
+            .args(args)
+            .env("CONTAINERD_ADDRESS", rig.containerd.address())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut most = 0;
+        while child.try_wait().unwrap().is_none() {
+            most = most.max(peak(child.id()).unwrap_or(0));
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let output = child.wait_with_output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let removed = report["removed"].as_array().unwrap();
+        assert_eq!(removed.len(), 1, "{report:#}");
+        assert_eq!(removed[0]["name"], "docker.io/library/l17:1");
+        assert!(most < 300, "{most} MiB, remote: {remote}");
+        println!("{most} MiB, remote: {remote}");
+    }
+}
