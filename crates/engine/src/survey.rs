@@ -7,7 +7,7 @@ use reclaim_model::{
     Container, FreedBlob, Inventory, Namespace, OutsideRecords, SnapshotId, SnapshotSizes,
 };
 use reclaim_plan::{Answer, Books, DiskUsage, Question, disk_usage, why};
-use reclaim_store::{ContentFiles, Directories, NO_LABELS, StoreError, content_files, own_bytes};
+use reclaim_store::{ContentFiles, Directories, StoreError, content_files, own_bytes};
 use tracing::{debug, info_span};
 
 use crate::clock;
@@ -114,12 +114,7 @@ impl Engine {
     }
 
     pub(crate) async fn observe_all(&self) -> Result<Inventory, StoreError> {
-        let observing = retry(|| async {
-            let namespaces = self.store.namespaces().await?;
-            self.store
-                .observe(&namespaces, &NO_LABELS, clock::now())
-                .await
-        });
+        let observing = retry(|| self.store.survey(clock::now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         self.note_unlisted(&mut inventory);
         self.note_pod_images(&mut inventory).await;

@@ -185,18 +185,12 @@ impl<'g, 'a> Collector<'g, 'a> {
                     let unseen = self.usage.unseen.entry(name.clone()).or_default();
                     unseen.anonymous.insert(holder);
                 }
-                Gap::List {
-                    list: List::Sandboxes,
-                    ..
-                } if self.graph.rules >= CollectorRules::V2_0 => {
-                    let holder = holder(HolderKind::Sandbox, UNLISTED);
-                    self.usage.untraced.insert(holder);
+                Gap::List { list, .. } => {
+                    let kind = unlisted_users(*list, self.graph.rules);
+                    let holders = kind.map(|kind| holder(kind, UNLISTED));
+                    self.usage.untraced.extend(holders);
                 }
-                // The other lists must be whole where images are evaluated.
-                Gap::Snapshotter { .. }
-                | Gap::List { .. }
-                | Gap::Content { .. }
-                | Gap::Image { .. } => {}
+                Gap::Snapshotter { .. } | Gap::Content { .. } | Gap::Image { .. } => {}
             }
         }
     }
@@ -448,6 +442,18 @@ fn names_digest(container: &Container) -> bool {
     container.image_digest.is_some()
         || IdPrefix::parse(image).is_some_and(is_whole)
         || reference().is_some_and(|it| it.digest().is_some())
+}
+
+/// Returns what may use any image where a list cannot be had. Nothing is removed in a namespace
+/// without its lists of containers, leases and content, but its images are shown.
+fn unlisted_users(list: List, rules: CollectorRules) -> Option<HolderKind> {
+    match list {
+        List::Containers => Some(HolderKind::Container),
+        List::Leases => Some(HolderKind::Lease),
+        List::Content => Some(HolderKind::Content),
+        List::Sandboxes => (rules >= CollectorRules::V2_0).then_some(HolderKind::Sandbox),
+        List::Images | List::Ingests => None,
+    }
 }
 
 /// Whether the holder is somebody, not a thing that holds itself.

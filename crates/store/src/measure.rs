@@ -343,7 +343,7 @@ mod tests {
         };
         assert_eq!(gone, expected);
         // A list that is cut short says nothing of what is not in it.
-        let store = scripted("2.0.0", script(Code::DataLoss));
+        let store = scripted("2.0.0", script(Code::Unimplemented));
         let (gone, unknown) = store.gone(&namespace(), &planned).await.unwrap();
         assert_eq!(gone.blobs, []);
         assert_eq!(gone.snapshots, [snapshot("base")]);

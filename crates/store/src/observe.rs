@@ -104,12 +104,36 @@ impl Containerd {
         labels: &BTreeSet<String>,
         now: Timestamp,
     ) -> Result<Inventory, StoreError> {
+        self.observed(judged, labels, now, Strictness::of).await
+    }
+
+    /// As [`Self::observe`] of all namespaces, in order to show them: what cannot be listed is a
+    /// gap in any of them.
+    ///
+    /// # Errors
+    ///
+    /// If containerd is away, or its namespaces cannot be listed.
+    ///
+    /// Cancellation safe: it only reads.
+    pub async fn survey(&self, now: Timestamp) -> Result<Inventory, StoreError> {
+        let all = self.namespaces().await?;
+        let strictness = |_| Strictness::Gaps;
+        self.observed(&all, &NO_LABELS, now, strictness).await
+    }
+
+    async fn observed(
+        &self,
+        judged: &[Namespace],
+        labels: &BTreeSet<String>,
+        now: Timestamp,
+        strictness: impl Fn(bool) -> Strictness,
+    ) -> Result<Inventory, StoreError> {
         let first =
             futures::future::try_join3(self.namespaces(), self.loaded(), self.ask_version());
         let (names, loaded, ()) = first.await?;
         let listed = stream::iter(names).map(|name| {
             let loaded = &loaded;
-            let strictness = Strictness::of(judged.contains(&name));
+            let strictness = strictness(judged.contains(&name));
             let listed = async move {
                 let inventory = self.observe_namespace(&name, loaded, strictness).await?;
                 Ok::<_, StoreError>((name, inventory))

@@ -50,6 +50,9 @@ async fn another_namespace_that_cannot_be_listed_keeps_no_image() {
         let report = call(proxy.address(), "", &args).exits(0).json();
         expect(&report, &apps, &[]);
         assert!(proxy.struck() > 0, "{request:?}");
+        for shown in [&["df", "-v"][..], &["image", "ls"], &["why", "app0:1"]] {
+            call(proxy.address(), "", shown).exits(0);
+        }
         let is_named = |warning: &Value| warning.as_str().unwrap().contains("other");
         let mut warnings = report["warnings"].as_array().unwrap().iter();
         assert!(warnings.any(is_named), "{request:?}: {report:#}");

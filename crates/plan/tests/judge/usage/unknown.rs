@@ -269,6 +269,22 @@ fn sandboxes_that_cannot_be_listed_may_use_any_image_where_sandboxes_hold() {
 }
 
 #[test]
+fn what_is_only_shown_may_be_used_by_what_is_not_listed() {
+    for (list, holder) in [
+        (List::Containers, "container *"),
+        (List::Leases, "lease *"),
+        (List::Content, "content *"),
+    ] {
+        let mut world = unpacked_on_nydus();
+        let why = "no answer".to_owned();
+        world.here().gaps.push(Gap::List { list, why });
+        let outcome = world.prune_all();
+        assert_eq!(outcome.removed(), Vec::<&str>::new());
+        assert_eq!(outcome.holders(&library("c:1")), [holder]);
+    }
+}
+
+#[test]
 fn a_record_of_an_unknown_algorithm_holds_what_its_labels_refer_to() {
     let mut world = unpacked_on_nydus();
     world.here().gaps.push(Gap::Image {
