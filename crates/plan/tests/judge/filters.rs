@@ -236,11 +236,15 @@ fn all_filters_together_must_let_an_image_go_fl23() {
 #[test]
 fn a_label_that_was_left_out_keeps_the_image_unless_it_was_asked_for() {
     let mut world = labelled(&[("long", &[("seen", "yes")])]);
-    let config = world.documents.values_mut().find_map(|it| match it {
-        Document::Config(config) => Some(config),
-        _ => None,
+    let documents = world.documents.values_mut();
+    let mut configs = documents.filter_map(|document| {
+        if let Document::Config(config) = document {
+            Some(config)
+        } else {
+            None
+        }
     });
-    config.unwrap().labels_left_out = 1;
+    configs.next().unwrap().labels_left_out = 1;
     let removes = |world: &World, filter| !world.prune_by(labels(&[filter])).removed().is_empty();
     // What is in the list is known; anything else may be what was left out.
     assert!(removes(&world, "seen"));
