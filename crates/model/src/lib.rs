@@ -7,6 +7,7 @@ mod digest;
 mod error;
 mod filter;
 mod free_target;
+mod gap;
 mod gc_conditions;
 mod gc_labels;
 mod holder;
@@ -34,6 +35,7 @@ pub use digest::{Digest, DigestError};
 pub use error::chain;
 pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
 pub use free_target::{FreeTarget, FreeTargetError};
+pub use gap::{Gap, List};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, parse_expiry};
 pub use holder::{Holder, HolderKind, HolderRole, shortened};
@@ -42,8 +44,8 @@ pub use image::{
     Platform, Target, shown_name,
 };
 pub use inventory::{
-    Blob, CollectorRules, Container, ContainerState, Gap, Ingest, Inventory, Lease, LeaseResource,
-    List, NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
+    Blob, CollectorRules, Container, ContainerState, Ingest, Inventory, Lease, LeaseResource,
+    NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
 pub use leased::{LeaseHolding, Leased};

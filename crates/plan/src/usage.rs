@@ -8,19 +8,21 @@
 //! there are: otherwise an image could be made removable by adding another one. The exception is
 //! an image that the user itself names and that has the very chain it stands on.
 
+mod unseen;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
-    CollectorRules, Container, Digest, Gap, GcLabels, GcRef, Holder, HolderKind, IdPrefix,
-    LeaseResource, List, NamespaceInventory, Reference, SnapshotId, Snapshotter,
+    Container, Digest, Gap, GcLabels, GcRef, Holder, HolderKind, IdPrefix, LeaseResource,
+    Reference, SnapshotId, Snapshotter,
 };
 
-use crate::anatomy::Anatomy;
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
 use crate::targets::{TargetId, Targets, TargetsByDigest};
+use unseen::{UNLISTED, Unseen, blind_snapshotters, unlisted_users};
 
 /// The shortest text that is taken for the beginning of an ID where no record has that name.
 ///
@@ -32,9 +34,6 @@ const WHOLE_ID_LENGTH: usize = 64;
 
 /// What Docker adds to a container's ID for the snapshot below the container's own.
 const INIT_SUFFIX: &str = "-init";
-
-/// Stands for all that a list would have shown.
-const UNLISTED: &str = "*";
 
 type Holders = BTreeSet<Holder>;
 
@@ -53,46 +52,6 @@ pub(crate) struct Usage {
     pub(crate) unseen: BTreeMap<Snapshotter, Unseen>,
     /// Uses of which nothing can be seen: they may be of any image.
     pub(crate) untraced: Holders,
-}
-
-/// What uses a snapshotter whose snapshots cannot be listed.
-#[derive(Debug, Default)]
-pub(crate) struct Unseen {
-    /// Those that do not say which image they use.
-    anonymous: Holders,
-    /// Those that say so by a digest: an image whose contents are known is theirs only if it has
-    /// that digest.
-    known_by_digest: Holders,
-}
-
-impl Usage {
-    /// Returns the uses that may be of an image, given all that can be seen.
-    pub(crate) fn possible(&self, graph: &Graph<'_>, anatomy: &Anatomy<'_>) -> Holders {
-        let mut holders = self.untraced.clone();
-        if anatomy.is_incomplete {
-            holders.extend(self.unexplained.iter().cloned());
-        }
-        for (snapshotter, unseen) in &self.unseen {
-            if anatomy.is_incomplete {
-                holders.extend(unseen.known_by_digest.iter().cloned());
-            }
-            if anatomy.is_incomplete || is_unpacked_on(graph, anatomy, snapshotter) {
-                holders.extend(unseen.anonymous.iter().cloned());
-            }
-        }
-        holders
-    }
-}
-
-/// Whether an image has a label for what was unpacked of it on a snapshotter. Whoever unpacks an
-/// image writes it: without it the collector would take the snapshots.
-fn is_unpacked_on(graph: &Graph<'_>, anatomy: &Anatomy<'_>, snapshotter: &Snapshotter) -> bool {
-    let blobs = anatomy.identity.iter().filter_map(|it| graph.find_blob(it));
-    let mut refs = blobs.flat_map(|id| match graph.node(id) {
-        Node::Blob(index) => &*graph.blob(index).gc.refs,
-        Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => &[],
-    });
-    refs.any(|it| matches!(it, GcRef::Snapshot(id) if id.snapshotter == *snapshotter))
 }
 
 /// Collects the evidence of one namespace.
@@ -444,18 +403,6 @@ fn names_digest(container: &Container) -> bool {
         || reference().is_some_and(|it| it.digest().is_some())
 }
 
-/// Returns what may use any image where a list cannot be had. Nothing is removed in a namespace
-/// without its lists of containers, leases and content, but its images are shown.
-fn unlisted_users(list: List, rules: CollectorRules) -> Option<HolderKind> {
-    match list {
-        List::Containers => Some(HolderKind::Container),
-        List::Leases => Some(HolderKind::Lease),
-        List::Content => Some(HolderKind::Content),
-        List::Sandboxes => (rules >= CollectorRules::V2_0).then_some(HolderKind::Sandbox),
-        List::Images | List::Ingests => None,
-    }
-}
-
 /// Whether the holder is somebody, not a thing that holds itself.
 fn is_user(holder: &Holder) -> bool {
     match holder.kind {
@@ -484,18 +431,6 @@ fn record_names(reference: Reference) -> Vec<String> {
     }
     names.push(reference.with_default_tag().to_string());
     names
-}
-
-fn blind_snapshotters(namespace: &NamespaceInventory) -> BTreeMap<&str, bool> {
-    let names = namespace.gaps.iter().filter_map(|gap| match gap {
-        Gap::Snapshotter {
-            name,
-            is_configured,
-            why: _,
-        } => Some((&**name, *is_configured)),
-        Gap::Content { .. } | Gap::Image { .. } | Gap::List { .. } => None,
-    });
-    names.collect()
 }
 
 fn holder(kind: HolderKind, id: &str) -> Holder {

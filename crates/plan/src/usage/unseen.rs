@@ -1,0 +1,81 @@
+//! What may use images and cannot be seen: the part of the evidence that gaps hide.
+//!
+//! The table is at [`Gap`].
+
+use std::collections::BTreeMap;
+
+use reclaim_model::{
+    CollectorRules, Gap, GcRef, HolderKind, List, NamespaceInventory, Snapshotter,
+};
+
+use super::{Holders, Usage};
+use crate::anatomy::Anatomy;
+use crate::graph::{Graph, Node};
+
+/// Stands for all that a list would have shown.
+pub(super) const UNLISTED: &str = "*";
+
+/// What uses a snapshotter whose snapshots cannot be listed.
+#[derive(Debug, Default)]
+pub(crate) struct Unseen {
+    /// Those that do not say which image they use.
+    pub(super) anonymous: Holders,
+    /// Those that say so by a digest: an image whose contents are known is theirs only if it has
+    /// that digest.
+    pub(super) known_by_digest: Holders,
+}
+
+impl Usage {
+    /// Returns the uses that may be of an image, given all that can be seen.
+    pub(crate) fn possible(&self, graph: &Graph<'_>, anatomy: &Anatomy<'_>) -> Holders {
+        let mut holders = self.untraced.clone();
+        if anatomy.is_incomplete {
+            holders.extend(self.unexplained.iter().cloned());
+        }
+        for (snapshotter, unseen) in &self.unseen {
+            if anatomy.is_incomplete {
+                holders.extend(unseen.known_by_digest.iter().cloned());
+            }
+            if anatomy.is_incomplete || is_unpacked_on(graph, anatomy, snapshotter) {
+                holders.extend(unseen.anonymous.iter().cloned());
+            }
+        }
+        holders
+    }
+}
+
+/// Whether an image has a label for what was unpacked of it on a snapshotter. Whoever unpacks an
+/// image writes it: without it the collector would take the snapshots.
+fn is_unpacked_on(graph: &Graph<'_>, anatomy: &Anatomy<'_>, snapshotter: &Snapshotter) -> bool {
+    let blobs = anatomy.identity.iter().filter_map(|it| graph.find_blob(it));
+    let mut refs = blobs.flat_map(|id| match graph.node(id) {
+        Node::Blob(index) => &*graph.blob(index).gc.refs,
+        Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => &[],
+    });
+    refs.any(|it| matches!(it, GcRef::Snapshot(id) if id.snapshotter == *snapshotter))
+}
+
+/// Returns what may use any image where a list cannot be had. Nothing is removed in a namespace
+/// without its lists of containers, leases and content, but its images are shown.
+pub(super) fn unlisted_users(list: List, rules: CollectorRules) -> Option<HolderKind> {
+    match list {
+        List::Containers => Some(HolderKind::Container),
+        List::Leases => Some(HolderKind::Lease),
+        List::Content => Some(HolderKind::Content),
+        List::Sandboxes => (rules >= CollectorRules::V2_0).then_some(HolderKind::Sandbox),
+        List::Images | List::Ingests => None,
+    }
+}
+
+/// Returns the snapshotters whose snapshots cannot be listed, and whether each is configured.
+pub(super) fn blind_snapshotters(namespace: &NamespaceInventory) -> BTreeMap<&str, bool> {
+    let names = namespace.gaps.iter().filter_map(|gap| match gap {
+        Gap::Snapshotter {
+            name,
+            is_configured,
+            why: _,
+        } => Some((&**name, *is_configured)),
+        Gap::Content { .. } | Gap::Image { .. } | Gap::List { .. } => None,
+    });
+    names.collect()
+}
