@@ -94,11 +94,15 @@ impl Engine {
         first: &Inventory,
         unpinned: Vec<Unpin>,
         report: &mut Report,
+        patience: &Patience,
     ) -> Result<Vec<Unpin>, StoreError> {
         if unpinned.is_empty() {
             return Ok(unpinned);
         }
-        let wanted = match self.no_longer_history(run, first, &unpinned).await {
+        let wanted = match self
+            .no_longer_history(run, first, &unpinned, patience)
+            .await
+        {
             Ok(wanted) => wanted,
             Err(error) => {
                 let error = chain(&error);
@@ -114,7 +118,12 @@ impl Engine {
                 unpin.config
             ));
         }
-        self.repin_all(&run.request.namespace, &wanted).await?;
+        for unpin in &wanted {
+            let namespace = &run.request.namespace;
+            patience
+                .retry(|| self.store.repin(namespace, unpin))
+                .await?;
+        }
         let mut unpinned = unpinned;
         unpinned.retain(|it| !wanted.contains(it));
         Ok(unpinned)
@@ -138,10 +147,11 @@ impl Engine {
         run: Run<'_>,
         first: &Inventory,
         unpinned: &[Unpin],
+        patience: &Patience,
     ) -> Result<Vec<Unpin>, StoreError> {
         let namespace = &run.request.namespace;
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
+        let observing = patience.retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
         let mut inventory = observing.await?;
         for unpin in unpinned {
             if let Some(document) = first.documents.get(&unpin.config) {

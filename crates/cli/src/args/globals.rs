@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use reclaim_engine::ContainerdConfig;
+use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +25,9 @@ const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
         "/var/snap/microk8s/current/args/containerd.toml",
     ),
 ];
+
+/// The directory of the lock files of runs.
+const LOCKS: &str = "locks";
 
 /// The namespace used unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -85,6 +88,26 @@ pub(crate) struct Globals {
     /// `reclaim serve` is one. Without it the command works on containerd itself.
     #[arg(long, global = true, env = "RECLAIM_HOST", value_name = "ADDRESS")]
     host: Option<String>,
+
+    /// Where the lock files of runs are, by which other processes see that a run is over
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_LOCK_DIR",
+        value_name = "DIR",
+        hide = true
+    )]
+    lock_dir: Option<PathBuf>,
+
+    /// Take this for the ID of the boot: for tests of a reboot
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_BOOT_ID",
+        value_name = "ID",
+        hide = true
+    )]
+    boot_id: Option<String>,
 
     /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
     #[arg(
@@ -155,6 +178,21 @@ impl Globals {
         }
     }
 
+    /// Gives an engine what proves to other processes whether its runs go on. `state` is the
+    /// directory of a daemon's state.
+    pub(crate) fn identified(&self, engine: Engine, state: Option<&Path>) -> Engine {
+        let named = self.lock_dir.clone();
+        let usual = || state.map_or_else(runtime_locks, |state| Some(state.join(LOCKS)));
+        let engine = match named.or_else(usual) {
+            Some(directory) => engine.with_lock_directory(directory),
+            None => engine,
+        };
+        match &self.boot_id {
+            Some(boot) => engine.with_boot_id(boot.clone()),
+            None => engine,
+        }
+    }
+
     /// Returns the daemon that is to do the work. An empty variable is as good as none.
     pub(crate) fn host(&self) -> Option<&str> {
         self.host.as_deref().filter(|host| !host.is_empty())
@@ -187,6 +225,19 @@ impl Globals {
         let (namespace, is_asked_for) = self.namespace()?;
         Ok(is_asked_for.then_some(namespace))
     }
+}
+
+/// Returns where the locks of a command are that has no state: a private directory that does not
+/// outlive the boot.
+fn runtime_locks() -> Option<PathBuf> {
+    let runtime = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/run")
+    } else {
+        PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?)
+    };
+    runtime
+        .is_absolute()
+        .then(|| runtime.join(format!("reclaim-{LOCKS}")))
 }
 
 /// Takes what can be read as a filter of the log.
