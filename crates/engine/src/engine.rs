@@ -181,11 +181,11 @@ impl Engine {
         self
     }
 
-    /// Takes this for the ID of the boot, in place of the kernel's: for tests of a reboot.
+    /// Takes these for the IDs of the machine and of its boot: for tests of a reboot.
     #[doc(hidden)]
     #[must_use]
-    pub fn with_boot_id(mut self, boot: String) -> Self {
-        Arc::make_mut(&mut self.identity).boot = Some(boot);
+    pub fn with_machine(mut self, machine: &str, boot: &str) -> Self {
+        Arc::make_mut(&mut self.identity).pretend(machine, boot);
         self
     }
 

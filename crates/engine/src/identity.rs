@@ -36,7 +36,7 @@ pub(crate) struct Identity {
     /// Whose runs are proven to be over by a later boot; not known where containerd is elsewhere,
     /// and in containers that do not see the machine's ID.
     machine: Option<String>,
-    pub(crate) boot: Option<String>,
+    boot: Option<String>,
 }
 
 impl Identity {
@@ -49,6 +49,12 @@ impl Identity {
             machine: machine.flatten().and_then(|id| machine_label(&id)),
             boot: boot.ok().map(|id| id.trim().to_owned()),
         }
+    }
+
+    /// Takes this for the ID of the machine, and of its boot.
+    pub(crate) fn pretend(&mut self, machine: &str, boot: &str) {
+        self.machine = machine_label(machine);
+        self.boot = Some(boot.to_owned());
     }
 
     /// Takes the lock of a run; `None` where there is no place for it.

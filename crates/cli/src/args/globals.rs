@@ -99,15 +99,15 @@ pub(crate) struct Globals {
     )]
     lock_dir: Option<PathBuf>,
 
-    /// Take this for the ID of the boot: for tests of a reboot
+    /// Take these for the IDs of the machine and of its boot, with a slash between: for tests
     #[arg(
         long,
         global = true,
-        env = "RECLAIM_BOOT_ID",
-        value_name = "ID",
+        env = "RECLAIM_MACHINE",
+        value_name = "ID/BOOT",
         hide = true
     )]
-    boot_id: Option<String>,
+    machine: Option<String>,
 
     /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
     #[arg(
@@ -187,8 +187,9 @@ impl Globals {
             Some(directory) => engine.with_lock_directory(directory),
             None => engine,
         };
-        match &self.boot_id {
-            Some(boot) => engine.with_boot_id(boot.clone()),
+        let machine = self.machine.as_deref().and_then(|it| it.split_once('/'));
+        match machine {
+            Some((machine, boot)) => engine.with_machine(machine, boot),
             None => engine,
         }
     }
