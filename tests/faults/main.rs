@@ -23,6 +23,7 @@
     reason = "a stage that cannot be set or looked at ends the test, as in a test's own body"
 )]
 
+mod away;
 mod check;
 mod creators;
 mod elsewhere;

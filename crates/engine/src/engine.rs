@@ -21,7 +21,7 @@ use crate::measure::Measuring;
 use crate::presence::Presence;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
-use crate::retry::retry;
+use crate::retry::{TO_END, retry};
 use crate::target::Unmet;
 use crate::unfinished::Unfinished;
 use crate::unlisted::is_dockers;
@@ -131,6 +131,7 @@ pub struct Engine {
     pub(crate) finished: broadcast::Sender<Arc<Report>>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) unfinished: Arc<Unfinished>,
+    pub(crate) patience: Duration,
 }
 
 /// How many reports are kept for a listener that is slow.
@@ -145,6 +146,7 @@ impl Engine {
         Self {
             identity: Arc::new(Identity::read(store.sees_files())),
             unfinished: Arc::default(),
+            patience: TO_END,
             store,
             containers: Vec::new(),
             guard: PruneGuard::default(),
@@ -187,6 +189,13 @@ impl Engine {
     pub fn with_machine(mut self, machine: &str, boot: &str) -> Self {
         Arc::make_mut(&mut self.identity).pretend(machine, boot);
         self
+    }
+
+    /// Waits no longer than this for a containerd that is away at the end of a run: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Begins a run of that ID, as other processes can see it.

@@ -123,7 +123,7 @@ impl Engine {
         };
         let Taken { gone, unpinned } = taken;
         (run.progress)(Progress::LookingAgain);
-        let patience = Patience::to_end(run.cancel);
+        let patience = Patience::to_end(self.patience, run.cancel);
         let looking = self.restore_used(run, &mut inventory, gone, alarm.as_ref(), &patience);
         let looked = self.phase(info_span!("look_again"), looking).await;
         let stuck = record_look(&mut report, &plan, looked);

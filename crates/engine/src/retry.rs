@@ -21,7 +21,7 @@ const WAITS: [Duration; 6] = [
 
 /// How long a run that has removed something tries to bring it to an end: no longer than a caller
 /// waits for, and longer than most outages.
-const TO_END: Duration = Duration::from_secs(3 * 60);
+pub(crate) const TO_END: Duration = Duration::from_secs(3 * 60);
 
 /// The wait between those tries.
 const WAIT_TO_END: Duration = Duration::from_secs(1);
@@ -48,16 +48,16 @@ where
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     is_spent: AtomicBool,
-    /// Ends the patience of minutes; without one there is none.
-    cancel: Option<CancellationToken>,
+    /// How long to try on after the waits of [`WAITS`], unless it is cancelled.
+    to_end: Option<(Duration, CancellationToken)>,
 }
 
 impl Patience {
-    /// The patience to bring to an end what has begun: minutes, or seconds once it is cancelled.
-    pub(crate) fn to_end(cancel: &CancellationToken) -> Self {
+    /// The patience to bring to an end what has begun: so long, or seconds once it is cancelled.
+    pub(crate) fn to_end(limit: Duration, cancel: &CancellationToken) -> Self {
         Self {
             is_spent: AtomicBool::new(false),
-            cancel: Some(cancel.clone()),
+            to_end: Some((limit, cancel.clone())),
         }
     }
 
@@ -80,9 +80,9 @@ impl Patience {
             if let Some(wait) = waits.next().filter(|_| !is_spent) {
                 debug!(%error, "trying again");
                 tokio::time::sleep(wait).await;
-            } else if !is_spent && began.elapsed() < TO_END && self.waits_on().await {
+            } else if !is_spent && self.waits_on(began).await {
                 if !is_told {
-                    warn!(%error, seconds = TO_END.as_secs(), "containerd does not answer; trying on");
+                    warn!(%error, "containerd does not answer; trying on");
                 }
                 is_told = true;
             } else {
@@ -93,10 +93,13 @@ impl Patience {
     }
 
     /// Waits for the next try to bring something to an end. Returns whether there is one.
-    async fn waits_on(&self) -> bool {
-        let Some(cancel) = &self.cancel else {
+    async fn waits_on(&self, began: Instant) -> bool {
+        let Some((limit, cancel)) = &self.to_end else {
             return false;
         };
+        if began.elapsed() >= *limit {
+            return false;
+        }
         tokio::select! {
             biased;
             () = cancel.cancelled() => false,
@@ -153,7 +156,7 @@ mod tests {
         let mut containerd = reclaim_testkit::Containerd::start().await;
         let store = Containerd::connect(containerd.address()).await.unwrap();
         let cancel = CancellationToken::new();
-        let patience = Patience::to_end(&cancel);
+        let patience = Patience::to_end(TO_END, &cancel);
         containerd.kill().await;
         tokio::time::pause();
         let began = Instant::now();

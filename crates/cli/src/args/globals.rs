@@ -1,6 +1,7 @@
 //! Options of every command: which containerd, which daemon, what is logged.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reclaim_engine::{ContainerdConfig, Engine};
@@ -99,6 +100,16 @@ pub(crate) struct Globals {
     )]
     lock_dir: Option<PathBuf>,
 
+    /// Wait so many seconds for a containerd that is away at the end of a run: for tests
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_PATIENCE",
+        value_name = "SECONDS",
+        hide = true
+    )]
+    patience: Option<u64>,
+
     /// Take these for the IDs of the machine and of its boot, with a slash between: for tests
     #[arg(
         long,
@@ -185,6 +196,10 @@ impl Globals {
         let usual = || state.map_or_else(runtime_locks, |state| Some(state.join(LOCKS)));
         let engine = match named.or_else(usual) {
             Some(directory) => engine.with_lock_directory(directory),
+            None => engine,
+        };
+        let engine = match self.patience {
+            Some(seconds) => engine.with_patience(Duration::from_secs(seconds)),
             None => engine,
         };
         let machine = self.machine.as_deref().and_then(|it| it.split_once('/'));

@@ -37,7 +37,18 @@ pub(crate) struct Embedded {
 
 impl Stage {
     pub(crate) async fn set() -> Self {
-        let containerd = Containerd::start().await;
+        Self::on(Containerd::start().await)
+    }
+
+    /// As [`Self::set`], with a containerd that collects only when it is asked to.
+    pub(crate) async fn quiet() -> Self {
+        let stage = Self::on(Containerd::quiet().start().await);
+        // The scheduler makes a first collection whenever it has begun.
+        stage.namespace.collect().await.unwrap();
+        stage
+    }
+
+    fn on(containerd: Containerd) -> Self {
         let namespace = containerd.namespace("default");
         Self {
             containerd,
