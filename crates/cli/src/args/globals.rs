@@ -8,6 +8,8 @@ use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::DEFAULT_STATE;
+
 /// Where containerd listens unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
 /// Where containerd's own configuration is, by its address.
@@ -243,17 +245,22 @@ impl Globals {
     }
 }
 
-/// Returns where the locks of a command are that has no state: a private directory that does not
+/// Returns where the locks of a command are that has no state: with those of a daemon that keeps
+/// its state at the usual place, which a pod sees, too; else in a private directory that does not
 /// outlive the boot.
 fn runtime_locks() -> Option<PathBuf> {
-    let runtime = if rustix::process::geteuid().is_root() {
-        PathBuf::from("/run")
+    if !rustix::process::geteuid().is_root() {
+        let runtime = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
+        return runtime
+            .is_absolute()
+            .then(|| runtime.join(format!("reclaim-{LOCKS}")));
+    }
+    let state = Path::new(DEFAULT_STATE);
+    Some(if state.is_dir() {
+        state.join(LOCKS)
     } else {
-        PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?)
-    };
-    runtime
-        .is_absolute()
-        .then(|| runtime.join(format!("reclaim-{LOCKS}")))
+        PathBuf::from(format!("/run/reclaim-{LOCKS}"))
+    })
 }
 
 /// Takes what can be read as a filter of the log.
