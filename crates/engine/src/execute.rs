@@ -46,8 +46,10 @@ pub(crate) struct Run<'a> {
     pub(crate) progress: &'a ProgressSink<'a>,
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) measuring: Measuring,
-    /// When the guard's lease expires, and with it the hold.
+    /// When the guard's lease expires.
     pub(crate) expires: Timestamp,
+    /// For what brings the run to its end.
+    pub(crate) patience: &'a Patience,
 }
 
 impl Run<'_> {
@@ -73,7 +75,7 @@ impl Run<'_> {
 #[derive(Clone, Copy)]
 struct Ending<'a> {
     presence: &'a Presence,
-    patience: &'a Patience,
+    journals: &'a [Digest],
 }
 
 /// What may be gone by a run's doing.
@@ -123,11 +125,10 @@ impl Engine {
         };
         let Taken { gone, unpinned } = taken;
         (run.progress)(Progress::LookingAgain);
-        let patience = Patience::to_end(self.patience, run.cancel);
-        let looking = self.restore_used(run, &mut inventory, gone, alarm.as_ref(), &patience);
+        let looking = self.restore_used(run, &mut inventory, gone, alarm.as_ref());
         let looked = self.phase(info_span!("look_again"), looking).await;
         let stuck = record_look(&mut report, &plan, looked);
-        let repinning = self.repin_used(run, &inventory, unpinned, &mut report, &patience);
+        let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
         let sound = match (repinning.await, stuck) {
             (Ok(unpinned), None) => {
                 report.unpinned = unpinned;
@@ -137,17 +138,15 @@ impl Engine {
         };
         let ending = Ending {
             presence,
-            patience: &patience,
+            journals: &journals,
         };
         match sound {
-            Ok(()) => {
-                self.finish(run, ending, &plan, &journals, &mut report)
-                    .await
-            }
+            Ok(()) => self.finish(run, ending, &plan, &mut report).await,
             Err(error) => self.give_up(run, &mut report, &error),
         }
+        let namespace = &plan.namespace;
         let giving =
-            host_guard::give_back_patiently(&self.store, &plan.namespace, presence, &patience);
+            host_guard::give_back_patiently(&self.store, namespace, presence, run.patience);
         if let Err(error) = giving.await {
             let error = chain(&error);
             warn!(%error, "the guard stays until the next run");
@@ -178,18 +177,11 @@ impl Engine {
     }
 
     /// Frees what was removed, or keeps it for the undo window.
-    async fn finish(
-        &self,
-        run: Run<'_>,
-        ending: Ending<'_>,
-        plan: &Plan,
-        journals: &[Digest],
-        report: &mut Report,
-    ) {
+    async fn finish(&self, run: Run<'_>, ending: Ending<'_>, plan: &Plan, report: &mut Report) {
         let window = run.options.undo_window;
         let is_any = !report.removed.is_empty() || !report.unpinned.is_empty();
         let finished = if window > Duration::ZERO && is_any {
-            self.keep(run, journals, report, ending.patience).await
+            self.keep(run, ending.journals, report).await
         } else {
             self.free(run, ending, plan, report).await
         };
@@ -213,13 +205,10 @@ impl Engine {
         run: Run<'_>,
         journals: &[Digest],
         report: &mut Report,
-        patience: &Patience,
     ) -> Result<(), StoreError> {
         let namespace = &run.request.namespace;
-        let window = run.options.undo_window;
-        let keeping = Hold::keep(&self.store, namespace, run.id, journals, window, patience);
-        let until = keeping.await?;
-        Hold::finish(&self.store, namespace, run.id, false, patience).await?;
+        let until = Hold::keep(&self.store, run, journals).await?;
+        Hold::finish(&self.store, namespace, run.id, false, run.patience).await?;
         report.held_until = Some(until);
         Ok(())
     }
@@ -234,12 +223,12 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let namespace = &plan.namespace;
         (run.progress)(Progress::Collecting);
-        let collecting = self.collect_run(run, ending);
+        let collecting = self.collect_run(run, ending.presence);
         let began = Instant::now();
         self.phase(info_span!("collect"), collecting).await?;
         report.collection = Some(began.elapsed());
         (run.progress)(Progress::Measuring);
-        let measuring = ending
+        let measuring = run
             .patience
             .retry(|| self.store.gone(namespace, &plan.freed));
         let (gone, unknown) = self.phase(info_span!("measure"), measuring).await?;
@@ -261,10 +250,9 @@ impl Engine {
     }
 
     /// Ends the hold of the run with the collection.
-    async fn collect_run(&self, run: Run<'_>, ending: Ending<'_>) -> Result<(), StoreError> {
-        let Ending { presence, patience } = ending;
+    async fn collect_run(&self, run: Run<'_>, presence: &Presence) -> Result<(), StoreError> {
         let namespace = &run.request.namespace;
-        let is_collected = Hold::finish(&self.store, namespace, run.id, true, patience).await?;
+        let is_collected = Hold::finish(&self.store, namespace, run.id, true, run.patience).await?;
         if !is_collected {
             // It is gone without a collection that anybody waited for.
             host_guard::collect(&self.store, namespace, presence).await?;
@@ -304,6 +292,7 @@ mod tests {
             cancel: &cancel,
             measuring: Measuring::First,
             expires,
+            patience: &Patience::default(),
         };
         let last = expires - (SignedDuration::from_secs(90) + TO_END);
         assert_eq!(run.stop_at(last), None);

@@ -5,13 +5,13 @@
 //! window another follows it, `reclaim.hold.RUN`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
 use reclaim_store::{Containerd, StoreError};
 
 use crate::clock;
+use crate::execute::Run;
 use crate::journal;
 use crate::lease_labels::{self, ABANDONED, UNFINISHED};
 use crate::retry::{Patience, retry};
@@ -60,18 +60,17 @@ impl Hold {
         Ok(written)
     }
 
-    /// Keeps the journals of a run that ended for so long. Returns until when.
+    /// Keeps the journals of a run that ended for its undo window. Returns until when.
     pub(crate) async fn keep(
         store: &Containerd,
-        namespace: &Namespace,
-        run: &RunId,
+        run: Run<'_>,
         journals: &[Digest],
-        window: Duration,
-        patience: &Patience,
     ) -> Result<Timestamp, StoreError> {
-        let id = format!("{HOLD_PREFIX}{run}");
+        let (namespace, patience) = (&run.request.namespace, run.patience);
+        let window = run.options.undo_window;
+        let id = format!("{HOLD_PREFIX}{}", run.id);
         let now = clock::now();
-        let labels = || lease_labels::new(run, now, window);
+        let labels = || lease_labels::new(run.id, now, window);
         let making = patience.retry(|| store.create_lease(namespace, &id, labels()));
         making.await?;
         for digest in journals {

@@ -133,7 +133,9 @@ fn machine_label(id: &str) -> Option<String> {
     (is_id && is_set).then(|| {
         let hash = Sha256::new().chain_update("reclaim\n").chain_update(id);
         let bytes: [u8; 32] = hash.finalize().into();
-        bytes[..16].iter().map(|it| format!("{it:02x}")).collect()
+        let mut half = [0; 16];
+        half.copy_from_slice(&bytes[..16]);
+        format!("{:032x}", u128::from_be_bytes(half))
     })
 }
 

@@ -93,6 +93,7 @@ impl Engine {
             cancel,
             measuring: Measuring::of_run(request, confirmed.is_some()),
             expires: Timestamp::MAX,
+            patience: &Patience::to_end(self.patience, cancel),
         };
         let span = info_span!("image_prune", run = %id, namespace = %request.namespace);
         let began = Instant::now();

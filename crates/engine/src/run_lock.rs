@@ -10,16 +10,18 @@ use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
+use jiff::{SignedDuration, Timestamp};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use tracing::debug;
 
+use crate::clock;
+
 const SUFFIX: &str = ".lock";
 
 /// How old a file is whose lock is free before it is deleted: older than any lease that names it.
-const STALE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+const STALE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// How often a new file is tried that another process deletes before it is locked.
 const TRIES: usize = 3;
@@ -171,8 +173,8 @@ fn sweep(directory: &Path) {
         let path = entry.path();
         let is_lock = path.to_str().is_some_and(|it| it.ends_with(SUFFIX));
         let modified = entry.metadata().and_then(|it| it.modified());
-        let age = modified.map(|then| SystemTime::now().duration_since(then));
-        let is_old = age.is_ok_and(|age| age.is_ok_and(|age| age > STALE));
+        let modified = modified.ok().and_then(|it| Timestamp::try_from(it).ok());
+        let is_old = modified.is_some_and(|then| clock::now().duration_since(then) > STALE);
         if is_lock
             && is_old
             && let Ok(file) = File::open(&path)
@@ -187,6 +189,7 @@ fn sweep(directory: &Path) {
 mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
 
     use super::*;
 
@@ -248,7 +251,8 @@ mod tests {
         let old = RunLock::acquire(directory.path(), "old").unwrap();
         let young = RunLock::acquire(directory.path(), "young").unwrap();
         let [old, young] = [old, young].map(|lock| lock.place().clone());
-        let long_ago = SystemTime::now() - (STALE + Duration::from_secs(60));
+        let long_ago = clock::now() - (STALE + SignedDuration::from_mins(1));
+        let long_ago = SystemTime::from(long_ago);
         held.file.set_modified(long_ago).unwrap();
         let file = File::options().write(true).open(&old.path).unwrap();
         file.set_modified(long_ago).unwrap();

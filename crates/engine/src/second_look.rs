@@ -21,7 +21,6 @@ use crate::execute::Run;
 use crate::hold::unfinished;
 use crate::lease_labels;
 use crate::restore::{Restored, Restoring};
-use crate::retry::Patience;
 
 /// How often we look at most while things keep happening. Each look restores what it finds, so
 /// the last one is as good as the first; on a node that is never quiet one has to end.
@@ -68,19 +67,18 @@ impl Engine {
         first: &mut Inventory,
         mut removed: Vec<ImageRecord>,
         alarm: Option<&Alarm>,
-        patience: &Patience,
     ) -> Looked {
         let lease = unfinished(run.id);
         let restoring = Restoring {
             store: &self.store,
             namespace: &run.request.namespace,
             lease: &lease,
-            patience,
+            patience: run.patience,
         };
         let mut looked = Looked::default();
         for _ in 0..MAX_LOOKS {
             let heard = alarm.map(Alarm::heard);
-            let wanted = match self.wanted(run, first, &removed, patience).await {
+            let wanted = match self.wanted(run, first, &removed).await {
                 Ok((wanted, gone)) => {
                     looked.gone = gone;
                     wanted
@@ -122,11 +120,10 @@ impl Engine {
         run: Run<'_>,
         first: &mut Inventory,
         removed: &[ImageRecord],
-        patience: &Patience,
     ) -> Result<(Vec<Wanted>, BTreeSet<String>), RunError> {
         let request = run.request;
         let namespace = &request.namespace;
-        let looking = patience.retry(|| self.store.look_again(namespace));
+        let looking = run.patience.retry(|| self.store.look_again(namespace));
         let mut seen = looking.await?;
         let registered = self.registered(namespace).await?;
         let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);

@@ -94,15 +94,11 @@ impl Engine {
         first: &Inventory,
         unpinned: Vec<Unpin>,
         report: &mut Report,
-        patience: &Patience,
     ) -> Result<Vec<Unpin>, StoreError> {
         if unpinned.is_empty() {
             return Ok(unpinned);
         }
-        let wanted = match self
-            .no_longer_history(run, first, &unpinned, patience)
-            .await
-        {
+        let wanted = match self.no_longer_history(run, first, &unpinned).await {
             Ok(wanted) => wanted,
             Err(error) => {
                 let error = chain(&error);
@@ -120,9 +116,8 @@ impl Engine {
         }
         for unpin in &wanted {
             let namespace = &run.request.namespace;
-            patience
-                .retry(|| self.store.repin(namespace, unpin))
-                .await?;
+            let repinning = run.patience.retry(|| self.store.repin(namespace, unpin));
+            repinning.await?;
         }
         let mut unpinned = unpinned;
         unpinned.retain(|it| !wanted.contains(it));
@@ -147,11 +142,12 @@ impl Engine {
         run: Run<'_>,
         first: &Inventory,
         unpinned: &[Unpin],
-        patience: &Patience,
     ) -> Result<Vec<Unpin>, StoreError> {
         let namespace = &run.request.namespace;
         let judged = std::slice::from_ref(namespace);
-        let observing = patience.retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
+        let observing = run
+            .patience
+            .retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
         let mut inventory = observing.await?;
         for unpin in unpinned {
             if let Some(document) = first.documents.get(&unpin.config) {
