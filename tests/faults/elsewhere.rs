@@ -28,23 +28,24 @@ enum Seen {
 impl Seen {
     /// Where the run is that is killed, and where the next one.
     fn places(self, locks: &TempDir) -> (Place, Place) {
-        let at = |boot: &str| Place {
+        let at = |boot: &str, locks: &str| Place {
             is_unseen: false,
             variables: vec![
-                ("RECLAIM_LOCK_DIR", "/dev/null/no-directory".to_owned()),
+                ("RECLAIM_LOCK_DIR", locks.to_owned()),
                 ("RECLAIM_MACHINE", format!("{}/{boot}", "1".repeat(32))),
             ],
         };
-        let (mut killed, mut next) = (at("first"), at("first"));
-        killed.is_unseen = true;
-        match self {
-            Self::Lock => {
-                killed.variables[0].1 = locks.path().to_str().unwrap().to_owned();
-            }
-            Self::Boot => next = at("second"),
-            Self::Nothing => {}
-        }
-        (killed, next)
+        let nowhere = "/dev/null/no-directory";
+        let (locks, boot) = match self {
+            Self::Lock => (locks.path().to_str().unwrap(), "first"),
+            Self::Boot => (nowhere, "second"),
+            Self::Nothing => (nowhere, "first"),
+        };
+        let killed = Place {
+            is_unseen: true,
+            ..at("first", locks)
+        };
+        (killed, at(boot, nowhere))
     }
 }
 

@@ -150,6 +150,8 @@ impl Engine {
         if let Err(error) = giving.await {
             let error = chain(&error);
             warn!(%error, "the guard stays until the next run");
+            let warning = format!("the guard stays until the next run: {error}");
+            report.warnings.push(warning);
         }
         let images = removed_images(&plan, &report);
         report.rows = rows(&images, &inventory, &report.freed.blobs);
