@@ -98,7 +98,8 @@ async fn only_removing_takes_more_calls_for_more_images() {
         "{many_removed}"
     );
     assert_eq!(few, many);
-    assert_eq!(few["hold"], "{\"write hold\": 1}");
+    let held = "{\"create lease\": 1, \"write hold\": 1}";
+    assert_eq!(few["hold"], held);
     assert_eq!(few["collect"], "{\"delete lease\": 1}");
 }
 

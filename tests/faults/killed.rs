@@ -4,7 +4,7 @@ use reclaim_testkit::fault::{Fault, Moment};
 
 use crate::check;
 use crate::matrix::{Case, Complaints, cases, work_through};
-use crate::run::{PRUNE_ALL, PRUNE_DANGLING, Victim, reclaim, spoiled};
+use crate::run::{PRUNE_ALL, PRUNE_DANGLING, Place, Victim, reclaim_at, spoiled};
 use crate::stage::Stage;
 use crate::state::State;
 
@@ -41,9 +41,16 @@ async fn loses_nothing(stage: &Stage, case: &Case<()>) -> Complaints {
 /// The next run puts back what the killed one had not released, and judges it afresh: here it
 /// is asked for dangling images only, so that all others are there again, and whole.
 pub(crate) async fn restores(stage: &Stage) -> Complaints {
-    let was_released = State::of(&stage.namespace).await.leases.is_empty();
+    restores_at(&Place::default(), stage).await
+}
+
+/// As [`restores`], by a run at that place.
+pub(crate) async fn restores_at(place: &Place, stage: &Stage) -> Complaints {
     let before = State::of(&stage.namespace).await;
-    let ended = reclaim(stage.socket.to_str().unwrap(), &PRUNE_DANGLING).await;
+    // The guard may outlive what it guarded.
+    let mut leases = before.leases.keys();
+    let was_released = !leases.any(|id| id.starts_with("reclaim.hold."));
+    let ended = reclaim_at(place, stage.socket.to_str().unwrap(), &PRUNE_DANGLING).await;
     let after = State::of(&stage.namespace).await;
     let mut complaints = check::soundness(stage, &after);
     if ended.code != Some(0) {

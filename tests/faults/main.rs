@@ -10,6 +10,8 @@
 //! - [`killed`]: the binary is killed; nothing is lost, and the next run ends as this one would.
 //! - [`recovery`]: the run that cleans up after a crash is killed as well.
 //! - [`restarted`]: containerd is killed and comes back.
+//! - [`elsewhere`]: the binary is killed in another PID namespace, or before a reboot.
+//! - [`away`]: containerd is away for less and for more than a run waits for it.
 //! - [`creators`]: a container is created between any two calls.
 //! - [`outages`]: one thing is broken for good; what has nothing to do with it is planned as ever.
 //! - [`named`]: an image in use loses its name by force, and nothing else.
@@ -21,8 +23,10 @@
     reason = "a stage that cannot be set or looked at ends the test, as in a test's own body"
 )]
 
+mod away;
 mod check;
 mod creators;
+mod elsewhere;
 mod invisible;
 mod killed;
 mod matrix;

@@ -27,7 +27,7 @@ async fn containerd_may_be_killed_and_come_back() {
     work_through("restarts of containerd", first, cases, survives).await;
 }
 
-fn first_and_last_of_each_method(calls: &[Call]) -> Vec<Call> {
+pub(crate) fn first_and_last_of_each_method(calls: &[Call]) -> Vec<Call> {
     let mut lasts: BTreeMap<&str, &Call> = BTreeMap::new();
     for call in calls {
         let last = lasts.entry(&call.method).or_insert(call);
@@ -43,7 +43,7 @@ async fn survives(stage: &Stage, case: &Case<()>) -> Complaints {
     let fault = Fault {
         call: case.call.clone(),
         moment: case.moment,
-        act: kill_and_restart(&stage.containerd),
+        act: kill_and_restart(&stage.containerd, AWAY),
     };
     let ended = spoiled(&stage.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
     // Whatever the run came to, containerd has to be back before the store is looked at.
@@ -62,8 +62,8 @@ async fn survives(stage: &Stage, case: &Case<()>) -> Complaints {
     complaints
 }
 
-/// Kills containerd during the call, and has it started again a while later.
-fn kill_and_restart(containerd: &Arc<Mutex<Containerd>>) -> Act {
+/// Kills containerd during the call, and has it started again that much later.
+pub(crate) fn kill_and_restart(containerd: &Arc<Mutex<Containerd>>, away: Duration) -> Act {
     let containerd = Arc::clone(containerd);
     Act::Run(Hook::new(move || {
         let containerd = Arc::clone(&containerd);
@@ -73,7 +73,7 @@ fn kill_and_restart(containerd: &Arc<Mutex<Containerd>>) -> Act {
             let mut containerd = containerd.lock_owned().await;
             let restarting = tokio::spawn(async move {
                 containerd.kill().await;
-                tokio::time::sleep(AWAY).await;
+                tokio::time::sleep(away).await;
                 containerd.restart().await;
             });
             restarting.await.unwrap();

@@ -52,6 +52,35 @@ impl Ended {
     }
 }
 
+/// Where the binary runs, as far as other runs can tell.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// Whether it has a PID namespace of its own, so that its process cannot be seen.
+    pub(crate) is_unseen: bool,
+    pub(crate) variables: Vec<(&'static str, String)>,
+}
+
+impl Place {
+    fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_reclaim");
+        let mut command = if self.is_unseen {
+            // Who kills it kills the binary.
+            let mut command = Command::new("unshare");
+            command.args(["--pid", "--fork", "--kill-child=SIGKILL", binary]);
+            command
+        } else {
+            Command::new(binary)
+        };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear();
+        if self.is_unseen {
+            command.env("PATH", path);
+        }
+        command.envs(self.variables.iter().map(|(key, value)| (key, value)));
+        command
+    }
+}
+
 /// The process that a hook kills: known only once it runs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Victim(Arc<SetOnce<u32>>);
@@ -72,7 +101,12 @@ impl Victim {
 
 /// Runs the binary on whatever is at `address`.
 pub(crate) async fn reclaim(address: &str, args: &[&str]) -> Ended {
-    run(address, args, &Victim::default()).await
+    reclaim_at(&Place::default(), address, args).await
+}
+
+/// As [`reclaim`], at that place.
+pub(crate) async fn reclaim_at(place: &Place, address: &str, args: &[&str]) -> Ended {
+    run(place, address, args, &Victim::default()).await
 }
 
 /// Runs the binary on a containerd of which something is broken for good. What does not end in
@@ -85,7 +119,11 @@ pub(crate) async fn hindered(
 ) -> Ended {
     let proxy = FaultProxy::broken(containerd, [outage]);
     let victim = Victim::default();
-    let ended = tokio::time::timeout(patience, run(proxy.address(), args, &victim)).await;
+    let ended = tokio::time::timeout(
+        patience,
+        run(&Place::default(), proxy.address(), args, &victim),
+    )
+    .await;
     Ended {
         struck: proxy.struck() > 0,
         ..ended.unwrap_or_else(|_| Ended::stuck())
@@ -99,17 +137,28 @@ pub(crate) async fn spoiled(
     faults: impl IntoIterator<Item = Fault>,
     victim: &Victim,
 ) -> Ended {
+    spoiled_at(&Place::default(), containerd, args, faults, victim).await
+}
+
+/// As [`spoiled`], at that place.
+pub(crate) async fn spoiled_at(
+    place: &Place,
+    containerd: &Path,
+    args: &[&str],
+    faults: impl IntoIterator<Item = Fault>,
+    victim: &Victim,
+) -> Ended {
     let proxy = FaultProxy::start(containerd, faults);
-    let ended = run(proxy.address(), args, victim).await;
+    let ended = run(place, proxy.address(), args, victim).await;
     Ended {
         struck: proxy.struck() > 0,
         ..ended
     }
 }
 
-async fn run(address: &str, args: &[&str], victim: &Victim) -> Ended {
-    let child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
-        .env_clear()
+async fn run(place: &Place, address: &str, args: &[&str], victim: &Victim) -> Ended {
+    let child = place
+        .command()
         .args(args)
         .env("CONTAINERD_ADDRESS", address)
         .stdin(Stdio::null())

@@ -26,3 +26,4 @@ mod sockets;
 mod tables;
 mod telemetry;
 mod tls;
+mod unfinished;

@@ -77,7 +77,8 @@ impl Backend {
             return Ok(Self::Host(Box::new(HostClient::connect(host).await?)));
         }
         let store = containerd(globals, None).await?;
-        let engine = Engine::new(store).with_containerd_config(globals.containerd_config());
+        let engine = globals.identified(Engine::new(store), None);
+        let engine = engine.with_containerd_config(globals.containerd_config());
         Ok(Self::Direct(Box::new(engine)))
     }
 

@@ -28,6 +28,9 @@ use text::ConfigText;
 /// Where the file is unless told otherwise.
 pub(crate) const DEFAULT_PATH: &str = "/etc/reclaim/config.toml";
 
+/// Where the daemon keeps its state unless told otherwise.
+pub(crate) const DEFAULT_STATE: &str = "/var/lib/reclaim";
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {

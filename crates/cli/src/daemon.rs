@@ -52,6 +52,8 @@ impl Daemon {
                 cancel.clone(),
             ));
         }
+        let (engine, token) = (Arc::clone(&host.engine), cancel.clone());
+        tasks.spawn(async move { engine.finish_runs(&token).await });
         let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
         let token = cancel.clone();
         tasks.spawn(async move { engine.watch(index, &token).await });

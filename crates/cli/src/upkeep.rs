@@ -45,7 +45,8 @@ impl Host {
         let state = args.state.clone().unwrap_or_else(|| config.state.clone());
         let registered = Arc::new(registered(&state)?);
         let store = containerd(globals, config.address.as_deref()).await?;
-        let engine = with_docker(Engine::new(store), args)?;
+        let engine = globals.identified(Engine::new(store), Some(&state));
+        let engine = with_docker(engine, args)?;
         let engine = engine.with_containers(Arc::clone(&registered) as _);
         let engine = engine.with_containerd_config(match config.infrastructure {
             config::Infrastructure::Free => ContainerdConfig::Ignored,

@@ -1,5 +1,6 @@
 //! The engine: a containerd, the container stores, and the guard.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +14,16 @@ use crate::clock;
 use crate::containers::{ContainerStore, ContainerStoreError};
 use crate::guard::PruneGuard;
 use crate::host_guard::Busy;
+use crate::identity::Identity;
 use crate::kubernetes::ContainerdConfig;
 use crate::lease_labels;
 use crate::measure::Measuring;
+use crate::presence::Presence;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
-use crate::retry::retry;
+use crate::retry::{TO_END, retry};
 use crate::target::Unmet;
+use crate::unfinished::Unfinished;
 use crate::unlisted::is_dockers;
 
 /// Why a run ended before it changed anything.
@@ -83,6 +87,16 @@ pub enum RunError {
         /// Those of which something is held.
         held: Vec<RunId>,
     },
+    /// What a run held has expired, and been collected.
+    #[error(
+        "restore image `{name}`: its content is gone, because the hold of run {run} has expired"
+    )]
+    ContentGone {
+        /// The run.
+        run: RunId,
+        /// The image.
+        name: String,
+    },
     /// A run holds no record of that name.
     #[error("run {run} removed no image `{name}`")]
     NotInRun {
@@ -115,6 +129,9 @@ pub struct Engine {
     pub(crate) guard: PruneGuard,
     pub(crate) containerd_config: ContainerdConfig,
     pub(crate) finished: broadcast::Sender<Arc<Report>>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) unfinished: Arc<Unfinished>,
+    pub(crate) patience: Duration,
 }
 
 /// How many reports are kept for a listener that is slow.
@@ -127,6 +144,9 @@ impl Engine {
     /// Works on this containerd. Its own container records are always read.
     pub fn new(store: Containerd) -> Self {
         Self {
+            identity: Arc::new(Identity::read(store.sees_files())),
+            unfinished: Arc::default(),
+            patience: TO_END,
             store,
             containers: Vec::new(),
             guard: PruneGuard::default(),
@@ -150,6 +170,38 @@ impl Engine {
     pub fn with_containers(mut self, store: Arc<dyn ContainerStore>) -> Self {
         self.containers.push(store);
         self
+    }
+
+    /// Keeps the lock files of runs in this directory, which is made when it is needed.
+    ///
+    /// By them other processes can prove that a run is over whose process was killed, whatever
+    /// PID namespace that was in. They have to see the same file. Without a directory that proof
+    /// is missing, and a killed run may block others until its guard expires.
+    #[must_use]
+    pub fn with_lock_directory(mut self, directory: PathBuf) -> Self {
+        Arc::make_mut(&mut self.identity).locks = Some(directory);
+        self
+    }
+
+    /// Takes these for the IDs of the machine and of its boot: for tests of a reboot.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_machine(mut self, machine: &str, boot: &str) -> Self {
+        Arc::make_mut(&mut self.identity).pretend(machine, boot);
+        self
+    }
+
+    /// Waits no longer than this for a containerd that is away at the end of a run: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Begins a run of that ID, as other processes can see it.
+    pub(crate) async fn presence(&self, run: RunId, namespace: &Namespace) -> Presence {
+        let (identity, unfinished) = (Arc::clone(&self.identity), Arc::clone(&self.unfinished));
+        Presence::begin(run, namespace.clone(), identity, unfinished).await
     }
 
     /// Whether a run is under way in this process.

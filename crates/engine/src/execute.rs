@@ -3,9 +3,9 @@
 //! # What is true after each step
 //!
 //! Killed at any point, nothing is lost. Before the hold is written nothing has changed. From
-//! then on the run's lease keeps everything that the records kept, and the journal in it can
-//! write them again; whoever takes the guard next finds it. The lease expires, so nothing is
-//! kept for good either.
+//! then on its lease keeps everything that the records kept, and the journal in it can write them
+//! again; whoever takes the guard next finds it. The lease outlives the guard, so a run that is
+//! away for long loses nothing, and expires, so nothing is kept for good either.
 
 use std::time::Duration;
 
@@ -29,9 +29,10 @@ use crate::measure::{Measuring, enter_sizes};
 use crate::named;
 use crate::options::RunOptions;
 use crate::outcomes::{perhaps_gone, record, record_look, removed_images};
+use crate::presence::Presence;
 use crate::preview::{Preview, blank_report};
 use crate::progress::{Progress, ProgressSink};
-use crate::retry::retry;
+use crate::retry::{Patience, retry};
 
 /// How long looking again and releasing may take, after the grace.
 const TO_END: SignedDuration = SignedDuration::from_hours(1);
@@ -45,8 +46,10 @@ pub(crate) struct Run<'a> {
     pub(crate) progress: &'a ProgressSink<'a>,
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) measuring: Measuring,
-    /// When the guard's lease expires, and with it the hold.
+    /// When the guard's lease expires.
     pub(crate) expires: Timestamp,
+    /// For what brings the run to its end.
+    pub(crate) patience: &'a Patience,
 }
 
 impl Run<'_> {
@@ -68,6 +71,13 @@ impl Run<'_> {
     }
 }
 
+/// What it takes to bring a run to its end.
+#[derive(Clone, Copy)]
+struct Ending<'a> {
+    presence: &'a Presence,
+    journals: &'a [Digest],
+}
+
 /// What may be gone by a run's doing.
 struct Taken {
     gone: Vec<ImageRecord>,
@@ -87,6 +97,7 @@ impl Engine {
     pub(crate) async fn execute(
         &self,
         run: Run<'_>,
+        presence: &Presence,
         restricted: Restricted,
     ) -> Result<Report, RunError> {
         let Restricted { preview, refused } = restricted;
@@ -118,7 +129,7 @@ impl Engine {
         };
         let Taken { gone, unpinned } = taken;
         (run.progress)(Progress::LookingAgain);
-        let looking = self.restore_used(run.request, &mut inventory, gone, alarm.as_ref());
+        let looking = self.restore_used(run, &mut inventory, gone, alarm.as_ref());
         let looked = self.phase(info_span!("look_again"), looking).await;
         let stuck = record_look(&mut report, &plan, looked);
         let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
@@ -129,14 +140,25 @@ impl Engine {
             }
             (Err(error), _) | (Ok(_), Some(error)) => Err(error),
         };
+        let ending = Ending {
+            presence,
+            journals: &journals,
+        };
         match sound {
-            Ok(()) => {
-                self.finish(run, &plan, &journals, &mut report).await;
-                if let Some(before) = &directories {
-                    self.enter_stranded(before, &mut report).await;
-                }
-            }
-            Err(error) => self.give_up(run, &mut report, &error).await,
+            Ok(()) => self.finish(run, ending, &plan, &mut report).await,
+            Err(error) => self.give_up(run, &mut report, &error),
+        }
+        let namespace = &plan.namespace;
+        let giving =
+            host_guard::give_back_patiently(&self.store, namespace, presence, run.patience);
+        if let Err(error) = giving.await {
+            let error = chain(&error);
+            warn!(%error, "the guard stays until the next run");
+            let warning = format!("the guard stays until the next run: {error}");
+            report.warnings.push(warning);
+        }
+        if let Some(before) = directories.filter(|_| report.unfinished.is_none()) {
+            self.enter_stranded(&before, &mut report).await;
         }
         let images = removed_images(&plan, &report);
         report.rows = rows(&images, &inventory, &report.freed.blobs);
@@ -163,51 +185,61 @@ impl Engine {
         Taken { gone, unpinned }
     }
 
-    /// Frees what was removed or keeps it for the undo window, and gives the guard back.
-    async fn finish(&self, run: Run<'_>, plan: &Plan, journals: &[Digest], report: &mut Report) {
-        let namespace = &plan.namespace;
+    /// Frees what was removed, or keeps it for the undo window.
+    async fn finish(&self, run: Run<'_>, ending: Ending<'_>, plan: &Plan, report: &mut Report) {
         let window = run.options.undo_window;
         let is_any = !report.removed.is_empty() || !report.unpinned.is_empty();
         let finished = if window > Duration::ZERO && is_any {
-            let kept = Hold::keep(&self.store, namespace, run.id, journals, window).await;
-            match kept {
-                Ok(until) => {
-                    report.held_until = Some(until);
-                    host_guard::give_back(&self.store, namespace, run.id).await
-                }
-                Err(error) => Err(error),
-            }
+            self.keep(run, ending.journals, report).await
         } else {
-            self.free(run, plan, report).await
+            self.free(run, ending, plan, report).await
         };
         if let Err(error) = finished {
-            self.give_up(run, report, &error).await;
+            self.give_up(run, report, &error);
         }
     }
 
-    /// Notes that the run could not be brought to its end. Everything that it holds stays held;
+    /// Notes that the run could not be brought to its end. Everything that it removed stays held;
     /// the next run, or an undo, goes on from there.
-    async fn give_up(&self, run: Run<'_>, report: &mut Report, error: &StoreError) {
+    fn give_up(&self, run: Run<'_>, report: &mut Report, error: &StoreError) {
         let error = chain(error);
         warn!(%error, "run is unfinished");
         report.unfinished = Some(error);
+        self.unfinished.note(&run.request.namespace);
+    }
+
+    /// Holds what was removed for the undo window.
+    async fn keep(
+        &self,
+        run: Run<'_>,
+        journals: &[Digest],
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
         let namespace = &run.request.namespace;
-        if let Err(error) = host_guard::hand_over(&self.store, namespace, run.id).await {
-            let error = chain(&error);
-            warn!(%error, "the guard stays until it expires or this process ends");
-        }
+        let until = Hold::keep(&self.store, run, journals).await?;
+        Hold::finish(&self.store, namespace, run.id, false, run.patience).await?;
+        report.held_until = Some(until);
+        Ok(())
     }
 
     /// Collects once, and looks what is gone.
-    async fn free(&self, run: Run<'_>, plan: &Plan, report: &mut Report) -> Result<(), StoreError> {
+    async fn free(
+        &self,
+        run: Run<'_>,
+        ending: Ending<'_>,
+        plan: &Plan,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
         let namespace = &plan.namespace;
         (run.progress)(Progress::Collecting);
-        let collecting = host_guard::release(&self.store, namespace, run.id, run.expires);
+        let collecting = self.collect_run(run, ending.presence);
         let began = Instant::now();
         self.phase(info_span!("collect"), collecting).await?;
         report.collection = Some(began.elapsed());
         (run.progress)(Progress::Measuring);
-        let measuring = retry(|| self.store.gone(namespace, &plan.freed));
+        let measuring = run
+            .patience
+            .retry(|| self.store.gone(namespace, &plan.freed));
         let (gone, unknown) = self.phase(info_span!("measure"), measuring).await?;
         report.warnings.extend(unknown);
         let still_there = plan.freed.without(&gone);
@@ -222,6 +254,17 @@ impl Engine {
                     report.warnings.push(warning);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Ends the hold of the run with the collection.
+    async fn collect_run(&self, run: Run<'_>, presence: &Presence) -> Result<(), StoreError> {
+        let namespace = &run.request.namespace;
+        let is_collected = Hold::finish(&self.store, namespace, run.id, true, run.patience).await?;
+        if !is_collected {
+            // It is gone without a collection that anybody waited for.
+            host_guard::collect(&self.store, namespace, presence).await?;
         }
         Ok(())
     }
@@ -258,6 +301,7 @@ mod tests {
             cancel: &cancel,
             measuring: Measuring::First,
             expires,
+            patience: &Patience::default(),
         };
         let last = expires - (SignedDuration::from_secs(90) + TO_END);
         assert_eq!(run.stop_at(last), None);

@@ -1,20 +1,20 @@
 //! Holds: what a run removed, kept restorable by a lease on its journal.
 //!
-//! While the run goes on, the guard's lease is the hold. Afterwards, with an undo window or
-//! after a crash, a lease of its own is: `reclaim.hold.` and the run.
+//! While the run goes on, the hold is a lease named after it, `reclaim.hold.RUN.unfinished`, which
+//! outlives the guard: a run that never comes to its end leaves it to the next one. With an undo
+//! window another follows it, `reclaim.hold.RUN`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
 use reclaim_store::{Containerd, StoreError};
 
 use crate::clock;
-use crate::host_guard::GUARD_LEASE;
+use crate::execute::Run;
 use crate::journal;
-use crate::lease_labels::{self, ABANDONED, MAX_RUN};
-use crate::retry::retry;
+use crate::lease_labels::{self, ABANDONED, UNFINISHED};
+use crate::retry::{Patience, retry};
 
 const HOLD_PREFIX: &str = "reclaim.hold.";
 
@@ -40,7 +40,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Writes the journal of a run under the guard's lease. From then on everything that the
+    /// Writes the journal of a run under a lease of its own. From then on everything that the
     /// records keep stays until the lease is gone.
     pub(crate) async fn write(
         store: &Containerd,
@@ -48,33 +48,55 @@ impl Hold {
         plan: &Plan,
     ) -> Result<Vec<Digest>, StoreError> {
         let namespace = &plan.namespace;
+        let lease = unfinished(run);
+        let mut labels = lease_labels::new(run, clock::now(), UNFINISHED);
+        labels.insert(ABANDONED.to_owned(), "true".to_owned());
+        retry(|| store.create_lease(namespace, &lease, labels.clone())).await?;
         let mut written = Vec::new();
         for blob in journal::write(run, namespace, &plan.steps, &plan.unpins) {
-            let digest = retry(|| store.write_held(namespace, GUARD_LEASE, blob.clone()));
+            let digest = retry(|| store.write_held(namespace, &lease, blob.clone()));
             written.push(digest.await?);
         }
         Ok(written)
     }
 
-    /// Keeps the journals of a run that ended for so long. Returns until when.
+    /// Keeps the journals of a run that ended for its undo window. Returns until when.
     pub(crate) async fn keep(
         store: &Containerd,
-        namespace: &Namespace,
-        run: &RunId,
+        run: Run<'_>,
         journals: &[Digest],
-        window: Duration,
     ) -> Result<Timestamp, StoreError> {
-        let id = format!("{HOLD_PREFIX}{run}");
+        let (namespace, patience) = (&run.request.namespace, run.patience);
+        let window = run.options.undo_window;
+        let id = format!("{HOLD_PREFIX}{}", run.id);
         let now = clock::now();
-        let labels = || lease_labels::new(run, now, window);
-        retry(|| store.create_lease(namespace, &id, labels())).await?;
+        let labels = || lease_labels::new(run.id, now, window);
+        let making = patience.retry(|| store.create_lease(namespace, &id, labels()));
+        making.await?;
         for digest in journals {
-            retry(|| store.add_to_lease(namespace, &id, digest)).await?;
+            let adding = patience.retry(|| store.add_to_lease(namespace, &id, digest));
+            adding.await?;
         }
         Ok(lease_labels::expiry(now, window))
     }
 
-    /// Gives what a crashed run's guard holds a lease of its own.
+    /// Ends the hold of a run under way, with a collection if that is to free what it holds.
+    /// Returns whether it was there.
+    ///
+    /// Its ID is the run's own, so nothing of others can be deleted.
+    pub(crate) async fn finish(
+        store: &Containerd,
+        namespace: &Namespace,
+        run: &RunId,
+        collect: bool,
+        patience: &Patience,
+    ) -> Result<bool, StoreError> {
+        let lease = unfinished(run);
+        let ending = patience.retry(|| store.delete_lease(namespace, &lease, collect));
+        ending.await
+    }
+
+    /// Gives what the guard of a crashed run holds, of an older version, a lease of its own.
     pub(crate) async fn abandon(
         store: &Containerd,
         namespace: &Namespace,
@@ -85,7 +107,7 @@ impl Hold {
             return Ok(());
         };
         let id = format!("{HOLD_PREFIX}{run}");
-        let mut labels = lease_labels::new(&run, clock::now(), MAX_RUN);
+        let mut labels = lease_labels::new(&run, clock::now(), UNFINISHED);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &id, labels.clone())).await?;
         for digest in journals {
@@ -145,13 +167,24 @@ impl Hold {
     }
 }
 
-/// How far the run is that holds a lease: records removed, and records in its journal.
+/// The ID of the lease that holds what a run has removed until it has come to its end.
+pub(crate) fn unfinished(run: &RunId) -> String {
+    format!("{HOLD_PREFIX}{run}.unfinished")
+}
+
+/// How far the run is that has the guard: records removed, and records in its journal.
 pub(crate) async fn progress(
     store: &Containerd,
     namespace: &Namespace,
-    lease: &Lease,
+    guard: &Lease,
 ) -> Result<Option<(usize, usize)>, StoreError> {
-    let Journaled { records, .. } = records(store, namespace, lease).await?;
+    let Some(run) = lease_labels::run(guard) else {
+        return Ok(None);
+    };
+    let Some(lease) = store.lease(namespace, &unfinished(&run)).await? else {
+        return Ok(None);
+    };
+    let Journaled { records, .. } = records(store, namespace, &lease).await?;
     if records.is_empty() {
         return Ok(None);
     }

@@ -1,22 +1,22 @@
 //! The guard between processes: a lease with a fixed ID, one per namespace.
 //!
-//! containerd makes a lease of a given ID once, so whoever made it holds the guard. It is also
-//! the lease of the run: what the run is about to remove is held by it, and deleting it is the
-//! end of the run and the one collection that the run needs. It expires, so that a crashed run
-//! cannot block for good.
+//! containerd makes a lease of a given ID once, so whoever made it holds the guard. It expires, so
+//! that a crashed run cannot block for good. It holds nothing: what a run removes is held by a
+//! lease of its own that lasts longer ([`Hold::write`]), so the expiry of the guard loses nothing.
+//! Only runs of older versions held it by the guard.
 //!
 //! # Taking over
 //!
 //! An expired lease is not deleted by its ID, which could be a fresh one by then: a collection
-//! removes it if, and only if, it has expired. One whose owner is proven dead is deleted under
-//! a second, short-lived lease named after the dead run, so that only one process does so, and
-//! what it held is handed to a lease of its own first. Whoever dies over that is taken over
-//! from in the same way: the right to act is with the last of the line.
+//! removes it if, and only if, it has expired. One whose run is proven to be over is deleted under
+//! a second, short-lived lease named after that run, so that only one process does so. What either
+//! holds is handed to a lease of its own first. Whoever dies over a takeover is taken over from in
+//! the same way: the right to act is with the last of the line.
 //!
 //! # Giving back
 //!
 //! When the answer to a deletion is lost, the guard may be another's by the time of the next
-//! try. Its lease is its hold, so it is never deleted without having been looked at again.
+//! try, so it is never deleted without having been looked at again.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,9 +29,10 @@ use tracing::info;
 
 use crate::clock;
 use crate::hold::{self, Hold};
+use crate::identity::Identity;
 use crate::lease_labels::{self, STARTED};
-use crate::owner::{Liveness, Owner};
-use crate::retry::retry;
+use crate::presence::Presence;
+use crate::retry::{Patience, retry};
 
 /// The guard's lease.
 pub(crate) const GUARD_LEASE: &str = "reclaim.prune";
@@ -96,11 +97,27 @@ pub(crate) enum Claim {
 pub(crate) async fn claim(
     store: &Containerd,
     namespace: &Namespace,
-    run: &RunId,
+    presence: &Presence,
     lifetime: Duration,
 ) -> Result<Claim, StoreError> {
+    // From the first try on: its answer may be lost.
+    presence.owes_guard(true);
+    let claimed = try_claim(store, namespace, presence, lifetime).await?;
+    if let Claim::Busy(_) = &claimed {
+        presence.owes_guard(false);
+    }
+    Ok(claimed)
+}
+
+async fn try_claim(
+    store: &Containerd,
+    namespace: &Namespace,
+    presence: &Presence,
+    lifetime: Duration,
+) -> Result<Claim, StoreError> {
+    let run = presence.run();
     for _ in 0..TRIES {
-        let labels = || lease_labels::new(run, clock::now(), lifetime);
+        let labels = || presence.lease_labels(clock::now(), lifetime);
         let is_made = retry(|| store.create_lease(namespace, GUARD_LEASE, labels()));
         if is_made.await? {
             return Ok(Claim::Taken);
@@ -113,13 +130,29 @@ pub(crate) async fn claim(
             return Ok(Claim::Taken);
         }
         if !lease.is_live(clock::now()) {
-            collect(store, namespace, run).await?;
-        } else if !is_abandoned(&lease) || !take_over(store, namespace, &lease, run).await? {
+            // A run of an older version held what it had removed by its guard.
+            Hold::abandon(store, namespace, &lease).await?;
+            collect(store, namespace, presence).await?;
+        } else if !presence.is_abandoned(&lease)
+            || !take_over(store, namespace, &lease, presence).await?
+        {
             return Ok(Claim::Busy(busy(store, namespace, Some(lease)).await?));
         }
     }
     let lease = guard(store, namespace).await?;
     Ok(Claim::Busy(busy(store, namespace, lease).await?))
+}
+
+/// Finds the guard among all leases of a namespace.
+pub(crate) fn among(leases: &[Lease]) -> Option<&Lease> {
+    leases.iter().find(|lease| lease.id == GUARD_LEASE)
+}
+
+/// Returns the run that has the guard and is not proven to be over.
+pub(crate) fn run_under_way(leases: &[Lease], identity: &Identity) -> Option<RunId> {
+    let guard = among(leases).filter(|guard| guard.is_live(clock::now()));
+    let guard = guard.filter(|guard| !identity.is_abandoned(guard));
+    guard.and_then(lease_labels::run)
 }
 
 /// Reads the guard's lease.
@@ -160,9 +193,10 @@ async fn busy(
 pub(crate) async fn release(
     store: &Containerd,
     namespace: &Namespace,
-    run: &RunId,
+    presence: &Presence,
     expires: Timestamp,
 ) -> Result<(), StoreError> {
+    let run = presence.run();
     // Another may have taken what has expired.
     let may_be_anothers = AtomicBool::new(clock::now() >= expires);
     let may_be_anothers = &may_be_anothers;
@@ -173,9 +207,11 @@ pub(crate) async fn release(
         }
         store.delete_lease(namespace, GUARD_LEASE, true).await
     });
-    if !releasing.await? {
+    let is_collected = releasing.await?;
+    presence.owes_guard(false);
+    if !is_collected {
         // It is gone without a collection that anybody waited for.
-        collect(store, namespace, run).await?;
+        collect(store, namespace, presence).await?;
     }
     Ok(())
 }
@@ -184,29 +220,33 @@ pub(crate) async fn release(
 pub(crate) async fn give_back(
     store: &Containerd,
     namespace: &Namespace,
-    run: &RunId,
+    presence: &Presence,
 ) -> Result<(), StoreError> {
-    retry(|| async move {
-        if is_held_by(store, namespace, run).await? {
-            store.delete_lease(namespace, GUARD_LEASE, false).await?;
-        }
-        Ok(())
-    })
-    .await
+    give_back_patiently(store, namespace, presence, &Patience::default()).await
 }
 
-/// Gives the guard back of a run that cannot be brought to its end. What it holds is held on,
-/// as after a crash, and the next run restores it: in this process, which lives on, nobody
-/// could prove the guard to be abandoned.
-pub(crate) async fn hand_over(
+/// As [`give_back`], with the patience of the run.
+pub(crate) async fn give_back_patiently(
+    store: &Containerd,
+    namespace: &Namespace,
+    presence: &Presence,
+    patience: &Patience,
+) -> Result<(), StoreError> {
+    let deleting = patience.retry(|| delete_guard_of(store, namespace, presence.run()));
+    deleting.await?;
+    presence.owes_guard(false);
+    Ok(())
+}
+
+/// Deletes the guard if it is that run's.
+async fn delete_guard_of(
     store: &Containerd,
     namespace: &Namespace,
     run: &RunId,
 ) -> Result<(), StoreError> {
-    let lease = guard(store, namespace).await?;
-    if let Some(lease) = lease.filter(|lease| lease_labels::run(lease).as_ref() == Some(run)) {
-        Hold::abandon(store, namespace, &lease).await?;
-        give_back(store, namespace, run).await?;
+    let lease = store.lease(namespace, GUARD_LEASE).await?;
+    if lease.is_some_and(|lease| lease_labels::run(&lease).as_ref() == Some(run)) {
+        store.delete_lease(namespace, GUARD_LEASE, false).await?;
     }
     Ok(())
 }
@@ -216,9 +256,9 @@ async fn take_over(
     store: &Containerd,
     namespace: &Namespace,
     dead: &Lease,
-    run: &RunId,
+    presence: &Presence,
 ) -> Result<bool, StoreError> {
-    let line = line_of_succession(store, namespace, dead, run).await?;
+    let line = line_of_succession(store, namespace, dead, presence).await?;
     if line.is_empty() {
         return Ok(false);
     }
@@ -236,13 +276,13 @@ async fn line_of_succession(
     store: &Containerd,
     namespace: &Namespace,
     dead: &Lease,
-    run: &RunId,
+    presence: &Presence,
 ) -> Result<Vec<String>, StoreError> {
     let mut line = Vec::new();
     let mut dead = lease_labels::run(dead);
     while let Some(predecessor) = dead.take() {
         let id = format!("{TAKEOVER_PREFIX}{predecessor}");
-        let labels = || lease_labels::new(run, clock::now(), MAX_TAKEOVER);
+        let labels = || presence.lease_labels(clock::now(), MAX_TAKEOVER);
         let is_made = retry(|| store.create_lease(namespace, &id, labels())).await?;
         line.push(id.clone());
         if is_made {
@@ -252,13 +292,13 @@ async fn line_of_succession(
             break;
         };
         let its_run = lease_labels::run(&taker);
-        if its_run.as_ref() == Some(run) {
+        if its_run.as_ref() == Some(presence.run()) {
             // It is ours: the answer to an earlier try was lost.
             return Ok(line);
         }
         if !taker.is_live(clock::now()) {
-            collect(store, namespace, run).await?;
-        } else if is_abandoned(&taker) {
+            collect(store, namespace, presence).await?;
+        } else if presence.is_abandoned(&taker) {
             dead = its_run;
         }
     }
@@ -277,10 +317,10 @@ async fn replace(
     let Some(lease) = lease.filter(|lease| lease_labels::run(lease) == run) else {
         return Ok(false);
     };
-    info!(?run, "taking over from a run whose process is gone");
+    info!(?run, "taking over from a run that is over");
     Hold::abandon(store, namespace, &lease).await?;
     if let Some(run) = &run {
-        give_back(store, namespace, run).await?;
+        retry(|| delete_guard_of(store, namespace, run)).await?;
     }
     Ok(true)
 }
@@ -292,31 +332,26 @@ async fn replace(
 pub(crate) async fn delete_leftovers(
     store: &Containerd,
     namespace: &Namespace,
+    presence: &Presence,
     leases: &[Lease],
 ) -> Result<(), StoreError> {
     let passing = leases
         .iter()
         .filter(|lease| lease.id.starts_with(TAKEOVER_PREFIX) || lease.id == COLLECT_LEASE);
-    for lease in passing.filter(|lease| is_abandoned(lease)) {
+    for lease in passing.filter(|lease| presence.is_abandoned(lease)) {
         retry(|| store.delete_lease(namespace, &lease.id, false)).await?;
     }
     Ok(())
-}
-
-/// Whether the process that made the lease is proven to be gone.
-pub(crate) fn is_abandoned(lease: &Lease) -> bool {
-    let owner = lease_labels::owner(lease);
-    owner.is_some_and(|owner: Owner| owner.liveness() == Liveness::Gone)
 }
 
 /// Runs one collection: deleting a lease synchronously is the way to ask for one.
 pub(crate) async fn collect(
     store: &Containerd,
     namespace: &Namespace,
-    run: &RunId,
+    presence: &Presence,
 ) -> Result<(), StoreError> {
     retry(|| async move {
-        let labels = lease_labels::new(run, clock::now(), MAX_TAKEOVER);
+        let labels = presence.lease_labels(clock::now(), MAX_TAKEOVER);
         store.create_lease(namespace, COLLECT_LEASE, labels).await?;
         store.delete_lease(namespace, COLLECT_LEASE, true).await
     })

@@ -6,13 +6,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{EXPIRE, Lease, RUN_LABEL, RunId};
 
-use crate::owner::Owner;
-
-const OWNER: &str = "reclaim/owner";
 /// When the run began.
 pub(crate) const STARTED: &str = "reclaim/started";
 /// On a lease that holds what a crashed run had removed or was about to.
 pub(crate) const ABANDONED: &str = "reclaim/abandoned";
+
+/// How long what a run had removed is held when the run has not come to its end: longer than the
+/// guard lasts, and than the week between two runs of a timer. The next run ends it.
+pub(crate) const UNFINISHED: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// How long a run may take before another may think it dead, unless it waits by itself: a run of
 /// 100,000 images on a slow disk takes a fraction of it.
@@ -20,15 +21,11 @@ pub(crate) const MAX_RUN: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The labels of a lease that a run makes at `now`.
 pub(crate) fn new(run: &RunId, now: Timestamp, lifetime: Duration) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::from([
+    BTreeMap::from([
         (EXPIRE.to_owned(), text(expiry(now, lifetime))),
         (STARTED.to_owned(), text(now)),
         (RUN_LABEL.to_owned(), run.to_string()),
-    ]);
-    if let Some(owner) = Owner::this_process() {
-        labels.insert(OWNER.to_owned(), owner.to_string());
-    }
-    labels
+    ])
 }
 
 /// When something that begins at `now` ends.
@@ -45,11 +42,6 @@ fn text(time: Timestamp) -> String {
 /// Which run made a lease.
 pub(crate) fn run(lease: &Lease) -> Option<RunId> {
     lease.labels.get(RUN_LABEL).map(|run| RunId(run.clone()))
-}
-
-/// Which process made a lease.
-pub(crate) fn owner(lease: &Lease) -> Option<Owner> {
-    lease.labels.get(OWNER).and_then(|text| Owner::parse(text))
 }
 
 /// When the run of a lease began.
@@ -78,14 +70,12 @@ mod tests {
         assert_eq!(run(&lease), Some(id));
         let began = "2026-01-10T12:00:00Z".parse().unwrap();
         assert_eq!(started(&lease), Some(began));
-        assert_eq!(owner(&lease), Owner::this_process());
         let anothers = Lease {
             labels: BTreeMap::new(),
             ..lease
         };
         assert_eq!(run(&anothers), None);
         assert_eq!(started(&anothers), None);
-        assert_eq!(owner(&anothers), None);
     }
 
     #[test]

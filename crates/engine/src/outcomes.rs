@@ -32,6 +32,7 @@ pub(crate) fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> O
         gone,
         blind,
         stuck,
+        lost,
     } = looked;
     report.unfinished = blind.or(report.unfinished.take());
     // Of a removal that failed, only a look can tell whether it was made.
@@ -43,6 +44,16 @@ pub(crate) fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> O
         .extend(plan.steps.iter().filter(made).map(removed));
     for wanted in restored {
         record_restored(report, wanted);
+    }
+    for wanted in lost {
+        strike_out(report, &wanted);
+        warn!(image = %wanted.name, "image is needed and cannot be restored: its content is gone");
+        report.failed.push(Failed {
+            name: wanted.name,
+            error: "restore image: its content is gone, because the run was away for longer than \
+                    it is held; pull it again"
+                .to_owned(),
+        });
     }
     let (wanted, error) = stuck?;
     strike_out(report, &wanted);
@@ -159,6 +170,7 @@ mod tests {
             gone: ["lost", "made"].map(str::to_owned).into(),
             blind: Some("could not look".to_owned()),
             stuck: None,
+            lost: Vec::new(),
         };
         assert!(record_look(&mut report, &plan, looked).is_none());
         assert_eq!(
@@ -177,5 +189,18 @@ mod tests {
         assert_eq!(warnings, [expected]);
         let left = removed_images(&plan, &report);
         assert_eq!(names(left.iter().map(|it| &it.name)), ["lost", "made"]);
+    }
+
+    #[test]
+    fn what_is_needed_and_has_no_content_has_failed() {
+        let (plan, mut report) = reported();
+        let looked = Looked {
+            lost: vec![wanted("used", "used")],
+            ..Looked::default()
+        };
+        assert!(record_look(&mut report, &plan, looked).is_none());
+        assert_eq!(names(report.removed.iter().map(|it| &it.name)), ["made"]);
+        let failed = report.failed.iter().find(|it| it.name == "used").unwrap();
+        assert!(failed.error.contains("its content is gone"), "{failed:?}");
     }
 }

@@ -51,9 +51,9 @@ impl Engine {
             }
             return Ok(self.pin_all(request, Vec::new()).await);
         }
-        let id = new_run();
+        let presence = self.presence(new_run(), namespace).await;
         let _running = loop {
-            match self.try_begin(&id, namespace).await {
+            match self.try_begin(&presence, namespace).await {
                 Err(RunError::Busy(busy)) if request.wait && !cancel.is_cancelled() => {
                     info!(%busy, "waiting");
                     tokio::time::sleep(WAIT).await;
@@ -66,7 +66,7 @@ impl Engine {
             Ok((images, _)) => Ok(self.pin_all(request, images).await),
             Err(error) => Err(error.into()),
         };
-        host_guard::give_back(&self.store, namespace, &id).await?;
+        host_guard::give_back(&self.store, namespace, &presence).await?;
         pinned
     }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{Mode, Namespace, PruneRequest, Report, RunId, Selection, chain};
+use reclaim_model::{Mode, Namespace, PruneRequest, Report, Selection, chain};
 use reclaim_store::StoreError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,9 +33,11 @@ use crate::host_guard::{self, Busy, Claim};
 use crate::lease_labels::{self, MAX_RUN};
 use crate::measure::Measuring;
 use crate::options::RunOptions;
+use crate::presence::Presence;
 use crate::preview::{Preview, blank_report, new_run};
 use crate::progress::ProgressSink;
-use crate::retry::retry;
+use crate::restore::{Restored, Restoring};
+use crate::retry::{Patience, retry};
 
 /// How often a run that waits asks whether the guard is free.
 pub(crate) const WAIT: Duration = Duration::from_millis(500);
@@ -91,6 +93,7 @@ impl Engine {
             cancel,
             measuring: Measuring::of_run(request, confirmed.is_some()),
             expires: Timestamp::MAX,
+            patience: &Patience::to_end(self.patience, cancel),
         };
         let span = info_span!("image_prune", run = %id, namespace = %request.namespace);
         let began = Instant::now();
@@ -122,28 +125,41 @@ impl Engine {
             let preview = self.preview(run.request, run.progress).await?;
             return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
         }
-        let beginning = self.begin(run);
+        let presence = self.presence(run.id.clone(), namespace).await;
+        let beginning = self.begin(run, &presence);
         let (_running, expires) = self.phase(info_span!("guard"), beginning).await?;
         let run = Run { expires, ..run };
-        let done = self.prune_guarded(run, confirmed).await;
-        if done.is_err()
-            && let Err(error) = host_guard::give_back(&self.store, namespace, run.id).await
-        {
-            let error = chain(&error);
-            warn!(%error, "the guard stays until it expires or this process ends");
+        let done = self.prune_guarded(run, &presence, confirmed).await;
+        if done.is_err() {
+            self.abort(run, &presence).await;
         }
         done
     }
 
+    /// Ends a run that has changed nothing.
+    async fn abort(&self, run: Run<'_>, presence: &Presence) {
+        let namespace = &run.request.namespace;
+        let patience = Patience::default();
+        // Its journal may be written, though nothing of it has happened.
+        let ended = Hold::finish(&self.store, namespace, run.id, false, &patience).await;
+        let given = host_guard::give_back_patiently(&self.store, namespace, presence, &patience);
+        if let Err(error) = ended.and(given.await) {
+            let error = chain(&error);
+            warn!(%error, "the guard stays until the next run");
+        }
+    }
+
     /// Takes both guards. Returns until when they are ours.
-    async fn begin(&self, run: Run<'_>) -> Result<(PruneRunning, Timestamp), RunError> {
+    async fn begin(
+        &self,
+        run: Run<'_>,
+        presence: &Presence,
+    ) -> Result<(PruneRunning, Timestamp), RunError> {
         loop {
             let lifetime = self.lifetime(run).await?;
             let expires = lease_labels::expiry(clock::now(), lifetime);
-            match self
-                .begin_for(run.id, &run.request.namespace, lifetime)
-                .await
-            {
+            let namespace = &run.request.namespace;
+            match self.begin_for(presence, namespace, lifetime).await {
                 Err(RunError::Busy(busy)) if run.options.wait && !run.cancel.is_cancelled() => {
                     info!(%busy, "waiting");
                     tokio::time::sleep(WAIT).await;
@@ -168,15 +184,15 @@ impl Engine {
 
     pub(crate) async fn try_begin(
         &self,
-        id: &RunId,
+        presence: &Presence,
         namespace: &Namespace,
     ) -> Result<PruneRunning, RunError> {
-        self.begin_for(id, namespace, MAX_RUN).await
+        self.begin_for(presence, namespace, MAX_RUN).await
     }
 
     async fn begin_for(
         &self,
-        id: &RunId,
+        presence: &Presence,
         namespace: &Namespace,
         lifetime: Duration,
     ) -> Result<PruneRunning, RunError> {
@@ -188,7 +204,7 @@ impl Engine {
                 progress: None,
             }));
         };
-        match host_guard::claim(&self.store, namespace, id, lifetime).await? {
+        match host_guard::claim(&self.store, namespace, presence, lifetime).await? {
             Claim::Taken => Ok(running),
             Claim::Busy(busy) => Err(RunError::Busy(busy)),
         }
@@ -198,10 +214,11 @@ impl Engine {
     async fn prune_guarded(
         &self,
         run: Run<'_>,
+        presence: &Presence,
         confirmed: Option<&Preview>,
     ) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
-        self.phase(info_span!("recover"), self.recover(namespace))
+        self.phase(info_span!("recover"), self.recover(presence, namespace))
             .await?;
         let preview = self
             .preview_within(run.request, Some((run.id, run.measuring)), run.progress)
@@ -209,9 +226,9 @@ impl Engine {
         let restricted = restrict(preview, confirmed);
         let plan = &restricted.preview.plan;
         if !plan.steps.is_empty() || !plan.unpins.is_empty() {
-            return self.execute(run, restricted).await;
+            return self.execute(run, presence, restricted).await;
         }
-        host_guard::give_back(&self.store, namespace, run.id).await?;
+        host_guard::give_back(&self.store, namespace, presence).await?;
         let Restricted { preview, refused } = restricted;
         Ok(Report {
             refused,
@@ -219,20 +236,39 @@ impl Engine {
         })
     }
 
-    /// Restores what a crashed run had removed, so that it is judged afresh.
-    async fn recover(&self, namespace: &Namespace) -> Result<(), RunError> {
+    /// Restores what runs had removed that ended before their work was done, so that it is judged
+    /// afresh.
+    pub(crate) async fn recover(
+        &self,
+        presence: &Presence,
+        namespace: &Namespace,
+    ) -> Result<(), RunError> {
         let leases = retry(|| self.store.leases(namespace)).await?;
-        host_guard::delete_leftovers(&self.store, namespace, &leases).await?;
+        host_guard::delete_leftovers(&self.store, namespace, presence, &leases).await?;
         for hold in Hold::among(&self.store, namespace, &leases).await? {
             if hold.is_abandoned && !hold.is_whole {
                 warn!(run = %hold.run, "what a crashed run removed cannot be read; its hold stays");
             } else if hold.is_abandoned {
-                info!(run = %hold.run, records = hold.records.len(), "restoring after a crash");
-                for image in &hold.records {
-                    retry(|| self.store.restore_image(namespace, image)).await?;
-                }
+                warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
+                self.restore_all(namespace, &hold).await?;
                 self.repin_all(namespace, &hold.unpins).await?;
                 hold.end(&self.store, namespace, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores the records of a hold.
+    async fn restore_all(&self, namespace: &Namespace, hold: &Hold) -> Result<(), StoreError> {
+        let restoring = Restoring {
+            store: &self.store,
+            namespace,
+            lease: &hold.lease,
+            patience: &Patience::default(),
+        };
+        for image in &hold.records {
+            if restoring.write(image).await? == Restored::ContentGone {
+                warn!(run = %hold.run, image = %image.name, "its content is gone; it is not restored");
             }
         }
         Ok(())

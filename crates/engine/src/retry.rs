@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reclaim_store::StoreError;
-use tracing::debug;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
 /// The waits between tries: some three seconds in all, the time in which a service manager has
 /// containerd back.
@@ -16,6 +18,13 @@ const WAITS: [Duration; 6] = [
     Duration::from_secs(1),
     Duration::from_secs(1),
 ];
+
+/// How long a run that has removed something tries to bring it to an end: no longer than a caller
+/// waits for, and longer than most outages.
+pub(crate) const TO_END: Duration = Duration::from_secs(3 * 60);
+
+/// The wait between those tries.
+const WAIT_TO_END: Duration = Duration::from_secs(1);
 
 /// Calls until it succeeds, fails for good, or has been tried long enough.
 ///
@@ -39,30 +48,62 @@ where
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     is_spent: AtomicBool,
+    /// How long to try on after the waits of [`WAITS`], unless it is cancelled.
+    to_end: Option<(Duration, CancellationToken)>,
 }
 
 impl Patience {
+    /// The patience to bring to an end what has begun: so long, or seconds once it is cancelled.
+    pub(crate) fn to_end(limit: Duration, cancel: &CancellationToken) -> Self {
+        Self {
+            is_spent: AtomicBool::new(false),
+            to_end: Some((limit, cancel.clone())),
+        }
+    }
+
     /// As [`retry`].
     pub(crate) async fn retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         let mut waits = WAITS.into_iter();
+        let began = Instant::now();
+        let mut is_told = false;
         loop {
             let done = call().await;
             let Some(error) = done.as_ref().err().filter(|it| it.is_passing()) else {
                 self.is_spent.store(false, Ordering::Relaxed);
                 return done;
             };
-            let wait = waits
-                .next()
-                .filter(|_| !self.is_spent.load(Ordering::Relaxed));
-            let Some(wait) = wait else {
+            let error = reclaim_model::chain(error);
+            let is_spent = self.is_spent.load(Ordering::Relaxed);
+            if let Some(wait) = waits.next().filter(|_| !is_spent) {
+                debug!(%error, "trying again");
+                tokio::time::sleep(wait).await;
+            } else if !is_spent && self.waits_on(began).await {
+                if !is_told {
+                    warn!(%error, "containerd does not answer; trying on");
+                }
+                is_told = true;
+            } else {
                 self.is_spent.store(true, Ordering::Relaxed);
                 return done;
-            };
-            debug!(error = %reclaim_model::chain(error), "trying again");
-            tokio::time::sleep(wait).await;
+            }
+        }
+    }
+
+    /// Waits for the next try to bring something to an end. Returns whether there is one.
+    async fn waits_on(&self, began: Instant) -> bool {
+        let Some((limit, cancel)) = &self.to_end else {
+            return false;
+        };
+        if began.elapsed() >= *limit {
+            return false;
+        }
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => false,
+            () = tokio::time::sleep(WAIT_TO_END) => true,
         }
     }
 }
@@ -72,7 +113,6 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use reclaim_store::Containerd;
-    use tokio::time::Instant;
 
     use super::*;
 
@@ -106,6 +146,29 @@ mod tests {
         containerd.restart().await;
         assert_eq!(ask(&patience, &store).await, (1, true));
         containerd.kill().await;
+        tokio::time::pause();
+        assert_eq!(ask(&patience, &store).await, (1 + WAITS.len(), false));
+    }
+    /// What has begun is brought to an end after an outage of minutes, unless it is cancelled; and
+    /// an outage that lasts longer is waited out once.
+    #[tokio::test]
+    async fn what_has_begun_is_tried_for_minutes() {
+        let mut containerd = reclaim_testkit::Containerd::start().await;
+        let store = Containerd::connect(containerd.address()).await.unwrap();
+        let cancel = CancellationToken::new();
+        let patience = Patience::to_end(TO_END, &cancel);
+        containerd.kill().await;
+        tokio::time::pause();
+        let began = Instant::now();
+        let (n_tries, is_answered) = ask(&patience, &store).await;
+        assert!(!is_answered && n_tries > 60, "{n_tries}");
+        assert!(began.elapsed() >= TO_END);
+        assert_eq!(ask(&patience, &store).await, (1, false));
+        tokio::time::resume();
+        containerd.restart().await;
+        assert_eq!(ask(&patience, &store).await, (1, true));
+        containerd.kill().await;
+        cancel.cancel();
         tokio::time::pause();
         assert_eq!(ask(&patience, &store).await, (1 + WAITS.len(), false));
     }

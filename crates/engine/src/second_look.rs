@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, PruneRequest,
-    Reference, RootMark, SnapshotKind, chain,
+    DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, Reference,
+    RootMark, SnapshotKind, chain,
 };
 use reclaim_plan::decide_again;
 use reclaim_store::{Alarm, StoreError};
@@ -17,8 +17,10 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::engine::{Engine, RunError};
-use crate::host_guard::GUARD_LEASE;
-use crate::retry::retry;
+use crate::execute::Run;
+use crate::hold::unfinished;
+use crate::lease_labels;
+use crate::restore::{Restored, Restoring};
 
 /// How often we look at most while things keep happening. Each look restores what it finds, so
 /// the last one is as good as the first; on a node that is never quiet one has to end.
@@ -49,6 +51,9 @@ pub(crate) struct Looked {
     /// What had to come back and could not be written, if anything. Then nothing may be
     /// released.
     pub(crate) stuck: Option<(Wanted, StoreError)>,
+    /// What had to come back and has no content any more: the run was away for longer than its
+    /// hold lasts, or another has finished it meanwhile.
+    pub(crate) lost: Vec<Wanted>,
 }
 
 impl Engine {
@@ -58,15 +63,22 @@ impl Engine {
     /// unknown means in use. One of `removed` that is there all the same is passed over.
     pub(crate) async fn restore_used(
         &self,
-        request: &PruneRequest,
+        run: Run<'_>,
         first: &mut Inventory,
         mut removed: Vec<ImageRecord>,
         alarm: Option<&Alarm>,
     ) -> Looked {
+        let lease = unfinished(run.id);
+        let restoring = Restoring {
+            store: &self.store,
+            namespace: &run.request.namespace,
+            lease: &lease,
+            patience: run.patience,
+        };
         let mut looked = Looked::default();
         for _ in 0..MAX_LOOKS {
             let heard = alarm.map(Alarm::heard);
-            let wanted = match self.wanted(request, first, &removed).await {
+            let wanted = match self.wanted(run, first, &removed).await {
                 Ok((wanted, gone)) => {
                     looked.gone = gone;
                     wanted
@@ -81,12 +93,18 @@ impl Engine {
             };
             for wanted in wanted {
                 info!(image = %wanted.name, holders = ?wanted.holders, "restoring");
-                if let Err(error) = self.restore(request, &wanted.image).await {
-                    looked.stuck = Some((wanted, error));
-                    return looked;
-                }
+                let restored = match restore(restoring, &wanted.image).await {
+                    Ok(restored) => restored,
+                    Err(error) => {
+                        looked.stuck = Some((wanted, error));
+                        return looked;
+                    }
+                };
                 removed.retain(|image| image.name != wanted.name);
-                looked.restored.push(wanted);
+                match restored {
+                    Restored::PointsAt(_) => looked.restored.push(wanted),
+                    Restored::ContentGone => looked.lost.push(wanted),
+                }
             }
             if removed.is_empty() || alarm.map(Alarm::heard) == heard {
                 break;
@@ -95,29 +113,21 @@ impl Engine {
         looked
     }
 
-    /// Writes a record again; under another name if the old one points elsewhere by now.
-    async fn restore(&self, request: &PruneRequest, image: &ImageRecord) -> Result<(), StoreError> {
-        let namespace = &request.namespace;
-        let there = retry(|| self.store.restore_image(namespace, image)).await?;
-        if there != image.target.digest {
-            let renamed = under_its_digest(image);
-            retry(|| self.store.restore_image(namespace, &renamed)).await?;
-        }
-        Ok(())
-    }
-
     /// Judges the removed records again, against the store as it is now. Returns those that
     /// have to come back, and the names of those that are gone for good.
     async fn wanted(
         &self,
-        request: &PruneRequest,
+        run: Run<'_>,
         first: &mut Inventory,
         removed: &[ImageRecord],
     ) -> Result<(Vec<Wanted>, BTreeSet<String>), RunError> {
+        let request = run.request;
         let namespace = &request.namespace;
-        let mut seen = retry(|| self.store.look_again(namespace)).await?;
+        let looking = run.patience.retry(|| self.store.look_again(namespace));
+        let mut seen = looking.await?;
         let registered = self.registered(namespace).await?;
-        seen.leases.retain(|lease| lease.id != GUARD_LEASE);
+        let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);
+        seen.leases.retain(|lease| !is_ours(lease));
         if let Some(before) = first.namespaces.get_mut(namespace) {
             count_newcomers(&mut seen, before);
             seen.blobs = std::mem::take(&mut before.blobs);
@@ -158,6 +168,17 @@ impl Engine {
             before.blobs = std::mem::take(&mut seen.blobs);
         }
         Ok((wanted, gone))
+    }
+}
+
+/// Writes a record again; under another name if the old one points elsewhere by now.
+async fn restore(restoring: Restoring<'_>, image: &ImageRecord) -> Result<Restored, StoreError> {
+    let restored = restoring.write(image).await?;
+    match &restored {
+        Restored::PointsAt(there) if *there != image.target.digest => {
+            restoring.write(&under_its_digest(image)).await
+        }
+        Restored::PointsAt(_) | Restored::ContentGone => Ok(restored),
     }
 }
 

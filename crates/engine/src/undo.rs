@@ -8,9 +8,11 @@ use tracing::debug;
 use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
+use crate::host_guard;
 use crate::lease_labels::{self, MAX_RUN};
 use crate::preview::new_run;
-use crate::retry::retry;
+use crate::restore::{Restored, Restoring};
+use crate::retry::{Patience, retry};
 
 /// What an undo came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,13 +24,18 @@ pub struct Undone {
 }
 
 impl Engine {
-    /// Lists what is held of earlier runs, oldest first.
+    /// Lists what is held of earlier runs, oldest first; also of those that ended before their
+    /// work was done, until they are finished.
     ///
     /// # Errors
     ///
     /// If the store cannot be read.
     pub async fn history(&self, namespace: &Namespace) -> Result<Vec<Hold>, RunError> {
-        Ok(Hold::list(&self.store, namespace).await?)
+        let leases = retry(|| self.store.leases(namespace)).await?;
+        let running = host_guard::run_under_way(&leases, &self.identity);
+        let mut holds = Hold::among(&self.store, namespace, &leases).await?;
+        holds.retain(|hold| !hold.is_abandoned || running.as_ref() != Some(&hold.run));
+        Ok(holds)
     }
 
     /// Restores the records that a run removed: all of them, or those of the given names. No
@@ -46,10 +53,10 @@ impl Engine {
         run: Option<&str>,
         names: &[String],
     ) -> Result<Undone, RunError> {
-        let id = new_run();
-        let _running = self.try_begin(&id, namespace).await?;
+        let presence = self.presence(new_run(), namespace).await;
+        let _running = self.try_begin(&presence, namespace).await?;
         let undone = self.undo_guarded(namespace, run, names).await;
-        crate::host_guard::give_back(&self.store, namespace, &id).await?;
+        host_guard::give_back(&self.store, namespace, &presence).await?;
         undone
     }
 
@@ -67,6 +74,12 @@ impl Engine {
                 name: name.clone(),
             });
         }
+        let restoring = Restoring {
+            store: &self.store,
+            namespace,
+            lease: &hold.lease,
+            patience: &Patience::default(),
+        };
         let mut undone = Undone::default();
         let mut is_whole = hold.is_whole;
         for image in &hold.records {
@@ -78,11 +91,17 @@ impl Engine {
             if let Err(error) = self.store.tell_restoring(namespace, &image.name).await {
                 debug!(error = chain(&error), "nobody is told of the restoring");
             }
-            let there = retry(|| self.store.restore_image(namespace, image)).await?;
-            if there == image.target.digest {
-                undone.restored.push(image.name.clone());
-            } else {
-                undone.taken.push(image.name.clone());
+            match restoring.write(image).await? {
+                Restored::PointsAt(there) if there == image.target.digest => {
+                    undone.restored.push(image.name.clone());
+                }
+                Restored::PointsAt(_) => undone.taken.push(image.name.clone()),
+                Restored::ContentGone => {
+                    return Err(RunError::ContentGone {
+                        run: hold.run,
+                        name: image.name.clone(),
+                    });
+                }
             }
         }
         if names.is_empty() {
@@ -105,15 +124,15 @@ impl Engine {
         namespace: &Namespace,
         run: Option<&str>,
     ) -> Result<RunId, RunError> {
-        let id = new_run();
-        let _running = self.try_begin(&id, namespace).await?;
+        let presence = self.presence(new_run(), namespace).await;
+        let _running = self.try_begin(&presence, namespace).await?;
         let released = async {
             let hold = self.find_hold(namespace, run).await?;
             hold.end(&self.store, namespace, true).await?;
             Ok(hold.run)
         };
         let released = released.await;
-        crate::host_guard::give_back(&self.store, namespace, &id).await?;
+        host_guard::give_back(&self.store, namespace, &presence).await?;
         released
     }
 
@@ -131,8 +150,8 @@ impl Engine {
         namespace: &Namespace,
         is_enough: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<Vec<RunId>, RunError> {
-        let id = new_run();
-        let _running = self.try_begin(&id, namespace).await?;
+        let presence = self.presence(new_run(), namespace).await;
+        let _running = self.try_begin(&presence, namespace).await?;
         let releasing = async {
             let mut released = Vec::new();
             for hold in Hold::list(&self.store, namespace).await? {
@@ -147,7 +166,7 @@ impl Engine {
             Ok(released)
         };
         let released = releasing.await;
-        crate::host_guard::give_back(&self.store, namespace, &id).await?;
+        host_guard::give_back(&self.store, namespace, &presence).await?;
         released
     }
 
@@ -157,11 +176,11 @@ impl Engine {
     ///
     /// If another run is under way, or the store cannot be changed.
     pub async fn collect_garbage(&self, namespace: &Namespace) -> Result<(), RunError> {
-        let id = new_run();
-        let _running = self.try_begin(&id, namespace).await?;
+        let presence = self.presence(new_run(), namespace).await;
+        let _running = self.try_begin(&presence, namespace).await?;
         // Deleting the guard's lease synchronously is the collection.
         let expires = lease_labels::expiry(clock::now(), MAX_RUN);
-        Ok(crate::host_guard::release(&self.store, namespace, &id, expires).await?)
+        Ok(host_guard::release(&self.store, namespace, &presence, expires).await?)
     }
 
     async fn find_hold(&self, namespace: &Namespace, run: Option<&str>) -> Result<Hold, RunError> {

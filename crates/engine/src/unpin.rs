@@ -114,7 +114,11 @@ impl Engine {
                 unpin.config
             ));
         }
-        self.repin_all(&run.request.namespace, &wanted).await?;
+        for unpin in &wanted {
+            let namespace = &run.request.namespace;
+            let repinning = run.patience.retry(|| self.store.repin(namespace, unpin));
+            repinning.await?;
+        }
         let mut unpinned = unpinned;
         unpinned.retain(|it| !wanted.contains(it));
         Ok(unpinned)
@@ -141,7 +145,9 @@ impl Engine {
     ) -> Result<Vec<Unpin>, StoreError> {
         let namespace = &run.request.namespace;
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
+        let observing = run
+            .patience
+            .retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
         let mut inventory = observing.await?;
         for unpin in unpinned {
             if let Some(document) = first.documents.get(&unpin.config) {

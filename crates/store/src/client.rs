@@ -114,7 +114,8 @@ impl Containerd {
         }
     }
 
-    pub(crate) fn sees_files(&self) -> bool {
+    /// Whether containerd's files can be looked at: it is not elsewhere.
+    pub fn sees_files(&self) -> bool {
         self.sees_files
     }
 

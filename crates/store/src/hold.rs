@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::{
-    AddResourceRequest, Resource, WriteAction, WriteContentRequest,
+    AddResourceRequest, InfoRequest, Resource, WriteAction, WriteContentRequest,
 };
 use reclaim_model::{Digest, Namespace};
 
 use crate::client::Containerd;
-use crate::error::StoreError;
+use crate::deadline::progressing;
+use crate::error::{Class, StoreError};
 
 /// How much of a body one message carries. containerd takes 16 MiB at most.
 const PART: usize = 1 << 20;
@@ -82,7 +83,35 @@ impl Containerd {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         match self.read_blob(namespace, digest, max_bytes).await {
             Ok(body) => Ok(reclaim_oci::verify(digest, &body).is_ok().then_some(body)),
-            Err(error) if error.class() == crate::Class::Gone => Ok(None),
+            Err(error) if error.class() == Class::Gone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says whether a blob is there, in that namespace.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn has_content(
+        &self,
+        namespace: &Namespace,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        const OPERATION: &str = "look for content";
+        let message = InfoRequest {
+            digest: digest.to_string(),
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let answer = progressing(ContentClient::new(self.channel()).info(request)).await;
+        let answer = answer.map_err(|status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(digest)
+        });
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) if error.class() == Class::Gone => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -152,7 +181,6 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::Class;
     use crate::scripted::{Answer, namespace, recorded, scripted};
 
     fn part(action: WriteAction) -> WriteContentResponse {
@@ -239,6 +267,21 @@ mod tests {
         assert_eq!(asked.last::<AddResourceRequest>(), expected);
         let held = store.add_to_lease(&namespace(), "ours", &digest).await;
         assert_eq!(held.unwrap_err().class(), Class::Gone);
+    }
+
+    #[tokio::test]
+    async fn content_is_there_or_not_and_no_answer_is_neither() {
+        let cases = [
+            (Answer::done(), Some(true)),
+            (Code::NotFound.into(), Some(false)),
+            (Code::Unavailable.into(), None),
+        ];
+        for (answer, expected) in cases {
+            let store = scripted("2.0.0", [("Content/Info", answer)]);
+            let digest = reclaim_oci::digest_of(b"layer");
+            let there = store.has_content(&namespace(), &digest).await;
+            assert_eq!(there.ok(), expected);
+        }
     }
 
     #[test]

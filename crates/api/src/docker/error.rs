@@ -47,6 +47,7 @@ impl From<RunError> for ApiError {
             RunError::UnknownNamespace { .. }
             | RunError::NotFound(_)
             | RunError::UnknownRun { .. }
+            | RunError::ContentGone { .. }
             | RunError::NotInRun { .. } => StatusCode::NOT_FOUND,
             RunError::Store(error) if error.is_passing() => StatusCode::SERVICE_UNAVAILABLE,
             RunError::Store(_) | RunError::TargetNotMet(_) | RunError::UnknownFilesystem { .. } => {

@@ -72,6 +72,7 @@ pub(super) fn status(error: &RunError) -> Status {
         RunError::UnknownNamespace { .. }
         | RunError::NotFound(_)
         | RunError::UnknownRun { .. }
+        | RunError::ContentGone { .. }
         | RunError::NotInRun { .. } => (ErrorKind::Other, Code::NotFound),
         RunError::Check(_) => (ErrorKind::Check, Code::FailedPrecondition),
         RunError::TargetNotMet(_) => (ErrorKind::TargetNotMet, Code::FailedPrecondition),
@@ -86,6 +87,7 @@ pub(super) fn status(error: &RunError) -> Status {
         | RunError::UnknownNamespace { .. }
         | RunError::NotFound(_)
         | RunError::UnknownRun { .. }
+        | RunError::ContentGone { .. }
         | RunError::NotInRun { .. }
         | RunError::Check(_)
         | RunError::UnknownFilesystem { .. }

@@ -1,12 +1,14 @@
 //! Options of every command: which containerd, which daemon, what is logged.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use reclaim_engine::ContainerdConfig;
+use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::DEFAULT_STATE;
 use crate::text::Ids;
 
 /// Where containerd listens unless told otherwise, as for ctr and nerdctl.
@@ -27,6 +29,9 @@ const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
         "/var/snap/microk8s/current/args/containerd.toml",
     ),
 ];
+
+/// The directory of the lock files of runs.
+const LOCKS: &str = "locks";
 
 /// The namespace used unless told otherwise, as for ctr and nerdctl.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -94,6 +99,35 @@ pub(crate) struct Globals {
     /// an image. JSON always has everything.
     #[arg(long, global = true)]
     no_trunc: bool,
+    /// Where the lock files of runs are, by which other processes see that a run is over
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_LOCK_DIR",
+        value_name = "DIR",
+        hide = true
+    )]
+    lock_dir: Option<PathBuf>,
+
+    /// Wait so many seconds for a containerd that is away at the end of a run: for tests
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_PATIENCE",
+        value_name = "SECONDS",
+        hide = true
+    )]
+    patience: Option<u64>,
+
+    /// Take these for the IDs of the machine and of its boot, with a slash between: for tests
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_MACHINE",
+        value_name = "ID/BOOT",
+        hide = true
+    )]
+    machine: Option<String>,
 
     /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
     #[arg(
@@ -173,6 +207,26 @@ impl Globals {
         }
     }
 
+    /// Gives an engine what proves to other processes whether its runs go on. `state` is the
+    /// directory of a daemon's state.
+    pub(crate) fn identified(&self, engine: Engine, state: Option<&Path>) -> Engine {
+        let named = self.lock_dir.clone();
+        let usual = || state.map_or_else(runtime_locks, |state| Some(state.join(LOCKS)));
+        let engine = match named.or_else(usual) {
+            Some(directory) => engine.with_lock_directory(directory),
+            None => engine,
+        };
+        let engine = match self.patience {
+            Some(seconds) => engine.with_patience(Duration::from_secs(seconds)),
+            None => engine,
+        };
+        let machine = self.machine.as_deref().and_then(|it| it.split_once('/'));
+        match machine {
+            Some((machine, boot)) => engine.with_machine(machine, boot),
+            None => engine,
+        }
+    }
+
     /// Returns the daemon that is to do the work. An empty variable is as good as none.
     pub(crate) fn host(&self) -> Option<&str> {
         self.host.as_deref().filter(|host| !host.is_empty())
@@ -205,6 +259,24 @@ impl Globals {
         let (namespace, is_asked_for) = self.namespace()?;
         Ok(is_asked_for.then_some(namespace))
     }
+}
+
+/// Returns where the locks of a command are that has no state: with those of a daemon that keeps
+/// its state at the usual place, which a pod sees, too; else in a private directory that does not
+/// outlive the boot.
+fn runtime_locks() -> Option<PathBuf> {
+    if !rustix::process::geteuid().is_root() {
+        let runtime = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
+        return runtime
+            .is_absolute()
+            .then(|| runtime.join(format!("reclaim-{LOCKS}")));
+    }
+    let state = Path::new(DEFAULT_STATE);
+    Some(if state.is_dir() {
+        state.join(LOCKS)
+    } else {
+        PathBuf::from(format!("/run/reclaim-{LOCKS}"))
+    })
 }
 
 /// Takes what can be read as a filter of the log.

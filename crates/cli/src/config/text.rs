@@ -67,7 +67,7 @@ pub(crate) struct StateText {
 impl Default for StateText {
     fn default() -> Self {
         Self {
-            directory: PathBuf::from("/var/lib/reclaim"),
+            directory: PathBuf::from(super::DEFAULT_STATE),
         }
     }
 }

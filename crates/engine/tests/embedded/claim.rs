@@ -27,8 +27,9 @@ async fn a_guard_that_has_expired_is_nobodys() {
 /// to, that is nobody else.
 #[tokio::test]
 async fn a_dead_runs_guard_goes_to_the_last_of_the_line() {
-    let takers: [(&[Maker], bool); 5] = [
+    let takers: [(&[Maker], bool); 6] = [
         (&[], true),
+        (&[Maker::Over], true),
         (&[Maker::Dead], true),
         (&[Maker::Dead, Maker::Dead], true),
         (&[Maker::Alive], false),
@@ -63,6 +64,17 @@ async fn a_dead_runs_guard_goes_to_the_last_of_the_line() {
             }
         }
     }
+}
+
+/// A run of this very process that is over blocks nobody, though the process lives on.
+#[tokio::test]
+async fn a_run_of_this_process_that_is_over_is_taken_over_from() {
+    let stage = Stage::set().await;
+    let guard = lease_of(Maker::Over, "run", GUARD);
+    stage.namespace.create_lease(guard).await.unwrap();
+    let embedded = stage.engine([]).await;
+    embedded.collect().await.unwrap();
+    assert!(stage.leases().await.is_empty());
 }
 
 /// A right to take over that has expired is nobody's either: the first to come has it collected,

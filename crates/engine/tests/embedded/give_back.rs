@@ -81,7 +81,7 @@ async fn a_run_that_cannot_collect_hands_over() {
     let embedded = stage.engine([broken]).await;
     let report = embedded.prune(&all_unused()).await.unwrap();
     assert!(report.unfinished.is_some(), "{report:?}");
-    let held = format!("reclaim.hold.{}", report.run);
+    let held = format!("reclaim.hold.{}.unfinished", report.run);
     assert_eq!(stage.leases().await.into_iter().collect::<Vec<_>>(), [held]);
     stage.namespace.collect().await.unwrap();
     let blobs = stage.namespace.blobs().await.unwrap();

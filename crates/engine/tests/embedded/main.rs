@@ -11,6 +11,7 @@ mod claim;
 #[cfg(test)]
 mod give_back;
 #[cfg(test)]
+mod held;
 mod run;
 #[cfg(test)]
 mod stage;

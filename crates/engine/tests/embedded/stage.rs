@@ -37,7 +37,18 @@ pub(crate) struct Embedded {
 
 impl Stage {
     pub(crate) async fn set() -> Self {
-        let containerd = Containerd::start().await;
+        Self::on(Containerd::start().await)
+    }
+
+    /// As [`Self::set`], with a containerd that collects only when it is asked to.
+    pub(crate) async fn quiet() -> Self {
+        let stage = Self::on(Containerd::quiet().start().await);
+        // The scheduler makes a first collection whenever it has begun.
+        stage.namespace.collect().await.unwrap();
+        stage
+    }
+
+    fn on(containerd: Containerd) -> Self {
         let namespace = containerd.namespace("default");
         Self {
             containerd,
@@ -160,10 +171,12 @@ pub(crate) fn all_unused() -> PruneRequest {
 /// Who made a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Maker {
-    /// A process that runs.
+    /// A process that runs: the one that started this one.
     Alive,
-    /// One that had the number of this one before it.
+    /// One that had the number of that one before it.
     Dead,
+    /// This process, by a run that it does not have.
+    Over,
 }
 
 /// A lease as a run makes them that expires in good time.
@@ -177,13 +190,17 @@ pub(crate) fn lease_of(maker: Maker, run: &str, id: &str) -> NewLease {
 fn owner(maker: Maker) -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let pid = match maker {
+        Maker::Alive | Maker::Dead => std::os::unix::process::parent_id(),
+        Maker::Over => std::process::id(),
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, after_name) = stat.rsplit_once(')').unwrap();
     let started = match maker {
-        Maker::Alive => after_name.split_whitespace().nth(19).unwrap(),
+        Maker::Alive | Maker::Over => after_name.split_whitespace().nth(19).unwrap(),
         Maker::Dead => "1",
     };
     let boot = boot.trim();
     let namespace = namespace.to_str().unwrap();
-    format!("{boot}/{namespace}/{}/{started}", std::process::id())
+    format!("{boot}/{namespace}/{pid}/{started}")
 }

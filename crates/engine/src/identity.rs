@@ -1,0 +1,217 @@
+//! What proves to other processes that a run is over, and how this one proves it of theirs.
+//!
+//! In this order, and the first that says anything counts:
+//!
+//! 1. The lock file of the run ([`crate::run_lock`]), on the same boot.
+//! 2. The boot: a run of this machine on another boot is over.
+//! 3. The process ([`crate::owner`]), on the same boot in the same PID namespace.
+//!
+//! What none of them proves counts as running until its lease expires.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use reclaim_model::{Lease, RunId};
+use sha2::{Digest as _, Sha256};
+use tracing::debug;
+
+use crate::lease_labels;
+use crate::owner::{Liveness, Owner};
+use crate::presence;
+use crate::run_lock::{LockPlace, LockState, RunLock};
+
+const OWNER: &str = "reclaim/owner";
+const LOCK: &str = "reclaim/lock";
+const BOOT: &str = "reclaim/boot";
+const MACHINE: &str = "reclaim/machine";
+
+/// containerd takes 4,096 bytes for a key and its value.
+const MAX_LABEL: usize = 4096;
+
+/// The machine and the boot on which this process runs, and where its locks are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Identity {
+    pub(crate) locks: Option<PathBuf>,
+    /// Whose runs are proven to be over by a later boot; not known where containerd is elsewhere,
+    /// and in containers that do not see the machine's ID.
+    machine: Option<String>,
+    boot: Option<String>,
+}
+
+impl Identity {
+    /// Reads what this process knows of its machine.
+    pub(crate) fn read(is_containerd_here: bool) -> Self {
+        let machine = is_containerd_here.then(|| fs::read_to_string("/etc/machine-id").ok());
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        Self {
+            locks: None,
+            machine: machine.flatten().and_then(|id| machine_label(&id)),
+            boot: boot.ok().map(|id| id.trim().to_owned()),
+        }
+    }
+
+    /// Takes this for the ID of the machine, and of its boot.
+    pub(crate) fn pretend(&mut self, machine: &str, boot: &str) {
+        self.machine = machine_label(machine);
+        self.boot = Some(boot.to_owned());
+    }
+
+    /// Takes the lock of a run; `None` where there is no place for it.
+    pub(crate) fn lock(&self, run: &RunId) -> Option<RunLock> {
+        let directory = self.locks.as_deref()?;
+        match RunLock::acquire(directory, &run.0) {
+            Ok(lock) => Some(lock),
+            Err(error) => {
+                debug!(%error, directory = %directory.display(), "the run has no lock file");
+                None
+            }
+        }
+    }
+
+    /// The labels by which a lease names this process.
+    pub(crate) fn labels(&self, lock: Option<&RunLock>) -> BTreeMap<String, String> {
+        let lock = lock.map(|lock| lock.place().to_string());
+        let lock = lock.filter(|it| it.len() + LOCK.len() <= MAX_LABEL);
+        let owner = Owner::this_process().map(|owner| owner.to_string());
+        let labels = [
+            (OWNER, owner),
+            (LOCK, lock),
+            (BOOT, self.boot.clone()),
+            (MACHINE, self.machine.clone()),
+        ];
+        let known = labels.into_iter();
+        known
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect()
+    }
+
+    /// Whether the run that made the lease is proven to be over.
+    pub(crate) fn is_abandoned(&self, lease: &Lease) -> bool {
+        self.liveness(lease) == Liveness::Gone
+    }
+
+    fn liveness(&self, lease: &Lease) -> Liveness {
+        let label = |key| lease.labels.get(key).map(String::as_str);
+        let boot = label(BOOT);
+        if boot.is_some() && boot == self.boot.as_deref() {
+            let place = label(LOCK).and_then(LockPlace::parse);
+            let state = place.map(|place| place.state(self.locks.as_deref()));
+            match state.unwrap_or(LockState::Unseen) {
+                LockState::Held => return Liveness::Alive,
+                LockState::Free => return Liveness::Gone,
+                LockState::Unseen => {}
+            }
+        }
+        let machine = label(MACHINE);
+        if let (Some(then), Some(now)) = (boot, self.boot.as_deref())
+            && machine.is_some()
+            && machine == self.machine.as_deref()
+            && then != now
+        {
+            return Liveness::Gone;
+        }
+        let Some(owner) = label(OWNER).and_then(Owner::parse) else {
+            return Liveness::Unknown;
+        };
+        let run = lease_labels::run(lease);
+        if Owner::this_process().as_ref() == Some(&owner)
+            && let Some(run) = &run
+        {
+            return presence::liveness_here(run);
+        }
+        owner.liveness()
+    }
+}
+
+/// The ID of a machine as leases name it: hashed, because the ID itself is not for others. `None`
+/// for what is not an ID, such as `uninitialized`.
+fn machine_label(id: &str) -> Option<String> {
+    let id = id.trim();
+    let is_id = id.len() == 32 && id.bytes().all(|it| it.is_ascii_hexdigit());
+    let is_set = id.bytes().any(|it| it != b'0');
+    (is_id && is_set).then(|| {
+        let hash = Sha256::new().chain_update("reclaim\n").chain_update(id);
+        let bytes: [u8; 32] = hash.finalize().into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&bytes[..16]);
+        format!("{:032x}", u128::from_be_bytes(half))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preview::new_run;
+
+    fn lease(run: &RunId, labels: BTreeMap<String, String>) -> Lease {
+        let run = (reclaim_model::RUN_LABEL.to_owned(), run.to_string());
+        Lease {
+            id: "lease".to_owned(),
+            labels: labels.into_iter().chain([run]).collect(),
+            expires: None,
+            is_flat: false,
+            created: None,
+            resources: Vec::new(),
+        }
+    }
+
+    fn on(machine: &str, boot: &str) -> Identity {
+        Identity {
+            locks: None,
+            machine: Some(machine.to_owned()),
+            boot: Some(boot.to_owned()),
+        }
+    }
+
+    /// As [`Identity::labels`], without the process.
+    fn named_by(identity: &Identity, lock: Option<&RunLock>) -> BTreeMap<String, String> {
+        let mut labels = identity.labels(lock);
+        labels.remove(OWNER);
+        labels
+    }
+
+    #[test]
+    fn another_boot_of_the_same_machine_is_over_and_of_another_unknown() {
+        let run = new_run();
+        let dead = lease(&run, named_by(&on("this", "first"), None));
+        let liveness = |identity: &Identity| identity.liveness(&dead);
+        assert_eq!(liveness(&on("this", "second")), Liveness::Gone);
+        assert_eq!(liveness(&on("this", "first")), Liveness::Unknown);
+        assert_eq!(liveness(&on("another", "second")), Liveness::Unknown);
+        let mut unknown = on("this", "second");
+        unknown.machine = None;
+        assert_eq!(liveness(&unknown), Liveness::Unknown);
+        let nameless = lease(&run, named_by(&unknown, None));
+        assert_eq!(unknown.liveness(&nameless), Liveness::Unknown);
+    }
+
+    #[test]
+    fn a_lock_says_what_the_process_cannot() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = new_run();
+        let identity = Identity {
+            locks: Some(directory.path().to_owned()),
+            ..on("this", "first")
+        };
+        let lock = identity.lock(&run).unwrap();
+        let named = lease(&run, named_by(&identity, Some(&lock)));
+        assert_eq!(identity.liveness(&named), Liveness::Alive);
+        drop(lock);
+        assert_eq!(identity.liveness(&named), Liveness::Gone);
+        // Another kernel's locks are not seen here, whatever file system is shared.
+        assert_eq!(on("another", "second").liveness(&named), Liveness::Unknown);
+    }
+
+    #[test]
+    fn only_an_id_names_a_machine() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let label = machine_label(&format!("{id}\n")).unwrap();
+        assert_eq!(label.len(), 32);
+        assert_ne!(label, id);
+        assert_ne!(machine_label(&id.replace('0', "1")).unwrap(), label);
+        for text in ["", "uninitialized\n", &"0".repeat(32), "0123"] {
+            assert_eq!(machine_label(text), None, "{text}");
+        }
+    }
+}

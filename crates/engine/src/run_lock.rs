@@ -1,0 +1,273 @@
+//! The lock file of a run: held for as long as the run goes on, and dropped by the kernel with the
+//! process, whatever PID namespace that was in.
+//!
+//! A lease names the file by its path and inode. A free lock on that very file proves that the run
+//! is over. A file that cannot be found or opened proves nothing: the observer may have another
+//! mount namespace, or not the right to look.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use tracing::debug;
+
+use crate::clock;
+
+const SUFFIX: &str = ".lock";
+
+/// How old a file is whose lock is free before it is deleted: older than any lease that names it.
+const STALE: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// How often a new file is tried that another process deletes before it is locked.
+const TRIES: usize = 3;
+
+/// A lock that this process holds.
+#[derive(Debug)]
+pub(crate) struct RunLock {
+    file: File,
+    place: LockPlace,
+}
+
+/// Where a lock file is, as a lease names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LockPlace {
+    device: u64,
+    inode: u64,
+    path: PathBuf,
+}
+
+/// What a look at a lock file shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockState {
+    /// A process holds it.
+    Held,
+    /// No process holds it.
+    Free,
+    /// It is not seen from here.
+    Unseen,
+}
+
+impl RunLock {
+    /// Makes and locks a file of that name in a private directory, which is made if it is missing.
+    pub(crate) fn acquire(directory: &Path, name: &str) -> io::Result<Self> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(directory)?;
+        demand_private(&fs::symlink_metadata(directory)?)?;
+        sweep(directory);
+        for attempt in 0..TRIES {
+            let path = directory.join(format!("{name}-{attempt}{SUFFIX}"));
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(&path);
+            let file = file?;
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            let metadata = file.metadata()?;
+            // Deleted as stale between its making and the lock.
+            if metadata.nlink() > 0 {
+                let place = LockPlace {
+                    device: metadata.dev(),
+                    inode: metadata.ino(),
+                    path,
+                };
+                return Ok(Self { file, place });
+            }
+        }
+        Err(io::Error::other("the file is deleted again and again"))
+    }
+
+    pub(crate) fn place(&self) -> &LockPlace {
+        &self.place
+    }
+
+    /// Deletes the file, which no lease names any more.
+    pub(crate) fn delete(self) {
+        if let Err(error) = fs::remove_file(&self.place.path) {
+            debug!(%error, path = %self.place.path.display(), "lock file stays");
+        }
+        drop(self.file);
+    }
+}
+
+impl LockPlace {
+    /// Reads what `Display` wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ':');
+        Some(Self {
+            device: parts.next()?.parse().ok()?,
+            inode: parts.next()?.parse().ok()?,
+            path: parts.next().filter(|path| path.starts_with('/'))?.into(),
+        })
+    }
+
+    /// Says whether a process holds the lock. Looks below the recorded path, and for a file of the
+    /// same name in `nearby`: a volume may have several paths.
+    pub(crate) fn state(&self, nearby: Option<&Path>) -> LockState {
+        let nearby = nearby.zip(self.path.file_name());
+        let nearby = nearby.map(|(directory, name)| directory.join(name));
+        let places = [Some(self.path.clone()), nearby];
+        let mut states = places
+            .into_iter()
+            .flatten()
+            .map(|path| self.state_at(&path));
+        let seen = states.find(|state| *state != LockState::Unseen);
+        seen.unwrap_or(LockState::Unseen)
+    }
+
+    fn state_at(&self, path: &Path) -> LockState {
+        // A label can name anything; only a regular file is opened.
+        let is_it =
+            |it: &Metadata| it.is_file() && it.dev() == self.device && it.ino() == self.inode;
+        if !fs::symlink_metadata(path).is_ok_and(|it| is_it(&it)) {
+            return LockState::Unseen;
+        }
+        let mut options = OpenOptions::new();
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let options = options.read(true).custom_flags(flags.bits().cast_signed());
+        let Ok(file) = options.open(path) else {
+            return LockState::Unseen;
+        };
+        if !file.metadata().is_ok_and(|it| is_it(&it)) {
+            return LockState::Unseen;
+        }
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => LockState::Free,
+            Err(Errno::WOULDBLOCK) => LockState::Held,
+            Err(_) => LockState::Unseen,
+        }
+    }
+}
+
+impl fmt::Display for LockPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            device,
+            inode,
+            path,
+        } = self;
+        write!(formatter, "{device}:{inode}:{}", path.display())
+    }
+}
+
+/// Another user who can write the directory could hold or swap the locks.
+fn demand_private(directory: &Metadata) -> io::Result<()> {
+    let is_ours = directory.uid() == rustix::process::geteuid().as_raw();
+    if directory.is_dir() && is_ours && directory.permissions().mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let why = "the directory of the locks can be written by others";
+    Err(io::Error::new(ErrorKind::PermissionDenied, why))
+}
+
+/// Deletes what crashed runs left, once no lease can name it any more.
+fn sweep(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let is_lock = path.to_str().is_some_and(|it| it.ends_with(SUFFIX));
+        let modified = entry.metadata().and_then(|it| it.modified());
+        let modified = modified.ok().and_then(|it| Timestamp::try_from(it).ok());
+        let is_old = modified.is_some_and(|then| clock::now().duration_since(then) > STALE);
+        if is_lock
+            && is_old
+            && let Ok(file) = File::open(&path)
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            drop(fs::remove_file(&path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_until_it_is_dropped_and_then_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let locks = directory.path().join("locks");
+        let lock = RunLock::acquire(&locks, "run").unwrap();
+        let place = lock.place().clone();
+        assert_eq!(LockPlace::parse(&place.to_string()), Some(place.clone()));
+        assert_eq!(place.state(None), LockState::Held);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&locks), 0o700);
+        assert_eq!(mode(&place.path), 0o600);
+        drop(lock);
+        assert_eq!(place.state(None), LockState::Free);
+        let lock = RunLock::acquire(&locks, "other").unwrap();
+        let other = lock.place().clone();
+        lock.delete();
+        assert_eq!(other.state(None), LockState::Unseen);
+    }
+
+    /// A file of the same name is not the same file.
+    #[test]
+    fn only_the_very_file_proves_anything() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = RunLock::acquire(directory.path(), "run").unwrap();
+        let place = lock.place().clone();
+        let elsewhere = directory.path().join("elsewhere");
+        let moved = LockPlace {
+            path: elsewhere.join(place.path.file_name().unwrap()),
+            ..place.clone()
+        };
+        assert_eq!(moved.state(None), LockState::Unseen);
+        // The same volume under another path.
+        assert_eq!(moved.state(Some(directory.path())), LockState::Held);
+        drop(lock);
+        fs::create_dir(&elsewhere).unwrap();
+        fs::copy(&place.path, &moved.path).unwrap();
+        assert_eq!(moved.state(None), LockState::Unseen);
+        fs::remove_file(&moved.path).unwrap();
+        symlink(&place.path, &moved.path).unwrap();
+        assert_eq!(moved.state(None), LockState::Unseen);
+        assert_eq!(place.state(None), LockState::Free);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_takes_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+        let refused = RunLock::acquire(directory.path(), "run").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn only_old_files_whose_lock_is_free_are_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let held = RunLock::acquire(directory.path(), "held").unwrap();
+        let old = RunLock::acquire(directory.path(), "old").unwrap();
+        let young = RunLock::acquire(directory.path(), "young").unwrap();
+        let [old, young] = [old, young].map(|lock| lock.place().clone());
+        let long_ago = clock::now() - (STALE + SignedDuration::from_mins(1));
+        let long_ago = SystemTime::from(long_ago);
+        held.file.set_modified(long_ago).unwrap();
+        let file = File::options().write(true).open(&old.path).unwrap();
+        file.set_modified(long_ago).unwrap();
+        drop(file);
+        let another = RunLock::acquire(directory.path(), "another").unwrap();
+        assert_eq!(old.state(None), LockState::Unseen);
+        assert_eq!(young.state(None), LockState::Free);
+        assert_eq!(held.place().state(None), LockState::Held);
+        another.delete();
+    }
+
+    #[test]
+    fn refuses_what_it_did_not_write() {
+        for text in ["", "1:2", "1:2:relative", "a:2:/x", "1:b:/x"] {
+            assert_eq!(LockPlace::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a run had removed outlives its guard, and is never written back without its content.
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_engine::{RunError, Undone};
+use reclaim_model::PruneFilters;
+use reclaim_testkit::fault::{Act, Moment, Then};
+use reclaim_testkit::{BuiltImage, Deletion, NamespaceClient};
+use tonic::Code;
+
+use crate::stage::{
+    GIVE_BACK, GUARD, Maker, Stage, all_unused, fault, lease_of, namespace, request,
+};
+
+const APP: &str = "docker.io/library/app:1";
+
+/// A run that could not collect what it had removed. Returns its ID.
+async fn unfinished(stage: &Stage) -> String {
+    let broken = fault(GIVE_BACK, Moment::Before, Act::Refuse(Code::Unknown));
+    let embedded = stage.engine([broken]).await;
+    let report = embedded.prune(&all_unused()).await.unwrap();
+    assert!(report.unfinished.is_some(), "{report:?}");
+    report.run.0
+}
+
+fn hold_of(run: &str) -> String {
+    format!("reclaim.hold.{run}.unfinished")
+}
+
+async fn is_whole(stage: &Stage, app: &BuiltImage) -> bool {
+    let images = stage.namespace.images().await.unwrap();
+    let blobs = stage.namespace.blobs().await.unwrap();
+    images.contains_key(app.name()) && app.blobs.keys().all(|it| blobs.contains_key(it))
+}
+
+/// A guard that has expired is collected by whoever comes next, and what the run had removed is
+/// restored all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_expiry_of_the_guard_loses_nothing() {
+    let stage = Stage::set().await;
+    let app = stage.build(APP).await;
+    let run = unfinished(&stage).await;
+    let past = Timestamp::now() - SignedDuration::from_hours(1);
+    let guard = lease_of(Maker::Alive, &run, GUARD).expires(past);
+    stage.namespace.create_lease(guard).await.unwrap();
+    stage.namespace.collect().await.unwrap();
+    assert!(!stage.leases().await.contains(GUARD));
+    let hold = &stage.namespace.leases().await.unwrap()[&hold_of(&run)];
+    let expires: Timestamp = hold["containerd.io/gc.expire"].parse().unwrap();
+    assert!(expires > Timestamp::now() + SignedDuration::from_hours(7 * 24));
+    let embedded = stage.engine([]).await;
+    let dangling = request(PruneFilters::default());
+    let report = embedded.prune(&dangling).await.unwrap();
+    assert!(report.removed.is_empty(), "{report:?}");
+    assert!(is_whole(&stage, &app).await);
+    assert!(stage.leases().await.is_empty());
+}
+
+/// Runs of older versions hold what they remove by the guard itself: when that has expired and is
+/// still there, it is handed on before it is collected.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_expired_guard_holds_is_handed_on() {
+    let stage = Stage::quiet().await;
+    let app = stage.build(APP).await;
+    let run = unfinished(&stage).await;
+    let hold = hold_of(&run);
+    let past = Timestamp::now() - SignedDuration::from_hours(1);
+    let guard = lease_of(Maker::Alive, &run, GUARD).expires(past);
+    stage.namespace.create_lease(guard).await.unwrap();
+    for resource in stage.namespace.lease_resources(&hold).await.unwrap() {
+        let adding = stage.namespace.add_lease_resource(GUARD, &resource);
+        adding.await.unwrap();
+    }
+    let deleted = stage.namespace.delete_lease(&hold, Deletion::Async);
+    deleted.await.unwrap();
+    let embedded = stage.engine([]).await;
+    let dangling = request(PruneFilters::default());
+    let report = embedded.prune(&dangling).await.unwrap();
+    assert!(report.removed.is_empty(), "{report:?}");
+    assert!(is_whole(&stage, &app).await);
+    assert!(stage.leases().await.is_empty());
+}
+
+/// While a run sleeps its hold ends and everything is collected: what has come to be used is
+/// reported, and not written as a name of nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_record_is_written_back_without_its_content() {
+    let stage = Stage::set().await;
+    let app = stage.build(APP).await;
+    let sleeping = move |namespace: NamespaceClient| {
+        let app = app.clone();
+        async move {
+            let using = namespace.nerdctl_container("late", &app);
+            using.await.unwrap();
+            for id in namespace.leases().await.unwrap().into_keys() {
+                if id != GUARD {
+                    let deleted = namespace.delete_lease(&id, Deletion::Sync);
+                    deleted.await.unwrap();
+                }
+            }
+        }
+    };
+    let method = "images.v1.Images/Delete";
+    let slept = stage.meanwhile(method, Moment::After, Then::GoOn, sleeping);
+    let embedded = stage.engine([slept]).await;
+    let report = embedded.prune(&all_unused()).await.unwrap();
+    assert_eq!(embedded.proxy.struck(), 1);
+    assert!(report.removed.is_empty(), "{report:?}");
+    assert_eq!(report.failed[0].name, APP, "{report:?}");
+    assert!(report.failed[0].error.contains("its content is gone"));
+    assert!(stage.namespace.images().await.unwrap().is_empty());
+    assert!(stage.leases().await.is_empty());
+}
+
+/// What is unfinished can be undone at once, by the process that could not finish it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_run_can_be_listed_and_undone() {
+    let stage = Stage::set().await;
+    let app = stage.build(APP).await;
+    let broken = fault(GIVE_BACK, Moment::Before, Act::Refuse(Code::Unknown));
+    let embedded = stage.engine([broken]).await;
+    let report = embedded.prune(&all_unused()).await.unwrap();
+    let history = embedded.engine.history(&namespace()).await.unwrap();
+    let [hold] = &history[..] else {
+        panic!("{history:?}");
+    };
+    assert!(hold.is_abandoned && hold.run == report.run, "{hold:?}");
+    let undone = embedded.engine.undo(&namespace(), None, &[]).await.unwrap();
+    let expected = Undone {
+        restored: vec![APP.to_owned()],
+        taken: Vec::new(),
+    };
+    assert_eq!(undone, expected);
+    assert!(is_whole(&stage, &app).await);
+    assert!(stage.leases().await.is_empty());
+    let nothing = embedded.engine.undo(&namespace(), None, &[]).await;
+    assert!(matches!(nothing, Err(RunError::UnknownRun { .. })));
+}

@@ -1,0 +1,95 @@
+//! What was cut off is finished by the daemon itself.
+
+use std::time::Duration;
+
+use reclaim_testkit::{BuiltImage, Layer, NamespaceClient, image};
+
+use crate::daemon::Daemon;
+use crate::rig::{Rig, names};
+
+const ALL: &str = r#"{"dangling":["false"]}"#;
+
+/// How long to wait for what must happen on its own, and between two looks.
+const LOOKS: u32 = 6000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+async fn eight_images(rig: &Rig) -> Vec<BuiltImage> {
+    let mut built = Vec::new();
+    for seed in 0..8 {
+        let name = format!("docker.io/library/app:{seed}");
+        let app = image(&name).layers([Layer::random(seed, 100)]);
+        built.push(app.build(&rig.namespace).await.unwrap());
+    }
+    built
+}
+
+/// Waits until there are so many images and so many leases.
+async fn until(namespace: &NamespaceClient, is_so: impl Fn(usize, usize) -> bool) {
+    for _ in 0..LOOKS {
+        let images = namespace.images().await.unwrap().len();
+        let leases = namespace.leases().await.unwrap().len();
+        if is_so(images, leases) {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let leases = namespace.leases().await.unwrap();
+    panic!("does not come about: {leases:#?}");
+}
+
+/// containerd stays away until the run has given up. When it is back the daemon restores what the
+/// run had removed, without being asked, and the next prune is as any.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_finishes_its_run_when_containerd_is_back() {
+    let mut rig = Rig::start().await;
+    let built = eight_images(&rig).await;
+    let slowly = ["--patience=0", "--max-deletes-per-second=4"];
+    let daemon = Daemon::start(rig.containerd.address(), &slowly).await;
+    let cutting_off = async {
+        until(&rig.namespace, |images, _| images < built.len()).await;
+        rig.containerd.kill().await;
+    };
+    let (answer, ()) = tokio::join!(daemon.prune(ALL), cutting_off);
+    rig.containerd.restart().await;
+    until(&rig.namespace, |images, leases| {
+        (images, leases) == (built.len(), 0)
+    })
+    .await;
+    let blobs = rig.namespace.blobs().await.unwrap();
+    let mut all = built.iter().flat_map(|it| it.blobs.keys());
+    assert!(all.all(|blob| blobs.contains_key(blob)), "{answer:?}");
+    let answer = daemon.prune(ALL).await.done();
+    assert_eq!(answer["ImagesDeleted"].as_array().unwrap().len(), 16);
+    assert!(rig.namespace.leases().await.unwrap().is_empty());
+}
+
+/// What a command had removed that was killed is restored by the daemon that starts next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_begins_by_finishing_what_crashed() {
+    let rig = Rig::start().await;
+    let built = eight_images(&rig).await;
+    let mut killed = std::process::Command::new(env!("CARGO_BIN_EXE_reclaim"))
+        .env_clear()
+        .args(["--address", rig.containerd.address(), "image", "prune"])
+        .args(["-a", "-f", "--max-deletes-per-second=4"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until(&rig.namespace, |images, _| images < built.len()).await;
+    // A run that goes on is nothing to be listed, and one that was killed is.
+    let history = ["history", "--format", "json"];
+    let runs = rig.reclaim(&history).exits(0).json();
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 0, "{runs}");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let runs = rig.reclaim(&history).exits(0).json();
+    assert_eq!(runs["runs"][0]["crashed"], true, "{runs}");
+    assert_eq!(runs["runs"][0]["images"].as_array().unwrap().len(), 8);
+    let _daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    until(&rig.namespace, |images, leases| {
+        (images, leases) == (built.len(), 0)
+    })
+    .await;
+    let listed = rig.reclaim(&["image", "ls", "--format", "json"]).exits(0);
+    assert_eq!(names(&listed.json()["images"]).len(), 8);
+}
