@@ -18,6 +18,7 @@ use crate::lease_labels;
 use crate::measure::Measuring;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
+use crate::queue::Queue;
 use crate::retry::retry;
 use crate::target::Unmet;
 use crate::unlisted::is_dockers;
@@ -113,6 +114,7 @@ pub struct Engine {
     pub(crate) store: Containerd,
     pub(crate) containers: Vec<Arc<dyn ContainerStore>>,
     pub(crate) guard: PruneGuard,
+    pub(crate) queue: Queue,
     pub(crate) containerd_config: ContainerdConfig,
     pub(crate) finished: broadcast::Sender<Arc<Report>>,
 }
@@ -130,6 +132,7 @@ impl Engine {
             store,
             containers: Vec::new(),
             guard: PruneGuard::default(),
+            queue: Queue::default(),
             containerd_config: ContainerdConfig::default(),
             finished: broadcast::Sender::new(KEPT_REPORTS),
         }

@@ -177,6 +177,9 @@ impl Engine {
                 }
                 Err(error) => Err(error),
             }
+        } else if !is_any && report.failed.is_empty() && run.stop().is_some() {
+            // Stopped before the first removal: nothing of this run waits to be freed.
+            host_guard::give_back(&self.store, namespace, run.id).await
         } else {
             self.free(run, plan, report).await
         };

@@ -162,7 +162,9 @@ async fn documents_are_read_as_go_reads_them() {
 /// The most memory that a process has had, in MiB; `None` once it has ended.
 fn peak(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib = line.trim().strip_suffix(" kB")?;
     kib.parse::<u64>().ok().map(|kib| kib >> 10)
 }
