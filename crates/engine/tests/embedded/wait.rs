@@ -75,7 +75,8 @@ async fn all_that_wait_poll_as_one() {
     deleted.await.unwrap();
     let mut runs = 0;
     while let Some(done) = waiting.join_next().await {
-        done.unwrap().unwrap();
+        let report = done.unwrap().unwrap();
+        assert_eq!(report.unfinished, None);
         runs += 1;
     }
     assert_eq!(runs, PLACES);
