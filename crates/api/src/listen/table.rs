@@ -190,6 +190,7 @@ mod tests {
         let first = table.admit(A).unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let second = table.admit(A).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
         // It is older, and was idle for a shorter time.
         drop(first.answer());
         let third = table.admit(A).unwrap();
