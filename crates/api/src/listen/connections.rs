@@ -97,19 +97,19 @@ impl Door {
     }
 
     fn attend(&self, stream: Stream, place: Arc<Place>) {
-        let patience = self.limits.header_time;
+        let (patience, http2) = (self.limits.header_time, self.limits.http2);
         let service = TowerToHyperService::new(self.service(&place));
         let http = http(&self.limits);
         let watcher = self.graceful.watcher();
         let serving = async move {
             let served = match stream {
                 Stream::Unix(stream) => {
-                    let io = TokioIo::new(FirstByte::within(stream, patience));
+                    let io = TokioIo::new(FirstByte::within(stream, patience, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
                 Stream::Plain(stream) => {
-                    let io = TokioIo::new(FirstByte::within(stream, patience));
+                    let io = TokioIo::new(FirstByte::within(stream, patience, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
@@ -120,7 +120,7 @@ impl Door {
                         Ok(Err(error)) => return debug!(%error, "client is refused"),
                         Err(_) => return debug!("client is too slow to say who it is"),
                     };
-                    let io = TokioIo::new(FirstByte::within(stream, patience));
+                    let io = TokioIo::new(FirstByte::within(stream, patience, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
