@@ -84,10 +84,13 @@ impl Door {
                 accepted = next(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => match self.table.admit(peer) {
-                    Some(place) => self.attend(stream, place),
-                    None => debug!(?peer, "too many busy connections; closing a new one"),
-                },
+                Ok((stream, peer)) => {
+                    if let Some(place) = self.table.admit(peer) {
+                        self.attend(stream, place);
+                    } else {
+                        debug!(?peer, "too many busy connections; closing a new one");
+                    }
+                }
                 Err(error) => {
                     warn!(%error, "connection cannot be accepted");
                     tokio::time::sleep(REST).await;

@@ -1,12 +1,13 @@
 //! Callers that wait for another's run to end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
 use reclaim_model::{PruneFilters, Report};
 use reclaim_testkit::Deletion;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::{AT_ONCE, Embedded, GUARD, Maker, Stage, lease_of, request};
