@@ -171,7 +171,7 @@ async fn a_label_that_a_killed_run_took_comes_back() {
     let mut killed = std::process::Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
         .args(["--address", rig.containerd.address()])
-        .args(["image", "prune", "-a", "-f", UNPIN, "--grace", "1h"])
+        .args(["image", "prune", "-a", "-f", UNPIN, "--grace", "1m"])
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();

@@ -192,6 +192,32 @@ async fn one_run_at_a_time_by_whatever_door() {
     finished(events).await.unwrap();
 }
 
+/// No caller locks the namespace for a month, and the daemon ends when it is told to.
+#[tokio::test]
+async fn a_grace_of_weeks_is_refused() {
+    let rig = Rig::start().await;
+    built(&rig, "app:1").await;
+    let mut daemon = Daemon::start(rig.containerd.address(), &[]).await;
+    let mut pruner = pruner(&daemon).await;
+    let request = proto::PruneRequest {
+        request: Some(all()),
+        options: Some(proto::Options {
+            grace: Some(prost_types::Duration {
+                seconds: 720 * 60 * 60,
+                nanos: 0,
+            }),
+            ..proto::Options::default()
+        }),
+    };
+    let refused = pruner.prune(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.message(), "grace: accepted are 0s to 1m");
+    assert!(rig.namespace.leases().await.unwrap().is_empty());
+    assert_eq!(rig.names().await.len(), 1);
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended().await.success());
+}
+
 /// A client that hangs up does not end its run.
 #[tokio::test]
 async fn a_run_outlives_its_client() {

@@ -9,6 +9,7 @@
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod rig;
 
+mod connections;
 mod containers;
 mod daemon;
 mod embedded;

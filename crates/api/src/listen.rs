@@ -8,6 +8,7 @@ mod address;
 mod connections;
 mod first_byte;
 mod limits;
+mod table;
 mod tls;
 mod unix;
 

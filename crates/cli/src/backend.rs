@@ -2,10 +2,10 @@
 
 use reclaim_api::grpc::{HostClient, HostRequest, HostSelection};
 use reclaim_engine::{
-    Answer, Controls, DiskUsage, Engine, Hold, ImageList, Preview, Progress, ProjectUsage, Undone,
+    Answer, Controls, DiskUsage, Engine, Hold, ImageList, Progress, ProjectUsage, Undone,
 };
 use reclaim_model::{
-    BuildHistory, Namespace, PinOutcome, PinRequest, PruneRequest, Report, Selection,
+    BuildHistory, Namespace, PinOutcome, PinRequest, Plan, PruneRequest, Report, Selection,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +65,7 @@ pub(crate) struct Shown {
 /// What was confirmed.
 pub(crate) enum Confirmed {
     /// Boxed: it holds the whole inventory.
-    Direct(Box<Preview>),
+    Direct(Box<Plan>),
     /// By the ID of the daemon's plan.
     Host(String),
 }
@@ -93,7 +93,7 @@ impl Backend {
                 let preview = preview.await?;
                 Ok(Shown {
                     report: preview.report(),
-                    confirmed: Confirmed::Direct(Box::new(preview)),
+                    confirmed: Confirmed::Direct(Box::new(preview.plan)),
                 })
             }
             Self::Host(client) => {
@@ -118,7 +118,7 @@ impl Backend {
         match self {
             Self::Direct(engine) => {
                 let confirmed = confirmed.and_then(|it| match it {
-                    Confirmed::Direct(preview) => Some(&**preview),
+                    Confirmed::Direct(plan) => Some(&**plan),
                     Confirmed::Host(_) => None,
                 });
                 Ok(engine.prune(&asked.direct, confirmed, controls).await?)

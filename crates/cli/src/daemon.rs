@@ -48,7 +48,7 @@ impl Daemon {
             tasks.spawn(listen::serve(
                 vec![listener],
                 router,
-                Limits::default(),
+                Limits::of_metrics(),
                 cancel.clone(),
             ));
         }

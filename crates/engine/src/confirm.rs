@@ -16,10 +16,10 @@ pub(crate) struct Restricted {
 }
 
 /// Keeps of a plan the steps that were shown, and refuses what was shown and is none any more.
-pub(crate) fn restrict(mut preview: Preview, confirmed: Option<&Preview>) -> Restricted {
+pub(crate) fn restrict(mut preview: Preview, confirmed: Option<&Plan>) -> Restricted {
     let mut refused = Vec::new();
     if let Some(confirmed) = confirmed {
-        let shown = by_name(&confirmed.plan);
+        let shown = by_name(confirmed);
         let plan = &mut preview.plan;
         let was_shown = |step: &Step| {
             let shown = shown.get(step.image.name.as_str());
@@ -29,10 +29,10 @@ pub(crate) fn restrict(mut preview: Preview, confirmed: Option<&Preview>) -> Res
             .into_iter()
             .partition(was_shown);
         plan.steps = steps;
-        let were_shown = &confirmed.plan.unpins;
+        let were_shown = &confirmed.unpins;
         plan.unpins.retain(|it| were_shown.contains(it));
         let now = by_name(plan);
-        let lost = confirmed.plan.steps.iter();
+        let lost = confirmed.steps.iter();
         let lost = lost.filter(|step| !now.contains_key(step.image.name.as_str()));
         refused.extend(lost.map(|step| Refused {
             name: step.image.name.clone(),
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn only_what_both_judgements_agree_on_is_done() {
         let shown = ["gone", "moved", "moved and used", "same", "used"];
-        let shown = preview(shown.map(|it| step(it, '1')).into(), Vec::new());
+        let shown = plan(shown.map(|it| step(it, '1')).into(), Vec::new());
         let steps = vec![step("moved", '2'), step("new", '1'), step("same", '1')];
         let stays = vec![kept("moved and used", '2'), kept("used", '1')];
         let Restricted { preview, refused } = restrict(preview(steps, stays), Some(&shown));

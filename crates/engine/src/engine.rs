@@ -21,6 +21,7 @@ use crate::measure::Measuring;
 use crate::presence::Presence;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
+use crate::queue::Queue;
 use crate::retry::{TO_END, retry};
 use crate::target::Unmet;
 use crate::unfinished::Unfinished;
@@ -127,6 +128,7 @@ pub struct Engine {
     pub(crate) store: Containerd,
     pub(crate) containers: Vec<Arc<dyn ContainerStore>>,
     pub(crate) guard: PruneGuard,
+    pub(crate) queue: Queue,
     pub(crate) containerd_config: ContainerdConfig,
     pub(crate) finished: broadcast::Sender<Arc<Report>>,
     pub(crate) identity: Arc<Identity>,
@@ -150,6 +152,7 @@ impl Engine {
             store,
             containers: Vec::new(),
             guard: PruneGuard::default(),
+            queue: Queue::default(),
             containerd_config: ContainerdConfig::default(),
             finished: broadcast::Sender::new(KEPT_REPORTS),
         }

@@ -191,6 +191,12 @@ impl Engine {
         let is_any = !report.removed.is_empty() || !report.unpinned.is_empty();
         let finished = if window > Duration::ZERO && is_any {
             self.keep(run, ending.journals, report).await
+        } else if !is_any && report.failed.is_empty() && run.stop().is_some() {
+            // Stopped before the first removal: nothing of this run waits to be freed.
+            let namespace = &plan.namespace;
+            Hold::finish(&self.store, namespace, run.id, false, run.patience)
+                .await
+                .map(drop)
         } else {
             self.free(run, ending, plan, report).await
         };

@@ -3,40 +3,62 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Notify;
+
 /// A flag that one run at a time can hold. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct PruneGuard {
-    is_running: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_running: AtomicBool,
+    freed: Notify,
 }
 
 /// The right to run. Given back when dropped, also by a panic or a cancelled future.
 #[derive(Debug)]
 #[must_use = "the guard is released when this is dropped"]
 pub struct PruneRunning {
-    is_running: Arc<AtomicBool>,
+    state: Arc<State>,
 }
 
 impl PruneGuard {
     /// Takes the guard; `None` if a run has it. There is no queue: two prunes that ask at once
     /// want the same images gone.
     pub fn try_begin(&self) -> Option<PruneRunning> {
-        self.is_running
+        self.state
+            .is_running
             .compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
             .then(|| PruneRunning {
-                is_running: Arc::clone(&self.is_running),
+                state: Arc::clone(&self.state),
             })
     }
 
     /// Whether a run has it at this moment.
     pub fn is_taken(&self) -> bool {
-        self.is_running.load(Ordering::Acquire)
+        self.state.is_running.load(Ordering::Acquire)
+    }
+
+    /// Waits until no run has it. Another may take it before the caller does.
+    pub(crate) async fn freed(&self) {
+        loop {
+            // Before the look, so that no end of a run is missed in between.
+            let freed = self.state.freed.notified();
+            if !self.is_taken() {
+                return;
+            }
+            freed.await;
+        }
     }
 }
 
 impl Drop for PruneRunning {
     fn drop(&mut self) {
-        self.is_running.store(false, Ordering::Release);
+        self.state.is_running.store(false, Ordering::Release);
+        self.state.freed.notify_waiters();
     }
 }
 

@@ -23,14 +23,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{Lease, Namespace, RUN_LABEL, RunId};
+use reclaim_model::{Lease, Namespace, RunId};
 use reclaim_store::{Containerd, StoreError};
 use tracing::info;
 
 use crate::clock;
 use crate::hold::{self, Hold};
 use crate::identity::Identity;
-use crate::lease_labels::{self, STARTED};
+use crate::lease_labels;
 use crate::presence::Presence;
 use crate::retry::{Patience, retry};
 
@@ -56,6 +56,30 @@ pub struct Busy {
     pub since: Option<Timestamp>,
     /// How far it is: so many of so many records are removed.
     pub progress: Option<(usize, usize)>,
+    /// How many callers wait for its end already, if that is why another may not.
+    pub waiting: Option<usize>,
+}
+
+impl Busy {
+    /// A run of this process, of which nothing else is known.
+    pub(crate) fn of_this_process(namespace: &Namespace) -> Self {
+        Self {
+            namespace: namespace.clone(),
+            run: None,
+            since: None,
+            progress: None,
+            waiting: None,
+        }
+    }
+
+    /// The run that made the guard's lease, as far as the lease says.
+    pub(crate) fn of_lease(namespace: &Namespace, lease: Option<&Lease>) -> Self {
+        Self {
+            run: lease.and_then(lease_labels::run),
+            since: lease.and_then(lease_labels::started),
+            ..Self::of_this_process(namespace)
+        }
+    }
 }
 
 impl fmt::Display for Busy {
@@ -65,6 +89,7 @@ impl fmt::Display for Busy {
             run,
             since,
             progress,
+            waiting,
         } = self;
         write!(
             formatter,
@@ -79,6 +104,9 @@ impl fmt::Display for Busy {
         if let Some((done, of)) = progress {
             write!(formatter, ", {done} of {of} images removed")?;
         }
+        if let Some(waiting) = waiting {
+            write!(formatter, "; {waiting} callers wait for it already")?;
+        }
         Ok(())
     }
 }
@@ -88,8 +116,8 @@ impl fmt::Display for Busy {
 pub(crate) enum Claim {
     /// It is ours until the lease is deleted or expires.
     Taken,
-    /// Another run has it.
-    Busy(Busy),
+    /// Another run has it, by this lease if it is still there.
+    Busy(Option<Lease>),
 }
 
 /// Takes the guard of a namespace for a run that takes no longer than `lifetime`: what expires
@@ -136,11 +164,10 @@ async fn try_claim(
         } else if !presence.is_abandoned(&lease)
             || !take_over(store, namespace, &lease, presence).await?
         {
-            return Ok(Claim::Busy(busy(store, namespace, Some(lease)).await?));
+            return Ok(Claim::Busy(Some(lease)));
         }
     }
-    let lease = guard(store, namespace).await?;
-    Ok(Claim::Busy(busy(store, namespace, lease).await?))
+    Ok(Claim::Busy(guard(store, namespace).await?))
 }
 
 /// Finds the guard among all leases of a namespace.
@@ -170,8 +197,8 @@ async fn is_held_by(
     Ok(lease.is_some_and(|lease| lease_labels::run(&lease).as_ref() == Some(run)))
 }
 
-/// Describes the run that holds the guard.
-async fn busy(
+/// Describes the run that holds the guard, with how far it is.
+pub(crate) async fn busy(
     store: &Containerd,
     namespace: &Namespace,
     lease: Option<Lease>,
@@ -180,12 +207,9 @@ async fn busy(
         Some(lease) => retry(|| hold::progress(store, namespace, lease)).await?,
         None => None,
     };
-    let label = |key| lease.as_ref().and_then(|lease| lease.labels.get(key));
     Ok(Busy {
-        namespace: namespace.clone(),
-        run: label(RUN_LABEL).map(|run| RunId(run.clone())),
-        since: label(STARTED).and_then(|since| since.parse().ok()),
         progress,
+        ..Busy::of_lease(namespace, lease.as_ref())
     })
 }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{EXPIRE, Lease, RUN_LABEL, RunId};
 
 /// When the run began.
-pub(crate) const STARTED: &str = "reclaim/started";
+const STARTED: &str = "reclaim/started";
 /// On a lease that holds what a crashed run had removed or was about to.
 pub(crate) const ABANDONED: &str = "reclaim/abandoned";
 
@@ -18,6 +18,10 @@ pub(crate) const UNFINISHED: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long a run may take before another may think it dead, unless it waits by itself: a run of
 /// 100,000 images on a slow disk takes a fraction of it.
 pub(crate) const MAX_RUN: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The longest that any run has the guard: a caller that asks to go slowly must not lock the
+/// namespace for weeks. A run that has not ended by then leaves the rest to the next one.
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The labels of a lease that a run makes at `now`.
 pub(crate) fn new(run: &RunId, now: Timestamp, lifetime: Duration) -> BTreeMap<String, String> {

@@ -57,7 +57,7 @@
 //!     progress: &no_progress,
 //!     cancel: &CancellationToken::new(),
 //! };
-//! let report = engine.prune(&request, Some(&preview), controls).await?;
+//! let report = engine.prune(&request, Some(&preview.plan), controls).await?;
 //! for failed in &report.failed {
 //!     eprintln!("{}: {}", failed.name, failed.error);
 //! }
@@ -105,6 +105,7 @@ mod preview;
 mod progress;
 mod projects;
 mod prune;
+mod queue;
 mod remove;
 mod restore;
 mod retry;

@@ -22,6 +22,10 @@ impl RunOptions {
     /// The grace unless told otherwise: what a client takes from resolving a name to preparing
     /// a snapshot, with room.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(1);
+
+    /// The longest grace that a caller from outside of the process may ask for: a run that has
+    /// begun waits it out even when it is cancelled.
+    pub const MAX_GRACE: Duration = Duration::from_secs(60);
 }
 
 impl Default for RunOptions {

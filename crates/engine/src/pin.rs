@@ -6,6 +6,7 @@
 //! would otherwise remove it after we said that it is pinned.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{
@@ -20,7 +21,7 @@ use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::host_guard;
 use crate::preview::new_run;
-use crate::prune::WAIT;
+use crate::queue::Claimant;
 use crate::retry::retry;
 
 impl Engine {
@@ -52,15 +53,15 @@ impl Engine {
             return Ok(self.pin_all(request, Vec::new()).await);
         }
         let presence = self.presence(new_run(), namespace).await;
-        let _running = loop {
-            match self.try_begin(&presence, namespace).await {
-                Err(RunError::Busy(busy)) if request.wait && !cancel.is_cancelled() => {
-                    info!(%busy, "waiting");
-                    tokio::time::sleep(WAIT).await;
-                }
-                begun => break begun?,
-            }
-        };
+        let beginning = self.begin(Claimant {
+            presence: &presence,
+            namespace,
+            grace: Duration::ZERO,
+            max_deletes_per_second: None,
+            wait: request.wait,
+            cancel,
+        });
+        let (_running, _) = beginning.await?;
         let listed = retry(|| self.store.images(namespace)).await;
         let pinned = match listed {
             Ok((images, _)) => Ok(self.pin_all(request, images).await),

@@ -17,30 +17,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{Mode, Namespace, PruneRequest, Report, Selection, chain};
+use reclaim_model::{Mode, Namespace, Plan, PruneRequest, Report, Selection, chain};
 use reclaim_store::StoreError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, info_span, warn};
 
-use crate::clock;
 use crate::confirm::{Restricted, restrict};
 use crate::engine::{Engine, RunError, exists};
 use crate::execute::Run;
 use crate::guard::PruneRunning;
 use crate::hold::Hold;
-use crate::host_guard::{self, Busy, Claim};
-use crate::lease_labels::{self, MAX_RUN};
+use crate::host_guard;
 use crate::measure::Measuring;
 use crate::options::RunOptions;
 use crate::presence::Presence;
-use crate::preview::{Preview, blank_report, new_run};
+use crate::preview::{blank_report, new_run};
 use crate::progress::ProgressSink;
+use crate::queue::Claimant;
 use crate::restore::{Restored, Restoring};
 use crate::retry::{Patience, retry};
-
-/// How often a run that waits asks whether the guard is free.
-pub(crate) const WAIT: Duration = Duration::from_millis(500);
 
 /// How a caller steers a run.
 #[derive(Clone, Copy)]
@@ -64,7 +60,7 @@ impl fmt::Debug for Controls<'_> {
 impl Engine {
     /// Removes what a prune selects, or of that only what was `confirmed`.
     ///
-    /// With a confirmed preview the store is judged again, and a step is taken only if both
+    /// With a confirmed plan the store is judged again, and a step is taken only if both
     /// judgements agree on it.
     ///
     /// Not cancellation safe by dropping; by the token: the removals under way end, those not
@@ -76,7 +72,7 @@ impl Engine {
     pub async fn prune(
         &self,
         request: &PruneRequest,
-        confirmed: Option<&Preview>,
+        confirmed: Option<&Plan>,
         controls: Controls<'_>,
     ) -> Result<Report, RunError> {
         let Controls {
@@ -109,11 +105,7 @@ impl Engine {
         done
     }
 
-    async fn prune_as(
-        &self,
-        run: Run<'_>,
-        confirmed: Option<&Preview>,
-    ) -> Result<Report, RunError> {
+    async fn prune_as(&self, run: Run<'_>, confirmed: Option<&Plan>) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
         // Asked before the guard is taken: its lease would bring the namespace about.
         let existing = retry(|| self.store.namespaces()).await?;
@@ -126,7 +118,14 @@ impl Engine {
             return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
         }
         let presence = self.presence(run.id.clone(), namespace).await;
-        let beginning = self.begin(run, &presence);
+        let beginning = self.begin(Claimant {
+            presence: &presence,
+            namespace,
+            grace: run.options.grace,
+            max_deletes_per_second: run.options.max_deletes_per_second,
+            wait: run.options.wait,
+            cancel: run.cancel,
+        });
         let (_running, expires) = self.phase(info_span!("guard"), beginning).await?;
         let run = Run { expires, ..run };
         let done = self.prune_guarded(run, &presence, confirmed).await;
@@ -149,65 +148,23 @@ impl Engine {
         }
     }
 
-    /// Takes both guards. Returns until when they are ours.
-    async fn begin(
-        &self,
-        run: Run<'_>,
-        presence: &Presence,
-    ) -> Result<(PruneRunning, Timestamp), RunError> {
-        loop {
-            let lifetime = self.lifetime(run).await?;
-            let expires = lease_labels::expiry(clock::now(), lifetime);
-            let namespace = &run.request.namespace;
-            match self.begin_for(presence, namespace, lifetime).await {
-                Err(RunError::Busy(busy)) if run.options.wait && !run.cancel.is_cancelled() => {
-                    info!(%busy, "waiting");
-                    tokio::time::sleep(WAIT).await;
-                }
-                begun => return begun.map(|running| (running, expires)),
-            }
-        }
-    }
-
-    /// How long a run may take: what it waits on purpose comes to what anyone takes.
-    async fn lifetime(&self, run: Run<'_>) -> Result<Duration, StoreError> {
-        let mut lifetime = MAX_RUN.saturating_add(run.options.grace);
-        if let Some(per_second) = run.options.max_deletes_per_second {
-            let namespace = &run.request.namespace;
-            let (images, _) = retry(|| self.store.images(namespace)).await?;
-            let images = u32::try_from(images.len()).unwrap_or(u32::MAX);
-            let pause = Duration::from_secs(1) / per_second.max(1);
-            lifetime = lifetime.saturating_add(pause.saturating_mul(images));
-        }
-        Ok(lifetime)
-    }
-
+    /// Takes both guards for something short, without waiting.
     pub(crate) async fn try_begin(
         &self,
         presence: &Presence,
         namespace: &Namespace,
     ) -> Result<PruneRunning, RunError> {
-        self.begin_for(presence, namespace, MAX_RUN).await
-    }
-
-    async fn begin_for(
-        &self,
-        presence: &Presence,
-        namespace: &Namespace,
-        lifetime: Duration,
-    ) -> Result<PruneRunning, RunError> {
-        let Some(running) = self.guard.try_begin() else {
-            return Err(RunError::Busy(Busy {
-                namespace: namespace.clone(),
-                run: None,
-                since: None,
-                progress: None,
-            }));
-        };
-        match host_guard::claim(&self.store, namespace, presence, lifetime).await? {
-            Claim::Taken => Ok(running),
-            Claim::Busy(busy) => Err(RunError::Busy(busy)),
-        }
+        let cancel = CancellationToken::new();
+        let begun = self.begin(Claimant {
+            presence,
+            namespace,
+            grace: Duration::ZERO,
+            max_deletes_per_second: None,
+            wait: false,
+            cancel: &cancel,
+        });
+        let (running, _) = begun.await?;
+        Ok(running)
     }
 
     /// The run while it has the guard. On success the guard is given back.
@@ -215,7 +172,7 @@ impl Engine {
         &self,
         run: Run<'_>,
         presence: &Presence,
-        confirmed: Option<&Preview>,
+        confirmed: Option<&Plan>,
     ) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
         self.phase(info_span!("recover"), self.recover(presence, namespace))

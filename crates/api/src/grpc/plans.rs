@@ -1,53 +1,143 @@
 //! Plans that were shown and may be applied.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use reclaim_engine::Preview;
-use reclaim_model::PruneRequest;
+use jiff::Timestamp;
+use reclaim_engine::now;
+use reclaim_model::{Plan, PruneRequest};
 use uuid::Uuid;
 
-/// How many plans are kept. Each has a whole inventory.
+/// How many plans are kept.
 const MAX_PLANS: usize = 8;
 
 /// How long a plan is kept.
-const MAX_AGE: SignedDuration = SignedDuration::from_mins(15);
+const MAX_AGE: Duration = Duration::from_secs(15 * 60);
 
-/// A plan with what it was made for.
+/// A plan with what it was made for. Not the inventory it was made from: of 100,000 images that
+/// is most of a gigabyte, and applying a plan observes anew.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) request: PruneRequest,
-    pub(super) preview: Preview,
+    pub(super) plan: Plan,
 }
 
 /// The plans, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Plans {
-    plans: Mutex<VecDeque<(String, Timestamp, Kept)>>,
+    plans: Arc<Mutex<VecDeque<Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: String,
+    expires: Timestamp,
+    kept: Kept,
 }
 
 impl Plans {
-    /// Keeps a plan. Returns its ID, and until when it is kept at most.
+    /// Keeps a plan until it expires, is taken, or too many others are kept. Returns its ID, and
+    /// until when it is kept at most.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     pub(super) fn keep(&self, kept: Kept) -> (String, Timestamp) {
         let id = Uuid::now_v7().to_string();
-        let now = reclaim_engine::now();
-        let expires = now.saturating_add(MAX_AGE).unwrap_or(Timestamp::MAX);
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.retain(|(_, expires, _)| *expires > now);
-        while plans.len() >= MAX_PLANS {
-            plans.pop_front();
+        let expires = now().saturating_add(MAX_AGE).unwrap_or(Timestamp::MAX);
+        let entry = Entry {
+            id: id.clone(),
+            expires,
+            kept,
+        };
+        {
+            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            while plans.len() >= MAX_PLANS {
+                plans.pop_front();
+            }
+            plans.push_back(entry);
         }
-        plans.push_back((id.clone(), expires, kept));
+        self.forget_later(id.clone());
         (id, expires)
     }
 
     /// Takes a plan, which can be applied once.
     pub(super) fn take(&self, id: &str) -> Option<Kept> {
-        let now = reclaim_engine::now();
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = plans.iter().position(|(it, _, _)| it == id)?;
-        let (_, expires, kept) = plans.remove(at)?;
-        (expires > now).then_some(kept)
+        let at = plans.iter().position(|it| it.id == id)?;
+        let entry = plans.remove(at)?;
+        // The clock of the timer stands still while the machine sleeps.
+        (entry.expires > now()).then_some(entry.kept)
+    }
+
+    /// Frees the memory of a plan when it expires, although no request comes any more.
+    fn forget_later(&self, id: String) {
+        let plans = Arc::downgrade(&self.plans);
+        tokio::spawn(async move {
+            tokio::time::sleep(MAX_AGE).await;
+            if let Some(plans) = plans.upgrade() {
+                let mut plans = plans.lock().unwrap_or_else(PoisonError::into_inner);
+                plans.retain(|it| it.id != id);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reclaim_model::{Beside, BuildHistory, Freed, Namespace, PruneFilters};
+
+    use super::*;
+
+    fn kept() -> Kept {
+        let namespace: Namespace = "default".parse().unwrap();
+        Kept {
+            plan: Plan {
+                namespace: namespace.clone(),
+                steps: Vec::new(),
+                kept: Vec::new(),
+                unpins: Vec::new(),
+                named: Vec::new(),
+                freed: Freed::default(),
+                beside: Beside::default(),
+                warnings: Vec::new(),
+            },
+            request: PruneRequest {
+                namespace,
+                selection: PruneFilters::default().into(),
+                target: None,
+                history: BuildHistory::Keep,
+                may_empty_namespace: false,
+                may_lack_namespace: false,
+            },
+        }
+    }
+
+    fn len(plans: &Plans) -> usize {
+        plans.plans.lock().unwrap().len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plan_goes_when_it_expires_without_another_request() {
+        let plans = Plans::default();
+        let (first, _) = plans.keep(kept());
+        tokio::time::sleep(MAX_AGE / 2).await;
+        let (second, _) = plans.keep(kept());
+        assert_eq!(len(&plans), 2);
+        tokio::time::sleep(MAX_AGE / 2 + Duration::from_millis(1)).await;
+        assert_eq!(len(&plans), 1);
+        assert!(plans.take(&first).is_none());
+        assert!(plans.take(&second).is_some());
+        assert!(plans.take(&second).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_oldest_plan_makes_room() {
+        let plans = Plans::default();
+        let ids: Vec<String> = (0..=MAX_PLANS).map(|_| plans.keep(kept()).0).collect();
+        assert_eq!(len(&plans), MAX_PLANS);
+        assert!(plans.take(&ids[0]).is_none());
+        assert!(plans.take(&ids[1]).is_some());
     }
 }

@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
-use reclaim_engine::{Controls, Engine, Preview, Progress, RunOptions, no_progress};
-use reclaim_model::{Namespace, PinAction, PinRequest, PruneRequest};
+use reclaim_engine::{Controls, Engine, Progress, RunOptions, no_progress};
+use reclaim_model::{Namespace, PinAction, PinRequest, Plan, PruneRequest};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -74,7 +74,7 @@ impl Prune {
     fn start(
         &self,
         request: PruneRequest,
-        confirmed: Option<Preview>,
+        confirmed: Option<Plan>,
         options: RunOptions,
     ) -> Response<Events> {
         let (sender, receiver) = mpsc::channel(WAITING);
@@ -115,7 +115,10 @@ impl proto::prune_service_server::PruneService for Prune {
         let preview = self.engine.preview(&request, &no_progress).await;
         let preview = preview.map_err(|error| status(&error))?;
         let report = (&preview.report()).into();
-        let (plan, expires) = self.plans.keep(Kept { request, preview });
+        let (plan, expires) = self.plans.keep(Kept {
+            request,
+            plan: preview.plan,
+        });
         Ok(Response::new(proto::PlanResponse {
             plan,
             expires: Some(moment(expires)),
@@ -161,11 +164,11 @@ impl proto::prune_service_server::PruneService for Prune {
         let proto::ApplyRequest { plan, options } = request.into_inner();
         // Before the plan is taken: it can be applied only once.
         let options = self.options(options)?;
-        let Some(Kept { request, preview }) = self.plans.take(&plan) else {
+        let Some(Kept { request, plan }) = self.plans.take(&plan) else {
             let message = format!("there is no plan `{plan}`, or it has expired or been applied");
             return Err(Status::not_found(message));
         };
-        Ok(self.start(request, Some(preview), options))
+        Ok(self.start(request, Some(plan), options))
     }
 
     async fn explain(

@@ -1,22 +1,29 @@
 //! Accepting connections and speaking HTTP on them, until the daemon is stopped.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http_body_util::BodyExt;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt, service_fn};
 use tracing::{debug, warn};
 
 use super::first_byte::FirstByte;
 use super::limits::{Limits, limited};
+use super::table::{Peer, Place, Table};
 use super::{Listener, Tls};
 
 /// How long accepting rests after the system has refused a connection, which is mostly because
@@ -35,13 +42,13 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let graceful = Arc::new(GracefulShutdown::new());
-    let permits = Arc::new(Semaphore::new(limits.connections));
+    let table = Arc::new(Table::new(limits));
     let router = limited(router, &limits);
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let door = Door {
             router: router.clone(),
-            permits: Arc::clone(&permits),
+            table: Arc::clone(&table),
             limits,
             graceful: Arc::clone(&graceful),
             stop: stop.clone(),
@@ -63,7 +70,7 @@ pub async fn serve(
 /// One listener, and what all share.
 struct Door {
     router: Router,
-    permits: Arc<Semaphore>,
+    table: Arc<Table>,
     limits: Limits,
     graceful: Arc<GracefulShutdown>,
     stop: CancellationToken,
@@ -74,10 +81,16 @@ impl Door {
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => break,
-                accepted = self.next(&listener) => accepted,
+                accepted = next(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, permit)) => self.attend(stream, permit),
+                Ok((stream, peer)) => {
+                    if let Some(place) = self.table.admit(peer) {
+                        self.attend(stream, place);
+                    } else {
+                        debug!(?peer, "too many busy connections; closing a new one");
+                    }
+                }
                 Err(error) => {
                     warn!(%error, "connection cannot be accepted");
                     tokio::time::sleep(REST).await;
@@ -86,34 +99,20 @@ impl Door {
         }
     }
 
-    /// Waits for room, then for a client.
-    async fn next(&self, listener: &Listener) -> io::Result<(Stream, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        let permit = permit.await.map_err(io::Error::other)?;
-        let stream = match listener {
-            Listener::Unix(socket) => Stream::Unix(socket.accept().await?),
-            Listener::Inherited(socket) => Stream::Unix(socket.accept().await?.0),
-            Listener::Tls(socket, tls) => Stream::Tls(socket.accept().await?.0, tls.clone()),
-            Listener::Plain(socket) => Stream::Plain(socket.accept().await?.0),
-        };
-        Ok((stream, permit))
-    }
-
-    fn attend(&self, stream: Stream, permit: OwnedSemaphorePermit) {
-        let patience = self.limits.header_time;
-        let service = TowerToHyperService::new(self.router.clone());
+    fn attend(&self, stream: Stream, place: Arc<Place>) {
+        let (patience, http2) = (self.limits.header_time, self.limits.http2);
+        let service = TowerToHyperService::new(self.service(&place));
         let http = http(&self.limits);
         let watcher = self.graceful.watcher();
-        tokio::spawn(async move {
-            let _permit = permit;
+        let serving = async move {
             let served = match stream {
                 Stream::Unix(stream) => {
-                    let io = TokioIo::new(FirstByte::within(stream, patience));
+                    let io = TokioIo::new(FirstByte::within(stream, patience, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
                 Stream::Plain(stream) => {
-                    let io = TokioIo::new(FirstByte::within(stream, patience));
+                    let io = TokioIo::new(FirstByte::within(stream, patience, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
@@ -124,7 +123,7 @@ impl Door {
                         Ok(Err(error)) => return debug!(%error, "client is refused"),
                         Err(_) => return debug!("client is too slow to say who it is"),
                     };
-                    let io = TokioIo::new(FirstByte::within(stream, patience));
+                    let io = TokioIo::new(FirstByte::within(stream, patience, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
@@ -132,8 +131,65 @@ impl Door {
             if let Err(error) = served {
                 debug!(error = %error, "connection ended");
             }
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = serving => {}
+                () = place.must_close() => debug!("closing an idle connection"),
+            }
         });
     }
+
+    /// Answers the requests of one connection, which is not idle meanwhile.
+    fn service(
+        &self,
+        place: &Arc<Place>,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static {
+        let (router, place) = (self.router.clone(), Arc::clone(place));
+        service_fn(move |request: Request<Incoming>| {
+            let answering = place.answer();
+            let response = router.clone().oneshot(request);
+            async move {
+                let response: Response = response.await?;
+                // The answer is over when its body is.
+                Ok(response.map(|body| {
+                    Body::new(body.map_frame(move |frame| {
+                        let _answering = &answering;
+                        frame
+                    }))
+                }))
+            }
+        })
+    }
+}
+
+/// Waits for a client.
+async fn next(listener: &Listener) -> io::Result<(Stream, Peer)> {
+    Ok(match listener {
+        Listener::Unix(socket) => unix(socket.accept().await?),
+        Listener::Inherited(socket) => unix(socket.accept().await?.0),
+        Listener::Tls(socket, tls) => {
+            let (stream, from) = socket.accept().await?;
+            (Stream::Tls(stream, tls.clone()), Peer::Host(from.ip()))
+        }
+        Listener::Plain(socket) => {
+            let (stream, from) = socket.accept().await?;
+            (Stream::Plain(stream), Peer::Host(from.ip()))
+        }
+    })
+}
+
+fn unix(stream: UnixStream) -> (Stream, Peer) {
+    let peer = stream.peer_cred();
+    let peer = peer.map_or(Peer::Unknown, |it| Peer::Process(it.pid(), it.uid()));
+    (Stream::Unix(stream), peer)
 }
 
 /// A client, of whom we may not know yet who it is.
@@ -155,5 +211,9 @@ fn http(limits: &Limits) -> Builder<TokioExecutor> {
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(limits.header_time)
         .keep_alive_timeout(limits.header_time);
-    http
+    if limits.http2 {
+        http
+    } else {
+        http.http1_only()
+    }
 }

@@ -23,8 +23,14 @@ const MAX_REQUEST_ID: usize = 64;
 /// Bounds on what clients may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time, on all listeners together; more wait.
+    /// Connections at a time, on all listeners together. Over that, the oldest idle one is closed.
     pub connections: usize,
+    /// Connections of one peer at a time: a host, or a process of this one.
+    pub connections_per_peer: usize,
+    /// How long a connection may be idle: open, with no answer under way.
+    pub idle_time: Duration,
+    /// Whether HTTP/2 is spoken besides HTTP/1.
+    pub http2: bool,
     /// Requests that are answered at a time; more are refused.
     pub requests: usize,
     /// Bytes of a request's line and headers.
@@ -39,10 +45,25 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
+            connections_per_peer: 128,
+            idle_time: Duration::from_secs(5 * 60),
+            http2: true,
             requests: 128,
             header_bytes: 64 << 10,
             header_time: Duration::from_secs(15),
             grace: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Limits {
+    /// Bounds for metrics, which any host may ask for: few connections, and HTTP/1 only.
+    pub fn of_metrics() -> Self {
+        Self {
+            connections: 64,
+            connections_per_peer: 16,
+            http2: false,
+            ..Self::default()
         }
     }
 }

@@ -46,8 +46,8 @@ pub(crate) struct PaceArgs {
     /// How long to wait after the last removal before looking again
     ///
     /// Whoever resolved an image's name just before it was removed, and goes on to create a
-    /// container from it within this time, gets the image back.
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    /// container from it within this time, gets the image back. At most 1m.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = grace)]
     pub(crate) grace: Duration,
 
     /// Remove at most so many images in a second
@@ -70,7 +70,24 @@ impl PaceArgs {
 /// The longest duration that is accepted. A hold is meant for second thoughts, not for backups.
 const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// Parses how long to wait before looking again.
+fn grace(text: &str) -> Result<Duration, String> {
+    duration_within(text, &(Duration::ZERO..=RunOptions::MAX_GRACE))
+}
+
 /// Parses a duration as Go and docker write it.
 fn duration(text: &str) -> Result<Duration, String> {
     duration_within(text, &(Duration::ZERO..=MAX_DURATION))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_is_at_most_a_minute() {
+        assert_eq!(grace("1m"), Ok(RunOptions::MAX_GRACE));
+        let refused = grace("61s").unwrap_err();
+        assert!(refused.contains("from 0s to 1m"), "{refused}");
+    }
 }

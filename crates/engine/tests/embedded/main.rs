@@ -5,6 +5,7 @@
 //! - [`give_back`]: a guard is given back by whoever has it, and what was to be freed is freed.
 //! - [`run`]: what a run tells when others come in between.
 //! - [`unpin`]: a label is gone by our doing, or by somebody else's.
+//! - [`wait`]: callers that wait for another's run to end.
 
 #[cfg(test)]
 mod claim;
@@ -17,3 +18,5 @@ mod run;
 mod stage;
 #[cfg(test)]
 mod unpin;
+#[cfg(test)]
+mod wait;

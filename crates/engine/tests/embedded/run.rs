@@ -125,7 +125,7 @@ async fn what_came_to_be_used_is_refused() {
         .nerdctl_container("web", &app)
         .await
         .unwrap();
-    let pruned = embedded.prune_confirmed(&request, Some(&preview));
+    let pruned = embedded.prune_confirmed(&request, Some(&preview.plan));
     let report = pruned.await.unwrap();
     assert!(report.removed.is_empty(), "{report:?}");
     assert_eq!(report.refused[0].name, APP);
@@ -133,4 +133,30 @@ async fn what_came_to_be_used_is_refused() {
         matches!(report.refused[0].reason, RefuseReason::MustStay(..)),
         "{report:?}"
     );
+}
+
+/// What a run that was stopped before its first removal does not do: collect. It has nothing to
+/// free, and a collection of others' garbage takes its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_cancelled_before_its_first_removal_does_not_collect() {
+    let stage = Stage::set().await;
+    stage.build(APP).await;
+    let embedded = stage.engine([]).await;
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let controls = Controls {
+        options: &AT_ONCE,
+        progress: &no_progress,
+        cancel: &cancel,
+    };
+    let report = embedded.engine.prune(&all_unused(), None, controls).await;
+    let report = report.unwrap();
+    assert_eq!(report.refused[0].reason, RefuseReason::Cancelled);
+    assert_eq!(report.collection, None, "{report:?}");
+    assert_eq!(report.unfinished, None);
+    assert!(stage.leases().await.is_empty());
+    let images = stage.namespace.images().await.unwrap();
+    assert!(images.contains_key(APP));
+    let done = embedded.prune(&all_unused()).await.unwrap();
+    assert!(done.collection.is_some(), "{done:?}");
 }

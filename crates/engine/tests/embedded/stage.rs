@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use reclaim_engine::{Controls, Engine, Preview, RunError, RunOptions, no_progress};
-use reclaim_model::{BuildHistory, Namespace, PruneFilters, PruneRequest, Report, Selection};
+use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
+use reclaim_model::{BuildHistory, Namespace, Plan, PruneFilters, PruneRequest, Report, Selection};
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};
 use reclaim_testkit::{
     BuiltImage, Containerd, Labels, Layer, NamespaceClient, NewLease, image, labels,
@@ -116,7 +116,7 @@ impl Embedded {
     pub(crate) async fn prune_confirmed(
         &self,
         request: &PruneRequest,
-        confirmed: Option<&Preview>,
+        confirmed: Option<&Plan>,
     ) -> Result<Report, RunError> {
         let controls = Controls {
             options: &AT_ONCE,

@@ -151,8 +151,18 @@ pub(in crate::grpc) fn run_options(
         }
     };
     Ok(RunOptions {
-        grace: duration("grace", message.grace, otherwise.grace)?,
-        undo_window: duration("undo_window", message.undo_window, otherwise.undo_window)?,
+        grace: duration(
+            "grace",
+            message.grace,
+            otherwise.grace,
+            RunOptions::MAX_GRACE,
+        )?,
+        undo_window: duration(
+            "undo_window",
+            message.undo_window,
+            otherwise.undo_window,
+            MAX_DURATION,
+        )?,
         max_deletes_per_second: per_second,
         wait: message.wait,
     })
@@ -172,16 +182,24 @@ pub(in crate::grpc) fn options(options: &RunOptions) -> proto::Options {
     }
 }
 
-/// Reads a duration that is not negative.
+/// Reads a duration that is not negative, and not longer than `longest`.
 fn duration(
     field: &'static str,
     message: Option<DurationMessage>,
     otherwise: Duration,
+    longest: Duration,
 ) -> Result<Duration, WireError> {
     let Some(message) = message else {
         return Ok(otherwise);
     };
     let duration = Duration::try_from(message).ok();
-    let duration = duration.filter(|it| *it <= MAX_DURATION);
-    duration.ok_or_else(|| WireError::new(field, "accepted are 0s to 720h"))
+    let duration = duration.filter(|it| *it <= longest);
+    duration.ok_or_else(|| {
+        let longest = if longest == MAX_DURATION {
+            "720h"
+        } else {
+            "1m"
+        };
+        WireError::new(field, format!("accepted are 0s to {longest}"))
+    })
 }

@@ -1,0 +1,189 @@
+//! Taking the guards: at once, or in the short queue of those that wait.
+//!
+//! Only the caller at the front of the queue polls containerd, once a second, whatever the number
+//! of callers and however often they change. A run of this process is waited for without a poll.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reclaim_model::Namespace;
+use reclaim_store::StoreError;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::clock;
+use crate::engine::{Engine, RunError};
+use crate::guard::PruneRunning;
+use crate::host_guard::{self, Busy, Claim};
+use crate::lease_labels::{self, MAX_LIFETIME, MAX_RUN};
+use crate::presence::Presence;
+use crate::retry::retry;
+
+/// How many callers wait for a run to end; more are refused.
+const MAX_WAITING: usize = 8;
+
+/// The time between two polls of containerd.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The callers that wait. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    places: Arc<Semaphore>,
+    /// Held by the caller at the front. When containerd was polled last, unless the guard was
+    /// free then.
+    front: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(MAX_WAITING)),
+            front: Arc::default(),
+        }
+    }
+}
+
+/// Who asks for the guards, and for what.
+#[derive(Clone, Copy)]
+pub(crate) struct Claimant<'a> {
+    pub(crate) presence: &'a Presence,
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) grace: Duration,
+    pub(crate) max_deletes_per_second: Option<u32>,
+    /// Whether to wait for another run to end.
+    pub(crate) wait: bool,
+    /// Ends the waiting.
+    pub(crate) cancel: &'a CancellationToken,
+}
+
+impl Engine {
+    /// Takes both guards. Returns until when they are ours.
+    pub(crate) async fn begin(
+        &self,
+        claimant: Claimant<'_>,
+    ) -> Result<(PruneRunning, Timestamp), RunError> {
+        if !claimant.wait {
+            return self.claim(claimant, &mut None).await;
+        }
+        let namespace = claimant.namespace;
+        let Ok(_place) = self.queue.places.try_acquire() else {
+            return Err(RunError::Busy(Busy {
+                waiting: Some(MAX_WAITING),
+                ..Busy::of_this_process(namespace)
+            }));
+        };
+        let mut busy = Busy::of_this_process(namespace);
+        let front = tokio::select! {
+            biased;
+            () = claimant.cancel.cancelled() => None,
+            front = self.queue.front.lock() => Some(front),
+        };
+        let Some(mut polled) = front else {
+            return Err(RunError::Busy(busy));
+        };
+        // As long as this caller waits, what it is about to do does not change.
+        let mut lifetime = None;
+        let mut is_told = false;
+        loop {
+            let next = polled.map(|at| at + POLL);
+            let may_try = async {
+                self.guard.freed().await;
+                if let Some(next) = next {
+                    tokio::time::sleep_until(next).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = claimant.cancel.cancelled() => return Err(RunError::Busy(busy)),
+                () = may_try => {}
+            }
+            match self.claim(claimant, &mut lifetime).await {
+                Err(RunError::Busy(found)) => {
+                    if !is_told {
+                        info!(busy = %found, "waiting");
+                    }
+                    (busy, is_told) = (found, true);
+                    *polled = Some(Instant::now());
+                }
+                begun => {
+                    *polled = None;
+                    return begun;
+                }
+            }
+        }
+    }
+
+    /// Takes both guards if they are free. `lifetime` is how long they are needed, once that is
+    /// known.
+    async fn claim(
+        &self,
+        claimant: Claimant<'_>,
+        lifetime: &mut Option<Duration>,
+    ) -> Result<(PruneRunning, Timestamp), RunError> {
+        let Claimant {
+            presence,
+            namespace,
+            ..
+        } = claimant;
+        let Some(running) = self.guard.try_begin() else {
+            return Err(RunError::Busy(Busy::of_this_process(namespace)));
+        };
+        let lifetime = match *lifetime {
+            Some(lifetime) => lifetime,
+            None => *lifetime.insert(self.lifetime(claimant).await?),
+        };
+        let expires = lease_labels::expiry(clock::now(), lifetime);
+        match host_guard::claim(&self.store, namespace, presence, lifetime).await? {
+            Claim::Taken => Ok((running, expires)),
+            // Counting what is removed by now takes a list of all images: not at every poll.
+            Claim::Busy(lease) if claimant.wait => {
+                Err(RunError::Busy(Busy::of_lease(namespace, lease.as_ref())))
+            }
+            Claim::Busy(lease) => {
+                let busy = host_guard::busy(&self.store, namespace, lease);
+                Err(RunError::Busy(busy.await?))
+            }
+        }
+    }
+
+    async fn lifetime(&self, claimant: Claimant<'_>) -> Result<Duration, StoreError> {
+        let paced = match claimant.max_deletes_per_second {
+            Some(per_second) => {
+                let (images, _) = retry(|| self.store.images(claimant.namespace)).await?;
+                Some((per_second, images.len()))
+            }
+            None => None,
+        };
+        Ok(lifetime(claimant.grace, paced))
+    }
+}
+
+/// Returns how long a run may have the guard: what it waits on purpose, so many removals a second
+/// of so many images, comes to what every run has, up to a ceiling.
+fn lifetime(grace: Duration, paced: Option<(u32, usize)>) -> Duration {
+    let pauses = paced.map_or(Duration::ZERO, |(per_second, images)| {
+        let images = u32::try_from(images).unwrap_or(u32::MAX);
+        (Duration::from_secs(1) / per_second.max(1)).saturating_mul(images)
+    });
+    let lifetime = MAX_RUN.saturating_add(grace).saturating_add(pauses);
+    lifetime.min(MAX_LIFETIME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guard_lasts_for_the_run_and_its_pauses_up_to_a_ceiling() {
+        let (second, month) = (Duration::from_secs(1), Duration::from_hours(720));
+        assert_eq!(lifetime(second, None), MAX_RUN + second);
+        assert_eq!(lifetime(second, Some((10, 50))), MAX_RUN + 6 * second);
+        assert_eq!(lifetime(Duration::ZERO, Some((0, 5))), MAX_RUN + 5 * second);
+        assert_eq!(lifetime(month, None), MAX_LIFETIME);
+        assert_eq!(lifetime(second, Some((1, usize::MAX))), MAX_LIFETIME);
+        assert_eq!(lifetime(Duration::MAX, Some((1, 1))), MAX_LIFETIME);
+    }
+}

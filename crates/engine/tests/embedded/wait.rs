@@ -1,0 +1,102 @@
+//! Callers that wait for another's run to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
+use reclaim_model::{PruneFilters, Report};
+use reclaim_testkit::Deletion;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::{AT_ONCE, Embedded, GUARD, Maker, Stage, lease_of, request};
+
+/// As many as the queue has places.
+const PLACES: usize = 8;
+const CREATE: &str = "leases.v1.Leases/Create";
+const LIST: &str = "images.v1.Images/List";
+
+type Waiting = JoinSet<Result<Report, RunError>>;
+
+fn count(embedded: &Embedded, method: &str) -> usize {
+    let called = embedded.called();
+    called.iter().filter(|it| it.ends_with(method)).count()
+}
+
+/// Fills the queue with callers that go slowly, behind a guard that is not ours.
+async fn queued(stage: &Stage, engine: &Arc<Engine>, cancel: &CancellationToken) -> Waiting {
+    let guard = lease_of(Maker::Alive, "run", GUARD);
+    stage.namespace.create_lease(guard).await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..PLACES {
+        let (engine, cancel) = (Arc::clone(engine), cancel.clone());
+        waiting.spawn(async move { prune(&engine, &cancel).await });
+    }
+    waiting
+}
+
+async fn prune(engine: &Engine, cancel: &CancellationToken) -> Result<Report, RunError> {
+    let options = RunOptions {
+        wait: true,
+        max_deletes_per_second: Some(1000),
+        ..AT_ONCE
+    };
+    let controls = Controls {
+        options: &options,
+        progress: &no_progress,
+        cancel,
+    };
+    let request = request(PruneFilters::default());
+    engine.prune(&request, None, controls).await
+}
+
+/// All together ask once a second, and list the images once. One more than there are places is
+/// refused, and all that wait have their turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_wait_poll_as_one() {
+    let stage = Stage::set().await;
+    let embedded = stage.engine([]).await;
+    let engine = Arc::new(embedded.engine.clone());
+    let cancel = CancellationToken::new();
+    let began = Instant::now();
+    let mut waiting = queued(&stage, &engine, &cancel).await;
+    while count(&embedded, CREATE) < 4 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // A slow machine only makes it longer.
+    assert!(began.elapsed() >= Duration::from_secs(3));
+    assert_eq!(count(&embedded, LIST), 1);
+    let refused = prune(&engine, &cancel).await.unwrap_err();
+    let RunError::Busy(busy) = &refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(busy.waiting, Some(PLACES), "{refused}");
+    let deleted = stage.namespace.delete_lease(GUARD, Deletion::Async);
+    deleted.await.unwrap();
+    let mut runs = 0;
+    while let Some(done) = waiting.join_next().await {
+        let report = done.unwrap().unwrap();
+        assert_eq!(report.unfinished, None);
+        runs += 1;
+    }
+    assert_eq!(runs, PLACES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_cancelled_waits_no_longer() {
+    let stage = Stage::set().await;
+    let embedded = stage.engine([]).await;
+    let engine = Arc::new(embedded.engine.clone());
+    let cancel = CancellationToken::new();
+    let mut waiting = queued(&stage, &engine, &cancel).await;
+    while count(&embedded, CREATE) < 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cancel.cancel();
+    while let Some(done) = waiting.join_next().await {
+        let ended = done.unwrap();
+        assert!(matches!(ended, Err(RunError::Busy(_))), "{ended:?}");
+    }
+    assert!(stage.leases().await.contains(GUARD));
+}
