@@ -24,7 +24,7 @@ use crate::clock;
 use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
-use crate::host_guard;
+use crate::host_guard::{self, Collection};
 use crate::measure::{Measuring, enter_sizes};
 use crate::named;
 use crate::options::RunOptions;
@@ -195,8 +195,19 @@ impl Engine {
         (run.progress)(Progress::Collecting);
         let collecting = host_guard::release(&self.store, namespace, run.id, run.expires);
         let began = Instant::now();
-        self.phase(info_span!("collect"), collecting).await?;
-        report.collection = Some(began.elapsed());
+        let collection = self.phase(info_span!("collect"), collecting).await?;
+        match collection {
+            Collection::Done => report.collection = Some(began.elapsed()),
+            Collection::GoesOn => {
+                let waited = began.elapsed().as_secs();
+                let warning = format!(
+                    "containerd is still collecting after {waited} s; it will free more than is \
+                     counted here"
+                );
+                warn!(warning);
+                report.warnings.push(warning);
+            }
+        }
         (run.progress)(Progress::Measuring);
         let measuring = retry(|| self.store.gone(namespace, &plan.freed));
         let (gone, unknown) = self.phase(info_span!("measure"), measuring).await?;
@@ -204,7 +215,8 @@ impl Engine {
         let still_there = plan.freed.without(&gone);
         report.reclaimed = Reclaimed(gone.amount());
         report.freed = gone;
-        if still_there != Freed::default() {
+        // What is still there need not be held by anybody while the collection goes on.
+        if still_there != Freed::default() && collection == Collection::Done {
             match self.observe_everything().await {
                 Ok(inventory) => report.left = left(&inventory, namespace, &still_there),
                 Err(error) => {

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{Lease, Namespace, RUN_LABEL, RunId};
-use reclaim_store::{Containerd, StoreError};
+use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 use tracing::info;
 
 use crate::clock;
@@ -156,28 +156,38 @@ async fn busy(
     })
 }
 
+/// How a collection ended that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Collection {
+    /// It is over.
+    Done,
+    /// It goes on: it took longer than one is waited for.
+    GoesOn,
+}
+
 /// Gives the guard back, and with it runs the collection of the run.
 pub(crate) async fn release(
     store: &Containerd,
     namespace: &Namespace,
     run: &RunId,
     expires: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Collection, StoreError> {
     // Another may have taken what has expired.
     let may_be_anothers = AtomicBool::new(clock::now() >= expires);
     let may_be_anothers = &may_be_anothers;
     let releasing = retry(|| async move {
         let is_doubtful = may_be_anothers.swap(true, Ordering::Relaxed);
         if is_doubtful && !is_held_by(store, namespace, run).await? {
-            return Ok(false);
+            return Ok(LeaseDeletion::Gone);
         }
         store.delete_lease(namespace, GUARD_LEASE, true).await
     });
-    if !releasing.await? {
+    match releasing.await? {
+        LeaseDeletion::Deleted => Ok(Collection::Done),
+        LeaseDeletion::Collecting => Ok(Collection::GoesOn),
         // It is gone without a collection that anybody waited for.
-        collect(store, namespace, run).await?;
+        LeaseDeletion::Gone => collect(store, namespace, run).await,
     }
-    Ok(())
 }
 
 /// Gives the guard back without a collection of ours: nothing waits to be freed.
@@ -314,12 +324,14 @@ pub(crate) async fn collect(
     store: &Containerd,
     namespace: &Namespace,
     run: &RunId,
-) -> Result<(), StoreError> {
-    retry(|| async move {
+) -> Result<Collection, StoreError> {
+    let collecting = retry(|| async move {
         let labels = lease_labels::new(run, clock::now(), MAX_TAKEOVER);
         store.create_lease(namespace, COLLECT_LEASE, labels).await?;
         store.delete_lease(namespace, COLLECT_LEASE, true).await
+    });
+    Ok(match collecting.await? {
+        LeaseDeletion::Deleted | LeaseDeletion::Gone => Collection::Done,
+        LeaseDeletion::Collecting => Collection::GoesOn,
     })
-    .await?;
-    Ok(())
 }

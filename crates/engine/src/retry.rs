@@ -17,6 +17,10 @@ const WAITS: [Duration; 6] = [
     Duration::from_secs(1),
 ];
 
+/// How many calls without an answer in time are enough. Each has been patient itself: a run that
+/// meets a silent containerd has to end within a minute.
+const MAX_TIMEOUTS: usize = 2;
+
 /// Calls until it succeeds, fails for good, or has been tried long enough.
 ///
 /// Precondition: the call may be made twice: it only reads, or it asks for a state rather than
@@ -42,21 +46,28 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// Whether the last call was tried in vain for as long as it takes.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.is_spent.load(Ordering::Relaxed)
+    }
+
     /// As [`retry`].
     pub(crate) async fn retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         let mut waits = WAITS.into_iter();
+        let mut timeouts = 0;
         loop {
             let done = call().await;
             let Some(error) = done.as_ref().err().filter(|it| it.is_passing()) else {
                 self.is_spent.store(false, Ordering::Relaxed);
                 return done;
             };
+            timeouts += usize::from(error.is_timeout());
             let wait = waits
                 .next()
-                .filter(|_| !self.is_spent.load(Ordering::Relaxed));
+                .filter(|_| timeouts < MAX_TIMEOUTS && !self.is_spent.load(Ordering::Relaxed));
             let Some(wait) = wait else {
                 self.is_spent.store(true, Ordering::Relaxed);
                 return done;

@@ -26,7 +26,7 @@ pub use client::Containerd;
 pub use disk::{ContentFiles, content_files, filesystem_bytes};
 pub use error::{CallError, Class, ConnectError, StoreError};
 pub use events::Events;
-pub use execute::Deletion;
+pub use execute::{Deletion, LeaseDeletion};
 pub use filesystem::{Filesystems, Roots};
 pub use hold::HeldBlob;
 pub use observe::NO_LABELS;

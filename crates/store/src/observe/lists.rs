@@ -27,7 +27,7 @@ use tonic::Code;
 use super::partition::in_parts;
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::convert;
-use crate::deadline::progressing;
+
 use crate::error::{Class, StoreError};
 use crate::observe::Loaded;
 use crate::observe::gaps::patient;
@@ -266,12 +266,9 @@ impl Containerd {
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client =
             SnapshotsClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let mut stream = progressing(client.list(request))
-            .await
-            .map_err(failed)?
-            .into_inner();
+        let mut stream = client.list(request).await.map_err(failed)?.into_inner();
         let mut snapshots = Vec::new();
-        while let Some(part) = progressing(stream.message()).await.map_err(failed)? {
+        while let Some(part) = stream.message().await.map_err(failed)? {
             snapshots.extend(part.info.into_iter().map(convert::snapshot));
         }
         snapshots.sort_unstable_by(|a, b| a.key.cmp(&b.key));
