@@ -93,7 +93,12 @@ async fn prune(
         };
         backend.prune(asked, confirmed, controls, &stop).await
     });
-    let report = report.await?;
+    let report = match report.await {
+        Err(CommandError::Run(RunError::Cancelled)) => {
+            return Err(CommandError::Stopped(stop.signalled().await));
+        }
+        report => report?,
+    };
     let stopped = stop.cut_short(&report);
     Ok((report, stopped))
 }

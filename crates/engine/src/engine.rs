@@ -39,6 +39,9 @@ pub enum RunError {
         /// Those that the server has.
         existing: Vec<Namespace>,
     },
+    /// It was stopped before it changed anything.
+    #[error("stopped before anything was removed")]
+    Cancelled,
     /// The store could not be listed whole, or the guard not be taken.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span, warn};
 
+use crate::cancel::wait_out;
 use crate::clock;
 use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
@@ -35,6 +36,9 @@ use crate::retry::retry;
 
 /// How long looking again and releasing may take, after the grace.
 const TO_END: SignedDuration = SignedDuration::from_hours(1);
+
+/// Why everything is restored when a run is stopped within its grace.
+const UNSETTLED: &str = "stopped before the grace was over; what was removed is restored";
 
 /// What a run is and how it goes about its work.
 #[derive(Clone, Copy)]
@@ -72,6 +76,8 @@ impl Run<'_> {
 struct Taken {
     gone: Vec<ImageRecord>,
     unpinned: Vec<Unpin>,
+    /// Whether the grace has passed since. If not, what has begun to use them may not be seen.
+    is_settled: bool,
 }
 
 impl Engine {
@@ -82,7 +88,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Only if the hold cannot be written; nothing has changed then, and the caller still has
+    /// Only if the hold cannot be written, or the run is cancelled till then; nothing has changed then, and the caller still has
     /// the guard. Later failures are in the report.
     pub(crate) async fn execute(
         &self,
@@ -98,6 +104,9 @@ impl Engine {
         let alarm = self.store.alarm(&plan.namespace).ok();
         let holding = Hold::write(&self.store, run.id, &plan);
         let journals = self.phase(info_span!("hold"), holding).await?;
+        if run.cancel.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
 
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
@@ -112,13 +121,32 @@ impl Engine {
         } else {
             self.phase(removing, taking).await
         };
-        let Taken { gone, unpinned } = taken;
+        let Taken {
+            gone,
+            unpinned,
+            is_settled,
+        } = taken;
         (run.progress)(Progress::LookingAgain);
-        let looking = self.restore_used(run.request, &mut inventory, gone, alarm.as_ref());
+        let looking = async {
+            if is_settled {
+                let alarm = alarm.as_ref();
+                self.restore_used(run.request, &mut inventory, gone, alarm)
+                    .await
+            } else {
+                self.restore_all(run.request, gone, UNSETTLED.to_owned())
+                    .await
+            }
+        };
         let looked = self.phase(info_span!("look_again"), looking).await;
         let stuck = record_look(&mut report, &plan, looked);
-        let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
-        let sound = match (repinning.await, stuck) {
+        let repinned = if is_settled {
+            let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
+            repinning.await
+        } else {
+            let repinning = self.repin_all(&plan.namespace, &unpinned);
+            repinning.await.map(|()| Vec::new())
+        };
+        let sound = match (repinned, stuck) {
             (Ok(unpinned), None) => {
                 report.unpinned = unpinned;
                 Ok(())
@@ -148,10 +176,12 @@ impl Engine {
         record(report, plan, outcomes);
         let unpinned = self.unpin_all(run, plan, report).await;
         let gone = perhaps_gone(plan, report);
-        if !gone.is_empty() || !unpinned.is_empty() {
-            tokio::time::sleep(run.options.grace).await;
+        let is_any = !gone.is_empty() || !unpinned.is_empty();
+        Taken {
+            is_settled: !is_any || wait_out(run.cancel, run.options.grace).await,
+            gone,
+            unpinned,
         }
-        Taken { gone, unpinned }
     }
 
     /// Frees what was removed or keeps it for the undo window, and gives the guard back.

@@ -72,6 +72,7 @@
 //! `reclaim-api` has the routes of Docker's Engine API and a gRPC service on top of this, to be
 //! mounted on a server of yours.
 
+mod cancel;
 mod catalog;
 mod clock;
 mod confirm;

@@ -16,6 +16,7 @@ use reclaim_plan::pin_group;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::cancel::{pause, unless_cancelled};
 use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::host_guard;
@@ -41,7 +42,7 @@ impl Engine {
     ) -> Result<Vec<PinOutcome>, RunError> {
         let namespace = &request.namespace;
         // Asked before the guard is taken: its lease would bring the namespace about.
-        let existing = retry(|| self.store.namespaces()).await?;
+        let existing = unless_cancelled(cancel, retry(|| self.store.namespaces())).await?;
         if !existing.contains(namespace) {
             if !request.may_lack_namespace {
                 return Err(RunError::UnknownNamespace {
@@ -54,9 +55,9 @@ impl Engine {
         let id = new_run();
         let _running = loop {
             match self.try_begin(&id, namespace).await {
-                Err(RunError::Busy(busy)) if request.wait && !cancel.is_cancelled() => {
+                Err(RunError::Busy(busy)) if request.wait => {
                     info!(%busy, "waiting");
-                    tokio::time::sleep(WAIT).await;
+                    pause(cancel, WAIT).await?;
                 }
                 begun => break begun?,
             }

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::cancel::{pause, unless_cancelled};
 use crate::clock;
 use crate::confirm::{Restricted, restrict};
 use crate::engine::{Engine, RunError, exists};
@@ -66,7 +67,8 @@ impl Engine {
     /// judgements agree on it.
     ///
     /// Not cancellation safe by dropping; by the token: the removals under way end, those not
-    /// begun are refused, and the run goes on to look again, release and report.
+    /// begun are refused, and the run goes on to look again, release and report. A run that has
+    /// not begun to remove ends with [`RunError::Cancelled`].
     ///
     /// # Errors
     ///
@@ -113,13 +115,14 @@ impl Engine {
     ) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
         // Asked before the guard is taken: its lease would bring the namespace about.
-        let existing = retry(|| self.store.namespaces()).await?;
+        let existing = unless_cancelled(run.cancel, retry(|| self.store.namespaces())).await?;
         if !exists(
             &run.request.namespace,
             run.request.may_lack_namespace,
             &existing,
         )? {
-            let preview = self.preview(run.request, run.progress).await?;
+            let previewing = self.preview(run.request, run.progress);
+            let preview = unless_cancelled(run.cancel, previewing).await?;
             return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
         }
         let beginning = self.begin(run);
@@ -138,15 +141,15 @@ impl Engine {
     /// Takes both guards. Returns until when they are ours.
     async fn begin(&self, run: Run<'_>) -> Result<(PruneRunning, Timestamp), RunError> {
         loop {
-            let lifetime = self.lifetime(run).await?;
+            let lifetime = unless_cancelled(run.cancel, self.lifetime(run)).await?;
             let expires = lease_labels::expiry(clock::now(), lifetime);
             match self
                 .begin_for(run.id, &run.request.namespace, lifetime)
                 .await
             {
-                Err(RunError::Busy(busy)) if run.options.wait && !run.cancel.is_cancelled() => {
+                Err(RunError::Busy(busy)) if run.options.wait => {
                     info!(%busy, "waiting");
-                    tokio::time::sleep(WAIT).await;
+                    pause(run.cancel, WAIT).await?;
                 }
                 begun => return begun.map(|running| (running, expires)),
             }
@@ -201,11 +204,11 @@ impl Engine {
         confirmed: Option<&Preview>,
     ) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
-        self.phase(info_span!("recover"), self.recover(namespace))
+        self.phase(info_span!("recover"), self.recover(namespace, run.cancel))
             .await?;
-        let preview = self
-            .preview_within(run.request, Some((run.id, run.measuring)), run.progress)
-            .await?;
+        let within = Some((run.id, run.measuring));
+        let previewing = self.preview_within(run.request, within, run.progress);
+        let preview = unless_cancelled(run.cancel, previewing).await?;
         let restricted = restrict(preview, confirmed);
         let plan = &restricted.preview.plan;
         if !plan.steps.is_empty() || !plan.unpins.is_empty() {
@@ -220,8 +223,13 @@ impl Engine {
     }
 
     /// Restores what a crashed run had removed, so that it is judged afresh.
-    async fn recover(&self, namespace: &Namespace) -> Result<(), RunError> {
-        let leases = retry(|| self.store.leases(namespace)).await?;
+    /// What it has not come to when it is cancelled stays held.
+    async fn recover(
+        &self,
+        namespace: &Namespace,
+        cancel: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let leases = unless_cancelled(cancel, retry(|| self.store.leases(namespace))).await?;
         host_guard::delete_leftovers(&self.store, namespace, &leases).await?;
         for hold in Hold::among(&self.store, namespace, &leases).await? {
             if hold.is_abandoned && !hold.is_whole {
@@ -229,6 +237,9 @@ impl Engine {
             } else if hold.is_abandoned {
                 info!(run = %hold.run, records = hold.records.len(), "restoring after a crash");
                 for image in &hold.records {
+                    if cancel.is_cancelled() {
+                        return Err(RunError::Cancelled);
+                    }
                     retry(|| self.store.restore_image(namespace, image)).await?;
                 }
                 self.repin_all(namespace, &hold.unpins).await?;

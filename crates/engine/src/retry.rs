@@ -43,12 +43,14 @@ where
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     is_spent: AtomicBool,
+    is_silent: AtomicBool,
 }
 
 impl Patience {
-    /// Whether the last call was tried in vain for as long as it takes.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.is_spent.load(Ordering::Relaxed)
+    /// Whether a call had no answer in time as often as it may, and none has had one since. The
+    /// rest would wait as long each.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
     }
 
     /// As [`retry`].
@@ -62,6 +64,7 @@ impl Patience {
             let done = call().await;
             let Some(error) = done.as_ref().err().filter(|it| it.is_passing()) else {
                 self.is_spent.store(false, Ordering::Relaxed);
+                self.is_silent.store(false, Ordering::Relaxed);
                 return done;
             };
             timeouts += usize::from(error.is_timeout());
@@ -70,6 +73,7 @@ impl Patience {
                 .filter(|_| timeouts < MAX_TIMEOUTS && !self.is_spent.load(Ordering::Relaxed));
             let Some(wait) = wait else {
                 self.is_spent.store(true, Ordering::Relaxed);
+                self.is_silent.store(error.is_timeout(), Ordering::Relaxed);
                 return done;
             };
             debug!(error = %reclaim_model::chain(error), "trying again");

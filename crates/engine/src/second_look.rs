@@ -95,6 +95,28 @@ impl Engine {
         looked
     }
 
+    /// Restores all of `removed`, because there was no look, or too early a one: unknown means in
+    /// use.
+    pub(crate) async fn restore_all(
+        &self,
+        request: &PruneRequest,
+        removed: Vec<ImageRecord>,
+        why: String,
+    ) -> Looked {
+        let mut looked = Looked {
+            blind: Some(why),
+            ..Looked::default()
+        };
+        for wanted in removed.iter().map(unknown) {
+            if let Err(error) = self.restore(request, &wanted.image).await {
+                looked.stuck = Some((wanted, error));
+                break;
+            }
+            looked.restored.push(wanted);
+        }
+        looked
+    }
+
     /// Writes a record again; under another name if the old one points elsewhere by now.
     async fn restore(&self, request: &PruneRequest, image: &ImageRecord) -> Result<(), StoreError> {
         let namespace = &request.namespace;

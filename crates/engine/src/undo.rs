@@ -161,7 +161,8 @@ impl Engine {
         let _running = self.try_begin(&id, namespace).await?;
         // Deleting the guard's lease synchronously is the collection.
         let expires = lease_labels::expiry(clock::now(), MAX_RUN);
-        Ok(crate::host_guard::release(&self.store, namespace, &id, expires).await?)
+        crate::host_guard::release(&self.store, namespace, &id, expires).await?;
+        Ok(())
     }
 
     async fn find_hold(&self, namespace: &Namespace, run: Option<&str>) -> Result<Hold, RunError> {

@@ -16,7 +16,9 @@ use super::io_pressure::io_pressure;
 use super::outcome::{PolicyRun, Trigger};
 use super::run::Maintenance;
 use super::timetable::Timetable;
+use crate::cancel::unless_cancelled;
 use crate::clock;
+use crate::engine::RunError;
 use crate::policy::{Policy, UnknownPolicy};
 
 /// How often the filesystems are looked at, and the clock: it may have been set.
@@ -87,7 +89,11 @@ impl Caretaker {
         self.reconcile(cancel).await;
         self.announce();
         while !cancel.is_cancelled() {
-            self.glance().await;
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                () = self.glance() => {}
+            }
             let wait = self.step(cancel).await;
             tokio::select! {
                 biased;
@@ -104,8 +110,10 @@ impl Caretaker {
         let mut asked: Option<Ask> = None;
         loop {
             let Maintenance { engine, index, .. } = &self.duties.maintenance;
-            let Err(error) = engine.reconcile(index).await else {
-                break;
+            let error = match unless_cancelled(cancel, engine.reconcile(index)).await {
+                Ok(()) => break,
+                Err(RunError::Cancelled) => return,
+                Err(error) => error,
             };
             let reason = chain(&error);
             warn!(error = %reason, "no policy runs before containerd can be read");

@@ -25,6 +25,7 @@ use super::outcome::{Breakdown, Outcome, PolicyRun, Trigger};
 use super::pressure::{Excess, Occupied};
 use super::standing::Standing;
 use super::turns::{HostTurns, Taken};
+use crate::cancel::unless_cancelled;
 use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::last_use::LastUseIndex;
@@ -298,7 +299,8 @@ impl<'a> UnderWay<'a> {
     }
 
     async fn measure(&mut self) -> Result<(), RunError> {
-        let found = self.maintenance.engine.store.filesystems().await?;
+        let measuring = self.maintenance.engine.store.filesystems();
+        let found = unless_cancelled(&self.cancel, measuring).await?;
         for unseen in found.unseen {
             let warning = format!("not seen: {unseen}");
             if !self.run.warnings.contains(&warning) {
@@ -310,7 +312,8 @@ impl<'a> UnderWay<'a> {
             self.discount_headroom();
         }
         if self.policy.pressure.needs_occupied() {
-            self.occupied = Some(self.maintenance.occupied().await?);
+            let measuring = self.maintenance.occupied();
+            self.occupied = Some(unless_cancelled(&self.cancel, measuring).await?);
         }
         Ok(())
     }
@@ -324,6 +327,8 @@ impl<'a> UnderWay<'a> {
     fn fail(&mut self, error: &RunError) {
         self.run.outcome = if matches!(error, RunError::Busy(_)) {
             Outcome::Busy
+        } else if matches!(error, RunError::Cancelled) {
+            Outcome::Partial
         } else {
             Outcome::Failed
         };
