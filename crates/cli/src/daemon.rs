@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reclaim_api::listen::{self, Limits};
 use reclaim_api::metrics::{self, Metrics};
-use reclaim_engine::{Caretaker, CaretakerHandle, Duties};
+use reclaim_engine::{Caretaker, CaretakerHandle, Duties, Health};
 use reclaim_model::{PolicyName, chain};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,7 +36,12 @@ impl Daemon {
     ) -> Result<Self, CommandError> {
         // Before anything is started: an error here must leave nothing running.
         let duties = host.duties(&host.config, &names)?;
-        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), Some(Arc::clone(&host.index)));
+        let health = Arc::new(Health::default());
+        let metrics = Metrics::new(
+            env!("CARGO_PKG_VERSION"),
+            Some(Arc::clone(&host.index)),
+            Arc::clone(&health),
+        );
         let metrics = Arc::new(metrics);
         metrics.reloaded(true);
         let hangup = signal(SignalKind::hangup())?;
@@ -52,6 +57,8 @@ impl Daemon {
                 cancel.clone(),
             ));
         }
+        let (line, token) = (host.second_line.clone(), cancel.clone());
+        tasks.spawn(async move { health.watch(&line, &token).await });
         let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
         let token = cancel.clone();
         tasks.spawn(async move { engine.watch(index, &token).await });
@@ -94,6 +101,31 @@ impl Daemon {
     /// Waits until all have ended.
     pub(crate) async fn ended(self) {
         self.tasks.join_all().await;
+    }
+}
+
+/// How much longer than the grace a daemon may take to end: whatever containerd does, and however
+/// long it takes. Blocking work has the rest of ten seconds; see `main`.
+const TO_END: Duration = Duration::from_secs(9);
+
+/// Works until that ends, or for so long after it was told to stop. What a run had under way is
+/// held then, as after a crash.
+pub(crate) async fn until_stopped(
+    work: impl Future<Output = ()>,
+    stop: &CancellationToken,
+    grace: Duration,
+) {
+    let too_long = async {
+        stop.cancelled().await;
+        notify(&[NotifyState::Stopping]);
+        tokio::time::sleep(grace.saturating_add(TO_END)).await;
+    };
+    tokio::select! {
+        () = work => info!("stopped"),
+        () = too_long => warn!(
+            "stopped before everything had ended; what a run had removed is held, and restored by \
+             the next"
+        ),
     }
 }
 

@@ -36,7 +36,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::fail(&error),
     };
-    runtime.block_on(run(cli)).into()
+    let exit = runtime.block_on(run(cli));
+    // What blocks, such as a read from a file system that hangs, is not waited for without end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit.into()
 }
 
 async fn run(cli: Cli) -> Exit {

@@ -84,6 +84,7 @@ mod execute;
 #[cfg(test)]
 mod fixture;
 mod guard;
+mod health;
 mod hold;
 mod host_guard;
 mod images;
@@ -123,6 +124,7 @@ pub use containers::{
 pub use docker::{DockerContainers, DockerEngine, DockerError};
 pub use engine::{Engine, RunError};
 pub use guard::{PruneGuard, PruneRunning};
+pub use health::Health;
 pub use hold::Hold;
 pub use host_guard::Busy;
 pub use images::{ImageList, ListedImage};

@@ -125,7 +125,7 @@ impl Pulse {
         let deadline = class.deadline()?;
         let is_silent = self.answers().silent_since.is_some();
         Some(if is_silent {
-            deadline.min(BRIEFLY)
+            for_test().map_or(BRIEFLY, |deadline| deadline / 4)
         } else {
             deadline
         })

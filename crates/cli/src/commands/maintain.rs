@@ -3,24 +3,28 @@
 use std::sync::Arc;
 
 use reclaim_api::grpc::HostClient;
-use reclaim_engine::{Maintenance, Outcome, Policy, PolicyRun, Trigger};
+use reclaim_engine::{Maintenance, Outcome, Policy, PolicyRun, RunOptions, Trigger};
 use reclaim_model::{Mode, chain};
 use sd_notify::NotifyState;
-use tracing::info;
 
 use crate::args::maintain::MaintainArgs;
 use crate::args::{Format, Globals};
-use crate::daemon::{Daemon, notify};
+use crate::daemon::{Daemon, notify, until_stopped};
 use crate::exit::{CommandError, Exit};
 use crate::signals::{STOPPING, Stop, stop_on_signals};
-use crate::upkeep::Host;
+use crate::upkeep::{Host, Patience};
 use crate::{json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, CommandError> {
     if let Some(address) = globals.host() {
         return asked(address, args).await;
     }
-    let host = Host::open("maintain", globals, &args.host).await?;
+    let patience = if args.once {
+        Patience::None
+    } else {
+        Patience::Waits
+    };
+    let host = Host::open("maintain", globals, &args.host, patience).await?;
     if args.once {
         return once(&host, args).await;
     }
@@ -28,10 +32,11 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
     let host = Arc::new(host);
     let daemon = Daemon::start(host, globals, args.policies.clone(), &stop.token).await?;
     notify(&[NotifyState::Ready]);
-    stop.token.cancelled().await;
-    notify(&[NotifyState::Stopping]);
-    daemon.ended().await;
-    info!("stopped");
+    let work = async {
+        stop.token.cancelled().await;
+        daemon.ended().await;
+    };
+    until_stopped(work, &stop.token, RunOptions::DEFAULT_GRACE).await;
     Ok(Exit::Done)
 }
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{Filesystem, Mode, PolicyName, chain};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::handle::{Ask, CaretakerHandle, Desk};
 use super::history::RunHistory;
@@ -23,6 +23,9 @@ use crate::policy::{Policy, UnknownPolicy};
 
 /// How often the filesystems are looked at, and the clock: it may have been set.
 const GLANCE: Duration = Duration::from_secs(30);
+
+/// How soon it is tried again to begin.
+const BEGIN_AGAIN: Duration = Duration::from_secs(5);
 
 /// How soon a policy is looked at again that was put off because of waiting I/O.
 const PUT_OFF: Duration = Duration::from_secs(10);
@@ -58,6 +61,8 @@ pub struct Caretaker {
     observer: Arc<dyn CaretakerObserver>,
     timetable: Timetable,
     put_off_since: Option<Timestamp>,
+    /// Whether the last look at the filesystems was in vain.
+    is_blind: bool,
 }
 
 impl Caretaker {
@@ -75,6 +80,7 @@ impl Caretaker {
             observer,
             timetable,
             put_off_since: None,
+            is_blind: false,
         }
     }
 
@@ -108,6 +114,7 @@ impl Caretaker {
     /// Learns what was used while nobody watched, before anything is judged by it.
     async fn reconcile(&mut self, cancel: &CancellationToken) {
         let mut asked: Option<Ask> = None;
+        let mut is_told = false;
         loop {
             let Maintenance { engine, index, .. } = &self.duties.maintenance;
             let error = match unless_cancelled(cancel, engine.reconcile(index)).await {
@@ -116,14 +123,19 @@ impl Caretaker {
                 Err(error) => error,
             };
             let reason = chain(&error);
-            warn!(error = %reason, "no policy runs before containerd can be read");
+            if is_told {
+                debug!(error = %reason, "containerd cannot be read yet");
+            } else {
+                warn!(error = %reason, "no policy runs before containerd can be read");
+                is_told = true;
+            }
             self.observer.looked(None);
             if let Some(ask) = asked.take() {
                 ask.fail(error.into());
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = tokio::time::sleep(GLANCE) => {}
+                () = tokio::time::sleep(BEGIN_AGAIN) => {}
                 ask = self.desk.next() => asked = ask,
             }
         }
@@ -225,12 +237,18 @@ impl Caretaker {
         !is_long
     }
 
-    async fn glance(&self) {
-        match self.duties.maintenance.filesystems().await {
+    async fn glance(&mut self) {
+        let looked = self.duties.maintenance.filesystems().await;
+        let was_blind = std::mem::replace(&mut self.is_blind, looked.is_err());
+        match looked {
             Ok(filesystems) => self.observer.looked(Some(&filesystems)),
             Err(error) => {
                 let error = chain(&error);
-                warn!(%error, "the filesystems cannot be looked at");
+                if was_blind {
+                    debug!(%error, "the filesystems cannot be looked at");
+                } else {
+                    warn!(%error, "the filesystems cannot be looked at");
+                }
                 self.observer.looked(None);
             }
         }
