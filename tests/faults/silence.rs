@@ -1,12 +1,14 @@
 //! Calls that are never answered, while the connection stays open.
 //!
-//! One alone costs time: it is made again, or is a gap that keeps what it may hide. If none is
+//! One that is only slow changes nothing. One alone costs time: it is made again, or is a gap that keeps what it may hide. If none is
 //! answered from it on, the run ends with an error that names containerd; whatever it had removed
 //! is held, and the next run goes on from there.
 
+use std::time::Duration;
+
 use reclaim_testkit::fault::{Act, Fault, Moment};
 
-use crate::check::{following_run, leaks, soundness, truth_with_gaps};
+use crate::check::{following_run, leaks, soundness, truth, truth_with_gaps};
 use crate::matrix::{Case, Complaints, cases, work_through};
 use crate::run::{PRUNE_ALL, Victim, spoiled};
 use crate::stage::Stage;
@@ -18,14 +20,20 @@ enum Harm {
     One,
     /// Neither is any after it.
     All,
+    /// It is answered late, and in time.
+    Slow,
 }
 
+/// How late an answer is that is only slow: a tenth of the shortest deadline.
+const LATE: Duration = Duration::from_secs(1);
+
 /// Every call of a run, before and after its effect.
-const HARMS: [(Moment, Harm); 4] = [
+const HARMS: [(Moment, Harm); 5] = [
     (Moment::Before, Harm::One),
     (Moment::After, Harm::One),
     (Moment::Before, Harm::All),
     (Moment::After, Harm::All),
+    (Moment::After, Harm::Slow),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,6 +50,7 @@ async fn check(stage: &Stage, case: &Case<Harm>) -> Complaints {
         act: match case.harm {
             Harm::One => Act::Hang,
             Harm::All => Act::Silence,
+            Harm::Slow => Act::Delay(LATE),
         },
     };
     let ended = spoiled(&stage.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
@@ -51,6 +60,10 @@ async fn check(stage: &Stage, case: &Case<Harm>) -> Complaints {
         complaints.push(format!("the fault did not strike: {ended:?}"));
     }
     match case.harm {
+        Harm::Slow => {
+            complaints.extend(after.differences(&stage.end));
+            complaints.extend(truth(&ended, &stage.before, &after));
+        }
         Harm::One => complaints.extend(truth_with_gaps(&ended, &stage.before, &after)),
         Harm::All => {
             let is_told = [&ended.stdout, &ended.stderr]

@@ -6,6 +6,7 @@ use reclaim_testkit::{Containerd, Layer, Signal, image};
 use tokio::time::Instant;
 
 use crate::daemon::Daemon;
+use crate::prune::wait_until_gone;
 use crate::rig::Rig;
 
 /// Time between two looks, and the time after which only a broken daemon has not come to a state.
@@ -147,4 +148,34 @@ async fn it_begins_when_containerd_is_there() {
     let filters = r#"{"dangling":["false"]}"#;
     measured.daemon.prune(filters).await.done();
     assert_eq!(rig.names().await.len(), 0);
+}
+
+/// Within a run, between what it removed and the look that would follow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_ends_in_the_middle_of_a_run_loses_nothing() {
+    let rig = stocked().await;
+    let mut daemon = Daemon::start(rig.containerd.address(), &["--grace", "5s"]).await;
+    let filters = crate::daemon::form_urlencoded(r#"{"dangling":["false"]}"#);
+    let path = format!("/images/prune?filters={filters}");
+    let asking = daemon.ask("POST", &path);
+    let stopped = async {
+        wait_until_gone(&rig).await;
+        rig.containerd.signal(Signal::STOP);
+    };
+    tokio::select! {
+        answer = asking => panic!("{answer:?}"),
+        () = stopped => {}
+    }
+    let began = Instant::now();
+    daemon.signal(Signal::TERM);
+    let status = daemon.ended().await;
+    announce("SIGTERM ends in the middle of a run", began.elapsed());
+    assert!(status.success(), "{status}");
+    rig.containerd.signal(Signal::CONT);
+    // The next run finds what is held, and evaluates it as if it had never gone.
+    let report = rig.reclaim(&["image", "prune", "-a", "-f", "--format", "json"]);
+    let report = report.exits(0).json();
+    let removed = report["removed"].as_array().unwrap();
+    assert_eq!(removed.len(), 1, "{report:#}");
+    assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
 }
