@@ -90,6 +90,14 @@ async fn a_stopped_containerd_makes_it_unready_and_ends_no_request_in_silence() 
     assert!(message.contains("no answer from containerd"), "{message}");
     announce("not ready after SIGSTOP", unready);
     announce("POST /images/prune ends", took);
+    // Over gRPC, by now that nothing is answered for long.
+    let host = format!("unix://{}", measured.daemon.socket().display());
+    let began = Instant::now();
+    let args = ["--host", &host, "image", "prune", "-a", "-f"];
+    let called = tokio::task::block_in_place(|| rig.reclaim(&args)).exits(1);
+    announce("prune over gRPC ends", began.elapsed());
+    let stderr = &called.stderr;
+    assert!(stderr.contains("no answer from containerd"), "{called:#?}");
     rig.containerd.signal(Signal::CONT);
     announce("ready after SIGCONT", measured.until_ready(200).await);
     measured.daemon.ask("POST", "/images/prune").await.done();

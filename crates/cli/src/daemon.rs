@@ -74,6 +74,7 @@ impl Daemon {
         let handle = caretaker.handle();
         let token = cancel.clone();
         tasks.spawn(async move { caretaker.keep(taken_up, &token).await });
+        let feeding = Arc::clone(&host.engine);
         let reloader = Reloader {
             host,
             file: globals.config().map(ToOwned::to_owned),
@@ -84,8 +85,9 @@ impl Daemon {
         let token = cancel.clone();
         tasks.spawn(async move { reloader.follow(hangup, &token).await });
         if let Some(every) = watchdog() {
-            let token = cancel.clone();
-            tasks.spawn(async move { feed(every, &token).await });
+            let (engine, token) = (Arc::clone(&feeding), cancel.clone());
+            let feed = || notify(&[NotifyState::Watchdog]);
+            tasks.spawn(async move { feed_by(|| engine.moves(), feed, every, &token).await });
         }
         Ok(Self {
             tasks,
@@ -198,17 +200,57 @@ pub(crate) fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// How often systemd wants to hear that we are alive; twice as often as it needs.
+/// How often to look whether there is motion that systemd's watchdog wants to know of: so often
+/// that hardly any of its time is lost between the two.
 fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|it| it / 2)
+    sd_notify::watchdog_enabled().map(|it| it / 12)
 }
 
-async fn feed(every: Duration, cancel: &CancellationToken) {
+/// Feeds a watchdog whenever `moves` has grown. What does not move is not fed: it should be
+/// started again.
+async fn feed_by(
+    moves: impl Fn() -> u64,
+    feed: impl Fn(),
+    every: Duration,
+    cancel: &CancellationToken,
+) {
+    let mut last = None;
     while !cancel.is_cancelled() {
-        notify(&[NotifyState::Watchdog]);
+        let now = Some(moves());
+        if last != now {
+            feed();
+            last = now;
+        }
         tokio::select! {
             () = cancel.cancelled() => {}
             () = tokio::time::sleep(every) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watchdog_is_fed_only_while_something_moves() {
+        let (moves, n_fed) = (AtomicU64::new(0), AtomicU64::new(0));
+        let cancel = CancellationToken::new();
+        let every = Duration::from_millis(1);
+        let count = |of: &AtomicU64| of.fetch_add(1, Ordering::Relaxed);
+        let n_looks = AtomicU64::new(0);
+        // It moves twice, and then never again.
+        let moved = || match count(&n_looks) {
+            0 | 1 => count(&moves),
+            2..20 => moves.load(Ordering::Relaxed),
+            _ => {
+                cancel.cancel();
+                moves.load(Ordering::Relaxed)
+            }
+        };
+        feed_by(moved, || drop(count(&n_fed)), every, &cancel).await;
+        assert_eq!(n_fed.into_inner(), 3);
     }
 }

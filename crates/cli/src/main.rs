@@ -17,6 +17,7 @@ mod text;
 mod upkeep;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     };
     let exit = runtime.block_on(run(cli));
     // What blocks, such as a read from a file system that hangs, is not waited for without end.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     exit.into()
 }
 
@@ -48,6 +49,9 @@ async fn run(cli: Cli) -> Exit {
         Ok(logging) => logging,
         Err(error) => return error.report(),
     };
+    if let Some(millis) = globals.test_deadline {
+        reclaim_store::set_deadline_for_test(Duration::from_millis(millis));
+    }
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
         Command::Image(ImageCommand::Rm(args)) => commands::rm::run(&globals, &args).await,

@@ -16,6 +16,7 @@ use crate::host_guard::Busy;
 use crate::kubernetes::ContainerdConfig;
 use crate::lease_labels;
 use crate::measure::Measuring;
+use crate::motion::Motion;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::retry;
@@ -118,6 +119,7 @@ pub struct Engine {
     pub(crate) guard: PruneGuard,
     pub(crate) containerd_config: ContainerdConfig,
     pub(crate) finished: broadcast::Sender<Arc<Report>>,
+    pub(crate) motion: Motion,
 }
 
 /// How many reports are kept for a listener that is slow.
@@ -135,6 +137,7 @@ impl Engine {
             guard: PruneGuard::default(),
             containerd_config: ContainerdConfig::default(),
             finished: broadcast::Sender::new(KEPT_REPORTS),
+            motion: Motion::default(),
         }
     }
 

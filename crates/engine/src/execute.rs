@@ -177,8 +177,9 @@ impl Engine {
         let unpinned = self.unpin_all(run, plan, report).await;
         let gone = perhaps_gone(plan, report);
         let is_any = !gone.is_empty() || !unpinned.is_empty();
+        let grace = wait_out(run.cancel, run.options.grace);
         Taken {
-            is_settled: !is_any || wait_out(run.cancel, run.options.grace).await,
+            is_settled: !is_any || self.motion.while_waiting(grace).await,
             gone,
             unpinned,
         }
@@ -225,6 +226,8 @@ impl Engine {
         (run.progress)(Progress::Collecting);
         let collecting = host_guard::release(&self.store, namespace, run.id, run.expires);
         let began = Instant::now();
+        // It is waited for only as long as containerd answers.
+        let collecting = self.motion.while_waiting(collecting);
         let collection = self.phase(info_span!("collect"), collecting).await?;
         match collection {
             Collection::Done => report.collection = Some(began.elapsed()),

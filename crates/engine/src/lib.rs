@@ -94,6 +94,7 @@ mod last_use;
 mod lease_labels;
 mod maintenance;
 mod measure;
+mod motion;
 mod named;
 mod options;
 mod outcomes;

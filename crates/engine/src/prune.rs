@@ -149,6 +149,7 @@ impl Engine {
             {
                 Err(RunError::Busy(busy)) if run.options.wait => {
                     info!(%busy, "waiting");
+                    self.motion.step();
                     pause(run.cancel, WAIT).await?;
                 }
                 begun => return begun.map(|running| (running, expires)),

@@ -67,6 +67,7 @@ impl Engine {
         let mut removals = removals.buffer_unordered(REMOVALS_AT_ONCE);
         while let Some(outcome) = removals.next().await {
             done += 1;
+            self.motion.step();
             (run.progress)(Progress::Step { done, steps });
             outcomes.push(outcome);
         }

@@ -28,14 +28,14 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Bytes, Service, StdError};
 use tonic::transport::Channel;
 
-/// In milliseconds, the deadline of all classes in tests that wait for it often.
-const TEST_DEADLINE: &str = "RECLAIM_TEST_DEADLINE_MS";
+/// The deadline of all classes, in tests that wait for it often.
+static FOR_TEST: OnceLock<Duration> = OnceLock::new();
 
 /// The most that is waited for a call while containerd is silent.
 const BRIEFLY: Duration = Duration::from_secs(2);
 
 /// The longest that a collection is waited for while containerd answers other calls.
-const COLLECTION: Duration = Duration::from_mins(15);
+const COLLECTION: Duration = Duration::from_secs(15 * 60);
 
 /// What a call does, and so how long its answer may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,13 +78,14 @@ impl Class {
     }
 }
 
-/// Returns the deadline that a test has set in the environment.
+/// Gives all calls of this process that deadline, whatever they do. For tests, once.
+#[doc(hidden)]
+pub fn set_deadline_for_test(deadline: Duration) {
+    FOR_TEST.get_or_init(|| deadline);
+}
+
 fn for_test() -> Option<Duration> {
-    static SET: OnceLock<Option<Duration>> = OnceLock::new();
-    *SET.get_or_init(|| {
-        let millis = std::env::var(TEST_DEADLINE).ok()?;
-        millis.parse().ok().map(Duration::from_millis)
-    })
+    FOR_TEST.get().copied()
 }
 
 /// Waits for the answer to a collecting deletion; `None` if it takes longer than a collection may

@@ -23,6 +23,8 @@ mod unpin;
 
 pub use alarm::Alarm;
 pub use client::Containerd;
+#[doc(hidden)]
+pub use deadline::set_deadline_for_test;
 pub use disk::{ContentFiles, content_files, filesystem_bytes};
 pub use error::{CallError, Class, ConnectError, StoreError};
 pub use events::Events;

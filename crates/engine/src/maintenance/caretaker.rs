@@ -95,6 +95,7 @@ impl Caretaker {
         self.reconcile(cancel).await;
         self.announce();
         while !cancel.is_cancelled() {
+            self.duties.maintenance.engine.motion.step();
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
@@ -117,6 +118,7 @@ impl Caretaker {
         let mut is_told = false;
         loop {
             let Maintenance { engine, index, .. } = &self.duties.maintenance;
+            engine.motion.step();
             let error = match unless_cancelled(cancel, engine.reconcile(index)).await {
                 Ok(()) => break,
                 Err(RunError::Cancelled) => return,

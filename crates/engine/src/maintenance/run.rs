@@ -174,7 +174,9 @@ impl<'a> UnderWay<'a> {
         if is_idle || self.policy.mode == Mode::DryRun || self.maintenance.turns.is_none() {
             return self.work().await;
         }
-        let taken = Taken::new(self.maintenance.turns.as_ref(), &self.cancel).await;
+        let taking = Taken::new(self.maintenance.turns.as_ref(), &self.cancel);
+        let motion = &self.maintenance.engine.motion;
+        let taken = motion.while_waiting(taking).await;
         let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {
