@@ -95,6 +95,11 @@ pub(crate) async fn within_ceiling<T>(collecting: impl Future<Output = T>) -> Op
     timeout(ceiling, collecting).await.ok()
 }
 
+/// Why a status is not the server's: nothing came from it.
+#[derive(Debug, thiserror::Error)]
+#[error("containerd is silent")]
+struct Silent;
+
 /// What is known of whether a server answers on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse(Mutex<Answers>);
@@ -135,17 +140,25 @@ impl Pulse {
     /// Notes that nothing came of a call since then, and returns that as an error.
     fn missed(&self, since: Instant) -> Status {
         let mut answers = self.answers();
-        let mut since = since;
-        if answers.last.is_none_or(|last| last < since) {
-            since = *answers.silent_since.get_or_insert(since);
-        }
+        let is_silent = answers.last.is_none_or(|last| last < since);
+        let since = if is_silent {
+            *answers.silent_since.get_or_insert(since)
+        } else {
+            since
+        };
         let waited = since.elapsed();
         // Short ones are for tests.
         let waited = match waited.as_secs() {
             0 => format!("{} ms", waited.as_millis()),
             seconds => format!("{seconds} s"),
         };
-        Status::deadline_exceeded(format!("no answer from containerd within {waited}"))
+        let text = format!("no answer from containerd within {waited}");
+        let mut status = Status::deadline_exceeded(text);
+        if is_silent {
+            // To a caller that is as if the connection were lost.
+            status.set_source(Arc::new(Silent));
+        }
+        status
     }
 }
 
@@ -324,7 +337,7 @@ mod tests {
         let began = Instant::now();
         let error = store.namespaces().await.unwrap_err();
         assert_eq!(began.elapsed().as_secs(), 20);
-        assert!(error.is_passing() && error.is_timeout());
+        assert!(error.is_passing() && error.is_timeout() && error.is_from_transport());
         let text = "list namespaces: no answer from containerd within 20 s (deadline exceeded)";
         assert_eq!(reclaim_model::chain(&error), text);
         let again = Instant::now();

@@ -44,7 +44,11 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
 async fn once(host: &Host, args: &MaintainArgs) -> Result<Exit, CommandError> {
     let policies = Policy::chosen(&host.config.policies, &args.policies)?;
     let stop = stop_on_signals(Some(STOPPING))?;
-    host.engine.reconcile(&host.index).await?;
+    tokio::select! {
+        biased;
+        exit = stop.signalled() => return Err(CommandError::Stopped(exit)),
+        read = host.engine.reconcile(&host.index) => read?,
+    }
     host.index.save()?;
     if policies.is_empty() {
         nothing_to_do();
@@ -151,7 +155,7 @@ fn exit(runs: &[PolicyRun], stop: &Stop) -> Exit {
     if any(Outcome::Failed) {
         Exit::Failed
     } else if any(Outcome::Partial) {
-        Exit::Partial
+        stop.status().unwrap_or(Exit::Partial)
     } else if any(Outcome::Busy) {
         Exit::Busy
     } else if any(Outcome::Unmet) {
