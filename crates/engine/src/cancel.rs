@@ -6,7 +6,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::RunError;
-use crate::options::RunOptions;
 
 /// Waits for something that only reads, unless the run is cancelled first.
 ///
@@ -34,15 +33,18 @@ pub(crate) async fn pause(cancel: &CancellationToken, time: Duration) -> Result<
     unless_cancelled(cancel, waiting).await
 }
 
-/// Waits out the grace. Returns whether all of it has passed: a run that is cancelled waits no
-/// longer than the default.
+/// How much of a grace a run still waits out that is cancelled. Whoever stops it waits, too.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Waits out the grace. Returns whether all of it has passed: of a run that is cancelled only what
+/// takes a few seconds more does.
 pub(crate) async fn wait_out(cancel: &CancellationToken, grace: Duration) -> bool {
     let end = Instant::now() + grace;
     tokio::select! {
         () = sleep_until(end) => return true,
         () = cancel.cancelled() => {}
     }
-    let last = Instant::now() + RunOptions::DEFAULT_GRACE;
+    let last = Instant::now() + LAST;
     sleep_until(end.min(last)).await;
     end <= last
 }
@@ -51,19 +53,17 @@ pub(crate) async fn wait_out(cancel: &CancellationToken, grace: Duration) -> boo
 mod tests {
     use super::*;
 
-    const DEFAULT_GRACE: Duration = RunOptions::DEFAULT_GRACE;
-
     #[tokio::test(start_paused = true)]
     async fn a_long_grace_is_cut_short_and_a_short_one_is_not() {
         let cancel = CancellationToken::new();
         assert!(wait_out(&cancel, Duration::from_secs(60)).await);
         cancel.cancel();
         let began = Instant::now();
-        assert!(wait_out(&cancel, DEFAULT_GRACE).await);
-        assert_eq!(began.elapsed(), DEFAULT_GRACE);
+        assert!(wait_out(&cancel, LAST).await);
+        assert_eq!(began.elapsed(), LAST);
         let began = Instant::now();
         assert!(!wait_out(&cancel, Duration::from_secs(60)).await);
-        assert_eq!(began.elapsed(), DEFAULT_GRACE);
+        assert_eq!(began.elapsed(), LAST);
     }
 
     #[tokio::test]
