@@ -242,7 +242,7 @@ mod tests {
         let count = |of: &AtomicU64| of.fetch_add(1, Ordering::Relaxed);
         let n_looks = AtomicU64::new(0);
         // It moves twice, and then never again.
-        let moved = || match count(&n_looks) {
+        let look = || match count(&n_looks) {
             0 | 1 => count(&moves),
             2..20 => moves.load(Ordering::Relaxed),
             _ => {
@@ -250,7 +250,7 @@ mod tests {
                 moves.load(Ordering::Relaxed)
             }
         };
-        feed_by(moved, || drop(count(&n_fed)), every, &cancel).await;
+        feed_by(look, || drop(count(&n_fed)), every, &cancel).await;
         assert_eq!(n_fed.into_inner(), 3);
     }
 }
