@@ -6,6 +6,7 @@
 //! its own, before and after containerd has acted on it. Each matrix prints its size.
 //!
 //! - [`invisible`]: what a lost connection or a busy server costs is a retry, nothing else.
+//! - [`silence`]: one call is never answered, or none from it on; the run ends, and nothing is lost.
 //! - [`reported`]: an error for good is in the exit status and in the report, which stays true.
 //! - [`killed`]: the binary is killed; nothing is lost, and the next run ends as this one would.
 //! - [`recovery`]: the run that cleans up after a crash is killed as well.
@@ -36,5 +37,6 @@ mod recovery;
 mod reported;
 mod restarted;
 mod run;
+mod silence;
 mod stage;
 mod state;

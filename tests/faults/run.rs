@@ -24,6 +24,9 @@ pub(crate) const PRUNE_DANGLING: [&str; 7] =
 /// machine that has other things to do any of it may take a hundred times as long.
 const STUCK: Duration = Duration::from_secs(900);
 
+/// How many milliseconds an answer is waited for where one is withheld, instead of 10 s to 25 s.
+const DEADLINE: &str = "1000";
+
 /// How a run of the binary ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -148,8 +151,11 @@ pub(crate) async fn spoiled_at(
     faults: impl IntoIterator<Item = Fault>,
     victim: &Victim,
 ) -> Ended {
+    let faults: Vec<Fault> = faults.into_iter().collect();
+    let waits = |it: &Fault| matches!(it.act, Act::Hang | Act::Silence);
+    let deadline = faults.iter().any(waits).then_some(DEADLINE);
     let proxy = FaultProxy::start(containerd, faults);
-    let ended = run(place, proxy.address(), args, victim).await;
+    let ended = run_with(place, proxy.address(), args, victim, deadline).await;
     Ended {
         struck: proxy.struck() > 0,
         ..ended
@@ -157,8 +163,20 @@ pub(crate) async fn spoiled_at(
 }
 
 async fn run(place: &Place, address: &str, args: &[&str], victim: &Victim) -> Ended {
+    run_with(place, address, args, victim, None).await
+}
+
+/// Runs the binary, which waits no longer than so many milliseconds for an answer.
+async fn run_with(
+    place: &Place,
+    address: &str,
+    args: &[&str],
+    victim: &Victim,
+    deadline: Option<&'static str>,
+) -> Ended {
     let child = place
         .command()
+        .envs(deadline.map(|it| ("RECLAIM_TEST_DEADLINE_MS", it)))
         .args(args)
         .env("CONTAINERD_ADDRESS", address)
         .stdin(Stdio::null())

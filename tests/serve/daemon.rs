@@ -62,12 +62,17 @@ impl Daemon {
     /// Starts one on the containerd at `address` and waits until it listens. The grace is short,
     /// unless `args` say otherwise.
     pub(crate) async fn start(address: &str, args: &[&str]) -> Self {
+        Self::start_with(address, &[], args).await
+    }
+
+    /// As [`Self::start`], with options of every command before those of `serve`.
+    pub(crate) async fn start_with(address: &str, globals: &[&str], args: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("reclaim-")
             .tempdir()
             .unwrap();
         let socket = directory.path().join("r.sock");
-        let mut command = serve(address, &socket);
+        let mut command = serve_with(address, globals, &socket);
         if !args.contains(&"--state") {
             command.arg("--state").arg(directory.path());
         }
@@ -173,10 +178,16 @@ impl Drop for Daemon {
 
 /// The command of a daemon on `socket`.
 pub(crate) fn serve(address: &str, socket: &Path) -> Command {
+    serve_with(address, &[], socket)
+}
+
+fn serve_with(address: &str, globals: &[&str], socket: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reclaim"));
     command
         .env_clear()
-        .args(["--address", address, "serve", "--listen"])
+        .args(["--address", address])
+        .args(globals)
+        .args(["serve", "--listen"])
         .arg(format!("unix://{}", socket.display()))
         .stdin(Stdio::null());
     command

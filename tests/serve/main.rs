@@ -23,6 +23,7 @@ mod newest;
 mod prune;
 mod registered;
 mod same;
+mod silence;
 mod sockets;
 mod tables;
 mod telemetry;

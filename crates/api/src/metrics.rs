@@ -9,12 +9,13 @@ mod serve;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use reclaim_engine::{CaretakerObserver, Engine, LastUseIndex, Measure, Outcome, PolicyRun, now};
+use reclaim_engine::{
+    CaretakerObserver, Engine, Health, LastUseIndex, Measure, Outcome, PolicyRun, now,
+};
 use reclaim_model::{Filesystem, KeepReason, PolicyName, Report};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -33,12 +34,13 @@ pub struct Metrics {
     registry: Registry,
     families: Families,
     index: Option<Arc<LastUseIndex>>,
-    is_containerd_there: AtomicBool,
+    health: Arc<Health>,
 }
 
 impl Metrics {
-    /// Begins to count. `index` tells of images that came back.
-    pub fn new(version: &str, index: Option<Arc<LastUseIndex>>) -> Self {
+    /// Begins to count. `index` tells of images that came back, `health` whether containerd
+    /// answers.
+    pub fn new(version: &str, index: Option<Arc<LastUseIndex>>, health: Arc<Health>) -> Self {
         let mut registry = Registry::with_prefix("reclaim");
         let families = Families::registered(&mut registry);
         families.set_version(version);
@@ -46,7 +48,7 @@ impl Metrics {
             registry,
             families,
             index,
-            is_containerd_there: AtomicBool::new(false),
+            health,
         }
     }
 
@@ -76,9 +78,9 @@ impl Metrics {
         }
     }
 
-    /// Whether containerd answered when it was last looked at.
+    /// Whether containerd has answered lately.
     pub fn is_ready(&self) -> bool {
-        self.is_containerd_there.load(Ordering::Acquire)
+        self.health.is_up()
     }
 
     /// Renders everything as `OpenMetrics` text.
@@ -86,6 +88,7 @@ impl Metrics {
         if let Some(index) = &self.index {
             self.families.set_repulls(index.repulls());
         }
+        self.families.containerd_up.set(i64::from(self.is_ready()));
         let mut text = String::new();
         // Writing into a text cannot fail.
         if encode(&mut text, &self.registry).is_err() {
@@ -150,10 +153,7 @@ impl Metrics {
 
 impl CaretakerObserver for Metrics {
     fn looked(&self, filesystems: Option<&[Filesystem]>) {
-        let is_there = filesystems.is_some();
-        self.is_containerd_there.store(is_there, Ordering::Release);
         let families = &self.families;
-        families.containerd_up.set(i64::from(is_there));
         for filesystem in filesystems.into_iter().flatten() {
             let label = FilesystemLabel::of(&filesystem.mount_point);
             let set = |family: &families::FilesystemGauges, number: u64| {

@@ -35,11 +35,16 @@ pub(crate) async fn containerd(
     configured: Option<&str>,
 ) -> Result<Containerd, CommandError> {
     let store = Containerd::connect(globals.address(configured)).await?;
-    Ok(if globals.remote {
+    Ok(there(globals, store))
+}
+
+/// Takes a containerd for one here or elsewhere, as the options say.
+pub(crate) fn there(globals: &Globals, store: Containerd) -> Containerd {
+    if globals.remote {
         store.elsewhere()
     } else {
         store
-    })
+    }
 }
 
 /// Fails as a prune does if a namespace that was asked for by name is not among those there are.
@@ -93,7 +98,12 @@ async fn prune(
         };
         backend.prune(asked, confirmed, controls, &stop).await
     });
-    let report = report.await?;
+    let report = match report.await {
+        Err(CommandError::Run(RunError::Cancelled)) => {
+            return Err(CommandError::Stopped(stop.signalled().await));
+        }
+        report => report?,
+    };
     let stopped = stop.cut_short(&report);
     Ok((report, stopped))
 }

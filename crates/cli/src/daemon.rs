@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reclaim_api::listen::{self, Limits};
 use reclaim_api::metrics::{self, Metrics};
-use reclaim_engine::{Caretaker, CaretakerHandle, Duties};
+use reclaim_engine::{Caretaker, CaretakerHandle, Duties, Health};
 use reclaim_model::{PolicyName, chain};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,7 +36,12 @@ impl Daemon {
     ) -> Result<Self, CommandError> {
         // Before anything is started: an error here must leave nothing running.
         let duties = host.duties(&host.config, &names)?;
-        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), Some(Arc::clone(&host.index)));
+        let health = Arc::new(Health::default());
+        let metrics = Metrics::new(
+            env!("CARGO_PKG_VERSION"),
+            Some(Arc::clone(&host.index)),
+            Arc::clone(&health),
+        );
         let metrics = Arc::new(metrics);
         metrics.reloaded(true);
         let hangup = signal(SignalKind::hangup())?;
@@ -54,6 +59,8 @@ impl Daemon {
         }
         let (engine, token) = (Arc::clone(&host.engine), cancel.clone());
         tasks.spawn(async move { engine.finish_runs(&token).await });
+        let (line, token) = (host.second_line.clone(), cancel.clone());
+        tasks.spawn(async move { health.watch(&line, &token).await });
         let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
         let token = cancel.clone();
         tasks.spawn(async move { engine.watch(index, &token).await });
@@ -69,6 +76,7 @@ impl Daemon {
         let handle = caretaker.handle();
         let token = cancel.clone();
         tasks.spawn(async move { caretaker.keep(taken_up, &token).await });
+        let feeding = Arc::clone(&host.engine);
         let reloader = Reloader {
             host,
             file: globals.config().map(ToOwned::to_owned),
@@ -79,8 +87,9 @@ impl Daemon {
         let token = cancel.clone();
         tasks.spawn(async move { reloader.follow(hangup, &token).await });
         if let Some(every) = watchdog() {
-            let token = cancel.clone();
-            tasks.spawn(async move { feed(every, &token).await });
+            let (engine, token) = (Arc::clone(&feeding), cancel.clone());
+            let feed = || notify(&[NotifyState::Watchdog]);
+            tasks.spawn(async move { feed_by(|| engine.moves(), feed, every, &token).await });
         }
         Ok(Self {
             tasks,
@@ -96,6 +105,31 @@ impl Daemon {
     /// Waits until all have ended.
     pub(crate) async fn ended(self) {
         self.tasks.join_all().await;
+    }
+}
+
+/// How much longer than the grace a daemon may take to end: whatever containerd does, and however
+/// long it takes. Blocking work has the rest of ten seconds; see `main`.
+const TO_END: Duration = Duration::from_secs(9);
+
+/// Works until that ends, or for so long after it was told to stop. What a run had under way is
+/// held then, as after a crash.
+pub(crate) async fn until_stopped(
+    work: impl Future<Output = ()>,
+    stop: &CancellationToken,
+    grace: Duration,
+) {
+    let too_long = async {
+        stop.cancelled().await;
+        notify(&[NotifyState::Stopping]);
+        tokio::time::sleep(grace.saturating_add(TO_END)).await;
+    };
+    tokio::select! {
+        () = work => info!("stopped"),
+        () = too_long => warn!(
+            "stopped before everything had ended; what a run had removed is held, and restored by \
+             the next"
+        ),
     }
 }
 
@@ -168,17 +202,60 @@ pub(crate) fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// How often systemd wants to hear that we are alive; twice as often as it needs.
+/// How often to look whether there is motion that systemd's watchdog wants to know of: so often
+/// that hardly any of its time is lost between the two.
 fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|it| it / 2)
+    sd_notify::watchdog_enabled().map(|it| it / 12)
 }
 
-async fn feed(every: Duration, cancel: &CancellationToken) {
+/// Feeds a watchdog whenever `moves` has grown. What does not move is not fed: it should be
+/// started again.
+async fn feed_by(
+    moves: impl Fn() -> u64,
+    feed: impl Fn(),
+    every: Duration,
+    cancel: &CancellationToken,
+) {
+    let mut last = None;
     while !cancel.is_cancelled() {
-        notify(&[NotifyState::Watchdog]);
+        let now = Some(moves());
+        if last != now {
+            feed();
+            last = now;
+        }
         tokio::select! {
             () = cancel.cancelled() => {}
             () = tokio::time::sleep(every) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watchdog_is_fed_only_while_something_moves() {
+        let (moves, n_fed) = (AtomicU64::new(0), AtomicU64::new(0));
+        let cancel = CancellationToken::new();
+        let every = Duration::from_millis(1);
+        let count = |of: &AtomicU64| of.fetch_add(1, Ordering::Relaxed);
+        let n_looks = AtomicU64::new(0);
+        // It moves twice, and then never again.
+        let look = || match count(&n_looks) {
+            0 | 1 => count(&moves),
+            2..20 => moves.load(Ordering::Relaxed),
+            _ => {
+                cancel.cancel();
+                moves.load(Ordering::Relaxed)
+            }
+        };
+        let feed = || {
+            count(&n_fed);
+        };
+        feed_by(look, feed, every, &cancel).await;
+        assert_eq!(n_fed.into_inner(), 3);
     }
 }

@@ -95,6 +95,8 @@ pub(crate) enum CommandError {
         "`maintain` works with --host only with --once: the daemon there runs its policies itself"
     )]
     OnlyOnceWithHost,
+    #[error("stopped before anything was removed")]
+    Stopped(Exit),
     /// With what the signal makes of the exit status.
     #[error("stopped waiting; the run goes on in the daemon")]
     LeftToDaemon(Exit),
@@ -182,6 +184,7 @@ impl CommandError {
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost
             | Self::LeftToDaemon(_)
+            | Self::Stopped(_)
             | Self::Run(_)
             | Self::Store(_)
             | Self::Output(_)
@@ -208,7 +211,7 @@ impl CommandError {
                 },
             )
             | Self::NothingHeld(_) => Exit::Usage,
-            Self::LeftToDaemon(exit) => *exit,
+            Self::LeftToDaemon(exit) | Self::Stopped(exit) => *exit,
             Self::Run(RunError::Busy(_))
             | Self::Host(HostError::Refused {
                 kind: ErrorKind::Busy,

@@ -17,6 +17,7 @@ mod text;
 mod upkeep;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -36,7 +37,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::fail(&error),
     };
-    runtime.block_on(run(cli)).into()
+    let exit = runtime.block_on(run(cli));
+    // What blocks, such as a read from a file system that hangs, is not waited for without end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    exit.into()
 }
 
 async fn run(cli: Cli) -> Exit {
@@ -45,6 +49,9 @@ async fn run(cli: Cli) -> Exit {
         Ok(logging) => logging,
         Err(error) => return error.report(),
     };
+    if let Some(millis) = globals.test_deadline {
+        reclaim_store::set_deadline_for_test(Duration::from_millis(millis));
+    }
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
         Command::Image(ImageCommand::Rm(args)) => commands::rm::run(&globals, &args).await,

@@ -30,17 +30,18 @@ impl Stop {
     pub(crate) fn cut_short(&self, report: &Report) -> Option<Exit> {
         let mut refused = report.refused.iter();
         let is_cut_short = refused.any(|it| matches!(it.reason, RefuseReason::Cancelled));
-        self.exit().filter(|_| is_cut_short)
+        self.status().filter(|_| is_cut_short)
     }
 
     /// Waits for the first signal, and returns the exit status that it makes.
     pub(crate) async fn signalled(&self) -> Exit {
         self.token.cancelled().await;
-        self.exit()
+        self.status()
             .expect("the status is there before the token is cancelled")
     }
 
-    fn exit(&self) -> Option<Exit> {
+    /// Returns the exit status that the first signal makes, if one has come.
+    pub(crate) fn status(&self) -> Option<Exit> {
         let status = self.status.load(Ordering::Acquire);
         (status != 0).then_some(Exit::Stopped(status))
     }

@@ -8,19 +8,31 @@ use reclaim_engine::{
     ContainerdConfig, DockerContainers, Duties, Engine, Headroom, HostTurns, LastUseIndex,
     Maintenance, Policy, RegisteredContainers, RunHistory, UnlistedDocker,
 };
-use reclaim_model::PolicyName;
+use reclaim_model::{PolicyName, chain};
+use reclaim_store::Containerd;
 use tracing::warn;
 
 use crate::args::Globals;
 use crate::args::serve::HostArgs;
-use crate::commands::containerd;
+use crate::commands::{self, containerd};
 use crate::config::{self, Config};
 use crate::exit::CommandError;
+
+/// What to do where containerd is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It is an error.
+    None,
+    /// Begin without it.
+    Waits,
+}
 
 /// One host, as a process knows it that removes images by itself.
 pub(crate) struct Host {
     /// The configuration.
     pub(crate) config: Config,
+    /// A connection of its own, on which containerd is asked whether it is there.
+    pub(crate) second_line: Containerd,
     /// The engine, with all containers.
     pub(crate) engine: Arc<Engine>,
     /// Containers that engines registered.
@@ -32,11 +44,13 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Reads the configuration and the state, and connects to containerd.
+    /// Reads the configuration and the state, and connects to containerd, or waits for it with
+    /// what needs it.
     pub(crate) async fn open(
         command: &'static str,
         globals: &Globals,
         args: &HostArgs,
+        patience: Patience,
     ) -> Result<Self, CommandError> {
         if globals.host().is_some() {
             return Err(CommandError::NotWithHost(command));
@@ -44,7 +58,16 @@ impl Host {
         let config = config::find(globals.config())?;
         let state = args.state.clone().unwrap_or_else(|| config.state.clone());
         let registered = Arc::new(registered(&state)?);
-        let store = containerd(globals, config.address.as_deref()).await?;
+        let second_line = Containerd::when_there(globals.address(config.address.as_deref()))?;
+        let store = match containerd(globals, config.address.as_deref()).await {
+            Err(CommandError::Connect(error))
+                if patience == Patience::Waits && error.may_pass() =>
+            {
+                warn!(error = %chain(&error), "containerd is not there; beginning when it is");
+                commands::there(globals, second_line.clone())
+            }
+            store => store?,
+        };
         let engine = globals.identified(Engine::new(store), Some(&state));
         let engine = with_docker(engine, args)?;
         let engine = engine.with_containers(Arc::clone(&registered) as _);
@@ -60,6 +83,7 @@ impl Host {
             history: Arc::new(RunHistory::open(&state)?),
             engine: Arc::new(engine),
             registered,
+            second_line,
             config,
         })
     }

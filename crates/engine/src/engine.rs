@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::kubernetes::ContainerdConfig;
 use crate::lease_labels;
 use crate::measure::Measuring;
+use crate::motion::Motion;
 use crate::presence::Presence;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
@@ -44,6 +45,9 @@ pub enum RunError {
         /// Those that the server has.
         existing: Vec<Namespace>,
     },
+    /// It was stopped before it changed anything.
+    #[error("stopped before anything was removed")]
+    Cancelled,
     /// The store could not be listed whole, or the guard not be taken.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -134,6 +138,7 @@ pub struct Engine {
     pub(crate) identity: Arc<Identity>,
     pub(crate) unfinished: Arc<Unfinished>,
     pub(crate) patience: Duration,
+    pub(crate) motion: Motion,
 }
 
 /// How many reports are kept for a listener that is slow.
@@ -155,6 +160,7 @@ impl Engine {
             queue: Queue::default(),
             containerd_config: ContainerdConfig::default(),
             finished: broadcast::Sender::new(KEPT_REPORTS),
+            motion: Motion::default(),
         }
     }
 

@@ -15,16 +15,17 @@ use reclaim_model::{
     Report, RunId, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
-use reclaim_store::{NO_LABELS, StoreError};
+use reclaim_store::{LeaseDeletion, NO_LABELS, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span, warn};
 
+use crate::cancel::wait_out;
 use crate::clock;
 use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
-use crate::host_guard;
+use crate::host_guard::{self, Collection};
 use crate::measure::{Measuring, enter_sizes};
 use crate::named;
 use crate::options::RunOptions;
@@ -36,6 +37,9 @@ use crate::retry::{Patience, retry};
 
 /// How long looking again and releasing may take, after the grace.
 const TO_END: SignedDuration = SignedDuration::from_hours(1);
+
+/// Why everything is restored when a run is stopped within its grace.
+const UNSETTLED: &str = "stopped before the grace was over; what was removed is restored";
 
 /// What a run is and how it goes about its work.
 #[derive(Clone, Copy)]
@@ -82,6 +86,8 @@ struct Ending<'a> {
 struct Taken {
     gone: Vec<ImageRecord>,
     unpinned: Vec<Unpin>,
+    /// Whether the grace has passed since. If not, what has begun to use them may not be seen.
+    is_settled: bool,
 }
 
 impl Engine {
@@ -92,7 +98,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Only if the hold cannot be written; nothing has changed then, and the caller still has
+    /// Only if the hold cannot be written, or the run is cancelled till then; nothing has changed then, and the caller still has
     /// the guard. Later failures are in the report.
     pub(crate) async fn execute(
         &self,
@@ -109,6 +115,9 @@ impl Engine {
         let alarm = self.store.alarm(&plan.namespace).ok();
         let holding = Hold::write(&self.store, run.id, &plan);
         let journals = self.phase(info_span!("hold"), holding).await?;
+        if run.cancel.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
 
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
@@ -127,13 +136,30 @@ impl Engine {
         } else {
             self.phase(removing, taking).await
         };
-        let Taken { gone, unpinned } = taken;
+        let Taken {
+            gone,
+            unpinned,
+            is_settled,
+        } = taken;
         (run.progress)(Progress::LookingAgain);
-        let looking = self.restore_used(run, &mut inventory, gone, alarm.as_ref());
+        let looking = async {
+            if is_settled {
+                let alarm = alarm.as_ref();
+                self.restore_used(run, &mut inventory, gone, alarm).await
+            } else {
+                self.restore_all(run, gone, UNSETTLED.to_owned()).await
+            }
+        };
         let looked = self.phase(info_span!("look_again"), looking).await;
         let stuck = record_look(&mut report, &plan, looked);
-        let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
-        let sound = match (repinning.await, stuck) {
+        let repinned = if is_settled {
+            let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
+            repinning.await
+        } else {
+            let repinning = self.repin_all(&plan.namespace, &unpinned);
+            repinning.await.map(|()| Vec::new())
+        };
+        let sound = match (repinned, stuck) {
             (Ok(unpinned), None) => {
                 report.unpinned = unpinned;
                 Ok(())
@@ -179,10 +205,13 @@ impl Engine {
         record(report, plan, outcomes);
         let unpinned = self.unpin_all(run, plan, report).await;
         let gone = perhaps_gone(plan, report);
-        if !gone.is_empty() || !unpinned.is_empty() {
-            tokio::time::sleep(run.options.grace).await;
+        let is_any = !gone.is_empty() || !unpinned.is_empty();
+        let grace = wait_out(run.cancel, run.options.grace);
+        Taken {
+            is_settled: !is_any || self.motion.while_waiting(grace).await,
+            gone,
+            unpinned,
         }
-        Taken { gone, unpinned }
     }
 
     /// Frees what was removed, or keeps it for the undo window.
@@ -240,8 +269,21 @@ impl Engine {
         (run.progress)(Progress::Collecting);
         let collecting = self.collect_run(run, ending.presence);
         let began = Instant::now();
-        self.phase(info_span!("collect"), collecting).await?;
-        report.collection = Some(began.elapsed());
+        // It is waited for only as long as containerd answers.
+        let collecting = self.motion.while_waiting(collecting);
+        let collection = self.phase(info_span!("collect"), collecting).await?;
+        match collection {
+            Collection::Done => report.collection = Some(began.elapsed()),
+            Collection::GoesOn => {
+                let waited = began.elapsed().as_secs();
+                let warning = format!(
+                    "containerd is still collecting after {waited} s; it will free more than is \
+                     counted here"
+                );
+                warn!(warning);
+                report.warnings.push(warning);
+            }
+        }
         (run.progress)(Progress::Measuring);
         let measuring = run
             .patience
@@ -251,7 +293,8 @@ impl Engine {
         let still_there = plan.freed.without(&gone);
         report.reclaimed = Reclaimed(gone.amount());
         report.freed = gone;
-        if still_there != Freed::default() {
+        // What is still there need not be held by anybody while the collection goes on.
+        if still_there != Freed::default() && collection == Collection::Done {
             match self.observe_everything().await {
                 Ok(inventory) => report.left = left(&inventory, namespace, &still_there),
                 Err(error) => {
@@ -265,14 +308,19 @@ impl Engine {
     }
 
     /// Ends the hold of the run with the collection.
-    async fn collect_run(&self, run: Run<'_>, presence: &Presence) -> Result<(), StoreError> {
+    async fn collect_run(
+        &self,
+        run: Run<'_>,
+        presence: &Presence,
+    ) -> Result<Collection, StoreError> {
         let namespace = &run.request.namespace;
-        let is_collected = Hold::finish(&self.store, namespace, run.id, true, run.patience).await?;
-        if !is_collected {
+        let ended = Hold::finish(&self.store, namespace, run.id, true, run.patience).await?;
+        match ended {
+            LeaseDeletion::Deleted => Ok(Collection::Done),
+            LeaseDeletion::Collecting => Ok(Collection::GoesOn),
             // It is gone without a collection that anybody waited for.
-            host_guard::collect(&self.store, namespace, presence).await?;
+            LeaseDeletion::Gone => host_guard::collect(&self.store, namespace, presence).await,
         }
-        Ok(())
     }
 
     /// Lists all namespaces, without reading what images are.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
-use reclaim_store::{Containerd, StoreError};
+use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 
 use crate::clock;
 use crate::execute::Run;
@@ -81,7 +81,7 @@ impl Hold {
     }
 
     /// Ends the hold of a run under way, with a collection if that is to free what it holds.
-    /// Returns whether it was there.
+    /// Returns what became of it.
     ///
     /// Its ID is the run's own, so nothing of others can be deleted.
     pub(crate) async fn finish(
@@ -90,7 +90,7 @@ impl Hold {
         run: &RunId,
         collect: bool,
         patience: &Patience,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<LeaseDeletion, StoreError> {
         let lease = unfinished(run);
         let ending = patience.retry(|| store.delete_lease(namespace, &lease, collect));
         ending.await

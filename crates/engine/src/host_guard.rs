@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{Lease, Namespace, RunId};
-use reclaim_store::{Containerd, StoreError};
+use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 use tracing::info;
 
 use crate::clock;
@@ -213,13 +213,22 @@ pub(crate) async fn busy(
     })
 }
 
+/// How a collection ended that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Collection {
+    /// It is over.
+    Done,
+    /// It goes on: it took longer than one is waited for.
+    GoesOn,
+}
+
 /// Gives the guard back, and with it runs the collection of the run.
 pub(crate) async fn release(
     store: &Containerd,
     namespace: &Namespace,
     presence: &Presence,
     expires: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Collection, StoreError> {
     let run = presence.run();
     // Another may have taken what has expired.
     let may_be_anothers = AtomicBool::new(clock::now() >= expires);
@@ -227,17 +236,18 @@ pub(crate) async fn release(
     let releasing = retry(|| async move {
         let is_doubtful = may_be_anothers.swap(true, Ordering::Relaxed);
         if is_doubtful && !is_held_by(store, namespace, run).await? {
-            return Ok(false);
+            return Ok(LeaseDeletion::Gone);
         }
         store.delete_lease(namespace, GUARD_LEASE, true).await
     });
-    let is_collected = releasing.await?;
+    let released = releasing.await?;
     presence.owes_guard(false);
-    if !is_collected {
+    match released {
+        LeaseDeletion::Deleted => Ok(Collection::Done),
+        LeaseDeletion::Collecting => Ok(Collection::GoesOn),
         // It is gone without a collection that anybody waited for.
-        collect(store, namespace, presence).await?;
+        LeaseDeletion::Gone => collect(store, namespace, presence).await,
     }
-    Ok(())
 }
 
 /// Gives the guard back without a collection of ours: nothing waits to be freed.
@@ -373,12 +383,14 @@ pub(crate) async fn collect(
     store: &Containerd,
     namespace: &Namespace,
     presence: &Presence,
-) -> Result<(), StoreError> {
-    retry(|| async move {
+) -> Result<Collection, StoreError> {
+    let collecting = retry(|| async move {
         let labels = presence.lease_labels(clock::now(), MAX_TAKEOVER);
         store.create_lease(namespace, COLLECT_LEASE, labels).await?;
         store.delete_lease(namespace, COLLECT_LEASE, true).await
+    });
+    Ok(match collecting.await? {
+        LeaseDeletion::Deleted | LeaseDeletion::Gone => Collection::Done,
+        LeaseDeletion::Collecting => Collection::GoesOn,
     })
-    .await?;
-    Ok(())
 }

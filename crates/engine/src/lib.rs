@@ -72,6 +72,7 @@
 //! `reclaim-api` has the routes of Docker's Engine API and a gRPC service on top of this, to be
 //! mounted on a server of yours.
 
+mod cancel;
 mod catalog;
 mod clock;
 mod confirm;
@@ -83,6 +84,7 @@ mod execute;
 #[cfg(test)]
 mod fixture;
 mod guard;
+mod health;
 mod hold;
 mod host_guard;
 mod identity;
@@ -93,6 +95,7 @@ mod last_use;
 mod lease_labels;
 mod maintenance;
 mod measure;
+mod motion;
 mod named;
 mod options;
 mod outcomes;
@@ -129,6 +132,7 @@ pub use containers::{
 pub use docker::{DockerContainers, DockerEngine, DockerError};
 pub use engine::{Engine, RunError};
 pub use guard::{PruneGuard, PruneRunning};
+pub use health::Health;
 pub use hold::Hold;
 pub use host_guard::Busy;
 pub use images::{ImageList, ListedImage};

@@ -20,7 +20,9 @@ impl Engine {
         let work = Box::pin(work.instrument(span));
         async move {
             let (began, before) = (Instant::now(), self.store.calls());
+            self.motion.step();
             let done = work.await;
+            self.motion.step();
             let calls = since(&before, self.store.calls());
             debug!(
                 phase = name,

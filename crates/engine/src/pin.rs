@@ -17,6 +17,7 @@ use reclaim_plan::pin_group;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::cancel::unless_cancelled;
 use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::host_guard;
@@ -42,7 +43,7 @@ impl Engine {
     ) -> Result<Vec<PinOutcome>, RunError> {
         let namespace = &request.namespace;
         // Asked before the guard is taken: its lease would bring the namespace about.
-        let existing = retry(|| self.store.namespaces()).await?;
+        let existing = unless_cancelled(cancel, retry(|| self.store.namespaces())).await?;
         if !existing.contains(namespace) {
             if !request.may_lack_namespace {
                 return Err(RunError::UnknownNamespace {

@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{Mode, Namespace, Plan, PruneRequest, Report, Selection, chain};
-use reclaim_store::StoreError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
+use crate::cancel::unless_cancelled;
 use crate::confirm::{Restricted, restrict};
 use crate::engine::{Engine, RunError, exists};
 use crate::execute::Run;
@@ -64,7 +64,8 @@ impl Engine {
     /// judgements agree on it.
     ///
     /// Not cancellation safe by dropping; by the token: the removals under way end, those not
-    /// begun are refused, and the run goes on to look again, release and report.
+    /// begun are refused, and the run goes on to look again, release and report. A run that has
+    /// not begun to remove ends with [`RunError::Cancelled`].
     ///
     /// # Errors
     ///
@@ -108,13 +109,14 @@ impl Engine {
     async fn prune_as(&self, run: Run<'_>, confirmed: Option<&Plan>) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
         // Asked before the guard is taken: its lease would bring the namespace about.
-        let existing = retry(|| self.store.namespaces()).await?;
+        let existing = unless_cancelled(run.cancel, retry(|| self.store.namespaces())).await?;
         if !exists(
             &run.request.namespace,
             run.request.may_lack_namespace,
             &existing,
         )? {
-            let preview = self.preview(run.request, run.progress).await?;
+            let previewing = self.preview(run.request, run.progress);
+            let preview = unless_cancelled(run.cancel, previewing).await?;
             return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
         }
         let presence = self.presence(run.id.clone(), namespace).await;
@@ -175,11 +177,11 @@ impl Engine {
         confirmed: Option<&Plan>,
     ) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
-        self.phase(info_span!("recover"), self.recover(presence, namespace))
-            .await?;
-        let preview = self
-            .preview_within(run.request, Some((run.id, run.measuring)), run.progress)
-            .await?;
+        let recovering = self.recover(presence, namespace, run.cancel);
+        self.phase(info_span!("recover"), recovering).await?;
+        let within = Some((run.id, run.measuring));
+        let previewing = self.preview_within(run.request, within, run.progress);
+        let preview = unless_cancelled(run.cancel, previewing).await?;
         let restricted = restrict(preview, confirmed);
         let plan = &restricted.preview.plan;
         if !plan.steps.is_empty() || !plan.unpins.is_empty() {
@@ -194,20 +196,21 @@ impl Engine {
     }
 
     /// Restores what runs had removed that ended before their work was done, so that it is judged
-    /// afresh.
+    /// afresh. What it has not come to when it is cancelled stays held.
     pub(crate) async fn recover(
         &self,
         presence: &Presence,
         namespace: &Namespace,
+        cancel: &CancellationToken,
     ) -> Result<(), RunError> {
-        let leases = retry(|| self.store.leases(namespace)).await?;
+        let leases = unless_cancelled(cancel, retry(|| self.store.leases(namespace))).await?;
         host_guard::delete_leftovers(&self.store, namespace, presence, &leases).await?;
         for hold in Hold::among(&self.store, namespace, &leases).await? {
             if hold.is_abandoned && !hold.is_whole {
                 warn!(run = %hold.run, "what a crashed run removed cannot be read; its hold stays");
             } else if hold.is_abandoned {
                 warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
-                self.restore_all(namespace, &hold).await?;
+                self.restore_hold(namespace, &hold, cancel).await?;
                 self.repin_all(namespace, &hold.unpins).await?;
                 hold.end(&self.store, namespace, false).await?;
             }
@@ -216,7 +219,12 @@ impl Engine {
     }
 
     /// Restores the records of a hold.
-    async fn restore_all(&self, namespace: &Namespace, hold: &Hold) -> Result<(), StoreError> {
+    async fn restore_hold(
+        &self,
+        namespace: &Namespace,
+        hold: &Hold,
+        cancel: &CancellationToken,
+    ) -> Result<(), RunError> {
         let restoring = Restoring {
             store: &self.store,
             namespace,
@@ -224,6 +232,9 @@ impl Engine {
             patience: &Patience::default(),
         };
         for image in &hold.records {
+            if cancel.is_cancelled() {
+                return Err(RunError::Cancelled);
+            }
             if restoring.write(image).await? == Restored::ContentGone {
                 warn!(run = %hold.run, image = %image.name, "its content is gone; it is not restored");
             }

@@ -75,14 +75,13 @@ impl Engine {
                 ..Busy::of_this_process(namespace)
             }));
         };
-        let mut busy = Busy::of_this_process(namespace);
         let front = tokio::select! {
             biased;
             () = claimant.cancel.cancelled() => None,
             front = self.queue.front.lock() => Some(front),
         };
         let Some(mut polled) = front else {
-            return Err(RunError::Busy(busy));
+            return Err(RunError::Cancelled);
         };
         // As long as this caller waits, what it is about to do does not change.
         let mut lifetime = None;
@@ -97,7 +96,7 @@ impl Engine {
             };
             tokio::select! {
                 biased;
-                () = claimant.cancel.cancelled() => return Err(RunError::Busy(busy)),
+                () = claimant.cancel.cancelled() => return Err(RunError::Cancelled),
                 () = may_try => {}
             }
             match self.claim(claimant, &mut lifetime).await {
@@ -105,7 +104,9 @@ impl Engine {
                     if !is_told {
                         info!(busy = %found, "waiting");
                     }
-                    (busy, is_told) = (found, true);
+                    is_told = true;
+                    // A run that waits is no daemon that hangs.
+                    self.motion.step();
                     *polled = Some(Instant::now());
                 }
                 begun => {

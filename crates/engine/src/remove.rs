@@ -20,6 +20,9 @@ use crate::retry::Patience;
 /// on their way keep it from waiting for us.
 const REMOVALS_AT_ONCE: usize = 8;
 
+/// Why a removal was not tried.
+const SILENT: &str = "not tried: containerd did not answer removals before it";
+
 /// What became of a step.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -33,10 +36,11 @@ impl Engine {
     pub(crate) async fn remove_all(&self, run: Run<'_>, plan: &Plan) -> Vec<Outcome> {
         let steps = plan.steps.len();
         let pace = run.options.max_deletes_per_second.map(pace);
-        let patience = Patience::default();
+        // Apart: that a record can be read says nothing of whether one can be removed.
+        let (patience, reading) = (Patience::default(), Patience::default());
         let removals = plan.steps.iter().enumerate().map(|(index, step)| {
             let pace = pace.as_ref();
-            let patience = &patience;
+            let (patience, reading) = (&patience, &reading);
             let removing = async move {
                 if let Some(pace) = pace {
                     tokio::select! {
@@ -48,8 +52,11 @@ impl Engine {
                 if let Some(reason) = run.stop() {
                     return (index, Outcome::Refused(reason));
                 }
+                if patience.is_silent() {
+                    return (index, Outcome::Failed(SILENT.to_owned()));
+                }
                 let span = info_span!("remove_image", name = %step.image.name);
-                let removing = self.remove(&plan.namespace, step, patience);
+                let removing = self.remove(&plan.namespace, step, patience, reading);
                 (index, removing.instrument(span).await)
             };
             removing.boxed()
@@ -60,6 +67,7 @@ impl Engine {
         let mut removals = removals.buffer_unordered(REMOVALS_AT_ONCE);
         while let Some(outcome) = removals.next().await {
             done += 1;
+            self.motion.step();
             (run.progress)(Progress::Step { done, steps });
             outcomes.push(outcome);
         }
@@ -67,7 +75,13 @@ impl Engine {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    async fn remove(&self, namespace: &Namespace, step: &Step, patience: &Patience) -> Outcome {
+    async fn remove(
+        &self,
+        namespace: &Namespace,
+        step: &Step,
+        patience: &Patience,
+        reading: &Patience,
+    ) -> Outcome {
         let image = &step.image;
         if step.reason == RemoveReason::Replaced {
             // First, so that there is no moment at which nothing keeps the image.
@@ -102,7 +116,7 @@ impl Engine {
             Ok(Deletion::Gone) => Outcome::Refused(RefuseReason::AlreadyGone),
             Err(error) => {
                 // It may have happened all the same.
-                let target = patience.retry(|| self.store.image_target(namespace, &image.name));
+                let target = reading.retry(|| self.store.image_target(namespace, &image.name));
                 match target.await {
                     Ok(None) => Outcome::Removed,
                     Ok(Some(_)) | Err(_) => Outcome::Failed(chain(&error)),

@@ -25,6 +25,9 @@ pub(crate) const TO_END: Duration = Duration::from_secs(3 * 60);
 
 /// The wait between those tries.
 const WAIT_TO_END: Duration = Duration::from_secs(1);
+/// How many calls without an answer in time are enough. Each has been patient itself: a run that
+/// meets a silent containerd has to end within a minute.
+const MAX_TIMEOUTS: usize = 2;
 
 /// Calls until it succeeds, fails for good, or has been tried long enough.
 ///
@@ -48,6 +51,7 @@ where
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     is_spent: AtomicBool,
+    is_silent: AtomicBool,
     /// How long to try on after the waits of [`WAITS`], unless it is cancelled.
     to_end: Option<(Duration, CancellationToken)>,
 }
@@ -57,8 +61,15 @@ impl Patience {
     pub(crate) fn to_end(limit: Duration, cancel: &CancellationToken) -> Self {
         Self {
             is_spent: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
             to_end: Some((limit, cancel.clone())),
         }
+    }
+
+    /// Whether a call had no answer in time as often as it may, and none has had one since. The
+    /// rest would wait as long each.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
     }
 
     /// As [`retry`].
@@ -69,15 +80,20 @@ impl Patience {
         let mut waits = WAITS.into_iter();
         let began = Instant::now();
         let mut is_told = false;
+        let mut timeouts = 0;
         loop {
             let done = call().await;
             let Some(error) = done.as_ref().err().filter(|it| it.is_passing()) else {
                 self.is_spent.store(false, Ordering::Relaxed);
+                self.is_silent.store(false, Ordering::Relaxed);
                 return done;
             };
+            timeouts += usize::from(error.is_timeout());
+            let is_timeout = error.is_timeout();
             let error = reclaim_model::chain(error);
             let is_spent = self.is_spent.load(Ordering::Relaxed);
-            if let Some(wait) = waits.next().filter(|_| !is_spent) {
+            let may_try = timeouts < MAX_TIMEOUTS && !is_spent;
+            if let Some(wait) = waits.next().filter(|_| may_try) {
                 debug!(%error, "trying again");
                 tokio::time::sleep(wait).await;
             } else if !is_spent && self.waits_on(began).await {
@@ -87,6 +103,7 @@ impl Patience {
                 is_told = true;
             } else {
                 self.is_spent.store(true, Ordering::Relaxed);
+                self.is_silent.store(is_timeout, Ordering::Relaxed);
                 return done;
             }
         }

@@ -69,12 +69,7 @@ impl Engine {
         alarm: Option<&Alarm>,
     ) -> Looked {
         let lease = unfinished(run.id);
-        let restoring = Restoring {
-            store: &self.store,
-            namespace: &run.request.namespace,
-            lease: &lease,
-            patience: run.patience,
-        };
+        let restoring = self.restoring(run, &lease);
         let mut looked = Looked::default();
         for _ in 0..MAX_LOOKS {
             let heard = alarm.map(Alarm::heard);
@@ -111,6 +106,42 @@ impl Engine {
             }
         }
         looked
+    }
+
+    /// Restores all of `removed`, because there was no look, or too early a one: unknown means in
+    /// use.
+    pub(crate) async fn restore_all(
+        &self,
+        run: Run<'_>,
+        removed: Vec<ImageRecord>,
+        why: String,
+    ) -> Looked {
+        let lease = unfinished(run.id);
+        let restoring = self.restoring(run, &lease);
+        let mut looked = Looked {
+            blind: Some(why),
+            ..Looked::default()
+        };
+        for wanted in removed.iter().map(unknown) {
+            match restore(restoring, &wanted.image).await {
+                Ok(Restored::PointsAt(_)) => looked.restored.push(wanted),
+                Ok(Restored::ContentGone) => looked.lost.push(wanted),
+                Err(error) => {
+                    looked.stuck = Some((wanted, error));
+                    break;
+                }
+            }
+        }
+        looked
+    }
+
+    fn restoring<'r>(&'r self, run: Run<'r>, lease: &'r str) -> Restoring<'r> {
+        Restoring {
+            store: &self.store,
+            namespace: &run.request.namespace,
+            lease,
+            patience: run.patience,
+        }
     }
 
     /// Judges the removed records again, against the store as it is now. Returns those that

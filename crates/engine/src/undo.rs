@@ -180,7 +180,8 @@ impl Engine {
         let _running = self.try_begin(&presence, namespace).await?;
         // Deleting the guard's lease synchronously is the collection.
         let expires = lease_labels::expiry(clock::now(), MAX_RUN);
-        Ok(host_guard::release(&self.store, namespace, &presence, expires).await?)
+        host_guard::release(&self.store, namespace, &presence, expires).await?;
+        Ok(())
     }
 
     async fn find_hold(&self, namespace: &Namespace, run: Option<&str>) -> Result<Hold, RunError> {

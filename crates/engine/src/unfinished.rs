@@ -60,7 +60,7 @@ impl Engine {
                     self.unfinished.noted.notified().await;
                     continue;
                 };
-                if let Err(error) = self.finish_in(&namespace).await {
+                if let Err(error) = self.finish_in(&namespace, cancel).await {
                     let error = chain(&error);
                     debug!(%namespace, %error, "a run stays unfinished for now");
                     self.unfinished.note(&namespace);
@@ -100,11 +100,15 @@ impl Engine {
     }
 
     /// Does what a prune begins with, and no more.
-    async fn finish_in(&self, namespace: &Namespace) -> Result<(), RunError> {
+    async fn finish_in(
+        &self,
+        namespace: &Namespace,
+        cancel: &CancellationToken,
+    ) -> Result<(), RunError> {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
         warn!(%namespace, "finishing a run that was cut off");
-        let recovered = self.recover(&presence, namespace).await;
+        let recovered = self.recover(&presence, namespace, cancel).await;
         host_guard::give_back(&self.store, namespace, &presence).await?;
         recovered?;
         info!(%namespace, "the run that was cut off is finished");

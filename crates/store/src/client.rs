@@ -10,9 +10,12 @@ use containerd_client::services::v1::version_client::VersionClient;
 use reclaim_model::{CollectorRules, Namespace};
 use tokio::net::UnixStream;
 use tonic::metadata::MetadataValue;
+#[cfg(test)]
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Status};
 
+use crate::deadline::Line;
 use crate::error::{Class, ConnectError, StoreError, class_of};
 
 /// The metadata key by which containerd knows the namespace of a call.
@@ -36,7 +39,7 @@ const HANDSHAKE_WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::fr
 /// A connection to one containerd. Cheap to clone; all clones share one HTTP/2 connection.
 #[derive(Debug, Clone)]
 pub struct Containerd {
-    channel: Channel,
+    line: Line,
     server: Arc<Mutex<Server>>,
     calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     sees_files: bool,
@@ -76,18 +79,41 @@ impl Containerd {
             let channel = containerd_client::connect(&path)
                 .await
                 .map_err(|error| foreign(reclaim_model::chain(&error)))?;
-            let version = version(&channel).await;
-            Ok((
-                channel,
-                version.map_err(|status| foreign(status.message().to_owned()))?,
-            ))
+            let line = Line::new(channel);
+            let version = version(&line).await.map_err(|status| {
+                if status.code() == Code::DeadlineExceeded {
+                    ConnectError::Silent(path.clone(), HANDSHAKE.as_secs())
+                } else {
+                    foreign(status.message().to_owned())
+                }
+            })?;
+            Ok((line, version))
         };
-        let (channel, version) = tokio::time::timeout(HANDSHAKE, handshake)
+        let (line, version) = tokio::time::timeout(HANDSHAKE, handshake)
             .await
-            .map_err(|_| foreign(format!("no answer within {} s", HANDSHAKE.as_secs())))??;
+            .map_err(|_| ConnectError::Silent(path.clone(), HANDSHAKE.as_secs()))??;
         Ok(Self {
-            channel,
+            line,
             server: Arc::new(Mutex::new(Server::of(version))),
+            calls: Arc::default(),
+            sees_files: true,
+        })
+    }
+
+    /// Returns a connection to the containerd at `address` that is made when it is used, and made
+    /// again until it can be. Until then each call fails, and no version is known.
+    ///
+    /// # Errors
+    ///
+    /// If the address is of no kind that we connect to.
+    pub fn when_there(address: &str) -> Result<Self, ConnectError> {
+        let bad = || ConnectError::BadAddress(address.to_owned());
+        let path = socket_path(address)?;
+        let uri = format!("unix://{}", path.to_str().ok_or_else(bad)?);
+        let endpoint = Endpoint::from_shared(uri).map_err(|_| bad())?;
+        Ok(Self {
+            line: Line::new(endpoint.connect_lazy()),
+            server: Arc::new(Mutex::new(Server::of("unknown".to_owned()))),
             calls: Arc::default(),
             sees_files: true,
         })
@@ -97,7 +123,7 @@ impl Containerd {
     #[cfg(test)]
     pub(crate) fn scripted(channel: Channel, version: &str) -> Self {
         Self {
-            channel,
+            line: Line::new(channel),
             server: Arc::new(Mutex::new(Server::of(version.to_owned()))),
             calls: Arc::default(),
             sees_files: false,
@@ -126,7 +152,11 @@ impl Containerd {
 
     /// Asks the server for its version again. It may be another by now: a connection outlives the
     /// server's restarts, and so its upgrades.
-    pub(crate) async fn ask_version(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer. Cancellation safe: it only reads.
+    pub async fn ask_version(&self) -> Result<(), StoreError> {
         const OPERATION: &str = "get version";
         let request = self.request(OPERATION, None, ())?;
         let answer = VersionClient::new(self.channel()).version(request).await;
@@ -150,8 +180,9 @@ impl Containerd {
         self.counter().clone()
     }
 
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+    /// Returns the way of every call, on which each has a deadline.
+    pub(crate) fn channel(&self) -> Line {
+        self.line.clone()
     }
 
     /// Counts a call and puts its namespace into the header.
@@ -198,12 +229,13 @@ impl Containerd {
 }
 
 /// Asks for the version, again if the answer is lost or the server is just restarting.
-async fn version(channel: &Channel) -> Result<String, Status> {
+async fn version(line: &Line) -> Result<String, Status> {
     let mut waits = HANDSHAKE_WAITS.into_iter();
     loop {
-        let asked = VersionClient::new(channel.clone()).version(()).await;
+        let asked = VersionClient::new(line.clone()).version(()).await;
         match asked {
             Ok(answer) => return Ok(answer.into_inner().version),
+            Err(status) if status.code() == Code::DeadlineExceeded => return Err(status),
             Err(status) if class_of(&status) == Class::Retry => match waits.next() {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(status),

@@ -1,5 +1,6 @@
 //! What can go wrong between us and containerd, by class.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use reclaim_model::Namespace;
@@ -98,7 +99,7 @@ impl StoreError {
     }
 
     /// Whether there was no answer in time.
-    pub(crate) fn is_timeout(&self) -> bool {
+    pub fn is_timeout(&self) -> bool {
         self.code() == Some(Code::DeadlineExceeded)
     }
 
@@ -185,6 +186,9 @@ pub enum ConnectError {
         #[source]
         source: std::io::Error,
     },
+    /// Somebody listens, and does not answer.
+    #[error("no answer from containerd at `{}` within {_1} s", .0.display())]
+    Silent(PathBuf, u64),
     /// Somebody listens, but does not speak containerd's API.
     #[error("what listens at `{}` is not containerd: {why}", path.display())]
     NotContainerd {
@@ -193,4 +197,15 @@ pub enum ConnectError {
         /// What it answered.
         why: String,
     },
+}
+
+impl ConnectError {
+    /// Whether containerd may be there later: it is starting, or restarting, or hangs.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Missing(_) | Self::Silent(..) => true,
+            Self::Unusable { path: _, source } => source.kind() == ErrorKind::ConnectionRefused,
+            Self::BadAddress(_) | Self::Denied(_) | Self::NotContainerd { .. } => false,
+        }
+    }
 }

@@ -8,10 +8,23 @@ use containerd_client::services::v1::{
     CreateImageRequest, CreateRequest, DeleteImageRequest, DeleteRequest, GetImageRequest,
 };
 use reclaim_model::{CollectorRules, DeleteGuard, Digest, ImageRecord, Namespace};
+use tonic::Status;
 
 use crate::client::Containerd;
 use crate::convert;
+use crate::deadline;
 use crate::error::{Class, StoreError};
+
+/// What became of the deletion of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseDeletion {
+    /// It is deleted, and the collection that was asked for is over.
+    Deleted,
+    /// There was no such lease any more.
+    Gone,
+    /// It is deleted, and the collection goes on: it took longer than one is waited for.
+    Collecting,
+}
 
 /// What became of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,11 +208,13 @@ impl Containerd {
         }
     }
 
-    /// Deletes a lease of ours. Returns whether there was one.
+    /// Deletes a lease of ours.
     ///
     /// With `collect` the answer comes after a collection that began after the deletion: that
     /// is how a run collects once for everything it removed. Without, it comes at once and
     /// starts none by itself.
+    ///
+    /// Not cancellation safe: once sent, it may have happened even if the answer is lost.
     ///
     /// # Errors
     ///
@@ -209,19 +224,30 @@ impl Containerd {
         namespace: &Namespace,
         id: &str,
         collect: bool,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<LeaseDeletion, StoreError> {
         const OPERATION: &str = "delete lease";
         let message = DeleteRequest {
             id: id.to_owned(),
             sync: collect,
         };
-        let request = self.request(OPERATION, Some(namespace), message)?;
-        match LeasesClient::new(self.channel()).delete(request).await {
-            Ok(_) => Ok(true),
-            Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
-            Err(status) => Err(StoreError::new(OPERATION, status)
+        let mut request = self.request(OPERATION, Some(namespace), message)?;
+        if collect {
+            request.extensions_mut().insert(deadline::Class::Collect);
+        }
+        let mut client = LeasesClient::new(self.channel());
+        let failed = |status| {
+            StoreError::new(OPERATION, status)
                 .within(namespace)
-                .about(id)),
+                .about(id)
+        };
+        match deadline::within_ceiling(client.delete(request)).await {
+            Some(Ok(_)) => Ok(LeaseDeletion::Deleted),
+            Some(Err(status)) if status.code() == tonic::Code::NotFound => Ok(LeaseDeletion::Gone),
+            Some(Err(status)) => Err(failed(status)),
+            None if self.lease(namespace, id).await?.is_none() => Ok(LeaseDeletion::Collecting),
+            None => Err(failed(Status::deadline_exceeded(
+                "containerd has not deleted it yet",
+            ))),
         }
     }
 }
@@ -372,7 +398,8 @@ mod tests {
             let made = store.create_lease(namespace, "ours", BTreeMap::new()).await;
             assert_eq!(made.ok(), expected);
         }
-        for expected in [Some(true), Some(false), None] {
+        let expected = [LeaseDeletion::Deleted, LeaseDeletion::Gone].map(Some);
+        for expected in expected.into_iter().chain([None]) {
             let deleted = store.delete_lease(namespace, "ours", true).await;
             assert_eq!(deleted.ok(), expected);
         }

@@ -17,7 +17,6 @@ use containerd_client::services::v1::{ListContentRequest, PluginsRequest};
 use reclaim_model::{Digest, Filesystem, Namespace, Room, Snapshotter};
 
 use crate::client::{Containerd, MAX_MESSAGE};
-use crate::deadline::progressing;
 use crate::disk::CONTENT_PLUGIN;
 use crate::error::StoreError;
 
@@ -135,11 +134,8 @@ impl Containerd {
         let failed = |status| StoreError::new(OPERATION, status).within(namespace);
         let request = self.request(OPERATION, Some(namespace), ListContentRequest::default())?;
         let mut client = ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let mut stream = progressing(client.list(request))
-            .await
-            .map_err(failed)?
-            .into_inner();
-        while let Some(part) = progressing(stream.message()).await.map_err(failed)? {
+        let mut stream = client.list(request).await.map_err(failed)?.into_inner();
+        while let Some(part) = stream.message().await.map_err(failed)? {
             for info in part.info {
                 if let (Ok(digest), Ok(bytes)) = (info.digest.parse(), info.size.try_into()) {
                     blobs.push((digest, bytes));

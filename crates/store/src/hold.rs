@@ -10,7 +10,6 @@ use containerd_client::services::v1::{
 use reclaim_model::{Digest, Namespace};
 
 use crate::client::Containerd;
-use crate::deadline::progressing;
 use crate::error::{Class, StoreError};
 
 /// How much of a body one message carries. containerd takes 16 MiB at most.
@@ -103,7 +102,7 @@ impl Containerd {
             digest: digest.to_string(),
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
-        let answer = progressing(ContentClient::new(self.channel()).info(request)).await;
+        let answer = ContentClient::new(self.channel()).info(request).await;
         let answer = answer.map_err(|status| {
             StoreError::new(OPERATION, status)
                 .within(namespace)

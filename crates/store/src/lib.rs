@@ -24,11 +24,13 @@ mod unpin;
 
 pub use alarm::Alarm;
 pub use client::Containerd;
+#[doc(hidden)]
+pub use deadline::set_deadline_for_test;
 pub use directories::{Directories, Extents, own_bytes};
 pub use disk::{ContentFiles, content_files, filesystem_bytes};
 pub use error::{CallError, Class, ConnectError, StoreError};
 pub use events::Events;
-pub use execute::Deletion;
+pub use execute::{Deletion, LeaseDeletion};
 pub use filesystem::{Filesystems, Roots};
 pub use hold::HeldBlob;
 pub use observe::NO_LABELS;

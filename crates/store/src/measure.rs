@@ -11,7 +11,7 @@ use reclaim_model::{Digest, Freed, Namespace, SnapshotId, SnapshotSizes, Snapsho
 use tonic::Code;
 
 use crate::client::Containerd;
-use crate::deadline::progressing;
+
 use crate::error::{Class, StoreError};
 use crate::observe::patient;
 
@@ -159,7 +159,7 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client = SnapshotsClient::new(self.channel());
-        let answer = progressing(client.usage(request)).await;
+        let answer = client.usage(request).await;
         let answer = answer.map_err(|status| {
             StoreError::new(OPERATION, status)
                 .within(namespace)

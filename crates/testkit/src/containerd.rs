@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use containerd_client::services::v1::ListNamespacesRequest;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
+use rustix::process::Signal;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -152,6 +153,11 @@ impl Containerd {
         self.daemon.end().await;
         self.daemon.relaunch();
         (self.channel, self.version) = ready::wait(&mut self.daemon).await;
+    }
+
+    /// Sends a signal to the daemon, such as SIGSTOP: it is there then, and never answers.
+    pub fn signal(&self, signal: Signal) {
+        self.daemon.signal(signal);
     }
 
     /// Kills the daemon as a crash would (SIGKILL). [`Containerd::restart`] brings it back.

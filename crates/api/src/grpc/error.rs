@@ -77,13 +77,14 @@ pub(super) fn status(error: &RunError) -> Status {
         RunError::Check(_) => (ErrorKind::Check, Code::FailedPrecondition),
         RunError::TargetNotMet(_) => (ErrorKind::TargetNotMet, Code::FailedPrecondition),
         RunError::UnknownFilesystem { .. } => (ErrorKind::Other, Code::FailedPrecondition),
-        RunError::Containers { .. } => (ErrorKind::Other, Code::Unavailable),
+        RunError::Containers { .. } | RunError::Cancelled => (ErrorKind::Other, Code::Unavailable),
         RunError::Store(error) if error.is_passing() => (ErrorKind::Other, Code::Unavailable),
         RunError::Store(_) => (ErrorKind::Other, Code::Internal),
     };
     let details = match error {
         RunError::TargetNotMet(unmet) => proto::Account::from(&unmet.account).encode_to_vec(),
         RunError::Busy(_)
+        | RunError::Cancelled
         | RunError::UnknownNamespace { .. }
         | RunError::NotFound(_)
         | RunError::UnknownRun { .. }

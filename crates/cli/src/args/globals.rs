@@ -158,6 +158,16 @@ pub(crate) struct Globals {
         value_name = "URL"
     )]
     otlp_endpoint: Option<String>,
+
+    /// How many milliseconds an answer of containerd's is waited for, in tests
+    #[arg(
+        long,
+        global = true,
+        env = "RECLAIM_TEST_DEADLINE_MS",
+        hide = true,
+        value_name = "MILLISECONDS"
+    )]
+    pub(crate) test_deadline: Option<u64>,
 }
 
 /// How the log is written.

@@ -3,25 +3,29 @@
 use std::sync::Arc;
 
 use reclaim_api::grpc::HostClient;
-use reclaim_engine::{Maintenance, Outcome, Policy, PolicyRun, Trigger};
+use reclaim_engine::{Maintenance, Outcome, Policy, PolicyRun, RunOptions, Trigger};
 use reclaim_model::{Mode, chain};
 use sd_notify::NotifyState;
-use tracing::info;
 
 use crate::args::maintain::MaintainArgs;
 use crate::args::{Format, Globals};
-use crate::daemon::{Daemon, notify};
+use crate::daemon::{Daemon, notify, until_stopped};
 use crate::exit::{CommandError, Exit};
 use crate::signals::{STOPPING, Stop, stop_on_signals};
 use crate::text::Ids;
-use crate::upkeep::Host;
+use crate::upkeep::{Host, Patience};
 use crate::{json, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, CommandError> {
     if let Some(address) = globals.host() {
         return asked(address, args, globals.ids()).await;
     }
-    let host = Host::open("maintain", globals, &args.host).await?;
+    let patience = if args.once {
+        Patience::None
+    } else {
+        Patience::Waits
+    };
+    let host = Host::open("maintain", globals, &args.host, patience).await?;
     if args.once {
         return once(&host, args, globals.ids()).await;
     }
@@ -29,10 +33,11 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
     let host = Arc::new(host);
     let daemon = Daemon::start(host, globals, args.policies.clone(), &stop.token).await?;
     notify(&[NotifyState::Ready]);
-    stop.token.cancelled().await;
-    notify(&[NotifyState::Stopping]);
-    daemon.ended().await;
-    info!("stopped");
+    let work = async {
+        stop.token.cancelled().await;
+        daemon.ended().await;
+    };
+    until_stopped(work, &stop.token, RunOptions::DEFAULT_GRACE).await;
     Ok(Exit::Done)
 }
 
@@ -40,7 +45,11 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
 async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, CommandError> {
     let policies = Policy::chosen(&host.config.policies, &args.policies)?;
     let stop = stop_on_signals(Some(STOPPING))?;
-    host.engine.reconcile(&host.index).await?;
+    tokio::select! {
+        biased;
+        exit = stop.signalled() => return Err(CommandError::Stopped(exit)),
+        read = host.engine.reconcile(&host.index) => read?,
+    }
     host.index.save()?;
     if policies.is_empty() {
         nothing_to_do();
@@ -147,7 +156,7 @@ fn exit(runs: &[PolicyRun], stop: &Stop) -> Exit {
     if any(Outcome::Failed) {
         Exit::Failed
     } else if any(Outcome::Partial) {
-        Exit::Partial
+        stop.status().unwrap_or(Exit::Partial)
     } else if any(Outcome::Busy) {
         Exit::Busy
     } else if any(Outcome::Unmet) {

@@ -7,7 +7,7 @@ use crate::args::maintain::{ExplainArgs, PolicyHistoryArgs};
 use crate::args::{Format, Globals};
 use crate::config;
 use crate::exit::{CommandError, Exit};
-use crate::upkeep::Host;
+use crate::upkeep::{Host, Patience};
 use crate::{json, output, text};
 
 pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exit, CommandError> {
@@ -34,7 +34,7 @@ async fn explain_here(
     globals: &Globals,
     args: &ExplainArgs,
 ) -> Result<Vec<(Policy, PolicyForecast)>, CommandError> {
-    let host = Host::open("policy explain", globals, &args.host).await?;
+    let host = Host::open("policy explain", globals, &args.host, Patience::None).await?;
     let policies = Policy::chosen(&host.config.policies, &args.policies)?;
     host.engine.reconcile(&host.index).await?;
     host.index.save()?;

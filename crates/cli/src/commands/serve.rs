@@ -11,17 +11,17 @@ use tracing::info;
 
 use crate::args::Globals;
 use crate::args::serve::ServeArgs;
-use crate::daemon::{Daemon, notify};
+use crate::daemon::{Daemon, notify, until_stopped};
 use crate::exit::{CommandError, Exit};
 use crate::signals::{STOPPING, stop_on_signals};
-use crate::upkeep::Host;
+use crate::upkeep::{Host, Patience};
 
 /// Where a Docker Engine keeps its images.
 const MOBY: &str = "moby";
 
 pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, CommandError> {
     let namespace = namespace(globals, args)?;
-    let host = Arc::new(Host::open("serve", globals, &args.host).await?);
+    let host = Arc::new(Host::open("serve", globals, &args.host, Patience::Waits).await?);
     let engine = Arc::clone(&host.engine);
     let listeners = listen::open(&args.listen, &args.access(), args.tls().as_ref()).await?;
     let stop = stop_on_signals(Some(STOPPING))?;
@@ -48,12 +48,14 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
         info!(%address, %namespace, "listening");
     }
     notify(&[NotifyState::Ready]);
-    listen::serve(listeners, router, Limits::default(), stop.token).await;
-    notify(&[NotifyState::Stopping]);
-    // Nobody may be waiting for a run any more, and it has to end all the same.
-    engine.idle().await;
-    daemon.ended().await;
-    info!("stopped");
+    let serving = listen::serve(listeners, router, Limits::default(), stop.token.clone());
+    let work = async {
+        serving.await;
+        // Nobody may be waiting for a run any more, and it has to end all the same.
+        engine.idle().await;
+        daemon.ended().await;
+    };
+    until_stopped(work, &stop.token, args.pace.options().grace).await;
     Ok(Exit::Done)
 }
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{Filesystem, Mode, PolicyName, chain};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::handle::{Ask, CaretakerHandle, Desk};
 use super::history::RunHistory;
@@ -16,11 +16,16 @@ use super::io_pressure::io_pressure;
 use super::outcome::{PolicyRun, Trigger};
 use super::run::Maintenance;
 use super::timetable::Timetable;
+use crate::cancel::unless_cancelled;
 use crate::clock;
+use crate::engine::RunError;
 use crate::policy::{Policy, UnknownPolicy};
 
 /// How often the filesystems are looked at, and the clock: it may have been set.
 const GLANCE: Duration = Duration::from_secs(30);
+
+/// How soon it is tried again to begin.
+const BEGIN_AGAIN: Duration = Duration::from_secs(5);
 
 /// How soon a policy is looked at again that was put off because of waiting I/O.
 const PUT_OFF: Duration = Duration::from_secs(10);
@@ -56,6 +61,8 @@ pub struct Caretaker {
     observer: Arc<dyn CaretakerObserver>,
     timetable: Timetable,
     put_off_since: Option<Timestamp>,
+    /// Whether the last look at the filesystems was in vain.
+    is_blind: bool,
 }
 
 impl Caretaker {
@@ -73,6 +80,7 @@ impl Caretaker {
             observer,
             timetable,
             put_off_since: None,
+            is_blind: false,
         }
     }
 
@@ -87,7 +95,12 @@ impl Caretaker {
         self.reconcile(cancel).await;
         self.announce();
         while !cancel.is_cancelled() {
-            self.glance().await;
+            self.duties.maintenance.engine.motion.step();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                () = self.glance() => {}
+            }
             let wait = self.step(cancel).await;
             tokio::select! {
                 biased;
@@ -102,20 +115,29 @@ impl Caretaker {
     /// Learns what was used while nobody watched, before anything is judged by it.
     async fn reconcile(&mut self, cancel: &CancellationToken) {
         let mut asked: Option<Ask> = None;
+        let mut is_told = false;
         loop {
             let Maintenance { engine, index, .. } = &self.duties.maintenance;
-            let Err(error) = engine.reconcile(index).await else {
-                break;
+            engine.motion.step();
+            let error = match unless_cancelled(cancel, engine.reconcile(index)).await {
+                Ok(()) => break,
+                Err(RunError::Cancelled) => return,
+                Err(error) => error,
             };
             let reason = chain(&error);
-            warn!(error = %reason, "no policy runs before containerd can be read");
+            if is_told {
+                debug!(error = %reason, "containerd cannot be read yet");
+            } else {
+                warn!(error = %reason, "no policy runs before containerd can be read");
+                is_told = true;
+            }
             self.observer.looked(None);
             if let Some(ask) = asked.take() {
                 ask.fail(error.into());
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = tokio::time::sleep(GLANCE) => {}
+                () = tokio::time::sleep(BEGIN_AGAIN) => {}
                 ask = self.desk.next() => asked = ask,
             }
         }
@@ -217,12 +239,18 @@ impl Caretaker {
         !is_long
     }
 
-    async fn glance(&self) {
-        match self.duties.maintenance.filesystems().await {
+    async fn glance(&mut self) {
+        let looked = self.duties.maintenance.filesystems().await;
+        let was_blind = std::mem::replace(&mut self.is_blind, looked.is_err());
+        match looked {
             Ok(filesystems) => self.observer.looked(Some(&filesystems)),
             Err(error) => {
                 let error = chain(&error);
-                warn!(%error, "the filesystems cannot be looked at");
+                if was_blind {
+                    debug!(%error, "the filesystems cannot be looked at");
+                } else {
+                    warn!(%error, "the filesystems cannot be looked at");
+                }
                 self.observer.looked(None);
             }
         }

@@ -25,6 +25,7 @@ use super::outcome::{Breakdown, Outcome, PolicyRun, Trigger};
 use super::pressure::{Excess, Occupied};
 use super::standing::Standing;
 use super::turns::{HostTurns, Taken};
+use crate::cancel::unless_cancelled;
 use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::last_use::LastUseIndex;
@@ -173,7 +174,9 @@ impl<'a> UnderWay<'a> {
         if is_idle || self.policy.mode == Mode::DryRun || self.maintenance.turns.is_none() {
             return self.work().await;
         }
-        let taken = Taken::new(self.maintenance.turns.as_ref(), &self.cancel).await;
+        let taking = Taken::new(self.maintenance.turns.as_ref(), &self.cancel);
+        let motion = &self.maintenance.engine.motion;
+        let taken = motion.while_waiting(taking).await;
         let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {
@@ -298,7 +301,8 @@ impl<'a> UnderWay<'a> {
     }
 
     async fn measure(&mut self) -> Result<(), RunError> {
-        let found = self.maintenance.engine.store.filesystems().await?;
+        let measuring = self.maintenance.engine.store.filesystems();
+        let found = unless_cancelled(&self.cancel, measuring).await?;
         for unseen in found.unseen {
             let warning = format!("not seen: {unseen}");
             if !self.run.warnings.contains(&warning) {
@@ -310,7 +314,8 @@ impl<'a> UnderWay<'a> {
             self.discount_headroom();
         }
         if self.policy.pressure.needs_occupied() {
-            self.occupied = Some(self.maintenance.occupied().await?);
+            let measuring = self.maintenance.occupied();
+            self.occupied = Some(unless_cancelled(&self.cancel, measuring).await?);
         }
         Ok(())
     }
@@ -324,6 +329,8 @@ impl<'a> UnderWay<'a> {
     fn fail(&mut self, error: &RunError) {
         self.run.outcome = if matches!(error, RunError::Busy(_)) {
             Outcome::Busy
+        } else if matches!(error, RunError::Cancelled) {
+            Outcome::Partial
         } else {
             Outcome::Failed
         };

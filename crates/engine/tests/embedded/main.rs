@@ -4,6 +4,7 @@
 //! - [`claim`]: whose guard may be taken, and by whom.
 //! - [`give_back`]: a guard is given back by whoever has it, and what was to be freed is freed.
 //! - [`run`]: what a run tells when others come in between.
+//! - [`silence`]: answers that never come, and runs that are stopped while they wait.
 //! - [`unpin`]: a label is gone by our doing, or by somebody else's.
 //! - [`wait`]: callers that wait for another's run to end.
 
@@ -14,6 +15,8 @@ mod give_back;
 #[cfg(test)]
 mod held;
 mod run;
+#[cfg(test)]
+mod silence;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]

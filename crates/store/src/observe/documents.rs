@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::client::{Containerd, MAX_MESSAGE};
-use crate::deadline::progressing;
+
 use crate::error::{Class, StoreError};
 use crate::observe::files::{self, Wish};
 
@@ -282,12 +282,9 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client = ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let mut stream = progressing(client.read(request))
-            .await
-            .map_err(failed)?
-            .into_inner();
+        let mut stream = client.read(request).await.map_err(failed)?.into_inner();
         let mut body = Vec::new();
-        while let Some(part) = progressing(stream.message()).await.map_err(failed)? {
+        while let Some(part) = stream.message().await.map_err(failed)? {
             body.extend(part.data);
             if body.len() as u64 > size {
                 break;

@@ -7,7 +7,6 @@ use reclaim_model::{Gap, ImageRecord, Namespace};
 use super::partition::in_parts;
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::convert;
-use crate::deadline::progressing;
 use crate::error::StoreError;
 
 const OPERATION: &str = "list images";
@@ -42,7 +41,7 @@ impl Containerd {
     ) -> Result<Vec<ImageMessage>, StoreError> {
         let request = self.request(OPERATION, Some(namespace), ListImagesRequest { filters })?;
         let mut client = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let answer = progressing(client.list(request)).await;
+        let answer = client.list(request).await;
         let answer =
             answer.map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
         Ok(answer.into_inner().images)

@@ -5,7 +5,6 @@ use containerd_client::services::v1::content_client::ContentClient;
 use reclaim_model::{Ingest, Namespace};
 
 use crate::client::{Containerd, MAX_MESSAGE};
-use crate::deadline::progressing;
 use crate::error::StoreError;
 
 impl Containerd {
@@ -22,7 +21,7 @@ impl Containerd {
         let message = ListStatusesRequest::default();
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client = ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let answer = progressing(client.list_statuses(request)).await;
+        let answer = client.list_statuses(request).await;
         let answer =
             answer.map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
         let statuses = answer.into_inner().statuses.into_iter();

@@ -27,7 +27,7 @@ use tonic::Code;
 use super::partition::in_parts;
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::convert;
-use crate::deadline::progressing;
+
 use crate::error::{Class, StoreError};
 use crate::observe::Loaded;
 use crate::observe::gaps::patient;
@@ -50,12 +50,13 @@ impl Containerd {
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client =
             ContainersClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let mut stream = progressing(client.list_stream(request))
+        let mut stream = client
+            .list_stream(request)
             .await
             .map_err(failed)?
             .into_inner();
         let mut containers = Vec::new();
-        while let Some(part) = progressing(stream.message()).await.map_err(failed)? {
+        while let Some(part) = stream.message().await.map_err(failed)? {
             containers.extend(part.container.map(convert::container));
         }
         containers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -75,7 +76,7 @@ impl Containerd {
         const OPERATION: &str = "list tasks";
         let request = self.request(OPERATION, Some(namespace), ListTasksRequest::default())?;
         let mut client = TasksClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let tasks = match progressing(client.list(request)).await {
+        let tasks = match client.list(request).await {
             Ok(answer) => answer.into_inner().tasks,
             Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(None),
             Err(status) => return Err(StoreError::new(OPERATION, status).within(namespace)),
@@ -112,7 +113,7 @@ impl Containerd {
         const OPERATION: &str = "list leases";
         let request = self.request(OPERATION, Some(namespace), ListRequest { filters })?;
         let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let answer = progressing(client.list(request)).await;
+        let answer = client.list(request).await;
         let answer =
             answer.map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
         Ok(answer.into_inner().leases)
@@ -156,13 +157,11 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let answer = progressing(client.list_resources(request))
-            .await
-            .map_err(|status| {
-                StoreError::new(OPERATION, status)
-                    .within(namespace)
-                    .about(&lease.id)
-            });
+        let answer = client.list_resources(request).await.map_err(|status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(&lease.id)
+        });
         let resources = match answer {
             Ok(answer) => answer.into_inner().resources,
             Err(error) if error.class() == Class::Gone => return Ok(None),
@@ -197,7 +196,7 @@ impl Containerd {
         const OPERATION: &str = "list sandboxes";
         let request = self.request(OPERATION, Some(namespace), StoreListRequest { filters })?;
         let mut client = StoreClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        match progressing(client.list(request)).await {
+        match client.list(request).await {
             Ok(answer) => Ok(answer.into_inner().list),
             Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
             Err(status) => Err(StoreError::new(OPERATION, status).within(namespace)),
@@ -267,12 +266,9 @@ impl Containerd {
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client =
             SnapshotsClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let mut stream = progressing(client.list(request))
-            .await
-            .map_err(failed)?
-            .into_inner();
+        let mut stream = client.list(request).await.map_err(failed)?.into_inner();
         let mut snapshots = Vec::new();
-        while let Some(part) = progressing(stream.message()).await.map_err(failed)? {
+        while let Some(part) = stream.message().await.map_err(failed)? {
             snapshots.extend(part.info.into_iter().map(convert::snapshot));
         }
         snapshots.sort_unstable_by(|a, b| a.key.cmp(&b.key));
@@ -289,13 +285,10 @@ impl Containerd {
         let failed = |status| StoreError::new(OPERATION, status).within(namespace);
         let request = self.request(OPERATION, Some(namespace), ListContentRequest::default())?;
         let mut client = ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let mut stream = progressing(client.list(request))
-            .await
-            .map_err(failed)?
-            .into_inner();
+        let mut stream = client.list(request).await.map_err(failed)?.into_inner();
         let mut blobs = Vec::new();
         let mut gaps = Vec::new();
-        while let Some(part) = progressing(stream.message()).await.map_err(failed)? {
+        while let Some(part) = stream.message().await.map_err(failed)? {
             for info in part.info {
                 match info.digest.parse() {
                     Ok(digest) => blobs.push(Blob {

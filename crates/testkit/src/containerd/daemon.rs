@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::thread;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::builder::ContainerdBuilder;
@@ -111,6 +112,12 @@ impl Daemon {
     pub(super) fn log(&self) -> String {
         let bytes = fs::read(self.log_path()).expect("the log is made before the process");
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
     }
 
     /// Ends the process in peace; does not hold up the other tasks of the test meanwhile.

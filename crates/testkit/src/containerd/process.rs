@@ -70,7 +70,7 @@ impl Process {
         ended.expect("a child can be waited for");
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         // Fails only if the process has ended, which is what signals are sent for.
         pidfd_send_signal(&self.pidfd, signal).ok();
     }

@@ -27,6 +27,8 @@ pub enum Act {
     Reset,
     /// Never answers.
     Hang,
+    /// Answers neither this call nor any that comes later or is on its way.
+    Silence,
     /// Closes the connection, and with it all calls that are on their way.
     Cut,
     /// Runs something, and goes on or cuts the connection as that says.

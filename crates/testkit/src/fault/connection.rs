@@ -78,10 +78,23 @@ enum Left {
 }
 
 impl Connection {
+    /// Forwards a call, and holds its answer back if there is to be silence.
+    async fn call(self, request: Request<Incoming>) -> Result<Answer, Broken> {
+        let shared = Arc::clone(&self.shared);
+        let call = shared.plan().meet(request.uri().path());
+        if shared.plan().is_silent() {
+            return std::future::pending().await;
+        }
+        let answer = self.forward(&call, request).await;
+        if shared.plan().is_silent() {
+            return std::future::pending().await;
+        }
+        answer
+    }
+
     /// Forwards a call, with the faults that are due. An error resets its stream.
-    async fn call(mut self, request: Request<Incoming>) -> Result<Answer, Broken> {
-        let call = self.shared.plan().meet(request.uri().path());
-        if let Left::End(answer) = self.strike(&call, Moment::Before).await? {
+    async fn forward(mut self, call: &Call, request: Request<Incoming>) -> Result<Answer, Broken> {
+        if let Left::End(answer) = self.strike(call, Moment::Before).await? {
             return Ok(answer);
         }
         let (request, act) = self.ask(request).await?;
@@ -90,11 +103,11 @@ impl Connection {
         }
         self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
-        if !self.shared.plan().waits_for_answer(&call) {
+        if !self.shared.plan().waits_for_answer(call) {
             return Ok(answer::streamed(answer));
         }
         let answer = answer::collected(answer).await?;
-        match self.strike(&call, Moment::After).await? {
+        match self.strike(call, Moment::After).await? {
             Left::All => Ok(answer),
             Left::End(answer) => Ok(answer),
         }
@@ -138,6 +151,10 @@ impl Connection {
             }
             Some(Act::Refuse(code)) => Ok(Left::End(answer::refused(code))),
             Some(Act::Hang) => std::future::pending().await,
+            Some(Act::Silence) => {
+                self.shared.plan().fall_silent();
+                std::future::pending().await
+            }
             Some(Act::Reset) => Err(Broken::Reset),
             Some(Act::Cut) => match self.cut().await {},
             Some(Act::Run(hook)) => match hook.run().await {

@@ -49,6 +49,7 @@ pub(super) struct Plan {
     requests: Vec<Request>,
     counts: BTreeMap<String, usize>,
     struck: usize,
+    is_silent: bool,
 }
 
 impl Plan {
@@ -96,6 +97,15 @@ impl Plan {
     pub(super) fn waits_for_answer(&self, call: &Call) -> bool {
         let mut faults = self.faults.iter();
         faults.any(|fault| fault.call == *call && fault.moment == Moment::After)
+    }
+
+    /// Answers nothing from now on.
+    pub(super) fn fall_silent(&mut self) {
+        self.is_silent = true;
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent
     }
 
     pub(super) fn calls(&self) -> &[Call] {

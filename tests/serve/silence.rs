@@ -1,0 +1,189 @@
+//! A containerd that is there and does not answer, that is away, or not there yet.
+
+use std::time::Duration;
+
+use reclaim_testkit::{Containerd, Layer, Signal, image};
+use tokio::time::Instant;
+
+use crate::daemon::Daemon;
+use crate::prune::wait_until_gone;
+use crate::rig::Rig;
+
+/// Time between two looks, and the time after which only a broken daemon has not come to a state.
+const PAUSE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A daemon that serves metrics, and where.
+struct Measured {
+    daemon: Daemon,
+    address: String,
+    _config: tempfile::TempDir,
+}
+
+impl Measured {
+    async fn start(containerd: &str) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("config.toml");
+        std::fs::write(&config, format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
+        let daemon =
+            Daemon::start_with(containerd, &["--config", config.to_str().unwrap()], &[]).await;
+        Self {
+            daemon,
+            address,
+            _config: directory,
+        }
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let stream = tokio::net::TcpStream::connect(&self.address).await.unwrap();
+        let answer = crate::daemon::ask_on(stream, "GET", path, &[], "").await;
+        let answer = answer.unwrap();
+        (answer.status.as_u16(), answer.body)
+    }
+
+    /// Waits until `/ready` says so, and returns how long that took.
+    async fn until_ready(&self, status: u16) -> Duration {
+        let began = Instant::now();
+        while self.get("/ready").await.0 != status {
+            assert!(began.elapsed() < PATIENCE, "never {status}");
+            tokio::time::sleep(PAUSE).await;
+        }
+        let up = format!("\nreclaim_containerd_up {}\n", u8::from(status == 200));
+        let metrics = self.get("/metrics").await.1;
+        assert!(metrics.contains(&up), "{metrics}");
+        began.elapsed()
+    }
+}
+
+async fn stocked() -> Rig {
+    let rig = Rig::start().await;
+    let app = image("docker.io/library/app:1").layers([Layer::random(1, 900)]);
+    app.build(&rig.namespace).await.unwrap();
+    rig
+}
+
+/// Prints a figure to where the test runner does not swallow it.
+fn announce(what: &str, took: Duration) {
+    use std::io::Write;
+    let line = format!("{what}: {:.1} s\n", took.as_secs_f32());
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_containerd_makes_it_unready_and_ends_no_request_in_silence() {
+    let rig = stocked().await;
+    let measured = Measured::start(rig.containerd.address()).await;
+    announce("ready", measured.until_ready(200).await);
+    rig.containerd.signal(Signal::STOP);
+    let began = Instant::now();
+    let (refused, unready) = tokio::join!(
+        async {
+            let answer = measured.daemon.ask("POST", "/images/prune").await;
+            (answer.refused(503), began.elapsed())
+        },
+        measured.until_ready(503)
+    );
+    let (message, took) = refused;
+    assert!(message.contains("no answer from containerd"), "{message}");
+    announce("not ready after SIGSTOP", unready);
+    announce("POST /images/prune ends", took);
+    // Over gRPC, by now that nothing is answered for long.
+    let host = format!("unix://{}", measured.daemon.socket().display());
+    let began = Instant::now();
+    let args = ["--host", &host, "image", "prune", "-a", "-f"];
+    let called = tokio::task::block_in_place(|| rig.reclaim(&args)).exits(1);
+    announce("prune over gRPC ends", began.elapsed());
+    let stderr = &called.stderr;
+    assert!(stderr.contains("no answer from containerd"), "{called:#?}");
+    rig.containerd.signal(Signal::CONT);
+    announce("ready after SIGCONT", measured.until_ready(200).await);
+    measured.daemon.ask("POST", "/images/prune").await.done();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_containerd_keeps_no_daemon_from_ending() {
+    let rig = stocked().await;
+    let mut measured = Measured::start(rig.containerd.address()).await;
+    measured.until_ready(200).await;
+    rig.containerd.signal(Signal::STOP);
+    let asking = measured.daemon.ask("POST", "/images/prune");
+    // The request is under way: it has no answer, and never will have one.
+    let pending = tokio::time::timeout(Duration::from_secs(2), asking).await;
+    assert!(pending.is_err(), "{pending:?}");
+    let began = Instant::now();
+    measured.daemon.signal(Signal::TERM);
+    let status = measured.daemon.ended().await;
+    announce("SIGTERM ends", began.elapsed());
+    assert!(status.success(), "{status}");
+    rig.containerd.signal(Signal::CONT);
+    let names = rig.names().await;
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_a_daemon_ends_with_an_error_that_names_containerd() {
+    let rig = stocked().await;
+    rig.containerd.signal(Signal::STOP);
+    let began = Instant::now();
+    let called = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(1);
+    announce("image prune ends", began.elapsed());
+    let stderr = &called.stderr;
+    assert!(stderr.contains("no answer from containerd"), "{called:#?}");
+    rig.containerd.signal(Signal::CONT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_begins_when_containerd_is_there() {
+    let mut containerd = Containerd::start().await;
+    let address = containerd.address().to_owned();
+    containerd.kill().await;
+    let measured = Measured::start(&address).await;
+    assert_eq!(measured.get("/live").await.0, 200);
+    measured.until_ready(503).await;
+    measured
+        .daemon
+        .ask("POST", "/images/prune")
+        .await
+        .refused(503);
+    containerd.restart().await;
+    let rig = Rig::on(containerd);
+    measured.until_ready(200).await;
+    let app = image("docker.io/library/app:1").layers([Layer::random(1, 900)]);
+    app.build(&rig.namespace).await.unwrap();
+    let filters = r#"{"dangling":["false"]}"#;
+    measured.daemon.prune(filters).await.done();
+    assert_eq!(rig.names().await.len(), 0);
+}
+
+/// Within a run, between what it removed and the look that would follow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_ends_in_the_middle_of_a_run_loses_nothing() {
+    let rig = stocked().await;
+    let mut daemon = Daemon::start(rig.containerd.address(), &["--grace", "5s"]).await;
+    let filters = crate::daemon::form_urlencoded(r#"{"dangling":["false"]}"#);
+    let path = format!("/images/prune?filters={filters}");
+    let asking = daemon.ask("POST", &path);
+    let stopped = async {
+        wait_until_gone(&rig).await;
+        rig.containerd.signal(Signal::STOP);
+    };
+    tokio::select! {
+        answer = asking => panic!("{answer:?}"),
+        () = stopped => {}
+    }
+    let began = Instant::now();
+    daemon.signal(Signal::TERM);
+    let status = daemon.ended().await;
+    announce("SIGTERM ends in the middle of a run", began.elapsed());
+    assert!(status.success(), "{status}");
+    rig.containerd.signal(Signal::CONT);
+    // The next run finds what is held, and evaluates it as if it had never gone.
+    let report = rig.reclaim(&["image", "prune", "-a", "-f", "--format", "json"]);
+    let report = report.exits(0).json();
+    let removed = report["removed"].as_array().unwrap();
+    assert_eq!(removed.len(), 1, "{report:#}");
+    assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
+}
