@@ -89,6 +89,8 @@ impl Metrics {
             self.families.set_repulls(index.repulls());
         }
         self.families.containerd_up.set(i64::from(self.is_ready()));
+        let damaged = reclaim_engine::state::damaged_files();
+        self.families.set_damaged_state_files(damaged);
         let mut text = String::new();
         // Writing into a text cannot fail.
         if encode(&mut text, &self.registry).is_err() {

@@ -31,7 +31,7 @@ use crate::named;
 use crate::options::RunOptions;
 use crate::outcomes::{perhaps_gone, record, record_look, removed_images};
 use crate::presence::Presence;
-use crate::preview::{Preview, blank_report};
+use crate::preview::blank_report;
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::{Patience, retry};
 
@@ -98,8 +98,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Only if the hold cannot be written, or the run is cancelled till then; nothing has changed then, and the caller still has
-    /// the guard. Later failures are in the report.
+    /// Only if the hold cannot be written, or the run is cancelled before that is done; nothing has
+    /// changed then, and the caller still has the guard. Later failures are in the report.
     pub(crate) async fn execute(
         &self,
         run: Run<'_>,
@@ -107,10 +107,7 @@ impl Engine {
         restricted: Restricted,
     ) -> Result<Report, RunError> {
         let Restricted { preview, refused } = restricted;
-        let Preview {
-            mut inventory,
-            mut plan,
-        } = preview;
+        let (mut inventory, mut plan) = (preview.inventory, preview.plan);
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         let alarm = self.store.alarm(&plan.namespace).ok();
         let holding = Hold::write(&self.store, run.id, &plan);
@@ -159,13 +156,8 @@ impl Engine {
             let repinning = self.repin_all(&plan.namespace, &unpinned);
             repinning.await.map(|()| Vec::new())
         };
-        let sound = match (repinned, stuck) {
-            (Ok(unpinned), None) => {
-                report.unpinned = unpinned;
-                Ok(())
-            }
-            (Err(error), _) | (Ok(_), Some(error)) => Err(error),
-        };
+        let stuck = stuck.map_or(Ok(()), Err);
+        let sound = repinned.and_then(|unpinned| stuck.map(|()| report.unpinned = unpinned));
         let ending = Ending {
             presence,
             journals: &journals,
@@ -174,15 +166,7 @@ impl Engine {
             Ok(()) => self.finish(run, ending, &plan, &mut report).await,
             Err(error) => self.give_up(run, &mut report, &error),
         }
-        let namespace = &plan.namespace;
-        let giving =
-            host_guard::give_back_patiently(&self.store, namespace, presence, run.patience);
-        if let Err(error) = giving.await {
-            let error = chain(&error);
-            warn!(%error, "the guard stays until the next run");
-            let warning = format!("the guard stays until the next run: {error}");
-            report.warnings.push(warning);
-        }
+        self.give_back_guard(run, presence, &mut report).await;
         if let Some(before) = directories.filter(|_| report.unfinished.is_none()) {
             self.enter_stranded(&before, &mut report).await;
         }
@@ -197,6 +181,19 @@ impl Engine {
             "pruned"
         );
         Ok(report)
+    }
+
+    /// Gives the guard back. If that fails the next run finds out that this one is over.
+    async fn give_back_guard(&self, run: Run<'_>, presence: &Presence, report: &mut Report) {
+        let namespace = &run.request.namespace;
+        let giving =
+            host_guard::give_back_patiently(&self.store, namespace, presence, run.patience);
+        if let Err(error) = giving.await {
+            let error = chain(&error);
+            warn!(%error, "the guard stays until the next run");
+            let warning = format!("the guard stays until the next run: {error}");
+            report.warnings.push(warning);
+        }
     }
 
     /// Removes the records and labels of a plan, and waits out the grace.

@@ -114,6 +114,7 @@ mod restore;
 mod retry;
 mod run_lock;
 mod second_look;
+pub mod state;
 mod stranded;
 mod survey;
 mod target;
