@@ -15,7 +15,7 @@ use reclaim_model::{
     Report, RunId, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
-use reclaim_store::{NO_LABELS, StoreError};
+use reclaim_store::{Alarm, NO_LABELS, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span, warn};
@@ -23,6 +23,7 @@ use tracing::{info, info_span, warn};
 use crate::clock;
 use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
+use crate::full_disk::{Ended, OnFullDisk};
 use crate::hold::Hold;
 use crate::host_guard;
 use crate::measure::{Measuring, enter_sizes};
@@ -96,34 +97,30 @@ impl Engine {
         } = preview;
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         let alarm = self.store.alarm(&plan.namespace).ok();
+        let alarm = alarm.as_ref();
         let holding = Hold::write(&self.store, run.id, &plan);
-        let journals = self.phase(info_span!("hold"), holding).await?;
+        let held = self.phase(info_span!("hold"), holding).await;
 
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
-        let taking = self.take_away(run, &plan, &mut report);
-        let removing = info_span!("remove");
-        let taken = if run.measuring == Measuring::Meanwhile {
-            let both = futures::future::join(taking, self.sizes_of(&plan));
-            let (taken, sizes) = self.phase(removing, both).await;
-            enter_sizes(&mut plan, &mut report, sizes);
-            taken
-        } else {
-            self.phase(removing, taking).await
-        };
-        let Taken { gone, unpinned } = taken;
-        (run.progress)(Progress::LookingAgain);
-        let looking = self.restore_used(run.request, &mut inventory, gone, alarm.as_ref());
-        let looked = self.phase(info_span!("look_again"), looking).await;
-        let stuck = record_look(&mut report, &plan, looked);
-        let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
-        let sound = match (repinning.await, stuck) {
-            (Ok(unpinned), None) => {
-                report.unpinned = unpinned;
-                Ok(())
+        let Ended { journals, sound } = match held {
+            Ok(journals) => {
+                let going = self.carry_out(run, &mut plan, &mut inventory, &mut report, alarm);
+                let sound = going.await;
+                Ended { journals, sound }
             }
-            (Err(error), _) | (Ok(_), Some(error)) => Err(error),
+            Err(error) if error.is_out_of_space() => {
+                let mut on_full_disk = OnFullDisk {
+                    run,
+                    inventory: &mut inventory,
+                    report: &mut report,
+                    alarm,
+                };
+                let going = self.carry_out_on_full_disk(&mut on_full_disk, &mut plan, error);
+                going.await?
+            }
+            Err(error) => return Err(error.into()),
         };
         match sound {
             Ok(()) => self.finish(run, &plan, &journals, &mut report).await,
@@ -140,6 +137,44 @@ impl Engine {
             "pruned"
         );
         Ok(report)
+    }
+
+    /// Removes what a plan takes away, which is held, and brings back what became used.
+    ///
+    /// # Errors
+    ///
+    /// If something that has to come back cannot be written. Then nothing may be released.
+    pub(crate) async fn carry_out(
+        &self,
+        run: Run<'_>,
+        plan: &mut Plan,
+        inventory: &mut Inventory,
+        report: &mut Report,
+        alarm: Option<&Alarm>,
+    ) -> Result<(), StoreError> {
+        let taking = self.take_away(run, plan, report);
+        let removing = info_span!("remove");
+        let taken = if run.measuring == Measuring::Meanwhile {
+            let both = futures::future::join(taking, self.sizes_of(plan));
+            let (taken, sizes) = self.phase(removing, both).await;
+            enter_sizes(plan, report, sizes);
+            taken
+        } else {
+            self.phase(removing, taking).await
+        };
+        let Taken { gone, unpinned } = taken;
+        (run.progress)(Progress::LookingAgain);
+        let looking = self.restore_used(run.request, inventory, gone, alarm);
+        let looked = self.phase(info_span!("look_again"), looking).await;
+        let stuck = record_look(report, plan, looked);
+        let repinning = self.repin_used(run, inventory, unpinned, report);
+        match (repinning.await, stuck) {
+            (Ok(unpinned), None) => {
+                report.unpinned = unpinned;
+                Ok(())
+            }
+            (Err(error), _) | (Ok(_), Some(error)) => Err(error),
+        }
     }
 
     /// Removes the records and labels of a plan, and waits out the grace.
@@ -163,7 +198,8 @@ impl Engine {
             let kept = Hold::keep(&self.store, namespace, run.id, journals, window).await;
             match kept {
                 Ok(until) => {
-                    report.held_until = Some(until);
+                    // Small holds were made before, and end before.
+                    report.held_until = report.held_until.or(Some(until));
                     host_guard::give_back(&self.store, namespace, run.id).await
                 }
                 Err(error) => Err(error),

@@ -15,8 +15,9 @@ use crate::host_guard::GUARD_LEASE;
 use crate::journal;
 use crate::lease_labels::{self, ABANDONED, MAX_RUN};
 use crate::retry::retry;
+use crate::small_hold;
 
-const HOLD_PREFIX: &str = "reclaim.hold.";
+pub(crate) const HOLD_PREFIX: &str = "reclaim.hold.";
 
 /// A hold that outlives its run.
 #[derive(Debug, Clone)]
@@ -35,8 +36,8 @@ pub struct Hold {
     pub records: Vec<ImageRecord>,
     /// Configurations that have let go of what was unpacked of them.
     pub unpins: Vec<Unpin>,
-    /// The lease that holds it, by ID.
-    pub lease: String,
+    /// The leases that hold it, by ID: one, or on a full disk several.
+    pub leases: Vec<String>,
 }
 
 impl Hold {
@@ -64,8 +65,12 @@ impl Hold {
         journals: &[Digest],
         window: Duration,
     ) -> Result<Timestamp, StoreError> {
-        let id = format!("{HOLD_PREFIX}{run}");
         let now = clock::now();
+        if journals.is_empty() {
+            // Small holds keep it all.
+            return Ok(lease_labels::expiry(now, window));
+        }
+        let id = format!("{HOLD_PREFIX}{run}");
         let labels = || lease_labels::new(run, now, window);
         retry(|| store.create_lease(namespace, &id, labels())).await?;
         for digest in journals {
@@ -110,27 +115,55 @@ impl Hold {
         namespace: &Namespace,
         leases: &[Lease],
     ) -> Result<Vec<Self>, StoreError> {
-        let mut holds = Vec::new();
+        let under_way = leases.iter().find(|lease| lease.id == GUARD_LEASE);
+        let under_way = under_way.and_then(lease_labels::run);
+        let mut holds: Vec<Self> = Vec::new();
         for lease in leases {
-            if let Some(run) = lease_labels::run(lease)
-                && lease.id.starts_with(HOLD_PREFIX)
-                && lease.is_live(clock::now())
-            {
-                let found = records(store, namespace, lease).await?;
-                holds.push(Self {
-                    run,
-                    started: lease_labels::started(lease),
-                    expires: lease.expires,
-                    is_abandoned: lease.labels.contains_key(ABANDONED),
-                    is_whole: found.is_whole,
-                    records: found.records,
-                    unpins: found.unpins,
-                    lease: lease.id.clone(),
-                });
+            let Some(run) = lease_labels::run(lease) else {
+                continue;
+            };
+            if !lease.id.starts_with(HOLD_PREFIX) || !lease.is_live(clock::now()) {
+                continue;
+            }
+            let is_abandoned = lease.labels.contains_key(ABANDONED);
+            if is_abandoned && under_way.as_ref() == Some(&run) {
+                // Its own small hold: it counts as abandoned only when the run is.
+                continue;
+            }
+            let found = records(store, namespace, lease).await?;
+            let hold = Self {
+                run,
+                started: lease_labels::started(lease),
+                expires: lease.expires,
+                is_abandoned,
+                is_whole: found.is_whole,
+                records: found.records,
+                unpins: found.unpins,
+                leases: vec![lease.id.clone()],
+            };
+            let is_same = |it: &&mut Self| it.run == hold.run && it.is_abandoned == is_abandoned;
+            match holds.iter_mut().find(is_same) {
+                Some(other) => other.unite(hold),
+                None => holds.push(hold),
             }
         }
         holds.sort_by(|a, b| (a.started, &a.run.0).cmp(&(b.started, &b.run.0)));
         Ok(holds)
+    }
+
+    /// Adds what another lease holds of the same run.
+    fn unite(&mut self, other: Self) {
+        self.started = self.started.min(other.started);
+        // A lease without an expiry holds for good.
+        self.expires = match (self.expires, other.expires) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+        self.is_whole &= other.is_whole;
+        self.records.extend(other.records);
+        self.records.sort_by(|a, b| a.name.cmp(&b.name));
+        self.unpins.extend(other.unpins);
+        self.leases.extend(other.leases);
     }
 
     /// Ends the hold, with a collection if that is to free it now.
@@ -140,7 +173,11 @@ impl Hold {
         namespace: &Namespace,
         collect: bool,
     ) -> Result<(), StoreError> {
-        retry(|| store.delete_lease(namespace, &self.lease, collect)).await?;
+        for (index, lease) in self.leases.iter().enumerate() {
+            // One collection is enough for all.
+            let collect = collect && index + 1 == self.leases.len();
+            retry(|| store.delete_lease(namespace, lease, collect)).await?;
+        }
         Ok(())
     }
 }
@@ -178,6 +215,20 @@ async fn records(
     let mut records = Vec::new();
     let mut unpins = Vec::new();
     let mut is_whole = true;
+    if let Some(small) = small_hold::read(lease) {
+        is_whole = small.is_some();
+        for record in small.unwrap_or_default() {
+            // A lease takes digests that are not there.
+            if retry(|| store.has_blob(namespace, &record.target.digest)).await? {
+                records.push(record);
+            }
+        }
+        return Ok(Journaled {
+            records,
+            unpins,
+            is_whole,
+        });
+    }
     for digest in content(lease) {
         let reading = retry(|| store.read_held(namespace, digest, journal::MAX_BODY));
         match reading.await?.and_then(|body| journal::read(&body)) {

@@ -82,6 +82,7 @@ mod engine;
 mod execute;
 #[cfg(test)]
 mod fixture;
+mod full_disk;
 mod guard;
 mod hold;
 mod host_guard;
@@ -106,6 +107,7 @@ mod prune;
 mod remove;
 mod retry;
 mod second_look;
+mod small_hold;
 mod survey;
 mod target;
 mod undo;

@@ -188,9 +188,11 @@ impl Engine {
                 progress: None,
             }));
         };
-        match host_guard::claim(&self.store, namespace, id, lifetime).await? {
-            Claim::Taken => Ok(running),
-            Claim::Busy(busy) => Err(RunError::Busy(busy)),
+        match host_guard::claim(&self.store, namespace, id, lifetime).await {
+            Ok(Claim::Taken) => Ok(running),
+            Ok(Claim::Busy(busy)) => Err(RunError::Busy(busy)),
+            Err(error) if error.is_out_of_space() => Err(RunError::DiskFull(error)),
+            Err(error) => Err(error.into()),
         }
     }
 

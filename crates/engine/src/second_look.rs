@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, PruneRequest,
-    Reference, RootMark, SnapshotKind, chain,
+    DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, Lease, NamespaceInventory,
+    PruneRequest, Reference, RootMark, SnapshotKind, chain,
 };
 use reclaim_plan::decide_again;
 use reclaim_store::{Alarm, StoreError};
@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::host_guard::GUARD_LEASE;
+use crate::lease_labels;
 use crate::retry::retry;
 
 /// How often we look at most while things keep happening. Each look restores what it finds, so
@@ -117,7 +118,11 @@ impl Engine {
         let namespace = &request.namespace;
         let mut seen = retry(|| self.store.look_again(namespace)).await?;
         let registered = self.registered(namespace).await?;
-        seen.leases.retain(|lease| lease.id != GUARD_LEASE);
+        let guard = seen.leases.iter().find(|lease| lease.id == GUARD_LEASE);
+        let run = guard.and_then(lease_labels::run);
+        let is_ours = |lease: &Lease| run.is_some() && lease_labels::run(lease) == run;
+        seen.leases
+            .retain(|lease| lease.id != GUARD_LEASE && !is_ours(lease));
         if let Some(before) = first.namespaces.get_mut(namespace) {
             count_newcomers(&mut seen, before);
             seen.blobs = std::mem::take(&mut before.blobs);

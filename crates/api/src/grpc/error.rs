@@ -77,6 +77,7 @@ pub(super) fn status(error: &RunError) -> Status {
         RunError::TargetNotMet(_) => (ErrorKind::TargetNotMet, Code::FailedPrecondition),
         RunError::UnknownFilesystem { .. } => (ErrorKind::Other, Code::FailedPrecondition),
         RunError::Containers { .. } => (ErrorKind::Other, Code::Unavailable),
+        RunError::DiskFull(_) => (ErrorKind::Other, Code::ResourceExhausted),
         RunError::Store(error) if error.is_passing() => (ErrorKind::Other, Code::Unavailable),
         RunError::Store(_) => (ErrorKind::Other, Code::Internal),
     };
@@ -90,6 +91,7 @@ pub(super) fn status(error: &RunError) -> Status {
         | RunError::Check(_)
         | RunError::UnknownFilesystem { .. }
         | RunError::Containers { .. }
+        | RunError::DiskFull(_)
         | RunError::Store(_) => Vec::new(),
     };
     named(kind, code, &chain(error), details)

@@ -1,0 +1,316 @@
+//! Removing images while the disk is so full that no journal can be written.
+//!
+//! A few images at a time go under a [`SmallHold`], the smallest holds first, and are collected
+//! at once. As soon as that has made room for a journal of the rest, the run goes on as any
+//! other. If not even a small hold can be written, nothing is removed: no deletion without a
+//! hold.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use reclaim_model::{
+    Beside, Digest, Failed, Freed, Inventory, Plan, RefuseReason, Refused, Report, Step, chain,
+};
+use reclaim_store::{Alarm, StoreError};
+use tracing::{info, info_span, warn};
+
+use crate::engine::{Engine, RunError};
+use crate::execute::Run;
+use crate::hold::Hold;
+use crate::measure::{Measuring, enter_sizes};
+use crate::retry::retry;
+use crate::small_hold::{self, SmallHold};
+
+/// How many images go at a time: each takes a transaction more on the full disk.
+const FEW: usize = 4;
+
+/// How the removals of a run ended.
+pub(crate) struct Ended {
+    /// The journals under the guard's lease.
+    pub(crate) journals: Vec<Digest>,
+    /// An error if something that has to come back could not be written.
+    pub(crate) sound: Result<(), StoreError>,
+}
+
+/// A run on a full disk.
+pub(crate) struct OnFullDisk<'a> {
+    pub(crate) run: Run<'a>,
+    pub(crate) inventory: &'a mut Inventory,
+    pub(crate) report: &'a mut Report,
+    pub(crate) alarm: Option<&'a Alarm>,
+}
+
+/// What came of removing a few images.
+enum Few {
+    /// There is more room than before.
+    Freed,
+    /// Nothing was freed, but other images may be.
+    Kept,
+    /// No hold could be written.
+    NoHold(StoreError),
+    /// The others would fare no better.
+    Blocked(String),
+    /// The hold has to stay until the next run.
+    Unsound(StoreError),
+}
+
+/// What of a plan is still to be done.
+struct Batches<'a> {
+    plan: &'a Plan,
+    /// The steps that a small hold can hold, the smallest first.
+    queue: VecDeque<usize>,
+    /// The steps that were tried.
+    done: BTreeSet<usize>,
+    /// How many go next.
+    few: usize,
+    /// How many small holds were tried.
+    tries: usize,
+    /// How many small holds were written.
+    held: usize,
+}
+
+impl<'a> Batches<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let steps = plan.steps.iter().enumerate();
+        let fit = steps.filter(|(_, step)| small_hold::fits(&step.image));
+        let mut queue: Vec<usize> = fit.map(|(index, _)| index).collect();
+        queue.sort_by_key(|index| small_hold::weight(&plan.steps[*index].image));
+        Self {
+            plan,
+            queue: queue.into(),
+            done: BTreeSet::new(),
+            few: FEW,
+            tries: 0,
+            held: 0,
+        }
+    }
+
+    /// The steps that go next.
+    fn next(&self) -> Plan {
+        let picked = self.queue.iter().take(self.few);
+        let steps = picked.map(|index| self.plan.steps[*index].clone());
+        part(self.plan, steps.collect())
+    }
+
+    /// Notes that those are held.
+    fn advance(&mut self) {
+        let picked = self.few.min(self.queue.len());
+        self.done.extend(self.queue.drain(..picked));
+        self.held += 1;
+    }
+
+    /// The steps that were not tried.
+    fn rest(&self) -> impl Iterator<Item = &'a Step> {
+        let steps = self.plan.steps.iter().enumerate();
+        let rest = steps.filter(|(index, _)| !self.done.contains(index));
+        rest.map(|(_, step)| step)
+    }
+
+    /// Whether to try the journal again: less and less often, because it lists all the rest.
+    fn is_time_for_journal(&self) -> bool {
+        self.queue.is_empty() || self.held.is_power_of_two()
+    }
+}
+
+/// A plan of nothing but these steps.
+fn part(plan: &Plan, steps: Vec<Step>) -> Plan {
+    Plan {
+        namespace: plan.namespace.clone(),
+        steps,
+        kept: Vec::new(),
+        unpins: Vec::new(),
+        named: Vec::new(),
+        freed: Freed::default(),
+        beside: Beside::default(),
+        warnings: Vec::new(),
+    }
+}
+
+impl Engine {
+    /// Carries out a plan whose journal cannot be written for want of space, as far as that
+    /// can be done. What stays is in the report, with the reason.
+    ///
+    /// # Errors
+    ///
+    /// If not even one small hold can be written; nothing has changed then.
+    pub(crate) async fn carry_out_on_full_disk(
+        &self,
+        on: &mut OnFullDisk<'_>,
+        plan: &mut Plan,
+        full: StoreError,
+    ) -> Result<Ended, RunError> {
+        warn!(
+            error = chain(&full),
+            "no room for a journal; removing a few images at a time"
+        );
+        if on.run.measuring == Measuring::Meanwhile {
+            // What the first few free could not be measured later.
+            let sizes = self.phase(info_span!("size"), self.sizes_of(plan)).await;
+            enter_sizes(plan, on.report, sizes);
+            on.run.measuring = Measuring::First;
+        }
+        let mut batches = Batches::new(plan);
+        let mut blocked = chain(&full);
+        while !batches.queue.is_empty() && on.run.stop().is_none() {
+            match self.remove_few(on, &mut batches).await {
+                Few::Freed if batches.is_time_for_journal() => {}
+                Few::Freed | Few::Kept => continue,
+                Few::NoHold(error) if batches.held == 0 => return Err(no_hold(error)),
+                Few::NoHold(error) => {
+                    blocked = chain(&error);
+                    break;
+                }
+                Few::Blocked(why) => {
+                    blocked = why;
+                    break;
+                }
+                Few::Unsound(error) => {
+                    record_rest(on, &batches, &chain(&error));
+                    return Ok(Ended {
+                        journals: Vec::new(),
+                        sound: Err(error),
+                    });
+                }
+            }
+            let mut rest = part(plan, batches.rest().cloned().collect());
+            rest.unpins.clone_from(&plan.unpins);
+            if rest.steps.is_empty() && rest.unpins.is_empty() {
+                break;
+            }
+            match Hold::write(&self.store, on.run.id, &rest).await {
+                Ok(journals) => {
+                    info!(
+                        steps = rest.steps.len(),
+                        "there is room for a journal again"
+                    );
+                    warn_of_batches(on.report, batches.held, batches.done.len());
+                    let OnFullDisk {
+                        run,
+                        inventory,
+                        report,
+                        alarm,
+                    } = on;
+                    let going = self.carry_out(*run, &mut rest, inventory, report, *alarm);
+                    let sound = going.await;
+                    return Ok(Ended { journals, sound });
+                }
+                Err(error) if error.is_out_of_space() => blocked = chain(&error),
+                Err(error) => {
+                    blocked = chain(&error);
+                    break;
+                }
+            }
+        }
+        if batches.held == 0 && on.run.stop().is_none() {
+            return Err(no_hold(full));
+        }
+        warn_of_batches(on.report, batches.held, batches.done.len());
+        record_rest(on, &batches, &blocked);
+        Ok(Ended {
+            journals: Vec::new(),
+            sound: Ok(()),
+        })
+    }
+
+    /// Removes the next few images under a hold of their own, and frees them.
+    async fn remove_few(&self, on: &mut OnFullDisk<'_>, batches: &mut Batches<'_>) -> Few {
+        let namespace = &batches.plan.namespace;
+        let (hold, mut few) = loop {
+            let few = batches.next();
+            let hold = SmallHold::of(on.run.id, namespace, &few.steps, batches.tries);
+            batches.tries += 1;
+            match hold.write(&self.store, namespace, on.run.expires).await {
+                Ok(()) => break (hold, few),
+                Err(error) if error.is_out_of_space() && batches.few > 1 => batches.few /= 2,
+                Err(error) => return Few::NoHold(error),
+            }
+        };
+        batches.advance();
+        if let Err(error) = self.refuse_lost(on, &mut few).await {
+            return Few::Unsound(error);
+        }
+        let report = &mut *on.report;
+        let (removed, failed) = (report.removed.len(), report.failed.len());
+        let was_finished = report.unfinished.is_none();
+        let going = self.carry_out(on.run, &mut few, on.inventory, report, on.alarm);
+        if let Err(error) = going.await {
+            return Few::Unsound(error);
+        }
+        let has_removed = report.removed.len() > removed;
+        let window = on.run.options.undo_window;
+        let ended = if has_removed && window > Duration::ZERO {
+            let kept = hold.keep(&self.store, namespace, window).await;
+            kept.map(|until| report.held_until = report.held_until.or(Some(until)))
+        } else {
+            let ending = hold.end(&self.store, namespace, has_removed);
+            self.phase(info_span!("collect"), ending).await
+        };
+        match ended {
+            Err(error) => Few::Unsound(error),
+            Ok(()) if was_finished && report.unfinished.is_some() => {
+                Few::Blocked(report.unfinished.clone().unwrap_or_default())
+            }
+            Ok(()) if has_removed && window > Duration::ZERO => Few::Kept,
+            Ok(()) if has_removed => Few::Freed,
+            Ok(()) => match report.failed.get(failed) {
+                Some(failed) => Few::Blocked(failed.error.clone()),
+                None => Few::Kept,
+            },
+        }
+    }
+
+    /// Refuses the steps whose target is gone although it was there: a lease takes digests that
+    /// are not.
+    async fn refuse_lost(&self, on: &mut OnFullDisk<'_>, few: &mut Plan) -> Result<(), StoreError> {
+        let seen = on.inventory.namespaces.get(&few.namespace);
+        let mut steps = Vec::new();
+        for step in std::mem::take(&mut few.steps) {
+            let target = &step.image.target.digest;
+            let was_there = seen.is_some_and(|it| it.blobs.iter().any(|it| it.digest == *target));
+            if was_there && !retry(|| self.store.has_blob(&few.namespace, target)).await? {
+                on.report.refused.push(Refused {
+                    name: step.image.name,
+                    reason: RefuseReason::AlreadyGone,
+                });
+            } else {
+                steps.push(step);
+            }
+        }
+        few.steps = steps;
+        Ok(())
+    }
+}
+
+/// Returns the error of a run that could hold nothing.
+fn no_hold(error: StoreError) -> RunError {
+    if error.is_out_of_space() {
+        RunError::DiskFull(error)
+    } else {
+        RunError::Store(error)
+    }
+}
+
+/// Notes for the steps that were not tried why they were not.
+fn record_rest(on: &mut OnFullDisk<'_>, batches: &Batches<'_>, blocked: &str) {
+    let stopped = on.run.stop();
+    for step in batches.rest() {
+        let name = step.image.name.clone();
+        match &stopped {
+            Some(reason) => on.report.refused.push(Refused {
+                name,
+                reason: reason.clone(),
+            }),
+            None => on.report.failed.push(Failed {
+                name,
+                error: blocked.to_owned(),
+            }),
+        }
+    }
+}
+
+fn warn_of_batches(report: &mut Report, held: usize, tried: usize) {
+    report.warnings.push(format!(
+        "the disk was too full for a journal: the first {tried} images went a few at a time, \
+         under {held} smaller holds"
+    ));
+}

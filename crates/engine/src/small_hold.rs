@@ -1,0 +1,212 @@
+//! The hold for a full disk: a lease that carries its journal in its own labels.
+//!
+//! A journal is content, and content needs free blocks. A lease is only a few bytes in
+//! containerd's database, which has room of its own as long as it has free pages. So where no
+//! journal can be written, one lease holds a few images: its labels list the records, and it is
+//! created with them, so that there is no lease with half a journal. Labels of a lease hold
+//! nothing; its resources do, and are added afterwards. No record is removed before all are.
+//!
+//! From its creation on the lease is marked as a crashed run's. As long as the run has the
+//! guard nobody looks at it; whoever takes the guard from a run that crashed restores what it
+//! lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reclaim_model::{
+    GcLabels, GcRef, ImageRecord, Lease, LeaseResource, Namespace, RunId, Step, chain, gc_ref_kind,
+};
+use reclaim_store::{Containerd, StoreError};
+use tracing::warn;
+
+use crate::clock;
+use crate::hold::HOLD_PREFIX;
+use crate::journal;
+use crate::lease_labels::{self, ABANDONED};
+use crate::retry::retry;
+
+/// How the keys of the labels begin that carry the journal.
+const JOURNAL: &str = "reclaim/journal.";
+
+/// How much of the journal one label carries, in bytes: with its key less than the 4,096 that
+/// containerd allows.
+const PART: usize = 4000;
+
+/// How much one record may weigh; see [`weight`]. Larger ones wait for room for a journal.
+const MAX_WEIGHT: usize = 64 << 10;
+
+/// A lease that holds a few images.
+#[derive(Debug)]
+pub(crate) struct SmallHold {
+    run: RunId,
+    id: String,
+    journal: BTreeMap<String, String>,
+    resources: BTreeSet<LeaseResource>,
+}
+
+impl SmallHold {
+    /// Describes the `number`th small hold of a run. What it is to hold fits into one.
+    pub(crate) fn of(run: &RunId, namespace: &Namespace, steps: &[Step], number: usize) -> Self {
+        let resources = steps.iter().filter_map(|step| resources_of(&step.image));
+        let blobs = journal::write(run, namespace, steps, &[]);
+        let body = blobs.into_iter().next().map(|blob| blob.body);
+        let body = body.unwrap_or_default();
+        Self {
+            run: run.clone(),
+            id: format!("{HOLD_PREFIX}{run}.{number}"),
+            journal: labels(&String::from_utf8_lossy(&body)),
+            resources: resources.flatten().collect(),
+        }
+    }
+
+    /// Writes it, to hold until `expires`.
+    ///
+    /// # Errors
+    ///
+    /// If not all of it can be written; nothing is left of it then, if that can be helped.
+    pub(crate) async fn write(
+        &self,
+        store: &Containerd,
+        namespace: &Namespace,
+        expires: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mark = BTreeMap::from([(ABANDONED.to_owned(), "true".to_owned())]);
+        let left = Duration::try_from(clock::now().duration_until(expires));
+        let left = left.unwrap_or(Duration::ZERO);
+        self.create(store, namespace, &self.id, left, mark).await
+    }
+
+    /// Replaces it by one that outlives the run. Returns until when.
+    pub(crate) async fn keep(
+        &self,
+        store: &Containerd,
+        namespace: &Namespace,
+        window: Duration,
+    ) -> Result<Timestamp, StoreError> {
+        let kept = format!("{}.kept", self.id);
+        let expires = lease_labels::expiry(clock::now(), window);
+        self.create(store, namespace, &kept, window, BTreeMap::new())
+            .await?;
+        self.end(store, namespace, false).await?;
+        Ok(expires)
+    }
+
+    /// Ends it, with a collection if that is to free what it holds.
+    pub(crate) async fn end(
+        &self,
+        store: &Containerd,
+        namespace: &Namespace,
+        collect: bool,
+    ) -> Result<(), StoreError> {
+        retry(|| store.delete_lease(namespace, &self.id, collect)).await?;
+        Ok(())
+    }
+
+    async fn create(
+        &self,
+        store: &Containerd,
+        namespace: &Namespace,
+        id: &str,
+        lifetime: Duration,
+        mark: BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        let mut labels = lease_labels::new(&self.run, clock::now(), lifetime);
+        labels.extend(self.journal.clone());
+        labels.extend(mark);
+        let creating = async {
+            retry(|| store.create_lease(namespace, id, labels.clone())).await?;
+            for resource in &self.resources {
+                retry(|| store.add_resource(namespace, id, resource)).await?;
+            }
+            Ok(())
+        };
+        let created = creating.await;
+        if created.is_err()
+            && let Err(error) = retry(|| store.delete_lease(namespace, id, false)).await
+        {
+            let error = chain(&error);
+            warn!(%error, lease = id, "half a hold stays until it expires");
+        }
+        created
+    }
+}
+
+/// How much a small hold of the record takes, roughly.
+pub(crate) fn weight(image: &ImageRecord) -> usize {
+    let pairs = image.labels.iter().chain(&image.target.annotations);
+    image.name.len()
+        + pairs
+            .map(|(key, value)| key.len() + value.len())
+            .sum::<usize>()
+}
+
+/// Whether a small hold can hold what the record keeps.
+pub(crate) fn fits(image: &ImageRecord) -> bool {
+    weight(image) <= MAX_WEIGHT && resources_of(image).is_some()
+}
+
+/// What a lease has to list to hold what the record keeps: its target, and what its own labels
+/// refer to. `None` if a lease cannot list that.
+fn resources_of(image: &ImageRecord) -> Option<Vec<LeaseResource>> {
+    let mut resources = vec![LeaseResource::Content(image.target.digest.clone())];
+    let labels = image.labels.iter();
+    for (key, value) in labels.filter(|(key, _)| gc_ref_kind(key).is_some()) {
+        let refs = GcLabels::parse([(&**key, &**value)]).refs;
+        let [reference] = &refs[..] else {
+            return None;
+        };
+        resources.push(match reference {
+            GcRef::Content(digest) => LeaseResource::Content(digest.clone()),
+            GcRef::Snapshot(id) => LeaseResource::Snapshot(id.clone()),
+            GcRef::NoContent(_) | GcRef::Image(_) | GcRef::Container(_) => return None,
+        });
+    }
+    Some(resources)
+}
+
+/// Spreads a journal over labels, in order of their keys.
+fn labels(journal: &str) -> BTreeMap<String, String> {
+    let mut parts = vec![String::new()];
+    for letter in journal.chars() {
+        if parts
+            .last()
+            .is_some_and(|part| part.len() + letter.len_utf8() > PART)
+        {
+            parts.push(String::new());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(letter);
+        }
+    }
+    let parts = parts.into_iter().enumerate();
+    parts
+        .map(|(index, part)| (format!("{JOURNAL}{index:06}"), part))
+        .collect()
+}
+
+/// Reads the records that a lease lists in its labels and holds. The outer `None` is a lease
+/// that lists none, the inner one a journal that is beyond us.
+///
+/// Of a lease that does not hold them all none were removed, or it was another who removed
+/// them: nothing was to be removed before the hold was complete.
+pub(crate) fn read(lease: &Lease) -> Option<Option<Vec<ImageRecord>>> {
+    let parts = lease.labels.range(JOURNAL.to_owned()..);
+    let parts = parts.take_while(|(key, _)| key.starts_with(JOURNAL));
+    let body: String = parts.map(|(_, part)| part.as_str()).collect();
+    if body.is_empty() {
+        return None;
+    }
+    let Some(entries) = journal::read(body.as_bytes()) else {
+        return Some(None);
+    };
+    let is_held = |image: &ImageRecord| {
+        let needed = resources_of(image);
+        needed.is_some_and(|needed| needed.iter().all(|it| lease.resources.contains(it)))
+    };
+    if entries.records.iter().all(is_held) {
+        Some(Some(entries.records))
+    } else {
+        Some(Some(Vec::new()))
+    }
+}
