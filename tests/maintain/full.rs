@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 
+use reclaim_testkit::{Layer, image};
+
 use crate::host::{Host, removed};
 
 const MIB: u64 = 1 << 20;
@@ -62,4 +64,55 @@ async fn without_headroom_it_does_what_it_can() {
     let is_met = space.left >= space.left_at(85);
     assert_eq!(run["outcome"] == "done", is_met, "{run:#}");
     assert_eq!(called.code == 0, is_met, "{called:?}");
+}
+
+const IMAGES: u64 = 120;
+
+/// An ext4 of 96 MiB with many small images, filled to the last block.
+async fn full_ext4() -> Host {
+    let host = Host::on_ext4(96 * MIB).await;
+    for number in 0..IMAGES {
+        let name = format!("docker.io/library/i{number}:1");
+        let built = image(&name).layers([Layer::random(number, 64 << 10)]);
+        let built = built.unpack("overlayfs");
+        built.build(&host.rig.namespace).await.unwrap();
+    }
+    host.rig.namespace.collect().await.unwrap();
+    fill(&host);
+    host
+}
+
+/// Where no journal can be written, a few images should go under a smaller hold, and then the
+/// rest.
+#[tokio::test]
+async fn a_prune_makes_its_own_room() {
+    let host = full_ext4().await;
+    let prune = ["image", "prune", "-a", "-f", "--format", "json"];
+    let called = host.rig.reclaim(&prune);
+    let log = std::fs::read_to_string(host.rig.containerd.root().with_file_name("containerd.log"));
+    let log = log.unwrap_or_else(|e| format!("{e}"));
+    for line in log
+        .lines()
+        .rev()
+        .take(4000)
+        .filter(|l| l.contains("space") || l.contains("failed"))
+        .take(12)
+    {
+        eprintln!("LOG {line}");
+    }
+    let report = called.exits(0).json();
+    assert_eq!(
+        report["removed"].as_array().unwrap().len(),
+        120,
+        "{report:#}"
+    );
+    assert!(host.names().await.is_empty());
+    assert!(host.space().left > 8 * MIB);
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains("too full to hold all images at once"),
+        "{warnings}"
+    );
+    let leases = host.rig.namespace.leases().await.unwrap();
+    assert!(leases.is_empty(), "{leases:?}");
 }

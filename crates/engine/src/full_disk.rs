@@ -1,9 +1,9 @@
-//! Removing images while the disk is so full that no journal can be written.
+//! Removing images while the disk is so full that no journal of all can be written.
 //!
-//! A few images at a time go under a [`SmallHold`], the smallest holds first, and are collected
-//! at once. As soon as that has made room for a journal of the rest, the run goes on as any
-//! other. If not even a small hold can be written, nothing is removed: no deletion without a
-//! hold.
+//! The first image goes alone under a [`BatchHold`] that needs no free block, and is collected at
+//! once. What that frees makes room for the next two, and so on: containerd's collection writes
+//! too, and the more the more it removes. The smallest images go first. If not even the first
+//! hold can be written, nothing is removed: no deletion without a hold.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -14,14 +14,15 @@ use reclaim_model::{
 use reclaim_store::{Alarm, StoreError};
 use tracing::{info, info_span, warn};
 
+use crate::batch_hold::{self, BatchHold};
 use crate::engine::{Engine, RunError};
 use crate::execute::Run;
 use crate::hold::Hold;
 use crate::measure::{Measuring, enter_sizes};
 use crate::retry::retry;
-use crate::small_hold::{self, SmallHold};
 
-/// How many images go at a time: each takes a transaction more on the full disk.
+/// How many images a hold without a journal takes: each takes a transaction more on the full
+/// disk.
 const FEW: usize = 4;
 
 /// How the removals of a run ended.
@@ -57,29 +58,33 @@ enum Few {
 /// What of a plan is still to be done.
 struct Batches<'a> {
     plan: &'a Plan,
-    /// The steps that a small hold can hold, the smallest first.
+    /// The steps that a small hold can hold, the smallest images first.
     queue: VecDeque<usize>,
     /// The steps that were tried.
     done: BTreeSet<usize>,
     /// How many go next.
     few: usize,
-    /// How many small holds were tried.
+    /// How many holds were tried.
     tries: usize,
-    /// How many small holds were written.
+    /// How many holds were written.
     held: usize,
 }
 
 impl<'a> Batches<'a> {
-    fn new(plan: &'a Plan) -> Self {
+    fn new(plan: &'a Plan, inventory: &Inventory) -> Self {
         let steps = plan.steps.iter().enumerate();
-        let fit = steps.filter(|(_, step)| small_hold::fits(&step.image));
+        let fit = steps.filter(|(_, step)| batch_hold::fits(&step.image));
         let mut queue: Vec<usize> = fit.map(|(index, _)| index).collect();
-        queue.sort_by_key(|index| small_hold::weight(&plan.steps[*index].image));
+        queue.sort_by_cached_key(|index| {
+            let image = &plan.steps[*index].image;
+            let parts = parts(inventory, &image.target.digest);
+            (parts, batch_hold::weight(image))
+        });
         Self {
             plan,
             queue: queue.into(),
             done: BTreeSet::new(),
-            few: FEW,
+            few: 1,
             tries: 0,
             held: 0,
         }
@@ -106,10 +111,21 @@ impl<'a> Batches<'a> {
         rest.map(|(_, step)| step)
     }
 
-    /// Whether to try the journal again: less and less often, because it lists all the rest.
-    fn is_time_for_journal(&self) -> bool {
-        self.queue.is_empty() || self.held.is_power_of_two()
+    /// Whether the rest is no more than what goes next.
+    fn is_last(&self) -> bool {
+        self.held > 0 && self.plan.steps.len() - self.done.len() <= self.few
     }
+}
+
+/// How many blobs an image consists of, roughly: containerd's collection writes for each.
+fn parts(inventory: &Inventory, digest: &Digest) -> usize {
+    let mut parts = 1;
+    let document = inventory.documents.get(digest);
+    for child in document.map_or(&[][..], |it| it.children()) {
+        let document = inventory.documents.get(&child.digest);
+        parts += 1 + document.map_or(0, |it| it.children().len());
+    }
+    parts
 }
 
 /// A plan of nothing but these steps.
@@ -149,12 +165,28 @@ impl Engine {
             enter_sizes(plan, on.report, sizes);
             on.run.measuring = Measuring::First;
         }
-        let mut batches = Batches::new(plan);
+        let mut batches = Batches::new(plan, on.inventory);
         let mut blocked = chain(&full);
-        while !batches.queue.is_empty() && on.run.stop().is_none() {
+        while on.run.stop().is_none() {
+            if batches.is_last() || batches.queue.is_empty() {
+                let mut rest = part(plan, batches.rest().cloned().collect());
+                rest.unpins.clone_from(&plan.unpins);
+                match Hold::write(&self.store, on.run.id, &rest).await {
+                    Ok(journals) => {
+                        warn_of_batches(on.report, &batches);
+                        let sound = self.carry_out_last(on, &mut rest).await;
+                        return Ok(Ended { journals, sound });
+                    }
+                    Err(error) if batches.queue.is_empty() => {
+                        blocked = chain(&error);
+                        break;
+                    }
+                    Err(_) => {}
+                }
+            }
             match self.remove_few(on, &mut batches).await {
-                Few::Freed if batches.is_time_for_journal() => {}
-                Few::Freed | Few::Kept => continue,
+                Few::Freed => batches.few *= 2,
+                Few::Kept => {}
                 Few::NoHold(error) if batches.held == 0 => return Err(no_hold(error)),
                 Few::NoHold(error) => {
                     blocked = chain(&error);
@@ -172,39 +204,11 @@ impl Engine {
                     });
                 }
             }
-            let mut rest = part(plan, batches.rest().cloned().collect());
-            rest.unpins.clone_from(&plan.unpins);
-            if rest.steps.is_empty() && rest.unpins.is_empty() {
-                break;
-            }
-            match Hold::write(&self.store, on.run.id, &rest).await {
-                Ok(journals) => {
-                    info!(
-                        steps = rest.steps.len(),
-                        "there is room for a journal again"
-                    );
-                    warn_of_batches(on.report, batches.held, batches.done.len());
-                    let OnFullDisk {
-                        run,
-                        inventory,
-                        report,
-                        alarm,
-                    } = on;
-                    let going = self.carry_out(*run, &mut rest, inventory, report, *alarm);
-                    let sound = going.await;
-                    return Ok(Ended { journals, sound });
-                }
-                Err(error) if error.is_out_of_space() => blocked = chain(&error),
-                Err(error) => {
-                    blocked = chain(&error);
-                    break;
-                }
-            }
         }
         if batches.held == 0 && on.run.stop().is_none() {
             return Err(no_hold(full));
         }
-        warn_of_batches(on.report, batches.held, batches.done.len());
+        warn_of_batches(on.report, &batches);
         record_rest(on, &batches, &blocked);
         Ok(Ended {
             journals: Vec::new(),
@@ -212,12 +216,28 @@ impl Engine {
         })
     }
 
+    async fn carry_out_last(
+        &self,
+        on: &mut OnFullDisk<'_>,
+        rest: &mut Plan,
+    ) -> Result<(), StoreError> {
+        info!(steps = rest.steps.len(), "there is room for the rest");
+        let OnFullDisk {
+            run,
+            inventory,
+            report,
+            alarm,
+        } = on;
+        self.carry_out(*run, rest, inventory, report, *alarm).await
+    }
+
     /// Removes the next few images under a hold of their own, and frees them.
     async fn remove_few(&self, on: &mut OnFullDisk<'_>, batches: &mut Batches<'_>) -> Few {
         let namespace = &batches.plan.namespace;
         let (hold, mut few) = loop {
             let few = batches.next();
-            let hold = SmallHold::of(on.run.id, namespace, &few.steps, batches.tries);
+            let is_small = few.steps.len() <= FEW;
+            let hold = BatchHold::of(on.run.id, namespace, &few.steps, batches.tries, is_small);
             batches.tries += 1;
             match hold.write(&self.store, namespace, on.run.expires).await {
                 Ok(()) => break (hold, few),
@@ -308,9 +328,12 @@ fn record_rest(on: &mut OnFullDisk<'_>, batches: &Batches<'_>, blocked: &str) {
     }
 }
 
-fn warn_of_batches(report: &mut Report, held: usize, tried: usize) {
-    report.warnings.push(format!(
-        "the disk was too full for a journal: the first {tried} images went a few at a time, \
-         under {held} smaller holds"
-    ));
+fn warn_of_batches(report: &mut Report, batches: &Batches<'_>) {
+    let (tried, held) = (batches.done.len(), batches.held);
+    if held > 0 {
+        report.warnings.push(format!(
+            "the disk is too full to hold all images at once: the first {tried} went in {held} \
+             parts, each with a collection of its own"
+        ));
+    }
 }

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
 use reclaim_store::{Containerd, StoreError};
 
+use crate::batch_hold;
 use crate::clock;
 use crate::host_guard::GUARD_LEASE;
 use crate::journal;
 use crate::lease_labels::{self, ABANDONED, MAX_RUN};
 use crate::retry::retry;
-use crate::small_hold;
 
 pub(crate) const HOLD_PREFIX: &str = "reclaim.hold.";
 
@@ -215,7 +215,7 @@ async fn records(
     let mut records = Vec::new();
     let mut unpins = Vec::new();
     let mut is_whole = true;
-    if let Some(small) = small_hold::read(lease) {
+    if let Some(small) = batch_hold::read(lease) {
         is_whole = small.is_some();
         for record in small.unwrap_or_default() {
             // A lease takes digests that are not there.

@@ -72,6 +72,7 @@
 //! `reclaim-api` has the routes of Docker's Engine API and a gRPC service on top of this, to be
 //! mounted on a server of yours.
 
+mod batch_hold;
 mod catalog;
 mod clock;
 mod confirm;
@@ -107,7 +108,6 @@ mod prune;
 mod remove;
 mod retry;
 mod second_look;
-mod small_hold;
 mod survey;
 mod target;
 mod undo;

@@ -1,10 +1,11 @@
-//! The hold for a full disk: a lease that carries its journal in its own labels.
+//! Holds of a few images each, for a disk on which there is no room for one hold of all.
 //!
 //! A journal is content, and content needs free blocks. A lease is only a few bytes in
-//! containerd's database, which has room of its own as long as it has free pages. So where no
-//! journal can be written, one lease holds a few images: its labels list the records, and it is
-//! created with them, so that there is no lease with half a journal. Labels of a lease hold
-//! nothing; its resources do, and are added afterwards. No record is removed before all are.
+//! containerd's database, which has room of its own as long as it has free pages. So the first
+//! few images are held by a lease that carries its journal in its own labels. It is created with
+//! them, so that there is no lease with half a journal. Labels of a lease hold nothing; its
+//! resources do, and are added afterwards. Where the first few have made some room, the next are
+//! held by a journal as usual, but each under a lease of its own.
 //!
 //! From its creation on the lease is marked as a crashed run's. As long as the run has the
 //! guard nobody looks at it; whoever takes the guard from a run that crashed restores what it
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 use reclaim_model::{
     GcLabels, GcRef, ImageRecord, Lease, LeaseResource, Namespace, RunId, Step, chain, gc_ref_kind,
 };
-use reclaim_store::{Containerd, StoreError};
+use reclaim_store::{Containerd, HeldBlob, StoreError};
 use tracing::warn;
 
 use crate::clock;
@@ -38,25 +39,50 @@ const MAX_WEIGHT: usize = 64 << 10;
 
 /// A lease that holds a few images.
 #[derive(Debug)]
-pub(crate) struct SmallHold {
+pub(crate) struct BatchHold {
     run: RunId,
     id: String,
-    journal: BTreeMap<String, String>,
-    resources: BTreeSet<LeaseResource>,
+    form: Form,
 }
 
-impl SmallHold {
-    /// Describes the `number`th small hold of a run. What it is to hold fits into one.
-    pub(crate) fn of(run: &RunId, namespace: &Namespace, steps: &[Step], number: usize) -> Self {
-        let resources = steps.iter().filter_map(|step| resources_of(&step.image));
+/// How the images are held.
+#[derive(Debug)]
+enum Form {
+    /// The journal is in the lease's labels.
+    Labels {
+        journal: BTreeMap<String, String>,
+        resources: BTreeSet<LeaseResource>,
+    },
+    /// The journal is content.
+    Blobs(Vec<HeldBlob>),
+}
+
+impl BatchHold {
+    /// Describes the `number`th hold of a run: small, or with a journal.
+    ///
+    /// Precondition: what a small one is to hold [`fits`].
+    pub(crate) fn of(
+        run: &RunId,
+        namespace: &Namespace,
+        steps: &[Step],
+        number: usize,
+        is_small: bool,
+    ) -> Self {
         let blobs = journal::write(run, namespace, steps, &[]);
-        let body = blobs.into_iter().next().map(|blob| blob.body);
-        let body = body.unwrap_or_default();
+        let form = if is_small {
+            let resources = steps.iter().filter_map(|step| resources_of(&step.image));
+            let bodies = blobs.iter().map(|blob| String::from_utf8_lossy(&blob.body));
+            Form::Labels {
+                journal: labels(&bodies.collect::<String>()),
+                resources: resources.flatten().collect(),
+            }
+        } else {
+            Form::Blobs(blobs)
+        };
         Self {
             run: run.clone(),
             id: format!("{HOLD_PREFIX}{run}.{number}"),
-            journal: labels(&String::from_utf8_lossy(&body)),
-            resources: resources.flatten().collect(),
+            form,
         }
     }
 
@@ -112,12 +138,23 @@ impl SmallHold {
         mark: BTreeMap<String, String>,
     ) -> Result<(), StoreError> {
         let mut labels = lease_labels::new(&self.run, clock::now(), lifetime);
-        labels.extend(self.journal.clone());
         labels.extend(mark);
+        if let Form::Labels { journal, .. } = &self.form {
+            labels.extend(journal.clone());
+        }
         let creating = async {
             retry(|| store.create_lease(namespace, id, labels.clone())).await?;
-            for resource in &self.resources {
-                retry(|| store.add_resource(namespace, id, resource)).await?;
+            match &self.form {
+                Form::Labels { resources, .. } => {
+                    for resource in resources {
+                        retry(|| store.add_resource(namespace, id, resource)).await?;
+                    }
+                }
+                Form::Blobs(blobs) => {
+                    for blob in blobs {
+                        retry(|| store.write_held(namespace, id, blob.clone())).await?;
+                    }
+                }
             }
             Ok(())
         };
