@@ -8,6 +8,7 @@
 //! - [`invisible`]: what a lost connection or a busy server costs is a retry, nothing else.
 //! - [`reported`]: an error for good is in the exit status and in the report, which stays true.
 //! - [`killed`]: the binary is killed; nothing is lost, and the next run ends as this one would.
+//! - [`full`]: there is no room for a journal, and a call beside is spoiled.
 //! - [`recovery`]: the run that cleans up after a crash is killed as well.
 //! - [`restarted`]: containerd is killed and comes back.
 //! - [`creators`]: a container is created between any two calls.
@@ -23,6 +24,7 @@
 
 mod check;
 mod creators;
+mod full;
 mod invisible;
 mod killed;
 mod matrix;

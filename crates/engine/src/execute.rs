@@ -98,26 +98,26 @@ impl Engine {
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         let alarm = self.store.alarm(&plan.namespace).ok();
         let alarm = alarm.as_ref();
-        let holding = Hold::write(&self.store, run.id, &plan);
+        let holding = self.hold(run, &plan);
         let held = self.phase(info_span!("hold"), holding).await;
 
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
         let Ended { journals, sound } = match held {
-            Ok(journals) => {
+            Ok(Some(journals)) => {
                 let going = self.carry_out(run, &mut plan, &mut inventory, &mut report, alarm);
                 let sound = going.await;
                 Ended { journals, sound }
             }
-            Err(error) if error.is_out_of_space() => {
+            Ok(None) => {
                 let mut on_full_disk = OnFullDisk {
                     run,
                     inventory: &mut inventory,
                     report: &mut report,
                     alarm,
                 };
-                let going = self.carry_out_on_full_disk(&mut on_full_disk, &mut plan, error);
+                let going = self.carry_out_on_full_disk(&mut on_full_disk, &mut plan);
                 going.await?
             }
             Err(error) => return Err(error.into()),
@@ -137,6 +137,26 @@ impl Engine {
             "pruned"
         );
         Ok(report)
+    }
+
+    /// Writes the hold of a plan; `None` if there is no room for it, or none for the collection
+    /// that would follow.
+    async fn hold(&self, run: Run<'_>, plan: &Plan) -> Result<Option<Vec<Digest>>, StoreError> {
+        let will_collect = run.options.undo_window.is_zero();
+        // It is a precaution: what cannot be told is no reason to fail.
+        if will_collect && self.store.is_tight().await.unwrap_or(false) {
+            warn!("the disk is almost full; removing a few images at a time");
+            return Ok(None);
+        }
+        match Hold::write(&self.store, run.id, plan).await {
+            Ok(journals) => Ok(Some(journals)),
+            Err(error) if error.is_out_of_space() => {
+                let error = chain(&error);
+                warn!(%error, "no room for a journal; removing a few images at a time");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes what a plan takes away, which is held, and brings back what became used.

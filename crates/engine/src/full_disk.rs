@@ -9,10 +9,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use reclaim_model::{
-    Beside, Digest, Failed, Freed, Inventory, Plan, RefuseReason, Refused, Report, Step, chain,
+    Beside, Blob, Digest, Failed, Freed, Inventory, Plan, RefuseReason, Refused, Report, Step,
+    chain,
 };
 use reclaim_store::{Alarm, StoreError};
-use tracing::{info, info_span, warn};
+use tracing::{info, info_span};
 
 use crate::batch_hold::{self, BatchHold};
 use crate::engine::{Engine, RunError};
@@ -153,12 +154,7 @@ impl Engine {
         &self,
         on: &mut OnFullDisk<'_>,
         plan: &mut Plan,
-        full: StoreError,
     ) -> Result<Ended, RunError> {
-        warn!(
-            error = chain(&full),
-            "no room for a journal; removing a few images at a time"
-        );
         if on.run.measuring == Measuring::Meanwhile {
             // What the first few free could not be measured later.
             let sizes = self.phase(info_span!("size"), self.sizes_of(plan)).await;
@@ -166,16 +162,22 @@ impl Engine {
             on.run.measuring = Measuring::First;
         }
         let mut batches = Batches::new(plan, on.inventory);
-        let mut blocked = chain(&full);
+        let mut blocked = String::new();
         while on.run.stop().is_none() {
             if batches.is_last() || batches.queue.is_empty() {
                 let mut rest = part(plan, batches.rest().cloned().collect());
                 rest.unpins.clone_from(&plan.unpins);
+                if rest.steps.is_empty() && rest.unpins.is_empty() {
+                    break;
+                }
                 match Hold::write(&self.store, on.run.id, &rest).await {
                     Ok(journals) => {
                         warn_of_batches(on.report, &batches);
                         let sound = self.carry_out_last(on, &mut rest).await;
                         return Ok(Ended { journals, sound });
+                    }
+                    Err(error) if batches.done.is_empty() && batches.queue.is_empty() => {
+                        return Err(no_hold(error));
                     }
                     Err(error) if batches.queue.is_empty() => {
                         blocked = chain(&error);
@@ -204,9 +206,6 @@ impl Engine {
                     });
                 }
             }
-        }
-        if batches.held == 0 && on.run.stop().is_none() {
-            return Err(no_hold(full));
         }
         warn_of_batches(on.report, &batches);
         record_rest(on, &batches, &blocked);
@@ -286,7 +285,8 @@ impl Engine {
         let mut steps = Vec::new();
         for step in std::mem::take(&mut few.steps) {
             let target = &step.image.target.digest;
-            let was_there = seen.is_some_and(|it| it.blobs.iter().any(|it| it.digest == *target));
+            let find = |blob: &Blob| blob.digest.cmp(target);
+            let was_there = seen.is_some_and(|it| it.blobs.binary_search_by(find).is_ok());
             if was_there && !retry(|| self.store.has_blob(&few.namespace, target)).await? {
                 on.report.refused.push(Refused {
                     name: step.image.name,
