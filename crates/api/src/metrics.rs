@@ -86,6 +86,8 @@ impl Metrics {
         if let Some(index) = &self.index {
             self.families.set_repulls(index.repulls());
         }
+        let damaged = reclaim_engine::state::damaged_files();
+        self.families.set_damaged_state_files(damaged);
         let mut text = String::new();
         // Writing into a text cannot fail.
         if encode(&mut text, &self.registry).is_err() {

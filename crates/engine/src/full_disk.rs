@@ -244,10 +244,14 @@ impl Engine {
                 Err(error) => return Few::NoHold(error),
             }
         };
-        batches.advance();
         if let Err(error) = self.refuse_lost(on, &mut few).await {
-            return Few::Unsound(error);
+            // Nothing of it is removed yet.
+            return match hold.end(&self.store, namespace, false).await {
+                Ok(()) => Few::Blocked(chain(&error)),
+                Err(error) => Few::Unsound(error),
+            };
         }
+        batches.advance();
         let report = &mut *on.report;
         let (removed, failed) = (report.removed.len(), report.failed.len());
         let was_finished = report.unfinished.is_none();
@@ -283,19 +287,21 @@ impl Engine {
     async fn refuse_lost(&self, on: &mut OnFullDisk<'_>, few: &mut Plan) -> Result<(), StoreError> {
         let seen = on.inventory.namespaces.get(&few.namespace);
         let mut steps = Vec::new();
-        for step in std::mem::take(&mut few.steps) {
+        let mut lost = Vec::new();
+        for step in &few.steps {
             let target = &step.image.target.digest;
             let find = |blob: &Blob| blob.digest.cmp(target);
             let was_there = seen.is_some_and(|it| it.blobs.binary_search_by(find).is_ok());
             if was_there && !retry(|| self.store.has_blob(&few.namespace, target)).await? {
-                on.report.refused.push(Refused {
-                    name: step.image.name,
+                lost.push(Refused {
+                    name: step.image.name.clone(),
                     reason: RefuseReason::AlreadyGone,
                 });
             } else {
-                steps.push(step);
+                steps.push(step.clone());
             }
         }
+        on.report.refused.extend(lost);
         few.steps = steps;
         Ok(())
     }

@@ -108,6 +108,7 @@ mod prune;
 mod remove;
 mod retry;
 mod second_look;
+pub mod state;
 mod survey;
 mod target;
 mod undo;

@@ -105,12 +105,7 @@ fn bind_closed(path: &Path) -> io::Result<UnixListener> {
 fn lock(path: &Path) -> Result<File, ListenError> {
     let lock = with_suffix(path, ".lock");
     let failed = |source| ListenError::system("lock", &lock.display(), source);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock)
-        .map_err(failed)?;
+    let file = reclaim_engine::state::open(&lock).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(ListenError::InUse(path.to_owned())),

@@ -166,6 +166,8 @@ families! {
         "How long runs took";
     collection_seconds: Histogram = Histogram::new(exponential_buckets(0.005, 2.0, 16)), "collection_seconds", "collection_seconds" ["le"],
         "How long containerd's collections took that runs asked for";
+    damaged_state_files: Counter = Counter::default(), "damaged_state_files", "damaged_state_files_total" [],
+        "Files of the state directory that were damaged and set aside";
     repulls: Counter = Counter::default(), "repulls", "repulls_total" [],
         "Images that came back after a run had removed them";
     last_success: Family<PolicyLabel, Gauge> = Family::default(), "policy_last_success_timestamp_seconds", "policy_last_success_timestamp_seconds" ["policy"],
@@ -187,6 +189,11 @@ impl Families {
     }
 
     /// Brings a counter up to a number that is counted elsewhere.
+    pub(super) fn set_damaged_state_files(&self, files: u64) {
+        let more = files.saturating_sub(self.damaged_state_files.get());
+        self.damaged_state_files.inc_by(more);
+    }
+
     pub(super) fn set_repulls(&self, repulls: u64) {
         let more = repulls.saturating_sub(self.repulls.get());
         self.repulls.inc_by(more);

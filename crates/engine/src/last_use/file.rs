@@ -2,8 +2,8 @@
 //!
 //! # How it is read
 //!
-//! Whole, into memory, and checked there. So a damaged file is refused as it is, without a repair
-//! that would change it, and a file can be read when the disk is too full to write to it. What
+//! Whole, into memory, and checked there. So a damaged file is set aside as it is, without a
+//! repair that would change it, and a file can be read when the disk is too full to write to it. What
 //! ended in the middle of a write is not damaged: redb goes back to the last commit.
 //!
 //! # How it is written
@@ -20,6 +20,7 @@ use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Database, StorageBackend};
 
 use super::IndexError;
+use crate::state;
 use tables::{Trouble, VERSION, builder, commit, contents, database, guarded, make};
 
 pub(super) use tables::{Batch, Contents};
@@ -43,6 +44,8 @@ pub(super) struct Store {
     path: PathBuf,
     /// `None` after an error: it is opened again before the next write.
     open: Option<Database>,
+    /// What is wrong with the file, until it is set aside.
+    damage: Option<String>,
 }
 
 impl Store {
@@ -51,11 +54,21 @@ impl Store {
     /// On a full disk it is opened, or made, by a later save.
     pub(super) fn open(directory: &Path) -> Result<(Self, Contents), IndexError> {
         let path = directory.join(FILE);
-        let mut store = Self { path, open: None };
-        let read = store.read(directory);
-        let contents = read.map_err(|trouble| store.error(trouble))?;
+        let mut store = Self {
+            path,
+            open: None,
+            damage: None,
+        };
+        let contents = match store.read(directory) {
+            Ok(contents) => contents,
+            Err(Trouble::Damaged(problem)) => {
+                store.damage = Some(problem);
+                Contents::default()
+            }
+            Err(trouble) => return Err(store.error(trouble)),
+        };
         match store.ready() {
-            Err(IndexError::Io { source, .. }) if is_full(&source) => {}
+            Err(IndexError::Io { source, .. }) if state::is_full(&source) => {}
             Ok(_) => {}
             Err(error) => return Err(error),
         }
@@ -63,8 +76,8 @@ impl Store {
     }
 
     fn read(&self, directory: &Path) -> Result<Contents, Trouble> {
-        match fs::create_dir_all(directory) {
-            Err(error) if !is_full(&error) => {
+        match state::make_directory(directory) {
+            Err(error) if !state::is_full(&error) => {
                 return Err(Trouble::Io("make the directory of", error));
             }
             Ok(()) | Err(_) => {}
@@ -109,22 +122,32 @@ impl Store {
         Ok(opened)
     }
 
-    fn open_or_make(&self) -> Result<(Database, Opened), Trouble> {
+    fn open_or_make(&mut self) -> Result<(Database, Opened), Trouble> {
+        if let Some(problem) = &self.damage {
+            // Its lock is asked for first: it may be another's that writes it.
+            let file = state::open(&self.path).map_err(|error| Trouble::Io("open", error))?;
+            drop(FileBackend::new(file).map_err(database)?);
+            let aside = state::set_aside(&self.path, problem);
+            aside.map_err(|error| Trouble::Io("set aside", error))?;
+            self.damage = None;
+        }
         let is_there = self.path.try_exists();
         if is_there.map_err(|error| Trouble::Io("find", error))? {
+            // One that was made by an earlier version was open to all.
+            drop(state::open(&self.path).map_err(|error| Trouble::Io("open", error))?);
             let opened = guarded(|| builder().open(&self.path).map_err(database))?;
             return Ok((opened, Opened::AsLeft));
         }
         let beside = self.path.with_extension("redb.new");
         let making = |error| Trouble::Io("make", error);
         if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory).map_err(making)?;
+            state::make_directory(directory).map_err(making)?;
         }
         let made = guarded(|| make(&beside));
         match made {
             Ok(database) => {
                 fs::rename(&beside, &self.path).map_err(making)?;
-                self.sync_directory().map_err(making)?;
+                state::sync_directory(&self.path).map_err(making)?;
                 Ok((database, Opened::Empty))
             }
             Err(trouble) => {
@@ -133,11 +156,6 @@ impl Store {
                 Err(trouble)
             }
         }
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        File::open(directory)?.sync_all()
     }
 
     /// Commits a batch. After an error the file is as it was before.
@@ -174,12 +192,4 @@ impl Store {
             },
         }
     }
-}
-
-/// Whether there is no room to write.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
 }

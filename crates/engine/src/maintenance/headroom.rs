@@ -3,13 +3,15 @@
 //! containerd writes a little in order to remove: to its database, and the journal that holds
 //! what is removed. On a filesystem without a free block it could not even do that.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use reclaim_model::Filesystem;
 use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::state;
 
 /// The file, and how large it is when there is room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl Headroom {
             return Ok(());
         }
         if let Some(directory) = self.file.parent() {
-            fs::create_dir_all(directory)?;
+            state::make_directory(directory)?;
         }
         let taken = self.allocate();
         if taken.is_err() {
@@ -46,9 +48,7 @@ impl Headroom {
     }
 
     fn allocate(&self) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let file: File = options.open(&self.file)?;
+        let file = state::open(&self.file)?;
         fallocate(&file, FallocateFlags::empty(), 0, self.bytes)?;
         Ok(())
     }

@@ -1,21 +1,23 @@
 //! The runs of policies, on disk: what each saw, did and left.
 //!
-//! One line of JSON for each run, in a file that anybody may read while it grows. A line that a
-//! crash cut off at the end is dropped; a damaged line before that, or one of a version to come,
-//! is a reason not to go on: what else is wrong with the file is not known.
+//! One line of JSON for each run, in a file that may be read while it grows. A line that a crash
+//! or a full disk cut off at the end is dropped. If one before that is damaged, the file is set
+//! aside and the others go on in a new one. Only a version to come is a reason not to go on.
 
 mod record;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use reclaim_model::PolicyName;
+use reclaim_model::{PolicyName, chain};
 use serde::Deserialize;
+use tracing::warn;
 
 use super::outcome::{Outcome, PolicyRun, Trigger};
+use crate::state;
 use record::VERSION;
 
 pub use record::{FilesystemRecord, NamespaceRun, RunRecord};
@@ -39,19 +41,6 @@ pub enum HistoryError {
         #[source]
         source: io::Error,
     },
-    /// A line is none of ours.
-    #[error(
-        "`{}` is damaged in line {line}: {problem}; move it away to begin anew",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// The file is of a version to come.
     #[error("`{}` is of version {version}, and this program knows {VERSION}", path.display())]
     Version {
@@ -74,23 +63,43 @@ impl RunHistory {
     ///
     /// # Errors
     ///
-    /// [`HistoryError`] if the file is there and not as it should be.
+    /// [`HistoryError`] if the file cannot be read, or is of a newer version. On a full disk it
+    /// is written later.
     pub fn open(directory: &Path) -> Result<Self, HistoryError> {
-        fs::create_dir_all(directory).map_err(|source| HistoryError::Io {
-            operation: "make",
-            path: directory.to_owned(),
-            source,
-        })?;
+        match state::make_directory(directory) {
+            Err(error) if !state::is_full(&error) => {
+                return Err(HistoryError::Io {
+                    operation: "make",
+                    path: directory.to_owned(),
+                    source: error,
+                });
+            }
+            Ok(()) | Err(_) => {}
+        }
         let history = Self {
             path: directory.join(FILE),
             runs: Mutex::default(),
         };
-        let (runs, is_whole) = read(&history.path)?;
-        if !is_whole || runs.len() > 2 * KEPT {
-            history.rewrite(&runs)?;
+        let Lines { runs, damage } = read(&history.path)?;
+        if let Err(error) = history.settle(&runs, damage) {
+            warn!(
+                error = chain(&error),
+                "the runs of policies are written later"
+            );
         }
         *history.locked() = runs;
         Ok(history)
+    }
+
+    /// Sets a damaged file aside, and shortens a long one.
+    fn settle(&self, runs: &[RunRecord], damage: Option<String>) -> Result<(), HistoryError> {
+        if let Some(problem) = &damage {
+            state::set_aside(&self.path, problem).map_err(|source| self.failed(source))?;
+        }
+        if damage.is_some() || runs.len() > 2 * KEPT {
+            self.rewrite(runs)?;
+        }
+        Ok(())
     }
 
     /// Reads the runs of a state directory without changing anything; none if there is no file.
@@ -99,7 +108,7 @@ impl RunHistory {
     ///
     /// As [`Self::open`].
     pub fn read(directory: &Path) -> Result<Vec<RunRecord>, HistoryError> {
-        Ok(read(&directory.join(FILE))?.0)
+        Ok(read(&directory.join(FILE))?.runs)
     }
 
     /// Returns the runs, oldest first.
@@ -134,24 +143,14 @@ impl RunHistory {
             runs.drain(..first);
             return self.rewrite(&runs);
         }
-        drop(runs);
-        let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).open(&self.path);
-        file.and_then(|mut file| file.write_all(line(&record).as_bytes()))
-            .map_err(|source| self.failed(source))
+        let line = line(&record);
+        state::append_line(&self.path, line.as_bytes()).map_err(|source| self.failed(source))
     }
 
     /// Replaces the file as a whole.
     fn rewrite(&self, runs: &[RunRecord]) -> Result<(), HistoryError> {
-        let new = self.path.with_extension("new");
         let lines: String = runs.iter().map(line).collect();
-        let replace = || {
-            let mut file = File::create(&new)?;
-            file.write_all(lines.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &self.path)
-        };
-        replace().map_err(|source| self.failed(source))
+        state::replace(&self.path, lines.as_bytes()).map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: io::Error) -> HistoryError {
@@ -173,16 +172,24 @@ fn line(record: &RunRecord) -> String {
     format!("{json}\n")
 }
 
-/// Reads a file, and says whether it ends with a whole line.
-fn read(path: &Path) -> Result<(Vec<RunRecord>, bool), HistoryError> {
+/// What a file holds.
+#[derive(Debug, Default)]
+struct Lines {
+    runs: Vec<RunRecord>,
+    /// What is wrong with the first line that cannot be read, if there is one.
+    damage: Option<String>,
+}
+
+/// Reads a file, but for a line that is not whole at its end.
+fn read(path: &Path) -> Result<Lines, HistoryError> {
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
     }
 
-    let text = match fs::read(path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lines::default()),
         Err(source) => {
             return Err(HistoryError::Io {
                 operation: "read",
@@ -191,26 +198,28 @@ fn read(path: &Path) -> Result<(Vec<RunRecord>, bool), HistoryError> {
             });
         }
     };
-    let is_whole = text.is_empty() || text.ends_with('\n');
-    let n_lines = text.lines().count();
-    let mut runs = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        if !is_whole && index + 1 == n_lines {
+    let mut found = Lines::default();
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    for (index, line) in bytes[..whole].split(|byte| *byte == b'\n').enumerate() {
+        if whole == 0 {
             break;
         }
-        let damaged = |error: serde_json::Error| HistoryError::Damaged {
-            path: path.to_owned(),
-            line: index + 1,
-            problem: error.to_string(),
-        };
-        let Versioned { version } = serde_json::from_str(line).map_err(damaged)?;
-        if version > VERSION {
+        let versioned = serde_json::from_slice(line);
+        if let Ok(Versioned { version }) = versioned
+            && version > VERSION
+        {
             let path = path.to_owned();
             return Err(HistoryError::Version { path, version });
         }
-        runs.push(serde_json::from_str(line).map_err(damaged)?);
+        match serde_json::from_slice(line) {
+            Ok(run) => found.runs.push(run),
+            Err(error) => {
+                let problem = || format!("line {}: {error}", index + 1);
+                found.damage.get_or_insert_with(problem);
+            }
+        }
     }
-    Ok((runs, is_whole))
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -282,21 +291,49 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_newer_is_refused() {
+    fn a_damaged_file_is_set_aside_and_its_other_lines_go_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let history = RunHistory::open(directory.path()).unwrap();
+        for second in [1, 2] {
+            history.add(&run(second)).unwrap();
+        }
+        let path = directory.path().join(FILE);
+        let whole = fs::read(&path).unwrap();
+        let half = whole.len() / 2;
+        for damage in [
+            &whole[..half / 2],
+            b"no JSON\n",
+            b"{\"version\":1}\n",
+            b"\xff\0\n",
+        ] {
+            fs::write(&path, [damage, &whole].concat()).unwrap();
+            let read = RunHistory::read(directory.path()).unwrap();
+            let history = RunHistory::open(directory.path()).unwrap();
+            assert_eq!(history.runs(), read);
+            // A line that was cut off took the next one with it.
+            let n_lost = usize::from(!damage.ends_with(b"\n"));
+            assert_eq!(read.len(), 2 - n_lost);
+            history.add(&run(3)).unwrap();
+            let again = RunHistory::open(directory.path()).unwrap();
+            assert_eq!(again.runs(), history.runs());
+            let entries = fs::read_dir(directory.path()).unwrap();
+            let paths = entries.map(|it| it.unwrap().path());
+            let is_aside = |it: &PathBuf| it.to_str().unwrap().contains("runs.jsonl.damaged-");
+            let aside: Vec<PathBuf> = paths.filter(is_aside).collect();
+            assert_eq!(fs::read(&aside[0]).unwrap(), [damage, &whole].concat());
+            fs::remove_file(&aside[0]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_newer_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
-        for (text, words) in [
-            (
-                "{\"version\":2}\n",
-                "is of version 2, and this program knows 1",
-            ),
-            ("{\"version\":1}\n", "is damaged in line 1"),
-            ("no JSON\n{}\n", "is damaged in line 1"),
-        ] {
-            fs::write(&path, text).unwrap();
-            let error = RunHistory::open(directory.path()).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
-            assert_eq!(fs::read_to_string(&path).unwrap(), text);
-        }
+        let text = "no JSON\n{\"version\":2}\n";
+        fs::write(&path, text).unwrap();
+        let error = RunHistory::open(directory.path()).unwrap_err().to_string();
+        let words = "is of version 2, and this program knows 1";
+        assert!(error.contains(words), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 }

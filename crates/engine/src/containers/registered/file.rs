@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use reclaim_model::{Container, ContainerState, SnapshotId};
 use serde::{Deserialize, Serialize};
 
 use super::{List, Lists, OwnerName};
+use crate::state;
 
 /// The version of the form of the files.
 const VERSION: u32 = 1;
@@ -79,7 +80,11 @@ pub(super) fn path(directory: &Path, owner: &OwnerName) -> PathBuf {
 
 /// Reads the files of all owners; of each either its lists or why not.
 pub(super) fn read_all(directory: &Path) -> io::Result<Vec<Result<(OwnerName, Lists), ReadError>>> {
-    fs::create_dir_all(directory)?;
+    match state::make_directory(directory) {
+        // What is not there holds no lists.
+        Err(error) if state::is_full(&error) && !directory.exists() => return Ok(Vec::new()),
+        made => made?,
+    }
     let mut read = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -218,12 +223,8 @@ pub(super) fn write(directory: &Path, owner: &OwnerName, lists: &Lists) -> io::R
         owner: owner.to_string(),
         lists: lists.collect(),
     };
-    let beside = directory.join(format!("{owner}.new"));
-    let mut written = File::create(&beside)?;
-    written.write_all(&serde_json::to_vec(&file)?)?;
-    written.sync_all()?;
-    fs::rename(&beside, &path)?;
-    sync(directory)
+    state::make_directory(directory)?;
+    state::replace(&path, &serde_json::to_vec(&file)?)
 }
 
 fn sync(directory: &Path) -> io::Result<()> {

@@ -1,6 +1,5 @@
 //! What is in the file: three tables, read whole and written in part.
 
-use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::known::Entry;
 use super::super::removals::Removal;
+use crate::state;
 
 /// The version of what is in the file.
 pub(super) const VERSION: u64 = 1;
@@ -65,13 +65,9 @@ pub(super) fn builder() -> Builder {
 
 /// Makes an empty file of our version.
 pub(super) fn make(path: &Path) -> Result<Database, Trouble> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path);
-    let file = file.map_err(|error| Trouble::Io("make", error))?;
+    let making = |error| Trouble::Io("make", error);
+    let file = state::open(path).map_err(making)?;
+    file.set_len(0).map_err(making)?;
     let database = builder().create_file(file).map_err(self::database)?;
     commit(&database, &Batch::default())?;
     Ok(database)
