@@ -217,3 +217,24 @@ async fn wrong_calls_are_refused() {
     assert!(none.stderr.contains("no policy is enabled"), "{none:?}");
     assert_eq!(host.names().await, ["a:1"]);
 }
+
+/// Damaged state should be set aside, and the policies should run.
+#[tokio::test]
+async fn damaged_state_is_no_reason_not_to_run() {
+    let host = Host::start(64 << 20).await;
+    host.policy("high = \"90%\"\nlow = \"85%\"");
+    let state = host.state();
+    std::fs::create_dir(&state).unwrap();
+    std::fs::write(state.join("runs.jsonl"), "{\"version\":1,\"pol{}\n{}\n").unwrap();
+    std::fs::write(state.join("last-use.redb"), "torn").unwrap();
+    assert_eq!(host.once(0)["outcome"], "nothing");
+    let entries = std::fs::read_dir(&state).unwrap();
+    let names = entries.map(|it| it.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = names.collect();
+    for name in ["runs.jsonl", "last-use.redb"] {
+        let aside = format!("{name}.damaged-");
+        assert!(names.iter().any(|it| it.starts_with(&aside)), "{names:?}");
+    }
+    assert_eq!(host.once(0)["outcome"], "nothing");
+    assert_eq!(std::fs::read_dir(&state).unwrap().count(), names.len());
+}

@@ -56,11 +56,7 @@ pub enum IndexError {
         path: PathBuf,
     },
     /// The file is not what it should be.
-    #[error(
-        "`{}` is damaged: {problem}; move it away to begin without last use: every image then \
-         counts as used now",
-        path.display()
-    )]
+    #[error("`{}` is damaged: {problem}; it is set aside before the next write", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -101,7 +97,8 @@ impl LastUseIndex {
     ///
     /// # Errors
     ///
-    /// If the file is damaged, of a newer version, open elsewhere, or cannot be read.
+    /// If the file is of a newer version, open elsewhere, or cannot be read. A damaged one is set
+    /// aside: every image then counts as used now.
     pub fn open(directory: &Path) -> Result<Self, IndexError> {
         let (file, contents) = Store::open(directory)?;
         Ok(Self {

@@ -117,7 +117,7 @@ impl Store {
             return Ok(Opened::AsLeft);
         }
         let opened = self.open_or_make();
-        let (database, opened) = opened.map_err(|trouble| self.error(trouble))?;
+        let (database, opened) = opened.map_err(|trouble| self.note(trouble))?;
         self.open = Some(database);
         Ok(opened)
     }
@@ -171,8 +171,16 @@ impl Store {
                 self.open = Some(database);
                 Ok(())
             }
-            Err(trouble) => Err(self.error(trouble)),
+            Err(trouble) => Err(self.note(trouble)),
         }
+    }
+
+    /// Remembers to set a damaged file aside before the next write.
+    fn note(&mut self, trouble: Trouble) -> IndexError {
+        if let Trouble::Damaged(problem) = &trouble {
+            self.damage = Some(problem.clone());
+        }
+        self.error(trouble)
     }
 
     fn error(&self, trouble: Trouble) -> IndexError {

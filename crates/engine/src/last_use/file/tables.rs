@@ -82,8 +82,11 @@ pub(super) fn contents(database: &Database) -> Result<Contents, Trouble> {
         found.ok_or_else(|| Trouble::Damaged(format!("it has no `{key}`")))
     };
     let version = number(VERSION_KEY)?;
-    if version != VERSION {
+    if version > VERSION {
         return Err(Trouble::Version(version));
+    }
+    if version < VERSION {
+        return Err(Trouble::Damaged(format!("there is no version {version}")));
     }
     let targets = reading.open_table(TARGETS).map_err(other)?;
     let removals = reading.open_table(REMOVALS).map_err(other)?;
