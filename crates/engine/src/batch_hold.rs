@@ -247,3 +247,94 @@ pub(crate) fn read(lease: &Lease) -> Option<Option<Vec<ImageRecord>>> {
         Some(Some(Vec::new()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{digest, step};
+
+    fn with_labels(name: &str, labels: &[(&str, &str)]) -> Step {
+        let mut step = step(name, '1');
+        let labels = labels.iter();
+        step.image.labels = labels
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        step
+    }
+
+    /// The lease of a small hold with all that it is to hold.
+    fn lease(steps: &[Step]) -> Lease {
+        let run = RunId("run".to_owned());
+        let hold = BatchHold::of(&run, &"default".parse().unwrap(), steps, 1, true);
+        let Form::Labels { journal, resources } = hold.form else {
+            unreachable!("it is small")
+        };
+        Lease {
+            id: hold.id,
+            labels: journal,
+            expires: None,
+            is_flat: false,
+            resources: resources.into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn a_journal_in_labels_is_read_back() {
+        let long = "ü".repeat(1000);
+        let steps: Vec<Step> = (0..8)
+            .map(|index| with_labels(&format!("app:{index}"), &[("note", &long)]))
+            .collect();
+        let lease = lease(&steps);
+        assert_eq!(lease.id, "reclaim.hold.run.1");
+        assert!(lease.labels.len() > 1);
+        for (key, value) in &lease.labels {
+            assert!(key.len() + value.len() <= 4096, "{key}");
+        }
+        let records = read(&lease).unwrap().unwrap();
+        let images: Vec<ImageRecord> = steps.into_iter().map(|step| step.image).collect();
+        assert_eq!(records, images);
+    }
+
+    #[test]
+    fn what_is_not_held_whole_was_not_removed() {
+        let content = digest('2').to_string();
+        let labels = [
+            ("containerd.io/gc.ref.content.x", &*content),
+            ("containerd.io/gc.ref.snapshot.native/1", "layer"),
+        ];
+        let whole = lease(&[with_labels("app:1", &labels)]);
+        assert_eq!(whole.resources.len(), 3);
+        assert_eq!(read(&whole).unwrap().unwrap().len(), 1);
+        for missing in 0..3 {
+            let mut half = whole.clone();
+            half.resources.remove(missing);
+            assert_eq!(read(&half), Some(Some(Vec::new())), "{missing}");
+        }
+        let mut damaged = whole.clone();
+        damaged.labels.values_mut().for_each(|it| it.truncate(9));
+        assert_eq!(read(&damaged), Some(None));
+        let mut plain = whole;
+        plain.labels.clear();
+        assert_eq!(read(&plain), None);
+    }
+
+    #[test]
+    fn what_a_lease_cannot_list_needs_a_journal() {
+        let huge = "x".repeat(MAX_WEIGHT);
+        for (labels, expected) in [
+            (&[][..], true),
+            (&[("team", "shop")], true),
+            (&[("containerd.io/gc.ref.snapshot.native", "layer")], true),
+            (&[("containerd.io/gc.ref.content", "no digest")], false),
+            (&[("containerd.io/gc.ref.image", "other")], false),
+            (&[("containerd.io/gc.ref.volume.x/y", "other")], false),
+            (&[("team", &huge)], false),
+        ] {
+            assert_eq!(
+                fits(&with_labels("a", labels).image),
+                expected,
+                "{labels:?}"
+            );
+        }
+    }
+}
