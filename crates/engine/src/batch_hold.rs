@@ -97,10 +97,11 @@ impl BatchHold {
         namespace: &Namespace,
         expires: Timestamp,
     ) -> Result<(), StoreError> {
-        let mark = BTreeMap::from([(ABANDONED.to_owned(), "true".to_owned())]);
         let left = Duration::try_from(clock::now().duration_until(expires));
         let left = left.unwrap_or(Duration::ZERO);
-        self.create(store, namespace, &self.id, left, mark).await
+        let mut labels = lease_labels::new(&self.run, clock::now(), left);
+        labels.insert(ABANDONED.to_owned(), "true".to_owned());
+        self.create(store, namespace, &self.id, labels).await
     }
 
     /// Replaces it by one that outlives the run. Returns until when.
@@ -112,8 +113,8 @@ impl BatchHold {
     ) -> Result<Timestamp, StoreError> {
         let kept = format!("{}.kept", self.id);
         let expires = lease_labels::expiry(clock::now(), window);
-        self.create(store, namespace, &kept, window, BTreeMap::new())
-            .await?;
+        let labels = lease_labels::new(&self.run, clock::now(), window);
+        self.create(store, namespace, &kept, labels).await?;
         self.end(store, namespace, false).await?;
         Ok(expires)
     }
@@ -134,11 +135,8 @@ impl BatchHold {
         store: &Containerd,
         namespace: &Namespace,
         id: &str,
-        lifetime: Duration,
-        mark: BTreeMap<String, String>,
+        mut labels: BTreeMap<String, String>,
     ) -> Result<(), StoreError> {
-        let mut labels = lease_labels::new(&self.run, clock::now(), lifetime);
-        labels.extend(mark);
         if let Form::Labels { journal, .. } = &self.form {
             labels.extend(journal.clone());
         }
@@ -222,12 +220,20 @@ fn labels(journal: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Reads the records that a lease lists in its labels and holds. The outer `None` is a lease
-/// that lists none, the inner one a journal that is beyond us.
+/// What a lease lists in its labels.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// Records that it holds.
+    Records(Vec<ImageRecord>),
+    /// A journal that is damaged, or of a version to come.
+    Unreadable,
+}
+
+/// Reads the records that a lease lists in its labels and holds; `None` if it lists none.
 ///
 /// Of a lease that does not hold them all none were removed, or it was another who removed
 /// them: nothing was to be removed before the hold was complete.
-pub(crate) fn read(lease: &Lease) -> Option<Option<Vec<ImageRecord>>> {
+pub(crate) fn read(lease: &Lease) -> Option<Listed> {
     let parts = lease.labels.range(JOURNAL.to_owned()..);
     let parts = parts.take_while(|(key, _)| key.starts_with(JOURNAL));
     let body: String = parts.map(|(_, part)| part.as_str()).collect();
@@ -235,17 +241,18 @@ pub(crate) fn read(lease: &Lease) -> Option<Option<Vec<ImageRecord>>> {
         return None;
     }
     let Some(entries) = journal::read(body.as_bytes()) else {
-        return Some(None);
+        return Some(Listed::Unreadable);
     };
     let is_held = |image: &ImageRecord| {
         let needed = resources_of(image);
         needed.is_some_and(|needed| needed.iter().all(|it| lease.resources.contains(it)))
     };
-    if entries.records.iter().all(is_held) {
-        Some(Some(entries.records))
+    let is_whole = entries.records.iter().all(is_held);
+    Some(Listed::Records(if is_whole {
+        entries.records
     } else {
-        Some(Some(Vec::new()))
-    }
+        Vec::new()
+    }))
 }
 
 #[cfg(test)]
@@ -290,9 +297,8 @@ mod tests {
         for (key, value) in &lease.labels {
             assert!(key.len() + value.len() <= 4096, "{key}");
         }
-        let records = read(&lease).unwrap().unwrap();
         let images: Vec<ImageRecord> = steps.into_iter().map(|step| step.image).collect();
-        assert_eq!(records, images);
+        assert_eq!(read(&lease), Some(Listed::Records(images)));
     }
 
     #[test]
@@ -304,15 +310,16 @@ mod tests {
         ];
         let whole = lease(&[with_labels("app:1", &labels)]);
         assert_eq!(whole.resources.len(), 3);
-        assert_eq!(read(&whole).unwrap().unwrap().len(), 1);
+        let none = || Some(Listed::Records(Vec::new()));
+        assert_ne!(read(&whole), none());
         for missing in 0..3 {
             let mut half = whole.clone();
             half.resources.remove(missing);
-            assert_eq!(read(&half), Some(Some(Vec::new())), "{missing}");
+            assert_eq!(read(&half), none(), "{missing}");
         }
         let mut damaged = whole.clone();
         damaged.labels.values_mut().for_each(|it| it.truncate(9));
-        assert_eq!(read(&damaged), Some(None));
+        assert_eq!(read(&damaged), Some(Listed::Unreadable));
         let mut plain = whole;
         plain.labels.clear();
         assert_eq!(read(&plain), None);

@@ -23,7 +23,7 @@ use tracing::{info, info_span, warn};
 use crate::clock;
 use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
-use crate::full_disk::{Ended, OnFullDisk};
+use crate::full_disk::Ended;
 use crate::hold::Hold;
 use crate::host_guard;
 use crate::measure::{Measuring, enter_sizes};
@@ -69,6 +69,15 @@ impl Run<'_> {
     }
 }
 
+/// A run that removes.
+pub(crate) struct Going<'a> {
+    pub(crate) run: Run<'a>,
+    /// What the plan was made from.
+    pub(crate) inventory: &'a mut Inventory,
+    pub(crate) report: &'a mut Report,
+    pub(crate) alarm: Option<&'a Alarm>,
+}
+
 /// What may be gone by a run's doing.
 struct Taken {
     gone: Vec<ImageRecord>,
@@ -104,22 +113,18 @@ impl Engine {
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
+        let mut going = Going {
+            run,
+            inventory: &mut inventory,
+            report: &mut report,
+            alarm,
+        };
         let Ended { journals, sound } = match held {
             Ok(Some(journals)) => {
-                let going = self.carry_out(run, &mut plan, &mut inventory, &mut report, alarm);
-                let sound = going.await;
+                let sound = self.carry_out(&mut going, &mut plan).await;
                 Ended { journals, sound }
             }
-            Ok(None) => {
-                let mut on_full_disk = OnFullDisk {
-                    run,
-                    inventory: &mut inventory,
-                    report: &mut report,
-                    alarm,
-                };
-                let going = self.carry_out_on_full_disk(&mut on_full_disk, &mut plan);
-                going.await?
-            }
+            Ok(None) => self.carry_out_on_full_disk(&mut going, &mut plan).await?,
             Err(error) => return Err(error.into()),
         };
         match sound {
@@ -166,12 +171,16 @@ impl Engine {
     /// If something that has to come back cannot be written. Then nothing may be released.
     pub(crate) async fn carry_out(
         &self,
-        run: Run<'_>,
+        going: &mut Going<'_>,
         plan: &mut Plan,
-        inventory: &mut Inventory,
-        report: &mut Report,
-        alarm: Option<&Alarm>,
     ) -> Result<(), StoreError> {
+        let Going {
+            run,
+            inventory,
+            report,
+            alarm,
+        } = going;
+        let run = *run;
         let taking = self.take_away(run, plan, report);
         let removing = info_span!("remove");
         let taken = if run.measuring == Measuring::Meanwhile {
@@ -184,7 +193,7 @@ impl Engine {
         };
         let Taken { gone, unpinned } = taken;
         (run.progress)(Progress::LookingAgain);
-        let looking = self.restore_used(run.request, inventory, gone, alarm);
+        let looking = self.restore_used(run.request, inventory, gone, *alarm);
         let looked = self.phase(info_span!("look_again"), looking).await;
         let stuck = record_look(report, plan, looked);
         let repinning = self.repin_used(run, inventory, unpinned, report);

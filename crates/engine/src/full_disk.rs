@@ -12,12 +12,12 @@ use reclaim_model::{
     Beside, Blob, Digest, Failed, Freed, Inventory, Plan, RefuseReason, Refused, Report, Step,
     chain,
 };
-use reclaim_store::{Alarm, StoreError};
+use reclaim_store::StoreError;
 use tracing::{info, info_span};
 
 use crate::batch_hold::{self, BatchHold};
 use crate::engine::{Engine, RunError};
-use crate::execute::Run;
+use crate::execute::Going;
 use crate::hold::Hold;
 use crate::measure::{Measuring, enter_sizes};
 use crate::retry::retry;
@@ -32,14 +32,6 @@ pub(crate) struct Ended {
     pub(crate) journals: Vec<Digest>,
     /// An error if something that has to come back could not be written.
     pub(crate) sound: Result<(), StoreError>,
-}
-
-/// A run on a full disk.
-pub(crate) struct OnFullDisk<'a> {
-    pub(crate) run: Run<'a>,
-    pub(crate) inventory: &'a mut Inventory,
-    pub(crate) report: &'a mut Report,
-    pub(crate) alarm: Option<&'a Alarm>,
 }
 
 /// What came of removing a few images.
@@ -152,7 +144,7 @@ impl Engine {
     /// If not even one small hold can be written; nothing has changed then.
     pub(crate) async fn carry_out_on_full_disk(
         &self,
-        on: &mut OnFullDisk<'_>,
+        on: &mut Going<'_>,
         plan: &mut Plan,
     ) -> Result<Ended, RunError> {
         if on.run.measuring == Measuring::Meanwhile {
@@ -173,7 +165,8 @@ impl Engine {
                 match Hold::write(&self.store, on.run.id, &rest).await {
                     Ok(journals) => {
                         warn_of_batches(on.report, &batches);
-                        let sound = self.carry_out_last(on, &mut rest).await;
+                        info!(steps = rest.steps.len(), "there is room for the rest");
+                        let sound = self.carry_out(on, &mut rest).await;
                         return Ok(Ended { journals, sound });
                     }
                     Err(error) if batches.done.is_empty() && batches.queue.is_empty() => {
@@ -215,23 +208,8 @@ impl Engine {
         })
     }
 
-    async fn carry_out_last(
-        &self,
-        on: &mut OnFullDisk<'_>,
-        rest: &mut Plan,
-    ) -> Result<(), StoreError> {
-        info!(steps = rest.steps.len(), "there is room for the rest");
-        let OnFullDisk {
-            run,
-            inventory,
-            report,
-            alarm,
-        } = on;
-        self.carry_out(*run, rest, inventory, report, *alarm).await
-    }
-
     /// Removes the next few images under a hold of their own, and frees them.
-    async fn remove_few(&self, on: &mut OnFullDisk<'_>, batches: &mut Batches<'_>) -> Few {
+    async fn remove_few(&self, on: &mut Going<'_>, batches: &mut Batches<'_>) -> Few {
         let namespace = &batches.plan.namespace;
         let (hold, mut few) = loop {
             let few = batches.next();
@@ -252,13 +230,12 @@ impl Engine {
             };
         }
         batches.advance();
-        let report = &mut *on.report;
-        let (removed, failed) = (report.removed.len(), report.failed.len());
-        let was_finished = report.unfinished.is_none();
-        let going = self.carry_out(on.run, &mut few, on.inventory, report, on.alarm);
-        if let Err(error) = going.await {
+        let (removed, failed) = (on.report.removed.len(), on.report.failed.len());
+        let was_finished = on.report.unfinished.is_none();
+        if let Err(error) = self.carry_out(on, &mut few).await {
             return Few::Unsound(error);
         }
+        let report = &mut *on.report;
         let has_removed = report.removed.len() > removed;
         let window = on.run.options.undo_window;
         let ended = if has_removed && window > Duration::ZERO {
@@ -284,7 +261,7 @@ impl Engine {
 
     /// Refuses the steps whose target is gone although it was there: a lease takes digests that
     /// are not.
-    async fn refuse_lost(&self, on: &mut OnFullDisk<'_>, few: &mut Plan) -> Result<(), StoreError> {
+    async fn refuse_lost(&self, on: &mut Going<'_>, few: &mut Plan) -> Result<(), StoreError> {
         let seen = on.inventory.namespaces.get(&few.namespace);
         let mut steps = Vec::new();
         let mut lost = Vec::new();
@@ -317,7 +294,7 @@ fn no_hold(error: StoreError) -> RunError {
 }
 
 /// Notes for the steps that were not tried why they were not.
-fn record_rest(on: &mut OnFullDisk<'_>, batches: &Batches<'_>, blocked: &str) {
+fn record_rest(on: &mut Going<'_>, batches: &Batches<'_>, blocked: &str) {
     let stopped = on.run.stop();
     for step in batches.rest() {
         let name = step.image.name.clone();

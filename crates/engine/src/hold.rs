@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
 use reclaim_store::{Containerd, StoreError};
 
-use crate::batch_hold;
+use crate::batch_hold::{self, Listed};
 use crate::clock;
 use crate::host_guard::GUARD_LEASE;
 use crate::journal;
@@ -215,12 +215,16 @@ async fn records(
     let mut records = Vec::new();
     let mut unpins = Vec::new();
     let mut is_whole = true;
-    if let Some(small) = batch_hold::read(lease) {
-        is_whole = small.is_some();
-        for record in small.unwrap_or_default() {
-            // A lease takes digests that are not there.
-            if retry(|| store.has_blob(namespace, &record.target.digest)).await? {
-                records.push(record);
+    if let Some(listed) = batch_hold::read(lease) {
+        match listed {
+            Listed::Unreadable => is_whole = false,
+            Listed::Records(listed) => {
+                for record in listed {
+                    // A lease takes digests that are not there.
+                    if retry(|| store.has_blob(namespace, &record.target.digest)).await? {
+                        records.push(record);
+                    }
+                }
             }
         }
         return Ok(Journaled {

@@ -81,7 +81,7 @@ impl RunHistory {
             runs: Mutex::default(),
         };
         let Lines { runs, damage } = read(&history.path)?;
-        if let Err(error) = history.settle(&runs, damage) {
+        if let Err(error) = history.settle(&runs, damage.as_deref()) {
             warn!(
                 error = chain(&error),
                 "the runs of policies are written later"
@@ -92,8 +92,8 @@ impl RunHistory {
     }
 
     /// Sets a damaged file aside, and shortens a long one.
-    fn settle(&self, runs: &[RunRecord], damage: Option<String>) -> Result<(), HistoryError> {
-        if let Some(problem) = &damage {
+    fn settle(&self, runs: &[RunRecord], damage: Option<&str>) -> Result<(), HistoryError> {
+        if let Some(problem) = damage {
             state::set_aside(&self.path, problem).map_err(|source| self.failed(source))?;
         }
         if damage.is_some() || runs.len() > 2 * KEPT {
