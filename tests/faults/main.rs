@@ -9,6 +9,7 @@
 //! - [`silence`]: one call is never answered, or none from it on; the run ends, and nothing is lost.
 //! - [`reported`]: an error for good is in the exit status and in the report, which stays true.
 //! - [`killed`]: the binary is killed; nothing is lost, and the next run ends as this one would.
+//! - [`full`]: there is no room for a journal, and a call beside is spoiled.
 //! - [`recovery`]: the run that cleans up after a crash is killed as well.
 //! - [`restarted`]: containerd is killed and comes back.
 //! - [`elsewhere`]: the binary is killed in another PID namespace, or before a reboot.
@@ -28,6 +29,7 @@ mod away;
 mod check;
 mod creators;
 mod elsewhere;
+mod full;
 mod invisible;
 mod killed;
 mod matrix;

@@ -3,13 +3,19 @@
 use std::fs::File;
 use std::io::Write;
 
+use reclaim_testkit::{Layer, image};
+
 use crate::host::{Host, removed};
 
 const MIB: u64 = 1 << 20;
 
 /// Writes until nothing more can be written.
 fn fill(host: &Host) {
-    let mut ballast = File::create(host.rig.containerd.root().join("ballast")).unwrap();
+    fill_as(host, "ballast");
+}
+
+fn fill_as(host: &Host, name: &str) {
+    let mut ballast = File::create(host.rig.containerd.root().join(name)).unwrap();
     for block in [1 << 20, 4096, 1] {
         let zeros = vec![0; block];
         while ballast.write_all(&zeros).is_ok() {}
@@ -62,4 +68,52 @@ async fn without_headroom_it_does_what_it_can() {
     let is_met = space.left >= space.left_at(85);
     assert_eq!(run["outcome"] == "done", is_met, "{run:#}");
     assert_eq!(called.code == 0, is_met, "{called:?}");
+}
+
+const IMAGES: u64 = 120;
+
+/// An ext4 of 96 MiB with many small images, filled to the last block.
+async fn full_ext4() -> Host {
+    let host = Host::on_ext4(96 * MIB).await;
+    for number in 0..IMAGES {
+        let name = format!("docker.io/library/i{number}:1");
+        let built = image(&name).layers([Layer::random(number, 64 << 10)]);
+        let built = built.unpack("overlayfs");
+        built.build(&host.rig.namespace).await.unwrap();
+    }
+    host.rig.namespace.collect().await.unwrap();
+    fill(&host);
+    host
+}
+
+/// Where no journal can be written, images should go in parts that grow with the room: by name,
+/// by a policy and by a prune.
+#[tokio::test]
+async fn removing_makes_its_own_room() {
+    let host = full_ext4().await;
+    let called = host.rig.reclaim(&["image", "rm", "i0:1"]);
+    called.exits(0);
+    let names = host.names().await;
+    assert!(names.len() == 119 && !names.contains(&"i0:1".to_owned()));
+
+    fill_as(&host, "more ballast");
+    host.policy("high = \"99%\"\nlow = \"98%\"");
+    let called = host.with_state(&["maintain", "--once", "--format", "json"]);
+    let run = called.json()["runs"][0].take();
+    let left = host.names().await.len();
+    assert_eq!(left + removed(&run).len(), 119, "{run:#}");
+    assert!(left < 119, "{run:#}");
+
+    fill_as(&host, "still more ballast");
+    let prune = ["image", "prune", "-a", "-f", "--format", "json"];
+    let report = host.rig.reclaim(&prune).exits(0).json();
+    let n_removed = report["removed"].as_array().unwrap().len();
+    assert_eq!(n_removed, left, "{report:#}");
+    assert!(host.names().await.is_empty());
+    assert_eq!(report["reclaimed"], report["estimate"], "{report:#}");
+    let warnings = report["warnings"].to_string();
+    let words = "the disk is too full to hold all images at once";
+    assert!(left == 0 || warnings.contains(words), "{warnings}");
+    let leases = host.rig.namespace.leases().await.unwrap();
+    assert!(leases.is_empty(), "{leases:?}");
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use reclaim_testkit::{BuiltImage, Containerd, Layer, image};
+use reclaim_testkit::{BuiltImage, Containerd, ContainerdBuilder, Layer, image};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -41,7 +41,15 @@ impl Space {
 impl Host {
     /// Starts a containerd on a filesystem of so many bytes.
     pub(crate) async fn start(bytes: u64) -> Self {
-        let builder = Containerd::quiet().filesystem(bytes);
+        Self::on(Containerd::quiet().filesystem(bytes)).await
+    }
+
+    /// Starts a containerd on an ext4 of so many bytes.
+    pub(crate) async fn on_ext4(bytes: u64) -> Self {
+        Self::on(Containerd::quiet().ext4(bytes)).await
+    }
+
+    async fn on(builder: ContainerdBuilder) -> Self {
         let rig = Rig::on(builder.start().await);
         rig.namespace.collect().await.unwrap();
         Self {

@@ -152,6 +152,11 @@ impl CommandError {
                 containers: _,
             })) => Some(format!("if this is meant, say --allow-empty {namespace}")),
             Self::Run(RunError::NotFound(error)) => near(error),
+            Self::Run(RunError::DiskFull(_)) => Some(
+                "free a few kilobytes on the filesystem of containerd by hand, such as a log, and \
+                 try again"
+                    .to_owned(),
+            ),
             Self::Run(RunError::UnknownFilesystem { why: _ }) => {
                 Some("say how much in bytes, such as --target-free 20GB".to_owned())
             }

@@ -51,6 +51,9 @@ pub enum RunError {
     /// The store could not be listed whole, or the guard not be taken.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The disk is so full that nothing can be held, and so nothing may be removed.
+    #[error("nothing was removed: the disk is too full to write even what holds one image")]
+    DiskFull(#[source] StoreError),
     /// A container store could not be read; what it would have named is unknown.
     #[error("list {store}")]
     Containers {

@@ -15,7 +15,7 @@ use reclaim_model::{
     Report, RunId, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
-use reclaim_store::{LeaseDeletion, NO_LABELS, StoreError};
+use reclaim_store::{Alarm, LeaseDeletion, NO_LABELS, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span, warn};
@@ -24,6 +24,7 @@ use crate::cancel::wait_out;
 use crate::clock;
 use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
+use crate::full_disk::Ended;
 use crate::hold::Hold;
 use crate::host_guard::{self, Collection};
 use crate::measure::{Measuring, enter_sizes};
@@ -34,6 +35,7 @@ use crate::presence::Presence;
 use crate::preview::blank_report;
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::{Patience, retry};
+use crate::stranded::Before;
 
 /// How long looking again and releasing may take, after the grace.
 const TO_END: SignedDuration = SignedDuration::from_hours(1);
@@ -82,6 +84,17 @@ struct Ending<'a> {
     journals: &'a [Digest],
 }
 
+/// A run that removes.
+pub(crate) struct Going<'a> {
+    pub(crate) run: Run<'a>,
+    /// What the plan was made from.
+    pub(crate) inventory: &'a mut Inventory,
+    pub(crate) report: &'a mut Report,
+    pub(crate) alarm: Option<&'a Alarm>,
+    /// The directories of snapshots before the first removal.
+    pub(crate) directories: Option<Before>,
+}
+
 /// What may be gone by a run's doing.
 struct Taken {
     gone: Vec<ImageRecord>,
@@ -110,8 +123,8 @@ impl Engine {
         let (mut inventory, mut plan) = (preview.inventory, preview.plan);
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         let alarm = self.store.alarm(&plan.namespace).ok();
-        let holding = Hold::write(&self.store, run.id, &plan);
-        let journals = self.phase(info_span!("hold"), holding).await?;
+        let holding = self.hold(run, &plan);
+        let held = self.phase(info_span!("hold"), holding).await;
         if run.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
@@ -119,45 +132,21 @@ impl Engine {
         let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
-        // Listing takes time: neither the removals nor the end after the second look may wait for it.
-        let taking = futures::future::join(
-            self.take_away(run, &plan, &mut report),
-            self.directories_before(&plan, &inventory),
-        );
-        let removing = info_span!("remove");
-        let (taken, directories) = if run.measuring == Measuring::Meanwhile {
-            let both = futures::future::join(taking, self.sizes_of(&plan));
-            let (taken, sizes) = self.phase(removing, both).await;
-            enter_sizes(&mut plan, &mut report, sizes);
-            taken
-        } else {
-            self.phase(removing, taking).await
+        let mut going = Going {
+            run,
+            inventory: &mut inventory,
+            report: &mut report,
+            alarm: alarm.as_ref(),
+            directories: None,
         };
-        let Taken {
-            gone,
-            unpinned,
-            is_settled,
-        } = taken;
-        (run.progress)(Progress::LookingAgain);
-        let looking = async {
-            if is_settled {
-                let alarm = alarm.as_ref();
-                self.restore_used(run, &mut inventory, gone, alarm).await
-            } else {
-                self.restore_all(run, gone, UNSETTLED.to_owned()).await
+        let Ended { journals, sound } = match held? {
+            Some(journals) => {
+                let sound = self.carry_out(&mut going, &mut plan).await;
+                Ended { journals, sound }
             }
+            None => self.carry_out_on_full_disk(&mut going, &mut plan).await?,
         };
-        let looked = self.phase(info_span!("look_again"), looking).await;
-        let stuck = record_look(&mut report, &plan, looked);
-        let repinned = if is_settled {
-            let repinning = self.repin_used(run, &inventory, unpinned, &mut report);
-            repinning.await
-        } else {
-            let repinning = self.repin_all(&plan.namespace, &unpinned);
-            repinning.await.map(|()| Vec::new())
-        };
-        let stuck = stuck.map_or(Ok(()), Err);
-        let sound = repinned.and_then(|unpinned| stuck.map(|()| report.unpinned = unpinned));
+        let directories = going.directories;
         let ending = Ending {
             presence,
             journals: &journals,
@@ -181,6 +170,91 @@ impl Engine {
             "pruned"
         );
         Ok(report)
+    }
+
+    /// Writes the hold of a plan; `None` if there is no room for it, or none for the collection
+    /// that would follow.
+    async fn hold(&self, run: Run<'_>, plan: &Plan) -> Result<Option<Vec<Digest>>, StoreError> {
+        let will_collect = run.options.undo_window.is_zero();
+        // It is a precaution: what cannot be read is no reason to fail.
+        if will_collect && self.store.is_tight().await.unwrap_or(false) {
+            warn!("the disk is almost full; removing a few images at a time");
+            return Ok(None);
+        }
+        match Hold::write(&self.store, run.id, plan).await {
+            Ok(journals) => Ok(Some(journals)),
+            Err(error) if error.is_out_of_space() => {
+                let error = chain(&error);
+                warn!(%error, "no room for a journal; removing a few images at a time");
+                // What was written of it would hold all that the parts are to free.
+                let namespace = &plan.namespace;
+                Hold::finish(&self.store, namespace, run.id, false, run.patience).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what a plan takes away, which is held, and brings back what became used.
+    ///
+    /// # Errors
+    ///
+    /// If something that has to come back cannot be written. Then nothing may be released.
+    pub(crate) async fn carry_out(
+        &self,
+        going: &mut Going<'_>,
+        plan: &mut Plan,
+    ) -> Result<(), StoreError> {
+        let Going {
+            run,
+            inventory,
+            report,
+            alarm,
+            directories,
+        } = going;
+        let run = *run;
+        // Listing takes time: neither the removals nor the end after the second look may wait for it.
+        let listing = async {
+            match directories.take() {
+                Some(before) => Some(before),
+                None => self.directories_before(plan, inventory).await,
+            }
+        };
+        let taking = futures::future::join(self.take_away(run, plan, report), listing);
+        let removing = info_span!("remove");
+        let (taken, before) = if run.measuring == Measuring::Meanwhile {
+            let both = futures::future::join(taking, self.sizes_of(plan));
+            let (taken, sizes) = self.phase(removing, both).await;
+            enter_sizes(plan, report, sizes);
+            taken
+        } else {
+            self.phase(removing, taking).await
+        };
+        *directories = before;
+        let Taken {
+            gone,
+            unpinned,
+            is_settled,
+        } = taken;
+        (run.progress)(Progress::LookingAgain);
+        let looking = async {
+            if is_settled {
+                self.restore_used(run, inventory, gone, *alarm).await
+            } else {
+                self.restore_all(run, gone, UNSETTLED.to_owned()).await
+            }
+        };
+        let looked = self.phase(info_span!("look_again"), looking).await;
+        let stuck = record_look(report, plan, looked);
+        let repinned = if is_settled {
+            let repinning = self.repin_used(run, inventory, unpinned, report);
+            repinning.await
+        } else {
+            let repinning = self.repin_all(&plan.namespace, &unpinned);
+            repinning.await.map(|()| Vec::new())
+        };
+        let stuck = stuck.map_or(Ok(()), Err);
+        repinned.and_then(|unpinned| stuck.map(|()| report.unpinned = unpinned))
     }
 
     /// Gives the guard back. If that fails the next run finds out that this one is over.

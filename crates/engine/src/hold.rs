@@ -10,13 +10,14 @@ use jiff::Timestamp;
 use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 
+use crate::batch_hold::{self, Listed};
 use crate::clock;
 use crate::execute::Run;
 use crate::journal;
 use crate::lease_labels::{self, ABANDONED, UNFINISHED};
 use crate::retry::{Patience, retry};
 
-const HOLD_PREFIX: &str = "reclaim.hold.";
+pub(crate) const HOLD_PREFIX: &str = "reclaim.hold.";
 
 /// A hold that outlives its run.
 #[derive(Debug, Clone)]
@@ -35,8 +36,8 @@ pub struct Hold {
     pub records: Vec<ImageRecord>,
     /// Configurations that have let go of what was unpacked of them.
     pub unpins: Vec<Unpin>,
-    /// The lease that holds it, by ID.
-    pub lease: String,
+    /// The leases that hold it, by ID: one, or on a full disk several.
+    pub leases: Vec<String>,
 }
 
 impl Hold {
@@ -68,8 +69,12 @@ impl Hold {
     ) -> Result<Timestamp, StoreError> {
         let (namespace, patience) = (&run.request.namespace, run.patience);
         let window = run.options.undo_window;
-        let id = format!("{HOLD_PREFIX}{}", run.id);
         let now = clock::now();
+        if journals.is_empty() {
+            // Small holds keep it all.
+            return Ok(lease_labels::expiry(now, window));
+        }
+        let id = format!("{HOLD_PREFIX}{}", run.id);
         let labels = || lease_labels::new(run.id, now, window);
         let making = patience.retry(|| store.create_lease(namespace, &id, labels()));
         making.await?;
@@ -132,27 +137,49 @@ impl Hold {
         namespace: &Namespace,
         leases: &[Lease],
     ) -> Result<Vec<Self>, StoreError> {
-        let mut holds = Vec::new();
+        let mut holds: Vec<Self> = Vec::new();
         for lease in leases {
-            if let Some(run) = lease_labels::run(lease)
-                && lease.id.starts_with(HOLD_PREFIX)
-                && lease.is_live(clock::now())
-            {
-                let found = records(store, namespace, lease).await?;
-                holds.push(Self {
-                    run,
-                    started: lease_labels::started(lease),
-                    expires: lease.expires,
-                    is_abandoned: lease.labels.contains_key(ABANDONED),
-                    is_whole: found.is_whole,
-                    records: found.records,
-                    unpins: found.unpins,
-                    lease: lease.id.clone(),
-                });
+            let Some(run) = lease_labels::run(lease) else {
+                continue;
+            };
+            if !lease.id.starts_with(HOLD_PREFIX) || !lease.is_live(clock::now()) {
+                continue;
+            }
+            let is_abandoned = lease.labels.contains_key(ABANDONED);
+            let found = records(store, namespace, lease).await?;
+            let hold = Self {
+                run,
+                started: lease_labels::started(lease),
+                expires: lease.expires,
+                is_abandoned,
+                is_whole: found.is_whole,
+                records: found.records,
+                unpins: found.unpins,
+                leases: vec![lease.id.clone()],
+            };
+            let is_same = |it: &&mut Self| it.run == hold.run && it.is_abandoned == is_abandoned;
+            match holds.iter_mut().find(is_same) {
+                Some(other) => other.unite(hold),
+                None => holds.push(hold),
             }
         }
         holds.sort_by(|a, b| (a.started, &a.run.0).cmp(&(b.started, &b.run.0)));
         Ok(holds)
+    }
+
+    /// Adds what another lease holds of the same run.
+    fn unite(&mut self, other: Self) {
+        self.started = self.started.min(other.started);
+        // A lease without an expiry holds for good.
+        self.expires = match (self.expires, other.expires) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+        self.is_whole &= other.is_whole;
+        self.records.extend(other.records);
+        self.records.sort_by(|a, b| a.name.cmp(&b.name));
+        self.unpins.extend(other.unpins);
+        self.leases.extend(other.leases);
     }
 
     /// Ends the hold, with a collection if that is to free it now.
@@ -162,7 +189,11 @@ impl Hold {
         namespace: &Namespace,
         collect: bool,
     ) -> Result<(), StoreError> {
-        retry(|| store.delete_lease(namespace, &self.lease, collect)).await?;
+        for (index, lease) in self.leases.iter().enumerate() {
+            // One collection is enough for all.
+            let collect = collect && index + 1 == self.leases.len();
+            retry(|| store.delete_lease(namespace, lease, collect)).await?;
+        }
         Ok(())
     }
 }
@@ -211,6 +242,24 @@ async fn records(
     let mut records = Vec::new();
     let mut unpins = Vec::new();
     let mut is_whole = true;
+    if let Some(listed) = batch_hold::read(lease) {
+        match listed {
+            Listed::Unreadable => is_whole = false,
+            Listed::Records(listed) => {
+                for record in listed {
+                    // A lease takes digests that are not there.
+                    if retry(|| store.has_blob(namespace, &record.target.digest)).await? {
+                        records.push(record);
+                    }
+                }
+            }
+        }
+        return Ok(Journaled {
+            records,
+            unpins,
+            is_whole,
+        });
+    }
     for digest in content(lease) {
         let reading = retry(|| store.read_held(namespace, digest, journal::MAX_BODY));
         match reading.await?.and_then(|body| journal::read(&body)) {

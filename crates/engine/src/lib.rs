@@ -72,6 +72,7 @@
 //! `reclaim-api` has the routes of Docker's Engine API and a gRPC service on top of this, to be
 //! mounted on a server of yours.
 
+mod batch_hold;
 mod cancel;
 mod catalog;
 mod clock;
@@ -83,6 +84,7 @@ mod engine;
 mod execute;
 #[cfg(test)]
 mod fixture;
+mod full_disk;
 mod guard;
 mod health;
 mod hold;

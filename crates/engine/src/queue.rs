@@ -137,7 +137,15 @@ impl Engine {
             None => *lifetime.insert(self.lifetime(claimant).await?),
         };
         let expires = lease_labels::expiry(clock::now(), lifetime);
-        match host_guard::claim(&self.store, namespace, presence, lifetime).await? {
+        let claim = host_guard::claim(&self.store, namespace, presence, lifetime).await;
+        let claim = claim.map_err(|error| {
+            if error.is_out_of_space() {
+                RunError::DiskFull(error)
+            } else {
+                RunError::Store(error)
+            }
+        })?;
+        match claim {
             Claim::Taken => Ok((running, expires)),
             // Counting what is removed by now takes a list of all images: not at every poll.
             Claim::Busy(lease) if claimant.wait => {

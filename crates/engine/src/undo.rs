@@ -77,7 +77,7 @@ impl Engine {
         let restoring = Restoring {
             store: &self.store,
             namespace,
-            lease: &hold.lease,
+            lease: hold.leases.first().map_or("", String::as_str),
             patience: &Patience::default(),
         };
         let mut undone = Undone::default();

@@ -165,3 +165,16 @@ pub(crate) fn lease_resource(message: Resource) -> LeaseResource {
     }
     LeaseResource::Other { kind, id }
 }
+
+pub(crate) fn lease_resource_message(resource: &LeaseResource) -> Resource {
+    let (kind, id) = match resource {
+        LeaseResource::Content(digest) => (CONTENT.to_owned(), digest.to_string()),
+        LeaseResource::Snapshot(SnapshotId { snapshotter, key }) => {
+            (format!("{SNAPSHOTS}{snapshotter}"), key.to_string())
+        }
+        LeaseResource::Image(name) => (IMAGES.to_owned(), name.clone()),
+        LeaseResource::Ingest(name) => (INGESTS.to_owned(), name.clone()),
+        LeaseResource::Other { kind, id } => (kind.clone(), id.clone()),
+    };
+    Resource { id, r#type: kind }
+}

@@ -93,6 +93,19 @@ impl StoreError {
         self.class() == Class::Retry
     }
 
+    /// Whether the server's filesystem has no room left for what was to be written.
+    ///
+    /// Source: containerd passes the kernel's text on; of its code it makes `Unknown`, or
+    /// `ResourceExhausted` where it knows it.
+    pub fn is_out_of_space(&self) -> bool {
+        match &self.source {
+            CallError::Status { status } => {
+                status.code() == Code::ResourceExhausted || is_about_space(status.message())
+            }
+            CallError::Incomplete { missing: _ } => false,
+        }
+    }
+
     /// Whether the server's answer never came: the connection was lost.
     pub fn is_from_transport(&self) -> bool {
         matches!(&self.source, CallError::Status { status } if is_from_transport(status))
@@ -115,6 +128,12 @@ impl StoreError {
 /// then does it carry an error below it.
 fn is_from_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
+}
+
+fn is_about_space(message: &str) -> bool {
+    ["no space left on device", "disk quota exceeded"]
+        .iter()
+        .any(|text| message.contains(text))
 }
 
 fn place(namespace: Option<&Namespace>, subject: Option<&str>) -> String {

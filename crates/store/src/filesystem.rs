@@ -105,6 +105,20 @@ impl Containerd {
         Ok(measured.unwrap_or_default())
     }
 
+    /// Whether there is less room than a collection may need: it writes containerd's database
+    /// anew, page by page, before it frees anything. What cannot be seen from here is not tight.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn is_tight(&self) -> Result<bool, StoreError> {
+        let Some(root) = self.content_root().await? else {
+            return Ok(false);
+        };
+        let looking = tokio::task::spawn_blocking(move || is_tight(&root));
+        Ok(looking.await.is_ok_and(|it| it.unwrap_or(false)))
+    }
+
     /// Lists a few blobs of any namespace, with their lengths.
     ///
     /// # Errors
@@ -209,6 +223,16 @@ impl Found {
     }
 }
 
+/// As [`Containerd::is_tight`], for the content store in `root`.
+fn is_tight(root: &Path) -> io::Result<bool> {
+    let database = root.with_file_name("io.containerd.metadata.v1.bolt");
+    let database = fs::metadata(database.join("meta.db"))?;
+    let filesystem = rustix::fs::statvfs(root)?;
+    // containerd may use what is reserved for root.
+    let left = filesystem.f_bfree.saturating_mul(filesystem.f_frsize);
+    Ok(left < database.blocks().saturating_mul(512))
+}
+
 /// Whether a directory is that of the content store: one of some blobs is there, of its length.
 pub(crate) fn is_store(root: &Path, blobs: &[(Digest, u64)]) -> bool {
     let mut witnesses = blobs.iter().take(WITNESSES).peekable();
@@ -269,6 +293,20 @@ mod tests {
             snapshotters: BTreeMap::from([(name, directory.join("native"))]),
             homeless: BTreeSet::new(),
         }
+    }
+
+    #[test]
+    fn room_is_tight_where_the_database_is_larger_than_what_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("io.containerd.content.v1.content");
+        fs::create_dir(&root).unwrap();
+        assert!(is_tight(&root).is_err(), "there is no database");
+        let database = directory.path().join("io.containerd.metadata.v1.bolt");
+        fs::create_dir(&database).unwrap();
+        let file = fs::File::create(database.join("meta.db")).unwrap();
+        // What is sparse is not written anew.
+        file.set_len(1 << 60).unwrap();
+        assert!(!is_tight(&root).unwrap());
     }
 
     #[test]

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::{
-    AddResourceRequest, InfoRequest, Resource, WriteAction, WriteContentRequest,
+    AbortRequest, AddResourceRequest, InfoRequest, WriteAction, WriteContentRequest,
 };
-use reclaim_model::{Digest, Namespace};
+use reclaim_model::{Digest, LeaseResource, Namespace};
 
 use crate::client::Containerd;
+use crate::convert;
 use crate::error::{Class, StoreError};
 
 /// How much of a body one message carries. containerd takes 16 MiB at most.
 const PART: usize = 1 << 20;
+
+const WRITE: &str = "write hold";
 
 /// A blob to be written, with the labels by which the collector follows it.
 #[derive(Debug, Clone)]
@@ -37,34 +40,86 @@ impl Containerd {
         lease: &str,
         blob: HeldBlob,
     ) -> Result<Digest, StoreError> {
-        const OPERATION: &str = "write hold";
         let digest = reclaim_oci::digest_of(&blob.body);
+        let written = self.write_blob(namespace, lease, &digest, blob).await;
+        if let Err(error) = &written
+            && error.is_out_of_space()
+        {
+            // What was written of it takes room until the lease ends.
+            self.abort_ingest(namespace, lease, &digest).await;
+        }
+        written.map(|()| digest)
+    }
+
+    async fn write_blob(
+        &self,
+        namespace: &Namespace,
+        lease: &str,
+        digest: &Digest,
+        blob: HeldBlob,
+    ) -> Result<(), StoreError> {
         let failed = |status| {
-            StoreError::new(OPERATION, status)
+            StoreError::new(WRITE, status)
                 .within(namespace)
                 .about(lease)
         };
-        let messages = futures::stream::iter(messages(lease, &digest, blob));
-        let request = self.leased_request(OPERATION, namespace, lease, messages)?;
+        let messages = futures::stream::iter(messages(lease, digest, blob));
+        let request = self.leased_request(WRITE, namespace, lease, messages)?;
         let answer = ContentClient::new(self.channel()).write(request).await;
         let answer = match answer {
-            Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(digest),
+            Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(()),
             answer => answer.map_err(failed)?,
         };
         let mut stream = answer.into_inner();
         loop {
             match stream.message().await {
                 Ok(Some(part)) if part.action == i32::from(WriteAction::Commit) => {
-                    return Ok(digest);
+                    return Ok(());
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    return Err(StoreError::incomplete(OPERATION, "commit").within(namespace));
+                    return Err(StoreError::incomplete(WRITE, "commit").within(namespace));
                 }
                 // The same bytes are there, and the lease has them now.
-                Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(digest),
+                Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(()),
                 Err(status) => return Err(failed(status)),
             }
+        }
+    }
+
+    /// Drops what was written of a blob that does not fit. The lease drops it at the latest.
+    async fn abort_ingest(&self, namespace: &Namespace, lease: &str, digest: &Digest) {
+        const OPERATION: &str = "abort write of hold";
+        let message = AbortRequest {
+            r#ref: ingest(lease, digest),
+        };
+        if let Ok(request) = self.request(OPERATION, Some(namespace), message) {
+            // If it cannot be aborted, it is in the way until the lease ends, no longer.
+            drop(ContentClient::new(self.channel()).abort(request).await);
+        }
+    }
+
+    /// Whether a namespace has a blob.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked.
+    pub async fn has_blob(
+        &self,
+        namespace: &Namespace,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        const OPERATION: &str = "find content";
+        let message = InfoRequest {
+            digest: digest.to_string(),
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        match ContentClient::new(self.channel()).info(request).await {
+            Ok(_) => Ok(true),
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
+            Err(status) => Err(StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(digest)),
         }
     }
 
@@ -126,13 +181,25 @@ impl Containerd {
         lease: &str,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        const OPERATION: &str = "add content to lease";
+        let resource = LeaseResource::Content(digest.clone());
+        self.add_resource(namespace, lease, &resource).await
+    }
+
+    /// Adds anything to a lease of ours. It need not exist.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be asked, or the lease does not exist.
+    pub async fn add_resource(
+        &self,
+        namespace: &Namespace,
+        lease: &str,
+        resource: &LeaseResource,
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "add to lease";
         let message = AddResourceRequest {
             id: lease.to_owned(),
-            resource: Some(Resource {
-                id: digest.to_string(),
-                r#type: "content".to_owned(),
-            }),
+            resource: Some(convert::lease_resource_message(resource)),
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let answer = LeasesClient::new(self.channel())
@@ -146,14 +213,19 @@ impl Containerd {
     }
 }
 
+/// The name under which a blob is written. Unique to the lease and the bytes, so that two
+/// writers never share an ingest.
+fn ingest(lease: &str, digest: &Digest) -> String {
+    format!("{lease}-{digest}")
+}
+
 /// The stream that writes a blob: its parts, then the commit.
 fn messages(lease: &str, digest: &Digest, blob: HeldBlob) -> Vec<WriteContentRequest> {
     let HeldBlob { body, labels } = blob;
     let total = i64::try_from(body.len()).unwrap_or(i64::MAX);
     let message = |action: WriteAction, offset: usize| WriteContentRequest {
         action: action.into(),
-        // Unique to the lease and the bytes, so that two writers never share an ingest.
-        r#ref: format!("{lease}-{digest}"),
+        r#ref: ingest(lease, digest),
         total,
         expected: digest.to_string(),
         offset: i64::try_from(offset).unwrap_or(i64::MAX),
@@ -176,7 +248,7 @@ fn messages(lease: &str, digest: &Digest, blob: HeldBlob) -> Vec<WriteContentReq
 
 #[cfg(test)]
 mod tests {
-    use containerd_client::services::v1::{ReadContentResponse, WriteContentResponse};
+    use containerd_client::services::v1::{ReadContentResponse, Resource, WriteContentResponse};
     use tonic::Code;
 
     use super::*;

@@ -78,6 +78,7 @@ pub(super) fn status(error: &RunError) -> Status {
         RunError::TargetNotMet(_) => (ErrorKind::TargetNotMet, Code::FailedPrecondition),
         RunError::UnknownFilesystem { .. } => (ErrorKind::Other, Code::FailedPrecondition),
         RunError::Containers { .. } | RunError::Cancelled => (ErrorKind::Other, Code::Unavailable),
+        RunError::DiskFull(_) => (ErrorKind::Other, Code::ResourceExhausted),
         RunError::Store(error) if error.is_passing() => (ErrorKind::Other, Code::Unavailable),
         RunError::Store(_) => (ErrorKind::Other, Code::Internal),
     };
@@ -93,6 +94,7 @@ pub(super) fn status(error: &RunError) -> Status {
         | RunError::Check(_)
         | RunError::UnknownFilesystem { .. }
         | RunError::Containers { .. }
+        | RunError::DiskFull(_)
         | RunError::Store(_) => Vec::new(),
     };
     named(kind, code, &chain(error), details)

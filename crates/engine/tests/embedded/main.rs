@@ -2,6 +2,7 @@
 //! between: it lives on, so nobody can prove that what it left behind is abandoned.
 //!
 //! - [`claim`]: whose guard may be taken, and by whom.
+//! - [`full`]: a disk on which a journal has no room.
 //! - [`give_back`]: a guard is given back by whoever has it, and what was to be freed is freed.
 //! - [`run`]: what a run tells when others come in between.
 //! - [`silence`]: answers that never come, and runs that are stopped while they wait.
@@ -10,6 +11,8 @@
 
 #[cfg(test)]
 mod claim;
+#[cfg(test)]
+mod full;
 #[cfg(test)]
 mod give_back;
 #[cfg(test)]

@@ -31,6 +31,13 @@ const DISABLED_PLUGINS: [&str; 8] = [
     "io.containerd.snapshotter.v1.blockfile",
 ];
 
+/// A filesystem of so many bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Filesystem {
+    Memory(u64),
+    Ext4(u64),
+}
+
 /// Builds a private [`Containerd`].
 ///
 /// Defaults: log level `trace`, so that collections can be counted on every version, and no
@@ -42,7 +49,7 @@ pub struct ContainerdBuilder {
     collector: BTreeMap<String, String>,
     extra_config: String,
     on_disk: bool,
-    filesystem_bytes: Option<u64>,
+    filesystem: Option<Filesystem>,
     /// The sandbox image, if the CRI plugin is wanted.
     cri: Option<String>,
 }
@@ -54,7 +61,7 @@ impl Default for ContainerdBuilder {
             collector: BTreeMap::from([("startup_delay".to_owned(), "\"0s\"".to_owned())]),
             extra_config: String::new(),
             on_disk: false,
-            filesystem_bytes: None,
+            filesystem: None,
             cri: None,
         }
     }
@@ -96,12 +103,19 @@ impl ContainerdBuilder {
 
     /// Gives the root a filesystem of its own, in memory and of so many bytes.
     pub fn filesystem(mut self, bytes: u64) -> Self {
-        self.filesystem_bytes = Some(bytes);
+        self.filesystem = Some(Filesystem::Memory(bytes));
         self
     }
 
-    pub(super) fn filesystem_bytes(&self) -> Option<u64> {
-        self.filesystem_bytes
+    /// Gives the root an ext4 of so many bytes. Unlike memory, it needs a block for each
+    /// directory and each page of a database: full, it refuses more.
+    pub fn ext4(mut self, bytes: u64) -> Self {
+        self.filesystem = Some(Filesystem::Ext4(bytes));
+        self
+    }
+
+    pub(super) fn own_filesystem(&self) -> Option<Filesystem> {
+        self.filesystem
     }
 
     pub(super) fn wants_disk(&self) -> bool {

@@ -10,8 +10,8 @@ use std::thread;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::builder::ContainerdBuilder;
-use super::mounts::{mount_memory, unmount_below};
+use super::builder::{ContainerdBuilder, Filesystem};
+use super::mounts::{mount_ext4, mount_memory, unmount_below};
 use super::process::{Process, command_that_dies_with_us, find_on_path};
 use super::shims;
 
@@ -58,10 +58,13 @@ impl Daemon {
             path,
             directory: Some(directory),
         };
-        if let Some(bytes) = builder.filesystem_bytes() {
+        if let Some(filesystem) = builder.own_filesystem() {
             // Unmounted with all that is below the directory.
             fs::create_dir(daemon.root()).expect("the private directory takes another");
-            mount_memory(&daemon.root(), bytes);
+            match filesystem {
+                Filesystem::Memory(bytes) => mount_memory(&daemon.root(), bytes),
+                Filesystem::Ext4(bytes) => mount_ext4(&daemon.root(), bytes),
+            }
         }
         fs::write(daemon.config_path(), config).expect("the private directory takes a file");
         daemon.relaunch();

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -16,6 +17,25 @@ pub(super) fn unmount_below(directory: &Path) {
     for mount_point in mount_points_below(&table, directory) {
         unmount(&mount_point, UnmountFlags::DETACH).ok();
     }
+}
+
+/// Mounts an ext4 of so many bytes from a file beside `directory`.
+pub(super) fn mount_ext4(directory: &Path, bytes: u64) {
+    let image = directory.with_extension("ext4");
+    let file = fs::File::create(&image).expect("the private directory takes a file");
+    file.set_len(bytes).expect("a sparse file takes no room");
+    drop(file);
+    run(Command::new("mkfs.ext4").arg("-q").arg("-F").arg(&image));
+    let options = ["-t", "ext4", "-o", "loop"];
+    run(Command::new("mount")
+        .args(options)
+        .arg(&image)
+        .arg(directory));
+}
+
+fn run(command: &mut Command) {
+    let done = command.status().expect("e2fsprogs and mount are there");
+    assert!(done.success(), "{command:?}");
 }
 
 /// Mounts a filesystem in memory of so many bytes.

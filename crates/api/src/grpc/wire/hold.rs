@@ -16,7 +16,7 @@ impl From<&Hold> for proto::Hold {
             is_whole: hold.is_whole,
             records: hold.records.iter().map(Into::into).collect(),
             unpins: hold.unpins.iter().map(Into::into).collect(),
-            lease: hold.lease.clone(),
+            leases: hold.leases.clone(),
         }
     }
 }
@@ -33,7 +33,7 @@ impl TryFrom<proto::Hold> for Hold {
             is_whole: message.is_whole,
             records: list(message.records)?,
             unpins: list(message.unpins)?,
-            lease: message.lease,
+            leases: message.leases,
         })
     }
 }

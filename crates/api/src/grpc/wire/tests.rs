@@ -325,7 +325,7 @@ fn holds_come_back() {
         is_whole: false,
         records: vec![record],
         unpins: vec![unpin()],
-        lease: "reclaim.hold.run".to_owned(),
+        leases: vec!["reclaim.hold.run".to_owned()],
     });
 }
 

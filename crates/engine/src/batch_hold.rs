@@ -1,0 +1,348 @@
+//! Holds of a few images each, for a disk on which there is no room for one hold of all.
+//!
+//! A journal is content, and content needs free blocks. A lease is only a few bytes in
+//! containerd's database, which has room of its own as long as it has free pages. So the first
+//! few images are held by a lease that carries its journal in its own labels. It is created with
+//! them, so that there is no lease with half a journal. Labels of a lease hold nothing; its
+//! resources do, and are added afterwards. Where the first few have made some room, the next are
+//! held by a journal as usual, but each under a lease of its own.
+//!
+//! From its creation on the lease is marked as a crashed run's. As long as the run has the
+//! guard nobody looks at it; whoever takes the guard from a run that crashed restores what it
+//! lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reclaim_model::{
+    GcLabels, GcRef, ImageRecord, Lease, LeaseResource, Namespace, RunId, Step, chain, gc_ref_kind,
+};
+use reclaim_store::{Containerd, HeldBlob, StoreError};
+use tracing::warn;
+
+use crate::clock;
+use crate::hold::HOLD_PREFIX;
+use crate::journal;
+use crate::lease_labels::{self, ABANDONED};
+use crate::retry::retry;
+
+/// How the keys of the labels begin that carry the journal.
+const JOURNAL: &str = "reclaim/journal.";
+
+/// How much of the journal one label carries, in bytes: with its key less than the 4,096 that
+/// containerd allows.
+const PART: usize = 4000;
+
+/// How much one record may weigh; see [`weight`]. Larger ones wait for room for a journal.
+const MAX_WEIGHT: usize = 64 << 10;
+
+/// A lease that holds a few images.
+#[derive(Debug)]
+pub(crate) struct BatchHold {
+    run: RunId,
+    id: String,
+    form: Form,
+}
+
+/// How the images are held.
+#[derive(Debug)]
+enum Form {
+    /// The journal is in the lease's labels.
+    Labels {
+        journal: BTreeMap<String, String>,
+        resources: BTreeSet<LeaseResource>,
+    },
+    /// The journal is content.
+    Blobs(Vec<HeldBlob>),
+}
+
+impl BatchHold {
+    /// Describes the `number`th hold of a run: small, or with a journal.
+    ///
+    /// Precondition: what a small one is to hold [`fits`].
+    pub(crate) fn of(
+        run: &RunId,
+        namespace: &Namespace,
+        steps: &[Step],
+        number: usize,
+        is_small: bool,
+    ) -> Self {
+        let blobs = journal::write(run, namespace, steps, &[]);
+        let form = if is_small {
+            let resources = steps.iter().filter_map(|step| resources_of(&step.image));
+            let bodies = blobs.iter().map(|blob| String::from_utf8_lossy(&blob.body));
+            Form::Labels {
+                journal: labels(&bodies.collect::<String>()),
+                resources: resources.flatten().collect(),
+            }
+        } else {
+            Form::Blobs(blobs)
+        };
+        Self {
+            run: run.clone(),
+            id: format!("{HOLD_PREFIX}{run}.{number}"),
+            form,
+        }
+    }
+
+    /// Writes it, to hold until `expires`.
+    ///
+    /// # Errors
+    ///
+    /// If not all of it can be written; nothing is left of it then, if that can be helped.
+    pub(crate) async fn write(
+        &self,
+        store: &Containerd,
+        namespace: &Namespace,
+        expires: Timestamp,
+    ) -> Result<(), StoreError> {
+        let left = Duration::try_from(clock::now().duration_until(expires));
+        let left = left.unwrap_or(Duration::ZERO);
+        let mut labels = lease_labels::new(&self.run, clock::now(), left);
+        labels.insert(ABANDONED.to_owned(), "true".to_owned());
+        self.create(store, namespace, &self.id, labels).await
+    }
+
+    /// Replaces it by one that outlives the run. Returns until when.
+    pub(crate) async fn keep(
+        &self,
+        store: &Containerd,
+        namespace: &Namespace,
+        window: Duration,
+    ) -> Result<Timestamp, StoreError> {
+        let kept = format!("{}.kept", self.id);
+        let expires = lease_labels::expiry(clock::now(), window);
+        let labels = lease_labels::new(&self.run, clock::now(), window);
+        self.create(store, namespace, &kept, labels).await?;
+        self.end(store, namespace, false).await?;
+        Ok(expires)
+    }
+
+    /// Ends it, with a collection if that is to free what it holds.
+    pub(crate) async fn end(
+        &self,
+        store: &Containerd,
+        namespace: &Namespace,
+        collect: bool,
+    ) -> Result<(), StoreError> {
+        retry(|| store.delete_lease(namespace, &self.id, collect)).await?;
+        Ok(())
+    }
+
+    async fn create(
+        &self,
+        store: &Containerd,
+        namespace: &Namespace,
+        id: &str,
+        mut labels: BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        if let Form::Labels { journal, .. } = &self.form {
+            labels.extend(journal.clone());
+        }
+        let creating = async {
+            retry(|| store.create_lease(namespace, id, labels.clone())).await?;
+            match &self.form {
+                Form::Labels { resources, .. } => {
+                    for resource in resources {
+                        retry(|| store.add_resource(namespace, id, resource)).await?;
+                    }
+                }
+                Form::Blobs(blobs) => {
+                    for blob in blobs {
+                        retry(|| store.write_held(namespace, id, blob.clone())).await?;
+                    }
+                }
+            }
+            Ok(())
+        };
+        let created = creating.await;
+        if created.is_err()
+            && let Err(error) = retry(|| store.delete_lease(namespace, id, false)).await
+        {
+            let error = chain(&error);
+            warn!(%error, lease = id, "half a hold stays until it expires");
+        }
+        created
+    }
+}
+
+/// How much a small hold of the record takes, roughly.
+pub(crate) fn weight(image: &ImageRecord) -> usize {
+    let pairs = image.labels.iter().chain(&image.target.annotations);
+    image.name.len()
+        + pairs
+            .map(|(key, value)| key.len() + value.len())
+            .sum::<usize>()
+}
+
+/// Whether a small hold can hold what the record keeps.
+pub(crate) fn fits(image: &ImageRecord) -> bool {
+    weight(image) <= MAX_WEIGHT && resources_of(image).is_some()
+}
+
+/// What a lease has to list to hold what the record keeps: its target, and what its own labels
+/// refer to. `None` if a lease cannot list that.
+fn resources_of(image: &ImageRecord) -> Option<Vec<LeaseResource>> {
+    let mut resources = vec![LeaseResource::Content(image.target.digest.clone())];
+    let labels = image.labels.iter();
+    for (key, value) in labels.filter(|(key, _)| gc_ref_kind(key).is_some()) {
+        let refs = GcLabels::parse([(&**key, &**value)]).refs;
+        let [reference] = &refs[..] else {
+            return None;
+        };
+        resources.push(match reference {
+            GcRef::Content(digest) => LeaseResource::Content(digest.clone()),
+            GcRef::Snapshot(id) => LeaseResource::Snapshot(id.clone()),
+            GcRef::NoContent(_) | GcRef::Image(_) | GcRef::Container(_) => return None,
+        });
+    }
+    Some(resources)
+}
+
+/// Spreads a journal over labels, in order of their keys.
+fn labels(journal: &str) -> BTreeMap<String, String> {
+    let mut parts = vec![String::new()];
+    for letter in journal.chars() {
+        if parts
+            .last()
+            .is_some_and(|part| part.len() + letter.len_utf8() > PART)
+        {
+            parts.push(String::new());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(letter);
+        }
+    }
+    let parts = parts.into_iter().enumerate();
+    parts
+        .map(|(index, part)| (format!("{JOURNAL}{index:06}"), part))
+        .collect()
+}
+
+/// What a lease lists in its labels.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// Records that it holds.
+    Records(Vec<ImageRecord>),
+    /// A journal that is damaged, or of a version to come.
+    Unreadable,
+}
+
+/// Reads the records that a lease lists in its labels and holds; `None` if it lists none.
+///
+/// Of a lease that does not hold them all none were removed, or it was another who removed
+/// them: nothing was to be removed before the hold was complete.
+pub(crate) fn read(lease: &Lease) -> Option<Listed> {
+    let parts = lease.labels.range(JOURNAL.to_owned()..);
+    let parts = parts.take_while(|(key, _)| key.starts_with(JOURNAL));
+    let body: String = parts.map(|(_, part)| part.as_str()).collect();
+    if body.is_empty() {
+        return None;
+    }
+    let Some(entries) = journal::read(body.as_bytes()) else {
+        return Some(Listed::Unreadable);
+    };
+    let is_held = |image: &ImageRecord| {
+        let needed = resources_of(image);
+        needed.is_some_and(|needed| needed.iter().all(|it| lease.resources.contains(it)))
+    };
+    let is_whole = entries.records.iter().all(is_held);
+    Some(Listed::Records(if is_whole {
+        entries.records
+    } else {
+        Vec::new()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{digest, step};
+
+    fn with_labels(name: &str, labels: &[(&str, &str)]) -> Step {
+        let mut step = step(name, '1');
+        let labels = labels.iter();
+        step.image.labels = labels
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        step
+    }
+
+    /// The lease of a small hold with all that it is to hold.
+    fn lease(steps: &[Step]) -> Lease {
+        let run = RunId("run".to_owned());
+        let hold = BatchHold::of(&run, &"default".parse().unwrap(), steps, 1, true);
+        let Form::Labels { journal, resources } = hold.form else {
+            unreachable!("it is small")
+        };
+        Lease {
+            id: hold.id,
+            labels: journal,
+            expires: None,
+            created: None,
+            is_flat: false,
+            resources: resources.into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn a_journal_in_labels_is_read_back() {
+        let long = "ü".repeat(1000);
+        let steps: Vec<Step> = (0..8)
+            .map(|index| with_labels(&format!("app:{index}"), &[("note", &long)]))
+            .collect();
+        let lease = lease(&steps);
+        assert_eq!(lease.id, "reclaim.hold.run.1");
+        assert!(lease.labels.len() > 1);
+        for (key, value) in &lease.labels {
+            assert!(key.len() + value.len() <= 4096, "{key}");
+        }
+        let images: Vec<ImageRecord> = steps.into_iter().map(|step| step.image).collect();
+        assert_eq!(read(&lease), Some(Listed::Records(images)));
+    }
+
+    #[test]
+    fn what_is_not_held_whole_was_not_removed() {
+        let content = digest('2').to_string();
+        let labels = [
+            ("containerd.io/gc.ref.content.x", &*content),
+            ("containerd.io/gc.ref.snapshot.native/1", "layer"),
+        ];
+        let whole = lease(&[with_labels("app:1", &labels)]);
+        assert_eq!(whole.resources.len(), 3);
+        let none = || Some(Listed::Records(Vec::new()));
+        assert_ne!(read(&whole), none());
+        for missing in 0..3 {
+            let mut half = whole.clone();
+            half.resources.remove(missing);
+            assert_eq!(read(&half), none(), "{missing}");
+        }
+        let mut damaged = whole.clone();
+        damaged.labels.values_mut().for_each(|it| it.truncate(9));
+        assert_eq!(read(&damaged), Some(Listed::Unreadable));
+        let mut plain = whole;
+        plain.labels.clear();
+        assert_eq!(read(&plain), None);
+    }
+
+    #[test]
+    fn what_a_lease_cannot_list_needs_a_journal() {
+        let huge = "x".repeat(MAX_WEIGHT);
+        for (labels, expected) in [
+            (&[][..], true),
+            (&[("team", "shop")], true),
+            (&[("containerd.io/gc.ref.snapshot.native", "layer")], true),
+            (&[("containerd.io/gc.ref.content", "no digest")], false),
+            (&[("containerd.io/gc.ref.image", "other")], false),
+            (&[("containerd.io/gc.ref.volume.x/y", "other")], false),
+            (&[("team", &huge)], false),
+        ] {
+            assert_eq!(
+                fits(&with_labels("a", labels).image),
+                expected,
+                "{labels:?}"
+            );
+        }
+    }
+}
