@@ -88,7 +88,7 @@ async fn bad_values_are_told_with_what_is_accepted() {
         (
             "--grace",
             "soon",
-            "such as 90s, 10m or 1h30m, from 0s to 720h: `soon`",
+            "such as 90s, 10m or 1h30m, from 0s to 1m: `soon`",
         ),
         ("--undo-window", "721h", "from 0s to 720h: `721h`"),
         ("--max-deletes-per-second", "0", "0 is not in 1..=10000"),

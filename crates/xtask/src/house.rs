@@ -36,7 +36,12 @@ const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("reclaim-testkit", &["reclaim-model"]),
     (
         "reclaim-fuzz",
-        &["reclaim-api", "reclaim-model", "reclaim-oci"],
+        &[
+            "reclaim-api",
+            "reclaim-model",
+            "reclaim-oci",
+            "reclaim-plan",
+        ],
     ),
     ("reclaim-xtask", &[]),
 ];

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use reclaim_engine::{Controls, Progress, no_progress};
+use reclaim_engine::{Controls, Progress, RunError, no_progress};
 use reclaim_model::{NamedImages, RefuseReason};
 use reclaim_testkit::fault::{Act, Moment, Then};
 use reclaim_testkit::{Deletion, Labels, NamespaceClient};
@@ -139,7 +139,7 @@ async fn what_came_to_be_used_is_refused() {
 /// free, and a collection of others' garbage takes its time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_cancelled_before_its_first_removal_does_not_collect() {
-    let stage = Stage::set().await;
+    let stage = Stage::quiet().await;
     stage.build(APP).await;
     let embedded = stage.engine([]).await;
     let cancel = CancellationToken::new();
@@ -149,11 +149,11 @@ async fn a_run_cancelled_before_its_first_removal_does_not_collect() {
         progress: &no_progress,
         cancel: &cancel,
     };
-    let report = embedded.engine.prune(&all_unused(), None, controls).await;
-    let report = report.unwrap();
-    assert_eq!(report.refused[0].reason, RefuseReason::Cancelled);
-    assert_eq!(report.collection, None, "{report:?}");
-    assert_eq!(report.unfinished, None);
+    let before = stage.containerd.collections();
+    let pruned = embedded.engine.prune(&all_unused(), None, controls).await;
+    let error = pruned.unwrap_err();
+    assert!(matches!(error, RunError::Cancelled), "{error}");
+    assert_eq!(stage.containerd.collections(), before);
     assert!(stage.leases().await.is_empty());
     let images = stage.namespace.images().await.unwrap();
     assert!(images.contains_key(APP));

@@ -25,7 +25,7 @@ pub(crate) const AT_ONCE: RunOptions = RunOptions {
 };
 
 pub(crate) struct Stage {
-    containerd: Containerd,
+    pub(crate) containerd: Containerd,
     pub(crate) namespace: NamespaceClient,
 }
 
