@@ -124,7 +124,7 @@ async fn tells(stage: &Stage, case: &Case<()>) -> Complaints {
     let ended = spoil(stage, case, refused, &Victim::default()).await;
     let after = State::of(&stage.namespace).await;
     let mut complaints = check::soundness(stage, &after);
-    complaints.extend(check::truth(&ended, &stage.before, &after));
+    complaints.extend(check::truth_with_gaps(&ended, &stage.before, &after));
     complaints.extend(check::leaks(stage).await);
     complaints.extend(check::following_run(stage).await);
     complaints
