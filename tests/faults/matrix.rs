@@ -62,6 +62,17 @@ pub(crate) async fn work_through<C: Debug>(
     cases: Vec<C>,
     check: impl AsyncFn(&Stage, &C) -> Complaints,
 ) {
+    work_through_on(STAGES, title, first, cases, check).await;
+}
+
+/// As [`work_through`], with so many containerds side by side.
+pub(crate) async fn work_through_on<C: Debug>(
+    stages: usize,
+    title: &str,
+    first: Stage,
+    cases: Vec<C>,
+    check: impl AsyncFn(&Stage, &C) -> Complaints,
+) {
     let began = Instant::now();
     let cases = thinned(title, cases);
     let (calls, size) = (first.calls.len(), cases.len());
@@ -69,7 +80,7 @@ pub(crate) async fn work_through<C: Debug>(
     let firsts = Mutex::new(Some(first));
     let complaints = Mutex::new(Vec::new());
     let next = || left.lock().unwrap().pop();
-    let workers = (0..STAGES).map(|_| async {
+    let workers = (0..stages).map(|_| async {
         let ready = firsts.lock().unwrap().take();
         let mut stage = match ready {
             Some(stage) => stage,

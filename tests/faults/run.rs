@@ -27,6 +27,9 @@ const STUCK: Duration = Duration::from_secs(900);
 /// How many milliseconds an answer is waited for where one is withheld, instead of 10 s to 25 s.
 const DEADLINE: &str = "1000";
 
+/// How many seconds a run tries there to come to its end, instead of minutes.
+const PATIENCE: &str = "5";
+
 /// How a run of the binary ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -177,6 +180,7 @@ async fn run_with(
     let child = place
         .command()
         .envs(deadline.map(|it| ("RECLAIM_TEST_DEADLINE_MS", it)))
+        .envs(deadline.map(|_| ("RECLAIM_PATIENCE", PATIENCE)))
         .args(args)
         .env("CONTAINERD_ADDRESS", address)
         .stdin(Stdio::null())

@@ -1,18 +1,22 @@
 //! Calls that are never answered, while the connection stays open.
 //!
-//! One that is only slow changes nothing. One alone costs time: it is made again, or is a gap that keeps what it may hide. If none is
-//! answered from it on, the run ends with an error that names containerd; whatever it had removed
-//! is held, and the next run goes on from there.
+//! One that is only slow changes nothing. One alone costs time: it is made again, or is a gap that
+//! keeps what it may hide. If none is answered from it on, the run ends with an error that names
+//! containerd; whatever it had removed is held, and the next run goes on from there.
 
 use std::time::Duration;
 
 use reclaim_testkit::fault::{Act, Fault, Moment};
 
 use crate::check::{following_run, leaks, soundness, truth, truth_with_gaps};
-use crate::matrix::{Case, Complaints, cases, work_through};
+use crate::matrix::{Case, Complaints, cases, work_through_on};
 use crate::run::{PRUNE_ALL, Victim, spoiled};
 use crate::stage::Stage;
 use crate::state::State;
+
+/// How many containerds are kept waiting: a case takes as long as the deadlines, and next to no
+/// work.
+const STAGES: usize = 8;
 
 /// How often a case is tried at most whose fault does not strike.
 const TRIES: usize = 3;
@@ -43,7 +47,7 @@ const HARMS: [(Moment, Harm); 5] = [
 async fn a_call_that_is_never_answered_ends_no_run_in_the_middle() {
     let stage = Stage::set().await;
     let cases = cases(&stage.calls, &HARMS);
-    work_through("silence", stage, cases, check).await;
+    work_through_on(STAGES, "silence", stage, cases, check).await;
 }
 
 async fn check(stage: &Stage, case: &Case<Harm>) -> Complaints {

@@ -107,6 +107,8 @@ impl Engine {
     ) -> Result<(), RunError> {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
+        // What was noted up to now is finished by this.
+        self.unfinished.namespaces().remove(namespace);
         warn!(%namespace, "finishing a run that was cut off");
         let recovered = self.recover(&presence, namespace, cancel).await;
         host_guard::give_back(&self.store, namespace, &presence).await?;
