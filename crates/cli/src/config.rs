@@ -28,7 +28,7 @@ use text::ConfigText;
 /// Where the file is unless told otherwise.
 pub(crate) const DEFAULT_PATH: &str = "/etc/reclaim/config.toml";
 
-/// Where the daemon keeps its state unless told otherwise.
+/// Where the daemon keeps its state by default.
 pub(crate) const DEFAULT_STATE: &str = "/var/lib/reclaim";
 
 /// Why there is no configuration.

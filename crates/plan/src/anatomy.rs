@@ -5,7 +5,7 @@
 //!
 //! # An image is read by its own descriptors
 //!
-//! A document is what its bytes say, whoever names it. Where a descriptor of this image calls it
+//! A document is what its bytes say, whatever image names it. Where a descriptor of this image calls it
 //! something else, this image is uncertain, and neither the document nor any other image with it.
 //! How deep a document lies is counted within this image, too. So no image can change how
 //! another one is read.

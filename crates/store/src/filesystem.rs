@@ -105,8 +105,8 @@ impl Containerd {
         Ok(measured.unwrap_or_default())
     }
 
-    /// Whether there is less room than a collection may need: it writes containerd's database
-    /// anew, page by page, before it frees anything. What cannot be seen from here is not tight.
+    /// Whether there is less room than a collection may need: it rewrites containerd's database
+    /// page by page before it frees anything. What cannot be seen from here is not tight.
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ const MAX_PLANS: usize = 8;
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);
 
 /// A plan with what it was made for. Not the inventory it was made from: of 100,000 images that
-/// is most of a gigabyte, and applying a plan observes anew.
+/// is most of a gigabyte, and applying a plan observes again.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) request: PruneRequest,

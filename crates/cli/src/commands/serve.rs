@@ -51,7 +51,7 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
     let serving = listen::serve(listeners, router, Limits::default(), stop.token.clone());
     let work = async {
         serving.await;
-        // Nobody may be waiting for a run any more, and it has to end all the same.
+        // A run has to end even if its caller has gone.
         engine.idle().await;
         daemon.ended().await;
     };
