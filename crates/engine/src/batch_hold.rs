@@ -21,7 +21,6 @@ use reclaim_model::{
 use reclaim_store::{Containerd, HeldBlob, StoreError};
 use tracing::warn;
 
-use crate::clock;
 use crate::hold::HOLD_PREFIX;
 use crate::journal;
 use crate::lease_labels::{self, ABANDONED};
@@ -97,9 +96,9 @@ impl BatchHold {
         namespace: &Namespace,
         expires: Timestamp,
     ) -> Result<(), StoreError> {
-        let left = Duration::try_from(clock::now().duration_until(expires));
+        let left = Duration::try_from(store.now().duration_until(expires));
         let left = left.unwrap_or(Duration::ZERO);
-        let mut labels = lease_labels::new(&self.run, clock::now(), left);
+        let mut labels = lease_labels::new(&self.run, store.now(), left);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         self.create(store, namespace, &self.id, labels).await
     }
@@ -112,8 +111,8 @@ impl BatchHold {
         window: Duration,
     ) -> Result<Timestamp, StoreError> {
         let kept = format!("{}.kept", self.id);
-        let expires = lease_labels::expiry(clock::now(), window);
-        let labels = lease_labels::new(&self.run, clock::now(), window);
+        let expires = lease_labels::expiry(store.now(), window);
+        let labels = lease_labels::new(&self.run, store.now(), window);
         self.create(store, namespace, &kept, labels).await?;
         self.end(store, namespace, false).await?;
         Ok(expires)

@@ -9,7 +9,6 @@ use reclaim_plan::{Catalog, catalog, makeup};
 use reclaim_store::NO_LABELS;
 use tracing::{info_span, warn};
 
-use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::retry::retry;
 
@@ -39,7 +38,7 @@ impl Engine {
     /// If containerd cannot be read whole.
     pub async fn listing(&self, namespace: &Namespace) -> Result<Listing, RunError> {
         let judged = std::slice::from_ref(namespace);
-        let observing = retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
+        let observing = retry(|| self.store.observe(judged, &NO_LABELS, self.store.now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         let Some(seen) = inventory.namespaces.get_mut(namespace) else {
             return Ok(Listing::default());

@@ -10,7 +10,6 @@ use reclaim_store::{ConnectError, Containerd, StoreError};
 use tokio::sync::broadcast;
 use tracing::{debug, info_span};
 
-use crate::clock;
 use crate::containers::{ContainerStore, ContainerStoreError};
 use crate::guard::PruneGuard;
 use crate::host_guard::Busy;
@@ -271,7 +270,7 @@ impl Engine {
         let namespace = &request.namespace;
         let judged = std::slice::from_ref(namespace);
         let labels = request.label_keys();
-        let observing = retry(|| self.store.observe(judged, &labels, clock::now()));
+        let observing = retry(|| self.store.observe(judged, &labels, self.store.now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         let existing = inventory.namespaces.keys().cloned();
         let existing: Vec<Namespace> = existing.collect();

@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span, warn};
 
 use crate::cancel::wait_out;
-use crate::clock;
 use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
 use crate::full_disk::Ended;
@@ -60,11 +59,7 @@ pub(crate) struct Run<'a> {
 
 impl Run<'_> {
     /// Returns why nothing more may be taken away, if so.
-    pub(crate) fn stop(self) -> Option<RefuseReason> {
-        self.stop_at(clock::now())
-    }
-
-    fn stop_at(self, now: Timestamp) -> Option<RefuseReason> {
+    pub(crate) fn stop(self, now: Timestamp) -> Option<RefuseReason> {
         let left = now.duration_until(self.expires);
         let grace = SignedDuration::try_from(self.options.grace).unwrap_or(SignedDuration::MAX);
         if self.cancel.is_cancelled() {
@@ -291,7 +286,7 @@ impl Engine {
         let is_any = !report.removed.is_empty() || !report.unpinned.is_empty();
         let finished = if window > Duration::ZERO && is_any {
             self.keep(run, ending.journals, report).await
-        } else if !is_any && report.failed.is_empty() && run.stop().is_some() {
+        } else if !is_any && report.failed.is_empty() && run.stop(self.store.now()).is_some() {
             // Stopped before the first removal: nothing of this run waits to be freed.
             let namespace = &plan.namespace;
             Hold::finish(&self.store, namespace, run.id, false, run.patience)
@@ -396,7 +391,7 @@ impl Engine {
 
     /// Lists all namespaces, without reading what images are.
     pub(crate) async fn observe_everything(&self) -> Result<Inventory, StoreError> {
-        retry(|| self.store.observe(&[], &NO_LABELS, clock::now())).await
+        retry(|| self.store.observe(&[], &NO_LABELS, self.store.now())).await
     }
 }
 
@@ -429,11 +424,11 @@ mod tests {
             patience: &Patience::default(),
         };
         let last = expires - (SignedDuration::from_secs(90) + TO_END);
-        assert_eq!(run.stop_at(last), None);
+        assert_eq!(run.stop(last), None);
         let late = last + SignedDuration::from_nanos(1);
-        assert_eq!(run.stop_at(late), Some(RefuseReason::OutOfTime));
-        assert_eq!(run.stop_at(expires), Some(RefuseReason::OutOfTime));
+        assert_eq!(run.stop(late), Some(RefuseReason::OutOfTime));
+        assert_eq!(run.stop(expires), Some(RefuseReason::OutOfTime));
         cancel.cancel();
-        assert_eq!(run.stop_at(last), Some(RefuseReason::Cancelled));
+        assert_eq!(run.stop(last), Some(RefuseReason::Cancelled));
     }
 }

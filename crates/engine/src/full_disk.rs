@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reclaim_model::{
     Beside, Blob, Digest, Failed, Freed, Inventory, Plan, RefuseReason, Refused, Report, Step,
     chain,
@@ -155,7 +156,7 @@ impl Engine {
         }
         let mut batches = Batches::new(plan, on.inventory);
         let mut blocked = String::new();
-        while on.run.stop().is_none() {
+        while on.run.stop(self.store.now()).is_none() {
             if batches.is_last() || batches.queue.is_empty() {
                 let mut rest = part(plan, batches.rest().cloned().collect());
                 rest.unpins.clone_from(&plan.unpins);
@@ -192,7 +193,7 @@ impl Engine {
                     break;
                 }
                 Few::Unsound(error) => {
-                    record_rest(on, &batches, &chain(&error));
+                    record_rest(on, &batches, &chain(&error), self.store.now());
                     return Ok(Ended {
                         journals: Vec::new(),
                         sound: Err(error),
@@ -201,7 +202,7 @@ impl Engine {
             }
         }
         warn_of_batches(on.report, &batches);
-        record_rest(on, &batches, &blocked);
+        record_rest(on, &batches, &blocked, self.store.now());
         Ok(Ended {
             journals: Vec::new(),
             sound: Ok(()),
@@ -294,8 +295,8 @@ fn no_hold(error: StoreError) -> RunError {
 }
 
 /// Notes for the steps that were not tried why they were not.
-fn record_rest(on: &mut Going<'_>, batches: &Batches<'_>, blocked: &str) {
-    let stopped = on.run.stop();
+fn record_rest(on: &mut Going<'_>, batches: &Batches<'_>, blocked: &str, now: Timestamp) {
+    let stopped = on.run.stop(now);
     for step in batches.rest() {
         let name = step.image.name.clone();
         match &stopped {

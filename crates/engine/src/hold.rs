@@ -11,7 +11,6 @@ use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, Plan, 
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 
 use crate::batch_hold::{self, Listed};
-use crate::clock;
 use crate::execute::Run;
 use crate::journal;
 use crate::lease_labels::{self, ABANDONED, UNFINISHED};
@@ -50,7 +49,7 @@ impl Hold {
     ) -> Result<Vec<Digest>, StoreError> {
         let namespace = &plan.namespace;
         let lease = unfinished(run);
-        let mut labels = lease_labels::new(run, clock::now(), UNFINISHED);
+        let mut labels = lease_labels::new(run, store.now(), UNFINISHED);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &lease, labels.clone())).await?;
         let mut written = Vec::new();
@@ -69,7 +68,7 @@ impl Hold {
     ) -> Result<Timestamp, StoreError> {
         let (namespace, patience) = (&run.request.namespace, run.patience);
         let window = run.options.undo_window;
-        let now = clock::now();
+        let now = store.now();
         if journals.is_empty() {
             // Small holds keep it all.
             return Ok(lease_labels::expiry(now, window));
@@ -112,7 +111,7 @@ impl Hold {
             return Ok(());
         };
         let id = format!("{HOLD_PREFIX}{run}");
-        let mut labels = lease_labels::new(&run, clock::now(), UNFINISHED);
+        let mut labels = lease_labels::new(&run, store.now(), UNFINISHED);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &id, labels.clone())).await?;
         for digest in journals {
@@ -142,7 +141,7 @@ impl Hold {
             let Some(run) = lease_labels::run(lease) else {
                 continue;
             };
-            if !lease.id.starts_with(HOLD_PREFIX) || !lease.is_live(clock::now()) {
+            if !lease.id.starts_with(HOLD_PREFIX) || !lease.is_live(store.now()) {
                 continue;
             }
             let is_abandoned = lease.labels.contains_key(ABANDONED);

@@ -27,7 +27,6 @@ use reclaim_model::{Lease, Namespace, RunId};
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 use tracing::info;
 
-use crate::clock;
 use crate::hold::{self, Hold};
 use crate::identity::Identity;
 use crate::lease_labels;
@@ -145,7 +144,7 @@ async fn try_claim(
 ) -> Result<Claim, StoreError> {
     let run = presence.run();
     for _ in 0..TRIES {
-        let labels = || presence.lease_labels(clock::now(), lifetime);
+        let labels = || presence.lease_labels(store.now(), lifetime);
         let is_made = retry(|| store.create_lease(namespace, GUARD_LEASE, labels()));
         if is_made.await? {
             return Ok(Claim::Taken);
@@ -157,7 +156,7 @@ async fn try_claim(
             // It is ours: the answer to an earlier try was lost.
             return Ok(Claim::Taken);
         }
-        if !lease.is_live(clock::now()) {
+        if !lease.is_live(store.now()) {
             // A run of an older version held what it had removed by its guard.
             Hold::abandon(store, namespace, &lease).await?;
             collect(store, namespace, presence).await?;
@@ -176,8 +175,12 @@ pub(crate) fn among(leases: &[Lease]) -> Option<&Lease> {
 }
 
 /// Returns the run that has the guard and is not proven to be over.
-pub(crate) fn run_under_way(leases: &[Lease], identity: &Identity) -> Option<RunId> {
-    let guard = among(leases).filter(|guard| guard.is_live(clock::now()));
+pub(crate) fn run_under_way(
+    leases: &[Lease],
+    identity: &Identity,
+    now: Timestamp,
+) -> Option<RunId> {
+    let guard = among(leases).filter(|guard| guard.is_live(now));
     let guard = guard.filter(|guard| !identity.is_abandoned(guard));
     guard.and_then(lease_labels::run)
 }
@@ -231,7 +234,7 @@ pub(crate) async fn release(
 ) -> Result<Collection, StoreError> {
     let run = presence.run();
     // Another may have taken what has expired.
-    let may_be_anothers = AtomicBool::new(clock::now() >= expires);
+    let may_be_anothers = AtomicBool::new(store.now() >= expires);
     let may_be_anothers = &may_be_anothers;
     let releasing = retry(|| async move {
         let is_doubtful = may_be_anothers.swap(true, Ordering::Relaxed);
@@ -316,7 +319,7 @@ async fn line_of_succession(
     let mut dead = lease_labels::run(dead);
     while let Some(predecessor) = dead.take() {
         let id = format!("{TAKEOVER_PREFIX}{predecessor}");
-        let labels = || presence.lease_labels(clock::now(), MAX_TAKEOVER);
+        let labels = || presence.lease_labels(store.now(), MAX_TAKEOVER);
         let is_made = retry(|| store.create_lease(namespace, &id, labels())).await?;
         line.push(id.clone());
         if is_made {
@@ -330,7 +333,7 @@ async fn line_of_succession(
             // It is ours: the answer to an earlier try was lost.
             return Ok(line);
         }
-        if !taker.is_live(clock::now()) {
+        if !taker.is_live(store.now()) {
             collect(store, namespace, presence).await?;
         } else if presence.is_abandoned(&taker) {
             dead = its_run;
@@ -385,7 +388,7 @@ pub(crate) async fn collect(
     presence: &Presence,
 ) -> Result<Collection, StoreError> {
     let collecting = retry(|| async move {
-        let labels = presence.lease_labels(clock::now(), MAX_TAKEOVER);
+        let labels = presence.lease_labels(store.now(), MAX_TAKEOVER);
         store.create_lease(namespace, COLLECT_LEASE, labels).await?;
         store.delete_lease(namespace, COLLECT_LEASE, true).await
     });

@@ -22,7 +22,6 @@ use jiff::Timestamp;
 use reclaim_model::{LastUses, Namespace, Report, TargetsInUse, UseEvent};
 use tokio::sync::Notify;
 
-use crate::clock;
 use file::{Opened, Store};
 use state::State;
 
@@ -137,12 +136,8 @@ impl LastUseIndex {
         self.changed.notify_one();
     }
 
-    /// Returns what is known of the images of a namespace, as of this moment.
-    pub fn uses(&self, namespace: &Namespace) -> LastUses {
-        self.uses_at(namespace, clock::now())
-    }
-
-    /// As [`Self::uses`], as of `now`: what is in use was used then, and nothing is later.
+    /// Returns what is known of the images of a namespace, as of `now`: what is in use was used
+    /// then, and nothing is later.
     pub fn uses_at(&self, namespace: &Namespace, now: Timestamp) -> LastUses {
         self.state().uses(namespace, now)
     }

@@ -75,7 +75,6 @@
 mod batch_hold;
 mod cancel;
 mod catalog;
-mod clock;
 mod confirm;
 mod containers;
 #[cfg(feature = "docker")]
@@ -126,7 +125,6 @@ mod unlisted;
 mod unpin;
 
 pub use catalog::Listing;
-pub use clock::now;
 pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers, OwnerList,
     OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
@@ -162,7 +160,7 @@ pub use reclaim_plan::{
     Fate, Finding, Held, ImageSize, ImageUsage, ImageVerdict, NamespaceUsage, NotFound,
     ProjectImage, Thing, ThingKind,
 };
-pub use reclaim_store::ConnectError;
+pub use reclaim_store::{Clock, ConnectError, now};
 pub use target::Unmet;
 pub use undo::Undone;
 pub use unlisted::{NoDockerEngine, UnlistedDocker};

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::cancel::unless_cancelled;
-use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::host_guard;
 use crate::preview::new_run;
@@ -73,7 +72,7 @@ impl Engine {
     }
 
     async fn pin_all(&self, request: &PinRequest, mut images: Vec<ImageRecord>) -> Vec<PinOutcome> {
-        let now = clock::now();
+        let now = self.store.now();
         let mut outcomes = Vec::new();
         for name in &request.names {
             let outcome = self.pin_one(request, name, &mut images, now).await;

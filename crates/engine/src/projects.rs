@@ -9,7 +9,6 @@ use reclaim_plan::{ImageSize, ProjectImage, SeenProject, decide, makeup, project
 
 use reclaim_store::NO_LABELS;
 
-use crate::clock;
 use crate::engine::{Engine, RunError, exists};
 use crate::retry::retry;
 
@@ -53,7 +52,7 @@ impl Engine {
         may_lack_namespace: bool,
     ) -> Result<Vec<ProjectUsage>, RunError> {
         let judged = std::slice::from_ref(namespace);
-        let inventory = retry(|| self.store.observe(judged, &NO_LABELS, clock::now())).await?;
+        let inventory = retry(|| self.store.observe(judged, &NO_LABELS, self.store.now())).await?;
         let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
         exists(namespace, may_lack_namespace, &existing)?;
         let registered = self.registered(namespace).await?;

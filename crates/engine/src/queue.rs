@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::guard::PruneRunning;
 use crate::host_guard::{self, Busy, Claim};
@@ -136,7 +135,7 @@ impl Engine {
             Some(lifetime) => lifetime,
             None => *lifetime.insert(self.lifetime(claimant).await?),
         };
-        let expires = lease_labels::expiry(clock::now(), lifetime);
+        let expires = lease_labels::expiry(self.store.now(), lifetime);
         let claim = host_guard::claim(&self.store, namespace, presence, lifetime).await;
         let claim = claim.map_err(|error| {
             if error.is_out_of_space() {

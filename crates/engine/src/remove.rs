@@ -49,7 +49,7 @@ impl Engine {
                         () = tick(pace) => {}
                     }
                 }
-                if let Some(reason) = run.stop() {
+                if let Some(reason) = run.stop(self.store.now()) {
                     return (index, Outcome::Refused(reason));
                 }
                 if patience.is_silent() {

@@ -7,7 +7,6 @@
 use reclaim_model::{Digest, ImageRecord, Namespace};
 use reclaim_store::{Containerd, StoreError};
 
-use crate::clock;
 use crate::retry::Patience;
 
 /// What came of writing a record again.
@@ -55,6 +54,6 @@ impl Restoring<'_> {
         } = self;
         let reading = self.patience.retry(|| store.lease(namespace, self.lease));
         let lease = reading.await?;
-        Ok(lease.is_some_and(|it| it.is_live(clock::now()) && !it.resources.is_empty()))
+        Ok(lease.is_some_and(|it| it.is_live(self.store.now()) && !it.resources.is_empty()))
     }
 }

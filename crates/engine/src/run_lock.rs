@@ -16,8 +16,6 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use tracing::debug;
 
-use crate::clock;
-
 const SUFFIX: &str = ".lock";
 
 /// How old a file is whose lock is free before it is deleted: older than any lease that names it.
@@ -174,7 +172,7 @@ fn sweep(directory: &Path) {
         let is_lock = path.to_str().is_some_and(|it| it.ends_with(SUFFIX));
         let modified = entry.metadata().and_then(|it| it.modified());
         let modified = modified.ok().and_then(|it| Timestamp::try_from(it).ok());
-        let is_old = modified.is_some_and(|then| clock::now().duration_since(then) > STALE);
+        let is_old = modified.is_some_and(|then| reclaim_store::now().duration_since(then) > STALE);
         if is_lock
             && is_old
             && let Ok(file) = File::open(&path)
@@ -251,7 +249,7 @@ mod tests {
         let old = RunLock::acquire(directory.path(), "old").unwrap();
         let young = RunLock::acquire(directory.path(), "young").unwrap();
         let [old, young] = [old, young].map(|lock| lock.place().clone());
-        let long_ago = clock::now() - (STALE + SignedDuration::from_mins(1));
+        let long_ago = reclaim_store::now() - (STALE + SignedDuration::from_mins(1));
         let long_ago = SystemTime::from(long_ago);
         held.file.set_modified(long_ago).unwrap();
         let file = File::options().write(true).open(&old.path).unwrap();

@@ -15,7 +15,6 @@ use reclaim_plan::decide_again;
 use reclaim_store::{Alarm, StoreError};
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::execute::Run;
 use crate::hold::unfinished;
@@ -167,7 +166,7 @@ impl Engine {
         let injected = inject(&mut seen, removed);
         let mut inventory = Inventory {
             rules: first.rules,
-            observed_at: clock::now(),
+            observed_at: self.store.now(),
             namespaces: [(namespace.clone(), seen)].into(),
             documents: std::mem::take(&mut first.documents),
             label_keys: first.label_keys.clone(),

@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::warn;
 
-use crate::clock;
-
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
@@ -133,7 +131,7 @@ fn cut_back(file: &mut File) -> io::Result<u64> {
 ///
 /// If it cannot be renamed.
 pub(crate) fn set_aside(path: &Path, problem: &str) -> io::Result<PathBuf> {
-    let time = clock::now().strftime("%Y%m%dT%H%M%S%3fZ");
+    let time = reclaim_store::now().strftime("%Y%m%dT%H%M%S%3fZ");
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".damaged-{time}"));
     let aside = PathBuf::from(aside);

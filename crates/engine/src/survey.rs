@@ -10,7 +10,6 @@ use reclaim_plan::{Answer, Books, DiskUsage, Question, disk_usage, why};
 use reclaim_store::{ContentFiles, Directories, StoreError, content_files, own_bytes};
 use tracing::{debug, info_span};
 
-use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::retry;
@@ -114,7 +113,7 @@ impl Engine {
     }
 
     pub(crate) async fn observe_all(&self) -> Result<Inventory, StoreError> {
-        let observing = retry(|| self.store.survey(clock::now()));
+        let observing = retry(|| self.store.survey(self.store.now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         self.note_unlisted(&mut inventory);
         self.note_pod_images(&mut inventory).await;

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use reclaim_model::{Namespace, RunId, chain};
 use tracing::debug;
 
-use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::hold::Hold;
 use crate::host_guard;
@@ -32,7 +31,7 @@ impl Engine {
     /// If the store cannot be read.
     pub async fn history(&self, namespace: &Namespace) -> Result<Vec<Hold>, RunError> {
         let leases = retry(|| self.store.leases(namespace)).await?;
-        let running = host_guard::run_under_way(&leases, &self.identity);
+        let running = host_guard::run_under_way(&leases, &self.identity, self.store.now());
         let mut holds = Hold::among(&self.store, namespace, &leases).await?;
         holds.retain(|hold| !hold.is_abandoned || running.as_ref() != Some(&hold.run));
         Ok(holds)
@@ -179,7 +178,7 @@ impl Engine {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
         // Deleting the guard's lease synchronously is the collection.
-        let expires = lease_labels::expiry(clock::now(), MAX_RUN);
+        let expires = lease_labels::expiry(self.store.now(), MAX_RUN);
         host_guard::release(&self.store, namespace, &presence, expires).await?;
         Ok(())
     }

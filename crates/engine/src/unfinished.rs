@@ -88,7 +88,7 @@ impl Engine {
             let guard = host_guard::among(&leases);
             let is_left = guard.is_some_and(|guard| self.identity.is_abandoned(guard));
             let holds = Hold::among(&self.store, &namespace, &leases).await?;
-            let running = host_guard::run_under_way(&leases, &self.identity);
+            let running = host_guard::run_under_way(&leases, &self.identity, self.store.now());
             let mut crashed = holds
                 .iter()
                 .filter(|hold| hold.is_abandoned && hold.is_whole);

@@ -13,7 +13,6 @@ use reclaim_plan::no_longer_history;
 use reclaim_store::{Class, NO_LABELS, StoreError, Unpinned};
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::engine::Engine;
 use crate::execute::Run;
 use crate::lease_labels;
@@ -30,7 +29,7 @@ impl Engine {
         unpin: &'u Unpin,
         patience: &Patience,
     ) -> (&'u Unpin, Result<Unpinned, StoreError>) {
-        if run.stop().is_some() {
+        if run.stop(self.store.now()).is_some() {
             return (unpin, Ok(Unpinned::Changed));
         }
         let is_answer_lost = AtomicBool::new(false);
@@ -147,7 +146,7 @@ impl Engine {
         let judged = std::slice::from_ref(namespace);
         let observing = run
             .patience
-            .retry(|| self.store.observe(judged, &NO_LABELS, clock::now()));
+            .retry(|| self.store.observe(judged, &NO_LABELS, self.store.now()));
         let mut inventory = observing.await?;
         for unpin in unpinned {
             if let Some(document) = first.documents.get(&unpin.config) {

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use containerd_client::services::v1::version_client::VersionClient;
+use jiff::Timestamp;
 use reclaim_model::{CollectorRules, Namespace};
 use tokio::net::UnixStream;
 use tonic::metadata::MetadataValue;
-#[cfg(test)]
-use tonic::transport::Channel;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::clock::Clock;
 use crate::deadline::Line;
 use crate::error::{Class, ConnectError, StoreError, class_of};
+use crate::filesystem::Disk;
 
 /// The metadata key by which containerd knows the namespace of a call.
 const NAMESPACE_HEADER: &str = "containerd-namespace";
@@ -42,7 +43,19 @@ pub struct Containerd {
     line: Line,
     server: Arc<Mutex<Server>>,
     calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
-    sees_files: bool,
+    files: Files,
+    clock: Clock,
+}
+
+/// Where containerd's files are.
+#[derive(Debug, Clone)]
+enum Files {
+    /// On this machine, if they are where containerd says.
+    Here,
+    /// Where they cannot be looked at.
+    Elsewhere,
+    /// Nowhere: a disk stands for them.
+    On(Arc<dyn Disk>),
 }
 
 /// What the server is.
@@ -93,10 +106,8 @@ impl Containerd {
             .await
             .map_err(|_| ConnectError::Silent(path.clone(), HANDSHAKE.as_secs()))??;
         Ok(Self {
-            line,
-            server: Arc::new(Mutex::new(Server::of(version))),
-            calls: Arc::default(),
-            sees_files: true,
+            files: Files::Here,
+            ..Self::on(line, version)
         })
     }
 
@@ -112,21 +123,36 @@ impl Containerd {
         let uri = format!("unix://{}", path.to_str().ok_or_else(bad)?);
         let endpoint = Endpoint::from_shared(uri).map_err(|_| bad())?;
         Ok(Self {
-            line: Line::new(endpoint.connect_lazy()),
-            server: Arc::new(Mutex::new(Server::of("unknown".to_owned()))),
-            calls: Arc::default(),
-            sees_files: true,
+            files: Files::Here,
+            ..Self::on(Line::new(endpoint.connect_lazy()), "unknown".to_owned())
         })
+    }
+
+    /// Returns a connection over a channel of the caller's, whose other end need not be on this
+    /// machine.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not tell its version.
+    pub async fn over(channel: Channel) -> Result<Self, StoreError> {
+        let this = Self::on(Line::new(channel), "unknown".to_owned());
+        this.ask_version().await?;
+        Ok(this)
     }
 
     /// One that is known to be of that version, at the other end of a channel.
     #[cfg(test)]
     pub(crate) fn scripted(channel: Channel, version: &str) -> Self {
+        Self::on(Line::new(channel), version.to_owned())
+    }
+
+    fn on(line: Line, version: String) -> Self {
         Self {
-            line: Line::new(channel),
-            server: Arc::new(Mutex::new(Server::of(version.to_owned()))),
+            line,
+            server: Arc::new(Mutex::new(Server::of(version))),
             calls: Arc::default(),
-            sees_files: false,
+            files: Files::Elsewhere,
+            clock: Clock::default(),
         }
     }
 
@@ -135,14 +161,43 @@ impl Containerd {
     #[must_use]
     pub fn elsewhere(self) -> Self {
         Self {
-            sees_files: false,
+            files: Files::Elsewhere,
             ..self
+        }
+    }
+
+    /// Measures this disk instead of the filesystems that containerd names, and looks at none of
+    /// its files.
+    #[must_use]
+    pub fn with_disk(self, disk: Arc<dyn Disk>) -> Self {
+        Self {
+            files: Files::On(disk),
+            ..self
+        }
+    }
+
+    /// Goes by this clock instead of the system's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Returns the time by the clock of containerd's host.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Returns the disk that stands for containerd's files.
+    pub(crate) fn disk(&self) -> Option<&Arc<dyn Disk>> {
+        match &self.files {
+            Files::On(disk) => Some(disk),
+            Files::Here | Files::Elsewhere => None,
         }
     }
 
     /// Whether containerd's files can be looked at: it is not elsewhere.
     pub fn sees_files(&self) -> bool {
-        self.sees_files
+        matches!(self.files, Files::Here)
     }
 
     /// Returns the version that the server reports.

@@ -5,6 +5,7 @@
 
 mod alarm;
 mod client;
+mod clock;
 mod convert;
 mod cri;
 mod deadline;
@@ -24,6 +25,7 @@ mod unpin;
 
 pub use alarm::Alarm;
 pub use client::Containerd;
+pub use clock::{Clock, now};
 #[doc(hidden)]
 pub use deadline::set_deadline_for_test;
 pub use directories::{Directories, Extents, own_bytes};
@@ -31,7 +33,7 @@ pub use disk::{ContentFiles, content_files, filesystem_bytes};
 pub use error::{CallError, Class, ConnectError, StoreError};
 pub use events::Events;
 pub use execute::{Deletion, LeaseDeletion};
-pub use filesystem::{Filesystems, Roots};
+pub use filesystem::{Disk, Filesystems, Roots};
 pub use hold::HeldBlob;
 pub use observe::NO_LABELS;
 pub use unpin::Unpinned;

@@ -20,7 +20,6 @@ use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{Container, Namespace, chain};
 
 use super::{ContainerStore, ContainerStoreError};
-use crate::clock;
 
 pub use owner::{OwnerName, OwnerNameError};
 
@@ -212,7 +211,7 @@ impl RegisteredContainers {
         let found = self.by_owner.get(owner).map(|entry| entry.value().clone());
         let mut lists = found.unwrap_or_default();
         let lives = SignedDuration::try_from(time_to_live.0).unwrap_or(SignedDuration::MAX);
-        let expires = clock::now().saturating_add(lives);
+        let expires = reclaim_store::now().saturating_add(lives);
         let expires = expires.unwrap_or(Timestamp::MAX);
         let list = lists.entry(namespace.clone()).or_insert_with(|| List {
             expires,
@@ -284,7 +283,7 @@ impl ContainerStore for RegisteredContainers {
     }
 
     fn warnings(&self, namespace: &Namespace) -> Vec<String> {
-        let now = clock::now();
+        let now = reclaim_store::now();
         let lists = self.lists().into_iter();
         let silent = lists.filter(|it| {
             it.namespace == *namespace && it.expires < now && !it.containers.is_empty()

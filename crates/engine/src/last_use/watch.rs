@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{Heard, LastUseIndex};
-use crate::clock;
 use crate::engine::{Engine, RunError};
 
 /// Time between two looks when nothing asks for one.
@@ -105,7 +104,7 @@ impl Engine {
         let mut reports = self.reports();
         loop {
             match reports.recv().await {
-                Ok(report) => index.removed(&report, clock::now()),
+                Ok(report) => index.removed(&report, self.store.now()),
                 Err(RecvError::Lagged(missed)) => warn!(missed, "re-pulls may go unnoticed"),
                 // Not while the engine is there.
                 Err(RecvError::Closed) => std::future::pending().await,

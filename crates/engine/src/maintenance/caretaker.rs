@@ -17,7 +17,6 @@ use super::outcome::{PolicyRun, Trigger};
 use super::run::Maintenance;
 use super::timetable::Timetable;
 use crate::cancel::unless_cancelled;
-use crate::clock;
 use crate::engine::RunError;
 use crate::policy::{Policy, UnknownPolicy};
 
@@ -148,7 +147,7 @@ impl Caretaker {
 
     /// Runs the policy that is due, if one is. Returns how long to wait then.
     async fn step(&mut self, cancel: &CancellationToken) -> Duration {
-        let now = clock::now();
+        let now = self.duties.maintenance.engine.store.now();
         let Some(due) = self.timetable.next(now) else {
             return GLANCE;
         };
@@ -273,5 +272,6 @@ impl Caretaker {
 
 fn timetable(duties: &Duties, history: &RunHistory) -> Timetable {
     let ended = |policy: &Policy| history.last_end(policy.name());
-    Timetable::new(&duties.policies, clock::now(), ended, fastrand::f64)
+    let now = duties.maintenance.engine.store.now();
+    Timetable::new(&duties.policies, now, ended, fastrand::f64)
 }

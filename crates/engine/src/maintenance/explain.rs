@@ -1,5 +1,6 @@
 //! What a policy would do at this moment, and what is odd about it.
 
+use jiff::Timestamp;
 use reclaim_model::{
     Filesystem, FilterArgs, Namespace, PolicyName, Protection, Report, Watermark, Watermarks,
 };
@@ -7,7 +8,6 @@ use reclaim_model::{
 use super::pressure::{Excess, goals};
 use super::run::Maintenance;
 use super::standing::request;
-use crate::clock;
 use crate::engine::RunError;
 use crate::kubernetes::kubelet_warnings;
 use crate::policy::{Policy, Schedule};
@@ -77,7 +77,7 @@ impl Maintenance {
         let existing = self.engine.store.namespaces().await?;
         let mut namespaces = Vec::new();
         for namespace in &policy.namespaces {
-            let mut images = self.images(policy, namespace, clock::now());
+            let mut images = self.images(policy, namespace, self.engine.store.now());
             let all = request(policy, namespace, images.clone());
             if policy.pressure.is_any() {
                 images.goals = Some(goals(&wanted, &found.seen));
@@ -95,7 +95,9 @@ impl Maintenance {
             .iter()
             .map(|unseen| format!("not seen, so no mark can be judged: {unseen}"))
             .collect();
-        warnings.extend(doubts(policy, &found.seen, &self.protection, &existing));
+        let now = self.engine.store.now();
+        let doubtful = doubts(policy, &found.seen, &self.protection, &existing, now);
+        warnings.extend(doubtful);
         Ok(PolicyForecast {
             policy: policy.name().clone(),
             filesystems: found.seen,
@@ -116,6 +118,7 @@ fn doubts(
     filesystems: &[Filesystem],
     protection: &Protection,
     existing: &[Namespace],
+    now: Timestamp,
 ) -> Vec<String> {
     let mut doubts = Vec::new();
     let never = |why: &str| format!("it can never remove anything: {why}");
@@ -124,7 +127,7 @@ fn doubts(
             "it has neither cron nor interval: it runs only by `reclaim maintain --once`"
                 .to_owned(),
         ),
-        Schedule::Cron(cron) if cron.after(clock::now()).is_none() => {
+        Schedule::Cron(cron) if cron.after(now).is_none() => {
             doubts.push(never(&format!("cron `{cron}` names no moment")));
         }
         Schedule::Cron(_) | Schedule::Interval { .. } => {}

@@ -26,7 +26,6 @@ use super::pressure::{Excess, Occupied};
 use super::standing::Standing;
 use super::turns::{HostTurns, Taken};
 use crate::cancel::unless_cancelled;
-use crate::clock;
 use crate::engine::{Engine, RunError};
 use crate::last_use::LastUseIndex;
 use crate::options::RunOptions;
@@ -147,11 +146,12 @@ impl<'a> UnderWay<'a> {
         trigger: Trigger,
         cancel: &CancellationToken,
     ) -> Self {
+        let now = maintenance.engine.store.now();
         Self {
             maintenance,
             policy,
             cancel: cancel.clone(),
-            run: PolicyRun::begun(policy.name().clone(), trigger, policy.mode, clock::now()),
+            run: PolicyRun::begun(policy.name().clone(), trigger, policy.mode, now),
             filesystems: Vec::new(),
             occupied: None,
             is_headroom_gone: false,
@@ -280,7 +280,9 @@ impl<'a> UnderWay<'a> {
     async fn prune(&self, namespace: &Namespace) -> Result<Report, RunError> {
         let Maintenance { engine, index, .. } = self.maintenance;
         let policy = self.policy;
-        let images = self.maintenance.images(policy, namespace, clock::now());
+        let images =
+            self.maintenance
+                .images(policy, namespace, self.maintenance.engine.store.now());
         let request = self.standing().request(namespace, images);
         if policy.mode == Mode::DryRun {
             return Ok(engine.preview(&request, &no_progress).await?.report());
@@ -296,7 +298,7 @@ impl<'a> UnderWay<'a> {
             cancel: &self.cancel,
         };
         let report = engine.prune(&request, None, controls).await?;
-        index.removed(&report, clock::now());
+        index.removed(&report, self.maintenance.engine.store.now());
         Ok(report)
     }
 
@@ -349,7 +351,7 @@ impl<'a> UnderWay<'a> {
         if self.run.outcome == Outcome::Unmet {
             self.run.breakdown = self.breakdown().await;
         }
-        self.run.ended = clock::now();
+        self.run.ended = self.maintenance.engine.store.now();
         if self.run.outcome == Outcome::Nothing {
             debug!("policy has nothing to do");
         } else {

@@ -309,7 +309,7 @@ async fn what_comes_back_after_a_run_is_counted_and_what_an_undo_restores_is_not
     scene.until("the run", |it| known(it, &app).is_none()).await;
     scene.build("app:1").await;
     scene.until("the re-pull", |it| it.repulls() == 1).await;
-    let uses = scene.index.uses(&namespace()).0;
+    let uses = scene.index.uses_at(&namespace(), reclaim_engine::now()).0;
     assert!(uses[&app].spared_until.is_some());
     scene.stop().await;
 }

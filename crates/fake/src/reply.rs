@@ -1,0 +1,52 @@
+//! Messages and answers in gRPC's framing.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+/// What comes before a message: whether it is compressed, and its length.
+const FRAME: usize = 5;
+
+/// How a call is answered.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// With these messages.
+    Messages(Vec<Bytes>),
+    /// With what comes, until the other end of the channel goes.
+    Stream(mpsc::UnboundedReceiver<Result<Bytes, Status>>),
+}
+
+impl Reply {
+    pub(crate) fn one(message: &impl Message) -> Self {
+        Self::Messages(vec![frame(message)])
+    }
+}
+
+/// Returns a message in its frame.
+pub(crate) fn frame(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut framed = BytesMut::with_capacity(FRAME + length);
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    framed.put_slice(&message.encode_to_vec());
+    framed.freeze()
+}
+
+/// Takes the first message off what has arrived; `None` if it has not arrived whole.
+pub(crate) fn unframe(arrived: &mut BytesMut) -> Option<Bytes> {
+    let header: [u8; FRAME] = arrived.get(..FRAME)?.try_into().ok()?;
+    let [_, length @ ..] = header;
+    let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
+    if arrived.len() < FRAME + length {
+        return None;
+    }
+    let mut message = arrived.split_to(FRAME + length);
+    drop(message.split_to(FRAME));
+    Some(message.freeze())
+}
+
+/// Decodes a message.
+pub(crate) fn decode<M: Message + Default>(message: &Bytes) -> Result<M, Status> {
+    M::decode(message.clone()).map_err(|error| Status::internal(error.to_string()))
+}

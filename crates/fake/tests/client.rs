@@ -1,0 +1,204 @@
+//! The product's own client works on the fake as on a containerd.
+
+use std::time::Duration;
+
+use reclaim_fake::{Call, Fake, Fault, Lease, Snapshot};
+use reclaim_model::{ImageRecord, Namespace};
+use reclaim_store::{Class, Containerd, Deletion, HeldBlob, LeaseDeletion};
+use tokio::time::Instant;
+use tonic::Code;
+
+const NAMESPACE: &str = "default";
+
+fn namespace() -> Namespace {
+    NAMESPACE.parse().unwrap()
+}
+
+/// An image of one configuration and one layer, with a snapshot. Returns its layer.
+fn put_image(fake: &Fake, name: &str) -> String {
+    let now = fake.now();
+    let reference = |key: &str, digest: &str| {
+        let key = format!("containerd.io/gc.ref.{key}");
+        [(key, digest.to_owned())]
+    };
+    fake.change(|state| {
+        let layer = state.put_blob(NAMESPACE, format!("layer of {name}"), []);
+        let labels = reference("snapshot.overlayfs", name);
+        let config = state.put_blob(NAMESPACE, format!("config of {name}"), labels);
+        let labels = reference("content.config", &config);
+        let labels = labels.into_iter().chain(reference("content.l.0", &layer));
+        let target = state.put_blob(NAMESPACE, format!("manifest of {name}"), labels);
+        let place = ("overlayfs".to_owned(), name.to_owned());
+        let mut snapshot = Snapshot::default();
+        name.clone_into(&mut snapshot.info.name);
+        snapshot.info.kind = 3;
+        snapshot.bytes = 4096;
+        state.put_snapshot(NAMESPACE, place, snapshot);
+        let target = containerd_client::types::Descriptor {
+            digest: target,
+            ..Default::default()
+        };
+        state.put_image(NAMESPACE, name, target, [].into(), now);
+        layer
+    })
+}
+
+async fn connect(fake: &Fake) -> Containerd {
+    Containerd::over(fake.channel()).await.unwrap()
+}
+
+async fn record(store: &Containerd, name: &str) -> ImageRecord {
+    let found = store.image_record(&namespace(), name).await.unwrap();
+    found.unwrap()
+}
+
+#[tokio::test]
+async fn what_nothing_holds_is_collected_with_a_synchronous_deletion() {
+    let fake = Fake::new("2.1.9");
+    let (web, db) = (put_image(&fake, "web"), put_image(&fake, "db"));
+    let store = connect(&fake).await;
+    assert_eq!(&*store.version(), "2.1.9");
+    let image = record(&store, "web").await;
+    let deletion = store.delete_image(&namespace(), &image).await.unwrap();
+    assert_eq!(deletion, Deletion::Removed);
+    let content = |fake: &Fake, digest: &String| {
+        fake.look(|it| it.namespaces[NAMESPACE].content.contains_key(digest))
+    };
+    assert!(content(&fake, &web), "nothing was collected yet");
+
+    // A lease on a journal that refers to it keeps it through a collection.
+    let labels = [(
+        "containerd.io/gc.ref.content.0".to_owned(),
+        image.target.digest.to_string(),
+    )];
+    let blob = HeldBlob {
+        body: b"journal".to_vec(),
+        labels: labels.into(),
+    };
+    let made = store.create_lease(&namespace(), "hold", [].into()).await;
+    assert!(made.unwrap());
+    let journal = store.write_held(&namespace(), "hold", blob).await.unwrap();
+    fake.collect();
+    assert!(content(&fake, &web) && content(&fake, &journal.to_string()));
+
+    let ended = store.delete_lease(&namespace(), "hold", true).await;
+    assert_eq!(ended.unwrap(), LeaseDeletion::Deleted);
+    assert!(!content(&fake, &web) && content(&fake, &db));
+    let snapshots = fake.look(|it| it.namespaces[NAMESPACE].snapshots.len());
+    assert_eq!(snapshots, 1, "the snapshot went with the configuration");
+    assert_eq!(fake.look(|it| it.collections), 2);
+}
+
+#[tokio::test]
+async fn a_record_that_moved_is_not_deleted_from_2_0_on() {
+    for (version, deleted) in [("2.0.0", Deletion::Moved), ("1.7.20", Deletion::Moved)] {
+        let fake = Fake::new(version);
+        put_image(&fake, "web");
+        let store = connect(&fake).await;
+        let before = record(&store, "web").await;
+        put_image(&fake, "other");
+        let other = record(&store, "other").await;
+        let now = fake.now();
+        fake.change(|state| {
+            let target = containerd_client::types::Descriptor {
+                digest: other.target.digest.to_string(),
+                ..Default::default()
+            };
+            state.put_image(NAMESPACE, "web", target, [].into(), now);
+        });
+        let deletion = store.delete_image(&namespace(), &before).await;
+        assert_eq!(deletion.unwrap(), deleted, "{version}");
+        assert_eq!(
+            record(&store, "web").await.target.digest,
+            other.target.digest
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_has_expired_holds_nothing_and_goes() {
+    let fake = Fake::with_clock("1.6.20", || "2026-01-01T00:00:00Z".parse().unwrap());
+    fake.change(|state| {
+        let digest = state.put_blob(NAMESPACE, "blob", []);
+        let leases = &mut state.namespace(NAMESPACE).leases;
+        for (id, expiry) in [
+            ("old", "2025-12-31T23:59:59Z"),
+            ("new", "2026-01-02T00:00:00Z"),
+        ] {
+            let mut lease = Lease::default();
+            lease.message.id = id.to_owned();
+            let label = "containerd.io/gc.expire".to_owned();
+            lease.message.labels = [(label, expiry.to_owned())].into();
+            if id == "old" {
+                lease
+                    .resources
+                    .insert(("content".to_owned(), digest.clone()));
+            }
+            leases.insert(id.to_owned(), lease);
+        }
+    });
+    fake.collect();
+    let left = fake.look(|state| {
+        let space = &state.namespaces[NAMESPACE];
+        let leases: Vec<String> = space.leases.keys().cloned().collect();
+        (leases, space.content.len())
+    });
+    assert_eq!(left, (vec!["new".to_owned()], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_fail_hang_and_are_lost_as_they_are_told() {
+    let fake = Fake::new("2.1.9");
+    put_image(&fake, "web");
+    let store = connect(&fake).await;
+    let image = record(&store, "web").await;
+    let faulty = |fault: Fault| {
+        fake.on_call(move |call: &Call| match call.method.as_str() {
+            "Images/Delete" => fault,
+            _ => Fault::None,
+        });
+    };
+    let is_there = || fake.look(|it| it.namespaces[NAMESPACE].images.contains_key("web"));
+
+    faulty(Fault::Fail(Code::Unavailable));
+    let failed = store.delete_image(&namespace(), &image).await.unwrap_err();
+    assert_eq!(failed.class(), Class::Retry);
+    assert!(is_there());
+
+    faulty(Fault::Silence);
+    let began = Instant::now();
+    let failed = store.delete_image(&namespace(), &image).await.unwrap_err();
+    assert!(failed.is_timeout());
+    assert_eq!(began.elapsed().as_secs(), 25);
+    assert!(is_there());
+
+    faulty(Fault::Delay(Duration::from_secs(3)));
+    let began = Instant::now();
+    let deletion = store.delete_image(&namespace(), &image).await;
+    assert_eq!(deletion.unwrap(), Deletion::Removed);
+    assert!(began.elapsed().as_secs() >= 3);
+
+    put_image(&fake, "web");
+    faulty(Fault::FailAfter(Code::Unavailable));
+    store.delete_image(&namespace(), &image).await.unwrap_err();
+    assert!(!is_there(), "it was deleted, and the answer lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_breaks_what_is_open_and_ends() {
+    let fake = Fake::new("2.1.9");
+    put_image(&fake, "web");
+    let store = connect(&fake).await;
+    let mut events = store.events().await.unwrap();
+    fake.stop();
+    events.next().await.unwrap_err();
+    let failed = store.namespaces().await.unwrap_err();
+    assert!(failed.is_from_transport(), "{failed:?}");
+    fake.start();
+    assert_eq!(store.namespaces().await.unwrap(), [namespace()]);
+    let mut events = store.events().await.unwrap();
+    fake.change(|state| state.remove_image(NAMESPACE, "web"));
+    let event = events.next().await.unwrap();
+    let name = "web".to_owned();
+    assert_eq!(event.what, reclaim_model::Happening::ImageDeleted { name });
+}
