@@ -3,9 +3,10 @@
 //! Random stores, random prunes: for each seed a store is built, `reclaim image prune --dry-run`
 //! says what will go, the same prune runs, and the store is read back. What has vanished must be
 //! what was named, less what was waiting to be collected anyway; and what somebody uses must
-//! still be there. What was waiting, and what should be left, is worked out by `closure`, which
-//! follows containerd's own source and shares nothing with the crates under test. Half of the
-//! stores are collected before, so that nothing waits and the comparison needs no oracle.
+//! still be there. What was waiting, and what should be left, is worked out by the collector of the
+//! containerd in memory (`reclaim-fake`), which follows containerd's own source: so it is held
+//! against the real one here, too. Half of the stores are collected before, so that nothing waits
+//! and the comparison needs no oracle.
 //!
 //! 150 stores by default, always the same, so that what fails is the change and not the dice:
 //!
@@ -28,7 +29,6 @@ mod campaign;
 mod case;
 mod check;
 mod closure;
-mod moments;
 mod picture;
 mod question;
 mod users;

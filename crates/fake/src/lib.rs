@@ -32,6 +32,9 @@ mod server;
 mod services;
 mod state;
 
+/// containerd's messages, of which what is stored is made.
+pub use containerd_client as api;
+
 pub use collector::{Kind, Node, closure};
 pub use fake::Fake;
 pub use fault::{Call, Fault};
