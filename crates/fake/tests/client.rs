@@ -44,7 +44,9 @@ fn put_image(fake: &Fake, name: &str) -> String {
 }
 
 async fn connect(fake: &Fake) -> Containerd {
-    Containerd::over(fake.channel()).await.unwrap()
+    let store = Containerd::over(fake.channel());
+    store.ask_version().await.unwrap();
+    store
 }
 
 async fn record(store: &Containerd, name: &str) -> ImageRecord {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Identifies one run in the report, the log and the leases.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunId(pub String);
 
 impl fmt::Display for RunId {

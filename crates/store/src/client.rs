@@ -129,15 +129,9 @@ impl Containerd {
     }
 
     /// Returns a connection over a channel of the caller's, whose other end need not be on this
-    /// machine.
-    ///
-    /// # Errors
-    ///
-    /// If the server does not tell its version.
-    pub async fn over(channel: Channel) -> Result<Self, StoreError> {
-        let this = Self::on(Line::new(channel), "unknown".to_owned());
-        this.ask_version().await?;
-        Ok(this)
+    /// machine. Until a call has had an answer, no version is known.
+    pub fn over(channel: Channel) -> Self {
+        Self::on(Line::new(channel), "unknown".to_owned())
     }
 
     /// One that is known to be of that version, at the other end of a channel.

@@ -7,7 +7,6 @@ use std::thread;
 
 use reclaim_testkit::asked_number;
 
-use crate::diary::Broken;
 use crate::month::{Month, Tally};
 
 /// How many months without being told.
@@ -41,43 +40,41 @@ pub(crate) fn run() {
             .flat_map(|it| it.expect("a month does not panic"))
             .collect()
     });
-    if let Some((seed, words)) = failed.into_inner().expect("no worker panicked") {
+    if let Some((seed, text)) = failed.into_inner().expect("no worker panicked") {
         panic!(
-            "{words}\n\nagain: RECLAIM_MONTH_SEED={seed} cargo test -p reclaim-engine --test month"
+            "{text}\n\nagain: RECLAIM_MONTH_SEED={seed} cargo test -p reclaim-engine --test month"
         );
     }
     let is_campaign = tallies.len() as u64 >= MONTHS;
-    let mut words = format!("{} months:", tallies.len());
+    let mut text = format!("{} months:", tallies.len());
     for (name, count) in Tally::COUNTS {
         let sum: usize = tallies.iter().map(count).sum();
-        words = format!("{words} {sum} {name},");
+        text = format!("{text} {sum} {name},");
         // Where nothing happens, nothing can go wrong.
         assert!(
             !is_campaign || sum > 0,
             "the months have become poor: {name}"
         );
     }
-    tell(words.trim_end_matches(','));
+    tell(text.trim_end_matches(','));
 }
 
 #[expect(clippy::print_stderr, reason = "how much was tried is worth a line")]
-fn tell(words: &str) {
-    eprintln!("{words}");
+fn tell(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Takes seeds until there are none, or one has failed.
 fn work(seeds: &[u64], next: &AtomicUsize, failed: &Mutex<Option<(u64, String)>>) -> Vec<Tally> {
     let mut tallies = Vec::new();
     while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let mut month = Month::new(*seed);
-        match month.pass() {
-            Ok(()) => tallies.push(month.tally),
-            Err(Broken(words)) => {
-                // Nobody need go on: where one fails, others tell nothing new.
+        match Month::pass(*seed) {
+            Ok(tally) => tallies.push(tally),
+            Err(text) => {
+                // Where one fails, others tell nothing new.
                 next.store(seeds.len(), Ordering::Relaxed);
-                let words = format!("seed {seed}:\n{}\n{words}", month.diary);
                 let mut failed = failed.lock().expect("no worker panicked");
-                failed.get_or_insert((*seed, words));
+                failed.get_or_insert((*seed, text));
             }
         }
     }

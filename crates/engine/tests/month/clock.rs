@@ -1,63 +1,83 @@
 //! Time: what really passes, and what the clock on the wall says of it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use jiff::{SignedDuration, Timestamp};
-use reclaim_testkit::Dice;
+use tokio::time::Instant;
 
 /// So many seconds.
 pub(crate) fn seconds(n: usize) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(n).expect("a month is short"))
 }
 
-/// A part of a whole, in hundredths.
-pub(crate) fn draw(dice: &mut Dice) -> f64 {
-    let hundredths = u32::try_from(dice.below(101)).expect("it is small");
-    f64::from(hundredths) / 100.0
-}
-
-/// A clock that somebody sets now and then.
+/// A wall clock that is set now and then. All clones are the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Clock {
     began: Timestamp,
-    /// What really passed.
-    pub(crate) passed: SignedDuration,
-    /// By how much the clock is ahead.
-    ahead: SignedDuration,
-    /// When it was set back last, in what really passed.
-    pub(crate) set_back: SignedDuration,
-    /// When it was set last, either way.
-    pub(crate) set: SignedDuration,
+    start: Instant,
+    jumps: Arc<Mutex<Vec<Jump>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Jump {
+    /// When, in time that passed.
+    at: SignedDuration,
+    by: SignedDuration,
 }
 
 impl Clock {
+    /// Begins within a runtime whose time is paused.
     pub(crate) fn new(began: Timestamp) -> Self {
         Self {
             began,
-            passed: SignedDuration::ZERO,
-            ahead: SignedDuration::ZERO,
-            set_back: SignedDuration::MIN,
-            set: SignedDuration::MIN,
+            start: Instant::now(),
+            jumps: Arc::default(),
         }
     }
 
-    /// What it says.
+    fn jumps(&self) -> Vec<Jump> {
+        let jumps = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
+        jumps.clone()
+    }
+
+    /// Returns what really passed.
+    pub(crate) fn passed(&self) -> SignedDuration {
+        SignedDuration::try_from(self.start.elapsed()).expect("a month is short")
+    }
+
+    /// Returns what it says.
     pub(crate) fn now(&self) -> Timestamp {
-        self.began + self.passed + self.ahead
+        let ahead: SignedDuration = self.jumps().iter().map(|jump| jump.by).sum();
+        self.began + self.passed() + ahead
     }
 
-    pub(crate) fn pass(&mut self, time: SignedDuration) {
-        self.passed += time;
+    /// Sets it.
+    pub(crate) fn jump(&self, by: SignedDuration) {
+        let at = self.passed();
+        let mut jumps = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
+        jumps.push(Jump { at, by });
     }
 
-    pub(crate) fn was_set_back(&self) -> bool {
-        self.set_back > SignedDuration::MIN
+    /// Returns by how much it was set forward since then.
+    pub(crate) fn forward_since(&self, passed: SignedDuration) -> SignedDuration {
+        let jumps = self.jumps().into_iter();
+        let forward = jumps.filter(|jump| jump.at >= passed && jump.by.is_positive());
+        forward.map(|jump| jump.by).sum()
     }
 
-    /// Somebody sets it.
-    pub(crate) fn jump(&mut self, by: SignedDuration) {
-        self.ahead += by;
-        self.set = self.passed;
-        if by.is_negative() {
-            self.set_back = self.passed;
-        }
+    /// Returns when it was set last, in time that passed.
+    pub(crate) fn set(&self) -> SignedDuration {
+        let last = self.jumps().last().map(|jump| jump.at);
+        last.unwrap_or(SignedDuration::MIN)
+    }
+
+    /// Returns when it was set back last, in time that passed.
+    pub(crate) fn set_back(&self) -> SignedDuration {
+        let back = self
+            .jumps()
+            .into_iter()
+            .filter(|jump| jump.by.is_negative());
+        let last = back.last().map(|jump| jump.at);
+        last.unwrap_or(SignedDuration::MIN)
     }
 }

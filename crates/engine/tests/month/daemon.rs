@@ -1,230 +1,111 @@
-//! The daemon of a month: it listens, looks, saves, dies and comes back.
+//! The daemon: the real one, but for its listeners.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use reclaim_engine::{Heard, LastUseIndex, Timetable};
-use reclaim_model::{Happening, LastUses, Namespace, UseEvent};
-use reclaim_plan::targets_in_use;
-use tempfile::TempDir;
+use reclaim_engine::{
+    Caretaker, CaretakerHandle, CaretakerObserver, Duties, Engine, LastUseIndex, Maintenance,
+    PolicyRun, RunHistory,
+};
+use reclaim_model::{Filesystem, PolicyName};
+use reclaim_store::{Clock, Containerd};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::clock::{draw, seconds};
-use crate::diary::{Broken, hold};
-use crate::memory::{Key, Memory};
-use crate::month::Month;
-use crate::promises::uses;
+use crate::host::Shared;
 
-/// A daemon, there or not.
+/// A process of the daemon.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    directory: TempDir,
-    /// `None` while it is not there.
-    pub(crate) index: Option<LastUseIndex>,
-    pub(crate) is_listening: bool,
-    pub(crate) is_look_due: bool,
-    pub(crate) timetable: Timetable,
-    /// When each policy was last done with: what the history on disk remembers.
-    pub(crate) ended: BTreeMap<String, Timestamp>,
-    /// What it must know.
-    pub(crate) memory: Memory,
-    /// Re-pulls that must, and that may have been counted.
-    pub(crate) repulls: (u64, u64),
-    saved: Saved,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    pub(crate) handle: CaretakerHandle,
+    new: mpsc::Sender<Duties>,
+    duties: Duties,
 }
 
-/// What the last save wrote.
-#[derive(Debug, Default)]
-struct Saved {
-    at: Timestamp,
-    uses: BTreeMap<Namespace, LastUses>,
-    counted: u64,
-    memory: Memory,
-    repulls: (u64, u64),
+/// Returns an engine on the host's containerd, as a process of some boot has it.
+pub(crate) fn engine(shared: &Shared, boot: usize) -> Engine {
+    let host = shared.host();
+    let (clock, disk) = (host.clock.clone(), Arc::clone(&host.disk));
+    let store = Containerd::over(host.fake.channel())
+        .with_clock(Clock::new(move || clock.now()))
+        .with_disk(disk);
+    Engine::new(store).with_machine(&"1".repeat(32), &format!("boot {boot}"))
 }
 
 impl Daemon {
-    pub(crate) fn new() -> Self {
+    /// Starts it on what is in its state directory.
+    pub(crate) fn start(shared: &Shared, state: &Path, boot: usize) -> Self {
+        let engine = Arc::new(engine(shared, boot));
+        let index = LastUseIndex::open(state).expect("the index opens");
+        let index = Arc::new(index);
+        let history = RunHistory::open(state).expect("the history opens");
+        let mut host = shared.host();
+        host.index = Some(Arc::clone(&index));
+        let clock = host.clock.clone();
+        host.rhythm.started(&clock);
+        let duties = Duties {
+            maintenance: Maintenance {
+                engine: Arc::clone(&engine),
+                index: Arc::clone(&index),
+                protection: Arc::clone(&host.protection),
+                headroom: None,
+                turns: None,
+                kubelet_config: None,
+            },
+            policies: host.policies.clone(),
+        };
+        drop(host);
+        let observer = Arc::new(Observer(shared.clone()));
+        let caretaker = Caretaker::new(duties.clone(), Arc::new(history), observer);
+        let handle = caretaker.handle();
+        let (new, taken_up) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let token = stop.clone();
+        tasks.spawn(async move { caretaker.keep(taken_up, &token).await });
+        let (finishing, token) = (Arc::clone(&engine), stop.clone());
+        tasks.spawn(async move { finishing.finish_runs(&token).await });
+        let token = stop.clone();
+        tasks.spawn(async move { engine.watch(index, &token).await });
         Self {
-            directory: directory().expect("a directory"),
-            index: None,
-            is_listening: false,
-            is_look_due: false,
-            timetable: Timetable::default(),
-            ended: BTreeMap::new(),
-            memory: Memory::default(),
-            repulls: (0, 0),
-            saved: Saved::default(),
+            tasks,
+            stop,
+            handle,
+            new,
+            duties,
         }
     }
 
-    pub(crate) fn is_hearing(&self) -> bool {
-        self.index.is_some() && self.is_listening
+    /// Takes the configuration up again.
+    pub(crate) async fn reload(&self) {
+        drop(self.new.send(self.duties.clone()).await);
     }
 
-    pub(crate) fn index(&self) -> &LastUseIndex {
-        self.index.as_ref().expect("the daemon is there")
+    /// Ends it as SIGTERM does.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.join_all().await;
+    }
+
+    /// Ends it as SIGKILL does.
+    pub(crate) async fn kill(mut self) {
+        self.tasks.shutdown().await;
     }
 }
 
-/// In memory where that can be had: what a disk does to the file is for others to test.
-fn directory() -> io::Result<TempDir> {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
-}
+#[derive(Debug)]
+struct Observer(Shared);
 
-impl Month {
-    /// The daemon starts: it reads what is written, looks, and makes its timetable.
-    pub(crate) fn start(&mut self) -> Result<(), Broken> {
-        let opened = LastUseIndex::open(self.daemon.directory.path());
-        let index = opened.map_err(|error| Broken(format!("the index does not open: {error}")))?;
-        self.check_saved(&index)?;
-        self.daemon.index = Some(index);
-        self.daemon.is_listening = true;
-        self.daemon.memory = self.daemon.saved.memory.reread(&self.daemon.memory);
-        self.daemon.repulls = self.daemon.saved.repulls;
-        self.look()?;
-        self.plan_ahead();
-        self.rhythm.started(&self.world.clock);
-        Ok(())
+impl CaretakerObserver for Observer {
+    fn looked(&self, _: Option<&[Filesystem]>) {}
+
+    fn ran(&self, run: &PolicyRun) {
+        self.0.host().ran(run);
     }
 
-    /// What was saved is there to the last use, after whatever end.
-    fn check_saved(&self, index: &LastUseIndex) -> Result<(), Broken> {
-        let saved = &self.daemon.saved;
-        for (namespace, uses) in &saved.uses {
-            let found = index.uses_at(namespace, saved.at);
-            hold(found == *uses, || {
-                format!("of `{namespace}` was saved {uses:?}, and is left {found:?}")
-            })?;
-        }
-        let counted = index.repulls();
-        hold(counted == saved.counted, || {
-            format!(
-                "{} re-pulls were saved, and {counted} are left",
-                saved.counted
-            )
-        })
-    }
-
-    /// Makes the timetable of a start or of a new configuration.
-    pub(crate) fn plan_ahead(&mut self) {
-        let Self {
-            daemon,
-            policies,
-            dice,
-            world,
-            ..
-        } = self;
-        let ended = |policy: &reclaim_engine::Policy| {
-            let name = policy.name().to_string();
-            daemon.ended.get(&name).copied()
-        };
-        let draw = || draw(dice);
-        daemon.timetable = Timetable::new(policies, world.now(), ended, draw);
-    }
-
-    /// Writes down what changed.
-    pub(crate) fn save(&mut self) -> Result<(), Broken> {
-        let now = self.world.now();
-        let Some(index) = &self.daemon.index else {
-            return Ok(());
-        };
-        let saved = index.save();
-        saved.map_err(|error| Broken(format!("the index cannot be saved: {error}")))?;
-        let namespaces = self.world.spaces.keys();
-        let uses = namespaces.map(|it| (it.clone(), index.uses_at(it, now)));
-        self.daemon.saved = Saved {
-            at: now,
-            uses: uses.collect(),
-            counted: index.repulls(),
-            memory: self.daemon.memory.clone(),
-            repulls: self.daemon.repulls,
-        };
-        Ok(())
-    }
-
-    /// It is gone, whether it has saved or not.
-    pub(crate) fn end(&mut self) {
-        self.daemon.index = None;
-        self.daemon.is_listening = false;
-        self.daemon.is_look_due = false;
-    }
-
-    /// containerd tells of something. Whether it is heard is what this returns.
-    pub(crate) fn tell(&mut self, namespace: &Namespace, what: Happening) -> bool {
-        if !self.daemon.is_hearing() {
-            return false;
-        }
-        let event = UseEvent {
-            namespace: namespace.clone(),
-            at: self.world.now(),
-            what,
-        };
-        if self.daemon.index().hear(&event) == Heard::LookSoon {
-            self.daemon.is_look_due = true;
-        }
-        true
-    }
-
-    /// Looks, if what was heard asks for it.
-    pub(crate) fn settle(&mut self) -> Result<(), Broken> {
-        if self.daemon.is_look_due && self.daemon.is_hearing() {
-            let time = seconds(self.dice.between(1, 6));
-            self.world.clock.pass(time);
-            self.look()?;
-        }
-        uses(self)
-    }
-
-    /// Looks at the whole store.
-    pub(crate) fn look(&mut self) -> Result<(), Broken> {
-        self.daemon.is_look_due = false;
-        let now = self.world.now();
-        let inventory = self.world.inventory();
-        let mut there: BTreeMap<Key, bool> = BTreeMap::new();
-        for (namespace, space) in &self.world.spaces {
-            let seen = targets_in_use(&inventory, namespace, &[]);
-            self.daemon.index().note(namespace, &seen, now);
-            let used = space.used();
-            for image in space.images() {
-                there.insert((namespace.clone(), image), used.contains(&image));
-            }
-        }
-        // What came back while nobody listened was pulled then.
-        for key in there.keys() {
-            if self.daemon.memory.gone(key).is_some() {
-                self.daemon.repulls.1 += 1;
-                self.daemon.memory.restored(key);
-            }
-        }
-        for (namespace, space) in &self.world.spaces {
-            for (name, record) in &space.records {
-                let key = (namespace.clone(), record.image);
-                self.daemon.memory.is_there(&key, name, now);
-            }
-            let is_there = |it: &String| space.records.contains_key(it);
-            self.daemon.memory.named(namespace, is_there);
-        }
-        self.daemon.memory.look(&there, now);
-        let index = self.daemon.index.as_ref().expect("it looks");
-        let spaces = self.world.spaces.keys();
-        let known: BTreeMap<_, _> = spaces.map(|it| (it, index.uses_at(it, now))).collect();
-        let images = &self.world.registry.images;
-        self.daemon.memory.forget_unless(|(namespace, image)| {
-            let target = &images[*image].target;
-            let is_there = there.contains_key(&(namespace.clone(), *image));
-            is_there || known[namespace].0.contains_key(target)
-        });
-        // What was removed by a clock that was ahead counts as gone until the next look.
-        if self.world.clock.was_set_back() {
-            for key in there.keys() {
-                let target = &self.world.registry.images[key.1].target;
-                let uses = self.daemon.index().uses_at(&key.0, now);
-                if !uses.0.contains_key(target) {
-                    self.daemon.memory.set_vague(key);
-                }
-            }
-        }
-        uses(self)
-    }
+    fn due(&self, _: &PolicyName, _: Option<Timestamp>) {}
 }

@@ -27,13 +27,13 @@ pub(crate) struct Diary {
 }
 
 impl Diary {
-    pub(crate) fn write(&mut self, clock: &Clock, words: &str) {
-        let days = clock.passed.as_secs() / 86_400;
-        let seconds = clock.passed.as_secs() % 86_400;
+    pub(crate) fn write(&mut self, clock: &Clock, text: &str) {
+        let days = clock.passed().as_secs() / 86_400;
+        let seconds = clock.passed().as_secs() % 86_400;
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        let says = clock.now().strftime("%m-%d %H:%M:%S");
+        let says = clock.now().strftime("%Y-%m-%d %H:%M:%S");
         self.lines.push(format!(
-            "day {days:2} {hour:02}:{minute:02}:{second:02} (clock {says})  {words}"
+            "day {days:2} {hour:02}:{minute:02}:{second:02} (clock {says})  {text}"
         ));
     }
 }

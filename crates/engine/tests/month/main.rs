@@ -1,24 +1,29 @@
 //! Simulated months: a host with its images, containers, clock and disk, and the daemon on it.
 //!
-//! Everything follows from a seed. What decides is the real thing: the index of last use with its
-//! file, the timetable, the marks, the judge, the limit, the second judgement. What acts is a
-//! model: containerd's records and collection, and time, which passes as fast as it can.
+//! The daemon is the real one: scheduler, policies, runs, index of last use, recovery, over gRPC.
+//! containerd is the one in memory (`reclaim-fake`), time is tokio's, which passes as fast as it
+//! can, and the wall clock jumps, also by years. Calls fail, hang or are lost, containerd goes
+//! away for minutes, and the daemon is killed. Everything follows from a seed.
 //!
-//! A month that breaks a promise is told event by event, with the command to run it again:
-//! `RECLAIM_MONTH_SEED` is the first seed, `RECLAIM_MONTHS` how many.
+//! Promises are checked by simpler means than the code that keeps them (`promises`). A month that
+//! breaks one is printed event by event, with the command to run it again: `RECLAIM_MONTH_SEED` is
+//! the first seed, `RECLAIM_MONTHS` how many.
 
 mod campaign;
 mod clock;
 mod daemon;
 mod days;
 mod diary;
-mod memory;
+mod disk;
+mod faults;
+mod host;
 mod month;
+mod picture;
 mod policies;
 mod promises;
 mod registry;
-mod run;
-mod world;
+mod store;
+mod uses;
 
 #[test]
 fn months_keep_what_the_rules_promise() {

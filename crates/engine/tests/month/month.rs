@@ -1,18 +1,15 @@
 //! One month, from its seed to its end.
 
-use std::sync::Arc;
+use std::io;
+use std::time::Duration;
 
 use jiff::SignedDuration;
-use reclaim_engine::{Policy, PruneGuard};
-use reclaim_model::Protection;
-use reclaim_testkit::Dice;
+use reclaim_engine::Outcome;
+use tempfile::TempDir;
 
-use crate::clock::seconds;
 use crate::daemon::Daemon;
-use crate::diary::{Broken, Diary};
-use crate::policies::{policies, protection};
-use crate::promises::Rhythm;
-use crate::world::World;
+use crate::diary::Broken;
+use crate::host::Shared;
 
 /// How long a month is.
 const LENGTH: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -21,127 +18,145 @@ const LENGTH: SignedDuration = SignedDuration::from_hours(30 * 24);
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tally {
     pub(crate) events: usize,
+    pub(crate) calls: usize,
     pub(crate) looked_at: usize,
     pub(crate) runs: usize,
+    pub(crate) plans: usize,
     pub(crate) removed: usize,
     pub(crate) pressed: usize,
-    pub(crate) capped: usize,
-    pub(crate) unmet: usize,
+    capped: usize,
+    unmet: usize,
+    busy: usize,
+    failed: usize,
     pub(crate) held: usize,
     pub(crate) released: usize,
-    pub(crate) restored: usize,
+    pub(crate) undone: usize,
     pub(crate) repulls: usize,
+    pub(crate) faults: usize,
+    pub(crate) outages: usize,
     pub(crate) kills: usize,
     pub(crate) starts: usize,
     pub(crate) jumps: usize,
-    pub(crate) busy: usize,
+    pub(crate) years: usize,
 }
 
 /// One number of a [`Tally`].
 type Count = fn(&Tally) -> usize;
 
 impl Tally {
-    pub(crate) const COUNTS: [(&str, Count); 15] = [
+    pub(crate) const COUNTS: [(&str, Count); 21] = [
         ("events", |it| it.events),
+        ("calls", |it| it.calls),
         ("looked at", |it| it.looked_at),
         ("runs", |it| it.runs),
+        ("plans", |it| it.plans),
         ("removed", |it| it.removed),
         ("pressed", |it| it.pressed),
         ("capped", |it| it.capped),
         ("unmet", |it| it.unmet),
+        ("busy", |it| it.busy),
+        ("failed", |it| it.failed),
         ("held", |it| it.held),
         ("released", |it| it.released),
-        ("restored", |it| it.restored),
+        ("undone", |it| it.undone),
         ("repulls", |it| it.repulls),
+        ("faults", |it| it.faults),
+        ("outages", |it| it.outages),
         ("kills", |it| it.kills),
         ("starts", |it| it.starts),
         ("jumps", |it| it.jumps),
-        ("busy", |it| it.busy),
+        ("years", |it| it.years),
     ];
+
+    pub(crate) fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Capped => self.capped += 1,
+            Outcome::Unmet => self.unmet += 1,
+            Outcome::Busy => self.busy += 1,
+            Outcome::Failed | Outcome::Partial => self.failed += 1,
+            Outcome::Nothing | Outcome::Done => {}
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Month {
-    pub(crate) dice: Dice,
-    pub(crate) world: World,
-    pub(crate) diary: Diary,
-    pub(crate) protection: Arc<Protection>,
-    pub(crate) policies: Vec<Policy>,
-    pub(crate) daemon: Daemon,
-    pub(crate) guard: PruneGuard,
-    pub(crate) rhythm: Rhythm,
-    /// Whether nobody sets the clock.
-    pub(crate) is_steady: bool,
-    pub(crate) tally: Tally,
+    pub(crate) shared: Shared,
+    /// `None` while it is not there.
+    pub(crate) daemon: Option<Daemon>,
+    /// The daemon's state directory.
+    pub(crate) state: TempDir,
+    /// How many processes there have been: each counts as one of another boot.
+    pub(crate) boots: usize,
+}
+
+/// In memory where that can be had: what a disk does to the files is for others to test.
+fn directory() -> io::Result<TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
 impl Month {
-    pub(crate) fn new(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
-        let world = World::generate(&mut dice);
-        let policies = policies(&mut dice, &world);
-        let mut month = Self {
-            protection: Arc::new(protection(&mut dice, &world)),
-            rhythm: Rhythm::new(policies.len()),
-            policies,
-            world,
-            is_steady: dice.percent(40),
-            dice,
-            diary: Diary::default(),
-            daemon: Daemon::new(),
-            guard: PruneGuard::default(),
-            tally: Tally::default(),
-        };
-        for policy in &month.policies {
-            let words = format!("{policy:?}");
-            month.diary.write(&month.world.clock, &words);
-        }
-        let words = format!("protected: {:?}", month.protection);
-        month.diary.write(&month.world.clock, &words);
-        month
-    }
-
-    /// Lets it pass.
-    pub(crate) fn pass(&mut self) -> Result<(), Broken> {
-        self.start()?;
-        // How busy the host is: from a few events a day to a few an hour.
-        let gap = *self.dice.pick(&[120, 240, 480]);
-        while self.world.clock.passed < LENGTH {
-            let time = seconds(60 * self.dice.between(1, gap));
-            self.wait(time)?;
-            self.happen()?;
-            self.settle()?;
-            self.tally.events += 1;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn write(&mut self, words: &str) {
-        self.diary.write(&self.world.clock, words);
-    }
-
-    /// Time passes, and the daemon does what is due.
-    pub(crate) fn wait(&mut self, time: SignedDuration) -> Result<(), Broken> {
-        let until = self.world.clock.passed + time;
-        while self.daemon.index.is_some() && self.world.clock.passed < until {
-            let now = self.world.now();
-            let Some(due) = self.daemon.timetable.next(now) else {
-                break;
+    /// Lets a month pass. Returns what happened, and which promise was broken, with all that led
+    /// to it.
+    pub(crate) fn pass(seed: u64) -> Result<Tally, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let mut month = Self {
+                shared: Shared::new(seed),
+                daemon: None,
+                state: directory().expect("a directory"),
+                boots: 0,
             };
-            if due.at <= now {
-                self.run_scheduled(due.policy)?;
-                continue;
+            let passed = month.days().await;
+            let mut host = month.shared.host();
+            host.note(passed);
+            match host.broken.take() {
+                Some(Broken(text)) => Err(format!("seed {seed}:\n{}\n{text}", host.diary)),
+                None => Ok(host.tally),
             }
-            let wait = due.at.duration_since(now);
-            if self.world.clock.passed + wait > until {
-                break;
+        })
+    }
+
+    async fn days(&mut self) -> Result<(), Broken> {
+        // How busy the host is: from a few events a day to a few an hour.
+        let gap = {
+            let mut host = self.shared.host();
+            *host.dice.pick(&[120, 240, 480])
+        };
+        loop {
+            let minutes = self.shared.host().dice.between(1, gap);
+            tokio::time::sleep(Duration::from_secs(60 * minutes as u64)).await;
+            self.check()?;
+            self.happen().await?;
+            self.check()?;
+            let mut host = self.shared.host();
+            host.tally.events += 1;
+            if host.clock.passed() >= LENGTH {
+                host.tally.calls = usize::try_from(host.fake.calls()).expect("it is small");
+                return Ok(());
             }
-            self.world.clock.pass(wait);
         }
-        let clock = &mut self.world.clock;
-        clock.passed = clock.passed.max(until);
-        if self.daemon.index.is_some() {
-            self.rhythm.is_kept(&self.policies, &self.world.clock)?;
+    }
+
+    fn check(&self) -> Result<(), Broken> {
+        let mut host = self.shared.host();
+        if let Some(broken) = host.broken.take() {
+            return Err(broken);
+        }
+        host.check_store()?;
+        if self.daemon.is_some() {
+            let faults = host.faults.last;
+            host.rhythm.is_kept(&host.policies, &host.clock, faults)?;
+        }
+        if let Some(index) = &host.index {
+            host.tally.repulls = host
+                .tally
+                .repulls
+                .max(usize::try_from(index.repulls()).expect("it is small"));
         }
         Ok(())
     }

@@ -7,7 +7,8 @@ use reclaim_engine::{Cron, Policy, Schedule};
 use reclaim_model::{Mode, Protection, RuleFilters, Watermarks};
 use reclaim_testkit::Dice;
 
-use crate::world::World;
+use crate::host::NAMESPACES;
+use crate::registry::Registry;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -24,36 +25,37 @@ const LINES: [&str; 5] = [
 const ZONES: [&str; 3] = ["UTC", "Europe/Vienna", "America/New_York"];
 
 /// Returns the policies of a configuration.
-pub(crate) fn policies(dice: &mut Dice, world: &World) -> Vec<Policy> {
+pub(crate) fn policies(dice: &mut Dice, registry: &Registry, total: u64) -> Vec<Policy> {
     let n_policies = dice.between(1, 3);
-    let made = (0..n_policies).map(|n| policy(dice, world, &format!("p{n}")));
+    let made = (0..n_policies).map(|n| policy(dice, registry, total, &format!("p{n}")));
     made.collect()
 }
 
 /// Returns what is protected.
-pub(crate) fn protection(dice: &mut Dice, world: &World) -> Protection {
+pub(crate) fn protection(dice: &mut Dice, registry: &Registry) -> Protection {
     let mut protection = Protection::default();
     if dice.percent(40) {
-        let image = dice.pick(&world.registry.images);
+        let image = dice.pick(&registry.images);
         let pattern = format!("docker.io/library/{}:*", image.repository);
         protection
             .references
             .push(pattern.parse().expect("a pattern"));
     }
     if dice.percent(40) {
-        let image = dice.pick(&world.registry.images);
+        let image = dice.pick(&registry.images);
         protection.digests = BTreeSet::from([image.target.clone()]);
     }
     if dice.percent(10) {
-        let space = world.spaces.keys().next().expect("there are two");
-        protection.namespaces.insert(space.clone());
+        let first = NAMESPACES[0].parse().expect("a name");
+        protection.namespaces.insert(first);
     }
     protection
 }
 
-fn policy(dice: &mut Dice, world: &World, name: &str) -> Policy {
+fn policy(dice: &mut Dice, registry: &Registry, total: u64, name: &str) -> Policy {
     let mut policy = Policy::of_name(name.parse().expect("a name"));
-    let mut namespaces: Vec<_> = world.spaces.keys().cloned().collect();
+    let namespaces = NAMESPACES.map(|it| it.parse().expect("a name"));
+    let mut namespaces = Vec::from(namespaces);
     if dice.percent(50) {
         namespaces.reverse();
     }
@@ -62,10 +64,10 @@ fn policy(dice: &mut Dice, world: &World, name: &str) -> Policy {
     rule(dice, &mut policy);
     let is_pressed = dice.percent(50);
     if is_pressed {
-        pressure(dice, world, &mut policy);
+        pressure(dice, total, &mut policy);
     }
     if !is_pressed && dice.percent(15) {
-        policy.pressure.reserved = world.total / 100 * dice.between(1, 60) as u64;
+        policy.pressure.reserved = total / 100 * dice.between(1, 60) as u64;
     }
     policy.max_unused = dice
         .percent(if is_pressed { 35 } else { 10 })
@@ -73,7 +75,7 @@ fn policy(dice: &mut Dice, world: &World, name: &str) -> Policy {
     policy.max_images = dice.percent(30).then(|| dice.between(1, 4));
     policy.max_bytes = dice
         .percent(30)
-        .then(|| world.registry.bytes() / 100 * dice.between(1, 50) as u64);
+        .then(|| registry.bytes() / 100 * dice.between(1, 50) as u64);
     if dice.percent(if is_pressed { 25 } else { 60 }) {
         policy.undo_window = Duration::from_secs(dice.between(1, 48) as u64 * HOUR);
     }
@@ -109,7 +111,7 @@ fn rule(dice: &mut Dice, policy: &mut Policy) {
     rule.last_copies = dice.percent(40);
 }
 
-fn pressure(dice: &mut Dice, world: &World, policy: &mut Policy) {
+fn pressure(dice: &mut Dice, total: u64, policy: &mut Policy) {
     let pressure = &mut policy.pressure;
     let is_by_size = dice.percent(30);
     if !is_by_size || dice.percent(30) {
@@ -118,7 +120,7 @@ fn pressure(dice: &mut Dice, world: &World, policy: &mut Policy) {
         let marks = if dice.percent(70) {
             (format!("{high}%"), format!("{low}%"))
         } else {
-            let left = |percent: usize| world.total / 100 * (100 - percent) as u64;
+            let left = |percent: usize| total / 100 * (100 - percent) as u64;
             (left(high).to_string(), left(low).to_string())
         };
         let marks = Watermarks::new(
@@ -128,11 +130,11 @@ fn pressure(dice: &mut Dice, world: &World, policy: &mut Policy) {
         pressure.bytes = Some(marks.expect("in order"));
     }
     if is_by_size {
-        let max = world.total / 100 * dice.between(10, 80) as u64;
+        let max = total / 100 * dice.between(10, 80) as u64;
         pressure.max_used = Some(max);
     }
     if dice.percent(25) {
-        let most = pressure.max_used.unwrap_or(world.total / 2);
+        let most = pressure.max_used.unwrap_or(total / 2);
         pressure.reserved = most / 100 * dice.between(1, 95) as u64;
     }
 }

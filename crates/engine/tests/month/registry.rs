@@ -2,34 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{Child, Config, Digest, Document, DocumentKind, GcLabels, GcRef, SnapshotId};
-use reclaim_testkit::Dice;
+use reclaim_fake::api::services::v1::snapshots::{Info as SnapshotInfo, Kind};
+use reclaim_fake::api::types::Descriptor;
+use reclaim_fake::{Snapshot, State};
+use reclaim_model::Digest;
+use reclaim_testkit::{Dice, digest_of};
+use serde_json::json;
 
 pub(crate) const SNAPSHOTTER: &str = "overlayfs";
 
 /// Length of a block of the disk.
 pub(crate) const BLOCK: u64 = 4096;
 
-/// A blob or a committed snapshot.
-#[derive(Debug, Clone)]
-pub(crate) enum Thing {
-    Blob {
-        digest: Digest,
-        bytes: u64,
-        gc: GcLabels,
-    },
-    Snapshot {
-        key: String,
-        parent: Option<String>,
-        bytes: u64,
-    },
-}
-
 /// An image, by its place in the registry.
 pub(crate) type ImageId = usize;
-
-/// A thing, by its place in the registry.
-pub(crate) type ThingId = usize;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
@@ -37,12 +23,23 @@ pub(crate) struct Image {
     pub(crate) version: usize,
     pub(crate) target: Digest,
     pub(crate) config: Digest,
-    /// The key of the topmost snapshot.
-    pub(crate) chain: String,
-    pub(crate) blobs: Vec<ThingId>,
-    pub(crate) snapshots: Vec<ThingId>,
+    manifest: Vec<u8>,
+    configuration: Vec<u8>,
+    pub(crate) layers: Vec<Layer>,
     /// Whether it was built here: no registry is known to have it.
     pub(crate) is_local: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Layer {
+    pub(crate) digest: Digest,
+    length: u64,
+    /// What it is unpacked.
+    diff: Digest,
+    /// The key of its snapshot: the chain of everything below and itself.
+    pub(crate) chain: Digest,
+    parent: Option<Digest>,
+    unpacked: u64,
 }
 
 impl Image {
@@ -53,156 +50,170 @@ impl Image {
     pub(crate) fn latest(&self) -> String {
         format!("docker.io/library/{}:latest", self.repository)
     }
+
+    /// Returns the key of the topmost snapshot.
+    pub(crate) fn chain(&self) -> String {
+        let top = self.layers.last().expect("an image has layers");
+        top.chain.to_string()
+    }
+
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+            digest: self.target.to_string(),
+            size: i64::try_from(self.manifest.len()).expect("it is short"),
+            ..Descriptor::default()
+        }
+    }
+
+    /// Stores all that it is made of, with the labels of a puller.
+    pub(crate) fn store(&self, state: &mut State, namespace: &str) {
+        for layer in &self.layers {
+            let digest = layer.digest.to_string();
+            state.put_opaque_blob(namespace, &digest, layer.length, []);
+            let key = (SNAPSHOTTER.to_owned(), layer.chain.to_string());
+            let parent = layer.parent.as_ref().map(ToString::to_string);
+            let info = SnapshotInfo {
+                name: key.1.clone(),
+                parent: parent.unwrap_or_default(),
+                kind: Kind::Committed.into(),
+                ..SnapshotInfo::default()
+            };
+            let snapshot = Snapshot {
+                info,
+                bytes: layer.unpacked,
+                inodes: 1,
+            };
+            state.put_snapshot(namespace, key, snapshot);
+        }
+        let source = (!self.is_local).then(|| {
+            let label = "containerd.io/distribution.source.docker.io".to_owned();
+            (label, format!("library/{}", self.repository))
+        });
+        let reference = |kind: &str, value: String| (format!("containerd.io/gc.ref.{kind}"), value);
+        let unpacked = reference(&format!("snapshot.{SNAPSHOTTER}"), self.chain());
+        let labels = source.clone().into_iter().chain([unpacked]);
+        state.put_blob(namespace, self.configuration.clone(), labels);
+        let config = reference("content.config", self.config.to_string());
+        let layers = self.layers.iter().enumerate();
+        let layers =
+            layers.map(|(n, it)| reference(&format!("content.l.{n}"), it.digest.to_string()));
+        let labels: Vec<_> = source.into_iter().chain([config]).chain(layers).collect();
+        state.put_blob(namespace, self.manifest.clone(), labels);
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) images: Vec<Image>,
-    pub(crate) things: Vec<Thing>,
-    pub(crate) documents: BTreeMap<Digest, Document>,
 }
 
 impl Registry {
     pub(crate) fn generate(dice: &mut Dice) -> Self {
-        let mut registry = Self {
-            images: Vec::new(),
-            things: Vec::new(),
-            documents: BTreeMap::new(),
-        };
+        let mut images = Vec::new();
         let bases: Vec<Layer> = (0..dice.between(1, 3))
-            .map(|_| registry.layer(dice, None, 2000))
+            .map(|_| layer(dice, None, 2000))
             .collect();
         for repository in 0..dice.between(2, 5) {
             let base = dice.pick(&bases).clone();
-            let middle = registry.layer(dice, Some(&base), 800);
+            let middle = layer(dice, Some(&base), 800);
             for version in 0..dice.between(1, 6) {
                 let below = if dice.percent(70) {
                     vec![base.clone(), middle.clone()]
                 } else {
                     vec![base.clone()]
                 };
-                let top = registry.layer(dice, below.last(), 1200);
+                let top = layer(dice, below.last(), 1200);
                 let layers = [below, vec![top]].concat();
-                registry.add(dice, format!("r{repository}"), version, &layers);
+                let is_local = dice.percent(15);
+                images.push(image(format!("r{repository}"), version, layers, is_local));
             }
         }
-        registry
+        Self { images }
     }
 
-    /// The image that has a target.
-    pub(crate) fn image_of(&self, target: &Digest) -> ImageId {
-        let image = self.images.iter().position(|it| it.target == *target);
-        image.expect("all targets are of the registry")
+    /// Returns the image that has a target; `None` for what was never in the registry.
+    pub(crate) fn image_of(&self, target: &str) -> Option<ImageId> {
+        let mut images = self.images.iter();
+        images.position(|it| it.target.to_string() == target)
     }
 
-    /// What everything together takes on a disk.
+    /// Returns what everything together takes on a disk.
     pub(crate) fn bytes(&self) -> u64 {
-        let bytes = self.things.iter().map(|it| match it {
-            Thing::Blob { bytes, .. } => bytes.next_multiple_of(BLOCK),
-            Thing::Snapshot { bytes, .. } => *bytes,
-        });
-        bytes.sum()
-    }
-
-    fn layer(&mut self, dice: &mut Dice, below: Option<&Layer>, most_blocks: usize) -> Layer {
-        let blocks = dice.between(1, most_blocks) as u64;
-        let digest = digest(dice);
-        self.things.push(Thing::Blob {
-            digest: digest.clone(),
-            bytes: (blocks * BLOCK / 2)
-                .saturating_sub(dice.below(2000) as u64)
-                .max(1),
-            gc: GcLabels::default(),
-        });
-        let chain = self::digest(dice);
-        let key = chain.to_string();
-        self.things.push(Thing::Snapshot {
-            key: key.clone(),
-            parent: below.map(|it| it.key.clone()),
-            bytes: blocks * BLOCK,
-        });
-        Layer {
-            blob: self.things.len() - 2,
-            snapshot: self.things.len() - 1,
-            digest,
-            chain,
-            key,
+        let mut things: BTreeMap<&Digest, u64> = BTreeMap::new();
+        for image in &self.images {
+            things.insert(&image.target, image.manifest.len() as u64);
+            things.insert(&image.config, image.configuration.len() as u64);
+            for layer in &image.layers {
+                things.insert(&layer.digest, layer.length);
+                things.insert(&layer.chain, layer.unpacked);
+            }
         }
-    }
-
-    fn add(&mut self, dice: &mut Dice, repository: String, version: usize, layers: &[Layer]) {
-        let (target, config) = (digest(dice), digest(dice));
-        let top = layers.last().expect("an image has layers");
-        let is_local = dice.percent(15);
-        let child = |digest: &Digest, kind| Child {
-            digest: digest.clone(),
-            size: 1,
-            kind,
-            is_attestation: false,
-        };
-        let mut children = vec![child(&config, DocumentKind::Config)];
-        children.extend(
-            layers
-                .iter()
-                .map(|it| child(&it.digest, DocumentKind::Leaf)),
-        );
-        let refs = children.iter().map(|it| GcRef::Content(it.digest.clone()));
-        let refs = refs.collect();
-        self.documents
-            .insert(target.clone(), Document::Manifest(children));
-        self.documents.insert(
-            config.clone(),
-            Document::Config(Config {
-                chain_id: Some(top.chain.clone()),
-                ..Config::default()
-            }),
-        );
-        self.things.push(Thing::Blob {
-            digest: target.clone(),
-            bytes: dice.between(500, 2000) as u64,
-            gc: GcLabels {
-                refs,
-                has_source: !is_local,
-                ..GcLabels::default()
-            },
-        });
-        let snapshot = SnapshotId::new(SNAPSHOTTER, top.key.as_str());
-        self.things.push(Thing::Blob {
-            digest: config.clone(),
-            bytes: dice.between(2000, 9000) as u64,
-            gc: GcLabels {
-                refs: [GcRef::Snapshot(snapshot)].into(),
-                has_source: !is_local,
-                ..GcLabels::default()
-            },
-        });
-        let own = [self.things.len() - 2, self.things.len() - 1];
-        self.images.push(Image {
-            repository,
-            version,
-            target,
-            config,
-            chain: top.key.clone(),
-            blobs: own
-                .into_iter()
-                .chain(layers.iter().map(|it| it.blob))
-                .collect(),
-            snapshots: layers.iter().map(|it| it.snapshot).collect(),
-            is_local,
-        });
+        things.values().map(|it| it.next_multiple_of(BLOCK)).sum()
     }
 }
 
-#[derive(Debug, Clone)]
-struct Layer {
-    blob: ThingId,
-    snapshot: ThingId,
-    digest: Digest,
-    chain: Digest,
-    key: String,
+fn layer(dice: &mut Dice, below: Option<&Layer>, most_blocks: usize) -> Layer {
+    let blocks = dice.between(1, most_blocks) as u64;
+    let diff = random_digest(dice);
+    let parent = below.map(|it| it.chain.clone());
+    let chain = match &parent {
+        Some(parent) => digest_of(format!("{parent} {diff}").as_bytes()),
+        None => diff.clone(),
+    };
+    Layer {
+        digest: random_digest(dice),
+        length: (blocks * BLOCK / 2)
+            .saturating_sub(dice.below(2000) as u64)
+            .max(1),
+        diff,
+        chain,
+        parent,
+        unpacked: blocks * BLOCK,
+    }
 }
 
-fn digest(dice: &mut Dice) -> Digest {
+fn image(repository: String, version: usize, layers: Vec<Layer>, is_local: bool) -> Image {
+    let diffs: Vec<String> = layers.iter().map(|it| it.diff.to_string()).collect();
+    let configuration = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Labels": {"version": version.to_string(), "repository": repository}},
+        "rootfs": {"type": "layers", "diff_ids": diffs},
+    });
+    let configuration = configuration.to_string().into_bytes();
+    let config = digest_of(&configuration);
+    let described = layers.iter().map(|it| {
+        json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+            "digest": it.digest.to_string(),
+            "size": it.length,
+        })
+    });
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": config.to_string(),
+            "size": configuration.len(),
+        },
+        "layers": described.collect::<Vec<_>>(),
+    });
+    let manifest = manifest.to_string().into_bytes();
+    Image {
+        repository,
+        version,
+        target: digest_of(&manifest),
+        config,
+        manifest,
+        configuration,
+        layers,
+        is_local,
+    }
+}
+
+fn random_digest(dice: &mut Dice) -> Digest {
     let mut bytes = [0; 32];
     for chunk in bytes.chunks_exact_mut(8) {
         chunk.copy_from_slice(&dice.roll().to_be_bytes());

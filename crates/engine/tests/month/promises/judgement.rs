@@ -4,71 +4,75 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::Policy;
-use reclaim_model::{Namespace, Protection};
+use reclaim_model::Protection;
 
-use crate::memory::Memory;
-use crate::month::Month;
-use crate::registry::{Image, ImageId};
-use crate::world::{Record, Space, World};
+use crate::picture::{Picture, Record, Space};
+use crate::registry::{Image, ImageId, Registry};
 
-/// One namespace at the moment at which a policy judges it.
+/// How much of its last moments a daemon that is killed may not know.
+const SLACK: SignedDuration = SignedDuration::from_mins(2);
+
+/// A plan of a policy, and what there was when it was made.
 #[derive(Debug)]
 pub(crate) struct Judged<'a> {
-    pub(crate) world: &'a World,
+    pub(crate) picture: &'a Picture,
     pub(crate) policy: &'a Policy,
-    pub(crate) namespace: &'a Namespace,
+    pub(crate) registry: &'a Registry,
     protection: &'a Protection,
-    memory: &'a Memory,
-    now: Timestamp,
     used: BTreeSet<ImageId>,
     newest: BTreeSet<ImageId>,
 }
 
 impl<'a> Judged<'a> {
     pub(crate) fn new(
-        month: &'a Month,
+        picture: &'a Picture,
         policy: &'a Policy,
-        namespace: &'a Namespace,
-        now: Timestamp,
+        registry: &'a Registry,
+        protection: &'a Protection,
     ) -> Self {
-        let world = &month.world;
-        let space = &world.spaces[namespace];
+        let space = &picture.space;
         Self {
-            world,
+            picture,
             policy,
-            namespace,
-            protection: &month.protection,
-            memory: &month.daemon.memory,
-            now,
+            registry,
+            protection,
             used: space.used(),
-            newest: newest(world, space, policy.rule.keep_newest),
+            newest: newest(registry, space, policy.rule.keep_newest),
         }
     }
 
     pub(crate) fn space(&self) -> &Space {
-        &self.world.spaces[self.namespace]
+        &self.picture.space
     }
 
     pub(crate) fn is_used(&self, image: ImageId) -> bool {
         self.used.contains(&image)
     }
 
-    /// Whether nobody can say what the daemon knows of its use.
-    pub(crate) fn is_vague(&self, image: ImageId) -> bool {
-        self.memory.is_vague(&(self.namespace.clone(), image))
+    /// When an image was used last, as the daemon knows.
+    pub(crate) fn last_used(&self, image: ImageId) -> Timestamp {
+        let now = self.picture.now;
+        if self.is_used(image) {
+            return now;
+        }
+        let target = &self.registry.images[image].target;
+        let known = self.picture.uses.0.get(target);
+        known.map_or(now, |it| it.last_used)
     }
 
-    /// When an image was used last.
-    pub(crate) fn last_used(&self, image: ImageId) -> Timestamp {
-        if self.is_used(image) {
-            return self.now;
-        }
-        self.memory.used(&(self.namespace.clone(), image), self.now)
+    /// Whether it came back so lately that it has to stay, as the daemon knows.
+    fn is_spared(&self, image: ImageId) -> bool {
+        let target = &self.registry.images[image].target;
+        let known = self.picture.uses.0.get(target);
+        known.is_none_or(|it| {
+            it.spared_until
+                .is_some_and(|until| until > self.picture.now)
+        })
     }
 
     /// Whether nobody has used it for so long that it goes in any case.
     pub(crate) fn is_idle(&self, image: ImageId) -> bool {
-        let idle = self.now.duration_since(self.last_used(image));
+        let idle = self.picture.now.duration_since(self.last_used(image));
         let max = self.policy.max_unused;
         max.is_some_and(|max| idle >= SignedDuration::try_from(max).expect("short"))
     }
@@ -80,24 +84,36 @@ impl<'a> Judged<'a> {
         !self.is_used(image) && records.all(|(name, it)| self.why_stays(name, it).is_none())
     }
 
+    /// Whether an image goes sooner than the rules say, by what really happened: the daemon may
+    /// know of less, and never of a longer time without use.
+    pub(crate) fn goes_too_soon(&self, image: ImageId) -> Option<String> {
+        let idle = *self.picture.idle.get(&image)?;
+        let rule = &self.policy.rule;
+        let least = rule.unused_for.max(rule.filters.unused_for);
+        let least = SignedDuration::try_from(least).expect("short");
+        (idle + SLACK < least).then(|| format!("it was used {idle:#} ago, not {least:#}"))
+    }
+
     /// Why a record stays, use apart.
     pub(crate) fn why_stays(&self, name: &str, record: &Record) -> Option<&'static str> {
-        let image = &self.world.registry.images[record.image];
+        let image = &self.registry.images[record.image];
         let rule = &self.policy.rule;
         let least = |time: std::time::Duration| SignedDuration::try_from(time).expect("short");
         let pulled = self.space().pulled(record.image).expect("it is there");
-        let since_pull = self.now.duration_since(pulled);
-        let since_use = self.now.duration_since(self.last_used(record.image));
+        let since_pull = self.picture.now.duration_since(pulled);
+        let since_use = self
+            .picture
+            .now
+            .duration_since(self.last_used(record.image));
         let is_young = since_pull.min(since_use) < least(rule.min_age);
         let idle = rule.unused_for.max(rule.filters.unused_for);
-        let key = (self.namespace.clone(), record.image);
         let reasons = [
             (self.is_protected(name, image), "protected"),
             (!rule.min_age.is_zero() && is_young, "too young"),
             (since_use < least(idle), "used lately"),
             (self.newest.contains(&record.image), "newest"),
             (image.is_local && !rule.last_copies, "last copy"),
-            (self.memory.is_spared(&key, self.now), "came back"),
+            (self.is_spared(record.image), "came back"),
             (!self.matches(name, image), "filtered"),
         ];
         let mut reasons = reasons.into_iter().filter(|it| it.0);
@@ -108,7 +124,7 @@ impl<'a> Judged<'a> {
         let repository = format!("docker.io/library/{}:", image.repository);
         let patterns = self.protection.references.iter().map(ToString::to_string);
         let mut patterns = patterns.filter_map(|it| it.strip_suffix('*').map(str::to_owned));
-        self.protection.namespaces.contains(self.namespace)
+        self.protection.namespaces.contains(&self.picture.namespace)
             || self.protection.digests.contains(&image.target)
             || name.starts_with(&repository) && patterns.any(|it| it == repository)
     }
@@ -123,8 +139,8 @@ impl<'a> Judged<'a> {
 }
 
 /// The newest images of each repository.
-fn newest(world: &World, space: &Space, n: usize) -> BTreeSet<ImageId> {
-    let images = &world.registry.images;
+fn newest(registry: &Registry, space: &Space, n: usize) -> BTreeSet<ImageId> {
+    let images = &registry.images;
     let named = space.records.iter();
     let named: BTreeSet<ImageId> = named
         .filter(|(name, _)| name.contains("/library/"))

@@ -1,21 +1,31 @@
 //! What a plan takes, in which order, and where it stops.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use reclaim_model::{GoalUnit, KeepReason, Plan, RuleImages};
+use reclaim_engine::{PolicyRun, goals};
+use reclaim_model::{Goal, GoalUnit, KeepReason, Report};
 
 use super::Judged;
 use crate::diary::{Broken, hold};
+use crate::picture::{By, Needed};
 use crate::registry::ImageId;
-use crate::world::Needed;
 
-/// Everything that a plan promises.
-pub(crate) fn of_plan(judged: &Judged<'_>, plan: &Plan, images: &RuleImages) -> Result<(), Broken> {
-    let taken = Taken::new(judged, plan, images);
+/// Everything that a plan promises. `caps` are how many images and bytes may still go.
+pub(crate) fn of_plan(
+    judged: &Judged<'_>,
+    run: &PolicyRun,
+    report: &Report,
+    caps: (Option<usize>, Option<u64>),
+) -> Result<(), Broken> {
+    let taken = Taken::new(judged, run, report, caps);
     taken.nothing_that_stays()?;
-    taken.exact_bytes()?;
     taken.caps()?;
     taken.reserve()?;
+    if !judged.picture.is_clear {
+        // What could not be read keeps more.
+        return Ok(());
+    }
+    taken.exact_bytes()?;
     taken.order()?;
     taken.stop()?;
     taken.no_sooner()
@@ -24,8 +34,10 @@ pub(crate) fn of_plan(judged: &Judged<'_>, plan: &Plan, images: &RuleImages) -> 
 /// What a plan takes.
 struct Taken<'a> {
     judged: &'a Judged<'a>,
-    plan: &'a Plan,
-    images: &'a RuleImages,
+    report: &'a Report,
+    /// What it is to free; `None` if it is for no room at all.
+    goals: Option<Vec<Goal>>,
+    caps: (Option<usize>, Option<u64>),
     /// The names of the records that go.
     names: BTreeSet<String>,
     /// The images of which any record goes.
@@ -34,38 +46,41 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn new(judged: &'a Judged<'a>, plan: &'a Plan, images: &'a RuleImages) -> Self {
-        let names: BTreeSet<String> = plan.steps.iter().map(|it| it.image.name.clone()).collect();
-        let records = &judged.space().records;
-        let going = names.iter().map(|it| records[it].image).collect();
+    fn new(
+        judged: &'a Judged<'a>,
+        run: &PolicyRun,
+        report: &'a Report,
+        caps: (Option<usize>, Option<u64>),
+    ) -> Self {
+        let removed = report.removed.iter().map(|it| &it.name);
+        let refused = report.refused.iter().map(|it| &it.name);
+        let failed = report.failed.iter().map(|it| &it.name);
+        let names: BTreeSet<String> = removed.chain(refused).chain(failed).cloned().collect();
+        let picture = judged.picture;
+        let records = &picture.space.records;
+        let going = names.iter().filter_map(|it| Some(records.get(it)?.image));
+        let pressure = &judged.policy.pressure;
+        let filesystems = [picture.filesystem.clone()];
+        let goals = pressure.is_any().then(|| {
+            let occupied = pressure.needs_occupied().then(|| picture.occupied());
+            let missing = pressure.remain(&run.wanted, &filesystems, occupied);
+            goals(&missing, &filesystems)
+        });
         Self {
             judged,
-            plan,
-            images,
+            report,
+            goals,
+            caps,
+            going: going.collect(),
             names,
-            going,
-            before: judged.world.needed(&BTreeMap::new(), true),
+            before: picture.needed(&BTreeSet::new(), By::Anything),
         }
     }
 
     /// What goes if these records do.
     fn freed(&self, names: &BTreeSet<String>) -> Needed {
-        let without = BTreeMap::from([(self.judged.namespace.clone(), names.clone())]);
-        let after = self.judged.world.needed(&without, true);
-        Needed {
-            blobs: self
-                .before
-                .blobs
-                .difference(&after.blobs)
-                .copied()
-                .collect(),
-            snapshots: self
-                .before
-                .snapshots
-                .difference(&after.snapshots)
-                .cloned()
-                .collect(),
-        }
+        let after = self.judged.picture.needed(names, By::Anything);
+        self.before.without(&after)
     }
 
     fn names_of(&self, image: ImageId) -> BTreeSet<String> {
@@ -76,11 +91,9 @@ impl<'a> Taken<'a> {
 
     /// Whether everything is met that the plan was to free.
     fn is_met(&self, freed: &Needed) -> bool {
-        let goals = self.images.goals.iter().flatten();
-        let world = self.judged.world;
-        let mut met = goals.map(|goal| match goal.unit {
-            GoalUnit::Bytes { block: 1 } => world.bytes(freed) >= goal.amount,
-            GoalUnit::Bytes { .. } => world.blocks(freed) >= goal.amount,
+        let mut met = self.goals.iter().flatten().map(|goal| match goal.unit {
+            GoalUnit::Bytes { block: 1 } => freed.bytes() >= goal.amount,
+            GoalUnit::Bytes { .. } => freed.blocks() >= goal.amount,
             GoalUnit::Inodes => false,
         });
         met.all(|it| it)
@@ -89,17 +102,7 @@ impl<'a> Taken<'a> {
     /// Images that may go as a whole and do not.
     fn left(&self) -> impl Iterator<Item = ImageId> {
         let images = self.judged.space().images().into_iter();
-        images.filter(|it| {
-            let is_left = !self.going.contains(it) && self.judged.may_go(*it);
-            is_left && !self.judged.is_vague(*it) && !self.is_said_to_be_spared(*it)
-        })
-    }
-
-    /// Whether the daemon took a return for a re-pull of which only it can know.
-    fn is_said_to_be_spared(&self, image: ImageId) -> bool {
-        let target = &self.judged.world.registry.images[image].target;
-        let uses = self.images.uses.0.get(target);
-        uses.is_none_or(|it| it.spared_until.is_some())
+        images.filter(|it| !self.going.contains(it) && self.judged.may_go(*it))
     }
 
     /// Whether an image would free anything, with all that goes gone.
@@ -111,12 +114,16 @@ impl<'a> Taken<'a> {
     fn nothing_that_stays(&self) -> Result<(), Broken> {
         let records = &self.judged.space().records;
         for name in &self.names {
-            let record = &records[name];
+            let Some(record) = records.get(name) else {
+                return Err(Broken(format!("{name} goes, which was not there")));
+            };
             let why = self.judged.why_stays(name, record);
-            let is_about_use = matches!(why, Some("too young" | "used lately"));
-            let is_known = !(is_about_use && self.judged.is_vague(record.image));
-            hold(why.is_none() || !is_known, || {
+            hold(why.is_none(), || {
                 format!("{name} goes: {}", why.unwrap_or_default())
+            })?;
+            let too_soon = self.judged.goes_too_soon(record.image);
+            hold(too_soon.is_none(), || {
+                format!("{name} goes: {}", too_soon.unwrap_or_default())
             })?;
             let is_whole = self.names_of(record.image).is_subset(&self.names);
             hold(!is_whole || !self.judged.is_used(record.image), || {
@@ -128,36 +135,34 @@ impl<'a> Taken<'a> {
 
     /// What the plan says that it frees is what goes.
     fn exact_bytes(&self) -> Result<(), Broken> {
-        let found = self.judged.world.bytes(&self.freed(&self.names));
-        let said = self.plan.freed.amount().total_bytes();
-        hold(found == said, || {
-            format!("the plan frees {said} bytes, and {found} go")
+        let found = self.freed(&self.names).bytes();
+        let planned = self.report.estimate.0.total_bytes();
+        hold(found == planned, || {
+            format!("the plan frees {planned} bytes, and {found} go")
         })
     }
 
     fn caps(&self) -> Result<(), Broken> {
+        let (images, bytes) = self.caps;
         let n = self.going.len();
-        hold(self.images.max_images.is_none_or(|max| n <= max), || {
-            format!("{n} images go, and {:?} may", self.images.max_images)
+        hold(images.is_none_or(|max| n <= max), || {
+            format!("{n} images go, and {images:?} may")
         })?;
-        let bytes = self.plan.freed.amount().total_bytes();
-        hold(self.images.max_bytes.is_none_or(|max| bytes <= max), || {
-            format!("{bytes} bytes go, and {:?} may", self.images.max_bytes)
+        let planned = self.report.estimate.0.total_bytes();
+        hold(bytes.is_none_or(|max| planned <= max), || {
+            format!("{planned} bytes go, and {bytes:?} may")
         })
     }
 
     /// What is needed does not go below what is reserved.
     fn reserve(&self) -> Result<(), Broken> {
-        let world = self.judged.world;
+        let picture = self.judged.picture;
         let reserved = self.judged.policy.pressure.reserved;
-        if reserved == 0 || self.names.is_empty() {
+        if reserved == 0 {
             return Ok(());
         }
-        let without = BTreeMap::from([(self.judged.namespace.clone(), self.names.clone())]);
-        let before = world.lasting();
-        let after = world.bytes(&world.needed(&without, false));
-        let active = before - world.bytes(&world.needed(&BTreeMap::new(), false));
-        let after = after + active;
+        let before = picture.needed(&BTreeSet::new(), By::AllButHolds).bytes();
+        let after = picture.needed(&self.names, By::AllButHolds).bytes();
         hold(after >= reserved.min(before), || {
             format!("{after} bytes of {before} stay, and {reserved} are reserved")
         })
@@ -165,7 +170,7 @@ impl<'a> Taken<'a> {
 
     /// No image goes while a less recently used one stays that may go and would help.
     fn order(&self) -> Result<(), Broken> {
-        if self.images.goals.is_none() {
+        if self.goals.is_none() {
             return Ok(());
         }
         let pressed = self.going.iter().filter(|it| !self.judged.is_idle(**it));
@@ -184,8 +189,7 @@ impl<'a> Taken<'a> {
 
     /// It stops as soon as there is enough: without the last image there would not be.
     fn stop(&self) -> Result<(), Broken> {
-        let is_vague = self.going.iter().any(|it| self.judged.is_vague(*it));
-        if self.images.goals.is_none() || is_vague {
+        if self.goals.is_none() {
             return Ok(());
         }
         let space = self.judged.space();
@@ -205,15 +209,15 @@ impl<'a> Taken<'a> {
 
     /// It does not stop before that, unless a cap says so.
     fn no_sooner(&self) -> Result<(), Broken> {
-        let mut kept = self.plan.kept.iter();
+        let mut kept = self.report.kept.iter();
         let is_capped = kept.any(|it| it.reason == KeepReason::Capped);
-        let is_spent = self.images.max_images == Some(self.going.len());
+        let is_spent = self.caps.0 == Some(self.going.len());
         if is_capped || is_spent {
             return Ok(());
         }
-        let is_met = self.images.goals.is_some() && self.is_met(&self.freed(&self.names));
+        let is_met = self.goals.is_some() && self.is_met(&self.freed(&self.names));
         for image in self.left() {
-            let must = if self.images.goals.is_some() {
+            let must = if self.goals.is_some() {
                 self.judged.is_idle(image) || !is_met && self.would_help(image)
             } else {
                 true

@@ -3,13 +3,16 @@
 use std::cell::Cell;
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_engine::{Cron, Policy, Schedule};
+use reclaim_engine::{Cron, Outcome, Policy, PolicyRun, Schedule, Trigger};
 
 use crate::clock::Clock;
 use crate::diary::{Broken, hold};
 
 /// What glances, looks and what others do on the way may take.
 const SLACK: SignedDuration = SignedDuration::from_secs(120);
+
+/// How long a run may take in which calls go wrong, and what waits for it.
+const HELD_UP: SignedDuration = SignedDuration::from_mins(60);
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -26,6 +29,8 @@ struct Beat {
     /// When the last look ended: in what really passed, and by the clock.
     last: Option<(SignedDuration, Timestamp)>,
     in_vain: u32,
+    /// Whether a daemon that starts knows of it: of what found nothing to do it does not.
+    is_remembered: bool,
     /// How long runs took since.
     others: SignedDuration,
     /// The next time of a crontab line after a moment: a line takes long to be asked.
@@ -55,21 +60,32 @@ impl Rhythm {
 
     /// A timetable is made.
     pub(crate) fn started(&mut self, clock: &Clock) {
-        self.started = clock.passed;
+        self.started = clock.passed();
         for beat in &mut self.beats {
             beat.in_vain = 0;
             beat.others = SignedDuration::ZERO;
         }
     }
 
-    /// A policy is looked at: not too early.
-    pub(crate) fn begins(&self, n: usize, policy: &Policy, clock: &Clock) -> Result<(), Broken> {
-        self.is_in_time(n, policy, clock)?;
+    /// A policy ran: not too early.
+    pub(crate) fn ran(
+        &self,
+        n: usize,
+        policy: &Policy,
+        run: &PolicyRun,
+        clock: &Clock,
+    ) -> Result<(), Broken> {
+        if run.trigger == Trigger::Demand {
+            return Ok(());
+        }
         let Some((passed, ended)) = self.beats[n].last else {
             return Ok(());
         };
+        if self.started >= passed && !self.beats[n].is_remembered {
+            return Ok(());
+        }
         // Of a clock that was set back nobody can say what is early.
-        if clock.set_back >= passed {
+        if clock.set_back() >= passed {
             return Ok(());
         }
         let early = || {
@@ -84,9 +100,9 @@ impl Rhythm {
             Schedule::Interval { every, .. } => {
                 let every = SignedDuration::try_from(*every).expect("short");
                 hold(clock.now().duration_since(ended) >= every, early)?;
-                let is_steady = clock.set < passed && self.started < passed;
+                let is_steady = clock.set() < passed && self.started < passed;
                 let wait = every + self.back_off(n, every);
-                hold(!is_steady || clock.passed - passed >= wait, early)
+                hold(!is_steady || clock.passed() - passed >= wait, early)
             }
             Schedule::Cron(cron) => {
                 let next = cron.after(ended);
@@ -95,33 +111,62 @@ impl Rhythm {
         }
     }
 
+    /// Notes that a policy ran until now.
     pub(crate) fn ended(
         &mut self,
         n: usize,
-        began: SignedDuration,
-        is_in_vain: bool,
+        passed: SignedDuration,
+        run: &PolicyRun,
         clock: &Clock,
     ) {
+        let took = run.ended.duration_since(run.began);
+        // By a clock that was set meanwhile nobody can say how long it took.
+        let took = if (SignedDuration::ZERO..HOUR).contains(&took) {
+            took
+        } else {
+            HOUR
+        };
         for beat in &mut self.beats {
-            beat.others += clock.passed - began;
+            beat.others += took;
         }
+        let is_in_vain = run.is_in_vain();
         let beat = &mut self.beats[n];
-        beat.last = Some((clock.passed, clock.now()));
+        beat.is_remembered = run.outcome != Outcome::Nothing || !run.reports.is_empty();
+        beat.last = Some((passed, clock.now()));
         beat.in_vain = if is_in_vain { beat.in_vain + 1 } else { 0 };
         beat.others = SignedDuration::ZERO;
     }
 
-    /// No policy is overdue.
-    pub(crate) fn is_kept(&self, policies: &[Policy], clock: &Clock) -> Result<(), Broken> {
+    /// No policy is overdue. Calls that went wrong, the last of them then, hold up what is due.
+    pub(crate) fn is_kept(
+        &self,
+        policies: &[Policy],
+        clock: &Clock,
+        faults: SignedDuration,
+    ) -> Result<(), Broken> {
+        if clock.passed() < faults.saturating_add(HELD_UP) {
+            return Ok(());
+        }
         let mut policies = policies.iter().enumerate();
-        policies.try_for_each(|(n, policy)| self.is_in_time(n, policy, clock))
+        policies.try_for_each(|(n, policy)| self.is_in_time(n, policy, clock, faults))
     }
 
-    fn is_in_time(&self, n: usize, policy: &Policy, clock: &Clock) -> Result<(), Broken> {
+    fn is_in_time(
+        &self,
+        n: usize,
+        policy: &Policy,
+        clock: &Clock,
+        faults: SignedDuration,
+    ) -> Result<(), Broken> {
         let beat = &self.beats[n];
         let last = beat.last.map_or(SignedDuration::MIN, |it| it.0);
         let delay = SignedDuration::try_from(policy.startup_delay).expect("short");
-        let slack = SLACK + beat.others;
+        let held_up = if faults.saturating_add(HELD_UP) >= last.max(self.started) {
+            HELD_UP
+        } else {
+            SignedDuration::ZERO
+        };
+        let slack = SLACK + beat.others + held_up;
         let late = || {
             let name = policy.name();
             format!("{name} is overdue, {beat:?}, started {:?}", self.started)
@@ -133,12 +178,12 @@ impl Rhythm {
                 let jitter = SignedDuration::try_from(*jitter).expect("short");
                 let wait = every + jitter + self.back_off(n, every);
                 let wait = wait.max(delay + jitter);
-                let base = last.max(self.started).max(clock.set_back);
-                hold(clock.passed <= base + wait + slack, late)
+                let base = last.max(self.started).max(clock.set_back());
+                hold(clock.passed() <= base + wait + slack, late)
             }
             Schedule::Cron(cron) => {
-                let base = last.max(self.started).max(clock.set);
-                let then = clock.now() - (clock.passed - base);
+                let base = last.max(self.started).max(clock.set());
+                let then = clock.now() - (clock.passed() - base);
                 let then = if base == last {
                     then
                 } else {

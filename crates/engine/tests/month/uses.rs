@@ -1,0 +1,138 @@
+//! What was used when, by what really happened, and what of it the daemon can know.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+
+use crate::clock::Clock;
+use crate::diary::{Broken, hold};
+use crate::host::{Host, NAMESPACES};
+use crate::picture::{GUARD, HOLD, Space};
+use crate::registry::ImageId;
+
+/// How long after a fault or a start events may be missed: by then the daemon listens again.
+const DEAF: SignedDuration = SignedDuration::from_mins(8);
+
+/// A namespace and an image.
+type Key = (&'static str, ImageId);
+
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    /// When an image was used last for certain, in time that passed.
+    last: BTreeMap<Key, SignedDuration>,
+    /// Until when the daemon may miss events.
+    deaf_until: SignedDuration,
+    /// Containers of images of which others than us removed the last record.
+    orphaned: BTreeSet<(&'static str, String)>,
+    /// When what runs had removed may have been collected, for its hold had expired by a clock
+    /// that was set forward.
+    lost: BTreeSet<&'static str>,
+}
+
+impl Uses {
+    /// The daemon may miss events for a while.
+    pub(crate) fn go_deaf(&mut self, clock: &Clock) {
+        self.deaf_until = self.deaf_until.max(clock.passed() + DEAF);
+    }
+
+    /// Returns how long an image was not used, at least as far as the wall clock can tell: time
+    /// that passed, and by how much the clock was set forward meanwhile. `None` if nobody knows.
+    pub(crate) fn idle(&self, key: Key, clock: &Clock) -> Option<SignedDuration> {
+        let last = *self.last.get(&key)?;
+        let passed = clock.passed() - last;
+        Some(passed.saturating_add(clock.forward_since(last)))
+    }
+}
+
+impl Host {
+    /// Something used an image, and an event tells of it.
+    pub(crate) fn used(&mut self, namespace: &'static str, image: ImageId) {
+        let passed = self.clock.passed();
+        if self.index.is_some() && passed >= self.uses.deaf_until {
+            self.uses.last.insert((namespace, image), passed);
+        }
+    }
+
+    /// Notes for which containers others than us have just removed the last record, after a
+    /// change of theirs. `before` is what there was before it.
+    pub(crate) fn note_orphans(&mut self, namespace: &'static str, before: &Space) {
+        let after = self.space(namespace);
+        let gone = |image: &ImageId| !after.images().contains(image);
+        for (id, container) in &after.containers {
+            if before.images().contains(&container.image) && gone(&container.image) {
+                self.uses.orphaned.insert((namespace, id.clone()));
+            }
+        }
+    }
+
+    /// The clock is set. What is held by expiry may be gone then.
+    pub(crate) fn note_jump(&mut self, by: SignedDuration) {
+        if by < SignedDuration::from_hours(24) {
+            return;
+        }
+        for namespace in NAMESPACES {
+            if !self.is_at_rest(namespace) {
+                self.uses.lost.insert(namespace);
+            }
+        }
+    }
+
+    /// Whether no run is under way or unfinished.
+    fn is_at_rest(&self, namespace: &str) -> bool {
+        self.fake.look(|state| {
+            let mut leases = state.namespaces[namespace].leases.keys();
+            let is_of_run =
+                |id: &String| id == GUARD || id.starts_with(HOLD) && id.ends_with(".unfinished");
+            !leases.any(is_of_run)
+        })
+    }
+
+    /// What holds at any moment: a record has its content, and what a container uses has a record
+    /// unless others have removed it.
+    pub(crate) fn check_store(&mut self) -> Result<(), Broken> {
+        for namespace in NAMESPACES {
+            let space = self.space(namespace);
+            self.check_content(namespace, &space)?;
+            if !self.is_at_rest(namespace) {
+                continue;
+            }
+            let images = space.images();
+            for (id, container) in &space.containers {
+                let is_excused = self.uses.orphaned.contains(&(namespace, id.clone()))
+                    || self.uses.lost.contains(namespace);
+                hold(is_excused || images.contains(&container.image), || {
+                    let image = container.image;
+                    format!("container {id} in {namespace} uses image {image}, which is gone")
+                })?;
+            }
+            self.uses.lost.remove(namespace);
+            let containers = space.containers;
+            self.uses
+                .orphaned
+                .retain(|(of, id)| *of != namespace || containers.contains_key(id));
+            // What is lost is nobody's fault from now on.
+            for (id, container) in containers {
+                if !images.contains(&container.image) {
+                    self.uses.orphaned.insert((namespace, id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_content(&self, namespace: &str, space: &Space) -> Result<(), Broken> {
+        self.fake.look(|state| {
+            let there = &state.namespaces[namespace].content;
+            for (name, record) in &space.records {
+                let image = &self.registry.images[record.image];
+                let layers = image.layers.iter().map(|it| &it.digest);
+                let mut parts = [&image.target, &image.config].into_iter().chain(layers);
+                let missing = parts.find(|it| !there.contains_key(&it.to_string()));
+                hold(missing.is_none(), || {
+                    format!("`{name}` in {namespace} lacks {missing:?}")
+                })?;
+            }
+            Ok(())
+        })
+    }
+}
