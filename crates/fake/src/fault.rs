@@ -30,4 +30,6 @@ pub enum Fault {
     SilenceAfter,
     /// It is carried out and answered this much later.
     Delay(Duration),
+    /// It is carried out this much later, also if its client has gone by then, and answered.
+    Wait(Duration),
 }

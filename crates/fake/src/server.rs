@@ -55,6 +55,7 @@ async fn answer(fake: Fake, request: Request<Incoming>) -> Response<Body> {
     match fault {
         Fault::Silence => std::future::pending().await,
         Fault::Fail(code) => return respond(Err(refused(code))),
+        Fault::Wait(time) => return waited(fake, method, context, body, time).await,
         Fault::None | Fault::FailAfter(_) | Fault::SilenceAfter | Fault::Delay(_) => {}
     }
     let messages = messages(body);
@@ -62,14 +63,27 @@ async fn answer(fake: Fake, request: Request<Incoming>) -> Response<Body> {
     match fault {
         Fault::SilenceAfter => std::future::pending().await,
         Fault::FailAfter(code) => return respond(Err(refused(code))),
-        Fault::Delay(time) => sleep(time).await,
-        Fault::None | Fault::Fail(_) | Fault::Silence => {}
+        Fault::Delay(time) => tokio::time::sleep(time).await,
+        Fault::None | Fault::Fail(_) | Fault::Silence | Fault::Wait(_) => {}
     }
     respond(reply)
 }
 
-async fn sleep(time: Duration) {
-    tokio::time::sleep(time).await;
+/// Carries out a call later. A server that was stopped does so for all that had arrived.
+async fn waited(
+    fake: Fake,
+    method: String,
+    context: Context,
+    body: Incoming,
+    time: Duration,
+) -> Response<Body> {
+    let messages = messages(body);
+    let calling = tokio::spawn(async move {
+        tokio::time::sleep(time).await;
+        services::call(&fake, &method, context, messages).await
+    });
+    let reply = calling.await;
+    respond(reply.unwrap_or_else(|error| Err(Status::internal(error.to_string()))))
 }
 
 fn refused(code: Code) -> Status {

@@ -99,6 +99,8 @@ impl Month {
     /// Lets a month pass. Returns what happened, and which promise was broken, with all that led
     /// to it.
     pub(crate) fn pass(seed: u64) -> Result<Tally, String> {
+        // Jitter is drawn from it, on this thread.
+        fastrand::seed(seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

@@ -62,7 +62,7 @@ impl Space {
                 container.snapshot_key.clone(),
             );
             let chain = &namespace.snapshots.get(&key)?.info.parent;
-            let image = registry.images.iter().position(|it| it.chain() == *chain)?;
+            let image = registry.images.iter().position(|it| it.chain == *chain)?;
             let name = container.image.clone();
             Some((id.clone(), Container { image, name }))
         });

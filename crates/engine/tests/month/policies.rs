@@ -43,7 +43,7 @@ pub(crate) fn protection(dice: &mut Dice, registry: &Registry) -> Protection {
     }
     if dice.percent(40) {
         let image = dice.pick(&registry.images);
-        protection.digests = BTreeSet::from([image.target.clone()]);
+        protection.digests = BTreeSet::from([image.digest()]);
     }
     if dice.percent(10) {
         let first = NAMESPACES[0].parse().expect("a name");

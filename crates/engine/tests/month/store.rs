@@ -40,7 +40,7 @@ impl Host {
             return vec![tag];
         }
         let by_digest = format!("docker.io/library/{}@{}", it.repository, it.target);
-        vec![tag, by_digest, it.config.to_string()]
+        vec![tag, by_digest, it.config.clone()]
     }
 
     fn pull(&mut self, namespace: &'static str) {
@@ -62,7 +62,7 @@ impl Host {
             }
             *state = pulled;
             let images = &state.namespace(namespace).images;
-            let target = image.target.to_string();
+            let target = image.target.clone();
             let is_there = |name: &String| {
                 let target_there = images.get(name).and_then(|it| it.target.as_ref());
                 target_there.is_some_and(|it| it.digest == target)
@@ -92,7 +92,7 @@ impl Host {
         self.write(&format!(
             "create {namespace} {id} of {name} (image {image})"
         ));
-        let chain = self.registry.images[image].chain();
+        let chain = self.registry.images[image].chain.clone();
         let key = format!("active-{id}");
         let container = Container {
             id,

@@ -124,10 +124,8 @@ impl Host {
         self.fake.look(|state| {
             let there = &state.namespaces[namespace].content;
             for (name, record) in &space.records {
-                let image = &self.registry.images[record.image];
-                let layers = image.layers.iter().map(|it| &it.digest);
-                let mut parts = [&image.target, &image.config].into_iter().chain(layers);
-                let missing = parts.find(|it| !there.contains_key(&it.to_string()));
+                let parts = self.registry.images[record.image].blobs();
+                let missing = parts.iter().find(|it| !there.contains_key(*it));
                 hold(missing.is_none(), || {
                     format!("`{name}` in {namespace} lacks {missing:?}")
                 })?;

@@ -55,14 +55,14 @@ impl<'a> Judged<'a> {
         if self.is_used(image) {
             return now;
         }
-        let target = &self.registry.images[image].target;
+        let target = &self.registry.images[image].digest();
         let known = self.picture.uses.0.get(target);
         known.map_or(now, |it| it.last_used)
     }
 
     /// Whether it came back so lately that it has to stay, as the daemon knows.
     fn is_spared(&self, image: ImageId) -> bool {
-        let target = &self.registry.images[image].target;
+        let target = &self.registry.images[image].digest();
         let known = self.picture.uses.0.get(target);
         known.is_none_or(|it| {
             it.spared_until
@@ -125,7 +125,7 @@ impl<'a> Judged<'a> {
         let patterns = self.protection.references.iter().map(ToString::to_string);
         let mut patterns = patterns.filter_map(|it| it.strip_suffix('*').map(str::to_owned));
         self.protection.namespaces.contains(&self.picture.namespace)
-            || self.protection.digests.contains(&image.target)
+            || self.protection.digests.contains(&image.digest())
             || name.starts_with(&repository) && patterns.any(|it| it == repository)
     }
 

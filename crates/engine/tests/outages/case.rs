@@ -1,0 +1,148 @@
+//! One outage, and what has to hold after it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reclaim_fake::{Call, Fake, Fault};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::{Stage, UNUSED, runtime};
+
+/// What containerd does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// It ends before the call is carried out, and starts again later.
+    Away,
+    /// It ends when the call is carried out and not yet answered.
+    AwayAfter,
+    /// It stops, and goes on later as if nothing had been, as after SIGSTOP and SIGCONT.
+    Silent,
+}
+
+/// An outage at a call of a prune.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) version: &'static str,
+    pub(crate) is_held: bool,
+    /// How many calls are answered before.
+    pub(crate) call: u64,
+    pub(crate) harm: Harm,
+    pub(crate) length: Duration,
+}
+
+/// Within what time a caller has an answer, once containerd answers.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long a run keeps trying to come to its end, at most.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// How long a daemon may take to finish its own run, once containerd answers.
+const FINISH: Duration = Duration::from_secs(120);
+
+impl Case {
+    pub(crate) fn run(&self) -> Result<(), String> {
+        runtime().block_on(async {
+            let stage = Stage::set(self.version, self.is_held);
+            self.harm(&stage.fake);
+            let cancel = CancellationToken::new();
+            let (daemon, token) = (Arc::clone(&stage.engine), cancel.clone());
+            let daemon = tokio::spawn(async move { daemon.finish_runs(&token).await });
+            let checked = self.check(&stage).await;
+            cancel.cancel();
+            daemon.await.map_err(|error| error.to_string())?;
+            checked
+        })
+    }
+
+    async fn check(&self, stage: &Stage) -> Result<(), String> {
+        let began = Instant::now();
+        let most = self.length.min(PATIENCE) + ANSWER;
+        let pruned = timeout(most + ANSWER, stage.prune()).await;
+        let took = began.elapsed();
+        let Ok(pruned) = pruned else {
+            return Err(format!("no answer within {took:?}"));
+        };
+        if took > most {
+            return Err(format!("an answer after {took:?}: {pruned:?}"));
+        }
+        let there = stage.images();
+        if let Ok(report) = &pruned {
+            // What was removed by a report is, unless the run could not come to its end.
+            let removed = report.removed.iter();
+            let mut removed = removed.map(|it| it.name.trim_start_matches("docker.io/library/"));
+            let is_there = |name: &str| there.iter().any(|it| it == name);
+            if let Some(name) = removed.find(|it| is_there(it)) {
+                return Err(format!("`{name}` was reported as removed and is there"));
+            }
+        }
+        sleep((self.length + FINISH).saturating_sub(began.elapsed())).await;
+        stage.check_whole()?;
+        self.check_rest(stage)?;
+
+        let again = stage.prune().await.map_err(|error| {
+            let error = reclaim_model::chain(&error);
+            format!("the next prune fails: {error}")
+        })?;
+        if !again.failed.is_empty() || again.unfinished.is_some() {
+            return Err(format!("the next prune: {again:?}"));
+        }
+        stage.check_whole()?;
+        let left = stage.images();
+        if let Some(name) = UNUSED.iter().find(|name| left.iter().any(|it| it == *name)) {
+            return Err(format!("`{name}` is left after the next prune"));
+        }
+        self.check_rest(stage)
+    }
+
+    /// Nothing of a run is left over.
+    fn check_rest(&self, stage: &Stage) -> Result<(), String> {
+        let leases = stage.space().leases;
+        let is_rest =
+            |id: &&String| !self.is_held || id.ends_with(".unfinished") || !id.contains("hold");
+        let rest: Vec<&String> = leases.keys().filter(is_rest).collect();
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("leases are left: {rest:?}"))
+        }
+    }
+
+    fn harm(&self, fake: &Fake) {
+        let (case, server) = (*self, fake.clone());
+        let is_harmed = AtomicBool::new(false);
+        let silent_until: Arc<std::sync::Mutex<Option<Instant>>> = Arc::default();
+        fake.on_call(move |call: &Call| {
+            if call.number == case.call && !is_harmed.swap(true, Ordering::Relaxed) {
+                let server = server.clone();
+                match case.harm {
+                    Harm::Away | Harm::AwayAfter => {
+                        tokio::spawn(async move {
+                            server.stop();
+                            sleep(case.length).await;
+                            server.start();
+                        });
+                    }
+                    Harm::Silent => {
+                        let until = Instant::now() + case.length;
+                        *silent_until.lock().expect("nothing panics") = Some(until);
+                    }
+                }
+                if case.harm == Harm::Away {
+                    return Fault::Silence;
+                }
+            }
+            if call.number == case.call && case.harm == Harm::AwayAfter {
+                return Fault::SilenceAfter;
+            }
+            let until = *silent_until.lock().expect("nothing panics");
+            let left = until.map(|it| it.saturating_duration_since(Instant::now()));
+            match left.filter(|it| !it.is_zero()) {
+                // What has arrived is carried out when it goes on, whoever still waits for it.
+                Some(left) => Fault::Wait(left),
+                None => Fault::None,
+            }
+        });
+    }
+}

@@ -1,0 +1,87 @@
+//! containerd is away or silent for 1, 5, 30 and 300 seconds from any call of a prune on.
+//!
+//! Time is simulated, and containerd is the one in memory. A daemon prunes, and finishes what it
+//! could not bring to its end. Whatever happens, in the end:
+//!
+//! - nothing that a container uses is gone, and every record has its content;
+//! - each image that was to go is gone as a whole or there as a whole;
+//! - nothing is held and no run has the guard, without a restart;
+//! - the next prune removes what is left, and the store is as without the outage;
+//! - the caller has an answer within a minute and the length of the outage.
+//!
+//! `RECLAIM_TEST_FAULTS=all` runs every case; without it one of seven.
+
+mod case;
+mod stage;
+
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::case::{Case, Harm};
+use crate::stage::Stage;
+
+/// How long an outage lasts, in seconds.
+const LENGTHS: [u64; 4] = [1, 5, 30, 300];
+
+/// Of how many cases one is run without being told otherwise.
+const SHARE: usize = 7;
+
+const VERSIONS: [&str; 4] = ["1.6.20", "1.7.28", "2.1.9", "2.3.4"];
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for version in VERSIONS {
+        for is_held in [false, true] {
+            let calls = Stage::count_calls(version, is_held);
+            for call in 0..calls {
+                for harm in [Harm::Away, Harm::AwayAfter, Harm::Silent] {
+                    let lengths = LENGTHS.into_iter().map(Duration::from_secs);
+                    cases.extend(lengths.map(|length| Case {
+                        version,
+                        is_held,
+                        call,
+                        harm,
+                        length,
+                    }));
+                }
+            }
+        }
+    }
+    if std::env::var("RECLAIM_TEST_FAULTS").is_ok_and(|it| it == "all") {
+        return cases;
+    }
+    cases.into_iter().step_by(SHARE).collect()
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "how much was tried is worth a line")]
+fn an_outage_of_any_length_at_any_call_loses_nothing() {
+    let cases = cases();
+    let next = AtomicUsize::new(0);
+    let complaints = Mutex::new(Vec::new());
+    let n_workers = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..n_workers {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(complaint) = case.run() {
+                        let mut complaints = complaints.lock().expect("no worker panicked");
+                        complaints.push(format!("{case:?}: {complaint}"));
+                    }
+                }
+            });
+        }
+    });
+    let complaints = complaints.into_inner().expect("no worker panicked");
+    eprintln!("{} outages", cases.len());
+    assert!(
+        complaints.is_empty(),
+        "{} of {} cases:\n{}",
+        complaints.len(),
+        cases.len(),
+        complaints[..complaints.len().min(20)].join("\n")
+    );
+}

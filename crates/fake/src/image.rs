@@ -1,0 +1,161 @@
+//! Images of one platform, stored as a puller stores them.
+
+use containerd_client::services::v1::snapshots::{Info as SnapshotInfo, Kind};
+use containerd_client::types::Descriptor;
+use serde_json::json;
+
+use crate::state::{Labels, Snapshot, State, digest_of};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// A layer, of which nobody reads the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The digest of the blob.
+    pub digest: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// The digest of what it is unpacked (`diff_ids` of a configuration).
+    pub diff: String,
+    /// What its snapshot takes on the disk, in bytes.
+    pub unpacked: u64,
+}
+
+/// An image of one platform: a manifest, a configuration and layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    layers: Vec<Layer>,
+    manifest: Vec<u8>,
+    configuration: Vec<u8>,
+}
+
+impl Layer {
+    /// Returns a layer of some content, and as large as that is long.
+    pub fn of(content: &str) -> Self {
+        let length = content.len() as u64;
+        Self {
+            digest: digest_of(format!("{content}, compressed").as_bytes()),
+            length,
+            diff: digest_of(content.as_bytes()),
+            unpacked: length.next_multiple_of(4096),
+        }
+    }
+}
+
+impl Image {
+    /// Returns the image of these layers, the lowest first, whose configuration has these labels.
+    pub fn new(layers: Vec<Layer>, labels: &Labels) -> Self {
+        let diffs: Vec<&str> = layers.iter().map(|it| it.diff.as_str()).collect();
+        let configuration = json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Labels": labels},
+            "rootfs": {"type": "layers", "diff_ids": diffs},
+        });
+        let configuration = configuration.to_string().into_bytes();
+        let described = layers
+            .iter()
+            .map(|it| json!({"mediaType": LAYER, "digest": it.digest, "size": it.length}));
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {
+                "mediaType": CONFIG,
+                "digest": digest_of(&configuration),
+                "size": configuration.len(),
+            },
+            "layers": described.collect::<Vec<_>>(),
+        });
+        Self {
+            layers,
+            manifest: manifest.to_string().into_bytes(),
+            configuration,
+        }
+    }
+
+    /// Returns what a record of it points at.
+    pub fn target(&self) -> Descriptor {
+        Descriptor {
+            media_type: MANIFEST.to_owned(),
+            digest: digest_of(&self.manifest),
+            size: i64::try_from(self.manifest.len()).unwrap_or(i64::MAX),
+            ..Descriptor::default()
+        }
+    }
+
+    /// Returns the digests of all blobs that it is made of.
+    pub fn blobs(&self) -> Vec<String> {
+        let own = [digest_of(&self.manifest), digest_of(&self.configuration)];
+        let layers = self.layers.iter().map(|it| it.digest.clone());
+        own.into_iter().chain(layers).collect()
+    }
+
+    /// Returns the digest of its configuration, which is its ID for Docker and Kubernetes.
+    pub fn config(&self) -> String {
+        digest_of(&self.configuration)
+    }
+
+    /// Returns the keys of its snapshots, the lowest first: chain IDs.
+    ///
+    /// Source: OCI image specification, `config.md`, "Layer `ChainID`".
+    pub fn chains(&self) -> Vec<String> {
+        let mut chains: Vec<String> = Vec::new();
+        for layer in &self.layers {
+            let chain = match chains.last() {
+                Some(below) => digest_of(format!("{below} {}", layer.diff).as_bytes()),
+                None => layer.diff.clone(),
+            };
+            chains.push(chain);
+        }
+        chains
+    }
+
+    /// Stores its blobs and snapshots with the labels by which containerd's collector follows
+    /// them. `source` is the repository on a registry that it was pulled from, if there is one.
+    pub fn store(
+        &self,
+        state: &mut State,
+        namespace: &str,
+        snapshotter: &str,
+        source: Option<&str>,
+    ) {
+        let chains = self.chains();
+        let below = [None].into_iter().chain(chains.iter().map(Some));
+        for ((layer, chain), below) in self.layers.iter().zip(&chains).zip(below) {
+            state.put_opaque_blob(namespace, &layer.digest, layer.length, []);
+            let info = SnapshotInfo {
+                name: chain.clone(),
+                parent: below.cloned().unwrap_or_default(),
+                kind: Kind::Committed.into(),
+                ..SnapshotInfo::default()
+            };
+            let snapshot = Snapshot {
+                info,
+                bytes: layer.unpacked,
+                inodes: 1,
+            };
+            let key = (snapshotter.to_owned(), chain.clone());
+            state.put_snapshot(namespace, key, snapshot);
+        }
+        let source = source.map(|repository| {
+            let label = "containerd.io/distribution.source.docker.io".to_owned();
+            (label, repository.to_owned())
+        });
+        let reference = |kind: &str, value: &str| {
+            let key = format!("containerd.io/gc.ref.{kind}");
+            (key, value.to_owned())
+        };
+        let top = chains
+            .last()
+            .map(|top| reference(&format!("snapshot.{snapshotter}"), top));
+        let labels = source.clone().into_iter().chain(top);
+        let config = state.put_blob(namespace, self.configuration.clone(), labels);
+        let layers = self.layers.iter().enumerate();
+        let layers = layers.map(|(n, it)| reference(&format!("content.l.{n}"), &it.digest));
+        let config = reference("content.config", &config);
+        let labels: Vec<_> = source.into_iter().chain([config]).chain(layers).collect();
+        state.put_blob(namespace, self.manifest.clone(), labels);
+    }
+}
