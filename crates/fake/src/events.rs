@@ -5,7 +5,7 @@ use containerd_client::events::{
 };
 use containerd_client::services::v1::{Container, Image, ImageCreate, ImageDelete, ImageUpdate};
 use containerd_client::types::Envelope;
-use prost::{Message, Name};
+use prost::Name;
 use prost_types::Any;
 use tokio::sync::mpsc;
 
@@ -16,15 +16,15 @@ use crate::filter::Filters;
 pub(crate) struct Event {
     pub(crate) namespace: String,
     pub(crate) topic: String,
-    pub(crate) event: Option<Any>,
+    pub(crate) message: Option<Any>,
 }
 
 impl Event {
-    fn new(namespace: &str, topic: &str, event: &(impl Message + Name)) -> Self {
+    fn new(namespace: &str, topic: &str, event: &impl Name) -> Self {
         Self {
             namespace: namespace.to_owned(),
             topic: topic.to_owned(),
-            event: Some(containerd_client::to_any(event)),
+            message: Some(containerd_client::to_any(event)),
         }
     }
 

@@ -95,7 +95,7 @@ impl Fake {
     /// Ends it, as a process that is killed: connections break and none can be made. What it
     /// stores stays.
     pub fn stop(&self) {
-        self.lock(&self.0.subscribers).clear();
+        lock(&self.0.subscribers).clear();
         self.0.starts.send_modify(|it| *it += *it % 2);
     }
 
@@ -107,37 +107,37 @@ impl Fake {
     /// Has this decide what becomes of each call from now on. It is asked before a call is carried
     /// out, and may change what is stored.
     pub fn on_call(&self, decide: impl Fn(&Call) -> Fault + Send + Sync + 'static) {
-        *self.lock(&self.0.hook) = Some(Arc::new(decide));
+        *lock(&self.0.hook) = Some(Arc::new(decide));
     }
 
     /// Carries out all calls again.
     pub fn heal(&self) {
-        *self.lock(&self.0.hook) = None;
+        *lock(&self.0.hook) = None;
     }
 
     /// Returns how many calls have arrived.
     pub fn calls(&self) -> u64 {
-        *self.lock(&self.0.calls)
+        *lock(&self.0.calls)
     }
 
     /// Looks at what is stored.
     pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.lock(&self.0.state))
+        look(&lock(&self.0.state))
     }
 
     /// Changes what is stored, as another client would, and publishes what happened.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.lock(&self.0.state);
+        let mut state = lock(&self.0.state);
         let changed = change(&mut state);
         let events = std::mem::take(&mut state.events);
         drop(state);
-        let mut subscribers = self.lock(&self.0.subscribers);
+        let mut subscribers = lock(&self.0.subscribers);
         for event in events {
             subscribers.publish(&Envelope {
                 timestamp: Some(timestamp(self.now())),
                 namespace: event.namespace,
                 topic: event.topic,
-                event: event.event,
+                event: event.message,
             });
         }
         changed
@@ -155,17 +155,17 @@ impl Fake {
     }
 
     pub(crate) fn subscribers(&self) -> MutexGuard<'_, Subscribers> {
-        self.lock(&self.0.subscribers)
+        lock(&self.0.subscribers)
     }
 
     /// Decides what becomes of a call.
     pub(crate) fn fault(&self, method: &str, namespace: &str) -> Fault {
         let number = {
-            let mut calls = self.lock(&self.0.calls);
+            let mut calls = lock(&self.0.calls);
             *calls += 1;
             *calls - 1
         };
-        let hook = self.lock(&self.0.hook).clone();
+        let hook = lock(&self.0.hook).clone();
         hook.map_or(Fault::None, |decide| {
             decide(&Call {
                 method: method.to_owned(),
@@ -174,9 +174,9 @@ impl Fake {
             })
         })
     }
+}
 
-    fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
-        // A test that panicked has failed already.
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A test that panicked has failed already.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,6 @@
 //! Images of one platform, stored as a puller stores them.
 
+use containerd_client::services::v1::Image as Record;
 use containerd_client::services::v1::snapshots::{Info as SnapshotInfo, Kind};
 use containerd_client::types::Descriptor;
 use serde_json::json;
@@ -82,6 +83,15 @@ impl Image {
             digest: digest_of(&self.manifest),
             size: i64::try_from(self.manifest.len()).unwrap_or(i64::MAX),
             ..Descriptor::default()
+        }
+    }
+
+    /// Returns a record of that name.
+    pub fn record(&self, name: &str) -> Record {
+        Record {
+            name: name.to_owned(),
+            target: Some(self.target()),
+            ..Record::default()
         }
     }
 

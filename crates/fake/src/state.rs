@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use containerd_client::services::v1::snapshots::Info as SnapshotInfo;
 use containerd_client::services::v1::{Container, Image, Info, Lease as LeaseMessage, Resource};
-use containerd_client::types::Descriptor;
 use jiff::Timestamp;
 use prost_types::Timestamp as TimestampMessage;
 use reclaim_model::{CollectorRules, parse_expiry};
@@ -166,31 +165,22 @@ impl State {
         info.labels.extend(labels);
     }
 
-    /// Writes an image record, or moves it to another target.
-    pub fn put_image(
-        &mut self,
-        namespace: &str,
-        name: &str,
-        target: Descriptor,
-        labels: Labels,
-        now: Timestamp,
-    ) {
+    /// Writes an image record, or moves it to another target and adds labels to it.
+    pub fn put_image(&mut self, namespace: &str, image: Image, now: Timestamp) {
         let time = Some(timestamp(now));
         let images = &mut self.namespace(namespace).images;
-        let is_new = !images.contains_key(name);
-        let image = images.entry(name.to_owned()).or_default();
-        if is_new {
-            name.clone_into(&mut image.name);
-            image.created_at = time;
-        }
-        image.updated_at = time;
-        image.target = Some(target);
-        image.labels.extend(labels);
-        let image = image.clone();
+        let is_new = !images.contains_key(&image.name);
+        let record = images.entry(image.name.clone()).or_default();
+        record.name = image.name;
+        record.target = image.target;
+        record.labels.extend(image.labels);
+        record.created_at = record.created_at.or(time);
+        record.updated_at = time;
+        let record = record.clone();
         self.events.push(if is_new {
-            Event::image_created(namespace, &image)
+            Event::image_created(namespace, &record)
         } else {
-            Event::image_updated(namespace, &image)
+            Event::image_updated(namespace, &record)
         });
     }
 

@@ -61,7 +61,7 @@ mod registry;
 mod snapshotter;
 
 pub use crate::api_server::{ApiServer, Mood};
-pub use crate::asked::asked_number;
+pub use crate::asked::{asked_faults, asked_number};
 pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox, signal};
 pub use crate::cri::{Cri, CriImage, Pod};
 pub use crate::dockerd::Dockerd;

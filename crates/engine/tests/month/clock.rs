@@ -77,7 +77,7 @@ impl Clock {
             .jumps()
             .into_iter()
             .filter(|jump| jump.by.is_negative());
-        let last = back.last().map(|jump| jump.at);
+        let last = back.next_back().map(|jump| jump.at);
         last.unwrap_or(SignedDuration::MIN)
     }
 }

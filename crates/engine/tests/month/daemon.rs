@@ -38,7 +38,12 @@ pub(crate) fn engine(shared: &Shared, boot: usize) -> Engine {
 
 impl Daemon {
     /// Starts it on what is in its state directory.
-    pub(crate) fn start(shared: &Shared, state: &Path, boot: usize) -> Self {
+    pub(crate) fn start(shared: &Shared, state: &Path) -> Self {
+        let boot = {
+            let mut host = shared.host();
+            host.boots += 1;
+            host.boots
+        };
         let engine = Arc::new(engine(shared, boot));
         let index = LastUseIndex::open(state).expect("the index opens");
         let index = Arc::new(index);

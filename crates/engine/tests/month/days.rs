@@ -6,8 +6,8 @@ use reclaim_model::{Mode, Namespace};
 
 use crate::clock::seconds;
 use crate::daemon::{Daemon, engine};
-use crate::diary::{Broken, hold};
-use crate::host::{Host, NAMESPACES};
+use crate::diary::hold;
+use crate::host::{Host, NAMESPACES, Shared};
 use crate::month::Month;
 use crate::registry::BLOCK;
 
@@ -16,7 +16,7 @@ const YEARS: usize = 10 * 365 * 86_400;
 
 impl Month {
     /// Something happens.
-    pub(crate) async fn happen(&mut self) -> Result<(), Broken> {
+    pub(crate) async fn happen(&mut self) {
         let roll = self.shared.host().dice.below(100);
         match roll {
             0..=75 => self.shared.host().happen_in_store(),
@@ -27,7 +27,7 @@ impl Month {
             87..=88 => self.shared.host().lose_stream(),
             89 => self.shared.host().go_away(),
             90..=91 => self.reload().await,
-            92..=94 => self.undo().await?,
+            92..=94 => undo(self.shared.clone()).await,
             95..=97 => self.run_on_demand().await,
             _ => self.shared.host().fake.collect(),
         }
@@ -35,7 +35,6 @@ impl Month {
         if starts {
             self.start();
         }
-        Ok(())
     }
 
     fn start(&mut self) {
@@ -46,8 +45,7 @@ impl Month {
             let clock = host.clock.clone();
             host.uses.go_deaf(&clock);
         }
-        self.boots += 1;
-        self.daemon = Some(Daemon::start(&self.shared, self.state.path(), self.boots));
+        self.daemon = Some(Daemon::start(&self.shared, self.state.path()));
     }
 
     /// The daemon ends, by SIGKILL or SIGTERM.
@@ -105,33 +103,38 @@ impl Month {
             while let Ok(Some(_)) = runs.next().await {}
         }
     }
+}
 
-    /// Somebody restores what a run removed, from another process.
-    async fn undo(&mut self) -> Result<(), Broken> {
-        let namespace = *self.shared.host().dice.pick(&NAMESPACES);
-        let namespace: Namespace = namespace.parse().expect("a name");
-        self.boots += 1;
-        let engine = engine(&self.shared, self.boots);
-        let before = self.shared.host().faults.last;
-        let undone = engine.undo(&namespace, None, &[]).await;
-        let mut host = self.shared.host();
-        match undone {
-            Ok(undone) => {
-                host.write(&format!("undo {namespace}: {:?}", undone.restored));
-                host.tally.undone += undone.restored.len();
-                let space = host.space(namespace.as_str());
-                for name in &undone.restored {
-                    // Others may have removed it at once, if a call took its time.
-                    let is_excused = host.faults.last > before;
-                    hold(is_excused || space.records.contains_key(name), || {
-                        format!("`{name}` was restored and is not there")
-                    })?;
-                }
+/// Somebody restores what a run removed, from another process.
+pub(crate) async fn undo(shared: Shared) {
+    let (namespace, boot, before) = {
+        let mut host = shared.host();
+        host.boots += 1;
+        let namespace = *host.dice.pick(&NAMESPACES);
+        (namespace, host.boots, host.faults.last)
+    };
+    let namespace: Namespace = namespace.parse().expect("a name");
+    let undone = engine(&shared, boot).undo(&namespace, None, &[]).await;
+    let mut host = shared.host();
+    match undone {
+        Ok(undone) => {
+            host.write(&format!("undo {namespace}: {:?}", undone.restored));
+            host.tally.undone += undone.restored.len();
+            let space = host.space(namespace.as_str());
+            for name in &undone.restored {
+                // Others may have removed it at once, if a call took its time.
+                let is_excused = host.faults.last > before;
+                let kept = hold(is_excused || space.records.contains_key(name), || {
+                    format!("`{name}` was restored and is not there")
+                });
+                host.note(kept);
             }
-            Err(RunError::UnknownRun { .. }) => {}
-            Err(error) => host.write(&format!("undo {namespace} fails: {error}")),
         }
-        Ok(())
+        Err(RunError::UnknownRun { .. }) => {}
+        Err(error) => {
+            host.tally.busy += usize::from(matches!(error, RunError::Busy(_)));
+            host.write(&format!("undo {namespace} fails: {error}"));
+        }
     }
 }
 

@@ -44,6 +44,7 @@ impl Host {
             self.write(&format!("meanwhile, at {} {}:", call.method, call.number));
             self.happen_in_store();
         }
+        self.is_rival_due = is_change && self.dice.percent(2);
         self.fault(call, 1)
     }
 

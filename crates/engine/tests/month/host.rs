@@ -9,6 +9,7 @@ use reclaim_model::{Mode, Protection};
 use reclaim_testkit::Dice;
 
 use crate::clock::Clock;
+use crate::days::undo;
 use crate::diary::{Broken, Diary, hold};
 use crate::disk::HostDisk;
 use crate::faults::Faults;
@@ -55,6 +56,10 @@ pub(crate) struct Host {
     pub(crate) is_steady: bool,
     /// How many containers there have been.
     pub(crate) containers: usize,
+    /// How many processes of ours there have been: each counts as one of another boot.
+    pub(crate) boots: usize,
+    /// Whether another process is to begin between two calls.
+    pub(crate) is_rival_due: bool,
 }
 
 /// A host that the month, containerd and the daemon share. Nothing of it waits for anything.
@@ -66,11 +71,18 @@ impl Shared {
         let shared = Self(Arc::new(Mutex::new(Host::new(seed))));
         let hook = Arc::downgrade(&shared.0);
         shared.host().fake.clone().on_call(move |call| {
-            let host = hook.upgrade();
-            host.map_or(reclaim_fake::Fault::None, |host| {
-                let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
-                host.called(call)
-            })
+            let Some(shared) = hook.upgrade().map(Self) else {
+                return reclaim_fake::Fault::None;
+            };
+            let (fault, is_rival_due) = {
+                let mut host = shared.host();
+                let fault = host.called(call);
+                (fault, std::mem::take(&mut host.is_rival_due))
+            };
+            if is_rival_due {
+                tokio::spawn(undo(shared));
+            }
+            fault
         });
         shared
     }
@@ -117,6 +129,8 @@ impl Host {
             broken: None,
             is_steady: dice.percent(40),
             containers: 0,
+            boots: 0,
+            is_rival_due: false,
             dice,
         };
         host.write(&format!("containerd {version}"));

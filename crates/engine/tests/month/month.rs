@@ -26,7 +26,7 @@ pub(crate) struct Tally {
     pub(crate) pressed: usize,
     capped: usize,
     unmet: usize,
-    busy: usize,
+    pub(crate) busy: usize,
     failed: usize,
     pub(crate) held: usize,
     pub(crate) released: usize,
@@ -86,8 +86,6 @@ pub(crate) struct Month {
     pub(crate) daemon: Option<Daemon>,
     /// The daemon's state directory.
     pub(crate) state: TempDir,
-    /// How many processes there have been: each counts as one of another boot.
-    pub(crate) boots: usize,
 }
 
 /// In memory where that can be had: what a disk does to the files is for others to test.
@@ -111,7 +109,6 @@ impl Month {
                 shared: Shared::new(seed),
                 daemon: None,
                 state: directory().expect("a directory"),
-                boots: 0,
             };
             let passed = month.days().await;
             let mut host = month.shared.host();
@@ -133,7 +130,7 @@ impl Month {
             let minutes = self.shared.host().dice.between(1, gap);
             tokio::time::sleep(Duration::from_secs(60 * minutes as u64)).await;
             self.check()?;
-            self.happen().await?;
+            self.happen().await;
             self.check()?;
             let mut host = self.shared.host();
             host.tally.events += 1;

@@ -164,7 +164,9 @@ impl Picture {
             };
             let kept = match by {
                 By::Anything => closure(state, self.rules, self.now, gone),
-                _ => closure(&only(state, by), self.rules, self.now, gone),
+                By::AllButHolds | By::Holds | By::Containers => {
+                    closure(&only(state, by), self.rules, self.now, gone)
+                }
             };
             for (kind, key) in kept {
                 if kind == Kind::Content {

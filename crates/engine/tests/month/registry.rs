@@ -1,6 +1,6 @@
 //! What can be pulled: images of a few repositories, which share layers.
 
-use reclaim_fake::api::types::Descriptor;
+use reclaim_fake::api::services::v1::Image as Record;
 use reclaim_fake::{Fake, Layer, State};
 use reclaim_model::Digest;
 use reclaim_testkit::Dice;
@@ -19,7 +19,7 @@ pub(crate) type ImageId = usize;
 pub(crate) struct Image {
     pub(crate) repository: String,
     version: usize,
-    image: reclaim_fake::Image,
+    parts: reclaim_fake::Image,
     pub(crate) target: String,
     pub(crate) config: String,
     /// The key of the topmost snapshot.
@@ -37,8 +37,8 @@ impl Image {
         format!("docker.io/library/{}:latest", self.repository)
     }
 
-    pub(crate) fn descriptor(&self) -> Descriptor {
-        self.image.target()
+    pub(crate) fn record(&self, name: &str) -> Record {
+        self.parts.record(name)
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -46,14 +46,14 @@ impl Image {
     }
 
     pub(crate) fn blobs(&self) -> Vec<String> {
-        self.image.blobs()
+        self.parts.blobs()
     }
 
     /// Stores all that it is made of.
     pub(crate) fn store(&self, state: &mut State, namespace: &str) {
         let repository = format!("library/{}", self.repository);
         let source = (!self.is_local).then_some(repository.as_str());
-        self.image.store(state, namespace, SNAPSHOTTER, source);
+        self.parts.store(state, namespace, SNAPSHOTTER, source);
     }
 }
 
@@ -118,14 +118,14 @@ fn image(repository: String, version: usize, layers: Vec<Layer>, is_local: bool)
         ("repository", repository.clone()),
     ];
     let labels = labels.map(|(key, value)| (key.to_owned(), value));
-    let image = reclaim_fake::Image::new(layers, &labels.into());
+    let parts = reclaim_fake::Image::new(layers, &labels.into());
     Image {
         repository,
         version,
-        target: image.target().digest,
-        config: image.config(),
-        chain: image.chains().pop().expect("an image has layers"),
-        image,
+        target: parts.target().digest,
+        config: parts.config(),
+        chain: parts.chains().pop().expect("an image has layers"),
+        parts,
         is_local,
     }
 }

@@ -69,7 +69,9 @@ impl Host {
             };
             let new: Vec<String> = names.into_iter().filter(|it| !is_there(it)).collect();
             for name in &new {
-                state.put_image(namespace, name, image.descriptor(), labels.clone(), now);
+                let mut record = image.record(name);
+                record.labels.extend(labels.clone());
+                state.put_image(namespace, record, now);
             }
             new
         });

@@ -20,14 +20,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use reclaim_testkit::asked_faults;
+
 use crate::case::{Case, Harm};
 use crate::stage::Stage;
 
 /// How long an outage lasts, in seconds.
 const LENGTHS: [u64; 4] = [1, 5, 30, 300];
-
-/// Of how many cases one is run without being told otherwise.
-const SHARE: usize = 7;
 
 const VERSIONS: [&str; 4] = ["1.6.20", "1.7.28", "2.1.9", "2.3.4"];
 
@@ -50,14 +49,10 @@ fn cases() -> Vec<Case> {
             }
         }
     }
-    if std::env::var("RECLAIM_TEST_FAULTS").is_ok_and(|it| it == "all") {
-        return cases;
-    }
-    cases.into_iter().step_by(SHARE).collect()
+    asked_faults("outages", cases)
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "how much was tried is worth a line")]
 fn an_outage_of_any_length_at_any_call_loses_nothing() {
     let cases = cases();
     let next = AtomicUsize::new(0);
@@ -76,7 +71,6 @@ fn an_outage_of_any_length_at_any_call_loses_nothing() {
         }
     });
     let complaints = complaints.into_inner().expect("no worker panicked");
-    eprintln!("{} outages", cases.len());
     assert!(
         complaints.is_empty(),
         "{} of {} cases:\n{}",

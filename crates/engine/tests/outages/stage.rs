@@ -75,7 +75,7 @@ impl Stage {
         self.fake.change(|state| {
             image.store(state, NAMESPACE, SNAPSHOTTER, Some("library/app"));
             let full = format!("docker.io/library/{name}");
-            state.put_image(NAMESPACE, &full, image.target(), Labels::new(), now);
+            state.put_image(NAMESPACE, image.record(&full), now);
         });
         self.blobs.insert(name, image.blobs());
     }

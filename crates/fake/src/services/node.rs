@@ -120,7 +120,7 @@ fn publish(call: &mut Unary<'_>) -> Result<Reply, Status> {
     call.publish(Event {
         namespace: call.context.namespace.clone(),
         topic: request.topic,
-        event: request.event,
+        message: request.event,
     });
     Ok(Reply::one(&()))
 }

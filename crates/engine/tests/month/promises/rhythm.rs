@@ -129,6 +129,9 @@ impl Rhythm {
         for beat in &mut self.beats {
             beat.others += took;
         }
+        if run.is_rehearsal() {
+            return;
+        }
         let is_in_vain = run.is_in_vain();
         let beat = &mut self.beats[n];
         beat.is_remembered = run.outcome != Outcome::Nothing || !run.reports.is_empty();

@@ -1,7 +1,9 @@
-//! The product's own client works on the fake as on a containerd.
+//! The client on the containerd in memory: what it does there is what it does on a real one.
 
 use std::time::Duration;
 
+use reclaim_fake::api::services::v1::Image;
+use reclaim_fake::api::types::Descriptor;
 use reclaim_fake::{Call, Fake, Fault, Lease, Snapshot};
 use reclaim_model::{ImageRecord, Namespace};
 use reclaim_store::{Class, Containerd, Deletion, HeldBlob, LeaseDeletion};
@@ -11,7 +13,7 @@ use tonic::Code;
 const NAMESPACE: &str = "default";
 
 fn namespace() -> Namespace {
-    NAMESPACE.parse().unwrap()
+    NAMESPACE.parse().expect("a name")
 }
 
 /// An image of one configuration and one layer, with a snapshot. Returns its layer.
@@ -34,24 +36,31 @@ fn put_image(fake: &Fake, name: &str) -> String {
         snapshot.info.kind = 3;
         snapshot.bytes = 4096;
         state.put_snapshot(NAMESPACE, place, snapshot);
-        let target = containerd_client::types::Descriptor {
-            digest: target,
-            ..Default::default()
-        };
-        state.put_image(NAMESPACE, name, target, [].into(), now);
+        state.put_image(NAMESPACE, image(name, target), now);
         layer
     })
 }
 
+fn image(name: &str, target: String) -> Image {
+    Image {
+        name: name.to_owned(),
+        target: Some(Descriptor {
+            digest: target,
+            ..Descriptor::default()
+        }),
+        ..Image::default()
+    }
+}
+
 async fn connect(fake: &Fake) -> Containerd {
     let store = Containerd::over(fake.channel());
-    store.ask_version().await.unwrap();
+    store.ask_version().await.expect("a version");
     store
 }
 
 async fn record(store: &Containerd, name: &str) -> ImageRecord {
-    let found = store.image_record(&namespace(), name).await.unwrap();
-    found.unwrap()
+    let found = store.image_record(&namespace(), name).await;
+    found.expect("an answer").expect("a record")
 }
 
 #[tokio::test]
@@ -102,11 +111,8 @@ async fn a_record_that_moved_is_not_deleted_from_2_0_on() {
         let other = record(&store, "other").await;
         let now = fake.now();
         fake.change(|state| {
-            let target = containerd_client::types::Descriptor {
-                digest: other.target.digest.to_string(),
-                ..Default::default()
-            };
-            state.put_image(NAMESPACE, "web", target, [].into(), now);
+            let target = other.target.digest.to_string();
+            state.put_image(NAMESPACE, image("web", target), now);
         });
         let deletion = store.delete_image(&namespace(), &before).await;
         assert_eq!(deletion.unwrap(), deleted, "{version}");
