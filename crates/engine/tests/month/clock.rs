@@ -73,7 +73,7 @@ impl Clock {
 
     /// Returns when it was set back last, in time that passed.
     pub(crate) fn set_back(&self) -> SignedDuration {
-        let back = self
+        let mut back = self
             .jumps()
             .into_iter()
             .filter(|jump| jump.by.is_negative());
