@@ -90,10 +90,10 @@ impl Backend {
                     let progress = |progress| bar.show(progress);
                     engine.preview(&asked.direct, &progress).await
                 });
-                let preview = preview.await?;
+                let (report, plan) = preview.await?.into_report().await;
                 Ok(Shown {
-                    report: preview.report(),
-                    confirmed: Confirmed::Direct(Box::new(preview.plan)),
+                    report,
+                    confirmed: Confirmed::Direct(Box::new(plan)),
                 })
             }
             Self::Host(client) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reclaim_api::listen::{self, Limits};
 use reclaim_api::metrics::{self, Metrics};
-use reclaim_engine::{Caretaker, CaretakerHandle, Duties, Health};
+use reclaim_engine::{Caretaker, CaretakerHandle, Duties, Health, blocking};
 use reclaim_model::{PolicyName, chain};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -77,13 +77,13 @@ impl Daemon {
         let token = cancel.clone();
         tasks.spawn(async move { caretaker.keep(taken_up, &token).await });
         let feeding = Arc::clone(&host.engine);
-        let reloader = Reloader {
+        let reloader = Arc::new(Reloader {
             host,
             file: globals.config().map(ToOwned::to_owned),
             names,
             metrics,
             new,
-        };
+        });
         let token = cancel.clone();
         tasks.spawn(async move { reloader.follow(hangup, &token).await });
         if let Some(every) = watchdog() {
@@ -143,7 +143,7 @@ struct Reloader {
 }
 
 impl Reloader {
-    async fn follow(self, mut hangup: Signal, cancel: &CancellationToken) {
+    async fn follow(self: Arc<Self>, mut hangup: Signal, cancel: &CancellationToken) {
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
@@ -155,7 +155,8 @@ impl Reloader {
                 Ok(since) => notify(&[NotifyState::Reloading, since]),
                 Err(_) => notify(&[NotifyState::Reloading]),
             }
-            let is_accepted = match self.read() {
+            let reloader = Arc::clone(&self);
+            let is_accepted = match blocking(move || reloader.read()).await {
                 Ok(duties) => {
                     let sent = self.new.send(duties);
                     tokio::select! {

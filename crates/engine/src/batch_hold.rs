@@ -60,14 +60,14 @@ impl BatchHold {
     /// Describes the `number`th hold of a run: small, or with a journal.
     ///
     /// Precondition: what a small one is to hold [`fits`].
-    pub(crate) fn of(
+    pub(crate) async fn of(
         run: &RunId,
         namespace: &Namespace,
         steps: &[Step],
         number: usize,
         is_small: bool,
     ) -> Self {
-        let blobs = journal::write(run, namespace, steps, &[]);
+        let blobs = journal::write(run, namespace, steps, &[]).await;
         let form = if is_small {
             let resources = steps.iter().filter_map(|step| resources_of(&step.image));
             let bodies = blobs.iter().map(|blob| String::from_utf8_lossy(&blob.body));
@@ -269,9 +269,9 @@ mod tests {
     }
 
     /// The lease of a small hold with all that it is to hold.
-    fn lease(steps: &[Step]) -> Lease {
+    async fn lease(steps: &[Step]) -> Lease {
         let run = RunId("run".to_owned());
-        let hold = BatchHold::of(&run, &"default".parse().unwrap(), steps, 1, true);
+        let hold = BatchHold::of(&run, &"default".parse().unwrap(), steps, 1, true).await;
         let Form::Labels { journal, resources } = hold.form else {
             unreachable!("it is small")
         };
@@ -285,13 +285,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_journal_in_labels_is_read_back() {
+    #[tokio::test]
+    async fn a_journal_in_labels_is_read_back() {
         let long = "ü".repeat(1000);
         let steps: Vec<Step> = (0..8)
             .map(|index| with_labels(&format!("app:{index}"), &[("note", &long)]))
             .collect();
-        let lease = lease(&steps);
+        let lease = lease(&steps).await;
         assert_eq!(lease.id, "reclaim.hold.run.1");
         assert!(lease.labels.len() > 1);
         for (key, value) in &lease.labels {
@@ -301,14 +301,14 @@ mod tests {
         assert_eq!(read(&lease), Some(Listed::Records(images)));
     }
 
-    #[test]
-    fn what_is_not_held_whole_was_not_removed() {
+    #[tokio::test]
+    async fn what_is_not_held_whole_was_not_removed() {
         let content = digest('2').to_string();
         let labels = [
             ("containerd.io/gc.ref.content.x", &*content),
             ("containerd.io/gc.ref.snapshot.native/1", "layer"),
         ];
-        let whole = lease(&[with_labels("app:1", &labels)]);
+        let whole = lease(&[with_labels("app:1", &labels)]).await;
         assert_eq!(whole.resources.len(), 3);
         let none = || Some(Listed::Records(Vec::new()));
         assert_ne!(read(&whole), none());

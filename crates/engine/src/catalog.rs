@@ -10,6 +10,7 @@ use reclaim_store::NO_LABELS;
 use tracing::{info_span, warn};
 
 use crate::engine::{Engine, RunError};
+use crate::off_thread::Shared;
 use crate::retry::retry;
 
 /// The images and containers of one namespace, as an engine lists them.
@@ -46,15 +47,20 @@ impl Engine {
         self.note_running(namespace, seen).await?;
         let (registered, unreadable) = self.registered_readable(namespace).await;
         let containers = united(&inventory.namespaces[namespace].containers, &registered);
-        let snapshots = makeup(&inventory, namespace).snapshots();
+        let inventory = Shared::new(inventory);
+        let name = namespace.clone();
+        let snapshots = inventory.read(move |it| makeup(it, &name).snapshots());
+        let snapshots = snapshots.await;
         let sizing = retry(|| self.store.snapshot_bytes(namespace, &snapshots));
         let snapshot_bytes = self.phase(info_span!("size"), sizing).await?;
-        Ok(Listing {
-            catalog: catalog(&inventory, namespace, &registered, &snapshot_bytes),
+        let name = namespace.clone();
+        let listing = inventory.read(move |it| Listing {
+            catalog: catalog(it, &name, &registered, &snapshot_bytes),
             containers,
             snapshot_bytes,
             unreadable,
-        })
+        });
+        Ok(listing.await)
     }
 
     /// Reads a document of an image whole: an index, a manifest or a configuration. `None` if the

@@ -3,10 +3,11 @@
 //! Between a preview and its confirmation a person may take minutes. The store is judged again
 //! then, and a step is taken only if both judgements agree on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_model::{KeepReason, Kept, Plan, RefuseReason, Refused, Step};
+use reclaim_model::{Digest, KeepReason, Kept, Plan, RefuseReason, Refused, Step, Unpin};
 
+use crate::off_thread::{blocking, in_turns};
 use crate::preview::Preview;
 
 /// A plan cut down to what was confirmed.
@@ -16,52 +17,77 @@ pub(crate) struct Restricted {
 }
 
 /// Keeps of a plan the steps that were shown, and refuses what was shown and is none any more.
-pub(crate) fn restrict(mut preview: Preview, confirmed: Option<&Plan>) -> Restricted {
-    let mut refused = Vec::new();
-    if let Some(confirmed) = confirmed {
-        let shown = by_name(confirmed);
-        let plan = &mut preview.plan;
-        let was_shown = |step: &Step| {
-            let shown = shown.get(step.image.name.as_str());
-            shown.is_some_and(|shown| shown.image.target.digest == step.image.target.digest)
+pub(crate) async fn restrict(mut preview: Preview, confirmed: Option<&Plan>) -> Restricted {
+    let Some(confirmed) = confirmed else {
+        return Restricted {
+            preview,
+            refused: Vec::new(),
         };
-        let (steps, new): (Vec<Step>, Vec<Step>) = std::mem::take(&mut plan.steps)
-            .into_iter()
-            .partition(was_shown);
-        plan.steps = steps;
-        let were_shown = &confirmed.unpins;
-        plan.unpins.retain(|it| were_shown.contains(it));
-        let now = by_name(plan);
-        let lost = confirmed.steps.iter();
-        let lost = lost.filter(|step| !now.contains_key(step.image.name.as_str()));
-        refused.extend(lost.map(|step| Refused {
-            name: step.image.name.clone(),
-            reason: why_lost(step, plan, &new),
-        }));
-        plan.kept.extend(new.into_iter().map(|step| Kept {
-            name: step.image.name,
-            target: step.image.target.digest,
-            reason: KeepReason::NotConfirmed,
-            holders: Vec::new(),
-        }));
-        plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-    Restricted { preview, refused }
+    };
+    let mut shown: BTreeMap<String, Digest> = BTreeMap::new();
+    in_turns(&confirmed.steps, |step| {
+        let image = &step.image;
+        shown.insert(image.name.clone(), image.target.digest.clone());
+    })
+    .await;
+    let unpins = confirmed.unpins.clone();
+    blocking(move || {
+        let refused = restrict_to(&mut preview.plan, &shown, &unpins);
+        Restricted { preview, refused }
+    })
+    .await
 }
 
-fn by_name(plan: &Plan) -> BTreeMap<&str, &Step> {
-    let steps = plan.steps.iter();
-    steps.map(|step| (step.image.name.as_str(), step)).collect()
+/// Keeps the steps that were shown, which are given with the targets that they were shown with.
+/// Returns those that are refused.
+fn restrict_to(
+    plan: &mut Plan,
+    shown: &BTreeMap<String, Digest>,
+    unpins: &[Unpin],
+) -> Vec<Refused> {
+    let was_shown = |step: &Step| {
+        let shown = shown.get(&step.image.name);
+        shown.is_some_and(|target| *target == step.image.target.digest)
+    };
+    let (steps, new): (Vec<Step>, Vec<Step>) = std::mem::take(&mut plan.steps)
+        .into_iter()
+        .partition(was_shown);
+    plan.steps = steps;
+    plan.unpins.retain(|it| unpins.contains(it));
+    let now: BTreeSet<&str> = names(&plan.steps).collect();
+    let moved: BTreeSet<&str> = names(&new).collect();
+    let kept = plan.kept.iter().map(|kept| (kept.name.as_str(), kept));
+    let kept: BTreeMap<&str, &Kept> = kept.collect();
+    let lost = shown.iter();
+    let lost = lost.filter(|(name, _)| !now.contains(name.as_str()));
+    let refused = lost.map(|(name, target)| Refused {
+        name: name.clone(),
+        reason: if moved.contains(name.as_str()) {
+            RefuseReason::TargetMoved
+        } else {
+            why_lost(target, kept.get(name.as_str()).copied())
+        },
+    });
+    let refused: Vec<Refused> = refused.collect();
+    plan.kept.extend(new.into_iter().map(|step| Kept {
+        name: step.image.name,
+        target: step.image.target.digest,
+        reason: KeepReason::NotConfirmed,
+        holders: Vec::new(),
+    }));
+    plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
+    refused
 }
 
-fn why_lost(shown: &Step, plan: &Plan, new: &[Step]) -> RefuseReason {
-    let name = &shown.image.name;
-    if new.iter().any(|step| step.image.name == *name) {
-        return RefuseReason::TargetMoved;
-    }
-    match plan.kept.iter().find(|kept| kept.name == *name) {
+fn names(steps: &[Step]) -> impl Iterator<Item = &str> {
+    steps.iter().map(|step| step.image.name.as_str())
+}
+
+/// Why an image does not go that was shown with this target.
+fn why_lost(shown: &Digest, kept: Option<&Kept>) -> RefuseReason {
+    match kept {
         None => RefuseReason::AlreadyGone,
-        Some(kept) if kept.target != shown.image.target.digest => RefuseReason::TargetMoved,
+        Some(kept) if kept.target != *shown => RefuseReason::TargetMoved,
         Some(kept) => RefuseReason::MustStay(kept.reason, kept.holders.clone()),
     }
 }
@@ -78,13 +104,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_what_both_judgements_agree_on_is_done() {
+    #[tokio::test]
+    async fn only_what_both_judgements_agree_on_is_done() {
         let shown = ["gone", "moved", "moved and used", "same", "used"];
         let shown = plan(shown.map(|it| step(it, '1')).into(), Vec::new());
         let steps = vec![step("moved", '2'), step("new", '1'), step("same", '1')];
         let stays = vec![kept("moved and used", '2'), kept("used", '1')];
-        let Restricted { preview, refused } = restrict(preview(steps, stays), Some(&shown));
+        let Restricted { preview, refused } = restrict(preview(steps, stays), Some(&shown)).await;
         assert_eq!(preview.plan.steps, [step("same", '1')]);
         let reasons: Vec<_> = refused.iter().map(|it| (&*it.name, &it.reason)).collect();
         let used = kept("used", '1');
@@ -110,10 +136,10 @@ mod tests {
         assert_eq!(preview.plan.kept, stays);
     }
 
-    #[test]
-    fn without_a_confirmation_everything_is_done() {
+    #[tokio::test]
+    async fn without_a_confirmation_everything_is_done() {
         let Restricted { preview, refused } =
-            restrict(preview(vec![step("a", '1')], Vec::new()), None);
+            restrict(preview(vec![step("a", '1')], Vec::new()), None).await;
         assert_eq!(preview.plan.steps, [step("a", '1')]);
         assert_eq!(refused, []);
     }

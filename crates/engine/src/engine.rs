@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reclaim_model::{Container, HumanSize, Inventory, Namespace, PruneRequest, Report, RunId};
+use reclaim_model::{
+    Container, HumanSize, Inventory, Namespace, Plan, PruneRequest, Report, RunId,
+};
 use reclaim_plan::{Finding, NotFound, check, decide};
 use reclaim_store::{ConnectError, Containerd, StoreError};
 use tokio::sync::broadcast;
-use tracing::{debug, info_span};
+use tracing::{Instrument, debug, info_span};
 
 use crate::containers::{ContainerStore, ContainerStoreError};
 use crate::guard::PruneGuard;
@@ -18,6 +20,7 @@ use crate::kubernetes::ContainerdConfig;
 use crate::lease_labels;
 use crate::measure::Measuring;
 use crate::motion::Motion;
+use crate::off_thread::Shared;
 use crate::presence::Presence;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
@@ -126,6 +129,17 @@ fn runs(runs: &[RunId]) -> String {
 
 fn or_none(list: &str) -> String {
     (if list.is_empty() { "none" } else { list }).to_owned()
+}
+
+/// What images are evaluated by.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// What was seen.
+    pub(crate) inventory: Inventory,
+    /// Containers beyond containerd's own records.
+    pub(crate) registered: Vec<Container>,
+    /// What is asked for.
+    pub(crate) request: PruneRequest,
 }
 
 /// Prunes the images of one containerd.
@@ -289,35 +303,58 @@ impl Engine {
             Vec::new()
         };
         self.note_unlisted(&mut inventory);
-        let decision = info_span!("plan").in_scope(|| decide(&inventory, &registered, request));
+        let evidence = Shared::new(Evidence {
+            inventory,
+            registered,
+            request: request.clone(),
+        });
+        let deciding = evidence.read(|it| decide(&it.inventory, &it.registered, &it.request));
+        let decision = deciding.instrument(info_span!("plan")).await;
         let measuring = run.map_or(Measuring::First, |(_, measuring)| measuring);
         let plan = self.measured(namespace, decision, measuring).await?;
-        let limited = self.limited(plan, &inventory, &registered, request);
-        let mut plan = limited.await?;
-        let of_pods = self.pod_image_warnings(request, &plan);
-        plan.warnings.extend(of_pods);
-        let stores = self.containers.iter();
-        plan.warnings
-            .extend(stores.flat_map(|store| store.warnings(namespace)));
-        check(&plan, &inventory, &registered, request).map_err(RunError::Check)?;
+        let plan = self.limited(plan, &evidence).await?;
+        let plan = self.checked(plan, &evidence).await?;
         progress(Progress::Planned {
             steps: plan.steps.len(),
             kept: plan.kept.len(),
         });
         debug!(calls = ?self.store.calls(), "planned");
-        for kept in &plan.kept {
-            debug!(image = %kept.name, reason = ?kept.reason, "image stays");
-        }
-        Ok(Preview { inventory, plan })
+        Ok(Preview {
+            inventory: evidence.into_inner().inventory,
+            plan,
+        })
+    }
+
+    /// Adds the last warnings to a plan, and has it checked.
+    async fn checked(&self, mut plan: Plan, evidence: &Shared<Evidence>) -> Result<Plan, RunError> {
+        let config = self.containerd_config.clone();
+        let stores = self.containers.iter();
+        let of_stores = stores.flat_map(|store| store.warnings(&evidence.request.namespace));
+        let of_stores: Vec<String> = of_stores.collect();
+        let checking = evidence.read(move |it| {
+            let of_pods = config.warnings(&it.request, &plan);
+            plan.warnings.extend(of_pods);
+            plan.warnings.extend(of_stores);
+            check(&plan, &it.inventory, &it.registered, &it.request).map_err(RunError::Check)?;
+            for kept in &plan.kept {
+                debug!(image = %kept.name, reason = ?kept.reason, "image stays");
+            }
+            Ok(plan)
+        });
+        checking.await
     }
 
     /// Notes in which namespaces there may be containers that no store here lists.
     pub(crate) fn note_unlisted(&self, inventory: &mut Inventory) {
         for (name, namespace) in &mut inventory.namespaces {
-            let mut stores = self.containers.iter();
-            namespace.has_unlisted_containers =
-                is_dockers(name) && !stores.any(|store| store.lists_stopped(name));
+            namespace.has_unlisted_containers = self.has_unlisted_containers(name);
         }
+    }
+
+    /// Whether there may be containers in a namespace that no store here lists.
+    pub(crate) fn has_unlisted_containers(&self, namespace: &Namespace) -> bool {
+        let mut stores = self.containers.iter();
+        is_dockers(namespace) && !stores.any(|store| store.lists_stopped(namespace))
     }
 
     /// Lists the containers of all stores beyond containerd's own records.

@@ -23,11 +23,12 @@ use tracing::{info, info_span, warn};
 use crate::cancel::wait_out;
 use crate::confirm::Restricted;
 use crate::engine::{Engine, RunError};
-use crate::full_disk::Ended;
+use crate::full_disk::{self, Ended};
 use crate::hold::Hold;
 use crate::host_guard::{self, Collection};
-use crate::measure::{Measuring, enter_sizes};
+use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::named;
+use crate::off_thread::{blocking, lend};
 use crate::options::RunOptions;
 use crate::outcomes::{perhaps_gone, record, record_look, removed_images};
 use crate::presence::Presence;
@@ -124,7 +125,13 @@ impl Engine {
             return Err(RunError::Cancelled);
         }
 
-        let mut report = blank_report(run.id.clone(), Mode::Apply, &plan);
+        let mut report;
+        let id = run.id.clone();
+        (plan, report) = blocking(move || {
+            let report = blank_report(id, Mode::Apply, &plan);
+            (plan, report)
+        })
+        .await;
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
         let mut going = Going {
@@ -147,17 +154,23 @@ impl Engine {
             journals: &journals,
         };
         match sound {
-            Ok(()) => self.finish(run, ending, &plan, &mut report).await,
+            Ok(()) => self.finish(run, ending, &mut plan, &mut report).await,
             Err(error) => self.give_up(run, &mut report, &error),
         }
         self.give_back_guard(run, presence, &mut report).await;
         if let Some(before) = directories.filter(|_| report.unfinished.is_none()) {
             self.enter_stranded(&before, &mut report).await;
         }
-        let images = removed_images(&plan, &report);
-        report.rows = rows(&images, &inventory, &report.freed.blobs);
-        report.refused.sort_by(|a, b| a.name.cmp(&b.name));
-        named::settle(&mut report, &plan);
+        // What is not reported is freed with that.
+        let report = blocking(move || {
+            let images = removed_images(&plan, &report);
+            report.rows = rows(&images, &inventory, &report.freed.blobs);
+            report.refused.sort_by(|a, b| a.name.cmp(&b.name));
+            named::settle(&mut report, &plan);
+            drop((inventory, plan));
+            report
+        })
+        .await;
         info!(
             removed = report.removed.len(),
             reclaimed_bytes = report.reclaimed.0.total_bytes(),
@@ -208,19 +221,29 @@ impl Engine {
             directories,
         } = going;
         let run = *run;
+        let namespace = plan.namespace.clone();
+        let snapshots = if run.measuring == Measuring::Meanwhile {
+            snapshots_of(plan).await
+        } else {
+            Vec::new()
+        };
+        let frees_snapshots = !plan.freed.snapshots.is_empty();
         // Listing takes time: neither the removals nor the end after the second look may wait for it.
         let listing = async {
             match directories.take() {
-                Some(before) => Some(before),
-                None => self.directories_before(plan, inventory).await,
+                None if frees_snapshots => self.directories_before(inventory).await,
+                before => before,
             }
         };
         let taking = futures::future::join(self.take_away(run, plan, report), listing);
         let removing = info_span!("remove");
         let (taken, before) = if run.measuring == Measuring::Meanwhile {
-            let both = futures::future::join(taking, self.sizes_of(plan));
+            let both = futures::future::join(taking, self.sizes(&namespace, &snapshots));
             let (taken, sizes) = self.phase(removing, both).await;
-            enter_sizes(plan, report, sizes);
+            on_both(plan, report, |plan, report| {
+                enter_sizes(plan, report, sizes);
+            })
+            .await;
             taken
         } else {
             self.phase(removing, taking).await
@@ -240,7 +263,10 @@ impl Engine {
             }
         };
         let looked = self.phase(info_span!("look_again"), looking).await;
-        let stuck = record_look(report, plan, looked);
+        let stuck = on_both(plan, report, |plan, report| {
+            record_look(report, plan, looked)
+        });
+        let stuck = stuck.await;
         let repinned = if is_settled {
             let repinning = self.repin_used(run, inventory, unpinned, report);
             repinning.await
@@ -266,11 +292,11 @@ impl Engine {
     }
 
     /// Removes the records and labels of a plan, and waits out the grace.
-    async fn take_away(&self, run: Run<'_>, plan: &Plan, report: &mut Report) -> Taken {
+    async fn take_away(&self, run: Run<'_>, plan: &mut Plan, report: &mut Report) -> Taken {
         let outcomes = self.remove_all(run, plan).await;
-        record(report, plan, outcomes);
+        on_both(plan, report, |plan, report| record(report, plan, outcomes)).await;
         let unpinned = self.unpin_all(run, plan, report).await;
-        let gone = perhaps_gone(plan, report);
+        let gone = on_both(plan, report, |plan, report| perhaps_gone(plan, report)).await;
         let is_any = !gone.is_empty() || !unpinned.is_empty();
         let grace = wait_out(run.cancel, run.options.grace);
         Taken {
@@ -281,7 +307,7 @@ impl Engine {
     }
 
     /// Frees what was removed, or keeps it for the undo window.
-    async fn finish(&self, run: Run<'_>, ending: Ending<'_>, plan: &Plan, report: &mut Report) {
+    async fn finish(&self, run: Run<'_>, ending: Ending<'_>, plan: &mut Plan, report: &mut Report) {
         let window = run.options.undo_window;
         let is_any = !report.removed.is_empty() || !report.unpinned.is_empty();
         let finished = if window > Duration::ZERO && is_any {
@@ -328,10 +354,10 @@ impl Engine {
         &self,
         run: Run<'_>,
         ending: Ending<'_>,
-        plan: &Plan,
+        plan: &mut Plan,
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let namespace = &plan.namespace;
+        let namespace = &run.request.namespace;
         (run.progress)(Progress::Collecting);
         let collecting = self.collect_run(run, ending.presence);
         let began = Instant::now();
@@ -356,13 +382,21 @@ impl Engine {
             .retry(|| self.store.gone(namespace, &plan.freed));
         let (gone, unknown) = self.phase(info_span!("measure"), measuring).await?;
         report.warnings.extend(unknown);
-        let still_there = plan.freed.without(&gone);
-        report.reclaimed = Reclaimed(gone.amount());
+        let comparing = lend(&mut plan.freed, move |planned| {
+            let still_there = planned.without(&gone);
+            (gone.amount(), gone, still_there)
+        });
+        let (amount, gone, still_there) = comparing.await;
+        report.reclaimed = Reclaimed(amount);
         report.freed = gone;
         // What is still there need not be held by anybody while the collection goes on.
         if still_there != Freed::default() && collection == Collection::Done {
             match self.observe_everything().await {
-                Ok(inventory) => report.left = left(&inventory, namespace, &still_there),
+                Ok(inventory) => {
+                    let namespace = namespace.clone();
+                    let looking = move || left(&inventory, &namespace, &still_there);
+                    report.left = blocking(looking).await;
+                }
                 Err(error) => {
                     let error = chain(&error);
                     let warning = format!("who holds what is still there is unknown: {error}");
@@ -393,6 +427,28 @@ impl Engine {
     pub(crate) async fn observe_everything(&self) -> Result<Inventory, StoreError> {
         retry(|| self.store.observe(&[], &NO_LABELS, self.store.now())).await
     }
+}
+
+/// Works on a plan and its report on a thread that may block; see [`lend`].
+async fn on_both<R: Send + 'static>(
+    plan: &mut Plan,
+    report: &mut Report,
+    work: impl FnOnce(&mut Plan, &mut Report) -> R + Send + 'static,
+) -> R {
+    let nothing = full_disk::part(plan, Vec::new());
+    let blank = blank_report(report.run.clone(), report.mode, &nothing);
+    let mut lent = (
+        std::mem::replace(plan, nothing),
+        std::mem::replace(report, blank),
+    );
+    let done;
+    (lent, done) = blocking(move || {
+        let done = work(&mut lent.0, &mut lent.1);
+        (lent, done)
+    })
+    .await;
+    (*plan, *report) = lent;
+    done
 }
 
 #[cfg(test)]

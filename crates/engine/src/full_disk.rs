@@ -20,7 +20,7 @@ use crate::batch_hold::{self, BatchHold};
 use crate::engine::{Engine, RunError};
 use crate::execute::Going;
 use crate::hold::Hold;
-use crate::measure::{Measuring, enter_sizes};
+use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::retry::retry;
 
 /// How many images a hold without a journal takes: each takes a transaction more on the full
@@ -123,7 +123,7 @@ fn parts(inventory: &Inventory, digest: &Digest) -> usize {
 }
 
 /// A plan of nothing but these steps.
-fn part(plan: &Plan, steps: Vec<Step>) -> Plan {
+pub(crate) fn part(plan: &Plan, steps: Vec<Step>) -> Plan {
     Plan {
         namespace: plan.namespace.clone(),
         steps,
@@ -150,7 +150,9 @@ impl Engine {
     ) -> Result<Ended, RunError> {
         if on.run.measuring == Measuring::Meanwhile {
             // What the first few free could not be measured later.
-            let sizes = self.phase(info_span!("size"), self.sizes_of(plan)).await;
+            let snapshots = snapshots_of(plan).await;
+            let sizing = self.sizes(&plan.namespace, &snapshots);
+            let sizes = self.phase(info_span!("size"), sizing).await;
             enter_sizes(plan, on.report, sizes);
             on.run.measuring = Measuring::First;
         }
@@ -216,6 +218,7 @@ impl Engine {
             let few = batches.next();
             let is_small = few.steps.len() <= FEW;
             let hold = BatchHold::of(on.run.id, namespace, &few.steps, batches.tries, is_small);
+            let hold = hold.await;
             batches.tries += 1;
             match hold.write(&self.store, namespace, on.run.expires).await {
                 Ok(()) => break (hold, few),

@@ -14,6 +14,7 @@ use crate::batch_hold::{self, Listed};
 use crate::execute::Run;
 use crate::journal;
 use crate::lease_labels::{self, ABANDONED, UNFINISHED};
+use crate::off_thread::blocking;
 use crate::retry::{Patience, retry};
 
 pub(crate) const HOLD_PREFIX: &str = "reclaim.hold.";
@@ -53,7 +54,7 @@ impl Hold {
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &lease, labels.clone())).await?;
         let mut written = Vec::new();
-        for blob in journal::write(run, namespace, &plan.steps, &plan.unpins) {
+        for blob in journal::write(run, namespace, &plan.steps, &plan.unpins).await {
             let digest = retry(|| store.write_held(namespace, &lease, blob.clone()));
             written.push(digest.await?);
         }
@@ -219,9 +220,12 @@ pub(crate) async fn progress(
         return Ok(None);
     }
     let (there, _) = store.images(namespace).await?;
-    let there: BTreeSet<&str> = there.iter().map(|image| image.name.as_str()).collect();
-    let left = records.iter().filter(|it| there.contains(it.name.as_str()));
-    Ok(Some((records.len() - left.count(), records.len())))
+    let counting = blocking(move || {
+        let there: BTreeSet<&str> = there.iter().map(|image| image.name.as_str()).collect();
+        let left = records.iter().filter(|it| there.contains(it.name.as_str()));
+        (records.len() - left.count(), records.len())
+    });
+    Ok(Some(counting.await))
 }
 
 /// What the journals of a lease tell.
@@ -261,7 +265,8 @@ async fn records(
     }
     for digest in content(lease) {
         let reading = retry(|| store.read_held(namespace, digest, journal::MAX_BODY));
-        match reading.await?.and_then(|body| journal::read(&body)) {
+        let body = reading.await?;
+        match blocking(move || body.and_then(|body| journal::read(&body))).await {
             Some(read) => {
                 records.extend(read.records);
                 unpins.extend(read.unpins);

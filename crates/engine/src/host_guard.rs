@@ -19,6 +19,7 @@
 //! try, so it is never deleted without having been looked at again.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -160,7 +161,7 @@ async fn try_claim(
             // A run of an older version held what it had removed by its guard.
             Hold::abandon(store, namespace, &lease).await?;
             collect(store, namespace, presence).await?;
-        } else if !presence.is_abandoned(&lease)
+        } else if !presence.is_abandoned(store, &lease).await
             || !take_over(store, namespace, &lease, presence).await?
         {
             return Ok(Claim::Busy(Some(lease)));
@@ -175,14 +176,16 @@ pub(crate) fn among(leases: &[Lease]) -> Option<&Lease> {
 }
 
 /// Returns the run that has the guard and is not proven to be over.
-pub(crate) fn run_under_way(
+pub(crate) async fn run_under_way(
+    store: &Containerd,
     leases: &[Lease],
-    identity: &Identity,
-    now: Timestamp,
+    identity: &Arc<Identity>,
 ) -> Option<RunId> {
-    let guard = among(leases).filter(|guard| guard.is_live(now));
-    let guard = guard.filter(|guard| !identity.is_abandoned(guard));
-    guard.and_then(lease_labels::run)
+    let guard = among(leases).filter(|guard| guard.is_live(store.now()))?;
+    if identity.is_abandoned(store, guard).await {
+        return None;
+    }
+    lease_labels::run(guard)
 }
 
 /// Reads the guard's lease.
@@ -335,7 +338,7 @@ async fn line_of_succession(
         }
         if !taker.is_live(store.now()) {
             collect(store, namespace, presence).await?;
-        } else if presence.is_abandoned(&taker) {
+        } else if presence.is_abandoned(store, &taker).await {
             dead = its_run;
         }
     }
@@ -375,8 +378,10 @@ pub(crate) async fn delete_leftovers(
     let passing = leases
         .iter()
         .filter(|lease| lease.id.starts_with(TAKEOVER_PREFIX) || lease.id == COLLECT_LEASE);
-    for lease in passing.filter(|lease| presence.is_abandoned(lease)) {
-        retry(|| store.delete_lease(namespace, &lease.id, false)).await?;
+    for lease in passing {
+        if presence.is_abandoned(store, lease).await {
+            retry(|| store.delete_lease(namespace, &lease.id, false)).await?;
+        }
     }
     Ok(())
 }

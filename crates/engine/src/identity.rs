@@ -11,8 +11,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use reclaim_model::{Lease, RunId};
+use reclaim_store::Containerd;
 use sha2::{Digest as _, Sha256};
 use tracing::debug;
 
@@ -86,9 +88,13 @@ impl Identity {
             .collect()
     }
 
-    /// Whether the run that made the lease is proven to be over.
-    pub(crate) fn is_abandoned(&self, lease: &Lease) -> bool {
-        self.liveness(lease) == Liveness::Gone
+    /// Whether the run that made the lease is proven to be over. Its lock file is looked for where
+    /// the lease says, which may be on any filesystem: one that hangs proves nothing.
+    pub(crate) async fn is_abandoned(self: &Arc<Self>, store: &Containerd, lease: &Lease) -> bool {
+        let (identity, lease) = (Arc::clone(self), lease.clone());
+        let looking = move || identity.liveness(&lease) == Liveness::Gone;
+        let looked = store.look_at_disk("lock file of a run", looking).await;
+        looked.unwrap_or(false)
     }
 
     fn liveness(&self, lease: &Lease) -> Liveness {

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use reclaim_model::{
     BuildHistory, Digest, KeepReason, Namespace, Pin, PruneFilters, PruneRequest, RemoveReason,
+    SnapshotSizes,
 };
 use reclaim_plan::{ImageSize, makeup};
 
 use crate::engine::{Engine, RunError};
+use crate::off_thread::Shared;
+use crate::preview::Preview;
 use crate::progress::no_progress;
 use crate::retry::retry;
 
@@ -65,32 +68,39 @@ impl Engine {
             may_lack_namespace,
             history: BuildHistory::Keep,
         };
-        let preview = self.preview(&request, &no_progress).await?;
-        let makeup = makeup(&preview.inventory, namespace);
-        let snapshots = makeup.snapshots();
+        let preview = Shared::new(self.preview(&request, &no_progress).await?);
+        let name = namespace.clone();
+        let snapshots = preview.read(move |it| makeup(&it.inventory, &name).snapshots());
+        let snapshots = snapshots.await;
         let bytes = retry(|| self.store.snapshot_bytes(namespace, &snapshots)).await?;
-        let sizes = makeup.sizes(&bytes);
+        Ok(preview.read(move |it| list(it, &bytes)).await)
+    }
+}
 
-        let plan = &preview.plan;
-        let going = plan.steps.iter();
-        let going = going.map(|it| (it.image.name.as_str(), Ok(it.reason)));
-        let staying = plan.kept.iter();
-        let staying = staying.map(|it| (it.name.as_str(), Err(it.reason)));
-        let verdicts: BTreeMap<&str, _> = going.chain(staying).collect();
-        let found = preview.inventory.namespaces.get(namespace);
-        let images = found.iter().flat_map(|namespace| &namespace.images);
-        let images = images.map(|image| ListedImage {
-            name: image.name.clone(),
-            target: image.target.digest.clone(),
-            created: image.created_at,
-            size: sizes[&image.target.digest],
-            pin: image.pin(),
-            verdict: verdicts[image.name.as_str()],
-        });
-        Ok(ImageList {
-            observed_at: preview.inventory.observed_at,
-            images: images.collect(),
-            warnings: plan.warnings.clone(),
-        })
+/// Lists what a preview has seen.
+fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
+    let Preview { inventory, plan } = preview;
+    let namespace = &plan.namespace;
+    let makeup = makeup(inventory, namespace);
+    let sizes = makeup.sizes(bytes);
+    let going = plan.steps.iter();
+    let going = going.map(|it| (it.image.name.as_str(), Ok(it.reason)));
+    let staying = plan.kept.iter();
+    let staying = staying.map(|it| (it.name.as_str(), Err(it.reason)));
+    let verdicts: BTreeMap<&str, _> = going.chain(staying).collect();
+    let found = inventory.namespaces.get(namespace);
+    let images = found.iter().flat_map(|namespace| &namespace.images);
+    let images = images.map(|image| ListedImage {
+        name: image.name.clone(),
+        target: image.target.digest.clone(),
+        created: image.created_at,
+        size: sizes[&image.target.digest],
+        pin: image.pin(),
+        verdict: verdicts[image.name.as_str()],
+    });
+    ImageList {
+        observed_at: inventory.observed_at,
+        images: images.collect(),
+        warnings: plan.warnings.clone(),
     }
 }

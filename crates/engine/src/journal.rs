@@ -13,6 +13,8 @@ use reclaim_model::{
 use reclaim_store::HeldBlob;
 use serde::{Deserialize, Serialize};
 
+use crate::off_thread::{blocking, in_turns};
+
 /// The version of the form. A newer one is not guessed at.
 const VERSION: u32 = 1;
 
@@ -111,17 +113,23 @@ impl Record {
 }
 
 /// Writes what a plan takes away as blobs, in the order of the plan.
-pub(crate) fn write(
+pub(crate) async fn write(
     run: &RunId,
     namespace: &Namespace,
     steps: &[Step],
     unpins: &[Unpin],
 ) -> Vec<HeldBlob> {
+    let mut records = Vec::with_capacity(steps.len());
+    in_turns(steps, |step| records.push(Record::of(&step.image))).await;
+    let (run, namespace, unpins) = (run.clone(), namespace.clone(), unpins.to_vec());
+    blocking(move || blobs(&run, &namespace, records, &unpins)).await
+}
+
+fn blobs(run: &RunId, namespace: &Namespace, all: Vec<Record>, unpins: &[Unpin]) -> Vec<HeldBlob> {
     let mut blobs = Vec::new();
     let mut records = Vec::new();
     let mut bytes = 0;
-    for step in steps {
-        let record = Record::of(&step.image);
+    for record in all {
         if records.len() == MAX_RECORDS || (bytes > 0 && bytes + record.weight() > MAX_BYTES) {
             blobs.push(blob(run, namespace, std::mem::take(&mut records), &[]));
             bytes = 0;
@@ -229,7 +237,8 @@ mod tests {
 
     fn written(steps: &[Step]) -> Vec<HeldBlob> {
         let run = RunId("run".to_owned());
-        write(&run, &"default".parse().unwrap(), steps, &[])
+        let records = steps.iter().map(|step| Record::of(&step.image));
+        blobs(&run, &"default".parse().unwrap(), records.collect(), &[])
     }
 
     #[test]
@@ -240,7 +249,7 @@ mod tests {
             snapshot: SnapshotId::new("native", "chain"),
         }];
         let run = RunId("run".to_owned());
-        let blobs = write(&run, &"default".parse().unwrap(), &[], &unpins);
+        let blobs = blobs(&run, &"default".parse().unwrap(), Vec::new(), &unpins);
         assert_eq!(read(&blobs[0].body).unwrap().unpins, unpins);
         let gc = GcLabels::parse(blobs[0].labels.iter().map(|(k, v)| (&**k, &**v)));
         let expected = [
@@ -398,7 +407,7 @@ mod tests {
         };
         let run = RunId("run".to_owned());
         let unpins: Vec<Unpin> = (0..=MAX_RECORDS / 2).map(unpin).collect();
-        let blobs = write(&run, &"default".parse().unwrap(), &[], &unpins);
+        let blobs = blobs(&run, &"default".parse().unwrap(), Vec::new(), &unpins);
         assert_eq!(blobs.len(), 2);
         let read = blobs
             .iter()

@@ -98,6 +98,7 @@ mod maintenance;
 mod measure;
 mod motion;
 mod named;
+mod off_thread;
 mod options;
 mod outcomes;
 mod owner;
@@ -149,6 +150,7 @@ pub use maintenance::{
     NamespaceForecast, NamespaceRun, Occupied, Outcome, PolicyForecast, PolicyRun, RunHistory,
     RunRecord, Standing, Timetable, Trigger, goals,
 };
+pub use off_thread::{Shared, blocking};
 pub use options::RunOptions;
 pub use policy::{Cron, CronError, Policy, Pressure, Schedule, UnknownPolicy};
 pub use preview::Preview;

@@ -12,6 +12,7 @@ use reclaim_store::StoreError;
 use tracing::{info_span, warn};
 
 use crate::engine::Engine;
+use crate::off_thread::{blocking, in_turns};
 use crate::retry::retry;
 
 /// When the snapshots that will go are measured.
@@ -49,38 +50,47 @@ impl Engine {
         decision: Decision,
         measuring: Measuring,
     ) -> Result<Plan, StoreError> {
-        let mut snapshots = [decision.pending_snapshots(), decision.history_snapshots()].concat();
-        snapshots.extend(decision.leased_snapshots());
-        if measuring == Measuring::First {
-            snapshots.extend_from_slice(decision.snapshots());
-        }
+        let (decision, snapshots) = blocking(move || {
+            let mut snapshots =
+                [decision.pending_snapshots(), decision.history_snapshots()].concat();
+            snapshots.extend(decision.leased_snapshots());
+            if measuring == Measuring::First {
+                snapshots.extend_from_slice(decision.snapshots());
+            }
+            (decision, snapshots)
+        })
+        .await;
         let sizing = self.sizes(namespace, &snapshots);
         let bytes = self.phase(info_span!("size"), sizing).await?;
-        if measuring == Measuring::First {
-            return Ok(decision.into_plan(&bytes));
-        }
-        let mut plan = decision.into_unmeasured_plan();
-        plan.beside.pending.measure(&bytes);
-        plan.beside.history.freed.measure(&bytes);
-        plan.beside.leased.measure(&bytes);
-        plan.warnings.extend(bytes.warnings());
-        Ok(plan)
+        let planning = blocking(move || {
+            if measuring == Measuring::First {
+                return decision.into_plan(&bytes);
+            }
+            let mut plan = decision.into_unmeasured_plan();
+            plan.beside.pending.measure(&bytes);
+            plan.beside.history.freed.measure(&bytes);
+            plan.beside.leased.measure(&bytes);
+            plan.warnings.extend(bytes.warnings());
+            plan
+        });
+        Ok(planning.await)
     }
 
-    /// Asks what the snapshots occupy that go with a plan.
-    pub(crate) async fn sizes_of(&self, plan: &Plan) -> Result<SnapshotSizes, StoreError> {
-        let snapshots = plan.freed.snapshots.iter().map(|it| it.id.clone());
-        let snapshots: Vec<SnapshotId> = snapshots.collect();
-        self.sizes(&plan.namespace, &snapshots).await
-    }
-
-    async fn sizes(
+    /// Asks what snapshots occupy.
+    pub(crate) async fn sizes(
         &self,
         namespace: &Namespace,
         snapshots: &[SnapshotId],
     ) -> Result<SnapshotSizes, StoreError> {
         retry(|| self.store.snapshot_bytes(namespace, snapshots)).await
     }
+}
+
+/// Returns the snapshots that go with a plan.
+pub(crate) async fn snapshots_of(plan: &Plan) -> Vec<SnapshotId> {
+    let mut snapshots = Vec::new();
+    in_turns(&plan.freed.snapshots, |it| snapshots.push(it.id.clone())).await;
+    snapshots
 }
 
 /// Enters into a plan and its report what the snapshots occupy. If nobody can tell they count as

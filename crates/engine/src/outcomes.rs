@@ -37,16 +37,17 @@ pub(crate) fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> O
     report.unfinished = blind.or(report.unfinished.take());
     // Of a removal that failed, only a look can tell whether it was made.
     let made = |failed: &Failed| gone.contains(&failed.name);
-    let made: Vec<Failed> = report.failed.extract_if(.., |it| made(it)).collect();
-    let made = |step: &&Step| made.iter().any(|it| it.name == step.image.name);
+    let made = report.failed.extract_if(.., |it| made(it));
+    let made: BTreeSet<String> = made.map(|it| it.name).collect();
+    let made = |step: &&Step| made.contains(&step.image.name);
     report
         .removed
         .extend(plan.steps.iter().filter(made).map(removed));
+    strike_out(report, restored.iter().chain(&lost));
     for wanted in restored {
         record_restored(report, wanted);
     }
     for wanted in lost {
-        strike_out(report, &wanted);
         warn!(image = %wanted.name, "image is needed and cannot be restored: its content is gone");
         report.failed.push(Failed {
             name: wanted.name,
@@ -56,7 +57,7 @@ pub(crate) fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> O
         });
     }
     let (wanted, error) = stuck?;
-    strike_out(report, &wanted);
+    strike_out(report, [&wanted]);
     report.failed.push(Failed {
         name: wanted.name,
         error: chain(&error),
@@ -66,7 +67,6 @@ pub(crate) fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> O
 
 /// Moves what had to come back to the refused.
 fn record_restored(report: &mut Report, wanted: Wanted) {
-    strike_out(report, &wanted);
     if wanted.image.name != wanted.name {
         let Wanted { name, image, .. } = &wanted;
         let new = &image.name;
@@ -80,10 +80,12 @@ fn record_restored(report: &mut Report, wanted: Wanted) {
     });
 }
 
-/// Takes a record out of the outcomes, for which it has another.
-fn strike_out(report: &mut Report, wanted: &Wanted) {
-    report.removed.retain(|removed| removed.name != wanted.name);
-    report.failed.retain(|failed| failed.name != wanted.name);
+/// Takes records out of the outcomes, for which they have another.
+fn strike_out<'w>(report: &mut Report, wanted: impl IntoIterator<Item = &'w Wanted>) {
+    let names: BTreeSet<&str> = wanted.into_iter().map(|it| it.name.as_str()).collect();
+    let stays = |name: &String| !names.contains(name.as_str());
+    report.removed.retain(|removed| stays(&removed.name));
+    report.failed.retain(|failed| stays(&failed.name));
 }
 
 /// The records that are removed, and those of which nobody can tell: a removal that failed may

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{Lease, Namespace, RunId};
+use reclaim_store::Containerd;
 
 use crate::identity::Identity;
 use crate::lease_labels;
@@ -86,8 +87,8 @@ impl Presence {
     }
 
     /// Whether the run that made the lease is proven to be over.
-    pub(crate) fn is_abandoned(&self, lease: &Lease) -> bool {
-        self.identity.is_abandoned(lease)
+    pub(crate) async fn is_abandoned(&self, store: &Containerd, lease: &Lease) -> bool {
+        self.identity.is_abandoned(store, lease).await
     }
 
     /// Notes whether the guard may be ours.

@@ -8,6 +8,8 @@ use reclaim_model::{
 use reclaim_plan::rows;
 use uuid::Uuid;
 
+use crate::off_thread::blocking;
+
 /// A plan with what it was made from.
 #[derive(Debug)]
 pub struct Preview {
@@ -28,6 +30,18 @@ impl Preview {
             unpinned: self.plan.unpins.clone(),
             ..blank_report(new_run(), Mode::DryRun, &self.plan)
         }
+    }
+
+    /// As [`Self::report`], off the async threads: with 100,000 images it takes long, and so
+    /// does freeing the inventory. Returns the plan, too.
+    pub async fn into_report(self) -> (Report, Plan) {
+        let reporting = move || {
+            let report = self.report();
+            let Self { inventory, plan } = self;
+            drop(inventory);
+            (report, plan)
+        };
+        blocking(reporting).await
     }
 }
 

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Amount, BuildHistory, Digest, Namespace, Project, ProjectImageMode, ProjectImages, PruneRequest,
+    Amount, BuildHistory, Container, Digest, Inventory, Namespace, Project, ProjectImageMode,
+    ProjectImages, PruneRequest, SnapshotSizes,
 };
 use reclaim_plan::{ImageSize, ProjectImage, SeenProject, decide, makeup, projects};
 
 use reclaim_store::NO_LABELS;
 
 use crate::engine::{Engine, RunError, exists};
+use crate::off_thread::Shared;
 use crate::retry::retry;
 
 /// A project, with what its images occupy.
@@ -56,45 +58,60 @@ impl Engine {
         let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
         exists(namespace, may_lack_namespace, &existing)?;
         let registered = self.registered(namespace).await?;
-        let makeup = makeup(&inventory, namespace);
-        let snapshots = makeup.snapshots();
+        let inventory = Shared::new(inventory);
+        let name = namespace.clone();
+        let snapshots = inventory.read(move |it| makeup(it, &name).snapshots());
+        let snapshots = snapshots.await;
         let sizing = retry(|| self.store.snapshot_bytes(namespace, &snapshots));
         let bytes = sizing.await?;
-        let sizes = makeup.sizes(&bytes);
-        let seen = projects(&inventory, &registered, namespace).into_iter();
-        let usages = seen.map(|seen| {
-            let SeenProject {
-                project,
-                containers,
-                images,
-            } = seen;
-            let request = PruneRequest {
-                namespace: namespace.clone(),
-                selection: ProjectImages {
-                    project: project.clone(),
-                    from_containers: false,
-                    mode: ProjectImageMode::Local,
-                    remove_orphans: false,
-                    services: None,
-                }
-                .into(),
-                target: None,
-                history: BuildHistory::Keep,
-                may_empty_namespace: true,
-                may_lack_namespace: true,
-            };
-            let plan = decide(&inventory, &registered, &request).into_plan(&bytes);
-            let images = images.into_iter().map(|image| {
-                let size = sizes.get(&image.target).copied().unwrap_or_default();
-                (image, size)
-            });
-            ProjectUsage {
-                project,
-                containers,
-                images: images.collect(),
-                local: plan.freed.amount(),
-            }
-        });
-        Ok(usages.collect())
+        let name = namespace.clone();
+        let counting = inventory.read(move |it| usages(it, &registered, &name, &bytes));
+        Ok(counting.await)
     }
+}
+
+/// Finds the projects of a namespace, and what removing the images of each would free.
+fn usages(
+    inventory: &Inventory,
+    registered: &[Container],
+    namespace: &Namespace,
+    bytes: &SnapshotSizes,
+) -> Vec<ProjectUsage> {
+    let makeup = makeup(inventory, namespace);
+    let sizes = makeup.sizes(bytes);
+    let seen = projects(inventory, registered, namespace).into_iter();
+    let usages = seen.map(|seen| {
+        let SeenProject {
+            project,
+            containers,
+            images,
+        } = seen;
+        let request = PruneRequest {
+            namespace: namespace.clone(),
+            selection: ProjectImages {
+                project: project.clone(),
+                from_containers: false,
+                mode: ProjectImageMode::Local,
+                remove_orphans: false,
+                services: None,
+            }
+            .into(),
+            target: None,
+            history: BuildHistory::Keep,
+            may_empty_namespace: true,
+            may_lack_namespace: true,
+        };
+        let plan = decide(inventory, registered, &request).into_plan(bytes);
+        let images = images.into_iter().map(|image| {
+            let size = sizes.get(&image.target).copied().unwrap_or_default();
+            (image, size)
+        });
+        ProjectUsage {
+            project,
+            containers,
+            images: images.collect(),
+            local: plan.freed.amount(),
+        }
+    });
+    usages.collect()
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{Mode, Namespace, Plan, PruneRequest, Report, Selection, chain};
+use reclaim_model::{Mode, Namespace, Plan, PruneRequest, Report, RunId, Selection, chain};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
@@ -30,9 +30,10 @@ use crate::guard::PruneRunning;
 use crate::hold::Hold;
 use crate::host_guard;
 use crate::measure::Measuring;
+use crate::off_thread::blocking;
 use crate::options::RunOptions;
 use crate::presence::Presence;
-use crate::preview::{blank_report, new_run};
+use crate::preview::{Preview, blank_report, new_run};
 use crate::progress::ProgressSink;
 use crate::queue::Claimant;
 use crate::restore::{Restored, Restoring};
@@ -100,10 +101,21 @@ impl Engine {
             if let Selection::Rule(images) = &request.selection {
                 report.policy = Some(images.rule.name.clone());
             }
-            // Without a listener there is nobody to tell.
-            drop(self.finished.send(Arc::new(report.clone())));
         }
-        done
+        Ok(self.told(done?).await)
+    }
+
+    /// Sends a report to all that listen to reports.
+    async fn told(&self, report: Report) -> Report {
+        let finished = self.finished.clone();
+        blocking(move || {
+            // Without a listener there is no need for a copy.
+            if finished.receiver_count() > 0 {
+                drop(finished.send(Arc::new(report.clone())));
+            }
+            report
+        })
+        .await
     }
 
     async fn prune_as(&self, run: Run<'_>, confirmed: Option<&Plan>) -> Result<Report, RunError> {
@@ -117,7 +129,7 @@ impl Engine {
         )? {
             let previewing = self.preview(run.request, run.progress);
             let preview = unless_cancelled(run.cancel, previewing).await?;
-            return Ok(blank_report(run.id.clone(), Mode::Apply, &preview.plan));
+            return Ok(idle_report(run.id.clone(), preview).await);
         }
         let presence = self.presence(run.id.clone(), namespace).await;
         let beginning = self.begin(Claimant {
@@ -182,7 +194,7 @@ impl Engine {
         let within = Some((run.id, run.measuring));
         let previewing = self.preview_within(run.request, within, run.progress);
         let preview = unless_cancelled(run.cancel, previewing).await?;
-        let restricted = restrict(preview, confirmed);
+        let restricted = restrict(preview, confirmed).await;
         let plan = &restricted.preview.plan;
         if !plan.steps.is_empty() || !plan.unpins.is_empty() {
             return self.execute(run, presence, restricted).await;
@@ -191,7 +203,7 @@ impl Engine {
         let Restricted { preview, refused } = restricted;
         Ok(Report {
             refused,
-            ..blank_report(run.id.clone(), Mode::Apply, &preview.plan)
+            ..idle_report(run.id.clone(), preview).await
         })
     }
 
@@ -241,6 +253,15 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Reports a run that has nothing to do. What it has seen is freed with that.
+async fn idle_report(run: RunId, preview: Preview) -> Report {
+    blocking(move || {
+        let preview = preview;
+        blank_report(run, Mode::Apply, &preview.plan)
+    })
+    .await
 }
 
 #[cfg(test)]

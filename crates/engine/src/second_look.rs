@@ -5,11 +5,12 @@
 //! lease holds it. So the store is listed once more, the removed records are put into the list
 //! as if they were there, and the same judge judges again: what it would keep is restored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use reclaim_model::{
-    DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, NamespaceInventory, Reference,
-    RootMark, SnapshotKind, chain,
+    Container, DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, Kept,
+    NamespaceInventory, PruneRequest, Reference, RootMark, SnapshotKind, chain,
 };
 use reclaim_plan::decide_again;
 use reclaim_store::{Alarm, StoreError};
@@ -19,6 +20,7 @@ use crate::engine::{Engine, RunError};
 use crate::execute::Run;
 use crate::hold::unfinished;
 use crate::lease_labels;
+use crate::off_thread::lend;
 use crate::restore::{Restored, Restoring};
 
 /// How often we look at most while things keep happening. Each look restores what it finds, so
@@ -72,7 +74,7 @@ impl Engine {
         let mut looked = Looked::default();
         for _ in 0..MAX_LOOKS {
             let heard = alarm.map(Alarm::heard);
-            let wanted = match self.wanted(run, first, &removed).await {
+            let wanted = match self.wanted(run, first, &mut removed).await {
                 Ok((wanted, gone)) => {
                     looked.gone = gone;
                     wanted
@@ -85,6 +87,7 @@ impl Engine {
                     removed.iter().map(unknown).collect()
                 }
             };
+            let mut restored_names = BTreeSet::new();
             for wanted in wanted {
                 info!(image = %wanted.name, holders = ?wanted.holders, "restoring");
                 let restored = match restore(restoring, &wanted.image).await {
@@ -94,12 +97,16 @@ impl Engine {
                         return looked;
                     }
                 };
-                removed.retain(|image| image.name != wanted.name);
+                restored_names.insert(wanted.name.clone());
                 match restored {
                     Restored::PointsAt(_) => looked.restored.push(wanted),
                     Restored::ContentGone => looked.lost.push(wanted),
                 }
             }
+            lend(&mut removed, move |removed| {
+                removed.retain(|image| !restored_names.contains(&image.name));
+            })
+            .await;
             if removed.is_empty() || alarm.map(Alarm::heard) == heard {
                 break;
             }
@@ -149,7 +156,7 @@ impl Engine {
         &self,
         run: Run<'_>,
         first: &mut Inventory,
-        removed: &[ImageRecord],
+        removed: &mut Vec<ImageRecord>,
     ) -> Result<(Vec<Wanted>, BTreeSet<String>), RunError> {
         let request = run.request;
         let namespace = &request.namespace;
@@ -158,27 +165,72 @@ impl Engine {
         let registered = self.registered(namespace).await?;
         let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);
         seen.leases.retain(|lease| !is_ours(lease));
+        let again = Again {
+            observed_at: self.store.now(),
+            has_unlisted_containers: self.has_unlisted_containers(namespace),
+            request: request.clone(),
+            registered,
+            seen,
+        };
+        let removed_before = std::mem::take(removed);
+        let evaluated;
+        (*removed, evaluated) = lend(first, move |first| {
+            let evaluated = again.evaluate(first, &removed_before);
+            (removed_before, evaluated)
+        })
+        .await;
+        Ok(evaluated)
+    }
+}
+
+/// What removed records are evaluated by once more.
+struct Again {
+    observed_at: Timestamp,
+    has_unlisted_containers: bool,
+    request: PruneRequest,
+    /// Containers beyond containerd's own records.
+    registered: Vec<Container>,
+    /// The namespace, but for its blobs.
+    seen: NamespaceInventory,
+}
+
+impl Again {
+    /// Returns the records that have to come back, and the names of those that are gone for good.
+    fn evaluate(
+        self,
+        first: &mut Inventory,
+        removed: &[ImageRecord],
+    ) -> (Vec<Wanted>, BTreeSet<String>) {
+        let Self {
+            observed_at,
+            has_unlisted_containers,
+            request,
+            registered,
+            mut seen,
+        } = self;
+        let namespace = &request.namespace;
         if let Some(before) = first.namespaces.get_mut(namespace) {
             count_newcomers(&mut seen, before);
             seen.blobs = std::mem::take(&mut before.blobs);
             seen.pod_images = before.pod_images.clone();
         }
+        seen.has_unlisted_containers = has_unlisted_containers;
         let injected = inject(&mut seen, removed);
         let mut inventory = Inventory {
             rules: first.rules,
-            observed_at: self.store.now(),
+            observed_at,
             namespaces: [(namespace.clone(), seen)].into(),
             documents: std::mem::take(&mut first.documents),
             label_keys: first.label_keys.clone(),
         };
-        self.note_unlisted(&mut inventory);
         let gone = injected.iter().map(|(_, image)| image.name.as_str());
-        let decision = decide_again(&inventory, &registered, request, &gone.collect());
+        let decision = decide_again(&inventory, &registered, &request, &gone.collect());
+        let kept = decision.kept().iter().map(|kept| (&*kept.name, kept));
+        let kept: BTreeMap<&str, &Kept> = kept.collect();
         let mut wanted = Vec::new();
         let mut gone = BTreeSet::new();
         for (name, image) in injected {
-            let mut kept = decision.kept().iter();
-            match kept.find(|kept| kept.name == image.name) {
+            match kept.get(&*image.name) {
                 Some(kept) => wanted.push(Wanted {
                     name,
                     image,
@@ -190,14 +242,14 @@ impl Engine {
                 }
             }
         }
-        // Lent to the second judgement, because they are large and still needed.
+        // Lent to the second evaluation, because they are large and still needed.
         first.documents = std::mem::take(&mut inventory.documents);
         if let Some(before) = first.namespaces.get_mut(namespace)
             && let Some(seen) = inventory.namespaces.get_mut(namespace)
         {
             before.blobs = std::mem::take(&mut seen.blobs);
         }
-        Ok((wanted, gone))
+        (wanted, gone)
     }
 }
 

@@ -5,17 +5,18 @@
 //! there is not freed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reclaim_model::{
-    Freed, Inventory, Namespace, Plan, Report, SnapshotId, SnapshotSizes, Snapshotter, Unrecorded,
-    chain,
+    Freed, Inventory, Namespace, Report, SnapshotSizes, Snapshotter, Unrecorded, chain,
 };
 use reclaim_store::{Directories, Extents, StoreError};
 use tracing::{debug, warn};
 
 use crate::engine::Engine;
-use crate::survey::listed_again;
+use crate::off_thread::{discard, in_turns, lend};
+use crate::survey::snapshot_ids;
 
 /// How often directories without a record are looked at again: others may be removing them.
 const LOOKS: usize = 3;
@@ -28,7 +29,7 @@ const WITNESSES: usize = 8;
 
 /// The directories before a run's collection.
 pub(crate) struct Before {
-    directories: Directories,
+    directories: Arc<Directories>,
     /// How many records there were.
     records: BTreeMap<Snapshotter, usize>,
     /// How many directories were without a record.
@@ -36,28 +37,24 @@ pub(crate) struct Before {
 }
 
 impl Engine {
-    /// Lists the directories before anything is removed; `None` if they cannot be seen, or no
-    /// snapshot is to go.
-    pub(crate) async fn directories_before(
-        &self,
-        plan: &Plan,
-        inventory: &Inventory,
-    ) -> Option<Before> {
-        if plan.freed.snapshots.is_empty() {
-            return None;
-        }
+    /// Lists the directories before anything is removed; `None` if they cannot be seen.
+    pub(crate) async fn directories_before(&self, inventory: &mut Inventory) -> Option<Before> {
         let namespaces = inventory.namespaces.values();
         let blobs = namespaces.flat_map(|it| &it.blobs).take(WITNESSES);
         let blobs: Vec<_> = blobs.map(|it| (it.digest.clone(), it.size)).collect();
         match self.store.snapshot_directories(&blobs).await {
-            Ok(directories) => directories.map(|directories| {
-                let records = directories.records(inventory);
-                Before {
-                    beyond: directories.beyond(&directories, &records),
-                    records,
-                    directories,
-                }
-            }),
+            Ok(directories) => {
+                let directories = directories?;
+                let counting = lend(inventory, move |inventory| {
+                    let records = directories.records(inventory);
+                    Before {
+                        beyond: directories.beyond(&directories, &records),
+                        records,
+                        directories: Arc::new(directories),
+                    }
+                });
+                Some(counting.await)
+            }
             Err(error) => {
                 let error = chain(&error);
                 debug!(%error, "directories of snapshots are not looked at");
@@ -100,14 +97,14 @@ impl Engine {
     }
 
     async fn stranded(&self, before: &Before, gone: &Freed) -> Result<Vec<Unrecorded>, StoreError> {
-        let after = before.again().await;
+        let after = self.store.directories_again(&before.directories).await;
         // As many directories as records are gone: nothing else needs to be asked.
         if before.is_clean(&after, &before.records_without(gone)) {
             return Ok(Vec::new());
         }
         for look in 1..=LOOKS {
             let inventory = self.observe_everything().await?;
-            let after = before.again().await;
+            let after = self.store.directories_again(&before.directories).await;
             if before.is_clean(&after, &after.records(&inventory)) {
                 break;
             }
@@ -151,30 +148,22 @@ impl Engine {
             let Some(bytes) = bytes.get(name) else {
                 continue;
             };
-            let lists = namespace.snapshots.iter();
-            let ids = lists.flat_map(|(snapshotter, snapshots)| {
-                let keys = snapshots.iter().map(|snapshot| snapshot.key.clone());
-                keys.map(|key| SnapshotId::new(snapshotter.clone(), key))
-            });
-            let ids: Vec<SnapshotId> = ids.collect();
+            let ids = snapshot_ids(namespace).await;
             let inodes = self.store.snapshot_inodes(name, &ids).await?;
             // One of unknown size proves nothing.
-            for (id, inodes) in inodes.iter() {
+            in_turns(inodes.iter(), |(id, inodes)| {
                 if let (Some(Some(bytes)), Some(inodes)) = (bytes.get(id), inodes) {
                     sizes.insert((name.clone(), id.clone()), (bytes, inodes));
                 }
-            }
+            })
+            .await;
+            discard(inodes);
         }
         Ok(sizes)
     }
 }
 
 impl Before {
-    /// Lists the directories once more.
-    async fn again(&self) -> Directories {
-        listed_again(self.directories.clone()).await.1
-    }
-
     /// Returns how many records there are without those that are gone.
     fn records_without(&self, gone: &Freed) -> BTreeMap<Snapshotter, usize> {
         let mut records = self.records.clone();
@@ -234,7 +223,7 @@ fn take_off(report: &mut Report, stranded: &[Unrecorded]) {
 
 #[cfg(test)]
 mod tests {
-    use reclaim_model::{FreedSnapshot, Mode, Place, Reclaimed};
+    use reclaim_model::{FreedSnapshot, Mode, Place, Reclaimed, SnapshotId};
 
     use super::*;
     use crate::fixture::plan;

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use reclaim_model::{
-    Container, FreedBlob, Inventory, Namespace, OutsideRecords, SnapshotId, SnapshotSizes,
+    Container, FreedBlob, Inventory, Namespace, NamespaceInventory, OutsideRecords, SnapshotId,
+    SnapshotSizes,
 };
 use reclaim_plan::{Answer, Books, DiskUsage, Question, disk_usage, why};
-use reclaim_store::{ContentFiles, Directories, StoreError, content_files, own_bytes};
-use tracing::{debug, info_span};
+use reclaim_store::{ContentFiles, Directories, StoreError};
+use tracing::{Instrument, debug, info_span};
 
 use crate::engine::{Engine, RunError};
+use crate::off_thread::{Shared, in_turns};
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::retry;
 
@@ -30,14 +33,15 @@ impl Engine {
         let root = self.store.content_root().await?;
         let witnesses = self.store.some_blobs().await?;
         let directories = self.store.snapshot_directories(&witnesses).await?;
-        let before = files(root.clone()).await;
-        let inventory = self.observe_all().await?;
-        let after = files(root.clone()).await;
+        let before = self.content_files(root.clone()).await;
+        let inventory = Shared::new(self.observe_all().await?);
+        let after = self.content_files(root.clone()).await;
         let registered = self.registered_everywhere(&inventory).await?;
         progress(Progress::Measuring);
         let measuring = self.all_snapshot_bytes(&inventory);
         let snapshot_bytes = self.phase(info_span!("size"), measuring).await?;
-        let orphaned = orphaned(before, after, &inventory);
+        let orphaned = inventory.read(|inventory| orphaned(before, after, inventory));
+        let orphaned = orphaned.await;
         let outside_records = match (root, directories) {
             (Some(root), Some(directories)) => {
                 self.outside_records(root, directories, &inventory, &snapshot_bytes)
@@ -46,15 +50,27 @@ impl Engine {
             (_, _) => None,
         };
         debug!(calls = ?self.store.calls(), "surveyed");
-        Ok(info_span!("ledger").in_scope(|| {
+        let adding_up = inventory.read(move |inventory| {
             disk_usage(&Books {
-                inventory: &inventory,
+                inventory,
                 registered: &registered,
                 snapshot_bytes: &snapshot_bytes,
                 orphaned: orphaned.as_deref(),
                 outside_records: outside_records.as_ref(),
             })
-        }))
+        });
+        Ok(adding_up.instrument(info_span!("ledger")).await)
+    }
+
+    /// Lists the files below a content root; `None` if they cannot be seen.
+    async fn content_files(&self, root: Option<PathBuf>) -> Option<ContentFiles> {
+        match self.store.content_files(root?).await {
+            Ok(files) => Some(files),
+            Err(error) => {
+                debug!(%error, "files of the content store cannot be seen");
+                None
+            }
+        }
     }
 
     /// Looks at what containerd's directories hold outside of records; `None` if that cannot be seen.
@@ -62,34 +78,38 @@ impl Engine {
         &self,
         content: PathBuf,
         before: Directories,
-        inventory: &Inventory,
+        inventory: &Shared<Inventory>,
         bytes: &BTreeMap<Namespace, SnapshotSizes>,
     ) -> Result<Option<OutsideRecords>, StoreError> {
-        let (before, after) = listed_again(before).await;
-        let records = after.records(inventory);
-        let unrecorded = if before.beyond(&after, &records).is_empty() {
-            Vec::new()
-        } else {
+        let before = Arc::new(before);
+        let after = Arc::new(self.store.directories_again(&before).await);
+        let (earlier, later) = (Arc::clone(&before), Arc::clone(&after));
+        let comparing = inventory.read(move |inventory| {
+            let is_any = !earlier.beyond(&later, &later.records(inventory)).is_empty();
+            (is_any, later.unseen(inventory))
+        });
+        let (is_any, unseen) = comparing.await;
+        let unrecorded = if is_any {
             let sizes = self.snapshot_sizes(inventory, bytes).await?;
             let found = self.store.unrecorded(&before, &after, inventory, &sizes);
             found.await
+        } else {
+            Vec::new()
         };
-        let unseen = after.unseen(inventory);
-        let counted = tokio::task::spawn_blocking(move || {
-            let own = own_bytes(&content, &after, &unrecorded);
-            own.map(|own_bytes| (own_bytes, unrecorded))
-        });
-        Ok(match counted.await {
-            Ok(Ok((own_bytes, unrecorded))) => Some(OutsideRecords {
-                unrecorded,
+        let unrecorded = Arc::new(unrecorded);
+        let counting = self
+            .store
+            .own_bytes(content, after, Arc::clone(&unrecorded));
+        Ok(match counting.await {
+            Ok(own_bytes) => Some(OutsideRecords {
+                unrecorded: Arc::unwrap_or_clone(unrecorded),
                 own_bytes,
                 unseen,
             }),
-            Ok(Err(error)) => {
+            Err(error) => {
                 debug!(%error, "containerd's directories cannot be seen");
                 None
             }
-            Err(_) => None,
         })
     }
 
@@ -103,13 +123,17 @@ impl Engine {
     pub async fn why(&self, namespace: &Namespace, text: &str) -> Result<Vec<Answer>, RunError> {
         let inventory = self.observe_all().await?;
         let registered = self.registered_everywhere(&inventory).await?;
-        let question = Question {
-            inventory: &inventory,
-            registered: &registered,
-            namespace,
-            text,
-        };
-        why(&question).map_err(RunError::NotFound)
+        let (namespace, text) = (namespace.clone(), text.to_owned());
+        let explaining = Shared::new(inventory);
+        let explaining = explaining.read(move |inventory| {
+            why(&Question {
+                inventory,
+                registered: &registered,
+                namespace: &namespace,
+                text: &text,
+            })
+        });
+        explaining.await.map_err(RunError::NotFound)
     }
 
     pub(crate) async fn observe_all(&self) -> Result<Inventory, StoreError> {
@@ -149,38 +173,24 @@ impl Engine {
         inventory: &Inventory,
         namespace: &Namespace,
     ) -> Result<SnapshotSizes, StoreError> {
-        let found = inventory.namespaces.get(namespace);
-        let lists = found.into_iter().flat_map(|found| &found.snapshots);
-        let ids = lists.flat_map(|(snapshotter, snapshots)| {
-            let keys = snapshots.iter().map(|snapshot| &*snapshot.key);
-            keys.map(|key| SnapshotId::new(snapshotter.clone(), key))
-        });
-        let ids: Vec<SnapshotId> = ids.collect();
+        let ids = match inventory.namespaces.get(namespace) {
+            Some(found) => snapshot_ids(found).await,
+            None => Vec::new(),
+        };
         retry(|| self.store.snapshot_bytes(namespace, &ids)).await
     }
 }
 
-/// Lists directories once more, off the threads that serve calls. Returns both lists.
-pub(crate) async fn listed_again(before: Directories) -> (Directories, Directories) {
-    let listing = tokio::task::spawn_blocking(move || {
-        let after = before.again();
-        (before, after)
-    });
-    listing.await.unwrap_or_default()
-}
-
-/// Lists the files below a content root, off the threads that serve calls.
-async fn files(root: Option<PathBuf>) -> Option<ContentFiles> {
-    let root = root?;
-    let listed = tokio::task::spawn_blocking(move || content_files(&root)).await;
-    match listed {
-        Ok(Ok(files)) => Some(files),
-        Ok(Err(error)) => {
-            debug!(%error, "files of the content store cannot be seen");
-            None
-        }
-        Err(_) => None,
+/// Returns the IDs of all snapshots of a namespace.
+pub(crate) async fn snapshot_ids(namespace: &NamespaceInventory) -> Vec<SnapshotId> {
+    let mut ids = Vec::new();
+    for (snapshotter, snapshots) in &namespace.snapshots {
+        in_turns(snapshots, |it| {
+            ids.push(SnapshotId::new(snapshotter.clone(), it.key.clone()));
+        })
+        .await;
     }
+    ids
 }
 
 /// `None` unless the files are certain to be those of this store.

@@ -1,12 +1,11 @@
 //! Freeing as much as was asked for, and no more.
 
-use reclaim_model::{
-    Container, FreeTarget, GoalUnit, Inventory, Plan, PruneRequest, Selection, SnapshotId,
-};
+use reclaim_model::{FreeTarget, GoalUnit, Plan, Selection};
 use reclaim_plan::{Account, TooLittle, limit, limit_by_use, shortfall};
-use reclaim_store::filesystem_bytes;
 
-use crate::engine::{Engine, RunError};
+use crate::engine::{Engine, Evidence, RunError};
+use crate::measure::snapshots_of;
+use crate::off_thread::Shared;
 
 /// A target that cannot be met, with the reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,37 +23,39 @@ impl Engine {
     pub(crate) async fn limited(
         &self,
         plan: Plan,
-        inventory: &Inventory,
-        registered: &[Container],
-        request: &PruneRequest,
+        evidence: &Shared<Evidence>,
     ) -> Result<Plan, RunError> {
+        let request = &evidence.request;
         if let Selection::Rule(images) = &request.selection {
-            let goals = images.goals.iter().flatten();
-            if !goals.map(|goal| goal.unit).any(|it| it == GoalUnit::Inodes) {
-                return Ok(limit_by_use(plan, inventory, images).plan);
-            }
             let mut images = images.clone();
-            let snapshots = plan.freed.snapshots.iter().map(|it| it.id.clone());
-            let snapshots: Vec<SnapshotId> = snapshots.collect();
-            images.inodes = self
-                .store
-                .snapshot_inodes(&plan.namespace, &snapshots)
-                .await?;
-            return Ok(limit_by_use(plan, inventory, &images).plan);
+            let goals = images.goals.iter().flatten();
+            if goals.map(|goal| goal.unit).any(|it| it == GoalUnit::Inodes) {
+                let snapshots = snapshots_of(&plan).await;
+                let measuring = self.store.snapshot_inodes(&plan.namespace, &snapshots);
+                images.inodes = measuring.await?;
+            }
+            let limiting = evidence.read(move |it| limit_by_use(plan, &it.inventory, &images).plan);
+            return Ok(limiting.await);
         }
         let Some(target) = request.target else {
             return Ok(plan);
         };
         let target = self.target_bytes(target).await?;
-        match limit(plan, inventory, target) {
+        match evidence
+            .read(move |it| limit(plan, &it.inventory, target))
+            .await
+        {
             Ok(plan) => Ok(plan),
             Err(TooLittle { available }) => {
                 let namespace = &request.namespace;
-                let bytes = self.snapshot_bytes_within(inventory, namespace).await?;
+                let bytes = self.snapshot_bytes_within(&evidence.inventory, namespace);
+                let bytes = bytes.await?;
+                let counting = evidence
+                    .read(move |it| shortfall(&it.inventory, &it.registered, &it.request, &bytes));
                 Err(RunError::TargetNotMet(Box::new(Unmet {
                     target,
                     available,
-                    account: shortfall(inventory, registered, request, &bytes),
+                    account: counting.await,
                 })))
             }
         }
@@ -69,8 +70,8 @@ impl Engine {
         let root = self.store.content_root().await?;
         let root =
             root.ok_or_else(|| unknown("containerd names none, or is elsewhere".to_owned()))?;
-        let size = filesystem_bytes(&root)
-            .map_err(|error| unknown(format!("`{}`: {error}", root.display())))?;
+        let size = self.store.filesystem_bytes(root.clone()).await;
+        let size = size.map_err(|error| unknown(format!("`{}`: {error}", root.display())))?;
         Ok(target.bytes_of(size))
     }
 }

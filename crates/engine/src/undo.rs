@@ -31,7 +31,7 @@ impl Engine {
     /// If the store cannot be read.
     pub async fn history(&self, namespace: &Namespace) -> Result<Vec<Hold>, RunError> {
         let leases = retry(|| self.store.leases(namespace)).await?;
-        let running = host_guard::run_under_way(&leases, &self.identity, self.store.now());
+        let running = host_guard::run_under_way(&self.store, &leases, &self.identity).await;
         let mut holds = Hold::among(&self.store, namespace, &leases).await?;
         holds.retain(|hold| !hold.is_abandoned || running.as_ref() != Some(&hold.run));
         Ok(holds)

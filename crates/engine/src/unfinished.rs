@@ -86,9 +86,12 @@ impl Engine {
         for namespace in self.store.namespaces().await? {
             let leases = self.store.leases(&namespace).await?;
             let guard = host_guard::among(&leases);
-            let is_left = guard.is_some_and(|guard| self.identity.is_abandoned(guard));
+            let is_left = match guard {
+                Some(guard) => self.identity.is_abandoned(&self.store, guard).await,
+                None => false,
+            };
             let holds = Hold::among(&self.store, &namespace, &leases).await?;
-            let running = host_guard::run_under_way(&leases, &self.identity, self.store.now());
+            let running = host_guard::run_under_way(&self.store, &leases, &self.identity).await;
             let mut crashed = holds
                 .iter()
                 .filter(|hold| hold.is_abandoned && hold.is_whole);

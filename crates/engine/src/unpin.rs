@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::engine::Engine;
 use crate::execute::Run;
 use crate::lease_labels;
+use crate::off_thread::{blocking, in_turns};
 use crate::retry::{Patience, retry};
 
 /// How many labels are changed at a time.
@@ -148,16 +149,19 @@ impl Engine {
             .patience
             .retry(|| self.store.observe(judged, &NO_LABELS, self.store.now()));
         let mut inventory = observing.await?;
-        for unpin in unpinned {
+        in_turns(unpinned, |unpin| {
             if let Some(document) = first.documents.get(&unpin.config) {
                 let documents = &mut inventory.documents;
                 documents.insert(unpin.config.clone(), document.clone());
             }
-        }
+        })
+        .await;
         if let Some(seen) = inventory.namespaces.get_mut(namespace) {
             let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);
             seen.leases.retain(|lease| !is_ours(lease));
         }
-        Ok(no_longer_history(inventory, namespace, unpinned))
+        let (namespace, unpinned) = (namespace.clone(), unpinned.to_vec());
+        let evaluating = move || no_longer_history(inventory, &namespace, &unpinned);
+        Ok(blocking(evaluating).await)
     }
 }

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::deadline::Line;
 use crate::error::{Class, ConnectError, StoreError, class_of};
 use crate::filesystem::Disk;
+use crate::look::Looks;
 
 /// The metadata key by which containerd knows the namespace of a call.
 const NAMESPACE_HEADER: &str = "containerd-namespace";
@@ -45,6 +46,7 @@ pub struct Containerd {
     calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     files: Files,
     clock: Clock,
+    pub(crate) looks: Looks,
 }
 
 /// Where containerd's files are.
@@ -147,6 +149,7 @@ impl Containerd {
             calls: Arc::default(),
             files: Files::Elsewhere,
             clock: Clock::default(),
+            looks: Looks::default(),
         }
     }
 

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use containerd_client::services::v1::snapshots::MountsRequest;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
@@ -29,8 +30,12 @@ use reclaim_model::{
 use crate::client::Containerd;
 use crate::error::StoreError;
 use crate::filesystem::{SNAPSHOTTER, is_store};
+use crate::look::{LIST, WALK};
 use identify::{Evidence, identify};
-pub use walk::own_bytes;
+use walk::own_bytes;
+
+/// The kind of look that lists them; see [`crate::look`].
+const LISTING: &str = "directories of snapshots";
 
 /// What a new snapshot's directory is called until it is whole.
 const NEW_PREFIX: &str = "new-";
@@ -118,7 +123,7 @@ impl Containerd {
         }
         let roots = self.roots().await?;
         let blobs = blobs.to_vec();
-        let listing = tokio::task::spawn_blocking(move || {
+        let listing = self.looks.look(LISTING, LIST, move || {
             let content = roots.content?;
             // Without a single blob nothing proves that the path is containerd's.
             (!blobs.is_empty() && is_store(&content, &blobs)).then(|| {
@@ -148,6 +153,28 @@ impl Containerd {
         Ok(listing.await.ok().flatten())
     }
 
+    /// Lists the same directories once more. What cannot be read any more, or hangs, is not seen.
+    pub async fn directories_again(&self, before: &Arc<Directories>) -> Directories {
+        let listed = Arc::clone(before);
+        let listing = self.looks.look(LISTING, LIST, move || listed.again());
+        listing.await.unwrap_or_else(|_| before.hidden())
+    }
+
+    /// Counts what is below the roots and no snapshot's; see [`walk::own_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// If something cannot be read, or its filesystem hangs.
+    pub async fn own_bytes(
+        &self,
+        content: PathBuf,
+        directories: Arc<Directories>,
+        unrecorded: Arc<Vec<Unrecorded>>,
+    ) -> io::Result<u64> {
+        let walk = move || own_bytes(&content, &directories, &unrecorded);
+        self.looks.look("own files", WALK, walk).await?
+    }
+
     /// Finds the directories that no record of the inventory knows, and what they occupy.
     ///
     /// `before` were listed before the inventory, `after` after it; what is in one of the two
@@ -172,8 +199,10 @@ impl Containerd {
                 mounted: mounted.into_values().collect(),
                 count,
             };
-            let identified = tokio::task::spawn_blocking(move || identify(&evidence)).await;
-            found.extend(identified.ok());
+            let looking = self
+                .looks
+                .look("sizes of directories", WALK, move || identify(&evidence));
+            found.extend(looking.await);
         }
         found
     }
@@ -312,9 +341,18 @@ impl Directories {
         named.into_iter().cloned().collect()
     }
 
+    /// The same directories, none of which can be seen any more.
+    fn hidden(&self) -> Self {
+        let listed = self.listings.iter();
+        let listed = listed.map(|(name, listing)| (name.clone(), Some(listing.root.clone())));
+        Self {
+            listings: BTreeMap::new(),
+            unseen: self.unseen.clone().into_iter().chain(listed).collect(),
+        }
+    }
+
     /// Lists the same directories once more. What cannot be read any more is not seen.
-    #[must_use]
-    pub fn again(&self) -> Self {
+    fn again(&self) -> Self {
         let mut found = Self {
             unseen: self.unseen.clone(),
             ..Self::default()

@@ -12,6 +12,7 @@ use reclaim_model::{Digest, FreedBlob, Inventory};
 
 use crate::client::Containerd;
 use crate::error::StoreError;
+use crate::look::{LIST, SHORT};
 
 /// The kind of plugin that stores content.
 pub(crate) const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
@@ -35,14 +36,44 @@ impl Containerd {
         }
         Ok(self.roots().await?.content)
     }
+
+    /// Lists the blob files below the root of a content store. What is no blob is passed over.
+    ///
+    /// # Errors
+    ///
+    /// If a directory cannot be read, or its filesystem hangs.
+    pub async fn content_files(&self, root: PathBuf) -> io::Result<ContentFiles> {
+        let listing = move || content_files(&root);
+        self.looks.look("files of content", LIST, listing).await?
+    }
+
+    /// Looks at something on this machine's disks that is answered soon. As long as a look of that
+    /// kind hangs, no other is made.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer in time.
+    pub async fn look_at_disk<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        Ok(self.looks.look(kind, SHORT, look).await?)
+    }
+
+    /// Returns the size of the filesystem that holds `path`, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such path here, or the filesystem does not tell.
+    pub async fn filesystem_bytes(&self, path: PathBuf) -> io::Result<u64> {
+        let measuring = move || filesystem_bytes(&path);
+        let looked = self.looks.look("size of the filesystem", SHORT, measuring);
+        looked.await?
+    }
 }
 
-/// Lists the blob files below the root of a content store. What is no blob is passed over.
-///
-/// # Errors
-///
-/// If a directory cannot be read.
-pub fn content_files(root: &Path) -> io::Result<ContentFiles> {
+fn content_files(root: &Path) -> io::Result<ContentFiles> {
     let mut found = ContentFiles::default();
     for algorithm in fs::read_dir(root.join("blobs"))? {
         let algorithm = algorithm?;
@@ -113,12 +144,7 @@ impl ContentFiles {
     }
 }
 
-/// Returns the size of the filesystem that holds `path`, in bytes.
-///
-/// # Errors
-///
-/// If there is no such path here, or the filesystem does not tell.
-pub fn filesystem_bytes(path: &Path) -> io::Result<u64> {
+fn filesystem_bytes(path: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(path)?;
     Ok(found.f_blocks.saturating_mul(found.f_frsize))
 }

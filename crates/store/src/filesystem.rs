@@ -4,13 +4,13 @@
 //! not here, or a content store here that has none of containerd's blobs, is not seen: nothing
 //! is said about it rather than something about another disk.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
@@ -20,6 +20,7 @@ use reclaim_model::{Digest, Filesystem, Namespace, Room, Snapshotter};
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::disk::CONTENT_PLUGIN;
 use crate::error::StoreError;
+use crate::look::{Looks, SHORT};
 
 /// The kind of plugin that stores snapshots.
 pub(crate) const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
@@ -110,9 +111,7 @@ impl Containerd {
         }
         let roots = self.roots().await?;
         let blobs = self.some_blobs().await?;
-        // A filesystem of another machine may take its time.
-        let measured = tokio::task::spawn_blocking(move || roots.measure(&blobs)).await;
-        Ok(measured.unwrap_or_default())
+        Ok(roots.measure(&self.looks, blobs).await)
     }
 
     /// Whether there is less room than a collection may need: it rewrites containerd's database
@@ -125,7 +124,9 @@ impl Containerd {
         let Some(root) = self.content_root().await? else {
             return Ok(false);
         };
-        let looking = tokio::task::spawn_blocking(move || is_tight(&root));
+        let looking = self
+            .looks
+            .look("room to collect", SHORT, move || is_tight(&root));
         Ok(looking.await.is_ok_and(|it| it.unwrap_or(false)))
     }
 
@@ -174,28 +175,35 @@ impl Containerd {
 }
 
 impl Roots {
-    /// Measures the filesystems of all directories. `blobs` are some of the content store, with
-    /// their lengths: without any, a directory is taken at its word.
-    pub fn measure(&self, blobs: &[(Digest, u64)]) -> Filesystems {
+    /// Measures the filesystems of all directories, each by itself: one that hangs hides no other.
+    /// `blobs` are some of the content store, with their lengths: without any, a directory is
+    /// taken at its word.
+    async fn measure(self, looks: &Looks, blobs: Vec<(Digest, u64)>) -> Filesystems {
         let mut found = Found::default();
-        match &self.content {
-            Some(root) if is_store(root, blobs) => {
-                found.enter(root, "content", |filesystem| filesystem.has_content = true);
-            }
-            Some(root) => {
-                let root = root.display();
-                let why = format!("content in `{root}`: none of containerd's blobs is there");
-                found.unseen.push(why);
-            }
-            None => {
-                let why = "content: containerd does not name its directory";
-                found.unseen.push(why.to_owned());
-            }
+        let mut asked = Vec::new();
+        if let Some(root) = self.content {
+            asked.push((None, root));
+        } else {
+            let why = "content: containerd does not name its directory";
+            found.unseen.push(why.to_owned());
         }
-        for (snapshotter, root) in &self.snapshotters {
-            found.enter(root, &format!("snapshots of `{snapshotter}`"), |it| {
-                it.snapshotters.insert(snapshotter.clone());
-            });
+        let snapshotters = self.snapshotters.into_iter();
+        asked.extend(snapshotters.map(|(name, root)| (Some(name), root)));
+        let blobs = Arc::new(blobs);
+        let looking = asked.into_iter().map(|(snapshotter, root)| {
+            // Content is also looked for, and not only measured.
+            let witnesses = snapshotter.is_none().then(|| Arc::clone(&blobs));
+            async move {
+                let kind = format!("filesystem of {}", root.display());
+                let path = root.clone();
+                let look = move || look(&path, witnesses.as_deref().map(Vec::as_slice));
+                let looked = looks.look(&kind, SHORT, look).await;
+                let looked = looked.unwrap_or_else(|hung| Err(hung.into()));
+                (snapshotter, root, looked)
+            }
+        });
+        for (snapshotter, root, looked) in futures::future::join_all(looking).await {
+            found.enter(snapshotter, &root, looked);
         }
         let mut seen: Vec<Filesystem> = found.by_device.into_values().collect();
         seen.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
@@ -206,7 +214,7 @@ impl Roots {
     }
 }
 
-/// What is found on the way through the directories.
+/// What is found in the directories.
 #[derive(Default)]
 struct Found {
     by_device: BTreeMap<u64, Filesystem>,
@@ -214,23 +222,41 @@ struct Found {
 }
 
 impl Found {
-    fn enter(&mut self, root: &Path, what: &str, add: impl FnOnce(&mut Filesystem)) {
-        match self.filesystem(root) {
-            Ok(filesystem) => add(filesystem),
+    /// Enters what a look at the directory of a snapshotter, or else of content, came to.
+    fn enter(
+        &mut self,
+        snapshotter: Option<Snapshotter>,
+        root: &Path,
+        looked: io::Result<(u64, Filesystem)>,
+    ) {
+        let (device, measured) = match looked {
+            Ok(found) => found,
             Err(error) => {
+                let what = match snapshotter {
+                    Some(snapshotter) => format!("snapshots of `{snapshotter}`"),
+                    None => "content".to_owned(),
+                };
                 let root = root.display();
                 self.unseen.push(format!("{what} in `{root}`: {error}"));
+                return;
             }
+        };
+        let filesystem = self.by_device.entry(device).or_insert(measured);
+        match snapshotter {
+            Some(snapshotter) => drop(filesystem.snapshotters.insert(snapshotter)),
+            None => filesystem.has_content = true,
         }
     }
+}
 
-    fn filesystem(&mut self, root: &Path) -> io::Result<&mut Filesystem> {
-        let device = fs::metadata(root)?.dev();
-        Ok(match self.by_device.entry(device) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(measure(root, device)?),
-        })
+/// Measures the filesystem of a directory; with `witnesses`, only if that is the content store's
+/// that has them. Returns its device, too.
+fn look(root: &Path, witnesses: Option<&[(Digest, u64)]>) -> io::Result<(u64, Filesystem)> {
+    if witnesses.is_some_and(|blobs| !is_store(root, blobs)) {
+        return Err(io::Error::other("none of containerd's blobs is there"));
     }
+    let device = fs::metadata(root)?.dev();
+    Ok((device, measure(root, device)?))
 }
 
 /// As [`Containerd::is_tight`], for the content store in `root`.
@@ -320,15 +346,17 @@ mod tests {
         assert!(!is_tight(&root).unwrap());
     }
 
-    #[test]
-    fn directories_of_one_filesystem_are_one() {
+    #[tokio::test]
+    async fn directories_of_one_filesystem_are_one() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("content/blobs/sha256")).unwrap();
         fs::create_dir(directory.path().join("native")).unwrap();
         let blob = directory.path().join("content/blobs/sha256");
         fs::write(blob.join("a".repeat(64)), b"12345").unwrap();
 
-        let found = roots(directory.path()).measure(&[(digest('b'), 3), (digest('a'), 5)]);
+        let blobs = vec![(digest('b'), 3), (digest('a'), 5)];
+        let looks = Looks::default();
+        let found = roots(directory.path()).measure(&looks, blobs).await;
         assert_eq!(found.unseen, Vec::<String>::new());
         let [only] = &found.seen[..] else {
             panic!("{found:?}")
@@ -338,16 +366,40 @@ mod tests {
         assert!(only.bytes.total > 0 && only.bytes.left <= only.bytes.total);
     }
 
-    #[test]
-    fn a_directory_that_is_not_containerds_is_not_seen() {
+    #[tokio::test]
+    async fn a_directory_that_is_not_containerds_is_not_seen() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("content/blobs/sha256")).unwrap();
-        let found = roots(directory.path()).measure(&[(digest('a'), 5)]);
+        let blobs = vec![(digest('a'), 5)];
+        let looks = Looks::default();
+        let found = roots(directory.path()).measure(&looks, blobs).await;
         assert_eq!(found.seen, []);
         let [content, native] = &found.unseen[..] else {
             panic!("{found:?}")
         };
         assert!(content.contains("none of containerd's blobs"), "{content}");
         assert!(native.contains("snapshots of `native`"), "{native}");
+    }
+
+    #[tokio::test]
+    async fn a_filesystem_that_hangs_hides_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("content")).unwrap();
+        fs::create_dir(directory.path().join("native")).unwrap();
+        let looks = Looks::default();
+        let kind = format!(
+            "filesystem of {}",
+            directory.path().join("native").display()
+        );
+        let (_comes_back, waits) = std::sync::mpsc::channel::<()>();
+        let hangs = move || waits.recv();
+        let briefly = std::time::Duration::from_millis(1);
+        assert!(looks.look(&kind, briefly, hangs).await.is_err());
+        let found = roots(directory.path()).measure(&looks, Vec::new()).await;
+        assert!(found.seen.iter().any(|it| it.has_content), "{found:?}");
+        let [native] = &found.unseen[..] else {
+            panic!("{found:?}")
+        };
+        assert!(native.contains("does not answer within 10 s"), "{native}");
     }
 }

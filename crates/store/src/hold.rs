@@ -12,6 +12,7 @@ use reclaim_model::{Digest, LeaseResource, Namespace};
 use crate::client::Containerd;
 use crate::convert;
 use crate::error::{Class, StoreError};
+use crate::off_thread::blocking;
 
 /// How much of a body one message carries. containerd takes 16 MiB at most.
 const PART: usize = 1 << 20;
@@ -40,7 +41,11 @@ impl Containerd {
         lease: &str,
         blob: HeldBlob,
     ) -> Result<Digest, StoreError> {
-        let digest = reclaim_oci::digest_of(&blob.body);
+        let (blob, digest) = blocking(move || {
+            let digest = reclaim_oci::digest_of(&blob.body);
+            (blob, digest)
+        })
+        .await;
         let written = self.write_blob(namespace, lease, &digest, blob).await;
         if let Err(error) = &written
             && error.is_out_of_space()
@@ -136,7 +141,11 @@ impl Containerd {
         max_bytes: u64,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         match self.read_blob(namespace, digest, max_bytes).await {
-            Ok(body) => Ok(reclaim_oci::verify(digest, &body).is_ok().then_some(body)),
+            Ok(body) => {
+                let digest = digest.clone();
+                let verifying = move || reclaim_oci::verify(&digest, &body).is_ok().then_some(body);
+                Ok(blocking(verifying).await)
+            }
             Err(error) if error.class() == Class::Gone => Ok(None),
             Err(error) => Err(error),
         }

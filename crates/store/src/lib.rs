@@ -16,8 +16,11 @@ mod events;
 mod execute;
 mod filesystem;
 mod hold;
+mod long_answer;
+mod look;
 mod measure;
 mod observe;
+mod off_thread;
 mod pin;
 #[cfg(test)]
 mod scripted;
@@ -28,12 +31,13 @@ pub use client::Containerd;
 pub use clock::{Clock, now};
 #[doc(hidden)]
 pub use deadline::set_deadline_for_test;
-pub use directories::{Directories, Extents, own_bytes};
-pub use disk::{ContentFiles, content_files, filesystem_bytes};
+pub use directories::{Directories, Extents};
+pub use disk::ContentFiles;
 pub use error::{CallError, Class, ConnectError, StoreError};
 pub use events::Events;
 pub use execute::{Deletion, LeaseDeletion};
 pub use filesystem::{Disk, Filesystems, Roots};
 pub use hold::HeldBlob;
 pub use observe::NO_LABELS;
+pub use off_thread::{blocking, discard, in_turns};
 pub use unpin::Unpinned;

@@ -7,13 +7,16 @@ use containerd_client::services::v1::snapshots::UsageRequest;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use reclaim_model::{Digest, Freed, Namespace, SnapshotId, SnapshotSizes, Snapshotter};
+use reclaim_model::{
+    Blob, Digest, Freed, Namespace, Snapshot, SnapshotId, SnapshotSizes, Snapshotter,
+};
 use tonic::Code;
 
 use crate::client::Containerd;
 
 use crate::error::{Class, StoreError};
 use crate::observe::patient;
+use crate::off_thread::{blocking, discard, in_turns};
 
 /// How many snapshots are measured at a time. Committed ones are one small read each.
 const USAGES_AT_ONCE: usize = 32;
@@ -45,8 +48,13 @@ struct Silent<'a>(BTreeMap<&'a Snapshotter, AtomicUsize>);
 
 impl<'a> Silent<'a> {
     fn of(snapshots: &'a [SnapshotId]) -> Self {
-        let snapshotters = snapshots.iter().map(|id| &id.snapshotter);
-        Self(snapshotters.map(|it| (it, AtomicUsize::new(0))).collect())
+        let mut silent = Self::default();
+        for id in snapshots {
+            if !silent.0.contains_key(&id.snapshotter) {
+                silent.0.insert(&id.snapshotter, AtomicUsize::default());
+            }
+        }
+        silent
     }
 
     fn count(&self, id: &SnapshotId) -> &AtomicUsize {
@@ -92,28 +100,31 @@ impl Containerd {
         let asked = snapshots.iter().map(|id| {
             let asked = async move {
                 let measured = self.measure(namespace, id, silent.count(id)).await?;
-                Ok::<_, StoreError>((id, measured))
+                Ok::<_, StoreError>((id.clone(), measured))
             };
             asked.boxed()
         });
         let asked = stream::iter(asked).boxed();
-        let found: Vec<(&SnapshotId, Measured)> =
+        let found: Vec<(SnapshotId, Measured)> =
             asked.buffer_unordered(USAGES_AT_ONCE).try_collect().await?;
-        let mut sizes = SnapshotSizes::default();
-        let mut unknown = Vec::new();
-        for (id, measured) in found {
-            match measured {
-                Measured::Usage(usage) => sizes.insert(id.clone(), size(&usage)),
-                Measured::Unknown(why) => unknown.push((id, why)),
-                Measured::Gone => {}
+        let sorting = blocking(move || {
+            let mut sizes = SnapshotSizes::default();
+            let mut unknown = Vec::new();
+            for (id, measured) in found {
+                match measured {
+                    Measured::Usage(usage) => sizes.insert(id, size(&usage)),
+                    Measured::Unknown(why) => unknown.push((id, why)),
+                    Measured::Gone => {}
+                }
             }
-        }
-        // In order, so that the reason that is shown is always the same one.
-        unknown.sort_unstable();
-        for (id, why) in unknown {
-            sizes.insert_unknown(id.clone(), &why);
-        }
-        Ok(sizes)
+            // In order, so that the reason that is shown is always the same one.
+            unknown.sort_unstable();
+            for (id, why) in unknown {
+                sizes.insert_unknown(id, &why);
+            }
+            sizes
+        });
+        Ok(sorting.await)
     }
 
     async fn measure(
@@ -185,12 +196,13 @@ impl Containerd {
         planned: &Freed,
     ) -> Result<(Freed, Vec<String>), StoreError> {
         let mut unknown = Vec::new();
-        let mut there: BTreeSet<Digest> = BTreeSet::new();
+        // Sorted each.
+        let mut there: Vec<Vec<Blob>> = Vec::new();
         let mut is_content_known = true;
         if !planned.blobs.is_empty() {
             for name in self.namespaces().await? {
                 match patient(|| self.blobs(&name)).await {
-                    Ok((blobs, _)) => there.extend(blobs.into_iter().map(|blob| blob.digest)),
+                    Ok((blobs, _)) => there.push(blobs),
                     Err(error) if error.is_from_transport() || name == *namespace => {
                         return Err(error);
                     }
@@ -204,23 +216,18 @@ impl Containerd {
                 }
             }
         }
-        let snapshotters: BTreeSet<&Snapshotter> = planned
-            .snapshots
-            .iter()
-            .map(|it| &it.id.snapshotter)
-            .collect();
-        let mut standing: BTreeSet<SnapshotId> = BTreeSet::new();
-        let mut unlisted: BTreeSet<&Snapshotter> = BTreeSet::new();
+        let mut snapshotters: BTreeSet<&Snapshotter> = BTreeSet::new();
+        in_turns(&planned.snapshots, |it| {
+            snapshotters.insert(&it.id.snapshotter);
+        })
+        .await;
+        // Those that could be listed, sorted each.
+        let mut standing: BTreeMap<&Snapshotter, Vec<Snapshot>> = BTreeMap::new();
         for snapshotter in snapshotters {
             match patient(|| self.snapshots_of(namespace, snapshotter)).await {
-                Ok(snapshots) => {
-                    let keys = snapshots.into_iter().map(|it| it.key);
-                    let ids = keys.map(|key| SnapshotId::new(snapshotter.clone(), key));
-                    standing.extend(ids);
-                }
+                Ok(snapshots) => drop(standing.insert(snapshotter, snapshots)),
                 Err(error) if error.is_from_transport() => return Err(error),
                 Err(error) => {
-                    unlisted.insert(snapshotter);
                     let error = reclaim_model::chain(&error);
                     unknown.push(format!(
                         "what snapshots of `{snapshotter}` are gone is unknown, none is counted: \
@@ -229,15 +236,29 @@ impl Containerd {
                 }
             }
         }
-        let blobs = planned.blobs.iter();
-        let blobs = blobs.filter(|blob| is_content_known && !there.contains(&blob.digest));
-        let snapshots = planned.snapshots.iter();
-        let snapshots = snapshots
-            .filter(|it| !unlisted.contains(&it.id.snapshotter) && !standing.contains(&it.id));
-        let gone = Freed {
-            blobs: blobs.cloned().collect(),
-            snapshots: snapshots.cloned().collect(),
+        let is_there = |digest: &Digest| {
+            let mut lists = there.iter();
+            lists.any(|it| it.binary_search_by(|blob| blob.digest.cmp(digest)).is_ok())
         };
+        let is_standing = |id: &SnapshotId| {
+            let standing = standing.get(&id.snapshotter);
+            standing.is_none_or(|it| it.binary_search_by(|it| it.key.cmp(&id.key)).is_ok())
+        };
+        let mut gone = Freed::default();
+        in_turns(&planned.blobs, |blob| {
+            if is_content_known && !is_there(&blob.digest) {
+                gone.blobs.push(blob.clone());
+            }
+        })
+        .await;
+        in_turns(&planned.snapshots, |snapshot| {
+            if !is_standing(&snapshot.id) {
+                gone.snapshots.push(snapshot.clone());
+            }
+        })
+        .await;
+        // Freeing them takes as long as sorting them.
+        discard((there, standing.into_values().collect::<Vec<_>>()));
         Ok((gone, unknown))
     }
 }

@@ -34,6 +34,7 @@ mod partition;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
@@ -145,8 +146,10 @@ impl Containerd {
             .try_collect()
             .await?;
         let root = loaded.content_root.as_deref();
+        let namespaces = Arc::new(namespaces);
         let reading = self.read_documents(&namespaces, judged, root, labels);
         let documents = reading.await?;
+        let namespaces = Arc::into_inner(namespaces).expect("all work on it has ended");
         Ok(Inventory {
             // A version that tells nothing may have any rule. The newest follow the most
             // references, and so keep the most.

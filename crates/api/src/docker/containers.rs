@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use axum::response::Response;
 use http::StatusCode;
-use reclaim_engine::Listing;
+use reclaim_engine::{Listing, Shared};
 use reclaim_model::{Container, ContainerState, FilterArgs, FilterError};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ pub(super) async fn list(api: &DockerApi, asked: &Asked) -> Result<Response, Api
     if let Some(key) = filters.keys().find(|key| !KEYS.contains(key)) {
         return Err(FilterError::UnknownKey(key.to_owned()).into());
     }
-    let listing = api.engine().listing(api.namespace()).await?;
+    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     if let Some(why) = listing.unreadable.first() {
         // Part of a list would look like all of it.
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why));

@@ -8,7 +8,7 @@
 
 use axum::response::Response;
 use http::StatusCode;
-use reclaim_engine::Listing;
+use reclaim_engine::{Listing, Shared};
 use reclaim_model::{Container, ContainerState};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -86,31 +86,38 @@ struct Forms {
 
 pub(super) async fn df(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
     let wanted = wanted(asked)?;
-    let listing = api.engine().listing(api.namespace()).await?;
+    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let sums = asked.version.is_at_least(SUMS);
     let lists = !(sums && asked.query.is_on("verbose"));
     let forms = Forms { lists, sums };
+    let version = asked.version.clone();
+    let adding_up = listing.read(move |it| answer(it, &wanted, forms, &version));
+    Ok(adding_up.await)
+}
+
+fn answer(listing: &Listing, wanted: &[Kind], forms: Forms, version: &ApiVersion) -> Response {
+    let Forms { lists, sums } = forms;
     let mut body = Map::new();
     if !sums {
         // What is not asked for is there, too.
         body.extend(KINDS.map(|kind| (kind.list.to_owned(), Value::Null)));
         body.insert(LAYERS_SIZE.to_owned(), json!(0));
     }
-    for kind in wanted {
+    for kind in wanted.iter().copied() {
         if kind == IMAGE {
-            let usage = images(&listing, &asked.version);
+            let usage = images(listing, version);
             if lists {
                 body.insert(LAYERS_SIZE.to_owned(), json!(usage.total_size));
             }
             put(&mut body, kind, forms, &usage);
         } else if kind == CONTAINER {
-            put(&mut body, kind, forms, &running(&listing));
+            put(&mut body, kind, forms, &running(listing));
         } else {
             // There are none here.
             put(&mut body, kind, forms, &Usage::<Value>::default());
         }
     }
-    Ok(respond::json(StatusCode::OK, &body))
+    respond::json(StatusCode::OK, &body)
 }
 
 fn put<T: Serialize>(body: &mut Map<String, Value>, kind: Kind, forms: Forms, usage: &Usage<T>) {

@@ -5,7 +5,7 @@
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
-use reclaim_engine::{Catalog, CatalogImage, CatalogManifest};
+use reclaim_engine::{Catalog, CatalogImage, CatalogManifest, Shared};
 use reclaim_model::{Digest, ImageRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,7 +49,7 @@ pub(super) async fn history(
     asked: &Asked,
 ) -> Result<Response, ApiError> {
     let platform = PlatformWords::parse(asked.query.get("platform"))?;
-    let listing = api.engine().listing(api.namespace()).await?;
+    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let image = listing.catalog.find(name)?;
     let manifest = choose(image, name, platform.as_ref())?;
     let config = config(api, manifest).await?;

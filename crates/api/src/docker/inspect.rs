@@ -5,7 +5,7 @@
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
-use reclaim_engine::{CatalogImage, CatalogManifest, Listing};
+use reclaim_engine::{CatalogImage, CatalogManifest, Listing, Shared};
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
@@ -48,7 +48,7 @@ pub(super) async fn inspect(
         let message = "conflicting options: manifests and platform options cannot both be set";
         return Err(ApiError::bad(message));
     }
-    let listing = api.engine().listing(api.namespace()).await?;
+    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let image = listing.catalog.find(name)?;
     let manifest = choose(image, name, platform.as_ref())?;
     let config = config(api, manifest).await?;

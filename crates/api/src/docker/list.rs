@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use reclaim_engine::{CatalogImage, Listing};
+use reclaim_engine::{CatalogImage, Listing, Shared};
 use reclaim_model::{ImageRecord, TimeContext};
 use serde::Serialize;
 
@@ -113,27 +113,31 @@ pub(super) async fn list(api: &DockerApi, asked: &Asked) -> Result<Response, Api
         offset: TimeZone::system().to_offset(now),
     };
     let filters = ListFilters::from_args(&args, &context)?;
-    let listing = api.engine().listing(api.namespace()).await?;
-    let filters = filters.resolve(&listing.catalog)?;
     let all = asked.query.is_on("all");
     let wants = Wants {
         shared_size: asked.query.is_on("shared-size"),
         manifests: asked.query.is_on("manifests") && asked.version.is_at_least("1.47"),
         containers: asked.version.is_at_least("1.51"),
     };
-    let mut summaries: Vec<Summary> = Vec::new();
-    for image in &listing.catalog.images {
-        if image.has_child && image.is_dangling() && !all {
-            continue;
+    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
+    let version = asked.version.clone();
+    let summing_up = listing.read(move |listing| {
+        let filters = filters.resolve(&listing.catalog)?;
+        let mut summaries: Vec<Summary> = Vec::new();
+        for image in &listing.catalog.images {
+            if image.has_child && image.is_dangling() && !all {
+                continue;
+            }
+            let records: Vec<&ImageRecord> = filters.records_of(image).collect();
+            if !records.is_empty() {
+                let names = Names::of(image, records.iter().copied());
+                summaries.push(summary(listing, image, names, wants, &version));
+            }
         }
-        let records: Vec<&ImageRecord> = filters.records_of(image).collect();
-        if !records.is_empty() {
-            let names = Names::of(image, records.iter().copied());
-            summaries.push(summary(&listing, image, names, wants, &asked.version));
-        }
-    }
-    sort(&mut summaries);
-    Ok(json(StatusCode::OK, &summaries))
+        sort(&mut summaries);
+        Ok(json(StatusCode::OK, &summaries))
+    });
+    summing_up.await
 }
 
 /// Sorts a list as clients show it: the last that was built first.

@@ -4,6 +4,7 @@
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
+use reclaim_engine::Shared;
 
 use super::error::ApiError;
 use super::platform::{PlatformWords, platform_of, platforms};
@@ -63,7 +64,7 @@ async fn check_platforms(
              to force delete.",
         ));
     }
-    let listing = api.engine().listing(api.namespace()).await?;
+    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let image = listing.catalog.find(name)?;
     let mut there = platforms(image).filter(|it| it.is_available);
     let is_whole = there.all(|manifest| {

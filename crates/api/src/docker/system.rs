@@ -8,6 +8,7 @@ use std::thread;
 
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
+use reclaim_engine::{Shared, blocking};
 use reclaim_model::ContainerState;
 use rustix::system::{sysinfo, uname};
 use serde_json::{Value, json};
@@ -84,12 +85,12 @@ pub(super) fn version(api: &DockerApi) -> Response {
 }
 
 pub(super) async fn info(api: &DockerApi) -> Result<Response, ApiError> {
-    let listing = api.engine().listing(api.namespace()).await?;
+    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let of_state = |wanted: &[ContainerState]| {
         let containers = listing.containers.iter();
         containers.filter(|it| wanted.contains(&it.state)).count()
     };
-    let mut body = machine();
+    let mut body = blocking(machine).await;
     let running = of_state(&[ContainerState::Running, ContainerState::Unknown]);
     for (key, value) in [
         ("Containers", json!(listing.containers.len())),

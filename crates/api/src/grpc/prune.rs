@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
-use reclaim_engine::{Controls, Engine, Progress, RunOptions, no_progress};
+use reclaim_engine::{Controls, Engine, Progress, RunOptions, blocking, no_progress};
 use reclaim_model::{Namespace, PinAction, PinRequest, Plan, PruneRequest};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -92,7 +92,10 @@ impl Prune {
             };
             let done = engine.prune(&request, confirmed.as_ref(), controls).await;
             let last = match done {
-                Ok(report) => Ok(event(Event::Report((&report).into()))),
+                Ok(report) => {
+                    let report = blocking(move || (&report).into()).await;
+                    Ok(event(Event::Report(report)))
+                }
                 Err(error) => Err(status(&error)),
             };
             drop(sender.send(last).await);
@@ -114,11 +117,9 @@ impl proto::prune_service_server::PruneService for Prune {
         let request = self.request(request.into_inner().request)?;
         let preview = self.engine.preview(&request, &no_progress).await;
         let preview = preview.map_err(|error| status(&error))?;
-        let report = (&preview.report()).into();
-        let (plan, expires) = self.plans.keep(Kept {
-            request,
-            plan: preview.plan,
-        });
+        let (report, plan) = preview.into_report().await;
+        let report = blocking(move || (&report).into()).await;
+        let (plan, expires) = self.plans.keep(Kept { request, plan });
         Ok(Response::new(proto::PlanResponse {
             plan,
             expires: Some(moment(expires)),
@@ -195,7 +196,7 @@ impl proto::prune_service_server::PruneService for Prune {
         let namespace = self.namespace(&namespace)?;
         let list = self.engine.images(&namespace, may_lack_namespace).await;
         let list = list.map_err(|error| status(&error))?;
-        Ok(Response::new((&list).into()))
+        Ok(Response::new(blocking(move || (&list).into()).await))
     }
 
     async fn list_projects(
@@ -220,7 +221,7 @@ impl proto::prune_service_server::PruneService for Prune {
     ) -> Result<Response<proto::DiskUsageResponse>, Status> {
         let usage = self.engine.disk_usage(&no_progress).await;
         let usage = usage.map_err(|error| status(&error))?;
-        Ok(Response::new((&usage).into()))
+        Ok(Response::new(blocking(move || (&usage).into()).await))
     }
 
     async fn history(

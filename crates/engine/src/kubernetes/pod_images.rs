@@ -62,16 +62,19 @@ impl Engine {
             }
         };
     }
+}
 
+impl ContainerdConfig {
     /// Warns of images that a prune removes and pods may need, if it is not known which they do.
-    pub(crate) fn pod_image_warnings(&self, request: &PruneRequest, plan: &Plan) -> Vec<String> {
+    /// It looks for the file, so it may block.
+    pub(crate) fn warnings(&self, request: &PruneRequest, plan: &Plan) -> Vec<String> {
         let is_prune = matches!(request.selection, Selection::Filters(_));
-        let Some(why) = self.containerd_config.unseen() else {
-            return Vec::new();
-        };
         if request.namespace.as_str() != KUBELET_NAMESPACE || !is_prune {
             return Vec::new();
         }
+        let Some(why) = self.unseen() else {
+            return Vec::new();
+        };
         let likely = plan.steps.iter().map(|it| &it.image);
         let mut likely: Vec<_> = likely
             .filter(|image| PodImages::is_likely(&image.name))
@@ -85,9 +88,7 @@ impl Engine {
         });
         warnings.collect()
     }
-}
 
-impl ContainerdConfig {
     /// Why it is not known which images pods need, if so.
     fn unseen(&self) -> Option<String> {
         match self {

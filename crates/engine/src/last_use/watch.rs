@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::{Heard, LastUseIndex};
 use crate::engine::{Engine, RunError};
+use crate::off_thread::{Shared, blocking};
 
 /// Time between two looks when nothing asks for one.
 const PERIOD: Duration = Duration::from_secs(600);
@@ -58,23 +59,31 @@ impl Engine {
     /// # Errors
     ///
     /// If containerd cannot be read whole; nothing is noted then.
-    pub async fn reconcile(&self, index: &LastUseIndex) -> Result<(), RunError> {
-        let inventory = self.observe_all().await?;
-        let now = inventory.observed_at;
+    pub async fn reconcile(&self, index: &Arc<LastUseIndex>) -> Result<(), RunError> {
+        let inventory = Shared::new(self.observe_all().await?);
         for namespace in inventory.namespaces.keys() {
-            let seen = match self.registered(namespace).await {
-                Ok(registered) => targets_in_use(&inventory, namespace, &registered),
-                Err(error) => {
-                    debug!(%namespace, error = chain(&error), "all images count as used");
-                    all_used(targets_in_use(&inventory, namespace, &[]))
-                }
-            };
-            index.note(namespace, &seen, now);
+            let registered = self.registered(namespace).await;
+            let (name, index) = (namespace.clone(), Arc::clone(index));
+            let noting = inventory.read(move |inventory| {
+                let seen = match registered {
+                    Ok(registered) => targets_in_use(inventory, &name, &registered),
+                    Err(error) => {
+                        debug!(namespace = %name, error = chain(&error), "all images count as used");
+                        all_used(targets_in_use(inventory, &name, &[]))
+                    }
+                };
+                index.note(&name, &seen, inventory.observed_at);
+            });
+            noting.await;
         }
-        let is_gone = |it: &Namespace| !inventory.namespaces.contains_key(it);
-        for namespace in index.namespaces().into_iter().filter(is_gone) {
-            index.note(&namespace, &TargetsInUse::default(), now);
-        }
+        let index = Arc::clone(index);
+        let forgetting = inventory.read(move |inventory| {
+            let is_gone = |it: &Namespace| !inventory.namespaces.contains_key(it);
+            for namespace in index.namespaces().into_iter().filter(is_gone) {
+                index.note(&namespace, &TargetsInUse::default(), inventory.observed_at);
+            }
+        });
+        forgetting.await;
         Ok(())
     }
 
@@ -100,11 +109,14 @@ impl Engine {
     }
 
     /// Takes what runs remove.
-    async fn hear_reports(&self, index: &LastUseIndex) {
+    async fn hear_reports(&self, index: &Arc<LastUseIndex>) {
         let mut reports = self.reports();
         loop {
             match reports.recv().await {
-                Ok(report) => index.removed(&report, self.store.now()),
+                Ok(report) => {
+                    let (index, now) = (Arc::clone(index), self.store.now());
+                    blocking(move || index.removed(&report, now)).await;
+                }
                 Err(RecvError::Lagged(missed)) => warn!(missed, "re-pulls may go unnoticed"),
                 // Not while the engine is there.
                 Err(RecvError::Closed) => std::future::pending().await,
@@ -113,7 +125,7 @@ impl Engine {
     }
 
     /// Listens, and listens again whenever the stream breaks.
-    async fn listen(&self, index: &LastUseIndex) {
+    async fn listen(&self, index: &Arc<LastUseIndex>) {
         let mut wait = FIRST_WAIT;
         let mut is_told = false;
         loop {
@@ -140,7 +152,7 @@ impl Engine {
     /// Listens until the stream breaks.
     async fn listen_once(
         &self,
-        index: &LastUseIndex,
+        index: &Arc<LastUseIndex>,
         has_begun: &mut bool,
     ) -> Result<std::convert::Infallible, StoreError> {
         let mut events = self.store.events().await?;
@@ -152,7 +164,10 @@ impl Engine {
                 () = sleep_until(looks.next) => looks.look(self, index).await,
                 event = events.next() => {
                     let event = self.completed(event?).await;
-                    if index.hear(&event) == Heard::LookSoon {
+                    // It may have to wait for one that notes or saves a lot.
+                    let hearing = Arc::clone(index);
+                    let heard = blocking(move || hearing.hear(&event)).await;
+                    if heard == Heard::LookSoon {
                         looks.soon();
                     }
                 }
@@ -206,7 +221,7 @@ impl Looks {
         self.next = self.next.min(soon);
     }
 
-    async fn look(&mut self, engine: &Engine, index: &LastUseIndex) {
+    async fn look(&mut self, engine: &Engine, index: &Arc<LastUseIndex>) {
         let begun = Instant::now();
         let looked = engine.reconcile(index).await;
         let now = Instant::now();

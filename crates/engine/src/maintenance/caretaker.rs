@@ -18,6 +18,7 @@ use super::run::Maintenance;
 use super::timetable::Timetable;
 use crate::cancel::unless_cancelled;
 use crate::engine::RunError;
+use crate::off_thread::blocking;
 use crate::policy::{Policy, UnknownPolicy};
 
 /// How often the filesystems are looked at, and the clock: it may have been set.
@@ -156,7 +157,12 @@ impl Caretaker {
             return wait.unwrap_or(GLANCE).min(GLANCE);
         }
         let policy = self.duties.policies[due.policy].clone();
-        if self.is_put_off(&policy, now) {
+        let pressure = if policy.max_io_pressure.is_some() {
+            blocking(io_pressure).await
+        } else {
+            None
+        };
+        if self.is_put_off(&policy, pressure, now) {
             return PUT_OFF;
         }
         self.run(due.policy, &policy, Trigger::Schedule, cancel)
@@ -202,9 +208,16 @@ impl Caretaker {
         cancel: &CancellationToken,
     ) -> PolicyRun {
         let maintenance = self.duties.maintenance.clone();
-        let run = maintenance.run(policy, trigger, cancel).await;
+        // Boxed, or it would take its place in the future of the whole loop.
+        let run = Box::pin(maintenance.run(policy, trigger, cancel)).await;
         self.observer.ran(&run);
-        if let Err(error) = self.history.add(&run) {
+        let history = Arc::clone(&self.history);
+        let (run, added) = blocking(move || {
+            let added = history.add(&run);
+            (run, added)
+        })
+        .await;
+        if let Err(error) = added {
             let error = chain(&error);
             warn!(%error, "the run will not be remembered");
         }
@@ -218,10 +231,10 @@ impl Caretaker {
     }
 
     /// Whether the machine has better things to do.
-    fn is_put_off(&mut self, policy: &Policy, now: Timestamp) -> bool {
+    fn is_put_off(&mut self, policy: &Policy, pressure: Option<f64>, now: Timestamp) -> bool {
         let is_busy = policy
             .max_io_pressure
-            .zip(io_pressure())
+            .zip(pressure)
             .is_some_and(|(max, found)| found > f64::from(max));
         if !is_busy {
             self.put_off_since = None;

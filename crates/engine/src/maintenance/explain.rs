@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Filesystem, FilterArgs, Namespace, PolicyName, Protection, Report, Watermark, Watermarks,
+    Filesystem, FilterArgs, Namespace, PolicyName, Protection, PruneRequest, Report, Watermark,
+    Watermarks,
 };
 
 use super::pressure::{Excess, goals};
@@ -10,6 +11,7 @@ use super::run::Maintenance;
 use super::standing::request;
 use crate::engine::RunError;
 use crate::kubernetes::kubelet_warnings;
+use crate::off_thread::blocking;
 use crate::policy::{Policy, Schedule};
 use crate::progress::no_progress;
 
@@ -60,7 +62,9 @@ impl Maintenance {
         }
         if let Some(path) = &self.kubelet_config {
             for (policy, forecast) in policies.iter().zip(&mut forecasts) {
-                forecast.warnings.extend(kubelet_warnings(policy, path));
+                let (policy, path) = ((*policy).clone(), path.clone());
+                let reading = blocking(move || kubelet_warnings(&policy, &path));
+                forecast.warnings.extend(reading.await);
             }
         }
         Ok(forecasts)
@@ -77,7 +81,8 @@ impl Maintenance {
         let existing = self.engine.store.namespaces().await?;
         let mut namespaces = Vec::new();
         for namespace in &policy.namespaces {
-            let mut images = self.images(policy, namespace, self.engine.store.now());
+            let images = self.images(policy, namespace, self.engine.store.now());
+            let mut images = images.await;
             let all = request(policy, namespace, images.clone());
             if policy.pressure.is_any() {
                 images.goals = Some(goals(&wanted, &found.seen));
@@ -86,8 +91,8 @@ impl Maintenance {
             images.max_bytes = images.max_bytes.into_iter().chain(spare).min();
             let now = request(policy, namespace, images);
             namespaces.push(NamespaceForecast {
-                now: self.engine.preview(&now, &no_progress).await?.report(),
-                at_most: self.engine.preview(&all, &no_progress).await?.report(),
+                now: self.dry_run(&now).await?,
+                at_most: self.dry_run(&all).await?,
             });
         }
         let mut warnings: Vec<String> = found
@@ -105,6 +110,13 @@ impl Maintenance {
             namespaces,
             warnings,
         })
+    }
+}
+
+impl Maintenance {
+    async fn dry_run(&self, request: &PruneRequest) -> Result<Report, RunError> {
+        let preview = self.engine.preview(request, &no_progress).await?;
+        Ok(preview.into_report().await.0)
     }
 }
 

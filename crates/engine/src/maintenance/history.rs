@@ -55,6 +55,8 @@ pub enum HistoryError {
 #[derive(Debug)]
 pub struct RunHistory {
     path: PathBuf,
+    // LOCK ORDER: the file, then the runs: no reader waits for the disk.
+    file: Mutex<()>,
     runs: Mutex<Vec<RunRecord>>,
 }
 
@@ -78,6 +80,7 @@ impl RunHistory {
         }
         let history = Self {
             path: directory.join(FILE),
+            file: Mutex::default(),
             runs: Mutex::default(),
         };
         let Lines { runs, damage } = read(&history.path)?;
@@ -128,6 +131,8 @@ impl RunHistory {
     /// Remembers a run. In memory it is remembered in any case. One that had nothing to do is
     /// not worth a line: it would soon be all that is remembered.
     ///
+    /// It waits for the disk.
+    ///
     /// # Errors
     ///
     /// If it cannot be written: a full disk, for one.
@@ -136,14 +141,22 @@ impl RunHistory {
             return Ok(());
         }
         let record = RunRecord::of(run);
-        let mut runs = self.locked();
-        runs.push(record.clone());
-        if runs.len() > 2 * KEPT {
-            let first = runs.len() - KEPT;
-            runs.drain(..first);
+        let line = line(&record);
+        // It guards the order of the lines, which is that of the runs.
+        let _file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let shortened = {
+            let mut runs = self.locked();
+            runs.push(record);
+            let is_long = runs.len() > 2 * KEPT;
+            is_long.then(|| {
+                let first = runs.len() - KEPT;
+                runs.drain(..first);
+                runs.clone()
+            })
+        };
+        if let Some(runs) = shortened {
             return self.rewrite(&runs);
         }
-        let line = line(&record);
         state::append_line(&self.path, line.as_bytes()).map_err(|source| self.failed(source))
     }
 

@@ -28,6 +28,7 @@ use super::turns::{HostTurns, Taken};
 use crate::cancel::unless_cancelled;
 use crate::engine::{Engine, RunError};
 use crate::last_use::LastUseIndex;
+use crate::off_thread::blocking;
 use crate::options::RunOptions;
 use crate::policy::Policy;
 use crate::progress::no_progress;
@@ -101,13 +102,14 @@ impl Maintenance {
     }
 
     /// Returns the images that a policy lets go in a namespace at a moment.
-    pub(super) fn images(
+    pub(super) async fn images(
         &self,
         policy: &Policy,
         namespace: &Namespace,
         now: Timestamp,
     ) -> RuleImages {
-        let uses = self.index.uses_at(namespace, now);
+        let (index, namespace) = (Arc::clone(&self.index), namespace.clone());
+        let uses = blocking(move || index.uses_at(&namespace, now)).await;
         policy.images(&self.protection, uses, now)
     }
 
@@ -250,7 +252,7 @@ impl<'a> UnderWay<'a> {
     /// Makes room without removing any image.
     async fn relieve(&mut self) -> Result<(), RunError> {
         let engine = &self.maintenance.engine;
-        self.give_up_headroom();
+        self.give_up_headroom().await;
         // Of all namespaces that policies may touch: whose hold it is does not matter.
         for namespace in &self.policy.namespaces {
             for hold in engine.history(namespace).await? {
@@ -280,12 +282,12 @@ impl<'a> UnderWay<'a> {
     async fn prune(&self, namespace: &Namespace) -> Result<Report, RunError> {
         let Maintenance { engine, index, .. } = self.maintenance;
         let policy = self.policy;
-        let images =
-            self.maintenance
-                .images(policy, namespace, self.maintenance.engine.store.now());
+        let now = engine.store.now();
+        let images = self.maintenance.images(policy, namespace, now).await;
         let request = self.standing().request(namespace, images);
         if policy.mode == Mode::DryRun {
-            return Ok(engine.preview(&request, &no_progress).await?.report());
+            let preview = engine.preview(&request, &no_progress).await?;
+            return Ok(preview.into_report().await.0);
         }
         let options = RunOptions {
             undo_window: self.standing().undo_window(),
@@ -298,8 +300,12 @@ impl<'a> UnderWay<'a> {
             cancel: &self.cancel,
         };
         let report = engine.prune(&request, None, controls).await?;
-        index.removed(&report, self.maintenance.engine.store.now());
-        Ok(report)
+        let (index, now) = (Arc::clone(index), engine.store.now());
+        let noting = move || {
+            index.removed(&report, now);
+            report
+        };
+        Ok(blocking(noting).await)
     }
 
     async fn measure(&mut self) -> Result<(), RunError> {
@@ -313,7 +319,7 @@ impl<'a> UnderWay<'a> {
         }
         self.filesystems = found.seen;
         if self.is_headroom_gone {
-            self.discount_headroom();
+            self.discount_headroom().await;
         }
         if self.policy.pressure.needs_occupied() {
             let measuring = self.maintenance.occupied();
@@ -346,7 +352,7 @@ impl<'a> UnderWay<'a> {
         if self.run.error.is_none() {
             self.run.outcome = self.standing().outcome();
         }
-        self.take_headroom();
+        self.take_headroom().await;
         self.run.after.clone_from(&self.filesystems);
         if self.run.outcome == Outcome::Unmet {
             self.run.breakdown = self.breakdown().await;

@@ -165,7 +165,7 @@ fn flag(path: &Path) -> Option<&'static str> {
 /// # Errors
 ///
 /// If a directory cannot be read, or there is too much.
-pub fn own_bytes(
+pub(super) fn own_bytes(
     content: &Path,
     directories: &Directories,
     unrecorded: &[Unrecorded],

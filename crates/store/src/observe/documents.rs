@@ -22,10 +22,14 @@ use crate::client::{Containerd, MAX_MESSAGE};
 
 use crate::error::{Class, StoreError};
 use crate::observe::files::{self, Wish};
+use crate::off_thread::blocking;
 
 /// How many bodies are asked for at a time. Each is one small stream; more would only queue in
 /// containerd.
 const READS_AT_ONCE: usize = 32;
+
+/// How long a body is that is read off the async threads: most are a tenth of that.
+const LONG_BODY: usize = 64 << 10;
 
 /// How many KiB of bodies are in memory at a time. One is a few KiB, and 8 MiB at most.
 const KIB_AT_ONCE: u32 = 32 << 10;
@@ -43,17 +47,17 @@ const MAX_LABEL_BYTES: usize = 64 << 20;
 
 /// A body that is to be read.
 #[derive(Debug)]
-struct Wanted<'a> {
+struct Wanted {
     digest: Digest,
     /// Where it is, with the size that the store has for it.
-    namespace: &'a Namespace,
+    namespace: Namespace,
     size: u64,
 }
 
 /// A body that was read, or the document that stands for it.
 type Read = (Digest, Result<reclaim_oci::Document, Document>);
 
-impl Wanted<'_> {
+impl Wanted {
     fn wish(&self) -> Wish {
         Wish {
             digest: self.digest.clone(),
@@ -70,11 +74,86 @@ struct Reads<'a> {
     labels: Arc<LabelKeys>,
     memory: Semaphore,
     timeouts: AtomicUsize,
+}
+
+/// What was read so far, and what is to be read next. With 100,000 images each step over it takes
+/// too long for an async thread.
+struct Progress {
+    namespaces: Arc<BTreeMap<Namespace, NamespaceInventory>>,
+    judged: Vec<Namespace>,
+    labels: Arc<LabelKeys>,
+    documents: BTreeMap<Digest, Document>,
+    seen: BTreeSet<Digest>,
+    /// What is named by what was read last.
+    level: BTreeSet<Digest>,
     /// Bytes of labels that may still be kept.
     label_bytes: usize,
 }
 
-impl Reads<'_> {
+impl Progress {
+    fn judged(&self) -> impl Iterator<Item = &NamespaceInventory> {
+        let judged = self.judged.iter();
+        judged.filter_map(|name| self.namespaces.get(name))
+    }
+
+    /// Begins with the targets of all images.
+    fn begin(&mut self) {
+        let images = self.judged().flat_map(|inventory| &inventory.images);
+        // What calls itself a leaf is not read, and that does not hide it from another image
+        // that knows better.
+        let targets = images.filter(|image| image.target.kind() != DocumentKind::Leaf);
+        self.level = targets.map(|it| it.target.digest.clone()).collect();
+    }
+
+    /// Takes what is to be read next.
+    fn wanted(&mut self) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        for digest in std::mem::take(&mut self.level) {
+            if self.seen.insert(digest.clone()) {
+                wanted.extend(find(&self.namespaces, &digest));
+            }
+        }
+        wanted
+    }
+
+    /// Enters what was read of a level.
+    fn enter(&mut self, read: Vec<Read>) {
+        for (digest, outcome) in read {
+            let document = outcome.map(|document| {
+                let children = document.children().filter(|it| it.kind() != Kind::Leaf);
+                let children = children.map(|child| child.digest.clone());
+                self.level.extend(children);
+                self.document(document)
+            });
+            let document = document.unwrap_or_else(|unread| unread);
+            self.documents.insert(digest, document);
+        }
+    }
+
+    /// Returns content of one of the namespaces that build history may hold, and no image.
+    fn wanted_of_history(&self, namespace: &Namespace) -> Vec<Wanted> {
+        let inventory = self.namespaces.get(namespace).into_iter();
+        let pinned = inventory.flat_map(pinned);
+        let pinned = pinned.filter(|it| !self.seen.contains(it));
+        let wanted = pinned.filter_map(|it| find(&self.namespaces, it));
+        wanted.collect()
+    }
+
+    /// Enters what was read of that.
+    fn enter_history(&mut self, read: Vec<Read>) {
+        for (digest, outcome) in read {
+            // Anything else that is part of no image concerns no one.
+            if let Ok(config @ reclaim_oci::Document::Config(_)) = outcome {
+                let config = self.document(config);
+                self.documents.insert(digest, config);
+            }
+        }
+    }
+
+    fn into_documents(self) -> BTreeMap<Digest, Document> {
+        self.documents
+    }
+
     /// Takes a document into the inventory. Once the labels of all images are too many together,
     /// only those that are asked for are kept.
     fn document(&mut self, document: reclaim_oci::Document) -> Document {
@@ -105,89 +184,105 @@ impl Containerd {
     /// If containerd is away.
     pub(super) async fn read_documents(
         &self,
-        namespaces: &BTreeMap<Namespace, NamespaceInventory>,
+        namespaces: &Arc<BTreeMap<Namespace, NamespaceInventory>>,
         judged: &[Namespace],
         root: Option<&Path>,
         labels: &BTreeSet<String>,
     ) -> Result<BTreeMap<Digest, Document>, StoreError> {
-        let mut reads = Reads {
+        let reads = Reads {
             root: root.filter(|_| self.sees_files()),
             limits: Limits::default(),
             labels: Arc::new(labels.iter().cloned().collect()),
             memory: Semaphore::new(KIB_AT_ONCE as usize),
             timeouts: AtomicUsize::new(0),
+        };
+        let mut progress = Progress {
+            namespaces: Arc::clone(namespaces),
+            judged: judged.to_vec(),
+            labels: Arc::clone(&reads.labels),
+            documents: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            level: BTreeSet::new(),
             label_bytes: MAX_LABEL_BYTES,
         };
-        let judged = || judged.iter().filter_map(|name| namespaces.get(name));
-        let mut documents = BTreeMap::new();
-        let images = judged().flat_map(|inventory| &inventory.images);
-        // What calls itself a leaf is not read, and that does not hide it from another image
-        // that knows better.
-        let targets = images.filter(|image| image.target.kind() != DocumentKind::Leaf);
-        let mut level: BTreeSet<Digest> = targets.map(|it| it.target.digest.clone()).collect();
-        let mut seen: BTreeSet<Digest> = BTreeSet::new();
+        let mut wanted;
+        (progress, wanted) = blocking(move || {
+            progress.begin();
+            let wanted = progress.wanted();
+            (progress, wanted)
+        })
+        .await;
         // Deeper than that no image is looked at.
         for _ in 0..=reads.limits.max_depth {
-            let mut wanted = Vec::new();
-            for digest in std::mem::take(&mut level) {
-                if seen.insert(digest.clone()) {
-                    wanted.extend(find(namespaces, &digest));
-                }
-            }
             if wanted.is_empty() {
                 break;
             }
-            for (digest, outcome) in self.read_level(wanted, &reads).await? {
-                let document = outcome.map(|document| {
-                    let children = document.children().filter(|it| it.kind() != Kind::Leaf);
-                    level.extend(children.map(|child| child.digest.clone()));
-                    reads.document(document)
-                });
-                documents.insert(digest, document.unwrap_or_else(|unread| unread));
-            }
+            let read = self.read_level(wanted, &reads).await?;
+            (progress, wanted) = blocking(move || {
+                progress.enter(read);
+                let wanted = progress.wanted();
+                (progress, wanted)
+            })
+            .await;
         }
-        for inventory in judged() {
-            let pinned = pinned(inventory).filter(|it| !seen.contains(it));
-            let wanted = pinned.filter_map(|it| find(namespaces, it));
-            for (digest, outcome) in self.read_level(wanted.collect(), &reads).await? {
-                // Anything else that is part of no image concerns no one.
-                if let Ok(config @ reclaim_oci::Document::Config(_)) = outcome {
-                    documents.insert(digest, reads.document(config));
-                }
-            }
+        for name in judged {
+            let namespace = name.clone();
+            (progress, wanted) = blocking(move || {
+                let wanted = progress.wanted_of_history(&namespace);
+                (progress, wanted)
+            })
+            .await;
+            let read = self.read_level(wanted, &reads).await?;
+            progress = blocking(move || {
+                progress.enter_history(read);
+                progress
+            })
+            .await;
         }
-        Ok(documents)
+        Ok(blocking(move || progress.into_documents()).await)
     }
 
     /// Reads bodies that lie equally deep: from the files below the root, and what is not whole
     /// and sound there from containerd, whose word on it counts.
     async fn read_level(
         &self,
-        wanted: Vec<Wanted<'_>>,
+        mut wanted: Vec<Wanted>,
         reads: &Reads<'_>,
     ) -> Result<Vec<Read>, StoreError> {
-        let mut read: Vec<Read> = Vec::with_capacity(wanted.len());
+        let mut read: Vec<Read> = Vec::new();
+        let n_wanted = wanted.len();
         if let Some(root) = reads.root {
-            let wishes = wanted.iter().map(Wanted::wish).collect();
-            let found = files::read(root, wishes, reads.limits, &reads.labels).await;
-            let found = found.into_iter();
-            read.extend(found.map(|(digest, document)| (digest, Ok(document))));
+            let wishes;
+            (wanted, wishes) = blocking(move || {
+                let wishes = wanted.iter().map(Wanted::wish).collect();
+                (wanted, wishes)
+            })
+            .await;
+            let found = files::read(&self.looks, root, wishes, reads.limits, &reads.labels);
+            let found = found.await;
+            (wanted, read) = blocking(move || {
+                let known: BTreeSet<&Digest> = found.iter().map(|(digest, _)| digest).collect();
+                wanted.retain(|it| !known.contains(&it.digest));
+                let found = found.into_iter();
+                let read = found.map(|(digest, document)| (digest, Ok(document)));
+                (wanted, read.collect())
+            })
+            .await;
         }
-        let found: BTreeSet<Digest> = read.iter().map(|(digest, _)| digest.clone()).collect();
-        let rest = wanted.into_iter().filter(|it| !found.contains(&it.digest));
-        let asked = rest.map(|wanted| self.read(wanted, reads).boxed());
-        let asked = stream::iter(asked).boxed();
-        let asked: Vec<_> = asked.buffer_unordered(READS_AT_ONCE).try_collect().await?;
-        read.extend(asked.into_iter().flatten());
+        let asked = wanted
+            .into_iter()
+            .map(|wanted| self.read(wanted, reads).boxed());
+        let mut asked = stream::iter(asked).boxed().buffer_unordered(READS_AT_ONCE);
+        // Or it would be copied whenever it grows.
+        read.reserve(n_wanted.saturating_sub(read.len()));
+        while let Some(found) = asked.try_next().await? {
+            read.extend(found);
+        }
         Ok(read)
     }
 
     /// `None` if it has gone in the meantime: then it is not there, which is not a gap.
-    async fn read(
-        &self,
-        wanted: Wanted<'_>,
-        reads: &Reads<'_>,
-    ) -> Result<Option<Read>, StoreError> {
+    async fn read(&self, wanted: Wanted, reads: &Reads<'_>) -> Result<Option<Read>, StoreError> {
         let Wanted {
             digest,
             namespace,
@@ -205,12 +300,8 @@ impl Containerd {
                 let why = format!("not asked for: {MAX_TIMEOUTS} reads before it had no answer");
                 return Ok(Some((digest, Err(Document::NotRead(why)))));
             }
-            let error = match self.read_blob(namespace, &digest, size).await {
-                Ok(body) => {
-                    let (limits, labels) = (&reads.limits, &*reads.labels);
-                    let document = reclaim_oci::read(&digest, Some(size), &body, limits, labels);
-                    return Ok(Some((digest, document.map_err(Document::from))));
-                }
+            let error = match self.read_blob(&namespace, &digest, size).await {
+                Ok(body) => return Ok(Some(parsed(digest, size, body, reads).await)),
                 Err(error) => error,
             };
             if error.class() == Class::Gone {
@@ -294,11 +385,23 @@ impl Containerd {
     }
 }
 
+/// Reads a body. A long one takes too long for an async thread.
+async fn parsed(digest: Digest, size: u64, body: Vec<u8>, reads: &Reads<'_>) -> Read {
+    let (limits, labels) = (reads.limits, Arc::clone(&reads.labels));
+    let is_long = body.len() > LONG_BODY;
+    let parse = move || {
+        let document = reclaim_oci::read(&digest, Some(size), &body, &limits, &labels);
+        (digest, document.map_err(Document::from))
+    };
+    if is_long {
+        blocking(parse).await
+    } else {
+        parse()
+    }
+}
+
 /// Finds a namespace that has the blob. A digest means the same in each.
-fn find<'a>(
-    namespaces: &'a BTreeMap<Namespace, NamespaceInventory>,
-    digest: &Digest,
-) -> Option<Wanted<'a>> {
+fn find(namespaces: &BTreeMap<Namespace, NamespaceInventory>, digest: &Digest) -> Option<Wanted> {
     namespaces.iter().find_map(|(namespace, inventory)| {
         let blobs = &inventory.blobs;
         let at = blobs
@@ -306,7 +409,7 @@ fn find<'a>(
             .ok()?;
         Some(Wanted {
             digest: digest.clone(),
-            namespace,
+            namespace: namespace.clone(),
             size: blobs[at].size,
         })
     })

@@ -14,6 +14,9 @@ use std::time::Duration;
 use reclaim_model::Digest;
 use reclaim_oci::{Document, LabelKeys, Limits};
 
+use crate::look::Looks;
+use crate::off_thread::blocking;
+
 /// How many files are read at a time: enough to keep a disk busy that has to seek.
 const READERS: usize = 4;
 
@@ -33,6 +36,7 @@ pub(super) struct Wish {
 
 /// Reads what can be read of `wishes`, in no certain order.
 pub(super) async fn read(
+    looks: &Looks,
     root: &Path,
     mut wishes: Vec<Wish>,
     limits: Limits,
@@ -44,18 +48,16 @@ pub(super) async fn read(
         let mine = wishes.split_off(wishes.len().saturating_sub(share));
         let blobs = root.join("blobs");
         let labels = Arc::clone(labels);
-        readers.push(tokio::task::spawn_blocking(move || {
-            read_all(&blobs, mine, &limits, &labels)
-        }));
+        let kind = format!("documents, reader {}", readers.len());
+        readers.push(async move {
+            let reading = move || read_all(&blobs, mine, &limits, &labels);
+            looks.look(&kind, PATIENCE, reading).await
+        });
     }
-    let mut read = Vec::new();
-    for reader in readers {
-        // One that was cut off, or that a dead file system holds up, has read nothing; all of its
-        // share is asked of containerd.
-        let reader = tokio::time::timeout(PATIENCE, reader).await;
-        read.extend(reader.ok().and_then(Result::ok).unwrap_or_default());
-    }
-    read
+    // One that a dead file system holds up has read nothing; all of its share is asked of
+    // containerd.
+    let read = futures::future::join_all(readers).await;
+    blocking(move || read.into_iter().flatten().flatten().collect()).await
 }
 
 fn read_all(

@@ -1,15 +1,21 @@
 //! Listing image records.
 
-use containerd_client::services::v1::images_client::ImagesClient;
-use containerd_client::services::v1::{Image as ImageMessage, ListImagesRequest};
+use containerd_client::services::v1::{
+    Image as ImageMessage, ListImagesRequest, ListImagesResponse,
+};
 use reclaim_model::{Gap, ImageRecord, Namespace};
 
 use super::partition::in_parts;
-use crate::client::{Containerd, MAX_MESSAGE};
+use crate::client::Containerd;
 use crate::convert;
 use crate::error::StoreError;
+use crate::long_answer::long_answer;
+use crate::off_thread::blocking;
 
 const OPERATION: &str = "list images";
+
+/// The call by which they are listed: tens of thousands in one answer.
+const LIST: &str = "/containerd.services.images.v1.Images/List";
 
 impl Containerd {
     /// Lists the images of a namespace, sorted by name, and the records that cannot be read.
@@ -22,16 +28,19 @@ impl Containerd {
         namespace: &Namespace,
     ) -> Result<(Vec<ImageRecord>, Vec<Gap>), StoreError> {
         let listed = in_parts("name", |filters| self.images_by(namespace, filters)).await?;
-        let mut images = Vec::new();
-        let mut gaps = Vec::new();
-        for message in listed {
-            match convert::image(message) {
-                Ok(image) => images.push(image),
-                Err(gap) => gaps.push(gap),
+        let converting = blocking(move || {
+            let mut images = Vec::new();
+            let mut gaps = Vec::new();
+            for message in listed {
+                match convert::image(message) {
+                    Ok(image) => images.push(image),
+                    Err(gap) => gaps.push(gap),
+                }
             }
-        }
-        images.sort_by(|a: &ImageRecord, b| a.name.cmp(&b.name));
-        Ok((images, gaps))
+            images.sort_by(|a: &ImageRecord, b| a.name.cmp(&b.name));
+            (images, gaps)
+        });
+        Ok(converting.await)
     }
 
     async fn images_by(
@@ -40,10 +49,9 @@ impl Containerd {
         filters: Vec<String>,
     ) -> Result<Vec<ImageMessage>, StoreError> {
         let request = self.request(OPERATION, Some(namespace), ListImagesRequest { filters })?;
-        let mut client = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let answer = client.list(request).await;
-        let answer =
+        let answer = long_answer(self.channel(), LIST, request).await;
+        let answer: ListImagesResponse =
             answer.map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
-        Ok(answer.into_inner().images)
+        Ok(answer.images)
     }
 }

@@ -31,6 +31,7 @@ use crate::convert;
 use crate::error::{Class, StoreError};
 use crate::observe::Loaded;
 use crate::observe::gaps::patient;
+use crate::off_thread::blocking;
 
 /// How many leases are asked for their resources at a time.
 const LEASES_AT_ONCE: usize = 16;
@@ -271,8 +272,11 @@ impl Containerd {
         while let Some(part) = stream.message().await.map_err(failed)? {
             snapshots.extend(part.info.into_iter().map(convert::snapshot));
         }
-        snapshots.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(snapshots)
+        let sorting = blocking(move || {
+            snapshots.sort_unstable_by(|a: &Snapshot, b| a.key.cmp(&b.key));
+            snapshots
+        });
+        Ok(sorting.await)
     }
 
     /// Lists the blobs of a namespace, sorted by digest, and those whose digest is beyond us.
@@ -304,8 +308,11 @@ impl Containerd {
                 }
             }
         }
-        blobs.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
-        Ok((blobs, gaps))
+        let sorting = blocking(move || {
+            blobs.sort_unstable_by(|a: &Blob, b| a.digest.cmp(&b.digest));
+            blobs
+        });
+        Ok((sorting.await, gaps))
     }
 }
 
