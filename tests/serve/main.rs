@@ -20,6 +20,7 @@ mod hostile;
 mod images;
 mod maintenance;
 mod newest;
+mod one_core;
 mod prune;
 mod registered;
 mod same;

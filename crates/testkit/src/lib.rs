@@ -28,6 +28,9 @@
 //!
 //! [`ProxySnapshotter`] is a snapshotter of a process of its own, well or broken.
 //!
+//! [`ManyImages`] is the exception: it lists more images than a real store could be filled with in
+//! a test, and does nothing else.
+//!
 //! [`fault`] is a proxy between a client and the daemon that spoils chosen calls.
 //!
 //! # Errors and panics
@@ -55,6 +58,7 @@ mod engine;
 pub mod fault;
 mod image;
 mod labels;
+mod many_images;
 mod namespace;
 mod random;
 mod registry;
@@ -69,6 +73,7 @@ pub use crate::image::{
     BuiltImage, BuiltManifest, Format, ImageBuilder, IndexBuilder, Layer, Manifest, image, index,
 };
 pub use crate::labels::{Labels, labels};
+pub use crate::many_images::ManyImages;
 pub use crate::namespace::{
     BlobInfo, ContainerRecord, Deletion, Descriptor, ImageRecord, LeaseResource, NamespaceClient,
     NewContainer, NewLease, SnapshotInfo, SnapshotKind, digest_of,
