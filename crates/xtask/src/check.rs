@@ -53,15 +53,11 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     })?;
     steps.step("clippy", || {
         // All targets are not those that only run when they are named, and those only by themselves.
-        let named = [
-            "--package",
-            "reclaim-cli",
-            "--test",
-            "docker",
-            "--test",
-            "projects",
-        ];
-        for targets in [&["--workspace", "--all-targets"][..], &named] {
+        let of_cli = ["reclaim-cli", "--test", "docker", "--test", "projects"];
+        let of_compose = ["reclaim-compose", "--test", "compose_itself"];
+        let all = ["--workspace", "--all-targets"];
+        let of = |named: &[&'static str]| [&["--package"], named].concat();
+        for targets in [all.to_vec(), of(&of_cli), of(&of_compose)] {
             let mut clippy = workspace.cargo(&["clippy", "--locked"]);
             clippy.args(targets).args(["--", "-D", "warnings"]);
             shell::show_and_run(&mut clippy)?;
