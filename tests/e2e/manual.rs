@@ -66,6 +66,28 @@ fn names_a_directory_that_is_not_there() {
     assert!(words.contains("/nonexistent/directory"), "{words}");
 }
 
+/// `health` should say that no daemon listens, and refuse an address that it cannot use.
+#[test]
+fn health_needs_a_daemon() {
+    let health = |args: &[&str]| {
+        let mut command = Command::new(RECLAIM);
+        let command = command.env_clear().arg("health").args(args);
+        let output = command.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), words)
+    };
+    let (code, words) = health(&["--live", "--host", "unix:///nonexistent/socket"]);
+    assert_eq!(code, Some(1), "{words}");
+    assert!(
+        words.contains("connect to the daemon at unix:///nonexistent/socket"),
+        "{words}"
+    );
+    for usage in [&["--host", "tcp://127.0.0.1:1"], &["--timeout", "2m"]] {
+        let (code, words) = health(usage);
+        assert_eq!(code, Some(2), "{words}");
+    }
+}
+
 /// Returns the commands below `above` that its help lists.
 fn commands(above: &[&str]) -> Vec<String> {
     let help = Command::new(RECLAIM).args(above).arg("--help").output();

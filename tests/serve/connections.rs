@@ -57,11 +57,14 @@ async fn no_crowd_keeps_the_probes_from_an_answer() {
     let (address, config) = (free_port(), directory.path().join("config.toml"));
     fs::write(&config, format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
     let config = config.to_str().unwrap();
-    let _daemon = Daemon::start(rig.containerd.address(), &["--config", config]).await;
+    let daemon = Daemon::start(rig.containerd.address(), &["--config", config]).await;
     let mut crowd = Crowd::default();
     for _ in 0..MANY {
         crowd.join(TcpStream::connect(address).await.unwrap()).await;
     }
+    let host = format!("unix://{}", daemon.socket().display());
+    let health = rig.reclaim(&["--host", &host, "health", "--live"]);
+    assert_eq!(health.exits(0).stdout, "alive\n");
     let stream = TcpStream::connect(address).await.unwrap();
     let live = ask_on(stream, "GET", "/live", &[], "").await.unwrap();
     assert_eq!(live.body, "alive\n");

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::daemon::Daemon;
 use crate::prune::wait_until_gone;
-use crate::rig::Rig;
+use crate::rig::{self, Rig};
 
 /// Time between two looks, and the time after which only a broken daemon has not come to a state.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -44,6 +44,16 @@ impl Measured {
         (answer.status.as_u16(), answer.body)
     }
 
+    /// Calls `reclaim health` on the socket of the API. Returns its exit status and what it prints.
+    fn health(&self, args: &[&str]) -> (i32, String) {
+        let host = format!("unix://{}", self.daemon.socket().display());
+        // A collector of spans that hangs, or a containerd: neither is contacted.
+        let globals = ["--host", &host, "--otlp-endpoint", "http://192.0.2.1:4317"];
+        let args = [&globals[..], &["health"], args].concat();
+        let called = tokio::task::block_in_place(|| rig::call("/nonexistent", "", &args));
+        (called.code, called.stdout + &called.stderr)
+    }
+
     /// Waits until `/ready` says so, and returns how long that took.
     async fn until_ready(&self, status: u16) -> Duration {
         let began = Instant::now();
@@ -77,6 +87,7 @@ async fn a_stopped_containerd_makes_it_unready_and_ends_no_request_in_silence() 
     let rig = stocked().await;
     let measured = Measured::start(rig.containerd.address()).await;
     announce("ready", measured.until_ready(200).await);
+    assert_eq!(measured.health(&[]), (0, "ready\n".to_owned()));
     rig.containerd.signal(Signal::STOP);
     let began = Instant::now();
     let (refused, unready) = tokio::join!(
@@ -89,6 +100,9 @@ async fn a_stopped_containerd_makes_it_unready_and_ends_no_request_in_silence() 
     let (message, took) = refused;
     assert!(message.contains("no answer from containerd"), "{message}");
     announce("not ready after SIGSTOP", unready);
+    let error = "error: 503 Service Unavailable: containerd does not answer\n";
+    assert_eq!(measured.health(&[]), (1, error.to_owned()));
+    assert_eq!(measured.health(&["--live"]), (0, "alive\n".to_owned()));
     announce("POST /images/prune ends", took);
     // Over gRPC, by now that nothing is answered for long.
     let host = format!("unix://{}", measured.daemon.socket().display());

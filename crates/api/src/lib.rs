@@ -4,5 +4,6 @@
 
 pub mod docker;
 pub mod grpc;
+pub mod health;
 pub mod listen;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! What can be typed. The words here are the manual: `--help` and the man page come from them.
 
 mod globals;
+pub(crate) mod health;
 pub(crate) mod how;
 pub(crate) mod image;
 pub(crate) mod maintain;
@@ -106,6 +107,16 @@ pub(crate) enum Command {
     ///
     /// SIGTERM and SIGINT end a prune after the removals under way, and the daemon after that.
     Serve(Box<serve::ServeArgs>),
+
+    /// Check that a running `reclaim serve` is ready, or that it answers at all
+    ///
+    /// For probes: it sends one request to the daemon at --host, by default
+    /// `unix:///run/reclaim/reclaim.sock`, and ends within its timeout. It does not contact
+    /// containerd.
+    ///
+    /// Exit status: 0 the daemon is ready, or with --live it answers; 1 it is not, does not, or not
+    /// in time; 2 wrong usage.
+    Health(health::HealthArgs),
 
     /// Run the maintenance policies of the configuration, as `serve` does
     ///

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod df;
+pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod ls;
 pub(crate) mod maintain;

@@ -24,6 +24,7 @@ use crate::upkeep::Host;
 pub(crate) struct Daemon {
     tasks: JoinSet<()>,
     caretaker: CaretakerHandle,
+    health: Arc<Health>,
 }
 
 impl Daemon {
@@ -60,7 +61,8 @@ impl Daemon {
         let (engine, token) = (Arc::clone(&host.engine), cancel.clone());
         tasks.spawn(async move { engine.finish_runs(&token).await });
         let (line, token) = (host.second_line.clone(), cancel.clone());
-        tasks.spawn(async move { health.watch(&line, &token).await });
+        let watched = Arc::clone(&health);
+        tasks.spawn(async move { watched.watch(&line, &token).await });
         let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
         let token = cancel.clone();
         tasks.spawn(async move { engine.watch(index, &token).await });
@@ -94,12 +96,18 @@ impl Daemon {
         Ok(Self {
             tasks,
             caretaker: handle,
+            health,
         })
     }
 
     /// Returns a way to ask who runs the policies.
     pub(crate) fn caretaker(&self) -> CaretakerHandle {
         self.caretaker.clone()
+    }
+
+    /// Returns whether containerd answers.
+    pub(crate) fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     /// Waits until all have ended.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use reclaim_api::grpc::{ErrorKind, HostError};
+use reclaim_api::health::HealthError;
 use reclaim_api::listen::ListenError;
 use reclaim_compose::ComposeError;
 use reclaim_engine::{DockerError, RunError};
@@ -89,6 +90,8 @@ pub(crate) enum CommandError {
     },
     #[error(transparent)]
     Host(#[from] HostError),
+    #[error(transparent)]
+    Health(#[from] HealthError),
     #[error("`{0}` does not work with --host")]
     NotWithHost(&'static str),
     #[error(
@@ -160,7 +163,7 @@ impl CommandError {
             Self::Run(RunError::UnknownFilesystem { why: _ }) => {
                 Some("say how much in bytes, such as --target-free 20GB".to_owned())
             }
-            Self::Host(HostError::Connect { .. }) => {
+            Self::Host(HostError::Connect { .. }) | Self::Health(HealthError::Connect { .. }) => {
                 Some("is `reclaim serve` running there?".to_owned())
             }
             Self::Compose(ComposeError::NoFile(_)) => Some(
@@ -186,6 +189,7 @@ impl CommandError {
             | Self::State { .. }
             | Self::Collector { .. }
             | Self::Host(_)
+            | Self::Health(_)
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost
             | Self::LeftToDaemon(_)
@@ -215,6 +219,7 @@ impl CommandError {
                     ..
                 },
             )
+            | Self::Health(HealthError::Address(_))
             | Self::NothingHeld(_) => Exit::Usage,
             Self::LeftToDaemon(exit) | Self::Stopped(exit) => *exit,
             Self::Run(RunError::Busy(_))
@@ -236,6 +241,7 @@ impl CommandError {
             | Self::Index(_)
             | Self::RunHistory(_)
             | Self::Host(_)
+            | Self::Health(_)
             | Self::Run(_)
             | Self::Store(_)
             | Self::Output(_)

@@ -45,7 +45,10 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Exit {
     let Cli { globals, command } = cli;
-    let _logging = match logging::init(&globals) {
+    // A probe runs every few seconds: it sends no spans, and waits for no collector.
+    let is_probe = matches!(command, Command::Health(_));
+    let logging = (!is_probe).then(|| logging::init(&globals));
+    let _logging = match logging.transpose() {
         Ok(logging) => logging,
         Err(error) => return error.report(),
     };
@@ -78,6 +81,7 @@ async fn run(cli: Cli) -> Exit {
         }
         Command::Config(command) => commands::config::run(&globals, command),
         Command::Release(args) => commands::release::run(&globals, &args).await,
+        Command::Health(args) => commands::health::run(&globals, &args).await,
         Command::Completions(args) => commands::manual::completions(&args),
         Command::ManPages(args) => commands::manual::man_pages(&args),
     };

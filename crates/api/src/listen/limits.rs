@@ -14,6 +14,8 @@ use tokio::sync::Semaphore;
 use tracing::{Instrument, debug, info_span};
 use uuid::Uuid;
 
+use crate::health::Check;
+
 /// What a request is called, here and in the log. A client's own name for it is taken.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -31,7 +33,7 @@ pub struct Limits {
     pub idle_time: Duration,
     /// Whether HTTP/2 is spoken besides HTTP/1.
     pub http2: bool,
-    /// Requests that are answered at a time; more are refused.
+    /// Requests that are answered at a time; more are refused, but for checks of health.
     pub requests: usize,
     /// Bytes of a request's line and headers.
     pub header_bytes: usize,
@@ -87,9 +89,12 @@ async fn limit(
         path = request.uri().path(),
     );
     let answering = async {
-        let Ok(_permit) = permits.try_acquire() else {
+        // A daemon that others keep busy is healthy.
+        let is_check = Check::is_at(request.uri().path());
+        let permit = permits.try_acquire().ok();
+        if permit.is_none() && !is_check {
             return too_many();
-        };
+        }
         let response = next.run(request).await;
         debug!(status = response.status().as_u16(), "answered");
         response
@@ -121,4 +126,31 @@ fn too_many() -> Response {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_busy_daemon_answers_checks_of_its_health() {
+        let answered = || get(async || "answered");
+        let router = Router::new().route("/live", answered());
+        let router = router
+            .route("/ready", answered())
+            .route("/info", answered());
+        let busy = Limits {
+            requests: 0,
+            ..Limits::default()
+        };
+        let router = limited(router, &busy);
+        for (path, status) in [("/live", 200), ("/ready", 200), ("/info", 503)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{path}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::how::PaceArgs;
 use crate::exit::CommandError;
 
 /// Where the daemon listens unless told otherwise.
-const DEFAULT_LISTEN: &str = "unix:///run/reclaim/reclaim.sock";
+pub(crate) const DEFAULT_LISTEN: &str = "unix:///run/reclaim/reclaim.sock";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reclaim_api::docker::{DockerApi, DockerOptions};
 use reclaim_api::grpc::{self, GrpcApi};
+use reclaim_api::health;
 use reclaim_api::listen::{self, Limits};
 use reclaim_model::Namespace;
 use sd_notify::NotifyState;
@@ -44,6 +45,7 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
         cancel: stop.token.clone(),
     });
     let router = grpc.await?.merge(docker.router());
+    let router = router.merge(health::router(daemon.health()));
     for address in &args.listen {
         info!(%address, %namespace, "listening");
     }

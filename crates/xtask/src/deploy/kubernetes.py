@@ -4,9 +4,12 @@ Arguments: the directory `deploy`, kustomize, the binary of Reclaim, a directory
 """
 
 import copy
+import json
 import os
+import socket
 import subprocess
 import sys
+import time
 
 import helm_python
 import kubernetes_validate
@@ -21,6 +24,9 @@ WRITABLE = {"/var/lib/reclaim"}
 
 DEPLOY, KUSTOMIZE, RECLAIM, SCRATCH = sys.argv[1:]
 CHART = os.path.join(DEPLOY, "helm", "reclaim")
+
+# Probes of these kinds use a port, which other pods can reach, too.
+BY_PORT = ("httpGet", "tcpSocket", "grpc")
 
 
 def fail(words):
@@ -128,9 +134,100 @@ def check_container(title, pod):
     for key in ("limits", "requests"):
         if set(container["resources"][key]) != {"cpu", "memory"}:
             fail(f"{title}: no {key}")
-    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if container[probe]["httpGet"]["port"] != container["ports"][0]["name"]:
-            fail(f"{title}: {probe} asks another port")
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        check_probe(f"{title}: {name}", container[name])
+
+
+def check_probe(title, probe):
+    """Other pods can use up the connections of a port, so a probe has to run the binary."""
+    by_port = [key for key in BY_PORT if key in probe]
+    if by_port:
+        fail(f"{title} depends on a port that other pods can fill: {by_port}")
+    program, *args = probe["exec"]["command"]
+    with open(os.path.join(DEPLOY, "container", "Containerfile"), encoding="utf-8") as file:
+        if f"ENTRYPOINT {json.dumps([program])}" not in file.read():
+            fail(f"{title} runs {program}, which is not the binary of the image")
+    # The default is a second.
+    deadline = probe["timeoutSeconds"]
+    took = seconds_without_an_answer(tuple(args))
+    if took >= deadline:
+        fail(f"{title} takes {took:.1f} s by itself, and has {deadline} s")
+
+
+MEASURED = {}
+
+
+def seconds_without_an_answer(args):
+    """Runs the command of a probe on a socket on which nothing is ever answered."""
+    if args not in MEASURED:
+        path = os.path.join(SCRATCH, "silent")
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(path)
+            silent.listen()
+            began = time.monotonic()
+            probe = [RECLAIM, "--host", f"unix://{path}", *args]
+            ended = subprocess.run(probe, check=False, stderr=subprocess.PIPE)
+            MEASURED[args] = time.monotonic() - began
+        os.unlink(path)
+        if ended.returncode != 1 or b"no answer from the daemon" not in ended.stderr:
+            fail(f"{' '.join(args)} does not check the health of a daemon: {ended}")
+    return MEASURED[args]
+
+
+def check_network(title, documents, has_turns):
+    """Only the metrics port is open, to the peers that are named; egress is for the API server."""
+    daemon_set, policy = only(documents, "DaemonSet")["spec"], only(documents, "NetworkPolicy")["spec"]
+    pod = daemon_set["template"]["spec"]
+    if pod.get("hostNetwork"):
+        fail(f"{title}: no policy applies to a pod in the network of the host")
+    if policy["podSelector"] != daemon_set["selector"]:
+        fail(f"{title}: the policy is for other pods: {policy['podSelector']}")
+    if sorted(policy["policyTypes"]) != ["Egress", "Ingress"]:
+        fail(f"{title}: the policy is for {policy['policyTypes']} only")
+    port = pod["containers"][0]["ports"][0]["containerPort"]
+    for rule in policy["ingress"]:
+        # Without peers a rule is for every pod.
+        if not rule.get("from") or not all(rule["from"]):
+            fail(f"{title}: any pod may connect")
+        if rule["ports"] != [{"protocol": "TCP", "port": port}]:
+            fail(f"{title}: not only the metrics port is open: {rule['ports']}")
+    ports = [(it["protocol"], it["port"]) for rule in policy["egress"] for it in rule["ports"]]
+    if any(protocol != "TCP" for protocol, _ in ports) or bool(ports) != has_turns:
+        fail(f"{title}: the pod may connect where it need not, or not where it must: {ports}")
+
+
+def check_that_checks_see_mistakes(documents):
+    def probe_by_port(kind):
+        def mutate(daemon_set, _policy):
+            probe = daemon_set["template"]["spec"]["containers"][0]["livenessProbe"]
+            probe.pop("exec")
+            probe[kind] = {"path": "/live", "port": "metrics"}
+
+        return mutate
+
+    def probe_of_another(daemon_set, _policy):
+        daemon_set["template"]["spec"]["containers"][0]["startupProbe"]["exec"]["command"][0] = "/bin/sh"
+
+    mutations = [probe_by_port(kind) for kind in BY_PORT] + [
+        probe_of_another,
+        lambda daemon_set, _: daemon_set["template"]["spec"].update(hostNetwork=True),
+        lambda _, policy: policy["ingress"][0].pop("from"),
+        lambda _, policy: policy["ingress"][0]["from"].append({}),
+        lambda _, policy: policy["ingress"][0]["ports"].append({"protocol": "TCP", "port": 80}),
+        lambda _, policy: policy["ingress"].append({}),
+        lambda _, policy: policy["podSelector"].clear(),
+        lambda _, policy: policy["policyTypes"].remove("Egress"),
+        lambda _, policy: policy["egress"].append({"ports": [{"protocol": "TCP", "port": 443}]}),
+    ]
+    for number, mutate in enumerate(mutations):
+        wrong = copy.deepcopy(documents)
+        mutate(only(wrong, "DaemonSet")["spec"], only(wrong, "NetworkPolicy")["spec"])
+        try:
+            check_container("a mistake", only(wrong, "DaemonSet")["spec"]["template"]["spec"])
+            check_network("a mistake", wrong, False)
+        except SystemExit:
+            continue
+        fail(f"mistake {number} is not seen")
 
 
 def same_pod(documents):
@@ -143,12 +240,19 @@ def same_pod(documents):
     return pod
 
 
+def same_policy(documents):
+    """Returns the network policy without what must differ between kustomize and Helm."""
+    policy = copy.deepcopy(only(documents, "NetworkPolicy")["spec"])
+    policy.pop("podSelector")
+    return policy
+
+
 def check_chart():
     report = helm_python.lint(CHART, strict=True)
     problems = [message for message in report["messages"] if message["severity"] >= 2]
     if problems or report["errors"]:
         fail(f"helm lint: {problems} {report['errors']}")
-    for wrong in [{"turns": -1}, {"tuns": 1}, {"containerd": {"run": "relative"}}]:
+    for wrong in [{"turns": -1}, {"tuns": 1}, {"containerd": {"run": "relative"}}, {"networkPolicy": {"scrapers": [{}]}}]:
         try:
             rendered(wrong)
         except helm_python.HelmValuesError:
@@ -165,6 +269,11 @@ def main():
             "image": {"repository": "example.com/tools/reclaim", "tag": "test"},
             "imagePullSecrets": [{"name": "registry"}],
             "podAnnotations": {"team": "nodes"},
+            "metricsPort": 9000,
+            "networkPolicy": {
+                "scrapers": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
+                "apiServer": {"ports": [6443], "peers": [{"ipBlock": {"cidr": "198.51.100.7/32"}}]},
+            },
             "containerd": {
                 "run": "/run/k3s/containerd",
                 "root": "/var/lib/rancher/k3s/agent/containerd",
@@ -183,9 +292,19 @@ def main():
         check_schemas(title, documents)
         check_config(title, documents)
         check_rights(title, documents, has_turns)
+        check_network(title, documents, has_turns)
     check_that_schemas_see_mistakes(base)
+    check_that_checks_see_mistakes(base)
     if same_pod(base) != same_pod(chart) or same_pod(turns) != same_pod(chart_with_turns):
         fail("kustomize and Helm make different pods")
+    if same_policy(base) != same_policy(chart) or same_policy(turns) != same_policy(chart_with_turns):
+        fail("kustomize and Helm make different network policies")
+    if any(document["kind"] == "NetworkPolicy" for document in rendered({"networkPolicy": {"enabled": False}})):
+        fail("the network policy cannot be left out")
+    alone = rendered({"networkPolicy": {"scrapers": []}})
+    check_network("chart without scrapers", alone, False)
+    if only(alone, "NetworkPolicy")["spec"]["ingress"]:
+        fail("without scrapers a pod may connect")
 
 
 main()

@@ -1,0 +1,25 @@
+//! What can be typed for `health`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::duration_within;
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Check only that the daemon answers, whatever containerd does
+    #[arg(long)]
+    pub(crate) live: bool,
+
+    /// How long to wait for the answer, from 100ms to 1m
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = timeout)]
+    pub(crate) timeout: Duration,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    duration_within(
+        text,
+        &(Duration::from_millis(100)..=Duration::from_secs(60)),
+    )
+}
