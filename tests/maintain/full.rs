@@ -1,10 +1,13 @@
 //! A filesystem without a free block.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, symlink};
 
-use reclaim_testkit::{Layer, image};
+use reclaim_testkit::{Layer, Signal, image};
+use serde_json::json;
 
+use crate::daemon::{Daemon, LOOKS, PAUSE, with_metrics};
 use crate::host::{Host, removed};
 
 const MIB: u64 = 1 << 20;
@@ -68,6 +71,121 @@ async fn without_headroom_it_does_what_it_can() {
     let is_met = space.left >= space.left_at(85);
     assert_eq!(run["outcome"] == "done", is_met, "{run:#}");
     assert_eq!(called.code == 0, is_met, "{called:?}");
+}
+
+const AUTOMATIC: &str = "[[policy]]\nname = \"p\"\nall = true\nmin_age = \"0s\"\n\
+                         last_copies = true\nhigh = \"90%\"\nlow = \"85%\"\n";
+
+/// A host of 1 GiB whose state is on the filesystem of containerd.
+async fn host_with_its_state() -> Host {
+    let host = Host::on_ext4(1024 * MIB).await;
+    let state = host.rig.containerd.root().join("state");
+    fs::create_dir(&state).unwrap();
+    symlink(&state, host.state()).unwrap();
+    host.configure(AUTOMATIC);
+    host
+}
+
+/// Waits until there is headroom, or none, and returns its size.
+async fn headroom_is(host: &Host, is_there: bool) -> u64 {
+    for _ in 0..LOOKS {
+        let found = fs::metadata(host.state().join("headroom"));
+        if found.is_ok() == is_there {
+            return found.map_or(0, |it| it.blocks() * 512);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("headroom is not as expected: {is_there}");
+}
+
+/// Without a configured size, a daemon should take a small headroom, give it up on a full
+/// filesystem, take it again when there is room, and remove it when its size is 0.
+#[tokio::test]
+async fn a_daemon_takes_a_small_headroom_by_itself() {
+    let host = host_with_its_state().await;
+    let config = with_metrics(&format!("{AUTOMATIC}interval = \"1s\"\n"));
+    host.configure(&config);
+    for number in 0..3 {
+        host.image(&format!("i{number}:1"), number, 1 << 20).await;
+    }
+    let daemon = Daemon::start_as(&host, &["maintain"]);
+    let bytes = headroom_is(&host, true).await;
+    assert!(
+        bytes >= 4 * MIB && bytes <= host.space().left / 100,
+        "{bytes}"
+    );
+
+    let ballast = File::create(host.rig.containerd.root().join("large ballast")).unwrap();
+    let most = host.space().left / MIB * MIB - MIB;
+    rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, most).unwrap();
+    fill(&host);
+    headroom_is(&host, false).await;
+    for _ in 0..LOOKS {
+        if host.names().await.is_empty() {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert!(
+        host.names().await.is_empty(),
+        "images are removed on the full disk"
+    );
+    assert!(
+        !host.state().join("headroom").exists(),
+        "taken on a full disk"
+    );
+
+    ballast.set_len(0).unwrap();
+    assert!(headroom_is(&host, true).await >= 4 * MIB);
+    host.configure(&format!("[headroom]\nsize = \"0\"\n{config}"));
+    daemon.signal(Signal::HUP);
+    headroom_is(&host, false).await;
+    assert!(daemon.stop().await.success());
+    assert!(!host.state().join("headroom").exists(), "taken with size 0");
+}
+
+/// The automatic headroom should be none, without a warning, where it would be of no use: on a
+/// small filesystem, on another than containerd's, and for a policy that removes nothing.
+#[tokio::test]
+async fn there_is_no_automatic_headroom_where_it_is_of_no_use() {
+    let host = host_with_its_state().await;
+    host.configure(&format!("{AUTOMATIC}dry_run = true\n"));
+    assert_eq!(host.once(0)["warnings"], json!([]));
+    assert!(!host.state().join("headroom").exists(), "by a dry run");
+    host.configure(AUTOMATIC);
+    fs::remove_file(host.state()).unwrap();
+    assert_eq!(host.once(0)["warnings"], json!([]));
+    assert!(!host.state().join("headroom").exists(), "elsewhere");
+
+    let host = Host::start(64 * MIB).await;
+    let state = host.rig.containerd.root().join("state");
+    symlink(&state, host.state()).unwrap();
+    fs::create_dir(&state).unwrap();
+    host.configure(AUTOMATIC);
+    assert_eq!(host.once(0)["warnings"], json!([]));
+    assert!(!host.state().join("headroom").exists(), "on a small one");
+}
+
+/// A policy without marks should give the headroom up on a full filesystem, too.
+#[tokio::test]
+async fn a_policy_without_marks_gives_the_headroom_up() {
+    let host = Host::start(192 * MIB).await;
+    let headroom = host.rig.containerd.root().join("headroom");
+    let file = headroom.to_str().unwrap();
+    let policy = AUTOMATIC.replace("high = \"90%\"\nlow = \"85%\"\n", "");
+    host.configure(&format!(
+        "[headroom]\nsize = \"8MiB\"\nfile = \"{file}\"\n{policy}"
+    ));
+    host.once(0);
+    assert_eq!(headroom.metadata().unwrap().len(), 8 * MIB);
+    for number in 0..40 {
+        host.image(&format!("i{number}:1"), number, 64 << 10).await;
+    }
+    fill(&host);
+    let run = host.once(0);
+    assert_eq!(removed(&run).len(), 40, "{run:#}");
+    // With it there is room to hold all images at once.
+    assert_eq!(run["reports"][0]["warnings"], json!([]));
 }
 
 const IMAGES: u64 = 120;

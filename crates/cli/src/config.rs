@@ -17,7 +17,7 @@ use std::{fs, io};
 
 #[cfg(feature = "fleet")]
 pub(crate) use fleet::Fleet;
-pub(crate) use meaning::{Config, Headroom, Infrastructure};
+pub(crate) use meaning::{Config, Infrastructure};
 pub(crate) use node::protection_with_sandboxes;
 pub(crate) use schema::schema;
 pub(crate) use values::{duration_within, words};

@@ -1,12 +1,12 @@
 //! What everything that runs policies is made of: the engine with all containers of the host, what
 //! is known of last use, and the policies of the configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reclaim_engine::{
-    ContainerdConfig, DockerContainers, Duties, Engine, Headroom, HostTurns, LastUseIndex,
-    Maintenance, Policy, RegisteredContainers, RunHistory, UnlistedDocker,
+    ContainerdConfig, DockerContainers, Duties, Engine, Headroom, HeadroomSize, HostTurns,
+    LastUseIndex, Maintenance, Policy, RegisteredContainers, RunHistory, UnlistedDocker,
 };
 use reclaim_model::{PolicyName, chain};
 use reclaim_store::Containerd;
@@ -17,6 +17,9 @@ use crate::args::serve::HostArgs;
 use crate::commands::{self, containerd};
 use crate::config::{self, Config};
 use crate::exit::CommandError;
+
+/// What the file of the headroom is called in the state directory.
+const HEADROOM: &str = "headroom";
 
 /// What to do where containerd is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(crate) struct Host {
     pub(crate) index: Arc<LastUseIndex>,
     /// The runs of policies.
     pub(crate) history: Arc<RunHistory>,
+    /// Where the state is.
+    state: PathBuf,
 }
 
 impl Host {
@@ -85,13 +90,13 @@ impl Host {
             registered,
             second_line,
             config,
+            state,
         })
     }
 
     /// Returns what policies run with, by a configuration and by containerd's own. Whoever runs
     /// them waits for a turn where the configuration has it so.
     pub(crate) fn maintenance(&self, config: &Config) -> Maintenance {
-        let config::Headroom { bytes, file } = config.headroom.clone();
         let (protection, warnings) = config::protection_with_sandboxes(config);
         for warning in warnings {
             warn!(%warning, "every image that may be a sandbox's is protected");
@@ -100,9 +105,34 @@ impl Host {
             engine: Arc::clone(&self.engine),
             index: Arc::clone(&self.index),
             protection: Arc::new(protection),
-            headroom: (bytes > 0).then_some(Headroom { file, bytes }),
+            headroom: self.headroom(config),
             turns: turns(config),
             kubelet_config: Some(config.kubelet_yaml.clone()),
+        }
+    }
+
+    fn headroom(&self, config: &Config) -> Option<Headroom> {
+        let headroom = &config.headroom;
+        let usual = || self.state.join(HEADROOM);
+        Some(Headroom {
+            size: headroom.size?,
+            file: headroom.file.clone().unwrap_or_else(usual),
+        })
+    }
+
+    /// Removes the headroom that was taken in the state directory, where a configuration has none.
+    /// A file that the configuration names stays.
+    pub(crate) fn drop_headroom(&self, config: &Config) {
+        if config.headroom.size.is_some() || config.headroom.file.is_some() {
+            return;
+        }
+        let file = self.state.join(HEADROOM);
+        let left = Headroom {
+            size: HeadroomSize::Auto,
+            file,
+        };
+        if let Err(error) = left.give_up() {
+            warn!(file = %left.file.display(), %error, "cannot remove headroom");
         }
     }
 
@@ -114,6 +144,7 @@ impl Host {
         names: &[PolicyName],
     ) -> Result<Duties, CommandError> {
         let chosen = Policy::chosen(&config.policies, names)?;
+        self.drop_headroom(config);
         Ok(Duties {
             maintenance: self.maintenance(config),
             policies: chosen.into_iter().cloned().collect(),

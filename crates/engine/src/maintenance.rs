@@ -20,7 +20,7 @@ mod turns;
 pub use caretaker::{Caretaker, CaretakerObserver, Duties};
 pub use explain::{NamespaceForecast, PolicyForecast};
 pub use handle::{AskError, AskedRuns, CaretakerHandle};
-pub use headroom::Headroom;
+pub use headroom::{Headroom, HeadroomSize};
 pub use history::{FilesystemRecord, HistoryError, NamespaceRun, RunHistory, RunRecord};
 pub use outcome::{Breakdown, Outcome, PolicyRun, Trigger};
 pub use pressure::{Excess, Measure, Occupied, goals};

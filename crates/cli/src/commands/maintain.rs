@@ -55,6 +55,7 @@ async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, Comman
         nothing_to_do();
     }
     let maintenance = host.maintenance(&host.config);
+    host.drop_headroom(&host.config);
     let mut runs = Vec::new();
     for policy in policies {
         let mut policy = policy.clone();

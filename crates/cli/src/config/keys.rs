@@ -30,6 +30,7 @@ pub(crate) struct Key {
 
 const DURATION: Kind = Choice(r"^([0-9.]+(ns|us|ms|s|m|h))+$|^0$");
 const SIZE: Kind = Choice(r"^[0-9]+(\.[0-9]+)?([kKmMgGtTpP]?(i?[bB])?)$");
+const SIZE_OR_AUTO: Kind = Choice(r"^(auto|[0-9]+(\.[0-9]+)?([kKmMgGtTpP]?(i?[bB])?))$");
 const MARK: Kind = Choice(r"^([1-9][0-9]?%|[0-9]+(\.[0-9]+)?[kKmMgGtTpP]?(i?[bB])?)$");
 
 macro_rules! keys {
@@ -68,9 +69,9 @@ pub(crate) const KEYS: &[Key] = keys! {
             "Where /metrics, /ready and /live are served. Nowhere unless it is set.";
     }
     "headroom": {
-        "size" SIZE, r#""0B""#, "a size; 0 is none",
-            "How large a file to keep for the day on which the filesystem is full: it is given up then, so that containerd can write what removing images takes.";
-        "file" Text, r#""headroom" in state.directory"#, "a path",
+        "size" SIZE_OR_AUTO, r#""auto""#, "auto or a size; 0 is none",
+            "How large a file to keep for the day on which the filesystem is full: it is given up then, so that containerd can write what removing images takes. auto is 1% of what is left, from 4 MiB to 64 MiB, and none where that is less or the file would be on another filesystem than content and snapshots.";
+        "file" Text, "headroom in the state directory", "a path",
             "Where that file is. It has to be on the filesystem of containerd's root.";
     }
     "protect": {

@@ -5,15 +5,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use reclaim_engine::{Cron, Policy, Pressure, Schedule};
+use reclaim_engine::{Cron, HeadroomSize, Policy, Pressure, Schedule};
 use reclaim_model::{
-    BuildHistory, LabelFilter, Mode, Namespace, Protection, Rule, RuleFilters, Watermark,
+    BuildHistory, ByteSize, LabelFilter, Mode, Namespace, Protection, Rule, RuleFilters, Watermark,
     Watermarks,
 };
 
 use super::fleet::Fleet;
 use super::text::{ConfigText, HeadroomText, PolicyText, ProtectText};
-use super::values::{Text, words};
+use super::values::{SizeOrAuto, Text, words};
 
 /// Names of what pods and the node itself cannot do without, whoever runs them.
 const INFRASTRUCTURE: [&str; 7] = [
@@ -63,10 +63,10 @@ pub(crate) struct Config {
 /// A file that takes room until it is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Headroom {
-    /// How large; zero is none.
-    pub(crate) bytes: u64,
-    /// Where.
-    pub(crate) file: PathBuf,
+    /// How large, if there is to be one.
+    pub(crate) size: Option<HeadroomSize>,
+    /// Where, unless in the state directory.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// What is wrong with values that are right each by itself.
@@ -134,7 +134,7 @@ impl Config {
             address: containerd.address,
             containerd_toml: containerd.config,
             kubelet_yaml: kubernetes.kubelet_config,
-            headroom: meaning_of_headroom(headroom, &state.directory),
+            headroom: meaning_of_headroom(headroom),
             state: state.directory,
             metrics: metrics.listen,
             infrastructure,
@@ -155,12 +155,13 @@ fn plain<T>(texts: Vec<Text<T>>) -> Vec<T> {
     texts.into_iter().map(|it| it.0).collect()
 }
 
-fn meaning_of_headroom(typed: HeadroomText, state: &std::path::Path) -> Headroom {
+fn meaning_of_headroom(typed: HeadroomText) -> Headroom {
     let HeadroomText { size, file } = typed;
-    Headroom {
-        bytes: size.0.0,
-        file: file.unwrap_or_else(|| state.join("headroom")),
-    }
+    let size = match size.0 {
+        SizeOrAuto::Auto => Some(HeadroomSize::Auto),
+        SizeOrAuto::Size(ByteSize(bytes)) => some(bytes).map(HeadroomSize::Bytes),
+    };
+    Headroom { size, file }
 }
 
 fn protection(typed: ProtectText) -> Result<Protection, MeaningError> {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use reclaim_engine::HeadroomSize;
+
 use super::keys::{KEYS, Kind};
 use super::*;
 
@@ -229,4 +231,26 @@ fn the_schema_has_every_key() {
         let is_number = matches!(key.kind, Kind::Integer(..));
         assert_eq!(property["type"] == "integer", is_number, "{}", key.name);
     }
+}
+
+#[test]
+fn headroom_is_automatic_unless_it_has_a_size() {
+    let size = |text: &str| parsed(text).map(|config| config.headroom.size);
+    assert_eq!(size(""), Ok(Some(HeadroomSize::Auto)));
+    for (text, expected) in [
+        ("auto", Some(HeadroomSize::Auto)),
+        ("8MiB", Some(HeadroomSize::Bytes(8 << 20))),
+        ("0", None),
+        ("0B", None),
+    ] {
+        assert_eq!(
+            size(&format!("[headroom]\nsize = \"{text}\"\n")),
+            Ok(expected)
+        );
+    }
+    let error = size("[headroom]\nsize = \"some\"\n").unwrap_err();
+    assert!(error.contains("neither auto nor a size"), "{error}");
+    let show = |text: &str| parsed(text).unwrap().effective().to_owned();
+    assert!(show("").contains("size = \"auto\""));
+    assert!(show("[headroom]\nsize = \"0\"\n").contains("size = \"0B\""));
 }

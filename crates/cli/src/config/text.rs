@@ -8,7 +8,7 @@ use reclaim_model::{ByteSize, Digest, Namespace, Pattern, PolicyName, Watermark}
 use serde::{Deserialize, Serialize};
 
 use super::fleet::FleetText;
-use super::values::{Age, Count, Period, Span, Text, Wait};
+use super::values::{Age, Count, Period, SizeOrAuto, Span, Text, Wait};
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -82,7 +82,7 @@ pub(crate) struct MetricsText {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct HeadroomText {
-    pub(crate) size: Text<ByteSize>,
+    pub(crate) size: Text<SizeOrAuto>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<PathBuf>,
 }
@@ -90,7 +90,7 @@ pub(crate) struct HeadroomText {
 impl Default for HeadroomText {
     fn default() -> Self {
         Self {
-            size: Text(ByteSize(0)),
+            size: Text(SizeOrAuto::Auto),
             file: None,
         }
     }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use reclaim_model::parse_go_duration;
+use reclaim_model::{ByteSize, ByteSizeError, parse_go_duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A value that is written as a text and read by its own rules.
@@ -27,6 +27,37 @@ where
 impl<T: fmt::Display> Serialize for Text<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
+    }
+}
+
+/// A size, or `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SizeOrAuto {
+    Auto,
+    Size(ByteSize),
+}
+
+/// How [`SizeOrAuto::Auto`] is written.
+const AUTO: &str = "auto";
+
+impl FromStr for SizeOrAuto {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == AUTO {
+            return Ok(Self::Auto);
+        }
+        let size = text.parse().map(Self::Size);
+        size.map_err(|error: ByteSizeError| format!("neither {AUTO} nor a size: {error}"))
+    }
+}
+
+impl fmt::Display for SizeOrAuto {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.pad(AUTO),
+            Self::Size(size) => size.fmt(formatter),
+        }
     }
 }
 

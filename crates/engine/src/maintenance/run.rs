@@ -66,8 +66,8 @@ struct UnderWay<'a> {
     filesystems: Vec<Filesystem>,
     /// What content and snapshots occupied at the last look, where that matters.
     occupied: Option<Occupied>,
-    /// Whether the headroom was given up: its room is not room that was won.
-    is_headroom_gone: bool,
+    /// How many bytes of headroom were given up: their room is not room that was won.
+    headroom_given_up: u64,
 }
 
 impl Maintenance {
@@ -156,7 +156,7 @@ impl<'a> UnderWay<'a> {
             run: PolicyRun::begun(policy.name().clone(), trigger, policy.mode, now),
             filesystems: Vec::new(),
             occupied: None,
-            is_headroom_gone: false,
+            headroom_given_up: 0,
         }
     }
 
@@ -209,6 +209,9 @@ impl<'a> UnderWay<'a> {
     }
 
     async fn work(&mut self) -> Result<(), RunError> {
+        if self.policy.mode == Mode::Apply && !self.standing().is_over() {
+            self.give_up_headroom().await;
+        }
         if !self.run.wanted.is_empty() {
             info!(wanted = %words(&self.run.wanted), "above the high mark");
             if self.policy.mode == Mode::Apply {
@@ -252,7 +255,6 @@ impl<'a> UnderWay<'a> {
     /// Makes room without removing any image.
     async fn relieve(&mut self) -> Result<(), RunError> {
         let engine = &self.maintenance.engine;
-        self.give_up_headroom().await;
         // Of all namespaces that policies may touch: whose hold it is does not matter.
         for namespace in &self.policy.namespaces {
             for hold in engine.history(namespace).await? {
@@ -318,9 +320,7 @@ impl<'a> UnderWay<'a> {
             }
         }
         self.filesystems = found.seen;
-        if self.is_headroom_gone {
-            self.discount_headroom().await;
-        }
+        self.discount_headroom().await;
         if self.policy.pressure.needs_occupied() {
             let measuring = self.maintenance.occupied();
             self.occupied = Some(unless_cancelled(&self.cancel, measuring).await?);

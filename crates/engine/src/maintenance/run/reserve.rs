@@ -1,32 +1,57 @@
 //! Giving up the headroom in a run, and taking it again.
 
-use reclaim_model::Filesystem;
-use tracing::info;
+use reclaim_model::{Filesystem, Mode};
+use tracing::{debug, info};
 
 use super::UnderWay;
-use crate::maintenance::headroom::Headroom;
+use crate::maintenance::headroom::{Headroom, HeadroomSize};
 use crate::off_thread::blocking;
+
+/// Where the headroom is.
+#[derive(Debug, Default)]
+struct Place {
+    /// How many bytes it takes now.
+    bytes: u64,
+    /// For each filesystem whether the headroom lies on it, or would.
+    is_on: Vec<bool>,
+}
+
+impl Place {
+    /// Those of the filesystems on which it lies.
+    fn of<'a>(
+        &'a self,
+        filesystems: &'a mut [Filesystem],
+    ) -> impl Iterator<Item = &'a mut Filesystem> {
+        let filesystems = filesystems.iter_mut().zip(&self.is_on);
+        filesystems.filter_map(|(filesystem, is_on)| is_on.then_some(filesystem))
+    }
+}
 
 impl UnderWay<'_> {
     /// Gives the headroom up if its filesystem has less than that left.
     pub(super) async fn give_up_headroom(&mut self) {
-        let Some(headroom) = &self.maintenance.headroom else {
+        let Some(headroom) = self.maintenance.headroom.clone() else {
             return;
         };
-        let mut full = self.filesystems.clone();
-        full.retain(|it| it.bytes.left < headroom.bytes);
-        if !self.are_below(headroom, full).await.contains(&true) {
+        let place = self.place_of(&headroom).await;
+        let bytes = match headroom.size {
+            HeadroomSize::Bytes(bytes) => bytes,
+            HeadroomSize::Auto => place.bytes,
+        };
+        let mut found = place.of(&mut self.filesystems);
+        if !found.any(|it| it.bytes.left < bytes) {
             return;
         }
-        let given = headroom.clone();
-        match blocking(move || given.give_up()).await {
+        drop(found);
+        let file = headroom.file.clone();
+        match blocking(move || headroom.give_up()).await {
             Ok(true) => {
-                info!(file = %headroom.file.display(), "headroom is given up");
-                self.is_headroom_gone = true;
+                info!(file = %file.display(), "gave up the headroom");
+                self.headroom_given_up = bytes;
             }
             Ok(false) => {}
             Err(error) => {
-                let file = headroom.file.display();
+                let file = file.display();
                 let warning = format!("headroom `{file}` cannot be given up: {error}");
                 self.run.warnings.push(warning);
             }
@@ -35,62 +60,68 @@ impl UnderWay<'_> {
 
     /// Takes the headroom's room off what was measured: it is not room that was won.
     pub(super) async fn discount_headroom(&mut self) {
-        let Some(headroom) = &self.maintenance.headroom else {
-            return;
-        };
-        let are_below = self.are_below(headroom, self.filesystems.clone()).await;
-        discount(headroom, &mut self.filesystems, &are_below);
+        if let Some(headroom) = &self.maintenance.headroom
+            && self.headroom_given_up > 0
+        {
+            let place = self.place_of(headroom).await;
+            for filesystem in place.of(&mut self.filesystems) {
+                let left = filesystem.bytes.left;
+                filesystem.bytes.left = left.saturating_sub(self.headroom_given_up);
+            }
+        }
     }
 
-    /// Takes the headroom again if that leads nowhere above a high mark.
+    /// Takes the headroom again if that leads nowhere above a high mark. A run that changes nothing
+    /// would not give it up either, so it takes none.
     pub(super) async fn take_headroom(&mut self) {
-        let Some(headroom) = &self.maintenance.headroom else {
+        let Some(headroom) = self.maintenance.headroom.clone() else {
             return;
         };
-        let there = headroom.clone();
-        if !self.is_headroom_gone && blocking(move || there.is_there()).await {
+        if self.policy.mode == Mode::DryRun {
             return;
         }
+        let place = self.place_of(&headroom).await;
         let mut then = self.filesystems.clone();
-        let are_below = self.are_below(headroom, then.clone()).await;
-        if !self.is_headroom_gone {
-            discount(headroom, &mut then, &are_below);
+        let mut left = None;
+        for filesystem in place.of(&mut then) {
+            filesystem.bytes.left += place.bytes.max(self.headroom_given_up);
+            left = left.or(Some(filesystem.bytes.left));
         }
-        let mut below = then
-            .iter()
-            .zip(&are_below)
-            .filter(|(_, is_below)| **is_below);
-        let is_there_room = below.all(|(filesystem, _)| filesystem.bytes.left > 0);
+        let bytes = headroom.bytes_wanted(left);
+        let Some(bytes) = bytes.filter(|bytes| *bytes > place.bytes) else {
+            return;
+        };
+        let mut is_room = true;
+        for filesystem in place.of(&mut then) {
+            filesystem.bytes.left = filesystem.bytes.left.saturating_sub(bytes);
+            is_room &= filesystem.bytes.left > 0;
+        }
         let pressure = &self.policy.pressure;
-        if !is_there_room || !pressure.begin(&then, self.occupied).is_empty() {
+        if !is_room || !pressure.begin(&then, self.occupied).is_empty() {
             return;
         }
-        let taken = headroom.clone();
-        if let Err(error) = blocking(move || taken.take()).await {
-            let file = headroom.file.display();
-            self.run
-                .warnings
-                .push(format!("headroom `{file}` cannot be taken: {error}"));
+        let (file, size) = (headroom.file.clone(), headroom.size);
+        if let Err(error) = blocking(move || headroom.take(bytes)).await {
+            let file = file.display();
+            match size {
+                HeadroomSize::Auto => debug!(%file, %error, "cannot take headroom"),
+                HeadroomSize::Bytes(_) => {
+                    let warning = format!("headroom `{file}` cannot be taken: {error}");
+                    self.run.warnings.push(warning);
+                }
+            }
         }
     }
 
-    /// Says of each filesystem whether the headroom lies on it, or would. One that does not answer
-    /// has it not.
-    async fn are_below(&self, headroom: &Headroom, filesystems: Vec<Filesystem>) -> Vec<bool> {
-        let (headroom, none) = (headroom.clone(), vec![false; filesystems.len()]);
-        let looking = move || filesystems.iter().map(|it| headroom.is_on(it)).collect();
+    /// Finds out where the headroom is. On a filesystem that does not answer it is nowhere.
+    async fn place_of(&self, headroom: &Headroom) -> Place {
+        let (headroom, filesystems) = (headroom.clone(), self.filesystems.clone());
+        let looking = move || Place {
+            bytes: headroom.bytes_there(),
+            is_on: filesystems.iter().map(|it| headroom.is_on(it)).collect(),
+        };
         let store = &self.maintenance.engine.store;
-        store
-            .look_at_disk("headroom", looking)
-            .await
-            .unwrap_or(none)
-    }
-}
-
-fn discount(headroom: &Headroom, filesystems: &mut [Filesystem], are_below: &[bool]) {
-    for (filesystem, is_below) in filesystems.iter_mut().zip(are_below) {
-        if *is_below {
-            filesystem.bytes.left = filesystem.bytes.left.saturating_sub(headroom.bytes);
-        }
+        let found = store.look_at_disk("headroom", looking).await;
+        found.unwrap_or_default()
     }
 }
