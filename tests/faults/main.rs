@@ -10,6 +10,7 @@
 //! - [`reported`]: an error for good is in the exit status and in the report, which stays true.
 //! - [`killed`]: the binary is killed; nothing is lost, and the next run ends as this one would.
 //! - [`full`]: there is no room for a journal, and a call beside is spoiled.
+//! - [`state_disk`]: the filesystem of the daemon's state is full at each of its writes.
 //! - [`recovery`]: the run that cleans up after a crash is killed as well.
 //! - [`restarted`]: containerd is killed and comes back.
 //! - [`elsewhere`]: the binary is killed in another PID namespace, or before a reboot.
@@ -42,3 +43,4 @@ mod run;
 mod silence;
 mod stage;
 mod state;
+mod state_disk;

@@ -63,6 +63,15 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// If the new one cannot be written. Once it is in place, it may still fail to be made durable.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_after(path, bytes, || Ok(()))
+}
+
+/// As [`replace`], with something to do between the writing and the replacing.
+fn replace_after(
+    path: &Path,
+    bytes: &[u8],
+    before: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
@@ -71,6 +80,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.set_len(0)?;
         file.write_all(bytes)?;
         file.sync_all()?;
+        before()?;
         fs::rename(&beside, path)
     };
     let written = write();
@@ -80,6 +90,21 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return written;
     }
     sync_directory(path)
+}
+
+/// Replaces a damaged file by what could be read of it, and sets it aside. After an error it is
+/// where it was, so that what could be read is read again.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub(crate) fn replace_damaged(path: &Path, problem: &str, bytes: &[u8]) -> io::Result<()> {
+    note_damage(path, problem);
+    let aside = aside(path);
+    // A second name and not another: the path is never without a file.
+    replace_after(path, bytes, || fs::hard_link(path, &aside))?;
+    warn!(path = %aside.display(), "the damaged file is set aside");
+    Ok(())
 }
 
 /// Appends a line, which ends with a newline. What a torn write left at the end is cut off
@@ -131,14 +156,19 @@ fn cut_back(file: &mut File) -> io::Result<u64> {
 ///
 /// If it cannot be renamed.
 pub(crate) fn set_aside(path: &Path, problem: &str) -> io::Result<PathBuf> {
-    let time = reclaim_store::now().strftime("%Y%m%dT%H%M%S%3fZ");
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".damaged-{time}"));
-    let aside = PathBuf::from(aside);
+    let aside = aside(path);
     note_damage(path, problem);
     fs::rename(path, &aside)?;
     warn!(path = %aside.display(), "the damaged file is set aside");
     Ok(aside)
+}
+
+/// Returns where a damaged file is set aside.
+fn aside(path: &Path) -> PathBuf {
+    let time = reclaim_store::now().strftime("%Y%m%dT%H%M%S%3fZ");
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".damaged-{time}"));
+    PathBuf::from(aside)
 }
 
 /// Counts a damaged file and says so.
@@ -208,6 +238,26 @@ mod tests {
             append_line(&path, b"line\n").unwrap();
             assert!(fs::read_to_string(&path).unwrap() == after);
         }
+    }
+
+    #[test]
+    fn a_damaged_file_stays_until_what_replaces_it_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "damaged").unwrap();
+        // In the way of the new one.
+        let beside = directory.path().join("file.new");
+        fs::create_dir(&beside).unwrap();
+        replace_damaged(&path, "a test", b"whole").unwrap_err();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "damaged");
+        fs::remove_dir(&beside).unwrap();
+        replace_damaged(&path, "a test", b"whole").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        let names = fs::read_dir(directory.path()).unwrap();
+        let mut names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
+        let aside = names.find(|it| it.starts_with("file.damaged-2")).unwrap();
+        let aside = fs::read_to_string(directory.path().join(aside));
+        assert_eq!(aside.unwrap(), "damaged");
     }
 
     #[test]

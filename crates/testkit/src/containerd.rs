@@ -7,7 +7,7 @@
 
 mod builder;
 mod daemon;
-mod mounts;
+pub(crate) mod mounts;
 pub(crate) mod process;
 mod ready;
 mod shims;

@@ -31,6 +31,8 @@
 //! [`ManyImages`] is the exception: it lists more images than a real store could be filled with in
 //! a test, and does nothing else.
 //!
+//! [`SmallDisk`] is a filesystem that can be filled to the last block.
+//!
 //! [`fault`] is a proxy between a client and the daemon that spoils chosen calls.
 //!
 //! # Errors and panics
@@ -53,6 +55,7 @@ mod api_server;
 mod asked;
 mod containerd;
 mod cri;
+mod disk;
 mod dockerd;
 mod engine;
 pub mod fault;
@@ -68,6 +71,7 @@ pub use crate::api_server::{ApiServer, Mood};
 pub use crate::asked::{asked_faults, asked_number};
 pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox, signal};
 pub use crate::cri::{Cri, CriImage, Pod};
+pub use crate::disk::{Left, SmallDisk, Used};
 pub use crate::dockerd::Dockerd;
 pub use crate::image::{
     BuiltImage, BuiltManifest, Format, ImageBuilder, IndexBuilder, Layer, Manifest, image, index,

@@ -96,13 +96,15 @@ impl RunHistory {
 
     /// Sets a damaged file aside, and shortens a long one.
     fn settle(&self, runs: &[RunRecord], damage: Option<&str>) -> Result<(), HistoryError> {
-        if let Some(problem) = damage {
-            state::set_aside(&self.path, problem).map_err(|source| self.failed(source))?;
+        match damage {
+            Some(problem) => {
+                let lines: String = runs.iter().map(line).collect();
+                let replaced = state::replace_damaged(&self.path, problem, lines.as_bytes());
+                replaced.map_err(|source| self.failed(source))
+            }
+            None if runs.len() > 2 * KEPT => self.rewrite(runs),
+            None => Ok(()),
         }
-        if damage.is_some() || runs.len() > 2 * KEPT {
-            self.rewrite(runs)?;
-        }
-        Ok(())
     }
 
     /// Reads the runs of a state directory without changing anything; none if there is no file.

@@ -62,7 +62,7 @@ impl Daemon {
             // Unmounted with all that is below the directory.
             fs::create_dir(daemon.root()).expect("the private directory takes another");
             match filesystem {
-                Filesystem::Memory(bytes) => mount_memory(&daemon.root(), bytes),
+                Filesystem::Memory(bytes) => mount_memory(&daemon.root(), bytes, None),
                 Filesystem::Ext4(bytes) => mount_ext4(&daemon.root(), bytes),
             }
         }

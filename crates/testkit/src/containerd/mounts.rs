@@ -38,9 +38,12 @@ fn run(command: &mut Command) {
     assert!(done.success(), "{command:?}");
 }
 
-/// Mounts a filesystem in memory of so many bytes.
-pub(super) fn mount_memory(directory: &Path, bytes: u64) {
-    let options = CString::new(format!("size={bytes},mode=711")).expect("there is no NUL in it");
+/// Mounts a filesystem in memory of so many bytes, and of so many inodes unless that does not matter.
+pub(crate) fn mount_memory(directory: &Path, bytes: u64, inodes: Option<u64>) {
+    let inodes = inodes.map(|inodes| format!(",nr_inodes={inodes}"));
+    let inodes = inodes.unwrap_or_default();
+    let options = format!("size={bytes},mode=711{inodes}");
+    let options = CString::new(options).expect("there is no NUL in it");
     mount(
         "reclaim-test",
         directory,
