@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::future::join_all;
+use reclaim_testkit::asked_faults;
 use reclaim_testkit::fault::{Call, Moment};
 use tokio::time::Instant;
 
@@ -13,14 +14,6 @@ use crate::stage::Stage;
 
 /// How many containerds one matrix keeps busy. A case mostly waits for processes to start.
 pub(crate) const STAGES: usize = 2;
-
-/// Of so many cases every run takes one. No call has a number of harms that divides it or that it
-/// divides, so that every harm is among those that are taken.
-const ONE_OF: usize = 7;
-
-/// Asks for all cases if it is `all`, and if it is anything else for those that contain it as they
-/// are printed, such as `Leases/List", nth: 5`.
-const ALL_VARIABLE: &str = "RECLAIM_TEST_FAULTS";
 
 /// A call to be spoiled in some way.
 #[derive(Debug, Clone)]
@@ -74,7 +67,7 @@ pub(crate) async fn work_through_on<C: Debug>(
     check: impl AsyncFn(&Stage, &C) -> Complaints,
 ) {
     let began = Instant::now();
-    let cases = thinned(title, cases);
+    let cases = asked_faults(title, cases);
     let (calls, size) = (first.calls.len(), cases.len());
     let left = Mutex::new(cases);
     let firsts = Mutex::new(Some(first));
@@ -107,21 +100,6 @@ pub(crate) async fn work_through_on<C: Debug>(
         bad == 0,
         "{title}: {bad} of {size} cases fail: {complaints:#?}"
     );
-}
-
-/// Takes the cases of one run: not the same places in each matrix.
-#[expect(clippy::disallowed_methods, reason = "who runs it says how much")]
-pub(crate) fn thinned<C: Debug>(title: &str, mut cases: Vec<C>) -> Vec<C> {
-    if let Ok(asked) = std::env::var(ALL_VARIABLE) {
-        if asked != "all" {
-            cases.retain(|case| format!("{case:?}").contains(&asked));
-        }
-        return cases;
-    }
-    let first = title.len() % ONE_OF;
-    let cases: Vec<C> = cases.into_iter().skip(first).step_by(ONE_OF).collect();
-    assert!(!cases.is_empty(), "{title}: nothing to try");
-    cases
 }
 
 /// Prints the size of a matrix to where the test runner does not swallow it.

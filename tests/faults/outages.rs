@@ -13,14 +13,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use reclaim_testkit::fault::{Act, FaultProxy, Outage, Request};
 use reclaim_testkit::{
-    BuiltImage, Containerd, Layer, LeaseResource, Manifest, NamespaceClient, NewLease, image,
-    index, labels,
+    BuiltImage, Containerd, Layer, LeaseResource, Manifest, NamespaceClient, NewLease,
+    asked_faults, image, index, labels,
 };
 use serde_json::Value;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::matrix::{Complaints, STAGES, announce, thinned};
+use crate::matrix::{Complaints, STAGES, announce};
 use crate::run::{Ended, hindered, reclaim};
 
 /// The dry runs: containerd's files are not looked at, so that every body is a request.
@@ -296,7 +296,7 @@ async fn one_broken_thing_costs_only_what_it_may_hide() {
             harm,
         })
     });
-    let cases = thinned(title, cases.collect());
+    let cases = asked_faults(title, cases.collect());
     let size = cases.len();
     let left = Mutex::new(cases);
     let complaints = Mutex::new(Vec::new());

@@ -22,7 +22,12 @@ pub fn asked_number(name: &str) -> Option<u64> {
 const ONE_OF: usize = 7;
 
 /// Returns the cases of faults that are to be tried: a share of them, or by `RECLAIM_TEST_FAULTS`
-/// all, or those that contain it as they are printed. `title` tells one matrix from another.
+/// all, or those that contain it as they are printed, such as `Leases/List", nth: 5`. `title` tells
+/// one matrix from another.
+///
+/// # Panics
+///
+/// If a share of the cases is none.
 #[expect(
     clippy::disallowed_methods,
     reason = "who runs a test says how much; nothing but tests asks here"
