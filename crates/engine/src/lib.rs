@@ -145,10 +145,10 @@ pub use kubernetes::{
 };
 pub use last_use::{Heard, IndexError, LastUseIndex};
 pub use maintenance::{
-    AskError, AskedRuns, Breakdown, Caretaker, CaretakerHandle, CaretakerObserver, Due, Duties,
-    Excess, FilesystemRecord, Headroom, HeadroomSize, HistoryError, HostTurn, HostTurns,
-    Maintenance, Measure, NamespaceForecast, NamespaceRun, Occupied, Outcome, PolicyForecast,
-    PolicyRun, RunHistory, RunRecord, Standing, Timetable, Trigger, goals,
+    AskError, AskedRuns, Breakdown, Caretaker, CaretakerHandle, CaretakerObserver, Duties, Excess,
+    FilesystemRecord, Headroom, HeadroomSize, HistoryError, HostTurn, HostTurns, Maintenance,
+    Measure, NamespaceForecast, NamespaceRun, Occupied, Outcome, PolicyForecast, PolicyRun,
+    RunHistory, RunRecord, Trigger, goals,
 };
 pub use off_thread::{Shared, blocking};
 pub use options::RunOptions;

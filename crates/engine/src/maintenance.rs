@@ -1,6 +1,6 @@
 //! Maintenance: policies that run by themselves, or when somebody asks.
 //!
-//! What is pure is apart from what does: when a policy is due ([`Timetable`]) and how much has to
+//! What is pure is apart from what does: when a policy is due ([`timetable`]) and how much has to
 //! go ([`Excess`]) are computed from what is passed in. Which images go is `plan`'s to say; a run
 //! of a policy ([`Maintenance::run`]) is made of the same runs that everybody else's prune is.
 
@@ -25,6 +25,4 @@ pub use history::{FilesystemRecord, HistoryError, NamespaceRun, RunHistory, RunR
 pub use outcome::{Breakdown, Outcome, PolicyRun, Trigger};
 pub use pressure::{Excess, Measure, Occupied, goals};
 pub use run::Maintenance;
-pub use standing::Standing;
-pub use timetable::{Due, Timetable};
 pub use turns::{HostTurn, HostTurns};

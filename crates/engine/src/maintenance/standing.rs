@@ -1,7 +1,6 @@
 //! Where a run of a policy stands, and what follows from it. Pure: what was seen is passed in.
 //!
-//! [`Maintenance::run`](super::Maintenance::run) asks it between its steps, and so can whoever
-//! plays a run without a containerd.
+//! [`Maintenance::run`](super::Maintenance::run) asks it between its steps.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,20 +15,20 @@ use crate::policy::Policy;
 
 /// A run that is under way: what it is for, what it found and did so far.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
+pub(super) struct Standing<'a> {
     /// The policy.
-    pub policy: &'a Policy,
+    pub(super) policy: &'a Policy,
     /// What was found and done.
-    pub run: &'a PolicyRun,
+    pub(super) run: &'a PolicyRun,
     /// The filesystems at the last look.
-    pub filesystems: &'a [Filesystem],
+    pub(super) filesystems: &'a [Filesystem],
     /// What content and snapshots occupied then, where the policy needs it.
-    pub occupied: Option<Occupied>,
+    pub(super) occupied: Option<Occupied>,
 }
 
 impl Standing<'_> {
     /// Whether no further namespace has to give anything.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let pressure = &self.policy.pressure;
         let is_relieved = pressure.is_any() && self.run.missing.is_empty();
         is_relieved && self.policy.max_unused.is_none()
@@ -39,7 +38,7 @@ impl Standing<'_> {
 
     /// Returns what is asked of the prune of the next namespace. `images` are those that the
     /// policy lets go there, without any pressure.
-    pub fn request(&self, namespace: &Namespace, mut images: RuleImages) -> PruneRequest {
+    pub(super) fn request(&self, namespace: &Namespace, mut images: RuleImages) -> PruneRequest {
         let pressure = &self.policy.pressure;
         images.goals = pressure
             .is_any()
@@ -50,7 +49,7 @@ impl Standing<'_> {
     }
 
     /// Returns how long what that prune removes is held. What is held makes no room.
-    pub fn undo_window(&self) -> Duration {
+    pub(super) fn undo_window(&self) -> Duration {
         if self.run.missing.is_empty() {
             self.policy.undo_window
         } else {
@@ -59,7 +58,7 @@ impl Standing<'_> {
     }
 
     /// Says how a run ended that no error ended.
-    pub fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         let reports = || self.run.reports.iter();
         let is_broken = |it: &Report| it.is_partial();
         let is_capped = |it: &Report| it.kept.iter().any(|it| it.reason == KeepReason::Capped);

@@ -21,7 +21,7 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(60 * 60);
 
 /// When each policy is due.
 #[derive(Debug, Clone, Default)]
-pub struct Timetable {
+pub(super) struct Timetable {
     entries: Vec<Entry>,
 }
 
@@ -36,17 +36,17 @@ struct Entry {
 
 /// A policy that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
+pub(super) struct Due {
     /// Its place in the list.
-    pub policy: usize,
+    pub(super) policy: usize,
     /// When it is to be looked at. It may be past.
-    pub at: Timestamp,
+    pub(super) at: Timestamp,
 }
 
 impl Timetable {
     /// Makes the table of a daemon that starts now. `ended` says when each policy was last done
     /// with, as far as anybody remembers, and `draw` gives numbers from zero to one.
-    pub fn new(
+    pub(super) fn new(
         policies: &[Policy],
         now: Timestamp,
         ended: impl Fn(&Policy) -> Option<Timestamp>,
@@ -80,7 +80,7 @@ impl Timetable {
 
     /// Returns what is to be done next: of policies that are due at the same time the first in
     /// the list. `None` if no policy has a time.
-    pub fn next(&mut self, now: Timestamp) -> Option<Due> {
+    pub(super) fn next(&mut self, now: Timestamp) -> Option<Due> {
         for entry in &mut self.entries {
             entry.follow_clock(now);
         }
@@ -90,13 +90,13 @@ impl Timetable {
     }
 
     /// Returns when a policy is due.
-    pub fn due(&self, policy: usize) -> Option<Timestamp> {
+    pub(super) fn due(&self, policy: usize) -> Option<Timestamp> {
         self.entries.get(policy)?.due
     }
 
     /// Notes that a policy was looked at. One that did not reach what it is for (`in_vain`) is
     /// put off for longer and longer: nothing has changed that could help it.
-    pub fn done(&mut self, policy: usize, ended: Timestamp, is_in_vain: bool, draw: f64) {
+    pub(super) fn done(&mut self, policy: usize, ended: Timestamp, is_in_vain: bool, draw: f64) {
         let Some(entry) = self.entries.get_mut(policy) else {
             return;
         };

@@ -149,7 +149,7 @@ impl Host {
         self.write(&format!("other data: {left} of {total} bytes are left"));
     }
 
-    fn jump(&mut self) {
+    pub(crate) fn jump(&mut self) {
         if self.is_steady {
             return;
         }

@@ -44,6 +44,10 @@ impl Host {
             self.write(&format!("meanwhile, at {} {}:", call.method, call.number));
             self.happen_in_store();
         }
+        // A laptop that sleeps in mid-run, among others.
+        if is_change && self.dice.percent(2) {
+            self.jump();
+        }
         self.is_rival_due = is_change && self.dice.percent(2);
         self.fault(call, 1)
     }

@@ -13,6 +13,9 @@ use crate::registry::ImageId;
 /// How long after a fault or a start events may be missed: by then the daemon listens again.
 const DEAF: SignedDuration = SignedDuration::from_mins(8);
 
+/// How long what an unfinished run has removed is held for certain.
+const HELD: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// A namespace and an image.
 type Key = (&'static str, ImageId);
 
@@ -67,7 +70,7 @@ impl Host {
 
     /// The clock is set. What is held by expiry may be gone then.
     pub(crate) fn note_jump(&mut self, by: SignedDuration) {
-        if by < SignedDuration::from_hours(24) {
+        if by < HELD {
             return;
         }
         for namespace in NAMESPACES {
