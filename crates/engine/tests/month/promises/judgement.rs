@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::Policy;
-use reclaim_model::Protection;
+use reclaim_model::{LastUse, Protection};
 
 use crate::picture::{Picture, Record, Space};
 use crate::registry::{Image, ImageId, Registry};
@@ -55,19 +55,19 @@ impl<'a> Judged<'a> {
         if self.is_used(image) {
             return now;
         }
-        let target = &self.registry.images[image].digest();
-        let known = self.picture.uses.0.get(target);
-        known.map_or(now, |it| it.last_used)
+        self.known(image).map_or(now, |it| it.last_used)
     }
 
     /// Whether it came back so lately that it has to stay, as the daemon knows.
     fn is_spared(&self, image: ImageId) -> bool {
+        let until = self.known(image).and_then(|it| it.spared_until);
+        until.is_some_and(|until| until > self.picture.now)
+    }
+
+    /// Returns what the daemon knows of the use of an image.
+    pub(crate) fn known(&self, image: ImageId) -> Option<&LastUse> {
         let target = &self.registry.images[image].digest();
-        let known = self.picture.uses.0.get(target);
-        known.is_none_or(|it| {
-            it.spared_until
-                .is_some_and(|until| until > self.picture.now)
-        })
+        self.picture.uses.0.get(target)
     }
 
     /// Whether nobody has used it for so long that it goes in any case.

@@ -99,10 +99,13 @@ impl<'a> Taken<'a> {
         met.all(|it| it)
     }
 
-    /// Images that may go as a whole and do not.
+    /// Images that may go as a whole and do not, for all that the daemon knows.
     fn left(&self) -> impl Iterator<Item = ImageId> {
         let images = self.judged.space().images().into_iter();
-        images.filter(|it| !self.going.contains(it) && self.judged.may_go(*it))
+        images.filter(|it| {
+            let is_left = !self.going.contains(it) && self.judged.may_go(*it);
+            is_left && self.judged.known(*it).is_some()
+        })
     }
 
     /// Whether an image would free anything, with all that goes gone.
