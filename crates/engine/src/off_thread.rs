@@ -9,10 +9,6 @@ pub(crate) use reclaim_store::{discard, in_turns};
 
 /// A large value that is only read, by one piece of work after the other. Dropped, it is freed off
 /// the async threads, too.
-///
-/// # Panics
-///
-/// Dropped outside of a tokio runtime.
 #[derive(Debug)]
 pub struct Shared<T: Send + Sync + 'static>(Option<Arc<T>>);
 

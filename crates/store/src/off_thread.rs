@@ -5,6 +5,7 @@
 
 use std::panic::resume_unwind;
 
+use tokio::runtime::Handle;
 use tokio::task::{spawn_blocking, yield_now};
 use tracing::Span;
 
@@ -31,14 +32,13 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
-/// Drops something large on a thread that may block, and does not wait for that.
-///
-/// # Panics
-///
-/// Outside of a tokio runtime.
+/// Drops something large on a thread that may block, and does not wait for that. Without a tokio
+/// runtime there is no async thread to spare, and it is dropped at once.
 pub fn discard(large: impl Send + 'static) {
-    // Of a runtime that ends already it is dropped here.
-    drop(spawn_blocking(move || drop(large)));
+    if let Ok(runtime) = Handle::try_current() {
+        // A runtime that is ending drops it at once.
+        drop(runtime.spawn_blocking(move || drop(large)));
+    }
 }
 
 /// Does something with each item of a long list that is only borrowed, and lets others have the
@@ -69,6 +69,13 @@ mod tests {
         // On this very thread, which the work would hold otherwise.
         tokio::spawn(async move { other.send(7).unwrap() });
         assert_eq!(working.await.unwrap(), 7);
+    }
+
+    #[test]
+    fn without_a_runtime_it_is_dropped_at_once() {
+        let (large, dropped) = mpsc::channel::<()>();
+        discard(large);
+        assert_eq!(dropped.recv(), Err(mpsc::RecvError));
     }
 
     #[tokio::test]
