@@ -1,7 +1,7 @@
 //! What the rules promise, each by simpler means than the code that keeps it.
 
-mod judgement;
 mod order;
+mod planned;
 mod rhythm;
 
 use std::collections::BTreeSet;
@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use reclaim_engine::{Policy, PolicyRun};
 use reclaim_model::{Mode, Report};
 
-pub(crate) use judgement::Judged;
 pub(crate) use order::of_plan;
+pub(crate) use planned::Planned;
 pub(crate) use rhythm::Rhythm;
 
 use crate::diary::{Broken, hold};
@@ -26,8 +26,8 @@ pub(crate) fn of_run(
 ) -> Result<(), Broken> {
     let (mut images, mut bytes) = (policy.max_images, policy.max_bytes);
     for (picture, report) in pictures {
-        let judged = Judged::new(picture, policy, &host.registry, &host.protection);
-        of_plan(&judged, run, report, (images, bytes))?;
+        let planned = Planned::new(picture, policy, &host.registry, &host.protection);
+        of_plan(&planned, run, report, (images, bytes))?;
         let targets: BTreeSet<_> = report.removed.iter().map(|it| &it.target).collect();
         images = images.map(|it| it.saturating_sub(targets.len()));
         bytes = bytes.map(|it| it.saturating_sub(taken_bytes(report)));

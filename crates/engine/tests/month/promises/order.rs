@@ -5,35 +5,35 @@ use std::collections::BTreeSet;
 use reclaim_engine::{PolicyRun, goals};
 use reclaim_model::{Goal, GoalUnit, KeepReason, Report};
 
-use super::Judged;
+use super::Planned;
 use crate::diary::{Broken, hold};
 use crate::picture::{By, Needed};
 use crate::registry::ImageId;
 
 /// Everything that a plan promises. `caps` are how many images and bytes may still go.
 pub(crate) fn of_plan(
-    judged: &Judged<'_>,
+    planned: &Planned<'_>,
     run: &PolicyRun,
     report: &Report,
     caps: (Option<usize>, Option<u64>),
 ) -> Result<(), Broken> {
-    let taken = Taken::new(judged, run, report, caps);
-    taken.nothing_that_stays()?;
-    taken.caps()?;
-    taken.reserve()?;
-    if !judged.picture.is_clear {
+    let removals = Removals::new(planned, run, report, caps);
+    removals.nothing_that_stays()?;
+    removals.caps()?;
+    removals.reserve()?;
+    if !planned.picture.is_clear {
         // What could not be read keeps more.
         return Ok(());
     }
-    taken.exact_bytes()?;
-    taken.order()?;
-    taken.stop()?;
-    taken.no_sooner()
+    removals.exact_bytes()?;
+    removals.order()?;
+    removals.stop()?;
+    removals.no_sooner()
 }
 
 /// What a plan takes.
-struct Taken<'a> {
-    judged: &'a Judged<'a>,
+struct Removals<'a> {
+    planned: &'a Planned<'a>,
     report: &'a Report,
     /// What it is to free; `None` if it is for no room at all.
     goals: Option<Vec<Goal>>,
@@ -45,9 +45,9 @@ struct Taken<'a> {
     before: Needed,
 }
 
-impl<'a> Taken<'a> {
+impl<'a> Removals<'a> {
     fn new(
-        judged: &'a Judged<'a>,
+        planned: &'a Planned<'a>,
         run: &PolicyRun,
         report: &'a Report,
         caps: (Option<usize>, Option<u64>),
@@ -56,10 +56,10 @@ impl<'a> Taken<'a> {
         let refused = report.refused.iter().map(|it| &it.name);
         let failed = report.failed.iter().map(|it| &it.name);
         let names: BTreeSet<String> = removed.chain(refused).chain(failed).cloned().collect();
-        let picture = judged.picture;
+        let picture = planned.picture;
         let records = &picture.space.records;
         let going = names.iter().filter_map(|it| Some(records.get(it)?.image));
-        let pressure = &judged.policy.pressure;
+        let pressure = &planned.policy.pressure;
         let filesystems = [picture.filesystem.clone()];
         let goals = pressure.is_any().then(|| {
             let occupied = pressure.needs_occupied().then(|| picture.occupied());
@@ -67,7 +67,7 @@ impl<'a> Taken<'a> {
             goals(&missing, &filesystems)
         });
         Self {
-            judged,
+            planned,
             report,
             goals,
             caps,
@@ -79,12 +79,12 @@ impl<'a> Taken<'a> {
 
     /// What goes if these records do.
     fn freed(&self, names: &BTreeSet<String>) -> Needed {
-        let after = self.judged.picture.needed(names, By::Anything);
+        let after = self.planned.picture.needed(names, By::Anything);
         self.before.without(&after)
     }
 
     fn names_of(&self, image: ImageId) -> BTreeSet<String> {
-        let records = self.judged.space().records.iter();
+        let records = self.planned.space().records.iter();
         let records = records.filter(|it| it.1.image == image);
         records.map(|it| it.0.clone()).collect()
     }
@@ -101,10 +101,10 @@ impl<'a> Taken<'a> {
 
     /// Images that may go as a whole and do not, for all that the daemon knows.
     fn left(&self) -> impl Iterator<Item = ImageId> {
-        let images = self.judged.space().images().into_iter();
+        let images = self.planned.space().images().into_iter();
         images.filter(|it| {
-            let is_left = !self.going.contains(it) && self.judged.may_go(*it);
-            is_left && self.judged.known(*it).is_some()
+            let is_left = !self.going.contains(it) && self.planned.may_go(*it);
+            is_left && self.planned.known(*it).is_some()
         })
     }
 
@@ -115,21 +115,21 @@ impl<'a> Taken<'a> {
     }
 
     fn nothing_that_stays(&self) -> Result<(), Broken> {
-        let records = &self.judged.space().records;
+        let records = &self.planned.space().records;
         for name in &self.names {
             let Some(record) = records.get(name) else {
                 return Err(Broken(format!("{name} goes, which was not there")));
             };
-            let why = self.judged.why_stays(name, record);
+            let why = self.planned.why_stays(name, record);
             hold(why.is_none(), || {
                 format!("{name} goes: {}", why.unwrap_or_default())
             })?;
-            let too_soon = self.judged.goes_too_soon(record.image);
+            let too_soon = self.planned.goes_too_soon(record.image);
             hold(too_soon.is_none(), || {
                 format!("{name} goes: {}", too_soon.unwrap_or_default())
             })?;
             let is_whole = self.names_of(record.image).is_subset(&self.names);
-            hold(!is_whole || !self.judged.is_used(record.image), || {
+            hold(!is_whole || !self.planned.is_used(record.image), || {
                 format!("{name} goes: in use")
             })?;
         }
@@ -159,8 +159,8 @@ impl<'a> Taken<'a> {
 
     /// What is needed does not go below what is reserved.
     fn reserve(&self) -> Result<(), Broken> {
-        let picture = self.judged.picture;
-        let reserved = self.judged.policy.pressure.reserved;
+        let picture = self.planned.picture;
+        let reserved = self.planned.policy.pressure.reserved;
         if reserved == 0 {
             return Ok(());
         }
@@ -176,14 +176,14 @@ impl<'a> Taken<'a> {
         if self.goals.is_none() {
             return Ok(());
         }
-        let pressed = self.going.iter().filter(|it| !self.judged.is_idle(**it));
-        let Some(latest) = pressed.max_by_key(|it| self.judged.last_used(**it)) else {
+        let pressed = self.going.iter().filter(|it| !self.planned.is_idle(**it));
+        let Some(latest) = pressed.max_by_key(|it| self.planned.last_used(**it)) else {
             return Ok(());
         };
-        let used = self.judged.last_used(*latest);
-        for image in self.left().filter(|it| self.judged.last_used(*it) < used) {
+        let used = self.planned.last_used(*latest);
+        for image in self.left().filter(|it| self.planned.last_used(*it) < used) {
             hold(!self.would_help(image), || {
-                let before = self.judged.last_used(image);
+                let before = self.planned.last_used(image);
                 format!("image {latest}, used {used}, goes and {image}, used {before}, stays")
             })?;
         }
@@ -195,12 +195,12 @@ impl<'a> Taken<'a> {
         if self.goals.is_none() {
             return Ok(());
         }
-        let space = self.judged.space();
+        let space = self.planned.space();
         let rank = |image: &ImageId| {
             let name = self.names_of(*image).into_iter().max();
-            (self.judged.last_used(*image), space.pulled(*image), name)
+            (self.planned.last_used(*image), space.pulled(*image), name)
         };
-        let pressed = self.going.iter().filter(|it| !self.judged.is_idle(**it));
+        let pressed = self.going.iter().filter(|it| !self.planned.is_idle(**it));
         let Some(last) = pressed.max_by_key(|it| rank(it)) else {
             return Ok(());
         };
@@ -221,7 +221,7 @@ impl<'a> Taken<'a> {
         let is_met = self.goals.is_some() && self.is_met(&self.freed(&self.names));
         for image in self.left() {
             let must = if self.goals.is_some() {
-                self.judged.is_idle(image) || !is_met && self.would_help(image)
+                self.planned.is_idle(image) || !is_met && self.would_help(image)
             } else {
                 true
             };

@@ -14,7 +14,7 @@ const SLACK: SignedDuration = SignedDuration::from_mins(2);
 
 /// A plan of a policy, and what there was when it was made.
 #[derive(Debug)]
-pub(crate) struct Judged<'a> {
+pub(crate) struct Planned<'a> {
     pub(crate) picture: &'a Picture,
     pub(crate) policy: &'a Policy,
     pub(crate) registry: &'a Registry,
@@ -23,7 +23,7 @@ pub(crate) struct Judged<'a> {
     newest: BTreeSet<ImageId>,
 }
 
-impl<'a> Judged<'a> {
+impl<'a> Planned<'a> {
     pub(crate) fn new(
         picture: &'a Picture,
         policy: &'a Policy,
