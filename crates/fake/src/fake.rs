@@ -104,8 +104,8 @@ impl Fake {
         self.0.starts.send_modify(|it| *it += (*it + 1) % 2);
     }
 
-    /// Has this decide what becomes of each call from now on. It is asked before a call is carried
-    /// out, and may change what is stored.
+    /// Calls `decide` for each call from now on, before it is carried out, to choose a fault. It may
+    /// change what is stored.
     pub fn on_call(&self, decide: impl Fn(&Call) -> Fault + Send + Sync + 'static) {
         *lock(&self.0.hook) = Some(Arc::new(decide));
     }

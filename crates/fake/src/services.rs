@@ -22,7 +22,7 @@ use crate::filter::Filters;
 use crate::reply::{Reply, decode, frame};
 use crate::state::{Lease, Namespace, State, timestamp};
 
-/// What a call is about, beside its message.
+/// The headers of a call, and when it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) namespace: String,

@@ -44,7 +44,7 @@ pub struct State {
 #[derive(Debug, Clone)]
 enum Body {
     Bytes(Bytes),
-    /// Only their number: nobody reads them.
+    /// Only their number: no client reads them.
     Length(u64),
 }
 

@@ -140,7 +140,7 @@ mod tests {
             assert_eq!(looks.look("nfs", SHORT, never).await, Err(Hung(SHORT)));
         }
         assert!(began.elapsed() < SHORT, "{:?}", began.elapsed());
-        // Others are looked at all the same.
+        // Other kinds are still looked at.
         assert_eq!(looks.look("ext4", SHORT, || 7).await, Ok(7));
         drop(comes_back);
         while looks.slot("nfs").free.available_permits() == 0 {

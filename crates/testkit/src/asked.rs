@@ -1,4 +1,4 @@
-//! What whoever runs a test asks of it by the environment.
+//! How much a test tries, by the environment.
 
 use std::fmt::Debug;
 
@@ -6,7 +6,7 @@ use std::fmt::Debug;
 ///
 /// # Panics
 ///
-/// If it is not a number: a campaign that ran with another than was asked for would mislead.
+/// If it is not a number: running with another one would mislead.
 #[expect(
     clippy::disallowed_methods,
     reason = "who runs a test says how much; nothing but tests asks here"
@@ -27,7 +27,7 @@ const ONE_OF: usize = 7;
 ///
 /// # Panics
 ///
-/// If a share of the cases is none.
+/// If there are too few cases for a share.
 #[expect(
     clippy::disallowed_methods,
     reason = "who runs a test says how much; nothing but tests asks here"

@@ -89,7 +89,7 @@ impl Month {
             let n_policies = host.policies.len();
             let place = host.dice.below(n_policies);
             let name = host.policies[place].name().clone();
-            host.write(&format!("{name} is asked for"));
+            host.write(&format!("a run of {name} is requested"));
             name
         };
         let mut runs = match daemon.handle.run(vec![name], Mode::Apply).await {
@@ -113,7 +113,8 @@ pub(crate) async fn undo(shared: Shared) {
         let namespace = *host.dice.pick(&NAMESPACES);
         (namespace, host.boots, host.faults.last)
     };
-    let namespace: Namespace = namespace.parse().expect("a name");
+    let place = namespace;
+    let namespace: Namespace = place.parse().expect("a name");
     let undone = engine(&shared, boot).undo(&namespace, None, &[]).await;
     let mut host = shared.host();
     match undone {
@@ -132,6 +133,7 @@ pub(crate) async fn undo(shared: Shared) {
         }
         Err(RunError::UnknownRun { .. }) => {}
         Err(error) => {
+            host.uses.left.insert(place);
             host.tally.busy += usize::from(matches!(error, RunError::Busy(_)));
             host.write(&format!("undo {namespace} fails: {error}"));
         }

@@ -51,7 +51,10 @@ impl fmt::Display for Diary {
 
 impl Drop for Diary {
     /// A panic in what is tested has a month that led to it, too.
-    #[expect(clippy::print_stderr, reason = "nobody else can tell any more")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "a panic shows nothing else of the month"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{self}");

@@ -52,7 +52,7 @@ pub(crate) struct Host {
     pub(crate) tally: Tally,
     /// The first promise that was broken.
     pub(crate) broken: Option<Broken>,
-    /// Whether nobody sets the clock.
+    /// Whether the clock is never set.
     pub(crate) is_steady: bool,
     /// How many containers there have been.
     pub(crate) containers: usize,

@@ -146,7 +146,7 @@ fn schedule(dice: &mut Dice, is_pressed: bool) -> Schedule {
         return Schedule::Cron(cron.expect("a line and a zone"));
     }
     let minutes = if is_pressed && dice.percent(30) {
-        // Below an hour, up to which looks in vain are put off.
+        // Below an hour, the longest back-off after unsuccessful checks.
         dice.between(10, 50)
     } else if is_pressed {
         dice.between(30, 720)

@@ -16,6 +16,9 @@ const DEAF: SignedDuration = SignedDuration::from_mins(8);
 /// How long what an unfinished run has removed is held for certain.
 const HELD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// How long a run may take, or what is left of it until it is finished.
+const FINISHED: SignedDuration = SignedDuration::from_hours(1);
+
 /// A namespace and an image.
 type Key = (&'static str, ImageId);
 
@@ -30,6 +33,10 @@ pub(crate) struct Uses {
     /// When what runs had removed may have been collected, for its hold had expired by a clock
     /// that was set forward.
     lost: BTreeSet<&'static str>,
+    /// Since when a run is under way or unfinished, in time that passed.
+    busy_since: BTreeMap<&'static str, SignedDuration>,
+    /// Where another process may have left something, which the next prune finishes.
+    pub(crate) left: BTreeSet<&'static str>,
 }
 
 impl Uses {
@@ -39,7 +46,7 @@ impl Uses {
     }
 
     /// Returns how long an image was not used, at least as far as the wall clock can tell: time
-    /// that passed, and by how much the clock was set forward meanwhile. `None` if nobody knows.
+    /// that passed, and by how much the clock was set forward meanwhile. `None` if no use is certain.
     pub(crate) fn idle(&self, key: Key, clock: &Clock) -> Option<SignedDuration> {
         let last = *self.last.get(&key)?;
         let passed = clock.passed() - last;
@@ -97,8 +104,11 @@ impl Host {
             let space = self.space(namespace);
             self.check_content(namespace, &space)?;
             if !self.is_at_rest(namespace) {
+                self.check_progress(namespace)?;
                 continue;
             }
+            self.uses.busy_since.remove(namespace);
+            self.uses.left.remove(namespace);
             let images = space.images();
             for (id, container) in &space.containers {
                 let is_excused = self.uses.orphaned.contains(&(namespace, id.clone()))
@@ -113,7 +123,7 @@ impl Host {
             self.uses
                 .orphaned
                 .retain(|(of, id)| *of != namespace || containers.contains_key(id));
-            // What is lost is nobody's fault from now on.
+            // An excused loss stays excused.
             for (id, container) in containers {
                 if !images.contains(&container.image) {
                     self.uses.orphaned.insert((namespace, id));
@@ -121,6 +131,16 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// A run comes to its end while the daemon is there and calls succeed.
+    fn check_progress(&mut self, namespace: &'static str) -> Result<(), Broken> {
+        let passed = self.clock.passed();
+        let since = *self.uses.busy_since.entry(namespace).or_insert(passed);
+        let since = since.max(self.faults.last).max(self.rhythm.started);
+        let is_ours = self.index.is_some() && !self.uses.left.contains(namespace);
+        let is_slow = is_ours && passed > since + FINISHED;
+        hold(!is_slow, || format!("a run in {namespace} is unfinished"))
     }
 
     fn check_content(&self, namespace: &str, space: &Space) -> Result<(), Broken> {

@@ -139,7 +139,7 @@ impl Case {
             let until = *silent_until.lock().expect("nothing panics");
             let left = until.map(|it| it.saturating_duration_since(Instant::now()));
             match left.filter(|it| !it.is_zero()) {
-                // What has arrived is carried out when it goes on, whoever still waits for it.
+                // As a stopped process does: what has arrived is carried out when it goes on.
                 Some(left) => Fault::Wait(left),
                 None => Fault::None,
             }

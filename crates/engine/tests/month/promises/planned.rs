@@ -70,7 +70,7 @@ impl<'a> Planned<'a> {
         self.picture.uses.0.get(target)
     }
 
-    /// Whether nobody has used it for so long that it goes in any case.
+    /// Whether it was not used for so long that it goes in any case.
     pub(crate) fn is_idle(&self, image: ImageId) -> bool {
         let idle = self.picture.now.duration_since(self.last_used(image));
         let max = self.policy.max_unused;

@@ -21,7 +21,7 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) struct Rhythm {
     beats: Vec<Beat>,
     /// When the timetable was made.
-    started: SignedDuration,
+    pub(crate) started: SignedDuration,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,7 @@ struct Beat {
     is_remembered: bool,
     /// How long runs took since.
     others: SignedDuration,
-    /// The next time of a crontab line after a moment: a line takes long to be asked.
+    /// The next time of a crontab line after a moment: computing it is slow.
     next: Cell<Option<(Timestamp, Timestamp)>>,
 }
 
@@ -84,7 +84,7 @@ impl Rhythm {
         if self.started >= passed && !self.beats[n].is_remembered {
             return Ok(());
         }
-        // Of a clock that was set back nobody can say what is early.
+        // After a clock was set back no wall time tells what is early.
         if clock.set_back() >= passed {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl Rhythm {
         clock: &Clock,
     ) {
         let took = run.ended.duration_since(run.began);
-        // By a clock that was set meanwhile nobody can say how long it took.
+        // A clock that was set meanwhile does not tell how long it took.
         let took = if (SignedDuration::ZERO..HOUR).contains(&took) {
             took
         } else {
@@ -198,7 +198,7 @@ impl Rhythm {
         }
     }
 
-    /// How much longer it waits because it looked in vain.
+    /// How much longer it waits after unsuccessful checks.
     fn back_off(&self, n: usize, every: SignedDuration) -> SignedDuration {
         let mut wait = every;
         for _ in 0..self.beats[n].in_vain.min(5) {
