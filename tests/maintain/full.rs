@@ -144,17 +144,27 @@ async fn a_daemon_takes_a_small_headroom_by_itself() {
     assert!(!host.state().join("headroom").exists(), "taken with size 0");
 }
 
+/// Runs the policies once, and returns what they warn of headroom. Of an empty containerd 1.7 they
+/// also warn that it has no directory of content yet.
+fn headroom_warnings(host: &Host) -> Vec<String> {
+    let printed = host.once(0);
+    let warnings = printed["warnings"].as_array().expect("a list");
+    let texts = warnings.iter().filter_map(|it| it.as_str());
+    let of_headroom = texts.filter(|it| it.contains("headroom"));
+    of_headroom.map(str::to_owned).collect()
+}
+
 /// The automatic headroom should be none, without a warning, where it would be of no use: on a
 /// small filesystem, on another than containerd's, and for a policy that removes nothing.
 #[tokio::test]
 async fn there_is_no_automatic_headroom_where_it_is_of_no_use() {
     let host = host_with_its_state().await;
     host.configure(&format!("{AUTOMATIC}dry_run = true\n"));
-    assert_eq!(host.once(0)["warnings"], json!([]));
+    assert_eq!(headroom_warnings(&host), Vec::<String>::new());
     assert!(!host.state().join("headroom").exists(), "by a dry run");
     host.configure(AUTOMATIC);
     fs::remove_file(host.state()).unwrap();
-    assert_eq!(host.once(0)["warnings"], json!([]));
+    assert_eq!(headroom_warnings(&host), Vec::<String>::new());
     assert!(!host.state().join("headroom").exists(), "elsewhere");
 
     let host = Host::start(64 * MIB).await;
@@ -162,7 +172,7 @@ async fn there_is_no_automatic_headroom_where_it_is_of_no_use() {
     symlink(&state, host.state()).unwrap();
     fs::create_dir(&state).unwrap();
     host.configure(AUTOMATIC);
-    assert_eq!(host.once(0)["warnings"], json!([]));
+    assert_eq!(headroom_warnings(&host), Vec::<String>::new());
     assert!(!host.state().join("headroom").exists(), "on a small one");
 }
 

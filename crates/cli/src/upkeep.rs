@@ -83,8 +83,10 @@ impl Host {
                 ContainerdConfig::At(config.containerd_toml.clone())
             }
         });
+        let index = Arc::new(LastUseIndex::open(&state)?);
+        let engine = engine.with_last_use(Arc::clone(&index));
         Ok(Self {
-            index: Arc::new(LastUseIndex::open(&state)?),
+            index,
             history: Arc::new(RunHistory::open(&state)?),
             engine: Arc::new(engine),
             registered,

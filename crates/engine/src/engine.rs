@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reclaim_model::{
-    Container, HumanSize, Inventory, Namespace, Plan, PruneRequest, Report, RunId,
+    Container, HumanSize, Inventory, Namespace, Plan, PruneRequest, Report, RunId, Selection,
 };
 use reclaim_plan::{Finding, NotFound, check, decide};
 use reclaim_store::{ConnectError, Containerd, StoreError};
@@ -17,6 +17,7 @@ use crate::guard::PruneGuard;
 use crate::host_guard::Busy;
 use crate::identity::Identity;
 use crate::kubernetes::ContainerdConfig;
+use crate::last_use::LastUseIndex;
 use crate::lease_labels;
 use crate::measure::Measuring;
 use crate::motion::Motion;
@@ -155,6 +156,7 @@ pub struct Engine {
     pub(crate) unfinished: Arc<Unfinished>,
     pub(crate) patience: Duration,
     pub(crate) motion: Motion,
+    last_use: Option<Arc<LastUseIndex>>,
 }
 
 /// How many reports are kept for a listener that is slow.
@@ -177,6 +179,7 @@ impl Engine {
             containerd_config: ContainerdConfig::default(),
             finished: broadcast::Sender::new(KEPT_REPORTS),
             motion: Motion::default(),
+            last_use: None,
         }
     }
 
@@ -195,6 +198,15 @@ impl Engine {
     pub fn with_containers(mut self, store: Arc<dyn ContainerStore>) -> Self {
         self.containers.push(store);
         self
+    }
+
+    /// Reads last use from this index whenever a plan is made for a policy.
+    #[must_use]
+    pub fn with_last_use(self, index: Arc<LastUseIndex>) -> Self {
+        Self {
+            last_use: Some(index),
+            ..self
+        }
     }
 
     /// Keeps the lock files of runs in this directory, which is made when it is needed.
@@ -306,7 +318,7 @@ impl Engine {
         let evidence = Shared::new(Evidence {
             inventory,
             registered,
-            request: request.clone(),
+            request: self.by_current_use(request),
         });
         let deciding = evidence.read(|it| decide(&it.inventory, &it.registered, &it.request));
         let decision = deciding.instrument(info_span!("plan")).await;
@@ -323,6 +335,16 @@ impl Engine {
             inventory: evidence.into_inner().inventory,
             plan,
         })
+    }
+
+    /// Returns a request with what is known of last use at this moment. Since a policy wrote it the
+    /// store was read, which takes long, and images were used meanwhile.
+    fn by_current_use(&self, request: &PruneRequest) -> PruneRequest {
+        let mut request = request.clone();
+        if let (Some(index), Selection::Rule(images)) = (&self.last_use, &mut request.selection) {
+            images.uses = Arc::new(index.uses_at(&request.namespace, self.store.now()));
+        }
+        request
     }
 
     /// Adds the last warnings to a plan, and has it checked.

@@ -44,9 +44,10 @@ impl Daemon {
             host.boots += 1;
             host.boots
         };
-        let engine = Arc::new(engine(shared, boot));
         let index = LastUseIndex::open(state).expect("the index opens");
         let index = Arc::new(index);
+        let engine = engine(shared, boot).with_last_use(Arc::clone(&index));
+        let engine = Arc::new(engine);
         let history = RunHistory::open(state).expect("the history opens");
         let mut host = shared.host();
         host.index = Some(Arc::clone(&index));

@@ -9,6 +9,9 @@ use reclaim_model::{LastUse, Protection};
 use crate::picture::{Picture, Record, Space};
 use crate::registry::{Image, ImageId, Registry};
 
+/// How long after an event the daemon has heard it for certain.
+const AT_ONCE: SignedDuration = SignedDuration::from_secs(2);
+
 /// How much of its last moments a daemon that is killed may not know.
 const SLACK: SignedDuration = SignedDuration::from_mins(2);
 
@@ -61,7 +64,10 @@ impl<'a> Planned<'a> {
     /// Whether it came back so lately that it has to stay, as the daemon knows.
     fn is_spared(&self, image: ImageId) -> bool {
         let until = self.known(image).and_then(|it| it.spared_until);
-        until.is_some_and(|until| until > self.picture.now)
+        // The event of a pull of this very moment may be heard just after the plan is made.
+        let pulled = self.space().pulled(image);
+        let is_heard = pulled.is_none_or(|pulled| pulled + AT_ONCE < self.picture.now);
+        is_heard && until.is_some_and(|until| until > self.picture.now)
     }
 
     /// Returns what the daemon knows of the use of an image.
