@@ -147,6 +147,8 @@ pub(crate) struct Picture {
     pub(crate) idle: BTreeMap<ImageId, SignedDuration>,
     /// Whether no call went wrong lately: then nothing is uncertain.
     pub(crate) is_clear: bool,
+    /// Whether the clock was ever set back.
+    pub(crate) was_set_back: bool,
     rules: CollectorRules,
     state: BTreeMap<String, reclaim_fake::Namespace>,
 }
@@ -296,6 +298,7 @@ impl Host {
             space,
             filesystem: self.disk.filesystem(),
             is_clear: self.clock.passed() > lately,
+            was_set_back: self.clock.set_back() > SignedDuration::MIN,
             rules: self.fake.look(reclaim_fake::State::rules),
             state: self.fake.look(|state| state.namespaces.clone()),
         };

@@ -26,6 +26,10 @@ pub(crate) fn of_plan(
         return Ok(());
     }
     removals.exact_bytes()?;
+    if planned.picture.was_set_back {
+        // Times that a clock wrote which was ahead may keep more.
+        return Ok(());
+    }
     removals.order()?;
     removals.stop()?;
     removals.no_sooner()
@@ -121,7 +125,8 @@ impl<'a> Removals<'a> {
                 return Err(Broken(format!("{name} goes, which was not there")));
             };
             let why = self.planned.why_stays(name, record);
-            hold(why.is_none(), || {
+            let is_unheard = why == Some("came back") && self.planned.is_just_pulled(record.image);
+            hold(why.is_none() || is_unheard, || {
                 format!("{name} goes: {}", why.unwrap_or_default())
             })?;
             let too_soon = self.planned.goes_too_soon(record.image);
@@ -225,7 +230,12 @@ impl<'a> Removals<'a> {
             } else {
                 true
             };
-            hold(!must, || format!("image {image} stays and should go"))?;
+            hold(!must, || {
+                let names = self.names_of(image);
+                let kept = self.report.kept.iter().find(|it| names.contains(&it.name));
+                let reason = kept.map(|it| it.reason);
+                format!("image {image} stays and should go: {reason:?}")
+            })?;
         }
         Ok(())
     }

@@ -64,10 +64,13 @@ impl<'a> Planned<'a> {
     /// Whether it came back so lately that it has to stay, as the daemon knows.
     fn is_spared(&self, image: ImageId) -> bool {
         let until = self.known(image).and_then(|it| it.spared_until);
-        // The event of a pull of this very moment may be heard just after the plan is made.
+        until.is_some_and(|until| until > self.picture.now)
+    }
+
+    /// Whether it was pulled at this very moment: the daemon may hear of it after the plan is made.
+    pub(crate) fn is_just_pulled(&self, image: ImageId) -> bool {
         let pulled = self.space().pulled(image);
-        let is_heard = pulled.is_none_or(|pulled| pulled + AT_ONCE < self.picture.now);
-        is_heard && until.is_some_and(|until| until > self.picture.now)
+        pulled.is_some_and(|pulled| pulled + AT_ONCE >= self.picture.now)
     }
 
     /// Returns what the daemon knows of the use of an image.
