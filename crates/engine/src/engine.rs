@@ -21,7 +21,7 @@ use crate::last_use::LastUseIndex;
 use crate::lease_labels;
 use crate::measure::Measuring;
 use crate::motion::Motion;
-use crate::off_thread::Shared;
+use crate::off_thread::{Shared, blocking};
 use crate::presence::Presence;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
@@ -318,7 +318,7 @@ impl Engine {
         let evidence = Shared::new(Evidence {
             inventory,
             registered,
-            request: self.by_current_use(request),
+            request: self.by_current_use(request).await,
         });
         let deciding = evidence.read(|it| decide(&it.inventory, &it.registered, &it.request));
         let decision = deciding.instrument(info_span!("plan")).await;
@@ -339,10 +339,13 @@ impl Engine {
 
     /// Returns a request with what is known of last use at this moment. Since a policy wrote it the
     /// store was read, which takes long, and images were used meanwhile.
-    fn by_current_use(&self, request: &PruneRequest) -> PruneRequest {
+    async fn by_current_use(&self, request: &PruneRequest) -> PruneRequest {
         let mut request = request.clone();
         if let (Some(index), Selection::Rule(images)) = (&self.last_use, &mut request.selection) {
-            images.uses = Arc::new(index.uses_at(&request.namespace, self.store.now()));
+            let (index, namespace) = (Arc::clone(index), request.namespace.clone());
+            let now = self.store.now();
+            let uses = blocking(move || index.uses_at(&namespace, now));
+            images.uses = Arc::new(uses.await);
         }
         request
     }
