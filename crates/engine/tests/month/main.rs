@@ -3,7 +3,8 @@
 //! The daemon is the real one: scheduler, policies, runs, index of last use, recovery, over gRPC.
 //! containerd is the one in memory (`reclaim-fake`), time is tokio's, which passes as fast as it
 //! can, and the wall clock jumps, also by years. Calls fail, hang or are lost, containerd goes
-//! away for minutes, and the daemon is killed. Everything follows from a seed.
+//! away for minutes, and the daemon is killed. Everything follows from a seed, but for the order in
+//! which blocking work on other threads ends.
 //!
 //! Promises are checked by simpler means than the code that keeps them (`promises`). A month that
 //! breaks one is printed event by event, with the command to run it again: `RECLAIM_MONTH_SEED` is
