@@ -120,7 +120,7 @@ impl Daemon {
 /// long it takes. Blocking work has the rest of ten seconds; see `main`.
 const TO_END: Duration = Duration::from_secs(9);
 
-/// Works until that ends, or for so long after it was told to stop. What a run had under way is
+/// Works until that ends, or for a limited time after a request to stop. What a run had under way is
 /// held then, as after a crash.
 pub(crate) async fn until_stopped(
     work: impl Future<Output = ()>,

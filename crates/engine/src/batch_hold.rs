@@ -7,9 +7,9 @@
 //! resources do, and are added afterwards. Where the first few have made some room, the next are
 //! held by a journal as usual, but each under a lease of its own.
 //!
-//! From its creation on the lease is marked as a crashed run's. As long as the run has the
-//! guard nobody looks at it; whoever takes the guard from a run that crashed restores what it
-//! lists.
+//! From its creation on the lease is marked as a crashed run's. No other run reads it as long as
+//! this one has the guard. A run that takes the guard over from a crashed one restores what the
+//! lease lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

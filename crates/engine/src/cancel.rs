@@ -24,7 +24,7 @@ where
     }
 }
 
-/// How much of a grace a run still waits out that is cancelled. Whoever stops it waits, too.
+/// How much of its grace period a cancelled run still waits for: its caller waits as long.
 const LAST: Duration = Duration::from_secs(5);
 
 /// Waits out the grace. Returns whether all of it has passed: of a run that is cancelled only what

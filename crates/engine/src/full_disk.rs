@@ -273,7 +273,7 @@ impl Engine {
             let target = &step.image.target.digest;
             let find = |blob: &Blob| blob.digest.cmp(target);
             let was_there = seen.is_some_and(|it| it.blobs.binary_search_by(find).is_ok());
-            if was_there && !retry(|| self.store.has_blob(&few.namespace, target)).await? {
+            if was_there && !retry(|| self.store.has_content(&few.namespace, target)).await? {
                 lost.push(Refused {
                     name: step.image.name.clone(),
                     reason: RefuseReason::AlreadyGone,

@@ -25,7 +25,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Whether it has answered lately. That nobody looks makes the answer old, too.
+    /// Whether it has answered lately. Without checks the last answer gets old, too.
     pub fn is_up(&self) -> bool {
         self.age().is_some_and(|age| age <= MAX_AGE)
     }
@@ -88,7 +88,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn two_looks_may_not_be_missed() {
         let health = Health::default();
-        assert!(!health.is_up(), "nobody has looked");
+        assert!(!health.is_up(), "there was no check");
         *health.answered() = Some(Instant::now());
         tokio::time::advance(LOOK + ANSWER).await;
         assert!(health.is_up(), "one look was missed");

@@ -251,7 +251,7 @@ async fn records(
             Listed::Records(listed) => {
                 for record in listed {
                     // A lease takes digests that are not there.
-                    if retry(|| store.has_blob(namespace, &record.target.digest)).await? {
+                    if retry(|| store.has_content(namespace, &record.target.digest)).await? {
                         records.push(record);
                     }
                 }

@@ -104,30 +104,6 @@ impl Containerd {
         }
     }
 
-    /// Whether a namespace has a blob.
-    ///
-    /// # Errors
-    ///
-    /// If the server cannot be asked.
-    pub async fn has_blob(
-        &self,
-        namespace: &Namespace,
-        digest: &Digest,
-    ) -> Result<bool, StoreError> {
-        const OPERATION: &str = "find content";
-        let message = InfoRequest {
-            digest: digest.to_string(),
-        };
-        let request = self.request(OPERATION, Some(namespace), message)?;
-        match ContentClient::new(self.channel()).info(request).await {
-            Ok(_) => Ok(true),
-            Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
-            Err(status) => Err(StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(digest)),
-        }
-    }
-
     /// Reads back what [`Self::write_held`] wrote, checked against its digest; `None` if it is
     /// not there or not what it should be.
     ///
