@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use host::{inventory, namespace};
 use reclaim_model::{NamespaceInventory, SnapshotId, SnapshotSizes};
-use reclaim_plan::{Books, decide, disk_usage, limit};
+use reclaim_plan::{UsageInput, decide, disk_usage, limit};
 
 const IMAGES: u64 = 100_000;
 
@@ -43,14 +43,14 @@ fn main() {
     report("limit to half", &time);
     drop(black_box(limited));
     let snapshot_bytes = BTreeMap::from([(namespace(), bytes)]);
-    let books = Books {
+    let input = UsageInput {
         inventory: &inventory,
         registered: &BTreeMap::new(),
         snapshot_bytes: &snapshot_bytes,
         orphaned: None,
         outside_records: None,
     };
-    let (usage, time) = timed(|| disk_usage(&books));
+    let (usage, time) = timed(|| disk_usage(&input));
     report("disk usage", &time);
     drop(black_box(usage));
 }

@@ -1,11 +1,10 @@
 //! Who does the work: this process on containerd, or a daemon that is asked for it.
 
 use reclaim_api::grpc::{HostClient, HostRequest, HostSelection};
-use reclaim_engine::{
-    Answer, Controls, DiskUsage, Engine, Hold, ImageList, Progress, ProjectUsage, Undone,
-};
+use reclaim_engine::{Controls, Engine, Hold, ImageList, Progress, Undone};
 use reclaim_model::{
-    BuildHistory, Namespace, PinOutcome, PinRequest, Plan, PruneRequest, Report, Selection,
+    Answer, BuildHistory, DiskUsage, Namespace, PinOutcome, PinRequest, Plan, ProjectUsage,
+    PruneRequest, Report, Selection,
 };
 use tokio_util::sync::CancellationToken;
 

@@ -128,7 +128,7 @@ impl CommandError {
         }
         output::words(&format!("error: {}", chain(self)));
         if let Self::Run(RunError::TargetNotMet(unmet)) = self {
-            output::words(&text::df::breakdown(&unmet.account));
+            output::words(&text::df::breakdown(&unmet.usage));
         }
         if let Self::Host(HostError::Refused {
             account: Some(account),

@@ -1,13 +1,11 @@
 //! The JSON forms: contracts, described in `docs/json.md`. A field is never taken away or given
 //! another meaning without a new `version`.
 
-pub(crate) mod df;
 mod leased;
 mod named;
 mod pin;
 pub(crate) mod policy;
 pub(crate) mod project;
-pub(crate) mod why;
 
 use jiff::Timestamp;
 use reclaim_engine::{Hold, ListedImage};
@@ -254,9 +252,9 @@ pub(crate) fn images(namespace: &Namespace, images: &[ListedImage]) -> String {
     let images = images.iter().map(|image| ImageJson {
         name: &image.name,
         target: &image.target,
-        content_bytes: image.size.content,
-        unpacked_bytes: image.size.unpacked,
-        shared_bytes: image.size.shared,
+        content_bytes: image.size.content_bytes,
+        unpacked_bytes: image.size.unpacked_bytes,
+        shared_bytes: image.size.shared_bytes,
         created: image.created,
         pinned: image.pin.map(|pin| match pin {
             Pin::Ours => "reclaim",
@@ -308,7 +306,8 @@ pub(crate) fn pins(request: &PinRequest, outcomes: &[PinOutcome]) -> String {
     render(&pin::of(request, outcomes))
 }
 
-fn render(form: &impl Serialize) -> String {
+/// Renders a form as one object and a newline.
+pub(crate) fn render(form: &impl Serialize) -> String {
     let mut text = serde_json::to_string_pretty(form).expect("maps with text keys and no floats");
     text.push('\n');
     text

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    BuildHistory, Digest, KeepReason, Namespace, Pin, PruneFilters, PruneRequest, RemoveReason,
-    SnapshotSizes,
+    BuildHistory, Digest, ImageSize, KeepReason, Namespace, Pin, PruneFilters, PruneRequest,
+    RemoveReason, SnapshotSizes,
 };
-use reclaim_plan::{ImageSize, makeup};
+use reclaim_plan::makeup;
 
 use crate::engine::{Engine, RunError};
 use crate::off_thread::Shared;

@@ -155,13 +155,8 @@ pub use options::RunOptions;
 pub use policy::{Cron, CronError, Policy, Pressure, Schedule, UnknownPolicy};
 pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
-pub use projects::ProjectUsage;
 pub use prune::Controls;
-pub use reclaim_plan::{
-    Account, Answer, Catalog, CatalogConfig, CatalogImage, CatalogManifest, Column, DiskUsage,
-    Fate, Finding, Held, ImageSize, ImageUsage, ImageVerdict, NamespaceUsage, NotFound,
-    ProjectImage, Thing, ThingKind,
-};
+pub use reclaim_plan::{Catalog, CatalogConfig, CatalogImage, CatalogManifest, Finding, NotFound};
 pub use reclaim_store::{Clock, ConnectError, now};
 pub use target::Unmet;
 pub use undo::Undone;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reclaim_model::{
-    Container, FreedBlob, Inventory, Namespace, NamespaceInventory, OutsideRecords, SnapshotId,
-    SnapshotSizes,
+    Answer, Container, DiskUsage, FreedBlob, Inventory, Namespace, NamespaceInventory,
+    OutsideRecords, SnapshotId, SnapshotSizes,
 };
-use reclaim_plan::{Answer, Books, DiskUsage, Question, disk_usage, why};
+use reclaim_plan::{Question, UsageInput, disk_usage, why};
 use reclaim_store::{ContentFiles, Directories, StoreError};
 use tracing::{Instrument, debug, info_span};
 
@@ -51,7 +51,7 @@ impl Engine {
         };
         debug!(calls = ?self.store.calls(), "surveyed");
         let adding_up = inventory.read(move |inventory| {
-            disk_usage(&Books {
+            disk_usage(&UsageInput {
                 inventory,
                 registered: &registered,
                 snapshot_bytes: &snapshot_bytes,
@@ -59,7 +59,7 @@ impl Engine {
                 outside_records: outside_records.as_ref(),
             })
         });
-        Ok(adding_up.instrument(info_span!("ledger")).await)
+        Ok(adding_up.instrument(info_span!("disk_usage")).await)
     }
 
     /// Lists the files below a content root; `None` if they cannot be seen.

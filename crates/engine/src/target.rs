@@ -1,7 +1,7 @@
 //! Freeing as much as was asked for, and no more.
 
-use reclaim_model::{FreeTarget, GoalUnit, Plan, Selection};
-use reclaim_plan::{Account, TooLittle, limit, limit_by_use, shortfall};
+use reclaim_model::{FreeTarget, GoalUnit, Plan, Selection, UsageByColumn};
+use reclaim_plan::{TooLittle, limit, limit_by_use, shortfall};
 
 use crate::engine::{Engine, Evidence, RunError};
 use crate::measure::snapshots_of;
@@ -15,7 +15,7 @@ pub struct Unmet {
     /// What removing every image that may go would free.
     pub available: u64,
     /// What holds the rest of the namespace.
-    pub account: Account,
+    pub usage: UsageByColumn,
 }
 
 impl Engine {
@@ -55,7 +55,7 @@ impl Engine {
                 Err(RunError::TargetNotMet(Box::new(Unmet {
                     target,
                     available,
-                    account: counting.await,
+                    usage: counting.await,
                 })))
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How many characters of an ID people compare, as docker shows it.
 const SHORT_ID: usize = 12;
@@ -11,7 +11,7 @@ const SHORT_ID: usize = 12;
 const WHOLE_IDS: [usize; 3] = [64, 96, 128];
 
 /// A container, lease or other object that needs an image or a part of one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Holder {
     /// What it is.
     pub kind: HolderKind,
@@ -23,7 +23,7 @@ pub struct Holder {
 }
 
 /// What a [`Holder`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HolderKind {
     /// A container, by ID.
@@ -47,7 +47,7 @@ pub enum HolderKind {
 }
 
 /// What stands behind a [`Holder`], most of all behind a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HolderRole {
     /// A container with a record of its own.

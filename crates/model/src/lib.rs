@@ -3,9 +3,12 @@
 //! No I/O, no async, no clock: whoever needs the time is handed it. Everything here can be
 //! built by hand in a test.
 
+mod answer;
 mod digest;
+mod disk_usage;
 mod error;
 mod filter;
+mod form;
 mod free_target;
 mod gap;
 mod gc_conditions;
@@ -22,6 +25,7 @@ mod pin;
 mod plan;
 mod policy;
 mod project;
+mod project_usage;
 mod reference;
 mod report;
 mod request;
@@ -31,9 +35,14 @@ mod unpin;
 mod unrecorded;
 mod until;
 
+pub use answer::{
+    Answer, Answers, HolderPath, ImageVerdict, Outlook, PruneVerdicts, Thing, ThingKind,
+};
 pub use digest::{Digest, DigestError};
+pub use disk_usage::{Column, DiskUsage, ImageSize, ImageUsage, NamespaceUsage, UsageByColumn};
 pub use error::chain;
 pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
+pub use form::Versioned;
 pub use free_target::{FreeTarget, FreeTargetError};
 pub use gap::{Gap, List};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
@@ -70,6 +79,7 @@ pub use project::{
     PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectName, ProjectNameError,
     SERVICE_LABEL, Service, UnknownModeError,
 };
+pub use project_usage::{ProjectImage, ProjectList, ProjectUsage};
 pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
 pub use request::{Mode, PruneRequest, Selection};

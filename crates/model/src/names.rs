@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A containerd namespace: its partition of images, content, snapshots, leases and containers.
 ///
@@ -58,11 +58,18 @@ impl fmt::Display for Namespace {
     }
 }
 
+impl<'de> Deserialize<'de> for Namespace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 /// The name of a snapshotter plugin, such as `overlayfs`. Cheap to clone.
 pub type Snapshotter = Arc<str>;
 
 /// Where a snapshot is found within a namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SnapshotId {
     /// The plugin that stores it.
     pub snapshotter: Snapshotter,

@@ -1,6 +1,6 @@
 //! The decision: what goes, what stays and why, and what that frees.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, Holder, ImageRecord, Leased, Named, Namespace, Pinned, SnapshotId, SnapshotSizes, Unpin,
@@ -65,7 +65,7 @@ pub struct Step {
 }
 
 /// Why an image goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RemoveReason {
     /// It has no usable name, and nothing uses it.
@@ -101,7 +101,7 @@ pub struct Kept {
 macro_rules! keep_reasons {
     ($($(#[doc = $doc:literal])+ $name:ident $key:literal $words:literal;)+) => {
         /// Why an image stays, in the order in which reasons are looked for.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum KeepReason {
             $($(#[doc = $doc])+ $name,)+
@@ -218,7 +218,7 @@ pub struct FreedSnapshot {
 }
 
 /// How much: apparent bytes of content, allocated bytes of snapshots, and how many of each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
     /// Sum of the blobs' lengths.
     pub content_bytes: u64,
@@ -229,7 +229,7 @@ pub struct Amount {
     /// Number of snapshots.
     pub snapshots: usize,
     /// How many of them are of unknown size, and so missing in the sum: it is "at least".
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unmeasured: usize,
 }
 

@@ -1,11 +1,11 @@
 //! What is on the disk below containerd and not in its records.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Snapshotter;
 
 /// Directories of one snapshotter that belong to none of its records.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unrecorded {
     /// Whose directories they are.
     pub snapshotter: Snapshotter,
@@ -20,7 +20,7 @@ pub struct Unrecorded {
 }
 
 /// A directory that is known by name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// Where it is, as containerd names it.
     pub path: String,
@@ -31,7 +31,7 @@ pub struct Place {
 }
 
 /// What containerd's directories hold in addition to the bytes of records.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutsideRecords {
     /// Directories of snapshotters without a record.
     pub unrecorded: Vec<Unrecorded>,

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use reclaim_model::{
     Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, IdPrefix,
-    ImageRecord, Inventory, Namespace, NotRemoved, SnapshotSizes, Target,
+    ImageRecord, ImageSize, Inventory, Namespace, NotRemoved, SnapshotSizes, Target,
 };
 
 use crate::case::Case;
+use crate::disk_usage::holders;
 use crate::graph::{Node, NodeId};
-use crate::ledger::holders;
 use crate::named::{find, ids_of_targets};
-use crate::sizes::{ImageSize, Parts, chain_snapshots};
+use crate::sizes::{Parts, chain_snapshots};
 use crate::weights::{Weight, weights};
 
 /// The images of one namespace, by target.

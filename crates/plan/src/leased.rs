@@ -8,13 +8,13 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Freed, HolderKind, HolderRole, Inventory, Lease, LeaseHolding, Leased, Namespace, SnapshotId,
+    Column, Freed, HolderKind, HolderRole, Inventory, Lease, LeaseHolding, Leased, Namespace,
+    SnapshotId,
 };
 
 use crate::freed::{Things, kept_by_others};
 use crate::graph::{Graph, NodeId, node_id};
 use crate::holdings::{Holding, of_lease};
-use crate::ledger::Column;
 use crate::mark::Marker;
 use crate::roles::Roles;
 use crate::unmeasured;

@@ -27,6 +27,7 @@ mod anatomy;
 mod case;
 mod catalog;
 mod check;
+mod disk_usage;
 mod doubt;
 mod finder;
 mod freed;
@@ -35,7 +36,6 @@ mod history;
 mod holdings;
 mod in_use;
 mod leased;
-mod ledger;
 mod left;
 mod limit;
 mod mark;
@@ -43,6 +43,7 @@ mod named;
 mod names;
 mod parts;
 mod project;
+mod project_usage;
 mod roles;
 mod rows;
 mod rule;
@@ -74,17 +75,18 @@ use targets::Targets;
 
 pub use catalog::{Catalog, CatalogConfig, CatalogImage, CatalogManifest, catalog};
 pub use check::{Finding, check};
+pub use disk_usage::{UsageInput, disk_usage};
 pub use in_use::targets_in_use;
-pub use ledger::{Account, Books, Column, DiskUsage, ImageUsage, NamespaceUsage, disk_usage};
 pub use left::left;
 pub use limit::{TooLittle, limit};
 pub use named::pin_group;
-pub use project::{Chosen, Existence, Listed, ProjectImage, SeenProject, choose, projects};
+pub use project::{Chosen, Existence, Listed, choose};
+pub use project_usage::projects;
 pub use rows::rows;
 pub use shortfall::shortfall;
-pub use sizes::{ImageSize, Makeup, makeup};
+pub use sizes::{Makeup, makeup};
 pub use use_limit::{Limited, Rung, ladder, limit_by_use};
-pub use why::{Answer, Fate, Held, ImageVerdict, NotFound, Question, Thing, ThingKind, why};
+pub use why::{NotFound, Question, why};
 
 /// A plan but for the size of its snapshots, which their snapshotter has to be asked for.
 #[derive(Debug, Clone)]

@@ -9,8 +9,6 @@
 //! here: every name of a labelled image goes, not only its first; images without a name go too;
 //! and the services can be told.
 
-mod seen;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
@@ -21,8 +19,6 @@ use reclaim_model::{
 use crate::case::Case;
 use crate::named::{exists, named};
 use crate::select::Verdict;
-
-pub use seen::{ProjectImage, SeenProject, projects};
 
 /// An image as an engine lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -145,7 +141,7 @@ fn needed_by_others(request: &ProjectImages) -> BTreeSet<String> {
 }
 
 /// The familiar form with the default tag; what is no reference stays as it is.
-fn normalized(image: &str) -> String {
+pub(crate) fn normalized(image: &str) -> String {
     match Reference::parse_normalized(image) {
         Ok(reference) => reference.with_default_tag().familiar(),
         Err(_) => image.to_owned(),
@@ -193,7 +189,7 @@ pub(crate) fn judge(
 }
 
 /// Project and service that labels name.
-fn labels_of(labels: &BTreeMap<String, String>) -> Option<(&str, &str)> {
+pub(crate) fn labels_of(labels: &BTreeMap<String, String>) -> Option<(&str, &str)> {
     let project = labels.get(PROJECT_LABEL)?;
     Some((project, labels.get(SERVICE_LABEL)?))
 }

@@ -1,10 +1,12 @@
 //! Why no more can be freed: what holds the rest of a namespace.
 
-use reclaim_model::{Container, Inventory, NamespaceInventory, PruneRequest, SnapshotSizes};
+use reclaim_model::{
+    Column, Container, Inventory, NamespaceInventory, PruneRequest, SnapshotSizes, UsageByColumn,
+};
 
 use crate::case::Case;
+use crate::disk_usage::{Judged, claims};
 use crate::graph::Node;
-use crate::ledger::{Account, Column, Judged, claims};
 use crate::weights::weights;
 
 /// Where the bytes of the request's namespace are, as its filters see it.
@@ -17,7 +19,7 @@ pub fn shortfall(
     registered: &[Container],
     request: &PruneRequest,
     snapshot_bytes: &SnapshotSizes,
-) -> Account {
+) -> UsageByColumn {
     let empty = NamespaceInventory::default();
     let found = inventory.namespaces.get(&request.namespace);
     let namespace = found.unwrap_or(&empty);
@@ -28,27 +30,26 @@ pub fn shortfall(
         plain: None,
     };
     let columns = claims(&case, judged, inventory.observed_at);
-    let kept_elsewhere = crate::ledger::kept_elsewhere(&case, inventory, &request.namespace);
-    let mut account = Account::default();
+    let kept_elsewhere = crate::disk_usage::kept_elsewhere(&case, inventory, &request.namespace);
+    let mut usage = UsageByColumn::default();
     let weights = weights(&case.graph, snapshot_bytes);
     let nodes = (0..).zip(columns).zip(weights);
     for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
         if let Node::Blob(index) = case.graph.node(id) {
-            let is_let_go = column >= Column::Unused;
             let digest = &case.graph.blob(index).digest;
-            let is_elsewhere = is_let_go && kept_elsewhere.contains(digest);
+            let is_elsewhere = column.is_released() && kept_elsewhere.contains(digest);
             let column = if is_elsewhere {
                 Column::Elsewhere
             } else {
                 column
             };
-            account.add_blob(column, weight.bytes());
+            usage.add_blob(column, weight.bytes());
         } else {
-            account.add_snapshot(column, weight.known());
+            usage.add_snapshot(column, weight.known());
         }
     }
     for ingest in &namespace.ingests {
-        account.add_blob(Column::Ingest, ingest.bytes);
+        usage.add_blob(Column::Ingest, ingest.bytes);
     }
-    account
+    usage
 }

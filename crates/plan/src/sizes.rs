@@ -2,37 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{Digest, Document, Inventory, Namespace, SnapshotId, SnapshotSizes};
+use reclaim_model::{Digest, Document, ImageSize, Inventory, Namespace, SnapshotId, SnapshotSizes};
 
 use crate::anatomy::Anatomy;
 use crate::finder::Documents;
 use crate::graph::{Graph, Node, NodeId};
 use crate::targets::Targets;
 use crate::weights::{Weight, weights};
-
-/// The size of one image, in bytes. Content is counted in apparent bytes, snapshots in
-/// allocated ones.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ImageSize {
-    /// All blobs of the image that are present.
-    pub content: u64,
-    /// All snapshots to which it is unpacked, in every snapshotter.
-    pub unpacked: u64,
-    /// The part of both that images with another target have too.
-    pub shared: u64,
-}
-
-impl ImageSize {
-    /// Returns content and snapshots together.
-    pub fn total(self) -> u64 {
-        self.content.saturating_add(self.unpacked)
-    }
-
-    /// Returns what no image with another target has.
-    pub fn unique(self) -> u64 {
-        self.total().saturating_sub(self.shared)
-    }
-}
 
 /// What the images of a namespace are made of. Their snapshots have to be measured to turn it
 /// into sizes.
@@ -133,13 +109,13 @@ impl<'a> Parts<'a> {
             for id in nodes {
                 let bytes = weights[*id as usize].bytes();
                 match graph.node(*id) {
-                    Node::Blob(_) => size.content += bytes,
+                    Node::Blob(_) => size.content_bytes += bytes,
                     Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => {
-                        size.unpacked += bytes;
+                        size.unpacked_bytes += bytes;
                     }
                 }
                 let is_shared = n_users[*id as usize] > 1;
-                size.shared += if is_shared { bytes } else { 0 };
+                size.shared_bytes += if is_shared { bytes } else { 0 };
             }
             size
         };

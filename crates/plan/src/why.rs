@@ -12,22 +12,25 @@
 //!
 //! One search backwards from the thing, however many hold it.
 
-mod answer;
+mod question;
 mod subject;
 mod ways;
 
 use jiff::Timestamp;
-use reclaim_model::{Container, Holder, HolderKind, Inventory, Namespace};
+use reclaim_model::{
+    Answer, Container, Holder, HolderKind, HolderPath, ImageVerdict, Inventory, Namespace, Outlook,
+    PruneVerdicts, Thing, ThingKind,
+};
 
 use crate::case::Case;
+use crate::disk_usage::holders;
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Hold, holdings};
-use crate::ledger::holders;
 use crate::mark::is_root_image;
 use crate::roles::Roles;
 use crate::select::Verdict;
 
-pub use answer::{Answer, Fate, Held, ImageVerdict, Question, Thing, ThingKind};
+pub use question::Question;
 pub use subject::NotFound;
 use subject::{Subject, find};
 use ways::{Ways, image_seeds, node_seed};
@@ -66,7 +69,10 @@ fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
             Subject::Image { index, .. } => {
                 held.extend(asked.users(*index));
                 let plain = asked.case.plain_verdicts();
-                verdicts = Some([&plain, &asked.all].map(|it| asked.verdict(&it[*index])));
+                verdicts = Some(PruneVerdicts {
+                    prune: asked.verdict(&plain[*index]),
+                    prune_all: asked.verdict(&asked.all[*index]),
+                });
             }
             Subject::Blob { digest, .. } => {
                 let id = asked.case.graph.find_blob(digest);
@@ -81,21 +87,21 @@ fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
         warnings.extend(gaps.map(|gap| format!("namespace `{name}`: {gap}")));
     }
     held.sort_by(|a, b| {
-        let rank = |it: &Held| (it.namespace != *question.namespace, it.chain.len());
+        let rank = |it: &HolderPath| (it.namespace != *question.namespace, it.chain.len());
         let by_rank = rank(a).cmp(&rank(b));
         by_rank.then_with(|| (&a.namespace, &a.holder).cmp(&(&b.namespace, &b.holder)))
     });
     Answer {
         namespace: subject.namespace().clone(),
         thing: subject.thing(inventory),
-        fate: fate(subject, inventory, &held),
-        held,
+        outlook: outlook(subject, inventory, &held),
+        holders: held,
         verdicts,
         warnings,
     }
 }
 
-fn fate(subject: &Subject, inventory: &Inventory, held: &[Held]) -> Fate {
+fn outlook(subject: &Subject, inventory: &Inventory, held: &[HolderPath]) -> Outlook {
     if let Subject::Image {
         namespace, index, ..
     } = subject
@@ -103,25 +109,28 @@ fn fate(subject: &Subject, inventory: &Inventory, held: &[Held]) -> Fate {
         let namespace = &inventory.namespaces[namespace];
         let image = &namespace.images[*index];
         if !is_root_image(image, inventory.rules, inventory.observed_at) && held.is_empty() {
-            return Fate::NextCollection;
+            return Outlook::NextCollection;
         }
         return if held.is_empty() {
-            Fate::Unused
+            Outlook::Unused
         } else {
-            Fate::Held
+            Outlook::Held
         };
     }
     let last = held
         .iter()
         .max_by_key(|it| it.until.unwrap_or(Timestamp::MAX));
     match last {
-        None => Fate::NextCollection,
-        Some(Held {
+        None => Outlook::NextCollection,
+        Some(HolderPath {
             until: Some(until),
             holder,
             ..
-        }) => Fate::Expires(*until, holder.clone()),
-        Some(_) => Fate::Held,
+        }) => Outlook::Expires {
+            at: *until,
+            holder: holder.clone(),
+        },
+        Some(_) => Outlook::Held,
     }
 }
 
@@ -138,15 +147,16 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn verdict(&self, verdict: &Verdict) -> ImageVerdict {
         match verdict {
-            Verdict::Remove(reason) => Ok(*reason),
-            Verdict::Keep(reason, holders) => {
-                Err((*reason, self.roles.assign(holders.iter().cloned())))
-            }
+            Verdict::Remove(reason) => ImageVerdict::Remove { reason: *reason },
+            Verdict::Keep(reason, holders) => ImageVerdict::Keep {
+                reason: *reason,
+                holders: self.roles.assign(holders.iter().cloned()),
+            },
         }
     }
 
     /// Returns everybody who keeps a node, by the collector's rules.
-    fn holders(&self, id: NodeId) -> Vec<Held> {
+    fn holders(&self, id: NodeId) -> Vec<HolderPath> {
         let graph = &self.case.graph;
         let now = self.inventory.observed_at;
         let documents = &self.inventory.documents;
@@ -166,8 +176,8 @@ impl Asked<'_> {
                 // The image is the holder itself.
                 chain.remove(0);
                 let holder = Holder::new(HolderKind::Image, image.name.clone());
-                held.push(Held {
-                    verdict: Some(self.verdict(&self.all[index])),
+                held.push(HolderPath {
+                    prune_all: Some(self.verdict(&self.all[index])),
                     ..self.held(holder, chain)
                 });
             }
@@ -176,7 +186,7 @@ impl Asked<'_> {
     }
 
     /// Returns everybody who uses an image.
-    fn users(&self, image: usize) -> Vec<Held> {
+    fn users(&self, image: usize) -> Vec<HolderPath> {
         let graph = &self.case.graph;
         let documents = &self.inventory.documents;
         let ways = Ways::search(graph, documents, image_seeds(graph, documents, image));
@@ -201,18 +211,18 @@ impl Asked<'_> {
         users.collect()
     }
 
-    fn held(&self, holder: Holder, mut chain: Vec<Thing>) -> Held {
+    fn held(&self, holder: Holder, mut chain: Vec<Thing>) -> HolderPath {
         // A container is its own first node.
         let is_itself = |thing: &Thing| thing.kind == ThingKind::Container && thing.id == holder.id;
         if holder.kind == HolderKind::Container && chain.first().is_some_and(is_itself) {
             chain.remove(0);
         }
-        Held {
+        HolderPath {
             namespace: self.name.clone(),
             until: until(&self.case.graph, &holder),
             holder: self.roles.assigned(holder),
             chain,
-            verdict: None,
+            prune_all: None,
         }
     }
 }

@@ -185,7 +185,7 @@ pub(super) fn summary(
         repo_digests: names.digests,
         repo_tags: names.tags,
         shared_size: if wants.shared_size {
-            bytes(image.size.shared)
+            bytes(image.size.shared_bytes)
         } else {
             -1
         },

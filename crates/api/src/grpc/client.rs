@@ -7,10 +7,10 @@ mod request;
 use std::path::PathBuf;
 
 use hyper_util::rt::TokioIo;
-use reclaim_engine::{
-    Answer, DiskUsage, Hold, ImageList, Progress, ProgressSink, ProjectUsage, RunOptions, Undone,
+use reclaim_engine::{Hold, ImageList, Progress, ProgressSink, RunOptions, Undone};
+use reclaim_model::{
+    Answer, DiskUsage, Namespace, PinAction, PinOutcome, PinRequest, ProjectUsage, Report,
 };
-use reclaim_model::{Namespace, PinAction, PinOutcome, PinRequest, Report};
 use tokio::net::UnixStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint, Uri};

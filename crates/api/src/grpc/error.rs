@@ -83,7 +83,7 @@ pub(super) fn status(error: &RunError) -> Status {
         RunError::Store(_) => (ErrorKind::Other, Code::Internal),
     };
     let details = match error {
-        RunError::TargetNotMet(unmet) => proto::Account::from(&unmet.account).encode_to_vec(),
+        RunError::TargetNotMet(unmet) => proto::Account::from(&unmet.usage).encode_to_vec(),
         RunError::Busy(_)
         | RunError::Cancelled
         | RunError::UnknownNamespace { .. }

@@ -1,5 +1,7 @@
 //! `reclaim df`.
 
+use reclaim_model::Versioned;
+
 use crate::args::{DfArgs, Format, Globals};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
@@ -9,12 +11,15 @@ pub(crate) async fn run(globals: &Globals, args: &DfArgs) -> Result<Exit, Comman
     let only = globals.asked_namespace()?;
     let mut usage = Backend::connect(globals).await?.disk_usage().await?;
     if let Some(only) = only {
-        commands::demand_namespace(&only, usage.namespaces.keys())?;
-        usage.namespaces.retain(|namespace, _| *namespace == only);
+        commands::demand_namespace(&only, usage.namespaces.iter().map(|it| &it.namespace))?;
+        usage.namespaces.retain(|it| it.namespace == only);
+    }
+    if !args.verbose {
+        usage = usage.without_details();
     }
     output::data(&match args.format {
-        Format::Json => json::df::usage(&usage, args.verbose),
-        Format::Table => text::df::usage(&usage, args.verbose, globals.ids()),
+        Format::Json => json::render(&Versioned::new(&usage)),
+        Format::Table => text::df::usage(&usage, globals.ids()),
     })?;
     text::warn(&usage.warnings, globals.ids());
     Ok(Exit::Done)

@@ -12,7 +12,7 @@ pub(super) struct LeasedJson<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct LeaseJson<'a> {
+struct LeaseJson<'a> {
     id: &'a str,
     role: Option<HolderRole>,
     since: Option<Timestamp>,
@@ -28,7 +28,7 @@ pub(super) fn of(leased: &Leased) -> LeasedJson<'_> {
     }
 }
 
-pub(super) fn lease(holding: &LeaseHolding) -> LeaseJson<'_> {
+fn lease(holding: &LeaseHolding) -> LeaseJson<'_> {
     let LeaseHolding {
         lease: Holder { id, role, kind: _ },
         since,

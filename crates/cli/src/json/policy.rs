@@ -1,10 +1,12 @@
 //! The JSON forms of what policies do, would do and did.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use reclaim_engine::{
-    Account, Excess, Measure, Outcome, Policy, PolicyForecast, PolicyRun, RunRecord, Trigger,
+    Excess, Measure, Outcome, Policy, PolicyForecast, PolicyRun, RunRecord, Trigger,
 };
-use reclaim_model::{Filesystem, Mode, Room};
+use reclaim_model::{Amount, Column, Filesystem, Mode, Room};
 use serde::Serialize;
 
 use super::{ReportJson, VERSION, render, report_json};
@@ -30,13 +32,13 @@ struct RunJson<'a> {
     released: Vec<&'a str>,
     reports: Vec<ReportJson<'a>>,
     error: Option<&'a str>,
-    breakdown: Option<BreakdownJson<'a>>,
+    breakdown: Option<BreakdownJson>,
     warnings: &'a [String],
 }
 
 #[derive(Serialize)]
-struct BreakdownJson<'a> {
-    columns: &'a Account,
+struct BreakdownJson {
+    columns: BTreeMap<Column, Amount>,
     other_bytes: u64,
 }
 
@@ -128,7 +130,7 @@ fn run(run: &PolicyRun) -> RunJson<'_> {
         reports: reports.iter().map(report_json).collect(),
         error: error.as_deref(),
         breakdown: breakdown.as_ref().map(|it| BreakdownJson {
-            columns: &it.account,
+            columns: it.account.columns().collect(),
             other_bytes: it.other_bytes,
         }),
         warnings,

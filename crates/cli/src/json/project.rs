@@ -1,7 +1,6 @@
-//! The forms of projects and their images.
+//! What came of the images of a project.
 
-use reclaim_engine::ProjectUsage;
-use reclaim_model::{Amount, Digest, Mode, Namespace};
+use reclaim_model::Mode;
 use serde::Serialize;
 
 use super::named::{NamedJson, of};
@@ -41,60 +40,5 @@ pub(crate) fn outcome(outcome: &Outcome<'_>) -> String {
             named: Vec::new(),
             ..report_json(report)
         }),
-    })
-}
-
-#[derive(Serialize)]
-struct ProjectsJson<'a> {
-    version: u32,
-    namespace: &'a Namespace,
-    projects: Vec<ProjectJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct ProjectJson<'a> {
-    project: &'a str,
-    services: Vec<&'a str>,
-    containers: usize,
-    images: Vec<ImageJson<'a>>,
-    bytes: u64,
-    rmi_local: Amount,
-}
-
-#[derive(Serialize)]
-struct ImageJson<'a> {
-    name: &'a str,
-    target: &'a Digest,
-    services: Vec<&'a str>,
-    content_bytes: u64,
-    unpacked_bytes: u64,
-    shared_bytes: u64,
-}
-
-/// Renders the list of projects as one object and a newline.
-pub(crate) fn projects(namespace: &Namespace, projects: &[ProjectUsage]) -> String {
-    let projects = projects.iter().map(|usage| ProjectJson {
-        project: usage.project.name.as_str(),
-        services: usage.project.services.keys().map(String::as_str).collect(),
-        containers: usage.containers,
-        images: usage
-            .images
-            .iter()
-            .map(|(image, size)| ImageJson {
-                name: &image.name,
-                target: &image.target,
-                services: image.services.iter().map(String::as_str).collect(),
-                content_bytes: size.content,
-                unpacked_bytes: size.unpacked,
-                shared_bytes: size.shared,
-            })
-            .collect(),
-        bytes: usage.bytes(),
-        rmi_local: usage.local,
-    });
-    render(&ProjectsJson {
-        version: VERSION,
-        namespace,
-        projects: projects.collect(),
     })
 }

@@ -1,18 +1,18 @@
 //! What a person reads of `reclaim df`.
 
-use std::fmt::Write;
-
 use comfy_table::{CellAlignment, Table};
-use reclaim_model::{Amount, HumanSize, OutsideRecords};
-use reclaim_plan::{Account, Column, DiskUsage, NamespaceUsage};
+use reclaim_model::{
+    Amount, Column, DiskUsage, HumanSize, ImageUsage, OutsideRecords, UsageByColumn,
+};
 
 use super::{Ids, add_line, leased, shown_name, table, unrecorded};
 
-/// Renders the namespaces, then where the bytes are; with the images of each if asked for.
-pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool, ids: Ids) -> String {
+/// Renders the namespaces, then where the bytes are, then the images and leases of each if they
+/// are there.
+pub(crate) fn usage(usage: &DiskUsage, ids: Ids) -> String {
     let mut text = format!("{}\n\n", namespaces(usage).trim_fmt());
     add_line(&mut text, format_args!("{}", columns(usage).trim_fmt()));
-    if !usage.is_orphaned_known {
+    if !usage.orphaned_known {
         text.push_str(
             "files that no namespace has are not counted: they cannot be seen from here\n",
         );
@@ -22,21 +22,17 @@ pub(crate) fn usage(usage: &DiskUsage, is_verbose: bool, ids: Ids) -> String {
         None => text
             .push_str("containerd's directories are not counted: they cannot be seen from here\n"),
     }
-    if is_verbose {
-        for (name, found) in &usage.namespaces {
-            let images = images(found, ids);
-            write!(
-                text,
-                "\nImages of namespace {name}:\n\n{}\n",
-                images.trim_fmt()
-            )
-            .expect("writing to a string does not fail");
-            if !found.leases.is_empty() {
-                let leases = leased::leases(&found.leases, ids);
-                let leases = leases.trim_fmt();
-                let line = format_args!("\nLeases of namespace {name}:\n\n{leases}");
-                add_line(&mut text, line);
-            }
+    for found in &usage.namespaces {
+        let name = &found.namespace;
+        if let Some(images) = &found.image_usage {
+            let images = image_table(images, ids);
+            let line = format_args!("\nImages of namespace {name}:\n\n{}", images.trim_fmt());
+            add_line(&mut text, line);
+        }
+        if let Some(leases) = found.leases.as_ref().filter(|leases| !leases.is_empty()) {
+            let leases = leased::leases(leases, ids);
+            let line = format_args!("\nLeases of namespace {name}:\n\n{}", leases.trim_fmt());
+            add_line(&mut text, line);
         }
     }
     text
@@ -70,24 +66,24 @@ fn namespaces(usage: &DiskUsage) -> Table {
     ];
     let mut table = table(heads);
     align_right(&mut table, 1..=6);
-    for (name, found) in &usage.namespaces {
+    for found in &usage.namespaces {
         table.add_row([
-            name.to_string(),
-            found.images.len().to_string(),
-            found.active().to_string(),
-            size(found.account.total()),
+            found.namespace.to_string(),
+            found.images.to_string(),
+            found.active.to_string(),
+            size(found.usage.total()),
             HumanSize(found.shared_bytes).to_string(),
-            size(found.account.column(Column::Dangling)),
-            reclaimable(&found.account),
+            size(found.usage.column(Column::Dangling)),
+            reclaimable(&found.usage),
         ]);
     }
     table
 }
 
 /// Docker's words for what could be had: the bytes, and their share of all in whole percents.
-fn reclaimable(account: &Account) -> String {
-    let reclaimable = account.reclaimable().total_bytes();
-    let all = u128::from(account.total().total_bytes());
+fn reclaimable(usage: &UsageByColumn) -> String {
+    let reclaimable = usage.reclaimable().total_bytes();
+    let all = u128::from(usage.total().total_bytes());
     match (u128::from(reclaimable) * 100).checked_div(all) {
         Some(percent) => format!("{} ({percent}%)", HumanSize(reclaimable)),
         None => HumanSize(reclaimable).to_string(),
@@ -160,7 +156,7 @@ fn words(column: Column) -> &'static str {
     }
 }
 
-fn images(found: &NamespaceUsage, ids: Ids) -> Table {
+fn image_table(images: &[ImageUsage], ids: Ids) -> Table {
     let heads = [
         "IMAGE",
         "TARGET",
@@ -172,22 +168,22 @@ fn images(found: &NamespaceUsage, ids: Ids) -> Table {
     ];
     let mut table = table(heads);
     align_right(&mut table, 2..=6);
-    for image in &found.images {
+    for image in images {
         table.add_row([
             shown_name(&image.name, &image.target),
             ids.digest(&image.target),
-            HumanSize(image.size.total()).to_string(),
-            HumanSize(image.size.shared).to_string(),
-            HumanSize(image.size.unique()).to_string(),
-            HumanSize(image.reclaimable_alone).to_string(),
-            image.containers().to_string(),
+            HumanSize(image.size.total_bytes()).to_string(),
+            HumanSize(image.size.shared_bytes).to_string(),
+            HumanSize(image.size.unique_bytes()).to_string(),
+            HumanSize(image.reclaimable_alone_bytes).to_string(),
+            image.containers.to_string(),
         ]);
     }
     table
 }
 
 /// Says, for a target that cannot be met, what holds the rest.
-pub(crate) fn breakdown(account: &Account) -> String {
+pub(crate) fn breakdown(usage: &UsageByColumn) -> String {
     let parts: [(&str, &[Column]); 7] = [
         ("can be freed", &[Column::Unused, Column::Dangling]),
         ("in use", &[Column::InUse]),
@@ -201,9 +197,9 @@ pub(crate) fn breakdown(account: &Account) -> String {
         ("cannot be judged", &[Column::Unjudged]),
     ];
     let counted = |column| parts.iter().any(|(_, columns)| columns.contains(&column));
-    let rest = ("not of images", account.sum(|column| !counted(column)));
+    let rest = ("not of images", usage.sum(|column| !counted(column)));
     let parts = parts.iter().map(|(what, columns)| {
-        let amount = account.sum(|column| columns.contains(&column));
+        let amount = usage.sum(|column| columns.contains(&column));
         (*what, amount)
     });
     let parts = parts.chain([rest]);

@@ -74,9 +74,9 @@ fn row(image: &ListedImage, now: Timestamp, ids: Ids) -> [String; 7] {
     [
         shown_name(&image.name, &image.target),
         ids.digest(&image.target),
-        HumanSize(image.size.content).to_string(),
-        HumanSize(image.size.unpacked).to_string(),
-        HumanSize(image.size.shared).to_string(),
+        HumanSize(image.size.content_bytes).to_string(),
+        HumanSize(image.size.unpacked_bytes).to_string(),
+        HumanSize(image.size.shared_bytes).to_string(),
         age(image.created, now),
         verdict(image).to_owned(),
     ]
@@ -95,8 +95,7 @@ fn rank(name: &str) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use reclaim_engine::ImageSize;
-    use reclaim_model::RemoveReason;
+    use reclaim_model::{ImageSize, RemoveReason};
 
     use super::*;
 

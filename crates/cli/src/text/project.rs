@@ -1,7 +1,6 @@
 //! Projects and their images, for people.
 
-use reclaim_engine::ProjectUsage;
-use reclaim_model::{HumanSize, Mode, Named, NotRemoved, Row};
+use reclaim_model::{HumanSize, Mode, Named, NotRemoved, ProjectUsage, Row};
 
 use super::{Ids, add_line, amount, count, table, total};
 use crate::commands::project::prune::Outcome;
@@ -71,15 +70,14 @@ pub(crate) fn projects(projects: &[ProjectUsage]) -> String {
     ];
     let mut table = table(heads);
     for usage in projects {
-        let services = usage.project.services.keys();
-        let services: Vec<&str> = services.map(String::as_str).collect();
+        let services: Vec<&str> = usage.services.iter().map(String::as_str).collect();
         table.add_row([
-            usage.project.name.to_string(),
+            usage.project.to_string(),
             services.join(", "),
             usage.containers.to_string(),
             usage.images.len().to_string(),
             HumanSize(usage.bytes()).to_string(),
-            total(usage.local),
+            total(usage.rmi_local),
         ]);
     }
     format!("{}\n", table.trim_fmt())

@@ -1,7 +1,7 @@
 //! What a person reads of `reclaim why`: each holder, and below it, indented, the way to the
 //! thing.
 
-use reclaim_plan::{Answer, Fate, Held, ImageVerdict, Thing, ThingKind};
+use reclaim_model::{Answer, HolderPath, ImageVerdict, Outlook, Thing, ThingKind};
 
 use super::{Ids, add_line, count};
 
@@ -20,47 +20,48 @@ fn answer(answer: &Answer, ids: Ids) -> String {
         thing(&answer.thing, ids),
         answer.namespace
     );
-    let what = match (answer.thing.kind, answer.held.len()) {
+    let what = match (answer.thing.kind, answer.holders.len()) {
         (ThingKind::Image, 0) => "used by nobody".to_owned(),
         (ThingKind::Image, holders) => format!("used by {}:", count(holders, "holder")),
         (_, 0) => "held by nobody".to_owned(),
         (_, holders) => format!("held by {}:", count(holders, "holder")),
     };
     add_line(&mut text, format_args!("{what}"));
-    for held in answer.held.iter().take(ids.shown(MAX_SHOWN)) {
+    for held in answer.holders.iter().take(ids.shown(MAX_SHOWN)) {
         add_held(&mut text, held, answer, ids);
     }
-    let n_shown = answer.held.len().min(ids.shown(MAX_SHOWN));
-    let more = answer.held.len() - n_shown;
+    let n_shown = answer.holders.len().min(ids.shown(MAX_SHOWN));
+    let more = answer.holders.len() - n_shown;
     if more > 0 {
         let line = format_args!("  and {more} more; --no-trunc shows all");
         add_line(&mut text, line);
     }
-    let fate = match &answer.fate {
-        Fate::Held => None,
-        Fate::Unused => Some("it stays until it is removed".to_owned()),
-        Fate::Expires(at, holder) => Some(format!(
+    let outlook = match &answer.outlook {
+        Outlook::Held => None,
+        Outlook::Unused => Some("it stays until it is removed".to_owned()),
+        Outlook::Expires { at, holder } => Some(format!(
             "it goes with the first collection after {at:.0}, when {} expires",
             ids.holder(holder)
         )),
-        Fate::NextCollection => Some("it goes with the next collection".to_owned()),
+        Outlook::NextCollection => Some("it goes with the next collection".to_owned()),
     };
-    if let Some(fate) = fate {
-        add_line(&mut text, format_args!("{fate}"));
+    if let Some(outlook) = outlook {
+        add_line(&mut text, format_args!("{outlook}"));
     }
-    if let Some([plain, all]) = &answer.verdicts {
+    if let Some(verdicts) = &answer.verdicts {
+        let (plain, all) = (&verdicts.prune, &verdicts.prune_all);
         add_line(&mut text, format_args!("prune: {}", verdict(plain, ids)));
         add_line(&mut text, format_args!("prune -a: {}", verdict(all, ids)));
     }
     text
 }
 
-fn add_held(text: &mut String, held: &Held, answer: &Answer, ids: Ids) {
+fn add_held(text: &mut String, held: &HolderPath, answer: &Answer, ids: Ids) {
     let holder = ids.holder(&held.holder);
     let elsewhere = (held.namespace != answer.namespace).then_some(&held.namespace);
     let elsewhere = elsewhere.map(|it| format!(" in namespace {it}"));
     let until = held.until.map(|until| format!(", until {until:.0}"));
-    let of_image = held.verdict.as_ref();
+    let of_image = held.prune_all.as_ref();
     let of_image = of_image.map(|it| format!(" (prune -a: {})", verdict(it, ids)));
     let parts = [Some(holder), elsewhere, until, of_image];
     let line: String = parts.into_iter().flatten().collect();
@@ -73,8 +74,8 @@ fn add_held(text: &mut String, held: &Held, answer: &Answer, ids: Ids) {
 
 fn verdict(verdict: &ImageVerdict, ids: Ids) -> String {
     match verdict {
-        Ok(reason) => format!("removes it: {}", reason.words()),
-        Err((reason, holders)) => {
+        ImageVerdict::Remove { reason } => format!("removes it: {}", reason.words()),
+        ImageVerdict::Keep { reason, holders } => {
             let before = if holders.is_empty() { "" } else { ": " };
             let holders = ids.holders(holders);
             format!("keeps it: {}{before}{holders}", reason.words())

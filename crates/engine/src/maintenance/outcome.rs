@@ -3,8 +3,9 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use reclaim_model::{Amount, Filesystem, Mode, Namespace, PolicyName, Report, RunId};
-use reclaim_plan::Account;
+use reclaim_model::{
+    Amount, Filesystem, Mode, Namespace, PolicyName, Report, RunId, UsageByColumn,
+};
 use serde::{Deserialize, Serialize};
 
 use super::pressure::Excess;
@@ -90,7 +91,7 @@ impl fmt::Display for Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Breakdown {
     /// What containerd has, each byte once.
-    pub account: Account,
+    pub account: UsageByColumn,
     /// What lies on the same filesystems and is not containerd's content or snapshots, in bytes.
     pub other_bytes: u64,
 }

@@ -15,8 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use reclaim_model::{Filesystem, Mode, Namespace, Protection, Report, RuleImages, chain};
-use reclaim_plan::Column;
+use reclaim_model::{Column, Filesystem, Mode, Namespace, Protection, Report, RuleImages, chain};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 

@@ -9,12 +9,12 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Digest, IdPrefix, Inventory, Namespace, NamespaceInventory, Reference, SnapshotId,
-    familiar_name,
+    Digest, IdPrefix, Inventory, Namespace, NamespaceInventory, Reference, SnapshotId, Thing,
+    ThingKind, familiar_name,
 };
 
+use super::Question;
 use super::ways::{blob_thing, snapshot_thing};
-use super::{Question, Thing, ThingKind};
 
 /// The shortest beginning of a digest that is looked for, as for Docker.
 const MIN_PREFIX: usize = 4;

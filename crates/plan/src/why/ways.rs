@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_model::{Digest, Document, SnapshotId};
+use reclaim_model::{Digest, Document, SnapshotId, Thing, ThingKind};
 
-use super::{Thing, ThingKind};
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::Hold;
 

@@ -223,7 +223,7 @@ fn an_image_is_one_target_with_all_its_names_and_users() {
     assert!(!of("A").is_dangling());
     assert!(of("A").has_child);
     assert!(!of("B").has_child);
-    assert_eq!(of("A").size.shared, bytes("base") + bytes(&stacks[0]));
+    assert_eq!(of("A").size.shared_bytes, bytes("base") + bytes(&stacks[0]));
     let blobs =
         ["A", "B", "C"].map(|it| sum(&[it, &format!("{it}.config"), &format!("{it}.layer")]));
     let snapshots: u64 = stacks.iter().map(|it| bytes(it)).sum();

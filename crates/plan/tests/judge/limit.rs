@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use reclaim_model::{Digest, KeepReason, Plan};
 use reclaim_plan::{TooLittle, decide, limit};
 
-use crate::ledger::sizes;
+use crate::disk_usage::sizes;
 use crate::naive;
 use crate::random::scenes;
 use crate::world::{RecordExt, World, ago, all, bytes, library, request};

@@ -5,6 +5,8 @@ mod again;
 #[cfg(test)]
 mod catalog;
 #[cfg(test)]
+mod disk_usage;
+#[cfg(test)]
 mod filters;
 #[cfg(test)]
 mod history;
@@ -12,8 +14,6 @@ mod history;
 mod in_use;
 #[cfg(test)]
 mod leased;
-#[cfg(test)]
-mod ledger;
 #[cfg(test)]
 mod left;
 #[cfg(test)]

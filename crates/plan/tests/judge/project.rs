@@ -5,13 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     BuildHistory, KeepReason, NotRemoved, PROJECT_LABEL, Project, ProjectImageMode, ProjectImages,
-    PruneRequest, SERVICE_LABEL, Service,
+    ProjectUsage, PruneRequest, SERVICE_LABEL, Service, SnapshotSizes,
 };
 use reclaim_plan::{Existence, Listed, choose, projects};
 
 use crate::world::{ContainerExt, Outcome, Part, RecordExt, World, chain, dangling, id, library};
 
 use ProjectImageMode::{All, Built, Local, None as Nothing};
+
+fn seen(world: &World) -> Vec<ProjectUsage> {
+    let namespace = World::JUDGED.parse().unwrap();
+    projects(
+        &world.inventory(),
+        &[],
+        &namespace,
+        &SnapshotSizes::default(),
+    )
+}
 
 /// Services with the images that they name.
 type Services = &'static [(&'static str, Option<&'static str>)];
@@ -407,18 +417,18 @@ fn is_put_together_from_containers() {
     assert_eq!(refused(Built), names(&[web, api]));
     assert_eq!(refused(All), names(&[web, api, "postgres:17"]));
 
-    let seen = projects(&world.inventory(), &[], &World::JUDGED.parse().unwrap());
+    let seen = seen(&world);
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].containers, 3);
     let images: Vec<&str> = seen[0].images.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(images.len(), 4, "{images:?}");
-    let services: Vec<_> = seen[0].project.services.iter().collect();
-    let image = |at: usize| services[at].1.image.as_deref();
-    assert_eq!(services[0].0, "api");
+    let services: Vec<_> = seen[0].services.iter().collect();
+    let image = |at: usize| seen[0].service_images.get(services[at]).map(String::as_str);
+    assert_eq!(services[0], "api");
     assert_eq!(image(0), Some(api));
     assert_eq!(image(1), Some("postgres:17"));
-    assert_eq!((services[2].0.as_str(), image(2)), ("old", None));
-    assert_eq!((services[3].0.as_str(), image(3)), ("web", None));
+    assert_eq!((services[2].as_str(), image(2)), ("old", None));
+    assert_eq!((services[3].as_str(), image(3)), ("web", None));
 }
 
 /// What cannot be read carries no label, and is nobody's.
@@ -433,13 +443,13 @@ fn each_project_has_its_own_images() {
         let container = world.container(service, image);
         container.labels = project_labels(project, service);
     }
-    let seen = projects(&world.inventory(), &[], &World::JUDGED.parse().unwrap());
+    let seen = seen(&world);
     let told = seen.iter().map(|it| {
         let images = it.images.iter().map(|image| {
             let services: Vec<&str> = image.services.iter().map(String::as_str).collect();
             (image.name.as_str(), services)
         });
-        (it.project.name.as_str(), images.collect::<Vec<_>>())
+        (it.project.as_str(), images.collect::<Vec<_>>())
     });
     let expected = [
         ("other", Vec::new()),

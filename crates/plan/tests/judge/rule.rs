@@ -13,7 +13,7 @@ use reclaim_model::{
 };
 use reclaim_plan::{Limited, decide, limit_by_use};
 
-use crate::ledger::sizes;
+use crate::disk_usage::sizes;
 use crate::world::{
     OVERLAY, Outcome, Part, RecordExt, World, ago, all, bytes, digest, id, library, request,
 };

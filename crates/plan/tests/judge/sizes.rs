@@ -1,7 +1,7 @@
 //! How large images are and what they share.
 
-use reclaim_model::{SnapshotId, SnapshotSizes};
-use reclaim_plan::{ImageSize, makeup};
+use reclaim_model::{ImageSize, SnapshotId, SnapshotSizes};
+use reclaim_plan::makeup;
 
 use crate::world::{OVERLAY, Part, World, bytes, chain, digest, library};
 
@@ -40,20 +40,20 @@ fn tells_what_is_shared_from_what_is_not() {
         &["A", "B"],
     );
     let expected = ["A", "B"].map(|name| ImageSize {
-        content: sum(&[
+        content_bytes: sum(&[
             name,
             &format!("{name}.config"),
             &format!("{name}.layer"),
             "base",
         ]),
-        unpacked: sum(&["base", &format!("base+{name}.layer")]),
+        unpacked_bytes: sum(&["base", &format!("base+{name}.layer")]),
         // A layer and a snapshot, which have the same name here.
-        shared: 2 * bytes("base"),
+        shared_bytes: 2 * bytes("base"),
     });
     assert_eq!(found, expected);
     let [a, _] = expected;
-    assert_eq!(a.total(), a.content + a.unpacked);
-    assert_eq!(a.unique(), a.total() - a.shared);
+    assert_eq!(a.total_bytes(), a.content_bytes + a.unpacked_bytes);
+    assert_eq!(a.unique_bytes(), a.total_bytes() - a.shared_bytes);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn two_names_of_one_target_share_nothing() {
     world.image(&library("a:1"), "A");
     world.record(&library("a:2"), "A");
     let found = sizes(&world, &["base", "base+A.layer"], &["A"]);
-    assert_eq!(found[0].shared, 0);
+    assert_eq!(found[0].shared_bytes, 0);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn absent_parts_and_repeated_layers_do_not_count() {
     world.lose("base");
     let found = sizes(&world, &[], &["index"]);
     let expected = ImageSize {
-        content: sum(&["index", "A", "A.config", "empty"]),
+        content_bytes: sum(&["index", "A", "A.config", "empty"]),
         ..ImageSize::default()
     };
     assert_eq!(found, [expected]);

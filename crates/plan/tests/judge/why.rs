@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use reclaim_model::{CollectorRules, Container, GcRef, SnapshotKind};
-use reclaim_plan::ThingKind::{Config, Content, Image, Index, Manifest, Snapshot};
-use reclaim_plan::{Answer, Fate, NotFound, Question, ThingKind, why};
+use reclaim_model::ThingKind::{Config, Content, Image, Index, Manifest, Snapshot};
+use reclaim_model::{
+    Answer, CollectorRules, Container, GcRef, ImageVerdict, Outlook, SnapshotKind, ThingKind,
+};
+use reclaim_plan::{NotFound, Question, why};
 
-use crate::ledger::registered;
+use crate::disk_usage::registered;
 use crate::naive;
 use crate::random::scenes;
 use crate::world::{
@@ -33,7 +35,7 @@ fn answer(world: &World, text: &str) -> Answer {
 
 /// The holders, each with the kinds of the things on its way.
 fn ways(answer: &Answer) -> Vec<(String, Vec<ThingKind>)> {
-    let held = answer.held.iter().map(|held| {
+    let held = answer.holders.iter().map(|held| {
         let kinds = held.chain.iter().map(|thing| thing.kind);
         (held.holder.to_string(), kinds.collect())
     });
@@ -60,7 +62,7 @@ fn a_container_leads_to_its_image_by_snapshot_or_else_by_name() {
             ),
         ]
     );
-    assert_eq!(answer.fate, Fate::Held);
+    assert_eq!(answer.outlook, Outlook::Held);
 }
 
 #[test]
@@ -94,14 +96,24 @@ fn ones_own_namespace_comes_first_and_an_image_with_what_a_prune_would_do() {
     world.within("another").image(&library("a:1"), "A");
     world.within(World::JUDGED);
     let layer = answer(&world, &id("A.layer"));
-    let namespaces: Vec<_> = layer.held.iter().map(|it| it.namespace.as_str()).collect();
+    let namespaces: Vec<_> = layer
+        .holders
+        .iter()
+        .map(|it| it.namespace.as_str())
+        .collect();
     assert_eq!(namespaces, [World::JUDGED, "another"]);
-    let goes = layer.held[0].verdict.as_ref();
-    assert!(goes.is_some_and(Result::is_ok), "{goes:?}");
+    let goes = layer.holders[0].prune_all.as_ref();
+    assert!(
+        matches!(goes, Some(ImageVerdict::Remove { .. })),
+        "{goes:?}"
+    );
     let used = answer(&world, &id("B.layer"));
-    let held = used.held.iter().find(|it| it.verdict.is_some());
-    let verdict = held.and_then(|it| it.verdict.as_ref());
-    assert!(verdict.is_some_and(Result::is_err), "{verdict:?}");
+    let held = used.holders.iter().find(|it| it.prune_all.is_some());
+    let verdict = held.and_then(|it| it.prune_all.as_ref());
+    assert!(
+        matches!(verdict, Some(ImageVerdict::Keep { .. })),
+        "{verdict:?}"
+    );
 }
 
 #[test]
@@ -147,7 +159,7 @@ fn an_image_expires_from_2_0_on() {
         let mut world = World::new().with_rules(rules);
         let record = world.image(&library("a:1"), "A");
         record.label("containerd.io/gc.expire", "2026-02-01T00:00:00Z");
-        let held = &answer(&world, &id("A.layer")).held;
+        let held = &answer(&world, &id("A.layer")).holders;
         assert_eq!(held.len(), 1);
         assert_eq!(held[0].until.is_some(), rules == CollectorRules::V2_0);
     }
@@ -177,13 +189,13 @@ fn what_expires_says_when_and_by_whom() {
     world
         .lease("last", &[content("x")])
         .label("containerd.io/gc.expire", "2026-01-12T00:00:00Z");
-    let Fate::Expires(at, holder) = answer(&world, &id("x")).fate else {
+    let Outlook::Expires { at, holder } = answer(&world, &id("x")).outlook else {
         panic!("it expires");
     };
     assert_eq!(at.to_string(), "2026-01-12T00:00:00Z");
     assert_eq!(holder.id, "last");
     world.lease("never", &[content("x")]);
-    assert_eq!(answer(&world, &id("x")).fate, Fate::Held);
+    assert_eq!(answer(&world, &id("x")).outlook, Outlook::Held);
 }
 
 #[test]
@@ -191,16 +203,17 @@ fn what_nobody_holds_goes_with_the_next_collection() {
     let mut world = World::new();
     world.blob("x", &[]);
     world.lease("over", &[content("x")]).expired();
-    assert_eq!(answer(&world, &id("x")).fate, Fate::NextCollection);
+    assert_eq!(answer(&world, &id("x")).outlook, Outlook::NextCollection);
     // An image is not collected: it stays until somebody removes it.
     world.image(&library("a:1"), "A");
     let of_image = answer(&world, "a:1");
-    assert_eq!(of_image.fate, Fate::Unused);
-    assert!(of_image.verdicts.unwrap()[1].is_ok());
+    assert_eq!(of_image.outlook, Outlook::Unused);
+    let of_all = of_image.verdicts.unwrap().prune_all;
+    assert!(matches!(of_all, ImageVerdict::Remove { .. }), "{of_all:?}");
     world
         .record(&library("b:1"), "A")
         .label("containerd.io/gc.expire", "2020-01-01T00:00:00Z");
-    assert_eq!(answer(&world, "b:1").fate, Fate::NextCollection);
+    assert_eq!(answer(&world, "b:1").outlook, Outlook::NextCollection);
 }
 
 #[test]
@@ -274,8 +287,8 @@ proptest! {
             // An image of that name comes first, snapshots of that key last.
             let is_other = |it: &&Answer| !matches!(it.thing.kind, Image | Snapshot);
             let answer = answers.iter().find(is_other).unwrap();
-            prop_assert_eq!(!answer.held.is_empty(), is_kept, "{}", &blob.digest);
-            for held in &answer.held {
+            prop_assert_eq!(!answer.holders.is_empty(), is_kept, "{}", &blob.digest);
+            for held in &answer.holders {
                 prop_assert_eq!(held.chain.last(), Some(&answer.thing));
             }
         }

@@ -1,7 +1,7 @@
 //! Why a daemon did not do what it was asked for.
 
 use prost::Message;
-use reclaim_engine::Account;
+use reclaim_model::UsageByColumn;
 use tonic::Status;
 
 use crate::grpc::error::ErrorKind;
@@ -31,7 +31,7 @@ pub enum HostError {
         /// In words.
         message: String,
         /// Where the bytes are that cannot be freed, if that is the error.
-        account: Option<Account>,
+        account: Option<UsageByColumn>,
     },
     /// It is of another version, and its answer means nothing here.
     #[error("the daemon's answer is not understood: {0}")]

@@ -1,6 +1,6 @@
 //! Explanations.
 
-use reclaim_engine::{Answer, Fate, Held, ImageVerdict, Thing};
+use reclaim_model::{Answer, HolderPath, ImageVerdict, Outlook, PruneVerdicts, Thing};
 
 use super::enums::known;
 use super::things::holders;
@@ -31,8 +31,13 @@ impl TryFrom<proto::Thing> for Thing {
 fn to_verdict(verdict: &ImageVerdict) -> proto::Verdict {
     proto::Verdict {
         verdict: Some(match verdict {
-            Ok(reason) => Verdict::Remove(proto::RemoveReason::from(*reason).into()),
-            Err((reason, by)) => Verdict::Keep(proto::verdict::Keep {
+            ImageVerdict::Remove { reason } => {
+                Verdict::Remove(proto::RemoveReason::from(*reason).into())
+            }
+            ImageVerdict::Keep {
+                reason,
+                holders: by,
+            } => Verdict::Keep(proto::verdict::Keep {
                 reason: proto::KeepReason::from(*reason).into(),
                 holders: holders(by),
             }),
@@ -41,33 +46,33 @@ fn to_verdict(verdict: &ImageVerdict) -> proto::Verdict {
 }
 
 fn of_verdict(message: proto::Verdict) -> Result<ImageVerdict, WireError> {
+    let verdict = message.verdict;
     Ok(
-        match message
-            .verdict
-            .ok_or_else(|| WireError::missing("verdict"))?
-        {
-            Verdict::Remove(reason) => Ok(known::<proto::RemoveReason, _>("remove", reason)?),
-            Verdict::Keep(keep) => Err((
-                known::<proto::KeepReason, _>("keep", keep.reason)?,
-                list(keep.holders)?,
-            )),
+        match verdict.ok_or_else(|| WireError::missing("verdict"))? {
+            Verdict::Remove(reason) => ImageVerdict::Remove {
+                reason: known::<proto::RemoveReason, _>("remove", reason)?,
+            },
+            Verdict::Keep(keep) => ImageVerdict::Keep {
+                reason: known::<proto::KeepReason, _>("keep", keep.reason)?,
+                holders: list(keep.holders)?,
+            },
         },
     )
 }
 
-impl From<&Held> for proto::Held {
-    fn from(held: &Held) -> Self {
+impl From<&HolderPath> for proto::Held {
+    fn from(held: &HolderPath) -> Self {
         Self {
             namespace: held.namespace.to_string(),
             holder: Some((&held.holder).into()),
             until: held.until.map(moment),
             chain: held.chain.iter().map(Into::into).collect(),
-            verdict: held.verdict.as_ref().map(to_verdict),
+            verdict: held.prune_all.as_ref().map(to_verdict),
         }
     }
 }
 
-impl TryFrom<proto::Held> for Held {
+impl TryFrom<proto::Held> for HolderPath {
     type Error = WireError;
 
     fn try_from(message: proto::Held) -> Result<Self, WireError> {
@@ -77,35 +82,32 @@ impl TryFrom<proto::Held> for Held {
             holder: holder.try_into()?,
             until: message.until.map(timestamp).transpose()?,
             chain: list(message.chain)?,
-            verdict: message.verdict.map(of_verdict).transpose()?,
+            prune_all: message.verdict.map(of_verdict).transpose()?,
         })
     }
 }
 
 impl From<&Answer> for proto::Answer {
     fn from(answer: &Answer) -> Self {
-        let [prune, prune_all] = match &answer.verdicts {
-            Some(verdicts) => verdicts.each_ref().map(|it| Some(to_verdict(it))),
-            None => [None, None],
-        };
+        let verdicts = answer.verdicts.as_ref();
         let mut message = Self {
             namespace: answer.namespace.to_string(),
             thing: Some((&answer.thing).into()),
-            held: answer.held.iter().map(Into::into).collect(),
-            prune,
-            prune_all,
+            held: answer.holders.iter().map(Into::into).collect(),
+            prune: verdicts.map(|verdicts| to_verdict(&verdicts.prune)),
+            prune_all: verdicts.map(|verdicts| to_verdict(&verdicts.prune_all)),
             warnings: answer.warnings.clone(),
             ..Self::default()
         };
-        let fate = match &answer.fate {
-            Fate::Held => proto::answer::Fate::Held,
-            Fate::Unused => proto::answer::Fate::Unused,
-            Fate::Expires(at, holder) => {
+        let fate = match &answer.outlook {
+            Outlook::Held => proto::answer::Fate::Held,
+            Outlook::Unused => proto::answer::Fate::Unused,
+            Outlook::Expires { at, holder } => {
                 message.expires = Some(moment(*at));
                 message.expires_holder = Some(holder.into());
                 proto::answer::Fate::Expires
             }
-            Fate::NextCollection => proto::answer::Fate::NextCollection,
+            Outlook::NextCollection => proto::answer::Fate::NextCollection,
         };
         message.fate = fate.into();
         message
@@ -117,31 +119,39 @@ impl TryFrom<proto::Answer> for Answer {
 
     fn try_from(message: proto::Answer) -> Result<Self, WireError> {
         let unknown = |_| WireError::new("fate", format!("{} is unknown here", message.fate));
-        let fate = match proto::answer::Fate::try_from(message.fate).map_err(unknown)? {
+        let outlook = match proto::answer::Fate::try_from(message.fate).map_err(unknown)? {
             proto::answer::Fate::Unspecified => {
                 return Err(WireError::new("fate", "it is not specified"));
             }
-            proto::answer::Fate::Held => Fate::Held,
-            proto::answer::Fate::Unused => Fate::Unused,
+            proto::answer::Fate::Held => Outlook::Held,
+            proto::answer::Fate::Unused => Outlook::Unused,
             proto::answer::Fate::Expires => {
                 let at = message
                     .expires
                     .ok_or_else(|| WireError::missing("expires"))?;
                 let holder = message.expires_holder;
                 let holder = holder.ok_or_else(|| WireError::missing("expires_holder"))?;
-                Fate::Expires(timestamp(at)?, holder.try_into()?)
+                Outlook::Expires {
+                    at: timestamp(at)?,
+                    holder: holder.try_into()?,
+                }
             }
-            proto::answer::Fate::NextCollection => Fate::NextCollection,
+            proto::answer::Fate::NextCollection => Outlook::NextCollection,
         };
         let thing = message.thing.ok_or_else(|| WireError::missing("thing"))?;
         let verdicts = message.prune.zip(message.prune_all);
-        let verdicts = verdicts.map(|(prune, all)| Ok([of_verdict(prune)?, of_verdict(all)?]));
+        let verdicts = verdicts.map(|(prune, prune_all)| {
+            Ok(PruneVerdicts {
+                prune: of_verdict(prune)?,
+                prune_all: of_verdict(prune_all)?,
+            })
+        });
         Ok(Self {
             namespace: parsed("namespace", &message.namespace)?,
             thing: thing.try_into()?,
-            held: list(message.held)?,
+            holders: list(message.held)?,
             verdicts: verdicts.transpose()?,
-            fate,
+            outlook,
             warnings: message.warnings,
         })
     }

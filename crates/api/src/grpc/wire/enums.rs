@@ -1,8 +1,9 @@
 //! Enumerations, one to one.
 
-use reclaim_engine::{Column, Outcome, ThingKind, Trigger};
+use reclaim_engine::{Outcome, Trigger};
 use reclaim_model::{
-    ContainerState, DeleteGuard, HolderKind, HolderRole, KeepReason, Mode, Pin, RemoveReason,
+    Column, ContainerState, DeleteGuard, HolderKind, HolderRole, KeepReason, Mode, Pin,
+    RemoveReason, ThingKind,
 };
 
 use super::WireError;

@@ -1,7 +1,7 @@
 //! Lists of images and of projects.
 
-use reclaim_engine::{ImageList, ImageSize, ListedImage, ProjectImage, ProjectUsage};
-use reclaim_model::{Project, Service};
+use reclaim_engine::{ImageList, ListedImage};
+use reclaim_model::{ImageSize, ProjectImage, ProjectUsage};
 
 use super::enums::known;
 use super::{WireError, count, list, moment, parsed, size, timestamp};
@@ -11,9 +11,9 @@ use proto::listed_image::Verdict;
 impl From<ImageSize> for proto::ImageSize {
     fn from(size: ImageSize) -> Self {
         Self {
-            content: size.content,
-            unpacked: size.unpacked,
-            shared: size.shared,
+            content: size.content_bytes,
+            unpacked: size.unpacked_bytes,
+            shared: size.shared_bytes,
         }
     }
 }
@@ -21,9 +21,9 @@ impl From<ImageSize> for proto::ImageSize {
 impl From<proto::ImageSize> for ImageSize {
     fn from(message: proto::ImageSize) -> Self {
         Self {
-            content: message.content,
-            unpacked: message.unpacked,
-            shared: message.shared,
+            content_bytes: message.content,
+            unpacked_bytes: message.unpacked,
+            shared_bytes: message.shared,
         }
     }
 }
@@ -95,23 +95,23 @@ impl TryFrom<proto::ListedImage> for ListedImage {
 
 impl From<&ProjectUsage> for proto::ListedProject {
     fn from(usage: &ProjectUsage) -> Self {
-        let services = usage.project.services.iter().map(|(name, service)| {
-            let image = service.image.clone().unwrap_or_default();
+        let services = usage.services.iter().map(|name| {
+            let image = usage.service_images.get(name).cloned().unwrap_or_default();
             (name.clone(), proto::project_images::Service { image })
         });
         let images = usage.images.iter();
-        let images = images.map(|(image, size)| proto::ListedProjectImage {
+        let images = images.map(|image| proto::ListedProjectImage {
             name: image.name.clone(),
             target: image.target.to_string(),
             services: image.services.iter().cloned().collect(),
-            size: Some((*size).into()),
+            size: Some(image.size.into()),
         });
         Self {
-            project: usage.project.name.to_string(),
+            project: usage.project.to_string(),
             services: services.collect(),
             containers: size(usage.containers),
             images: images.collect(),
-            rmi_local: Some(usage.local.into()),
+            rmi_local: Some(usage.rmi_local.into()),
         }
     }
 }
@@ -120,28 +120,25 @@ impl TryFrom<proto::ListedProject> for ProjectUsage {
     type Error = WireError;
 
     fn try_from(message: proto::ListedProject) -> Result<Self, WireError> {
-        let services = message.services.into_iter().map(|(name, service)| {
-            let image = Some(service.image).filter(|it| !it.is_empty());
-            (name, Service { image })
-        });
+        let services = message.services.keys().cloned().collect();
+        let named = message.services.into_iter();
+        let named = named.filter(|(_, service)| !service.image.is_empty());
         let images = message.images.into_iter().map(|image| {
-            let size = of_size(image.size)?;
-            let image = ProjectImage {
+            Ok(ProjectImage {
                 name: image.name,
                 target: parsed("target", &image.target)?,
                 services: image.services.into_iter().collect(),
-            };
-            Ok((image, size))
+                size: of_size(image.size)?,
+            })
         });
-        let local = message.rmi_local;
+        let rmi_local = message.rmi_local;
         Ok(Self {
-            project: Project {
-                name: parsed("project", &message.project)?,
-                services: services.collect(),
-            },
+            project: parsed("project", &message.project)?,
+            services,
+            service_images: named.map(|(name, service)| (name, service.image)).collect(),
             containers: count("containers", message.containers)?,
             images: images.collect::<Result<_, WireError>>()?,
-            local: local
+            rmi_local: rmi_local
                 .ok_or_else(|| WireError::missing("rmi_local"))?
                 .try_into()?,
         })

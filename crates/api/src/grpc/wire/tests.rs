@@ -10,17 +10,16 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use prost::Message;
-use reclaim_engine::{
-    Account, Answer, Column, DiskUsage, Fate, Held, Hold, ImageList, ImageSize, ImageUsage,
-    ListedImage, NamespaceUsage, ProjectImage, ProjectUsage, Thing, ThingKind,
-};
+use reclaim_engine::{Hold, ImageList, ListedImage};
 use reclaim_model::{
-    Amount, Beside, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest,
-    Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, HolderRole,
-    ImageRecord, KeepReason, Kept, LeaseHolding, Leased, Left, LeftThing, Mode, Named,
-    NamedRemoval, Namespace, NotPinned, NotRemoved, OutsideRecords, Pin, PinChange, PinOutcome,
-    Pinned, Place, Project, Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed,
-    Report, Row, RunId, Service, SnapshotId, Target, Unpin, Unrecorded,
+    Amount, Answer, Beside, Column, Conflict, ConflictCause, Container, ContainerState,
+    DeleteGuard, Digest, DiskUsage, Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels,
+    Holder, HolderKind, HolderPath, HolderRole, ImageRecord, ImageSize, ImageUsage, ImageVerdict,
+    KeepReason, Kept, LeaseHolding, Leased, Left, LeftThing, Mode, Named, NamedRemoval, Namespace,
+    NamespaceUsage, NotPinned, NotRemoved, Outlook, OutsideRecords, Pin, PinChange, PinOutcome,
+    Pinned, Place, ProjectImage, ProjectUsage, PruneVerdicts, Reclaimed, Reference, RefuseReason,
+    Refused, RemoveReason, Removed, Report, Row, RunId, SnapshotId, Target, Thing, ThingKind,
+    Unpin, Unrecorded, UsageByColumn,
 };
 
 use super::*;
@@ -168,37 +167,35 @@ fn usage_comes_back() {
         Column::Ingest,
         Column::Orphaned,
     ];
-    let account: Account = columns.into_iter().zip((0..).map(amount)).collect();
+    let usage: UsageByColumn = columns.into_iter().zip((0..).map(amount)).collect();
     let image = |verdict| ImageUsage {
         name: "app".to_owned(),
         target: digest('a'),
         created: Some(at("1969-12-31T23:59:59.5Z")),
         size: ImageSize {
-            content: 1,
-            unpacked: 2,
-            shared: 3,
+            content_bytes: 1,
+            unpacked_bytes: 2,
+            shared_bytes: 3,
         },
-        reclaimable_alone: 4,
+        reclaimable_alone_bytes: 4,
+        containers: 1,
         holders: holders(),
         verdict,
     };
-    let usage = NamespaceUsage {
-        account: account.clone(),
+    let images = vec![
+        image(Ok(RemoveReason::Unused)),
+        image(Err(KeepReason::InUse)),
+    ];
+    let full = NamespaceUsage {
+        usage: usage.clone(),
         shared_bytes: 5,
-        images: vec![
-            image(Ok(RemoveReason::Unused)),
-            image(Err(KeepReason::InUse)),
-        ],
-        leases: vec![lease_holding()],
+        ..NamespaceUsage::new(namespace("a"), images, vec![lease_holding()])
     };
+    let empty = NamespaceUsage::new(namespace("b"), Vec::new(), Vec::new());
     comes_back::<DiskUsage, proto::DiskUsageResponse>(&DiskUsage {
-        total: account,
-        namespaces: [
-            (namespace("a"), usage),
-            (namespace("b"), NamespaceUsage::default()),
-        ]
-        .into(),
-        is_orphaned_known: true,
+        total: usage,
+        namespaces: vec![full, empty],
+        orphaned_known: true,
         warnings: vec!["w".to_owned()],
         outside_records: Some(OutsideRecords {
             unrecorded: vec![unrecorded()],
@@ -211,9 +208,9 @@ fn usage_comes_back() {
 #[test]
 fn lists_come_back() {
     let size = ImageSize {
-        content: 1,
-        unpacked: u64::MAX,
-        shared: 3,
+        content_bytes: 1,
+        unpacked_bytes: u64::MAX,
+        shared_bytes: 3,
     };
     let keep = KeepReason::ALL.iter().map(|it| Err(*it));
     let verdicts = REMOVE.map(Ok).into_iter().chain(keep);
@@ -233,26 +230,19 @@ fn lists_come_back() {
         images: images.collect(),
         warnings: vec!["w".to_owned()],
     });
-    let service = |image: Option<&str>| Service {
-        image: image.map(str::to_owned),
-    };
     let image = ProjectImage {
         name: "shop-web".to_owned(),
         target: digest('b'),
         services: ["db", "web"].map(str::to_owned).into(),
+        size,
     };
     comes_back::<ProjectUsage, proto::ListedProject>(&ProjectUsage {
-        project: Project {
-            name: "shop".parse().unwrap(),
-            services: [
-                ("db".to_owned(), service(Some("postgres:17"))),
-                ("web".to_owned(), service(None)),
-            ]
-            .into(),
-        },
+        project: "shop".parse().unwrap(),
+        services: ["db", "web"].map(str::to_owned).into(),
+        service_images: [("db".to_owned(), "postgres:17".to_owned())].into(),
         containers: 4,
-        images: vec![(image, size)],
-        local: amount(5),
+        images: vec![image],
+        rmi_local: amount(5),
     });
 }
 
@@ -272,28 +262,40 @@ fn answers_come_back() {
         kind,
         id: format!("{kind:?}"),
     });
-    let held = |until, verdict| Held {
+    let held = |until, prune_all| HolderPath {
         namespace: namespace("default"),
         holder: holders().remove(2),
         until,
         chain: chain.to_vec(),
-        verdict,
+        prune_all,
     };
     let moment = at("2026-01-02T03:04:05Z");
-    let fates = [
-        Fate::Held,
-        Fate::Unused,
-        Fate::Expires(moment, holders().remove(3)),
-        Fate::NextCollection,
+    let outlooks = [
+        Outlook::Held,
+        Outlook::Unused,
+        Outlook::Expires {
+            at: moment,
+            holder: holders().remove(3),
+        },
+        Outlook::NextCollection,
     ];
-    for (fate, has_verdicts) in fates.into_iter().zip([true, false, true, false]) {
-        let kept = Err((KeepReason::Pinned, holders()));
+    for (outlook, has_verdicts) in outlooks.into_iter().zip([true, false, true, false]) {
+        let kept = ImageVerdict::Keep {
+            reason: KeepReason::Pinned,
+            holders: holders(),
+        };
+        let removed = ImageVerdict::Remove {
+            reason: RemoveReason::Dangling,
+        };
         comes_back::<Answer, proto::Answer>(&Answer {
             namespace: namespace("default"),
             thing: chain[0].clone(),
-            held: vec![held(Some(moment), None), held(None, Some(kept.clone()))],
-            verdicts: has_verdicts.then_some([kept, Ok(RemoveReason::Dangling)]),
-            fate,
+            holders: vec![held(Some(moment), None), held(None, Some(kept.clone()))],
+            verdicts: has_verdicts.then_some(PruneVerdicts {
+                prune: kept,
+                prune_all: removed,
+            }),
+            outlook,
             warnings: vec!["w".to_owned()],
         });
     }

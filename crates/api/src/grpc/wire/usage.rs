@@ -1,7 +1,8 @@
 //! Disk usage.
 
-use reclaim_engine::{Account, DiskUsage, ImageSize, ImageUsage, NamespaceUsage};
-use reclaim_model::OutsideRecords;
+use reclaim_model::{
+    DiskUsage, Holder, ImageSize, ImageUsage, NamespaceUsage, OutsideRecords, UsageByColumn,
+};
 
 use super::enums::known;
 use super::things::holders;
@@ -9,21 +10,19 @@ use super::{WireError, list, moment, parsed, timestamp};
 use crate::grpc::proto;
 use proto::image_usage::Verdict;
 
-impl From<&Account> for proto::Account {
-    fn from(account: &Account) -> Self {
-        let columns = account
-            .columns()
-            .map(|(column, amount)| proto::ColumnAmount {
-                column: proto::Column::from(column).into(),
-                amount: Some(amount.into()),
-            });
+impl From<&UsageByColumn> for proto::Account {
+    fn from(usage: &UsageByColumn) -> Self {
+        let columns = usage.columns().map(|(column, amount)| proto::ColumnAmount {
+            column: proto::Column::from(column).into(),
+            amount: Some(amount.into()),
+        });
         Self {
             columns: columns.collect(),
         }
     }
 }
 
-impl TryFrom<proto::Account> for Account {
+impl TryFrom<proto::Account> for UsageByColumn {
     type Error = WireError;
 
     fn try_from(message: proto::Account) -> Result<Self, WireError> {
@@ -40,18 +39,21 @@ impl TryFrom<proto::Account> for Account {
 
 impl From<&DiskUsage> for proto::DiskUsageResponse {
     fn from(usage: &DiskUsage) -> Self {
-        let namespaces = usage.namespaces.iter();
-        let namespaces = namespaces.map(|(name, usage)| proto::NamespaceUsage {
-            namespace: name.to_string(),
-            account: Some((&usage.account).into()),
-            shared_bytes: usage.shared_bytes,
-            images: usage.images.iter().map(Into::into).collect(),
-            leases: usage.leases.iter().map(Into::into).collect(),
+        let namespaces = usage.namespaces.iter().map(|found| {
+            let images = found.image_usage.iter().flatten();
+            let leases = found.leases.iter().flatten();
+            proto::NamespaceUsage {
+                namespace: found.namespace.to_string(),
+                account: Some((&found.usage).into()),
+                shared_bytes: found.shared_bytes,
+                images: images.map(Into::into).collect(),
+                leases: leases.map(Into::into).collect(),
+            }
         });
         Self {
             total: Some((&usage.total).into()),
             namespaces: namespaces.collect(),
-            is_orphaned_known: usage.is_orphaned_known,
+            is_orphaned_known: usage.orphaned_known,
             warnings: usage.warnings.clone(),
             outside_records: usage.outside_records.as_ref().map(Into::into),
         }
@@ -65,18 +67,17 @@ impl TryFrom<proto::DiskUsageResponse> for DiskUsage {
         let total = message.total.ok_or_else(|| WireError::missing("total"))?;
         let namespaces = message.namespaces.into_iter().map(|it| {
             let account = it.account.ok_or_else(|| WireError::missing("account"))?;
-            let usage = NamespaceUsage {
-                account: account.try_into()?,
+            let namespace = parsed("namespace", &it.namespace)?;
+            Ok(NamespaceUsage {
+                usage: account.try_into()?,
                 shared_bytes: it.shared_bytes,
-                images: list(it.images)?,
-                leases: list(it.leases)?,
-            };
-            Ok((parsed("namespace", &it.namespace)?, usage))
+                ..NamespaceUsage::new(namespace, list(it.images)?, list(it.leases)?)
+            })
         });
         Ok(Self {
             total: total.try_into()?,
             namespaces: namespaces.collect::<Result<_, WireError>>()?,
-            is_orphaned_known: message.is_orphaned_known,
+            orphaned_known: message.is_orphaned_known,
             warnings: message.warnings,
             outside_records: message.outside_records.map(TryInto::try_into).transpose()?,
         })
@@ -115,10 +116,10 @@ impl From<&ImageUsage> for proto::ImageUsage {
             name: usage.name.clone(),
             target: usage.target.to_string(),
             created: usage.created.map(moment),
-            content: usage.size.content,
-            unpacked: usage.size.unpacked,
-            shared: usage.size.shared,
-            reclaimable_alone: usage.reclaimable_alone,
+            content: usage.size.content_bytes,
+            unpacked: usage.size.unpacked_bytes,
+            shared: usage.size.shared_bytes,
+            reclaimable_alone: usage.reclaimable_alone_bytes,
             holders: holders(&usage.holders),
             verdict: Some(match usage.verdict {
                 Ok(reason) => Verdict::Remove(proto::RemoveReason::from(reason).into()),
@@ -135,17 +136,19 @@ impl TryFrom<proto::ImageUsage> for ImageUsage {
         let verdict = message
             .verdict
             .ok_or_else(|| WireError::missing("verdict"))?;
+        let holders: Vec<Holder> = list(message.holders)?;
         Ok(Self {
             name: message.name,
             target: parsed("target", &message.target)?,
             created: message.created.map(timestamp).transpose()?,
             size: ImageSize {
-                content: message.content,
-                unpacked: message.unpacked,
-                shared: message.shared,
+                content_bytes: message.content,
+                unpacked_bytes: message.unpacked,
+                shared_bytes: message.shared,
             },
-            reclaimable_alone: message.reclaimable_alone,
-            holders: list(message.holders)?,
+            reclaimable_alone_bytes: message.reclaimable_alone,
+            containers: ImageUsage::containers(&holders),
+            holders,
             verdict: match verdict {
                 Verdict::Remove(reason) => Ok(known::<proto::RemoveReason, _>("remove", reason)?),
                 Verdict::Keep(reason) => Err(known::<proto::KeepReason, _>("keep", reason)?),

@@ -9,7 +9,7 @@ use reclaim_model::{Goal, KeepReason, LastUse, LastUses, RootMark, RuleImages};
 use reclaim_plan::{decide, ladder, limit_by_use};
 
 use super::{HOUR, apart, by_policy, goal, lenient, limited, removed, used};
-use crate::ledger::sizes;
+use crate::disk_usage::sizes;
 use crate::random::scenes;
 use crate::world::{Part, World, ago, all, bytes, chain, library, request};
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use reclaim_model::{
-    Amount, CollectorRules, Container, Digest, FreedBlob, FreedSnapshot, Gap, Inventory, Namespace,
-    PruneFilters, PruneRequest, SnapshotId, SnapshotKind, SnapshotSizes,
+    Amount, CollectorRules, Column, Container, Digest, DiskUsage, FreedBlob, FreedSnapshot, Gap,
+    ImageUsage, Inventory, Namespace, NamespaceUsage, PruneFilters, PruneRequest, SnapshotId,
+    SnapshotKind, SnapshotSizes, UsageByColumn,
 };
-use reclaim_plan::{Account, Books, Column, DiskUsage, decide, disk_usage, shortfall};
+use reclaim_plan::{UsageInput, decide, disk_usage, shortfall};
 
 use crate::naive;
 use crate::random::scenes;
@@ -42,7 +43,7 @@ pub(crate) fn registered(world: &World) -> BTreeMap<Namespace, Vec<Container>> {
 
 fn usage(world: &World) -> DiskUsage {
     let inventory = world.inventory();
-    disk_usage(&Books {
+    disk_usage(&UsageInput {
         inventory: &inventory,
         registered: &registered(world),
         snapshot_bytes: &sizes(&inventory),
@@ -51,8 +52,17 @@ fn usage(world: &World) -> DiskUsage {
     })
 }
 
-fn here(usage: &DiskUsage) -> &Account {
-    &usage.namespaces[&judged()].account
+fn of_namespace<'u>(usage: &'u DiskUsage, name: &Namespace) -> &'u NamespaceUsage {
+    let mut namespaces = usage.namespaces.iter();
+    namespaces.find(|found| found.namespace == *name).unwrap()
+}
+
+fn here(usage: &DiskUsage) -> &UsageByColumn {
+    &of_namespace(usage, &judged()).usage
+}
+
+fn images(usage: &NamespaceUsage) -> &[ImageUsage] {
+    usage.image_usage.as_deref().unwrap()
 }
 
 /// What a prune frees, in the sizes of [`sizes`].
@@ -64,7 +74,7 @@ fn freed(world: &World, filters: PruneFilters) -> Amount {
 }
 
 /// The columns in which something is, with their bytes of content.
-fn content_of(account: &Account) -> Vec<(Column, u64)> {
+fn content_of(account: &UsageByColumn) -> Vec<(Column, u64)> {
     let columns = account.columns();
     let columns = columns.map(|(column, amount)| (column, amount.content_bytes));
     columns.filter(|(_, bytes)| *bytes > 0).collect()
@@ -154,18 +164,19 @@ fn shared_content_counts_in_each_namespace_and_once_in_all() {
     let own = (Column::Pending, bytes("own"));
     assert_eq!(content_of(&usage.total), [(Column::InUse, all), own]);
     assert_eq!(content_of(here(&usage)), [(Column::Elsewhere, all)]);
-    let here = &usage.namespaces[&judged()];
+    let here = of_namespace(&usage, &judged());
     assert_eq!(here.shared_bytes, all);
-    let snapshots = here.account.column(Column::Unused).snapshot_bytes;
+    let snapshots = here.usage.column(Column::Unused).snapshot_bytes;
     assert_eq!(
-        here.images[0].reclaimable_alone, snapshots,
+        images(here)[0].reclaimable_alone_bytes,
+        snapshots,
         "of the bytes only these go"
     );
-    let other = &usage.namespaces[&"other".parse().unwrap()];
-    assert_eq!(other.images[0].reclaimable_alone, 0);
-    assert_eq!(other.images[0].containers(), 2);
+    let other = of_namespace(&usage, &"other".parse().unwrap());
+    assert_eq!(images(other)[0].reclaimable_alone_bytes, 0);
+    assert_eq!(images(other)[0].containers, 2);
     assert_eq!(other.shared_bytes, all, "but not its own");
-    assert_eq!((here.active(), other.active()), (0, 1));
+    assert_eq!((here.active, other.active), (0, 1));
 }
 
 #[test]
@@ -178,10 +189,13 @@ fn what_one_image_has_twice_goes_with_it_alone() {
     world.record(&library("a:1"), "index");
     let usage = usage(&world);
     let all = usage.total.total();
-    assert_eq!(usage.total.columns().collect::<Account>(), usage.total);
-    let image = &usage.namespaces[&judged()].images[0];
-    assert_eq!(image.reclaimable_alone, all.total_bytes());
-    assert_eq!(image.containers(), 0);
+    assert_eq!(
+        usage.total.columns().collect::<UsageByColumn>(),
+        usage.total
+    );
+    let image = &images(of_namespace(&usage, &judged()))[0];
+    assert_eq!(image.reclaimable_alone_bytes, all.total_bytes());
+    assert_eq!(image.containers, 0);
 }
 
 #[test]
@@ -209,7 +223,7 @@ fn what_is_no_blob_of_a_namespace_counts_too() {
     };
     let account = shortfall(&inventory, &[], &request, &SnapshotSizes::default());
     assert_eq!(content_of(&account), [(Column::Ingest, 13)]);
-    let usage = disk_usage(&Books {
+    let usage = disk_usage(&UsageInput {
         inventory: &inventory,
         registered: &BTreeMap::new(),
         snapshot_bytes: &BTreeMap::new(),
@@ -375,7 +389,7 @@ proptest! {
         let sizes = sizes(&inventory);
         let mut distinct = BTreeMap::new();
         for (name, namespace) in &inventory.namespaces {
-            let total = usage.namespaces[name].account.total();
+            let total = of_namespace(&usage, name).usage.total();
             let blobs = namespace.blobs.iter();
             distinct.extend(blobs.clone().map(|blob| (&blob.digest, blob.size)));
             prop_assert_eq!(total.content_bytes, blobs.map(|blob| blob.size).sum::<u64>());
@@ -396,7 +410,7 @@ proptest! {
         let inventory = world.inventory();
         let sizes = &sizes(&inventory)[&judged()];
         let told = shortfall(&inventory, &world.registered, &request(all()), sizes);
-        let columns = |account: &Account| -> BTreeMap<Column, Amount> {
+        let columns = |account: &UsageByColumn| -> BTreeMap<Column, Amount> {
             let is_other = |it: &(Column, Amount)| {
                 !matches!(it.0, Column::Unused | Column::Dangling | Column::Unknown)
             };
@@ -412,7 +426,7 @@ proptest! {
         let usage = usage(&world);
         let inventory = world.inventory();
         let sizes = &sizes(&inventory)[&judged()];
-        for image in &usage.namespaces[&judged()].images {
+        for image in images(of_namespace(&usage, &judged())) {
             let namespace = &inventory.namespaces[&judged()];
             let mut records = namespace.images.iter();
             let record = records.find(|it| it.name == image.name).unwrap();
@@ -420,14 +434,14 @@ proptest! {
             let is_expired = record.expires.is_some_and(|it| it < inventory.observed_at)
                 && inventory.rules >= CollectorRules::V2_0;
             if image.verdict.is_err() || is_expired {
-                prop_assert_eq!(image.reclaimable_alone, 0);
+                prop_assert_eq!(image.reclaimable_alone_bytes, 0);
                 continue;
             }
             let (blobs, snapshots) = naive::freed(&inventory, namespace, &[&image.name]);
             let content = namespace.blobs.iter().filter(|it| blobs.contains(&it.digest));
             let content: u64 = content.map(|it| it.size).sum();
             let unpacked: u64 = snapshots.iter().filter_map(|id| sizes.get(id)?).sum();
-            prop_assert_eq!(image.reclaimable_alone, content + unpacked, "{}", image.name);
+            prop_assert_eq!(image.reclaimable_alone_bytes, content + unpacked, "{}", image.name);
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Which column claims which object of a namespace.
 
 use jiff::Timestamp;
-use reclaim_model::{HolderKind, KeepReason};
+use reclaim_model::{Column, HolderKind, KeepReason};
 
-use super::Column;
 use crate::case::Case;
 use crate::graph::Graph;
 use crate::holdings::{Hold, Holding, holdings, of_lease};

@@ -24,7 +24,6 @@
 //! does not answer is missing, and said to be. Directories without a record and containerd's own
 //! files are no columns, but beside them ([`DiskUsage::on_disk`]).
 
-mod account;
 mod claims;
 mod images;
 mod sole;
@@ -32,8 +31,8 @@ mod sole;
 use std::collections::BTreeMap;
 
 use reclaim_model::{
-    Container, Digest, FreedBlob, Gap, Inventory, LeaseHolding, Namespace, OutsideRecords,
-    SnapshotSizes,
+    Column, Container, Digest, DiskUsage, FreedBlob, Gap, Inventory, Namespace, NamespaceUsage,
+    OutsideRecords, SnapshotSizes, UsageByColumn,
 };
 
 use crate::case::Case;
@@ -42,14 +41,12 @@ use crate::leased::HeldByLeases;
 use crate::roles::Roles;
 use crate::weights::weights;
 
-pub use account::{Account, Column};
 pub(crate) use claims::{Judged, claims};
-pub use images::ImageUsage;
 pub(crate) use images::{holders, kept_elsewhere};
 
-/// What the ledger is made from.
+/// What disk usage is computed from.
 #[derive(Debug)]
-pub struct Books<'a> {
+pub struct UsageInput<'a> {
     /// What was seen, with the documents behind the images of all namespaces.
     pub inventory: &'a Inventory,
     /// Containers of each namespace that only engines know of.
@@ -62,60 +59,6 @@ pub struct Books<'a> {
     pub outside_records: Option<&'a OutsideRecords>,
 }
 
-/// Where the bytes of a containerd are.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DiskUsage {
-    /// Everything, each byte once.
-    pub total: Account,
-    /// Each namespace by itself.
-    pub namespaces: BTreeMap<Namespace, NamespaceUsage>,
-    /// Whether the files that no namespace has could be seen.
-    pub is_orphaned_known: bool,
-    /// What containerd's directories hold outside of records; `None` if they cannot be seen.
-    pub outside_records: Option<OutsideRecords>,
-    /// What could not be seen, in words.
-    pub warnings: Vec<String>,
-}
-
-impl DiskUsage {
-    /// Returns all bytes that are known of, and whether there are no others.
-    pub fn on_disk(&self) -> (u64, bool) {
-        let outside_records = self.outside_records.iter();
-        let outside_records = outside_records.map(|it| {
-            let unrecorded: u64 = it.unrecorded.iter().map(|it| it.bytes).sum();
-            unrecorded.saturating_add(it.own_bytes)
-        });
-        let bytes = outside_records.fold(self.total.total().total_bytes(), u64::saturating_add);
-        let is_whole = self
-            .outside_records
-            .as_ref()
-            .is_some_and(OutsideRecords::is_whole);
-        (bytes, is_whole && self.is_orphaned_known)
-    }
-}
-
-/// Where the bytes of one namespace are.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct NamespaceUsage {
-    /// Everything that the namespace has.
-    pub account: Account,
-    /// Content in it that other namespaces have too, in bytes.
-    pub shared_bytes: u64,
-    /// Its images, sorted by name.
-    pub images: Vec<ImageUsage>,
-    /// Leases of others, those of containers too, that hold what no image and no container
-    /// record needs, sorted.
-    pub leases: Vec<LeaseHolding>,
-}
-
-impl NamespaceUsage {
-    /// Counts the images that somebody uses.
-    pub fn active(&self) -> usize {
-        let images = self.images.iter();
-        images.filter(|image| !image.holders.is_empty()).count()
-    }
-}
-
 /// A blob as one namespace accounts for it.
 struct Entry<'a> {
     digest: &'a Digest,
@@ -125,20 +68,19 @@ struct Entry<'a> {
 }
 
 /// Adds everything up.
-pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
-    let inventory = books.inventory;
+pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
+    let inventory = input.inventory;
     let mut usage = DiskUsage {
-        total: Account::default(),
-        namespaces: BTreeMap::new(),
-        is_orphaned_known: books.orphaned.is_some(),
-        outside_records: books.outside_records.cloned(),
+        total: UsageByColumn::default(),
+        namespaces: Vec::new(),
+        orphaned_known: input.orphaned.is_some(),
+        outside_records: input.outside_records.cloned(),
         warnings: Vec::new(),
     };
     let mut entries = Vec::new();
-    let mut accounts = Vec::new();
     let nothing = SnapshotSizes::default();
     for (number, (name, namespace)) in inventory.namespaces.iter().enumerate() {
-        let registered = books.registered.get(name).map_or(&[][..], Vec::as_slice);
+        let registered = input.registered.get(name).map_or(&[][..], Vec::as_slice);
         let case = Case::new(inventory, namespace, registered);
         let verdicts = case.verdicts_of_all();
         let plain = case.plain_verdicts();
@@ -147,14 +89,11 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
             plain: Some(&plain),
         };
         let columns = claims(&case, judged, inventory.observed_at);
-        let bytes = books.snapshot_bytes.get(name).unwrap_or(&nothing);
+        let bytes = input.snapshot_bytes.get(name).unwrap_or(&nothing);
         let weights = weights(&case.graph, bytes);
         let roles = Roles::new(namespace, registered);
-        let mut found = NamespaceUsage {
-            images: images::images(&case, &verdicts, &weights, inventory, name),
-            ..NamespaceUsage::default()
-        };
-        for image in &mut found.images {
+        let mut images = images::images(&case, &verdicts, &weights, inventory, name);
+        for image in &mut images {
             image.holders = roles.assign(std::mem::take(&mut image.holders));
         }
         let held = HeldByLeases {
@@ -165,7 +104,7 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
         };
         let mut leased = held.in_columns(&columns);
         leased.measure(bytes);
-        found.leases = leased.leases;
+        let mut found = NamespaceUsage::new(name.clone(), images, leased.leases);
         let nodes = (0..).zip(columns).zip(weights);
         for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
             if let Node::Blob(index) = case.graph.node(id) {
@@ -176,12 +115,12 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
                     bytes: weight.bytes(),
                 });
             } else {
-                found.account.add_snapshot(column, weight.known());
+                found.usage.add_snapshot(column, weight.known());
                 usage.total.add_snapshot(column, weight.known());
             }
         }
         for ingest in &namespace.ingests {
-            found.account.add_blob(Column::Ingest, ingest.bytes);
+            found.usage.add_blob(Column::Ingest, ingest.bytes);
             usage.total.add_blob(Column::Ingest, ingest.bytes);
         }
         let gaps = namespace.gaps.iter().map(ToString::to_string);
@@ -189,63 +128,50 @@ pub fn disk_usage(books: &Books<'_>) -> DiskUsage {
         usage
             .warnings
             .extend(of_namespace.map(|it| format!("namespace `{name}`: {it}")));
-        accounts.push((name, found));
+        usage.namespaces.push(found);
     }
-    enter_blobs(entries, &mut accounts, &mut usage.total);
-    enter_unknown_content(inventory, &mut accounts, &mut usage.total);
-    for blob in books.orphaned.unwrap_or_default() {
+    enter_blobs(entries, &mut usage);
+    enter_unknown_content(inventory, &mut usage);
+    for blob in input.orphaned.unwrap_or_default() {
         usage.total.add_blob(Column::Orphaned, blob.bytes);
     }
-    let accounts = accounts.into_iter();
-    usage.namespaces = accounts
-        .map(|(name, found)| (name.clone(), found))
-        .collect();
     usage
 }
 
-/// Enters each blob into the account of every namespace that has it, and once into the total.
-fn enter_blobs(
-    mut entries: Vec<Entry<'_>>,
-    accounts: &mut [(&Namespace, NamespaceUsage)],
-    total: &mut Account,
-) {
+/// Enters each blob into the columns of every namespace that has it, and once into the total.
+fn enter_blobs(mut entries: Vec<Entry<'_>>, usage: &mut DiskUsage) {
     entries.sort_unstable_by_key(|entry| (entry.digest, entry.namespace));
     for same in entries.chunk_by(|a, b| a.digest == b.digest) {
         let n_keepers = same.iter().filter(|entry| entry.column.is_kept()).count();
         for entry in same {
-            let found = &mut accounts[entry.namespace].1;
+            let found = &mut usage.namespaces[entry.namespace];
             let keeps_itself = usize::from(entry.column.is_kept());
-            let is_let_go = entry.column >= Column::Unused;
-            let column = if is_let_go && n_keepers > keeps_itself {
+            let column = if entry.column.is_released() && n_keepers > keeps_itself {
                 Column::Elsewhere
             } else {
                 entry.column
             };
-            found.account.add_blob(column, entry.bytes);
+            found.usage.add_blob(column, entry.bytes);
             found.shared_bytes += if same.len() > 1 { entry.bytes } else { 0 };
         }
         if let Some(first) = same.iter().min_by_key(|entry| entry.column) {
-            total.add_blob(first.column, first.bytes);
+            usage.total.add_blob(first.column, first.bytes);
         }
     }
 }
 
 /// Enters content of which only length and labels could be read.
-fn enter_unknown_content(
-    inventory: &Inventory,
-    accounts: &mut [(&Namespace, NamespaceUsage)],
-    total: &mut Account,
-) {
+fn enter_unknown_content(inventory: &Inventory, usage: &mut DiskUsage) {
     let mut unknown = BTreeMap::new();
-    for (namespace, (_, found)) in inventory.namespaces.values().zip(accounts) {
+    for (namespace, found) in inventory.namespaces.values().zip(&mut usage.namespaces) {
         for gap in &namespace.gaps {
             if let Gap::Content { digest, bytes, .. } = gap {
-                found.account.add_blob(Column::Unknown, *bytes);
+                found.usage.add_blob(Column::Unknown, *bytes);
                 unknown.insert(digest, *bytes);
             }
         }
     }
     for bytes in unknown.into_values() {
-        total.add_blob(Column::Unknown, bytes);
+        usage.total.add_blob(Column::Unknown, bytes);
     }
 }

@@ -2,45 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-use reclaim_model::{Digest, Holder, HolderKind, Inventory, KeepReason, Namespace, RemoveReason};
+use reclaim_model::{Digest, Holder, ImageUsage, Inventory, Namespace};
 
 use super::sole::sole_nodes;
 use crate::case::Case;
 use crate::graph::{Graph, Node, NodeId};
 use crate::mark::Marker;
 use crate::select::Verdict;
-use crate::sizes::{ImageSize, Parts};
+use crate::sizes::Parts;
 use crate::weights::Weight;
-
-/// One image, and what removing it alone would do.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ImageUsage {
-    /// The record's name.
-    pub name: String,
-    /// What it points at.
-    pub target: Digest,
-    /// When the record was made.
-    pub created: Option<Timestamp>,
-    /// Its content, its snapshots, and what of both it shares with other images.
-    pub size: ImageSize,
-    /// What removing this record and nothing else would free, in bytes; zero if it would stay.
-    pub reclaimable_alone: u64,
-    /// Who uses it, under this name or another, sorted.
-    pub holders: Vec<Holder>,
-    /// What a prune of all unused images would do with it.
-    pub verdict: Result<RemoveReason, KeepReason>,
-}
-
-impl ImageUsage {
-    /// Counts the containers among the holders.
-    pub fn containers(&self) -> usize {
-        let holders = self.holders.iter();
-        holders
-            .filter(|it| it.kind == HolderKind::Container)
-            .count()
-    }
-}
 
 /// Lists the images of a namespace, in their order.
 pub(super) fn images(
@@ -66,13 +36,15 @@ pub(super) fn images(
             Verdict::Remove(reason) => Ok(*reason),
             Verdict::Keep(reason, _) => Err(*reason),
         };
+        let holders: Vec<Holder> = holders(case, index).into_iter().collect();
         ImageUsage {
             name: image.name.clone(),
             target: image.target.digest.clone(),
             created: image.created_at,
             size: sizes.get(&image.target.digest).copied().unwrap_or_default(),
-            reclaimable_alone: verdict.map_or(0, |_| sole.iter().map(bytes_of).sum()),
-            holders: holders(case, index).into_iter().collect(),
+            reclaimable_alone_bytes: verdict.map_or(0, |_| sole.iter().map(bytes_of).sum()),
+            containers: ImageUsage::containers(&holders),
+            holders,
             verdict,
         }
     });
