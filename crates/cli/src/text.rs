@@ -94,13 +94,13 @@ fn add_beside(text: &mut String, report: &Report, ids: Ids) {
         let line = format_args!("At least {bytes}: not everything could be seen");
         add_line(text, line);
     }
-    let pending = report.beside.pending.amount();
+    let pending = report.not_counted.pending.amount();
     if pending != Amount::default() {
         let bytes = total(pending);
         let line = format_args!("Garbage already, not counted: {bytes}: {}", amount(pending));
         add_line(text, line);
     }
-    let history = &report.beside.history;
+    let history = &report.not_counted.history;
     if history.configs > 0 {
         let amount = history.freed.amount();
         let bytes = total(amount);
@@ -110,11 +110,16 @@ fn add_beside(text: &mut String, report: &Report, ids: Ids) {
         );
         add_line(text, line);
     }
-    if let Some(line) = leased::line(&report.beside.leased, ids) {
+    if let Some(line) = leased::line(&report.not_counted.leased, ids) {
         let line = format_args!("Held only by leases, not counted: {line}");
         add_line(text, line);
     }
-    let elsewhere: u64 = report.beside.kept_elsewhere.iter().map(|it| it.bytes).sum();
+    let elsewhere: u64 = report
+        .not_counted
+        .kept_elsewhere
+        .iter()
+        .map(|it| it.bytes)
+        .sum();
     if elsewhere > 0 {
         let elsewhere = HumanSize(elsewhere);
         let line = format_args!("Kept on disk by other namespaces, not counted: {elsewhere}");
@@ -161,7 +166,7 @@ pub(crate) fn words_after_named(report: &Report, ids: Ids) {
     }
     // A dry run has it among what it does not count.
     if report.mode == Mode::Apply
-        && let Some(line) = leased::line(&report.beside.leased, ids)
+        && let Some(line) = leased::line(&report.not_counted.leased, ids)
     {
         output::words(&format!("not freed, held only by leases: {line}"));
     }

@@ -88,7 +88,10 @@ fn why_lost(shown: &Digest, kept: Option<&Kept>) -> RefuseReason {
     match kept {
         None => RefuseReason::AlreadyGone,
         Some(kept) if kept.target != *shown => RefuseReason::TargetMoved,
-        Some(kept) => RefuseReason::MustStay(kept.reason, kept.holders.clone()),
+        Some(kept) => RefuseReason::MustStay {
+            reason: kept.reason,
+            holders: kept.holders.clone(),
+        },
     }
 }
 
@@ -114,7 +117,10 @@ mod tests {
         assert_eq!(preview.plan.steps, [step("same", '1')]);
         let reasons: Vec<_> = refused.iter().map(|it| (&*it.name, &it.reason)).collect();
         let used = kept("used", '1');
-        let must_stay = RefuseReason::MustStay(used.reason, used.holders.clone());
+        let must_stay = RefuseReason::MustStay {
+            reason: used.reason,
+            holders: used.holders.clone(),
+        };
         let expected = [
             ("gone", &RefuseReason::AlreadyGone),
             ("moved", &RefuseReason::TargetMoved),

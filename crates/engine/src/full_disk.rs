@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Beside, Blob, Digest, Failed, Freed, Inventory, Plan, RefuseReason, Refused, Report, Step,
+    Blob, Digest, Failed, Freed, Inventory, NotCounted, Plan, RefuseReason, Refused, Report, Step,
     chain,
 };
 use reclaim_store::StoreError;
@@ -131,7 +131,7 @@ pub(crate) fn part(plan: &Plan, steps: Vec<Step>) -> Plan {
         unpins: Vec::new(),
         named: Vec::new(),
         freed: Freed::default(),
-        beside: Beside::default(),
+        not_counted: NotCounted::default(),
         warnings: Vec::new(),
     }
 }

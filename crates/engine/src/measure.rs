@@ -67,9 +67,9 @@ impl Engine {
                 return decision.into_plan(&bytes);
             }
             let mut plan = decision.into_unmeasured_plan();
-            plan.beside.pending.measure(&bytes);
-            plan.beside.history.freed.measure(&bytes);
-            plan.beside.leased.measure(&bytes);
+            plan.not_counted.pending.measure(&bytes);
+            plan.not_counted.history.freed.measure(&bytes);
+            plan.not_counted.leased.measure(&bytes);
             plan.warnings.extend(bytes.warnings());
             plan
         });
@@ -103,7 +103,7 @@ pub(crate) fn enter_sizes(
     match sizes {
         Ok(sizes) => {
             plan.freed.measure(&sizes);
-            plan.beside.doubtful.measure(&sizes);
+            plan.not_counted.doubtful.measure(&sizes);
             report.warnings.extend(sizes.warnings());
         }
         Err(error) => {
@@ -115,7 +115,7 @@ pub(crate) fn enter_sizes(
     }
     report.estimate = Estimate(plan.freed.amount());
     report.estimate_at_least = Estimate(plan.at_least());
-    report.beside = plan.beside.clone();
+    report.not_counted = plan.not_counted.clone();
 }
 
 #[cfg(test)]

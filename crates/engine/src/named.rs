@@ -35,18 +35,14 @@ pub(crate) fn settle(report: &mut Report, plan: &Plan) {
     let targets: BTreeMap<&str, &Digest> = targets.collect();
     let removed: BTreeSet<&str> = report.removed.iter().map(|it| it.name.as_str()).collect();
     let named = plan.named.iter().map(|named| {
-        let outcome = named.outcome.as_ref().map_err(Clone::clone);
-        let outcome = outcome.and_then(|removal| {
-            let mut records = removal.records.iter();
-            match records.find(|it| !removed.contains(it.as_str())) {
-                None => Ok(removal.clone()),
-                Some(record) => Err(why(record, targets.get(record.as_str()).copied(), report)),
-            }
-        });
+        let mut records = named.removal.records.iter();
+        let Some(record) = records.find(|record| !removed.contains(record.as_str())) else {
+            return named.clone();
+        };
+        let error = why(record, targets.get(record.as_str()).copied(), report);
         Named {
-            name: named.name.clone(),
             services: named.services.clone(),
-            outcome,
+            ..Named::new(&named.name, Err(error))
         }
     });
     report.named = named.collect();
@@ -65,7 +61,7 @@ fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
         RefuseReason::TargetMoved => NotRemoved::Changed,
         RefuseReason::AlreadyGone => NotRemoved::NoSuchImage(familiar_name(record)),
         RefuseReason::Cancelled | RefuseReason::OutOfTime => NotRemoved::Cancelled,
-        RefuseReason::MustStay(reason, holders) => {
+        RefuseReason::MustStay { reason, holders } => {
             let cause = match (holders.first(), target) {
                 (Some(holder), Some(image)) if holder.kind == HolderKind::Container => {
                     ConflictCause::Referenced {

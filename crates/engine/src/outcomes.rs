@@ -76,7 +76,10 @@ fn record_restored(report: &mut Report, wanted: Wanted) {
     }
     report.refused.push(Refused {
         name: wanted.name,
-        reason: RefuseReason::MustStay(wanted.reason, wanted.holders),
+        reason: RefuseReason::MustStay {
+            reason: wanted.reason,
+            holders: wanted.holders,
+        },
     });
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reclaim_model::{
     ImageRecord, Namespace, NotPinned, NotRemoved, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin,
-    PinAction, PinChange, PinOutcome, PinRequest, chain, familiar_name,
+    PinAction, PinOutcome, PinRequest, chain, familiar_name,
 };
 use reclaim_plan::pin_group;
 use tokio_util::sync::CancellationToken;
@@ -76,10 +76,7 @@ impl Engine {
         let mut outcomes = Vec::new();
         for name in &request.names {
             let outcome = self.pin_one(request, name, &mut images, now).await;
-            outcomes.push(PinOutcome {
-                name: name.clone(),
-                outcome,
-            });
+            outcomes.push(outcome.unwrap_or_else(|error| PinOutcome::failed(name, error)));
         }
         outcomes
     }
@@ -90,7 +87,7 @@ impl Engine {
         name: &str,
         images: &mut [ImageRecord],
         now: Timestamp,
-    ) -> Result<PinChange, NotPinned> {
+    ) -> Result<PinOutcome, NotPinned> {
         let group = pin_group(images, name).map_err(NotPinned::NotFound)?;
         let of_others = |it: &&usize| images[**it].pin() == Some(Pin::Others);
         if request.action == PinAction::Unpin
@@ -98,23 +95,25 @@ impl Engine {
         {
             return Err(NotPinned::Others(familiar_name(&images[*other].name)));
         }
-        let mut change = PinChange {
-            target: images[group[0]].target.digest.clone(),
+        let mut outcome = PinOutcome {
+            name: name.to_owned(),
+            target: Some(images[group[0]].target.digest.clone()),
             changed: Vec::new(),
             unchanged: Vec::new(),
+            error: None,
         };
         for index in group {
             let image = &mut images[index];
             let labels = labels(image, request.action, now);
             if labels.is_empty() {
-                change.unchanged.push(image.name.clone());
+                outcome.unchanged.push(image.name.clone());
             } else {
                 *image = self.relabel(&request.namespace, image, &labels).await?;
                 info!(image = %image.name, action = ?request.action, "pin changed");
-                change.changed.push(image.name.clone());
+                outcome.changed.push(image.name.clone());
             }
         }
-        Ok(change)
+        Ok(outcome)
     }
 
     /// Sets the labels, unless the record points elsewhere by now. The server cannot be told to

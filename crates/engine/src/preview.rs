@@ -57,7 +57,7 @@ pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
         failed: Vec::new(),
         estimate: Estimate(plan.freed.amount()),
         estimate_at_least: Estimate(plan.at_least()),
-        beside: plan.beside.clone(),
+        not_counted: plan.not_counted.clone(),
         reclaimed: Reclaimed(Amount::default()),
         freed: Freed::default(),
         left: Vec::new(),

@@ -1,30 +1,247 @@
-//! The envelope of the JSON forms, which `docs/json.md` describes.
+//! How values are written in JSON where the form is not that of their fields. The forms are a
+//! contract, described in `docs/json.md`: a field may be added, but none is taken away or changes
+//! its meaning without another [`VERSION`].
 
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of all JSON forms. A field is never taken away or given another meaning without a
-/// new one.
-const VERSION: u32 = 1;
+/// Writes and reads types as text, by their `Display` and `FromStr`.
+macro_rules! as_text {
+    ($($name:ty),+ $(,)?) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
 
-/// A value as JSON: one object, with the version of its form.
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
+as_text! {
+    crate::Digest,
+    crate::Namespace,
+    crate::PolicyName,
+    crate::ProjectImageMode,
+    crate::ProjectName,
+}
+
+/// The version of all JSON forms.
+pub const VERSION: u32 = 1;
+
+/// A value with the version of its form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versioned<T> {
-    /// The version of the form.
+    /// [`VERSION`].
     pub version: u32,
-    /// The value, whose fields stand beside the version.
+    /// The value, whose fields follow.
     #[serde(flatten)]
     pub value: T,
 }
 
 impl<T> Versioned<T> {
-    /// Puts a value into the envelope of the current version.
+    /// Returns the value in the current version.
     pub fn new(value: T) -> Self {
         Self {
             version: VERSION,
             value,
         }
+    }
+}
+
+/// [`Mode`](crate::Mode) as `dry_run`.
+pub(crate) mod dry_run {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::Mode;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    pub(crate) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(*mode == Mode::DryRun)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Mode, D::Error> {
+        let is_dry_run = bool::deserialize(deserializer)?;
+        Ok(if is_dry_run {
+            Mode::DryRun
+        } else {
+            Mode::Apply
+        })
+    }
+}
+
+/// [`Freed`](crate::Freed) as its [`Amount`](crate::Amount), without the lists.
+pub(crate) mod amount {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::{Amount, Freed};
+
+    pub(crate) fn serialize<S: Serializer>(
+        freed: &Freed,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        freed.amount().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Freed, D::Error> {
+        Amount::deserialize(deserializer).map(Freed::unlisted)
+    }
+}
+
+/// The blobs of a [`Freed`](crate::Freed) as their bytes.
+pub(crate) mod content_bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::{Amount, Freed};
+
+    pub(crate) fn serialize<S: Serializer>(
+        freed: &Freed,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(freed.amount().content_bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Freed, D::Error> {
+        let content_bytes = u64::deserialize(deserializer)?;
+        Ok(Freed::unlisted(Amount {
+            content_bytes,
+            ..Amount::default()
+        }))
+    }
+}
+
+/// A duration in whole milliseconds.
+pub(crate) mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        took: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// As [`milliseconds`], null without one.
+pub(crate) mod optional_milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde passes references")]
+    pub(crate) fn serialize<S: Serializer>(
+        took: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let milliseconds = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        milliseconds.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}
+
+/// An error with a code for scripts, `problem`.
+pub(crate) trait Problem: std::fmt::Display {
+    /// Returns the code.
+    fn problem(&self) -> &'static str;
+}
+
+/// What went wrong with one name: a code (`problem`) and a text (`message`) for those who read, and
+/// the value itself (`error`). All are null where nothing went wrong.
+pub(crate) mod problem {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Problem;
+
+    #[derive(Serialize)]
+    struct Written<'e, E> {
+        problem: Option<&'static str>,
+        message: Option<String>,
+        error: Option<&'e E>,
+    }
+
+    #[derive(Deserialize)]
+    struct Read<E> {
+        error: Option<E>,
+    }
+
+    #[expect(clippy::ref_option, reason = "serde passes references")]
+    pub(crate) fn serialize<E: Problem + Serialize, S: Serializer>(
+        error: &Option<E>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let error = error.as_ref();
+        let written = Written {
+            problem: error.map(Problem::problem),
+            message: error.map(ToString::to_string),
+            error,
+        };
+        written.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, E: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<E>, D::Error> {
+        Ok(Read::deserialize(deserializer)?.error)
+    }
+}
+
+/// A reason as a text (`reason`) and as the value itself (`cause`).
+pub(crate) mod cause {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::RefuseReason;
+
+    #[derive(Serialize)]
+    struct Written<'r> {
+        reason: String,
+        cause: &'r RefuseReason,
+    }
+
+    #[derive(Deserialize)]
+    struct Read {
+        cause: RefuseReason,
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        reason: &RefuseReason,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            reason: reason.to_string(),
+            cause: reason,
+        };
+        written.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<RefuseReason, D::Error> {
+        Ok(Read::deserialize(deserializer)?.cause)
     }
 }

@@ -18,7 +18,7 @@ pub struct Holder {
     /// Its ID, key or name.
     pub id: String,
     /// What it is held for, where there is evidence of that.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<HolderRole>,
 }
 

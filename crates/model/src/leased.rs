@@ -1,33 +1,39 @@
 //! What only leases hold: the bytes that removing images does not free.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::{Freed, Holder, SnapshotSizes};
+use crate::{Freed, HolderRole, SnapshotSizes, form};
 
-/// What leases of others hold and nothing else needs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What only leases hold. Each blob and snapshot counts once in `things`, and with every lease that
+/// holds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leased {
-    /// All of it, each blob and snapshot once.
+    /// All of it.
+    #[serde(flatten, with = "form::amount")]
     pub things: Freed,
-    /// Each lease that holds a part of it, sorted. What several hold is with each of them.
+    /// The leases, sorted by ID.
     pub leases: Vec<LeaseHolding>,
 }
 
-/// A lease, and what it holds that no container and no image needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One lease, and what it holds of that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseHolding {
-    /// The lease.
-    pub lease: Holder,
-    /// When it was created; `None` if the server does not say.
+    /// The ID of the lease.
+    pub id: String,
+    /// What the lease is for, as far as there is evidence.
+    pub role: Option<HolderRole>,
+    /// When it was created; `None` if containerd does not say.
     pub since: Option<Timestamp>,
-    /// When it expires; `None` is never.
+    /// When it expires; `None` if it never does.
     pub until: Option<Timestamp>,
     /// What it holds.
+    #[serde(flatten, with = "form::amount")]
     pub things: Freed,
 }
 
 impl Leased {
-    /// As [`Freed::measure`], of all that is listed.
+    /// Does what [`Freed::measure`] does, for everything that is listed.
     pub fn measure(&mut self, bytes: &SnapshotSizes) {
         self.things.measure(bytes);
         for holding in &mut self.leases {

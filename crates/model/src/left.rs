@@ -1,23 +1,40 @@
 //! What was to be freed and is still there, with who holds it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Digest, Holder, Namespace, SnapshotId};
 
-/// One thing that was to go and is still there.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A blob or snapshot that was planned to go and that the collection left.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Left {
-    /// What it is.
+    /// Which.
+    #[serde(flatten)]
     pub thing: LeftThing,
-    /// How much of it was to be freed, as in [`Freed`](crate::Freed).
+    /// What it occupies, in bytes.
     pub bytes: u64,
-    /// Who holds it, sorted. Empty if nobody can be seen to: then the next collection takes it.
-    pub holders: Vec<(Namespace, Holder)>,
+    /// Everything that holds it, sorted. Without a holder the next collection takes it.
+    pub holders: Vec<LeftHolder>,
 }
 
-/// What is left.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A blob or a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum LeftThing {
     /// A blob.
-    Blob(Digest),
+    Blob {
+        /// Its digest.
+        digest: Digest,
+    },
     /// A snapshot.
     Snapshot(SnapshotId),
+}
+
+/// A holder, in whichever namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LeftHolder {
+    /// The namespace of the holder.
+    pub namespace: Namespace,
+    /// The holder.
+    #[serde(flatten)]
+    pub holder: Holder,
 }

@@ -42,7 +42,7 @@ pub use digest::{Digest, DigestError};
 pub use disk_usage::{Column, DiskUsage, ImageSize, ImageUsage, NamespaceUsage, UsageByColumn};
 pub use error::chain;
 pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
-pub use form::Versioned;
+pub use form::{VERSION, Versioned};
 pub use free_target::{FreeTarget, FreeTargetError};
 pub use gap::{Gap, List};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
@@ -58,16 +58,15 @@ pub use inventory::{
 };
 pub use label::{LabelFilter, LabelLengthError};
 pub use leased::{LeaseHolding, Leased};
-pub use left::{Left, LeftThing};
+pub use left::{Left, LeftHolder, LeftThing};
 pub use named::{Conflict, ConflictCause, Named, NamedImages, NamedRemoval, NotRemoved};
 pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
 pub use pin::{
-    NotPinned, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin, PinAction, PinChange, PinOutcome,
-    PinRequest,
+    NotPinned, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin, PinAction, PinOutcome, PinRequest,
 };
 pub use plan::{
-    Amount, Beside, Estimate, Freed, FreedBlob, FreedSnapshot, KeepReason, Kept, Plan, Reclaimed,
-    RemoveReason, Step,
+    Amount, Estimate, Freed, FreedBlob, FreedSnapshot, KeepReason, Kept, NotCounted, Plan,
+    Reclaimed, RemoveReason, Step,
 };
 pub use policy::{
     ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, Happening, LastUse, LastUses, Pattern,

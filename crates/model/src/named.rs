@@ -1,50 +1,91 @@
-//! Removing images by name: what is asked for, what comes of it, and what may be in the way.
+//! Removing images by name: the request, the result for each name, and what prevents a removal.
 //!
 //! The texts are Docker's, because its clients show them.
 
+use serde::{Deserialize, Serialize};
+
+use crate::form::{self, Problem};
 use crate::reference::ReferenceError;
-use crate::{Digest, Holder, HolderKind, Row, shortened};
+use crate::{Digest, Holder, HolderKind, shortened};
 
 /// How many characters of an ID Docker shows.
 const SHORT_ID: usize = 12;
 
-/// Images that somebody names, to be untagged or deleted as by `docker image rm`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Images to untag or delete by name, as by `docker image rm`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NamedImages {
     /// Names, digests, or beginnings of digests, as typed. Each finds the images as the ones
     /// before it left them.
     pub names: Vec<String>,
     /// Whether to remove what can be removed only by force.
     ///
-    /// What a container uses then loses its name and is kept without one.
+    /// An image that a container uses then loses its name and is kept without one.
+    #[serde(default)]
     pub force: bool,
     /// Whether parents that the classic builder left go too, where they have no name and no
     /// other child.
+    #[serde(default)]
     pub prune_parents: bool,
 }
 
-/// One name, and what it came to: before a run what will be done for it, afterwards what was.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The result for one name: in a plan what a run would do for it, in a report what it did.
+///
+/// Invariant: with an `error` the `removal` is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// As typed.
     pub name: String,
     /// The services of a project that the image is for, sorted; none outside of projects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<String>,
-    /// What goes for it, or why nothing does.
-    pub outcome: Result<NamedRemoval, NotRemoved>,
+    /// What goes for it.
+    #[serde(flatten)]
+    pub removal: NamedRemoval,
+    /// Why nothing goes.
+    #[serde(flatten, with = "form::problem")]
+    pub error: Option<NotRemoved>,
+}
+
+impl Named {
+    /// Returns the result for a name outside of projects.
+    pub fn new(name: impl Into<String>, outcome: Result<NamedRemoval, NotRemoved>) -> Self {
+        let (removal, error) = match outcome {
+            Ok(removal) => (removal, None),
+            Err(error) => (NamedRemoval::default(), Some(error)),
+        };
+        Self {
+            name: name.into(),
+            services: Vec::new(),
+            removal,
+            error,
+        }
+    }
+
+    /// Returns what goes, or why nothing does.
+    ///
+    /// # Errors
+    ///
+    /// [`Self::error`].
+    pub fn outcome(&self) -> Result<&NamedRemoval, &NotRemoved> {
+        self.error.as_ref().map_or(Ok(&self.removal), Err)
+    }
 }
 
 /// What goes for one name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NamedRemoval {
     /// The records that go, by their full names.
     pub records: Vec<String>,
-    /// Docker's rows: the names that are untagged, then the images that are deleted.
-    pub rows: Vec<Row>,
+    /// The names that are untagged, as Docker shows them.
+    pub untagged: Vec<String>,
+    /// The images that are deleted, by their targets.
+    pub deleted: Vec<Digest>,
 }
 
 /// Why nothing, or not everything, goes for a name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NotRemoved {
     /// There is no name.
     #[error("image name cannot be blank")]
@@ -72,8 +113,22 @@ pub enum NotRemoved {
     Failed(String),
 }
 
-/// What is in the way of removing an image that was named.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+impl Problem for NotRemoved {
+    fn problem(&self) -> &'static str {
+        match self {
+            Self::Blank | Self::Reference(_) => "bad_name",
+            Self::NoSuchImage(_) => "no_such_image",
+            Self::Ambiguous => "ambiguous",
+            Self::Conflict(_) => "conflict",
+            Self::Changed => "changed",
+            Self::Cancelled => "cancelled",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// What prevents the removal of an image by name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("conflict: unable to delete {image} ({}) - {cause}", force_words(*can_be_forced))]
 pub struct Conflict {
     /// The image as Docker shows it: the name in the familiar form, or the beginning of the ID.
@@ -85,7 +140,8 @@ pub struct Conflict {
 }
 
 /// What a [`Conflict`] comes from. Identities are whole here, and cut short in the words.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ConflictCause {
     /// It is the last name of what a container was created from.
     #[error("container {} is using its referenced image {}", short(container), image.hex()[..SHORT_ID].to_owned())]

@@ -4,6 +4,9 @@
 //! alone decides. The other says that the first is ours, and since when: what somebody else has
 //! pinned is not ours to let go.
 
+use serde::{Deserialize, Serialize};
+
+use crate::form::{self, Problem};
 use crate::{Digest, ImageRecord, Namespace, NotRemoved};
 
 /// Label by which the CRI plugin marks an image that must not be removed.
@@ -53,8 +56,9 @@ impl ImageRecord {
     }
 }
 
-/// What is to be done about pins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What to do about pins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PinAction {
     /// Set them.
     Pin,
@@ -65,7 +69,8 @@ pub enum PinAction {
 }
 
 /// Images to pin or unpin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PinRequest {
     /// Where.
     pub namespace: Namespace,
@@ -74,33 +79,47 @@ pub struct PinRequest {
     /// Names, digests, or beginnings of digests, as typed.
     pub names: Vec<String>,
     /// Whether a namespace that is not there is one without images, rather than an error.
+    #[serde(default)]
     pub may_lack_namespace: bool,
     /// Whether to wait for a run to end that is under way, rather than to give up.
+    #[serde(default)]
     pub wait: bool,
 }
 
-/// One name, and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The result of pinning or unpinning one name.
+///
+/// Invariant: it has either a `target` or an `error`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinOutcome {
     /// As typed.
     pub name: String,
-    /// What was done, or why nothing was, or not everything.
-    pub outcome: Result<PinChange, NotPinned>,
-}
-
-/// What was done for one name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PinChange {
     /// What the records point at.
-    pub target: Digest,
+    pub target: Option<Digest>,
     /// The records that were pinned or unpinned, by their full names.
     pub changed: Vec<String>,
     /// The records that were as wanted before.
     pub unchanged: Vec<String>,
+    /// Why the pin was not changed, or not of every record.
+    #[serde(flatten, with = "form::problem")]
+    pub error: Option<NotPinned>,
+}
+
+impl PinOutcome {
+    /// Returns the result for a name that could not be pinned or unpinned.
+    pub fn failed(name: impl Into<String>, error: NotPinned) -> Self {
+        Self {
+            name: name.into(),
+            target: None,
+            changed: Vec::new(),
+            unchanged: Vec::new(),
+            error: Some(error),
+        }
+    }
 }
 
 /// Why the pin of an image could not be changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NotPinned {
     /// The name means no image, or several.
     #[error("{0}")]
@@ -112,11 +131,22 @@ pub enum NotPinned {
     )]
     Others(String),
     /// The name has come to mean another image meanwhile.
-    #[error("{0} has come to mean another image meanwhile; retry")]
+    #[error("{0} now points to a different image; retry")]
     Changed(String),
     /// A record could not be written: the error with its causes.
     #[error("{0}")]
     Failed(String),
+}
+
+impl Problem for NotPinned {
+    fn problem(&self) -> &'static str {
+        match self {
+            Self::NotFound(error) => error.problem(),
+            Self::Others(_) => "not_ours",
+            Self::Changed(_) => "changed",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Holder, ImageRecord, Leased, Named, Namespace, Pinned, SnapshotId, SnapshotSizes, Unpin,
+    Digest, Holder, ImageRecord, Leased, Named, Namespace, Pinned, SnapshotId, SnapshotSizes,
+    Unpin, form,
 };
 
 /// What a prune will do to one namespace. It leaves no choice to the execution.
@@ -24,28 +25,32 @@ pub struct Plan {
     pub named: Vec<Named>,
     /// What the steps and the unpinning free, all together.
     pub freed: Freed,
-    /// What lies beside it and is not counted.
-    pub beside: Beside,
+    /// What `freed` does not count.
+    pub not_counted: NotCounted,
     /// What a person should know, such as things that could not be seen.
     pub warnings: Vec<String>,
 }
 
 /// What a plan does not count, or not for certain.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Beside {
-    /// What nothing keeps already: the next collection takes it, with or without the plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotCounted {
+    /// Garbage already: the next collection frees it, with or without the plan.
+    #[serde(with = "form::amount")]
     pub pending: Freed,
-    /// Content that the namespace lets go and another keeps on disk, sorted.
-    pub kept_elsewhere: Vec<FreedBlob>,
-    /// What only build history holds, unless the plan has it go.
+    /// Content that the namespace releases and another namespace keeps on disk, sorted.
+    #[serde(rename = "kept_elsewhere_bytes", with = "form::content_bytes")]
+    pub kept_elsewhere: Freed,
+    /// What only build history holds, unless the plan removes it.
+    #[serde(rename = "build_history")]
     pub history: Pinned,
-    /// The part of what the plan frees that something which cannot be seen may keep.
+    /// The part of what the plan frees that something unreadable may keep.
+    #[serde(skip)]
     pub doubtful: Freed,
     /// What only leases of others hold, once the plan is carried out.
     pub leased: Leased,
 }
 
-impl Beside {
+impl NotCounted {
     /// As [`Freed::measure`], of all that is listed.
     pub fn measure(&mut self, bytes: &SnapshotSizes) {
         self.pending.measure(bytes);
@@ -86,7 +91,7 @@ pub enum RemoveReason {
 }
 
 /// An image that stays.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// The record's name.
     pub name: String,
@@ -190,16 +195,20 @@ impl RemoveReason {
 }
 
 /// The blobs and snapshots that go when all steps of a plan are done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freed {
     /// Blobs that leave the disk, sorted; none that another namespace keeps.
     pub blobs: Vec<FreedBlob>,
     /// Snapshots, sorted.
     pub snapshots: Vec<FreedSnapshot>,
+    /// What is counted and not listed, because some JSON forms have the amount alone. Boxed: a
+    /// report has several of these.
+    #[serde(skip)]
+    unlisted: Option<Box<Amount>>,
 }
 
 /// A blob that goes, or went.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FreedBlob {
     /// Its identity.
     pub digest: Digest,
@@ -208,7 +217,7 @@ pub struct FreedBlob {
 }
 
 /// A snapshot that goes, or went.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FreedSnapshot {
     /// Where it is.
     #[serde(flatten)]
@@ -263,6 +272,23 @@ impl Amount {
 }
 
 impl Freed {
+    /// Returns these blobs and snapshots, which are sorted.
+    pub fn new(blobs: Vec<FreedBlob>, snapshots: Vec<FreedSnapshot>) -> Self {
+        Self {
+            blobs,
+            snapshots,
+            unlisted: None,
+        }
+    }
+
+    /// Returns an amount whose blobs and snapshots are unknown.
+    pub(crate) fn unlisted(amount: Amount) -> Self {
+        Self {
+            unlisted: Some(Box::new(amount)),
+            ..Self::default()
+        }
+    }
+
     /// Enters what each snapshot occupies. One that was gone leaves the list.
     pub fn measure(&mut self, bytes: &SnapshotSizes) {
         self.snapshots.retain_mut(|snapshot| {
@@ -279,15 +305,12 @@ impl Freed {
         let blobs = blobs.filter(|it| other.blobs.binary_search(it).is_err());
         let snapshots = self.snapshots.iter();
         let snapshots = snapshots.filter(|it| other.snapshots.binary_search(it).is_err());
-        Self {
-            blobs: blobs.cloned().collect(),
-            snapshots: snapshots.cloned().collect(),
-        }
+        Self::new(blobs.cloned().collect(), snapshots.cloned().collect())
     }
 
     /// Adds up what is listed.
     pub fn amount(&self) -> Amount {
-        Amount {
+        let listed = Amount {
             content_bytes: self.blobs.iter().map(|blob| blob.bytes).sum(),
             snapshot_bytes: self.snapshots.iter().filter_map(|it| it.bytes).sum(),
             blobs: self.blobs.len(),
@@ -297,7 +320,8 @@ impl Freed {
                 .iter()
                 .filter(|it| it.bytes.is_none())
                 .count(),
-        }
+        };
+        listed + self.unlisted.as_deref().copied().unwrap_or_default()
     }
 }
 
@@ -305,7 +329,7 @@ impl Plan {
     /// Returns what the steps free at least, whatever hides behind the gaps of the inventory.
     pub fn at_least(&self) -> Amount {
         let freed = self.freed.amount();
-        let doubtful = self.beside.doubtful.amount();
+        let doubtful = self.not_counted.doubtful.amount();
         Amount {
             content_bytes: freed.content_bytes.saturating_sub(doubtful.content_bytes),
             snapshot_bytes: freed.snapshot_bytes.saturating_sub(doubtful.snapshot_bytes),
@@ -320,19 +344,19 @@ impl Plan {
 ///
 /// It belongs to the set of steps and is not a sum over them: a layer that two images share
 /// goes only with both.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Estimate(pub Amount);
 
 /// What a run freed: it was there before, was planned to go, and was gone when we looked again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reclaimed(pub Amount);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{HolderKind, LeaseHolding};
+    use crate::LeaseHolding;
 
     fn digest(digit: &str) -> Digest {
         format!("sha256:{}", digit.repeat(64)).parse().unwrap()
@@ -340,23 +364,22 @@ mod tests {
 
     /// A blob of so many bytes, and a snapshot of so many.
     fn freed(digit: &str, content: u64, snapshot: u64) -> Freed {
-        Freed {
-            blobs: vec![FreedBlob {
-                digest: digest(digit),
-                bytes: content,
-            }],
-            snapshots: vec![FreedSnapshot {
-                id: SnapshotId::new("native", digit),
-                bytes: Some(snapshot),
-            }],
-        }
+        let blob = FreedBlob {
+            digest: digest(digit),
+            bytes: content,
+        };
+        let snapshot = FreedSnapshot {
+            id: SnapshotId::new("native", digit),
+            bytes: Some(snapshot),
+        };
+        Freed::new(vec![blob], vec![snapshot])
     }
 
     fn both(a: Freed, b: Freed) -> Freed {
-        Freed {
-            blobs: [a.blobs, b.blobs].concat(),
-            snapshots: [a.snapshots, b.snapshots].concat(),
-        }
+        Freed::new(
+            [a.blobs, b.blobs].concat(),
+            [a.snapshots, b.snapshots].concat(),
+        )
     }
 
     #[test]
@@ -381,9 +404,9 @@ mod tests {
         let unmeasured = || both(freed("1", 20, 0), freed("2", 1, 0));
         let mut measured = freed("1", 20, 7);
         measured.blobs = unmeasured().blobs;
-        let mut beside = Beside {
+        let mut not_counted = NotCounted {
             pending: unmeasured(),
-            kept_elsewhere: Vec::new(),
+            kept_elsewhere: Freed::default(),
             history: Pinned {
                 configs: 1,
                 freed: unmeasured(),
@@ -392,19 +415,20 @@ mod tests {
             leased: Leased {
                 things: unmeasured(),
                 leases: vec![LeaseHolding {
-                    lease: Holder::new(HolderKind::Lease, "pull"),
+                    id: "pull".to_owned(),
+                    role: None,
                     since: None,
                     until: None,
                     things: unmeasured(),
                 }],
             },
         };
-        beside.measure(&known);
-        assert_eq!(beside.pending, measured);
-        assert_eq!(beside.history.freed, measured);
-        assert_eq!(beside.doubtful, measured);
-        assert_eq!(beside.leased.things, measured);
-        assert_eq!(beside.leased.leases[0].things, measured);
+        not_counted.measure(&known);
+        assert_eq!(not_counted.pending, measured);
+        assert_eq!(not_counted.history.freed, measured);
+        assert_eq!(not_counted.doubtful, measured);
+        assert_eq!(not_counted.leased.things, measured);
+        assert_eq!(not_counted.leased.leases[0].things, measured);
     }
 
     #[test]
@@ -416,9 +440,9 @@ mod tests {
             unpins: Vec::new(),
             named: Vec::new(),
             freed: both(freed("1", 20, 300), freed("2", 1, 4)),
-            beside: Beside {
+            not_counted: NotCounted {
                 doubtful: freed("1", 20, 300),
-                ..Beside::default()
+                ..NotCounted::default()
             },
             warnings: Vec::new(),
         };

@@ -14,6 +14,8 @@ mod tests;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Digest, DigestError};
 
 pub use id_prefix::IdPrefix;
@@ -46,7 +48,8 @@ pub struct Reference {
 }
 
 /// Why a text is not a [`Reference`]. Texts as Docker's, because its clients show them.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReferenceError {
     /// 64 hexadecimal characters are an image ID, never a name.
     #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]

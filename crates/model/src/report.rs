@@ -4,15 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Beside, Digest, Estimate, Freed, Holder, KeepReason, Kept, Left, Mode, Named, Namespace,
-    PolicyName, Reclaimed, RemoveReason, Unpin, Unrecorded,
+    Digest, Estimate, Freed, Holder, KeepReason, Kept, Left, Mode, Named, Namespace, NotCounted,
+    PolicyName, Reclaimed, RemoveReason, Unpin, Unrecorded, form,
 };
 
 /// Identifies one run in the report, the log and the leases.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct RunId(pub String);
 
 impl fmt::Display for RunId {
@@ -22,7 +23,7 @@ impl fmt::Display for RunId {
 }
 
 /// One prune, from request to what was found afterwards.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[must_use = "an unread report is not actionable"]
 pub struct Report {
     /// Which run.
@@ -30,6 +31,7 @@ pub struct Report {
     /// Where.
     pub namespace: Namespace,
     /// Whether anything was to be changed.
+    #[serde(rename = "dry_run", with = "form::dry_run")]
     pub mode: Mode,
     /// Records that were removed; on a dry run those that would be.
     pub removed: Vec<Removed>,
@@ -43,11 +45,13 @@ pub struct Report {
     pub estimate: Estimate,
     /// What was foreseen at least, whatever hides behind what could not be seen.
     pub estimate_at_least: Estimate,
-    /// What was not counted: garbage already, and what other namespaces keep.
-    pub beside: Beside,
+    /// What the estimate does not count: garbage already, and what others keep.
+    #[serde(flatten)]
+    pub not_counted: NotCounted,
     /// What was found to be gone.
     pub reclaimed: Reclaimed,
     /// What is gone; on a dry run what would go.
+    #[serde(flatten)]
     pub freed: Freed,
     /// What was to go and is still there after the collection, sorted.
     pub left: Vec<Left>,
@@ -59,7 +63,8 @@ pub struct Report {
     pub unpinned: Vec<Unpin>,
     /// Docker's rows of a prune: what was untagged and which blobs of images are gone.
     pub rows: Vec<Row>,
-    /// Where images were named, what each name came to; on a dry run what it would.
+    /// Where images were named, the result of each name; on a dry run what it would be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named: Vec<Named>,
     /// What a person should know.
     pub warnings: Vec<String>,
@@ -74,8 +79,10 @@ pub struct Report {
     /// The policy that it was for, if a policy wanted it.
     pub policy: Option<PolicyName>,
     /// How long it took, the waiting for its guard included.
+    #[serde(rename = "took_ms", with = "form::milliseconds")]
     pub took: Duration,
     /// How long containerd's collection took; `None` if none was asked for.
+    #[serde(rename = "collection_ms", with = "form::optional_milliseconds")]
     pub collection: Option<Duration>,
 }
 
@@ -88,7 +95,7 @@ impl Report {
 }
 
 /// How a removal makes sure that the record is still the one that was judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeleteGuard {
     /// The server compares the target in the same transaction (containerd 2.0 and newer).
@@ -98,7 +105,7 @@ pub enum DeleteGuard {
 }
 
 /// A record that was removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
     /// Its name.
     pub name: String,
@@ -109,23 +116,30 @@ pub struct Removed {
 }
 
 /// A removal that was not made because the store had moved on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// The record's name.
     pub name: String,
     /// Why.
+    #[serde(flatten, with = "form::cause")]
     pub reason: RefuseReason,
 }
 
 /// Why a step was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RefuseReason {
     /// The name points at something that nobody judged.
     TargetMoved,
     /// Somebody else removed the record first.
     AlreadyGone,
     /// By a second look it has to stay.
-    MustStay(KeepReason, Vec<Holder>),
+    MustStay {
+        /// Why it is kept.
+        reason: KeepReason,
+        /// What uses it.
+        holders: Vec<Holder>,
+    },
     /// The run was stopped before its turn came.
     Cancelled,
     /// The run took so long that its hold would have expired.
@@ -137,7 +151,7 @@ impl fmt::Display for RefuseReason {
         match self {
             Self::TargetMoved => formatter.write_str("the name points at another image by now"),
             Self::AlreadyGone => formatter.write_str("somebody else removed it"),
-            Self::MustStay(reason, holders) => {
+            Self::MustStay { reason, holders } => {
                 write!(formatter, "{} by now", reason.words())?;
                 holders
                     .iter()
@@ -150,7 +164,7 @@ impl fmt::Display for RefuseReason {
 }
 
 /// A removal that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// The record's name.
     pub name: String,
@@ -161,7 +175,8 @@ pub struct Failed {
 /// One row of Docker's prune report.
 ///
 /// Source: Docker Engine API, `ImageDeleteResponseItem`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Row {
     /// A record went; its familiar name, or its digest if it was dangling.
     Untagged(String),
@@ -184,11 +199,17 @@ mod tests {
             ),
             (RefuseReason::AlreadyGone, "somebody else removed it"),
             (
-                RefuseReason::MustStay(KeepReason::InUse, vec![web]),
+                RefuseReason::MustStay {
+                    reason: KeepReason::InUse,
+                    holders: vec![web],
+                },
                 "in use by now, container web",
             ),
             (
-                RefuseReason::MustStay(KeepReason::Pinned, Vec::new()),
+                RefuseReason::MustStay {
+                    reason: KeepReason::Pinned,
+                    holders: Vec::new(),
+                },
                 "pinned by now",
             ),
             (RefuseReason::Cancelled, "the run was stopped first"),

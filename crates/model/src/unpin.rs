@@ -1,8 +1,8 @@
 //! What only build history holds, and what becomes of it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Freed, SnapshotId};
+use crate::{Digest, Freed, SnapshotId, form};
 
 /// What becomes of unpacked layers that nothing but build history holds.
 ///
@@ -20,7 +20,7 @@ pub enum BuildHistory {
 
 /// A configuration that lets go of what was unpacked of its image: it loses the label that
 /// refers to the snapshot, and nothing else.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unpin {
     /// The configuration.
     pub config: Digest,
@@ -30,10 +30,11 @@ pub struct Unpin {
 }
 
 /// What only build history holds, and would be freed if the request had it so.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
     /// How many configurations hold it.
     pub configs: usize,
     /// What it is.
+    #[serde(flatten, with = "form::amount")]
     pub freed: Freed,
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Column, Freed, HolderKind, HolderRole, Inventory, Lease, LeaseHolding, Leased, Namespace,
+    Column, Freed, Holder, HolderKind, HolderRole, Inventory, Lease, LeaseHolding, Leased, Namespace,
     SnapshotId,
 };
 
@@ -85,8 +85,10 @@ impl HeldByLeases<'_, '_> {
             let mut things = Things::of(graph, &held);
             strip(&mut things);
             let things = unmeasured(things);
-            (things != Freed::default()).then(|| LeaseHolding {
-                lease: self.roles.assigned(holding.holder),
+            let Holder { id, role, .. } = self.roles.assigned(holding.holder);
+            (things != Freed::default()).then_some(LeaseHolding {
+                id,
+                role,
                 since: lease.created,
                 until: lease.expires,
                 things,
@@ -95,7 +97,7 @@ impl HeldByLeases<'_, '_> {
         let leases = graph.namespace.leases.iter();
         let live = leases.filter(|lease| lease.is_live(self.inventory.observed_at));
         let mut leases: Vec<LeaseHolding> = live.filter_map(&mut holding).collect();
-        leases.sort_by(|a, b| a.lease.cmp(&b.lease));
+        leases.sort_by(|a, b| a.id.cmp(&b.id));
         Leased {
             things: unmeasured(things),
             leases,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{Freed, Holder, HolderKind, Inventory, Left, LeftThing, Namespace};
+use reclaim_model::{Freed, Holder, HolderKind, Inventory, Left, LeftHolder, LeftThing, Namespace};
 
 use crate::graph::{Graph, NodeId};
 use crate::holdings::{Hold, holdings};
@@ -19,7 +19,9 @@ pub fn left(inventory: &Inventory, namespace: &Namespace, things: &Freed) -> Vec
         let graph = Graph::new(seen, inventory);
         let mut wanted: BTreeMap<NodeId, LeftThing> = BTreeMap::new();
         let blobs = things.blobs.iter().map(|it| {
-            let thing = LeftThing::Blob(it.digest.clone());
+            let thing = LeftThing::Blob {
+                digest: it.digest.clone(),
+            };
             (graph.find_blob(&it.digest), thing, it.bytes)
         });
         let snapshots = things.snapshots.iter().filter(|_| name == namespace);
@@ -42,7 +44,8 @@ pub fn left(inventory: &Inventory, namespace: &Namespace, things: &Freed) -> Vec
             ask(&graph, inventory, &wanted, |thing, holder| {
                 if let Some(left) = found.get_mut(thing) {
                     let holder = roles.assigned(holder.clone());
-                    left.holders.push((name.clone(), holder));
+                    let namespace = name.clone();
+                    left.holders.push(LeftHolder { namespace, holder });
                 }
             });
         }

@@ -59,9 +59,9 @@ mod why;
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Beside, BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Leased, Named,
-    Namespace, NamespaceInventory, Pinned, Plan, PruneRequest, RemoveReason, Selection, SnapshotId,
-    SnapshotSizes, Step, Unpin,
+    BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Leased, Named, Namespace,
+    NamespaceInventory, NotCounted, Pinned, Plan, PruneRequest, RemoveReason, Selection,
+    SnapshotId, SnapshotSizes, Step, Unpin,
 };
 
 use case::Case;
@@ -136,7 +136,7 @@ impl Decision {
     pub fn into_plan(self, bytes: &SnapshotSizes) -> Plan {
         let mut plan = self.into_unmeasured_plan();
         plan.freed.measure(bytes);
-        plan.beside.measure(bytes);
+        plan.not_counted.measure(bytes);
         plan.warnings.extend(bytes.warnings());
         plan
     }
@@ -173,9 +173,9 @@ impl Decision {
             named: self.named,
             unpins,
             freed,
-            beside: Beside {
+            not_counted: NotCounted {
                 pending: unmeasured(pending),
-                kept_elsewhere,
+                kept_elsewhere: Freed::new(kept_elsewhere, Vec::new()),
                 history,
                 doubtful: unmeasured(doubtful),
                 leased: self.leased,
@@ -187,12 +187,8 @@ impl Decision {
 
 fn unmeasured(things: Things) -> Freed {
     let snapshots = things.snapshots.into_iter();
-    Freed {
-        snapshots: snapshots
-            .map(|id| FreedSnapshot { id, bytes: None })
-            .collect(),
-        blobs: things.blobs,
-    }
+    let snapshots = snapshots.map(|id| FreedSnapshot { id, bytes: None });
+    Freed::new(things.blobs, snapshots.collect())
 }
 
 /// Judges every image of the namespace that `request` names.

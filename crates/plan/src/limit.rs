@@ -76,7 +76,7 @@ fn weights(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
         }
     };
     enter(&plan.freed, true);
-    enter(&plan.beside.doubtful, false);
+    enter(&plan.not_counted.doubtful, false);
     weights
 }
 
@@ -173,9 +173,9 @@ pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: 
     }));
     plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
     retain(&mut plan.freed, &difference.freed);
-    retain(&mut plan.beside.doubtful, &difference.doubtful);
-    plan.beside.kept_elsewhere = difference.kept_elsewhere;
-    let leased = &mut plan.beside.leased;
+    retain(&mut plan.not_counted.doubtful, &difference.doubtful);
+    plan.not_counted.kept_elsewhere = Freed::new(difference.kept_elsewhere, Vec::new());
+    let leased = &mut plan.not_counted.leased;
     let spare = Things::of(graph, &difference.spare);
     retain(&mut leased.things, &spare);
     for holding in &mut leased.leases {

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     Conflict, ConflictCause, Container, Digest, Holder, IdPrefix, ImageRecord, KeepReason, Named,
-    NamedImages, NamedRemoval, NotRemoved, Reference, RemoveReason, Row, familiar_name,
+    NamedImages, NamedRemoval, NotRemoved, Reference, RemoveReason, familiar_name,
 };
 
 use crate::case::Case;
@@ -60,13 +60,11 @@ pub(crate) fn named(
         images,
         verdicts: vec![Verdict::Keep(KeepReason::NotNamed, BTreeSet::new()); images.len()],
     };
-    let named = request.names.iter().map(|name| Named {
-        outcome: removal.remove(name, ids),
-        name: name.clone(),
-        services: Vec::new(),
-    });
-    let named = named.collect();
-    (removal.verdicts, named)
+    let names = request.names.iter();
+    let results = names
+        .map(|name| Named::new(name, removal.remove(name, ids)))
+        .collect();
+    (removal.verdicts, results)
 }
 
 /// Judges whether records that were removed by name may stay removed: of a target that somebody
@@ -180,7 +178,7 @@ impl Removal<'_, '_> {
         };
         // Docker shows here also the name that stands for none.
         let names = removal.records.iter();
-        removal.rows = names.map(|it| Row::Untagged(familiar_name(it))).collect();
+        removal.untagged = names.map(|it| familiar_name(it)).collect();
         Ok(removal)
     }
 
@@ -219,7 +217,8 @@ impl Removal<'_, '_> {
             match self.delete(group, is_one_demanded) {
                 Ok(mut part) => {
                     removal.records.append(&mut part.records);
-                    removal.rows.append(&mut part.rows);
+                    removal.untagged.append(&mut part.untagged);
+                    removal.deleted.append(&mut part.deleted);
                 }
                 Err(error) => {
                     let verdict = self.verdicts[group[0]].clone();
@@ -280,7 +279,7 @@ impl Removal<'_, '_> {
         let is_parent = !is_nameless && all.len() == 1 && self.has_child(digest);
         if users.is_empty() && !is_parent {
             let mut removal = self.take(all, None)?;
-            removal.rows.push(Row::Deleted(digest.clone()));
+            removal.deleted.push(digest.clone());
             self.take_parents(all[0], &mut removal);
             return Ok(removal);
         }
@@ -339,7 +338,7 @@ impl Removal<'_, '_> {
             let image = &self.images[*index];
             removal.records.push(image.name.clone());
             if !image.is_dangling() {
-                removal.rows.push(Row::Untagged(familiar_name(&image.name)));
+                removal.untagged.push(familiar_name(&image.name));
             }
             self.verdicts[*index] = Verdict::Remove(if replaced == Some(*index) {
                 RemoveReason::Replaced
@@ -375,7 +374,7 @@ impl Removal<'_, '_> {
                 removal.records.push(self.images[index].name.clone());
                 self.verdicts[index] = Verdict::Remove(RemoveReason::Parent);
             }
-            removal.rows.push(Row::Deleted(digest));
+            removal.deleted.push(digest);
             parent = self.images[first].parent();
         }
     }

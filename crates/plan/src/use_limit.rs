@@ -189,7 +189,7 @@ fn scale(graph: &Graph<'_>, plan: &Plan, goal: &Goal, images: &RuleImages) -> Ve
         }
     };
     enter(&plan.freed, true);
-    enter(&plan.beside.doubtful, false);
+    enter(&plan.not_counted.doubtful, false);
     scale
 }
 

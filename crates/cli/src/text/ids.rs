@@ -101,7 +101,7 @@ impl Ids {
             RefuseReason::MustStay(reason, holders) if !holders.is_empty() => {
                 format!("{} by now, {}", reason.words(), self.holders(holders))
             }
-            RefuseReason::MustStay(..)
+            RefuseReason::MustStay { .. }
             | RefuseReason::TargetMoved
             | RefuseReason::AlreadyGone
             | RefuseReason::Cancelled

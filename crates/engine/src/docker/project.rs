@@ -8,7 +8,7 @@ use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, Remove
 use futures::stream::{self, StreamExt};
 use reclaim_model::{
     Conflict, ConflictCause, Mode, Named, NamedRemoval, NotRemoved, PROJECT_LABEL, Project,
-    ProjectImages, Row, SERVICE_LABEL, Service, chain,
+    ProjectImages, SERVICE_LABEL, Service, chain,
 };
 use reclaim_plan::{Chosen, Existence, Listed, choose};
 
@@ -48,14 +48,13 @@ impl DockerEngine {
             let outcome = match mode {
                 Mode::DryRun => Ok(NamedRemoval {
                     records: vec![image.clone()],
-                    rows: Vec::new(),
+                    ..NamedRemoval::default()
                 }),
                 Mode::Apply => self.remove(&image).await,
             };
             Named {
-                name: image,
                 services: services.into_iter().collect(),
-                outcome,
+                ..Named::new(image, outcome)
             }
         });
         // In order, whichever is done first.
@@ -142,10 +141,7 @@ impl DockerEngine {
             ..RemoveImageOptions::default()
         };
         match self.docker.remove_image(image, Some(options), None).await {
-            Ok(items) => Ok(NamedRemoval {
-                records: vec![image.to_owned()],
-                rows: items.into_iter().filter_map(row).collect(),
-            }),
+            Ok(items) => Ok(removal(image, items)),
             Err(ApiError::DockerResponseServerError {
                 status_code: 404, ..
             }) => Err(NotRemoved::NoSuchImage(image.to_owned())),
@@ -171,9 +167,17 @@ fn of(image: ImageSummary, is_dangling: bool) -> Listed {
     }
 }
 
-fn row(item: ImageDeleteResponseItem) -> Option<Row> {
-    let untagged = item.untagged.map(Row::Untagged);
-    untagged.or_else(|| Some(Row::Deleted(item.deleted?.parse().ok()?)))
+fn removal(image: &str, items: Vec<ImageDeleteResponseItem>) -> NamedRemoval {
+    let mut removal = NamedRemoval {
+        records: vec![image.to_owned()],
+        ..NamedRemoval::default()
+    };
+    for item in items {
+        removal.untagged.extend(item.untagged);
+        let digest = item.deleted.and_then(|text| text.parse().ok());
+        removal.deleted.extend(digest);
+    }
+    removal
 }
 
 /// Takes Docker's words of a conflict apart. Words of another form are the cause themselves.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Beside, Digest, Freed, Happening, KeepReason, Kept, Mode, Namespace, Plan, PresentTarget,
+    Digest, Freed, Happening, KeepReason, Kept, Mode, Namespace, NotCounted, Plan, PresentTarget,
     RecordTimes, RefuseReason, Refused, RemoveReason, Removed, Report, RunId, TargetsInUse,
     UseEvent, WrittenRecord,
 };
@@ -130,7 +130,7 @@ fn report_with(
         unpins: Vec::new(),
         named: Vec::new(),
         freed: Freed::default(),
-        beside: Beside::default(),
+        not_counted: NotCounted::default(),
         warnings: Vec::new(),
     };
     let run = RunId(Uuid::new_v7(time).to_string());

@@ -130,7 +130,7 @@ async fn what_came_to_be_used_is_refused() {
     assert!(report.removed.is_empty(), "{report:?}");
     assert_eq!(report.refused[0].name, APP);
     assert!(
-        matches!(report.refused[0].reason, RefuseReason::MustStay(..)),
+        matches!(report.refused[0].reason, RefuseReason::MustStay { .. }),
         "{report:?}"
     );
 }

@@ -139,7 +139,7 @@ async fn a_grace_that_is_cut_short_restores_what_was_removed() {
     let refused = &report.refused[0];
     assert_eq!(refused.name, app.name());
     assert!(
-        matches!(refused.reason, RefuseReason::MustStay(..)),
+        matches!(refused.reason, RefuseReason::MustStay { .. }),
         "{refused:?}"
     );
     let why = report.unfinished.unwrap();

@@ -289,7 +289,7 @@ fn a_gap_of_another_namespace_makes_a_range_of_what_it_has_too() {
         world.within("other").here().gaps.push(gap);
         let plan = world.prune_all().plan;
         assert_eq!(plan.freed, certain.freed);
-        let doubtful = plan.beside.doubtful;
+        let doubtful = plan.not_counted.doubtful;
         assert_eq!(doubtful.snapshots, []);
         let blobs = doubtful.blobs.into_iter().map(|it| it.digest);
         blobs.collect::<BTreeSet<_>>()
@@ -327,16 +327,25 @@ fn what_another_namespace_keeps_is_neither_doubtful_nor_garbage() {
     let mut there = world.clone();
     there.within("other").blob("kept there", &[]);
     there.record(&library("b:1"), "kept there");
-    let beside = there.prune_all().plan.beside;
-    assert_eq!(digests(&beside.pending.blobs), [digest("garbage")].into());
+    let not_counted = there.prune_all().plan.not_counted;
+    assert_eq!(
+        digests(&not_counted.pending.blobs),
+        [digest("garbage")].into()
+    );
     let unsure = ["A.layer", "base"].map(digest);
-    assert_eq!(digests(&beside.doubtful.blobs), unsure.into());
+    assert_eq!(digests(&not_counted.doubtful.blobs), unsure.into());
     // Of what may stay anyway it keeps a part for certain.
     world.within("other").blob("base", &[]);
     world.record(&library("b:1"), "base");
-    let beside = world.prune_all().plan.beside;
-    assert_eq!(digests(&beside.doubtful.blobs), [digest("A.layer")].into());
-    assert_eq!(digests(&beside.kept_elsewhere), [digest("base")].into());
+    let not_counted = world.prune_all().plan.not_counted;
+    assert_eq!(
+        digests(&not_counted.doubtful.blobs),
+        [digest("A.layer")].into()
+    );
+    assert_eq!(
+        digests(&not_counted.kept_elsewhere.blobs),
+        [digest("base")].into()
+    );
 }
 
 #[test]
@@ -348,22 +357,23 @@ fn garbage_and_what_others_keep_are_beside_the_plan() {
     world.within("other").image(&library("b:1"), "A");
     let plan = world.prune_all().plan;
     let garbage: Vec<&Digest> = plan
-        .beside
+        .not_counted
         .pending
         .blobs
         .iter()
         .map(|it| &it.digest)
         .collect();
     assert_eq!(garbage, [&digest("garbage")]);
-    let left = &plan.beside.pending.snapshots[..];
+    let left = &plan.not_counted.pending.snapshots[..];
     let expected = FreedSnapshot {
         id: SnapshotId::new(OVERLAY, "left"),
         bytes: Some(bytes("left")),
     };
     assert_eq!(left, [expected]);
     let elsewhere: BTreeSet<_> = plan
-        .beside
+        .not_counted
         .kept_elsewhere
+        .blobs
         .iter()
         .map(|it| &it.digest)
         .collect();

@@ -40,11 +40,11 @@ fn assert_stays(world: &World) {
     let plan = world.judge(&unpinning()).plan;
     assert_eq!(plan.unpins, [], "{:?}", plan.freed);
     assert!(plan.freed.snapshots.is_empty(), "{:?}", plan.freed);
-    assert_eq!(world.prune_all().plan.beside.history.configs, 0);
+    assert_eq!(world.prune_all().plan.not_counted.history.configs, 0);
 }
 
 fn pinned(outcome: &Outcome) -> (usize, Vec<&str>) {
-    let history = &outcome.plan.beside.history;
+    let history = &outcome.plan.not_counted.history;
     let keys = history.freed.snapshots.iter().map(|it| &*it.id.key);
     (history.configs, keys.collect())
 }
@@ -61,7 +61,7 @@ fn unpacked_layers_go_if_asked_for_and_are_told_otherwise() {
     assert_eq!(gone.plan.unpins.len(), 1);
     assert_eq!(gone.plan.unpins[0].config, digest("old.config"));
     assert_eq!(gone.snapshots(), ["base+top"], "the base is the used one's");
-    assert_eq!(gone.plan.beside.history.configs, 0);
+    assert_eq!(gone.plan.not_counted.history.configs, 0);
 }
 
 #[test]

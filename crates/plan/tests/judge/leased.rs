@@ -2,8 +2,7 @@
 
 use jiff::SignedDuration;
 use reclaim_model::{
-    ContainerState, EXPIRE, Holder, HolderKind, HolderRole, Ingest, KeepReason, LeaseHolding,
-    LeaseResource,
+    ContainerState, EXPIRE, HolderRole, Ingest, KeepReason, LeaseHolding, LeaseResource,
 };
 
 use crate::world::{LeaseExt, World, ago, bytes, chain, content, digest, library, snapshot};
@@ -11,11 +10,11 @@ use crate::world::{LeaseExt, World, ago, bytes, chain, content, digest, library,
 const HEX: &str = "4f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab3586";
 
 fn leases(world: &World) -> Vec<LeaseHolding> {
-    world.prune_all().plan.beside.leased.leases
+    world.prune_all().plan.not_counted.leased.leases
 }
 
 fn ids(leases: &[LeaseHolding]) -> Vec<&str> {
-    leases.iter().map(|it| it.lease.id.as_str()).collect()
+    leases.iter().map(|it| it.id.as_str()).collect()
 }
 
 /// The field case: the images are gone, and a pull that died holds all of them.
@@ -30,16 +29,12 @@ fn a_lease_on_what_no_image_needs_is_named_with_its_bytes() {
     world.here().images.clear();
     let outcome = world.prune_all();
     assert_eq!(outcome.plan.freed.amount().total_bytes(), 0);
-    let leased = &outcome.plan.beside.leased;
+    let leased = &outcome.plan.not_counted.leased;
     let [only] = &leased.leases[..] else {
         panic!("{leased:?}")
     };
-    let role = Some(HolderRole::UnfinishedPull);
-    let expected = Holder {
-        role,
-        ..Holder::new(HolderKind::Lease, "pull")
-    };
-    assert_eq!(only.lease, expected);
+    assert_eq!(only.id, "pull");
+    assert_eq!(only.role, Some(HolderRole::UnfinishedPull));
     assert_eq!(
         (only.since, only.until),
         (
@@ -85,7 +80,7 @@ fn leases_that_hold_the_same_are_each_named_and_counted_once_together() {
     world.lease("one", &[content("A")]);
     world.lease("two", &[content("A")]);
     world.here().images.clear();
-    let leased = world.prune_all().plan.beside.leased;
+    let leased = world.prune_all().plan.not_counted.leased;
     assert_eq!(ids(&leased.leases), ["one", "two"]);
     for holding in &leased.leases {
         assert_eq!(holding.things, leased.things);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{EXPIRE, Holder, HolderKind, HolderRole, Left, LeftThing, SnapshotId};
+use reclaim_model::{
+    EXPIRE, Holder, HolderKind, HolderRole, Left, LeftHolder, LeftThing, SnapshotId,
+};
 use reclaim_plan::left;
 
 use crate::world::{
@@ -15,12 +17,17 @@ fn found(before: &World, later: &World) -> Vec<Left> {
     left(&later.inventory(), &plan.namespace, &plan.freed)
 }
 
-fn held(namespace: &str, kind: HolderKind, id: &str) -> (reclaim_model::Namespace, Holder) {
-    (namespace.parse().unwrap(), Holder::new(kind, id))
+fn held(namespace: &str, kind: HolderKind, id: &str) -> LeftHolder {
+    LeftHolder {
+        namespace: namespace.parse().unwrap(),
+        holder: Holder::new(kind, id),
+    }
 }
 
 fn blob(name: &str) -> LeftThing {
-    LeftThing::Blob(digest(name))
+    LeftThing::Blob {
+        digest: digest(name),
+    }
 }
 
 fn of(key: &str) -> LeftThing {
@@ -86,7 +93,7 @@ fn each_holder_is_named_once_wherever_it_is() {
     let told: BTreeMap<_, _> = left.into_iter().map(|it| (it.thing, it.holders)).collect();
     let lease = |id: &str| held("default", HolderKind::Lease, id);
     let mut cache = lease("flat");
-    cache.1.role = Some(HolderRole::BuildCache);
+    cache.holder.role = Some(HolderRole::BuildCache);
     let copy = held("other", HolderKind::Image, &library("copy:1"));
     let copied = |mut holders: Vec<_>| {
         holders.push(copy.clone());

@@ -6,7 +6,7 @@ mod used;
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{BuildHistory, Named, NamedImages, NotRemoved, PruneRequest, Row};
+use reclaim_model::{BuildHistory, Named, NamedImages, NotRemoved, PruneRequest};
 
 use crate::world::{Outcome, World, digest, id, library};
 
@@ -178,16 +178,16 @@ fn remove_with(world: &World, images: NamedImages) -> Outcome {
 
 /// What is said of a name: rows with the names of targets, or the error.
 fn said(named: &Named) -> Vec<String> {
-    match &named.outcome {
+    match named.outcome() {
         Err(error) => vec![error.to_string()],
-        Ok(removal) => removal
-            .rows
-            .iter()
-            .map(|row| match row {
-                Row::Untagged(name) => format!("Untagged: {name}"),
-                Row::Deleted(digest) => format!("Deleted: {digest}"),
-            })
-            .collect(),
+        Ok(removal) => {
+            let untagged = removal.untagged.iter();
+            let deleted = removal.deleted.iter();
+            untagged
+                .map(|name| format!("Untagged: {name}"))
+                .chain(deleted.map(|digest| format!("Deleted: {digest}")))
+                .collect()
+        }
     }
 }
 
@@ -271,7 +271,7 @@ fn tells_the_beginning_of_several_ids() {
     world.image(&library("other:1"), other);
     let outcome = remove(&world, &[&prefix], false);
     assert_eq!(outcome.removed(), [""; 0]);
-    assert_eq!(outcome.plan.named[0].outcome, Err(NotRemoved::Ambiguous));
+    assert_eq!(outcome.plan.named[0].error, Some(NotRemoved::Ambiguous));
     // A name wins over IDs that begin like it.
     world.image(&library(&format!("{prefix}:latest")), "A");
     let outcome = remove(&world, &[&prefix], false);

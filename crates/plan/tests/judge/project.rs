@@ -284,8 +284,8 @@ fn a_pinned_image_stays_when_its_project_goes() {
     let outcome = remove(&world, request(&case));
     assert_eq!(outcome.removed(), [""; 0]);
     assert_eq!(outcome.reason(&web), KeepReason::Pinned);
-    let named = &outcome.plan.named[0].outcome;
-    assert!(matches!(named, Err(NotRemoved::Conflict(_))));
+    let error = &outcome.plan.named[0].error;
+    assert!(matches!(error, Some(NotRemoved::Conflict(_))));
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn the_engines_own_rule_has_the_last_word() {
         "testproject-web:latest",
     ];
     assert_eq!(asked, expected);
-    assert!(matches!(named[2].outcome, Err(NotRemoved::Conflict(_))));
+    assert!(matches!(named[2].error, Some(NotRemoved::Conflict(_))));
     assert_eq!(named[2].services, ["db"]);
     let orphans = ProjectImages {
         remove_orphans: true,
@@ -484,7 +484,7 @@ fn what_cannot_be_read_is_no_projects() {
     };
     let outcome = remove(&world, request(&case));
     assert_eq!(outcome.removed(), [""; 0]);
-    assert!(outcome.plan.named[0].outcome.is_err());
+    assert!(outcome.plan.named[0].error.is_some());
     assert!(
         world
             .inventory()

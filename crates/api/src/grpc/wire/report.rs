@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
 use reclaim_model::{
-    Beside, Estimate, Failed, Freed, Kept, Leased, Pinned, Reclaimed, RefuseReason, Refused,
+    Estimate, Failed, Freed, Kept, Leased, NotCounted, Pinned, Reclaimed, RefuseReason, Refused,
     Removed, Report, RunId,
 };
 
@@ -242,8 +242,8 @@ impl From<proto::Failed> for Failed {
     }
 }
 
-impl From<&Beside> for proto::Beside {
-    fn from(beside: &Beside) -> Self {
+impl From<&NotCounted> for proto::Beside {
+    fn from(beside: &NotCounted) -> Self {
         Self {
             pending: Some((&beside.pending).into()),
             kept_elsewhere: beside.kept_elsewhere.iter().map(Into::into).collect(),
@@ -256,7 +256,7 @@ impl From<&Beside> for proto::Beside {
     }
 }
 
-impl TryFrom<proto::Beside> for Beside {
+impl TryFrom<proto::Beside> for NotCounted {
     type Error = WireError;
 
     fn try_from(message: proto::Beside) -> Result<Self, WireError> {

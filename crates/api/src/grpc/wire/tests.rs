@@ -12,14 +12,12 @@ use std::time::Duration;
 use prost::Message;
 use reclaim_engine::{Hold, ImageList, ListedImage};
 use reclaim_model::{
-    Amount, Answer, Beside, Column, Conflict, ConflictCause, Container, ContainerState,
-    DeleteGuard, Digest, DiskUsage, Estimate, Failed, Freed, FreedBlob, FreedSnapshot, GcLabels,
-    Holder, HolderKind, HolderPath, HolderRole, ImageRecord, ImageSize, ImageUsage, ImageVerdict,
+    Amount, Conflict, ConflictCause, Container, ContainerState, DeleteGuard, Digest, Estimate,
+    Failed, Freed, FreedBlob, FreedSnapshot, GcLabels, Holder, HolderKind, HolderRole, ImageRecord,
     KeepReason, Kept, LeaseHolding, Leased, Left, LeftThing, Mode, Named, NamedRemoval, Namespace,
-    NamespaceUsage, NotPinned, NotRemoved, Outlook, OutsideRecords, Pin, PinChange, PinOutcome,
-    Pinned, Place, ProjectImage, ProjectUsage, PruneVerdicts, Reclaimed, Reference, RefuseReason,
-    Refused, RemoveReason, Removed, Report, Row, RunId, SnapshotId, Target, Thing, ThingKind,
-    Unpin, Unrecorded, UsageByColumn,
+    NotCounted, NotPinned, NotRemoved, OutsideRecords, Pin, PinChange, PinOutcome, Pinned, Place,
+    Project, Reclaimed, Reference, RefuseReason, Refused, RemoveReason, Removed, Report, Row,
+    RunId, Service, SnapshotId, Target, Unpin, Unrecorded,
 };
 
 use super::*;

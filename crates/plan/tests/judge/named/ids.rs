@@ -28,9 +28,9 @@ fn every_manifest_of_the_configuration_goes() {
         let outcome = remove(&twice(), &[&text], false);
         let all = [library("alpine:latest"), import(), id("M2.config")];
         assert_eq!(outcome.removed(), all, "{text}");
-        let named = outcome.plan.named[0].outcome.as_ref().unwrap();
+        let named = outcome.plan.named[0].outcome().unwrap();
         assert_eq!(named.records.len(), 3);
-        assert_eq!(named.rows.len(), 5, "{:?}", named.rows);
+        assert_eq!(named.untagged.len() + named.deleted.len(), 5, "{named:?}");
         assert_eq!(
             outcome.blobs(),
             ["M1", "M1.layer", "M2", "M2.config", "M2.layer", "base"]
@@ -50,7 +50,7 @@ fn it_is_found_without_a_record_of_that_name() {
     let twice = [&*id("M2.config"), &id("M2.config")];
     let outcome = remove(&world, &twice, false);
     let gone = NotRemoved::NoSuchImage(id("M2.config"));
-    assert_eq!(outcome.plan.named[1].outcome, Err(gone));
+    assert_eq!(outcome.plan.named[1].error, Some(gone));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn one_of_several_platforms_is_an_id_only_if_the_cri_plugin_has_a_record_of_it()
         let outcome = remove(&world, &[&id(platform)], true);
         assert_eq!(outcome.removed(), [""; 0]);
         let missing = NotRemoved::NoSuchImage(id(platform));
-        assert_eq!(outcome.plan.named[0].outcome, Err(missing));
+        assert_eq!(outcome.plan.named[0].error, Some(missing));
     }
     // The record points at another index of the host's platform.
     world.index("Y", &["amd64"]);

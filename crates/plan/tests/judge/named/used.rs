@@ -73,13 +73,13 @@ fn what_has_no_name_or_can_get_none_is_not_taken_by_force() {
     for (world, _) in with_containers(&[("moby-dangling@<A>", "A")]) {
         let outcome = remove(&world, &[&dangling("A")], true);
         assert_eq!(outcome.removed(), nothing);
-        assert!(outcome.plan.named[0].outcome.is_err());
+        assert!(outcome.plan.named[0].error.is_some());
     }
     // Somebody has put the name that stands for none to another use.
     for (world, _) in with_containers(&[("L/x:1", "A"), ("moby-dangling@<A>", "B")]) {
         let outcome = remove(&world, &["x:1"], true);
         assert_eq!(outcome.removed(), nothing);
-        assert!(outcome.plan.named[0].outcome.is_err());
+        assert!(outcome.plan.named[0].error.is_some());
     }
     // By its ID it loses the names that it has, and stays by the one that is none.
     let [_, stopped, leased] = with_containers(&[("L/x:1", "A"), ("moby-dangling@<A>", "A")]);
@@ -98,7 +98,7 @@ fn another_name_is_enough_for_a_container() {
         // And the next is the last.
         let outcome = remove(&world, &["x:1", "x:2"], false);
         assert_eq!(outcome.removed(), [library("x:1")]);
-        assert!(outcome.plan.named[1].outcome.is_err());
+        assert!(outcome.plan.named[1].error.is_some());
     }
     // One that is to expire is none.
     for (mut world, _) in with_containers(&[("L/x:1", "A")]) {
@@ -277,7 +277,7 @@ fn the_cri_plugin_keeps_its_record_by_id_as_long_as_it_has_another() {
     let outcome = remove(&world, &["a:1"], false);
     assert_eq!(outcome.removed(), [library("a:1"), by_digest.clone()]);
     let outcome = remove(&world, &[&config], false);
-    assert!(outcome.plan.named[0].outcome.is_err());
+    assert!(outcome.plan.named[0].error.is_some());
     // A name that is not the plugin's does not help it.
     let mut world = cri(&[&library("a:1")]);
     world.image(&library("b:1"), "A");

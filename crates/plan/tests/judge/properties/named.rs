@@ -54,7 +54,7 @@ proptest! {
     fn tells_of_every_record_that_goes(scene in scenes(), request in requests()) {
         let outcome = scene.world().judge(&request);
         let named = outcome.plan.named.iter();
-        let told = named.filter_map(|it| it.outcome.as_ref().ok());
+        let told = named.filter_map(|it| it.outcome().ok());
         let told: Vec<&str> = told.flat_map(|it| &it.records).map(String::as_str).collect();
         let once: BTreeSet<&str> = told.iter().copied().collect();
         prop_assert_eq!(once.len(), told.len());

@@ -294,7 +294,7 @@ fn a_record_of_an_unknown_algorithm_holds_what_its_labels_refer_to() {
     });
     let plan = world.prune_all().plan;
     assert_eq!(plan.steps.len(), 3);
-    let doubtful = plan.beside.doubtful.blobs.iter();
+    let doubtful = plan.not_counted.doubtful.blobs.iter();
     let doubtful: Vec<_> = doubtful.map(|it| it.digest.clone()).collect();
     assert!(doubtful.contains(&digest("A")) && !doubtful.contains(&digest("B")));
 }
@@ -311,7 +311,7 @@ fn what_another_namespace_does_not_list_may_hold_what_it_has() {
         world.here().gaps.push(Gap::List { list, why });
         let plan = world.prune_all().plan;
         assert_eq!(plan.steps.len(), 3);
-        plan.beside.doubtful.blobs.len()
+        plan.not_counted.doubtful.blobs.len()
     };
     for list in [
         List::Images,

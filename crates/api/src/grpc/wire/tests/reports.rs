@@ -74,8 +74,8 @@ fn named() -> Vec<Named> {
     all.collect()
 }
 
-fn beside() -> Beside {
-    Beside {
+fn beside() -> NotCounted {
+    NotCounted {
         pending: freed('1'),
         kept_elsewhere: freed('2').blobs,
         history: Pinned {
@@ -174,7 +174,7 @@ fn reports_come_back() {
             guard,
             held_until: None,
             unfinished: None,
-            beside: Beside::default(),
+            beside: NotCounted::default(),
             ..report()
         });
     }
