@@ -1,31 +1,25 @@
 //! Our own gRPC API: `proto/reclaim/v1`.
 //!
-//! [`router`] is the counter; it can be merged with Docker's on one socket. [`HostClient`] is the
-//! other side of it, as the command uses it.
+//! [`router`] can be merged with the routers of the other APIs on one socket.
 
-mod client;
 mod containers;
 mod error;
 mod maintenance;
-mod plans;
 mod prune;
 mod wire;
 
 use std::sync::Arc;
 
 use axum::Router;
-use reclaim_engine::{CaretakerHandle, Engine, RegisteredContainers, RunOptions};
-use reclaim_model::Namespace;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-pub use client::{HostClient, HostError, HostRequest, HostRuns, HostSelection, Planned};
-pub use error::ErrorKind;
+use crate::service::Service;
+
 pub use tonic_reflection::server::Error as DescribeError;
-pub use wire::WireError;
 
 /// The messages, clients and servers of `proto/reclaim/v1`.
 pub mod proto {
@@ -48,23 +42,6 @@ pub mod proto {
 /// The largest message that is taken, in bytes: some ten thousand containers.
 const MAX_MESSAGE: usize = 16 << 20;
 
-/// What the services work with. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct GrpcApi {
-    /// Shared with other doors: one run at a time.
-    pub engine: Arc<Engine>,
-    /// Also among the engine's container stores.
-    pub registered: Arc<RegisteredContainers>,
-    /// Who runs policies.
-    pub caretaker: CaretakerHandle,
-    /// Whose images, where a request does not say.
-    pub namespace: Namespace,
-    /// How runs go about their work, where a request does not say.
-    pub run: RunOptions,
-    /// Stops runs: they end after the removals under way, and report.
-    pub cancel: CancellationToken,
-}
-
 type PruneServer = proto::prune_service_server::PruneServiceServer<prune::Prune>;
 type ContainerServer =
     proto::container_service_server::ContainerServiceServer<containers::Containers>;
@@ -77,18 +54,18 @@ type MaintenanceServer =
 /// # Errors
 ///
 /// If the descriptors of the services cannot be read, which would be a fault of the build.
-pub async fn router(api: GrpcApi) -> Result<Router, DescribeError> {
-    let prune = PruneServer::new(prune::Prune::new(&api));
+pub async fn router(service: &Arc<Service>) -> Result<Router, DescribeError> {
+    let prune = PruneServer::new(prune::Prune::new(service));
     let prune = prune.max_decoding_message_size(MAX_MESSAGE);
-    let containers = ContainerServer::new(containers::Containers::new(&api));
+    let containers = ContainerServer::new(containers::Containers::new(service));
     let containers = containers.max_decoding_message_size(MAX_MESSAGE);
-    let maintenance = MaintenanceServer::new(maintenance::Maintenance::new(&api));
+    let maintenance = MaintenanceServer::new(maintenance::Maintenance::new(service));
     let maintenance = maintenance.max_decoding_message_size(MAX_MESSAGE);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<PruneServer>().await;
     reporter.set_serving::<ContainerServer>().await;
     reporter.set_serving::<MaintenanceServer>().await;
-    tokio::spawn(stop_health(reporter, api.cancel));
+    tokio::spawn(stop_health(reporter, service.parts.cancel.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

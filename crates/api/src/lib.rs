@@ -5,5 +5,8 @@
 pub mod docker;
 pub mod grpc;
 pub mod health;
+pub mod json;
 pub mod listen;
 pub mod metrics;
+mod plans;
+pub mod service;

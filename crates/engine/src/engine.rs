@@ -48,6 +48,10 @@ pub enum RunError {
         /// Those that the server has.
         existing: Vec<Namespace>,
     },
+    /// The task of the run ended without a report. What it removed is held, and restored by the
+    /// next run.
+    #[error("the run ended without a report")]
+    Ended,
     /// It was stopped before it changed anything.
     #[error("stopped before anything was removed")]
     Cancelled,

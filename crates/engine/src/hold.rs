@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use reclaim_model::{Digest, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
+use reclaim_model::{Digest, HeldRun, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 
 use crate::batch_hold::{self, Listed};
@@ -38,6 +38,18 @@ pub struct Hold {
     pub unpins: Vec<Unpin>,
     /// The leases that hold it, by ID: one, or on a full disk several.
     pub leases: Vec<String>,
+}
+
+impl From<&Hold> for HeldRun {
+    fn from(hold: &Hold) -> Self {
+        Self {
+            run: hold.run.clone(),
+            started: hold.started,
+            held_until: hold.expires,
+            crashed: hold.is_abandoned,
+            images: hold.records.iter().map(|image| image.name.clone()).collect(),
+        }
+    }
 }
 
 impl Hold {

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use reclaim_model::{
-    BuildHistory, Digest, ImageSize, KeepReason, Namespace, Pin, PruneFilters, PruneRequest,
-    RemoveReason, SnapshotSizes,
+    BuildHistory, ImageList, ListedImage, Namespace, PruneFilters, PruneRequest, SnapshotSizes,
 };
 use reclaim_plan::makeup;
 
@@ -14,34 +12,6 @@ use crate::off_thread::Shared;
 use crate::preview::Preview;
 use crate::progress::no_progress;
 use crate::retry::retry;
-
-/// The images of a namespace, as they were at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageList {
-    /// When that was, by the clock of whoever looked; ages are told by it.
-    pub observed_at: Timestamp,
-    /// One for each record, sorted by name.
-    pub images: Vec<ListedImage>,
-    /// What a person should know of how they were judged.
-    pub warnings: Vec<String>,
-}
-
-/// One image record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedImage {
-    /// The record's name.
-    pub name: String,
-    /// What it points at.
-    pub target: Digest,
-    /// When the record was made, if containerd knows it.
-    pub created: Option<Timestamp>,
-    /// What its target occupies.
-    pub size: ImageSize,
-    /// Whose pin it has, if it has one.
-    pub pin: Option<Pin>,
-    /// What a prune of all unused images does with it.
-    pub verdict: Result<RemoveReason, KeepReason>,
-}
 
 impl Engine {
     /// Lists the images of a namespace; none if it does not exist and need not.
@@ -95,10 +65,11 @@ fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
         target: image.target.digest.clone(),
         created: image.created_at,
         size: sizes[&image.target.digest],
-        pin: image.pin(),
+        pinned: image.pin(),
         verdict: verdicts[image.name.as_str()],
     });
     ImageList {
+        namespace: namespace.clone(),
         observed_at: inventory.observed_at,
         images: images.collect(),
         warnings: plan.warnings.clone(),

@@ -85,6 +85,7 @@ mod execute;
 mod fixture;
 mod full_disk;
 mod guard;
+mod handle;
 mod health;
 mod hold;
 mod host_guard;
@@ -134,10 +135,10 @@ pub use containers::{
 pub use docker::{DockerContainers, DockerEngine, DockerError};
 pub use engine::{Engine, RunError};
 pub use guard::{PruneGuard, PruneRunning};
+pub use handle::RunHandle;
 pub use health::Health;
 pub use hold::Hold;
 pub use host_guard::Busy;
-pub use images::{ImageList, ListedImage};
 pub use kubernetes::{
     Available, ContainerdConfig, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES,
     KubeletError, KubeletThresholds, NeededImages, SandboxImages, kubelet_overlaps,

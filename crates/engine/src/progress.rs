@@ -1,7 +1,10 @@
 //! What a run tells while it is under way.
 
-/// A step of a run's progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Progress {
     /// The store is being listed.
     Observing,
@@ -13,6 +16,7 @@ pub enum Progress {
         kept: usize,
     },
     /// One more record has been dealt with.
+    #[serde(rename = "removing")]
     Step {
         /// So many so far.
         done: usize,

@@ -1,6 +1,6 @@
 //! Which projects a namespace has, and what their images occupy.
 
-use reclaim_model::{Namespace, ProjectUsage};
+use reclaim_model::{Namespace, ProjectList};
 use reclaim_plan::{makeup, projects};
 use reclaim_store::NO_LABELS;
 
@@ -21,7 +21,7 @@ impl Engine {
         &self,
         namespace: &Namespace,
         may_lack_namespace: bool,
-    ) -> Result<Vec<ProjectUsage>, RunError> {
+    ) -> Result<ProjectList, RunError> {
         let judged = std::slice::from_ref(namespace);
         let inventory = retry(|| self.store.observe(judged, &NO_LABELS, self.store.now())).await?;
         let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
@@ -35,6 +35,9 @@ impl Engine {
         let bytes = sizing.await?;
         let name = namespace.clone();
         let counting = inventory.read(move |it| projects(it, &registered, &name, &bytes));
-        Ok(counting.await)
+        Ok(ProjectList {
+            namespace: namespace.clone(),
+            projects: counting.await,
+        })
     }
 }

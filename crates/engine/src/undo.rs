@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{Namespace, RunId, chain};
+use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use crate::engine::{Engine, RunError};
@@ -13,12 +14,12 @@ use crate::preview::new_run;
 use crate::restore::{Restored, Restoring};
 use crate::retry::{Patience, retry};
 
-/// What an undo came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The result of an undo.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undone {
     /// Records that are there again as they were.
     pub restored: Vec<String>,
-    /// Names that point at something else by now, and were left alone.
+    /// Names that now point at something else, and were left alone.
     pub taken: Vec<String>,
 }
 

@@ -10,7 +10,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    Amount, Digest, Holder, HolderKind, HolderRole, KeepReason, LeaseHolding, Namespace,
+    Amount, Digest, Holder, HolderKind, KeepReason, LeaseHolding, Namespace,
     OutsideRecords, RemoveReason,
 };
 
@@ -262,11 +262,7 @@ pub struct NamespaceUsage {
     pub image_usage: Option<Vec<ImageUsage>>,
     /// Other processes' leases, those of containers too, that hold what no image and no container
     /// record needs, sorted; `None` if they are left out.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "lease_forms",
-        skip_deserializing
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub leases: Option<Vec<LeaseHolding>>,
 }
 
@@ -284,30 +280,6 @@ impl NamespaceUsage {
             leases: Some(leases),
         }
     }
-}
-
-#[expect(clippy::ref_option, reason = "serde hands over references")]
-fn lease_forms<S: Serializer>(
-    leases: &Option<Vec<LeaseHolding>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct LeaseForm<'a> {
-        id: &'a str,
-        role: Option<HolderRole>,
-        since: Option<Timestamp>,
-        until: Option<Timestamp>,
-        #[serde(flatten)]
-        amount: Amount,
-    }
-    let forms = leases.iter().flatten().map(|holding| LeaseForm {
-        id: &holding.lease.id,
-        role: holding.lease.role,
-        since: holding.since,
-        until: holding.until,
-        amount: holding.things.amount(),
-    });
-    serializer.collect_seq(forms)
 }
 
 /// One image, and what removing it alone would do.

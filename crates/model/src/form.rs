@@ -27,6 +27,7 @@ macro_rules! as_text {
 
 as_text! {
     crate::Digest,
+    crate::GoDuration,
     crate::Namespace,
     crate::PolicyName,
     crate::ProjectImageMode,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Freed, HolderRole, SnapshotSizes, form};
+use crate::{Freed, Holder, HolderKind, HolderRole, SnapshotSizes, form};
 
 /// What only leases hold. Each blob and snapshot counts once in `things`, and with every lease that
 /// holds it.
@@ -30,6 +30,16 @@ pub struct LeaseHolding {
     /// What it holds.
     #[serde(flatten, with = "form::amount")]
     pub things: Freed,
+}
+
+impl LeaseHolding {
+    /// Returns the lease as a holder.
+    pub fn holder(&self) -> Holder {
+        Holder {
+            role: self.role,
+            ..Holder::new(HolderKind::Lease, &self.id)
+        }
+    }
 }
 
 impl Leased {

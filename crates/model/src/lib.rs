@@ -13,8 +13,10 @@ mod free_target;
 mod gap;
 mod gc_conditions;
 mod gc_labels;
+mod held_run;
 mod holder;
 mod image;
+mod image_list;
 mod inventory;
 mod label;
 mod leased;
@@ -47,11 +49,13 @@ pub use free_target::{FreeTarget, FreeTargetError};
 pub use gap::{Gap, List};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, parse_expiry};
+pub use held_run::{HeldRun, HeldRuns};
 pub use holder::{Holder, HolderKind, HolderRole, shortened};
 pub use image::{
     Child, Config, DANGLING_PREFIX, Document, DocumentKind, ImageRecord, MAX_DOCUMENT_DEPTH,
     Platform, Target, shown_name,
 };
+pub use image_list::{ImageList, ListedImage};
 pub use inventory::{
     Blob, CollectorRules, Container, ContainerState, Ingest, Inventory, Lease, LeaseResource,
     NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
@@ -62,7 +66,7 @@ pub use left::{Left, LeftHolder, LeftThing};
 pub use named::{Conflict, ConflictCause, Named, NamedImages, NamedRemoval, NotRemoved};
 pub use names::{Namespace, NamespaceError, SnapshotId, Snapshotter};
 pub use pin::{
-    NotPinned, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin, PinAction, PinOutcome, PinRequest,
+    NotPinned, OUR_PIN_LABEL, PIN_LABEL, PIN_VALUE, Pin, PinAction, PinOutcome, PinRequest, Pins,
 };
 pub use plan::{
     Amount, Estimate, Freed, FreedBlob, FreedSnapshot, KeepReason, Kept, NotCounted, Plan,
@@ -87,5 +91,6 @@ pub use snapshot_sizes::SnapshotSizes;
 pub use unpin::{BuildHistory, Pinned, Unpin};
 pub use unrecorded::{OutsideRecords, Place, Unrecorded};
 pub use until::{
-    GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration, parse_until,
+    GoDuration, GoDurationError, LayoutError, TimeContext, UntilError, parse_go_duration,
+    parse_until,
 };

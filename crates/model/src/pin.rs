@@ -19,11 +19,13 @@ pub const PIN_VALUE: &str = "pinned";
 pub const OUR_PIN_LABEL: &str = "reclaim/pinned";
 
 /// Whose pin an image has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pin {
     /// Reclaim has put it.
+    #[serde(rename = "reclaim")]
     Ours,
     /// The CRI plugin has, or somebody by hand.
+    #[serde(rename = "other")]
     Others,
 }
 
@@ -113,6 +115,31 @@ impl PinOutcome {
             changed: Vec::new(),
             unchanged: Vec::new(),
             error: Some(error),
+        }
+    }
+}
+
+/// The results of pinning or unpinning some names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pins {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// [`PinAction::Pin`] or [`PinAction::Unpin`].
+    pub action: PinAction,
+    /// One for each name that was given.
+    pub images: Vec<PinOutcome>,
+}
+
+impl Pins {
+    /// Returns the results of a request.
+    pub fn new(request: &PinRequest, images: Vec<PinOutcome>) -> Self {
+        Self {
+            namespace: request.namespace.clone(),
+            action: match request.action {
+                PinAction::Pin => PinAction::Pin,
+                PinAction::Unpin | PinAction::UnpinAny => PinAction::Unpin,
+            },
+            images,
         }
     }
 }

@@ -17,7 +17,7 @@ use std::num::IntErrorKind;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
-pub use duration::{GoDurationError, parse_go_duration};
+pub use duration::{GoDuration, GoDurationError, parse_go_duration};
 pub use layout::LayoutError;
 pub(crate) use layout::parse_rfc3339;
 

@@ -42,7 +42,9 @@ impl From<RunError> for ApiError {
     fn from(error: RunError) -> Self {
         let status = match &error {
             RunError::Busy(_) => return Self::busy(),
-            RunError::Containers { .. } | RunError::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+            RunError::Containers { .. } | RunError::Cancelled | RunError::Ended => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             RunError::Check(_) => StatusCode::CONFLICT,
             RunError::UnknownNamespace { .. }
             | RunError::NotFound(_)

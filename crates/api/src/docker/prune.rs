@@ -2,21 +2,17 @@
 //!
 //! Source: moby, `daemon/containerd/image_prune.go`.
 
-use std::sync::Arc;
-
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use jiff::tz::TimeZone;
-use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
 use reclaim_model::{
     BuildHistory, Failed, PruneFilters, PruneRequest, Report, Row, Selection, TimeContext,
 };
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use super::error::ApiError;
 use super::respond::{RUN, json};
-use super::{Asked, DockerApi};
+use super::{Asked, DockerApi, DockerOptions};
 
 /// Docker's report. `Failed` and `Unfinished` are ours, and only there if something failed: Docker
 /// drops the report then.
@@ -80,36 +76,9 @@ pub(super) async fn prune(api: &DockerApi, asked: &Asked) -> Result<Response, Ap
         may_lack_namespace: true,
         history: BuildHistory::Keep,
     };
-    let options = &api.shared.options;
-    let report = run(
-        Arc::clone(api.engine()),
-        request,
-        options.run.clone(),
-        options.cancel.clone(),
-    );
-    respond(&report.await?)
-}
-
-/// Runs apart from whoever asked, who may go away.
-pub(super) async fn run(
-    engine: Arc<Engine>,
-    request: PruneRequest,
-    options: RunOptions,
-    cancel: CancellationToken,
-) -> Result<Report, ApiError> {
-    let run = tokio::spawn(async move {
-        let controls = Controls {
-            options: &options,
-            progress: &no_progress,
-            cancel: &cancel,
-        };
-        engine.prune(&request, None, controls).await
-    });
-    let done: Result<Report, RunError> = run.await.map_err(|error| {
-        let message = format!("the run ended without a report: {error}");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
-    })?;
-    Ok(done?)
+    let DockerOptions { run, cancel, .. } = &api.shared.options;
+    let run = api.engine().start(request, None, run.clone(), cancel);
+    respond(&run.await?)
 }
 
 fn respond(report: &Report) -> Result<Response, ApiError> {

@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::DockerOptions;
 use super::error::ApiError;
-use super::prune::run;
 
 /// How many removals may wait.
 const MAX_WAITING: usize = 1024;
@@ -121,13 +120,8 @@ async fn remove_together(
         wait: true,
         ..options.run.clone()
     };
-    let done = run(
-        Arc::clone(engine),
-        request,
-        run_options,
-        options.cancel.clone(),
-    )
-    .await;
+    let run = engine.start(request, None, run_options, &options.cancel);
+    let done = run.await.map_err(ApiError::from);
     for (at, answer) in answers.into_iter().enumerate() {
         let outcome = done.as_ref().map_err(Clone::clone);
         let outcome = outcome.and_then(|report| outcome_of(report, at));

@@ -31,11 +31,17 @@ pub(super) async fn remove(
         prune_parents: !asked.query.is_on("noprune"),
     };
     let outcome = api.shared.removals.remove(removal).await?;
-    let removed = outcome.named.outcome?;
+    if let Some(error) = outcome.named.error {
+        return Err(error.into());
+    }
+    let removal = outcome.named.removal;
     if let Some(error) = outcome.unfinished {
         return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error));
     }
-    let rows: Vec<DeletedRow> = removed.rows.iter().map(DeletedRow::from).collect();
+    let untagged = removal.untagged.into_iter().map(DeletedRow::Untagged);
+    let deleted = removal.deleted.iter();
+    let deleted = deleted.map(|digest| DeletedRow::Deleted(digest.to_string()));
+    let rows: Vec<DeletedRow> = untagged.chain(deleted).collect();
     let mut response = json(StatusCode::OK, &rows);
     if let Ok(run) = HeaderValue::from_str(&outcome.run.0) {
         response.headers_mut().insert(RUN, run);

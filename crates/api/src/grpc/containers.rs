@@ -9,8 +9,9 @@ use reclaim_model::{Container, Namespace, chain};
 use tonic::{Request, Response, Status};
 
 use super::error::invalid;
+use super::proto;
 use super::wire::{WireError, container, moment, namespace_or};
-use super::{GrpcApi, proto};
+use crate::service::Service;
 
 /// The service.
 #[derive(Debug)]
@@ -27,10 +28,10 @@ struct List {
 }
 
 impl Containers {
-    pub(super) fn new(api: &GrpcApi) -> Self {
+    pub(super) fn new(service: &Service) -> Self {
         Self {
-            registered: Arc::clone(&api.registered),
-            namespace: api.namespace.clone(),
+            registered: Arc::clone(&service.parts.registered),
+            namespace: service.parts.namespace.clone(),
         }
     }
 

@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use prost_types::Timestamp as TimestampMessage;
 
 pub(super) use container::container;
-pub(super) use request::{namespace_or, options, run_options};
+pub(super) use request::{namespace_or, options};
 
 /// A message means nothing to us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

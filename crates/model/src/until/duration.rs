@@ -3,6 +3,10 @@
 //! Source of the rules: Go, `time.ParseDuration`. It knows no days, because in a zone with
 //! daylight saving they have no fixed length.
 
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
 use jiff::SignedDuration;
 
 use super::Quoted;
@@ -27,6 +31,38 @@ pub enum GoDurationError {
         /// The text that was given.
         text: String,
     },
+}
+
+/// A duration that is not negative, written as Go does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GoDuration(pub Duration);
+
+impl FromStr for GoDuration {
+    type Err = GoDurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let duration = Duration::try_from(parse_go_duration(text)?);
+        duration
+            .map(Self)
+            .map_err(|_| GoDurationError::Invalid(text.to_owned()))
+    }
+}
+
+impl fmt::Display for GoDuration {
+    /// Writes the duration in the largest unit in which it is whole, so that it reads back equal.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HOUR: u64 = 60 * 60;
+        let seconds = self.0.as_secs();
+        if self.0.subsec_nanos() > 0 {
+            write!(formatter, "{}ns", self.0.as_nanos())
+        } else if seconds > 0 && seconds.is_multiple_of(HOUR) {
+            write!(formatter, "{}h", seconds / HOUR)
+        } else if seconds > 0 && seconds.is_multiple_of(60) {
+            write!(formatter, "{}m", seconds / 60)
+        } else {
+            write!(formatter, "{seconds}s")
+        }
+    }
 }
 
 /// What is wrong with one part of a duration; says nothing about the whole.

@@ -6,12 +6,11 @@ use reclaim_model::{
     RemoveReason, ThingKind,
 };
 
-use super::WireError;
 use crate::grpc::proto;
 
-/// Makes both directions of an enumeration whose variants have the same names.
+/// Converts an enumeration to the one of the protocol whose variants have the same names.
 macro_rules! mirrored {
-    ($model:ty, $message:ty, $field:literal, [$($variant:ident),+ $(,)?]) => {
+    ($model:ty, $message:ty, [$($variant:ident),+ $(,)?]) => {
         impl From<$model> for $message {
             fn from(value: $model) -> Self {
                 match value {
@@ -19,26 +18,14 @@ macro_rules! mirrored {
                 }
             }
         }
-
-        impl TryFrom<$message> for $model {
-            type Error = WireError;
-
-            fn try_from(value: $message) -> Result<Self, WireError> {
-                match value {
-                    <$message>::Unspecified => Err(WireError::new($field, "it is not specified")),
-                    $(<$message>::$variant => Ok(Self::$variant),)+
-                }
-            }
-        }
     };
 }
 
-mirrored!(Pin, proto::Pin, "pin", [Ours, Others]);
+mirrored!(Pin, proto::Pin, [Ours, Others]);
 
 mirrored!(
     HolderKind,
     proto::HolderKind,
-    "kind of a holder",
     [
         Container,
         Lease,
@@ -55,7 +42,6 @@ mirrored!(
 mirrored!(
     HolderRole,
     proto::HolderRole,
-    "role of a holder",
     [
         Container,
         StoppedContainer,
@@ -68,14 +54,12 @@ mirrored!(
 mirrored!(
     RemoveReason,
     proto::RemoveReason,
-    "reason of a removal",
     [Dangling, Unused, Duplicate, Named, Replaced, Parent, Torn]
 );
 
 mirrored!(
     KeepReason,
     proto::KeepReason,
-    "reason to keep",
     [
         NotDangling,
         TooRecent,
@@ -101,28 +85,21 @@ mirrored!(
     ]
 );
 
-mirrored!(Mode, proto::Mode, "mode", [DryRun, Apply]);
+mirrored!(Mode, proto::Mode, [DryRun, Apply]);
 
-mirrored!(Trigger, proto::Trigger, "trigger", [Schedule, Demand]);
+mirrored!(Trigger, proto::Trigger, [Schedule, Demand]);
 
 mirrored!(
     Outcome,
     proto::Outcome,
-    "outcome",
     [Nothing, Done, Capped, Partial, Unmet, Busy, Failed]
 );
 
-mirrored!(
-    DeleteGuard,
-    proto::DeleteGuard,
-    "guard",
-    [Server, ReadFirst]
-);
+mirrored!(DeleteGuard, proto::DeleteGuard, [Server, ReadFirst]);
 
 mirrored!(
     Column,
     proto::Column,
-    "column",
     [
         InUse, Pinned, Unjudged, Rooted, Leased, BuildCache, Undo, Spared, Unused, Dangling,
         Elsewhere, Expired, Pending, Unknown, Ingest, Orphaned,
@@ -132,21 +109,10 @@ mirrored!(
 mirrored!(
     ThingKind,
     proto::ThingKind,
-    "kind of a thing",
     [
         Image, Index, Manifest, Config, Content, Snapshot, Container, Absent
     ]
 );
-
-impl From<ContainerState> for proto::container::State {
-    fn from(state: ContainerState) -> Self {
-        match state {
-            ContainerState::Unknown => Self::Unspecified,
-            ContainerState::Running => Self::Running,
-            ContainerState::Stopped => Self::Stopped,
-        }
-    }
-}
 
 impl From<proto::container::State> for ContainerState {
     fn from(state: proto::container::State) -> Self {
@@ -158,12 +124,12 @@ impl From<proto::container::State> for ContainerState {
     }
 }
 
-/// Reads the number of an enumeration that may be newer than we are.
-pub(super) fn known<M: TryFrom<i32>, T: TryFrom<M, Error = WireError>>(
-    field: &'static str,
-    number: i32,
-) -> Result<T, WireError> {
-    let message = M::try_from(number);
-    let message = message.map_err(|_| WireError::new(field, format!("{number} is unknown here")));
-    T::try_from(message?)
+impl From<ContainerState> for proto::container::State {
+    fn from(state: ContainerState) -> Self {
+        match state {
+            ContainerState::Unknown => Self::Unspecified,
+            ContainerState::Running => Self::Running,
+            ContainerState::Stopped => Self::Stopped,
+        }
+    }
 }

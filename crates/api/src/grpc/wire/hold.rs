@@ -1,9 +1,9 @@
 //! What is held of earlier runs.
 
 use reclaim_engine::Hold;
-use reclaim_model::{EXPIRE, GcLabels, ImageRecord, RunId, Target, parse_expiry};
+use reclaim_model::ImageRecord;
 
-use super::{WireError, list, moment, parsed, timestamp};
+use super::moment;
 use crate::grpc::proto;
 
 impl From<&Hold> for proto::Hold {
@@ -21,23 +21,6 @@ impl From<&Hold> for proto::Hold {
     }
 }
 
-impl TryFrom<proto::Hold> for Hold {
-    type Error = WireError;
-
-    fn try_from(message: proto::Hold) -> Result<Self, WireError> {
-        Ok(Self {
-            run: RunId(message.run),
-            started: message.started.map(timestamp).transpose()?,
-            expires: message.expires.map(timestamp).transpose()?,
-            is_abandoned: message.is_abandoned,
-            is_whole: message.is_whole,
-            records: list(message.records)?,
-            unpins: list(message.unpins)?,
-            leases: message.leases,
-        })
-    }
-}
-
 impl From<&ImageRecord> for proto::HeldRecord {
     fn from(record: &ImageRecord) -> Self {
         let target = &record.target;
@@ -50,27 +33,5 @@ impl From<&ImageRecord> for proto::HeldRecord {
             labels: record.labels.clone().into_iter().collect(),
             created: record.created_at.map(moment),
         }
-    }
-}
-
-impl TryFrom<proto::HeldRecord> for ImageRecord {
-    type Error = WireError;
-
-    fn try_from(message: proto::HeldRecord) -> Result<Self, WireError> {
-        let labels = message.labels;
-        Ok(Self {
-            name: message.name,
-            target: Target {
-                media_type: message.media_type,
-                digest: parsed("digest", &message.digest)?,
-                size: message.size,
-                annotations: message.annotations.into_iter().collect(),
-            },
-            gc: GcLabels::parse(labels.iter().map(|(key, value)| (&**key, &**value))),
-            expires: labels.get(EXPIRE).and_then(|it| parse_expiry(it)),
-            labels: labels.into_iter().collect(),
-            created_at: message.created.map(timestamp).transpose()?,
-            updated_at: None,
-        })
     }
 }

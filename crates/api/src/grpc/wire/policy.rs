@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
-use reclaim_engine::{Cron, Policy, Pressure, Schedule};
-use reclaim_model::{BuildHistory, Rule, RuleFilters, Watermark, Watermarks};
+use reclaim_engine::{Policy, Schedule};
+use reclaim_model::{BuildHistory, Rule, Watermark, Watermarks};
 
-use super::enums::known;
-use super::{WireError, count, parsed, size};
+use super::size;
 use crate::grpc::proto;
 use proto::watermark::Mark;
 
@@ -63,57 +62,6 @@ impl From<&Policy> for proto::Policy {
     }
 }
 
-impl TryFrom<proto::Policy> for Policy {
-    type Error = WireError;
-
-    fn try_from(message: proto::Policy) -> Result<Self, WireError> {
-        let schedule = message.schedule;
-        let schedule = schedule.ok_or_else(|| WireError::missing("schedule"))?;
-        let filters = RuleFilters::parse(&message.filters, message.all);
-        let namespaces = message.namespaces.iter();
-        let namespaces = namespaces.map(|it| parsed("namespaces", it));
-        let max_io_pressure = message.max_io_pressure.map(u8::try_from).transpose();
-        Ok(Self {
-            rule: Rule {
-                name: parsed("name", &message.name)?,
-                filters: filters.map_err(|error| WireError::new("filters", error))?,
-                min_age: duration("min_age", message.min_age)?,
-                unused_for: duration("unused_for", message.unused_for)?,
-                keep_newest: count("keep_newest", message.keep_newest)?,
-                last_copies: message.last_copies,
-            },
-            namespaces: namespaces.collect::<Result<_, _>>()?,
-            schedule: schedule.try_into()?,
-            startup_delay: duration("startup_delay", message.startup_delay)?,
-            pressure: Pressure {
-                bytes: message.bytes.map(TryInto::try_into).transpose()?,
-                inodes: message.inodes.map(TryInto::try_into).transpose()?,
-                max_used: message.max_used,
-                reserved: message.reserved_bytes,
-            },
-            max_unused: match message.max_unused {
-                None => None,
-                some => Some(duration("max_unused", some)?),
-            },
-            max_images: message
-                .max_images
-                .map(|it| count("max_images", it))
-                .transpose()?,
-            max_bytes: message.max_bytes,
-            undo_window: duration("undo_window", message.undo_window)?,
-            max_deletes_per_second: message.max_deletes_per_second,
-            max_io_pressure: max_io_pressure
-                .map_err(|error| WireError::new("max_io_pressure", error))?,
-            history: if message.unpin_build_history {
-                BuildHistory::Unpin
-            } else {
-                BuildHistory::Keep
-            },
-            mode: known::<proto::Mode, _>("mode", message.mode)?,
-        })
-    }
-}
-
 impl From<&Schedule> for proto::policy::Schedule {
     fn from(schedule: &Schedule) -> Self {
         match schedule {
@@ -127,25 +75,6 @@ impl From<&Schedule> for proto::policy::Schedule {
                 zone: cron.zone().to_owned(),
             }),
         }
-    }
-}
-
-impl TryFrom<proto::policy::Schedule> for Schedule {
-    type Error = WireError;
-
-    fn try_from(message: proto::policy::Schedule) -> Result<Self, WireError> {
-        use proto::policy::Schedule as Message;
-        Ok(match message {
-            Message::OnDemand(_) => Self::OnDemand,
-            Message::Interval(interval) => Self::Interval {
-                every: duration("every", interval.every)?,
-                jitter: duration("jitter", interval.jitter)?,
-            },
-            Message::Cron(cron) => {
-                let cron = Cron::new(&cron.line, &cron.zone);
-                Self::Cron(cron.map_err(|error| WireError::new("cron", error))?)
-            }
-        })
     }
 }
 
@@ -164,31 +93,7 @@ impl From<Watermarks> for proto::Watermarks {
     }
 }
 
-impl TryFrom<proto::Watermarks> for Watermarks {
-    type Error = WireError;
-
-    fn try_from(message: proto::Watermarks) -> Result<Self, WireError> {
-        let mark = |field, message: Option<proto::Watermark>| {
-            let mark = message.and_then(|it| it.mark);
-            Ok(match mark.ok_or_else(|| WireError::missing(field))? {
-                Mark::UsedPercent(percent) => {
-                    let percent = u8::try_from(percent);
-                    Watermark::Used(percent.map_err(|error| WireError::new(field, error))?)
-                }
-                Mark::Left(left) => Watermark::Left(left),
-            })
-        };
-        let marks = Watermarks::new(mark("high", message.high)?, mark("low", message.low)?);
-        marks.map_err(|error| WireError::new("marks", error))
-    }
-}
-
 fn message(duration: Duration) -> Option<DurationMessage> {
     // No duration of a policy is longer than a message can say.
     duration.try_into().ok()
-}
-
-fn duration(field: &'static str, message: Option<DurationMessage>) -> Result<Duration, WireError> {
-    let message = message.ok_or_else(|| WireError::missing(field))?;
-    Duration::try_from(message).map_err(|error| WireError::new(field, error))
 }

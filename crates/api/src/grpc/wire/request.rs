@@ -4,21 +4,15 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use prost_types::Duration as DurationMessage;
-use reclaim_engine::RunOptions;
 use reclaim_model::{
-    BuildHistory, FilterArgs, NamedImages, Namespace, Project, ProjectImages, PruneFilters,
-    PruneRequest, Selection, Service, TimeContext,
+    BuildHistory, FilterArgs, GoDuration, NamedImages, Namespace, Project, ProjectImages,
+    PruneFilters, PruneRequest, Selection, Service, TimeContext,
 };
 
 use super::{WireError, parsed};
 use crate::grpc::proto;
+use crate::json::Options;
 use proto::selection::Which;
-
-/// The longest duration of an option.
-const MAX_DURATION: Duration = Duration::from_secs(720 * 60 * 60);
-
-/// How many records a second is as many as can be.
-const MAX_PER_SECOND: u32 = 10_000;
 
 impl proto::Request {
     /// Reads the request; `namespace` is meant where it names none.
@@ -92,28 +86,6 @@ impl From<proto::NamedImages> for NamedImages {
     }
 }
 
-impl From<ProjectImages> for proto::ProjectImages {
-    fn from(images: ProjectImages) -> Self {
-        let services = images.project.services.into_iter();
-        let services = services.map(|(name, service)| {
-            let image = service.image.unwrap_or_default();
-            (name, proto::project_images::Service { image })
-        });
-        Self {
-            project: images.project.name.to_string(),
-            services: services.collect(),
-            from_containers: images.from_containers,
-            mode: images.mode.to_string(),
-            remove_orphans: images.remove_orphans,
-            only: images
-                .services
-                .map(|names| proto::project_images::ServiceNames {
-                    names: names.into_iter().collect(),
-                }),
-        }
-    }
-}
-
 impl TryFrom<proto::ProjectImages> for ProjectImages {
     type Error = WireError;
 
@@ -135,71 +107,23 @@ impl TryFrom<proto::ProjectImages> for ProjectImages {
     }
 }
 
-/// Reads how to go about a run; `otherwise` is meant where nothing is said.
-pub(in crate::grpc) fn run_options(
-    message: Option<proto::Options>,
-    otherwise: &RunOptions,
-) -> Result<RunOptions, WireError> {
-    let message = message.unwrap_or_default();
-    let per_second = match message.max_deletes_per_second {
-        None => otherwise.max_deletes_per_second,
-        Some(0) => None,
-        Some(number) if number <= MAX_PER_SECOND => Some(number),
-        Some(_) => {
-            let problem = format!("accepted are 0 to {MAX_PER_SECOND}");
-            return Err(WireError::new("max_deletes_per_second", problem));
-        }
+/// Reads the options of a run.
+pub(in crate::grpc) fn options(message: Option<proto::Options>) -> Result<Options, WireError> {
+    let proto::Options {
+        grace,
+        undo_window,
+        max_deletes_per_second,
+        wait,
+    } = message.unwrap_or_default();
+    let duration = |field, message: Option<DurationMessage>| {
+        let duration = message.map(Duration::try_from).transpose();
+        let duration = duration.map_err(|_| WireError::new(field, "it is negative"))?;
+        Ok(duration.map(GoDuration))
     };
-    Ok(RunOptions {
-        grace: duration(
-            "grace",
-            message.grace,
-            otherwise.grace,
-            RunOptions::MAX_GRACE,
-        )?,
-        undo_window: duration(
-            "undo_window",
-            message.undo_window,
-            otherwise.undo_window,
-            MAX_DURATION,
-        )?,
-        max_deletes_per_second: per_second,
-        wait: message.wait,
-    })
-}
-
-/// Writes how to go about a run.
-pub(in crate::grpc) fn options(options: &RunOptions) -> proto::Options {
-    let message = |duration: Duration| DurationMessage {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
-    };
-    proto::Options {
-        grace: Some(message(options.grace)),
-        undo_window: Some(message(options.undo_window)),
-        max_deletes_per_second: Some(options.max_deletes_per_second.unwrap_or(0)),
-        wait: options.wait,
-    }
-}
-
-/// Reads a duration that is not negative, and not longer than `longest`.
-fn duration(
-    field: &'static str,
-    message: Option<DurationMessage>,
-    otherwise: Duration,
-    longest: Duration,
-) -> Result<Duration, WireError> {
-    let Some(message) = message else {
-        return Ok(otherwise);
-    };
-    let duration = Duration::try_from(message).ok();
-    let duration = duration.filter(|it| *it <= longest);
-    duration.ok_or_else(|| {
-        let longest = if longest == MAX_DURATION {
-            "720h"
-        } else {
-            "1m"
-        };
-        WireError::new(field, format!("accepted are 0s to {longest}"))
+    Ok(Options {
+        grace: duration("grace", grace)?,
+        undo_window: duration("undo_window", undo_window)?,
+        max_deletes_per_second,
+        wait,
     })
 }

@@ -2,8 +2,7 @@
 
 use reclaim_engine::{FilesystemRecord, NamespaceRun, RunRecord};
 
-use super::enums::known;
-use super::{WireError, count, list, moment, size, some_timestamp, timestamp};
+use super::{moment, size};
 use crate::grpc::proto;
 
 impl From<&RunRecord> for proto::RunRecord {
@@ -41,28 +40,6 @@ impl From<&RunRecord> for proto::RunRecord {
     }
 }
 
-impl TryFrom<proto::RunRecord> for RunRecord {
-    type Error = WireError;
-
-    fn try_from(message: proto::RunRecord) -> Result<Self, WireError> {
-        Ok(Self {
-            version: message.version,
-            policy: message.policy,
-            trigger: known::<proto::Trigger, _>("trigger", message.trigger)?,
-            dry_run: message.dry_run,
-            outcome: known::<proto::Outcome, _>("outcome", message.outcome)?,
-            began: some_timestamp("began", message.began)?,
-            ended: some_timestamp("ended", message.ended)?,
-            filesystems: message.filesystems.into_iter().map(Into::into).collect(),
-            wanted: message.wanted,
-            missing: message.missing,
-            released: message.released,
-            runs: list(message.runs)?,
-            error: message.error,
-        })
-    }
-}
-
 impl From<&FilesystemRecord> for proto::FilesystemRecord {
     fn from(record: &FilesystemRecord) -> Self {
         let FilesystemRecord {
@@ -80,19 +57,6 @@ impl From<&FilesystemRecord> for proto::FilesystemRecord {
             left_bytes_after: *left_bytes_after,
             left_inodes_before: *left_inodes_before,
             left_inodes_after: *left_inodes_after,
-        }
-    }
-}
-
-impl From<proto::FilesystemRecord> for FilesystemRecord {
-    fn from(message: proto::FilesystemRecord) -> Self {
-        Self {
-            mount_point: message.mount_point.into(),
-            total_bytes: message.total_bytes,
-            left_bytes_before: message.left_bytes_before,
-            left_bytes_after: message.left_bytes_after,
-            left_inodes_before: message.left_inodes_before,
-            left_inodes_after: message.left_inodes_after,
         }
     }
 }
@@ -121,23 +85,5 @@ impl From<&NamespaceRun> for proto::NamespaceRun {
             reclaimed_bytes: *reclaimed_bytes,
             held_until: held_until.map(moment),
         }
-    }
-}
-
-impl TryFrom<proto::NamespaceRun> for NamespaceRun {
-    type Error = WireError;
-
-    fn try_from(message: proto::NamespaceRun) -> Result<Self, WireError> {
-        Ok(Self {
-            namespace: message.namespace,
-            run: message.run,
-            removed: count("removed", message.removed)?,
-            kept: count("kept", message.kept)?,
-            refused: count("refused", message.refused)?,
-            failed: count("failed", message.failed)?,
-            estimate_bytes: message.estimate_bytes,
-            reclaimed_bytes: message.reclaimed_bytes,
-            held_until: message.held_until.map(timestamp).transpose()?,
-        })
     }
 }

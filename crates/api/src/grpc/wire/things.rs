@@ -1,12 +1,11 @@
 //! Amounts, blobs, snapshots and holders.
 
 use reclaim_model::{
-    Amount, Digest, Freed, FreedBlob, FreedSnapshot, Holder, LeaseHolding, Left, LeftThing, Place,
-    Row, SnapshotId, Unpin, Unrecorded,
+    Amount, Digest, Freed, FreedBlob, FreedSnapshot, Holder, LeaseHolding, Left, LeftHolder,
+    LeftThing, Row, SnapshotId, Unpin, Unrecorded,
 };
 
-use super::enums::known;
-use super::{WireError, count, list, moment, parsed, size, timestamp};
+use super::{moment, size};
 use crate::grpc::proto;
 
 impl From<Amount> for proto::Amount {
@@ -21,37 +20,12 @@ impl From<Amount> for proto::Amount {
     }
 }
 
-impl TryFrom<proto::Amount> for Amount {
-    type Error = WireError;
-
-    fn try_from(message: proto::Amount) -> Result<Self, WireError> {
-        Ok(Self {
-            content_bytes: message.content_bytes,
-            snapshot_bytes: message.snapshot_bytes,
-            blobs: count("blobs", message.blobs)?,
-            snapshots: count("snapshots", message.snapshots)?,
-            unmeasured: count("unmeasured", message.unmeasured)?,
-        })
-    }
-}
-
 impl From<&FreedBlob> for proto::Blob {
     fn from(blob: &FreedBlob) -> Self {
         Self {
             digest: blob.digest.to_string(),
             bytes: blob.bytes,
         }
-    }
-}
-
-impl TryFrom<proto::Blob> for FreedBlob {
-    type Error = WireError;
-
-    fn try_from(message: proto::Blob) -> Result<Self, WireError> {
-        Ok(Self {
-            digest: parsed("digest", &message.digest)?,
-            bytes: message.bytes,
-        })
     }
 }
 
@@ -64,12 +38,6 @@ impl From<&SnapshotId> for proto::SnapshotId {
     }
 }
 
-impl From<proto::SnapshotId> for SnapshotId {
-    fn from(message: proto::SnapshotId) -> Self {
-        Self::new(message.snapshotter, message.key)
-    }
-}
-
 impl From<&FreedSnapshot> for proto::Snapshot {
     fn from(snapshot: &FreedSnapshot) -> Self {
         Self {
@@ -79,35 +47,12 @@ impl From<&FreedSnapshot> for proto::Snapshot {
     }
 }
 
-impl TryFrom<proto::Snapshot> for FreedSnapshot {
-    type Error = WireError;
-
-    fn try_from(message: proto::Snapshot) -> Result<Self, WireError> {
-        let id = message.id.ok_or_else(|| WireError::missing("snapshot"))?;
-        Ok(Self {
-            id: id.into(),
-            bytes: message.bytes,
-        })
-    }
-}
-
 impl From<&Freed> for proto::Freed {
     fn from(freed: &Freed) -> Self {
         Self {
             blobs: freed.blobs.iter().map(Into::into).collect(),
             snapshots: freed.snapshots.iter().map(Into::into).collect(),
         }
-    }
-}
-
-impl TryFrom<proto::Freed> for Freed {
-    type Error = WireError;
-
-    fn try_from(message: proto::Freed) -> Result<Self, WireError> {
-        Ok(Self {
-            blobs: list(message.blobs)?,
-            snapshots: list(message.snapshots)?,
-        })
     }
 }
 
@@ -124,44 +69,14 @@ impl From<&Holder> for proto::Holder {
     }
 }
 
-impl TryFrom<proto::Holder> for Holder {
-    type Error = WireError;
-
-    fn try_from(message: proto::Holder) -> Result<Self, WireError> {
-        Ok(Self {
-            kind: known::<proto::HolderKind, _>("kind of a holder", message.kind)?,
-            id: message.id,
-            // A role of a newer daemon says no less than none.
-            role: proto::HolderRole::try_from(message.role)
-                .ok()
-                .and_then(|role| role.try_into().ok()),
-        })
-    }
-}
-
 impl From<&LeaseHolding> for proto::LeaseHolding {
     fn from(holding: &LeaseHolding) -> Self {
         Self {
-            lease: Some((&holding.lease).into()),
+            lease: Some(proto::Holder::from(&holding.holder())),
             since: holding.since.map(moment),
             until: holding.until.map(moment),
             things: Some((&holding.things).into()),
         }
-    }
-}
-
-impl TryFrom<proto::LeaseHolding> for LeaseHolding {
-    type Error = WireError;
-
-    fn try_from(message: proto::LeaseHolding) -> Result<Self, WireError> {
-        let lease = message.lease.ok_or_else(|| WireError::missing("lease"))?;
-        let things = message.things.ok_or_else(|| WireError::missing("things"))?;
-        Ok(Self {
-            lease: lease.try_into()?,
-            since: message.since.map(timestamp).transpose()?,
-            until: message.until.map(timestamp).transpose()?,
-            things: things.try_into()?,
-        })
     }
 }
 
@@ -182,25 +97,6 @@ impl From<&Unrecorded> for proto::Unrecorded {
     }
 }
 
-impl TryFrom<proto::Unrecorded> for Unrecorded {
-    type Error = WireError;
-
-    fn try_from(message: proto::Unrecorded) -> Result<Self, WireError> {
-        let places = message.places.into_iter().map(|place| Place {
-            path: place.path,
-            bytes: place.bytes,
-            why: place.why,
-        });
-        Ok(Self {
-            snapshotter: message.snapshotter.into(),
-            directories: count("directories", message.directories)?,
-            bytes: message.bytes,
-            is_exact: message.is_exact,
-            places: places.collect(),
-        })
-    }
-}
-
 /// Writes a list of holders.
 pub(super) fn holders(holders: &[Holder]) -> Vec<proto::Holder> {
     holders.iter().map(Into::into).collect()
@@ -211,40 +107,18 @@ impl From<&Left> for proto::Left {
         let holders = left
             .holders
             .iter()
-            .map(|(namespace, holder)| proto::HolderIn {
+            .map(|LeftHolder { namespace, holder }| proto::HolderIn {
                 namespace: namespace.to_string(),
                 holder: Some(holder.into()),
             });
         Self {
             thing: Some(match &left.thing {
-                LeftThing::Blob(digest) => proto::left::Thing::Blob(digest.to_string()),
+                LeftThing::Blob { digest } => proto::left::Thing::Blob(digest.to_string()),
                 LeftThing::Snapshot(id) => proto::left::Thing::Snapshot(id.into()),
             }),
             bytes: left.bytes,
             holders: holders.collect(),
         }
-    }
-}
-
-impl TryFrom<proto::Left> for Left {
-    type Error = WireError;
-
-    fn try_from(message: proto::Left) -> Result<Self, WireError> {
-        let thing = message.thing.ok_or_else(|| WireError::missing("thing"))?;
-        let holders = message.holders.into_iter().map(|it| {
-            let holder = it.holder.ok_or_else(|| WireError::missing("holder"))?;
-            Ok((parsed("namespace", &it.namespace)?, holder.try_into()?))
-        });
-        Ok(Self {
-            thing: match thing {
-                proto::left::Thing::Blob(digest) => {
-                    LeftThing::Blob(parsed::<Digest>("blob", &digest)?)
-                }
-                proto::left::Thing::Snapshot(id) => LeftThing::Snapshot(id.into()),
-            },
-            bytes: message.bytes,
-            holders: holders.collect::<Result<_, WireError>>()?,
-        })
     }
 }
 
@@ -257,20 +131,6 @@ impl From<&Unpin> for proto::Unpin {
     }
 }
 
-impl TryFrom<proto::Unpin> for Unpin {
-    type Error = WireError;
-
-    fn try_from(message: proto::Unpin) -> Result<Self, WireError> {
-        let snapshot = message.snapshot;
-        Ok(Self {
-            config: parsed("config", &message.config)?,
-            snapshot: snapshot
-                .ok_or_else(|| WireError::missing("snapshot"))?
-                .into(),
-        })
-    }
-}
-
 impl From<&Row> for proto::Row {
     fn from(row: &Row) -> Self {
         Self {
@@ -278,17 +138,6 @@ impl From<&Row> for proto::Row {
                 Row::Untagged(name) => proto::row::Row::Untagged(name.clone()),
                 Row::Deleted(digest) => proto::row::Row::Deleted(digest.to_string()),
             }),
-        }
-    }
-}
-
-impl TryFrom<proto::Row> for Row {
-    type Error = WireError;
-
-    fn try_from(message: proto::Row) -> Result<Self, WireError> {
-        match message.row.ok_or_else(|| WireError::missing("row"))? {
-            proto::row::Row::Untagged(name) => Ok(Self::Untagged(name)),
-            proto::row::Row::Deleted(digest) => Ok(Self::Deleted(parsed("deleted", &digest)?)),
         }
     }
 }

@@ -1,12 +1,9 @@
 //! Disk usage.
 
-use reclaim_model::{
-    DiskUsage, Holder, ImageSize, ImageUsage, NamespaceUsage, OutsideRecords, UsageByColumn,
-};
+use reclaim_model::{DiskUsage, ImageUsage, OutsideRecords, UsageByColumn};
 
-use super::enums::known;
 use super::things::holders;
-use super::{WireError, list, moment, parsed, timestamp};
+use super::moment;
 use crate::grpc::proto;
 use proto::image_usage::Verdict;
 
@@ -19,21 +16,6 @@ impl From<&UsageByColumn> for proto::Account {
         Self {
             columns: columns.collect(),
         }
-    }
-}
-
-impl TryFrom<proto::Account> for UsageByColumn {
-    type Error = WireError;
-
-    fn try_from(message: proto::Account) -> Result<Self, WireError> {
-        let columns = message.columns.into_iter().map(|it| {
-            let amount = it.amount.ok_or_else(|| WireError::missing("amount"))?;
-            Ok((
-                known::<proto::Column, _>("column", it.column)?,
-                amount.try_into()?,
-            ))
-        });
-        columns.collect()
     }
 }
 
@@ -60,30 +42,6 @@ impl From<&DiskUsage> for proto::DiskUsageResponse {
     }
 }
 
-impl TryFrom<proto::DiskUsageResponse> for DiskUsage {
-    type Error = WireError;
-
-    fn try_from(message: proto::DiskUsageResponse) -> Result<Self, WireError> {
-        let total = message.total.ok_or_else(|| WireError::missing("total"))?;
-        let namespaces = message.namespaces.into_iter().map(|it| {
-            let account = it.account.ok_or_else(|| WireError::missing("account"))?;
-            let namespace = parsed("namespace", &it.namespace)?;
-            Ok(NamespaceUsage {
-                usage: account.try_into()?,
-                shared_bytes: it.shared_bytes,
-                ..NamespaceUsage::new(namespace, list(it.images)?, list(it.leases)?)
-            })
-        });
-        Ok(Self {
-            total: total.try_into()?,
-            namespaces: namespaces.collect::<Result<_, WireError>>()?,
-            orphaned_known: message.is_orphaned_known,
-            warnings: message.warnings,
-            outside_records: message.outside_records.map(TryInto::try_into).transpose()?,
-        })
-    }
-}
-
 impl From<&OutsideRecords> for proto::OutsideRecords {
     fn from(outside_records: &OutsideRecords) -> Self {
         Self {
@@ -95,18 +53,6 @@ impl From<&OutsideRecords> for proto::OutsideRecords {
                 .map(ToString::to_string)
                 .collect(),
         }
-    }
-}
-
-impl TryFrom<proto::OutsideRecords> for OutsideRecords {
-    type Error = WireError;
-
-    fn try_from(message: proto::OutsideRecords) -> Result<Self, WireError> {
-        Ok(Self {
-            unrecorded: list(message.unrecorded)?,
-            own_bytes: message.own_bytes,
-            unseen: message.unseen.into_iter().map(Into::into).collect(),
-        })
     }
 }
 
@@ -126,33 +72,5 @@ impl From<&ImageUsage> for proto::ImageUsage {
                 Err(reason) => Verdict::Keep(proto::KeepReason::from(reason).into()),
             }),
         }
-    }
-}
-
-impl TryFrom<proto::ImageUsage> for ImageUsage {
-    type Error = WireError;
-
-    fn try_from(message: proto::ImageUsage) -> Result<Self, WireError> {
-        let verdict = message
-            .verdict
-            .ok_or_else(|| WireError::missing("verdict"))?;
-        let holders: Vec<Holder> = list(message.holders)?;
-        Ok(Self {
-            name: message.name,
-            target: parsed("target", &message.target)?,
-            created: message.created.map(timestamp).transpose()?,
-            size: ImageSize {
-                content_bytes: message.content,
-                unpacked_bytes: message.unpacked,
-                shared_bytes: message.shared,
-            },
-            reclaimable_alone_bytes: message.reclaimable_alone,
-            containers: ImageUsage::containers(&holders),
-            holders,
-            verdict: match verdict {
-                Verdict::Remove(reason) => Ok(known::<proto::RemoveReason, _>("remove", reason)?),
-                Verdict::Keep(reason) => Err(known::<proto::KeepReason, _>("keep", reason)?),
-            },
-        })
     }
 }

@@ -18,14 +18,14 @@ const MAX_AGE: Duration = Duration::from_secs(15 * 60);
 /// A plan with what it was made for. Not the inventory it was made from: of 100,000 images that
 /// is most of a gigabyte, and applying a plan observes again.
 #[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) request: PruneRequest,
-    pub(super) plan: Plan,
+pub(crate) struct Kept {
+    pub(crate) request: PruneRequest,
+    pub(crate) plan: Plan,
 }
 
 /// The plans, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Plans {
+pub(crate) struct Plans {
     plans: Arc<Mutex<VecDeque<Entry>>>,
 }
 
@@ -43,7 +43,7 @@ impl Plans {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub(super) fn keep(&self, kept: Kept) -> (String, Timestamp) {
+    pub(crate) fn keep(&self, kept: Kept) -> (String, Timestamp) {
         let id = Uuid::now_v7().to_string();
         let expires = now().saturating_add(MAX_AGE).unwrap_or(Timestamp::MAX);
         let entry = Entry {
@@ -63,7 +63,7 @@ impl Plans {
     }
 
     /// Takes a plan, which can be applied once.
-    pub(super) fn take(&self, id: &str) -> Option<Kept> {
+    pub(crate) fn take(&self, id: &str) -> Option<Kept> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let at = plans.iter().position(|it| it.id == id)?;
         let entry = plans.remove(at)?;

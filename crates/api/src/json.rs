@@ -1,0 +1,274 @@
+//! The JSON API: `/reclaim/v1` on the daemon's socket. See `docs/json.md`.
+//!
+//! Requests and answers are the model's types, in the same form as `--format json` prints. Runs
+//! answer with one JSON object a line: progress, and the report or the error at the end.
+
+mod client;
+mod form;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures::{Stream, StreamExt, stream};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use reclaim_engine::{RunHandle, RunOptions, blocking};
+use reclaim_model::{
+    Answers, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest, Versioned,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::service::{Service, ServiceError, events};
+
+pub use client::{HostClient, HostError, HostRuns};
+pub use form::{
+    Answers, ErrorForm, HeldRuns, Images, Options, Pins, PolicyForecasts, PolicyHistory,
+    PolicyRuns, Projects, RunRequest, Undo,
+};
+
+/// Where the API is.
+pub(crate) const ROOT: &str = "/reclaim/v1";
+
+/// The largest request that is read, in bytes.
+const MAX_REQUEST: usize = 16 << 20;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+type Served = Result<Response, Failure>;
+
+/// Returns a router with the API.
+pub fn router(service: Arc<Service>) -> Router {
+    let api = Router::new()
+        .route("/plan", post(plan))
+        .route("/plans/{plan}/apply", post(apply))
+        .route("/prune", post(prune))
+        .route("/images", get(images))
+        .route("/projects", get(projects))
+        .route("/df", get(disk_usage))
+        .route("/why", get(why))
+        .route("/history", get(history))
+        .route("/undo", post(undo))
+        .route("/release", post(release))
+        .route("/pins", post(pins))
+        .route("/policies", get(policies))
+        .route("/policies/run", post(run_policies))
+        .route("/policies/history", get(policy_history))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST))
+        .with_state(service);
+    Router::new().nest(ROOT, api)
+}
+
+/// An error as an answer.
+struct Failure(ServiceError);
+
+impl<E: Into<ServiceError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let form = ErrorForm::of(&self.0);
+        let status = form::status(&self.0);
+        let body = serde_json::to_vec(&form::Failed { error: form }).expect(form::ALWAYS_JSON);
+        respond(status, JSON, body)
+    }
+}
+
+fn respond(status: StatusCode, kind: HeaderValue, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// Answers with a value, which is written off the async threads: a report names every image.
+async fn answer<T: Serialize + Send + 'static>(value: T) -> Served {
+    let body = blocking(move || {
+        let mut body = serde_json::to_vec(&Versioned::new(value)).expect(form::ALWAYS_JSON);
+        body.push(b'\n');
+        body
+    });
+    Ok(respond(StatusCode::OK, JSON, body.await))
+}
+
+/// Reads the body of a request; an empty one is `{}`.
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, ServiceError> {
+    let text = if body.is_empty() { b"{}" } else { &body[..] };
+    serde_json::from_slice(text).map_err(|error| ServiceError::invalid("body", error))
+}
+
+impl Service {
+    fn namespace_or_default(&self, namespace: Option<Namespace>) -> Namespace {
+        namespace.unwrap_or_else(|| self.parts.namespace.clone())
+    }
+
+    fn options(&self, form: form::Options) -> Result<RunOptions, ServiceError> {
+        form.over(&self.parts.run)
+    }
+}
+
+async fn plan(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+    let request: PruneRequest = read(&body)?;
+    answer(service.plan(request).await?).await
+}
+
+async fn prune(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+    let RunRequest { request, options } = read(&body)?;
+    let options = service.options(options)?;
+    Ok(run_lines(service.start(request, None, options)))
+}
+
+async fn apply(
+    State(service): State<Arc<Service>>,
+    Path(plan): Path<String>,
+    body: Bytes,
+) -> Served {
+    // Before the plan is taken: it can be applied only once.
+    let options = service.options(read(&body)?)?;
+    Ok(run_lines(service.apply(&plan, options)?))
+}
+
+async fn images(
+    State(service): State<Arc<Service>>,
+    Query(query): Query<form::InNamespace>,
+) -> Served {
+    let namespace = service.namespace_or_default(query.namespace);
+    let listing = service
+        .parts
+        .engine
+        .images(&namespace, query.may_lack_namespace);
+    answer(listing.await.map_err(ServiceError::from)?).await
+}
+
+async fn projects(
+    State(service): State<Arc<Service>>,
+    Query(query): Query<form::InNamespace>,
+) -> Served {
+    let namespace = service.namespace_or_default(query.namespace);
+    let listing = service
+        .parts
+        .engine
+        .projects(&namespace, query.may_lack_namespace);
+    answer(listing.await.map_err(ServiceError::from)?).await
+}
+
+async fn disk_usage(State(service): State<Arc<Service>>) -> Served {
+    let usage = service
+        .parts
+        .engine
+        .disk_usage(&reclaim_engine::no_progress)
+        .await;
+    answer(usage.map_err(ServiceError::from)?).await
+}
+
+async fn why(State(service): State<Arc<Service>>, Query(query): Query<form::Why>) -> Served {
+    let namespace = service.namespace_or_default(query.namespace);
+    let answers = service.parts.engine.why(&namespace, &query.thing).await;
+    let answers = answers.map_err(ServiceError::from)?;
+    answer(Answers { answers }).await
+}
+
+async fn history(
+    State(service): State<Arc<Service>>,
+    Query(query): Query<form::InNamespace>,
+) -> Served {
+    let namespace = service.namespace_or_default(query.namespace);
+    let holds = service.parts.engine.history(&namespace).await;
+    let holds = holds.map_err(ServiceError::from)?;
+    let runs = holds.iter().map(Into::into).collect();
+    answer(HeldRuns { namespace, runs }).await
+}
+
+async fn undo(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+    let Undo {
+        namespace,
+        run,
+        images,
+    } = read(&body)?;
+    let namespace = service.namespace_or_default(namespace);
+    answer(service.undo(namespace, run, images).await?).await
+}
+
+async fn release(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+    let form::Release { namespace, run } = read(&body)?;
+    let namespace = service.namespace_or_default(namespace);
+    let run = service.release(namespace, run).await?;
+    answer(form::Released { run }).await
+}
+
+async fn pins(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+    let request: PinRequest = read(&body)?;
+    let images = service.pin(request.clone()).await?;
+    answer(Pins::new(&request, images)).await
+}
+
+async fn policies(
+    State(service): State<Arc<Service>>,
+    Query(names): Query<Vec<(String, String)>>,
+) -> Served {
+    let names = form::names(&names)?;
+    let policies = service.parts.scheduler.explain(&names).await;
+    let policies = policies.map_err(ServiceError::from)?;
+    answer(PolicyForecasts { policies }).await
+}
+
+async fn policy_history(
+    State(service): State<Arc<Service>>,
+    Query(names): Query<Vec<(String, String)>>,
+) -> Served {
+    let names = form::names(&names)?;
+    let mut runs = service.parts.scheduler.history();
+    if !names.is_empty() {
+        runs.retain(|run| names.iter().any(|name| name.as_str() == run.policy));
+    }
+    answer(PolicyHistory { runs }).await
+}
+
+async fn run_policies(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+    let form::RunPolicies { names, dry_run } = read(&body)?;
+    let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
+    let requested = service.parts.scheduler.run(names, mode).await;
+    let requested = requested.map_err(ServiceError::from)?;
+    let runs = stream::unfold(Some(requested), |requested| async {
+        let mut requested = requested?;
+        match requested.next().await {
+            Ok(Some(run)) => Some((
+                line(form::PolicyRunLine::Run(Box::new(run))).await,
+                Some(requested),
+            )),
+            Ok(None) => None,
+            Err(error) => {
+                let error = ErrorForm::of(&error.into());
+                Some((line(form::PolicyRunLine::Error(error)).await, None))
+            }
+        }
+    });
+    Ok(lines(runs))
+}
+
+/// Streams the events of a run, one a line.
+fn run_lines(run: RunHandle) -> Response {
+    lines(events(run).then(|event| line(form::RunLine::from(event))))
+}
+
+async fn line<T: Serialize + Send + 'static>(value: T) -> Bytes {
+    let written = blocking(move || {
+        let mut line = serde_json::to_vec(&value).expect(form::ALWAYS_JSON);
+        line.push(b'\n');
+        line
+    });
+    written.await.into()
+}
+
+fn lines(lines: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let body = Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>));
+    respond(StatusCode::OK, NDJSON, body)
+}

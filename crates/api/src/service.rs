@@ -1,0 +1,256 @@
+//! What a request of our own APIs does, by whichever protocol it arrives: JSON over HTTP or gRPC.
+//!
+//! A run belongs to the daemon, not to the connection that requested it: it goes on to its end
+//! when its client goes away. Its progress and its report are sent to the client while that
+//! listens.
+
+use std::sync::Arc;
+
+use futures::{Stream, stream};
+use jiff::Timestamp;
+use reclaim_engine::{
+    AskError, CaretakerHandle, Engine, Progress, RegisteredContainers, RunError, RunHandle,
+    RunOptions, Undone, no_progress,
+};
+use reclaim_model::{Namespace, PinOutcome, PinRequest, Plan, PruneRequest, Report, RunId, chain};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::plans::{Kept, Plans};
+
+/// The parts that a [`Service`] works with.
+#[derive(Debug)]
+pub struct ServiceParts {
+    /// Shared with Docker's API: one run at a time.
+    pub engine: Arc<Engine>,
+    /// Also among the engine's container stores.
+    pub registered: Arc<RegisteredContainers>,
+    /// The scheduler of the policies.
+    pub scheduler: CaretakerHandle,
+    /// The namespace of requests that name none.
+    pub namespace: Namespace,
+    /// The options of runs whose request has none.
+    pub run: RunOptions,
+    /// Stops runs: they end after the removals under way, and report.
+    pub cancel: CancellationToken,
+}
+
+/// The operations behind our own APIs.
+#[derive(Debug)]
+pub struct Service {
+    pub(crate) parts: ServiceParts,
+    plans: Plans,
+}
+
+/// A plan that the daemon keeps for a while.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Planned {
+    /// The ID by which it is applied, once.
+    pub plan: String,
+    /// When the daemon forgets it.
+    pub expires: Timestamp,
+    /// What applying it would do.
+    pub report: Report,
+}
+
+/// An event of a run under way.
+#[derive(Debug)]
+pub(crate) enum RunEvent {
+    /// It has come this far.
+    Progress(Progress),
+    /// It has ended.
+    Ended(Box<Result<Report, ServiceError>>),
+}
+
+/// Streams the events of a run; the last is its end.
+pub(crate) fn events(run: RunHandle) -> impl Stream<Item = RunEvent> + Send {
+    stream::unfold(Some(run), |run| async {
+        let mut run = run?;
+        if let Some(progress) = run.progress().await {
+            return Some((RunEvent::Progress(progress), Some(run)));
+        }
+        let ended = run.await.map_err(ServiceError::from);
+        Some((RunEvent::Ended(Box::new(ended)), None))
+    })
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServiceError {
+    /// The engine refused it or failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The scheduler refused it or failed.
+    #[error(transparent)]
+    Policy(#[from] AskError),
+    /// The plan is not there.
+    #[error("there is no plan `{0}`: it was applied, has expired, or never existed")]
+    NoPlan(String),
+    /// A field of the request is wrong.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// The field.
+        field: String,
+        /// What is wrong with it, and what is accepted.
+        problem: String,
+    },
+    /// The task of the request ended without a result.
+    #[error("the request ended without a result: {0}")]
+    Ended(String),
+}
+
+/// The class of an error, for clients that act on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// Another run has the guard.
+    Busy,
+    /// The request asks for more than can be freed.
+    TargetNotMet,
+    /// The plan did not pass its own check.
+    Check,
+    /// The request is wrong.
+    Invalid,
+    /// What the request names does not exist.
+    NotFound,
+    /// The daemon cannot work now: it is stopping, or containerd does not answer.
+    Unavailable,
+    /// Anything else.
+    #[serde(other)]
+    Other,
+}
+
+impl ServiceError {
+    /// Says that a field is wrong.
+    pub(crate) fn invalid(field: impl Into<String>, problem: impl ToString) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// Returns the class of the error.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Run(error) | Self::Policy(AskError::Run(error)) => kind_of(error),
+            Self::Policy(AskError::UnknownPolicy(_)) | Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::Policy(AskError::Stopped) => ErrorKind::Unavailable,
+            Self::NoPlan(_) => ErrorKind::NotFound,
+            Self::Ended(_) => ErrorKind::Other,
+        }
+    }
+
+    /// Returns the error of the engine behind it, if there is one.
+    pub(crate) fn run_error(&self) -> Option<&RunError> {
+        match self {
+            Self::Run(error) | Self::Policy(AskError::Run(error)) => Some(error),
+            Self::Policy(_) | Self::NoPlan(_) | Self::Invalid { .. } | Self::Ended(_) => None,
+        }
+    }
+
+    /// Returns its text, causes included.
+    pub(crate) fn text(&self) -> String {
+        chain(self)
+    }
+}
+
+fn kind_of(error: &RunError) -> ErrorKind {
+    match error {
+        RunError::Busy(_) => ErrorKind::Busy,
+        RunError::UnknownNamespace { .. }
+        | RunError::NotFound(_)
+        | RunError::UnknownRun { .. }
+        | RunError::ContentGone { .. }
+        | RunError::NotInRun { .. } => ErrorKind::NotFound,
+        RunError::Check(_) => ErrorKind::Check,
+        RunError::TargetNotMet(_) => ErrorKind::TargetNotMet,
+        RunError::Containers { .. } | RunError::Cancelled | RunError::Ended => {
+            ErrorKind::Unavailable
+        }
+        RunError::Store(error) if error.is_passing() => ErrorKind::Unavailable,
+        RunError::UnknownFilesystem { .. } | RunError::DiskFull(_) | RunError::Store(_) => {
+            ErrorKind::Other
+        }
+    }
+}
+
+impl Service {
+    /// Creates the service.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn new(parts: ServiceParts) -> Self {
+        Self {
+            parts,
+            plans: Plans::default(),
+        }
+    }
+
+    /// Plans a prune, and keeps the plan so that it can be applied.
+    pub(crate) async fn plan(&self, request: PruneRequest) -> Result<Planned, ServiceError> {
+        let preview = self.parts.engine.preview(&request, &no_progress).await?;
+        let (report, plan) = preview.into_report().await;
+        let (plan, expires) = self.plans.keep(Kept { request, plan });
+        Ok(Planned {
+            plan,
+            expires,
+            report,
+        })
+    }
+
+    /// Applies a plan that was kept. It can be applied once.
+    pub(crate) fn apply(&self, plan: &str, options: RunOptions) -> Result<RunHandle, ServiceError> {
+        let kept = self.plans.take(plan);
+        let Kept { request, plan } = kept.ok_or_else(|| ServiceError::NoPlan(plan.to_owned()))?;
+        Ok(self.start(request, Some(plan), options))
+    }
+
+    /// Starts a prune.
+    pub(crate) fn start(
+        &self,
+        request: PruneRequest,
+        confirmed: Option<Plan>,
+        options: RunOptions,
+    ) -> RunHandle {
+        let ServiceParts { engine, cancel, .. } = &self.parts;
+        engine.start(request, confirmed, options, cancel)
+    }
+
+    /// Pins or unpins images, in a task of its own: of the records of one image all are changed, or
+    /// none.
+    pub(crate) async fn pin(&self, request: PinRequest) -> Result<Vec<PinOutcome>, ServiceError> {
+        let engine = Arc::clone(&self.parts.engine);
+        let cancel = self.parts.cancel.clone();
+        detached(async move { engine.pin(&request, &cancel).await }).await
+    }
+
+    /// Restores what a run removed, in a task of its own. Without `run` it is the latest.
+    pub(crate) async fn undo(
+        &self,
+        namespace: Namespace,
+        run: Option<String>,
+        images: Vec<String>,
+    ) -> Result<Undone, ServiceError> {
+        let engine = Arc::clone(&self.parts.engine);
+        detached(async move { engine.undo(&namespace, run.as_deref(), &images).await }).await
+    }
+
+    /// Frees what a run holds, in a task of its own. Without `run` it is the latest.
+    pub(crate) async fn release(
+        &self,
+        namespace: Namespace,
+        run: Option<String>,
+    ) -> Result<RunId, ServiceError> {
+        let engine = Arc::clone(&self.parts.engine);
+        detached(async move { engine.release(&namespace, run.as_deref()).await }).await
+    }
+}
+
+/// Runs `work` to its end, also when the caller is dropped.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, RunError>> + Send + 'static,
+) -> Result<T, ServiceError> {
+    let ended = tokio::spawn(work).await;
+    Ok(ended.map_err(|error| ServiceError::Ended(error.to_string()))??)
+}

@@ -1,0 +1,143 @@
+//! The images of a namespace, each with its size and what a prune does with it.
+//!
+//! The JSON form of each type is its form in `docs/json.md`, under `reclaim image ls`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, ImageSize, KeepReason, Namespace, Pin, RemoveReason};
+
+/// The images of a namespace, as they were at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageList {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The moment, by the clock of the process that listed them; ages are shown relative to it.
+    pub observed_at: Timestamp,
+    /// One for each record, sorted by name.
+    pub images: Vec<ListedImage>,
+    /// What could not be seen, for a person.
+    pub warnings: Vec<String>,
+}
+
+/// An image record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedImage {
+    /// The record's name.
+    pub name: String,
+    /// What it points at.
+    pub target: Digest,
+    /// What its target occupies.
+    #[serde(flatten)]
+    pub size: ImageSize,
+    /// When the record was made, if containerd knows it.
+    pub created: Option<Timestamp>,
+    /// Who pinned it, if anything did.
+    pub pinned: Option<Pin>,
+    /// What a prune of all unused images does with it.
+    #[serde(flatten, with = "verdict")]
+    pub verdict: Result<RemoveReason, KeepReason>,
+}
+
+impl ListedImage {
+    /// Returns what a prune of all unused images does with it, in a word.
+    pub fn verdict_word(&self) -> &'static str {
+        match self.verdict {
+            Ok(reason) => removal_word(reason),
+            Err(reason) => keep_word(reason),
+        }
+    }
+}
+
+fn removal_word(reason: RemoveReason) -> &'static str {
+    match reason {
+        RemoveReason::Dangling => "dangling",
+        RemoveReason::Unused => "unused",
+        RemoveReason::Torn => "torn",
+        // The other three are reasons of removals by name.
+        RemoveReason::Duplicate
+        | RemoveReason::Named
+        | RemoveReason::Replaced
+        | RemoveReason::Parent => "duplicate",
+    }
+}
+
+fn keep_word(reason: KeepReason) -> &'static str {
+    match reason {
+        KeepReason::InUse | KeepReason::CriGroup => "used",
+        KeepReason::Pinned => "pinned",
+        KeepReason::Unreadable => "unreadable",
+        KeepReason::UsageUnknown => "unknown",
+        // Most of these need a filter, a name or a policy.
+        KeepReason::Unholdable
+        | KeepReason::NotDangling
+        | KeepReason::TooRecent
+        | KeepReason::LabelFilter
+        | KeepReason::NotNeeded
+        | KeepReason::NotConfirmed
+        | KeepReason::NotNamed
+        | KeepReason::NotForced
+        | KeepReason::Protected
+        | KeepReason::RuleFilter
+        | KeepReason::LastCopy
+        | KeepReason::TooYoung
+        | KeepReason::UsedRecently
+        | KeepReason::Repulled
+        | KeepReason::Newest
+        | KeepReason::Capped => "kept",
+    }
+}
+
+/// A verdict as a word (`verdict`) and its reason (`reason`), which says which of both it is: no
+/// reason to remove has the name of a reason to keep.
+mod verdict {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{keep_word, removal_word};
+    use crate::{KeepReason, RemoveReason};
+
+    #[derive(Serialize)]
+    struct Written {
+        verdict: &'static str,
+        reason: Reason,
+    }
+
+    #[derive(Deserialize)]
+    struct Read {
+        reason: Reason,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Reason {
+        Remove(RemoveReason),
+        Keep(KeepReason),
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    pub(super) fn serialize<S: Serializer>(
+        verdict: &Result<RemoveReason, KeepReason>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let written = match *verdict {
+            Ok(reason) => Written {
+                verdict: removal_word(reason),
+                reason: Reason::Remove(reason),
+            },
+            Err(reason) => Written {
+                verdict: keep_word(reason),
+                reason: Reason::Keep(reason),
+            },
+        };
+        written.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Result<RemoveReason, KeepReason>, D::Error> {
+        Ok(match Read::deserialize(deserializer)?.reason {
+            Reason::Remove(reason) => Ok(reason),
+            Reason::Keep(reason) => Err(reason),
+        })
+    }
+}
