@@ -14,7 +14,8 @@ mod wire;
 use std::sync::Arc;
 
 use axum::Router;
-use reclaim_engine::{CaretakerHandle, Engine, RegisteredContainers, RunOptions};
+use reclaim_engine::{Engine, RegisteredContainers, RunOptions};
+use reclaim_maintenance::SchedulerHandle;
 use reclaim_model::Namespace;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
@@ -56,7 +57,7 @@ pub struct GrpcApi {
     /// Also among the engine's container stores.
     pub registered: Arc<RegisteredContainers>,
     /// Who runs policies.
-    pub caretaker: CaretakerHandle,
+    pub scheduler: SchedulerHandle,
     /// Whose images, where a request does not say.
     pub namespace: Namespace,
     /// How runs go about their work, where a request does not say.

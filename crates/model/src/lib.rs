@@ -61,9 +61,9 @@ pub use plan::{
     RemoveReason, Step,
 };
 pub use policy::{
-    ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, Happening, LastUse, LastUses, Pattern,
-    PatternError, PolicyName, PolicyNameError, PresentTarget, Protection, RULE_FILTER_KEYS,
-    RecordTimes, Room, Rule, RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent,
+    ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, LastUse, LastUses, Pattern, PatternError,
+    PolicyName, PolicyNameError, PresentTarget, Protection, RULE_FILTER_KEYS, RecordTimes, Room,
+    Rule, RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent, UseEventKind,
     Watermark, WatermarkError, Watermarks, WatermarksError, WrittenRecord,
 };
 pub use project::{

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use futures::Stream;
-use reclaim_engine::{AskError, CaretakerHandle};
+use reclaim_maintenance::{RequestError, SchedulerHandle};
 use reclaim_model::{Mode, PolicyName};
 use tonic::{Code, Request, Response, Status};
 
@@ -17,7 +17,7 @@ const MAX_NAMES: usize = 1000;
 /// The service.
 #[derive(Debug)]
 pub(super) struct Maintenance {
-    caretaker: CaretakerHandle,
+    scheduler: SchedulerHandle,
 }
 
 type Runs = Pin<Box<dyn Stream<Item = Result<proto::RunPoliciesResponse, Status>> + Send>>;
@@ -25,7 +25,7 @@ type Runs = Pin<Box<dyn Stream<Item = Result<proto::RunPoliciesResponse, Status>
 impl Maintenance {
     pub(super) fn new(api: &GrpcApi) -> Self {
         Self {
-            caretaker: api.caretaker.clone(),
+            scheduler: api.scheduler.clone(),
         }
     }
 }
@@ -43,7 +43,7 @@ impl proto::maintenance_service_server::MaintenanceService for Maintenance {
             dry_run,
         } = request.into_inner();
         let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
-        let asked = self.caretaker.run(names(&texts)?, mode).await;
+        let asked = self.scheduler.run(names(&texts)?, mode).await;
         let runs = futures::stream::try_unfold(asked.map_err(failed)?, |mut asked| async {
             let run = asked.next().await.map_err(failed)?;
             let answer = run.map(|run| proto::RunPoliciesResponse {
@@ -59,7 +59,7 @@ impl proto::maintenance_service_server::MaintenanceService for Maintenance {
         request: Request<proto::ExplainPoliciesRequest>,
     ) -> Result<Response<proto::ExplainPoliciesResponse>, Status> {
         let names = names(&request.into_inner().names)?;
-        let explained = self.caretaker.explain(&names).await.map_err(failed)?;
+        let explained = self.scheduler.explain(&names).await.map_err(failed)?;
         let policies = explained.iter();
         let policies = policies.map(|(policy, forecast)| proto::ExplainedPolicy {
             policy: Some(policy.into()),
@@ -76,7 +76,7 @@ impl proto::maintenance_service_server::MaintenanceService for Maintenance {
     ) -> Result<Response<proto::PolicyHistoryResponse>, Status> {
         let names = names(&request.into_inner().names)?;
         let names: BTreeSet<&str> = names.iter().map(PolicyName::as_str).collect();
-        let runs = self.caretaker.history();
+        let runs = self.scheduler.history();
         let runs = runs.iter();
         let runs = runs.filter(|run| names.is_empty() || names.contains(run.policy.as_str()));
         Ok(Response::new(proto::PolicyHistoryResponse {
@@ -100,15 +100,15 @@ fn names(texts: &[String]) -> Result<Vec<PolicyName>, Status> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failed(error: AskError) -> Status {
+fn failed(error: RequestError) -> Status {
     match &error {
-        AskError::UnknownPolicy(unknown) => named(
+        RequestError::UnknownPolicy(unknown) => named(
             ErrorKind::Invalid,
             Code::NotFound,
             &unknown.to_string(),
             Vec::new(),
         ),
-        AskError::Run(error) => status(error),
-        AskError::Stopped => Status::unavailable(error.to_string()),
+        RequestError::Run(error) => status(error),
+        RequestError::Stopped => Status::unavailable(error.to_string()),
     }
 }

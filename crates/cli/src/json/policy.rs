@@ -1,8 +1,9 @@
 //! The JSON forms of what policies do, would do and did.
 
 use jiff::Timestamp;
-use reclaim_engine::{
-    Account, Excess, Measure, Outcome, Policy, PolicyForecast, PolicyRun, RunRecord, Trigger,
+use reclaim_engine::Account;
+use reclaim_maintenance::{
+    Excess, Measure, Policy, PolicyForecast, PolicyOutcome, PolicyRun, RunRecord, Trigger,
 };
 use reclaim_model::{Filesystem, Mode, Room};
 use serde::Serialize;
@@ -20,7 +21,7 @@ struct RunJson<'a> {
     policy: &'a str,
     trigger: Trigger,
     dry_run: bool,
-    outcome: Outcome,
+    outcome: PolicyOutcome,
     began: Timestamp,
     ended: Timestamp,
     before: Vec<FilesystemJson<'a>>,

@@ -1,6 +1,6 @@
 //! What the command asks a daemon about its policies.
 
-use reclaim_engine::{Policy, PolicyForecast, PolicyRun, RunRecord};
+use reclaim_maintenance::{Policy, PolicyForecast, PolicyRun, RunRecord};
 use reclaim_model::{Mode, PolicyName};
 use tonic::Streaming;
 

@@ -1,6 +1,7 @@
 //! Enumerations, one to one.
 
-use reclaim_engine::{Column, Outcome, ThingKind, Trigger};
+use reclaim_engine::{Column, ThingKind};
+use reclaim_maintenance::{PolicyOutcome, Trigger};
 use reclaim_model::{
     ContainerState, DeleteGuard, HolderKind, HolderRole, KeepReason, Mode, Pin, RemoveReason,
 };
@@ -105,7 +106,7 @@ mirrored!(Mode, proto::Mode, "mode", [DryRun, Apply]);
 mirrored!(Trigger, proto::Trigger, "trigger", [Schedule, Demand]);
 
 mirrored!(
-    Outcome,
+    PolicyOutcome,
     proto::Outcome,
     "outcome",
     [Nothing, Done, Capped, Partial, Unmet, Busy, Failed]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
-use reclaim_engine::{Cron, Policy, Pressure, Schedule};
+use reclaim_maintenance::{Cron, Policy, Pressure, Schedule};
 use reclaim_model::{BuildHistory, Rule, RuleFilters, Watermark, Watermarks};
 
 use super::enums::known;

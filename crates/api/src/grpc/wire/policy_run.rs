@@ -1,6 +1,8 @@
 //! What policies did, and what they would do.
 
-use reclaim_engine::{Breakdown, Excess, Measure, NamespaceForecast, PolicyForecast, PolicyRun};
+use reclaim_maintenance::{
+    Breakdown, Excess, Measure, NamespaceForecast, PolicyForecast, PolicyRun,
+};
 use reclaim_model::{Filesystem, Namespace, Room, RunId};
 
 use super::enums::known;
