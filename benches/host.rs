@@ -19,17 +19,13 @@ const IMAGES_PER_CONTAINER: u64 = 10;
 
 /// Asks for all unused images of it.
 pub(crate) fn prune_all() -> PruneRequest {
-    PruneRequest {
-        namespace: namespace(),
-        selection: Selection::Filters(PruneFilters {
+    PruneRequest::new(
+        namespace(),
+        PruneFilters {
             dangling: Some(false),
             ..PruneFilters::default()
-        }),
-        target: None,
-        may_empty_namespace: false,
-        may_lack_namespace: false,
-        history: BuildHistory::Keep,
-    }
+        },
+    )
 }
 
 /// Where it is.

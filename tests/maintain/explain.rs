@@ -78,7 +78,7 @@ async fn warns_of_what_is_odd() {
         "neither cron nor interval",
         "all its namespaces are in protect.namespaces",
         "label filters contradict each other",
-        "undo_window does not count under pressure",
+        "undo_window has no effect under pressure",
         "is always above high",
         "no policy has a cap",
         "names no moment",

@@ -150,7 +150,7 @@ async fn without_a_turn_nothing_is_removed() {
     let history = history.exits(0).json();
     let error = history["runs"][0]["error"].as_str().unwrap();
     assert!(
-        error.contains("no turn for this host") && error.contains("leases is forbidden"),
+        error.contains("acquire the cluster lock") && error.contains("leases is forbidden"),
         "{error}"
     );
 }

@@ -1,6 +1,6 @@
 //! What is counted, for Prometheus, and whether the daemon is fit.
 //!
-//! [`Metrics`] hears every run, by whatever door it came, and what the caretaker of the policies
+//! [`Metrics`] hears every run, by whatever door it came, and what the scheduler of the policies
 //! sees. [`router`] serves `/metrics` (text for Prometheus), `/ready` and `/live`; it lets nobody
 //! change anything and tells no name of an image.
 
@@ -13,9 +13,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use reclaim_engine::{
-    CaretakerObserver, Engine, Health, LastUseIndex, Measure, Outcome, PolicyRun, now,
-};
+use reclaim_engine::{Engine, Health, now};
+use reclaim_maintenance::{LastUseIndex, Measure, PolicyOutcome, PolicyRun, SchedulerObserver};
 use reclaim_model::{Filesystem, KeepReason, PolicyName, Report};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -141,11 +140,11 @@ impl Metrics {
         if policy.is_empty() {
             let is_partial = report.is_partial();
             let outcome = if is_partial {
-                Outcome::Partial
+                PolicyOutcome::Partial
             } else if report.removed.is_empty() {
-                Outcome::Nothing
+                PolicyOutcome::Nothing
             } else {
-                Outcome::Done
+                PolicyOutcome::Done
             };
             let labels = RunLabels::of("", "api", outcome);
             families.runs.get_or_create(&labels).inc();
@@ -153,8 +152,8 @@ impl Metrics {
     }
 }
 
-impl CaretakerObserver for Metrics {
-    fn looked(&self, filesystems: Option<&[Filesystem]>) {
+impl SchedulerObserver for Metrics {
+    fn measured(&self, filesystems: Option<&[Filesystem]>) {
         let families = &self.families;
         for filesystem in filesystems.into_iter().flatten() {
             let label = FilesystemLabel::of(&filesystem.mount_point);
@@ -187,7 +186,7 @@ impl CaretakerObserver for Metrics {
             let ended = run.ended.as_second();
             families.last_success.get_or_create(&label).set(ended);
         }
-        self.looked(
+        self.measured(
             Some(&run.after)
                 .filter(|after| !after.is_empty())
                 .map(Vec::as_slice),

@@ -103,14 +103,7 @@ mod tests {
                 beside: Beside::default(),
                 warnings: Vec::new(),
             },
-            request: PruneRequest {
-                namespace,
-                selection: PruneFilters::default().into(),
-                target: None,
-                history: BuildHistory::Keep,
-                may_empty_namespace: false,
-                may_lack_namespace: false,
-            },
+            request: PruneRequest::new(namespace, PruneFilters::default()),
         }
     }
 

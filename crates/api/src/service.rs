@@ -9,9 +9,9 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use reclaim_engine::{
-    AskError, CaretakerHandle, Engine, Progress, RegisteredContainers, RunError, RunHandle,
-    RunOptions, Undone, no_progress,
+    Engine, Progress, RegisteredContainers, RunError, RunHandle, RunOptions, Undone, no_progress,
 };
+use reclaim_maintenance::{RequestError, SchedulerHandle};
 use reclaim_model::{Namespace, PinOutcome, PinRequest, Plan, PruneRequest, Report, RunId, chain};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ pub struct ServiceParts {
     /// Also among the engine's container stores.
     pub registered: Arc<RegisteredContainers>,
     /// The scheduler of the policies.
-    pub scheduler: CaretakerHandle,
+    pub scheduler: SchedulerHandle,
     /// The namespace of requests that name none.
     pub namespace: Namespace,
     /// The options of runs whose request has none.
@@ -82,7 +82,7 @@ pub(crate) enum ServiceError {
     Run(#[from] RunError),
     /// The scheduler refused it or failed.
     #[error(transparent)]
-    Policy(#[from] AskError),
+    Policy(#[from] RequestError),
     /// The plan is not there.
     #[error("there is no plan `{0}`: it was applied, has expired, or never existed")]
     NoPlan(String),
@@ -132,9 +132,11 @@ impl ServiceError {
     /// Returns the class of the error.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
-            Self::Run(error) | Self::Policy(AskError::Run(error)) => kind_of(error),
-            Self::Policy(AskError::UnknownPolicy(_)) | Self::Invalid { .. } => ErrorKind::Invalid,
-            Self::Policy(AskError::Stopped) => ErrorKind::Unavailable,
+            Self::Run(error) | Self::Policy(RequestError::Run(error)) => kind_of(error),
+            Self::Policy(RequestError::UnknownPolicy(_)) | Self::Invalid { .. } => {
+                ErrorKind::Invalid
+            }
+            Self::Policy(RequestError::Stopped) => ErrorKind::Unavailable,
             Self::NoPlan(_) => ErrorKind::NotFound,
             Self::Ended(_) => ErrorKind::Other,
         }
@@ -143,7 +145,7 @@ impl ServiceError {
     /// Returns the error of the engine behind it, if there is one.
     pub(crate) fn run_error(&self) -> Option<&RunError> {
         match self {
-            Self::Run(error) | Self::Policy(AskError::Run(error)) => Some(error),
+            Self::Run(error) | Self::Policy(RequestError::Run(error)) => Some(error),
             Self::Policy(_) | Self::NoPlan(_) | Self::Invalid { .. } | Self::Ended(_) => None,
         }
     }
@@ -156,6 +158,7 @@ impl ServiceError {
 
 fn kind_of(error: &RunError) -> ErrorKind {
     match error {
+        RunError::Filter(_) => ErrorKind::Invalid,
         RunError::Busy(_) => ErrorKind::Busy,
         RunError::UnknownNamespace { .. }
         | RunError::NotFound(_)

@@ -43,14 +43,7 @@ impl Asked {
                 may_lack_namespace,
                 unpin_build_history: false,
             },
-            direct: PruneRequest {
-                namespace,
-                selection: images.into(),
-                target: None,
-                may_empty_namespace: true,
-                may_lack_namespace,
-                history: BuildHistory::Keep,
-            },
+            direct: PruneRequest::new(namespace, images).may_lack_namespace(may_lack_namespace),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use reclaim_api::listen::{self, Limits};
 use reclaim_api::metrics::{self, Metrics};
-use reclaim_engine::{Caretaker, CaretakerHandle, Duties, Health, blocking};
+use reclaim_engine::{Health, blocking};
+use reclaim_maintenance::{PolicySet, Scheduler, SchedulerHandle};
 use reclaim_model::{PolicyName, chain};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,7 +24,7 @@ use crate::upkeep::Host;
 /// The tasks of a daemon.
 pub(crate) struct Daemon {
     tasks: JoinSet<()>,
-    caretaker: CaretakerHandle,
+    scheduler: SchedulerHandle,
     health: Arc<Health>,
 }
 
@@ -36,7 +37,7 @@ impl Daemon {
         cancel: &CancellationToken,
     ) -> Result<Self, CommandError> {
         // Before anything is started: an error here must leave nothing running.
-        let duties = host.duties(&host.config, &names)?;
+        let set = host.set(&host.config, &names)?;
         let health = Arc::new(Health::default());
         let metrics = Metrics::new(
             env!("CARGO_PKG_VERSION"),
@@ -65,7 +66,7 @@ impl Daemon {
         tasks.spawn(async move { watched.watch(&line, &token).await });
         let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
         let token = cancel.clone();
-        tasks.spawn(async move { engine.watch(index, &token).await });
+        tasks.spawn(async move { index.watch(&engine, &token).await });
         let (engine, counted, token) = (
             Arc::clone(&host.engine),
             Arc::clone(&metrics),
@@ -73,11 +74,10 @@ impl Daemon {
         );
         tasks.spawn(async move { counted.hear(&engine, &token).await });
         let (new, taken_up) = mpsc::channel(1);
-        let caretaker =
-            Caretaker::new(duties, Arc::clone(&host.history), Arc::clone(&metrics) as _);
-        let handle = caretaker.handle();
+        let scheduler = Scheduler::new(set, Arc::clone(&host.history), Arc::clone(&metrics) as _);
+        let handle = scheduler.handle();
         let token = cancel.clone();
-        tasks.spawn(async move { caretaker.keep(taken_up, &token).await });
+        tasks.spawn(async move { scheduler.run(taken_up, &token).await });
         let feeding = Arc::clone(&host.engine);
         let reloader = Arc::new(Reloader {
             host,
@@ -95,14 +95,14 @@ impl Daemon {
         }
         Ok(Self {
             tasks,
-            caretaker: handle,
+            scheduler: handle,
             health,
         })
     }
 
     /// Returns a way to ask who runs the policies.
-    pub(crate) fn caretaker(&self) -> CaretakerHandle {
-        self.caretaker.clone()
+    pub(crate) fn scheduler(&self) -> SchedulerHandle {
+        self.scheduler.clone()
     }
 
     /// Returns whether containerd answers.
@@ -147,7 +147,7 @@ struct Reloader {
     file: Option<std::path::PathBuf>,
     names: Vec<PolicyName>,
     metrics: Arc<Metrics>,
-    new: mpsc::Sender<Duties>,
+    new: mpsc::Sender<PolicySet>,
 }
 
 impl Reloader {
@@ -165,11 +165,11 @@ impl Reloader {
             }
             let reloader = Arc::clone(&self);
             let is_accepted = match blocking(move || reloader.read()).await {
-                Ok(duties) => {
-                    let sent = self.new.send(duties);
+                Ok(set) => {
+                    let sending = self.new.send(set);
                     tokio::select! {
                         () = cancel.cancelled() => return,
-                        sent = sent => sent.is_ok(),
+                        result = sending => result.is_ok(),
                     }
                 }
                 Err(error) => {
@@ -183,7 +183,7 @@ impl Reloader {
         }
     }
 
-    fn read(&self) -> Result<Duties, CommandError> {
+    fn read(&self) -> Result<PolicySet, CommandError> {
         let config = config::find(self.file.as_deref())?;
         let old = &self.host.config;
         for (key, is_changed) in [
@@ -195,12 +195,9 @@ impl Reloader {
                 warn!(key, "a change of this key takes a restart");
             }
         }
-        let duties = self.host.duties(&config, &self.names)?;
-        info!(
-            policies = duties.policies.len(),
-            "the configuration is read"
-        );
-        Ok(duties)
+        let set = self.host.set(&config, &self.names)?;
+        info!(policies = set.policies.len(), "the configuration is read");
+        Ok(set)
     }
 }
 

@@ -77,11 +77,11 @@ pub(crate) enum CommandError {
         error: std::io::Error,
     },
     #[error(transparent)]
-    UnknownPolicy(#[from] reclaim_engine::UnknownPolicy),
+    UnknownPolicy(#[from] reclaim_maintenance::UnknownPolicy),
     #[error(transparent)]
-    Index(#[from] reclaim_engine::IndexError),
+    Index(#[from] reclaim_maintenance::IndexError),
     #[error(transparent)]
-    RunHistory(#[from] reclaim_engine::HistoryError),
+    RunHistory(#[from] reclaim_maintenance::HistoryError),
     #[error("send spans to {endpoint}")]
     Collector {
         endpoint: String,
@@ -170,7 +170,7 @@ impl CommandError {
                 "name its files by -f, or the project by -p, to have it from its containers"
                     .to_owned(),
             ),
-            Self::Index(reclaim_engine::IndexError::InUse { path: _ }) => Some(
+            Self::Index(reclaim_maintenance::IndexError::InUse { path: _ }) => Some(
                 "a daemon that runs has it, and runs the policies of its configuration itself; if it \
                  is `reclaim serve`, ask it with --host unix:///run/reclaim/reclaim.sock"
                     .to_owned(),

@@ -1,17 +1,17 @@
-//! This node's part in the turns of a cluster.
+//! The cluster lock of `[fleet]`, by coordination Leases.
 
 use std::error::Error;
 use std::{env, fmt, fs, io};
 
 use async_trait::async_trait;
-use reclaim_engine::{HostTurn, HostTurns};
 use reclaim_fleet::{Turn, TurnError, Turns, TurnsConfig};
+use reclaim_maintenance::{ClusterLock, ClusterLockGuard};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Fleet;
 
-/// Why there are no turns to take.
+/// Why the cluster lock cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetError {
     /// Neither the configuration nor the environment nor the kernel has a name for this node.
@@ -24,17 +24,17 @@ pub(crate) enum FleetError {
     Turns(#[from] TurnError),
 }
 
-/// The turns by a configuration. The cluster is looked for when the first turn is wanted: a node
-/// whose API server is away starts all the same.
-pub(crate) struct ClusterTurns {
+/// The cluster lock of a configuration. It connects when it is first acquired, so that a node
+/// starts while its API server is down.
+pub(crate) struct FleetLock {
     fleet: Fleet,
     turns: OnceCell<Turns>,
 }
 
-/// This node's turn.
-struct NodeTurn(Turn);
+/// The cluster lock while this node has it.
+struct FleetLockGuard(Turn);
 
-impl ClusterTurns {
+impl FleetLock {
     pub(crate) fn new(fleet: Fleet) -> Self {
         Self {
             fleet,
@@ -43,36 +43,36 @@ impl ClusterTurns {
     }
 }
 
-impl fmt::Debug for ClusterTurns {
+impl fmt::Debug for FleetLock {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("ClusterTurns");
+        let mut debug = formatter.debug_struct("FleetLock");
         debug.field("fleet", &self.fleet).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl HostTurns for ClusterTurns {
-    async fn take(
+impl ClusterLock for FleetLock {
+    async fn acquire(
         &self,
         cancel: &CancellationToken,
-    ) -> Result<Box<dyn HostTurn>, Box<dyn Error + Send + Sync>> {
+    ) -> Result<Box<dyn ClusterLockGuard>, Box<dyn Error + Send + Sync>> {
         let turns = self.turns.get_or_try_init(|| connect(&self.fleet)).await?;
-        Ok(Box::new(NodeTurn(turns.take(cancel).await?)))
+        Ok(Box::new(FleetLockGuard(turns.take(cancel).await?)))
     }
 }
 
 #[async_trait]
-impl HostTurn for NodeTurn {
+impl ClusterLockGuard for FleetLockGuard {
     fn lost(&self) -> CancellationToken {
         self.0.lost()
     }
 
-    async fn give_back(self: Box<Self>) {
+    async fn release(self: Box<Self>) {
         self.0.give_back().await;
     }
 }
 
-/// Finds the cluster whose turns this node takes. Asks its API server nothing yet.
+/// Finds the cluster of this node. It sends the API server no request yet.
 async fn connect(fleet: &Fleet) -> Result<Turns, FleetError> {
     let Fleet {
         at_once,
@@ -94,7 +94,7 @@ async fn connect(fleet: &Fleet) -> Result<Turns, FleetError> {
     Ok(Turns::connect(config).await?)
 }
 
-/// Returns the name that a pod is told (`NODE_NAME`), or else the host's.
+/// Returns the node's name: `NODE_NAME`, or the host name.
 fn node_name() -> Result<String, FleetError> {
     if let Some(name) = env::var_os("NODE_NAME").filter(|it| !it.is_empty()) {
         return Ok(name.to_string_lossy().into_owned());

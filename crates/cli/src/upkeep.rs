@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reclaim_engine::{
-    ContainerdConfig, DockerContainers, Duties, Engine, Headroom, HeadroomSize, HostTurns,
-    LastUseIndex, Maintenance, Policy, RegisteredContainers, RunHistory, UnlistedDocker,
+    ContainerdConfig, DockerContainers, Engine, RegisteredContainers, UnlistedDocker,
+};
+use reclaim_maintenance::{
+    ClusterLock, Headroom, HeadroomSize, LastUseIndex, Maintenance, Policy, PolicySet, RunHistory,
 };
 use reclaim_model::{PolicyName, chain};
 use reclaim_store::Containerd;
@@ -84,7 +86,7 @@ impl Host {
             }
         });
         let index = Arc::new(LastUseIndex::open(&state)?);
-        let engine = engine.with_last_use(Arc::clone(&index));
+        let engine = engine.with_last_use(Arc::clone(&index) as _);
         Ok(Self {
             index,
             history: Arc::new(RunHistory::open(&state)?),
@@ -101,14 +103,14 @@ impl Host {
     pub(crate) fn maintenance(&self, config: &Config) -> Maintenance {
         let (protection, warnings) = config::protection_with_sandboxes(config);
         for warning in warnings {
-            warn!(%warning, "every image that may be a sandbox's is protected");
+            warn!(%warning, "sandbox image unknown; protecting every image that could be one");
         }
         Maintenance {
             engine: Arc::clone(&self.engine),
             index: Arc::clone(&self.index),
             protection: Arc::new(protection),
             headroom: self.headroom(config),
-            turns: turns(config),
+            cluster_lock: cluster_lock(config),
             kubelet_config: Some(config.kubelet_yaml.clone()),
         }
     }
@@ -133,38 +135,38 @@ impl Host {
             size: HeadroomSize::Auto,
             file,
         };
-        if let Err(error) = left.give_up() {
+        if let Err(error) = left.free() {
             warn!(file = %left.file.display(), %error, "cannot remove headroom");
         }
     }
 
-    /// Returns what a caretaker works by: all policies of a configuration, or those that are
+    /// Returns what a scheduler works by: all policies of a configuration, or those that are
     /// named.
-    pub(crate) fn duties(
+    pub(crate) fn set(
         &self,
         config: &Config,
         names: &[PolicyName],
-    ) -> Result<Duties, CommandError> {
+    ) -> Result<PolicySet, CommandError> {
         let chosen = Policy::chosen(&config.policies, names)?;
         self.drop_headroom(config);
-        Ok(Duties {
+        Ok(PolicySet {
             maintenance: self.maintenance(config),
             policies: chosen.into_iter().cloned().collect(),
         })
     }
 }
 
-/// Returns the turns that the nodes of a cluster take.
+/// Returns the lock that the nodes of a cluster share.
 #[cfg(feature = "fleet")]
-fn turns(config: &Config) -> Option<Arc<dyn HostTurns>> {
+fn cluster_lock(config: &Config) -> Option<Arc<dyn ClusterLock>> {
     let fleet = config.fleet.clone()?;
-    Some(Arc::new(crate::fleet::ClusterTurns::new(fleet)))
+    Some(Arc::new(crate::fleet::FleetLock::new(fleet)))
 }
 
 #[cfg(not(feature = "fleet"))]
-fn turns(config: &Config) -> Option<Arc<dyn HostTurns>> {
+fn cluster_lock(config: &Config) -> Option<Arc<dyn ClusterLock>> {
     if config.fleet.is_some() {
-        warn!("this program was built without turns: it goes its own way");
+        warn!("built without the `fleet` feature: [fleet] is ignored");
     }
     None
 }

@@ -10,7 +10,11 @@ use crate::engine::RunError;
 /// Waits for something that only reads, unless the run is cancelled first.
 ///
 /// Precondition: `reading` may be dropped. A change that was sent never is.
-pub(crate) async fn unless_cancelled<T, E>(
+///
+/// # Errors
+///
+/// [`RunError::Cancelled`], or that of `reading`.
+pub async fn unless_cancelled<T, E>(
     cancel: &CancellationToken,
     reading: impl Future<Output = Result<T, E>>,
 ) -> Result<T, RunError>

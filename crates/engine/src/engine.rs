@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use reclaim_model::{
-    Container, HumanSize, Inventory, Namespace, Plan, PruneRequest, Report, RunId, Selection,
+    Container, FilterError, HumanSize, Inventory, Namespace, Plan, PruneRequest, Report,
+    ResolvedRequest, RunId, TimeContext,
 };
 use reclaim_plan::{Finding, NotFound, check, decide};
 use reclaim_store::{ConnectError, Containerd, StoreError};
@@ -17,11 +19,11 @@ use crate::guard::PruneGuard;
 use crate::host_guard::Busy;
 use crate::identity::Identity;
 use crate::kubernetes::ContainerdConfig;
-use crate::last_use::LastUseIndex;
+use crate::last_use::LastUseSource;
 use crate::lease_labels;
 use crate::measure::Measuring;
 use crate::motion::Motion;
-use crate::off_thread::{Shared, blocking};
+use crate::off_thread::Shared;
 use crate::presence::Presence;
 use crate::preview::Preview;
 use crate::progress::{Progress, ProgressSink};
@@ -34,6 +36,9 @@ use crate::unlisted::is_dockers;
 /// Why a run ended before it changed anything.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// The filters of the request mean nothing. The cause is part of the text.
+    #[error("{0}")]
+    Filter(FilterError),
     /// Another run of this process or host holds the guard.
     #[error("{0}")]
     Busy(Busy),
@@ -144,7 +149,7 @@ pub(crate) struct Evidence {
     /// Containers beyond containerd's own records.
     pub(crate) registered: Vec<Container>,
     /// What is asked for.
-    pub(crate) request: PruneRequest,
+    pub(crate) request: ResolvedRequest,
 }
 
 /// Prunes the images of one containerd.
@@ -160,7 +165,7 @@ pub struct Engine {
     pub(crate) unfinished: Arc<Unfinished>,
     pub(crate) patience: Duration,
     pub(crate) motion: Motion,
-    last_use: Option<Arc<LastUseIndex>>,
+    pub(crate) last_use: Option<Arc<dyn LastUseSource>>,
 }
 
 /// How many reports are kept for a listener that is slow.
@@ -202,15 +207,6 @@ impl Engine {
     pub fn with_containers(mut self, store: Arc<dyn ContainerStore>) -> Self {
         self.containers.push(store);
         self
-    }
-
-    /// Reads last use from this index whenever a plan is made for a policy.
-    #[must_use]
-    pub fn with_last_use(self, index: Arc<LastUseIndex>) -> Self {
-        Self {
-            last_use: Some(index),
-            ..self
-        }
     }
 
     /// Keeps the lock files of runs in this directory, which is made when it is needed.
@@ -285,14 +281,25 @@ impl Engine {
         request: &PruneRequest,
         progress: &ProgressSink<'_>,
     ) -> Result<Preview, RunError> {
-        self.preview_within(request, None, progress).await
+        let request = self.resolve(request)?;
+        self.preview_within(&request, None, progress).await
+    }
+
+    /// Resolves a request by the engine's clock and the time zone of this process.
+    pub(crate) fn resolve(&self, request: &PruneRequest) -> Result<ResolvedRequest, RunError> {
+        let now = self.store.now();
+        let context = TimeContext {
+            now,
+            offset: TimeZone::system().to_offset(now),
+        };
+        request.clone().resolve(&context).map_err(RunError::Filter)
     }
 
     /// As [`Self::preview`], within a run: what that run's own lease holds is not held by
     /// anybody else, and snapshots may have to be measured yet; see [`Measuring::of_run`].
     pub(crate) async fn preview_within(
         &self,
-        request: &PruneRequest,
+        request: &ResolvedRequest,
         run: Option<(&RunId, Measuring)>,
         progress: &ProgressSink<'_>,
     ) -> Result<Preview, RunError> {
@@ -341,19 +348,6 @@ impl Engine {
         })
     }
 
-    /// Returns a request with what is known of last use at this moment. Since a policy wrote it the
-    /// store was read, which takes long, and images were used meanwhile.
-    async fn by_current_use(&self, request: &PruneRequest) -> PruneRequest {
-        let mut request = request.clone();
-        if let (Some(index), Selection::Rule(images)) = (&self.last_use, &mut request.selection) {
-            let (index, namespace) = (Arc::clone(index), request.namespace.clone());
-            let now = self.store.now();
-            let uses = blocking(move || index.uses_at(&namespace, now));
-            images.uses = Arc::new(uses.await);
-        }
-        request
-    }
-
     /// Adds the last warnings to a plan, and has it checked.
     async fn checked(&self, mut plan: Plan, evidence: &Shared<Evidence>) -> Result<Plan, RunError> {
         let config = self.containerd_config.clone();
@@ -386,11 +380,12 @@ impl Engine {
         is_dockers(namespace) && !stores.any(|store| store.lists_stopped(namespace))
     }
 
-    /// Lists the containers of all stores beyond containerd's own records.
-    pub(crate) async fn registered(
-        &self,
-        namespace: &Namespace,
-    ) -> Result<Vec<Container>, RunError> {
+    /// Lists the containers of a namespace that the container stores have and containerd does not.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Containers`] if a store cannot be read.
+    pub async fn registered(&self, namespace: &Namespace) -> Result<Vec<Container>, RunError> {
         let mut containers = Vec::new();
         for store in &self.containers {
             let listed = store.containers(namespace).await;

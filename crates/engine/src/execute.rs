@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Freed, ImageRecord, Inventory, Mode, Plan, PruneRequest, Reclaimed, RefuseReason,
-    Report, RunId, Unpin, chain,
+    Digest, Freed, ImageRecord, Inventory, Mode, Plan, Reclaimed, RefuseReason, Report,
+    ResolvedRequest, RunId, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
 use reclaim_store::{Alarm, LeaseDeletion, NO_LABELS, StoreError};
@@ -47,7 +47,7 @@ const UNSETTLED: &str = "stopped before the grace was over; what was removed is 
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
     pub(crate) id: &'a RunId,
-    pub(crate) request: &'a PruneRequest,
+    pub(crate) request: &'a ResolvedRequest,
     pub(crate) options: &'a RunOptions,
     pub(crate) progress: &'a ProgressSink<'a>,
     pub(crate) cancel: &'a CancellationToken,

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use reclaim_model::{
     BuildHistory, CollectorRules, Digest, GcLabels, Holder, HolderKind, ImageRecord, Inventory,
-    KeepReason, Kept, Plan, PruneFilters, PruneRequest, RemoveReason, SnapshotSizes, Step, Target,
+    KeepReason, Kept, Plan, PruneFilters, RemoveReason, ResolvedRequest, SnapshotSizes, Step,
+    Target,
 };
 use reclaim_plan::decide;
 
@@ -52,15 +53,8 @@ pub(crate) fn kept(name: &str, digit: char) -> Kept {
 }
 
 /// A prune of dangling images.
-pub(crate) fn dangling() -> PruneRequest {
-    PruneRequest {
-        namespace: "default".parse().unwrap(),
-        selection: PruneFilters::default().into(),
-        target: None,
-        history: BuildHistory::Keep,
-        may_empty_namespace: false,
-        may_lack_namespace: false,
-    }
+pub(crate) fn dangling() -> ResolvedRequest {
+    ResolvedRequest::new("default".parse().unwrap(), PruneFilters::default())
 }
 
 /// Of a containerd with nothing in it.

@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use reclaim_model::{Digest, HeldRun, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin};
+use reclaim_model::{
+    Digest, HeldRun, ImageRecord, Lease, LeaseResource, Namespace, Plan, RunId, Unpin,
+};
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 
 use crate::batch_hold::{self, Listed};
@@ -47,7 +49,11 @@ impl From<&Hold> for HeldRun {
             started: hold.started,
             held_until: hold.expires,
             crashed: hold.is_abandoned,
-            images: hold.records.iter().map(|image| image.name.clone()).collect(),
+            images: hold
+                .records
+                .iter()
+                .map(|image| image.name.clone())
+                .collect(),
         }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{
-    BuildHistory, ImageList, ListedImage, Namespace, PruneFilters, PruneRequest, SnapshotSizes,
-};
+use reclaim_model::{ImageList, ListedImage, Namespace, PruneRequest, SnapshotSizes};
 use reclaim_plan::makeup;
 
 use crate::engine::{Engine, RunError};
@@ -26,18 +24,9 @@ impl Engine {
         namespace: &Namespace,
         may_lack_namespace: bool,
     ) -> Result<ImageList, RunError> {
-        let request = PruneRequest {
-            namespace: namespace.clone(),
-            selection: PruneFilters {
-                dangling: Some(false),
-                ..PruneFilters::default()
-            }
-            .into(),
-            target: None,
-            may_empty_namespace: true,
-            may_lack_namespace,
-            history: BuildHistory::Keep,
-        };
+        let request = PruneRequest::unused(namespace.clone())
+            .may_empty_namespace(true)
+            .may_lack_namespace(may_lack_namespace);
         let preview = Shared::new(self.preview(&request, &no_progress).await?);
         let name = namespace.clone();
         let snapshots = preview.read(move |it| makeup(&it.inventory, &name).snapshots());

@@ -95,7 +95,6 @@ mod journal;
 mod kubernetes;
 mod last_use;
 mod lease_labels;
-mod maintenance;
 mod measure;
 mod motion;
 mod named;
@@ -105,7 +104,6 @@ mod outcomes;
 mod owner;
 mod phase;
 mod pin;
-mod policy;
 mod presence;
 mod preview;
 mod progress;
@@ -126,6 +124,7 @@ mod unfinished;
 mod unlisted;
 mod unpin;
 
+pub use cancel::unless_cancelled;
 pub use catalog::Listing;
 pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers, OwnerList,
@@ -140,20 +139,13 @@ pub use health::Health;
 pub use hold::Hold;
 pub use host_guard::Busy;
 pub use kubernetes::{
-    Available, ContainerdConfig, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES,
-    KubeletError, KubeletThresholds, NeededImages, SandboxImages, kubelet_overlaps,
-    kubelet_warnings, read_kubelet, read_sandbox_images,
+    ContainerdConfig, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES,
+    KUBELET_NAMESPACE, NeededImages, SandboxImages, read_sandbox_images, read_text,
 };
-pub use last_use::{Heard, IndexError, LastUseIndex};
-pub use maintenance::{
-    AskError, AskedRuns, Breakdown, Caretaker, CaretakerHandle, CaretakerObserver, Duties, Excess,
-    FilesystemRecord, Headroom, HeadroomSize, HistoryError, HostTurn, HostTurns, Maintenance,
-    Measure, NamespaceForecast, NamespaceRun, Occupied, Outcome, PolicyForecast, PolicyRun,
-    RunHistory, RunRecord, Trigger, goals,
-};
+pub use last_use::LastUseSource;
+pub use motion::Motion;
 pub use off_thread::{Shared, blocking};
 pub use options::RunOptions;
-pub use policy::{Cron, CronError, Policy, Pressure, Schedule, UnknownPolicy};
 pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
 pub use prune::Controls;

@@ -5,7 +5,7 @@
 //! and waits: what will go is held until the run releases it, so the answers are the same.
 
 use reclaim_model::{
-    Estimate, Namespace, Plan, PruneRequest, Report, Selection, SnapshotId, SnapshotSizes, chain,
+    Estimate, Namespace, Plan, Report, ResolvedRequest, Selection, SnapshotId, SnapshotSizes, chain,
 };
 use reclaim_plan::Decision;
 use reclaim_store::StoreError;
@@ -26,12 +26,12 @@ pub(crate) enum Measuring {
 
 impl Measuring {
     /// When a run measures: first, if the sizes decide what goes, or somebody has seen them.
-    pub(crate) fn of_run(request: &PruneRequest, is_confirmed: bool) -> Self {
+    pub(crate) fn of_run(request: &ResolvedRequest, is_confirmed: bool) -> Self {
         match request.selection {
             _ if is_confirmed => Self::First,
             Selection::Rule(_) => Self::First,
             Selection::Filters(_) | Selection::Named(_) | Selection::Project(_) => {
-                if request.target.is_some() {
+                if request.target_free.is_some() {
                     Self::First
                 } else {
                     Self::Meanwhile
@@ -128,7 +128,7 @@ mod tests {
         let mut request = dangling();
         assert_eq!(Measuring::of_run(&request, false), Measuring::Meanwhile);
         assert_eq!(Measuring::of_run(&request, true), Measuring::First);
-        request.target = Some(reclaim_model::FreeTarget::Bytes(1));
+        request.target_free = Some(reclaim_model::FreeTarget::Bytes(1));
         assert_eq!(Measuring::of_run(&request, false), Measuring::First);
     }
 }

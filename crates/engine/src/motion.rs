@@ -14,20 +14,20 @@ use crate::engine::Engine;
 /// How often waiting counts as motion.
 const WAITING: Duration = Duration::from_secs(10);
 
-/// Counts what moves. Clones count together.
+/// A counter of progress for a watchdog. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Motion(Arc<AtomicU64>);
+pub struct Motion(Arc<AtomicU64>);
 
 impl Motion {
-    /// Notes that something moved.
-    pub(crate) fn step(&self) {
+    /// Counts one step.
+    pub fn step(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits, as something that moves.
+    /// Waits, and counts a step every few seconds.
     ///
     /// Precondition: the waiting has an end of its own.
-    pub(crate) async fn while_waiting<T>(&self, waiting: impl Future<Output = T>) -> T {
+    pub async fn while_waiting<T>(&self, waiting: impl Future<Output = T>) -> T {
         let mut waiting = std::pin::pin!(waiting);
         let mut steps = interval(WAITING);
         loop {
@@ -41,6 +41,11 @@ impl Motion {
 }
 
 impl Engine {
+    /// Returns the counter that phases of runs step, for other work on this engine to step.
+    pub fn motion(&self) -> &Motion {
+        &self.motion
+    }
+
     /// Returns a number that grows whenever a run's phase or the scheduler moves. One that stays
     /// the same for minutes is that of an engine that hangs.
     pub fn moves(&self) -> u64 {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     Conflict, ConflictCause, Digest, HolderKind, Inventory, KeepReason, Named, NotRemoved, Plan,
-    PruneRequest, RefuseReason, Refused, Report, Selection, familiar_name,
+    RefuseReason, Refused, Report, ResolvedRequest, Selection, familiar_name,
 };
 
 use crate::engine::{Engine, RunError};
@@ -13,7 +13,7 @@ impl Engine {
     /// Notes which containers run, where that matters: only removals by name tell them apart.
     pub(crate) async fn note_states(
         &self,
-        request: &PruneRequest,
+        request: &ResolvedRequest,
         inventory: &mut Inventory,
     ) -> Result<(), RunError> {
         if let Selection::Filters(_) | Selection::Rule(_) = request.selection {

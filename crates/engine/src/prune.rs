@@ -83,6 +83,7 @@ impl Engine {
             cancel,
         } = controls;
         let id = new_run();
+        let request = &self.resolve(request)?;
         let run = Run {
             id: &id,
             request,
@@ -127,7 +128,7 @@ impl Engine {
             run.request.may_lack_namespace,
             &existing,
         )? {
-            let previewing = self.preview(run.request, run.progress);
+            let previewing = self.preview_within(run.request, None, run.progress);
             let preview = unless_cancelled(run.cancel, previewing).await?;
             return Ok(idle_report(run.id.clone(), preview).await);
         }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use reclaim_model::{
     Container, DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, Kept,
-    NamespaceInventory, PruneRequest, Reference, RootMark, SnapshotKind, chain,
+    NamespaceInventory, Reference, ResolvedRequest, RootMark, SnapshotKind, chain,
 };
 use reclaim_plan::decide_again;
 use reclaim_store::{Alarm, StoreError};
@@ -187,7 +187,7 @@ impl Engine {
 struct Again {
     observed_at: Timestamp,
     has_unlisted_containers: bool,
-    request: PruneRequest,
+    request: ResolvedRequest,
     /// Containers beyond containerd's own records.
     registered: Vec<Container>,
     /// The namespace, but for its blobs.

@@ -62,7 +62,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// If the new one cannot be written. Once it is in place, it may still fail to be made durable.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_after(path, bytes, || Ok(()))
 }
 
@@ -98,7 +98,7 @@ fn replace_after(
 /// # Errors
 ///
 /// As [`replace`].
-pub(crate) fn replace_damaged(path: &Path, problem: &str, bytes: &[u8]) -> io::Result<()> {
+pub fn replace_damaged(path: &Path, problem: &str, bytes: &[u8]) -> io::Result<()> {
     note_damage(path, problem);
     let aside = aside(path);
     // A second name and not another: the path is never without a file.
@@ -113,7 +113,7 @@ pub(crate) fn replace_damaged(path: &Path, problem: &str, bytes: &[u8]) -> io::R
 /// # Errors
 ///
 /// If it cannot be written, or not be made durable.
-pub(crate) fn append_line(path: &Path, line: &[u8]) -> io::Result<()> {
+pub fn append_line(path: &Path, line: &[u8]) -> io::Result<()> {
     let mut file = open(path)?;
     let end = cut_back(&mut file)?;
     file.seek(SeekFrom::Start(end))?;
@@ -155,7 +155,7 @@ fn cut_back(file: &mut File) -> io::Result<u64> {
 /// # Errors
 ///
 /// If it cannot be renamed.
-pub(crate) fn set_aside(path: &Path, problem: &str) -> io::Result<PathBuf> {
+pub fn set_aside(path: &Path, problem: &str) -> io::Result<PathBuf> {
     let aside = aside(path);
     note_damage(path, problem);
     fs::rename(path, &aside)?;
@@ -177,14 +177,18 @@ fn note_damage(path: &Path, problem: &str) {
     warn!(path = %path.display(), problem, "a state file is damaged; going on without what it lacks");
 }
 
-/// Makes what was renamed durable.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes a rename within the directory of `path` durable.
+///
+/// # Errors
+///
+/// If the directory cannot be opened or synced.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Whether there is no room to write.
-pub(crate) fn is_full(error: &io::Error) -> bool {
+pub fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded

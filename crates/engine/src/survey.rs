@@ -136,7 +136,14 @@ impl Engine {
         explaining.await.map_err(RunError::NotFound)
     }
 
-    pub(crate) async fn observe_all(&self) -> Result<Inventory, StoreError> {
+    /// Reads the records, blobs, snapshots, containers and leases of all namespaces.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// If containerd cannot be read whole.
+    pub async fn observe_all(&self) -> Result<Inventory, StoreError> {
         let observing = retry(|| self.store.survey(self.store.now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         self.note_unlisted(&mut inventory);

@@ -37,7 +37,7 @@ impl Engine {
             let limiting = evidence.read(move |it| limit_by_use(plan, &it.inventory, &images).plan);
             return Ok(limiting.await);
         }
-        let Some(target) = request.target else {
+        let Some(target) = request.target_free else {
             return Ok(plan);
         };
         let target = self.target_bytes(target).await?;

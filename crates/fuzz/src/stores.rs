@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use reclaim_model::{
     Blob, Container, Digest, Document, DocumentKind, GcLabels, ImageRecord, Inventory, KeepReason,
     LabelFilter, MAX_DOCUMENT_DEPTH, Namespace, NamespaceInventory, Plan, PruneFilters,
-    PruneRequest, RemoveReason, Snapshot, SnapshotId, SnapshotKind, Target,
+    RemoveReason, ResolvedRequest, Snapshot, SnapshotId, SnapshotKind, Target,
 };
 use reclaim_oci::{LabelKeys, Limits, digest_of, read};
 use reclaim_plan::decide;
@@ -247,14 +247,7 @@ fn planned(inventory: &Inventory, labels: Vec<LabelFilter>) -> Plan {
         labels,
         ..PruneFilters::default()
     };
-    let request = PruneRequest {
-        namespace: namespace_name(),
-        selection: filters.into(),
-        target: None,
-        may_empty_namespace: true,
-        may_lack_namespace: false,
-        history: reclaim_model::BuildHistory::Keep,
-    };
+    let request = ResolvedRequest::new(namespace_name(), filters).may_empty_namespace(true);
     decide(inventory, &[], &request).into_unmeasured_plan()
 }
 

@@ -10,8 +10,8 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    Amount, Digest, Holder, HolderKind, KeepReason, LeaseHolding, Namespace,
-    OutsideRecords, RemoveReason,
+    Amount, Digest, Holder, HolderKind, KeepReason, LeaseHolding, Namespace, OutsideRecords,
+    RemoveReason,
 };
 
 /// The size of one image, in bytes: apparent bytes of content, allocated bytes of snapshots.

@@ -13,7 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use crate::label::{LabelFilter, LabelLengthError};
 use crate::until::{TimeContext, UntilError, parse_until};
@@ -28,7 +28,8 @@ const DANGLING: &str = "dangling";
 ///
 /// Each value carries a flag that clients send as true. Nothing reads it but `dangling`, for
 /// which a value flagged false counts as not given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct FilterArgs {
     fields: BTreeMap<String, BTreeMap<String, bool>>,
 }
@@ -203,15 +204,7 @@ impl FilterArgs {
 
     /// Encodes in the current form, sorted.
     pub fn to_json(&self) -> String {
-        let set = |values: &BTreeMap<String, bool>| -> Value {
-            let flags = values.iter();
-            flags.map(|(value, flag)| (value.clone(), *flag)).collect()
-        };
-        let fields = self.fields.iter();
-        let document: Value = fields
-            .map(|(key, values)| (key.clone(), set(values)))
-            .collect();
-        document.to_string()
+        serde_json::to_string(self).expect("maps with text keys")
     }
 
     /// Whether one of the values was given with its flag true.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::num::IntErrorKind;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::HumanSize;
 
 /// Units and their bytes. Those of one letter and those with `B` are powers of 1000, as
@@ -78,6 +80,23 @@ impl FromStr for FreeTarget {
             Some(number) => parse_percent(text, number),
             None => parse_bytes(text),
         }
+    }
+}
+
+impl Serialize for FreeTarget {
+    /// Writes the target to the byte: for people it is rounded.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bytes(bytes) => serializer.collect_str(&format_args!("{bytes}B")),
+            Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FreeTarget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 

@@ -73,9 +73,9 @@ pub use plan::{
     Reclaimed, RemoveReason, Step,
 };
 pub use policy::{
-    ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, Happening, LastUse, LastUses, Pattern,
-    PatternError, PolicyName, PolicyNameError, PresentTarget, Protection, RULE_FILTER_KEYS,
-    RecordTimes, Room, Rule, RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent,
+    ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, LastUse, LastUses, Pattern, PatternError,
+    PolicyName, PolicyNameError, PresentTarget, Protection, RULE_FILTER_KEYS, RecordTimes, Room,
+    Rule, RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent, UseEventKind,
     Watermark, WatermarkError, Watermarks, WatermarksError, WrittenRecord,
 };
 pub use project::{
@@ -85,7 +85,7 @@ pub use project::{
 pub use project_usage::{ProjectImage, ProjectList, ProjectUsage};
 pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
-pub use request::{Mode, PruneRequest, Selection};
+pub use request::{Mode, PruneRequest, ResolvedRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
 pub use snapshot_sizes::SnapshotSizes;
 pub use unpin::{BuildHistory, Pinned, Unpin};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 
 use crate::Reference;
 
@@ -65,16 +66,19 @@ impl fmt::Display for ProjectName {
 }
 
 /// A project, as far as images go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Project {
     /// Its name.
     pub name: ProjectName,
     /// Its services by name: those that its profiles enable.
+    #[serde(default)]
     pub services: BTreeMap<String, Service>,
 }
 
 /// A service of a project.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Service {
     /// The image that it names; one without is built, and has the default name.
     pub image: Option<String>,
@@ -158,17 +162,21 @@ impl FromStr for ProjectImageMode {
 }
 
 /// A request for the images of a project to be removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProjectImages {
     /// The project.
     pub project: Project,
     /// Whether the services of the project's containers are added to it, as they are seen.
+    #[serde(default)]
     pub from_containers: bool,
     /// Which of its images.
     pub mode: ProjectImageMode,
     /// Whether images that were built for services which it has no longer go too.
+    #[serde(default)]
     pub remove_orphans: bool,
     /// Only images of these services; `None` is the whole project.
+    #[serde(default)]
     pub services: Option<BTreeSet<String>>,
 }
 

@@ -1,9 +1,15 @@
 //! What a prune is asked to do.
+//!
+//! A request is data as it was typed. The engine resolves it once, by its own clock and time zone:
+//! see [`PruneRequest::resolve`].
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
-    BuildHistory, FreeTarget, NamedImages, Namespace, ProjectImages, PruneFilters, RuleImages,
+    BuildHistory, FilterArgs, FilterError, FreeTarget, NamedImages, Namespace, ProjectImages,
+    PruneFilters, RuleImages, TimeContext,
 };
 
 /// Whether a run ends with the plan or carries it out.
@@ -15,65 +21,193 @@ pub enum Mode {
     Apply,
 }
 
-/// Which images a request is about.
-#[derive(Debug, Clone)]
-pub enum Selection {
-    /// Those that the filters let go and nothing uses: a prune. Without `dangling=false` only
-    /// dangling ones.
-    Filters(PruneFilters),
-    /// Those that somebody names: a removal.
+/// Which images a request is about. `F` are its filters: as typed, or resolved.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection<F = FilterArgs> {
+    /// Unused images that the filters select: a prune. Without `dangling=false` only dangling ones.
+    Filters(F),
+    /// Images by name: a removal.
     Named(NamedImages),
-    /// Those of a project, named by its services and by labels.
+    /// Images of a project, by its services and by labels.
     Project(ProjectImages),
-    /// Those that a maintenance policy lets go. Boxed: it knows a lot.
+    /// Images that a maintenance policy selects. Boxed: it is large. Never sent or stored.
+    #[serde(skip)]
     Rule(Box<RuleImages>),
 }
 
-impl From<PruneFilters> for Selection {
-    fn from(filters: PruneFilters) -> Self {
-        Self::Filters(filters)
-    }
-}
-
-impl From<ProjectImages> for Selection {
+impl<F> From<ProjectImages> for Selection<F> {
     fn from(images: ProjectImages) -> Self {
         Self::Project(images)
     }
 }
 
-impl From<RuleImages> for Selection {
+impl<F> From<RuleImages> for Selection<F> {
     fn from(images: RuleImages) -> Self {
         Self::Rule(Box::new(images))
     }
 }
 
-impl From<NamedImages> for Selection {
+impl<F> From<NamedImages> for Selection<F> {
     fn from(images: NamedImages) -> Self {
         Self::Named(images)
     }
 }
 
-/// One request to remove images of a namespace.
-#[derive(Debug, Clone)]
-pub struct PruneRequest {
-    /// Where.
-    pub namespace: Namespace,
-    /// Which images.
-    pub selection: Selection,
-    /// How much to free: of what the filters select only as much goes, oldest first. All of it
-    /// without a target. Not looked at where images are named.
-    pub target: Option<FreeTarget>,
-    /// Whether a prune may leave a namespace that has containers without any image.
-    pub may_empty_namespace: bool,
-    /// Whether a namespace that does not exist counts as one without images.
-    pub may_lack_namespace: bool,
-    /// What becomes of what only build history holds. It is not counted towards a target: with
-    /// one it stays.
-    pub history: BuildHistory,
+impl From<FilterArgs> for Selection {
+    fn from(filters: FilterArgs) -> Self {
+        Self::Filters(filters)
+    }
 }
 
+impl From<PruneFilters> for Selection<PruneFilters> {
+    fn from(filters: PruneFilters) -> Self {
+        Self::Filters(filters)
+    }
+}
+
+/// A request to remove images of a namespace. `F` are its filters: as typed, or resolved.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PruneRequest<F = FilterArgs> {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// Which images.
+    pub selection: Selection<F>,
+    /// How much to free: only as many of the selected images go, oldest first. Without a target
+    /// all of them go. Ignored where images are named.
+    #[serde(default)]
+    pub target_free: Option<FreeTarget>,
+    /// Whether a prune may leave a namespace that has containers without any image. A request by
+    /// name, or for a project, always may.
+    #[serde(default)]
+    pub may_empty_namespace: bool,
+    /// Whether a namespace that does not exist counts as one without images.
+    #[serde(default)]
+    pub may_lack_namespace: bool,
+    /// What to do with what only build history holds. It does not count towards a target, and
+    /// stays where there is one.
+    #[serde(default)]
+    pub build_history: BuildHistory,
+}
+
+/// A request whose filters are resolved.
+pub type ResolvedRequest = PruneRequest<PruneFilters>;
+
 impl PruneRequest {
-    /// Returns the keys of the image labels that the request asks for.
+    /// Returns a request to remove the images of a namespace that have no name and no use.
+    pub fn dangling(namespace: Namespace) -> Self {
+        Self::new(namespace, FilterArgs::default())
+    }
+
+    /// Returns a request to remove the images of a namespace that nothing uses.
+    pub fn unused(namespace: Namespace) -> Self {
+        let mut filters = FilterArgs::default();
+        filters.add("dangling", "false");
+        Self::new(namespace, filters)
+    }
+
+    /// Returns a request to remove images by name. It may remove all images of the namespace.
+    pub fn images(
+        namespace: Namespace,
+        names: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let images = NamedImages {
+            names: names.into_iter().map(Into::into).collect(),
+            ..NamedImages::default()
+        };
+        Self::new(namespace, images)
+    }
+
+    /// Checks what can be checked without a clock: whether the filters mean anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::resolve`].
+    pub fn check(&self, context: &TimeContext) -> Result<(), FilterError> {
+        self.clone().resolve(context).map(drop)
+    }
+
+    /// Resolves the filters, whose times depend on the clock and the time zone.
+    ///
+    /// # Errors
+    ///
+    /// A [`FilterError`] if the filters mean nothing.
+    pub fn resolve(self, context: &TimeContext) -> Result<ResolvedRequest, FilterError> {
+        let Self {
+            namespace,
+            selection,
+            target_free,
+            may_empty_namespace,
+            may_lack_namespace,
+            build_history,
+        } = self;
+        let is_named = matches!(selection, Selection::Named(_) | Selection::Project(_));
+        Ok(PruneRequest {
+            namespace,
+            selection: match selection {
+                Selection::Filters(filters) => {
+                    Selection::Filters(PruneFilters::from_args(&filters, context)?)
+                }
+                Selection::Named(images) => Selection::Named(images),
+                Selection::Project(images) => Selection::Project(images),
+                Selection::Rule(images) => Selection::Rule(images),
+            },
+            target_free,
+            may_empty_namespace: may_empty_namespace || is_named,
+            may_lack_namespace,
+            build_history,
+        })
+    }
+}
+
+impl<F> PruneRequest<F> {
+    /// Returns a request for a selection. Only a request by name, or for a project, may remove all
+    /// images of the namespace, and the namespace has to exist.
+    pub fn new(namespace: Namespace, selection: impl Into<Selection<F>>) -> Self {
+        let selection = selection.into();
+        Self {
+            namespace,
+            may_empty_namespace: matches!(selection, Selection::Named(_) | Selection::Project(_)),
+            selection,
+            target_free: None,
+            may_lack_namespace: false,
+            build_history: BuildHistory::Keep,
+        }
+    }
+
+    /// Sets how much to free.
+    #[must_use]
+    pub fn with_target_free(mut self, target: impl Into<Option<FreeTarget>>) -> Self {
+        self.target_free = target.into();
+        self
+    }
+
+    /// Sets whether a namespace that has containers may be left without any image.
+    #[must_use]
+    pub fn may_empty_namespace(mut self, may: bool) -> Self {
+        self.may_empty_namespace = may;
+        self
+    }
+
+    /// Sets whether a namespace that does not exist counts as one without images.
+    #[must_use]
+    pub fn may_lack_namespace(mut self, may: bool) -> Self {
+        self.may_lack_namespace = may;
+        self
+    }
+
+    /// Sets what to do with what only build history holds.
+    #[must_use]
+    pub fn with_build_history(mut self, history: BuildHistory) -> Self {
+        self.build_history = history;
+        self
+    }
+}
+
+impl ResolvedRequest {
+    /// Returns the keys of the image labels that the request needs.
     pub fn label_keys(&self) -> BTreeSet<String> {
         let (filters, protected) = match &self.selection {
             Selection::Filters(filters) => (filters.labels.as_slice(), &[][..]),
@@ -83,7 +217,7 @@ impl PruneRequest {
             ),
             Selection::Named(_) | Selection::Project(_) => (&[][..], &[][..]),
         };
-        let asked = filters.iter().chain(protected);
-        asked.map(|filter| filter.key.clone()).collect()
+        let needed = filters.iter().chain(protected);
+        needed.map(|filter| filter.key.clone()).collect()
     }
 }

@@ -9,7 +9,8 @@ use crate::{Digest, Freed, SnapshotId, form};
 /// Builders keep the results of past builds by leases that never expire. Such a lease holds an
 /// image's configuration and, through a label of it, all that was unpacked of the image, long
 /// after the last record of the image went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BuildHistory {
     /// They stay. The plan says how much they are.
     #[default]

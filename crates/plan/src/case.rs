@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     Container, Digest, Document, Inventory, Named, Namespace, NamespaceInventory, PruneFilters,
-    PruneRequest, RuleImages, Selection,
+    ResolvedRequest, RuleImages, Selection,
 };
 
 use crate::graph::{Graph, NodeId};
@@ -56,7 +56,7 @@ impl<'a> Case<'a> {
     pub(crate) fn requested(
         &self,
         registered: &[Container],
-        request: &PruneRequest,
+        request: &ResolvedRequest,
     ) -> (Vec<Verdict>, Vec<Named>) {
         match &request.selection {
             Selection::Filters(filters) => (self.verdicts(filters), Vec::new()),

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Container, Digest, Inventory, Namespace, NamespaceInventory, Plan, PruneRequest, Reference,
-    RemoveReason, Selection, SnapshotId, Step,
+    Container, Digest, Inventory, Namespace, NamespaceInventory, Plan, Reference, RemoveReason,
+    ResolvedRequest, Selection, SnapshotId, Step,
 };
 
 /// A plan that must not be carried out.
@@ -66,7 +66,7 @@ pub fn check(
     plan: &Plan,
     inventory: &Inventory,
     registered: &[Container],
-    request: &PruneRequest,
+    request: &ResolvedRequest,
 ) -> Result<(), Finding> {
     let Some(namespace) = inventory.namespaces.get(&plan.namespace) else {
         return match plan.steps.first() {

@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Column, Freed, Holder, HolderKind, HolderRole, Inventory, Lease, LeaseHolding, Leased, Namespace,
-    SnapshotId,
+    Column, Freed, Holder, HolderKind, HolderRole, Inventory, Lease, LeaseHolding, Leased,
+    Namespace, SnapshotId,
 };
 
 use crate::freed::{Things, kept_by_others};

@@ -1,7 +1,7 @@
 //! Decides which image records to remove, and says why for every one.
 //!
 //! This crate is the judge. It is handed what was seen ([`Inventory`]) and what is wanted
-//! ([`PruneRequest`]) and returns a [`Decision`]. It reads no clock, makes no call and starts
+//! ([`ResolvedRequest`]) and returns a [`Decision`]. It reads no clock, makes no call and starts
 //! no task, so the same arguments give the same decision, byte for byte, in whatever order the
 //! store listed its things.
 //!
@@ -60,7 +60,7 @@ use std::collections::BTreeSet;
 
 use reclaim_model::{
     BuildHistory, Container, Freed, FreedSnapshot, Inventory, Kept, Leased, Named, Namespace,
-    NamespaceInventory, NotCounted, Pinned, Plan, PruneRequest, RemoveReason, Selection,
+    NamespaceInventory, NotCounted, Pinned, Plan, RemoveReason, ResolvedRequest, Selection,
     SnapshotId, SnapshotSizes, Step, Unpin,
 };
 
@@ -196,7 +196,11 @@ fn unmeasured(things: Things) -> Freed {
 /// `registered` are containers of that namespace that engines know of beyond containerd's own
 /// records. A namespace that the inventory does not have is one without images. The target of
 /// the request is not looked at: see [`limit()`].
-pub fn decide(inventory: &Inventory, registered: &[Container], request: &PruneRequest) -> Decision {
+pub fn decide(
+    inventory: &Inventory,
+    registered: &[Container],
+    request: &ResolvedRequest,
+) -> Decision {
     judge(inventory, registered, request, |case| {
         case.requested(registered, request)
     })
@@ -210,7 +214,7 @@ pub fn decide(inventory: &Inventory, registered: &[Container], request: &PruneRe
 pub fn decide_again(
     inventory: &Inventory,
     registered: &[Container],
-    request: &PruneRequest,
+    request: &ResolvedRequest,
     removed: &BTreeSet<&str>,
 ) -> Decision {
     judge(inventory, registered, request, |case| {
@@ -230,7 +234,7 @@ pub fn decide_again(
 fn judge(
     inventory: &Inventory,
     registered: &[Container],
-    request: &PruneRequest,
+    request: &ResolvedRequest,
     verdicts: impl FnOnce(&Case<'_>) -> (Vec<Verdict>, Vec<Named>),
 ) -> Decision {
     let empty = NamespaceInventory::default();
@@ -297,7 +301,8 @@ fn judge(
         difference,
         history,
         leased,
-        has_history_go: request.history == BuildHistory::Unpin && request.target.is_none(),
+        has_history_go: request.build_history == BuildHistory::Unpin
+            && request.target_free.is_none(),
         warnings,
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    BuildHistory, Container, Digest, ImageSize, Inventory, Namespace, NamespaceInventory, Project,
-    ProjectImage, ProjectImageMode, ProjectImages, ProjectUsage, PruneRequest, SnapshotSizes,
+    Container, Digest, ImageSize, Inventory, Namespace, NamespaceInventory, Project, ProjectImage,
+    ProjectImageMode, ProjectImages, ProjectUsage, ResolvedRequest, SnapshotSizes,
 };
 
 use crate::case::Case;
@@ -70,22 +70,18 @@ pub fn projects(
 }
 
 /// The request that removes the images of a project without names of their own.
-fn local_images(namespace: &Namespace, project: &Project) -> PruneRequest {
-    PruneRequest {
-        namespace: namespace.clone(),
-        selection: ProjectImages {
+fn local_images(namespace: &Namespace, project: &Project) -> ResolvedRequest {
+    ResolvedRequest::new(
+        namespace.clone(),
+        ProjectImages {
             project: project.clone(),
             from_containers: false,
             mode: ProjectImageMode::Local,
             remove_orphans: false,
             services: None,
-        }
-        .into(),
-        target: None,
-        history: BuildHistory::Keep,
-        may_empty_namespace: true,
-        may_lack_namespace: true,
-    }
+        },
+    )
+    .may_lack_namespace(true)
 }
 
 fn images_of(

@@ -1,7 +1,7 @@
 //! Why no more can be freed: what holds the rest of a namespace.
 
 use reclaim_model::{
-    Column, Container, Inventory, NamespaceInventory, PruneRequest, SnapshotSizes, UsageByColumn,
+    Column, Container, Inventory, NamespaceInventory, ResolvedRequest, SnapshotSizes, UsageByColumn,
 };
 
 use crate::case::Case;
@@ -17,7 +17,7 @@ use crate::weights::weights;
 pub fn shortfall(
     inventory: &Inventory,
     registered: &[Container],
-    request: &PruneRequest,
+    request: &ResolvedRequest,
     snapshot_bytes: &SnapshotSizes,
 ) -> UsageByColumn {
     let empty = NamespaceInventory::default();

@@ -20,7 +20,7 @@ use containerd_client::types::Envelope;
 use jiff::Timestamp;
 use prost::Message;
 use prost_types::Any;
-use reclaim_model::{Happening, Namespace, UseEvent};
+use reclaim_model::{Namespace, UseEvent, UseEventKind};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -197,30 +197,30 @@ fn read(envelope: Envelope) -> Option<UseEvent> {
     }
     // When an event without a time happened is for a look to say.
     let at = convert::timestamp(envelope.timestamp);
-    let what = at.and_then(|_| happening(&envelope.topic, &event));
-    let what = what.unwrap_or(Happening::Unclear);
+    let kind = at.and_then(|_| kind_of(&envelope.topic, &event));
+    let kind = kind.unwrap_or(UseEventKind::Unclear);
     let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
     Some(UseEvent {
         namespace,
         at,
-        what,
+        kind,
     })
 }
 
 /// `None` for what cannot be read.
-fn happening(topic: &str, event: &Any) -> Option<Happening> {
+fn kind_of(topic: &str, event: &Any) -> Option<UseEventKind> {
     Some(match topic {
         "/containers/create" => {
             let ContainerCreate { id, image, .. } = decode(event)?;
-            Happening::ContainerWritten { id, image }
+            UseEventKind::ContainerWritten { id, image }
         }
         "/containers/update" => {
             let ContainerUpdate { id, image, .. } = decode(event)?;
-            Happening::ContainerWritten { id, image }
+            UseEventKind::ContainerWritten { id, image }
         }
         "/containers/delete" => {
             let ContainerDelete { id } = decode(event)?;
-            Happening::ContainerDeleted { id }
+            UseEventKind::ContainerDeleted { id }
         }
         "/tasks/create" => task(decode::<TaskCreate>(event)?.container_id),
         "/tasks/start" => task(decode::<TaskStart>(event)?.container_id),
@@ -230,28 +230,28 @@ fn happening(topic: &str, event: &Any) -> Option<Happening> {
         "/images/update" => written(decode::<ImageUpdate>(event)?.name),
         "/images/delete" => {
             let ImageDelete { name } = decode(event)?;
-            Happening::ImageDeleted { name }
+            UseEventKind::ImageDeleted { name }
         }
         RESTORING => {
             let ImageUpdate { name, .. } = decode(event)?;
-            Happening::ImageRestoring { name }
+            UseEventKind::ImageRestoring { name }
         }
         "/snapshot/prepare" => {
             let SnapshotPrepare { parent, .. } = decode(event)?;
             let parent = (!parent.is_empty()).then_some(parent);
-            Happening::SnapshotPrepared { parent }
+            UseEventKind::SnapshotPrepared { parent }
         }
-        "/snapshot/commit" | "/snapshot/remove" => Happening::SnapshotChanged,
+        "/snapshot/commit" | "/snapshot/remove" => UseEventKind::SnapshotChanged,
         _ => return None,
     })
 }
 
-fn task(container: String) -> Happening {
-    Happening::Task { container }
+fn task(container: String) -> UseEventKind {
+    UseEventKind::Task { container }
 }
 
-fn written(name: String) -> Happening {
-    Happening::ImageWritten { name, record: None }
+fn written(name: String) -> UseEventKind {
+    UseEventKind::ImageWritten { name, record: None }
 }
 
 /// By the topic, not by the name of the type: that is written in several ways.
@@ -278,8 +278,8 @@ mod tests {
         }
     }
 
-    fn what(topic: &str, message: &impl Message) -> Happening {
-        read(envelope(topic, message.encode_to_vec())).unwrap().what
+    fn what(topic: &str, message: &impl Message) -> UseEventKind {
+        read(envelope(topic, message.encode_to_vec())).unwrap().kind
     }
 
     #[test]
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(event.namespace.as_str(), "default");
         assert_eq!(event.at.as_second(), 1_770_000_000);
         let (id, image) = ("web".to_owned(), "app:1".to_owned());
-        assert_eq!(event.what, Happening::ContainerWritten { id, image });
+        assert_eq!(event.kind, UseEventKind::ContainerWritten { id, image });
     }
 
     #[test]
@@ -304,13 +304,13 @@ mod tests {
             ..TaskExit::default()
         };
         let container = "web".to_owned();
-        assert_eq!(what("/tasks/exit", &exit), Happening::Task { container });
+        assert_eq!(what("/tasks/exit", &exit), UseEventKind::Task { container });
     }
 
     #[test]
     fn a_snapshot_on_nothing_has_no_parent() {
         let mut prepared = SnapshotPrepare::default();
-        let parent = |parent| Happening::SnapshotPrepared { parent };
+        let parent = |parent| UseEventKind::SnapshotPrepared { parent };
         assert_eq!(what("/snapshot/prepare", &prepared), parent(None));
         prepared.parent = "below".to_owned();
         let below = Some("below".to_owned());
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_unclear_and_our_own_call_is_nothing() {
         let broken = read(envelope("/images/create", vec![0xff, 0xff])).unwrap();
-        assert_eq!(broken.what, Happening::Unclear);
+        assert_eq!(broken.kind, UseEventKind::Unclear);
         assert_eq!(read(envelope(LISTENING, Vec::new())), None);
     }
 }

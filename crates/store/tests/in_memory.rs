@@ -208,5 +208,8 @@ async fn an_outage_breaks_what_is_open_and_ends() {
     fake.change(|state| state.remove_image(NAMESPACE, "web"));
     let event = events.next().await.unwrap();
     let name = "web".to_owned();
-    assert_eq!(event.what, reclaim_model::Happening::ImageDeleted { name });
+    assert_eq!(
+        event.kind,
+        reclaim_model::UseEventKind::ImageDeleted { name }
+    );
 }

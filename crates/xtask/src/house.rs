@@ -8,7 +8,7 @@ use crate::workspace::Workspace;
 
 /// Which package may be built from which others of the workspace: the table in
 /// `ARCHITECTURE.md`. What only tests use may be the kit, too.
-const MAY_KNOW: [(&str, &[&str]); 13] = [
+const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("reclaim-model", &[]),
     ("reclaim-oci", &["reclaim-model"]),
     ("reclaim-compose", &["reclaim-model"]),
@@ -18,8 +18,20 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
         "reclaim-engine",
         &["reclaim-model", "reclaim-plan", "reclaim-store"],
     ),
+    (
+        "reclaim-maintenance",
+        &[
+            "reclaim-engine",
+            "reclaim-model",
+            "reclaim-plan",
+            "reclaim-store",
+        ],
+    ),
     ("reclaim-fleet", &["reclaim-model"]),
-    ("reclaim-api", &["reclaim-model", "reclaim-engine"]),
+    (
+        "reclaim-api",
+        &["reclaim-engine", "reclaim-maintenance", "reclaim-model"],
+    ),
     (
         "reclaim-cli",
         &[
@@ -27,6 +39,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
             "reclaim-compose",
             "reclaim-engine",
             "reclaim-fleet",
+            "reclaim-maintenance",
             "reclaim-model",
             "reclaim-oci",
             "reclaim-plan",

@@ -42,6 +42,7 @@ impl From<RunError> for ApiError {
     fn from(error: RunError) -> Self {
         let status = match &error {
             RunError::Busy(_) => return Self::busy(),
+            RunError::Filter(_) => StatusCode::BAD_REQUEST,
             RunError::Containers { .. } | RunError::Cancelled | RunError::Ended => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

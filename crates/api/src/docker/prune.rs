@@ -4,10 +4,8 @@
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
-use jiff::tz::TimeZone;
-use reclaim_model::{
-    BuildHistory, Failed, PruneFilters, PruneRequest, Report, Row, Selection, TimeContext,
-};
+use reclaim_engine::RunError;
+use reclaim_model::{Failed, PruneRequest, Report, Row};
 use serde::Serialize;
 
 use super::error::ApiError;
@@ -56,29 +54,15 @@ impl From<&Row> for DeletedRow {
 }
 
 pub(super) async fn prune(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
-    let args = asked.query.filters()?;
-    let now = reclaim_engine::now();
-    let context = TimeContext {
-        now,
-        offset: TimeZone::system().to_offset(now),
-    };
-    let filters = match PruneFilters::from_args(&args, &context) {
-        Ok(filters) => filters,
-        // While a prune runs, nothing else is looked at.
-        Err(_) if api.engine().is_running() => return Err(ApiError::busy()),
-        Err(error) => return Err(error.into()),
-    };
-    let request = PruneRequest {
-        namespace: api.namespace().clone(),
-        selection: Selection::Filters(filters),
-        target: None,
-        may_empty_namespace: false,
-        may_lack_namespace: true,
-        history: BuildHistory::Keep,
-    };
+    let filters = asked.query.filters()?;
+    let request = PruneRequest::new(api.namespace().clone(), filters).may_lack_namespace(true);
     let DockerOptions { run, cancel, .. } = &api.shared.options;
     let run = api.engine().start(request, None, run.clone(), cancel);
-    respond(&run.await?)
+    match run.await {
+        // While a prune runs, Docker checks nothing else.
+        Err(RunError::Filter(_)) if api.engine().is_running() => Err(ApiError::busy()),
+        pruned => respond(&pruned?),
+    }
 }
 
 fn respond(report: &Report) -> Result<Response, ApiError> {

@@ -107,14 +107,7 @@ async fn remove_together(
         prune_parents: removals[0].prune_parents,
         names: removals.into_iter().map(|it| it.name).collect(),
     };
-    let request = PruneRequest {
-        namespace: options.namespace.clone(),
-        selection: Selection::Named(images),
-        target: None,
-        may_empty_namespace: true,
-        may_lack_namespace: true,
-        history: BuildHistory::Keep,
-    };
+    let request = PruneRequest::new(options.namespace.clone(), images).may_lack_namespace(true);
     // Docker's removals do not wait for its prunes, and do not fail for them either.
     let run_options = RunOptions {
         wait: true,

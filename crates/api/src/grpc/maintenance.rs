@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use futures::Stream;
-use reclaim_engine::{AskError, CaretakerHandle};
+use reclaim_maintenance::{RequestError, SchedulerHandle};
 use reclaim_model::{Mode, PolicyName};
 use tonic::{Request, Response, Status};
 
@@ -18,7 +18,7 @@ const MAX_NAMES: usize = 1000;
 /// The service.
 #[derive(Debug)]
 pub(super) struct Maintenance {
-    scheduler: CaretakerHandle,
+    scheduler: SchedulerHandle,
 }
 
 type Runs = Pin<Box<dyn Stream<Item = Result<proto::RunPoliciesResponse, Status>> + Send>>;
@@ -100,6 +100,6 @@ fn names(texts: &[String]) -> Result<Vec<PolicyName>, Status> {
     names.collect()
 }
 
-fn failed(error: AskError) -> Status {
+fn failed(error: RequestError) -> Status {
     status(&error.into())
 }

@@ -9,9 +9,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use reclaim_engine::{
-    Policy, PolicyForecast, PolicyRun, ProgressSink, RunOptions, RunRecord, Undone,
-};
+use reclaim_engine::{ProgressSink, RunOptions, Undone};
+use reclaim_maintenance::{Policy, PolicyForecast, PolicyRun, RunRecord};
 use reclaim_model::{
     Answers, DiskUsage, HeldRuns, ImageList, Mode, Namespace, PinRequest, Pins, PolicyName,
     ProjectList, PruneRequest, Report, UsageByColumn, VERSION, Versioned,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use reclaim_engine::{
-    Policy, PolicyForecast, PolicyRun, Progress, RunError, RunOptions, RunRecord,
+use reclaim_engine::{Progress, RunError, RunOptions};
+use reclaim_maintenance::{Policy, PolicyForecast, PolicyRun, RunRecord};
+use reclaim_model::{
+    GoDuration, Namespace, PolicyName, PruneRequest, Report, RunId, UsageByColumn,
 };
-use reclaim_model::{GoDuration, Namespace, PolicyName, PruneRequest, Report, RunId, UsageByColumn};
 use serde::{Deserialize, Serialize};
 
 use crate::service::{ErrorKind, RunEvent, ServiceError};

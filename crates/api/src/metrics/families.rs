@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use reclaim_engine::Outcome;
+use reclaim_maintenance::PolicyOutcome;
 use reclaim_model::KeepReason;
 
 pub(super) type Counters = Family<PolicyLabel, Counter>;
@@ -66,7 +66,7 @@ impl PolicyLabel {
 }
 
 impl RunLabels {
-    pub(super) fn of(policy: &str, trigger: &'static str, outcome: Outcome) -> Self {
+    pub(super) fn of(policy: &str, trigger: &'static str, outcome: PolicyOutcome) -> Self {
         Self {
             policy: policy.to_owned(),
             trigger,

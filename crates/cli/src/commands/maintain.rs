@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use reclaim_api::grpc::HostClient;
-use reclaim_engine::{Maintenance, Outcome, Policy, PolicyRun, RunOptions, Trigger};
+use reclaim_engine::RunOptions;
+use reclaim_maintenance::{Maintenance, Policy, PolicyOutcome, PolicyRun, Trigger};
 use reclaim_model::{Mode, chain};
 use sd_notify::NotifyState;
 
@@ -48,7 +49,7 @@ async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, Comman
     tokio::select! {
         biased;
         exit = stop.signalled() => return Err(CommandError::Stopped(exit)),
-        read = host.engine.reconcile(&host.index) => read?,
+        read = host.index.reconcile(&host.engine) => read?,
     }
     host.index.save()?;
     if policies.is_empty() {
@@ -154,13 +155,13 @@ fn exit(runs: &[PolicyRun], stop: &Stop) -> Exit {
         return exit;
     }
     let any = |outcome| runs.iter().any(|run| run.outcome == outcome);
-    if any(Outcome::Failed) {
+    if any(PolicyOutcome::Failed) {
         Exit::Failed
-    } else if any(Outcome::Partial) {
+    } else if any(PolicyOutcome::Partial) {
         stop.status().unwrap_or(Exit::Partial)
-    } else if any(Outcome::Busy) {
+    } else if any(PolicyOutcome::Busy) {
         Exit::Busy
-    } else if any(Outcome::Unmet) {
+    } else if any(PolicyOutcome::Unmet) {
         Exit::TargetNotMet
     } else {
         Exit::Done

@@ -1,7 +1,7 @@
 //! `reclaim policy`.
 
 use reclaim_api::grpc::HostClient;
-use reclaim_engine::{Policy, PolicyForecast, RunHistory, RunRecord};
+use reclaim_maintenance::{Policy, PolicyForecast, RunHistory, RunRecord};
 
 use crate::args::maintain::{ExplainArgs, PolicyHistoryArgs};
 use crate::args::{Format, Globals};
@@ -36,7 +36,7 @@ async fn explain_here(
 ) -> Result<Vec<(Policy, PolicyForecast)>, CommandError> {
     let host = Host::open("policy explain", globals, &args.host, Patience::None).await?;
     let policies = Policy::chosen(&host.config.policies, &args.policies)?;
-    host.engine.reconcile(&host.index).await?;
+    host.index.reconcile(&host.engine).await?;
     host.index.save()?;
     let maintenance = host.maintenance(&host.config);
     let forecasts = maintenance.explain(&policies).await?;

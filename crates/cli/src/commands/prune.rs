@@ -65,18 +65,17 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
         now,
         offset: TimeZone::system().to_offset(now),
     };
-    Ok(PruneRequest {
-        selection: PruneFilters::from_args(&filters, &context)?.into(),
-        may_empty_namespace: args.allow_empty.as_ref() == Some(&namespace),
-        may_lack_namespace: !is_asked_for,
-        history: if args.unpin_build_history {
-            BuildHistory::Unpin
-        } else {
-            BuildHistory::Keep
-        },
-        target: args.target_free,
-        namespace,
-    })
+    Ok(
+        PruneRequest::new(namespace, PruneFilters::from_args(&filters, &context)?)
+            .with_target_free(args.target_free)
+            .may_empty_namespace(args.allow_empty.as_ref() == Some(&namespace))
+            .may_lack_namespace(!is_asked_for)
+            .with_build_history(if args.unpin_build_history {
+                BuildHistory::Unpin
+            } else {
+                BuildHistory::Keep
+            }),
+    )
 }
 
 /// What came of the question.

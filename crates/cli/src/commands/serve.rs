@@ -39,7 +39,7 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
     let grpc = grpc::router(GrpcApi {
         engine: Arc::clone(&engine),
         registered,
-        caretaker: daemon.caretaker(),
+        scheduler: daemon.scheduler(),
         namespace: namespace.clone(),
         run: args.pace.options(),
         cancel: stop.token.clone(),

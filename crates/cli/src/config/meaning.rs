@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use reclaim_engine::{Cron, HeadroomSize, Policy, Pressure, Schedule};
+use reclaim_maintenance::{Cron, HeadroomSize, Policy, Pressure, Schedule};
 use reclaim_model::{
     BuildHistory, ByteSize, LabelFilter, Mode, Namespace, Protection, Rule, RuleFilters, Watermark,
     Watermarks,

@@ -32,7 +32,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use reclaim_engine::kubelet_warnings;
+    use reclaim_maintenance::kubelet_warnings;
 
     use super::super::parse;
     use super::*;

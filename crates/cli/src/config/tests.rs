@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_engine::HeadroomSize;
+use reclaim_maintenance::HeadroomSize;
 
 use super::keys::{KEYS, Kind};
 use super::*;

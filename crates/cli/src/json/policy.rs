@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use reclaim_engine::{
-    Excess, Measure, Outcome, Policy, PolicyForecast, PolicyRun, RunRecord, Trigger,
+use reclaim_maintenance::{
+    Excess, Measure, Policy, PolicyForecast, PolicyOutcome, PolicyRun, RunRecord, Trigger,
 };
 use reclaim_model::{Amount, Column, Filesystem, Mode, Room};
 use serde::Serialize;
@@ -22,7 +22,7 @@ struct RunJson<'a> {
     policy: &'a str,
     trigger: Trigger,
     dry_run: bool,
-    outcome: Outcome,
+    outcome: PolicyOutcome,
     began: Timestamp,
     ended: Timestamp,
     before: Vec<FilesystemJson<'a>>,

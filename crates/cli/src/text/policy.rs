@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use comfy_table::CellAlignment;
-use reclaim_engine::{Outcome, Policy, PolicyForecast, PolicyRun, RunRecord, Schedule};
+use reclaim_maintenance::{Policy, PolicyForecast, PolicyOutcome, PolicyRun, RunRecord, Schedule};
 use reclaim_model::{BuildHistory, ByteSize, Filesystem, HumanSize, Mode, Report, Watermarks};
 
 use super::{Ids, add_line, count, df, shown_name, table, total};
@@ -70,15 +70,15 @@ fn summary(report: &Report) -> String {
     }
 }
 
-fn ending(outcome: Outcome) -> &'static str {
+fn ending(outcome: PolicyOutcome) -> &'static str {
     match outcome {
-        Outcome::Nothing => "nothing to do",
-        Outcome::Done => "done",
-        Outcome::Capped => "ended by its cap; the rest is for the next time",
-        Outcome::Partial => "done in part",
-        Outcome::Unmet => "the low mark cannot be reached",
-        Outcome::Busy => "another prune is running",
-        Outcome::Failed => "failed",
+        PolicyOutcome::Nothing => "nothing to do",
+        PolicyOutcome::Done => "done",
+        PolicyOutcome::Capped => "ended by its cap; the rest is for the next time",
+        PolicyOutcome::Partial => "done in part",
+        PolicyOutcome::Unmet => "the low mark cannot be reached",
+        PolicyOutcome::Busy => "another prune is running",
+        PolicyOutcome::Failed => "failed",
     }
 }
 
@@ -334,7 +334,7 @@ pub(crate) fn history(runs: &[RunRecord]) -> String {
     for run in runs {
         let removed: usize = run.runs.iter().map(|it| it.removed).sum();
         let bytes: u64 = run.runs.iter().map(|it| it.reclaimed_bytes).sum();
-        let used = |left: fn(&reclaim_engine::FilesystemRecord) -> u64| {
+        let used = |left: fn(&reclaim_maintenance::FilesystemRecord) -> u64| {
             let parts = run.filesystems.iter().map(|it| {
                 let room = reclaim_model::Room {
                     total: it.total_bytes,

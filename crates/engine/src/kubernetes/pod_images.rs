@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use reclaim_model::{Inventory, Plan, PodImages, PruneRequest, Selection, familiar_name};
+use reclaim_model::{Inventory, Plan, PodImages, ResolvedRequest, Selection, familiar_name};
 use tokio::task::spawn_blocking;
 
 use super::KUBELET_NAMESPACE;
@@ -67,7 +67,7 @@ impl Engine {
 impl ContainerdConfig {
     /// Warns of images that a prune removes and pods may need, if it is not known which they do.
     /// It looks for the file, so it may block.
-    pub(crate) fn warnings(&self, request: &PruneRequest, plan: &Plan) -> Vec<String> {
+    pub(crate) fn warnings(&self, request: &ResolvedRequest, plan: &Plan) -> Vec<String> {
         let is_prune = matches!(request.selection, Selection::Filters(_));
         if request.namespace.as_str() != KUBELET_NAMESPACE || !is_prune {
             return Vec::new();

@@ -150,14 +150,7 @@ pub(crate) async fn litter(namespace: &NamespaceClient) {
 }
 
 pub(crate) fn request(selection: impl Into<Selection>) -> PruneRequest {
-    PruneRequest {
-        namespace: namespace(),
-        selection: selection.into(),
-        target: None,
-        history: BuildHistory::Keep,
-        may_empty_namespace: true,
-        may_lack_namespace: false,
-    }
+    PruneRequest::new(namespace(), selection).may_empty_namespace(true)
 }
 
 /// All images that nothing uses.

@@ -25,10 +25,7 @@ async fn stage() -> (Stage, Digest) {
 }
 
 fn unpinning() -> PruneRequest {
-    PruneRequest {
-        history: BuildHistory::Unpin,
-        ..all_unused()
-    }
+    all_unused().with_build_history(BuildHistory::Unpin)
 }
 
 /// The answer is lost: the next try finds the label gone, and it is this run that took it.

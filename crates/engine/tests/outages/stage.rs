@@ -120,14 +120,8 @@ impl Stage {
             dangling: Some(false),
             ..PruneFilters::default()
         };
-        let request = PruneRequest {
-            namespace: NAMESPACE.parse().expect("a name"),
-            selection: unused.into(),
-            target: None,
-            may_empty_namespace: false,
-            may_lack_namespace: true,
-            history: BuildHistory::Keep,
-        };
+        let request =
+            PruneRequest::new(NAMESPACE.parse().expect("a name"), unused).may_lack_namespace(true);
         let window = if self.is_held { 3600 } else { 0 };
         let options = RunOptions {
             undo_window: Duration::from_secs(window),

@@ -1,4 +1,4 @@
-//! What a look at a namespace, or an event of it, says of the use of its images.
+//! What a scan or an event of a namespace says about the use of its images.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,18 +6,18 @@ use jiff::Timestamp;
 
 use crate::{Digest, Namespace};
 
-/// The targets of a namespace at one look, and which of them are in use.
+/// The targets of a namespace that a scan found, and which of them are in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetsInUse {
     /// Every target that a record points at.
     pub present: BTreeMap<Digest, PresentTarget>,
-    /// Those of them that somebody uses, or may use for all that can be seen.
+    /// Those of them that are, or may be, in use.
     pub used: BTreeSet<Digest>,
     /// The targets that each container uses, by its ID.
     pub containers: BTreeMap<String, BTreeSet<Digest>>,
 }
 
-/// A target that is there.
+/// A target that a scan found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PresentTarget {
     /// The names that point at it.
@@ -26,29 +26,29 @@ pub struct PresentTarget {
     pub chains: BTreeSet<Digest>,
 }
 
-/// When a record was written; `None` where nobody knows.
+/// When a record was written; `None` if unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecordTimes {
-    /// When it was made. Moving a name to another target does not change it.
+    /// When it was created. Moving a name to another target does not change it.
     pub created: Option<Timestamp>,
     /// When it was last written.
     pub updated: Option<Timestamp>,
 }
 
-/// Something that happened in a containerd and that last use depends on.
+/// An event of containerd that concerns the use of images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UseEvent {
-    /// Where.
+    /// Its namespace.
     pub namespace: Namespace,
-    /// When, by the clock of the server.
+    /// Its time, by the clock of the server.
     pub at: Timestamp,
-    /// What.
-    pub what: Happening,
+    /// What happened.
+    pub kind: UseEventKind,
 }
 
-/// What happened.
+/// The kind of a [`UseEvent`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening {
+pub enum UseEventKind {
     /// A container was created, or its record changed.
     ContainerWritten {
         /// Its ID.
@@ -56,7 +56,7 @@ pub enum Happening {
         /// What it was created from, as its engine wrote it; may be empty.
         image: String,
     },
-    /// A container's record is gone.
+    /// A container's record was deleted.
     ContainerDeleted {
         /// Its ID.
         id: String,
@@ -66,39 +66,39 @@ pub enum Happening {
         /// The container's ID.
         container: String,
     },
-    /// A record was made or changed.
+    /// An image record was created or changed.
     ImageWritten {
         /// Its name.
         name: String,
-        /// What it says; the event itself does not tell.
+        /// Its contents, which are not part of containerd's event.
         record: Option<WrittenRecord>,
     },
-    /// A record is gone.
+    /// An image record was deleted.
     ImageDeleted {
         /// Its name.
         name: String,
     },
-    /// An undo of ours is about to write a record again: that is no pull.
+    /// Reclaim is about to restore an image record, which is not a pull.
     ImageRestoring {
         /// Its name.
         name: String,
     },
     /// A snapshot was prepared on another.
     SnapshotPrepared {
-        /// The key of the other; `None` if it stands on nothing.
+        /// The key of the other; `None` if there is none.
         parent: Option<String>,
     },
-    /// A snapshot was committed, or is gone.
+    /// A snapshot was committed or removed.
     SnapshotChanged,
-    /// Something that cannot be read.
+    /// An event that cannot be decoded.
     Unclear,
 }
 
-/// What a record says that was just written.
+/// The contents of a record that was just written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenRecord {
-    /// What it points at.
+    /// Its target.
     pub target: Digest,
-    /// When it was written, as it says itself.
+    /// When it was written, by its own times.
     pub times: RecordTimes,
 }

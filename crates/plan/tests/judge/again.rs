@@ -3,30 +3,25 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    BuildHistory, EXPIRE, KeepReason, Kept, NamedImages, PruneRequest, SnapshotKind,
+    BuildHistory, EXPIRE, KeepReason, Kept, NamedImages, ResolvedRequest, SnapshotKind,
 };
 use reclaim_plan::decide_again;
 
 use crate::world::{ContainerExt, RecordExt, World, ago, all, chain, id, library, request};
 
-fn by_name() -> PruneRequest {
-    PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
-        selection: NamedImages {
+fn by_name() -> ResolvedRequest {
+    ResolvedRequest::new(
+        World::JUDGED.parse().unwrap(),
+        NamedImages {
             names: Vec::new(),
             force: false,
             prune_parents: true,
-        }
-        .into(),
-        target: None,
-        may_empty_namespace: true,
-        may_lack_namespace: false,
-        history: BuildHistory::Keep,
-    }
+        },
+    )
 }
 
 /// What has to come back of `removed`, in a world that shows them as if they were there.
-fn back(world: &World, request: &PruneRequest, removed: &[&str]) -> Vec<Kept> {
+fn back(world: &World, request: &ResolvedRequest, removed: &[&str]) -> Vec<Kept> {
     let inventory = world.inventory();
     let removed: BTreeSet<&str> = removed.iter().copied().collect();
     let decision = decide_again(&inventory, &world.registered, request, &removed);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use reclaim_model::{
     Amount, CollectorRules, Column, Container, Digest, DiskUsage, FreedBlob, FreedSnapshot, Gap,
-    ImageUsage, Inventory, Namespace, NamespaceUsage, PruneFilters, PruneRequest, SnapshotId,
+    ImageUsage, Inventory, Namespace, NamespaceUsage, PruneFilters, ResolvedRequest, SnapshotId,
     SnapshotKind, SnapshotSizes, UsageByColumn,
 };
 use reclaim_plan::{UsageInput, decide, disk_usage, shortfall};
@@ -217,10 +217,7 @@ fn what_is_no_blob_of_a_namespace_counts_too() {
         digest: digest("orphan"),
         bytes: 17,
     };
-    let request = PruneRequest {
-        namespace: "other".parse().unwrap(),
-        ..request(all())
-    };
+    let request = ResolvedRequest::new("other".parse().unwrap(), all());
     let account = shortfall(&inventory, &[], &request, &SnapshotSizes::default());
     assert_eq!(content_of(&account), [(Column::Ingest, 13)]);
     let usage = disk_usage(&UsageInput {

@@ -1,7 +1,7 @@
 //! What only build history holds.
 
 use jiff::SignedDuration;
-use reclaim_model::{BuildHistory, EXPIRE, FreeTarget, GcLabels, PruneRequest, RUN_LABEL};
+use reclaim_model::{BuildHistory, EXPIRE, FreeTarget, GcLabels, RUN_LABEL, ResolvedRequest};
 use reclaim_plan::no_longer_history;
 
 use crate::world::{
@@ -27,11 +27,8 @@ fn world() -> World {
     world
 }
 
-fn unpinning() -> PruneRequest {
-    PruneRequest {
-        history: BuildHistory::Unpin,
-        ..request(all())
-    }
+fn unpinning() -> ResolvedRequest {
+    request(all()).with_build_history(BuildHistory::Unpin)
 }
 
 /// Nothing is let go, and nothing is said to be.
@@ -66,10 +63,7 @@ fn unpacked_layers_go_if_asked_for_and_are_told_otherwise() {
 
 #[test]
 fn a_target_leaves_history_alone() {
-    let request = PruneRequest {
-        target: Some(FreeTarget::Bytes(1)),
-        ..unpinning()
-    };
+    let request = unpinning().with_target_free(FreeTarget::Bytes(1));
     let outcome = world().judge(&request);
     assert_eq!(outcome.plan.unpins, []);
     assert_eq!(pinned(&outcome).0, 1);

@@ -1,6 +1,6 @@
 //! `check` on plans that the judge would never make.
 
-use reclaim_model::{FreedSnapshot, Plan, PruneRequest, RemoveReason, SnapshotId, Step};
+use reclaim_model::{FreedSnapshot, Plan, RemoveReason, ResolvedRequest, SnapshotId, Step};
 use reclaim_plan::{Finding, check};
 
 use crate::world::{ContainerExt, OVERLAY, World, all, chain, digest, library, request};
@@ -110,10 +110,7 @@ fn refuses_to_empty_a_namespace_that_has_containers() {
     world.image(&library("a:1"), "A");
     let inventory = world.inventory();
     let plan = world.prune_all().plan;
-    let unless_allowed = PruneRequest {
-        may_empty_namespace: false,
-        ..request(all())
-    };
+    let unless_allowed = request(all()).may_empty_namespace(false);
     // A namespace without containers may well be emptied.
     assert_eq!(check(&plan, &inventory, &[], &unless_allowed), Ok(()));
 

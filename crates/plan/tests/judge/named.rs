@@ -6,7 +6,7 @@ mod used;
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{BuildHistory, Named, NamedImages, NotRemoved, PruneRequest};
+use reclaim_model::{BuildHistory, Named, NamedImages, NotRemoved, ResolvedRequest};
 
 use crate::world::{Outcome, World, digest, id, library};
 
@@ -166,14 +166,10 @@ fn remove(world: &World, names: &[&str], force: bool) -> Outcome {
 }
 
 fn remove_with(world: &World, images: NamedImages) -> Outcome {
-    world.judge(&PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
-        selection: images.into(),
-        target: None,
-        may_empty_namespace: true,
-        may_lack_namespace: false,
-        history: BuildHistory::Keep,
-    })
+    world.judge(&ResolvedRequest::new(
+        World::JUDGED.parse().unwrap(),
+        images,
+    ))
 }
 
 /// What is said of a name: rows with the names of targets, or the error.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     BuildHistory, KeepReason, NotRemoved, PROJECT_LABEL, Project, ProjectImageMode, ProjectImages,
-    ProjectUsage, PruneRequest, SERVICE_LABEL, Service, SnapshotSizes,
+    ProjectUsage, ResolvedRequest, SERVICE_LABEL, Service, SnapshotSizes,
 };
 use reclaim_plan::{Existence, Listed, choose, projects};
 
@@ -259,14 +259,10 @@ fn built(world: &mut World, target: &str, service: &str, names: &[&str]) {
 }
 
 fn remove(world: &World, images: ProjectImages) -> Outcome {
-    world.judge(&PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
-        selection: images.into(),
-        target: None,
-        history: BuildHistory::Keep,
-        may_empty_namespace: true,
-        may_lack_namespace: false,
-    })
+    world.judge(&ResolvedRequest::new(
+        World::JUDGED.parse().unwrap(),
+        images,
+    ))
 }
 
 /// CP12, CP16, CP17: what the engine refuses is told and stays, and other names keep images.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use reclaim_model::{
-    Goal, GoalUnit, KeepReason, LabelFilter, LastUse, LastUses, Plan, Protection, PruneRequest,
+    Goal, GoalUnit, KeepReason, LabelFilter, LastUse, LastUses, Plan, Protection, ResolvedRequest,
     Rule, RuleFilters, RuleImages, Selection, SnapshotSizes,
 };
 use reclaim_plan::{Limited, decide, limit_by_use};
@@ -42,11 +42,8 @@ fn lenient() -> RuleImages {
     }
 }
 
-fn by_policy(images: &RuleImages) -> PruneRequest {
-    PruneRequest {
-        selection: Selection::Rule(Box::new(images.clone())),
-        ..request(all())
-    }
+fn by_policy(images: &RuleImages) -> ResolvedRequest {
+    ResolvedRequest::new(World::JUDGED.parse().unwrap(), images.clone()).may_empty_namespace(true)
 }
 
 fn judged(world: &World, images: &RuleImages) -> Outcome {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
     BuildHistory, CollectorRules, Container, Digest, Document, Inventory, NamespaceInventory,
-    PruneFilters, PruneRequest,
+    PruneFilters, ResolvedRequest,
 };
 use reclaim_plan::{check, decide};
 
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// Judges by a request; the plan must pass its own linter.
-    pub(crate) fn judge(&self, request: &PruneRequest) -> Outcome {
+    pub(crate) fn judge(&self, request: &ResolvedRequest) -> Outcome {
         let inventory = self.inventory();
         let decision = decide(&inventory, &self.registered, request);
         let snapshots = decision.snapshots().iter();
@@ -214,15 +214,8 @@ pub(crate) fn all() -> PruneFilters {
 }
 
 /// A request that may leave nothing behind.
-pub(crate) fn request(filters: PruneFilters) -> PruneRequest {
-    PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
-        selection: filters.into(),
-        target: None,
-        may_empty_namespace: true,
-        may_lack_namespace: false,
-        history: BuildHistory::Keep,
-    }
+pub(crate) fn request(filters: PruneFilters) -> ResolvedRequest {
+    ResolvedRequest::new(World::JUDGED.parse().unwrap(), filters).may_empty_namespace(true)
 }
 
 /// Brings a namespace into the order that an inventory promises.

@@ -2,8 +2,8 @@
 
 use reclaim_model::{Answer, HolderPath, ImageVerdict, Outlook, Thing};
 
-use super::things::holders;
 use super::moment;
+use super::things::holders;
 use crate::grpc::proto;
 use proto::verdict::Verdict;
 

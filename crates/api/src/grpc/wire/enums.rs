@@ -1,6 +1,6 @@
 //! Enumerations, one to one.
 
-use reclaim_engine::{Outcome, Trigger};
+use reclaim_maintenance::{PolicyOutcome, Trigger};
 use reclaim_model::{
     Column, ContainerState, DeleteGuard, HolderKind, HolderRole, KeepReason, Mode, Pin,
     RemoveReason, ThingKind,
@@ -90,7 +90,7 @@ mirrored!(Mode, proto::Mode, [DryRun, Apply]);
 mirrored!(Trigger, proto::Trigger, [Schedule, Demand]);
 
 mirrored!(
-    Outcome,
+    PolicyOutcome,
     proto::Outcome,
     [Nothing, Done, Capped, Partial, Unmet, Busy, Failed]
 );

@@ -33,7 +33,10 @@ impl From<&ListedImage> for proto::ListedImage {
             target: image.target.to_string(),
             created: image.created.map(moment),
             size: Some(image.size.into()),
-            pin: image.pinned.map_or(proto::Pin::Unspecified, Into::into).into(),
+            pin: image
+                .pinned
+                .map_or(proto::Pin::Unspecified, Into::into)
+                .into(),
             verdict: Some(match image.verdict {
                 Ok(reason) => Verdict::Remove(proto::RemoveReason::from(reason).into()),
                 Err(reason) => Verdict::Keep(proto::KeepReason::from(reason).into()),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
-use reclaim_engine::{Policy, Schedule};
+use reclaim_maintenance::{Policy, Schedule};
 use reclaim_model::{BuildHistory, Rule, Watermark, Watermarks};
 
 use super::size;

@@ -1,6 +1,6 @@
 //! What policies did, and what they would do.
 
-use reclaim_engine::{Breakdown, Excess, Measure, PolicyForecast, PolicyRun};
+use reclaim_maintenance::{Breakdown, Excess, Measure, PolicyForecast, PolicyRun};
 use reclaim_model::{Filesystem, Room};
 
 use super::moment;

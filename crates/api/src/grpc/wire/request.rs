@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use prost_types::Duration as DurationMessage;
 use reclaim_model::{
     BuildHistory, FilterArgs, GoDuration, NamedImages, Namespace, Project, ProjectImages,
-    PruneFilters, PruneRequest, Selection, Service, TimeContext,
+    PruneFilters, PruneRequest, Selection, Service,
 };
 
 use super::{WireError, parsed};
@@ -15,10 +14,10 @@ use crate::json::Options;
 use proto::selection::Which;
 
 impl proto::Request {
-    /// Reads the request; `namespace` is meant where it names none.
-    pub(in crate::grpc) fn read(self, namespace: &Namespace) -> Result<PruneRequest, WireError> {
-        let namespace = namespace_or(namespace, &self.namespace)?;
-        let selection = self.selection.and_then(|it| it.which);
+    /// Reads the request, whose namespace is `default` if it names none.
+    pub(in crate::grpc) fn read(self, default: &Namespace) -> Result<PruneRequest, WireError> {
+        let namespace = namespace_or(default, &self.namespace)?;
+        let selection = self.selection.and_then(|selection| selection.which);
         let selection = match selection.ok_or_else(|| WireError::missing("selection"))? {
             Which::Filters(filters) => Selection::Filters(filters.read()?),
             Which::Named(named) => Selection::Named(named.into()),
@@ -28,23 +27,20 @@ impl proto::Request {
             let problem = format!("accepted is only the request's namespace, `{namespace}`");
             return Err(WireError::new("allow_empty", problem));
         }
-        let is_named = matches!(selection, Selection::Named(_) | Selection::Project(_));
         let target = match self.target_free.as_str() {
             "" => None,
             text => Some(parsed("target_free", text)?),
         };
-        Ok(PruneRequest {
-            may_empty_namespace: is_named || !self.allow_empty.is_empty(),
-            may_lack_namespace: self.may_lack_namespace,
-            history: if self.unpin_build_history {
-                BuildHistory::Unpin
-            } else {
-                BuildHistory::Keep
-            },
-            namespace,
-            selection,
-            target,
-        })
+        let history = if self.unpin_build_history {
+            BuildHistory::Unpin
+        } else {
+            BuildHistory::Keep
+        };
+        Ok(PruneRequest::new(namespace, selection)
+            .with_target_free(target)
+            .may_empty_namespace(!self.allow_empty.is_empty())
+            .may_lack_namespace(self.may_lack_namespace)
+            .with_build_history(history))
     }
 }
 
@@ -60,19 +56,14 @@ pub(in crate::grpc) fn namespace_or(
 }
 
 impl proto::Filters {
-    fn read(self) -> Result<PruneFilters, WireError> {
-        let failed = |error| WireError::new("filters", error);
+    fn read(self) -> Result<FilterArgs, WireError> {
         let mut args = FilterArgs::default();
         for filter in &self.filters {
-            args.add_pair(filter).map_err(failed)?;
+            let added = args.add_pair(filter);
+            added.map_err(|error| WireError::new("filters", error))?;
         }
         args.add("dangling", if self.all { "false" } else { "true" });
-        let now = reclaim_engine::now();
-        let context = TimeContext {
-            now,
-            offset: TimeZone::system().to_offset(now),
-        };
-        PruneFilters::from_args(&args, &context).map_err(failed)
+        Ok(args)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs of policies, as they are remembered.
 
-use reclaim_engine::{FilesystemRecord, NamespaceRun, RunRecord};
+use reclaim_maintenance::{FilesystemRecord, NamespaceRun, RunRecord};
 
 use super::{moment, size};
 use crate::grpc::proto;

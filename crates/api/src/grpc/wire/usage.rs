@@ -2,8 +2,8 @@
 
 use reclaim_model::{DiskUsage, ImageUsage, OutsideRecords, UsageByColumn};
 
-use super::things::holders;
 use super::moment;
+use super::things::holders;
 use crate::grpc::proto;
 use proto::image_usage::Verdict;
 

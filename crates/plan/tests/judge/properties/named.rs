@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use reclaim_model::{BuildHistory, NamedImages, PruneRequest, RemoveReason};
+use reclaim_model::{BuildHistory, NamedImages, RemoveReason, ResolvedRequest};
 use reclaim_plan::decide_again;
 
 use super::{assert_frees, shuffled};
@@ -11,20 +11,17 @@ use crate::naive;
 use crate::random::{given, scenes};
 use crate::world::World;
 
-fn requests() -> impl Strategy<Value = PruneRequest> {
+fn requests() -> impl Strategy<Value = ResolvedRequest> {
     let names = prop::collection::vec(given(), 1..4);
-    (names, any::<bool>(), any::<bool>()).prop_map(|(names, force, prune_parents)| PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
-        selection: NamedImages {
-            names,
-            force,
-            prune_parents,
-        }
-        .into(),
-        target: None,
-        history: BuildHistory::Keep,
-        may_empty_namespace: true,
-        may_lack_namespace: false,
+    (names, any::<bool>(), any::<bool>()).prop_map(|(names, force, prune_parents)| {
+        ResolvedRequest::new(
+            World::JUDGED.parse().unwrap(),
+            NamedImages {
+                names,
+                force,
+                prune_parents,
+            },
+        )
     })
 }
 

@@ -1,8 +1,8 @@
 //! Policies, their runs and forecasts come back as they were.
 
-use reclaim_engine::{
-    Breakdown, Cron, Excess, FilesystemRecord, Measure, NamespaceForecast, NamespaceRun, Outcome,
-    Policy, PolicyForecast, PolicyRun, Pressure, RunRecord, Schedule, Trigger,
+use reclaim_maintenance::{
+    Breakdown, Cron, Excess, FilesystemRecord, Measure, NamespaceForecast, NamespaceRun, Policy,
+    PolicyForecast, PolicyOutcome, PolicyRun, Pressure, RunRecord, Schedule, Trigger,
 };
 use reclaim_model::{BuildHistory, Filesystem, Room, Rule, RuleFilters, Watermarks};
 
@@ -100,7 +100,7 @@ fn policies_come_back() {
 
 #[test]
 fn runs_of_policies_come_back() {
-    let outcomes = Outcome::ALL.into_iter().enumerate();
+    let outcomes = PolicyOutcome::ALL.into_iter().enumerate();
     for (number, outcome) in outcomes {
         let is_even = number % 2 == 0;
         comes_back::<PolicyRun, proto::PolicyRun>(&PolicyRun {
@@ -159,7 +159,7 @@ fn remembered_runs_come_back() {
             policy: "gone".to_owned(),
             trigger: Trigger::Schedule,
             dry_run: true,
-            outcome: Outcome::Capped,
+            outcome: PolicyOutcome::Capped,
             began: at("2026-01-02T03:04:05.5Z"),
             ended: at("2026-01-02T03:04:06Z"),
             filesystems: vec![FilesystemRecord {

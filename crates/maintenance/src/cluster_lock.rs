@@ -1,0 +1,72 @@
+//! Taking turns with other hosts before a policy changes anything.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+/// A lock that the nodes of a cluster share, so that they do not all collect, and later pull, at
+/// once.
+///
+/// It spreads load and guards nothing: the engine's guards keep two runs off one host.
+#[async_trait]
+pub trait ClusterLock: fmt::Debug + Send + Sync {
+    /// Waits until this host has the lock.
+    ///
+    /// # Errors
+    ///
+    /// If the lock cannot be read or taken, or `cancel` came first. The policy does not run then.
+    async fn acquire(
+        &self,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn ClusterLockGuard>, Box<dyn Error + Send + Sync>>;
+}
+
+/// The cluster lock while this host has it.
+#[async_trait]
+pub trait ClusterLockGuard: Send + Sync {
+    /// Returns a token that is cancelled when the lock is lost: this host should stop then.
+    fn lost(&self) -> CancellationToken;
+
+    /// Gives the lock to the next host.
+    async fn release(self: Box<Self>);
+}
+
+/// A cluster lock that was acquired for a run.
+pub(super) struct Acquired {
+    guard: Box<dyn ClusterLockGuard>,
+    /// Stops the run: by the caller's token, or when the lock is lost.
+    pub(super) cancel: CancellationToken,
+    _watch: tokio::task::JoinHandle<()>,
+}
+
+impl Acquired {
+    /// Waits until this host has the lock.
+    pub(super) async fn new(
+        lock: &Arc<dyn ClusterLock>,
+        cancel: &CancellationToken,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let child = cancel.child_token();
+        let guard = lock.acquire(cancel).await?;
+        let (lost, stop) = (guard.lost(), child.clone());
+        let watch = tokio::spawn(async move {
+            tokio::select! {
+                () = lost.cancelled() => stop.cancel(),
+                () = stop.cancelled() => {}
+            }
+        });
+        Ok(Self {
+            guard,
+            cancel: child,
+            _watch: watch,
+        })
+    }
+
+    /// Gives the lock to the next host.
+    pub(super) async fn release(self) {
+        self.cancel.cancel();
+        self.guard.release().await;
+    }
+}

@@ -1,0 +1,143 @@
+//! The recorded form of a policy run: a line of JSON.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use reclaim_model::{Filesystem, Mode, Room};
+use serde::{Deserialize, Serialize};
+
+use crate::policy_run::{PolicyOutcome, PolicyRun, Trigger};
+use crate::pressure::Excess;
+
+/// The version of the lines.
+pub(super) const VERSION: u32 = 1;
+
+/// A recorded policy run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// The version of its form.
+    pub version: u32,
+    /// The policy.
+    pub policy: String,
+    /// Why it ran.
+    pub trigger: Trigger,
+    /// Whether it was a dry run.
+    pub dry_run: bool,
+    /// How it ended.
+    pub outcome: PolicyOutcome,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// The filesystems before and after.
+    pub filesystems: Vec<FilesystemRecord>,
+    /// What was above its high mark, as text.
+    pub wanted: Vec<String>,
+    /// What is still above its low mark, as text.
+    pub missing: Vec<String>,
+    /// Earlier runs whose holds it released.
+    pub released: Vec<String>,
+    /// Its prunes, one for each namespace.
+    pub runs: Vec<NamespaceRun>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// A filesystem before and after a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesystemRecord {
+    /// Where it is mounted.
+    pub mount_point: PathBuf,
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// Free bytes before.
+    pub left_bytes_before: u64,
+    /// Free bytes after.
+    pub left_bytes_after: u64,
+    /// Free inodes before.
+    pub left_inodes_before: u64,
+    /// Free inodes after.
+    pub left_inodes_after: u64,
+}
+
+/// A policy run's prune of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamespaceRun {
+    /// The namespace.
+    pub namespace: String,
+    /// The run's ID.
+    pub run: String,
+    /// Records that were removed.
+    pub removed: usize,
+    /// Records that were kept.
+    pub kept: usize,
+    /// Records whose removal was refused.
+    pub refused: usize,
+    /// Records that could not be removed.
+    pub failed: usize,
+    /// The estimate, in bytes.
+    pub estimate_bytes: u64,
+    /// What was freed, in bytes.
+    pub reclaimed_bytes: u64,
+    /// Until when the removed images can be restored.
+    pub held_until: Option<Timestamp>,
+}
+
+impl RunRecord {
+    /// Returns the record of a run.
+    pub(super) fn of(run: &PolicyRun) -> Self {
+        let words = |excesses: &[Excess]| excesses.iter().map(ToString::to_string).collect();
+        let filesystems = run.before.iter().map(|before| {
+            let mut after = run.after.iter();
+            let after = after.find(|it| it.mount_point == before.mount_point);
+            FilesystemRecord::of(before, after.unwrap_or(before))
+        });
+        let runs = run.reports.iter().map(|report| NamespaceRun {
+            namespace: report.namespace.to_string(),
+            run: report.run.to_string(),
+            removed: report.removed.len(),
+            kept: report.kept.len(),
+            refused: report.refused.len(),
+            failed: report.failed.len(),
+            estimate_bytes: report.estimate.0.total_bytes(),
+            reclaimed_bytes: report.reclaimed.0.total_bytes(),
+            held_until: report.held_until,
+        });
+        Self {
+            version: VERSION,
+            policy: run.policy.to_string(),
+            trigger: run.trigger,
+            dry_run: run.mode == Mode::DryRun,
+            outcome: run.outcome,
+            began: run.began,
+            ended: run.ended,
+            filesystems: filesystems.collect(),
+            wanted: words(&run.wanted),
+            missing: words(&run.missing),
+            released: run
+                .released
+                .iter()
+                .map(|(_, run)| run.to_string())
+                .collect(),
+            runs: runs.collect(),
+            error: run.error.clone(),
+        }
+    }
+}
+
+impl FilesystemRecord {
+    fn of(before: &Filesystem, after: &Filesystem) -> Self {
+        let left = |room: Room| room.left;
+        Self {
+            mount_point: before.mount_point.clone(),
+            total_bytes: before.bytes.total,
+            left_bytes_before: left(before.bytes),
+            left_bytes_after: left(after.bytes),
+            left_inodes_before: left(before.inodes),
+            left_inodes_after: left(after.inodes),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! When each image was last used, and which removed images came back.
+//!
+//! containerd does not record when an image was used, so the daemon observes it: by scans of the
+//! whole store, and by events in between. The result is in memory and in a file of the daemon's
+//! state directory; `docs/last-use.md` says what counts as a use and how long it is kept.
+//!
+//! The rules are pure (`known`, `removals`, `state`) and separate from the file (`file`) and the
+//! task that observes (`watch`).
+
+mod file;
+mod known;
+mod removals;
+mod state;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use reclaim_engine::LastUseSource;
+use reclaim_model::{LastUses, Namespace, Report, TargetsInUse, UseEvent};
+use tokio::sync::Notify;
+
+use file::{Opened, Store};
+use state::State;
+
+/// What recording an event achieved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    /// The event says everything that it implies.
+    Complete,
+    /// The event may imply more than it says: the store should be scanned soon.
+    ScanNeeded,
+}
+
+/// Why last use cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The file cannot be read, written or made.
+    #[error("{operation} `{}`", path.display())]
+    Io {
+        /// What failed.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has the file open.
+    #[error("`{}` is in use by another process", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged.
+    #[error("`{}` is damaged: {problem}; it is set aside before the next write", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The file was written by a newer program.
+    #[error(
+        "`{}` is of version {version}, and this program knows {known}; use the program that \
+         wrote it, or move the file away to begin without last use",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+        /// The version that this program knows.
+        known: u64,
+    },
+}
+
+/// The index of when each image was last used. All methods may be called from any thread.
+#[derive(Debug)]
+pub struct LastUseIndex {
+    // LOCK ORDER: the file, then the state.
+    file: Mutex<Option<Store>>,
+    state: Mutex<State>,
+    /// Wakes the task that saves.
+    changed: Notify,
+}
+
+impl LastUseIndex {
+    /// Reads the index of a directory, which is made if it does not exist.
+    ///
+    /// On a full disk an existing file is read, and [`Self::save`] makes what is missing.
+    ///
+    /// # Errors
+    ///
+    /// If the file is of a newer version, open in another process, or cannot be read. A damaged one
+    /// is set aside: every image then counts as used now.
+    pub fn open(directory: &Path) -> Result<Self, IndexError> {
+        let (file, contents) = Store::open(directory)?;
+        Ok(Self {
+            file: Mutex::new(Some(file)),
+            state: Mutex::new(State::of(contents)),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Makes an empty index that is never saved.
+    pub fn in_memory() -> Self {
+        Self {
+            file: Mutex::default(),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Records a scan of a namespace that began at `now`: what is present, and what is in use.
+    pub fn record_scan(&self, namespace: &Namespace, seen: &TargetsInUse, now: Timestamp) {
+        self.state().record_scan(namespace, seen, now);
+        self.changed.notify_one();
+    }
+
+    /// Records an event of containerd. Returns whether a scan of the store should follow.
+    pub fn record_event(&self, event: &UseEvent) -> Observed {
+        let observed = self.state().record_event(event);
+        self.changed.notify_one();
+        observed
+    }
+
+    /// Records what a run removed, to recognise when it comes back. Dry runs, and reports that were
+    /// recorded before, are ignored.
+    pub fn record_removals(&self, report: &Report, now: Timestamp) {
+        self.state().record_removals(report, now);
+        self.changed.notify_one();
+    }
+
+    /// Returns the last uses of the images of a namespace. Images in use were used at `now`, and no
+    /// time is later.
+    pub fn uses_at(&self, namespace: &Namespace, now: Timestamp) -> LastUses {
+        self.state().uses(namespace, now)
+    }
+
+    /// Returns how many images came back after a run removed them, since the index was made.
+    pub fn repulls(&self) -> u64 {
+        self.state().repulls
+    }
+
+    /// Returns the namespaces that the index has.
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        self.state().namespaces.keys().cloned().collect()
+    }
+
+    /// Waits until something may have changed since the last call returned.
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Whether anything is not saved yet.
+    pub fn is_changed(&self) -> bool {
+        self.state().is_changed()
+    }
+
+    /// Saves the changes durably, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written, for example on a full disk. The changes stay in memory for the
+    /// next call.
+    pub fn save(&self) -> Result<(), IndexError> {
+        // After a panic in redb the database is dropped and opened again.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = file.as_mut() else {
+            return Ok(());
+        };
+        if !self.is_changed() {
+            return Ok(());
+        }
+        if file.ready()? == Opened::Empty {
+            self.state().write_all_again();
+        }
+        let batch = self.state().take_changes();
+        let written = file.write(&batch);
+        if written.is_err() {
+            self.state().put_back(&batch);
+        }
+        written
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic in the middle of a change only loses a part of an observation.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LastUseSource for LastUseIndex {
+    fn uses_at(&self, namespace: &Namespace, now: Timestamp) -> LastUses {
+        Self::uses_at(self, namespace, now)
+    }
+}

@@ -1,0 +1,190 @@
+//! The three tables of the file, which are read whole and written in part.
+
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use reclaim_engine::state;
+use reclaim_model::{Digest, Namespace};
+use redb::{Builder, Database, DatabaseError, ReadableTable, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::super::known::Entry;
+use super::super::removals::Removal;
+
+/// The version of the tables.
+pub(super) const VERSION: u64 = 1;
+
+/// How much of the file redb caches, in bytes. The index has all of it in memory.
+const CACHE: usize = 4 << 20;
+
+/// The keys of the table `meta`.
+const VERSION_KEY: &str = "version";
+const REPULLS_KEY: &str = "repulls";
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const TARGETS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("targets");
+const REMOVALS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("removals");
+
+/// A row of a table, by namespace and target; in a batch, `None` deletes it.
+pub(in super::super) type Row<T> = ((Namespace, Digest), T);
+
+/// The contents of a file.
+#[derive(Debug, Default)]
+pub(in super::super) struct Contents {
+    pub(in super::super) repulls: u64,
+    pub(in super::super) targets: Vec<Row<Entry>>,
+    pub(in super::super) removals: Vec<Row<Removal>>,
+}
+
+/// The changes of one commit.
+#[derive(Debug, Default)]
+pub(in super::super) struct Batch {
+    pub(in super::super) repulls: u64,
+    pub(in super::super) targets: Vec<Row<Option<Entry>>>,
+    pub(in super::super) removals: Vec<Row<Option<Removal>>>,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Io(&'static str, io::Error),
+    InUse,
+    Damaged(String),
+    Version(u64),
+}
+
+pub(super) fn builder() -> Builder {
+    let mut builder = Database::builder();
+    // The format that later versions of redb read, too.
+    builder.create_with_file_format_v3(true);
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+/// Makes an empty file of our version.
+pub(super) fn make(path: &Path) -> Result<Database, Trouble> {
+    let making = |error| Trouble::Io("make", error);
+    let file = state::open(path).map_err(making)?;
+    file.set_len(0).map_err(making)?;
+    let database = builder().create_file(file).map_err(self::database)?;
+    commit(&database, &Batch::default())?;
+    Ok(database)
+}
+
+pub(super) fn contents(database: &Database) -> Result<Contents, Trouble> {
+    let reading = database.begin_read().map_err(other)?;
+    let meta = reading.open_table(META).map_err(other)?;
+    let number = |key: &str| {
+        let found = meta.get(key).map_err(other)?;
+        let found = found.map(|it| it.value());
+        found.ok_or_else(|| Trouble::Damaged(format!("no `{key}`")))
+    };
+    let version = number(VERSION_KEY)?;
+    if version > VERSION {
+        return Err(Trouble::Version(version));
+    }
+    if version < VERSION {
+        return Err(Trouble::Damaged(format!(
+            "version {version} does not exist"
+        )));
+    }
+    let targets = reading.open_table(TARGETS).map_err(other)?;
+    let removals = reading.open_table(REMOVALS).map_err(other)?;
+    Ok(Contents {
+        repulls: number(REPULLS_KEY)?,
+        targets: rows(&targets)?,
+        removals: rows(&removals)?,
+    })
+}
+
+fn rows<T: DeserializeOwned>(
+    table: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+) -> Result<Vec<Row<T>>, Trouble> {
+    let mut rows = Vec::new();
+    for row in table.iter().map_err(other)? {
+        let (key, value) = row.map_err(other)?;
+        let (namespace, digest) = key.value();
+        let damaged = |why: String| {
+            let problem = format!("row `{digest}` of namespace `{namespace}`: {why}");
+            Trouble::Damaged(problem)
+        };
+        let key = (
+            namespace
+                .parse()
+                .map_err(|_| damaged("not a namespace".to_owned()))?,
+            digest
+                .parse()
+                .map_err(|_| damaged("not a digest".to_owned()))?,
+        );
+        let value = serde_json::from_slice(value.value());
+        rows.push((key, value.map_err(|error| damaged(error.to_string()))?));
+    }
+    Ok(rows)
+}
+
+pub(super) fn commit(database: &Database, batch: &Batch) -> Result<(), Trouble> {
+    let writing = database.begin_write().map_err(other)?;
+    {
+        let mut meta = writing.open_table(META).map_err(other)?;
+        meta.insert(VERSION_KEY, VERSION).map_err(other)?;
+        meta.insert(REPULLS_KEY, batch.repulls).map_err(other)?;
+        let mut targets = writing.open_table(TARGETS).map_err(other)?;
+        put(&mut targets, &batch.targets)?;
+        let mut removals = writing.open_table(REMOVALS).map_err(other)?;
+        put(&mut removals, &batch.removals)?;
+    }
+    writing.commit().map_err(other)
+}
+
+fn put<T: Serialize>(
+    table: &mut redb::Table<'_, (&'static str, &'static str), &'static [u8]>,
+    rows: &[Row<Option<T>>],
+) -> Result<(), Trouble> {
+    for ((namespace, digest), value) in rows {
+        let digest = digest.to_string();
+        let key = (namespace.as_str(), digest.as_str());
+        match value {
+            Some(value) => {
+                let bytes = serde_json::to_vec(value);
+                let bytes = bytes.map_err(|error| Trouble::Io("write", error.into()))?;
+                table.insert(key, bytes.as_slice()).map_err(other)?;
+            }
+            None => drop(table.remove(key).map_err(other)?),
+        }
+    }
+    Ok(())
+}
+
+/// Catches panics: redb takes some kinds of damage for a bug of its own.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(Trouble::Damaged("its structure is broken".to_owned())))
+}
+
+pub(super) fn database(error: DatabaseError) -> Trouble {
+    if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+        return Trouble::InUse;
+    }
+    other(error)
+}
+
+fn other(error: impl Into<redb::Error>) -> Trouble {
+    let error = error.into();
+    let redb::Error::Io(error) = error else {
+        return if matches!(error, redb::Error::PreviousIo) {
+            Trouble::Io("write", io::Error::other(error.to_string()))
+        } else {
+            Trouble::Damaged(error.to_string())
+        };
+    };
+    if matches!(
+        error.kind(),
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+    ) {
+        Trouble::Damaged(error.to_string())
+    } else {
+        Trouble::Io("write", error)
+    }
+}

@@ -1,0 +1,196 @@
+//! Tests of the file: saving, reading, damage and versions.
+
+use std::fs;
+use std::path::Path;
+
+use reclaim_model::LastUses;
+use redb::{Database, TableDefinition};
+
+use super::*;
+use crate::last_use::file::FILE;
+use crate::{IndexError, LastUseIndex};
+
+fn removed(index: &LastUseIndex, started: Timestamp, name: &str, target: &str) {
+    index.record_removals(
+        &report(started, &[(name, target)], &[]),
+        started + seconds(1),
+    );
+}
+
+/// Saves an index with entries of every kind.
+fn saved(directory: &Path) -> LastUses {
+    let index = LastUseIndex::open(directory).unwrap();
+    for n in 0..40 {
+        let name = format!("name{n}");
+        index.record_event(&event(written(&name, &format!("t{n}"), start()), start()));
+    }
+    removed(&index, start() + seconds(1), "name1", "t1");
+    let back = start() + seconds(9);
+    index.record_event(&event(written("name1", "t1", back), back));
+    removed(&index, start() + seconds(20), "name2", "t2");
+    index.save().unwrap();
+    assert!(!index.is_changed());
+    uses(&index)
+}
+
+fn uses(index: &LastUseIndex) -> LastUses {
+    index.uses_at(&namespace(), start() + days(1) - seconds(60))
+}
+
+/// A directory in memory if possible: a test that opens a file hundreds of times would wait for the
+/// disk.
+fn quick_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+fn error(directory: &Path) -> IndexError {
+    LastUseIndex::open(directory).expect_err("this file is not to be used")
+}
+
+#[test]
+fn reads_what_was_saved() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = saved(directory.path());
+    assert_eq!(before.0.len(), 39);
+    assert!(before.0[&digest("t1")].spared_until.is_some());
+    let index = LastUseIndex::open(directory.path()).unwrap();
+    assert_eq!((uses(&index), index.repulls()), (before, 1));
+    let back = start() + days(2);
+    index.record_event(&event(written("name2", "t2", back), back));
+    assert_eq!(index.repulls(), 2, "the removal was written too");
+}
+
+#[test]
+fn makes_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let below = directory.path().join("a/b");
+    saved(&below);
+    assert!(below.join(FILE).is_file());
+}
+
+#[test]
+fn writes_nothing_without_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    saved(directory.path());
+    let index = LastUseIndex::open(directory.path()).unwrap();
+    let bytes = || fs::read(directory.path().join(FILE)).unwrap();
+    let before = bytes();
+    index.save().unwrap();
+    assert!(before == bytes());
+}
+
+#[test]
+fn only_one_process_opens_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let index = LastUseIndex::open(directory.path()).unwrap();
+    let error = error(directory.path());
+    assert!(matches!(error, IndexError::InUse { .. }), "{error}");
+    drop(index);
+    LastUseIndex::open(directory.path()).unwrap();
+}
+
+#[test]
+fn a_newer_version_is_refused_and_left_unchanged() {
+    let directory = tempfile::tempdir().unwrap();
+    saved(directory.path());
+    let path = directory.path().join(FILE);
+    let database = Database::open(&path).unwrap();
+    let writing = database.begin_write().unwrap();
+    let meta: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+    writing
+        .open_table(meta)
+        .unwrap()
+        .insert("version", 2)
+        .unwrap();
+    writing.commit().unwrap();
+    drop(database);
+    let before = fs::read(&path).unwrap();
+    let error = error(directory.path());
+    let IndexError::Version {
+        version: 2,
+        known: 1,
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    let words = error.to_string();
+    assert!(words.contains(path.to_str().unwrap()), "{words}");
+    assert!(words.contains("move the file away"), "{words}");
+    assert!(before == fs::read(&path).unwrap());
+}
+
+/// Returns and removes the damaged file that was set aside.
+fn set_aside(directory: &Path) -> Option<Vec<u8>> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut paths = entries.map(|it| it.unwrap().path());
+    let path = paths.find(|it| it.to_str().unwrap().contains(".redb.damaged-"))?;
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(path).unwrap();
+    Some(bytes)
+}
+
+/// Opens a damaged file, which is set aside unchanged, and uses the new one.
+fn replace_damaged(directory: &Path) {
+    let damaged = fs::read(directory.join(FILE)).unwrap();
+    let index = LastUseIndex::open(directory).unwrap();
+    assert!(index.namespaces().is_empty());
+    assert!(set_aside(directory) == Some(damaged));
+    drop(index);
+    let before = saved(directory);
+    let index = LastUseIndex::open(directory).unwrap();
+    assert_eq!(uses(&index), before);
+    assert_eq!(set_aside(directory), None);
+}
+
+#[test]
+fn a_file_of_another_kind_is_set_aside() {
+    let much = vec![0xff; 100_000];
+    for bytes in [&b""[..], b"a text", &[0; 8192], &much] {
+        let directory = quick_directory();
+        fs::write(directory.path().join(FILE), bytes).unwrap();
+        replace_damaged(directory.path());
+    }
+}
+
+/// Checksums cover every byte that carries data.
+#[test]
+fn damage_sets_the_file_aside_or_changes_nothing() {
+    const PLACES: usize = 200;
+    let directory = quick_directory();
+    let before = saved(directory.path());
+    let path = directory.path().join(FILE);
+    let whole = fs::read(&path).unwrap();
+    // Most bytes of a mostly empty file carry no data.
+    let places: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+    let stride = (places.len() / PLACES).max(1) | 1;
+    let mut n_aside = 0;
+    for at in places.iter().step_by(stride) {
+        let mut damaged = whole.clone();
+        damaged[*at] ^= 0x55;
+        fs::write(&path, &damaged).unwrap();
+        let index = LastUseIndex::open(directory.path()).unwrap();
+        match set_aside(directory.path()) {
+            None => assert_eq!((uses(&index), index.repulls()), (before.clone(), 1)),
+            Some(aside) => {
+                assert!(aside == damaged);
+                assert!(index.namespaces().is_empty());
+                n_aside += 1;
+            }
+        }
+    }
+    // Pages of earlier commits carry no data any more.
+    assert!(n_aside * 10 > PLACES, "{n_aside} of {PLACES}");
+}
+
+#[test]
+fn a_truncated_file_is_set_aside() {
+    let directory = quick_directory();
+    saved(directory.path());
+    let path = directory.path().join(FILE);
+    let whole = fs::read(&path).unwrap();
+    for part in 1..16 {
+        fs::write(&path, &whole[..whole.len() * part / 16]).unwrap();
+        replace_damaged(directory.path());
+    }
+}

@@ -1,0 +1,36 @@
+//! Maintenance policies: what they are, when they run, and what a run of one does.
+//!
+//! Deciding is apart from doing. When a policy is due ([`timetable`]) and how much has to go
+//! ([`Excess`]) are computed from values that are passed in; `reclaim-plan` selects the images. A
+//! run of a policy ([`Maintenance::run`]) consists of ordinary runs of the engine.
+
+mod cluster_lock;
+mod explain;
+mod headroom;
+mod history;
+mod io_pressure;
+mod kubelet;
+mod last_use;
+mod policy;
+mod policy_run;
+mod pressure;
+mod progress;
+mod requests;
+mod run;
+mod scheduler;
+mod timetable;
+
+pub use cluster_lock::{ClusterLock, ClusterLockGuard};
+pub use explain::{NamespaceForecast, PolicyForecast};
+pub use headroom::{Headroom, HeadroomSize};
+pub use history::{FilesystemRecord, HistoryError, NamespaceRun, RunHistory, RunRecord};
+pub use kubelet::{
+    Available, KubeletError, KubeletThresholds, kubelet_overlaps, kubelet_warnings, read_kubelet,
+};
+pub use last_use::{IndexError, LastUseIndex, Observed};
+pub use policy::{Cron, CronError, Policy, Pressure, Schedule, UnknownPolicy};
+pub use policy_run::{Breakdown, PolicyOutcome, PolicyRun, Trigger};
+pub use pressure::{Excess, Measure, Occupied, goals};
+pub use requests::{RequestError, RequestedRuns, SchedulerHandle};
+pub use run::Maintenance;
+pub use scheduler::{PolicySet, Scheduler, SchedulerObserver};

@@ -1,0 +1,180 @@
+//! One run of a policy, and its outcome.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use reclaim_model::{
+    Amount, Filesystem, Mode, Namespace, PolicyName, Report, RunId, UsageByColumn,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::pressure::Excess;
+
+/// Why a policy ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// It was due by its schedule.
+    Schedule,
+    /// It was requested.
+    Demand,
+}
+
+/// How a run of a policy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyOutcome {
+    /// There was nothing to do: no pressure, or no image that the policy selects.
+    Nothing,
+    /// It freed what it had to.
+    Done,
+    /// A cap of the policy ended it; the next run continues.
+    Capped,
+    /// Some removals failed, or the run was stopped.
+    Partial,
+    /// Everything that the policy selects is removed, and the low mark is not reached.
+    Unmet,
+    /// Another run holds the guard.
+    Busy,
+    /// It ended before it changed anything, or between two namespaces.
+    Failed,
+}
+
+impl PolicyOutcome {
+    /// All of them, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Nothing,
+        Self::Done,
+        Self::Capped,
+        Self::Partial,
+        Self::Unmet,
+        Self::Busy,
+        Self::Failed,
+    ];
+
+    /// Returns its name in JSON and in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Done => "done",
+            Self::Capped => "capped",
+            Self::Partial => "partial",
+            Self::Unmet => "unmet",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether the policy reached what it is for, or a cap.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Nothing | Self::Done | Self::Capped)
+    }
+}
+
+impl Trigger {
+    /// Returns its name in JSON and in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Demand => "demand",
+        }
+    }
+}
+
+impl fmt::Display for PolicyOutcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.word())
+    }
+}
+
+/// What occupies the filesystems after a run that could not free enough.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Breakdown {
+    /// The disk usage of containerd, each byte counted once.
+    pub account: UsageByColumn,
+    /// What else is on the same filesystems, in bytes.
+    pub other_bytes: u64,
+}
+
+/// One run of a policy.
+#[derive(Debug, Clone)]
+pub struct PolicyRun {
+    /// The policy.
+    pub policy: PolicyName,
+    /// Why it ran.
+    pub trigger: Trigger,
+    /// Whether it was a dry run.
+    pub mode: Mode,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// The filesystems before.
+    pub before: Vec<Filesystem>,
+    /// The filesystems afterwards.
+    pub after: Vec<Filesystem>,
+    /// What was above its high mark, and by how much above the low one.
+    pub wanted: Vec<Excess>,
+    /// What of that is still above its low mark.
+    pub missing: Vec<Excess>,
+    /// Holds of earlier runs that it released.
+    pub released: Vec<(Namespace, RunId)>,
+    /// The reports of its prunes, namespace by namespace.
+    pub reports: Vec<Report>,
+    /// How it ended.
+    pub outcome: PolicyOutcome,
+    /// Why it failed, or who held the guard.
+    pub error: Option<String>,
+    /// What occupies the filesystems, if the low mark could not be reached.
+    pub breakdown: Option<Breakdown>,
+    /// Warnings for the operator.
+    pub warnings: Vec<String>,
+}
+
+impl PolicyRun {
+    /// Returns a run that begins at this moment.
+    pub fn begun(policy: PolicyName, trigger: Trigger, mode: Mode, began: Timestamp) -> Self {
+        Self {
+            policy,
+            trigger,
+            mode,
+            began,
+            ended: began,
+            before: Vec::new(),
+            after: Vec::new(),
+            wanted: Vec::new(),
+            missing: Vec::new(),
+            released: Vec::new(),
+            reports: Vec::new(),
+            outcome: PolicyOutcome::Nothing,
+            error: None,
+            breakdown: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Whether it reached nothing of what it is for, so that another run soon would not either.
+    pub fn is_unsuccessful(&self) -> bool {
+        let has_done_something = self.removed() > 0 || !self.released.is_empty();
+        matches!(self.outcome, PolicyOutcome::Unmet | PolicyOutcome::Failed) && !has_done_something
+    }
+
+    /// Whether it was a requested dry run, which does not postpone the next scheduled run.
+    pub fn is_rehearsal(&self) -> bool {
+        self.trigger == Trigger::Demand && self.mode == Mode::DryRun
+    }
+
+    /// Adds up what its prunes freed; for a dry run, what they would free.
+    pub fn freed(&self) -> Amount {
+        let amounts = self.reports.iter().map(|report| match report.mode {
+            Mode::DryRun => report.estimate.0,
+            Mode::Apply => report.reclaimed.0,
+        });
+        amounts.fold(Amount::default(), |sum, it| sum + it)
+    }
+
+    /// Counts the removed records; for a dry run, those it would remove.
+    pub fn removed(&self) -> usize {
+        self.reports.iter().map(|report| report.removed.len()).sum()
+    }
+}

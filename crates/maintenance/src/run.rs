@@ -1,0 +1,396 @@
+//! One run of a policy.
+//!
+//! ```text
+//! measure → release holds → collect garbage → prune, namespace by namespace → measure
+//! ```
+//!
+//! Under pressure, what costs no image goes first: holds of earlier runs, the oldest first, then
+//! existing garbage. What is still missing decides how many images go. Without pressure, only
+//! images go that were unused for longer than `max_unused`. A policy without any mark removes every
+//! image that it selects.
+
+mod reserve;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use reclaim_engine::{
+    Controls, Engine, RunError, RunOptions, blocking, no_progress, unless_cancelled,
+};
+use reclaim_model::{Column, Filesystem, Mode, Namespace, Protection, Report, RuleImages, chain};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use crate::cluster_lock::{Acquired, ClusterLock};
+use crate::headroom::Headroom;
+use crate::last_use::LastUseIndex;
+use crate::policy::Policy;
+use crate::policy_run::{Breakdown, PolicyOutcome, PolicyRun, Trigger};
+use crate::pressure::{Excess, Occupied};
+use crate::progress::PolicyProgress;
+
+/// How many times the namespaces are pruned: others may fill the filesystem meanwhile.
+const MAX_ROUNDS: usize = 4;
+
+/// What policies run with.
+#[derive(Debug, Clone)]
+pub struct Maintenance {
+    /// The engine that removes.
+    pub engine: Arc<Engine>,
+    /// When images were last used.
+    pub index: Arc<LastUseIndex>,
+    /// The images that no policy removes.
+    pub protection: Arc<Protection>,
+    /// The file that is deleted when a filesystem is full.
+    pub headroom: Option<Headroom>,
+    /// The lock that hosts share, if they take turns.
+    pub cluster_lock: Option<Arc<dyn ClusterLock>>,
+    /// The kubelet's own configuration, if there may be a kubelet.
+    pub kubelet_config: Option<PathBuf>,
+}
+
+/// A run of a policy that is under way.
+struct UnderWay<'a> {
+    maintenance: &'a Maintenance,
+    policy: &'a Policy,
+    /// Stops the run: by the caller's token, or when the cluster lock is lost.
+    cancel: CancellationToken,
+    /// What the run found and did so far.
+    run: PolicyRun,
+    /// The filesystems as last measured.
+    filesystems: Vec<Filesystem>,
+    /// What content and snapshots occupied then, if the policy needs it.
+    occupied: Option<Occupied>,
+    /// The bytes of headroom that were freed: they do not count as reclaimed.
+    freed_headroom: u64,
+}
+
+impl Maintenance {
+    /// Runs a policy once. Errors are in the returned run.
+    ///
+    /// Not cancellation safe by dropping; by the token, as [`Engine::prune`].
+    pub async fn run(
+        &self,
+        policy: &Policy,
+        trigger: Trigger,
+        cancel: &CancellationToken,
+    ) -> PolicyRun {
+        let span = info_span!("policy", policy = %policy.name());
+        let mut run = UnderWay::new(self, policy, trigger, cancel);
+        async {
+            if let Err(error) = run.work_under_lock().await {
+                run.fail(&error);
+            }
+            run.finish().await
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Measures the filesystems that hold content and snapshots.
+    ///
+    /// # Errors
+    ///
+    /// If containerd does not answer.
+    pub async fn filesystems(&self) -> Result<Vec<Filesystem>, RunError> {
+        Ok(self.engine.store().filesystems().await?.seen)
+    }
+
+    /// Returns the images of a namespace that a policy selects at a moment.
+    pub(super) async fn images(
+        &self,
+        policy: &Policy,
+        namespace: &Namespace,
+        now: Timestamp,
+    ) -> RuleImages {
+        let (index, namespace) = (Arc::clone(&self.index), namespace.clone());
+        let uses = blocking(move || index.uses_at(&namespace, now)).await;
+        policy.images(&self.protection, uses, now)
+    }
+
+    /// Adds up the bytes of content and snapshots of all namespaces.
+    pub(super) async fn occupied(&self) -> Result<Occupied, RunError> {
+        let usage = self.engine.disk_usage(&no_progress).await?;
+        let lasting = usage.total.sum(|column| match column {
+            Column::InUse
+            | Column::Pinned
+            | Column::Unjudged
+            | Column::Rooted
+            | Column::Leased
+            | Column::BuildCache
+            | Column::Spared
+            | Column::Unused
+            | Column::Dangling
+            | Column::Elsewhere
+            | Column::Unknown => true,
+            Column::Undo
+            | Column::Expired
+            | Column::Pending
+            | Column::Ingest
+            | Column::Orphaned => false,
+        });
+        Ok(Occupied {
+            all: usage.total.total().total_bytes(),
+            lasting: lasting.total_bytes(),
+        })
+    }
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(
+        maintenance: &'a Maintenance,
+        policy: &'a Policy,
+        trigger: Trigger,
+        cancel: &CancellationToken,
+    ) -> Self {
+        let now = maintenance.engine.store().now();
+        Self {
+            maintenance,
+            policy,
+            cancel: cancel.clone(),
+            run: PolicyRun::begun(policy.name().clone(), trigger, policy.mode, now),
+            filesystems: Vec::new(),
+            occupied: None,
+            freed_headroom: 0,
+        }
+    }
+
+    fn progress(&self) -> PolicyProgress<'_> {
+        PolicyProgress {
+            policy: self.policy,
+            run: &self.run,
+            filesystems: &self.filesystems,
+            occupied: self.occupied,
+        }
+    }
+
+    /// Does the work, and takes the cluster lock first if there is any to do.
+    async fn work_under_lock(&mut self) -> Result<(), RunError> {
+        self.begin().await?;
+        let is_idle = self.progress().is_over() || self.policy.mode == Mode::DryRun;
+        let lock = self.maintenance.cluster_lock.as_ref();
+        let Some(lock) = lock.filter(|_| !is_idle) else {
+            return self.work().await;
+        };
+        let acquiring = Acquired::new(lock, &self.cancel);
+        let motion = self.maintenance.engine.motion();
+        let acquired = match motion.while_waiting(acquiring).await {
+            Ok(acquired) => acquired,
+            Err(error) => {
+                self.run.outcome = PolicyOutcome::Failed;
+                self.run.error = Some(format!("acquire the cluster lock: {}", chain(&*error)));
+                return Ok(());
+            }
+        };
+        self.cancel = acquired.cancel.clone();
+        // The wait may have been long, so measure again.
+        let done = match self.begin().await {
+            Ok(()) => self.work().await,
+            Err(error) => Err(error),
+        };
+        acquired.release().await;
+        done
+    }
+
+    /// Measures the filesystems and finds what is above its high mark.
+    async fn begin(&mut self) -> Result<(), RunError> {
+        self.measure().await?;
+        self.run.before.clone_from(&self.filesystems);
+        let pressure = &self.policy.pressure;
+        self.run.wanted = pressure.begin(&self.filesystems, self.occupied);
+        self.run.missing.clone_from(&self.run.wanted);
+        Ok(())
+    }
+
+    async fn work(&mut self) -> Result<(), RunError> {
+        if self.policy.mode == Mode::Apply && !self.progress().is_over() {
+            self.free_headroom().await;
+        }
+        if !self.run.wanted.is_empty() {
+            info!(wanted = %listed(&self.run.wanted), "above the high mark");
+            if self.policy.mode == Mode::Apply {
+                self.relieve().await?;
+            }
+        }
+        for round in 0..MAX_ROUNDS {
+            let so_far = self.run.removed();
+            self.round(round).await?;
+            let has_removed = self.run.removed() > so_far;
+            let is_relieved = self.run.missing.is_empty();
+            if is_relieved || !has_removed || self.policy.mode == Mode::DryRun {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prunes the namespaces one after the other, until enough is freed.
+    async fn round(&mut self, round: usize) -> Result<(), RunError> {
+        for namespace in &self.policy.namespaces {
+            if self.cancel.is_cancelled() || self.progress().is_over() {
+                break;
+            }
+            let report = self.prune(namespace).await?;
+            let is_any = !report.removed.is_empty();
+            let is_news = is_any || !report.refused.is_empty() || !report.failed.is_empty();
+            if round == 0 || is_news {
+                self.run.reports.push(report);
+            }
+            // The reserve is checked before each prune: others may have removed something, too.
+            let is_stale = is_any || self.policy.pressure.needs_occupied();
+            if is_stale && self.policy.mode == Mode::Apply {
+                self.measure().await?;
+                self.update_missing();
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees space without removing an image.
+    async fn relieve(&mut self) -> Result<(), RunError> {
+        let engine = &self.maintenance.engine;
+        // Holds of any run: which policy or command made one does not matter.
+        for namespace in &self.policy.namespaces {
+            for hold in engine.history(namespace).await? {
+                if self.run.missing.is_empty() {
+                    return Ok(());
+                }
+                if hold.is_abandoned {
+                    continue;
+                }
+                let run = engine.release(namespace, Some(&hold.run.0)).await?;
+                info!(%run, "released a hold");
+                self.run.released.push((namespace.clone(), run));
+                self.measure().await?;
+                self.update_missing();
+            }
+        }
+        if let (true, Some(namespace)) =
+            (self.run.released.is_empty(), self.policy.namespaces.first())
+        {
+            engine.collect_garbage(namespace).await?;
+            self.measure().await?;
+            self.update_missing();
+        }
+        Ok(())
+    }
+
+    async fn prune(&self, namespace: &Namespace) -> Result<Report, RunError> {
+        let Maintenance { engine, index, .. } = self.maintenance;
+        let policy = self.policy;
+        let now = engine.store().now();
+        let images = self.maintenance.images(policy, namespace, now).await;
+        let request = self.progress().request(namespace, images);
+        if policy.mode == Mode::DryRun {
+            let preview = engine.preview(&request, &no_progress).await?;
+            return Ok(preview.into_report().await.0);
+        }
+        let options = RunOptions {
+            undo_window: self.progress().undo_window(),
+            max_deletes_per_second: policy.max_deletes_per_second,
+            ..RunOptions::default()
+        };
+        let controls = Controls {
+            options: &options,
+            progress: &no_progress,
+            cancel: &self.cancel,
+        };
+        let report = engine.prune(&request, None, controls).await?;
+        let (index, now) = (Arc::clone(index), engine.store().now());
+        let noting = move || {
+            index.record_removals(&report, now);
+            report
+        };
+        Ok(blocking(noting).await)
+    }
+
+    async fn measure(&mut self) -> Result<(), RunError> {
+        let measuring = self.maintenance.engine.store().filesystems();
+        let found = unless_cancelled(&self.cancel, measuring).await?;
+        for unseen in found.unseen {
+            let warning = format!("cannot be measured: {unseen}");
+            if !self.run.warnings.contains(&warning) {
+                self.run.warnings.push(warning);
+            }
+        }
+        self.filesystems = found.seen;
+        self.discount_headroom().await;
+        if self.policy.pressure.needs_occupied() {
+            let measuring = self.maintenance.occupied();
+            self.occupied = Some(unless_cancelled(&self.cancel, measuring).await?);
+        }
+        Ok(())
+    }
+
+    fn update_missing(&mut self) {
+        let pressure = &self.policy.pressure;
+        let missing = pressure.remain(&self.run.wanted, &self.filesystems, self.occupied);
+        self.run.missing = missing;
+    }
+
+    fn fail(&mut self, error: &RunError) {
+        self.run.outcome = if matches!(error, RunError::Busy(_)) {
+            PolicyOutcome::Busy
+        } else if matches!(error, RunError::Cancelled) {
+            PolicyOutcome::Partial
+        } else {
+            PolicyOutcome::Failed
+        };
+        let error = chain(error);
+        warn!(%error, "policy failed");
+        self.run.error = Some(error);
+    }
+
+    /// Settles the outcome and completes the run.
+    async fn finish(mut self) -> PolicyRun {
+        if self.run.error.is_none() {
+            self.run.outcome = self.progress().outcome();
+        }
+        self.restore_headroom().await;
+        self.run.after.clone_from(&self.filesystems);
+        if self.run.outcome == PolicyOutcome::Unmet {
+            self.run.breakdown = self.breakdown().await;
+        }
+        self.run.ended = self.maintenance.engine.store().now();
+        if self.run.outcome == PolicyOutcome::Nothing {
+            debug!("policy had nothing to do");
+        } else {
+            info!(
+                outcome = %self.run.outcome,
+                removed = self.run.removed(),
+                freed_bytes = self.run.freed().total_bytes(),
+                missing = %listed(&self.run.missing),
+                "policy ran"
+            );
+        }
+        self.run
+    }
+
+    /// Finds what occupies the filesystems.
+    async fn breakdown(&mut self) -> Option<Breakdown> {
+        let engine = &self.maintenance.engine;
+        match engine.disk_usage(&no_progress).await {
+            Ok(usage) => {
+                let used = self.filesystems.iter().map(|it| it.bytes.used());
+                let known = usage.total.total().total_bytes();
+                Some(Breakdown {
+                    other_bytes: used.sum::<u64>().saturating_sub(known),
+                    account: usage.total,
+                })
+            }
+            Err(error) => {
+                let error = chain(&error);
+                self.run
+                    .warnings
+                    .push(format!("cannot break down the disk usage: {error}"));
+                None
+            }
+        }
+    }
+}
+
+fn listed(excesses: &[Excess]) -> String {
+    let texts: Vec<String> = excesses.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}

@@ -1,0 +1,118 @@
+//! The daemon: the real one, but for its listeners.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use reclaim_engine::Engine;
+use reclaim_maintenance::{
+    LastUseIndex, Maintenance, PolicyRun, PolicySet, RunHistory, Scheduler, SchedulerHandle,
+    SchedulerObserver,
+};
+use reclaim_model::{Filesystem, PolicyName};
+use reclaim_store::{Clock, Containerd};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::host::Shared;
+
+/// A process of the daemon.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    pub(crate) handle: SchedulerHandle,
+    new: mpsc::Sender<PolicySet>,
+    set: PolicySet,
+}
+
+/// Returns an engine on the host's containerd, as a process of some boot has it.
+pub(crate) fn engine(shared: &Shared, boot: usize) -> Engine {
+    let host = shared.host();
+    let (clock, disk) = (host.clock.clone(), Arc::clone(&host.disk));
+    let store = Containerd::over(host.fake.channel())
+        .with_clock(Clock::new(move || clock.now()))
+        .with_disk(disk);
+    Engine::new(store).with_machine(&"1".repeat(32), &format!("boot {boot}"))
+}
+
+impl Daemon {
+    /// Starts it on what is in its state directory.
+    pub(crate) fn start(shared: &Shared, state: &Path) -> Self {
+        let boot = {
+            let mut host = shared.host();
+            host.boots += 1;
+            host.boots
+        };
+        let index = LastUseIndex::open(state).expect("the index opens");
+        let index = Arc::new(index);
+        let engine = engine(shared, boot).with_last_use(Arc::clone(&index) as _);
+        let engine = Arc::new(engine);
+        let history = RunHistory::open(state).expect("the history opens");
+        let mut host = shared.host();
+        host.index = Some(Arc::clone(&index));
+        let clock = host.clock.clone();
+        host.rhythm.started(&clock);
+        let set = PolicySet {
+            maintenance: Maintenance {
+                engine: Arc::clone(&engine),
+                index: Arc::clone(&index),
+                protection: Arc::clone(&host.protection),
+                headroom: None,
+                cluster_lock: None,
+                kubelet_config: None,
+            },
+            policies: host.policies.clone(),
+        };
+        drop(host);
+        let observer = Arc::new(Observer(shared.clone()));
+        let scheduler = Scheduler::new(set.clone(), Arc::new(history), observer);
+        let handle = scheduler.handle();
+        let (new, taken_up) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let token = stop.clone();
+        tasks.spawn(async move { scheduler.run(taken_up, &token).await });
+        let (finishing, token) = (Arc::clone(&engine), stop.clone());
+        tasks.spawn(async move { finishing.finish_runs(&token).await });
+        let token = stop.clone();
+        tasks.spawn(async move { index.watch(&engine, &token).await });
+        Self {
+            tasks,
+            stop,
+            handle,
+            new,
+            set,
+        }
+    }
+
+    /// Takes the configuration up again.
+    pub(crate) async fn reload(&self) {
+        drop(self.new.send(self.set.clone()).await);
+    }
+
+    /// Ends it as SIGTERM does.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.join_all().await;
+    }
+
+    /// Ends it as SIGKILL does.
+    pub(crate) async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+#[derive(Debug)]
+struct Observer(Shared);
+
+impl SchedulerObserver for Observer {
+    fn measured(&self, _: Option<&[Filesystem]>) {}
+
+    fn ran(&self, run: &PolicyRun) {
+        self.0.host().ran(run);
+    }
+
+    fn due(&self, _: &PolicyName, _: Option<Timestamp>) {}
+}

@@ -1,0 +1,162 @@
+//! One month, from its seed to its end.
+
+use std::io;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use reclaim_maintenance::PolicyOutcome;
+use tempfile::TempDir;
+
+use crate::daemon::Daemon;
+use crate::diary::Broken;
+use crate::host::Shared;
+
+/// How long a month is.
+const LENGTH: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What happened how often: a month in which nothing happens proves nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) events: usize,
+    pub(crate) calls: usize,
+    pub(crate) looked_at: usize,
+    pub(crate) runs: usize,
+    pub(crate) plans: usize,
+    pub(crate) removed: usize,
+    pub(crate) pressed: usize,
+    capped: usize,
+    unmet: usize,
+    pub(crate) busy: usize,
+    failed: usize,
+    pub(crate) held: usize,
+    pub(crate) released: usize,
+    pub(crate) undone: usize,
+    pub(crate) repulls: usize,
+    pub(crate) faults: usize,
+    pub(crate) outages: usize,
+    pub(crate) kills: usize,
+    pub(crate) starts: usize,
+    pub(crate) jumps: usize,
+    pub(crate) years: usize,
+}
+
+/// One number of a [`Tally`].
+type Count = fn(&Tally) -> usize;
+
+impl Tally {
+    pub(crate) const COUNTS: [(&str, Count); 21] = [
+        ("events", |it| it.events),
+        ("calls", |it| it.calls),
+        ("looked at", |it| it.looked_at),
+        ("runs", |it| it.runs),
+        ("plans", |it| it.plans),
+        ("removed", |it| it.removed),
+        ("pressed", |it| it.pressed),
+        ("capped", |it| it.capped),
+        ("unmet", |it| it.unmet),
+        ("busy", |it| it.busy),
+        ("failed", |it| it.failed),
+        ("held", |it| it.held),
+        ("released", |it| it.released),
+        ("undone", |it| it.undone),
+        ("repulls", |it| it.repulls),
+        ("faults", |it| it.faults),
+        ("outages", |it| it.outages),
+        ("kills", |it| it.kills),
+        ("starts", |it| it.starts),
+        ("jumps", |it| it.jumps),
+        ("years", |it| it.years),
+    ];
+
+    pub(crate) fn count(&mut self, outcome: PolicyOutcome) {
+        match outcome {
+            PolicyOutcome::Capped => self.capped += 1,
+            PolicyOutcome::Unmet => self.unmet += 1,
+            PolicyOutcome::Busy => self.busy += 1,
+            PolicyOutcome::Failed | PolicyOutcome::Partial => self.failed += 1,
+            PolicyOutcome::Nothing | PolicyOutcome::Done => {}
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Month {
+    pub(crate) shared: Shared,
+    /// `None` while it is not there.
+    pub(crate) daemon: Option<Daemon>,
+    /// The daemon's state directory.
+    pub(crate) state: TempDir,
+}
+
+/// In memory where that can be had: what a disk does to the files is for others to test.
+fn directory() -> io::Result<TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
+}
+
+impl Month {
+    /// Lets a month pass. Returns what happened, and which promise was broken, with all that led
+    /// to it.
+    pub(crate) fn pass(seed: u64) -> Result<Tally, String> {
+        // Jitter is drawn from it, on this thread.
+        fastrand::seed(seed);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let mut month = Self {
+                shared: Shared::new(seed),
+                daemon: None,
+                state: directory().expect("a directory"),
+            };
+            let passed = month.days().await;
+            let mut host = month.shared.host();
+            host.note(passed);
+            match host.broken.take() {
+                Some(Broken(text)) => Err(format!("seed {seed}:\n{}\n{text}", host.diary)),
+                None => Ok(host.tally),
+            }
+        })
+    }
+
+    async fn days(&mut self) -> Result<(), Broken> {
+        // How busy the host is: from a few events a day to a few an hour.
+        let gap = {
+            let mut host = self.shared.host();
+            *host.dice.pick(&[120, 240, 480])
+        };
+        loop {
+            let minutes = self.shared.host().dice.between(1, gap);
+            tokio::time::sleep(Duration::from_secs(60 * minutes as u64)).await;
+            self.check()?;
+            self.happen().await;
+            self.check()?;
+            let mut host = self.shared.host();
+            host.tally.events += 1;
+            if host.clock.passed() >= LENGTH {
+                host.tally.calls = usize::try_from(host.fake.calls()).expect("it is small");
+                return Ok(());
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Broken> {
+        let mut host = self.shared.host();
+        if let Some(broken) = host.broken.take() {
+            return Err(broken);
+        }
+        host.check_store()?;
+        if self.daemon.is_some() {
+            let faults = host.faults.last;
+            host.rhythm.is_kept(&host.policies, &host.clock, faults)?;
+        }
+        if let Some(index) = &host.index {
+            host.tally.repulls = host
+                .tally
+                .repulls
+                .max(usize::try_from(index.repulls()).expect("it is small"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! What the rules promise, each by simpler means than the code that keeps it.
+
+mod order;
+mod planned;
+mod rhythm;
+
+use std::collections::BTreeSet;
+
+use reclaim_maintenance::{Policy, PolicyRun};
+use reclaim_model::{Mode, Report};
+
+pub(crate) use order::of_plan;
+pub(crate) use planned::Planned;
+pub(crate) use rhythm::Rhythm;
+
+use crate::diary::{Broken, hold};
+use crate::host::Host;
+use crate::picture::Picture;
+
+/// A run keeps to its rules in each namespace, and as a whole to its caps.
+pub(crate) fn of_run(
+    host: &Host,
+    policy: &Policy,
+    run: &PolicyRun,
+    pictures: &[(Picture, Report)],
+) -> Result<(), Broken> {
+    let (mut images, mut bytes) = (policy.max_images, policy.max_bytes);
+    for (picture, report) in pictures {
+        let planned = Planned::new(picture, policy, &host.registry, &host.protection);
+        of_plan(&planned, run, report, (images, bytes))?;
+        let targets: BTreeSet<_> = report.removed.iter().map(|it| &it.target).collect();
+        images = images.map(|it| it.saturating_sub(targets.len()));
+        bytes = bytes.map(|it| it.saturating_sub(taken_bytes(report)));
+    }
+    let reports = &run.reports;
+    let removed = reports.iter().map(|report| {
+        let targets: BTreeSet<_> = report.removed.iter().map(|it| &it.target).collect();
+        targets.len()
+    });
+    let removed: usize = removed.sum();
+    hold(policy.max_images.is_none_or(|max| removed <= max), || {
+        format!("{removed} images went, and {:?} may", policy.max_images)
+    })?;
+    let bytes: u64 = reports.iter().map(taken_bytes).sum();
+    hold(policy.max_bytes.is_none_or(|max| bytes <= max), || {
+        format!("{bytes} bytes went, and {:?} may", policy.max_bytes)
+    })
+}
+
+/// What a run took: what it freed, or is to free when what it holds is released.
+fn taken_bytes(report: &Report) -> u64 {
+    match (report.mode, report.held_until) {
+        (Mode::Apply, None) => report.reclaimed.0.total_bytes(),
+        (Mode::Apply | Mode::DryRun, _) => report.estimate.0.total_bytes(),
+    }
+}

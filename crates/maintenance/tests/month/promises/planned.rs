@@ -1,0 +1,169 @@
+//! Whether an image may go, image by image and rule by rule.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_maintenance::Policy;
+use reclaim_model::{LastUse, Protection};
+
+use crate::picture::{Picture, Record, Space};
+use crate::registry::{Image, ImageId, Registry};
+
+/// How long after an event the daemon has heard it for certain.
+const AT_ONCE: SignedDuration = SignedDuration::from_secs(2);
+
+/// How much of its last moments a daemon that is killed may not know.
+const SLACK: SignedDuration = SignedDuration::from_mins(2);
+
+/// A plan of a policy, and what there was when it was made.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    pub(crate) picture: &'a Picture,
+    pub(crate) policy: &'a Policy,
+    pub(crate) registry: &'a Registry,
+    protection: &'a Protection,
+    used: BTreeSet<ImageId>,
+    newest: BTreeSet<ImageId>,
+}
+
+impl<'a> Planned<'a> {
+    pub(crate) fn new(
+        picture: &'a Picture,
+        policy: &'a Policy,
+        registry: &'a Registry,
+        protection: &'a Protection,
+    ) -> Self {
+        let space = &picture.space;
+        Self {
+            picture,
+            policy,
+            registry,
+            protection,
+            used: space.used(),
+            newest: newest(registry, space, policy.rule.keep_newest),
+        }
+    }
+
+    pub(crate) fn space(&self) -> &Space {
+        &self.picture.space
+    }
+
+    pub(crate) fn is_used(&self, image: ImageId) -> bool {
+        self.used.contains(&image)
+    }
+
+    /// When an image was used last, as the daemon knows.
+    pub(crate) fn last_used(&self, image: ImageId) -> Timestamp {
+        let now = self.picture.now;
+        if self.is_used(image) {
+            return now;
+        }
+        self.known(image).map_or(now, |it| it.last_used)
+    }
+
+    /// Whether it came back so lately that it has to stay, as the daemon knows.
+    fn is_spared(&self, image: ImageId) -> bool {
+        let until = self.known(image).and_then(|it| it.spared_until);
+        until.is_some_and(|until| until > self.picture.now)
+    }
+
+    /// Whether it was pulled at this very moment: the daemon may hear of it after the plan is made.
+    pub(crate) fn is_just_pulled(&self, image: ImageId) -> bool {
+        let pulled = self.space().pulled(image);
+        pulled.is_some_and(|pulled| pulled + AT_ONCE >= self.picture.now)
+    }
+
+    /// Returns what the daemon knows of the use of an image.
+    pub(crate) fn known(&self, image: ImageId) -> Option<&LastUse> {
+        let target = &self.registry.images[image].digest();
+        self.picture.uses.0.get(target)
+    }
+
+    /// Whether it was not used for so long that it goes in any case.
+    pub(crate) fn is_idle(&self, image: ImageId) -> bool {
+        let idle = self.picture.now.duration_since(self.last_used(image));
+        let max = self.policy.max_unused;
+        max.is_some_and(|max| idle >= SignedDuration::try_from(max).expect("short"))
+    }
+
+    /// Whether all records of an image may go.
+    pub(crate) fn may_go(&self, image: ImageId) -> bool {
+        let records = self.space().records.iter();
+        let mut records = records.filter(|it| it.1.image == image);
+        !self.is_used(image) && records.all(|(name, it)| self.why_stays(name, it).is_none())
+    }
+
+    /// Whether an image goes sooner than the rules say, by what really happened: the daemon may
+    /// know of less, and never of a longer time without use.
+    pub(crate) fn goes_too_soon(&self, image: ImageId) -> Option<String> {
+        let idle = *self.picture.idle.get(&image)?;
+        let rule = &self.policy.rule;
+        let least = rule.unused_for.max(rule.filters.unused_for);
+        let least = SignedDuration::try_from(least).expect("short");
+        (idle + SLACK < least).then(|| format!("it was used {idle:#} ago, not {least:#}"))
+    }
+
+    /// Why a record stays, use apart.
+    pub(crate) fn why_stays(&self, name: &str, record: &Record) -> Option<&'static str> {
+        let image = &self.registry.images[record.image];
+        let rule = &self.policy.rule;
+        let least = |time: std::time::Duration| SignedDuration::try_from(time).expect("short");
+        let pulled = self.space().pulled(record.image).expect("it is there");
+        let since_pull = self.picture.now.duration_since(pulled);
+        let since_use = self
+            .picture
+            .now
+            .duration_since(self.last_used(record.image));
+        let is_young = since_pull.min(since_use) < least(rule.min_age);
+        let idle = rule.unused_for.max(rule.filters.unused_for);
+        let reasons = [
+            (self.is_protected(name, image), "protected"),
+            (!rule.min_age.is_zero() && is_young, "too young"),
+            (since_use < least(idle), "used lately"),
+            (self.newest.contains(&record.image), "newest"),
+            (image.is_local && !rule.last_copies, "last copy"),
+            (self.is_spared(record.image), "came back"),
+            (!self.matches(name, image), "filtered"),
+        ];
+        let mut reasons = reasons.into_iter().filter(|it| it.0);
+        reasons.next().map(|it| it.1)
+    }
+
+    fn is_protected(&self, name: &str, image: &Image) -> bool {
+        let repository = format!("docker.io/library/{}:", image.repository);
+        let patterns = self.protection.references.iter().map(ToString::to_string);
+        let mut patterns = patterns.filter_map(|it| it.strip_suffix('*').map(str::to_owned));
+        self.protection.namespaces.contains(&self.picture.namespace)
+            || self.protection.digests.contains(&image.digest())
+            || name.starts_with(&repository) && patterns.any(|it| it == repository)
+    }
+
+    fn matches(&self, name: &str, image: &Image) -> bool {
+        let references = &self.policy.rule.filters.references;
+        let repository = format!("docker.io/library/{}:", image.repository);
+        let mut patterns = references.iter().map(ToString::to_string);
+        references.is_empty()
+            || name.starts_with(&repository) && patterns.any(|it| it == format!("{repository}*"))
+    }
+}
+
+/// The newest images of each repository.
+fn newest(registry: &Registry, space: &Space, n: usize) -> BTreeSet<ImageId> {
+    let images = &registry.images;
+    let named = space.records.iter();
+    let named: BTreeSet<ImageId> = named
+        .filter(|(name, _)| name.contains("/library/"))
+        .map(|(_, it)| it.image)
+        .collect();
+    let mut newest = BTreeSet::new();
+    let repositories: BTreeSet<&str> = images.iter().map(|it| it.repository.as_str()).collect();
+    for repository in repositories {
+        let of_it = named
+            .iter()
+            .filter(|it| images[**it].repository == repository);
+        let mut of_it: Vec<ImageId> = of_it.copied().collect();
+        of_it.sort_by_key(|it| (space.pulled(*it), images[*it].target.clone()));
+        newest.extend(of_it.into_iter().rev().take(n));
+    }
+    newest
+}
