@@ -64,7 +64,7 @@ pub(crate) struct Globals {
     ///
     /// A prune of namespace `k8s.io` keeps the images that it names. `serve`, `maintain` and the
     /// `policy` commands take the path from Reclaim's configuration instead. [default: by the
-    /// address: /etc/containerd/config.toml, or the file of k3s, RKE2 or MicroK8s]
+    /// address: /etc/containerd/config.toml, or the file of k3s, RKE2 or microk8s]
     #[arg(long, global = true, env = "CONTAINERD_CONFIG", value_name = "FILE")]
     containerd_config: Option<PathBuf>,
 

@@ -143,7 +143,7 @@ fn words(column: Column) -> &'static str {
     match column {
         Column::InUse => "In use",
         Column::Pinned => "Pinned images",
-        Column::Unjudged => "Images that cannot be judged",
+        Column::Unjudged => "Images of unknown use",
         Column::Rooted => "Held by gc.root labels",
         Column::Leased => "Held by leases",
         Column::BuildCache => "Build cache",
@@ -198,7 +198,7 @@ pub(crate) fn breakdown(account: &Account) -> String {
         ),
         ("spared by filters", &[Column::Spared]),
         ("kept by other namespaces", &[Column::Elsewhere]),
-        ("cannot be judged", &[Column::Unjudged]),
+        ("of unknown use", &[Column::Unjudged]),
     ];
     let counted = |column| parts.iter().any(|(_, columns)| columns.contains(&column));
     let rest = ("not of images", account.sum(|column| !counted(column)));
