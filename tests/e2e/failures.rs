@@ -159,7 +159,7 @@ async fn emptying_a_namespace_with_containers_must_be_asked_for() {
         assert!(
             called
                 .stderr
-                .contains("hint: if this is meant, say --allow-empty default")
+                .contains("hint: if this is intended, use --allow-empty default")
         );
         assert_eq!(rig.names().await.len(), 1);
     }

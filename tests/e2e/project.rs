@@ -130,7 +130,11 @@ async fn each_mode_takes_its_images() {
     assert_eq!(report["report"]["reclaimed"], report["report"]["estimate"]);
     assert_eq!(rig.names().await, set(&[ORPHAN, OTHER]));
     let called = prune(&rig, shop.path(), &["--rmi", "all"]).exits(0);
-    assert!(called.stderr.contains("no image of project testproject"));
+    assert!(
+        called
+            .stderr
+            .contains("project testproject has no image to remove")
+    );
 }
 
 /// What a container of any project uses should stay with a warning, and not fail the rest.
@@ -180,7 +184,7 @@ async fn a_project_without_a_file_is_what_its_containers_say() {
         "{}",
         called.stderr
     );
-    assert!(called.stderr.contains("by -p"), "{}", called.stderr);
+    assert!(called.stderr.contains("with -p"), "{}", called.stderr);
     let args = [
         "-p",
         "TestProject",

@@ -35,8 +35,8 @@ async fn shows_what_a_run_then_removes() {
     for words in [
         "policy p",
         "runs every 5m",
-        "begins at more than 30% used (bytes), ends at 25% used",
-        "removes at most 5 images at a time",
+        "starts above 30% used (bytes), stops at 25% used",
+        "removes at most 5 images per run",
         "too full: ",
         "i0:1",
     ] {

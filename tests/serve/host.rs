@@ -72,7 +72,7 @@ async fn a_signal_ends_the_waiting_and_not_the_run() {
         let ended = prune.wait_with_output().unwrap();
         assert_eq!(ended.status.code(), Some(status), "{ended:?}");
         let said = String::from_utf8(ended.stderr).unwrap();
-        assert!(said.contains("the run goes on in the daemon"), "{said}");
+        assert!(said.contains("the run continues in the daemon"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         // Its end can be undone.
         let undo = ["--host", &host, "undo"];
@@ -212,7 +212,7 @@ async fn says_what_is_wrong_with_a_host() {
         .reclaim(&["--host", "unix:///nowhere.sock", "serve"])
         .exits(2);
     assert!(
-        called.stderr.contains("`serve` does not work with --host"),
+        called.stderr.contains("cannot use `serve` with --host"),
         "{called:#?}"
     );
 }

@@ -1,4 +1,4 @@
-//! What can be typed. The words here are the manual: `--help` and the man page come from them.
+//! Command-line arguments. `--help`, the man pages and completions are made from these comments.
 
 mod globals;
 pub(crate) mod health;
@@ -15,10 +15,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use globals::{Globals, LogFormat};
 use image::ImageCommand;
 
-/// Remove container images that nobody uses, exactly and safely
+/// Remove unused container images from a containerd host
 ///
-/// Reclaim talks to containerd. It finds the images that no container, snapshot or lease uses,
-/// shows what removing them frees, and removes them with one collection.
+/// Reclaim finds the images that no container, snapshot or lease uses, shows what removing them
+/// frees, and removes them with one garbage collection of containerd.
 #[derive(Debug, Parser)]
 #[command(name = "reclaim", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -34,105 +34,108 @@ pub(crate) enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageCommand),
 
-    /// Remove and list the images of Compose projects
+    /// Remove or list the images of Compose projects
     #[command(subcommand, arg_required_else_help = true)]
     Project(project::ProjectCommand),
 
-    /// Keep images from every prune, policy and removal, until they are unpinned
+    /// Keep images from every prune, policy and removal until they are unpinned
     ///
-    /// A pin is two labels of the image's record: the CRI plugin's `io.cri-containerd.pinned`,
-    /// which the kubelet respects too, and `reclaim/pinned`, which says that it is Reclaim's and
-    /// since when. Of an image that the CRI plugin manages all its records are pinned together. A
-    /// pull that writes the record anew may take the pin away; what must stay whatever is pulled
-    /// belongs into `[protect]` of the configuration.
+    /// A pin is two labels on the image record: the CRI plugin's `io.cri-containerd.pinned`, which
+    /// the kubelet respects too, and `reclaim/pinned`, which marks the pin as Reclaim's and holds
+    /// the time. If the CRI plugin manages the image, all its records are pinned together. Pulling
+    /// the image again can drop the pin. To keep it regardless, list it under `[protect]` in the
+    /// configuration.
     ///
-    /// Exit status: 0 done, or pinned before; 1 an image was not pinned; 2 wrong usage; 4 a prune
-    /// is running, unless it is waited for.
+    /// Exit status: 0 done, or already pinned; 1 an image was not pinned; 2 wrong usage; 4 a prune
+    /// is running (--wait waits for it).
     Pin(pin::PinArgs),
 
-    /// Let pinned images go again
+    /// Remove the pin of images
     ///
-    /// Only those that `reclaim pin` has pinned: what the CRI plugin or somebody else has pinned,
-    /// such as the image of pod sandboxes, must be forced.
+    /// Pins that `reclaim pin` did not set, such as the CRI plugin's on the sandbox image, are
+    /// removed only with --force.
     ///
-    /// Exit status: as of `reclaim pin`.
+    /// Exit status: same as `reclaim pin`.
     Unpin(pin::UnpinArgs),
 
-    /// Show where the disk space is, and how much a prune would free
+    /// Show disk usage, and how much a prune would free
     ///
     /// Every byte of the content store and of the snapshotters is counted once: as in use, as
-    /// what a prune frees, as garbage that waits for a collection, as held by leases, and so on.
-    /// Directories of overlayfs and native that no record knows are counted where they can be
-    /// seen, and containerd's own files, so that the total is what `du` counts.
-    /// Content that several namespaces share counts in each of them and once in the total.
-    /// With --namespace only that namespace is listed; the total is of all.
+    /// freed by a prune, as garbage that waits for a collection, as held by leases, and so on.
+    /// Where containerd's directories are visible, its own files and the overlayfs and native
+    /// directories without a record are counted too, so that the total is what `du` counts.
+    /// Content that several namespaces share counts in each of them, and once in the total.
+    /// With --namespace only that namespace is listed; the total still covers all namespaces.
     Df(DfArgs),
 
-    /// Show what keeps an image, content or a snapshot, and how
+    /// Show what keeps an image, content or a snapshot
     ///
-    /// For each holder the shortest way from it to the thing is shown; or, if there is none,
-    /// when the thing will go. For an image also what a prune and a prune --all would do.
+    /// Prints the shortest reference path from each holder. If there is no holder, prints when
+    /// containerd will collect it. For an image, also prints what `image prune` and
+    /// `image prune --all` would do with it.
     Why(WhyArgs),
 
-    /// List prunes of which something is held and can be undone
+    /// List prune runs that can be undone
+    ///
+    /// These are runs with an undo window that has not ended, and runs that were cut off.
     History(HistoryArgs),
 
     /// Restore images that a prune with an undo window removed
     ///
-    /// The records come back as they were, with name, target and labels, and nothing is
-    /// fetched: their content was held. A name that points at another image by now is left
-    /// alone.
+    /// The records come back with their name, target and labels. Nothing is pulled, because the
+    /// content was held. A name that now points to a different image is not changed.
+    ///
+    /// Exit status: 0 done; 1 failed; 2 wrong usage; 3 a name now points to a different image.
     Undo(UndoArgs),
 
-    /// Free now what a prune with an undo window holds
+    /// Free what a prune with an undo window holds, before the window ends
     Release(ReleaseArgs),
 
-    /// Print what a shell needs to complete commands and options
+    /// Print a completion script for a shell
     ///
     /// For bash: `reclaim completions bash > /etc/bash_completion.d/reclaim`
     Completions(CompletionsArgs),
 
-    /// Write the man pages, one for each command
+    /// Write the man pages, one per command
     #[command(hide = true)]
     ManPages(ManPagesArgs),
 
-    /// Serve the Docker Engine API, as far as it is about images
+    /// Run the daemon: Docker's image API, gRPC, and the configured policies
     ///
-    /// `docker image prune` and other clients of Docker can be pointed at the socket
-    /// (`DOCKER_HOST`), and engines can hand their POST /images/prune on to it. One prune at a time
-    /// is run, whoever asks; a client that goes away does not end it.
+    /// Point `docker image prune` and other Docker clients at the socket with `DOCKER_HOST`;
+    /// engines can forward their POST /images/prune to it. One prune runs at a time. A client that
+    /// disconnects does not end it.
     ///
-    /// The policies of the configuration run when they are due. SIGHUP has the configuration read
-    /// again; one with an error is refused, and the old one goes on.
+    /// The policies of the configuration run when they are due. SIGHUP reloads the configuration;
+    /// if it has an error, the daemon keeps the old one.
     ///
-    /// SIGTERM and SIGINT end a prune after the removals under way, and the daemon after that.
+    /// SIGTERM and SIGINT stop a prune after the removals under way, and then the daemon.
     Serve(Box<serve::ServeArgs>),
 
-    /// Check that a running `reclaim serve` is ready, or that it answers at all
+    /// Check that a running `reclaim serve` is ready, or with --live that it answers
     ///
-    /// For probes: it sends one request to the daemon at --host, by default
-    /// `unix:///run/reclaim/reclaim.sock`, and ends within its timeout. It does not contact
-    /// containerd.
+    /// For probes: sends one request to the daemon at --host (default
+    /// `unix:///run/reclaim/reclaim.sock`). It does not contact containerd.
     ///
-    /// Exit status: 0 the daemon is ready, or with --live it answers; 1 it is not, does not, or not
-    /// in time; 2 wrong usage.
+    /// Exit status: 0 ready, or with --live the daemon answers; 1 not ready, no answer, or timeout;
+    /// 2 wrong usage.
     Health(health::HealthArgs),
 
-    /// Run the maintenance policies of the configuration, as `serve` does
+    /// Run the configured policies without serving an API
     ///
-    /// Without --once it goes on until it is stopped, and looks at each policy when it is due. Beside
-    /// a daemon `--once` needs --host: `reclaim serve` then runs them between its own runs.
+    /// Without --once it runs each policy when it is due, until it is stopped. If a daemon runs on
+    /// the host, --once needs --host: `reclaim serve` then runs the policies between its own runs.
     ///
-    /// Exit status of --once: 0 all did what they are for, or had nothing to do; 1 a policy could
-    /// not run; 2 wrong usage; 3 some images could not be removed; 4 another prune is running; 5 a
-    /// low mark could not be reached; 130 or 143 SIGINT or SIGTERM cut it short.
+    /// Exit status of --once: 0 done, or nothing to do; 1 a policy could not run; 2 wrong usage;
+    /// 3 some images could not be removed; 4 another prune is running; 5 a low watermark was not
+    /// reached; 130 or 143 stopped by SIGINT or SIGTERM.
     Maintain(maintain::MaintainArgs),
 
-    /// Explain maintenance policies and list their runs
+    /// Explain policies, or list policy runs
     #[command(subcommand, arg_required_else_help = true)]
     Policy(maintain::PolicyCommand),
 
-    /// Check, show or describe the configuration file
+    /// Check or print the configuration, or print its schema
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
 }
@@ -146,13 +149,13 @@ pub(crate) struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ManPagesArgs {
-    /// Where to: a directory that exists
+    /// An existing directory to write to
     pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Check the file, and say where it is wrong and what is accepted
+    /// Check the file: print errors with their line and what is accepted
     Check,
     /// Print the file with every default filled in
     Show,
@@ -162,54 +165,55 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct DfArgs {
-    /// Show each image and lease too: its size, what it shares, and what removing it would free
+    /// Show each image and lease too
     ///
-    /// Of a lease: what it holds that nothing else needs, since when, and until when.
+    /// For an image: its size, how much it shares, and how much removing it alone would free. For a
+    /// lease: how much it holds that nothing else needs, since when, and until when.
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// An image, a digest or the beginning of one, or a snapshot: SNAPSHOTTER/KEY or KEY
+    /// An image, a digest or a prefix of one, or a snapshot as SNAPSHOTTER/KEY or KEY
     #[arg(value_name = "REF|DIGEST|SNAPSHOT")]
     pub(crate) thing: String,
 
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
-    /// How to print the list
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct UndoArgs {
-    /// The run, or the beginning of its ID [default: the latest]
+    /// The ID of the run, or a prefix of it [default: the latest]
     pub(crate) run: Option<String>,
 
-    /// Only these images, by their full names [default: all of the run]
+    /// Restore only these images, by full name [default: all of the run]
     pub(crate) images: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ReleaseArgs {
-    /// The run, or the beginning of its ID
+    /// The ID of the run, or a prefix of it
     pub(crate) run: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// Text for people; it may change
     Table,
-    /// One JSON object; its form is a contract
+    /// One JSON object; its form is stable
     Json,
 }

@@ -1,4 +1,4 @@
-//! One module per command, named as it is typed.
+//! One module per command, with the command's name.
 
 pub(crate) mod config;
 pub(crate) mod df;
@@ -39,7 +39,7 @@ pub(crate) async fn containerd(
     Ok(there(globals, store))
 }
 
-/// Takes a containerd for one here or elsewhere, as the options say.
+/// Marks containerd as remote if the options say so, so that none of its files are read.
 pub(crate) fn there(globals: &Globals, store: Containerd) -> Containerd {
     if globals.remote {
         store.elsewhere()
@@ -48,7 +48,7 @@ pub(crate) fn there(globals: &Globals, store: Containerd) -> Containerd {
     }
 }
 
-/// Fails as a prune does if a namespace that was asked for by name is not among those there are.
+/// Fails, as a prune does, if the named namespace does not exist.
 fn demand_namespace<'a>(
     namespace: &Namespace,
     existing: impl Iterator<Item = &'a Namespace>,
@@ -63,8 +63,8 @@ fn demand_namespace<'a>(
     }))
 }
 
-/// Removes what was asked for, or shows what that would do. Also returns the exit status of a
-/// run that a signal has cut short.
+/// Carries out a request, or a dry run of it. Also returns the exit status if a signal cut the run
+/// short.
 async fn carry_out(
     backend: &Backend,
     asked: &Asked,
@@ -77,7 +77,7 @@ async fn carry_out(
     prune(backend, asked, None, how).await
 }
 
-/// Removes what was asked for, or of that only what was confirmed.
+/// Carries out a request, or only the confirmed part of it.
 async fn prune(
     backend: &Backend,
     asked: &Asked,
@@ -87,7 +87,7 @@ async fn prune(
     let options = how.options();
     let stop = stop_on_signals(match backend {
         Backend::Direct(_) => Some(STOPPING),
-        // The error says it.
+        // `LeftToDaemon` says what a signal does.
         Backend::Host(_) => None,
     })?;
     let report = with_bar(async |bar| {

@@ -174,7 +174,7 @@ impl Reloader {
                 }
                 Err(error) => {
                     let error = chain(&error);
-                    error!(%error, "the configuration is refused, and the old one goes on");
+                    error!(%error, "cannot reload the configuration; keeping the old one");
                     false
                 }
             };
@@ -204,7 +204,7 @@ impl Reloader {
 /// Tells systemd, if it has started us.
 pub(crate) fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "systemd cannot be told");
+        warn!(%error, "cannot notify systemd");
     }
 }
 

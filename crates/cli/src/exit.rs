@@ -1,4 +1,4 @@
-//! How the command ends: errors to standard error, and the exit status.
+//! Errors of commands, and the exit status.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,22 +16,22 @@ use reclaim_store::{ConnectError, StoreError};
 use crate::config::ConfigError;
 use crate::{output, text};
 
-/// The exit status. A contract with scripts.
+/// The exit status. Scripts depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done, nothing to do, or declined.
     Done,
-    /// Nothing was done.
+    /// The command failed before it did anything.
     Failed,
-    /// The words of the call are wrong.
+    /// The arguments are wrong.
     Usage,
-    /// Something was done and something failed.
+    /// Some steps were done and some failed.
     Partial,
     /// Another run holds the guard.
     Busy,
-    /// As much as was asked for cannot be freed; nothing was done.
+    /// The requested bytes cannot be freed; nothing was done.
     TargetNotMet,
-    /// A signal came before everything was done; what was done is reported. 128 and its number.
+    /// A signal stopped the command, which reports what it did: 128 and the signal's number.
     Stopped(u8),
 }
 
@@ -49,7 +49,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not be carried out.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error(transparent)]
@@ -64,13 +64,13 @@ pub(crate) enum CommandError {
     Compose(#[from] ComposeError),
     #[error(transparent)]
     Docker(#[from] DockerError),
-    #[error("the Docker Engine at {0} holds nothing, so there is no undo window")]
+    #[error("cannot use --undo-window with the Docker Engine at {0}, which holds nothing")]
     NothingHeld(String),
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("describe the services")]
+    #[error("build the gRPC reflection service")]
     Describe(#[from] reclaim_api::grpc::DescribeError),
-    #[error("use the state in {}", directory.display())]
+    #[error("use the state directory {}", directory.display())]
     State {
         directory: PathBuf,
         #[source]
@@ -92,16 +92,14 @@ pub(crate) enum CommandError {
     Host(#[from] HostError),
     #[error(transparent)]
     Health(#[from] HealthError),
-    #[error("`{0}` does not work with --host")]
+    #[error("cannot use `{0}` with --host")]
     NotWithHost(&'static str),
-    #[error(
-        "`maintain` works with --host only with --once: the daemon there runs its policies itself"
-    )]
+    #[error("cannot use `maintain` with --host, except with --once: the daemon runs its policies")]
     OnlyOnceWithHost,
     #[error("stopped before anything was removed")]
     Stopped(Exit),
-    /// With what the signal makes of the exit status.
-    #[error("stopped waiting; the run goes on in the daemon")]
+    /// With the exit status for the signal.
+    #[error("stopped waiting; the run continues in the daemon")]
     LeftToDaemon(Exit),
     #[error(transparent)]
     Run(#[from] RunError),
@@ -123,7 +121,7 @@ impl CommandError {
         if let Self::Output(error) = self
             && error.kind() == std::io::ErrorKind::BrokenPipe
         {
-            // Whoever read has seen enough.
+            // The reader, such as `head`, has closed the pipe on purpose.
             return Exit::Done;
         }
         output::words(&format!("error: {}", chain(self)));
@@ -153,26 +151,28 @@ impl CommandError {
             Self::Run(RunError::Check(reclaim_engine::Finding::EmptiesNamespace {
                 namespace,
                 containers: _,
-            })) => Some(format!("if this is meant, say --allow-empty {namespace}")),
+            })) => Some(format!(
+                "if this is intended, use --allow-empty {namespace}"
+            )),
             Self::Run(RunError::NotFound(error)) => near(error),
             Self::Run(RunError::DiskFull(_)) => Some(
-                "free a few kilobytes on the filesystem of containerd by hand, such as a log, and \
-                 try again"
+                "free a few kilobytes on containerd's filesystem by hand, such as a log file, and \
+                 retry"
                     .to_owned(),
             ),
             Self::Run(RunError::UnknownFilesystem { why: _ }) => {
-                Some("say how much in bytes, such as --target-free 20GB".to_owned())
+                Some("give the size in bytes, such as --target-free 20GB".to_owned())
             }
             Self::Host(HostError::Connect { .. }) | Self::Health(HealthError::Connect { .. }) => {
                 Some("is `reclaim serve` running there?".to_owned())
             }
             Self::Compose(ComposeError::NoFile(_)) => Some(
-                "name its files by -f, or the project by -p, to have it from its containers"
+                "name its files with -f, or the project with -p to read it from its containers"
                     .to_owned(),
             ),
             Self::Index(reclaim_maintenance::IndexError::InUse { path: _ }) => Some(
-                "a daemon that runs has it, and runs the policies of its configuration itself; if it \
-                 is `reclaim serve`, ask it with --host unix:///run/reclaim/reclaim.sock"
+                "a running daemon uses it, and runs its policies; for `reclaim serve`, use \
+                 --host unix:///run/reclaim/reclaim.sock"
                     .to_owned(),
             ),
             Self::Namespace(_)
@@ -250,7 +250,7 @@ impl CommandError {
     }
 }
 
-/// What may have been meant instead.
+/// Returns a hint with similar names.
 fn near(error: &NotFound) -> Option<String> {
     let near: Vec<String> = match error {
         NotFound::Unknown { near, .. } => near.clone(),
@@ -259,7 +259,7 @@ fn near(error: &NotFound) -> Option<String> {
     (!near.is_empty()).then(|| format!("did you mean {}?", near.join(", ")))
 }
 
-/// Ends a command that could not even begin.
+/// Prints the error of a command that could not start, and returns its exit status.
 pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     output::words(&format!("error: {}", chain(error)));
     Exit::Failed.into()

@@ -66,7 +66,7 @@ impl Drop for Logging {
             && let Err(error) = provider.shutdown()
         {
             output::words(&format!(
-                "warning: the collector was not told everything: {error}"
+                "warning: cannot send all spans to the collector: {error}"
             ));
         }
     }

@@ -1,25 +1,25 @@
-//! Standard output is for data, standard error for words.
+//! Standard output for data, standard error for messages.
 
 use std::io::{self, Write};
 
-/// Writes data.
+/// Writes data to standard output.
 ///
 /// # Errors
 ///
-/// If standard output is gone. A pipe that was closed early is for the caller to forgive.
+/// If standard output cannot be written to. The caller may ignore a closed pipe.
 pub(crate) fn data(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-/// Writes a line of words. If nobody can read it, nobody is told.
+/// Writes a line to standard error. A failure to write is ignored.
 pub(crate) fn words(line: &str) {
     let mut stderr = io::stderr().lock();
     drop(writeln!(stderr, "{line}"));
 }
 
-/// Asks a question; only `y` and `Y` mean yes, as for docker. No answer means no.
+/// Asks for confirmation; only `y` and `Y` mean yes, as for docker. No answer means no.
 pub(crate) fn confirm(question: &str) -> io::Result<bool> {
     let mut stderr = io::stderr().lock();
     write!(stderr, "{question} [y/N] ")?;

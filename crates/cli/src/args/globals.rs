@@ -1,4 +1,4 @@
-//! Options of every command: which containerd, which daemon, what is logged.
+//! Options of every command: containerd, daemon, log.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use tracing_subscriber::EnvFilter;
 use crate::config::DEFAULT_STATE;
 use crate::text::Ids;
 
-/// Where containerd listens unless told otherwise, as for ctr and nerdctl.
+/// The default address of containerd, as for ctr and nerdctl.
 const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
-/// Where containerd's own configuration is, by its address.
+/// Paths of containerd's own configuration, by its address.
 const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
     (DEFAULT_ADDRESS, "/etc/containerd/config.toml"),
     (
@@ -30,10 +30,10 @@ const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
     ),
 ];
 
-/// The directory of the lock files of runs.
+/// The name of the directory with the lock files of runs.
 const LOCKS: &str = "locks";
 
-/// The namespace used unless told otherwise, as for ctr and nerdctl.
+/// The default namespace, as for ctr and nerdctl.
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// Options of every command.
@@ -42,8 +42,8 @@ const DEFAULT_NAMESPACE: &str = "default";
 pub(crate) struct Globals {
     /// Address of containerd: a path, or unix:// and a path
     ///
-    /// [default: /run/containerd/containerd.sock, or for what runs policies what the configuration
-    /// says]
+    /// [default: /run/containerd/containerd.sock; commands that run policies use the configured
+    /// address]
     #[arg(
         long,
         global = true,
@@ -52,25 +52,26 @@ pub(crate) struct Globals {
     )]
     address: Option<String>,
 
-    /// containerd runs elsewhere, as behind a forwarded socket: look at no file of its
+    /// Do not read containerd's files: it runs on another machine
     ///
-    /// Without it files are read where they can be seen, which is quicker; what they say is proved
-    /// by digests, but a filesystem of the same path here would be taken for its own.
+    /// For a forwarded socket. By default Reclaim reads containerd's files directly where it can,
+    /// because that is faster, and checks them against their digests. But it would take a
+    /// filesystem at the same path on this machine for containerd's.
     #[arg(long, global = true)]
     pub(crate) remote: bool,
 
     /// containerd's own configuration file, which names the sandbox image of pods
     ///
-    /// A prune of namespace `k8s.io` keeps the images it names. `serve`, `maintain` and the `policy`
-    /// commands take the file from Reclaim's configuration instead. [default: the file that goes
-    /// with the address: /etc/containerd/config.toml, or the one of k3s, RKE2 or microk8s]
+    /// A prune of namespace `k8s.io` keeps the images that it names. `serve`, `maintain` and the
+    /// `policy` commands take the path from Reclaim's configuration instead. [default: by the
+    /// address: /etc/containerd/config.toml, or the file of k3s, RKE2 or microk8s]
     #[arg(long, global = true, env = "CONTAINERD_CONFIG", value_name = "FILE")]
     containerd_config: Option<PathBuf>,
 
     /// Namespace of the images [default: default]
     ///
-    /// Docker's is `moby`, the kubelet's `k8s.io`. Other namespaces are read, because content
-    /// is shared with them, but nothing in them is removed.
+    /// Docker uses `moby`, the kubelet `k8s.io`. Other namespaces are read too, because they share
+    /// content, but nothing in them is removed.
     #[arg(
         short,
         long,
@@ -80,26 +81,26 @@ pub(crate) struct Globals {
     )]
     namespace: Option<String>,
 
-    /// The configuration file [default: /etc/reclaim/config.toml, if there is one]
+    /// The configuration file [default: /etc/reclaim/config.toml, if it exists]
     ///
-    /// Read by `serve`, `maintain`, and the `policy` and `config` commands; removing images by hand
-    /// takes nothing from it.
+    /// `serve`, `maintain` and the `policy` and `config` commands read it. `image prune` and
+    /// `image rm` do not.
     #[arg(long, global = true, env = "RECLAIM_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Ask the daemon there to do it: `unix:///PATH`
+    /// Send the command to a running `reclaim serve` at `unix:///PATH`
     ///
-    /// `reclaim serve` is one. Without it the command works on containerd itself.
+    /// Without it the command uses containerd directly.
     #[arg(long, global = true, env = "RECLAIM_HOST", value_name = "ADDRESS")]
     host: Option<String>,
 
-    /// Show IDs and digests whole, and every holder
+    /// Do not shorten IDs and digests, and list every holder
     ///
-    /// Tables and messages have the first 12 digits of an ID otherwise, and name three holders of
-    /// an image. JSON always has everything.
+    /// By default tables and messages show the first 12 digits of an ID and three holders of an
+    /// image. JSON always has everything.
     #[arg(long, global = true)]
     no_trunc: bool,
-    /// Where the lock files of runs are, by which other processes see that a run is over
+    /// Directory of the lock files of runs, by which other processes see that a run is over
     #[arg(
         long,
         global = true,
@@ -109,7 +110,7 @@ pub(crate) struct Globals {
     )]
     lock_dir: Option<PathBuf>,
 
-    /// Wait so many seconds for a containerd that is away at the end of a run: for tests
+    /// Seconds to wait for containerd at the end of a run if it is away, for tests
     #[arg(
         long,
         global = true,
@@ -119,7 +120,7 @@ pub(crate) struct Globals {
     )]
     patience: Option<u64>,
 
-    /// Take these for the IDs of the machine and of its boot, with a slash between: for tests
+    /// IDs of the machine and of its boot, for tests
     #[arg(
         long,
         global = true,
@@ -129,7 +130,7 @@ pub(crate) struct Globals {
     )]
     machine: Option<String>,
 
-    /// What to log to standard error: a level, or filters as in `reclaim_engine=debug`
+    /// Log level on standard error, or filters such as `reclaim_engine=debug`
     #[arg(
         long,
         global = true,
@@ -140,7 +141,7 @@ pub(crate) struct Globals {
     )]
     pub(crate) log_level: String,
 
-    /// How to log
+    /// Log format
     #[arg(
         long,
         global = true,
@@ -150,7 +151,7 @@ pub(crate) struct Globals {
     )]
     pub(crate) log_format: LogFormat,
 
-    /// Collector of OpenTelemetry that spans are sent to, by OTLP over gRPC: `http://HOST:PORT`
+    /// Send spans to this OpenTelemetry collector (OTLP over gRPC): `http://HOST:PORT`
     #[arg(
         long,
         global = true,
@@ -159,7 +160,7 @@ pub(crate) struct Globals {
     )]
     otlp_endpoint: Option<String>,
 
-    /// How many milliseconds an answer of containerd's is waited for, in tests
+    /// Deadline of calls to containerd in milliseconds, for tests
     #[arg(
         long,
         global = true,
@@ -170,25 +171,28 @@ pub(crate) struct Globals {
     pub(crate) test_deadline: Option<u64>,
 }
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people
+    /// Text for people
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
 impl Globals {
-    /// Returns where containerd listens, by the options, by the configuration, or as usual. An
-    /// empty variable is as good as none.
+    /// Returns the address of containerd: the option, else the configured one, else the default. An
+    /// empty variable counts as unset.
     pub(crate) fn address<'a>(&'a self, configured: Option<&'a str>) -> &'a str {
-        let named = self.address.as_deref().filter(|it| !it.is_empty());
+        let named = self
+            .address
+            .as_deref()
+            .filter(|address| !address.is_empty());
         named.or(configured).unwrap_or(DEFAULT_ADDRESS)
     }
 
-    /// Returns where containerd's own configuration is, for a command that works on containerd
-    /// itself. An empty variable counts as unset.
+    /// Returns the path of containerd's own configuration, for a command that uses containerd
+    /// directly. An empty variable counts as unset.
     pub(crate) fn containerd_config(&self) -> ContainerdConfig {
         let named = self.containerd_config.as_ref();
         if let Some(path) = named.filter(|path| !path.as_os_str().is_empty()) {
@@ -198,17 +202,20 @@ impl Globals {
             return ContainerdConfig::Unseen;
         }
         let address = self.address(None);
-        let address = address.strip_prefix("unix://").unwrap_or(address);
-        let usual = CONTAINERD_CONFIGS.iter().filter(|(of, _)| *of == address);
-        let usual: Vec<&Path> = usual.map(|(_, path)| Path::new(path)).collect();
-        let there = usual.iter().find(|path| path.exists());
-        match there.or(usual.first()) {
+        let socket = address.strip_prefix("unix://").unwrap_or(address);
+        let usual: Vec<&Path> = CONTAINERD_CONFIGS
+            .iter()
+            .filter(|(of, _)| *of == socket)
+            .map(|(_, path)| Path::new(path))
+            .collect();
+        let existing = usual.iter().find(|path| path.exists());
+        match existing.or(usual.first()) {
             Some(path) => ContainerdConfig::At(path.to_path_buf()),
             None => ContainerdConfig::Unseen,
         }
     }
 
-    /// Returns how much of IDs is shown.
+    /// Returns how IDs are printed.
     pub(crate) fn ids(&self) -> Ids {
         if self.no_trunc {
             Ids::Whole
@@ -217,8 +224,8 @@ impl Globals {
         }
     }
 
-    /// Gives an engine what proves to other processes whether its runs go on. `state` is the
-    /// directory of a daemon's state.
+    /// Gives an engine its lock directory, by which other processes see whether its runs are over.
+    /// `state` is the state directory of a daemon.
     pub(crate) fn identified(&self, engine: Engine, state: Option<&Path>) -> Engine {
         let named = self.lock_dir.clone();
         let usual = || state.map_or_else(runtime_locks, |state| Some(state.join(LOCKS)));
@@ -230,31 +237,29 @@ impl Globals {
             Some(seconds) => engine.with_patience(Duration::from_secs(seconds)),
             None => engine,
         };
-        let machine = self.machine.as_deref().and_then(|it| it.split_once('/'));
-        match machine {
+        match self.machine.as_deref().and_then(|ids| ids.split_once('/')) {
             Some((machine, boot)) => engine.with_machine(machine, boot),
             None => engine,
         }
     }
 
-    /// Returns the daemon that is to do the work. An empty variable is as good as none.
+    /// Returns the address of the daemon to use. An empty variable counts as unset.
     pub(crate) fn host(&self) -> Option<&str> {
         self.host.as_deref().filter(|host| !host.is_empty())
     }
 
-    /// Returns the collector that spans are sent to. An empty variable is as good as none.
+    /// Returns the collector that spans are sent to. An empty variable counts as unset.
     pub(crate) fn otlp_endpoint(&self) -> Option<&str> {
         self.otlp_endpoint.as_deref().filter(|url| !url.is_empty())
     }
 
-    /// Returns the configuration file that was named. An empty variable is as good as none.
+    /// Returns the configuration file that was named. An empty variable counts as unset.
     pub(crate) fn config(&self) -> Option<&Path> {
         let named = self.config.as_deref();
         named.filter(|path| !path.as_os_str().is_empty())
     }
 
-    /// Returns the namespace, and whether it was asked for by name. An empty variable is as
-    /// good as none.
+    /// Returns the namespace, and whether it was named. An empty variable counts as unset.
     pub(crate) fn namespace(&self) -> Result<(Namespace, bool), reclaim_model::NamespaceError> {
         match self.namespace.as_deref() {
             None | Some("") => Ok((DEFAULT_NAMESPACE.parse()?, false)),
@@ -262,7 +267,7 @@ impl Globals {
         }
     }
 
-    /// Returns the namespace that was asked for by name, if one was.
+    /// Returns the namespace if one was named.
     pub(crate) fn asked_namespace(
         &self,
     ) -> Result<Option<Namespace>, reclaim_model::NamespaceError> {
@@ -271,9 +276,8 @@ impl Globals {
     }
 }
 
-/// Returns where the locks of a command are that has no state: with those of a daemon that keeps
-/// its state at the usual place, which a pod sees, too; else in a private directory that does not
-/// outlive the boot.
+/// Returns the lock directory of a command, which has no state directory: the one of a daemon with
+/// the default state directory, which pods see too; else a private directory that is lost at reboot.
 fn runtime_locks() -> Option<PathBuf> {
     if !rustix::process::geteuid().is_root() {
         let runtime = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
@@ -289,7 +293,7 @@ fn runtime_locks() -> Option<PathBuf> {
     })
 }
 
-/// Takes what can be read as a filter of the log.
+/// Checks a log filter.
 fn log_filter(text: &str) -> Result<String, String> {
     match EnvFilter::builder().parse(text) {
         Ok(_) => Ok(text.to_owned()),

@@ -1,4 +1,4 @@
-//! What can be typed for `health`.
+//! Arguments of `reclaim health`.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::config::duration_within;
 
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// Check only that the daemon answers, whatever containerd does
+    /// Check only that the daemon answers, even if containerd does not
     #[arg(long)]
     pub(crate) live: bool,
 
-    /// How long to wait for the answer, from 100ms to 1m
+    /// Time to wait for the answer, 100ms to 1m
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = timeout)]
     pub(crate) timeout: Duration,
 }

@@ -1,4 +1,4 @@
-//! How a run goes about its work.
+//! Options of a prune run: undo window, grace period and pace.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use reclaim_engine::RunOptions;
 
 use crate::config::duration_within;
 
-/// How a run goes about its work.
+/// Options of a command that runs a prune.
 #[derive(Debug, Args)]
 pub(crate) struct HowArgs {
     #[command(flatten)]
     pace: PaceArgs,
 
-    /// Wait for another prune of the namespace to end, rather than fail with status 4
+    /// Wait for another prune of the namespace to end instead of failing with status 4
     #[arg(long)]
     wait: bool,
 }
@@ -27,30 +27,30 @@ impl HowArgs {
         }
     }
 
-    /// Whether what is removed is to be held.
+    /// Returns for how long removed images are held.
     pub(crate) fn undo_window(&self) -> Duration {
         self.pace.undo_window
     }
 }
 
-/// How careful a run is, and how fast.
+/// Options of each run of a command or daemon.
 #[derive(Debug, Args)]
 pub(crate) struct PaceArgs {
-    /// Hold what is removed for so long (30m, 1h30m), so that `reclaim undo` can restore it
+    /// Hold removed images for this long, such as 1h30m, so that they can be restored
     ///
-    /// Nothing is freed until then. The space is free when the time is over and containerd
-    /// collects, or at once by `reclaim release`.
+    /// `reclaim undo` restores them. No space is freed until the window ends and containerd
+    /// collects, or until `reclaim release`. At most 720h.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub(crate) undo_window: Duration,
 
-    /// How long to wait after the last removal before looking again
+    /// Time to wait after the last removal before checking for new users
     ///
-    /// Whoever resolved an image's name just before it was removed, and goes on to create a
-    /// container from it within this time, gets the image back. At most 1m.
+    /// A client that resolved the image's name just before the removal, and creates a container
+    /// from it within this time, gets the image back. At most 1m.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = grace)]
     pub(crate) grace: Duration,
 
-    /// Remove at most so many images in a second
+    /// Remove at most this many images per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) max_deletes_per_second: Option<u32>,
 }
@@ -67,15 +67,15 @@ impl PaceArgs {
     }
 }
 
-/// The longest duration that is accepted. A hold is meant for second thoughts, not for backups.
+/// The longest undo window that is accepted. A hold allows an undo; it is not a backup.
 const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Parses how long to wait before looking again.
+/// Parses the grace period.
 fn grace(text: &str) -> Result<Duration, String> {
     duration_within(text, &(Duration::ZERO..=RunOptions::MAX_GRACE))
 }
 
-/// Parses a duration as Go and docker write it.
+/// Parses an undo window, written as for Go and docker.
 fn duration(text: &str) -> Result<Duration, String> {
     duration_within(text, &(Duration::ZERO..=MAX_DURATION))
 }

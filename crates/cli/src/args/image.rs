@@ -1,4 +1,4 @@
-//! The `image` commands.
+//! Arguments of `reclaim image`.
 
 use clap::{Args, Subcommand};
 use reclaim_model::{FreeTarget, Namespace};
@@ -10,34 +10,34 @@ use super::how::HowArgs;
 pub(crate) enum ImageCommand {
     /// Remove unused images
     ///
-    /// Without --all only dangling images go: those that nobody gave a name. What will go is
-    /// listed, and you are asked before it does.
+    /// Without --all only dangling images are removed: those without a usable name. The images to
+    /// be removed are listed before you confirm.
     ///
-    /// An image stays if a container of any state was created from it, if a live snapshot
-    /// stands on its layers, if an unexpired lease holds it, if it is pinned, or if it cannot
-    /// be told. Every image that stays has its reason in the output of --dry-run.
+    /// An image is kept if a container in any state was created from it, if a live snapshot is
+    /// based on its layers, if an unexpired lease holds it, if it is pinned, or if its use cannot
+    /// be determined. --dry-run prints the reason for every image that is kept.
     ///
     /// Exit status: 0 done, nothing to do, or declined; 1 failed; 2 wrong usage; 3 some images, or
-    /// directories of their layers, could not be removed; 4 another prune is running; 5 --target-free cannot be met; 130 or 143
-    /// SIGINT or SIGTERM cut it short, and what was done is reported.
+    /// directories of their layers, could not be removed; 4 another prune is running;
+    /// 5 --target-free cannot be met; 130 or 143 stopped by SIGINT or SIGTERM, with a report of
+    /// what was done.
     Prune(PruneArgs),
 
-    /// Remove images by name, as docker does
+    /// Remove images by name or ID, as docker does
     ///
-    /// A name that is not the image's only one is taken away; with its last name the image
-    /// goes, unless a container uses it. By its ID an image goes with all its names. An ID is the
-    /// digest of an image or of its configuration, as `crictl images` shows it.
+    /// If the image has other names, only the given name is removed. With its last name the image
+    /// is removed, unless a container uses it. An ID removes the image with all its names. An ID
+    /// is the digest of an image or of its config, as `crictl images` shows it.
     ///
-    /// Exit status: 0 done; 1 an image was not removed (with --force, one that is not there is
-    /// none); 2 wrong usage; 3 the run could not be brought to its end; 4 another prune is
-    /// running.
+    /// Exit status: 0 done; 1 an image was not removed (with --force, a missing image is not an
+    /// error); 2 wrong usage; 3 the run did not finish; 4 another prune is running.
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
 
-    /// List images with their sizes and what a prune --all would do with them
+    /// List images, their sizes, and what `image prune --all` would do with them
     ///
-    /// An image is one row; its other names follow below the first, as the three that the CRI
-    /// plugin keeps. What a prune would do stands beside a name where it is not the same for all.
+    /// Each image is one row, with its other names below the first; the CRI plugin keeps three per
+    /// image. If a prune would treat the names differently, each name shows its own result.
     Ls(LsArgs),
 }
 
@@ -48,11 +48,11 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     pub(crate) all: bool,
 
-    /// Free at least so much (20GB, 512MB, 10GiB, 5%), and remove no more than that takes
+    /// Free at least this much (20GB, 512MB, 10GiB, 5%), removing no more than needed
     ///
-    /// Needs --all. The oldest images go first, by when their record was created. A percentage
-    /// is one of the filesystem that holds the content. If removing everything that may go
-    /// would not free that much, nothing is removed, and what holds the rest is shown.
+    /// Needs --all. Images with the oldest record are removed first. A percentage is of the size of
+    /// the filesystem that holds the content. If removing every candidate would not free that much,
+    /// nothing is removed, and the disk usage is printed.
     #[arg(long, value_name = "SIZE|PERCENT", requires = "all")]
     pub(crate) target_free: Option<FreeTarget>,
 
@@ -60,78 +60,77 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     pub(crate) force: bool,
 
-    /// Only images that match: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]
+    /// Select images by until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]
     ///
-    /// May be given several times; all must match. TIME is an age (10m, 1h30m), a date or time
-    /// (2026-01-02, 2026-01-02T15:04:05), or Unix seconds, and is compared with when the
-    /// record was created. Labels are those of the image's configuration.
+    /// Repeatable; all must match. TIME is an age (10m, 1h30m), a date or time (2026-01-02,
+    /// 2026-01-02T15:04:05), or Unix seconds, and is compared with the time at which the record was
+    /// created. Labels are those of the image config.
     #[arg(long = "filter", value_name = "KEY=VALUE")]
     pub(crate) filters: Vec<String>,
 
-    /// Show what would go and why the rest stays, and change nothing
+    /// Show what would be removed and why the rest is kept; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// How to print the report
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
     #[command(flatten)]
     pub(crate) how: HowArgs,
 
-    /// Let go of unpacked layers that only build history holds
+    /// Release unpacked layers that only build history holds
     ///
-    /// Builders that keep their results by leases that never expire hold what was unpacked of an
-    /// image long after it was removed. The configuration of such an image loses the label that
-    /// refers to it. The configuration stays, and the lease; nothing is let go that an image, a
-    /// container or a lease that expires holds. --dry-run says how much it is.
+    /// A builder that keeps its results with leases that never expire also keeps the unpacked
+    /// layers of an image long after the image was removed. This removes the label that refers to
+    /// those layers from the image config. The config and the lease stay, and so do layers that an
+    /// image, a container or an expiring lease holds. --dry-run shows how much it would free.
     #[arg(long, conflicts_with = "target_free")]
     pub(crate) unpin_build_history: bool,
 
-    /// Allow leaving a namespace that has containers without a single image
+    /// Allow removing every image of this namespace although it has containers
     ///
-    /// A plan that would is refused otherwise: more often than not it means that the
-    /// containers were created by something that cannot be seen. Must name the namespace.
+    /// Otherwise such a plan is refused, because it usually means that Reclaim cannot see which
+    /// images the containers use. Must be the namespace that is pruned.
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) allow_empty: Option<Namespace>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
-    /// Remove also what can only be removed by force
+    /// Also remove images that docker removes only by force
     ///
-    /// An image that a container uses then loses its name, and stays without one for the
-    /// container's sake.
+    /// An image that a container uses loses its name; its content stays for the container.
     #[arg(short, long)]
     pub(crate) force: bool,
 
-    /// Leave parents that the classic builder made and that have no name
+    /// Keep untagged parent images, which the classic builder creates
     #[arg(long)]
     pub(crate) no_prune: bool,
 
-    /// Show what would go, and change nothing
+    /// Show what would be removed; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// How to print the report
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
     #[command(flatten)]
     pub(crate) how: HowArgs,
 
-    /// Names, names with a digest, IDs, or the beginnings of IDs
+    /// Names, names with a digest, IDs, or prefixes of IDs
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct LsArgs {
-    /// How to print the list
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
-    /// Print one row for each name, as docker does; JSON always has one entry for each
+    /// Print one row per name, as docker does; JSON always has one entry per name
     #[arg(long)]
     pub(crate) flat: bool,
 }

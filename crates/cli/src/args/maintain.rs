@@ -1,4 +1,4 @@
-//! The words of `reclaim maintain` and `reclaim policy`.
+//! Arguments of `reclaim maintain` and `reclaim policy`.
 
 use clap::{Args, Subcommand};
 use reclaim_model::PolicyName;
@@ -8,22 +8,22 @@ use super::serve::HostArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct MaintainArgs {
-    /// Run each policy once, now, and end: for cron and systemd timers
+    /// Run each policy once and exit, for cron and systemd timers
     ///
-    /// A policy with marks still does nothing unless one is exceeded. When each image was used last
-    /// is remembered from one time to the next.
+    /// A policy with watermarks still does nothing unless one is exceeded. The last use of each
+    /// image is remembered between calls.
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// Only this policy; may be given several times [default: all that are enabled]
+    /// Run only this policy; repeatable [default: all enabled policies]
     #[arg(long = "policy", value_name = "NAME")]
     pub(crate) policies: Vec<PolicyName>,
 
-    /// Show what would go, and change nothing
+    /// Show what would be removed; change nothing
     #[arg(long, requires = "once")]
     pub(crate) dry_run: bool,
 
-    /// How to print what was done
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table, requires = "once")]
     pub(crate) format: Format,
 
@@ -33,27 +33,27 @@ pub(crate) struct MaintainArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// Show each policy, what it would free right now, and what is odd about it
+    /// Show each policy, what it would free now, and warnings about it
     ///
-    /// Nothing is changed. Each policy is looked at by itself, as if the others did nothing. Beside a
-    /// daemon it needs --host: the daemon has what is known of last use.
+    /// Changes nothing. Each policy is evaluated on its own, as if the others did nothing. If a
+    /// daemon runs on the host, this needs --host, because the daemon has the record of last use.
     Explain(ExplainArgs),
 
-    /// List the runs of policies: what each found, freed and left
+    /// List policy runs: what each found, freed and left
     History(PolicyHistoryArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Only these policies [default: all that are enabled]
+    /// Explain only these policies [default: all enabled policies]
     #[arg(value_name = "NAME")]
     pub(crate) policies: Vec<PolicyName>,
 
-    /// Show each image too, with the reason why it goes or stays
+    /// Show each image too, with the reason why it is removed or kept
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
@@ -63,15 +63,15 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyHistoryArgs {
-    /// Only these policies [default: all]
+    /// List only runs of these policies [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) policies: Vec<PolicyName>,
 
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
-    /// Where the daemon keeps its state [default: /var/lib/reclaim, or what the configuration says]
+    /// State directory of the daemon [default: as configured, else /var/lib/reclaim]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<std::path::PathBuf>,
 }

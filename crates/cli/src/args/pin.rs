@@ -1,4 +1,4 @@
-//! What can be typed for `pin` and `unpin`.
+//! Arguments of `reclaim pin` and `reclaim unpin`.
 
 use clap::Args;
 
@@ -6,22 +6,22 @@ use super::Format;
 
 #[derive(Debug, Args)]
 pub(crate) struct PinArgs {
-    /// How to print what was done
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
-    /// Wait for a prune of the namespace to end, rather than fail with status 4
+    /// Wait for a prune of the namespace to end instead of failing with status 4
     #[arg(long)]
     pub(crate) wait: bool,
 
-    /// Names, names with a digest, IDs, or the beginnings of IDs
+    /// Names, names with a digest, IDs, or prefixes of IDs
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct UnpinArgs {
-    /// Take pins away that Reclaim has not set, too
+    /// Also remove pins that Reclaim did not set
     #[arg(short, long)]
     pub(crate) force: bool,
 

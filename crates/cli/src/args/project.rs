@@ -1,4 +1,4 @@
-//! The words of `reclaim project`.
+//! Arguments of `reclaim project`.
 
 use std::path::PathBuf;
 
@@ -12,19 +12,18 @@ use super::how::HowArgs;
 pub(crate) enum ProjectCommand {
     /// Remove the images of a project, as `docker compose down --rmi` does
     ///
-    /// Which images are a project's is told by its files, by the labels that Compose gives to
-    /// what it builds, and by the default names of services that name no image. An image that a
-    /// container uses stays, with a warning; so does one that another project uses.
+    /// A project's images are found from its files, from the labels that Compose sets on what it
+    /// builds, and from the default names of services that name no image. An image used by any
+    /// container, also of another project, is kept with a warning.
     ///
-    /// Without -f the files are found as Compose finds them. If there are none, and the project
-    /// is named, it is what the labels of its containers say.
+    /// Without -f the files are found as Compose finds them. If there are none and the project is
+    /// named, its services are taken from the labels of its containers.
     ///
-    /// Exit status: 0 done, also if images are in use or not there; 1 failed, or an image could
-    /// not be removed; 2 wrong usage; 3 the run could not be brought to its end; 4 another
-    /// prune is running.
+    /// Exit status: 0 done, also if images are in use or missing; 1 failed, or an image could not
+    /// be removed; 2 wrong usage; 3 the run did not finish; 4 another prune is running.
     Prune(Box<ProjectPruneArgs>),
 
-    /// List the projects that labels tell of, their images, and what --rmi local would free
+    /// List projects by their labels, their images, and what --rmi local would free
     Ls(ProjectLsArgs),
 }
 
@@ -33,76 +32,76 @@ pub(crate) struct ProjectPruneArgs {
     #[command(flatten)]
     pub(crate) files: FilesArgs,
 
-    /// Which images: local, built or all
+    /// Select images: local, built or all
     ///
-    /// `local` are those without a name of their own, built for services that name no image.
-    /// `built` are all that were built for the project, under whatever name; today's Compose
-    /// takes these for its `local`. `all` are also those that services only name.
+    /// `local`: built for services that name no image. `built`: everything that was built for the
+    /// project, under any name; current Compose versions use this for their `local`. `all`: also
+    /// the images that services only name.
     #[arg(long, value_name = "MODE")]
     pub(crate) rmi: ProjectImageMode,
 
-    /// Also images that were built for services which the project has no longer
+    /// Also remove images built for services that the project no longer has
     #[arg(long)]
     pub(crate) remove_orphans: bool,
 
-    /// Ask a Docker Engine over its API, not containerd: `unix:///PATH` or `tcp://HOST:PORT`
+    /// Use a Docker Engine instead of containerd: `unix:///PATH` or `tcp://HOST:PORT`
     ///
-    /// The calls are those that Compose makes; nothing is held, so nothing can be undone.
-    /// `containerd` is as good as none.
+    /// Makes the same API calls as Compose. Nothing is held, so nothing can be undone.
+    /// `containerd` is the default.
     #[arg(long, env = "DOCKER_HOST", value_name = "ADDRESS")]
     engine: Option<String>,
 
-    /// Show what would go, and change nothing
+    /// Show what would be removed; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// How to print the report
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 
     #[command(flatten)]
     pub(crate) how: HowArgs,
 
-    /// Only images of these services; one that another service needs too stays
+    /// Remove only images of these services, unless another service needs them
     #[arg(value_name = "SERVICE")]
     pub(crate) services: Vec<String>,
 }
 
 impl ProjectPruneArgs {
-    /// Returns the address of the Docker Engine that is to be asked, if one is.
+    /// Returns the address of the Docker Engine to use, if one is given.
     pub(crate) fn docker(&self) -> Option<&str> {
         let engine = self.engine.as_deref();
-        engine.filter(|it| !it.is_empty() && *it != "containerd")
+        engine.filter(|address| !address.is_empty() && *address != "containerd")
     }
 }
 
-/// Which project, in Compose's words.
+/// Options that select a project, named as Compose names them.
 #[derive(Debug, Args)]
 pub(crate) struct FilesArgs {
-    /// A file of the project; may be given several times, each is merged over those before it
+    /// A project file; repeatable, later files override earlier ones
     #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// The project's name [default: by environment, files, or directory]
+    /// The project name [default: from environment, files or directory]
     #[arg(short, long, value_name = "NAME")]
     pub(crate) project_name: Option<String>,
 
-    /// The project's directory [default: that of its first file]
+    /// The project directory [default: directory of the first file]
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) project_directory: Option<PathBuf>,
 
-    /// A file with variables, instead of .env; may be given several times
+    /// A file with variables to use instead of .env; repeatable
     #[arg(long = "env-file", value_name = "FILE")]
     pub(crate) env_files: Vec<PathBuf>,
 
-    /// A profile to enable; `*` is all of them
+    /// A profile to enable; `*` enables all; repeatable
     #[arg(long = "profile", value_name = "NAME")]
     pub(crate) profiles: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ProjectLsArgs {
-    /// How to print the list
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
 }

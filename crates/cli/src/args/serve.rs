@@ -1,4 +1,4 @@
-//! The words of `reclaim serve`.
+//! Arguments of `reclaim serve`.
 
 use std::path::PathBuf;
 
@@ -8,34 +8,34 @@ use reclaim_api::listen::{Address, SocketAccess, TlsFiles};
 use super::how::PaceArgs;
 use crate::exit::CommandError;
 
-/// Where the daemon listens unless told otherwise.
+/// The default address of the daemon.
 pub(crate) const DEFAULT_LISTEN: &str = "unix:///run/reclaim/reclaim.sock";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen: `unix:///PATH`, `tcp://IP:PORT` with mutual TLS, or `fd://` for systemd
+    /// Listen on `unix:///PATH`, `tcp://IP:PORT` (mutual TLS), or `fd://` (systemd)
     ///
-    /// May be given several times. Whoever can connect can remove images.
+    /// Repeatable. Every client that can connect can remove images.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: Vec<Address>,
 
-    /// Permissions of Unix sockets, in octal
+    /// Permissions of Unix sockets, in octal: 600, 620, 640 or 660
     #[arg(long, value_name = "MODE", default_value = "660", value_parser = mode)]
     socket_mode: u32,
 
-    /// Group that Unix sockets are given to, by name or number [default: the daemon's own]
+    /// Group of Unix sockets, by name or number [default: the daemon's group]
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
 
-    /// Certificate that is shown to clients over TCP, with its chain, as PEM
+    /// Server certificate and chain for TCP, as PEM
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
     tls_cert: Option<PathBuf>,
 
-    /// Key of --tls-cert, as PEM
+    /// Private key of --tls-cert, as PEM
     #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "tls_ca"])]
     tls_key: Option<PathBuf>,
 
-    /// Authority that signs the certificates of clients over TCP, as PEM
+    /// CA certificate that verifies clients over TCP, as PEM
     #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "tls_key"])]
     tls_ca: Option<PathBuf>,
 
@@ -46,38 +46,37 @@ pub(crate) struct ServeArgs {
     pub(crate) pace: PaceArgs,
 }
 
-/// What a process has to know of its host before it removes anything by itself.
+/// Options of processes that run policies: Docker Engines and the state directory.
 #[derive(Debug, Args)]
 pub(crate) struct HostArgs {
-    /// Docker Engine whose containers keep their images: `unix:///PATH` or `tcp://HOST:PORT`
+    /// Keep the images of this Docker Engine's containers
     ///
-    /// Its stopped containers are in no list of containerd's. May be given several times. While one
-    /// does not answer, nothing is pruned. A `serve` without --namespace is for the namespace
-    /// `moby` then.
+    /// `unix:///PATH` or `tcp://HOST:PORT`; repeatable. containerd does not list Docker's stopped
+    /// containers. While an engine does not answer, nothing is pruned. With this option, the
+    /// default namespace of `serve` is `moby`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) docker: Vec<String>,
 
     /// Prune Docker's namespaces without asking a Docker Engine
     ///
-    /// Leases and snapshots then speak for the containers that do not run.
+    /// Stopped containers are then found by their leases and snapshots.
     #[arg(long, conflicts_with = "docker")]
     pub(crate) trust_leases: bool,
 
-    /// Where the daemon keeps what it must know after a restart [default: /var/lib/reclaim, or what
-    /// the configuration says]
+    /// State directory of the daemon [default: as configured, else /var/lib/reclaim]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 }
 
 impl HostArgs {
-    /// Refuses what is said of a host where a daemon is asked that knows its own.
+    /// Refuses these options for a command that a daemon carries out: the daemon has its own.
     pub(crate) fn demand_none(&self) -> Result<(), CommandError> {
-        let said = [
+        let given = [
             ("--docker", !self.docker.is_empty()),
             ("--trust-leases", self.trust_leases),
             ("--state", self.state.is_some()),
         ];
-        match said.into_iter().find(|(_, is_said)| *is_said) {
+        match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => Err(CommandError::NotWithHost(option)),
             None => Ok(()),
         }
@@ -85,7 +84,7 @@ impl HostArgs {
 }
 
 impl ServeArgs {
-    /// Returns who may use Unix sockets.
+    /// Returns the mode and group of Unix sockets.
     pub(crate) fn access(&self) -> SocketAccess {
         SocketAccess {
             mode: self.socket_mode,
@@ -93,7 +92,7 @@ impl ServeArgs {
         }
     }
 
-    /// Returns what mutual TLS needs, if it was given.
+    /// Returns the files for mutual TLS, if they were given.
     pub(crate) fn tls(&self) -> Option<TlsFiles> {
         Some(TlsFiles {
             certificate: self.tls_cert.clone()?,
@@ -103,7 +102,8 @@ impl ServeArgs {
     }
 }
 
-/// Parses permissions of a socket. To run it makes no sense, and all may not write.
+/// Parses permissions of a socket. Execute bits have no meaning on a socket; world-writable is
+/// refused.
 fn mode(text: &str) -> Result<u32, String> {
     const ACCEPTED: u32 = 0o660;
     let mode = u32::from_str_radix(text, 8).ok();

@@ -24,7 +24,7 @@ pub(crate) async fn run(globals: &Globals, args: &LsArgs) -> Result<Exit, Comman
     Ok(Exit::Done)
 }
 
-/// What a prune --all would do with an image, in a word.
+/// Returns what a prune --all would do with an image, as one word.
 pub(crate) fn verdict(image: &ListedImage) -> &'static str {
     match image.verdict {
         Ok(reason) => removal(reason),
@@ -37,7 +37,7 @@ fn removal(reason: RemoveReason) -> &'static str {
         RemoveReason::Dangling => "dangling",
         RemoveReason::Unused => "unused",
         RemoveReason::Torn => "torn",
-        // Nothing is named here.
+        // The list has no image that was named for removal.
         RemoveReason::Duplicate
         | RemoveReason::Named
         | RemoveReason::Replaced
@@ -51,7 +51,7 @@ fn keep(reason: KeepReason) -> &'static str {
         KeepReason::Pinned => "pinned",
         KeepReason::Unreadable => "unreadable",
         KeepReason::UsageUnknown => "unknown",
-        // Most do not come up: the list is of a prune --all without filters.
+        // Most do not occur: the list is that of a prune --all without filters.
         KeepReason::Unholdable
         | KeepReason::NotDangling
         | KeepReason::TooRecent

@@ -42,7 +42,7 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-/// Runs each policy once, and remembers what was used until the next time.
+/// Runs each policy once in this process, and saves the last use of images for the next call.
 async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, CommandError> {
     let policies = Policy::chosen(&host.config.policies, &args.policies)?;
     let stop = stop_on_signals(Some(STOPPING))?;
@@ -76,13 +76,13 @@ async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, Comman
     Ok(exit(&runs, &stop))
 }
 
-/// Has a daemon run each policy once. A signal ends the waiting, and not the runs.
+/// Requests one run of each policy from a daemon. A signal ends the wait, not the runs.
 async fn asked(address: &str, args: &MaintainArgs, ids: Ids) -> Result<Exit, CommandError> {
     if !args.once {
         return Err(CommandError::OnlyOnceWithHost);
     }
     args.host.demand_none()?;
-    // The error says what a signal leads to.
+    // `LeftToDaemon` says what a signal does.
     let stop = stop_on_signals(None)?;
     let client = HostClient::connect(address).await?;
     let mode = if args.dry_run {
@@ -104,7 +104,7 @@ async fn asked(address: &str, args: &MaintainArgs, ids: Ids) -> Result<Exit, Com
         exit = stop.signalled() => Err(CommandError::LeftToDaemon(exit)),
     };
     if let Err(error) = ended {
-        // What has run is told, whatever became of the rest.
+        // Show the runs that ended, also if a later one failed.
         if !runs.is_empty() {
             show_all(&runs, args.format)?;
         }
@@ -121,7 +121,7 @@ fn nothing_to_do() {
     output::words("no policy is enabled; nothing to do");
 }
 
-/// Shows a run when it has ended.
+/// Shows a run when it has ended, as a table.
 fn show_run(run: &PolicyRun, format: Format, ids: Ids) -> Result<(), CommandError> {
     if format == Format::Table {
         output::data(&text::policy::run(run))?;
@@ -130,7 +130,7 @@ fn show_run(run: &PolicyRun, format: Format, ids: Ids) -> Result<(), CommandErro
     Ok(())
 }
 
-/// Shows all runs at the end, where the format has them together.
+/// Shows all runs at the end, as JSON.
 fn show_all(runs: &[PolicyRun], format: Format) -> Result<(), CommandError> {
     if format == Format::Json {
         output::data(&json::policy::runs(runs))?;
@@ -138,7 +138,7 @@ fn show_all(runs: &[PolicyRun], format: Format) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Writes a run down. A disk that is too full for that is no reason to fail what made room.
+/// Records a run. A failure is only a warning: the disk may be full, and the run has made room.
 fn remember(host: &Host, maintenance: &Maintenance, run: &PolicyRun) {
     if let Err(error) = host.history.add(run) {
         output::words(&format!("warning: {}", chain(&error)));
@@ -148,7 +148,7 @@ fn remember(host: &Host, maintenance: &Maintenance, run: &PolicyRun) {
     }
 }
 
-/// The worst that came of it.
+/// Returns the exit status for the worst outcome.
 fn exit(runs: &[PolicyRun], stop: &Stop) -> Exit {
     let mut reports = runs.iter().flat_map(|run| &run.reports);
     if let Some(exit) = reports.find_map(|report| stop.cut_short(report)) {

@@ -1,6 +1,6 @@
-//! `reclaim completions` and the hidden `reclaim man-pages`: the words of `args`, in other forms.
+//! `reclaim completions` and the hidden `reclaim man-pages`, made from the comments in `args`.
 //!
-//! Both are made by the binary itself, so that a package of it cannot carry those of another.
+//! The binary makes both itself, so that a package cannot contain those of another version.
 
 use clap::CommandFactory;
 
@@ -8,7 +8,7 @@ use crate::args::{Cli, CompletionsArgs, ManPagesArgs};
 use crate::exit::{CommandError, Exit};
 use crate::output;
 
-/// The name under which the binary is installed.
+/// The name of the installed binary.
 const NAME: &str = "reclaim";
 
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, CommandError> {

@@ -20,7 +20,7 @@ pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exi
         }
     };
     if explained.is_empty() {
-        output::words("no policy is enabled; nothing is ever removed");
+        output::words("no policy is enabled; nothing is removed automatically");
     }
     output::data(&match args.format {
         Format::Json => json::policy::forecasts(&explained),
@@ -29,7 +29,7 @@ pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exi
     Ok(Exit::Done)
 }
 
-/// Explains in this process, and remembers what was used until the next time.
+/// Explains in this process, and saves the last use of images for the next call.
 async fn explain_here(
     globals: &Globals,
     args: &ExplainArgs,
@@ -62,7 +62,7 @@ pub(crate) async fn history(
     Ok(Exit::Done)
 }
 
-/// Reads the history, beside whoever writes it.
+/// Reads the records of policy runs, which a daemon may write at the same time.
 fn history_here(
     globals: &Globals,
     args: &PolicyHistoryArgs,

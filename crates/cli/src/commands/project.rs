@@ -12,8 +12,8 @@ use crate::args::project::{FilesArgs, ProjectPruneArgs};
 use crate::exit::CommandError;
 use crate::output;
 
-/// Reads what is meant: the project from its files, or, if it has a name and no files, only the
-/// name, for its containers to tell the rest.
+/// Reads the project from its files. If it has a name and no files, returns only the name; the rest
+/// is read from the labels of its containers.
 pub(crate) fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
     let FilesArgs {
         files,
@@ -62,7 +62,7 @@ pub(crate) fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandEr
     })
 }
 
-/// Variables that are no text cannot be put into any.
+/// Returns the environment, without variables that are not UTF-8: these cannot be interpolated.
 fn environment() -> BTreeMap<String, String> {
     let variables = std::env::vars_os();
     let texts = variables.filter_map(|(name, value)| {
@@ -72,7 +72,7 @@ fn environment() -> BTreeMap<String, String> {
     texts.collect()
 }
 
-/// The word for a mode, as it is typed.
+/// Returns the name of a mode, as it is typed.
 pub(crate) fn word(mode: ProjectImageMode) -> &'static str {
     match mode {
         ProjectImageMode::None => "none",

@@ -37,7 +37,8 @@ pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, Com
     Ok(stopped.unwrap_or_else(|| exit(&report)))
 }
 
-/// The same for a daemon, in the words that were typed: it reads times by its own clock.
+/// Returns the request for a daemon, with the filters as typed: the daemon resolves times by its own
+/// clock.
 fn host_request(request: &PruneRequest, args: &PruneArgs) -> HostRequest {
     HostRequest {
         namespace: request.namespace.clone(),
@@ -58,7 +59,7 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
     for filter in &args.filters {
         filters.add_pair(filter)?;
     }
-    // As docker's client does; a contradicting filter of the user's is then an error.
+    // As docker's client does, so that a contradicting filter is an error.
     filters.add("dangling", if args.all { "false" } else { "true" });
     let now = reclaim_engine::now();
     let context = TimeContext {
@@ -78,13 +79,13 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
     )
 }
 
-/// What came of the question.
+/// The answer to the confirmation prompt.
 enum Answer {
     Yes(Confirmed),
     No,
 }
 
-/// Lists what will go and asks. There is no question where there is nothing to remove.
+/// Lists the images to be removed and asks for confirmation, if there are any.
 async fn ask(
     backend: &Backend,
     asked: &Asked,

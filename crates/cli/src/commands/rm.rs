@@ -39,7 +39,7 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
 fn exit(report: &Report, force: bool) -> Exit {
     let is_failure = |named: &Named| match &named.outcome {
         Ok(_) => false,
-        // As docker does: what is not there need not be removed.
+        // As for docker, --force makes a missing image no error.
         Err(NotRemoved::NoSuchImage(_) | NotRemoved::Ambiguous) => !force,
         Err(
             NotRemoved::Blank

@@ -17,7 +17,7 @@ use crate::exit::{CommandError, Exit};
 use crate::signals::{STOPPING, stop_on_signals};
 use crate::upkeep::{Host, Patience};
 
-/// Where a Docker Engine keeps its images.
+/// The namespace of a Docker Engine's images.
 const MOBY: &str = "moby";
 
 pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, CommandError> {
@@ -53,7 +53,7 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
     let serving = listen::serve(listeners, router, Limits::default(), stop.token.clone());
     let work = async {
         serving.await;
-        // A run has to end even if its caller has gone.
+        // A run must end, even if its client has disconnected.
         engine.idle().await;
         daemon.ended().await;
     };
@@ -61,7 +61,7 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
     Ok(Exit::Done)
 }
 
-/// A Docker Engine that is named has its images in its own namespace.
+/// Returns the namespace that is served: `moby` by default if a Docker Engine is named.
 fn namespace(globals: &Globals, args: &ServeArgs) -> Result<Namespace, CommandError> {
     let (namespace, is_asked_for) = globals.namespace()?;
     if is_asked_for || args.host.docker.is_empty() {

@@ -16,7 +16,7 @@ pub(crate) async fn run(globals: &Globals, args: &UndoArgs) -> Result<Exit, Comm
     }
     for name in &undone.taken {
         output::words(&format!(
-            "not restored: {name}: the name points at another image by now"
+            "not restored: {name}: the name now points to a different image"
         ));
     }
     Ok(if undone.taken.is_empty() {

@@ -139,7 +139,7 @@ fn words(column: Column) -> &'static str {
     match column {
         Column::InUse => "In use",
         Column::Pinned => "Pinned images",
-        Column::Unjudged => "Images that cannot be judged",
+        Column::Unjudged => "Images of unknown use",
         Column::Rooted => "Held by gc.root labels",
         Column::Leased => "Held by leases",
         Column::BuildCache => "Build cache",
@@ -194,7 +194,7 @@ pub(crate) fn breakdown(usage: &UsageByColumn) -> String {
         ),
         ("spared by filters", &[Column::Spared]),
         ("kept by other namespaces", &[Column::Elsewhere]),
-        ("cannot be judged", &[Column::Unjudged]),
+        ("of unknown use", &[Column::Unjudged]),
     ];
     let counted = |column| parts.iter().any(|(_, columns)| columns.contains(&column));
     let rest = ("not of images", usage.sum(|column| !counted(column)));

@@ -169,7 +169,7 @@ fn place(filesystem: &Filesystem) -> String {
     )
 }
 
-/// Says by which rules a policy goes, as they are in effect.
+/// Returns the effective rules of a policy, one line each.
 fn rules(policy: &Policy) -> Vec<String> {
     let rule = &policy.rule;
     let mut rules = vec![match &policy.schedule {
@@ -200,19 +200,19 @@ fn rules(policy: &Policy) -> Vec<String> {
     }
     if let Some(max) = pressure.max_used {
         rules.push(format!(
-            "begins above {} of content and snapshots",
+            "starts above {} of content and snapshots",
             ByteSize(max)
         ));
     }
     if pressure.reserved > 0 {
         rules.push(format!(
-            "leaves {} in any case",
+            "always leaves {} of content and snapshots",
             ByteSize(pressure.reserved)
         ));
     }
     rules.extend(filters(policy));
     if policy.mode == Mode::DryRun {
-        rules.push("only says what would go".to_owned());
+        rules.push("only reports what it would remove".to_owned());
     }
     rules
 }
@@ -226,13 +226,13 @@ fn between(what: &str, marks: Watermarks) -> String {
         reclaim_model::Watermark::Left(left) => format!("{left} left"),
     };
     format!(
-        "begins at more than {} ({what}), ends at {}",
+        "starts above {} ({what}), stops at {}",
         mark(marks.high()),
         mark(marks.low())
     )
 }
 
-/// What spares images, and how much goes at once.
+/// Returns the filters and limits of a policy, one line each.
 fn filters(policy: &Policy) -> Vec<String> {
     let rule = &policy.rule;
     let filters = &rule.filters;
@@ -266,21 +266,18 @@ fn filters(policy: &Policy) -> Vec<String> {
     );
     add(
         is_some(rule.min_age),
-        format!(
-            "spares what was pulled or used within {}",
-            words(rule.min_age)
-        ),
+        format!("keeps images pulled or used within {}", words(rule.min_age)),
     );
     let idle = rule.unused_for.max(filters.unused_for);
     add(
         is_some(idle),
-        format!("spares what was used within {}", words(idle)),
+        format!("keeps images used within {}", words(idle)),
     );
     let max_unused = policy.max_unused.unwrap_or_default();
     add(
         is_some(max_unused),
         format!(
-            "removes what nobody used for {}, full or not",
+            "removes images unused for {} even without pressure",
             words(max_unused)
         ),
     );
@@ -291,25 +288,25 @@ fn filters(policy: &Policy) -> Vec<String> {
     );
     add(
         !rule.last_copies,
-        "spares what no registry is known to have".to_owned(),
+        "keeps images that no registry is known to have".to_owned(),
     );
     let images = policy.max_images.unwrap_or_default();
     add(
         images > 0,
-        format!("removes at most {} at a time", count(images, "image")),
+        format!("removes at most {} per run", count(images, "image")),
     );
     let bytes = policy.max_bytes.unwrap_or_default();
     add(
         bytes > 0,
-        format!("frees at most {} at a time", ByteSize(bytes)),
+        format!("frees at most {} per run", ByteSize(bytes)),
     );
     add(
         is_some(policy.undo_window),
-        format!("holds what it removed for {}", words(policy.undo_window)),
+        format!("holds removed images for {}", words(policy.undo_window)),
     );
     add(
         policy.history == BuildHistory::Unpin,
-        "lets go of unpacked layers that only build history holds".to_owned(),
+        "releases unpacked layers that only build history holds".to_owned(),
     );
     lines
 }

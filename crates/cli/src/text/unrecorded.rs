@@ -24,7 +24,7 @@ pub(super) fn amount(unrecorded: &Unrecorded, ids: Ids) -> String {
             .saturating_sub(unrecorded.places.len()),
     ) {
         (0, 0) => String::new(),
-        (0, unknown) => format!("; it cannot be told which {unknown} of the others"),
+        (0, unknown) => format!("; {unknown} of the others cannot be identified"),
         (more, _) => format!(" and {more} more"),
     };
     let noun = match unrecorded.directories {

@@ -21,9 +21,9 @@ fn answer(answer: &Answer, ids: Ids) -> String {
         answer.namespace
     );
     let what = match (answer.thing.kind, answer.holders.len()) {
-        (ThingKind::Image, 0) => "used by nobody".to_owned(),
+        (ThingKind::Image, 0) => "not used".to_owned(),
         (ThingKind::Image, holders) => format!("used by {}:", count(holders, "holder")),
-        (_, 0) => "held by nobody".to_owned(),
+        (_, 0) => "not held".to_owned(),
         (_, holders) => format!("held by {}:", count(holders, "holder")),
     };
     add_line(&mut text, format_args!("{what}"));

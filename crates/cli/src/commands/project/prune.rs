@@ -12,24 +12,24 @@ use crate::exit::{CommandError, Exit};
 use crate::text::Ids;
 use crate::{commands, json, output, text};
 
-/// The word for containerd as an engine.
+/// The name of containerd as an engine.
 const CONTAINERD: &str = "containerd";
 
-/// What came of the images of a project.
+/// The result of a project prune.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
     pub(crate) request: &'a ProjectImages,
     pub(crate) mode: Mode,
-    /// Where: `containerd`, or the address of a Docker Engine.
+    /// `containerd`, or the address of a Docker Engine.
     pub(crate) engine: &'a str,
     /// Each image of the project.
     pub(crate) named: &'a [Named],
-    /// The whole report; an engine that was asked over its API has none.
+    /// The report of the run; a Docker Engine returns none.
     pub(crate) report: Option<&'a Report>,
 }
 
 pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Exit, CommandError> {
-    // First: nothing is done for files that cannot be read.
+    // First, so that nothing is removed if a file cannot be read.
     let images = commands::project::images(args)?;
     if let Some(address) = args.docker() {
         return on_docker(address, args, &images, globals.ids()).await;
@@ -103,12 +103,12 @@ fn print(format: Format, outcome: &Outcome<'_>, ids: Ids) -> Result<(), CommandE
     }
     if outcome.named.is_empty() {
         let name = &outcome.request.project.name;
-        output::words(&format!("warning: no image of project {name} to remove"));
+        output::words(&format!("warning: project {name} has no image to remove"));
     }
     Ok(())
 }
 
-/// As for Compose, what is in use or not there is no failure.
+/// Returns whether an image is a failure. As for Compose, one in use or missing is not.
 fn is_failure(error: &NotRemoved) -> bool {
     match error {
         NotRemoved::NoSuchImage(_) | NotRemoved::Ambiguous | NotRemoved::Conflict(_) => false,
