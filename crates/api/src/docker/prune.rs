@@ -7,19 +7,18 @@ use std::sync::Arc;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use jiff::tz::TimeZone;
-use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
 use reclaim_model::{
     BuildHistory, Failed, PruneFilters, PruneRequest, Report, Row, Selection, TimeContext,
 };
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
+use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
 use super::respond::{RUN, json};
-use super::{Asked, DockerApi};
+use super::runs::run;
 
-/// Docker's report. `Failed` and `Unfinished` are ours, and only there if something failed: Docker
-/// drops the report then.
+/// Docker's report. `Failed` and `Unfinished` are additions, present only if something failed: then
+/// Docker returns an error and no report.
 #[derive(Serialize)]
 struct PruneReport {
     #[serde(rename = "ImagesDeleted")]
@@ -28,17 +27,17 @@ struct PruneReport {
     reclaimed: u64,
     #[serde(rename = "Failed", skip_serializing_if = "Vec::is_empty")]
     failed: Vec<FailedImage>,
-    /// Why the run could not free or look again; what it removed is held, and can be restored.
+    /// Why the run could not finish. What it removed is held, and can be restored.
     #[serde(rename = "Unfinished", skip_serializing_if = "Option::is_none")]
     unfinished: Option<String>,
 }
 
-/// One row of what was removed.
+/// A row of `ImagesDeleted`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) enum DeletedRow {
-    /// A name that is gone.
+    /// A name that was removed.
     Untagged(String),
-    /// An image or manifest that is gone.
+    /// The digest of an image or manifest that was removed.
     Deleted(String),
 }
 
@@ -59,8 +58,8 @@ impl From<&Row> for DeletedRow {
     }
 }
 
-pub(super) async fn prune(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
-    let args = asked.query.filters()?;
+pub(super) async fn prune(api: &DockerApi, request: &ApiRequest) -> Result<Response, ApiError> {
+    let args = request.query.filters()?;
     let now = reclaim_engine::now();
     let context = TimeContext {
         now,
@@ -68,11 +67,11 @@ pub(super) async fn prune(api: &DockerApi, asked: &Asked) -> Result<Response, Ap
     };
     let filters = match PruneFilters::from_args(&args, &context) {
         Ok(filters) => filters,
-        // While a prune runs, nothing else is looked at.
+        // As in Docker, a running prune is reported before a wrong filter.
         Err(_) if api.engine().is_running() => return Err(ApiError::busy()),
         Err(error) => return Err(error.into()),
     };
-    let request = PruneRequest {
+    let prune_request = PruneRequest {
         namespace: api.namespace().clone(),
         selection: Selection::Filters(filters),
         target: None,
@@ -83,33 +82,12 @@ pub(super) async fn prune(api: &DockerApi, asked: &Asked) -> Result<Response, Ap
     let options = &api.shared.options;
     let report = run(
         Arc::clone(api.engine()),
-        request,
+        prune_request,
         options.run.clone(),
         options.cancel.clone(),
-    );
-    respond(&report.await?)
-}
-
-/// Runs apart from whoever asked, who may go away.
-pub(super) async fn run(
-    engine: Arc<Engine>,
-    request: PruneRequest,
-    options: RunOptions,
-    cancel: CancellationToken,
-) -> Result<Report, ApiError> {
-    let run = tokio::spawn(async move {
-        let controls = Controls {
-            options: &options,
-            progress: &no_progress,
-            cancel: &cancel,
-        };
-        engine.prune(&request, None, controls).await
-    });
-    let done: Result<Report, RunError> = run.await.map_err(|error| {
-        let message = format!("the run ended without a report: {error}");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
-    })?;
-    Ok(done?)
+    )
+    .await?;
+    respond(&report)
 }
 
 fn respond(report: &Report) -> Result<Response, ApiError> {
@@ -130,15 +108,18 @@ fn respond(report: &Report) -> Result<Response, ApiError> {
     Ok(response)
 }
 
-/// What is said if nothing came of the run but failures.
+/// Returns the error of a run that failed and removed nothing.
 fn failure(report: &Report) -> Option<String> {
     if !report.removed.is_empty() {
         return None;
     }
-    let failed = report.failed.iter();
-    let failed = failed.map(|Failed { name, error }| format!("{name}: {error}"));
-    let failed: Vec<String> = failed.chain(report.unfinished.clone()).collect();
-    (!failed.is_empty()).then(|| failed.join("\n"))
+    let errors: Vec<String> = report
+        .failed
+        .iter()
+        .map(|Failed { name, error }| format!("{name}: {error}"))
+        .chain(report.unfinished.clone())
+        .collect();
+    (!errors.is_empty()).then(|| errors.join("\n"))
 }
 
 fn failed_image(failed: &Failed) -> FailedImage {
