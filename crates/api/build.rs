@@ -1,4 +1,4 @@
-//! Makes Rust of our gRPC API: `proto/reclaim/v1`. protoc is not needed.
+//! Generates Rust code from `proto/reclaim/v1`, without protoc.
 
 use std::path::Path;
 use std::{env, fs};
@@ -16,10 +16,13 @@ const FILES: [&str; 4] = [
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={ROOT}");
     let descriptors = protox::compile(FILES, [ROOT])?;
-    #[expect(clippy::disallowed_methods, reason = "so cargo tells a build script")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the variable that cargo sets for build scripts"
+    )]
     let out = env::var("OUT_DIR")?;
-    let written = Path::new(&out).join("reclaim.v1.bin");
-    fs::write(written, descriptors.encode_to_vec())?;
+    let path = Path::new(&out).join("reclaim.v1.bin");
+    fs::write(path, descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .btree_map(".")
         .compile_fds(descriptors)?;

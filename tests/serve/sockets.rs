@@ -50,7 +50,7 @@ async fn only_the_owner_and_the_group_may_come_in() {
     }
     let error = refused(address, &socket, &["--socket-group", "nobody-has-this"]);
     assert!(
-        error.contains("there is no group `nobody-has-this`"),
+        error.contains("group `nobody-has-this` does not exist"),
         "{error}"
     );
     assert!(!socket.exists());
@@ -62,7 +62,7 @@ async fn a_socket_is_taken_from_the_dead_only() {
     let address = rig.containerd.address();
     let daemon = Daemon::start(address, &[]).await;
     let error = refused(address, daemon.socket(), &[]);
-    assert!(error.contains("somebody listens on"), "{error}");
+    assert!(error.contains("another process is listening on"), "{error}");
     daemon.ask("GET", "/_ping").await;
 
     // One that was killed leaves its socket.
@@ -87,12 +87,12 @@ async fn a_socket_is_taken_from_the_dead_only() {
     let others = daemon.directory().join("others");
     let _listener = UnixListener::bind(&others).unwrap();
     let error = refused(address, &others, &[]);
-    assert!(error.contains("somebody listens on"), "{error}");
+    assert!(error.contains("another process is listening on"), "{error}");
 
     let file = daemon.directory().join("file");
     fs::write(&file, "precious").unwrap();
     let error = refused(address, &file, &[]);
-    assert!(error.contains("it is not a socket"), "{error}");
+    assert!(error.contains("exists and is not a socket"), "{error}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 }
 
@@ -109,7 +109,7 @@ async fn wrong_addresses_are_refused_with_those_that_are_accepted() {
     ] {
         let error = refused(rig.containerd.address(), &socket, &["--listen", address]);
         assert!(
-            error.contains(&format!("`{address}` is no address to listen on")),
+            error.contains(&format!("`{address}` is not an address to listen on")),
             "{error}"
         );
     }

@@ -145,7 +145,7 @@ async fn tcp_without_tls_is_refused() {
         String::from_utf8(output.stderr).unwrap()
     };
     let error = refused(&[]);
-    assert!(error.contains("only served with mutual TLS"), "{error}");
+    assert!(error.contains("needs mutual TLS"), "{error}");
     let error = refused(&["--tls-cert", text(&certificate), "--tls-key", text(&key)]);
     assert!(error.contains("--tls-ca"), "{error}");
     let ca = text(&key);

@@ -1,8 +1,8 @@
-//! An engine in a hundred lines: its containers are its own, its prune is ours.
+//! A container engine in a hundred lines that embeds Reclaim's prune.
 //!
 //! It keeps containers in memory, creates and removes them over HTTP, and mounts the routes of
-//! Docker's API for images on its own server, so that `docker image prune` asks it. What it
-//! registers is in use from that moment on.
+//! Docker's API for images on its own server, so that `docker image prune` works on it. The image of
+//! a registered container is in use.
 //!
 //! ```console
 //! $ cargo run --example engine -- /run/containerd/containerd.sock default /tmp/engine.sock &
@@ -25,20 +25,20 @@ use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
-/// What the engine knows.
+/// The state of the engine.
 #[derive(Clone)]
 struct Shop {
     containers: Arc<InMemoryContainers>,
     namespace: Namespace,
 }
 
-/// What a container is created from.
+/// The parameters of a new container.
 #[derive(Deserialize)]
 struct Create {
     image: String,
 }
 
-/// Registers a container before anything is done for it: from here on its image stays.
+/// Registers a container before creating anything for it: from now on its image is kept.
 async fn create(
     State(shop): State<Shop>,
     Path(id): Path<String>,
@@ -53,7 +53,7 @@ async fn create(
     StatusCode::CREATED
 }
 
-/// Takes a container off when nothing of it is left.
+/// Unregisters a container after everything of it has been removed.
 async fn remove(State(shop): State<Shop>, Path(id): Path<String>) -> StatusCode {
     match shop.containers.remove(&shop.namespace, &id) {
         Some(_) => StatusCode::NO_CONTENT,
@@ -61,10 +61,14 @@ async fn remove(State(shop): State<Shop>, Path(id): Path<String>) -> StatusCode 
     }
 }
 
-/// Lists the containers with what they were created from.
+/// Lists the containers with their images.
 async fn list(State(shop): State<Shop>) -> Json<Vec<(String, String)>> {
     let containers = shop.containers.registered(&shop.namespace).into_values();
-    Json(containers.map(|it| (it.id, it.image)).collect())
+    Json(
+        containers
+            .map(|container| (container.id, container.image))
+            .collect(),
+    )
 }
 
 /// Serves until the process ends.
@@ -84,7 +88,7 @@ pub(crate) async fn serve(
         run: RunOptions::default(),
         cancel: CancellationToken::new(),
     };
-    // Ours for everything that the engine has no route for.
+    // Answers all paths that the engine has no route for.
     let images = DockerApi::new(Arc::new(engine), options).router();
     let router = Router::new()
         .route("/containers/{id}", put(create).delete(remove))
@@ -97,8 +101,8 @@ pub(crate) async fn serve(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let [containerd, namespace, socket] = words.as_slice() else {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [containerd, namespace, socket] = arguments.as_slice() else {
         return Err("usage: engine CONTAINERD NAMESPACE SOCKET".into());
     };
     serve(containerd, namespace, socket).await

@@ -1,4 +1,4 @@
-//! Whether the daemon is healthy: `/live` and `/ready`, and a client that requests them.
+//! Health checks: `/live` and `/ready`, and a client for them.
 //!
 //! Both are served with the metrics and on the sockets of the API. A probe that runs inside the
 //! daemon's container uses its Unix socket, which no other pod can reach.
@@ -23,17 +23,17 @@ use tokio::net::UnixStream;
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 4096;
 
-/// What a probe checks.
+/// A health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// The daemon answers.
     Live,
-    /// The daemon can work: containerd has answered lately.
+    /// The daemon can work: containerd has answered recently.
     Ready,
 }
 
 impl Check {
-    /// Returns the path that answers it.
+    /// Returns the path of the check.
     pub fn path(self) -> &'static str {
         match self {
             Self::Live => "/live",
@@ -43,22 +43,24 @@ impl Check {
 
     /// Whether a request for this path is a check.
     pub(crate) fn is_at(path: &str) -> bool {
-        [Self::Live, Self::Ready].iter().any(|it| it.path() == path)
+        [Self::Live, Self::Ready]
+            .iter()
+            .any(|check| check.path() == path)
     }
 }
 
-/// Why the daemon does not count as healthy.
+/// Why a health check failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthError {
     /// The address has an unknown form.
-    #[error("`{0}` is not the address of a daemon; accepted is unix:///PATH")]
+    #[error("`{0}` is not the address of a daemon; use unix:///PATH")]
     Address(String),
     /// No daemon listens there.
     #[error("connect to the daemon at {address}")]
     Connect {
         /// The address of the daemon.
         address: String,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
@@ -67,7 +69,7 @@ pub enum HealthError {
     Request {
         /// The address of the daemon.
         address: String,
-        /// What broke.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -113,16 +115,19 @@ async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
 ///
 /// # Errors
 ///
-/// [`HealthError`], also if there is no answer `within` that time.
+/// [`HealthError`], also if the daemon does not answer `within` that time.
 pub async fn check(address: &str, check: Check, within: Duration) -> Result<String, HealthError> {
-    let path = address.strip_prefix("unix://").map(Path::new);
-    let path = path.filter(|path| path.is_absolute());
-    let path = path.ok_or_else(|| HealthError::Address(address.to_owned()))?;
-    let answer = tokio::time::timeout(within, request(address, path, check)).await;
-    let (status, message) = answer.map_err(|_| HealthError::NoAnswer {
-        address: address.to_owned(),
-        within,
-    })??;
+    let path = address
+        .strip_prefix("unix://")
+        .map(Path::new)
+        .filter(|path| path.is_absolute())
+        .ok_or_else(|| HealthError::Address(address.to_owned()))?;
+    let (status, message) = tokio::time::timeout(within, request(address, path, check))
+        .await
+        .map_err(|_| HealthError::NoAnswer {
+            address: address.to_owned(),
+            within,
+        })??;
     if status.is_success() {
         Ok(message)
     } else {
@@ -139,17 +144,19 @@ async fn request(
         address: address.to_owned(),
         source,
     };
-    let stream = UnixStream::connect(path).await;
-    let stream = stream.map_err(|source| HealthError::Connect {
-        address: address.to_owned(),
-        source,
-    })?;
+    let stream = UnixStream::connect(path)
+        .await
+        .map_err(|source| HealthError::Connect {
+            address: address.to_owned(),
+            source,
+        })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(error.into()))?;
     let exchange = async {
-        let request = Request::get(check.path()).header(http::header::HOST, "reclaim");
-        let request = request.body(Empty::<Bytes>::new())?;
+        let request = Request::get(check.path())
+            .header(http::header::HOST, "reclaim")
+            .body(Empty::<Bytes>::new())?;
         let (parts, body) = sender.send_request(request).await?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
         Ok((
@@ -177,7 +184,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(50);
 
     #[tokio::test]
-    async fn a_daemon_that_does_not_answer_is_not_waited_for() {
+    async fn gives_up_on_a_daemon_that_does_not_answer() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let address = format!("unix://{}", path.display());
@@ -204,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_is_that_of_a_socket() {
+    async fn refuses_addresses_that_are_not_sockets() {
         for address in ["", "unix://", "unix://relative", "tcp://127.0.0.1:1"] {
             let refused = check(address, Check::Ready, SOON).await;
             assert!(matches!(refused, Err(HealthError::Address(_))), "{address}");

@@ -26,10 +26,7 @@ use serde::de::DeserializeOwned;
 use crate::service::{Service, ServiceError, events};
 
 pub use client::{HostClient, HostError, HostRuns};
-pub use form::{
-    Answers, ErrorForm, HeldRuns, Images, Options, Pins, PolicyForecasts, PolicyHistory,
-    PolicyRuns, Projects, RunRequest, Undo,
-};
+pub use form::{ErrorForm, Options, PolicyForecasts, PolicyHistory, PolicyRuns, RunRequest, Undo};
 
 /// Where the API is.
 pub(crate) const ROOT: &str = "/reclaim/v1";
@@ -216,7 +213,11 @@ async fn policies(
 ) -> Served {
     let names = form::names(&names)?;
     let policies = service.parts.scheduler.explain(&names).await;
-    let policies = policies.map_err(ServiceError::from)?;
+    let explained = policies.map_err(ServiceError::from)?;
+    let policies = explained
+        .into_iter()
+        .map(|(_, forecast)| forecast)
+        .collect();
     answer(PolicyForecasts { policies }).await
 }
 

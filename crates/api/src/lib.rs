@@ -1,4 +1,6 @@
-//! The counters: Docker's Engine API and our own gRPC API. They translate and decide nothing.
+//! HTTP and gRPC servers: Docker's Engine API, the gRPC API, metrics and health checks.
+//!
+//! They translate requests and responses; all decisions are the engine's.
 
 #![recursion_limit = "256"]
 

@@ -1,15 +1,19 @@
-//! What is counted, for Prometheus, and whether the daemon is fit.
+//! Metrics for Prometheus.
 //!
-//! [`Metrics`] hears every run, by whatever door it came, and what the scheduler of the policies
-//! sees. [`router`] serves `/metrics` (text for Prometheus), `/ready` and `/live`; it lets nobody
-//! change anything and tells no name of an image.
+//! [`Metrics`] counts every run, of the APIs and of policies, and what the scheduler of the policies
+//! observes. [`router`] serves `/metrics`, `/ready` and `/live`. All are read-only, and no metric
+//! contains the name of an image.
 
 mod families;
-mod serve;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -19,15 +23,16 @@ use reclaim_model::{Filesystem, KeepReason, PolicyName, Report};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use families::RunLabels;
+use crate::health;
+pub use families::FAMILIES;
 use families::{
-    Families, FilesystemLabel, PolicyFilesystem, PolicyKind, PolicyLabel, PolicyReason,
+    Families, FilesystemLabel, PolicyFilesystem, PolicyKind, PolicyLabel, PolicyReason, RunLabels,
 };
 
-pub use families::FAMILIES;
-pub use serve::router;
+/// The content type of the metrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Everything that is counted since this process began.
+/// The metrics of this process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -37,8 +42,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Begins to count. `index` tells of images that came back, `health` whether containerd
-    /// answers.
+    /// Creates all metrics. `index` counts images that were pulled again, `health` reports whether
+    /// containerd answers.
     pub fn new(version: &str, index: Option<Arc<LastUseIndex>>, health: Arc<Health>) -> Self {
         let mut registry = Registry::with_prefix("reclaim");
         let families = Families::registered(&mut registry);
@@ -51,24 +56,24 @@ impl Metrics {
         }
     }
 
-    /// Counts the runs of an engine until it is cancelled.
-    pub async fn hear(&self, engine: &Engine, cancel: &CancellationToken) {
+    /// Counts the runs of an engine until `cancel` is cancelled.
+    pub async fn count_runs(&self, engine: &Engine, cancel: &CancellationToken) {
         let mut reports = engine.reports();
         loop {
-            let heard = tokio::select! {
+            let received = tokio::select! {
                 () = cancel.cancelled() => return,
-                heard = reports.recv() => heard,
+                received = reports.recv() => received,
             };
-            match heard {
+            match received {
                 Ok(report) => self.count(&report),
-                // Some are lost to a listener that is too slow: those that come still count.
+                // The oldest reports were dropped because this task fell behind; the next ones count.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
-    /// Notes whether a new configuration was accepted.
+    /// Records whether a new configuration was accepted.
     pub fn reloaded(&self, is_accepted: bool) {
         self.families.reload_success.set(i64::from(is_accepted));
         if is_accepted {
@@ -82,7 +87,7 @@ impl Metrics {
         self.health.is_up()
     }
 
-    /// Renders everything as `OpenMetrics` text.
+    /// Renders all metrics as `OpenMetrics` text.
     pub fn render(&self) -> String {
         if let Some(index) = &self.index {
             self.families.set_repulls(index.repulls());
@@ -91,14 +96,14 @@ impl Metrics {
         let damaged = reclaim_engine::state::damaged_files();
         self.families.set_damaged_state_files(damaged);
         let mut text = String::new();
-        // Writing into a text cannot fail.
+        // Writing to a string cannot fail.
         if encode(&mut text, &self.registry).is_err() {
             text.clear();
         }
         text
     }
 
-    /// Counts what one run did.
+    /// Counts one run.
     fn count(&self, report: &Report) {
         let families = &self.families;
         let policy = report.policy.as_ref().map_or("", PolicyName::as_str);
@@ -110,7 +115,11 @@ impl Metrics {
         add(&families.refused, report.refused.len());
         add(&families.failed, report.failed.len());
         for reason in KeepReason::ALL {
-            let kept = report.kept.iter().filter(|it| it.reason == *reason).count();
+            let kept = report
+                .kept
+                .iter()
+                .filter(|kept| kept.reason == *reason)
+                .count();
             let label = PolicyReason::of(policy, *reason);
             let kept = i64::try_from(kept).unwrap_or(i64::MAX);
             families.kept.get_or_create(&label).set(kept);
@@ -138,8 +147,7 @@ impl Metrics {
                 .observe(collection.as_secs_f64());
         }
         if policy.is_empty() {
-            let is_partial = report.is_partial();
-            let outcome = if is_partial {
+            let outcome = if report.is_partial() {
                 PolicyOutcome::Partial
             } else if report.removed.is_empty() {
                 PolicyOutcome::Nothing
@@ -173,14 +181,14 @@ impl SchedulerObserver for Metrics {
         let labels = RunLabels::of(policy, run.trigger.word(), run.outcome);
         families.runs.get_or_create(&labels).inc();
         for filesystem in &run.before {
-            let place = &filesystem.mount_point;
-            let label = PolicyFilesystem::of(policy, place);
+            let mount_point = &filesystem.mount_point;
+            let label = PolicyFilesystem::of(policy, mount_point);
             families
                 .target
                 .get_or_create(&label)
-                .set(signed(wanted(run, place)));
+                .set(signed(wanted(run, mount_point)));
         }
-        // That it only said what it would do is no success of a policy that removes.
+        // A rehearsal is not a success of a policy that should remove.
         if run.outcome.is_success() && !run.is_rehearsal() {
             let label = PolicyLabel::of(policy);
             let ended = run.ended.as_second();
@@ -196,19 +204,33 @@ impl SchedulerObserver for Metrics {
     fn due(&self, policy: &PolicyName, at: Option<Timestamp>) {
         let label = PolicyLabel::of(policy.as_str());
         let due = at.map_or(0, Timestamp::as_second);
-        // There from the first moment on: 0 is never.
+        // Creates the series: 0 means that the policy never succeeded.
         drop(self.families.last_success.get_or_create(&label));
         self.families.next.get_or_create(&label).set(due);
     }
 }
 
-/// How many bytes a run wanted freed on a filesystem.
-fn wanted(run: &PolicyRun, place: &Path) -> u64 {
-    let mut wanted = run.wanted.iter();
-    let found = wanted.find(|it| matches!(&it.of, Measure::Bytes(of) if of == place));
-    found.map_or(0, |it| it.amount)
+/// Returns how many bytes a run had to free on a filesystem.
+fn wanted(run: &PolicyRun, mount_point: &Path) -> u64 {
+    run.wanted
+        .iter()
+        .find(|need| matches!(&need.of, Measure::Bytes(of) if of == mount_point))
+        .map_or(0, |need| need.amount)
 }
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Returns a router with `/metrics`, `/live` and `/ready`.
+pub fn router(metrics: Arc<Metrics>) -> Router {
+    let health = health::router(Arc::clone(&metrics.health));
+    Router::new()
+        .route("/metrics", get(metrics_text))
+        .with_state(metrics)
+        .merge(health)
+}
+
+async fn metrics_text(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.render())
 }

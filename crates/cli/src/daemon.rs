@@ -72,7 +72,7 @@ impl Daemon {
             Arc::clone(&metrics),
             cancel.clone(),
         );
-        tasks.spawn(async move { counted.hear(&engine, &token).await });
+        tasks.spawn(async move { counted.count_runs(&engine, &token).await });
         let (new, taken_up) = mpsc::channel(1);
         let scheduler = Scheduler::new(set, Arc::clone(&host.history), Arc::clone(&metrics) as _);
         let handle = scheduler.handle();

@@ -6,18 +6,24 @@ use reclaim_model::{
     Filesystem, FilterArgs, Namespace, PolicyName, Protection, PruneRequest, Report, Watermark,
     Watermarks,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::kubelet::kubelet_warnings;
 use crate::policy::{Policy, Schedule};
 use crate::pressure::{Excess, goals};
 use crate::progress::request;
+use crate::rules::rules;
 use crate::run::Maintenance;
 
 /// What a policy would do at this moment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PolicyForecast {
     /// The policy.
     pub policy: PolicyName,
+    /// When it runs.
+    pub schedule: String,
+    /// What it removes and what it spares, one sentence each.
+    pub rules: Vec<String>,
     /// The filesystems.
     pub filesystems: Vec<Filesystem>,
     /// What is above its high mark, and how much has to be freed to reach the low one.
@@ -29,7 +35,7 @@ pub struct PolicyForecast {
 }
 
 /// What a policy would do in one namespace.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NamespaceForecast {
     /// What a run would remove now, as a dry run reports it.
     pub now: Report,
@@ -103,6 +109,8 @@ impl Maintenance {
         warnings.extend(concerns);
         Ok(PolicyForecast {
             policy: policy.name().clone(),
+            schedule: policy.schedule.to_string(),
+            rules: rules(policy),
             filesystems: found.seen,
             wanted,
             namespaces,

@@ -16,6 +16,7 @@ mod policy_run;
 mod pressure;
 mod progress;
 mod requests;
+mod rules;
 mod run;
 mod scheduler;
 mod timetable;
@@ -29,7 +30,7 @@ pub use kubelet::{
 };
 pub use last_use::{IndexError, LastUseIndex, Observed};
 pub use policy::{Cron, CronError, Policy, Pressure, Schedule, UnknownPolicy};
-pub use policy_run::{Breakdown, PolicyOutcome, PolicyRun, Trigger};
+pub use policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
 pub use pressure::{Excess, Measure, Occupied, goals};
 pub use requests::{RequestError, RequestedRuns, SchedulerHandle};
 pub use run::Maintenance;

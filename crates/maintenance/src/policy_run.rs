@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Amount, Filesystem, Mode, Namespace, PolicyName, Report, RunId, UsageByColumn,
+    Amount, Filesystem, Mode, Namespace, PolicyName, Report, RunId, UsageByColumn, form,
 };
 use serde::{Deserialize, Serialize};
 
@@ -88,22 +88,24 @@ impl fmt::Display for PolicyOutcome {
 }
 
 /// What occupies the filesystems after a run that could not free enough.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Breakdown {
     /// The disk usage of containerd, each byte counted once.
-    pub account: UsageByColumn,
+    #[serde(flatten)]
+    pub usage: UsageByColumn,
     /// What else is on the same filesystems, in bytes.
     pub other_bytes: u64,
 }
 
 /// One run of a policy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PolicyRun {
     /// The policy.
     pub policy: PolicyName,
     /// Why it ran.
     pub trigger: Trigger,
     /// Whether it was a dry run.
+    #[serde(rename = "dry_run", with = "form::dry_run")]
     pub mode: Mode,
     /// When it began.
     pub began: Timestamp,
@@ -118,7 +120,8 @@ pub struct PolicyRun {
     /// What of that is still above its low mark.
     pub missing: Vec<Excess>,
     /// Holds of earlier runs that it released.
-    pub released: Vec<(Namespace, RunId)>,
+    #[serde(flatten, with = "released")]
+    pub released: Vec<ReleasedHold>,
     /// The reports of its prunes, namespace by namespace.
     pub reports: Vec<Report>,
     /// How it ended.
@@ -129,6 +132,51 @@ pub struct PolicyRun {
     pub breakdown: Option<Breakdown>,
     /// Warnings for the operator.
     pub warnings: Vec<String>,
+}
+
+/// A hold of an earlier run that a policy released, to make room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleasedHold {
+    /// The namespace of the run.
+    pub namespace: Namespace,
+    /// The run.
+    pub run: RunId,
+}
+
+/// Released holds by the IDs of their runs (`released`) and in full (`released_holds`).
+mod released {
+    use reclaim_model::RunId;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::ReleasedHold;
+
+    #[derive(Serialize)]
+    struct Written<'h> {
+        released: Vec<&'h RunId>,
+        released_holds: &'h [ReleasedHold],
+    }
+
+    #[derive(Deserialize)]
+    struct Read {
+        released_holds: Vec<ReleasedHold>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        holds: &[ReleasedHold],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            released: holds.iter().map(|hold| &hold.run).collect(),
+            released_holds: holds,
+        };
+        written.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<ReleasedHold>, D::Error> {
+        Ok(Read::deserialize(deserializer)?.released_holds)
+    }
 }
 
 impl PolicyRun {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use reclaim_model::{Filesystem, Goal, GoalUnit, HumanSize, Room, Watermarks};
+use serde::{Deserialize, Serialize};
 
 use crate::policy::Pressure;
 
@@ -19,7 +20,8 @@ pub enum Measure {
 }
 
 /// How much has to be freed until a low mark is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ExcessForm", into = "ExcessForm")]
 pub struct Excess {
     /// The quantity that is too large.
     pub of: Measure,
@@ -34,6 +36,51 @@ pub struct Occupied {
     pub all: u64,
     /// Without garbage, what only a hold keeps, and what is still being written.
     pub lasting: u64,
+}
+
+/// The JSON form of [`Excess`].
+#[derive(Serialize, Deserialize)]
+struct ExcessForm {
+    of: Quantity,
+    mount_point: Option<PathBuf>,
+    amount: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Quantity {
+    Bytes,
+    Inodes,
+    OccupiedBytes,
+}
+
+impl From<Excess> for ExcessForm {
+    fn from(excess: Excess) -> Self {
+        let (of, mount_point) = match excess.of {
+            Measure::Bytes(place) => (Quantity::Bytes, Some(place)),
+            Measure::Inodes(place) => (Quantity::Inodes, Some(place)),
+            Measure::Occupied => (Quantity::OccupiedBytes, None),
+        };
+        Self {
+            of,
+            mount_point,
+            amount: excess.amount,
+        }
+    }
+}
+
+impl From<ExcessForm> for Excess {
+    fn from(form: ExcessForm) -> Self {
+        let mount_point = form.mount_point.unwrap_or_default();
+        Self {
+            of: match form.of {
+                Quantity::Bytes => Measure::Bytes(mount_point),
+                Quantity::Inodes => Measure::Inodes(mount_point),
+                Quantity::OccupiedBytes => Measure::Occupied,
+            },
+            amount: form.amount,
+        }
+    }
 }
 
 impl fmt::Display for Excess {

@@ -26,7 +26,7 @@ use crate::cluster_lock::{Acquired, ClusterLock};
 use crate::headroom::Headroom;
 use crate::last_use::LastUseIndex;
 use crate::policy::Policy;
-use crate::policy_run::{Breakdown, PolicyOutcome, PolicyRun, Trigger};
+use crate::policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
 use crate::pressure::{Excess, Occupied};
 use crate::progress::PolicyProgress;
 
@@ -261,7 +261,8 @@ impl<'a> UnderWay<'a> {
                 }
                 let run = engine.release(namespace, Some(&hold.run.0)).await?;
                 info!(%run, "released a hold");
-                self.run.released.push((namespace.clone(), run));
+                let namespace = namespace.clone();
+                self.run.released.push(ReleasedHold { namespace, run });
                 self.measure().await?;
                 self.update_missing();
             }
@@ -376,7 +377,7 @@ impl<'a> UnderWay<'a> {
                 let known = usage.total.total().total_bytes();
                 Some(Breakdown {
                     other_bytes: used.sum::<u64>().saturating_sub(known),
-                    account: usage.total,
+                    usage: usage.total,
                 })
             }
             Err(error) => {

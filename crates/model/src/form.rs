@@ -58,19 +58,27 @@ impl<T> Versioned<T> {
 }
 
 /// [`Mode`](crate::Mode) as `dry_run`.
-pub(crate) mod dry_run {
+pub mod dry_run {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::Mode;
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-    pub(crate) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
+    /// Writes `dry_run`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bool(*mode == Mode::DryRun)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Mode, D::Error> {
+    /// Reads `dry_run`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
         let is_dry_run = bool::deserialize(deserializer)?;
         Ok(if is_dry_run {
             Mode::DryRun

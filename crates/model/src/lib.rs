@@ -8,7 +8,7 @@ mod digest;
 mod disk_usage;
 mod error;
 mod filter;
-mod form;
+pub mod form;
 mod free_target;
 mod gap;
 mod gc_conditions;

@@ -11,10 +11,11 @@ use reclaim_model::{Container, ContainerState, FilterArgs, FilterError};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
-use super::{Asked, DockerApi, respond};
+use super::respond;
 
-/// The filters that an engine has here.
+/// The filters that Docker accepts here.
 const KEYS: [&str; 17] = [
     "ancestor",
     "before",
@@ -35,7 +36,7 @@ const KEYS: [&str; 17] = [
     "until",
 ];
 
-/// One container of the list.
+/// A container of the list.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Summary {
@@ -55,27 +56,30 @@ pub(super) struct Summary {
     mounts: Vec<Value>,
 }
 
-pub(super) async fn list(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
-    let filters = asked.query.filters()?;
+pub(super) async fn list(api: &DockerApi, request: &ApiRequest) -> Result<Response, ApiError> {
+    let filters = request.query.filters()?;
     if let Some(key) = filters.keys().find(|key| !KEYS.contains(key)) {
         return Err(FilterError::UnknownKey(key.to_owned()).into());
     }
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    if let Some(why) = listing.unreadable.first() {
-        // Part of a list would look like all of it.
-        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why));
+    if let Some(error) = listing.unreadable.first() {
+        // A partial list would look complete.
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error));
     }
-    let all = asked.query.is_on("all") || filters.contains_key("status");
-    let listed = summaries(&listing).into_iter();
-    let listed = listed.filter(|it| (all || it.state == RUNNING) && matches(it, &filters));
-    let limit = asked.query.get("limit").parse().ok().filter(|it| *it > 0);
-    let listed: Vec<Summary> = listed.take(limit.unwrap_or(usize::MAX)).collect();
+    let all = request.query.is_on("all") || filters.contains_key("status");
+    let limit = request.query.get("limit").parse().ok();
+    let listed: Vec<Summary> = summaries(&listing)
+        .into_iter()
+        .filter(|container| all || container.state == RUNNING)
+        .filter(|container| matches(container, &filters))
+        .take(limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX))
+        .collect();
     Ok(respond::json(StatusCode::OK, &listed))
 }
 
 const RUNNING: &str = "running";
 
-/// Every container that is known, sorted by ID.
+/// Returns all containers, sorted by ID.
 pub(super) fn summaries(listing: &Listing) -> Vec<Summary> {
     listing.containers.iter().map(summary).collect()
 }
@@ -111,18 +115,20 @@ fn summary(container: &Container) -> Summary {
     }
 }
 
-/// Values of one filter are alternatives, but for labels; all filters must hold. What nothing is
-/// known of matches nothing.
+/// Whether a container matches all filters: all values of `label` and `label!`, any value of others.
+/// Filters on unknown properties match nothing.
 fn matches(container: &Summary, filters: &FilterArgs) -> bool {
     filters.keys().all(|key| {
         let mut values = filters.values(key);
         match key {
-            "label" => values.all(|it| has_label(container, it)),
-            "label!" => values.all(|it| !has_label(container, it)),
-            "id" => values.any(|it| container.id.starts_with(it)),
-            "name" => values.any(|it| container.id.contains(it.trim_start_matches('/'))),
-            "status" => values.any(|it| container.state == it),
-            "ancestor" => values.any(|it| container.image == it || container.image_id == it),
+            "label" => values.all(|label| has_label(container, label)),
+            "label!" => values.all(|label| !has_label(container, label)),
+            "id" => values.any(|prefix| container.id.starts_with(prefix)),
+            "name" => values.any(|part| container.id.contains(part.trim_start_matches('/'))),
+            "status" => values.any(|state| container.state == state),
+            "ancestor" => {
+                values.any(|image| container.image == image || container.image_id == image)
+            }
             _ => false,
         }
     })
@@ -130,7 +136,10 @@ fn matches(container: &Summary, filters: &FilterArgs) -> bool {
 
 fn has_label(container: &Summary, wanted: &str) -> bool {
     match wanted.split_once('=') {
-        Some((key, value)) => container.labels.get(key).is_some_and(|it| it == value),
+        Some((key, value)) => container
+            .labels
+            .get(key)
+            .is_some_and(|found| found == value),
         None => container.labels.contains_key(wanted),
     }
 }

@@ -1,62 +1,63 @@
 //! `GET /system/df`.
 //!
-//! Up to 1.51 an answer lists everything and clients add it up; from 1.52 on it has the sums, and
-//! lists only for clients that ask for them. Without that question 1.52 answers in both forms, for
-//! clients that take the newest version without knowing it.
+//! Up to 1.51 a response lists every object and clients add up the sizes. From 1.52 on it has
+//! totals, and with `verbose` only those. Without `verbose`, 1.52 answers in both forms, for clients
+//! that use the newest version without knowing it.
 //!
 //! Source: moby, `daemon/disk_usage.go` and `daemon/server/router/system/`.
 
 use axum::response::Response;
 use http::StatusCode;
-use reclaim_engine::{Listing, Shared};
+use reclaim_engine::{CatalogImage, Listing, Shared};
 use reclaim_model::{Container, ContainerState};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::api::{ApiRequest, DockerApi};
 use super::containers::{self, summaries};
 use super::error::ApiError;
-use super::list::{self, Wants, bytes, summary};
+use super::list::{self, OptionalFields, bytes, summary};
 use super::names::Names;
+use super::respond;
 use super::version::ApiVersion;
-use super::{Asked, DockerApi, respond};
 
-/// From here on answers have sums.
-const SUMS: &str = "1.52";
+/// The first version with totals.
+const TOTALS_SINCE: &str = "1.52";
 
-/// The key of all bytes of images, where there are lists.
+/// The key of the size of all images, in the form with lists.
 const LAYERS_SIZE: &str = "LayersSize";
 
-/// A kind of thing: by what it is asked for, and its keys in either form.
+/// A kind of object: its value of the parameter `type`, and its keys in the two forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kind {
     name: &'static str,
     list: &'static str,
-    sums: &'static str,
+    totals: &'static str,
 }
 
 const CONTAINER: Kind = Kind {
     name: "container",
     list: "Containers",
-    sums: "ContainerUsage",
+    totals: "ContainerUsage",
 };
 const IMAGE: Kind = Kind {
     name: "image",
     list: "Images",
-    sums: "ImageUsage",
+    totals: "ImageUsage",
 };
 const VOLUME: Kind = Kind {
     name: "volume",
     list: "Volumes",
-    sums: "VolumeUsage",
+    totals: "VolumeUsage",
 };
 const BUILD_CACHE: Kind = Kind {
     name: "build-cache",
     list: "BuildCache",
-    sums: "BuildCacheUsage",
+    totals: "BuildCacheUsage",
 };
 const KINDS: [Kind; 4] = [CONTAINER, IMAGE, VOLUME, BUILD_CACHE];
 
-/// What things of one kind come to. What is zero or empty is left out.
+/// The totals of one kind. Zeros and empty lists are left out, as in Docker.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Usage<T> {
@@ -72,48 +73,51 @@ struct Usage<T> {
     total_size: i64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// Which forms an answer has.
+/// The forms of a response.
 #[derive(Debug, Clone, Copy)]
 struct Forms {
     lists: bool,
-    sums: bool,
+    totals: bool,
 }
 
-pub(super) async fn df(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
-    let wanted = wanted(asked)?;
+pub(super) async fn df(api: &DockerApi, request: &ApiRequest) -> Result<Response, ApiError> {
+    let wanted = wanted(request)?;
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let sums = asked.version.is_at_least(SUMS);
-    let lists = !(sums && asked.query.is_on("verbose"));
-    let forms = Forms { lists, sums };
-    let version = asked.version.clone();
-    let adding_up = listing.read(move |it| answer(it, &wanted, forms, &version));
-    Ok(adding_up.await)
+    let totals = request.version.is_at_least(TOTALS_SINCE);
+    let lists = !(totals && request.query.is_on("verbose"));
+    let forms = Forms { lists, totals };
+    let version = request.version.clone();
+    let response = listing.read(move |listing| answer(listing, &wanted, forms, &version));
+    Ok(response.await)
 }
 
 fn answer(listing: &Listing, wanted: &[Kind], forms: Forms, version: &ApiVersion) -> Response {
-    let Forms { lists, sums } = forms;
+    let Forms { lists, totals } = forms;
     let mut body = Map::new();
-    if !sums {
-        // What is not asked for is there, too.
+    if !totals {
+        // Kinds that were not requested are null.
         body.extend(KINDS.map(|kind| (kind.list.to_owned(), Value::Null)));
         body.insert(LAYERS_SIZE.to_owned(), json!(0));
     }
     for kind in wanted.iter().copied() {
         if kind == IMAGE {
-            let usage = images(listing, version);
+            let usage = image_usage(listing, version);
             if lists {
                 body.insert(LAYERS_SIZE.to_owned(), json!(usage.total_size));
             }
             put(&mut body, kind, forms, &usage);
         } else if kind == CONTAINER {
-            put(&mut body, kind, forms, &running(listing));
+            put(&mut body, kind, forms, &container_usage(listing));
         } else {
-            // There are none here.
+            // This engine has no volumes and no build cache.
             put(&mut body, kind, forms, &Usage::<Value>::default());
         }
     }
@@ -124,56 +128,63 @@ fn put<T: Serialize>(body: &mut Map<String, Value>, kind: Kind, forms: Forms, us
     if forms.lists {
         body.insert(kind.list.to_owned(), json!(usage.items));
     }
-    if forms.sums {
-        body.insert(kind.sums.to_owned(), json!(usage));
+    if forms.totals {
+        body.insert(kind.totals.to_owned(), json!(usage));
     }
 }
 
-/// The kinds that are asked for; all if none is named, or the version knows no such question.
-fn wanted(asked: &Asked) -> Result<Vec<Kind>, ApiError> {
-    let types = asked.query.all("type");
-    if types.is_empty() || !asked.version.is_at_least("1.42") {
+/// Returns the requested kinds; all if none is named or the version has no parameter `type`.
+fn wanted(request: &ApiRequest) -> Result<Vec<Kind>, ApiError> {
+    let types = request.query.all("type");
+    if types.is_empty() || !request.version.is_at_least("1.42") {
         return Ok(KINDS.to_vec());
     }
-    let is_known = |it: &String| KINDS.iter().any(|kind| kind.name == it);
-    if let Some(unknown) = types.iter().find(|it| !is_known(it)) {
+    let is_unknown = |name: &&String| KINDS.iter().all(|kind| kind.name != *name);
+    if let Some(unknown) = types.iter().find(is_unknown) {
         return Err(ApiError::bad(format!("unknown object type: {unknown}")));
     }
-    let kinds = KINDS.into_iter();
-    Ok(kinds
-        .filter(|kind| types.iter().any(|it| it == kind.name))
+    Ok(KINDS
+        .into_iter()
+        .filter(|kind| types.iter().any(|name| name == kind.name))
         .collect())
 }
 
-fn images(listing: &Listing, version: &ApiVersion) -> Usage<list::Summary> {
-    let wants = Wants {
+fn image_usage(listing: &Listing, version: &ApiVersion) -> Usage<list::Summary> {
+    let fields = OptionalFields {
         shared_size: true,
         manifests: false,
         containers: true,
     };
-    let images = listing.catalog.images.iter();
-    let images = images.filter(|it| !(it.has_child && it.is_dangling()));
-    let items = images.map(|image| {
-        let names = Names::of(image, image.records.iter());
-        summary(listing, image, names, wants, version)
-    });
-    let mut items: Vec<list::Summary> = items.collect();
+    let is_shown = |image: &&CatalogImage| !(image.has_child && image.is_dangling());
+    let mut items: Vec<list::Summary> = listing
+        .catalog
+        .images
+        .iter()
+        .filter(is_shown)
+        .map(|image| {
+            let names = Names::of(image, image.records.iter());
+            summary(listing, image, names, fields, version)
+        })
+        .collect();
     list::sort(&mut items);
-    // An image of unknown use is none of both.
-    let unused = items.iter().filter(|it| it.containers == 0);
-    let reclaimable = unused.map(|it| it.size.saturating_sub(it.shared_size));
+    // -1, an unknown number of containers, is neither active nor reclaimable.
+    let reclaimable = items
+        .iter()
+        .filter(|image| image.containers == 0)
+        .map(|image| image.size.saturating_sub(image.shared_size))
+        .fold(0, i64::saturating_add);
     Usage {
-        active_count: count(items.iter().filter(|it| it.containers > 0)),
-        reclaimable: reclaimable.fold(0, i64::saturating_add),
+        active_count: count(items.iter().filter(|image| image.containers > 0)),
+        reclaimable,
         total_count: count(items.iter()),
         total_size: bytes(listing.catalog.total_bytes),
         items,
     }
 }
 
-/// What containers have written is theirs alone: no size of them is known here.
-fn running(listing: &Listing) -> Usage<containers::Summary> {
-    let is_active = |it: &&Container| it.state != ContainerState::Stopped;
+/// Sizes are 0: the engine does not measure what containers have written.
+fn container_usage(listing: &Listing) -> Usage<containers::Summary> {
+    let is_active = |container: &&Container| container.state != ContainerState::Stopped;
     Usage {
         active_count: count(listing.containers.iter().filter(is_active)),
         total_count: count(listing.containers.iter()),
@@ -183,6 +194,6 @@ fn running(listing: &Listing) -> Usage<containers::Summary> {
     }
 }
 
-fn count<T>(things: impl Iterator<Item = T>) -> i64 {
-    i64::try_from(things.count()).unwrap_or(i64::MAX)
+fn count<T>(items: impl Iterator<Item = T>) -> i64 {
+    i64::try_from(items.count()).unwrap_or(i64::MAX)
 }

@@ -4,10 +4,10 @@ use http::StatusCode;
 use reclaim_engine::RunError;
 use reclaim_model::{FilterError, NotRemoved, chain};
 
-/// What is said while a prune runs. Docker's text; clients compare it.
+/// The error while a prune runs. Docker's text; clients compare it.
 pub(super) const BUSY: &str = "a prune operation is already running";
 
-/// An answer that is an error.
+/// An error response: its status and its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
@@ -22,7 +22,7 @@ impl ApiError {
         }
     }
 
-    /// The request is wrong.
+    /// An error of the request itself.
     pub(super) fn bad(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }

@@ -10,18 +10,18 @@ use reclaim_model::{Digest, ImageRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
 use super::inspect::{choose, config};
-use super::list::{bytes, created};
+use super::list::bytes;
 use super::names::Names;
-use super::platform::PlatformWords;
+use super::platform::{DockerPlatform, created};
 use super::respond::json;
-use super::{Asked, DockerApi};
 
-/// What stands for the ID of a step that is no image of its own.
+/// The ID of a step that is not an image of its own.
 const MISSING: &str = "<missing>";
 
-/// One step by which the image was built.
+/// A step of the build, as Docker returns it.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Step {
@@ -33,10 +33,10 @@ struct Step {
     tags: Option<Vec<String>>,
 }
 
-/// One step as the configuration has it.
+/// A step of the build, as in the image's configuration.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Recorded {
+struct ConfigStep {
     created: Option<String>,
     created_by: String,
     comment: String,
@@ -46,9 +46,9 @@ struct Recorded {
 pub(super) async fn history(
     api: &DockerApi,
     name: &str,
-    asked: &Asked,
+    request: &ApiRequest,
 ) -> Result<Response, ApiError> {
-    let platform = PlatformWords::parse(asked.query.get("platform"))?;
+    let platform = DockerPlatform::parse(request.query.get("platform"))?;
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let image = listing.catalog.find(name)?;
     let manifest = choose(image, name, platform.as_ref())?;
@@ -57,54 +57,56 @@ pub(super) async fn history(
     Ok(json(StatusCode::OK, &steps))
 }
 
-/// The last step first.
+/// Returns the steps of the build, the last one first.
 fn steps(
     catalog: &Catalog,
     image: &CatalogImage,
     manifest: Option<&CatalogManifest>,
     config: &Value,
 ) -> Vec<Step> {
-    let recorded = config["history"].as_array().into_iter().flatten();
-    let recorded = recorded.map(|it| Recorded::deserialize(it).unwrap_or_default());
-    let mut layers = manifest.into_iter().flat_map(|it| it.layer_bytes.iter());
-    let steps = recorded.map(|step| Step {
-        size: if step.empty_layer {
-            0
-        } else {
-            bytes(layers.next().copied().unwrap_or(0))
-        },
-        created: moment(&step, image),
-        comment: step.comment,
-        created_by: step.created_by,
-        id: MISSING.to_owned(),
-        tags: None,
-    });
-    let mut steps: Vec<Step> = steps.collect();
+    let history = config["history"].as_array();
+    let mut layers = manifest
+        .into_iter()
+        .flat_map(|manifest| &manifest.layer_bytes);
+    let mut steps: Vec<Step> = history
+        .into_iter()
+        .flatten()
+        .map(|step| ConfigStep::deserialize(step).unwrap_or_default())
+        .map(|step| Step {
+            size: if step.empty_layer {
+                0
+            } else {
+                bytes(layers.next().copied().unwrap_or(0))
+            },
+            created: created_second(&step, image),
+            comment: step.comment,
+            created_by: step.created_by,
+            id: MISSING.to_owned(),
+            tags: None,
+        })
+        .collect();
     steps.reverse();
-    // The classic builder left an image for each step; others left only the last.
-    let mut at = Some(image);
+    // The classic builder left an image for each step; other builders leave only the last.
+    let mut next = Some(image);
     for step in &mut steps {
-        let Some(image) = at else { break };
+        let Some(image) = next else { break };
         let names = Names::of(image, image.records.iter());
         step.id = image.target.digest.to_string();
         step.tags = (!names.tags.is_empty()).then_some(names.tags);
-        at = parent(catalog, image);
+        next = parent(catalog, image);
     }
     steps
 }
 
-fn moment(step: &Recorded, image: &CatalogImage) -> i64 {
-    let moment = step
-        .created
-        .as_ref()
-        .and_then(|it| it.parse::<Timestamp>().ok());
-    moment.unwrap_or_else(|| created(image)).as_second()
+fn created_second(step: &ConfigStep, image: &CatalogImage) -> i64 {
+    let parsed = step.created.as_ref().and_then(|text| text.parse().ok());
+    let moment: Timestamp = parsed.unwrap_or_else(|| created(image));
+    moment.as_second()
 }
 
 fn parent<'a>(catalog: &'a Catalog, image: &CatalogImage) -> Option<&'a CatalogImage> {
     let parent: Digest = image.records.iter().find_map(ImageRecord::parent)?;
-    let at = catalog
-        .images
-        .binary_search_by(|it| it.target.digest.cmp(&parent));
-    at.ok().map(|at| &catalog.images[at])
+    let images = &catalog.images;
+    let found = images.binary_search_by(|image| image.target.digest.cmp(&parent));
+    found.ok().map(|index| &images[index])
 }

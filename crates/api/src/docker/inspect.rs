@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use reclaim_engine::{CatalogImage, CatalogManifest, Listing, Shared};
 use serde_json::{Map, Value, json};
 
+use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
-use super::list::{Descriptor, created, manifests, parent};
+use super::list::{Descriptor, manifests, parent};
 use super::names::Names;
-use super::platform::{PlatformWords, architecture, best, platform_of, platforms};
+use super::platform::{DockerPlatform, architecture, best, created, platform_of, platforms};
+use super::respond;
 use super::version::ApiVersion;
-use super::{Asked, DockerApi, respond};
 
-/// What older answers have of a container's configuration, though images have none of it.
+/// Keys of a container's configuration that older versions return, though images do not have them.
 const LEGACY_FLAGS: [&str; 6] = [
     "AttachStderr",
     "AttachStdin",
@@ -26,24 +27,24 @@ const LEGACY_FLAGS: [&str; 6] = [
 ];
 const LEGACY_TEXTS: [&str; 3] = ["Domainname", "Hostname", "Image"];
 
-/// Parts of a run configuration that are there up to 1.51 also if they say nothing, and from 1.52
-/// on only if they say something.
+/// Keys of a run configuration that are returned up to 1.51 even if they are empty, and from 1.52
+/// on only if they are not.
 const LISTS: [&str; 6] = ["Cmd", "Entrypoint", "Env", "OnBuild", "Volumes", "Labels"];
 const TEXTS: [&str; 2] = ["User", "WorkingDir"];
 
-/// Parts of the description of which the same is true.
+/// Keys of the image for which the same is true.
 const OPTIONAL: [&str; 4] = ["Parent", "Comment", "DockerVersion", "Author"];
 
-/// From here on what says nothing is left out.
-const TERSE: &str = "1.52";
+/// The first version that leaves out empty values.
+const OMITS_EMPTY_SINCE: &str = "1.52";
 
 pub(super) async fn inspect(
     api: &DockerApi,
     name: &str,
-    asked: &Asked,
+    request: &ApiRequest,
 ) -> Result<Response, ApiError> {
-    let platform = PlatformWords::parse(asked.query.get("platform"))?;
-    let wants_manifests = asked.query.is_on("manifests") && asked.version.is_at_least("1.48");
+    let platform = DockerPlatform::parse(request.query.get("platform"))?;
+    let wants_manifests = request.query.is_on("manifests") && request.version.is_at_least("1.48");
     if platform.is_some() && wants_manifests {
         let message = "conflicting options: manifests and platform options cannot both be set";
         return Err(ApiError::bad(message));
@@ -52,26 +53,27 @@ pub(super) async fn inspect(
     let image = listing.catalog.find(name)?;
     let manifest = choose(image, name, platform.as_ref())?;
     let config = config(api, manifest).await?;
-    let mut body = describe(&listing, image, manifest, &config, &asked.version);
+    let mut body = describe(&listing, image, manifest, &config, &request.version);
     if wants_manifests {
         body["Manifests"] = json!(manifests(image));
     }
     Ok(respond::json(StatusCode::OK, &body))
 }
 
-/// Chooses the manifest that is asked for, or that stands for the image.
+/// Returns the manifest of the requested platform, or the one that represents the image.
 pub(super) fn choose<'a>(
     image: &'a CatalogImage,
     name: &str,
-    platform: Option<&PlatformWords>,
+    platform: Option<&DockerPlatform>,
 ) -> Result<Option<&'a CatalogManifest>, ApiError> {
     let Some(platform) = platform else {
         return Ok(best(image));
     };
-    let fits = |it: &&CatalogManifest| platform_of(it).is_some_and(|it| platform.fits(it));
-    let found = platforms(image).filter(|it| it.is_available).find(fits);
+    let found = platforms(image)
+        .filter(|manifest| manifest.is_available)
+        .find(|manifest| platform_of(manifest).is_some_and(|found| platform.fits(found)));
     found.map(Some).ok_or_else(|| {
-        let PlatformWords {
+        let DockerPlatform {
             os,
             architecture,
             variant,
@@ -85,12 +87,12 @@ pub(super) fn choose<'a>(
     })
 }
 
-/// Reads the configuration whole; an empty one if there is none that can be read.
+/// Returns the configuration as JSON; an empty object if it is missing or unreadable.
 pub(super) async fn config(
     api: &DockerApi,
     manifest: Option<&CatalogManifest>,
 ) -> Result<Value, ApiError> {
-    let Some(config) = manifest.and_then(|it| it.config.as_ref()) else {
+    let Some(config) = manifest.and_then(|manifest| manifest.config.as_ref()) else {
         return Ok(json!({}));
     };
     let document = api.engine().document(api.namespace(), &config.digest);
@@ -107,10 +109,12 @@ fn describe(
 ) -> Value {
     let names = Names::of(image, image.records.iter());
     let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
-    let comment = config["history"].as_array().and_then(|it| it.last());
-    let comment = comment.and_then(|it| it["comment"].as_str());
-    let size = manifest.map_or(0, |it| it.content_bytes);
-    let tagged = image.records.iter().filter_map(|it| it.updated_at).max();
+    let comment = config["history"]
+        .as_array()
+        .and_then(|history| history.last()?["comment"].as_str());
+    let size = manifest.map_or(0, |manifest| manifest.content_bytes);
+    let records = image.records.iter();
+    let tagged = records.filter_map(|record| record.updated_at).max();
     let mut body = json!({
         "Id": image.target.digest.to_string(),
         "RepoTags": names.tags,
@@ -127,9 +131,9 @@ fn describe(
         "Metadata": {"LastTagTime": tagged.unwrap_or(Timestamp::UNIX_EPOCH).to_string()},
         "Config": run_config(&config["config"], version),
     });
-    if version.is_at_least(TERSE) {
+    if version.is_at_least(OMITS_EMPTY_SINCE) {
         if let Some(body) = body.as_object_mut() {
-            leave_out(body, &OPTIONAL);
+            remove_empty(body, &OPTIONAL);
         }
     } else {
         body["GraphDriver"] = json!({"Data": null, "Name": snapshotter(listing)});
@@ -146,11 +150,11 @@ fn describe(
     body
 }
 
-/// What containers of the image begin with.
+/// Returns the run configuration of the image.
 fn run_config(config: &Value, version: &ApiVersion) -> Value {
     let mut run = config.as_object().cloned().unwrap_or_default();
-    if version.is_at_least(TERSE) {
-        leave_out(&mut run, &[&LISTS[..], &TEXTS[..]].concat());
+    if version.is_at_least(OMITS_EMPTY_SINCE) {
+        remove_empty(&mut run, &[&LISTS[..], &TEXTS[..]].concat());
         return Value::Object(run);
     }
     let mut ensure = |keys: &[&str], value: &Value| {
@@ -167,8 +171,8 @@ fn run_config(config: &Value, version: &ApiVersion) -> Value {
     Value::Object(run)
 }
 
-/// Takes out those of the keys that say nothing.
-fn leave_out(object: &mut Map<String, Value>, keys: &[&str]) {
+/// Removes those of the keys whose values are empty.
+fn remove_empty(object: &mut Map<String, Value>, keys: &[&str]) {
     object.retain(|key, value| !(keys.contains(&key.as_str()) && is_empty(value)));
 }
 
@@ -182,7 +186,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The snapshotter that has most of the images' snapshots; containerd's default if none has any.
+/// Returns the snapshotter with the most snapshots; containerd's default if there are none.
 pub(super) fn snapshotter(listing: &Listing) -> String {
     let mut counts = std::collections::BTreeMap::new();
     for (id, _) in listing.snapshot_bytes.iter() {

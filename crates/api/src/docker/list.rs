@@ -6,21 +6,20 @@ use std::collections::BTreeMap;
 
 use axum::response::Response;
 use http::StatusCode;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use reclaim_engine::{CatalogImage, Listing, Shared};
 use reclaim_model::{ImageRecord, TimeContext};
 use serde::Serialize;
 
+use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
 use super::list_filters::ListFilters;
 use super::names::Names;
-use super::platform::best;
+use super::platform::{DockerPlatform, best, created, platform_of};
 use super::respond::json;
 use super::version::ApiVersion;
-use super::{Asked, DockerApi};
 
-/// One image of the list.
+/// An image of the list.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Summary {
@@ -41,7 +40,7 @@ pub(super) struct Summary {
     manifests: Option<Vec<ManifestSummary>>,
 }
 
-/// What a record points at.
+/// The descriptor of the target of a record.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
@@ -64,7 +63,7 @@ impl From<&CatalogImage> for Descriptor {
     }
 }
 
-/// One manifest of an image.
+/// A manifest of an image.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ManifestSummary {
@@ -94,7 +93,7 @@ struct ManifestSize {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ImageData {
-    platform: super::platform::PlatformWords,
+    platform: DockerPlatform,
     containers: Vec<String>,
     size: UnpackedSize,
 }
@@ -105,23 +104,23 @@ struct UnpackedSize {
     unpacked: u64,
 }
 
-pub(super) async fn list(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
-    let args = asked.query.filters()?;
+pub(super) async fn list(api: &DockerApi, request: &ApiRequest) -> Result<Response, ApiError> {
+    let args = request.query.filters()?;
     let now = reclaim_engine::now();
     let context = TimeContext {
         now,
         offset: TimeZone::system().to_offset(now),
     };
     let filters = ListFilters::from_args(&args, &context)?;
-    let all = asked.query.is_on("all");
-    let wants = Wants {
-        shared_size: asked.query.is_on("shared-size"),
-        manifests: asked.query.is_on("manifests") && asked.version.is_at_least("1.47"),
-        containers: asked.version.is_at_least("1.51"),
+    let all = request.query.is_on("all");
+    let fields = OptionalFields {
+        shared_size: request.query.is_on("shared-size"),
+        manifests: request.query.is_on("manifests") && request.version.is_at_least("1.47"),
+        containers: request.version.is_at_least("1.51"),
     };
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let version = asked.version.clone();
-    let summing_up = listing.read(move |listing| {
+    let version = request.version.clone();
+    let response = listing.read(move |listing| {
         let filters = filters.resolve(&listing.catalog)?;
         let mut summaries: Vec<Summary> = Vec::new();
         for image in &listing.catalog.images {
@@ -131,28 +130,28 @@ pub(super) async fn list(api: &DockerApi, asked: &Asked) -> Result<Response, Api
             let records: Vec<&ImageRecord> = filters.records_of(image).collect();
             if !records.is_empty() {
                 let names = Names::of(image, records.iter().copied());
-                summaries.push(summary(listing, image, names, wants, &version));
+                summaries.push(summary(listing, image, names, fields, &version));
             }
         }
         sort(&mut summaries);
         Ok(json(StatusCode::OK, &summaries))
     });
-    summing_up.await
+    response.await
 }
 
-/// Sorts a list as clients show it: the last that was built first.
+/// Sorts a list as clients show it: the newest image first.
 pub(super) fn sort(summaries: &mut [Summary]) {
     summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
 }
 
-/// What a client wants to know of each image.
+/// The optional fields that the client requested.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wants {
-    /// What it shares with others.
+pub(super) struct OptionalFields {
+    /// The size that is shared with other images.
     pub(super) shared_size: bool,
-    /// What is there of each platform.
+    /// The manifests.
     pub(super) manifests: bool,
-    /// How many containers use it.
+    /// The number of containers.
     pub(super) containers: bool,
 }
 
@@ -160,31 +159,31 @@ pub(super) fn summary(
     listing: &Listing,
     image: &CatalogImage,
     names: Names,
-    wants: Wants,
+    fields: OptionalFields,
     version: &ApiVersion,
 ) -> Summary {
-    let best = best(image).and_then(|it| it.config.as_ref());
+    let config = best(image).and_then(|manifest| manifest.config.as_ref());
     let names = if version.is_at_least("1.43") {
         names
     } else {
-        names.in_old_words()
+        names.with_placeholders()
     };
     let size = bytes(size_of(image));
-    // Of containers that are not all known no number would be true.
-    let are_counted = wants.containers && listing.unreadable.is_empty();
+    // A number would be wrong while containers cannot be listed.
+    let can_count = fields.containers && listing.unreadable.is_empty();
     Summary {
-        containers: if are_counted {
+        containers: if can_count {
             i64::try_from(image.containers()).unwrap_or(i64::MAX)
         } else {
             -1
         },
         created: created(image).as_second(),
         id: image.target.digest.to_string(),
-        labels: best.map(|it| it.config.labels.clone()),
+        labels: config.map(|config| config.config.labels.clone()),
         parent_id: parent(image),
         repo_digests: names.digests,
         repo_tags: names.tags,
-        shared_size: if wants.shared_size {
+        shared_size: if fields.shared_size {
             bytes(image.size.shared_bytes)
         } else {
             -1
@@ -192,14 +191,14 @@ pub(super) fn summary(
         size,
         virtual_size: (!version.is_at_least("1.44")).then_some(size),
         descriptor: version.is_at_least("1.48").then(|| image.into()),
-        manifests: wants.manifests.then(|| manifests(image)),
+        manifests: fields.manifests.then(|| manifests(image)),
     }
 }
 
-/// What there is of each manifest of the image.
+/// Returns a summary of each manifest of the image.
 pub(super) fn manifests(image: &CatalogImage) -> Vec<ManifestSummary> {
-    let manifests = image.manifests.iter().map(|manifest| {
-        let platform = super::platform::platform_of(manifest);
+    let summaries = image.manifests.iter().map(|manifest| {
+        let platform = platform_of(manifest);
         ManifestSummary {
             id: manifest.digest.to_string(),
             descriptor: ManifestDescriptor {
@@ -229,27 +228,26 @@ pub(super) fn manifests(image: &CatalogImage) -> Vec<ManifestSummary> {
                 }),
         }
     });
-    manifests.collect()
+    summaries.collect()
 }
 
-/// Content and snapshots of every manifest, in bytes. An index itself does not count.
+/// Returns the size of content and snapshots of all manifests. An index itself does not count.
 pub(super) fn size_of(image: &CatalogImage) -> u64 {
-    let manifests = image.manifests.iter();
-    let sizes = manifests.map(|it| it.content_bytes.saturating_add(it.unpacked_bytes));
-    sizes.fold(0, u64::saturating_add)
+    image
+        .manifests
+        .iter()
+        .map(|manifest| {
+            manifest
+                .content_bytes
+                .saturating_add(manifest.unpacked_bytes)
+        })
+        .fold(0, u64::saturating_add)
 }
 
-/// When the image was built, as it says itself; else when the record was made.
-pub(super) fn created(image: &CatalogImage) -> Timestamp {
-    let built = best(image).and_then(|it| it.config.as_ref()?.config.built_at);
-    let made = || image.records.iter().filter_map(|it| it.created_at).min();
-    built.or_else(made).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// The image that the classic builder made it from.
+/// Returns the ID of the image that the classic builder made this one from; empty if there is none.
 pub(super) fn parent(image: &CatalogImage) -> String {
     let parent = image.records.iter().find_map(ImageRecord::parent);
-    parent.map_or_else(String::new, |it| it.to_string())
+    parent.map_or_else(String::new, |digest| digest.to_string())
 }
 
 pub(super) fn bytes(size: u64) -> i64 {

@@ -10,8 +10,7 @@ use reclaim_model::{
 };
 
 use super::error::ApiError;
-use super::list::created;
-use super::platform::platforms;
+use super::platform::{created, platforms};
 
 const KEYS: [&str; 7] = [
     "before",
@@ -23,17 +22,17 @@ const KEYS: [&str; 7] = [
     "until",
 ];
 
-/// The filters as they came, checked as far as that needs no images.
+/// The filters of a request, checked as far as that needs no image.
 #[derive(Debug)]
 pub(super) struct ListFilters {
-    /// Those that a prune has too.
+    /// The filters that a prune has too.
     common: PruneFilters,
     before: Vec<String>,
     since: Vec<String>,
     references: Option<Vec<String>>,
 }
 
-/// The filters, with what the images that they name say.
+/// The filters, with the creation times of the images that they name.
 #[derive(Debug)]
 pub(super) struct Resolved {
     common: PruneFilters,
@@ -43,7 +42,7 @@ pub(super) struct Resolved {
 }
 
 impl ListFilters {
-    /// Checks the filters: keys first, then the values, in the order of a prune.
+    /// Checks the filters: keys first, then values, in the order of a prune.
     pub(super) fn from_args(args: &FilterArgs, context: &TimeContext) -> Result<Self, ApiError> {
         if let Some(key) = args.keys().find(|key| !KEYS.contains(key)) {
             return Err(FilterError::UnknownKey(key.to_owned()).into());
@@ -63,51 +62,55 @@ impl ListFilters {
         let moments = |names: &[String]| -> Result<Vec<Timestamp>, NotRemoved> {
             names
                 .iter()
-                .map(|it| catalog.find(it).map(created))
+                .map(|name| catalog.find(name).map(created))
                 .collect()
         };
-        // A pattern that is none matches nothing.
+        // An invalid pattern matches nothing.
         let pattern = |text: &String| Pattern::new(&as_glob(text)).ok();
         Ok(Resolved {
             before: moments(&self.before)?,
             since: moments(&self.since)?,
             references: self
                 .references
-                .map(|it| it.iter().filter_map(pattern).collect()),
+                .map(|patterns| patterns.iter().filter_map(pattern).collect()),
             common: self.common,
         })
     }
 }
 
 impl Resolved {
-    /// Returns the records of an image that the filters let through.
+    /// Returns the records of an image that match the filters.
     pub(super) fn records_of<'a>(
         &'a self,
         image: &'a CatalogImage,
     ) -> impl Iterator<Item = &'a ImageRecord> {
-        let is_wanted = self.is_in_time(image) && self.has_labels(image);
-        let records = image.records.iter().filter(move |_| is_wanted);
-        records.filter(|record| self.lets_through(image, record))
+        let matches_image = self.is_in_time(image) && self.has_labels(image);
+        let records = image.records.iter();
+        records.filter(move |record| matches_image && self.matches_record(image, record))
     }
 
     fn is_in_time(&self, image: &CatalogImage) -> bool {
         let created = created(image);
-        self.before.iter().all(|it| created < *it) && self.since.iter().all(|it| created > *it)
+        self.before.iter().all(|before| created < *before)
+            && self.since.iter().all(|since| created > *since)
     }
 
-    /// All conditions on one platform that is there.
+    /// Whether all label conditions match on one platform whose content is there.
     fn has_labels(&self, image: &CatalogImage) -> bool {
-        let configs = platforms(image).filter_map(|it| it.config.as_ref());
-        let mut labels = configs.map(|it| &it.config.labels);
-        self.common.labels.is_empty() || labels.any(|it| self.common.labels_match(it))
+        self.common.labels.is_empty()
+            || platforms(image)
+                .filter_map(|manifest| manifest.config.as_ref())
+                .any(|config| self.common.labels_match(&config.config.labels))
     }
 
-    fn lets_through(&self, image: &CatalogImage, record: &ImageRecord) -> bool {
+    fn matches_record(&self, image: &CatalogImage, record: &ImageRecord) -> bool {
         let dangling = self.common.dangling;
         let is_of_kind = dangling.is_none_or(|wanted| wanted == image.is_dangling_record(record));
-        let is_old = record.created_at.map_or(self.common.until.is_none(), |it| {
-            self.common.is_old_enough(it)
-        });
+        let is_old = record
+            .created_at
+            .map_or(self.common.until.is_none(), |created| {
+                self.common.is_old_enough(created)
+            });
         is_of_kind && is_old && self.is_named(record)
     }
 
@@ -129,13 +132,14 @@ impl Resolved {
             require_literal_separator: true,
             ..glob::MatchOptions::default()
         };
-        let matches = |pattern: &Pattern| names.iter().any(|it| pattern.matches_with(it, options));
+        let matches =
+            |pattern: &Pattern| names.iter().any(|name| pattern.matches_with(name, options));
         patterns.iter().any(matches)
     }
 }
 
-/// Writes a pattern of Go's `path.Match` as one of the matcher that is used here: two asterisks
-/// are as good as one, `^` negates a class, and a backslash takes the next character as it is.
+/// Converts a pattern of Go's `path.Match` to one of the crate `glob`: in Go two asterisks mean the
+/// same as one, `^` negates a class, and a backslash escapes the next character.
 fn as_glob(pattern: &str) -> String {
     let mut glob = String::new();
     let mut characters = pattern.chars().peekable();
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_gos() {
+    fn matches_patterns_as_go_does() {
         let matches =
             |pattern: &str, name: &str| Pattern::new(&as_glob(pattern)).unwrap().matches(name);
         assert!(matches("app**", "app:1"));

@@ -3,7 +3,7 @@
 use reclaim_engine::CatalogImage;
 use reclaim_model::{ImageRecord, Reference, familiar_name};
 
-/// What an image without a name is called by old clients' answers.
+/// The placeholders for an image without a name, up to API 1.42.
 const NO_TAG: &str = "<none>:<none>";
 const NO_DIGEST: &str = "<none>@<none>";
 
@@ -22,9 +22,9 @@ impl Names {
     ) -> Self {
         let mut names = Self::default();
         let digest = &image.target.digest;
-        for record in records.filter(|it| !image.is_dangling_record(it)) {
+        for record in records.filter(|record| !image.is_dangling_record(record)) {
             let Ok(reference) = Reference::parse_normalized(&record.name) else {
-                // Nobody can ask for it by this name, but it is one.
+                // A client cannot request the image by this name, but it is shown.
                 names.tags.push(familiar_name(&record.name));
                 continue;
             };
@@ -39,8 +39,8 @@ impl Names {
         names
     }
 
-    /// Before API 1.43 an image without any name had words for it.
-    pub(super) fn in_old_words(mut self) -> Self {
+    /// Adds the placeholders if there is no name.
+    pub(super) fn with_placeholders(mut self) -> Self {
         if self.tags.is_empty() && self.digests.is_empty() {
             self.tags.push(NO_TAG.to_owned());
             self.digests.push(NO_DIGEST.to_owned());

@@ -1,25 +1,26 @@
-//! Which of an image's platforms stands for it.
+//! The platforms of an image, and which of them represents it.
 
+use jiff::Timestamp;
 use reclaim_engine::{CatalogImage, CatalogManifest};
 use reclaim_model::Platform;
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 
-/// A platform as requests and answers have it.
+/// A platform, as in requests and responses.
 ///
 /// Source: OCI image specification, `image-index.md`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct PlatformWords {
+pub(super) struct DockerPlatform {
     pub(super) architecture: String,
     pub(super) os: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) variant: String,
 }
 
-impl PlatformWords {
-    /// Reads the parameter `platform`; `None` if it is not there.
+impl DockerPlatform {
+    /// Parses the parameter `platform`; `None` if it is empty.
     pub(super) fn parse(text: &str) -> Result<Option<Self>, ApiError> {
         if text.is_empty() {
             return Ok(None);
@@ -34,7 +35,7 @@ impl PlatformWords {
         }
     }
 
-    /// Whether a configuration is for it. A variant that is not said may be any.
+    /// Whether the platform of a configuration is this one. Without a variant, any variant is.
     pub(super) fn fits(&self, platform: &Platform) -> bool {
         self.os == platform.os
             && self.architecture == platform.architecture
@@ -42,7 +43,7 @@ impl PlatformWords {
     }
 }
 
-impl From<&Platform> for PlatformWords {
+impl From<&Platform> for DockerPlatform {
     fn from(platform: &Platform) -> Self {
         Self {
             architecture: platform.architecture.clone(),
@@ -52,7 +53,7 @@ impl From<&Platform> for PlatformWords {
     }
 }
 
-/// Returns this machine's processor in Go's words.
+/// Returns the architecture of this machine by Go's name.
 pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -63,28 +64,42 @@ pub(super) fn architecture() -> &'static str {
     }
 }
 
-/// Returns the manifest that stands for the image: this machine's if it is there, else the first
-/// that is.
+/// Returns the manifest that represents the image: this machine's platform if its content is there,
+/// else the first one whose content is.
 pub(super) fn best(image: &CatalogImage) -> Option<&CatalogManifest> {
-    let ours = PlatformWords {
+    let ours = DockerPlatform {
         architecture: architecture().to_owned(),
         os: "linux".to_owned(),
         variant: String::new(),
     };
-    let of_ours = |it: &&CatalogManifest| platform_of(it).is_some_and(|it| ours.fits(it));
-    let there = || platforms(image).filter(|it| it.is_available);
-    there()
-        .find(of_ours)
-        .or_else(|| there().next())
-        .or_else(|| platforms(image).find(|it| it.config.is_some()))
+    let is_ours = |manifest: &&CatalogManifest| {
+        platform_of(manifest).is_some_and(|platform| ours.fits(platform))
+    };
+    let available = || platforms(image).filter(|manifest| manifest.is_available);
+    available()
+        .find(is_ours)
+        .or_else(|| available().next())
+        .or_else(|| platforms(image).find(|manifest| manifest.config.is_some()))
 }
 
-/// Returns the manifests of the image that are platforms.
+/// Returns the manifests of the image that are platforms, not attestations.
 pub(super) fn platforms(image: &CatalogImage) -> impl Iterator<Item = &CatalogManifest> {
-    image.manifests.iter().filter(|it| !it.is_attestation)
+    image
+        .manifests
+        .iter()
+        .filter(|manifest| !manifest.is_attestation)
 }
 
-/// Returns the platform of a manifest, if its configuration says one.
+/// Returns the platform of a manifest, if its configuration names one.
 pub(super) fn platform_of(manifest: &CatalogManifest) -> Option<&Platform> {
     manifest.config.as_ref()?.config.platform.as_deref()
+}
+
+/// Returns when the image was built, by its configuration; else when its first record was created.
+pub(super) fn created(image: &CatalogImage) -> Timestamp {
+    let built_at = best(image).and_then(|manifest| manifest.config.as_ref()?.config.built_at);
+    let records = image.records.iter();
+    built_at
+        .or_else(|| records.filter_map(|record| record.created_at).min())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -8,12 +8,13 @@ use reclaim_engine::RunError;
 use reclaim_model::{Failed, PruneRequest, Report, Row};
 use serde::Serialize;
 
+use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
+use super::options::DockerOptions;
 use super::respond::{RUN, json};
-use super::{Asked, DockerApi, DockerOptions};
 
-/// Docker's report. `Failed` and `Unfinished` are ours, and only there if something failed: Docker
-/// drops the report then.
+/// Docker's report. `Failed` and `Unfinished` are additions, present only if something failed: then
+/// Docker returns an error and no report.
 #[derive(Serialize)]
 struct PruneReport {
     #[serde(rename = "ImagesDeleted")]
@@ -22,17 +23,17 @@ struct PruneReport {
     reclaimed: u64,
     #[serde(rename = "Failed", skip_serializing_if = "Vec::is_empty")]
     failed: Vec<FailedImage>,
-    /// Why the run could not free or look again; what it removed is held, and can be restored.
+    /// Why the run could not finish. What it removed is held, and can be restored.
     #[serde(rename = "Unfinished", skip_serializing_if = "Option::is_none")]
     unfinished: Option<String>,
 }
 
-/// One row of what was removed.
+/// A row of `ImagesDeleted`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) enum DeletedRow {
-    /// A name that is gone.
+    /// A name that was removed.
     Untagged(String),
-    /// An image or manifest that is gone.
+    /// The digest of an image or manifest that was removed.
     Deleted(String),
 }
 
@@ -53,13 +54,13 @@ impl From<&Row> for DeletedRow {
     }
 }
 
-pub(super) async fn prune(api: &DockerApi, asked: &Asked) -> Result<Response, ApiError> {
-    let filters = asked.query.filters()?;
+pub(super) async fn prune(api: &DockerApi, request: &ApiRequest) -> Result<Response, ApiError> {
+    let filters = request.query.filters()?;
     let request = PruneRequest::new(api.namespace().clone(), filters).may_lack_namespace(true);
     let DockerOptions { run, cancel, .. } = &api.shared.options;
     let run = api.engine().start(request, None, run.clone(), cancel);
     match run.await {
-        // While a prune runs, Docker checks nothing else.
+        // As in Docker, a running prune is reported before a wrong filter.
         Err(RunError::Filter(_)) if api.engine().is_running() => Err(ApiError::busy()),
         pruned => respond(&pruned?),
     }
@@ -83,15 +84,18 @@ fn respond(report: &Report) -> Result<Response, ApiError> {
     Ok(response)
 }
 
-/// What is said if nothing came of the run but failures.
+/// Returns the error of a run that failed and removed nothing.
 fn failure(report: &Report) -> Option<String> {
     if !report.removed.is_empty() {
         return None;
     }
-    let failed = report.failed.iter();
-    let failed = failed.map(|Failed { name, error }| format!("{name}: {error}"));
-    let failed: Vec<String> = failed.chain(report.unfinished.clone()).collect();
-    (!failed.is_empty()).then(|| failed.join("\n"))
+    let errors: Vec<String> = report
+        .failed
+        .iter()
+        .map(|Failed { name, error }| format!("{name}: {error}"))
+        .chain(report.unfinished.clone())
+        .collect();
+    (!errors.is_empty()).then(|| errors.join("\n"))
 }
 
 fn failed_image(failed: &Failed) -> FailedImage {

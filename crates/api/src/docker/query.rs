@@ -1,4 +1,4 @@
-//! The parameters of a request: those of the URL and, of a posted form, those of the body.
+//! The parameters of a request, from the URL and from the body of a posted form.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,40 +11,44 @@ use reclaim_model::{FilterArgs, FilterError};
 
 use super::error::ApiError;
 
-/// The largest form that is read, in bytes. Filters are a few hundred.
+/// The largest form that is read, in bytes. Filters take a few hundred.
 const MAX_FORM: usize = 1 << 20;
 
 /// How long a form may take to arrive.
 const FORM_TIME: Duration = Duration::from_secs(15);
 
-/// What a posted form is called.
+/// The content type of a posted form.
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Parameters by name; several values keep their order, the body's before the URL's, as in Go.
+/// Parameters by name. Several values keep their order; as in Go, the body's precede the URL's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Query {
     values: BTreeMap<String, Vec<String>>,
 }
 
 impl Query {
-    /// Reads the parameters. A body that is no form is not looked at.
+    /// Reads the parameters. A body that is not a form is ignored.
     pub(super) async fn read(request: Request<Body>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let mut query = Self::default();
-        let kind = parts.headers.get(CONTENT_TYPE);
-        let kind = kind.and_then(|it| it.to_str().ok()).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        if kind.eq_ignore_ascii_case(FORM) {
-            let body = tokio::time::timeout(FORM_TIME, to_bytes(body, MAX_FORM)).await;
-            let body = body.map_err(|_| {
-                let message = format!("the form did not arrive within {} s", FORM_TIME.as_secs());
-                ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
-            })?;
-            let body = body.map_err(|_| {
-                let message = format!("the form cannot be read, or has more than {MAX_FORM} bytes");
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-            })?;
-            query.add(&body);
+        let content_type = parts
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|header| header.to_str().ok()?.split(';').next())
+            .unwrap_or_default();
+        if content_type.trim().eq_ignore_ascii_case(FORM) {
+            let form = tokio::time::timeout(FORM_TIME, to_bytes(body, MAX_FORM))
+                .await
+                .map_err(|_| {
+                    let seconds = FORM_TIME.as_secs();
+                    let message = format!("the form did not arrive within {seconds} s");
+                    ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
+                })?
+                .map_err(|_| {
+                    let message = format!("cannot read the form, or it exceeds {MAX_FORM} bytes");
+                    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+                })?;
+            query.add(&form);
         }
         query.add(parts.uri.query().unwrap_or_default().as_bytes());
         Ok(query)
@@ -57,7 +61,7 @@ impl Query {
         }
     }
 
-    /// Returns the first value of a parameter; empty if there is none.
+    /// Returns the first value of a parameter, or an empty text.
     pub(super) fn get(&self, name: &str) -> &str {
         let first = self.all(name).first();
         first.map_or("", String::as_str)
@@ -68,7 +72,7 @@ impl Query {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Reads a switch: anything is on that does not say off.
+    /// Returns a boolean parameter: any value is on, but for those that mean off.
     ///
     /// Source: moby, `daemon/server/httputils/form.go`.
     pub(super) fn is_on(&self, name: &str) -> bool {
@@ -76,21 +80,21 @@ impl Query {
         !matches!(&*value, "" | "0" | "no" | "false" | "none")
     }
 
-    /// Reads the filters.
+    /// Parses the parameter `filters`.
     pub(super) fn filters(&self) -> Result<FilterArgs, FilterError> {
         FilterArgs::from_json(self.get("filters"))
     }
 }
 
-/// Reads the filters of a query, which is what stands after `?` in a request.
+/// Parses the filters of a query, the part of a URL after `?`.
 ///
 /// # Errors
 ///
-/// If they are no document of filters.
+/// If `filters` is not a JSON document of filters.
 pub fn filters_of_query(query: &[u8]) -> Result<FilterArgs, FilterError> {
-    let mut read = Query::default();
-    read.add(query);
-    read.filters()
+    let mut parsed = Query::default();
+    parsed.add(query);
+    parsed.filters()
 }
 
 #[cfg(test)]
@@ -104,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_is_on_unless_it_says_off() {
+    fn a_boolean_is_on_unless_its_value_means_off() {
         for off in [
             "",
             "x=",
@@ -122,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_anything_for_a_query() {
+    fn accepts_any_text_as_a_query() {
         for odd in ["&&&", "=", "%", "%zz=%zz", "a=1&a=2&=3", "\u{0}=\u{0}"] {
             assert_eq!(query(odd).get("filters"), "");
         }
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_form_is_bounded_in_size_and_in_time() {
+    async fn limits_the_size_and_the_time_of_a_form() {
         let read = Query::read(posted(Body::from("a=1"))).await.unwrap();
         assert_eq!(read.all("a"), ["1", "2"]);
         let large = Query::read(posted(Body::from("x".repeat(MAX_FORM + 1)))).await;

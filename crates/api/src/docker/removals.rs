@@ -1,36 +1,35 @@
-//! Removals by name: those that come at the same time go in one run.
+//! Removals by name: those that arrive during a run share the next one.
 //!
-//! A client such as Compose asks for each image by itself and for all at once. A run looks
-//! twice and collects once, so they are gathered: while one run is under way the next ones wait,
-//! and go together. Names in one run are taken one after the other, so what each finds is what
-//! the ones before it left.
+//! A client such as Compose sends one request per image, all at once. A run lists the store twice
+//! and collects once, so requests are batched: while a run is under way the next ones wait, and then
+//! go together. A run removes its names in order, each on the store that the ones before it left.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 use reclaim_engine::{Engine, RunOptions};
-use reclaim_model::{BuildHistory, Named, NamedImages, PruneRequest, Report, RunId, Selection};
+use reclaim_model::{Named, NamedImages, PruneRequest, Report, RunId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::DockerOptions;
 use super::error::ApiError;
+use super::options::DockerOptions;
 
-/// How many removals may wait.
+/// The most removals that wait.
 const MAX_WAITING: usize = 1024;
 
-/// How many go together at most.
-const MAX_TOGETHER: usize = 256;
+/// The most removals in one run.
+const MAX_BATCH: usize = 256;
 
-/// What came of one name, and in which run.
+/// The result of one removal, and its run.
 #[derive(Debug, Clone)]
-pub(super) struct Outcome {
+pub(super) struct RemovalResult {
     pub(super) named: Named,
     pub(super) run: RunId,
-    /// Why the run could not be brought to its end.
+    /// Why the run could not finish.
     pub(super) unfinished: Option<String>,
 }
 
-/// A name that is to be removed, and how.
+/// A request to remove one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Removal {
     pub(super) name: String,
@@ -44,26 +43,26 @@ pub(super) struct Removals {
     queue: mpsc::Sender<(Removal, Answer)>,
 }
 
-type Answer = oneshot::Sender<Result<Outcome, ApiError>>;
+type Answer = oneshot::Sender<Result<RemovalResult, ApiError>>;
 
 impl Removals {
-    /// Opens the queue.
+    /// Starts the task that works off the queue.
     pub(super) fn new(engine: Arc<Engine>, options: DockerOptions) -> Self {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         tokio::spawn(work(engine, options, waiting));
         Self { queue }
     }
 
-    /// Removes a name, together with others that are asked for meanwhile.
-    pub(super) async fn remove(&self, removal: Removal) -> Result<Outcome, ApiError> {
-        let (answer, answered) = oneshot::channel();
-        let ended = || {
-            let message = "the engine is being stopped";
+    /// Removes a name, in one run with others that are waiting.
+    pub(super) async fn remove(&self, removal: Removal) -> Result<RemovalResult, ApiError> {
+        let (answer, result) = oneshot::channel();
+        let stopped = || {
+            let message = "the daemon is shutting down";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
         };
         let queued = self.queue.send((removal, answer)).await;
-        queued.map_err(|_| ended())?;
-        answered.await.map_err(|_| ended())?
+        queued.map_err(|_| stopped())?;
+        result.await.map_err(|_| stopped())?
     }
 }
 
@@ -74,62 +73,64 @@ async fn work(
 ) {
     let mut next = waiting.recv().await;
     while let Some(first) = next.take() {
-        let mut together = vec![first];
-        while together.len() < MAX_TOGETHER
+        let mut batch = vec![first];
+        while batch.len() < MAX_BATCH
             && let Ok(another) = waiting.try_recv()
         {
-            if goes_with(&together[0].0, &another.0) {
-                together.push(another);
+            if has_same_options(&batch[0].0, &another.0) {
+                batch.push(another);
             } else {
                 next = Some(another);
                 break;
             }
         }
-        remove_together(&engine, &options, together).await;
+        remove_batch(&engine, &options, batch).await;
         if next.is_none() {
             next = waiting.recv().await;
         }
     }
 }
 
-fn goes_with(one: &Removal, other: &Removal) -> bool {
+fn has_same_options(one: &Removal, other: &Removal) -> bool {
     one.force == other.force && one.prune_parents == other.prune_parents
 }
 
-async fn remove_together(
+async fn remove_batch(
     engine: &Arc<Engine>,
     options: &DockerOptions,
-    together: Vec<(Removal, Answer)>,
+    batch: Vec<(Removal, Answer)>,
 ) {
-    let (removals, answers): (Vec<Removal>, Vec<Answer>) = together.into_iter().unzip();
+    let (removals, answers): (Vec<Removal>, Vec<Answer>) = batch.into_iter().unzip();
     let images = NamedImages {
         force: removals[0].force,
         prune_parents: removals[0].prune_parents,
-        names: removals.into_iter().map(|it| it.name).collect(),
+        names: removals.into_iter().map(|removal| removal.name).collect(),
     };
     let request = PruneRequest::new(options.namespace.clone(), images).may_lack_namespace(true);
-    // Docker's removals do not wait for its prunes, and do not fail for them either.
+    // In Docker a removal does not fail because a prune is running.
     let run_options = RunOptions {
         wait: true,
         ..options.run.clone()
     };
     let run = engine.start(request, None, run_options, &options.cancel);
-    let done = run.await.map_err(ApiError::from);
-    for (at, answer) in answers.into_iter().enumerate() {
-        let outcome = done.as_ref().map_err(Clone::clone);
-        let outcome = outcome.and_then(|report| outcome_of(report, at));
-        // Whoever asked may be gone.
-        drop(answer.send(outcome));
+    let report = run.await.map_err(ApiError::from);
+    for (index, answer) in answers.into_iter().enumerate() {
+        let result = report
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(|report| result_of(report, index));
+        // Fails only if the client has disconnected.
+        drop(answer.send(result));
     }
 }
 
-/// The names of the report are in the order in which they were asked for.
-fn outcome_of(report: &Report, at: usize) -> Result<Outcome, ApiError> {
-    let named = report.named.get(at).ok_or_else(|| {
-        let message = "the run has no answer to this name";
+/// Returns the result of one name: a report lists names in the order of the request.
+fn result_of(report: &Report, index: usize) -> Result<RemovalResult, ApiError> {
+    let named = report.named.get(index).ok_or_else(|| {
+        let message = "the run reported no result for this name";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     })?;
-    Ok(Outcome {
+    Ok(RemovalResult {
         named: named.clone(),
         run: report.run.clone(),
         unfinished: report.unfinished.clone(),

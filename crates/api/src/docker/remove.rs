@@ -6,29 +6,29 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use reclaim_engine::Shared;
 
+use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
-use super::platform::{PlatformWords, platform_of, platforms};
+use super::platform::{DockerPlatform, platform_of, platforms};
 use super::prune::DeletedRow;
 use super::removals::Removal;
 use super::respond::{RUN, json};
-use super::{Asked, DockerApi};
 
 pub(super) async fn remove(
     api: &DockerApi,
     name: String,
-    asked: &Asked,
+    request: &ApiRequest,
 ) -> Result<Response, ApiError> {
     if name.trim().is_empty() {
         return Err(ApiError::bad("image name cannot be blank"));
     }
-    let force = asked.query.is_on("force");
-    if asked.version.is_at_least("1.50") {
-        check_platforms(api, &name, asked.query.all("platforms"), force).await?;
+    let force = request.query.is_on("force");
+    if request.version.is_at_least("1.50") {
+        check_platforms(api, &name, request.query.all("platforms"), force).await?;
     }
     let removal = Removal {
         name,
         force,
-        prune_parents: !asked.query.is_on("noprune"),
+        prune_parents: !request.query.is_on("noprune"),
     };
     let outcome = api.shared.removals.remove(removal).await?;
     if let Some(error) = outcome.named.error {
@@ -49,22 +49,23 @@ pub(super) async fn remove(
     Ok(response)
 }
 
-/// A part of an image is content, and content is deleted by containerd alone: only all platforms
-/// that are there can go, which is the whole image.
+/// Checks that the named platforms are all that are there, which is the whole image. A single
+/// platform is content, and only containerd deletes content.
 async fn check_platforms(
     api: &DockerApi,
     name: &str,
     texts: &[String],
     force: bool,
 ) -> Result<(), ApiError> {
-    let wanted = texts.iter().map(|it| PlatformWords::parse(it));
-    let wanted: Vec<Option<PlatformWords>> = wanted.collect::<Result<_, _>>()?;
-    let wanted: Vec<PlatformWords> = wanted.into_iter().flatten().collect();
+    let wanted: Vec<DockerPlatform> = texts
+        .iter()
+        .filter_map(|text| DockerPlatform::parse(text).transpose())
+        .collect::<Result<_, _>>()?;
     if wanted.is_empty() {
         return Ok(());
     }
     if !force {
-        // The first of the two dashes is Docker's own.
+        // Docker's text has this long dash.
         return Err(ApiError::bad(
             "Content will be removed from all images referencing this variant. Use \u{2014}-force \
              to force delete.",
@@ -72,11 +73,10 @@ async fn check_platforms(
     }
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let image = listing.catalog.find(name)?;
-    let mut there = platforms(image).filter(|it| it.is_available);
-    let is_whole = there.all(|manifest| {
-        let platform = platform_of(manifest);
-        platform.is_some_and(|platform| wanted.iter().any(|it| it.fits(platform)))
-    });
+    let is_wanted = |platform| wanted.iter().any(|wanted| wanted.fits(platform));
+    let is_whole = platforms(image)
+        .filter(|manifest| manifest.is_available)
+        .all(|manifest| platform_of(manifest).is_some_and(is_wanted));
     if is_whole {
         return Ok(());
     }

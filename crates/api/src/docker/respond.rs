@@ -1,4 +1,4 @@
-//! Answers in Docker's form.
+//! Responses in Docker's form.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -12,14 +12,14 @@ use super::version::{ApiVersion, NEWEST};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// The one that `GET /version` names.
+/// The header `Server`, with the version that `GET /version` returns.
 const SERVER: HeaderValue =
     HeaderValue::from_static(concat!("Reclaim/", env!("CARGO_PKG_VERSION"), " (linux)"));
 
-/// Which run of ours it was, for logs and for `reclaim history`.
+/// The header with the ID of the run, as in the log and in `reclaim history`.
 pub(super) const RUN: HeaderName = HeaderName::from_static("reclaim-run");
 
-/// An answer with a JSON value, ended by a newline as Go ends it.
+/// Returns a response with a JSON value, ended by a newline as Go ends it.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(mut body) => {
@@ -27,7 +27,7 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
             respond(status, JSON, body)
         }
         Err(error) => {
-            let message = format!("the answer cannot be written: {error}");
+            let message = format!("cannot encode the response: {error}");
             respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, message.into())
         }
     }
@@ -37,14 +37,14 @@ pub(super) fn text(status: StatusCode, body: &'static str) -> Response {
     respond(status, TEXT, body.into())
 }
 
-fn respond(status: StatusCode, kind: HeaderValue, body: Vec<u8>) -> Response {
+fn respond(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 
-/// An error; for very old clients as plain text.
+/// Returns the response of an error; plain text for very old clients.
 pub(super) fn error(error: &ApiError, version: &ApiVersion) -> Response {
     if version.has_json_errors() {
         return json(
@@ -58,7 +58,7 @@ pub(super) fn error(error: &ApiError, version: &ApiVersion) -> Response {
     respond(error.status, TEXT, body.into_bytes())
 }
 
-/// No route: without the headers of an engine, as in Docker.
+/// Returns the response of an unknown path: without the headers of an engine, as in Docker.
 pub(super) fn page_not_found() -> Response {
     let message = "page not found";
     json(StatusCode::NOT_FOUND, &Message { message })
@@ -75,7 +75,7 @@ pub(super) fn no_volumes() -> Response {
     )
 }
 
-/// Adds what every answer of an engine carries.
+/// Adds the headers of every response of an engine.
 pub(super) fn with_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert("api-version", HeaderValue::from_static(NEWEST));

@@ -1,8 +1,8 @@
-//! Which request is meant by a method and a path.
+//! Routes: from a method and a path to a request.
 //!
-//! Names of images contain slashes, so the paths are taken apart here rather than by patterns.
-//! What an engine answers and this one does not is told apart from what no engine knows: clients
-//! skip the first and stop at the second.
+//! Names of images contain slashes, so patterns cannot match the paths. Routes that Docker has and
+//! this engine does not support are distinguished from unknown ones: clients skip the first (501)
+//! and stop at the second (404).
 //!
 //! Source: moby, `daemon/server/router/`.
 
@@ -11,10 +11,10 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::others::Others;
+use super::other_resources::OtherResource;
 use super::version::ApiVersion;
 
-/// What is asked for.
+/// A request of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// `/_ping`
@@ -39,20 +39,20 @@ pub enum Route {
     RemoveImage(String),
     /// `GET /containers/json`
     ListContainers,
-    /// `GET /networks`: there are none
+    /// `GET /networks`: always empty
     ListNetworks,
-    /// `GET /volumes`: there are none
+    /// `GET /volumes`: always empty
     ListVolumes,
-    /// A prune of something else
-    PruneOthers(Others),
-    /// An engine has it, and this one has not.
-    Elsewhere,
-    /// No engine has it.
+    /// A prune of another kind of resource
+    PruneOther(OtherResource),
+    /// A route of Docker that this engine does not support.
+    Unsupported,
+    /// Not a route of Docker.
     Unknown,
 }
 
-/// The first part of the paths of an engine that this one does not have.
-const ELSEWHERE: [&str; 18] = [
+/// The first parts of paths of Docker that this engine does not support.
+const UNSUPPORTED: [&str; 18] = [
     "auth",
     "build",
     "commit",
@@ -73,20 +73,22 @@ const ELSEWHERE: [&str; 18] = [
     "volumes",
 ];
 
-/// Reads a method and a path: the version in it, if there is one, and what is asked for.
+/// Parses a method and a path: the version, if the path has one, and the route.
 pub fn route(method: &Method, path: &str) -> (Option<ApiVersion>, Route) {
     let (version, rest) = split_version(path);
     (version, unversioned(method, rest))
 }
 
-/// Takes `/v1.51` off the beginning. Anything of digits and dots is a version; whether it is one
-/// of ours is for the caller.
+/// Splits a prefix such as `/v1.51` from the path. Any digits and dots are a version; the caller
+/// checks whether it is supported.
 fn split_version(path: &str) -> (Option<ApiVersion>, &str) {
     let versioned = || {
         let rest = path.strip_prefix("/v")?;
         let end = rest.find('/')?;
         let (version, rest) = rest.split_at(end);
-        let is_version = version.bytes().all(|it| it.is_ascii_digit() || it == b'.');
+        let is_version = version
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
         (is_version && !version.is_empty()).then(|| (ApiVersion::parse(version), rest))
     };
     versioned().map_or((None, path), |(version, rest)| (Some(version), rest))
@@ -106,18 +108,18 @@ fn unversioned(method: &Method, path: &str) -> Route {
         "/containers/json" if is_get => Some(Route::ListContainers),
         "/networks" if is_get => Some(Route::ListNetworks),
         "/volumes" if is_get => Some(Route::ListVolumes),
-        "/containers/prune" if is_post => Some(Route::PruneOthers(Others::Containers)),
-        "/networks/prune" if is_post => Some(Route::PruneOthers(Others::Networks)),
-        "/volumes/prune" if is_post => Some(Route::PruneOthers(Others::Volumes)),
-        "/build/prune" if is_post => Some(Route::PruneOthers(Others::BuildCache)),
+        "/containers/prune" if is_post => Some(Route::PruneOther(OtherResource::Containers)),
+        "/networks/prune" if is_post => Some(Route::PruneOther(OtherResource::Networks)),
+        "/volumes/prune" if is_post => Some(Route::PruneOther(OtherResource::Volumes)),
+        "/build/prune" if is_post => Some(Route::PruneOther(OtherResource::BuildCache)),
         _ => path
             .strip_prefix("/images/")
-            .and_then(|rest| of_image(method, rest)),
+            .and_then(|rest| image_route(method, rest)),
     };
-    route.unwrap_or_else(|| elsewhere(method, path))
+    route.unwrap_or_else(|| unsupported(method, path))
 }
 
-fn of_image(method: &Method, rest: &str) -> Option<Route> {
+fn image_route(method: &Method, rest: &str) -> Option<Route> {
     if method == Method::DELETE {
         return Some(Route::RemoveImage(decoded(rest)?));
     }
@@ -132,28 +134,28 @@ fn of_image(method: &Method, rest: &str) -> Option<Route> {
     }
 }
 
-/// `None` if it is no text.
+/// Returns `None` if the name is not UTF-8.
 fn decoded(name: &str) -> Option<String> {
     let decoded = percent_decode_str(name).decode_utf8();
     decoded.ok().map(Cow::into_owned)
 }
 
-/// Paths that an engine has in no form by this method are unknown even there: a prune is never
-/// asked for by GET.
-fn elsewhere(method: &Method, path: &str) -> Route {
+/// Decides between unsupported and unknown. A path of Docker with a method that Docker does not have
+/// for it is unknown: a prune is always a POST.
+fn unsupported(method: &Method, path: &str) -> Route {
     let mut parts = path.split('/').skip(1);
     let first = parts.next().unwrap_or_default();
     let second = parts.next();
-    let is_prune_by_other = second == Some("prune") && method != Method::POST;
-    if ELSEWHERE.contains(&first) && !is_prune_by_other && !is_listed_by_other(method, path) {
-        Route::Elsewhere
+    let is_wrong_prune = second == Some("prune") && method != Method::POST;
+    if UNSUPPORTED.contains(&first) && !is_wrong_prune && !is_wrong_read(method, path) {
+        Route::Unsupported
     } else {
         Route::Unknown
     }
 }
 
-/// Whether the path is one of ours, by a method that no engine has for it.
-fn is_listed_by_other(method: &Method, path: &str) -> bool {
+/// Whether the path is a read-only one with a method other than GET.
+fn is_wrong_read(method: &Method, path: &str) -> bool {
     let read_only = matches!(path, "/images/json" | "/containers/json" | "/system/df");
     read_only && *method != Method::GET
 }
@@ -162,51 +164,56 @@ fn is_listed_by_other(method: &Method, path: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn of(method: &Method, path: &str) -> Route {
+    fn parsed(method: &Method, path: &str) -> Route {
         route(method, path).1
     }
 
     #[test]
-    fn finds_images_whose_names_have_slashes() {
+    fn parses_image_names_with_slashes() {
         let name = "registry.example:5000/team/app:1".to_owned();
         for path in [
             "/images/registry.example:5000/team/app:1/json",
             "/v1.51/images/registry.example:5000/team/app:1/json",
             "/images/registry.example%3A5000%2Fteam%2Fapp%3A1/json",
         ] {
-            assert_eq!(of(&Method::GET, path), Route::InspectImage(name.clone()));
+            assert_eq!(
+                parsed(&Method::GET, path),
+                Route::InspectImage(name.clone())
+            );
         }
-        let removed = of(&Method::DELETE, "/images/a/b@sha256:00");
+        let removed = parsed(&Method::DELETE, "/images/a/b@sha256:00");
         assert_eq!(removed, Route::RemoveImage("a/b@sha256:00".to_owned()));
-        let history = of(&Method::GET, "/images/json/history");
+        let history = parsed(&Method::GET, "/images/json/history");
         assert_eq!(history, Route::ImageHistory("json".to_owned()));
     }
 
-    /// Cases R23 and A10: the method decides.
     #[test]
-    fn a_prune_is_posted() {
-        assert_eq!(of(&Method::POST, "/v1.40/images/prune"), Route::PruneImages);
-        assert_eq!(of(&Method::GET, "/images/prune"), Route::Unknown);
+    fn only_post_prunes() {
+        assert_eq!(
+            parsed(&Method::POST, "/v1.40/images/prune"),
+            Route::PruneImages
+        );
+        assert_eq!(parsed(&Method::GET, "/images/prune"), Route::Unknown);
         let image = Route::RemoveImage("prune".to_owned());
-        assert_eq!(of(&Method::DELETE, "/images/prune"), image);
+        assert_eq!(parsed(&Method::DELETE, "/images/prune"), image);
     }
 
     #[test]
-    fn tells_what_engines_have_from_what_none_has() {
+    fn distinguishes_unsupported_routes_from_unknown_ones() {
         for path in ["/containers/create", "/build", "/v1.51/volumes/create"] {
-            assert_eq!(of(&Method::POST, path), Route::Elsewhere, "{path}");
+            assert_eq!(parsed(&Method::POST, path), Route::Unsupported, "{path}");
         }
-        let others = Route::PruneOthers(Others::BuildCache);
-        assert_eq!(of(&Method::POST, "/v1.50/build/prune"), others);
+        let build_cache = Route::PruneOther(OtherResource::BuildCache);
+        assert_eq!(parsed(&Method::POST, "/v1.50/build/prune"), build_cache);
         for path in ["/", "/nothing", "/v1.51", "//images/json", "/IMAGES/json"] {
-            assert_eq!(of(&Method::GET, path), Route::Unknown, "{path}");
+            assert_eq!(parsed(&Method::GET, path), Route::Unknown, "{path}");
         }
-        assert_eq!(of(&Method::POST, "/images/json"), Route::Unknown);
-        assert_eq!(of(&Method::GET, "/images/create"), Route::Elsewhere);
+        assert_eq!(parsed(&Method::POST, "/images/json"), Route::Unknown);
+        assert_eq!(parsed(&Method::GET, "/images/create"), Route::Unsupported);
     }
 
     #[test]
-    fn takes_off_a_version() {
+    fn splits_off_a_version() {
         let version = |path| route(&Method::GET, path).0.map(|it| it.to_string());
         assert_eq!(version("/v1.51/info").as_deref(), Some("1.51"));
         assert_eq!(version("/v1.5.1/info").as_deref(), Some("1.5.1"));

@@ -13,20 +13,20 @@ use reclaim_model::ContainerState;
 use rustix::system::{sysinfo, uname};
 use serde_json::{Value, json};
 
-use super::DockerApi;
+use super::api::DockerApi;
 use super::error::ApiError;
 use super::inspect::snapshotter;
 use super::platform::architecture;
 use super::respond;
 use super::version::{NEWEST, OLDEST};
 
-/// Our own version.
+/// The version of Reclaim.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Where a distribution says what it is called.
+/// The files with the name of the distribution.
 const OS_RELEASE: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
-/// What a ping says in its headers.
+/// The headers of a ping.
 const PING: [(&str, &str); 4] = [
     ("builder-version", "2"),
     ("cache-control", "no-cache, no-store, must-revalidate"),
@@ -86,19 +86,21 @@ pub(super) fn version(api: &DockerApi) -> Response {
 
 pub(super) async fn info(api: &DockerApi) -> Result<Response, ApiError> {
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let of_state = |wanted: &[ContainerState]| {
+    let count = |states: &[ContainerState]| {
         let containers = listing.containers.iter();
-        containers.filter(|it| wanted.contains(&it.state)).count()
+        containers
+            .filter(|container| states.contains(&container.state))
+            .count()
     };
     let mut body = blocking(machine).await;
-    let running = of_state(&[ContainerState::Running, ContainerState::Unknown]);
+    let running = count(&[ContainerState::Running, ContainerState::Unknown]);
     for (key, value) in [
         ("Containers", json!(listing.containers.len())),
         ("ContainersRunning", json!(running)),
         ("ContainersPaused", json!(0)),
         (
             "ContainersStopped",
-            json!(of_state(&[ContainerState::Stopped])),
+            json!(count(&[ContainerState::Stopped])),
         ),
         ("Images", json!(listing.catalog.images.len())),
         ("Driver", json!(snapshotter(&listing))),
@@ -126,21 +128,23 @@ pub(super) async fn info(api: &DockerApi) -> Result<Response, ApiError> {
     Ok(respond::json(StatusCode::OK, &body))
 }
 
-/// As clients print it: one to a line, begun like this.
+/// Returns the warnings as Docker's client prints them: each begins with `WARNING: `.
 fn warnings(unreadable: &[String]) -> Option<Vec<String>> {
-    let warnings = unreadable.iter();
-    let warnings: Vec<String> = warnings
-        .map(|it| format!("WARNING: nothing is pruned while containers are unknown: {it}"))
+    let warnings: Vec<String> = unreadable
+        .iter()
+        .map(|error| {
+            format!("WARNING: cannot list containers; pruning nothing until then: {error}")
+        })
         .collect();
     (!warnings.is_empty()).then_some(warnings)
 }
 
-/// What does not change while the machine runs. What an engine of containers would have is off or
-/// empty.
+/// Returns the parts that do not change while the machine runs. What only an engine that runs
+/// containers has is off or empty.
 fn machine() -> Value {
     let name = uname();
-    let memory = sysinfo();
-    let memory = u64::from(memory.mem_unit).saturating_mul(memory.totalram);
+    let system = sysinfo();
+    let memory = u64::from(system.mem_unit).saturating_mul(system.totalram);
     json!({
         "ID": "",
         "Plugins": {"Volume": [], "Network": [], "Authorization": null, "Log": []},
@@ -202,11 +206,15 @@ fn kernel() -> String {
     uname().release().to_string_lossy().into_owned()
 }
 
-/// The distribution's own name for itself.
+/// Returns the name of the distribution.
 fn operating_system() -> String {
-    let text = OS_RELEASE.iter().find_map(|it| fs::read_to_string(it).ok());
-    let text = text.unwrap_or_default();
-    let mut lines = text.lines();
-    let name = lines.find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    name.map_or_else(|| "Linux".to_owned(), |it| it.trim_matches('"').to_owned())
+    let text = OS_RELEASE
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok())
+        .unwrap_or_default();
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or("Linux", |name| name.trim_matches('"'))
+        .to_owned()
 }

@@ -1,24 +1,24 @@
-//! Versions of Docker's API, and which of them are spoken here.
+//! Versions of Docker's API, and which of them are supported.
 
 use std::fmt;
 
-/// The newest version whose answers these are.
+/// The newest supported version.
 pub const NEWEST: &str = "1.52";
 
-/// The oldest version that is answered.
+/// The oldest supported version.
 pub const OLDEST: &str = "1.40";
 
-/// Below this even Docker's errors were plain text.
+/// The first version in which Docker's errors are JSON; before, they are plain text.
 const JSON_ERRORS: &str = "1.24";
 
-/// A version as a path has it: numbers with dots.
+/// A version of the API, as in a path: numbers with dots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiVersion {
     text: String,
     numbers: Vec<u64>,
 }
 
-/// Why a version is not answered. The texts are Docker's.
+/// Why a version is not supported. The texts are Docker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum VersionError {
     /// Older than [`OLDEST`].
@@ -33,8 +33,8 @@ pub(super) enum VersionError {
 }
 
 impl ApiVersion {
-    /// Reads digits and dots. What is missing, or too large to be a version, counts as it would
-    /// for Docker: as nothing, or as very new.
+    /// Parses digits and dots. As in Docker, a missing number is 0, and one that is too large is
+    /// newer than any version.
     pub(super) fn parse(text: &str) -> Self {
         let numbers = text.split('.').map(|number| match number {
             "" => 0,
@@ -46,16 +46,16 @@ impl ApiVersion {
         }
     }
 
-    /// Returns the newest version, which a path without one means.
+    /// Returns the newest version, the default of a path without one.
     pub(super) fn newest() -> Self {
         Self::parse(NEWEST)
     }
 
-    /// Checks that the version is one of those that are answered.
+    /// Checks that the version is supported.
     ///
     /// # Errors
     ///
-    /// If it is not.
+    /// If the version is too old or too new.
     pub(super) fn check(&self) -> Result<(), VersionError> {
         if !self.is_at_least(OLDEST) {
             return Err(VersionError::TooOld(self.text.clone()));
@@ -71,13 +71,13 @@ impl ApiVersion {
         let other = Self::parse(other);
         let length = self.numbers.len().max(other.numbers.len());
         let padded = |numbers: &[u64]| -> Vec<u64> {
-            let numbers = numbers.iter().copied();
-            numbers.chain(std::iter::repeat(0)).take(length).collect()
+            let zeros = std::iter::repeat(0);
+            numbers.iter().copied().chain(zeros).take(length).collect()
         };
         padded(&self.numbers) >= padded(&other.numbers)
     }
 
-    /// Whether errors are JSON by this version.
+    /// Whether errors are JSON in this version.
     pub(super) fn has_json_errors(&self) -> bool {
         self.is_at_least(JSON_ERRORS)
     }
@@ -94,15 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_what_it_knows() {
+    fn accepts_supported_versions() {
         for version in ["1.40", "1.41", "1.51", "1.52"] {
             assert_eq!(ApiVersion::parse(version).check(), Ok(()), "{version}");
         }
     }
 
-    /// Case R22.
     #[test]
-    fn refuses_others_in_dockers_words() {
+    fn refuses_other_versions_with_dockers_texts() {
         let refused = |version: &str| ApiVersion::parse(version).check().unwrap_err().to_string();
         assert_eq!(
             refused("1.39"),
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn compares_numbers_and_not_letters() {
+    fn compares_numbers_and_not_text() {
         assert!(ApiVersion::parse("1.100").is_at_least("1.51"));
         assert!(!ApiVersion::parse("1.9").is_at_least("1.24"));
         assert!(!ApiVersion::parse("1.23").has_json_errors());

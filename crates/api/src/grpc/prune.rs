@@ -186,7 +186,7 @@ impl proto::prune_service_server::PruneService for Prune {
             .await;
         let projects = projects.map_err(|error| status(&error.into()))?;
         Ok(Response::new(proto::ListProjectsResponse {
-            projects: projects.iter().map(Into::into).collect(),
+            projects: projects.projects.iter().map(Into::into).collect(),
         }))
     }
 

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use reclaim_engine::{ProgressSink, RunOptions, Undone};
-use reclaim_maintenance::{Policy, PolicyForecast, PolicyRun, RunRecord};
+use reclaim_maintenance::{PolicyForecast, PolicyRun, RunRecord};
 use reclaim_model::{
     Answers, DiskUsage, HeldRuns, ImageList, Mode, Namespace, PinRequest, Pins, PolicyName,
     ProjectList, PruneRequest, Report, UsageByColumn, VERSION, Versioned,
@@ -273,7 +273,7 @@ impl HostClient {
         Ok(HostRuns { lines })
     }
 
-    /// Returns policies and what they would do, those of these names or all.
+    /// Returns what policies would do now, those of these names or all.
     ///
     /// # Errors
     ///
@@ -281,7 +281,7 @@ impl HostClient {
     pub async fn explain_policies(
         &self,
         names: &[PolicyName],
-    ) -> Result<Vec<(Policy, PolicyForecast)>, HostError> {
+    ) -> Result<Vec<PolicyForecast>, HostError> {
         let path = format!("/policies?{}", of_names(names));
         let PolicyForecasts { policies } = self.get(&path).await?;
         Ok(policies)

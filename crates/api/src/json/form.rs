@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use reclaim_engine::{Progress, RunError, RunOptions};
-use reclaim_maintenance::{Policy, PolicyForecast, PolicyRun, RunRecord};
+use reclaim_maintenance::{PolicyForecast, PolicyRun, RunRecord};
 use reclaim_model::{
     GoDuration, Namespace, PolicyName, PruneRequest, Report, RunId, UsageByColumn,
 };
@@ -167,11 +167,11 @@ pub(super) fn names(query: &[(String, String)]) -> Result<Vec<PolicyName>, Servi
         .collect()
 }
 
-/// Policies, and what each would do now.
+/// What policies would do now.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PolicyForecasts {
     /// One for each policy.
-    pub policies: Vec<(Policy, PolicyForecast)>,
+    pub policies: Vec<PolicyForecast>,
 }
 
 /// Runs of policies that have ended.

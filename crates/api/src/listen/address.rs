@@ -5,22 +5,22 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// `unix:///PATH`
     Unix(PathBuf),
     /// `tcp://IP:PORT`
     Tcp(SocketAddr),
-    /// `fd://`: whatever systemd passes on.
+    /// `fd://`: the sockets that systemd passes.
     Systemd,
 }
 
-/// A text is no [`Address`].
+/// A text that is not an [`Address`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no address to listen on; accepted are unix:///PATH, tcp://IP:PORT with mutual TLS, \
-     and fd:// for sockets that systemd passes on"
+    "`{0}` is not an address to listen on; use unix:///PATH, tcp://IP:PORT (needs mutual TLS) or \
+     fd:// (sockets from systemd)"
 )]
 pub struct AddressError(String);
 
@@ -28,12 +28,12 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || AddressError(text.to_owned());
+        let invalid = || AddressError(text.to_owned());
         match text.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(("tcp", address)) => address.parse().map(Self::Tcp).map_err(|_| wrong()),
+            Some(("tcp", address)) => address.parse().map(Self::Tcp).map_err(|_| invalid()),
             Some(("fd", "")) => Ok(Self::Systemd),
-            _ => Err(wrong()),
+            _ => Err(invalid()),
         }
     }
 }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_prints() {
+    fn parses_what_it_prints() {
         for text in [
             "unix:///run/a.sock",
             "tcp://127.0.0.1:2376",
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest_and_says_what_is_accepted() {
+    fn refuses_other_texts_and_names_the_accepted_forms() {
         for text in [
             "",
             "/run/a.sock",

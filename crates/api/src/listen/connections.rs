@@ -1,4 +1,4 @@
-//! Accepting connections and speaking HTTP on them, until the daemon is stopped.
+//! Accepts connections and serves HTTP on them until shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,18 +23,18 @@ use tracing::{debug, warn};
 
 use super::first_byte::FirstByte;
 use super::limits::{Limits, limited};
-use super::table::{Peer, Place, Table};
-use super::{Listener, Tls};
+use super::listener::Listener;
+use super::table::{Peer, Slot, Table};
+use super::tls::Tls;
 
-/// How long accepting rests after the system has refused a connection, which is mostly because
-/// there are too many open files.
-const REST: Duration = Duration::from_millis(100);
+/// The pause after a failed accept, which mostly means too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Streams of one HTTP/2 connection at a time.
+/// The most concurrent streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 
-/// Serves `router` on all listeners until `stop` is cancelled, then lets the answers under way
-/// end.
+/// Serves `router` on all listeners until `stop` is cancelled, then waits for the responses under
+/// way, for the grace period at most.
 pub async fn serve(
     listeners: Vec<Listener>,
     router: Router,
@@ -46,29 +46,29 @@ pub async fn serve(
     let router = limited(router, &limits);
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        let door = Door {
+        let acceptor = Acceptor {
             router: router.clone(),
             table: Arc::clone(&table),
             limits,
             graceful: Arc::clone(&graceful),
             stop: stop.clone(),
         };
-        accepting.spawn(door.accept(listener));
+        accepting.spawn(acceptor.accept(listener));
     }
-    // The sockets go with the last of these, before the answers under way have ended: who comes
-    // now should find nobody, and not wait.
+    // Closes the listeners before the responses under way have ended: new clients are refused at
+    // once and do not wait.
     accepting.join_all().await;
     let Some(graceful) = Arc::into_inner(graceful) else {
         return;
     };
     let ended = tokio::time::timeout(limits.grace, graceful.shutdown());
     if ended.await.is_err() {
-        warn!("connections are closed in the middle of an answer");
+        warn!("the shutdown grace period is over; closing connections before their responses end");
     }
 }
 
-/// One listener, and what all share.
-struct Door {
+/// Accepts the connections of one listener; the state is shared by all.
+struct Acceptor {
     router: Router,
     table: Arc<Table>,
     limits: Limits,
@@ -76,7 +76,7 @@ struct Door {
     stop: CancellationToken,
 }
 
-impl Door {
+impl Acceptor {
     async fn accept(self, listener: Listener) {
         loop {
             let accepted = tokio::select! {
@@ -85,65 +85,67 @@ impl Door {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if let Some(place) = self.table.admit(peer) {
-                        self.attend(stream, place);
+                    if let Some(slot) = self.table.admit(peer) {
+                        self.spawn_connection(stream, slot);
                     } else {
-                        debug!(?peer, "too many busy connections; closing a new one");
+                        debug!(?peer, "all connections are busy; closing the new one");
                     }
                 }
                 Err(error) => {
-                    warn!(%error, "connection cannot be accepted");
-                    tokio::time::sleep(REST).await;
+                    warn!(%error, "cannot accept a connection; retrying");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
-    fn attend(&self, stream: Stream, place: Arc<Place>) {
-        let (patience, http2) = (self.limits.header_time, self.limits.http2);
-        let service = TowerToHyperService::new(self.service(&place));
+    fn spawn_connection(&self, stream: Stream, slot: Arc<Slot>) {
+        let Limits {
+            header_time, http2, ..
+        } = self.limits;
+        let service = TowerToHyperService::new(self.service(&slot));
         let http = http(&self.limits);
         let watcher = self.graceful.watcher();
         let serving = async move {
             let served = match stream {
                 Stream::Unix(stream) => {
-                    let io = TokioIo::new(FirstByte::within(stream, patience, http2));
+                    let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
                 Stream::Plain(stream) => {
-                    let io = TokioIo::new(FirstByte::within(stream, patience, http2));
+                    let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
                 Stream::Tls(stream, tls) => {
-                    let shaking = tls.acceptor.accept(stream);
-                    let stream = match tokio::time::timeout(patience, shaking).await {
+                    let handshake = tls.acceptor.accept(stream);
+                    let stream = match tokio::time::timeout(header_time, handshake).await {
                         Ok(Ok(stream)) => stream,
-                        Ok(Err(error)) => return debug!(%error, "client is refused"),
-                        Err(_) => return debug!("client is too slow to say who it is"),
+                        Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
+                        Err(_) => return debug!("TLS handshake timed out"),
                     };
-                    let io = TokioIo::new(FirstByte::within(stream, patience, http2));
+                    let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
                     watcher.watch(connection.into_owned()).await
                 }
             };
             if let Err(error) = served {
-                debug!(error = %error, "connection ended");
+                debug!(%error, "connection failed");
             }
         };
         tokio::spawn(async move {
             tokio::select! {
                 () = serving => {}
-                () = place.must_close() => debug!("closing an idle connection"),
+                () = slot.closing() => debug!("closing an idle connection"),
             }
         });
     }
 
-    /// Answers the requests of one connection, which is not idle meanwhile.
+    /// Returns the service of one connection. The connection is busy during each response.
     fn service(
         &self,
-        place: &Arc<Place>,
+        slot: &Arc<Slot>,
     ) -> impl Service<
         Request<Incoming>,
         Response = Response,
@@ -152,16 +154,16 @@ impl Door {
     > + Clone
     + Send
     + 'static {
-        let (router, place) = (self.router.clone(), Arc::clone(place));
+        let (router, slot) = (self.router.clone(), Arc::clone(slot));
         service_fn(move |request: Request<Incoming>| {
-            let answering = place.answer();
+            let busy = slot.busy();
             let response = router.clone().oneshot(request);
             async move {
                 let response: Response = response.await?;
-                // The answer is over when its body is.
+                // A response ends with its body.
                 Ok(response.map(|body| {
                     Body::new(body.map_frame(move |frame| {
-                        let _answering = &answering;
+                        let _busy = &busy;
                         frame
                     }))
                 }))
@@ -170,7 +172,7 @@ impl Door {
     }
 }
 
-/// Waits for a client.
+/// Accepts a connection.
 async fn next(listener: &Listener) -> io::Result<(Stream, Peer)> {
     Ok(match listener {
         Listener::Unix(socket) => unix(socket.accept().await?),
@@ -187,12 +189,12 @@ async fn next(listener: &Listener) -> io::Result<(Stream, Peer)> {
 }
 
 fn unix(stream: UnixStream) -> (Stream, Peer) {
-    let peer = stream.peer_cred();
-    let peer = peer.map_or(Peer::Unknown, |it| Peer::Process(it.pid(), it.uid()));
+    let credentials = stream.peer_cred();
+    let peer = credentials.map_or(Peer::Unknown, |peer| Peer::Process(peer.pid(), peer.uid()));
     (Stream::Unix(stream), peer)
 }
 
-/// A client, of whom we may not know yet who it is.
+/// A connection, before its TLS handshake if it has one.
 enum Stream {
     Unix(UnixStream),
     Tls(TcpStream, Tls),

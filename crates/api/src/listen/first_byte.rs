@@ -1,4 +1,4 @@
-//! A connection on which nothing is ever said.
+//! A deadline for the first byte of a connection.
 
 use std::io;
 use std::pin::Pin;
@@ -8,26 +8,26 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// How a client begins to speak HTTP/2. hyper neither answers it nor closes the connection where
-/// only HTTP/1 is spoken.
+/// The start of an HTTP/2 connection. An HTTP/1 server of hyper neither answers it nor closes the
+/// connection.
 const HTTP2: &[u8] = b"PRI * HTTP/2";
 
-/// Fails reading if the first byte does not come in time. Afterwards the HTTP server has its own
-/// limits; before, it waits to see which version of HTTP it is to speak.
+/// A stream whose reads fail if the first byte does not arrive in time. hyper has its own limits only
+/// once that byte shows the version of HTTP.
 #[derive(Debug)]
 pub(super) struct FirstByte<S> {
     stream: S,
-    /// `None` once a byte has come.
-    patience: Option<Pin<Box<Sleep>>>,
-    /// Whether a client may speak HTTP/2.
+    /// The deadline; `None` once a byte has arrived.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether HTTP/2 is allowed.
     http2: bool,
 }
 
 impl<S> FirstByte<S> {
-    pub(super) fn within(stream: S, patience: Duration, http2: bool) -> Self {
+    pub(super) fn within(stream: S, time: Duration, http2: bool) -> Self {
         Self {
             stream,
-            patience: Some(Box::pin(tokio::time::sleep(patience))),
+            deadline: Some(Box::pin(tokio::time::sleep(time))),
             http2,
         }
     }
@@ -42,12 +42,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstByte<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
-            let is_first = self.patience.take().is_some();
+            let is_first = self.deadline.take().is_some();
             if is_first && !self.http2 && buffer.filled()[before..].starts_with(HTTP2) {
                 return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
             }
-        } else if let Some(patience) = &mut self.patience
-            && patience.as_mut().poll(context).is_ready()
+        } else if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(context).is_ready()
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn is_patient_only_until_something_is_said() {
+    async fn times_out_only_before_the_first_byte() {
         let (mut client, server) = tokio::io::duplex(64);
         let mut server = FirstByte::within(server, Duration::from_secs(10), true);
         let silent = server.read_u8().await.unwrap_err();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refuses_http2_where_it_is_not_spoken() {
+    async fn refuses_http2_where_it_is_not_allowed() {
         for (http2, text, is_read) in [
             (true, "PRI * HTTP/2.0\r\n", true),
             (false, "PRI * HTTP/2.0\r\n", false),

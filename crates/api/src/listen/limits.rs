@@ -1,4 +1,4 @@
-//! How much one client, or all together, may ask of us.
+//! Limits on connections and requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,30 +16,31 @@ use uuid::Uuid;
 
 use crate::health::Check;
 
-/// What a request is called, here and in the log. A client's own name for it is taken.
+/// The header with the ID of a request, as in the log. The client may choose it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest name of a request that is taken from a client.
+/// The longest ID that is accepted from a client.
 const MAX_REQUEST_ID: usize = 64;
 
-/// Bounds on what clients may ask.
+/// Limits on connections and requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time, on all listeners together. Over that, the oldest idle one is closed.
+    /// Concurrent connections of all listeners. Above that, the connection idle for longest is
+    /// closed.
     pub connections: usize,
-    /// Connections of one peer at a time: a host, or a process of this one.
+    /// Concurrent connections of one peer: a host, or a local process.
     pub connections_per_peer: usize,
-    /// How long a connection may be idle: open, with no answer under way.
+    /// How long a connection may be idle: open, without a response under way.
     pub idle_time: Duration,
-    /// Whether HTTP/2 is spoken besides HTTP/1.
+    /// Whether HTTP/2 is allowed in addition to HTTP/1.
     pub http2: bool,
-    /// Requests that are answered at a time; more are refused, but for checks of health.
+    /// Concurrent requests. Above that, all but health checks are refused.
     pub requests: usize,
-    /// Bytes of a request's line and headers.
+    /// The most bytes of a request's line and headers.
     pub header_bytes: usize,
-    /// How long a client may take to send them, from the first byte of the connection on.
+    /// How long a client may take to send its first byte, and then the headers.
     pub header_time: Duration,
-    /// How long the answers under way may take when the daemon is stopped.
+    /// How long responses under way may take after shutdown has begun.
     pub grace: Duration,
 }
 
@@ -59,7 +60,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Bounds for metrics, which any host may ask for: few connections, and HTTP/1 only.
+    /// Limits for metrics, which any host can request: few connections, and HTTP/1 only.
     pub fn of_metrics() -> Self {
         Self {
             connections: 64,
@@ -70,7 +71,7 @@ impl Limits {
     }
 }
 
-/// Puts the limit on requests before a router, and a name on each.
+/// Adds the limit on requests, and an ID for each, to a router.
 pub fn limited(router: Router, limits: &Limits) -> Router {
     let permits = Arc::new(Semaphore::new(limits.requests));
     router.layer(from_fn_with_state(permits, limit))
@@ -88,8 +89,8 @@ async fn limit(
         method = %request.method(),
         path = request.uri().path(),
     );
-    let answering = async {
-        // A daemon that others keep busy is healthy.
+    let response = async {
+        // A busy daemon is healthy.
         let is_check = Check::is_at(request.uri().path());
         let permit = permits.try_acquire().ok();
         if permit.is_none() && !is_check {
@@ -99,20 +100,19 @@ async fn limit(
         debug!(status = response.status().as_u16(), "answered");
         response
     };
-    let mut response = answering.instrument(span).await;
+    let mut response = response.instrument(span).await;
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
-/// The client's name for the request if it is short and plain, else a new one.
+/// Returns the client's ID of the request if it is short and plain, else a new one.
 fn request_id(request: &Request<Body>) -> HeaderValue {
-    let given = request.headers().get(&REQUEST_ID);
-    let is_plain = |it: &&HeaderValue| {
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-        (1..=MAX_REQUEST_ID).contains(&it.len()) && it.as_bytes().iter().all(is_plain)
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let is_accepted = |id: &&HeaderValue| {
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
     };
-    let given = given.filter(is_plain).cloned();
-    given.unwrap_or_else(|| {
+    let sent = request.headers().get(&REQUEST_ID).filter(is_accepted);
+    sent.cloned().unwrap_or_else(|| {
         let id = Uuid::now_v7().to_string();
         HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
     })
@@ -136,10 +136,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_busy_daemon_answers_checks_of_its_health() {
+    async fn a_busy_daemon_answers_health_checks() {
         let answered = || get(async || "answered");
-        let router = Router::new().route("/live", answered());
-        let router = router
+        let router = Router::new()
+            .route("/live", answered())
             .route("/ready", answered())
             .route("/info", answered());
         let busy = Limits {

@@ -1,8 +1,8 @@
-//! The open connections: how many each peer has, and which of them are idle.
+//! The open connections: how many each peer has, and which are idle.
 //!
-//! A new connection is never kept waiting. Where there is no room, the oldest idle one makes it:
-//! of the same peer, if that has as many as it may, or else of all. Only a connection on which
-//! nothing is being answered is idle: a stream of events or of progress is an answer that goes on.
+//! A new connection never waits. At a limit, the connection that has been idle for longest is closed:
+//! one of the same peer if the peer is at its limit, else any. A connection is idle if no response is
+//! under way on it; a stream of events or progress is a response under way.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
 
-/// Who is at the other end, as far as the system says.
+/// The client of a connection, as the system reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
     /// A host.
     Host(IpAddr),
-    /// A process of this host, by its ID and the user's.
+    /// A local process, by its ID and its user's ID.
     Process(Option<i32>, u32),
-    /// Unknown: all of these count as one.
+    /// Unknown; all unknown clients count as one.
     Unknown,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Table {
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// By number: later ones are greater.
+    /// By number; newer connections have greater ones.
     open: BTreeMap<u64, Entry>,
     next: u64,
 }
@@ -41,23 +41,23 @@ struct Entries {
 #[derive(Debug)]
 struct Entry {
     peer: Peer,
-    /// How many requests are being answered.
-    answering: usize,
+    /// The number of responses under way.
+    responses: usize,
     idle_since: Instant,
     close: CancellationToken,
 }
 
-/// The place of an open connection. Dropping it gives the place back.
+/// The slot of an open connection. Dropping it frees the slot.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     table: Arc<Table>,
     number: u64,
     close: CancellationToken,
 }
 
-/// An answer under way. Dropping it is its end.
+/// A response under way. Dropping it ends the response.
 #[derive(Debug)]
-pub(super) struct Answering(Arc<Place>);
+pub(super) struct Busy(Arc<Slot>);
 
 impl Table {
     pub(super) fn new(limits: Limits) -> Self {
@@ -67,28 +67,28 @@ impl Table {
         }
     }
 
-    /// Gives a new connection its place; `None` if there is no room and all that could make it
-    /// are busy.
-    pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Arc<Place>> {
+    /// Returns a slot for a new connection; `None` if a limit is reached and all connections that
+    /// could be closed for it are busy.
+    pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Arc<Slot>> {
         let mut entries = self.entries();
-        let of_peer = entries.open.values().filter(|it| it.peer == peer);
+        let of_peer = entries.open.values().filter(|entry| entry.peer == peer);
         if of_peer.count() >= self.limits.connections_per_peer {
-            entries.close_oldest(|entry| entry.peer == peer)?;
+            entries.close_idle(|entry| entry.peer == peer)?;
         } else if entries.open.len() >= self.limits.connections {
-            entries.close_oldest(|_| true)?;
+            entries.close_idle(|_| true)?;
         }
         let number = entries.next;
         entries.next += 1;
         let close = CancellationToken::new();
         let entry = Entry {
             peer,
-            answering: 0,
+            responses: 0,
             idle_since: Instant::now(),
             close: close.clone(),
         };
         entries.open.insert(number, entry);
         drop(entries);
-        Some(Arc::new(Place {
+        Some(Arc::new(Slot {
             table: Arc::clone(self),
             number,
             close,
@@ -101,29 +101,30 @@ impl Table {
 }
 
 impl Entries {
-    /// Closes the connection that has been idle for longest among those that `may_go`.
-    fn close_oldest(&mut self, may_go: impl Fn(&Entry) -> bool) -> Option<()> {
-        let idle = self.open.iter();
-        let idle = idle.filter(|(_, entry)| entry.answering == 0 && may_go(entry));
-        let (number, _) = idle.min_by_key(|(number, entry)| (entry.idle_since, **number))?;
-        let number = *number;
+    /// Closes the connection that has been idle for longest, of those that `may_close` allows.
+    fn close_idle(&mut self, may_close: impl Fn(&Entry) -> bool) -> Option<()> {
+        let (&number, _) = self
+            .open
+            .iter()
+            .filter(|(_, entry)| entry.responses == 0 && may_close(entry))
+            .min_by_key(|(number, entry)| (entry.idle_since, **number))?;
         let entry = self.open.remove(&number)?;
         entry.close.cancel();
         Some(())
     }
 }
 
-impl Place {
-    /// Notes that a request is being answered, until the answer's body is sent or given up.
-    pub(super) fn answer(self: &Arc<Self>) -> Answering {
+impl Slot {
+    /// Marks the connection as busy until the response has been sent or dropped.
+    pub(super) fn busy(self: &Arc<Self>) -> Busy {
         if let Some(entry) = self.table.entries().open.get_mut(&self.number) {
-            entry.answering += 1;
+            entry.responses += 1;
         }
-        Answering(Arc::clone(self))
+        Busy(Arc::clone(self))
     }
 
-    /// Waits until the connection has to go: another needs the room, or it was idle for too long.
-    pub(super) async fn must_close(&self) {
+    /// Waits until the connection must close: another needs its slot, or it was idle for too long.
+    pub(super) async fn closing(&self) {
         let longest = self.table.limits.idle_time;
         loop {
             let until = self.idle_since().unwrap_or_else(Instant::now) + longest;
@@ -132,7 +133,7 @@ impl Place {
                 () = tokio::time::sleep_until(until) => {}
             }
             let idle_since = self.idle_since();
-            if idle_since.is_some_and(|it| it + longest <= Instant::now()) {
+            if idle_since.is_some_and(|since| since + longest <= Instant::now()) {
                 return;
             }
         }
@@ -141,20 +142,20 @@ impl Place {
     fn idle_since(&self) -> Option<Instant> {
         let entries = self.table.entries();
         let entry = entries.open.get(&self.number)?;
-        (entry.answering == 0).then_some(entry.idle_since)
+        (entry.responses == 0).then_some(entry.idle_since)
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.table.entries().open.remove(&self.number);
     }
 }
 
-impl Drop for Answering {
+impl Drop for Busy {
     fn drop(&mut self) {
         if let Some(entry) = self.0.table.entries().open.get_mut(&self.0.number) {
-            entry.answering -= 1;
+            entry.responses -= 1;
             entry.idle_since = Instant::now();
         }
     }
@@ -177,60 +178,60 @@ mod tests {
         }))
     }
 
-    fn is_closed(place: &Place) -> bool {
-        place.close.is_cancelled()
+    fn is_closed(slot: &Slot) -> bool {
+        slot.close.is_cancelled()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_has_all_its_connections_closes_its_own_oldest_idle_one() {
+    async fn a_peer_at_its_limit_loses_its_longest_idle_connection() {
         let table = table(10, 3);
         let others = table.admit(B).unwrap();
         let busy = table.admit(A).unwrap();
-        let answering = busy.answer();
+        let response = busy.busy();
         let first = table.admit(A).unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let second = table.admit(A).unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        // It is older, and was idle for a shorter time.
-        drop(first.answer());
+        // The first is older than the second, but has been idle for a shorter time.
+        drop(first.busy());
         let third = table.admit(A).unwrap();
         assert_eq!(
-            [&others, &busy, &first, &second, &third].map(|it| is_closed(it)),
+            [&others, &busy, &first, &second, &third].map(|slot| is_closed(slot)),
             [false, false, false, true, false]
         );
-        let (_first, _third) = (first.answer(), third.answer());
+        let (_busy_first, _busy_third) = (first.busy(), third.busy());
         assert!(table.admit(A).is_none(), "all of its own are busy");
-        drop(answering);
+        drop(response);
         assert!(table.admit(A).is_some());
         assert!(is_closed(&busy) && !is_closed(&others));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn over_the_limit_of_all_the_oldest_idle_one_is_closed() {
+    async fn at_the_total_limit_the_longest_idle_connection_is_closed() {
         let table = table(2, 2);
         let oldest = table.admit(A).unwrap();
-        let left = table.admit(B).unwrap();
-        drop(left);
+        let disconnected = table.admit(B).unwrap();
+        drop(disconnected);
         let newer = table.admit(A).unwrap();
         let newest = table.admit(B).unwrap();
         assert!(is_closed(&oldest) && !is_closed(&newer) && !is_closed(&newest));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_ends_and_one_with_an_open_stream_does_not() {
+    async fn closes_an_idle_connection_and_not_one_with_an_open_stream() {
         let table = table(2, 2);
         let idle_time = table.limits.idle_time;
         let idle = table.admit(A).unwrap();
         let streaming = table.admit(A).unwrap();
-        let stream = streaming.answer();
+        let stream = streaming.busy();
         let began = Instant::now();
-        idle.must_close().await;
+        idle.closing().await;
         assert_eq!(began.elapsed(), idle_time);
-        let closing = tokio::time::timeout(10 * idle_time, streaming.must_close());
+        let closing = tokio::time::timeout(10 * idle_time, streaming.closing());
         assert!(closing.await.is_err(), "an open stream is not idle");
         drop(stream);
         let ended = Instant::now();
-        streaming.must_close().await;
+        streaming.closing().await;
         assert!(ended.elapsed() >= idle_time);
     }
 }

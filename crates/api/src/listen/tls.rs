@@ -1,4 +1,4 @@
-//! Mutual TLS: we show a certificate, and so does whoever calls.
+//! Mutual TLS: server and client both present a certificate.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,18 +10,18 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-/// Where the three parts are, as PEM.
+/// The paths of the TLS files, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Our certificate, and those between it and a root.
+    /// The certificate of the server, with the intermediate ones.
     pub certificate: PathBuf,
-    /// The key of our certificate.
+    /// The private key of the server.
     pub key: PathBuf,
-    /// Who signs the certificates of those who may call.
+    /// The CA that signs the certificates of clients.
     pub authority: PathBuf,
 }
 
-/// What is needed to accept a connection. Cheap to clone.
+/// The TLS configuration of a listener. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls {
     pub(super) acceptor: TlsAcceptor,
@@ -33,53 +33,54 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Why the three parts cannot be used.
+/// Why the TLS files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or holds no such thing.
+    /// A file cannot be read, or does not contain what it should.
     #[error("read the {what} in `{}`", path.display())]
     File {
-        /// What it should hold.
+        /// What the file should contain.
         what: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// They do not fit together.
+    /// The files do not make a valid configuration.
     #[error("{what}")]
     Config {
-        /// What was wrong.
+        /// What is wrong.
         what: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl TlsFiles {
-    /// Reads the files. Changes to them count from the next start.
+    /// Reads the files. Changes to them take effect at the next start.
     pub(super) fn load(&self) -> Result<Tls, TlsError> {
         let certificates = certificates("certificate", &self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key);
-        let key = key.map_err(|source| failed("key", &self.key, source))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|source| failed("key", &self.key, source))?;
         let mut roots = RootCertStore::empty();
         for authority in self::certificates("authority", &self.authority)? {
             roots.add(authority).map_err(|error| TlsError::Config {
-                what: "the authority is no root of certificates",
+                what: "--tls-ca is not a CA certificate",
                 source: Box::new(error),
             })?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        let verifier = verifier.build().map_err(|error| TlsError::Config {
-            what: "nobody could be verified by the authority",
-            source: Box::new(error),
-        })?;
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .map_err(|error| TlsError::Config {
+                    what: "--tls-ca cannot verify any client",
+                    source: Box::new(error),
+                })?;
         let unusable = |error: rustls::Error| TlsError::Config {
-            what: "the certificate and its key cannot be used",
+            what: "cannot use --tls-cert with --tls-key",
             source: Box::new(error),
         };
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -97,12 +98,14 @@ impl TlsFiles {
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |source| failed(what, path, source);
-    let read = CertificateDer::pem_file_iter(path).map_err(failed)?;
-    let read: Vec<_> = read.collect::<Result<_, _>>().map_err(failed)?;
-    if read.is_empty() {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .map_err(failed)?
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    if certificates.is_empty() {
         return Err(failed(rustls::pki_types::pem::Error::NoItemsFound));
     }
-    Ok(read)
+    Ok(certificates)
 }
 
 fn failed(what: &'static str, path: &Path, source: rustls::pki_types::pem::Error) -> TlsError {

@@ -1,5 +1,4 @@
-//! A Unix socket of our own: private from the first moment, and never taken from somebody who
-//! answers.
+//! A Unix socket: private from the moment it exists, and never taken from a process that answers.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
@@ -10,19 +9,19 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::warn;
 
-use super::ListenError;
+use super::error::ListenError;
 
-/// Who may use a socket.
+/// The permissions of a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketAccess {
-    /// The permissions of the socket; no more than reading and writing.
+    /// The mode of the socket: bits for reading and writing only.
     pub mode: u32,
-    /// The group that it is given to, by name or number; our own if there is none.
+    /// The group of the socket, by name or number; that of the process if there is none.
     pub group: Option<String>,
 }
 
 impl SocketAccess {
-    /// The permissions unless told otherwise: the owner and the group.
+    /// The default mode: the owner and the group can read and write.
     pub const DEFAULT_MODE: u32 = 0o660;
 }
 
@@ -35,41 +34,41 @@ impl Default for SocketAccess {
     }
 }
 
-/// A socket that goes when it is dropped.
+/// A listening socket. Dropping it removes its file.
 #[derive(Debug)]
 pub struct UnixSocket {
     listener: UnixListener,
     path: PathBuf,
     inode: u64,
-    /// Held for as long as the socket is ours: whoever has it may replace a stale one.
+    /// The lock file, locked until the socket is dropped. Only its holder may replace a stale socket.
     _lock: File,
 }
 
 impl UnixSocket {
     /// Listens on `path`.
     ///
-    /// The socket is made under another name and moved there when its permissions are right. A
-    /// stale one of a daemon that has died is replaced.
+    /// The socket is created under another name and renamed once its permissions are set. A stale
+    /// one of a dead process is replaced.
     pub(super) async fn bind(path: &Path, access: &SocketAccess) -> Result<Self, ListenError> {
         let failed =
             |operation| move |source| ListenError::system(operation, &path.display(), source);
         if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
+            fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
         }
         let lock = lock(path)?;
-        demand_free(path).await?;
-        let beside = with_suffix(path, ".new");
-        remove_if_there(&beside).map_err(failed("remove what was left of"))?;
-        let listener = bind_closed(&beside).map_err(failed("listen on"))?;
+        ensure_free(path).await?;
+        let temporary = with_suffix(path, ".new");
+        remove_if_exists(&temporary).map_err(failed("remove the old temporary file of"))?;
+        let listener = bind_private(&temporary).map_err(failed("listen on"))?;
         let group = access.group.as_deref().map(group).transpose()?;
-        let done = chown(&beside, None, group)
-            .and_then(|()| fs::set_permissions(&beside, Permissions::from_mode(access.mode)))
-            .and_then(|()| fs::rename(&beside, path));
-        if let Err(source) = done {
-            remove_or_warn(&beside);
-            return Err(failed("give away")(source));
+        let installed = chown(&temporary, None, group)
+            .and_then(|()| fs::set_permissions(&temporary, Permissions::from_mode(access.mode)))
+            .and_then(|()| fs::rename(&temporary, path));
+        if let Err(source) = installed {
+            remove_or_warn(&temporary);
+            return Err(failed("set the permissions and the name of")(source));
         }
-        let metadata = fs::symlink_metadata(path).map_err(failed("look at"))?;
+        let metadata = fs::symlink_metadata(path).map_err(failed("read the metadata of"))?;
         Ok(Self {
             listener,
             path: path.to_owned(),
@@ -85,23 +84,24 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // Another may have put its own there since.
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|it| it.ino() == self.inode);
+        // Another process may have replaced the socket.
+        let is_ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode);
         if is_ours {
             remove_or_warn(&self.path);
         }
     }
 }
 
-/// Nobody but the owner can connect before the permissions are set.
-fn bind_closed(path: &Path) -> io::Result<UnixListener> {
+/// Binds a socket that only the owner can connect to, until the permissions are set.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     let bound = UnixListener::bind(path);
     rustix::process::umask(before);
     bound
 }
 
-/// Takes the lock beside the socket, so that two daemons cannot both find it stale.
+/// Locks the lock file, so that two daemons cannot both take a socket for stale.
 fn lock(path: &Path) -> Result<File, ListenError> {
     let lock = with_suffix(path, ".lock");
     let failed = |source| ListenError::system("lock", &lock.display(), source);
@@ -113,9 +113,15 @@ fn lock(path: &Path) -> Result<File, ListenError> {
     }
 }
 
-/// Checks that nobody listens there, and that nothing of worth is in the way.
-async fn demand_free(path: &Path) -> Result<(), ListenError> {
-    let failed = |source| ListenError::system("look at", &path.display(), source);
+/// Checks that no process listens on the path, and that it is free or a stale socket.
+async fn ensure_free(path: &Path) -> Result<(), ListenError> {
+    let failed = |source| {
+        ListenError::system(
+            "check whether another process listens on",
+            &path.display(),
+            source,
+        )
+    };
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -136,8 +142,8 @@ fn group(name: &str) -> Result<u32, ListenError> {
         return Ok(number);
     }
     let unknown = || ListenError::UnknownGroup(name.to_owned());
-    let found = nix::unistd::Group::from_name(name);
-    let found = found.map_err(|errno| ListenError::system("look up group", name, errno.into()))?;
+    let found = nix::unistd::Group::from_name(name)
+        .map_err(|errno| ListenError::system("look up group", name, errno.into()))?;
     Ok(found.ok_or_else(unknown)?.gid.as_raw())
 }
 
@@ -147,7 +153,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+fn remove_if_exists(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
@@ -155,7 +161,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 fn remove_or_warn(path: &Path) {
-    if let Err(error) = remove_if_there(path) {
-        warn!(path = %path.display(), %error, "socket stays behind");
+    if let Err(error) = remove_if_exists(path) {
+        warn!(path = %path.display(), %error, "cannot remove the socket");
     }
 }

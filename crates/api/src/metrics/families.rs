@@ -1,7 +1,7 @@
-//! The families of metrics, their labels and their words.
+//! The families of metrics, their labels and their help texts.
 //!
-//! No label holds what a stranger chooses: policies and filesystems are the operator's, all
-//! others are from short lists. So there are never many series.
+//! The number of series is bounded: policies and filesystems are the operator's, and all other labels
+//! have a fixed list of values. No client chooses a label.
 
 use std::path::Path;
 
@@ -112,14 +112,14 @@ impl FilesystemLabel {
 
 macro_rules! families {
     ($($field:ident: $kind:ty = $new:expr, $name:literal, $shown:literal $labels:expr, $help:literal;)+) => {
-        /// All families.
+        /// All families of metrics.
         #[derive(Debug, Clone)]
         pub(super) struct Families {
             $(pub(super) $field: $kind,)+
         }
 
         impl Families {
-            /// Makes them and registers them.
+            /// Creates and registers all families.
             pub(super) fn registered(registry: &mut Registry) -> Self {
                 let families = Self { $($field: $new,)+ };
                 $(registry.register($name, $help, families.$field.clone());)+
@@ -127,8 +127,7 @@ macro_rules! families {
             }
         }
 
-        /// The names by which Prometheus knows the families, a histogram's without its endings, and
-        /// the labels of each.
+        /// The name in Prometheus and the labels of each family; histograms without the suffixes.
         pub const FAMILIES: &[(&str, &[&str])] = &[$((concat!("reclaim_", $shown), &$labels)),+];
     };
 }
@@ -137,47 +136,47 @@ families! {
     build_info: Family<VersionLabel, Gauge> = Family::default(), "build_info", "build_info" ["version"],
         "The version of this process; always 1";
     containerd_up: Gauge = Gauge::default(), "containerd_up", "containerd_up" [],
-        "Whether containerd answered when it was last looked at";
+        "Whether containerd has answered recently; 1 if it has";
     runs: Family<RunLabels, Counter> = Family::default(), "runs", "runs_total" ["policy", "trigger", "outcome"],
-        "Runs by policy (empty for those that clients asked for), by what triggered them, and by how they ended";
+        "Runs by policy (empty for runs of API clients), trigger and outcome";
     removed: Counters = Family::default(), "images_removed", "images_removed_total" ["policy"],
-        "Image records that were removed";
+        "Image records removed";
     refused: Counters = Family::default(), "images_refused", "images_refused_total" ["policy"],
-        "Image records that were to go and stayed because the store had moved on";
+        "Image records kept because they or their use changed after planning";
     failed: Counters = Family::default(), "images_failed", "images_failed_total" ["policy"],
-        "Image records that could not be removed";
+        "Image records whose removal failed";
     kept: Family<PolicyReason, Gauge> = Family::default(), "images_kept", "images_kept" ["policy", "reason"],
-        "Image records that the last run kept, by reason";
+        "Image records kept by the last run, by reason";
     reclaimed: Family<PolicyKind, Counter> = Family::default(), "reclaimed_bytes", "reclaimed_bytes_total" ["policy", "kind"],
-        "Bytes that were found to be gone after runs, of content and of snapshots";
+        "Bytes of content and snapshots measured as freed by runs";
     estimated: Family<PolicyKind, Gauge> = Family::default(), "estimated_bytes", "estimated_bytes" ["policy", "kind"],
-        "Bytes that the last run was foreseen to free";
+        "Bytes that the last run was estimated to free";
     target: Family<PolicyFilesystem, Gauge> = Family::default(), "target_bytes", "target_bytes" ["policy", "filesystem"],
-        "Bytes that had to go on a filesystem when the policy was last looked at, to reach its low mark";
+        "Bytes to free on a filesystem to reach the low watermark, at the last run of the policy";
     size: FilesystemGauges = Family::default(), "filesystem_size_bytes", "filesystem_size_bytes" ["filesystem"],
-        "Size of a filesystem that holds content or snapshots";
+        "Size of a filesystem with content or snapshots";
     available: FilesystemGauges = Family::default(), "filesystem_available_bytes", "filesystem_available_bytes" ["filesystem"],
-        "What is left of it";
+        "Available bytes of the filesystem";
     inodes: FilesystemGauges = Family::default(), "filesystem_inodes", "filesystem_inodes" ["filesystem"],
-        "Its inodes";
+        "Inodes of the filesystem";
     inodes_free: FilesystemGauges = Family::default(), "filesystem_inodes_free", "filesystem_inodes_free" ["filesystem"],
-        "Inodes that are left of it";
+        "Free inodes of the filesystem";
     run_seconds: Histogram = Histogram::new(exponential_buckets(0.05, 2.0, 16)), "run_seconds", "run_seconds" ["le"],
-        "How long runs took";
+        "Duration of runs";
     collection_seconds: Histogram = Histogram::new(exponential_buckets(0.005, 2.0, 16)), "collection_seconds", "collection_seconds" ["le"],
-        "How long containerd's collections took that runs asked for";
+        "Duration of containerd's garbage collections at the end of runs";
     damaged_state_files: Counter = Counter::default(), "damaged_state_files", "damaged_state_files_total" [],
-        "Files of the state directory that were damaged and set aside";
+        "Damaged files of the state directory that were set aside";
     repulls: Counter = Counter::default(), "repulls", "repulls_total" [],
-        "Images that came back after a run had removed them";
+        "Images pulled again after a run removed them";
     last_success: Family<PolicyLabel, Gauge> = Family::default(), "policy_last_success_timestamp_seconds", "policy_last_success_timestamp_seconds" ["policy"],
-        "When a policy last did what it is for, also if there was nothing to do";
+        "Time of a policy's last success, including runs with nothing to do; 0 if none";
     next: Family<PolicyLabel, Gauge> = Family::default(), "policy_next_timestamp_seconds", "policy_next_timestamp_seconds" ["policy"],
-        "When a policy is due; 0 if only on demand";
+        "Time at which a policy is next due; 0 if it runs on demand only";
     reload_success: Gauge = Gauge::default(), "config_reload_success", "config_reload_success" [],
-        "Whether the last configuration was accepted";
+        "Whether the last configuration was accepted; 1 if it was";
     reload_success_time: Gauge = Gauge::default(), "config_reload_success_timestamp_seconds", "config_reload_success_timestamp_seconds" [],
-        "When a configuration was last accepted";
+        "Time at which a configuration was last accepted";
 }
 
 impl Families {
@@ -188,7 +187,7 @@ impl Families {
         self.build_info.get_or_create(&label).set(1);
     }
 
-    /// Brings a counter up to a number that is counted elsewhere.
+    /// Raises the counter to the total that is counted elsewhere.
     pub(super) fn set_damaged_state_files(&self, files: u64) {
         let more = files.saturating_sub(self.damaged_state_files.get());
         self.damaged_state_files.inc_by(more);

@@ -1,14 +1,12 @@
 //! What a person reads of policies: what they would do, what they did.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use comfy_table::CellAlignment;
-use reclaim_maintenance::{Policy, PolicyForecast, PolicyOutcome, PolicyRun, RunRecord, Schedule};
-use reclaim_model::{BuildHistory, ByteSize, Filesystem, HumanSize, Mode, Report, Watermarks};
+use reclaim_maintenance::{PolicyForecast, PolicyOutcome, PolicyRun, ReleasedHold, RunRecord};
+use reclaim_model::{Filesystem, HumanSize, Mode, Report};
 
 use super::{Ids, add_line, count, df, shown_name, table, total};
-use crate::config::words;
 use crate::output;
 
 /// Renders one run of a policy.
@@ -25,7 +23,11 @@ pub(crate) fn run(run: &PolicyRun) -> String {
     for excess in &run.wanted {
         add_line(&mut text, format_args!("  too full: {excess}"));
     }
-    for (namespace, hold) in &run.released {
+    for ReleasedHold {
+        namespace,
+        run: hold,
+    } in &run.released
+    {
         let line = format_args!("  namespace {namespace}: freed what was held of run {hold}");
         add_line(&mut text, line);
     }
@@ -92,25 +94,21 @@ pub(crate) fn words_after(run: &PolicyRun, ids: Ids) {
         output::words(&format!("error: policy `{}`: {error}", run.policy));
     }
     if let Some(breakdown) = &run.breakdown {
-        output::words(&df::breakdown(&breakdown.account));
+        output::words(&df::breakdown(&breakdown.usage));
         let other = HumanSize(breakdown.other_bytes).to_string();
         output::words(&format!("  {other:>8}  other data on the same filesystems"));
     }
 }
 
 /// Renders what policies would do now.
-pub(crate) fn forecasts(
-    explained: &[(Policy, PolicyForecast)],
-    is_verbose: bool,
-    ids: Ids,
-) -> String {
+pub(crate) fn forecasts(forecasts: &[PolicyForecast], is_verbose: bool, ids: Ids) -> String {
     let mut text = String::new();
-    for (policy, forecast) in explained {
+    for forecast in forecasts {
         if !text.is_empty() {
             text.push('\n');
         }
         add_line(&mut text, format_args!("policy {}", forecast.policy));
-        for rule in rules(policy) {
+        for rule in &forecast.rules {
             add_line(&mut text, format_args!("  {rule}"));
         }
         for filesystem in &forecast.filesystems {
@@ -167,148 +165,6 @@ fn place(filesystem: &Filesystem) -> String {
         HumanSize(filesystem.bytes.left),
         HumanSize(filesystem.bytes.total),
     )
-}
-
-/// Returns the effective rules of a policy, one line each.
-fn rules(policy: &Policy) -> Vec<String> {
-    let rule = &policy.rule;
-    let mut rules = vec![match &policy.schedule {
-        Schedule::OnDemand => "runs on demand".to_owned(),
-        Schedule::Interval { every, jitter } if jitter.is_zero() => {
-            format!("runs every {}", words(*every))
-        }
-        Schedule::Interval { every, jitter } => {
-            format!(
-                "runs every {} and up to {} later",
-                words(*every),
-                words(*jitter)
-            )
-        }
-        Schedule::Cron(cron) => format!("runs at {cron}"),
-    }];
-    rules.push(if rule.filters.all() {
-        "removes unused images".to_owned()
-    } else {
-        "removes dangling images".to_owned()
-    });
-    let pressure = &policy.pressure;
-    if let Some(marks) = pressure.bytes {
-        rules.push(between("bytes", marks));
-    }
-    if let Some(marks) = pressure.inodes {
-        rules.push(between("inodes", marks));
-    }
-    if let Some(max) = pressure.max_used {
-        rules.push(format!(
-            "starts above {} of content and snapshots",
-            ByteSize(max)
-        ));
-    }
-    if pressure.reserved > 0 {
-        rules.push(format!(
-            "always leaves {} of content and snapshots",
-            ByteSize(pressure.reserved)
-        ));
-    }
-    rules.extend(filters(policy));
-    if policy.mode == Mode::DryRun {
-        rules.push("only reports what it would remove".to_owned());
-    }
-    rules
-}
-
-fn between(what: &str, marks: Watermarks) -> String {
-    let mark = |mark| match mark {
-        reclaim_model::Watermark::Used(percent) => format!("{percent}% used"),
-        reclaim_model::Watermark::Left(left) if what == "bytes" => {
-            format!("{} left", ByteSize(left))
-        }
-        reclaim_model::Watermark::Left(left) => format!("{left} left"),
-    };
-    format!(
-        "starts above {} ({what}), stops at {}",
-        mark(marks.high()),
-        mark(marks.low())
-    )
-}
-
-/// Returns the filters and limits of a policy, one line each.
-fn filters(policy: &Policy) -> Vec<String> {
-    let rule = &policy.rule;
-    let filters = &rule.filters;
-    let mut lines = Vec::new();
-    for key in ["label", "label!", "until"] {
-        let values = filters.docker.values(key);
-        lines.extend(values.map(|value| format!("filter {key}={value}")));
-    }
-    lines.extend(
-        filters
-            .references
-            .iter()
-            .map(|it| format!("filter reference={it}")),
-    );
-    lines.extend(
-        filters
-            .digests
-            .iter()
-            .map(|it| format!("filter digest={it}")),
-    );
-    let mut add = |is_set: bool, line: String| {
-        if is_set {
-            lines.push(line);
-        }
-    };
-    let is_some = |duration: Duration| !duration.is_zero();
-    let larger = filters.larger_than;
-    add(
-        larger > 0,
-        format!("filter larger-than={}", ByteSize(larger)),
-    );
-    add(
-        is_some(rule.min_age),
-        format!("keeps images pulled or used within {}", words(rule.min_age)),
-    );
-    let idle = rule.unused_for.max(filters.unused_for);
-    add(
-        is_some(idle),
-        format!("keeps images used within {}", words(idle)),
-    );
-    let max_unused = policy.max_unused.unwrap_or_default();
-    add(
-        is_some(max_unused),
-        format!(
-            "removes images unused for {} even without pressure",
-            words(max_unused)
-        ),
-    );
-    let newest = rule.keep_newest;
-    add(
-        newest > 0,
-        format!("keeps the newest {newest} of each repository"),
-    );
-    add(
-        !rule.last_copies,
-        "keeps images that no registry is known to have".to_owned(),
-    );
-    let images = policy.max_images.unwrap_or_default();
-    add(
-        images > 0,
-        format!("removes at most {} per run", count(images, "image")),
-    );
-    let bytes = policy.max_bytes.unwrap_or_default();
-    add(
-        bytes > 0,
-        format!("frees at most {} per run", ByteSize(bytes)),
-    );
-    add(
-        is_some(policy.undo_window),
-        format!("holds removed images for {}", words(policy.undo_window)),
-    );
-    add(
-        policy.history == BuildHistory::Unpin,
-        "releases unpacked layers that only build history holds".to_owned(),
-    );
-    lines
 }
 
 /// Renders the runs of policies, the oldest first.

@@ -120,7 +120,7 @@ impl RunRecord {
             released: run
                 .released
                 .iter()
-                .map(|(_, run)| run.to_string())
+                .map(|hold| hold.run.to_string())
                 .collect(),
             runs: runs.collect(),
             error: run.error.clone(),

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Snapshotter;
 
 /// How much of something there is, and how much of it is left.
@@ -28,20 +30,44 @@ impl Room {
 }
 
 /// A filesystem that holds content or snapshots, at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filesystem {
     /// Where it is mounted, as this process sees it.
     pub mount_point: PathBuf,
     /// Length of a block in bytes. Files occupy whole ones.
+    #[serde(rename = "block_bytes")]
     pub block: u64,
     /// Its bytes.
+    #[serde(flatten, with = "BytesForm")]
     pub bytes: Room,
     /// Its inodes; none at all where it makes them as they are needed.
+    #[serde(flatten, with = "InodesForm")]
     pub inodes: Room,
     /// Whether it holds the content store.
+    #[serde(rename = "content")]
     pub has_content: bool,
     /// Whose snapshots it holds.
     pub snapshotters: BTreeSet<Snapshotter>,
+}
+
+/// The JSON form of the bytes of a filesystem.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Room")]
+struct BytesForm {
+    #[serde(rename = "total_bytes")]
+    total: u64,
+    #[serde(rename = "left_bytes")]
+    left: u64,
+}
+
+/// The JSON form of the inodes of a filesystem.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Room")]
+struct InodesForm {
+    #[serde(rename = "total_inodes")]
+    total: u64,
+    #[serde(rename = "left_inodes")]
+    left: u64,
 }
 
 #[cfg(test)]

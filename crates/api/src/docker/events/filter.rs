@@ -1,20 +1,20 @@
-//! Which events a client wants.
+//! The filters of events.
 //!
 //! Source: moby, `daemon/events/filter.go`.
 
 use reclaim_model::{FilterArgs, Reference};
 
-use super::Event;
+use crate::docker::event_log::Event;
 
-/// The filters of a request. Keys that are unknown to an engine are not looked at.
+/// The filters of a request. As in Docker, unknown keys are ignored.
 #[derive(Debug)]
 pub(super) struct Filter {
     args: FilterArgs,
 }
 
-/// Filters that are about other things than images: no event here is of them. Labels belong to
-/// images that are gone by then.
-const OF_OTHERS: [&str; 11] = [
+/// Filters that match no event here: those on other objects than images, and those on labels, which
+/// are unknown once an image is gone.
+const MATCHES_NOTHING: [&str; 11] = [
     "config",
     "container",
     "daemon",
@@ -34,24 +34,28 @@ impl Filter {
     }
 
     pub(super) fn lets_through(&self, event: &Event) -> bool {
-        self.has("type", |it| it == event.kind)
-            && self.has("event", |it| it == event.action)
-            && self.has("scope", |it| it == event.scope)
-            && self.has("image", |it| is_of_image(event, it))
-            && !OF_OTHERS.iter().any(|key| self.args.contains_key(key))
+        self.has("type", |kind| kind == event.kind)
+            && self.has("event", |action| action == event.action)
+            && self.has("scope", |scope| scope == event.scope)
+            && self.has("image", |image| is_of_image(event, image))
+            && !MATCHES_NOTHING
+                .iter()
+                .any(|key| self.args.contains_key(key))
     }
 
-    /// Whether one of the values fits, or there are none.
+    /// Whether a value of the filter fits, or the filter has no values.
     fn has(&self, key: &str, fits: impl Fn(&str) -> bool) -> bool {
         let mut values = self.args.values(key).peekable();
         values.peek().is_none() || values.any(fits)
     }
 }
 
-/// By ID, by name, or by name without its tag.
+/// Whether an event is of an image, named by ID, by name, or by name without its tag.
 fn is_of_image(event: &Event, wanted: &str) -> bool {
     let name = event.actor.attributes["name"].as_str().unwrap_or_default();
-    let without_tag = Reference::parse_normalized(name);
-    let without_tag = without_tag.map(|it| it.familiar_repository());
-    event.actor.id == wanted || name == wanted || without_tag.as_deref() == Ok(wanted)
+    let is_repository = || {
+        Reference::parse_normalized(name)
+            .is_ok_and(|reference| reference.familiar_repository() == wanted)
+    };
+    event.actor.id == wanted || name == wanted || is_repository()
 }

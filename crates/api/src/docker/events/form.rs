@@ -1,7 +1,7 @@
-//! How events are written.
+//! The encoding of events.
 //!
-//! Up to 1.51 each has three more keys, which say what others say. The type of the stream is what
-//! the client asks for by name, if it does.
+//! Up to 1.51 an event has more keys, which repeat others. The content type of the stream is the one
+//! that the client prefers by name, if it names any.
 //!
 //! Source: moby, `daemon/server/router/system/system_routes.go`.
 
@@ -10,32 +10,32 @@ use http::HeaderMap;
 use http::header::ACCEPT;
 use serde::Serialize;
 
-use super::Event;
+use crate::docker::event_log::Event;
 use crate::docker::version::ApiVersion;
 
 const LINES: &str = "application/jsonl";
 const SEQUENCE: &str = "application/json-seq";
 
-/// The types that can be asked for; of those that are wanted as much, the first.
+/// The content types that a client can request. If it prefers several equally, the first is used.
 const TYPES: [&str; 3] = [LINES, "application/x-ndjson", SEQUENCE];
 
 /// Begins each event of a [`SEQUENCE`], by RFC 7464.
 const RECORD_SEPARATOR: u8 = 0x1e;
 
-/// From here on events are without the keys that say what others say.
-const TERSE: &str = "1.52";
+/// The first version without the keys that repeat others.
+const NO_LEGACY_KEYS_SINCE: &str = "1.52";
 
-/// How one client has its events written.
+/// The encoding of the events of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Form {
-    is_terse: bool,
-    /// The type of the stream.
+    has_legacy_keys: bool,
+    /// The content type of the stream.
     pub(super) content_type: &'static str,
 }
 
-/// An event as up to 1.51.
+/// An event up to 1.51.
 #[derive(Serialize)]
-struct Doubled<'a> {
+struct LegacyEvent<'a> {
     status: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     id: &'a str,
@@ -45,45 +45,54 @@ struct Doubled<'a> {
 
 impl Form {
     pub(super) fn of(version: &ApiVersion, headers: &HeaderMap) -> Self {
-        let is_terse = version.is_at_least(TERSE);
-        let otherwise = if is_terse { LINES } else { "application/json" };
+        let has_legacy_keys = !version.is_at_least(NO_LEGACY_KEYS_SINCE);
+        let default = if has_legacy_keys {
+            "application/json"
+        } else {
+            LINES
+        };
         Self {
-            is_terse,
-            content_type: asked_type(headers).unwrap_or(otherwise),
+            has_legacy_keys,
+            content_type: preferred_type(headers).unwrap_or(default),
         }
     }
 
-    /// Writes an event and ends the line.
+    /// Encodes an event and ends the line.
     pub(super) fn write(self, event: &Event) -> Option<Bytes> {
         let mut line = if self.content_type == SEQUENCE {
             vec![RECORD_SEPARATOR]
         } else {
             Vec::new()
         };
-        let written = if self.is_terse {
-            serde_json::to_writer(&mut line, event)
-        } else {
-            let doubled = Doubled {
+        let encoded = if self.has_legacy_keys {
+            let legacy = LegacyEvent {
                 status: event.action,
                 id: &event.actor.id,
                 event,
             };
-            serde_json::to_writer(&mut line, &doubled)
+            serde_json::to_writer(&mut line, &legacy)
+        } else {
+            serde_json::to_writer(&mut line, event)
         };
-        written.ok()?;
+        encoded.ok()?;
         line.push(b'\n');
         Some(line.into())
     }
 }
 
-/// The type that is named by the client, and wanted most. Wildcards name nothing.
-fn asked_type(headers: &HeaderMap) -> Option<&'static str> {
-    let texts = headers.get_all(ACCEPT).iter();
-    let texts = texts.filter_map(|it| it.to_str().ok());
-    let wanted: Vec<(&str, f64)> = texts.flat_map(|it| it.split(',')).map(weighed).collect();
+/// Returns the supported content type that the client names with the greatest weight. Wildcards do
+/// not count.
+fn preferred_type(headers: &HeaderMap) -> Option<&'static str> {
+    let accepted: Vec<(&str, f64)> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|header| header.to_str().ok())
+        .flat_map(|header| header.split(','))
+        .map(media_range)
+        .collect();
     let mut best: Option<(&'static str, f64)> = None;
     for offer in TYPES {
-        for (name, weight) in &wanted {
+        for (name, weight) in &accepted {
             if *name == offer && *weight > best.map_or(0.0, |(_, weight)| weight) {
                 best = Some((offer, *weight));
             }
@@ -92,12 +101,12 @@ fn asked_type(headers: &HeaderMap) -> Option<&'static str> {
     best.map(|(offer, _)| offer)
 }
 
-/// Reads `type;q=0.5`. A weight that is none counts for nothing.
-fn weighed(range: &str) -> (&str, f64) {
+/// Parses `type;q=0.5`. An invalid weight is 0.
+fn media_range(range: &str) -> (&str, f64) {
     let mut parts = range.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
-    let weight = parts.find_map(|it| it.strip_prefix("q="));
-    (name, weight.map_or(1.0, |it| it.parse().unwrap_or(0.0)))
+    let weight = parts.find_map(|part| part.strip_prefix("q="));
+    (name, weight.map_or(1.0, |text| text.parse().unwrap_or(0.0)))
 }
 
 #[cfg(test)]
@@ -115,11 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn answers_in_the_type_that_is_wanted_most() {
+    fn uses_the_content_type_that_the_client_prefers() {
         assert_eq!(content_type("1.51", &[]), "application/json");
         assert_eq!(content_type("1.52", &[]), "application/jsonl");
         assert_eq!(content_type("1.52", &["*/*"]), "application/jsonl");
-        // As Docker's client asks from 29 on.
+        // The header of Docker's client from 29 on.
         let client = [
             "application/jsonl",
             "application/x-ndjson;q=0.9",

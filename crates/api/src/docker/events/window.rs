@@ -1,4 +1,4 @@
-//! From when to when events are wanted.
+//! The time window of events.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::docker::error::ApiError;
 
 const NANOS: i128 = 1_000_000_000;
 
-/// The time of which events are wanted. Moments are nanoseconds since 1970.
+/// A time window, in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Window {
     since: Option<i128>,
@@ -16,7 +16,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Reads both ends: Unix seconds with a fraction, or nothing.
+    /// Parses both ends: Unix seconds with an optional fraction, or an empty text.
     pub(super) fn parse(since: &str, until: &str) -> Result<Self, ApiError> {
         let window = Self {
             since: moment("since", since)?,
@@ -32,8 +32,8 @@ impl Window {
         Ok(window)
     }
 
-    /// Whether what has happened already is wanted: only if an end is given.
-    pub(super) fn asks_for_past(self) -> bool {
+    /// Whether the client wants past events: only if it gives an end of the window.
+    pub(super) fn wants_past(self) -> bool {
         self.since.is_some() || self.until.is_some()
     }
 
@@ -43,7 +43,7 @@ impl Window {
             && self.until.is_none_or(|until| nanos <= until)
     }
 
-    /// Waits for the end; for good if there is none.
+    /// Waits for the end of the window; forever if it has none.
     pub(super) async fn end(self) {
         let Some(until) = self.until else {
             return std::future::pending().await;
@@ -54,7 +54,7 @@ impl Window {
     }
 }
 
-/// Reads `sec` or `sec.frac`.
+/// Parses `SECONDS` or `SECONDS.FRACTION`.
 fn moment(name: &str, text: &str) -> Result<Option<i128>, ApiError> {
     if text.is_empty() {
         return Ok(None);
@@ -64,13 +64,13 @@ fn moment(name: &str, text: &str) -> Result<Option<i128>, ApiError> {
     let parsed = seconds.parse::<i64>().ok().zip(if digits.is_empty() {
         Some(0)
     } else {
-        let is_number = fraction.bytes().all(|it| it.is_ascii_digit());
+        let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit());
         let nanos: Option<i128> = format!("{digits:0<9}").parse().ok();
         nanos.filter(|_| is_number)
     });
     let (seconds, nanos) = parsed.ok_or_else(|| {
         ApiError::bad(format!(
-            "`{name}` is no time: `{text}`; accepted are Unix seconds, as in 1136073600.000000001"
+            "invalid `{name}`: `{text}`; expected Unix seconds, as in 1136073600.000000001"
         ))
     })?;
     Ok(Some(i128::from(seconds) * NANOS + nanos))
@@ -81,19 +81,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_seconds_and_fractions() {
+    fn parses_seconds_and_fractions() {
         let window = Window::parse("1.5", "2").unwrap();
         assert!(!window.contains(1_499_999_999));
         assert!(window.contains(1_500_000_000));
         assert!(window.contains(2_000_000_000));
         assert!(!window.contains(2_000_000_001));
-        assert!(!Window::parse("", "").unwrap().asks_for_past());
+        assert!(!Window::parse("", "").unwrap().wants_past());
         let longer = Window::parse("1.0000000019", "").unwrap();
         assert!(longer.contains(1_000_000_001));
     }
 
     #[test]
-    fn refuses_what_is_no_time() {
+    fn refuses_invalid_times() {
         for text in ["x", "1.x", "1.2.3", " 1", "99999999999999999999", "1.é"] {
             let refused = Window::parse(text, "").unwrap_err();
             assert!(refused.message.contains(text), "{}", refused.message);

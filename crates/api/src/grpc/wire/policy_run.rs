@@ -1,6 +1,6 @@
 //! What policies did, and what they would do.
 
-use reclaim_maintenance::{Breakdown, Excess, Measure, PolicyForecast, PolicyRun};
+use reclaim_maintenance::{Breakdown, Excess, Measure, PolicyForecast, PolicyRun, ReleasedHold};
 use reclaim_model::{Filesystem, Room};
 
 use super::moment;
@@ -26,10 +26,12 @@ impl From<&PolicyRun> for proto::PolicyRun {
             breakdown,
             warnings,
         } = run;
-        let released = released.iter().map(|(namespace, run)| proto::ReleasedHold {
-            namespace: namespace.to_string(),
-            run: run.to_string(),
-        });
+        let released = released
+            .iter()
+            .map(|ReleasedHold { namespace, run }| proto::ReleasedHold {
+                namespace: namespace.to_string(),
+                run: run.to_string(),
+            });
         Self {
             policy: policy.to_string(),
             trigger: proto::Trigger::from(*trigger).into(),
@@ -54,6 +56,8 @@ impl From<&PolicyForecast> for proto::PolicyForecast {
     fn from(forecast: &PolicyForecast) -> Self {
         let PolicyForecast {
             policy,
+            schedule: _,
+            rules: _,
             filesystems,
             wanted,
             namespaces,
@@ -117,7 +121,7 @@ impl From<&Excess> for proto::Excess {
 impl From<&Breakdown> for proto::Breakdown {
     fn from(breakdown: &Breakdown) -> Self {
         Self {
-            account: Some((&breakdown.account).into()),
+            account: Some((&breakdown.usage).into()),
             other_bytes: breakdown.other_bytes,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost_types::Duration as DurationMessage;
 use reclaim_model::{
     BuildHistory, FilterArgs, GoDuration, NamedImages, Namespace, Project, ProjectImages,
-    PruneFilters, PruneRequest, Selection, Service,
+    PruneRequest, Selection, Service,
 };
 
 use super::{WireError, parsed};

@@ -1,8 +1,8 @@
 //! Amounts, blobs, snapshots and holders.
 
 use reclaim_model::{
-    Amount, Digest, Freed, FreedBlob, FreedSnapshot, Holder, LeaseHolding, Left, LeftHolder,
-    LeftThing, Row, SnapshotId, Unpin, Unrecorded,
+    Amount, Freed, FreedBlob, FreedSnapshot, Holder, LeaseHolding, Left, LeftHolder, LeftThing,
+    Row, SnapshotId, Unpin, Unrecorded,
 };
 
 use super::{moment, size};

@@ -1,8 +1,8 @@
-//! Prunes of what this engine does not have.
+//! Prunes of resources that this engine does not have.
 //!
-//! `docker system prune` asks for each kind of thing in turn. From 29 on it passes over what is
-//! answered with 501; before, it stops there, ahead of the images. Such a client is told that
-//! nothing was removed, which is true.
+//! `docker system prune` prunes each kind of resource in turn. From 29 on it skips those that are
+//! answered with 501; before, it stops there, ahead of the images. Older clients get the response
+//! of a prune that removed nothing, which is true.
 //!
 //! Source: docker/cli, `cli/command/system/prune.go`; the change is docker/cli#6236.
 
@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::respond;
 
-/// What Docker's own client calls itself, before its version.
+/// The user agent of Docker's own client, before its version.
 const CLIENT: &str = "Docker-Client/";
 
-/// The first version that passes over 501.
-const PASSES_OVER: u64 = 29;
+/// The first version that skips 501.
+const SKIPS_501_SINCE: u64 = 29;
 
-/// Something else that an engine prunes.
+/// A kind of resource, other than images, that Docker prunes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Others {
+pub enum OtherResource {
     /// `POST /containers/prune`
     Containers,
     /// `POST /networks/prune`
@@ -33,32 +33,34 @@ pub enum Others {
     BuildCache,
 }
 
-pub(super) fn prune(others: Others, headers: &HeaderMap) -> Result<Response, ApiError> {
+pub(super) fn prune(resource: OtherResource, headers: &HeaderMap) -> Result<Response, ApiError> {
     if stops_at_501(headers) {
-        return Ok(respond::json(StatusCode::OK, &nothing(others)));
+        return Ok(respond::json(StatusCode::OK, &nothing_pruned(resource)));
     }
-    Err(not_ours())
+    Err(not_supported())
 }
 
-/// What is said of everything that is not about images.
-pub(super) fn not_ours() -> ApiError {
+/// Returns the error of routes that are not about images.
+pub(super) fn not_supported() -> ApiError {
     let message = "this engine manages images only";
     ApiError::new(StatusCode::NOT_IMPLEMENTED, message)
 }
 
-fn nothing(others: Others) -> Value {
-    match others {
-        Others::Containers => json!({"ContainersDeleted": null, "SpaceReclaimed": 0}),
-        Others::Networks => json!({"NetworksDeleted": null}),
-        Others::Volumes => json!({"VolumesDeleted": null, "SpaceReclaimed": 0}),
-        Others::BuildCache => json!({"CachesDeleted": null, "SpaceReclaimed": 0}),
+fn nothing_pruned(resource: OtherResource) -> Value {
+    match resource {
+        OtherResource::Containers => json!({"ContainersDeleted": null, "SpaceReclaimed": 0}),
+        OtherResource::Networks => json!({"NetworksDeleted": null}),
+        OtherResource::Volumes => json!({"VolumesDeleted": null, "SpaceReclaimed": 0}),
+        OtherResource::BuildCache => json!({"CachesDeleted": null, "SpaceReclaimed": 0}),
     }
 }
 
 fn stops_at_501(headers: &HeaderMap) -> bool {
-    let agent = headers.get(USER_AGENT).and_then(|it| it.to_str().ok());
-    let version = agent.and_then(|it| it.strip_prefix(CLIENT));
-    version.and_then(major).is_some_and(|it| it < PASSES_OVER)
+    headers
+        .get(USER_AGENT)
+        .and_then(|agent| agent.to_str().ok()?.strip_prefix(CLIENT))
+        .and_then(major)
+        .is_some_and(|major| major < SKIPS_501_SINCE)
 }
 
 fn major(version: &str) -> Option<u64> {
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_the_clients_that_stop() {
+    fn recognises_clients_that_stop_at_501() {
         let stops = |agent: &'static str| {
             let agent = (USER_AGENT, HeaderValue::from_static(agent));
             stops_at_501(&HeaderMap::from_iter([agent]))
