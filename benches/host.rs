@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reclaim_model::{
-    Blob, BuildHistory, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef,
-    ImageRecord, Inventory, Namespace, NamespaceInventory, PruneFilters, PruneRequest, Selection,
-    Snapshot, SnapshotId, SnapshotKind, Snapshotter, Target,
+    Blob, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef, ImageRecord,
+    Inventory, Namespace, NamespaceInventory, PruneFilters, ResolvedRequest, Snapshot, SnapshotId,
+    SnapshotKind, Snapshotter, Target,
 };
 
 /// Every image has a manifest, a config, and so many layers of its own...
@@ -18,8 +18,8 @@ const IMAGES_PER_BASE: u64 = 100;
 const IMAGES_PER_CONTAINER: u64 = 10;
 
 /// Asks for all unused images of it.
-pub(crate) fn prune_all() -> PruneRequest {
-    PruneRequest::new(
+pub(crate) fn prune_all() -> ResolvedRequest {
+    ResolvedRequest::new(
         namespace(),
         PruneFilters {
             dangling: Some(false),

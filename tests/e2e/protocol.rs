@@ -103,7 +103,7 @@ async fn a_container_created_in_mid_prune_keeps_its_image() {
         .as_str()
         .unwrap();
     assert!(
-        refused.contains("in use by now") && refused.contains("late"),
+        refused.contains("in use now") && refused.contains("late"),
         "{refused}"
     );
     assert_eq!(names(&report["removed"]).len(), 5);
@@ -197,7 +197,7 @@ async fn a_tag_that_moves_in_mid_prune_stays() {
         .unwrap();
     let report = end(prune).exits(0).json();
     let reason = &entry(&report["refused"], last)["reason"];
-    assert_eq!(reason, "the name points at another image by now");
+    assert_eq!(reason, "the name now points to a different image");
     assert_eq!(rig.names().await.into_iter().collect::<Vec<_>>(), [last]);
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reclaim_api::grpc::HostClient;
+use reclaim_api::json::HostClient;
 use reclaim_testkit::ManyImages;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -54,7 +54,7 @@ async fn is_alive_while_100_000_images_are_evaluated() {
         tokio::time::sleep(PAUSE).await;
     }
     let host = format!("unix://{}", daemon.socket().display());
-    let client = HostClient::connect(&host).await.unwrap();
+    let client = HostClient::new(&host).unwrap();
     let began = Instant::now();
     let listing = tokio::spawn(async move {
         let namespace = ManyImages::NAMESPACE.parse().unwrap();

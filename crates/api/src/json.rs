@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use crate::service::{Service, ServiceError, events};
 
 pub use client::{HostClient, HostError, HostRuns};
-pub use form::{ErrorForm, Options, PolicyForecasts, PolicyHistory, PolicyRuns, RunRequest, Undo};
+pub use form::{ErrorForm, Options, PolicyForecasts, PolicyHistory, RunRequest, Undo};
 
 /// Where the API is.
 pub(crate) const ROOT: &str = "/reclaim/v1";

@@ -86,7 +86,7 @@ impl Plans {
 
 #[cfg(test)]
 mod tests {
-    use reclaim_model::{Beside, BuildHistory, Freed, Namespace, PruneFilters};
+    use reclaim_model::{Freed, Namespace, NotCounted};
 
     use super::*;
 
@@ -100,10 +100,10 @@ mod tests {
                 unpins: Vec::new(),
                 named: Vec::new(),
                 freed: Freed::default(),
-                beside: Beside::default(),
+                not_counted: NotCounted::default(),
                 warnings: Vec::new(),
             },
-            request: PruneRequest::new(namespace, PruneFilters::default()),
+            request: PruneRequest::dangling(namespace),
         }
     }
 

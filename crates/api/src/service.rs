@@ -4,6 +4,7 @@
 //! when its client goes away. Its progress and its report are sent to the client while that
 //! listens.
 
+use std::fmt;
 use std::sync::Arc;
 
 use futures::{Stream, stream};
@@ -122,7 +123,7 @@ pub enum ErrorKind {
 
 impl ServiceError {
     /// Says that a field is wrong.
-    pub(crate) fn invalid(field: impl Into<String>, problem: impl ToString) -> Self {
+    pub(crate) fn invalid(field: impl Into<String>, problem: impl fmt::Display) -> Self {
         Self::Invalid {
             field: field.into(),
             problem: problem.to_string(),

@@ -1,10 +1,10 @@
-//! Who does the work: this process on containerd, or a daemon that is asked for it.
+//! Who does the work: this process on containerd, or a daemon that is request for it.
 
-use reclaim_api::grpc::{HostClient, HostRequest, HostSelection};
-use reclaim_engine::{Controls, Engine, Hold, ImageList, Progress, Undone};
+use reclaim_api::json::{HostClient, Undo};
+use reclaim_engine::{Controls, Engine, Progress, Undone};
 use reclaim_model::{
-    Answer, BuildHistory, DiskUsage, Namespace, PinOutcome, PinRequest, Plan, ProjectUsage,
-    PruneRequest, Report, Selection,
+    Answers, DiskUsage, HeldRuns, ImageList, Namespace, PinRequest, Pins, Plan, ProjectList,
+    PruneRequest, Report,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,35 +21,8 @@ pub(crate) enum Backend {
     Host(Box<HostClient>),
 }
 
-/// What is asked for, in the words of each.
-pub(crate) struct Asked {
-    pub(crate) direct: PruneRequest,
-    pub(crate) host: HostRequest,
-}
-
-impl Asked {
-    /// Asks for images that somebody names, or a project does. All of a namespace may be named;
-    /// `may_lack_namespace` says whether it has to exist.
-    pub(crate) fn named<T>(namespace: Namespace, images: T, may_lack_namespace: bool) -> Self
-    where
-        T: Clone + Into<Selection> + Into<HostSelection>,
-    {
-        Self {
-            host: HostRequest {
-                namespace: namespace.clone(),
-                selection: images.clone().into(),
-                target_free: None,
-                may_empty_namespace: true,
-                may_lack_namespace,
-                unpin_build_history: false,
-            },
-            direct: PruneRequest::new(namespace, images).may_lack_namespace(may_lack_namespace),
-        }
-    }
-}
-
-/// A plan that was made, and what it takes to have it carried out.
-pub(crate) struct Shown {
+/// The report of a plan, and what it takes to have the plan carried out.
+pub(crate) struct Preview {
     pub(crate) report: Report,
     pub(crate) confirmed: Confirmed,
 }
@@ -66,7 +39,7 @@ impl Backend {
     /// Connects to whom the options name.
     pub(crate) async fn connect(globals: &Globals) -> Result<Self, CommandError> {
         if let Some(host) = globals.host() {
-            return Ok(Self::Host(Box::new(HostClient::connect(host).await?)));
+            return Ok(Self::Host(Box::new(HostClient::new(host)?)));
         }
         let store = containerd(globals, None).await?;
         let engine = globals.identified(Engine::new(store), None);
@@ -75,34 +48,34 @@ impl Backend {
     }
 
     /// Says what a run would do.
-    pub(crate) async fn plan(&self, asked: &Asked) -> Result<Shown, CommandError> {
+    pub(crate) async fn plan(&self, request: &PruneRequest) -> Result<Preview, CommandError> {
         match self {
             Self::Direct(engine) => {
                 let preview = with_bar(async |bar| {
                     let progress = |progress| bar.show(progress);
-                    engine.preview(&asked.direct, &progress).await
+                    engine.preview(request, &progress).await
                 });
                 let (report, plan) = preview.await?.into_report().await;
-                Ok(Shown {
+                Ok(Preview {
                     report,
                     confirmed: Confirmed::Direct(Box::new(plan)),
                 })
             }
             Self::Host(client) => {
-                let planned = client.plan(asked.host.clone()).await?;
-                Ok(Shown {
+                let planned = client.plan(request).await?;
+                Ok(Preview {
                     report: planned.report,
-                    confirmed: Confirmed::Host(planned.id),
+                    confirmed: Confirmed::Host(planned.plan),
                 })
             }
         }
     }
 
-    /// Removes what is asked for, or of that only what was confirmed. The signal that cancels
+    /// Removes what is request for, or of that only what was confirmed. The signal that cancels
     /// ends the waiting where a daemon does the work.
     pub(crate) async fn prune(
         &self,
-        asked: &Asked,
+        request: &PruneRequest,
         confirmed: Option<&Confirmed>,
         controls: Controls<'_>,
         stop: &Stop,
@@ -113,7 +86,7 @@ impl Backend {
                     Confirmed::Direct(plan) => Some(&**plan),
                     Confirmed::Host(_) => None,
                 });
-                Ok(engine.prune(&asked.direct, confirmed, controls).await?)
+                Ok(engine.prune(request, confirmed, controls).await?)
             }
             Self::Host(client) => {
                 let Controls {
@@ -123,7 +96,7 @@ impl Backend {
                     match confirmed {
                         Some(Confirmed::Host(plan)) => client.apply(plan, options, progress).await,
                         Some(Confirmed::Direct(_)) | None => {
-                            client.prune(asked.host.clone(), options, progress).await
+                            client.prune(request, options, progress).await
                         }
                     }
                 };
@@ -150,7 +123,7 @@ impl Backend {
         &self,
         namespace: &Namespace,
         may_lack_namespace: bool,
-    ) -> Result<Vec<ProjectUsage>, CommandError> {
+    ) -> Result<ProjectList, CommandError> {
         match self {
             Self::Direct(engine) => Ok(engine.projects(namespace, may_lack_namespace).await?),
             Self::Host(client) => Ok(client.projects(namespace, may_lack_namespace).await?),
@@ -172,16 +145,25 @@ impl Backend {
         &self,
         namespace: &Namespace,
         thing: &str,
-    ) -> Result<Vec<Answer>, CommandError> {
+    ) -> Result<Answers, CommandError> {
         match self {
-            Self::Direct(engine) => Ok(engine.why(namespace, thing).await?),
+            Self::Direct(engine) => {
+                let answers = engine.why(namespace, thing).await?;
+                Ok(Answers { answers })
+            }
             Self::Host(client) => Ok(client.why(namespace, thing).await?),
         }
     }
 
-    pub(crate) async fn history(&self, namespace: &Namespace) -> Result<Vec<Hold>, CommandError> {
+    pub(crate) async fn history(&self, namespace: &Namespace) -> Result<HeldRuns, CommandError> {
         match self {
-            Self::Direct(engine) => Ok(engine.history(namespace).await?),
+            Self::Direct(engine) => {
+                let holds = engine.history(namespace).await?;
+                Ok(HeldRuns {
+                    namespace: namespace.clone(),
+                    runs: holds.iter().map(Into::into).collect(),
+                })
+            }
             Self::Host(client) => Ok(client.history(namespace).await?),
         }
     }
@@ -194,14 +176,24 @@ impl Backend {
     ) -> Result<Undone, CommandError> {
         match self {
             Self::Direct(engine) => Ok(engine.undo(namespace, run, images).await?),
-            Self::Host(client) => Ok(client.undo(namespace, run, images).await?),
+            Self::Host(client) => {
+                let undo = Undo {
+                    namespace: Some(namespace.clone()),
+                    run: run.map(ToOwned::to_owned),
+                    images: images.to_vec(),
+                };
+                Ok(client.undo(&undo).await?)
+            }
         }
     }
 
-    pub(crate) async fn pin(&self, request: &PinRequest) -> Result<Vec<PinOutcome>, CommandError> {
+    pub(crate) async fn pin(&self, request: &PinRequest) -> Result<Pins, CommandError> {
         match self {
             // A signal ends the process: nothing has begun while it waits.
-            Self::Direct(engine) => Ok(engine.pin(request, &CancellationToken::new()).await?),
+            Self::Direct(engine) => {
+                let images = engine.pin(request, &CancellationToken::new()).await?;
+                Ok(Pins::new(request, images))
+            }
             Self::Host(client) => Ok(client.pin(request).await?),
         }
     }

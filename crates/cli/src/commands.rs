@@ -17,13 +17,16 @@ pub(crate) mod serve;
 pub(crate) mod undo;
 pub(crate) mod why;
 
+use std::borrow::Cow;
+
+use jiff::tz::TimeZone;
 use reclaim_engine::{Controls, RunError};
-use reclaim_model::{Mode, Namespace, Report};
+use reclaim_model::{FilterError, Mode, Namespace, PruneRequest, Report, TimeContext};
 use reclaim_store::Containerd;
 
 use crate::args::Globals;
 use crate::args::how::HowArgs;
-use crate::backend::{Asked, Backend, Confirmed};
+use crate::backend::{Backend, Confirmed};
 use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
 use crate::signals::{STOPPING, stop_on_signals};
@@ -67,20 +70,20 @@ fn demand_namespace<'a>(
 /// short.
 async fn carry_out(
     backend: &Backend,
-    asked: &Asked,
+    request: &PruneRequest,
     mode: Mode,
     how: &HowArgs,
 ) -> Result<(Report, Option<Exit>), CommandError> {
     if mode == Mode::DryRun {
-        return Ok((backend.plan(asked).await?.report, None));
+        return Ok((backend.plan(request).await?.report, None));
     }
-    prune(backend, asked, None, how).await
+    prune(backend, request, None, how).await
 }
 
 /// Carries out a request, or only the confirmed part of it.
 async fn prune(
     backend: &Backend,
-    asked: &Asked,
+    request: &PruneRequest,
     confirmed: Option<&Confirmed>,
     how: &HowArgs,
 ) -> Result<(Report, Option<Exit>), CommandError> {
@@ -97,7 +100,7 @@ async fn prune(
             progress: &progress,
             cancel: &stop.token,
         };
-        backend.prune(asked, confirmed, controls, &stop).await
+        backend.prune(request, confirmed, controls, &stop).await
     });
     let report = match report.await {
         Err(CommandError::Run(RunError::Cancelled)) => {
@@ -107,4 +110,24 @@ async fn prune(
     };
     let stopped = stop.cut_short(&report);
     Ok((report, stopped))
+}
+
+/// Refuses filters that mean nothing, before anything is connected to.
+fn check(request: &PruneRequest) -> Result<(), FilterError> {
+    let now = reclaim_engine::now();
+    request.check(&TimeContext {
+        now,
+        offset: TimeZone::system().to_offset(now),
+    })
+}
+
+/// Returns the report as the command prints it in JSON, where `warnings` have all warnings, also
+/// why the run is unfinished.
+fn with_all_warnings(report: &Report) -> Cow<'_, Report> {
+    let Some(unfinished) = &report.unfinished else {
+        return Cow::Borrowed(report);
+    };
+    let mut report = report.clone();
+    report.warnings.push(unfinished.clone());
+    Cow::Owned(report)
 }

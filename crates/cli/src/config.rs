@@ -20,7 +20,7 @@ pub(crate) use fleet::Fleet;
 pub(crate) use meaning::{Config, Infrastructure};
 pub(crate) use node::protection_with_sandboxes;
 pub(crate) use schema::schema;
-pub(crate) use values::{duration_within, words};
+pub(crate) use values::duration_within;
 
 use meaning::MeaningError;
 use text::ConfigText;

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use reclaim_api::grpc::{ErrorKind, HostError};
 use reclaim_api::health::HealthError;
+use reclaim_api::json::HostError;
 use reclaim_api::listen::ListenError;
+use reclaim_api::service::ErrorKind;
 use reclaim_compose::ComposeError;
 use reclaim_engine::{DockerError, RunError};
 use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
@@ -129,11 +130,10 @@ impl CommandError {
             output::words(&text::df::breakdown(&unmet.usage));
         }
         if let Self::Host(HostError::Refused {
-            account: Some(account),
-            ..
+            usage: Some(usage), ..
         }) = self
         {
-            output::words(&text::df::breakdown(account));
+            output::words(&text::df::breakdown(usage));
         }
         if let Some(hint) = self.hint() {
             output::words(&format!("hint: {hint}"));

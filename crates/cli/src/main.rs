@@ -8,7 +8,6 @@ mod daemon;
 mod exit;
 #[cfg(feature = "fleet")]
 mod fleet;
-mod json;
 mod logging;
 mod output;
 mod progress;

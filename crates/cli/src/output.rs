@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 
+use reclaim_model::Versioned;
+use serde::Serialize;
+
 /// Writes data to standard output.
 ///
 /// # Errors
@@ -11,6 +14,18 @@ pub(crate) fn data(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
+}
+
+/// Writes a value as JSON to standard output: one object and a newline.
+///
+/// # Errors
+///
+/// As [`data`].
+pub(crate) fn json<T: Serialize>(value: T) -> io::Result<()> {
+    let versioned = Versioned::new(value);
+    let mut text = serde_json::to_string_pretty(&versioned).map_err(io::Error::other)?;
+    text.push('\n');
+    data(&text)
 }
 
 /// Writes a line to standard error. A failure to write is ignored.

@@ -16,9 +16,8 @@ use std::fmt::Write;
 
 use comfy_table::{Table, presets};
 use jiff::{SignedDuration, Timestamp};
-use reclaim_engine::Hold;
 use reclaim_model::{
-    Amount, DANGLING_PREFIX, Digest, HumanSize, Kept, Mode, Report, Row, familiar_name,
+    Amount, DANGLING_PREFIX, Digest, HeldRun, HumanSize, Kept, Mode, Report, Row, familiar_name,
 };
 
 use crate::output;
@@ -81,13 +80,13 @@ fn dry_run(report: &Report, ids: Ids) -> String {
             amount(estimate)
         ),
     );
-    add_beside(&mut text, report, ids);
+    add_not_counted(&mut text, report, ids);
     text.push_str("nothing was removed (dry run)\n");
     text
 }
 
 /// Says what the estimate does not count, or not for certain.
-fn add_beside(text: &mut String, report: &Report, ids: Ids) {
+fn add_not_counted(text: &mut String, report: &Report, ids: Ids) {
     let at_least = report.estimate_at_least;
     if at_least != report.estimate {
         let bytes = HumanSize(at_least.0.total_bytes());
@@ -114,12 +113,7 @@ fn add_beside(text: &mut String, report: &Report, ids: Ids) {
         let line = format_args!("Held only by leases, not counted: {line}");
         add_line(text, line);
     }
-    let elsewhere: u64 = report
-        .not_counted
-        .kept_elsewhere
-        .iter()
-        .map(|it| it.bytes)
-        .sum();
+    let elsewhere = report.not_counted.kept_elsewhere.amount().content_bytes;
     if elsewhere > 0 {
         let elsewhere = HumanSize(elsewhere);
         let line = format_args!("Kept on disk by other namespaces, not counted: {elsewhere}");
@@ -233,15 +227,15 @@ fn amount(amount: Amount) -> String {
 }
 
 /// Renders the runs of which something is held.
-pub(crate) fn history(holds: &[Hold]) -> String {
+pub(crate) fn history(runs: &[HeldRun]) -> String {
     let mut table = table(["RUN", "STARTED", "HELD UNTIL", "IMAGES"]);
     let time = |time: Option<Timestamp>| time.map_or("unknown".to_owned(), |it| format!("{it:.0}"));
-    for hold in holds {
+    for run in runs {
         table.add_row([
-            hold.run.to_string(),
-            time(hold.started),
-            time(hold.expires),
-            hold.records.len().to_string(),
+            run.run.to_string(),
+            time(run.started),
+            time(run.held_until),
+            run.images.len().to_string(),
         ]);
     }
     format!("{}\n", table.trim_fmt())

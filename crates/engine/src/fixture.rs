@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
-    BuildHistory, CollectorRules, Digest, GcLabels, Holder, HolderKind, ImageRecord, Inventory,
-    KeepReason, Kept, Plan, PruneFilters, RemoveReason, ResolvedRequest, SnapshotSizes, Step,
-    Target,
+    CollectorRules, Digest, GcLabels, Holder, HolderKind, ImageRecord, Inventory, KeepReason, Kept,
+    Plan, PruneFilters, RemoveReason, ResolvedRequest, SnapshotSizes, Step, Target,
 };
 use reclaim_plan::decide;
 

@@ -83,7 +83,7 @@ fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
 
 fn other_words(reason: KeepReason) -> &'static str {
     if reason == KeepReason::UsageUnknown {
-        "whether it is in use by now could not be seen"
+        "whether it is in use now could not be seen"
     } else {
         reason.words()
     }

@@ -71,7 +71,7 @@ fn record_restored(report: &mut Report, wanted: Wanted) {
         let Wanted { name, image, .. } = &wanted;
         let new = &image.name;
         report.warnings.push(format!(
-            "image `{name}` is restored as `{new}`, because its name points elsewhere by now"
+            "image `{name}` is restored as `{new}`, because its name now points elsewhere"
         ));
     }
     report.refused.push(Refused {
@@ -189,8 +189,8 @@ mod tests {
         assert_eq!(report.unfinished.as_deref(), Some("could not look"));
         // Only the one that could not have its name again is told of.
         let warnings = &report.warnings[..];
-        let expected = "image `vague` is restored as `vague@sha256:1`, because its name points \
-                        elsewhere by now";
+        let expected = "image `vague` is restored as `vague@sha256:1`, because its name now points \
+                        elsewhere";
         assert_eq!(warnings, [expected]);
         let left = removed_images(&plan, &report);
         assert_eq!(names(left.iter().map(|it| &it.name)), ["lost", "made"]);

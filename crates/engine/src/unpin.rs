@@ -110,7 +110,7 @@ impl Engine {
         for unpin in &wanted {
             info!(config = %unpin.config, "putting its label back");
             report.warnings.push(format!(
-                "what was unpacked of `{}` stays: not only build history holds it by now",
+                "the unpacked layers of `{}` stay: something besides build history holds them now",
                 unpin.config
             ));
         }

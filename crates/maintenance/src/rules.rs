@@ -48,6 +48,7 @@ pub(crate) fn rules(policy: &Policy) -> Vec<String> {
         ));
     }
     rules.extend(filters(policy));
+    rules.extend(limits(policy));
     if policy.mode == Mode::DryRun {
         rules.push("only reports what it would remove".to_owned());
     }
@@ -69,94 +70,46 @@ fn between(what: &str, marks: Watermarks) -> String {
     )
 }
 
-/// Returns the filters and limits of a policy, one line each.
+/// Returns the filters that an image has to match, one line each.
 fn filters(policy: &Policy) -> Vec<String> {
-    let rule = &policy.rule;
-    let filters = &rule.filters;
-    let mut lines = Vec::new();
-    for key in ["label", "label!", "until"] {
+    let filters = &policy.rule.filters;
+    let of_docker = ["label", "label!", "until"].into_iter().flat_map(|key| {
         let values = filters.docker.values(key);
-        lines.extend(values.map(|value| format!("filter {key}={value}")));
-    }
-    lines.extend(
-        filters
-            .references
-            .iter()
-            .map(|it| format!("filter reference={it}")),
-    );
-    lines.extend(
-        filters
-            .digests
-            .iter()
-            .map(|it| format!("filter digest={it}")),
-    );
-    let mut add = |is_set: bool, line: String| {
-        if is_set {
-            lines.push(line);
-        }
-    };
-    let is_some = |duration: Duration| !duration.is_zero();
-    let larger = filters.larger_than;
-    add(
-        larger > 0,
-        format!("filter larger-than={}", ByteSize(larger)),
-    );
-    add(
-        is_some(rule.min_age),
-        format!(
-            "keeps images pulled or used within {}",
-            GoDuration(rule.min_age)
-        ),
-    );
-    let idle = rule.unused_for.max(filters.unused_for);
-    add(
-        is_some(idle),
-        format!("keeps images used within {}", GoDuration(idle)),
-    );
-    let max_unused = policy.max_unused.unwrap_or_default();
-    add(
-        is_some(max_unused),
-        format!(
-            "removes images unused for {} even without pressure",
-            GoDuration(max_unused)
-        ),
-    );
-    let newest = rule.keep_newest;
-    add(
-        newest > 0,
-        format!("keeps the newest {newest} of each repository"),
-    );
-    add(
-        !rule.last_copies,
-        "keeps images that no registry is known to have".to_owned(),
-    );
-    let images = policy.max_images.unwrap_or_default();
-    add(
-        images > 0,
-        format!("removes at most {} per run", images_text(images)),
-    );
-    let bytes = policy.max_bytes.unwrap_or_default();
-    add(
-        bytes > 0,
-        format!("frees at most {} per run", ByteSize(bytes)),
-    );
-    add(
-        is_some(policy.undo_window),
-        format!(
-            "holds removed images for {}",
-            GoDuration(policy.undo_window)
-        ),
-    );
-    add(
-        policy.history == BuildHistory::Unpin,
-        "releases unpacked layers that only build history holds".to_owned(),
-    );
-    lines
+        values.map(move |value| format!("filter {key}={value}"))
+    });
+    let references = filters.references.iter();
+    let digests = filters.digests.iter();
+    let larger = Some(filters.larger_than).filter(|bytes| *bytes > 0);
+    of_docker
+        .chain(references.map(|pattern| format!("filter reference={pattern}")))
+        .chain(digests.map(|digest| format!("filter digest={digest}")))
+        .chain(larger.map(|bytes| format!("filter larger-than={}", ByteSize(bytes))))
+        .collect()
 }
 
-fn images_text(number: usize) -> String {
-    match number {
-        1 => "1 image".to_owned(),
-        _ => format!("{number} images"),
-    }
+/// Returns what a policy keeps, and how much it removes at once, one line each.
+fn limits(policy: &Policy) -> Vec<String> {
+    let rule = &policy.rule;
+    let duration = |duration: Duration| (!duration.is_zero()).then_some(GoDuration(duration));
+    let size = |bytes: Option<u64>| bytes.filter(|bytes| *bytes > 0).map(ByteSize);
+    let number = |number: usize| Some(number).filter(|number| *number > 0);
+    let idle = rule.unused_for.max(rule.filters.unused_for);
+    let lines = [
+        duration(rule.min_age).map(|age| format!("keeps images pulled or used within {age}")),
+        duration(idle).map(|idle| format!("keeps images used within {idle}")),
+        duration(policy.max_unused.unwrap_or_default())
+            .map(|idle| format!("removes images unused for {idle} even without pressure")),
+        number(rule.keep_newest)
+            .map(|number| format!("keeps the newest {number} of each repository")),
+        (!rule.last_copies).then(|| "keeps images that no registry is known to have".to_owned()),
+        number(policy.max_images.unwrap_or_default()).map(|number| match number {
+            1 => "removes at most 1 image per run".to_owned(),
+            _ => format!("removes at most {number} images per run"),
+        }),
+        size(policy.max_bytes).map(|bytes| format!("frees at most {bytes} per run")),
+        duration(policy.undo_window).map(|window| format!("holds removed images for {window}")),
+        (policy.history == BuildHistory::Unpin)
+            .then(|| "releases unpacked layers that only build history holds".to_owned()),
+    ];
+    lines.into_iter().flatten().collect()
 }

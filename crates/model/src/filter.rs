@@ -203,6 +203,10 @@ impl FilterArgs {
     }
 
     /// Encodes in the current form, sorted.
+    ///
+    /// # Panics
+    ///
+    /// Never: text keys and flags are JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("maps with text keys")
     }

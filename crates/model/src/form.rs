@@ -63,7 +63,6 @@ pub mod dry_run {
 
     use crate::Mode;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     /// Writes `dry_run`.
     ///
     /// # Errors

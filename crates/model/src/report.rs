@@ -149,10 +149,10 @@ pub enum RefuseReason {
 impl fmt::Display for RefuseReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TargetMoved => formatter.write_str("the name points at another image by now"),
-            Self::AlreadyGone => formatter.write_str("somebody else removed it"),
+            Self::TargetMoved => formatter.write_str("the name now points to a different image"),
+            Self::AlreadyGone => formatter.write_str("another process removed it"),
             Self::MustStay { reason, holders } => {
-                write!(formatter, "{} by now", reason.words())?;
+                write!(formatter, "{} now", reason.words())?;
                 holders
                     .iter()
                     .try_for_each(|holder| write!(formatter, ", {holder}"))
@@ -195,22 +195,22 @@ mod tests {
         for (reason, words) in [
             (
                 RefuseReason::TargetMoved,
-                "the name points at another image by now",
+                "the name now points to a different image",
             ),
-            (RefuseReason::AlreadyGone, "somebody else removed it"),
+            (RefuseReason::AlreadyGone, "another process removed it"),
             (
                 RefuseReason::MustStay {
                     reason: KeepReason::InUse,
                     holders: vec![web],
                 },
-                "in use by now, container web",
+                "in use now, container web",
             ),
             (
                 RefuseReason::MustStay {
                     reason: KeepReason::Pinned,
                     holders: Vec::new(),
                 },
-                "pinned by now",
+                "pinned now",
             ),
             (RefuseReason::Cancelled, "the run was stopped first"),
             (RefuseReason::OutOfTime, "the run took too long"),

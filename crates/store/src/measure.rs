@@ -351,17 +351,14 @@ mod tests {
             id: SnapshotId::new("native", key),
             bytes: Some(1),
         };
-        let planned = Freed {
-            blobs: vec![blob("1"), blob("2")],
-            snapshots: vec![snapshot("base"), snapshot("top")],
-        };
+        let planned = Freed::new(
+            vec![blob("1"), blob("2")],
+            vec![snapshot("base"), snapshot("top")],
+        );
         let store = scripted("2.0.0", script(Code::Ok));
         let (gone, unknown) = store.gone(&namespace(), &planned).await.unwrap();
         assert_eq!(unknown, Vec::<String>::new());
-        let expected = Freed {
-            blobs: vec![blob("2")],
-            snapshots: vec![snapshot("base")],
-        };
+        let expected = Freed::new(vec![blob("2")], vec![snapshot("base")]);
         assert_eq!(gone, expected);
         // A list that is cut short says nothing of what is not in it.
         let store = scripted("2.0.0", script(Code::Unimplemented));

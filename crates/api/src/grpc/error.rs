@@ -3,6 +3,8 @@
 //! The code says what a client can do about it; the metadata key `reclaim-error` names the error,
 //! for clients that distinguish more.
 
+use std::fmt;
+
 use prost::Message;
 use reclaim_engine::RunError;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
@@ -15,7 +17,7 @@ use crate::service::{ErrorKind, ServiceError};
 const KEY: &str = "reclaim-error";
 
 /// Says that a field of the request is wrong, and what is accepted.
-pub(super) fn invalid(field: &str, problem: impl ToString) -> Status {
+pub(super) fn invalid(field: &str, problem: impl fmt::Display) -> Status {
     status(&ServiceError::invalid(field, problem))
 }
 

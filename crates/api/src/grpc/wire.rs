@@ -1,7 +1,6 @@
-//! Between the model's nouns and the messages.
+//! Between the model and the messages: requests are read, answers are written.
 //!
-//! Every value of the model has a message and comes back from it as it was; what comes from a
-//! client or from an older or newer daemon may not mean anything, and is refused by name.
+//! A message of a client may mean nothing here, and is refused by the name of its field.
 
 mod answer;
 mod container;
@@ -18,10 +17,7 @@ mod run_record;
 mod things;
 mod usage;
 
-#[cfg(test)]
-mod tests;
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use prost_types::Timestamp as TimestampMessage;
 
 pub(super) use container::container;
@@ -60,11 +56,6 @@ fn parsed<T: std::str::FromStr<Err: ToString>>(
         .map_err(|error: T::Err| WireError::new(field, error))
 }
 
-/// Converts a list.
-fn list<M, T: TryFrom<M, Error = WireError>>(messages: Vec<M>) -> Result<Vec<T>, WireError> {
-    messages.into_iter().map(T::try_from).collect()
-}
-
 pub(super) fn moment(timestamp: Timestamp) -> TimestampMessage {
     let mut seconds = timestamp.as_second();
     let mut nanos = timestamp.subsec_nanosecond();
@@ -76,26 +67,6 @@ pub(super) fn moment(timestamp: Timestamp) -> TimestampMessage {
     TimestampMessage { seconds, nanos }
 }
 
-fn timestamp(message: TimestampMessage) -> Result<Timestamp, WireError> {
-    let whole = Timestamp::new(message.seconds, 0);
-    let whole = whole.map_err(|error| WireError::new("timestamp", error))?;
-    let nanos = SignedDuration::from_nanos(i64::from(message.nanos));
-    whole
-        .checked_add(nanos)
-        .map_err(|error| WireError::new("timestamp", error))
-}
-
-fn some_timestamp(
-    field: &'static str,
-    message: Option<TimestampMessage>,
-) -> Result<Timestamp, WireError> {
-    timestamp(message.ok_or_else(|| WireError::missing(field))?)
-}
-
 fn size(number: usize) -> u64 {
     number as u64
-}
-
-fn count(field: &'static str, number: u64) -> Result<usize, WireError> {
-    usize::try_from(number).map_err(|error| WireError::new(field, error))
 }

@@ -174,13 +174,6 @@ pub struct PolicyForecasts {
     pub policies: Vec<PolicyForecast>,
 }
 
-/// Runs of policies that have ended.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct PolicyRuns {
-    /// The runs, in order.
-    pub runs: Vec<PolicyRun>,
-}
-
 /// The runs of policies that the daemon remembers.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PolicyHistory {

@@ -1,11 +1,9 @@
 //! `reclaim df`.
 
-use reclaim_model::Versioned;
-
 use crate::args::{DfArgs, Format, Globals};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::{commands, json, output, text};
+use crate::{commands, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &DfArgs) -> Result<Exit, CommandError> {
     let only = globals.asked_namespace()?;
@@ -17,10 +15,10 @@ pub(crate) async fn run(globals: &Globals, args: &DfArgs) -> Result<Exit, Comman
     if !args.verbose {
         usage = usage.without_details();
     }
-    output::data(&match args.format {
-        Format::Json => json::render(&Versioned::new(&usage)),
-        Format::Table => text::df::usage(&usage, globals.ids()),
-    })?;
+    match args.format {
+        Format::Json => output::json(&usage)?,
+        Format::Table => output::data(&text::df::usage(&usage, globals.ids()))?,
+    }
     text::warn(&usage.warnings, globals.ids());
     Ok(Exit::Done)
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use reclaim_api::grpc::HostClient;
+use reclaim_api::json::HostClient;
 use reclaim_engine::RunOptions;
 use reclaim_maintenance::{Maintenance, Policy, PolicyOutcome, PolicyRun, Trigger};
 use reclaim_model::{Mode, chain};
 use sd_notify::NotifyState;
+use serde::Serialize;
 
 use crate::args::maintain::MaintainArgs;
 use crate::args::{Format, Globals};
@@ -15,7 +16,7 @@ use crate::exit::{CommandError, Exit};
 use crate::signals::{STOPPING, Stop, stop_on_signals};
 use crate::text::Ids;
 use crate::upkeep::{Host, Patience};
-use crate::{json, output, text};
+use crate::{output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, CommandError> {
     if let Some(address) = globals.host() {
@@ -84,7 +85,7 @@ async fn asked(address: &str, args: &MaintainArgs, ids: Ids) -> Result<Exit, Com
     args.host.demand_none()?;
     // `LeftToDaemon` says what a signal does.
     let stop = stop_on_signals(None)?;
-    let client = HostClient::connect(address).await?;
+    let client = HostClient::new(address)?;
     let mode = if args.dry_run {
         Mode::DryRun
     } else {
@@ -130,10 +131,16 @@ fn show_run(run: &PolicyRun, format: Format, ids: Ids) -> Result<(), CommandErro
     Ok(())
 }
 
+/// The runs in JSON.
+#[derive(Serialize)]
+struct Runs<'r> {
+    runs: &'r [PolicyRun],
+}
+
 /// Shows all runs at the end, as JSON.
 fn show_all(runs: &[PolicyRun], format: Format) -> Result<(), CommandError> {
     if format == Format::Json {
-        output::data(&json::policy::runs(runs))?;
+        output::json(Runs { runs })?;
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! `reclaim pin` and `reclaim unpin`.
 
-use reclaim_model::{PinAction, PinOutcome, PinRequest};
+use reclaim_model::{PinAction, PinRequest};
 
 use crate::args::pin::{PinArgs, UnpinArgs};
 use crate::args::{Format, Globals};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::{json, output, text};
+use crate::{output, text};
 
 pub(crate) async fn pin(globals: &Globals, args: &PinArgs) -> Result<Exit, CommandError> {
     run(globals, args, PinAction::Pin).await
@@ -31,21 +31,21 @@ async fn run(globals: &Globals, args: &PinArgs, action: PinAction) -> Result<Exi
         wait: args.wait,
     };
     let backend = Backend::connect(globals).await?;
-    let outcomes = backend.pin(&request).await?;
-    output::data(&match args.format {
-        Format::Json => json::pins(&request, &outcomes),
-        Format::Table => text::pin::changes(action, &outcomes),
-    })?;
-    for PinOutcome { name, outcome } in &outcomes {
-        match outcome {
-            Ok(change) if change.changed.is_empty() => {
-                output::words(&text::pin::unchanged(action, name));
+    let pins = backend.pin(&request).await?;
+    match args.format {
+        Format::Json => output::json(&pins)?,
+        Format::Table => output::data(&text::pin::changes(action, &pins.images))?,
+    }
+    for outcome in &pins.images {
+        match &outcome.error {
+            None if outcome.changed.is_empty() => {
+                output::words(&text::pin::unchanged(action, &outcome.name));
             }
-            Ok(_) => {}
-            Err(error) => output::words(&format!("error: {error}")),
+            None => {}
+            Some(error) => output::words(&format!("error: {error}")),
         }
     }
-    let is_all_done = outcomes.iter().all(|it| it.outcome.is_ok());
+    let is_all_done = pins.images.iter().all(|outcome| outcome.error.is_none());
     Ok(if is_all_done {
         Exit::Done
     } else {

@@ -1,6 +1,6 @@
 //! `reclaim policy`.
 
-use reclaim_api::grpc::HostClient;
+use reclaim_api::json::{HostClient, PolicyForecasts, PolicyHistory};
 use reclaim_maintenance::{Policy, PolicyForecast, RunHistory, RunRecord};
 
 use crate::args::maintain::{ExplainArgs, PolicyHistoryArgs};
@@ -8,24 +8,30 @@ use crate::args::{Format, Globals};
 use crate::config;
 use crate::exit::{CommandError, Exit};
 use crate::upkeep::{Host, Patience};
-use crate::{json, output, text};
+use crate::{output, text};
 
 pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exit, CommandError> {
-    let explained = match globals.host() {
+    let forecasts = match globals.host() {
         None => explain_here(globals, args).await?,
         Some(address) => {
             args.host.demand_none()?;
-            let client = HostClient::connect(address).await?;
+            let client = HostClient::new(address)?;
             client.explain_policies(&args.policies).await?
         }
     };
-    if explained.is_empty() {
+    if forecasts.is_empty() {
         output::words("no policy is enabled; nothing is removed automatically");
     }
-    output::data(&match args.format {
-        Format::Json => json::policy::forecasts(&explained),
-        Format::Table => text::policy::forecasts(&explained, args.verbose, globals.ids()),
-    })?;
+    match args.format {
+        Format::Json => output::json(PolicyForecasts {
+            policies: forecasts,
+        })?,
+        Format::Table => output::data(&text::policy::forecasts(
+            &forecasts,
+            args.verbose,
+            globals.ids(),
+        ))?,
+    }
     Ok(Exit::Done)
 }
 
@@ -33,14 +39,13 @@ pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exi
 async fn explain_here(
     globals: &Globals,
     args: &ExplainArgs,
-) -> Result<Vec<(Policy, PolicyForecast)>, CommandError> {
+) -> Result<Vec<PolicyForecast>, CommandError> {
     let host = Host::open("policy explain", globals, &args.host, Patience::None).await?;
     let policies = Policy::chosen(&host.config.policies, &args.policies)?;
     host.index.reconcile(&host.engine).await?;
     host.index.save()?;
     let maintenance = host.maintenance(&host.config);
-    let forecasts = maintenance.explain(&policies).await?;
-    Ok(policies.into_iter().cloned().zip(forecasts).collect())
+    Ok(maintenance.explain(&policies).await?)
 }
 
 pub(crate) async fn history(
@@ -51,14 +56,14 @@ pub(crate) async fn history(
         None => history_here(globals, args)?,
         Some(_) if args.state.is_some() => return Err(CommandError::NotWithHost("--state")),
         Some(address) => {
-            let client = HostClient::connect(address).await?;
+            let client = HostClient::new(address)?;
             client.policy_history(&args.policies).await?
         }
     };
-    output::data(&match args.format {
-        Format::Json => json::policy::history(&runs),
-        Format::Table => text::policy::history(&runs),
-    })?;
+    match args.format {
+        Format::Json => output::json(PolicyHistory { runs })?,
+        Format::Table => output::data(&text::policy::history(&runs))?,
+    }
     Ok(Exit::Done)
 }
 

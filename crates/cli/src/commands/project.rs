@@ -6,7 +6,7 @@ pub(crate) mod prune;
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_compose::{ComposeError, ProjectFiles, load};
-use reclaim_model::{Project, ProjectImageMode, ProjectImages};
+use reclaim_model::{Project, ProjectImages};
 
 use crate::args::project::{FilesArgs, ProjectPruneArgs};
 use crate::exit::CommandError;
@@ -70,14 +70,4 @@ fn environment() -> BTreeMap<String, String> {
         Some((name.into_string().ok()?, value))
     });
     texts.collect()
-}
-
-/// Returns the name of a mode, as it is typed.
-pub(crate) fn word(mode: ProjectImageMode) -> &'static str {
-    match mode {
-        ProjectImageMode::None => "none",
-        ProjectImageMode::Local => "local",
-        ProjectImageMode::Built => "built",
-        ProjectImageMode::All => "all",
-    }
 }

@@ -1,12 +1,12 @@
 //! `reclaim image rm`.
 
-use reclaim_model::{Mode, Named, NamedImages, NotRemoved, Report};
+use reclaim_model::{Mode, Named, NamedImages, NotRemoved, PruneRequest, Report};
 
 use crate::args::image::RmArgs;
 use crate::args::{Format, Globals};
-use crate::backend::{Asked, Backend};
+use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::{commands, json, output, text};
+use crate::{commands, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, CommandError> {
     let (namespace, is_asked_for) = globals.namespace()?;
@@ -15,33 +15,31 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
         force: args.force,
         prune_parents: !args.no_prune,
     };
-    let asked = Asked::named(namespace, images, !is_asked_for);
+    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_asked_for);
     let backend = Backend::connect(globals).await?;
     let mode = if args.dry_run {
         Mode::DryRun
     } else {
         Mode::Apply
     };
-    let (report, stopped) = commands::carry_out(&backend, &asked, mode, &args.how).await?;
-    output::data(&match args.format {
-        Format::Json => json::report(&report),
-        Format::Table => text::named::report(&report, globals.ids()),
-    })?;
-    for Named { outcome, .. } in &report.named {
-        if let Err(error) = outcome {
-            output::words(&format!("error: {error}"));
-        }
+    let (report, stopped) = commands::carry_out(&backend, &request, mode, &args.how).await?;
+    match args.format {
+        Format::Json => output::json(commands::with_all_warnings(&report))?,
+        Format::Table => output::data(&text::named::report(&report, globals.ids()))?,
+    }
+    for error in report.named.iter().filter_map(|named| named.error.as_ref()) {
+        output::words(&format!("error: {error}"));
     }
     text::words_after_named(&report, globals.ids());
     Ok(stopped.unwrap_or_else(|| exit(&report, args.force)))
 }
 
 fn exit(report: &Report, force: bool) -> Exit {
-    let is_failure = |named: &Named| match &named.outcome {
-        Ok(_) => false,
+    let is_failure = |named: &Named| match &named.error {
+        None => false,
         // As for docker, --force makes a missing image no error.
-        Err(NotRemoved::NoSuchImage(_) | NotRemoved::Ambiguous) => !force,
-        Err(
+        Some(NotRemoved::NoSuchImage(_) | NotRemoved::Ambiguous) => !force,
+        Some(
             NotRemoved::Blank
             | NotRemoved::Reference(_)
             | NotRemoved::Conflict(_)

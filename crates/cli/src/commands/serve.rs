@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use reclaim_api::docker::{DockerApi, DockerOptions};
-use reclaim_api::grpc::{self, GrpcApi};
-use reclaim_api::health;
 use reclaim_api::listen::{self, Limits};
+use reclaim_api::service::{Service, ServiceParts};
+use reclaim_api::{grpc, health, json};
 use reclaim_model::Namespace;
 use sd_notify::NotifyState;
 use tracing::info;
@@ -36,16 +36,19 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
     );
     let registered = Arc::clone(&host.registered);
     let daemon = Daemon::start(host, globals, Vec::new(), &stop.token).await?;
-    let grpc = grpc::router(GrpcApi {
+    let service = Arc::new(Service::new(ServiceParts {
         engine: Arc::clone(&engine),
         registered,
         scheduler: daemon.scheduler(),
         namespace: namespace.clone(),
         run: args.pace.options(),
         cancel: stop.token.clone(),
-    });
-    let router = grpc.await?.merge(docker.router());
-    let router = router.merge(health::router(daemon.health()));
+    }));
+    let router = grpc::router(&service)
+        .await?
+        .merge(json::router(service))
+        .merge(docker.router())
+        .merge(health::router(daemon.health()));
     for address in &args.listen {
         info!(%address, %namespace, "listening");
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use reclaim_model::{Digest, Holder, Namespace, RefuseReason, shortened};
+use reclaim_model::{Digest, Holder, LeftHolder, Namespace, RefuseReason, shortened};
 
 use super::on_one_line;
 
@@ -55,8 +55,8 @@ impl Ids {
     }
 
     /// As [`Self::holders`], with the namespace of those that are not `here`.
-    pub(super) fn holders_in(self, holders: &[(Namespace, Holder)], here: &Namespace) -> String {
-        let holders = holders.iter().map(|(namespace, holder)| {
+    pub(super) fn holders_in(self, holders: &[LeftHolder], here: &Namespace) -> String {
+        let holders = holders.iter().map(|LeftHolder { namespace, holder }| {
             let elsewhere = (namespace != here).then(|| format!(" in namespace `{namespace}`"));
             (holder, elsewhere.unwrap_or_default())
         });
@@ -98,8 +98,8 @@ impl Ids {
     /// Says why a step was refused.
     pub(super) fn refusal(self, reason: &RefuseReason) -> String {
         match reason {
-            RefuseReason::MustStay(reason, holders) if !holders.is_empty() => {
-                format!("{} by now, {}", reason.words(), self.holders(holders))
+            RefuseReason::MustStay { reason, holders } if !holders.is_empty() => {
+                format!("{} now, {}", reason.words(), self.holders(holders))
             }
             RefuseReason::MustStay { .. }
             | RefuseReason::TargetMoved
@@ -168,12 +168,12 @@ mod tests {
     #[test]
     fn a_holder_elsewhere_has_its_namespace() {
         let namespace = |name: &str| name.parse::<Namespace>().unwrap();
+        let held = |name: &str, holder: Holder| LeftHolder {
+            namespace: namespace(name),
+            holder,
+        };
         let [a, b]: [Holder; 2] = containers("ab").try_into().unwrap();
-        let holders = [
-            (namespace("here"), a.clone()),
-            (namespace("there"), a),
-            (namespace("there"), b),
-        ];
+        let holders = [held("here", a.clone()), held("there", a), held("there", b)];
         assert_eq!(
             Ids::Short.holders_in(&holders, &namespace("here")),
             "container aaaaaaaaaaaa, aaaaaaaaaaaa in namespace `there`, bbbbbbbbbbbb in namespace \
@@ -183,11 +183,16 @@ mod tests {
 
     #[test]
     fn a_refusal_names_holders_as_all_else_does() {
-        let reason = RefuseReason::MustStay(KeepReason::InUse, containers("abcd"));
-        let expected =
-            "in use by now, container aaaaaaaaaaaa, bbbbbbbbbbbb, cccccccccccc and 1 more";
+        let reason = RefuseReason::MustStay {
+            reason: KeepReason::InUse,
+            holders: containers("abcd"),
+        };
+        let expected = "in use now, container aaaaaaaaaaaa, bbbbbbbbbbbb, cccccccccccc and 1 more";
         assert_eq!(Ids::Short.refusal(&reason), expected);
-        let pinned = RefuseReason::MustStay(KeepReason::Pinned, Vec::new());
-        assert_eq!(Ids::Short.refusal(&pinned), "pinned by now");
+        let pinned = RefuseReason::MustStay {
+            reason: KeepReason::Pinned,
+            holders: Vec::new(),
+        };
+        assert_eq!(Ids::Short.refusal(&pinned), "pinned now");
     }
 }

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
-use reclaim_engine::ListedImage;
-use reclaim_model::{Digest, HumanSize, KeepReason, Reference};
+use reclaim_model::{Digest, HumanSize, KeepReason, ListedImage, Reference};
 
 use super::{Ids, age, shown_name, table};
-use crate::commands::ls::verdict;
 
 /// What is before every name of an image but its first.
 const INDENT: &str = "  ";
@@ -40,7 +38,7 @@ pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, ids: Ids) -> Strin
         let mut own = group
             .iter()
             .filter(|it| it.verdict != Err(KeepReason::CriGroup));
-        let of_group = verdict(own.next().unwrap_or(&group[0]));
+        let of_group = own.next().unwrap_or(&group[0]).verdict_word();
         for (at, image) in group.iter().enumerate() {
             if at == 0 {
                 let mut row = row(image, now, ids);
@@ -49,7 +47,7 @@ pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, ids: Ids) -> Strin
                 continue;
             }
             let name = format!("{INDENT}{}", shown_name(&image.name, &image.target));
-            let word = verdict(image);
+            let word = image.verdict_word();
             let is_same = word == of_group || image.verdict == Err(KeepReason::CriGroup);
             let word = if is_same { "" } else { word };
             table.add_row([&name, "", "", "", "", "", word]);
@@ -78,7 +76,7 @@ fn row(image: &ListedImage, now: Timestamp, ids: Ids) -> [String; 7] {
         HumanSize(image.size.unpacked_bytes).to_string(),
         HumanSize(image.size.shared_bytes).to_string(),
         age(image.created, now),
-        verdict(image).to_owned(),
+        image.verdict_word().to_owned(),
     ]
 }
 
@@ -105,7 +103,7 @@ mod tests {
             target: format!("sha256:{}", digit.repeat(64)).parse().unwrap(),
             created: None,
             size: ImageSize::default(),
-            pin: None,
+            pinned: None,
             verdict,
         }
     }

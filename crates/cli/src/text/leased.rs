@@ -24,7 +24,7 @@ pub(super) fn line(leased: &Leased, ids: Ids) -> Option<String> {
         let since = it.since.map(|at| format!("since {at:.0}, "));
         format!(
             "{} ({}, {}{until})",
-            ids.holder(&it.lease),
+            ids.holder(&it.holder()),
             HumanSize(bytes(it)),
             since.unwrap_or_default(),
         )
@@ -50,7 +50,7 @@ pub(super) fn leases(leases: &[LeaseHolding], ids: Ids) -> Table {
             time.map_or(none.to_owned(), |at| format!("{at:.0}"))
         };
         table.add_row([
-            ids.holder(&holding.lease),
+            ids.holder(&holding.holder()),
             HumanSize(bytes(holding)).to_string(),
             time(holding.since, "unknown"),
             time(holding.until, "no end"),

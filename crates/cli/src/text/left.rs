@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reclaim_model::{Holder, HumanSize, LeftThing, Namespace, Report};
+use reclaim_model::{HumanSize, LeftHolder, LeftThing, Namespace, Report};
 
 use super::{Ids, count};
 
@@ -16,12 +16,12 @@ struct Sum {
 
 /// Returns the lines.
 pub(super) fn lines(report: &Report, ids: Ids) -> Vec<String> {
-    let mut sums: BTreeMap<&[(Namespace, Holder)], Sum> = BTreeMap::new();
+    let mut sums: BTreeMap<&[LeftHolder], Sum> = BTreeMap::new();
     for left in &report.left {
         let sum = sums.entry(&left.holders).or_default();
         sum.bytes += left.bytes;
         match left.thing {
-            LeftThing::Blob(_) => sum.blobs += 1,
+            LeftThing::Blob { .. } => sum.blobs += 1,
             LeftThing::Snapshot(_) => sum.snapshots += 1,
         }
     }
@@ -42,7 +42,7 @@ pub(super) fn lines(report: &Report, ids: Ids) -> Vec<String> {
     lines.collect()
 }
 
-fn held_by(holders: &[(Namespace, Holder)], here: &Namespace, ids: Ids) -> String {
+fn held_by(holders: &[LeftHolder], here: &Namespace, ids: Ids) -> String {
     if holders.is_empty() {
         return "held by nothing that can be seen; the next collection takes it".to_owned();
     }

@@ -1,6 +1,6 @@
 //! What came of images that were named: docker's form.
 
-use reclaim_model::{Mode, Report, Row};
+use reclaim_model::{Mode, Report};
 
 use super::{Ids, add_line, amount, count, total};
 
@@ -11,14 +11,12 @@ pub(crate) fn report(report: &Report, ids: Ids) -> String {
         Mode::Apply => ("Untagged", "Deleted"),
     };
     let mut text = String::new();
-    let removals = report
-        .named
-        .iter()
-        .filter_map(|it| it.outcome.as_ref().ok());
-    for row in removals.flat_map(|removal| &removal.rows) {
-        match row {
-            Row::Untagged(name) => add_line(&mut text, format_args!("{untagged}: {name}")),
-            Row::Deleted(digest) => add_line(&mut text, format_args!("{deleted}: {digest}")),
+    for removal in report.named.iter().map(|named| &named.removal) {
+        for name in &removal.untagged {
+            add_line(&mut text, format_args!("{untagged}: {name}"));
+        }
+        for digest in &removal.deleted {
+            add_line(&mut text, format_args!("{deleted}: {digest}"));
         }
     }
     if report.mode == Mode::DryRun {
@@ -30,7 +28,7 @@ pub(crate) fn report(report: &Report, ids: Ids) -> String {
             &mut text,
             format_args!("Would remove {records} and reclaim {bytes}: {parts}"),
         );
-        super::add_beside(&mut text, report, ids);
+        super::add_not_counted(&mut text, report, ids);
         text.push_str("nothing was removed (dry run)\n");
     }
     text

@@ -11,8 +11,7 @@ pub(crate) fn changes(action: PinAction, outcomes: &[PinOutcome]) -> String {
         PinAction::Unpin | PinAction::UnpinAny => "Unpinned",
     };
     let mut text = String::new();
-    let changes = outcomes.iter().filter_map(|it| it.outcome.as_ref().ok());
-    for name in changes.flat_map(|change| &change.changed) {
+    for name in outcomes.iter().flat_map(|outcome| &outcome.changed) {
         add_line(&mut text, format_args!("{done}: {}", familiar_name(name)));
     }
     text

@@ -1,14 +1,14 @@
 //! Projects and their images, for people.
 
-use reclaim_model::{HumanSize, Mode, Named, NotRemoved, ProjectUsage, Row};
+use reclaim_model::{HumanSize, Mode, Named, NotRemoved, ProjectUsage};
 
 use super::{Ids, add_line, amount, count, table, total};
 use crate::commands::project::prune::Outcome;
 
 /// Renders what came of each image, by service.
-pub(crate) fn outcome(outcome: &Outcome<'_>, ids: Ids) -> String {
+pub(crate) fn outcome(outcome: &Outcome, ids: Ids) -> String {
     let mut text = String::new();
-    let mut images: Vec<&Named> = outcome.named.iter().collect();
+    let mut images: Vec<&Named> = outcome.images.iter().collect();
     images.sort_by_key(|it| &it.services);
     if !images.is_empty() {
         let mut table = table(["SERVICE", "IMAGE", "RESULT"]);
@@ -21,7 +21,7 @@ pub(crate) fn outcome(outcome: &Outcome<'_>, ids: Ids) -> String {
         }
         add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
     }
-    let Some(report) = outcome.report else {
+    let Some(report) = &outcome.report else {
         if outcome.mode == Mode::DryRun {
             text.push_str("nothing was removed (dry run)\n");
         }
@@ -38,23 +38,24 @@ pub(crate) fn outcome(outcome: &Outcome<'_>, ids: Ids) -> String {
     let parts = amount(estimate);
     let line = format_args!("Would remove {names} and reclaim {bytes}: {parts}");
     add_line(&mut text, line);
-    super::add_beside(&mut text, report, ids);
+    super::add_not_counted(&mut text, report, ids);
     text.push_str("nothing was removed (dry run)\n");
     text
 }
 
 fn result(image: &Named, mode: Mode) -> &'static str {
-    let is_deleted = |rows: &[Row]| rows.iter().any(|row| matches!(row, Row::Deleted(_)));
-    match (&image.outcome, mode) {
-        (Ok(removal), Mode::Apply) if is_deleted(&removal.rows) => "deleted",
-        (Ok(_), Mode::Apply) => "untagged",
-        (Ok(removal), Mode::DryRun) if is_deleted(&removal.rows) => "would be deleted",
-        // A Docker Engine tells only when it has done it.
-        (Ok(removal), Mode::DryRun) if removal.rows.is_empty() => "would be removed",
-        (Ok(_), Mode::DryRun) => "would be untagged",
-        (Err(NotRemoved::Conflict(_)), _) => "in use",
-        (Err(NotRemoved::NoSuchImage(_)), _) => "not there",
-        (Err(_), _) => "failed",
+    let removal = &image.removal;
+    let (is_deleted, is_untagged) = (!removal.deleted.is_empty(), !removal.untagged.is_empty());
+    match (&image.error, mode) {
+        (None, Mode::Apply) if is_deleted => "deleted",
+        (None, Mode::Apply) => "untagged",
+        (None, Mode::DryRun) if is_deleted => "would be deleted",
+        (None, Mode::DryRun) if is_untagged => "would be untagged",
+        // A Docker Engine reports what it did only after it did it.
+        (None, Mode::DryRun) => "would be removed",
+        (Some(NotRemoved::Conflict(_)), _) => "in use",
+        (Some(NotRemoved::NoSuchImage(_)), _) => "not there",
+        (Some(_), _) => "failed",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::RunError;
-use reclaim_model::PruneFilters;
+use reclaim_model::FilterArgs;
 use reclaim_testkit::{Deletion, NewLease};
 
 use crate::stage::{GUARD, Maker, Stage, lease_of, request};
@@ -112,7 +112,7 @@ async fn leftovers_of_dead_processes_are_swept() {
     let alive = lease_of(Maker::Alive, "run", "reclaim.takeover.c");
     stage.namespace.create_lease(alive).await.unwrap();
     let embedded = stage.engine([]).await;
-    let dangling = request(PruneFilters::default());
+    let dangling = request(FilterArgs::default());
     let report = embedded.prune(&dangling).await.unwrap();
     assert!(report.removed.is_empty(), "{report:?}");
     let left: Vec<String> = stage.leases().await.into_iter().collect();

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::{RunError, Undone};
-use reclaim_model::PruneFilters;
+use reclaim_model::FilterArgs;
 use reclaim_testkit::fault::{Act, Moment, Then};
 use reclaim_testkit::{BuiltImage, Deletion, NamespaceClient};
 use tonic::Code;
@@ -48,7 +48,7 @@ async fn the_expiry_of_the_guard_loses_nothing() {
     let expires: Timestamp = hold["containerd.io/gc.expire"].parse().unwrap();
     assert!(expires > Timestamp::now() + SignedDuration::from_hours(7 * 24));
     let embedded = stage.engine([]).await;
-    let dangling = request(PruneFilters::default());
+    let dangling = request(FilterArgs::default());
     let report = embedded.prune(&dangling).await.unwrap();
     assert!(report.removed.is_empty(), "{report:?}");
     assert!(is_whole(&stage, &app).await);
@@ -73,7 +73,7 @@ async fn what_an_expired_guard_holds_is_handed_on() {
     let deleted = stage.namespace.delete_lease(&hold, Deletion::Async);
     deleted.await.unwrap();
     let embedded = stage.engine([]).await;
-    let dangling = request(PruneFilters::default());
+    let dangling = request(FilterArgs::default());
     let report = embedded.prune(&dangling).await.unwrap();
     assert!(report.removed.is_empty(), "{report:?}");
     assert!(is_whole(&stage, &app).await);

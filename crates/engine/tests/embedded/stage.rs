@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
-use reclaim_model::{BuildHistory, Namespace, Plan, PruneFilters, PruneRequest, Report, Selection};
+use reclaim_model::{Namespace, Plan, PruneRequest, Report, Selection};
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};
 use reclaim_testkit::{
     BuiltImage, Containerd, Labels, Layer, NamespaceClient, NewLease, image, labels,
@@ -155,10 +155,7 @@ pub(crate) fn request(selection: impl Into<Selection>) -> PruneRequest {
 
 /// All images that nothing uses.
 pub(crate) fn all_unused() -> PruneRequest {
-    request(PruneFilters {
-        dangling: Some(false),
-        ..PruneFilters::default()
-    })
+    PruneRequest::unused(namespace()).may_empty_namespace(true)
 }
 
 /// Who made a lease.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reclaim_engine::{Controls, Engine, RunError, RunOptions, no_progress};
-use reclaim_model::{PruneFilters, Report};
+use reclaim_model::{FilterArgs, Report};
 use reclaim_testkit::Deletion;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -47,7 +47,7 @@ async fn prune(engine: &Engine, cancel: &CancellationToken) -> Result<Report, Ru
         progress: &no_progress,
         cancel,
     };
-    let request = request(PruneFilters::default());
+    let request = request(FilterArgs::default());
     engine.prune(&request, None, controls).await
 }
 

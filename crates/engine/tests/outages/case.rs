@@ -49,7 +49,7 @@ impl Case {
             let cancel = CancellationToken::new();
             let (daemon, token) = (Arc::clone(&stage.engine), cancel.clone());
             let daemon = tokio::spawn(async move { daemon.finish_runs(&token).await });
-            let checked = self.check(&stage).await;
+            let checked = Box::pin(self.check(&stage)).await;
             cancel.cancel();
             daemon.await.map_err(|error| error.to_string())?;
             checked

@@ -9,7 +9,7 @@ use reclaim_engine::{Clock, Controls, Engine, RunError, RunOptions, no_progress}
 use reclaim_fake::api::services::v1::Container;
 use reclaim_fake::api::services::v1::snapshots::{Info as SnapshotInfo, Kind};
 use reclaim_fake::{Fake, Image, Labels, Layer, Namespace, Snapshot};
-use reclaim_model::{BuildHistory, PruneFilters, PruneRequest, Report};
+use reclaim_model::{PruneRequest, Report};
 use reclaim_store::Containerd;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -116,12 +116,8 @@ impl Stage {
 
     /// Removes what nothing uses.
     pub(crate) async fn prune(&self) -> Result<Report, RunError> {
-        let unused = PruneFilters {
-            dangling: Some(false),
-            ..PruneFilters::default()
-        };
-        let request =
-            PruneRequest::new(NAMESPACE.parse().expect("a name"), unused).may_lack_namespace(true);
+        let namespace = NAMESPACE.parse().expect("a name");
+        let request = PruneRequest::unused(namespace).may_lack_namespace(true);
         let window = if self.is_held { 3600 } else { 0 };
         let options = RunOptions {
             undo_window: Duration::from_secs(window),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use polls::measured;
 use reclaim_engine::{Engine, no_progress};
 use reclaim_maintenance::LastUseIndex;
-use reclaim_model::{BuildHistory, Namespace, PruneFilters, PruneRequest};
+use reclaim_model::{Namespace, PruneRequest};
 use reclaim_testkit::ManyImages;
 
 const IMAGES: usize = 100_000;
@@ -26,14 +26,7 @@ const MANIFESTS: usize = 1_000;
 const PART: u32 = 10;
 
 fn all_unused() -> PruneRequest {
-    PruneRequest::new(
-        namespace(),
-        PruneFilters {
-            dangling: Some(false),
-            ..PruneFilters::default()
-        },
-    )
-    .may_empty_namespace(true)
+    PruneRequest::unused(namespace()).may_empty_namespace(true)
 }
 
 fn namespace() -> Namespace {
@@ -103,7 +96,7 @@ async fn evaluating_100_000_images_does_not_hold_the_only_thread() {
         let engine = on();
         async move { engine.projects(&namespace(), false).await.unwrap() }
     });
-    assert_eq!(projects.await.len(), 0);
+    assert_eq!(projects.await.projects.len(), 0);
     let index = Arc::new(LastUseIndex::in_memory());
     holds_no_thread("last use", {
         let (engine, index) = (on(), Arc::clone(&index));

@@ -10,7 +10,7 @@ use containerd_client::to_any;
 use jiff::Timestamp;
 use reclaim_engine::{Controls, Engine, RunOptions, no_progress};
 use reclaim_maintenance::LastUseIndex;
-use reclaim_model::{BuildHistory, Digest, Namespace, PruneFilters, PruneRequest, Report};
+use reclaim_model::{Digest, Namespace, PruneRequest, Report};
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Hook, Moment, Then};
 use reclaim_testkit::{BuiltImage, Containerd, Layer, NamespaceClient, image};
 use tokio::sync::watch;
@@ -86,11 +86,7 @@ impl Scene {
     }
 
     async fn prune_all(&self, undo_window: Duration) -> Report {
-        let unused = PruneFilters {
-            dangling: Some(false),
-            ..PruneFilters::default()
-        };
-        let request = PruneRequest::new(namespace(), unused).may_empty_namespace(true);
+        let request = PruneRequest::unused(namespace()).may_empty_namespace(true);
         let options = RunOptions {
             grace: Duration::ZERO,
             undo_window,

@@ -219,7 +219,8 @@ fn images_come_back() {
 #[test]
 fn leases_are_listed_with_what_they_hold() {
     let lease = LeaseHolding {
-        lease: holders().remove(1),
+        id: "pull".to_owned(),
+        role: Some(HolderRole::Pull),
         since: None,
         until: Some("2026-01-02T03:04:05Z".parse().unwrap()),
         things: Freed::default(),

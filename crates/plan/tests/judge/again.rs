@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{
-    BuildHistory, EXPIRE, KeepReason, Kept, NamedImages, ResolvedRequest, SnapshotKind,
-};
+use reclaim_model::{EXPIRE, KeepReason, Kept, NamedImages, ResolvedRequest, SnapshotKind};
 use reclaim_plan::decide_again;
 
 use crate::world::{ContainerExt, RecordExt, World, ago, all, chain, id, library, request};

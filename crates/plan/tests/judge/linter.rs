@@ -1,6 +1,6 @@
 //! `check` on plans that the judge would never make.
 
-use reclaim_model::{FreedSnapshot, Plan, RemoveReason, ResolvedRequest, SnapshotId, Step};
+use reclaim_model::{FreedSnapshot, Plan, RemoveReason, SnapshotId, Step};
 use reclaim_plan::{Finding, check};
 
 use crate::world::{ContainerExt, OVERLAY, World, all, chain, digest, library, request};

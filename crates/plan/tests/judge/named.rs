@@ -6,7 +6,7 @@ mod used;
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{BuildHistory, Named, NamedImages, NotRemoved, ResolvedRequest};
+use reclaim_model::{Named, NamedImages, NotRemoved, ResolvedRequest};
 
 use crate::world::{Outcome, World, digest, id, library};
 

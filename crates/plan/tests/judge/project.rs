@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    BuildHistory, KeepReason, NotRemoved, PROJECT_LABEL, Project, ProjectImageMode, ProjectImages,
-    ProjectUsage, ResolvedRequest, SERVICE_LABEL, Service, SnapshotSizes,
+    KeepReason, NotRemoved, PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectUsage,
+    ResolvedRequest, SERVICE_LABEL, Service, SnapshotSizes,
 };
 use reclaim_plan::{Existence, Listed, choose, projects};
 

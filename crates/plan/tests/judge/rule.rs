@@ -9,13 +9,13 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use reclaim_model::{
     Goal, GoalUnit, KeepReason, LabelFilter, LastUse, LastUses, Plan, Protection, ResolvedRequest,
-    Rule, RuleFilters, RuleImages, Selection, SnapshotSizes,
+    Rule, RuleFilters, RuleImages, SnapshotSizes,
 };
 use reclaim_plan::{Limited, decide, limit_by_use};
 
 use crate::disk_usage::sizes;
 use crate::world::{
-    OVERLAY, Outcome, Part, RecordExt, World, ago, all, bytes, digest, id, library, request,
+    OVERLAY, Outcome, Part, RecordExt, World, ago, all, bytes, digest, id, library,
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

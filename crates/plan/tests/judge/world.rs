@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    BuildHistory, CollectorRules, Container, Digest, Document, Inventory, NamespaceInventory,
-    PruneFilters, ResolvedRequest,
+    CollectorRules, Container, Digest, Document, Inventory, NamespaceInventory, PruneFilters,
+    ResolvedRequest,
 };
 use reclaim_plan::{check, decide};
 

@@ -3,71 +3,76 @@
 use std::time::Duration;
 
 use reclaim_engine::DockerEngine;
-use reclaim_model::{Mode, Named, NotRemoved, ProjectImages, Report};
+use reclaim_model::{
+    Mode, Named, NotRemoved, ProjectImageMode, ProjectImages, ProjectName, PruneRequest, Report,
+    form,
+};
+use serde::Serialize;
 
 use crate::args::project::ProjectPruneArgs;
 use crate::args::{Format, Globals};
-use crate::backend::{Asked, Backend};
+use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
 use crate::text::Ids;
-use crate::{commands, json, output, text};
+use crate::{commands, output, text};
 
 /// The name of containerd as an engine.
 const CONTAINERD: &str = "containerd";
 
 /// The result of a project prune.
-#[derive(Debug)]
-pub(crate) struct Outcome<'a> {
-    pub(crate) request: &'a ProjectImages,
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    project: ProjectName,
+    rmi: ProjectImageMode,
+    #[serde(rename = "dry_run", with = "form::dry_run")]
     pub(crate) mode: Mode,
     /// `containerd`, or the address of a Docker Engine.
-    pub(crate) engine: &'a str,
+    engine: String,
     /// Each image of the project.
-    pub(crate) named: &'a [Named],
-    /// The report of the run; a Docker Engine returns none.
-    pub(crate) report: Option<&'a Report>,
+    pub(crate) images: Vec<Named>,
+    /// The report of the run, whose `named` are in `images`; a Docker Engine returns none.
+    pub(crate) report: Option<Report>,
 }
 
 pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Exit, CommandError> {
     // First, so that nothing is removed if a file cannot be read.
     let images = commands::project::images(args)?;
-    if let Some(address) = args.docker() {
-        return on_docker(address, args, &images, globals.ids()).await;
-    }
-    let (report, stopped) = on_containerd(globals, args, images.clone()).await?;
-    let outcome = Outcome {
-        request: &images,
-        mode: report.mode,
-        engine: CONTAINERD,
-        named: &report.named,
-        report: Some(&report),
+    let (project, rmi) = (images.project.name.clone(), images.mode);
+    let mode = mode(args);
+    let (outcome, stopped) = match args.docker() {
+        None => {
+            let (mut report, stopped) = on_containerd(globals, args, images).await?;
+            let outcome = Outcome {
+                project,
+                rmi,
+                mode,
+                engine: CONTAINERD.to_owned(),
+                images: std::mem::take(&mut report.named),
+                report: Some(report),
+            };
+            (outcome, stopped)
+        }
+        Some(address) => {
+            if args.how.undo_window() > Duration::ZERO {
+                return Err(CommandError::NothingHeld(address.to_owned()));
+            }
+            let engine = DockerEngine::connect(address).await?;
+            let outcome = Outcome {
+                project,
+                rmi,
+                mode,
+                engine: engine.address().to_owned(),
+                images: engine.prune_project(&images, mode).await?,
+                report: None,
+            };
+            (outcome, None)
+        }
     };
     print(args.format, &outcome, globals.ids())?;
-    text::words_after_named(&report, globals.ids());
-    Ok(stopped.unwrap_or_else(|| exit(&outcome)))
-}
-
-async fn on_docker(
-    address: &str,
-    args: &ProjectPruneArgs,
-    images: &ProjectImages,
-    ids: Ids,
-) -> Result<Exit, CommandError> {
-    if args.how.undo_window() > Duration::ZERO {
-        return Err(CommandError::NothingHeld(address.to_owned()));
+    if let Some(report) = &outcome.report {
+        text::words_after_named(report, globals.ids());
     }
-    let mode = mode(args);
-    let engine = DockerEngine::connect(address).await?;
-    let named = engine.prune_project(images, mode).await?;
-    let outcome = Outcome {
-        request: images,
-        mode,
-        engine: engine.address(),
-        named: &named,
-        report: None,
-    };
-    print(args.format, &outcome, ids)?;
-    Ok(exit(&outcome))
+    Ok(stopped.unwrap_or_else(|| exit(&outcome)))
 }
 
 async fn on_containerd(
@@ -76,9 +81,9 @@ async fn on_containerd(
     images: ProjectImages,
 ) -> Result<(Report, Option<Exit>), CommandError> {
     let (namespace, is_asked_for) = globals.namespace()?;
-    let asked = Asked::named(namespace, images, !is_asked_for);
+    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_asked_for);
     let backend = Backend::connect(globals).await?;
-    commands::carry_out(&backend, &asked, mode(args), &args.how).await
+    commands::carry_out(&backend, &request, mode(args), &args.how).await
 }
 
 fn mode(args: &ProjectPruneArgs) -> Mode {
@@ -89,20 +94,20 @@ fn mode(args: &ProjectPruneArgs) -> Mode {
     }
 }
 
-fn print(format: Format, outcome: &Outcome<'_>, ids: Ids) -> Result<(), CommandError> {
-    output::data(&match format {
-        Format::Json => json::project::outcome(outcome),
-        Format::Table => text::project::outcome(outcome, ids),
-    })?;
-    for Named { name, outcome, .. } in outcome.named {
-        match outcome {
-            Ok(_) => {}
-            Err(error) if is_failure(error) => output::words(&format!("error: {name}: {error}")),
-            Err(error) => output::words(&format!("warning: {name}: {error}")),
+fn print(format: Format, outcome: &Outcome, ids: Ids) -> Result<(), CommandError> {
+    match format {
+        Format::Json => output::json(outcome)?,
+        Format::Table => output::data(&text::project::outcome(outcome, ids))?,
+    }
+    for Named { name, error, .. } in &outcome.images {
+        match error {
+            None => {}
+            Some(error) if is_failure(error) => output::words(&format!("error: {name}: {error}")),
+            Some(error) => output::words(&format!("warning: {name}: {error}")),
         }
     }
-    if outcome.named.is_empty() {
-        let name = &outcome.request.project.name;
+    if outcome.images.is_empty() {
+        let name = &outcome.project;
         output::words(&format!("warning: project {name} has no image to remove"));
     }
     Ok(())
@@ -120,13 +125,14 @@ fn is_failure(error: &NotRemoved) -> bool {
     }
 }
 
-fn exit(outcome: &Outcome<'_>) -> Exit {
+fn exit(outcome: &Outcome) -> Exit {
+    let is_unfinished =
+        |report: &Report| report.unfinished.is_some() || !report.stranded.is_empty();
     let mut errors = outcome
-        .named
+        .images
         .iter()
-        .filter_map(|it| it.outcome.as_ref().err());
-    let is_unfinished = |it: &Report| it.unfinished.is_some() || !it.stranded.is_empty();
-    if outcome.report.is_some_and(is_unfinished) {
+        .filter_map(|named| named.error.as_ref());
+    if outcome.report.as_ref().is_some_and(is_unfinished) {
         Exit::Partial
     } else if errors.any(is_failure) {
         Exit::Failed

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use reclaim_model::{BuildHistory, NamedImages, RemoveReason, ResolvedRequest};
+use reclaim_model::{NamedImages, RemoveReason, ResolvedRequest};
 use reclaim_plan::decide_again;
 
 use super::{assert_frees, shuffled};
