@@ -7,7 +7,7 @@ use std::time::Duration;
 use reclaim_model::{
     Container, HumanSize, Inventory, Namespace, Plan, PruneRequest, Report, RunId, Selection,
 };
-use reclaim_plan::{Finding, NotFound, check, decide};
+use reclaim_plan::{InvalidPlan, NotFound, check, decide};
 use reclaim_store::{ConnectError, Containerd, StoreError};
 use tokio::sync::broadcast;
 use tracing::{Instrument, debug, info_span};
@@ -68,7 +68,7 @@ pub enum RunError {
     },
     /// The plan did not pass its own check.
     #[error("refused: {0}")]
-    Check(Finding),
+    Check(InvalidPlan),
     /// Removing everything that may go would not free as much as was asked for.
     #[error(
         "{} cannot be freed, only {}",

@@ -74,7 +74,6 @@
 
 mod batch_hold;
 mod cancel;
-mod catalog;
 mod confirm;
 mod containers;
 #[cfg(feature = "docker")]
@@ -94,6 +93,7 @@ mod journal;
 mod kubernetes;
 mod last_use;
 mod lease_labels;
+mod listing;
 mod maintenance;
 mod measure;
 mod motion;
@@ -125,7 +125,6 @@ mod unfinished;
 mod unlisted;
 mod unpin;
 
-pub use catalog::Listing;
 pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers, OwnerList,
     OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
@@ -144,6 +143,7 @@ pub use kubernetes::{
     kubelet_warnings, read_kubelet, read_sandbox_images,
 };
 pub use last_use::{Heard, IndexError, LastUseIndex};
+pub use listing::Listing;
 pub use maintenance::{
     AskError, AskedRuns, Breakdown, Caretaker, CaretakerHandle, CaretakerObserver, Duties, Excess,
     FilesystemRecord, Headroom, HeadroomSize, HistoryError, HostTurn, HostTurns, Maintenance,
@@ -156,7 +156,9 @@ pub use policy::{Cron, CronError, Policy, Pressure, Schedule, UnknownPolicy};
 pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
 pub use prune::Controls;
-pub use reclaim_plan::{Catalog, CatalogConfig, CatalogImage, CatalogManifest, Finding, NotFound};
+pub use reclaim_plan::{
+    ConfigDetails, DetailedImages, ImageDetails, InvalidPlan, ManifestDetails, NotFound,
+};
 pub use reclaim_store::{Clock, ConnectError, now};
 pub use target::Unmet;
 pub use undo::Undone;

@@ -26,6 +26,7 @@
 
 mod claims;
 mod images;
+mod shortfall;
 mod sole;
 
 use std::collections::BTreeMap;
@@ -35,14 +36,15 @@ use reclaim_model::{
     OutsideRecords, SnapshotSizes, UsageByColumn,
 };
 
-use crate::case::Case;
+use crate::facts::Facts;
 use crate::graph::Node;
 use crate::leased::HeldByLeases;
 use crate::roles::Roles;
+use crate::select::{select_dangling, select_unused};
 use crate::weights::weights;
 
-pub(crate) use claims::{Judged, claims};
-pub(crate) use images::{holders, kept_elsewhere};
+use claims::{Verdicts, claims};
+pub use shortfall::shortfall;
 
 /// What disk usage is computed from.
 #[derive(Debug)]
@@ -81,25 +83,25 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
     let nothing = SnapshotSizes::default();
     for (number, (name, namespace)) in inventory.namespaces.iter().enumerate() {
         let registered = input.registered.get(name).map_or(&[][..], Vec::as_slice);
-        let case = Case::new(inventory, namespace, registered);
-        let verdicts = case.verdicts_of_all();
-        let plain = case.plain_verdicts();
-        let judged = Judged {
-            verdicts: &verdicts,
-            plain: Some(&plain),
+        let facts = Facts::new(inventory, namespace, registered);
+        let unused = select_unused(&facts);
+        let dangling = select_dangling(&facts);
+        let verdicts = Verdicts {
+            all: &unused,
+            dangling: Some(&dangling),
         };
-        let columns = claims(&case, judged, inventory.observed_at);
+        let columns = claims(&facts, verdicts, inventory.observed_at);
         let bytes = input.snapshot_bytes.get(name).unwrap_or(&nothing);
-        let weights = weights(&case.graph, bytes);
+        let weights = weights(&facts.graph, bytes);
         let roles = Roles::new(namespace, registered);
-        let mut images = images::images(&case, &verdicts, &weights, inventory, name);
+        let mut images = images::images(&facts, &unused, &weights, inventory, name);
         for image in &mut images {
             image.holders = roles.assign(std::mem::take(&mut image.holders));
         }
         let held = HeldByLeases {
             inventory,
             namespace: name,
-            graph: &case.graph,
+            graph: &facts.graph,
             roles: &roles,
         };
         let mut leased = held.in_columns(&columns);
@@ -107,7 +109,7 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
         let mut found = NamespaceUsage::new(name.clone(), images, leased.leases);
         let nodes = (0..).zip(columns).zip(weights);
         for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
-            if let Node::Blob(index) = case.graph.node(id) {
+            if let Node::Blob(index) = facts.graph.node(id) {
                 entries.push(Entry {
                     digest: &namespace.blobs[index].digest,
                     namespace: number,

@@ -17,7 +17,7 @@ use reclaim_model::{
 };
 
 use crate::finder::{ABREAST, Blobs, Finder, text_tag};
-use crate::parts::both;
+use crate::parallel::both;
 
 /// One object of a namespace, by position.
 pub(crate) type NodeId = u32;

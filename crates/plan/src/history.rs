@@ -23,10 +23,10 @@ use reclaim_model::{
     Document, GcLabels, GcRef, Holder, HolderKind, Inventory, NamespaceInventory, RootMark, Unpin,
 };
 
-use crate::freed::Things;
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, node_id};
 use crate::holdings::{Hold, Holding, holdings};
 use crate::mark::Marker;
+use crate::things::Things;
 
 /// What can be let go, and what that frees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(crate) fn history(inventory: &Inventory, graph: &Graph<'_>, going: &[usize])
     let after = marked(&severed, inventory, going);
     let before = marked(graph, inventory, going);
     // Both graphs have the same nodes.
-    let nodes = (0..graph.len()).map(crate::graph::node_id);
+    let nodes = (0..graph.len()).map(node_id);
     let freed = nodes.filter(|id| before.is_reached(*id) && !after.is_reached(*id));
     let mut freed = Things::of(graph, &freed.collect::<Vec<_>>());
     // Content that another namespace has as well is not known to leave the disk.

@@ -12,12 +12,12 @@ use reclaim_model::{
     SnapshotId,
 };
 
-use crate::freed::{Things, kept_by_others};
+use crate::freed::kept_by_others;
 use crate::graph::{Graph, NodeId, node_id};
 use crate::holdings::{Holding, of_lease};
 use crate::mark::Marker;
 use crate::roles::Roles;
-use crate::unmeasured;
+use crate::things::Things;
 
 /// Whether it is a lease of others that no container stands behind.
 pub(crate) fn is_spare(holding: &Holding, roles: &Roles<'_>) -> bool {
@@ -40,7 +40,7 @@ pub(crate) struct HeldByLeases<'c, 'a> {
 }
 
 impl HeldByLeases<'_, '_> {
-    /// Divides what the columns of a ledger have for leases, those of containers too.
+    /// Divides what the columns of disk usage have for leases, those of containers too.
     pub(crate) fn in_columns(&self, columns: &[Column]) -> Leased {
         let is_leased = |id: &NodeId| {
             let column = columns[*id as usize];
@@ -66,10 +66,14 @@ impl HeldByLeases<'_, '_> {
         }
         let graph = self.graph;
         let mut things = Things::of(graph, nodes);
-        let elsewhere = kept_by_others(self.inventory, self.namespace, &things.blobs);
+        let blobs = things.blobs.clone();
+        let digests = blobs.iter().map(|blob| &blob.digest);
+        let elsewhere = kept_by_others(self.inventory, self.namespace, &digests);
         let except: BTreeSet<&SnapshotId> = except.iter().collect();
         let strip = |things: &mut Things| {
-            things.blobs.retain(|blob| !elsewhere.contains(blob));
+            things
+                .blobs
+                .retain(|blob| !elsewhere.contains(&blob.digest));
             things.snapshots.retain(|id| !except.contains(id));
         };
         strip(&mut things);
@@ -84,7 +88,7 @@ impl HeldByLeases<'_, '_> {
             held.retain(|id| nodes.contains(id));
             let mut things = Things::of(graph, &held);
             strip(&mut things);
-            let things = unmeasured(things);
+            let things = things.into_unmeasured();
             (things != Freed::default()).then(|| LeaseHolding {
                 lease: self.roles.assigned(holding.holder),
                 since: lease.created,
@@ -97,7 +101,7 @@ impl HeldByLeases<'_, '_> {
         let mut leases: Vec<LeaseHolding> = live.filter_map(&mut holding).collect();
         leases.sort_by(|a, b| a.lease.cmp(&b.lease));
         Leased {
-            things: unmeasured(things),
+            things: things.into_unmeasured(),
             leases,
         }
     }

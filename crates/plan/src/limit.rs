@@ -21,11 +21,12 @@ use jiff::Timestamp;
 use reclaim_model::{Freed, Inventory, KeepReason, Kept, Plan, Step};
 
 use crate::finder::{Finder, digest_tag};
-use crate::freed::{Things, difference};
+use crate::freed::difference;
 use crate::graph::{Graph, Node, NodeId};
 use crate::leased::is_spare;
 use crate::mark::Marker;
 use crate::roles::Roles;
+use crate::things::Things;
 
 /// A plan that frees less than was asked for, whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +174,7 @@ pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: 
     }));
     plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
     retain(&mut plan.freed, &difference.freed);
-    retain(&mut plan.beside.doubtful, &difference.doubtful);
+    retain(&mut plan.beside.doubtful, &difference.uncertain);
     plan.beside.kept_elsewhere = difference.kept_elsewhere;
     let leased = &mut plan.beside.leased;
     let spare = Things::of(graph, &difference.spare);

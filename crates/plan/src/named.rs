@@ -26,7 +26,7 @@ use reclaim_model::{
     NamedImages, NamedRemoval, NotRemoved, Reference, RemoveReason, Row, familiar_name,
 };
 
-use crate::case::Case;
+use crate::facts::Facts;
 use crate::select::{Verdict, best, keep_cri_group_whole, pinned_by};
 pub(crate) use ids::ids_of_targets;
 use lookup::{Found, Meaning, lookup};
@@ -40,13 +40,13 @@ const SHORT_ID: usize = 12;
 
 /// Judges every image by what was named, in the order of the images, and each name.
 pub(crate) fn named(
-    case: &Case<'_>,
+    facts: &Facts<'_>,
     registered: &[Container],
     request: &NamedImages,
 ) -> (Vec<Verdict>, Vec<Named>) {
-    let images = &case.graph.namespace.images;
+    let images = &facts.graph.namespace.images;
     // Most requests name no configuration.
-    let ids = &LazyCell::new(|| ids_of_targets(case));
+    let ids = &LazyCell::new(|| ids_of_targets(facts));
     let ids = |prefix: &IdPrefix| {
         let matching = ids.iter().filter(|(id, _)| prefix.matches(id));
         matching
@@ -54,7 +54,7 @@ pub(crate) fn named(
             .collect()
     };
     let mut removal = Removal {
-        case,
+        facts,
         registered,
         request,
         images,
@@ -73,12 +73,12 @@ pub(crate) fn named(
 /// uses, a record that lasts must be there. Verdicts are in the order of the images, and those
 /// of `removed` are the only ones that may be removals.
 pub(crate) fn still_removed(
-    case: &Case<'_>,
+    facts: &Facts<'_>,
     registered: &[Container],
     removed: &BTreeSet<&str>,
     is_forced: bool,
 ) -> Vec<Verdict> {
-    let images = &case.graph.namespace.images;
+    let images = &facts.graph.namespace.images;
     let verdicts = images.iter().map(|image| {
         if removed.contains(image.name.as_str()) {
             Verdict::Remove(RemoveReason::Named)
@@ -87,19 +87,19 @@ pub(crate) fn still_removed(
         }
     });
     let mut verdicts: Vec<Verdict> = verdicts.collect();
-    for (_, target) in case.targets.iter() {
+    for (_, target) in facts.targets.iter() {
         let group = &target.images;
         let lasts = |it: &usize| !verdicts[*it].is_removal() && images[*it].expires.is_none();
-        let same = case.targets.of_digest(group[0]);
+        let same = facts.targets.of_digest(group[0]);
         if same
             .clone()
-            .any(|it| case.targets.get(it).images.iter().any(lasts))
+            .any(|it| facts.targets.get(it).images.iter().any(lasts))
         {
             continue;
         }
-        let users = users(case, registered, group[0], is_forced);
+        let users = users(facts, registered, group[0], is_forced);
         let gone = group.iter().filter(|it| verdicts[**it].is_removal());
-        if let Some(best) = best(gone, images, &case.names)
+        if let Some(best) = best(gone, images, &facts.names)
             && !users.is_empty()
         {
             verdicts[best] = Verdict::Keep(KeepReason::InUse, holders(&users));
@@ -110,7 +110,7 @@ pub(crate) fn still_removed(
 }
 
 struct Removal<'c, 'a> {
-    case: &'c Case<'a>,
+    facts: &'c Facts<'a>,
     registered: &'c [Container],
     request: &'c NamedImages,
     images: &'a [ImageRecord],
@@ -254,7 +254,7 @@ impl Removal<'_, '_> {
         let digest = &self.images[all[0]].target.digest;
         let shown: String = digest.hex().chars().take(SHORT_ID).collect();
         let users = self.users(all);
-        let dangling = |it: &&usize| self.case.names.is_dangling(**it);
+        let dangling = |it: &&usize| self.facts.names.is_dangling(**it);
         let is_nameless = all.iter().filter(dangling).count() == all.len();
         if let Some(user) = users.first() {
             // Without a name it cannot lose one; what uses it would be left with nothing.
@@ -300,7 +300,7 @@ impl Removal<'_, '_> {
         if all.iter().any(|it| !going.contains(it) && lasts(it)) {
             return self.take(going, None);
         }
-        let is_nameless = |it: &usize| self.case.names.is_dangling(*it);
+        let is_nameless = |it: &usize| self.facts.names.is_dangling(*it);
         let (nameless, names): (Vec<usize>, Vec<usize>) =
             going.iter().partition(|it| is_nameless(it));
         let stays = nameless.iter().any(lasts);
@@ -359,7 +359,7 @@ impl Removal<'_, '_> {
                 image.target.digest == digest && !self.verdicts[*index].is_removal()
             });
             let records: Vec<usize> = records.map(|(index, _)| index).collect();
-            let is_nameless = records.iter().all(|it| self.case.names.is_dangling(*it));
+            let is_nameless = records.iter().all(|it| self.facts.names.is_dangling(*it));
             let Some(first) = records.first().copied().filter(|_| is_nameless) else {
                 return;
             };
@@ -443,7 +443,7 @@ impl Removal<'_, '_> {
 
     /// Who uses the target of these records, of which there is at least one.
     fn users(&self, all: &[usize]) -> Vec<User> {
-        users(self.case, self.registered, all[0], self.request.force)
+        users(self.facts, self.registered, all[0], self.request.force)
     }
 }
 

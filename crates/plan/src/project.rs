@@ -16,7 +16,7 @@ use reclaim_model::{
     Reference, SERVICE_LABEL, familiar_name,
 };
 
-use crate::case::Case;
+use crate::facts::Facts;
 use crate::named::{exists, named};
 use crate::select::Verdict;
 
@@ -148,15 +148,15 @@ pub(crate) fn normalized(image: &str) -> String {
     }
 }
 
-/// Judges every image of a namespace by what goes with a project, and each name that does.
-pub(crate) fn judge(
-    case: &Case<'_>,
+/// Evaluates every image of a namespace by what goes with a project, and each name that does.
+pub(crate) fn evaluate(
+    facts: &Facts<'_>,
     registered: &[Container],
     request: &ProjectImages,
 ) -> (Vec<Verdict>, Vec<Named>) {
     let mut request = request.clone();
     if request.from_containers {
-        let containers = case.graph.namespace.containers.iter().chain(registered);
+        let containers = facts.graph.namespace.containers.iter().chain(registered);
         let name = request.project.name.clone();
         let seen = Project::of_containers(
             name.clone(),
@@ -167,8 +167,8 @@ pub(crate) fn judge(
         );
         request.project.services.extend(seen.services);
     }
-    let images = &case.graph.namespace.images;
-    let chosen = choose(&request, &listed(case), |name| {
+    let images = &facts.graph.namespace.images;
+    let chosen = choose(&request, &listed(facts), |name| {
         if exists(images, name) {
             Existence::Yes
         } else {
@@ -181,7 +181,7 @@ pub(crate) fn judge(
         force: false,
         prune_parents: false,
     };
-    let (verdicts, mut named) = named(case, registered, &removal);
+    let (verdicts, mut named) = named(facts, registered, &removal);
     for (named, chosen) in named.iter_mut().zip(chosen) {
         named.services = chosen.services.into_iter().collect();
     }
@@ -195,13 +195,13 @@ pub(crate) fn labels_of(labels: &BTreeMap<String, String>) -> Option<(&str, &str
 }
 
 /// Lists the images of a namespace that belong to any project.
-pub(crate) fn listed(case: &Case<'_>) -> Vec<Listed> {
-    let images = &case.graph.namespace.images;
-    let listed = case.targets.iter().filter_map(|(_, target)| {
-        let mut configs = target.anatomy.configs.iter();
+pub(crate) fn listed(facts: &Facts<'_>) -> Vec<Listed> {
+    let images = &facts.graph.namespace.images;
+    let listed = facts.targets.iter().filter_map(|(_, target)| {
+        let mut configs = target.contents.configs.iter();
         let config = configs.find(|it| it.labels.contains_key(PROJECT_LABEL))?;
         let records = target.images.iter();
-        let with_names = records.filter(|it| !case.names.is_dangling(**it));
+        let with_names = records.filter(|it| !facts.names.is_dangling(**it));
         let names: Vec<String> = with_names
             .map(|it| familiar_name(&images[*it].name))
             .collect();

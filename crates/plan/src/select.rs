@@ -15,11 +15,11 @@ use reclaim_model::{
     RemoveReason,
 };
 
-use crate::anatomy::Anatomy;
-use crate::case::Case;
+use crate::contents::ImageContents;
+use crate::facts::Facts;
 use crate::names::Names;
 
-/// The judgement on one image.
+/// What is to happen to one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Remove(RemoveReason),
@@ -37,17 +37,18 @@ impl Verdict {
 }
 
 /// Evaluates every image of a namespace; the verdicts are in the order of its images.
-pub(crate) fn select(case: &Case<'_>, filters: &PruneFilters) -> Vec<Verdict> {
-    let Case {
+pub(crate) fn select(facts: &Facts<'_>, filters: &PruneFilters) -> Vec<Verdict> {
+    let Facts {
         graph,
         targets,
         usage,
         names,
         ..
-    } = case;
+    } = facts;
     let images = &graph.namespace.images;
-    let evaluated = (0..images.len()).map(|index| evaluate(case, index, filters));
-    let mut verdicts: Vec<Verdict> = evaluated.collect();
+    let mut verdicts: Vec<Verdict> = (0..images.len())
+        .map(|index| evaluate(facts, index, filters))
+        .collect();
     for (id, target) in targets.iter() {
         let group = &target.images;
         if let Some(holders) = usage.targets.get(&id) {
@@ -57,7 +58,7 @@ pub(crate) fn select(case: &Case<'_>, filters: &PruneFilters) -> Vec<Verdict> {
         if usage.targets.contains_key(&id) || is_named.any(|it| it) {
             mark_duplicates(group, &mut verdicts);
         }
-        let holders = usage.possible(graph, &target.anatomy);
+        let holders = usage.possible(graph, &target.contents);
         if !holders.is_empty() {
             keep_for_possible_users(group, &holders, &mut verdicts);
         }
@@ -66,12 +67,26 @@ pub(crate) fn select(case: &Case<'_>, filters: &PruneFilters) -> Vec<Verdict> {
     verdicts
 }
 
+/// Evaluates every image as a prune of dangling images does.
+pub(crate) fn select_dangling(facts: &Facts<'_>) -> Vec<Verdict> {
+    select(facts, &PruneFilters::default())
+}
+
+/// Evaluates every image as a prune of all unused images does.
+pub(crate) fn select_unused(facts: &Facts<'_>) -> Vec<Verdict> {
+    let filters = PruneFilters {
+        dangling: Some(false),
+        ..PruneFilters::default()
+    };
+    select(facts, &filters)
+}
+
 /// Evaluates a record by itself, by its index.
-fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
-    let namespace = case.graph.namespace;
+fn evaluate(facts: &Facts<'_>, index: usize, filters: &PruneFilters) -> Verdict {
+    let namespace = facts.graph.namespace;
     let image = &namespace.images[index];
-    let anatomy = &case.targets.of_image(index).anatomy;
-    let is_dangling = case.names.is_dangling(index);
+    let contents = &facts.targets.of_image(index).contents;
+    let is_dangling = facts.names.is_dangling(index);
     if filters.dangling_only() && !is_dangling {
         return Verdict::keep(KeepReason::NotDangling);
     }
@@ -81,19 +96,19 @@ fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
     if !is_old_enough {
         return Verdict::keep(KeepReason::TooRecent);
     }
-    if !matches_labels(anatomy, &filters.labels, case.label_keys) {
+    if !matches_labels(contents, &filters.labels, facts.label_keys) {
         return Verdict::keep(KeepReason::LabelFilter);
     }
     if let Some(pin) = image.pin() {
         return Verdict::Keep(KeepReason::Pinned, pinned_by(pin));
     }
     // What of it cannot be read may be what a container that nobody lists was created from.
-    let is_torn =
-        anatomy.defect.is_some_and(|defect| defect.is_torn()) && !namespace.has_unlisted_containers;
-    if anatomy.defect.is_some() && !is_torn {
+    let is_torn = contents.defect.is_some_and(|defect| defect.is_torn())
+        && !namespace.has_unlisted_containers;
+    if contents.defect.is_some() && !is_torn {
         return Verdict::keep(KeepReason::Unreadable);
     }
-    if let Some(holders) = case.usage.records.get(&index) {
+    if let Some(holders) = facts.usage.records.get(&index) {
         return Verdict::Keep(KeepReason::InUse, holders.clone());
     }
     if !image.is_holdable() {
@@ -127,14 +142,14 @@ fn needed_by_pods() -> BTreeSet<Holder> {
 /// present may carry what a negated condition protects. Without a configuration there is
 /// nothing to compare, and the image stays; so it does where a part of it cannot be read.
 fn matches_labels(
-    anatomy: &Anatomy<'_>,
+    contents: &ImageContents<'_>,
     filters: &[LabelFilter],
     label_keys: &BTreeSet<String>,
 ) -> bool {
     if filters.is_empty() {
         return true;
     }
-    let configs = &anatomy.configs;
+    let configs = &contents.configs;
     let is_spared = configs.iter().any(|config| {
         let mut negated = filters.iter().filter(|filter| filter.negated);
         negated.any(|filter| {
@@ -144,7 +159,7 @@ fn matches_labels(
     let is_meant = configs
         .iter()
         .any(|config| LabelFilter::all_match(filters, &config.labels));
-    is_meant && !is_spared && anatomy.defect.is_none()
+    is_meant && !is_spared && contents.defect.is_none()
 }
 
 /// How well a record serves to keep an image that is in use.

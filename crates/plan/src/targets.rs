@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use reclaim_model::{Digest, DocumentKind, IdPrefix, Inventory, NamespaceInventory};
 
-use crate::anatomy::Anatomy;
+use crate::contents::ImageContents;
 use crate::finder::{Blobs, Documents, digest_tag};
-use crate::parts::in_parts;
+use crate::parallel::in_parts;
 
 /// One target, by position.
 pub(crate) type TargetId = usize;
@@ -15,7 +15,7 @@ pub(crate) type TargetId = usize;
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) digest: &'a Digest,
-    pub(crate) anatomy: Anatomy<'a>,
+    pub(crate) contents: ImageContents<'a>,
     /// Indexes of the images, ascending.
     pub(crate) images: Vec<usize>,
 }
@@ -64,7 +64,7 @@ impl<'a> Targets<'a> {
                 (digest(group[0].1), called(group[0].1));
             Target {
                 digest,
-                anatomy: Anatomy::of(digest, called, blobs, &documents),
+                contents: ImageContents::of(digest, called, blobs, &documents),
                 images: group.iter().map(|(_, image)| *image).collect(),
             }
         };

@@ -8,21 +8,22 @@
 //! there are: otherwise an image could be made removable by adding another one. The exception is
 //! an image that the user itself names and that has the very chain it stands on.
 
-mod unseen;
+mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
     Container, Digest, Gap, GcLabels, GcRef, Holder, HolderKind, IdPrefix, LeaseResource,
-    Reference, SnapshotId, Snapshotter,
+    Reference, SnapshotId,
 };
 
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
 use crate::targets::{TargetId, Targets, TargetsByDigest};
-use unseen::{UNLISTED, Unseen, blind_snapshotters, unlisted_users};
+pub(crate) use uses::Usage;
+use uses::{UNLISTED, blind_snapshotters, unlisted_users};
 
 /// The shortest text that is taken for the beginning of an ID where no record has that name.
 ///
@@ -34,25 +35,6 @@ const WHOLE_ID_LENGTH: usize = 64;
 
 /// What Docker adds to a container's ID for the snapshot below the container's own.
 const INIT_SUFFIX: &str = "-init";
-
-type Holders = BTreeSet<Holder>;
-
-/// Who uses what.
-#[derive(Debug, Default)]
-pub(crate) struct Usage {
-    /// By index of the image: who names this very record.
-    pub(crate) records: BTreeMap<usize, Holders>,
-    /// By target: who uses its content, under whatever name.
-    pub(crate) targets: BTreeMap<TargetId, Holders>,
-    /// Uses of a chain by a user that names no image which has that chain: they may be of an
-    /// image that is not all there.
-    pub(crate) unexplained: Holders,
-    /// By snapshotter: what uses snapshots there that cannot be listed. It may be using any image
-    /// that may be unpacked there.
-    pub(crate) unseen: BTreeMap<Snapshotter, Unseen>,
-    /// Uses of which nothing can be seen: they may be of any image.
-    pub(crate) untraced: Holders,
-}
 
 /// Collects the evidence of one namespace.
 ///
@@ -105,16 +87,16 @@ struct Collector<'g, 'a> {
 impl<'g, 'a> Collector<'g, 'a> {
     fn new(graph: &'g Graph<'a>, targets: &Targets<'a>) -> Self {
         let identities = targets.iter().flat_map(|(id, target)| {
-            let identity = target.anatomy.identity.iter();
+            let identity = target.contents.identity.iter();
             identity.map(move |digest| (*digest, id))
         });
         let chains = targets.iter().flat_map(|(id, target)| {
-            let chains = target.anatomy.chains.iter();
+            let chains = target.contents.chains.iter();
             chains.map(move |digest| (*digest, id))
         });
         let sound = targets
             .iter()
-            .filter(|(_, target)| target.anatomy.defect.is_none());
+            .filter(|(_, target)| target.contents.defect.is_none());
         let sound = sound.map(|(id, _)| id);
         let by_identity = TargetsByDigest::new(identities);
         let by_chain = TargetsByDigest::new(chains);

@@ -12,9 +12,8 @@
 //!
 //! One search backwards from the thing, however many hold it.
 
-mod question;
+mod paths;
 mod subject;
-mod ways;
 
 use jiff::Timestamp;
 use reclaim_model::{
@@ -22,18 +21,16 @@ use reclaim_model::{
     PruneVerdicts, Thing, ThingKind,
 };
 
-use crate::case::Case;
-use crate::disk_usage::holders;
+use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Hold, holdings};
 use crate::mark::is_root_image;
 use crate::roles::Roles;
-use crate::select::Verdict;
+use crate::select::{Verdict, select_dangling, select_unused};
 
-pub use question::Question;
-pub use subject::NotFound;
+use paths::{ReferencePaths, image_seeds, node_seed};
+pub use subject::{NotFound, Question};
 use subject::{Subject, find};
-use ways::{Ways, image_seeds, node_seed};
 
 /// Answers about everything that the text of the question means: images first, then content,
 /// then snapshots. Seldom is it more than one thing.
@@ -56,31 +53,31 @@ fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
             continue;
         }
         let registered = question.registered.get(name).map_or(&[][..], Vec::as_slice);
-        let case = Case::new(inventory, namespace, registered);
-        let asked = Asked {
+        let facts = Facts::new(inventory, namespace, registered);
+        let search = NamespaceSearch {
             name,
             inventory,
             registered,
-            all: case.verdicts_of_all(),
+            all: select_unused(&facts),
             roles: Roles::new(namespace, registered),
-            case,
+            facts,
         };
         match subject {
             Subject::Image { index, .. } => {
-                held.extend(asked.users(*index));
-                let plain = asked.case.plain_verdicts();
+                held.extend(search.users(*index));
+                let plain = select_dangling(&search.facts);
                 verdicts = Some(PruneVerdicts {
-                    prune: asked.verdict(&plain[*index]),
-                    prune_all: asked.verdict(&asked.all[*index]),
+                    prune: search.verdict(&plain[*index]),
+                    prune_all: search.verdict(&search.all[*index]),
                 });
             }
             Subject::Blob { digest, .. } => {
-                let id = asked.case.graph.find_blob(digest);
-                held.extend(id.into_iter().flat_map(|id| asked.holders(id)));
+                let id = search.facts.graph.find_blob(digest);
+                held.extend(id.into_iter().flat_map(|id| search.holders(id)));
             }
             Subject::Snapshot { id, .. } => {
-                let id = asked.case.graph.find_snapshot(id);
-                held.extend(id.into_iter().flat_map(|id| asked.holders(id)));
+                let id = search.facts.graph.find_snapshot(id);
+                held.extend(id.into_iter().flat_map(|id| search.holders(id)));
             }
         }
         let gaps = namespace.gaps.iter();
@@ -134,17 +131,17 @@ fn outlook(subject: &Subject, inventory: &Inventory, held: &[HolderPath]) -> Out
     }
 }
 
-/// One namespace that is asked.
-struct Asked<'a> {
+/// One namespace that is search.
+struct NamespaceSearch<'a> {
     name: &'a Namespace,
     inventory: &'a Inventory,
     registered: &'a [Container],
-    case: Case<'a>,
+    facts: Facts<'a>,
     all: Vec<Verdict>,
     roles: Roles<'a>,
 }
 
-impl Asked<'_> {
+impl NamespaceSearch<'_> {
     fn verdict(&self, verdict: &Verdict) -> ImageVerdict {
         match verdict {
             Verdict::Remove(reason) => ImageVerdict::Remove { reason: *reason },
@@ -157,21 +154,21 @@ impl Asked<'_> {
 
     /// Returns everybody who keeps a node, by the collector's rules.
     fn holders(&self, id: NodeId) -> Vec<HolderPath> {
-        let graph = &self.case.graph;
+        let graph = &self.facts.graph;
         let now = self.inventory.observed_at;
         let documents = &self.inventory.documents;
-        let ways = Ways::search(graph, documents, vec![node_seed(graph, documents, id)]);
+        let paths = ReferencePaths::search(graph, documents, vec![node_seed(graph, documents, id)]);
         let mut held = Vec::new();
         for holding in holdings(graph, now) {
             let roots = holding.roots.iter().map(|root| (*root, holding.hold));
-            if let Some(chain) = ways.shortest(roots) {
+            if let Some(chain) = paths.shortest(roots) {
                 held.push(self.held(holding.holder, chain));
             }
         }
         for (index, image) in graph.namespace.images.iter().enumerate() {
             let root = (graph.image(index), Hold::Deep);
             if is_root_image(image, graph.rules, now)
-                && let Some(mut chain) = ways.shortest([root])
+                && let Some(mut chain) = paths.shortest([root])
             {
                 // The image is the holder itself.
                 chain.remove(0);
@@ -187,11 +184,11 @@ impl Asked<'_> {
 
     /// Returns everybody who uses an image.
     fn users(&self, image: usize) -> Vec<HolderPath> {
-        let graph = &self.case.graph;
+        let graph = &self.facts.graph;
         let documents = &self.inventory.documents;
-        let ways = Ways::search(graph, documents, image_seeds(graph, documents, image));
+        let paths = ReferencePaths::search(graph, documents, image_seeds(graph, documents, image));
         let holdings = holdings(graph, self.inventory.observed_at);
-        let users = holders(&self.case, image).into_iter().map(|holder| {
+        let users = self.facts.users_of(image).into_iter().map(|holder| {
             let own = holdings.iter().filter(|it| it.holder == holder);
             let roots = own.flat_map(|it| it.roots.iter().map(|root| (*root, it.hold)));
             let registered = self.registered.iter();
@@ -205,7 +202,7 @@ impl Asked<'_> {
                     id: graph.namespace.images[image].name.clone(),
                 }]
             };
-            let chain = ways.shortest(roots).unwrap_or_else(named);
+            let chain = paths.shortest(roots).unwrap_or_else(named);
             self.held(holder, chain)
         });
         users.collect()
@@ -219,7 +216,7 @@ impl Asked<'_> {
         }
         HolderPath {
             namespace: self.name.clone(),
-            until: until(&self.case.graph, &holder),
+            until: until(&self.facts.graph, &holder),
             holder: self.roles.assigned(holder),
             chain,
             prune_all: None,

@@ -151,7 +151,7 @@ fn images(listing: &Listing, version: &ApiVersion) -> Usage<list::Summary> {
         manifests: false,
         containers: true,
     };
-    let images = listing.catalog.images.iter();
+    let images = listing.details.images.iter();
     let images = images.filter(|it| !(it.has_child && it.is_dangling()));
     let items = images.map(|image| {
         let names = Names::of(image, image.records.iter());
@@ -166,7 +166,7 @@ fn images(listing: &Listing, version: &ApiVersion) -> Usage<list::Summary> {
         active_count: count(items.iter().filter(|it| it.containers > 0)),
         reclaimable: reclaimable.fold(0, i64::saturating_add),
         total_count: count(items.iter()),
-        total_size: bytes(listing.catalog.total_bytes),
+        total_size: bytes(listing.details.total_bytes),
         items,
     }
 }

@@ -5,7 +5,7 @@
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
-use reclaim_engine::{Catalog, CatalogImage, CatalogManifest, Shared};
+use reclaim_engine::{DetailedImages, ImageDetails, ManifestDetails, Shared};
 use reclaim_model::{Digest, ImageRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,18 +50,18 @@ pub(super) async fn history(
 ) -> Result<Response, ApiError> {
     let platform = PlatformWords::parse(asked.query.get("platform"))?;
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let image = listing.catalog.find(name)?;
+    let image = listing.details.find(name)?;
     let manifest = choose(image, name, platform.as_ref())?;
     let config = config(api, manifest).await?;
-    let steps = steps(&listing.catalog, image, manifest, &config);
+    let steps = steps(&listing.details, image, manifest, &config);
     Ok(json(StatusCode::OK, &steps))
 }
 
 /// The last step first.
 fn steps(
-    catalog: &Catalog,
-    image: &CatalogImage,
-    manifest: Option<&CatalogManifest>,
+    details: &DetailedImages,
+    image: &ImageDetails,
+    manifest: Option<&ManifestDetails>,
     config: &Value,
 ) -> Vec<Step> {
     let recorded = config["history"].as_array().into_iter().flatten();
@@ -88,12 +88,12 @@ fn steps(
         let names = Names::of(image, image.records.iter());
         step.id = image.target.digest.to_string();
         step.tags = (!names.tags.is_empty()).then_some(names.tags);
-        at = parent(catalog, image);
+        at = parent(details, image);
     }
     steps
 }
 
-fn moment(step: &Recorded, image: &CatalogImage) -> i64 {
+fn moment(step: &Recorded, image: &ImageDetails) -> i64 {
     let moment = step
         .created
         .as_ref()
@@ -101,10 +101,10 @@ fn moment(step: &Recorded, image: &CatalogImage) -> i64 {
     moment.unwrap_or_else(|| created(image)).as_second()
 }
 
-fn parent<'a>(catalog: &'a Catalog, image: &CatalogImage) -> Option<&'a CatalogImage> {
+fn parent<'a>(details: &'a DetailedImages, image: &ImageDetails) -> Option<&'a ImageDetails> {
     let parent: Digest = image.records.iter().find_map(ImageRecord::parent)?;
-    let at = catalog
+    let at = details
         .images
         .binary_search_by(|it| it.target.digest.cmp(&parent));
-    at.ok().map(|at| &catalog.images[at])
+    at.ok().map(|at| &details.images[at])
 }

@@ -5,7 +5,7 @@
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
-use reclaim_engine::{CatalogImage, CatalogManifest, Listing, Shared};
+use reclaim_engine::{ImageDetails, Listing, ManifestDetails, Shared};
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
@@ -49,7 +49,7 @@ pub(super) async fn inspect(
         return Err(ApiError::bad(message));
     }
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let image = listing.catalog.find(name)?;
+    let image = listing.details.find(name)?;
     let manifest = choose(image, name, platform.as_ref())?;
     let config = config(api, manifest).await?;
     let mut body = describe(&listing, image, manifest, &config, &asked.version);
@@ -61,14 +61,14 @@ pub(super) async fn inspect(
 
 /// Chooses the manifest that is asked for, or that stands for the image.
 pub(super) fn choose<'a>(
-    image: &'a CatalogImage,
+    image: &'a ImageDetails,
     name: &str,
     platform: Option<&PlatformWords>,
-) -> Result<Option<&'a CatalogManifest>, ApiError> {
+) -> Result<Option<&'a ManifestDetails>, ApiError> {
     let Some(platform) = platform else {
         return Ok(best(image));
     };
-    let fits = |it: &&CatalogManifest| platform_of(it).is_some_and(|it| platform.fits(it));
+    let fits = |it: &&ManifestDetails| platform_of(it).is_some_and(|it| platform.fits(it));
     let found = platforms(image).filter(|it| it.is_available).find(fits);
     found.map(Some).ok_or_else(|| {
         let PlatformWords {
@@ -88,7 +88,7 @@ pub(super) fn choose<'a>(
 /// Reads the configuration whole; an empty one if there is none that can be read.
 pub(super) async fn config(
     api: &DockerApi,
-    manifest: Option<&CatalogManifest>,
+    manifest: Option<&ManifestDetails>,
 ) -> Result<Value, ApiError> {
     let Some(config) = manifest.and_then(|it| it.config.as_ref()) else {
         return Ok(json!({}));
@@ -100,8 +100,8 @@ pub(super) async fn config(
 
 fn describe(
     listing: &Listing,
-    image: &CatalogImage,
-    manifest: Option<&CatalogManifest>,
+    image: &ImageDetails,
+    manifest: Option<&ManifestDetails>,
     config: &Value,
     version: &ApiVersion,
 ) -> Value {

@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use reclaim_engine::{CatalogImage, Listing, Shared};
+use reclaim_engine::{ImageDetails, Listing, Shared};
 use reclaim_model::{ImageRecord, TimeContext};
 use serde::Serialize;
 
@@ -52,8 +52,8 @@ pub(super) struct Descriptor {
     annotations: BTreeMap<String, String>,
 }
 
-impl From<&CatalogImage> for Descriptor {
-    fn from(image: &CatalogImage) -> Self {
+impl From<&ImageDetails> for Descriptor {
+    fn from(image: &ImageDetails) -> Self {
         let target = &image.target;
         Self {
             media_type: target.media_type.clone(),
@@ -122,9 +122,9 @@ pub(super) async fn list(api: &DockerApi, asked: &Asked) -> Result<Response, Api
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let version = asked.version.clone();
     let summing_up = listing.read(move |listing| {
-        let filters = filters.resolve(&listing.catalog)?;
+        let filters = filters.resolve(&listing.details)?;
         let mut summaries: Vec<Summary> = Vec::new();
-        for image in &listing.catalog.images {
+        for image in &listing.details.images {
             if image.has_child && image.is_dangling() && !all {
                 continue;
             }
@@ -158,7 +158,7 @@ pub(super) struct Wants {
 
 pub(super) fn summary(
     listing: &Listing,
-    image: &CatalogImage,
+    image: &ImageDetails,
     names: Names,
     wants: Wants,
     version: &ApiVersion,
@@ -197,7 +197,7 @@ pub(super) fn summary(
 }
 
 /// What there is of each manifest of the image.
-pub(super) fn manifests(image: &CatalogImage) -> Vec<ManifestSummary> {
+pub(super) fn manifests(image: &ImageDetails) -> Vec<ManifestSummary> {
     let manifests = image.manifests.iter().map(|manifest| {
         let platform = super::platform::platform_of(manifest);
         ManifestSummary {
@@ -233,21 +233,21 @@ pub(super) fn manifests(image: &CatalogImage) -> Vec<ManifestSummary> {
 }
 
 /// Content and snapshots of every manifest, in bytes. An index itself does not count.
-pub(super) fn size_of(image: &CatalogImage) -> u64 {
+pub(super) fn size_of(image: &ImageDetails) -> u64 {
     let manifests = image.manifests.iter();
     let sizes = manifests.map(|it| it.content_bytes.saturating_add(it.unpacked_bytes));
     sizes.fold(0, u64::saturating_add)
 }
 
 /// When the image was built, as it says itself; else when the record was made.
-pub(super) fn created(image: &CatalogImage) -> Timestamp {
+pub(super) fn created(image: &ImageDetails) -> Timestamp {
     let built = best(image).and_then(|it| it.config.as_ref()?.config.built_at);
     let made = || image.records.iter().filter_map(|it| it.created_at).min();
     built.or_else(made).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// The image that the classic builder made it from.
-pub(super) fn parent(image: &CatalogImage) -> String {
+pub(super) fn parent(image: &ImageDetails) -> String {
     let parent = image.records.iter().find_map(ImageRecord::parent);
     parent.map_or_else(String::new, |it| it.to_string())
 }

@@ -4,7 +4,7 @@
 
 use glob::Pattern;
 use jiff::Timestamp;
-use reclaim_engine::{Catalog, CatalogImage};
+use reclaim_engine::{DetailedImages, ImageDetails};
 use reclaim_model::{
     FilterArgs, FilterError, ImageRecord, NotRemoved, PruneFilters, Reference, TimeContext,
 };
@@ -59,11 +59,11 @@ impl ListFilters {
     }
 
     /// Looks up the images that `before` and `since` name.
-    pub(super) fn resolve(self, catalog: &Catalog) -> Result<Resolved, NotRemoved> {
+    pub(super) fn resolve(self, details: &DetailedImages) -> Result<Resolved, NotRemoved> {
         let moments = |names: &[String]| -> Result<Vec<Timestamp>, NotRemoved> {
             names
                 .iter()
-                .map(|it| catalog.find(it).map(created))
+                .map(|it| details.find(it).map(created))
                 .collect()
         };
         // A pattern that is none matches nothing.
@@ -83,26 +83,26 @@ impl Resolved {
     /// Returns the records of an image that the filters let through.
     pub(super) fn records_of<'a>(
         &'a self,
-        image: &'a CatalogImage,
+        image: &'a ImageDetails,
     ) -> impl Iterator<Item = &'a ImageRecord> {
         let is_wanted = self.is_in_time(image) && self.has_labels(image);
         let records = image.records.iter().filter(move |_| is_wanted);
         records.filter(|record| self.lets_through(image, record))
     }
 
-    fn is_in_time(&self, image: &CatalogImage) -> bool {
+    fn is_in_time(&self, image: &ImageDetails) -> bool {
         let created = created(image);
         self.before.iter().all(|it| created < *it) && self.since.iter().all(|it| created > *it)
     }
 
     /// All conditions on one platform that is there.
-    fn has_labels(&self, image: &CatalogImage) -> bool {
+    fn has_labels(&self, image: &ImageDetails) -> bool {
         let configs = platforms(image).filter_map(|it| it.config.as_ref());
         let mut labels = configs.map(|it| &it.config.labels);
         self.common.labels.is_empty() || labels.any(|it| self.common.labels_match(it))
     }
 
-    fn lets_through(&self, image: &CatalogImage, record: &ImageRecord) -> bool {
+    fn lets_through(&self, image: &ImageDetails, record: &ImageRecord) -> bool {
         let dangling = self.common.dangling;
         let is_of_kind = dangling.is_none_or(|wanted| wanted == image.is_dangling_record(record));
         let is_old = record.created_at.map_or(self.common.until.is_none(), |it| {

@@ -1,6 +1,6 @@
 //! Which of an image's platforms stands for it.
 
-use reclaim_engine::{CatalogImage, CatalogManifest};
+use reclaim_engine::{ImageDetails, ManifestDetails};
 use reclaim_model::Platform;
 use serde::{Deserialize, Serialize};
 
@@ -65,13 +65,13 @@ pub(super) fn architecture() -> &'static str {
 
 /// Returns the manifest that stands for the image: this machine's if it is there, else the first
 /// that is.
-pub(super) fn best(image: &CatalogImage) -> Option<&CatalogManifest> {
+pub(super) fn best(image: &ImageDetails) -> Option<&ManifestDetails> {
     let ours = PlatformWords {
         architecture: architecture().to_owned(),
         os: "linux".to_owned(),
         variant: String::new(),
     };
-    let of_ours = |it: &&CatalogManifest| platform_of(it).is_some_and(|it| ours.fits(it));
+    let of_ours = |it: &&ManifestDetails| platform_of(it).is_some_and(|it| ours.fits(it));
     let there = || platforms(image).filter(|it| it.is_available);
     there()
         .find(of_ours)
@@ -80,11 +80,11 @@ pub(super) fn best(image: &CatalogImage) -> Option<&CatalogManifest> {
 }
 
 /// Returns the manifests of the image that are platforms.
-pub(super) fn platforms(image: &CatalogImage) -> impl Iterator<Item = &CatalogManifest> {
+pub(super) fn platforms(image: &ImageDetails) -> impl Iterator<Item = &ManifestDetails> {
     image.manifests.iter().filter(|it| !it.is_attestation)
 }
 
 /// Returns the platform of a manifest, if its configuration says one.
-pub(super) fn platform_of(manifest: &CatalogManifest) -> Option<&Platform> {
+pub(super) fn platform_of(manifest: &ManifestDetails) -> Option<&Platform> {
     manifest.config.as_ref()?.config.platform.as_deref()
 }

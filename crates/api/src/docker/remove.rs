@@ -65,7 +65,7 @@ async fn check_platforms(
         ));
     }
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let image = listing.catalog.find(name)?;
+    let image = listing.details.find(name)?;
     let mut there = platforms(image).filter(|it| it.is_available);
     let is_whole = there.all(|manifest| {
         let platform = platform_of(manifest);

@@ -100,7 +100,7 @@ pub(super) async fn info(api: &DockerApi) -> Result<Response, ApiError> {
             "ContainersStopped",
             json!(of_state(&[ContainerState::Stopped])),
         ),
-        ("Images", json!(listing.catalog.images.len())),
+        ("Images", json!(listing.details.images.len())),
         ("Driver", json!(snapshotter(&listing))),
         (
             "DriverStatus",

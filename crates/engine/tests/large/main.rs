@@ -96,7 +96,7 @@ async fn what_evaluates_100_000_images_leaves_the_only_thread_to_others() {
         let engine = on();
         async move { engine.listing(&namespace()).await.unwrap() }
     });
-    assert_eq!(listing.await.catalog.images.len(), MANIFESTS);
+    assert_eq!(listing.await.details.images.len(), MANIFESTS);
     let list = holds_no_thread("images", {
         let engine = on();
         async move { engine.images(&namespace(), false).await.unwrap() }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use reclaim_model::{Column, HolderKind, KeepReason};
 
-use crate::case::Case;
+use crate::facts::Facts;
 use crate::graph::Graph;
 use crate::holdings::{Hold, Holding, holdings, of_lease};
 use crate::mark::{Marker, is_root_image};
@@ -21,25 +21,25 @@ const STAYING: [Column; 8] = [
     Column::Spared,
 ];
 
-/// The judgements by which images go, each in the order of the images.
+/// The verdicts by which images go, each list in the order of the images.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Judged<'v> {
-    /// Those of the prune that is looked at.
-    pub(crate) verdicts: &'v [Verdict],
+pub(crate) struct Verdicts<'v> {
+    /// Those of the whole prune.
+    pub(crate) all: &'v [Verdict],
     /// Those of a prune of dangling images only, if what it frees is a column of its own.
-    pub(crate) plain: Option<&'v [Verdict]>,
+    pub(crate) dangling: Option<&'v [Verdict]>,
 }
 
 /// Returns the column of every node of the namespace's graph.
 ///
 /// One marker goes from column to column; what a column reaches first is its own.
-pub(crate) fn claims(case: &Case<'_>, judged: Judged<'_>, now: Timestamp) -> Vec<Column> {
-    let graph = &case.graph;
-    let going = indexes(judged.verdicts, Verdict::is_removal);
+pub(crate) fn claims(facts: &Facts<'_>, verdicts: Verdicts<'_>, now: Timestamp) -> Vec<Column> {
+    let graph = &facts.graph;
+    let going = indexes(verdicts.all, Verdict::is_removal);
     let (dangling, unused): (Vec<usize>, Vec<usize>) = going.iter().partition(|index| {
-        judged
-            .plain
-            .is_some_and(|plain| plain[**index].is_removal())
+        verdicts
+            .dangling
+            .is_some_and(|dangling| dangling[**index].is_removal())
     });
     let held = holdings(graph, now).into_iter();
     let held: Vec<_> = held.map(|it| (column_of_holding(graph, &it), it)).collect();
@@ -53,7 +53,7 @@ pub(crate) fn claims(case: &Case<'_>, judged: Judged<'_>, now: Timestamp) -> Vec
             claims.marker.extend_all(holding);
         }
         let is_in = |verdict: &Verdict| column_of_verdict(verdict) == Some(column);
-        for index in indexes(judged.verdicts, is_in) {
+        for index in indexes(verdicts.all, is_in) {
             if is_root_image(&graph.namespace.images[index], graph.rules, now) {
                 claims.marker.extend(graph.image(index), Hold::Deep);
             }

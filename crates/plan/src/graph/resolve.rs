@@ -7,7 +7,7 @@ use reclaim_model::{CollectorRules, Digest, GcRef, Snapshot, SnapshotId};
 
 use super::{Graph, Node, NodeId, SnapshotList, node_id};
 use crate::finder::ABREAST;
-use crate::parts::in_parts;
+use crate::parallel::in_parts;
 
 /// The edges of consecutive nodes.
 struct Edges {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use reclaim_model::{Child, Digest, Document, DocumentKind};
 
-use crate::case::Case;
+use crate::facts::Facts;
 
 /// A configuration and a target whose ID it is.
 pub(crate) type IdOfTarget<'a> = (&'a Digest, &'a Digest);
@@ -17,15 +17,15 @@ pub(crate) type IdOfTarget<'a> = (&'a Digest, &'a Digest);
 /// An index is meant by a configuration if that is the only one of its platforms that is there.
 /// Where several are, the host's would be the ID, and which one that is, is known only from the
 /// CRI plugin's record of it.
-pub(crate) fn ids_of_targets<'a>(case: &Case<'a>) -> Vec<IdOfTarget<'a>> {
-    let images = &case.graph.namespace.images;
+pub(crate) fn ids_of_targets<'a>(facts: &Facts<'a>) -> Vec<IdOfTarget<'a>> {
+    let images = &facts.graph.namespace.images;
     let managed = images.iter().filter(|image| image.is_cri_managed());
     let of_cri: BTreeSet<Digest> = managed.filter_map(|it| it.name.parse().ok()).collect();
     // An image whose own descriptors are wrong may name a configuration that it does not have.
-    let targets = case.targets.iter();
-    let sound = targets.filter(|(_, target)| target.anatomy.defect.is_none());
+    let targets = facts.targets.iter();
+    let sound = targets.filter(|(_, target)| target.contents.defect.is_none());
     let ids = sound.flat_map(|(_, target)| {
-        let configurations = configurations(case, target.digest);
+        let configurations = configurations(facts, target.digest);
         let is_only = configurations.len() == 1;
         let ids = configurations.into_iter();
         ids.filter(|id| is_only || of_cri.contains(*id))
@@ -38,7 +38,7 @@ pub(crate) fn ids_of_targets<'a>(case: &Case<'a>) -> Vec<IdOfTarget<'a>> {
 }
 
 /// The configurations of a target's platforms, as far as they are there.
-fn configurations<'a>(case: &Case<'a>, target: &'a Digest) -> BTreeSet<&'a Digest> {
+fn configurations<'a>(facts: &Facts<'a>, target: &'a Digest) -> BTreeSet<&'a Digest> {
     let mut found = BTreeSet::new();
     let mut seen = BTreeSet::new();
     let mut stack = vec![target];
@@ -47,12 +47,12 @@ fn configurations<'a>(case: &Case<'a>, target: &'a Digest) -> BTreeSet<&'a Diges
         if !seen.insert(digest) {
             continue;
         }
-        match case.documents.get(digest) {
+        match facts.documents.get(digest) {
             Some(Document::Index(children) | Document::Manifest(children)) => {
                 let platforms = children.iter().filter(is_platform);
                 stack.extend(platforms.map(|child| &child.digest));
             }
-            Some(Document::Config(_)) if case.graph.find_blob(digest).is_some() => {
+            Some(Document::Config(_)) if facts.graph.find_blob(digest).is_some() => {
                 found.insert(digest);
             }
             Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) | None => {}

@@ -11,8 +11,8 @@ use reclaim_model::{
     SnapshotKind,
 };
 
-use crate::anatomy::Defect;
-use crate::case::Case;
+use crate::contents::Defect;
+use crate::facts::Facts;
 use crate::roles::Roles;
 use crate::targets::Target;
 
@@ -54,13 +54,13 @@ impl User {
 /// What may use an image of which a part is damaged, for all that can be seen, does not count with
 /// `is_forced`: no container can be created from such an image, and no retry will ever read it.
 pub(super) fn users(
-    case: &Case<'_>,
+    facts: &Facts<'_>,
     registered: &[Container],
     image: usize,
     is_forced: bool,
 ) -> Vec<User> {
-    let usage = &case.usage;
-    let same = case.targets.of_digest(image);
+    let usage = &facts.usage;
+    let same = facts.targets.of_digest(image);
     let of_targets = same.clone().filter_map(|it| usage.targets.get(&it));
     let mut holders: BTreeSet<&Holder> = of_targets.flatten().collect();
     // A container that is known to have been created from another target only remembers a name
@@ -69,27 +69,27 @@ pub(super) fn users(
         let mut targets = usage.targets.iter();
         targets.any(|(other, holders)| !same.contains(other) && holders.contains(holder))
     };
-    let targets = || same.clone().map(|it| case.targets.get(it));
+    let targets = || same.clone().map(|it| facts.targets.get(it));
     for index in targets().flat_map(|target| &target.images) {
         let named = usage.records.get(index).into_iter().flatten();
         holders.extend(named.filter(|holder| !is_of_another(holder)));
     }
     let is_torn = |it: &Defect<'_>| it.is_torn();
     let counts =
-        |it: &&Target<'_>| !(is_forced && it.anatomy.defect.is_some_and(|it| is_torn(&it)));
+        |it: &&Target<'_>| !(is_forced && it.contents.defect.is_some_and(|it| is_torn(&it)));
     let possible = targets().filter(counts);
-    let possible = possible.flat_map(|it| usage.possible(&case.graph, &it.anatomy));
+    let possible = possible.flat_map(|it| usage.possible(&facts.graph, &it.contents));
     let possible: BTreeSet<Holder> = possible.collect();
     holders.extend(&possible);
     let users = holders.iter().filter_map(|holder| {
         let kind = match holder.kind {
-            HolderKind::Container => kind_of_container(case, registered, &holder.id),
+            HolderKind::Container => kind_of_container(facts, registered, &holder.id),
             HolderKind::Lease => {
                 let is_known = holders
                     .iter()
                     .any(|it| it.kind == HolderKind::Container && it.id == holder.id);
-                let lease = find_lease(case, &holder.id).filter(|_| !is_known)?;
-                kind_of_lease(case, lease)?
+                let lease = find_lease(facts, &holder.id).filter(|_| !is_known)?;
+                kind_of_lease(facts, lease)?
             }
             HolderKind::Sandbox
             | HolderKind::Snapshot
@@ -103,7 +103,7 @@ pub(super) fn users(
         })
     });
     let users: BTreeSet<User> = users.collect();
-    let roles = Roles::new(case.graph.namespace, registered);
+    let roles = Roles::new(facts.graph.namespace, registered);
     let users = users.into_iter().map(|user| User {
         holder: roles.assigned(user.holder),
         ..user
@@ -111,8 +111,8 @@ pub(super) fn users(
     users.collect()
 }
 
-fn kind_of_container(case: &Case<'_>, registered: &[Container], id: &str) -> UserKind {
-    let containers = case.graph.namespace.containers.iter().chain(registered);
+fn kind_of_container(facts: &Facts<'_>, registered: &[Container], id: &str) -> UserKind {
+    let containers = facts.graph.namespace.containers.iter().chain(registered);
     let mut states = containers.filter(|it| it.id == id).map(|it| it.state);
     if states.all(|state| state == ContainerState::Stopped) {
         UserKind::Stopped
@@ -121,8 +121,8 @@ fn kind_of_container(case: &Case<'_>, registered: &[Container], id: &str) -> Use
     }
 }
 
-fn find_lease<'a>(case: &Case<'a>, id: &str) -> Option<&'a Lease> {
-    let leases = &case.graph.namespace.leases;
+fn find_lease<'a>(facts: &Facts<'a>, id: &str) -> Option<&'a Lease> {
+    let leases = &facts.graph.namespace.leases;
     let found = leases.binary_search_by(|lease| lease.id.as_str().cmp(id));
     found.ok().map(|at| &leases[at])
 }
@@ -131,7 +131,7 @@ fn find_lease<'a>(case: &Case<'a>, id: &str) -> Option<&'a Lease> {
 ///
 /// Docker gives every container a lease of its ID that lists a snapshot of its ID; the container
 /// has a record of its own only while it runs.
-fn kind_of_lease(case: &Case<'_>, lease: &Lease) -> Option<UserKind> {
+fn kind_of_lease(facts: &Facts<'_>, lease: &Lease) -> Option<UserKind> {
     if lease.is_build_cache() {
         return None;
     }
@@ -151,7 +151,7 @@ fn kind_of_lease(case: &Case<'_>, lease: &Lease) -> Option<UserKind> {
     };
     if is_container {
         Some(UserKind::Stopped)
-    } else if names_image() || snapshots.clone().any(|it| may_be_used(case, it)) {
+    } else if names_image() || snapshots.clone().any(|it| may_be_used(facts, it)) {
         Some(UserKind::Other)
     } else {
         None
@@ -159,8 +159,8 @@ fn kind_of_lease(case: &Case<'_>, lease: &Lease) -> Option<UserKind> {
 }
 
 /// Whether a snapshot is somebody's root filesystem, or cannot be seen.
-fn may_be_used(case: &Case<'_>, id: &SnapshotId) -> bool {
-    let list = case.graph.namespace.snapshots.get(&id.snapshotter);
+fn may_be_used(facts: &Facts<'_>, id: &SnapshotId) -> bool {
+    let list = facts.graph.namespace.snapshots.get(&id.snapshotter);
     let found = list.and_then(|list| {
         let at = list.binary_search_by(|it| (*it.key).cmp(&*id.key)).ok()?;
         Some(list[at].kind)

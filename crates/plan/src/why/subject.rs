@@ -6,21 +6,33 @@
 //! no such thing it is taken for the beginning of a digest, as people copy it from a list. Names
 //! are of one namespace; content is the same in all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Digest, IdPrefix, Inventory, Namespace, NamespaceInventory, Reference, SnapshotId, Thing,
-    ThingKind, familiar_name,
+    Container, Digest, IdPrefix, Inventory, Namespace, NamespaceInventory, Reference, SnapshotId,
+    Thing, ThingKind, familiar_name,
 };
 
-use super::Question;
-use super::ways::{blob_thing, snapshot_thing};
+use super::paths::{blob_thing, snapshot_thing};
 
 /// The shortest beginning of a digest that is looked for, as for Docker.
 const MIN_PREFIX: usize = 4;
 
 /// How many things of a similar name are offered.
 const MAX_NEAR: usize = 5;
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// What was seen, with the documents behind the images of all namespaces.
+    pub inventory: &'a Inventory,
+    /// Containers of each namespace that only engines know of.
+    pub registered: &'a BTreeMap<Namespace, Vec<Container>>,
+    /// Where names and snapshots are looked for; content is looked for everywhere.
+    pub namespace: &'a Namespace,
+    /// A reference, a digest or the beginning of one, or a snapshot as `snapshotter/key` or key.
+    pub text: &'a str,
+}
 
 /// Why a text means nothing that could be explained.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! How large images are and what they share.
 
 use reclaim_model::{ImageSize, SnapshotId, SnapshotSizes};
-use reclaim_plan::makeup;
+use reclaim_plan::image_objects;
 
 use crate::world::{OVERLAY, Part, World, bytes, chain, digest, library};
 
@@ -13,16 +13,16 @@ fn sum(names: &[&str]) -> u64 {
 /// bytes of its name.
 fn sizes(world: &World, stacks: &[&str], targets: &[&str]) -> Vec<ImageSize> {
     let inventory = world.inventory();
-    let makeup = makeup(&inventory, &World::JUDGED.parse().unwrap());
+    let objects = image_objects(&inventory, &World::JUDGED.parse().unwrap());
     let stacks = stacks.iter();
     let measured: SnapshotSizes = stacks
         .map(|stack| (SnapshotId::new(OVERLAY, chain(stack)), bytes(stack)))
         .collect();
     assert_eq!(
-        makeup.snapshots(),
+        objects.snapshots(),
         measured.iter().map(|it| it.0.clone()).collect::<Vec<_>>()
     );
-    let sizes = makeup.sizes(&measured);
+    let sizes = objects.sizes(&measured);
     targets
         .iter()
         .map(|target| sizes[&digest(target)])
@@ -88,7 +88,7 @@ fn absent_parts_and_repeated_layers_do_not_count() {
 #[test]
 fn an_unknown_namespace_is_made_of_nothing() {
     let inventory = World::new().inventory();
-    let makeup = makeup(&inventory, &"elsewhere".parse().unwrap());
-    assert!(makeup.snapshots().is_empty());
-    assert!(makeup.sizes(&SnapshotSizes::default()).is_empty());
+    let objects = image_objects(&inventory, &"elsewhere".parse().unwrap());
+    assert!(objects.snapshots().is_empty());
+    assert!(objects.sizes(&SnapshotSizes::default()).is_empty());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reclaim_model::{
     Container, ContainerState, Digest, Namespace, NamespaceInventory, SnapshotSizes, chain,
 };
-use reclaim_plan::{Catalog, catalog, makeup};
+use reclaim_plan::{DetailedImages, detailed_images, image_objects};
 use reclaim_store::NO_LABELS;
 use tracing::{info_span, warn};
 
@@ -17,7 +17,7 @@ use crate::retry::retry;
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// The images, by target.
-    pub catalog: Catalog,
+    pub details: DetailedImages,
     /// The containers of all stores, each once, sorted by ID.
     pub containers: Vec<Container>,
     /// The size of every snapshot of an image, in bytes.
@@ -49,13 +49,13 @@ impl Engine {
         let containers = united(&inventory.namespaces[namespace].containers, &registered);
         let inventory = Shared::new(inventory);
         let name = namespace.clone();
-        let snapshots = inventory.read(move |it| makeup(it, &name).snapshots());
+        let snapshots = inventory.read(move |it| image_objects(it, &name).snapshots());
         let snapshots = snapshots.await;
         let sizing = retry(|| self.store.snapshot_bytes(namespace, &snapshots));
         let snapshot_bytes = self.phase(info_span!("size"), sizing).await?;
         let name = namespace.clone();
         let listing = inventory.read(move |it| Listing {
-            catalog: catalog(it, &name, &registered, &snapshot_bytes),
+            details: detailed_images(it, &name, &registered, &snapshot_bytes),
             containers,
             snapshot_bytes,
             unreadable,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use reclaim_model::{Goal, KeepReason, LastUse, LastUses, RootMark, RuleImages};
-use reclaim_plan::{decide, ladder, limit_by_use};
+use reclaim_plan::{decide, eviction_order, limit_by_use};
 
 use super::{HOUR, apart, by_policy, goal, lenient, limited, removed, used};
 use crate::disk_usage::sizes;
@@ -160,7 +160,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// A policy never removes what a prune -a would keep; with a minimum age that is higher it
-    /// removes no more; and its order is that of the ladder, cut as soon as the goal is met.
+    /// removes no more; and its order is that of the eviction_order, cut as soon as the goal is met.
     #[test]
     fn a_policy_is_a_careful_prune(
         scene in scenes(),
@@ -200,15 +200,15 @@ proptest! {
         prop_assert!(removed(&fewer).iter().all(|it| all_names.contains(it)));
 
         images.goals = Some(vec![goal(amount)]);
-        let rungs = ladder(&plan, &inventory, &images);
-        prop_assert!(rungs.is_sorted_by(|a, b| (a.used, a.pulled, &a.name) <= (b.used, b.pulled, &b.name)));
+        let candidates = eviction_order(&plan, &inventory, &images);
+        prop_assert!(candidates.is_sorted_by(|a, b| (a.used, a.pulled, &a.name) <= (b.used, b.pulled, &b.name)));
         let certain = plan.at_least().total_bytes();
-        prop_assert_eq!(rungs.iter().map(|it| it.frees[0]).sum::<u64>(), certain);
+        prop_assert_eq!(candidates.iter().map(|it| it.frees[0]).sum::<u64>(), certain);
         let cut = limit_by_use(plan, &inventory, &images);
         prop_assert!(cut.freed[0] >= amount.min(certain));
         // Without its last step, something would be missing.
         let mut sum = 0;
-        for rung in &rungs {
+        for rung in &candidates {
             if sum >= amount {
                 break;
             }

@@ -26,7 +26,7 @@ use crate::rule::Times;
 
 /// One target on the way from the least to the most recently used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rung {
+pub struct EvictionCandidate {
     /// When it was used last.
     pub used: Timestamp,
     /// When it was pulled.
@@ -61,7 +61,11 @@ struct Group {
 /// Returns the order in which a plan's images would go, and what each frees.
 ///
 /// Without goals in the request nothing counts towards any.
-pub fn ladder(plan: &Plan, inventory: &Inventory, images: &RuleImages) -> Vec<Rung> {
+pub fn eviction_order(
+    plan: &Plan,
+    inventory: &Inventory,
+    images: &RuleImages,
+) -> Vec<EvictionCandidate> {
     let Some(namespace) = inventory.namespaces.get(&plan.namespace) else {
         return Vec::new();
     };
@@ -69,13 +73,16 @@ pub fn ladder(plan: &Plan, inventory: &Inventory, images: &RuleImages) -> Vec<Ru
     let groups = groups(&graph, &plan.steps, images);
     let scales = scales(&graph, plan, images);
     let adds = adds(&graph, &groups, inventory.observed_at);
-    let rungs = groups.into_iter().zip(adds).map(|(group, nodes)| Rung {
-        used: group.times.used,
-        pulled: group.times.pulled,
-        name: group.name,
-        frees: scales.iter().map(|scale| weigh(scale, &nodes)).collect(),
-    });
-    rungs.collect()
+    let candidates = groups
+        .into_iter()
+        .zip(adds)
+        .map(|(group, nodes)| EvictionCandidate {
+            used: group.times.used,
+            pulled: group.times.pulled,
+            name: group.name,
+            frees: scales.iter().map(|scale| weigh(scale, &nodes)).collect(),
+        });
+    candidates.collect()
 }
 
 /// Takes out of a policy's plan what its goals and caps do not let go.

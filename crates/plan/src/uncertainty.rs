@@ -6,10 +6,10 @@
 
 use reclaim_model::{CollectorRules, FreedBlob, Gap, GcRef, List};
 
-use crate::freed::Things;
 use crate::graph::{Graph, Node};
 use crate::holdings::Hold;
 use crate::mark::Marker;
+use crate::things::Things;
 
 /// How much of the content of a namespace may be held by what is not listed there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ enum Hidden {
 
 /// Returns the part of `freed` that unseen things of the same namespace may keep when `images`
 /// go.
-pub(crate) fn here(graph: &Graph<'_>, images: &[usize], freed: &Things) -> Things {
+pub(crate) fn uncertain_here(graph: &Graph<'_>, images: &[usize], freed: &Things) -> Things {
     if hidden(graph) > Hidden::Nothing {
         return freed.clone();
     }
@@ -43,7 +43,7 @@ pub(crate) fn here(graph: &Graph<'_>, images: &[usize], freed: &Things) -> Thing
 }
 
 /// Returns those of `blobs` that unseen things of another namespace may keep.
-pub(crate) fn there(graph: &Graph<'_>, blobs: &[FreedBlob]) -> Vec<FreedBlob> {
+pub(crate) fn uncertain_elsewhere(graph: &Graph<'_>, blobs: &[FreedBlob]) -> Vec<FreedBlob> {
     match hidden(graph) {
         Hidden::Everything => blobs.to_vec(),
         Hidden::Anything => {

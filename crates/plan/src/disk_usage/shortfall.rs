@@ -4,9 +4,11 @@ use reclaim_model::{
     Column, Container, Inventory, NamespaceInventory, PruneRequest, SnapshotSizes, UsageByColumn,
 };
 
-use crate::case::Case;
-use crate::disk_usage::{Judged, claims};
+use super::claims::{Verdicts, claims};
+use crate::facts::Facts;
+use crate::freed::kept_by_others;
 use crate::graph::Node;
+use crate::selection::evaluate;
 use crate::weights::weights;
 
 /// Where the bytes of the request's namespace are, as its filters see it.
@@ -23,20 +25,21 @@ pub fn shortfall(
     let empty = NamespaceInventory::default();
     let found = inventory.namespaces.get(&request.namespace);
     let namespace = found.unwrap_or(&empty);
-    let case = Case::new(inventory, namespace, registered);
-    let (verdicts, _) = case.requested(registered, request);
-    let judged = Judged {
-        verdicts: &verdicts,
-        plain: None,
+    let facts = Facts::new(inventory, namespace, registered);
+    let (verdicts, _) = evaluate(&facts, registered, request);
+    let verdicts = Verdicts {
+        all: &verdicts,
+        dangling: None,
     };
-    let columns = claims(&case, judged, inventory.observed_at);
-    let kept_elsewhere = crate::disk_usage::kept_elsewhere(&case, inventory, &request.namespace);
+    let columns = claims(&facts, verdicts, inventory.observed_at);
+    let blobs = namespace.blobs.iter().map(|blob| &blob.digest);
+    let kept_elsewhere = kept_by_others(inventory, &request.namespace, &blobs);
     let mut usage = UsageByColumn::default();
-    let weights = weights(&case.graph, snapshot_bytes);
+    let weights = weights(&facts.graph, snapshot_bytes);
     let nodes = (0..).zip(columns).zip(weights);
     for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
-        if let Node::Blob(index) = case.graph.node(id) {
-            let digest = &case.graph.blob(index).digest;
+        if let Node::Blob(index) = facts.graph.node(id) {
+            let digest = &facts.graph.blob(index).digest;
             let is_elsewhere = column.is_released() && kept_elsewhere.contains(digest);
             let column = if is_elsewhere {
                 Column::Elsewhere

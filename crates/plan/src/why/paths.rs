@@ -30,7 +30,7 @@ struct Place {
 
 /// The shortest way to the thing from every node that has one.
 #[derive(Debug)]
-pub(super) struct Ways<'g, 'a> {
+pub(super) struct ReferencePaths<'g, 'a> {
     graph: &'g Graph<'a>,
     documents: &'a BTreeMap<Digest, Document>,
     /// By node: held deeply, held flat.
@@ -104,7 +104,7 @@ fn chain_seeds(graph: &Graph<'_>, chain: &Digest, above: &[Thing]) -> Vec<Seed> 
     seeds.collect()
 }
 
-impl<'g, 'a> Ways<'g, 'a> {
+impl<'g, 'a> ReferencePaths<'g, 'a> {
     /// Searches from the seeds, the nearest to the thing first.
     pub(super) fn search(
         graph: &'g Graph<'a>,
@@ -115,7 +115,7 @@ impl<'g, 'a> Ways<'g, 'a> {
             steps: NEVER,
             next: NOWHERE,
         };
-        let mut ways = Self {
+        let mut paths = Self {
             graph,
             documents,
             places: vec![[unknown; 2]; graph.len()],
@@ -135,7 +135,7 @@ impl<'g, 'a> Ways<'g, 'a> {
                     Hold::Flat => &flat,
                 };
                 for (_, from) in to(references, node) {
-                    if ways.enter(*from, hold, steps, node) {
+                    if paths.enter(*from, hold, steps, node) {
                         next_level.push((*from, hold));
                     }
                 }
@@ -146,15 +146,15 @@ impl<'g, 'a> Ways<'g, 'a> {
                     break;
                 };
                 for hold in [Hold::Deep, Hold::Flat] {
-                    if ways.enter(node, hold, steps, NOWHERE) {
+                    if paths.enter(node, hold, steps, NOWHERE) {
                         next_level.push((node, hold));
-                        ways.tails.entry(node).or_insert_with(|| tail.clone());
+                        paths.tails.entry(node).or_insert_with(|| tail.clone());
                     }
                 }
             }
             level = next_level;
         }
-        ways
+        paths
     }
 
     /// Notes the way from a node, if it is the first.

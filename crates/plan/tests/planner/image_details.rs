@@ -4,7 +4,7 @@ use reclaim_model::{
     Config, Document, DocumentKind, Holder, HolderKind, NotRemoved, SnapshotId, SnapshotKind,
     SnapshotSizes,
 };
-use reclaim_plan::{Catalog, CatalogManifest, catalog};
+use reclaim_plan::{DetailedImages, ManifestDetails, detailed_images};
 
 use crate::world::{
     ContainerExt, OVERLAY, Part, RecordExt, World, bytes, chain, dangling, digest, id, library,
@@ -16,17 +16,17 @@ const PARENT: &str = "org.mobyproject.image.parent";
 
 /// The catalog of the judged namespace, when each of these snapshots occupies the bytes of its
 /// key.
-fn listed(world: &World, keys: &[&str]) -> Catalog {
+fn listed(world: &World, keys: &[&str]) -> DetailedImages {
     let measured: SnapshotSizes = keys
         .iter()
         .map(|key| (SnapshotId::new(OVERLAY, *key), bytes(key)))
         .collect();
     let namespace = World::JUDGED.parse().unwrap();
-    catalog(&world.inventory(), &namespace, &world.registered, &measured)
+    detailed_images(&world.inventory(), &namespace, &world.registered, &measured)
 }
 
 /// The manifests of the one image there is.
-fn manifests(world: &World, keys: &[&str]) -> Vec<CatalogManifest> {
+fn manifests(world: &World, keys: &[&str]) -> Vec<ManifestDetails> {
     let mut images = listed(world, keys).images.into_iter();
     let manifests = images.next().unwrap().manifests;
     assert!(images.next().is_none());
@@ -271,7 +271,7 @@ fn a_namespace_that_does_not_exist_has_no_images() {
     world.image(&library("app:1"), "A");
     let inventory = world.inventory();
     let elsewhere = "elsewhere".parse().unwrap();
-    let found = catalog(&inventory, &elsewhere, &[], &SnapshotSizes::default());
+    let found = detailed_images(&inventory, &elsewhere, &[], &SnapshotSizes::default());
     assert!(found.images.is_empty());
     assert_eq!(found.total_bytes, 0);
     // Not a document of the wrong kind, either: what has a config for its target has no manifests.

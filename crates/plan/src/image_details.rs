@@ -10,18 +10,17 @@ use reclaim_model::{
     ImageRecord, ImageSize, Inventory, Namespace, NotRemoved, SnapshotSizes, Target,
 };
 
-use crate::case::Case;
-use crate::disk_usage::holders;
+use crate::facts::Facts;
 use crate::graph::{Node, NodeId};
 use crate::named::{find, ids_of_targets};
-use crate::sizes::{Parts, chain_snapshots};
+use crate::sizes::{ObjectsByTarget, chain_snapshots};
 use crate::weights::{Weight, weights};
 
 /// The images of one namespace, by target.
 #[derive(Debug, Clone, Default)]
-pub struct Catalog {
+pub struct DetailedImages {
     /// Sorted by digest.
-    pub images: Vec<CatalogImage>,
+    pub images: Vec<ImageDetails>,
     /// All of them together, each blob and snapshot once, in bytes.
     pub total_bytes: u64,
     /// All records, sorted by name.
@@ -34,14 +33,14 @@ pub struct Catalog {
 
 /// A target with everything that is known of it.
 #[derive(Debug, Clone)]
-pub struct CatalogImage {
+pub struct ImageDetails {
     /// What the records point at, as the first of them has it.
     pub target: Target,
     /// The records, sorted by name; at least one.
     pub records: Vec<ImageRecord>,
     /// The manifests of its platforms and the attestations beside them, in the order of the
     /// index; also those that are not there.
-    pub manifests: Vec<CatalogManifest>,
+    pub manifests: Vec<ManifestDetails>,
     /// All of it together, each blob and snapshot once.
     pub size: ImageSize,
     /// Who uses it, under whatever name, sorted.
@@ -54,7 +53,7 @@ pub struct CatalogImage {
 
 /// One manifest of an image.
 #[derive(Debug, Clone)]
-pub struct CatalogManifest {
+pub struct ManifestDetails {
     /// Which blob.
     pub digest: Digest,
     /// Its length in bytes, as the descriptor has it.
@@ -64,7 +63,7 @@ pub struct CatalogManifest {
     /// Whether the manifest and all that it lists are there.
     pub is_available: bool,
     /// Its configuration, if that is there and can be read.
-    pub config: Option<CatalogConfig>,
+    pub config: Option<ConfigDetails>,
     /// The manifest and what it lists, as far as it is there, in bytes.
     pub content_bytes: u64,
     /// The snapshots to which it is unpacked, in bytes.
@@ -76,7 +75,7 @@ pub struct CatalogManifest {
 
 /// The configuration of a manifest.
 #[derive(Debug, Clone)]
-pub struct CatalogConfig {
+pub struct ConfigDetails {
     /// Which blob.
     pub digest: Digest,
     /// Its length in bytes, as the descriptor has it.
@@ -85,13 +84,13 @@ pub struct CatalogConfig {
     pub config: Config,
 }
 
-impl Catalog {
+impl DetailedImages {
     /// Returns the image that a name, an ID or the beginning of one means.
     ///
     /// # Errors
     ///
     /// As Docker says it: there is none, there are several, or the text is no name.
-    pub fn find(&self, text: &str) -> Result<&CatalogImage, NotRemoved> {
+    pub fn find(&self, text: &str) -> Result<&ImageDetails, NotRemoved> {
         let ids = |prefix: &IdPrefix| {
             let ids = self.ids.iter().filter(|(id, _)| prefix.matches(id));
             ids.cloned().collect()
@@ -101,7 +100,7 @@ impl Catalog {
     }
 }
 
-impl CatalogImage {
+impl ImageDetails {
     /// Counts the containers that use it.
     pub fn containers(&self) -> usize {
         let holders = self.holders.iter();
@@ -125,36 +124,39 @@ impl CatalogImage {
 ///
 /// `registered` are containers that engines know of beyond containerd's own records. A namespace
 /// that does not exist has no images.
-pub fn catalog(
+pub fn detailed_images(
     inventory: &Inventory,
     namespace: &Namespace,
     registered: &[Container],
     snapshot_bytes: &SnapshotSizes,
-) -> Catalog {
+) -> DetailedImages {
     let Some(namespace) = inventory.namespaces.get(namespace) else {
-        return Catalog::default();
+        return DetailedImages::default();
     };
-    let case = Case::new(inventory, namespace, registered);
-    let weights = weights(&case.graph, snapshot_bytes);
-    let parts = Parts::of(&case.graph, &case.targets, inventory);
-    let sizes = parts.sizes(&case.graph, &weights);
-    let each = parts.nodes().into_iter();
+    let facts = Facts::new(inventory, namespace, registered);
+    let weights = weights(&facts.graph, snapshot_bytes);
+    let objects = ObjectsByTarget::of(&facts.graph, &facts.targets, inventory);
+    let sizes = objects.sizes(&facts.graph, &weights);
+    let each = objects.nodes().into_iter();
     let total_bytes = each.map(|id| weights[id as usize].bytes()).sum();
     let parents = namespace.images.iter().filter_map(ImageRecord::parent);
     let parents: BTreeSet<Digest> = parents.collect();
     let reader = Reader {
-        case: &case,
+        facts: &facts,
         inventory,
         weights: &weights,
     };
-    let images = case.targets.iter().map(|(_, target)| {
+    let images = facts.targets.iter().map(|(_, target)| {
         let first = &namespace.images[target.images[0]];
         let records = target.images.iter().map(|it| &namespace.images[*it]);
-        let users = target.images.iter().flat_map(|it| holders(&case, *it));
+        let users = target
+            .images
+            .iter()
+            .flat_map(|index| facts.users_of(*index));
         let users: BTreeSet<Holder> = users.collect();
         let dangling = target.images.iter();
-        let dangling = dangling.filter(|it| case.names.is_dangling(**it));
-        CatalogImage {
+        let dangling = dangling.filter(|it| facts.names.is_dangling(**it));
+        ImageDetails {
             target: first.target.clone(),
             records: records.cloned().collect(),
             manifests: reader.manifests(target.digest, first.target.size),
@@ -166,7 +168,7 @@ pub fn catalog(
                 .collect(),
         }
     });
-    let mut images: Vec<CatalogImage> = images.collect();
+    let mut images: Vec<ImageDetails> = images.collect();
     images.sort_by(|a, b| a.target.digest.cmp(&b.target.digest));
     let records = images.iter().enumerate().flat_map(|(at, image)| {
         let records = image.records.iter();
@@ -175,12 +177,12 @@ pub fn catalog(
     let mut records: Vec<(ImageRecord, usize)> = records.collect();
     records.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     let (records, of_records) = records.into_iter().unzip();
-    Catalog {
+    DetailedImages {
         images,
         total_bytes,
         records,
         of_records,
-        ids: ids_of_targets(&case)
+        ids: ids_of_targets(&facts)
             .into_iter()
             .map(|(id, target)| (id.clone(), target.clone()))
             .collect(),
@@ -188,14 +190,14 @@ pub fn catalog(
 }
 
 struct Reader<'r, 'a> {
-    case: &'r Case<'a>,
+    facts: &'r Facts<'a>,
     inventory: &'a Inventory,
     weights: &'r [Weight],
 }
 
 impl Reader<'_, '_> {
     /// Walks down to the manifests, each once.
-    fn manifests(&self, target: &Digest, size: u64) -> Vec<CatalogManifest> {
+    fn manifests(&self, target: &Digest, size: u64) -> Vec<ManifestDetails> {
         let mut manifests = Vec::new();
         let mut seen = BTreeSet::new();
         let mut stack = vec![(target, size, false)];
@@ -229,19 +231,19 @@ impl Reader<'_, '_> {
         size: u64,
         is_attestation: bool,
         children: &[Child],
-    ) -> CatalogManifest {
+    ) -> ManifestDetails {
         let parts: BTreeSet<&Digest> = children.iter().map(|it| &it.digest).collect();
         let itself = self.bytes_of_blob(digest);
         let there: Vec<Option<u64>> = parts.iter().map(|it| self.bytes_of_blob(it)).collect();
         let config = self.config(children);
         let chain = config.as_ref().and_then(|it| it.config.chain_id.as_ref());
         let chain = chain.filter(|_| !is_attestation);
-        let stacks = chain.map(|chain| chain_snapshots(&self.case.graph, chain));
+        let stacks = chain.map(|chain| chain_snapshots(&self.facts.graph, chain));
         let stacks = stacks.unwrap_or_default();
         // What is not named by a chain ID is no layer: somebody built upon it and committed.
         let layers = stacks.first().into_iter().flatten();
         let layers = layers.rev().filter(|id| self.is_layer(**id));
-        CatalogManifest {
+        ManifestDetails {
             digest: digest.clone(),
             size,
             is_attestation,
@@ -253,10 +255,10 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn config(&self, children: &[Child]) -> Option<CatalogConfig> {
+    fn config(&self, children: &[Child]) -> Option<ConfigDetails> {
         let child = children.iter().find(|it| it.kind == DocumentKind::Config)?;
         match self.inventory.documents.get(&child.digest) {
-            Some(Document::Config(config)) => Some(CatalogConfig {
+            Some(Document::Config(config)) => Some(ConfigDetails {
                 digest: child.digest.clone(),
                 size: child.size,
                 config: config.clone(),
@@ -272,14 +274,14 @@ impl Reader<'_, '_> {
     }
 
     fn is_layer(&self, id: NodeId) -> bool {
-        let graph = &self.case.graph;
+        let graph = &self.facts.graph;
         matches!(graph.node(id), Node::Snapshot(index)
             if graph.snapshot(index).1.key.parse::<Digest>().is_ok())
     }
 
     /// `None` if the namespace does not have it.
     fn bytes_of_blob(&self, digest: &Digest) -> Option<u64> {
-        let id = self.case.graph.find_blob(digest)?;
+        let id = self.facts.graph.find_blob(digest)?;
         Some(self.weight(id))
     }
 

@@ -1,16 +1,35 @@
-//! What may use images and cannot be seen: the part of the evidence that gaps hide.
+//! What uses images, as far as it can be seen, and what may use them where gaps hide it.
 //!
-//! The table is at [`Gap`].
+//! The table of what each gap may hide is at [`Gap`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    CollectorRules, Gap, GcRef, HolderKind, List, NamespaceInventory, Snapshotter,
+    CollectorRules, Gap, GcRef, Holder, HolderKind, List, NamespaceInventory, Snapshotter,
 };
 
-use super::{Holders, Usage};
-use crate::anatomy::Anatomy;
+use crate::contents::ImageContents;
 use crate::graph::{Graph, Node};
+use crate::targets::TargetId;
+
+type Holders = BTreeSet<Holder>;
+
+/// Who uses what.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    /// By index of the image: who names this very record.
+    pub(crate) records: BTreeMap<usize, Holders>,
+    /// By target: who uses its content, under whatever name.
+    pub(crate) targets: BTreeMap<TargetId, Holders>,
+    /// Uses of a chain by a user that names no image which has that chain: they may be of an
+    /// image that is not all there.
+    pub(crate) unexplained: Holders,
+    /// By snapshotter: what uses snapshots there that cannot be listed. It may be using any image
+    /// that may be unpacked there.
+    pub(crate) unseen: BTreeMap<Snapshotter, Unseen>,
+    /// Uses of which nothing can be seen: they may be of any image.
+    pub(crate) untraced: Holders,
+}
 
 /// Stands for all that a list would have shown.
 pub(super) const UNLISTED: &str = "*";
@@ -27,16 +46,16 @@ pub(crate) struct Unseen {
 
 impl Usage {
     /// Returns the uses that may be of an image, given all that can be seen.
-    pub(crate) fn possible(&self, graph: &Graph<'_>, anatomy: &Anatomy<'_>) -> Holders {
+    pub(crate) fn possible(&self, graph: &Graph<'_>, contents: &ImageContents<'_>) -> Holders {
         let mut holders = self.untraced.clone();
-        if anatomy.is_incomplete {
+        if contents.is_incomplete {
             holders.extend(self.unexplained.iter().cloned());
         }
         for (snapshotter, unseen) in &self.unseen {
-            if anatomy.is_incomplete {
+            if contents.is_incomplete {
                 holders.extend(unseen.known_by_digest.iter().cloned());
             }
-            if anatomy.is_incomplete || is_unpacked_on(graph, anatomy, snapshotter) {
+            if contents.is_incomplete || is_unpacked_on(graph, contents, snapshotter) {
                 holders.extend(unseen.anonymous.iter().cloned());
             }
         }
@@ -46,8 +65,15 @@ impl Usage {
 
 /// Whether an image has a label for what was unpacked of it on a snapshotter. Whoever unpacks an
 /// image writes it: without it the collector would take the snapshots.
-fn is_unpacked_on(graph: &Graph<'_>, anatomy: &Anatomy<'_>, snapshotter: &Snapshotter) -> bool {
-    let blobs = anatomy.identity.iter().filter_map(|it| graph.find_blob(it));
+fn is_unpacked_on(
+    graph: &Graph<'_>,
+    contents: &ImageContents<'_>,
+    snapshotter: &Snapshotter,
+) -> bool {
+    let blobs = contents
+        .identity
+        .iter()
+        .filter_map(|it| graph.find_blob(it));
     let mut refs = blobs.flat_map(|id| match graph.node(id) {
         Node::Blob(index) => &*graph.blob(index).gc.refs,
         Node::Snapshot(_) | Node::Image(_) | Node::Container(_) | Node::Absent => &[],

@@ -18,7 +18,7 @@ use crate::finder::{Blobs, Documents};
 
 /// What the documents behind one target say.
 #[derive(Debug, Default)]
-pub(crate) struct Anatomy<'a> {
+pub(crate) struct ImageContents<'a> {
     /// The target, and every index, manifest and config below it, present or not: a lease or
     /// container that names one of these means this image. Layers are shared and mean nothing.
     /// Sorted.
@@ -89,7 +89,7 @@ struct Visit<'a> {
     role: Role,
 }
 
-impl<'a> Anatomy<'a> {
+impl<'a> ImageContents<'a> {
     /// Walks the documents below `target`, which its records call a `called`.
     ///
     /// `blobs` are those of the image's namespace; `documents` may come from any namespace,
@@ -105,13 +105,13 @@ impl<'a> Anatomy<'a> {
             called,
             role: Role::Platform,
         };
-        let mut anatomy = Self::default();
+        let mut contents = Self::default();
         let mut seen = BTreeSet::from([first]);
         let mut level = vec![first];
         for depth in 0.. {
             let mut next = Vec::new();
             for visit in level {
-                for child in anatomy.visit(visit, depth, blobs, documents) {
+                for child in contents.visit(visit, depth, blobs, documents) {
                     let child = Visit {
                         digest: &child.digest,
                         called: child.kind,
@@ -127,13 +127,14 @@ impl<'a> Anatomy<'a> {
             }
             level = next;
         }
-        anatomy.is_incomplete |=
-            anatomy.defect.is_some() || called == DocumentKind::Leaf || !documents.contains(target);
-        anatomy.identity = seen.into_iter().map(|visit| visit.digest).collect();
-        anatomy.identity.dedup();
-        anatomy.chains.sort_unstable();
-        anatomy.chains.dedup();
-        anatomy
+        contents.is_incomplete |= contents.defect.is_some()
+            || called == DocumentKind::Leaf
+            || !documents.contains(target);
+        contents.identity = seen.into_iter().map(|visit| visit.digest).collect();
+        contents.identity.dedup();
+        contents.chains.sort_unstable();
+        contents.chains.dedup();
+        contents
     }
 
     /// Takes what one document says, and returns the documents that it names.

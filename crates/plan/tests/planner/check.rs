@@ -1,12 +1,12 @@
 //! `check` on plans that the judge would never make.
 
 use reclaim_model::{FreedSnapshot, Plan, PruneRequest, RemoveReason, SnapshotId, Step};
-use reclaim_plan::{Finding, check};
+use reclaim_plan::{InvalidPlan, check};
 
 use crate::world::{ContainerExt, OVERLAY, World, all, chain, digest, library, request};
 
-fn names(image: &str, container: &str) -> Finding {
-    Finding::NamedByContainer {
+fn names(image: &str, container: &str) -> InvalidPlan {
+    InvalidPlan::NamedByContainer {
         image: image.to_owned(),
         container: container.to_owned(),
     }
@@ -26,7 +26,7 @@ fn removing(world: &World, name: &str) -> Plan {
     plan
 }
 
-fn finding(world: &World, plan: &Plan) -> Result<(), Finding> {
+fn finding(world: &World, plan: &Plan) -> Result<(), InvalidPlan> {
     check(plan, &world.inventory(), &world.registered, &request(all()))
 }
 
@@ -56,7 +56,7 @@ fn finds_a_container_whose_image_has_no_record_left() {
     let mut world = World::new();
     world.image(&name, "A");
     world.container("web", "").of("A");
-    let expected = Finding::LosesImageOfContainer {
+    let expected = InvalidPlan::LosesImageOfContainer {
         digest: digest("A"),
         container: "web".to_owned(),
     };
@@ -75,7 +75,7 @@ fn finds_a_snapshot_under_a_container() {
         id: snapshot.clone(),
         bytes: Some(12),
     });
-    let expected = Finding::FreesUnderContainer {
+    let expected = InvalidPlan::FreesUnderContainer {
         snapshot,
         container: "web".to_owned(),
     };
@@ -95,7 +95,7 @@ fn finds_images_that_were_not_judged_once() {
         finding(&world, &plan)
     };
     assert_eq!(finds(&|_| ()), Ok(()));
-    let not_once = |name: &str| Err(Finding::NotJudgedOnce(library(name)));
+    let not_once = |name: &str| Err(InvalidPlan::NotPlannedOnce(library(name)));
     assert_eq!(finds(&|plan| plan.steps.clear()), not_once("a:1"));
     assert_eq!(finds(&|plan| plan.kept.clear()), not_once("b:1"));
     let twice = |plan: &mut Plan| plan.steps.push(plan.steps[0].clone());
@@ -120,7 +120,7 @@ fn refuses_to_empty_a_namespace_that_has_containers() {
     world.container("web", "elsewhere:1");
     let inventory = world.inventory();
     let plan = world.prune_all().plan;
-    let expected = Finding::EmptiesNamespace {
+    let expected = InvalidPlan::EmptiesNamespace {
         namespace: plan.namespace.clone(),
         containers: 1,
     };
@@ -137,7 +137,7 @@ fn a_namespace_that_is_not_there_has_an_empty_plan() {
     world.image(&library("a:1"), "A");
     let plan = world.prune_all().plan;
     world.namespaces.clear();
-    let expected = Err(Finding::NotJudgedOnce(library("a:1")));
+    let expected = Err(InvalidPlan::NotPlannedOnce(library("a:1")));
     assert_eq!(finding(&world, &plan), expected);
     let plan = world.prune_all().plan;
     assert_eq!(finding(&world, &plan), Ok(()));

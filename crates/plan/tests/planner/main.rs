@@ -1,15 +1,17 @@
-//! The judge on small worlds: what goes, what stays and why, and what that frees.
+//! The planner on small worlds: what goes, what stays and why, and what that frees.
 
 #[cfg(test)]
 mod again;
 #[cfg(test)]
-mod catalog;
+mod check;
 #[cfg(test)]
 mod disk_usage;
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
 mod history;
+#[cfg(test)]
+mod image_details;
 #[cfg(test)]
 mod in_use;
 #[cfg(test)]
@@ -19,11 +21,10 @@ mod left;
 #[cfg(test)]
 mod limit;
 #[cfg(test)]
-mod linter;
-#[cfg(test)]
 mod naive;
 #[cfg(test)]
 mod named;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod project;
