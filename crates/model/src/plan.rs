@@ -99,7 +99,7 @@ pub struct Kept {
 }
 
 macro_rules! keep_reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident $key:literal $words:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident $key:literal $text:literal;)+) => {
         /// Why an image stays, in the order in which reasons are looked for.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -118,10 +118,10 @@ macro_rules! keep_reasons {
                 }
             }
 
-            /// Returns the reason in words.
-            pub fn words(self) -> &'static str {
+            /// Returns the reason as people read it.
+            pub fn text(self) -> &'static str {
                 match self {
-                    $(Self::$name => $words,)+
+                    $(Self::$name => $text,)+
                 }
             }
         }
@@ -175,8 +175,8 @@ keep_reasons! {
 }
 
 impl RemoveReason {
-    /// Returns the reason in words.
-    pub fn words(self) -> &'static str {
+    /// Returns the reason as people read it.
+    pub fn text(self) -> &'static str {
         match self {
             Self::Dangling => "no name, not in use",
             Self::Unused => "not in use",
@@ -439,7 +439,7 @@ mod tests {
             (RemoveReason::Parent, "parent without a name"),
             (RemoveReason::Torn, "torn, not in use"),
         ] {
-            assert_eq!(reason.words(), words);
+            assert_eq!(reason.text(), words);
         }
     }
 

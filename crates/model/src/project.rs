@@ -1,4 +1,4 @@
-//! Projects of Compose's: which images are a project's, and which of them are to go.
+//! Compose projects: which images belong to a project, and which of them are to go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ pub const SERVICE_LABEL: &str = "com.docker.compose.service";
 #[serde(transparent)]
 pub struct ProjectName(String);
 
-/// A name that no project can have.
+/// The error of a text that is not a project name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "invalid project name {0:?}: must consist only of lowercase alphanumeric characters, hyphens, \
@@ -27,8 +27,8 @@ pub struct ProjectName(String);
 pub struct ProjectNameError(pub String);
 
 impl ProjectName {
-    /// Makes a name out of any text, such as that of a directory: in lower case, without what
-    /// names cannot have. `None` if nothing is left.
+    /// Makes a name from any text, such as the name of a directory: in lower case, without the
+    /// characters that names cannot have. `None` if nothing is left.
     ///
     /// Source: compose-go, `NormalizeProjectName`.
     pub fn normalized(text: &str) -> Option<Self> {
@@ -51,8 +51,7 @@ fn is_name_character(it: char) -> bool {
 impl FromStr for ProjectName {
     type Err = ProjectNameError;
 
-    /// Takes a name as somebody typed it. Upper case is taken for lower, as Compose does when it
-    /// takes a project down.
+    /// Parses a name as typed. Upper case becomes lower case, as in Compose's `down`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let lower = text.to_lowercase();
         let name = Self::normalized(&lower).filter(|it| it.0 == lower);
@@ -73,7 +72,7 @@ impl<'de> Deserialize<'de> for ProjectName {
     }
 }
 
-/// A project, as far as images go.
+/// A project with its services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
     /// Its name.
@@ -85,7 +84,7 @@ pub struct Project {
 /// A service of a project.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
-    /// The image that it names; one without is built, and has the default name.
+    /// The image that it names; a service without one is built, and its image has the default name.
     pub image: Option<String>,
 }
 
@@ -95,10 +94,10 @@ impl Project {
         format!("{}-{service}", self.name)
     }
 
-    /// Puts a project together from what its containers say: services and the images that they
-    /// were created from.
+    /// Creates a project from the labels of its containers: services and the images from which the
+    /// containers were created.
     ///
-    /// One that was created from the image of the default name is one that names none.
+    /// A service whose container has the image of the default name counts as naming none.
     pub fn of_containers<'a>(
         name: ProjectName,
         containers: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -130,7 +129,7 @@ pub enum ProjectImageMode {
     None,
     /// Those without a name of their own: built for services that name no image.
     Local,
-    /// Those that were built for the project, under whatever name.
+    /// Those that were built for the project, under any name.
     Built,
     /// Those that services name, too.
     All,
@@ -147,7 +146,7 @@ impl fmt::Display for ProjectImageMode {
     }
 }
 
-/// A mode that there is not. The text begins as Compose's.
+/// The error of an unknown mode. Its text begins like Compose's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unsupported image prune mode: {0}; accepted are local, built and all")]
 pub struct UnknownModeError(pub String);
@@ -171,11 +170,11 @@ impl FromStr for ProjectImageMode {
 pub struct ProjectImages {
     /// The project.
     pub project: Project,
-    /// Whether the services of the project's containers are added to it, as they are seen.
+    /// Whether to add the services of the project's containers to it.
     pub from_containers: bool,
     /// Which of its images.
     pub mode: ProjectImageMode,
-    /// Whether images that were built for services which it has no longer go too.
+    /// Whether images that were built for former services go, too.
     pub remove_orphans: bool,
     /// Only images of these services; `None` is the whole project.
     pub services: Option<BTreeSet<String>>,

@@ -138,7 +138,7 @@ impl fmt::Display for RefuseReason {
             Self::TargetMoved => formatter.write_str("the name points at another image by now"),
             Self::AlreadyGone => formatter.write_str("somebody else removed it"),
             Self::MustStay(reason, holders) => {
-                write!(formatter, "{} by now", reason.words())?;
+                write!(formatter, "{} by now", reason.text())?;
                 holders
                     .iter()
                     .try_for_each(|holder| write!(formatter, ", {holder}"))

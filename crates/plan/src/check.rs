@@ -1,7 +1,7 @@
 //! The plan's own linter: what must be true of a plan before anything is removed.
 //!
-//! It does not trust the judge: each rule is asked of the inventory again, in the simplest
-//! way there is.
+//! It does not trust the planner: it evaluates each rule again on the inventory, in the simplest
+//! possible way.
 
 use std::collections::BTreeSet;
 
@@ -19,12 +19,12 @@ pub enum InvalidPlan {
          container(s)"
     )]
     EmptiesNamespace {
-        /// Where.
+        /// Which namespace.
         namespace: Namespace,
         /// How many containers there are.
         containers: usize,
     },
-    /// An image is in the plan not at all, or twice, or out of order, or is no image.
+    /// An image is not in the plan, or twice, or out of order, or the plan has an unknown image.
     #[error("image `{0}` is not in the plan exactly once")]
     NotPlannedOnce(String),
     /// A record that a container names would go.
@@ -35,7 +35,7 @@ pub enum InvalidPlan {
         /// The container's ID.
         container: String,
     },
-    /// No record would be left of what a container was created from.
+    /// A target from which a container was created would lose its last record.
     #[error(
         "the plan would leave no image of `{digest}`, which container `{container}` was created \
          from"
@@ -47,7 +47,7 @@ pub enum InvalidPlan {
         container: String,
     },
     /// A snapshot under a container would go.
-    #[error("the plan would free snapshot `{snapshot}`, on which container `{container}` stands")]
+    #[error("the plan would free snapshot `{snapshot}`, which container `{container}` uses")]
     FreesUnderContainer {
         /// The snapshot.
         snapshot: SnapshotId,
@@ -78,7 +78,7 @@ pub fn check(
     let containers = || namespace.containers.iter().chain(registered);
     loses_image(plan, containers())?;
     frees_under_container(plan, namespace)?;
-    // Somebody who names an image means it, also where a container was created by that name.
+    // A request that names an image means it, even if a container was created by that name.
     if let Selection::Named(_) | Selection::Project(_) = request.selection {
         return Ok(());
     }
@@ -96,7 +96,7 @@ pub fn check(
     Ok(())
 }
 
-/// Every image exactly once, both lists sorted.
+/// Checks that every image is in the plan exactly once, and that both lists are sorted.
 fn planned_once<'a>(
     plan: &Plan,
     images: impl Iterator<Item = &'a String>,
@@ -116,7 +116,7 @@ fn planned_once<'a>(
     }
 }
 
-/// No record goes that a container names, as it wrote it or in full.
+/// Checks that no record goes that a container names, as it wrote it or in full.
 fn removes_named<'a>(
     plan: &Plan,
     mut containers: impl Iterator<Item = &'a Container>,
@@ -137,7 +137,7 @@ fn removes_named<'a>(
     named.map_or(Ok(()), Err)
 }
 
-/// Of what a container is known to have been created from, a record stays.
+/// Checks that a record stays of each target from which a container was created.
 fn loses_image<'a>(
     plan: &'a Plan,
     mut containers: impl Iterator<Item = &'a Container>,
@@ -161,10 +161,10 @@ fn loses_image<'a>(
     lost.map_or(Ok(()), Err)
 }
 
-/// No snapshot goes that a container stands on, directly or not.
+/// Checks that no snapshot goes on which a container is based, directly or not.
 ///
-/// Asked of containerd's own containers only: what an engine registers holds its snapshots by
-/// leases, if at all.
+/// This covers containerd's own containers only: those that an engine registers hold their
+/// snapshots by leases, if at all.
 fn frees_under_container(plan: &Plan, namespace: &NamespaceInventory) -> Result<(), InvalidPlan> {
     let freed: BTreeSet<&SnapshotId> = plan.freed.snapshots.iter().map(|it| &it.id).collect();
     for container in &namespace.containers {

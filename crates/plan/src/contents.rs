@@ -1,14 +1,14 @@
-//! What an image is, put together from the documents behind its target.
+//! The contents of an image, read from the documents behind its target.
 //!
 //! Several records may share a target, and several targets a manifest or config; each target
-//! is looked at once for each kind that its records call it.
+//! is read once for each kind that its records call it.
 //!
 //! # An image is read by its own descriptors
 //!
-//! A document is what its bytes say, whatever image names it. Where a descriptor of this image calls it
-//! something else, this image is uncertain, and neither the document nor any other image with it.
-//! How deep a document lies is counted within this image, too. So no image can change how
-//! another one is read.
+//! A document is what its bytes say, whichever image names it. If a descriptor of this image
+//! calls it something else, only this image is uncertain, not the document nor any other image
+//! that has it. The depth of a document also counts within this image. So no image can change
+//! how another one is read.
 
 use std::collections::BTreeSet;
 
@@ -19,20 +19,18 @@ use crate::finder::{Blobs, Documents};
 /// What the documents behind one target say.
 #[derive(Debug, Default)]
 pub(crate) struct ImageContents<'a> {
-    /// The target, and every index, manifest and config below it, present or not: a lease or
-    /// container that names one of these means this image. Layers are shared and mean nothing.
-    /// Sorted.
+    /// The target, and every index, manifest and config below it, present or not, sorted. A lease
+    /// or container that names one of these means this image; layers are shared and do not count.
     pub(crate) identity: Vec<&'a Digest>,
     /// Chain IDs under which its platforms are unpacked, sorted.
     pub(crate) chains: Vec<&'a Digest>,
     /// Configurations of the platforms that are present in the namespace. Attestations describe
-    /// an image and are no platform of it.
+    /// an image and are not one of its platforms.
     pub(crate) configs: Vec<&'a Config>,
-    /// The worst of what is there and cannot be read.
+    /// The worst defect among the documents that are there and cannot be read.
     pub(crate) defect: Option<Defect<'a>>,
-    /// Whether its chains may be more than those known: something of it cannot be read, or the
-    /// target is not there, or a config, or of an index every manifest. Single platforms of an
-    /// index are absent as a rule.
+    /// Whether it may have more chains than are known: a document cannot be read, or the target,
+    /// a config or every manifest of an index is absent. Single platforms of an index usually are.
     pub(crate) is_incomplete: bool,
 }
 
@@ -47,11 +45,11 @@ pub(crate) struct Defect<'a> {
 /// Why a document cannot be read, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What<'a> {
-    /// Its bytes are wrong; nobody can read it.
+    /// Its bytes are wrong; no reader accepts it.
     Torn(&'a str),
     /// It was not read.
     NotRead(&'a str),
-    /// It lies deeper than we look.
+    /// It nests deeper than documents are read.
     TooDeep,
     /// A descriptor of this image calls it something else than it is.
     Misnamed {
@@ -61,12 +59,12 @@ pub(crate) enum What<'a> {
 }
 
 impl Defect<'_> {
-    /// Whether nobody can read it, so that the image is good for nothing.
+    /// Whether no reader accepts it, so that the image cannot be used.
     pub(crate) fn is_torn(&self) -> bool {
         matches!(self.what, What::Torn(_))
     }
 
-    /// Returns what is wrong, for a person.
+    /// Returns what is wrong as people read it.
     pub(crate) fn text(&self) -> String {
         let digest = self.digest;
         match self.what {
@@ -80,7 +78,7 @@ impl Defect<'_> {
     }
 }
 
-/// One document on the way down.
+/// A document to visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Visit<'a> {
     digest: &'a Digest,
@@ -137,7 +135,7 @@ impl<'a> ImageContents<'a> {
         contents
     }
 
-    /// Takes what one document says, and returns the documents that it names.
+    /// Adds what one document says, and returns the documents that it names.
     fn visit(
         &mut self,
         visit: Visit<'a>,
@@ -150,11 +148,11 @@ impl<'a> ImageContents<'a> {
             called,
             role,
         } = visit;
-        // What the image itself calls a leaf, it does not say to be read.
+        // The image itself says that a leaf is not to be read.
         let is_read = depth <= MAX_DOCUMENT_DEPTH && called != DocumentKind::Leaf;
         let found = documents.get(digest).filter(|_| is_read);
         let what = match found {
-            // Whether it is there or not: the store looks no deeper.
+            // Even if it is there: the store reads no deeper.
             _ if depth > MAX_DOCUMENT_DEPTH => Some(What::TooDeep),
             Some(Document::Torn(why)) => Some(What::Torn(why)),
             Some(Document::NotRead(why)) => Some(What::NotRead(why)),
@@ -188,8 +186,7 @@ impl<'a> ImageContents<'a> {
     }
 }
 
-/// What a document is to the image. One digest may be both: then it is a platform, whatever
-/// else an index says about it.
+/// The role of a document in the image. A digest that has both roles is a platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Role {
     Platform,
@@ -206,7 +203,7 @@ impl Role {
     }
 }
 
-/// The children that say something about the image.
+/// Returns the children that describe the image.
 fn documents_among(children: &[Child]) -> impl Iterator<Item = &Child> {
     children.iter().filter(|it| it.kind != DocumentKind::Leaf)
 }

@@ -263,7 +263,7 @@ fn warnings(
         let (name, what) = (&image.name, defect.text());
         let is_kept = kept.binary_search_by(|kept| kept.name.cmp(name)).is_ok();
         Some(if is_kept {
-            format!("image `{name}` is kept: {what}; to be rid of it: reclaim image rm {name}")
+            format!("image `{name}` is kept: {what}; to remove it: reclaim image rm {name}")
         } else {
             format!("image `{name}`: {what}")
         })

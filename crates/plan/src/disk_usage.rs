@@ -3,17 +3,17 @@
 //! # How a byte finds its column
 //!
 //! The columns of [`Column`] stand in the order in which they claim: a layer that a container
-//! uses is in use, whatever else holds it. What removing images would free comes after all that
-//! would stay without them, so the columns `unused` and `dangling` are exactly what
+//! uses is in use, whatever else holds it. What removing images would free comes after everything
+//! that would stay, so the columns `unused` and `dangling` are exactly what
 //! [`decide`](crate::decide) says that a prune frees.
 //!
 //! # How namespaces add up
 //!
 //! Snapshots belong to one namespace. A blob is one file that several may have: each namespace
-//! counts it in its own account, and the total counts it once, in the first column that any of
-//! them has for it. A namespace can let go of a blob and free nothing, because another keeps it;
-//! in its account that is the column `elsewhere`. So the accounts add up to more than the total,
-//! by what is shared; each says how much of it others have too. The total is what pruning all
+//! counts it in its own columns, and the total counts it once, in the first column that any of
+//! them has for it. A namespace can release a blob and free nothing, because another keeps it;
+//! that is the column `elsewhere`. So the namespaces add up to more than the total, by what is
+//! shared; each says how much of its content others have too. The total is what pruning all
 //! namespaces would leave and free.
 //!
 //! # What is on disk
@@ -21,8 +21,8 @@
 //! Content counts by the length of its files, snapshots by what their snapshotter says that they
 //! occupy. Both are whole: blobs of algorithms unknown here, blobs being written and, where the
 //! files can be seen, blobs that no namespace has are columns too. What a snapshotter holds that
-//! does not answer is missing, and said to be. Directories without a record and containerd's own
-//! files are no columns, but beside them ([`DiskUsage::on_disk`]).
+//! does not answer is missing, with a warning. Directories without a record and containerd's own
+//! files are not columns; [`DiskUsage::on_disk`] adds them.
 
 mod claims;
 mod images;
@@ -61,7 +61,7 @@ pub struct UsageInput<'a> {
     pub outside_records: Option<&'a OutsideRecords>,
 }
 
-/// A blob as one namespace accounts for it.
+/// A blob as one namespace counts it.
 struct Entry<'a> {
     digest: &'a Digest,
     namespace: usize,

@@ -1,15 +1,15 @@
-//! Cutting a policy's plan down to its goals: the least recently used first, and no more.
+//! Cutting a policy's plan down to its goals: the least recently used images, and no more.
 //!
 //! # The rule
 //!
 //! The records of one target go or stay together. Targets go in the order of their last use,
 //! then of their pull, then of their name, until every goal is met or a cap is reached; those
-//! that are idle for too long go in any case. Of those chosen, one whose going frees nothing
-//! towards a goal is left out again. So the run ends at the low mark, and never below it by more
+//! that are unused for too long go in any case. Of the chosen targets, one that frees nothing
+//! towards a goal is left out again. So the run ends at the low mark, and passes it by no more
 //! than the last image.
 //!
-//! That is not [`limit`](crate::limit()), which people ask for by a size and which looks for the
-//! smallest set: here the order is a promise.
+//! This differs from [`limit`](crate::limit()), which serves a requested size and looks for a
+//! small set: here the order is a promise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ use crate::limit::cut;
 use crate::mark::Marker;
 use crate::rule::Times;
 
-/// One target on the way from the least to the most recently used.
+/// One target in the eviction order, which begins with the least recently used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EvictionCandidate {
     /// When it was used last.
@@ -33,11 +33,11 @@ pub struct EvictionCandidate {
     pub pulled: Timestamp,
     /// The last of its names.
     pub name: String,
-    /// What its going frees towards each goal, when all before it are gone.
+    /// What removing it frees towards each goal, when all before it are gone.
     pub frees: Vec<u64>,
 }
 
-/// A plan that was cut down, and how far it leads.
+/// A plan that was cut down, and what it achieves.
 #[derive(Debug, Clone)]
 pub struct Limited {
     /// The plan.
@@ -85,7 +85,7 @@ pub fn eviction_order(
     candidates.collect()
 }
 
-/// Takes out of a policy's plan what its goals and caps do not let go.
+/// Removes from a policy's plan what its goals and caps keep.
 pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> Limited {
     let Some(namespace) = inventory.namespaces.get(&plan.namespace) else {
         return Limited {
@@ -126,7 +126,7 @@ pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> L
     }
 }
 
-/// Brings the steps of each target together, least recently used first.
+/// Groups the steps by target, least recently used first.
 fn groups(graph: &Graph<'_>, steps: &[Step], images: &RuleImages) -> Vec<Group> {
     let now = graph.observed_at;
     let max_unused = images.max_unused;
@@ -160,7 +160,7 @@ fn groups(graph: &Graph<'_>, steps: &[Step], images: &RuleImages) -> Vec<Group> 
     groups
 }
 
-/// What each node is worth towards each goal, if it goes for certain.
+/// Returns what each node contributes to each goal, if it goes for certain.
 fn scales(graph: &Graph<'_>, plan: &Plan, images: &RuleImages) -> Vec<Vec<u64>> {
     let goals = images.goals.iter().flatten();
     goals.map(|goal| scale(graph, plan, goal, images)).collect()
@@ -200,7 +200,7 @@ fn scale(graph: &Graph<'_>, plan: &Plan, goal: &Goal, images: &RuleImages) -> Ve
     scale
 }
 
-/// What each node frees in bytes, whatever the filesystem.
+/// Returns the bytes that each node frees on any filesystem.
 fn bytes(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
     let mut bytes = vec![0; graph.len()];
     for blob in &plan.freed.blobs {
@@ -221,23 +221,25 @@ fn weigh(scale: &[u64], nodes: &[NodeId]) -> u64 {
     worths.fold(0, u64::saturating_add)
 }
 
-/// For each group the nodes that go with it when all before it are gone.
+/// Returns for each group the nodes that go with it when all before it are gone.
 fn adds(graph: &Graph<'_>, groups: &[Group], now: Timestamp) -> Vec<Vec<NodeId>> {
     let all: Vec<usize> = groups.iter().flat_map(|it| it.images.clone()).collect();
     let mut marker = Marker::new(graph).without_images(&all);
     marker.extend_from_holders(now);
     marker.extend_from_images(now);
-    let adds = groups.iter().rev();
-    let adds = adds.map(|group| marker.restored(&group.images, now));
-    let mut adds: Vec<Vec<NodeId>> = adds.collect();
+    let mut adds: Vec<Vec<NodeId>> = groups
+        .iter()
+        .rev()
+        .map(|group| marker.restored(&group.images, now))
+        .collect();
     adds.reverse();
     adds
 }
 
-/// How many groups go, from the first on.
+/// The groups that go, counted from the first.
 struct Chosen {
     n: usize,
-    /// The cap that ended it, by its key.
+    /// The key of the cap that ended the choice.
     cap: Option<&'static str>,
 }
 
@@ -307,7 +309,7 @@ fn without_useless<'g>(
     useful
 }
 
-/// Says of what a cap left out that it was the cap.
+/// Sets the cap as the reason of what it left out.
 fn note_cap(kept: &mut [Kept], digests: &BTreeSet<&Digest>, cap: String) {
     let cap = Holder::new(HolderKind::Rule, cap);
     for kept in kept {

@@ -1,4 +1,4 @@
-//! What removing images frees: the difference that the collector will find.
+//! What removing images frees, by the collector's rules.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ pub(crate) struct Difference {
     pub(crate) pending: Things,
     /// Blobs that go with the images here, and that another namespace keeps.
     pub(crate) kept_elsewhere: Vec<FreedBlob>,
-    /// The part of `freed` that something which cannot be seen may keep.
+    /// The part of `freed` that something unseen may keep.
     pub(crate) uncertain: Things,
     /// Nodes that only the spare holders keep; see [`difference`].
     pub(crate) spare: Vec<NodeId>,
@@ -31,7 +31,7 @@ pub(crate) struct Difference {
 /// well: a blob is one file, and leaves the disk only when no namespace keeps it. One that
 /// another namespace has but keeps no longer goes in the same collection, and counts.
 ///
-/// What `is_spare` holders keep stays like that of all others, and is listed besides.
+/// What `is_spare` holders keep stays like that of all others, and is listed in addition.
 pub(crate) fn difference(
     inventory: &Inventory,
     namespace: &Namespace,
@@ -78,7 +78,7 @@ pub(crate) fn difference(
     difference
 }
 
-/// Takes out those blobs that `other` keeps, and notes those that it may keep.
+/// Drops the blobs that `other` keeps, and notes those that it may keep.
 fn compare_with(other: &NamespaceInventory, inventory: &Inventory, difference: &mut Difference) {
     let Difference {
         freed,

@@ -1,7 +1,7 @@
-//! The images of a namespace as an engine lists them: one for each target, with its platforms.
+//! The images of a namespace as Docker lists them: one for each target, with its platforms.
 //!
 //! A record is a name; what people call an image is what the names point at. Docker's lists have
-//! one entry for each target, and for each of its manifests what is there of it.
+//! one entry for each target, and for each of its manifests the parts that are there.
 
 use std::collections::BTreeSet;
 
@@ -25,25 +25,25 @@ pub struct DetailedImages {
     pub total_bytes: u64,
     /// All records, sorted by name.
     records: Vec<ImageRecord>,
-    /// For each record the position of its image.
+    /// The position of the image of each record.
     of_records: Vec<usize>,
     /// Configurations that are IDs, each with its target.
     ids: Vec<(Digest, Digest)>,
 }
 
-/// A target with everything that is known of it.
+/// A target with everything that is known about it.
 #[derive(Debug, Clone)]
 pub struct ImageDetails {
-    /// What the records point at, as the first of them has it.
+    /// What the records point at, by the descriptor of the first.
     pub target: Target,
     /// The records, sorted by name; at least one.
     pub records: Vec<ImageRecord>,
-    /// The manifests of its platforms and the attestations beside them, in the order of the
+    /// The manifests of its platforms and their attestations, in the order of the
     /// index; also those that are not there.
     pub manifests: Vec<ManifestDetails>,
     /// All of it together, each blob and snapshot once.
     pub size: ImageSize,
-    /// Who uses it, under whatever name, sorted.
+    /// What uses it, under any name, sorted.
     pub holders: Vec<Holder>,
     /// Whether the classic builder made another image from it.
     pub has_child: bool,
@@ -89,7 +89,7 @@ impl DetailedImages {
     ///
     /// # Errors
     ///
-    /// As Docker says it: there is none, there are several, or the text is no name.
+    /// Docker's errors: no such image, several images, or the text is not a name.
     pub fn find(&self, text: &str) -> Result<&ImageDetails, NotRemoved> {
         let ids = |prefix: &IdPrefix| {
             let ids = self.ids.iter().filter(|(id, _)| prefix.matches(id));
@@ -109,7 +109,7 @@ impl ImageDetails {
             .count()
     }
 
-    /// Whether all that is left of its names is that it has none.
+    /// Whether all its records are dangling.
     pub fn is_dangling(&self) -> bool {
         self.dangling.len() == self.records.len()
     }
@@ -240,7 +240,7 @@ impl Reader<'_, '_> {
         let chain = chain.filter(|_| !is_attestation);
         let stacks = chain.map(|chain| chain_snapshots(&self.facts.graph, chain));
         let stacks = stacks.unwrap_or_default();
-        // What is not named by a chain ID is no layer: somebody built upon it and committed.
+        // A snapshot whose key is not a chain ID is not a layer, but was committed on top of one.
         let layers = stacks.first().into_iter().flatten();
         let layers = layers.rev().filter(|id| self.is_layer(**id));
         ManifestDetails {

@@ -1,7 +1,7 @@
-//! Which targets of a namespace are there, and which of them are in use.
+//! Which targets a namespace has, and which of them are in use.
 //!
-//! The same evidence that keeps images from a prune. What cannot be traced counts against every
-//! image that it could be.
+//! The evidence is the same that keeps images from a prune. A use that cannot be traced counts
+//! for every image that it could be of.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ pub fn targets_in_use(
             (image.name.clone(), times)
         });
         let chains = target.contents.chains.iter().map(|chain| (*chain).clone());
-        // Records may call one digest different things, and then it is there more than once.
+        // A digest is listed more than once if records call it different kinds.
         let present = seen.present.entry(target.digest.clone()).or_default();
         present.names.extend(names);
         present.chains.extend(chains);

@@ -1,9 +1,9 @@
 //! What only leases hold: the bytes that stay when every image goes that may.
 //!
-//! A pull that died holds its content until its lease expires, a build cache what it has, though
-//! no image and no container needs it. These leases stay untouched; a prune that frees less than
-//! one would think names them. A container's lease is not among them: the container needs what
-//! it holds.
+//! A pull that died holds its content until its lease expires, and a build cache holds its own,
+//! though no image and no container needs them. Reclaim never deletes these leases; a prune that
+//! frees less than expected names them. A container's lease is not among them: the container
+//! needs what it holds.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::mark::Marker;
 use crate::roles::Roles;
 use crate::things::Things;
 
-/// Whether it is a lease of others that no container stands behind.
+/// Whether a holding is another process's lease that belongs to no container.
 pub(crate) fn is_spare(holding: &Holding, roles: &Roles<'_>) -> bool {
     let is_container = || {
         let role = roles.assigned(holding.holder.clone()).role;
@@ -31,7 +31,7 @@ pub(crate) fn is_spare(holding: &Holding, roles: &Roles<'_>) -> bool {
     !holding.is_ours && holding.holder.kind == HolderKind::Lease && !is_container()
 }
 
-/// One namespace, of which leases hold something.
+/// One namespace in which leases hold something.
 pub(crate) struct HeldByLeases<'c, 'a> {
     pub(crate) inventory: &'a Inventory,
     pub(crate) namespace: &'c Namespace,

@@ -1,22 +1,22 @@
-//! Long lists, worked on in parts side by side.
+//! Works on the parts of long lists in parallel.
 //!
-//! The tables of a large host fit into no cache: whoever looks things up in them waits for memory
-//! most of the time, and processors wait independently of each other. What the parts come to is
-//! returned in their order, so that nothing depends on how many there are.
+//! The tables of a large host fit into no cache: lookups mostly wait for memory, and processors
+//! wait independently of each other. The results of the parts are returned in their order, so
+//! that nothing depends on how many there are.
 
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread::{self, Builder};
 
-/// How long a part is at least: with less, a thread costs more than it saves. Where assertions
-/// are checked it is so short that every test has several parts.
+/// The minimum length of a part: a thread costs more than a shorter one saves. With debug
+/// assertions it is so short that every test has several parts.
 const LEAST: usize = if cfg!(debug_assertions) { 3 } else { 1 << 14 };
 
-/// How many parts there are at most: memory is one for all.
+/// The maximum number of parts: all threads share one memory bus.
 const MOST: usize = 8;
 
-/// Calls `work` with ranges that come to `0..length`, and returns what came of each, in order.
+/// Calls `work` with ranges that together are `0..length`, and returns the results in order.
 pub(crate) fn in_parts<T: Send>(length: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let n_parts = (length / LEAST).clamp(1, processors.min(MOST));
@@ -32,14 +32,14 @@ pub(crate) fn in_parts<T: Send>(length: usize, work: impl Fn(Range<usize>) -> T 
         let mut done = vec![work(part(0))];
         done.extend(others.into_iter().map(|(part, other)| match other {
             Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            // The process may have as many threads as it is allowed.
+            // The process may have reached its limit of threads.
             Err(_) => work(part),
         }));
         done
     })
 }
 
-/// Does two things side by side.
+/// Calls two functions in parallel.
 pub(crate) fn both<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
         let first = Builder::new().spawn_scoped(scope, &one);
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_come_to_the_whole_in_its_order() {
+    fn parts_together_are_the_whole_in_order() {
         for length in [0, 1, 2, 3, 6, 7, 100, 1000] {
             let parts = in_parts(length, Vec::from_iter);
             let whole: Vec<usize> = parts.into_iter().flatten().collect();

@@ -1,8 +1,8 @@
-//! Which images a maintenance policy lets go.
+//! Which images a maintenance policy removes.
 //!
 //! First comes the evaluation of a prune with the policy's Docker filters: what is used, pinned or
-//! unknown stays, whatever the policy says. Of what that lets go, the rules here keep more, and
-//! each names itself as the holder. They only ever keep: no rule brings an image to its removal.
+//! unknown stays, whatever the policy says. Of the rest, the rules here keep more, and each names
+//! itself as the holder. They only ever keep: no rule removes an image.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::targets::Target;
 /// When the images of a target were used and pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Times {
-    /// When it was used last. This moment, if nobody knows.
+    /// When it was last used; the current time, if that is unknown.
     pub(crate) used: Timestamp,
     /// When the last of its records was written.
     pub(crate) pulled: Timestamp,
@@ -77,8 +77,8 @@ pub(crate) fn evaluate(
     verdicts
 }
 
-/// Why an image stays, and the key of the rule.
-type Found = Option<(KeepReason, String)>;
+/// The reason why an image stays, and the key of the rule.
+type KeptBy = Option<(KeepReason, String)>;
 
 /// One target, and the rules that it is compared with.
 struct TargetRules<'j, 'a> {
@@ -91,8 +91,8 @@ struct TargetRules<'j, 'a> {
 }
 
 impl TargetRules<'_, '_> {
-    /// The rules that look at one name.
-    fn record(&self, image: &ImageRecord) -> Found {
+    /// Applies the rules about one name.
+    fn record(&self, image: &ImageRecord) -> KeptBy {
         let protection = &self.images.protection;
         let protected = |rule: String| Some((KeepReason::Protected, rule));
         let mut patterns = protection.references.iter();
@@ -115,8 +115,8 @@ impl TargetRules<'_, '_> {
         None
     }
 
-    /// The rules that look at what the names point at.
-    fn whole_target(&self) -> Found {
+    /// Applies the rules about what the names point at.
+    fn whole_target(&self) -> KeptBy {
         let RuleImages {
             rule, protection, ..
         } = self.images;
@@ -157,8 +157,8 @@ impl TargetRules<'_, '_> {
         })
     }
 
-    /// The rules that look at times.
-    fn age(&self) -> Found {
+    /// Applies the rules about times.
+    fn age(&self) -> KeptBy {
         let RuleImages { rule, uses, .. } = self.images;
         let records = self.target.images.iter();
         let records = records.map(|it| &self.facts.graph.namespace.images[*it]);
@@ -179,7 +179,7 @@ impl TargetRules<'_, '_> {
         None
     }
 
-    /// Whether the target is here and nothing says that it could be had elsewhere.
+    /// Whether the target is here and no label names a registry that has it.
     fn is_last_copy(&self) -> bool {
         let graph = &self.facts.graph;
         let has_source = |digest: &Digest| match graph.find_blob(digest).map(|it| graph.node(it)) {
@@ -200,7 +200,7 @@ impl TargetRules<'_, '_> {
     }
 }
 
-/// Finds the targets that are among the newest of a repository.
+/// Returns the targets that are among the newest of a repository.
 fn newest<'a>(facts: &Facts<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<&'a Digest> {
     let mut newest = BTreeSet::new();
     if images.rule.keep_newest == 0 {
@@ -224,8 +224,8 @@ fn newest<'a>(facts: &Facts<'a>, images: &RuleImages, now: Timestamp) -> BTreeSe
     newest
 }
 
-/// The repository of a name. The CRI plugin's `sha256:<config>` reads like
-/// one and is none.
+/// Returns the repository of a name. The CRI plugin's `sha256:<config>` reads like one, but is
+/// not.
 fn repository(image: &ImageRecord) -> Option<String> {
     if image.name.starts_with("sha256:") {
         return None;
@@ -234,7 +234,7 @@ fn repository(image: &ImageRecord) -> Option<String> {
     Some(reference.repository())
 }
 
-/// The bytes of all content that a target keeps, itself included.
+/// Returns the bytes of all content that a target keeps, including its own.
 fn content_bytes(graph: &Graph<'_>, target: &Digest) -> u64 {
     let mut seen: BTreeSet<NodeId> = BTreeSet::new();
     let mut stack: Vec<NodeId> = graph.find_blob(target).into_iter().collect();

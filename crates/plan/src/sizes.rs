@@ -1,4 +1,4 @@
-//! How large images are, and how much of that they share.
+//! The sizes of images, and how much of that they share.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::targets::Targets;
 use crate::weights::{Weight, weights};
 
-/// What the images of a namespace are made of. Their snapshots have to be measured to turn it
-/// into sizes.
+/// The blobs and snapshots of the images of a namespace, which become sizes once the snapshots are
+/// measured.
 #[derive(Debug)]
 pub struct ImageObjects<'a> {
     /// `None` for a namespace that does not exist.
@@ -125,7 +125,7 @@ impl<'a> ObjectsByTarget<'a> {
     }
 }
 
-/// Every blob of the image that is present.
+/// Returns every blob of the image that is present.
 fn blobs(
     graph: &Graph<'_>,
     contents: &ImageContents<'_>,
@@ -143,7 +143,7 @@ fn blobs(
     blobs
 }
 
-/// The chains of snapshots to which the image is unpacked.
+/// Returns the chains of snapshots to which the image is unpacked.
 fn snapshots(graph: &Graph<'_>, contents: &ImageContents<'_>) -> Vec<NodeId> {
     let chains = contents.chains.iter();
     let found = chains
@@ -152,7 +152,7 @@ fn snapshots(graph: &Graph<'_>, contents: &ImageContents<'_>) -> Vec<NodeId> {
     found.collect()
 }
 
-/// The snapshots of one chain, from its top down, for every snapshotter that has it.
+/// Returns the snapshots of one chain, from its top down, for every snapshotter that has it.
 pub(crate) fn chain_snapshots(graph: &Graph<'_>, chain: &Digest) -> Vec<Vec<NodeId>> {
     let mut stacks = Vec::new();
     let key: std::sync::Arc<str> = chain.to_string().into();

@@ -1,4 +1,4 @@
-//! The distinct targets of a namespace's images, what each is, and how to find it.
+//! The distinct targets of a namespace's images, their contents, and how to find them.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ pub(crate) struct Target<'a> {
     pub(crate) images: Vec<usize>,
 }
 
-/// Every target once, for each kind that records call it: how one record describes it says
+/// Every target once for each kind that records call it: the description in one record says
 /// nothing about another.
 #[derive(Debug)]
 pub(crate) struct Targets<'a> {
@@ -29,7 +29,7 @@ pub(crate) struct Targets<'a> {
 }
 
 impl<'a> Targets<'a> {
-    /// Finds the targets of a namespace and looks at what is behind each.
+    /// Finds the targets of a namespace and reads the contents of each.
     pub(crate) fn new(
         namespace: &'a NamespaceInventory,
         blobs: &Blobs<'a>,
@@ -44,7 +44,7 @@ impl<'a> Targets<'a> {
         images.sort_unstable_by(|(tag, image), (other_tag, other)| {
             let by_digest = || digest(*image).cmp(digest(*other));
             let by_tag = tag.cmp(other_tag);
-            // A leaf first: where a digest stands for one of them, the last counts.
+            // A leaf first: the last target with a digest is the one that the digest means.
             let by_kind = || called(*other).cmp(&called(*image));
             let by_target = by_tag.then_with(by_digest).then_with(by_kind);
             by_target.then(image.cmp(other))

@@ -1,8 +1,8 @@
-//! What may be kept by something that cannot be read.
+//! The bytes that something unseen may keep.
 //!
-//! Snapshots that are not listed may carry labels that hold anything in their namespace, and so
-//! may whatever else is not listed. Content and image records of an unknown algorithm show their
-//! labels, so what these may hold is known.
+//! Snapshots and other objects that could not be listed may carry labels that hold anything in
+//! their namespace. Content and image records of an unknown algorithm show their labels, so what
+//! they may hold is known.
 
 use reclaim_model::{CollectorRules, FreedBlob, Gap, GcRef, List};
 
@@ -11,18 +11,18 @@ use crate::holdings::Hold;
 use crate::mark::Marker;
 use crate::things::Things;
 
-/// How much of the content of a namespace may be held by what is not listed there.
+/// How much content the unlisted objects of a namespace may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Hidden {
     /// Nothing but what known labels refer to.
     Nothing,
     /// Anything that the namespace has.
     Anything,
-    /// Anything at all: it is not known what the namespace has.
+    /// Any content: what the namespace has is unknown.
     Everything,
 }
 
-/// Returns the part of `freed` that unseen things of the same namespace may keep when `images`
+/// Returns the part of `freed` that unseen objects of the same namespace may keep when `images`
 /// go.
 pub(crate) fn uncertain_here(graph: &Graph<'_>, images: &[usize], freed: &Things) -> Things {
     if hidden(graph) > Hidden::Nothing {
@@ -42,7 +42,7 @@ pub(crate) fn uncertain_here(graph: &Graph<'_>, images: &[usize], freed: &Things
     }
 }
 
-/// Returns those of `blobs` that unseen things of another namespace may keep.
+/// Returns those of `blobs` that unseen objects of another namespace may keep.
 pub(crate) fn uncertain_elsewhere(graph: &Graph<'_>, blobs: &[FreedBlob]) -> Vec<FreedBlob> {
     match hidden(graph) {
         Hidden::Everything => blobs.to_vec(),
@@ -72,7 +72,7 @@ fn hidden(graph: &Graph<'_>) -> Hidden {
     gaps.max().unwrap_or(Hidden::Nothing)
 }
 
-/// Marks what content and images of an unknown algorithm refer to; `None` if there are none.
+/// Marks what content and images of an unknown algorithm refer to; `None` without any.
 fn from_unknown<'g, 'a>(
     graph: &'g Graph<'a>,
     mut marker: Marker<'g, 'a>,

@@ -1,16 +1,16 @@
-//! Why a thing is there: everybody who holds it, and the shortest way from each to it.
+//! Why a thing is there: every holder, and the shortest reference path from each to the thing.
 //!
-//! # Two kinds of ways
+//! # Two kinds of paths
 //!
-//! What keeps a blob or a snapshot is the collector's matter: the ways go along the references
-//! that it follows. What uses an image is ours: a container names it, or stands on a snapshot
-//! that its configuration implies, which the collector does not connect with the image. Such a
-//! way goes along the collector's references to a part of the image, and from there up through
-//! config, manifest and index. A holder from which no way leads names the image itself.
+//! The collector decides what keeps a blob or a snapshot: these paths follow its references.
+//! Reclaim decides what uses an image: a container names it, or is based on a snapshot that the
+//! image's configuration implies, which the collector does not connect with the image. Such a
+//! path follows the collector's references to a part of the image, and from there up through
+//! config, manifest and index. A holder without a path names the image itself.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! One search backwards from the thing, however many hold it.
+//! One search backwards from the thing, however many holders it has.
 
 mod paths;
 mod subject;
@@ -33,11 +33,11 @@ pub use subject::{NotFound, Question};
 use subject::{Subject, find};
 
 /// Answers about everything that the text of the question means: images first, then content,
-/// then snapshots. Seldom is it more than one thing.
+/// then snapshots. It is rarely more than one thing.
 ///
 /// # Errors
 ///
-/// [`NotFound`] if it means nothing, or too much.
+/// [`NotFound`] if it means nothing, or is ambiguous.
 pub fn why(question: &Question<'_>) -> Result<Vec<Answer>, NotFound> {
     let subjects = find(question)?;
     Ok(subjects.iter().map(|it| answer(question, it)).collect())
@@ -131,7 +131,7 @@ fn outlook(subject: &Subject, inventory: &Inventory, held: &[HolderPath]) -> Out
     }
 }
 
-/// One namespace that is search.
+/// One namespace in which holders are searched.
 struct NamespaceSearch<'a> {
     name: &'a Namespace,
     inventory: &'a Inventory,
@@ -152,7 +152,7 @@ impl NamespaceSearch<'_> {
         }
     }
 
-    /// Returns everybody who keeps a node, by the collector's rules.
+    /// Returns what keeps a node, by the collector's rules.
     fn holders(&self, id: NodeId) -> Vec<HolderPath> {
         let graph = &self.facts.graph;
         let now = self.inventory.observed_at;
@@ -182,7 +182,7 @@ impl NamespaceSearch<'_> {
         held
     }
 
-    /// Returns everybody who uses an image.
+    /// Returns what uses an image.
     fn users(&self, image: usize) -> Vec<HolderPath> {
         let graph = &self.facts.graph;
         let documents = &self.inventory.documents;
@@ -224,7 +224,7 @@ impl NamespaceSearch<'_> {
     }
 }
 
-/// When a holder ceases to hold.
+/// Returns when a holder ceases to hold.
 fn until(graph: &Graph<'_>, holder: &Holder) -> Option<Timestamp> {
     match holder.kind {
         HolderKind::Lease => {

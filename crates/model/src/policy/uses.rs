@@ -1,4 +1,4 @@
-//! What a look at a namespace, or an event of it, says of the use of its images.
+//! What an observation of a namespace, or one of its events, says about the use of its images.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use crate::{Digest, Namespace};
 
-/// The targets of a namespace at one look, and which of them are in use.
+/// The targets of a namespace at one time, and which of them are in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetsInUse {
     /// Every target that a record points at.
     pub present: BTreeMap<Digest, PresentTarget>,
-    /// Those of them that somebody uses, or may use for all that can be seen.
+    /// Those of them that are or may be in use.
     pub used: BTreeSet<Digest>,
     /// The targets that each container uses, by its ID.
     pub containers: BTreeMap<String, BTreeSet<Digest>>,
@@ -26,7 +26,7 @@ pub struct PresentTarget {
     pub chains: BTreeSet<Digest>,
 }
 
-/// When a record was written; `None` where nobody knows.
+/// When a record was written; `None` if unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecordTimes {
     /// When it was made. Moving a name to another target does not change it.
@@ -70,7 +70,7 @@ pub enum Happening {
     ImageWritten {
         /// Its name.
         name: String,
-        /// What it says; the event itself does not tell.
+        /// Its contents, which the event itself does not have.
         record: Option<WrittenRecord>,
     },
     /// A record is gone.
@@ -78,14 +78,14 @@ pub enum Happening {
         /// Its name.
         name: String,
     },
-    /// An undo of ours is about to write a record again: that is no pull.
+    /// An undo by Reclaim is about to write a record again, which is not a pull.
     ImageRestoring {
         /// Its name.
         name: String,
     },
     /// A snapshot was prepared on another.
     SnapshotPrepared {
-        /// The key of the other; `None` if it stands on nothing.
+        /// The key of the other; `None` without a parent.
         parent: Option<String>,
     },
     /// A snapshot was committed, or is gone.
@@ -94,11 +94,11 @@ pub enum Happening {
     Unclear,
 }
 
-/// What a record says that was just written.
+/// The contents of a record that was just written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenRecord {
     /// What it points at.
     pub target: Digest,
-    /// When it was written, as it says itself.
+    /// When it was written, by its own field.
     pub times: RecordTimes,
 }

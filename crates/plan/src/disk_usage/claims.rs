@@ -9,7 +9,7 @@ use crate::holdings::{Hold, Holding, holdings, of_lease};
 use crate::mark::{Marker, is_root_image};
 use crate::select::Verdict;
 
-/// The columns of what would stay if every image went that may go, in the order of their claims.
+/// The columns of what would stay if every removable image went, in the order of their claims.
 const STAYING: [Column; 8] = [
     Column::InUse,
     Column::Pinned,
@@ -32,7 +32,7 @@ pub(crate) struct Verdicts<'v> {
 
 /// Returns the column of every node of the namespace's graph.
 ///
-/// One marker goes from column to column; what a column reaches first is its own.
+/// One marker goes from column to column; a node belongs to the first column that reaches it.
 pub(crate) fn claims(facts: &Facts<'_>, verdicts: Verdicts<'_>, now: Timestamp) -> Vec<Column> {
     let graph = &facts.graph;
     let going = indexes(verdicts.all, Verdict::is_removal);
@@ -60,8 +60,8 @@ pub(crate) fn claims(facts: &Facts<'_>, verdicts: Verdicts<'_>, now: Timestamp) 
         }
         claims.enter(column);
     }
-    // A layer of an unused and a dangling image goes with neither alone: restoring the unused
-    // first leaves to the others what they alone hold.
+    // A layer of an unused and a dangling image goes with neither alone. Restoring the unused
+    // images first leaves to the dangling ones what only they hold.
     claims.marker.restore(&unused, now);
     claims.enter(Column::Unused);
     claims.marker.restore(&dangling, now);
@@ -84,7 +84,7 @@ struct Claims<'g, 'a> {
 }
 
 impl Claims<'_, '_> {
-    /// Gives everything that was reached since the last column to this one.
+    /// Assigns everything that was reached since the last column to this one.
     fn enter(&mut self, column: Column) {
         for id in self.marker.reached_since(self.entered) {
             self.columns[*id as usize] = column;
@@ -127,7 +127,7 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
     };
     Some(match reason {
         KeepReason::InUse => Column::InUse,
-        // Its other records come before it, by their own reason.
+        // The other records of the image come before it, by their own reason.
         KeepReason::Pinned
         | KeepReason::Unholdable
         | KeepReason::CriGroup

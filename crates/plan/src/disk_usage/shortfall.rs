@@ -1,4 +1,4 @@
-//! Why no more can be freed: what holds the rest of a namespace.
+//! What holds the rest of a namespace when a request cannot free enough.
 
 use reclaim_model::{
     Column, Container, Inventory, NamespaceInventory, PruneRequest, SnapshotSizes, UsageByColumn,
@@ -11,7 +11,7 @@ use crate::graph::Node;
 use crate::selection::evaluate;
 use crate::weights::weights;
 
-/// Where the bytes of the request's namespace are, as its filters see it.
+/// Returns where the bytes of the request's namespace are, by its filters.
 ///
 /// [`Column::Unused`] is what the request can free at most, dangling images included; content
 /// that another namespace keeps is in [`Column::Elsewhere`]. `snapshot_bytes` has all snapshots

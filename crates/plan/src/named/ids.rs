@@ -1,7 +1,7 @@
 //! Image IDs as the CRI plugin and nerdctl have them: the digest of a configuration.
 //!
-//! Docker's ID is the digest of the target, of which there is one. A configuration may be that of
-//! several targets: of two manifests that compress its layers differently, or of two indexes.
+//! Docker's ID is the digest of the one target. A configuration may belong to several targets: to
+//! two manifests that compress its layers differently, or to two indexes.
 
 use std::collections::BTreeSet;
 
@@ -14,9 +14,8 @@ pub(crate) type IdOfTarget<'a> = (&'a Digest, &'a Digest);
 
 /// Returns the configurations that are IDs of targets, each with its target, sorted.
 ///
-/// An index is meant by a configuration if that is the only one of its platforms that is there.
-/// Where several are, the host's would be the ID, and which one that is, is known only from the
-/// CRI plugin's record of it.
+/// A configuration is the ID of an index if no other platform of the index is there. If several
+/// are, the ID is the host's, which is known only from the CRI plugin's record.
 pub(crate) fn ids_of_targets<'a>(facts: &Facts<'a>) -> Vec<IdOfTarget<'a>> {
     let images = &facts.graph.namespace.images;
     let managed = images.iter().filter(|image| image.is_cri_managed());
@@ -37,7 +36,7 @@ pub(crate) fn ids_of_targets<'a>(facts: &Facts<'a>) -> Vec<IdOfTarget<'a>> {
     ids
 }
 
-/// The configurations of a target's platforms, as far as they are there.
+/// Returns the configurations of a target's platforms that are there.
 fn configurations<'a>(facts: &Facts<'a>, target: &'a Digest) -> BTreeSet<&'a Digest> {
     let mut found = BTreeSet::new();
     let mut seen = BTreeSet::new();

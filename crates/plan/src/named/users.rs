@@ -1,8 +1,8 @@
-//! Who would miss an image that is removed by name.
+//! What needs an image that is removed by name.
 //!
-//! Containers would, whatever engine they are of and whether they run or not; and whatever has a
-//! writable snapshot on the image is one. A lease that only keeps content keeps it with or
-//! without the record: pulls and build caches miss nothing.
+//! Containers do, of any engine, running or not; and so does anything with a writable snapshot on
+//! the image. A lease that only keeps content keeps it with or without the record: pulls and
+//! build caches do not need the record.
 
 use std::collections::BTreeSet;
 
@@ -19,17 +19,17 @@ use crate::targets::Target;
 /// How many hexadecimal characters Docker's container IDs have.
 const CONTAINER_ID_LENGTH: usize = 64;
 
-/// Somebody who uses an image.
+/// Something that uses an image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct User {
     pub(super) kind: UserKind,
     pub(super) holder: Holder,
 }
 
-/// What a [`User`] is, the least movable first.
+/// What a [`User`] is, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum UserKind {
-    /// A container that runs, for all that is known.
+    /// A container that runs, or whose state is unknown.
     Running,
     /// A container that does not run.
     Stopped,
@@ -48,11 +48,11 @@ impl User {
     }
 }
 
-/// Returns who uses the target of an image, the least movable first. A name of the target counts
-/// for that also if it is about to go.
+/// Returns what uses the target of an image, the strongest first. A use by name counts even if
+/// that name is about to go.
 ///
-/// What may use an image of which a part is damaged, for all that can be seen, does not count with
-/// `is_forced`: no container can be created from such an image, and no retry will ever read it.
+/// With `is_forced`, possible uses of an image with a damaged part do not count: no container can
+/// be created from such an image, and no retry will ever read it.
 pub(super) fn users(
     facts: &Facts<'_>,
     registered: &[Container],
@@ -63,8 +63,8 @@ pub(super) fn users(
     let same = facts.targets.of_digest(image);
     let of_targets = same.clone().filter_map(|it| usage.targets.get(&it));
     let mut holders: BTreeSet<&Holder> = of_targets.flatten().collect();
-    // A container that is known to have been created from another target only remembers a name
-    // that has moved since.
+    // A container that was created from another target only remembers a name that has moved
+    // since.
     let is_of_another = |holder: &Holder| {
         let mut targets = usage.targets.iter();
         targets.any(|(other, holders)| !same.contains(other) && holders.contains(holder))
@@ -127,7 +127,7 @@ fn find_lease<'a>(facts: &Facts<'a>, id: &str) -> Option<&'a Lease> {
     found.ok().map(|at| &leases[at])
 }
 
-/// What stands behind a lease; `None` if nothing that needs the record does.
+/// Returns what a lease belongs to; `None` if that does not need the record.
 ///
 /// Docker gives every container a lease of its ID that lists a snapshot of its ID; the container
 /// has a record of its own only while it runs.
@@ -158,7 +158,7 @@ fn kind_of_lease(facts: &Facts<'_>, lease: &Lease) -> Option<UserKind> {
     }
 }
 
-/// Whether a snapshot is somebody's root filesystem, or cannot be seen.
+/// Whether a snapshot may be a root filesystem: it is not committed, or cannot be seen.
 fn may_be_used(facts: &Facts<'_>, id: &SnapshotId) -> bool {
     let list = facts.graph.namespace.snapshots.get(&id.snapshotter);
     let found = list.and_then(|list| {

@@ -14,20 +14,20 @@ use crate::targets::TargetId;
 
 type Holders = BTreeSet<Holder>;
 
-/// Who uses what.
+/// What uses which image.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    /// By index of the image: who names this very record.
+    /// By index of the image: what names this very record.
     pub(crate) records: BTreeMap<usize, Holders>,
-    /// By target: who uses its content, under whatever name.
+    /// By target: what uses its content, under any name.
     pub(crate) targets: BTreeMap<TargetId, Holders>,
-    /// Uses of a chain by a user that names no image which has that chain: they may be of an
-    /// image that is not all there.
+    /// Uses of a chain by a user that names no image with that chain: they may be of an image that
+    /// is incomplete.
     pub(crate) unexplained: Holders,
-    /// By snapshotter: what uses snapshots there that cannot be listed. It may be using any image
-    /// that may be unpacked there.
+    /// By snapshotter: what uses snapshots there that cannot be listed. It may use any image that
+    /// may be unpacked there.
     pub(crate) unseen: BTreeMap<Snapshotter, Unseen>,
-    /// Uses of which nothing can be seen: they may be of any image.
+    /// Uses about which nothing is known: they may be of any image.
     pub(crate) untraced: Holders,
 }
 
@@ -37,10 +37,10 @@ pub(super) const UNLISTED: &str = "*";
 /// What uses a snapshotter whose snapshots cannot be listed.
 #[derive(Debug, Default)]
 pub(crate) struct Unseen {
-    /// Those that do not say which image they use.
+    /// Users that do not say which image they use.
     pub(super) anonymous: Holders,
-    /// Those that say so by a digest: an image whose contents are known is theirs only if it has
-    /// that digest.
+    /// Users that name a digest: they use an image whose contents are known only if it has that
+    /// digest.
     pub(super) known_by_digest: Holders,
 }
 
@@ -63,8 +63,8 @@ impl Usage {
     }
 }
 
-/// Whether an image has a label for what was unpacked of it on a snapshotter. Whoever unpacks an
-/// image writes it: without it the collector would take the snapshots.
+/// Whether an image has a label for what was unpacked of it on a snapshotter. Every tool that
+/// unpacks an image writes it: without it the collector would remove the snapshots.
 fn is_unpacked_on(
     graph: &Graph<'_>,
     contents: &ImageContents<'_>,
@@ -81,8 +81,8 @@ fn is_unpacked_on(
     refs.any(|it| matches!(it, GcRef::Snapshot(id) if id.snapshotter == *snapshotter))
 }
 
-/// Returns what may use any image where a list cannot be had. Nothing is removed in a namespace
-/// without its lists of containers, leases and content, but its images are shown.
+/// Returns what may use any image if a list is missing. Nothing is removed in a namespace without
+/// its lists of containers, leases and content, but its images are shown.
 pub(super) fn unlisted_users(list: List, rules: CollectorRules) -> Option<HolderKind> {
     match list {
         List::Containers => Some(HolderKind::Container),

@@ -10,25 +10,25 @@ use crate::holdings::Hold;
 /// Nothing leads on from here: no node was reached, or it is a seed.
 const NOWHERE: NodeId = NodeId::MAX;
 
-/// How many steps it is to the thing if there is no way.
+/// The number of steps if there is no path to the thing.
 const NEVER: u32 = u32::MAX;
 
-/// A node with which the search begins, and the things from it, which is the first, to the one
-/// that was asked about.
+/// A node at which the search begins, and the things from it, which is the first, to the one in
+/// question.
 #[derive(Debug)]
 pub(super) struct Seed {
     node: NodeId,
     tail: Vec<Thing>,
 }
 
-/// One node as held deeply or flat.
+/// The step from one node that is held deeply or flat.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     steps: u32,
     next: NodeId,
 }
 
-/// The shortest way to the thing from every node that has one.
+/// The shortest path to the thing from every node that has one.
 #[derive(Debug)]
 pub(super) struct ReferencePaths<'g, 'a> {
     graph: &'g Graph<'a>,
@@ -50,8 +50,8 @@ pub(super) fn node_seed(
     }
 }
 
-/// Begins at an image and at everything that means it: its target and the documents below, and
-/// the snapshots of their chains.
+/// Begins at an image and at everything that identifies it: its target and the documents below,
+/// and the snapshots of their chains.
 pub(super) fn image_seeds<'a>(
     graph: &Graph<'a>,
     documents: &'a BTreeMap<Digest, Document>,
@@ -90,7 +90,7 @@ pub(super) fn image_seeds<'a>(
     seeds
 }
 
-/// The snapshots of a chain, one for each snapshotter that has it.
+/// Returns the snapshots of a chain, one for each snapshotter that has it.
 fn chain_seeds(graph: &Graph<'_>, chain: &Digest, above: &[Thing]) -> Vec<Seed> {
     let key = chain.to_string();
     let snapshotters = graph.namespace.snapshots.keys();
@@ -157,7 +157,7 @@ impl<'g, 'a> ReferencePaths<'g, 'a> {
         paths
     }
 
-    /// Notes the way from a node, if it is the first.
+    /// Notes the path from a node, if it is the first.
     fn enter(&mut self, node: NodeId, hold: Hold, steps: u32, next: NodeId) -> bool {
         let place = &mut self.places[node as usize][index(hold)];
         if place.steps != NEVER {
@@ -167,7 +167,7 @@ impl<'g, 'a> ReferencePaths<'g, 'a> {
         true
     }
 
-    /// Returns the things on the shortest way from any of these roots; `None` if there is none.
+    /// Returns the things on the shortest path from any of these roots; `None` without a path.
     pub(super) fn shortest(
         &self,
         roots: impl IntoIterator<Item = (NodeId, Hold)>,
@@ -199,7 +199,7 @@ fn index(hold: Hold) -> usize {
     }
 }
 
-/// Every reference that a deep hold follows, as (to, from), sorted.
+/// Returns every reference that a deep hold follows, as (to, from), sorted.
 fn deep_references(graph: &Graph<'_>) -> Vec<(NodeId, NodeId)> {
     let mut references = Vec::new();
     for from in (0..graph.len()).map(crate::graph::node_id) {
@@ -211,7 +211,7 @@ fn deep_references(graph: &Graph<'_>) -> Vec<(NodeId, NodeId)> {
     references
 }
 
-/// Every reference that a flat hold follows, as (to, from), sorted.
+/// Returns every reference that a flat hold follows, as (to, from), sorted.
 fn flat_references(graph: &Graph<'_>) -> Vec<(NodeId, NodeId)> {
     let nodes = (0..graph.len()).map(crate::graph::node_id);
     let references = nodes.filter_map(|from| match graph.node(from) {
@@ -224,7 +224,7 @@ fn flat_references(graph: &Graph<'_>) -> Vec<(NodeId, NodeId)> {
     references
 }
 
-/// The part of sorted references that lead to a node.
+/// Returns the part of sorted references that lead to a node.
 fn to(references: &[(NodeId, NodeId)], node: NodeId) -> &[(NodeId, NodeId)] {
     let first = references.partition_point(|(to, _)| *to < node);
     let n_found = references[first..].partition_point(|(to, _)| *to == node);

@@ -1,4 +1,4 @@
-//! Judging again what was removed by name: what somebody has come to need comes back.
+//! Deciding again on what was removed by name: what has become used comes back.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::world::{ContainerExt, RecordExt, World, ago, all, chain, id, library,
 
 fn by_name() -> PruneRequest {
     PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
+        namespace: World::NAMESPACE.parse().unwrap(),
         selection: NamedImages {
             names: Vec::new(),
             force: false,
@@ -40,7 +40,7 @@ fn names(kept: &[Kept]) -> Vec<&str> {
 }
 
 #[test]
-fn what_nobody_needs_stays_away_and_the_others_were_not_asked_for() {
+fn what_is_unused_stays_removed_and_the_others_were_not_requested() {
     let (a, b) = (library("a:1"), library("b:1"));
     let mut world = World::new();
     world.image(&a, "A");
@@ -56,7 +56,7 @@ fn what_nobody_needs_stays_away_and_the_others_were_not_asked_for() {
 }
 
 #[test]
-fn one_name_comes_back_for_whoever_has_come() {
+fn one_name_comes_back_for_a_new_user() {
     let (one, two) = (library("a:1"), library("a:2"));
     let mut world = World::new();
     world.image(&one, "A");
@@ -111,7 +111,7 @@ fn a_cri_image_comes_back_whole() {
 }
 
 #[test]
-fn of_a_prune_everything_is_judged_again() {
+fn of_a_prune_everything_is_evaluated_again() {
     let (one, two) = (library("a:1"), library("b:1"));
     let mut world = World::new();
     world.image(&one, "A");

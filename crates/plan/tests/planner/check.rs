@@ -1,4 +1,4 @@
-//! `check` on plans that the judge would never make.
+//! `check` on plans that the planner would never make.
 
 use reclaim_model::{FreedSnapshot, Plan, PruneRequest, RemoveReason, SnapshotId, Step};
 use reclaim_plan::{InvalidPlan, check};
@@ -83,7 +83,7 @@ fn finds_a_snapshot_under_a_container() {
 }
 
 #[test]
-fn finds_images_that_were_not_judged_once() {
+fn finds_images_that_are_not_in_the_plan_once() {
     let mut world = World::new();
     world.image(&library("a:1"), "A");
     world.image(&library("b:1"), "B");

@@ -33,12 +33,12 @@ pub(crate) fn sizes(inventory: &Inventory) -> Sizes {
     namespaces.collect()
 }
 
-fn judged() -> Namespace {
-    World::JUDGED.parse().unwrap()
+fn pruned() -> Namespace {
+    World::NAMESPACE.parse().unwrap()
 }
 
 pub(crate) fn registered(world: &World) -> BTreeMap<Namespace, Vec<Container>> {
-    BTreeMap::from([(judged(), world.registered.clone())])
+    BTreeMap::from([(pruned(), world.registered.clone())])
 }
 
 fn usage(world: &World) -> DiskUsage {
@@ -58,7 +58,7 @@ fn of_namespace<'u>(usage: &'u DiskUsage, name: &Namespace) -> &'u NamespaceUsag
 }
 
 fn here(usage: &DiskUsage) -> &UsageByColumn {
-    &of_namespace(usage, &judged()).usage
+    &of_namespace(usage, &pruned()).usage
 }
 
 fn images(usage: &NamespaceUsage) -> &[ImageUsage] {
@@ -69,7 +69,7 @@ fn images(usage: &NamespaceUsage) -> &[ImageUsage] {
 fn freed(world: &World, filters: PruneFilters) -> Amount {
     let inventory = world.inventory();
     let decision = decide(&inventory, &world.registered, &request(filters));
-    let sizes = sizes(&inventory).remove(&judged()).unwrap();
+    let sizes = sizes(&inventory).remove(&pruned()).unwrap();
     decision.into_plan(&sizes).freed.amount()
 }
 
@@ -94,7 +94,7 @@ fn each_thing_is_in_the_first_column_that_claims_it() {
     ] {
         world.blob(name, labels);
     }
-    // In use already, whoever leases it too.
+    // In use already, even if it is leased, too.
     world.image(&library("web:1"), "W");
     world.container("web", "web:1");
     world.lease("pull", &[content("leased"), content("W")]);
@@ -164,7 +164,7 @@ fn shared_content_counts_in_each_namespace_and_once_in_all() {
     let own = (Column::Pending, bytes("own"));
     assert_eq!(content_of(&usage.total), [(Column::InUse, all), own]);
     assert_eq!(content_of(here(&usage)), [(Column::Elsewhere, all)]);
-    let here = of_namespace(&usage, &judged());
+    let here = of_namespace(&usage, &pruned());
     assert_eq!(here.shared_bytes, all);
     let snapshots = here.usage.column(Column::Unused).snapshot_bytes;
     assert_eq!(
@@ -193,7 +193,7 @@ fn what_one_image_has_twice_goes_with_it_alone() {
         usage.total.columns().collect::<UsageByColumn>(),
         usage.total
     );
-    let image = &images(of_namespace(&usage, &judged()))[0];
+    let image = &images(of_namespace(&usage, &pruned()))[0];
     assert_eq!(image.reclaimable_alone_bytes, all.total_bytes());
     assert_eq!(image.containers, 0);
 }
@@ -402,22 +402,22 @@ proptest! {
         prop_assert_eq!(total.snapshot_bytes, snapshots.filter_map(|it| it.1).sum::<u64>());
     }
 
-    /// What cannot be freed is told as the disk usage tells it, dangling images among the unused.
+    /// A shortfall reports the same as disk usage, with dangling images among the unused.
     #[test]
-    fn a_shortfall_is_the_account_of_the_namespace(scene in scenes()) {
+    fn a_shortfall_is_the_usage_of_the_namespace(scene in scenes()) {
         let world = scene.world();
         let usage = usage(&world);
         let inventory = world.inventory();
-        let sizes = &sizes(&inventory)[&judged()];
-        let told = shortfall(&inventory, &world.registered, &request(all()), sizes);
+        let sizes = &sizes(&inventory)[&pruned()];
+        let reported = shortfall(&inventory, &world.registered, &request(all()), sizes);
         let columns = |account: &UsageByColumn| -> BTreeMap<Column, Amount> {
             let is_other = |it: &(Column, Amount)| {
                 !matches!(it.0, Column::Unused | Column::Dangling | Column::Unknown)
             };
             account.columns().filter(is_other).collect()
         };
-        prop_assert_eq!(columns(&told), columns(here(&usage)));
-        prop_assert_eq!(told.reclaimable(), here(&usage).reclaimable());
+        prop_assert_eq!(columns(&reported), columns(here(&usage)));
+        prop_assert_eq!(reported.reclaimable(), here(&usage).reclaimable());
     }
 
     #[test]
@@ -425,9 +425,9 @@ proptest! {
         let world = scene.world();
         let usage = usage(&world);
         let inventory = world.inventory();
-        let sizes = &sizes(&inventory)[&judged()];
-        for image in images(of_namespace(&usage, &judged())) {
-            let namespace = &inventory.namespaces[&judged()];
+        let sizes = &sizes(&inventory)[&pruned()];
+        for image in images(of_namespace(&usage, &pruned())) {
+            let namespace = &inventory.namespaces[&pruned()];
             let mut records = namespace.images.iter();
             let record = records.find(|it| it.name == image.name).unwrap();
             // A record that has expired holds nothing by itself.

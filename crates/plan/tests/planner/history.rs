@@ -34,10 +34,10 @@ fn unpinning() -> PruneRequest {
     }
 }
 
-/// Nothing is let go, and nothing is said to be.
+/// No label is removed or reported as removed.
 #[track_caller]
 fn assert_stays(world: &World) {
-    let plan = world.judge(&unpinning()).plan;
+    let plan = world.decide(&unpinning()).plan;
     assert_eq!(plan.unpins, [], "{:?}", plan.freed);
     assert!(plan.freed.snapshots.is_empty(), "{:?}", plan.freed);
     assert_eq!(world.prune_all().plan.beside.history.configs, 0);
@@ -50,14 +50,14 @@ fn pinned(outcome: &Outcome) -> (usize, Vec<&str>) {
 }
 
 #[test]
-fn unpacked_layers_go_if_asked_for_and_are_told_otherwise() {
+fn unpacked_layers_go_on_request_and_are_reported_otherwise() {
     let world = world();
     let kept = world.prune_all();
     assert_eq!(kept.plan.unpins, []);
     assert_eq!(kept.snapshots(), Vec::<&str>::new());
     assert_eq!(pinned(&kept), (1, vec![&*chain("base+top")]));
 
-    let gone = world.judge(&unpinning());
+    let gone = world.decide(&unpinning());
     assert_eq!(gone.plan.unpins.len(), 1);
     assert_eq!(gone.plan.unpins[0].config, digest("old.config"));
     assert_eq!(gone.snapshots(), ["base+top"], "the base is the used one's");
@@ -70,13 +70,13 @@ fn a_target_leaves_history_alone() {
         target: Some(FreeTarget::Bytes(1)),
         ..unpinning()
     };
-    let outcome = world().judge(&request);
+    let outcome = world().decide(&request);
     assert_eq!(outcome.plan.unpins, []);
     assert_eq!(pinned(&outcome).0, 1);
 }
 
 #[test]
-fn whoever_else_reaches_the_configuration_keeps_it() {
+fn any_other_holder_of_the_configuration_keeps_it() {
     let later = ago(SignedDuration::from_hours(-1)).to_string();
     let mut pulled = world();
     pulled
@@ -160,10 +160,10 @@ fn what_is_not_seen_to_be_a_configuration_stays() {
 }
 
 #[test]
-fn a_label_comes_back_for_whoever_has_come() {
+fn a_label_comes_back_for_a_new_holder() {
     let mut world = world();
-    let unpins = world.judge(&unpinning()).plan.unpins;
-    let namespace = World::JUDGED.parse().unwrap();
+    let unpins = world.decide(&unpinning()).plan.unpins;
+    let namespace = World::NAMESPACE.parse().unwrap();
     // As it looks once the label is gone.
     for blob in &mut world.here().blobs {
         if blob.digest == digest("old.config") {

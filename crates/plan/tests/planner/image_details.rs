@@ -14,14 +14,14 @@ use crate::world::{
 /// The label by which the classic builder says what it made an image from.
 const PARENT: &str = "org.mobyproject.image.parent";
 
-/// The catalog of the judged namespace, when each of these snapshots occupies the bytes of its
+/// The images of the pruned namespace, when each of these snapshots occupies the bytes of its
 /// key.
 fn listed(world: &World, keys: &[&str]) -> DetailedImages {
     let measured: SnapshotSizes = keys
         .iter()
         .map(|key| (SnapshotId::new(OVERLAY, *key), bytes(key)))
         .collect();
-    let namespace = World::JUDGED.parse().unwrap();
+    let namespace = World::NAMESPACE.parse().unwrap();
     detailed_images(&world.inventory(), &namespace, &world.registered, &measured)
 }
 
@@ -55,7 +55,7 @@ fn an_index_lists_its_platforms_in_order_whether_they_are_there_or_not() {
     world.manifest("amd64 attestation", attestation);
     world.index("variants", &["arm64", "amd64"]);
     world.index("index", &["variants", "amd64", "amd64 attestation"]);
-    // An index within an index, and a config beside the manifests, which is none of them.
+    // An index within an index, and a config next to the manifests, which is not one of them.
     let Some(Document::Index(children)) = world.documents.get_mut(&digest("index")) else {
         unreachable!("it was just written");
     };
@@ -78,15 +78,15 @@ fn an_index_lists_its_platforms_in_order_whether_they_are_there_or_not() {
             )
         })
         .collect();
-    let told = |name, is_attestation, is_available| {
+    let reported = |name, is_attestation, is_available| {
         (digest(name), bytes(name), is_attestation, is_available)
     };
     assert_eq!(
         which,
         [
-            told("arm64", false, false),
-            told("amd64", false, true),
-            told("amd64 attestation", true, true),
+            reported("arm64", false, false),
+            reported("amd64", false, true),
+            reported("amd64 attestation", true, true),
         ]
     );
     let [absent, platform, attestation] = &found[..] else {
@@ -104,7 +104,7 @@ fn an_index_lists_its_platforms_in_order_whether_they_are_there_or_not() {
     );
     assert_eq!(platform.unpacked_bytes, bytes(&base) + bytes(&top));
     assert_eq!(platform.layer_bytes, [bytes(&base), bytes(&top)]);
-    // Nobody runs a statement, so what somebody unpacked of it is not the image's.
+    // No container runs an attestation, so what was unpacked of it does not belong to the image.
     assert_eq!(attestation.unpacked_bytes, 0);
     assert!(attestation.layer_bytes.is_empty());
     assert_eq!(
@@ -114,7 +114,7 @@ fn an_index_lists_its_platforms_in_order_whether_they_are_there_or_not() {
 }
 
 #[test]
-fn a_layer_that_is_listed_twice_is_there_once_and_one_that_is_lost_is_told() {
+fn a_layer_that_is_listed_twice_counts_once_and_a_lost_one_is_reported() {
     let mut world = World::new();
     let part = Part {
         layers: &["same", "same", "lost"],
@@ -139,7 +139,10 @@ fn a_layer_that_is_listed_twice_is_there_once_and_one_that_is_lost_is_told() {
     assert!(!cut[0].is_available);
     assert_eq!(cut[0].content_bytes, sum(&["A", "A.config", "same"]));
     // The manifest was read through another namespace, where it still is.
-    world.within("other").blob("A", &[]).within(World::JUDGED);
+    world
+        .within("other")
+        .blob("A", &[])
+        .within(World::NAMESPACE);
     world.lose("A");
     let cut = manifests(&world, &[]);
     assert!(!cut[0].is_available);
@@ -161,7 +164,7 @@ fn what_cannot_be_read_is_a_manifest_only_below_an_index() {
     assert_eq!(found.len(), 1);
     assert!(found[0].is_available && found[0].config.is_none());
     assert_eq!(found[0].content_bytes, bytes("A"));
-    // A config that is none says nothing.
+    // A blob that is not a config says nothing.
     let mut world = World::new();
     world.image(&library("app:1"), "A");
     world.corrupt("A.config");
@@ -171,7 +174,7 @@ fn what_cannot_be_read_is_a_manifest_only_below_an_index() {
 }
 
 #[test]
-fn what_somebody_committed_below_the_layers_occupies_bytes_but_is_no_layer() {
+fn a_committed_snapshot_below_the_layers_occupies_bytes_but_is_not_a_layer() {
     let mut world = World::new();
     world.image(&library("app:1"), "A");
     let (base, top) = (chain("base"), chain("base+A.layer"));

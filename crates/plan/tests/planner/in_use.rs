@@ -8,7 +8,7 @@ use reclaim_plan::targets_in_use;
 use crate::world::{ContainerExt, World, chain, content, digest, library};
 
 fn look(world: &World) -> TargetsInUse {
-    let namespace: Namespace = World::JUDGED.parse().unwrap();
+    let namespace: Namespace = World::NAMESPACE.parse().unwrap();
     targets_in_use(&world.inventory(), &namespace, &world.registered)
 }
 

@@ -27,7 +27,7 @@ fn of(key: &str) -> LeftThing {
     LeftThing::Snapshot(SnapshotId::new(OVERLAY, key))
 }
 
-/// An image that nobody uses, and what is there of it after its record has gone.
+/// An unused image, and what is left of it after its record is gone.
 fn worlds() -> (World, World) {
     let mut before = World::new();
     before.image(&library("app:1"), "A");
@@ -37,12 +37,12 @@ fn worlds() -> (World, World) {
 }
 
 #[test]
-fn what_nobody_holds_is_told_without_holders_and_what_has_gone_not_at_all() {
+fn what_has_no_holder_is_reported_without_one_and_what_is_gone_is_not_reported() {
     let (before, mut later) = worlds();
     later.lose("A").lose("base");
     later.here().snapshots.clear();
     let left = found(&before, &later);
-    let told: BTreeMap<_, _> = left.into_iter().map(|it| (it.thing.clone(), it)).collect();
+    let reported: BTreeMap<_, _> = left.into_iter().map(|it| (it.thing.clone(), it)).collect();
     let expected = ["A.config", "A.layer"].map(|name| {
         let thing = blob(name);
         let bytes = bytes(name);
@@ -56,7 +56,7 @@ fn what_nobody_holds_is_told_without_holders_and_what_has_gone_not_at_all() {
             },
         )
     });
-    assert_eq!(told, expected.into());
+    assert_eq!(reported, expected.into());
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn each_holder_is_named_once_wherever_it_is() {
     let over = ago(jiff::SignedDuration::from_hours(1)).to_string();
     other.image(&library("over:1"), "B").label(EXPIRE, &over);
     let left = found(&before, &later);
-    let told: BTreeMap<_, _> = left.into_iter().map(|it| (it.thing, it.holders)).collect();
+    let reported: BTreeMap<_, _> = left.into_iter().map(|it| (it.thing, it.holders)).collect();
     let lease = |id: &str| held("default", HolderKind::Lease, id);
     let mut cache = lease("flat");
     cache.1.role = Some(HolderRole::BuildCache);
@@ -101,5 +101,5 @@ fn each_holder_is_named_once_wherever_it_is() {
         (of(&base), vec![lease("both"), lease("unpacked")]),
         (of(&top), vec![lease("both"), lease("unpacked")]),
     ]);
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }

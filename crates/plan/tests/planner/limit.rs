@@ -15,7 +15,7 @@ use crate::world::{RecordExt, World, ago, all, bytes, library, request};
 fn whole(world: &World) -> Plan {
     let inventory = world.inventory();
     let decision = decide(&inventory, &world.registered, &request(all()));
-    let sizes = sizes(&inventory).remove(&World::JUDGED.parse().unwrap());
+    let sizes = sizes(&inventory).remove(&World::NAMESPACE.parse().unwrap());
     decision.into_plan(&sizes.unwrap())
 }
 
@@ -128,10 +128,10 @@ proptest! {
         prop_assert_eq!(plan.steps.len() + plan.kept.len(), whole.steps.len() + whole.kept.len());
 
         let inventory = world.inventory();
-        let judged = &inventory.namespaces[&plan.namespace];
+        let pruned = &inventory.namespaces[&plan.namespace];
         let bytes_of = |names: &[&str]| {
-            let (blobs, snapshots) = naive::freed(&inventory, judged, names);
-            let blobs = judged.blobs.iter().filter(|it| blobs.contains(&it.digest));
+            let (blobs, snapshots) = naive::freed(&inventory, pruned, names);
+            let blobs = pruned.blobs.iter().filter(|it| blobs.contains(&it.digest));
             let blobs: u64 = blobs.map(|it| it.size).sum();
             blobs + snapshots.iter().map(|id| bytes(&id.key)).sum::<u64>()
         };

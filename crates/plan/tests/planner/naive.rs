@@ -30,16 +30,16 @@ pub(crate) fn kept(namespace: &NamespaceInventory, rules: CollectorRules) -> BTr
 /// What goes when these records do: blobs from every namespace, snapshots from this one.
 pub(crate) fn freed(
     inventory: &Inventory,
-    judged: &NamespaceInventory,
+    pruned: &NamespaceInventory,
     removed: &[&str],
 ) -> (BTreeSet<Digest>, BTreeSet<SnapshotId>) {
-    let mut left = judged.clone();
+    let mut left = pruned.clone();
     left.images.retain(|image| !removed.contains(&&*image.name));
-    let before = kept(judged, inventory.rules);
+    let before = kept(pruned, inventory.rules);
     let after = kept(&left, inventory.rules);
     let mut blobs = BTreeSet::new();
     let mut snapshots = BTreeSet::new();
-    for (thing, _) in objects(judged) {
+    for (thing, _) in objects(pruned) {
         if before.contains(&thing) && !after.contains(&thing) {
             match thing {
                 GcRef::Content(digest) => drop(blobs.insert(digest)),
@@ -49,7 +49,7 @@ pub(crate) fn freed(
         }
     }
     let others = inventory.namespaces.iter();
-    for (_, other) in others.filter(|(name, _)| name.as_str() != crate::world::World::JUDGED) {
+    for (_, other) in others.filter(|(name, _)| name.as_str() != crate::world::World::NAMESPACE) {
         let kept = kept(other, inventory.rules);
         let exists = |digest: &Digest| other.blobs.iter().any(|blob| blob.digest == *digest);
         blobs.retain(|it| !exists(it) || !kept.contains(&GcRef::Content(it.clone())));

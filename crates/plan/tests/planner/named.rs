@@ -20,7 +20,7 @@ struct Case {
     force: bool,
     /// What goes; everything else stays.
     removed: &'static [&'static str],
-    /// Docker's rows, or the words of the error.
+    /// Docker's rows, or the text of the error.
     said: &'static [&'static str],
 }
 
@@ -166,8 +166,8 @@ fn remove(world: &World, names: &[&str], force: bool) -> Outcome {
 }
 
 fn remove_with(world: &World, images: NamedImages) -> Outcome {
-    world.judge(&PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
+    world.decide(&PruneRequest {
+        namespace: World::NAMESPACE.parse().unwrap(),
         selection: images.into(),
         target: None,
         may_empty_namespace: true,
@@ -235,7 +235,7 @@ fn takes_several_names_as_so_many_calls() {
 }
 
 #[test]
-fn a_whole_id_that_is_none_is_told_as_one() {
+fn a_whole_id_that_means_nothing_is_reported_as_an_id() {
     let hex = digest("nothing").hex();
     for text in [hex.clone(), format!("sha256:{hex}")] {
         let outcome = remove(&world(&[("L/a:1", "A")]), &[&text], true);

@@ -75,7 +75,7 @@ fn the_cri_plugins_record_by_id_is_not_a_given_name() {
     let outcome = world.prune();
     assert_eq!(outcome.removed(), [import("A"), id("A.config")]);
     assert_eq!(outcome.reason(&id("B.config")), KeepReason::NotDangling);
-    // Somebody's own record of such a name is a name.
+    // A record of such a name that the CRI plugin does not manage is a name.
     let mut world = World::new();
     world.image(&import("A"), "A");
     world.image(&id("A.config"), "A");

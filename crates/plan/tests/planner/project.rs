@@ -14,7 +14,7 @@ use crate::world::{ContainerExt, Outcome, Part, RecordExt, World, chain, danglin
 use ProjectImageMode::{All, Built, Local, None as Nothing};
 
 fn seen(world: &World) -> Vec<ProjectUsage> {
-    let namespace = World::JUDGED.parse().unwrap();
+    let namespace = World::NAMESPACE.parse().unwrap();
     projects(
         &world.inventory(),
         &[],
@@ -34,7 +34,7 @@ struct Case {
     number: &'static str,
     services: Services,
     labelled: &'static [Labelled],
-    /// Names of which the engine says that there are none.
+    /// Names that the engine reports as missing.
     missing: &'static [&'static str],
     mode: ProjectImageMode,
     remove_orphans: bool,
@@ -259,8 +259,8 @@ fn built(world: &mut World, target: &str, service: &str, names: &[&str]) {
 }
 
 fn remove(world: &World, images: ProjectImages) -> Outcome {
-    world.judge(&PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
+    world.decide(&PruneRequest {
+        namespace: World::NAMESPACE.parse().unwrap(),
         selection: images.into(),
         target: None,
         history: BuildHistory::Keep,
@@ -269,7 +269,7 @@ fn remove(world: &World, images: ProjectImages) -> Outcome {
     })
 }
 
-/// CP12, CP16, CP17: what the engine refuses is told and stays, and other names keep images.
+/// CP12, CP16, CP17: what the engine refuses is reported and stays, and other names keep images.
 #[test]
 fn a_pinned_image_stays_when_its_project_goes() {
     let mut world = World::new();
@@ -431,7 +431,7 @@ fn is_put_together_from_containers() {
     assert_eq!((services[3].as_str(), image(3)), ("web", None));
 }
 
-/// What cannot be read carries no label, and is nobody's.
+/// An image without a label belongs to no project.
 #[test]
 fn each_project_has_its_own_images() {
     let mut world = World::new();
@@ -444,7 +444,7 @@ fn each_project_has_its_own_images() {
         container.labels = project_labels(project, service);
     }
     let seen = seen(&world);
-    let told = seen.iter().map(|it| {
+    let reported = seen.iter().map(|it| {
         let images = it.images.iter().map(|image| {
             let services: Vec<&str> = image.services.iter().map(String::as_str).collect();
             (image.name.as_str(), services)
@@ -458,11 +458,11 @@ fn each_project_has_its_own_images() {
             vec![(named.as_str(), vec!["db"]), (web.as_str(), vec!["web"])],
         ),
     ];
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert_eq!(reported.collect::<Vec<_>>(), expected);
 }
 
 #[test]
-fn what_cannot_be_read_is_no_projects() {
+fn an_unreadable_image_belongs_to_no_project() {
     let mut world = World::new();
     built(&mut world, "A", "web", &["quay.io/team/web:1"]);
     world.corrupt("A.config");
@@ -471,12 +471,12 @@ fn what_cannot_be_read_is_no_projects() {
         ..CASE
     };
     assert_eq!(remove(&world, request(&case)).removed(), [""; 0]);
-    // A name that the project gives is a name all the same.
+    // A name that the project gives still counts as a name.
     let mut world = World::new();
     world.image("quay.io/team/web:1", "A");
     world.corrupt("A.config");
     world.active("work", &chain("base+A.layer"));
-    world.lease("somebody", &[crate::world::snapshot("work")]);
+    world.lease("holder", &[crate::world::snapshot("work")]);
     let case = Case {
         services: &[("web", Some("quay.io/team/web:1"))],
         mode: All,

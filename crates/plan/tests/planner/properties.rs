@@ -76,8 +76,8 @@ fn shuffled(world: &World, turn: usize) -> World {
 fn carried_out(world: &World, outcome: &Outcome) -> World {
     let removed = outcome.removed();
     let mut world = world.clone();
-    let judged = world.within(World::JUDGED).here();
-    judged
+    let pruned = world.within(World::NAMESPACE).here();
+    pruned
         .images
         .retain(|image| !removed.contains(&&*image.name));
     world
@@ -97,8 +97,8 @@ proptest! {
         let world = scene.world();
         let outcome = world.prune_by(filters);
         let inventory = world.inventory();
-        let judged = &inventory.namespaces[&outcome.plan.namespace];
-        assert_frees(&outcome.plan, &naive::freed(&inventory, judged, &outcome.removed()));
+        let pruned = &inventory.namespaces[&outcome.plan.namespace];
+        assert_frees(&outcome.plan, &naive::freed(&inventory, pruned, &outcome.removed()));
     }
 
     #[test]

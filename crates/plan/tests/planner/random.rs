@@ -72,7 +72,7 @@ fn spellings() -> Vec<String> {
     spellings
 }
 
-/// What somebody may give as the name of an image.
+/// A text that may be given as the name of an image.
 pub(crate) fn given() -> impl Strategy<Value = String> {
     let mut given = spellings();
     given.extend(TARGETS.map(id));
@@ -133,7 +133,7 @@ impl Scene {
         for thing in &self.there {
             write(&mut world, thing);
         }
-        world.within(World::JUDGED);
+        world.within(World::NAMESPACE);
         for (is_registered, thing) in &self.here {
             write(&mut world, thing);
             if *is_registered && matches!(thing, Thing::Container(..)) {

@@ -20,7 +20,7 @@ use crate::world::{
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// A policy that lets everything go that is not used, whatever its age.
+/// A policy that removes everything unused, of any age.
 fn lenient() -> RuleImages {
     RuleImages {
         rule: Rule {
@@ -49,8 +49,8 @@ fn by_policy(images: &RuleImages) -> PruneRequest {
     }
 }
 
-fn judged(world: &World, images: &RuleImages) -> Outcome {
-    world.judge(&by_policy(images))
+fn evaluated(world: &World, images: &RuleImages) -> Outcome {
+    world.decide(&by_policy(images))
 }
 
 /// Targets and the hours since their last use.
@@ -79,7 +79,7 @@ fn goal(amount: u64) -> Goal {
 fn limited(world: &World, images: &RuleImages) -> Limited {
     let inventory = world.inventory();
     let decision = decide(&inventory, &world.registered, &by_policy(images));
-    let sizes = sizes(&inventory).remove(&World::JUDGED.parse().unwrap());
+    let sizes = sizes(&inventory).remove(&World::NAMESPACE.parse().unwrap());
     limit_by_use(decision.into_plan(&sizes.unwrap()), &inventory, images)
 }
 
@@ -167,7 +167,7 @@ fn each_rule_keeps_and_names_itself() {
         ),
         (
             protect(Protection {
-                namespaces: BTreeSet::from([World::JUDGED.parse().unwrap()]),
+                namespaces: BTreeSet::from([World::NAMESPACE.parse().unwrap()]),
                 ..Protection::default()
             }),
             KeepReason::Protected,
@@ -226,16 +226,16 @@ fn each_rule_keeps_and_names_itself() {
         ),
     ];
     for (images, reason, holder) in cases {
-        let outcome = judged(&world, &images);
+        let outcome = evaluated(&world, &images);
         assert_eq!(outcome.reason(&app), reason, "{holder}");
         assert_eq!(outcome.holders(&app), [holder]);
     }
-    assert_eq!(judged(&world, &lenient()).removed().len(), 2);
+    assert_eq!(evaluated(&world, &lenient()).removed().len(), 2);
     let images = protect(Protection {
         labels: vec![LabelFilter::parse(true, "keep").unwrap()],
         ..Protection::default()
     });
-    let outcome = judged(&world, &images);
+    let outcome = evaluated(&world, &images);
     assert_eq!(outcome.removed(), [app]);
     assert_eq!(
         outcome.holders(&library("labelled:1")),
@@ -250,7 +250,7 @@ fn at_exactly_its_age_an_image_goes() {
         let mut images = lenient();
         images.rule.min_age = age;
         images.uses = used(&[("APP", 2)]);
-        judged(&world, &images).removed().len()
+        evaluated(&world, &images).removed().len()
     };
     assert_eq!(with_age(2 * HOUR), 1);
     assert_eq!(with_age(2 * HOUR + Duration::from_nanos(1)), 0);
@@ -258,7 +258,7 @@ fn at_exactly_its_age_an_image_goes() {
         let mut images = lenient();
         images.rule.unused_for = idle;
         images.uses = used(&[("APP", 2)]);
-        judged(&world, &images).removed().len()
+        evaluated(&world, &images).removed().len()
     };
     assert_eq!(with_idleness(2 * HOUR), 1);
     assert_eq!(with_idleness(2 * HOUR + Duration::from_nanos(1)), 0);
@@ -271,7 +271,7 @@ fn at_exactly_its_size_an_image_goes() {
     for (larger_than, n_removed) in [(size - 1, 1), (size, 1), (size + 1, 0)] {
         let mut images = lenient();
         images.rule.filters.larger_than = larger_than;
-        assert_eq!(judged(&world, &images).removed().len(), n_removed);
+        assert_eq!(evaluated(&world, &images).removed().len(), n_removed);
     }
 }
 
@@ -287,7 +287,7 @@ fn the_sandbox_image_is_protected_by_any_of_its_names_and_no_other() {
             }),
             ..lenient()
         };
-        let outcome = judged(&world, &images);
+        let outcome = evaluated(&world, &images);
         let kept = outcome.plan.kept.iter();
         let kept: Vec<&str> = kept.map(|it| it.name.as_str()).collect();
         let expected = if name == "pause" {
@@ -309,7 +309,7 @@ fn what_a_registry_has_is_no_last_copy() {
     );
     let mut images = lenient();
     images.rule.last_copies = false;
-    assert_eq!(judged(&world, &images).removed(), [library("pulled:1")]);
+    assert_eq!(evaluated(&world, &images).removed(), [library("pulled:1")]);
 }
 
 #[test]
@@ -318,17 +318,17 @@ fn what_is_lost_is_no_last_copy_and_what_has_a_source_below_is_none_either() {
     images.rule.last_copies = false;
     let mut lost = apart(&["app"]);
     lost.lose("APP");
-    assert_eq!(judged(&lost, &images).removed().len(), 1);
+    assert_eq!(evaluated(&lost, &images).removed().len(), 1);
     let mut below = World::new();
     below.image(&library("below:1"), "A");
     below.index("index", &["A"]);
     below.here().images.clear();
     below.record(&library("index:1"), "index");
-    let outcome = judged(&below, &images);
+    let outcome = evaluated(&below, &images);
     assert_eq!(outcome.reason(&library("index:1")), KeepReason::LastCopy);
     let source = "containerd.io/distribution.source.registry.example";
     below.blob("A", &[(source, "library/index")]);
-    assert_eq!(judged(&below, &images).removed().len(), 1);
+    assert_eq!(evaluated(&below, &images).removed().len(), 1);
 }
 
 #[test]
@@ -345,11 +345,11 @@ fn what_came_back_is_spared_for_a_while() {
     };
     images.uses = spared_until(1);
     assert_eq!(
-        judged(&world, &images).reason(&library("app:1")),
+        evaluated(&world, &images).reason(&library("app:1")),
         KeepReason::Repulled
     );
     images.uses = spared_until(0);
-    assert_eq!(judged(&world, &images).removed().len(), 1);
+    assert_eq!(evaluated(&world, &images).removed().len(), 1);
 }
 
 #[test]
@@ -368,18 +368,18 @@ fn the_newest_of_each_repository_stay() {
     world.record(&library("other:1"), "A");
     let mut images = lenient();
     images.rule.keep_newest = 2;
-    let outcome = judged(&world, &images);
+    let outcome = evaluated(&world, &images);
     // `A` is the newest of `other`, and goes with all its names or not at all.
     assert_eq!(outcome.removed(), Vec::<&str>::new());
     images.rule.keep_newest = 1;
-    let outcome = judged(&world, &images);
+    let outcome = evaluated(&world, &images);
     assert_eq!(outcome.removed(), [library("app:B")]);
     // The CRI plugin's records by ID look like those of one repository, and are of none.
     for record in &mut world.here().images {
         record.name = id(&record.name);
     }
     world.here().images.pop();
-    assert_eq!(judged(&world, &images).removed().len(), 3);
+    assert_eq!(evaluated(&world, &images).removed().len(), 3);
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn one_protected_name_of_a_cri_image_keeps_all() {
         references: vec!["registry.example/app:1".parse().unwrap()],
         ..Protection::default()
     });
-    let outcome = judged(&world, &images);
+    let outcome = evaluated(&world, &images);
     assert_eq!(outcome.removed(), Vec::<&str>::new());
     assert_eq!(outcome.reason(&id("APP.config")), KeepReason::CriGroup);
 }

@@ -1,6 +1,6 @@
 //! Docker's table of which images a prune takes, row by row, with our safe differences.
 //!
-//! Each row is judged twice: with containers of which the engine knows the target they were
+//! Each row is evaluated twice: with containers of which the engine knows the target they were
 //! created from, and with what plain containerd knows of the same containers: the name as it
 //! was typed and a root filesystem on the image's chain.
 
@@ -64,7 +64,7 @@ const TABLE: &[Row] = &[
     row("S9", Dangling, &[("moby-dangling@<A>", "A"), ("L/a:latest", "B")], &[],
         &["moby-dangling@<A>"]),
     row("S10", All, &[("moby-dangling@<A>", "A"), ("L/n:latest", "B")], &[("n", "A")], &[]),
-    // Docker prunes alpine:3.18: the name leads to B by now, and A is not counted as used.
+    // Docker prunes alpine:3.18: the name now leads to B, and A is not counted as used.
     row("S11, ours", All, &[("L/alpine:latest", "B"), ("L/alpine:3.18", "A")],
         &[("alpine", "A")], &[]),
     // Docker prunes foo:bar, the last name of what the container runs.
@@ -122,7 +122,7 @@ fn text(template: &str) -> String {
     }
 }
 
-/// What is known of a container besides what it was created from.
+/// What is known of a container in addition to what it was created from.
 #[derive(Debug, Clone, Copy)]
 enum Evidence {
     /// An engine knows the target.
@@ -160,7 +160,7 @@ fn prune(world: &World, scope: Scope) -> Outcome {
     }
 }
 
-fn judge_table(evidence: Evidence) {
+fn check_table(evidence: Evidence) {
     for row in TABLE {
         let outcome = prune(&world(row.images, row.containers, evidence), row.scope);
         let mut expected: Vec<String> = row.removed.iter().map(|name| text(name)).collect();
@@ -171,12 +171,12 @@ fn judge_table(evidence: Evidence) {
 
 #[test]
 fn selects_as_docker_does_where_targets_are_known() {
-    judge_table(Evidence::Digest);
+    check_table(Evidence::Digest);
 }
 
 #[test]
 fn selects_alike_by_the_chains_that_containers_stand_on() {
-    judge_table(Evidence::Chain);
+    check_table(Evidence::Chain);
 }
 
 #[test]

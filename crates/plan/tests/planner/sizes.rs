@@ -9,11 +9,11 @@ fn sum(names: &[&str]) -> u64 {
     names.iter().map(|name| bytes(name)).sum()
 }
 
-/// What each image of the judged namespace measures, when every stack of layers occupies the
+/// The size of each image of the pruned namespace, when every stack of layers occupies the
 /// bytes of its name.
 fn sizes(world: &World, stacks: &[&str], targets: &[&str]) -> Vec<ImageSize> {
     let inventory = world.inventory();
-    let objects = image_objects(&inventory, &World::JUDGED.parse().unwrap());
+    let objects = image_objects(&inventory, &World::NAMESPACE.parse().unwrap());
     let stacks = stacks.iter();
     let measured: SnapshotSizes = stacks
         .map(|stack| (SnapshotId::new(OVERLAY, chain(stack)), bytes(stack)))

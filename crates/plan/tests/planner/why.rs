@@ -1,4 +1,4 @@
-//! Who holds a thing, and the way from there.
+//! What holds a thing, and the path from there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ fn ask(world: &World, text: &str) -> Result<Vec<Answer>, NotFound> {
     why(&Question {
         inventory: &world.inventory(),
         registered: &registered(world),
-        namespace: &World::JUDGED.parse().unwrap(),
+        namespace: &World::NAMESPACE.parse().unwrap(),
         text,
     })
 }
@@ -33,8 +33,8 @@ fn answer(world: &World, text: &str) -> Answer {
     answers.remove(0)
 }
 
-/// The holders, each with the kinds of the things on its way.
-fn ways(answer: &Answer) -> Vec<(String, Vec<ThingKind>)> {
+/// The holders, each with the kinds of the things on its path.
+fn paths(answer: &Answer) -> Vec<(String, Vec<ThingKind>)> {
     let held = answer.holders.iter().map(|held| {
         let kinds = held.chain.iter().map(|thing| thing.kind);
         (held.holder.to_string(), kinds.collect())
@@ -53,7 +53,7 @@ fn a_container_leads_to_its_image_by_snapshot_or_else_by_name() {
     world.container("named", "web:1");
     let answer = answer(&world, "web:1");
     assert_eq!(
-        ways(&answer),
+        paths(&answer),
         [
             ("container named".to_owned(), vec![Image]),
             (
@@ -73,7 +73,7 @@ fn a_flat_lease_leads_down_to_parents_and_no_further() {
     world.lease("flat", &[snapshot("own"), content("A")]).flat();
     let base = chain("base");
     let answer = answer(&world, &base);
-    let ways = ways(&answer);
+    let ways = paths(&answer);
     assert_eq!(
         ways[0],
         ("build cache flat".to_owned(), vec![Snapshot, Snapshot])
@@ -81,7 +81,7 @@ fn a_flat_lease_leads_down_to_parents_and_no_further() {
     assert_eq!(ways[1].0, format!("image {}", library("a:1")));
     let config = id("A.config");
     assert_eq!(
-        self::ways(&self::answer(&world, &config)).len(),
+        self::paths(&self::answer(&world, &config)).len(),
         1,
         "not by the flat lease"
     );
@@ -94,14 +94,14 @@ fn ones_own_namespace_comes_first_and_an_image_with_what_a_prune_would_do() {
     world.image(&library("used:1"), "B");
     world.container("web", "used:1");
     world.within("another").image(&library("a:1"), "A");
-    world.within(World::JUDGED);
+    world.within(World::NAMESPACE);
     let layer = answer(&world, &id("A.layer"));
     let namespaces: Vec<_> = layer
         .holders
         .iter()
         .map(|it| it.namespace.as_str())
         .collect();
-    assert_eq!(namespaces, [World::JUDGED, "another"]);
+    assert_eq!(namespaces, [World::NAMESPACE, "another"]);
     let goes = layer.holders[0].prune_all.as_ref();
     assert!(
         matches!(goes, Some(ImageVerdict::Remove { .. })),
@@ -139,7 +139,7 @@ fn a_registered_container_leads_to_its_image_by_what_it_stands_on() {
         ("container web".to_owned(), on_snapshots),
     ];
     assert_eq!(
-        ways(&answer).into_iter().collect::<BTreeMap<_, _>>(),
+        paths(&answer).into_iter().collect::<BTreeMap<_, _>>(),
         expected.into()
     );
 }
@@ -150,7 +150,7 @@ fn an_image_of_its_containers_name_is_on_the_way() {
     world.image("web", "A");
     world.container("web", "web");
     let expected = [("container web".to_owned(), vec![Image])];
-    assert_eq!(ways(&answer(&world, "web")), expected);
+    assert_eq!(paths(&answer(&world, "web")), expected);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_label_leads_to_an_image_from_2_0_on() {
         let label = ("containerd.io/gc.ref.image", &*library("a:1"));
         world.blob("anchor", &[("containerd.io/gc.root", ""), label]);
         let answer = answer(&world, &id("A.config"));
-        let holders = ways(&answer).into_iter().map(|(holder, _)| holder);
+        let holders = paths(&answer).into_iter().map(|(holder, _)| holder);
         let is_by_label = holders.collect::<Vec<_>>().len() > 1;
         assert_eq!(is_by_label, rules == CollectorRules::V2_0, "{answer:#?}");
     }
@@ -199,12 +199,12 @@ fn what_expires_says_when_and_by_whom() {
 }
 
 #[test]
-fn what_nobody_holds_goes_with_the_next_collection() {
+fn what_has_no_holder_goes_with_the_next_collection() {
     let mut world = World::new();
     world.blob("x", &[]);
     world.lease("over", &[content("x")]).expired();
     assert_eq!(answer(&world, &id("x")).outlook, Outlook::NextCollection);
-    // An image is not collected: it stays until somebody removes it.
+    // An image is not collected: it stays until it is removed.
     world.image(&library("a:1"), "A");
     let of_image = answer(&world, "a:1");
     assert_eq!(of_image.outlook, Outlook::Unused);
@@ -234,7 +234,7 @@ fn finds_things_by_all_their_names() {
 }
 
 #[test]
-fn the_beginning_of_several_digests_is_told_with_all_of_them() {
+fn an_ambiguous_prefix_is_reported_with_all_its_digests() {
     let (one, other) = begin_alike();
     let mut world = World::new();
     world.blob(&one, &[]);

@@ -1,4 +1,4 @@
-//! A small containerd to judge: written down by name, handed over as an inventory.
+//! A small containerd for the planner: described by names, and turned into an inventory.
 //!
 //! A fixture names its blobs (`A`, `A.config`, `base`); digests, sizes and chain IDs follow from
 //! the names, so that a test reads and fails in names only. Labels are written as containerd's
@@ -101,7 +101,7 @@ pub(crate) struct World {
     pub(crate) documents: BTreeMap<Digest, Document>,
     /// Image labels that no configuration lacks.
     pub(crate) label_keys: BTreeSet<String>,
-    /// Containers that an engine has registered for the judged namespace.
+    /// Containers that an engine has registered for the pruned namespace.
     pub(crate) registered: Vec<Container>,
     /// Names of digests and snapshot keys.
     names: BTreeMap<String, String>,
@@ -109,19 +109,22 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The namespace that is judged.
-    pub(crate) const JUDGED: &str = "default";
+    /// The namespace that is pruned.
+    pub(crate) const NAMESPACE: &str = "default";
 
     /// An empty namespace of a containerd 2.0.
     pub(crate) fn new() -> Self {
         Self {
             rules: CollectorRules::V2_0,
-            namespaces: BTreeMap::from([(Self::JUDGED.to_owned(), NamespaceInventory::default())]),
+            namespaces: BTreeMap::from([(
+                Self::NAMESPACE.to_owned(),
+                NamespaceInventory::default(),
+            )]),
             documents: BTreeMap::new(),
             label_keys: BTreeSet::new(),
             registered: Vec::new(),
             names: BTreeMap::new(),
-            current: Self::JUDGED.to_owned(),
+            current: Self::NAMESPACE.to_owned(),
         }
     }
 
@@ -178,11 +181,11 @@ impl World {
 
     /// Prunes by these filters; the plan must pass its own linter.
     pub(crate) fn prune_by(&self, filters: PruneFilters) -> Outcome {
-        self.judge(&request(filters))
+        self.decide(&request(filters))
     }
 
-    /// Judges by a request; the plan must pass its own linter.
-    pub(crate) fn judge(&self, request: &PruneRequest) -> Outcome {
+    /// Decides by a request; the plan must pass its own linter.
+    pub(crate) fn decide(&self, request: &PruneRequest) -> Outcome {
         let inventory = self.inventory();
         let decision = decide(&inventory, &self.registered, request);
         let snapshots = decision.snapshots().iter();
@@ -216,7 +219,7 @@ pub(crate) fn all() -> PruneFilters {
 /// A request that may leave nothing behind.
 pub(crate) fn request(filters: PruneFilters) -> PruneRequest {
     PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
+        namespace: World::NAMESPACE.parse().unwrap(),
         selection: filters.into(),
         target: None,
         may_empty_namespace: true,

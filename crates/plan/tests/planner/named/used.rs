@@ -75,13 +75,13 @@ fn what_has_no_name_or_can_get_none_is_not_taken_by_force() {
         assert_eq!(outcome.removed(), nothing);
         assert!(outcome.plan.named[0].outcome.is_err());
     }
-    // Somebody has put the name that stands for none to another use.
+    // Another image has the name that stands for a missing one.
     for (world, _) in with_containers(&[("L/x:1", "A"), ("moby-dangling@<A>", "B")]) {
         let outcome = remove(&world, &["x:1"], true);
         assert_eq!(outcome.removed(), nothing);
         assert!(outcome.plan.named[0].outcome.is_err());
     }
-    // By its ID it loses the names that it has, and stays by the one that is none.
+    // By its ID it loses its names, and stays by the record that is not a name.
     let [_, stopped, leased] = with_containers(&[("L/x:1", "A"), ("moby-dangling@<A>", "A")]);
     for (world, _) in [stopped, leased] {
         let outcome = remove(&world, &[&id("A")], true);
@@ -100,7 +100,7 @@ fn another_name_is_enough_for_a_container() {
         assert_eq!(outcome.removed(), [library("x:1")]);
         assert!(outcome.plan.named[1].outcome.is_err());
     }
-    // One that is to expire is none.
+    // A record that expires does not count.
     for (mut world, _) in with_containers(&[("L/x:1", "A")]) {
         let record = world.image(&library("x:2"), "A");
         record.label("containerd.io/gc.expire", "2026-02-01T00:00:00Z");
@@ -149,7 +149,7 @@ fn by_id_a_running_container_forbids_and_a_stopped_one_must_be_forced() {
 
 #[test]
 fn a_name_that_has_moved_is_no_use() {
-    // S20 of the table of prunes: there the name is kept, here somebody asks for it.
+    // S20 of the table of prunes: a prune keeps the name, here the request names it.
     let mut world = world(&[("L/x:1", "B"), ("L/old:1", "A")]);
     world.container("c", "x:1").of("A");
     let outcome = remove(&world, &["x:1"], false);
@@ -181,11 +181,11 @@ fn what_only_keeps_content_is_not_in_the_way() {
 fn whatever_stands_on_it_is_in_the_way() {
     let mut world = world(&[("L/x:1", "A")]);
     world.active("work", &chain("base+A.layer"));
-    world.lease("somebody", &[snapshot("work")]);
+    world.lease("holder", &[snapshot("work")]);
     let outcome = remove(&world, &["x:1"], false);
     assert_eq!(
         said(&outcome.plan.named[0]),
-        ["conflict: unable to delete x:1 (must be forced) - image is being used by lease somebody"]
+        ["conflict: unable to delete x:1 (must be forced) - image is being used by lease holder"]
     );
     let outcome = remove(&world, &["x:1"], true);
     assert_eq!(outcome.removal(&library("x:1")), RemoveReason::Replaced);
@@ -220,7 +220,7 @@ fn a_lease_is_a_containers_only_if_its_id_and_its_snapshot_say_so() {
     );
     // Nor does it stand for another.
     stopped.active("other", &stack);
-    stopped.lease("somebody", &[snapshot("other")]);
+    stopped.lease("holder", &[snapshot("other")]);
     let outcome = remove(&stopped, &["x:1"], false);
     assert_eq!(outcome.holders(&library("x:1")).len(), 2);
 }

@@ -1,6 +1,6 @@
 //! No image changes how another one is read.
 //!
-//! Whoever can load an image writes its documents: any descriptor may call any blob anything, at
+//! The author of an image writes its documents: any descriptor may call any blob anything, at
 //! any depth. Whatever they write, an image that stayed without it stays with it, and one that
 //! could be read still can.
 
@@ -12,7 +12,7 @@ use reclaim_model::{
 use crate::random::{BLOBS, pick, scenes};
 use crate::world::{Outcome, World, all, bytes, chain, digest, library, media_type};
 
-/// A document that somebody wrote in order to confuse: its kind, and what it calls others.
+/// A document that is written in order to confuse: its kind, and what it calls others.
 #[derive(Debug, Clone)]
 struct Written {
     kind: DocumentKind,
@@ -60,7 +60,7 @@ impl Hostile {
     }
 
     fn write(&self, world: &mut World) {
-        world.within(World::JUDGED);
+        world.within(World::NAMESPACE);
         for (at, written) in self.documents.iter().enumerate() {
             let children = written.children.iter().map(|(number, kind)| {
                 let name = Self::name(*number, at);
@@ -113,7 +113,7 @@ fn is_named_by_container(world: &World, hostile: &Hostile) -> bool {
     let records = records.map(|(number, _)| (*number, hostile.documents.len()));
     let blobs = children.chain(records);
     let blobs: Vec<String> = blobs.map(|(it, at)| Hostile::name(it, at)).collect();
-    let containers = world.namespaces[World::JUDGED].containers.iter();
+    let containers = world.namespaces[World::NAMESPACE].containers.iter();
     containers.chain(&world.registered).any(|container| {
         blobs.iter().map(|blob| digest(blob)).any(|digest| {
             container.image_digest.as_ref() == Some(&digest)

@@ -14,7 +14,7 @@ use crate::world::World;
 fn requests() -> impl Strategy<Value = PruneRequest> {
     let names = prop::collection::vec(given(), 1..4);
     (names, any::<bool>(), any::<bool>()).prop_map(|(names, force, prune_parents)| PruneRequest {
-        namespace: World::JUDGED.parse().unwrap(),
+        namespace: World::NAMESPACE.parse().unwrap(),
         selection: NamedImages {
             names,
             force,
@@ -32,44 +32,44 @@ proptest! {
     #[test]
     fn frees_what_the_collector_would(scene in scenes(), request in requests()) {
         let world = scene.world();
-        // Judging asks the linter, too: no container loses its image, or what it stands on.
-        let outcome = world.judge(&request);
+        // This runs the linter, too: no container loses its image, or the snapshots below its own.
+        let outcome = world.decide(&request);
         let inventory = world.inventory();
-        let judged = &inventory.namespaces[&outcome.plan.namespace];
+        let pruned = &inventory.namespaces[&outcome.plan.namespace];
         let steps = outcome.plan.steps.iter();
         let gone = steps.filter(|it| it.reason != RemoveReason::Replaced);
         let gone: Vec<&str> = gone.map(|it| it.image.name.as_str()).collect();
-        assert_frees(&outcome.plan, &naive::freed(&inventory, judged, &gone));
+        assert_frees(&outcome.plan, &naive::freed(&inventory, pruned, &gone));
     }
 
     #[test]
     fn order_does_not_matter(scene in scenes(), request in requests(), turn in 0..9_usize) {
         let world = scene.world();
-        let plan = world.judge(&request).plan;
-        let other = shuffled(&world, turn).judge(&request).plan;
+        let plan = world.decide(&request).plan;
+        let other = shuffled(&world, turn).decide(&request).plan;
         prop_assert_eq!(format!("{plan:?}"), format!("{other:?}"));
     }
 
     #[test]
     fn tells_of_every_record_that_goes(scene in scenes(), request in requests()) {
-        let outcome = scene.world().judge(&request);
+        let outcome = scene.world().decide(&request);
         let named = outcome.plan.named.iter();
-        let told = named.filter_map(|it| it.outcome.as_ref().ok());
-        let told: Vec<&str> = told.flat_map(|it| &it.records).map(String::as_str).collect();
-        let once: BTreeSet<&str> = told.iter().copied().collect();
-        prop_assert_eq!(once.len(), told.len());
+        let reported = named.filter_map(|it| it.outcome.as_ref().ok());
+        let reported: Vec<&str> = reported.flat_map(|it| &it.records).map(String::as_str).collect();
+        let once: BTreeSet<&str> = reported.iter().copied().collect();
+        prop_assert_eq!(once.len(), reported.len());
         prop_assert_eq!(once, outcome.removed().into_iter().collect());
     }
 
-    /// The second look judges anew; with nothing new it must find nothing that has to come back.
+    /// The second look evaluates again; without a change nothing has to come back.
     #[test]
     fn what_went_need_not_come_back(scene in scenes(), request in requests()) {
         let mut world = scene.world();
-        let outcome = world.judge(&request);
+        let outcome = world.decide(&request);
         for step in &outcome.plan.steps {
             let nameless = step.image.without_name();
             if step.reason == RemoveReason::Replaced {
-                world.within(World::JUDGED).here().images.push(nameless);
+                world.within(World::NAMESPACE).here().images.push(nameless);
             }
         }
         let removed: BTreeSet<&str> = outcome.removed().into_iter().collect();

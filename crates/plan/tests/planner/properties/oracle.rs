@@ -10,33 +10,33 @@ use crate::world::{Outcome, World, now};
 /// Asserts that the plan leaves a record for each use, and the very record where it is named.
 pub(super) fn check(world: &World, outcome: &Outcome) -> Result<(), TestCaseError> {
     let inventory = world.inventory();
-    let judged = &inventory.namespaces[&outcome.plan.namespace];
+    let pruned = &inventory.namespaces[&outcome.plan.namespace];
     let removed = outcome.removed();
     let stays = |name: &str| !removed.contains(&name);
-    for container in judged.containers.iter().chain(&world.registered) {
+    for container in pruned.containers.iter().chain(&world.registered) {
         prop_assert!(stays(&container.image), "{} is named", container.image);
         if let Some(digest) = &container.image_digest {
-            one_stays(judged, outcome, digest)?;
+            one_stays(pruned, outcome, digest)?;
         }
-        if let Some(chain) = container.snapshot.as_ref().and_then(|id| chain(judged, id)) {
-            for target in targets_of(&inventory, judged, &chain) {
-                one_stays(judged, outcome, target)?;
+        if let Some(chain) = container.snapshot.as_ref().and_then(|id| chain(pruned, id)) {
+            for target in targets_of(&inventory, pruned, &chain) {
+                one_stays(pruned, outcome, target)?;
             }
         }
     }
-    let leases = judged.leases.iter();
+    let leases = pruned.leases.iter();
     for lease in leases.filter(|lease| lease.is_live(now()) && !lease.is_ours()) {
         for resource in &lease.resources {
             match resource {
-                LeaseResource::Content(digest) => one_stays(judged, outcome, digest)?,
+                LeaseResource::Content(digest) => one_stays(pruned, outcome, digest)?,
                 LeaseResource::Image(name) => prop_assert!(stays(name), "{name} is leased"),
                 LeaseResource::Snapshot(id) => {
                     // A committed one in between is no use; the top of an image is.
                     if let Ok(chain) = id.key.parse()
-                        && is_there(judged, id)
+                        && is_there(pruned, id)
                     {
-                        for target in targets_of(&inventory, judged, &chain) {
-                            one_stays(judged, outcome, target)?;
+                        for target in targets_of(&inventory, pruned, &chain) {
+                            one_stays(pruned, outcome, target)?;
                         }
                     }
                 }
@@ -63,11 +63,11 @@ pub(super) fn check(world: &World, outcome: &Outcome) -> Result<(), TestCaseErro
 
 /// Of the records of this target, if there are any, at least one stays.
 fn one_stays(
-    judged: &NamespaceInventory,
+    pruned: &NamespaceInventory,
     outcome: &Outcome,
     target: &Digest,
 ) -> Result<(), TestCaseError> {
-    let mut records = judged.images.iter();
+    let mut records = pruned.images.iter();
     let is_any = records.any(|image| image.target.digest == *target);
     let mut kept = outcome.plan.kept.iter();
     let is_kept = kept.any(|kept| kept.target == *target);
@@ -75,14 +75,14 @@ fn one_stays(
     Ok(())
 }
 
-fn is_there(judged: &NamespaceInventory, id: &SnapshotId) -> bool {
-    let list = judged.snapshots.get(&id.snapshotter);
+fn is_there(pruned: &NamespaceInventory, id: &SnapshotId) -> bool {
+    let list = pruned.snapshots.get(&id.snapshotter);
     list.is_some_and(|list| list.iter().any(|it| *it.key == *id.key))
 }
 
 /// The first chain ID below a snapshot.
-fn chain(judged: &NamespaceInventory, id: &SnapshotId) -> Option<Digest> {
-    let list = judged.snapshots.get(&id.snapshotter)?;
+fn chain(pruned: &NamespaceInventory, id: &SnapshotId) -> Option<Digest> {
+    let list = pruned.snapshots.get(&id.snapshotter)?;
     let mut key = id.key.to_string();
     for _ in 0..=list.len() {
         let snapshot = list.iter().find(|it| *it.key == *key)?;
@@ -97,10 +97,10 @@ fn chain(judged: &NamespaceInventory, id: &SnapshotId) -> Option<Digest> {
 /// Targets that are manifests with a config of this chain.
 fn targets_of<'a>(
     inventory: &'a Inventory,
-    judged: &'a NamespaceInventory,
+    pruned: &'a NamespaceInventory,
     chain: &Digest,
 ) -> Vec<&'a Digest> {
-    let targets = judged.images.iter().map(|image| &image.target.digest);
+    let targets = pruned.images.iter().map(|image| &image.target.digest);
     let has_chain = |target: &&Digest| {
         let Some(Document::Manifest(children)) = inventory.documents.get(*target) else {
             return false;

@@ -83,7 +83,7 @@ fn what_is_unpacked_by_two_snapshotters_goes_from_both() {
             ["base", "base+A.layer"].map(|it| format!("{snapshotter}/{}", chain(it)))
         });
         assert_eq!(freed, expected.collect());
-        // Whoever stands on the second uses the image as well.
+        // A container that is based on the second uses the image, too.
         let here = world.here();
         let list = here.snapshots.get_mut("zfs").unwrap();
         list.push(Snapshot {

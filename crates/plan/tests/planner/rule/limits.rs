@@ -1,4 +1,4 @@
-//! How much of what a policy lets go does go, and in which order.
+//! How many of the images that a policy may remove go, and in which order.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ fn what_frees_nothing_towards_the_goal_is_left_out() {
         },
     );
     world.record(&library("a:1"), "A");
-    world.within(World::JUDGED);
+    world.within(World::NAMESPACE);
     let mut images = lenient();
     images.uses = used(&[("A", 2), ("B", 1)]);
     // All content of `a` stays elsewhere, and its snapshots stay here for `b`.
@@ -135,7 +135,7 @@ fn only_what_a_cap_left_out_is_said_to_be_capped() {
     world.record(&library("useless:1"), "USELESS");
     world.within("other").manifest("USELESS", useless);
     world.record(&library("useless:1"), "USELESS");
-    world.within(World::JUDGED);
+    world.within(World::NAMESPACE);
     let mut images = lenient();
     images.uses = used(&[("USELESS", 4), ("A", 3), ("B", 2), ("USED", 1)]);
     images.goals = Some(vec![goal(u64::MAX)]);
@@ -160,7 +160,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// A policy never removes what a prune -a would keep; with a minimum age that is higher it
-    /// removes no more; and its order is that of the eviction_order, cut as soon as the goal is met.
+    /// removes no more; and its order is the eviction order, cut as soon as the goal is met.
     #[test]
     fn a_policy_is_a_careful_prune(
         scene in scenes(),
@@ -170,8 +170,8 @@ proptest! {
     ) {
         let world = scene.world();
         let inventory = world.inventory();
-        let judged_here = &inventory.namespaces[&World::JUDGED.parse().unwrap()];
-        let uses = judged_here.images.iter().zip(hours.iter().cycle()).map(|(image, hours)| {
+        let pruned = &inventory.namespaces[&World::NAMESPACE.parse().unwrap()];
+        let uses = pruned.images.iter().zip(hours.iter().cycle()).map(|(image, hours)| {
             let moment = ago(SignedDuration::from_hours(*hours));
             let known = LastUse { first_seen: moment, last_used: moment, spared_until: None };
             (image.target.digest.clone(), known)
@@ -182,7 +182,7 @@ proptest! {
         let prune = decide(&inventory, &world.registered, &request(all()));
         let going = |images: &RuleImages| {
             let decision = decide(&inventory, &world.registered, &by_policy(images));
-            let sizes = sizes(&inventory).remove(&World::JUDGED.parse().unwrap());
+            let sizes = sizes(&inventory).remove(&World::NAMESPACE.parse().unwrap());
             decision.into_plan(&sizes.unwrap())
         };
         let plan = going(&images);

@@ -51,7 +51,7 @@ fn a_running_container_is_known_by_name_and_by_lease() {
     world.image(&library("a:1"), "A");
     world.image(&library("old:1"), "B");
     let id = digest("running").hex();
-    // The tag has moved since; the record of the container names it all the same.
+    // The tag has moved since, but the container's record still names it.
     docker_container(&mut world, &id, "base+B.layer");
     world.container(&id, "a:1");
     let outcome = world.prune_all();

@@ -97,7 +97,7 @@ fn less_than_four_characters_are_no_id() {
 
 #[test]
 fn a_short_id_uses_every_image_that_it_could_mean() {
-    // Which of them is meant cannot be told.
+    // Which of them is meant is unknown.
     let (one, other) = begin_alike();
     let short = &digest(&one).hex()[..4];
     let mut world = World::new();

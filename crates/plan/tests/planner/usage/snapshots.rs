@@ -57,7 +57,7 @@ fn an_image_that_a_root_refers_to_does_not_keep_itself() {
 }
 
 #[test]
-fn an_active_snapshot_that_nobody_holds_proves_nothing() {
+fn an_active_snapshot_without_a_holder_proves_nothing() {
     let mut world = one_image();
     world.active("garbage", &chain(TOP));
     world.active("late", &chain(TOP));
@@ -115,7 +115,7 @@ fn one_chain_of_two_images_uses_both() {
 
 #[test]
 fn every_platform_has_its_chain() {
-    // An index may call its only real platform an attestation; it runs all the same.
+    // An index may call its only real platform an attestation; it still runs.
     for platform in ["arm", "amd", "attestation"] {
         let mut world = World::new();
         for name in ["arm", "amd", "attestation"] {

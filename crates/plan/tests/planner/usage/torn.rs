@@ -122,7 +122,7 @@ fn depth_is_counted_within_each_image() {
 }
 
 #[test]
-fn what_its_own_record_calls_a_leaf_is_not_read_whoever_else_reads_it() {
+fn what_its_own_record_calls_a_leaf_is_not_read_even_if_another_record_reads_it() {
     let mut world = world();
     world.record(&library("odd:1"), "index").target.media_type = "text/plain".to_owned();
     world.unpack(&["unheard", "of"]);

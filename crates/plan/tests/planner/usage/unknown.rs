@@ -23,7 +23,7 @@ fn an_image_that_cannot_be_read_stays_and_says_so() {
         );
         assert_eq!(outcome.removed(), [library("b:1")]);
         let expected = format!(
-            "image `{0}` is kept: `{1}` cannot be read: input/output error; to be rid of it: reclaim \
+            "image `{0}` is kept: `{1}` cannot be read: input/output error; to remove it: reclaim \
              image rm {0}",
             library("a:1"),
             id(part)
@@ -261,10 +261,13 @@ fn sandboxes_that_cannot_be_listed_may_use_any_image_where_sandboxes_hold() {
         world.within(namespace).here().gaps.push(gap());
         world.prune_all()
     };
-    let outcome = with(CollectorRules::V2_0, World::JUDGED);
+    let outcome = with(CollectorRules::V2_0, World::NAMESPACE);
     assert_eq!(outcome.removed(), Vec::<&str>::new());
     assert_eq!(outcome.holders(&library("a:1")), ["sandbox *"]);
-    assert_eq!(with(CollectorRules::V1, World::JUDGED).removed().len(), 3);
+    assert_eq!(
+        with(CollectorRules::V1, World::NAMESPACE).removed().len(),
+        3
+    );
     assert_eq!(with(CollectorRules::V2_0, "other").removed().len(), 3);
 }
 

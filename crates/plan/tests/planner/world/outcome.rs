@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reclaim_model::{Amount, Digest, ImageRecord, Inventory, KeepReason, Plan, RemoveReason, Row};
 use reclaim_plan::rows;
 
-/// What came of judging a world.
+/// The decision on a world.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) plan: Plan,
