@@ -148,7 +148,7 @@ impl CommandError {
                 let keys = PRUNE_FILTER_KEYS.join(", ");
                 Some(format!("accepted filters are {keys}"))
             }
-            Self::Run(RunError::Check(reclaim_engine::Finding::EmptiesNamespace {
+            Self::Run(RunError::Check(reclaim_engine::InvalidPlan::EmptiesNamespace {
                 namespace,
                 containers: _,
             })) => Some(format!(

@@ -71,7 +71,7 @@ async fn run(cli: Cli) -> Exit {
         Command::History(args) => commands::history::run(&globals, &args).await,
         Command::Undo(args) => commands::undo::run(&globals, &args).await,
         Command::Serve(args) => commands::serve::run(&globals, &args).await,
-        Command::Maintain(args) => commands::maintain::run(&globals, &args).await,
+        Command::Maintain(args) => Box::pin(commands::maintain::run(&globals, &args)).await,
         Command::Policy(PolicyCommand::Explain(args)) => {
             commands::policy::explain(&globals, &args).await
         }

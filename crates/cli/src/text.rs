@@ -186,7 +186,7 @@ pub(crate) fn warn<'w>(warnings: impl IntoIterator<Item = &'w String>, ids: Ids)
 fn removal_table(report: &Report, ids: Ids) -> Table {
     let mut table = table(["IMAGE", "TARGET", "REASON"]);
     for removed in &report.removed {
-        let reason = removed.reason.words().to_owned();
+        let reason = removed.reason.text().to_owned();
         table.add_row([
             shown_name(&removed.name, &removed.target),
             ids.digest(&removed.target),
@@ -197,7 +197,7 @@ fn removal_table(report: &Report, ids: Ids) -> Table {
 }
 
 fn why_kept(kept: &Kept, ids: Ids) -> String {
-    let words = kept.reason.words();
+    let words = kept.reason.text();
     if kept.holders.is_empty() {
         return words.to_owned();
     }

@@ -9,7 +9,7 @@ use reclaim_model::{
     Container, FilterError, HumanSize, Inventory, Namespace, Plan, PruneRequest, Report,
     ResolvedRequest, RunId, TimeContext,
 };
-use reclaim_plan::{Finding, NotFound, check, decide};
+use reclaim_plan::{InvalidPlan, NotFound, check, decide};
 use reclaim_store::{ConnectError, Containerd, StoreError};
 use tokio::sync::broadcast;
 use tracing::{Instrument, debug, info_span};
@@ -77,7 +77,7 @@ pub enum RunError {
     },
     /// The plan did not pass its own check.
     #[error("refused: {0}")]
-    Check(Finding),
+    Check(InvalidPlan),
     /// Removing everything that may go would not free as much as was asked for.
     #[error(
         "{} cannot be freed, only {}",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use reclaim_model::{ImageList, ListedImage, Namespace, PruneRequest, SnapshotSizes};
-use reclaim_plan::makeup;
+use reclaim_plan::image_objects;
 
 use crate::engine::{Engine, RunError};
 use crate::off_thread::Shared;
@@ -29,7 +29,7 @@ impl Engine {
             .may_lack_namespace(may_lack_namespace);
         let preview = Shared::new(self.preview(&request, &no_progress).await?);
         let name = namespace.clone();
-        let snapshots = preview.read(move |it| makeup(&it.inventory, &name).snapshots());
+        let snapshots = preview.read(move |it| image_objects(&it.inventory, &name).snapshots());
         let snapshots = snapshots.await;
         let bytes = retry(|| self.store.snapshot_bytes(namespace, &snapshots)).await?;
         Ok(preview.read(move |it| list(it, &bytes)).await)
@@ -40,8 +40,8 @@ impl Engine {
 fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
     let Preview { inventory, plan } = preview;
     let namespace = &plan.namespace;
-    let makeup = makeup(inventory, namespace);
-    let sizes = makeup.sizes(bytes);
+    let objects = image_objects(inventory, namespace);
+    let sizes = objects.sizes(bytes);
     let going = plan.steps.iter();
     let going = going.map(|it| (it.image.name.as_str(), Ok(it.reason)));
     let staying = plan.kept.iter();

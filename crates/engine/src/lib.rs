@@ -74,7 +74,6 @@
 
 mod batch_hold;
 mod cancel;
-mod catalog;
 mod confirm;
 mod containers;
 #[cfg(feature = "docker")]
@@ -95,6 +94,7 @@ mod journal;
 mod kubernetes;
 mod last_use;
 mod lease_labels;
+mod listing;
 mod measure;
 mod motion;
 mod named;
@@ -125,7 +125,6 @@ mod unlisted;
 mod unpin;
 
 pub use cancel::unless_cancelled;
-pub use catalog::Listing;
 pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers, OwnerList,
     OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
@@ -143,13 +142,16 @@ pub use kubernetes::{
     KUBELET_NAMESPACE, NeededImages, SandboxImages, read_sandbox_images, read_text,
 };
 pub use last_use::LastUseSource;
+pub use listing::Listing;
 pub use motion::Motion;
 pub use off_thread::{Shared, blocking};
 pub use options::RunOptions;
 pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
 pub use prune::Controls;
-pub use reclaim_plan::{Catalog, CatalogConfig, CatalogImage, CatalogManifest, Finding, NotFound};
+pub use reclaim_plan::{
+    ConfigDetails, DetailedImages, ImageDetails, InvalidPlan, ManifestDetails, NotFound,
+};
 pub use reclaim_store::{Clock, ConnectError, now};
 pub use target::Unmet;
 pub use undo::Undone;

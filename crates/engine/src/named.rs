@@ -85,6 +85,6 @@ fn other_words(reason: KeepReason) -> &'static str {
     if reason == KeepReason::UsageUnknown {
         "whether it is in use now could not be seen"
     } else {
-        reason.words()
+        reason.text()
     }
 }

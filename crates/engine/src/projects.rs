@@ -1,7 +1,7 @@
 //! Which projects a namespace has, and what their images occupy.
 
 use reclaim_model::{Namespace, ProjectList};
-use reclaim_plan::{makeup, projects};
+use reclaim_plan::{image_objects, projects};
 use reclaim_store::NO_LABELS;
 
 use crate::engine::{Engine, RunError, exists};
@@ -29,7 +29,7 @@ impl Engine {
         let registered = self.registered(namespace).await?;
         let inventory = Shared::new(inventory);
         let name = namespace.clone();
-        let snapshots = inventory.read(move |it| makeup(it, &name).snapshots());
+        let snapshots = inventory.read(move |it| image_objects(it, &name).snapshots());
         let snapshots = snapshots.await;
         let sizing = retry(|| self.store.snapshot_bytes(namespace, &snapshots));
         let bytes = sizing.await?;

@@ -1,6 +1,6 @@
 //! Content digests: the identity of every blob.
 //!
-//! Kept as raw bytes, because an inventory holds millions of them.
+//! Stored as raw bytes, because an inventory holds millions of them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -53,7 +53,7 @@ impl Digest {
         text
     }
 
-    /// Returns the algorithm's name as it stands before the colon.
+    /// Returns the algorithm's name, which precedes the colon.
     pub fn algorithm(&self) -> &'static str {
         match self {
             Self::Sha256(_) => "sha256",

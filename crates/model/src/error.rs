@@ -4,7 +4,7 @@ use std::error::Error;
 
 /// Joins an error and its causes as `outer: middle: root`.
 ///
-/// A cause whose text already ends what came before is left out, because errors of other
+/// A cause is left out if the text before it already ends with it, because errors of other
 /// libraries often repeat their source.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -1,8 +1,7 @@
 //! The filters of a prune request: as they arrive, and what they mean.
 //!
 //! [`FilterArgs`] is the typed text: keys and sets of values, from JSON or from the command
-//! line. [`PruneFilters`] is the validated meaning. Whoever holds one has nothing left to
-//! check.
+//! line. [`PruneFilters`] is the validated meaning, which needs no further checks.
 //!
 //! Source of the rules: moby, `daemon/internal/filters/parse.go` and
 //! `daemon/containerd/image_prune.go`; docker/cli, `opts/opts.go`.
@@ -26,8 +25,8 @@ const DANGLING: &str = "dangling";
 
 /// Filters as decoded: for each key a set of values.
 ///
-/// Each value carries a flag that clients send as true. Nothing reads it but `dangling`, for
-/// which a value flagged false counts as not given.
+/// Each value carries a flag that clients send as true. Only `dangling` reads it: a value flagged
+/// false counts as not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FilterArgs {
@@ -37,7 +36,7 @@ pub struct FilterArgs {
 /// Filters of a prune request, checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PruneFilters {
-    /// Whether only dangling images may go. None if the request does not say.
+    /// Whether only dangling images may go; `None` if the request does not say.
     pub dangling: Option<bool>,
     /// Only images that were created before this may go. The earliest, if several were given.
     pub until: Option<Timestamp>,
@@ -62,7 +61,7 @@ pub enum FilterError {
     /// The values of `dangling`, sorted, do not say either true or false.
     #[error("invalid filter 'dangling{}'", listed(.0))]
     Dangling(Vec<String>),
-    /// A value of `until` is no moment.
+    /// A value of `until` is not a moment.
     #[error("invalid value for 'until' filter: {0}")]
     Until(UntilError),
     /// A value of `label` or `label!` is too long.
@@ -167,7 +166,7 @@ impl FilterArgs {
         values.insert(value.to_owned(), true);
     }
 
-    /// Whether the key was given, be it without a value.
+    /// Whether the key was given, even without a value.
     pub fn contains_key(&self, key: &str) -> bool {
         self.fields.contains_key(key)
     }
@@ -182,7 +181,7 @@ impl FilterArgs {
         self.fields.keys().map(String::as_str)
     }
 
-    /// Returns the values of a key, sorted, whatever their flags; none if it was not given.
+    /// Returns the values of a key, sorted, with any flags; empty if the key was not given.
     pub fn values(&self, key: &str) -> impl Iterator<Item = &str> {
         self.fields
             .get(key)
@@ -264,12 +263,12 @@ impl PruneFilters {
         })
     }
 
-    /// Whether only dangling images may go, which is so unless the request says otherwise.
+    /// Whether only dangling images may go, which is the default.
     pub fn dangling_only(&self) -> bool {
         self.dangling.unwrap_or(true)
     }
 
-    /// Whether an image record created at this moment is old enough. Exactly `until` is not.
+    /// Whether an image record created at this moment is old enough. One created exactly at `until` is not.
     pub fn is_old_enough(&self, created: Timestamp) -> bool {
         self.until.is_none_or(|until| created < until)
     }

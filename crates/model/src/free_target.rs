@@ -36,16 +36,16 @@ const MAX_FRACTION_DIGITS: usize = 15;
 /// How much a prune is to free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreeTarget {
-    /// So many bytes; never zero.
+    /// A number of bytes; never zero.
     Bytes(u64),
-    /// So many hundredths of the filesystem that holds the content, from 1 to 100.
+    /// A percentage of the filesystem that holds the content, from 1 to 100.
     Percent(u8),
 }
 
 /// Why a text is not a [`FreeTarget`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FreeTargetError {
-    /// It is no number with a unit that is known.
+    /// It is not a number with a known unit.
     #[error(
         "size is not a number and B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB, PiB or %, without a \
          space: `{0}`"
@@ -54,13 +54,13 @@ pub enum FreeTargetError {
     /// The number of bytes is zero or does not fit.
     #[error("size is not from 1B to {max}: `{0}`", max = HumanSize(u64::MAX))]
     BytesRange(String),
-    /// The hundredths are more than there are, or none.
+    /// The percentage is zero, or more than 100.
     #[error("percentage is not a whole number from 1% to 100%: `{0}`")]
     PercentRange(String),
 }
 
 impl FreeTarget {
-    /// Returns the bytes that are meant, given the size of the filesystem.
+    /// Returns the target in bytes, given the size of the filesystem.
     pub fn bytes_of(self, filesystem: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -126,7 +126,7 @@ fn parse_percent(text: &str, number: &str) -> Result<FreeTarget, FreeTargetError
     }
 }
 
-/// Reads digits, perhaps a point and more digits, and a unit. A part of a byte is dropped.
+/// Reads digits, an optional fraction, and a unit. A fraction of a byte is dropped.
 fn parse_bytes(text: &str) -> Result<FreeTarget, FreeTargetError> {
     let form = || FreeTargetError::Form(text.to_owned());
     let range = || FreeTargetError::BytesRange(text.to_owned());

@@ -1,18 +1,18 @@
-//! What could not be read, as a value.
+//! Gaps: what could not be read, as values.
 
 use std::fmt;
 
 use crate::{GcRef, Snapshotter};
 
-/// Something that could not be read. What it may hide is kept, and nothing else.
+/// Something that could not be read. Everything that it may hide is kept, and nothing else.
 ///
 /// | Gap | may use an image | may hold bytes |
 /// |---|---|---|
-/// | `Snapshotter`, configured | one that is unpacked there, or whose contents are not known | all of the namespace |
-/// | `Snapshotter`, not configured | the same, if a container, lease or sandbox names a snapshot there and neither its image name nor its digest leads to an image | all of the namespace |
+/// | `Snapshotter`, configured | one that is unpacked there, or whose contents are unknown | everything in the namespace |
+/// | `Snapshotter`, not configured | the same, if a container, lease or sandbox names a snapshot there and neither its image name nor its digest leads to an image | everything in the namespace |
 /// | `Content` | none | what its labels refer to |
 /// | `Image` | none; the record itself stays | what its labels refer to |
-/// | `List` of the namespace that is pruned | any, if sandboxes can hold; none for ingests | as much |
+/// | `List` of the namespace that is pruned | any, but for sandboxes only if they can hold; none for ingests | likewise |
 /// | `List` of another namespace | none | the content that this namespace has, too |
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gap {
@@ -32,7 +32,7 @@ pub enum Gap {
         /// The server's error.
         why: String,
     },
-    /// An image record whose target is of an algorithm that is not known here.
+    /// An image record whose target has an unknown digest algorithm.
     Image {
         /// The record's name.
         name: String,
@@ -41,7 +41,7 @@ pub enum Gap {
         /// What the record's labels refer to, and so may keep.
         refs: Box<[GcRef]>,
     },
-    /// Content whose digest is of an algorithm that is not known here.
+    /// Content with an unknown digest algorithm.
     Content {
         /// The digest as the server gave it.
         digest: String,

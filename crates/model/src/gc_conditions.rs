@@ -1,8 +1,8 @@
-//! References that hold on a condition: `containerd.io/gc.cond.*`, from containerd 2.3 on.
+//! Conditional references: `containerd.io/gc.cond.*`, from containerd 2.3 on.
 //!
-//! The holder's label names a snapshot and when it counts, the snapshot's own label says when it
+//! The holder's label names a snapshot and the condition; the snapshot's own label says when it
 //! was used: `gc.cond.snapshot.overlayfs: usedat<72h|key` keeps `key` as long as its
-//! `gc.cond.value-usedat` lies less than 72 hours back.
+//! `gc.cond.value-usedat` is less than 72 hours ago.
 //!
 //! Source: containerd `core/metadata/gc.go` at v2.3.4, `startGCContext` and `scanRoots`.
 
@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::gc_labels::parse_expiry;
 use crate::{SnapshotId, parse_go_duration};
 
-/// The conditional labels of one object. Few objects have any.
+/// The conditional labels of one object; few objects have any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConditionalLabels {
     /// `gc.cond.snapshot*`: what this object keeps on a condition. Counts for images and content.
@@ -20,12 +20,12 @@ pub struct ConditionalLabels {
     pub used_at: Vec<Timestamp>,
 }
 
-/// A reference to a snapshot that holds while one of the times of its use meets the condition.
+/// A reference to a snapshot that holds while one of its times of use meets the condition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConditionalRef {
     /// What it refers to.
     pub snapshot: SnapshotId,
-    /// When.
+    /// The condition.
     pub condition: UsedAt,
 }
 
@@ -50,7 +50,7 @@ impl UsedAt {
 }
 
 impl ConditionalLabels {
-    /// Takes the label `gc.cond.<rest>`, if it is one that containerd understands.
+    /// Adds the label `gc.cond.<rest>`, if containerd understands it.
     pub(crate) fn add(&mut self, rest: &str, value: &str) {
         if let Some(named) = rest.strip_prefix("snapshot") {
             self.refs.extend(references(named, value));
@@ -65,14 +65,14 @@ impl ConditionalLabels {
         self.used_at.sort_unstable();
     }
 
-    /// Whether there is none.
+    /// Whether the object has no conditional labels.
     pub(crate) fn is_empty(&self) -> bool {
         self.refs.is_empty() && self.used_at.is_empty()
     }
 }
 
-/// Reads `<condition>,<condition>…|<key>`; each condition that is understood is a reference, and
-/// the others are none.
+/// Reads `<condition>,<condition>…|<key>`; each condition that is understood becomes a reference,
+/// and others are ignored.
 fn references(named: &str, value: &str) -> Vec<ConditionalRef> {
     let named = named.trim_start_matches(['.', '/']);
     let snapshotter = named.split('/').next().unwrap_or(named);

@@ -1,8 +1,8 @@
 //! What containerd's collector reads from an object's labels.
 //!
-//! Every object may carry labels that steer collection. They are parsed once, when the object
-//! is seen, into the references below; which of them count depends on the server's version and
-//! is decided where the graph is built.
+//! Every object may carry labels that steer collection. They are parsed once, when the object is
+//! listed, into the references below. Which of them count depends on the server's version and is
+//! decided when the graph is built.
 //!
 //! Source: containerd `docs/garbage-collection.md` and `core/metadata/gc.go`.
 
@@ -12,16 +12,16 @@ use crate::until::parse_rfc3339;
 use crate::{ConditionalLabels, Digest, SnapshotId};
 
 const PREFIX: &str = "containerd.io/gc.";
-/// Labels of what an object keeps begin so.
+/// The prefix of labels that name what an object keeps.
 const REF: &str = "containerd.io/gc.ref.";
 const CONTENT_REF: &str = "containerd.io/gc.ref.content";
 const SNAPSHOT_REF: &str = "containerd.io/gc.ref.snapshot";
 const IMAGE_REF: &str = "containerd.io/gc.ref.image";
-/// Labels of content: this and a registry, with the repository that it was pulled from.
+/// The prefix of content labels that name a registry and the repository of the pull.
 const SOURCE: &str = "containerd.io/distribution.source.";
 /// Label of leases and images: when they stop holding, RFC 3339.
 pub const EXPIRE: &str = "containerd.io/gc.expire";
-/// Label of leases: they hold what they list and not what that refers to.
+/// Label of leases: they hold what they list, but not what that refers to.
 pub const FLAT: &str = "containerd.io/gc.flat";
 
 /// One end of a reference between objects of the same namespace.
@@ -29,8 +29,8 @@ pub const FLAT: &str = "containerd.io/gc.flat";
 pub enum GcRef {
     /// A blob.
     Content(Digest),
-    /// Content under a key that is no digest. There is no such blob, but where one object
-    /// refers to the key and another attaches itself to it, the one keeps the other.
+    /// Content under a key that is not a digest. There is no such blob, but if one object refers to
+    /// the key and another attaches itself to it, the first keeps the second.
     NoContent(Box<str>),
     /// A snapshot.
     Snapshot(SnapshotId),
@@ -48,7 +48,7 @@ pub enum RootMark {
     None,
     /// The exact label `containerd.io/gc.root`.
     Exact,
-    /// Only labels that begin so: a root from containerd 2.2 on.
+    /// Only labels with that prefix: a root from containerd 2.2 on.
     Prefixed,
 }
 
@@ -63,16 +63,16 @@ pub struct GcLabels {
     pub back_refs: Box<[GcRef]>,
     /// `gc.cond.*`. Boxed: millions of objects have none.
     pub conditional: Option<Box<ConditionalLabels>>,
-    /// Whether a label says which registry has it. Not the collector's: pullers leave it, and
-    /// what was built or imported here lacks it.
+    /// Whether a label names a registry that has it. The collector ignores this label: pulls write
+    /// it, and content that was built or imported here lacks it.
     pub has_source: bool,
 }
 
 impl GcLabels {
     /// Reads the references out of an object's labels.
     ///
-    /// Labels that containerd's collector ignores are ignored here: unknown kinds, and names
-    /// that do not go on with `.` or `/`.
+    /// Labels that containerd's collector ignores are ignored here: unknown kinds, and names that
+    /// do not continue with `.` or `/`.
     pub fn parse<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut root = RootMark::None;
         let mut refs = Vec::new();
@@ -110,9 +110,9 @@ impl GcLabels {
     }
 }
 
-/// Returns how a label of what an object keeps (`gc.ref.*`) is to be read: its key without the
-/// end that only tells it from others of its kind. A kind that is unknown here stays whole;
-/// `None` for other labels.
+/// Returns the kind of a label that names what an object keeps (`gc.ref.*`): its key without the
+/// suffix that only distinguishes it from others of its kind. An unknown kind stays whole; other
+/// labels return `None`.
 ///
 /// Source: containerd, `core/metadata/gc.go`: after `content` and `image` anything may follow, after
 /// a snapshotter's name what begins with a slash.
@@ -160,10 +160,11 @@ fn parse_snapshot_reference(kind: &str, value: &str) -> Option<GcRef> {
     Some(GcRef::Snapshot(SnapshotId::new(snapshotter, value)))
 }
 
-/// Reads a `gc.expire` value; `None` is "never", as for containerd, when it is no time.
+/// Reads a `gc.expire` value; like containerd, a value that is not a time returns `None`, which
+/// means "never".
 ///
-/// By Go's rules, and neither stricter nor more generous than they are: what containerd does not
-/// understand never expires for it and must not for us, and what it does understand has expired.
+/// Exactly Go's rules apply: a value that containerd does not understand never expires for it, and
+/// must not for Reclaim; one that it does understand expires for both.
 pub fn parse_expiry(value: &str) -> Option<Timestamp> {
     parse_rfc3339(value)
 }
@@ -273,7 +274,7 @@ mod tests {
             "2026-13-02T03:04:05Z",
             "2026-02-30T03:04:05Z",
             "2026-01-02T24:00:00Z",
-            // A leap second: Go knows none.
+            // A leap second, which Go does not accept.
             "2026-01-02T03:04:60Z",
             "2026-01-02T03:04:05+25:00",
             "2026-01-02T03:04:05+00:61",

@@ -1,4 +1,4 @@
-//! Who needs a thing, and how that is shown.
+//! Holders: what needs a thing, and how it is shown.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct Holder {
     pub kind: HolderKind,
     /// Its ID, key or name.
     pub id: String,
-    /// What it is held for, where there is evidence of that.
+    /// Its role, if there is evidence for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<HolderRole>,
 }
@@ -30,9 +30,9 @@ pub enum HolderKind {
     Container,
     /// A lease, by ID.
     Lease,
-    /// A snapshot that is a root of its own, as `snapshotter/key`.
+    /// A snapshot that is a root by its own label, as `snapshotter/key`.
     Snapshot,
-    /// A blob that is a root of its own, by digest.
+    /// A blob that is a root by its own label, by digest.
     Content,
     /// A sandbox record.
     Sandbox,
@@ -46,7 +46,7 @@ pub enum HolderKind {
     Snapshotter,
 }
 
-/// What stands behind a [`Holder`], most of all behind a lease.
+/// The role of a [`Holder`], most of all of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HolderRole {
@@ -56,14 +56,14 @@ pub enum HolderRole {
     StoppedContainer,
     /// A pull or import that is writing content.
     Pull,
-    /// A pull or import that writes nothing: between two steps, or dead.
+    /// A pull or import that is not writing: between two steps, or dead.
     UnfinishedPull,
     /// A record of a build cache.
     BuildCache,
 }
 
 impl Holder {
-    /// Creates a holder of which nothing more is known.
+    /// Creates a holder without a role.
     pub fn new(kind: HolderKind, id: impl Into<String>) -> Self {
         Self {
             kind,
@@ -72,10 +72,10 @@ impl Holder {
         }
     }
 
-    /// Returns what it is, in words.
+    /// Returns what it is, as people read it.
     pub fn what(&self) -> &'static str {
         match (self.role, self.kind) {
-            (Some(role), _) => role.words(),
+            (Some(role), _) => role.text(),
             (None, HolderKind::Container) => "container",
             (None, HolderKind::Lease) => "lease",
             (None, HolderKind::Snapshot) => "snapshot",
@@ -90,8 +90,8 @@ impl Holder {
 }
 
 impl HolderRole {
-    /// Returns the role in words.
-    pub fn words(self) -> &'static str {
+    /// Returns the role as people read it.
+    pub fn text(self) -> &'static str {
         match self {
             Self::Container => "container",
             Self::StoppedContainer => "stopped container",
@@ -108,9 +108,9 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Cuts every ID and digest of a text to as many characters as people compare.
+/// Shortens every ID and digest in a text to the characters that people compare.
 ///
-/// Only a word of as many hexadecimal digits as a whole one has is cut.
+/// Only a word with the number of hexadecimal digits of a whole ID is shortened.
 pub fn shortened(text: &str) -> String {
     let mut shortened = String::with_capacity(text.len());
     let is_end = |it: char| !it.is_ascii_alphanumeric();

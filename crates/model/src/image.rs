@@ -1,4 +1,4 @@
-//! Images: records, the documents behind them, and what a name tells.
+//! Images: records, the documents behind them, and the meaning of names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,13 +10,14 @@ use crate::{Digest, EXPIRE, GcLabels, familiar_name, gc_ref_kind};
 /// Label by which the CRI plugin marks the records that it manages.
 const MANAGED_KEY: &str = "io.cri-containerd.image";
 const MANAGED_VALUE: &str = "managed";
-/// How Docker names an image that has lost its last name: this and its digest.
+/// The prefix of Docker's name for an image that has lost its last name; its digest follows.
 pub const DANGLING_PREFIX: &str = "moby-dangling@";
 
-/// How many bytes containerd lets key and value of a label have together.
+/// The maximum bytes of key and value of a containerd label together.
 const MAX_LABEL: usize = 4096;
 
-/// How many bytes of a key tell a label from others of its kind: a slash or dot, and a number.
+/// The maximum bytes at the end of a key that distinguish a label from others of its kind: a slash
+/// or dot, and a number.
 const MAX_INDEX: usize = 10;
 
 /// Labels in which Docker repeats a record's name.
@@ -24,8 +25,8 @@ const NAME_LABELS: [&str; 2] = [
     "io.containerd.image.name",
     "org.opencontainers.image.ref.name",
 ];
-/// Snapshotters that come with containerd, Docker, nerdctl and the projects beside them. One that is
-/// not loaded any more may have given its name to images when it was.
+/// Snapshotters of containerd, Docker, nerdctl and related projects. One that is no longer loaded
+/// may have given its name to images earlier.
 const SNAPSHOTTERS: [&str; 14] = [
     "blockfile",
     "btrfs",
@@ -43,9 +44,10 @@ const SNAPSHOTTERS: [&str; 14] = [
     "zfs",
 ];
 
-/// How ctr names what an archive has no name for: this, the day, and the digest.
+/// The prefix of ctr's name for an image that has no name in an archive; the day and the digest
+/// follow.
 const IMPORT_PREFIX: &str = "import-";
-/// Label by which the classic builder remembers what it built upon.
+/// Label in which the classic builder stores the parent image.
 const PARENT_KEY: &str = "org.mobyproject.image.parent";
 
 /// What an image record points at.
@@ -57,12 +59,12 @@ pub struct Target {
     pub digest: Digest,
     /// Length of the blob in bytes, as the descriptor has it.
     pub size: u64,
-    /// Annotations of the descriptor, needed to write the record again as it was.
+    /// Annotations of the descriptor, needed to restore the record as it was.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Target {
-    /// Returns what the record's descriptor says that its target is.
+    /// Returns the kind of the target by the record's descriptor.
     pub fn kind(&self) -> DocumentKind {
         DocumentKind::of_media_type(&self.media_type)
     }
@@ -88,37 +90,37 @@ pub struct ImageRecord {
 }
 
 impl ImageRecord {
-    /// Whether the record is one of the several that the CRI plugin keeps for one image.
+    /// Whether the CRI plugin manages the record; it keeps several for one image.
     pub fn is_cri_managed(&self) -> bool {
         self.has_label(MANAGED_KEY, MANAGED_VALUE)
     }
 
-    /// Whether what the record's own labels refer to can be held while the record is removed: by
-    /// a label of the same kind on another object, with a number of at most nine digits in its
-    /// key. A label that is so long that no other can refer to the same cannot.
+    /// Whether the references of the record's labels can be held while the record is removed: by a
+    /// label of the same kind on another object, with a number of at most nine digits in its key.
+    /// If a label is so long that no other can refer to the same, they cannot.
     pub fn is_holdable(&self) -> bool {
         self.labels.iter().all(|(key, value)| {
             gc_ref_kind(key).is_none_or(|kind| kind.len() + MAX_INDEX + value.len() <= MAX_LABEL)
         })
     }
 
-    /// Whether nobody's name is left.
+    /// Whether the record has no usable name.
     ///
-    /// That is Docker's `moby-dangling@<own target>` (a record of that form for another digest
-    /// is somebody's name), and the names by which nerdctl keeps an image whose last name was
-    /// forced off: `:` and `<none>…`. A name with a digest only, or one that is no reference,
-    /// is a name all the same. What a tool made up ([`Self::has_made_up_name`]) counts for a name
-    /// or not by the other names of the target, which a record does not know.
+    /// That is Docker's `moby-dangling@<own target>` (a record of that form for another digest has
+    /// a name), and the names by which nerdctl keeps an image whose last name was removed by
+    /// force: `:` and `<none>…`. A name with only a digest, or one that is not a reference, is
+    /// still a name. Whether a made-up name ([`Self::has_made_up_name`]) counts depends on the
+    /// other names of the target, which a record does not know.
     pub fn is_dangling(&self) -> bool {
-        is_nobodys(&self.name, &self.target.digest)
+        is_nameless(&self.name, &self.target.digest)
     }
 
-    /// Whether a tool made the name up, because it was given none: `overlayfs@<own target>`, which
-    /// nerdctl makes of the snapshotter's name when it loads or builds, or
-    /// `import-2026-01-31@<own target>`, which ctr makes of the day.
+    /// Whether a tool made the name up, because the user gave none: `overlayfs@<own target>`, which
+    /// nerdctl derives from the snapshotter's name when it loads or builds, or
+    /// `import-2026-01-31@<own target>`, which ctr derives from the day.
     ///
-    /// `is_snapshotter` is asked about names beyond the well-known ones. A name of that form for
-    /// another digest was given by a person.
+    /// `is_snapshotter` recognises names in addition to the well-known ones. A name of that form
+    /// for another digest was given by a user.
     pub fn has_made_up_name(&self, is_snapshotter: impl Fn(&str) -> bool) -> bool {
         let Some((prefix, digest)) = self.name.split_once('@') else {
             return false;
@@ -129,7 +131,7 @@ impl ImageRecord {
 
     /// Returns the record under the name that Docker gives an image without one.
     ///
-    /// It keeps what the record kept, without an end; labels that repeat the name are left out.
+    /// It keeps what the record kept, but never expires; labels that repeat the name are left out.
     ///
     /// Source: moby, `daemon/containerd/soft_delete.go`.
     #[must_use]
@@ -147,7 +149,7 @@ impl ImageRecord {
         }
     }
 
-    /// Returns the target of the image that the classic builder made this one from.
+    /// Returns the target of the image from which the classic builder made this one.
     pub fn parent(&self) -> Option<Digest> {
         self.labels.get(PARENT_KEY)?.parse().ok()
     }
@@ -157,14 +159,14 @@ impl ImageRecord {
     }
 }
 
-/// Whether nobody's name is left in the name of a record; see [`ImageRecord::is_dangling`].
-fn is_nobodys(name: &str, target: &Digest) -> bool {
+/// Whether the name of a record is not a usable one; see [`ImageRecord::is_dangling`].
+fn is_nameless(name: &str, target: &Digest) -> bool {
     let digest = name.strip_prefix(DANGLING_PREFIX);
     let is_mobys = digest.is_some_and(|digest| digest.parse().as_ref() == Ok(target));
     is_mobys || name == ":" || name.starts_with("<none>")
 }
 
-/// Whether a text is what ctr puts before a digest: `import-` and a day.
+/// Whether a text is the prefix of a made-up name of ctr: `import-` and a day.
 fn is_import(text: &str) -> bool {
     const DAY: &str = "0000-00-00";
     text.strip_prefix(IMPORT_PREFIX).is_some_and(|day| {
@@ -176,10 +178,10 @@ fn is_import(text: &str) -> bool {
     })
 }
 
-/// Returns a record's name as Docker shows it: in the familiar form, and for one without a usable
-/// name its digest.
+/// Returns a record's name as Docker shows it: the familiar form, or the digest of a record without
+/// a usable name.
 pub fn shown_name(name: &str, target: &Digest) -> String {
-    if is_nobodys(name, target) {
+    if is_nameless(name, target) {
         target.to_string()
     } else {
         familiar_name(name)
@@ -188,12 +190,12 @@ pub fn shown_name(name: &str, target: &Digest) -> String {
 
 /// The deepest level at which a document is read; the target of an image is level 0.
 ///
-/// The image specification allows an index in an index and names no bound. Images nest one
-/// level (index, manifest, config: levels 0 to 2), some two. Digests make cycles impossible,
+/// The image specification allows an index in an index without a limit. Images nest one level
+/// (index, manifest, config: levels 0 to 2), some two. Digests make cycles impossible,
 /// but not a chain of a million indexes.
 pub const MAX_DOCUMENT_DEPTH: usize = 8;
 
-/// What a document is, as far as the graph is concerned.
+/// The kind of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DocumentKind {
     /// Lists manifests.
@@ -207,16 +209,16 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
-    /// Returns what a descriptor of this media type says that its blob is.
+    /// Returns the kind for the media type of a descriptor.
     ///
-    /// The text is compared as it stands, as containerd compares it.
+    /// The text is compared exactly, as in containerd.
     ///
     /// Source: containerd `core/images/mediatypes.go`; moby for the two config types.
     pub fn of_media_type(media_type: &str) -> Self {
         match media_type {
             "application/vnd.oci.image.index.v1+json"
             | "application/vnd.docker.distribution.manifest.list.v2+json" => Self::Index,
-            // A schema 1 manifest cannot be read, but it is no leaf.
+            // A schema 1 manifest cannot be read, but is not a leaf.
             "application/vnd.oci.image.manifest.v1+json"
             | "application/vnd.docker.distribution.manifest.v2+json"
             | "application/vnd.docker.distribution.manifest.v1+json"
@@ -246,33 +248,33 @@ pub struct Child {
     pub digest: Digest,
     /// Length in bytes as the parent's descriptor has it.
     pub size: u64,
-    /// How it reads.
+    /// Its kind.
     pub kind: DocumentKind,
-    /// Whether it is an attestation that BuildKit put beside the images.
+    /// Whether it is one of BuildKit's attestations.
     pub is_attestation: bool,
 }
 
-/// What a blob says an image is.
+/// The contents of a blob that is an index, manifest or config.
 ///
-/// These are the edges of the manifests. What the collector follows are the labels
-/// ([`GcLabels`]); the two are kept apart.
+/// These are the edges of the manifests. The collector follows the labels ([`GcLabels`]) instead;
+/// the two are kept apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     /// Manifests in order.
     Index(Vec<Child>),
     /// Config, then layers.
     Manifest(Vec<Child>),
-    /// The parts of an image configuration that decide.
+    /// The parts of an image configuration that decisions depend on.
     Config(Config),
-    /// Read to its end, and its bytes are not those of its digest, or no document that any
-    /// reader accepts: why. What it was before is unknown.
+    /// Read to its end, but its bytes do not match its digest, or no reader accepts them: why. What
+    /// it was before is unknown.
     Torn(String),
-    /// Present, but not read: why. An error of reading, or beyond our own limits.
+    /// Present, but not read: why. A read error, or beyond Reclaim's own limits.
     NotRead(String),
 }
 
 impl Document {
-    /// Returns what the bytes are; `None` where that is unknown.
+    /// Returns the kind of the bytes; `None` if unknown.
     pub fn kind(&self) -> Option<DocumentKind> {
         match self {
             Self::Index(_) => Some(DocumentKind::Index),
@@ -282,7 +284,7 @@ impl Document {
         }
     }
 
-    /// Returns what it lists; nothing for a config, and where that is unknown.
+    /// Returns what it lists; empty for a config, and if unknown.
     pub fn children(&self) -> &[Child] {
         match self {
             Self::Index(children) | Self::Manifest(children) => children,
@@ -291,32 +293,31 @@ impl Document {
     }
 }
 
-/// The parts of an image configuration that decide.
+/// The parts of an image configuration that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
     /// Docker's image labels; not those of the record.
     pub labels: BTreeMap<String, String>,
-    /// How many more labels there are, which were left out because they are too long together.
+    /// How many labels were left out because all together are too long.
     pub labels_left_out: usize,
     /// Chain ID of all layers, by which the unpacked image is found; `None` without layers.
     pub chain_id: Option<Digest>,
-    /// When the image was built, as it says itself. No evidence of age: reproducible builds
-    /// write constants here.
+    /// When the image was built, by its own field. This is not evidence of age: reproducible builds
+    /// write constants.
     pub built_at: Option<Timestamp>,
-    /// Which machine the image is for, as it says itself; boxed, because most say the same and
-    /// there are many.
+    /// The platform of the image, by its own field; boxed to keep the many configurations small.
     pub platform: Option<Box<Platform>>,
 }
 
 impl Config {
-    /// Returns whether the image may have this label although it is not in the list; `kept` are
-    /// the keys of those that were not left out.
+    /// Returns whether the image may have this label though it is not in the list; `kept` are the
+    /// keys of labels that were not left out.
     pub fn may_have(&self, key: &str, kept: &BTreeSet<String>) -> bool {
         self.labels_left_out > 0 && !self.labels.contains_key(key) && !kept.contains(key)
     }
 }
 
-/// Which machine an image is for, in Go's words. What is not said is empty.
+/// The platform of an image, in Go's terms. Missing parts are empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Platform {
     /// The operating system, such as `linux`.
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn dangling_is_a_name_that_nobody_gave() {
+    fn a_name_that_no_user_gave_is_dangling() {
         let is_dangling = |name: &str| record(name, &[]).is_dangling();
         assert!(is_dangling(&format!("moby-dangling@{A}")));
         assert!(is_dangling(":"));
@@ -434,8 +435,8 @@ mod tests {
         let target = A.parse().unwrap();
         assert_eq!(shown_name("docker.io/library/app:1", &target), "app:1");
         assert_eq!(shown_name("Weird Name", &target), "Weird Name");
-        for nobodys in [":", "<none>@x", &format!("moby-dangling@{A}")] {
-            assert_eq!(shown_name(nobodys, &target), A);
+        for nameless in [":", "<none>@x", &format!("moby-dangling@{A}")] {
+            assert_eq!(shown_name(nameless, &target), A);
         }
     }
 }

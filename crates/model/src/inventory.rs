@@ -1,4 +1,4 @@
-//! Everything that was seen in one observation of a containerd.
+//! The inventory: everything that one observation of a containerd has seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use crate::{Digest, Document, Gap, GcLabels, ImageRecord, Namespace, SnapshotId, Snapshotter};
 
-/// All namespaces of one containerd, as they were seen. Immutable, and stale from the start.
+/// All namespaces of one containerd at one time. Immutable, and stale from the start.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
-    /// Which rules the server's collector has.
+    /// The rules of the server's collector.
     pub rules: CollectorRules,
     /// The one clock reading of the observation.
     pub observed_at: Timestamp,
@@ -41,7 +41,7 @@ pub struct NamespaceInventory {
     pub ingests: Vec<Ingest>,
     /// What could not be read.
     pub gaps: Vec<Gap>,
-    /// Whether an engine has containers here that only the engine lists, and it was not asked:
+    /// Whether an engine has containers here that only the engine lists, and it was not queried:
     /// Docker's stopped ones, which leave leases and snapshots.
     pub has_unlisted_containers: bool,
     /// The images that containerd needs to run pods here.
@@ -51,17 +51,17 @@ pub struct NamespaceInventory {
 /// The images that containerd needs to run pods, by its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PodImages {
-    /// The names that records of them may have.
+    /// The names that their records may have.
     pub names: Vec<String>,
-    /// Whether not all of the configuration could be read, so that others may be needed.
+    /// Whether a part of the configuration could not be read, so that others may be needed.
     pub is_partial: bool,
 }
 
 impl PodImages {
-    /// What the names of images have in common that pods may need, where it is not known which do.
+    /// Parts of the names that sandbox images usually have.
     const LIKELY: [&'static str; 2] = ["pause", "sandbox"];
 
-    /// Whether an image of this name is needed, for all that is known.
+    /// Whether an image with this name may be needed.
     pub fn needs(&self, name: &str) -> bool {
         self.is_partial && Self::is_likely(name) || self.names.iter().any(|it| it == name)
     }
@@ -86,21 +86,21 @@ pub struct Blob {
 /// A blob being written. containerd forgets it a day after it was begun, unless a lease holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ingest {
-    /// By what its writer calls it.
+    /// The reference that its writer gave it.
     pub reference: String,
     /// Length in bytes of what was written so far.
     pub bytes: u64,
 }
 
-/// One filesystem state in a snapshotter. Never our picture of the store.
+/// A containerd snapshot: one filesystem state in a snapshotter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its key; for a committed image layer the chain ID. Shared with the [`SnapshotId`]s that
-    /// are made of it: a plan may name a million.
+    /// Its key; for a committed image layer the chain ID. Shared with the [`SnapshotId`]s made from
+    /// it, since a plan may name a million.
     pub key: Arc<str>,
-    /// Key of the snapshot it stands on.
+    /// Key of its parent.
     pub parent: Option<Box<str>>,
-    /// Whether it is in use for itself or only stood upon.
+    /// Whether it is in use itself or only a parent of others.
     pub kind: SnapshotKind,
     /// What the collector follows from it.
     pub gc: GcLabels,
@@ -109,9 +109,9 @@ pub struct Snapshot {
 /// The state of a [`Snapshot`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotKind {
-    /// Immutable; others may stand on it.
+    /// Immutable; it may be the parent of others.
     Committed,
-    /// Writable: somebody's root filesystem.
+    /// Writable: a root filesystem.
     Active,
     /// Read-only use of a committed one.
     View,
@@ -124,35 +124,35 @@ pub struct Container {
     pub id: String,
     /// What it was created from, as its engine wrote it: a name, an ID, or nothing.
     pub image: String,
-    /// What it was created from, where an engine knows it: the target, or a part of it that is
-    /// the image's ID, as the configuration is to the CRI plugin.
+    /// What it was created from, if an engine knows: the target, or the part of it that is the
+    /// image's ID, such as the configuration for the CRI plugin.
     pub image_digest: Option<Digest>,
-    /// Images that it mounts besides, as its engine wrote them.
+    /// Images that it mounts in addition, as its engine wrote them.
     pub mounts: Vec<String>,
     /// Its root filesystem.
     pub snapshot: Option<SnapshotId>,
     /// What the collector follows from it.
     pub gc: GcLabels,
-    /// Its labels by which Compose knows its own.
+    /// The labels by which Compose recognises its containers.
     pub labels: BTreeMap<String, String>,
     /// Whether it runs.
     pub state: ContainerState,
 }
 
-/// Whether a container runs. It uses its image all the same; only words depend on it, and
+/// Whether a container runs. It uses its image in any state; only texts depend on the state, and
 /// whether a removal can be forced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ContainerState {
-    /// Nobody has told. It counts as running.
+    /// Unknown. It counts as running.
     #[default]
     Unknown,
     /// It runs, or is paused.
     Running,
-    /// It was created and not started, or has ended.
+    /// It was created but not started, or has ended.
     Stopped,
 }
 
-/// A sandbox record: a pod, to the CRI plugin.
+/// A sandbox record: a pod of the CRI plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
     /// Its ID.
@@ -168,41 +168,41 @@ pub struct Lease {
     pub id: String,
     /// All labels.
     pub labels: BTreeMap<String, String>,
-    /// When it was created, as the server says.
+    /// When it was created, as the server reports.
     pub created: Option<Timestamp>,
     /// When it ceases to hold; `None` is never.
     pub expires: Option<Timestamp>,
-    /// Whether it holds only what it lists, not what that refers to.
+    /// Whether it holds only what it lists, but not what that refers to.
     pub is_flat: bool,
     /// What it lists. The things need not exist.
     pub resources: Vec<LeaseResource>,
 }
 
-/// The label by which our own leases are known: which run made it.
+/// The label of Reclaim's own leases: which run created it.
 pub const RUN_LABEL: &str = "reclaim/run";
 
 impl Lease {
-    /// Whether a run of ours made it. It holds what the run removed, and uses nothing.
+    /// Whether a run of Reclaim created it. It holds what the run removed, and uses nothing.
     pub fn is_ours(&self) -> bool {
         self.labels.contains_key(RUN_LABEL)
     }
 
     /// Whether it is part of a build cache: `BuildKit` labels some of its leases, and holds each
-    /// record of its cache by a flat one that never expires. Pulls and containers have no such.
+    /// record of its cache by a flat one that never expires. Pulls and containers have neither.
     pub fn is_build_cache(&self) -> bool {
         let is_labelled = || self.labels.keys().any(|key| key.starts_with("buildkit/"));
         !self.is_ours() && (self.is_flat && self.expires.is_none() || is_labelled())
     }
 
-    /// Whether it may be build history: somebody's that never expires, and holds content with
-    /// all that this refers to.
+    /// Whether it may be build history: another process's lease that never expires, and holds
+    /// content with everything that it refers to.
     pub fn may_be_history(&self) -> bool {
         let mut resources = self.resources.iter();
         let has_content = resources.any(|it| matches!(it, LeaseResource::Content(_)));
         has_content && self.expires.is_none() && !self.is_flat && !self.is_ours()
     }
 
-    /// Whether it holds at `now`. At the very instant of expiry it still does, as for containerd.
+    /// Whether it holds at `now`. At the exact time of expiry it still does, as in containerd.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| expires >= now)
     }
@@ -219,7 +219,7 @@ pub enum LeaseResource {
     Image(String),
     /// A blob being written, by its reference.
     Ingest(String),
-    /// A kind that the collector rules here do not know, such as a stream or a mount.
+    /// A kind that the collector rules here ignore, such as a stream or a mount.
     Other {
         /// The kind as the server names it.
         kind: String,
@@ -228,20 +228,20 @@ pub enum LeaseResource {
     },
 }
 
-/// Which rules the server's collector has, by its version.
+/// The rules of the server's collector, by its version.
 ///
 /// Source: containerd `core/metadata/gc.go` at its release tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum CollectorRules {
-    /// 1.6 and 1.7: images are always roots; only content and snapshots are referred to.
-    /// Sandboxes hold nothing: 1.7 stores them where its collector does not look.
+    /// 1.6 and 1.7: images are always roots; only content and snapshots can be referred to.
+    /// Sandboxes hold nothing: the collector of 1.7 does not read where they are stored.
     #[default]
     V1,
     /// 2.0 and 2.1: images may expire, be leased and be referred to, and sandboxes hold.
     V2_0,
     /// 2.2: back references, and every label that begins with `gc.root` is a root.
     V2_2,
-    /// 2.3 and newer: references on a condition.
+    /// 2.3 and newer: conditional references.
     V2_3,
 }
 

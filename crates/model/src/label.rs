@@ -1,18 +1,18 @@
 //! The filters `label` and `label!` of a prune request.
 //!
 //! They look at the labels of the image's *config*, which the image's author wrote; never at
-//! the labels of containerd's record. Which config, and what to do when it cannot be read, is
-//! for the caller.
+//! the labels of containerd's record. The caller chooses the config, and decides what to do when
+//! it cannot be read.
 //!
 //! Source of the rules: moby, `daemon/containerd/image_list.go`, and containerd,
 //! `pkg/labels/validate.go`.
 
 use std::collections::BTreeMap;
 
-/// How many bytes key and value may have together. containerd's limit for its own labels.
+/// The maximum bytes of key and value together: containerd's limit for its own labels.
 const MAX_LEN: usize = 4096;
 
-/// How many bytes of the key an error shows.
+/// The maximum bytes of the key that an error shows.
 const SHOWN_KEY_LEN: usize = 64;
 
 /// A condition on the labels of an image's config.
@@ -27,7 +27,7 @@ const SHOWN_KEY_LEN: usize = 64;
 pub struct LabelFilter {
     /// The label's key, compared exactly.
     pub key: String,
-    /// The label's value, compared exactly; none if only the key matters.
+    /// The label's value, compared exactly; `None` if only the key matters.
     pub value: Option<String>,
     /// Whether the condition holds when the comparison does not.
     pub negated: bool,
@@ -51,11 +51,11 @@ impl LabelFilter {
     ///
     /// The first `=` separates key and value; without one, only the key matters. A key that
     /// ends in `!` negates once more: `label` with `k!=v` is `label!` with `k=v`, and `label!`
-    /// with `k!=v` asks for the label to be there after all.
+    /// with `k!=v` requires the label.
     ///
     /// # Errors
     ///
-    /// [`LabelLengthError`], the `!` counted.
+    /// [`LabelLengthError`]; the `!` counts, too.
     pub fn parse(positive: bool, text: &str) -> Result<Self, LabelLengthError> {
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key, Some(value)),

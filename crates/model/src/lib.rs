@@ -1,7 +1,7 @@
-//! The nouns of Reclaim: what is seen, what is wanted, what is decided and what was done.
+//! The nouns of Reclaim: inventory, request, plan and report.
 //!
-//! No I/O, no async, no clock: whoever needs the time is handed it. Everything here can be
-//! built by hand in a test.
+//! No I/O, no async, no clock: functions that need the time take it as an argument. Everything
+//! here can be built by hand in a test.
 
 mod answer;
 mod digest;

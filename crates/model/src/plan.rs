@@ -104,7 +104,7 @@ pub struct Kept {
 }
 
 macro_rules! keep_reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident $key:literal $words:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident $key:literal $text:literal;)+) => {
         /// Why an image stays, in the order in which reasons are looked for.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -123,10 +123,10 @@ macro_rules! keep_reasons {
                 }
             }
 
-            /// Returns the reason in words.
-            pub fn words(self) -> &'static str {
+            /// Returns the reason as people read it.
+            pub fn text(self) -> &'static str {
                 match self {
-                    $(Self::$name => $words,)+
+                    $(Self::$name => $text,)+
                 }
             }
         }
@@ -180,8 +180,8 @@ keep_reasons! {
 }
 
 impl RemoveReason {
-    /// Returns the reason in words.
-    pub fn words(self) -> &'static str {
+    /// Returns the reason as people read it.
+    pub fn text(self) -> &'static str {
         match self {
             Self::Dangling => "no name, not in use",
             Self::Unused => "not in use",
@@ -463,7 +463,7 @@ mod tests {
             (RemoveReason::Parent, "parent without a name"),
             (RemoveReason::Torn, "torn, not in use"),
         ] {
-            assert_eq!(reason.words(), words);
+            assert_eq!(reason.text(), words);
         }
     }
 

@@ -1,7 +1,7 @@
-//! What a maintenance policy is made of: names, patterns, sizes, watermarks, rules.
+//! The parts of a maintenance policy: names, patterns, sizes, watermarks, rules.
 //!
-//! The types that a configuration file is written in check themselves when they are parsed, so
-//! that an error can point at the very value; whoever holds one has nothing left to check.
+//! The types of a configuration file are validated when they are parsed, so that an error can
+//! point at the exact value. A parsed value needs no further checks.
 
 mod byte_size;
 mod filesystem;

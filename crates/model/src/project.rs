@@ -1,4 +1,4 @@
-//! Projects of Compose's: which images are a project's, and which of them are to go.
+//! Compose projects: which images belong to a project, and which of them are to go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +17,7 @@ pub const SERVICE_LABEL: &str = "com.docker.compose.service";
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProjectName(String);
 
-/// A name that no project can have.
+/// The error of a text that is not a project name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "invalid project name {0:?}: must consist only of lowercase alphanumeric characters, hyphens, \
@@ -26,8 +26,8 @@ pub struct ProjectName(String);
 pub struct ProjectNameError(pub String);
 
 impl ProjectName {
-    /// Makes a name out of any text, such as that of a directory: in lower case, without what
-    /// names cannot have. `None` if nothing is left.
+    /// Makes a name from any text, such as the name of a directory: in lower case, without the
+    /// characters that names cannot have. `None` if nothing is left.
     ///
     /// Source: compose-go, `NormalizeProjectName`.
     pub fn normalized(text: &str) -> Option<Self> {
@@ -50,8 +50,7 @@ fn is_name_character(it: char) -> bool {
 impl FromStr for ProjectName {
     type Err = ProjectNameError;
 
-    /// Takes a name as somebody typed it. Upper case is taken for lower, as Compose does when it
-    /// takes a project down.
+    /// Parses a name as typed. Upper case becomes lower case, as in Compose's `down`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let lower = text.to_lowercase();
         let name = Self::normalized(&lower).filter(|it| it.0 == lower);
@@ -65,7 +64,7 @@ impl fmt::Display for ProjectName {
     }
 }
 
-/// A project, as far as images go.
+/// A project with its services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Project {
@@ -80,7 +79,7 @@ pub struct Project {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Service {
-    /// The image that it names; one without is built, and has the default name.
+    /// The image that it names; a service without one is built, and its image has the default name.
     pub image: Option<String>,
 }
 
@@ -90,10 +89,10 @@ impl Project {
         format!("{}-{service}", self.name)
     }
 
-    /// Puts a project together from what its containers say: services and the images that they
-    /// were created from.
+    /// Creates a project from the labels of its containers: services and the images from which the
+    /// containers were created.
     ///
-    /// One that was created from the image of the default name is one that names none.
+    /// A service whose container has the image of the default name counts as naming none.
     pub fn of_containers<'a>(
         name: ProjectName,
         containers: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -125,7 +124,7 @@ pub enum ProjectImageMode {
     None,
     /// Those without a name of their own: built for services that name no image.
     Local,
-    /// Those that were built for the project, under whatever name.
+    /// Those that were built for the project, under any name.
     Built,
     /// Those that services name, too.
     All,
@@ -142,7 +141,7 @@ impl fmt::Display for ProjectImageMode {
     }
 }
 
-/// A mode that there is not. The text begins as Compose's.
+/// The error of an unknown mode. Its text begins like Compose's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unsupported image prune mode: {0}; accepted are local, built and all")]
 pub struct UnknownModeError(pub String);
@@ -167,12 +166,12 @@ impl FromStr for ProjectImageMode {
 pub struct ProjectImages {
     /// The project.
     pub project: Project,
-    /// Whether the services of the project's containers are added to it, as they are seen.
+    /// Whether to add the services of the project's containers to it.
     #[serde(default)]
     pub from_containers: bool,
     /// Which of its images.
     pub mode: ProjectImageMode,
-    /// Whether images that were built for services which it has no longer go too.
+    /// Whether images that were built for former services go, too.
     #[serde(default)]
     pub remove_orphans: bool,
     /// Only images of these services; `None` is the whole project.

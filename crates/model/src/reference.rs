@@ -23,16 +23,16 @@ pub use id_prefix::IdPrefix;
 /// The registry that a name without one belongs to.
 const DEFAULT_DOMAIN: &str = "docker.io";
 
-/// The name under which Docker Hub went before; old clients and files still use it.
+/// The former name of Docker Hub; old clients and files still use it.
 const LEGACY_DEFAULT_DOMAIN: &str = "index.docker.io";
 
-/// The part of Docker Hub where the images without an owner live.
+/// The path on Docker Hub of images without an owner.
 const OFFICIAL_PREFIX: &str = "library/";
 
 /// The tag of a name that has neither tag nor digest.
 const DEFAULT_TAG: &str = "latest";
 
-/// How many bytes a path may have; the registry's domain does not count.
+/// The maximum bytes of a path; the registry's domain does not count.
 const MAX_PATH_LEN: usize = 255;
 
 /// A normalised image reference: registry, path, and perhaps a tag, a digest, or both.
@@ -66,7 +66,7 @@ pub enum ReferenceError {
     /// The path is too long.
     #[error("repository name must not be more than {max} characters", max = MAX_PATH_LEN)]
     TooLong,
-    /// The part after the `@` looks like a digest, but is none that we know.
+    /// The part after the `@` looks like a digest, but its algorithm is unknown.
     #[error("{}", digest_problem(.0))]
     Digest(#[source] DigestError),
 }
@@ -200,7 +200,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Says in Docker's words what is wrong with a digest; the cause says it in ours.
+/// Returns Docker's text for an invalid digest; the cause has Reclaim's own.
 fn digest_problem(error: &DigestError) -> &'static str {
     match error {
         DigestError::UnknownAlgorithm(_) => "unsupported digest algorithm",

@@ -152,7 +152,7 @@ impl fmt::Display for RefuseReason {
             Self::TargetMoved => formatter.write_str("the name now points to a different image"),
             Self::AlreadyGone => formatter.write_str("another process removed it"),
             Self::MustStay { reason, holders } => {
-                write!(formatter, "{} now", reason.words())?;
+                write!(formatter, "{} now", reason.text())?;
                 holders
                     .iter()
                     .try_for_each(|holder| write!(formatter, ", {holder}"))

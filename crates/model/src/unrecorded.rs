@@ -1,4 +1,4 @@
-//! What is on the disk below containerd and not in its records.
+//! What containerd's directories hold that is not in its records.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,13 +7,13 @@ use crate::Snapshotter;
 /// Directories of one snapshotter that belong to none of its records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unrecorded {
-    /// Whose directories they are.
+    /// The snapshotter.
     pub snapshotter: Snapshotter,
     /// How many.
     pub directories: usize,
     /// What they occupy, in allocated bytes; at least, unless `is_exact`.
     pub bytes: u64,
-    /// Whether `bytes` is all that they occupy.
+    /// Whether `bytes` is everything that they occupy.
     pub is_exact: bool,
     /// Those that are known by name, sorted. The others are among the directories of records.
     pub places: Vec<Place>,
@@ -42,8 +42,8 @@ pub struct OutsideRecords {
 }
 
 impl Unrecorded {
-    /// Whether containerd removes these directories by itself, together with the next snapshot
-    /// of the snapshotter. Only `overlayfs` looks for what no record knows.
+    /// Whether containerd itself removes these directories together with the next snapshot of the
+    /// snapshotter. Only `overlayfs` looks for directories without a record.
     pub fn is_collected(&self) -> bool {
         &*self.snapshotter == "overlayfs"
     }

@@ -1,7 +1,7 @@
 //! The filter `until`: a moment, given as an age, as a date or in Unix seconds.
 //!
-//! Follows Docker to the letter, oddities included, because the same command line must mean
-//! the same here: what Docker would reject must not select images.
+//! Follows Docker exactly, including its oddities, because the same command line must mean the
+//! same here: what Docker would reject must not select images.
 //!
 //! Source of the rules: moby, `daemon/internal/timestamp/timestamp.go`.
 
@@ -37,10 +37,10 @@ pub struct TimeContext {
 /// Why a text is not a moment. The texts are Docker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UntilError {
-    /// There is nothing but white space.
+    /// The text is only white space.
     #[error("failed to parse value as time or duration: value is empty")]
     Empty,
-    /// The text has a `-`, so it was meant as a date, and is none.
+    /// The text has a `-`, so it was meant as a date, but is not one.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The text is neither age nor date, nor does it begin with whole Unix seconds.
@@ -48,7 +48,7 @@ pub enum UntilError {
     Seconds {
         /// What stands before the first dot.
         text: String,
-        /// What is wrong with it, in Go's words.
+        /// What is wrong with it, in Go's text.
         problem: &'static str,
     },
     /// The fraction of the Unix seconds has too many digits.
@@ -63,7 +63,7 @@ pub enum UntilError {
          invalid nanoseconds: invalid character {character:?} at position {position}"
     )]
     FractionCharacter {
-        /// The first byte that is no digit.
+        /// The first byte that is not a digit.
         character: char,
         /// Its position behind the dot, in bytes.
         position: usize,
@@ -119,7 +119,7 @@ fn parse_unix(text: &str) -> Result<Timestamp, UntilError> {
     Ok(Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::MAX))
 }
 
-/// Says in Go's words why `text` is no number of 64 bits.
+/// Returns Go's text for why `text` is not a number of 64 bits.
 ///
 /// Go reads it without its sign first, and stops where it no longer fits.
 fn number_problem(text: &str) -> &'static str {

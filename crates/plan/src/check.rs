@@ -1,7 +1,7 @@
 //! The plan's own linter: what must be true of a plan before anything is removed.
 //!
-//! It does not trust the judge: each rule is asked of the inventory again, in the simplest
-//! way there is.
+//! It does not trust the planner: it evaluates each rule again on the inventory, in the simplest
+//! possible way.
 
 use std::collections::BTreeSet;
 
@@ -12,21 +12,21 @@ use reclaim_model::{
 
 /// A plan that must not be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Finding {
+pub enum InvalidPlan {
     /// The namespace would be left with containers and without images.
     #[error(
         "the plan would remove every image of namespace `{namespace}`, which has {containers} \
          container(s)"
     )]
     EmptiesNamespace {
-        /// Where.
+        /// Which namespace.
         namespace: Namespace,
         /// How many containers there are.
         containers: usize,
     },
-    /// An image is in the plan not at all, or twice, or out of order, or is no image.
+    /// An image is not in the plan, or twice, or out of order, or the plan has an unknown image.
     #[error("image `{0}` is not in the plan exactly once")]
-    NotJudgedOnce(String),
+    NotPlannedOnce(String),
     /// A record that a container names would go.
     #[error("the plan would remove image `{image}`, which container `{container}` names")]
     NamedByContainer {
@@ -35,7 +35,7 @@ pub enum Finding {
         /// The container's ID.
         container: String,
     },
-    /// No record would be left of what a container was created from.
+    /// A target from which a container was created would lose its last record.
     #[error(
         "the plan would leave no image of `{digest}`, which container `{container}` was created \
          from"
@@ -47,7 +47,7 @@ pub enum Finding {
         container: String,
     },
     /// A snapshot under a container would go.
-    #[error("the plan would free snapshot `{snapshot}`, on which container `{container}` stands")]
+    #[error("the plan would free snapshot `{snapshot}`, which container `{container}` uses")]
     FreesUnderContainer {
         /// The snapshot.
         snapshot: SnapshotId,
@@ -60,25 +60,25 @@ pub enum Finding {
 ///
 /// # Errors
 ///
-/// The first [`Finding`]. All of them are fatal: the caller must not execute the plan. All but
-/// [`Finding::EmptiesNamespace`], which the request can allow, would be faults of this crate.
+/// The first [`InvalidPlan`]. All of them are fatal: the caller must not execute the plan. All but
+/// [`InvalidPlan::EmptiesNamespace`], which the request can allow, would be faults of this crate.
 pub fn check(
     plan: &Plan,
     inventory: &Inventory,
     registered: &[Container],
     request: &ResolvedRequest,
-) -> Result<(), Finding> {
+) -> Result<(), InvalidPlan> {
     let Some(namespace) = inventory.namespaces.get(&plan.namespace) else {
         return match plan.steps.first() {
             None => Ok(()),
-            Some(step) => Err(Finding::NotJudgedOnce(step.image.name.clone())),
+            Some(step) => Err(InvalidPlan::NotPlannedOnce(step.image.name.clone())),
         };
     };
-    judged_once(plan, namespace.images.iter().map(|image| &image.name))?;
+    planned_once(plan, namespace.images.iter().map(|image| &image.name))?;
     let containers = || namespace.containers.iter().chain(registered);
     loses_image(plan, containers())?;
     frees_under_container(plan, namespace)?;
-    // Somebody who names an image means it, also where a container was created by that name.
+    // A request that names an image means it, even if a container was created by that name.
     if let Selection::Named(_) | Selection::Project(_) = request.selection {
         return Ok(());
     }
@@ -88,7 +88,7 @@ pub fn check(
         && containers().next().is_some()
         && !request.may_empty_namespace
     {
-        return Err(Finding::EmptiesNamespace {
+        return Err(InvalidPlan::EmptiesNamespace {
             namespace: plan.namespace.clone(),
             containers: containers().count(),
         });
@@ -96,28 +96,31 @@ pub fn check(
     Ok(())
 }
 
-/// Every image exactly once, both lists sorted.
-fn judged_once<'a>(plan: &Plan, images: impl Iterator<Item = &'a String>) -> Result<(), Finding> {
+/// Checks that every image is in the plan exactly once, and that both lists are sorted.
+fn planned_once<'a>(
+    plan: &Plan,
+    images: impl Iterator<Item = &'a String>,
+) -> Result<(), InvalidPlan> {
     let mut steps = plan.steps.iter().map(|step| &step.image.name).peekable();
     let mut kept = plan.kept.iter().map(|kept| &kept.name).peekable();
     for name in images {
         let is_step = steps.next_if_eq(&name).is_some();
         let is_kept = kept.next_if_eq(&name).is_some();
         if is_step == is_kept {
-            return Err(Finding::NotJudgedOnce(name.clone()));
+            return Err(InvalidPlan::NotPlannedOnce(name.clone()));
         }
     }
     match steps.next().or_else(|| kept.next()) {
-        Some(name) => Err(Finding::NotJudgedOnce(name.clone())),
+        Some(name) => Err(InvalidPlan::NotPlannedOnce(name.clone())),
         None => Ok(()),
     }
 }
 
-/// No record goes that a container names, as it wrote it or in full.
+/// Checks that no record goes that a container names, as it wrote it or in full.
 fn removes_named<'a>(
     plan: &Plan,
     mut containers: impl Iterator<Item = &'a Container>,
-) -> Result<(), Finding> {
+) -> Result<(), InvalidPlan> {
     let going: BTreeSet<&str> = plan.steps.iter().map(|it| it.image.name.as_str()).collect();
     let named = containers.find_map(|container| {
         let full = Reference::parse_normalized(&container.image).ok();
@@ -126,7 +129,7 @@ fn removes_named<'a>(
             .iter()
             .chain([&container.image])
             .find(|name| going.contains(name.as_str()))?;
-        Some(Finding::NamedByContainer {
+        Some(InvalidPlan::NamedByContainer {
             image: image.clone(),
             container: container.id.clone(),
         })
@@ -134,11 +137,11 @@ fn removes_named<'a>(
     named.map_or(Ok(()), Err)
 }
 
-/// Of what a container is known to have been created from, a record stays.
+/// Checks that a record stays of each target from which a container was created.
 fn loses_image<'a>(
     plan: &'a Plan,
     mut containers: impl Iterator<Item = &'a Container>,
-) -> Result<(), Finding> {
+) -> Result<(), InvalidPlan> {
     let (replaced, going): (Vec<_>, Vec<_>) = plan
         .steps
         .iter()
@@ -150,7 +153,7 @@ fn loses_image<'a>(
     let lost = containers.find_map(|container| {
         let digest = container.image_digest.as_ref()?;
         let is_lost = going.contains(digest) && !kept.contains(digest);
-        is_lost.then(|| Finding::LosesImageOfContainer {
+        is_lost.then(|| InvalidPlan::LosesImageOfContainer {
             digest: digest.clone(),
             container: container.id.clone(),
         })
@@ -158,18 +161,18 @@ fn loses_image<'a>(
     lost.map_or(Ok(()), Err)
 }
 
-/// No snapshot goes that a container stands on, directly or not.
+/// Checks that no snapshot goes on which a container is based, directly or not.
 ///
-/// Asked of containerd's own containers only: what an engine registers holds its snapshots by
-/// leases, if at all.
-fn frees_under_container(plan: &Plan, namespace: &NamespaceInventory) -> Result<(), Finding> {
+/// This covers containerd's own containers only: those that an engine registers hold their
+/// snapshots by leases, if at all.
+fn frees_under_container(plan: &Plan, namespace: &NamespaceInventory) -> Result<(), InvalidPlan> {
     let freed: BTreeSet<&SnapshotId> = plan.freed.snapshots.iter().map(|it| &it.id).collect();
     for container in &namespace.containers {
         let mut at = container.snapshot.clone();
         let mut seen = BTreeSet::new();
         while let Some(id) = at.filter(|id| seen.insert(id.clone())) {
             if freed.contains(&id) {
-                return Err(Finding::FreesUnderContainer {
+                return Err(InvalidPlan::FreesUnderContainer {
                     snapshot: id,
                     container: container.id.clone(),
                 });

@@ -3,17 +3,17 @@
 //! # How a byte finds its column
 //!
 //! The columns of [`Column`] stand in the order in which they claim: a layer that a container
-//! uses is in use, whatever else holds it. What removing images would free comes after all that
-//! would stay without them, so the columns `unused` and `dangling` are exactly what
+//! uses is in use, whatever else holds it. What removing images would free comes after everything
+//! that would stay, so the columns `unused` and `dangling` are exactly what
 //! [`decide`](crate::decide) says that a prune frees.
 //!
 //! # How namespaces add up
 //!
 //! Snapshots belong to one namespace. A blob is one file that several may have: each namespace
-//! counts it in its own account, and the total counts it once, in the first column that any of
-//! them has for it. A namespace can let go of a blob and free nothing, because another keeps it;
-//! in its account that is the column `elsewhere`. So the accounts add up to more than the total,
-//! by what is shared; each says how much of it others have too. The total is what pruning all
+//! counts it in its own columns, and the total counts it once, in the first column that any of
+//! them has for it. A namespace can release a blob and free nothing, because another keeps it;
+//! that is the column `elsewhere`. So the namespaces add up to more than the total, by what is
+//! shared; each says how much of its content others have too. The total is what pruning all
 //! namespaces would leave and free.
 //!
 //! # What is on disk
@@ -21,11 +21,12 @@
 //! Content counts by the length of its files, snapshots by what their snapshotter says that they
 //! occupy. Both are whole: blobs of algorithms unknown here, blobs being written and, where the
 //! files can be seen, blobs that no namespace has are columns too. What a snapshotter holds that
-//! does not answer is missing, and said to be. Directories without a record and containerd's own
-//! files are no columns, but beside them ([`DiskUsage::on_disk`]).
+//! does not answer is missing, with a warning. Directories without a record and containerd's own
+//! files are not columns; [`DiskUsage::on_disk`] adds them.
 
 mod claims;
 mod images;
+mod shortfall;
 mod sole;
 
 use std::collections::BTreeMap;
@@ -35,14 +36,15 @@ use reclaim_model::{
     OutsideRecords, SnapshotSizes, UsageByColumn,
 };
 
-use crate::case::Case;
+use crate::facts::Facts;
 use crate::graph::Node;
 use crate::leased::HeldByLeases;
 use crate::roles::Roles;
+use crate::select::{select_dangling, select_unused};
 use crate::weights::weights;
 
-pub(crate) use claims::{Judged, claims};
-pub(crate) use images::{holders, kept_elsewhere};
+use claims::{Verdicts, claims};
+pub use shortfall::shortfall;
 
 /// What disk usage is computed from.
 #[derive(Debug)]
@@ -59,7 +61,7 @@ pub struct UsageInput<'a> {
     pub outside_records: Option<&'a OutsideRecords>,
 }
 
-/// A blob as one namespace accounts for it.
+/// A blob as one namespace counts it.
 struct Entry<'a> {
     digest: &'a Digest,
     namespace: usize,
@@ -81,25 +83,25 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
     let nothing = SnapshotSizes::default();
     for (number, (name, namespace)) in inventory.namespaces.iter().enumerate() {
         let registered = input.registered.get(name).map_or(&[][..], Vec::as_slice);
-        let case = Case::new(inventory, namespace, registered);
-        let verdicts = case.verdicts_of_all();
-        let plain = case.plain_verdicts();
-        let judged = Judged {
-            verdicts: &verdicts,
-            plain: Some(&plain),
+        let facts = Facts::new(inventory, namespace, registered);
+        let unused = select_unused(&facts);
+        let dangling = select_dangling(&facts);
+        let verdicts = Verdicts {
+            all: &unused,
+            dangling: Some(&dangling),
         };
-        let columns = claims(&case, judged, inventory.observed_at);
+        let columns = claims(&facts, verdicts, inventory.observed_at);
         let bytes = input.snapshot_bytes.get(name).unwrap_or(&nothing);
-        let weights = weights(&case.graph, bytes);
+        let weights = weights(&facts.graph, bytes);
         let roles = Roles::new(namespace, registered);
-        let mut images = images::images(&case, &verdicts, &weights, inventory, name);
+        let mut images = images::images(&facts, &unused, &weights, inventory, name);
         for image in &mut images {
             image.holders = roles.assign(std::mem::take(&mut image.holders));
         }
         let held = HeldByLeases {
             inventory,
             namespace: name,
-            graph: &case.graph,
+            graph: &facts.graph,
             roles: &roles,
         };
         let mut leased = held.in_columns(&columns);
@@ -107,7 +109,7 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
         let mut found = NamespaceUsage::new(name.clone(), images, leased.leases);
         let nodes = (0..).zip(columns).zip(weights);
         for ((id, column), weight) in nodes.filter(|(_, weight)| weight.is_there()) {
-            if let Node::Blob(index) = case.graph.node(id) {
+            if let Node::Blob(index) = facts.graph.node(id) {
                 entries.push(Entry {
                     digest: &namespace.blobs[index].digest,
                     namespace: number,

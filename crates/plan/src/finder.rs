@@ -1,24 +1,24 @@
-//! Where a key stands in a list: a hash table of positions.
+//! Finds the position of a key in a list by a hash table of positions.
 //!
 //! A host has a million references between half a million blobs. Binary search touches twenty
-//! cold places for each; this touches two. Only positions are stored and only single keys are
-//! looked up, so no order of its own can leak into a decision.
+//! uncached places for each; this table touches two. It stores only positions and looks up only
+//! single keys, so its own order cannot leak into a decision.
 
 use reclaim_model::{Blob, Digest, Document};
 
 use std::collections::BTreeMap;
 
-/// How many keys are best looked up abreast. All places that a key leads to are cold; a processor
-/// waits for several at a time if they do not depend on each other.
+/// How many keys are looked up together. All places that a key leads to are uncached; a processor
+/// loads several at a time if they do not depend on each other.
 pub(crate) const ABREAST: usize = 16;
 
-/// A slot that holds nothing. No list is long enough to have this position.
+/// An empty slot. No list is long enough to have this position.
 const EMPTY: u64 = u64::MAX;
 
 /// The part of a slot that is the position; the rest is the lower half of the tag.
 const POSITION: u64 = 0xffff_ffff;
 
-/// Finds positions by tags: 64 bits of a key that are as good as random.
+/// Finds positions by tags: 64 bits of a key that are nearly random.
 ///
 /// Open addressing, at most half full. Equal tags cost time and nothing else.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Finder {
 }
 
 impl Finder {
-    /// Takes the tags of a list in its order.
+    /// Creates a table from the tags of a list, in its order.
     pub(crate) fn new(tags: impl ExactSizeIterator<Item = u64>) -> Self {
         let n_slots = (tags.len() * 2).next_power_of_two().max(2);
         let mut finder = Self {
@@ -45,7 +45,7 @@ impl Finder {
         finder
     }
 
-    /// Returns the position with this tag of which `is_it` says that it is the one.
+    /// Returns the position with this tag for which `is_it` returns true.
     pub(crate) fn find(&self, tag: u64, is_it: impl Fn(usize) -> bool) -> Option<usize> {
         let mut at = self.first_slot(tag);
         while self.slots[at] != EMPTY {
@@ -61,14 +61,14 @@ impl Finder {
         None
     }
 
-    /// Returns the position to which a tag leads first: the likely one, if there is any at all.
+    /// Returns the position to which a tag leads first: the likely one, if the tag is in the table.
     pub(crate) fn likely(&self, tag: u64) -> Option<usize> {
         let slot = self.slots[self.first_slot(tag)];
         let position = usize::try_from(slot & POSITION).ok()?;
         (slot != EMPTY).then_some(position)
     }
 
-    /// The upper bits of the tag, as many as there are slots for.
+    /// Returns the upper bits of the tag, as many as the number of slots needs.
     fn first_slot(&self, tag: u64) -> usize {
         let bits = self.slots.len().trailing_zeros();
         usize::try_from(tag >> (u64::BITS - bits)).unwrap_or(0)
@@ -79,13 +79,13 @@ impl Finder {
     }
 }
 
-/// The tag of a digest: its first bytes, which are random already.
+/// Returns the tag of a digest: its first bytes, which are random already.
 pub(crate) fn digest_tag(digest: &Digest) -> u64 {
     let first = digest.bytes().first_chunk();
     u64::from_be_bytes(*first.expect("a digest has more than eight bytes"))
 }
 
-/// The tag of a text.
+/// Returns the tag of a text.
 pub(crate) fn text_tag(text: &str) -> u64 {
     // An odd number without pattern: the golden ratio.
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -119,7 +119,7 @@ impl<'a> Blobs<'a> {
         self.finder.find(digest_tag(digest), is_it)
     }
 
-    /// Looks up a few digests, [`ABREAST`] at most: as [`Self::find`] of each.
+    /// Looks up at most [`ABREAST`] digests, each like [`Self::find`].
     pub(crate) fn find_abreast(&self, digests: &[&Digest], found: &mut [Option<usize>; ABREAST]) {
         let mut likely = [None; ABREAST];
         for (likely, digest) in likely.iter_mut().zip(digests) {

@@ -1,22 +1,16 @@
-//! What removing images frees: the difference that the collector will find.
+//! What removing images frees, by the collector's rules.
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{FreedBlob, Gap, Inventory, Namespace, NamespaceInventory, SnapshotId};
+use reclaim_model::{Digest, FreedBlob, Gap, Inventory, Namespace, NamespaceInventory};
 
-use crate::doubt;
-use crate::graph::{Graph, Node, NodeId};
+use crate::graph::{Graph, NodeId, node_id};
 use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
+use crate::things::Things;
+use crate::uncertainty::{uncertain_elsewhere, uncertain_here};
 
-/// Blobs and snapshots, both sorted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Things {
-    pub(crate) blobs: Vec<FreedBlob>,
-    pub(crate) snapshots: Vec<SnapshotId>,
-}
-
-/// What becomes of things when a set of images goes.
+/// What changes when a set of images goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Difference {
     /// What leaves the disk with the images.
@@ -25,54 +19,10 @@ pub(crate) struct Difference {
     pub(crate) pending: Things,
     /// Blobs that go with the images here, and that another namespace keeps.
     pub(crate) kept_elsewhere: Vec<FreedBlob>,
-    /// The part of `freed` that something which cannot be seen may keep.
-    pub(crate) doubtful: Things,
+    /// The part of `freed` that something unseen may keep.
+    pub(crate) uncertain: Things,
     /// Nodes that only the spare holders keep; see [`difference`].
     pub(crate) spare: Vec<NodeId>,
-}
-
-impl Things {
-    /// Takes the blobs and snapshots among nodes.
-    pub(crate) fn of(graph: &Graph<'_>, nodes: &[NodeId]) -> Self {
-        // Nodes are in the order of digests, and of snapshotters and keys.
-        let mut things = Self::default();
-        for id in ascending(graph, nodes) {
-            match graph.node(id) {
-                Node::Blob(index) => {
-                    let blob = graph.blob(index);
-                    things.blobs.push(FreedBlob {
-                        digest: blob.digest.clone(),
-                        bytes: blob.size,
-                    });
-                }
-                Node::Snapshot(index) => {
-                    let (snapshotter, snapshot) = graph.snapshot(index);
-                    let id = SnapshotId::new(snapshotter.clone(), snapshot.key.clone());
-                    things.snapshots.push(id);
-                }
-                Node::Image(_) | Node::Container(_) | Node::Absent => {}
-            }
-        }
-        things
-    }
-}
-
-/// Of a host's nodes most go or few. Sorting most takes longer than ticking them off.
-const FEW: usize = 16;
-
-/// Returns nodes, each of which is there once, in their order.
-fn ascending(graph: &Graph<'_>, nodes: &[NodeId]) -> Vec<NodeId> {
-    if nodes.len() < graph.len() / FEW {
-        let mut nodes = nodes.to_vec();
-        nodes.sort_unstable();
-        return nodes;
-    }
-    let mut is_there = vec![false; graph.len()];
-    for id in nodes {
-        is_there[*id as usize] = true;
-    }
-    let all = (0..graph.len()).filter(|at| is_there[*at]);
-    all.map(crate::graph::node_id).collect()
 }
 
 /// Finds what removing `images` (by index) from `namespace` frees.
@@ -81,7 +31,7 @@ fn ascending(graph: &Graph<'_>, nodes: &[NodeId]) -> Vec<NodeId> {
 /// well: a blob is one file, and leaves the disk only when no namespace keeps it. One that
 /// another namespace has but keeps no longer goes in the same collection, and counts.
 ///
-/// What `is_spare` holders keep stays like that of all others, and is listed besides.
+/// What `is_spare` holders keep stays like that of all others, and is listed in addition.
 pub(crate) fn difference(
     inventory: &Inventory,
     namespace: &Namespace,
@@ -109,80 +59,88 @@ pub(crate) fn difference(
     let before = marker.n_reached();
     marker.restore_images(now);
     let freed = Things::of(graph, marker.reached_since(before));
-    let unreached = (0..graph.len()).map(crate::graph::node_id);
+    let unreached = (0..graph.len()).map(node_id);
     let unreached: Vec<NodeId> = unreached.filter(|id| !marker.is_reached(*id)).collect();
     let mut difference = Difference {
         pending: Things::of(graph, &unreached),
-        doubtful: doubt::here(graph, images, &freed),
+        uncertain: uncertain_here(graph, images, &freed),
         freed,
         kept_elsewhere: Vec::new(),
         spare,
     };
     let others = inventory.namespaces.iter();
     for (_, other) in others.filter(|(name, _)| *name != namespace) {
-        ask_other(other, inventory, &mut difference);
+        compare_with(other, inventory, &mut difference);
     }
     difference.kept_elsewhere.sort_unstable();
-    difference.doubtful.blobs.sort_unstable();
-    difference.doubtful.blobs.dedup();
+    difference.uncertain.blobs.sort_unstable();
+    difference.uncertain.blobs.dedup();
     difference
 }
 
-/// Takes out those blobs that `other` keeps, and notes those that it may keep.
-fn ask_other(other: &NamespaceInventory, inventory: &Inventory, difference: &mut Difference) {
+/// Drops the blobs that `other` keeps, and notes those that it may keep.
+fn compare_with(other: &NamespaceInventory, inventory: &Inventory, difference: &mut Difference) {
     let Difference {
         freed,
         pending,
         kept_elsewhere,
-        doubtful,
+        uncertain,
         spare: _,
     } = difference;
     let is_listed = |gap: &Gap| !matches!(gap, Gap::List { .. });
     let is_whole = other.gaps.iter().all(is_listed);
-    if is_whole && !has_any(other, &freed.blobs) && !has_any(other, &pending.blobs) {
+    let has_any = |blobs: &[FreedBlob]| has_any(other, blobs.iter().map(|blob| &blob.digest));
+    if is_whole && !has_any(&freed.blobs) && !has_any(&pending.blobs) {
         return;
     }
     let graph = Graph::new(other, inventory);
-    let mut marker = Marker::new(&graph);
-    marker.extend_from_holders(inventory.observed_at);
-    marker.extend_from_images(inventory.observed_at);
-    let is_kept = |blob: &FreedBlob| {
-        let there = graph.find_blob(&blob.digest);
-        there.is_some_and(|id| marker.is_reached(id))
-    };
+    let marker = held(&graph);
+    let is_kept = |blob: &FreedBlob| is_reached(&graph, &marker, &blob.digest);
     pending.blobs.retain(|blob| !is_kept(blob));
     kept_elsewhere.extend(freed.blobs.extract_if(.., |blob| is_kept(blob)));
-    doubtful.blobs.retain(|blob| !is_kept(blob));
-    doubtful.blobs.extend(doubt::there(&graph, &freed.blobs));
+    uncertain.blobs.retain(|blob| !is_kept(blob));
+    uncertain
+        .blobs
+        .extend(uncertain_elsewhere(&graph, &freed.blobs));
 }
 
-/// Returns those of `blobs`, sorted, that another namespace than this one keeps.
-pub(crate) fn kept_by_others(
+/// Returns those of `digests`, sorted, that another namespace than this one keeps.
+pub(crate) fn kept_by_others<'d>(
     inventory: &Inventory,
     namespace: &Namespace,
-    blobs: &[FreedBlob],
-) -> BTreeSet<FreedBlob> {
+    digests: &(impl Iterator<Item = &'d Digest> + Clone),
+) -> BTreeSet<&'d Digest> {
     let mut kept = BTreeSet::new();
-    let others = inventory.namespaces.iter();
-    for (_, other) in others.filter(|(name, it)| *name != namespace && has_any(it, blobs)) {
+    for (name, other) in &inventory.namespaces {
+        if name == namespace || !has_any(other, digests.clone()) {
+            continue;
+        }
         let graph = Graph::new(other, inventory);
-        let mut marker = Marker::new(&graph);
-        marker.extend_from_holders(inventory.observed_at);
-        marker.extend_from_images(inventory.observed_at);
-        let is_kept = |blob: &&FreedBlob| {
-            let there = graph.find_blob(&blob.digest);
-            there.is_some_and(|id| marker.is_reached(id))
-        };
-        kept.extend(blobs.iter().filter(is_kept).cloned());
+        let marker = held(&graph);
+        let is_kept = |digest: &&Digest| is_reached(&graph, &marker, digest);
+        kept.extend(digests.clone().filter(is_kept));
     }
     kept
 }
 
-/// Whether `other` has one of `blobs`. Both are sorted.
-fn has_any(other: &NamespaceInventory, blobs: &[FreedBlob]) -> bool {
+/// Marks everything that a namespace keeps.
+fn held<'g, 'a>(graph: &'g Graph<'a>) -> Marker<'g, 'a> {
+    let mut marker = Marker::new(graph);
+    marker.extend_from_holders(graph.observed_at);
+    marker.extend_from_images(graph.observed_at);
+    marker
+}
+
+fn is_reached(graph: &Graph<'_>, marker: &Marker<'_, '_>, digest: &Digest) -> bool {
+    let found = graph.find_blob(digest);
+    found.is_some_and(|id| marker.is_reached(id))
+}
+
+/// Whether `other` has one of `digests`. Both are sorted.
+fn has_any<'d>(other: &NamespaceInventory, mut digests: impl Iterator<Item = &'d Digest>) -> bool {
     let mut theirs = other.blobs.iter().map(|blob| &blob.digest).peekable();
-    blobs.iter().any(|blob| {
-        while theirs.next_if(|digest| *digest < &blob.digest).is_some() {}
-        theirs.peek() == Some(&&blob.digest)
+    digests.any(|digest| {
+        while theirs.next_if(|their| *their < digest).is_some() {}
+        theirs.peek() == Some(&digest)
     })
 }

@@ -2,9 +2,9 @@
 //!
 //! Nodes are small integers in four ranges (blobs, snapshots, images, containers), edges one
 //! flat array. References never leave a namespace, so each namespace has a graph of its own.
-//! A reference to something that does not exist is no edge, unless something else names that
-//! same absent thing as its back reference: containerd follows the one to the other, across the
-//! gap. Such absent things are a fifth range.
+//! A reference to something that does not exist is not an edge, unless another object names the
+//! same absent thing in a back reference: containerd follows the one to the other. Such absent
+//! things are a fifth range.
 //!
 //! Source: containerd `core/metadata/gc.go`, at the release tags that [`CollectorRules`] names.
 
@@ -17,7 +17,7 @@ use reclaim_model::{
 };
 
 use crate::finder::{ABREAST, Blobs, Finder, text_tag};
-use crate::parts::both;
+use crate::parallel::both;
 
 /// One object of a namespace, by position.
 pub(crate) type NodeId = u32;
@@ -53,7 +53,7 @@ impl SnapshotList<'_> {
         self.finder.find(text_tag(key), is_it)
     }
 
-    /// Looks up a few keys, [`ABREAST`] at most: as [`Self::find`] of each.
+    /// Looks up at most [`ABREAST`] keys, each like [`Self::find`].
     fn find_abreast<'k>(
         &self,
         keys: impl Iterator<Item = Option<&'k str>> + Clone,
@@ -80,17 +80,17 @@ impl SnapshotList<'_> {
 /// The objects of one namespace and their references.
 #[derive(Debug)]
 pub(crate) struct Graph<'a> {
-    /// What the graph was made from.
+    /// The source of the graph.
     pub(crate) namespace: &'a NamespaceInventory,
     pub(crate) rules: CollectorRules,
-    /// When it was seen.
+    /// When the inventory was read.
     pub(crate) observed_at: Timestamp,
     blobs: Blobs<'a>,
     lists: Vec<SnapshotList<'a>>,
-    /// Where the ranges of snapshots, images, containers and absent things begin, and where all
-    /// end.
+    /// The beginnings of the ranges of snapshots, images, containers and absent things, and the end
+    /// of the last.
     starts: [usize; 5],
-    /// What does not exist and is named by a back reference, sorted.
+    /// Absent things that back references name, sorted.
     absent: Vec<GcRef>,
     /// `edges[edge_starts[n]..edge_starts[n + 1]]` are the nodes that `n` refers to.
     edge_starts: Vec<u32>,
@@ -242,11 +242,11 @@ impl<'a> Graph<'a> {
         Some(node_id(self.starts[3] + found))
     }
 
-    /// The content of an image's target.
+    /// Finds the content of an image's target.
     pub(crate) fn find_target(&self, image: usize) -> Option<NodeId> {
         let digest = &self.namespace.images[image].target.digest;
         self.find_blob(digest).or_else(|| {
-            // A clone only where there is anything to be found.
+            // Clone the digest only if there are absent things.
             let is_any = !self.absent.is_empty();
             is_any.then(|| self.find_absent(&GcRef::Content(digest.clone())))?
         })
@@ -270,8 +270,8 @@ impl<'a> Graph<'a> {
         &self.edges[self.edge_starts[at] as usize..self.edge_starts[at + 1] as usize]
     }
 
-    /// Returns of every node, in their order, whether it keeps nothing at all: nothing refers on
-    /// from it, and nothing has attached itself to it.
+    /// Returns for every node, in order, whether it keeps nothing: it refers to nothing, and nothing
+    /// has attached itself to it.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = bool> {
         let mut attached = self.back_references.iter().peekable();
         let nodes = self.edge_starts.windows(2).zip(0..);
@@ -334,7 +334,7 @@ impl<'a> Graph<'a> {
 ///
 /// # Panics
 ///
-/// Beyond 4,294,967,295 objects in one namespace, which no machine that we run on can list.
+/// With more than 4,294,967,295 objects in one namespace, which no host can list.
 pub(crate) fn node_id(at: usize) -> NodeId {
     NodeId::try_from(at).expect("fewer than 2^32 objects and references in a namespace")
 }

@@ -1,19 +1,19 @@
-//! What only build history holds: unpacked layers of images that nobody has any more.
+//! What only build history holds: unpacked layers of images that no longer exist.
 //!
-//! Builders that keep their results in the namespace of the images do so by leases without an
-//! expiry. Such a lease holds a configuration, and the configuration's label holds what was
-//! unpacked of the image. Docker's own pruner took that label away for a while.
+//! Builders that keep their results in the namespace of the images use leases without an expiry.
+//! Such a lease holds a configuration, and the configuration's label holds what was unpacked of
+//! the image. Docker's own pruner removed that label for a while.
 //!
-//! # What it takes
+//! # Conditions
 //!
-//! We look for a reason to leave a configuration alone. It is left alone unless it reads as one,
-//! its label refers to the very chain that it implies, it has no other label that steers
-//! collection, the whole of the namespace can be seen, and of all that holds things, images
-//! whether they go or not, nothing reaches it but leases of others that never expire. A lease
-//! that expires is a pull or a build under way.
+//! The rules look for a reason to leave a configuration alone. Its label goes only if all of this
+//! holds: the blob reads as a configuration; the label refers to the very chain that it implies;
+//! no other label of it steers collection; the whole namespace can be seen; and nothing reaches
+//! it, not even an image that goes, except other processes' leases that never expire. A lease
+//! that expires is a pull or a build in progress.
 //!
-//! What goes then is only what nothing else keeps: containers and other leases have their
-//! snapshots, and with them all that these stand on, for themselves.
+//! This frees only what nothing else keeps: containers and other leases hold their snapshots, and
+//! all snapshots below these, by themselves.
 //!
 //! Source: moby, `unleaseSnapshotsFromDeletedConfigs`, 24.0 to 28.1.
 
@@ -23,12 +23,12 @@ use reclaim_model::{
     Document, GcLabels, GcRef, Holder, HolderKind, Inventory, NamespaceInventory, RootMark, Unpin,
 };
 
-use crate::freed::Things;
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, node_id};
 use crate::holdings::{Hold, Holding, holdings};
 use crate::mark::Marker;
+use crate::things::Things;
 
-/// What can be let go, and what that frees.
+/// The labels that can be removed, and what that frees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct History {
     /// Sorted.
@@ -36,7 +36,7 @@ pub(crate) struct History {
     pub(crate) freed: Things,
 }
 
-/// Finds what only build history holds, and what letting go of it frees when the images of
+/// Finds what only build history holds, and what removing its labels frees when the images of
 /// `going` go as well.
 pub(crate) fn history(inventory: &Inventory, graph: &Graph<'_>, going: &[usize]) -> History {
     let unpins = unpins(inventory, graph);
@@ -48,10 +48,10 @@ pub(crate) fn history(inventory: &Inventory, graph: &Graph<'_>, going: &[usize])
     let after = marked(&severed, inventory, going);
     let before = marked(graph, inventory, going);
     // Both graphs have the same nodes.
-    let nodes = (0..graph.len()).map(crate::graph::node_id);
+    let nodes = (0..graph.len()).map(node_id);
     let freed = nodes.filter(|id| before.is_reached(*id) && !after.is_reached(*id));
     let mut freed = Things::of(graph, &freed.collect::<Vec<_>>());
-    // Content that another namespace has as well is not known to leave the disk.
+    // Another namespace may have the same content and keep it on disk.
     freed.blobs.clear();
     if freed.snapshots.is_empty() {
         return History::default();
@@ -59,7 +59,7 @@ pub(crate) fn history(inventory: &Inventory, graph: &Graph<'_>, going: &[usize])
     History { unpins, freed }
 }
 
-/// Everything that is held when the images of `going` are gone.
+/// Marks everything that is held when the images of `going` are gone.
 fn marked<'g, 'a>(graph: &'g Graph<'a>, inventory: &Inventory, going: &[usize]) -> Marker<'g, 'a> {
     let mut marker = Marker::new(graph).without_images(going);
     marker.extend_from_holders(inventory.observed_at);
@@ -70,7 +70,7 @@ fn marked<'g, 'a>(graph: &'g Graph<'a>, inventory: &Inventory, going: &[usize]) 
 /// Finds what only build history holds, sorted.
 pub(crate) fn unpins(inventory: &Inventory, graph: &Graph<'_>) -> Vec<Unpin> {
     let namespace = graph.namespace;
-    // What cannot be seen may hold anything.
+    // Unseen objects may hold anything.
     if !namespace.gaps.is_empty() {
         return Vec::new();
     }
@@ -107,7 +107,7 @@ pub(crate) fn unpins(inventory: &Inventory, graph: &Graph<'_>) -> Vec<Unpin> {
     pinned.collect()
 }
 
-/// Configurations with a label for what was unpacked of them, whoever holds them; sorted.
+/// Returns configurations with a label for what was unpacked of them, whatever holds them; sorted.
 fn candidates(inventory: &Inventory, namespace: &NamespaceInventory) -> Vec<Unpin> {
     let blobs = namespace.blobs.iter().filter(|blob| is_plain(&blob.gc));
     let unpins = blobs.flat_map(|blob| {
@@ -135,7 +135,7 @@ fn candidates(inventory: &Inventory, namespace: &NamespaceInventory) -> Vec<Unpi
     unpins.collect()
 }
 
-/// Whether nothing but references steers the collection of an object.
+/// Whether no label but plain references steers the collection of an object.
 fn is_plain(labels: &GcLabels) -> bool {
     let GcLabels {
         root,
@@ -147,7 +147,7 @@ fn is_plain(labels: &GcLabels) -> bool {
     *root == RootMark::None && back_refs.is_empty() && conditional.is_none()
 }
 
-/// The namespace as it will be without those labels.
+/// Returns the namespace without those labels.
 fn severed(namespace: &NamespaceInventory, unpins: &[Unpin]) -> NamespaceInventory {
     let mut severed = namespace.clone();
     for unpin in unpins {
@@ -160,7 +160,7 @@ fn severed(namespace: &NamespaceInventory, unpins: &[Unpin]) -> NamespaceInvento
     severed
 }
 
-/// Shows a configuration as if its label were there.
+/// Adds the label to a configuration, as if it were still there.
 pub(crate) fn pin(namespace: &mut NamespaceInventory, unpin: &Unpin) {
     if let Some(labels) = labels_of(namespace, unpin) {
         let label = GcRef::Snapshot(unpin.snapshot.clone());

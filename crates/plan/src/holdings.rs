@@ -1,4 +1,4 @@
-//! Who holds things, other than images: live leases, containers, sandboxes, `gc.root` labels.
+//! What holds things, other than images: live leases, containers, sandboxes, `gc.root` labels.
 
 use jiff::Timestamp;
 use reclaim_model::{CollectorRules, GcLabels, Holder, HolderKind, Lease};
@@ -8,7 +8,7 @@ use crate::graph::{Graph, NodeId};
 /// How a node is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Hold {
-    /// With all that it refers to.
+    /// With everything that it refers to.
     Deep,
     /// By itself; a snapshot still needs its parents, an image its target.
     Flat,
@@ -29,12 +29,12 @@ impl Hold {
 pub(crate) struct Holding {
     pub(crate) holder: Holder,
     pub(crate) hold: Hold,
-    /// Whether it only keeps what a run of ours removed, so that it can be undone.
+    /// Whether it only keeps what a run of Reclaim removed, so that it can be undone.
     pub(crate) is_ours: bool,
     pub(crate) roots: Vec<NodeId>,
 }
 
-/// Returns every holder that the collector respects at `now`, images apart.
+/// Returns every holder that the collector respects at `now`, except images.
 pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
     let namespace = graph.namespace;
     let live = namespace.leases.iter().filter(|lease| lease.is_live(now));
@@ -46,7 +46,7 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
         is_ours: false,
         roots: vec![graph.container(index)],
     });
-    // Only what the collector respects: by the older rules it does not find them.
+    // By older rules the collector does not respect sandboxes.
     let sandboxes = namespace.sandboxes.iter();
     let sandboxes = sandboxes.filter(|_| graph.rules >= CollectorRules::V2_0);
     let sandboxes = sandboxes.map(|sandbox| Holding {
@@ -63,7 +63,7 @@ pub(crate) fn holdings(graph: &Graph<'_>, now: Timestamp) -> Vec<Holding> {
         .collect()
 }
 
-/// What a lease holds, were it live.
+/// Returns what a lease holds while it is live.
 pub(crate) fn of_lease(graph: &Graph<'_>, lease: &Lease) -> Holding {
     let resources = lease.resources.iter();
     Holding {
@@ -83,7 +83,7 @@ fn references(graph: &Graph<'_>, labels: &GcLabels) -> Vec<NodeId> {
     found.collect()
 }
 
-/// Blobs that are roots by their own label, each its own holder.
+/// Returns blobs that are roots by their own label, each its own holder.
 fn root_blobs<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
     let blobs = graph.namespace.blobs.iter().enumerate();
     let roots = blobs.filter(|(_, blob)| graph.is_root(&blob.gc));
@@ -95,7 +95,7 @@ fn root_blobs<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
     })
 }
 
-/// Snapshots that are roots by their own label, each its own holder.
+/// Returns snapshots that are roots by their own label, each its own holder.
 fn root_snapshots<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
     let snapshots = (0..graph.n_snapshots()).map(|index| (index, graph.snapshot(index)));
     let roots = snapshots.filter(|(_, (_, snapshot))| graph.is_root(&snapshot.gc));

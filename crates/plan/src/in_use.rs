@@ -1,7 +1,7 @@
-//! Which targets of a namespace are there, and which of them are in use.
+//! Which targets a namespace has, and which of them are in use.
 //!
-//! The same evidence that keeps images from a prune. What cannot be traced counts against every
-//! image that it could be.
+//! The evidence is the same that keeps images from a prune. A use that cannot be traced counts
+//! for every image that it could be of.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use reclaim_model::{
     Container, Digest, HolderKind, Inventory, Namespace, RecordTimes, TargetsInUse,
 };
 
-use crate::case::Case;
+use crate::facts::Facts;
 
 /// Returns the targets of a namespace and which of them are in use.
 ///
@@ -24,8 +24,8 @@ pub fn targets_in_use(
     let Some(found) = inventory.namespaces.get(namespace) else {
         return seen;
     };
-    let case = Case::new(inventory, found, registered);
-    for (id, target) in case.targets.iter() {
+    let facts = Facts::new(inventory, found, registered);
+    for (id, target) in facts.targets.iter() {
         let records = target.images.iter().map(|index| &found.images[*index]);
         let names = records.map(|image| {
             let times = RecordTimes {
@@ -34,16 +34,16 @@ pub fn targets_in_use(
             };
             (image.name.clone(), times)
         });
-        let chains = target.anatomy.chains.iter().map(|chain| (*chain).clone());
-        // Records may call one digest different things, and then it is there more than once.
+        let chains = target.contents.chains.iter().map(|chain| (*chain).clone());
+        // A digest is listed more than once if records call it different kinds.
         let present = seen.present.entry(target.digest.clone()).or_default();
         present.names.extend(names);
         present.chains.extend(chains);
 
         let of_records = target.images.iter();
-        let of_records = of_records.filter_map(|index| case.usage.records.get(index));
-        let of_target = case.usage.targets.get(&id).into_iter();
-        let possible = case.usage.possible(&case.graph, &target.anatomy);
+        let of_records = of_records.filter_map(|index| facts.usage.records.get(index));
+        let of_target = facts.usage.targets.get(&id).into_iter();
+        let possible = facts.usage.possible(&facts.graph, &target.contents);
         let known = of_records.chain(of_target).flatten();
         let holders: BTreeSet<_> = known.chain(&possible).collect();
         if !holders.is_empty() {

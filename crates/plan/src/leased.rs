@@ -1,9 +1,9 @@
 //! What only leases hold: the bytes that stay when every image goes that may.
 //!
-//! A pull that died holds its content until its lease expires, a build cache what it has, though
-//! no image and no container needs it. These leases stay untouched; a prune that frees less than
-//! one would think names them. A container's lease is not among them: the container needs what
-//! it holds.
+//! A pull that died holds its content until its lease expires, and a build cache holds its own,
+//! though no image and no container needs them. Reclaim never deletes these leases; a prune that
+//! frees less than expected names them. A container's lease is not among them: the container
+//! needs what it holds.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use reclaim_model::{
     Namespace, SnapshotId,
 };
 
-use crate::freed::{Things, kept_by_others};
+use crate::freed::kept_by_others;
 use crate::graph::{Graph, NodeId, node_id};
 use crate::holdings::{Holding, of_lease};
 use crate::mark::Marker;
 use crate::roles::Roles;
-use crate::unmeasured;
+use crate::things::Things;
 
-/// Whether it is a lease of others that no container stands behind.
+/// Whether a holding is another process's lease that belongs to no container.
 pub(crate) fn is_spare(holding: &Holding, roles: &Roles<'_>) -> bool {
     let is_container = || {
         let role = roles.assigned(holding.holder.clone()).role;
@@ -31,7 +31,7 @@ pub(crate) fn is_spare(holding: &Holding, roles: &Roles<'_>) -> bool {
     !holding.is_ours && holding.holder.kind == HolderKind::Lease && !is_container()
 }
 
-/// One namespace, of which leases hold something.
+/// One namespace in which leases hold something.
 pub(crate) struct HeldByLeases<'c, 'a> {
     pub(crate) inventory: &'a Inventory,
     pub(crate) namespace: &'c Namespace,
@@ -40,7 +40,7 @@ pub(crate) struct HeldByLeases<'c, 'a> {
 }
 
 impl HeldByLeases<'_, '_> {
-    /// Divides what the columns of a ledger have for leases, those of containers too.
+    /// Divides what the columns of disk usage have for leases, those of containers too.
     pub(crate) fn in_columns(&self, columns: &[Column]) -> Leased {
         let is_leased = |id: &NodeId| {
             let column = columns[*id as usize];
@@ -66,10 +66,14 @@ impl HeldByLeases<'_, '_> {
         }
         let graph = self.graph;
         let mut things = Things::of(graph, nodes);
-        let elsewhere = kept_by_others(self.inventory, self.namespace, &things.blobs);
+        let blobs = things.blobs.clone();
+        let digests = blobs.iter().map(|blob| &blob.digest);
+        let elsewhere = kept_by_others(self.inventory, self.namespace, &digests);
         let except: BTreeSet<&SnapshotId> = except.iter().collect();
         let strip = |things: &mut Things| {
-            things.blobs.retain(|blob| !elsewhere.contains(blob));
+            things
+                .blobs
+                .retain(|blob| !elsewhere.contains(&blob.digest));
             things.snapshots.retain(|id| !except.contains(id));
         };
         strip(&mut things);
@@ -84,7 +88,7 @@ impl HeldByLeases<'_, '_> {
             held.retain(|id| nodes.contains(id));
             let mut things = Things::of(graph, &held);
             strip(&mut things);
-            let things = unmeasured(things);
+            let things = things.into_unmeasured();
             let Holder { id, role, .. } = self.roles.assigned(holding.holder);
             (things != Freed::default()).then_some(LeaseHolding {
                 id,
@@ -99,7 +103,7 @@ impl HeldByLeases<'_, '_> {
         let mut leases: Vec<LeaseHolding> = live.filter_map(&mut holding).collect();
         leases.sort_by(|a, b| a.id.cmp(&b.id));
         Leased {
-            things: unmeasured(things),
+            things: things.into_unmeasured(),
             leases,
         }
     }

@@ -1,4 +1,4 @@
-//! Who holds what was to be freed and is still there.
+//! What holds the things that were to be freed and are still there.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::roles::Roles;
 /// Names the holders of `things`, which were to leave `namespace`, by the collector's rules.
 ///
 /// Content counts as there as long as any namespace has it, and its holders are looked for in
-/// each. What is not in the inventory any more has gone in the meantime, and is left out.
+/// each. What the inventory no longer has is gone, and is left out.
 pub fn left(inventory: &Inventory, namespace: &Namespace, things: &Freed) -> Vec<Left> {
     let mut found: BTreeMap<LeftThing, Left> = BTreeMap::new();
     for (name, seen) in &inventory.namespaces {
@@ -41,7 +41,7 @@ pub fn left(inventory: &Inventory, namespace: &Namespace, things: &Freed) -> Vec
         }
         if !wanted.is_empty() {
             let roles = Roles::new(seen, &[]);
-            ask(&graph, inventory, &wanted, |thing, holder| {
+            report_holders(&graph, inventory, &wanted, |thing, holder| {
                 if let Some(left) = found.get_mut(thing) {
                     let holder = roles.assigned(holder.clone());
                     let namespace = name.clone();
@@ -58,19 +58,19 @@ pub fn left(inventory: &Inventory, namespace: &Namespace, things: &Freed) -> Vec
     left
 }
 
-/// Tells of every holder which of the wanted things it reaches.
-fn ask(
+/// Reports, for every holder, each of the wanted things that it reaches.
+fn report_holders(
     graph: &Graph<'_>,
     inventory: &Inventory,
     wanted: &BTreeMap<NodeId, LeftThing>,
-    mut tell: impl FnMut(&LeftThing, &Holder),
+    mut report: impl FnMut(&LeftThing, &Holder),
 ) {
     let now = inventory.observed_at;
     let mut marker = Marker::new(graph);
     let mut reaches = |roots: &[NodeId], hold, holder: &Holder| {
         for id in marker.reached_from(roots, hold) {
             if let Some(thing) = wanted.get(&id) {
-                tell(thing, holder);
+                report(thing, holder);
             }
         }
     };

@@ -1,33 +1,33 @@
-//! Cutting a plan down to what frees as much as was asked for.
+//! Cutting a plan down to the images that free the requested bytes.
 //!
 //! # The rule
 //!
 //! The records of one target go or stay together: its bytes go with the last of them, and a CRI
 //! image must not lose some of its names. Targets go oldest first, by their youngest record (when
 //! it was created, then its name; an unknown age is the youngest), until enough is free. Then,
-//! from the youngest to the oldest of those, each is left out that is not needed after all: an
-//! old image that frees little may be, once a younger one frees much. What remains cannot lose a
-//! member and still free enough. It need not be the fewest bytes or images that any choice could
-//! do with: age comes first.
+//! from the youngest to the oldest of those, each that is not needed is left out: an old image
+//! that frees little may not be, once a younger one frees much. The rest cannot lose a member
+//! and still free enough. Another choice might need fewer bytes or images: age comes first.
 //!
 //! # Why it is exact
 //!
-//! What a set of images frees is no sum over them, since they share layers. Restoring images to a
-//! marker one by one tells what each adds to those that are already there, so that every step of
-//! the choice knows the bytes of its whole set. What a gap of the inventory may keep counts for
-//! nothing.
+//! What a set of images frees is not a sum over them, since they share layers. Restoring images
+//! to a marker one by one shows what each adds to those that are already there, so that every
+//! step of the choice knows the bytes of its whole set. What a gap of the inventory may keep
+//! counts as nothing.
 
 use jiff::Timestamp;
 use reclaim_model::{Freed, Inventory, KeepReason, Kept, Plan, Step};
 
 use crate::finder::{Finder, digest_tag};
-use crate::freed::{Things, difference};
+use crate::freed::difference;
 use crate::graph::{Graph, Node, NodeId};
 use crate::leased::is_spare;
 use crate::mark::Marker;
 use crate::roles::Roles;
+use crate::things::Things;
 
-/// A plan that frees less than was asked for, whole.
+/// The error of a plan that as a whole frees less than the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLittle {
     /// What it frees for certain, in bytes.
@@ -41,7 +41,7 @@ struct Group {
     images: Vec<usize>,
 }
 
-/// Takes out of `plan` what is not needed to free `target` bytes.
+/// Removes from `plan` what is not needed to free `target` bytes.
 ///
 /// # Errors
 ///
@@ -55,14 +55,14 @@ pub fn limit(plan: Plan, inventory: &Inventory, target: u64) -> Result<Plan, Too
         return Ok(plan);
     };
     let graph = Graph::new(namespace, inventory);
-    let weights = weights(&graph, &plan);
+    let weights = certain_bytes(&graph, &plan);
     let groups = groups(&graph, &plan.steps);
     let chosen = choose(&graph, &weights, &groups, target, inventory.observed_at);
     Ok(cut(plan, inventory, &graph, &chosen))
 }
 
-/// Returns what each node frees for certain if nothing keeps it any more.
-fn weights(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
+/// Returns the bytes that each node frees for certain once nothing keeps it.
+fn certain_bytes(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
     let mut weights = vec![0; graph.len()];
     let mut enter = |things: &Freed, is_certain: bool| {
         let blobs = things.blobs.iter();
@@ -80,7 +80,7 @@ fn weights(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
     weights
 }
 
-/// Brings the steps of each target together, oldest first.
+/// Groups the steps by target, oldest first.
 fn groups(graph: &Graph<'_>, steps: &[Step]) -> Vec<Group> {
     let mut members: Vec<_> = steps.iter().collect();
     members.sort_by_key(|step| &step.image.target.digest);
@@ -118,10 +118,12 @@ fn choose(
     let mut marker = Marker::new(graph).without_images(&all);
     marker.extend_from_holders(now);
     marker.extend_from_images(now);
-    // From the youngest on, what each adds is what its going frees when all older ones are gone.
-    let adds = groups.iter().rev();
-    let adds = adds.map(|group| bytes_of(weights, &marker.restored(&group.images, now)));
-    let mut adds: Vec<u64> = adds.collect();
+    // From the youngest on, what each adds is what removing it frees when all older ones are gone.
+    let mut adds: Vec<u64> = groups
+        .iter()
+        .rev()
+        .map(|group| bytes_of(weights, &marker.restored(&group.images, now)))
+        .collect();
     adds.reverse();
     let mut freed = 0_u64;
     let enough = adds.iter().position(|bytes| {
@@ -153,7 +155,7 @@ fn bytes_of(weights: &[u64], nodes: &[NodeId]) -> u64 {
     nodes.iter().map(|id| weights[*id as usize]).sum()
 }
 
-/// Keeps of the plan the steps of these images, and of what it frees what they free.
+/// Reduces the plan to the steps of these images and to what they free.
 pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: &[usize]) -> Plan {
     let roles = Roles::new(graph.namespace, &[]);
     let is_spare = |holding: &_| is_spare(holding, &roles);
@@ -173,7 +175,7 @@ pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: 
     }));
     plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
     retain(&mut plan.freed, &difference.freed);
-    retain(&mut plan.not_counted.doubtful, &difference.doubtful);
+    retain(&mut plan.not_counted.doubtful, &difference.uncertain);
     plan.not_counted.kept_elsewhere = Freed::new(difference.kept_elsewhere, Vec::new());
     let leased = &mut plan.not_counted.leased;
     let spare = Things::of(graph, &difference.spare);
@@ -185,7 +187,7 @@ pub(crate) fn cut(plan: Plan, inventory: &Inventory, graph: &Graph<'_>, chosen: 
     plan
 }
 
-/// Keeps of what was measured only `things`.
+/// Reduces what was measured to `things`.
 fn retain(measured: &mut Freed, things: &Things) {
     let finder = Finder::new(things.blobs.iter().map(|it| digest_tag(&it.digest)));
     measured.blobs.retain(|blob| {

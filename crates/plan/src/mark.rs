@@ -1,8 +1,8 @@
 //! Marking: what the collector reaches from a set of roots.
 //!
 //! One marker can be extended root by root. That is how the difference a prune makes is found:
-//! mark from everything but the candidates, then go on from the candidates; what is new in the
-//! second part is what their removal frees, and what neither part reached is garbage already.
+//! mark from everything except the candidates, then continue from the candidates; what is new in
+//! the second part is what removing them frees, and what neither part reached is garbage already.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use crate::holdings::{Hold, Holding, holdings};
 /// The bits of the holds that have reached a node.
 const REACHED: u8 = Hold::Deep.bit() | Hold::Flat.bit();
 
-/// The bit of a node that keeps nothing, beside those of the holds: half of a host are layers, and
-/// none of them need be looked at again.
+/// The bit of a node that keeps nothing, in addition to those of the holds: half of a host's nodes
+/// are layers, which lead nowhere.
 const LEAF: u8 = 4;
 
 /// The set of nodes reached so far.
@@ -25,14 +25,14 @@ pub(crate) struct Marker<'g, 'a> {
     graph: &'g Graph<'a>,
     /// Per node: which kinds of hold have reached it, and whether it is a leaf.
     seen: Vec<u8>,
-    /// Per image: taken away, so that nothing can reach it. Empty if none is.
+    /// Per image: removed, so that nothing can reach it. Empty if none is removed.
     removed_images: Vec<bool>,
-    /// How images that were taken away would have been reached.
+    /// How removed images would have been reached.
     dead_references: BTreeSet<(NodeId, Hold)>,
     stack: Vec<(NodeId, Hold)>,
     /// Nodes in the order in which they were first reached.
     reached: Vec<NodeId>,
-    /// What nodes were before they were reached, while that is to be undone.
+    /// The former state of nodes, while a marking is tentative.
     undo_log: Option<Vec<(NodeId, u8)>>,
 }
 
@@ -50,7 +50,7 @@ impl<'g, 'a> Marker<'g, 'a> {
         }
     }
 
-    /// Treats these images as gone: they are no roots and references to them are dead.
+    /// Treats these images as removed: they are not roots, and references to them are dead.
     pub(crate) fn without_images(mut self, images: &[usize]) -> Self {
         self.removed_images = vec![false; self.graph.namespace.images.len()];
         for index in images {
@@ -95,7 +95,7 @@ impl<'g, 'a> Marker<'g, 'a> {
         }
     }
 
-    /// What a flat hold passes on: a snapshot its parent, an image its target.
+    /// Returns what a flat hold keeps in addition: a snapshot's parent, an image's target.
     fn kept_flat(&self, id: NodeId) -> Option<NodeId> {
         match self.graph.node(id) {
             Node::Snapshot(index) => self.graph.parent(index),
@@ -104,8 +104,8 @@ impl<'g, 'a> Marker<'g, 'a> {
         }
     }
 
-    /// Follows a reference. One to an image that was taken away still leads to what has attached
-    /// itself to that name.
+    /// Follows a reference. One to a removed image still leads to what has attached itself to that
+    /// name.
     fn refer_to(&mut self, id: NodeId, hold: Hold) {
         if !self.is_removed(id) {
             self.reach(id, hold);
@@ -117,8 +117,7 @@ impl<'g, 'a> Marker<'g, 'a> {
         }
     }
 
-    /// Reaches what has attached itself to a node. The labels of an image that was taken away
-    /// are gone with it.
+    /// Reaches what has attached itself to a node. The labels of a removed image are gone with it.
     fn reach_attached(&mut self, id: NodeId) {
         let graph = self.graph;
         for (_, attached) in graph.attached_to(id) {
@@ -168,7 +167,7 @@ impl<'g, 'a> Marker<'g, 'a> {
         }
     }
 
-    /// Adds every image that is a root and has not been taken away.
+    /// Adds every image that is a root and is not removed.
     pub(crate) fn extend_from_images(&mut self, now: Timestamp) {
         for (index, image) in self.graph.namespace.images.iter().enumerate() {
             let id = self.graph.image(index);
@@ -178,15 +177,14 @@ impl<'g, 'a> Marker<'g, 'a> {
         }
     }
 
-    /// Brings back all images that were taken away, and what they hold.
+    /// Restores all removed images, and adds what they hold.
     pub(crate) fn restore_images(&mut self, now: Timestamp) {
-        let removed = self.removed_images.iter().enumerate();
-        let removed = removed.filter(|(_, removed)| **removed);
-        let removed: Vec<usize> = removed.map(|(index, _)| index).collect();
+        let images = 0..self.removed_images.len();
+        let removed: Vec<usize> = images.filter(|index| self.removed_images[*index]).collect();
         self.restore(&removed, now);
     }
 
-    /// As [`Self::restore`], and returns the nodes that were not reached before.
+    /// Like [`Self::restore`], and returns the nodes that were not reached before.
     pub(crate) fn restored(&mut self, images: &[usize], now: Timestamp) -> Vec<NodeId> {
         let before = self.reached.len();
         self.restore(images, now);
@@ -214,7 +212,7 @@ impl<'g, 'a> Marker<'g, 'a> {
         })
     }
 
-    /// Returns the nodes that `extend` reaches, and forgets that they were.
+    /// Returns the nodes that `extend` reaches, and undoes the marking.
     fn tentatively(&mut self, extend: impl FnOnce(&mut Self)) -> Vec<NodeId> {
         let before = self.reached.len();
         self.undo_log = Some(Vec::new());
@@ -225,9 +223,9 @@ impl<'g, 'a> Marker<'g, 'a> {
         self.reached.split_off(before)
     }
 
-    /// Brings back some of the images that were taken away, and what they hold.
+    /// Restores some of the removed images, and adds what they hold.
     ///
-    /// An expired one is no root; it counts only as far as something reached refers to it.
+    /// An expired image is not a root; it counts only if something reached refers to it.
     pub(crate) fn restore(&mut self, images: &[usize], now: Timestamp) {
         for index in images {
             self.removed_images[*index] = false;

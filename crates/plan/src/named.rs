@@ -1,13 +1,13 @@
-//! Which images go when somebody names them: Docker's rule for untagging and deleting.
+//! Which images go when a request names them: Docker's rule for untagging and deleting.
 //!
-//! A name loses that name only, as long as the image has another; the last one takes the image
-//! with it, unless a container uses it. By its ID an image goes with all its names, and where the
-//! ID is a configuration that several targets have, all of these go or none. `force`
-//! overrules most of what is in the way, and never takes from a container what it needs: the
-//! image then loses its name and stays without one.
+//! A name removes only that name as long as the image has another; the last one removes the
+//! image, unless a container uses it. An ID removes the image with all its names, and if the ID
+//! is a configuration that several targets have, all of these go or none. `force` overrules most
+//! conflicts, but never takes from a container what it needs: the image then loses its name and
+//! stays without one.
 //!
-//! Several names are taken one after the other, each as the ones before it left things, so one
-//! run with many names does what as many calls would.
+//! Several names are handled in order, each in the state that the ones before it left, so one
+//! run with many names does the same as many calls.
 //!
 //! Source: moby, `daemon/containerd/image_delete.go`; `docs/differences-from-docker.md` lists
 //! where and why we differ.
@@ -26,7 +26,7 @@ use reclaim_model::{
     NamedImages, NamedRemoval, NotRemoved, Reference, RemoveReason, familiar_name,
 };
 
-use crate::case::Case;
+use crate::facts::Facts;
 use crate::select::{Verdict, best, keep_cri_group_whole, pinned_by};
 pub(crate) use ids::ids_of_targets;
 use lookup::{Found, Meaning, lookup};
@@ -38,15 +38,16 @@ use users::{User, UserKind, users};
 /// How many hexadecimal characters of an ID Docker shows.
 const SHORT_ID: usize = 12;
 
-/// Judges every image by what was named, in the order of the images, and each name.
+/// Evaluates every image by the names of the request, in the order of the images, and returns the
+/// result for each name.
 pub(crate) fn named(
-    case: &Case<'_>,
+    facts: &Facts<'_>,
     registered: &[Container],
     request: &NamedImages,
 ) -> (Vec<Verdict>, Vec<Named>) {
-    let images = &case.graph.namespace.images;
+    let images = &facts.graph.namespace.images;
     // Most requests name no configuration.
-    let ids = &LazyCell::new(|| ids_of_targets(case));
+    let ids = &LazyCell::new(|| ids_of_targets(facts));
     let ids = |prefix: &IdPrefix| {
         let matching = ids.iter().filter(|(id, _)| prefix.matches(id));
         matching
@@ -54,7 +55,7 @@ pub(crate) fn named(
             .collect()
     };
     let mut removal = Removal {
-        case,
+        facts,
         registered,
         request,
         images,
@@ -67,16 +68,16 @@ pub(crate) fn named(
     (removal.verdicts, results)
 }
 
-/// Judges whether records that were removed by name may stay removed: of a target that somebody
-/// uses, a record that lasts must be there. Verdicts are in the order of the images, and those
-/// of `removed` are the only ones that may be removals.
+/// Evaluates whether records that were removed by name may stay removed: a target in use must keep
+/// a record that does not expire. Verdicts are in the order of the images, and only those of
+/// `removed` may be removals.
 pub(crate) fn still_removed(
-    case: &Case<'_>,
+    facts: &Facts<'_>,
     registered: &[Container],
     removed: &BTreeSet<&str>,
     is_forced: bool,
 ) -> Vec<Verdict> {
-    let images = &case.graph.namespace.images;
+    let images = &facts.graph.namespace.images;
     let verdicts = images.iter().map(|image| {
         if removed.contains(image.name.as_str()) {
             Verdict::Remove(RemoveReason::Named)
@@ -85,19 +86,19 @@ pub(crate) fn still_removed(
         }
     });
     let mut verdicts: Vec<Verdict> = verdicts.collect();
-    for (_, target) in case.targets.iter() {
+    for (_, target) in facts.targets.iter() {
         let group = &target.images;
         let lasts = |it: &usize| !verdicts[*it].is_removal() && images[*it].expires.is_none();
-        let same = case.targets.of_digest(group[0]);
+        let same = facts.targets.of_digest(group[0]);
         if same
             .clone()
-            .any(|it| case.targets.get(it).images.iter().any(lasts))
+            .any(|it| facts.targets.get(it).images.iter().any(lasts))
         {
             continue;
         }
-        let users = users(case, registered, group[0], is_forced);
+        let users = users(facts, registered, group[0], is_forced);
         let gone = group.iter().filter(|it| verdicts[**it].is_removal());
-        if let Some(best) = best(gone, images, &case.names)
+        if let Some(best) = best(gone, images, &facts.names)
             && !users.is_empty()
         {
             verdicts[best] = Verdict::Keep(KeepReason::InUse, holders(&users));
@@ -108,7 +109,7 @@ pub(crate) fn still_removed(
 }
 
 struct Removal<'c, 'a> {
-    case: &'c Case<'a>,
+    facts: &'c Facts<'a>,
     registered: &'c [Container],
     request: &'c NamedImages,
     images: &'a [ImageRecord],
@@ -130,7 +131,7 @@ impl Removal<'_, '_> {
                 let reference = Reference::parse_normalized(name).ok();
                 let same = match reference.filter(|it| it.to_string() == *name) {
                     Some(reference) => same_references(Some(&reference), all, self.images),
-                    // No reference has anything in common with it.
+                    // It has nothing in common with any reference.
                     None => vec![*record],
                 };
                 if same.len() < all.len() {
@@ -172,13 +173,13 @@ impl Removal<'_, '_> {
             return Err(self.conflict(all, &users, shown));
         }
         let mut removal = if is_enough {
-            self.take(&same, None)?
+            self.remove_records(&same, None)?
         } else {
-            self.lose(&same, all, &users, shown)?
+            self.remove_names(&same, all, &users, shown)?
         };
-        // Docker shows here also the name that stands for none.
+        // Docker also shows the name that stands for a missing one here.
         let names = removal.records.iter();
-        removal.untagged = names.map(|it| familiar_name(it)).collect();
+        removal.untagged = names.map(|name| familiar_name(name)).collect();
         Ok(removal)
     }
 
@@ -193,7 +194,7 @@ impl Removal<'_, '_> {
         if !self.request.force {
             return Err(self.conflict(all, &users, &shown));
         }
-        self.lose(&[record], all, &users, &shown)
+        self.remove_names(&[record], all, &users, &shown)
     }
 
     /// Removes every target of an ID with all its names, or none of them.
@@ -201,7 +202,7 @@ impl Removal<'_, '_> {
         &mut self,
         text: &str,
         all: &[usize],
-        is_one_demanded: bool,
+        must_be_one: bool,
     ) -> Result<NamedRemoval, NotRemoved> {
         let mut by_target: BTreeMap<&Digest, Vec<usize>> = BTreeMap::new();
         for index in all {
@@ -209,12 +210,12 @@ impl Removal<'_, '_> {
             by_target.entry(target).or_default().push(*index);
         }
         if by_target.len() == 1 {
-            return self.delete(all, is_one_demanded);
+            return self.delete(all, must_be_one);
         }
         let before = self.verdicts.clone();
         let mut removal = NamedRemoval::default();
         for group in by_target.values() {
-            match self.delete(group, is_one_demanded) {
+            match self.delete(group, must_be_one) {
                 Ok(mut part) => {
                     removal.records.append(&mut part.records);
                     removal.untagged.append(&mut part.untagged);
@@ -233,7 +234,7 @@ impl Removal<'_, '_> {
         Ok(removal)
     }
 
-    /// Adds to a conflict over an ID of several targets which images have it.
+    /// Names the images in a conflict over an ID that several targets have.
     fn with_names(&self, error: NotRemoved, id: &str, all: &[usize]) -> NotRemoved {
         let NotRemoved::Conflict(conflict) = error else {
             return error;
@@ -249,14 +250,14 @@ impl Removal<'_, '_> {
     }
 
     /// Removes a target with all its names.
-    fn delete(&mut self, all: &[usize], is_one_demanded: bool) -> Result<NamedRemoval, NotRemoved> {
+    fn delete(&mut self, all: &[usize], must_be_one: bool) -> Result<NamedRemoval, NotRemoved> {
         let digest = &self.images[all[0]].target.digest;
         let shown: String = digest.hex().chars().take(SHORT_ID).collect();
         let users = self.users(all);
-        let dangling = |it: &&usize| self.case.names.is_dangling(**it);
+        let dangling = |it: &&usize| self.facts.names.is_dangling(**it);
         let is_nameless = all.iter().filter(dangling).count() == all.len();
         if let Some(user) = users.first() {
-            // Without a name it cannot lose one; what uses it would be left with nothing.
+            // An image without a name has none to lose; its users would lose the image.
             let can_be_forced = user.kind != UserKind::Running && !is_nameless;
             if !can_be_forced || !self.request.force {
                 self.spare(all, KeepReason::InUse, &holders(&users));
@@ -267,7 +268,7 @@ impl Removal<'_, '_> {
                 }));
             }
         }
-        if is_one_demanded {
+        if must_be_one {
             self.spare(all, KeepReason::NotForced, &BTreeSet::new());
             return Err(NotRemoved::Conflict(Conflict {
                 image: shown,
@@ -278,17 +279,17 @@ impl Removal<'_, '_> {
         self.demand_unpinned(all, &shown)?;
         let is_parent = !is_nameless && all.len() == 1 && self.has_child(digest);
         if users.is_empty() && !is_parent {
-            let mut removal = self.take(all, None)?;
+            let mut removal = self.remove_records(all, None)?;
             removal.deleted.push(digest.clone());
-            self.take_parents(all[0], &mut removal);
+            self.remove_parents(all[0], &mut removal);
             return Ok(removal);
         }
-        self.lose(all, all, &users, &shown)
+        self.remove_names(all, all, &users, &shown)
     }
 
-    /// Takes names from an image that is needed. It stays by a record that lasts: one that does
-    /// not go, one that is no name, or else the nameless double of one that goes.
-    fn lose(
+    /// Removes names of an image that is needed. It stays by a record that does not expire: one
+    /// that does not go, one that is not a name, or else the nameless double of one that goes.
+    fn remove_names(
         &mut self,
         going: &[usize],
         all: &[usize],
@@ -297,16 +298,16 @@ impl Removal<'_, '_> {
     ) -> Result<NamedRemoval, NotRemoved> {
         let lasts = |it: &usize| self.images[*it].expires.is_none();
         if all.iter().any(|it| !going.contains(it) && lasts(it)) {
-            return self.take(going, None);
+            return self.remove_records(going, None);
         }
-        let is_nameless = |it: &usize| self.case.names.is_dangling(*it);
+        let is_nameless = |it: &usize| self.facts.names.is_dangling(*it);
         let (nameless, names): (Vec<usize>, Vec<usize>) =
             going.iter().partition(|it| is_nameless(it));
         let stays = nameless.iter().any(lasts);
         let double = self.images[going[0]].without_name().name;
         let is_taken = self.images.iter().any(|image| image.name == double);
         if names.is_empty() || !stays && is_taken {
-            // Without a name it cannot lose one; what uses it would be left with nothing.
+            // An image without a name has none to lose; its users would lose the image.
             self.spare(all, KeepReason::InUse, &holders(users));
             let cause = users.first().map(User::cause);
             return Err(NotRemoved::Conflict(Conflict {
@@ -315,11 +316,11 @@ impl Removal<'_, '_> {
                 cause: cause.unwrap_or(ConflictCause::MultipleRepositories),
             }));
         }
-        self.take(&names, names.first().copied().filter(|_| !stays))
+        self.remove_records(&names, names.first().copied().filter(|_| !stays))
     }
 
-    /// Lets records go, one of them perhaps for its nameless double.
-    fn take(
+    /// Removes records, and may replace one of them by its nameless double.
+    fn remove_records(
         &mut self,
         going: &[usize],
         replaced: Option<usize>,
@@ -330,7 +331,7 @@ impl Removal<'_, '_> {
             return Err(NotRemoved::Conflict(Conflict {
                 image: familiar_name(&self.images[unholdable].name),
                 can_be_forced: false,
-                cause: ConflictCause::Other(KeepReason::Unholdable.words().to_owned()),
+                cause: ConflictCause::Other(KeepReason::Unholdable.text().to_owned()),
             }));
         }
         let mut removal = NamedRemoval::default();
@@ -349,8 +350,8 @@ impl Removal<'_, '_> {
         Ok(removal)
     }
 
-    /// Lets the parents of an image go that have no name, no user and no child any more.
-    fn take_parents(&mut self, child: usize, removal: &mut NamedRemoval) {
+    /// Removes the parents of an image that have no name, no user and no other child.
+    fn remove_parents(&mut self, child: usize, removal: &mut NamedRemoval) {
         let mut parent = self.images[child].parent();
         while let Some(digest) = parent.filter(|_| self.request.prune_parents) {
             let records = self.images.iter().enumerate();
@@ -358,7 +359,7 @@ impl Removal<'_, '_> {
                 image.target.digest == digest && !self.verdicts[*index].is_removal()
             });
             let records: Vec<usize> = records.map(|(index, _)| index).collect();
-            let is_nameless = records.iter().all(|it| self.case.names.is_dangling(*it));
+            let is_nameless = records.iter().all(|it| self.facts.names.is_dangling(*it));
             let Some(first) = records.first().copied().filter(|_| is_nameless) else {
                 return;
             };
@@ -387,7 +388,7 @@ impl Removal<'_, '_> {
         })
     }
 
-    /// Leaves the CRI plugin its record by ID as long as it has another one of the image.
+    /// Keeps the CRI plugin's record by ID as long as it has another one of the image.
     fn spare_cri_id(&self, same: &mut Vec<usize>, all: &[usize]) {
         let stays = |it: &usize| !same.contains(it) && self.images[*it].is_cri_managed();
         if all.iter().any(stays) {
@@ -398,6 +399,7 @@ impl Removal<'_, '_> {
         }
     }
 
+    /// Refuses to remove pinned records without force.
     fn demand_unpinned(&mut self, going: &[usize], shown: &str) -> Result<(), NotRemoved> {
         let mut pins = going.iter().filter_map(|it| self.images[*it].pin());
         let Some(pin) = pins.next().filter(|_| !self.request.force) else {
@@ -411,7 +413,7 @@ impl Removal<'_, '_> {
         }))
     }
 
-    /// The conflict over the last name of an image that is used.
+    /// Returns the conflict over the last name of an image in use.
     fn conflict(&mut self, all: &[usize], users: &[User], shown: &str) -> NotRemoved {
         self.spare(all, KeepReason::InUse, &holders(users));
         let image = &self.images[all[0]].target.digest;
@@ -428,7 +430,7 @@ impl Removal<'_, '_> {
         })
     }
 
-    /// Says why records stay that nothing has been said about yet.
+    /// Sets the reason of those records that do not have one yet.
     fn spare(&mut self, indexes: &[usize], reason: KeepReason, holders: &BTreeSet<Holder>) {
         for index in indexes {
             if matches!(
@@ -440,9 +442,9 @@ impl Removal<'_, '_> {
         }
     }
 
-    /// Who uses the target of these records, of which there is at least one.
+    /// Returns what uses the target of these records, of which there is at least one.
     fn users(&self, all: &[usize]) -> Vec<User> {
-        users(self.case, self.registered, all[0], self.request.force)
+        users(self.facts, self.registered, all[0], self.request.force)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which records have a name that somebody gave them.
+//! Which records have a name that a user gave them.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use reclaim_model::{Digest, ImageRecord, Inventory, NamespaceInventory};
 
 use crate::targets::Targets;
 
-/// What the names of a namespace's records are worth.
+/// Which names of a namespace's records are real names.
 #[derive(Debug)]
 pub(crate) struct Names {
     is_name: Vec<bool>,
@@ -16,9 +16,9 @@ pub(crate) struct Names {
 /// What kind of name a record has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// What engines call an image that has lost its last name.
+    /// The name by which engines keep an image that has lost its last name.
     None,
-    /// What a tool calls an image that it was given no name for.
+    /// A name that a tool made up because the user gave none.
     MadeUp,
     /// The CRI plugin's record by ID, which stands for the image.
     Id,
@@ -29,9 +29,9 @@ enum Kind {
 impl Names {
     /// Looks at the names of `namespace`, target by target.
     ///
-    /// A made-up name counts for none where its target has no given one; the CRI plugin's record
-    /// by ID goes along. A snapshotter is known by its name, or because it is loaded: whatever
-    /// is, has a list of snapshots in the inventory, empty or not.
+    /// A made-up name does not count where its target has no given one, nor does the CRI plugin's
+    /// record by ID then. A snapshotter is recognised by a well-known name, or because it is
+    /// loaded: each loaded one has a list of snapshots in the inventory, even if it is empty.
     pub(crate) fn new(
         namespace: &NamespaceInventory,
         targets: &Targets<'_>,
@@ -62,13 +62,12 @@ impl Names {
         }
     }
 
-    /// Whether a record has a name at all, and one that no tool made up for want of one.
+    /// Whether a record has a name, and not one that a tool made up.
     pub(crate) fn is_name(&self, image: usize) -> bool {
         self.is_name[image]
     }
 
-    /// Whether a record is dangling: nobody gave its target a name, or it is what remained when
-    /// the last one was taken away.
+    /// Whether a record is dangling: its target never had a given name, or has lost the last one.
     pub(crate) fn is_dangling(&self, image: usize) -> bool {
         self.is_dangling[image]
     }

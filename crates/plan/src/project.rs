@@ -1,13 +1,13 @@
-//! Which images are a project's and go with it: Compose's rule for `down --rmi`.
+//! Which images belong to a project and go with it: Compose's rule for `down --rmi`.
 //!
-//! Candidates come from three sources: images that services name (only where all go), images
-//! that carry the project's label, and images of the default name of services that name none.
-//! Whether such a name exists is for the engine to say, and only a definite no drops it. What
-//! may then be untagged or deleted is the engine's own rule, as for any image that is named.
+//! Candidates come from three sources: images that services name (only in the mode `all`),
+//! images that carry the project's label, and images with the default name of a service that
+//! names none. The engine says whether such a name exists, and only a definite no drops it. What
+//! may then be untagged or deleted follows the engine's own rule for named images.
 //!
-//! Source: docker/compose, `pkg/compose/image_pruner.go`. What Compose leaves to do is done
-//! here: every name of a labelled image goes, not only its first; images without a name go too;
-//! and the services can be told.
+//! Source: docker/compose, `pkg/compose/image_pruner.go`. In addition
+//! to what Compose does, every name of a labelled image goes, not only its first; images without
+//! a name go too; and each image lists its services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use reclaim_model::{
     Reference, SERVICE_LABEL, familiar_name,
 };
 
-use crate::case::Case;
+use crate::facts::Facts;
 use crate::named::{exists, named};
 use crate::select::Verdict;
 
@@ -25,7 +25,7 @@ use crate::select::Verdict;
 pub struct Listed {
     /// Its ID.
     pub id: String,
-    /// Its names as people write them, with tags; none if it has lost them all.
+    /// Its names as people write them, with tags; empty if it has lost them all.
     pub names: Vec<String>,
     /// Whether it has no name at all, not even one with a digest.
     pub is_dangling: bool,
@@ -36,11 +36,11 @@ pub struct Listed {
 /// Whether an engine has an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existence {
-    /// It has.
+    /// It has the image.
     Yes,
-    /// It says that it has not.
+    /// It reports that it does not have the image.
     No,
-    /// It could not say.
+    /// It did not answer.
     Unknown,
 }
 
@@ -54,7 +54,7 @@ pub struct Chosen {
 }
 
 /// Chooses the images of a project among those that are labelled with it (`listed`; others are
-/// passed over) and those that its services mean. Those with names come first, both sorted.
+/// ignored) and those that its services mean. Those with names come first, both sorted.
 pub fn choose(
     request: &ProjectImages,
     listed: &[Listed],
@@ -121,7 +121,8 @@ fn may_go(request: &ProjectImages, service: Option<&String>, is_dangling: bool) 
         _ if request.remove_orphans => true,
         None => false,
         Some(service) => match request.mode {
-            // A name of its own is one that somebody chose; without any there is none to lose.
+            // A service's own image name was chosen by a user, so its image stays unless it has
+            // lost all names.
             ProjectImageMode::Local => service.image.is_none() || is_dangling,
             ProjectImageMode::Built | ProjectImageMode::All => true,
             ProjectImageMode::None => false,
@@ -129,7 +130,7 @@ fn may_go(request: &ProjectImages, service: Option<&String>, is_dangling: bool) 
     }
 }
 
-/// The images that services need which were not named.
+/// Returns the images that services outside the request need.
 fn needed_by_others(request: &ProjectImages) -> BTreeSet<String> {
     let services = request.project.services.iter();
     let others = services.filter(|(name, _)| !is_meant(request, Some(name)));
@@ -140,7 +141,7 @@ fn needed_by_others(request: &ProjectImages) -> BTreeSet<String> {
     images.collect()
 }
 
-/// The familiar form with the default tag; what is no reference stays as it is.
+/// Returns the familiar form with the default tag; text that is not a reference stays as it is.
 pub(crate) fn normalized(image: &str) -> String {
     match Reference::parse_normalized(image) {
         Ok(reference) => reference.with_default_tag().familiar(),
@@ -148,15 +149,15 @@ pub(crate) fn normalized(image: &str) -> String {
     }
 }
 
-/// Judges every image of a namespace by what goes with a project, and each name that does.
-pub(crate) fn judge(
-    case: &Case<'_>,
+/// Evaluates every image of a namespace by what goes with a project, and each name that does.
+pub(crate) fn evaluate(
+    facts: &Facts<'_>,
     registered: &[Container],
     request: &ProjectImages,
 ) -> (Vec<Verdict>, Vec<Named>) {
     let mut request = request.clone();
     if request.from_containers {
-        let containers = case.graph.namespace.containers.iter().chain(registered);
+        let containers = facts.graph.namespace.containers.iter().chain(registered);
         let name = request.project.name.clone();
         let seen = Project::of_containers(
             name.clone(),
@@ -167,41 +168,41 @@ pub(crate) fn judge(
         );
         request.project.services.extend(seen.services);
     }
-    let images = &case.graph.namespace.images;
-    let chosen = choose(&request, &listed(case), |name| {
+    let images = &facts.graph.namespace.images;
+    let chosen = choose(&request, &listed(facts), |name| {
         if exists(images, name) {
             Existence::Yes
         } else {
             Existence::No
         }
     });
-    // As Compose asks: without force, and parents are left alone.
+    // Like Compose: without force, and without removing parents.
     let removal = NamedImages {
         names: chosen.iter().map(|it| it.image.clone()).collect(),
         force: false,
         prune_parents: false,
     };
-    let (verdicts, mut named) = named(case, registered, &removal);
+    let (verdicts, mut named) = named(facts, registered, &removal);
     for (named, chosen) in named.iter_mut().zip(chosen) {
         named.services = chosen.services.into_iter().collect();
     }
     (verdicts, named)
 }
 
-/// Project and service that labels name.
+/// Returns the project and service that labels name.
 pub(crate) fn labels_of(labels: &BTreeMap<String, String>) -> Option<(&str, &str)> {
     let project = labels.get(PROJECT_LABEL)?;
     Some((project, labels.get(SERVICE_LABEL)?))
 }
 
 /// Lists the images of a namespace that belong to any project.
-pub(crate) fn listed(case: &Case<'_>) -> Vec<Listed> {
-    let images = &case.graph.namespace.images;
-    let listed = case.targets.iter().filter_map(|(_, target)| {
-        let mut configs = target.anatomy.configs.iter();
+pub(crate) fn listed(facts: &Facts<'_>) -> Vec<Listed> {
+    let images = &facts.graph.namespace.images;
+    let listed = facts.targets.iter().filter_map(|(_, target)| {
+        let mut configs = target.contents.configs.iter();
         let config = configs.find(|it| it.labels.contains_key(PROJECT_LABEL))?;
         let records = target.images.iter();
-        let with_names = records.filter(|it| !case.names.is_dangling(**it));
+        let with_names = records.filter(|it| !facts.names.is_dangling(**it));
         let names: Vec<String> = with_names
             .map(|it| familiar_name(&images[*it].name))
             .collect();

@@ -8,10 +8,10 @@ use reclaim_model::{
     ProjectImageMode, ProjectImages, ProjectUsage, ResolvedRequest, SnapshotSizes,
 };
 
-use crate::case::Case;
-use crate::decide;
+use crate::decision::decide;
+use crate::facts::Facts;
 use crate::project::{Listed, labels_of, listed, normalized};
-use crate::sizes::makeup;
+use crate::sizes::image_objects;
 
 /// Returns the projects of a namespace, sorted by name, from the labels of its containers and
 /// images.
@@ -26,10 +26,10 @@ pub fn projects(
 ) -> Vec<ProjectUsage> {
     let empty = NamespaceInventory::default();
     let found = inventory.namespaces.get(namespace).unwrap_or(&empty);
-    let case = Case::new(inventory, found, registered);
-    let makeup = makeup(inventory, namespace);
-    let sizes = makeup.sizes(snapshot_bytes);
-    let listed = listed(&case);
+    let facts = Facts::new(inventory, found, registered);
+    let objects = image_objects(inventory, namespace);
+    let sizes = objects.sizes(snapshot_bytes);
+    let listed = listed(&facts);
     let mut services: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
     for image in &listed {
         if let Some((project, service)) = labels_of(&image.labels) {
@@ -50,7 +50,7 @@ pub fn projects(
         let is_in_project = |container: &&Container| {
             labels_of(&container.labels).is_some_and(|(project, _)| project == name)
         };
-        let images = images_of(&case, &project, &listed, &sizes);
+        let images = images_of(&facts, &project, &listed, &sizes);
         let request = local_images(namespace, &project);
         let plan = decide(inventory, registered, &request).into_plan(snapshot_bytes);
         let named = project.services.iter();
@@ -85,7 +85,7 @@ fn local_images(namespace: &Namespace, project: &Project) -> ResolvedRequest {
 }
 
 fn images_of(
-    case: &Case<'_>,
+    facts: &Facts<'_>,
     project: &Project,
     listed: &[Listed],
     sizes: &BTreeMap<&Digest, ImageSize>,
@@ -105,7 +105,7 @@ fn images_of(
             (normalized(&image), name)
         })
         .collect();
-    let images = case.graph.namespace.images.iter().filter_map(|image| {
+    let images = facts.graph.namespace.images.iter().filter_map(|image| {
         let digest = image.target.digest.to_string();
         let mut services: BTreeSet<String> = labels
             .get(&*digest)

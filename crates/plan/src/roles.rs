@@ -1,4 +1,4 @@
-//! What stands behind holders: which lease is a container's, a pull's, a build cache's.
+//! The roles of holders: which lease belongs to a container, a pull or a build cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use reclaim_model::{
     NamespaceInventory,
 };
 
-/// What Docker adds to a container's ID for the snapshot below the container's own.
+/// The suffix that Docker adds to a container's ID for the snapshot below the container's own.
 const INIT_SUFFIX: &str = "-init";
 
-/// The evidence of one namespace on what its holders are.
+/// The evidence of one namespace for the roles of its holders.
 pub(crate) struct Roles<'a> {
     leases: BTreeMap<&'a str, &'a Lease>,
     /// Whether all records of a container say that it does not run.
@@ -49,7 +49,7 @@ impl<'a> Roles<'a> {
                 lease.and_then(|lease| self.of_lease(lease))
             }
             HolderKind::Container => self.of_container(&holder.id).filter(|it| {
-                // That it is a container its kind says already.
+                // The kind already says that it is a container.
                 *it != HolderRole::Container
             }),
             HolderKind::Snapshot
@@ -72,11 +72,11 @@ impl<'a> Roles<'a> {
         })
     }
 
-    /// Says what a lease is for.
+    /// Returns the purpose of a lease.
     ///
-    /// Docker gives every container a lease of its ID, which never expires and lists the
-    /// container's snapshots; a container that does not run has no record besides. What pulls
-    /// and imports hold expires, and lists content.
+    /// Docker gives every container a lease with its ID, which never expires and lists the
+    /// container's snapshots; a container that does not run has no other record. The leases of
+    /// pulls and imports expire, and list content.
     pub(crate) fn of_lease(&self, lease: &Lease) -> Option<HolderRole> {
         if lease.is_ours() {
             return None;

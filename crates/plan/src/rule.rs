@@ -1,8 +1,8 @@
-//! Which images a maintenance policy lets go.
+//! Which images a maintenance policy removes.
 //!
-//! First the judgement of a prune with the policy's Docker filters: what is used, pinned or
-//! unknown stays, whatever the policy says. Of what that lets go, the rules here keep more, and
-//! each names itself as the holder. They only ever keep: no rule brings an image to its removal.
+//! First comes the evaluation of a prune with the policy's Docker filters: what is used, pinned or
+//! unknown stays, whatever the policy says. Of the rest, the rules here keep more, and each names
+//! itself as the holder. They only ever keep: no rule removes an image.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,15 @@ use reclaim_model::{
     Reference, RuleImages, familiar_name,
 };
 
-use crate::case::Case;
+use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
-use crate::select::{Verdict, keep_cri_group_whole};
+use crate::select::{Verdict, keep_cri_group_whole, select};
 use crate::targets::Target;
 
 /// When the images of a target were used and pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Times {
-    /// When it was used last. This moment, if nobody knows.
+    /// When it was last used; the current time, if that is unknown.
     pub(crate) used: Timestamp,
     /// When the last of its records was written.
     pub(crate) pulled: Timestamp,
@@ -43,26 +43,30 @@ impl Times {
     }
 }
 
-/// Judges every image; the verdicts are in the order of the images.
-pub(crate) fn judge(case: &Case<'_>, images: &RuleImages, namespace: &Namespace) -> Vec<Verdict> {
-    let mut verdicts = case.verdicts(&images.filters);
-    let now = case.graph.observed_at;
-    let records = &case.graph.namespace.images;
-    let newest = newest(case, images, now);
-    for (_, target) in case.targets.iter() {
-        let judge = Judge {
-            case,
+/// Evaluates every image; the verdicts are in the order of the images.
+pub(crate) fn evaluate(
+    facts: &Facts<'_>,
+    images: &RuleImages,
+    namespace: &Namespace,
+) -> Vec<Verdict> {
+    let mut verdicts = select(facts, &images.filters);
+    let now = facts.graph.observed_at;
+    let records = &facts.graph.namespace.images;
+    let newest = newest(facts, images, now);
+    for (_, target) in facts.targets.iter() {
+        let rules = TargetRules {
+            facts,
             images,
             namespace,
             target,
             now,
             is_newest: newest.contains(target.digest),
         };
-        let of_all = judge.whole_target();
+        let of_all = rules.whole_target();
         for index in &target.images {
             if verdicts[*index].is_removal()
                 && let Some((reason, rule)) =
-                    judge.record(&records[*index]).or_else(|| of_all.clone())
+                    rules.record(&records[*index]).or_else(|| of_all.clone())
             {
                 let holder = Holder::new(HolderKind::Rule, rule);
                 verdicts[*index] = Verdict::Keep(reason, BTreeSet::from([holder]));
@@ -73,11 +77,12 @@ pub(crate) fn judge(case: &Case<'_>, images: &RuleImages, namespace: &Namespace)
     verdicts
 }
 
-/// Why an image stays, and the key of the rule.
-type Found = Option<(KeepReason, String)>;
+/// The reason why an image stays, and the key of the rule.
+type KeptBy = Option<(KeepReason, String)>;
 
-struct Judge<'j, 'a> {
-    case: &'j Case<'a>,
+/// One target, and the rules that it is compared with.
+struct TargetRules<'j, 'a> {
+    facts: &'j Facts<'a>,
     images: &'j RuleImages,
     namespace: &'j Namespace,
     target: &'j Target<'a>,
@@ -85,9 +90,9 @@ struct Judge<'j, 'a> {
     is_newest: bool,
 }
 
-impl Judge<'_, '_> {
-    /// The rules that look at one name.
-    fn record(&self, image: &ImageRecord) -> Found {
+impl TargetRules<'_, '_> {
+    /// Applies the rules about one name.
+    fn record(&self, image: &ImageRecord) -> KeptBy {
         let protection = &self.images.protection;
         let protected = |rule: String| Some((KeepReason::Protected, rule));
         let mut patterns = protection.references.iter();
@@ -110,8 +115,8 @@ impl Judge<'_, '_> {
         None
     }
 
-    /// The rules that look at what the names point at.
-    fn whole_target(&self) -> Found {
+    /// Applies the rules about what the names point at.
+    fn whole_target(&self) -> KeptBy {
         let RuleImages {
             rule, protection, ..
         } = self.images;
@@ -123,13 +128,13 @@ impl Judge<'_, '_> {
         if protection.digests.contains(digest) {
             return protected("protect.digests".to_owned());
         }
-        let anatomy = &self.target.anatomy;
+        let contents = &self.target.contents;
         let mut labels = protection.labels.iter();
         let may_have = |label: &LabelFilter| {
-            let mut configs = anatomy.configs.iter();
-            anatomy.defect.is_some()
+            let mut configs = contents.configs.iter();
+            contents.defect.is_some()
                 || configs.any(|it| {
-                    label.matches(&it.labels) || it.may_have(&label.key, self.case.label_keys)
+                    label.matches(&it.labels) || it.may_have(&label.key, self.facts.label_keys)
                 })
         };
         if let Some(label) = labels.find(|label| may_have(label)) {
@@ -139,7 +144,7 @@ impl Judge<'_, '_> {
             return Some(self.spared_by_filter("digest"));
         }
         if rule.filters.larger_than > 0
-            && content_bytes(&self.case.graph, digest) < rule.filters.larger_than
+            && content_bytes(&self.facts.graph, digest) < rule.filters.larger_than
         {
             return Some(self.spared_by_filter("larger-than"));
         }
@@ -152,11 +157,11 @@ impl Judge<'_, '_> {
         })
     }
 
-    /// The rules that look at times.
-    fn age(&self) -> Found {
+    /// Applies the rules about times.
+    fn age(&self) -> KeptBy {
         let RuleImages { rule, uses, .. } = self.images;
         let records = self.target.images.iter();
-        let records = records.map(|it| &self.case.graph.namespace.images[*it]);
+        let records = records.map(|it| &self.facts.graph.namespace.images[*it]);
         let times = Times::of(self.target.digest, records, uses, self.now);
         let least = SignedDuration::try_from(rule.min_age).unwrap_or(SignedDuration::MAX);
         let since = |moment: Timestamp| self.now.duration_since(moment);
@@ -174,14 +179,14 @@ impl Judge<'_, '_> {
         None
     }
 
-    /// Whether the target is here and nothing says that it could be had elsewhere.
+    /// Whether the target is here and no label names a registry that has it.
     fn is_last_copy(&self) -> bool {
-        let graph = &self.case.graph;
+        let graph = &self.facts.graph;
         let has_source = |digest: &Digest| match graph.find_blob(digest).map(|it| graph.node(it)) {
             Some(Node::Blob(index)) => Some(graph.blob(index).gc.has_source),
             Some(_) | None => None,
         };
-        let identity = &self.target.anatomy.identity;
+        let identity = &self.target.contents.identity;
         has_source(self.target.digest) == Some(false)
             && !identity.iter().any(|it| has_source(it) == Some(true))
     }
@@ -195,18 +200,18 @@ impl Judge<'_, '_> {
     }
 }
 
-/// Finds the targets that are among the newest of a repository.
-fn newest<'a>(case: &Case<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<&'a Digest> {
+/// Returns the targets that are among the newest of a repository.
+fn newest<'a>(facts: &Facts<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<&'a Digest> {
     let mut newest = BTreeSet::new();
     if images.rule.keep_newest == 0 {
         return newest;
     }
-    let records = &case.graph.namespace.images;
+    let records = &facts.graph.namespace.images;
     let mut repositories: BTreeMap<String, BTreeSet<(Timestamp, &'a Digest)>> = BTreeMap::new();
-    for (_, target) in case.targets.iter() {
+    for (_, target) in facts.targets.iter() {
         let of_target = target.images.iter().map(|it| &records[*it]);
         let times = Times::of(target.digest, of_target, &images.uses, now);
-        let named = target.images.iter().filter(|it| case.names.is_name(**it));
+        let named = target.images.iter().filter(|it| facts.names.is_name(**it));
         for repository in named.filter_map(|it| repository(&records[*it])) {
             let targets = repositories.entry(repository).or_default();
             targets.insert((times.pulled, target.digest));
@@ -219,8 +224,8 @@ fn newest<'a>(case: &Case<'a>, images: &RuleImages, now: Timestamp) -> BTreeSet<
     newest
 }
 
-/// The repository of a name. The CRI plugin's `sha256:<config>` reads like
-/// one and is none.
+/// Returns the repository of a name. The CRI plugin's `sha256:<config>` reads like one, but is
+/// not.
 fn repository(image: &ImageRecord) -> Option<String> {
     if image.name.starts_with("sha256:") {
         return None;
@@ -229,7 +234,7 @@ fn repository(image: &ImageRecord) -> Option<String> {
     Some(reference.repository())
 }
 
-/// The bytes of all content that a target keeps, itself included.
+/// Returns the bytes of all content that a target keeps, including its own.
 fn content_bytes(graph: &Graph<'_>, target: &Digest) -> u64 {
     let mut seen: BTreeSet<NodeId> = BTreeSet::new();
     let mut stack: Vec<NodeId> = graph.find_blob(target).into_iter().collect();

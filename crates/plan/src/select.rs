@@ -1,11 +1,11 @@
 //! Which images go: Docker's selection, with the differences that keep what is in use.
 //!
-//! We look for a reason to keep. The rules run in the order of [`KeepReason`]; the first that
-//! matches is the verdict. Most of them look at one record; what uses a *target* needs only one
+//! The rules look for a reason to keep. They run in the order of [`KeepReason`]; the first that
+//! matches is the verdict. Most of them look at one record; a user of a *target* needs only one
 //! of its records, so the best-named one of those left is kept for it and the others may go.
 //!
 //! Source: Docker's image pruner for containerd; `docs/differences-from-docker.md` lists where
-//! and why we differ.
+//! and why Reclaim differs.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +15,11 @@ use reclaim_model::{
     RemoveReason,
 };
 
-use crate::anatomy::Anatomy;
-use crate::case::Case;
+use crate::contents::ImageContents;
+use crate::facts::Facts;
 use crate::names::Names;
 
-/// The judgement on one image.
+/// What is to happen to one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Remove(RemoveReason),
@@ -37,17 +37,18 @@ impl Verdict {
 }
 
 /// Evaluates every image of a namespace; the verdicts are in the order of its images.
-pub(crate) fn select(case: &Case<'_>, filters: &PruneFilters) -> Vec<Verdict> {
-    let Case {
+pub(crate) fn select(facts: &Facts<'_>, filters: &PruneFilters) -> Vec<Verdict> {
+    let Facts {
         graph,
         targets,
         usage,
         names,
         ..
-    } = case;
+    } = facts;
     let images = &graph.namespace.images;
-    let evaluated = (0..images.len()).map(|index| evaluate(case, index, filters));
-    let mut verdicts: Vec<Verdict> = evaluated.collect();
+    let mut verdicts: Vec<Verdict> = (0..images.len())
+        .map(|index| evaluate(facts, index, filters))
+        .collect();
     for (id, target) in targets.iter() {
         let group = &target.images;
         if let Some(holders) = usage.targets.get(&id) {
@@ -57,7 +58,7 @@ pub(crate) fn select(case: &Case<'_>, filters: &PruneFilters) -> Vec<Verdict> {
         if usage.targets.contains_key(&id) || is_named.any(|it| it) {
             mark_duplicates(group, &mut verdicts);
         }
-        let holders = usage.possible(graph, &target.anatomy);
+        let holders = usage.possible(graph, &target.contents);
         if !holders.is_empty() {
             keep_for_possible_users(group, &holders, &mut verdicts);
         }
@@ -66,12 +67,26 @@ pub(crate) fn select(case: &Case<'_>, filters: &PruneFilters) -> Vec<Verdict> {
     verdicts
 }
 
+/// Evaluates every image as a prune of dangling images does.
+pub(crate) fn select_dangling(facts: &Facts<'_>) -> Vec<Verdict> {
+    select(facts, &PruneFilters::default())
+}
+
+/// Evaluates every image as a prune of all unused images does.
+pub(crate) fn select_unused(facts: &Facts<'_>) -> Vec<Verdict> {
+    let filters = PruneFilters {
+        dangling: Some(false),
+        ..PruneFilters::default()
+    };
+    select(facts, &filters)
+}
+
 /// Evaluates a record by itself, by its index.
-fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
-    let namespace = case.graph.namespace;
+fn evaluate(facts: &Facts<'_>, index: usize, filters: &PruneFilters) -> Verdict {
+    let namespace = facts.graph.namespace;
     let image = &namespace.images[index];
-    let anatomy = &case.targets.of_image(index).anatomy;
-    let is_dangling = case.names.is_dangling(index);
+    let contents = &facts.targets.of_image(index).contents;
+    let is_dangling = facts.names.is_dangling(index);
     if filters.dangling_only() && !is_dangling {
         return Verdict::keep(KeepReason::NotDangling);
     }
@@ -81,19 +96,19 @@ fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
     if !is_old_enough {
         return Verdict::keep(KeepReason::TooRecent);
     }
-    if !matches_labels(anatomy, &filters.labels, case.label_keys) {
+    if !matches_labels(contents, &filters.labels, facts.label_keys) {
         return Verdict::keep(KeepReason::LabelFilter);
     }
     if let Some(pin) = image.pin() {
         return Verdict::Keep(KeepReason::Pinned, pinned_by(pin));
     }
-    // What of it cannot be read may be what a container that nobody lists was created from.
-    let is_torn =
-        anatomy.defect.is_some_and(|defect| defect.is_torn()) && !namespace.has_unlisted_containers;
-    if anatomy.defect.is_some() && !is_torn {
+    // The unreadable part may be what an unlisted container was created from.
+    let is_torn = contents.defect.is_some_and(|defect| defect.is_torn())
+        && !namespace.has_unlisted_containers;
+    if contents.defect.is_some() && !is_torn {
         return Verdict::keep(KeepReason::Unreadable);
     }
-    if let Some(holders) = case.usage.records.get(&index) {
+    if let Some(holders) = facts.usage.records.get(&index) {
         return Verdict::Keep(KeepReason::InUse, holders.clone());
     }
     if !image.is_holdable() {
@@ -111,30 +126,30 @@ fn evaluate(case: &Case<'_>, index: usize, filters: &PruneFilters) -> Verdict {
     })
 }
 
-/// Names the pin, as a reason does.
+/// Returns the pin as a holder.
 pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
     BTreeSet::from([Holder::new(HolderKind::Label, pin.label())])
 }
 
-/// Names the rule that keeps what the node needs to run pods.
+/// Returns the rule that keeps what the node needs to run pods as a holder.
 fn needed_by_pods() -> BTreeSet<Holder> {
     BTreeSet::from([Holder::new(HolderKind::Rule, "sandbox image of pods")])
 }
 
-/// Whether the labels of the image let it go.
+/// Whether the label filters select the image.
 ///
 /// All conditions must hold on one and the same configuration, and no other platform that is
-/// present may carry what a negated condition protects. Without a configuration there is
-/// nothing to compare, and the image stays; so it does where a part of it cannot be read.
+/// present may carry what a negated condition protects. An image without a configuration, or with
+/// an unreadable part, is not selected.
 fn matches_labels(
-    anatomy: &Anatomy<'_>,
+    contents: &ImageContents<'_>,
     filters: &[LabelFilter],
     label_keys: &BTreeSet<String>,
 ) -> bool {
     if filters.is_empty() {
         return true;
     }
-    let configs = &anatomy.configs;
+    let configs = &contents.configs;
     let is_spared = configs.iter().any(|config| {
         let mut negated = filters.iter().filter(|filter| filter.negated);
         negated.any(|filter| {
@@ -144,18 +159,18 @@ fn matches_labels(
     let is_meant = configs
         .iter()
         .any(|config| LabelFilter::all_match(filters, &config.labels));
-    is_meant && !is_spared && anatomy.defect.is_none()
+    is_meant && !is_spared && contents.defect.is_none()
 }
 
-/// How well a record serves to keep an image that is in use.
+/// How well a record keeps an image that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fitness {
-    /// It is to expire at that time, and its content with it: the later, the better.
+    /// It expires at that time, and its content with it: the later, the better.
     Fleeting(Timestamp),
     /// Not a name, or one that a tool made up.
     Dangling,
-    /// A name by which Docker does not find it, or finds it by its digest only. The CRI
-    /// plugin's `sha256:<config>` is one, for all that it reads like a tag.
+    /// A name by which Docker does not find it, or finds it only by its digest. The CRI plugin's
+    /// `sha256:<config>` is one, though it reads like a tag.
     Other,
     /// A tag in full.
     Tag,
@@ -181,7 +196,7 @@ impl Fitness {
     }
 }
 
-/// Returns the record that serves best to keep an image: among equals the last by name.
+/// Returns the record that keeps an image best: among equals the last by name.
 pub(crate) fn best<'i>(
     group: impl Iterator<Item = &'i usize>,
     images: &[ImageRecord],
@@ -215,7 +230,7 @@ fn keep_for_users(
     }
 }
 
-/// Says of the records that go that their content is in use all the same.
+/// Sets the reason of the records that go though their content is in use.
 fn mark_duplicates(group: &[usize], verdicts: &mut [Verdict]) {
     for index in group {
         if verdicts[*index].is_removal() {
@@ -224,7 +239,7 @@ fn mark_duplicates(group: &[usize], verdicts: &mut [Verdict]) {
     }
 }
 
-/// Keeps what is left, since it cannot be told that nothing uses it.
+/// Keeps the remaining records, because something unseen may use them.
 fn keep_for_possible_users(group: &[usize], holders: &BTreeSet<Holder>, verdicts: &mut [Verdict]) {
     for index in group {
         if verdicts[*index].is_removal() {
@@ -233,8 +248,8 @@ fn keep_for_possible_users(group: &[usize], holders: &BTreeSet<Holder>, verdicts
     }
 }
 
-/// Keeps all records of a CRI image if one of them stays: the CRI plugin takes tag, digest
-/// and ID for one image, and is lost when some of them are gone.
+/// Keeps all records of a CRI image if one of them stays: the CRI plugin treats tag, digest and
+/// ID as one image, and fails if some of them are gone.
 pub(crate) fn keep_cri_group_whole(
     group: &[usize],
     images: &[ImageRecord],

@@ -1,55 +1,55 @@
-//! How large images are, and how much of that they share.
+//! The sizes of images, and how much of that they share.
 
 use std::collections::BTreeMap;
 
 use reclaim_model::{Digest, Document, ImageSize, Inventory, Namespace, SnapshotId, SnapshotSizes};
 
-use crate::anatomy::Anatomy;
+use crate::contents::ImageContents;
 use crate::finder::Documents;
 use crate::graph::{Graph, Node, NodeId};
 use crate::targets::Targets;
 use crate::weights::{Weight, weights};
 
-/// What the images of a namespace are made of. Their snapshots have to be measured to turn it
-/// into sizes.
+/// The blobs and snapshots of the images of a namespace, which become sizes once the snapshots are
+/// measured.
 #[derive(Debug)]
-pub struct Makeup<'a> {
+pub struct ImageObjects<'a> {
     /// `None` for a namespace that does not exist.
     graph: Option<Graph<'a>>,
-    parts: Parts<'a>,
+    objects: ObjectsByTarget<'a>,
 }
 
 /// The blobs and snapshots of every target that are present, each once and sorted.
 #[derive(Debug, Default)]
-pub(crate) struct Parts<'a> {
+pub(crate) struct ObjectsByTarget<'a> {
     by_target: Vec<(&'a Digest, Vec<NodeId>)>,
 }
 
 /// Finds the blobs and snapshots of every image of a namespace.
-pub fn makeup<'a>(inventory: &'a Inventory, namespace: &Namespace) -> Makeup<'a> {
+pub fn image_objects<'a>(inventory: &'a Inventory, namespace: &Namespace) -> ImageObjects<'a> {
     let Some(namespace) = inventory.namespaces.get(namespace) else {
-        return Makeup {
+        return ImageObjects {
             graph: None,
-            parts: Parts::default(),
+            objects: ObjectsByTarget::default(),
         };
     };
     let graph = Graph::new(namespace, inventory);
     let targets = Targets::new(namespace, graph.blobs(), inventory);
-    let parts = Parts::of(&graph, &targets, inventory);
-    Makeup {
+    let objects = ObjectsByTarget::of(&graph, &targets, inventory);
+    ImageObjects {
         graph: Some(graph),
-        parts,
+        objects,
     }
 }
 
-impl Makeup<'_> {
+impl ImageObjects<'_> {
     /// Returns every snapshot of an image, each once, sorted.
     pub fn snapshots(&self) -> Vec<SnapshotId> {
         let Some(graph) = &self.graph else {
             return Vec::new();
         };
         let snapshots = self
-            .parts
+            .objects
             .nodes()
             .into_iter()
             .filter_map(|id| match graph.node(id) {
@@ -65,23 +65,23 @@ impl Makeup<'_> {
     /// Returns the sizes by target, given the bytes of each snapshot.
     pub fn sizes(&self, bytes: &SnapshotSizes) -> BTreeMap<&Digest, ImageSize> {
         let graph = self.graph.as_ref();
-        let sizes = graph.map(|graph| self.parts.sizes(graph, &weights(graph, bytes)));
+        let sizes = graph.map(|graph| self.objects.sizes(graph, &weights(graph, bytes)));
         sizes.unwrap_or_default()
     }
 }
 
-impl<'a> Parts<'a> {
+impl<'a> ObjectsByTarget<'a> {
     pub(crate) fn of(graph: &Graph<'a>, targets: &Targets<'a>, inventory: &'a Inventory) -> Self {
         let documents = Documents::new(&inventory.documents);
-        let parts = targets.iter().map(|(_, target)| {
-            let mut nodes = blobs(graph, &target.anatomy, &documents);
-            nodes.extend(snapshots(graph, &target.anatomy));
+        let objects = targets.iter().map(|(_, target)| {
+            let mut nodes = blobs(graph, &target.contents, &documents);
+            nodes.extend(snapshots(graph, &target.contents));
             nodes.sort_unstable();
             nodes.dedup();
             (target.digest, nodes)
         });
         Self {
-            by_target: parts.collect(),
+            by_target: objects.collect(),
         }
     }
 
@@ -125,10 +125,14 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Every blob of the image that is present.
-fn blobs(graph: &Graph<'_>, anatomy: &Anatomy<'_>, documents: &Documents<'_>) -> Vec<NodeId> {
+/// Returns every blob of the image that is present.
+fn blobs(
+    graph: &Graph<'_>,
+    contents: &ImageContents<'_>,
+    documents: &Documents<'_>,
+) -> Vec<NodeId> {
     let mut blobs = Vec::new();
-    for digest in &anatomy.identity {
+    for digest in &contents.identity {
         blobs.extend(graph.find_blob(digest));
         if let Some(Document::Index(children) | Document::Manifest(children)) =
             documents.get(digest)
@@ -139,16 +143,16 @@ fn blobs(graph: &Graph<'_>, anatomy: &Anatomy<'_>, documents: &Documents<'_>) ->
     blobs
 }
 
-/// The chains of snapshots to which the image is unpacked.
-fn snapshots(graph: &Graph<'_>, anatomy: &Anatomy<'_>) -> Vec<NodeId> {
-    let chains = anatomy.chains.iter();
+/// Returns the chains of snapshots to which the image is unpacked.
+fn snapshots(graph: &Graph<'_>, contents: &ImageContents<'_>) -> Vec<NodeId> {
+    let chains = contents.chains.iter();
     let found = chains
         .flat_map(|chain| chain_snapshots(graph, chain))
         .flatten();
     found.collect()
 }
 
-/// The snapshots of one chain, from its top down, for every snapshotter that has it.
+/// Returns the snapshots of one chain, from its top down, for every snapshotter that has it.
 pub(crate) fn chain_snapshots(graph: &Graph<'_>, chain: &Digest) -> Vec<Vec<NodeId>> {
     let mut stacks = Vec::new();
     let key: std::sync::Arc<str> = chain.to_string().into();

@@ -1,12 +1,12 @@
-//! The distinct targets of a namespace's images, what each is, and how to find it.
+//! The distinct targets of a namespace's images, their contents, and how to find them.
 
 use std::ops::Range;
 
 use reclaim_model::{Digest, DocumentKind, IdPrefix, Inventory, NamespaceInventory};
 
-use crate::anatomy::Anatomy;
+use crate::contents::ImageContents;
 use crate::finder::{Blobs, Documents, digest_tag};
-use crate::parts::in_parts;
+use crate::parallel::in_parts;
 
 /// One target, by position.
 pub(crate) type TargetId = usize;
@@ -15,12 +15,12 @@ pub(crate) type TargetId = usize;
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) digest: &'a Digest,
-    pub(crate) anatomy: Anatomy<'a>,
+    pub(crate) contents: ImageContents<'a>,
     /// Indexes of the images, ascending.
     pub(crate) images: Vec<usize>,
 }
 
-/// Every target once, for each kind that records call it: how one record describes it says
+/// Every target once for each kind that records call it: the description in one record says
 /// nothing about another.
 #[derive(Debug)]
 pub(crate) struct Targets<'a> {
@@ -29,7 +29,7 @@ pub(crate) struct Targets<'a> {
 }
 
 impl<'a> Targets<'a> {
-    /// Finds the targets of a namespace and looks at what is behind each.
+    /// Finds the targets of a namespace and reads the contents of each.
     pub(crate) fn new(
         namespace: &'a NamespaceInventory,
         blobs: &Blobs<'a>,
@@ -44,7 +44,7 @@ impl<'a> Targets<'a> {
         images.sort_unstable_by(|(tag, image), (other_tag, other)| {
             let by_digest = || digest(*image).cmp(digest(*other));
             let by_tag = tag.cmp(other_tag);
-            // A leaf first: where a digest stands for one of them, the last counts.
+            // A leaf first: the last target with a digest is the one that the digest means.
             let by_kind = || called(*other).cmp(&called(*image));
             let by_target = by_tag.then_with(by_digest).then_with(by_kind);
             by_target.then(image.cmp(other))
@@ -64,7 +64,7 @@ impl<'a> Targets<'a> {
                 (digest(group[0].1), called(group[0].1));
             Target {
                 digest,
-                anatomy: Anatomy::of(digest, called, blobs, &documents),
+                contents: ImageContents::of(digest, called, blobs, &documents),
                 images: group.iter().map(|(_, image)| *image).collect(),
             }
         };

@@ -1,58 +1,40 @@
-//! Who uses which image, from every piece of evidence there is.
+//! What uses which image, from every piece of evidence.
 //!
 //! Evidence comes in three strengths. A *name* uses one record. A *digest*, an ID or a chain
 //! of snapshots uses a target: at least one record of it must stay. A use that cannot be
-//! traced to an image may be a use of any that it could be.
+//! traced to an image may be a use of any image that it could be of.
 //!
-//! Which images those are follows from the image and the use alone, never from what other images
-//! there are: otherwise an image could be made removable by adding another one. The exception is
-//! an image that the user itself names and that has the very chain it stands on.
+//! Which images those are follows from the image and the use alone, never from other images:
+//! otherwise adding an image could make another one removable. The exception is an image that
+//! the user itself names and that has the very chain on which the user's snapshot is based.
 
-mod unseen;
+mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
     Container, Digest, Gap, GcLabels, GcRef, Holder, HolderKind, IdPrefix, LeaseResource,
-    Reference, SnapshotId, Snapshotter,
+    Reference, SnapshotId,
 };
 
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
 use crate::targets::{TargetId, Targets, TargetsByDigest};
-use unseen::{UNLISTED, Unseen, blind_snapshotters, unlisted_users};
+pub(crate) use uses::Usage;
+use uses::{UNLISTED, blind_snapshotters, unlisted_users};
 
-/// The shortest text that is taken for the beginning of an ID where no record has that name.
+/// The shortest text that may be the beginning of an ID if no record has that name.
 ///
-/// Docker's own look-up of images wants four to sixty-four hexadecimal characters.
+/// Docker's own lookup of images takes four to sixty-four hexadecimal characters.
 const MIN_ID_LENGTH: usize = 4;
 
 /// The length of a whole SHA-256 in hexadecimal.
 const WHOLE_ID_LENGTH: usize = 64;
 
-/// What Docker adds to a container's ID for the snapshot below the container's own.
+/// The suffix that Docker adds to a container's ID for the snapshot below the container's own.
 const INIT_SUFFIX: &str = "-init";
-
-type Holders = BTreeSet<Holder>;
-
-/// Who uses what.
-#[derive(Debug, Default)]
-pub(crate) struct Usage {
-    /// By index of the image: who names this very record.
-    pub(crate) records: BTreeMap<usize, Holders>,
-    /// By target: who uses its content, under whatever name.
-    pub(crate) targets: BTreeMap<TargetId, Holders>,
-    /// Uses of a chain by a user that names no image which has that chain: they may be of an
-    /// image that is not all there.
-    pub(crate) unexplained: Holders,
-    /// By snapshotter: what uses snapshots there that cannot be listed. It may be using any image
-    /// that may be unpacked there.
-    pub(crate) unseen: BTreeMap<Snapshotter, Unseen>,
-    /// Uses of which nothing can be seen: they may be of any image.
-    pub(crate) untraced: Holders,
-}
 
 /// Collects the evidence of one namespace.
 ///
@@ -105,16 +87,16 @@ struct Collector<'g, 'a> {
 impl<'g, 'a> Collector<'g, 'a> {
     fn new(graph: &'g Graph<'a>, targets: &Targets<'a>) -> Self {
         let identities = targets.iter().flat_map(|(id, target)| {
-            let identity = target.anatomy.identity.iter();
+            let identity = target.contents.identity.iter();
             identity.map(move |digest| (*digest, id))
         });
         let chains = targets.iter().flat_map(|(id, target)| {
-            let chains = target.anatomy.chains.iter();
+            let chains = target.contents.chains.iter();
             chains.map(move |digest| (*digest, id))
         });
         let sound = targets
             .iter()
-            .filter(|(_, target)| target.anatomy.defect.is_none());
+            .filter(|(_, target)| target.contents.defect.is_none());
         let sound = sound.map(|(id, _)| id);
         let by_identity = TargetsByDigest::new(identities);
         let by_chain = TargetsByDigest::new(chains);
@@ -130,8 +112,9 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Takes what the gaps of the namespace hide, whoever uses it: any snapshot of a snapshotter
-    /// that does not list may be in use, and any sandbox may hold anything where sandboxes hold.
+    /// Adds the uses that the gaps of the namespace may hide: any snapshot of a snapshotter that
+    /// does not list may be in use, and an unlisted sandbox may hold anything, by rules under
+    /// which sandboxes hold.
     fn add_gaps(&mut self) {
         for gap in &self.graph.namespace.gaps {
             match gap {
@@ -154,7 +137,7 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Takes what a container says that it was created from, and what it mounts.
+    /// Adds what a container was created from, by its own record, and what it mounts.
     fn add_names(&mut self, container: &'a Container) {
         let holder = holder(HolderKind::Container, &container.id);
         let mut named = self.add_name(&container.image, &holder);
@@ -168,11 +151,11 @@ impl<'g, 'a> Collector<'g, 'a> {
         self.named.entry(&container.id).or_default().extend(named);
     }
 
-    /// Takes what a container stands on.
+    /// Adds the image on which a container's snapshot is based.
     ///
-    /// A root filesystem that cannot be seen may stand on any image that is unpacked there. Where
-    /// the snapshotter is not even configured, an image that the container names is enough to
-    /// explain it; elsewhere a name is not, because it may lead to another image now.
+    /// A root filesystem that cannot be seen may be based on any image that is unpacked there. If
+    /// the snapshotter is not even configured, an image that the container names explains it;
+    /// otherwise a name does not, because it may now lead to another image.
     fn add_snapshot(&mut self, container: &'a Container) {
         let Some(snapshot) = &container.snapshot else {
             return;
@@ -195,7 +178,7 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Takes an image that a container mounts: by what its name means, and by the name itself.
+    /// Adds an image that a container mounts: by what its name means, and by the name itself.
     fn add_mounted(&mut self, image: &'a str, holder: &Holder) {
         self.add_name(image, holder);
         let reference = Reference::parse_normalized(image).ok();
@@ -210,8 +193,8 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Takes what a container was created from, in all the ways in which engines write it.
-    /// Returns the targets to which that leads.
+    /// Adds what a container was created from, in every spelling that engines use, and returns the
+    /// targets to which that leads.
     fn add_name(&mut self, image: &str, holder: &Holder) -> Vec<TargetId> {
         let mut named: Vec<TargetId> = self.add_record(image, holder).into_iter().collect();
         let mut by_digest = Vec::new();
@@ -246,17 +229,17 @@ impl<'g, 'a> Collector<'g, 'a> {
         Some(self.of_images[index])
     }
 
-    /// Marks every target of which `digest` is an index, manifest or config, and returns them.
+    /// Adds every target of which `digest` is an index, manifest or config, and returns them.
     fn add_identity(&mut self, digest: &Digest, holder: &Holder) -> Vec<TargetId> {
         add_targets(&mut self.usage, self.by_identity.get(digest), holder)
     }
 
-    /// Marks every target whose chain the snapshot stands on.
+    /// Adds every target whose chain the snapshot is based on.
     ///
     /// Between a container's snapshot and the image's there may be others (Docker's `-init`,
     /// a remapped copy): the first key that is a chain ID decides. The use is explained if the
     /// container of the holder's ID names one of these targets: Docker's leases have the ID of
-    /// their container. That any other image has the chain, too, explains nothing.
+    /// their container. Another image with the same chain does not explain it.
     fn add_chain(&mut self, from: NodeId, holder: &Holder) {
         let mut at = Some(from);
         // A chain visits no snapshot twice, so more steps than nodes would be a cycle.
@@ -279,10 +262,10 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Takes what a live lease lists by itself.
+    /// Adds what a live lease lists by itself.
     ///
     /// An image record in it is a use at any version, though only containerd 2.0 and newer keep
-    /// the image for it: whoever listed it meant it.
+    /// the image for it: it was listed on purpose.
     fn add_resource(&mut self, resource: &LeaseResource, holder: &Holder) {
         match resource {
             LeaseResource::Content(digest) => {
@@ -296,10 +279,12 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// An active snapshot or view uses what it stands on; a committed one uses the image of
-    /// which it is the top, but not those that it merely builds upon, or every build cache
-    /// would hold its base images for good. Docker's `<container>-init` is committed a moment
-    /// before the container's own snapshot stands on it, and is a use from then on.
+    /// Adds what a snapshot that a lease lists uses.
+    ///
+    /// An active snapshot or view uses the image on which it is based. A committed one uses the
+    /// image of which it is the top, but not those below it, or every build cache would hold its
+    /// base images forever. Docker's `<container>-init` is committed a moment before the
+    /// container's own snapshot is based on it, and is a use from then on.
     fn add_leased_snapshot(&mut self, id: &SnapshotId, holder: &Holder) {
         let Some(node) = self.graph.find_snapshot(id) else {
             self.add_unseen_snapshot(id, holder);
@@ -313,7 +298,7 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Takes labels that refer to snapshots where none can be seen.
+    /// Adds labels that refer to snapshots of a snapshotter that does not list.
     fn add_unseen(&mut self, labels: &GcLabels, holder: &Holder) {
         for reference in &labels.refs {
             if let GcRef::Snapshot(id) = reference {
@@ -322,7 +307,7 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Takes the use of a snapshot, if its snapshotter does not list.
+    /// Adds the use of a snapshot, if its snapshotter does not list.
     fn add_unseen_snapshot(&mut self, id: &SnapshotId, holder: &Holder) {
         if self.blind.contains_key(&*id.snapshotter) {
             let unseen = self.usage.unseen.entry(id.snapshotter.clone()).or_default();
@@ -330,10 +315,10 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Takes what every holder reaches.
+    /// Adds what every holder reaches.
     ///
     /// A label that makes a root does not lead on through image records: what an image itself
-    /// keeps is no use of it, or it would keep itself.
+    /// keeps is not a use of it, or it would keep itself.
     fn add_holdings(&mut self, now: Timestamp) {
         let images: Vec<usize> = (0..self.graph.namespace.images.len()).collect();
         let mut of_users = Marker::new(self.graph);
@@ -351,10 +336,10 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Takes what a holder reaches through labels.
+    /// Adds what a holder reaches through labels.
     ///
-    /// `gc.root` on content keeps bytes, not images: it is no use. An active snapshot is one,
-    /// whoever reaches it.
+    /// `gc.root` on content keeps bytes, not images: it is not a use. An active snapshot is one,
+    /// whichever holder reaches it.
     fn add_reached(&mut self, holding: &Holding, reached: &[NodeId]) {
         let holder = &holding.holder;
         let is_user = is_user(holder);
@@ -363,7 +348,7 @@ impl<'g, 'a> Collector<'g, 'a> {
                 Node::Blob(index) if is_user => {
                     self.add_identity(&self.graph.blob(index).digest, holder);
                 }
-                // Nothing but users leads to records.
+                // Only users lead to records.
                 Node::Image(index) => {
                     let holders = self.usage.records.entry(index).or_default();
                     holders.insert(holder.clone());
@@ -379,7 +364,7 @@ impl<'g, 'a> Collector<'g, 'a> {
     }
 }
 
-/// Returns the targets.
+/// Adds a use of each target, and returns them.
 fn add_targets(
     usage: &mut Usage,
     targets: impl Iterator<Item = TargetId>,
@@ -393,7 +378,7 @@ fn add_targets(
     targets
 }
 
-/// Whether a container says by a whole digest what it was created from.
+/// Whether a container's record has a whole digest of what it was created from.
 fn names_digest(container: &Container) -> bool {
     let image = &container.image;
     let reference = || Reference::parse_normalized(image).ok();
@@ -403,7 +388,7 @@ fn names_digest(container: &Container) -> bool {
         || reference().is_some_and(|it| it.digest().is_some())
 }
 
-/// Whether the holder is somebody, not a thing that holds itself.
+/// Whether the holder is a user, not a thing that holds itself.
 fn is_user(holder: &Holder) -> bool {
     match holder.kind {
         HolderKind::Container | HolderKind::Lease | HolderKind::Sandbox => true,
@@ -416,11 +401,11 @@ fn is_user(holder: &Holder) -> bool {
     }
 }
 
-/// The record names that a reference may mean: with its default tag, and where it has both a
-/// tag and a digest also by the tag alone and by the digest alone.
+/// Returns the record names that a reference may mean: with its default tag, and if it has both a
+/// tag and a digest also with the tag alone and with the digest alone.
 ///
 /// Source: Docker's pruner keeps `name:tag` for a container created from `name:tag@digest`,
-/// whatever the tag points at by now.
+/// whatever the tag now points at.
 fn record_names(reference: Reference) -> Vec<String> {
     let mut names = Vec::new();
     if let Some(digest) = reference.digest() {

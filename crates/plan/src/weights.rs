@@ -1,4 +1,4 @@
-//! What each object of a namespace occupies.
+//! The bytes that each object of a namespace occupies.
 
 use reclaim_model::{SnapshotId, SnapshotSizes};
 
@@ -7,7 +7,7 @@ use crate::graph::{Graph, Node, node_id};
 /// What a node occupies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// So many bytes.
+    /// A known number of bytes.
     Bytes(u64),
     /// A snapshot that is there, of unknown size.
     Unknown,

@@ -1,20 +1,19 @@
-//! Why a thing is there: everybody who holds it, and the shortest way from each to it.
+//! Why a thing is there: every holder, and the shortest reference path from each to the thing.
 //!
-//! # Two kinds of ways
+//! # Two kinds of paths
 //!
-//! What keeps a blob or a snapshot is the collector's matter: the ways go along the references
-//! that it follows. What uses an image is ours: a container names it, or stands on a snapshot
-//! that its configuration implies, which the collector does not connect with the image. Such a
-//! way goes along the collector's references to a part of the image, and from there up through
-//! config, manifest and index. A holder from which no way leads names the image itself.
+//! The collector decides what keeps a blob or a snapshot: these paths follow its references.
+//! Reclaim decides what uses an image: a container names it, or is based on a snapshot that the
+//! image's configuration implies, which the collector does not connect with the image. Such a
+//! path follows the collector's references to a part of the image, and from there up through
+//! config, manifest and index. A holder without a path names the image itself.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! One search backwards from the thing, however many hold it.
+//! One search backwards from the thing, however many holders it has.
 
-mod question;
+mod paths;
 mod subject;
-mod ways;
 
 use jiff::Timestamp;
 use reclaim_model::{
@@ -22,25 +21,23 @@ use reclaim_model::{
     PruneVerdicts, Thing, ThingKind,
 };
 
-use crate::case::Case;
-use crate::disk_usage::holders;
+use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Hold, holdings};
 use crate::mark::is_root_image;
 use crate::roles::Roles;
-use crate::select::Verdict;
+use crate::select::{Verdict, select_dangling, select_unused};
 
-pub use question::Question;
-pub use subject::NotFound;
+use paths::{ReferencePaths, image_seeds, node_seed};
+pub use subject::{NotFound, Question};
 use subject::{Subject, find};
-use ways::{Ways, image_seeds, node_seed};
 
 /// Answers about everything that the text of the question means: images first, then content,
-/// then snapshots. Seldom is it more than one thing.
+/// then snapshots. It is rarely more than one thing.
 ///
 /// # Errors
 ///
-/// [`NotFound`] if it means nothing, or too much.
+/// [`NotFound`] if it means nothing, or is ambiguous.
 pub fn why(question: &Question<'_>) -> Result<Vec<Answer>, NotFound> {
     let subjects = find(question)?;
     Ok(subjects.iter().map(|it| answer(question, it)).collect())
@@ -56,31 +53,31 @@ fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
             continue;
         }
         let registered = question.registered.get(name).map_or(&[][..], Vec::as_slice);
-        let case = Case::new(inventory, namespace, registered);
-        let asked = Asked {
+        let facts = Facts::new(inventory, namespace, registered);
+        let search = NamespaceSearch {
             name,
             inventory,
             registered,
-            all: case.verdicts_of_all(),
+            all: select_unused(&facts),
             roles: Roles::new(namespace, registered),
-            case,
+            facts,
         };
         match subject {
             Subject::Image { index, .. } => {
-                held.extend(asked.users(*index));
-                let plain = asked.case.plain_verdicts();
+                held.extend(search.users(*index));
+                let plain = select_dangling(&search.facts);
                 verdicts = Some(PruneVerdicts {
-                    prune: asked.verdict(&plain[*index]),
-                    prune_all: asked.verdict(&asked.all[*index]),
+                    prune: search.verdict(&plain[*index]),
+                    prune_all: search.verdict(&search.all[*index]),
                 });
             }
             Subject::Blob { digest, .. } => {
-                let id = asked.case.graph.find_blob(digest);
-                held.extend(id.into_iter().flat_map(|id| asked.holders(id)));
+                let id = search.facts.graph.find_blob(digest);
+                held.extend(id.into_iter().flat_map(|id| search.holders(id)));
             }
             Subject::Snapshot { id, .. } => {
-                let id = asked.case.graph.find_snapshot(id);
-                held.extend(id.into_iter().flat_map(|id| asked.holders(id)));
+                let id = search.facts.graph.find_snapshot(id);
+                held.extend(id.into_iter().flat_map(|id| search.holders(id)));
             }
         }
         let gaps = namespace.gaps.iter();
@@ -134,17 +131,17 @@ fn outlook(subject: &Subject, inventory: &Inventory, held: &[HolderPath]) -> Out
     }
 }
 
-/// One namespace that is asked.
-struct Asked<'a> {
+/// One namespace in which holders are searched.
+struct NamespaceSearch<'a> {
     name: &'a Namespace,
     inventory: &'a Inventory,
     registered: &'a [Container],
-    case: Case<'a>,
+    facts: Facts<'a>,
     all: Vec<Verdict>,
     roles: Roles<'a>,
 }
 
-impl Asked<'_> {
+impl NamespaceSearch<'_> {
     fn verdict(&self, verdict: &Verdict) -> ImageVerdict {
         match verdict {
             Verdict::Remove(reason) => ImageVerdict::Remove { reason: *reason },
@@ -155,23 +152,23 @@ impl Asked<'_> {
         }
     }
 
-    /// Returns everybody who keeps a node, by the collector's rules.
+    /// Returns what keeps a node, by the collector's rules.
     fn holders(&self, id: NodeId) -> Vec<HolderPath> {
-        let graph = &self.case.graph;
+        let graph = &self.facts.graph;
         let now = self.inventory.observed_at;
         let documents = &self.inventory.documents;
-        let ways = Ways::search(graph, documents, vec![node_seed(graph, documents, id)]);
+        let paths = ReferencePaths::search(graph, documents, vec![node_seed(graph, documents, id)]);
         let mut held = Vec::new();
         for holding in holdings(graph, now) {
             let roots = holding.roots.iter().map(|root| (*root, holding.hold));
-            if let Some(chain) = ways.shortest(roots) {
+            if let Some(chain) = paths.shortest(roots) {
                 held.push(self.held(holding.holder, chain));
             }
         }
         for (index, image) in graph.namespace.images.iter().enumerate() {
             let root = (graph.image(index), Hold::Deep);
             if is_root_image(image, graph.rules, now)
-                && let Some(mut chain) = ways.shortest([root])
+                && let Some(mut chain) = paths.shortest([root])
             {
                 // The image is the holder itself.
                 chain.remove(0);
@@ -185,13 +182,13 @@ impl Asked<'_> {
         held
     }
 
-    /// Returns everybody who uses an image.
+    /// Returns what uses an image.
     fn users(&self, image: usize) -> Vec<HolderPath> {
-        let graph = &self.case.graph;
+        let graph = &self.facts.graph;
         let documents = &self.inventory.documents;
-        let ways = Ways::search(graph, documents, image_seeds(graph, documents, image));
+        let paths = ReferencePaths::search(graph, documents, image_seeds(graph, documents, image));
         let holdings = holdings(graph, self.inventory.observed_at);
-        let users = holders(&self.case, image).into_iter().map(|holder| {
+        let users = self.facts.users_of(image).into_iter().map(|holder| {
             let own = holdings.iter().filter(|it| it.holder == holder);
             let roots = own.flat_map(|it| it.roots.iter().map(|root| (*root, it.hold)));
             let registered = self.registered.iter();
@@ -205,7 +202,7 @@ impl Asked<'_> {
                     id: graph.namespace.images[image].name.clone(),
                 }]
             };
-            let chain = ways.shortest(roots).unwrap_or_else(named);
+            let chain = paths.shortest(roots).unwrap_or_else(named);
             self.held(holder, chain)
         });
         users.collect()
@@ -219,7 +216,7 @@ impl Asked<'_> {
         }
         HolderPath {
             namespace: self.name.clone(),
-            until: until(&self.case.graph, &holder),
+            until: until(&self.facts.graph, &holder),
             holder: self.roles.assigned(holder),
             chain,
             prune_all: None,
@@ -227,7 +224,7 @@ impl Asked<'_> {
     }
 }
 
-/// When a holder ceases to hold.
+/// Returns when a holder ceases to hold.
 fn until(graph: &Graph<'_>, holder: &Holder) -> Option<Timestamp> {
     match holder.kind {
         HolderKind::Lease => {

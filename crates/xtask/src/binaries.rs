@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 /// What they are built beside. Features of what is below are those that all together ask for, so
 /// beside other packages everything below is built another time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Beside {
+pub(crate) enum NotCounted {
     /// Nothing: what takes the least where nothing has been built.
     Nothing,
     /// All tests, for which everything has been built where they have run.
@@ -28,14 +28,14 @@ pub(crate) struct Binaries {
 }
 
 /// Builds both with one call, so that what both need is built once.
-pub(crate) fn build(workspace: &Workspace, beside: Beside) -> Result<Binaries, Failure> {
+pub(crate) fn build(workspace: &Workspace, beside: NotCounted) -> Result<Binaries, Failure> {
     let mut build = match beside {
-        Beside::Nothing => {
+        NotCounted::Nothing => {
             let mut build = workspace.cargo(&["build", "--package", "reclaim-cli"]);
             build.args(["--bin", "reclaim", "--package", "reclaim-testkit"]);
             build
         }
-        Beside::AllTests => workspace.cargo(&["build", "--workspace", "--tests"]),
+        NotCounted::AllTests => workspace.cargo(&["build", "--workspace", "--tests"]),
     };
     build
         .args(["--example", "demo", "--locked"])

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: all that CI runs, the fast before the slow, up to the first failure.
 
-use crate::binaries::Beside;
+use crate::binaries::NotCounted;
 use crate::demo;
 use crate::deploy;
 use crate::failure::Failure;
@@ -74,9 +74,9 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
 /// Runs the tests, and what else needs a containerd.
 fn test_all(workspace: &Workspace, steps: &mut Steps) -> Result<Coverage, Failure> {
     let mut coverage = suites::run_all(workspace, steps)?;
-    deploy::check(workspace, Beside::AllTests, steps, &mut coverage)?;
+    deploy::check(workspace, NotCounted::AllTests, steps, &mut coverage)?;
     steps.step("demo, and pictures of it", || {
-        let recorded = demo::record(workspace, Beside::AllTests)?;
+        let recorded = demo::record(workspace, NotCounted::AllTests)?;
         print!("{recorded}");
         pictures::check(workspace, &recorded)
     })?;

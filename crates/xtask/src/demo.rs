@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::binaries::{self, Beside};
+use crate::binaries::{self, NotCounted};
 use crate::failure::Failure;
 use crate::machine::{self, CONTAINERD, PROTOC};
 use crate::shell;
@@ -11,16 +11,16 @@ use crate::workspace::Workspace;
 /// Sets up the machine, builds and runs the demo.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     machine::provide(&[PROTOC, CONTAINERD])?;
-    shell::run(&mut command(workspace, Beside::Nothing)?)
+    shell::run(&mut command(workspace, NotCounted::Nothing)?)
 }
 
 /// Builds and runs the demo on a machine that has all it needs, and returns all that it prints.
-pub(crate) fn record(workspace: &Workspace, beside: Beside) -> Result<String, Failure> {
+pub(crate) fn record(workspace: &Workspace, beside: NotCounted) -> Result<String, Failure> {
     shell::record(&mut command(workspace, beside)?)
 }
 
 /// Builds the demo, and returns the command that shows it.
-fn command(workspace: &Workspace, beside: Beside) -> Result<Command, Failure> {
+fn command(workspace: &Workspace, beside: NotCounted) -> Result<Command, Failure> {
     let built = binaries::build(workspace, beside)?;
     let mut command = Command::new(built.demo);
     command.arg(built.reclaim).current_dir(&workspace.root);

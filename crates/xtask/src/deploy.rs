@@ -7,7 +7,7 @@ mod kubernetes;
 mod prometheus;
 mod systemd;
 
-use crate::binaries::{self, Beside};
+use crate::binaries::{self, NotCounted};
 use crate::failure::Failure;
 use crate::machine::{self, PIP, PROTOC};
 use crate::steps::Steps;
@@ -19,7 +19,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     machine::provide(&[PROTOC, PIP])?;
     let mut steps = Steps::default();
     let mut coverage = Coverage::default();
-    check(workspace, Beside::Nothing, &mut steps, &mut coverage)?;
+    check(workspace, NotCounted::Nothing, &mut steps, &mut coverage)?;
     steps.print_times();
     coverage.print(workspace);
     Ok(())
@@ -28,7 +28,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
 /// Checks everything for which there is a tool. What cannot be had is in `coverage`.
 pub(crate) fn check(
     workspace: &Workspace,
-    beside: Beside,
+    beside: NotCounted,
     steps: &mut Steps,
     coverage: &mut Coverage,
 ) -> Result<(), Failure> {

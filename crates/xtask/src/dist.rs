@@ -11,7 +11,7 @@ mod stage;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::binaries::{self, Beside};
+use crate::binaries::{self, NotCounted};
 use crate::failure::Failure;
 use crate::machine::{self, PROTOC};
 use crate::shell;
@@ -74,7 +74,7 @@ fn parse(options: &[&str]) -> Result<(Binary, bool), Failure> {
 fn build(workspace: &Workspace, binary: &Binary) -> Result<PathBuf, Failure> {
     let reclaim = match binary {
         Binary::Release => release(workspace)?,
-        Binary::Debug => binaries::build(workspace, Beside::Nothing)?.reclaim,
+        Binary::Debug => binaries::build(workspace, NotCounted::Nothing)?.reclaim,
         Binary::There(path) => path.clone(),
     };
     let tree = workspace.empty_directory("dist/tree")?;

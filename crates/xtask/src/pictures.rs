@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anstyle_svg::Term;
 
-use crate::binaries::Beside;
+use crate::binaries::NotCounted;
 use crate::demo;
 use crate::failure::Failure;
 use crate::machine::{self, CONTAINERD, PROTOC};
@@ -21,7 +21,7 @@ const PICTURES: [(&str, &str); 2] = [
 /// Runs the demo and draws the pictures.
 pub(crate) fn draw(workspace: &Workspace) -> Result<(), Failure> {
     machine::provide(&[PROTOC, CONTAINERD])?;
-    let recorded = demo::record(workspace, Beside::Nothing)?;
+    let recorded = demo::record(workspace, NotCounted::Nothing)?;
     for (path, svg) in pictures(workspace, &recorded)? {
         fs::write(&path, svg).map_err(|error| Failure::file("write", &path, &error))?;
         println!("{}", workspace.short(&path));

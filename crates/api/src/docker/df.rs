@@ -8,7 +8,7 @@
 
 use axum::response::Response;
 use http::StatusCode;
-use reclaim_engine::{CatalogImage, Listing, Shared};
+use reclaim_engine::{ImageDetails, Listing, Shared};
 use reclaim_model::{Container, ContainerState};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -155,9 +155,9 @@ fn image_usage(listing: &Listing, version: &ApiVersion) -> Usage<list::Summary> 
         manifests: false,
         containers: true,
     };
-    let is_shown = |image: &&CatalogImage| !(image.has_child && image.is_dangling());
+    let is_shown = |image: &&ImageDetails| !(image.has_child && image.is_dangling());
     let mut items: Vec<list::Summary> = listing
-        .catalog
+        .details
         .images
         .iter()
         .filter(is_shown)
@@ -177,7 +177,7 @@ fn image_usage(listing: &Listing, version: &ApiVersion) -> Usage<list::Summary> 
         active_count: count(items.iter().filter(|image| image.containers > 0)),
         reclaimable,
         total_count: count(items.iter()),
-        total_size: bytes(listing.catalog.total_bytes),
+        total_size: bytes(listing.details.total_bytes),
         items,
     }
 }

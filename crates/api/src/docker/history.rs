@@ -5,7 +5,7 @@
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
-use reclaim_engine::{Catalog, CatalogImage, CatalogManifest, Shared};
+use reclaim_engine::{DetailedImages, ImageDetails, ManifestDetails, Shared};
 use reclaim_model::{Digest, ImageRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,18 +50,18 @@ pub(super) async fn history(
 ) -> Result<Response, ApiError> {
     let platform = DockerPlatform::parse(request.query.get("platform"))?;
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let image = listing.catalog.find(name)?;
+    let image = listing.details.find(name)?;
     let manifest = choose(image, name, platform.as_ref())?;
     let config = config(api, manifest).await?;
-    let steps = steps(&listing.catalog, image, manifest, &config);
+    let steps = steps(&listing.details, image, manifest, &config);
     Ok(json(StatusCode::OK, &steps))
 }
 
 /// Returns the steps of the build, the last one first.
 fn steps(
-    catalog: &Catalog,
-    image: &CatalogImage,
-    manifest: Option<&CatalogManifest>,
+    details: &DetailedImages,
+    image: &ImageDetails,
+    manifest: Option<&ManifestDetails>,
     config: &Value,
 ) -> Vec<Step> {
     let history = config["history"].as_array();
@@ -93,20 +93,20 @@ fn steps(
         let names = Names::of(image, image.records.iter());
         step.id = image.target.digest.to_string();
         step.tags = (!names.tags.is_empty()).then_some(names.tags);
-        next = parent(catalog, image);
+        next = parent(details, image);
     }
     steps
 }
 
-fn created_second(step: &ConfigStep, image: &CatalogImage) -> i64 {
+fn created_second(step: &ConfigStep, image: &ImageDetails) -> i64 {
     let parsed = step.created.as_ref().and_then(|text| text.parse().ok());
     let moment: Timestamp = parsed.unwrap_or_else(|| created(image));
     moment.as_second()
 }
 
-fn parent<'a>(catalog: &'a Catalog, image: &CatalogImage) -> Option<&'a CatalogImage> {
+fn parent<'a>(details: &'a DetailedImages, image: &ImageDetails) -> Option<&'a ImageDetails> {
     let parent: Digest = image.records.iter().find_map(ImageRecord::parent)?;
-    let images = &catalog.images;
+    let images = &details.images;
     let found = images.binary_search_by(|image| image.target.digest.cmp(&parent));
     found.ok().map(|index| &images[index])
 }

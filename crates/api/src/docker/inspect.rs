@@ -5,7 +5,7 @@
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
-use reclaim_engine::{CatalogImage, CatalogManifest, Listing, Shared};
+use reclaim_engine::{ImageDetails, Listing, ManifestDetails, Shared};
 use serde_json::{Map, Value, json};
 
 use super::api::{ApiRequest, DockerApi};
@@ -50,7 +50,7 @@ pub(super) async fn inspect(
         return Err(ApiError::bad(message));
     }
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let image = listing.catalog.find(name)?;
+    let image = listing.details.find(name)?;
     let manifest = choose(image, name, platform.as_ref())?;
     let config = config(api, manifest).await?;
     let mut body = describe(&listing, image, manifest, &config, &request.version);
@@ -62,10 +62,10 @@ pub(super) async fn inspect(
 
 /// Returns the manifest of the requested platform, or the one that represents the image.
 pub(super) fn choose<'a>(
-    image: &'a CatalogImage,
+    image: &'a ImageDetails,
     name: &str,
     platform: Option<&DockerPlatform>,
-) -> Result<Option<&'a CatalogManifest>, ApiError> {
+) -> Result<Option<&'a ManifestDetails>, ApiError> {
     let Some(platform) = platform else {
         return Ok(best(image));
     };
@@ -90,7 +90,7 @@ pub(super) fn choose<'a>(
 /// Returns the configuration as JSON; an empty object if it is missing or unreadable.
 pub(super) async fn config(
     api: &DockerApi,
-    manifest: Option<&CatalogManifest>,
+    manifest: Option<&ManifestDetails>,
 ) -> Result<Value, ApiError> {
     let Some(config) = manifest.and_then(|manifest| manifest.config.as_ref()) else {
         return Ok(json!({}));
@@ -102,8 +102,8 @@ pub(super) async fn config(
 
 fn describe(
     listing: &Listing,
-    image: &CatalogImage,
-    manifest: Option<&CatalogManifest>,
+    image: &ImageDetails,
+    manifest: Option<&ManifestDetails>,
     config: &Value,
     version: &ApiVersion,
 ) -> Value {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use axum::response::Response;
 use http::StatusCode;
 use jiff::tz::TimeZone;
-use reclaim_engine::{CatalogImage, Listing, Shared};
+use reclaim_engine::{ImageDetails, Listing, Shared};
 use reclaim_model::{ImageRecord, TimeContext};
 use serde::Serialize;
 
@@ -51,8 +51,8 @@ pub(super) struct Descriptor {
     annotations: BTreeMap<String, String>,
 }
 
-impl From<&CatalogImage> for Descriptor {
-    fn from(image: &CatalogImage) -> Self {
+impl From<&ImageDetails> for Descriptor {
+    fn from(image: &ImageDetails) -> Self {
         let target = &image.target;
         Self {
             media_type: target.media_type.clone(),
@@ -121,9 +121,9 @@ pub(super) async fn list(api: &DockerApi, request: &ApiRequest) -> Result<Respon
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let version = request.version.clone();
     let response = listing.read(move |listing| {
-        let filters = filters.resolve(&listing.catalog)?;
+        let filters = filters.resolve(&listing.details)?;
         let mut summaries: Vec<Summary> = Vec::new();
-        for image in &listing.catalog.images {
+        for image in &listing.details.images {
             if image.has_child && image.is_dangling() && !all {
                 continue;
             }
@@ -157,7 +157,7 @@ pub(super) struct OptionalFields {
 
 pub(super) fn summary(
     listing: &Listing,
-    image: &CatalogImage,
+    image: &ImageDetails,
     names: Names,
     fields: OptionalFields,
     version: &ApiVersion,
@@ -196,7 +196,7 @@ pub(super) fn summary(
 }
 
 /// Returns a summary of each manifest of the image.
-pub(super) fn manifests(image: &CatalogImage) -> Vec<ManifestSummary> {
+pub(super) fn manifests(image: &ImageDetails) -> Vec<ManifestSummary> {
     let summaries = image.manifests.iter().map(|manifest| {
         let platform = platform_of(manifest);
         ManifestSummary {
@@ -232,7 +232,7 @@ pub(super) fn manifests(image: &CatalogImage) -> Vec<ManifestSummary> {
 }
 
 /// Returns the size of content and snapshots of all manifests. An index itself does not count.
-pub(super) fn size_of(image: &CatalogImage) -> u64 {
+pub(super) fn size_of(image: &ImageDetails) -> u64 {
     image
         .manifests
         .iter()
@@ -245,7 +245,7 @@ pub(super) fn size_of(image: &CatalogImage) -> u64 {
 }
 
 /// Returns the ID of the image that the classic builder made this one from; empty if there is none.
-pub(super) fn parent(image: &CatalogImage) -> String {
+pub(super) fn parent(image: &ImageDetails) -> String {
     let parent = image.records.iter().find_map(ImageRecord::parent);
     parent.map_or_else(String::new, |digest| digest.to_string())
 }

@@ -4,7 +4,7 @@
 
 use glob::Pattern;
 use jiff::Timestamp;
-use reclaim_engine::{Catalog, CatalogImage};
+use reclaim_engine::{DetailedImages, ImageDetails};
 use reclaim_model::{
     FilterArgs, FilterError, ImageRecord, NotRemoved, PruneFilters, Reference, TimeContext,
 };
@@ -58,11 +58,11 @@ impl ListFilters {
     }
 
     /// Looks up the images that `before` and `since` name.
-    pub(super) fn resolve(self, catalog: &Catalog) -> Result<Resolved, NotRemoved> {
+    pub(super) fn resolve(self, details: &DetailedImages) -> Result<Resolved, NotRemoved> {
         let moments = |names: &[String]| -> Result<Vec<Timestamp>, NotRemoved> {
             names
                 .iter()
-                .map(|name| catalog.find(name).map(created))
+                .map(|name| details.find(name).map(created))
                 .collect()
         };
         // An invalid pattern matches nothing.
@@ -82,28 +82,28 @@ impl Resolved {
     /// Returns the records of an image that match the filters.
     pub(super) fn records_of<'a>(
         &'a self,
-        image: &'a CatalogImage,
+        image: &'a ImageDetails,
     ) -> impl Iterator<Item = &'a ImageRecord> {
         let matches_image = self.is_in_time(image) && self.has_labels(image);
         let records = image.records.iter();
         records.filter(move |record| matches_image && self.matches_record(image, record))
     }
 
-    fn is_in_time(&self, image: &CatalogImage) -> bool {
+    fn is_in_time(&self, image: &ImageDetails) -> bool {
         let created = created(image);
         self.before.iter().all(|before| created < *before)
             && self.since.iter().all(|since| created > *since)
     }
 
     /// Whether all label conditions match on one platform whose content is there.
-    fn has_labels(&self, image: &CatalogImage) -> bool {
+    fn has_labels(&self, image: &ImageDetails) -> bool {
         self.common.labels.is_empty()
             || platforms(image)
                 .filter_map(|manifest| manifest.config.as_ref())
                 .any(|config| self.common.labels_match(&config.config.labels))
     }
 
-    fn matches_record(&self, image: &CatalogImage, record: &ImageRecord) -> bool {
+    fn matches_record(&self, image: &ImageDetails, record: &ImageRecord) -> bool {
         let dangling = self.common.dangling;
         let is_of_kind = dangling.is_none_or(|wanted| wanted == image.is_dangling_record(record));
         let is_old = record

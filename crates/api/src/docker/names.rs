@@ -1,6 +1,6 @@
 //! The names of an image as Docker shows them.
 
-use reclaim_engine::CatalogImage;
+use reclaim_engine::ImageDetails;
 use reclaim_model::{ImageRecord, Reference, familiar_name};
 
 /// The placeholders for an image without a name, up to API 1.42.
@@ -17,7 +17,7 @@ pub(super) struct Names {
 impl Names {
     /// Collects the names of these records of one image.
     pub(super) fn of<'a>(
-        image: &CatalogImage,
+        image: &ImageDetails,
         records: impl Iterator<Item = &'a ImageRecord>,
     ) -> Self {
         let mut names = Self::default();

@@ -1,7 +1,7 @@
 //! The platforms of an image, and which of them represents it.
 
 use jiff::Timestamp;
-use reclaim_engine::{CatalogImage, CatalogManifest};
+use reclaim_engine::{ImageDetails, ManifestDetails};
 use reclaim_model::Platform;
 use serde::{Deserialize, Serialize};
 
@@ -66,13 +66,13 @@ pub(super) fn architecture() -> &'static str {
 
 /// Returns the manifest that represents the image: this machine's platform if its content is there,
 /// else the first one whose content is.
-pub(super) fn best(image: &CatalogImage) -> Option<&CatalogManifest> {
+pub(super) fn best(image: &ImageDetails) -> Option<&ManifestDetails> {
     let ours = DockerPlatform {
         architecture: architecture().to_owned(),
         os: "linux".to_owned(),
         variant: String::new(),
     };
-    let is_ours = |manifest: &&CatalogManifest| {
+    let is_ours = |manifest: &&ManifestDetails| {
         platform_of(manifest).is_some_and(|platform| ours.fits(platform))
     };
     let available = || platforms(image).filter(|manifest| manifest.is_available);
@@ -83,7 +83,7 @@ pub(super) fn best(image: &CatalogImage) -> Option<&CatalogManifest> {
 }
 
 /// Returns the manifests of the image that are platforms, not attestations.
-pub(super) fn platforms(image: &CatalogImage) -> impl Iterator<Item = &CatalogManifest> {
+pub(super) fn platforms(image: &ImageDetails) -> impl Iterator<Item = &ManifestDetails> {
     image
         .manifests
         .iter()
@@ -91,12 +91,12 @@ pub(super) fn platforms(image: &CatalogImage) -> impl Iterator<Item = &CatalogMa
 }
 
 /// Returns the platform of a manifest, if its configuration names one.
-pub(super) fn platform_of(manifest: &CatalogManifest) -> Option<&Platform> {
+pub(super) fn platform_of(manifest: &ManifestDetails) -> Option<&Platform> {
     manifest.config.as_ref()?.config.platform.as_deref()
 }
 
 /// Returns when the image was built, by its configuration; else when its first record was created.
-pub(super) fn created(image: &CatalogImage) -> Timestamp {
+pub(super) fn created(image: &ImageDetails) -> Timestamp {
     let built_at = best(image).and_then(|manifest| manifest.config.as_ref()?.config.built_at);
     let records = image.records.iter();
     built_at

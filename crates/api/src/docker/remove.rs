@@ -72,7 +72,7 @@ async fn check_platforms(
         ));
     }
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let image = listing.catalog.find(name)?;
+    let image = listing.details.find(name)?;
     let is_wanted = |platform| wanted.iter().any(|wanted| wanted.fits(platform));
     let is_whole = platforms(image)
         .filter(|manifest| manifest.is_available)

@@ -102,7 +102,7 @@ pub(super) async fn info(api: &DockerApi) -> Result<Response, ApiError> {
             "ContainersStopped",
             json!(count(&[ContainerState::Stopped])),
         ),
-        ("Images", json!(listing.catalog.images.len())),
+        ("Images", json!(listing.details.images.len())),
         ("Driver", json!(snapshotter(&listing))),
         (
             "DriverStatus",

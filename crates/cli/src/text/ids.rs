@@ -99,7 +99,7 @@ impl Ids {
     pub(super) fn refusal(self, reason: &RefuseReason) -> String {
         match reason {
             RefuseReason::MustStay { reason, holders } if !holders.is_empty() => {
-                format!("{} now, {}", reason.words(), self.holders(holders))
+                format!("{} now, {}", reason.text(), self.holders(holders))
             }
             RefuseReason::MustStay { .. }
             | RefuseReason::TargetMoved

@@ -74,11 +74,11 @@ fn add_held(text: &mut String, held: &HolderPath, answer: &Answer, ids: Ids) {
 
 fn verdict(verdict: &ImageVerdict, ids: Ids) -> String {
     match verdict {
-        ImageVerdict::Remove { reason } => format!("removes it: {}", reason.words()),
+        ImageVerdict::Remove { reason } => format!("removes it: {}", reason.text()),
         ImageVerdict::Keep { reason, holders } => {
             let before = if holders.is_empty() { "" } else { ": " };
             let holders = ids.holders(holders);
-            format!("keeps it: {}{before}{holders}", reason.words())
+            format!("keeps it: {}{before}{holders}", reason.text())
         }
     }
 }

@@ -86,7 +86,7 @@ async fn evaluating_100_000_images_does_not_hold_the_only_thread() {
         let engine = on();
         async move { engine.listing(&namespace()).await.unwrap() }
     });
-    assert_eq!(listing.await.catalog.images.len(), MANIFESTS);
+    assert_eq!(listing.await.details.images.len(), MANIFESTS);
     let list = holds_no_thread("images", {
         let engine = on();
         async move { engine.images(&namespace(), false).await.unwrap() }

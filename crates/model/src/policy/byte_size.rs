@@ -32,7 +32,7 @@ impl FromStr for ByteSize {
 }
 
 impl fmt::Display for ByteSize {
-    /// Exactly: rounded for people only where nothing is lost.
+    /// Writes the exact number, rounded only where nothing is lost.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rounded = HumanSize(self.0).to_string();
         if rounded.parse() == Ok(*self) {

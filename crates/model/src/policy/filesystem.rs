@@ -12,7 +12,7 @@ use crate::Snapshotter;
 pub struct Room {
     /// All of it.
     pub total: u64,
-    /// What anybody may still take. Blocks that are set aside for root are not part of it.
+    /// What any process may still take, without the blocks that are reserved for root.
     pub left: u64,
 }
 
@@ -22,7 +22,7 @@ impl Room {
         self.total.saturating_sub(self.left)
     }
 
-    /// Returns what is not left in hundredths of all, rounded down; 0 of nothing.
+    /// Returns the used percentage, rounded down; 0 if there is nothing.
     pub fn used_percent(self) -> u64 {
         let percent = u128::from(self.used()) * 100 / u128::from(self.total.max(1));
         u64::try_from(percent).unwrap_or(100)
@@ -40,13 +40,13 @@ pub struct Filesystem {
     /// Its bytes.
     #[serde(flatten, with = "BytesForm")]
     pub bytes: Room,
-    /// Its inodes; none at all where it makes them as they are needed.
+    /// Its inodes; zero if it creates them on demand.
     #[serde(flatten, with = "InodesForm")]
     pub inodes: Room,
     /// Whether it holds the content store.
     #[serde(rename = "content")]
     pub has_content: bool,
-    /// Whose snapshots it holds.
+    /// The snapshotters whose snapshots it holds.
     pub snapshotters: BTreeSet<Snapshotter>,
 }
 
@@ -81,7 +81,7 @@ mod tests {
             (1000, 141, 859, 85),
             (1000, 0, 1000, 100),
             (1000, 1000, 0, 0),
-            // As nobody should say it, and of a filesystem that makes inodes as it goes.
+            // More left than there is, and a filesystem that creates inodes on demand.
             (1000, 1001, 0, 0),
             (0, 0, 0, 0),
             (u64::MAX, 0, u64::MAX, 100),

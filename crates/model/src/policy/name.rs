@@ -17,7 +17,7 @@ pub struct PolicyName(Arc<str>);
 pub struct PolicyNameError(String);
 
 impl PolicyName {
-    /// The most characters.
+    /// The maximum number of characters.
     pub const MAX_LENGTH: usize = 63;
 
     /// Returns the text.

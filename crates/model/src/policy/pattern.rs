@@ -1,4 +1,4 @@
-//! Patterns for image names: globs, and regular expressions behind a `~`.
+//! Patterns for image names: globs, and regular expressions after a `~`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,10 +21,10 @@ pub struct Pattern {
 /// Why a text is not a [`Pattern`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// There is nothing to match.
+    /// It is empty.
     #[error("pattern is empty")]
     Empty,
-    /// What follows the `~` is no regular expression.
+    /// The text after the `~` is not a regular expression.
     #[error("pattern is not a regular expression: `{text}`: {problem}")]
     Regex {
         /// The text that was given.
@@ -35,7 +35,7 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// Whether an image of this name is meant.
+    /// Whether an image with this name matches.
     pub fn matches(&self, name: &str) -> bool {
         let is_match = |name: &str| match &self.regex {
             Some(regex) => regex.is_match(name),
@@ -44,7 +44,7 @@ impl Pattern {
         is_match(name) || is_match(&familiar_name(name))
     }
 
-    /// Returns the text that it was parsed from.
+    /// Returns the text from which it was parsed.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -84,7 +84,7 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Compares with a glob, in time that no pattern makes more than the product of the lengths.
+/// Compares with a glob, in at most the product of the lengths in time.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // The last star, and what it stood for up to: to be tried with one character more.

@@ -1,4 +1,4 @@
-//! A policy at one moment: what is known of last use, and how much is to be freed.
+//! A policy at one moment: what is known about last use, and how much is to be freed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,26 +8,26 @@ use jiff::Timestamp;
 
 use crate::{Digest, Protection, PruneFilters, Rule, SnapshotSizes, Snapshotter};
 
-/// What is known of the use of one target.
+/// What is known about the use of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastUse {
     /// When it was seen for the first time.
     pub first_seen: Timestamp,
-    /// When it was used last, as far as anybody saw.
+    /// When it was last used, as far as observed.
     pub last_used: Timestamp,
-    /// Until when it stays because it came back after it had been removed.
+    /// Until when it stays because it was pulled again after a removal.
     pub spared_until: Option<Timestamp>,
 }
 
-/// What is known of the use of a namespace's targets. Of a target that is not in it nothing is
-/// known, and it counts as used this moment.
+/// What is known about the use of a namespace's targets. A target that is missing counts as used
+/// now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastUses(pub BTreeMap<Digest, LastUse>);
 
 /// What is counted on a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GoalUnit {
-    /// Bytes, in whole blocks of so many.
+    /// Bytes, in whole blocks.
     Bytes {
         /// The filesystem's block size.
         block: u64,
@@ -45,11 +45,11 @@ pub struct Goal {
     pub amount: u64,
     /// Whether the filesystem holds content.
     pub has_content: bool,
-    /// Whose snapshots it holds.
+    /// The snapshotters whose snapshots it holds.
     pub snapshotters: BTreeSet<Snapshotter>,
 }
 
-/// The images that a policy lets go, at one moment.
+/// The images that a policy may remove, at one moment.
 #[derive(Debug, Clone)]
 pub struct RuleImages {
     /// The rule.
@@ -58,17 +58,17 @@ pub struct RuleImages {
     pub filters: PruneFilters,
     /// What no policy removes.
     pub protection: Arc<Protection>,
-    /// What is known of last use.
+    /// What is known about last use.
     pub uses: Arc<LastUses>,
-    /// What is to be freed. The least recently used go first, until every goal is met. `None`
-    /// is everything that may go; an empty list is nothing but what is idle for too long.
+    /// What is to be freed. The least recently used go first, until every goal is met. `None` frees
+    /// everything that may go; an empty list only what is unused for too long.
     pub goals: Option<Vec<Goal>>,
-    /// Images that nobody has used for so long go whatever the goals.
+    /// Images that are unused for this long go regardless of the goals.
     pub max_unused: Option<Duration>,
-    /// How many images go at most.
+    /// The maximum number of images to remove.
     pub max_images: Option<usize>,
-    /// How many bytes are freed at most.
+    /// The maximum bytes to free.
     pub max_bytes: Option<u64>,
-    /// How many inodes each snapshot has, where a goal counts them.
+    /// The inodes of each snapshot, if a goal counts them.
     pub inodes: SnapshotSizes,
 }

@@ -1,4 +1,4 @@
-//! Which images a policy lets go, and which are protected from all policies.
+//! Which images a policy removes, and which are protected from all policies.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{
     TimeContext, parse_go_duration,
 };
 
-/// The keys of filters that policies have beyond Docker's, sorted.
+/// The keys of filters that policies have in addition to Docker's, sorted.
 pub const RULE_FILTER_KEYS: [&str; 4] = ["digest", "larger-than", "reference", "unused-for"];
 
 /// The filters of a policy: Docker's, and those that only policies have. All must match.
@@ -20,13 +20,13 @@ pub const RULE_FILTER_KEYS: [&str; 4] = ["digest", "larger-than", "reference", "
 pub struct RuleFilters {
     /// Docker's. Ages in them count back from each run.
     pub docker: FilterArgs,
-    /// Names, of which one must match; any if there are none.
+    /// Names, of which one must match; empty matches any.
     pub references: Vec<Pattern>,
-    /// Targets, of which one must match; any if there are none.
+    /// Targets, of which one must match; empty matches any.
     pub digests: BTreeSet<Digest>,
-    /// Only images whose content has at least so many bytes.
+    /// Only images whose content has at least this many bytes.
     pub larger_than: u64,
-    /// Only images that nobody has used for so long.
+    /// Only images that are unused for this long.
     pub unused_for: Duration,
 }
 
@@ -106,7 +106,7 @@ impl RuleFilters {
         filters
             .docker
             .add("dangling", if all { "false" } else { "true" });
-        // At any moment: what is accepted does not depend on it.
+        // Any moment will do: what is accepted does not depend on it.
         filters.at(&TimeContext {
             now: Timestamp::UNIX_EPOCH,
             offset: Offset::UTC,
@@ -119,7 +119,7 @@ impl RuleFilters {
         self.docker.values("dangling").any(|it| it == "false")
     }
 
-    /// Writes the filters as `key=value`. With [`Self::all`] they are parsed to what they were.
+    /// Writes the filters as `key=value`. With [`Self::all`] they parse to the same value.
     pub fn pairs(&self) -> Vec<String> {
         let Self {
             docker,
@@ -155,25 +155,25 @@ impl RuleFilters {
     }
 }
 
-/// Which images one policy lets go.
+/// Which images one policy removes.
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// The policy, for the reasons.
     pub name: PolicyName,
     /// What an image must match to go.
     pub filters: RuleFilters,
-    /// Only images that were pulled or made, and last used, before so long.
+    /// Only images that were pulled or created, and last used, at least this long ago.
     pub min_age: Duration,
-    /// Only images that nobody has used for so long.
+    /// Only images that are unused for this long.
     pub unused_for: Duration,
-    /// Of each repository so many images stay: the newest.
+    /// How many of the newest images of each repository stay.
     pub keep_newest: usize,
-    /// Whether images may go that no registry is known to have.
+    /// Whether images go that no registry is known to have.
     pub last_copies: bool,
 }
 
 impl Rule {
-    /// Returns how long nobody may have used an image that goes.
+    /// Returns how long an image must be unused to go.
     pub fn idle(&self) -> SignedDuration {
         let idle = self.unused_for.max(self.filters.unused_for);
         SignedDuration::try_from(idle).unwrap_or(SignedDuration::MAX)

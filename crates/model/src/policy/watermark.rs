@@ -8,9 +8,9 @@ use crate::ByteSize;
 /// How full a filesystem is: `85%` used, or `20GB` left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watermark {
-    /// So many hundredths are used, from 1 to 99.
+    /// A used percentage, from 1 to 99.
     Used(u8),
-    /// So many bytes (or inodes) are left; never zero.
+    /// A number of bytes (or inodes) left; never zero.
     Left(u64),
 }
 
@@ -31,7 +31,7 @@ pub struct Watermarks {
     low: Watermark,
 }
 
-/// Why two marks do not go together.
+/// Why two marks do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WatermarksError {
     /// One is a percentage, the other a size.
@@ -66,11 +66,11 @@ impl Watermark {
 }
 
 impl Watermarks {
-    /// Puts two marks together.
+    /// Combines two marks.
     ///
     /// # Errors
     ///
-    /// [`WatermarksError`] if they are not of one kind, or the wrong way round.
+    /// [`WatermarksError`] if they are not of one kind, or in the wrong order.
     pub fn new(high: Watermark, low: Watermark) -> Result<Self, WatermarksError> {
         let is_ordered = match (high, low) {
             (Watermark::Used(high), Watermark::Used(low)) => low < high,
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn refuses_what_is_no_mark() {
         for text in ["0%", "100%", "300%", "%", "+5%", "85", "0", "", "high"] {
-            // A bare number is so many bytes.
+            // A bare number is a number of bytes.
             assert_eq!(text.parse::<Watermark>().is_ok(), text == "85", "{text}");
         }
     }

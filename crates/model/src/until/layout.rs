@@ -16,7 +16,7 @@ use super::{Quoted, nanoseconds};
 /// Why a text does not follow the layout that was chosen for it. The texts are Go's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// An element is not there, or not of its form.
+    /// An element is missing, or has the wrong form.
     #[error(
         "parsing time {} as {}: cannot parse {} as {}",
         Quoted(.text), Quoted(.layout), Quoted(.rest), Quoted(.element)
@@ -142,7 +142,7 @@ pub(super) fn parse(text: &str, local: Offset) -> Result<Timestamp, LayoutError>
     Ok(offset.to_timestamp(civil).unwrap_or(Timestamp::MAX))
 }
 
-/// Parses a time in RFC 3339 as Go's `time.Parse` does; `None` if it is none.
+/// Parses a time in RFC 3339 as Go's `time.Parse` does; `None` if it is not one.
 ///
 /// Years are 0 to 9999; what a zone moves beyond that becomes the last moment there is.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {

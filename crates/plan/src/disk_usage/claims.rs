@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use reclaim_model::{Column, HolderKind, KeepReason};
 
-use crate::case::Case;
+use crate::facts::Facts;
 use crate::graph::Graph;
 use crate::holdings::{Hold, Holding, holdings, of_lease};
 use crate::mark::{Marker, is_root_image};
 use crate::select::Verdict;
 
-/// The columns of what would stay if every image went that may go, in the order of their claims.
+/// The columns of what would stay if every removable image went, in the order of their claims.
 const STAYING: [Column; 8] = [
     Column::InUse,
     Column::Pinned,
@@ -21,25 +21,25 @@ const STAYING: [Column; 8] = [
     Column::Spared,
 ];
 
-/// The judgements by which images go, each in the order of the images.
+/// The verdicts by which images go, each list in the order of the images.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Judged<'v> {
-    /// Those of the prune that is looked at.
-    pub(crate) verdicts: &'v [Verdict],
+pub(crate) struct Verdicts<'v> {
+    /// Those of the whole prune.
+    pub(crate) all: &'v [Verdict],
     /// Those of a prune of dangling images only, if what it frees is a column of its own.
-    pub(crate) plain: Option<&'v [Verdict]>,
+    pub(crate) dangling: Option<&'v [Verdict]>,
 }
 
 /// Returns the column of every node of the namespace's graph.
 ///
-/// One marker goes from column to column; what a column reaches first is its own.
-pub(crate) fn claims(case: &Case<'_>, judged: Judged<'_>, now: Timestamp) -> Vec<Column> {
-    let graph = &case.graph;
-    let going = indexes(judged.verdicts, Verdict::is_removal);
+/// One marker goes from column to column; a node belongs to the first column that reaches it.
+pub(crate) fn claims(facts: &Facts<'_>, verdicts: Verdicts<'_>, now: Timestamp) -> Vec<Column> {
+    let graph = &facts.graph;
+    let going = indexes(verdicts.all, Verdict::is_removal);
     let (dangling, unused): (Vec<usize>, Vec<usize>) = going.iter().partition(|index| {
-        judged
-            .plain
-            .is_some_and(|plain| plain[**index].is_removal())
+        verdicts
+            .dangling
+            .is_some_and(|dangling| dangling[**index].is_removal())
     });
     let held = holdings(graph, now).into_iter();
     let held: Vec<_> = held.map(|it| (column_of_holding(graph, &it), it)).collect();
@@ -53,15 +53,15 @@ pub(crate) fn claims(case: &Case<'_>, judged: Judged<'_>, now: Timestamp) -> Vec
             claims.marker.extend_all(holding);
         }
         let is_in = |verdict: &Verdict| column_of_verdict(verdict) == Some(column);
-        for index in indexes(judged.verdicts, is_in) {
+        for index in indexes(verdicts.all, is_in) {
             if is_root_image(&graph.namespace.images[index], graph.rules, now) {
                 claims.marker.extend(graph.image(index), Hold::Deep);
             }
         }
         claims.enter(column);
     }
-    // A layer of an unused and a dangling image goes with neither alone: restoring the unused
-    // first leaves to the others what they alone hold.
+    // A layer of an unused and a dangling image goes with neither alone. Restoring the unused
+    // images first leaves to the dangling ones what only they hold.
     claims.marker.restore(&unused, now);
     claims.enter(Column::Unused);
     claims.marker.restore(&dangling, now);
@@ -84,7 +84,7 @@ struct Claims<'g, 'a> {
 }
 
 impl Claims<'_, '_> {
-    /// Gives everything that was reached since the last column to this one.
+    /// Assigns everything that was reached since the last column to this one.
     fn enter(&mut self, column: Column) {
         for id in self.marker.reached_since(self.entered) {
             self.columns[*id as usize] = column;
@@ -127,7 +127,7 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
     };
     Some(match reason {
         KeepReason::InUse => Column::InUse,
-        // Its other records come before it, by their own reason.
+        // The other records of the image come before it, by their own reason.
         KeepReason::Pinned
         | KeepReason::Unholdable
         | KeepReason::CriGroup

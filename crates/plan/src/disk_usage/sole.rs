@@ -1,4 +1,4 @@
-//! What each image holds alone: the bytes that removing it and nothing else would free.
+//! What each image alone holds: the bytes that removing it and nothing else would free.
 
 use jiff::Timestamp;
 
@@ -17,7 +17,7 @@ enum Reach {
 /// Returns, for every image, the nodes that nothing but that record keeps. An expired record
 /// keeps none by itself.
 ///
-/// Each node is passed twice at most: once for the first image that reaches it, once more for
+/// Each node is visited twice at most: once for the first image that reaches it, once more for
 /// all others together.
 pub(crate) fn sole_nodes(graph: &Graph<'_>, now: Timestamp) -> Vec<Vec<NodeId>> {
     let images = &graph.namespace.images;
@@ -39,10 +39,9 @@ pub(crate) fn sole_nodes(graph: &Graph<'_>, now: Timestamp) -> Vec<Vec<NodeId>> 
                 (_, _) => Reach::Several,
             };
             let by = *seen;
-            // Whoever refers to an image loses that reference with the record, but not what has
-            // attached itself to its name; and the record's own attachments go with its labels.
-            // One that has expired is a thing like others: it stays as long as somebody refers
-            // to it.
+            // References to an image go with its record, but not what has attached itself to its
+            // name; the record's own attachments go with its labels. An expired image counts like
+            // any other thing: it stays as long as something refers to it.
             let is_own = |id| matches!(graph.node(id), Node::Image(it) if is_root(it));
             let attached = |id| {
                 let attached = graph.attached_to(id).iter().map(|(_, attached)| *attached);

@@ -1,4 +1,4 @@
-//! Resolving the references of a namespace, once, when its graph is made.
+//! Resolves the references of a namespace once, when its graph is made.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use reclaim_model::{CollectorRules, Digest, GcRef, Snapshot, SnapshotId};
 
 use super::{Graph, Node, NodeId, SnapshotList, node_id};
 use crate::finder::ABREAST;
-use crate::parts::in_parts;
+use crate::parallel::in_parts;
 
 /// The edges of consecutive nodes.
 struct Edges {
@@ -17,7 +17,9 @@ struct Edges {
 }
 
 impl Graph<'_> {
-    /// Precondition: back references are resolved; a parent that is gone may be named by one.
+    /// Finds the parent of every snapshot.
+    ///
+    /// Precondition: back references are resolved, since one may name an absent parent.
     pub(super) fn resolve_parents(&self) -> Vec<Option<NodeId>> {
         let of_lists = self.lists.iter().flat_map(|list| {
             in_parts(list.snapshots.len(), |part| {
@@ -42,7 +44,7 @@ impl Graph<'_> {
         parents
     }
 
-    /// Finds the parent of a snapshot among what does not exist.
+    /// Finds the parent of a snapshot among absent things.
     fn find_absent_on(&self, list: &SnapshotList<'_>, snapshot: &Snapshot) -> Option<NodeId> {
         if self.absent.is_empty() {
             return None;
@@ -53,7 +55,7 @@ impl Graph<'_> {
 
     /// Fills in the edges, node by node: labels, then what the kind itself keeps.
     ///
-    /// Conditions are judged at `now`.
+    /// Conditions are evaluated at `now`.
     pub(super) fn resolve_edges(&mut self, now: Timestamp) {
         let parts = in_parts(self.len(), |part| self.edges_of(part, now));
         let mut starts = Vec::with_capacity(self.len() + 1);
@@ -116,8 +118,8 @@ impl Graph<'_> {
 
     /// Adds the snapshots that an image or blob keeps on a condition that is met.
     ///
-    /// containerd turns these into back references, which makes no difference: like a plain
-    /// reference they hold as long as their object is there and held deeply.
+    /// containerd turns these into back references, with the same result: like a plain reference
+    /// they hold as long as their object is there and held deeply.
     fn add_conditional(&self, id: NodeId, now: Timestamp, edges: &mut Vec<NodeId>) {
         let labels = self.labels(id).and_then(|it| it.conditional.as_ref());
         let Some(labels) = labels.filter(|_| self.rules >= CollectorRules::V2_3) else {

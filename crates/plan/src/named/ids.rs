@@ -1,31 +1,30 @@
 //! Image IDs as the CRI plugin and nerdctl have them: the digest of a configuration.
 //!
-//! Docker's ID is the digest of the target, of which there is one. A configuration may be that of
-//! several targets: of two manifests that compress its layers differently, or of two indexes.
+//! Docker's ID is the digest of the one target. A configuration may belong to several targets: to
+//! two manifests that compress its layers differently, or to two indexes.
 
 use std::collections::BTreeSet;
 
 use reclaim_model::{Child, Digest, Document, DocumentKind};
 
-use crate::case::Case;
+use crate::facts::Facts;
 
 /// A configuration and a target whose ID it is.
 pub(crate) type IdOfTarget<'a> = (&'a Digest, &'a Digest);
 
 /// Returns the configurations that are IDs of targets, each with its target, sorted.
 ///
-/// An index is meant by a configuration if that is the only one of its platforms that is there.
-/// Where several are, the host's would be the ID, and which one that is, is known only from the
-/// CRI plugin's record of it.
-pub(crate) fn ids_of_targets<'a>(case: &Case<'a>) -> Vec<IdOfTarget<'a>> {
-    let images = &case.graph.namespace.images;
+/// A configuration is the ID of an index if no other platform of the index is there. If several
+/// are, the ID is the host's, which is known only from the CRI plugin's record.
+pub(crate) fn ids_of_targets<'a>(facts: &Facts<'a>) -> Vec<IdOfTarget<'a>> {
+    let images = &facts.graph.namespace.images;
     let managed = images.iter().filter(|image| image.is_cri_managed());
     let of_cri: BTreeSet<Digest> = managed.filter_map(|it| it.name.parse().ok()).collect();
     // An image whose own descriptors are wrong may name a configuration that it does not have.
-    let targets = case.targets.iter();
-    let sound = targets.filter(|(_, target)| target.anatomy.defect.is_none());
+    let targets = facts.targets.iter();
+    let sound = targets.filter(|(_, target)| target.contents.defect.is_none());
     let ids = sound.flat_map(|(_, target)| {
-        let configurations = configurations(case, target.digest);
+        let configurations = configurations(facts, target.digest);
         let is_only = configurations.len() == 1;
         let ids = configurations.into_iter();
         ids.filter(|id| is_only || of_cri.contains(*id))
@@ -37,8 +36,8 @@ pub(crate) fn ids_of_targets<'a>(case: &Case<'a>) -> Vec<IdOfTarget<'a>> {
     ids
 }
 
-/// The configurations of a target's platforms, as far as they are there.
-fn configurations<'a>(case: &Case<'a>, target: &'a Digest) -> BTreeSet<&'a Digest> {
+/// Returns the configurations of a target's platforms that are there.
+fn configurations<'a>(facts: &Facts<'a>, target: &'a Digest) -> BTreeSet<&'a Digest> {
     let mut found = BTreeSet::new();
     let mut seen = BTreeSet::new();
     let mut stack = vec![target];
@@ -47,12 +46,12 @@ fn configurations<'a>(case: &Case<'a>, target: &'a Digest) -> BTreeSet<&'a Diges
         if !seen.insert(digest) {
             continue;
         }
-        match case.documents.get(digest) {
+        match facts.documents.get(digest) {
             Some(Document::Index(children) | Document::Manifest(children)) => {
                 let platforms = children.iter().filter(is_platform);
                 stack.extend(platforms.map(|child| &child.digest));
             }
-            Some(Document::Config(_)) if case.graph.find_blob(digest).is_some() => {
+            Some(Document::Config(_)) if facts.graph.find_blob(digest).is_some() => {
                 found.insert(digest);
             }
             Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) | None => {}

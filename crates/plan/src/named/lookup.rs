@@ -1,4 +1,4 @@
-//! What a name that somebody typed means.
+//! Finding the records that a name, as typed, means.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use reclaim_model::{Digest, IdPrefix, ImageRecord, NotRemoved, Reference};
 /// The shortest beginning of an ID that Docker looks for.
 const MIN_ID_LENGTH: usize = 4;
 
-/// What was found.
+/// The records that a text means.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) meaning: Meaning,
@@ -18,7 +18,7 @@ pub(super) struct Found {
     pub(super) all: Vec<usize>,
 }
 
-/// How a text is to be taken.
+/// How a text is to be read.
 #[derive(Debug)]
 pub(super) enum Meaning {
     /// It names a record.
@@ -33,9 +33,9 @@ pub(super) enum Meaning {
 ///
 /// A name wins over an ID that begins like it. An ID is the digest of a target. If no target's
 /// digest begins like it, it may be that of a configuration, which is the ID for the CRI plugin:
-/// then it means every target of it. `ids` returns the configurations that begin so, each with
-/// its target. A record whose name is not a reference, or not in its canonical form, is found by
-/// exactly that name if the text means nothing else.
+/// then it means every target that has the configuration. `ids` returns the configurations with a
+/// prefix, each with its target. A record whose name is not a reference, or not in its canonical
+/// form, is found by exactly that name if the text means nothing else.
 ///
 /// Source: moby, `daemon/containerd/image.go`, and `TestLookup` beside it.
 pub(super) fn lookup(
@@ -108,7 +108,7 @@ pub(super) fn lookup(
         .ok_or_else(|| NotRemoved::NoSuchImage(full.familiar()))
 }
 
-/// Returns the targets of the one ID that begins so: that of a target, or of a configuration.
+/// Returns the targets of the one ID with this prefix: that of a target, or of a configuration.
 fn targets_of(
     prefix: &IdPrefix,
     there: &[&ImageRecord],
@@ -163,7 +163,7 @@ pub(crate) fn find(
     Ok(found.record.unwrap_or(found.all[0]))
 }
 
-/// For look-ups that know nothing of configurations but the CRI plugin's records of them.
+/// For lookups that know configurations only by the CRI plugin's records of them.
 pub(super) fn no_ids(_: &IdPrefix) -> Vec<(Digest, Digest)> {
     Vec::new()
 }

@@ -1,4 +1,4 @@
-//! Which records are pinned together when somebody names an image.
+//! Which records are pinned together when a request names an image.
 
 use reclaim_model::{ImageRecord, NotRemoved};
 
@@ -7,9 +7,9 @@ use super::same::same_references;
 
 /// Finds the records that a text means, as positions in a list of images sorted by name.
 ///
-/// A name is that record, and an ID all records of the image: as for removing. Of an image that
-/// the CRI plugin manages all its records go along, because it takes them for one image, and so
-/// does the kubelet.
+/// As for removing, a name means that record, and an ID means all records of the image. If the CRI
+/// plugin manages one of them, all that it manages are included, because the plugin and the
+/// kubelet treat them as one image.
 ///
 /// # Errors
 ///
@@ -86,9 +86,9 @@ mod tests {
         assert_eq!(group("quay.io/other/pod:1"), Ok(vec![2]));
         assert_eq!(group("quay.io/team/pod:1"), Ok(vec![3, 4, 5]));
         assert_eq!(group(&digest), Ok(vec![3, 4, 5]));
-        // By its ID it is the image, whoever gave it a name.
+        // Its ID means the whole image, whatever its names.
         assert_eq!(group(&config), Ok(vec![2, 3, 4, 5]));
-        // As `crictl images` prints it, too.
+        // The form that `crictl images` prints.
         assert_eq!(group(&"c".repeat(13)), Ok(vec![2, 3, 4, 5]));
         assert_eq!(group(&"c".repeat(3)).ok(), None);
         let missing = NotRemoved::NoSuchImage("gone:latest".to_owned());
@@ -108,7 +108,7 @@ mod tests {
         ];
         let group = |images: &[ImageRecord], text| pin_group(images, text);
         assert_eq!(group(&images, "cccd"), Ok(vec![0, 2]));
-        // Of two images it is none.
+        // The prefix of two images' IDs means neither.
         let same = &"cccd".repeat(16)[..3];
         assert_eq!(group(&images, same).ok(), None);
         images.push(record(&id("cccdc"), "b", &managed));
@@ -117,7 +117,7 @@ mod tests {
         // The target's digest is what Docker shows.
         images.push(record("z.io/app:1", "c", &[]));
         assert_eq!(group(&images, "cccc"), Ok(vec![images.len() - 1]));
-        // Somebody's own record of such a name is no ID.
+        // A record of such a name that the CRI plugin does not manage is not an ID.
         let own = [record(&one, "a", &[])];
         assert_eq!(group(&own, "cccd").ok(), None);
     }

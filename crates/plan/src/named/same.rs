@@ -5,9 +5,9 @@ use reclaim_model::{ImageRecord, Reference};
 /// Returns those of `all`, records of one target, that count as the same name as `named`, or as
 /// the first of them that is a name.
 ///
-/// Those are: the same repository and tag; of the same repository also those with a digest
-/// only, if it has no other tag here; every tag, if the name itself has a digest only. What is
-/// no name goes with any.
+/// Those have the same repository and tag; or the same repository and only a digest, if no other
+/// tag of it is here; or any tag of it, if the name itself has only a digest. A record that is not
+/// a name counts with any.
 ///
 /// Source: moby, `getSameReferences` in `daemon/containerd/image_delete.go`.
 pub(super) fn same_references(
@@ -44,7 +44,7 @@ pub(super) fn same_references(
                     same.push(*index);
                 }
                 (Some(its), Some(tag)) if its == tag => same.push(*index),
-                // Another tag of the repository needs what has a digest only.
+                // Records with only a digest belong to the other tag, too.
                 (Some(_), Some(_)) => by_digest = None,
             },
         }

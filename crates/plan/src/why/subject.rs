@@ -1,51 +1,63 @@
 //! What a text means: images, blobs or snapshots.
 //!
-//! A whole name, digest or key means everything that is called so: the CRI plugin names images
-//! by their configuration's digest, the lowest snapshot of a layer that is not compressed has
-//! the layer's digest for its key, and containers name snapshots as they like. Only if there is
-//! no such thing it is taken for the beginning of a digest, as people copy it from a list. Names
-//! are of one namespace; content is the same in all.
+//! A whole name, digest or key means everything with that name: the CRI plugin names images by
+//! their configuration's digest, the lowest snapshot of a layer that is not compressed has the
+//! layer's digest as its key, and containers name snapshots freely. Only without such a thing the
+//! text is read as the beginning of a digest, as people copy it from a list. Names belong to one
+//! namespace; content is the same in all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Digest, IdPrefix, Inventory, Namespace, NamespaceInventory, Reference, SnapshotId, Thing,
-    ThingKind, familiar_name,
+    Container, Digest, IdPrefix, Inventory, Namespace, NamespaceInventory, Reference, SnapshotId,
+    Thing, ThingKind, familiar_name,
 };
 
-use super::Question;
-use super::ways::{blob_thing, snapshot_thing};
+use super::paths::{blob_thing, snapshot_thing};
 
 /// The shortest beginning of a digest that is looked for, as for Docker.
 const MIN_PREFIX: usize = 4;
 
-/// How many things of a similar name are offered.
+/// How many things with a similar name are suggested.
 const MAX_NEAR: usize = 5;
 
-/// Why a text means nothing that could be explained.
+/// A question why a thing is on disk.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The inventory, with the documents behind the images of all namespaces.
+    pub inventory: &'a Inventory,
+    /// Containers of each namespace that only engines know of.
+    pub registered: &'a BTreeMap<Namespace, Vec<Container>>,
+    /// Where names and snapshots are looked for; content is looked for everywhere.
+    pub namespace: &'a Namespace,
+    /// A reference, a digest or the beginning of one, or a snapshot as `snapshotter/key` or key.
+    pub text: &'a str,
+}
+
+/// Why a text names nothing that could be explained.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
     /// There is no such thing.
     #[error("no image, content or snapshot `{text}` in namespace `{namespace}`")]
     Unknown {
-        /// What was asked for.
+        /// The text.
         text: String,
-        /// Where.
+        /// The namespace of the question.
         namespace: Namespace,
-        /// Things that may have been meant, in words.
+        /// Suggestions for what may have been meant, for a person.
         near: Vec<String>,
     },
     /// There are several.
     #[error("`{text}` is the beginning of {} digests", found.len())]
     Ambiguous {
-        /// What was asked for.
+        /// The text.
         text: String,
-        /// What begins so, sorted.
+        /// The digests with that beginning, sorted.
         found: Vec<Digest>,
     },
 }
 
-/// What was asked about.
+/// The thing in question.
 #[derive(Debug)]
 pub(super) enum Subject {
     Image {
@@ -134,7 +146,7 @@ pub(super) fn find(question: &Question<'_>) -> Result<Vec<Subject>, NotFound> {
     }
 }
 
-/// By the very name of the record, or by what a reference means.
+/// Finds an image by the exact name of the record, or by its full reference.
 fn find_image(namespace: &NamespaceInventory, text: &str) -> Option<usize> {
     let images = &namespace.images;
     let exact = |name: &str| images.binary_search_by(|image| image.name.as_str().cmp(name));
@@ -144,7 +156,7 @@ fn find_image(namespace: &NamespaceInventory, text: &str) -> Option<usize> {
     })
 }
 
-/// In the namespace of the question, or else in any.
+/// Finds a blob in the namespace of the question, or else in any.
 fn find_blob(question: &Question<'_>, digest: &Digest) -> Option<Subject> {
     let namespaces = &question.inventory.namespaces;
     let own = namespaces.get_key_value(question.namespace);
@@ -163,7 +175,7 @@ fn has_blob(inventory: &NamespaceInventory, digest: &Digest) -> bool {
     found.is_ok()
 }
 
-/// By `snapshotter/key`, or by the key in every snapshotter that has it.
+/// Finds snapshots by `snapshotter/key`, or by the key in every snapshotter that has it.
 fn find_snapshots(namespace: &NamespaceInventory, text: &str) -> Vec<SnapshotId> {
     let found = namespace
         .snapshots
@@ -190,7 +202,7 @@ fn digests_that_begin(inventory: &Inventory, text: &str) -> BTreeSet<Digest> {
     digests.filter(|it| prefix.matches(it)).cloned().collect()
 }
 
-/// Offers images of the same last path component, and the same name in other namespaces.
+/// Suggests images with the same last path component, and the same name in other namespaces.
 fn near(inventory: &Inventory, namespace: &Namespace, text: &str) -> Vec<String> {
     let elsewhere = inventory
         .namespaces
@@ -212,7 +224,7 @@ fn near(inventory: &Inventory, namespace: &Namespace, text: &str) -> Vec<String>
     elsewhere.chain(alike).take(MAX_NEAR).collect()
 }
 
-/// The part of a name after the last slash, without tag and digest, in lower case.
+/// Returns the part of a name after the last slash, without tag and digest, in lower case.
 fn last_component(name: &str) -> String {
     let name = name.split('@').next().unwrap_or(name);
     let last = name.rsplit('/').next().unwrap_or(name);

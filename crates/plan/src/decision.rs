@@ -1,0 +1,278 @@
+//! The decision on one namespace: what goes, what stays and why, and what that frees.
+
+use std::collections::BTreeSet;
+
+use reclaim_model::{
+    BuildHistory, Container, Freed, Inventory, Kept, Leased, Named, Namespace, NamespaceInventory,
+    NotCounted, Pinned, Plan, RemoveReason, ResolvedRequest, Selection, SnapshotId, SnapshotSizes,
+    Step, Unpin,
+};
+
+use crate::facts::Facts;
+use crate::freed::{Difference, difference};
+use crate::graph::Graph;
+use crate::history::{self, History};
+use crate::leased::{HeldByLeases, is_spare};
+use crate::named::still_removed;
+use crate::roles::Roles;
+use crate::rule;
+use crate::select::{Verdict, select};
+use crate::selection::evaluate;
+use crate::targets::Targets;
+
+/// A plan without the sizes of its snapshots, which only their snapshotter knows.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    namespace: Namespace,
+    steps: Vec<Step>,
+    kept: Vec<Kept>,
+    named: Vec<Named>,
+    difference: Difference,
+    history: History,
+    leased: Leased,
+    has_history_go: bool,
+    warnings: Vec<String>,
+}
+
+impl Decision {
+    /// Returns the images that stay, sorted by name.
+    pub fn kept(&self) -> &[Kept] {
+        &self.kept
+    }
+
+    /// Returns the snapshots that will go, sorted. Their sizes make the decision a plan.
+    pub fn snapshots(&self) -> &[SnapshotId] {
+        &self.difference.freed.snapshots
+    }
+
+    /// Returns the snapshots that are garbage already, sorted.
+    pub fn pending_snapshots(&self) -> &[SnapshotId] {
+        &self.difference.pending.snapshots
+    }
+
+    /// Returns the snapshots that only build history holds, sorted.
+    pub fn history_snapshots(&self) -> &[SnapshotId] {
+        &self.history.freed.snapshots
+    }
+
+    /// Returns the snapshots that only leases hold, sorted.
+    pub fn leased_snapshots(&self) -> Vec<SnapshotId> {
+        let snapshots = self.leased.things.snapshots.iter();
+        snapshots.map(|snapshot| snapshot.id.clone()).collect()
+    }
+
+    /// Completes the plan with the bytes that each snapshot occupies.
+    ///
+    /// A snapshot that was gone when it was measured is not freed by the plan and leaves it.
+    pub fn into_plan(self, bytes: &SnapshotSizes) -> Plan {
+        let mut plan = self.into_unmeasured_plan();
+        plan.freed.measure(bytes);
+        plan.not_counted.measure(bytes);
+        plan.warnings.extend(bytes.warnings());
+        plan
+    }
+
+    /// Makes the plan with unknown sizes of snapshots.
+    pub fn into_unmeasured_plan(self) -> Plan {
+        let Difference {
+            freed,
+            pending,
+            kept_elsewhere,
+            uncertain,
+            spare: _,
+        } = self.difference;
+        let mut freed = freed.into_unmeasured();
+        let History {
+            mut unpins,
+            freed: of_history,
+        } = self.history;
+        let mut history = Pinned {
+            configs: unpins.len(),
+            freed: of_history.into_unmeasured(),
+        };
+        if self.has_history_go {
+            freed.snapshots.append(&mut history.freed.snapshots);
+            freed.snapshots.sort_unstable();
+            history = Pinned::default();
+        } else {
+            unpins.clear();
+        }
+        Plan {
+            namespace: self.namespace,
+            steps: self.steps,
+            kept: self.kept,
+            named: self.named,
+            unpins,
+            freed,
+            not_counted: NotCounted {
+                pending: pending.into_unmeasured(),
+                kept_elsewhere: Freed::new(kept_elsewhere, Vec::new()),
+                history,
+                doubtful: uncertain.into_unmeasured(),
+                leased: self.leased,
+            },
+            warnings: self.warnings,
+        }
+    }
+}
+
+/// Decides on every image of the namespace that `request` names.
+///
+/// `registered` are containers of that namespace that engines know of beyond containerd's own
+/// records. A namespace that the inventory does not have is one without images. The target of
+/// the request does not count here: see [`limit()`](crate::limit()).
+pub fn decide(
+    inventory: &Inventory,
+    registered: &[Container],
+    request: &ResolvedRequest,
+) -> Decision {
+    decide_by(inventory, registered, request, |facts| {
+        evaluate(facts, registered, request)
+    })
+}
+
+/// Decides again after the images of `removed` have gone, in an inventory that shows them as if
+/// they were still there: those that are kept have to come back.
+///
+/// For a prune that is the whole evaluation. Of images that were named it only counts whether
+/// something in use is left without its image; what the names now mean does not matter.
+pub fn decide_again(
+    inventory: &Inventory,
+    registered: &[Container],
+    request: &ResolvedRequest,
+    removed: &BTreeSet<&str>,
+) -> Decision {
+    decide_by(inventory, registered, request, |facts| {
+        let verdicts = match &request.selection {
+            Selection::Filters(filters) => select(facts, filters),
+            Selection::Rule(images) => rule::evaluate(facts, images, &request.namespace),
+            Selection::Named(images) => still_removed(facts, registered, removed, images.force),
+            Selection::Project(_) => still_removed(facts, registered, removed, false),
+        };
+        (verdicts, Vec::new())
+    })
+}
+
+fn decide_by(
+    inventory: &Inventory,
+    registered: &[Container],
+    request: &ResolvedRequest,
+    evaluate: impl FnOnce(&Facts<'_>) -> (Vec<Verdict>, Vec<Named>),
+) -> Decision {
+    let empty = NamespaceInventory::default();
+    let found = inventory.namespaces.get(&request.namespace);
+    let namespace = found.unwrap_or(&empty);
+    let facts = Facts::new(inventory, namespace, registered);
+    let (verdicts, named) = evaluate(&facts);
+
+    let mut steps = Vec::new();
+    let mut kept = Vec::new();
+    let roles = Roles::new(namespace, registered);
+    let mut going = Vec::new();
+    for (index, (image, verdict)) in namespace.images.iter().zip(verdicts).enumerate() {
+        match verdict {
+            Verdict::Remove(reason) => {
+                // What is replaced keeps what it kept, under another name.
+                if reason != RemoveReason::Replaced {
+                    going.push(index);
+                }
+                steps.push(Step {
+                    image: image.clone(),
+                    reason,
+                });
+            }
+            Verdict::Keep(reason, holders) => kept.push(Kept {
+                name: image.name.clone(),
+                target: image.target.digest.clone(),
+                reason,
+                holders: roles.assign(holders),
+            }),
+        }
+    }
+    let warnings = warnings(inventory, namespace, &facts.targets, &kept);
+    let difference = difference(
+        inventory,
+        &request.namespace,
+        &facts.graph,
+        &going,
+        |holding| is_spare(holding, &roles),
+    );
+    let (history, spare) = match request.selection {
+        Selection::Filters(_) | Selection::Rule(_) => {
+            let history = history::history(inventory, &facts.graph, &going);
+            (history, difference.spare.clone())
+        }
+        // Of images that are named it matters what they would have freed.
+        Selection::Named(_) | Selection::Project(_) => {
+            let spare = facts.parts_of(&going, &difference.spare);
+            (History::default(), spare)
+        }
+    };
+    let held = HeldByLeases {
+        inventory,
+        namespace: &request.namespace,
+        graph: &facts.graph,
+        roles: &roles,
+    };
+    let leased = held.divide(&spare, &history.freed.snapshots, |holding| {
+        is_spare(holding, &roles)
+    });
+    Decision {
+        namespace: request.namespace.clone(),
+        steps,
+        kept,
+        named,
+        difference,
+        history,
+        leased,
+        has_history_go: request.build_history == BuildHistory::Unpin
+            && request.target_free.is_none(),
+        warnings,
+    }
+}
+
+/// Returns those of `unpins` whose configurations something else than build history holds, given
+/// that their labels are gone. They have to come back.
+pub fn no_longer_history(
+    mut inventory: Inventory,
+    namespace: &Namespace,
+    unpins: &[Unpin],
+) -> Vec<Unpin> {
+    let Some(seen) = inventory.namespaces.get_mut(namespace) else {
+        return unpins.to_vec();
+    };
+    for unpin in unpins {
+        history::pin(seen, unpin);
+    }
+    let (inventory, seen) = (&inventory, &inventory.namespaces[namespace]);
+    let still = history::unpins(inventory, &Graph::new(seen, inventory));
+    let wanted = unpins
+        .iter()
+        .filter(|unpin| still.binary_search(unpin).is_err());
+    wanted.cloned().collect()
+}
+
+/// Says what could not be read: in any namespace, and of the images of this one.
+fn warnings(
+    inventory: &Inventory,
+    namespace: &NamespaceInventory,
+    targets: &Targets<'_>,
+    kept: &[Kept],
+) -> Vec<String> {
+    let gaps = inventory.namespaces.iter().flat_map(|(name, namespace)| {
+        let gaps = namespace.gaps.iter();
+        gaps.map(move |gap| format!("namespace `{name}`: {gap}"))
+    });
+    let images = namespace.images.iter().enumerate();
+    let defects = images.filter_map(|(index, image)| {
+        let defect = targets.of_image(index).contents.defect?;
+        let (name, what) = (&image.name, defect.text());
+        let is_kept = kept.binary_search_by(|kept| kept.name.cmp(name)).is_ok();
+        Some(if is_kept {
+            format!("image `{name}` is kept: {what}; to remove it: reclaim image rm {name}")
+        } else {
+            format!("image `{name}`: {what}")
+        })
+    });
+    gaps.chain(defects).collect()
+}

@@ -1,0 +1,321 @@
+//! Cutting a policy's plan down to its goals: the least recently used images, and no more.
+//!
+//! # The rule
+//!
+//! The records of one target go or stay together. Targets go in the order of their last use,
+//! then of their pull, then of their name, until every goal is met or a cap is reached; those
+//! that are unused for too long go in any case. Of the chosen targets, one that frees nothing
+//! towards a goal is left out again. So the run ends at the low mark, and passes it by no more
+//! than the last image.
+//!
+//! This differs from [`limit`](crate::limit()), which serves a requested size and looks for a
+//! small set: here the order is a promise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use reclaim_model::{
+    Digest, Freed, Goal, GoalUnit, Holder, HolderKind, Inventory, KeepReason, Kept, Plan,
+    RuleImages, Snapshotter, Step,
+};
+
+use crate::graph::{Graph, Node, NodeId};
+use crate::limit::cut;
+use crate::mark::Marker;
+use crate::rule::Times;
+
+/// One target in the eviction order, which begins with the least recently used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EvictionCandidate {
+    /// When it was used last.
+    pub used: Timestamp,
+    /// When it was pulled.
+    pub pulled: Timestamp,
+    /// The last of its names.
+    pub name: String,
+    /// What removing it frees towards each goal, when all before it are gone.
+    pub frees: Vec<u64>,
+}
+
+/// A plan that was cut down, and what it achieves.
+#[derive(Debug, Clone)]
+pub struct Limited {
+    /// The plan.
+    pub plan: Plan,
+    /// What it frees towards each goal.
+    pub freed: Vec<u64>,
+    /// Whether a cap kept it from its goals.
+    pub is_capped: bool,
+}
+
+/// The records of one target, by index of the image.
+#[derive(Debug)]
+struct Group {
+    times: Times,
+    name: String,
+    digest: Digest,
+    images: Vec<usize>,
+    is_idle: bool,
+}
+
+/// Returns the order in which a plan's images would go, and what each frees.
+///
+/// Without goals in the request nothing counts towards any.
+pub fn eviction_order(
+    plan: &Plan,
+    inventory: &Inventory,
+    images: &RuleImages,
+) -> Vec<EvictionCandidate> {
+    let Some(namespace) = inventory.namespaces.get(&plan.namespace) else {
+        return Vec::new();
+    };
+    let graph = Graph::new(namespace, inventory);
+    let groups = groups(&graph, &plan.steps, images);
+    let scales = scales(&graph, plan, images);
+    let adds = adds(&graph, &groups, inventory.observed_at);
+    let candidates = groups
+        .into_iter()
+        .zip(adds)
+        .map(|(group, nodes)| EvictionCandidate {
+            used: group.times.used,
+            pulled: group.times.pulled,
+            name: group.name,
+            frees: scales.iter().map(|scale| weigh(scale, &nodes)).collect(),
+        });
+    candidates.collect()
+}
+
+/// Removes from a policy's plan what its goals and caps keep.
+pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> Limited {
+    let Some(namespace) = inventory.namespaces.get(&plan.namespace) else {
+        return Limited {
+            plan,
+            freed: Vec::new(),
+            is_capped: false,
+        };
+    };
+    let now = inventory.observed_at;
+    let graph = Graph::new(namespace, inventory);
+    let groups = groups(&graph, &plan.steps, images);
+    let scales = scales(&graph, &plan, images);
+    let adds = adds(&graph, &groups, now);
+    let chosen = choose(&groups, &adds, &scales, &bytes(&graph, &plan), images);
+    let going = &groups[..chosen.n];
+    let going = without_useless(&graph, going, &scales, images, now);
+
+    let mut indexes: Vec<usize> = going.iter().flat_map(|it| it.images.clone()).collect();
+    indexes.sort_unstable();
+    let freed = scales.iter().map(|scale| {
+        let all = adds[..chosen.n].iter().flatten().copied();
+        weigh(scale, &all.collect::<Vec<_>>())
+    });
+    let freed = freed.collect();
+    let mut plan = cut(plan, inventory, &graph, &indexes);
+    if let Some(cap) = chosen.cap {
+        let digests = groups[chosen.n..].iter().map(|it| &it.digest).collect();
+        note_cap(
+            &mut plan.kept,
+            &digests,
+            format!("{}.{cap}", images.rule.name),
+        );
+    }
+    Limited {
+        plan,
+        freed,
+        is_capped: chosen.cap.is_some(),
+    }
+}
+
+/// Groups the steps by target, least recently used first.
+fn groups(graph: &Graph<'_>, steps: &[Step], images: &RuleImages) -> Vec<Group> {
+    let now = graph.observed_at;
+    let max_unused = images.max_unused;
+    let max_unused =
+        max_unused.map(|it| SignedDuration::try_from(it).unwrap_or(SignedDuration::MAX));
+    let mut members: BTreeMap<&Digest, Vec<&Step>> = BTreeMap::new();
+    for step in steps {
+        let digest = &step.image.target.digest;
+        members.entry(digest).or_default().push(step);
+    }
+    let groups = members.into_iter().map(|(digest, steps)| {
+        let records = steps.iter().map(|it| &it.image);
+        let times = Times::of(digest, records, &images.uses, now);
+        let indexes = steps.iter().filter_map(|step| {
+            let Node::Image(index) = graph.node(graph.find_image(&step.image.name)?) else {
+                return None;
+            };
+            Some(index)
+        });
+        let names = steps.iter().map(|it| it.image.name.clone());
+        Group {
+            times,
+            name: names.max().unwrap_or_default(),
+            digest: digest.clone(),
+            images: indexes.collect(),
+            is_idle: max_unused.is_some_and(|it| now.duration_since(times.used) >= it),
+        }
+    });
+    let mut groups: Vec<Group> = groups.collect();
+    groups.sort_by(|a, b| (a.times, &a.name).cmp(&(b.times, &b.name)));
+    groups
+}
+
+/// Returns what each node contributes to each goal, if it goes for certain.
+fn scales(graph: &Graph<'_>, plan: &Plan, images: &RuleImages) -> Vec<Vec<u64>> {
+    let goals = images.goals.iter().flatten();
+    goals.map(|goal| scale(graph, plan, goal, images)).collect()
+}
+
+fn scale(graph: &Graph<'_>, plan: &Plan, goal: &Goal, images: &RuleImages) -> Vec<u64> {
+    let mut scale = vec![0; graph.len()];
+    let rounded = |bytes: u64| match goal.unit {
+        GoalUnit::Bytes { block } => bytes.next_multiple_of(block.max(1)),
+        GoalUnit::Inodes => 1,
+    };
+    let mut enter = |things: &Freed, is_certain: bool| {
+        if goal.has_content {
+            for blob in &things.blobs {
+                if let Some(id) = graph.find_blob(&blob.digest) {
+                    scale[id as usize] = if is_certain { rounded(blob.bytes) } else { 0 };
+                }
+            }
+        }
+        let is_there = |snapshotter: &Snapshotter| goal.snapshotters.contains(snapshotter);
+        for snapshot in things
+            .snapshots
+            .iter()
+            .filter(|it| is_there(&it.id.snapshotter))
+        {
+            let worth = match goal.unit {
+                GoalUnit::Bytes { block: _ } => snapshot.bytes.unwrap_or(0),
+                GoalUnit::Inodes => images.inodes.get(&snapshot.id).flatten().unwrap_or(0),
+            };
+            if let Some(id) = graph.find_snapshot(&snapshot.id) {
+                scale[id as usize] = if is_certain { worth } else { 0 };
+            }
+        }
+    };
+    enter(&plan.freed, true);
+    enter(&plan.not_counted.doubtful, false);
+    scale
+}
+
+/// Returns the bytes that each node frees on any filesystem.
+fn bytes(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
+    let mut bytes = vec![0; graph.len()];
+    for blob in &plan.freed.blobs {
+        if let Some(id) = graph.find_blob(&blob.digest) {
+            bytes[id as usize] = blob.bytes;
+        }
+    }
+    for snapshot in &plan.freed.snapshots {
+        if let Some(id) = graph.find_snapshot(&snapshot.id) {
+            bytes[id as usize] = snapshot.bytes.unwrap_or(0);
+        }
+    }
+    bytes
+}
+
+fn weigh(scale: &[u64], nodes: &[NodeId]) -> u64 {
+    let worths = nodes.iter().map(|id| scale[*id as usize]);
+    worths.fold(0, u64::saturating_add)
+}
+
+/// Returns for each group the nodes that go with it when all before it are gone.
+fn adds(graph: &Graph<'_>, groups: &[Group], now: Timestamp) -> Vec<Vec<NodeId>> {
+    let all: Vec<usize> = groups.iter().flat_map(|it| it.images.clone()).collect();
+    let mut marker = Marker::new(graph).without_images(&all);
+    marker.extend_from_holders(now);
+    marker.extend_from_images(now);
+    let mut adds: Vec<Vec<NodeId>> = groups
+        .iter()
+        .rev()
+        .map(|group| marker.restored(&group.images, now))
+        .collect();
+    adds.reverse();
+    adds
+}
+
+/// The groups that go, counted from the first.
+struct Chosen {
+    n: usize,
+    /// The key of the cap that ended the choice.
+    cap: Option<&'static str>,
+}
+
+fn choose(
+    groups: &[Group],
+    adds: &[Vec<NodeId>],
+    scales: &[Vec<u64>],
+    bytes: &[u64],
+    images: &RuleImages,
+) -> Chosen {
+    let mut freed = vec![0_u64; scales.len()];
+    let mut total = 0_u64;
+    for (n, (group, nodes)) in groups.iter().zip(adds).enumerate() {
+        let is_met = images.goals.as_ref().is_some_and(|goals| {
+            let mut goals = goals.iter().zip(&freed);
+            goals.all(|(goal, freed)| *freed >= goal.amount)
+        });
+        if is_met && !group.is_idle {
+            return Chosen { n, cap: None };
+        }
+        total = total.saturating_add(weigh(bytes, nodes));
+        let cap = if images.max_images.is_some_and(|max| n >= max) {
+            Some("max_images")
+        } else if images.max_bytes.is_some_and(|max| total > max) {
+            Some("max_bytes")
+        } else {
+            None
+        };
+        if cap.is_some() {
+            return Chosen { n, cap };
+        }
+        for (freed, scale) in freed.iter_mut().zip(scales) {
+            *freed = freed.saturating_add(weigh(scale, nodes));
+        }
+    }
+    Chosen {
+        n: groups.len(),
+        cap: None,
+    }
+}
+
+/// Leaves out, from the most recently used on, what frees nothing towards any goal.
+fn without_useless<'g>(
+    graph: &Graph<'_>,
+    going: &'g [Group],
+    scales: &[Vec<u64>],
+    images: &RuleImages,
+    now: Timestamp,
+) -> Vec<&'g Group> {
+    if images.goals.is_none() {
+        return going.iter().collect();
+    }
+    let all: Vec<usize> = going.iter().flat_map(|it| it.images.clone()).collect();
+    let mut marker = Marker::new(graph).without_images(&all);
+    marker.extend_from_holders(now);
+    marker.extend_from_images(now);
+    let mut useful = Vec::new();
+    for group in going.iter().rev() {
+        let would_keep = marker.would_restore(&group.images, now);
+        let is_useless = scales.iter().all(|scale| weigh(scale, &would_keep) == 0);
+        if is_useless && !group.is_idle {
+            marker.restore(&group.images, now);
+        } else {
+            useful.push(group);
+        }
+    }
+    useful
+}
+
+/// Sets the cap as the reason of what it left out.
+fn note_cap(kept: &mut [Kept], digests: &BTreeSet<&Digest>, cap: String) {
+    let cap = Holder::new(HolderKind::Rule, cap);
+    for kept in kept {
+        if kept.reason == KeepReason::NotNeeded && digests.contains(&kept.target) {
+            kept.reason = KeepReason::Capped;
+            kept.holders = vec![cap.clone()];
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Evaluating the images of a namespace by what a request selects.
+
+use reclaim_model::{Container, Named, ResolvedRequest, Selection};
+
+use crate::facts::Facts;
+use crate::named::named;
+use crate::project;
+use crate::rule;
+use crate::select::{Verdict, select};
+
+/// Evaluates every image as a request selects; the verdicts are in the order of the images.
+///
+/// `registered` are the containers that the facts were collected with.
+pub(crate) fn evaluate(
+    facts: &Facts<'_>,
+    registered: &[Container],
+    request: &ResolvedRequest,
+) -> (Vec<Verdict>, Vec<Named>) {
+    match &request.selection {
+        Selection::Filters(filters) => (select(facts, filters), Vec::new()),
+        Selection::Named(images) => named(facts, registered, images),
+        Selection::Project(images) => project::evaluate(facts, registered, images),
+        Selection::Rule(images) => {
+            let verdicts = rule::evaluate(facts, images, &request.namespace);
+            (verdicts, Vec::new())
+        }
+    }
+}

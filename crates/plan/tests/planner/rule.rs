@@ -1,0 +1,399 @@
+//! What a maintenance policy lets go, and in which order.
+
+mod limits;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use reclaim_model::{
+    Goal, GoalUnit, KeepReason, LabelFilter, LastUse, LastUses, Plan, Protection, ResolvedRequest,
+    Rule, RuleFilters, RuleImages, SnapshotSizes,
+};
+use reclaim_plan::{Limited, decide, limit_by_use};
+
+use crate::disk_usage::sizes;
+use crate::world::{
+    OVERLAY, Outcome, Part, RecordExt, World, ago, all, bytes, digest, id, library,
+};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A policy that removes everything unused, of any age.
+fn lenient() -> RuleImages {
+    RuleImages {
+        rule: Rule {
+            name: "policy".parse().unwrap(),
+            filters: RuleFilters::default(),
+            min_age: Duration::ZERO,
+            unused_for: Duration::ZERO,
+            keep_newest: 0,
+            last_copies: true,
+        },
+        filters: all(),
+        protection: Arc::default(),
+        uses: Arc::default(),
+        goals: None,
+        max_unused: None,
+        max_images: None,
+        max_bytes: None,
+        inodes: SnapshotSizes::default(),
+    }
+}
+
+fn by_policy(images: &RuleImages) -> ResolvedRequest {
+    ResolvedRequest::new(World::NAMESPACE.parse().unwrap(), images.clone())
+        .may_empty_namespace(true)
+}
+
+fn evaluated(world: &World, images: &RuleImages) -> Outcome {
+    world.decide(&by_policy(images))
+}
+
+/// Targets and the hours since their last use.
+fn used(hours: &[(&str, i64)]) -> Arc<LastUses> {
+    let uses = hours.iter().map(|(target, hours)| {
+        let moment = ago(SignedDuration::from_hours(*hours));
+        let known = LastUse {
+            first_seen: moment,
+            last_used: moment,
+            spared_until: None,
+        };
+        (digest(target), known)
+    });
+    Arc::new(LastUses(uses.collect()))
+}
+
+fn goal(amount: u64) -> Goal {
+    Goal {
+        unit: GoalUnit::Bytes { block: 1 },
+        amount,
+        has_content: true,
+        snapshotters: BTreeSet::from([OVERLAY.into()]),
+    }
+}
+
+fn limited(world: &World, images: &RuleImages) -> Limited {
+    let inventory = world.inventory();
+    let decision = decide(&inventory, &world.registered, &by_policy(images));
+    let sizes = sizes(&inventory).remove(&World::NAMESPACE.parse().unwrap());
+    limit_by_use(decision.into_plan(&sizes.unwrap()), &inventory, images)
+}
+
+fn removed(plan: &Plan) -> Vec<&str> {
+    let steps = plan.steps.iter();
+    steps.map(|step| step.image.name.as_str()).collect()
+}
+
+/// Images that share nothing: `a`, `b` and so on.
+fn apart(names: &[&str]) -> World {
+    let mut world = World::new();
+    for name in names {
+        let part = Part {
+            layers: &[name],
+            ..Part::default()
+        };
+        world.manifest(&name.to_uppercase(), part);
+        world.record(&library(&format!("{name}:1")), &name.to_uppercase());
+    }
+    world
+}
+
+#[test]
+fn a_pinned_image_outlives_every_policy() {
+    let mut world = apart(&["app", "other"]);
+    let pin = ("io.cri-containerd.pinned", "pinned");
+    for ours in [false, true] {
+        let record = &mut world.here().images[0];
+        record.label(pin.0, pin.1);
+        if ours {
+            record.label("reclaim/pinned", "2026-01-02T03:04:05Z");
+        }
+        let images = RuleImages {
+            goals: Some(vec![goal(u64::MAX)]),
+            ..lenient()
+        };
+        let limited = limited(&world, &images);
+        assert_eq!(removed(&limited.plan), [library("other:1")]);
+        let kept = &limited.plan.kept[0];
+        assert_eq!(kept.reason, KeepReason::Pinned);
+        let label = if ours { "reclaim/pinned" } else { pin.0 };
+        assert_eq!(kept.holders[0].to_string(), format!("label {label}"));
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of rules")]
+fn each_rule_keeps_and_names_itself() {
+    let mut world = apart(&["app"]);
+    world.manifest(
+        "LABELLED",
+        Part {
+            layers: &["x"],
+            labels: &[("keep", "")],
+            ..Part::default()
+        },
+    );
+    world.record(&library("labelled:1"), "LABELLED");
+    let app = library("app:1");
+    let protect = |protection: Protection| RuleImages {
+        protection: Arc::new(protection),
+        ..lenient()
+    };
+    let rule = |change: &dyn Fn(&mut Rule)| {
+        let mut images = lenient();
+        change(&mut images.rule);
+        images
+    };
+    let cases = [
+        (
+            protect(Protection {
+                references: vec!["app:*".parse().unwrap()],
+                ..Protection::default()
+            }),
+            KeepReason::Protected,
+            "rule protect.references app:*",
+        ),
+        (
+            protect(Protection {
+                digests: BTreeSet::from([digest("APP")]),
+                ..Protection::default()
+            }),
+            KeepReason::Protected,
+            "rule protect.digests",
+        ),
+        (
+            protect(Protection {
+                namespaces: BTreeSet::from([World::NAMESPACE.parse().unwrap()]),
+                ..Protection::default()
+            }),
+            KeepReason::Protected,
+            "rule protect.namespaces default",
+        ),
+        (
+            protect(Protection {
+                sandbox_images: vec!["app:1".to_owned()],
+                ..Protection::default()
+            }),
+            KeepReason::Protected,
+            "rule protect.infrastructure, the sandbox image",
+        ),
+        (
+            rule(&|rule| rule.filters.references = vec!["other".parse().unwrap()]),
+            KeepReason::RuleFilter,
+            "rule policy.filters reference",
+        ),
+        (
+            rule(&|rule| rule.filters.digests = BTreeSet::from([digest("OTHER")])),
+            KeepReason::RuleFilter,
+            "rule policy.filters digest",
+        ),
+        (
+            rule(&|rule| {
+                let size = bytes("APP") + bytes("APP.config") + bytes("app");
+                rule.filters.larger_than = size + 1;
+            }),
+            KeepReason::RuleFilter,
+            "rule policy.filters larger-than",
+        ),
+        (
+            rule(&|rule| rule.last_copies = false),
+            KeepReason::LastCopy,
+            "rule policy.last_copies",
+        ),
+        (
+            rule(&|rule| rule.min_age = HOUR),
+            KeepReason::TooYoung,
+            "rule policy.min_age",
+        ),
+        (
+            rule(&|rule| rule.unused_for = HOUR),
+            KeepReason::UsedRecently,
+            "rule policy.unused_for",
+        ),
+        (
+            rule(&|rule| rule.filters.unused_for = HOUR),
+            KeepReason::UsedRecently,
+            "rule policy.unused_for",
+        ),
+        (
+            rule(&|rule| rule.keep_newest = 1),
+            KeepReason::Newest,
+            "rule policy.keep_newest",
+        ),
+    ];
+    for (images, reason, holder) in cases {
+        let outcome = evaluated(&world, &images);
+        assert_eq!(outcome.reason(&app), reason, "{holder}");
+        assert_eq!(outcome.holders(&app), [holder]);
+    }
+    assert_eq!(evaluated(&world, &lenient()).removed().len(), 2);
+    let images = protect(Protection {
+        labels: vec![LabelFilter::parse(true, "keep").unwrap()],
+        ..Protection::default()
+    });
+    let outcome = evaluated(&world, &images);
+    assert_eq!(outcome.removed(), [app]);
+    assert_eq!(
+        outcome.holders(&library("labelled:1")),
+        ["rule protect.labels keep"]
+    );
+}
+
+#[test]
+fn at_exactly_its_age_an_image_goes() {
+    let world = apart(&["app"]);
+    let with_age = |age: Duration| {
+        let mut images = lenient();
+        images.rule.min_age = age;
+        images.uses = used(&[("APP", 2)]);
+        evaluated(&world, &images).removed().len()
+    };
+    assert_eq!(with_age(2 * HOUR), 1);
+    assert_eq!(with_age(2 * HOUR + Duration::from_nanos(1)), 0);
+    let with_idleness = |idle: Duration| {
+        let mut images = lenient();
+        images.rule.unused_for = idle;
+        images.uses = used(&[("APP", 2)]);
+        evaluated(&world, &images).removed().len()
+    };
+    assert_eq!(with_idleness(2 * HOUR), 1);
+    assert_eq!(with_idleness(2 * HOUR + Duration::from_nanos(1)), 0);
+}
+
+#[test]
+fn at_exactly_its_size_an_image_goes() {
+    let world = apart(&["app"]);
+    let size = bytes("APP") + bytes("APP.config") + bytes("app");
+    for (larger_than, n_removed) in [(size - 1, 1), (size, 1), (size + 1, 0)] {
+        let mut images = lenient();
+        images.rule.filters.larger_than = larger_than;
+        assert_eq!(evaluated(&world, &images).removed().len(), n_removed);
+    }
+}
+
+#[test]
+fn the_sandbox_image_is_protected_by_any_of_its_names_and_no_other() {
+    let mut world = apart(&["app", "pause"]);
+    world.image("pause", "CRI");
+    for name in ["pause:1", &library("pause:1"), "pause"] {
+        let images = RuleImages {
+            protection: Arc::new(Protection {
+                sandbox_images: vec![name.to_owned()],
+                ..Protection::default()
+            }),
+            ..lenient()
+        };
+        let outcome = evaluated(&world, &images);
+        let kept = outcome.plan.kept.iter();
+        let kept: Vec<&str> = kept.map(|it| it.name.as_str()).collect();
+        let expected = if name == "pause" {
+            "pause".to_owned()
+        } else {
+            library("pause:1")
+        };
+        assert_eq!(kept, [expected], "{name}");
+    }
+}
+
+#[test]
+fn what_a_registry_has_is_no_last_copy() {
+    let mut world = apart(&["built", "pulled"]);
+    let source = "containerd.io/distribution.source.registry.example";
+    world.labelled_blob(
+        "PULLED",
+        &[(source.to_owned(), "library/pulled".to_owned())],
+    );
+    let mut images = lenient();
+    images.rule.last_copies = false;
+    assert_eq!(evaluated(&world, &images).removed(), [library("pulled:1")]);
+}
+
+#[test]
+fn what_is_lost_is_no_last_copy_and_what_has_a_source_below_is_none_either() {
+    let mut images = lenient();
+    images.rule.last_copies = false;
+    let mut lost = apart(&["app"]);
+    lost.lose("APP");
+    assert_eq!(evaluated(&lost, &images).removed().len(), 1);
+    let mut below = World::new();
+    below.image(&library("below:1"), "A");
+    below.index("index", &["A"]);
+    below.here().images.clear();
+    below.record(&library("index:1"), "index");
+    let outcome = evaluated(&below, &images);
+    assert_eq!(outcome.reason(&library("index:1")), KeepReason::LastCopy);
+    let source = "containerd.io/distribution.source.registry.example";
+    below.blob("A", &[(source, "library/index")]);
+    assert_eq!(evaluated(&below, &images).removed().len(), 1);
+}
+
+#[test]
+fn what_came_back_is_spared_for_a_while() {
+    let world = apart(&["app"]);
+    let mut images = lenient();
+    let spared_until = |hours: i64| {
+        let known = LastUse {
+            first_seen: ago(SignedDuration::from_hours(9)),
+            last_used: ago(SignedDuration::from_hours(9)),
+            spared_until: Some(ago(SignedDuration::from_hours(-hours))),
+        };
+        Arc::new(LastUses([(digest("APP"), known)].into()))
+    };
+    images.uses = spared_until(1);
+    assert_eq!(
+        evaluated(&world, &images).reason(&library("app:1")),
+        KeepReason::Repulled
+    );
+    images.uses = spared_until(0);
+    assert_eq!(evaluated(&world, &images).removed().len(), 1);
+}
+
+#[test]
+fn the_newest_of_each_repository_stay() {
+    let mut world = World::new();
+    for (hours, target) in [(1, "C"), (2, "B"), (3, "A")] {
+        let part = Part {
+            layers: &[target],
+            ..Part::default()
+        };
+        world.manifest(target, part);
+        let record = world.record(&library(&format!("app:{target}")), target);
+        record.created(ago(SignedDuration::from_hours(hours)));
+        record.updated_at = None;
+    }
+    world.record(&library("other:1"), "A");
+    let mut images = lenient();
+    images.rule.keep_newest = 2;
+    let outcome = evaluated(&world, &images);
+    // `A` is the newest of `other`, and goes with all its names or not at all.
+    assert_eq!(outcome.removed(), Vec::<&str>::new());
+    images.rule.keep_newest = 1;
+    let outcome = evaluated(&world, &images);
+    assert_eq!(outcome.removed(), [library("app:B")]);
+    // The CRI plugin's records by ID look like those of one repository, and are of none.
+    for record in &mut world.here().images {
+        record.name = id(&record.name);
+    }
+    world.here().images.pop();
+    assert_eq!(evaluated(&world, &images).removed().len(), 3);
+}
+
+#[test]
+fn one_protected_name_of_a_cri_image_keeps_all() {
+    let mut world = World::new();
+    world.image("registry.example/app:1", "APP").cri();
+    world
+        .record(&format!("registry.example/app@{}", id("APP")), "APP")
+        .cri();
+    world.record(&id("APP.config"), "APP").cri();
+    let mut images = lenient();
+    images.protection = Arc::new(Protection {
+        references: vec!["registry.example/app:1".parse().unwrap()],
+        ..Protection::default()
+    });
+    let outcome = evaluated(&world, &images);
+    assert_eq!(outcome.removed(), Vec::<&str>::new());
+    assert_eq!(outcome.reason(&id("APP.config")), KeepReason::CriGroup);
+}

@@ -1,0 +1,220 @@
+//! How many of the images that a policy may remove go, and in which order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use reclaim_model::{Goal, KeepReason, LastUse, LastUses, RootMark, RuleImages};
+use reclaim_plan::{decide, eviction_order, limit_by_use};
+
+use super::{HOUR, apart, by_policy, goal, lenient, limited, removed, used};
+use crate::disk_usage::sizes;
+use crate::random::scenes;
+use crate::world::{Part, World, ago, all, bytes, chain, library, request};
+
+#[test]
+fn the_least_recently_used_go_until_the_goal_is_met() {
+    let world = apart(&["a", "b", "c"]);
+    let mut images = lenient();
+    images.uses = used(&[("A", 1), ("B", 3), ("C", 2)]);
+    let up_to = |amount: u64| {
+        let mut images = images.clone();
+        images.goals = Some(vec![goal(amount)]);
+        limited(&world, &images)
+    };
+    let first = up_to(1);
+    assert_eq!(removed(&first.plan), [library("b:1")]);
+    let exactly = first.freed[0];
+    assert!(exactly > bytes("b"));
+    assert_eq!(removed(&up_to(exactly).plan), [library("b:1")]);
+    let more = up_to(exactly + 1);
+    assert_eq!(removed(&more.plan), [library("b:1"), library("c:1")]);
+    assert_eq!(more.freed, [more.plan.freed.amount().total_bytes()]);
+    assert_eq!(removed(&up_to(u64::MAX).plan).len(), 3);
+    images.goals = Some(Vec::new());
+    assert_eq!(removed(&limited(&world, &images).plan).len(), 0);
+    images.max_unused = Some(2 * HOUR);
+    let idle = limited(&world, &images);
+    assert_eq!(removed(&idle.plan), [library("b:1"), library("c:1")]);
+}
+
+#[test]
+fn what_frees_nothing_towards_the_goal_is_left_out() {
+    let mut world = apart(&["b"]);
+    world.manifest(
+        "A",
+        Part {
+            layers: &["b"],
+            ..Part::default()
+        },
+    );
+    world.record(&library("a:1"), "A");
+    world.within("other").manifest(
+        "A",
+        Part {
+            layers: &["b"],
+            ..Part::default()
+        },
+    );
+    world.record(&library("a:1"), "A");
+    world.within(World::NAMESPACE);
+    let mut images = lenient();
+    images.uses = used(&[("A", 2), ("B", 1)]);
+    // All content of `a` stays elsewhere, and its snapshots stay here for `b`.
+    let only_snapshots = Goal {
+        has_content: false,
+        ..goal(1)
+    };
+    images.goals = Some(vec![only_snapshots]);
+    let cut = limited(&world, &images);
+    // The snapshot of both goes only with both.
+    assert_eq!(removed(&cut.plan), [library("a:1"), library("b:1")]);
+    world.active("container", &chain("b")).gc.root = RootMark::Exact;
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), Vec::<&str>::new());
+}
+
+#[test]
+fn caps_end_a_run_and_say_so() {
+    let world = apart(&["a", "b", "c"]);
+    let mut images = lenient();
+    images.uses = used(&[("A", 3), ("B", 2), ("C", 1)]);
+    images.max_images = Some(2);
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), [library("a:1"), library("b:1")]);
+    assert!(cut.is_capped);
+    let kept = &cut.plan.kept[0];
+    assert_eq!(kept.reason, KeepReason::Capped);
+    assert_eq!(kept.holders[0].to_string(), "rule policy.max_images");
+    images.max_images = None;
+    images.max_bytes = Some(1);
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), Vec::<&str>::new());
+    assert_eq!(
+        cut.plan.kept[0].holders[0].to_string(),
+        "rule policy.max_bytes"
+    );
+}
+
+#[test]
+fn exactly_a_cap_goes_and_the_one_that_ended_the_run_is_named() {
+    let world = apart(&["a", "b", "c"]);
+    let mut images = lenient();
+    images.uses = used(&[("A", 3), ("B", 2), ("C", 1)]);
+    images.max_images = Some(1);
+    let first = limited(&world, &images).plan.freed.amount().total_bytes();
+    for (max_images, max_bytes, n_removed, cap) in [
+        (None, first, 1, "max_bytes"),
+        (None, first - 1, 0, "max_bytes"),
+        (Some(2), first, 1, "max_bytes"),
+        (Some(1), u64::MAX, 1, "max_images"),
+    ] {
+        images.max_images = max_images;
+        images.max_bytes = Some(max_bytes);
+        let cut = limited(&world, &images);
+        assert_eq!(removed(&cut.plan).len(), n_removed);
+        for kept in &cut.plan.kept {
+            assert_eq!(kept.reason, KeepReason::Capped);
+            assert_eq!(kept.holders[0].to_string(), format!("rule policy.{cap}"));
+        }
+    }
+}
+
+#[test]
+fn only_what_a_cap_left_out_is_said_to_be_capped() {
+    let mut world = apart(&["a", "b", "used"]);
+    world.container("web", "used:1");
+    // Frees nothing here: another namespace has it, and nothing of it is unpacked.
+    let useless = Part {
+        layers: &["useless"],
+        is_unpacked: false,
+        ..Part::default()
+    };
+    world.manifest("USELESS", useless);
+    world.record(&library("useless:1"), "USELESS");
+    world.within("other").manifest("USELESS", useless);
+    world.record(&library("useless:1"), "USELESS");
+    world.within(World::NAMESPACE);
+    let mut images = lenient();
+    images.uses = used(&[("USELESS", 4), ("A", 3), ("B", 2), ("USED", 1)]);
+    images.goals = Some(vec![goal(u64::MAX)]);
+    images.max_images = Some(2);
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), [library("a:1")]);
+    let reasons: Vec<_> = cut
+        .plan
+        .kept
+        .iter()
+        .map(|it| (&*it.name, it.reason))
+        .collect();
+    let expected = [
+        (&*library("b:1"), KeepReason::Capped),
+        (&*library("used:1"), KeepReason::InUse),
+        (&*library("useless:1"), KeepReason::NotNeeded),
+    ];
+    assert_eq!(reasons, expected);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A policy never removes what a prune -a would keep; with a minimum age that is higher it
+    /// removes no more; and its order is the eviction order, cut as soon as the goal is met.
+    #[test]
+    fn a_policy_is_a_careful_prune(
+        scene in scenes(),
+        hours in prop::collection::vec(0_i64..9, 8),
+        least in 0_u64..9,
+        amount in 1_u64..60_000_000,
+    ) {
+        let world = scene.world();
+        let inventory = world.inventory();
+        let pruned = &inventory.namespaces[&World::NAMESPACE.parse().unwrap()];
+        let uses = pruned.images.iter().zip(hours.iter().cycle()).map(|(image, hours)| {
+            let moment = ago(SignedDuration::from_hours(*hours));
+            let known = LastUse { first_seen: moment, last_used: moment, spared_until: None };
+            (image.target.digest.clone(), known)
+        });
+        let mut images = lenient();
+        images.uses = Arc::new(LastUses(uses.collect()));
+        images.rule.min_age = HOUR * u32::try_from(least).unwrap();
+        let prune = decide(&inventory, &world.registered, &request(all()));
+        let going = |images: &RuleImages| {
+            let decision = decide(&inventory, &world.registered, &by_policy(images));
+            let sizes = sizes(&inventory).remove(&World::NAMESPACE.parse().unwrap());
+            decision.into_plan(&sizes.unwrap())
+        };
+        let plan = going(&images);
+        let kept: BTreeSet<&str> = prune.kept().iter().map(|it| it.name.as_str()).collect();
+        for step in &plan.steps {
+            prop_assert!(!kept.contains(step.image.name.as_str()));
+            let known = images.uses.0[&step.image.target.digest];
+            let idle = inventory.observed_at.duration_since(known.last_used);
+            prop_assert!(idle >= SignedDuration::try_from(images.rule.min_age).unwrap());
+        }
+        let mut stricter = images.clone();
+        stricter.rule.min_age += HOUR;
+        let fewer = going(&stricter);
+        let all_names: BTreeSet<&str> = removed(&plan).into_iter().collect();
+        prop_assert!(removed(&fewer).iter().all(|it| all_names.contains(it)));
+
+        images.goals = Some(vec![goal(amount)]);
+        let candidates = eviction_order(&plan, &inventory, &images);
+        prop_assert!(candidates.is_sorted_by(|a, b| (a.used, a.pulled, &a.name) <= (b.used, b.pulled, &b.name)));
+        let certain = plan.at_least().total_bytes();
+        prop_assert_eq!(candidates.iter().map(|it| it.frees[0]).sum::<u64>(), certain);
+        let cut = limit_by_use(plan, &inventory, &images);
+        prop_assert!(cut.freed[0] >= amount.min(certain));
+        // Without its last step, something would be missing.
+        let mut sum = 0;
+        for rung in &candidates {
+            if sum >= amount {
+                break;
+            }
+            sum += rung.frees[0];
+        }
+        prop_assert_eq!(cut.freed[0], sum);
+        prop_assert_eq!(cut.plan.at_least().total_bytes(), sum);
+    }
+}
