@@ -1,6 +1,6 @@
-//! Services as files write them, and how one file's are merged into another's.
+//! Services in files, and how those of one file are merged over those of another.
 //!
-//! Only what decides about images is read; everything else may be there and say anything.
+//! Only keys that determine images are read; others are ignored.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,18 +13,18 @@ use crate::yaml::{NodeId, Tag, Tree, Value};
 /// Services of one or several files, by name.
 pub(crate) type Services = BTreeMap<String, Entry>;
 
-/// What files say of one service.
+/// A service in a file, and how it is merged.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
-    /// To be merged into what is there.
+    /// Is merged over the earlier one.
     Merged(RawService),
-    /// To stand in the place of what is there.
-    Instead(RawService),
-    /// To be taken away.
+    /// Replaces the earlier one.
+    Replaced(RawService),
+    /// Removes the earlier one.
     Reset,
 }
 
-/// What a service says that decides about its image.
+/// The keys of a service that determine its image.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RawService {
     pub(crate) image: Field<String>,
@@ -32,21 +32,25 @@ pub(crate) struct RawService {
     pub(crate) provider: Field<()>,
     pub(crate) profiles: Field<Vec<String>>,
     pub(crate) extends: Field<Extends>,
-    /// Where the service stands.
+    /// The place of the service.
     pub(crate) place: Option<Place>,
 }
 
-/// A value that may be merged.
+/// A value, and how it is merged.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Field<T> {
+    /// Keeps the earlier value.
     #[default]
     Unset,
+    /// Is merged over the earlier value.
     Set(T),
-    Instead(T),
+    /// Replaces the earlier value.
+    Replaced(T),
+    /// Removes the earlier value.
     Reset,
 }
 
-/// The service that another one is built upon.
+/// The service that another one extends.
 #[derive(Debug, Clone)]
 pub(crate) struct Extends {
     pub(crate) service: String,
@@ -57,25 +61,27 @@ pub(crate) struct Extends {
 impl<T> Field<T> {
     pub(crate) fn get(&self) -> Option<&T> {
         match self {
-            Self::Set(value) | Self::Instead(value) => Some(value),
+            Self::Set(value) | Self::Replaced(value) => Some(value),
             Self::Unset | Self::Reset => None,
         }
     }
 
-    /// Merges `over` into this; two plain values by `both`.
+    /// Merges `over` over this; two values by `both`.
     fn merge(&mut self, over: Self, both: impl FnOnce(T, T) -> T) {
         let base = std::mem::take(self);
         *self = match (base, over) {
             (base, Self::Unset) => base,
             (_, Self::Reset) => Self::Unset,
-            (Self::Set(base) | Self::Instead(base), Self::Set(over)) => Self::Set(both(base, over)),
-            (_, Self::Set(over) | Self::Instead(over)) => Self::Set(over),
+            (Self::Set(base) | Self::Replaced(base), Self::Set(over)) => {
+                Self::Set(both(base, over))
+            }
+            (_, Self::Set(over) | Self::Replaced(over)) => Self::Set(over),
         };
     }
 }
 
 impl RawService {
-    /// Merges another one, which wins, into this one.
+    /// Merges another service over this one.
     pub(crate) fn merge(&mut self, over: Self) {
         self.image.merge(over.image, |_, over| over);
         self.build.merge(over.build, |(), ()| ());
@@ -90,20 +96,20 @@ impl RawService {
 }
 
 impl Entry {
-    /// What the service is when there is nothing below it.
+    /// Returns the service without an earlier one.
     pub(crate) fn into_service(self) -> Option<RawService> {
         match self {
-            Self::Merged(service) | Self::Instead(service) => Some(service),
+            Self::Merged(service) | Self::Replaced(service) => Some(service),
             Self::Reset => None,
         }
     }
 }
 
-/// Merges services into others, over which they win.
+/// Merges services over others.
 pub(crate) fn merge(base: &mut Services, over: Services) {
     for (name, entry) in over {
         match (base.get_mut(&name), entry) {
-            (Some(Entry::Merged(base) | Entry::Instead(base)), Entry::Merged(over)) => {
+            (Some(Entry::Merged(base) | Entry::Replaced(base)), Entry::Merged(over)) => {
                 base.merge(over);
             }
             (_, Entry::Reset) => {
@@ -116,18 +122,18 @@ pub(crate) fn merge(base: &mut Services, over: Services) {
     }
 }
 
-/// Reads values of one file, with the variables put in.
+/// Reads values of one file, with variables replaced.
 #[derive(Debug)]
 pub(crate) struct Reader<'r> {
     pub(crate) tree: &'r Tree,
     pub(crate) path: &'r Path,
     pub(crate) variables: &'r Variables,
-    /// Variables that are used and not set.
+    /// The variables that are used and not set.
     pub(crate) unset: &'r RefCell<BTreeSet<String>>,
 }
 
 impl Reader<'_> {
-    /// The place of a value at the top of a document.
+    /// Returns the place of a top-level value.
     pub(crate) fn place(&self, key: &str, id: NodeId) -> Place {
         Place::file(self.path).below(key, self.tree.node(id).line)
     }
@@ -143,7 +149,7 @@ impl Reader<'_> {
             let place = place.below(&name, self.tree.node(id).line);
             let entry = match self.tree.node(id).tag {
                 Tag::Reset => Entry::Reset,
-                Tag::Override => Entry::Instead(self.service(id, place)?),
+                Tag::Override => Entry::Replaced(self.service(id, place)?),
                 Tag::None => Entry::Merged(self.service(id, place)?),
             };
             services.insert(name, entry);
@@ -175,7 +181,7 @@ impl Reader<'_> {
     ) -> Result<Field<T>, ComposeError> {
         Ok(match self.tree.node(id).tag {
             Tag::Reset => Field::Reset,
-            Tag::Override => read()?.map_or(Field::Reset, Field::Instead),
+            Tag::Override => read()?.map_or(Field::Reset, Field::Replaced),
             Tag::None => read()?.map_or(Field::Unset, Field::Set),
         })
     }
@@ -210,7 +216,7 @@ impl Reader<'_> {
         }))
     }
 
-    /// Reads a map; nothing is an empty one.
+    /// Reads a map; null is an empty one.
     pub(crate) fn map(
         &self,
         id: NodeId,
@@ -225,24 +231,25 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a text, with its variables put in.
+    /// Reads a string, with variables replaced.
     pub(crate) fn text(&self, id: NodeId, place: &Place) -> Result<Option<String>, ComposeError> {
         match &self.tree.node(id).value {
             Value::Null => Ok(None),
             Value::Text(text) => {
                 let lookup = |name: &str| self.variables.get(name);
-                let done = interpolate(text, &lookup, &mut self.unset.borrow_mut());
-                done.map(Some).map_err(|what| place.invalid(what))
+                interpolate(text, &lookup, &mut self.unset.borrow_mut())
+                    .map(Some)
+                    .map_err(|what| place.invalid(what))
             }
             Value::Other(text) => {
-                let what = format!("must be a text; put {text} in quotes if it is one");
+                let what = format!("must be a string; put {text} in quotes");
                 Err(place.invalid(what))
             }
-            Value::List(_) | Value::Map(_) => Err(place.invalid("must be a text")),
+            Value::List(_) | Value::Map(_) => Err(place.invalid("must be a string")),
         }
     }
 
-    /// Reads a list of texts.
+    /// Reads a list of strings.
     pub(crate) fn list(
         &self,
         id: NodeId,
@@ -256,12 +263,12 @@ impl Reader<'_> {
                 Ok(Some(texts?.into_iter().flatten().collect()))
             }
             Value::Text(_) | Value::Other(_) | Value::Map(_) => {
-                Err(place.invalid("must be a list of texts"))
+                Err(place.invalid("must be a list of strings"))
             }
         }
     }
 
-    /// Reads a text or a list of texts.
+    /// Reads a string or a list of strings.
     pub(crate) fn text_or_list(
         &self,
         id: NodeId,
