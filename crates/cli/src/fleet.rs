@@ -1,44 +1,44 @@
-//! This node's part in the turns of a cluster.
+//! Connects the engine with the cluster lock.
 
 use std::error::Error;
 use std::{env, fmt, fs, io};
 
 use async_trait::async_trait;
 use reclaim_engine::{HostTurn, HostTurns};
-use reclaim_fleet::{Turn, TurnError, Turns, TurnsConfig};
+use reclaim_fleet::{ClusterLock, ClusterLockConfig, ClusterLockError, ClusterLockGuard};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Fleet;
 
-/// Why there are no turns to take.
+/// Why the cluster lock cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetError {
-    /// Neither the configuration nor the environment nor the kernel has a name for this node.
+    /// The configuration, the environment and the kernel all have no name for this node.
     #[error("find this node's name; set NODE_NAME or fleet.node")]
     NoName {
         #[source]
         source: io::Error,
     },
     #[error(transparent)]
-    Turns(#[from] TurnError),
+    Lock(#[from] ClusterLockError),
 }
 
-/// The turns by a configuration. The cluster is looked for when the first turn is wanted: a node
-/// whose API server is away starts all the same.
+/// The cluster lock of a configuration. It connects to the cluster when the lock is first acquired,
+/// so that a node whose API server is away can start.
 pub(crate) struct ClusterTurns {
     fleet: Fleet,
-    turns: OnceCell<Turns>,
+    lock: OnceCell<ClusterLock>,
 }
 
-/// This node's turn.
-struct NodeTurn(Turn);
+/// The guard of the cluster lock.
+struct NodeTurn(ClusterLockGuard);
 
 impl ClusterTurns {
     pub(crate) fn new(fleet: Fleet) -> Self {
         Self {
             fleet,
-            turns: OnceCell::new(),
+            lock: OnceCell::new(),
         }
     }
 }
@@ -56,8 +56,8 @@ impl HostTurns for ClusterTurns {
         &self,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn HostTurn>, Box<dyn Error + Send + Sync>> {
-        let turns = self.turns.get_or_try_init(|| connect(&self.fleet)).await?;
-        Ok(Box::new(NodeTurn(turns.take(cancel).await?)))
+        let lock = self.lock.get_or_try_init(|| connect(&self.fleet)).await?;
+        Ok(Box::new(NodeTurn(lock.acquire(cancel).await?)))
     }
 }
 
@@ -68,12 +68,12 @@ impl HostTurn for NodeTurn {
     }
 
     async fn give_back(self: Box<Self>) {
-        self.0.give_back().await;
+        self.0.release().await;
     }
 }
 
-/// Finds the cluster whose turns this node takes. Asks its API server nothing yet.
-async fn connect(fleet: &Fleet) -> Result<Turns, FleetError> {
+/// Finds the cluster. Does not contact its API server.
+async fn connect(fleet: &Fleet) -> Result<ClusterLock, FleetError> {
     let Fleet {
         at_once,
         namespace,
@@ -81,8 +81,8 @@ async fn connect(fleet: &Fleet) -> Result<Turns, FleetError> {
         node,
         lease_duration,
     } = fleet.clone();
-    let config = TurnsConfig {
-        at_once,
+    let config = ClusterLockConfig {
+        max_holders: at_once,
         namespace,
         lease_name,
         node: match node {
@@ -91,10 +91,10 @@ async fn connect(fleet: &Fleet) -> Result<Turns, FleetError> {
         },
         lease_duration,
     };
-    Ok(Turns::connect(config).await?)
+    Ok(ClusterLock::connect(config).await?)
 }
 
-/// Returns the name that a pod is told (`NODE_NAME`), or else the host's.
+/// Returns the node's name from `NODE_NAME`, which a pod has, or else the host's name.
 fn node_name() -> Result<String, FleetError> {
     if let Some(name) = env::var_os("NODE_NAME").filter(|it| !it.is_empty()) {
         return Ok(name.to_string_lossy().into_owned());

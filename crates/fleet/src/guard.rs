@@ -1,4 +1,4 @@
-//! A turn: kept by renewing its lease, until it is given back or lost.
+//! The guard of the cluster lock, which renews its lease until it is released or lost.
 
 use std::time::Duration;
 
@@ -10,137 +10,136 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::error::TurnError;
-use crate::judge::Record;
-use crate::slot::{Slot, Written};
-use crate::turns::Sightings;
+use crate::error::ClusterLockError;
+use crate::lease::{LeaseClient, WriteResult};
+use crate::observation::{Observations, Record};
 
-/// This node's turn. Dropping it gives it back, if there is a runtime left to do so;
-/// [`Turn::give_back`] waits for that.
+/// The cluster lock, held by this node. Dropping the guard releases the lock, as long as the
+/// runtime lives; [`ClusterLockGuard::release`] also waits for that.
 #[derive(Debug)]
-#[must_use = "the turn is over when this is dropped"]
-pub struct Turn {
+#[must_use = "dropping the guard releases the lock"]
+pub struct ClusterLockGuard {
     lost: CancellationToken,
     done: CancellationToken,
-    keeping: Option<JoinHandle<()>>,
+    renewing: Option<JoinHandle<()>>,
 }
 
 /// A lease that was just written with this node as its holder.
-pub(crate) struct Held {
-    pub(crate) slot: Slot,
+pub(crate) struct HeldLease {
+    pub(crate) client: LeaseClient,
     lease: Lease,
-    /// When the write began: nobody has seen it earlier.
+    /// When the write began. No other node has observed it earlier.
     since: Instant,
 }
 
-impl Held {
-    pub(crate) fn new(slot: &Slot, lease: Box<Lease>, since: Instant) -> Self {
+impl HeldLease {
+    pub(crate) fn new(client: &LeaseClient, lease: Box<Lease>, since: Instant) -> Self {
         Self {
-            slot: slot.clone(),
+            client: client.clone(),
             lease: *lease,
             since,
         }
     }
 }
 
-impl Turn {
-    pub(crate) fn begin(held: Held, duration: Duration, seen: OwnedMutexGuard<Sightings>) -> Self {
+impl ClusterLockGuard {
+    pub(crate) fn new(
+        held: HeldLease,
+        duration: Duration,
+        observations: OwnedMutexGuard<Observations>,
+    ) -> Self {
         let lost = CancellationToken::new();
         let done = CancellationToken::new();
-        let keeper = Keeper {
+        let renewer = Renewer {
             held,
             duration,
             lost: lost.clone(),
             done: done.clone(),
         };
-        let keeping = tokio::spawn(async move {
-            keeper.run().await;
-            // Until here nobody else on this node has a turn.
-            drop(seen);
+        let renewing = tokio::spawn(async move {
+            renewer.run().await;
+            // Until here this node cannot acquire the lock a second time.
+            drop(observations);
         });
         Self {
             lost,
             done,
-            keeping: Some(keeping),
+            renewing: Some(renewing),
         }
     }
 
-    /// Returns what is cancelled when the lease could not be renewed in time, or is another's.
-    /// Whoever has the turn should stop then; another node may begin a third of the lease later.
+    /// Returns a token that is cancelled when the lease could not be renewed in time, or when
+    /// another node holds it. The holder must stop then: another node may start after a third of
+    /// the lease's duration.
     pub fn lost(&self) -> CancellationToken {
         self.lost.clone()
     }
 
-    /// Gives the turn back, and returns when the next node can have it.
+    /// Releases the lock, and returns when the next node can acquire it.
     ///
-    /// Cancellation safe: it is given back all the same.
-    pub async fn give_back(mut self) {
+    /// Cancellation safe: the lock is released in any case.
+    pub async fn release(mut self) {
         self.done.cancel();
-        if let Some(keeping) = self.keeping.take() {
-            // It can only have panicked, and then the lease expires by itself.
-            keeping.await.ok();
+        if let Some(renewing) = self.renewing.take() {
+            // The only error is a panic of the task, and then the lease expires.
+            renewing.await.ok();
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for ClusterLockGuard {
     fn drop(&mut self) {
         self.done.cancel();
     }
 }
 
-/// The task that renews.
-struct Keeper {
-    held: Held,
+/// The task that renews a lease.
+struct Renewer {
+    held: HeldLease,
     duration: Duration,
     lost: CancellationToken,
     done: CancellationToken,
 }
 
-/// Whether the lease is still this node's.
+/// Whether this node still holds the lease.
 enum Renewal {
-    Ours,
-    Anothers,
+    Held,
+    Lost,
 }
 
-impl Keeper {
+impl Renewer {
     async fn run(mut self) {
         loop {
-            // Nobody else takes the lease before it has been unchanged for its duration, seen
-            // from there. The last third is for stopping.
+            // No other node takes the lease before it has observed it unchanged for its duration.
+            // The last third of that is for this node to stop.
             let deadline = self.held.since + self.duration * 2 / 3;
             let due = self.held.since + self.duration / 6;
             tokio::select! {
                 () = self.done.cancelled() => break,
                 () = tokio::time::sleep_until(due) => {}
             }
-            match tokio::time::timeout_at(deadline, self.renew_until_it_works()).await {
-                Ok(Some(Renewal::Ours)) => {}
-                Ok(Some(Renewal::Anothers)) => return self.lose("another node has it"),
+            match tokio::time::timeout_at(deadline, self.renew_with_retries()).await {
+                Ok(Some(Renewal::Held)) => {}
+                Ok(Some(Renewal::Lost)) => return self.lose("another node holds the lease"),
                 Ok(None) => break,
-                Err(_elapsed) => return self.lose("it could not be renewed"),
+                Err(_elapsed) => return self.lose("could not renew the lease in time"),
             }
         }
-        self.give_back().await;
+        self.release().await;
     }
 
     fn lose(&self, reason: &'static str) {
-        warn!(
-            lease = self.held.slot.full_name(),
-            reason, "this node has lost its turn"
-        );
+        let lease = self.held.client.full_name();
+        warn!(%lease, reason, "lost the cluster lock");
         self.lost.cancel();
     }
 
-    /// Tries again and again; `None` when the turn is to be given back.
-    async fn renew_until_it_works(&mut self) -> Option<Renewal> {
+    /// Renews the lease, and retries after each error; `None` if the lock is being released.
+    async fn renew_with_retries(&mut self) -> Option<Renewal> {
         loop {
             match self.renew().await {
                 Ok(renewal) => return Some(renewal),
-                Err(error) => debug!(
-                    error = chain(&error),
-                    "the turn is not renewed; trying again"
-                ),
+                Err(error) => debug!(error = chain(&error), "cannot renew the lease; retrying"),
             }
             tokio::select! {
                 () = self.done.cancelled() => return None,
@@ -149,40 +148,40 @@ impl Keeper {
         }
     }
 
-    async fn renew(&mut self) -> Result<Renewal, TurnError> {
+    async fn renew(&mut self) -> Result<Renewal, ClusterLockError> {
         let since = Instant::now();
-        let Held { slot, lease, .. } = &self.held;
-        let renewed = match slot.renew(lease.clone()).await? {
-            Written::Done(renewed) => *renewed,
-            // Somebody wrote: labels, perhaps. Whose it is decides, and the next try renews it.
-            Written::Conflict => match slot.read().await? {
-                Some(lease) if Record::of(&lease).is_of(&slot.holder.node) => {
-                    match slot.renew(lease).await? {
-                        Written::Done(renewed) => *renewed,
-                        Written::Conflict => return Ok(Renewal::Anothers),
+        let HeldLease { client, lease, .. } = &self.held;
+        let renewed = match client.renew(lease.clone()).await? {
+            WriteResult::Done(renewed) => *renewed,
+            // Another write, of labels perhaps. If this node is still the holder, renew that version.
+            WriteResult::Conflict => match client.read().await? {
+                Some(lease) if Record::of(&lease).is_of(&client.holder.node) => {
+                    match client.renew(lease).await? {
+                        WriteResult::Done(renewed) => *renewed,
+                        WriteResult::Conflict => return Ok(Renewal::Lost),
                     }
                 }
-                Some(_) | None => return Ok(Renewal::Anothers),
+                Some(_) | None => return Ok(Renewal::Lost),
             },
         };
         self.held.lease = renewed;
         self.held.since = since;
-        Ok(Renewal::Ours)
+        Ok(Renewal::Held)
     }
 
-    async fn give_back(self) {
-        let Held { slot, lease, .. } = self.held;
-        let mut outcome = slot.give_back(lease).await;
-        // A renewal whose answer was lost has made another version of it.
-        if let Ok(Written::Conflict) = outcome
-            && let Ok(Some(lease)) = slot.read().await
-            && Record::of(&lease).is_of(&slot.holder.node)
+    async fn release(self) {
+        let HeldLease { client, lease, .. } = self.held;
+        let mut result = client.release(lease).await;
+        // A renewal whose answer was lost may have written a newer version.
+        if let Ok(WriteResult::Conflict) = result
+            && let Ok(Some(lease)) = client.read().await
+            && Record::of(&lease).is_of(&client.holder.node)
         {
-            outcome = slot.give_back(lease).await;
+            result = client.release(lease).await;
         }
-        if let Err(error) = outcome {
-            let lease = slot.full_name();
-            warn!(%lease, error = chain(&error), "the turn is not given back; it expires by itself");
+        if let Err(error) = result {
+            let lease = client.full_name();
+            warn!(%lease, error = chain(&error), "cannot release the lease; it will expire");
         }
     }
 }

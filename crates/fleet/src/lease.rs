@@ -1,51 +1,52 @@
-//! One lease at the API server: read, taken, renewed, given back. Every write carries the version
-//! that was read, so that of two that write at once one is told.
+//! Reads and writes one lease at the API server. Every write has the version that was read, so that
+//! of two concurrent writes one fails.
 
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 
-use crate::clock::time_of_day;
-use crate::error::TurnError;
-use crate::judge::Record;
+use crate::error::ClusterLockError;
+use crate::observation::Record;
 
-/// What is written into leases of this node.
+/// This node as the holder of a lease.
 #[derive(Debug, Clone)]
 pub(crate) struct Holder {
     pub(crate) node: String,
     pub(crate) seconds: i32,
 }
 
-/// One lease.
+/// A client for one lease.
 #[derive(Clone)]
-pub(crate) struct Slot {
+pub(crate) struct LeaseClient {
     pub(crate) leases: Api<Lease>,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) holder: Holder,
-    /// How long an answer is waited for.
-    pub(crate) patience: Duration,
+    /// How long to wait for an answer.
+    pub(crate) timeout: Duration,
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Debug)]
-pub(crate) enum Written {
-    /// It is there, as it came back.
+pub(crate) enum WriteResult {
+    /// The lease was written; this is the answer.
     Done(Box<Lease>),
-    /// Another wrote first.
+    /// Another write came first.
     Conflict,
 }
 
-impl Slot {
-    /// Reads the lease; `None` if there is none yet.
-    pub(crate) async fn read(&self) -> Result<Option<Lease>, TurnError> {
-        self.ask("get", self.leases.get_opt(&self.name)).await
+impl LeaseClient {
+    /// Reads the lease; `None` if it does not exist.
+    pub(crate) async fn read(&self) -> Result<Option<Lease>, ClusterLockError> {
+        self.call("get", self.leases.get_opt(&self.name)).await
     }
 
-    /// Makes the lease, held by this node.
-    pub(crate) async fn create(&self) -> Result<Written, TurnError> {
+    /// Creates the lease, held by this node.
+    pub(crate) async fn create(&self) -> Result<WriteResult, ClusterLockError> {
         let mut lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
@@ -54,46 +55,43 @@ impl Slot {
             },
             spec: None,
         };
-        self.hold(&mut lease, 0);
+        self.set_holder(&mut lease, 0);
         let parameters = PostParams::default();
         self.write("create", self.leases.create(&parameters, &lease))
             .await
     }
 
-    /// Writes this node into a lease that was judged to be free.
-    pub(crate) async fn take(&self, mut lease: Lease) -> Result<Written, TurnError> {
+    /// Makes this node the holder of an existing lease.
+    pub(crate) async fn take(&self, mut lease: Lease) -> Result<WriteResult, ClusterLockError> {
         let before = Record::of(&lease);
-        let changes_hands = i32::from(!before.is_of(&self.holder.node));
-        self.hold(
-            &mut lease,
-            before.transitions().saturating_add(changes_hands),
-        );
+        let transition = i32::from(!before.is_of(&self.holder.node));
+        self.set_holder(&mut lease, before.transitions().saturating_add(transition));
         self.replace(&lease).await
     }
 
-    /// Writes a lease that this node holds anew.
-    pub(crate) async fn renew(&self, mut lease: Lease) -> Result<Written, TurnError> {
+    /// Renews a lease that this node holds.
+    pub(crate) async fn renew(&self, mut lease: Lease) -> Result<WriteResult, ClusterLockError> {
         let spec = lease.spec.get_or_insert_default();
-        spec.renew_time = Some(time_of_day());
+        spec.renew_time = Some(now());
         spec.lease_duration_seconds = Some(self.holder.seconds);
         self.replace(&lease).await
     }
 
-    /// Takes this node out of a lease that it holds.
-    pub(crate) async fn give_back(&self, mut lease: Lease) -> Result<Written, TurnError> {
+    /// Releases a lease that this node holds.
+    pub(crate) async fn release(&self, mut lease: Lease) -> Result<WriteResult, ClusterLockError> {
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = None;
-        spec.renew_time = Some(time_of_day());
+        spec.renew_time = Some(now());
         self.replace(&lease).await
     }
 
-    /// Returns namespace and name.
+    /// Returns the namespace and name of the lease.
     pub(crate) fn full_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    fn hold(&self, lease: &mut Lease, transitions: i32) {
-        let now = time_of_day();
+    fn set_holder(&self, lease: &mut Lease, transitions: i32) {
+        let now = now();
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.holder.node.clone()),
             lease_duration_seconds: Some(self.holder.seconds),
@@ -104,7 +102,7 @@ impl Slot {
         });
     }
 
-    async fn replace(&self, lease: &Lease) -> Result<Written, TurnError> {
+    async fn replace(&self, lease: &Lease) -> Result<WriteResult, ClusterLockError> {
         let parameters = PostParams::default();
         let write = self.leases.replace(&self.name, &parameters, lease);
         self.write("update", write).await
@@ -114,36 +112,46 @@ impl Slot {
         &self,
         verb: &'static str,
         call: impl Future<Output = kube::Result<Lease>>,
-    ) -> Result<Written, TurnError> {
+    ) -> Result<WriteResult, ClusterLockError> {
         let call = async {
             match call.await {
-                Ok(lease) => Ok(Written::Done(Box::new(lease))),
-                // 409 for a version that is not the newest, and for a name that exists. 404 for
-                // a lease that somebody deleted, but not for a namespace that is not there.
+                Ok(lease) => Ok(WriteResult::Done(Box::new(lease))),
+                // 409 for an outdated version, and for a name that exists. 404 for an update of a
+                // deleted lease; for a creation it means that the namespace does not exist.
                 Err(kube::Error::Api(status))
                     if status.code == 409 || (status.code == 404 && verb == "update") =>
                 {
-                    Ok(Written::Conflict)
+                    Ok(WriteResult::Conflict)
                 }
                 Err(error) => Err(error),
             }
         };
-        self.ask(verb, call).await
+        self.call(verb, call).await
     }
 
-    async fn ask<T>(
+    async fn call<T>(
         &self,
         verb: &'static str,
         call: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, TurnError> {
-        match tokio::time::timeout(self.patience, call).await {
+    ) -> Result<T, ClusterLockError> {
+        match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(TurnError::of_call(verb, self.full_name(), error)),
-            Err(_elapsed) => Err(TurnError::NoAnswer {
+            Ok(Err(error)) => Err(ClusterLockError::of_call(verb, self.full_name(), error)),
+            Err(_elapsed) => Err(ClusterLockError::NoAnswer {
                 verb,
                 lease: self.full_name(),
-                after: self.patience,
+                after: self.timeout,
             }),
         }
     }
+}
+
+/// Returns the time of day, which is informative in a lease: no node compares it with its own.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "informative; nothing depends on it"
+)]
+fn now() -> MicroTime {
+    let now = std::time::SystemTime::now().try_into();
+    MicroTime(now.unwrap_or(Timestamp::UNIX_EPOCH))
 }

@@ -1,6 +1,5 @@
-//! Waiting for a turn.
+//! The cluster lock, and how a node acquires it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,163 +11,170 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::config::{TurnsConfig, hash};
-use crate::error::TurnError;
-use crate::judge::{Record, Sighting, Standing};
-use crate::keep::{Held, Turn};
-use crate::slot::{Holder, Slot, Written};
+use crate::config::{ClusterLockConfig, hash};
+use crate::error::ClusterLockError;
+use crate::guard::{ClusterLockGuard, HeldLease};
+use crate::lease::{Holder, LeaseClient, WriteResult};
+use crate::observation::{LeaseState, Observation, Observations, Record};
 
-/// The longest that one answer of the API server is waited for.
-const MAX_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest timeout of one call to the API server.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The turns of a cluster, as seen from one node.
-pub struct Turns {
-    config: TurnsConfig,
-    slots: Vec<Slot>,
-    /// What was seen of each lease. Locked by whoever waits for a turn or has one, so that this
-    /// node never counts for two.
-    seen: Arc<Mutex<Sightings>>,
+/// The cluster lock, as one node sees it.
+pub struct ClusterLock {
+    config: ClusterLockConfig,
+    leases: Vec<LeaseClient>,
+    /// The last observation of each lease. Locked while this node waits for the cluster lock or
+    /// holds it, so that it never holds two leases.
+    observations: Arc<Mutex<Observations>>,
 }
 
-/// By name of the lease.
-pub(crate) type Sightings = BTreeMap<String, Sighting>;
-
-impl Turns {
-    /// Finds the cluster: by the service account of the pod that this runs in, or by a kubeconfig
-    /// (`KUBECONFIG`, `~/.kube/config`), which goes first. Asks the API server nothing yet.
+impl ClusterLock {
+    /// Finds the cluster: by a kubeconfig (`KUBECONFIG`, `~/.kube/config`), or else by the service
+    /// account of this pod. Does not contact the API server.
     ///
     /// # Errors
     ///
-    /// [`TurnError::NoCluster`] and [`TurnError::NoClient`].
-    pub async fn connect(config: TurnsConfig) -> Result<Self, TurnError> {
-        let cluster = Config::infer().await;
-        let mut cluster = cluster.map_err(|source| TurnError::NoCluster { source })?;
-        cluster.connect_timeout = Some(MAX_PATIENCE);
-        cluster.read_timeout = Some(MAX_PATIENCE);
-        let client = Client::try_from(cluster);
-        let client = client.map_err(|source| TurnError::NoClient { source })?;
+    /// [`ClusterLockError::NoCluster`] and [`ClusterLockError::NoClient`].
+    pub async fn connect(config: ClusterLockConfig) -> Result<Self, ClusterLockError> {
+        let mut cluster = Config::infer()
+            .await
+            .map_err(|source| ClusterLockError::NoCluster { source })?;
+        cluster.connect_timeout = Some(MAX_TIMEOUT);
+        cluster.read_timeout = Some(MAX_TIMEOUT);
+        let client =
+            Client::try_from(cluster).map_err(|source| ClusterLockError::NoClient { source })?;
         Ok(Self::new(client, config))
     }
 
-    /// Uses a client that there is.
-    pub fn new(client: Client, config: TurnsConfig) -> Self {
-        let namespace = config.namespace.as_deref();
-        let namespace = namespace.unwrap_or(client.default_namespace()).to_owned();
-        let leases = Api::namespaced(client, &namespace);
+    /// Uses an existing client for the API server.
+    pub fn new(client: Client, config: ClusterLockConfig) -> Self {
+        let namespace = config
+            .namespace
+            .clone()
+            .unwrap_or_else(|| client.default_namespace().to_owned());
+        let api = Api::namespaced(client, &namespace);
         let holder = Holder {
             node: config.node.clone(),
             seconds: config.lease_seconds(),
         };
-        let slot = |name| Slot {
-            leases: leases.clone(),
+        let lease = |name| LeaseClient {
+            leases: api.clone(),
             namespace: namespace.clone(),
             name,
             holder: holder.clone(),
-            // Several tries fit between the first renewal and the loss of the turn.
-            patience: (config.lease_duration / 12).min(MAX_PATIENCE),
+            // Several attempts fit between the first renewal and the loss of the lock.
+            timeout: (config.lease_duration / 12).min(MAX_TIMEOUT),
         };
         Self {
-            slots: config.lease_names().into_iter().map(slot).collect(),
+            leases: config.lease_names().into_iter().map(lease).collect(),
             config,
-            seen: Arc::default(),
+            observations: Arc::default(),
         }
     }
 
-    /// Waits until this node has a turn. Waits also for a turn of this node to end.
+    /// Waits until this node has acquired the lock. If this node holds it already, waits for its
+    /// release first.
     ///
-    /// Cancellation safe in that no turn is held afterwards that is renewed; but one that was
-    /// being taken when the future was dropped keeps the others waiting until it expires. Use
-    /// `cancel`, which gives it back.
+    /// Cancellation safe in that no lease is renewed afterwards. But if the future is dropped while
+    /// it takes a lease, other nodes wait until that expires; `cancel` releases it instead.
     ///
     /// # Errors
     ///
-    /// [`TurnError::Cancelled`]; at once when the API server refuses; and what it was when the API
-    /// server has been away for the duration of a lease: who waits for that is better told.
-    pub async fn take(&self, cancel: &CancellationToken) -> Result<Turn, TurnError> {
-        let seen = Arc::clone(&self.seen).lock_owned();
-        let mut seen = tokio::select! {
-            () = cancel.cancelled() => return Err(TurnError::Cancelled),
-            seen = seen => seen,
+    /// [`ClusterLockError::Cancelled`]; at once if the API server refuses a call; and after the
+    /// duration of a lease if the API server is unavailable for so long.
+    pub async fn acquire(
+        &self,
+        cancel: &CancellationToken,
+    ) -> Result<ClusterLockGuard, ClusterLockError> {
+        let locking = Arc::clone(&self.observations).lock_owned();
+        let mut observations = tokio::select! {
+            () = cancel.cancelled() => return Err(ClusterLockError::Cancelled),
+            observations = locking => observations,
         };
         let mut pause = Pause::new(&self.config);
-        let mut away_since = None;
+        let mut unavailable_since = None;
         loop {
             let began = Instant::now();
-            match self.look(&mut seen).await {
-                Ok(Some(held)) => return self.begin(held, seen, cancel).await,
-                Ok(None) => away_since = None,
+            match self.try_acquire(&mut observations).await {
+                Ok(Some(held)) => return self.hold(held, observations, cancel).await,
+                Ok(None) => unavailable_since = None,
                 Err(error) => {
-                    let since = *away_since.get_or_insert(began);
-                    if !error.may_pass() || since.elapsed() >= self.config.lease_duration {
+                    let since = *unavailable_since.get_or_insert(began);
+                    if !error.is_transient() || since.elapsed() >= self.config.lease_duration {
                         return Err(error);
                     }
-                    debug!(error = chain(&error), "no look at the turns; trying again");
+                    debug!(error = chain(&error), "cannot read the leases; retrying");
                 }
             }
             tokio::select! {
-                () = cancel.cancelled() => return Err(TurnError::Cancelled),
+                () = cancel.cancelled() => return Err(ClusterLockError::Cancelled),
                 () = tokio::time::sleep(pause.next()) => {}
             }
         }
     }
 
-    async fn begin(
+    async fn hold(
         &self,
-        held: Held,
-        seen: OwnedMutexGuard<Sightings>,
+        held: HeldLease,
+        observations: OwnedMutexGuard<Observations>,
         cancel: &CancellationToken,
-    ) -> Result<Turn, TurnError> {
-        let lease = held.slot.full_name();
-        let turn = Turn::begin(held, self.config.lease_duration, seen);
-        // What was written while the waiter gave up is not kept.
+    ) -> Result<ClusterLockGuard, ClusterLockError> {
+        let lease = held.client.full_name();
+        let guard = ClusterLockGuard::new(held, self.config.lease_duration, observations);
+        // The caller may have cancelled while the lease was written.
         if cancel.is_cancelled() {
-            turn.give_back().await;
-            return Err(TurnError::Cancelled);
+            guard.release().await;
+            return Err(ClusterLockError::Cancelled);
         }
-        info!(%lease, "this node has its turn");
-        Ok(turn)
+        info!(%lease, "acquired the cluster lock");
+        Ok(guard)
     }
 
-    /// Looks at every lease once, and takes the first that can be taken.
-    async fn look(&self, seen: &mut Sightings) -> Result<Option<Held>, TurnError> {
-        for slot in &self.slots {
-            let Some(lease) = slot.read().await? else {
+    /// Reads every lease once, and takes the first that is free, expired or this node's.
+    async fn try_acquire(
+        &self,
+        observations: &mut Observations,
+    ) -> Result<Option<HeldLease>, ClusterLockError> {
+        for client in &self.leases {
+            let Some(lease) = client.read().await? else {
                 let since = Instant::now();
-                if let Written::Done(lease) = slot.create().await? {
-                    return Ok(Some(Held::new(slot, lease, since)));
+                if let WriteResult::Done(lease) = client.create().await? {
+                    return Ok(Some(HeldLease::new(client, lease, since)));
                 }
                 continue;
             };
             let since = Instant::now();
-            let sighting = Sighting::new(seen.get(&slot.name), Record::of(&lease), since);
-            let standing = sighting.standing(&self.config.node, self.config.lease_duration, since);
-            seen.insert(slot.name.clone(), sighting);
-            if standing == Standing::Held {
-                continue;
+            let before = observations.get(&client.name);
+            let observation = Observation::new(before, Record::of(&lease), since);
+            let state = observation.state(&self.config.node, self.config.lease_duration, since);
+            observations.insert(client.name.clone(), observation);
+            match state {
+                LeaseState::Held => continue,
+                LeaseState::Expired => {
+                    info!(lease = client.full_name(), "taking over an expired lease");
+                }
+                LeaseState::Free | LeaseState::Ours => {}
             }
-            if standing == Standing::Expired {
-                info!(
-                    lease = slot.full_name(),
-                    "a node has not renewed its turn; taking it"
-                );
-            }
-            if let Written::Done(lease) = slot.take(lease).await? {
-                return Ok(Some(Held::new(slot, lease, since)));
+            if let WriteResult::Done(lease) = client.take(lease).await? {
+                return Ok(Some(HeldLease::new(client, lease, since)));
             }
         }
         Ok(None)
     }
 }
 
-impl fmt::Debug for Turns {
+impl fmt::Debug for ClusterLock {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("Turns");
-        debug.field("config", &self.config).finish_non_exhaustive()
+        formatter
+            .debug_struct("ClusterLock")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
-/// How long to wait between two looks: longer every time, and for every node differently, so that
-/// a thousand nodes that wait are not a load for the API server.
+/// The pause before the next attempt: longer each time, and different for each node, so that a
+/// thousand waiting nodes do not load the API server.
 #[derive(Debug)]
 struct Pause {
     next: Duration,
@@ -176,9 +182,9 @@ struct Pause {
 }
 
 impl Pause {
-    fn new(config: &TurnsConfig) -> Self {
+    fn new(config: &ClusterLockConfig) -> Self {
         let longest = config.lease_duration / 2;
-        // From a sixtieth to a fifteenth of a lease.
+        // Between a sixtieth and a fifteenth of the lease's duration.
         let share = 60 - hash(&config.node) % 46;
         Self {
             next: config.lease_duration / share,
