@@ -36,13 +36,13 @@ pub(crate) async fn containerd(
     configured: Option<&str>,
 ) -> Result<Containerd, CommandError> {
     let store = Containerd::connect(globals.address(configured)).await?;
-    Ok(there(globals, store))
+    Ok(local_or_remote(globals, store))
 }
 
-/// Takes a containerd for one here or elsewhere, as the options say.
-pub(crate) fn there(globals: &Globals, store: Containerd) -> Containerd {
+/// Marks containerd as remote if `--remote` is set.
+pub(crate) fn local_or_remote(globals: &Globals, store: Containerd) -> Containerd {
     if globals.remote {
-        store.elsewhere()
+        store.as_remote()
     } else {
         store
     }

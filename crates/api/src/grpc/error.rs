@@ -79,7 +79,7 @@ pub(super) fn status(error: &RunError) -> Status {
         RunError::UnknownFilesystem { .. } => (ErrorKind::Other, Code::FailedPrecondition),
         RunError::Containers { .. } | RunError::Cancelled => (ErrorKind::Other, Code::Unavailable),
         RunError::DiskFull(_) => (ErrorKind::Other, Code::ResourceExhausted),
-        RunError::Store(error) if error.is_passing() => (ErrorKind::Other, Code::Unavailable),
+        RunError::Store(error) if error.is_transient() => (ErrorKind::Other, Code::Unavailable),
         RunError::Store(_) => (ErrorKind::Other, Code::Internal),
     };
     let details = match error {
