@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 use crate::interpolate::{Variables, interpolate};
 use crate::source;
 
@@ -20,7 +20,7 @@ pub(crate) fn read(
         let path = path.as_ref();
         let text = source::read(path)?;
         parse(&text, &mut values, environment)
-            .map_err(|(line, what)| Place::file(path).at(line).invalid(what))?;
+            .map_err(|(line, what)| Location::file(path).at(line).invalid(what))?;
     }
     Ok(values)
 }
@@ -58,16 +58,16 @@ fn parse(
         let after = after.trim_start_matches([' ', '\t']);
         let value;
         (value, rest) = if let Some(quoted) = after.strip_prefix('\'') {
-            let (value, rest) = quoted_value(quoted, '\'').map_err(problem)?;
-            (value, rest)
+            quoted_value(quoted, '\'').map_err(problem)?
         } else if let Some(quoted) = after.strip_prefix('"') {
-            let (value, rest) = quoted_value(quoted, '"').map_err(problem)?;
-            let value = expand(&unescaped(&value), values, environment).map_err(problem)?;
-            (value, rest)
+            let (raw, rest) = quoted_value(quoted, '"').map_err(problem)?;
+            let value = expand(&unescaped(&raw), values, environment);
+            (value.map_err(problem)?, rest)
         } else {
-            let (value, rest) = after.split_once('\n').unwrap_or((after, ""));
-            let value = value.split(" #").next().unwrap_or_default().trim_end();
-            (expand(value, values, environment).map_err(problem)?, rest)
+            let (line, rest) = after.split_once('\n').unwrap_or((after, ""));
+            let raw = line.split(" #").next().unwrap_or_default().trim_end();
+            let value = expand(raw, values, environment);
+            (value.map_err(problem)?, rest)
         };
         values.insert(name.to_owned(), value);
     }

@@ -1,4 +1,4 @@
-//! Errors in a project's files, and their places.
+//! Errors in a project's files, and their locations.
 
 use std::fmt;
 use std::io;
@@ -19,10 +19,10 @@ pub enum ComposeError {
         source: io::Error,
     },
     /// A file, or a value in it, is invalid.
-    #[error("{place}: {what}")]
+    #[error("{location}: {what}")]
     Invalid {
         /// The file or the value.
-        place: Place,
+        location: Location,
         /// What is wrong, and what is accepted.
         what: String,
     },
@@ -49,9 +49,9 @@ pub enum ComposeError {
     },
 }
 
-/// A place in a file.
+/// A location in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The file.
     pub path: PathBuf,
     /// The number of the line, starting with 1, if it is known.
@@ -60,8 +60,8 @@ pub struct Place {
     pub key: String,
 }
 
-impl Place {
-    /// Returns the place of a whole file.
+impl Location {
+    /// Returns the location of a whole file.
     pub(crate) fn file(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -70,13 +70,13 @@ impl Place {
         }
     }
 
-    /// Returns the place of a line.
+    /// Returns the location of a line.
     pub(crate) fn at(mut self, line: usize) -> Self {
         self.line = Some(line);
         self
     }
 
-    /// Returns the place of a key's value below this place.
+    /// Returns the location of a key's value below this location.
     pub(crate) fn below(&self, key: &str, line: usize) -> Self {
         let dot = if self.key.is_empty() { "" } else { "." };
         Self {
@@ -86,16 +86,16 @@ impl Place {
         }
     }
 
-    /// Returns an error about this place.
+    /// Returns an error about this location.
     pub(crate) fn invalid(&self, what: impl Into<String>) -> ComposeError {
         ComposeError::Invalid {
-            place: self.clone(),
+            location: self.clone(),
             what: what.into(),
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.path.display())?;
         if let Some(line) = self.line {

@@ -30,7 +30,7 @@ use interpolate::Variables;
 use loader::{Loader, Scope};
 use service::{RawService, Reader};
 
-pub use error::{ComposeError, Place};
+pub use error::{ComposeError, Location};
 pub use find::ProjectFiles;
 
 /// The variable that names the project.
@@ -108,8 +108,8 @@ fn service(name: &str, raw: &RawService) -> Result<Service, ComposeError> {
     if image.is_some() || is_built {
         return Ok(Service { image });
     }
-    let place = raw.place.clone().unwrap_or_else(|| Place::file(name));
-    Err(place.invalid("has neither an image nor a build context"))
+    let location = raw.location.clone().unwrap_or_else(|| Location::file(name));
+    Err(location.invalid("has neither an image nor a build context"))
 }
 
 fn is_enabled(service: &RawService, profiles: &BTreeSet<String>) -> bool {
@@ -154,16 +154,16 @@ fn name(
         };
         for document in &tree.documents {
             if let Some(id) = tree.get(*document, "name") {
-                let place = reader.place("name", id);
-                let text = reader.text(id, &place)?.filter(|text| !text.is_empty());
-                named = text.map(|text| (text, place)).or(named);
+                let location = reader.location("name", id);
+                let text = reader.text(id, &location)?.filter(|text| !text.is_empty());
+                named = text.map(|text| (text, location)).or(named);
             }
         }
     }
-    if let Some((text, place)) = named {
+    if let Some((text, location)) = named {
         return text
             .parse()
-            .map_err(|error: reclaim_model::ProjectNameError| place.invalid(error.to_string()));
+            .map_err(|error: reclaim_model::ProjectNameError| location.invalid(error.to_string()));
     }
     let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     directory

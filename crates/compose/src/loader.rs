@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::dotenv;
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 use crate::interpolate::Variables;
 use crate::service::{Entry, Extends, RawService, Reader, Services, merge};
 use crate::source::{self, STDIN};
@@ -49,12 +49,12 @@ impl Loader {
         self.loads += 1;
         if self.loads > MAX_LOADS {
             let what = format!("includes or extends more than {MAX_LOADS} files");
-            return Err(Place::file(path).invalid(what));
+            return Err(Location::file(path).invalid(what));
         }
         if let Some(tree) = self.trees.get(path) {
             return Ok(tree.clone());
         }
-        let tree = Rc::new(Tree::parse(&source::read(path)?, &Place::file(path))?);
+        let tree = Rc::new(Tree::parse(&source::read(path)?, &Location::file(path))?);
         self.trees.insert(path.to_owned(), tree.clone());
         Ok(tree)
     }
@@ -90,8 +90,8 @@ impl Loader {
             variables: &scope.variables,
             unset: &unset,
         };
-        let place = Place::file(path).at(tree.node(document).line);
-        reader.map(document, &place)?;
+        let location = Location::file(path).at(tree.node(document).line);
+        reader.map(document, &location)?;
         let mut services = reader.services(document)?;
         let includes = includes(&reader, document)?;
         self.unset = unset;
@@ -128,24 +128,24 @@ impl Loader {
             paths,
             directory,
             env_files,
-            place,
+            location,
         } = include;
         let resolved = paths
             .iter()
-            .map(|path| local(&scope.directory, path, place))
+            .map(|path| local(&scope.directory, path, location))
             .collect::<Result<Vec<PathBuf>, _>>()?;
         let Some(main) = resolved.first() else {
-            return Err(place.invalid("must name a file"));
+            return Err(location.invalid("must name a file"));
         };
         let mut chain = scope.chain.clone();
         chain.push(real(path));
         if chain.contains(&real(main)) {
             let what = format!("`{}` includes itself: {}", main.display(), listed(&chain));
-            return Err(place.invalid(what));
+            return Err(location.invalid(what));
         }
         if chain.len() > MAX_CHAIN {
             let what = format!("files include each other deeper than {MAX_CHAIN} levels");
-            return Err(place.invalid(what));
+            return Err(location.invalid(what));
         }
         let directory = match directory {
             Some(directory) => scope.directory.join(directory),
@@ -188,7 +188,7 @@ impl Loader {
         let Some(Extends {
             service: base,
             file,
-            place,
+            location,
         }) = service.extends.get().cloned()
         else {
             return Ok(service);
@@ -205,18 +205,18 @@ impl Loader {
                 "services extend each other in a circle: {}",
                 links.join(", ")
             );
-            return Err(place.invalid(what));
+            return Err(location.invalid(what));
         }
         chain.push(link);
         let missing = |path: &Path| {
             let path = path.display();
-            place.invalid(format!("service `{base}` does not exist in `{path}`"))
+            location.invalid(format!("service `{base}` does not exist in `{path}`"))
         };
         let mut merged = match file {
             None if !at.services.contains_key(&base) => return Err(missing(at.path)),
             None => self.extend(&base, at, scope, chain)?,
             Some(file) => {
-                let path = local(at.directory, &file, &place)?;
+                let path = local(at.directory, &file, &location)?;
                 let services = self.plain(&path, scope)?;
                 if !services.contains_key(&base) {
                     return Err(missing(&path));
@@ -263,7 +263,7 @@ struct Include {
     paths: Vec<String>,
     directory: Option<String>,
     env_files: Vec<String>,
-    place: Place,
+    location: Location,
 }
 
 /// Reads the includes of a document, which are names of files or maps.
@@ -272,54 +272,54 @@ fn includes(reader: &Reader<'_>, document: NodeId) -> Result<Vec<Include>, Compo
     let Some(id) = tree.get(document, "include") else {
         return Ok(Vec::new());
     };
-    let place = reader.place("include", id);
+    let location = reader.location("include", id);
     let items = match &tree.node(id).value {
         Value::Null => return Ok(Vec::new()),
         Value::List(items) => items,
         Value::Text(_) | Value::Other(_) | Value::Map(_) => {
-            return Err(place.invalid("must be a list"));
+            return Err(location.invalid("must be a list"));
         }
     };
     let includes = items.iter().enumerate().map(|(index, item)| {
-        let place = place.below(&index.to_string(), tree.node(*item).line);
+        let location = location.below(&index.to_string(), tree.node(*item).line);
         if !matches!(tree.node(*item).value, Value::Map(_)) {
             return Ok(Include {
-                paths: reader.text(*item, &place)?.into_iter().collect(),
+                paths: reader.text(*item, &location)?.into_iter().collect(),
                 directory: None,
                 env_files: Vec::new(),
-                place,
+                location,
             });
         }
         let below = |key: &str| {
             let id = tree.get(*item, key)?;
-            Some((id, place.below(key, tree.node(id).line)))
+            Some((id, location.below(key, tree.node(id).line)))
         };
         let texts = |key: &str| match below(key) {
-            Some((id, place)) => reader.text_or_list(id, &place),
+            Some((id, location)) => reader.text_or_list(id, &location),
             None => Ok(Vec::new()),
         };
         Ok(Include {
             paths: texts("path")?,
             directory: match below("project_directory") {
-                Some((id, place)) => reader.text(id, &place)?,
+                Some((id, location)) => reader.text(id, &location)?,
                 None => None,
             },
             env_files: texts("env_file")?,
-            place,
+            location,
         })
     });
     includes.collect()
 }
 
 /// Returns the path of a local file. Remote files are an error.
-fn local(directory: &Path, path: &str, place: &Place) -> Result<PathBuf, ComposeError> {
+fn local(directory: &Path, path: &str, location: &Location) -> Result<PathBuf, ComposeError> {
     let is_remote = path.contains("://")
         || path.starts_with("git@")
         || path.starts_with("github.com/")
         || path.contains(".git#");
     if is_remote || path == STDIN {
         let what = format!("`{path}` is not a local file; remote files are not fetched");
-        return Err(place.invalid(what));
+        return Err(location.invalid(what));
     }
     Ok(directory.join(path))
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 use crate::interpolate::{Variables, interpolate};
 use crate::yaml::{NodeId, Tag, Tree, Value};
 
@@ -32,8 +32,8 @@ pub(crate) struct RawService {
     pub(crate) provider: Field<()>,
     pub(crate) profiles: Field<Vec<String>>,
     pub(crate) extends: Field<Extends>,
-    /// The place of the service.
-    pub(crate) place: Option<Place>,
+    /// The location of the service.
+    pub(crate) location: Option<Location>,
 }
 
 /// A value, and how it is merged.
@@ -55,7 +55,7 @@ pub(crate) enum Field<T> {
 pub(crate) struct Extends {
     pub(crate) service: String,
     pub(crate) file: Option<String>,
-    pub(crate) place: Place,
+    pub(crate) location: Location,
 }
 
 impl<T> Field<T> {
@@ -91,7 +91,7 @@ impl RawService {
             base
         });
         self.extends.merge(over.extends, |_, over| over);
-        self.place = over.place.or(self.place.take());
+        self.location = over.location.or(self.location.take());
     }
 }
 
@@ -133,9 +133,9 @@ pub(crate) struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    /// Returns the place of a top-level value.
-    pub(crate) fn place(&self, key: &str, id: NodeId) -> Place {
-        Place::file(self.path).below(key, self.tree.node(id).line)
+    /// Returns the location of a top-level value.
+    pub(crate) fn location(&self, key: &str, id: NodeId) -> Location {
+        Location::file(self.path).below(key, self.tree.node(id).line)
     }
 
     /// Reads the services of a document.
@@ -144,33 +144,33 @@ impl Reader<'_> {
         let Some(id) = self.tree.get(document, "services") else {
             return Ok(services);
         };
-        let place = self.place("services", id);
-        for (name, id) in self.map(id, &place)? {
-            let place = place.below(&name, self.tree.node(id).line);
+        let location = self.location("services", id);
+        for (name, id) in self.map(id, &location)? {
+            let location = location.below(&name, self.tree.node(id).line);
             let entry = match self.tree.node(id).tag {
                 Tag::Reset => Entry::Reset,
-                Tag::Override => Entry::Replaced(self.service(id, place)?),
-                Tag::None => Entry::Merged(self.service(id, place)?),
+                Tag::Override => Entry::Replaced(self.service(id, location)?),
+                Tag::None => Entry::Merged(self.service(id, location)?),
             };
             services.insert(name, entry);
         }
         Ok(services)
     }
 
-    fn service(&self, id: NodeId, place: Place) -> Result<RawService, ComposeError> {
+    fn service(&self, id: NodeId, location: Location) -> Result<RawService, ComposeError> {
         let mut service = RawService::default();
-        for (key, id) in self.map(id, &place)? {
-            let place = place.below(&key, self.tree.node(id).line);
+        for (key, id) in self.map(id, &location)? {
+            let location = location.below(&key, self.tree.node(id).line);
             match key.as_str() {
-                "image" => service.image = self.field(id, || self.text(id, &place))?,
+                "image" => service.image = self.field(id, || self.text(id, &location))?,
                 "build" => service.build = self.field(id, || Ok(self.presence(id)))?,
                 "provider" => service.provider = self.field(id, || Ok(self.presence(id)))?,
-                "profiles" => service.profiles = self.field(id, || self.list(id, &place))?,
-                "extends" => service.extends = self.field(id, || self.extends(id, &place))?,
+                "profiles" => service.profiles = self.field(id, || self.list(id, &location))?,
+                "extends" => service.extends = self.field(id, || self.extends(id, &location))?,
                 _ => {}
             }
         }
-        service.place = Some(place);
+        service.location = Some(location);
         Ok(service)
     }
 
@@ -193,26 +193,26 @@ impl Reader<'_> {
         }
     }
 
-    fn extends(&self, id: NodeId, place: &Place) -> Result<Option<Extends>, ComposeError> {
+    fn extends(&self, id: NodeId, location: &Location) -> Result<Option<Extends>, ComposeError> {
         let Value::Map(entries) = &self.tree.node(id).value else {
-            let service = self.text(id, place)?;
+            let service = self.text(id, location)?;
             return Ok(service.map(|service| Extends {
                 service,
                 file: None,
-                place: place.clone(),
+                location: location.clone(),
             }));
         };
         let text = |key: &str| match entries.get(key) {
-            Some(id) => self.text(*id, &place.below(key, self.tree.node(*id).line)),
+            Some(id) => self.text(*id, &location.below(key, self.tree.node(*id).line)),
             None => Ok(None),
         };
         let Some(service) = text("service")? else {
-            return Err(place.invalid("must name a service, as in `service: base`"));
+            return Err(location.invalid("must name a service, as in `service: base`"));
         };
         Ok(Some(Extends {
             service,
             file: text("file")?,
-            place: place.clone(),
+            location: location.clone(),
         }))
     }
 
@@ -220,32 +220,36 @@ impl Reader<'_> {
     pub(crate) fn map(
         &self,
         id: NodeId,
-        place: &Place,
+        location: &Location,
     ) -> Result<BTreeMap<String, NodeId>, ComposeError> {
         match &self.tree.node(id).value {
             Value::Map(entries) => Ok(entries.clone()),
             Value::Null => Ok(BTreeMap::new()),
             Value::Text(_) | Value::Other(_) | Value::List(_) => {
-                Err(place.invalid("must be a map"))
+                Err(location.invalid("must be a map"))
             }
         }
     }
 
     /// Reads a string, with variables replaced.
-    pub(crate) fn text(&self, id: NodeId, place: &Place) -> Result<Option<String>, ComposeError> {
+    pub(crate) fn text(
+        &self,
+        id: NodeId,
+        location: &Location,
+    ) -> Result<Option<String>, ComposeError> {
         match &self.tree.node(id).value {
             Value::Null => Ok(None),
             Value::Text(text) => {
                 let lookup = |name: &str| self.variables.get(name);
                 interpolate(text, &lookup, &mut self.unset.borrow_mut())
                     .map(Some)
-                    .map_err(|what| place.invalid(what))
+                    .map_err(|what| location.invalid(what))
             }
             Value::Other(text) => {
                 let what = format!("must be a string; put {text} in quotes");
-                Err(place.invalid(what))
+                Err(location.invalid(what))
             }
-            Value::List(_) | Value::Map(_) => Err(place.invalid("must be a string")),
+            Value::List(_) | Value::Map(_) => Err(location.invalid("must be a string")),
         }
     }
 
@@ -253,17 +257,19 @@ impl Reader<'_> {
     pub(crate) fn list(
         &self,
         id: NodeId,
-        place: &Place,
+        location: &Location,
     ) -> Result<Option<Vec<String>>, ComposeError> {
         match &self.tree.node(id).value {
             Value::Null => Ok(None),
             Value::List(items) => {
-                let texts = items.iter().map(|item| self.text(*item, place));
-                let texts: Result<Vec<_>, _> = texts.collect();
-                Ok(Some(texts?.into_iter().flatten().collect()))
+                let texts = items
+                    .iter()
+                    .map(|item| self.text(*item, location))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok(Some(texts.into_iter().flatten().collect()))
             }
             Value::Text(_) | Value::Other(_) | Value::Map(_) => {
-                Err(place.invalid("must be a list of strings"))
+                Err(location.invalid("must be a list of strings"))
             }
         }
     }
@@ -272,12 +278,12 @@ impl Reader<'_> {
     pub(crate) fn text_or_list(
         &self,
         id: NodeId,
-        place: &Place,
+        location: &Location,
     ) -> Result<Vec<String>, ComposeError> {
         match &self.tree.node(id).value {
-            Value::List(_) => Ok(self.list(id, place)?.unwrap_or_default()),
+            Value::List(_) => Ok(self.list(id, location)?.unwrap_or_default()),
             Value::Null | Value::Text(_) | Value::Other(_) | Value::Map(_) => {
-                Ok(self.text(id, place)?.into_iter().collect())
+                Ok(self.text(id, location)?.into_iter().collect())
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 
 /// The size of the largest file that is read. Real files have at most some hundred kilobytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -25,14 +25,14 @@ pub(crate) fn read(path: &Path) -> Result<String, ComposeError> {
         path: path.to_owned(),
         source,
     })?;
-    let place = Place::file(path);
+    let location = Location::file(path);
     if bytes.len() as u64 > MAX_BYTES {
         let what = format!("is larger than {MAX_BYTES} bytes");
-        return Err(place.invalid(what));
+        return Err(location.invalid(what));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let byte = error.utf8_error().valid_up_to();
-        place.invalid(format!("is not UTF-8 at byte {byte}"))
+        location.invalid(format!("is not UTF-8 at byte {byte}"))
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
 }

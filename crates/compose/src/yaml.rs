@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag as ParsedTag};
 
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 
 /// How many nodes and merged keys a file may have.
 const MAX_NODES: usize = 500_000;
@@ -62,18 +62,18 @@ pub(crate) enum Tag {
 
 impl Tree {
     /// Parses a file.
-    pub(crate) fn parse(text: &str, place: &Place) -> Result<Self, ComposeError> {
+    pub(crate) fn parse(text: &str, location: &Location) -> Result<Self, ComposeError> {
         let mut builder = Builder {
             tree: Self::default(),
             open: Vec::new(),
             anchors: BTreeMap::new(),
             merged: 0,
-            place,
+            location,
         };
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| {
-                let place = place.clone().at(error.marker().line());
-                place.invalid(format!("is not YAML: {}", error.info()))
+                let location = location.clone().at(error.marker().line());
+                location.invalid(format!("is not YAML: {}", error.info()))
             })?;
             builder.take(event, span.start.line())?;
         }
@@ -110,7 +110,7 @@ struct Builder<'p> {
     /// The nodes of anchors. A list or map is added at its end, so an alias within it is an error.
     anchors: BTreeMap<usize, NodeId>,
     merged: usize,
-    place: &'p Place,
+    location: &'p Location,
 }
 
 impl Builder<'_> {
@@ -141,8 +141,8 @@ impl Builder<'_> {
         }
     }
 
-    fn at(&self, line: usize) -> Place {
-        self.place.clone().at(line)
+    fn at(&self, line: usize) -> Location {
+        self.location.clone().at(line)
     }
 
     fn add(
@@ -166,7 +166,7 @@ impl Builder<'_> {
             return Ok(());
         }
         let what = format!("has more than {MAX_NODES} values");
-        Err(self.place.invalid(what))
+        Err(self.location.invalid(what))
     }
 
     fn begin(
@@ -270,8 +270,8 @@ impl Builder<'_> {
         for source in sources {
             let Node { value, line, .. } = self.tree.node(source);
             let Value::Map(entries) = value else {
-                let place = self.place.below(MERGE, *line);
-                return Err(place.invalid("must be a map, or a list of maps"));
+                let location = self.location.below(MERGE, *line);
+                return Err(location.invalid("must be a map, or a list of maps"));
             };
             let entries = entries.clone();
             self.merged += entries.len() + 1;

@@ -3,7 +3,7 @@
 use super::*;
 
 fn parse(text: &str) -> Result<Tree, String> {
-    Tree::parse(text, &Place::file("f")).map_err(|error| error.to_string())
+    Tree::parse(text, &Location::file("f")).map_err(|error| error.to_string())
 }
 
 /// Returns the tree as JSON-like text.
@@ -66,7 +66,7 @@ fn reads_the_tags_of_compose() {
 }
 
 #[test]
-fn an_error_has_the_place_of_the_problem() {
+fn an_error_has_its_location() {
     for (text, expected) in [
         ("a: [1\nb: 2", "f:2: is not YAML"),
         ("a: 1\na: 2", "f:2: duplicate key `a`"),
