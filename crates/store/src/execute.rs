@@ -38,7 +38,8 @@ pub enum Deletion {
 }
 
 impl Containerd {
-    /// Returns what compares the target before a record is deleted, on this server.
+    /// Returns whether this server compares the target of a record before it deletes it, or the
+    /// client has to.
     ///
     /// Source: containerd honours `DeleteImageRequest.target` from 2.0 on; 1.6 and 1.7 ignore
     /// it and delete anyway.

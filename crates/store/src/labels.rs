@@ -92,15 +92,10 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let answer = ContentClient::new(self.channel()).info(request).await;
-        let answer = answer.map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(&unpin.config)
-        });
-        let labels = match answer {
+        let labels = match answer.map_err(|status| StoreError::new(OPERATION, status)) {
             Ok(answer) => answer.into_inner().info.unwrap_or_default().labels,
             Err(error) if error.class() == Class::Gone => return Ok(Unpinned::Gone),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.within(namespace).about(&unpin.config)),
         };
         if labels.get(&label(unpin)).map(String::as_str) != Some(&*unpin.snapshot.key) {
             return Ok(Unpinned::Changed);
@@ -148,15 +143,10 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let answer = ContentClient::new(self.channel()).update(request).await;
-        let answer = answer.map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(digest)
-        });
-        match answer {
+        match answer.map_err(|status| StoreError::new(OPERATION, status)) {
             Ok(_) => Ok(true),
             Err(error) if error.class() == Class::Gone => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(error.within(namespace).about(digest)),
         }
     }
 }

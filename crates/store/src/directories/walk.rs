@@ -150,10 +150,13 @@ fn obstacle(top: &Path) -> Option<String> {
 
 /// Returns the flag of a file or directory that forbids its removal.
 fn flag(path: &Path) -> Option<&'static str> {
-    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let flags = i32::try_from(flags.bits()).ok()?;
-    let file = File::options().read(true).custom_flags(flags).open(path);
-    let flags = ioctl_getflags(file.ok()?).ok()?;
+    let open_flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::options()
+        .read(true)
+        .custom_flags(i32::try_from(open_flags.bits()).ok()?)
+        .open(path)
+        .ok()?;
+    let flags = ioctl_getflags(file).ok()?;
     if flags.contains(IFlags::IMMUTABLE) {
         Some("immutable")
     } else if flags.contains(IFlags::APPEND) {
