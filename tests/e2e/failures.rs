@@ -15,7 +15,9 @@ async fn an_unusable_address_is_explained() {
 
     let called = call(&path("missing.sock"), "", prune).exits(1);
     assert!(
-        called.stderr.contains("there is no socket"),
+        called
+            .stderr
+            .contains("missing.sock` does not exist; is containerd running?"),
         "{}",
         called.stderr
     );
@@ -40,7 +42,9 @@ async fn an_unusable_address_is_explained() {
 
     let called = call("tcp://localhost:1", "", prune).exits(2);
     assert!(
-        called.stderr.contains("address is not a path"),
+        called
+            .stderr
+            .contains("invalid containerd address `tcp://localhost:1`"),
         "{}",
         called.stderr
     );

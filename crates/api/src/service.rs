@@ -171,7 +171,7 @@ fn kind_of(error: &RunError) -> ErrorKind {
         RunError::Containers { .. } | RunError::Cancelled | RunError::Ended => {
             ErrorKind::Unavailable
         }
-        RunError::Store(error) if error.is_passing() => ErrorKind::Unavailable,
+        RunError::Store(error) if error.is_transient() => ErrorKind::Unavailable,
         RunError::UnknownFilesystem { .. } | RunError::DiskFull(_) | RunError::Store(_) => {
             ErrorKind::Other
         }

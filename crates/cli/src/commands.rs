@@ -39,13 +39,13 @@ pub(crate) async fn containerd(
     configured: Option<&str>,
 ) -> Result<Containerd, CommandError> {
     let store = Containerd::connect(globals.address(configured)).await?;
-    Ok(there(globals, store))
+    Ok(local_or_remote(globals, store))
 }
 
-/// Marks containerd as remote if the options say so, so that none of its files are read.
-pub(crate) fn there(globals: &Globals, store: Containerd) -> Containerd {
+/// Marks containerd as remote if `--remote` is set.
+pub(crate) fn local_or_remote(globals: &Globals, store: Containerd) -> Containerd {
     if globals.remote {
-        store.elsewhere()
+        store.as_remote()
     } else {
         store
     }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::{env, fmt, fs, io};
 
 use async_trait::async_trait;
-use reclaim_fleet::{Turn, TurnError, Turns, TurnsConfig};
+use reclaim_fleet::{ClusterLockConfig, ClusterLockError};
 use reclaim_maintenance::{ClusterLock, ClusterLockGuard};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -14,31 +14,31 @@ use crate::config::Fleet;
 /// Why the cluster lock cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetError {
-    /// Neither the configuration nor the environment nor the kernel has a name for this node.
+    /// The configuration, the environment and the kernel all have no name for this node.
     #[error("find this node's name; set NODE_NAME or fleet.node")]
     NoName {
         #[source]
         source: io::Error,
     },
     #[error(transparent)]
-    Turns(#[from] TurnError),
+    Lock(#[from] ClusterLockError),
 }
 
 /// The cluster lock of a configuration. It connects when it is first acquired, so that a node
 /// starts while its API server is down.
 pub(crate) struct FleetLock {
     fleet: Fleet,
-    turns: OnceCell<Turns>,
+    lock: OnceCell<reclaim_fleet::ClusterLock>,
 }
 
 /// The cluster lock while this node has it.
-struct FleetLockGuard(Turn);
+struct FleetLockGuard(reclaim_fleet::ClusterLockGuard);
 
 impl FleetLock {
     pub(crate) fn new(fleet: Fleet) -> Self {
         Self {
             fleet,
-            turns: OnceCell::new(),
+            lock: OnceCell::new(),
         }
     }
 }
@@ -56,8 +56,8 @@ impl ClusterLock for FleetLock {
         &self,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn ClusterLockGuard>, Box<dyn Error + Send + Sync>> {
-        let turns = self.turns.get_or_try_init(|| connect(&self.fleet)).await?;
-        Ok(Box::new(FleetLockGuard(turns.take(cancel).await?)))
+        let lock = self.lock.get_or_try_init(|| connect(&self.fleet)).await?;
+        Ok(Box::new(FleetLockGuard(lock.acquire(cancel).await?)))
     }
 }
 
@@ -68,12 +68,12 @@ impl ClusterLockGuard for FleetLockGuard {
     }
 
     async fn release(self: Box<Self>) {
-        self.0.give_back().await;
+        self.0.release().await;
     }
 }
 
 /// Finds the cluster of this node. It sends the API server no request yet.
-async fn connect(fleet: &Fleet) -> Result<Turns, FleetError> {
+async fn connect(fleet: &Fleet) -> Result<reclaim_fleet::ClusterLock, FleetError> {
     let Fleet {
         at_once,
         namespace,
@@ -81,8 +81,8 @@ async fn connect(fleet: &Fleet) -> Result<Turns, FleetError> {
         node,
         lease_duration,
     } = fleet.clone();
-    let config = TurnsConfig {
-        at_once,
+    let config = ClusterLockConfig {
+        max_holders: at_once,
         namespace,
         lease_name,
         node: match node {
@@ -91,7 +91,7 @@ async fn connect(fleet: &Fleet) -> Result<Turns, FleetError> {
         },
         lease_duration,
     };
-    Ok(Turns::connect(config).await?)
+    Ok(reclaim_fleet::ClusterLock::connect(config).await?)
 }
 
 /// Returns the node's name: `NODE_NAME`, or the host name.

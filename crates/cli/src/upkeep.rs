@@ -36,8 +36,8 @@ pub(crate) enum Patience {
 pub(crate) struct Host {
     /// The configuration.
     pub(crate) config: Config,
-    /// A connection of its own, on which containerd is asked whether it is there.
-    pub(crate) second_line: Containerd,
+    /// A second connection, on which health checks contact containerd.
+    pub(crate) second_connection: Containerd,
     /// The engine, with all containers.
     pub(crate) engine: Arc<Engine>,
     /// Containers that engines registered.
@@ -65,13 +65,14 @@ impl Host {
         let config = config::find(globals.config())?;
         let state = args.state.clone().unwrap_or_else(|| config.state.clone());
         let registered = Arc::new(registered(&state)?);
-        let second_line = Containerd::when_there(globals.address(config.address.as_deref()))?;
+        let second_connection =
+            Containerd::connect_lazily(globals.address(config.address.as_deref()))?;
         let store = match containerd(globals, config.address.as_deref()).await {
             Err(CommandError::Connect(error))
-                if patience == Patience::Waits && error.may_pass() =>
+                if patience == Patience::Waits && error.is_transient() =>
             {
-                warn!(error = %chain(&error), "containerd is not there; beginning when it is");
-                commands::there(globals, second_line.clone())
+                warn!(error = %chain(&error), "cannot connect to containerd; starting without it");
+                commands::local_or_remote(globals, second_connection.clone())
             }
             store => store?,
         };
@@ -92,7 +93,7 @@ impl Host {
             history: Arc::new(RunHistory::open(&state)?),
             engine: Arc::new(engine),
             registered,
-            second_line,
+            second_connection,
             config,
             state,
         })

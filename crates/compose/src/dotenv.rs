@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 use crate::interpolate::{Variables, interpolate};
 use crate::source;
 
-/// Reads env files; what a later one says stands. Values may use variables of the environment,
-/// and those that stand before them.
+/// Reads env files, of which a later one overrides the earlier ones. Values may use variables of the
+/// environment and variables that are set earlier in the files.
 pub(crate) fn read(
     paths: &[impl AsRef<Path>],
     environment: &Variables,
@@ -20,12 +20,12 @@ pub(crate) fn read(
         let path = path.as_ref();
         let text = source::read(path)?;
         parse(&text, &mut values, environment)
-            .map_err(|(line, what)| Place::file(path).at(line).invalid(what))?;
+            .map_err(|(line, what)| Location::file(path).at(line).invalid(what))?;
     }
     Ok(values)
 }
 
-/// A problem with the line that it is on.
+/// The number of a line, and what is wrong with it.
 type Problem = (usize, String);
 
 fn parse(
@@ -41,15 +41,15 @@ fn parse(
             return Ok(());
         }
         if rest.starts_with('#') {
-            rest = rest.find('\n').map_or("", |at| &rest[at..]);
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
             continue;
         }
         let line = 1 + text[..text.len() - rest.len()].matches('\n').count();
         let problem = |what: String| (line, what);
         let (name, after) = name(rest).map_err(problem)?;
         let Some(after) = after else {
-            // A name alone takes over what the environment has.
-            rest = rest.find('\n').map_or("", |at| &rest[at..]);
+            // A name alone takes its value from the environment.
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
             if let Some(value) = environment.get(name) {
                 values.insert(name.to_owned(), value.to_owned());
             }
@@ -58,69 +58,71 @@ fn parse(
         let after = after.trim_start_matches([' ', '\t']);
         let value;
         (value, rest) = if let Some(quoted) = after.strip_prefix('\'') {
-            let (value, rest) = quoted_value(quoted, '\'').map_err(problem)?;
-            (value, rest)
+            quoted_value(quoted, '\'').map_err(problem)?
         } else if let Some(quoted) = after.strip_prefix('"') {
-            let (value, rest) = quoted_value(quoted, '"').map_err(problem)?;
-            let value = expand(&escaped(&value), values, environment).map_err(problem)?;
-            (value, rest)
+            let (raw, rest) = quoted_value(quoted, '"').map_err(problem)?;
+            let value = expand(&unescaped(&raw), values, environment);
+            (value.map_err(problem)?, rest)
         } else {
-            let (value, rest) = after.split_once('\n').unwrap_or((after, ""));
-            let value = value.split(" #").next().unwrap_or_default().trim_end();
-            (expand(value, values, environment).map_err(problem)?, rest)
+            let (line, rest) = after.split_once('\n').unwrap_or((after, ""));
+            let raw = line.split(" #").next().unwrap_or_default().trim_end();
+            let value = expand(raw, values, environment);
+            (value.map_err(problem)?, rest)
         };
         values.insert(name.to_owned(), value);
     }
 }
 
-/// Splits a line into the name and what follows its `=`; nothing follows a name alone.
+/// Splits a line into the name and the text after its `=`; `None` after a name alone.
 fn name(rest: &str) -> Result<(&str, Option<&str>), String> {
     let line = rest.split('\n').next().unwrap_or_default();
     let unexported = line
         .strip_prefix("export")
-        .filter(|it| it.starts_with([' ', '\t']));
-    let begin = unexported.map_or(0, |it| line.len() - it.trim_start().len());
-    let end = line[begin..].find(['=', ':']).map(|at| begin + at);
+        .filter(|after| after.starts_with([' ', '\t']));
+    let begin = unexported.map_or(0, |after| line.len() - after.trim_start().len());
+    let end = line[begin..].find(['=', ':']).map(|length| begin + length);
     let name = line[begin..end.unwrap_or(line.len())].trim();
-    let is_part = |it: char| it.is_alphanumeric() || matches!(it, '_' | '.' | '-' | '[' | ']');
+    let is_part = |character: char| {
+        character.is_alphanumeric() || matches!(character, '_' | '.' | '-' | '[' | ']')
+    };
     if name.is_empty() || !name.chars().all(is_part) {
         return Err(format!(
-            "`{}` is no name of a variable; accepted are lines of the form NAME=value",
+            "`{}` is not a variable name; expected NAME=value",
             line[begin..].trim_end()
         ));
     }
     Ok((name, end.map(|end| &rest[end + 1..])))
 }
 
-/// Takes a value up to its quote, over several lines if need be. Escapes stay but that of the
-/// quote.
+/// Splits a text after the closing quote of a value, which may have several lines. Resolves only
+/// the escapes of the quote.
 fn quoted_value(text: &str, quote: char) -> Result<(String, &str), String> {
     let mut value = String::new();
     let mut is_escaped = false;
-    for (at, it) in text.char_indices() {
-        match (is_escaped, it) {
+    for (index, character) in text.char_indices() {
+        match (is_escaped, character) {
             (false, '\\') => {
                 is_escaped = true;
                 continue;
             }
-            (false, it) if it == quote => return Ok((value, &text[at + 1..])),
+            (false, it) if it == quote => return Ok((value, &text[index + 1..])),
             (true, it) if it != quote => value.push('\\'),
             _ => {}
         }
         is_escaped = false;
-        value.push(it);
+        value.push(character);
     }
-    let begin = text.split('\n').next().unwrap_or_default();
-    Err(format!("unterminated quoted value {quote}{begin}"))
+    let first_line = text.split('\n').next().unwrap_or_default();
+    Err(format!("unterminated quoted value {quote}{first_line}"))
 }
 
 /// Resolves the escapes of a value in double quotes.
-fn escaped(value: &str) -> String {
+fn unescaped(value: &str) -> String {
     let mut result = String::new();
     let mut characters = value.chars();
-    while let Some(it) = characters.next() {
-        if it != '\\' {
-            result.push(it);
+    while let Some(character) = characters.next() {
+        if character != '\\' {
+            result.push(character);
             continue;
         }
         match characters.next() {
@@ -131,7 +133,7 @@ fn escaped(value: &str) -> String {
             Some('b') => result.push('\u{8}'),
             Some('f') => result.push('\u{c}'),
             Some('v') => result.push('\u{b}'),
-            // So that it is not taken for a variable.
+            // Escaped again, so that it does not begin a variable.
             Some('$') => result.push_str("$$"),
             Some('\\') | None => result.push('\\'),
             Some(other) => {
@@ -160,15 +162,15 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<Vec<(String, String)>, Problem> {
-        let environment = [("HOME", "/root"), ("BOTH", "outer")];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = [("HOME", "/root"), ("BOTH", "outer")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut values = BTreeMap::new();
         parse(text, &mut values, &Variables::new(environment.into()))?;
         Ok(values.into_iter().collect())
     }
 
     #[test]
-    fn reads_what_people_write() {
+    fn reads_names_values_quotes_and_comments() {
         for (text, value) in [
             ("A=1", "1"),
             ("  export A = 1  ", "1"),
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn says_which_line_is_wrong() {
+    fn an_error_has_the_number_of_its_line() {
         for (text, line) in [
             ("A=1\nwhat is this\n", 2),
             ("A=1\n\nB='x\ny", 3),

@@ -1,4 +1,4 @@
-//! What is wrong with a project's files, and where.
+//! Errors in a project's files, and their locations.
 
 use std::fmt;
 use std::io;
@@ -6,62 +6,62 @@ use std::path::PathBuf;
 
 use reclaim_model::ProjectNameError;
 
-/// Why a project cannot be read. Nothing of it may be used then.
+/// Why a project cannot be read. No part of it may be used then.
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
-    /// A file cannot be read at all.
+    /// A file cannot be read.
     #[error("read `{}`", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Something in a file is not as it must be.
-    #[error("{place}: {what}")]
+    /// A file, or a value in it, is invalid.
+    #[error("{location}: {what}")]
     Invalid {
-        /// Where.
-        place: Place,
+        /// The file or the value.
+        location: Location,
         /// What is wrong, and what is accepted.
         what: String,
     },
-    /// There is no file where one is looked for.
+    /// No file was named, and none found.
     #[error(
         "no compose.yaml, compose.yml, docker-compose.yml or docker-compose.yaml in `{}` or any \
          directory above it",
         .0.display()
     )]
     NoFile(PathBuf),
-    /// A name that no project can have.
+    /// The name of the project is invalid.
     #[error(transparent)]
     Name(#[from] ProjectNameError),
-    /// No name can be made out of that of the directory.
-    #[error("no project name can be made out of directory `{}`; give one with --project-name", .0.display())]
+    /// The name of the directory has no character that a project name can have.
+    #[error("cannot derive a project name from directory `{}`; set one with --project-name", .0.display())]
     NoName(PathBuf),
-    /// A service was asked for that the project does not have.
+    /// A requested service does not exist in the project.
     #[error("no such service: {name}; the project has {}", .services.join(", "))]
     NoService {
-        /// The one that was asked for.
+        /// The requested service.
         name: String,
-        /// Those that there are, sorted.
+        /// The services of the project, sorted.
         services: Vec<String>,
     },
 }
 
-/// A place in a file.
+/// A location in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The file.
     pub path: PathBuf,
-    /// The line, from one on, where it is known.
+    /// The number of the line, starting with 1, if it is known.
     pub line: Option<usize>,
-    /// The keys that lead to it, joined by dots; empty is the file itself.
+    /// The keys of the value, joined by dots; empty for the file itself.
     pub key: String,
 }
 
-impl Place {
-    /// The file as a whole.
+impl Location {
+    /// Returns the location of a whole file.
     pub(crate) fn file(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -70,13 +70,13 @@ impl Place {
         }
     }
 
-    /// A line of it.
+    /// Returns the location of a line.
     pub(crate) fn at(mut self, line: usize) -> Self {
         self.line = Some(line);
         self
     }
 
-    /// What is below a key of it.
+    /// Returns the location of a key's value below this location.
     pub(crate) fn below(&self, key: &str, line: usize) -> Self {
         let dot = if self.key.is_empty() { "" } else { "." };
         Self {
@@ -86,16 +86,16 @@ impl Place {
         }
     }
 
-    /// Says what is wrong there.
+    /// Returns an error about this location.
     pub(crate) fn invalid(&self, what: impl Into<String>) -> ComposeError {
         ComposeError::Invalid {
-            place: self.clone(),
+            location: self.clone(),
             what: what.into(),
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.path.display())?;
         if let Some(line) = self.line {

@@ -1,12 +1,12 @@
-//! Which files a project is read from, and with which variables.
+//! Finds the files of a project, and the variables for their values.
 //!
 //! Source: compose-go, `cli/options.go`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use path_clean::clean;
 
-use crate::ProjectFiles;
 use crate::dotenv;
 use crate::error::ComposeError;
 use crate::interpolate::Variables;
@@ -20,7 +20,7 @@ const FILES: [&str; 4] = [
     "docker-compose.yaml",
 ];
 
-/// The names of the file that is merged over it.
+/// The names of the override file, which is merged over the project's file.
 const OVERRIDES: [&str; 4] = [
     "compose.override.yml",
     "compose.override.yaml",
@@ -28,7 +28,30 @@ const OVERRIDES: [&str; 4] = [
     "docker-compose.override.yaml",
 ];
 
-/// What a project is read from.
+/// How to find a project, as on the command line of Compose.
+#[derive(Debug, Clone, Default)]
+pub struct ProjectFiles {
+    /// The files, each merged over the ones before it; `-` is standard input. If there are none,
+    /// those of `COMPOSE_FILE`, or the file with a default name in the directory or above it, with
+    /// its override file.
+    pub files: Vec<PathBuf>,
+    /// The name, instead of the one from environment, files or directory.
+    pub name: Option<String>,
+    /// The project's directory, instead of that of its first file.
+    pub directory: Option<PathBuf>,
+    /// Env files, instead of `.env`.
+    pub env_files: Vec<PathBuf>,
+    /// Profiles to enable; if there are none, those of `COMPOSE_PROFILES`. `*` enables all.
+    pub profiles: Vec<String>,
+    /// Services to enable, whatever their profiles are.
+    pub services: Vec<String>,
+    /// The environment of the process.
+    pub environment: BTreeMap<String, String>,
+    /// The working directory of the process.
+    pub working_directory: PathBuf,
+}
+
+/// The files of a project, its directory, and its variables.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) files: Vec<PathBuf>,
@@ -38,29 +61,39 @@ pub(crate) struct Found {
 
 /// Finds the files of a project.
 ///
-/// `.env` is read twice: where the command is, since it may say which files are meant, and in
-/// the project's directory.
+/// `.env` is read twice: first in the working directory or that of the given files, since it may
+/// set `COMPOSE_FILE`, and then in the project's directory.
 pub(crate) fn find(request: &ProjectFiles) -> Result<Found, ComposeError> {
-    let here = &request.working_directory;
+    let base = &request.working_directory;
     let mut variables = Variables::new(request.environment.clone());
-    let given: Vec<PathBuf> = request.files.iter().map(|it| absolute(here, it)).collect();
-    let directory = request.directory.as_ref().map(|it| absolute(here, it));
-    let first = directory.clone().or_else(|| directory_of(&given));
-    let first = first.unwrap_or_else(|| here.clone());
-    add_env_files(request, &first, &mut variables)?;
-    let files = if !given.is_empty() {
-        given
-    } else if let Some(files) = variables.get("COMPOSE_FILE") {
-        let separator = variables.get("COMPOSE_PATH_SEPARATOR");
-        let separator = separator.filter(|it| !it.is_empty()).unwrap_or(":");
-        let files = files.split(separator);
-        files.map(|it| absolute(here, Path::new(it))).collect()
+    let given_files: Vec<PathBuf> = request
+        .files
+        .iter()
+        .map(|path| absolute(base, path))
+        .collect();
+    let given_directory = request.directory.as_ref().map(|path| absolute(base, path));
+    let first_directory = given_directory
+        .clone()
+        .or_else(|| directory_of(&given_files))
+        .unwrap_or_else(|| base.clone());
+    add_env_files(request, &first_directory, &mut variables)?;
+    let files = if !given_files.is_empty() {
+        given_files
+    } else if let Some(list) = variables.get("COMPOSE_FILE") {
+        let separator = variables
+            .get("COMPOSE_PATH_SEPARATOR")
+            .filter(|separator| !separator.is_empty())
+            .unwrap_or(":");
+        list.split(separator)
+            .map(|path| absolute(base, Path::new(path)))
+            .collect()
     } else {
-        by_usual_name(&first)?
+        by_default_name(&first_directory)?
     };
-    let directory = directory.or_else(|| directory_of(&files));
-    let directory = directory.unwrap_or_else(|| here.clone());
-    if directory != first {
+    let directory = given_directory
+        .or_else(|| directory_of(&files))
+        .unwrap_or_else(|| base.clone());
+    if directory != first_directory {
         add_env_files(request, &directory, &mut variables)?;
     }
     Ok(Found {
@@ -70,52 +103,57 @@ pub(crate) fn find(request: &ProjectFiles) -> Result<Found, ComposeError> {
     })
 }
 
-/// Also takes `.` and `..` out of the path by its words alone, as Compose does: the project's name is
-/// its directory's.
-fn absolute(here: &Path, path: &Path) -> PathBuf {
+/// Returns the absolute path, without `.` and `..`. Like Compose, it does not resolve symbolic
+/// links, because the project's name is that of its directory.
+fn absolute(base: &Path, path: &Path) -> PathBuf {
     if path == Path::new(STDIN) {
         return path.to_owned();
     }
-    clean(here.join(path))
+    clean(base.join(path))
 }
 
-/// The directory of the first file that is one.
+/// Returns the directory of the first file that is not standard input.
 fn directory_of(files: &[PathBuf]) -> Option<PathBuf> {
-    let first = files.iter().find(|it| **it != Path::new(STDIN))?;
+    let first = files.iter().find(|path| **path != Path::new(STDIN))?;
     first.parent().map(Path::to_owned)
 }
 
-/// Looks for the usual names, in the directory and then in those above it.
-fn by_usual_name(directory: &Path) -> Result<Vec<PathBuf>, ComposeError> {
+/// Finds files with the default names, in the directory or the nearest one above it.
+fn by_default_name(directory: &Path) -> Result<Vec<PathBuf>, ComposeError> {
     for directory in directory.ancestors() {
-        let there = |names: &[&str]| {
+        let existing = |names: &[&str]| {
             let mut paths = names.iter().map(|name| directory.join(name));
             paths.find(|path| path.exists())
         };
-        if let Some(file) = there(&FILES) {
-            return Ok([file].into_iter().chain(there(&OVERRIDES)).collect());
+        if let Some(file) = existing(&FILES) {
+            return Ok([file].into_iter().chain(existing(&OVERRIDES)).collect());
         }
     }
     Err(ComposeError::NoFile(directory.to_owned()))
 }
 
-/// Adds what the env files say and the environment does not.
+/// Adds the variables of the env files that the environment does not have.
 fn add_env_files(
     request: &ProjectFiles,
     directory: &Path,
     variables: &mut Variables,
 ) -> Result<(), ComposeError> {
-    let here = &request.working_directory;
-    let mut files: Vec<PathBuf> = request.env_files.iter().map(|it| here.join(it)).collect();
+    let base = &request.working_directory;
+    let mut files: Vec<PathBuf> = request
+        .env_files
+        .iter()
+        .map(|path| base.join(path))
+        .collect();
     if files.is_empty() {
-        let listed = variables.get("COMPOSE_ENV_FILES").unwrap_or_default();
-        let listed = listed.split(',').filter(|it| !it.is_empty());
-        files.extend(listed.map(|it| here.join(it)));
+        let list = variables.get("COMPOSE_ENV_FILES").unwrap_or_default();
+        let paths = list.split(',').filter(|path| !path.is_empty());
+        files.extend(paths.map(|path| base.join(path)));
     }
-    let is_off = variables.get("COMPOSE_DISABLE_ENV_FILE");
-    let is_off = is_off.is_some_and(|it| matches!(it, "1" | "t" | "T" | "true" | "True" | "TRUE"));
+    let is_disabled = variables
+        .get("COMPOSE_DISABLE_ENV_FILE")
+        .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "True" | "TRUE"));
     let default = directory.join(".env");
-    if files.is_empty() && !is_off && default.is_file() {
+    if files.is_empty() && !is_disabled && default.is_file() {
         files.push(default);
     }
     let read = dotenv::read(&files, variables)?;

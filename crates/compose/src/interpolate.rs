@@ -1,14 +1,14 @@
-//! Variables in values: `$NAME`, `${NAME}`, and the forms with a default, an alternative or a
-//! demand.
+//! Variables in values: `$NAME`, `${NAME}`, and the forms with a default, an alternative or an
+//! error message.
 //!
 //! Source: compose-go, `template/template.go`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How deep defaults may lie in each other.
+/// How deep defaults may nest.
 const MAX_DEPTH: usize = 50;
 
-/// Variables: what the process has, then what env files add to it.
+/// The variables of the process, with those that env files add.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Variables {
     values: BTreeMap<String, String>,
@@ -23,12 +23,12 @@ impl Variables {
         self.values.get(name).map(String::as_str)
     }
 
-    /// Sets a variable, whatever it was.
+    /// Sets a variable, or replaces its value.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.values.insert(name.to_owned(), value.to_owned());
     }
 
-    /// Adds those that are not there.
+    /// Adds the variables that are not set.
     pub(crate) fn add(&mut self, others: BTreeMap<String, String>) {
         for (name, value) in others {
             self.values.entry(name).or_insert(value);
@@ -36,11 +36,12 @@ impl Variables {
     }
 }
 
-/// Puts the variables of a text in. Names of those that are not set go to `unset`.
+/// Replaces the variables in a text by their values. Adds the names of variables that are not set
+/// to `unset`.
 ///
 /// # Errors
 ///
-/// What is wrong with the text, or which variable is missing, in Compose's words.
+/// What is wrong with the text, or which variable is missing, with the text of Compose.
 pub(crate) fn interpolate<'v>(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<&'v str>,
@@ -54,36 +55,37 @@ struct Interpolation<'l, 'v, 'u> {
     unset: &'u mut BTreeSet<String>,
 }
 
-/// What a variable without a usable value, or with one, turns into.
+/// What replaces a variable.
 #[derive(Clone, Copy)]
 enum Operator {
+    /// Its value, or else the text.
     Default,
+    /// The text, if it has a value.
     Alternative,
-    Demand,
+    /// Its value, or else an error with the text.
+    Required,
 }
 
-/// An operator, and whether an empty value counts as none for it.
+/// The operators, and whether an empty value counts as not set.
 const OPERATORS: [(&str, Operator, bool); 6] = [
     (":-", Operator::Default, true),
     ("-", Operator::Default, false),
     (":+", Operator::Alternative, true),
     ("+", Operator::Alternative, false),
-    (":?", Operator::Demand, true),
-    ("?", Operator::Demand, false),
+    (":?", Operator::Required, true),
+    ("?", Operator::Required, false),
 ];
 
 impl Interpolation<'_, '_, '_> {
     fn text(&mut self, text: &str, depth: usize) -> Result<String, String> {
         if depth > MAX_DEPTH {
-            return Err(format!(
-                "defaults lie deeper in each other than {MAX_DEPTH} levels"
-            ));
+            return Err(format!("defaults nest deeper than {MAX_DEPTH} levels"));
         }
         let mut result = String::new();
         let mut rest = text;
-        while let Some(at) = rest.find('$') {
-            result.push_str(&rest[..at]);
-            let after = &rest[at + 1..];
+        while let Some(dollar) = rest.find('$') {
+            result.push_str(&rest[..dollar]);
+            let after = &rest[dollar + 1..];
             if let Some(after) = after.strip_prefix('$') {
                 result.push('$');
                 rest = after;
@@ -113,7 +115,7 @@ impl Interpolation<'_, '_, '_> {
         value.unwrap_or_default().to_owned()
     }
 
-    /// What stands between braces.
+    /// Returns the replacement of `${inner}`.
     fn braced(&mut self, inner: &str, text: &str, depth: usize) -> Result<String, String> {
         let name = name_at_start(inner);
         let rest = &inner[name.len()..];
@@ -123,23 +125,25 @@ impl Interpolation<'_, '_, '_> {
         if rest.is_empty() {
             return Ok(self.value(name));
         }
-        let found = OPERATORS.iter().find_map(|(sign, operator, demands_text)| {
-            let word = rest.strip_prefix(sign)?;
-            Some((word, *operator, *demands_text))
-        });
-        let Some((word, operator, demands_text)) = found else {
+        let found = OPERATORS
+            .iter()
+            .find_map(|(sign, operator, is_empty_unset)| {
+                let argument = rest.strip_prefix(sign)?;
+                Some((argument, *operator, *is_empty_unset))
+            });
+        let Some((argument, operator, is_empty_unset)) = found else {
             return Err(invalid(text));
         };
         let value = (self.lookup)(name);
-        let usable = value.filter(|it| !demands_text || !it.is_empty());
-        match (operator, usable) {
+        let set_value = value.filter(|value| !is_empty_unset || !value.is_empty());
+        match (operator, set_value) {
             (Operator::Default, None) | (Operator::Alternative, Some(_)) => {
-                self.text(word, depth + 1)
+                self.text(argument, depth + 1)
             }
             (Operator::Alternative, None) => Ok(value.unwrap_or_default().to_owned()),
-            (Operator::Default | Operator::Demand, Some(value)) => Ok(value.to_owned()),
-            (Operator::Demand, None) => {
-                let reason = self.text(word, depth + 1)?;
+            (Operator::Default | Operator::Required, Some(value)) => Ok(value.to_owned()),
+            (Operator::Required, None) => {
+                let reason = self.text(argument, depth + 1)?;
                 let colon = if reason.is_empty() { "" } else { ": " };
                 Err(format!(
                     "required variable {name} is missing a value{colon}{reason}"
@@ -154,23 +158,28 @@ fn invalid(text: &str) -> String {
 }
 
 fn name_at_start(text: &str) -> &str {
-    let is_part = |at: usize, it: char| {
-        it == '_' || it.is_ascii_alphabetic() || at > 0 && it.is_ascii_digit()
+    let is_part = |index: usize, character: char| {
+        character == '_'
+            || character.is_ascii_alphabetic()
+            || index > 0 && character.is_ascii_digit()
     };
-    let end = text.char_indices().find(|(at, it)| !is_part(*at, *it));
-    &text[..end.map_or(text.len(), |(at, _)| at)]
+    let end = text
+        .char_indices()
+        .find(|(index, character)| !is_part(*index, *character))
+        .map_or(text.len(), |(index, _)| index);
+    &text[..end]
 }
 
-/// Finds the brace that closes one that has been opened.
+/// Finds the closing brace for one before the text.
 fn closing_brace(text: &str) -> Option<usize> {
     let mut open = 1_usize;
-    for (at, it) in text.char_indices() {
-        match it {
+    for (index, character) in text.char_indices() {
+        match character {
             '{' => open += 1,
             '}' => {
                 open -= 1;
                 if open == 0 {
-                    return Some(at);
+                    return Some(index);
                 }
             }
             _ => {}
@@ -183,7 +192,7 @@ fn closing_brace(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn done(text: &str) -> String {
+    fn interpolated(text: &str) -> String {
         let lookup = |name: &str| match name {
             "SET" => Some("value"),
             "EMPTY" => Some(""),
@@ -229,7 +238,7 @@ mod tests {
                 "error: required variable NOPE is missing a value: say value",
             ),
         ] {
-            assert_eq!(done(text), expected, "{text}");
+            assert_eq!(interpolated(text), expected, "{text}");
         }
         for text in [
             "${",
@@ -241,22 +250,22 @@ mod tests {
             "${SET :-x}",
         ] {
             assert!(
-                done(text).starts_with("error: invalid interpolation"),
+                interpolated(text).starts_with("error: invalid interpolation"),
                 "{text}"
             );
         }
     }
 
     #[test]
-    fn tells_what_is_not_set() {
+    fn collects_variables_that_are_not_set() {
         let mut unset = BTreeSet::new();
         interpolate("$A ${B} ${C:-x} ${D:-$E}", &|_| None, &mut unset).unwrap();
         assert_eq!(unset, ["A", "B", "E"].map(str::to_owned).into());
     }
 
     #[test]
-    fn any_depth_ends() {
+    fn limits_the_nesting_of_defaults() {
         let deep = format!("{}x{}", "${A:-".repeat(10_000), "}".repeat(10_000));
-        assert!(done(&deep).starts_with("error: defaults lie deeper"));
+        assert!(interpolated(&deep).starts_with("error: defaults nest deeper"));
     }
 }

@@ -1,4 +1,4 @@
-//! From files to services: documents in order, what they include, and what services extend.
+//! Loads services from files: their documents in order, with includes and extended services.
 //!
 //! Source: compose-go, `loader/{loader,include,extends}.go`.
 
@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::dotenv;
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 use crate::interpolate::Variables;
 use crate::service::{Entry, Extends, RawService, Reader, Services, merge};
 use crate::source::{self, STDIN};
 use crate::yaml::{NodeId, Tree, Value};
 
-/// How many files a project may be read from, each as often as it is included.
+/// How many files a project may have. A file that is included several times counts each time.
 const MAX_LOADS: usize = 1000;
 
-/// How long a chain of extended services, or of including files, may be.
+/// How long a chain of services that extend each other, or of files that include each other, may be.
 const MAX_CHAIN: usize = 100;
 
 /// Reads the files of one project.
@@ -25,17 +25,17 @@ const MAX_CHAIN: usize = 100;
 pub(crate) struct Loader {
     trees: BTreeMap<PathBuf, Rc<Tree>>,
     loads: usize,
-    /// Variables that are used and not set.
+    /// The variables that are used and not set.
     pub(crate) unset: RefCell<BTreeSet<String>>,
 }
 
-/// Where files are looked for, and what their values may use.
+/// The base directory of paths in files, and the variables in their values.
 #[derive(Debug)]
 pub(crate) struct Scope {
     /// The project's directory, or that of the include.
     pub(crate) directory: PathBuf,
     pub(crate) variables: Rc<Variables>,
-    /// The files that led here by including each other.
+    /// The files whose includes led here.
     pub(crate) chain: Vec<PathBuf>,
 }
 
@@ -48,18 +48,18 @@ impl Loader {
     pub(crate) fn tree(&mut self, path: &Path) -> Result<Rc<Tree>, ComposeError> {
         self.loads += 1;
         if self.loads > MAX_LOADS {
-            let what = format!("includes or extends more than the {MAX_LOADS} files accepted");
-            return Err(Place::file(path).invalid(what));
+            let what = format!("includes or extends more than {MAX_LOADS} files");
+            return Err(Location::file(path).invalid(what));
         }
         if let Some(tree) = self.trees.get(path) {
             return Ok(tree.clone());
         }
-        let tree = Rc::new(Tree::parse(&source::read(path)?, &Place::file(path))?);
+        let tree = Rc::new(Tree::parse(&source::read(path)?, &Location::file(path))?);
         self.trees.insert(path.to_owned(), tree.clone());
         Ok(tree)
     }
 
-    /// Reads files, of which each is merged over the ones before it.
+    /// Reads files, and merges each over the ones before it.
     pub(crate) fn load(
         &mut self,
         paths: &[PathBuf],
@@ -83,16 +83,15 @@ impl Loader {
         path: &Path,
         scope: &Scope,
     ) -> Result<Services, ComposeError> {
-        let unset = self.unset.take();
-        let unset = RefCell::new(unset);
+        let unset = RefCell::new(self.unset.take());
         let reader = Reader {
             tree,
             path,
             variables: &scope.variables,
             unset: &unset,
         };
-        let place = Place::file(path).at(tree.node(document).line);
-        reader.map(document, &place)?;
+        let location = Location::file(path).at(tree.node(document).line);
+        reader.map(document, &location)?;
         let mut services = reader.services(document)?;
         let includes = includes(&reader, document)?;
         self.unset = unset;
@@ -110,7 +109,7 @@ impl Loader {
             };
             let mut chain = Vec::new();
             let extended = self.extend(&name, &at, scope, &mut chain)?;
-            if let Some(Entry::Merged(service) | Entry::Instead(service)) = services.get_mut(&name)
+            if let Some(Entry::Merged(service) | Entry::Replaced(service)) = services.get_mut(&name)
             {
                 *service = extended;
             }
@@ -118,7 +117,7 @@ impl Loader {
         Ok(services)
     }
 
-    /// Reads what a file includes.
+    /// Reads the files of an include.
     fn include(
         &mut self,
         include: &Include,
@@ -129,22 +128,24 @@ impl Loader {
             paths,
             directory,
             env_files,
-            place,
+            location,
         } = include;
-        let resolved = paths.iter().map(|it| local(&scope.directory, it, place));
-        let resolved: Vec<PathBuf> = resolved.collect::<Result<_, _>>()?;
+        let resolved = paths
+            .iter()
+            .map(|path| local(&scope.directory, path, location))
+            .collect::<Result<Vec<PathBuf>, _>>()?;
         let Some(main) = resolved.first() else {
-            return Err(place.invalid("must name a file"));
+            return Err(location.invalid("must name a file"));
         };
         let mut chain = scope.chain.clone();
         chain.push(real(path));
         if chain.contains(&real(main)) {
             let what = format!("`{}` includes itself: {}", main.display(), listed(&chain));
-            return Err(place.invalid(what));
+            return Err(location.invalid(what));
         }
         if chain.len() > MAX_CHAIN {
             let what = format!("files include each other deeper than {MAX_CHAIN} levels");
-            return Err(place.invalid(what));
+            return Err(location.invalid(what));
         }
         let directory = match directory {
             Some(directory) => scope.directory.join(directory),
@@ -154,8 +155,11 @@ impl Loader {
             let default = directory.join(".env");
             default.is_file().then_some(default).into_iter().collect()
         } else {
-            let given = env_files.iter().filter(|it| *it != "/dev/null");
-            given.map(|it| scope.directory.join(it)).collect()
+            env_files
+                .iter()
+                .filter(|path| *path != "/dev/null")
+                .map(|path| scope.directory.join(path))
+                .collect()
         };
         let mut variables = (*scope.variables).clone();
         variables.add(dotenv::read(&env_files, &scope.variables)?);
@@ -167,7 +171,7 @@ impl Loader {
         self.load(&resolved, &scope)
     }
 
-    /// Returns a service with what it extends merged below it.
+    /// Returns a service merged over the one that it extends.
     fn extend(
         &mut self,
         name: &str,
@@ -175,12 +179,16 @@ impl Loader {
         scope: &Scope,
         chain: &mut Vec<(PathBuf, String)>,
     ) -> Result<RawService, ComposeError> {
-        let service = at.services.get(name).cloned();
-        let mut service = service.and_then(Entry::into_service).unwrap_or_default();
+        let mut service = at
+            .services
+            .get(name)
+            .cloned()
+            .and_then(Entry::into_service)
+            .unwrap_or_default();
         let Some(Extends {
             service: base,
             file,
-            place,
+            location,
         }) = service.extends.get().cloned()
         else {
             return Ok(service);
@@ -188,27 +196,27 @@ impl Loader {
         let link = (real(at.path), name.to_owned());
         if chain.contains(&link) || chain.len() > MAX_CHAIN {
             chain.push(link);
-            let links = chain.iter().take(MAX_CHAIN);
-            let links = links.map(|(path, name)| format!("{name} in {}", path.display()));
-            let links: Vec<String> = links.collect();
+            let links: Vec<String> = chain
+                .iter()
+                .take(MAX_CHAIN)
+                .map(|(path, name)| format!("{name} in {}", path.display()))
+                .collect();
             let what = format!(
                 "services extend each other in a circle: {}",
                 links.join(", ")
             );
-            return Err(place.invalid(what));
+            return Err(location.invalid(what));
         }
         chain.push(link);
         let missing = |path: &Path| {
-            place.invalid(format!(
-                "there is no service `{base}` in `{}`",
-                path.display()
-            ))
+            let path = path.display();
+            location.invalid(format!("service `{base}` does not exist in `{path}`"))
         };
         let mut merged = match file {
             None if !at.services.contains_key(&base) => return Err(missing(at.path)),
             None => self.extend(&base, at, scope, chain)?,
             Some(file) => {
-                let path = local(at.directory, &file, &place)?;
+                let path = local(at.directory, &file, &location)?;
                 let services = self.plain(&path, scope)?;
                 if !services.contains_key(&base) {
                     return Err(missing(&path));
@@ -226,7 +234,7 @@ impl Loader {
         Ok(merged)
     }
 
-    /// Reads the services of a file as they stand there, for others to extend.
+    /// Reads the services of a file without includes and extended services, for others to extend.
     fn plain(&mut self, path: &Path, scope: &Scope) -> Result<Services, ComposeError> {
         let tree = self.tree(path)?;
         let reader = Reader {
@@ -243,7 +251,7 @@ impl Loader {
     }
 }
 
-/// Where a service stands that may extend another.
+/// The services, the file and the directory of a service that extends another.
 struct At<'a> {
     services: &'a Services,
     path: &'a Path,
@@ -255,73 +263,76 @@ struct Include {
     paths: Vec<String>,
     directory: Option<String>,
     env_files: Vec<String>,
-    place: Place,
+    location: Location,
 }
 
-/// Reads what a document includes: names of files, or maps with more.
+/// Reads the includes of a document, which are names of files or maps.
 fn includes(reader: &Reader<'_>, document: NodeId) -> Result<Vec<Include>, ComposeError> {
     let tree = reader.tree;
     let Some(id) = tree.get(document, "include") else {
         return Ok(Vec::new());
     };
-    let place = reader.place("include", id);
+    let location = reader.location("include", id);
     let items = match &tree.node(id).value {
         Value::Null => return Ok(Vec::new()),
         Value::List(items) => items,
         Value::Text(_) | Value::Other(_) | Value::Map(_) => {
-            return Err(place.invalid("must be a list"));
+            return Err(location.invalid("must be a list"));
         }
     };
     let includes = items.iter().enumerate().map(|(index, item)| {
-        let place = place.below(&index.to_string(), tree.node(*item).line);
+        let location = location.below(&index.to_string(), tree.node(*item).line);
         if !matches!(tree.node(*item).value, Value::Map(_)) {
             return Ok(Include {
-                paths: reader.text(*item, &place)?.into_iter().collect(),
+                paths: reader.text(*item, &location)?.into_iter().collect(),
                 directory: None,
                 env_files: Vec::new(),
-                place,
+                location,
             });
         }
         let below = |key: &str| {
             let id = tree.get(*item, key)?;
-            Some((id, place.below(key, tree.node(id).line)))
+            Some((id, location.below(key, tree.node(id).line)))
         };
         let texts = |key: &str| match below(key) {
-            Some((id, place)) => reader.text_or_list(id, &place),
+            Some((id, location)) => reader.text_or_list(id, &location),
             None => Ok(Vec::new()),
         };
         Ok(Include {
             paths: texts("path")?,
             directory: match below("project_directory") {
-                Some((id, place)) => reader.text(id, &place)?,
+                Some((id, location)) => reader.text(id, &location)?,
                 None => None,
             },
             env_files: texts("env_file")?,
-            place,
+            location,
         })
     });
     includes.collect()
 }
 
-/// Finds a file of this machine; others are not fetched.
-fn local(directory: &Path, path: &str, place: &Place) -> Result<PathBuf, ComposeError> {
+/// Returns the path of a local file. Remote files are an error.
+fn local(directory: &Path, path: &str, location: &Location) -> Result<PathBuf, ComposeError> {
     let is_remote = path.contains("://")
         || path.starts_with("git@")
         || path.starts_with("github.com/")
         || path.contains(".git#");
     if is_remote || path == STDIN {
-        let what = format!("`{path}` is not a file of this machine, and is not fetched");
-        return Err(place.invalid(what));
+        let what = format!("`{path}` is not a local file; remote files are not fetched");
+        return Err(location.invalid(what));
     }
     Ok(directory.join(path))
 }
 
-/// One spelling for one file.
+/// Returns the canonical path, so that each file has one.
 fn real(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn listed(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths.iter().map(|it| it.display().to_string()).collect();
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     paths.join(", ")
 }

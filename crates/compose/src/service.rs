@@ -1,30 +1,30 @@
-//! Services as files write them, and how one file's are merged into another's.
+//! Services in files, and how those of one file are merged over those of another.
 //!
-//! Only what decides about images is read; everything else may be there and say anything.
+//! Only keys that determine images are read; others are ignored.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 use crate::interpolate::{Variables, interpolate};
 use crate::yaml::{NodeId, Tag, Tree, Value};
 
 /// Services of one or several files, by name.
 pub(crate) type Services = BTreeMap<String, Entry>;
 
-/// What files say of one service.
+/// A service in a file, and how it is merged.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
-    /// To be merged into what is there.
+    /// Is merged over the earlier one.
     Merged(RawService),
-    /// To stand in the place of what is there.
-    Instead(RawService),
-    /// To be taken away.
+    /// Replaces the earlier one.
+    Replaced(RawService),
+    /// Removes the earlier one.
     Reset,
 }
 
-/// What a service says that decides about its image.
+/// The keys of a service that determine its image.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RawService {
     pub(crate) image: Field<String>,
@@ -32,50 +32,56 @@ pub(crate) struct RawService {
     pub(crate) provider: Field<()>,
     pub(crate) profiles: Field<Vec<String>>,
     pub(crate) extends: Field<Extends>,
-    /// Where the service stands.
-    pub(crate) place: Option<Place>,
+    /// The location of the service.
+    pub(crate) location: Option<Location>,
 }
 
-/// A value that may be merged.
+/// A value, and how it is merged.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Field<T> {
+    /// Keeps the earlier value.
     #[default]
     Unset,
+    /// Is merged over the earlier value.
     Set(T),
-    Instead(T),
+    /// Replaces the earlier value.
+    Replaced(T),
+    /// Removes the earlier value.
     Reset,
 }
 
-/// The service that another one is built upon.
+/// The service that another one extends.
 #[derive(Debug, Clone)]
 pub(crate) struct Extends {
     pub(crate) service: String,
     pub(crate) file: Option<String>,
-    pub(crate) place: Place,
+    pub(crate) location: Location,
 }
 
 impl<T> Field<T> {
     pub(crate) fn get(&self) -> Option<&T> {
         match self {
-            Self::Set(value) | Self::Instead(value) => Some(value),
+            Self::Set(value) | Self::Replaced(value) => Some(value),
             Self::Unset | Self::Reset => None,
         }
     }
 
-    /// Merges `over` into this; two plain values by `both`.
+    /// Merges `over` over this; two values by `both`.
     fn merge(&mut self, over: Self, both: impl FnOnce(T, T) -> T) {
         let base = std::mem::take(self);
         *self = match (base, over) {
             (base, Self::Unset) => base,
             (_, Self::Reset) => Self::Unset,
-            (Self::Set(base) | Self::Instead(base), Self::Set(over)) => Self::Set(both(base, over)),
-            (_, Self::Set(over) | Self::Instead(over)) => Self::Set(over),
+            (Self::Set(base) | Self::Replaced(base), Self::Set(over)) => {
+                Self::Set(both(base, over))
+            }
+            (_, Self::Set(over) | Self::Replaced(over)) => Self::Set(over),
         };
     }
 }
 
 impl RawService {
-    /// Merges another one, which wins, into this one.
+    /// Merges another service over this one.
     pub(crate) fn merge(&mut self, over: Self) {
         self.image.merge(over.image, |_, over| over);
         self.build.merge(over.build, |(), ()| ());
@@ -85,25 +91,25 @@ impl RawService {
             base
         });
         self.extends.merge(over.extends, |_, over| over);
-        self.place = over.place.or(self.place.take());
+        self.location = over.location.or(self.location.take());
     }
 }
 
 impl Entry {
-    /// What the service is when there is nothing below it.
+    /// Returns the service without an earlier one.
     pub(crate) fn into_service(self) -> Option<RawService> {
         match self {
-            Self::Merged(service) | Self::Instead(service) => Some(service),
+            Self::Merged(service) | Self::Replaced(service) => Some(service),
             Self::Reset => None,
         }
     }
 }
 
-/// Merges services into others, over which they win.
+/// Merges services over others.
 pub(crate) fn merge(base: &mut Services, over: Services) {
     for (name, entry) in over {
         match (base.get_mut(&name), entry) {
-            (Some(Entry::Merged(base) | Entry::Instead(base)), Entry::Merged(over)) => {
+            (Some(Entry::Merged(base) | Entry::Replaced(base)), Entry::Merged(over)) => {
                 base.merge(over);
             }
             (_, Entry::Reset) => {
@@ -116,20 +122,20 @@ pub(crate) fn merge(base: &mut Services, over: Services) {
     }
 }
 
-/// Reads values of one file, with the variables put in.
+/// Reads values of one file, with variables replaced.
 #[derive(Debug)]
 pub(crate) struct Reader<'r> {
     pub(crate) tree: &'r Tree,
     pub(crate) path: &'r Path,
     pub(crate) variables: &'r Variables,
-    /// Variables that are used and not set.
+    /// The variables that are used and not set.
     pub(crate) unset: &'r RefCell<BTreeSet<String>>,
 }
 
 impl Reader<'_> {
-    /// The place of a value at the top of a document.
-    pub(crate) fn place(&self, key: &str, id: NodeId) -> Place {
-        Place::file(self.path).below(key, self.tree.node(id).line)
+    /// Returns the location of a top-level value.
+    pub(crate) fn location(&self, key: &str, id: NodeId) -> Location {
+        Location::file(self.path).below(key, self.tree.node(id).line)
     }
 
     /// Reads the services of a document.
@@ -138,33 +144,33 @@ impl Reader<'_> {
         let Some(id) = self.tree.get(document, "services") else {
             return Ok(services);
         };
-        let place = self.place("services", id);
-        for (name, id) in self.map(id, &place)? {
-            let place = place.below(&name, self.tree.node(id).line);
+        let location = self.location("services", id);
+        for (name, id) in self.map(id, &location)? {
+            let location = location.below(&name, self.tree.node(id).line);
             let entry = match self.tree.node(id).tag {
                 Tag::Reset => Entry::Reset,
-                Tag::Override => Entry::Instead(self.service(id, place)?),
-                Tag::None => Entry::Merged(self.service(id, place)?),
+                Tag::Override => Entry::Replaced(self.service(id, location)?),
+                Tag::None => Entry::Merged(self.service(id, location)?),
             };
             services.insert(name, entry);
         }
         Ok(services)
     }
 
-    fn service(&self, id: NodeId, place: Place) -> Result<RawService, ComposeError> {
+    fn service(&self, id: NodeId, location: Location) -> Result<RawService, ComposeError> {
         let mut service = RawService::default();
-        for (key, id) in self.map(id, &place)? {
-            let place = place.below(&key, self.tree.node(id).line);
+        for (key, id) in self.map(id, &location)? {
+            let location = location.below(&key, self.tree.node(id).line);
             match key.as_str() {
-                "image" => service.image = self.field(id, || self.text(id, &place))?,
+                "image" => service.image = self.field(id, || self.text(id, &location))?,
                 "build" => service.build = self.field(id, || Ok(self.presence(id)))?,
                 "provider" => service.provider = self.field(id, || Ok(self.presence(id)))?,
-                "profiles" => service.profiles = self.field(id, || self.list(id, &place))?,
-                "extends" => service.extends = self.field(id, || self.extends(id, &place))?,
+                "profiles" => service.profiles = self.field(id, || self.list(id, &location))?,
+                "extends" => service.extends = self.field(id, || self.extends(id, &location))?,
                 _ => {}
             }
         }
-        service.place = Some(place);
+        service.location = Some(location);
         Ok(service)
     }
 
@@ -175,7 +181,7 @@ impl Reader<'_> {
     ) -> Result<Field<T>, ComposeError> {
         Ok(match self.tree.node(id).tag {
             Tag::Reset => Field::Reset,
-            Tag::Override => read()?.map_or(Field::Reset, Field::Instead),
+            Tag::Override => read()?.map_or(Field::Reset, Field::Replaced),
             Tag::None => read()?.map_or(Field::Unset, Field::Set),
         })
     }
@@ -187,90 +193,97 @@ impl Reader<'_> {
         }
     }
 
-    fn extends(&self, id: NodeId, place: &Place) -> Result<Option<Extends>, ComposeError> {
+    fn extends(&self, id: NodeId, location: &Location) -> Result<Option<Extends>, ComposeError> {
         let Value::Map(entries) = &self.tree.node(id).value else {
-            let service = self.text(id, place)?;
+            let service = self.text(id, location)?;
             return Ok(service.map(|service| Extends {
                 service,
                 file: None,
-                place: place.clone(),
+                location: location.clone(),
             }));
         };
         let text = |key: &str| match entries.get(key) {
-            Some(id) => self.text(*id, &place.below(key, self.tree.node(*id).line)),
+            Some(id) => self.text(*id, &location.below(key, self.tree.node(*id).line)),
             None => Ok(None),
         };
         let Some(service) = text("service")? else {
-            return Err(place.invalid("must name a service, as in `service: base`"));
+            return Err(location.invalid("must name a service, as in `service: base`"));
         };
         Ok(Some(Extends {
             service,
             file: text("file")?,
-            place: place.clone(),
+            location: location.clone(),
         }))
     }
 
-    /// Reads a map; nothing is an empty one.
+    /// Reads a map; null is an empty one.
     pub(crate) fn map(
         &self,
         id: NodeId,
-        place: &Place,
+        location: &Location,
     ) -> Result<BTreeMap<String, NodeId>, ComposeError> {
         match &self.tree.node(id).value {
             Value::Map(entries) => Ok(entries.clone()),
             Value::Null => Ok(BTreeMap::new()),
             Value::Text(_) | Value::Other(_) | Value::List(_) => {
-                Err(place.invalid("must be a map"))
+                Err(location.invalid("must be a map"))
             }
         }
     }
 
-    /// Reads a text, with its variables put in.
-    pub(crate) fn text(&self, id: NodeId, place: &Place) -> Result<Option<String>, ComposeError> {
+    /// Reads a string, with variables replaced.
+    pub(crate) fn text(
+        &self,
+        id: NodeId,
+        location: &Location,
+    ) -> Result<Option<String>, ComposeError> {
         match &self.tree.node(id).value {
             Value::Null => Ok(None),
             Value::Text(text) => {
                 let lookup = |name: &str| self.variables.get(name);
-                let done = interpolate(text, &lookup, &mut self.unset.borrow_mut());
-                done.map(Some).map_err(|what| place.invalid(what))
+                interpolate(text, &lookup, &mut self.unset.borrow_mut())
+                    .map(Some)
+                    .map_err(|what| location.invalid(what))
             }
             Value::Other(text) => {
-                let what = format!("must be a text; put {text} in quotes if it is one");
-                Err(place.invalid(what))
+                let what = format!("must be a string; put {text} in quotes");
+                Err(location.invalid(what))
             }
-            Value::List(_) | Value::Map(_) => Err(place.invalid("must be a text")),
+            Value::List(_) | Value::Map(_) => Err(location.invalid("must be a string")),
         }
     }
 
-    /// Reads a list of texts.
+    /// Reads a list of strings.
     pub(crate) fn list(
         &self,
         id: NodeId,
-        place: &Place,
+        location: &Location,
     ) -> Result<Option<Vec<String>>, ComposeError> {
         match &self.tree.node(id).value {
             Value::Null => Ok(None),
             Value::List(items) => {
-                let texts = items.iter().map(|item| self.text(*item, place));
-                let texts: Result<Vec<_>, _> = texts.collect();
-                Ok(Some(texts?.into_iter().flatten().collect()))
+                let texts = items
+                    .iter()
+                    .map(|item| self.text(*item, location))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok(Some(texts.into_iter().flatten().collect()))
             }
             Value::Text(_) | Value::Other(_) | Value::Map(_) => {
-                Err(place.invalid("must be a list of texts"))
+                Err(location.invalid("must be a list of strings"))
             }
         }
     }
 
-    /// Reads a text or a list of texts.
+    /// Reads a string or a list of strings.
     pub(crate) fn text_or_list(
         &self,
         id: NodeId,
-        place: &Place,
+        location: &Location,
     ) -> Result<Vec<String>, ComposeError> {
         match &self.tree.node(id).value {
-            Value::List(_) => Ok(self.list(id, place)?.unwrap_or_default()),
+            Value::List(_) => Ok(self.list(id, location)?.unwrap_or_default()),
             Value::Null | Value::Text(_) | Value::Other(_) | Value::Map(_) => {
-                Ok(self.text(id, place)?.into_iter().collect())
+                Ok(self.text(id, location)?.into_iter().collect())
             }
         }
     }

@@ -1,21 +1,21 @@
-//! Reading files: whole, as text, and none that is larger than any that people write.
+//! Reads text files of limited size.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 
-/// The largest file that is read. Large real ones have some hundred kilobytes.
+/// The size of the largest file that is read. Real files have at most some hundred kilobytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The name that stands for standard input.
+/// The name of standard input.
 pub(crate) const STDIN: &str = "-";
 
 /// Reads a text file; `-` is standard input.
 pub(crate) fn read(path: &Path) -> Result<String, ComposeError> {
     let mut bytes = Vec::new();
-    // One byte more tells a file that is too large.
+    // One byte more, to recognize a file that is too large.
     let reading = if path == Path::new(STDIN) {
         io::stdin().take(MAX_BYTES + 1).read_to_end(&mut bytes)
     } else {
@@ -25,14 +25,14 @@ pub(crate) fn read(path: &Path) -> Result<String, ComposeError> {
         path: path.to_owned(),
         source,
     })?;
-    let place = Place::file(path);
+    let location = Location::file(path);
     if bytes.len() as u64 > MAX_BYTES {
-        let what = format!("is larger than the {MAX_BYTES} bytes that are accepted");
-        return Err(place.invalid(what));
+        let what = format!("is larger than {MAX_BYTES} bytes");
+        return Err(location.invalid(what));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        place.invalid(format!("is not UTF-8 from byte {at} on"))
+        let byte = error.utf8_error().valid_up_to();
+        location.invalid(format!("is not UTF-8 at byte {byte}"))
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
 }

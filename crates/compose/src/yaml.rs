@@ -1,9 +1,8 @@
 //! YAML documents as trees.
 //!
-//! Nodes lie in one list and refer to each other by position, so an alias costs a number and a
-//! tree of any depth is walked and dropped without recursion: files that double themselves by
-//! aliases, or refer to themselves, are harmless. Merge keys (`<<`) are resolved while the tree
-//! is built, within a bound.
+//! Nodes are in one list and refer to each other by position, so an alias costs a number, and a tree
+//! of any depth is dropped without recursion: files whose aliases multiply or refer to themselves
+//! are harmless. Merge keys (`<<`) are resolved while the tree is built, up to a limit.
 
 #[cfg(test)]
 mod tests;
@@ -12,12 +11,12 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag as ParsedTag};
 
-use crate::error::{ComposeError, Place};
+use crate::error::{ComposeError, Location};
 
 /// How many nodes and merged keys a file may have.
 const MAX_NODES: usize = 500_000;
 
-/// The key that merges other maps into its own.
+/// The key whose maps are merged into its own map.
 const MERGE: &str = "<<";
 
 /// A node, by its position.
@@ -36,45 +35,45 @@ pub(crate) struct Tree {
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) tag: Tag,
-    /// From one on.
+    /// The number of the line, starting with 1.
     pub(crate) line: usize,
 }
 
-/// What a value is.
+/// A value by its type.
 #[derive(Debug)]
 pub(crate) enum Value {
     Null,
     Text(String),
-    /// A number or a truth value: its spelling.
+    /// A number or a boolean, as it is written.
     Other(String),
     List(Vec<NodeId>),
     Map(BTreeMap<String, NodeId>),
 }
 
-/// What a value does to the one that it is merged into.
+/// How a value is merged over an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tag {
     None,
-    /// `!reset`: takes it away.
+    /// `!reset` removes the earlier value.
     Reset,
-    /// `!override`: stands in its place.
+    /// `!override` replaces the earlier value.
     Override,
 }
 
 impl Tree {
     /// Parses a file.
-    pub(crate) fn parse(text: &str, place: &Place) -> Result<Self, ComposeError> {
+    pub(crate) fn parse(text: &str, location: &Location) -> Result<Self, ComposeError> {
         let mut builder = Builder {
             tree: Self::default(),
             open: Vec::new(),
             anchors: BTreeMap::new(),
             merged: 0,
-            place,
+            location,
         };
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| {
-                let place = place.clone().at(error.marker().line());
-                place.invalid(format!("is not YAML: {}", error.info()))
+                let location = location.clone().at(error.marker().line());
+                location.invalid(format!("is not YAML: {}", error.info()))
             })?;
             builder.take(event, span.start.line())?;
         }
@@ -85,7 +84,7 @@ impl Tree {
         &self.nodes[id]
     }
 
-    /// Returns the value of a key; none if it is not a map, or has no such key.
+    /// Returns the value of a key; `None` if the node is not a map or does not have the key.
     pub(crate) fn get(&self, map: NodeId, key: &str) -> Option<NodeId> {
         match &self.node(map).value {
             Value::Map(entries) => entries.get(key).copied(),
@@ -94,24 +93,24 @@ impl Tree {
     }
 }
 
-/// A collection that has begun and not ended.
+/// A list or map that has begun and not ended.
 #[derive(Debug)]
 struct Open {
     id: NodeId,
     anchor: usize,
     /// The key whose value comes next, in a map.
     key: Option<String>,
-    /// What is merged into a map, in order.
+    /// The values of merge keys in a map, in order.
     merges: Vec<NodeId>,
 }
 
 struct Builder<'p> {
     tree: Tree,
     open: Vec<Open>,
-    /// Collections are here from their end on: what refers to itself refers to nothing.
+    /// The nodes of anchors. A list or map is added at its end, so an alias within it is an error.
     anchors: BTreeMap<usize, NodeId>,
     merged: usize,
-    place: &'p Place,
+    location: &'p Location,
 }
 
 impl Builder<'_> {
@@ -142,8 +141,8 @@ impl Builder<'_> {
         }
     }
 
-    fn at(&self, line: usize) -> Place {
-        self.place.clone().at(line)
+    fn at(&self, line: usize) -> Location {
+        self.location.clone().at(line)
     }
 
     fn add(
@@ -152,8 +151,8 @@ impl Builder<'_> {
         tag: Option<&ParsedTag>,
         line: usize,
     ) -> Result<NodeId, ComposeError> {
-        self.demand_room()?;
-        let tag = match tag.map(|it| (&*it.handle, &*it.suffix)) {
+        self.check_size()?;
+        let tag = match tag.map(|tag| (&*tag.handle, &*tag.suffix)) {
             Some(("!", "reset")) => Tag::Reset,
             Some(("!", "override")) => Tag::Override,
             Some(_) | None => Tag::None,
@@ -162,12 +161,12 @@ impl Builder<'_> {
         Ok(self.tree.nodes.len() - 1)
     }
 
-    fn demand_room(&self) -> Result<(), ComposeError> {
+    fn check_size(&self) -> Result<(), ComposeError> {
         if self.tree.nodes.len() + self.merged < MAX_NODES {
             return Ok(());
         }
-        let what = format!("has more than the {MAX_NODES} values that are accepted");
-        Err(self.place.invalid(what))
+        let what = format!("has more than {MAX_NODES} values");
+        Err(self.location.invalid(what))
     }
 
     fn begin(
@@ -178,7 +177,7 @@ impl Builder<'_> {
         line: usize,
     ) -> Result<(), ComposeError> {
         if self.expects_key() {
-            return Err(self.at(line).invalid("a key must be a text"));
+            return Err(self.at(line).invalid("a key must be a string"));
         }
         let id = self.add(value, tag, line)?;
         self.open.push(Open {
@@ -213,7 +212,7 @@ impl Builder<'_> {
             return Ok(());
         };
         if self.tree.get(open.id, &key).is_some() {
-            let what = format!("key `{key}` is there already");
+            let what = format!("duplicate key `{key}`");
             return Err(self.at(line).invalid(what));
         }
         open.key = Some(key);
@@ -222,7 +221,7 @@ impl Builder<'_> {
 
     fn take_alias(&mut self, anchor: usize, line: usize) -> Result<(), ComposeError> {
         let Some(id) = self.anchors.get(&anchor).copied() else {
-            let what = "an alias is part of what it refers to";
+            let what = "an alias refers to a value that contains it";
             return Err(self.at(line).invalid(what));
         };
         if !self.expects_key() {
@@ -231,12 +230,12 @@ impl Builder<'_> {
         match &self.tree.node(id).value {
             Value::Text(text) | Value::Other(text) => self.take_key(text.clone(), line),
             Value::Null | Value::List(_) | Value::Map(_) => {
-                Err(self.at(line).invalid("a key must be a text"))
+                Err(self.at(line).invalid("a key must be a string"))
             }
         }
     }
 
-    /// Puts a value where it belongs: under its key, into its list, or at the root.
+    /// Adds a value to the open map or list, or as the root of a document.
     fn place_value(&mut self, id: NodeId, line: usize) -> Result<(), ComposeError> {
         let Some(open) = self.open.last_mut() else {
             self.tree.documents.push(id);
@@ -249,14 +248,15 @@ impl Builder<'_> {
                 Some(key) => {
                     entries.insert(key, id);
                 }
-                None => return Err(self.at(line).invalid("a key must be a text")),
+                None => return Err(self.at(line).invalid("a key must be a string")),
             },
             Value::Null | Value::Text(_) | Value::Other(_) => {}
         }
         Ok(())
     }
 
-    /// Adds what merge keys bring: what is there stays, and what comes first wins.
+    /// Adds the entries of merge keys to a map. Its own entries take precedence, and then those of
+    /// the first merge key.
     fn merge(&mut self, map: NodeId, merges: &[NodeId]) -> Result<(), ComposeError> {
         let mut sources = Vec::new();
         for merge in merges {
@@ -270,12 +270,12 @@ impl Builder<'_> {
         for source in sources {
             let Node { value, line, .. } = self.tree.node(source);
             let Value::Map(entries) = value else {
-                let place = self.place.below(MERGE, *line);
-                return Err(place.invalid("must be a map, or a list of maps"));
+                let location = self.location.below(MERGE, *line);
+                return Err(location.invalid("must be a map, or a list of maps"));
             };
             let entries = entries.clone();
             self.merged += entries.len() + 1;
-            self.demand_room()?;
+            self.check_size()?;
             if let Value::Map(own) = &mut self.tree.nodes[map].value {
                 for (key, id) in entries {
                     own.entry(key).or_insert(id);
@@ -286,7 +286,7 @@ impl Builder<'_> {
     }
 }
 
-/// What a scalar is, by YAML's core schema.
+/// Returns the value of a scalar by YAML's core schema.
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&ParsedTag>) -> Value {
     let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
     if style != ScalarStyle::Plain || is_text {
@@ -304,11 +304,13 @@ fn is_number(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let is_based = |prefix: &str, base: u32| {
         let digits = unsigned.strip_prefix(prefix).unwrap_or_default();
-        !digits.is_empty() && digits.chars().all(|it| it.is_digit(base))
+        !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(base))
     };
-    let begins = unsigned.trim_start_matches('.');
-    let is_decimal =
-        begins.starts_with(|it: char| it.is_ascii_digit()) && unsigned.parse::<f64>().is_ok();
+    // Rust's parser also accepts words such as `infinity`.
+    let starts_with_digit = unsigned
+        .trim_start_matches('.')
+        .starts_with(|character: char| character.is_ascii_digit());
+    let is_decimal = starts_with_digit && unsigned.parse::<f64>().is_ok();
     let is_special =
         matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN");
     is_decimal || is_special || is_based("0x", 16) || is_based("0o", 8)

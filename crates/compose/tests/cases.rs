@@ -1,10 +1,10 @@
-//! The projects below `tests/projects`, and what each comes to.
+//! The projects below `tests/projects`, and the expected images.
 
 use std::path::{Path, PathBuf};
 
 use reclaim_compose::ProjectFiles;
 
-/// What is read, and what it comes to.
+/// A project with options, and the expected name and images.
 pub(crate) struct Case {
     pub(crate) directory: &'static str,
     pub(crate) files: &'static [&'static str],
@@ -12,7 +12,7 @@ pub(crate) struct Case {
     pub(crate) profiles: &'static [&'static str],
     pub(crate) services: &'static [&'static str],
     pub(crate) name: &'static str,
-    /// Services, and the images that they name; the default one without.
+    /// Services and their images; an empty image is the default one.
     pub(crate) images: &'static [(&'static str, &'static str)],
 }
 
@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { directory: "override", name: "override", profiles: &["mail"],
         images: &[("app", "team/app:dev"), ("mail", "mailhog/mailhog:v1.0.1"),
             ("worker", "registry.example.com:5000/team/app:1.4")], ..CASE },
-    // With files named, the override file is none of them.
+    // If files are named, the override file is not read.
     Case { directory: "override", name: "override", files: &["docker-compose.yml"],
         environment: &[("COMPOSE_PROFILES", "dev, other")],
         images: &[("app", "registry.example.com:5000/team/app:1.4"), ("mail", "mailhog/mailhog:v1.0.1"),
@@ -99,7 +99,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { directory: "extends/common", files: &["../compose.yaml"], name: "extends", profiles: &["nothing"],
         images: &[("api", "acme/api:2"), ("base", "acme/base:1"), ("copy", "acme/base:1"),
             ("web", "acme/base:1"), ("worker", "acme/job:3")], ..CASE },
-    // From a directory below, the files are found above.
+    // The files are found in the directory above.
     Case { directory: "include/team", files: &[], name: "include",
         images: &[("app", ""), ("board", "acme/board:blue"), ("chat", "acme/chat:2"), ("db", "postgres:15"),
             ("logs", "grafana/loki:3"), ("metrics", "prom/prometheus:v3")], ..CASE },
@@ -110,9 +110,11 @@ pub(crate) fn projects() -> PathBuf {
 }
 
 pub(crate) fn files(case: &Case) -> ProjectFiles {
-    let owned = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();
-    let environment = case.environment.iter();
-    let environment = environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    let environment = case
+        .environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     ProjectFiles {
         files: case.files.iter().map(PathBuf::from).collect(),
         profiles: owned(case.profiles),

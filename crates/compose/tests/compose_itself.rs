@@ -1,4 +1,4 @@
-//! Compose itself reads the same projects, and names the same images.
+//! Compose itself reads the same images from the same projects.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use cases::{CASES, Case, files, projects};
 /// The variable with the paths of Compose binaries, separated by colons.
 const VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
 
-/// Asks a Compose for the images of a project, sorted.
+/// Runs Compose to get the images of a project.
 fn images(compose: &str, case: &Case) -> Result<BTreeSet<String>, String> {
     let mut command = Command::new(compose);
     command.current_dir(projects().join(case.directory));
@@ -40,37 +40,41 @@ fn images(compose: &str, case: &Case) -> Result<BTreeSet<String>, String> {
     }
 }
 
-/// Returns the images that a case names, and of a service without one the default name.
+/// Returns the images of a case, with the default name for a service without an image.
 fn expected(case: &Case) -> BTreeSet<String> {
     // `config --images` of named services lists only theirs.
     let is_listed = |name: &&str| case.services.is_empty() || case.services.contains(name);
-    let services = case.images.iter().filter(|(service, _)| is_listed(service));
-    let images = services.map(|(service, image)| match *image {
-        "" => format!("{}-{service}", case.name),
-        image => image.to_owned(),
-    });
-    images.collect()
+    case.images
+        .iter()
+        .filter(|(service, _)| is_listed(service))
+        .map(|(service, image)| match *image {
+            "" => format!("{}-{service}", case.name),
+            image => image.to_owned(),
+        })
+        .collect()
 }
 
 /// Returns the images of the services that [`load`] finds.
 fn ours(case: &Case) -> BTreeSet<String> {
     let project = load(&files(case)).unwrap().project;
     let is_listed = |name: &&str| case.services.is_empty() || case.services.contains(name);
-    let services = project.services.iter();
-    let listed = services.filter(|(name, _)| is_listed(&name.as_str()));
-    let images = listed.map(|(name, service)| {
-        let default = || project.default_image(name);
-        service.image.clone().unwrap_or_else(default)
-    });
-    images.collect()
+    project
+        .services
+        .iter()
+        .filter(|(name, _)| is_listed(&name.as_str()))
+        .map(|(name, service)| {
+            let default = || project.default_image(name);
+            service.image.clone().unwrap_or_else(default)
+        })
+        .collect()
 }
 
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the runner says where Compose is"
+    reason = "the test runner sets the paths of Compose"
 )]
-fn names_the_same_images() {
+fn reads_the_same_images_as_compose() {
     let binaries = env::var(VARIABLE).unwrap_or_else(|_| panic!("{VARIABLE} is not set"));
     for compose in binaries.split(':') {
         for case in CASES {

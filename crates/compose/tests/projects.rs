@@ -1,4 +1,4 @@
-//! Projects of different styles, as people write them, and the images of their services.
+//! Projects of different styles, and the images of their services.
 
 mod cases;
 
@@ -33,7 +33,7 @@ fn reads_projects_of_every_style() {
 }
 
 #[test]
-fn tells_which_variables_are_not_set() {
+fn warns_about_variables_that_are_not_set() {
     let case = Case {
         directory: "variables",
         ..CASE
@@ -41,13 +41,13 @@ fn tells_which_variables_are_not_set() {
     let loaded = load(&files(&case)).unwrap();
     assert_eq!(
         loaded.warnings,
-        ["the variable `PROXY` is not set and taken for an empty one"]
+        ["variable `PROXY` is not set; using an empty string"]
     );
     assert_eq!(loaded.files, [projects().join("variables/compose.yaml")]);
 }
 
 #[test]
-fn a_name_that_is_given_stands() {
+fn a_requested_name_takes_precedence() {
     let case = Case {
         directory: "modern",
         environment: &[("COMPOSE_PROJECT_NAME", "other")],
@@ -66,7 +66,7 @@ fn a_name_that_is_given_stands() {
 }
 
 #[test]
-fn env_files_that_are_named_stand_instead_of_the_default() {
+fn named_env_files_replace_the_default_one() {
     let case = Case {
         directory: "variables",
         ..CASE
@@ -86,9 +86,8 @@ fn env_files_that_are_named_stand_instead_of_the_default() {
     );
 }
 
-/// Whole projects stand as they are: what is written here is what is in the directories.
 #[test]
-fn every_directory_is_read() {
+fn every_directory_has_a_case() {
     let entries = std::fs::read_dir(projects()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     for name in names {

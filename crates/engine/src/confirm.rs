@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{Digest, KeepReason, Kept, Plan, RefuseReason, Refused, Step, Unpin};
 
-use crate::off_thread::{blocking, in_turns};
+use crate::off_thread::{blocking, for_each_yielding};
 use crate::preview::Preview;
 
 /// A plan cut down to what was confirmed.
@@ -25,7 +25,7 @@ pub(crate) async fn restrict(mut preview: Preview, confirmed: Option<&Plan>) -> 
         };
     };
     let mut shown: BTreeMap<String, Digest> = BTreeMap::new();
-    in_turns(&confirmed.steps, |step| {
+    for_each_yielding(&confirmed.steps, |step| {
         let image = &step.image;
         shown.insert(image.name.clone(), image.target.digest.clone());
     })

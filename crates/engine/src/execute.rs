@@ -15,7 +15,7 @@ use reclaim_model::{
     ResolvedRequest, RunId, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
-use reclaim_store::{Alarm, LeaseDeletion, NO_LABELS, StoreError};
+use reclaim_store::{EventWatcher, LeaseDeletion, NO_LABELS, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span, warn};
@@ -86,7 +86,7 @@ pub(crate) struct Going<'a> {
     /// What the plan was made from.
     pub(crate) inventory: &'a mut Inventory,
     pub(crate) report: &'a mut Report,
-    pub(crate) alarm: Option<&'a Alarm>,
+    pub(crate) watcher: Option<&'a EventWatcher>,
     /// The directories of snapshots before the first removal.
     pub(crate) directories: Option<Before>,
 }
@@ -118,7 +118,7 @@ impl Engine {
         let Restricted { preview, refused } = restricted;
         let (mut inventory, mut plan) = (preview.inventory, preview.plan);
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
-        let alarm = self.store.alarm(&plan.namespace).ok();
+        let watcher = self.store.watch_events(&plan.namespace).ok();
         let holding = self.hold(run, &plan);
         let held = self.phase(info_span!("hold"), holding).await;
         if run.cancel.is_cancelled() {
@@ -138,7 +138,7 @@ impl Engine {
             run,
             inventory: &mut inventory,
             report: &mut report,
-            alarm: alarm.as_ref(),
+            watcher: watcher.as_ref(),
             directories: None,
         };
         let Ended { journals, sound } = match held? {
@@ -185,7 +185,7 @@ impl Engine {
     async fn hold(&self, run: Run<'_>, plan: &Plan) -> Result<Option<Vec<Digest>>, StoreError> {
         let will_collect = run.options.undo_window.is_zero();
         // It is a precaution: what cannot be read is no reason to fail.
-        if will_collect && self.store.is_tight().await.unwrap_or(false) {
+        if will_collect && self.store.lacks_room_to_collect().await.unwrap_or(false) {
             warn!("the disk is almost full; removing a few images at a time");
             return Ok(None);
         }
@@ -217,7 +217,7 @@ impl Engine {
             run,
             inventory,
             report,
-            alarm,
+            watcher,
             directories,
         } = going;
         let run = *run;
@@ -257,7 +257,7 @@ impl Engine {
         (run.progress)(Progress::LookingAgain);
         let looking = async {
             if is_settled {
-                self.restore_used(run, inventory, gone, *alarm).await
+                self.restore_used(run, inventory, gone, *watcher).await
             } else {
                 self.restore_all(run, gone, UNSETTLED.to_owned()).await
             }

@@ -57,7 +57,7 @@ impl Health {
             let asked = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
-                asked = timeout(ANSWER, store.ask_version()) => asked,
+                asked = timeout(ANSWER, store.refresh_version()) => asked,
             };
             let error = match asked {
                 Ok(Ok(())) => {

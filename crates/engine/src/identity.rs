@@ -93,7 +93,7 @@ impl Identity {
     pub(crate) async fn is_abandoned(self: &Arc<Self>, store: &Containerd, lease: &Lease) -> bool {
         let (identity, lease) = (Arc::clone(self), lease.clone());
         let looking = move || identity.liveness(&lease) == Liveness::Gone;
-        let looked = store.look_at_disk("lock file of a run", looking).await;
+        let looked = store.read_disk("lock file of a run", looking).await;
         looked.unwrap_or(false)
     }
 

@@ -13,7 +13,7 @@ use reclaim_model::{
 use reclaim_store::HeldBlob;
 use serde::{Deserialize, Serialize};
 
-use crate::off_thread::{blocking, in_turns};
+use crate::off_thread::{blocking, for_each_yielding};
 
 /// The version of the form. A newer one is not guessed at.
 const VERSION: u32 = 1;
@@ -120,7 +120,7 @@ pub(crate) async fn write(
     unpins: &[Unpin],
 ) -> Vec<HeldBlob> {
     let mut records = Vec::with_capacity(steps.len());
-    in_turns(steps, |step| records.push(Record::of(&step.image))).await;
+    for_each_yielding(steps, |step| records.push(Record::of(&step.image))).await;
     let (run, namespace, unpins) = (run.clone(), namespace.clone(), unpins.to_vec());
     blocking(move || blobs(&run, &namespace, records, &unpins)).await
 }

@@ -12,7 +12,7 @@ use reclaim_store::StoreError;
 use tracing::{info_span, warn};
 
 use crate::engine::Engine;
-use crate::off_thread::{blocking, in_turns};
+use crate::off_thread::{blocking, for_each_yielding};
 use crate::retry::retry;
 
 /// When the snapshots that will go are measured.
@@ -89,7 +89,7 @@ impl Engine {
 /// Returns the snapshots that go with a plan.
 pub(crate) async fn snapshots_of(plan: &Plan) -> Vec<SnapshotId> {
     let mut snapshots = Vec::new();
-    in_turns(&plan.freed.snapshots, |it| snapshots.push(it.id.clone())).await;
+    for_each_yielding(&plan.freed.snapshots, |it| snapshots.push(it.id.clone())).await;
     snapshots
 }
 

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 pub use reclaim_store::blocking;
-pub(crate) use reclaim_store::{discard, in_turns};
+pub(crate) use reclaim_store::{discard, for_each_yielding};
 
 /// A large value that is only read, by one piece of work after the other. Dropped, it is freed off
 /// the async threads, too.

@@ -83,7 +83,7 @@ impl Patience {
         let mut timeouts = 0;
         loop {
             let done = call().await;
-            let Some(error) = done.as_ref().err().filter(|it| it.is_passing()) else {
+            let Some(error) = done.as_ref().err().filter(|error| error.is_transient()) else {
                 self.is_spent.store(false, Ordering::Relaxed);
                 self.is_silent.store(false, Ordering::Relaxed);
                 return done;

@@ -13,7 +13,7 @@ use reclaim_model::{
     NamespaceInventory, Reference, ResolvedRequest, RootMark, SnapshotKind, chain,
 };
 use reclaim_plan::decide_again;
-use reclaim_store::{Alarm, StoreError};
+use reclaim_store::{EventWatcher, StoreError};
 use tracing::{info, warn};
 
 use crate::engine::{Engine, RunError};
@@ -67,13 +67,13 @@ impl Engine {
         run: Run<'_>,
         first: &mut Inventory,
         mut removed: Vec<ImageRecord>,
-        alarm: Option<&Alarm>,
+        watcher: Option<&EventWatcher>,
     ) -> Looked {
         let lease = unfinished(run.id);
         let restoring = self.restoring(run, &lease);
         let mut looked = Looked::default();
         for _ in 0..MAX_LOOKS {
-            let heard = alarm.map(Alarm::heard);
+            let events_before = watcher.map(EventWatcher::count);
             let wanted = match self.wanted(run, first, &mut removed).await {
                 Ok((wanted, gone)) => {
                     looked.gone = gone;
@@ -107,7 +107,7 @@ impl Engine {
                 removed.retain(|image| !restored_names.contains(&image.name));
             })
             .await;
-            if removed.is_empty() || alarm.map(Alarm::heard) == heard {
+            if removed.is_empty() || watcher.map(EventWatcher::count) == events_before {
                 break;
             }
         }
@@ -160,7 +160,7 @@ impl Engine {
     ) -> Result<(Vec<Wanted>, BTreeSet<String>), RunError> {
         let request = run.request;
         let namespace = &request.namespace;
-        let looking = run.patience.retry(|| self.store.look_again(namespace));
+        let looking = run.patience.retry(|| self.store.observe_users(namespace));
         let mut seen = looking.await?;
         let registered = self.registered(namespace).await?;
         let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);

@@ -15,7 +15,7 @@ use reclaim_store::{Directories, Extents, StoreError};
 use tracing::{debug, warn};
 
 use crate::engine::Engine;
-use crate::off_thread::{discard, in_turns, lend};
+use crate::off_thread::{discard, for_each_yielding, lend};
 use crate::survey::snapshot_ids;
 
 /// How often directories without a record are looked at again: others may be removing them.
@@ -48,7 +48,7 @@ impl Engine {
                 let counting = lend(inventory, move |inventory| {
                     let records = directories.records(inventory);
                     Before {
-                        beyond: directories.beyond(&directories, &records),
+                        beyond: directories.excess(&directories, &records),
                         records,
                         directories: Arc::new(directories),
                     }
@@ -97,14 +97,14 @@ impl Engine {
     }
 
     async fn stranded(&self, before: &Before, gone: &Freed) -> Result<Vec<Unrecorded>, StoreError> {
-        let after = self.store.directories_again(&before.directories).await;
+        let after = self.store.relist_directories(&before.directories).await;
         // As many directories as records are gone: nothing else needs to be asked.
         if before.is_clean(&after, &before.records_without(gone)) {
             return Ok(Vec::new());
         }
         for look in 1..=LOOKS {
             let inventory = self.observe_everything().await?;
-            let after = self.store.directories_again(&before.directories).await;
+            let after = self.store.relist_directories(&before.directories).await;
             if before.is_clean(&after, &after.records(&inventory)) {
                 break;
             }
@@ -151,7 +151,7 @@ impl Engine {
             let ids = snapshot_ids(namespace).await;
             let inodes = self.store.snapshot_inodes(name, &ids).await?;
             // One of unknown size proves nothing.
-            in_turns(inodes.iter(), |(id, inodes)| {
+            for_each_yielding(inodes.iter(), |(id, inodes)| {
                 if let (Some(Some(bytes)), Some(inodes)) = (bytes.get(id), inodes) {
                     sizes.insert((name.clone(), id.clone()), (bytes, inodes));
                 }
@@ -180,7 +180,7 @@ impl Before {
     ///
     /// Counting is not enough: the collection may have removed one that was there before.
     fn is_clean(&self, after: &Directories, records: &BTreeMap<Snapshotter, usize>) -> bool {
-        let beyond = self.directories.beyond(after, records);
+        let beyond = self.directories.excess(after, records);
         let is_no_more = |(name, count): (&Snapshotter, &usize)| {
             self.beyond.get(name).is_some_and(|old| old >= count)
         };

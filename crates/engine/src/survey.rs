@@ -13,7 +13,7 @@ use reclaim_store::{ContentFiles, Directories, StoreError};
 use tracing::{Instrument, debug, info_span};
 
 use crate::engine::{Engine, RunError};
-use crate::off_thread::{Shared, in_turns};
+use crate::off_thread::{Shared, for_each_yielding};
 use crate::progress::{Progress, ProgressSink};
 use crate::retry::retry;
 
@@ -31,7 +31,7 @@ impl Engine {
     pub async fn disk_usage(&self, progress: &ProgressSink<'_>) -> Result<DiskUsage, RunError> {
         progress(Progress::Observing);
         let root = self.store.content_root().await?;
-        let witnesses = self.store.some_blobs().await?;
+        let witnesses = self.store.sample_blobs().await?;
         let directories = self.store.snapshot_directories(&witnesses).await?;
         let before = self.content_files(root.clone()).await;
         let inventory = Shared::new(self.observe_all().await?);
@@ -82,10 +82,10 @@ impl Engine {
         bytes: &BTreeMap<Namespace, SnapshotSizes>,
     ) -> Result<Option<OutsideRecords>, StoreError> {
         let before = Arc::new(before);
-        let after = Arc::new(self.store.directories_again(&before).await);
+        let after = Arc::new(self.store.relist_directories(&before).await);
         let (earlier, later) = (Arc::clone(&before), Arc::clone(&after));
         let comparing = inventory.read(move |inventory| {
-            let is_any = !earlier.beyond(&later, &later.records(inventory)).is_empty();
+            let is_any = !earlier.excess(&later, &later.records(inventory)).is_empty();
             (is_any, later.unseen(inventory))
         });
         let (is_any, unseen) = comparing.await;
@@ -192,7 +192,7 @@ impl Engine {
 pub(crate) async fn snapshot_ids(namespace: &NamespaceInventory) -> Vec<SnapshotId> {
     let mut ids = Vec::new();
     for (snapshotter, snapshots) in &namespace.snapshots {
-        in_turns(snapshots, |it| {
+        for_each_yielding(snapshots, |it| {
             ids.push(SnapshotId::new(snapshotter.clone(), it.key.clone()));
         })
         .await;

@@ -88,7 +88,7 @@ impl Engine {
                 continue;
             }
             // Or whoever counts what is pulled again would take it for that.
-            if let Err(error) = self.store.tell_restoring(namespace, &image.name).await {
+            if let Err(error) = self.store.announce_restore(namespace, &image.name).await {
                 debug!(error = chain(&error), "nobody is told of the restoring");
             }
             match restoring.write(image).await? {

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::engine::Engine;
 use crate::execute::Run;
 use crate::lease_labels;
-use crate::off_thread::{blocking, in_turns};
+use crate::off_thread::{blocking, for_each_yielding};
 use crate::retry::{Patience, retry};
 
 /// How many labels are changed at a time.
@@ -149,7 +149,7 @@ impl Engine {
             .patience
             .retry(|| self.store.observe(judged, &NO_LABELS, self.store.now()));
         let mut inventory = observing.await?;
-        in_turns(unpinned, |unpin| {
+        for_each_yielding(unpinned, |unpin| {
             if let Some(document) = first.documents.get(&unpin.config) {
                 let documents = &mut inventory.documents;
                 documents.insert(unpin.config.clone(), document.clone());

@@ -1,80 +1,81 @@
-//! Why there is no turn.
+//! Why the cluster lock could not be acquired.
 
 use std::time::Duration;
 
-/// Why there is no turn. None of them is a reason to end the daemon: the run is left out, and
-/// tried again when it is due again.
+/// Why the cluster lock could not be acquired. The daemon skips the run and tries again when the
+/// run is next due.
 #[derive(Debug, thiserror::Error)]
-pub enum TurnError {
-    /// Whoever waited was told to stop.
-    #[error("stopped waiting for this node's turn")]
+pub enum ClusterLockError {
+    /// The caller cancelled the wait.
+    #[error("stopped waiting for the cluster lock")]
     Cancelled,
     /// There is neither a service account of a pod nor a kubeconfig.
     #[error("find the cluster's API server")]
     NoCluster {
-        /// What was looked for, and why it was not found.
+        /// What was tried, and why it failed.
         #[source]
         source: kube::config::InferConfigError,
     },
-    /// The API server's client cannot be made: its certificate cannot be read, for instance.
-    #[error("make a client of the cluster's API server")]
+    /// The client for the API server cannot be created, for instance because its certificate cannot
+    /// be read.
+    #[error("create a client for the cluster's API server")]
     NoClient {
-        /// Why not.
+        /// The cause.
         #[source]
         source: kube::Error,
     },
-    /// The service account may not.
-    #[error("{verb} lease `{lease}`: it takes the right to get, create and update leases")]
+    /// The API server denied permission.
+    #[error("{verb} lease `{lease}`: permission to get, create and update leases is required")]
     Forbidden {
         /// What was tried.
         verb: &'static str,
         /// Namespace and name.
         lease: String,
-        /// The server's own words.
+        /// The server's message.
         #[source]
         source: Cause,
     },
-    /// The API server has understood, and says no: there is no such namespace, for instance.
+    /// The API server refused the call, for instance because the namespace does not exist.
     #[error("{verb} lease `{lease}`")]
     Refused {
         /// What was tried.
         verb: &'static str,
         /// Namespace and name.
         lease: String,
-        /// The server's own words.
+        /// The server's message.
         #[source]
         source: Cause,
     },
-    /// The API server has trouble of its own, or nothing is there to answer.
+    /// The API server failed, or cannot be reached.
     #[error("{verb} lease `{lease}`")]
-    Trouble {
+    Unavailable {
         /// What was tried.
         verb: &'static str,
         /// Namespace and name.
         lease: String,
-        /// The server's own words, or the transport's.
+        /// The message of the server or the transport.
         #[source]
         source: Cause,
     },
-    /// The API server does not answer in time.
+    /// The API server did not answer in time.
     #[error("{verb} lease `{lease}`: no answer within {} s", .after.as_secs_f32())]
     NoAnswer {
         /// What was tried.
         verb: &'static str,
         /// Namespace and name.
         lease: String,
-        /// How long was waited.
+        /// The timeout.
         after: Duration,
     },
 }
 
-/// The words of the API server, or of the client where it had none.
+/// The message of the API server, or of the client if the server sent none.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-impl TurnError {
-    /// Sorts what went wrong with a call.
+impl ClusterLockError {
+    /// Classifies the error of a call.
     pub(crate) fn of_call(verb: &'static str, lease: String, error: kube::Error) -> Self {
-        // Its own words, without those that the client puts around them.
+        // The server's message, without the text that the client adds.
         let (code, source): (u16, Cause) = if let kube::Error::Api(status) = error {
             (status.code, status)
         } else {
@@ -86,8 +87,8 @@ impl TurnError {
                 lease,
                 source,
             },
-            // "Too many requests" passes.
-            429 => Self::Trouble {
+            // "Too many requests" is transient.
+            429 => Self::Unavailable {
                 verb,
                 lease,
                 source,
@@ -97,7 +98,7 @@ impl TurnError {
                 lease,
                 source,
             },
-            _ => Self::Trouble {
+            _ => Self::Unavailable {
                 verb,
                 lease,
                 source,
@@ -105,10 +106,10 @@ impl TurnError {
         }
     }
 
-    /// Whether trying again soon makes sense. What the API server refuses it refuses again.
-    pub(crate) fn may_pass(&self) -> bool {
+    /// Whether a retry may succeed soon.
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::NoAnswer { .. } | Self::Trouble { .. } => true,
+            Self::NoAnswer { .. } | Self::Unavailable { .. } => true,
             Self::Cancelled
             | Self::NoCluster { .. }
             | Self::NoClient { .. }

@@ -1,35 +1,34 @@
-//! One node's turn among the nodes of a cluster, by coordination Leases.
+//! A lock among the nodes of a cluster, by coordination Leases.
 //!
-//! A cluster whose nodes all collect at once has slow disks everywhere at once, and where images
-//! were removed too eagerly, pulls everywhere at once. [`Turns`] makes nodes wait for each other:
-//! there are as many leases as nodes may work at the same time, and whoever holds one has a
-//! [`Turn`].
+//! If all nodes of a cluster collect at once, all their disks are slow at once; and if images were
+//! removed too eagerly, all nodes pull at once. A [`ClusterLock`] limits how many nodes work at the
+//! same time: there is one lease for each of them, and a node that holds a lease has a
+//! [`ClusterLockGuard`].
 //!
-//! # How a lease is judged
+//! # When a lease expires
 //!
-//! As client-go's leader election does. The times in a lease are those of its holder's clock and
-//! are for people: nobody compares them with its own. A lease has expired when *we* have seen it
-//! unchanged for its whole duration, by a clock that only moves forward. So clocks of nodes may
-//! differ by years; that they run equally fast is all that is assumed.
+//! As in client-go's leader election, the times in a lease are those of its holder's clock. They are
+//! informative: no node compares them with its own clock. A lease has expired when *this* node has
+//! observed it unchanged for its duration, by a monotonic clock. So the clocks of nodes may differ
+//! by any amount; they only need to run at the same speed.
 //!
-//! The holder writes the lease anew after a sixth of its duration. When it could not for two
-//! thirds, counted from before its last write, the turn is lost ([`Turn::lost`]), and it has the
-//! last third to stop before anybody else can take it.
+//! The holder renews the lease after a sixth of its duration. If it could not for two thirds,
+//! counted from before its last write, the lock is lost ([`ClusterLockGuard::lost`]), and the holder
+//! has the last third to stop before another node can take the lease.
 //!
-//! # What this crate never does
+//! # What it does not guarantee
 //!
-//! It knows nothing of images, and nothing here is needed to be safe: a turn is courtesy among
-//! nodes. What must not happen twice on one node is guarded there.
+//! Safety does not depend on this lock: it only spreads the load of a cluster. Other locks, on each
+//! node, prevent two runs at once.
 
-mod clock;
 mod config;
 mod error;
-mod judge;
-mod keep;
-mod slot;
-mod turns;
+mod guard;
+mod lease;
+mod lock;
+mod observation;
 
-pub use config::TurnsConfig;
-pub use error::{Cause, TurnError};
-pub use keep::Turn;
-pub use turns::Turns;
+pub use config::ClusterLockConfig;
+pub use error::{Cause, ClusterLockError};
+pub use guard::ClusterLockGuard;
+pub use lock::ClusterLock;

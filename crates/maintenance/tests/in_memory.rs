@@ -38,7 +38,7 @@ async fn run(is_pulled: bool) -> PolicyRun {
         state.put_image(NAMESPACE, image.record(NAME), began);
     });
     let index = Arc::new(LastUseIndex::in_memory());
-    let store = Containerd::over(fake.channel()).with_clock(Clock::new(clock));
+    let store = Containerd::from_channel(fake.channel()).with_clock(Clock::new(clock));
     let engine = Arc::new(Engine::new(store).with_last_use(Arc::clone(&index) as _));
     index.reconcile(&engine).await.expect("the fake answers");
     is_later.store(true, Ordering::Relaxed);

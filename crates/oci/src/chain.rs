@@ -6,9 +6,9 @@ use crate::verify::digest_of;
 
 /// Returns the chain ID of each prefix of `diff_ids`, the shortest first.
 ///
-/// The first is the first diff ID itself; each further one is the SHA-256 of the parent's
-/// text, a space and the diff ID's text. A snapshotter keeps one committed snapshot under
-/// each, so all of them matter: the base of one image may be the top of another.
+/// The first is the first diff ID itself; each further one is the SHA-256 of the parent's text, a
+/// space and the diff ID's text. A snapshotter has a committed snapshot for each of them, and the
+/// base of one image may be the top of another.
 ///
 /// Source: the OCI image specification, config.md, "Layer `ChainID`".
 pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
@@ -23,9 +23,8 @@ pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     chain
 }
 
-/// Returns the chain ID of the whole stack: the parent of a container's snapshot.
-///
-/// `None` without layers: nothing is unpacked for such an image.
+/// Returns the chain ID of all layers, which is the parent of a container's snapshot; `None`
+/// without layers.
 pub fn top_chain_id(diff_ids: &[Digest]) -> Option<Digest> {
     chain_ids(diff_ids).pop()
 }

@@ -1,4 +1,4 @@
-//! Image configs: the labels that filters look at, and the diff IDs that name snapshots.
+//! Image configs: the labels for filters, and the diff IDs that determine snapshots.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,27 @@ use crate::limits::Limits;
 use crate::platform::Platform;
 use crate::text::lenient_text;
 
-/// An image config, as far as we read it.
+/// An image config, as far as Reclaim reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageConfig {
-    /// The labels of the image (`config.Labels`), not those of a containerd record. A repeated
-    /// label has its last value, as in Go. Labels may be missing: see `labels_left_out`.
+    /// The labels of the image (`config.Labels`), not those of its record. A repeated label has its
+    /// last value, as in Go. Labels may be missing: see `labels_left_out`.
     pub labels: BTreeMap<String, String>,
     /// How many labels of the document are not in `labels`, because they exceed
-    /// [`Limits::max_label_bytes`]. If any, a label that is neither in `labels` nor in the
-    /// [`LabelKeys`] that were given is unknown. A repeated label counts each time.
+    /// [`Limits::max_label_bytes`]. If it is not 0, a label that is neither in `labels` nor in the
+    /// requested [`LabelKeys`] is unknown. A repeated label counts each time.
     pub labels_left_out: usize,
     /// The digests of the unpacked layers, the base first. See [`chain_ids`](crate::chain_ids).
     pub diff_ids: Vec<Digest>,
     /// The platform, if any of it is stated.
     pub platform: Option<Platform>,
-    /// When the image was built, in the builder's words: should be RFC 3339, is not checked.
-    /// Reproducible builds write constants here; it is no evidence of age.
+    /// When the image was built, as the builder wrote it: it should be RFC 3339, and is not checked.
+    /// Reproducible builds write a constant, so it does not prove an age.
     pub created: Option<String>,
 }
 
-/// Reads a config. A label or diff ID that Go sees and Reclaim overlooks would remove an image that
-/// it protects.
+/// Reads a config. If it overlooked a label or diff ID that Go reads, Reclaim could remove a
+/// protected image.
 #[derive(Debug)]
 pub(crate) struct ConfigReader<'a> {
     labels: Labels<'a>,
@@ -92,7 +92,7 @@ impl<'de> Object<'de> for ConfigReader<'_> {
                 self.created = lenient_text(map)?;
                 Ok(())
             }
-            _ => self.platform.word(key, map),
+            _ => self.platform.set(key, map),
         }
     }
 }
@@ -129,8 +129,8 @@ impl<'de> Object<'de> for Rootfs<'_> {
     }
 }
 
-/// Decodes a diff ID. Go accepts any text, and reads `null` as the empty one; but without each diff
-/// ID the snapshots of the image, and so its containers, are unknown.
+/// Decodes a diff ID. Go accepts any text, and reads `null` as the empty one. Here each must be a
+/// digest: otherwise the snapshots of the image, and so its containers, would be unknown.
 #[derive(Clone, Copy)]
 struct DiffId<'a> {
     refusals: &'a Refusals,

@@ -1,4 +1,4 @@
-//! Descriptors: how a document names another blob.
+//! Descriptors, by which a document names other blobs.
 
 use std::fmt;
 
@@ -11,35 +11,35 @@ use crate::kind::Kind;
 use crate::platform::Platform;
 
 /// The annotation by which `BuildKit` marks a manifest in an index as an attestation (an SBOM, a
-/// provenance) of another one. Its value names the sort; being there is enough.
+/// provenance) of another one. Its value, the type of attestation, does not matter.
 ///
-/// Source: moby's label filter, which skips manifests that carry it.
+/// Source: moby's label filter, which skips manifests with it.
 pub const ATTESTATION_ANNOTATION: &str = "vnd.docker.reference.type";
 
-/// What a document says about one blob that it names.
+/// A descriptor of a blob.
 ///
-/// The document claims all of it, and the blob may be something else: see [`read`](crate::read).
+/// It is only a claim of the document; the blob may be something else: see [`read`](crate::read).
 ///
-/// A descriptor that is `null` or has no digest names no blob and is left out. Go reads it as one
-/// with an empty digest, and containerd has no content under that.
+/// A descriptor that is `null` or has no digest names no blob and is left out. Go reads it with an
+/// empty digest, for which containerd has no content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
-    /// The media type, as it stands; empty if it is missing.
+    /// The media type, unchanged; empty if it is missing.
     pub media_type: String,
     /// The digest of the content.
     pub digest: Digest,
     /// The size of the content in bytes, at most `i64::MAX`, as in Go; 0 if it is missing or
-    /// negative. Sums over many can overflow.
+    /// negative. The sum of several sizes can overflow.
     pub size: u64,
     /// The platform, if any of it is stated.
     pub platform: Option<Platform>,
-    /// Whether it carries [`ATTESTATION_ANNOTATION`].
+    /// Whether it has the [`ATTESTATION_ANNOTATION`].
     pub attestation: bool,
 }
 
 impl Descriptor {
-    /// Returns the kind that the media type claims. [`Document::kind`](crate::Document::kind) is
-    /// the kind that the blob has.
+    /// Returns the kind that the media type claims. The blob's actual kind is
+    /// [`Document::kind`](crate::Document::kind).
     pub fn kind(&self) -> Kind {
         Kind::of(&self.media_type)
     }
@@ -71,8 +71,8 @@ impl<'de> DeserializeSeed<'de> for DescriptorSeed<'_> {
     }
 }
 
-/// The keys that are read. `urls`, `data` and `artifactType` change no edge: embedded data is
-/// a copy of the blob, and we look at the blob.
+/// The keys that are read. `urls`, `data` and `artifactType` are not, because they change no edge:
+/// `data` is a copy of the blob, and the blob itself is read.
 #[derive(Default)]
 struct Claim {
     media_type: String,
@@ -116,14 +116,14 @@ impl<'de> Object<'de> for Claim {
 
 /// Parses a digest that a document names.
 ///
-/// Go accepts any text. containerd can have a blob that Reclaim cannot verify, such as one named by
-/// SHA-384, so the document is refused rather than read without it.
+/// Go accepts any text. containerd can have a blob that Reclaim cannot verify, whose digest has
+/// another algorithm, so the document is refused rather than read without it.
 pub(crate) fn parse_digest<E: de::Error>(text: &str, refusals: &Refusals) -> Result<Digest, E> {
     text.parse()
         .map_err(|_| refusals.refuse(ReadError::BadDigest(quote(text))))
 }
 
-/// All that is looked for in annotations, without keeping the others.
+/// The annotations, reduced to whether the attestation one is among them.
 struct Annotations {
     attestation: bool,
 }
@@ -146,7 +146,7 @@ impl<'de> Visitor<'de> for AnnotationsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut attestation = false;
         while let Some((Text(key), _)) = map.next_entry::<Text<'de>, IgnoredAny>()? {
-            // Not folded: to Go these are the keys of a map, not the fields of a struct.
+            // Compared exactly: for Go these are the keys of a map, not the fields of a struct.
             attestation |= key == ATTESTATION_ANNOTATION;
         }
         Ok(Annotations { attestation })

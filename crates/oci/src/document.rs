@@ -1,16 +1,15 @@
-//! One entry for all documents: check the claim, then read.
+//! Reads any document: checks its digest and size, then its shape.
 
 use reclaim_model::Digest;
 
 use crate::config::{ConfigReader, ImageConfig};
 use crate::descriptor::Descriptor;
 use crate::error::ReadError;
-use crate::index::Index;
 use crate::json::{check_syntax, decode};
 use crate::kind::Kind;
 use crate::labels::LabelKeys;
 use crate::limits::Limits;
-use crate::manifest::Manifest;
+use crate::manifest::{Index, Manifest};
 use crate::outline::kind_of;
 use crate::verify::verify;
 
@@ -35,9 +34,9 @@ impl Document {
         }
     }
 
-    /// Returns the blobs that the document names, in the order of a walk: the config, then the
-    /// layers; the manifests in order. Duplicates stay: whoever counts bytes counts each
-    /// digest once. A config has no children.
+    /// Returns the blobs that the document names, in the order of a walk: of a manifest the config,
+    /// then the layers; of an index the manifests. Duplicates stay, so a caller that sums sizes must
+    /// count each digest once. A config has no children.
     ///
     /// Source: containerd `core/images/image.go`, `Children`.
     pub fn children(&self) -> impl Iterator<Item = &Descriptor> {
@@ -52,16 +51,16 @@ impl Document {
 
 /// Reads the document that a store returned as `bytes` for `digest`.
 ///
-/// `expected_size` is the size in bytes that the store has for the blob. It must not be that of a
-/// descriptor: another image's document could name a wrong one. An image config keeps the labels
-/// that `labels` has, and as many of the others as `limits` allow.
+/// `expected_size` is the blob's size in bytes according to the store. It must not be that of a
+/// descriptor: another image's document could have a wrong one. An image config keeps the labels in
+/// `labels`, and as many of the others as `limits` allow.
 ///
-/// The kind of the document follows from the bytes alone, never from the descriptor that led to
-/// them: an index that lists another image's manifest as a config must not change how that image is
-/// read. A caller that expects a kind compares it with [`Document::kind`].
+/// The kind of the document follows from the bytes alone, never from a descriptor: an index that
+/// lists another image's manifest as a config must not change how that image is read. A caller that
+/// expects a kind compares it with [`Document::kind`].
 ///
-/// The checks run from cheap to expensive and stop at the first that fails: size limit, size, digest,
-/// syntax, kind, shape. No byte is parsed that is not the content of the digest.
+/// The checks run from cheap to expensive and stop at the first that fails: size limit, size,
+/// digest, syntax, kind, shape. Only bytes that have the digest are parsed.
 ///
 /// # Errors
 ///

@@ -4,18 +4,18 @@ use reclaim_model::Digest;
 
 use crate::kind::Kind;
 
-/// How many characters of a foreign text an error quotes: enough to recognise it, little
-/// enough for one line of a report.
+/// How many characters of a document's text an error quotes: enough to recognise it, and few enough
+/// for one line of a report.
 const QUOTED_CHARACTERS: usize = 160;
 
 /// Why a document could not be read.
 ///
-/// The caller says which blob it was; no variant has the digest. The same bytes always give the
-/// same error, so the caller keeps everything that could lie behind the blob, unless
+/// No variant has the digest of the blob; the caller knows it. The same bytes always give the same
+/// error, so a retry is useless, and the caller keeps everything that the blob could name, unless
 /// [`Self::is_torn`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The body is larger than [`Limits`](crate::Limits) allow. Nothing of it was read.
+    /// The body is larger than [`Limits`](crate::Limits) allow, and was not read.
     #[error("document is larger than {limit} bytes: {got}")]
     TooLarge {
         /// The most that is read, in bytes.
@@ -34,7 +34,7 @@ pub enum ReadError {
     /// The body is not the content of its digest.
     #[error("content has another digest: `{got}`")]
     WrongDigest {
-        /// The digest of the bytes that were given, of the same algorithm.
+        /// The digest of the bytes, with the same algorithm.
         got: Digest,
     },
     /// The body is a Docker schema 1 manifest.
@@ -43,12 +43,12 @@ pub enum ReadError {
     /// The body states a media type that contradicts its keys.
     #[error("{kind} states the media type of another kind: `{got}`")]
     WrongMediaType {
-        /// What the keys show.
+        /// The kind according to the keys.
         kind: Kind,
         /// The body's `mediaType`, cut and escaped.
         got: String,
     },
-    /// The body has keys of two kinds: two readers could see two documents in it.
+    /// The body has keys of two kinds, so that two readers could read different documents.
     #[error("ambiguous document: has both `{first}` and `{second}`")]
     Ambiguous {
         /// A key of one kind.
@@ -60,7 +60,7 @@ pub enum ReadError {
     #[error("duplicate key: `{0}`")]
     DuplicateKey(&'static str),
     /// The body names a digest that Reclaim cannot verify.
-    #[error("not a sha256 or sha512 digest: `{0}`")]
+    #[error("not a sha256, sha384 or sha512 digest: `{0}`")]
     BadDigest(String),
     /// The body is not JSON.
     #[error("not JSON: {detail}")]
@@ -70,25 +70,25 @@ pub enum ReadError {
     },
     /// A value has a type that Go refuses, too.
     ///
-    /// The decoder's message is a text and not a source: it quotes the document, which may be
-    /// megabytes of control characters, so it is cut and escaped first.
+    /// The decoder's message is not the error's source, because it quotes the document, possibly
+    /// megabytes of control characters: it is cut and escaped first.
     #[error("malformed {kind}: {detail}")]
     Malformed {
-        /// What was read.
+        /// The kind of the document.
         kind: Kind,
         /// The decoder's message, with line and column.
         detail: String,
     },
-    /// A value has a type that Go may accept, but not the decoder here: a number beyond the range of
-    /// a float, a platform that is not UTF-8.
+    /// A value that Go may accept, but not Reclaim's decoder: a number beyond the range of a float,
+    /// a platform that is not UTF-8.
     #[error("unsupported value in {kind}: {detail}")]
     Unsupported {
-        /// What was read.
+        /// The kind of the document.
         kind: Kind,
         /// The decoder's message, with line and column.
         detail: String,
     },
-    /// Indexes lie in indexes deeper than [`Limits`](crate::Limits) allow.
+    /// Indexes nest deeper than [`Limits`](crate::Limits) allow.
     #[error("indexes nest deeper than {limit} levels")]
     TooDeep {
         /// The deepest level that is read.
@@ -100,9 +100,9 @@ impl ReadError {
     /// Whether containerd and Docker cannot read the blob either: its bytes do not have its digest
     /// or size, or Go's `encoding/json` refuses them for the types of image-spec and moby.
     ///
-    /// `false` for Reclaim's own limits, for refusals that only Reclaim makes, and for schema 1,
-    /// which old versions read. A body whose labels or diff IDs Go would find, were it read as a
-    /// config, is torn only if Go refuses it as a config.
+    /// `false` for Reclaim's own limits, for errors that only Reclaim reports, and for schema 1,
+    /// which old versions read. If Go could read labels or diff IDs from a body as a config, the
+    /// body is torn only if Go refuses it as a config.
     pub fn is_torn(&self) -> bool {
         match self {
             Self::WrongSize { .. }
@@ -126,8 +126,8 @@ impl ReadError {
         }
     }
 
-    /// Wraps the decoder's error about a body of `kind` whose syntax was checked before, so that an
-    /// error that is not about types is about the decoder's own limits.
+    /// Wraps the decoder's error about a body of `kind`. The syntax was checked before, so an error
+    /// that is not about types is about the decoder's own limits.
     pub(crate) fn undecodable(kind: Kind, error: &serde_json::Error) -> Self {
         let detail = quote(&error.to_string());
         if error.is_data() {
@@ -138,7 +138,7 @@ impl ReadError {
     }
 }
 
-/// Returns the start of a foreign text, fit for one line of a terminal or a log.
+/// Returns the start of a document's text, escaped for one line of a terminal or a log.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::new();
     for (position, character) in text.chars().enumerate() {
@@ -155,7 +155,7 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
-/// Control characters could drive a terminal, directional ones could reorder the line.
+/// Control characters could control a terminal, and directional ones could reorder the line.
 fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_one_short_harmless_line() {
+    fn quotes_text_on_one_short_line() {
         assert_eq!(quote("a\u{1b}[2J\n\u{202e}é"), "a\\u{1b}[2J\\n\\u{202e}é");
         let long = quote(&"x".repeat(QUOTED_CHARACTERS + 1));
         assert_eq!(long.chars().count(), QUOTED_CHARACTERS + 1);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_was_wrong_and_ends_with_the_value() {
+    fn error_texts_end_with_the_value() {
         let error = ReadError::WrongSize {
             expected: 17,
             got: 16,

@@ -1,6 +1,6 @@
-//! Decoding JSON as Go's `encoding/json` understands it, where the difference matters.
+//! Decodes JSON as Go's `encoding/json` does, where the difference matters.
 //!
-//! Knows no document; the keys of each are beside its type.
+//! This module knows no kind of document: the keys of each are with its type.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -14,16 +14,15 @@ use crate::kind::Kind;
 
 /// Checks that `body` is one JSON value and nothing else.
 ///
-/// Runs before anything else looks at the body, because the decoders below skip what they do not
-/// know and read texts as bytes: alone they would accept control characters that Go refuses. Does
-/// not recurse.
+/// This must run first, because the decoders below skip unknown values and read texts as bytes:
+/// alone they would accept control characters that Go refuses. It does not recurse.
 pub(crate) fn check_syntax(body: &[u8]) -> Result<(), ReadError> {
     serde_json::from_slice::<IgnoredAny>(body)
         .map(drop)
         .map_err(|error| ReadError::not_json(&error))
 }
 
-/// Decodes `body`, whose syntax was checked, into `object`. `null` leaves it as it is.
+/// Decodes `body`, whose syntax was checked, into `object`. `null` leaves it unchanged.
 pub(crate) fn decode<'de, O: Object<'de>>(
     kind: Kind,
     body: &'de [u8],
@@ -43,14 +42,14 @@ pub(crate) fn decode<'de, O: Object<'de>>(
     }
 }
 
-/// Carries a refusal that is Reclaim's own past serde, whose errors are only text.
+/// Carries an error of Reclaim's own past serde, whose errors are only text.
 #[derive(Default)]
 pub(crate) struct Refusals {
     first: Cell<Option<ReadError>>,
 }
 
 impl Refusals {
-    /// Notes why the document is refused. The caller returns the error, which ends the decoding.
+    /// Records why the document is refused. The caller returns the error, which ends the decoding.
     pub(crate) fn refuse<E: de::Error>(&self, why: ReadError) -> E {
         let error = E::custom(&why);
         self.first.set(Some(why));
@@ -58,17 +57,17 @@ impl Refusals {
     }
 }
 
-/// What a JSON object is read into, key by key.
+/// A type that is decoded from a JSON object, key by key.
 ///
 /// Go matches the keys of structs without regard to case: containerd reads a manifest with
 /// `"Layers"` as one with layers. A reader that only knows `"layers"` would see an image without
-/// any, and call blobs unused that are not.
+/// layers, and take used blobs for unused ones.
 pub(crate) trait Object<'de> {
     /// The keys that are read, at most once each.
     ///
     /// For a repeated key, in the same case or in another, Go takes the last number or text, merges
-    /// objects, and lets elements of the second list keep fields of the first one's. Other readers
-    /// of the same bytes see something else, so the document is refused.
+    /// objects, and keeps fields of the first list's elements in those of the second. Other readers
+    /// of the same bytes do otherwise, so the document is refused.
     const KEYS: &'static [&'static str];
 
     /// Reads the value of `key`, one of [`Self::KEYS`].
@@ -80,7 +79,7 @@ pub(crate) trait Object<'de> {
     ) -> Result<(), A::Error>;
 }
 
-/// Fills an [`Object`]. `null` leaves it as it is, as in Go.
+/// Fills an [`Object`]. `null` leaves it unchanged, as in Go.
 pub(crate) struct Fill<'a, O> {
     pub(crate) object: &'a mut O,
     pub(crate) refusals: &'a Refusals,
@@ -127,7 +126,7 @@ impl<'de, O: Object<'de>> Visitor<'de> for Fill<'_, O> {
     }
 }
 
-/// Whether Go takes `text` for the key of a struct.
+/// Whether Go matches `text` with the key of a struct.
 pub(crate) fn is_key(text: &str, key: &str) -> bool {
     text.chars().map(fold).eq(key.chars().map(fold))
 }
@@ -142,13 +141,13 @@ fn fold(character: char) -> char {
     }
 }
 
-/// A text, with replacement characters for what is not UTF-8, as in Go.
+/// A text, with replacement characters for bytes that are not UTF-8, as in Go.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Text<'de>(pub(crate) Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // serde_json refuses broken texts, except when it is asked for bytes.
+        // serde_json refuses texts that are not UTF-8, unless bytes are requested.
         deserializer.deserialize_bytes(TextVisitor)
     }
 }
@@ -184,14 +183,14 @@ pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Decodes the text that is the next value of `map`; `null` is the empty one, as in Go.
+/// Decodes the next value of `map` as a text; `null` is the empty one, as in Go.
 pub(crate) fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Cow<'de, str>, A::Error> {
     let Text(text) = map.next_value::<Option<Text<'de>>>()?.unwrap_or_default();
     Ok(text)
 }
 
-/// Decodes the integer that is the next value of `map`, one of 64 bits as Go's `int` and `int64`
-/// are; `null` is 0.
+/// Decodes the next value of `map` as an integer of 64 bits, like Go's `int` and `int64`; `null`
+/// is 0.
 pub(crate) fn integer<'de, A: MapAccess<'de>>(map: &mut A) -> Result<i64, A::Error> {
     let integer: Option<Integer> = map.next_value()?;
     Ok(integer.map_or(0, |Integer(integer)| integer))
@@ -223,7 +222,7 @@ impl Visitor<'_> for IntegerVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<i64, E> {
-        // What serde_json makes of `-0`, an integer to Go.
+        // serde_json decodes `-0` as a float; for Go it is an integer.
         if number.to_bits() == (-0.0_f64).to_bits() {
             return Ok(0);
         }
@@ -231,7 +230,7 @@ impl Visitor<'_> for IntegerVisitor {
     }
 }
 
-/// Decodes a list of what `element` decodes, without the elements that are `None`. `null` is the
+/// Decodes a list with the seed `element`, without the elements that are `None`. `null` is the
 /// empty list, as Go writes it.
 pub(crate) struct List<S> {
     pub(crate) element: S,
@@ -350,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_go_cannot_put_there() {
+    fn refuses_types_that_go_refuses() {
         for body in [
             "[7]",
             "7",
@@ -368,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_null_as_nothing() {
+    fn null_changes_nothing() {
         assert_eq!(decoded(b"null"), Ok(Shape::default()));
         assert_eq!(
             decoded(br#"{"links": null, "name": null}"#),

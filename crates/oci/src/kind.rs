@@ -14,16 +14,15 @@ pub enum Kind {
     Manifest,
     /// The config of a container image: labels and diff IDs.
     Config,
-    /// A Docker schema 1 manifest, which nothing here reads: it names neither config nor sizes,
-    /// and containerd converted it while pulling, as long as it pulled such images at all.
+    /// A Docker schema 1 manifest, which is not supported: it names neither config nor sizes, and
+    /// the versions of containerd that pull it convert it.
     Schema1,
-    /// Everything else. It has no children: layers, the empty config, configs of artifacts
-    /// such as Helm charts, and whatever is unknown. containerd follows none of them either.
+    /// Everything else, without children: layers, the empty config, configs of artifacts such as
+    /// Helm charts, and unknown types. containerd follows none of them either.
     Leaf,
 }
 
-/// The kinds that are read, by their OCI media type. Each has a Docker twin of the same shape,
-/// which oci-spec knows.
+/// The kinds that are read, by their OCI media type. oci-spec knows the equivalent Docker type.
 static READ: [(MediaType, Kind); 3] = [
     (MediaType::ImageIndex, Kind::Index),
     (MediaType::ImageManifest, Kind::Manifest),
@@ -37,12 +36,12 @@ const SCHEMA_1: [&str; 2] = [
 ];
 
 impl Kind {
-    /// Returns the kind that `media_type` claims. It tells which blobs are worth reading.
+    /// Returns the kind that `media_type` claims, which determines whether the blob is read.
     ///
-    /// The text is compared as it stands. `Application/…` and `…+json; charset=utf-8` are
-    /// other media types and therefore [`Kind::Leaf`]: RFC 6838 calls media types
-    /// case-insensitive, but containerd and moby compare strings, and following an edge that
-    /// the collector does not follow would promise safety that is not there.
+    /// The text is compared exactly. `Application/…` and `…+json; charset=utf-8` are other media
+    /// types and therefore [`Kind::Leaf`]: RFC 6838 calls media types case-insensitive, but
+    /// containerd and moby compare strings, and an edge that the collector does not follow protects
+    /// nothing.
     ///
     /// Source: containerd `core/images/mediatypes.go`, `IsIndexType`, `IsManifestType`; moby
     /// for the two config types (its label filter considers no others).
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_what_containerd_and_moby_read() {
+    fn knows_the_types_that_containerd_and_moby_read() {
         for (media_type, kind) in [
             ("application/vnd.oci.image.index.v1+json", Kind::Index),
             (

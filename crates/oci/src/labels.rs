@@ -13,15 +13,15 @@ use crate::json::lossy;
 /// Prefix of the labels that Compose writes.
 const COMPOSE: &str = "com.docker.compose.";
 
-/// Labels that Reclaim itself asks for, whatever the request.
+/// Labels that Reclaim itself needs, whatever the request.
 const ALWAYS: [&str; 2] = [PROJECT_LABEL, SERVICE_LABEL];
 
-/// Keys of image labels that a request asks for; they are kept whatever the bound.
+/// Keys of the image labels that a request needs. These labels are always kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelKeys(BTreeSet<String>);
 
 impl LabelKeys {
-    /// Whether the request asks for the label `key`.
+    /// Whether the request needs the label `key`.
     pub fn contains(&self, key: &str) -> bool {
         self.0.contains(key)
     }
@@ -33,7 +33,7 @@ impl FromIterator<String> for LabelKeys {
     }
 }
 
-/// Decodes `Labels`, keeping those that are wanted and as many of the others as the bound allows.
+/// Decodes `Labels`, and keeps those that are wanted and as many of the others as the bound allows.
 ///
 /// As in Go, a `null` value is the empty text, keys are compared exactly, and the last value of a
 /// repeated key counts.
@@ -41,16 +41,16 @@ impl FromIterator<String> for LabelKeys {
 pub(crate) struct Labels<'a> {
     wanted: &'a LabelKeys,
     max_bytes: usize,
-    /// Other labels cannot crowd out Compose's, which are bounded all the same: an image can have
-    /// any number of them.
+    /// Compose's labels have a budget of their own, so that other labels cannot displace them. It
+    /// is bounded, because an image can have any number of them.
     compose: Budget,
     others: Budget,
     kept: BTreeMap<String, String>,
     left_out: usize,
 }
 
-/// Bytes that may still be kept. The first label that does not fit ends it, so that the labels that
-/// are kept are the first ones, not a selection by size.
+/// The bytes that may still be kept. The first label that does not fit exhausts it, so that the
+/// first labels are kept, not a selection by size.
 #[derive(Debug)]
 struct Budget(usize);
 
@@ -170,7 +170,7 @@ impl<'de> Visitor<'de> for Key<'_, '_> {
     }
 }
 
-/// Decodes the value of a label and keeps it if there is room, without a copy if there is none.
+/// Decodes the value of a label, and copies it only if it is kept.
 struct Value<'a, 'b> {
     labels: &'a mut Labels<'b>,
     key: Option<&'a str>,

@@ -1,51 +1,49 @@
-//! The reader: manifest, index and config bytes to children.
+//! Reads manifests, indexes and configs: from their bytes to the blobs that they name.
 //!
-//! The store hands this crate the bytes of a blob and its digest; this crate checks the digest and
-//! returns the document and the blobs that it names. It does no I/O, reads no clock and trusts
-//! nothing: an attacker may have written every byte so that an image in use looks unused, or the
-//! process runs out of memory.
+//! The caller passes the bytes of a blob and its digest; this crate checks the digest and returns
+//! the document and the blobs that it names. It does no I/O, reads no clock and trusts nothing: an
+//! attacker may have written every byte so that an image in use looks unused, or the process runs
+//! out of memory.
 //!
 //! # What it decides
 //!
-//! [`Kind::of`] says which blobs are worth reading; [`read`] checks size, digest and shape and
-//! returns a [`Document`]; [`Document::kind`] is what its bytes show, whatever a descriptor claims;
-//! [`Document::children`] are its edges; [`chain_ids`] are the names of the snapshots that a
-//! config implies.
+//! [`Kind::of`] determines which blobs are read; [`read`] checks size, digest and shape and returns
+//! a [`Document`]; [`Document::kind`] is what its bytes show, whatever a descriptor claims;
+//! [`Document::children`] are its edges; [`chain_ids`] are the names of the snapshots that a config
+//! implies.
 //!
 //! # Strict and tolerant
 //!
-//! Strict where a decision depends on it: digests, the kind, layers, labels. After an error the
-//! caller keeps everything that could lie behind the document, unless containerd and Docker cannot
-//! read it either ([`ReadError::is_torn`]). Tolerant in everything else, because images by odd
-//! builders are real and must be removable as well.
+//! It is strict where a decision depends on it: digests, the kind, layers, labels. After an error
+//! the caller keeps everything that the document could name, unless containerd and Docker cannot
+//! read it either ([`ReadError::is_torn`]). It is tolerant in everything else, because images by
+//! unusual builders exist and must be removable as well.
 //!
 //! # Agreement with Go
 //!
-//! containerd and moby read the same bytes with Go's `encoding/json`, and the collector
-//! follows what they understood. Where Go accepts something that a Rust reader would overlook
-//! (keys in another case, `null` for an empty list, broken UTF-8), we read it as Go does; where Go
-//! picks one of several meanings, we refuse.
+//! containerd and moby read the same bytes with Go's `encoding/json`, and the collector follows the
+//! result. Where Go accepts something that a Rust reader would overlook (keys in another case,
+//! `null` for an empty list, broken UTF-8), this crate reads it as Go does; where Go picks one of
+//! several meanings, it refuses the document.
 //!
 //! # Cost
 //!
-//! Time and memory are linear in the number of bytes given, and those are bounded by
-//! [`Limits`]. Walking from document to document is the caller's: it must visit each digest
-//! once and stop at [`Limits::check_depth`].
+//! Time and memory are linear in the number of bytes, which [`Limits`] bound. The caller walks from
+//! document to document: it must visit each digest once and stop at [`Limits::check_depth`].
 //!
 //! # Why not oci-spec's structs
 //!
-//! Its media types are used. Its `Descriptor` and `ImageConfiguration` are not: they refuse
+//! This crate uses its media types, but not its `Descriptor` and `ImageConfiguration`: they refuse
 //! configs without architecture, os or rootfs, refuse or reinterpret platforms (`armbe` becomes
-//! `arm64be`), accept digests of algorithms that nothing here can verify, and keep annotations
-//! in hash maps.
+//! `arm64be`), accept digests of algorithms that cannot be verified here, and keep annotations in
+//! hash maps.
 
 mod chain;
 mod config;
-mod described;
+mod convert;
 mod descriptor;
 mod document;
 mod error;
-mod index;
 mod json;
 mod kind;
 mod labels;
@@ -61,10 +59,9 @@ pub use config::ImageConfig;
 pub use descriptor::{ATTESTATION_ANNOTATION, Descriptor};
 pub use document::{Document, read};
 pub use error::ReadError;
-pub use index::Index;
 pub use kind::Kind;
 pub use labels::LabelKeys;
 pub use limits::{Limits, MAX_CONFIG_BYTES, MAX_DEPTH, MAX_LABEL_BYTES, MAX_MANIFEST_BYTES};
-pub use manifest::Manifest;
+pub use manifest::{Index, Manifest};
 pub use platform::Platform;
 pub use verify::{digest_of, verify};

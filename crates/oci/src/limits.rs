@@ -1,4 +1,4 @@
-//! How much of a hostile document is read at most.
+//! Limits on what is read of a document, which may be hostile.
 
 use crate::error::ReadError;
 use crate::kind::Kind;
@@ -6,30 +6,30 @@ use crate::kind::Kind;
 /// The largest manifest or index that is read, in bytes: 4 MiB.
 ///
 /// Registries refuse larger ones (distribution `registry/handlers/manifests.go`,
-/// `maxManifestBodySize`) and containerd fetches hardly larger ones
-/// (`core/remotes/docker/resolver.go`, `MaxManifestSize`, 4·1048²). A manifest with the 128
-/// layers that runtimes mount at most takes some 32 KiB.
+/// `maxManifestBodySize`), and containerd's limit is hardly larger
+/// (`core/remotes/docker/resolver.go`, `MaxManifestSize`, 4·1048²). A manifest with 128 layers, the
+/// most that runtimes mount, has some 32 KiB.
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// The largest image config that is read, in bytes: 8 MiB.
 ///
-/// Configs are blobs, so neither registries nor the specification bound them, and they hold
-/// what grows: the history with whole build scripts, and `BuildKit`'s inline cache. Hence more
-/// than for manifests; not much more, because many are read side by side.
+/// Configs are blobs, so neither registries nor the specification limit them, and their parts grow:
+/// the history with whole build scripts, and `BuildKit`'s inline cache. Hence more than for
+/// manifests; but not much more, because many are read at the same time.
 pub const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
 /// The most bytes of labels that are kept of one image, with the map's own 48 a label: 64 KiB.
 ///
 /// The inventory keeps labels for the whole run. Generated ones reach some hundreds; an image with
-/// more is not unreadable. Labels that a request or Reclaim itself asks for are kept in addition,
-/// and other labels of Compose up to the same bound.
+/// more can still be read. Labels that a request or Reclaim itself needs are kept in addition, and
+/// other labels of Compose up to the same limit.
 pub const MAX_LABEL_BYTES: usize = 64 << 10;
 
 /// The deepest level at which a document is read; see [`reclaim_model::MAX_DOCUMENT_DEPTH`].
 pub const MAX_DEPTH: usize = reclaim_model::MAX_DOCUMENT_DEPTH;
 
-/// Bounds on one walk. A document beyond them is an error, never a shortened document; only labels
-/// are left out, and counted.
+/// Limits of one walk. A document that exceeds them is an error, never a shortened document; only
+/// labels are left out, and counted.
 ///
 /// Children and diff IDs are bounded by the size of the document alone: a child takes at least 85
 /// bytes and a diff ID 74, so there are at most 49,345 children and 113,360 diff IDs, in some 8 MiB
@@ -58,7 +58,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Checks a size in bytes before the body is fetched: the largest that any document may have.
+    /// Checks a size in bytes before the body is fetched, against the limit for any document.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Limits {
         check(size, self.max_manifest_bytes.max(self.max_config_bytes))
     }
 
-    /// Checks the size of a body that turned out to be of `kind`.
+    /// Checks the size of a body of a known kind.
     pub(crate) fn check_size_of(&self, kind: Kind, size: u64) -> Result<(), ReadError> {
         if kind == Kind::Config {
             check(size, self.max_config_bytes)

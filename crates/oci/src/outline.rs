@@ -1,8 +1,8 @@
-//! The kind of a body, by the body alone.
+//! Determines the kind of a body from its bytes alone.
 //!
 //! Indexes, manifests and configs are objects of optional keys, so one body could be read as
-//! several, and a descriptor that calls a manifest a config would change what is read. An ambiguous
-//! body is refused, as in containerd.
+//! several kinds, and a descriptor that calls a manifest a config would change the result. An
+//! ambiguous body is refused, as in containerd.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::text::lenient_text;
 ///
 /// - `fsLayers` makes it schema 1.
 /// - `manifests` makes it an index; `layers`, or a `config` that is a descriptor, a manifest;
-///   `rootfs`, or a `config` with the keys of a run configuration, a config. Two of these are
+///   `rootfs`, or a `config` with the keys of a run configuration, a config. Keys of two kinds are
 ///   ambiguous, and so is an index with any `config`. A key counts even if it is `null`.
 /// - A `mediaType` of a known kind must be of that kind. Others are ignored, as containerd ignores
 ///   them.
@@ -28,7 +28,7 @@ use crate::text::lenient_text;
 ///   `{}` is the empty config of the OCI specification, and the configs of artifacts are objects
 ///   of any keys.
 ///
-/// A body in which Go, reading it as a config, finds labels or diff IDs is a config or refused.
+/// If Go could read labels or diff IDs from the body as a config, it is a config or refused.
 ///
 /// Source: containerd `core/images/image.go`, `validateMediaType` (CVE-2021-41190).
 pub(crate) fn kind_of(body: &[u8]) -> Result<Kind, ReadError> {
@@ -37,8 +37,11 @@ pub(crate) fn kind_of(body: &[u8]) -> Result<Kind, ReadError> {
         return Err(ReadError::Schema1);
     }
     let by_keys = outline.by_keys()?;
-    let stated = outline.media_type.as_deref().map(Kind::of);
-    let stated = stated.filter(|kind| *kind != Kind::Leaf);
+    let stated = outline
+        .media_type
+        .as_deref()
+        .map(Kind::of)
+        .filter(|kind| *kind != Kind::Leaf);
     if let (Some(kind), Some(stated)) = (by_keys, stated)
         && kind != stated
     {
@@ -75,7 +78,7 @@ impl Outline {
         self.keys.contains(key)
     }
 
-    /// Returns the kind by the keys that only one kind has; `None` if there is no such key.
+    /// Returns the kind whose keys the body has; `None` without a key that only one kind has.
     fn by_keys(&self) -> Result<Option<Kind>, ReadError> {
         let config = self.config.as_ref();
         let is_descriptor = config.is_some_and(|config| config.descriptor);
@@ -89,7 +92,7 @@ impl Outline {
             (is_run, Kind::Config, "config"),
             (is_index && config.is_some(), Kind::Config, "config"),
         ];
-        let mut evidence = evidence.into_iter().filter(|(is_there, ..)| *is_there);
+        let mut evidence = evidence.into_iter().filter(|(is_present, ..)| *is_present);
         let Some((_, kind, first)) = evidence.next() else {
             return Ok(None);
         };

@@ -1,4 +1,4 @@
-//! Texts that decide nothing: platforms, times.
+//! Texts that decide nothing, such as platforms and times.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use crate::json::Text;
 
-/// A text that nothing is decided by. Other types and the empty text count as absent.
+/// A text that decides nothing. Other types and the empty text count as absent.
 #[derive(Debug, PartialEq)]
 pub(crate) struct LenientText(pub(crate) Option<String>);
 
@@ -16,7 +16,7 @@ impl<'de> Deserialize<'de> for LenientText {
     }
 }
 
-/// Decodes the lenient text that is the next value of `map`.
+/// Decodes the next value of `map` as a lenient text.
 pub(crate) fn lenient_text<'de, A: MapAccess<'de>>(
     map: &mut A,
 ) -> Result<Option<String>, A::Error> {

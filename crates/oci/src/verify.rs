@@ -1,11 +1,11 @@
-//! Whether bytes are the content of a digest.
+//! Computes and checks digests.
 
 use reclaim_model::Digest;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::error::ReadError;
 
-/// Returns the SHA-256 digest of `bytes`, as containerd's content store would name them.
+/// Returns the SHA-256 digest of `bytes`, under which containerd would store them.
 pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest::Sha256(Sha256::digest(bytes).into())
 }
@@ -14,7 +14,7 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 ///
 /// # Errors
 ///
-/// [`ReadError::WrongDigest`] with the digest that the bytes have.
+/// [`ReadError::WrongDigest`] with the actual digest of the bytes.
 pub fn verify(digest: &Digest, bytes: &[u8]) -> Result<(), ReadError> {
     let got = match digest {
         Digest::Sha256(_) => digest_of(bytes),
@@ -44,7 +44,7 @@ mod tests {
             let digest: Digest = text.parse().unwrap();
             assert_eq!(verify(&digest, EMPTY), Ok(()));
             let Err(ReadError::WrongDigest { got }) = verify(&digest, b"{ }") else {
-                panic!("other bytes have passed as {text}");
+                panic!("other bytes were accepted for {text}");
             };
             assert_eq!(got.algorithm(), digest.algorithm());
             assert_ne!(got, digest);

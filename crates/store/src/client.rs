@@ -1,4 +1,4 @@
-//! The connection to one containerd, and how every call is made on it.
+//! The connection to one containerd, and the headers of its calls.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -15,52 +15,44 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use crate::clock::Clock;
-use crate::deadline::Line;
+use crate::deadline::TimedChannel;
+use crate::disk_tasks::DiskTasks;
 use crate::error::{Class, ConnectError, StoreError, class_of};
-use crate::filesystem::Disk;
-use crate::look::Looks;
+use crate::files::{Disk, Files};
 
-/// The metadata key by which containerd knows the namespace of a call.
+/// The metadata key for the namespace of a call.
 const NAMESPACE_HEADER: &str = "containerd-namespace";
 
-/// The metadata key by which containerd knows the lease of a call.
+/// The metadata key for the lease of a call.
 const LEASE_HEADER: &str = "containerd-lease";
 
 /// The largest message that we accept, in bytes.
 ///
-/// tonic's own limit of 4 MiB is exceeded by a few hundred containers; containerd's servers
-/// send at most 16 MiB. Twice that leaves room for one that was configured otherwise.
+/// A few hundred containers exceed tonic's own limit of 4 MiB. containerd sends at most 16 MiB by
+/// default; twice that leaves room for a server with another limit.
 pub(crate) const MAX_MESSAGE: usize = 32 << 20;
 
-/// How long a server may take to tell its version before it is taken for something else.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the first connection may take, up to the answer with the version.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The waits between tries to learn the version. Short: what listens may not be containerd.
-const HANDSHAKE_WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// The pauses between attempts to get the version. Short, because the server may not be containerd.
+const HANDSHAKE_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+
+/// The version before the server has reported one.
+const UNKNOWN_VERSION: &str = "unknown";
 
 /// A connection to one containerd. Cheap to clone; all clones share one HTTP/2 connection.
 #[derive(Debug, Clone)]
 pub struct Containerd {
-    line: Line,
+    channel: TimedChannel,
     server: Arc<Mutex<Server>>,
     calls: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     files: Files,
     clock: Clock,
-    pub(crate) looks: Looks,
+    pub(crate) disk_tasks: DiskTasks,
 }
 
-/// Where containerd's files are.
-#[derive(Debug, Clone)]
-enum Files {
-    /// On this machine, if they are where containerd says.
-    Here,
-    /// Where they cannot be looked at.
-    Elsewhere,
-    /// Nowhere: a disk stands for them.
-    On(Arc<dyn Disk>),
-}
-
-/// What the server is.
+/// The server's version, and its collector's rules if they are known.
 #[derive(Debug)]
 struct Server {
     version: Arc<str>,
@@ -68,7 +60,7 @@ struct Server {
 }
 
 impl Server {
-    fn of(version: String) -> Self {
+    fn of_version(version: String) -> Self {
         Self {
             rules: CollectorRules::for_version(&version),
             version: version.into(),
@@ -81,8 +73,8 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`], which says whether the socket is missing, closed to us, or somebody
-    /// else's.
+    /// [`ConnectError`], which says whether the socket is missing, not accessible, or another
+    /// server's.
     pub async fn connect(address: &str) -> Result<Self, ConnectError> {
         let path = socket_path(address)?;
         probe(&path).await?;
@@ -94,86 +86,85 @@ impl Containerd {
             let channel = containerd_client::connect(&path)
                 .await
                 .map_err(|error| foreign(reclaim_model::chain(&error)))?;
-            let line = Line::new(channel);
-            let version = version(&line).await.map_err(|status| {
+            let channel = TimedChannel::new(channel);
+            let version = version(&channel).await.map_err(|status| {
                 if status.code() == Code::DeadlineExceeded {
-                    ConnectError::Silent(path.clone(), HANDSHAKE.as_secs())
+                    ConnectError::Silent(path.clone(), HANDSHAKE_TIMEOUT.as_secs())
                 } else {
                     foreign(status.message().to_owned())
                 }
             })?;
-            Ok((line, version))
+            Ok((channel, version))
         };
-        let (line, version) = tokio::time::timeout(HANDSHAKE, handshake)
+        let (channel, version) = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
-            .map_err(|_| ConnectError::Silent(path.clone(), HANDSHAKE.as_secs()))??;
-        Ok(Self {
-            files: Files::Here,
-            ..Self::on(line, version)
-        })
+            .map_err(|_| ConnectError::Silent(path.clone(), HANDSHAKE_TIMEOUT.as_secs()))??;
+        Ok(Self::new(channel, version, Files::Local))
     }
 
-    /// Returns a connection to the containerd at `address` that is made when it is used, and made
-    /// again until it can be. Until then each call fails, and no version is known.
+    /// Returns a connection to the containerd at `address` that connects with the first call, and
+    /// with each call until it succeeds. Until then the version is unknown.
     ///
     /// # Errors
     ///
-    /// If the address is of no kind that we connect to.
-    pub fn when_there(address: &str) -> Result<Self, ConnectError> {
+    /// [`ConnectError::BadAddress`].
+    pub fn connect_lazily(address: &str) -> Result<Self, ConnectError> {
         let bad = || ConnectError::BadAddress(address.to_owned());
         let path = socket_path(address)?;
         let uri = format!("unix://{}", path.to_str().ok_or_else(bad)?);
         let endpoint = Endpoint::from_shared(uri).map_err(|_| bad())?;
-        Ok(Self {
-            files: Files::Here,
-            ..Self::on(Line::new(endpoint.connect_lazy()), "unknown".to_owned())
-        })
+        let channel = TimedChannel::new(endpoint.connect_lazy());
+        Ok(Self::new(channel, UNKNOWN_VERSION.to_owned(), Files::Local))
     }
 
-    /// Returns a connection over a channel of the caller's, whose other end need not be on this
-    /// machine. Until a call has had an answer, no version is known.
-    pub fn over(channel: Channel) -> Self {
-        Self::on(Line::new(channel), "unknown".to_owned())
+    /// Returns a connection over the caller's channel, whose other end may be on another machine.
+    /// The version is unknown until [`Self::refresh_version`].
+    pub fn from_channel(channel: Channel) -> Self {
+        let channel = TimedChannel::new(channel);
+        Self::new(channel, UNKNOWN_VERSION.to_owned(), Files::Remote)
     }
 
-    /// One that is known to be of that version, at the other end of a channel.
+    /// Returns a connection to a server of a known version.
     #[cfg(test)]
     pub(crate) fn scripted(channel: Channel, version: &str) -> Self {
-        Self::on(Line::new(channel), version.to_owned())
+        Self::new(
+            TimedChannel::new(channel),
+            version.to_owned(),
+            Files::Remote,
+        )
     }
 
-    fn on(line: Line, version: String) -> Self {
+    fn new(channel: TimedChannel, version: String, files: Files) -> Self {
         Self {
-            line,
-            server: Arc::new(Mutex::new(Server::of(version))),
+            channel,
+            server: Arc::new(Mutex::new(Server::of_version(version))),
             calls: Arc::default(),
-            files: Files::Elsewhere,
+            files,
             clock: Clock::default(),
-            looks: Looks::default(),
+            disk_tasks: DiskTasks::default(),
         }
     }
 
-    /// Takes containerd for one elsewhere, as behind a forwarded socket: paths that it tells mean
-    /// nothing here, and none of its files is looked at.
+    /// Marks containerd as running on another machine, as behind a forwarded socket: its paths mean
+    /// nothing here, and none of its files is read.
     #[must_use]
-    pub fn elsewhere(self) -> Self {
+    pub fn as_remote(self) -> Self {
         Self {
-            files: Files::Elsewhere,
+            files: Files::Remote,
             ..self
         }
     }
 
-    /// Measures this disk instead of the filesystems that containerd names, and looks at none of
-    /// its files.
+    /// Uses `disk` instead of the filesystems that containerd names, and reads none of its files.
     #[must_use]
     pub fn with_disk(self, disk: Arc<dyn Disk>) -> Self {
         Self {
-            files: Files::On(disk),
+            files: Files::Simulated(disk),
             ..self
         }
     }
 
-    /// Goes by this clock instead of the system's.
+    /// Uses `clock` instead of the system's.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
@@ -184,17 +175,17 @@ impl Containerd {
         self.clock.now()
     }
 
-    /// Returns the disk that stands for containerd's files.
+    /// Returns the simulated disk, if there is one.
     pub(crate) fn disk(&self) -> Option<&Arc<dyn Disk>> {
         match &self.files {
-            Files::On(disk) => Some(disk),
-            Files::Here | Files::Elsewhere => None,
+            Files::Simulated(disk) => Some(disk),
+            Files::Local | Files::Remote => None,
         }
     }
 
-    /// Whether containerd's files can be looked at: it is not elsewhere.
+    /// Whether containerd's files are on this machine.
     pub fn sees_files(&self) -> bool {
-        matches!(self.files, Files::Here)
+        matches!(self.files, Files::Local)
     }
 
     /// Returns the version that the server reports.
@@ -202,27 +193,29 @@ impl Containerd {
         Arc::clone(&self.server().version)
     }
 
-    /// Asks the server for its version again. It may be another by now: a connection outlives the
-    /// server's restarts, and so its upgrades.
+    /// Reads the server's version again. It can change: a connection outlives the server's
+    /// restarts, and so its upgrades.
     ///
     /// # Errors
     ///
-    /// If it does not answer. Cancellation safe: it only reads.
-    pub async fn ask_version(&self) -> Result<(), StoreError> {
+    /// If the server does not answer. Cancellation safe: it only reads.
+    pub async fn refresh_version(&self) -> Result<(), StoreError> {
         const OPERATION: &str = "get version";
         let request = self.request(OPERATION, None, ())?;
-        let answer = VersionClient::new(self.channel()).version(request).await;
-        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
-        *self.server() = Server::of(answer.into_inner().version);
+        let answer = VersionClient::new(self.channel())
+            .version(request)
+            .await
+            .map_err(|status| StoreError::new(OPERATION, status))?;
+        *self.server() = Server::of_version(answer.into_inner().version);
         Ok(())
     }
 
     fn server(&self) -> std::sync::MutexGuard<'_, Server> {
-        // It is replaced as a whole.
+        // A panic cannot leave it half changed: it is replaced as a whole.
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the rules of the server's collector; `None` if its version tells nothing.
+    /// Returns the rules of the server's collector; `None` for an unknown version.
     pub fn rules(&self) -> Option<CollectorRules> {
         self.server().rules
     }
@@ -232,12 +225,12 @@ impl Containerd {
         self.counter().clone()
     }
 
-    /// Returns the way of every call, on which each has a deadline.
-    pub(crate) fn channel(&self) -> Line {
-        self.line.clone()
+    /// Returns the channel for all calls, on which each has a deadline.
+    pub(crate) fn channel(&self) -> TimedChannel {
+        self.channel.clone()
     }
 
-    /// Counts a call and puts its namespace into the header.
+    /// Counts a call and returns its request, with the namespace in a header.
     pub(crate) fn request<T>(
         &self,
         operation: &'static str,
@@ -256,7 +249,7 @@ impl Containerd {
         Ok(request)
     }
 
-    /// As [`Self::request`], under a lease: what the call writes belongs to the lease.
+    /// Like [`Self::request`], under a lease: what the call writes belongs to the lease.
     pub(crate) fn leased_request<T>(
         &self,
         operation: &'static str,
@@ -275,21 +268,20 @@ impl Containerd {
     }
 
     fn counter(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        // A counter is right whatever panicked while it was held.
+        // A panic cannot leave a counter half changed.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Asks for the version, again if the answer is lost or the server is just restarting.
-async fn version(line: &Line) -> Result<String, Status> {
-    let mut waits = HANDSHAKE_WAITS.into_iter();
+/// Gets the version, and retries if the answer is lost or the server is restarting.
+async fn version(channel: &TimedChannel) -> Result<String, Status> {
+    let mut pauses = HANDSHAKE_PAUSES.into_iter();
     loop {
-        let asked = VersionClient::new(line.clone()).version(()).await;
-        match asked {
+        match VersionClient::new(channel.clone()).version(()).await {
             Ok(answer) => return Ok(answer.into_inner().version),
             Err(status) if status.code() == Code::DeadlineExceeded => return Err(status),
-            Err(status) if class_of(&status) == Class::Retry => match waits.next() {
-                Some(wait) => tokio::time::sleep(wait).await,
+            Err(status) if class_of(&status) == Class::Retry => match pauses.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(status),
             },
             Err(status) => return Err(status),
@@ -305,7 +297,7 @@ fn socket_path(address: &str) -> Result<PathBuf, ConnectError> {
     Ok(PathBuf::from(path))
 }
 
-/// Opens and closes the socket, because the transport hides why it could not.
+/// Opens and closes the socket, because the transport hides why a connection failed.
 async fn probe(path: &Path) -> Result<(), ConnectError> {
     let Err(source) = UnixStream::connect(path).await else {
         return Ok(());
@@ -324,15 +316,15 @@ async fn probe(path: &Path) -> Result<(), ConnectError> {
 mod tests {
     use super::*;
 
-    fn may_be_spawned(_: impl Send) {}
+    fn assert_send(_: impl Send) {}
 
-    /// Whoever calls spawns. This is about types: it is never called.
+    /// Callers spawn these futures. Nothing calls this function: that it compiles is the test.
     #[expect(dead_code, reason = "that it compiles is the test")]
-    fn all_that_reads_may_be_spawned(store: &Containerd, namespace: &Namespace) {
+    fn reading_futures_are_send(store: &Containerd, namespace: &Namespace) {
         let now = jiff::Timestamp::UNIX_EPOCH;
-        may_be_spawned(store.observe(std::slice::from_ref(namespace), &crate::NO_LABELS, now));
-        may_be_spawned(store.look_again(namespace));
-        may_be_spawned(store.snapshot_bytes(namespace, &[]));
-        may_be_spawned(store.leases(namespace));
+        assert_send(store.observe(std::slice::from_ref(namespace), &crate::NO_LABELS, now));
+        assert_send(store.observe_users(namespace));
+        assert_send(store.snapshot_bytes(namespace, &[]));
+        assert_send(store.leases(namespace));
     }
 }

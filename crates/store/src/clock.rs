@@ -1,11 +1,11 @@
-//! The one place that reads the time.
+//! The only place that reads the wall clock.
 
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-/// Returns the present moment by the system's clock.
+/// Returns the present time of the system's clock.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Timestamp {
     std::time::SystemTime::now()
@@ -13,24 +13,25 @@ pub fn now() -> Timestamp {
         .unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// A wall clock. Leases expire by the one of containerd's host, so it belongs to the connection.
+/// A wall clock. It belongs to the connection, because leases expire by the clock of containerd's
+/// host.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// Returns a clock that is read by a function, for tests.
+    /// Returns a clock that `read` reads, for tests.
     pub fn new(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// Reads it.
+    /// Returns the present time.
     pub fn now(&self) -> Timestamp {
         (self.0)()
     }
 }
 
 impl Default for Clock {
-    /// The system's.
+    /// Returns the system's clock.
     fn default() -> Self {
         Self::new(now)
     }

@@ -1,4 +1,4 @@
-//! From containerd's messages to our nouns.
+//! Converts between containerd's messages and the types of the model.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,17 @@ use reclaim_model::{
 
 use crate::cri;
 
-/// A map as gRPC delivers it.
+/// Labels in a message of gRPC.
 #[expect(
     clippy::disallowed_types,
-    reason = "prost's own type; turned into an ordered map or looked up in at once"
+    reason = "prost's own type; turned into an ordered map or only looked up in"
 )]
-pub(crate) type MapMessage<V> = std::collections::HashMap<String, V>;
+pub(crate) type LabelMessage = std::collections::HashMap<String, String>;
 
-/// A label map as gRPC delivers it.
-pub(crate) type LabelMessage = MapMessage<String>;
-
-/// The kinds of resource that a lease may list.
-/// How the labels begin by which Compose knows its own.
+/// The prefix of Compose's labels.
 const COMPOSE_LABELS: &str = "com.docker.compose.";
 
+// The kinds of resources of a lease.
 const CONTENT: &str = "content";
 const INGESTS: &str = "ingests";
 const IMAGES: &str = "images";
@@ -39,17 +36,21 @@ pub(crate) fn gc_labels(labels: &LabelMessage) -> GcLabels {
     GcLabels::parse(labels.iter().map(|(key, value)| (&**key, &**value)))
 }
 
+fn expiry(labels: &LabelMessage) -> Option<Timestamp> {
+    labels.get(EXPIRE).and_then(|text| parse_expiry(text))
+}
+
 fn ordered(labels: LabelMessage) -> BTreeMap<String, String> {
     labels.into_iter().collect()
 }
 
-/// `None` for a time that was not set or that no calendar has.
+/// Returns `None` for a time that is not set or out of range.
 pub(crate) fn timestamp(message: Option<TimestampMessage>) -> Option<Timestamp> {
     let message = message?;
     Timestamp::new(message.seconds, message.nanos).ok()
 }
 
-/// Reads an image record. One whose target is of an algorithm that is not known here is a gap.
+/// Converts an image record. It is a gap if its target's digest has an unknown algorithm.
 pub(crate) fn image(message: ImageMessage) -> Result<ImageRecord, Gap> {
     let target = message.target.unwrap_or_default();
     let Ok(digest) = target.digest.parse() else {
@@ -61,7 +62,7 @@ pub(crate) fn image(message: ImageMessage) -> Result<ImageRecord, Gap> {
     };
     Ok(ImageRecord {
         gc: gc_labels(&message.labels),
-        expires: message.labels.get(EXPIRE).and_then(|it| parse_expiry(it)),
+        expires: expiry(&message.labels),
         name: message.name,
         target: Target {
             media_type: target.media_type,
@@ -107,25 +108,31 @@ pub(crate) fn container(message: ContainerMessage) -> Container {
     Container {
         id: message.id,
         image: message.image,
-        image_digest: cri::image_of(&message.extensions),
-        // Engines mount images by snapshots and leases of their own.
+        image_digest: message
+            .extensions
+            .get(cri::METADATA)
+            .and_then(cri::image_of),
+        // Engines mount images through snapshots and leases of their own.
         mounts: Vec::new(),
         snapshot,
         gc: gc_labels(&message.labels),
         labels: compose_labels(message.labels),
-        // Its record does not tell; its task does.
+        // The state is in the container's task, not in its record.
         state: ContainerState::Unknown,
     }
 }
 
-/// Engines put all they know into labels; of a thousand containers that would be a lot.
-fn compose_labels(labels: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
-    let ours = |(key, _): &(String, String)| key.starts_with(COMPOSE_LABELS);
-    labels.into_iter().filter(ours).collect()
+/// Keeps only Compose's labels: engines store much data in labels, and there may be a thousand
+/// containers.
+fn compose_labels(labels: LabelMessage) -> BTreeMap<String, String> {
+    labels
+        .into_iter()
+        .filter(|(key, _)| key.starts_with(COMPOSE_LABELS))
+        .collect()
 }
 
 pub(crate) fn snapshot(message: SnapshotInfo) -> Snapshot {
-    // A kind that we do not know is somebody's use, not something to build upon.
+    // An unknown kind counts as active, and so as a use of its parents.
     let kind = match Kind::try_from(message.kind) {
         Ok(Kind::Committed) => SnapshotKind::Committed,
         Ok(Kind::View) => SnapshotKind::View,
@@ -143,7 +150,7 @@ pub(crate) fn lease(message: LeaseMessage, resources: Vec<LeaseResource>) -> Lea
     Lease {
         id: message.id,
         created: timestamp(message.created_at),
-        expires: message.labels.get(EXPIRE).and_then(|it| parse_expiry(it)),
+        expires: expiry(&message.labels),
         is_flat: message.labels.contains_key(FLAT),
         labels: ordered(message.labels),
         resources,

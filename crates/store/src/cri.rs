@@ -1,7 +1,7 @@
-//! What the CRI plugin writes down about its containers.
+//! The CRI plugin's metadata of a container.
 //!
-//! containerd's own record of a container has the name that its image had at the time, and names
-//! move. The plugin's metadata, which it keeps beside that, has the image's ID.
+//! A container's record has the name of its image, and a name can move to another image. The CRI
+//! plugin's metadata, an extension of the record, has the image's ID.
 //!
 //! Source: containerd, `internal/cri/store/container/metadata.go`.
 
@@ -9,10 +9,8 @@ use prost_types::Any;
 use reclaim_model::Digest;
 use serde::Deserialize;
 
-use crate::convert::MapMessage;
-
-/// Under which name a container's metadata is among the extensions of its record.
-const METADATA: &str = "io.cri-containerd.container.metadata";
+/// The key of the metadata among the extensions of a container's record.
+pub(crate) const METADATA: &str = "io.cri-containerd.container.metadata";
 
 #[derive(Debug, Deserialize)]
 struct Versioned {
@@ -26,12 +24,9 @@ struct Metadata {
     image_ref: String,
 }
 
-/// Returns the configuration of the image that a container of the CRI plugin was made from.
-///
-/// `None` for containers of anybody else, and for metadata of a form that is not known: then the
-/// rest of the record has to tell.
-pub(crate) fn image_of(extensions: &MapMessage<Any>) -> Option<Digest> {
-    let metadata = extensions.get(METADATA)?;
+/// Returns the digest of the configuration of the container's image; `None` for metadata of an
+/// unknown form.
+pub(crate) fn image_of(metadata: &Any) -> Option<Digest> {
     let versioned: Versioned = serde_json::from_slice(&metadata.value).ok()?;
     versioned.metadata.image_ref.parse().ok()
 }
@@ -45,11 +40,11 @@ mod tests {
             type_url: "github.com/containerd/cri/pkg/store/container/Metadata".to_owned(),
             value: json.as_bytes().to_vec(),
         };
-        image_of(&[(METADATA.to_owned(), any)].into())
+        image_of(&any)
     }
 
     #[test]
-    fn the_id_of_the_image_is_read_and_nothing_else() {
+    fn reads_only_the_image_id() {
         let id = format!("sha256:{}", "e".repeat(64));
         let json = format!(
             r#"{{"Version": "v1", "Metadata": {{"ID": "web", "Config": {{"ImageRef": 7}},
@@ -62,6 +57,5 @@ mod tests {
         );
         assert_eq!(read(r#"{"Version": "v9"}"#), None);
         assert_eq!(read("{"), None);
-        assert_eq!(image_of(&MapMessage::new()), None);
     }
 }

@@ -1,18 +1,18 @@
-//! How long an answer may be waited for: every call to containerd has a deadline, by its class.
+//! Gives every call to containerd a deadline, by its kind.
 //!
-//! All calls go through a [`Line`], so that none can be made without a deadline: it takes the
-//! class from the method, unless the request names another. What counts is time without
+//! All calls go through a [`TimedChannel`], so that none can be made without a deadline: it takes
+//! the kind from the method, unless the request names another. The deadline bounds time without
 //! progress: until the answer begins, and then between its parts.
 //!
 //! # Silence
 //!
-//! A call that has no answer in time may be waiting for one slow part of containerd, such as a
-//! snapshotter's process or a network file system. If no other call had an answer meanwhile,
-//! containerd is silent as a whole, and until something comes each further call is waited for
-//! only briefly: a run makes many calls, and has to end.
+//! A call that times out may be waiting for one slow part of containerd, such as a snapshotter's
+//! process or a network file system. If no other call was answered meanwhile, all of containerd is
+//! silent, and further calls time out quickly until an answer arrives: a run makes many calls, and
+//! has to end.
 //!
-//! Liveness is never asked for by HTTP/2 pings. gRPC servers count those as abuse, and close the
-//! connection.
+//! HTTP/2 pings are not used to find out whether containerd is alive: gRPC servers count them as
+//! abuse and close the connection.
 
 use std::fmt;
 use std::pin::Pin;
@@ -28,34 +28,33 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Bytes, Service, StdError};
 use tonic::transport::Channel;
 
-/// The deadline of all classes, in tests that wait for it often.
-static FOR_TEST: OnceLock<Duration> = OnceLock::new();
+/// The deadline of all kinds of calls, in tests that wait for it often.
+static TEST_DEADLINE: OnceLock<Duration> = OnceLock::new();
 
-/// The most that is waited for a call while containerd is silent.
-const BRIEFLY: Duration = Duration::from_secs(2);
+/// The deadline of a call while containerd is silent.
+const SILENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest that a collection is waited for while containerd answers other calls.
-const COLLECTION: Duration = Duration::from_secs(15 * 60);
+/// How long to wait for a collection while containerd answers other calls.
+const COLLECTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// What a call does, and so how long its answer may take.
+/// What a call does, which determines its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(crate) enum CallKind {
     /// Reads one thing from the database.
     Get,
     /// Reads many things, or measures one.
     List,
-    /// Changes something: it may wait for another writer, and for the disk.
+    /// Changes something, and may wait for another writer and for the disk.
     Write,
-    /// Collects. It takes as long as it takes, if containerd answers other calls meanwhile.
+    /// Collects garbage. It has no deadline while containerd answers other calls.
     Collect,
-    /// A stream of what happens, whenever it does.
+    /// Streams events, whenever they happen.
     Stream,
 }
 
-impl Class {
-    /// Returns the class of a method, by the end of its path. What is not known is taken for a
-    /// list.
-    fn of(path: &str) -> Self {
+impl CallKind {
+    /// Returns the kind of the method at the end of `path`. An unknown one counts as a list.
+    fn of_path(path: &str) -> Self {
         match path.rsplit('/').next().unwrap_or_default() {
             "Get" | "Info" | "Plugins" | "Version" => Self::Get,
             "AddResource" | "Create" | "Delete" | "Publish" | "Update" | "Write" => Self::Write,
@@ -64,81 +63,82 @@ impl Class {
         }
     }
 
-    /// Returns how long it may go without progress; `None` for as long as it likes.
+    /// Returns how long the call may make no progress; `None` for no limit.
     fn deadline(self) -> Option<Duration> {
         let deadline = match self {
             Self::Get => Duration::from_secs(10),
             Self::List => Duration::from_secs(20),
-            // A run has to end within a minute also where only this fails to answer, and is
-            // tried again once.
+            // A run has to end within a minute even if only writes are not answered, and it
+            // retries once.
             Self::Write => Duration::from_secs(25),
             Self::Collect | Self::Stream => return None,
         };
-        Some(for_test().unwrap_or(deadline))
+        Some(test_deadline().unwrap_or(deadline))
     }
 }
 
-/// Gives all calls of this process that deadline, whatever they do. For tests, once.
+/// Sets the deadline of all calls of this process, of every kind. For tests; only the first call
+/// counts.
 #[doc(hidden)]
 pub fn set_deadline_for_test(deadline: Duration) {
-    FOR_TEST.get_or_init(|| deadline);
+    TEST_DEADLINE.get_or_init(|| deadline);
 }
 
-fn for_test() -> Option<Duration> {
-    FOR_TEST.get().copied()
+fn test_deadline() -> Option<Duration> {
+    TEST_DEADLINE.get().copied()
 }
 
-/// Waits for the answer to a collecting deletion; `None` if it takes longer than a collection may
-/// be waited for. It goes on then: containerd does not stop one.
-pub(crate) async fn within_ceiling<T>(collecting: impl Future<Output = T>) -> Option<T> {
-    let ceiling = for_test().map_or(COLLECTION, |deadline| deadline * 10);
-    timeout(ceiling, collecting).await.ok()
+/// Waits for the answer to a collecting deletion; `None` if that takes too long. The collection
+/// then continues, because containerd does not cancel it.
+pub(crate) async fn within_collection_timeout<T>(collecting: impl Future<Output = T>) -> Option<T> {
+    let limit = test_deadline().map_or(COLLECTION_TIMEOUT, |deadline| deadline * 10);
+    timeout(limit, collecting).await.ok()
 }
 
-/// Why a status is not the server's: nothing came from it.
+/// Marks a status that the server did not send.
 #[derive(Debug, thiserror::Error)]
 #[error("containerd is silent")]
 struct Silent;
 
-/// What is known of whether a server answers on one connection.
+/// Whether a server answers on one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse(Mutex<Answers>);
+pub(crate) struct Liveness(Mutex<Answers>);
 
 #[derive(Debug, Default)]
 struct Answers {
-    /// When something last came.
+    /// When the last answer, or part of one, arrived.
     last: Option<Instant>,
-    /// Since when nothing came, once a call had no answer in time.
+    /// Since when nothing has arrived; set once a call has timed out.
     silent_since: Option<Instant>,
 }
 
-impl Pulse {
+impl Liveness {
     fn answers(&self) -> MutexGuard<'_, Answers> {
-        // Each change of it is a single one.
+        // A panic cannot leave it half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that something came.
-    fn beat(&self) {
+    /// Records that an answer, or part of one, arrived.
+    fn record_answer(&self) {
         *self.answers() = Answers {
             last: Some(Instant::now()),
             silent_since: None,
         };
     }
 
-    /// Returns how long to wait for progress of a class.
-    fn patience(&self, class: Class) -> Option<Duration> {
-        let deadline = class.deadline()?;
+    /// Returns how long to wait for progress of a call; `None` for no limit.
+    fn timeout_of(&self, kind: CallKind) -> Option<Duration> {
+        let deadline = kind.deadline()?;
         let is_silent = self.answers().silent_since.is_some();
         Some(if is_silent {
-            for_test().map_or(BRIEFLY, |deadline| deadline / 4)
+            test_deadline().map_or(SILENT_TIMEOUT, |deadline| deadline / 4)
         } else {
             deadline
         })
     }
 
-    /// Notes that nothing came of a call since then, and returns that as an error.
-    fn missed(&self, since: Instant) -> Status {
+    /// Records that a call made no progress since `since`, and returns the error for it.
+    fn record_timeout(&self, since: Instant) -> Status {
         let mut answers = self.answers();
         let is_silent = answers.last.is_none_or(|last| last < since);
         let since = if is_silent {
@@ -146,61 +146,63 @@ impl Pulse {
         } else {
             since
         };
-        let waited = since.elapsed();
-        // Short ones are for tests.
-        let waited = match waited.as_secs() {
-            0 => format!("{} ms", waited.as_millis()),
+        let elapsed = since.elapsed();
+        // Only tests wait for less than a second.
+        let waited = match elapsed.as_secs() {
+            0 => format!("{} ms", elapsed.as_millis()),
             seconds => format!("{seconds} s"),
         };
         let text = format!("no answer from containerd within {waited}");
         let mut status = Status::deadline_exceeded(text);
         if is_silent {
-            // To a caller that is as if the connection were lost.
+            // The caller treats it like a lost connection.
             status.set_source(Arc::new(Silent));
         }
         status
     }
 }
 
-/// The way of every call to a server: a channel on which nothing is waited for without end.
+/// A channel to a server on which every call has a deadline.
 #[derive(Clone)]
-pub(crate) struct Line {
+pub(crate) struct TimedChannel {
     channel: Channel,
-    pulse: Arc<Pulse>,
+    liveness: Arc<Liveness>,
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for TimedChannel {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Line").finish_non_exhaustive()
+        formatter
+            .debug_struct("TimedChannel")
+            .finish_non_exhaustive()
     }
 }
 
-impl Line {
+impl TimedChannel {
     pub(crate) fn new(channel: Channel) -> Self {
         Self {
             channel,
-            pulse: Arc::default(),
+            liveness: Arc::default(),
         }
     }
 
     /// Waits for a collection for as long as the server answers other calls.
     async fn until_silent<T>(&self, collecting: impl Future<Output = T>) -> Result<T, Status> {
         let mut collecting = std::pin::pin!(collecting);
-        let pause = Class::Get.deadline().unwrap_or(BRIEFLY) / 2;
+        let pause = CallKind::Get.deadline().unwrap_or(SILENT_TIMEOUT) / 2;
         loop {
-            let is_alive = async {
+            let probe = async {
                 sleep(pause).await;
-                // Nobody is waiting for a lock to tell its version.
+                // The server takes no lock to report its version.
                 VersionClient::new(self.clone()).version(()).await
             };
             tokio::select! {
                 biased;
                 collected = &mut collecting => return Ok(collected),
-                answer = is_alive => match answer {
+                answer = probe => match answer {
                     Err(status) if status.code() == tonic::Code::DeadlineExceeded => {
                         return Err(status);
                     }
-                    // Of a connection that is lost the collection's own answer tells.
+                    // If the connection is lost, the collection's own answer says so.
                     Ok(_) | Err(_) => {}
                 },
             }
@@ -208,40 +210,43 @@ impl Line {
     }
 }
 
-impl Service<http::Request<Body>> for Line {
-    type Response = http::Response<Timed>;
+impl Service<http::Request<Body>> for TimedChannel {
+    type Response = http::Response<TimedBody>;
     type Error = StdError;
     type Future = BoxFuture<Self::Response, Self::Error>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        // Waiting for the channel is part of the call, so that it has a deadline, too.
+        // Waiting for the channel is part of the call, so that the deadline covers it, too.
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let line = self.clone();
-        let named = request.extensions().get::<Class>().copied();
-        let class = named.unwrap_or_else(|| Class::of(request.uri().path()));
+        let this = self.clone();
+        let kind = request
+            .extensions()
+            .get::<CallKind>()
+            .copied()
+            .unwrap_or_else(|| CallKind::of_path(request.uri().path()));
         Box::pin(async move {
             let began = Instant::now();
-            let mut channel = line.channel.clone();
-            let asking = async {
+            let mut channel = this.channel.clone();
+            let call = async {
                 std::future::poll_fn(|context| channel.poll_ready(context)).await?;
                 channel.call(request).await
             };
-            let answer = match (class, line.pulse.patience(class)) {
-                (Class::Collect, _) => line.until_silent(asking).await?,
-                (_, None) => asking.await,
-                (_, Some(patience)) => timeout(patience, asking)
+            let answer = match (kind, this.liveness.timeout_of(kind)) {
+                (CallKind::Collect, _) => this.until_silent(call).await?,
+                (_, None) => call.await,
+                (_, Some(limit)) => timeout(limit, call)
                     .await
-                    .map_err(|_| line.pulse.missed(began))?,
+                    .map_err(|_| this.liveness.record_timeout(began))?,
             };
             let (parts, body) = answer?.into_parts();
-            line.pulse.beat();
-            let body = Timed {
+            this.liveness.record_answer();
+            let body = TimedBody {
                 body,
-                class,
-                pulse: line.pulse,
+                kind,
+                liveness: this.liveness,
                 waiting: None,
             };
             Ok(http::Response::from_parts(parts, body))
@@ -249,17 +254,17 @@ impl Service<http::Request<Body>> for Line {
     }
 }
 
-/// The body of an answer, whose parts are not waited for without end.
+/// The body of an answer, with a deadline for each of its parts.
 #[derive(Debug)]
-pub(crate) struct Timed {
+pub(crate) struct TimedBody {
     body: Body,
-    class: Class,
-    pulse: Arc<Pulse>,
-    /// Since when the next part is waited for, and until when.
+    kind: CallKind,
+    liveness: Arc<Liveness>,
+    /// Since when it waits for the next part, and until when.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-impl HttpBody for Timed {
+impl HttpBody for TimedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -270,18 +275,18 @@ impl HttpBody for Timed {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
             this.waiting = None;
-            this.pulse.beat();
+            this.liveness.record_answer();
             return Poll::Ready(frame);
         }
-        let Some(patience) = this.pulse.patience(this.class) else {
+        let Some(limit) = this.liveness.timeout_of(this.kind) else {
             return Poll::Pending;
         };
         let (since, until) = this.waiting.get_or_insert_with(|| {
             let now = Instant::now();
-            (now, Box::pin(sleep_until(now + patience)))
+            (now, Box::pin(sleep_until(now + limit)))
         });
         ready!(until.as_mut().poll(context));
-        Poll::Ready(Some(Err(this.pulse.missed(*since))))
+        Poll::Ready(Some(Err(this.liveness.record_timeout(*since))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -303,41 +308,42 @@ mod tests {
     const RPC: &str = "/containerd.services.";
 
     #[test]
-    fn each_method_that_is_called_has_its_class() {
+    fn each_method_in_use_has_its_kind() {
         let cases = [
-            ("content.v1.Content/Info", Class::Get),
-            ("content.v1.Content/List", Class::List),
-            ("content.v1.Content/ListStatuses", Class::List),
-            ("content.v1.Content/Read", Class::List),
-            ("content.v1.Content/Update", Class::Write),
-            ("content.v1.Content/Write", Class::Write),
-            ("containers.v1.Containers/ListStream", Class::List),
-            ("events.v1.Events/Publish", Class::Write),
-            ("events.v1.Events/Subscribe", Class::Stream),
-            ("images.v1.Images/Create", Class::Write),
-            ("images.v1.Images/Delete", Class::Write),
-            ("images.v1.Images/Get", Class::Get),
-            ("images.v1.Images/Update", Class::Write),
-            ("introspection.v1.Introspection/Plugins", Class::Get),
-            ("introspection.v1.Introspection/Server", Class::List),
-            ("leases.v1.Leases/AddResource", Class::Write),
-            ("leases.v1.Leases/ListResources", Class::List),
-            ("snapshots.v1.Snapshots/Usage", Class::List),
-            ("tasks.v1.Tasks/List", Class::List),
-            ("version.v1.Version/Version", Class::Get),
+            ("content.v1.Content/Info", CallKind::Get),
+            ("content.v1.Content/List", CallKind::List),
+            ("content.v1.Content/ListStatuses", CallKind::List),
+            ("content.v1.Content/Read", CallKind::List),
+            ("content.v1.Content/Update", CallKind::Write),
+            ("content.v1.Content/Write", CallKind::Write),
+            ("containers.v1.Containers/ListStream", CallKind::List),
+            ("events.v1.Events/Publish", CallKind::Write),
+            ("events.v1.Events/Subscribe", CallKind::Stream),
+            ("images.v1.Images/Create", CallKind::Write),
+            ("images.v1.Images/Delete", CallKind::Write),
+            ("images.v1.Images/Get", CallKind::Get),
+            ("images.v1.Images/Update", CallKind::Write),
+            ("introspection.v1.Introspection/Plugins", CallKind::Get),
+            ("introspection.v1.Introspection/Server", CallKind::List),
+            ("leases.v1.Leases/AddResource", CallKind::Write),
+            ("leases.v1.Leases/ListResources", CallKind::List),
+            ("snapshots.v1.Snapshots/Usage", CallKind::List),
+            ("tasks.v1.Tasks/List", CallKind::List),
+            ("version.v1.Version/Version", CallKind::Get),
         ];
-        for (method, class) in cases {
-            assert_eq!(Class::of(&format!("{RPC}{method}")), class, "{method}");
+        for (method, kind) in cases {
+            let path = format!("{RPC}{method}");
+            assert_eq!(CallKind::of_path(&path), kind, "{method}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_is_silent_is_waited_for_once() {
+    async fn further_calls_to_a_silent_server_time_out_quickly() {
         let store = silent("2.0.0");
         let began = Instant::now();
         let error = store.namespaces().await.unwrap_err();
         assert_eq!(began.elapsed().as_secs(), 20);
-        assert!(error.is_passing() && error.is_timeout() && error.is_from_transport());
+        assert!(error.is_transient() && error.is_timeout() && error.is_from_transport());
         let text = "list namespaces: no answer from containerd within 20 s (deadline exceeded)";
         assert_eq!(reclaim_model::chain(&error), text);
         let again = Instant::now();
@@ -348,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_collection_is_not_waited_for_while_the_server_is_silent() {
+    async fn a_collection_on_a_silent_server_times_out() {
         let store = silent("2.0.0");
         let began = Instant::now();
         let error = store.delete_lease(&namespace(), "ours", true).await;

@@ -1,14 +1,13 @@
-//! The directories of snapshots, where they can be seen from here.
+//! The directories of snapshots, if they are on this machine.
 //!
-//! Overlayfs and native keep each snapshot in `snapshots/ID` below their root. Which ID is which
-//! record's is in a database that containerd has locked, and the API tells it only of snapshots
-//! that can be mounted. How many directories there should be is known all the same: one for each
-//! record, but for views of native, which have none. Those beyond that belong to nobody: a
-//! removal that failed, or what somebody put there.
+//! Overlayfs and native keep each snapshot in `snapshots/ID` below their root. The database that
+//! maps IDs to records is locked by containerd, and the API reports the ID only of snapshots that
+//! can be mounted. The number of directories is known nevertheless: one for each record, except
+//! for views of native, which have none. A directory in excess of that has no record: its removal
+//! failed, or another program created it.
 //!
-//! [`Containerd::unrecorded`] finds out which they are, as far as that can be proven without
-//! writing anything: by their names, by what the API says of mounts, and by what each directory
-//! occupies.
+//! [`Containerd::unrecorded`] finds those directories, as far as this can be proven without writing
+//! anything: by their names, by the mounts that the API reports, and by the sizes of directories.
 
 mod identify;
 #[cfg(test)]
@@ -28,25 +27,25 @@ use reclaim_model::{
 };
 
 use crate::client::Containerd;
+use crate::disk_tasks::{LIST, WALK};
 use crate::error::StoreError;
-use crate::filesystem::{SNAPSHOTTER, is_store};
-use crate::look::{LIST, WALK};
+use crate::filesystem::{Roots, SNAPSHOTTER, is_store};
 use identify::{Evidence, identify};
 use walk::own_bytes;
 
-/// The kind of look that lists them; see [`crate::look`].
+/// The kind of the disk task that lists directories.
 const LISTING: &str = "directories of snapshots";
 
-/// What a new snapshot's directory is called until it is whole.
+/// The prefix of a new snapshot's directory until it is complete.
 const NEW_PREFIX: &str = "new-";
 
-/// What native calls a directory that it removes.
+/// The prefix to which native renames a directory that it removes.
 const REMOVED_PREFIX: &str = "rm-";
 
 /// How a snapshotter lays out its directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// `ID/fs`, which counts, and `ID/work`, which does not.
+    /// `ID/fs`, which counts towards the snapshot's size, and `ID/work`, which does not.
     Overlay,
     /// `ID`. A view of another snapshot has none.
     Native,
@@ -68,7 +67,7 @@ impl Layout {
         }
     }
 
-    /// The part of a snapshot's directory whose size its record has.
+    /// Returns the part of a snapshot's directory that counts towards the size in its record.
     fn counted(self, directory: &Path) -> PathBuf {
         match self {
             Self::Overlay => directory.join("fs"),
@@ -77,11 +76,11 @@ impl Layout {
     }
 }
 
-/// What tells a directory from another of the same name.
+/// Distinguishes a directory from an earlier one of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
-    /// When an entry of it was made or removed last.
+    /// When an entry was last created or removed in it.
     changed: (i64, i64),
 }
 
@@ -90,30 +89,31 @@ struct Stamp {
 struct Listing {
     /// The root of the snapshotter.
     root: PathBuf,
-    /// The directory that has them.
+    /// The parent of the snapshots' directories.
     path: PathBuf,
     layout: Layout,
     entries: BTreeMap<String, Stamp>,
 }
 
-/// The directories of all snapshotters that can be seen.
+/// The directories of snapshots, by snapshotter.
 #[derive(Debug, Clone, Default)]
 pub struct Directories {
     listings: BTreeMap<Snapshotter, Listing>,
-    /// Snapshotters whose directories cannot be seen, with their roots if they name them.
+    /// Snapshotters whose directories cannot be listed, with their roots if they are known.
     unseen: BTreeMap<Snapshotter, Option<PathBuf>>,
 }
 
-/// What snapshots occupy, in bytes and inodes, as their snapshotter says.
+/// What snapshots occupy, in bytes and inodes, as their snapshotter reports it.
 pub type Extents = BTreeMap<(Namespace, SnapshotId), (u64, u64)>;
 
 impl Containerd {
-    /// Lists the directories of all snapshotters; `None` if containerd's files cannot be seen
-    /// from here, or are another's. `blobs` are some that it has.
+    /// Lists the directories of all snapshotters; `None` if containerd's files are not on this
+    /// machine. `blobs` are some blobs of the store, with their sizes: they prove that the files
+    /// are those of this containerd.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
+    /// If the call for the roots fails.
     pub async fn snapshot_directories(
         &self,
         blobs: &[(Digest, u64)],
@@ -123,48 +123,27 @@ impl Containerd {
         }
         let roots = self.roots().await?;
         let blobs = blobs.to_vec();
-        let listing = self.looks.look(LISTING, LIST, move || {
-            let content = roots.content?;
-            // Without a single blob nothing proves that the path is containerd's.
-            (!blobs.is_empty() && is_store(&content, &blobs)).then(|| {
-                let mut found = Directories::default();
-                let named = roots.snapshotters.into_iter();
-                let named = named.map(|(snapshotter, root)| (snapshotter, Some(root)));
-                // Native names no directory, in any version.
-                let homeless = roots.homeless.into_iter().map(|snapshotter| {
-                    let plugin = format!("{SNAPSHOTTER}.{snapshotter}");
-                    let root = content.parent().map(|root| root.join(plugin));
-                    (snapshotter, root)
-                });
-                for (snapshotter, root) in named.chain(homeless) {
-                    let listed = root.as_ref().zip(Layout::of(&snapshotter));
-                    match listed.and_then(|(root, layout)| list(root, layout).ok()) {
-                        Some(listing) => {
-                            found.listings.insert(snapshotter, listing);
-                        }
-                        None => {
-                            found.unseen.insert(snapshotter, root);
-                        }
-                    }
-                }
-                found
-            })
-        });
+        let listing = self
+            .disk_tasks
+            .run(LISTING, LIST, move || list_all(roots, &blobs));
         Ok(listing.await.ok().flatten())
     }
 
-    /// Lists the same directories once more. What cannot be read any more, or hangs, is not seen.
-    pub async fn directories_again(&self, before: &Arc<Directories>) -> Directories {
+    /// Lists the same directories again. Those that can no longer be read are unseen.
+    pub async fn relist_directories(&self, before: &Arc<Directories>) -> Directories {
         let listed = Arc::clone(before);
-        let listing = self.looks.look(LISTING, LIST, move || listed.again());
-        listing.await.unwrap_or_else(|_| before.hidden())
+        self.disk_tasks
+            .run(LISTING, LIST, move || listed.relist())
+            .await
+            .unwrap_or_else(|_| before.all_unseen())
     }
 
-    /// Counts what is below the roots and no snapshot's; see [`walk::own_bytes`].
+    /// Counts the bytes below containerd's roots that belong to no snapshot and no blob; see
+    /// [`walk::own_bytes`].
     ///
     /// # Errors
     ///
-    /// If something cannot be read, or its filesystem hangs.
+    /// If a directory cannot be read, or its filesystem hangs.
     pub async fn own_bytes(
         &self,
         content: PathBuf,
@@ -172,13 +151,13 @@ impl Containerd {
         unrecorded: Arc<Vec<Unrecorded>>,
     ) -> io::Result<u64> {
         let walk = move || own_bytes(&content, &directories, &unrecorded);
-        self.looks.look("own files", WALK, walk).await?
+        self.disk_tasks.run("own files", WALK, walk).await?
     }
 
-    /// Finds the directories that no record of the inventory knows, and what they occupy.
+    /// Finds the directories that have no record in the inventory, and what they occupy.
     ///
-    /// `before` were listed before the inventory, `after` after it; what is in one of the two
-    /// only is on its way. `sizes` are needed if there are any; see [`Directories::beyond`].
+    /// `before` was listed before the inventory, `after` after it; a directory in only one of them
+    /// is being created or removed. `sizes` are only needed if [`Directories::excess`] finds any.
     pub async fn unrecorded(
         &self,
         before: &Directories,
@@ -187,28 +166,27 @@ impl Containerd {
         sizes: &Extents,
     ) -> Vec<Unrecorded> {
         let mut found = Vec::new();
-        let beyond = before.beyond(after, &after.records(inventory));
-        for (snapshotter, count) in beyond {
+        for (snapshotter, count) in before.excess(after, &after.records(inventory)) {
             let mounted = self.mounted(inventory, &snapshotter, after).await;
             let evidence = Evidence {
                 snapshotter: snapshotter.clone(),
                 listing: after.listings[&snapshotter].clone(),
-                lasting: before.lasting(after, &snapshotter),
+                listed_twice: before.listed_twice(after, &snapshotter),
                 touched: before.touched(after, &snapshotter),
                 owned: owned(inventory, &snapshotter, &mounted, sizes),
                 mounted: mounted.into_values().collect(),
                 count,
             };
-            let looking = self
-                .looks
-                .look("sizes of directories", WALK, move || identify(&evidence));
-            found.extend(looking.await);
+            let identifying = self
+                .disk_tasks
+                .run("sizes of directories", WALK, move || identify(&evidence));
+            found.extend(identifying.await);
         }
         found
     }
 
-    /// Says which directory is whose, as far as the API does: of snapshots that can be mounted,
-    /// and of those below them.
+    /// Maps snapshots to their directories, as far as the API reports them: for snapshots that can
+    /// be mounted, and for their parents.
     async fn mounted(
         &self,
         inventory: &Inventory,
@@ -218,18 +196,20 @@ impl Containerd {
         let listing = &directories.listings[snapshotter];
         let mut mounted = BTreeMap::new();
         for (name, namespace) in &inventory.namespaces {
-            let snapshots = namespace.snapshots.get(snapshotter);
-            let snapshots = snapshots.map_or(&[][..], Vec::as_slice);
-            let usable = snapshots
+            let snapshots = namespace
+                .snapshots
+                .get(snapshotter)
+                .map_or(&[][..], Vec::as_slice);
+            let mountable = snapshots
                 .iter()
-                .filter(|it| it.kind != SnapshotKind::Committed);
-            for snapshot in usable {
+                .filter(|snapshot| snapshot.kind != SnapshotKind::Committed);
+            for snapshot in mountable {
                 let id = SnapshotId::new(snapshotter.clone(), snapshot.key.clone());
-                // One that is gone by now proves nothing, nor one that cannot be mounted.
+                // If it is gone or cannot be mounted, it proves nothing.
                 let Ok(sources) = self.mount_sources(name, &id).await else {
                     continue;
                 };
-                let found = sources.iter().filter_map(|it| listing.name_within(it));
+                let found = sources.iter().filter_map(|path| listing.name_within(path));
                 for (snapshot, directory) in chain(snapshots, snapshot, listing.layout).zip(found) {
                     let id = SnapshotId::new(snapshotter.clone(), snapshot.key.clone());
                     mounted.insert((name.clone(), id), directory);
@@ -251,8 +231,10 @@ impl Containerd {
             key: id.key.to_string(),
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
-        let answer = SnapshotsClient::new(self.channel()).mounts(request).await;
-        let answer = answer.map_err(|status| StoreError::new(OPERATION, status).about(id))?;
+        let answer = SnapshotsClient::new(self.channel())
+            .mounts(request)
+            .await
+            .map_err(|status| StoreError::new(OPERATION, status).about(id))?;
         let mut sources = Vec::new();
         for mount in answer.into_inner().mounts {
             if mount.r#type == "bind" {
@@ -260,18 +242,51 @@ impl Containerd {
             }
             let option = |key: &str| {
                 let mut options = mount.options.iter();
-                options.find_map(|it| it.strip_prefix(key))
+                options.find_map(|option| option.strip_prefix(key))
             };
             let upper = option("upperdir=").into_iter();
             let lower = option("lowerdir=").into_iter();
-            let all = upper.chain(lower.flat_map(|it| it.split(':')));
-            sources.extend(all.map(PathBuf::from));
+            let paths = upper.chain(lower.flat_map(|list| list.split(':')));
+            sources.extend(paths.map(PathBuf::from));
         }
         Ok(sources)
     }
 }
 
-/// The snapshots whose directories a mount of `top` names, in order.
+/// Lists the directories of all snapshotters; `None` if the content store is not the one that has
+/// `blobs`.
+fn list_all(roots: Roots, blobs: &[(Digest, u64)]) -> Option<Directories> {
+    let content = roots.content?;
+    // Without a single blob nothing proves that the path is containerd's.
+    if blobs.is_empty() || !is_store(&content, blobs) {
+        return None;
+    }
+    let with_root = roots
+        .snapshotters
+        .into_iter()
+        .map(|(snapshotter, root)| (snapshotter, Some(root)));
+    // Native reports no root, in any version.
+    let without_root = roots.without_root.into_iter().map(|snapshotter| {
+        let plugin = format!("{SNAPSHOTTER}.{snapshotter}");
+        let root = content.parent().map(|root| root.join(plugin));
+        (snapshotter, root)
+    });
+    let mut found = Directories::default();
+    for (snapshotter, root) in with_root.chain(without_root) {
+        let layout = Layout::of(&snapshotter);
+        match root
+            .as_ref()
+            .zip(layout)
+            .map(|(root, layout)| list(root, layout))
+        {
+            Some(Ok(listing)) => drop(found.listings.insert(snapshotter, listing)),
+            Some(Err(_)) | None => drop(found.unseen.insert(snapshotter, root)),
+        }
+    }
+    Some(found)
+}
+
+/// Returns the snapshots whose directories a mount of `top` names, in order.
 fn chain<'s>(
     snapshots: &'s [Snapshot],
     top: &'s Snapshot,
@@ -279,10 +294,12 @@ fn chain<'s>(
 ) -> impl Iterator<Item = &'s Snapshot> {
     let parent = |of: &&Snapshot| {
         let parent = of.parent.as_deref()?;
-        let at = snapshots.binary_search_by(|it| (*it.key).cmp(parent));
-        at.ok().map(|at| &snapshots[at])
+        let index = snapshots
+            .binary_search_by(|snapshot| (*snapshot.key).cmp(parent))
+            .ok()?;
+        Some(&snapshots[index])
     };
-    // A view is mounted from what it is a view of.
+    // A view is mounted from its parent.
     let first = if top.kind == SnapshotKind::View && top.parent.is_some() {
         parent(&top)
     } else {
@@ -295,7 +312,7 @@ fn chain<'s>(
     std::iter::successors(first, parent).take(n_named)
 }
 
-/// What the records occupy that have a directory which is not known yet.
+/// Returns the sizes of the records whose directory is not among `mounted`.
 fn owned(
     inventory: &Inventory,
     snapshotter: &Snapshotter,
@@ -307,9 +324,8 @@ fn owned(
         return owned;
     };
     for (name, namespace) in &inventory.namespaces {
-        let snapshots = namespace.snapshots.get(snapshotter);
-        let snapshots = snapshots.into_iter().flatten();
-        for snapshot in snapshots.filter(|it| layout.has_directory(it)) {
+        let snapshots = namespace.snapshots.get(snapshotter).into_iter().flatten();
+        for snapshot in snapshots.filter(|snapshot| layout.has_directory(snapshot)) {
             let id = SnapshotId::new(snapshotter.clone(), snapshot.key.clone());
             let place = (name.clone(), id);
             if !mounted.contains_key(&place) {
@@ -321,71 +337,73 @@ fn owned(
 }
 
 impl Directories {
-    /// Returns the snapshotters that have records whose directories cannot be seen.
+    /// Returns the snapshotters that have records whose directories cannot be listed.
     pub fn unseen(&self, inventory: &Inventory) -> Vec<Snapshotter> {
-        let namespaces = inventory.namespaces.values();
-        let named = namespaces.flat_map(|it| it.snapshots.iter());
-        let named = named.filter(|(name, snapshots)| {
-            !snapshots.is_empty() && !self.listings.contains_key(*name)
-        });
-        // With fewer directories than records they are somewhere else.
+        let not_listed = inventory
+            .namespaces
+            .values()
+            .flat_map(|namespace| namespace.snapshots.iter())
+            .filter(|(_, snapshots)| !snapshots.is_empty())
+            .map(|(snapshotter, _)| snapshotter)
+            .filter(|snapshotter| !self.listings.contains_key(*snapshotter));
+        // With fewer directories than records, the directories are in another place.
         let records = self.records(inventory);
-        let elsewhere = self.listings.iter().filter(|(name, listing)| {
-            let records = records.get(*name);
-            records.is_some_and(|it| *it > listing.entries.len())
-        });
-        let named = named
-            .map(|(name, _)| name)
-            .chain(elsewhere.map(|(name, _)| name));
-        let named: BTreeSet<&Snapshotter> = named.collect();
-        named.into_iter().cloned().collect()
+        let too_few = self
+            .listings
+            .iter()
+            .filter(|(snapshotter, listing)| {
+                records
+                    .get(*snapshotter)
+                    .is_some_and(|count| *count > listing.entries.len())
+            })
+            .map(|(snapshotter, _)| snapshotter);
+        let unseen: BTreeSet<&Snapshotter> = not_listed.chain(too_few).collect();
+        unseen.into_iter().cloned().collect()
     }
 
-    /// The same directories, none of which can be seen any more.
-    fn hidden(&self) -> Self {
-        let listed = self.listings.iter();
-        let listed = listed.map(|(name, listing)| (name.clone(), Some(listing.root.clone())));
+    /// Returns the same directories, all of them unseen.
+    fn all_unseen(&self) -> Self {
+        let listed = self
+            .listings
+            .iter()
+            .map(|(name, listing)| (name.clone(), Some(listing.root.clone())));
         Self {
             listings: BTreeMap::new(),
             unseen: self.unseen.clone().into_iter().chain(listed).collect(),
         }
     }
 
-    /// Lists the same directories once more. What cannot be read any more is not seen.
-    fn again(&self) -> Self {
+    /// Lists the same directories again. Those that can no longer be read are unseen.
+    fn relist(&self) -> Self {
         let mut found = Self {
             unseen: self.unseen.clone(),
             ..Self::default()
         };
         for (snapshotter, listing) in &self.listings {
-            match list(&listing.root, listing.layout) {
-                Ok(listing) => {
-                    found.listings.insert(snapshotter.clone(), listing);
-                }
-                Err(_) => {
-                    found
-                        .unseen
-                        .insert(snapshotter.clone(), Some(listing.root.clone()));
-                }
+            let snapshotter = snapshotter.clone();
+            let root = &listing.root;
+            match list(root, listing.layout) {
+                Ok(listing) => drop(found.listings.insert(snapshotter, listing)),
+                Err(_) => drop(found.unseen.insert(snapshotter, Some(root.clone()))),
             }
         }
         found
     }
 
-    /// Counts the records of each snapshotter that should have a directory. One of which not all
-    /// records can be seen is left out.
+    /// Counts the records of each snapshotter that should have a directory. A snapshotter whose
+    /// records could not all be listed is left out.
     pub fn records(&self, inventory: &Inventory) -> BTreeMap<Snapshotter, usize> {
         let counted = self.listings.iter().filter_map(|(snapshotter, listing)| {
             let mut count = 0;
             for namespace in inventory.namespaces.values() {
-                let mut gaps = namespace.gaps.iter();
-                if gaps.any(|it| matches!(it, Gap::Snapshotter { name, .. } if name == snapshotter))
-                {
+                let is_gap =
+                    |gap: &Gap| matches!(gap, Gap::Snapshotter { name, .. } if name == snapshotter);
+                if namespace.gaps.iter().any(is_gap) {
                     return None;
                 }
                 let snapshots = namespace.snapshots.get(snapshotter).into_iter().flatten();
                 count += snapshots
-                    .filter(|it| listing.layout.has_directory(it))
+                    .filter(|snapshot| listing.layout.has_directory(snapshot))
                     .count();
             }
             Some((snapshotter.clone(), count))
@@ -393,47 +411,52 @@ impl Directories {
         counted.collect()
     }
 
-    /// Counts, for each snapshotter that has any, the directories beyond those of records.
+    /// Counts, for each snapshotter, the directories in excess of its records. A snapshotter
+    /// without any is left out.
     ///
-    /// The count is never too high but for removals under way: records whose directory is not
-    /// in both lists are counted as if they were.
-    pub fn beyond(
+    /// The count is too high only for removals in progress: it assumes that every record has a
+    /// directory in both lists.
+    pub fn excess(
         &self,
         later: &Self,
         records: &BTreeMap<Snapshotter, usize>,
     ) -> BTreeMap<Snapshotter, usize> {
         let counted = records.iter().filter_map(|(snapshotter, records)| {
             let n_directories = self.in_both(later, snapshotter).count();
-            let beyond = n_directories.saturating_sub(*records);
-            (beyond > 0).then(|| (snapshotter.clone(), beyond))
+            let excess = n_directories.saturating_sub(*records);
+            (excess > 0).then(|| (snapshotter.clone(), excess))
         });
         counted.collect()
     }
 
-    /// Whether something was removed right in a snapshot's directory between the lists, as only
-    /// its removal does.
+    /// Whether the directory at `path` is among those of [`Self::touched`].
     pub fn is_touched(&self, later: &Self, snapshotter: &Snapshotter, path: &str) -> bool {
-        let name = Path::new(path).file_name().and_then(|it| it.to_str());
+        let name = Path::new(path).file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| self.touched(later, snapshotter).contains(name))
     }
 
-    /// The directories that are in both lists.
-    fn lasting(&self, later: &Self, snapshotter: &Snapshotter) -> BTreeSet<String> {
-        let both = self.in_both(later, snapshotter);
-        both.map(|(name, _, _)| name.clone()).collect()
+    /// Returns the directories that are in both lists.
+    fn listed_twice(&self, later: &Self, snapshotter: &Snapshotter) -> BTreeSet<String> {
+        self.in_both(later, snapshotter)
+            .map(|(name, _, _)| name.clone())
+            .collect()
     }
 
-    /// The directories in which something was made or removed between the lists, or which have
-    /// another name. Nothing of containerd's does that to a snapshot, but for its removal. In
-    /// native a directory is the snapshot's own root, and changes as that does.
+    /// Returns the directories in which an entry was created or removed between the lists, or
+    /// which were renamed. containerd does that to a snapshot only when it removes it. For native
+    /// only the name counts: its directory is the root of the snapshot, which a container changes.
     pub fn touched(&self, later: &Self, snapshotter: &Snapshotter) -> BTreeSet<String> {
-        let layout = later.listings.get(snapshotter).map(|it| it.layout);
-        let both = self.in_both(later, snapshotter);
-        let touched = both.filter(|(name, before, after)| match layout {
-            Some(Layout::Overlay) => before.changed != after.changed,
-            Some(Layout::Native) | None => name.starts_with(REMOVED_PREFIX),
-        });
-        touched.map(|(name, _, _)| name.clone()).collect()
+        let layout = later
+            .listings
+            .get(snapshotter)
+            .map(|listing| listing.layout);
+        self.in_both(later, snapshotter)
+            .filter(|(name, before, after)| match layout {
+                Some(Layout::Overlay) => before.changed != after.changed,
+                Some(Layout::Native) | None => name.starts_with(REMOVED_PREFIX),
+            })
+            .map(|(name, _, _)| name.clone())
+            .collect()
     }
 
     fn in_both<'s>(
@@ -441,11 +464,11 @@ impl Directories {
         later: &'s Self,
         snapshotter: &Snapshotter,
     ) -> impl Iterator<Item = (&'s String, &'s Stamp, &'s Stamp)> {
-        let entries = |of: &'s Self| of.listings.get(snapshotter).map(|it| &it.entries);
+        let entries = |of: &'s Self| of.listings.get(snapshotter).map(|listing| &listing.entries);
         let both = entries(self).zip(entries(later));
         both.into_iter().flat_map(|(before, after)| {
             after.iter().filter_map(move |(name, stamp)| {
-                // Native renames what it removes.
+                // Native renames a directory before it removes it.
                 let old_name = name.strip_prefix(REMOVED_PREFIX).unwrap_or(name);
                 let earlier = before.get(name).or_else(|| before.get(old_name))?;
                 (earlier.inode == stamp.inode).then_some((name, earlier, stamp))
@@ -455,7 +478,7 @@ impl Directories {
 }
 
 impl Listing {
-    /// Returns the name of the snapshot's directory that a path lies in.
+    /// Returns the name of the snapshot's directory that contains `path`.
     fn name_within(&self, path: &Path) -> Option<String> {
         let within = path.strip_prefix(&self.path).ok()?;
         let name = within.iter().next()?;
@@ -480,7 +503,7 @@ fn list(root: &Path, layout: Layout) -> io::Result<Listing> {
                 entries.insert(name, stamp);
             }
             Ok(_) => {}
-            // Removed while we look.
+            // Removed during the listing.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

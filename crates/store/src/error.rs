@@ -1,4 +1,4 @@
-//! What can go wrong between us and containerd, by class.
+//! Errors of calls to containerd, and their classes.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -6,22 +6,22 @@ use std::path::PathBuf;
 use reclaim_model::Namespace;
 use tonic::{Code, Status};
 
-/// What a caller can do about an error.
+/// The class of an error: what a caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// It may work when tried again.
+    /// A retry may succeed.
     Retry,
-    /// What was asked for is not there.
+    /// The subject of the call does not exist.
     Gone,
-    /// The server understood and will not.
+    /// The server understood the call and refused it.
     Refused,
-    /// Nothing more can be expected of this server.
+    /// The server failed, and a retry would fail again.
     Broken,
-    /// Somebody stopped it.
+    /// The call was cancelled.
     Cancelled,
 }
 
-/// A call that failed, with what it was about.
+/// A call that failed, with its operation and subject.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}{}", place(namespace.as_ref(), subject.as_deref()))]
 pub struct StoreError {
@@ -35,16 +35,16 @@ pub struct StoreError {
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The server's own answer, or the transport's.
-    #[error("{} ({})", status.message(), code_words(status.code()))]
+    /// The status that the server or the transport reported.
+    #[error("{} ({})", status.message(), code_text(status.code()))]
     Status {
-        /// As tonic has it.
+        /// The status.
         status: Box<Status>,
     },
-    /// The server answered with something that makes no sense.
+    /// A part of the answer is missing.
     #[error("the answer has no {missing}")]
     Incomplete {
-        /// The part without which the answer cannot be used.
+        /// The missing part.
         missing: &'static str,
     },
 }
@@ -80,7 +80,7 @@ impl StoreError {
         self
     }
 
-    /// Returns what the caller can do about it.
+    /// Returns the class of the error.
     pub fn class(&self) -> Class {
         match &self.source {
             CallError::Status { status } => class_of(status),
@@ -88,15 +88,15 @@ impl StoreError {
         }
     }
 
-    /// Whether it may pass by itself.
-    pub fn is_passing(&self) -> bool {
+    /// Whether a retry may succeed.
+    pub fn is_transient(&self) -> bool {
         self.class() == Class::Retry
     }
 
-    /// Whether the server's filesystem has no room left for what was to be written.
+    /// Whether the server's filesystem has no room left for a write.
     ///
-    /// Source: containerd passes the kernel's text on; of its code it makes `Unknown`, or
-    /// `ResourceExhausted` where it knows it.
+    /// Source: containerd passes the kernel's text on, with the code `Unknown`, or
+    /// `ResourceExhausted` if it recognizes the error.
     pub fn is_out_of_space(&self) -> bool {
         match &self.source {
             CallError::Status { status } => {
@@ -106,12 +106,12 @@ impl StoreError {
         }
     }
 
-    /// Whether the server's answer never came: the connection was lost.
+    /// Whether the connection was lost before the server answered.
     pub fn is_from_transport(&self) -> bool {
         matches!(&self.source, CallError::Status { status } if is_from_transport(status))
     }
 
-    /// Whether there was no answer in time.
+    /// Whether the server did not answer in time.
     pub fn is_timeout(&self) -> bool {
         self.code() == Some(Code::DeadlineExceeded)
     }
@@ -124,8 +124,8 @@ impl StoreError {
     }
 }
 
-/// Whether the connection made the status up, because the server's answer never came. Only
-/// then does it carry an error below it.
+/// Whether the transport made the status, because the server did not answer. Only such a status
+/// has a source.
 fn is_from_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
 }
@@ -162,7 +162,7 @@ pub(crate) fn class_of(status: &Status) -> Class {
     }
 }
 
-fn code_words(code: Code) -> &'static str {
+fn code_text(code: Code) -> &'static str {
     match code {
         Code::Ok => "ok",
         Code::Cancelled => "cancelled",
@@ -184,43 +184,43 @@ fn code_words(code: Code) -> &'static str {
     }
 }
 
-/// Why containerd could not be reached at an address.
+/// Why a connection to containerd failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The address is of no kind that we connect to.
-    #[error("address is not a path or `unix://` and a path: `{0}`")]
+    /// The address is neither a path nor `unix://` and a path.
+    #[error("invalid containerd address `{0}`: expected a path, or `unix://` and a path")]
     BadAddress(String),
-    /// The path does not exist.
-    #[error("there is no socket `{}`; is containerd running?", .0.display())]
+    /// The socket does not exist.
+    #[error("connect to containerd: socket `{}` does not exist; is containerd running?", .0.display())]
     Missing(PathBuf),
-    /// We may not open it.
-    #[error("permission to open socket `{}` is denied; it usually needs root", .0.display())]
+    /// This process may not open the socket.
+    #[error("connect to containerd: permission denied for socket `{}`; run as root", .0.display())]
     Denied(PathBuf),
-    /// The path is not a socket, or nobody listens there.
-    #[error("open socket `{}`", path.display())]
+    /// The path is not a socket, or no process listens there.
+    #[error("connect to containerd: open socket `{}`", path.display())]
     Unusable {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// Somebody listens, and does not answer.
+    /// A process listens, and does not answer.
     #[error("no answer from containerd at `{}` within {_1} s", .0.display())]
     Silent(PathBuf, u64),
-    /// Somebody listens, but does not speak containerd's API.
-    #[error("what listens at `{}` is not containerd: {why}", path.display())]
+    /// A process listens, but does not speak containerd's API.
+    #[error("connect to containerd: the server at `{}` is not containerd: {why}", path.display())]
     NotContainerd {
         /// The socket.
         path: PathBuf,
-        /// What it answered.
+        /// The server's answer.
         why: String,
     },
 }
 
 impl ConnectError {
-    /// Whether containerd may be there later: it is starting, or restarting, or hangs.
-    pub fn may_pass(&self) -> bool {
+    /// Whether a retry may succeed: containerd may be starting, restarting or hanging.
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Missing(_) | Self::Silent(..) => true,
             Self::Unusable { path: _, source } => source.kind() == ErrorKind::ConnectionRefused,

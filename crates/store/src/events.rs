@@ -1,10 +1,8 @@
-//! The event stream, read: what happened to containers, tasks, images and snapshots of all
-//! namespaces.
+//! The event stream of all namespaces: changes of containers, tasks, images and snapshots.
 //!
-//! The stream tells what happens from some moment on, and containerd does not say from which: it
-//! answers the call with the first event. So the listener sends events of its own until it hears
-//! one; from then on nothing is missed until the stream breaks. Whoever needs the rest looks at
-//! the lists after that.
+//! containerd does not report when a subscription takes effect: it answers the call with the first
+//! event. So the subscriber publishes events of its own until it receives one; from then on it
+//! misses nothing until the stream breaks. For what happened earlier, list after that.
 
 use std::time::Duration;
 
@@ -32,7 +30,7 @@ use crate::error::StoreError;
 const SUBSCRIBE: &str = "subscribe to events";
 const PUBLISH: &str = "publish event";
 
-/// What is heard, in containerd's words for filters.
+/// The filters of the subscription.
 const FILTERS: [&str; 5] = [
     r#"topic~="^/containers/""#,
     r#"topic~="^/images/""#,
@@ -41,32 +39,32 @@ const FILTERS: [&str; 5] = [
     r#"topic~="^/reclaim/""#,
 ];
 
-/// The topic of the events by which a listener finds out that it hears.
+/// The topic of the events by which a subscriber finds out that it receives events.
 const LISTENING: &str = "/reclaim/listening";
-/// The topic by which an undo says that a record comes back without having been pulled.
+/// The topic that announces that an undo restores a record, so that this does not count as a pull.
 const RESTORING: &str = "/reclaim/restoring";
-/// The namespace in which a listener calls out. Nothing is ever stored in it.
+/// The namespace in which a subscriber publishes. Nothing is stored in it.
 const OWN_NAMESPACE: &str = "reclaim";
 
-/// How many events wait to be taken; more wait in containerd.
-const WAITING: usize = 1024;
+/// How many received events are buffered; further ones wait in containerd.
+const BUFFERED: usize = 1024;
 
-/// Time between two calls of a listener that has not heard itself yet.
-const CALL_AGAIN: Duration = Duration::from_millis(50);
+/// The pause before a subscriber that has received none of its own events publishes another.
+const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a listener waits to hear itself. A server without the stream is never heard.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a subscriber waits for one of its own events. A server without a stream sends none.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What happens in all namespaces, from the moment this was made until the stream breaks.
+/// The events of all namespaces, from the creation of this value until the stream breaks.
 #[derive(Debug)]
 pub struct Events {
-    heard: mpsc::Receiver<Result<Envelope, Status>>,
-    listener: JoinHandle<()>,
+    received: mpsc::Receiver<Result<Envelope, Status>>,
+    task: JoinHandle<()>,
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.listener.abort();
+        self.task.abort();
     }
 }
 
@@ -77,8 +75,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// If the stream broke or ended. Nothing more comes then, and what happens meanwhile is
-    /// missed.
+    /// If the stream broke or ended. No more events follow, and later ones are missed.
     pub async fn next(&mut self) -> Result<UseEvent, StoreError> {
         loop {
             let envelope = self.next_envelope().await?;
@@ -89,14 +86,16 @@ impl Events {
     }
 
     async fn next_envelope(&mut self) -> Result<Envelope, StoreError> {
-        let heard = self.heard.recv().await;
-        let heard = heard.unwrap_or_else(|| Err(Status::unavailable("the stream has ended")));
-        heard.map_err(|status| StoreError::new(SUBSCRIBE, status))
+        self.received
+            .recv()
+            .await
+            .unwrap_or_else(|| Err(Status::unavailable("the stream has ended")))
+            .map_err(|status| StoreError::new(SUBSCRIBE, status))
     }
 }
 
 impl Containerd {
-    /// Begins to listen to all namespaces. Returns once events are heard for certain.
+    /// Subscribes to the events of all namespaces. Returns once events certainly arrive.
     ///
     /// # Errors
     ///
@@ -107,8 +106,8 @@ impl Containerd {
         };
         let request = self.request(SUBSCRIBE, None, message)?;
         let mut client = EventsClient::new(self.channel());
-        let (sender, heard) = mpsc::channel(WAITING);
-        let listener = tokio::spawn(async move {
+        let (sender, received) = mpsc::channel(BUFFERED);
+        let task = tokio::spawn(async move {
             let mut stream = match client.subscribe(request).await {
                 Ok(answer) => answer.into_inner(),
                 Err(status) => return drop(sender.send(Err(status)).await),
@@ -116,7 +115,7 @@ impl Containerd {
             loop {
                 let message = match stream.message().await {
                     Ok(Some(envelope)) => Ok(envelope),
-                    // The end of the channel says the same.
+                    // The receiver sees the end of the channel.
                     Ok(None) => return,
                     Err(status) => Err(status),
                 };
@@ -126,39 +125,40 @@ impl Containerd {
                 }
             }
         });
-        let mut events = Events { heard, listener };
-        let hearing = tokio::time::timeout(PATIENCE, self.hear_oneself(&mut events));
-        hearing.await.unwrap_or_else(|_| {
-            let status = Status::unavailable("the server does not send events");
-            Err(StoreError::new(SUBSCRIBE, status))
-        })?;
+        let mut events = Events { received, task };
+        tokio::time::timeout(SUBSCRIBE_TIMEOUT, self.await_own_event(&mut events))
+            .await
+            .unwrap_or_else(|_| {
+                let status = Status::unavailable("the server does not send events");
+                Err(StoreError::new(SUBSCRIBE, status))
+            })?;
         Ok(events)
     }
 
-    /// Calls until the listener hears it. What it hears before that is older than the moment from
-    /// which all is heard, and is left out.
-    async fn hear_oneself(&self, events: &mut Events) -> Result<(), StoreError> {
+    /// Publishes events until one of them arrives. Events that arrive earlier are dropped: others
+    /// may have been missed by then.
+    async fn await_own_event(&self, events: &mut Events) -> Result<(), StoreError> {
         let namespace: Namespace = OWN_NAMESPACE
             .parse()
             .map_err(|_| StoreError::incomplete(PUBLISH, "namespace"))?;
         loop {
             self.publish(&namespace, LISTENING, "").await?;
-            let heard = tokio::time::timeout(CALL_AGAIN, async {
+            let receiving = tokio::time::timeout(PROBE_INTERVAL, async {
                 while events.next_envelope().await?.topic != LISTENING {}
                 Ok(())
             });
-            if let Ok(heard) = heard.await {
-                return heard;
+            if let Ok(received) = receiving.await {
+                return received;
             }
         }
     }
 
-    /// Tells whoever listens that a record is about to be written again as it was.
+    /// Publishes an event that a record is about to be restored.
     ///
     /// # Errors
     ///
-    /// If the server cannot be told. It only counts for how the record's coming back is seen.
-    pub async fn tell_restoring(
+    /// If the call fails. Subscribers then take the restored record for a pulled one.
+    pub async fn announce_restore(
         &self,
         namespace: &Namespace,
         image: &str,
@@ -166,7 +166,7 @@ impl Containerd {
         self.publish(namespace, RESTORING, image).await
     }
 
-    /// Publishes an event that names an image, in a form that other listeners can read.
+    /// Publishes an event that names an image, in a form that other subscribers can read.
     async fn publish(
         &self,
         namespace: &Namespace,
@@ -182,32 +182,34 @@ impl Containerd {
             event: Some(containerd_client::to_any(&update)),
         };
         let request = self.request(PUBLISH, Some(namespace), message)?;
-        let answer = EventsClient::new(self.channel()).publish(request).await;
-        let answer = answer.map_err(|status| StoreError::new(PUBLISH, status).within(namespace));
-        answer.map(drop)
+        EventsClient::new(self.channel())
+            .publish(request)
+            .await
+            .map(drop)
+            .map_err(|status| StoreError::new(PUBLISH, status).within(namespace))
     }
 }
 
-/// Reads an event; `None` for one that is nobody's.
+/// Decodes an event; `None` for one of a subscriber's own or of an invalid namespace.
 fn read(envelope: Envelope) -> Option<UseEvent> {
     let namespace = envelope.namespace.parse().ok()?;
     let event = envelope.event.unwrap_or_default();
     if envelope.topic == LISTENING {
         return None;
     }
-    // When an event without a time happened is for a look to say.
+    // An event without a time is unclear, too: only a listing shows when its subject was used.
     let at = convert::timestamp(envelope.timestamp);
-    let kind = at.and_then(|_| kind_of(&envelope.topic, &event));
-    let kind = kind.unwrap_or(UseEventKind::Unclear);
-    let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
+    let kind = at
+        .and_then(|_| kind_of(&envelope.topic, &event))
+        .unwrap_or(UseEventKind::Unclear);
     Some(UseEvent {
         namespace,
-        at,
+        at: at.unwrap_or(Timestamp::UNIX_EPOCH),
         kind,
     })
 }
 
-/// `None` for what cannot be read.
+/// Decodes the subject of an event; `None` for an unknown topic or a malformed event.
 fn kind_of(topic: &str, event: &Any) -> Option<UseEventKind> {
     Some(match topic {
         "/containers/create" => {
@@ -254,7 +256,7 @@ fn written(name: String) -> UseEventKind {
     UseEventKind::ImageWritten { name, record: None }
 }
 
-/// By the topic, not by the name of the type: that is written in several ways.
+/// Decodes a message whose type follows from the topic; the name of the type has several spellings.
 fn decode<M: Message + Default>(event: &Any) -> Option<M> {
     M::decode(event.value.as_slice()).ok()
 }
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_where_when_and_what() {
+    fn reads_namespace_time_and_subject() {
         let created = ContainerCreate {
             id: "web".to_owned(),
             image: "app:1".to_owned(),
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_on_nothing_has_no_parent() {
+    fn a_base_snapshot_has_no_parent() {
         let mut prepared = SnapshotPrepare::default();
         let parent = |parent| UseEventKind::SnapshotPrepared { parent };
         assert_eq!(what("/snapshot/prepare", &prepared), parent(None));
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_unclear_and_our_own_call_is_nothing() {
+    fn a_malformed_event_is_unclear_and_an_own_event_is_skipped() {
         let broken = read(envelope("/images/create", vec![0xff, 0xff])).unwrap();
         assert_eq!(broken.kind, UseEventKind::Unclear);
         assert_eq!(read(envelope(LISTENING, Vec::new())), None);

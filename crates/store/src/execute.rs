@@ -1,4 +1,4 @@
-//! Single changes: image records, and leases of our own. Nothing else is ever written.
+//! Single changes of image records and of our own leases.
 
 use std::collections::BTreeMap;
 
@@ -15,30 +15,31 @@ use crate::convert;
 use crate::deadline;
 use crate::error::{Class, StoreError};
 
-/// What became of the deletion of a lease.
+/// The result of deleting a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseDeletion {
-    /// It is deleted, and the collection that was asked for is over.
+    /// The lease is deleted, and the requested collection has ended.
     Deleted,
-    /// There was no such lease any more.
+    /// The lease no longer existed.
     Gone,
-    /// It is deleted, and the collection goes on: it took longer than one is waited for.
+    /// The lease is deleted, and the requested collection has not ended within the time limit.
     Collecting,
 }
 
-/// What became of a removal.
+/// The result of deleting an image record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// The record is gone by our doing.
+    /// This call deleted the record.
     Removed,
-    /// The record points elsewhere and was left alone.
+    /// The record has another target now and was not deleted.
     Moved,
-    /// There was no such record any more.
+    /// The record no longer existed.
     Gone,
 }
 
 impl Containerd {
-    /// Returns how removals are guarded on this server.
+    /// Returns whether this server compares the target of a record before it deletes it, or the
+    /// client has to.
     ///
     /// Source: containerd honours `DeleteImageRequest.target` from 2.0 on; 1.6 and 1.7 ignore
     /// it and delete anyway.
@@ -53,15 +54,15 @@ impl Containerd {
         }
     }
 
-    /// Removes an image record, unless it no longer points at what was judged.
+    /// Deletes an image record, unless its target has changed since it was evaluated.
     ///
-    /// The removal does not wait for a collection and does not start one.
+    /// It neither starts a collection nor waits for one.
     ///
-    /// Not cancellation safe: once sent, it may have happened even if the answer is lost.
+    /// Not cancellation safe: once sent, it may take effect even if the answer is lost.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked. The record may be gone all the same.
+    /// If a call fails. The record may be gone nevertheless.
     pub async fn delete_image(
         &self,
         namespace: &Namespace,
@@ -87,18 +88,18 @@ impl Containerd {
             Ok(_) => Ok(Deletion::Removed),
             // With a target, "not found" is also the answer for a record that moved.
             Err(error) if error.class() == Class::Gone => {
-                let there = self.image_target(namespace, &image.name).await?;
-                Ok(there.map_or(Deletion::Gone, |_| Deletion::Moved))
+                let current = self.image_target(namespace, &image.name).await?;
+                Ok(current.map_or(Deletion::Gone, |_| Deletion::Moved))
             }
             Err(error) => Err(error.within(namespace).about(&image.name)),
         }
     }
 
-    /// Reads what an image points at by now; `None` if there is no such record.
+    /// Reads the present target of an image record; `None` if the record does not exist.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
+    /// If the call fails.
     pub async fn image_target(
         &self,
         namespace: &Namespace,
@@ -108,11 +109,11 @@ impl Containerd {
         Ok(image.map(|image| image.target.digest))
     }
 
-    /// Reads an image record as it is by now; `None` if there is no such record.
+    /// Reads an image record; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
+    /// If the call fails.
     pub async fn image_record(
         &self,
         namespace: &Namespace,
@@ -124,36 +125,30 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let answer = ImagesClient::new(self.channel()).get(request).await;
-        let answer = answer.map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(name)
-        });
-        match answer {
+        match answer.map_err(|status| StoreError::new(OPERATION, status)) {
             Ok(answer) => {
-                let image = answer.into_inner().image;
-                let image = image.ok_or_else(|| {
+                let message = answer.into_inner().image.ok_or_else(|| {
                     StoreError::incomplete(OPERATION, "image")
                         .within(namespace)
                         .about(name)
                 })?;
-                // It points at nothing that was evaluated here.
-                Ok(convert::image(image).ok())
+                // A target that cannot be parsed is not one that was evaluated.
+                Ok(convert::image(message).ok())
             }
             Err(error) if error.class() == Class::Gone => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.within(namespace).about(name)),
         }
     }
 
-    /// Writes an image record again as it was: name, target, labels, and from containerd 1.7 on
-    /// the time of its creation.
+    /// Writes a deleted image record again: name, target, labels, and from containerd 1.7 on the
+    /// time of its creation.
     ///
-    /// Returns what the name points at: the restored target, or another if somebody has put the
-    /// name to use in the meantime; that record is left alone.
+    /// Returns the target of the name: the restored one, or another if the name has been used for
+    /// another image meanwhile; that record stays unchanged.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked. The record may be there all the same.
+    /// If a call fails. The record may exist nevertheless.
     pub async fn restore_image(
         &self,
         namespace: &Namespace,
@@ -174,19 +169,20 @@ impl Containerd {
         match answer {
             Ok(_) => Ok(image.target.digest.clone()),
             Err(status) if status.code() == tonic::Code::AlreadyExists => {
-                let there = self.image_target(namespace, &image.name).await?;
-                // Gone again at once: whoever removed it did so after we would have been done.
-                Ok(there.unwrap_or_else(|| image.target.digest.clone()))
+                let current = self.image_target(namespace, &image.name).await?;
+                // If the record is gone again, it was deleted after it existed, as if after the
+                // restore.
+                Ok(current.unwrap_or_else(|| image.target.digest.clone()))
             }
             Err(status) => Err(failed(status)),
         }
     }
 
-    /// Creates a lease. Returns whether it was made; `false` if there is one of that ID.
+    /// Creates a lease. Returns `false` if a lease of that ID exists.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked, or refuses for another reason.
+    /// If the call fails for another reason.
     pub async fn create_lease(
         &self,
         namespace: &Namespace,
@@ -208,17 +204,16 @@ impl Containerd {
         }
     }
 
-    /// Deletes a lease of ours.
+    /// Deletes one of our own leases.
     ///
-    /// With `collect` the answer comes after a collection that began after the deletion: that
-    /// is how a run collects once for everything it removed. Without, it comes at once and
-    /// starts none by itself.
+    /// With `collect` it returns after a collection that began after the deletion: so a run
+    /// collects once for everything that it removed. Without, it starts no collection.
     ///
-    /// Not cancellation safe: once sent, it may have happened even if the answer is lost.
+    /// Not cancellation safe: once sent, it may take effect even if the answer is lost.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked, or the collection failed.
+    /// If a call or the collection fails.
     pub async fn delete_lease(
         &self,
         namespace: &Namespace,
@@ -232,7 +227,7 @@ impl Containerd {
         };
         let mut request = self.request(OPERATION, Some(namespace), message)?;
         if collect {
-            request.extensions_mut().insert(deadline::Class::Collect);
+            request.extensions_mut().insert(deadline::CallKind::Collect);
         }
         let mut client = LeasesClient::new(self.channel());
         let failed = |status| {
@@ -240,13 +235,13 @@ impl Containerd {
                 .within(namespace)
                 .about(id)
         };
-        match deadline::within_ceiling(client.delete(request)).await {
+        match deadline::within_collection_timeout(client.delete(request)).await {
             Some(Ok(_)) => Ok(LeaseDeletion::Deleted),
             Some(Err(status)) if status.code() == tonic::Code::NotFound => Ok(LeaseDeletion::Gone),
             Some(Err(status)) => Err(failed(status)),
             None if self.lease(namespace, id).await?.is_none() => Ok(LeaseDeletion::Collecting),
             None => Err(failed(Status::deadline_exceeded(
-                "containerd has not deleted it yet",
+                "containerd has not deleted the lease yet",
             ))),
         }
     }
@@ -259,7 +254,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::scripted::{Answer, Line, namespace, recorded, scripted};
+    use crate::scripted::{Answer, ExpectedCall, namespace, recorded, scripted};
 
     fn image(digit: char) -> ImageRecord {
         let hex = String::from_iter([digit; 64]);
@@ -276,50 +271,53 @@ mod tests {
         .unwrap()
     }
 
-    fn there(digit: char) -> Line {
+    fn exists(digit: char) -> ExpectedCall {
         let image = Some(convert::image_message(&image(digit)));
         ("Images/Get", Answer::of(&GetImageResponse { image }))
     }
 
-    fn gone() -> Line {
+    fn gone() -> ExpectedCall {
         ("Images/Get", Code::NotFound.into())
     }
 
     #[tokio::test]
-    async fn a_record_that_moved_or_went_is_not_removed() {
+    async fn a_record_with_another_target_is_not_deleted() {
         let deleted = || ("Images/Delete", Answer::done());
         let refused = || ("Images/Delete", Code::NotFound.into());
         let cases = [
-            // Compared by us,
-            ("1.7.0", vec![there('1'), deleted()], Deletion::Removed),
-            ("1.7.0", vec![there('2')], Deletion::Moved),
+            // The client compares the target before 2.0,
+            ("1.7.0", vec![exists('1'), deleted()], Deletion::Removed),
+            ("1.7.0", vec![exists('2')], Deletion::Moved),
             ("1.7.0", vec![gone()], Deletion::Gone),
-            ("1.7.0", vec![there('1'), refused(), gone()], Deletion::Gone),
-            // and by the server, which has one answer for both.
+            (
+                "1.7.0",
+                vec![exists('1'), refused(), gone()],
+                Deletion::Gone,
+            ),
+            // and the server from 2.0 on, with one answer for moved and gone records.
             ("2.0.0", vec![deleted()], Deletion::Removed),
-            ("2.0.0", vec![refused(), there('2')], Deletion::Moved),
+            ("2.0.0", vec![refused(), exists('2')], Deletion::Moved),
             ("2.0.0", vec![refused(), gone()], Deletion::Gone),
         ];
         for (version, script, expected) in cases {
-            let told = format!("{version}: {script:?}");
-            let (store, asked) = recorded(version, script);
+            let case = format!("{version}: {script:?}");
+            let (store, requests) = recorded(version, script);
             let deletion = store.delete_image(&namespace(), &image('1')).await;
-            assert_eq!(deletion.unwrap(), expected, "{told}");
-            assert!(asked.is_over(), "{told}");
+            assert_eq!(deletion.unwrap(), expected, "{case}");
+            assert!(requests.is_over(), "{case}");
         }
     }
 
-    /// A server that compares must be told with what; one that does not has nothing from it.
     #[tokio::test]
-    async fn a_removal_names_the_target_where_that_is_compared() {
+    async fn delete_sends_the_target_to_a_server_that_compares_it() {
         let deleted = || ("Images/Delete", Answer::done());
-        let judged = Some(convert::descriptor(&image('1').target));
+        let evaluated = Some(convert::descriptor(&image('1').target));
         let cases = [
-            ("1.7.0", vec![there('1'), deleted()], None),
-            ("2.0.0", vec![deleted()], judged),
+            ("1.7.0", vec![exists('1'), deleted()], None),
+            ("2.0.0", vec![deleted()], evaluated),
         ];
         for (version, script, target) in cases {
-            let (store, asked) = recorded(version, script);
+            let (store, requests) = recorded(version, script);
             let deletion = store.delete_image(&namespace(), &image('1')).await;
             deletion.unwrap();
             let expected = DeleteImageRequest {
@@ -327,18 +325,18 @@ mod tests {
                 sync: false,
                 target,
             };
-            assert_eq!(asked.last::<DeleteImageRequest>(), expected, "{version}");
+            assert_eq!(requests.last::<DeleteImageRequest>(), expected, "{version}");
         }
     }
 
     #[tokio::test]
-    async fn a_removal_that_cannot_be_told_is_an_error() {
+    async fn a_lost_answer_to_a_delete_is_an_error() {
         let lost = |call| (call, Code::Unavailable.into());
         let cases = [
             ("1.7.0", vec![lost("Images/Get")], "get image"),
             (
                 "1.7.0",
-                vec![there('1'), lost("Images/Delete")],
+                vec![exists('1'), lost("Images/Delete")],
                 "delete image",
             ),
             ("2.0.0", vec![lost("Images/Delete")], "delete image"),
@@ -347,14 +345,14 @@ mod tests {
             let store = scripted(version, script);
             let error = store.delete_image(&namespace(), &image('1')).await;
             let error = error.unwrap_err();
-            assert!(error.is_passing());
+            assert!(error.is_transient());
             let expected = format!("{operation} `app` in namespace `default`");
             assert_eq!(error.to_string(), expected);
         }
     }
 
     #[tokio::test]
-    async fn an_answer_without_a_record_is_no_absence() {
+    async fn an_answer_without_a_record_does_not_mean_that_it_is_gone() {
         let empty = Answer::of(&GetImageResponse { image: None });
         let store = scripted("2.0.0", [("Images/Get", empty)]);
         let error = store.image_record(&namespace(), "app").await.unwrap_err();
@@ -362,28 +360,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_taken_is_left_alone() {
-        let exists = || ("Images/Create", Code::AlreadyExists.into());
-        let made = ("Images/Create", Answer::done());
+    async fn restore_does_not_change_an_existing_record() {
+        let refused = || ("Images/Create", Code::AlreadyExists.into());
+        let created = ("Images/Create", Answer::done());
         let cases = [
-            (vec![made], '1'),
-            (vec![exists(), there('1')], '1'),
-            (vec![exists(), there('2')], '2'),
-            (vec![exists(), gone()], '1'),
+            (vec![created], '1'),
+            (vec![refused(), exists('1')], '1'),
+            (vec![refused(), exists('2')], '2'),
+            (vec![refused(), gone()], '1'),
         ];
         for (script, expected) in cases {
             let store = scripted("2.0.0", script);
-            let there = store.restore_image(&namespace(), &image('1')).await;
-            assert_eq!(there.unwrap(), image(expected).target.digest);
+            let target = store.restore_image(&namespace(), &image('1')).await;
+            assert_eq!(target.unwrap(), image(expected).target.digest);
         }
-        let script = [("Images/Create", Code::PermissionDenied.into()), there('2')];
+        let script = [
+            ("Images/Create", Code::PermissionDenied.into()),
+            exists('2'),
+        ];
         let store = scripted("2.0.0", script);
         let error = store.restore_image(&namespace(), &image('1')).await;
         assert_eq!(error.unwrap_err().class(), Class::Refused);
     }
 
     #[tokio::test]
-    async fn a_lease_is_made_once_and_deleted_once() {
+    async fn a_lease_is_created_once_and_deleted_once() {
         let script = [
             ("Leases/Create", Answer::done()),
             ("Leases/Create", Code::AlreadyExists.into()),
@@ -395,8 +396,8 @@ mod tests {
         let store = scripted("2.0.0", script);
         let namespace = &namespace();
         for expected in [Some(true), Some(false), None] {
-            let made = store.create_lease(namespace, "ours", BTreeMap::new()).await;
-            assert_eq!(made.ok(), expected);
+            let created = store.create_lease(namespace, "ours", BTreeMap::new()).await;
+            assert_eq!(created.ok(), expected);
         }
         let expected = [LeaseDeletion::Deleted, LeaseDeletion::Gone].map(Some);
         for expected in expected.into_iter().chain([None]) {
@@ -406,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_server_that_compares_is_trusted_to() {
+    fn the_server_guards_deletes_from_2_0_on() {
         let cases = [
             ("1.6.20", DeleteGuard::ReadFirst),
             ("1.7.27", DeleteGuard::ReadFirst),

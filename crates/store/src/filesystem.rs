@@ -1,11 +1,10 @@
-//! The filesystems below containerd: where content and snapshots lie, and how much room is left.
+//! The filesystems that hold content and snapshots, and how much room they have.
 //!
-//! containerd names the directories of its plugins, as paths on its own machine. A path that is
-//! not here, or a content store here that has none of containerd's blobs, is not seen: nothing
-//! is said about it rather than something about another disk.
+//! containerd reports the directories of its plugins as paths on its own machine. A path that does
+//! not exist here, or a content store here that has none of containerd's blobs, counts as unseen,
+//! so that no other disk is measured instead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -18,48 +17,36 @@ use containerd_client::services::v1::{ListContentRequest, PluginsRequest};
 use reclaim_model::{Digest, Filesystem, Namespace, Room, Snapshotter};
 
 use crate::client::{Containerd, MAX_MESSAGE};
-use crate::disk::CONTENT_PLUGIN;
+use crate::disk_tasks::{DiskTasks, SHORT};
 use crate::error::StoreError;
-use crate::look::{Looks, SHORT};
+use crate::files::Filesystems;
+
+/// The kind of plugin that stores content.
+pub(crate) const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
 
 /// The kind of plugin that stores snapshots.
 pub(crate) const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 
-/// How many blobs are looked for, to know a content store again. One may be collected meanwhile.
+/// How many blobs identify a content store. More than one, because one may be collected meanwhile.
 const WITNESSES: usize = 8;
 
-/// Where containerd keeps content and snapshots, as it says.
+/// Where containerd keeps content and snapshots, as it reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roots {
     /// The directory of the content store.
     pub content: Option<PathBuf>,
-    /// The directory of each snapshotter that works.
+    /// The directory of each loaded snapshotter.
     pub snapshotters: BTreeMap<Snapshotter, PathBuf>,
-    /// Snapshotters that work and name no directory: those of other processes.
-    pub homeless: BTreeSet<Snapshotter>,
-}
-
-/// The filesystems that could be seen, and what could not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filesystems {
-    /// Each once, by mount point.
-    pub seen: Vec<Filesystem>,
-    /// What could not be seen, and why.
-    pub unseen: Vec<String>,
-}
-
-/// Measures filesystems without looking at them, for a containerd that has none.
-pub trait Disk: fmt::Debug + Send + Sync {
-    /// Returns the filesystems as they are.
-    fn filesystems(&self) -> Filesystems;
+    /// Loaded snapshotters that report no directory, such as those of other processes.
+    pub without_root: BTreeSet<Snapshotter>,
 }
 
 impl Containerd {
-    /// Asks where content and snapshots are.
+    /// Reads where content and snapshots are.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
+    /// If the call fails.
     pub async fn roots(&self) -> Result<Roots, StoreError> {
         const OPERATION: &str = "find the content store and the snapshotters";
         let filters = [CONTENT_PLUGIN, SNAPSHOTTER].map(|kind| format!("type=={kind}"));
@@ -67,9 +54,10 @@ impl Containerd {
             filters: filters.into(),
         };
         let request = self.request(OPERATION, None, message)?;
-        let mut client = IntrospectionClient::new(self.channel());
-        let answer = client.plugins(request).await;
-        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
+        let answer = IntrospectionClient::new(self.channel())
+            .plugins(request)
+            .await
+            .map_err(|status| StoreError::new(OPERATION, status))?;
         let mut roots = Roots::default();
         for mut plugin in answer.into_inner().plugins {
             let root = plugin.exports.remove("root").map(PathBuf::from);
@@ -77,18 +65,14 @@ impl Containerd {
                 roots.content = root;
                 continue;
             }
-            // One that could not be loaded has no snapshots.
+            // A snapshotter that could not be loaded has no snapshots.
             if plugin.init_err.is_some() {
                 continue;
             }
             let name = Snapshotter::from(plugin.id);
             match root {
-                Some(root) => {
-                    roots.snapshotters.insert(name, root);
-                }
-                None => {
-                    roots.homeless.insert(name);
-                }
+                Some(root) => drop(roots.snapshotters.insert(name, root)),
+                None => drop(roots.without_root.insert(name)),
             }
         }
         Ok(roots)
@@ -98,48 +82,51 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked. What cannot be seen from here is no error, but named.
+    /// If a call fails. A filesystem that cannot be measured is not an error, but listed as unseen.
     pub async fn filesystems(&self) -> Result<Filesystems, StoreError> {
         if let Some(disk) = self.disk() {
             return Ok(disk.filesystems());
         }
         if !self.sees_files() {
             return Ok(Filesystems {
-                unseen: vec!["this process is told not to look at containerd's files".to_owned()],
+                unseen: vec!["containerd is remote: its filesystems are not measured".to_owned()],
                 ..Filesystems::default()
             });
         }
         let roots = self.roots().await?;
-        let blobs = self.some_blobs().await?;
-        Ok(roots.measure(&self.looks, blobs).await)
+        let blobs = self.sample_blobs().await?;
+        Ok(roots.measure(&self.disk_tasks, blobs).await)
     }
 
     /// Whether there is less room than a collection may need: it rewrites containerd's database
-    /// page by page before it frees anything. What cannot be seen from here is not tight.
+    /// page by page before it frees anything. `false` if the filesystem cannot be measured.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
-    pub async fn is_tight(&self) -> Result<bool, StoreError> {
+    /// If the call for the roots fails.
+    pub async fn lacks_room_to_collect(&self) -> Result<bool, StoreError> {
         let Some(root) = self.content_root().await? else {
             return Ok(false);
         };
-        let looking = self
-            .looks
-            .look("room to collect", SHORT, move || is_tight(&root));
-        Ok(looking.await.is_ok_and(|it| it.unwrap_or(false)))
+        let measured = self
+            .disk_tasks
+            .run("room to collect", SHORT, move || {
+                lacks_room_to_collect(&root)
+            })
+            .await;
+        Ok(matches!(measured, Ok(Ok(true))))
     }
 
-    /// Lists a few blobs of any namespace, with their lengths.
+    /// Lists a few blobs of any namespace, with their sizes.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
-    pub async fn some_blobs(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+    /// If containerd is away.
+    pub async fn sample_blobs(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
         let mut blobs = Vec::new();
         for namespace in self.namespaces().await? {
             match self.add_some_blobs(&namespace, &mut blobs).await {
-                // Any blobs will do.
+                // Blobs of another namespace do as well.
                 Err(error) if !error.is_from_transport() => {}
                 listed => listed?,
             }
@@ -175,35 +162,36 @@ impl Containerd {
 }
 
 impl Roots {
-    /// Measures the filesystems of all directories, each by itself: one that hangs hides no other.
-    /// `blobs` are some of the content store, with their lengths: without any, a directory is
-    /// taken at its word.
-    async fn measure(self, looks: &Looks, blobs: Vec<(Digest, u64)>) -> Filesystems {
+    /// Measures the filesystems of all directories, each in a task of its own, so that one that
+    /// hangs hides no other. `blobs` are some of the content store, with their sizes; without any,
+    /// its directory is not checked.
+    async fn measure(self, disk_tasks: &DiskTasks, blobs: Vec<(Digest, u64)>) -> Filesystems {
         let mut found = Found::default();
-        let mut asked = Vec::new();
+        let mut directories = Vec::new();
         if let Some(root) = self.content {
-            asked.push((None, root));
+            directories.push((None, root));
         } else {
-            let why = "content: containerd does not name its directory";
+            let why = "content: containerd does not report its directory";
             found.unseen.push(why.to_owned());
         }
         let snapshotters = self.snapshotters.into_iter();
-        asked.extend(snapshotters.map(|(name, root)| (Some(name), root)));
+        directories.extend(snapshotters.map(|(name, root)| (Some(name), root)));
         let blobs = Arc::new(blobs);
-        let looking = asked.into_iter().map(|(snapshotter, root)| {
-            // Content is also looked for, and not only measured.
+        let measuring = directories.into_iter().map(|(snapshotter, root)| {
             let witnesses = snapshotter.is_none().then(|| Arc::clone(&blobs));
             async move {
                 let kind = format!("filesystem of {}", root.display());
                 let path = root.clone();
-                let look = move || look(&path, witnesses.as_deref().map(Vec::as_slice));
-                let looked = looks.look(&kind, SHORT, look).await;
-                let looked = looked.unwrap_or_else(|hung| Err(hung.into()));
-                (snapshotter, root, looked)
+                let task = move || measure(&path, witnesses.as_deref().map(Vec::as_slice));
+                let measured = disk_tasks
+                    .run(&kind, SHORT, task)
+                    .await
+                    .unwrap_or_else(|hung| Err(hung.into()));
+                (snapshotter, root, measured)
             }
         });
-        for (snapshotter, root, looked) in futures::future::join_all(looking).await {
-            found.enter(snapshotter, &root, looked);
+        for (snapshotter, root, measured) in futures::future::join_all(measuring).await {
+            found.add(snapshotter, &root, measured);
         }
         let mut seen: Vec<Filesystem> = found.by_device.into_values().collect();
         seen.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
@@ -214,7 +202,7 @@ impl Roots {
     }
 }
 
-/// What is found in the directories.
+/// The filesystems that were measured so far.
 #[derive(Default)]
 struct Found {
     by_device: BTreeMap<u64, Filesystem>,
@@ -222,14 +210,14 @@ struct Found {
 }
 
 impl Found {
-    /// Enters what a look at the directory of a snapshotter, or else of content, came to.
-    fn enter(
+    /// Adds the filesystem of a snapshotter's directory; of the content store's if that is `None`.
+    fn add(
         &mut self,
         snapshotter: Option<Snapshotter>,
         root: &Path,
-        looked: io::Result<(u64, Filesystem)>,
+        measured: io::Result<(u64, Filesystem)>,
     ) {
-        let (device, measured) = match looked {
+        let (device, measured) = match measured {
             Ok(found) => found,
             Err(error) => {
                 let what = match snapshotter {
@@ -249,42 +237,16 @@ impl Found {
     }
 }
 
-/// Measures the filesystem of a directory; with `witnesses`, only if that is the content store's
-/// that has them. Returns its device, too.
-fn look(root: &Path, witnesses: Option<&[(Digest, u64)]>) -> io::Result<(u64, Filesystem)> {
+/// Measures the filesystem of a directory, and returns it with its device. With `witnesses`, the
+/// directory must be that of the content store that has these blobs.
+fn measure(root: &Path, witnesses: Option<&[(Digest, u64)]>) -> io::Result<(u64, Filesystem)> {
     if witnesses.is_some_and(|blobs| !is_store(root, blobs)) {
-        return Err(io::Error::other("none of containerd's blobs is there"));
+        return Err(io::Error::other("it has none of containerd's blobs"));
     }
     let device = fs::metadata(root)?.dev();
-    Ok((device, measure(root, device)?))
-}
-
-/// As [`Containerd::is_tight`], for the content store in `root`.
-fn is_tight(root: &Path) -> io::Result<bool> {
-    let database = root.with_file_name("io.containerd.metadata.v1.bolt");
-    let database = fs::metadata(database.join("meta.db"))?;
-    let filesystem = rustix::fs::statvfs(root)?;
-    // containerd may use what is reserved for root.
-    let left = filesystem.f_bfree.saturating_mul(filesystem.f_frsize);
-    // A sparse part of the file is not rewritten.
-    Ok(left < database.blocks().saturating_mul(512))
-}
-
-/// Whether a directory is that of the content store: one of some blobs is there, of its length.
-pub(crate) fn is_store(root: &Path, blobs: &[(Digest, u64)]) -> bool {
-    let mut witnesses = blobs.iter().take(WITNESSES).peekable();
-    witnesses.peek().is_none()
-        || witnesses.any(|(digest, bytes)| {
-            let path = root.join("blobs").join(digest.algorithm());
-            let metadata = fs::metadata(path.join(digest.hex()));
-            metadata.is_ok_and(|it| it.len() == *bytes)
-        })
-}
-
-fn measure(root: &Path, device: u64) -> io::Result<Filesystem> {
     let found = rustix::fs::statvfs(root)?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    Ok(Filesystem {
+    let filesystem = Filesystem {
         mount_point: mount_point(root, device)?,
         block: found.f_frsize,
         bytes: Room {
@@ -297,10 +259,36 @@ fn measure(root: &Path, device: u64) -> io::Result<Filesystem> {
         },
         has_content: false,
         snapshotters: BTreeSet::new(),
-    })
+    };
+    Ok((device, filesystem))
 }
 
-/// Returns the uppermost directory above `path` that is still on the same device.
+/// See [`Containerd::lacks_room_to_collect`]; `root` is that of the content store.
+fn lacks_room_to_collect(root: &Path) -> io::Result<bool> {
+    let database = root
+        .with_file_name("io.containerd.metadata.v1.bolt")
+        .join("meta.db");
+    let database_blocks = fs::metadata(database)?.blocks();
+    let filesystem = rustix::fs::statvfs(root)?;
+    // containerd may use the blocks that are reserved for root.
+    let left = filesystem.f_bfree.saturating_mul(filesystem.f_frsize);
+    // Allocated blocks, not the length: a sparse part of the file is not rewritten.
+    Ok(left < database_blocks.saturating_mul(512))
+}
+
+/// Whether a directory is that of the content store that has `blobs`: one of them exists with its
+/// size.
+pub(crate) fn is_store(root: &Path, blobs: &[(Digest, u64)]) -> bool {
+    let mut witnesses = blobs.iter().take(WITNESSES).peekable();
+    witnesses.peek().is_none()
+        || witnesses.any(|(digest, bytes)| {
+            let path = root.join("blobs").join(digest.algorithm());
+            let metadata = fs::metadata(path.join(digest.hex()));
+            metadata.is_ok_and(|metadata| metadata.len() == *bytes)
+        })
+}
+
+/// Returns the uppermost parent of `path` that is on the same device.
 fn mount_point(path: &Path, device: u64) -> io::Result<PathBuf> {
     let path = path.canonicalize()?;
     let mut top = path.as_path();
@@ -328,26 +316,29 @@ mod tests {
         Roots {
             content: Some(directory.join("content")),
             snapshotters: BTreeMap::from([(name, directory.join("native"))]),
-            homeless: BTreeSet::new(),
+            without_root: BTreeSet::new(),
         }
     }
 
     #[test]
-    fn a_sparse_database_does_not_make_room_tight() {
+    fn a_sparse_database_needs_no_room() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("io.containerd.content.v1.content");
         fs::create_dir(&root).unwrap();
-        assert!(is_tight(&root).is_err(), "there is no database");
+        assert!(
+            lacks_room_to_collect(&root).is_err(),
+            "there is no database"
+        );
         let database = directory.path().join("io.containerd.metadata.v1.bolt");
         fs::create_dir(&database).unwrap();
         let file = fs::File::create(database.join("meta.db")).unwrap();
         // Longer than the room that is left almost everywhere, and within every filesystem's limit.
         file.set_len(1 << 43).unwrap();
-        assert!(!is_tight(&root).unwrap());
+        assert!(!lacks_room_to_collect(&root).unwrap());
     }
 
     #[tokio::test]
-    async fn directories_of_one_filesystem_are_one() {
+    async fn directories_on_one_filesystem_are_measured_once() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("content/blobs/sha256")).unwrap();
         fs::create_dir(directory.path().join("native")).unwrap();
@@ -355,8 +346,8 @@ mod tests {
         fs::write(blob.join("a".repeat(64)), b"12345").unwrap();
 
         let blobs = vec![(digest('b'), 3), (digest('a'), 5)];
-        let looks = Looks::default();
-        let found = roots(directory.path()).measure(&looks, blobs).await;
+        let disk_tasks = DiskTasks::default();
+        let found = roots(directory.path()).measure(&disk_tasks, blobs).await;
         assert_eq!(found.unseen, Vec::<String>::new());
         let [only] = &found.seen[..] else {
             panic!("{found:?}")
@@ -367,12 +358,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_that_is_not_containerds_is_not_seen() {
+    async fn a_directory_without_containerds_blobs_is_unseen() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("content/blobs/sha256")).unwrap();
         let blobs = vec![(digest('a'), 5)];
-        let looks = Looks::default();
-        let found = roots(directory.path()).measure(&looks, blobs).await;
+        let disk_tasks = DiskTasks::default();
+        let found = roots(directory.path()).measure(&disk_tasks, blobs).await;
         assert_eq!(found.seen, []);
         let [content, native] = &found.unseen[..] else {
             panic!("{found:?}")
@@ -386,17 +377,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("content")).unwrap();
         fs::create_dir(directory.path().join("native")).unwrap();
-        let looks = Looks::default();
+        let disk_tasks = DiskTasks::default();
         let kind = format!(
             "filesystem of {}",
             directory.path().join("native").display()
         );
-        let (_comes_back, waits) = std::sync::mpsc::channel::<()>();
+        let (_release, waits) = std::sync::mpsc::channel::<()>();
         let hangs = move || waits.recv();
         let briefly = std::time::Duration::from_millis(1);
-        assert!(looks.look(&kind, briefly, hangs).await.is_err());
-        let found = roots(directory.path()).measure(&looks, Vec::new()).await;
-        assert!(found.seen.iter().any(|it| it.has_content), "{found:?}");
+        assert!(disk_tasks.run(&kind, briefly, hangs).await.is_err());
+        let found = roots(directory.path())
+            .measure(&disk_tasks, Vec::new())
+            .await;
+        assert!(
+            found.seen.iter().any(|filesystem| filesystem.has_content),
+            "{found:?}"
+        );
         let [native] = &found.unseen[..] else {
             panic!("{found:?}")
         };

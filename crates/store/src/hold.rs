@@ -1,4 +1,4 @@
-//! Blobs that hold other content: written under a lease of ours, read back to undo.
+//! Blobs that hold other content: written under one of our leases, and read again for an undo.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::convert;
 use crate::error::{Class, StoreError};
 use crate::off_thread::blocking;
 
-/// How much of a body one message carries. containerd takes 16 MiB at most.
+/// How many bytes of a body one message carries. containerd accepts at most 16 MiB.
 const PART: usize = 1 << 20;
 
 const WRITE: &str = "write hold";
@@ -22,19 +22,19 @@ const WRITE: &str = "write hold";
 /// A blob to be written, with the labels by which the collector follows it.
 #[derive(Debug, Clone)]
 pub struct HeldBlob {
-    /// Its bytes.
+    /// The bytes.
     pub body: Vec<u8>,
-    /// Its labels.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Containerd {
-    /// Writes a blob under a lease. As soon as it is there the lease holds it, and with it all
-    /// that its labels refer to.
+    /// Writes a blob under a lease. Once written, the lease holds the blob and everything that its
+    /// labels refer to.
     ///
     /// # Errors
     ///
-    /// If it cannot be written whole; nothing is held then.
+    /// If the blob cannot be written completely. Then nothing is held.
     pub async fn write_held(
         &self,
         namespace: &Namespace,
@@ -50,7 +50,7 @@ impl Containerd {
         if let Err(error) = &written
             && error.is_out_of_space()
         {
-            // What was written of it takes room until the lease ends.
+            // The part that was written would occupy room until the lease ends.
             self.abort_ingest(namespace, lease, &digest).await;
         }
         written.map(|()| digest)
@@ -70,12 +70,11 @@ impl Containerd {
         };
         let messages = futures::stream::iter(messages(lease, digest, blob));
         let request = self.leased_request(WRITE, namespace, lease, messages)?;
-        let answer = ContentClient::new(self.channel()).write(request).await;
-        let answer = match answer {
+        let mut stream = match ContentClient::new(self.channel()).write(request).await {
+            Ok(answer) => answer.into_inner(),
             Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(()),
-            answer => answer.map_err(failed)?,
+            Err(status) => return Err(failed(status)),
         };
-        let mut stream = answer.into_inner();
         loop {
             match stream.message().await {
                 Ok(Some(part)) if part.action == i32::from(WriteAction::Commit) => {
@@ -85,31 +84,31 @@ impl Containerd {
                 Ok(None) => {
                     return Err(StoreError::incomplete(WRITE, "commit").within(namespace));
                 }
-                // The same bytes are there, and the lease has them now.
+                // The same blob exists, and the lease holds it now.
                 Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(()),
                 Err(status) => return Err(failed(status)),
             }
         }
     }
 
-    /// Drops what was written of a blob that does not fit. The lease drops it at the latest.
+    /// Drops the written part of a blob that does not fit. An error is ignored: the part goes with
+    /// the lease at the latest.
     async fn abort_ingest(&self, namespace: &Namespace, lease: &str, digest: &Digest) {
         const OPERATION: &str = "abort write of hold";
         let message = AbortRequest {
             r#ref: ingest(lease, digest),
         };
         if let Ok(request) = self.request(OPERATION, Some(namespace), message) {
-            // If it cannot be aborted, it is in the way until the lease ends, no longer.
             drop(ContentClient::new(self.channel()).abort(request).await);
         }
     }
 
-    /// Reads back what [`Self::write_held`] wrote, checked against its digest; `None` if it is
-    /// not there or not what it should be.
+    /// Reads a blob that [`Self::write_held`] wrote; `None` if it does not exist or does not have
+    /// its digest.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
+    /// If the call fails.
     pub async fn read_held(
         &self,
         namespace: &Namespace,
@@ -127,11 +126,11 @@ impl Containerd {
         }
     }
 
-    /// Says whether a blob is there, in that namespace.
+    /// Returns whether a blob exists in a namespace.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
+    /// If the call fails.
     pub async fn has_content(
         &self,
         namespace: &Namespace,
@@ -143,23 +142,18 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let answer = ContentClient::new(self.channel()).info(request).await;
-        let answer = answer.map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(digest)
-        });
-        match answer {
+        match answer.map_err(|status| StoreError::new(OPERATION, status)) {
             Ok(_) => Ok(true),
             Err(error) if error.class() == Class::Gone => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(error.within(namespace).about(digest)),
         }
     }
 
-    /// Adds a blob to a lease of ours.
+    /// Adds a blob to one of our leases.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked, or the lease does not exist.
+    /// If the call fails, or the lease does not exist.
     pub async fn add_to_lease(
         &self,
         namespace: &Namespace,
@@ -170,11 +164,11 @@ impl Containerd {
         self.add_resource(namespace, lease, &resource).await
     }
 
-    /// Adds anything to a lease of ours. It need not exist.
+    /// Adds a resource, which need not exist, to one of our leases.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked, or the lease does not exist.
+    /// If the call fails, or the lease does not exist.
     pub async fn add_resource(
         &self,
         namespace: &Namespace,
@@ -187,24 +181,25 @@ impl Containerd {
             resource: Some(convert::lease_resource_message(resource)),
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
-        let answer = LeasesClient::new(self.channel())
+        LeasesClient::new(self.channel())
             .add_resource(request)
-            .await;
-        answer.map(drop).map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(lease)
-        })
+            .await
+            .map(drop)
+            .map_err(|status| {
+                StoreError::new(OPERATION, status)
+                    .within(namespace)
+                    .about(lease)
+            })
     }
 }
 
-/// The name under which a blob is written. Unique to the lease and the bytes, so that two
-/// writers never share an ingest.
+/// Returns the reference of the ingest that writes a blob. It is unique to the lease and the bytes,
+/// so that two writers never share an ingest.
 fn ingest(lease: &str, digest: &Digest) -> String {
     format!("{lease}-{digest}")
 }
 
-/// The stream that writes a blob: its parts, then the commit.
+/// Returns the messages that write a blob: its parts, then the commit.
 fn messages(lease: &str, digest: &Digest, blob: HeldBlob) -> Vec<WriteContentRequest> {
     let HeldBlob { body, labels } = blob;
     let total = i64::try_from(body.len()).unwrap_or(i64::MAX);
@@ -223,12 +218,11 @@ fn messages(lease: &str, digest: &Digest, blob: HeldBlob) -> Vec<WriteContentReq
             data: part.to_vec(),
             ..message(WriteAction::Write, index * PART)
         });
-    let mut messages: Vec<_> = parts.collect();
-    messages.push(WriteContentRequest {
+    let commit = WriteContentRequest {
         labels: labels.into_iter().collect(),
         ..message(WriteAction::Commit, body.len())
-    });
-    messages
+    };
+    parts.chain([commit]).collect()
 }
 
 #[cfg(test)]
@@ -246,9 +240,8 @@ mod tests {
         }
     }
 
-    /// What holds must be there for certain: nothing but a commit, or that it is there, says so.
     #[tokio::test]
-    async fn a_blob_is_written_when_it_is_committed_or_there() {
+    async fn only_a_commit_or_an_existing_blob_counts_as_written() {
         let blob = HeldBlob {
             body: b"journal".to_vec(),
             labels: BTreeMap::new(),
@@ -270,11 +263,11 @@ mod tests {
             (Code::Unavailable.into(), Some(Class::Retry)),
         ];
         for (answer, expected) in cases {
-            let told = format!("{answer:?}");
+            let case = format!("{answer:?}");
             let store = scripted("2.0.0", [("Content/Write", answer)]);
             let written = store.write_held(&namespace(), "ours", blob.clone()).await;
             let class = written.as_ref().err().map(StoreError::class);
-            assert_eq!(class, expected, "{told}");
+            assert_eq!(class, expected, "{case}");
             if let Ok(digest) = written {
                 assert_eq!(digest, reclaim_oci::digest_of(b"journal"));
             }
@@ -282,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_was_written_is_read_back() {
+    async fn read_held_returns_only_the_blob_of_the_digest() {
         let body = |data: &[u8]| {
             Answer::of(&ReadContentResponse {
                 offset: 0,
@@ -304,13 +297,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_blob_is_held_when_the_lease_has_it() {
+    async fn add_to_lease_adds_content_and_fails_without_a_lease() {
         let digest = reclaim_oci::digest_of(b"journal");
         let script = [
             ("Leases/AddResource", Answer::done()),
             ("Leases/AddResource", Code::NotFound.into()),
         ];
-        let (store, asked) = recorded("2.0.0", script);
+        let (store, requests) = recorded("2.0.0", script);
         let held = store.add_to_lease(&namespace(), "ours", &digest).await;
         held.unwrap();
         let expected = AddResourceRequest {
@@ -320,13 +313,13 @@ mod tests {
                 r#type: "content".to_owned(),
             }),
         };
-        assert_eq!(asked.last::<AddResourceRequest>(), expected);
+        assert_eq!(requests.last::<AddResourceRequest>(), expected);
         let held = store.add_to_lease(&namespace(), "ours", &digest).await;
         assert_eq!(held.unwrap_err().class(), Class::Gone);
     }
 
     #[tokio::test]
-    async fn content_is_there_or_not_and_no_answer_is_neither() {
+    async fn has_content_fails_without_an_answer() {
         let cases = [
             (Answer::done(), Some(true)),
             (Code::NotFound.into(), Some(false)),
@@ -335,13 +328,13 @@ mod tests {
         for (answer, expected) in cases {
             let store = scripted("2.0.0", [("Content/Info", answer)]);
             let digest = reclaim_oci::digest_of(b"layer");
-            let there = store.has_content(&namespace(), &digest).await;
-            assert_eq!(there.ok(), expected);
+            let has_content = store.has_content(&namespace(), &digest).await;
+            assert_eq!(has_content.ok(), expected);
         }
     }
 
     #[test]
-    fn a_large_body_goes_in_parts_that_follow_each_other() {
+    fn a_large_body_is_sent_in_consecutive_parts() {
         let body: Vec<u8> = (0..=250).cycle().take(2 * PART + 5).collect();
         let digest = reclaim_oci::digest_of(&body);
         let labels = BTreeMap::from([("key".to_owned(), "value".to_owned())]);
@@ -353,9 +346,9 @@ mod tests {
         let [parts @ .., commit] = &messages[..] else {
             unreachable!("there is a commit")
         };
-        let offsets: Vec<i64> = messages.iter().map(|it| it.offset).collect();
+        let offsets: Vec<i64> = messages.iter().map(|message| message.offset).collect();
         assert_eq!(offsets, [0, 1 << 20, 2 << 20, (2 << 20) + 5]);
-        let sent: Vec<u8> = parts.iter().flat_map(|it| it.data.clone()).collect();
+        let sent: Vec<u8> = parts.iter().flat_map(|part| part.data.clone()).collect();
         assert!(sent == body, "not a byte is missing");
         assert_eq!(commit.action, i32::from(WriteAction::Commit));
         assert_eq!(commit.labels["key"], "value");

@@ -1,43 +1,44 @@
-//! The client of containerd: observe it, change it, measure it.
+//! The client of containerd: it takes the inventory, makes single changes, and measures.
 //!
-//! The only crate that sees containerd's API. What comes out are our nouns
-//! ([`reclaim_model`]); what goes in are single, checked changes. It decides nothing.
+//! Only this crate sees containerd's API. It returns the types of [`reclaim_model`], and makes
+//! single, checked changes; it decides nothing.
 
-mod alarm;
 mod client;
 mod clock;
+mod content_files;
 mod convert;
 mod cri;
 mod deadline;
 mod directories;
-mod disk;
+mod disk_tasks;
 mod error;
+mod event_watcher;
 mod events;
 mod execute;
+mod files;
 mod filesystem;
 mod hold;
+mod labels;
 mod long_answer;
-mod look;
 mod measure;
 mod observe;
 mod off_thread;
-mod pin;
 #[cfg(test)]
 mod scripted;
-mod unpin;
 
-pub use alarm::Alarm;
 pub use client::Containerd;
 pub use clock::{Clock, now};
+pub use content_files::ContentFiles;
 #[doc(hidden)]
 pub use deadline::set_deadline_for_test;
 pub use directories::{Directories, Extents};
-pub use disk::ContentFiles;
 pub use error::{CallError, Class, ConnectError, StoreError};
+pub use event_watcher::EventWatcher;
 pub use events::Events;
 pub use execute::{Deletion, LeaseDeletion};
-pub use filesystem::{Disk, Filesystems, Roots};
+pub use files::{Disk, Filesystems};
+pub use filesystem::Roots;
 pub use hold::HeldBlob;
+pub use labels::Unpinned;
 pub use observe::NO_LABELS;
-pub use off_thread::{blocking, discard, in_turns};
-pub use unpin::Unpinned;
+pub use off_thread::{blocking, discard, for_each_yielding};

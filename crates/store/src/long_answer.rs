@@ -1,4 +1,4 @@
-//! An answer of many megabytes in one message: decoding it takes too long for an async thread.
+//! Decodes answers of many megabytes, which takes too long for an async thread.
 
 use std::marker::PhantomData;
 
@@ -10,13 +10,12 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Request, Status};
 
 use crate::client::MAX_MESSAGE;
-use crate::deadline::Line;
+use crate::deadline::TimedChannel;
 use crate::off_thread::blocking;
 
-/// Makes a call with one answer, as a generated client does, and decodes that off the async
-/// threads.
+/// Makes a unary call, as a generated client does, and decodes the answer off the async threads.
 pub(crate) async fn long_answer<M, A>(
-    line: Line,
+    channel: TimedChannel,
     path: &'static str,
     request: Request<M>,
 ) -> Result<A, Status>
@@ -24,17 +23,20 @@ where
     M: Message + 'static,
     A: Message + Default + 'static,
 {
-    let mut client = Grpc::new(line).max_decoding_message_size(MAX_MESSAGE);
-    let ready = client.ready().await;
-    ready.map_err(|error| Status::unknown(format!("Service was not ready: {error}")))?;
+    let mut client = Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unknown(format!("Service was not ready: {error}")))?;
     let path = PathAndQuery::from_static(path);
     let answer = client.unary(request, path, Raw(PhantomData)).await?;
     let body: Bytes = answer.into_inner();
-    let decoded = blocking(move || A::decode(body)).await;
-    decoded.map_err(|error| Status::internal(error.to_string()))
+    blocking(move || A::decode(body))
+        .await
+        .map_err(|error| Status::internal(error.to_string()))
 }
 
-/// Leaves what is received as it is.
+/// Returns the received bytes undecoded.
 struct Raw<M>(PhantomData<M>);
 
 impl<M: Message + 'static> Codec for Raw<M> {

@@ -1,4 +1,4 @@
-//! Measuring: what snapshots occupy, and what is still there.
+//! Measures what snapshots occupy, and what of a plan is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,19 +13,18 @@ use reclaim_model::{
 use tonic::Code;
 
 use crate::client::Containerd;
-
 use crate::error::{Class, StoreError};
-use crate::observe::patient;
-use crate::off_thread::{blocking, discard, in_turns};
+use crate::observe::with_retries;
+use crate::off_thread::{blocking, discard, for_each_yielding};
 
-/// How many snapshots are measured at a time. Committed ones are one small read each.
+/// How many snapshots are measured at a time. A committed one is one small read.
 const USAGES_AT_ONCE: usize = 32;
 
-/// How often one snapshot is measured: files that vanish while a busy container's layer is walked
-/// spoil that walk, and hardly the next one.
+/// How often one snapshot is measured. A file that vanishes from a busy container's layer fails one
+/// measurement, and hardly the next one.
 const TRIES: usize = 3;
 
-/// After so many snapshots of one snapshotter that had no answer in time it is asked no more.
+/// After so many timeouts no more snapshots of that snapshotter are measured.
 const MAX_TIMEOUTS: usize = 4;
 
 /// What a snapshot occupies by itself.
@@ -34,30 +33,28 @@ struct Usage {
     inodes: u64,
 }
 
-/// What came of measuring one snapshot.
+/// The result of measuring one snapshot.
 enum Measured {
     Usage(Usage),
-    /// It is there, and its size cannot be had: why.
+    /// The snapshot exists, and its size is unknown for this reason.
     Unknown(String),
     Gone,
 }
 
-/// Which snapshotters are asked no more.
+/// Counts the timeouts of each snapshotter.
 #[derive(Default)]
-struct Silent<'a>(BTreeMap<&'a Snapshotter, AtomicUsize>);
+struct Timeouts<'a>(BTreeMap<&'a Snapshotter, AtomicUsize>);
 
-impl<'a> Silent<'a> {
-    fn of(snapshots: &'a [SnapshotId]) -> Self {
-        let mut silent = Self::default();
+impl<'a> Timeouts<'a> {
+    fn new(snapshots: &'a [SnapshotId]) -> Self {
+        let mut timeouts = Self::default();
         for id in snapshots {
-            if !silent.0.contains_key(&id.snapshotter) {
-                silent.0.insert(&id.snapshotter, AtomicUsize::default());
-            }
+            timeouts.0.entry(&id.snapshotter).or_default();
         }
-        silent
+        timeouts
     }
 
-    fn count(&self, id: &SnapshotId) -> &AtomicUsize {
+    fn of(&self, id: &SnapshotId) -> &AtomicUsize {
         &self.0[&id.snapshotter]
     }
 }
@@ -67,7 +64,7 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// If containerd is away. What a snapshotter cannot tell is unknown, and no error.
+    /// If containerd is away. A size that a snapshotter cannot report is unknown, not an error.
     pub async fn snapshot_bytes(
         &self,
         namespace: &Namespace,
@@ -76,7 +73,7 @@ impl Containerd {
         self.sizes(namespace, snapshots, |usage| usage.bytes).await
     }
 
-    /// As [`Self::snapshot_bytes`], in inodes.
+    /// Like [`Self::snapshot_bytes`], in inodes.
     ///
     /// # Errors
     ///
@@ -95,18 +92,19 @@ impl Containerd {
         snapshots: &[SnapshotId],
         size: fn(&Usage) -> u64,
     ) -> Result<SnapshotSizes, StoreError> {
-        let silent = Silent::of(snapshots);
-        let silent = &silent;
-        let asked = snapshots.iter().map(|id| {
-            let asked = async move {
-                let measured = self.measure(namespace, id, silent.count(id)).await?;
+        let timeouts = &Timeouts::new(snapshots);
+        let measuring = snapshots.iter().map(|id| {
+            async move {
+                let measured = self.measure(namespace, id, timeouts.of(id)).await?;
                 Ok::<_, StoreError>((id.clone(), measured))
-            };
-            asked.boxed()
+            }
+            .boxed()
         });
-        let asked = stream::iter(asked).boxed();
-        let found: Vec<(SnapshotId, Measured)> =
-            asked.buffer_unordered(USAGES_AT_ONCE).try_collect().await?;
+        let found: Vec<(SnapshotId, Measured)> = stream::iter(measuring)
+            .boxed()
+            .buffer_unordered(USAGES_AT_ONCE)
+            .try_collect()
+            .await?;
         let sorting = blocking(move || {
             let mut sizes = SnapshotSizes::default();
             let mut unknown = Vec::new();
@@ -117,7 +115,7 @@ impl Containerd {
                     Measured::Gone => {}
                 }
             }
-            // In order, so that the reason that is shown is always the same one.
+            // Sorted, because the report shows only the first reason.
             unknown.sort_unstable();
             for (id, why) in unknown {
                 sizes.insert_unknown(id, &why);
@@ -136,7 +134,7 @@ impl Containerd {
         let mut last = None;
         for _ in 0..TRIES {
             if timeouts.load(Ordering::Relaxed) >= MAX_TIMEOUTS {
-                let why = format!("not asked for: {MAX_TIMEOUTS} before it had no answer");
+                let why = format!("not measured: {MAX_TIMEOUTS} earlier measurements timed out");
                 return Ok(Measured::Unknown(why));
             }
             let error = match self.usage(namespace, id).await {
@@ -149,7 +147,7 @@ impl Containerd {
             if error.class() == Class::Gone {
                 return Ok(Measured::Gone);
             }
-            // A snapshotter that never measures says so each time.
+            // A snapshotter that does not implement it never will.
             let is_final = error.code() == Some(Code::Unimplemented);
             if error.is_timeout() || is_final {
                 let enough = if is_final { MAX_TIMEOUTS } else { 1 };
@@ -169,40 +167,41 @@ impl Containerd {
             key: id.key.to_string(),
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
-        let mut client = SnapshotsClient::new(self.channel());
-        let answer = client.usage(request).await;
-        let answer = answer.map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(id)
-        });
-        let answer = answer?.into_inner();
+        let usage = SnapshotsClient::new(self.channel())
+            .usage(request)
+            .await
+            .map_err(|status| {
+                StoreError::new(OPERATION, status)
+                    .within(namespace)
+                    .about(id)
+            })?
+            .into_inner();
         Ok(Usage {
-            bytes: u64::try_from(answer.size).unwrap_or(0),
-            inodes: u64::try_from(answer.inodes).unwrap_or(0),
+            bytes: u64::try_from(usage.size).unwrap_or(0),
+            inodes: u64::try_from(usage.inodes).unwrap_or(0),
         })
     }
 
-    /// Returns what of `planned` is gone: blobs that no namespace has any more, and snapshots
-    /// that `namespace` has no more. What cannot be listed counts as still there; the second part
-    /// says what that was.
+    /// Returns what of `planned` is gone: blobs that are in no namespace, and snapshots that are
+    /// not in `namespace`. What cannot be listed counts as present; the second part of the result
+    /// has a warning for each failed list.
     ///
     /// # Errors
     ///
-    /// If containerd is away, or `namespace` itself cannot be listed.
+    /// If containerd is away, or the blobs of `namespace` itself cannot be listed.
     pub async fn gone(
         &self,
         namespace: &Namespace,
         planned: &Freed,
     ) -> Result<(Freed, Vec<String>), StoreError> {
         let mut unknown = Vec::new();
-        // Sorted each.
-        let mut there: Vec<Vec<Blob>> = Vec::new();
+        // Each list is sorted.
+        let mut blob_lists: Vec<Vec<Blob>> = Vec::new();
         let mut is_content_known = true;
         if !planned.blobs.is_empty() {
             for name in self.namespaces().await? {
-                match patient(|| self.blobs(&name)).await {
-                    Ok((blobs, _)) => there.push(blobs),
+                match with_retries(|| self.blobs(&name)).await {
+                    Ok((blobs, _)) => blob_lists.push(blobs),
                     Err(error) if error.is_from_transport() || name == *namespace => {
                         return Err(error);
                     }
@@ -210,55 +209,61 @@ impl Containerd {
                         is_content_known = false;
                         let error = reclaim_model::chain(&error);
                         unknown.push(format!(
-                            "what content is gone is unknown, none is counted: {error}"
+                            "cannot tell which content was removed; counting none: {error}"
                         ));
                     }
                 }
             }
         }
         let mut snapshotters: BTreeSet<&Snapshotter> = BTreeSet::new();
-        in_turns(&planned.snapshots, |it| {
-            snapshotters.insert(&it.id.snapshotter);
+        for_each_yielding(&planned.snapshots, |snapshot| {
+            snapshotters.insert(&snapshot.id.snapshotter);
         })
         .await;
-        // Those that could be listed, sorted each.
-        let mut standing: BTreeMap<&Snapshotter, Vec<Snapshot>> = BTreeMap::new();
+        // Each list is sorted; those that failed are missing.
+        let mut snapshot_lists: BTreeMap<&Snapshotter, Vec<Snapshot>> = BTreeMap::new();
         for snapshotter in snapshotters {
-            match patient(|| self.snapshots_of(namespace, snapshotter)).await {
-                Ok(snapshots) => drop(standing.insert(snapshotter, snapshots)),
+            match with_retries(|| self.snapshots_of(namespace, snapshotter)).await {
+                Ok(snapshots) => drop(snapshot_lists.insert(snapshotter, snapshots)),
                 Err(error) if error.is_from_transport() => return Err(error),
                 Err(error) => {
                     let error = reclaim_model::chain(&error);
                     unknown.push(format!(
-                        "what snapshots of `{snapshotter}` are gone is unknown, none is counted: \
-                         {error}"
+                        "cannot tell which snapshots of `{snapshotter}` were removed; counting \
+                         none: {error}"
                     ));
                 }
             }
         }
-        let is_there = |digest: &Digest| {
-            let mut lists = there.iter();
-            lists.any(|it| it.binary_search_by(|blob| blob.digest.cmp(digest)).is_ok())
+        let has_blob = |digest: &Digest| {
+            blob_lists.iter().any(|blobs| {
+                blobs
+                    .binary_search_by(|blob| blob.digest.cmp(digest))
+                    .is_ok()
+            })
         };
-        let is_standing = |id: &SnapshotId| {
-            let standing = standing.get(&id.snapshotter);
-            standing.is_none_or(|it| it.binary_search_by(|it| it.key.cmp(&id.key)).is_ok())
+        let may_have_snapshot = |id: &SnapshotId| {
+            snapshot_lists.get(&id.snapshotter).is_none_or(|snapshots| {
+                snapshots
+                    .binary_search_by(|snapshot| snapshot.key.cmp(&id.key))
+                    .is_ok()
+            })
         };
         let mut gone = Freed::default();
-        in_turns(&planned.blobs, |blob| {
-            if is_content_known && !is_there(&blob.digest) {
+        for_each_yielding(&planned.blobs, |blob| {
+            if is_content_known && !has_blob(&blob.digest) {
                 gone.blobs.push(blob.clone());
             }
         })
         .await;
-        in_turns(&planned.snapshots, |snapshot| {
-            if !is_standing(&snapshot.id) {
+        for_each_yielding(&planned.snapshots, |snapshot| {
+            if !may_have_snapshot(&snapshot.id) {
                 gone.snapshots.push(snapshot.clone());
             }
         })
         .await;
-        // Freeing them takes as long as sorting them.
-        discard((there, standing.into_values().collect::<Vec<_>>()));
+        // Dropping them takes as long as sorting them.
+        discard((blob_lists, snapshot_lists.into_values().collect::<Vec<_>>()));
         Ok((gone, unknown))
     }
 }
@@ -274,9 +279,9 @@ mod tests {
     use reclaim_model::{FreedBlob, FreedSnapshot};
 
     #[tokio::test]
-    async fn what_is_gone_is_left_out_and_what_is_unknown_an_error() {
+    async fn a_snapshot_that_is_gone_is_not_measured() {
         let usage = || Answer::of(&UsageResponse { size: 7, inodes: 3 });
-        let ids = ["there", "gone"].map(|key| SnapshotId::new("native", key));
+        let ids = ["present", "gone"].map(|key| SnapshotId::new("native", key));
         let script = || {
             [
                 ("Snapshots/Usage", usage()),
@@ -293,11 +298,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_size_that_cannot_be_had_is_unknown_and_asked_for_again() {
+    async fn a_failed_measurement_is_retried_and_then_unknown() {
         let usage = Answer::of(&UsageResponse { size: 7, inodes: 3 });
         let ids = [SnapshotId::new("native", "busy")];
         let refused = || ("Snapshots/Usage", Answer::from(Code::Unknown));
-        // Files vanish while they are walked.
+        // A file vanished during the first measurement.
         let script = [refused(), ("Snapshots/Usage", usage)];
         let store = scripted("2.0.0", script);
         let sizes = store.snapshot_bytes(&namespace(), &ids).await.unwrap();
@@ -307,18 +312,19 @@ mod tests {
         let sizes = store.snapshot_bytes(&namespace(), &ids).await.unwrap();
         assert_eq!(sizes.get(&ids[0]), Some(None));
         assert_eq!(sizes.warnings().count(), 1);
-        // One that never measures is asked once.
+        // A snapshotter that does not implement it is called once.
         let ids = ["1", "2", "3"].map(|key| SnapshotId::new("zfs", key));
-        let (store, asked) = recorded("2.0.0", [("Snapshots/Usage", Code::Unimplemented.into())]);
+        let (store, requests) =
+            recorded("2.0.0", [("Snapshots/Usage", Code::Unimplemented.into())]);
         let sizes = store.snapshot_bytes(&namespace(), &ids).await.unwrap();
         assert!(ids.iter().all(|id| sizes.get(id) == Some(None)));
-        assert!(asked.is_over());
+        assert!(requests.is_over());
     }
 
-    /// Two blobs and two snapshots were to go; another namespace has one blob, and one snapshot is
-    /// still there.
+    /// Of two planned blobs and two planned snapshots, another namespace has one of the blobs, and
+    /// one of the snapshots still exists.
     #[tokio::test]
-    async fn what_is_still_there_is_not_gone() {
+    async fn counts_only_what_no_list_has() {
         let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
         let namespaces = ListNamespacesResponse {
             namespaces: ["default", "other"].map(named).into(),
@@ -360,7 +366,7 @@ mod tests {
         assert_eq!(unknown, Vec::<String>::new());
         let expected = Freed::new(vec![blob("2")], vec![snapshot("base")]);
         assert_eq!(gone, expected);
-        // A list that is cut short says nothing of what is not in it.
+        // A truncated list does not prove that anything is gone.
         let store = scripted("2.0.0", script(Code::Unimplemented));
         let (gone, unknown) = store.gone(&namespace(), &planned).await.unwrap();
         assert_eq!(gone.blobs, []);

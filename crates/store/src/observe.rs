@@ -1,70 +1,57 @@
-//! Taking the inventory: everything in a containerd, in a handful of calls per namespace.
+//! Takes the inventory of a containerd, in a handful of calls per namespace.
 //!
 //! # What it reads
 //!
-//! Lists, never things one by one: images, leases with their resources, containers, snapshots
-//! of every snapshotter, blobs, sandboxes; of every namespace, because content is shared
-//! between them. Bodies are read only of the indexes, manifests and configs of images: from
-//! containerd's own files where those can be seen from here, since a body is proved by its digest.
+//! Only lists, never single records: images, leases with their resources, containers, snapshots of
+//! every snapshotter, blobs, ingests, sandboxes; of every namespace, because namespaces share
+//! content. Bodies are read only of the indexes, manifests and configs of images: from containerd's
+//! own files if those are on this machine, since the digest proves a body.
 //!
 //! # In what order
 //!
-//! Lists are not one transaction, so an image on its way into use may move between them. Images
-//! come first: one that is seen can only gain users in what is listed later. Leases come before
-//! containers: whoever creates a container holds a lease until the container is recorded, so
-//! one of the two lists shows it. Snapshots come last, so that the one under every container
-//! is among them; blobs beside them, for no use shows in those.
+//! Lists are not one transaction, so an image may come into use between them. Images come first:
+//! later lists can only add users to them. Leases come before containers: an engine that creates a
+//! container holds a lease until the container is recorded, so one of the two lists shows the use.
+//! Snapshots come last, so that the one of every listed container is among them; blobs come at the
+//! same time, because they show no use.
 //!
 //! # What can go wrong
 //!
-//! A list that fails or is cut short must never look like an empty one. Of a namespace whose images
-//! are evaluated, the lists of images, leases, containers and blobs must be whole, or the
-//! observation fails. What else cannot be read is a [`Gap`](reclaim_model::Gap) with what it may hide: the
-//! snapshots of one snapshotter, sandboxes, a list of another namespace, one record.
+//! A list that fails or is truncated must never look like an empty one. The lists of images, leases,
+//! containers and blobs of a namespace whose images are evaluated must be complete, or the
+//! observation fails. Any other list or record that cannot be read is a
+//! [`Gap`](reclaim_model::Gap) with what it may hide: the snapshots of one snapshotter, sandboxes, a
+//! list of another namespace, one record.
 //!
-//! That containerd is away is never a gap: every list would be one.
+//! It is never a gap that containerd is away: every list would be one.
 
 mod documents;
 mod files;
 mod gaps;
-mod images;
-mod ingests;
 mod lists;
 mod partition;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use containerd_client::services::v1::introspection_client::IntrospectionClient;
+use containerd_client::services::v1::ListNamespacesRequest;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
-use containerd_client::services::v1::{ListNamespacesRequest, PluginsRequest};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use reclaim_model::{CollectorRules, Inventory, List, Namespace, NamespaceInventory, Snapshotter};
+use reclaim_model::{CollectorRules, Inventory, List, Namespace, NamespaceInventory};
 
 use crate::client::{Containerd, MAX_MESSAGE};
-use crate::disk::CONTENT_PLUGIN;
 use crate::error::StoreError;
-use crate::observe::gaps::{Strictness, listed};
+use gaps::{Strictness, listed};
+use lists::Loaded;
 
-pub(crate) use gaps::patient;
+pub(crate) use gaps::with_retries;
 
-/// For an observation that asks for no image label.
+/// No image labels, for an observation that needs none.
 pub static NO_LABELS: BTreeSet<String> = BTreeSet::new();
 
-/// What the server has loaded.
-#[derive(Debug, Default)]
-struct Loaded {
-    snapshotters: BTreeSet<Snapshotter>,
-    /// Those that are configured and could not be loaded.
-    failed: BTreeSet<Snapshotter>,
-    /// Where it says that its content is, in its own eyes.
-    content_root: Option<PathBuf>,
-}
-
-/// How many namespaces are listed at a time. Each has several lists on their way already.
+/// How many namespaces are listed at a time. Each makes several calls at once already.
 const NAMESPACES_AT_ONCE: usize = 4;
 
 impl Containerd {
@@ -72,44 +59,50 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// Of any class; there is no list then.
+    /// If the call fails.
     pub async fn namespaces(&self) -> Result<Vec<Namespace>, StoreError> {
         const OPERATION: &str = "list namespaces";
         let request = self.request(OPERATION, None, ListNamespacesRequest::default())?;
-        let mut client =
-            NamespacesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let answer = client.list(request).await;
-        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
-        let names = answer.into_inner().namespaces.into_iter().map(|it| it.name);
-        let parsed = names.map(|name| {
-            name.parse()
-                .map_err(|_| StoreError::incomplete(OPERATION, "valid namespace").about(&name))
-        });
-        let mut namespaces: Vec<Namespace> = parsed.collect::<Result<_, _>>()?;
+        let answer = NamespacesClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .list(request)
+            .await
+            .map_err(|status| StoreError::new(OPERATION, status))?;
+        let mut namespaces = answer
+            .into_inner()
+            .namespaces
+            .into_iter()
+            .map(|namespace| {
+                namespace.name.parse().map_err(|_| {
+                    StoreError::incomplete(OPERATION, "valid namespace").about(&namespace.name)
+                })
+            })
+            .collect::<Result<Vec<Namespace>, StoreError>>()?;
         namespaces.sort_unstable();
         Ok(namespaces)
     }
 
-    /// Takes the inventory at `now`, with the documents behind the images of the namespaces
-    /// in `judged`. Image labels of the keys in `labels` are kept however many labels there are.
+    /// Takes the inventory at `now`, with the documents of the images of the namespaces in
+    /// `evaluated`. Image labels with a key in `labels` are kept, however many labels there are.
     ///
     /// # Errors
     ///
-    /// If containerd is away, or a list of a namespace in `judged` cannot be had whole that has
-    /// to be. Class [`Retry`](crate::Class::Retry) if another try may succeed.
+    /// If containerd is away, or a list of a namespace in `evaluated` that must be complete is not.
+    /// The class is [`Retry`](crate::Class::Retry) if a retry may succeed.
     ///
     /// Cancellation safe: it only reads.
     pub async fn observe(
         &self,
-        judged: &[Namespace],
+        evaluated: &[Namespace],
         labels: &BTreeSet<String>,
         now: Timestamp,
     ) -> Result<Inventory, StoreError> {
-        self.observed(judged, labels, now, Strictness::of).await
+        self.take_inventory(evaluated, labels, now, Strictness::of)
+            .await
     }
 
-    /// As [`Self::observe`] of all namespaces, in order to show them: what cannot be listed is a
-    /// gap in any of them.
+    /// Takes the inventory of all namespaces in order to show it: a list that fails is a gap in
+    /// every namespace.
     ///
     /// # Errors
     ///
@@ -119,40 +112,41 @@ impl Containerd {
     pub async fn survey(&self, now: Timestamp) -> Result<Inventory, StoreError> {
         let all = self.namespaces().await?;
         let strictness = |_| Strictness::Gaps;
-        self.observed(&all, &NO_LABELS, now, strictness).await
+        self.take_inventory(&all, &NO_LABELS, now, strictness).await
     }
 
-    async fn observed(
+    async fn take_inventory(
         &self,
-        judged: &[Namespace],
+        evaluated: &[Namespace],
         labels: &BTreeSet<String>,
         now: Timestamp,
         strictness: impl Fn(bool) -> Strictness,
     ) -> Result<Inventory, StoreError> {
-        let first =
-            futures::future::try_join3(self.namespaces(), self.loaded(), self.ask_version());
-        let (names, loaded, ()) = first.await?;
-        let listed = stream::iter(names).map(|name| {
+        let (names, loaded, ()) =
+            futures::future::try_join3(self.namespaces(), self.loaded(), self.refresh_version())
+                .await?;
+        let observing = stream::iter(names).map(|name| {
             let loaded = &loaded;
-            let strictness = strictness(judged.contains(&name));
-            let listed = async move {
+            let strictness = strictness(evaluated.contains(&name));
+            async move {
                 let inventory = self.observe_namespace(&name, loaded, strictness).await?;
                 Ok::<_, StoreError>((name, inventory))
-            };
-            listed.boxed()
+            }
+            .boxed()
         });
-        let namespaces: BTreeMap<Namespace, NamespaceInventory> = listed
+        let namespaces: BTreeMap<Namespace, NamespaceInventory> = observing
             .buffer_unordered(NAMESPACES_AT_ONCE)
             .try_collect()
             .await?;
-        let root = loaded.content_root.as_deref();
         let namespaces = Arc::new(namespaces);
-        let reading = self.read_documents(&namespaces, judged, root, labels);
-        let documents = reading.await?;
+        let root = loaded.content_root.as_deref();
+        let documents = self
+            .read_documents(&namespaces, evaluated, root, labels)
+            .await?;
         let namespaces = Arc::into_inner(namespaces).expect("all work on it has ended");
         Ok(Inventory {
-            // A version that tells nothing may have any rule. The newest follow the most
-            // references, and so keep the most.
+            // An unknown version may have any rules. The newest follow the most references, and so
+            // keep the most.
             rules: self.rules().unwrap_or(CollectorRules::V2_3),
             observed_at: now,
             namespaces,
@@ -161,22 +155,20 @@ impl Containerd {
         })
     }
 
-    /// Looks again at one namespace: everything but its blobs and their documents, which do not
-    /// change what is in use.
+    /// Lists everything in one namespace that may use an image: all but its blobs and documents.
     ///
     /// # Errors
     ///
-    /// As [`Self::observe`].
+    /// If containerd is away, or a list that must be complete is not.
     ///
     /// Cancellation safe: it only reads.
-    pub async fn look_again(
+    pub async fn observe_users(
         &self,
         namespace: &Namespace,
     ) -> Result<NamespaceInventory, StoreError> {
         let loaded = self.loaded().await?;
         let mut inventory = self.users(namespace, Strictness::Whole).await?;
-        let snapshots = self.snapshots(namespace, &loaded, &inventory);
-        let (snapshots, mut gaps) = snapshots.await?;
+        let (snapshots, mut gaps) = self.snapshots(namespace, &loaded, &inventory).await?;
         inventory.snapshots = snapshots;
         inventory.gaps.append(&mut gaps);
         Ok(inventory)
@@ -192,12 +184,12 @@ impl Containerd {
         let (mut of_blobs, mut of_ingests) = (Vec::new(), Vec::new());
         let blobs = || self.blobs(namespace);
         let ingests = || self.ingests(namespace);
-        let long = futures::future::try_join3(
+        let ((snapshots, of_snapshots), (blobs, of_content), ingests) = futures::future::try_join3(
             self.snapshots(namespace, loaded, &inventory),
             listed(List::Content, strictness, blobs, &mut of_blobs),
             listed(List::Ingests, Strictness::Gaps, ingests, &mut of_ingests),
-        );
-        let ((snapshots, of_snapshots), (blobs, of_content), ingests) = long.await?;
+        )
+        .await?;
         let gaps = &mut inventory.gaps;
         for mut more in [of_snapshots, of_blobs, of_content, of_ingests] {
             gaps.append(&mut more);
@@ -211,19 +203,19 @@ impl Containerd {
         })
     }
 
-    /// Lists what may use something, without the snapshots.
+    /// Lists images, and what may use them without the snapshots.
     async fn users(
         &self,
         namespace: &Namespace,
         strictness: Strictness,
     ) -> Result<NamespaceInventory, StoreError> {
         let mut gaps = Vec::new();
-        let images = || self.images(namespace);
-        let images = listed(List::Images, strictness, images, &mut gaps);
-        let (images, mut of_images) = images.await?;
+        let list_images = || self.images(namespace);
+        let (images, mut of_images) =
+            listed(List::Images, strictness, list_images, &mut gaps).await?;
         gaps.append(&mut of_images);
-        let leases = || self.leases(namespace);
-        let leases = listed(List::Leases, strictness, leases, &mut gaps).await?;
+        let list_leases = || self.leases(namespace);
+        let leases = listed(List::Leases, strictness, list_leases, &mut gaps).await?;
         let mut of_sandboxes = Vec::new();
         let containers = || self.containers(namespace);
         let sandboxes = || self.sandboxes(namespace);
@@ -246,33 +238,5 @@ impl Containerd {
             gaps,
             ..NamespaceInventory::default()
         })
-    }
-
-    /// Asks which snapshotters the server has loaded, and where its content is.
-    async fn loaded(&self) -> Result<Loaded, StoreError> {
-        const OPERATION: &str = "list plugins";
-        let filters = vec![
-            "type==io.containerd.snapshotter.v1".to_owned(),
-            format!("type=={CONTENT_PLUGIN}"),
-        ];
-        let request = self.request(OPERATION, None, PluginsRequest { filters })?;
-        let answer = IntrospectionClient::new(self.channel())
-            .plugins(request)
-            .await;
-        let answer = answer.map_err(|status| StoreError::new(OPERATION, status))?;
-        let mut loaded = Loaded::default();
-        for mut plugin in answer.into_inner().plugins {
-            let is_content = plugin.r#type == CONTENT_PLUGIN;
-            match plugin.init_err {
-                None if is_content => {
-                    loaded.content_root = plugin.exports.remove("root").map(PathBuf::from);
-                }
-                None => drop(loaded.snapshotters.insert(plugin.id.into())),
-                // What does not fit this host skips itself.
-                Some(error) if is_content || error.message.contains("skip plugin") => {}
-                Some(_) => drop(loaded.failed.insert(plugin.id.into())),
-            }
-        }
-        Ok(loaded)
     }
 }

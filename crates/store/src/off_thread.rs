@@ -1,7 +1,7 @@
-//! Work that must not hold an async thread: long computations, and what waits for a disk.
+//! Runs work that must not block an async thread: long computations, and waits for a disk.
 //!
-//! A node with one core has one async thread, and whatever is served there waits as long as one
-//! poll takes.
+//! A node with one core has one async thread, and every server on it waits while one future is
+//! polled.
 
 use std::panic::resume_unwind;
 
@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 use tokio::task::{spawn_blocking, yield_now};
 use tracing::Span;
 
-/// How many items of a list are worked on before others get their turn: some microseconds each.
-const PER_TURN: usize = 1024;
+/// How many items are processed between two yields: some microseconds each.
+const ITEMS_PER_YIELD: usize = 1024;
 
-/// Does work on a thread that may block, within the current span. A panic in it goes on here.
+/// Runs work on a thread that may block, within the current span. A panic in it continues here.
 ///
-/// Not stopped by dropping: the work goes on to its end, and what it returns is dropped there.
+/// Dropping the future does not stop the work; its result is then dropped on that thread.
 ///
 /// # Panics
 ///
@@ -32,22 +32,22 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
-/// Drops something large on a thread that may block, and does not wait for that. Without a tokio
-/// runtime there is no async thread to spare, and it is dropped at once.
+/// Drops a large value on a thread that may block, without waiting. Outside of a tokio runtime
+/// there is no async thread to block, and it drops the value at once.
 pub fn discard(large: impl Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
-        // A runtime that is ending drops it at once.
+        // A runtime that is shutting down drops it at once.
         drop(runtime.spawn_blocking(move || drop(large)));
     }
 }
 
-/// Does something with each item of a long list that is only borrowed, and lets others have the
-/// thread in between.
+/// Calls `each` for each item of a long list, and yields to other tasks in between. For lists that
+/// are only borrowed, which [`blocking`] cannot take.
 ///
-/// Cancellation safe as far as `each` is: between two items.
-pub async fn in_turns<I: IntoIterator>(items: I, mut each: impl FnMut(I::Item)) {
+/// Cancellation safe if `each` is: it stops between two items.
+pub async fn for_each_yielding<I: IntoIterator>(items: I, mut each: impl FnMut(I::Item)) {
     for (index, item) in items.into_iter().enumerate() {
-        if index % PER_TURN == PER_TURN - 1 {
+        if index % ITEMS_PER_YIELD == ITEMS_PER_YIELD - 1 {
             yield_now().await;
         }
         each(item);
@@ -63,43 +63,43 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_that_blocks_leaves_the_only_thread_to_others() {
+    async fn blocking_work_leaves_the_only_async_thread_free() {
         let (other, waits) = mpsc::channel();
         let working = tokio::spawn(blocking(move || waits.recv().unwrap()));
-        // On this very thread, which the work would hold otherwise.
+        // This task runs on the thread that the work would block otherwise.
         tokio::spawn(async move { other.send(7).unwrap() });
         assert_eq!(working.await.unwrap(), 7);
     }
 
     #[test]
-    fn without_a_runtime_it_is_dropped_at_once() {
+    fn discard_drops_at_once_outside_of_a_runtime() {
         let (large, dropped) = mpsc::channel::<()>();
         discard(large);
         assert_eq!(dropped.recv(), Err(mpsc::RecvError));
     }
 
     #[tokio::test]
-    async fn a_panic_goes_on_where_the_work_is_waited_for() {
+    async fn a_panic_continues_in_the_caller() {
         let panicked = tokio::spawn(blocking(|| panic!("in the middle of the work")));
         let panic = panicked.await.unwrap_err().into_panic();
         assert_eq!(panic.downcast_ref(), Some(&"in the middle of the work"));
     }
 
     #[tokio::test]
-    async fn others_have_their_turn_in_the_middle_of_a_long_list() {
-        let n_turns = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&n_turns);
-        let others = tokio::spawn(async move {
+    async fn a_long_list_yields_to_other_tasks() {
+        let n_polls = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&n_polls);
+        let other = tokio::spawn(async move {
             loop {
-                counted.fetch_add(1, Ordering::Relaxed);
+                counter.fetch_add(1, Ordering::Relaxed);
                 yield_now().await;
             }
         });
         let mut seen = Vec::new();
-        in_turns(0..10 * PER_TURN, |item| seen.push(item)).await;
-        others.abort();
-        assert!(seen.into_iter().eq(0..10 * PER_TURN));
-        let n_turns = n_turns.load(Ordering::Relaxed);
-        assert!((9..=11).contains(&n_turns), "{n_turns}");
+        for_each_yielding(0..10 * ITEMS_PER_YIELD, |item| seen.push(item)).await;
+        other.abort();
+        assert!(seen.into_iter().eq(0..10 * ITEMS_PER_YIELD));
+        let n_polls = n_polls.load(Ordering::Relaxed);
+        assert!((9..=11).contains(&n_polls), "{n_polls}");
     }
 }

@@ -1,4 +1,4 @@
-//! A containerd that answers as it was told, for tests of what each answer means to us.
+//! A containerd that answers from a script, for tests of how the client handles each answer.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use tonic::transport::Endpoint;
 
 use crate::client::Containerd;
 
-/// What is answered to a call.
+/// The answer to a call.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     messages: Vec<u8>,
@@ -27,25 +27,25 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// One message, and that all went well.
+    /// Returns an answer with one message and success.
     pub(crate) fn of(message: &impl Message) -> Self {
         Self::stream(std::slice::from_ref(message), Code::Ok)
     }
 
-    /// Nothing, and that all went well.
+    /// Returns an answer with an empty message and success.
     pub(crate) fn done() -> Self {
         Self::of(&())
     }
 
-    /// Messages, and how their stream ends.
+    /// Returns an answer with a stream of messages that ends with `code`.
     pub(crate) fn stream(messages: &[impl Message], code: Code) -> Self {
         let mut framed = Vec::new();
         for message in messages {
-            let message = message.encode_to_vec();
-            let length = u32::try_from(message.len()).unwrap();
+            let body = message.encode_to_vec();
+            let length = u32::try_from(body.len()).unwrap();
             framed.push(0);
             framed.extend(length.to_be_bytes());
-            framed.extend(message);
+            framed.extend(body);
         }
         Self {
             messages: framed,
@@ -54,7 +54,7 @@ impl Answer {
     }
 }
 
-/// A refusal, before any message.
+/// An answer without a message, and with this code.
 impl From<Code> for Answer {
     fn from(code: Code) -> Self {
         Self {
@@ -64,21 +64,24 @@ impl From<Code> for Answer {
     }
 }
 
-/// A call by the end of its path, such as `Leases/Create`, and what is answered to it.
-pub(crate) type Line = (&'static str, Answer);
+/// An expected call, by the end of its path, such as `Leases/Create`, and the answer to it.
+pub(crate) type ExpectedCall = (&'static str, Answer);
 
 /// The namespace of the tests.
 pub(crate) fn namespace() -> Namespace {
     "default".parse().unwrap()
 }
 
-/// A containerd of a version that expects these calls, in this order. Any other is answered with
-/// [`Code::Internal`], which nothing takes for anything but an error.
-pub(crate) fn scripted(version: &str, script: impl IntoIterator<Item = Line>) -> Containerd {
+/// Returns a containerd of a version that expects these calls in this order. It answers any other
+/// call with [`Code::Internal`], which is always an error.
+pub(crate) fn scripted(
+    version: &str,
+    script: impl IntoIterator<Item = ExpectedCall>,
+) -> Containerd {
     recorded(version, script).0
 }
 
-/// A containerd that answers nothing.
+/// Returns a containerd that never answers.
 pub(crate) fn silent(version: &str) -> Containerd {
     let connect =
         tower::service_fn(|_| std::future::pending::<Result<TokioIo<DuplexStream>, Infallible>>());
@@ -86,16 +89,16 @@ pub(crate) fn silent(version: &str) -> Containerd {
     Containerd::scripted(channel, version)
 }
 
-/// As [`scripted`], with what it will have been asked.
+/// Like [`scripted`], with the requests that it receives.
 pub(crate) fn recorded(
     version: &str,
-    script: impl IntoIterator<Item = Line>,
-) -> (Containerd, Asked) {
-    let asked = Asked(Arc::new(Mutex::new(Script {
-        lines: script.into_iter().collect(),
-        asked: Vec::new(),
+    script: impl IntoIterator<Item = ExpectedCall>,
+) -> (Containerd, Requests) {
+    let requests = Requests(Arc::new(Mutex::new(Script {
+        expected: script.into_iter().collect(),
+        received: Vec::new(),
     })));
-    let script = Arc::clone(&asked.0);
+    let script = Arc::clone(&requests.0);
     let connect = tower::service_fn(move |_| {
         let (client, server) = tokio::io::duplex(1 << 16);
         let script = Arc::clone(&script);
@@ -109,33 +112,33 @@ pub(crate) fn recorded(
         std::future::ready(Ok::<_, Infallible>(TokioIo::new(client)))
     });
     let channel = Endpoint::from_static("http://scripted").connect_with_connector_lazy(connect);
-    (Containerd::scripted(channel, version), asked)
+    (Containerd::scripted(channel, version), requests)
 }
 
-/// What is still to be answered, and what was asked.
+/// The calls that are still expected, and the requests that were received.
 struct Script {
-    lines: VecDeque<Line>,
-    asked: Vec<Bytes>,
+    expected: VecDeque<ExpectedCall>,
+    received: Vec<Bytes>,
 }
 
-/// What a scripted containerd was asked.
-pub(crate) struct Asked(Arc<Mutex<Script>>);
+/// The requests that a scripted containerd received.
+pub(crate) struct Requests(Arc<Mutex<Script>>);
 
-impl Asked {
-    /// Returns the last message that was sent.
+impl Requests {
+    /// Returns the last message.
     pub(crate) fn last<M: Message + Default>(&self) -> M {
         let script = self.0.lock().unwrap();
-        let last = script.asked.last().expect("something was asked");
+        let last = script.received.last().expect("a request was received");
         M::decode(last.slice(FRAME..)).unwrap()
     }
 
-    /// Whether nothing is left of the script.
+    /// Whether all expected calls were made.
     pub(crate) fn is_over(&self) -> bool {
-        self.0.lock().unwrap().lines.is_empty()
+        self.0.lock().unwrap().expected.is_empty()
     }
 }
 
-/// What comes before a message: whether it is compressed, and its length.
+/// The length of the header of a message: whether it is compressed, and its length.
 const FRAME: usize = 5;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -145,13 +148,16 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
-    // What a client is not done with sending it would miss if it were answered.
-    let body = request.into_body().collect().await;
-    let body = body.map_or_else(|_| Bytes::new(), Collected::to_bytes);
+    // An answer before the end of the request would make the client stop sending.
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map_or_else(|_| Bytes::new(), Collected::to_bytes);
     let next = {
         let mut script = script.lock().unwrap();
-        script.asked.push(body);
-        script.lines.pop_front()
+        script.received.push(body);
+        script.expected.pop_front()
     };
     let expected = next.filter(|(call, _)| path.ends_with(call));
     let Answer { messages, code } = match expected {

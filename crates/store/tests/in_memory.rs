@@ -1,4 +1,4 @@
-//! The client on the containerd in memory: what it does there is what it does on a real one.
+//! The client on the containerd in memory.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn namespace() -> Namespace {
     NAMESPACE.parse().expect("a name")
 }
 
-/// An image of one configuration and one layer, with a snapshot. Returns its layer.
+/// Creates an image of one configuration and one layer, with a snapshot. Returns the layer.
 fn put_image(fake: &Fake, name: &str) -> String {
     let now = fake.now();
     let reference = |key: &str, digest: &str| {
@@ -53,8 +53,8 @@ fn image(name: &str, target: String) -> Image {
 }
 
 async fn connect(fake: &Fake) -> Containerd {
-    let store = Containerd::over(fake.channel());
-    store.ask_version().await.expect("a version");
+    let store = Containerd::from_channel(fake.channel());
+    store.refresh_version().await.expect("a version");
     store
 }
 
@@ -64,7 +64,7 @@ async fn record(store: &Containerd, name: &str) -> ImageRecord {
 }
 
 #[tokio::test]
-async fn what_nothing_holds_is_collected_with_a_synchronous_deletion() {
+async fn a_synchronous_delete_collects_what_nothing_holds() {
     let fake = Fake::new("2.1.9");
     let (web, db) = (put_image(&fake, "web"), put_image(&fake, "db"));
     let store = connect(&fake).await;
@@ -72,12 +72,12 @@ async fn what_nothing_holds_is_collected_with_a_synchronous_deletion() {
     let image = record(&store, "web").await;
     let deletion = store.delete_image(&namespace(), &image).await.unwrap();
     assert_eq!(deletion, Deletion::Removed);
-    let content = |fake: &Fake, digest: &String| {
-        fake.look(|it| it.namespaces[NAMESPACE].content.contains_key(digest))
+    let has_blob = |digest: &String| {
+        fake.look(|state| state.namespaces[NAMESPACE].content.contains_key(digest))
     };
-    assert!(content(&fake, &web), "nothing was collected yet");
+    assert!(has_blob(&web), "nothing was collected yet");
 
-    // A lease on a journal that refers to it keeps it through a collection.
+    // A lease on a journal that refers to the image keeps it through a collection.
     let labels = [(
         "containerd.io/gc.ref.content.0".to_owned(),
         image.target.digest.to_string(),
@@ -86,23 +86,23 @@ async fn what_nothing_holds_is_collected_with_a_synchronous_deletion() {
         body: b"journal".to_vec(),
         labels: labels.into(),
     };
-    let made = store.create_lease(&namespace(), "hold", [].into()).await;
-    assert!(made.unwrap());
+    let created = store.create_lease(&namespace(), "hold", [].into()).await;
+    assert!(created.unwrap());
     let journal = store.write_held(&namespace(), "hold", blob).await.unwrap();
     fake.collect();
-    assert!(content(&fake, &web) && content(&fake, &journal.to_string()));
+    assert!(has_blob(&web) && has_blob(&journal.to_string()));
 
     let ended = store.delete_lease(&namespace(), "hold", true).await;
     assert_eq!(ended.unwrap(), LeaseDeletion::Deleted);
-    assert!(!content(&fake, &web) && content(&fake, &db));
-    let snapshots = fake.look(|it| it.namespaces[NAMESPACE].snapshots.len());
-    assert_eq!(snapshots, 1, "the snapshot went with the configuration");
-    assert_eq!(fake.look(|it| it.collections), 2);
+    assert!(!has_blob(&web) && has_blob(&db));
+    let n_snapshots = fake.look(|state| state.namespaces[NAMESPACE].snapshots.len());
+    assert_eq!(n_snapshots, 1, "the snapshot went with the configuration");
+    assert_eq!(fake.look(|state| state.collections), 2);
 }
 
 #[tokio::test]
-async fn a_record_that_moved_is_not_deleted_from_2_0_on() {
-    for (version, deleted) in [("2.0.0", Deletion::Moved), ("1.7.20", Deletion::Moved)] {
+async fn a_record_that_moved_is_not_deleted() {
+    for version in ["2.0.0", "1.7.20"] {
         let fake = Fake::new(version);
         put_image(&fake, "web");
         let store = connect(&fake).await;
@@ -115,7 +115,7 @@ async fn a_record_that_moved_is_not_deleted_from_2_0_on() {
             state.put_image(NAMESPACE, image("web", target), now);
         });
         let deletion = store.delete_image(&namespace(), &before).await;
-        assert_eq!(deletion.unwrap(), deleted, "{version}");
+        assert_eq!(deletion.unwrap(), Deletion::Moved, "{version}");
         assert_eq!(
             record(&store, "web").await.target.digest,
             other.target.digest
@@ -124,7 +124,7 @@ async fn a_record_that_moved_is_not_deleted_from_2_0_on() {
 }
 
 #[tokio::test]
-async fn a_lease_that_has_expired_holds_nothing_and_goes() {
+async fn an_expired_lease_is_collected_with_its_content() {
     let fake = Fake::with_clock("1.6.20", || "2026-01-01T00:00:00Z".parse().unwrap());
     fake.change(|state| {
         let digest = state.put_blob(NAMESPACE, "blob", []);
@@ -155,7 +155,7 @@ async fn a_lease_that_has_expired_holds_nothing_and_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_fail_hang_and_are_lost_as_they_are_told() {
+async fn calls_fail_hang_and_lose_their_answers_on_request() {
     let fake = Fake::new("2.1.9");
     put_image(&fake, "web");
     let store = connect(&fake).await;
@@ -166,19 +166,19 @@ async fn calls_fail_hang_and_are_lost_as_they_are_told() {
             _ => Fault::None,
         });
     };
-    let is_there = || fake.look(|it| it.namespaces[NAMESPACE].images.contains_key("web"));
+    let exists = || fake.look(|state| state.namespaces[NAMESPACE].images.contains_key("web"));
 
     faulty(Fault::Fail(Code::Unavailable));
     let failed = store.delete_image(&namespace(), &image).await.unwrap_err();
     assert_eq!(failed.class(), Class::Retry);
-    assert!(is_there());
+    assert!(exists());
 
     faulty(Fault::Silence);
     let began = Instant::now();
     let failed = store.delete_image(&namespace(), &image).await.unwrap_err();
     assert!(failed.is_timeout());
     assert_eq!(began.elapsed().as_secs(), 25);
-    assert!(is_there());
+    assert!(exists());
 
     faulty(Fault::Delay(Duration::from_secs(3)));
     let began = Instant::now();
@@ -189,11 +189,11 @@ async fn calls_fail_hang_and_are_lost_as_they_are_told() {
     put_image(&fake, "web");
     faulty(Fault::FailAfter(Code::Unavailable));
     store.delete_image(&namespace(), &image).await.unwrap_err();
-    assert!(!is_there(), "it was deleted, and the answer lost");
+    assert!(!exists(), "it was deleted, and the answer lost");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_breaks_what_is_open_and_ends() {
+async fn an_outage_breaks_the_event_stream_and_calls_until_it_ends() {
     let fake = Fake::new("2.1.9");
     put_image(&fake, "web");
     let store = connect(&fake).await;

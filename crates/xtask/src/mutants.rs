@@ -31,11 +31,11 @@ const EXECUTION: [&str; 21] = [
     "engine/src/second_look.rs",
     "engine/src/undo.rs",
     "engine/src/unpin.rs",
-    "store/src/alarm.rs",
+    "store/src/event_watcher.rs",
     "store/src/execute.rs",
     "store/src/hold.rs",
+    "store/src/labels.rs",
     "store/src/measure.rs",
-    "store/src/unpin.rs",
 ];
 
 /// Tries the mutants of the crates that judge.

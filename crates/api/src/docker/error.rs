@@ -52,7 +52,7 @@ impl From<RunError> for ApiError {
             | RunError::UnknownRun { .. }
             | RunError::ContentGone { .. }
             | RunError::NotInRun { .. } => StatusCode::NOT_FOUND,
-            RunError::Store(error) if error.is_passing() => StatusCode::SERVICE_UNAVAILABLE,
+            RunError::Store(error) if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
             RunError::DiskFull(_) => StatusCode::INSUFFICIENT_STORAGE,
             RunError::Store(_) | RunError::TargetNotMet(_) | RunError::UnknownFilesystem { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR

@@ -1,25 +1,25 @@
-//! What trees come to.
+//! Parsing YAML into trees.
 
 use super::*;
 
 fn parse(text: &str) -> Result<Tree, String> {
-    Tree::parse(text, &Place::file("f")).map_err(|error| error.to_string())
+    Tree::parse(text, &Location::file("f")).map_err(|error| error.to_string())
 }
 
-/// The tree as JSON-like text.
+/// Returns the tree as JSON-like text.
 fn show(tree: &Tree, id: NodeId) -> String {
     match &tree.node(id).value {
         Value::Null => "null".to_owned(),
         Value::Text(text) => format!("{text:?}"),
         Value::Other(text) => text.clone(),
         Value::List(items) => {
-            let items: Vec<String> = items.iter().map(|it| show(tree, *it)).collect();
+            let items: Vec<String> = items.iter().map(|item| show(tree, *item)).collect();
             format!("[{}]", items.join(","))
         }
         Value::Map(entries) => {
-            let entries = entries.iter();
             let entries: Vec<String> = entries
-                .map(|(key, it)| format!("{key}:{}", show(tree, *it)))
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", show(tree, *value)))
                 .collect();
             format!("{{{}}}", entries.join(","))
         }
@@ -27,7 +27,7 @@ fn show(tree: &Tree, id: NodeId) -> String {
 }
 
 #[test]
-fn reads_what_people_write() {
+fn reads_scalars_anchors_and_merge_keys() {
     for (text, shown) in [
         ("a: 1\nb: [x, 'y', \"z\"]", r#"{a:1,b:["x","y","z"]}"#),
         (
@@ -43,7 +43,7 @@ fn reads_what_people_write() {
             "- 1.5\n- 1.5.2\n- 0x1f\n- true\n- yes\n- -3\n- 1e3\n- 12-alpine\n- !!str 5\n- .5\n- infinity",
             r#"[1.5,"1.5.2",0x1f,true,"yes",-3,1e3,"12-alpine","5",.5,"infinity"]"#,
         ),
-        ("&k key: v\n*k : w\n", "f:2: key `key` is there already"),
+        ("&k key: v\n*k : w\n", "f:2: duplicate key `key`"),
         ("1: one", r#"{1:"one"}"#),
     ] {
         let shown_as = match parse(text) {
@@ -57,7 +57,7 @@ fn reads_what_people_write() {
 }
 
 #[test]
-fn sees_composes_tags() {
+fn reads_the_tags_of_compose() {
     let tree = parse("a: !reset null\nb: !override [x]\nc: !other y").unwrap();
     let tag = |key| tree.node(tree.get(tree.documents[0], key).unwrap()).tag;
     assert_eq!(tag("a"), Tag::Reset);
@@ -66,24 +66,27 @@ fn sees_composes_tags() {
 }
 
 #[test]
-fn says_where_it_is_no_yaml() {
-    for (text, said) in [
+fn an_error_has_its_location() {
+    for (text, expected) in [
         ("a: [1\nb: 2", "f:2: is not YAML"),
-        ("a: 1\na: 2", "f:2: key `a` is there already"),
-        ("a: &x [*x]", "f:1: an alias is part of what it refers to"),
+        ("a: 1\na: 2", "f:2: duplicate key `a`"),
+        (
+            "a: &x [*x]",
+            "f:1: an alias refers to a value that contains it",
+        ),
         ("a: *nowhere", "f:1: is not YAML"),
         ("a: {<<: 5}", "f:1: <<: must be a map"),
-        ("? [a]\n: b", "f:1: a key must be a text"),
+        ("? [a]\n: b", "f:1: a key must be a string"),
         ("a: 'x", "f:"),
     ] {
         let error = parse(text).unwrap_err();
-        assert!(error.starts_with(said), "{text}: {error}");
+        assert!(error.starts_with(expected), "{text}: {error}");
     }
 }
 
-/// Each would be gigabytes, or a depth that no stack has, if it were followed.
+/// Without aliases by position, these would need gigabytes, or overflow the stack.
 #[test]
-fn what_doubles_itself_is_harmless() {
+fn multiplying_aliases_are_harmless() {
     use std::fmt::Write;
 
     let mut doubling = "a0: &a0 [x, x]\n".to_owned();

@@ -171,7 +171,7 @@ impl Stage {
 }
 
 fn engine(fake: &Fake, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Engine {
-    let store = Containerd::over(fake.channel()).with_clock(Clock::new(now));
+    let store = Containerd::from_channel(fake.channel()).with_clock(Clock::new(now));
     Engine::new(store).with_machine(&"1".repeat(32), "boot")
 }
 

@@ -121,7 +121,7 @@ impl UnderWay<'_> {
             is_on: filesystems.iter().map(|it| headroom.is_on(it)).collect(),
         };
         let store = self.maintenance.engine.store();
-        let found = store.look_at_disk("headroom", looking).await;
+        let found = store.read_disk("headroom", looking).await;
         found.unwrap_or_default()
     }
 }

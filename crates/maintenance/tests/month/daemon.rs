@@ -31,7 +31,7 @@ pub(crate) struct Daemon {
 pub(crate) fn engine(shared: &Shared, boot: usize) -> Engine {
     let host = shared.host();
     let (clock, disk) = (host.clock.clone(), Arc::clone(&host.disk));
-    let store = Containerd::over(host.fake.channel())
+    let store = Containerd::from_channel(host.fake.channel())
         .with_clock(Clock::new(move || clock.now()))
         .with_disk(disk);
     Engine::new(store).with_machine(&"1".repeat(32), &format!("boot {boot}"))

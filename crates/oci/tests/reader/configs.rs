@@ -39,7 +39,7 @@ fn reads_labels_diff_ids_and_platform() {
 }
 
 #[test]
-fn takes_what_is_missing_as_none() {
+fn missing_keys_are_empty() {
     for config in [
         json!(null),
         json!({}),
@@ -71,7 +71,7 @@ fn takes_the_last_value_of_a_label_written_twice() {
 }
 
 #[test]
-fn refuses_labels_and_diff_ids_that_are_not_what_they_must_be() {
+fn refuses_labels_and_diff_ids_of_other_types() {
     let good = digest("diff-4").to_string();
     for config in [
         json!({"config": []}),
@@ -96,7 +96,7 @@ fn refuses_labels_and_diff_ids_that_are_not_what_they_must_be() {
 }
 
 #[test]
-fn refuses_what_go_would_read_in_another_way() {
+fn refuses_what_go_reads_differently() {
     let good = digest("diff-4").to_string();
     for twice in [
         json!({"config": {"Labels": {"a": "b"}, "labels": {}}}),
@@ -125,7 +125,7 @@ fn reads_a_label_that_is_null_as_empty() {
 }
 
 #[test]
-fn quotes_a_hostile_value_on_one_short_line() {
+fn quotes_a_value_on_one_short_line() {
     let label = "\u{1b}]0;\n".repeat(9_999);
     let config = json!({"rootfs": {"diff_ids": [label]}});
     let text = read_bytes(&bytes(&config)).unwrap_err().to_string();
@@ -139,7 +139,7 @@ fn survives_deep_nesting() {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
         format!("{{\"{key}\": {open}{close}}}")
     };
-    // Skipped values are not recursed into; read ones are, and bounded.
+    // The decoder recurses only into values that are read, and to a limited depth.
     assert_eq!(
         read_bytes(nest("history", 1_000_000).as_bytes()),
         Ok(ImageConfig::default())

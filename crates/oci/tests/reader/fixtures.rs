@@ -1,4 +1,4 @@
-//! Documents of the shape that builders write, with made-up digests.
+//! Documents as builders write them, with made-up digests.
 
 use reclaim_model::Digest;
 use reclaim_oci::{Document, LabelKeys, Limits, ReadError, digest_of};
@@ -14,18 +14,18 @@ pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v
 pub(crate) const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 pub(crate) const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
 
-/// Reads a body under its own digest, without a known size, by the usual limits.
+/// Reads a body with its own digest, without a known size, with the default limits.
 pub(crate) fn read(body: &[u8]) -> Result<Document, ReadError> {
     let labels = LabelKeys::default();
     reclaim_oci::read(&digest_of(body), None, body, &Limits::default(), &labels)
 }
 
-/// The digest of a name, so that each blob of a test has its own and says whose it is.
+/// Returns the digest of a name, so that each blob of a test has a digest of its own.
 pub(crate) fn digest(name: &str) -> Digest {
     digest_of(name.as_bytes())
 }
 
-/// A descriptor without anything optional.
+/// Returns a descriptor without optional keys.
 pub(crate) fn descriptor(media_type: &str, name: &str, size: u64) -> Value {
     json!({"mediaType": media_type, "digest": digest(name).to_string(), "size": size})
 }
@@ -64,7 +64,7 @@ pub(crate) fn docker_manifest() -> Value {
     })
 }
 
-/// What `docker buildx build --platform linux/amd64,linux/arm/v7 --sbom=true` writes.
+/// The index that `docker buildx build --platform linux/amd64,linux/arm/v7 --sbom=true` writes.
 pub(crate) fn buildkit_index() -> Value {
     json!({
         "schemaVersion": 2,
@@ -114,7 +114,7 @@ pub(crate) fn docker_list() -> Value {
     })
 }
 
-/// What `helm push` writes.
+/// The manifest that `helm push` writes.
 pub(crate) fn helm_manifest() -> Value {
     json!({
         "schemaVersion": 2,

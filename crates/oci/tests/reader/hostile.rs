@@ -1,4 +1,4 @@
-//! Any bytes are an error or edges: never a panic, never more than their size can hold.
+//! Any bytes give an error or a document: never a panic, never more edges than fit into their size.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{self, bytes};
 
-/// No descriptor, digest or label is shorter than these: what came out was in the bytes.
+/// The lengths of the shortest descriptor, digest and label, which limit how many fit into a body.
 const SHORTEST_DESCRIPTOR: usize = 84;
 const SHORTEST_DIGEST: usize = 73;
 const SHORTEST_LABEL: usize = 5;
 
-/// Reads the bytes and checks what must hold for any.
+/// Reads the bytes and checks the properties of any result.
 fn check(body: &[u8]) -> Result<(), TestCaseError> {
     let outcome = fixtures::read(body);
     match &outcome {
@@ -98,7 +98,7 @@ fn real_document() -> impl Strategy<Value = Value> {
     ])
 }
 
-/// Objects of the right words in the wrong places.
+/// Objects with known keys in wrong places.
 fn confused_document() -> impl Strategy<Value = Value> {
     let key = prop_oneof![
         4 => select(vec![

@@ -62,7 +62,7 @@ fn reads_a_multi_platform_index_with_attestations() {
 }
 
 #[test]
-fn says_what_should_stand_where_something_else_does() {
+fn an_error_names_the_expected_type() {
     let error = error_of(&json!([])).to_string();
     assert!(error.contains("expected an object at"), "{error}");
     let mut index = fixtures::buildkit_index();

@@ -1,4 +1,4 @@
-//! What a body is, by its bytes alone.
+//! The kind of a body, from its bytes alone.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -12,7 +12,7 @@ fn kind_of(document: &Value) -> Result<Kind, ReadError> {
 }
 
 #[test]
-fn knows_ordinary_documents_by_their_bytes() {
+fn recognizes_ordinary_documents() {
     let mut artifact = fixtures::cosign_manifest();
     artifact["config"]["mediaType"] = json!(fixtures::EMPTY_CONFIG);
     let mut referrers = fixtures::buildkit_index();
@@ -117,7 +117,7 @@ fn helm_config() -> Value {
 }
 
 #[test]
-fn settles_by_the_media_type_what_the_keys_leave_open() {
+fn the_media_type_decides_if_the_keys_do_not() {
     for (document, kind) in [
         (json!({"mediaType": fixtures::OCI_INDEX}), Kind::Index),
         (
@@ -161,7 +161,7 @@ fn settles_by_the_media_type_what_the_keys_leave_open() {
 }
 
 #[test]
-fn refuses_what_could_be_two_things() {
+fn refuses_ambiguous_documents() {
     let whole = descriptor(fixtures::OCI_CONFIG, "whole", 1);
     let mut labelled = whole.clone();
     labelled["labels"] = json!({"keep": "1"});
@@ -260,7 +260,7 @@ fn refuses_a_media_type_that_disagrees_with_the_keys() {
         let error = kind_of(&stated).unwrap_err();
         assert_eq!(error, ReadError::WrongMediaType { kind, got }, "{stated}");
         assert!(!error.is_torn());
-        // containerd does not ask for more than that it is none of the others.
+        // containerd only requires that the media type is not one of the others.
         for unknown in [json!(""), json!(null), json!("text/plain")] {
             stated["mediaType"] = unknown;
             assert_eq!(kind_of(&stated), Ok(kind), "{stated}");
@@ -271,7 +271,7 @@ fn refuses_a_media_type_that_disagrees_with_the_keys() {
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
 #[test]
-fn refuses_schema_1_however_it_shows() {
+fn refuses_schema_1_in_any_form() {
     let mut both = fixtures::oci_manifest();
     both["fsLayers"] = json!(null);
     let mut config = fixtures::image_config();
@@ -310,7 +310,7 @@ fn ignores_a_schema_version_as_containerd_does() {
     }
 }
 
-/// One key of a document with a value that is possible there.
+/// One key of a document with a possible value.
 fn entry() -> impl Strategy<Value = (&'static str, Value)> {
     let whole = descriptor(fixtures::OCI_CONFIG, "whole", 1);
     let mut labelled = whole.clone();
@@ -357,8 +357,8 @@ fn written<'a>(entries: impl Iterator<Item = (String, &'a Value)>) -> Vec<u8> {
     format!("{{{}}}", entries.join(", ")).into_bytes()
 }
 
-/// Takes line and column out, which differ with the order.
-fn placeless(outcome: &Result<Kind, ReadError>) -> Result<Kind, ReadError> {
+/// Removes line and column, which depend on the order.
+fn without_position(outcome: &Result<Kind, ReadError>) -> Result<Kind, ReadError> {
     let mut outcome = outcome.clone();
     if let Err(ReadError::Malformed { detail, .. }) = &mut outcome {
         detail.clear();
@@ -374,7 +374,7 @@ proptest! {
     })]
 
     #[test]
-    fn is_one_kind_or_refused_whatever_the_order_and_the_case(
+    fn the_kind_does_not_depend_on_order_or_case(
         entries in proptest::collection::vec(entry(), 0..6),
         order in Just([0, 1, 2, 3, 4, 5]).prop_shuffle(),
         upper in any::<bool>(),
@@ -389,7 +389,7 @@ proptest! {
 
         let outcome = fixtures::read(&plain).map(|document| document.kind());
         let again = fixtures::read(&shuffled).map(|document| document.kind());
-        prop_assert_eq!(placeless(&outcome), placeless(&again));
+        prop_assert_eq!(without_position(&outcome), without_position(&again));
 
         let has = |key: &str| entries.contains_key(key);
         let config = entries.get("config");
@@ -399,12 +399,12 @@ proptest! {
         if has("fsLayers") {
             prop_assert_eq!(&outcome, &Err(ReadError::Schema1));
         }
-        // Whatever Go finds labels or diff IDs in is a config or refused.
+        // If Go could read labels or diff IDs from a body, it is a config or refused.
         if labels || has("rootfs") {
             prop_assert!(!matches!(outcome, Ok(Kind::Index | Kind::Manifest)));
         }
         match outcome {
-            // What containerd's `validateMediaType` asks of an index, and of a manifest.
+            // What containerd's `validateMediaType` requires of an index and of a manifest.
             Ok(Kind::Index) => {
                 prop_assert!(!has("config") && !has("layers") && stated != Kind::Manifest);
             }
@@ -414,7 +414,7 @@ proptest! {
                 prop_assert!(matches!(stated, Kind::Config | Kind::Leaf));
             }
             Ok(kind @ (Kind::Schema1 | Kind::Leaf)) => prop_assert!(false, "{kind}"),
-            // A torn document is nothing that Go finds labels or diff IDs in.
+            // Go cannot read labels or diff IDs from a torn document.
             Err(error) if error.is_torn() => {
                 let is_refused_as_config = config.is_some_and(Value::is_array);
                 prop_assert!(is_refused_as_config || (!labels && !has("rootfs")), "{error}");

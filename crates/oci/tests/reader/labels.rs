@@ -1,4 +1,4 @@
-//! Which labels are kept.
+//! The labels that a config keeps.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::fixtures::bytes;
 
-/// What the map takes for one label beside key and value.
+/// The bytes that the map uses for one label in addition to key and value.
 const OVERHEAD: usize = 48;
 
 fn read(body: &[u8], max_label_bytes: usize, wanted: &[&str]) -> ImageConfig {
@@ -55,7 +55,7 @@ fn keeps_labels_in_order_up_to_the_bound() {
 }
 
 #[test]
-fn keeps_nothing_behind_a_label_that_does_not_fit() {
+fn keeps_no_label_after_one_that_does_not_fit() {
     let long = "x".repeat(200);
     let body = config(&[("a", "1"), ("b", &long), ("c", "3")]);
     let config = read(&body, 200, &[]);
@@ -64,7 +64,7 @@ fn keeps_nothing_behind_a_label_that_does_not_fit() {
 }
 
 #[test]
-fn keeps_what_is_asked_for_whatever_the_bound() {
+fn always_keeps_requested_labels() {
     let long = "x".repeat(100_000);
     let body = config(&[("a", "1"), ("wanted", &long), ("late", "2"), (&long, "3")]);
     let config = read(&body, 0, &["wanted", "late", "absent", &long]);
@@ -76,7 +76,7 @@ fn keeps_what_is_asked_for_whatever_the_bound() {
 }
 
 #[test]
-fn keeps_the_project_and_the_service_whatever_the_bound() {
+fn always_keeps_the_project_and_the_service() {
     let long = "x".repeat(100_000);
     let project = "com.docker.compose.project";
     let service = "com.docker.compose.service";
@@ -88,7 +88,7 @@ fn keeps_the_project_and_the_service_whatever_the_bound() {
 }
 
 #[test]
-fn keeps_other_labels_of_compose_apart_from_the_rest() {
+fn other_labels_do_not_displace_those_of_compose() {
     let long = "x".repeat(200);
     let version = "com.docker.compose.version";
     let mut labels = vec![("a", long.as_str()); 50];
@@ -97,7 +97,7 @@ fn keeps_other_labels_of_compose_apart_from_the_rest() {
     let kept = read(&config(&labels), 200, &[]);
     assert_eq!(keys(&kept), [version]);
     assert_eq!(kept.labels_left_out, 51);
-    // They are bounded, too.
+    // Labels of Compose are limited, too.
     labels.push(("com.docker.compose.x", &long));
     let kept = read(&config(&labels), 200, &[]);
     assert_eq!(keys(&kept), [version]);
@@ -105,7 +105,7 @@ fn keeps_other_labels_of_compose_apart_from_the_rest() {
 }
 
 #[test]
-fn does_not_answer_with_an_earlier_value_of_a_label() {
+fn does_not_keep_an_earlier_value_of_a_label() {
     let long = "x".repeat(200);
     let body = config(&[("a", "old"), ("b", "1"), ("a", &long)]);
     let config = read(&body, 200, &[]);
@@ -131,7 +131,7 @@ fn reads_an_image_with_more_labels_than_are_kept() {
 }
 
 #[test]
-fn refuses_a_label_that_go_refuses_although_it_is_left_out() {
+fn refuses_a_malformed_label_even_if_it_is_left_out() {
     for value in [json!(1), json!(["b"]), json!({}), json!(true)] {
         let body = bytes(&json!({"config": {"Labels": {"a": "1", "b": value}}}));
         let limits = Limits {
@@ -166,7 +166,7 @@ proptest! {
         }
         prop_assert!(bytes <= bound);
         prop_assert_eq!(kept.labels.contains_key(&wanted), all.contains_key(wanted.as_str()));
-        // Repetitions count each, so there may be more left out than are missing.
+        // A repeated label counts each time, so more may be left out than are missing.
         prop_assert!(kept.labels.len() + kept.labels_left_out >= all.len());
         prop_assert!(kept.labels.len() + kept.labels_left_out <= labels.len());
         prop_assert_eq!(kept.labels_left_out == 0, kept.labels.len() == all.len());

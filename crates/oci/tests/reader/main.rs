@@ -1,4 +1,4 @@
-//! The reader on documents of real shape and on bytes of no shape at all.
+//! The reader on real documents and on arbitrary bytes.
 
 #[cfg(test)]
 mod configs;

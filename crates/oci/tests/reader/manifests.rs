@@ -12,7 +12,7 @@ fn read(document: &Value) -> Manifest {
     }
 }
 
-/// Names of the blobs in walk order, looked up among `names`.
+/// Returns the names of the blobs in walk order, found by their digests among `names`.
 fn walk<'a>(manifest: Manifest, names: &[&'a str]) -> Vec<&'a str> {
     Document::Manifest(manifest)
         .children()
@@ -58,7 +58,7 @@ fn reads_artifacts_whose_config_is_a_leaf() {
 }
 
 #[test]
-fn takes_missing_layers_as_none() {
+fn missing_layers_are_empty() {
     for layers in [json!(null), json!([])] {
         let mut manifest = fixtures::oci_manifest();
         manifest["layers"] = layers;

@@ -1,4 +1,4 @@
-//! Reading with all checks: size, digest, shape, counts.
+//! Reading with all checks: size, digest and shape.
 
 use reclaim_model::Digest;
 use reclaim_oci::{Document, Kind, LabelKeys, Limits, ReadError, digest_of};
@@ -67,7 +67,7 @@ fn verifies_sha512_documents() {
 }
 
 #[test]
-fn bounds_the_body_by_what_it_is() {
+fn the_size_limit_depends_on_the_kind() {
     let limits = Limits {
         max_manifest_bytes: 17,
         max_config_bytes: 18,

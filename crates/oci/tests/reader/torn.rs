@@ -1,7 +1,7 @@
-//! Which refusals are Go's, too.
+//! Which bodies Go refuses, too.
 //!
-//! The bodies were given to `encoding/json` of Go 1.19 with image-spec 1.1's types `Index`,
-//! `Manifest` and `Image`, each that of the body's kind.
+//! The expected results are those of `encoding/json` of Go 1.19 with image-spec 1.1's type of the
+//! body's kind: `Index`, `Manifest` or `Image`.
 
 use reclaim_model::Digest;
 use reclaim_oci::{LabelKeys, Limits, ReadError, digest_of};
@@ -111,7 +111,7 @@ const REFUSED: [(&str, &str); 27] = [
     ),
 ];
 
-/// Bodies that Go reads and only we refuse.
+/// Bodies that Go reads and only Reclaim refuses.
 const READ: [(&str, &str); 18] = [
     (
         r#"{"manifests": [], "manifests": []}"#,
@@ -192,7 +192,7 @@ fn error_of(body: &[u8]) -> ReadError {
 }
 
 #[test]
-fn what_go_refuses_is_torn() {
+fn a_body_that_go_refuses_is_torn() {
     for (body, reason) in REFUSED {
         let error = error_of(body.as_bytes());
         assert!(error.is_torn(), "{body}: Go: {reason}; here: {error}");
@@ -200,7 +200,7 @@ fn what_go_refuses_is_torn() {
 }
 
 #[test]
-fn what_only_we_refuse_is_not_torn() {
+fn a_body_that_only_reclaim_refuses_is_not_torn() {
     for (body, reason) in READ {
         let error = error_of(body.as_bytes());
         assert!(!error.is_torn(), "{body}: Go {reason}; here: {error}");
@@ -213,7 +213,7 @@ fn what_only_we_refuse_is_not_torn() {
 }
 
 #[test]
-fn a_reason_of_our_own_counts_before_one_that_go_has_behind_it() {
+fn a_body_that_reclaim_refuses_earlier_than_go_is_not_torn() {
     for body in [
         r#"{"layers": [{"digest": "sha256:00"}], "config": 7}"#,
         r#"{"manifests": [{"size": 1, "size": 2}, {"size": "3"}]}"#,
@@ -223,7 +223,7 @@ fn a_reason_of_our_own_counts_before_one_that_go_has_behind_it() {
 }
 
 #[test]
-fn wrong_bytes_are_torn_and_our_limits_are_not() {
+fn wrong_bytes_are_torn_and_bodies_beyond_a_limit_are_not() {
     let body = br#"{"manifests": []}"#;
     let size = body.len() as u64;
     let read = |digest: &Digest, size, limits: &Limits| {
@@ -238,7 +238,7 @@ fn wrong_bytes_are_torn_and_our_limits_are_not() {
             "{wrong}"
         );
     }
-    // Larger than anything that is read: whether it is whole was not looked at.
+    // A body beyond the size limit is not read, so it is unknown whether it is complete.
     for (max_manifest_bytes, max_config_bytes) in [(size - 1, size - 1), (size - 1, size)] {
         let limits = Limits {
             max_manifest_bytes,

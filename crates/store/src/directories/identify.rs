@@ -1,4 +1,4 @@
-//! Which directories belong to no record, as far as it can be proven.
+//! Identifies the directories that have no record, as far as this can be proven.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,28 +7,31 @@ use reclaim_model::{Place, Snapshotter, Unrecorded};
 use super::Listing;
 use super::walk::{MAX_FILES, Walked, place, walk};
 
-/// All that is known of a snapshotter with more directories than records.
+/// What is known about a snapshotter with more directories than records.
 #[derive(Debug)]
 pub(super) struct Evidence {
     pub(super) snapshotter: Snapshotter,
     pub(super) listing: Listing,
-    /// The directories in question.
-    pub(super) lasting: BTreeSet<String>,
-    /// Those in which something was removed meanwhile.
+    /// The directories that were listed before and after the inventory.
+    pub(super) listed_twice: BTreeSet<String>,
+    /// Those in which an entry was removed in between.
     pub(super) touched: BTreeSet<String>,
-    /// Those that are known to be a record's.
+    /// Those that are known to have a record.
     pub(super) mounted: BTreeSet<String>,
     /// What the other records occupy, in bytes and inodes; `None` if that is unknown.
     pub(super) owned: Vec<Option<(u64, u64)>>,
-    /// How many belong to no record, at least.
+    /// How many directories have no record, at least.
     pub(super) count: usize,
 }
 
-/// Finds as many as can be found, and says what they occupy.
+/// Identifies as many directories without a record as possible, and measures them.
 pub(super) fn identify(evidence: &Evidence) -> Unrecorded {
     let mut names = certain(evidence);
-    let candidates = evidence.lasting.difference(&evidence.mounted);
-    let candidates: Vec<&String> = candidates.filter(|it| !names.contains(*it)).collect();
+    let candidates: Vec<&String> = evidence
+        .listed_twice
+        .difference(&evidence.mounted)
+        .filter(|name| !names.contains(*name))
+        .collect();
     let rest = evidence.count.saturating_sub(names.len());
     if candidates.len() <= rest {
         names.extend(candidates.into_iter().cloned());
@@ -41,28 +44,28 @@ pub(super) fn identify(evidence: &Evidence) -> Unrecorded {
     }
     let count = evidence.count.max(names.len());
     let paths = names.iter().map(|name| evidence.listing.path.join(name));
-    // One that cannot be read counts for nothing, so the sum is not all.
+    // A directory that cannot be read is left out, and the sum is then not exact.
     let places: Vec<Place> = paths.filter_map(|path| place(&path).ok()).collect();
     Unrecorded {
         snapshotter: evidence.snapshotter.clone(),
         directories: count,
-        bytes: places.iter().map(|it| it.bytes).sum(),
+        bytes: places.iter().map(|place| place.bytes).sum(),
         is_exact: places.len() == count,
         places,
     }
 }
 
-/// The directories that tell by themselves: no record has such a name, or a part was taken out
-/// meanwhile, which only a removal does.
+/// Returns the directories that certainly have no record: their name is not an ID, or an entry was
+/// removed in them, which only the removal of a snapshot does.
 fn certain(evidence: &Evidence) -> BTreeSet<String> {
-    let is_number = |name: &str| name.bytes().all(|it| it.is_ascii_digit());
-    let mut certain = evidence.lasting.clone();
+    let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+    let mut certain = evidence.listed_twice.clone();
     certain.retain(|name| !is_number(name) || evidence.touched.contains(name));
     certain
 }
 
-/// The directories that no record is as large as. A record has its snapshot's size from when it
-/// was committed, and committed ones do not change.
+/// Returns the directories whose size is that of no record. A record has the size of its snapshot
+/// when it was committed, and a committed snapshot does not change.
 fn by_size(evidence: &Evidence, candidates: &[&String]) -> Vec<String> {
     let Some(sizes) = evidence.owned.iter().copied().collect::<Option<Vec<_>>>() else {
         return Vec::new();
@@ -89,7 +92,7 @@ fn by_size(evidence: &Evidence, candidates: &[&String]) -> Vec<String> {
             .push((*name).clone());
     }
     for (walked, names) in found {
-        // As many records as directories of that size, or nobody knows which is which.
+        // With fewer records than directories of one size, it is unknown which ones have a record.
         match owned.get(&walked) {
             Some(count) if *count >= names.len() => {}
             Some(_) => return Vec::new(),

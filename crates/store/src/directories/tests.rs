@@ -6,7 +6,7 @@ use reclaim_model::{GcLabels, NamespaceInventory};
 use super::walk::walk;
 use super::*;
 
-/// A snapshotter's root with these directories, and as many bytes in each.
+/// Creates a snapshotter's root with these directories and as many bytes in each.
 fn root(layout: Layout, directories: &[(&str, usize)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, bytes) in directories {
@@ -32,8 +32,8 @@ fn name(layout: Layout) -> Snapshotter {
     .into()
 }
 
-/// Evidence on all directories below a root, `count` of which have no record, and what the
-/// records of `owned` occupy.
+/// Returns evidence about all directories below a root, of which `count` have no record; the
+/// records have the sizes of the directories in `owned`.
 fn evidence(root: &Path, layout: Layout, count: usize, owned: &[&str]) -> Evidence {
     let listing = list(root, layout).unwrap();
     let owned = owned.iter().map(|name| {
@@ -42,7 +42,7 @@ fn evidence(root: &Path, layout: Layout, count: usize, owned: &[&str]) -> Eviden
     });
     Evidence {
         snapshotter: name(layout),
-        lasting: listing.entries.keys().cloned().collect(),
+        listed_twice: listing.entries.keys().cloned().collect(),
         touched: BTreeSet::new(),
         mounted: BTreeSet::new(),
         owned: owned.collect(),
@@ -52,14 +52,21 @@ fn evidence(root: &Path, layout: Layout, count: usize, owned: &[&str]) -> Eviden
 }
 
 fn places(found: &Unrecorded) -> Vec<&str> {
-    let paths = found.places.iter().map(|it| Path::new(&it.path));
-    paths
-        .map(|it| it.file_name().unwrap().to_str().unwrap())
+    found
+        .places
+        .iter()
+        .map(|place| {
+            Path::new(&place.path)
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+        })
         .collect()
 }
 
 #[test]
-fn the_one_that_no_record_is_as_large_as_is_found() {
+fn finds_the_directory_whose_size_no_record_has() {
     let root = root(
         Layout::Overlay,
         &[("1", 10_000), ("2", 20_000), ("3", 50_000)],
@@ -70,7 +77,7 @@ fn the_one_that_no_record_is_as_large_as_is_found() {
 }
 
 #[test]
-fn of_two_that_are_alike_none_is_named() {
+fn names_neither_of_two_directories_of_the_same_size() {
     let root = root(
         Layout::Overlay,
         &[("1", 10_000), ("2", 20_000), ("3", 20_000)],
@@ -79,11 +86,11 @@ fn of_two_that_are_alike_none_is_named() {
     let found = identify(&evidence);
     assert_eq!((places(&found), found.directories), (vec![], 1));
     assert!(!found.is_exact && found.bytes == 0, "{found:?}");
-    // Unless one is known to be a record's: then only the others are in question.
+    // Unless one is known to have a record: then only the others are candidates.
     evidence.mounted.insert("2".to_owned());
     evidence.owned.pop();
     assert_eq!(places(&identify(&evidence)), ["3"]);
-    // Or something was removed in one of them.
+    // Or an entry was removed in one of them.
     evidence.mounted.clear();
     evidence.touched.insert("2".to_owned());
     assert_eq!(places(&identify(&evidence)), ["2"]);
@@ -95,16 +102,16 @@ fn records_of_unknown_size_prove_nothing() {
     let mut evidence = evidence(root.path(), Layout::Overlay, 1, &[]);
     evidence.owned.push(None);
     assert_eq!(places(&identify(&evidence)), [""; 0]);
-    // More that are larger than any record than there are to be found prove nothing either.
+    // More unmatched directories than directories without a record prove nothing either.
     evidence.owned = vec![Some((1, 1))];
     assert_eq!(places(&identify(&evidence)), [""; 0]);
 }
 
 #[test]
-fn no_record_has_a_name_that_is_no_number() {
+fn a_directory_whose_name_is_not_a_number_has_no_record() {
     let root = root(Layout::Native, &[("1", 10), ("rm-2", 20), ("new-3", 30)]);
     let found = identify(&evidence(root.path(), Layout::Native, 1, &["1"]));
-    // One that is being made is not in question.
+    // `new-3` is being created, so it is not a candidate.
     assert_eq!(places(&found), ["rm-2"]);
 }
 
@@ -118,7 +125,7 @@ fn snapshot(key: &str, parent: Option<&str>, kind: SnapshotKind) -> Snapshot {
 }
 
 #[test]
-fn directories_beyond_those_of_records_are_counted() {
+fn counts_directories_in_excess_of_records() {
     for layout in [Layout::Overlay, Layout::Native] {
         let root = root(layout, &[("1", 1), ("2", 2), ("3", 3), ("4", 4)]);
         let before = directories(root.path(), layout);
@@ -134,18 +141,18 @@ fn directories_beyond_those_of_records_are_counted() {
         inventory
             .namespaces
             .insert("default".parse().unwrap(), namespace);
-        // A view of another has no directory in native.
+        // A view has no directory in native.
         let n_records = before.records(&inventory);
         let expected = if layout == Layout::Overlay { 2 } else { 1 };
         assert_eq!(n_records[&name(layout)], expected);
-        // One that is new, and one that is gone, are on their way.
+        // A new directory and a removed one do not count.
         let snapshots = root.path().join("snapshots");
         fs::remove_dir_all(snapshots.join("4")).unwrap();
         fs::create_dir(snapshots.join("5")).unwrap();
-        let after = before.again();
-        let beyond = before.beyond(&after, &n_records);
-        assert_eq!(beyond[&name(layout)], 3 - expected);
-        // Behind a gap there may be records of all of them.
+        let after = before.relist();
+        let excess = before.excess(&after, &n_records);
+        assert_eq!(excess[&name(layout)], 3 - expected);
+        // A gap may hide records of all of them.
         let mut namespaces = inventory.namespaces.values_mut();
         namespaces.next().unwrap().gaps.push(Gap::Snapshotter {
             is_configured: true,
@@ -157,14 +164,14 @@ fn directories_beyond_those_of_records_are_counted() {
 }
 
 #[test]
-fn a_removal_leaves_its_trace() {
+fn recognizes_directories_that_a_removal_touched() {
     let overlay = root(Layout::Overlay, &[("1", 1), ("2", 2)]);
     let before = directories(overlay.path(), Layout::Overlay);
     let snapshots = overlay.path().join("snapshots");
-    // Within the layer anything may happen.
+    // A change within the layer proves nothing.
     fs::remove_file(snapshots.join("1/fs/file")).unwrap();
     fs::create_dir(snapshots.join("2/work")).unwrap();
-    let after = before.again();
+    let after = before.relist();
     let is_touched = |directory: &str| {
         let path = snapshots.join(directory);
         before.is_touched(&after, &name(Layout::Overlay), path.to_str().unwrap())
@@ -176,13 +183,13 @@ fn a_removal_leaves_its_trace() {
     let snapshots = native.path().join("snapshots");
     fs::write(snapshots.join("1/more"), b"a container's").unwrap();
     fs::rename(snapshots.join("2"), snapshots.join("rm-2")).unwrap();
-    let after = before.again();
+    let after = before.relist();
     let touched = before.touched(&after, &name(Layout::Native));
     assert_eq!(touched, BTreeSet::from(["rm-2".to_owned()]));
 }
 
 #[test]
-fn each_inode_counts_once_and_links_are_not_followed() {
+fn counts_each_inode_once_and_follows_no_link() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     fs::write(path.join("a"), vec![7; 10_000]).unwrap();
@@ -194,7 +201,7 @@ fn each_inode_counts_once_and_links_are_not_followed() {
 }
 
 #[test]
-fn a_mount_names_a_snapshot_and_those_below_it() {
+fn a_mount_names_a_snapshot_and_its_parents() {
     let list = [
         snapshot("base", None, SnapshotKind::Committed),
         snapshot("run", Some("top"), SnapshotKind::Active),

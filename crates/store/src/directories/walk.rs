@@ -1,4 +1,4 @@
-//! What directories occupy, as `du` counts it: allocated bytes, each inode once.
+//! Measures directory trees as `du` does: allocated bytes, each inode once.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
@@ -14,7 +14,7 @@ use super::Directories;
 /// The unit of `st_blocks`.
 const BLOCK: u64 = 512;
 
-/// How many files are looked at for one answer. More than that takes minutes.
+/// How many files one walk reads at most. More would take minutes.
 pub(super) const MAX_FILES: u64 = 4_000_000;
 
 /// What a directory tree occupies.
@@ -24,7 +24,7 @@ pub(crate) struct Walked {
     pub(crate) inodes: u64,
 }
 
-/// What has been counted so far, and how much may still be.
+/// The inodes that were counted, and how many more may be.
 #[derive(Debug)]
 pub(crate) struct Walk {
     seen: BTreeSet<(u64, u64)>,
@@ -41,12 +41,12 @@ impl Default for Walk {
 }
 
 impl Walk {
-    /// Counts a tree, but for what is `elsewhere`. It does not leave the tree's filesystem, and
-    /// follows no link.
+    /// Counts a tree without the paths that `is_excluded` matches. It stays on the tree's
+    /// filesystem and follows no link.
     pub(crate) fn tree(
         &mut self,
         top: &Path,
-        elsewhere: impl Fn(&Path) -> bool,
+        is_excluded: impl Fn(&Path) -> bool,
     ) -> io::Result<Walked> {
         let mut walked = Walked::default();
         let metadata = fs::symlink_metadata(top)?;
@@ -67,7 +67,7 @@ impl Walk {
                     continue;
                 };
                 let path = entry.path();
-                if !elsewhere(&path)
+                if !is_excluded(&path)
                     && let Some(metadata) = unless_gone(entry.metadata())?
                 {
                     stack.push((path, metadata));
@@ -83,15 +83,17 @@ impl Walk {
         if is_shared && !self.seen.insert((metadata.dev(), metadata.ino())) {
             return Ok(false);
         }
-        let left = self.left.checked_sub(1);
-        self.left = left.ok_or_else(|| io::Error::other("too many files to look at"))?;
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| io::Error::other(format!("more than {MAX_FILES} files")))?;
         walked.bytes += metadata.blocks() * BLOCK;
         walked.inodes += 1;
         Ok(true)
     }
 }
 
-/// Counts one whole tree.
+/// Counts a whole tree.
 pub(crate) fn walk(top: &Path) -> io::Result<Walked> {
     Walk::default().tree(top, |_| false)
 }
@@ -104,7 +106,7 @@ fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Describes a directory that no record knows.
+/// Describes a directory that has no record.
 pub(super) fn place(path: &Path) -> io::Result<Place> {
     Ok(Place {
         path: path.display().to_string(),
@@ -113,13 +115,15 @@ pub(super) fn place(path: &Path) -> io::Result<Place> {
     })
 }
 
-/// Finds what keeps a directory from being removed: a mount, or a file that must not change.
+/// Finds what prevents the removal of a directory: a mount, or an immutable or append-only file.
 fn obstacle(top: &Path) -> Option<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    // The kernel writes blanks and the like as octal numbers; IDs of snapshots have none.
-    let mut points = points.map(Path::new);
-    if let Some(point) = points.find(|it| it.starts_with(top)) {
+    // The kernel escapes spaces and the like as octal numbers; IDs of snapshots have none.
+    let mut mount_points = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(Path::new);
+    if let Some(point) = mount_points.find(|point| point.starts_with(top)) {
         return Some(format!("`{}` is a mount point", point.display()));
     }
     let mut left = MAX_FILES;
@@ -146,10 +150,13 @@ fn obstacle(top: &Path) -> Option<String> {
 
 /// Returns the flag of a file or directory that forbids its removal.
 fn flag(path: &Path) -> Option<&'static str> {
-    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let flags = i32::try_from(flags.bits()).ok()?;
-    let file = File::options().read(true).custom_flags(flags).open(path);
-    let flags = ioctl_getflags(file.ok()?).ok()?;
+    let open_flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::options()
+        .read(true)
+        .custom_flags(i32::try_from(open_flags.bits()).ok()?)
+        .open(path)
+        .ok()?;
+    let flags = ioctl_getflags(file).ok()?;
     if flags.contains(IFlags::IMMUTABLE) {
         Some("immutable")
     } else if flags.contains(IFlags::APPEND) {
@@ -159,19 +166,22 @@ fn flag(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Counts what containerd's directories hold besides blobs, what is being written, and what
-/// snapshots occupy by their records or as directories without one.
+/// Counts the bytes in containerd's directories that are in no blob, no ingest, no snapshot and no
+/// directory without a record.
 ///
 /// # Errors
 ///
-/// If a directory cannot be read, or there is too much.
+/// If a directory cannot be read, or there are more than [`MAX_FILES`] files.
 pub(super) fn own_bytes(
     content: &Path,
     directories: &Directories,
     unrecorded: &[Unrecorded],
 ) -> io::Result<u64> {
-    let places = unrecorded.iter().flat_map(|it| &it.places);
-    let places: BTreeSet<PathBuf> = places.map(|it| PathBuf::from(&it.path)).collect();
+    let places: BTreeSet<PathBuf> = unrecorded
+        .iter()
+        .flat_map(|unrecorded| &unrecorded.places)
+        .map(|place| PathBuf::from(&place.path))
+        .collect();
     let blobs = content.join("blobs");
     let ingests = content.join("ingest");
     let counted: BTreeSet<PathBuf> = directories
@@ -183,7 +193,7 @@ pub(super) fn own_bytes(
         })
         .collect();
     let unseen: BTreeSet<&PathBuf> = directories.unseen.values().flatten().collect();
-    let is_elsewhere = |path: &Path| {
+    let is_counted_elsewhere = |path: &Path| {
         let is_blob = || path.parent().and_then(Path::parent) == Some(&blobs);
         let is_ingest = || path.file_name() == Some("data".as_ref()) && path.starts_with(&ingests);
         is_blob()
@@ -194,14 +204,13 @@ pub(super) fn own_bytes(
     };
     let mut walk = Walk::default();
     let mut bytes = 0;
-    let above = |path: &Path| path.parent().map(Path::to_owned);
-    let tops = above(content).into_iter().chain([content.to_owned()]);
-    let listings = directories.listings.values();
-    // Each may be a filesystem of its own.
-    let tops =
-        tops.chain(listings.flat_map(|it| above(&it.path).into_iter().chain([it.path.clone()])));
+    let listings = directories.listings.values().map(|listing| &*listing.path);
+    // A directory and its parent may be on different filesystems, so each is walked by itself.
+    let tops = std::iter::once(content)
+        .chain(listings)
+        .flat_map(|path| path.parent().into_iter().chain([path]));
     for top in tops {
-        bytes += walk.tree(&top, is_elsewhere)?.bytes;
+        bytes += walk.tree(top, is_counted_elsewhere)?.bytes;
     }
     Ok(bytes)
 }

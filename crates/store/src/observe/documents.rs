@@ -1,8 +1,8 @@
-//! Reading the bodies behind images: indexes, manifests and configs, each digest once.
+//! Reads the documents of images: indexes, manifests and configs, each digest once.
 //!
-//! From containerd's own files first; what is not found so is asked of containerd. A body that
-//! cannot be read is a document that says why: it holds back the images that it is a part of and
-//! no others. Only a containerd that is away ends the observation.
+//! It reads containerd's own files first, and requests the rest from containerd. A body that cannot
+//! be read becomes a document with the reason: it keeps the images that it belongs to, and no
+//! others. Only if containerd is away does the observation fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,38 +18,37 @@ use reclaim_oci::{Kind, LabelKeys, Limits, ReadError};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
+use super::files;
 use crate::client::{Containerd, MAX_MESSAGE};
-
 use crate::error::{Class, StoreError};
-use crate::observe::files::{self, Wish};
 use crate::off_thread::blocking;
 
-/// How many bodies are asked for at a time. Each is one small stream; more would only queue in
+/// How many bodies are requested at a time. Each is one small stream; more would only queue in
 /// containerd.
 const READS_AT_ONCE: usize = 32;
 
-/// How long a body is that is read off the async threads: most are a tenth of that.
+/// A body of this many bytes is parsed off the async threads. Most have a tenth of that.
 const LONG_BODY: usize = 64 << 10;
 
-/// How many KiB of bodies are in memory at a time. One is a few KiB, and 8 MiB at most.
+/// How many KiB of bodies are in memory at a time. One body has a few KiB, and at most 8 MiB.
 const KIB_AT_ONCE: u32 = 32 << 10;
 
-/// How often one body is asked for: whatever the error, it may have been there once only.
+/// How often one body is requested, whatever the error: the next attempt may succeed.
 const TRIES: usize = 3;
 
-/// After so many reads without an answer in time no more are made in this observation: each
-/// would wait as long, and they may be many.
+/// After so many timeouts the observation requests no more bodies: each request would wait as long,
+/// and there may be many.
 const MAX_TIMEOUTS: usize = 4;
 
-/// How many bytes of labels are kept of all images together, beyond those that are asked for. The
-/// most that one image keeps is in [`Limits`].
+/// How many bytes of labels are kept of all images together, in addition to the requested ones. The
+/// limit for one image is in [`Limits`].
 const MAX_LABEL_BYTES: usize = 64 << 20;
 
 /// A body that is to be read.
 #[derive(Debug)]
 struct Wanted {
     digest: Digest,
-    /// Where it is, with the size that the store has for it.
+    /// A namespace that has the blob, and the size there.
     namespace: Namespace,
     size: u64,
 }
@@ -57,18 +56,9 @@ struct Wanted {
 /// A body that was read, or the document that stands for it.
 type Read = (Digest, Result<reclaim_oci::Document, Document>);
 
-impl Wanted {
-    fn wish(&self) -> Wish {
-        Wish {
-            digest: self.digest.clone(),
-            size: self.size,
-        }
-    }
-}
-
-/// What holds for all reads of one observation.
+/// What all reads of one observation share.
 struct Reads<'a> {
-    /// Where containerd says that its content is, if that may mean something here.
+    /// The root of the content store, if containerd's files are on this machine.
     root: Option<&'a Path>,
     limits: Limits,
     labels: Arc<LabelKeys>,
@@ -76,36 +66,36 @@ struct Reads<'a> {
     timeouts: AtomicUsize,
 }
 
-/// What was read so far, and what is to be read next. With 100,000 images each step over it takes
-/// too long for an async thread.
+/// The documents that were read so far, and those to be read next. With 100,000 images, each of its
+/// methods takes too long for an async thread.
 struct Progress {
     namespaces: Arc<BTreeMap<Namespace, NamespaceInventory>>,
-    judged: Vec<Namespace>,
+    evaluated: Vec<Namespace>,
     labels: Arc<LabelKeys>,
     documents: BTreeMap<Digest, Document>,
     seen: BTreeSet<Digest>,
-    /// What is named by what was read last.
+    /// The children of the documents that were read last.
     level: BTreeSet<Digest>,
-    /// Bytes of labels that may still be kept.
+    /// How many more bytes of labels may be kept.
     label_bytes: usize,
 }
 
 impl Progress {
-    fn judged(&self) -> impl Iterator<Item = &NamespaceInventory> {
-        let judged = self.judged.iter();
-        judged.filter_map(|name| self.namespaces.get(name))
-    }
-
-    /// Begins with the targets of all images.
+    /// Starts with the targets of all images.
     fn begin(&mut self) {
-        let images = self.judged().flat_map(|inventory| &inventory.images);
-        // What calls itself a leaf is not read, and that does not hide it from another image
-        // that knows better.
-        let targets = images.filter(|image| image.target.kind() != DocumentKind::Leaf);
-        self.level = targets.map(|it| it.target.digest.clone()).collect();
+        self.level = self
+            .evaluated
+            .iter()
+            .filter_map(|name| self.namespaces.get(name))
+            .flat_map(|inventory| &inventory.images)
+            // A record may wrongly call its target a leaf; it is still read for an image that
+            // calls it a document.
+            .filter(|image| image.target.kind() != DocumentKind::Leaf)
+            .map(|image| image.target.digest.clone())
+            .collect();
     }
 
-    /// Takes what is to be read next.
+    /// Returns the bodies to be read next.
     fn wanted(&mut self) -> Vec<Wanted> {
         let mut wanted = Vec::new();
         for digest in std::mem::take(&mut self.level) {
@@ -116,34 +106,40 @@ impl Progress {
         wanted
     }
 
-    /// Enters what was read of a level.
-    fn enter(&mut self, read: Vec<Read>) {
-        for (digest, outcome) in read {
-            let document = outcome.map(|document| {
-                let children = document.children().filter(|it| it.kind() != Kind::Leaf);
-                let children = children.map(|child| child.digest.clone());
-                self.level.extend(children);
-                self.document(document)
-            });
-            let document = document.unwrap_or_else(|unread| unread);
+    /// Adds the documents of a level.
+    fn add(&mut self, read: Vec<Read>) {
+        for (digest, result) in read {
+            let document = match result {
+                Ok(document) => {
+                    let children = document
+                        .children()
+                        .filter(|child| child.kind() != Kind::Leaf)
+                        .map(|child| child.digest.clone());
+                    self.level.extend(children);
+                    self.document(document)
+                }
+                Err(unread) => unread,
+            };
             self.documents.insert(digest, document);
         }
     }
 
-    /// Returns content of one of the namespaces that build history may hold, and no image.
-    fn wanted_of_history(&self, namespace: &Namespace) -> Vec<Wanted> {
-        let inventory = self.namespaces.get(namespace).into_iter();
-        let pinned = inventory.flat_map(pinned);
-        let pinned = pinned.filter(|it| !self.seen.contains(it));
-        let wanted = pinned.filter_map(|it| find(&self.namespaces, it));
-        wanted.collect()
+    /// Returns the blobs of a namespace that build history may hold, and that belong to no image.
+    fn wanted_of_build_history(&self, namespace: &Namespace) -> Vec<Wanted> {
+        self.namespaces
+            .get(namespace)
+            .into_iter()
+            .flat_map(may_be_held_by_build_history)
+            .filter(|digest| !self.seen.contains(digest))
+            .filter_map(|digest| find(&self.namespaces, digest))
+            .collect()
     }
 
-    /// Enters what was read of that.
-    fn enter_history(&mut self, read: Vec<Read>) {
-        for (digest, outcome) in read {
-            // Anything else that is part of no image concerns no one.
-            if let Ok(config @ reclaim_oci::Document::Config(_)) = outcome {
+    /// Adds the configurations among the blobs that build history may hold.
+    fn add_build_history(&mut self, read: Vec<Read>) {
+        for (digest, result) in read {
+            // Other documents that belong to no image are not needed.
+            if let Ok(config @ reclaim_oci::Document::Config(_)) = result {
                 let config = self.document(config);
                 self.documents.insert(digest, config);
             }
@@ -154,8 +150,8 @@ impl Progress {
         self.documents
     }
 
-    /// Takes a document into the inventory. Once the labels of all images are too many together,
-    /// only those that are asked for are kept.
+    /// Converts a document for the inventory. Once the labels of all images exceed
+    /// [`MAX_LABEL_BYTES`], it keeps only the requested ones.
     fn document(&mut self, document: reclaim_oci::Document) -> Document {
         let mut document = Document::from(document);
         if let Document::Config(config) = &mut document {
@@ -174,10 +170,11 @@ impl Progress {
 }
 
 impl Containerd {
-    /// Reads everything behind the images of the `judged` namespaces that is present in any.
+    /// Reads the documents of all images of the `evaluated` namespaces, as far as a namespace has
+    /// them.
     ///
-    /// `root` is where containerd says that its content is. It need not mean anything here.
-    /// `labels` are kept of every configuration, others as far as there is room.
+    /// `root` is the root of the content store, a path that may not exist here. `labels` are kept
+    /// of every configuration, others as far as there is room.
     ///
     /// # Errors
     ///
@@ -185,7 +182,7 @@ impl Containerd {
     pub(super) async fn read_documents(
         &self,
         namespaces: &Arc<BTreeMap<Namespace, NamespaceInventory>>,
-        judged: &[Namespace],
+        evaluated: &[Namespace],
         root: Option<&Path>,
         labels: &BTreeSet<String>,
     ) -> Result<BTreeMap<Digest, Document>, StoreError> {
@@ -198,7 +195,7 @@ impl Containerd {
         };
         let mut progress = Progress {
             namespaces: Arc::clone(namespaces),
-            judged: judged.to_vec(),
+            evaluated: evaluated.to_vec(),
             labels: Arc::clone(&reads.labels),
             documents: BTreeMap::new(),
             seen: BTreeSet::new(),
@@ -212,29 +209,28 @@ impl Containerd {
             (progress, wanted)
         })
         .await;
-        // Deeper than that no image is looked at.
         for _ in 0..=reads.limits.max_depth {
             if wanted.is_empty() {
                 break;
             }
             let read = self.read_level(wanted, &reads).await?;
             (progress, wanted) = blocking(move || {
-                progress.enter(read);
+                progress.add(read);
                 let wanted = progress.wanted();
                 (progress, wanted)
             })
             .await;
         }
-        for name in judged {
+        for name in evaluated {
             let namespace = name.clone();
             (progress, wanted) = blocking(move || {
-                let wanted = progress.wanted_of_history(&namespace);
+                let wanted = progress.wanted_of_build_history(&namespace);
                 (progress, wanted)
             })
             .await;
             let read = self.read_level(wanted, &reads).await?;
             progress = blocking(move || {
-                progress.enter_history(read);
+                progress.add_build_history(read);
                 progress
             })
             .await;
@@ -242,8 +238,8 @@ impl Containerd {
         Ok(blocking(move || progress.into_documents()).await)
     }
 
-    /// Reads bodies that lie equally deep: from the files below the root, and what is not whole
-    /// and sound there from containerd, whose word on it counts.
+    /// Reads the bodies of one level: from the files below the root, and from containerd those that
+    /// are missing or damaged there.
     async fn read_level(
         &self,
         mut wanted: Vec<Wanted>,
@@ -252,36 +248,43 @@ impl Containerd {
         let mut read: Vec<Read> = Vec::new();
         let n_wanted = wanted.len();
         if let Some(root) = reads.root {
-            let wishes;
-            (wanted, wishes) = blocking(move || {
-                let wishes = wanted.iter().map(Wanted::wish).collect();
-                (wanted, wishes)
+            let blobs;
+            (wanted, blobs) = blocking(move || {
+                let blobs = wanted
+                    .iter()
+                    .map(|body| (body.digest.clone(), body.size))
+                    .collect();
+                (wanted, blobs)
             })
             .await;
-            let found = files::read(&self.looks, root, wishes, reads.limits, &reads.labels);
-            let found = found.await;
+            let found =
+                files::read(&self.disk_tasks, root, blobs, reads.limits, &reads.labels).await;
             (wanted, read) = blocking(move || {
                 let known: BTreeSet<&Digest> = found.iter().map(|(digest, _)| digest).collect();
-                wanted.retain(|it| !known.contains(&it.digest));
-                let found = found.into_iter();
-                let read = found.map(|(digest, document)| (digest, Ok(document)));
-                (wanted, read.collect())
+                wanted.retain(|body| !known.contains(&body.digest));
+                let read = found
+                    .into_iter()
+                    .map(|(digest, document)| (digest, Ok(document)))
+                    .collect();
+                (wanted, read)
             })
             .await;
         }
-        let asked = wanted
+        let requests = wanted
             .into_iter()
-            .map(|wanted| self.read(wanted, reads).boxed());
-        let mut asked = stream::iter(asked).boxed().buffer_unordered(READS_AT_ONCE);
-        // Or it would be copied whenever it grows.
+            .map(|body| self.read(body, reads).boxed());
+        let mut requested = stream::iter(requests)
+            .boxed()
+            .buffer_unordered(READS_AT_ONCE);
+        // Without this, each growth would copy it on the async thread.
         read.reserve(n_wanted.saturating_sub(read.len()));
-        while let Some(found) = asked.try_next().await? {
+        while let Some(found) = requested.try_next().await? {
             read.extend(found);
         }
         Ok(read)
     }
 
-    /// `None` if it has gone in the meantime: then it is not there, which is not a gap.
+    /// Requests a body; `None` if it was collected meanwhile, which is not a gap.
     async fn read(&self, wanted: Wanted, reads: &Reads<'_>) -> Result<Option<Read>, StoreError> {
         let Wanted {
             digest,
@@ -293,11 +296,11 @@ impl Containerd {
         }
         let kib = u32::try_from(size >> 10).unwrap_or(KIB_AT_ONCE);
         let kib = (kib + 1).min(KIB_AT_ONCE);
-        // It is never closed.
+        // The semaphore is never closed.
         let _memory = reads.memory.acquire_many(kib).await;
         for tries_left in (0..TRIES).rev() {
             if reads.timeouts.load(Ordering::Relaxed) >= MAX_TIMEOUTS {
-                let why = format!("not asked for: {MAX_TIMEOUTS} reads before it had no answer");
+                let why = format!("not read: {MAX_TIMEOUTS} earlier reads timed out");
                 return Ok(Some((digest, Err(Document::NotRead(why)))));
             }
             let error = match self.read_blob(&namespace, &digest, size).await {
@@ -321,13 +324,13 @@ impl Containerd {
         unreachable!("the last try returns")
     }
 
-    /// Reads an index, a manifest or a configuration whole; `None` if the namespace does not have
-    /// it.
+    /// Reads the bytes of an index, a manifest or a configuration; `None` if the namespace does not
+    /// have the blob.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked, or if it has something else under that digest, or more
-    /// than any document may have.
+    /// If the call fails, or if the bytes do not have the digest, or are more than a document may
+    /// have.
     pub async fn document(
         &self,
         namespace: &Namespace,
@@ -339,11 +342,8 @@ impl Containerd {
                 .within(namespace)
                 .about(digest)
         };
-        let limits = Limits::default();
-        match self
-            .read_blob(namespace, digest, limits.max_config_bytes)
-            .await
-        {
+        let max_bytes = Limits::default().max_config_bytes;
+        match self.read_blob(namespace, digest, max_bytes).await {
             Ok(body) => {
                 reclaim_oci::verify(digest, &body).map_err(wrong)?;
                 Ok(Some(body))
@@ -353,7 +353,7 @@ impl Containerd {
         }
     }
 
-    /// Reads a blob whole, but no more than `size` bytes and one message.
+    /// Reads a blob, but not more than `size` bytes and one message.
     pub(crate) async fn read_blob(
         &self,
         namespace: &Namespace,
@@ -385,7 +385,7 @@ impl Containerd {
     }
 }
 
-/// Reads a body. A long one takes too long for an async thread.
+/// Parses a body, off the async threads if it is long.
 async fn parsed(digest: Digest, size: u64, body: Vec<u8>, reads: &Reads<'_>) -> Read {
     let (limits, labels) = (reads.limits, Arc::clone(&reads.labels));
     let is_long = body.len() > LONG_BODY;
@@ -400,26 +400,28 @@ async fn parsed(digest: Digest, size: u64, body: Vec<u8>, reads: &Reads<'_>) -> 
     }
 }
 
-/// Finds a namespace that has the blob. A digest means the same in each.
+/// Finds a namespace that has the blob. Any will do: they share content.
 fn find(namespaces: &BTreeMap<Namespace, NamespaceInventory>, digest: &Digest) -> Option<Wanted> {
     namespaces.iter().find_map(|(namespace, inventory)| {
         let blobs = &inventory.blobs;
-        let at = blobs
+        let index = blobs
             .binary_search_by(|blob| blob.digest.cmp(digest))
             .ok()?;
         Some(Wanted {
             digest: digest.clone(),
             namespace: namespace.clone(),
-            size: blobs[at].size,
+            size: blobs[index].size,
         })
     })
 }
 
-/// Content that build history may hold with what was unpacked of it.
-fn pinned(inventory: &NamespaceInventory) -> impl Iterator<Item = &Digest> {
-    let is_any = inventory.leases.iter().any(Lease::may_be_history);
-    let blobs = inventory.blobs.iter().filter(move |_| is_any);
-    let is_snapshot = |it: &GcRef| matches!(it, GcRef::Snapshot(_));
-    let pinned = blobs.filter(move |blob| blob.gc.refs.iter().any(is_snapshot));
-    pinned.map(|blob| &blob.digest)
+/// Returns the blobs that refer to snapshots, if a lease may be one of build history.
+fn may_be_held_by_build_history(inventory: &NamespaceInventory) -> impl Iterator<Item = &Digest> {
+    let has_history = inventory.leases.iter().any(Lease::may_be_history);
+    let is_snapshot = |reference: &GcRef| matches!(reference, GcRef::Snapshot(_));
+    inventory
+        .blobs
+        .iter()
+        .filter(move |blob| has_history && blob.gc.refs.iter().any(is_snapshot))
+        .map(|blob| &blob.digest)
 }

@@ -1,9 +1,9 @@
-//! Reading bodies from containerd's own files.
+//! Reads documents from containerd's own files.
 //!
-//! A blob is a file below the content store's root, named by its digest, and never written again.
-//! The root is a path in containerd's eyes; whether it means the same in ours need not be known,
-//! because a body that has the digest is the body. One that is not there, or is anything but what
-//! its digest and length say, is left to be asked of containerd.
+//! A blob is a file below the content store's root, named by its digest and never changed. The root
+//! is a path on containerd's machine. It does not matter whether it means the same here, because
+//! the digest proves a body. A file that is missing or does not have the digest and size is left
+//! out, to be requested from containerd.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,60 +14,50 @@ use std::time::Duration;
 use reclaim_model::Digest;
 use reclaim_oci::{Document, LabelKeys, Limits};
 
-use crate::look::Looks;
+use crate::disk_tasks::DiskTasks;
 use crate::off_thread::blocking;
 
-/// How many files are read at a time: enough to keep a disk busy that has to seek.
+/// How many files are read at a time: enough to keep a disk with seek times busy.
 const READERS: usize = 4;
 
-/// Fewer files than this are not worth another reader.
+/// How many files are worth another reader.
 const PER_READER: usize = 32;
 
-/// How long a share of the files may take. It is some megabytes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one reader may take for its share of the files, some megabytes.
+const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A body that is wanted.
-#[derive(Debug)]
-pub(super) struct Wish {
-    pub(super) digest: Digest,
-    /// Its length, as the store has it.
-    pub(super) size: u64,
-}
-
-/// Reads what can be read of `wishes`, in no certain order.
+/// Reads those of the `wanted` blobs that can be read, in any order. Each has its size.
 pub(super) async fn read(
-    looks: &Looks,
+    disk_tasks: &DiskTasks,
     root: &Path,
-    mut wishes: Vec<Wish>,
+    mut wanted: Vec<(Digest, u64)>,
     limits: Limits,
     labels: &Arc<LabelKeys>,
 ) -> Vec<(Digest, Document)> {
-    let share = wishes.len().div_ceil(READERS).max(PER_READER);
+    let share = wanted.len().div_ceil(READERS).max(PER_READER);
     let mut readers = Vec::new();
-    while !wishes.is_empty() {
-        let mine = wishes.split_off(wishes.len().saturating_sub(share));
+    while !wanted.is_empty() {
+        let mine = wanted.split_off(wanted.len().saturating_sub(share));
         let blobs = root.join("blobs");
         let labels = Arc::clone(labels);
         let kind = format!("documents, reader {}", readers.len());
         readers.push(async move {
             let reading = move || read_all(&blobs, mine, &limits, &labels);
-            looks.look(&kind, PATIENCE, reading).await
+            disk_tasks.run(&kind, DEADLINE, reading).await
         });
     }
-    // One that a dead file system holds up has read nothing; all of its share is asked of
-    // containerd.
+    // A reader that times out returns nothing; containerd then sends all of its share.
     let read = futures::future::join_all(readers).await;
     blocking(move || read.into_iter().flatten().flatten().collect()).await
 }
 
 fn read_all(
     blobs: &Path,
-    wishes: Vec<Wish>,
+    wanted: Vec<(Digest, u64)>,
     limits: &Limits,
     labels: &LabelKeys,
 ) -> Vec<(Digest, Document)> {
-    let read = wishes.into_iter().filter_map(|wish| {
-        let Wish { digest, size } = wish;
+    let read = wanted.into_iter().filter_map(|(digest, size)| {
         limits.check_size(size).ok()?;
         let body = read_file(&path(blobs, &digest), size).ok()?;
         let document = reclaim_oci::read(&digest, Some(size), &body, limits, labels);
@@ -80,8 +70,8 @@ fn path(blobs: &Path, digest: &Digest) -> PathBuf {
     blobs.join(digest.algorithm()).join(digest.hex())
 }
 
-/// Reads a plain file of `size` bytes whole. A longer one is cut off behind that, and so is not
-/// what its digest says.
+/// Reads a regular file of `size` bytes. Of a longer one it reads one byte more, so that the digest
+/// does not match.
 fn read_file(path: &Path, size: u64) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for its other end.
     if !fs::symlink_metadata(path)?.is_file() {
@@ -100,22 +90,17 @@ mod tests {
 
     const MANIFEST: &[u8] = br#"{"schemaVersion":2,"layers":[]}"#;
 
-    fn wish(digest: &Digest, size: usize) -> Vec<Wish> {
-        vec![Wish {
-            digest: digest.clone(),
-            size: u64::try_from(size).unwrap(),
-        }]
-    }
-
     #[test]
-    fn only_a_plain_file_of_that_digest_and_length_counts() {
+    fn reads_only_a_regular_file_of_that_digest_and_size() {
         let index = br#"{"schemaVersion":2,"manifests":[]}"#;
         let digest = reclaim_oci::digest_of(index);
         let root = tempfile::tempdir().unwrap();
         let blobs = root.path().join("blobs");
         let limits = Limits::default();
-        let found =
-            |size| read_all(&blobs, wish(&digest, size), &limits, &LabelKeys::default()).len();
+        let found = |size: usize| {
+            let wanted = vec![(digest.clone(), u64::try_from(size).unwrap())];
+            read_all(&blobs, wanted, &limits, &LabelKeys::default()).len()
+        };
         let file = path(&blobs, &digest);
         assert_eq!(found(index.len()), 0, "there is no file");
 

@@ -1,4 +1,4 @@
-//! Which lists must be whole, and what a list that cannot be had leaves behind.
+//! Which lists must be complete, and what a failed list becomes.
 
 use std::time::Duration;
 
@@ -7,21 +7,20 @@ use tonic::Code;
 
 use crate::error::{Class, StoreError};
 
-/// The waits between tries. Short: whoever observes tries again, too, while containerd itself is
-/// away.
-const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// The pauses between attempts. Short: while containerd is away, the caller retries as well.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// What a list that cannot be had means.
+/// What a list that fails means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strictness {
-    /// Nothing can be decided without it: it fails the observation.
+    /// It fails the observation: nothing can be decided without the list.
     Whole,
     /// It is a gap.
     Gaps,
 }
 
 impl Strictness {
-    /// The lists of a namespace whose images are evaluated must be whole.
+    /// Returns [`Self::Whole`] for a namespace whose images are evaluated.
     pub(super) fn of(is_evaluated: bool) -> Self {
         if is_evaluated {
             Self::Whole
@@ -31,11 +30,11 @@ impl Strictness {
     }
 }
 
-/// Makes a list, or enters into `gaps` that it cannot be had: then it is empty.
+/// Calls for a list. If that fails, it adds a gap to `gaps` and returns an empty list.
 ///
 /// # Errors
 ///
-/// If containerd is away, or the list must be whole and is not.
+/// If containerd is away, or the list must be complete and is not.
 pub(super) async fn listed<T: Default, F>(
     list: List,
     strictness: Strictness,
@@ -48,7 +47,7 @@ where
     if strictness == Strictness::Whole {
         return call().await;
     }
-    match patient(call).await {
+    match with_retries(call).await {
         Err(error) if !error.is_from_transport() => {
             let why = reclaim_model::chain(&error);
             gaps.push(Gap::List { list, why });
@@ -58,14 +57,14 @@ where
     }
 }
 
-/// Makes a call that leaves a gap if it fails, a few times: whatever the error, it may have been
-/// there once only, and a gap keeps more than need be. One that had no answer in time has been
-/// waited for long enough, and what is not there or not implemented stays so.
-pub(crate) async fn patient<T, F>(call: impl Fn() -> F) -> Result<T, StoreError>
+/// Makes a call whose failure is a gap, and retries it a few times after any error: the next
+/// attempt may succeed, and a gap keeps more than needed. It does not retry after a timeout, nor
+/// if the subject is gone or the call not implemented.
+pub(crate) async fn with_retries<T, F>(call: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    let mut waits = WAITS.into_iter();
+    let mut pauses = PAUSES.into_iter();
     loop {
         let error = match call().await {
             Ok(listed) => return Ok(listed),
@@ -73,8 +72,8 @@ where
         };
         let is_final = error.class() == Class::Gone || error.code() == Some(Code::Unimplemented);
         let is_lost = error.is_from_transport() || error.is_timeout();
-        match waits.next().filter(|_| !is_final && !is_lost) {
-            Some(wait) => tokio::time::sleep(wait).await,
+        match pauses.next().filter(|_| !is_final && !is_lost) {
+            Some(pause) => tokio::time::sleep(pause).await,
             None => return Err(error),
         }
     }

@@ -1,9 +1,11 @@
-//! The lists of one namespace. Each comes back whole and sorted, or not at all.
+//! The lists of one namespace. Each is returned complete and sorted, or fails.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use containerd_client::services::v1::containers_client::ContainersClient;
 use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::sandbox::StoreListRequest;
 use containerd_client::services::v1::sandbox::store_client::StoreClient;
@@ -11,39 +13,120 @@ use containerd_client::services::v1::snapshots::ListSnapshotsRequest;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::{
-    Lease as LeaseMessage, ListContainersRequest, ListContentRequest, ListRequest,
-    ListResourcesRequest, ListTasksRequest,
+    Image as ImageMessage, Lease as LeaseMessage, ListContainersRequest, ListContentRequest,
+    ListImagesRequest, ListImagesResponse, ListRequest, ListResourcesRequest, ListStatusesRequest,
+    ListTasksRequest, PluginsRequest,
 };
 use containerd_client::types::Sandbox as SandboxMessage;
 use containerd_client::types::v1::Status as TaskStatus;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reclaim_model::{
-    Blob, Container, Gap, GcRef, Lease, LeaseResource, Namespace, NamespaceInventory, Sandbox,
-    Snapshot, Snapshotter,
+    Blob, Container, Gap, GcRef, ImageRecord, Ingest, Lease, LeaseResource, Namespace,
+    NamespaceInventory, Sandbox, Snapshot, Snapshotter,
 };
 use tonic::Code;
 
+use super::gaps::with_retries;
 use super::partition::in_parts;
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::convert;
-
 use crate::error::{Class, StoreError};
-use crate::observe::Loaded;
-use crate::observe::gaps::patient;
+use crate::filesystem::{CONTENT_PLUGIN, SNAPSHOTTER};
+use crate::long_answer::long_answer;
 use crate::off_thread::blocking;
 
-/// How many leases are asked for their resources at a time.
+/// How many leases are read with their resources at a time.
 const LEASES_AT_ONCE: usize = 16;
 
+/// The method that lists images: tens of thousands in one answer.
+const LIST_IMAGES: &str = "/containerd.services.images.v1.Images/List";
+
+/// The plugins of the server, as far as an inventory needs them.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    snapshotters: BTreeSet<Snapshotter>,
+    /// Snapshotters that are configured and could not be loaded.
+    failed: BTreeSet<Snapshotter>,
+    /// The root of the content store, as a path on containerd's machine.
+    pub(super) content_root: Option<PathBuf>,
+}
+
 impl Containerd {
-    /// Lists the containers of a namespace, of every state, sorted by ID.
+    /// Reads which snapshotters the server has loaded, and where its content is.
+    pub(super) async fn loaded(&self) -> Result<Loaded, StoreError> {
+        const OPERATION: &str = "list plugins";
+        let filters = [SNAPSHOTTER, CONTENT_PLUGIN].map(|kind| format!("type=={kind}"));
+        let message = PluginsRequest {
+            filters: filters.into(),
+        };
+        let request = self.request(OPERATION, None, message)?;
+        let answer = IntrospectionClient::new(self.channel())
+            .plugins(request)
+            .await
+            .map_err(|status| StoreError::new(OPERATION, status))?;
+        let mut loaded = Loaded::default();
+        for mut plugin in answer.into_inner().plugins {
+            let is_content = plugin.r#type == CONTENT_PLUGIN;
+            match plugin.init_err {
+                None if is_content => {
+                    loaded.content_root = plugin.exports.remove("root").map(PathBuf::from);
+                }
+                None => drop(loaded.snapshotters.insert(plugin.id.into())),
+                // A snapshotter that does not suit the host skips itself.
+                Some(error) if is_content || error.message.contains("skip plugin") => {}
+                Some(_) => drop(loaded.failed.insert(plugin.id.into())),
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Lists the images of a namespace, sorted by name, and a gap for each record that cannot be
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// If the list is not complete.
+    pub async fn images(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<(Vec<ImageRecord>, Vec<Gap>), StoreError> {
+        let listed = in_parts("name", |filters| self.images_by(namespace, filters)).await?;
+        let converting = blocking(move || {
+            let mut images = Vec::new();
+            let mut gaps = Vec::new();
+            for message in listed {
+                match convert::image(message) {
+                    Ok(image) => images.push(image),
+                    Err(gap) => gaps.push(gap),
+                }
+            }
+            images.sort_by(|a: &ImageRecord, b| a.name.cmp(&b.name));
+            (images, gaps)
+        });
+        Ok(converting.await)
+    }
+
+    async fn images_by(
+        &self,
+        namespace: &Namespace,
+        filters: Vec<String>,
+    ) -> Result<Vec<ImageMessage>, StoreError> {
+        const OPERATION: &str = "list images";
+        let request = self.request(OPERATION, Some(namespace), ListImagesRequest { filters })?;
+        let answer: ListImagesResponse = long_answer(self.channel(), LIST_IMAGES, request)
+            .await
+            .map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
+        Ok(answer.images)
+    }
+
+    /// Lists the containers of a namespace, in every state, sorted by ID.
     ///
     /// As a stream: a few hundred containers with ordinary specs do not fit into one message.
     ///
     /// # Errors
     ///
-    /// If the list cannot be had whole.
+    /// If the list is not complete.
     pub async fn containers(&self, namespace: &Namespace) -> Result<Vec<Container>, StoreError> {
         const OPERATION: &str = "list containers";
         let failed = |status| StoreError::new(OPERATION, status).within(namespace);
@@ -64,12 +147,12 @@ impl Containerd {
         Ok(containers)
     }
 
-    /// Lists the containers of a namespace that have a process, paused ones among them; `None`
-    /// if the server runs none.
+    /// Lists the containers of a namespace that have a process, including paused ones; `None` if
+    /// the server does not run containers.
     ///
     /// # Errors
     ///
-    /// If the list cannot be had whole.
+    /// If the list is not complete.
     pub async fn running_containers(
         &self,
         namespace: &Namespace,
@@ -84,20 +167,20 @@ impl Containerd {
         };
         let running = tasks
             .into_iter()
-            .filter(|it| it.status() != TaskStatus::Stopped);
-        Ok(Some(running.map(|it| it.id).collect()))
+            .filter(|task| task.status() != TaskStatus::Stopped)
+            .map(|task| task.id);
+        Ok(Some(running.collect()))
     }
 
-    /// Lists the leases of a namespace with what they hold, sorted by ID.
+    /// Lists the leases of a namespace with their resources, sorted by ID.
     ///
     /// # Errors
     ///
-    /// If the list, or the resources of a lease that still exists, cannot be had whole.
+    /// If the list, or the list of resources of an existing lease, is not complete.
     pub async fn leases(&self, namespace: &Namespace) -> Result<Vec<Lease>, StoreError> {
-        let found = in_parts("id", |filters| self.leases_by(namespace, filters)).await?;
-        let with_resources =
-            stream::iter(found).map(|lease| self.with_resources(namespace, lease).boxed());
-        let found: Vec<Option<Lease>> = with_resources
+        let messages = in_parts("id", |filters| self.leases_by(namespace, filters)).await?;
+        let found: Vec<Option<Lease>> = stream::iter(messages)
+            .map(|lease| self.with_resources(namespace, lease).boxed())
             .buffer_unordered(LEASES_AT_ONCE)
             .try_collect()
             .await?;
@@ -113,18 +196,19 @@ impl Containerd {
     ) -> Result<Vec<LeaseMessage>, StoreError> {
         const OPERATION: &str = "list leases";
         let request = self.request(OPERATION, Some(namespace), ListRequest { filters })?;
-        let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let answer = client.list(request).await;
-        let answer =
-            answer.map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
+        let answer = LeasesClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .list(request)
+            .await
+            .map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
         Ok(answer.into_inner().leases)
     }
 
-    /// Finds one lease with what it holds.
+    /// Finds a lease by its ID, with its resources.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
+    /// If a call fails.
     pub async fn lease(
         &self,
         namespace: &Namespace,
@@ -133,12 +217,14 @@ impl Containerd {
         const OPERATION: &str = "find lease";
         let filters = vec![format!("id=={id}")];
         let request = self.request(OPERATION, Some(namespace), ListRequest { filters })?;
-        let answer = LeasesClient::new(self.channel()).list(request).await;
-        let answer = answer.map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(id)
-        })?;
+        let answer = LeasesClient::new(self.channel())
+            .list(request)
+            .await
+            .map_err(|status| {
+                StoreError::new(OPERATION, status)
+                    .within(namespace)
+                    .about(id)
+            })?;
         let mut found = answer.into_inner().leases.into_iter();
         match found.find(|lease| lease.id == id) {
             Some(lease) => self.with_resources(namespace, lease).await,
@@ -146,7 +232,7 @@ impl Containerd {
         }
     }
 
-    /// `None` if the lease was deleted in the meantime.
+    /// Adds the resources to a lease; `None` if it was deleted meanwhile.
     async fn with_resources(
         &self,
         namespace: &Namespace,
@@ -158,33 +244,31 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client = LeasesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE);
-        let answer = client.list_resources(request).await.map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(&lease.id)
-        });
-        let resources = match answer {
+        let answer = client.list_resources(request).await;
+        let messages = match answer.map_err(|status| StoreError::new(OPERATION, status)) {
             Ok(answer) => answer.into_inner().resources,
             Err(error) if error.class() == Class::Gone => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.within(namespace).about(&lease.id)),
         };
         let mut resources: Vec<LeaseResource> =
-            resources.into_iter().map(convert::lease_resource).collect();
+            messages.into_iter().map(convert::lease_resource).collect();
         resources.sort_unstable();
         Ok(Some(convert::lease(lease, resources)))
     }
 
-    /// Lists the sandbox records, sorted by ID; none on a server that has no such store.
+    /// Lists the sandbox records, sorted by ID; none on a server without a sandbox store.
     pub(super) async fn sandboxes(
         &self,
         namespace: &Namespace,
     ) -> Result<Vec<Sandbox>, StoreError> {
-        let found = in_parts("id", |filters| self.sandboxes_by(namespace, filters)).await?;
-        let records = found.into_iter().map(|sandbox| Sandbox {
-            gc: convert::gc_labels(&sandbox.labels),
-            id: sandbox.sandbox_id,
-        });
-        let mut sandboxes: Vec<Sandbox> = records.collect();
+        let messages = in_parts("id", |filters| self.sandboxes_by(namespace, filters)).await?;
+        let mut sandboxes: Vec<Sandbox> = messages
+            .into_iter()
+            .map(|sandbox| Sandbox {
+                gc: convert::gc_labels(&sandbox.labels),
+                id: sandbox.sandbox_id,
+            })
+            .collect();
         sandboxes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         Ok(sandboxes)
     }
@@ -204,7 +288,7 @@ impl Containerd {
         }
     }
 
-    /// Lists the snapshots of every snapshotter that is loaded or that is named by `users`. One
+    /// Lists the snapshots of every snapshotter that is loaded or that `users` name. A snapshotter
     /// whose snapshots cannot be listed is a gap.
     ///
     /// # Errors
@@ -217,20 +301,18 @@ impl Containerd {
         users: &NamespaceInventory,
     ) -> Result<(BTreeMap<Snapshotter, Vec<Snapshot>>, Vec<Gap>), StoreError> {
         let names: BTreeSet<_> = &loaded.snapshotters | &named_snapshotters(users);
-        let listed = names.into_iter().map(|name| {
-            let listed = async move {
-                let snapshots = patient(|| self.snapshots_of(namespace, &name)).await;
+        let listing = names.into_iter().map(|name| {
+            async move {
+                let snapshots = with_retries(|| self.snapshots_of(namespace, &name)).await;
                 (name, snapshots)
-            };
-            listed.boxed()
+            }
+            .boxed()
         });
-        let mut shelves = BTreeMap::new();
+        let mut by_snapshotter = BTreeMap::new();
         let mut gaps = Vec::new();
-        for (name, snapshots) in futures::future::join_all(listed).await {
+        for (name, snapshots) in futures::future::join_all(listing).await {
             match snapshots {
-                Ok(snapshots) => {
-                    shelves.insert(name, snapshots);
-                }
+                Ok(snapshots) => drop(by_snapshotter.insert(name, snapshots)),
                 Err(error) if error.is_from_transport() => return Err(error),
                 Err(error) => gaps.push(Gap::Snapshotter {
                     is_configured: loaded.snapshotters.contains(&name)
@@ -241,14 +323,14 @@ impl Containerd {
             }
         }
         gaps.sort_unstable();
-        Ok((shelves, gaps))
+        Ok((by_snapshotter, gaps))
     }
 
     /// Lists the snapshots of one snapshotter, sorted by key.
     ///
     /// # Errors
     ///
-    /// If the list cannot be had whole.
+    /// If the list is not complete.
     pub async fn snapshots_of(
         &self,
         namespace: &Namespace,
@@ -279,11 +361,12 @@ impl Containerd {
         Ok(sorting.await)
     }
 
-    /// Lists the blobs of a namespace, sorted by digest, and those whose digest is beyond us.
+    /// Lists the blobs of a namespace, sorted by digest, and a gap for each blob whose digest has
+    /// an unknown algorithm.
     ///
     /// # Errors
     ///
-    /// If the list cannot be had whole.
+    /// If the list is not complete.
     pub async fn blobs(&self, namespace: &Namespace) -> Result<(Vec<Blob>, Vec<Gap>), StoreError> {
         const OPERATION: &str = "list content";
         let failed = |status| StoreError::new(OPERATION, status).within(namespace);
@@ -314,23 +397,60 @@ impl Containerd {
         });
         Ok((sorting.await, gaps))
     }
+
+    /// Lists the blobs that are being written, sorted by reference.
+    ///
+    /// containerd leaves out ingests of a digest that another namespace has; it writes nothing for
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// If the list is not complete.
+    pub(super) async fn ingests(&self, namespace: &Namespace) -> Result<Vec<Ingest>, StoreError> {
+        const OPERATION: &str = "list ingests";
+        let message = ListStatusesRequest::default();
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let answer = ContentClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .list_statuses(request)
+            .await
+            .map_err(|status| StoreError::new(OPERATION, status).within(namespace))?;
+        let mut ingests: Vec<Ingest> = answer
+            .into_inner()
+            .statuses
+            .into_iter()
+            .map(|status| Ingest {
+                reference: status.r#ref,
+                bytes: u64::try_from(status.offset).unwrap_or(0),
+            })
+            .collect();
+        ingests.sort_unstable_by(|a, b| a.reference.cmp(&b.reference));
+        Ok(ingests)
+    }
 }
 
-/// Snapshotters that are named by what was listed, whether or not they are loaded.
+/// Returns the snapshotters that containers, leases and sandboxes name, loaded or not.
 fn named_snapshotters(inventory: &NamespaceInventory) -> BTreeSet<Snapshotter> {
+    let NamespaceInventory {
+        containers,
+        leases,
+        sandboxes,
+        ..
+    } = inventory;
     let mut names = BTreeSet::new();
-    let containers = inventory
-        .containers
-        .iter()
-        .filter_map(|it| it.snapshot.as_ref());
-    names.extend(containers.map(|id| id.snapshotter.clone()));
-    for resource in inventory.leases.iter().flat_map(|lease| &lease.resources) {
+    let mounted = containers.iter().filter_map(|it| it.snapshot.as_ref());
+    names.extend(mounted.map(|id| id.snapshotter.clone()));
+    for resource in leases.iter().flat_map(|lease| &lease.resources) {
         if let LeaseResource::Snapshot(id) = resource {
             names.insert(id.snapshotter.clone());
         }
     }
-    let labels = inventory.containers.iter().flat_map(|it| &it.gc.refs);
-    for reference in labels.chain(inventory.sandboxes.iter().flat_map(|it| &it.gc.refs)) {
+    let container_labels = containers.iter().map(|container| &container.gc);
+    let sandbox_labels = sandboxes.iter().map(|sandbox| &sandbox.gc);
+    for reference in container_labels
+        .chain(sandbox_labels)
+        .flat_map(|labels| &labels.refs)
+    {
         if let GcRef::Snapshot(id) = reference {
             names.insert(id.snapshotter.clone());
         }

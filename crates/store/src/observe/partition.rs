@@ -1,13 +1,13 @@
-//! Reading a list in parts where one message cannot carry it.
+//! Reads a list in parts if one message cannot carry it.
 //!
 //! Images, leases and sandboxes are listed without a stream, and containerd sends at most 16 MiB
-//! in one message: some 40,000 images. When it refuses, the list is read in parts, each by a
-//! filter, and a part that is still too long in smaller ones.
+//! in one message: some 40,000 images. If it refuses, the list is read in parts, each by a filter,
+//! and a part that is still too long in smaller ones.
 //!
-//! Parts are made by the key of the records: a name or an ID, which never changes. So a record is
-//! in exactly one part, whatever happens to it while the parts are read; by its target, a tag that
-//! moves could be missed. Which part that is depends on single characters, counted from the end,
-//! where names differ most.
+//! The key of a record, a name or an ID, determines its part. A key never changes, so each record
+//! is in exactly one part, whatever changes while the parts are read; parts by target could miss a
+//! tag that moves. Parts differ in single characters, counted from the end of the key, where names
+//! differ most.
 
 use tonic::Code;
 
@@ -16,68 +16,66 @@ use crate::error::StoreError;
 /// How many calls a list may take. That is enough for some millions of records.
 const MAX_CALLS: usize = 1000;
 
-/// How many characters of a key are looked at before a part counts as one that cannot be divided.
+/// How many characters of a key divide parts. A part that is too long after that is an error.
 const MAX_DEPTH: usize = 64;
 
-/// How many characters `:latest` has, with which many names end. What is before it is looked at
-/// early.
+/// The length of `:latest`, with which many names end. The characters before it are used early.
 const LATEST: usize = 7;
 
-/// What a character may be, as regular expressions. Each costs a call for which the server looks at
+/// Classes of characters, as regular expressions. Each costs a call for which the server reads
 /// every record, so there are few.
 const CLASSES: [&str; 4] = ["[0-4]", "[5-9]", "[a-m]", "[n-z]"];
 
 /// Any other character, or none.
 const OTHER: &str = "[^0-9a-z]";
 
-/// What any other character may be.
+/// The classes that divide [`OTHER`].
 const OTHER_CLASSES: [&str; 2] = ["[A-M]", "[N-Z]"];
 
-/// Whatever is left, or no character.
+/// The characters of [`OTHER`] in none of its classes, or no character.
 const REST: &str = "[^0-9A-Za-z]";
 
-/// Records whose key has these characters.
+/// The records whose keys fulfil all conditions.
 #[derive(Debug, Clone, Default)]
 struct Part {
     conditions: Vec<Condition>,
 }
 
-/// What the character at a place is, which is counted from the end of the key, from 0.
+/// The class of one character of the key, whose position counts from the end, starting with 0.
 #[derive(Debug, Clone, Copy)]
 struct Condition {
     class: &'static str,
-    place: usize,
+    position: usize,
 }
 
 impl Condition {
-    /// The regular expression of the keys for which this holds.
+    /// Returns the regular expression of the keys that fulfil the condition.
     fn pattern(self) -> String {
-        let Self { class, place } = self;
+        let Self { class, position } = self;
         if class == OTHER || class == REST {
-            format!("(?s)^(.{{0,{place}}}|.*{class}.{{{place}}})$")
+            format!("(?s)^(.{{0,{position}}}|.*{class}.{{{position}}})$")
         } else {
-            format!("(?s){class}.{{{place}}}$")
+            format!("(?s){class}.{{{position}}}$")
         }
     }
 }
 
 impl Part {
-    /// Divides a part: by the same character if that was only said not to be an ordinary one, else
-    /// by the next. A key that matched it matches exactly one of these.
+    /// Divides a part: by the same character if its class is only [`OTHER`], else by the next one.
+    /// A key in the part is in exactly one of the new parts.
     fn divided(&self) -> Option<Vec<Self>> {
-        let (known, place, classes, rest) = match self.conditions.split_last() {
-            Some((Condition { class, place }, known)) if *class == OTHER => {
-                (known, *place, &OTHER_CLASSES[..], REST)
+        let (known, position, classes, rest) = match self.conditions.split_last() {
+            Some((Condition { class, position }, known)) if *class == OTHER => {
+                (known, *position, &OTHER_CLASSES[..], REST)
             }
             Some(_) | None => {
-                let place = place(self.conditions.len())?;
-                (&self.conditions[..], place, &CLASSES[..], OTHER)
+                let position = position(self.conditions.len())?;
+                (&self.conditions[..], position, &CLASSES[..], OTHER)
             }
         };
-        let classes = classes.iter().copied().chain([rest]);
-        let divided = classes.map(|class| {
+        let divided = classes.iter().copied().chain([rest]).map(|class| {
             let mut conditions = known.to_vec();
-            conditions.push(Condition { class, place });
+            conditions.push(Condition { class, position });
             Self { conditions }
         });
         Some(divided.collect())
@@ -85,21 +83,23 @@ impl Part {
 
     /// Returns the filters of a request for this part; none for all records.
     fn filters(&self, field: &str) -> Vec<String> {
-        let conditions = self.conditions.iter();
-        let selectors = conditions.map(|it| format!(r#"{field}~="{}""#, it.pattern()));
-        let selectors: Vec<String> = selectors.collect();
-        if selectors.is_empty() {
-            Vec::new()
-        } else {
-            // All selectors of one filter must match, and any of several filters.
-            vec![selectors.join(",")]
+        if self.conditions.is_empty() {
+            return Vec::new();
         }
+        let selectors: Vec<String> = self
+            .conditions
+            .iter()
+            .map(|condition| format!(r#"{field}~="{}""#, condition.pattern()))
+            .collect();
+        // A record must match all selectors of one filter, or any one of several filters.
+        vec![selectors.join(",")]
     }
 }
 
-/// Which character is looked at after so many others: 0, 1, 7, 2, 8, 3 and so on, each once.
-fn place(depth: usize) -> Option<usize> {
-    let place = match depth {
+/// Returns the position of the character that divides a part with `depth` conditions: 0, 1, 7, 2,
+/// 8, 3 and so on, each once.
+fn position(depth: usize) -> Option<usize> {
+    let position = match depth {
         0 | 1 => depth,
         _ if depth < 2 * LATEST - 2 => {
             let later = depth.is_multiple_of(2);
@@ -107,10 +107,10 @@ fn place(depth: usize) -> Option<usize> {
         }
         _ => depth,
     };
-    (depth < MAX_DEPTH).then_some(place)
+    (depth < MAX_DEPTH).then_some(position)
 }
 
-/// Lists everything by `list`, which takes filters; in parts, by `field`, if it is too long.
+/// Lists all records by calls of `list`, which takes filters of `field`; in parts if needed.
 ///
 /// # Errors
 ///
@@ -156,23 +156,28 @@ mod tests {
 
     use super::*;
 
-    /// The patterns of filters of one field, all of which a key must match.
+    /// Returns the patterns of filters of one field, all of which a key must match.
     fn patterns(filters: &[String]) -> Vec<Regex> {
-        let selectors = filters.iter().flat_map(|it| it.split(r#"name~=""#).skip(1));
-        let patterns = selectors.map(|it| it.trim_end_matches(',').strip_suffix('"').unwrap());
-        patterns.map(|it| Regex::new(it).unwrap()).collect()
+        filters
+            .iter()
+            .flat_map(|filter| filter.split(r#"name~=""#).skip(1))
+            .map(|selector| selector.trim_end_matches(',').strip_suffix('"').unwrap())
+            .map(|pattern| Regex::new(pattern).unwrap())
+            .collect()
     }
 
-    /// Lists `keys` by a server that sends at most so many at once. Returns what was found, and
-    /// how many calls it took.
+    /// Lists `keys` on a server that sends at most `at_most` at once. Returns the keys found and
+    /// the number of calls.
     fn list(keys: &[String], at_most: usize) -> (Result<Vec<String>, StoreError>, usize) {
         let n_calls = Mutex::new(0);
         let answer = |filters: Vec<String>| {
             *n_calls.lock().unwrap() += 1;
             let patterns = patterns(&filters);
-            let is_meant = |key: &&String| patterns.iter().all(|it| it.is_match(key));
-            let keys = keys.iter().filter(is_meant);
-            let keys: Vec<String> = keys.cloned().collect();
+            let keys: Vec<String> = keys
+                .iter()
+                .filter(|key| patterns.iter().all(|pattern| pattern.is_match(key)))
+                .cloned()
+                .collect();
             std::future::ready(if keys.len() > at_most {
                 let status = Status::resource_exhausted("message larger than max");
                 Err(StoreError::new("list", status))
@@ -180,14 +185,16 @@ mod tests {
                 Ok(keys)
             })
         };
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let found = runtime.block_on(in_parts("name", answer));
         (found, n_calls.into_inner().unwrap())
     }
 
+    /// Lists `keys`, checks that each is found once, and returns the number of calls.
     #[track_caller]
-    fn has_each_once(keys: &[String], at_most: usize) -> usize {
+    fn list_each_once(keys: &[String], at_most: usize) -> usize {
         let (found, n_calls) = list(keys, at_most);
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for key in found.unwrap() {
@@ -199,18 +206,18 @@ mod tests {
     }
 
     #[test]
-    fn every_character_is_looked_at_once() {
-        let places: Vec<usize> = (0..).map_while(place).collect();
-        assert_eq!(places[..8], [0, 1, 7, 2, 8, 3, 9, 4]);
-        let each: BTreeSet<usize> = places.iter().copied().collect();
-        assert_eq!(each, (0..MAX_DEPTH).collect());
-        assert_eq!(places.len(), MAX_DEPTH);
+    fn uses_each_position_once() {
+        let positions: Vec<usize> = (0..).map_while(position).collect();
+        assert_eq!(positions[..8], [0, 1, 7, 2, 8, 3, 9, 4]);
+        let distinct: BTreeSet<usize> = positions.iter().copied().collect();
+        assert_eq!(distinct, (0..MAX_DEPTH).collect());
+        assert_eq!(positions.len(), MAX_DEPTH);
     }
 
     #[test]
     fn a_list_that_fits_is_one_call() {
         let keys = ["a".to_owned(), String::new()];
-        assert_eq!(has_each_once(&keys, 2), 1);
+        assert_eq!(list_each_once(&keys, 2), 1);
     }
 
     #[test]
@@ -224,22 +231,22 @@ mod tests {
                 keys.push(format!("{second}{first}:latest"));
             }
         }
-        has_each_once(&keys, 8);
+        list_each_once(&keys, 8);
     }
 
     #[test]
-    fn names_as_engines_write_them_take_few_calls() {
+    fn ordinary_names_take_few_calls() {
         let tags = (0..1000).map(|it| format!("docker.io/library/app:build-{it}"));
-        assert!(has_each_once(&tags.collect::<Vec<_>>(), 250) < 60);
+        assert!(list_each_once(&tags.collect::<Vec<_>>(), 250) < 60);
         let latest = (0..1000).map(|it| format!("registry.example/team/app-{it}:latest"));
-        assert!(has_each_once(&latest.collect::<Vec<_>>(), 250) < 60);
+        assert!(list_each_once(&latest.collect::<Vec<_>>(), 250) < 60);
         let ids =
             (0..1000_u64).map(|it| format!("{:016x}", it.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        assert!(has_each_once(&ids.collect::<Vec<_>>(), 250) < 60);
+        assert!(list_each_once(&ids.collect::<Vec<_>>(), 250) < 60);
     }
 
     #[test]
-    fn what_cannot_be_divided_is_an_error_after_a_bounded_number_of_calls() {
+    fn fails_after_a_bounded_number_of_calls() {
         // Not even one record fits.
         let (found, n_calls) = list(&["a".repeat(100)], 0);
         assert_eq!(found.unwrap_err().code(), Some(Code::ResourceExhausted));
@@ -247,13 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn another_error_is_not_taken_for_a_list_that_is_too_long() {
+    fn does_not_divide_after_another_error() {
         let answer = |_| {
             let status = Status::unavailable("gone");
             std::future::ready(Err::<Vec<()>, _>(StoreError::new("list", status)))
         };
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let error = runtime.block_on(in_parts("name", answer)).unwrap_err();
         assert_eq!(error.code(), Some(Code::Unavailable));
     }

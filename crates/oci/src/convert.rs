@@ -1,29 +1,32 @@
-//! What the rest of the program keeps of a document.
+//! Converts documents to those of the model.
 
 use reclaim_model::{Child, Config, Document, DocumentKind, Platform};
 
 use crate::chain::top_chain_id;
 use crate::descriptor::Descriptor;
+use crate::document::Document as ReadDocument;
 use crate::error::ReadError;
 
-impl From<crate::Document> for Document {
-    fn from(document: crate::Document) -> Self {
+impl From<ReadDocument> for Document {
+    fn from(document: ReadDocument) -> Self {
         let children: Vec<Child> = document.children().map(child).collect();
         match document {
-            crate::Document::Index(_) => Self::Index(children),
-            crate::Document::Manifest(_) => Self::Manifest(children),
-            crate::Document::Config(config) => Self::Config(Config {
+            ReadDocument::Index(_) => Self::Index(children),
+            ReadDocument::Manifest(_) => Self::Manifest(children),
+            ReadDocument::Config(config) => Self::Config(Config {
                 chain_id: top_chain_id(&config.diff_ids),
                 labels: config.labels,
                 labels_left_out: config.labels_left_out,
                 built_at: config.created.and_then(|created| created.parse().ok()),
-                platform: config.platform.map(|it| Box::new(platform(it))),
+                platform: config
+                    .platform
+                    .map(|config_platform| Box::new(platform(config_platform))),
             }),
         }
     }
 }
 
-/// The document that stands for one that cannot be read.
+/// A document that cannot be read.
 impl From<ReadError> for Document {
     fn from(error: ReadError) -> Self {
         let why = reclaim_model::chain(&error);
@@ -58,7 +61,7 @@ mod tests {
     use crate::kind::Kind;
 
     #[test]
-    fn a_media_type_means_the_same_to_the_reader_and_to_the_plan() {
+    fn a_media_type_has_the_same_kind_here_and_in_the_model() {
         for media_type in [
             "application/vnd.oci.image.index.v1+json",
             "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -74,7 +77,7 @@ mod tests {
         ] {
             let expected = match Kind::of(media_type) {
                 Kind::Index => DocumentKind::Index,
-                // It cannot be read, but it is no leaf.
+                // Schema 1 cannot be read, but is not a leaf.
                 Kind::Manifest | Kind::Schema1 => DocumentKind::Manifest,
                 Kind::Config => DocumentKind::Config,
                 Kind::Leaf => DocumentKind::Leaf,

@@ -1,8 +1,8 @@
-//! Looking at the files of this machine, on a filesystem that may hang.
+//! Runs tasks that read this machine's files, on filesystems that may hang.
 //!
-//! A call into a filesystem whose server is away (NFS, FUSE) does not return and cannot be ended.
-//! So it is waited for only so long, and as long as one hangs no other of its kind is begun: each
-//! would take a thread for good.
+//! A call into a filesystem whose server is away (NFS, FUSE) does not return and cannot be
+//! cancelled. So each task has a deadline, and while one hangs no other of its kind is started:
+//! each would occupy a thread for good.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::off_thread::blocking;
 
-/// How long one question to a filesystem may take: as long as one to containerd.
+/// How long a single read may take: as long as a single read of containerd.
 pub(crate) const SHORT: Duration = Duration::from_secs(10);
 
 /// How long listing many files may take. A slow disk with a million of them takes a minute.
@@ -25,21 +25,21 @@ pub(crate) const LIST: Duration = Duration::from_secs(2 * 60);
 /// How long measuring trees of files may take.
 pub(crate) const WALK: Duration = Duration::from_secs(10 * 60);
 
-/// What is looked at, one at a time per kind.
+/// Runs disk tasks, one at a time per kind.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Looks {
+pub(crate) struct DiskTasks {
     slots: Arc<Mutex<BTreeMap<String, Arc<Slot>>>>,
 }
 
-/// One kind of look.
+/// The slot for the tasks of one kind.
 #[derive(Debug)]
 struct Slot {
     free: Arc<Semaphore>,
-    /// Whether the last look was waited for too long. It counts only as long as that goes on.
+    /// Whether the last task timed out. It counts only while that task is still running.
     hangs: AtomicBool,
 }
 
-/// A filesystem had no answer in time.
+/// A filesystem did not answer in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hung(Duration);
 
@@ -60,44 +60,42 @@ impl From<Hung> for io::Error {
     }
 }
 
-impl Looks {
-    /// Looks at something, off the async threads. `kind` says at what: one look of a kind is made
-    /// at a time.
+impl DiskTasks {
+    /// Runs a task off the async threads, one at a time per `kind`.
     ///
     /// # Errors
     ///
-    /// If that, or the look before it, takes longer than `deadline`.
-    pub(crate) async fn look<T: Send + 'static>(
+    /// If this task, or the one before it, takes longer than `deadline`.
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         kind: &str,
         deadline: Duration,
-        look: impl FnOnce() -> T + Send + 'static,
+        task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Hung> {
         let slot = self.slot(kind);
         let is_free = slot.free.available_permits() > 0;
         if !is_free && slot.hangs.load(Ordering::Relaxed) {
             return Err(Hung(deadline));
         }
-        let looking = async {
-            // It is never closed.
+        let running = async {
+            // The semaphore is never closed.
             let permit = Arc::clone(&slot.free).acquire_owned().await;
             slot.hangs.store(false, Ordering::Relaxed);
             blocking(move || {
-                let seen = look();
+                let result = task();
                 drop(permit);
-                seen
+                result
             })
             .await
         };
-        let seen = timeout(deadline, looking).await;
-        seen.map_err(|_| {
+        timeout(deadline, running).await.map_err(|_| {
             slot.hangs.store(true, Ordering::Relaxed);
             Hung(deadline)
         })
     }
 
     fn slot(&self, kind: &str) -> Arc<Slot> {
-        // Whole after every change.
+        // A panic cannot leave the map half changed.
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(kind.to_owned()).or_insert_with(|| {
             Arc::new(Slot {
@@ -117,60 +115,60 @@ mod tests {
 
     use super::*;
 
-    /// A filesystem that hangs until the other end is dropped.
+    /// Returns a task that hangs until the sender is dropped.
     fn hanging() -> (mpsc::Sender<()>, impl FnOnce() -> bool + Send + 'static) {
-        let (comes_back, waits) = mpsc::channel();
-        (comes_back, move || waits.recv().is_err())
+        let (release, waits) = mpsc::channel();
+        (release, move || waits.recv().is_err())
     }
 
     #[tokio::test]
     async fn a_filesystem_that_hangs_takes_one_thread_and_one_wait() {
         const BRIEFLY: Duration = Duration::from_millis(50);
-        let looks = Looks::default();
-        let (comes_back, hangs) = hanging();
-        let hung = looks.look("nfs", BRIEFLY, hangs).await.unwrap_err();
+        let disk_tasks = DiskTasks::default();
+        let (release, hangs) = hanging();
+        let hung = disk_tasks.run("nfs", BRIEFLY, hangs).await.unwrap_err();
         assert_eq!(
             hung.to_string(),
             "the filesystem does not answer within 0 s"
         );
-        // Nobody waits for it again, and no other thread is taken.
+        // Further tasks of the kind fail at once and occupy no other thread.
         let began = Instant::now();
-        let never = || -> () { unreachable!("a look is under way") };
+        let never = || -> () { unreachable!("a task of this kind hangs") };
         for _ in 0..100 {
-            assert_eq!(looks.look("nfs", SHORT, never).await, Err(Hung(SHORT)));
+            assert_eq!(disk_tasks.run("nfs", SHORT, never).await, Err(Hung(SHORT)));
         }
         assert!(began.elapsed() < SHORT, "{:?}", began.elapsed());
-        // Other kinds are still looked at.
-        assert_eq!(looks.look("ext4", SHORT, || 7).await, Ok(7));
-        drop(comes_back);
-        while looks.slot("nfs").free.available_permits() == 0 {
+        // Tasks of other kinds still run.
+        assert_eq!(disk_tasks.run("ext4", SHORT, || 7).await, Ok(7));
+        drop(release);
+        while disk_tasks.slot("nfs").free.available_permits() == 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(looks.look("nfs", SHORT, || 7).await, Ok(7));
+        assert_eq!(disk_tasks.run("nfs", SHORT, || 7).await, Ok(7));
     }
 
     #[tokio::test]
-    async fn looks_of_one_kind_wait_for_each_other() {
-        let looks = Looks::default();
-        let (goes_on, slow) = hanging();
-        let first = looks.look("disk", SHORT, slow);
-        let second = looks.look("disk", SHORT, || 7);
-        let going_on = async { drop(goes_on) };
-        let (first, second, ()) = tokio::join!(first, second, going_on);
+    async fn tasks_of_one_kind_wait_for_each_other() {
+        let disk_tasks = DiskTasks::default();
+        let (release, slow) = hanging();
+        let first = disk_tasks.run("disk", SHORT, slow);
+        let second = disk_tasks.run("disk", SHORT, || 7);
+        let releasing = async { drop(release) };
+        let (first, second, ()) = tokio::join!(first, second, releasing);
         assert_eq!((first, second), (Ok(true), Ok(7)));
     }
 
-    /// As at the end of the process: see `main` of the command.
+    /// The process ends like this; see `main` of the command.
     #[test]
-    fn a_filesystem_that_hangs_does_not_keep_a_runtime_that_shuts_down_in_time() {
+    fn a_filesystem_that_hangs_does_not_delay_the_shutdown_of_the_runtime() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
-        let (_comes_back, hangs) = hanging();
-        let looked = runtime.block_on(async {
+        let (_release, hangs) = hanging();
+        let result = runtime.block_on(async {
             let deadline = Duration::from_millis(1);
-            Looks::default().look("nfs", deadline, hangs).await
+            DiskTasks::default().run("nfs", deadline, hangs).await
         });
-        assert!(looked.is_err());
+        assert!(result.is_err());
         let (ended, end) = mpsc::channel();
         std::thread::spawn(move || {
             runtime.shutdown_timeout(Duration::from_millis(1));

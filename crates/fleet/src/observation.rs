@@ -1,12 +1,16 @@
-//! Whether a lease can be taken, told from when its record was last seen to change.
+//! Determines who holds a lease, from when its record was last observed to change.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::Instant;
 
-/// What a lease says, as far as it matters.
+/// Observations of all leases, by name.
+pub(crate) type Observations = BTreeMap<String, Observation>;
+
+/// The fields of a lease that are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     holder: Option<String>,
@@ -15,23 +19,23 @@ pub(crate) struct Record {
     duration: Duration,
 }
 
-/// A record, and since when it has been seen like that.
+/// A record, and since when it has been observed unchanged.
 #[derive(Debug, Clone)]
-pub(crate) struct Sighting {
+pub(crate) struct Observation {
     record: Record,
     since: Instant,
 }
 
-/// Whose a lease is.
+/// Who holds a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Nobody's.
+pub(crate) enum LeaseState {
+    /// No node.
     Free,
-    /// This node's: of a daemon before this one, or written when we thought that it had failed.
+    /// This node: an earlier process, or an earlier write whose answer was lost.
     Ours,
-    /// Another node's, which is alive as far as can be told.
+    /// Another node, which may be alive.
     Held,
-    /// Another node's, which has not renewed it for its whole duration.
+    /// Another node, which has not renewed it for its duration.
     Expired,
 }
 
@@ -41,7 +45,10 @@ impl Record {
         let spec = lease.spec.as_ref().unwrap_or(&nothing);
         let seconds = spec.lease_duration_seconds.unwrap_or_default();
         Self {
-            holder: spec.holder_identity.clone().filter(|it| !it.is_empty()),
+            holder: spec
+                .holder_identity
+                .clone()
+                .filter(|holder| !holder.is_empty()),
             renewed: spec.renew_time.clone(),
             transitions: spec.lease_transitions.unwrap_or_default(),
             duration: Duration::from_secs(seconds.try_into().unwrap_or_default()),
@@ -57,22 +64,24 @@ impl Record {
     }
 }
 
-impl Sighting {
-    /// Looks at a record, knowing what was there the last time.
+impl Observation {
+    /// Observes a record, given the previous observation of the lease.
     pub(crate) fn new(before: Option<&Self>, record: Record, now: Instant) -> Self {
         let unchanged = before.filter(|before| before.record == record);
         let since = unchanged.map_or(now, |before| before.since);
         Self { record, since }
     }
 
-    /// Judges the lease. What it says of its duration counts, unless ours is longer: when the
-    /// configuration changes, nodes have different ones for a while.
-    pub(crate) fn standing(&self, node: &str, duration: Duration, now: Instant) -> Standing {
+    /// Returns who holds the lease. It expires after the longer of its own duration and the
+    /// configured one: while a configuration is rolled out, nodes have different durations.
+    pub(crate) fn state(&self, node: &str, duration: Duration, now: Instant) -> LeaseState {
         match &self.record.holder {
-            None => Standing::Free,
-            Some(holder) if holder == node => Standing::Ours,
-            Some(_) if now - self.since >= self.record.duration.max(duration) => Standing::Expired,
-            Some(_) => Standing::Held,
+            None => LeaseState::Free,
+            Some(holder) if holder == node => LeaseState::Ours,
+            Some(_) if now - self.since >= self.record.duration.max(duration) => {
+                LeaseState::Expired
+            }
+            Some(_) => LeaseState::Held,
         }
     }
 }
@@ -97,43 +106,43 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_expires_when_it_was_seen_unchanged_for_its_duration() {
+    fn a_lease_expires_after_it_was_observed_unchanged_for_its_duration() {
         let start = Instant::now();
-        // By its own words it was renewed half a century ago, or from now.
+        // Its renewal time is half a century ago, or in half a century.
         for renewed in [0, 3_500_000_000] {
-            let first = Sighting::new(None, record("b", renewed, 60), start);
-            assert_eq!(first.standing("a", LEASE, start), Standing::Held);
+            let first = Observation::new(None, record("b", renewed, 60), start);
+            assert_eq!(first.state("a", LEASE, start), LeaseState::Held);
             let almost = start + LEASE - Duration::from_millis(1);
-            let again = Sighting::new(Some(&first), record("b", renewed, 60), almost);
-            assert_eq!(again.standing("a", LEASE, almost), Standing::Held);
-            assert_eq!(again.standing("a", LEASE, start + LEASE), Standing::Expired);
+            let again = Observation::new(Some(&first), record("b", renewed, 60), almost);
+            assert_eq!(again.state("a", LEASE, almost), LeaseState::Held);
+            assert_eq!(again.state("a", LEASE, start + LEASE), LeaseState::Expired);
         }
     }
 
     #[test]
-    fn a_change_of_any_kind_begins_anew() {
+    fn any_change_of_the_record_restarts_the_duration() {
         let start = Instant::now();
-        let first = Sighting::new(None, record("b", 7, 60), start);
+        let first = Observation::new(None, record("b", 7, 60), start);
         let late = start + LEASE;
         for changed in [record("b", 6, 60), record("c", 7, 60), record("b", 7, 61)] {
-            let seen = Sighting::new(Some(&first), changed, late);
-            assert_eq!(seen.standing("a", LEASE, late), Standing::Held);
+            let seen = Observation::new(Some(&first), changed, late);
+            assert_eq!(seen.state("a", LEASE, late), LeaseState::Held);
         }
     }
 
     #[test]
     fn the_longer_of_two_durations_counts() {
         let start = Instant::now();
-        let seen = Sighting::new(None, record("b", 7, 90), start);
-        assert_eq!(seen.standing("a", LEASE, start + LEASE), Standing::Held);
-        let seen = Sighting::new(None, record("b", 7, 0), start);
+        let seen = Observation::new(None, record("b", 7, 90), start);
+        assert_eq!(seen.state("a", LEASE, start + LEASE), LeaseState::Held);
+        let seen = Observation::new(None, record("b", 7, 0), start);
         let early = start + Duration::from_secs(59);
-        assert_eq!(seen.standing("a", LEASE, early), Standing::Held);
-        assert_eq!(seen.standing("a", LEASE, start + LEASE), Standing::Expired);
+        assert_eq!(seen.state("a", LEASE, early), LeaseState::Held);
+        assert_eq!(seen.state("a", LEASE, start + LEASE), LeaseState::Expired);
     }
 
     #[test]
-    fn a_lease_without_a_holder_is_free_and_ones_own_is_ours() {
+    fn a_lease_without_a_holder_is_free_and_a_lease_of_this_node_is_ours() {
         let start = Instant::now();
         for holder in [None, Some(String::new())] {
             let spec = LeaseSpec {
@@ -144,10 +153,10 @@ mod tests {
                 spec: Some(spec),
                 ..Lease::default()
             });
-            let seen = Sighting::new(None, record, start);
-            assert_eq!(seen.standing("a", LEASE, start), Standing::Free);
+            let seen = Observation::new(None, record, start);
+            assert_eq!(seen.state("a", LEASE, start), LeaseState::Free);
         }
-        let seen = Sighting::new(None, record("a", 7, 60), start);
-        assert_eq!(seen.standing("a", LEASE, start), Standing::Ours);
+        let seen = Observation::new(None, record("a", 7, 60), start);
+        assert_eq!(seen.state("a", LEASE, start), LeaseState::Ours);
     }
 }

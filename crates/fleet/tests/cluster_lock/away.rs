@@ -1,8 +1,8 @@
-//! The API server is away, or says no: there is no turn, and the reason says why.
+//! The API server is unavailable or refuses: the lock is not acquired or lost, with the cause.
 
 use std::time::Duration;
 
-use reclaim_fleet::TurnError;
+use reclaim_fleet::ClusterLockError;
 use reclaim_model::chain;
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::cluster::{LEASE, Node};
 use reclaim_testkit::{ApiServer, Mood};
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_stays_away_is_the_reason_that_there_is_no_turn() {
+async fn acquire_fails_if_the_server_stays_unavailable() {
     for (mood, words) in [
         (Mood::Broken, "get lease `fleet/reclaim-0`: etcd is away"),
         (
@@ -21,7 +21,7 @@ async fn a_server_that_stays_away_is_the_reason_that_there_is_no_turn() {
         let server = ApiServer::default();
         server.set_mood(mood);
         let start = Instant::now();
-        let error = Node::new(&server, "a", 1).take().await.unwrap_err();
+        let error = Node::new(&server, "a", 1).acquire().await.unwrap_err();
         assert!(chain(&error).contains(words), "{}", chain(&error));
         let waited = start.elapsed();
         assert!((LEASE..LEASE * 2).contains(&waited), "{waited:?}");
@@ -29,13 +29,16 @@ async fn a_server_that_stays_away_is_the_reason_that_there_is_no_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_refuses_is_not_asked_again() {
+async fn acquire_does_not_retry_after_a_refusal() {
     let server = ApiServer::default();
     server.set_mood(Mood::Forbidding);
-    let error = Node::new(&server, "a", 1).take().await.unwrap_err();
-    assert!(matches!(error, TurnError::Forbidden { .. }), "{error:?}");
+    let error = Node::new(&server, "a", 1).acquire().await.unwrap_err();
     assert!(
-        chain(&error).contains("the right to get, create and update"),
+        matches!(error, ClusterLockError::Forbidden { .. }),
+        "{error:?}"
+    );
+    assert!(
+        chain(&error).contains("permission to get, create and update leases is required"),
         "{}",
         chain(&error)
     );
@@ -43,7 +46,7 @@ async fn a_server_that_refuses_is_not_asked_again() {
 
     let server = ApiServer::default();
     server.lose_namespace();
-    let error = Node::new(&server, "a", 1).take().await.unwrap_err();
+    let error = Node::new(&server, "a", 1).acquire().await.unwrap_err();
     assert!(
         chain(&error).contains("create lease `fleet/reclaim-0`"),
         "{}",
@@ -58,65 +61,65 @@ async fn a_server_that_refuses_is_not_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_outlasts_a_server_that_restarts() {
+async fn acquire_outlasts_a_restart_of_the_server() {
     let server = ApiServer::default();
     server.set_mood(Mood::Broken);
     let node = Node::new(&server, "a", 1);
-    let (turn, ()) = tokio::join!(node.take(), async {
+    let (acquired, ()) = tokio::join!(node.acquire(), async {
         tokio::time::sleep(LEASE / 2).await;
         server.set_mood(Mood::Well);
     });
-    turn.unwrap().give_back().await;
+    acquired.unwrap().release().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_outlasts_a_server_that_restarts() {
+async fn the_lock_outlasts_a_restart_of_the_server() {
     let server = ApiServer::default();
-    let turn = Node::new(&server, "a", 1).take().await.unwrap();
+    let guard = Node::new(&server, "a", 1).acquire().await.unwrap();
     for mood in [Mood::Broken, Mood::Silent, Mood::SilentAfterwards] {
         server.set_mood(mood);
         tokio::time::sleep(LEASE / 3).await;
         server.set_mood(Mood::Well);
         tokio::time::sleep(LEASE).await;
-        assert!(!turn.lost().is_cancelled(), "{mood:?}");
+        assert!(!guard.lost().is_cancelled(), "{mood:?}");
     }
-    turn.give_back().await;
+    guard.release().await;
     assert_eq!(server.holders(), [None]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_is_lost_before_another_node_can_have_it() {
+async fn the_lock_is_lost_before_another_node_can_acquire_it() {
     for mood in [Mood::Broken, Mood::Silent, Mood::SilentAfterwards] {
         let server = ApiServer::default();
-        let turn = Node::new(&server, "a", 1).take().await.unwrap();
+        let guard = Node::new(&server, "a", 1).acquire().await.unwrap();
         server.set_mood(mood);
         let start = Instant::now();
-        turn.lost().cancelled().await;
+        guard.lost().cancelled().await;
         let after = start.elapsed();
         assert!(after <= LEASE * 2 / 3, "{mood:?}: {after:?}");
         assert!(after > LEASE / 3, "{mood:?}: {after:?}");
-        // Nobody is left waiting by somebody who gives back what he does not have.
-        turn.give_back().await;
+        // Releasing a lost lock returns.
+        guard.release().await;
     }
 }
 
-/// A dead cable should cost one node its turn, and the others no more than a lease.
+/// A node that is cut off loses the lock, and the next node waits about the duration of a lease.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_is_cut_off_makes_place_for_the_next() {
+async fn a_node_that_is_cut_off_loses_the_lock_to_the_next() {
     let server = ApiServer::default();
     let (a, b) = (Node::new(&server, "a", 1), Node::new(&server, "b", 1));
-    let turn = a.take().await.unwrap();
-    let lost = turn.lost();
+    let guard = a.acquire().await.unwrap();
+    let lost = guard.lost();
     a.cut();
     let start = Instant::now();
-    let next = b.take().await.unwrap();
-    assert!(lost.is_cancelled(), "two have a turn");
+    let next = b.acquire().await.unwrap();
+    assert!(lost.is_cancelled(), "two nodes hold the lock");
     assert!(start.elapsed() < LEASE * 2, "{:?}", start.elapsed());
     a.mend();
-    turn.give_back().await;
+    guard.release().await;
     assert!(!next.lost().is_cancelled());
     assert_eq!(server.holders(), [Some("b".to_owned())]);
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(!next.lost().is_cancelled());
-    next.give_back().await;
+    next.release().await;
 }

@@ -1,5 +1,5 @@
-//! Nodes of one cluster, each with a cable to the API server that can be cut, and the count of
-//! those that may work.
+//! Nodes of one cluster, each with a cable to the API server that can be cut, and a count of those
+//! that hold the lock.
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
@@ -10,23 +10,23 @@ use std::time::Duration;
 use axum::http::Request;
 use kube::Client;
 use kube::client::Body;
-use reclaim_fleet::{Turn, TurnError, Turns, TurnsConfig};
+use reclaim_fleet::{ClusterLock, ClusterLockConfig, ClusterLockError, ClusterLockGuard};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, service_fn};
 
 use reclaim_testkit::ApiServer;
 
-/// For how long a dead node keeps its turn.
+/// How long a dead node holds its lease.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
 /// One node.
 pub(crate) struct Node {
-    pub(crate) turns: Turns,
+    pub(crate) lock: ClusterLock,
     cut: Arc<AtomicBool>,
 }
 
 impl Node {
-    pub(crate) fn new(server: &ApiServer, name: &str, at_once: u32) -> Self {
+    pub(crate) fn new(server: &ApiServer, name: &str, max_holders: u32) -> Self {
         let cut = Arc::new(AtomicBool::new(false));
         let (router, cable) = (server.router(), Arc::clone(&cut));
         let service = service_fn(move |request: Request<Body>| {
@@ -42,15 +42,15 @@ impl Node {
                 answer.map_err(|never: Infallible| match never {})
             }
         });
-        let config = TurnsConfig {
-            at_once: NonZeroU32::new(at_once).unwrap(),
+        let config = ClusterLockConfig {
+            max_holders: NonZeroU32::new(max_holders).unwrap(),
             namespace: None,
             lease_name: "reclaim".to_owned(),
             node: name.to_owned(),
             lease_duration: LEASE,
         };
-        let turns = Turns::new(Client::new(service, "fleet"), config);
-        Self { turns, cut }
+        let lock = ClusterLock::new(Client::new(service, "fleet"), config);
+        Self { lock, cut }
     }
 
     pub(crate) fn cut(&self) {
@@ -61,36 +61,38 @@ impl Node {
         self.cut.store(false, Ordering::SeqCst);
     }
 
-    /// Takes a turn and waits for as long as it takes.
-    pub(crate) async fn take(&self) -> Result<Turn, TurnError> {
-        self.turns.take(&CancellationToken::new()).await
+    /// Acquires the lock, and waits for it as long as necessary.
+    pub(crate) async fn acquire(&self) -> Result<ClusterLockGuard, ClusterLockError> {
+        self.lock.acquire(&CancellationToken::new()).await
     }
 }
 
-/// Counts those who work, and remembers the most that did at once.
+/// Counts the holders of the lock.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
     now: AtomicUsize,
     most: AtomicUsize,
-    turns: AtomicUsize,
+    total: AtomicUsize,
 }
 
 impl Census {
-    /// Works for a while, or until the turn is lost.
-    pub(crate) async fn work(&self, turn: &Turn, time: Duration) {
+    /// Works for a while, or until the lock is lost.
+    pub(crate) async fn work(&self, guard: &ClusterLockGuard, time: Duration) {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
-        self.turns.fetch_add(1, Ordering::SeqCst);
-        let lost = turn.lost();
+        self.total.fetch_add(1, Ordering::SeqCst);
+        let lost = guard.lost();
         tokio::time::timeout(time, lost.cancelled()).await.ok();
         self.now.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Returns the largest number of nodes that held the lock at once.
     pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn turns(&self) -> usize {
-        self.turns.load(Ordering::SeqCst)
+    /// Returns how often the lock was acquired.
+    pub(crate) fn total(&self) -> usize {
+        self.total.load(Ordering::SeqCst)
     }
 }

@@ -1,7 +1,7 @@
-//! The event stream as an alarm: has anything begun that could use an image?
+//! Watches for events that may start a use of an image.
 //!
-//! It only ever makes us look again. An alarm that is late, or a stream that breaks, loses
-//! nothing that the lists would not show.
+//! An event only triggers another listing. A late event or a broken stream loses nothing that the
+//! lists would not show.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,36 +14,37 @@ use tokio::task::JoinHandle;
 use crate::client::Containerd;
 use crate::error::StoreError;
 
-/// What is heard: the first traces of a container or a lease's work.
+/// The first events of a new container, or of work under a lease.
 const TOPICS: [&str; 3] = ["/snapshot/prepare", "/containers/create", "/images/create"];
 
-/// Counts events until it is dropped.
+/// Counts the events of a namespace until it is dropped.
 #[derive(Debug)]
-pub struct Alarm {
-    heard: Arc<AtomicU64>,
-    listener: JoinHandle<()>,
+pub struct EventWatcher {
+    count: Arc<AtomicU64>,
+    task: JoinHandle<()>,
 }
 
-impl Alarm {
-    /// Returns how many events were heard so far. A changed number is a reason to look again.
-    pub fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Acquire)
+impl EventWatcher {
+    /// Returns how many events were received so far. A changed number is a reason to list again.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 }
 
-impl Drop for Alarm {
+impl Drop for EventWatcher {
     fn drop(&mut self) {
-        self.listener.abort();
+        self.task.abort();
     }
 }
 
 impl Containerd {
-    /// Begins to listen to a namespace. A server that does not offer the stream is never heard.
+    /// Starts to watch the events of a namespace. On a server without an event stream the count
+    /// stays 0.
     ///
     /// # Errors
     ///
-    /// If the namespace cannot be put into a call.
-    pub fn alarm(&self, namespace: &Namespace) -> Result<Alarm, StoreError> {
+    /// If the namespace is not a valid gRPC header.
+    pub fn watch_events(&self, namespace: &Namespace) -> Result<EventWatcher, StoreError> {
         const OPERATION: &str = "subscribe to events";
         let filters = TOPICS.map(|topic| format!(r#"namespace=={namespace},topic=="{topic}""#));
         let message = SubscribeRequest {
@@ -51,10 +52,10 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let mut client = EventsClient::new(self.channel());
-        let heard = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&heard);
+        let count = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&count);
         // The call itself is part of the task: containerd answers it with the first event.
-        let listener = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let Ok(answer) = client.subscribe(request).await else {
                 return;
             };
@@ -63,7 +64,7 @@ impl Containerd {
                 counter.fetch_add(1, Ordering::Release);
             }
         });
-        Ok(Alarm { heard, listener })
+        Ok(EventWatcher { count, task })
     }
 }
 
@@ -76,34 +77,36 @@ mod tests {
     use crate::scripted::{Answer, namespace, scripted, silent};
 
     #[tokio::test]
-    async fn each_event_is_heard() {
+    async fn each_event_counts() {
         let events = Answer::stream(&[Envelope::default(), Envelope::default()], Code::Ok);
         let store = scripted("2.0.0", [("Events/Subscribe", events)]);
-        let mut alarm = store.alarm(&namespace()).unwrap();
-        (&mut alarm.listener).await.unwrap();
-        assert_eq!(alarm.heard(), 2);
+        let mut watcher = store.watch_events(&namespace()).unwrap();
+        (&mut watcher.task).await.unwrap();
+        assert_eq!(watcher.count(), 2);
     }
 
-    /// A daemon makes one with every run: none may go on listening.
+    /// A daemon starts one with every run, so each must stop its task.
     #[tokio::test]
-    async fn it_ends_when_it_is_dropped() {
-        let alarm = silent("2.0.0").alarm(&namespace()).unwrap();
-        let counter = Arc::downgrade(&alarm.heard);
-        drop(alarm);
+    async fn dropping_the_watcher_ends_its_task() {
+        let watcher = silent("2.0.0").watch_events(&namespace()).unwrap();
+        let counter = Arc::downgrade(&watcher.count);
+        drop(watcher);
         for _ in 0..1000 {
             if counter.strong_count() == 0 {
                 return;
             }
             tokio::task::yield_now().await;
         }
-        panic!("the listener is still there");
+        panic!("the task is still running");
     }
 
     #[tokio::test]
-    async fn a_server_without_events_is_never_heard() {
+    async fn a_server_without_events_counts_none() {
         let script = [("Events/Subscribe", Code::Unimplemented.into())];
-        let mut alarm = scripted("2.0.0", script).alarm(&namespace()).unwrap();
-        (&mut alarm.listener).await.unwrap();
-        assert_eq!(alarm.heard(), 0);
+        let mut watcher = scripted("2.0.0", script)
+            .watch_events(&namespace())
+            .unwrap();
+        (&mut watcher.task).await.unwrap();
+        assert_eq!(watcher.count(), 0);
     }
 }

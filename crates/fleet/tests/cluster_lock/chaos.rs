@@ -1,5 +1,5 @@
-//! Random clusters on random days: cables are cut, the server is ill in every way, and whoever
-//! works does so for random times. Never do more nodes work than may.
+//! Random clusters: cables are cut, the server fails in every way, and nodes work for random times.
+//! There are never more holders than the lock allows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{Census, LEASE, Node};
 use reclaim_testkit::{ApiServer, Mood};
 
-/// A small generator, so that a failure comes again with its seed.
+/// A small random number generator, so that a seed reproduces a failure.
 #[derive(Debug)]
 struct Dice(u64);
 
@@ -28,31 +28,34 @@ impl Dice {
     }
 }
 
-/// How long a day is.
+/// The simulated time of one run.
 const DAY: Duration = Duration::from_secs(60 * 60);
 
 #[tokio::test(start_paused = true)]
-async fn never_do_more_nodes_work_than_may() {
+async fn never_has_more_holders_than_allowed() {
     for seed in 0..3_u64 {
-        let at_once = 1 + u32::try_from(seed % 3).unwrap();
-        let (census, server) = day(seed, at_once).await;
-        assert!(census.most() <= at_once as usize, "seed {seed}: {census:?}");
-        // It was a day on which something was done.
-        assert!(census.turns() > 20, "seed {seed}: {census:?}");
-        // And once the server is well, all is given back or expires.
-        let after = Node::new(&server, "afterwards", at_once);
-        let turn = tokio::time::timeout(LEASE * 3, after.take()).await;
-        turn.expect("a turn").unwrap().give_back().await;
+        let max_holders = 1 + u32::try_from(seed % 3).unwrap();
+        let (census, server) = day(seed, max_holders).await;
+        assert!(
+            census.most() <= max_holders as usize,
+            "seed {seed}: {census:?}"
+        );
+        // Nodes did hold the lock during the run.
+        assert!(census.total() > 20, "seed {seed}: {census:?}");
+        // Once the server works again, every lease is released or expires.
+        let after = Node::new(&server, "afterwards", max_holders);
+        let acquired = tokio::time::timeout(LEASE * 3, after.acquire()).await;
+        acquired.expect("the lock").unwrap().release().await;
     }
 }
 
-async fn day(seed: u64, at_once: u32) -> (Arc<Census>, ApiServer) {
+async fn day(seed: u64, max_holders: u32) -> (Arc<Census>, ApiServer) {
     let server = ApiServer::default();
     let census = Arc::new(Census::default());
     let evening = CancellationToken::new();
     let mut nodes = JoinSet::new();
     for number in 0..8 {
-        let node = Node::new(&server, &format!("node-{number}"), at_once);
+        let node = Node::new(&server, &format!("node-{number}"), max_holders);
         let dice = Dice(seed * 1000 + number);
         nodes.spawn(live(node, dice, Arc::clone(&census), evening.clone()));
     }
@@ -76,16 +79,16 @@ async fn day(seed: u64, at_once: u32) -> (Arc<Census>, ApiServer) {
 
 async fn live(node: Node, mut dice: Dice, census: Arc<Census>, evening: CancellationToken) {
     while !evening.is_cancelled() {
-        // Without a turn the run is left out, and due again later.
-        if let Ok(turn) = node.turns.take(&evening).await {
+        // Without the lock the node skips its run, and tries again later.
+        if let Ok(guard) = node.lock.acquire(&evening).await {
             let is_cut = dice.below(5) == 0;
             if is_cut {
                 node.cut();
             }
-            census.work(&turn, dice.seconds(120)).await;
+            census.work(&guard, dice.seconds(120)).await;
             match dice.below(3) {
-                0 => drop(turn),
-                _ => turn.give_back().await,
+                0 => drop(guard),
+                _ => guard.release().await,
             }
             if is_cut {
                 tokio::time::sleep(dice.seconds(90)).await;

@@ -1,8 +1,8 @@
-//! The disk below the content store, where it can be seen from here.
+//! The files of the content store, if they are on this machine.
 //!
-//! containerd tells where its content is (`exports.root` of the plugin), which is a path on its
-//! own machine, seen from its own mount namespace. Whether the path means the same here is
-//! checked: the blobs that were listed have to be there, of their lengths.
+//! containerd reports the root of its content store (`exports.root` of the plugin): a path on its
+//! own machine, in its own mount namespace. [`ContentFiles::are_of`] checks whether the path means
+//! the same here: every blob that was listed must be a file of its length.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,8 @@ use std::{fs, io};
 use reclaim_model::{Digest, FreedBlob, Inventory};
 
 use crate::client::Containerd;
+use crate::disk_tasks::{LIST, SHORT};
 use crate::error::StoreError;
-use crate::look::{LIST, SHORT};
-
-/// The kind of plugin that stores content.
-pub(crate) const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
 
 /// The files of a content store, by digest, with their lengths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,12 +21,12 @@ pub struct ContentFiles {
 }
 
 impl Containerd {
-    /// Returns the directory of the content store, as containerd names it; `None` if it does
-    /// not, or is elsewhere.
+    /// Returns the root of the content store; `None` if containerd does not report it or its files
+    /// are not on this machine.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked.
+    /// If the call fails.
     pub async fn content_root(&self) -> Result<Option<PathBuf>, StoreError> {
         if !self.sees_files() {
             return Ok(None);
@@ -37,39 +34,42 @@ impl Containerd {
         Ok(self.roots().await?.content)
     }
 
-    /// Lists the blob files below the root of a content store. What is no blob is passed over.
+    /// Lists the blob files below the root of a content store. Other files are skipped.
     ///
     /// # Errors
     ///
     /// If a directory cannot be read, or its filesystem hangs.
     pub async fn content_files(&self, root: PathBuf) -> io::Result<ContentFiles> {
         let listing = move || content_files(&root);
-        self.looks.look("files of content", LIST, listing).await?
+        self.disk_tasks
+            .run("files of content", LIST, listing)
+            .await?
     }
 
-    /// Looks at something on this machine's disks that is answered soon. As long as a look of that
-    /// kind hangs, no other is made.
+    /// Runs a short read of this machine's disks. While a read of the same kind hangs, further ones
+    /// fail.
     ///
     /// # Errors
     ///
-    /// If there is no answer in time.
-    pub async fn look_at_disk<T: Send + 'static>(
+    /// If the filesystem does not answer in time.
+    pub async fn read_disk<T: Send + 'static>(
         &self,
         kind: &'static str,
-        look: impl FnOnce() -> T + Send + 'static,
+        read: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        Ok(self.looks.look(kind, SHORT, look).await?)
+        Ok(self.disk_tasks.run(kind, SHORT, read).await?)
     }
 
     /// Returns the size of the filesystem that holds `path`, in bytes.
     ///
     /// # Errors
     ///
-    /// If there is no such path here, or the filesystem does not tell.
+    /// If the path does not exist here, or the filesystem does not answer in time.
     pub async fn filesystem_bytes(&self, path: PathBuf) -> io::Result<u64> {
         let measuring = move || filesystem_bytes(&path);
-        let looked = self.looks.look("size of the filesystem", SHORT, measuring);
-        looked.await?
+        self.disk_tasks
+            .run("size of the filesystem", SHORT, measuring)
+            .await?
     }
 }
 
@@ -90,7 +90,7 @@ fn content_files(root: &Path) -> io::Result<ContentFiles> {
                 Ok(metadata) => {
                     found.files.insert(digest, metadata.len());
                 }
-                // Collected while we look.
+                // Collected during the listing.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -100,47 +100,44 @@ fn content_files(root: &Path) -> io::Result<ContentFiles> {
 }
 
 impl ContentFiles {
-    /// Whether these are the files of the store that was listed: there is a blob, and every blob
-    /// is a file of its length, here or in `later`.
+    /// Whether these are the files of the store in the inventory: it has blobs, and each of them is
+    /// a file of its length, here or in `later`.
     ///
-    /// Precondition: as for [`Self::orphaned`].
+    /// Precondition: same as for [`Self::orphaned`].
     pub fn are_of(&self, later: &Self, inventory: &Inventory) -> bool {
         let mut blobs = inventory
             .namespaces
             .values()
-            .flat_map(|it| &it.blobs)
+            .flat_map(|namespace| &namespace.blobs)
             .peekable();
-        let is_there = |digest: &Digest, size| {
+        let has_file = |digest: &Digest, size| {
             let found = self.files.get(digest).or_else(|| later.files.get(digest));
             found == Some(&size)
         };
-        blobs.peek().is_some() && blobs.all(|blob| is_there(&blob.digest, blob.size))
+        blobs.peek().is_some() && blobs.all(|blob| has_file(&blob.digest, blob.size))
     }
 
-    /// Returns the files that are also in `later` and that no namespace has, sorted.
+    /// Returns the files, also in `later`, that are no namespace's blobs, sorted.
     ///
-    /// Precondition: `self` was listed before the inventory, and `later` after it. A blob that
-    /// was being committed or collected is then in one of the two only.
+    /// Precondition: `self` was listed before the inventory and `later` after it, so that a blob
+    /// that was being committed or collected is in only one of them.
     pub fn orphaned(&self, later: &Self, inventory: &Inventory) -> Vec<FreedBlob> {
-        let is_known = |digest: &Digest| {
-            let mut namespaces = inventory.namespaces.values();
-            namespaces.any(|it| {
-                let blobs = &it.blobs;
-                blobs
+        let is_blob = |digest: &Digest| {
+            inventory.namespaces.values().any(|namespace| {
+                namespace
+                    .blobs
                     .binary_search_by(|blob| blob.digest.cmp(digest))
                     .is_ok()
             })
         };
-        let both = self
-            .files
+        self.files
             .iter()
-            .filter(|(it, _)| later.files.contains_key(*it));
-        let orphaned = both.filter(|(digest, _)| !is_known(digest));
-        let orphaned = orphaned.map(|(digest, bytes)| FreedBlob {
-            digest: digest.clone(),
-            bytes: *bytes,
-        });
-        orphaned.collect()
+            .filter(|(digest, _)| later.files.contains_key(*digest) && !is_blob(digest))
+            .map(|(digest, bytes)| FreedBlob {
+                digest: digest.clone(),
+                bytes: *bytes,
+            })
+            .collect()
     }
 }
 

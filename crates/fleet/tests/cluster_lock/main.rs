@@ -1,4 +1,4 @@
-//! Nodes that take turns at an API server, all in one process and in simulated time.
+//! Nodes that share a cluster lock through an API server, in one process and in simulated time.
 
 #![expect(
     clippy::unwrap_used,

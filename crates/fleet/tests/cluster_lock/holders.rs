@@ -1,4 +1,4 @@
-//! Who has a turn, and for how long.
+//! Which nodes hold the lock, and for how long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,52 +8,51 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use reclaim_fleet::TurnError;
+use reclaim_fleet::ClusterLockError;
 
 use crate::cluster::{Census, LEASE, Node};
 use reclaim_testkit::ApiServer;
 
 #[tokio::test(start_paused = true)]
-async fn many_nodes_race_and_never_more_than_so_many_have_a_turn() {
-    for at_once in [1, 3] {
+async fn of_many_nodes_no_more_than_allowed_hold_the_lock() {
+    for max_holders in [1, 3] {
         let server = ApiServer::default();
         let census = Arc::new(Census::default());
         let mut nodes = JoinSet::new();
         for number in 0..40_u64 {
             let (server, census) = (server.clone(), Arc::clone(&census));
             nodes.spawn(async move {
-                let node = Node::new(&server, &format!("node-{number}"), at_once);
+                let node = Node::new(&server, &format!("node-{number}"), max_holders);
                 for round in 0..3 {
-                    let turn = node.take().await.unwrap();
+                    let guard = node.acquire().await.unwrap();
                     let time = Duration::from_secs(1 + (number * 7 + round * 13) % 90);
-                    census.work(&turn, time).await;
-                    turn.give_back().await;
+                    census.work(&guard, time).await;
+                    guard.release().await;
                 }
             });
         }
         nodes.join_all().await;
-        assert_eq!(census.turns(), 120);
-        assert_eq!(census.most(), at_once as usize);
-        assert_eq!(server.holders(), vec![None; at_once as usize]);
+        assert_eq!(census.total(), 120);
+        assert_eq!(census.most(), max_holders as usize);
+        assert_eq!(server.holders(), vec![None; max_holders as usize]);
     }
 }
 
-/// A turn should last for as long as its holder works, however long the others wait.
 #[tokio::test(start_paused = true)]
-async fn a_turn_is_renewed_while_it_is_held() {
+async fn the_lock_lasts_as_long_as_its_holder_works() {
     let server = ApiServer::default();
     let (a, b) = (Node::new(&server, "a", 1), Node::new(&server, "b", 1));
-    let turn = a.take().await.unwrap();
-    let waiter = tokio::time::timeout(LEASE * 20, b.take());
-    assert!(waiter.await.is_err(), "b has a turn while a has it");
-    assert!(!turn.lost().is_cancelled());
-    turn.give_back().await;
-    drop(b.take().await.unwrap());
+    let guard = a.acquire().await.unwrap();
+    let waiter = tokio::time::timeout(LEASE * 20, b.acquire());
+    assert!(waiter.await.is_err(), "b has the lock while a holds it");
+    assert!(!guard.lost().is_cancelled());
+    guard.release().await;
+    drop(b.acquire().await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_died_loses_its_turn_when_its_lease_was_seen_unchanged_for_its_duration() {
-    // By the clock of the dead, or by ours, it is long over or far ahead: that proves nothing.
+async fn a_dead_node_loses_its_lease_once_it_was_observed_unchanged_for_its_duration() {
+    // Its renewal time, long ago or far ahead, does not matter.
     for renewed in ["2001-01-01T00:00:00.000000Z", "2101-01-01T00:00:00.000000Z"] {
         let server = ApiServer::default();
         let dead = json!({
@@ -62,19 +61,19 @@ async fn who_died_loses_its_turn_when_its_lease_was_seen_unchanged_for_its_durat
         });
         server.put("reclaim-0", &dead);
         let start = Instant::now();
-        let turn = Node::new(&server, "a", 1).take().await.unwrap();
+        let guard = Node::new(&server, "a", 1).acquire().await.unwrap();
         let waited = start.elapsed();
         assert!(waited >= LEASE, "{waited:?}");
         assert!(waited < LEASE * 2, "{waited:?}");
         let lease = server.lease("reclaim-0");
         assert_eq!(lease["spec"]["holderIdentity"], "a");
         assert_eq!(lease["spec"]["leaseTransitions"], 5);
-        drop(turn);
+        drop(guard);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_was_restarted_finds_its_turn_at_once() {
+async fn a_restarted_daemon_takes_its_own_lease_at_once() {
     let server = ApiServer::default();
     let now = "2026-01-01T00:00:00.000000Z";
     let own = json!({
@@ -83,96 +82,101 @@ async fn a_daemon_that_was_restarted_finds_its_turn_at_once() {
     });
     server.put("reclaim-0", &own);
     let start = Instant::now();
-    let turn = Node::new(&server, "a", 1).take().await.unwrap();
+    let guard = Node::new(&server, "a", 1).acquire().await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(2));
     assert_eq!(server.lease("reclaim-0")["spec"]["leaseTransitions"], 4);
-    turn.give_back().await;
+    guard.release().await;
     assert_eq!(
         server.lease("reclaim-0")["spec"]["holderIdentity"],
         Value::Null
     );
 }
 
-/// A write of somebody else to the lease is not the loss of the turn.
 #[tokio::test(start_paused = true)]
-async fn a_turn_survives_that_its_lease_is_labelled() {
+async fn an_annotation_of_the_lease_does_not_lose_the_lock() {
     let server = ApiServer::default();
-    let turn = Node::new(&server, "a", 1).take().await.unwrap();
+    let guard = Node::new(&server, "a", 1).acquire().await.unwrap();
     for _ in 0..5 {
         server.annotate("reclaim-0");
         tokio::time::sleep(LEASE).await;
     }
-    assert!(!turn.lost().is_cancelled());
+    assert!(!guard.lost().is_cancelled());
     server.annotate("reclaim-0");
-    turn.give_back().await;
+    guard.release().await;
     assert_eq!(server.holders(), [None]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_that_another_took_by_force_is_lost() {
+async fn the_lock_is_lost_if_another_holder_is_written() {
     let server = ApiServer::default();
-    let turn = Node::new(&server, "a", 1).take().await.unwrap();
+    let guard = Node::new(&server, "a", 1).acquire().await.unwrap();
     server.put(
         "reclaim-0",
         &json!({ "holderIdentity": "b", "leaseDurationSeconds": 60 }),
     );
-    tokio::time::timeout(LEASE, turn.lost().cancelled())
+    tokio::time::timeout(LEASE, guard.lost().cancelled())
         .await
         .unwrap();
-    turn.give_back().await;
+    guard.release().await;
     assert_eq!(server.holders(), [Some("b".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_node_never_counts_for_two() {
+async fn one_node_never_holds_two_leases() {
     let server = ApiServer::default();
     let node = Node::new(&server, "a", 5);
-    let first = node.take().await.unwrap();
-    let second = tokio::time::timeout(LEASE * 3, node.take());
+    let first = node.acquire().await.unwrap();
+    let second = tokio::time::timeout(LEASE * 3, node.acquire());
     assert!(second.await.is_err());
-    first.give_back().await;
-    node.take().await.unwrap().give_back().await;
+    first.release().await;
+    node.acquire().await.unwrap().release().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_a_turn_gives_it_back() {
+async fn dropping_the_guard_releases_the_lock() {
     let server = ApiServer::default();
     let (a, b) = (Node::new(&server, "a", 1), Node::new(&server, "b", 1));
-    drop(a.take().await.unwrap());
+    drop(a.acquire().await.unwrap());
     let start = Instant::now();
-    b.take().await.unwrap().give_back().await;
+    b.acquire().await.unwrap().release().await;
     assert!(start.elapsed() < LEASE / 2, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_stops_waiting_holds_nothing() {
+async fn a_cancelled_wait_holds_no_lease() {
     let server = ApiServer::default();
     let (a, b) = (Node::new(&server, "a", 1), Node::new(&server, "b", 1));
-    let turn = a.take().await.unwrap();
+    let guard = a.acquire().await.unwrap();
     let cancel = CancellationToken::new();
-    let (outcome, ()) = tokio::join!(b.turns.take(&cancel), async {
+    let (outcome, ()) = tokio::join!(b.lock.acquire(&cancel), async {
         tokio::time::sleep(LEASE / 2).await;
         cancel.cancel();
     });
-    assert!(matches!(outcome, Err(TurnError::Cancelled)), "{outcome:?}");
-    turn.give_back().await;
+    assert!(
+        matches!(outcome, Err(ClusterLockError::Cancelled)),
+        "{outcome:?}"
+    );
+    guard.release().await;
     assert_eq!(server.holders(), [None]);
-    let outcome = b.turns.take(&cancel).await;
-    assert!(matches!(outcome, Err(TurnError::Cancelled)), "{outcome:?}");
+    let outcome = b.lock.acquire(&cancel).await;
+    assert!(
+        matches!(outcome, Err(ClusterLockError::Cancelled)),
+        "{outcome:?}"
+    );
     assert_eq!(server.holders(), [None]);
 }
 
-/// Nodes that wait should not be a load: a minute of a thousand is a few thousand requests.
+/// Waiting nodes must not load the server: a thousand of them make a few thousand requests a minute.
 #[tokio::test(start_paused = true)]
-async fn waiting_asks_ever_less_often() {
+async fn a_waiting_node_makes_ever_fewer_requests() {
     let server = ApiServer::default();
-    let turn = Node::new(&server, "holder", 1).take().await.unwrap();
+    let guard = Node::new(&server, "holder", 1).acquire().await.unwrap();
     let node = Node::new(&server, "waiter", 1);
     let before = server.requests();
-    let waiter = tokio::time::timeout(LEASE * 60, node.take());
+    let waiter = tokio::time::timeout(LEASE * 60, node.acquire());
     assert!(waiter.await.is_err());
-    // The holder renews six times a lease, the waiter looks twice.
-    let asked = server.requests() - before;
-    assert!((460..500).contains(&asked), "{asked}");
-    turn.give_back().await;
+    // In the duration of a lease the holder renews six times, and the waiter reads twice.
+    let n_requests = server.requests() - before;
+    assert!((460..500).contains(&n_requests), "{n_requests}");
+    guard.release().await;
 }

@@ -1,31 +1,86 @@
-//! The label by which a configuration holds what was unpacked of its image: taken away and put
-//! back. It is the only label of content that is ever changed.
+//! Changes single labels, of an image record or of an image's configuration, and leaves the rest
+//! of the record as it is.
+
+use std::collections::BTreeMap;
 
 use containerd_client::services::v1::content_client::ContentClient;
-use containerd_client::services::v1::{Info, InfoRequest, UpdateRequest};
+use containerd_client::services::v1::images_client::ImagesClient;
+use containerd_client::services::v1::{Info, InfoRequest, UpdateImageRequest, UpdateRequest};
 use prost_types::FieldMask;
-use reclaim_model::{Digest, Namespace, Unpin};
+use reclaim_model::{Digest, ImageRecord, Namespace, Unpin};
 
 use crate::client::Containerd;
+use crate::convert;
 use crate::error::{Class, StoreError};
 
-/// What became of an unpinning.
+/// The result of removing a configuration's label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unpinned {
-    /// The label is gone by our doing.
+    /// This call removed the label.
     Done,
-    /// The label is gone already, or refers to something else, and was left alone.
+    /// The label is gone already or refers to another snapshot; nothing was changed.
     Changed,
-    /// The configuration is not there any more.
+    /// The configuration no longer exists.
     Gone,
 }
 
 impl Containerd {
-    /// Takes the label away, unless it refers to something else by now.
+    /// Sets labels of an image record. Its other labels and its target stay, even if they changed
+    /// since the record was read. An empty value removes a label.
+    ///
+    /// Returns the record after the change; `None` if there is no record of that name.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked. The label may be gone all the same.
+    /// If the call fails or the server refuses a label. The labels may be set nevertheless.
+    pub async fn set_image_labels(
+        &self,
+        namespace: &Namespace,
+        image: &ImageRecord,
+        labels: &BTreeMap<&str, String>,
+    ) -> Result<Option<ImageRecord>, StoreError> {
+        const OPERATION: &str = "change labels of image";
+        let paths = labels.keys().map(|key| format!("labels.{key}"));
+        let mut record = convert::image_message(image);
+        // The target stays in the message, although no path names it: containerd 1.7 reads the
+        // target before it looks at the paths, and crashes if there is none.
+        record.labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect();
+        let message = UpdateImageRequest {
+            image: Some(record),
+            update_mask: Some(FieldMask {
+                paths: paths.collect(),
+            }),
+            source_date_epoch: None,
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let answer = ImagesClient::new(self.channel()).update(request).await;
+        let failed = |status| {
+            StoreError::new(OPERATION, status)
+                .within(namespace)
+                .about(&image.name)
+        };
+        match answer.map_err(failed) {
+            Ok(answer) => {
+                let message = answer
+                    .into_inner()
+                    .image
+                    .ok_or_else(|| StoreError::incomplete(OPERATION, "image").within(namespace))?;
+                Ok(convert::image(message).ok())
+            }
+            Err(error) if error.class() == Class::Gone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the label by which a configuration holds the unpacked snapshots of its image,
+    /// unless the label now refers to another snapshot.
+    ///
+    /// # Errors
+    ///
+    /// If a call fails. The label may be gone nevertheless.
     pub async fn unpin(
         &self,
         namespace: &Namespace,
@@ -37,41 +92,37 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let answer = ContentClient::new(self.channel()).info(request).await;
-        let answer = answer.map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(&unpin.config)
-        });
-        let labels = match answer {
+        let labels = match answer.map_err(|status| StoreError::new(OPERATION, status)) {
             Ok(answer) => answer.into_inner().info.unwrap_or_default().labels,
             Err(error) if error.class() == Class::Gone => return Ok(Unpinned::Gone),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.within(namespace).about(&unpin.config)),
         };
         if labels.get(&label(unpin)).map(String::as_str) != Some(&*unpin.snapshot.key) {
             return Ok(Unpinned::Changed);
         }
-        // An empty value is how a label is deleted.
-        let is_there = self
+        // An empty value deletes the label.
+        let config_exists = self
             .set_label(namespace, &unpin.config, label(unpin), "")
             .await?;
-        Ok(if is_there {
+        Ok(if config_exists {
             Unpinned::Done
         } else {
             Unpinned::Gone
         })
     }
 
-    /// Puts the label back. A configuration that is gone needs none.
+    /// Restores the label that [`Self::unpin`] removed. Does nothing if the configuration is gone.
     ///
     /// # Errors
     ///
-    /// If the server cannot be asked. The label may be there all the same.
+    /// If the call fails. The label may be set nevertheless.
     pub async fn repin(&self, namespace: &Namespace, unpin: &Unpin) -> Result<(), StoreError> {
-        let set = self.set_label(namespace, &unpin.config, label(unpin), &unpin.snapshot.key);
-        set.await.map(drop)
+        self.set_label(namespace, &unpin.config, label(unpin), &unpin.snapshot.key)
+            .await
+            .map(drop)
     }
 
-    /// Sets one label of content and leaves the others. Returns whether the content is there.
+    /// Sets one label of a blob. Returns whether the blob exists.
     async fn set_label(
         &self,
         namespace: &Namespace,
@@ -92,20 +143,15 @@ impl Containerd {
         };
         let request = self.request(OPERATION, Some(namespace), message)?;
         let answer = ContentClient::new(self.channel()).update(request).await;
-        let answer = answer.map_err(|status| {
-            StoreError::new(OPERATION, status)
-                .within(namespace)
-                .about(digest)
-        });
-        match answer {
+        match answer.map_err(|status| StoreError::new(OPERATION, status)) {
             Ok(_) => Ok(true),
             Err(error) if error.class() == Class::Gone => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(error.within(namespace).about(digest)),
         }
     }
 }
 
-/// The label as containerd's unpacker writes it.
+/// Returns the key of the label, as containerd's unpacker writes it.
 fn label(unpin: &Unpin) -> String {
     format!(
         "containerd.io/gc.ref.snapshot.{}",
@@ -120,7 +166,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::scripted::{Answer, Line, namespace, recorded, scripted};
+    use crate::scripted::{Answer, ExpectedCall, namespace, recorded, scripted};
 
     fn history() -> Unpin {
         Unpin {
@@ -129,7 +175,7 @@ mod tests {
         }
     }
 
-    fn refers_to(key: &str) -> Line {
+    fn refers_to(key: &str) -> ExpectedCall {
         let info = Info {
             labels: [(label(&history()), key.to_owned())].into(),
             ..Info::default()
@@ -138,12 +184,12 @@ mod tests {
         ("Content/Info", Answer::of(&info))
     }
 
-    fn updated() -> Line {
+    fn updated() -> ExpectedCall {
         ("Content/Update", Answer::of(&UpdateResponse { info: None }))
     }
 
     #[tokio::test]
-    async fn only_the_label_that_was_judged_is_taken_away() {
+    async fn a_label_that_refers_to_another_snapshot_stays() {
         let lost = |call| (call, Code::Unavailable.into());
         let missing = |call| (call, Code::NotFound.into());
         let cases = [
@@ -158,17 +204,16 @@ mod tests {
             (vec![refers_to("chain"), lost("Content/Update")], None),
         ];
         for (script, expected) in cases {
-            let told = format!("{script:?}");
-            let (store, asked) = recorded("2.0.0", script);
+            let case = format!("{script:?}");
+            let (store, requests) = recorded("2.0.0", script);
             let unpinned = store.unpin(&namespace(), &history()).await;
-            assert_eq!(unpinned.ok(), expected, "{told}");
-            assert!(asked.is_over(), "{told}");
+            assert_eq!(unpinned.ok(), expected, "{case}");
+            assert!(requests.is_over(), "{case}");
         }
     }
 
-    /// One label of one blob: whatever else is on it must stay.
     #[tokio::test]
-    async fn only_that_label_is_changed() {
+    async fn unpin_and_repin_change_one_label() {
         let key = "containerd.io/gc.ref.snapshot.native";
         let change = |value: &str| UpdateRequest {
             info: Some(Info {
@@ -181,22 +226,22 @@ mod tests {
             }),
         };
         let script = [refers_to("chain"), updated(), updated()];
-        let (store, asked) = recorded("2.0.0", script);
+        let (store, requests) = recorded("2.0.0", script);
         store.unpin(&namespace(), &history()).await.unwrap();
-        assert_eq!(asked.last::<UpdateRequest>(), change(""));
+        assert_eq!(requests.last::<UpdateRequest>(), change(""));
         store.repin(&namespace(), &history()).await.unwrap();
-        assert_eq!(asked.last::<UpdateRequest>(), change("chain"));
+        assert_eq!(requests.last::<UpdateRequest>(), change("chain"));
     }
 
     #[tokio::test]
-    async fn a_label_that_cannot_be_put_back_is_an_error() {
+    async fn repin_fails_unless_the_label_is_set_or_the_configuration_gone() {
         let cases = [
             (updated(), true),
             (("Content/Update", Code::NotFound.into()), true),
             (("Content/Update", Code::Unavailable.into()), false),
         ];
-        for (line, expected) in cases {
-            let store = scripted("2.0.0", [line]);
+        for (call, expected) in cases {
+            let store = scripted("2.0.0", [call]);
             let repinned = store.repin(&namespace(), &history()).await;
             assert_eq!(repinned.is_ok(), expected);
         }

@@ -1,0 +1,32 @@
+//! Where containerd's files are, and what measures the filesystems that hold them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use reclaim_model::Filesystem;
+
+/// Where containerd's files are.
+#[derive(Debug, Clone)]
+pub(crate) enum Files {
+    /// On this machine, if the paths that containerd reports exist here.
+    Local,
+    /// On another machine: no file is read.
+    Remote,
+    /// Nowhere: the disk reports the filesystems.
+    Simulated(Arc<dyn Disk>),
+}
+
+/// Reports filesystems for a containerd that has none, as in a test.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Returns the filesystems in their present state.
+    fn filesystems(&self) -> Filesystems;
+}
+
+/// The filesystems that could be measured, and those that could not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filesystems {
+    /// Each filesystem once, sorted by mount point.
+    pub seen: Vec<Filesystem>,
+    /// Which ones could not be measured, and why.
+    pub unseen: Vec<String>,
+}
