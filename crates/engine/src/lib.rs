@@ -150,10 +150,12 @@ pub use progress::{Progress, ProgressSink, no_progress};
 pub use projects::ProjectUsage;
 pub use prune::Controls;
 pub use reclaim_plan::{
-    Account, Answer, Catalog, CatalogConfig, CatalogImage, CatalogManifest, Column, DiskUsage,
-    Fate, Finding, Held, ImageSize, ImageUsage, ImageVerdict, NamespaceUsage, NotFound,
-    ProjectImage, Thing, ThingKind,
+    Account, Answer, Catalog, CatalogConfig, CatalogImage, CatalogManifest, Chosen, Column,
+    DiskUsage, Existence, Fate, Finding, Held, ImageSize, ImageUsage, ImageVerdict, Listed,
+    NamespaceUsage, NotFound, ProjectImage, Thing, ThingKind, choose,
 };
+#[doc(hidden)]
+pub use reclaim_store::set_deadline_for_test;
 pub use reclaim_store::{Clock, ConnectError, now};
 pub use target::Unmet;
 pub use undo::Undone;

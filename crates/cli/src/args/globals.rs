@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use reclaim_daemon::DEFAULT_ADDRESS;
+use reclaim_daemon::config::DEFAULT_STATE;
 use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::DEFAULT_STATE;
 use crate::text::Ids;
 
-/// Where containerd listens unless told otherwise, as for ctr and nerdctl.
-const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
 /// Where containerd's own configuration is, by its address.
 const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
     (DEFAULT_ADDRESS, "/etc/containerd/config.toml"),
@@ -180,11 +179,14 @@ pub(crate) enum LogFormat {
 }
 
 impl Globals {
-    /// Returns where containerd listens, by the options, by the configuration, or as usual. An
-    /// empty variable is as good as none.
-    pub(crate) fn address<'a>(&'a self, configured: Option<&'a str>) -> &'a str {
-        let named = self.address.as_deref().filter(|it| !it.is_empty());
-        named.or(configured).unwrap_or(DEFAULT_ADDRESS)
+    /// Returns the address of containerd for a command without a configuration.
+    pub(crate) fn address(&self) -> &str {
+        self.named_address().unwrap_or(DEFAULT_ADDRESS)
+    }
+
+    /// Returns the address of containerd that the options name. An empty variable counts as unset.
+    pub(crate) fn named_address(&self) -> Option<&str> {
+        self.address.as_deref().filter(|it| !it.is_empty())
     }
 
     /// Returns where containerd's own configuration is, for a command that works on containerd
@@ -197,7 +199,7 @@ impl Globals {
         if self.remote {
             return ContainerdConfig::Unseen;
         }
-        let address = self.address(None);
+        let address = self.address();
         let address = address.strip_prefix("unix://").unwrap_or(address);
         let usual = CONTAINERD_CONFIGS.iter().filter(|(of, _)| *of == address);
         let usual: Vec<&Path> = usual.map(|(_, path)| Path::new(path)).collect();

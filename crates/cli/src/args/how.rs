@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
+use reclaim_daemon::config::duration_within;
 use reclaim_engine::RunOptions;
-
-use crate::config::duration_within;
 
 /// How a run goes about its work.
 #[derive(Debug, Args)]

@@ -8,8 +8,8 @@ use reclaim_maintenance::{Policy, PolicyForecast, PolicyOutcome, PolicyRun, RunR
 use reclaim_model::{BuildHistory, ByteSize, Filesystem, HumanSize, Mode, Report, Watermarks};
 
 use super::{Ids, add_line, count, df, shown_name, table, total};
-use crate::config::words;
 use crate::output;
+use reclaim_daemon::config::duration_text as duration;
 
 /// Renders one run of a policy.
 pub(crate) fn run(run: &PolicyRun) -> String {
@@ -175,13 +175,13 @@ fn rules(policy: &Policy) -> Vec<String> {
     let mut rules = vec![match &policy.schedule {
         Schedule::OnDemand => "runs on demand".to_owned(),
         Schedule::Interval { every, jitter } if jitter.is_zero() => {
-            format!("runs every {}", words(*every))
+            format!("runs every {}", duration(*every))
         }
         Schedule::Interval { every, jitter } => {
             format!(
                 "runs every {} and up to {} later",
-                words(*every),
-                words(*jitter)
+                duration(*every),
+                duration(*jitter)
             )
         }
         Schedule::Cron(cron) => format!("runs at {cron}"),
@@ -268,20 +268,20 @@ fn filters(policy: &Policy) -> Vec<String> {
         is_some(rule.min_age),
         format!(
             "spares what was pulled or used within {}",
-            words(rule.min_age)
+            duration(rule.min_age)
         ),
     );
     let idle = rule.unused_for.max(filters.unused_for);
     add(
         is_some(idle),
-        format!("spares what was used within {}", words(idle)),
+        format!("spares what was used within {}", duration(idle)),
     );
     let max_unused = policy.max_unused.unwrap_or_default();
     add(
         is_some(max_unused),
         format!(
             "removes what nobody used for {}, full or not",
-            words(max_unused)
+            duration(max_unused)
         ),
     );
     let newest = rule.keep_newest;
@@ -305,7 +305,7 @@ fn filters(policy: &Policy) -> Vec<String> {
     );
     add(
         is_some(policy.undo_window),
-        format!("holds what it removed for {}", words(policy.undo_window)),
+        format!("holds what it removed for {}", duration(policy.undo_window)),
     );
     add(
         policy.history == BuildHistory::Unpin,

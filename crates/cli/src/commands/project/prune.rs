@@ -5,6 +5,7 @@ use std::time::Duration;
 use reclaim_engine::DockerEngine;
 use reclaim_model::{Mode, Named, NotRemoved, ProjectImages, Report};
 
+use super::docker;
 use crate::args::project::ProjectPruneArgs;
 use crate::args::{Format, Globals};
 use crate::backend::{Asked, Backend};
@@ -58,7 +59,7 @@ async fn on_docker(
     }
     let mode = mode(args);
     let engine = DockerEngine::connect(address).await?;
-    let named = engine.prune_project(images, mode).await?;
+    let named = docker::prune(&engine, images, mode).await?;
     let outcome = Outcome {
         request: images,
         mode,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::keys::{KEYS, Key, Kind};
 
 /// Returns the schema, for people too: every key has its meaning.
-pub(crate) fn schema() -> String {
+pub fn schema() -> String {
     let mut sections = Map::new();
     for key in KEYS {
         let section = sections.entry(key.section);

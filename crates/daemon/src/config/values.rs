@@ -129,29 +129,29 @@ impl<'de, R: Range> Deserialize<'de> for Span<R> {
 
 impl<R> Serialize for Span<R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&words(self.0))
+        serializer.serialize_str(&duration_text(self.0))
     }
 }
 
-/// Reads a duration as Go and docker write it; what is none, or outside `range`, is an error in
-/// words.
-pub(crate) fn duration_within(
-    text: &str,
-    range: &RangeInclusive<Duration>,
-) -> Result<Duration, String> {
+/// Reads a duration as Go and docker write it, such as `1h30m`.
+///
+/// # Errors
+///
+/// A message if it is not a duration, or outside of `range`.
+pub fn duration_within(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let parsed = parse_go_duration(text).ok();
     let duration = parsed.and_then(|it| Duration::try_from(it).ok());
     duration.filter(|it| range.contains(it)).ok_or_else(|| {
         format!(
             "duration is not one such as 90s, 10m or 1h30m, from {} to {}: `{text}`",
-            words(*range.start()),
-            words(*range.end()),
+            duration_text(*range.start()),
+            duration_text(*range.end()),
         )
     })
 }
 
-/// Writes a duration so that it is read back as it was, in the largest unit that it is whole in.
-pub(crate) fn words(duration: Duration) -> String {
+/// Formats a duration in the largest unit that is exact, so that it reads back the same.
+pub fn duration_text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if duration.subsec_nanos() > 0 {
         format!("{}ns", duration.as_nanos())

@@ -39,17 +39,17 @@ impl Default for FleetText {
 
 /// That this node waits for its turn among those of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fleet {
+pub struct Fleet {
     /// How many nodes have a turn at once.
-    pub(crate) at_once: NonZeroU32,
+    pub at_once: NonZeroU32,
     /// Where the leases are, unless in the pod's own namespace.
-    pub(crate) namespace: Option<String>,
+    pub namespace: Option<String>,
     /// What they are called, without the number.
-    pub(crate) lease_name: String,
+    pub lease_name: String,
     /// What this node is called, if the file says so.
-    pub(crate) node: Option<String>,
+    pub node: Option<String>,
     /// How long a dead node keeps its turn.
-    pub(crate) lease_duration: Duration,
+    pub lease_duration: Duration,
 }
 
 impl Fleet {

@@ -13,7 +13,7 @@ use reclaim_model::{
 
 use super::fleet::Fleet;
 use super::text::{ConfigText, HeadroomText, PolicyText, ProtectText};
-use super::values::{SizeOrAuto, Text, words};
+use super::values::{SizeOrAuto, Text, duration_text};
 
 /// Names of what pods and the node itself cannot do without, whoever runs them.
 const INFRASTRUCTURE: [&str; 7] = [
@@ -28,50 +28,52 @@ const INFRASTRUCTURE: [&str; 7] = [
 
 /// Whether the node's own images are protected from all policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Infrastructure {
+pub enum Infrastructure {
+    /// They are.
     Protected,
+    /// They are not.
     Free,
 }
 
 /// The configuration, checked.
 #[derive(Debug, Clone)]
-pub(crate) struct Config {
+pub struct Config {
     /// The address of containerd, if the file names one.
-    pub(crate) address: Option<String>,
+    pub address: Option<String>,
     /// Where containerd's own configuration is.
-    pub(crate) containerd_toml: PathBuf,
+    pub containerd_toml: PathBuf,
     /// Where the kubelet's own configuration is.
-    pub(crate) kubelet_yaml: PathBuf,
+    pub kubelet_yaml: PathBuf,
     /// Where the daemon keeps what it learned.
-    pub(crate) state: PathBuf,
+    pub state: PathBuf,
     /// Where metrics are served.
-    pub(crate) metrics: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
     /// What is given up when the filesystem is full.
-    pub(crate) headroom: Headroom,
+    pub headroom: Headroom,
     /// Whether the node's own images are protected.
-    pub(crate) infrastructure: Infrastructure,
+    pub infrastructure: Infrastructure,
     /// What no policy removes. Without what containerd's configuration says.
-    pub(crate) protection: Protection,
+    pub protection: Protection,
     /// Whose turns this node takes before it removes anything, if any.
-    pub(crate) fleet: Option<Fleet>,
+    pub fleet: Option<Fleet>,
     /// Enabled policies, in their order.
-    pub(crate) policies: Vec<Policy>,
+    pub policies: Vec<Policy>,
     /// The file with every default filled in.
     effective: String,
 }
 
 /// A file that takes room until it is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Headroom {
+pub struct Headroom {
     /// How large, if there is to be one.
-    pub(crate) size: Option<HeadroomSize>,
+    pub size: Option<HeadroomSize>,
     /// Where, unless in the state directory.
-    pub(crate) file: Option<PathBuf>,
+    pub file: Option<PathBuf>,
 }
 
 /// What is wrong with values that are right each by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MeaningError {
+pub struct MeaningError {
     place: String,
     problem: String,
 }
@@ -146,7 +148,7 @@ impl Config {
     }
 
     /// Returns the file with every default filled in.
-    pub(crate) fn effective(&self) -> &str {
+    pub fn effective(&self) -> &str {
         &self.effective
     }
 }
@@ -213,8 +215,8 @@ fn policy(typed: PolicyText, all_namespaces: &[Namespace]) -> Result<Policy, Str
     if !max_unused.is_zero() && max_unused <= typed.min_age.0 {
         return Err(format!(
             "max_unused `{}` is not more than min_age `{}`",
-            words(max_unused),
-            words(typed.min_age.0)
+            duration_text(max_unused),
+            duration_text(typed.min_age.0)
         ));
     }
     let namespaces = match typed.namespaces {
@@ -284,8 +286,8 @@ fn schedule(typed: &PolicyText) -> Result<Schedule, String> {
         }
         (None, Some(interval)) if jitter > interval.0 => Err(format!(
             "jitter `{}` is more than interval `{}`",
-            words(jitter),
-            words(interval.0)
+            duration_text(jitter),
+            duration_text(interval.0)
         )),
         (None, Some(interval)) => Ok(Schedule::Interval {
             every: interval.0,
