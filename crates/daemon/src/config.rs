@@ -1,15 +1,13 @@
-//! The configuration file: the text as typed ([`text`]), then the validated [`Config`].
+//! The configuration: the [`file`] as written, then the validated [`Config`].
 //!
 //! Parsing checks each value by itself, so that an error points at the line. What concerns several
 //! values is checked afterwards, and the error names the policy.
 
+mod file;
 mod fleet;
-mod keys;
 mod meaning;
 mod node;
 mod schema;
-mod text;
-mod values;
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -17,10 +15,10 @@ use std::{fs, io};
 pub use fleet::Fleet;
 pub use meaning::{Config, Headroom, Infrastructure, MeaningError};
 pub(crate) use node::protection_with_sandboxes;
+pub use reclaim_maintenance::settings::{duration_text, duration_within};
 pub use schema::schema;
-pub use values::{duration_text, duration_within};
 
-use text::ConfigText;
+use file::ConfigFile;
 
 /// The default path of the file.
 pub const DEFAULT_PATH: &str = "/etc/reclaim/config.toml";
@@ -87,11 +85,11 @@ pub fn find(named: Option<&Path>) -> Result<Config, ConfigError> {
 }
 
 fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
-    let typed: ConfigText = toml::from_str(text).map_err(|error| ConfigError::Text {
+    let file: ConfigFile = toml::from_str(text).map_err(|error| ConfigError::Text {
         path: path.to_owned(),
         problem: error.to_string().trim_end().to_owned(),
     })?;
-    Config::new(typed).map_err(|problem| ConfigError::Meaning {
+    Config::new(file).map_err(|problem| ConfigError::Meaning {
         path: path.to_owned(),
         problem,
     })

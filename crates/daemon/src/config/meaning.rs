@@ -1,21 +1,18 @@
-//! What a file means: policies and protection, checked as a whole.
+//! The configuration: what a file means, checked as a whole.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use reclaim_maintenance::{Cron, HeadroomSize, Policy, Pressure, Schedule};
-use reclaim_model::{
-    BuildHistory, ByteSize, LabelFilter, Mode, Namespace, Protection, Rule, RuleFilters, Watermark,
-    Watermarks,
-};
+use reclaim_maintenance::settings::{SizeOrAuto, Text};
+use reclaim_maintenance::{HeadroomSize, Policy};
+use reclaim_model::{ByteSize, LabelFilter, Protection};
 
+use super::file::{ConfigFile, HeadroomSection, ProtectSection};
 use super::fleet::Fleet;
-use super::text::{ConfigText, HeadroomText, PolicyText, ProtectText};
-use super::values::{SizeOrAuto, Text, duration_text};
 
-/// Names of what pods and the node itself cannot do without, whoever runs them.
+/// Names of images that pods and the node itself need.
 const INFRASTRUCTURE: [&str; 7] = [
     "registry.k8s.io/pause:*",
     "k8s.gcr.io/pause:*",
@@ -40,21 +37,21 @@ pub enum Infrastructure {
 pub struct Config {
     /// The address of containerd, if the file names one.
     pub address: Option<String>,
-    /// Where containerd's own configuration is.
+    /// The path of containerd's own configuration.
     pub containerd_toml: PathBuf,
-    /// Where the kubelet's own configuration is.
+    /// The path of the kubelet's own configuration.
     pub kubelet_yaml: PathBuf,
-    /// Where the daemon keeps what it learned.
+    /// The state directory.
     pub state: PathBuf,
-    /// Where metrics are served.
+    /// The address of the metrics server, if there is one.
     pub metrics: Option<SocketAddr>,
-    /// What is given up when the filesystem is full.
+    /// The file that is deleted when the filesystem is full.
     pub headroom: Headroom,
     /// Whether the node's own images are protected.
     pub infrastructure: Infrastructure,
-    /// What no policy removes. Without what containerd's configuration says.
+    /// What no policy removes, without the images that containerd's configuration names.
     pub protection: Protection,
-    /// Whose turns this node takes before it removes anything, if any.
+    /// The cluster in which this node takes turns, if any.
     pub fleet: Option<Fleet>,
     /// Enabled policies, in their order.
     pub policies: Vec<Policy>,
@@ -62,16 +59,16 @@ pub struct Config {
     effective: String,
 }
 
-/// A file that takes room until it is needed.
+/// The settings of the headroom file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Headroom {
-    /// How large, if there is to be one.
+    /// Its size; `None` for no file.
     pub size: Option<HeadroomSize>,
-    /// Where, unless in the state directory.
+    /// Its path, unless it is in the state directory.
     pub file: Option<PathBuf>,
 }
 
-/// What is wrong with values that are right each by itself.
+/// An error in values that are valid each by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeaningError {
     place: String,
@@ -94,10 +91,10 @@ impl MeaningError {
 }
 
 impl Config {
-    /// Checks what was typed.
-    pub(super) fn new(typed: ConfigText) -> Result<Self, MeaningError> {
-        let effective = toml::to_string(&typed).expect("every value has a form in TOML");
-        let ConfigText {
+    /// Checks a file.
+    pub(super) fn new(file: ConfigFile) -> Result<Self, MeaningError> {
+        let effective = toml::to_string(&file).expect("every value has a form in TOML");
+        let ConfigFile {
             containerd,
             kubernetes,
             state,
@@ -106,22 +103,17 @@ impl Config {
             protect,
             fleet,
             policy: policies,
-        } = typed;
+        } = file;
         let namespaces = plain(containerd.namespaces);
         let mut names = BTreeSet::new();
         let mut checked = Vec::new();
-        for typed in policies {
-            let name = typed.name.0.to_string();
-            let is_enabled = typed.enabled;
-            let policy = policy(typed, &namespaces).map_err(|problem| MeaningError {
-                place: format!("policy `{name}`"),
-                problem,
-            })?;
+        for settings in policies {
+            let name = settings.name.0.to_string();
+            let is_enabled = settings.enabled;
+            let invalid = |problem| MeaningError::new(&format!("policy `{name}`"), problem);
+            let policy = settings.policy(&namespaces).map_err(invalid)?;
             if !names.insert(name.clone()) {
-                return Err(MeaningError {
-                    place: format!("policy `{name}`"),
-                    problem: "there are two of that name".to_owned(),
-                });
+                return Err(invalid("there are two of that name".to_owned()));
             }
             if is_enabled {
                 checked.push(policy);
@@ -157,8 +149,8 @@ fn plain<T>(texts: Vec<Text<T>>) -> Vec<T> {
     texts.into_iter().map(|it| it.0).collect()
 }
 
-fn meaning_of_headroom(typed: HeadroomText) -> Headroom {
-    let HeadroomText { size, file } = typed;
+fn meaning_of_headroom(section: HeadroomSection) -> Headroom {
+    let HeadroomSection { size, file } = section;
     let size = match size.0 {
         SizeOrAuto::Auto => Some(HeadroomSize::Auto),
         SizeOrAuto::Size(ByteSize(bytes)) => some(bytes).map(HeadroomSize::Bytes),
@@ -166,14 +158,14 @@ fn meaning_of_headroom(typed: HeadroomText) -> Headroom {
     Headroom { size, file }
 }
 
-fn protection(typed: ProtectText) -> Result<Protection, MeaningError> {
-    let ProtectText {
+fn protection(section: ProtectSection) -> Result<Protection, MeaningError> {
+    let ProtectSection {
         references,
         digests,
         labels,
         namespaces,
         infrastructure,
-    } = typed;
+    } = section;
     let mut references = plain(references);
     if infrastructure {
         references.extend(INFRASTRUCTURE.map(|it| it.parse().expect("a glob")));
@@ -183,132 +175,13 @@ fn protection(typed: ProtectText) -> Result<Protection, MeaningError> {
     Ok(Protection {
         references,
         digests: plain(digests).into_iter().collect(),
-        labels: labels.map_err(|error| MeaningError {
-            place: "protect.labels".to_owned(),
-            problem: error.to_string(),
-        })?,
+        labels: labels.map_err(|error| MeaningError::new("protect.labels", error.to_string()))?,
         namespaces: plain(namespaces).into_iter().collect(),
         sandbox_images: Vec::new(),
     })
 }
 
-fn policy(typed: PolicyText, all_namespaces: &[Namespace]) -> Result<Policy, String> {
-    let schedule = schedule(&typed)?;
-    let pressure = Pressure {
-        bytes: marks("high", typed.high.as_ref(), "low", typed.low.as_ref())?,
-        inodes: marks(
-            "inodes_high",
-            typed.inodes_high.as_ref(),
-            "inodes_low",
-            typed.inodes_low.as_ref(),
-        )?,
-        max_used: some(typed.max_used.0.0),
-        reserved: typed.reserved.0.0,
-    };
-    if pressure.max_used.is_some_and(|it| it <= pressure.reserved) {
-        return Err(format!(
-            "max_used `{}` is not more than reserved `{}`",
-            typed.max_used.0, typed.reserved.0
-        ));
-    }
-    let max_unused = typed.max_unused.0;
-    if !max_unused.is_zero() && max_unused <= typed.min_age.0 {
-        return Err(format!(
-            "max_unused `{}` is not more than min_age `{}`",
-            duration_text(max_unused),
-            duration_text(typed.min_age.0)
-        ));
-    }
-    let namespaces = match typed.namespaces {
-        None => all_namespaces.to_vec(),
-        Some(namespaces) => plain(namespaces),
-    };
-    if let Some(other) = namespaces.iter().find(|it| !all_namespaces.contains(it)) {
-        return Err(format!(
-            "namespace `{other}` is not among those of containerd.namespaces"
-        ));
-    }
-    if namespaces.is_empty() {
-        return Err("there is no namespace that it may remove from".to_owned());
-    }
-    let filters = RuleFilters::parse(&typed.filters, typed.all);
-    Ok(Policy {
-        rule: Rule {
-            name: typed.name.0,
-            filters: filters.map_err(|error| format!("filters: {error}"))?,
-            min_age: typed.min_age.0,
-            unused_for: typed.unused_for.0,
-            keep_newest: typed.keep_newest.0 as usize,
-            last_copies: typed.last_copies,
-        },
-        namespaces,
-        schedule,
-        startup_delay: typed.startup_delay.0,
-        pressure,
-        max_unused: (!max_unused.is_zero()).then_some(max_unused),
-        max_images: some(typed.max_images.0 as usize),
-        max_bytes: some(typed.max_bytes.0.0),
-        undo_window: typed.undo_window.0,
-        max_deletes_per_second: some(typed.max_deletes_per_second.0),
-        max_io_pressure: some(u8::try_from(typed.max_io_pressure.0).unwrap_or(u8::MAX)),
-        history: if typed.unpin_build_history {
-            BuildHistory::Unpin
-        } else {
-            BuildHistory::Keep
-        },
-        mode: if typed.dry_run {
-            Mode::DryRun
-        } else {
-            Mode::Apply
-        },
-    })
-}
-
-/// Zero is none.
+/// Returns `None` for zero.
 fn some<T: PartialEq + Default>(number: T) -> Option<T> {
     (number != T::default()).then_some(number)
-}
-
-fn schedule(typed: &PolicyText) -> Result<Schedule, String> {
-    if typed.time_zone.is_some() && typed.cron.is_none() {
-        return Err("time_zone is for cron, which is not set".to_owned());
-    }
-    let jitter = typed.jitter.0;
-    if !jitter.is_zero() && typed.interval.is_none() {
-        return Err("jitter is for interval, which is not set".to_owned());
-    }
-    match (&typed.cron, &typed.interval) {
-        (Some(_), Some(_)) => Err("it has both cron and interval; accepted is one".to_owned()),
-        (Some(cron), None) => {
-            let zone = typed.time_zone.as_deref().unwrap_or("UTC");
-            let cron = Cron::new(cron, zone).map_err(|error| error.to_string())?;
-            Ok(Schedule::Cron(cron))
-        }
-        (None, Some(interval)) if jitter > interval.0 => Err(format!(
-            "jitter `{}` is more than interval `{}`",
-            duration_text(jitter),
-            duration_text(interval.0)
-        )),
-        (None, Some(interval)) => Ok(Schedule::Interval {
-            every: interval.0,
-            jitter,
-        }),
-        (None, None) => Ok(Schedule::OnDemand),
-    }
-}
-
-fn marks(
-    high_key: &str,
-    high: Option<&Text<Watermark>>,
-    low_key: &str,
-    low: Option<&Text<Watermark>>,
-) -> Result<Option<Watermarks>, String> {
-    match (high, low) {
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(format!("{high_key} is set and {low_key} is not")),
-        (None, Some(_)) => Err(format!("{low_key} is set and {high_key} is not")),
-        (Some(high), Some(low)) => Watermarks::new(high.0, low.0)
-            .map(Some)
-            .map_err(|error| format!("{high_key} and {low_key}: {error}")),
-    }
 }

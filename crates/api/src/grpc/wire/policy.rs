@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
 use reclaim_maintenance::{Cron, Policy, Pressure, Schedule};
-use reclaim_model::{BuildHistory, Rule, RuleFilters, Watermark, Watermarks};
+use reclaim_model::{BuildHistory, RuleFilters, Watermark, Watermarks};
 
 use super::enums::known;
 use super::{WireError, count, parsed, size};
@@ -13,52 +13,30 @@ use proto::watermark::Mark;
 
 impl From<&Policy> for proto::Policy {
     fn from(policy: &Policy) -> Self {
-        let Policy {
-            rule,
-            namespaces,
-            schedule,
-            startup_delay,
-            pressure,
-            max_unused,
-            max_images,
-            max_bytes,
-            undo_window,
-            max_deletes_per_second,
-            max_io_pressure,
-            history,
-            mode,
-        } = policy;
-        let Rule {
-            name,
-            filters,
-            min_age,
-            unused_for,
-            keep_newest,
-            last_copies,
-        } = rule;
+        let (rule, pressure) = (&policy.rule, &policy.pressure);
         Self {
-            name: name.to_string(),
-            namespaces: namespaces.iter().map(ToString::to_string).collect(),
-            all: filters.all(),
-            filters: filters.pairs(),
-            schedule: Some(schedule.into()),
-            startup_delay: message(*startup_delay),
+            name: rule.name.to_string(),
+            namespaces: policy.namespaces.iter().map(ToString::to_string).collect(),
+            all: rule.filters.all(),
+            filters: rule.filters.pairs(),
+            schedule: Some((&policy.schedule).into()),
+            startup_delay: message(policy.startup_delay),
             bytes: pressure.bytes.map(Into::into),
             inodes: pressure.inodes.map(Into::into),
             max_used: pressure.max_used,
             reserved_bytes: pressure.reserved,
-            min_age: message(*min_age),
-            unused_for: message(*unused_for),
-            max_unused: max_unused.and_then(message),
-            keep_newest: size(*keep_newest),
-            last_copies: *last_copies,
-            max_images: max_images.map(size),
-            max_bytes: *max_bytes,
-            undo_window: message(*undo_window),
-            max_deletes_per_second: *max_deletes_per_second,
-            max_io_pressure: max_io_pressure.map(Into::into),
-            unpin_build_history: *history == BuildHistory::Unpin,
-            mode: proto::Mode::from(*mode).into(),
+            min_age: message(rule.min_age),
+            unused_for: message(rule.unused_for),
+            max_unused: policy.max_unused.and_then(message),
+            keep_newest: size(rule.keep_newest),
+            last_copies: rule.last_copies,
+            max_images: policy.max_images.map(size),
+            max_bytes: policy.max_bytes,
+            undo_window: message(policy.undo_window),
+            max_deletes_per_second: policy.max_deletes_per_second,
+            max_io_pressure: policy.max_io_pressure.map(Into::into),
+            unpin_build_history: policy.history == BuildHistory::Unpin,
+            mode: proto::Mode::from(policy.mode).into(),
         }
     }
 }
@@ -67,50 +45,48 @@ impl TryFrom<proto::Policy> for Policy {
     type Error = WireError;
 
     fn try_from(message: proto::Policy) -> Result<Self, WireError> {
+        let mut policy = Self::of_name(parsed("name", &message.name)?);
+        let filters = RuleFilters::parse(&message.filters, message.all);
+        let rule = &mut policy.rule;
+        rule.filters = filters.map_err(|error| WireError::new("filters", error))?;
+        rule.min_age = duration("min_age", message.min_age)?;
+        rule.unused_for = duration("unused_for", message.unused_for)?;
+        rule.keep_newest = count("keep_newest", message.keep_newest)?;
+        rule.last_copies = message.last_copies;
+        let namespaces = message.namespaces.iter();
+        let namespaces = namespaces.map(|name| parsed("namespaces", name));
+        policy.namespaces = namespaces.collect::<Result<_, _>>()?;
         let schedule = message.schedule;
         let schedule = schedule.ok_or_else(|| WireError::missing("schedule"))?;
-        let filters = RuleFilters::parse(&message.filters, message.all);
-        let namespaces = message.namespaces.iter();
-        let namespaces = namespaces.map(|it| parsed("namespaces", it));
+        policy.schedule = schedule.try_into()?;
+        policy.startup_delay = duration("startup_delay", message.startup_delay)?;
+        policy.pressure = Pressure {
+            bytes: message.bytes.map(TryInto::try_into).transpose()?,
+            inodes: message.inodes.map(TryInto::try_into).transpose()?,
+            max_used: message.max_used,
+            reserved: message.reserved_bytes,
+        };
+        let max_unused = message.max_unused;
+        policy.max_unused = max_unused
+            .map(|time| duration("max_unused", Some(time)))
+            .transpose()?;
+        let max_images = message.max_images;
+        policy.max_images = max_images
+            .map(|number| count("max_images", number))
+            .transpose()?;
+        policy.max_bytes = message.max_bytes;
+        policy.undo_window = duration("undo_window", message.undo_window)?;
+        policy.max_deletes_per_second = message.max_deletes_per_second;
         let max_io_pressure = message.max_io_pressure.map(u8::try_from).transpose();
-        Ok(Self {
-            rule: Rule {
-                name: parsed("name", &message.name)?,
-                filters: filters.map_err(|error| WireError::new("filters", error))?,
-                min_age: duration("min_age", message.min_age)?,
-                unused_for: duration("unused_for", message.unused_for)?,
-                keep_newest: count("keep_newest", message.keep_newest)?,
-                last_copies: message.last_copies,
-            },
-            namespaces: namespaces.collect::<Result<_, _>>()?,
-            schedule: schedule.try_into()?,
-            startup_delay: duration("startup_delay", message.startup_delay)?,
-            pressure: Pressure {
-                bytes: message.bytes.map(TryInto::try_into).transpose()?,
-                inodes: message.inodes.map(TryInto::try_into).transpose()?,
-                max_used: message.max_used,
-                reserved: message.reserved_bytes,
-            },
-            max_unused: match message.max_unused {
-                None => None,
-                some => Some(duration("max_unused", some)?),
-            },
-            max_images: message
-                .max_images
-                .map(|it| count("max_images", it))
-                .transpose()?,
-            max_bytes: message.max_bytes,
-            undo_window: duration("undo_window", message.undo_window)?,
-            max_deletes_per_second: message.max_deletes_per_second,
-            max_io_pressure: max_io_pressure
-                .map_err(|error| WireError::new("max_io_pressure", error))?,
-            history: if message.unpin_build_history {
-                BuildHistory::Unpin
-            } else {
-                BuildHistory::Keep
-            },
-            mode: known::<proto::Mode, _>("mode", message.mode)?,
-        })
+        policy.max_io_pressure =
+            max_io_pressure.map_err(|error| WireError::new("max_io_pressure", error))?;
+        policy.history = if message.unpin_build_history {
+            BuildHistory::Unpin
+        } else {
+            BuildHistory::Keep
+        };
+        policy.mode = known::<proto::Mode, _>("mode", message.mode)?;
+        Ok(policy)
     }
 }
 
