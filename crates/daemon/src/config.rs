@@ -1,4 +1,4 @@
-//! The configuration: the [`file`] as written, then the validated [`Config`].
+//! The configuration: the [file](mod@file) as written, then the validated [`Config`].
 //!
 //! Parsing checks each value by itself, so that an error points at the line. What concerns several
 //! values is checked afterwards, and the error names the policy.

@@ -59,7 +59,7 @@ impl Daemon {
         }
         let (engine, token) = (Arc::clone(&host.engine), cancel.clone());
         tasks.spawn(async move { engine.finish_runs(&token).await });
-        let (connection, token) = (host.second_line.clone(), cancel.clone());
+        let (connection, token) = (host.health_connection.clone(), cancel.clone());
         let watched = Arc::clone(&health);
         tasks.spawn(async move { watched.watch(&connection, &token).await });
         let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));

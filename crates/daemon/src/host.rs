@@ -62,7 +62,7 @@ pub struct Host {
     /// The configuration file, unless it is at its default path.
     pub(crate) file: Option<PathBuf>,
     /// A second connection to containerd, for health checks.
-    pub(crate) second_line: Containerd,
+    pub(crate) health_connection: Containerd,
     /// Containers that engines registered.
     pub(crate) registered: Arc<RegisteredContainers>,
     /// The state directory.
@@ -86,11 +86,11 @@ impl Host {
         let registered = Arc::new(registered(&state)?);
         let address = options.address.as_deref().or(config.address.as_deref());
         let address = address.unwrap_or(DEFAULT_ADDRESS);
-        let second_line = Containerd::when_there(address)?;
+        let health_connection = Containerd::when_there(address)?;
         let engine = match connect(address, options.is_remote).await {
             Err(error) if patience == Patience::Waits && error.may_pass() => {
                 warn!(error = %chain(&error), "containerd is not running; waiting for it");
-                Engine::new(placed(second_line.clone(), options.is_remote))
+                Engine::new(placed(health_connection.clone(), options.is_remote))
             }
             engine => engine?,
         };
@@ -112,7 +112,7 @@ impl Host {
             history: Arc::new(RunHistory::open(&state)?),
             engine: Arc::new(engine),
             registered,
-            second_line,
+            health_connection,
             config,
             file: options.config,
             state,
