@@ -81,7 +81,7 @@ async fn warns_of_what_is_odd() {
         "undo_window has no effect under pressure",
         "is always above high",
         "no policy has a cap",
-        "names no moment",
+        "never occurs",
         "namespace `nowhere` does not exist here",
     ] {
         assert!(shown.contains(words), "no {words:?} in {shown}");

@@ -9,7 +9,6 @@ use reclaim_model::{
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Globals;
-use crate::commands::containerd;
 use crate::exit::CommandError;
 use crate::progress::with_bar;
 use crate::signals::Stop;
@@ -41,8 +40,8 @@ impl Backend {
         if let Some(host) = globals.host() {
             return Ok(Self::Host(Box::new(HostClient::new(host)?)));
         }
-        let store = containerd(globals, None).await?;
-        let engine = globals.identified(Engine::new(store), None);
+        let engine = reclaim_daemon::connect(globals.address(), globals.remote).await?;
+        let engine = globals.identified(engine, None);
         let engine = engine.with_containerd_config(globals.containerd_config());
         Ok(Self::Direct(Box::new(engine)))
     }

@@ -18,37 +18,34 @@ pub(crate) mod undo;
 pub(crate) mod why;
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use jiff::tz::TimeZone;
+use reclaim_daemon::{Host, Patience};
 use reclaim_engine::{Controls, RunError};
 use reclaim_model::{FilterError, Mode, Namespace, PruneRequest, Report, TimeContext};
-use reclaim_store::Containerd;
 
 use crate::args::Globals;
 use crate::args::how::HowArgs;
+use crate::args::serve::HostArgs;
 use crate::backend::{Backend, Confirmed};
 use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
 use crate::signals::{STOPPING, stop_on_signals};
 
-/// Connects to the containerd that the options name.
-///
-/// Without an option it is the configured one.
-pub(crate) async fn containerd(
+/// Opens the host of a command that runs policies. It works on containerd itself, so `--host` is
+/// refused.
+async fn open_host(
+    command: &'static str,
     globals: &Globals,
-    configured: Option<&str>,
-) -> Result<Containerd, CommandError> {
-    let store = Containerd::connect(globals.address(configured)).await?;
-    Ok(local_or_remote(globals, store))
-}
-
-/// Marks containerd as remote if `--remote` is set.
-pub(crate) fn local_or_remote(globals: &Globals, store: Containerd) -> Containerd {
-    if globals.remote {
-        store.as_remote()
-    } else {
-        store
+    args: &HostArgs,
+    patience: Patience,
+) -> Result<Host, CommandError> {
+    if globals.host().is_some() {
+        return Err(CommandError::NotWithHost(command));
     }
+    let adapt = |engine, state: &Path| globals.identified(engine, Some(state));
+    Ok(Host::open(args.options(globals), patience, adapt).await?)
 }
 
 /// Fails, as a prune does, if the named namespace does not exist.

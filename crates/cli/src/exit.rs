@@ -6,15 +6,12 @@ use std::process::ExitCode;
 
 use reclaim_api::health::HealthError;
 use reclaim_api::json::HostError;
-use reclaim_api::listen::ListenError;
 use reclaim_api::service::ErrorKind;
 use reclaim_compose::ComposeError;
-use reclaim_engine::{DockerError, RunError};
+use reclaim_daemon::DaemonError;
+use reclaim_engine::{ConnectError, DockerError, NotFound, RunError};
 use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
-use reclaim_plan::NotFound;
-use reclaim_store::{ConnectError, StoreError};
 
-use crate::config::ConfigError;
 use crate::{output, text};
 
 /// The exit status. Scripts depend on it.
@@ -60,29 +57,13 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Daemon(#[from] DaemonError),
     #[error(transparent)]
     Compose(#[from] ComposeError),
     #[error(transparent)]
     Docker(#[from] DockerError),
     #[error("cannot use --undo-window with the Docker Engine at {0}, which holds nothing")]
     NothingHeld(String),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    #[error("build the gRPC reflection service")]
-    Describe(#[from] reclaim_api::grpc::DescribeError),
-    #[error("use the state directory {}", directory.display())]
-    State {
-        directory: PathBuf,
-        #[source]
-        error: std::io::Error,
-    },
-    #[error(transparent)]
-    UnknownPolicy(#[from] reclaim_maintenance::UnknownPolicy),
-    #[error(transparent)]
-    Index(#[from] reclaim_maintenance::IndexError),
-    #[error(transparent)]
-    RunHistory(#[from] reclaim_maintenance::HistoryError),
     #[error("send spans to {endpoint}")]
     Collector {
         endpoint: String,
@@ -104,8 +85,6 @@ pub(crate) enum CommandError {
     LeftToDaemon(Exit),
     #[error(transparent)]
     Run(#[from] RunError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
     #[error("write to standard output")]
     Output(#[from] std::io::Error),
     #[error("write man pages to {}", directory.display())]
@@ -170,23 +149,19 @@ impl CommandError {
                 "name its files with -f, or the project with -p to read it from its containers"
                     .to_owned(),
             ),
-            Self::Index(reclaim_maintenance::IndexError::InUse { path: _ }) => Some(
-                "a running daemon uses it, and runs its policies; for `reclaim serve`, use \
+            Self::Daemon(DaemonError::Index(reclaim_maintenance::IndexError::InUse { .. })) => {
+                Some(
+                    "a running daemon uses it, and runs its policies; for `reclaim serve`, use \
                  --host unix:///run/reclaim/reclaim.sock"
-                    .to_owned(),
-            ),
+                        .to_owned(),
+                )
+            }
             Self::Namespace(_)
-            | Self::UnknownPolicy(_)
-            | Self::Index(_)
-            | Self::RunHistory(_)
+            | Self::Daemon(_)
             | Self::Compose(_)
             | Self::Docker(_)
             | Self::NothingHeld(_)
             | Self::Connect(_)
-            | Self::Config(_)
-            | Self::Listen(_)
-            | Self::Describe(_)
-            | Self::State { .. }
             | Self::Collector { .. }
             | Self::Host(_)
             | Self::Health(_)
@@ -195,7 +170,6 @@ impl CommandError {
             | Self::LeftToDaemon(_)
             | Self::Stopped(_)
             | Self::Run(_)
-            | Self::Store(_)
             | Self::Output(_)
             | Self::ManPages { .. } => None,
         }
@@ -205,13 +179,17 @@ impl CommandError {
         match self {
             Self::Filter(_)
             | Self::Namespace(_)
-            | Self::Config(_)
+            | Self::Daemon(
+                DaemonError::Config(_)
+                | DaemonError::UnknownPolicy(_)
+                | DaemonError::Connect(ConnectError::BadAddress(_))
+                | DaemonError::Docker(DockerError::BadAddress(_)),
+            )
             | Self::Collector { .. }
             | Self::Connect(ConnectError::BadAddress(_))
             | Self::Docker(DockerError::BadAddress(_))
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost
-            | Self::UnknownPolicy(_)
             | Self::Host(
                 HostError::Address(_)
                 | HostError::Refused {
@@ -235,15 +213,10 @@ impl CommandError {
             Self::Compose(_)
             | Self::Docker(_)
             | Self::Connect(_)
-            | Self::Listen(_)
-            | Self::Describe(_)
-            | Self::State { .. }
-            | Self::Index(_)
-            | Self::RunHistory(_)
+            | Self::Daemon(_)
             | Self::Host(_)
             | Self::Health(_)
             | Self::Run(_)
-            | Self::Store(_)
             | Self::Output(_)
             | Self::ManPages { .. } => Exit::Failed,
         }

@@ -3,17 +3,12 @@
 mod args;
 mod backend;
 mod commands;
-mod config;
-mod daemon;
 mod exit;
-#[cfg(feature = "fleet")]
-mod fleet;
 mod logging;
 mod output;
 mod progress;
 mod signals;
 mod text;
-mod upkeep;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,7 +47,7 @@ async fn run(cli: Cli) -> Exit {
         Err(error) => return error.report(),
     };
     if let Some(millis) = globals.test_deadline {
-        reclaim_store::set_deadline_for_test(Duration::from_millis(millis));
+        reclaim_engine::set_deadline_for_test(Duration::from_millis(millis));
     }
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,

@@ -1,17 +1,13 @@
-//! A Docker Engine, asked over its API instead of looked at through its containerd.
-//!
-//! The engine decides then what may be untagged and deleted, and how; nothing is held and
-//! nothing can be undone.
+//! Docker Engines, over their API.
 
 mod containers;
-mod project;
 
 use bollard::Docker;
 use bollard::errors::Error as ApiError;
 
 pub use containers::DockerContainers;
 
-/// How long a call may take, in seconds. Removing one image collects garbage.
+/// The timeout of a call, in seconds. Removing one image collects garbage, which takes long.
 const TIMEOUT: u64 = 600;
 
 /// Why a Docker Engine could not be asked.
@@ -75,9 +71,14 @@ impl DockerEngine {
         })
     }
 
-    /// Returns where the engine is.
+    /// Returns the address of the engine.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Returns the client of its API.
+    pub fn client(&self) -> &Docker {
+        &self.docker
     }
 }
 

@@ -150,8 +150,11 @@ pub use preview::Preview;
 pub use progress::{Progress, ProgressSink, no_progress};
 pub use prune::Controls;
 pub use reclaim_plan::{
-    ConfigDetails, DetailedImages, ImageDetails, InvalidPlan, ManifestDetails, NotFound,
+    Chosen, ConfigDetails, DetailedImages, Existence, ImageDetails, InvalidPlan, Listed,
+    ManifestDetails, NotFound, choose,
 };
+#[doc(hidden)]
+pub use reclaim_store::set_deadline_for_test;
 pub use reclaim_store::{Clock, ConnectError, now};
 pub use target::Unmet;
 pub use undo::Undone;

@@ -4,6 +4,9 @@
 //! ([`Excess`]) are computed from values that are passed in; `reclaim-plan` selects the images. A
 //! run of a policy ([`Maintenance::run`]) consists of ordinary runs of the engine.
 
+// The macro `settings!` names this crate, here too.
+extern crate self as reclaim_maintenance;
+
 mod cluster_lock;
 mod explain;
 mod headroom;
@@ -19,6 +22,7 @@ mod requests;
 mod rules;
 mod run;
 mod scheduler;
+pub mod settings;
 mod timetable;
 
 pub use cluster_lock::{ClusterLock, ClusterLockGuard};
@@ -29,7 +33,7 @@ pub use kubelet::{
     Available, KubeletError, KubeletThresholds, kubelet_overlaps, kubelet_warnings, read_kubelet,
 };
 pub use last_use::{IndexError, LastUseIndex, Observed};
-pub use policy::{Cron, CronError, Policy, Pressure, Schedule, UnknownPolicy};
+pub use policy::{Cron, CronError, Policy, PolicySettings, Pressure, Schedule, UnknownPolicy};
 pub use policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
 pub use pressure::{Excess, Measure, Occupied, goals};
 pub use requests::{RequestError, RequestedRuns, SchedulerHandle};

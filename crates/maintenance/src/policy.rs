@@ -1,4 +1,7 @@
 //! A maintenance policy: which images it removes, when, how much, and how.
+//!
+//! [`PolicySettings`] is its form in the configuration file. A new key is a field there, with its
+//! default and its meaning, and a line in `docs/configuration.md`.
 
 mod schedule;
 
@@ -8,9 +11,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use reclaim_model::{
-    BuildHistory, LastUses, Mode, Namespace, PolicyName, Protection, Rule, RuleFilters, RuleImages,
-    SnapshotSizes, TimeContext, Watermarks,
+    BuildHistory, ByteSize, LastUses, Mode, Namespace, PolicyName, Protection, Rule, RuleFilters,
+    RuleImages, SnapshotSizes, TimeContext, Watermark, Watermarks,
 };
+
+use crate::settings::{Age, Count, Period, Span, Text, Wait, duration_text};
 
 pub use schedule::{Cron, CronError, Schedule};
 
@@ -165,5 +170,208 @@ impl Pressure {
     /// Whether there is any mark.
     pub fn is_any(&self) -> bool {
         self.bytes.is_some() || self.inodes.is_some() || self.max_used.is_some()
+    }
+}
+
+crate::settings! {
+    /// A `[[policy]]` of the configuration file, as written.
+    #[expect(clippy::doc_markdown, reason = "docs/configuration.md has the same texts")]
+    pub struct PolicySettings in "policy" {
+        /// Name of the policy in reasons, metrics and commands. Required.
+        name: Text<PolicyName>;
+        /// Whether the policy is active.
+        enabled: bool = true;
+        /// Namespaces in which the policy removes images, in this order.
+        namespaces: Option<Vec<Text<Namespace>>>,
+            accepts "some of containerd.namespaces",
+            unset "containerd.namespaces";
+        /// true removes all unused images, false only dangling ones.
+        all: bool = false;
+        /// What an image must match to be removed. Several `reference` or several `digest` filters are alternatives; all others must hold together.
+        filters: Vec<String> = Vec::new(),
+            accepts "label=, label!=, until=, reference=, digest=, larger-than=, unused-for=";
+        /// When the policy is checked. Times missed while the daemon is down are not made up. Without cron and interval the policy runs only on request, by `reclaim maintain --once`.
+        cron: Option<String>, accepts "minute hour day-of-month month day-of-week";
+        /// Time zone of cron.
+        time_zone: Option<String>,
+            accepts "a name of the time zone database",
+            unset "\"UTC\"";
+        /// Time from one check of the policy to the next.
+        interval: Option<Span<Period>>;
+        /// Longest random delay of a check, so that nodes do not act in step.
+        jitter: Span<Wait> = Span::of_secs(0), accepts "0s to interval";
+        /// Time from the start of the daemon to the first check.
+        startup_delay: Span<Wait> = Span::of_secs(0);
+        /// Start only above this, on any filesystem that holds content or snapshots. Without a watermark or max_used every run removes all candidates.
+        high: Option<Text<Watermark>>;
+        /// Stop as soon as this is reached. Required with high.
+        low: Option<Text<Watermark>>, accepts "below high";
+        /// As high, for inodes.
+        inodes_high: Option<Text<Watermark>>,
+            accepts "1% to 99% used, or a number that must stay free";
+        /// As low, for inodes.
+        inodes_low: Option<Text<Watermark>>, accepts "below inodes_high";
+        /// Also start when content and snapshots of all namespaces occupy more than this, and stop at it.
+        max_used: Text<ByteSize> = Text(ByteSize(0)), note "0 is no limit";
+        /// Size that content and snapshots may keep occupying, whatever the pressure.
+        reserved: Text<ByteSize> = Text(ByteSize(0)), accepts "a size below max_used";
+        /// Remove only images that were pulled, and last used, longer ago than this.
+        min_age: Span<Age> = Span::of_secs(120);
+        /// Remove only images that were not used for this long.
+        unused_for: Span<Age> = Span::of_secs(0);
+        /// Remove images that were not used for this long even without pressure.
+        max_unused: Span<Age> = Span::of_secs(0),
+            accepts "more than min_age, up to 87600h; 0 is never";
+        /// Number of images that stay in each repository: those pulled or built last.
+        keep_newest: Count<0, 1_000> = Count(0);
+        /// Whether to remove images that no registry is known to have: built here or imported, without a label that names their source.
+        last_copies: bool = false;
+        /// Most images that one run removes.
+        max_images: Count<0, 1_000_000> = Count(0), note "0 is no limit";
+        /// Most bytes that one run frees.
+        max_bytes: Text<ByteSize> = Text(ByteSize(0)), note "0 is no limit";
+        /// Most records that are removed per second.
+        max_deletes_per_second: Count<0, 10_000> = Count(0), note "0 is no limit";
+        /// Percentage of the last ten seconds. While tasks waited for I/O for longer, the run is delayed, by ten minutes at most.
+        max_io_pressure: Count<0, 99> = Count(0), note "0 is off";
+        /// How long removed images are held, so that `reclaim undo` can restore them. Under pressure holds are released first.
+        undo_window: Span<Wait> = Span::of_secs(0);
+        /// Whether to release unpacked layers that only build history holds, as `image prune --unpin-build-history` does.
+        unpin_build_history: bool = false;
+        /// Only report what would be removed.
+        dry_run: bool = false;
+    }
+}
+
+impl PolicySettings {
+    /// Checks the settings as a whole and returns their policy, which may remove images from
+    /// `all_namespaces` unless the settings name some of these.
+    ///
+    /// # Errors
+    ///
+    /// A message if settings contradict each other.
+    pub fn policy(self, all_namespaces: &[Namespace]) -> Result<Policy, String> {
+        let schedule = self.schedule()?;
+        let pressure = self.pressure()?;
+        let (min_age, max_unused) = (self.min_age.0, self.max_unused.0);
+        if !max_unused.is_zero() && max_unused <= min_age {
+            return Err(format!(
+                "max_unused `{}` is not more than min_age `{}`",
+                duration_text(max_unused),
+                duration_text(min_age)
+            ));
+        }
+        let namespaces = match self.namespaces {
+            None => all_namespaces.to_vec(),
+            Some(named) => named.into_iter().map(|namespace| namespace.0).collect(),
+        };
+        if let Some(other) = namespaces.iter().find(|it| !all_namespaces.contains(it)) {
+            return Err(format!(
+                "namespace `{other}` is not among those of containerd.namespaces"
+            ));
+        }
+        if namespaces.is_empty() {
+            return Err("there is no namespace that it may remove from".to_owned());
+        }
+        let filters = RuleFilters::parse(&self.filters, self.all);
+        Ok(Policy {
+            rule: Rule {
+                name: self.name.0,
+                filters: filters.map_err(|error| format!("filters: {error}"))?,
+                min_age,
+                unused_for: self.unused_for.0,
+                keep_newest: self.keep_newest.0 as usize,
+                last_copies: self.last_copies,
+            },
+            namespaces,
+            schedule,
+            startup_delay: self.startup_delay.0,
+            pressure,
+            max_unused: nonzero(max_unused),
+            max_images: nonzero(self.max_images.0 as usize),
+            max_bytes: nonzero(self.max_bytes.0.0),
+            undo_window: self.undo_window.0,
+            max_deletes_per_second: nonzero(self.max_deletes_per_second.0),
+            max_io_pressure: nonzero(u8::try_from(self.max_io_pressure.0).unwrap_or(u8::MAX)),
+            history: if self.unpin_build_history {
+                BuildHistory::Unpin
+            } else {
+                BuildHistory::Keep
+            },
+            mode: if self.dry_run {
+                Mode::DryRun
+            } else {
+                Mode::Apply
+            },
+        })
+    }
+
+    fn schedule(&self) -> Result<Schedule, String> {
+        if self.time_zone.is_some() && self.cron.is_none() {
+            return Err("time_zone is for cron, which is not set".to_owned());
+        }
+        let jitter = self.jitter.0;
+        if !jitter.is_zero() && self.interval.is_none() {
+            return Err("jitter is for interval, which is not set".to_owned());
+        }
+        match (&self.cron, &self.interval) {
+            (Some(_), Some(_)) => Err("it has both cron and interval; accepted is one".to_owned()),
+            (Some(cron), None) => {
+                let zone = self.time_zone.as_deref().unwrap_or("UTC");
+                let cron = Cron::new(cron, zone).map_err(|error| error.to_string())?;
+                Ok(Schedule::Cron(cron))
+            }
+            (None, Some(interval)) if jitter > interval.0 => Err(format!(
+                "jitter `{}` is more than interval `{}`",
+                duration_text(jitter),
+                duration_text(interval.0)
+            )),
+            (None, Some(interval)) => Ok(Schedule::Interval {
+                every: interval.0,
+                jitter,
+            }),
+            (None, None) => Ok(Schedule::OnDemand),
+        }
+    }
+
+    fn pressure(&self) -> Result<Pressure, String> {
+        let (inodes_high, inodes_low) = (self.inodes_high.as_ref(), self.inodes_low.as_ref());
+        let pressure = Pressure {
+            bytes: marks(["high", "low"], self.high.as_ref(), self.low.as_ref())?,
+            inodes: marks(["inodes_high", "inodes_low"], inodes_high, inodes_low)?,
+            max_used: nonzero(self.max_used.0.0),
+            reserved: self.reserved.0.0,
+        };
+        if pressure
+            .max_used
+            .is_some_and(|max| max <= pressure.reserved)
+        {
+            return Err(format!(
+                "max_used `{}` is not more than reserved `{}`",
+                self.max_used.0, self.reserved.0
+            ));
+        }
+        Ok(pressure)
+    }
+}
+
+/// Returns `None` for zero, which means no limit.
+fn nonzero<T: PartialEq + Default>(number: T) -> Option<T> {
+    (number != T::default()).then_some(number)
+}
+
+/// Returns the marks of a pair of keys, which have to be set together.
+fn marks(
+    [high_key, low_key]: [&str; 2],
+    high: Option<&Text<Watermark>>,
+    low: Option<&Text<Watermark>>,
+) -> Result<Option<Watermarks>, String> {
+    match (high, low) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(format!("{high_key} is set and {low_key} is not")),
+        (None, Some(_)) => Err(format!("{low_key} is set and {high_key} is not")),
+        (Some(high), Some(low)) => Watermarks::new(high.0, low.0)
+            .map(Some)
+            .map_err(|error| format!("{high_key} and {low_key}: {error}")),
     }
 }

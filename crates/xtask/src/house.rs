@@ -8,7 +8,7 @@ use crate::workspace::Workspace;
 
 /// Which package may be built from which others of the workspace: the table in
 /// `ARCHITECTURE.md`. What only tests use may be the kit, too.
-const MAY_KNOW: [(&str, &[&str]); 14] = [
+const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("reclaim-model", &[]),
     ("reclaim-oci", &["reclaim-model"]),
     ("reclaim-compose", &["reclaim-model"]),
@@ -33,7 +33,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
         &["reclaim-engine", "reclaim-maintenance", "reclaim-model"],
     ),
     (
-        "reclaim-cli",
+        "reclaim-daemon",
         &[
             "reclaim-api",
             "reclaim-compose",
@@ -44,6 +44,19 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
             "reclaim-oci",
             "reclaim-plan",
             "reclaim-store",
+        ],
+    ),
+    (
+        "reclaim-cli",
+        &[
+            "reclaim-api",
+            "reclaim-compose",
+            "reclaim-daemon",
+            "reclaim-engine",
+            "reclaim-maintenance",
+            "reclaim-model",
+            "reclaim-oci",
+            "reclaim-plan",
         ],
     ),
     ("reclaim-fake", &["reclaim-model"]),

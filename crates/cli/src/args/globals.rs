@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use reclaim_daemon::DEFAULT_ADDRESS;
+use reclaim_daemon::config::DEFAULT_STATE;
 use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::DEFAULT_STATE;
 use crate::text::Ids;
 
-/// The default address of containerd, as for ctr and nerdctl.
-const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
 /// Paths of containerd's own configuration, by its address.
 const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
     (DEFAULT_ADDRESS, "/etc/containerd/config.toml"),
@@ -181,14 +180,14 @@ pub(crate) enum LogFormat {
 }
 
 impl Globals {
-    /// Returns the address of containerd: the option, else the configured one, else the default. An
-    /// empty variable counts as unset.
-    pub(crate) fn address<'a>(&'a self, configured: Option<&'a str>) -> &'a str {
-        let named = self
-            .address
-            .as_deref()
-            .filter(|address| !address.is_empty());
-        named.or(configured).unwrap_or(DEFAULT_ADDRESS)
+    /// Returns the address of containerd for a command without a configuration.
+    pub(crate) fn address(&self) -> &str {
+        self.named_address().unwrap_or(DEFAULT_ADDRESS)
+    }
+
+    /// Returns the address of containerd that the options name. An empty variable counts as unset.
+    pub(crate) fn named_address(&self) -> Option<&str> {
+        self.address.as_deref().filter(|it| !it.is_empty())
     }
 
     /// Returns the path of containerd's own configuration, for a command that uses containerd
@@ -201,7 +200,7 @@ impl Globals {
         if self.remote {
             return ContainerdConfig::Unseen;
         }
-        let address = self.address(None);
+        let address = self.address();
         let socket = address.strip_prefix("unix://").unwrap_or(address);
         let usual: Vec<&Path> = CONTAINERD_CONFIGS
             .iter()

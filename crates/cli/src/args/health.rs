@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::duration_within;
+use reclaim_daemon::config::duration_within;
 
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
+use reclaim_daemon::config::duration_within;
 use reclaim_engine::RunOptions;
-
-use crate::config::duration_within;
 
 /// Options of a command that runs a prune.
 #[derive(Debug, Args)]

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reclaim_api::listen::{Address, SocketAccess, TlsFiles};
+use reclaim_daemon::HostOptions;
 
+use super::Globals;
 use super::how::PaceArgs;
 use crate::exit::CommandError;
 
@@ -69,6 +71,18 @@ pub(crate) struct HostArgs {
 }
 
 impl HostArgs {
+    /// Returns the options of a host on which policies run.
+    pub(crate) fn options(&self, globals: &Globals) -> HostOptions {
+        HostOptions {
+            config: globals.config().map(ToOwned::to_owned),
+            address: globals.named_address().map(ToOwned::to_owned),
+            is_remote: globals.remote,
+            docker: self.docker.clone(),
+            trust_leases: self.trust_leases,
+            state: self.state.clone(),
+        }
+    }
+
     /// Refuses these options for a command that a daemon carries out: the daemon has its own.
     pub(crate) fn demand_none(&self) -> Result<(), CommandError> {
         let given = [

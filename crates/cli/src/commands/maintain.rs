@@ -1,21 +1,17 @@
 //! `reclaim maintain`.
 
-use std::sync::Arc;
-
 use reclaim_api::json::HostClient;
-use reclaim_engine::RunOptions;
+use reclaim_daemon::{DaemonError, Host, Patience};
 use reclaim_maintenance::{Maintenance, Policy, PolicyOutcome, PolicyRun, Trigger};
 use reclaim_model::{Mode, chain};
-use sd_notify::NotifyState;
 use serde::Serialize;
 
 use crate::args::maintain::MaintainArgs;
 use crate::args::{Format, Globals};
-use crate::daemon::{Daemon, notify, until_stopped};
+use crate::commands::open_host;
 use crate::exit::{CommandError, Exit};
 use crate::signals::{STOPPING, Stop, stop_on_signals};
 use crate::text::Ids;
-use crate::upkeep::{Host, Patience};
 use crate::{output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, CommandError> {
@@ -27,32 +23,26 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
     } else {
         Patience::Waits
     };
-    let host = Host::open("maintain", globals, &args.host, patience).await?;
+    let host = open_host("maintain", globals, &args.host, patience).await?;
     if args.once {
         return once(&host, args, globals.ids()).await;
     }
     let stop = stop_on_signals(Some(STOPPING))?;
-    let host = Arc::new(host);
-    let daemon = Daemon::start(host, globals, args.policies.clone(), &stop.token).await?;
-    notify(&[NotifyState::Ready]);
-    let work = async {
-        stop.token.cancelled().await;
-        daemon.ended().await;
-    };
-    until_stopped(work, &stop.token, RunOptions::DEFAULT_GRACE).await;
+    reclaim_daemon::maintain(host, args.policies.clone(), &stop.token).await?;
     Ok(Exit::Done)
 }
 
 /// Runs each policy once in this process, and saves the last use of images for the next call.
 async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, CommandError> {
-    let policies = Policy::chosen(&host.config.policies, &args.policies)?;
+    let chosen = Policy::chosen(&host.config.policies, &args.policies);
+    let policies = chosen.map_err(DaemonError::from)?;
     let stop = stop_on_signals(Some(STOPPING))?;
     tokio::select! {
         biased;
         exit = stop.signalled() => return Err(CommandError::Stopped(exit)),
         read = host.index.reconcile(&host.engine) => read?,
     }
-    host.index.save()?;
+    host.index.save().map_err(DaemonError::from)?;
     if policies.is_empty() {
         nothing_to_do();
     }
@@ -73,7 +63,7 @@ async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, Comman
         runs.push(run);
     }
     show_all(&runs, args.format)?;
-    host.index.save()?;
+    host.index.save().map_err(DaemonError::from)?;
     Ok(exit(&runs, &stop))
 }
 

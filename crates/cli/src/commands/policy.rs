@@ -1,13 +1,13 @@
 //! `reclaim policy`.
 
 use reclaim_api::json::{HostClient, PolicyForecasts, PolicyHistory};
+use reclaim_daemon::{DaemonError, Patience, config};
 use reclaim_maintenance::{Policy, PolicyForecast, RunHistory, RunRecord};
 
 use crate::args::maintain::{ExplainArgs, PolicyHistoryArgs};
 use crate::args::{Format, Globals};
-use crate::config;
+use crate::commands::open_host;
 use crate::exit::{CommandError, Exit};
-use crate::upkeep::{Host, Patience};
 use crate::{output, text};
 
 pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exit, CommandError> {
@@ -40,10 +40,11 @@ async fn explain_here(
     globals: &Globals,
     args: &ExplainArgs,
 ) -> Result<Vec<PolicyForecast>, CommandError> {
-    let host = Host::open("policy explain", globals, &args.host, Patience::None).await?;
-    let policies = Policy::chosen(&host.config.policies, &args.policies)?;
+    let host = open_host("policy explain", globals, &args.host, Patience::None).await?;
+    let chosen = Policy::chosen(&host.config.policies, &args.policies);
+    let policies = chosen.map_err(DaemonError::from)?;
     host.index.reconcile(&host.engine).await?;
-    host.index.save()?;
+    host.index.save().map_err(DaemonError::from)?;
     let maintenance = host.maintenance(&host.config);
     Ok(maintenance.explain(&policies).await?)
 }
@@ -72,9 +73,9 @@ fn history_here(
     globals: &Globals,
     args: &PolicyHistoryArgs,
 ) -> Result<Vec<RunRecord>, CommandError> {
-    let config = config::find(globals.config())?;
+    let config = config::find(globals.config()).map_err(DaemonError::from)?;
     let state = args.state.as_ref().unwrap_or(&config.state);
-    let mut runs = RunHistory::read(state)?;
+    let mut runs = RunHistory::read(state).map_err(DaemonError::from)?;
     if !args.policies.is_empty() {
         runs.retain(|run| args.policies.iter().any(|name| name.as_str() == run.policy));
     }

@@ -1,5 +1,6 @@
 //! `reclaim project`.
 
+mod docker;
 pub(crate) mod ls;
 pub(crate) mod prune;
 

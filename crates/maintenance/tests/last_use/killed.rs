@@ -73,7 +73,10 @@ impl Drop for Writer {
 impl Writer {
     fn start(directory: &OsStr) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", "killed::what_is_written_goes_on_where_it_ended"]);
+        command.args([
+            "--exact",
+            "killed::a_writer_continues_where_the_last_one_ended",
+        ]);
         command.env(DIRECTORY, directory).stdout(Stdio::piped());
         Self(command.spawn().unwrap())
     }
@@ -81,7 +84,7 @@ impl Writer {
     /// Kills it some time after it reported this many saves. Returns the last one.
     fn killed_after(mut self, lines: u64, later: Duration) -> Option<u64> {
         let mut output = BufReader::new(self.0.stdout.take().unwrap()).lines();
-        let mut told = None;
+        let mut saved_last = None;
         let mut n = 0;
         let saved = |line: &str| line.strip_prefix("saved ").map(|it| it.parse().unwrap());
         while n < lines {
@@ -90,7 +93,7 @@ impl Writer {
                 .expect("it writes until it is killed")
                 .unwrap();
             if let Some(number) = saved(&line) {
-                told = Some(number);
+                saved_last = Some(number);
                 n += 1;
             }
         }
@@ -100,14 +103,14 @@ impl Writer {
         self.0.wait().unwrap();
         let rest = output.map_while(Result::ok);
         let rest: Vec<u64> = rest.filter_map(|line| saved(&line)).collect();
-        rest.last().copied().or(told)
+        rest.last().copied().or(saved_last)
     }
 }
 
-fn check(directory: &Path, told: Option<u64>) {
+fn check(directory: &Path, saved_last: Option<u64>) {
     let index = LastUseIndex::open(directory).expect("it opens after every kill");
     let mut expected = BTreeMap::new();
-    for number in told.map_or(0..0, |last| 0..last + 1) {
+    for number in saved_last.map_or(0..0, |last| 0..last + 1) {
         expected.insert(number % IMAGES, number);
     }
     for (n, number) in expected {
@@ -126,8 +129,8 @@ fn a_kill_loses_nothing_that_was_saved() {
     for round in 0..ROUNDS {
         let later = Duration::from_micros(round * 7_919 % 5_000);
         let writer = Writer::start(directory.path().as_os_str());
-        let told = writer.killed_after(1 + round * 7_919 % 13, later);
-        check(directory.path(), told);
+        let saved_last = writer.killed_after(1 + round * 7_919 % 13, later);
+        check(directory.path(), saved_last);
     }
     let index = LastUseIndex::open(directory.path()).unwrap();
     let last = (0..IMAGES).filter_map(|n| seconds(&index, n)).max();
@@ -140,7 +143,7 @@ fn a_kill_while_the_file_is_made_leaves_no_file_or_a_complete_one() {
         let directory = tempfile::tempdir().unwrap();
         let later = Duration::from_micros(round * 3_001 % 40_000);
         let writer = Writer::start(directory.path().as_os_str());
-        let told = writer.killed_after(0, later);
-        check(directory.path(), told);
+        let saved_last = writer.killed_after(0, later);
+        check(directory.path(), saved_last);
     }
 }

@@ -1,4 +1,4 @@
-//! Many seeds, on all processors, and what to say when one of them fails.
+//! Runs many seeds on all processors, and reports the first that fails.
 
 use std::num::NonZero;
 use std::sync::Mutex;
@@ -9,13 +9,13 @@ use reclaim_testkit::asked_number;
 
 use crate::month::{Month, Tally};
 
-/// How many months are tried by default. Each takes most of a minute of a processor.
+/// How many months run by default. Each takes most of a minute of a processor.
 const MONTHS: u64 = 6;
 
-/// From how many months on everything has to happen at least once.
+/// From this many months on, every kind of event has to occur.
 const CAMPAIGN: usize = 50;
 
-/// Which seeds to run, by the environment.
+/// Returns the seeds to run, by the environment.
 fn seeds() -> Vec<u64> {
     let first = asked_number("RECLAIM_MONTH_SEED");
     let n_months = asked_number("RECLAIM_MONTHS");
@@ -53,7 +53,7 @@ pub(crate) fn run() {
     for (name, count) in Tally::COUNTS {
         let sum: usize = tallies.iter().map(count).sum();
         text = format!("{text} {sum} {name},");
-        // Where nothing happens, nothing can go wrong.
+        // A campaign without these events proves nothing.
         assert!(
             !is_campaign || sum > 0,
             "the months have become poor: {name}"
@@ -67,14 +67,14 @@ fn tell(text: &str) {
     eprintln!("{text}");
 }
 
-/// Takes seeds until there are none, or one has failed.
+/// Runs seeds until none are left or one has failed.
 fn work(seeds: &[u64], next: &AtomicUsize, failed: &Mutex<Option<(u64, String)>>) -> Vec<Tally> {
     let mut tallies = Vec::new();
     while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
         match Month::pass(*seed) {
             Ok(tally) => tallies.push(tally),
             Err(text) => {
-                // Where one fails, others tell nothing new.
+                // After a failure further seeds add nothing.
                 next.store(seeds.len(), Ordering::Relaxed);
                 let mut failed = failed.lock().expect("no worker panicked");
                 failed.get_or_insert((*seed, text));

@@ -1,11 +1,11 @@
-//! Time: what really passes, and what the clock on the wall says of it.
+//! The time that really passes, and the wall clock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// So many seconds.
+/// Seconds as a duration.
 pub(crate) fn seconds(n: usize) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(n).expect("a month is short"))
 }
@@ -20,13 +20,13 @@ pub(crate) struct Clock {
 
 #[derive(Debug, Clone, Copy)]
 struct Jump {
-    /// When, in time that passed.
+    /// When it was set, in time that passed.
     at: SignedDuration,
     by: SignedDuration,
 }
 
 impl Clock {
-    /// Begins within a runtime whose time is paused.
+    /// Makes a clock. The runtime's time has to be paused.
     pub(crate) fn new(began: Timestamp) -> Self {
         Self {
             began,
@@ -40,12 +40,12 @@ impl Clock {
         jumps.clone()
     }
 
-    /// Returns what really passed.
+    /// Returns the time that really passed.
     pub(crate) fn passed(&self) -> SignedDuration {
         SignedDuration::try_from(self.start.elapsed()).expect("a month is short")
     }
 
-    /// Returns what it says.
+    /// Returns the wall time.
     pub(crate) fn now(&self) -> Timestamp {
         let ahead: SignedDuration = self.jumps().iter().map(|jump| jump.by).sum();
         self.began + self.passed() + ahead

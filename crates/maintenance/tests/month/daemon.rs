@@ -1,4 +1,4 @@
-//! The daemon: the real one, but for its listeners.
+//! The real daemon, without its servers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) struct Daemon {
     set: PolicySet,
 }
 
-/// Returns an engine on the host's containerd, as a process of some boot has it.
+/// Returns an engine on the host's containerd, for a process of this boot.
 pub(crate) fn engine(shared: &Shared, boot: usize) -> Engine {
     let host = shared.host();
     let (clock, disk) = (host.clock.clone(), Arc::clone(&host.disk));
@@ -38,7 +38,7 @@ pub(crate) fn engine(shared: &Shared, boot: usize) -> Engine {
 }
 
 impl Daemon {
-    /// Starts it on what is in its state directory.
+    /// Starts it with the contents of its state directory.
     pub(crate) fn start(shared: &Shared, state: &Path) -> Self {
         let boot = {
             let mut host = shared.host();
@@ -87,7 +87,7 @@ impl Daemon {
         }
     }
 
-    /// Takes the configuration up again.
+    /// Reloads the configuration.
     pub(crate) async fn reload(&self) {
         drop(self.new.send(self.set.clone()).await);
     }

@@ -1,4 +1,4 @@
-//! What happens on a host: random events, which follow from the seed.
+//! Random events on a host, by the seed.
 
 use jiff::SignedDuration;
 use reclaim_engine::RunError;
@@ -15,7 +15,7 @@ use crate::registry::BLOCK;
 const YEARS: usize = 10 * 365 * 86_400;
 
 impl Month {
-    /// Something happens.
+    /// Lets a random event happen.
     pub(crate) async fn happen(&mut self) {
         let roll = self.shared.host().dice.below(100);
         match roll {
@@ -48,7 +48,7 @@ impl Month {
         self.daemon = Some(Daemon::start(&self.shared, self.state.path()));
     }
 
-    /// The daemon ends, by SIGKILL or SIGTERM.
+    /// Ends the daemon, by SIGKILL or SIGTERM.
     async fn end(&mut self, is_killed: bool) {
         let Some(daemon) = self.daemon.take() else {
             return;
@@ -74,12 +74,12 @@ impl Month {
         };
         daemon.reload().await;
         let mut host = self.shared.host();
-        host.write("the configuration is read again");
+        host.write("the configuration is reloaded");
         let clock = host.clock.clone();
         host.rhythm.started(&clock);
     }
 
-    /// Somebody asks for a run, and waits for it or not.
+    /// Requests a run, and may wait for it.
     async fn run_on_demand(&mut self) {
         let Some(daemon) = &self.daemon else {
             return;
@@ -105,7 +105,7 @@ impl Month {
     }
 }
 
-/// Somebody restores what a run removed, from another process.
+/// Restores what a run removed, from another process.
 pub(crate) async fn undo(shared: Shared) {
     let (namespace, boot, before) = {
         let mut host = shared.host();
@@ -123,7 +123,7 @@ pub(crate) async fn undo(shared: Shared) {
             host.tally.undone += undone.restored.len();
             let space = host.space(namespace.as_str());
             for name in &undone.restored {
-                // Others may have removed it at once, if a call took its time.
+                // During a slow call others may have removed it again.
                 let is_excused = host.faults.last > before;
                 let kept = hold(is_excused || space.records.contains_key(name), || {
                     format!("`{name}` was restored and is not there")
@@ -160,7 +160,7 @@ impl Host {
             .pick(&[120, 3 * 3600, 40 * 3600, 12 * 86_400, YEARS]);
         let by = seconds(self.dice.between(1, most));
         let by = if self.dice.percent(50) { by } else { -by };
-        // Nobody sets it before 1990: certificates, and the seconds of files, begin later.
+        // Not before 1990: times of certificates and files begin later.
         let earliest = "1990-01-01T00:00:00Z".parse().expect("a time");
         let by = if self.clock.now() + by < earliest {
             by.abs()
@@ -175,7 +175,7 @@ impl Host {
         self.tally.years += usize::from(is_years);
     }
 
-    /// The stream of events breaks, and nothing else.
+    /// Breaks the event stream alone.
     fn lose_stream(&mut self) {
         self.write("containerd starts again at once");
         self.faults.last = self.clock.passed();

@@ -1,17 +1,17 @@
-//! What happened in a month, to be read when something is wrong with it.
+//! The events of a month, for a person who reads its failure.
 
 use std::fmt;
 
 use crate::clock::Clock;
 
-/// How many lines are shown: the end tells most.
+/// How many lines are shown, from the end.
 const SHOWN: usize = 120;
 
-/// A promise that was not kept, in words.
+/// A broken promise, as text.
 #[derive(Debug)]
 pub(crate) struct Broken(pub(crate) String);
 
-/// Says that a promise is broken unless it holds.
+/// Returns an error unless the promise holds.
 pub(crate) fn hold(is_kept: bool, words: impl FnOnce() -> String) -> Result<(), Broken> {
     if is_kept {
         Ok(())

@@ -1,4 +1,4 @@
-//! What is done to calls, and who acts between two of them.
+//! Faults of calls, and events between two calls.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ const OUTAGES: [u64; 4] = [1, 5, 30, 300];
 
 #[derive(Debug)]
 pub(crate) struct Faults {
-    /// Of how many calls one goes wrong while a run is under way; none in a calm month.
+    /// During a run, one in this many calls fails; `None` in a calm month.
     one_in: Option<usize>,
-    /// When a call went wrong last, in time that passed.
+    /// When a call last failed, in time that passed.
     pub(crate) last: SignedDuration,
 }
 
@@ -30,7 +30,7 @@ impl Faults {
 }
 
 impl Host {
-    /// A call has arrived.
+    /// Handles a call.
     pub(crate) fn called(&mut self, call: &Call) -> Fault {
         self.picture(call);
         if self.broken.is_some() || !self.fake.look(is_run_under_way) {
@@ -44,7 +44,7 @@ impl Host {
             self.write(&format!("meanwhile, at {} {}:", call.method, call.number));
             self.happen_in_store();
         }
-        // A laptop that sleeps in mid-run, among others.
+        // For example a laptop that sleeps during a run.
         if is_change && self.dice.percent(2) {
             self.jump();
         }
@@ -52,7 +52,7 @@ impl Host {
         self.fault(call, 1)
     }
 
-    /// Decides whether a call goes wrong, `rarer` times less often than in a run.
+    /// Decides whether a call fails, `rarer` times less often than in a run.
     fn fault(&mut self, call: &Call, rarer: usize) -> Fault {
         let Some(one_in) = self.faults.one_in else {
             return Fault::None;
@@ -79,7 +79,7 @@ impl Host {
         fault
     }
 
-    /// containerd ends, and is back some time later.
+    /// Stops containerd, and starts it some time later.
     pub(crate) fn go_away(&mut self) {
         let time = Duration::from_secs(*self.dice.pick(&OUTAGES));
         self.write(&format!("containerd is away for {time:?}"));
@@ -95,7 +95,7 @@ impl Host {
     }
 }
 
-/// Whether any run has a guard.
+/// Whether any run holds a guard.
 fn is_run_under_way(state: &reclaim_fake::State) -> bool {
     let mut namespaces = state.namespaces.values();
     namespaces.any(|it| it.leases.contains_key(crate::picture::GUARD))

@@ -1,4 +1,4 @@
-//! The host: what is on it, and what is known of what happened there.
+//! The simulated host, and the record of what happened on it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,7 +25,7 @@ pub(crate) const NAMESPACES: [&str; 2] = ["default", CRI];
 
 pub(crate) const CRI: &str = "k8s.io";
 
-/// When a month may begin; in two of them clocks change in Europe.
+/// When a month may begin. In two of them daylight saving time changes in Europe.
 const BEGINNINGS: [&str; 4] = [
     "2026-01-05T10:00:00Z",
     "2026-03-15T04:30:00Z",
@@ -56,13 +56,13 @@ pub(crate) struct Host {
     pub(crate) is_steady: bool,
     /// How many containers there have been.
     pub(crate) containers: usize,
-    /// How many processes of ours there have been: each counts as one of another boot.
+    /// How many Reclaim processes there have been. Each counts as one of another boot.
     pub(crate) boots: usize,
-    /// Whether another process is to begin between two calls.
+    /// Whether another process may begin between two calls.
     pub(crate) is_rival_due: bool,
 }
 
-/// A host that the month, containerd and the daemon share. Nothing of it waits for anything.
+/// A host that the month, containerd and the daemon share. No method of it waits.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared(Arc<Mutex<Host>>);
 
@@ -146,14 +146,14 @@ impl Host {
         self.diary.write(&self.clock, text);
     }
 
-    /// Notes that a promise was broken. The first one counts.
+    /// Records a broken promise. The first one counts.
     pub(crate) fn note(&mut self, kept: Result<(), Broken>) {
         if let Err(broken) = kept {
             self.broken.get_or_insert(broken);
         }
     }
 
-    /// A policy ran.
+    /// Records and checks that a policy ran.
     pub(crate) fn ran(&mut self, run: &PolicyRun) {
         let kept = self.check_run(run);
         self.note(kept);

@@ -2,13 +2,13 @@
 //!
 //! The daemon is the real one: scheduler, policies, runs, index of last use, recovery, over gRPC.
 //! containerd is the one in memory (`reclaim-fake`), time is tokio's, which passes as fast as it
-//! can, and the wall clock jumps, also by years. Calls fail, hang or are lost, containerd goes
-//! away for minutes, and the daemon is killed. Everything follows from a seed, but for the order in
-//! which blocking work on other threads ends.
+//! can, and the wall clock jumps, also by years. Calls fail, hang or are lost, containerd is down
+//! for minutes, and the daemon is killed. Everything follows from a seed except the order in which
+//! blocking work on other threads ends.
 //!
-//! Promises are checked by simpler means than the code that keeps them (`promises`). A month that
-//! breaks one is printed event by event, with the command to run it again: `RECLAIM_MONTH_SEED` is
-//! the first seed, `RECLAIM_MONTHS` how many.
+//! Simpler code than the code under test checks the promises (`promises`). A month that breaks one
+//! is printed event by event, with the command that runs it again: `RECLAIM_MONTH_SEED` is the first
+//! seed, `RECLAIM_MONTHS` the number of months.
 
 mod campaign;
 mod clock;
@@ -27,6 +27,6 @@ mod store;
 mod uses;
 
 #[test]
-fn months_keep_what_the_rules_promise() {
+fn policies_keep_their_promises_for_months() {
     campaign::run();
 }

@@ -11,10 +11,10 @@ use crate::daemon::Daemon;
 use crate::diary::Broken;
 use crate::host::Shared;
 
-/// How long a month is.
+/// The length of a month.
 const LENGTH: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// What happened how often: a month in which nothing happens proves nothing.
+/// Counts of events. A month without events proves nothing.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tally {
     pub(crate) events: usize,
@@ -82,22 +82,21 @@ impl Tally {
 #[derive(Debug)]
 pub(crate) struct Month {
     pub(crate) shared: Shared,
-    /// `None` while it is not there.
+    /// `None` while it does not run.
     pub(crate) daemon: Option<Daemon>,
     /// The daemon's state directory.
     pub(crate) state: TempDir,
 }
 
-/// In memory where that can be had: what a disk does to the files is for others to test.
+/// A directory in memory if possible: other tests cover disks.
 fn directory() -> io::Result<TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
 impl Month {
-    /// Lets a month pass. Returns what happened, and which promise was broken, with all that led
-    /// to it.
+    /// Simulates a month. Returns the counts, or the broken promise with the events before it.
     pub(crate) fn pass(seed: u64) -> Result<Tally, String> {
-        // Jitter is drawn from it, on this thread.
+        // The scheduler draws jitter from it, on this thread.
         fastrand::seed(seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

@@ -1,4 +1,4 @@
-//! What there was when a plan was made.
+//! The host when a plan was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use reclaim_model::{CollectorRules, Filesystem, LastUses, Namespace, Report, Run
 use crate::host::Host;
 use crate::registry::{BLOCK, ImageId, Registry};
 
-/// The lease by which a run keeps others out.
+/// The ID of the lease that guards a namespace.
 pub(crate) const GUARD: &str = "reclaim.prune";
 
-/// How the leases begin that hold what runs removed.
+/// The prefix of the leases that hold what runs removed.
 pub(crate) const HOLD: &str = "reclaim.hold.";
 
 /// The label of leases that names the run.
@@ -93,7 +93,7 @@ impl Space {
     }
 }
 
-/// Content and snapshots that something needs.
+/// The content and snapshots that are needed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Needed {
     /// Lengths by digest.
@@ -103,7 +103,7 @@ pub(crate) struct Needed {
 }
 
 impl Needed {
-    /// Returns what of it another does not have.
+    /// Returns what another set does not have.
     pub(crate) fn without(&self, other: &Self) -> Self {
         let mut rest = self.clone();
         rest.blobs.retain(|it, _| !other.blobs.contains_key(it));
@@ -112,20 +112,20 @@ impl Needed {
         rest
     }
 
-    /// What it takes in whole blocks.
+    /// Returns its size in whole blocks.
     pub(crate) fn blocks(&self) -> u64 {
         let blobs = self.blobs.values();
         let blobs: u64 = blobs.map(|it| it.next_multiple_of(BLOCK)).sum();
         blobs + self.snapshots.values().sum::<u64>()
     }
 
-    /// What it occupies by its length.
+    /// Returns its size by length.
     pub(crate) fn bytes(&self) -> u64 {
         self.blobs.values().sum::<u64>() + self.snapshots.values().sum::<u64>()
     }
 }
 
-/// Who may need something.
+/// What may need content and snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     Anything,
@@ -141,11 +141,11 @@ pub(crate) struct Picture {
     pub(crate) namespace: Namespace,
     pub(crate) space: Space,
     pub(crate) filesystem: Filesystem,
-    /// What the daemon knows of last use.
+    /// The last uses in the daemon's index.
     pub(crate) uses: LastUses,
     /// How long images were not used, by what really happened.
     pub(crate) idle: BTreeMap<ImageId, SignedDuration>,
-    /// Whether no call went wrong lately: then nothing is uncertain.
+    /// Whether no call failed lately, so that nothing is uncertain.
     pub(crate) is_clear: bool,
     /// Whether the clock was ever set back.
     pub(crate) was_set_back: bool,
@@ -188,8 +188,7 @@ impl Picture {
         needed
     }
 
-    /// Returns what content and snapshots occupy. What a hold has too does not last, unless a
-    /// container uses it.
+    /// Returns what content and snapshots occupy. What only a hold keeps does not count as lasting.
     pub(crate) fn occupied(&self) -> Occupied {
         let none = BTreeSet::new();
         let (held, used) = (
@@ -240,7 +239,7 @@ fn only(state: &reclaim_fake::Namespace, by: By) -> reclaim_fake::Namespace {
 pub(crate) struct Pictures(BTreeMap<(Namespace, RunId), Picture>);
 
 impl Pictures {
-    /// Takes those of the reports of a run, in their order.
+    /// Returns those of the reports of a run, in their order.
     pub(crate) fn take(&mut self, run: &PolicyRun) -> Vec<(Picture, Report)> {
         let reports = run.reports.iter().filter_map(|report| {
             let key = (report.namespace.clone(), report.run.clone());
@@ -249,15 +248,15 @@ impl Pictures {
         reports.collect()
     }
 
-    /// Forgets those of a daemon that is gone.
+    /// Drops those of a daemon that ended.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 }
 
 impl Host {
-    /// Takes a picture when a run writes down what it is going to remove: nothing has changed
-    /// since it looked.
+    /// Takes a picture when a run writes its journal: nothing has changed since it observed the
+    /// store.
     pub(crate) fn picture(&mut self, call: &Call) {
         let methods = ["Content/Write", "Leases/AddResource", "Images/Delete"];
         let (true, Some(index)) = (methods.contains(&call.method.as_str()), &self.index) else {

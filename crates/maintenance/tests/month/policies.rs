@@ -1,4 +1,4 @@
-//! Random policies, of the kinds that people write.
+//! Random policies, of kinds that occur in practice.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(crate) fn policies(dice: &mut Dice, registry: &Registry, total: u64) -> Vec<
     made.collect()
 }
 
-/// Returns what is protected.
+/// Returns a random protection.
 pub(crate) fn protection(dice: &mut Dice, registry: &Registry) -> Protection {
     let mut protection = Protection::default();
     if dice.percent(40) {

@@ -1,4 +1,4 @@
-//! What the rules promise, each by simpler means than the code that keeps it.
+//! The promises of the rules, checked by simpler code than the code under test.
 
 mod order;
 mod planned;
@@ -17,7 +17,7 @@ use crate::diary::{Broken, hold};
 use crate::host::Host;
 use crate::picture::Picture;
 
-/// A run keeps to its rules in each namespace, and as a whole to its caps.
+/// Checks the rules of a run in each namespace, and its caps as a whole.
 pub(crate) fn of_run(
     host: &Host,
     policy: &Policy,
@@ -47,7 +47,7 @@ pub(crate) fn of_run(
     })
 }
 
-/// What a run took: what it freed, or is to free when what it holds is released.
+/// Returns what a run frees, including what its hold still keeps.
 fn taken_bytes(report: &Report) -> u64 {
     match (report.mode, report.held_until) {
         (Mode::Apply, None) => report.reclaimed.0.total_bytes(),

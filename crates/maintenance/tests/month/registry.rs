@@ -24,7 +24,7 @@ pub(crate) struct Image {
     pub(crate) config: String,
     /// The key of the topmost snapshot.
     pub(crate) chain: String,
-    /// Whether it was built here: no registry is known to have it.
+    /// Whether it was built here, so that no registry is known to have it.
     pub(crate) is_local: bool,
 }
 
@@ -49,7 +49,7 @@ impl Image {
         self.parts.blobs()
     }
 
-    /// Stores all that it is made of.
+    /// Stores all of its content.
     pub(crate) fn store(&self, state: &mut State, namespace: &str) {
         let repository = format!("library/{}", self.repository);
         let source = (!self.is_local).then_some(repository.as_str());
@@ -84,13 +84,13 @@ impl Registry {
         Self { images }
     }
 
-    /// Returns the image that has a target; `None` for what was never in the registry.
+    /// Returns the image with a target, if the registry has it.
     pub(crate) fn image_of(&self, target: &str) -> Option<ImageId> {
         let mut images = self.images.iter();
         images.position(|it| it.target == target)
     }
 
-    /// Returns what everything together takes on a disk.
+    /// Returns the size of everything on a disk.
     pub(crate) fn bytes(&self) -> u64 {
         let store = Fake::new("2.1.9");
         store.change(|state| {

@@ -1,4 +1,4 @@
-//! What others do in containerd: they pull, run, stop and remove.
+//! Pulls, containers and removals by others.
 
 use reclaim_fake::api::services::v1::Container;
 use reclaim_fake::api::services::v1::snapshots::{Info as SnapshotInfo, Kind};
@@ -18,7 +18,7 @@ impl Host {
             .look(|state| Space::of(&state.namespaces[namespace], &self.registry))
     }
 
-    /// Somebody pulls, runs, stops or removes something.
+    /// Pulls, starts, stops or removes something at random.
     pub(crate) fn happen_in_store(&mut self) {
         let namespace = *self.dice.pick(&NAMESPACES);
         let before = self.space(namespace);
@@ -148,7 +148,7 @@ impl Host {
         self.perhaps_collect();
     }
 
-    /// Somebody else than us removes a record.
+    /// Removes a record, as another client does.
     fn remove(&mut self, namespace: &'static str, before: &Space) {
         let names: Vec<&String> = before.records.keys().collect();
         if names.is_empty() {

@@ -1,4 +1,4 @@
-//! What was used when, by what really happened, and what of it the daemon can know.
+//! When images were really used, and what of it the daemon can know.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::host::{Host, NAMESPACES};
 use crate::picture::{GUARD, HOLD, Space};
 use crate::registry::ImageId;
 
-/// How long after a fault or a start events may be missed: by then the daemon listens again.
+/// How long after a fault or a start events may be missed: the daemon reconnects within it.
 const DEAF: SignedDuration = SignedDuration::from_mins(8);
 
 /// How long what an unfinished run has removed is held for certain.
@@ -24,23 +24,23 @@ type Key = (&'static str, ImageId);
 
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
-    /// When an image was used last for certain, in time that passed.
+    /// The last certain use of an image, in time that passed.
     last: BTreeMap<Key, SignedDuration>,
     /// Until when the daemon may miss events.
     deaf_until: SignedDuration,
-    /// Containers of images of which others than us removed the last record.
+    /// Containers of images whose last record others removed.
     orphaned: BTreeSet<(&'static str, String)>,
-    /// When what runs had removed may have been collected, for its hold had expired by a clock
-    /// that was set forward.
+    /// When removed images may have been collected because setting the clock forward expired
+    /// their hold.
     lost: BTreeSet<&'static str>,
     /// Since when a run is under way or unfinished, in time that passed.
     busy_since: BTreeMap<&'static str, SignedDuration>,
-    /// Where another process may have left something, which the next prune finishes.
+    /// Where another process may have left an unfinished run for the next prune.
     pub(crate) left: BTreeSet<&'static str>,
 }
 
 impl Uses {
-    /// The daemon may miss events for a while.
+    /// Records that the daemon may miss events for a while.
     pub(crate) fn go_deaf(&mut self, clock: &Clock) {
         self.deaf_until = self.deaf_until.max(clock.passed() + DEAF);
     }
@@ -55,7 +55,7 @@ impl Uses {
 }
 
 impl Host {
-    /// Something used an image, and an event tells of it.
+    /// Records a use that an event reports.
     pub(crate) fn used(&mut self, namespace: &'static str, image: ImageId) {
         let passed = self.clock.passed();
         if self.index.is_some() && passed >= self.uses.deaf_until {
@@ -63,8 +63,8 @@ impl Host {
         }
     }
 
-    /// Notes for which containers others than us have just removed the last record, after a
-    /// change of theirs. `before` is what there was before it.
+    /// Records the containers whose image lost its last record in a change by others. `before` is
+    /// the host before it.
     pub(crate) fn note_orphans(&mut self, namespace: &'static str, before: &Space) {
         let after = self.space(namespace);
         let gone = |image: &ImageId| !after.images().contains(image);
@@ -75,7 +75,7 @@ impl Host {
         }
     }
 
-    /// The clock is set. What is held by expiry may be gone then.
+    /// Records that the clock was set, which may expire holds.
     pub(crate) fn note_jump(&mut self, by: SignedDuration) {
         if by < HELD {
             return;
@@ -97,8 +97,8 @@ impl Host {
         })
     }
 
-    /// What holds at any moment: a record has its content, and what a container uses has a record
-    /// unless others have removed it.
+    /// Checks what is true at any moment: every record has its content, and what a container uses
+    /// has a record unless others removed it.
     pub(crate) fn check_store(&mut self) -> Result<(), Broken> {
         for namespace in NAMESPACES {
             let space = self.space(namespace);
@@ -123,7 +123,7 @@ impl Host {
             self.uses
                 .orphaned
                 .retain(|(of, id)| *of != namespace || containers.contains_key(id));
-            // An excused loss stays excused.
+            // A loss by others stays excused.
             for (id, container) in containers {
                 if !images.contains(&container.image) {
                     self.uses.orphaned.insert((namespace, id));
@@ -133,7 +133,7 @@ impl Host {
         Ok(())
     }
 
-    /// A run comes to its end while the daemon is there and calls succeed.
+    /// Checks that runs end while the daemon runs and calls succeed.
     fn check_progress(&mut self, namespace: &'static str) -> Result<(), Broken> {
         let passed = self.clock.passed();
         let since = *self.uses.busy_since.entry(namespace).or_insert(passed);

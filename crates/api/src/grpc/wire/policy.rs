@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
 use reclaim_maintenance::{Policy, Schedule};
-use reclaim_model::{BuildHistory, Rule, Watermark, Watermarks};
+use reclaim_model::{BuildHistory, Watermark, Watermarks};
 
 use super::size;
 use crate::grpc::proto;
@@ -12,52 +12,30 @@ use proto::watermark::Mark;
 
 impl From<&Policy> for proto::Policy {
     fn from(policy: &Policy) -> Self {
-        let Policy {
-            rule,
-            namespaces,
-            schedule,
-            startup_delay,
-            pressure,
-            max_unused,
-            max_images,
-            max_bytes,
-            undo_window,
-            max_deletes_per_second,
-            max_io_pressure,
-            history,
-            mode,
-        } = policy;
-        let Rule {
-            name,
-            filters,
-            min_age,
-            unused_for,
-            keep_newest,
-            last_copies,
-        } = rule;
+        let (rule, pressure) = (&policy.rule, &policy.pressure);
         Self {
-            name: name.to_string(),
-            namespaces: namespaces.iter().map(ToString::to_string).collect(),
-            all: filters.all(),
-            filters: filters.pairs(),
-            schedule: Some(schedule.into()),
-            startup_delay: message(*startup_delay),
+            name: rule.name.to_string(),
+            namespaces: policy.namespaces.iter().map(ToString::to_string).collect(),
+            all: rule.filters.all(),
+            filters: rule.filters.pairs(),
+            schedule: Some((&policy.schedule).into()),
+            startup_delay: message(policy.startup_delay),
             bytes: pressure.bytes.map(Into::into),
             inodes: pressure.inodes.map(Into::into),
             max_used: pressure.max_used,
             reserved_bytes: pressure.reserved,
-            min_age: message(*min_age),
-            unused_for: message(*unused_for),
-            max_unused: max_unused.and_then(message),
-            keep_newest: size(*keep_newest),
-            last_copies: *last_copies,
-            max_images: max_images.map(size),
-            max_bytes: *max_bytes,
-            undo_window: message(*undo_window),
-            max_deletes_per_second: *max_deletes_per_second,
-            max_io_pressure: max_io_pressure.map(Into::into),
-            unpin_build_history: *history == BuildHistory::Unpin,
-            mode: proto::Mode::from(*mode).into(),
+            min_age: message(rule.min_age),
+            unused_for: message(rule.unused_for),
+            max_unused: policy.max_unused.and_then(message),
+            keep_newest: size(rule.keep_newest),
+            last_copies: rule.last_copies,
+            max_images: policy.max_images.map(size),
+            max_bytes: policy.max_bytes,
+            undo_window: message(policy.undo_window),
+            max_deletes_per_second: policy.max_deletes_per_second,
+            max_io_pressure: policy.max_io_pressure.map(Into::into),
+            unpin_build_history: policy.history == BuildHistory::Unpin,
+            mode: proto::Mode::from(policy.mode).into(),
         }
     }
 }

@@ -9,6 +9,7 @@ use reclaim_model::{
 };
 use serde::Serialize;
 
+use super::docker;
 use crate::args::project::ProjectPruneArgs;
 use crate::args::{Format, Globals};
 use crate::backend::Backend;
@@ -62,7 +63,7 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
                 rmi,
                 mode,
                 engine: engine.address().to_owned(),
-                images: engine.prune_project(&images, mode).await?,
+                images: docker::prune(&engine, &images, mode).await?,
                 report: None,
             };
             (outcome, None)

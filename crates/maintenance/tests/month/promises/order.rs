@@ -1,4 +1,4 @@
-//! What a plan takes, in which order, and where it stops.
+//! Which images a plan removes, in which order, and where it stops.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::diary::{Broken, hold};
 use crate::picture::{By, Needed};
 use crate::registry::ImageId;
 
-/// Everything that a plan promises. `caps` are how many images and bytes may still go.
+/// Checks a plan. `caps` are how many images and bytes may still go.
 pub(crate) fn of_plan(
     planned: &Planned<'_>,
     run: &PolicyRun,
@@ -22,12 +22,12 @@ pub(crate) fn of_plan(
     removals.caps()?;
     removals.reserve()?;
     if !planned.picture.is_clear {
-        // What could not be read keeps more.
+        // A read that failed keeps more.
         return Ok(());
     }
     removals.exact_bytes()?;
     if planned.picture.was_set_back {
-        // Times that a clock wrote which was ahead may keep more.
+        // Times from a clock that was ahead may keep more.
         return Ok(());
     }
     removals.order()?;
@@ -35,16 +35,16 @@ pub(crate) fn of_plan(
     removals.no_sooner()
 }
 
-/// What a plan takes.
+/// What a plan removes.
 struct Removals<'a> {
     planned: &'a Planned<'a>,
     report: &'a Report,
-    /// What it is to free; `None` if it is for no room at all.
+    /// What it has to free; `None` without a goal.
     goals: Option<Vec<Goal>>,
     caps: (Option<usize>, Option<u64>),
     /// The names of the records that go.
     names: BTreeSet<String>,
-    /// The images of which any record goes.
+    /// The images that lose a record.
     going: BTreeSet<ImageId>,
     before: Needed,
 }
@@ -81,7 +81,7 @@ impl<'a> Removals<'a> {
         }
     }
 
-    /// What goes if these records do.
+    /// Returns what is freed if these records go.
     fn freed(&self, names: &BTreeSet<String>) -> Needed {
         let after = self.planned.picture.needed(names, By::Anything);
         self.before.without(&after)
@@ -93,7 +93,7 @@ impl<'a> Removals<'a> {
         records.map(|it| it.0.clone()).collect()
     }
 
-    /// Whether everything is met that the plan was to free.
+    /// Whether the plan reaches all of its goals.
     fn is_met(&self, freed: &Needed) -> bool {
         let mut met = self.goals.iter().flatten().map(|goal| match goal.unit {
             GoalUnit::Bytes { block: 1 } => freed.bytes() >= goal.amount,
@@ -103,7 +103,7 @@ impl<'a> Removals<'a> {
         met.all(|it| it)
     }
 
-    /// Images that may go as a whole and do not, for all that the daemon knows.
+    /// Returns images that stay although the daemon knows nothing that keeps them.
     fn left(&self) -> impl Iterator<Item = ImageId> {
         let images = self.planned.space().images().into_iter();
         images.filter(|it| {
@@ -112,7 +112,7 @@ impl<'a> Removals<'a> {
         })
     }
 
-    /// Whether an image would free anything, with all that goes gone.
+    /// Whether an image would free anything after everything in the plan is gone.
     fn would_help(&self, image: ImageId) -> bool {
         let more = &self.names | &self.names_of(image);
         self.freed(&more) != self.freed(&self.names)
@@ -141,7 +141,7 @@ impl<'a> Removals<'a> {
         Ok(())
     }
 
-    /// What the plan says that it frees is what goes.
+    /// Checks that the plan frees what it says.
     fn exact_bytes(&self) -> Result<(), Broken> {
         let found = self.freed(&self.names).bytes();
         let planned = self.report.estimate.0.total_bytes();
@@ -162,7 +162,7 @@ impl<'a> Removals<'a> {
         })
     }
 
-    /// What is needed does not go below what is reserved.
+    /// Checks that the reserve stays.
     fn reserve(&self) -> Result<(), Broken> {
         let picture = self.planned.picture;
         let reserved = self.planned.policy.pressure.reserved;
@@ -176,7 +176,7 @@ impl<'a> Removals<'a> {
         })
     }
 
-    /// No image goes while a less recently used one stays that may go and would help.
+    /// Checks that no image goes while a less recently used one stays that may go and would help.
     fn order(&self) -> Result<(), Broken> {
         if self.goals.is_none() {
             return Ok(());
@@ -195,7 +195,7 @@ impl<'a> Removals<'a> {
         Ok(())
     }
 
-    /// It stops as soon as there is enough: without the last image there would not be.
+    /// Checks that it stops as soon as the goals are met: without the last image they are not.
     fn stop(&self) -> Result<(), Broken> {
         if self.goals.is_none() {
             return Ok(());
@@ -215,7 +215,7 @@ impl<'a> Removals<'a> {
         })
     }
 
-    /// It does not stop before that, unless a cap says so.
+    /// Checks that it does not stop before that, except at a cap.
     fn no_sooner(&self) -> Result<(), Broken> {
         let mut kept = self.report.kept.iter();
         let is_capped = kept.any(|it| it.reason == KeepReason::Capped);

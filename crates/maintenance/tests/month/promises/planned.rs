@@ -1,4 +1,4 @@
-//! Whether an image may go, image by image and rule by rule.
+//! Checks for each image, rule by rule, whether it may go.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use reclaim_model::{LastUse, Protection};
 use crate::picture::{Picture, Record, Space};
 use crate::registry::{Image, ImageId, Registry};
 
-/// How long after an event the daemon has heard it for certain.
+/// How long after an event the daemon is certain to have received it.
 const AT_ONCE: SignedDuration = SignedDuration::from_secs(2);
 
-/// How much of its last moments a daemon that is killed may not know.
+/// How much of its last moments a killed daemon may have lost.
 const SLACK: SignedDuration = SignedDuration::from_mins(2);
 
-/// A plan of a policy, and what there was when it was made.
+/// A plan of a policy, and the host when it was made.
 #[derive(Debug)]
 pub(crate) struct Planned<'a> {
     pub(crate) picture: &'a Picture,
@@ -52,7 +52,7 @@ impl<'a> Planned<'a> {
         self.used.contains(&image)
     }
 
-    /// When an image was used last, as the daemon knows.
+    /// When an image was last used, as far as the daemon knows.
     pub(crate) fn last_used(&self, image: ImageId) -> Timestamp {
         let now = self.picture.now;
         if self.is_used(image) {
@@ -61,25 +61,25 @@ impl<'a> Planned<'a> {
         self.known(image).map_or(now, |it| it.last_used)
     }
 
-    /// Whether it came back so lately that it has to stay, as the daemon knows.
+    /// Whether a recent re-pull spares it, as far as the daemon knows.
     fn is_spared(&self, image: ImageId) -> bool {
         let until = self.known(image).and_then(|it| it.spared_until);
         until.is_some_and(|until| until > self.picture.now)
     }
 
-    /// Whether it was pulled at this very moment: the daemon may hear of it after the plan is made.
+    /// Whether it was pulled at this very moment: the event may arrive after the plan is made.
     pub(crate) fn is_just_pulled(&self, image: ImageId) -> bool {
         let pulled = self.space().pulled(image);
         pulled.is_some_and(|pulled| pulled + AT_ONCE >= self.picture.now)
     }
 
-    /// Returns what the daemon knows of the use of an image.
+    /// Returns the last use of an image in the daemon's index.
     pub(crate) fn known(&self, image: ImageId) -> Option<&LastUse> {
         let target = &self.registry.images[image].digest();
         self.picture.uses.0.get(target)
     }
 
-    /// Whether it was not used for so long that it goes in any case.
+    /// Whether it was unused for so long that it goes without pressure.
     pub(crate) fn is_idle(&self, image: ImageId) -> bool {
         let idle = self.picture.now.duration_since(self.last_used(image));
         let max = self.policy.max_unused;
@@ -93,8 +93,8 @@ impl<'a> Planned<'a> {
         !self.is_used(image) && records.all(|(name, it)| self.why_stays(name, it).is_none())
     }
 
-    /// Whether an image goes sooner than the rules say, by what really happened: the daemon may
-    /// know of less, and never of a longer time without use.
+    /// Returns why an image goes too early by what really happened. The daemon may know a shorter
+    /// time without use, and never a longer one.
     pub(crate) fn goes_too_soon(&self, image: ImageId) -> Option<String> {
         let idle = *self.picture.idle.get(&image)?;
         let rule = &self.policy.rule;
@@ -103,7 +103,7 @@ impl<'a> Planned<'a> {
         (idle + SLACK < least).then(|| format!("it was used {idle:#} ago, not {least:#}"))
     }
 
-    /// Why a record stays, use apart.
+    /// Returns why a record stays, apart from its use.
     pub(crate) fn why_stays(&self, name: &str, record: &Record) -> Option<&'static str> {
         let image = &self.registry.images[record.image];
         let rule = &self.policy.rule;

@@ -1,4 +1,4 @@
-//! When policies are looked at.
+//! Checks when policies run.
 
 use std::cell::Cell;
 
@@ -8,15 +8,15 @@ use reclaim_maintenance::{Cron, Policy, PolicyOutcome, PolicyRun, Schedule, Trig
 use crate::clock::Clock;
 use crate::diary::{Broken, hold};
 
-/// What glances, looks and what others do on the way may take.
+/// The time that checks, scans and other work may take.
 const SLACK: SignedDuration = SignedDuration::from_secs(120);
 
-/// How long a run may take in which calls go wrong, and what waits for it.
+/// How long a run with failing calls may take.
 const HELD_UP: SignedDuration = SignedDuration::from_mins(60);
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// When each policy was looked at last.
+/// When each policy last ran.
 #[derive(Debug)]
 pub(crate) struct Rhythm {
     beats: Vec<Beat>,
@@ -26,14 +26,14 @@ pub(crate) struct Rhythm {
 
 #[derive(Debug, Clone, Default)]
 struct Beat {
-    /// When the last look ended: in what really passed, and by the clock.
+    /// When the last run ended: in time that passed, and by the clock.
     last: Option<(SignedDuration, Timestamp)>,
     in_vain: u32,
-    /// Whether a daemon that starts knows of it: of what found nothing to do it does not.
+    /// Whether a daemon that starts knows of it. Runs with nothing to do are not recorded.
     is_remembered: bool,
-    /// How long runs took since.
+    /// How long runs have taken since.
     others: SignedDuration,
-    /// The next time of a crontab line after a moment: computing it is slow.
+    /// A cache of the next time of a crontab line: computing it is slow.
     next: Cell<Option<(Timestamp, Timestamp)>>,
 }
 
@@ -58,7 +58,7 @@ impl Rhythm {
         }
     }
 
-    /// A timetable is made.
+    /// Records that a timetable was made.
     pub(crate) fn started(&mut self, clock: &Clock) {
         self.started = clock.passed();
         for beat in &mut self.beats {
@@ -67,7 +67,7 @@ impl Rhythm {
         }
     }
 
-    /// A policy ran: not too early.
+    /// Checks that a policy did not run too early.
     pub(crate) fn ran(
         &self,
         n: usize,
@@ -84,16 +84,13 @@ impl Rhythm {
         if self.started >= passed && !self.beats[n].is_remembered {
             return Ok(());
         }
-        // After a clock was set back no wall time tells what is early.
+        // After the clock was set back, wall time does not define what is early.
         if clock.set_back() >= passed {
             return Ok(());
         }
         let early = || {
             let name = policy.name();
-            format!(
-                "{name} is looked at at {}, after {ended}: early",
-                clock.now()
-            )
+            format!("{name} runs at {}, after {ended}: early", clock.now())
         };
         match &policy.schedule {
             Schedule::OnDemand => hold(false, early),
@@ -111,7 +108,7 @@ impl Rhythm {
         }
     }
 
-    /// Notes that a policy ran until now.
+    /// Records that a policy ran until now.
     pub(crate) fn ended(
         &mut self,
         n: usize,
@@ -120,7 +117,7 @@ impl Rhythm {
         clock: &Clock,
     ) {
         let took = run.ended.duration_since(run.began);
-        // A clock that was set meanwhile does not tell how long it took.
+        // A clock that was set during the run does not measure how long it took.
         let took = if (SignedDuration::ZERO..HOUR).contains(&took) {
             took
         } else {
@@ -140,7 +137,7 @@ impl Rhythm {
         beat.others = SignedDuration::ZERO;
     }
 
-    /// No policy is overdue. Calls that went wrong, the last of them then, hold up what is due.
+    /// Checks that no policy is overdue. Failed calls, the last of them at this time, cause delays.
     pub(crate) fn is_kept(
         &self,
         policies: &[Policy],
@@ -198,7 +195,7 @@ impl Rhythm {
         }
     }
 
-    /// How much longer it waits after unsuccessful checks.
+    /// Returns how much longer it waits after unsuccessful runs.
     fn back_off(&self, n: usize, every: SignedDuration) -> SignedDuration {
         let mut wait = every;
         for _ in 0..self.beats[n].in_vain.min(5) {

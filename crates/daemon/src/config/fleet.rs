@@ -1,67 +1,41 @@
-//! The section about nodes that take turns: as typed, and what it means.
+//! The cluster of `[fleet]`, checked.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::file::FleetSection;
 use super::meaning::MeaningError;
-use super::values::{Count, Lease, Span};
 
-/// The longest name of a lease, which a number is added to.
+/// The longest name of a Lease, to which a number is added.
 const MAX_LEASE_NAME: usize = 200;
-/// The longest name of a namespace of Kubernetes.
+/// The longest name of a Kubernetes namespace.
 const MAX_NAMESPACE: usize = 63;
 
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct FleetText {
-    turns: Count<0, 1_000>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    namespace: Option<String>,
-    lease_name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node: Option<String>,
-    lease_duration: Span<Lease>,
-}
-
-impl Default for FleetText {
-    fn default() -> Self {
-        Self {
-            turns: Count(0),
-            namespace: None,
-            lease_name: "reclaim-turn".to_owned(),
-            node: None,
-            lease_duration: Span::of_secs(60),
-        }
-    }
-}
-
-/// That this node waits for its turn among those of a cluster.
+/// A cluster in which nodes take turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fleet {
-    /// How many nodes have a turn at once.
-    pub(crate) at_once: NonZeroU32,
-    /// Where the leases are, unless in the pod's own namespace.
-    pub(crate) namespace: Option<String>,
-    /// What they are called, without the number.
-    pub(crate) lease_name: String,
-    /// What this node is called, if the file says so.
-    pub(crate) node: Option<String>,
-    /// How long a dead node keeps its turn.
-    pub(crate) lease_duration: Duration,
+pub struct Fleet {
+    /// How many nodes may remove images at once.
+    pub at_once: NonZeroU32,
+    /// The namespace of the Leases, unless it is the pod's.
+    pub namespace: Option<String>,
+    /// The name of the Leases, without the number.
+    pub lease_name: String,
+    /// The name of this node, if the file has it.
+    pub node: Option<String>,
+    /// How long a node that died keeps its Lease.
+    pub lease_duration: Duration,
 }
 
 impl Fleet {
-    /// Checks what was typed. Without turns there is no fleet, but what is wrong is wrong.
-    pub(super) fn new(typed: FleetText) -> Result<Option<Self>, MeaningError> {
-        let FleetText {
+    /// Checks the section; `None` without turns. Invalid values are errors in any case.
+    pub(super) fn new(section: FleetSection) -> Result<Option<Self>, MeaningError> {
+        let FleetSection {
             turns,
             namespace,
             lease_name,
             node,
             lease_duration,
-        } = typed;
+        } = section;
         if !is_kubernetes_name(&lease_name, MAX_LEASE_NAME) {
             return Err(MeaningError::new(
                 "fleet.lease_name",
@@ -86,7 +60,7 @@ impl Fleet {
             return Ok(None);
         };
         if cfg!(not(feature = "fleet")) {
-            let problem = "this reclaim was built without turns (feature `fleet`)";
+            let problem = "this program was built without the feature `fleet`";
             return Err(MeaningError::new("fleet.turns", problem.to_owned()));
         }
         Ok(Some(Self {
@@ -99,7 +73,7 @@ impl Fleet {
     }
 }
 
-/// Whether Kubernetes takes the name for a lease or a namespace.
+/// Whether Kubernetes accepts the name for a Lease or a namespace.
 fn is_kubernetes_name(name: &str, longest: usize) -> bool {
     let is_inner = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
     (1..=longest).contains(&name.len())

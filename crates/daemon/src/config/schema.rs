@@ -1,13 +1,14 @@
 //! The configuration file as a JSON Schema, for editors and for machines that write it.
 
+use reclaim_maintenance::settings::{Key, Kind};
 use serde_json::{Map, Value, json};
 
-use super::keys::{KEYS, Key, Kind};
+use super::file::ConfigFile;
 
-/// Returns the schema, for people too: every key has its meaning.
-pub(crate) fn schema() -> String {
+/// Returns the schema. The description of a key is its meaning and what it accepts.
+pub fn schema() -> String {
     let mut sections = Map::new();
-    for key in KEYS {
+    for key in ConfigFile::keys() {
         let section = sections.entry(key.section);
         let section = section.or_insert_with(|| {
             json!({
@@ -16,7 +17,7 @@ pub(crate) fn schema() -> String {
                 "properties": {},
             })
         });
-        section["properties"][key.name] = property(key);
+        section["properties"][key.name] = property(&key);
     }
     if let Some(mut policy) = sections.remove("policy") {
         policy["required"] = json!(["name"]);
@@ -41,11 +42,11 @@ fn property(key: &Key) -> Value {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
-        Kind::Choice(pattern) => json!({ "type": "string", "pattern": pattern }),
+        Kind::Pattern(pattern) => json!({ "type": "string", "pattern": pattern }),
     };
     property["description"] = json!(format!("{} Accepted: {}.", key.meaning, key.accepts));
-    // What stands there is JSON as well as TOML, or words.
-    if let Ok(default) = serde_json::from_str::<Value>(key.default) {
+    // A default is JSON as well as TOML; what an unset key means is text.
+    if let Ok(default) = serde_json::from_str::<Value>(&key.default) {
         property["default"] = default;
     }
     property

@@ -1,13 +1,13 @@
-//! The file as users write it, and the mistakes that they make.
+//! Tests of the file as users write it, and of their mistakes.
 
 use std::collections::BTreeSet;
 
 use reclaim_maintenance::HeadroomSize;
+use reclaim_maintenance::settings::Kind;
 
-use super::keys::{KEYS, Kind};
 use super::*;
 
-/// The form that is promised.
+/// A file with the keys that other projects rely on.
 const PROMISED: &str = r#"
 [containerd]
 address = "/run/containerd/containerd.sock"
@@ -47,7 +47,7 @@ fn policy(keys: &str) -> Result<Config, String> {
 }
 
 #[test]
-fn reads_the_promised_form_and_shows_what_it_means() {
+fn reads_a_file_and_shows_it_with_all_defaults() {
     let config = parsed(PROMISED).unwrap();
     assert_eq!(config.policies.len(), 1);
     assert_eq!(config.policies[0].namespaces.len(), 2);
@@ -63,7 +63,7 @@ fn an_empty_file_deletes_nothing() {
 
 #[test]
 #[cfg(feature = "fleet")]
-fn a_fleet_is_one_that_takes_turns() {
+fn a_fleet_needs_turns() {
     assert_eq!(parsed("[fleet]\nnode = \"a\"\n").unwrap().fleet, None);
     let text = "[fleet]\nturns = 2\nnode = \"a\"\nlease_duration = \"90s\"\n";
     let fleet = parsed(text).unwrap().fleet.unwrap();
@@ -73,12 +73,12 @@ fn a_fleet_is_one_that_takes_turns() {
 }
 
 #[test]
-fn a_disabled_policy_is_checked_and_not_there() {
+fn a_disabled_policy_is_checked_and_dropped() {
     assert!(policy("enabled = false").unwrap().policies.is_empty());
     assert!(policy("enabled = false\ncron = \"x\"").is_err());
 }
 
-/// Keys of a policy that are wrong, and what the error says of each.
+/// Invalid keys of a policy, and what the error of each contains.
 const WRONG: &[(&str, &[&str])] = &[
     ("hihg = \"85%\"", &["line 3", "hihg", "`high`"]),
     ("high = \"101%\"", &["line 3", "101%", "from 1% to 99%"]),
@@ -137,7 +137,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("name = \"q\"", &["duplicate key"]),
 ];
 
-/// An error should say where, what was wrong and what is accepted.
+/// An error should name the place, the value and what is accepted.
 #[test]
 fn errors_name_the_place_and_what_is_accepted() {
     for (keys, words) in WRONG {
@@ -178,10 +178,11 @@ fn errors_name_the_place_and_what_is_accepted() {
     assert!(error.contains("`name`"), "{error}");
 }
 
-/// The list of keys should be that of the parser: it is what the manual is made of.
+/// The list of keys should have exactly the keys that the parser accepts.
 #[test]
-fn the_list_of_keys_is_whole() {
-    let sections: BTreeSet<&str> = KEYS.iter().map(|key| key.section).collect();
+fn the_list_of_keys_is_that_of_the_parser() {
+    let keys = ConfigFile::keys();
+    let sections: BTreeSet<&str> = keys.iter().map(|key| key.section).collect();
     for section in sections {
         let header = match section {
             "policy" => "[[policy]]".to_owned(),
@@ -190,7 +191,7 @@ fn the_list_of_keys_is_whole() {
         let error = parsed(&format!("{header}\nno_such_key = 1\n")).unwrap_err();
         let (_, expected) = error.split_once("expected ").unwrap();
         let there: BTreeSet<&str> = expected.split('`').skip(1).step_by(2).collect();
-        let listed = KEYS.iter().filter(|key| key.section == section);
+        let listed = keys.iter().filter(|key| key.section == section);
         let listed: BTreeSet<&str> = listed.map(|key| key.name).collect();
         assert_eq!(there, listed, "{section}");
     }
@@ -199,11 +200,11 @@ fn the_list_of_keys_is_whole() {
 #[test]
 fn the_manual_has_every_key() {
     let manual = include_str!("../../../../docs/configuration.md");
-    for key in KEYS {
+    for key in ConfigFile::keys() {
         let default = if key.default.is_empty() {
             "–"
         } else {
-            key.default
+            &key.default
         };
         let line = format!(
             "| `{}` | `{default}` | {} | {} |",
@@ -220,7 +221,7 @@ fn the_manual_has_every_key() {
 #[test]
 fn the_schema_has_every_key() {
     let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
-    for key in KEYS {
+    for key in ConfigFile::keys() {
         let section = &schema["properties"][key.section];
         let section = if key.section == "policy" {
             &section["items"]

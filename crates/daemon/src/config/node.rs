@@ -1,17 +1,16 @@
-//! What containerd's own configuration adds to ours. It is read when policies begin to run, when the
-//! configuration is read again, and when they are explained. The kubelet's is read by whoever
-//! explains.
+//! The protection that containerd's own configuration adds. It is read when the daemon starts, at
+//! each reload, and for an explanation.
 
 use reclaim_engine::{SandboxImages, read_sandbox_images};
 use reclaim_model::Protection;
 
 use super::meaning::{Config, Infrastructure};
 
-/// What is protected where it cannot be read which images pods need: whatever may be one.
+/// What is protected if the sandbox image is unknown: every image that could be one.
 const MAY_BE_SANDBOX: [&str; 2] = ["*pause*", "*sandbox*"];
 
-/// Returns what no policy removes, with the images that pods need by containerd's configuration,
-/// and what of that could not be read.
+/// Returns what no policy removes, including the images that pods need by containerd's
+/// configuration, and warnings about what of that could not be read.
 pub(crate) fn protection_with_sandboxes(config: &Config) -> (Protection, Vec<String>) {
     let mut protection = config.protection.clone();
     if config.infrastructure == Infrastructure::Free {
@@ -52,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sandbox_image_is_protected_and_what_may_be_one_if_it_is_unknown() {
+    fn protects_the_sandbox_image_or_every_possible_one_if_it_is_unknown() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let named = "r.example/pod-base:1";
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kubelet_is_heard_where_there_is_one() {
+    fn warns_about_the_kubelet_only_if_there_is_one() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let policy = "[[policy]]\nname = 'p'\nhigh = '90%'\nlow = '80%'";

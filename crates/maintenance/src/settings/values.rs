@@ -1,4 +1,4 @@
-//! Values that check themselves while the file is parsed.
+//! Types of values that are checked while the file is parsed.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,12 +6,14 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use reclaim_model::{ByteSize, ByteSizeError, parse_go_duration};
+use reclaim_model::{ByteSize, ByteSizeError, PolicyName, Watermark, parse_go_duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A value that is written as a text and read by its own rules.
+use super::{Kind, Setting};
+
+/// A value that is written as text, and parsed by its type.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Text<T>(pub(crate) T);
+pub struct Text<T>(pub T);
 
 impl<'de, T> Deserialize<'de> for Text<T>
 where
@@ -32,12 +34,14 @@ impl<T: fmt::Display> Serialize for Text<T> {
 
 /// A size, or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SizeOrAuto {
+pub enum SizeOrAuto {
+    /// `auto`.
     Auto,
+    /// A size.
     Size(ByteSize),
 }
 
-/// How [`SizeOrAuto::Auto`] is written.
+/// The text of [`SizeOrAuto::Auto`].
 const AUTO: &str = "auto";
 
 impl FromStr for SizeOrAuto {
@@ -62,23 +66,25 @@ impl fmt::Display for SizeOrAuto {
 }
 
 /// The range of a [`Span`], in seconds.
-pub(crate) trait Range {
+pub trait Range {
+    /// The shortest duration.
     const MIN: u64;
+    /// The longest duration.
     const MAX: u64;
 }
 
-/// Up to ten years: an age, or how long something is unused.
+/// Up to ten years: the range of ages, and of how long something was unused.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Age;
-/// From a second to thirty days: how often something happens.
+pub struct Age;
+/// From a second to thirty days: the range of intervals.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Period;
-/// From 15 seconds to an hour: how long a lease of a cluster lasts that is not renewed.
+pub struct Period;
+/// From 15 seconds to an hour: the range of how long a cluster lock lasts without renewal.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Lease;
-/// Up to thirty days: for how long something is held or waited for.
+pub struct Lease;
+/// Up to thirty days: the range of holds and delays.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Wait;
+pub struct Wait;
 
 const HOUR: u64 = 60 * 60;
 
@@ -104,17 +110,12 @@ impl Range for Wait {
 
 /// A duration as Go and docker write it, within a range.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Span<R>(pub(crate) Duration, PhantomData<R>);
+pub struct Span<R>(pub Duration, PhantomData<R>);
 
 impl<R> Span<R> {
-    pub(crate) fn of_secs(seconds: u64) -> Self {
+    /// Makes a duration of seconds, which the caller keeps in the range.
+    pub fn of_secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds), PhantomData)
-    }
-}
-
-impl<R> Default for Span<R> {
-    fn default() -> Self {
-        Self::of_secs(0)
     }
 }
 
@@ -129,29 +130,29 @@ impl<'de, R: Range> Deserialize<'de> for Span<R> {
 
 impl<R> Serialize for Span<R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&words(self.0))
+        serializer.serialize_str(&duration_text(self.0))
     }
 }
 
-/// Reads a duration as Go and docker write it; what is none, or outside `range`, is an error in
-/// words.
-pub(crate) fn duration_within(
-    text: &str,
-    range: &RangeInclusive<Duration>,
-) -> Result<Duration, String> {
+/// Reads a duration as Go and docker write it, such as `1h30m`.
+///
+/// # Errors
+///
+/// A message if it is not a duration, or outside of `range`.
+pub fn duration_within(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let parsed = parse_go_duration(text).ok();
     let duration = parsed.and_then(|it| Duration::try_from(it).ok());
     duration.filter(|it| range.contains(it)).ok_or_else(|| {
         format!(
             "duration is not one such as 90s, 10m or 1h30m, from {} to {}: `{text}`",
-            words(*range.start()),
-            words(*range.end()),
+            duration_text(*range.start()),
+            duration_text(*range.end()),
         )
     })
 }
 
-/// Writes a duration so that it is read back as it was, in the largest unit that it is whole in.
-pub(crate) fn words(duration: Duration) -> String {
+/// Formats a duration in the largest unit that is exact, so that it reads back the same.
+pub fn duration_text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if duration.subsec_nanos() > 0 {
         format!("{}ns", duration.as_nanos())
@@ -165,8 +166,8 @@ pub(crate) fn words(duration: Duration) -> String {
 }
 
 /// A whole number from `MIN` to `MAX`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Count<const MIN: u32, const MAX: u32>(pub(crate) u32);
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Count<const MIN: u32, const MAX: u32>(pub u32);
 
 impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Count<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -183,4 +184,60 @@ impl<const MIN: u32, const MAX: u32> Serialize for Count<MIN, MAX> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u32(self.0)
     }
+}
+
+/// The form of a duration, as a regular expression.
+const DURATION: &str = r"^([0-9.]+(ns|us|ms|s|m|h))+$|^0$";
+
+impl<T: TextForm> Setting for Text<T> {
+    const KIND: Kind = T::KIND;
+
+    fn accepts() -> String {
+        T::ACCEPTS.to_owned()
+    }
+}
+
+impl<R: Range> Setting for Span<R> {
+    const KIND: Kind = Kind::Pattern(DURATION);
+
+    fn accepts() -> String {
+        let [min, max] = [R::MIN, R::MAX].map(Duration::from_secs);
+        format!("{} to {}", duration_text(min), duration_text(max))
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> Setting for Count<MIN, MAX> {
+    const KIND: Kind = Kind::Integer(MIN, MAX);
+
+    fn accepts() -> String {
+        format!("{MIN} to {MAX}")
+    }
+}
+
+/// The form of a [`Text`].
+pub trait TextForm {
+    /// What it is in a schema.
+    const KIND: Kind;
+    /// What it accepts, for the manual.
+    const ACCEPTS: &str;
+}
+
+impl TextForm for PolicyName {
+    const KIND: Kind = Kind::Text;
+    const ACCEPTS: &str = "1 to 63 letters, digits, - and _";
+}
+
+impl TextForm for ByteSize {
+    const KIND: Kind = Kind::Pattern(r"^[0-9]+(\.[0-9]+)?([kKmMgGtTpP]?(i?[bB])?)$");
+    const ACCEPTS: &str = "a size";
+}
+
+impl TextForm for SizeOrAuto {
+    const KIND: Kind = Kind::Pattern(r"^(auto|[0-9]+(\.[0-9]+)?([kKmMgGtTpP]?(i?[bB])?))$");
+    const ACCEPTS: &str = "auto or a size";
+}
+
+impl TextForm for Watermark {
+    const KIND: Kind = Kind::Pattern(r"^([1-9][0-9]?%|[0-9]+(\.[0-9]+)?[kKmMgGtTpP]?(i?[bB])?)$");
+    const ACCEPTS: &str = "1% to 99% used, or a size that must stay free";
 }

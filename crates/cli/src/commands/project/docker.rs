@@ -1,0 +1,213 @@
+//! Removing a project's images through a Docker Engine, by the calls that Compose makes.
+//!
+//! The Docker Engine decides what may be untagged and deleted. Nothing is held, and nothing can be
+//! undone.
+
+use std::collections::BTreeMap;
+
+use bollard::Docker;
+use bollard::errors::Error as ApiError;
+use bollard::models::{ImageDeleteResponseItem, ImageSummary};
+use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, RemoveImageOptions};
+use futures::stream::{self, StreamExt};
+use reclaim_engine::{Chosen, DockerEngine, DockerError, Existence, Listed, choose};
+use reclaim_model::{
+    Conflict, ConflictCause, Mode, Named, NamedRemoval, NotRemoved, PROJECT_LABEL, Project,
+    ProjectImages, SERVICE_LABEL, Service, chain,
+};
+
+/// How many requests are under way at once.
+const AT_ONCE: usize = 8;
+
+/// The label that Compose gives to every container.
+const CONFIG_LABEL: &str = "com.docker.compose.config-hash";
+
+/// Removes the images of a project, or lists them in a dry run, in the order of their names.
+///
+/// # Errors
+///
+/// If the engine does not list its images and containers. A failure to remove an image is in its
+/// outcome.
+pub(super) async fn prune(
+    engine: &DockerEngine,
+    request: &ProjectImages,
+    mode: Mode,
+) -> Result<Vec<Named>, DockerError> {
+    let docker = engine.client();
+    let mut request = request.clone();
+    if request.from_containers {
+        let seen = project_of_containers(docker, &request).await?;
+        request.project.services.extend(seen);
+    }
+    let mut listed = images(docker, &request, false).await?;
+    listed.extend(images(docker, &request, true).await?);
+    let existing = existing(docker, &request.project).await;
+    let chosen = choose(&request, &listed, |name| {
+        existing.get(name).copied().unwrap_or(Existence::Unknown)
+    });
+    let removals = chosen.into_iter().map(async |chosen| {
+        let Chosen { image, services } = chosen;
+        let outcome = match mode {
+            Mode::DryRun => Ok(NamedRemoval {
+                records: vec![image.clone()],
+                ..NamedRemoval::default()
+            }),
+            Mode::Apply => remove(docker, &image).await,
+        };
+        Named {
+            services: services.into_iter().collect(),
+            ..Named::new(image, outcome)
+        }
+    });
+    // In the order of the names, whichever is done first.
+    let removals = stream::iter(removals).buffered(AT_ONCE);
+    Ok(removals.collect().await)
+}
+
+/// Derives the services from the project's containers.
+async fn project_of_containers(
+    docker: &Docker,
+    request: &ProjectImages,
+) -> Result<BTreeMap<String, Service>, DockerError> {
+    let name = &request.project.name;
+    let labels = vec![format!("{PROJECT_LABEL}={name}"), CONFIG_LABEL.to_owned()];
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some([("label".to_owned(), labels)].into_iter().collect()),
+        ..ListContainersOptions::default()
+    };
+    let containers = docker.list_containers(Some(options)).await;
+    let containers = containers.map_err(|source| DockerError::Call {
+        operation: "list containers",
+        source,
+    })?;
+    let services: Vec<(String, String)> = containers
+        .into_iter()
+        .filter_map(|it| Some((it.labels?.remove(SERVICE_LABEL)?, it.image?)))
+        .collect();
+    let services = services
+        .iter()
+        .map(|(service, image)| (&**service, &**image));
+    Ok(Project::of_containers(name.clone(), services).services)
+}
+
+/// Lists the images with the label of the project.
+async fn images(
+    docker: &Docker,
+    request: &ProjectImages,
+    is_dangling: bool,
+) -> Result<Vec<Listed>, DockerError> {
+    let label = format!("{PROJECT_LABEL}={}", request.project.name);
+    let filters = [
+        ("label".to_owned(), vec![label]),
+        ("dangling".to_owned(), vec![is_dangling.to_string()]),
+    ];
+    let options = ListImagesOptions {
+        filters: Some(filters.into_iter().collect()),
+        ..ListImagesOptions::default()
+    };
+    let images = docker.list_images(Some(options)).await;
+    let images = images.map_err(|source| DockerError::Call {
+        operation: "list images",
+        source,
+    })?;
+    Ok(images
+        .into_iter()
+        .map(|image| listed(image, is_dangling))
+        .collect())
+}
+
+/// Returns which of the services' image names exist.
+async fn existing(docker: &Docker, project: &Project) -> BTreeMap<String, Existence> {
+    let names = project.services.iter().map(|(name, service)| {
+        let default = || project.default_image(name);
+        service.image.clone().unwrap_or_else(default)
+    });
+    let asked = names.map(async |name| {
+        let existence = match docker.inspect_image(&name).await {
+            Ok(_) => Existence::Yes,
+            Err(ApiError::DockerResponseServerError {
+                status_code: 404, ..
+            }) => Existence::No,
+            // Only a definite no counts as missing.
+            Err(_) => Existence::Unknown,
+        };
+        (name, existence)
+    });
+    stream::iter(asked)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn remove(docker: &Docker, image: &str) -> Result<NamedRemoval, NotRemoved> {
+    let options = RemoveImageOptions {
+        noprune: true,
+        ..RemoveImageOptions::default()
+    };
+    match docker.remove_image(image, Some(options), None).await {
+        Ok(items) => Ok(removal(image, items)),
+        Err(ApiError::DockerResponseServerError {
+            status_code: 404, ..
+        }) => Err(NotRemoved::NoSuchImage(image.to_owned())),
+        Err(ApiError::DockerResponseServerError {
+            status_code: 409,
+            message,
+        }) => Err(NotRemoved::Conflict(conflict(image, &message))),
+        Err(error) => Err(NotRemoved::Failed(chain(&error))),
+    }
+}
+
+/// Returns an image of Docker's list.
+fn listed(image: ImageSummary, is_dangling: bool) -> Listed {
+    Listed {
+        id: image.id,
+        names: if is_dangling {
+            Vec::new()
+        } else {
+            image.repo_tags
+        },
+        is_dangling,
+        labels: image.labels.into_iter().collect(),
+    }
+}
+
+fn removal(image: &str, items: Vec<ImageDeleteResponseItem>) -> NamedRemoval {
+    let mut removal = NamedRemoval {
+        records: vec![image.to_owned()],
+        ..NamedRemoval::default()
+    };
+    for item in items {
+        removal.untagged.extend(item.untagged);
+        let digest = item.deleted.and_then(|text| text.parse().ok());
+        removal.deleted.extend(digest);
+    }
+    removal
+}
+
+/// Splits Docker's message of a conflict. A message of another form is the cause as a whole.
+fn conflict(image: &str, message: &str) -> Conflict {
+    let cause = message
+        .split_once(" - ")
+        .map_or(message, |(_, cause)| cause);
+    Conflict {
+        image: image.to_owned(),
+        can_be_forced: message.contains("(must be forced)"),
+        cause: ConflictCause::Other(cause.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_conflict_messages() {
+        let message = "conflict: unable to delete x:1 (must be forced) - container 4f1c7e0d92ab \
+                       is using its referenced image cb200e00e0a0";
+        assert_eq!(conflict("x:1", message).to_string(), message);
+        let odd = conflict("x:1", "in use");
+        assert_eq!(odd.cause, ConflictCause::Other("in use".to_owned()));
+        assert!(!odd.can_be_forced);
+    }
+}

@@ -1,0 +1,125 @@
+//! The tasks of a daemon beside its servers: last use, policies, metrics, SIGHUP, systemd.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reclaim_api::listen::{self, Limits};
+use reclaim_api::metrics::{self, Metrics};
+use reclaim_engine::Health;
+use reclaim_maintenance::{Scheduler, SchedulerHandle};
+use reclaim_model::PolicyName;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::error::DaemonError;
+use crate::host::Host;
+use crate::reload::Reloader;
+use crate::systemd::{feed_by, notify, watchdog};
+
+/// The tasks of a daemon.
+pub(crate) struct Daemon {
+    tasks: JoinSet<()>,
+    pub(crate) scheduler: SchedulerHandle,
+    /// Whether containerd answers.
+    pub(crate) health: Arc<Health>,
+}
+
+impl Daemon {
+    /// Starts the tasks. They end when `cancel` is cancelled.
+    pub(crate) async fn start(
+        host: Arc<Host>,
+        names: Vec<PolicyName>,
+        cancel: &CancellationToken,
+    ) -> Result<Self, DaemonError> {
+        // Before any task starts, so that an error here leaves none running.
+        let set = host.policy_set(&host.config, &names)?;
+        let health = Arc::new(Health::default());
+        let metrics = Arc::new(Metrics::new(
+            env!("CARGO_PKG_VERSION"),
+            Some(Arc::clone(&host.index)),
+            Arc::clone(&health),
+        ));
+        metrics.reloaded(true);
+        let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signal)?;
+        let mut tasks = JoinSet::new();
+        if let Some(address) = host.config.metrics {
+            let listener = listen::open_plain(address).await?;
+            let router = metrics::router(Arc::clone(&metrics));
+            info!(%address, "serving metrics");
+            tasks.spawn(listen::serve(
+                vec![listener],
+                router,
+                Limits::of_metrics(),
+                cancel.clone(),
+            ));
+        }
+        let (engine, token) = (Arc::clone(&host.engine), cancel.clone());
+        tasks.spawn(async move { engine.finish_runs(&token).await });
+        let (connection, token) = (host.health_connection.clone(), cancel.clone());
+        let watched = Arc::clone(&health);
+        tasks.spawn(async move { watched.watch(&connection, &token).await });
+        let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
+        let token = cancel.clone();
+        tasks.spawn(async move { index.watch(&engine, &token).await });
+        let (engine, counting) = (Arc::clone(&host.engine), Arc::clone(&metrics));
+        let token = cancel.clone();
+        tasks.spawn(async move { counting.count_runs(&engine, &token).await });
+        let (new, adopted) = mpsc::channel(1);
+        let scheduler = Scheduler::new(set, Arc::clone(&host.history), Arc::clone(&metrics) as _);
+        let handle = scheduler.handle();
+        let token = cancel.clone();
+        tasks.spawn(async move { scheduler.run(adopted, &token).await });
+        if let Some(every) = watchdog() {
+            let (engine, token) = (Arc::clone(&host.engine), cancel.clone());
+            let feed = || notify(&[NotifyState::Watchdog]);
+            tasks.spawn(async move { feed_by(|| engine.moves(), feed, every, &token).await });
+        }
+        let reloader = Arc::new(Reloader {
+            host,
+            names,
+            metrics,
+            new,
+        });
+        let token = cancel.clone();
+        tasks.spawn(async move { reloader.follow(hangup, &token).await });
+        Ok(Self {
+            tasks,
+            scheduler: handle,
+            health,
+        })
+    }
+
+    /// Waits until all tasks have ended.
+    pub(crate) async fn ended(self) {
+        self.tasks.join_all().await;
+    }
+}
+
+/// How much longer than the grace a daemon may take to end, whatever containerd does. Blocking work
+/// gets the rest of ten seconds; see `main` of the command.
+const TO_END: Duration = Duration::from_secs(9);
+
+/// Works until `work` ends, or for a limited time after a request to stop. What an unfinished run
+/// removed stays held then, as after a crash.
+pub(crate) async fn until_stopped(
+    work: impl Future<Output = ()>,
+    stop: &CancellationToken,
+    grace: Duration,
+) {
+    let too_long = async {
+        stop.cancelled().await;
+        notify(&[NotifyState::Stopping]);
+        tokio::time::sleep(grace.saturating_add(TO_END)).await;
+    };
+    tokio::select! {
+        () = work => info!("stopped"),
+        () = too_long => warn!(
+            "stopped before everything had ended; what a run had removed is held, and restored by \
+             the next"
+        ),
+    }
+}

@@ -1,0 +1,53 @@
+//! Why a daemon cannot start.
+
+use std::io;
+use std::path::PathBuf;
+
+use reclaim_api::grpc::DescribeError;
+use reclaim_api::listen::ListenError;
+use reclaim_engine::DockerError;
+use reclaim_maintenance::{HistoryError, IndexError, UnknownPolicy};
+use reclaim_store::ConnectError;
+
+use crate::config::ConfigError;
+
+/// Why a daemon cannot start, or a policy cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration cannot be read, or is invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// containerd cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The address of a Docker Engine is invalid.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+    /// The registered containers cannot be read.
+    #[error("use the state in {}", directory.display())]
+    State {
+        /// Their directory.
+        directory: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// The index of last use cannot be read or written.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The history of policy runs cannot be read.
+    #[error(transparent)]
+    RunHistory(#[from] HistoryError),
+    /// A policy was named that does not exist.
+    #[error(transparent)]
+    UnknownPolicy(#[from] UnknownPolicy),
+    /// A server cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The gRPC services cannot be described to clients.
+    #[error("describe the services")]
+    Describe(#[from] DescribeError),
+    /// SIGHUP cannot be handled.
+    #[error("handle SIGHUP")]
+    Signal(#[source] io::Error),
+}

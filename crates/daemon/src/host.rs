@@ -1,0 +1,228 @@
+//! The host of a daemon: its configuration and state, and the engine with all containers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reclaim_engine::{
+    ContainerdConfig, DockerContainers, Engine, RegisteredContainers, UnlistedDocker,
+};
+use reclaim_maintenance::{
+    ClusterLock, Headroom, HeadroomSize, LastUseIndex, Maintenance, Policy, PolicySet, RunHistory,
+};
+use reclaim_model::{PolicyName, chain};
+use reclaim_store::{ConnectError, Containerd};
+use tracing::warn;
+
+use crate::config::{self, Config};
+use crate::error::DaemonError;
+
+/// The default address of containerd, as for ctr and nerdctl.
+pub const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
+
+/// The name of the headroom file in the state directory.
+const HEADROOM: &str = "headroom";
+
+/// What to do if containerd does not answer at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Fail.
+    None,
+    /// Start, and wait for containerd where it is needed.
+    Waits,
+}
+
+/// The options of a command that runs policies.
+#[derive(Debug, Clone, Default)]
+pub struct HostOptions {
+    /// The configuration file, unless it is at its default path.
+    pub config: Option<PathBuf>,
+    /// The address of containerd, in place of the configured one.
+    pub address: Option<String>,
+    /// Whether containerd runs on another host, so that none of its files is here.
+    pub is_remote: bool,
+    /// Addresses of Docker Engines whose containers keep their images.
+    pub docker: Vec<String>,
+    /// Whether to prune Docker's namespaces without asking a Docker Engine.
+    pub trust_leases: bool,
+    /// The state directory, in place of the configured one.
+    pub state: Option<PathBuf>,
+}
+
+/// A host on which policies run.
+#[derive(Debug)]
+pub struct Host {
+    /// The configuration.
+    pub config: Config,
+    /// The engine, with all containers.
+    pub engine: Arc<Engine>,
+    /// When each image was last used.
+    pub index: Arc<LastUseIndex>,
+    /// The runs of policies.
+    pub history: Arc<RunHistory>,
+    /// The configuration file, unless it is at its default path.
+    pub(crate) file: Option<PathBuf>,
+    /// A second connection to containerd, for health checks.
+    pub(crate) health_connection: Containerd,
+    /// Containers that engines registered.
+    pub(crate) registered: Arc<RegisteredContainers>,
+    /// The state directory.
+    state: PathBuf,
+}
+
+impl Host {
+    /// Reads the configuration and the state, and connects to containerd. `adapt` gives the engine
+    /// the options of the command; it receives the state directory.
+    ///
+    /// # Errors
+    ///
+    /// [`DaemonError`] if any of that fails.
+    pub async fn open(
+        options: HostOptions,
+        patience: Patience,
+        adapt: impl FnOnce(Engine, &Path) -> Engine,
+    ) -> Result<Self, DaemonError> {
+        let config = config::find(options.config.as_deref())?;
+        let state = options.state.unwrap_or_else(|| config.state.clone());
+        let registered = Arc::new(registered(&state)?);
+        let address = options.address.as_deref().or(config.address.as_deref());
+        let address = address.unwrap_or(DEFAULT_ADDRESS);
+        let health_connection = Containerd::connect_lazily(address)?;
+        let engine = match connect(address, options.is_remote).await {
+            Err(error) if patience == Patience::Waits && error.is_transient() => {
+                warn!(error = %chain(&error), "containerd is not running; waiting for it");
+                Engine::new(placed(health_connection.clone(), options.is_remote))
+            }
+            engine => engine?,
+        };
+        let engine = adapt(engine, &state);
+        let engine = with_docker(engine, &options.docker, options.trust_leases)?;
+        let index = Arc::new(LastUseIndex::open(&state)?);
+        let engine = engine
+            .with_containers(Arc::clone(&registered) as _)
+            .with_containerd_config(match config.infrastructure {
+                config::Infrastructure::Free => ContainerdConfig::Ignored,
+                config::Infrastructure::Protected if options.is_remote => ContainerdConfig::Unseen,
+                config::Infrastructure::Protected => {
+                    ContainerdConfig::At(config.containerd_toml.clone())
+                }
+            })
+            .with_last_use(Arc::clone(&index) as _);
+        Ok(Self {
+            index,
+            history: Arc::new(RunHistory::open(&state)?),
+            engine: Arc::new(engine),
+            registered,
+            health_connection,
+            config,
+            file: options.config,
+            state,
+        })
+    }
+
+    /// Returns what policies run with, by a configuration and by containerd's own.
+    pub fn maintenance(&self, config: &Config) -> Maintenance {
+        let (protection, warnings) = config::protection_with_sandboxes(config);
+        for warning in warnings {
+            warn!(%warning, "sandbox image unknown; protecting every image that could be one");
+        }
+        Maintenance {
+            engine: Arc::clone(&self.engine),
+            index: Arc::clone(&self.index),
+            protection: Arc::new(protection),
+            headroom: self.headroom(config),
+            cluster_lock: cluster_lock(config),
+            kubelet_config: Some(config.kubelet_yaml.clone()),
+        }
+    }
+
+    fn headroom(&self, config: &Config) -> Option<Headroom> {
+        let headroom = &config.headroom;
+        let default = || self.state.join(HEADROOM);
+        Some(Headroom {
+            size: headroom.size?,
+            file: headroom.file.clone().unwrap_or_else(default),
+        })
+    }
+
+    /// Deletes the headroom file of the state directory if the configuration has none. A file that
+    /// the configuration names stays.
+    pub fn drop_headroom(&self, config: &Config) {
+        if config.headroom.size.is_some() || config.headroom.file.is_some() {
+            return;
+        }
+        let left = Headroom {
+            size: HeadroomSize::Auto,
+            file: self.state.join(HEADROOM),
+        };
+        if let Err(error) = left.free() {
+            warn!(file = %left.file.display(), %error, "cannot delete the headroom file");
+        }
+    }
+
+    /// Returns the policies of a configuration, or those that are named, with what they run with.
+    pub(crate) fn policy_set(
+        &self,
+        config: &Config,
+        names: &[PolicyName],
+    ) -> Result<PolicySet, DaemonError> {
+        let chosen = Policy::chosen(&config.policies, names)?;
+        self.drop_headroom(config);
+        Ok(PolicySet {
+            maintenance: self.maintenance(config),
+            policies: chosen.into_iter().cloned().collect(),
+        })
+    }
+}
+
+/// Connects to containerd.
+///
+/// # Errors
+///
+/// [`ConnectError`] if it does not answer.
+pub async fn connect(address: &str, is_remote: bool) -> Result<Engine, ConnectError> {
+    let store = Containerd::connect(address).await?;
+    Ok(Engine::new(placed(store, is_remote)))
+}
+
+/// Marks a containerd that runs on another host.
+fn placed(store: Containerd, is_remote: bool) -> Containerd {
+    if is_remote { store.as_remote() } else { store }
+}
+
+/// Returns the lock that the nodes of a cluster share.
+#[cfg(feature = "fleet")]
+fn cluster_lock(config: &Config) -> Option<Arc<dyn ClusterLock>> {
+    let fleet = config.fleet.clone()?;
+    Some(Arc::new(crate::fleet_lock::FleetLock::new(fleet)))
+}
+
+#[cfg(not(feature = "fleet"))]
+fn cluster_lock(config: &Config) -> Option<Arc<dyn ClusterLock>> {
+    if config.fleet.is_some() {
+        warn!("built without the `fleet` feature: [fleet] is ignored");
+    }
+    None
+}
+
+/// Reads the containers that engines registered.
+fn registered(state: &Path) -> Result<RegisteredContainers, DaemonError> {
+    let directory = state.join("containers");
+    let opened = RegisteredContainers::open(directory.clone());
+    opened.map_err(|error| DaemonError::State { directory, error })
+}
+
+/// Adds the containers of Docker Engines.
+fn with_docker(
+    engine: Engine,
+    addresses: &[String],
+    trust_leases: bool,
+) -> Result<Engine, DaemonError> {
+    if trust_leases {
+        return Ok(engine);
+    }
+    Ok(engine.with_containers(if addresses.is_empty() {
+        Arc::new(UnlistedDocker)
+    } else {
+        Arc::new(DockerContainers::new(addresses)?)
+    }))
+}

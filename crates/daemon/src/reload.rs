@@ -1,0 +1,78 @@
+//! Reading the configuration again on SIGHUP.
+
+use std::sync::Arc;
+
+use reclaim_api::metrics::Metrics;
+use reclaim_engine::blocking;
+use reclaim_maintenance::PolicySet;
+use reclaim_model::{PolicyName, chain};
+use sd_notify::NotifyState;
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config;
+use crate::error::DaemonError;
+use crate::host::Host;
+use crate::systemd::notify;
+
+/// Reads the configuration again on SIGHUP.
+pub(crate) struct Reloader {
+    pub(crate) host: Arc<Host>,
+    pub(crate) names: Vec<PolicyName>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) new: mpsc::Sender<PolicySet>,
+}
+
+impl Reloader {
+    /// Reloads at each SIGHUP until it is cancelled.
+    pub(crate) async fn follow(self: Arc<Self>, mut hangup: Signal, cancel: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                received = hangup.recv() => if received.is_none() {
+                    return;
+                },
+            }
+            match NotifyState::monotonic_usec_now() {
+                Ok(since) => notify(&[NotifyState::Reloading, since]),
+                Err(_) => notify(&[NotifyState::Reloading]),
+            }
+            let reloader = Arc::clone(&self);
+            let is_accepted = match blocking(move || reloader.read()).await {
+                Ok(policies) => {
+                    let sending = self.new.send(policies);
+                    tokio::select! {
+                        () = cancel.cancelled() => return,
+                        sent = sending => sent.is_ok(),
+                    }
+                }
+                Err(error) => {
+                    let error = chain(&error);
+                    error!(%error, "configuration refused; the old one stays in force");
+                    false
+                }
+            };
+            self.metrics.reloaded(is_accepted);
+            notify(&[NotifyState::Ready]);
+        }
+    }
+
+    fn read(&self) -> Result<PolicySet, DaemonError> {
+        let config = config::find(self.host.file.as_deref())?;
+        let old = &self.host.config;
+        for (key, is_changed) in [
+            ("containerd.address", config.address != old.address),
+            ("state.directory", config.state != old.state),
+            ("metrics.listen", config.metrics != old.metrics),
+        ] {
+            if is_changed {
+                warn!(key, "this change takes effect after a restart");
+            }
+        }
+        let set = self.host.policy_set(&config, &self.names)?;
+        info!(policies = set.policies.len(), "configuration reloaded");
+        Ok(set)
+    }
+}
