@@ -7,19 +7,22 @@ use reclaim_model::chain;
 use tokio::time::Instant;
 
 use crate::cluster::{LEASE, Node};
-use reclaim_testkit::{ApiServer, Mood};
+use reclaim_testkit::{ApiServer, ServerMode};
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stays_away_is_the_reason_that_there_is_no_turn() {
     for (mood, words) in [
-        (Mood::Broken, "get lease `fleet/reclaim-0`: etcd is away"),
         (
-            Mood::Silent,
+            ServerMode::Unavailable,
+            "get lease `fleet/reclaim-0`: etcd is unavailable",
+        ),
+        (
+            ServerMode::Silent,
             "get lease `fleet/reclaim-0`: no answer within 5 s",
         ),
     ] {
         let server = ApiServer::default();
-        server.set_mood(mood);
+        server.set_mode(mood);
         let start = Instant::now();
         let error = Node::new(&server, "a", 1).take().await.unwrap_err();
         assert!(chain(&error).contains(words), "{}", chain(&error));
@@ -31,7 +34,7 @@ async fn a_server_that_stays_away_is_the_reason_that_there_is_no_turn() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_refuses_is_not_asked_again() {
     let server = ApiServer::default();
-    server.set_mood(Mood::Forbidding);
+    server.set_mode(ServerMode::Forbidden);
     let error = Node::new(&server, "a", 1).take().await.unwrap_err();
     assert!(matches!(error, TurnError::Forbidden { .. }), "{error:?}");
     assert!(
@@ -60,11 +63,11 @@ async fn a_server_that_refuses_is_not_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn waiting_outlasts_a_server_that_restarts() {
     let server = ApiServer::default();
-    server.set_mood(Mood::Broken);
+    server.set_mode(ServerMode::Unavailable);
     let node = Node::new(&server, "a", 1);
     let (turn, ()) = tokio::join!(node.take(), async {
         tokio::time::sleep(LEASE / 2).await;
-        server.set_mood(Mood::Well);
+        server.set_mode(ServerMode::Healthy);
     });
     turn.unwrap().give_back().await;
 }
@@ -73,10 +76,14 @@ async fn waiting_outlasts_a_server_that_restarts() {
 async fn a_turn_outlasts_a_server_that_restarts() {
     let server = ApiServer::default();
     let turn = Node::new(&server, "a", 1).take().await.unwrap();
-    for mood in [Mood::Broken, Mood::Silent, Mood::SilentAfterwards] {
-        server.set_mood(mood);
+    for mood in [
+        ServerMode::Unavailable,
+        ServerMode::Silent,
+        ServerMode::SilentAfterEffect,
+    ] {
+        server.set_mode(mood);
         tokio::time::sleep(LEASE / 3).await;
-        server.set_mood(Mood::Well);
+        server.set_mode(ServerMode::Healthy);
         tokio::time::sleep(LEASE).await;
         assert!(!turn.lost().is_cancelled(), "{mood:?}");
     }
@@ -86,10 +93,14 @@ async fn a_turn_outlasts_a_server_that_restarts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_is_lost_before_another_node_can_have_it() {
-    for mood in [Mood::Broken, Mood::Silent, Mood::SilentAfterwards] {
+    for mood in [
+        ServerMode::Unavailable,
+        ServerMode::Silent,
+        ServerMode::SilentAfterEffect,
+    ] {
         let server = ApiServer::default();
         let turn = Node::new(&server, "a", 1).take().await.unwrap();
-        server.set_mood(mood);
+        server.set_mode(mood);
         let start = Instant::now();
         turn.lost().cancelled().await;
         let after = start.elapsed();
