@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_testkit::{Dice, asked_number};
+use reclaim_testkit::{Dice, number_from_env};
 
 use crate::daemon::Answer;
 use crate::requests::request;
@@ -27,7 +27,7 @@ async fn prunes_as_a_docker_engine_does() {
     let names = ours.names().await;
     assert_eq!(docker.names().await, names);
     let mounted = names[&format!("{MOUNTED}1")].clone();
-    let n_requests = asked_number("RECLAIM_TEST_REQUESTS").unwrap_or(REQUESTS);
+    let n_requests = number_from_env("RECLAIM_TEST_REQUESTS").unwrap_or(REQUESTS);
     let mut dice = Dice::new(SEED);
     let mut n_pruned = 0_u64;
     let mut n_refused = 0_u64;

@@ -57,7 +57,7 @@ async fn names_of_one_image_are_listed_in_parts_and_a_tag_that_moves_is_in_one()
             let to = targets[(n_moves.fetch_add(1, Ordering::Relaxed) + 1) % 2].clone();
             async move {
                 namespace.update_image(moving, &to, &long).await.unwrap();
-                Then::GoOn
+                Then::Continue
             }
         }
     });

@@ -215,7 +215,7 @@ async fn a_tag_that_moves_meanwhile_keeps_its_new_target() {
         async move {
             let mark = labels([("mark", "moved")]);
             namespace.update_image(&name, &moved, &mark).await.unwrap();
-            Then::GoOn
+            Then::Continue
         }
     });
     let fault = Fault {

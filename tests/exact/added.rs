@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use reclaim_testkit::{Containerd, Dice, RandomStore, Thing, What};
+use reclaim_testkit::{Containerd, Dice, ObjectKind, RandomStore, StoreObject};
 use serde_json::Value;
 
 use crate::case::{call, set_up};
@@ -58,13 +58,13 @@ pub(crate) async fn check(
     let mut dice = Dice::new(store.seed ^ 0x4144_4445_4421);
     let image = RandomStore {
         seed: store.seed,
-        things: whole.hostile_image(&mut dice, namespace, NAME),
+        objects: whole.hostile_image(&mut dice, namespace, NAME),
     };
     let added = image.build(containerd).await;
     added.map_err(|status| format!("set up: {status}"))?;
     let after = dry_runs(containerd, namespace)?;
     for ((filter, before), after) in FILTERS.iter().zip(&before).zip(&after) {
-        compare(before, after, &image.things)
+        compare(before, after, &image.objects)
             .map_err(|wrong| format!("{wrong}, with filter {filter:?}, by adding\n{image}"))?;
     }
     let agreed = agree(containerd, namespace, &after[0]);
@@ -77,10 +77,10 @@ pub(crate) async fn check(
 }
 
 /// Demands that each image is as it was, but for those of the target that the added record has.
-fn compare(before: &Verdicts, after: &Verdicts, added: &[Thing]) -> Result<(), String> {
+fn compare(before: &Verdicts, after: &Verdicts, added: &[StoreObject]) -> Result<(), String> {
     let is_of_added = |target: &str| {
         added.iter().any(|thing| {
-            matches!(&thing.what, What::Image { target: it, .. } if it.digest.to_string() == target)
+            matches!(&thing.kind, ObjectKind::Image { target: it, .. } if it.digest.to_string() == target)
         })
     };
     for (name, was) in before {

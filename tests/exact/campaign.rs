@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use reclaim_testkit::{CROSSED, Containerd, RandomStore, asked_number};
+use reclaim_testkit::{CROSSED, Containerd, RandomStore, number_from_env};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::added;
@@ -52,8 +52,8 @@ impl Property {
 
     /// Which seeds to run, by the environment.
     fn seeds(self) -> Vec<u64> {
-        let n_stores = asked_number("RECLAIM_EXACT_STORES");
-        if let Some(first) = asked_number("RECLAIM_EXACT_SEED") {
+        let n_stores = number_from_env("RECLAIM_EXACT_STORES");
+        if let Some(first) = number_from_env("RECLAIM_EXACT_SEED") {
             return (first..).take(length(n_stores.unwrap_or(1))).collect();
         }
         let n_stores = n_stores.unwrap_or(self.stores());
@@ -208,9 +208,9 @@ fn explain(property: Property, failure: &Failure) -> ! {
         panic!("seed {seed} failed once and then not again ({tally:?}): {wrong}");
     }
     let is_wrong = |smaller: &RandomStore| {
-        let mut things = smaller.things.iter();
+        let mut objects = smaller.objects.iter();
         // A store without the namespace, or one that cannot be built, fails in ways of its own.
-        things.any(|it| it.namespace == question.namespace)
+        objects.any(|it| it.namespace == question.namespace)
             && bench
                 .check(property, smaller, &question)
                 .is_err_and(|wrong| !wrong.starts_with("set up"))

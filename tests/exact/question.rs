@@ -18,7 +18,7 @@ impl Question {
     /// later is asked the same.
     pub(crate) fn generate(store: &RandomStore) -> Self {
         let mut dice = Dice::new(store.seed ^ 0x5155_4553_5449_4f4e);
-        let namespaces: BTreeSet<&str> = store.things.iter().map(|it| &*it.namespace).collect();
+        let namespaces: BTreeSet<&str> = store.objects.iter().map(|it| &*it.namespace).collect();
         let namespaces: Vec<&str> = namespaces.into_iter().collect();
         let mut scope = Vec::new();
         if dice.percent(85) {

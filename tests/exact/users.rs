@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_testkit::{RandomStore, SnapshotKind, What, digest_of};
+use reclaim_testkit::{ObjectKind, RandomStore, SnapshotKind, digest_of};
 use serde_json::Value;
 
 use crate::case::Seen;
@@ -148,19 +148,19 @@ impl Users<'_> {
 /// a collection before the question may have taken what the store was built with, and what is
 /// in no namespace any more cannot explain a snapshot.
 fn documents(store: &RandomStore, present: &BTreeMap<String, u64>) -> Documents {
-    let things = store.things.iter();
-    let documents = things.filter_map(|thing| match &thing.what {
-        What::Blob { bytes, note: _ } => {
+    let objects = store.objects.iter();
+    let documents = objects.filter_map(|thing| match &thing.kind {
+        ObjectKind::Blob { bytes, note: _ } => {
             let digest = digest_of(bytes).to_string();
             let document = serde_json::from_slice(bytes).ok()?;
             present.contains_key(&digest).then_some((digest, document))
         }
-        What::Snapshot { .. }
-        | What::Image { .. }
-        | What::Container { .. }
-        | What::Lease { .. }
-        | What::Ingest { .. }
-        | What::Sandbox { .. } => None,
+        ObjectKind::Snapshot { .. }
+        | ObjectKind::Image { .. }
+        | ObjectKind::Container { .. }
+        | ObjectKind::Lease { .. }
+        | ObjectKind::Ingest { .. }
+        | ObjectKind::Sandbox { .. } => None,
     });
     documents.collect()
 }
@@ -211,7 +211,7 @@ fn chain(diff_ids: &[Value]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use reclaim_testkit::{Labels, Thing};
+    use reclaim_testkit::{Labels, StoreObject};
 
     use super::*;
 
@@ -221,10 +221,10 @@ mod tests {
         let digest = digest_of(bytes).to_string();
         let store = RandomStore {
             seed: 0,
-            things: vec![Thing {
+            objects: vec![StoreObject {
                 namespace: "k8s.io".to_owned(),
                 labels: Labels::new(),
-                what: What::Blob {
+                kind: ObjectKind::Blob {
                     bytes: bytes.into(),
                     note: String::new(),
                 },

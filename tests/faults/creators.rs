@@ -271,7 +271,7 @@ fn creation_before(
             }
             slot.set(done).expect("a fault strikes once");
             tokio::time::sleep(pause).await;
-            Then::GoOn
+            Then::Continue
         }
     });
     (created, Act::Run(hook))

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::future::join_all;
-use reclaim_testkit::asked_faults;
 use reclaim_testkit::fault::{Call, Moment};
+use reclaim_testkit::select_faults;
 use tokio::time::Instant;
 
 use crate::stage::Stage;
@@ -67,7 +67,7 @@ pub(crate) async fn work_through_on<C: Debug>(
     check: impl AsyncFn(&Stage, &C) -> Complaints,
 ) {
     let began = Instant::now();
-    let cases = asked_faults(title, cases);
+    let cases = select_faults(title, cases);
     let (calls, size) = (first.calls.len(), cases.len());
     let left = Mutex::new(cases);
     let firsts = Mutex::new(Some(first));

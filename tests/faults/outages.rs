@@ -13,8 +13,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use reclaim_testkit::fault::{Act, FaultProxy, Outage, Request};
 use reclaim_testkit::{
-    BuiltImage, Containerd, Layer, LeaseResource, Manifest, NamespaceClient, NewLease,
-    asked_faults, image, index, labels,
+    BuiltImage, Containerd, Layer, LeaseResource, Manifest, NamespaceClient, NewLease, image,
+    index, labels, select_faults,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -128,7 +128,7 @@ impl Host {
         let socket = containerd.socket().to_owned();
         let images = fill(&containerd.namespace("default")).await;
         fill_other(&containerd.namespace("other")).await;
-        let proxy = FaultProxy::broken(&socket, []);
+        let proxy = FaultProxy::with_outages(&socket, []);
         let mut whole = Vec::new();
         for question in QUESTIONS {
             let ended = reclaim(proxy.address(), question).await;
@@ -296,7 +296,7 @@ async fn one_broken_thing_costs_only_what_it_may_hide() {
             harm,
         })
     });
-    let cases = asked_faults(title, cases.collect());
+    let cases = select_faults(title, cases.collect());
     let size = cases.len();
     let left = Mutex::new(cases);
     let complaints = Mutex::new(Vec::new());

@@ -123,7 +123,7 @@ pub(crate) async fn hindered(
     outage: Outage,
     patience: Duration,
 ) -> Ended {
-    let proxy = FaultProxy::broken(containerd, [outage]);
+    let proxy = FaultProxy::with_outages(containerd, [outage]);
     let victim = Victim::default();
     let ended = tokio::time::timeout(
         patience,

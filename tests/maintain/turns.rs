@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use reclaim_testkit::{ApiServer, Mood};
+use reclaim_testkit::{ApiServer, ServerMode};
 use serde_json::json;
 
 use crate::daemon::{Daemon, LOOKS, PAUSE, with_metrics};
@@ -137,12 +137,12 @@ async fn two_nodes_never_work_at_once() {
 #[tokio::test]
 async fn without_a_turn_nothing_is_removed() {
     let server = ApiServer::default();
-    server.set_mood(Mood::Forbidding);
+    server.set_mode(ServerMode::Forbidden);
     let host = host(1).await;
     let daemon = start(&host, "this", server.listen().await);
     daemon.wait_for(&ran("failed"), |it| it > 0).await;
     assert_eq!(host.names().await.len(), 1);
-    server.set_mood(Mood::Well);
+    server.set_mode(ServerMode::Healthy);
     daemon.wait_for(&ran("capped"), |it| it == 1).await;
     assert_eq!(host.names().await.len(), 0);
     assert!(daemon.stop().await.success());

@@ -16,7 +16,7 @@
 mod pruner;
 mod workload;
 
-use reclaim_testkit::{Containerd, asked_number};
+use reclaim_testkit::{Containerd, number_from_env};
 
 use pruner::Pruner;
 use workload::{Harm, Workload};
@@ -25,7 +25,7 @@ use workload::{Harm, Workload};
 const DEFAULT_OPERATIONS: u64 = 20_000;
 
 fn operations() -> u64 {
-    asked_number("RECLAIM_STRESS_OPERATIONS").unwrap_or(DEFAULT_OPERATIONS)
+    number_from_env("RECLAIM_STRESS_OPERATIONS").unwrap_or(DEFAULT_OPERATIONS)
 }
 
 async fn suffer(pruner: Pruner) -> (Harm, Containerd) {

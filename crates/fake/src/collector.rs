@@ -1,7 +1,7 @@
-//! What containerd's collector keeps: its source, line by line, without any cleverness.
+//! containerd's garbage collector, as a direct translation of its source.
 //!
-//! Keys are text as in containerd, and a set of nodes grows until it grows no more. Slow and plain
-//! on purpose: the product's own graph is checked against this, and this against containerd.
+//! Keys are texts as in containerd, and a set of nodes grows until nothing is added. It is slow and
+//! simple on purpose: tests compare the graph of `reclaim-plan` with it, and it with containerd.
 //!
 //! Source: containerd `metadata/gc.go` of 1.6 and 1.7, `core/metadata/gc.go` of 2.0 to 2.3:
 //! `scanRoots`, `references` and `sendLabelRefs`.
@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use reclaim_model::{CollectorRules, GcLabels};
 
-use crate::state::{Lease, Namespace, has_expired};
+use crate::events::Event;
+use crate::state::{Lease, Namespace, State, has_expired};
 
-/// What a collector's node stands for.
+/// The kind of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A blob, by digest.
@@ -26,17 +27,17 @@ pub enum Kind {
     Container,
 }
 
-/// A kind and a key.
+/// A node of the collector's graph: a kind and a key.
 pub type Node = (Kind, String);
 
-/// A node, and whether it is kept without what its labels refer to.
+/// A node, and whether its labels are not followed.
 type Reached = (Kind, String, bool);
 
 /// Labels as pairs.
 type Pairs<'a> = Vec<(&'a str, &'a str)>;
 
-/// Returns what a collection keeps in a namespace at a moment if the images in `without` were
-/// gone: kinds and keys, also of objects that do not exist.
+/// Returns the nodes that a collection keeps in a namespace at a time, without the images in
+/// `without`. They may name objects that do not exist.
 pub fn closure(
     namespace: &Namespace,
     rules: CollectorRules,
@@ -58,8 +59,62 @@ pub fn closure(
             queue.extend(collector.references(&node));
         }
     }
-    let nodes = reached.into_iter();
-    nodes.map(|(kind, key, _)| (kind, key)).collect()
+    reached
+        .into_iter()
+        .map(|(kind, key, _)| (kind, key))
+        .collect()
+}
+
+impl State {
+    /// Collects in one pass as containerd does: expired leases and images, then content and snapshots
+    /// that nothing holds.
+    pub fn collect(&mut self, now: Timestamp) {
+        self.collections += 1;
+        let rules = self.rules();
+        let names: Vec<String> = self.namespaces.keys().cloned().collect();
+        for name in names {
+            self.collect_namespace(&name, rules, now);
+        }
+        let held: BTreeSet<&String> = self
+            .namespaces
+            .values()
+            .flat_map(|namespace| namespace.content.keys())
+            .collect();
+        self.bodies.retain(|digest, _| held.contains(digest));
+    }
+
+    fn collect_namespace(&mut self, name: &str, rules: CollectorRules, now: Timestamp) {
+        let Some(space) = self.namespaces.get_mut(name) else {
+            return;
+        };
+        let kept = closure(space, rules, now, &BTreeSet::new());
+        let keeps = |kind: Kind, key: &String| kept.contains(&(kind, key.clone()));
+        space
+            .leases
+            .retain(|_, lease| !has_expired(&lease.message.labels, now));
+        if rules >= CollectorRules::V2_0 {
+            let events = &mut self.events;
+            space.images.retain(|image, _| {
+                let is_kept = keeps(Kind::Image, image);
+                if !is_kept {
+                    events.push(Event::image_deleted(name, image));
+                }
+                is_kept
+            });
+        }
+        space
+            .content
+            .retain(|digest, _| keeps(Kind::Content, digest));
+        let has_events = !self.version.trim_start_matches('v').starts_with("1.6.");
+        let events = &mut self.events;
+        space.snapshots.retain(|(snapshotter, key), _| {
+            let is_kept = kept.contains(&(Kind::Snapshot, format!("{snapshotter}/{key}")));
+            if !is_kept && has_events {
+                events.push(Event::snapshot_removed(name, key));
+            }
+            is_kept
+        });
+    }
 }
 
 struct Collector<'a> {
@@ -95,7 +150,7 @@ impl Collector<'_> {
         for id in self.namespace.containers.keys() {
             roots.push((Kind::Container, id.clone(), false));
         }
-        // 1.7 has sandboxes, but writes them elsewhere than its collector reads: in
+        // 1.7 stores sandboxes where its collector does not read them: in
         // `<namespace>/sandboxes`, not in `v1/<namespace>/sandboxes` (metadata/buckets.go).
         let sandboxes = self.namespace.sandboxes.values();
         for labels in sandboxes.filter(|_| self.rules >= CollectorRules::V2_0) {
@@ -104,13 +159,13 @@ impl Collector<'_> {
         roots
     }
 
-    /// What a lease holds, if it has not expired.
+    /// Returns the nodes that a lease holds, unless it has expired.
     fn leased(&self, lease: &Lease) -> Vec<Reached> {
         if has_expired(&lease.message.labels, self.now) {
             return Vec::new();
         }
         let is_flat = lease.message.labels.contains_key(reclaim_model::FLAT);
-        let nodes = lease.resources.iter().filter_map(|(kind, id)| {
+        let node = |(kind, id): &(String, String)| {
             if kind == "content" {
                 Some((Kind::Content, id.clone(), is_flat))
             } else if kind == "images" {
@@ -119,8 +174,8 @@ impl Collector<'_> {
                 let snapshotter = kind.strip_prefix("snapshots/")?;
                 Some((Kind::Snapshot, format!("{snapshotter}/{id}"), is_flat))
             }
-        });
-        nodes.collect()
+        };
+        lease.resources.iter().filter_map(node).collect()
     }
 
     fn is_root(&self, labels: &Pairs<'_>) -> bool {
@@ -133,11 +188,14 @@ impl Collector<'_> {
     fn references(&self, (kind, key, is_flat): &Reached) -> Vec<Reached> {
         let mut references = Vec::new();
         let labels = match kind {
-            Kind::Content => self.namespace.content.get(key).map(|it| pairs(&it.labels)),
+            Kind::Content => {
+                let blob = self.namespace.content.get(key);
+                blob.map(|blob| pairs(&blob.labels))
+            }
             Kind::Snapshot => {
                 let (snapshotter, name) = key.split_once('/').unwrap_or_default();
-                let place = (snapshotter.to_owned(), name.to_owned());
-                self.namespace.snapshots.get(&place).map(|snapshot| {
+                let id = (snapshotter.to_owned(), name.to_owned());
+                self.namespace.snapshots.get(&id).map(|snapshot| {
                     let parent = &snapshot.info.parent;
                     if !parent.is_empty() {
                         let parent = format!("{snapshotter}/{parent}");
@@ -149,8 +207,8 @@ impl Collector<'_> {
             Kind::Image if self.without.contains(key) => None,
             Kind::Image => self.namespace.images.get(key).map(|image| {
                 let target = image.target.as_ref();
-                let target = target.map(|it| (Kind::Content, it.digest.clone(), *is_flat));
-                references.extend(target);
+                references
+                    .extend(target.map(|target| (Kind::Content, target.digest.clone(), *is_flat)));
                 pairs(&image.labels)
             }),
             Kind::Container => self.namespace.containers.get(key).map(|container| {
@@ -168,16 +226,18 @@ impl Collector<'_> {
     }
 
     fn label_references(&self, labels: &Pairs<'_>) -> Vec<Reached> {
-        let named = named_by(labels, "containerd.io/gc.ref.").into_iter();
-        let counts = |kind: Kind| match kind {
+        let is_followed = |kind: Kind| match kind {
             Kind::Content | Kind::Snapshot => true,
             Kind::Image => self.rules >= CollectorRules::V2_0,
             Kind::Container => false,
         };
-        named.filter(|it| counts(it.0)).collect()
+        named_by(labels, "containerd.io/gc.ref.")
+            .into_iter()
+            .filter(|(kind, _, _)| is_followed(*kind))
+            .collect()
     }
 
-    /// What has attached itself to each node, by back references and conditions.
+    /// Returns the nodes attached to each node by back references and conditional references.
     fn attached(&self) -> BTreeMap<Reached, Vec<Reached>> {
         let mut attached: BTreeMap<Reached, Vec<Reached>> = BTreeMap::new();
         if self.rules < CollectorRules::V2_2 {
@@ -197,69 +257,72 @@ impl Collector<'_> {
     }
 
     fn labelled(&self) -> Vec<(Reached, Pairs<'_>)> {
-        let images = self.namespace.images.iter();
-        let images = images.filter(|(name, _)| !self.without.contains(*name));
+        let images = self
+            .namespace
+            .images
+            .iter()
+            .filter(|(name, _)| !self.without.contains(*name));
         let node = |kind, key: &str| (kind, key.to_owned(), false);
         let mut labelled: Vec<(Reached, Pairs<'_>)> = Vec::new();
-        labelled.extend(images.map(|(name, it)| (node(Kind::Image, name), pairs(&it.labels))));
+        labelled
+            .extend(images.map(|(name, image)| (node(Kind::Image, name), pairs(&image.labels))));
         let blobs = self.namespace.content.iter();
-        labelled.extend(blobs.map(|(key, it)| (node(Kind::Content, key), pairs(&it.labels))));
+        labelled.extend(blobs.map(|(key, blob)| (node(Kind::Content, key), pairs(&blob.labels))));
         let snapshots = self.namespace.snapshots.iter();
-        labelled.extend(snapshots.map(|((snapshotter, key), it)| {
+        labelled.extend(snapshots.map(|((snapshotter, key), snapshot)| {
             let key = format!("{snapshotter}/{key}");
-            (node(Kind::Snapshot, &key), pairs(&it.info.labels))
+            (node(Kind::Snapshot, &key), pairs(&snapshot.info.labels))
         }));
         labelled
     }
 
-    /// The snapshots to which labels refer on a condition that holds.
+    /// Returns the snapshots of conditional references whose condition is met.
     fn conditional(&self, labels: &Pairs<'_>) -> Vec<Reached> {
         let Some(conditional) = GcLabels::parse(labels.iter().copied()).conditional else {
             return Vec::new();
         };
         let references = conditional.refs.into_iter().filter_map(|reference| {
             let id = reference.snapshot;
-            let place = (id.snapshotter.to_string(), id.key.to_string());
-            let snapshot = self.namespace.snapshots.get(&place)?;
+            let id = (id.snapshotter.to_string(), id.key.to_string());
+            let snapshot = self.namespace.snapshots.get(&id)?;
             let labels = GcLabels::parse(pairs(&snapshot.info.labels));
-            let used = labels.conditional?.used_at;
-            let mut used = used.into_iter();
-            let is_met = used.any(|used| reference.condition.is_met(used, self.now));
-            is_met.then(|| (Kind::Snapshot, format!("{}/{}", place.0, place.1), false))
+            let mut times = labels.conditional?.used_at.into_iter();
+            let is_met = times.any(|used_at| reference.condition.is_met(used_at, self.now));
+            is_met.then(|| (Kind::Snapshot, format!("{}/{}", id.0, id.1), false))
         });
         references.collect()
     }
 }
 
-/// Returns labels as pairs, sorted: those of messages have no order.
+/// Returns labels as sorted pairs: the maps of messages have no order.
 fn pairs<'a, M>(labels: &'a M) -> Pairs<'a>
 where
     &'a M: IntoIterator<Item = (&'a String, &'a String)>,
 {
-    let pairs = labels.into_iter();
-    let mut pairs: Pairs<'a> = pairs.map(|(key, value)| (&**key, &**value)).collect();
+    let labels = labels.into_iter();
+    let mut pairs: Pairs<'a> = labels.map(|(key, value)| (&**key, &**value)).collect();
     pairs.sort_unstable();
     pairs
 }
 
-/// The nodes that labels with a prefix name.
+/// Returns the nodes that labels with a prefix name.
 fn named_by(labels: &Pairs<'_>, prefix: &str) -> Vec<Reached> {
-    let named = labels.iter().filter_map(|(label, value)| {
+    let node = |(label, value): &(&str, &str)| {
         let kind = label.strip_prefix(prefix)?;
         if let Some(named) = kind.strip_prefix("snapshot.") {
             let snapshotter = named.split('/').next()?;
             return Some((Kind::Snapshot, format!("{snapshotter}/{value}"), false));
         }
-        let words = [
+        let kinds = [
             ("content", Kind::Content),
             ("image", Kind::Image),
             ("container", Kind::Container),
         ];
-        words.into_iter().find_map(|(word, found)| {
-            let rest = kind.strip_prefix(word)?;
-            let is_it = rest.is_empty() || rest.starts_with(['.', '/']);
-            is_it.then(|| (found, (*value).to_owned(), false))
+        kinds.into_iter().find_map(|(name, found)| {
+            let suffix = kind.strip_prefix(name)?;
+            let is_match = suffix.is_empty() || suffix.starts_with(['.', '/']);
+            is_match.then(|| (found, (*value).to_owned(), false))
         })
-    });
-    named.collect()
+    };
+    labels.iter().filter_map(node).collect()
 }

@@ -1,4 +1,4 @@
-//! Events: what is published for each change, and to whom.
+//! Events of changes, and their subscribers.
 
 use containerd_client::events::{
     ContainerCreate, ContainerDelete, SnapshotPrepare, SnapshotRemove, TaskExit, TaskStart,
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::filter::Filters;
 
-/// What happened, before the time is known.
+/// An event without its time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Event {
     pub(crate) namespace: String,
@@ -98,7 +98,7 @@ impl Event {
     }
 }
 
-/// Who listens, and to what.
+/// The subscribers and their filters.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers(Vec<(Filters, mpsc::UnboundedSender<Envelope>)>);
 
@@ -121,8 +121,7 @@ impl Subscribers {
             _ => None,
         };
         self.0.retain(|(filters, sender)| {
-            let is_for_it = filters.match_all(field);
-            if is_for_it {
+            if filters.match_all(field) {
                 sender.send(envelope.clone()).is_ok()
             } else {
                 !sender.is_closed()

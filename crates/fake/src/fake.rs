@@ -1,26 +1,48 @@
-//! The server as a whole: its state, its connections, and what is done to calls.
+//! The fake: its state, and the faults of calls.
 
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use containerd_client::types::Envelope;
-use futures::FutureExt;
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use tokio::io::DuplexStream;
 use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint};
+use tonic::Code;
 
 use crate::events::Subscribers;
-use crate::fault::{Call, Fault};
-use crate::server;
 use crate::state::{State, timestamp};
 
-/// How many bytes are on their way in one direction of a connection at most.
-const PIPE: usize = 1 << 18;
+/// A call that has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The service and the method, such as `Images/Delete`.
+    pub method: String,
+    /// The namespace; empty if the call has none.
+    pub namespace: String,
+    /// The number of earlier calls.
+    pub number: u64,
+}
 
-/// A containerd in memory. Cheap to clone; all clones are the same one.
+/// What happens to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is carried out and answered.
+    None,
+    /// It is refused with this code.
+    Fail(Code),
+    /// It is carried out, but refused with this code.
+    FailAfter(Code),
+    /// It is neither carried out nor answered.
+    Silence,
+    /// It is carried out and not answered.
+    SilenceAfter,
+    /// It is carried out at once and answered after this time.
+    Delay(Duration),
+    /// It is carried out and answered after this time, even if the client has disconnected.
+    Wait(Duration),
+}
+
+/// A containerd in memory. Cheap to clone; all clones share their state.
 #[derive(Clone)]
 pub struct Fake(Arc<Inner>);
 
@@ -29,28 +51,30 @@ struct Inner {
     subscribers: Mutex<Subscribers>,
     hook: Mutex<Option<Arc<Hook>>>,
     calls: Mutex<u64>,
-    /// Counts its starts; odd while it is there.
+    /// Counts starts and stops; odd while it is running.
     starts: watch::Sender<u64>,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// Decides what becomes of a call.
+/// Chooses the fault of a call.
 type Hook = dyn Fn(&Call) -> Fault + Send + Sync;
 
 impl fmt::Debug for Fake {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("Fake");
-        debug.field("state", &self.0.state).finish_non_exhaustive()
+        formatter
+            .debug_struct("Fake")
+            .field("state", &self.0.state)
+            .finish_non_exhaustive()
     }
 }
 
 impl Fake {
-    /// Starts an empty containerd of a version, such as `2.1.9`, by whose rules it collects.
+    /// Starts an empty containerd of a version such as `2.1.9`, which determines the collector rules.
     pub fn new(version: &str) -> Self {
         Self::with_clock(version, Timestamp::now)
     }
 
-    /// As [`Self::new`], with a wall clock of its own.
+    /// Starts an empty containerd with its own wall clock; see [`Self::new`].
     pub fn with_clock(version: &str, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State::new(version)),
@@ -62,73 +86,44 @@ impl Fake {
         }))
     }
 
-    /// Returns a channel to it, which connects when it is used, and again after an outage.
-    ///
-    /// # Panics
-    ///
-    /// If there is no tokio runtime.
-    pub fn channel(&self) -> Channel {
-        let fake = self.clone();
-        let connect = tower::service_fn(move |_| std::future::ready(fake.connect()));
-        Endpoint::from_static("http://fake").connect_with_connector_lazy(connect)
-    }
-
-    fn connect(&self) -> io::Result<TokioIo<DuplexStream>> {
-        let mut starts = self.0.starts.subscribe();
-        let start = *starts.borrow_and_update();
-        if start.is_multiple_of(2) {
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
-        let (client, server) = tokio::io::duplex(PIPE);
-        let serving = server::serve(self.clone(), server);
-        tokio::spawn(async move {
-            // A connection does not outlive the process.
-            let gone = starts.wait_for(|it| *it != start).map(drop);
-            tokio::select! {
-                () = serving => {}
-                () = gone => {}
-            }
-        });
-        Ok(TokioIo::new(client))
-    }
-
-    /// Ends it, as a process that is killed: connections break and none can be made. What it
-    /// stores stays.
+    /// Stops it like a killed process: connections break, and new ones are refused. The state is
+    /// kept.
     pub fn stop(&self) {
         lock(&self.0.subscribers).clear();
-        self.0.starts.send_modify(|it| *it += *it % 2);
+        self.0.starts.send_modify(|starts| *starts += *starts % 2);
     }
 
     /// Starts it again.
     pub fn start(&self) {
-        self.0.starts.send_modify(|it| *it += (*it + 1) % 2);
+        self.0
+            .starts
+            .send_modify(|starts| *starts += (*starts + 1) % 2);
     }
 
-    /// Calls `decide` for each call from now on, before it is carried out, to choose a fault. It may
-    /// change what is stored.
+    /// Calls `decide` before each call from now on, to choose its fault. It may change the state.
     pub fn on_call(&self, decide: impl Fn(&Call) -> Fault + Send + Sync + 'static) {
         *lock(&self.0.hook) = Some(Arc::new(decide));
     }
 
-    /// Carries out all calls again.
+    /// Removes the hook of [`Self::on_call`].
     pub fn heal(&self) {
         *lock(&self.0.hook) = None;
     }
 
-    /// Returns how many calls have arrived.
+    /// Returns the number of calls so far.
     pub fn calls(&self) -> u64 {
         *lock(&self.0.calls)
     }
 
-    /// Looks at what is stored.
+    /// Reads the state.
     pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&lock(&self.0.state))
     }
 
-    /// Changes what is stored, as another client would, and publishes what happened.
+    /// Changes the state, as another client would, and publishes the events.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = lock(&self.0.state);
-        let changed = change(&mut state);
+        let result = change(&mut state);
         let events = std::mem::take(&mut state.events);
         drop(state);
         let mut subscribers = lock(&self.0.subscribers);
@@ -140,25 +135,30 @@ impl Fake {
                 event: event.message,
             });
         }
-        changed
+        result
     }
 
-    /// Collects, as by itself.
+    /// Runs a collection.
     pub fn collect(&self) {
         let now = self.now();
         self.change(|state| state.collect(now));
     }
 
-    /// Returns the time by its clock.
+    /// Returns the time of its clock.
     pub fn now(&self) -> Timestamp {
         (self.0.now)()
+    }
+
+    /// Returns a receiver of the number of starts and stops, which is odd while the fake is running.
+    pub(crate) fn starts(&self) -> watch::Receiver<u64> {
+        self.0.starts.subscribe()
     }
 
     pub(crate) fn subscribers(&self) -> MutexGuard<'_, Subscribers> {
         lock(&self.0.subscribers)
     }
 
-    /// Decides what becomes of a call.
+    /// Counts a call and returns its fault.
     pub(crate) fn fault(&self, method: &str, namespace: &str) -> Fault {
         let number = {
             let mut calls = lock(&self.0.calls);
@@ -177,6 +177,6 @@ impl Fake {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A test that panicked has failed already.
+    // A panic while the lock was held has failed the test already.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,12 @@
-//! Filters of lists and subscriptions, as far as they compare fields: `id==web`,
-//! `name~="^app"`, `labels."key"==value`.
+//! Filters of lists and subscriptions that compare fields: `id==web`, `name~="^app"`,
+//! `labels."key"==value`.
 //!
 //! Source: containerd `pkg/filters`.
 
 use regex_lite::Regex;
 use tonic::Status;
 
-/// Filters of which any has to match; none match everything.
+/// Filters, one of which must match. An empty list matches everything.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filters(Vec<Vec<Selector>>);
 
@@ -26,23 +26,24 @@ enum Condition {
 
 impl Filters {
     pub(crate) fn parse(filters: &[String]) -> Result<Self, Status> {
-        let parsed = filters.iter().map(|filter| {
-            let selectors = split(filter).into_iter().map(|it| selector(&it));
-            let selectors: Option<Vec<Selector>> = selectors.collect();
-            selectors.ok_or_else(|| Status::invalid_argument(format!("filter `{filter}`")))
-        });
-        Ok(Self(parsed.collect::<Result<_, _>>()?))
+        let parse = |filter: &String| {
+            let parts = split(filter).into_iter();
+            let selectors: Option<Vec<Selector>> = parts.map(|part| selector(&part)).collect();
+            selectors.ok_or_else(|| Status::invalid_argument(format!("invalid filter `{filter}`")))
+        };
+        let parsed = filters.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self(parsed))
     }
 
-    /// Whether an object matches. `field` returns a field's value; `None` where there is none.
+    /// Whether an object matches. `field` returns the value of a field, or `None` if it is missing.
     pub(crate) fn match_all(&self, field: impl Fn(&str) -> Option<String>) -> bool {
-        let holds = |it: &Selector| {
-            let value = field(&it.field);
-            match &it.condition {
+        let holds = |selector: &Selector| {
+            let value = field(&selector.field);
+            match &selector.condition {
                 Condition::Present => value.is_some(),
                 Condition::Equal(expected) => value.as_ref() == Some(expected),
                 Condition::NotEqual(expected) => value.as_ref() != Some(expected),
-                Condition::Matches(regex) => value.is_some_and(|it| regex.is_match(&it)),
+                Condition::Matches(regex) => value.is_some_and(|value| regex.is_match(&value)),
             }
         };
         self.0.is_empty() || self.0.iter().any(|filter| filter.iter().all(holds))
@@ -53,17 +54,17 @@ impl Filters {
 fn split(filter: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let (mut is_quoted, mut is_escaped) = (false, false);
-    for letter in filter.chars() {
-        if letter == ',' && !is_quoted {
+    for character in filter.chars() {
+        if character == ',' && !is_quoted {
             parts.push(String::new());
             continue;
         }
-        if letter == '"' && !is_escaped {
+        if character == '"' && !is_escaped {
             is_quoted = !is_quoted;
         }
-        is_escaped = letter == '\\' && !is_escaped;
+        is_escaped = character == '\\' && !is_escaped;
         if let Some(part) = parts.last_mut() {
-            part.push(letter);
+            part.push(character);
         }
     }
     parts
@@ -73,32 +74,32 @@ fn selector(text: &str) -> Option<Selector> {
     let operators = ["==", "!=", "~="];
     let found = operators
         .into_iter()
-        .filter_map(|it| Some((text.find(it)?, it)));
-    let Some((at, operator)) = found.min() else {
+        .filter_map(|operator| Some((text.find(operator)?, operator)));
+    let Some((position, operator)) = found.min() else {
         let field = unquoted(text);
         let condition = Condition::Present;
         return (!field.is_empty()).then_some(Selector { field, condition });
     };
-    let value = unquoted(&text[at + operator.len()..]);
+    let value = unquoted(&text[position + operator.len()..]);
     let condition = match operator {
         "==" => Condition::Equal(value),
         "!=" => Condition::NotEqual(value),
         _ => Condition::Matches(Regex::new(&value).ok()?),
     };
-    let field = unquoted(&text[..at]);
+    let field = unquoted(&text[..position]);
     Some(Selector { field, condition })
 }
 
 /// Returns a field or a value without its quotes and escapes: `labels."a.b"` is `labels.a.b`.
 fn unquoted(text: &str) -> String {
     let mut plain = String::new();
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
             '"' => {}
-            // Of what a quoted regular expression escapes only quotes and backslashes are Go's.
-            '\\' => plain.extend(letters.next()),
-            letter => plain.push(letter),
+            // In a quoted regular expression Go escapes only quotes and backslashes.
+            '\\' => plain.extend(characters.next()),
+            character => plain.push(character),
         }
     }
     plain
@@ -109,13 +110,13 @@ mod tests {
     use super::*;
 
     fn matches(filters: &[&str], field: &str, value: &str) -> bool {
-        let filters: Vec<String> = filters.iter().map(|it| (*it).to_owned()).collect();
-        let filters = Filters::parse(&filters).unwrap();
-        filters.match_all(|it| (it == field).then(|| value.to_owned()))
+        let texts: Vec<String> = filters.iter().map(|text| (*text).to_owned()).collect();
+        let filters = Filters::parse(&texts).unwrap();
+        filters.match_all(|name| (name == field).then(|| value.to_owned()))
     }
 
     #[test]
-    fn selectors_compare_one_field() {
+    fn selectors_compare_a_field() {
         let cases = [
             (&["id==web"][..], "web", true),
             (&["id==web"], "web2", false),

@@ -1,4 +1,4 @@
-//! Images of one platform, stored as a puller stores them.
+//! Images of one platform, stored as after a pull.
 
 use containerd_client::services::v1::Image as Record;
 use containerd_client::services::v1::snapshots::{Info as SnapshotInfo, Kind};
@@ -11,16 +11,16 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// A layer. Its bytes are zeros.
+/// A layer, whose bytes are zeros.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
     /// The digest of the blob.
     pub digest: String,
-    /// Its length in bytes.
+    /// The length of the blob in bytes.
     pub length: u64,
-    /// The digest of what it is unpacked (`diff_ids` of a configuration).
+    /// The digest of the unpacked layer, as in `diff_ids` of a configuration.
     pub diff: String,
-    /// What its snapshot takes on the disk, in bytes.
+    /// The size of its snapshot on disk, in bytes.
     pub unpacked: u64,
 }
 
@@ -33,7 +33,7 @@ pub struct Image {
 }
 
 impl Layer {
-    /// Returns a layer of some content, and as large as that is long.
+    /// Returns a layer whose digests and length are those of `content`.
     pub fn of(content: &str) -> Self {
         let length = content.len() as u64;
         Self {
@@ -46,9 +46,9 @@ impl Layer {
 }
 
 impl Image {
-    /// Returns the image of these layers, the lowest first, whose configuration has these labels.
+    /// Returns an image of layers, lowest first, with labels in the configuration.
     pub fn new(layers: Vec<Layer>, labels: &Labels) -> Self {
-        let diffs: Vec<&str> = layers.iter().map(|it| it.diff.as_str()).collect();
+        let diffs: Vec<&str> = layers.iter().map(|layer| layer.diff.as_str()).collect();
         let configuration = json!({
             "architecture": "amd64",
             "os": "linux",
@@ -56,9 +56,9 @@ impl Image {
             "rootfs": {"type": "layers", "diff_ids": diffs},
         });
         let configuration = configuration.to_string().into_bytes();
-        let described = layers
+        let descriptors = layers
             .iter()
-            .map(|it| json!({"mediaType": LAYER, "digest": it.digest, "size": it.length}));
+            .map(|layer| json!({"mediaType": LAYER, "digest": layer.digest, "size": layer.length}));
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -67,7 +67,7 @@ impl Image {
                 "digest": digest_of(&configuration),
                 "size": configuration.len(),
             },
-            "layers": described.collect::<Vec<_>>(),
+            "layers": descriptors.collect::<Vec<_>>(),
         });
         Self {
             layers,
@@ -76,7 +76,7 @@ impl Image {
         }
     }
 
-    /// Returns what a record of it points at.
+    /// Returns the target of its records.
     pub fn target(&self) -> Descriptor {
         Descriptor {
             media_type: MANIFEST.to_owned(),
@@ -86,7 +86,7 @@ impl Image {
         }
     }
 
-    /// Returns a record of that name.
+    /// Returns a record with a name.
     pub fn record(&self, name: &str) -> Record {
         Record {
             name: name.to_owned(),
@@ -95,10 +95,10 @@ impl Image {
         }
     }
 
-    /// Returns the digests of all blobs that it is made of.
+    /// Returns the digests of all its blobs.
     pub fn blobs(&self) -> Vec<String> {
         let own = [digest_of(&self.manifest), digest_of(&self.configuration)];
-        let layers = self.layers.iter().map(|it| it.digest.clone());
+        let layers = self.layers.iter().map(|layer| layer.digest.clone());
         own.into_iter().chain(layers).collect()
     }
 
@@ -107,7 +107,7 @@ impl Image {
         digest_of(&self.configuration)
     }
 
-    /// Returns the keys of its snapshots, the lowest first: chain IDs.
+    /// Returns the keys of its snapshots, lowest first, which are the chain IDs.
     ///
     /// Source: OCI image specification, `config.md`, "Layer `ChainID`".
     pub fn chains(&self) -> Vec<String> {
@@ -122,8 +122,8 @@ impl Image {
         chains
     }
 
-    /// Stores its blobs and snapshots with the labels by which containerd's collector follows
-    /// them. `source` is the repository on a registry that it was pulled from, if there is one.
+    /// Stores its blobs and snapshots, with the labels that containerd's collector follows. `source` is
+    /// the repository that it was pulled from, if there is one.
     pub fn store(
         &self,
         state: &mut State,
@@ -162,8 +162,11 @@ impl Image {
             .map(|top| reference(&format!("snapshot.{snapshotter}"), top));
         let labels = source.clone().into_iter().chain(top);
         let config = state.put_blob(namespace, self.configuration.clone(), labels);
-        let layers = self.layers.iter().enumerate();
-        let layers = layers.map(|(n, it)| reference(&format!("content.l.{n}"), &it.digest));
+        let layers = self
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| reference(&format!("content.l.{index}"), &layer.digest));
         let config = reference("content.config", &config);
         let labels: Vec<_> = source.into_iter().chain([config]).chain(layers).collect();
         state.put_blob(namespace, self.manifest.clone(), labels);

@@ -1,19 +1,19 @@
-//! Messages and answers in gRPC's framing.
+//! Replies and gRPC's framing of messages.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-/// What comes before a message: whether it is compressed, and its length.
+/// The bytes before a message: whether it is compressed, and its length.
 const FRAME: usize = 5;
 
-/// How a call is answered.
+/// The reply to a call.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// With these messages.
+    /// Messages.
     Messages(Vec<Bytes>),
-    /// With what comes, until the other end of the channel goes.
+    /// A stream of messages, until the sender is dropped.
     Stream(mpsc::UnboundedReceiver<Result<Bytes, Status>>),
 }
 
@@ -23,7 +23,7 @@ impl Reply {
     }
 }
 
-/// Returns a message in its frame.
+/// Returns a framed message.
 pub(crate) fn frame(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut framed = BytesMut::with_capacity(FRAME + length);
@@ -33,15 +33,15 @@ pub(crate) fn frame(message: &impl Message) -> Bytes {
     framed.freeze()
 }
 
-/// Takes the first message off what has arrived; `None` if it has not arrived whole.
-pub(crate) fn unframe(arrived: &mut BytesMut) -> Option<Bytes> {
-    let header: [u8; FRAME] = arrived.get(..FRAME)?.try_into().ok()?;
+/// Removes and returns the first message; `None` if it is incomplete.
+pub(crate) fn unframe(buffer: &mut BytesMut) -> Option<Bytes> {
+    let header: [u8; FRAME] = buffer.get(..FRAME)?.try_into().ok()?;
     let [_, length @ ..] = header;
     let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
-    if arrived.len() < FRAME + length {
+    if buffer.len() < FRAME + length {
         return None;
     }
-    let mut message = arrived.split_to(FRAME + length);
+    let mut message = buffer.split_to(FRAME + length);
     drop(message.split_to(FRAME));
     Some(message.freeze())
 }

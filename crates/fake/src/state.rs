@@ -1,4 +1,4 @@
-//! What a containerd stores.
+//! The state of a containerd.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,48 +10,48 @@ use prost_types::Timestamp as TimestampMessage;
 use reclaim_model::{CollectorRules, parse_expiry};
 use sha2::{Digest as _, Sha256};
 
-use crate::collector::{Kind, closure};
 use crate::events::Event;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
-/// The name of a snapshotter and the key of a snapshot in it.
+/// The name of a snapshotter and the key of a snapshot.
 pub type SnapshotKey = (String, String);
 
-/// Everything that a containerd stores.
+/// The state of a containerd.
 ///
-/// Objects are containerd's own messages. Changing them here publishes no event; see
-/// [`crate::Fake::change`] for how to publish one.
+/// Objects are containerd's messages. Changing the fields publishes no events; the methods, called in
+/// [`crate::Fake::change`], do.
 #[derive(Debug, Clone)]
 pub struct State {
     /// The version that the server reports.
     pub version: String,
-    /// By name. A namespace exists from its first object on.
+    /// The namespaces by name. Its first object creates a namespace.
     pub namespaces: BTreeMap<String, Namespace>,
-    /// The snapshotters that are loaded.
+    /// The loaded snapshotters.
     pub snapshotters: BTreeSet<String>,
-    /// How many bytes of content and snapshots fit; a write of more fails.
+    /// The limit of bytes of content and snapshots; a write that exceeds it fails.
     pub capacity: Option<u64>,
-    /// How many collections there have been.
+    /// The number of collections so far.
     pub collections: u64,
-    bodies: BTreeMap<String, Body>,
-    /// What happened and was not published yet.
+    /// The bytes of all blobs, by digest.
+    pub(crate) bodies: BTreeMap<String, Body>,
+    /// The events to publish.
     pub(crate) events: Vec<Event>,
 }
 
 /// The bytes of a blob, which all namespaces share.
 #[derive(Debug, Clone)]
-enum Body {
+pub(crate) enum Body {
     Bytes(Bytes),
-    /// Only their number: no client reads them.
+    /// The length only, for blobs that no client reads.
     Length(u64),
 }
 
-/// One namespace.
+/// A namespace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Namespace {
-    /// Its own labels.
+    /// The labels of the namespace.
     pub labels: Labels,
     /// Image records by name.
     pub images: BTreeMap<String, Image>,
@@ -67,31 +67,31 @@ pub struct Namespace {
     pub sandboxes: BTreeMap<String, Labels>,
     /// Leases by ID.
     pub leases: BTreeMap<String, Lease>,
-    /// Blobs that are being written, by reference.
+    /// Ingests by reference.
     pub(crate) ingests: BTreeMap<String, Ingest>,
 }
 
-/// A snapshot with what it occupies.
+/// A snapshot and its size.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// As containerd reports it.
+    /// The snapshot as containerd reports it.
     pub info: SnapshotInfo,
-    /// Bytes on the disk.
+    /// The bytes on disk.
     pub bytes: u64,
-    /// Files and directories.
+    /// The number of files and directories.
     pub inodes: u64,
 }
 
-/// A lease with what it holds.
+/// A lease and its resources.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lease {
-    /// As containerd reports it.
+    /// The lease as containerd reports it.
     pub message: LeaseMessage,
-    /// Types and IDs of its resources, such as `content` and a digest.
+    /// The types and IDs of the resources, such as `content` and a digest.
     pub resources: BTreeSet<(String, String)>,
 }
 
-/// A blob that is being written.
+/// An unfinished write of a blob.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Ingest {
     pub(crate) data: Vec<u8>,
@@ -113,12 +113,12 @@ impl State {
         }
     }
 
-    /// Returns the rules by which this version collects.
+    /// Returns the collector rules of this version.
     pub fn rules(&self) -> CollectorRules {
         CollectorRules::for_version(&self.version).unwrap_or(CollectorRules::V2_3)
     }
 
-    /// Returns a namespace, which begins to exist.
+    /// Returns a namespace, and creates it if it does not exist.
     pub fn namespace(&mut self, name: &str) -> &mut Namespace {
         self.namespaces.entry(name.to_owned()).or_default()
     }
@@ -138,7 +138,7 @@ impl State {
         digest
     }
 
-    /// Stores a blob of which only the length matters, such as a layer.
+    /// Stores a blob that no client reads, such as a layer, by its length.
     pub fn put_opaque_blob(
         &mut self,
         namespace: &str,
@@ -146,8 +146,9 @@ impl State {
         length: u64,
         labels: impl IntoIterator<Item = (String, String)>,
     ) {
-        let body = self.bodies.entry(digest.to_owned());
-        body.or_insert(Body::Length(length));
+        self.bodies
+            .entry(digest.to_owned())
+            .or_insert(Body::Length(length));
         self.add_info(namespace, digest, length, labels);
     }
 
@@ -165,7 +166,7 @@ impl State {
         info.labels.extend(labels);
     }
 
-    /// Writes an image record, or moves it to another target and adds labels to it.
+    /// Creates an image record, or updates the target of an existing one and adds labels.
     pub fn put_image(&mut self, namespace: &str, image: Image, now: Timestamp) {
         let time = Some(timestamp(now));
         let images = &mut self.namespace(namespace).images;
@@ -184,8 +185,7 @@ impl State {
         });
     }
 
-    /// Removes an image record, as a client that does not wait for a collection. Returns whether
-    /// there was one.
+    /// Removes an image record without collecting. Returns whether it existed.
     pub fn remove_image(&mut self, namespace: &str, name: &str) -> bool {
         let removed = self.namespace(namespace).images.remove(name);
         if removed.is_some() {
@@ -211,7 +211,7 @@ impl State {
         containers.insert(container.id.clone(), container);
     }
 
-    /// Removes a container record with its task and its snapshot. Returns whether there was one.
+    /// Removes a container record with its task and its snapshot. Returns whether it existed.
     pub fn remove_container(&mut self, namespace: &str, id: &str) -> bool {
         let space = self.namespace(namespace);
         let Some(container) = space.containers.remove(id) else {
@@ -224,7 +224,7 @@ impl State {
         true
     }
 
-    /// Begins or ends the task of a container.
+    /// Starts or ends the task of a container.
     pub fn set_running(&mut self, namespace: &str, id: &str, is_running: bool) {
         let tasks = &mut self.namespace(namespace).tasks;
         if is_running {
@@ -235,8 +235,7 @@ impl State {
         self.events.push(Event::task(namespace, id, is_running));
     }
 
-    /// Returns the bytes of a blob of a namespace. Those of which only the number is known are
-    /// zeros.
+    /// Returns the bytes of a blob of a namespace; zeros if only the length is known.
     pub(crate) fn body(&self, namespace: &str, digest: &str) -> Option<Bytes> {
         self.namespaces.get(namespace)?.content.get(digest)?;
         Some(match self.bodies.get(digest)? {
@@ -245,70 +244,26 @@ impl State {
         })
     }
 
-    /// Whether another namespace has the bytes of a blob already.
+    /// Whether any namespace has the blob.
     pub(crate) fn has_body(&self, digest: &str) -> bool {
         self.bodies.contains_key(digest)
     }
 
-    /// Returns what content and snapshots occupy, in whole blocks of `block` bytes.
+    /// Returns the size of content and snapshots, with blobs rounded up to blocks of `block` bytes.
     pub fn occupied(&self, block: u64) -> u64 {
-        let blobs = self.bodies.values().map(|body| match body {
+        let length = |body: &Body| match body {
             Body::Bytes(bytes) => bytes.len() as u64,
             Body::Length(length) => *length,
-        });
-        let blobs: u64 = blobs.map(|length| length.next_multiple_of(block)).sum();
-        let snapshots = self
+        };
+        let blobs = self.bodies.values();
+        let content: u64 = blobs.map(|body| length(body).next_multiple_of(block)).sum();
+        let snapshots: u64 = self
             .namespaces
             .values()
-            .flat_map(|it| it.snapshots.values());
-        blobs + snapshots.map(|it| it.bytes).sum::<u64>()
-    }
-
-    /// Collects what nothing holds, as containerd does in one pass: leases and images that have
-    /// expired, then content and snapshots.
-    pub fn collect(&mut self, now: Timestamp) {
-        self.collections += 1;
-        let rules = self.rules();
-        let names: Vec<String> = self.namespaces.keys().cloned().collect();
-        for name in names {
-            self.collect_namespace(&name, rules, now);
-        }
-        let namespaces = self.namespaces.values();
-        let held: BTreeSet<&String> = namespaces.flat_map(|it| it.content.keys()).collect();
-        self.bodies.retain(|digest, _| held.contains(digest));
-    }
-
-    fn collect_namespace(&mut self, name: &str, rules: CollectorRules, now: Timestamp) {
-        let Some(space) = self.namespaces.get_mut(name) else {
-            return;
-        };
-        let kept = closure(space, rules, now, &BTreeSet::new());
-        let is_kept = |kind: Kind, key: &String| kept.contains(&(kind, key.clone()));
-        space
-            .leases
-            .retain(|_, lease| !has_expired(&lease.message.labels, now));
-        if rules >= CollectorRules::V2_0 {
-            let events = &mut self.events;
-            space.images.retain(|image, _| {
-                let stays = is_kept(Kind::Image, image);
-                if !stays {
-                    events.push(Event::image_deleted(name, image));
-                }
-                stays
-            });
-        }
-        space
-            .content
-            .retain(|digest, _| is_kept(Kind::Content, digest));
-        let tells = !self.version.trim_start_matches('v').starts_with("1.6.");
-        let events = &mut self.events;
-        space.snapshots.retain(|(snapshotter, key), _| {
-            let stays = kept.contains(&(Kind::Snapshot, format!("{snapshotter}/{key}")));
-            if !stays && tells {
-                events.push(Event::snapshot_removed(name, key));
-            }
-            stays
-        });
+            .flat_map(|namespace| namespace.snapshots.values())
+            .map(|snapshot| snapshot.bytes)
+            .sum();
+        content + snapshots
     }
 }
 
@@ -317,13 +272,14 @@ pub(crate) fn has_expired<'a, M>(labels: &'a M, now: Timestamp) -> bool
 where
     &'a M: IntoIterator<Item = (&'a String, &'a String)>,
 {
-    let mut labels = labels.into_iter();
-    let expiry = labels.find(|(key, _)| *key == reclaim_model::EXPIRE);
-    let expiry = expiry.and_then(|(_, value)| parse_expiry(value));
-    expiry.is_some_and(|expiry| expiry < now)
+    labels
+        .into_iter()
+        .find(|(key, _)| *key == reclaim_model::EXPIRE)
+        .and_then(|(_, value)| parse_expiry(value))
+        .is_some_and(|expiry| expiry < now)
 }
 
-/// Returns the SHA-256 digest of some bytes, as text.
+/// Returns the SHA-256 digest of bytes as text.
 pub(crate) fn digest_of(bytes: &[u8]) -> String {
     reclaim_model::Digest::Sha256(Sha256::digest(bytes).into()).to_string()
 }

@@ -1,12 +1,12 @@
-//! What is fed to the readers of foreign bytes, and what must hold whatever comes.
+//! Fuzz targets for the parsers of untrusted bytes.
 //!
-//! Each target takes any bytes. It must not panic, and what it reads must mean the same when it is
-//! written and read again. `fuzz/` has a cargo-fuzz target for each, with a small corpus; a bounded
-//! run of them all, without coverage, is among the tests.
+//! Each target accepts any bytes. It must not panic, and what it parses must mean the same when it is
+//! encoded and parsed again. `fuzz/` has a cargo-fuzz target for each, with a small corpus; the tests
+//! have a bounded run of all targets without coverage.
 
 #![expect(
     clippy::missing_panics_doc,
-    reason = "to panic is how a target says that something does not hold"
+    reason = "a target panics if a property does not hold"
 )]
 
 mod stores;
@@ -20,40 +20,40 @@ use reclaim_oci::{Document, Kind, LabelKeys, Limits, digest_of, read};
 
 pub use stores::stores;
 
-/// A reader with a name.
+/// A fuzz target.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// The name, which is that of its corpus.
+    /// The name of the target and of its corpus.
     pub name: &'static str,
-    /// Feeds it.
-    pub feed: fn(&[u8]),
+    /// Runs the target on an input.
+    pub run: fn(&[u8]),
 }
 
 /// All targets.
 pub const TARGETS: [Target; 6] = [
     Target {
         name: "filters",
-        feed: filters,
+        run: filters,
     },
     Target {
         name: "references",
-        feed: references,
+        run: references,
     },
     Target {
         name: "until",
-        feed: until,
+        run: until,
     },
     Target {
         name: "documents",
-        feed: documents,
+        run: documents,
     },
     Target {
         name: "stores",
-        feed: stores,
+        run: stores,
     },
     Target {
         name: "requests",
-        feed: requests,
+        run: requests,
     },
 ];
 
@@ -68,22 +68,22 @@ fn context() -> TimeContext {
     }
 }
 
-/// Documents of filters: what is decoded is the same when it is encoded and decoded again, and has
-/// the same meaning or the same fault.
+/// JSON documents of filters: encoding and decoding again gives the same filters, with the same meaning
+/// or the same error.
 pub fn filters(bytes: &[u8]) {
     if let Some(Ok(args)) = text(bytes).map(FilterArgs::from_json) {
-        decoded(&args);
+        check_round_trip(&args);
     }
 }
 
-fn decoded(args: &FilterArgs) {
-    let again = FilterArgs::from_json(&args.to_json()).expect("what was encoded is a document");
+fn check_round_trip(args: &FilterArgs) {
+    let again = FilterArgs::from_json(&args.to_json()).expect("encoded filters are valid");
     assert_eq!(again, *args);
     let meaning = PruneFilters::from_args(args, &context());
     assert_eq!(PruneFilters::from_args(&again, &context()), meaning);
 }
 
-/// Names of images: the full form is read as itself, and the familiar one is its end.
+/// Names of images: the full form parses to itself, and ends with the familiar form.
 pub fn references(bytes: &[u8]) {
     let Some(name) = text(bytes) else { return };
     // Any text may be the name of a record.
@@ -98,19 +98,19 @@ pub fn references(bytes: &[u8]) {
         Ok(&reference),
         "{full}"
     );
-    // It may mean another image, or none: as in Docker, `docker.io/a.b/c` is shown as `a.b/c`.
+    // The familiar form may name another image: as in Docker, `docker.io/a.b/c` is shown as `a.b/c`.
     assert!(full.ends_with(&reference.familiar()), "{full}");
 }
 
-/// Moments and ages: read twice they are the same.
+/// Times and ages: parsing is deterministic.
 pub fn until(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     let moment = parse_until(text, &context());
     assert_eq!(parse_until(text, &context()), moment);
 }
 
-/// Manifests, indexes and configurations: the same bytes are always the same document, whose kind
-/// has the children that it can have, and labels within the bound.
+/// Manifests, indexes and configurations: parsing is deterministic, children fit the kind of document,
+/// and labels are within the limit.
 pub fn documents(bytes: &[u8]) {
     let digest = digest_of(bytes);
     let size = bytes.len() as u64;
@@ -119,17 +119,17 @@ pub fn documents(bytes: &[u8]) {
         ..Limits::default()
     };
     let none = LabelKeys::default();
-    let outcome = read(&digest, None, bytes, &limits, &none);
+    let result = read(&digest, None, bytes, &limits, &none);
     assert_eq!(
         read(&digest, Some(size), bytes, &limits, &none),
-        outcome,
-        "of the right size"
+        result,
+        "with the right size"
     );
     assert!(
         read(&digest, Some(size + 1), bytes, &limits, &none).is_err_and(|error| error.is_torn()),
-        "of another size"
+        "with another size"
     );
-    let Ok(document) = outcome else { return };
+    let Ok(document) = result else { return };
     let children = document.children().count();
     match &document {
         Document::Index(index) => {
@@ -149,14 +149,14 @@ pub fn documents(bytes: &[u8]) {
                 .iter()
                 .map(|(key, value)| key.len() + value.len())
                 .sum();
-            // A byte that is not UTF-8 becomes three; Compose's labels have as much of their own.
+            // An invalid UTF-8 byte becomes three; labels of Compose have a limit of the same size.
             assert!(kept <= 2 * 3 * limits.max_label_bytes, "{kept}");
         }
     }
 }
 
-/// Requests: a method, a path with a version or without, a query with filters. A name is never
-/// lost on the way, and nothing but a name comes out of a path.
+/// Requests: a method, a path with or without a version, and a query with filters. The version and the
+/// name come from the path.
 pub fn requests(bytes: &[u8]) {
     let Some(line) = text(bytes) else { return };
     let (method, target) = line.split_once(' ').unwrap_or(("GET", line));
@@ -171,7 +171,7 @@ pub fn requests(bytes: &[u8]) {
     let (Route::InspectImage(name) | Route::ImageHistory(name) | Route::RemoveImage(name)) = found
     else {
         if let Ok(args) = filters_of_query(query.as_bytes()) {
-            decoded(&args);
+            check_round_trip(&args);
         }
         return;
     };

@@ -1,8 +1,7 @@
-//! Whole small stores: what one image's documents say changes nothing for another image.
+//! The target `stores`: the documents of an image do not change the plan for other images.
 //!
-//! The bytes are a little program that writes documents, images and containers. The store is read
-//! as it is read from containerd, and evaluated twice: without the images of the second half, and
-//! with them.
+//! The bytes are a program that writes documents, images and containers. The store is observed as
+//! containerd's is, and planned twice: without the second half of the images, and with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,11 +14,11 @@ use reclaim_model::{
 use reclaim_oci::{LabelKeys, Limits, digest_of, read};
 use reclaim_plan::decide;
 
-/// How many documents and images a store has at most.
-const MOST: usize = 24;
+/// The most operations of a program.
+const MAX_OPERATIONS: usize = 24;
 
-/// Media types by which a descriptor may call a blob anything.
-const CALLED: [&str; 6] = [
+/// The media types that a descriptor may claim.
+const MEDIA_TYPES: [&str; 6] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -30,7 +29,7 @@ const CALLED: [&str; 6] = [
 
 const SNAPSHOTTER: &str = "native";
 
-/// Bytes that are taken one by one; 0 when there are no more.
+/// The bytes of a program, read one at a time; 0 after the end.
 struct Program<'b>(&'b [u8]);
 
 impl Program<'_> {
@@ -41,7 +40,7 @@ impl Program<'_> {
     }
 }
 
-/// Bodies in the order in which they were written: one can only name those before it.
+/// A store. Bodies are in the order of writing, and can name only earlier ones.
 #[derive(Default)]
 struct Store {
     bodies: Vec<(Digest, Vec<u8>)>,
@@ -51,9 +50,9 @@ struct Store {
 }
 
 impl Store {
-    fn written(program: &mut Program<'_>) -> Self {
+    fn from_program(program: &mut Program<'_>) -> Self {
         let mut store = Self::default();
-        for _ in 0..MOST {
+        for _ in 0..MAX_OPERATIONS {
             if program.0.is_empty() {
                 break;
             }
@@ -68,20 +67,21 @@ impl Store {
     }
 
     fn pick(&self, program: &mut Program<'_>) -> Option<Digest> {
-        let at = program.next(self.bodies.len());
-        self.bodies.get(at).map(|(digest, _)| digest.clone())
+        let index = program.next(self.bodies.len());
+        self.bodies.get(index).map(|(digest, _)| digest.clone())
     }
 
     fn descriptors(&self, program: &mut Program<'_>) -> Vec<String> {
         let number = program.next(4);
-        let descriptors = (0..number).filter_map(|_| {
-            let digest = self.pick(program)?;
-            let called = CALLED[program.next(CALLED.len())];
-            Some(format!(
-                r#"{{"mediaType":"{called}","digest":"{digest}","size":2}}"#
-            ))
-        });
-        descriptors.collect()
+        (0..number)
+            .filter_map(|_| {
+                let digest = self.pick(program)?;
+                let media_type = MEDIA_TYPES[program.next(MEDIA_TYPES.len())];
+                Some(format!(
+                    r#"{{"mediaType":"{media_type}","digest":"{digest}","size":2}}"#
+                ))
+            })
+            .collect()
     }
 
     fn write_document(&mut self, program: &mut Program<'_>) {
@@ -108,19 +108,19 @@ impl Store {
                 )
             }
         };
-        // Spaces change where a digest sorts.
+        // Trailing spaces change the order of digests.
         let padding = " ".repeat(program.next(3));
-        self.enter((body + &padding).into_bytes());
+        self.add((body + &padding).into_bytes());
     }
 
     fn write_raw(&mut self, program: &mut Program<'_>) {
         let length = program.next(64).min(program.0.len());
         let (body, rest) = program.0.split_at(length);
         program.0 = rest;
-        self.enter(body.to_vec());
+        self.add(body.to_vec());
     }
 
-    fn enter(&mut self, body: Vec<u8>) {
+    fn add(&mut self, body: Vec<u8>) {
         let digest = digest_of(&body);
         if self.bodies.iter().all(|(other, _)| *other != digest) {
             self.bodies.push((digest, body));
@@ -134,7 +134,7 @@ impl Store {
         self.images.push(ImageRecord {
             name: format!("docker.io/library/i{:02}:1", self.images.len()),
             target: Target {
-                media_type: CALLED[program.next(CALLED.len())].to_owned(),
+                media_type: MEDIA_TYPES[program.next(MEDIA_TYPES.len())].to_owned(),
                 digest,
                 size: 2,
                 annotations: BTreeMap::new(),
@@ -147,7 +147,7 @@ impl Store {
         });
     }
 
-    /// A container that names no image, and stands on a chain.
+    /// Adds a container on the snapshot of a chain. Its `image` keeps the chain until [`Self::inventory`].
     fn write_container(&mut self, program: &mut Program<'_>) {
         let chain = digest_of(&[u8::try_from(program.next(4)).unwrap_or(0)]);
         self.snapshots.insert(chain.to_string());
@@ -160,15 +160,18 @@ impl Store {
         });
     }
 
-    /// The store with its first `n_images`, as it is observed.
+    /// Returns the inventory of the store with its first `n_images` images.
     fn inventory(&self, n_images: usize) -> Inventory {
         let images = self.images[..n_images].to_vec();
-        let blobs = self.bodies.iter().map(|(digest, body)| Blob {
-            digest: digest.clone(),
-            size: body.len() as u64,
-            gc: GcLabels::default(),
-        });
-        let mut blobs: Vec<Blob> = blobs.collect();
+        let mut blobs: Vec<Blob> = self
+            .bodies
+            .iter()
+            .map(|(digest, body)| Blob {
+                digest: digest.clone(),
+                size: body.len() as u64,
+                gc: GcLabels::default(),
+            })
+            .collect();
         blobs.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
         let committed = self.snapshots.iter().map(|key| snapshot(key, None));
         let active = self.containers.iter().map(|container| {
@@ -196,16 +199,19 @@ impl Store {
         }
     }
 
-    /// Reads what lies behind images, level by level, as the store's client does.
+    /// Reads the documents of images, level by level, as `reclaim-store` does.
     fn documents(&self, images: &[ImageRecord]) -> BTreeMap<Digest, Document> {
         let bodies: BTreeMap<&Digest, &[u8]> = self
             .bodies
             .iter()
             .map(|(digest, body)| (digest, &**body))
             .collect();
-        let targets = images.iter().map(|image| &image.target);
-        let targets = targets.filter(|target| target.kind() != DocumentKind::Leaf);
-        let mut level: BTreeSet<Digest> = targets.map(|it| it.digest.clone()).collect();
+        let mut level: BTreeSet<Digest> = images
+            .iter()
+            .map(|image| &image.target)
+            .filter(|target| target.kind() != DocumentKind::Leaf)
+            .map(|target| target.digest.clone())
+            .collect();
         let mut documents = BTreeMap::new();
         for _ in 0..=MAX_DOCUMENT_DEPTH {
             for digest in std::mem::take(&mut level) {
@@ -216,10 +222,12 @@ impl Store {
                     continue;
                 };
                 let (limits, labels) = (Limits::default(), LabelKeys::default());
-                let document = read(&digest, None, body, &limits, &labels);
-                let document = document.map_or_else(Document::from, Document::from);
-                let children = document.children().iter();
-                let children = children.filter(|child| child.kind != DocumentKind::Leaf);
+                let document = read(&digest, None, body, &limits, &labels)
+                    .map_or_else(Document::from, Document::from);
+                let children = document
+                    .children()
+                    .iter()
+                    .filter(|child| child.kind != DocumentKind::Leaf);
                 level.extend(children.map(|child| child.digest.clone()));
                 documents.insert(digest, document);
             }
@@ -238,10 +246,10 @@ fn snapshot(key: &str, parent: Option<&str>) -> Snapshot {
 }
 
 fn namespace_name() -> Namespace {
-    "default".parse().expect("it is a valid name")
+    "default".parse().expect("a valid name")
 }
 
-fn planned(inventory: &Inventory, labels: Vec<LabelFilter>) -> Plan {
+fn plan(inventory: &Inventory, labels: Vec<LabelFilter>) -> Plan {
     let filters = PruneFilters {
         dangling: Some(false),
         labels,
@@ -251,33 +259,35 @@ fn planned(inventory: &Inventory, labels: Vec<LabelFilter>) -> Plan {
     decide(inventory, &[], &request).into_unmeasured_plan()
 }
 
-/// Whole small stores: adding images never turns another's keep into a removal, and never makes
-/// one unreadable that could be read.
+/// Small stores: adding images never turns the keep of another image into a removal, and never makes
+/// a readable image unreadable.
 pub fn stores(bytes: &[u8]) {
     let mut program = Program(bytes);
     let labels = match program.next(3) {
         0 => Vec::new(),
-        it => LabelFilter::parse(it == 1, "keep").into_iter().collect(),
+        choice => LabelFilter::parse(choice == 1, "keep")
+            .into_iter()
+            .collect(),
     };
-    let store = Store::written(&mut program);
+    let store = Store::from_program(&mut program);
     let n_victims = store.images.len().div_ceil(2);
-    let before = planned(&store.inventory(n_victims), labels.clone());
-    let after = planned(&store.inventory(store.images.len()), labels);
+    let before = plan(&store.inventory(n_victims), labels.clone());
+    let after = plan(&store.inventory(store.images.len()), labels);
     for kept in &before.kept {
-        let stays = after.kept.iter().find(|it| it.name == kept.name);
-        if let Some(stays) = stays {
+        let still_kept = after.kept.iter().find(|image| image.name == kept.name);
+        if let Some(still_kept) = still_kept {
             let is_unreadable = |reason| reason == KeepReason::Unreadable;
             assert_eq!(
                 is_unreadable(kept.reason),
-                is_unreadable(stays.reason),
-                "{kept:?} {stays:?}"
+                is_unreadable(still_kept.reason),
+                "{kept:?} {still_kept:?}"
             );
             continue;
         }
-        // Another name of the same target stays in its place.
+        // A duplicate may go, because another name of the same target is kept instead.
         let mut steps = after.steps.iter();
-        let step = steps.find(|it| it.image.name == kept.name);
-        let reason = step.map(|it| it.reason);
+        let step = steps.find(|step| step.image.name == kept.name);
+        let reason = step.map(|step| step.reason);
         assert_eq!(reason, Some(RemoveReason::Duplicate), "{kept:?}");
     }
 }

@@ -1,12 +1,12 @@
-//! Every target on its corpus, and on as many variations of it as there is time for.
+//! Runs every target on its corpus, and on random variations of it.
 //!
-//! `RECLAIM_FUZZ_RUNS` says how many for each, `RECLAIM_FUZZ_SEED` where to begin. A failure names
-//! the seed and prints the bytes.
+//! `RECLAIM_FUZZ_RUNS` is the number of variations for each target, `RECLAIM_FUZZ_SEED` the first seed.
+//! A failure prints the seed and the bytes.
 
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a test ends where something is not as it says, and is told by the environment"
+    reason = "a failure ends the test, and the environment sets its size"
 )]
 
 use std::fs;
@@ -16,11 +16,11 @@ use reclaim_fuzz::TARGETS;
 
 const RUNS: u64 = 30_000;
 
-/// Where the corpora are.
+/// The directory of the corpora.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
 
-/// What the readers look for: random bytes seldom have it.
-const WORDS: [&str; 30] = [
+/// Tokens of the parsers, which random bytes seldom contain.
+const TOKENS: [&str; 30] = [
     "\"manifests\":[],",
     "\"layers\":[],",
     "\"config\":{},",
@@ -53,7 +53,7 @@ const WORDS: [&str; 30] = [
     "\u{0}",
 ];
 
-/// A stream of numbers that follows from its seed: `xorshift64*`.
+/// A generator of random numbers: `xorshift64*`.
 struct Dice(u64);
 
 impl Dice {
@@ -66,8 +66,8 @@ impl Dice {
     }
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |it| it.parse().unwrap())
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
@@ -77,32 +77,29 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
         .map(|entry| entry.unwrap().path())
         .collect();
     paths.sort();
-    assert!(
-        paths.len() >= 5,
-        "the corpus of {name} is too small to begin from"
-    );
+    assert!(paths.len() >= 5, "the corpus of {name} is too small");
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// Changes bytes in a few places: takes out, puts in, repeats, or joins with another of the corpus.
+/// Returns a variation of an input: removes, inserts, repeats or flips bytes, or joins another input.
 fn varied(corpus: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
     let mut bytes = corpus[dice.below(corpus.len())].clone();
     for _ in 0..=dice.below(5) {
-        let at = dice.below(bytes.len() + 1);
-        let until = at + dice.below(bytes.len() + 1 - at);
+        let start = dice.below(bytes.len() + 1);
+        let end = start + dice.below(bytes.len() + 1 - start);
         match dice.below(6) {
-            0 => drop(bytes.drain(at..until)),
-            1 => drop(bytes.splice(at..at, WORDS[dice.below(WORDS.len())].bytes())),
-            2 => bytes.insert(at, u8::try_from(dice.below(256)).unwrap()),
+            0 => drop(bytes.drain(start..end)),
+            1 => drop(bytes.splice(start..start, TOKENS[dice.below(TOKENS.len())].bytes())),
+            2 => bytes.insert(start, u8::try_from(dice.below(256)).unwrap()),
             3 => {
-                let again = bytes[at..until].to_vec();
-                bytes.splice(at..at, again);
+                let repeated = bytes[start..end].to_vec();
+                bytes.splice(start..start, repeated);
             }
-            4 if at < bytes.len() => bytes[at] ^= 1 << dice.below(8),
+            4 if start < bytes.len() => bytes[start] ^= 1 << dice.below(8),
             _ => {
                 let other = &corpus[dice.below(corpus.len())];
                 let from = dice.below(other.len() + 1);
-                bytes.truncate(at);
+                bytes.truncate(start);
                 bytes.extend(&other[from..]);
             }
         }
@@ -112,21 +109,21 @@ fn varied(corpus: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
 }
 
 #[test]
-fn no_target_fails_on_any_variation() {
+fn no_target_fails_on_a_variation() {
     let runs = number("RECLAIM_FUZZ_RUNS", RUNS);
     let first = number("RECLAIM_FUZZ_SEED", 1);
     for target in TARGETS {
         let corpus = corpus(target.name);
         for bytes in &corpus {
-            (target.feed)(bytes);
+            (target.run)(bytes);
         }
         for seed in first..first + runs {
-            // Neighbouring seeds have nothing in common.
+            // Spreads neighbouring seeds.
             let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
             let bytes = varied(&corpus, &mut dice);
-            let fed = std::panic::catch_unwind(|| (target.feed)(&bytes));
+            let result = std::panic::catch_unwind(|| (target.run)(&bytes));
             assert!(
-                fed.is_ok(),
+                result.is_ok(),
                 "{}, seed {seed}: {:?}",
                 target.name,
                 String::from_utf8_lossy(&bytes)

@@ -1,12 +1,12 @@
-//! Shows what `reclaim` does, on a containerd of its own that is gone afterwards.
+//! Shows what `reclaim` does on a private containerd, which is removed afterwards.
 //!
-//! `cargo xtask demo` builds and runs it; the only argument is the path of the binary. Between
-//! the comments, everything is printed by `reclaim` itself.
+//! `cargo xtask demo` builds and runs it; the only argument is the path of the binary. All output but
+//! the comments is printed by `reclaim`.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a demo speaks to the person who started it"
+    reason = "a demo prints to the terminal"
 )]
 
 use std::env;
@@ -21,41 +21,41 @@ use reclaim_testkit::{
 };
 use tonic::Status;
 
-/// What is shown, in order: what to look at, and the command.
+/// The scenes: captions and commands.
 const SCENES: [(&str, &str); 5] = [
     (
-        "Docker's images, and what a prune would do with each",
+        "Docker's images, and whether a prune would remove them",
         "image ls -n moby",
     ),
     (
-        "Why? (Of a stopped container, Docker leaves containerd only a lease and a snapshot)",
+        "Why? (A stopped Docker container is only a lease and a snapshot in containerd)",
         "image prune -n moby --all --dry-run",
     ),
     (
-        "For real: the same images, the same bytes (of debian:12 none: k8s.io has it too)",
+        "The prune: the same images, the same bytes (none of debian:12, which k8s.io has too)",
         "image prune -n moby --all --force",
     ),
-    ("What is left", "image ls -n moby"),
+    ("The remaining images", "image ls -n moby"),
     (
-        "Next door, Kubernetes and nerdctl: every image has its reason to stay",
+        "Kubernetes and nerdctl: every image has a reason to stay",
         "image prune -n k8s.io --all --dry-run",
     ),
 ];
 
-/// IDs as Docker's: 64 hexadecimal characters.
+/// IDs of containers, with 64 hexadecimal characters as in Docker.
 const STOPPED: &str = "4f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab3586";
 const RUNNING: &str = "a83b5d20c6e7f914a83b5d20c6e7f914a83b5d20c6e7f914a83b5d20c6e7f914";
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let Some(reclaim) = env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("error: no path of a reclaim binary given");
+        eprintln!("error: the path of a reclaim binary is missing");
         eprintln!("hint: cargo xtask demo");
         return ExitCode::from(2);
     };
     let containerd = Containerd::builder().log_level("info").start().await;
     println!(
-        "# On a containerd {} that was started for this, and ends with it",
+        "# A private containerd {}, started for this demo",
         containerd.version()
     );
     if let Err(status) = Host::new(&containerd).await.fill().await {
@@ -77,7 +77,7 @@ fn run(reclaim: &Path, arguments: &str, address: &str) -> io::Result<()> {
     let status = Command::new(reclaim)
         .args(arguments.split(' '))
         .env("CONTAINERD_ADDRESS", address)
-        // Where these are set, the answers would be others.
+        // These would change the output.
         .env_remove("CONTAINERD_NAMESPACE")
         .env_remove("RECLAIM_LOG")
         .stdin(Stdio::null())
@@ -89,7 +89,7 @@ fn run(reclaim: &Path, arguments: &str, address: &str) -> io::Result<()> {
     }
 }
 
-/// A host on which people build with Docker, beside a cluster.
+/// A host with Docker and a node of a cluster.
 struct Host {
     docker: NamespaceClient,
     cluster: NamespaceClient,
@@ -100,7 +100,7 @@ struct Host {
 impl Host {
     async fn new(containerd: &Containerd) -> Self {
         let docker = containerd.namespace("moby");
-        // Not in every container is there an overlay filesystem; copies of directories always work.
+        // Some containers have no overlay filesystem; the native snapshotter always works.
         let has_overlay = docker.snapshots("overlayfs").await.is_ok();
         Self {
             docker,
@@ -112,11 +112,11 @@ impl Host {
 
     async fn fill(&self) -> Result<(), Status> {
         self.build_with_docker().await?;
-        self.be_pulling_with_docker().await?;
+        self.start_pull_with_docker().await?;
         self.run_a_cluster().await
     }
 
-    /// Builds and pulls an image of one platform.
+    /// Builds an image of one platform.
     async fn image(
         &self,
         namespace: &NamespaceClient,
@@ -127,14 +127,14 @@ impl Host {
         image(name)
             .layers(layers)
             .unpack(self.snapshotter)
-            // containerd before 1.7 takes no such time: there, all are as young as they are.
+            // containerd before 1.7 ignores it.
             .record_created(self.now - (days_ago * 24).hours())
             .build(namespace)
             .await
     }
 
-    /// Builds release after release on one base. Every build that lost its name to the next is
-    /// dangling; of two, there is a container.
+    /// Builds several releases on one base, two of them with a container. One build has lost its name
+    /// and is dangling.
     async fn build_with_docker(&self) -> Result<(), Status> {
         let moby = &self.docker;
         let node = [layer("debian", 2_600), layer("node", 1_500)];
@@ -158,8 +158,8 @@ impl Host {
         moby.delete_image(lost.name(), Deletion::Async).await
     }
 
-    /// Is in the middle of a pull: a lease holds what has come so far.
-    async fn be_pulling_with_docker(&self) -> Result<(), Status> {
+    /// Starts a pull: a lease holds the content so far.
+    async fn start_pull_with_docker(&self) -> Result<(), Status> {
         let lease = NewLease::new("pull-postgres").expires(self.now + 24.hours());
         self.docker.create_lease(lease).await?;
         image("docker.io/library/postgres:17")
@@ -169,8 +169,8 @@ impl Host {
         Ok(())
     }
 
-    /// Runs a pod, of an image for two platforms of which one is there, and a container of
-    /// nerdctl's, of an image that Docker has too.
+    /// Creates a pod with an image of two platforms, one of them absent, and a nerdctl container with
+    /// an image that Docker has too.
     async fn run_a_cluster(&self) -> Result<(), Status> {
         let cluster = &self.cluster;
         let pause = "registry.k8s.io/pause:3.9";

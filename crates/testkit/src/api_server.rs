@@ -1,5 +1,4 @@
-//! The API server of a cluster, as far as leases ask for it: versions, conflicts, slow answers, and
-//! days on which nothing works.
+//! A Kubernetes API server for Leases: resource versions, conflicts, slow responses and outages.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,79 +15,85 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// How the server is.
+/// How the server responds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mood {
-    /// It answers.
+pub enum ServerMode {
+    /// Normally.
     #[default]
-    Well,
-    /// It answers 503.
-    Broken,
-    /// It takes requests and never answers.
+    Healthy,
+    /// With 503.
+    Unavailable,
+    /// Never, and requests have no effect.
     Silent,
-    /// It does what it is told and never answers.
-    SilentAfterwards,
-    /// It answers 403.
-    Forbidding,
+    /// Never, but requests take effect.
+    SilentAfterEffect,
+    /// With 403.
+    Forbidden,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     leases: BTreeMap<String, Value>,
     version: u64,
-    mood: Mood,
+    mode: ServerMode,
     requests: u64,
     no_namespace: bool,
 }
 
-/// The server. Clones are the same one.
+/// The server. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct ApiServer(Arc<Mutex<Inner>>);
 
 impl ApiServer {
-    /// Returns what answers requests.
+    /// Returns the router of the server.
     pub fn router(&self) -> Router {
         const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases";
         Router::new()
             .route(LEASES, post(create))
             .route(&format!("{LEASES}/{{name}}"), get(read).put(replace))
-            .layer(middleware::from_fn_with_state(self.clone(), in_its_mood))
+            .layer(middleware::from_fn_with_state(
+                self.clone(),
+                respond_by_mode,
+            ))
             .with_state(self.clone())
     }
 
-    /// Says how it is from here on.
-    pub fn set_mood(&self, mood: Mood) {
-        self.inner().mood = mood;
+    /// Sets how the server responds from now on.
+    pub fn set_mode(&self, mode: ServerMode) {
+        self.inner().mode = mode;
     }
 
-    /// Serves it on a port of this machine, as long as the runtime lives.
+    /// Serves it on a local port until the runtime ends.
     pub async fn listen(&self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.expect("this machine has an address of its own");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a loopback address can be bound");
         let address = listener.local_addr().expect("it was just bound");
         tokio::spawn(axum::serve(listener, self.router()).into_future());
         address
     }
 
-    /// From here on it does not know the namespace.
+    /// Removes the namespace: creating a lease fails from now on.
     pub fn lose_namespace(&self) {
         self.inner().no_namespace = true;
     }
 
-    /// Returns how often it was asked something.
+    /// Returns the number of requests so far.
     pub fn requests(&self) -> u64 {
         self.inner().requests
     }
 
-    /// Returns who holds each lease, as the leases say.
+    /// Returns the holder of each lease.
     pub fn holders(&self) -> Vec<Option<String>> {
         let inner = self.inner();
-        let holders = inner.leases.values();
-        let holders = holders.map(|lease| lease["spec"]["holderIdentity"].as_str());
-        holders.map(|holder| holder.map(str::to_owned)).collect()
+        let leases = inner.leases.values();
+        leases
+            .map(|lease| lease["spec"]["holderIdentity"].as_str())
+            .map(|holder| holder.map(str::to_owned))
+            .collect()
     }
 
-    /// Returns a lease as it is.
+    /// Returns a lease.
     pub fn lease(&self, name: &str) -> Value {
         self.inner().leases[name].clone()
     }
@@ -97,14 +102,14 @@ impl ApiServer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a lease there, as if somebody else had.
+    /// Stores a lease, as another node would.
     pub fn put(&self, name: &str, spec: &Value) {
         let mut inner = self.inner();
         let lease = json!({ "metadata": { "name": name, "namespace": "fleet" }, "spec": spec });
         inner.store(name, lease);
     }
 
-    /// Changes what does not matter, so that the version is another.
+    /// Changes an annotation of a lease, so that its version changes.
     pub fn annotate(&self, name: &str) {
         let mut inner = self.inner();
         let mut lease = inner.leases[name].clone();
@@ -122,26 +127,30 @@ impl Inner {
     }
 }
 
-/// Answers late, each time by another while, or as the mood is.
-async fn in_its_mood(State(server): State<ApiServer>, request: Request, next: Next) -> Response {
-    let (mood, delay) = {
+/// Responds by the mode, after a delay that differs between requests.
+async fn respond_by_mode(
+    State(server): State<ApiServer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mode, delay) = {
         let mut inner = server.inner();
         inner.requests += 1;
-        (inner.mood, Duration::from_millis(inner.requests * 37 % 211))
+        (inner.mode, Duration::from_millis(inner.requests * 37 % 211))
     };
     tokio::time::sleep(delay / 2).await;
-    let answer = match mood {
-        Mood::Well => next.run(request).await,
-        Mood::Broken => status(503, "ServiceUnavailable", "etcd is away"),
-        Mood::Forbidding => status(403, "Forbidden", "leases is forbidden"),
-        Mood::Silent => std::future::pending().await,
-        Mood::SilentAfterwards => {
+    let response = match mode {
+        ServerMode::Healthy => next.run(request).await,
+        ServerMode::Unavailable => status(503, "ServiceUnavailable", "etcd is unavailable"),
+        ServerMode::Forbidden => status(403, "Forbidden", "leases is forbidden"),
+        ServerMode::Silent => std::future::pending().await,
+        ServerMode::SilentAfterEffect => {
             next.run(request).await;
             std::future::pending().await
         }
     };
     tokio::time::sleep(delay / 2).await;
-    answer
+    response
 }
 
 async fn read(
@@ -183,7 +192,7 @@ async fn replace(
     if stored["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"] {
         return status(409, "Conflict", "the object has been modified");
     }
-    // The server's own parser takes six digits and no other number of them.
+    // The real server accepts exactly six digits of a second's fraction.
     for key in ["acquireTime", "renewTime"] {
         let time = lease["spec"][key].as_str().unwrap_or_default();
         assert!(time.len() == 27 && time.ends_with('Z'), "{time}");

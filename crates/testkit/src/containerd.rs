@@ -1,9 +1,9 @@
 //! A private containerd: one daemon, one directory, one test.
 //!
 //! Dropping [`Containerd`] ends the daemon and removes its directory, also while a panic
-//! unwinds. A test process that is killed takes its daemons with it (see [`process`]); only
-//! the directory, `reclaim-*` below `/dev/shm` or `/tmp`, is then left, and of a test that runs
-//! pods what these are made of (see [`shims`]).
+//! unwinds. If the test process is killed, its daemons are killed too (see [`process`]). Then only
+//! the directory, `reclaim-*` below `/dev/shm` or `/tmp`, is left, and after a test with pods
+//! their shims and containers (see [`shims`]).
 
 mod builder;
 mod daemon;
@@ -29,7 +29,7 @@ pub use self::version::Version;
 use crate::cri::Cri;
 use crate::namespace::NamespaceClient;
 
-/// What containerd logs once per collection: at debug level in 1.6, at trace level
+/// The line that containerd logs once per collection: at debug level in 1.6, at trace level
 /// from 1.7 on.
 const COLLECTION_LINE: &str = "msg=\"garbage collected\"";
 
@@ -67,10 +67,10 @@ impl Containerd {
         self.daemon.socket()
     }
 
-    /// Returns the socket as `--address` and `CONTAINERD_ADDRESS` want it.
+    /// Returns the address of the socket, as for `--address` and `CONTAINERD_ADDRESS`.
     pub fn address(&self) -> &str {
         let path = self.socket().to_str();
-        path.expect("the socket's path is made of ASCII by the kit")
+        path.expect("the path of the socket is ASCII")
     }
 
     /// Returns the process ID of the daemon, or `None` after [`Containerd::kill`].
@@ -78,7 +78,7 @@ impl Containerd {
         self.daemon.pid()
     }
 
-    /// Returns the version that the daemon told when it became ready.
+    /// Returns the version that the daemon reported when it became ready.
     pub fn version(&self) -> Version {
         self.version
     }
@@ -93,12 +93,12 @@ impl Containerd {
         NamespaceClient::new(self.channel(), name)
     }
 
-    /// Returns a client of its CRI plugin, which must have been asked for:
-    /// [`ContainerdBuilder::cri`]. containerd answers before the plugin does, so this waits for it.
+    /// Returns a client of its CRI plugin, which [`ContainerdBuilder::cri`] enables. containerd
+    /// answers before the plugin does, so this waits for the plugin.
     ///
     /// # Panics
     ///
-    /// If it does not come to answer.
+    /// If the plugin does not answer in time.
     pub async fn cri(&self) -> Cri {
         let cri = Cri::new(self.channel());
         ready::wait_for_cri(&cri).await;
@@ -110,7 +110,8 @@ impl Containerd {
         let mut client = NamespacesClient::new(self.channel());
         let request = ListNamespacesRequest::default();
         let answer = client.list(request).await?.into_inner();
-        let mut names: Vec<String> = answer.namespaces.into_iter().map(|it| it.name).collect();
+        let namespaces = answer.namespaces.into_iter();
+        let mut names: Vec<String> = namespaces.map(|namespace| namespace.name).collect();
         names.sort();
         Ok(names)
     }
@@ -120,11 +121,11 @@ impl Containerd {
         self.daemon.log()
     }
 
-    /// Returns how many collections there were, over all restarts.
+    /// Returns the number of collections, over all restarts.
     ///
-    /// A synchronous deletion answers after its collection was logged, so compare before and after.
-    /// Asynchronous deletions cause collections too, some time later, and building an image ends
-    /// with one: [`NamespaceClient::collect`] first, and nothing more comes unasked.
+    /// A synchronous deletion returns after its collection is logged, so compare the number before
+    /// and after. Asynchronous deletions cause collections later, and building an image ends with
+    /// such a deletion: call [`NamespaceClient::collect`] first, so that none is pending.
     pub fn collections(&self) -> usize {
         self.log().matches(COLLECTION_LINE).count()
     }
@@ -139,28 +140,28 @@ impl Containerd {
         self.root().join("io.containerd.content.v1.content/blobs")
     }
 
-    /// Returns the sum of the lengths of all blob files, whatever namespaces they belong to.
+    /// Returns the total length of all blob files, of all namespaces.
     pub fn content_bytes_on_disk(&self) -> u64 {
         blob_files(&self.content_dir())
             .iter()
-            .map(|path| fs::metadata(path).expect("a blob listed is there").len())
+            .map(|path| fs::metadata(path).expect("a listed blob exists").len())
             .sum()
     }
 
-    /// Ends the daemon as an administrator would (SIGTERM) and starts it on the same directory
-    /// and socket. Handles made before keep working.
+    /// Stops the daemon with SIGTERM and starts it again on the same directory and socket.
+    /// Existing handles keep working.
     pub async fn restart(&mut self) {
         self.daemon.end().await;
         self.daemon.relaunch();
         (self.channel, self.version) = ready::wait(&mut self.daemon).await;
     }
 
-    /// Sends a signal to the daemon, such as SIGSTOP: it is there then, and never answers.
+    /// Sends a signal to the daemon, such as SIGSTOP, after which it exists and never answers.
     pub fn signal(&self, signal: Signal) {
         self.daemon.signal(signal);
     }
 
-    /// Kills the daemon as a crash would (SIGKILL). [`Containerd::restart`] brings it back.
+    /// Kills the daemon with SIGKILL, like a crash. [`Containerd::restart`] starts it again.
     pub async fn kill(&mut self) {
         self.daemon.kill().await;
     }
@@ -168,15 +169,15 @@ impl Containerd {
 
 /// Returns the paths of all blobs below `content_dir`, in no particular order.
 fn blob_files(content_dir: &Path) -> Vec<PathBuf> {
-    // Before the first blob is written, there is no directory.
+    // The first blob creates the directory.
     let Ok(algorithms) = fs::read_dir(content_dir) else {
         return Vec::new();
     };
     algorithms
         .flat_map(|algorithm| {
-            let algorithm = algorithm.expect("the kit may read its own directory");
+            let algorithm = algorithm.expect("the private directory is readable");
             fs::read_dir(algorithm.path()).expect("an algorithm is a directory")
         })
-        .map(|blob| blob.expect("the kit may read its own directory").path())
+        .map(|blob| blob.expect("the private directory is readable").path())
         .collect()
 }

@@ -1,7 +1,7 @@
-//! A client of containerd's CRI plugin, for what the kubelet asks of it.
+//! A client of containerd's CRI plugin, for the requests of the kubelet.
 //!
-//! The messages are written here, with the fields that are used and no more: the numbers are those
-//! of Kubernetes' CRI API, `runtime.v1`.
+//! The messages are defined here, with only the fields that are used. The numbers are those of
+//! Kubernetes' CRI API, `runtime.v1`.
 
 mod pods;
 
@@ -24,18 +24,18 @@ pub struct Cri {
 /// An image as the CRI plugin lists it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CriImage {
-    /// Its ID: the digest of the config.
+    /// The ID: the digest of the config.
     pub id: String,
-    /// Its names with a tag.
+    /// The names with a tag.
     pub tags: BTreeSet<String>,
-    /// Its names with a digest.
+    /// The names with a digest.
     pub digests: BTreeSet<String>,
-    /// Whether the kubelet is told not to collect it.
+    /// Whether the kubelet must not collect it.
     pub pinned: bool,
 }
 
 impl CriImage {
-    /// Returns the names of the records that the plugin has it by.
+    /// Returns the names of its image records.
     pub fn records(&self) -> BTreeSet<String> {
         let names = self.tags.iter().chain(&self.digests);
         names.chain([&self.id]).cloned().collect()
@@ -85,36 +85,36 @@ struct PullImageResponse {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Nothing {}
+struct Empty {}
 
 impl Cri {
     pub(crate) fn new(channel: Channel) -> Self {
         Self { channel }
     }
 
-    /// Lists its images, sorted by their IDs.
+    /// Returns all images, sorted by ID.
     pub async fn images(&self) -> Result<Vec<CriImage>, Status> {
         let path = "/runtime.v1.ImageService/ListImages";
-        let answer: ListImagesResponse = self.call(path, Nothing {}).await?;
+        let answer: ListImagesResponse = self.call(path, Empty {}).await?;
         let mut images: Vec<CriImage> = answer.images.into_iter().map(image).collect();
         images.sort();
         Ok(images)
     }
 
-    /// Returns the names of all records that it knows, and the IDs.
+    /// Returns the names of all image records, including the IDs.
     pub async fn records(&self) -> Result<BTreeSet<String>, Status> {
         let images = self.images().await?;
         Ok(images.iter().flat_map(CriImage::records).collect())
     }
 
-    /// Looks an image up by a name or its ID.
+    /// Returns an image by a name or its ID.
     pub async fn image(&self, name: &str) -> Result<Option<CriImage>, Status> {
         let path = "/runtime.v1.ImageService/ImageStatus";
         let answer: ImageStatusResponse = self.call(path, request(name)).await?;
         Ok(answer.image.map(image))
     }
 
-    /// Pulls an image, as the kubelet has it pulled. Returns its ID.
+    /// Pulls an image as the kubelet does. Returns its ID.
     pub async fn pull(&self, name: &str) -> Result<String, Status> {
         let path = "/runtime.v1.ImageService/PullImage";
         let answer: PullImageResponse = self.call(path, request(name)).await?;
@@ -124,7 +124,7 @@ impl Cri {
     /// Removes an image with all its names, as the kubelet does when it collects.
     pub async fn remove(&self, name: &str) -> Result<(), Status> {
         let path = "/runtime.v1.ImageService/RemoveImage";
-        let Nothing {} = self.call(path, request(name)).await?;
+        let Empty {} = self.call(path, request(name)).await?;
         Ok(())
     }
 
@@ -134,8 +134,10 @@ impl Cri {
         A: Message + Default + 'static,
     {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
-        let ready = client.ready().await;
-        ready.map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
+        client
+            .ready()
+            .await
+            .map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
         let path = PathAndQuery::from_static(path);
         let codec = ProstCodec::<Q, A>::default();
         let answer = client.unary(Request::new(request), path, codec).await?;

@@ -9,18 +9,18 @@ use tempfile::TempDir;
 
 use crate::containerd::mounts::mount_memory;
 
-/// Length of a block of a [`SmallDisk`] in bytes.
+/// The length of a block, in bytes.
 const BLOCK: u64 = 4096;
 
-/// How many inodes a [`SmallDisk`] has.
+/// The inodes of a [`SmallDisk`].
 const INODES: u64 = 256;
 
-/// What is left of a [`SmallDisk`].
+/// What [`SmallDisk::fill`] leaves free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// So many blocks, and inodes enough.
+    /// So many blocks, and enough inodes.
     Blocks(u64),
-    /// So many inodes, and blocks enough.
+    /// So many inodes, and enough blocks.
     Inodes(u64),
 }
 
@@ -33,41 +33,41 @@ pub struct Used {
     pub inodes: u64,
 }
 
-/// A filesystem in memory, unmounted when it is dropped.
+/// A filesystem in memory. Dropping it unmounts it.
 #[derive(Debug)]
 pub struct SmallDisk {
     mount_point: TempDir,
 }
 
 impl SmallDisk {
-    /// Mounts one of so many bytes.
+    /// Mounts a filesystem of so many bytes.
     pub fn mount(bytes: u64) -> Self {
         let mount_point = tempfile::tempdir().expect("there is a temporary directory");
         mount_memory(mount_point.path(), bytes, Some(INODES));
         Self { mount_point }
     }
 
-    /// Returns where it is mounted.
+    /// Returns the mount point.
     pub fn path(&self) -> &Path {
         self.mount_point.path()
     }
 
-    /// Fills it up to what should be left.
+    /// Fills the filesystem, except for `left`.
     pub fn fill(&self, left: Left) {
         let filler = self.filler();
         fs::create_dir(&filler).expect("there is an inode left");
-        let room = statvfs(self.path()).expect("it is mounted");
+        let space = statvfs(self.path()).expect("it is mounted");
         match left {
             Left::Blocks(blocks) => {
                 let file = File::create(filler.join("blocks")).expect("there is an inode left");
-                let bytes = (room.f_bavail * room.f_frsize).saturating_sub(blocks * BLOCK);
+                let bytes = (space.f_bavail * space.f_frsize).saturating_sub(blocks * BLOCK);
                 if bytes > 0 {
                     let allocated = fallocate(&file, FallocateFlags::empty(), 0, bytes);
                     allocated.expect("these blocks are free");
                 }
             }
             Left::Inodes(inodes) => {
-                for number in inodes..room.f_favail {
+                for number in inodes..space.f_favail {
                     let file = File::create(filler.join(number.to_string()));
                     drop(file.expect("these inodes are free"));
                 }
@@ -75,18 +75,18 @@ impl SmallDisk {
         }
     }
 
-    /// Makes room again.
+    /// Removes what [`SmallDisk::fill`] wrote.
     pub fn clear(&self) {
         fs::remove_dir_all(self.filler()).expect("it was filled");
     }
 
     /// Returns how many blocks and inodes are in use.
     pub fn used(&self) -> Used {
-        let room = statvfs(self.path()).expect("it is mounted");
-        let bytes = (room.f_blocks - room.f_bfree) * room.f_frsize;
+        let space = statvfs(self.path()).expect("it is mounted");
+        let bytes = (space.f_blocks - space.f_bfree) * space.f_frsize;
         Used {
             blocks: bytes / BLOCK,
-            inodes: room.f_files - room.f_ffree,
+            inodes: space.f_files - space.f_ffree,
         }
     }
 
@@ -97,7 +97,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: what is busy must not keep the directory.
+        // Lazily, because a busy mount must not keep the directory.
         unmount(self.path(), UnmountFlags::DETACH).ok();
     }
 }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leaves_what_it_should() {
+    fn fills_all_but_the_given_space() {
         let disk = SmallDisk::mount(1 << 20);
         let path = disk.path().join("file");
         for left in [Left::Blocks(2), Left::Inodes(1)] {

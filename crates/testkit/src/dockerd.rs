@@ -1,5 +1,5 @@
-//! A private dockerd on a private containerd: the real engine, with its images in containerd's
-//! image store, and nothing of the host's network.
+//! A private dockerd on a private containerd, with its images in containerd's image store and
+//! without the host's network.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,18 +13,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::containerd::Containerd;
-use crate::containerd::process::{Process, command_that_dies_with_us, find_on_path};
+use crate::containerd::process::{Process, bound_command, find_on_path};
 use crate::namespace::NamespaceClient;
 
-/// Names the dockerd binary to test against.
+/// The environment variable with the path of dockerd.
 const BINARY_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
 
-/// Time between two looks at a starting daemon, and looks before giving up: 60 s. dockerd needs
-/// one second on an idle machine.
+/// The pause between two checks of a starting daemon, and the number of checks: 60 s in all. dockerd
+/// takes one second on an idle machine.
 const PAUSE: Duration = Duration::from_millis(10);
-const LOOKS: u32 = 6000;
+const CHECKS: u32 = 6000;
 
-/// Where dockerd keeps its images in containerd.
+/// The namespace of dockerd's images.
 const NAMESPACE: &str = "moby";
 
 /// A running dockerd that belongs to one test. Dropping it ends it, then its containerd.
@@ -45,12 +45,12 @@ impl Dockerd {
         let containerd = Containerd::start().await;
         let directory = tempfile::Builder::new()
             .prefix("reclaim-")
-            .tempdir_in("/tmp");
-        let directory = directory.expect("a directory can be made below /tmp");
+            .tempdir_in("/tmp")
+            .expect("a directory can be created below /tmp");
         let path = directory.path();
         let config =
             r#"{"features": {"containerd-snapshotter": true}, "storage-driver": "native"}"#;
-        fs::write(path.join("daemon.json"), config).expect("the private directory takes a file");
+        fs::write(path.join("daemon.json"), config).expect("the private directory is writable");
         let log = path.join("dockerd.log");
         let process = launch(path, &containerd, &log);
         let mut dockerd = Self {
@@ -64,23 +64,23 @@ impl Dockerd {
         dockerd
     }
 
-    /// Returns its address as `DOCKER_HOST` wants it.
+    /// Returns the address, as for `DOCKER_HOST`.
     pub fn address(&self) -> String {
         format!("unix://{}", self.socket.display())
     }
 
-    /// Returns the containerd that it stands on.
+    /// Returns its containerd.
     pub fn containerd(&self) -> &Containerd {
         &self.containerd
     }
 
-    /// Returns a handle on the namespace of its images.
+    /// Returns a handle on the namespace of the images.
     pub fn namespace(&self) -> NamespaceClient {
         self.containerd.namespace(NAMESPACE)
     }
 
     async fn wait(&mut self) {
-        for _ in 0..LOOKS {
+        for _ in 0..CHECKS {
             if answers(&self.socket).await {
                 return;
             }
@@ -95,7 +95,7 @@ impl Dockerd {
     }
 
     fn log(&self) -> String {
-        let bytes = fs::read(&self.log).expect("the log is made before the process");
+        let bytes = fs::read(&self.log).expect("the log is created before the process");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -113,8 +113,8 @@ impl Drop for Dockerd {
 
 fn launch(path: &Path, containerd: &Containerd, log: &Path) -> Process {
     let binary = binary();
-    let mut command = command_that_dies_with_us(&binary);
-    let log = File::create(log).expect("the private directory takes a file");
+    let mut command = bound_command(&binary);
+    let log = File::create(log).expect("the private directory is writable");
     let same_log = log.try_clone().expect("a file handle can be cloned");
     let below = |name: &str| path.join(name);
     command
@@ -138,7 +138,7 @@ fn launch(path: &Path, containerd: &Containerd, log: &Path) -> Process {
     Process::spawn(command).unwrap_or_else(|error| panic!("start `{}`: {error}", binary.display()))
 }
 
-/// Whether it answers a ping.
+/// Whether the daemon answers a ping.
 async fn answers(socket: &Path) -> bool {
     let Ok(mut stream) = UnixStream::connect(socket).await else {
         return false;
@@ -151,10 +151,10 @@ async fn answers(socket: &Path) -> bool {
 }
 
 fn binary() -> PathBuf {
-    let given = env::var_os(BINARY_VARIABLE).map(PathBuf::from);
-    given
+    env::var_os(BINARY_VARIABLE)
+        .map(PathBuf::from)
         .or_else(|| find_on_path("dockerd"))
         .unwrap_or_else(|| {
-            panic!("no dockerd; `cargo xtask dockerd` fetches one for {BINARY_VARIABLE}")
+            panic!("dockerd is not on PATH; run `cargo xtask dockerd` and set {BINARY_VARIABLE}")
         })
 }

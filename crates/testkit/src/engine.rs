@@ -1,8 +1,8 @@
-//! Containers in the shapes in which engines leave them behind.
+//! Containers as engines represent them in containerd.
 //!
-//! To containerd a container is a record, a snapshot and perhaps a lease, and each engine
-//! combines them in its own way. These helpers make the records and run nothing. Each takes
-//! the top snapshot of the image's first unpacked manifest, so the image must be unpacked.
+//! To containerd a container is a record, a snapshot and perhaps a lease; each engine combines them
+//! differently. These helpers create the records and run nothing. Each uses the top snapshot of the
+//! image's first unpacked manifest, so the image must be unpacked.
 
 mod cri;
 mod docker;

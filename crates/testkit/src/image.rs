@@ -1,9 +1,9 @@
-//! Builds images in a content store as pullers do, with the labels that the collector follows.
+//! Builds images in a content store as a pull does, with the labels that the collector follows.
 //!
-//! Building has two halves. *Rendering* is pure: it makes the bytes of all blobs, their labels
-//! and the chain IDs. *Storing* writes blobs, snapshots and the record, under a lease. The same
-//! input always gives the same digests, so two images share what they are built from alike,
-//! and two images built entirely alike are two names of one target.
+//! Building has two parts. *Rendering* is pure: it computes the bytes of all blobs, their labels and
+//! the chain IDs. *Storing* writes blobs, snapshots and the record, under a lease. The same input
+//! always gives the same digests: images share what is built from the same input, and two images of
+//! the same input are two names of one target.
 
 mod blob;
 mod builder;

@@ -1,6 +1,6 @@
-//! A server that answers as a containerd with very many images would, and takes no change.
+//! A read-only server that lists very many images, as a containerd would.
 //!
-//! A real containerd needs minutes and gigabytes for what a test of length only wants to list.
+//! A real containerd takes minutes and gigabytes to store them, and a test of scale only lists.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -39,19 +39,19 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// The only snapshotter.
 const SNAPSHOTTER: &str = "overlayfs";
 
-/// How many layers each manifest has of its own, and how many of them one base has under it.
+/// The layers of each manifest.
 const LAYERS: usize = 2;
 
-/// How many things one part of a streamed list has, as containerd sends them.
-const PER_PART: usize = 100;
+/// The items in one message of a streamed list, as in containerd.
+const PER_MESSAGE: usize = 100;
 
-/// What comes before a message: whether it is compressed, and its length.
+/// The bytes before a gRPC message: whether it is compressed, and its length.
 const FRAME: usize = 5;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// A socket behind which very many images are listed, in one namespace. It lasts until the end of
-/// the process, on a thread of its own, so that the time it takes is not its client's.
+/// A server with very many images in one namespace. It runs until the process ends, on its own
+/// thread, so that its time does not count as its client's.
 #[derive(Debug)]
 pub struct ManyImages {
     socket: PathBuf,
@@ -62,23 +62,23 @@ impl ManyImages {
     /// The only namespace.
     pub const NAMESPACE: &str = "default";
 
-    /// Lists `images` records, which point at `manifests` manifests in turn. No container uses
-    /// any of them.
+    /// Starts a server with `images` records that point at `manifests` manifests in turn. No
+    /// container uses any of them.
     pub fn start(images: usize, manifests: usize) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("reclaim-many-")
             .tempdir_in("/tmp")
-            .expect("a directory can be made in /tmp");
+            .expect("a directory can be created in /tmp");
         let socket = directory.path().join("c.sock");
         let listener = std::os::unix::net::UnixListener::bind(&socket)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .expect("a new directory takes a socket");
+            .expect("a new directory is writable");
         let answers = Arc::new(Answers::new(images, manifests));
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .expect("a runtime can be made");
+                .expect("a runtime can be created");
             runtime.block_on(serve(listener, answers));
         });
         Self {
@@ -87,15 +87,15 @@ impl ManyImages {
         }
     }
 
-    /// Returns the socket as `--address` and `CONTAINERD_ADDRESS` want it.
+    /// Returns the address of the socket, as for `--address` and `CONTAINERD_ADDRESS`.
     pub fn address(&self) -> &str {
         let path = self.socket.to_str();
-        path.expect("the socket's path is made of ASCII by the kit")
+        path.expect("the path of the socket is ASCII")
     }
 }
 
 async fn serve(listener: std::os::unix::net::UnixListener, answers: Arc<Answers>) {
-    let listener = UnixListener::from_std(listener).expect("the socket can be waited for");
+    let listener = UnixListener::from_std(listener).expect("the socket can be registered");
     while let Ok((client, _)) = listener.accept().await {
         let answers = Arc::clone(&answers);
         let service = service_fn(move |request| {
@@ -107,9 +107,9 @@ async fn serve(listener: std::os::unix::net::UnixListener, answers: Arc<Answers>
     }
 }
 
-/// The answers, ready to be sent: whatever a client asks for costs the same.
+/// The encoded responses: every request of a method costs the same.
 struct Answers {
-    /// By the end of the method's path.
+    /// Constant responses, by the end of the method's path.
     fixed: BTreeMap<&'static str, Bytes>,
     documents: BTreeMap<String, Bytes>,
 }
@@ -117,7 +117,8 @@ struct Answers {
 impl Answers {
     fn new(images: usize, manifests: usize) -> Self {
         let mut store = Store::default();
-        let targets: Vec<DescriptorMessage> = (0..manifests).map(|it| store.add(it)).collect();
+        let targets: Vec<DescriptorMessage> =
+            (0..manifests).map(|number| store.add(number)).collect();
         let records = (0..images).map(|number| services::Image {
             name: format!("registry.example/team-{}/app-{number}:1", number % 100),
             target: Some(targets[number % manifests].clone()),
@@ -143,8 +144,8 @@ impl Answers {
             version: "2.1.0".to_owned(),
             ..VersionResponse::default()
         };
-        let blobs = parts(&store.blobs, |info| ListContentResponse { info });
-        let snapshots = parts(&store.snapshots, |info| ListSnapshotsResponse { info });
+        let blobs = messages(&store.blobs, |info| ListContentResponse { info });
+        let snapshots = messages(&store.snapshots, |info| ListSnapshotsResponse { info });
         let fixed = [
             ("Version/Version", framed([&version])),
             ("Introspection/Plugins", framed([&plugins])),
@@ -174,9 +175,12 @@ impl Answers {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path().to_owned();
-        // What a client is not done with sending it would miss if it were answered.
-        let body = request.into_body().collect().await;
-        let body = body.map_or_else(|_| Bytes::new(), Collected::to_bytes);
+        // A client fails if the response ends before its request.
+        let body = request
+            .into_body()
+            .collect()
+            .await
+            .map_or_else(|_| Bytes::new(), Collected::to_bytes);
         let fixed = self.fixed.iter().find(|(end, _)| path.ends_with(**end));
         let answer = match fixed {
             Some((_, messages)) => Ok(messages.clone()),
@@ -193,7 +197,7 @@ impl Answers {
     }
 }
 
-/// What is behind the images.
+/// The content and snapshots of the images.
 #[derive(Default)]
 struct Store {
     blobs: Vec<services::Info>,
@@ -202,14 +206,15 @@ struct Store {
 }
 
 impl Store {
-    /// Adds a manifest with what it consists of.
+    /// Adds a manifest with its config, layers and snapshots, and returns its descriptor.
     fn add(&mut self, number: usize) -> DescriptorMessage {
-        let layers = (0..LAYERS).map(|depth| digest_of(format!("{number}/{depth}").as_bytes()));
-        let layers: Vec<Digest> = layers.collect();
+        let layers: Vec<Digest> = (0..LAYERS)
+            .map(|depth| digest_of(format!("{number}/{depth}").as_bytes()))
+            .collect();
         for layer in &layers {
             self.add_blob(layer, 1000, &[]);
         }
-        // Chain IDs, as every unpacker computes them.
+        // Chain IDs, by the OCI image specification.
         let mut chain: Option<String> = None;
         for layer in &layers {
             let next = match &chain {
@@ -282,12 +287,14 @@ impl Store {
     }
 }
 
-/// Divides a list as a stream does.
-fn parts<T: Clone, M>(list: &[T], part: impl Fn(Vec<T>) -> M) -> Vec<M> {
-    list.chunks(PER_PART).map(|it| part(it.to_vec())).collect()
+/// Divides a list into the messages of a stream.
+fn messages<T: Clone, M>(list: &[T], message: impl Fn(Vec<T>) -> M) -> Vec<M> {
+    list.chunks(PER_MESSAGE)
+        .map(|chunk| message(chunk.to_vec()))
+        .collect()
 }
 
-/// Puts messages after each other, as gRPC sends them.
+/// Encodes and concatenates messages, as gRPC sends them.
 fn framed<'m, M: Message + 'm>(messages: impl IntoIterator<Item = &'m M>) -> Bytes {
     let mut framed = Vec::new();
     for message in messages {

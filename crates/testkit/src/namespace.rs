@@ -1,7 +1,7 @@
 //! A handle on one namespace of a containerd, with typed helpers for its services.
 //!
-//! Every request carries the namespace, and the lease if the handle has one. A handle is cheap
-//! to clone; all clones share one connection.
+//! Every request carries the namespace, and the lease if the handle has one. Handles are cheap to
+//! clone; all clones share one connection.
 
 mod containers;
 mod content;
@@ -27,20 +27,20 @@ pub(crate) use self::snapshots::write_file;
 pub use self::snapshots::{SnapshotInfo, SnapshotKind};
 use crate::labels::Labels;
 
-/// The largest answer a client decodes. containerd sends at most 16 MiB in one message; tonic
-/// would refuse everything beyond 4 MiB.
+/// The largest response that a client decodes. containerd sends at most 16 MiB in one message; the
+/// default of tonic is 4 MiB.
 const MESSAGE_LIMIT: usize = 32 * 1024 * 1024;
 
 /// Whether a deletion waits for the collection that it causes (`sync` in containerd's API).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// Answers once a collection that began after the deletion has ended.
+    /// Returns after the end of a collection that began after the deletion.
     Sync,
-    /// Answers at once. A collection may follow some time later, or never.
+    /// Returns at once. A collection may follow later, or never.
     Async,
 }
 
-/// One namespace, as one client sees it.
+/// A client of one namespace.
 #[derive(Debug, Clone)]
 pub struct NamespaceClient {
     channel: Channel,
@@ -50,8 +50,7 @@ pub struct NamespaceClient {
 }
 
 impl NamespaceClient {
-    /// Returns a handle on the namespace `name` over any channel, for instance one that leads
-    /// through a proxy.
+    /// Returns a handle on the namespace `name` over any channel, such as one through a proxy.
     pub fn new(channel: Channel, name: &str) -> Self {
         Self {
             channel,
@@ -61,9 +60,9 @@ impl NamespaceClient {
         }
     }
 
-    /// Returns a handle whose requests carry the lease `id`, so that all they create is held by it.
+    /// Returns a handle whose requests carry the lease `id`, which then holds all that they create.
     ///
-    /// The lease must exist, or containerd answers `NotFound`.
+    /// The lease must exist, or containerd returns `NotFound`.
     #[must_use]
     pub fn with_lease(&self, id: &str) -> Self {
         Self {
@@ -82,13 +81,13 @@ impl NamespaceClient {
         self.lease.as_ref().map(|(id, _)| id.as_str())
     }
 
-    /// Creates the namespace. Seldom needed: the first record in a namespace creates it too.
+    /// Creates the namespace. The first record of a namespace creates it too.
     pub async fn create_namespace(&self, labels: &Labels) -> Result<(), Status> {
         let namespace = Namespace {
             name: self.name.clone(),
             labels: wire_labels(labels),
         };
-        // containerd 1.6 wants a namespace in the header even here, to publish the event in.
+        // containerd 1.6 needs a namespace in the header even here, to publish the event.
         let request = self.request(CreateNamespaceRequest {
             namespace: Some(namespace),
         });
@@ -110,21 +109,21 @@ impl NamespaceClient {
 }
 
 fn header(value: &str) -> MetadataValue<Ascii> {
-    let header = MetadataValue::try_from(value);
-    header.unwrap_or_else(|_| panic!("`{value}` cannot be sent as a header"))
+    MetadataValue::try_from(value)
+        .unwrap_or_else(|_| panic!("`{value}` cannot be sent as a header"))
 }
 
-/// Turns labels into whatever map the generated code wants.
+/// Converts labels to the map of the generated code.
 fn wire_labels<M: FromIterator<(String, String)>>(labels: &Labels) -> M {
-    let pairs = labels.iter();
-    pairs
+    labels
+        .iter()
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }
 
-/// Returns what containerd must fill in every answer.
+/// Returns a field that must be present in a response.
 fn required<T>(field: Option<T>, name: &str) -> Result<T, Status> {
-    field.ok_or_else(|| Status::data_loss(format!("answer lacks `{name}`")))
+    field.ok_or_else(|| Status::data_loss(format!("the response lacks `{name}`")))
 }
 
 fn wire_time(time: jiff::Timestamp) -> Timestamp {
@@ -136,5 +135,5 @@ fn wire_time(time: jiff::Timestamp) -> Timestamp {
 
 fn time(wire: Timestamp) -> Result<jiff::Timestamp, Status> {
     jiff::Timestamp::new(wire.seconds, wire.nanos)
-        .map_err(|error| Status::data_loss(format!("answer holds a bad time: {error}")))
+        .map_err(|error| Status::data_loss(format!("the response has an invalid time: {error}")))
 }

@@ -1,7 +1,7 @@
-//! A registry on this machine, for tests in which images are really pulled.
+//! A local registry, for tests that pull images.
 //!
-//! It answers the part of the distribution API that a pull asks for, over plain HTTP on a port of
-//! its own; clients of containerd take that from an address of this machine.
+//! It serves the part of the distribution API that a pull needs, over plain HTTP, which clients of
+//! containerd accept from a loopback address.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,57 +19,57 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::image::{BuiltImage, ImageBuilder, host_platform, image};
 
-/// A registry that ends when it is dropped.
+/// A local registry. Dropping it stops it.
 #[derive(Debug)]
 pub struct Registry {
     address: String,
-    shelves: Arc<Mutex<Shelves>>,
+    stored: Arc<Mutex<Stored>>,
     listener: JoinHandle<()>,
 }
 
-/// What there is to pull.
+/// The content of the registry.
 #[derive(Debug, Default)]
-struct Shelves {
-    /// By digest: what it is, and its bytes.
+struct Stored {
+    /// Media type and bytes by digest.
     blobs: BTreeMap<String, (String, Bytes)>,
-    /// By repository and tag, `team/app:1`: the digest.
+    /// Digests by repository and tag, such as `team/app:1`.
     tags: BTreeMap<String, String>,
 }
 
 impl Registry {
-    /// Starts an empty one.
+    /// Starts an empty registry.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.expect("this machine has an address of its own");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a loopback address can be bound");
         let address = listener.local_addr().expect("it was just bound");
-        let shelves = Arc::<Mutex<Shelves>>::default();
+        let stored = Arc::<Mutex<Stored>>::default();
         Self {
             address: address.to_string(),
-            listener: tokio::spawn(listen(listener, Arc::clone(&shelves))),
-            shelves,
+            listener: tokio::spawn(listen(listener, Arc::clone(&stored))),
+            stored,
         }
     }
 
-    /// Returns the name by which an image of the registry is pulled, of one such as `team/app:1`.
+    /// Returns the full name of an image such as `team/app:1`, by which it is pulled.
     pub fn name(&self, image: &str) -> String {
         format!("{}/{image}", self.address)
     }
 
-    /// Puts an image there, as `build` makes it of one of that name without anything, for this
-    /// machine, and takes the tag over if it was another's. Returns the image as it will be once it is pulled.
+    /// Stores an image under `name`, and moves the tag if it exists. `build` adds to an empty image
+    /// of this machine's platform. Returns the image as a pull stores it.
     pub fn put(&self, name: &str, build: impl FnOnce(ImageBuilder) -> ImageBuilder) -> BuiltImage {
         let image = image(&self.name(name)).platform(&host_platform());
-        let (put, blobs) = build(image).rendered();
-        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pulled, blobs) = build(image).rendered();
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         for blob in blobs {
             let digest = blob.descriptor.digest.to_string();
-            let bytes = Bytes::from(blob.bytes);
-            let known = (blob.descriptor.media_type, bytes);
-            shelves.blobs.insert(digest, known);
+            let content = (blob.descriptor.media_type, Bytes::from(blob.bytes));
+            stored.blobs.insert(digest, content);
         }
-        let target = put.target.digest.to_string();
-        shelves.tags.insert(name.to_owned(), target);
-        put
+        let target = pulled.target.digest.to_string();
+        stored.tags.insert(name.to_owned(), target);
+        pulled
     }
 }
 
@@ -79,8 +79,8 @@ impl Drop for Registry {
     }
 }
 
-impl Shelves {
-    /// Finds what a path asks for: its digest, what it is, and its bytes.
+impl Stored {
+    /// Returns digest, media type and bytes of the manifest or blob at a path.
     fn find(&self, path: &str) -> Option<(String, String, Bytes)> {
         let path = path.strip_prefix("/v2/")?;
         let digest = if let Some((repository, reference)) = path.split_once("/manifests/") {
@@ -94,19 +94,19 @@ impl Shelves {
     }
 }
 
-/// Serves clients until it is dropped, and they with it.
-async fn listen(listener: TcpListener, shelves: Arc<Mutex<Shelves>>) {
+/// Serves clients until it is dropped, which closes their connections.
+async fn listen(listener: TcpListener, stored: Arc<Mutex<Stored>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
-                let shelves = Arc::clone(&shelves);
+                let stored = Arc::clone(&stored);
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let answer = answer(&request, &shelves);
+                    let answer = answer(&request, &stored);
                     async move { Ok::<_, Infallible>(answer) }
                 });
                 let serving = http1::Builder::new().serve_connection(TokioIo::new(client), service);
-                // A client that goes away in the middle is no matter of the test's.
+                // A client may disconnect at any time.
                 connections.spawn(async move { drop(serving.await) });
             }
             Some(_) = connections.join_next() => {}
@@ -114,21 +114,21 @@ async fn listen(listener: TcpListener, shelves: Arc<Mutex<Shelves>>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, shelves: &Mutex<Shelves>) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, stored: &Mutex<Stored>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    let shelves = shelves.lock().unwrap_or_else(PoisonError::into_inner);
-    let response = Response::builder();
-    let response = match shelves.find(path) {
+    let stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
+    let builder = Response::builder();
+    let response = match stored.find(path) {
         Some((digest, media_type, bytes)) => {
-            let response = response
+            let builder = builder
                 .header(header::CONTENT_TYPE, media_type)
                 .header(header::CONTENT_LENGTH, bytes.len())
                 .header("docker-content-digest", digest);
             let is_head = request.method() == Method::HEAD;
-            response.body(if is_head { Bytes::new() } else { bytes }.into())
+            builder.body(if is_head { Bytes::new() } else { bytes }.into())
         }
-        None if path == "/v2/" => response.body(Full::default()),
-        None => response.status(StatusCode::NOT_FOUND).body(Full::default()),
+        None if path == "/v2/" => builder.body(Full::default()),
+        None => builder.status(StatusCode::NOT_FOUND).body(Full::default()),
     };
-    response.expect("media types and digests are headers")
+    response.expect("media types and digests are valid headers")
 }

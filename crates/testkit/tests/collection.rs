@@ -1,11 +1,11 @@
-//! What containerd's collector keeps and frees of what the kit builds.
+//! containerd's collector keeps and frees what the kit builds.
 
 use std::collections::BTreeSet;
 
 use reclaim_testkit::{Containerd, Deletion, Labels, Layer, LeaseResource, NewLease, image};
 
 #[tokio::test]
-async fn keeps_an_image_and_frees_exactly_it() {
+async fn frees_exactly_the_removed_image() {
     for snapshotter in ["native", "overlayfs"] {
         let containerd = Containerd::start().await;
         let namespace = containerd.namespace("default");
@@ -50,7 +50,7 @@ async fn keeps_an_image_and_frees_exactly_it() {
 }
 
 #[tokio::test]
-async fn gives_snapshots_their_layers_bytes() {
+async fn snapshots_have_the_size_of_their_layers() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("default");
     let built = image("app")
@@ -76,7 +76,7 @@ async fn gives_snapshots_their_layers_bytes() {
 }
 
 #[tokio::test]
-async fn a_lease_keeps_what_an_image_has_lost() {
+async fn a_lease_holds_the_content_of_a_removed_image() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("default");
     let built = image("app")
@@ -106,7 +106,7 @@ async fn a_lease_keeps_what_an_image_has_lost() {
 }
 
 #[tokio::test]
-async fn an_expired_lease_keeps_nothing() {
+async fn an_expired_lease_holds_nothing() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("default");
     let expired = NewLease::new("old").expires("2024-01-01T00:00:00Z".parse().unwrap());
@@ -119,7 +119,7 @@ async fn an_expired_lease_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn builds_under_the_lease_of_the_handle_and_leaves_it() {
+async fn builds_under_the_lease_of_the_handle() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("default");
     namespace.create_lease(NewLease::new("pull")).await.unwrap();
@@ -137,13 +137,13 @@ async fn builds_under_the_lease_of_the_handle_and_leaves_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn collections_never_take_what_is_being_built() {
+async fn collections_never_free_an_image_under_construction() {
     let containerd = Containerd::start().await;
     let collector = containerd.namespace("other");
     let namespace = containerd.namespace("default");
     let builders = async {
         let builds = (0..24).map(|seed| {
-            // Layers, configs and whole images are shared, so builders meet each other.
+            // Layers, configs and whole images are shared, so the builders interfere.
             let layers = [Layer::named("base", 500), Layer::random(seed % 8, 500)];
             let image = image(&format!("app:{seed}")).layers(layers);
             image.unpack("native").build(&namespace)

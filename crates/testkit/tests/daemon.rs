@@ -1,4 +1,4 @@
-//! A private containerd begins, lasts and ends with its test.
+//! A private containerd starts and ends with its test.
 
 use std::env;
 use std::fs;
@@ -24,7 +24,7 @@ fn directory(containerd: &Containerd) -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn answers_and_is_gone_after_drop() {
+async fn answers_and_is_removed_on_drop() {
     let containerd = Containerd::start().await;
     let pid = containerd.pid().unwrap();
     let directory = directory(&containerd);
@@ -38,7 +38,7 @@ async fn answers_and_is_gone_after_drop() {
 }
 
 #[test]
-fn is_gone_after_a_panic() {
+fn is_removed_on_a_panic() {
     let (sender, receiver) = mpsc::channel();
     let test = thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -50,7 +50,7 @@ fn is_gone_after_a_panic() {
                 built.unpack("native").build(&namespace).await.unwrap();
                 let seen = (containerd.pid().unwrap(), directory(&containerd));
                 sender.send(seen).unwrap();
-                panic!("as a failing assertion does");
+                panic!("like a failing assertion");
             });
         });
         assert!(outcome.is_err());
@@ -72,7 +72,7 @@ fn outlives_the_thread_that_started_it() {
 }
 
 #[tokio::test]
-async fn keeps_its_state_over_a_restart_and_a_crash() {
+async fn keeps_its_state_across_a_restart_and_a_crash() {
     let mut containerd = Containerd::start().await;
     let namespace = containerd.namespace("default");
     let built = image("app").layers([Layer::random(1, 10)]);
@@ -92,7 +92,7 @@ async fn keeps_its_state_over_a_restart_and_a_crash() {
 }
 
 #[tokio::test]
-async fn takes_options() {
+async fn applies_options() {
     let containerd = Containerd::builder()
         .log_level("info")
         .collector_option("schedule_delay", "\"1ms\"")
@@ -106,13 +106,13 @@ async fn takes_options() {
     assert!(containerd.root().starts_with("/tmp"));
 }
 
-/// Says that this process is the one to be killed in the test below.
+/// The environment variable that marks the process that the test below kills.
 const VICTIM: &str = "RECLAIM_TESTKIT_VICTIM";
 
-/// A test that is killed runs no destructor; the kernel must end its containerd.
+/// A killed test runs no destructor; the kernel must end its containerd.
 #[test]
-fn dies_with_a_test_process_that_is_killed() {
-    let name = "dies_with_a_test_process_that_is_killed";
+fn ends_when_the_test_process_is_killed() {
+    let name = "ends_when_the_test_process_is_killed";
     if env::var_os(VICTIM).is_some() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let containerd = runtime.block_on(Containerd::start());
@@ -138,13 +138,13 @@ fn dies_with_a_test_process_that_is_killed() {
         .find(|line| line.starts_with(VICTIM))
         .unwrap();
     let [_, pid, directory] = line.split(' ').collect::<Vec<_>>()[..] else {
-        panic!("the victim said `{line}`");
+        panic!("the victim printed `{line}`");
     };
     let raw = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
     let pidfd = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()).unwrap();
     victim.kill().unwrap();
     victim.wait().unwrap();
-    // A pidfd becomes readable when its process ends; without a limit, that is for ever.
+    // A pidfd becomes readable when its process ends.
     let mut fds = [rustix::event::PollFd::new(
         &pidfd,
         rustix::event::PollFlags::IN,

@@ -1,4 +1,4 @@
-//! What containers of each engine hold after their image's record is gone.
+//! Containers of each engine hold snapshots after the record of their image is deleted.
 
 use reclaim_testkit::{
     BuiltImage, Containerd, Deletion, Labels, Layer, NamespaceClient, NewContainer, SnapshotKind,
@@ -14,7 +14,7 @@ async fn build(namespace: &NamespaceClient) -> BuiltImage {
         .expect("containerd answers")
 }
 
-/// Deletes the image and returns how many snapshots are left, after checking that no content is.
+/// Deletes the image, checks that no content is left, and returns the number of snapshots left.
 async fn snapshots_left(namespace: &NamespaceClient, image: &BuiltImage) -> usize {
     let deleted = namespace.delete_image(image.name(), Deletion::Sync).await;
     deleted.expect("containerd answers");
@@ -48,7 +48,7 @@ async fn a_nerdctl_container_holds_its_chain() {
 }
 
 #[tokio::test]
-async fn a_stopped_docker_container_is_a_lease_and_no_record() {
+async fn a_stopped_docker_container_is_a_lease_without_a_record() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("moby");
     let app = build(&namespace).await;
@@ -66,7 +66,7 @@ async fn a_stopped_docker_container_is_a_lease_and_no_record() {
 }
 
 #[tokio::test]
-async fn a_running_docker_container_has_a_record_without_snapshot() {
+async fn a_running_docker_container_has_a_record_without_a_snapshot() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("moby");
     let app = build(&namespace).await;
@@ -114,7 +114,7 @@ async fn a_mounted_image_is_a_view_held_by_a_lease() {
 }
 
 #[tokio::test]
-async fn lists_more_containers_than_fit_one_message() {
+async fn lists_more_containers_than_fit_in_a_message() {
     let daemon = Containerd::start().await;
     let namespace = daemon.namespace("k8s.io");
     let ids: Vec<String> = (0..40).map(|number| format!("c{number:02}")).collect();
@@ -127,7 +127,7 @@ async fn lists_more_containers_than_fit_one_message() {
 }
 
 #[tokio::test]
-async fn files_can_be_written_into_active_snapshots() {
+async fn writes_files_into_active_snapshots() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("default");
     let app = image("app").layers([Layer::random(1, 10), Layer::random(2, 10)]);

@@ -1,9 +1,6 @@
-//! The fault proxy: what passes through it, and what does not.
+//! The fault proxy forwards calls and applies faults.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what only sets up ends the test, as in a test's own body"
-)]
+#![expect(clippy::unwrap_used, reason = "a failure of the setup ends the test")]
 
 use std::time::Duration;
 
@@ -36,7 +33,7 @@ async fn create(client: &NamespaceClient, direct: &NamespaceClient, id: &str) ->
     (code, direct.leases().await.unwrap().contains_key(id))
 }
 
-/// Calls of every kind come through whole, in both directions, and are written down.
+/// Calls of every kind are forwarded completely, in both directions, and recorded.
 #[tokio::test(flavor = "multi_thread")]
 async fn forwards_streams_with_trailers() {
     let containerd = Containerd::start().await;
@@ -58,9 +55,9 @@ async fn forwards_streams_with_trailers() {
     );
 }
 
-/// Each fault strikes its own call, at its moment, once.
+/// Each fault strikes its call once, at its moment.
 #[tokio::test(flavor = "multi_thread")]
-async fn spoils_the_chosen_call_before_or_after_its_effect() {
+async fn a_fault_strikes_its_call_before_or_after_the_effect() {
     let containerd = Containerd::start().await;
     let direct = containerd.namespace("default");
     let proxy = FaultProxy::start(
@@ -83,16 +80,16 @@ async fn spoils_the_chosen_call_before_or_after_its_effect() {
     assert_eq!(create(&client, &direct, "4").await, (Code::Internal, true));
     let (code, is_there) = create(&client, &direct, "5").await;
     assert!(code != Code::Ok && !is_there, "{code}");
-    // The client connects again by itself.
+    // The client reconnects by itself.
     assert_eq!(create(&client, &direct, "6").await, (Code::Ok, true));
     let (code, is_there) = create(&client, &direct, "7").await;
     assert!(code != Code::Ok && is_there, "{code}");
     assert_eq!(proxy.struck(), 6);
 }
 
-/// A call that is held back does not hold up the others, and a hook sees it not yet made.
+/// A delayed call does not delay others, and a hook runs before the call takes effect.
 #[tokio::test(flavor = "multi_thread")]
-async fn holds_back_one_call_only() {
+async fn delays_only_one_call() {
     let containerd = Containerd::start().await;
     let direct = containerd.namespace("default");
     let watcher = direct.clone();
@@ -101,7 +98,7 @@ async fn holds_back_one_call_only() {
         async move {
             let leases = watcher.leases().await.unwrap();
             assert!(!leases.contains_key("watched"));
-            Then::GoOn
+            Then::Continue
         }
     });
     let late = Duration::from_millis(300);
@@ -125,9 +122,9 @@ async fn holds_back_one_call_only() {
     assert_eq!(proxy.struck(), 2);
 }
 
-/// A client whose containerd is gone sees its connection break, and finds the next one.
+/// A client sees its connection break with containerd, and reconnects after a restart.
 #[tokio::test(flavor = "multi_thread")]
-async fn breaks_with_containerd_and_comes_back_with_it() {
+async fn reconnects_after_a_restart_of_containerd() {
     let mut containerd = Containerd::start().await;
     let proxy = FaultProxy::start(containerd.socket(), []);
     let client = through(&proxy).await;
@@ -146,9 +143,9 @@ async fn breaks_with_containerd_and_comes_back_with_it() {
     assert!(leases.unwrap().contains_key("kept"));
 }
 
-/// What is broken stays so, for requests about that very thing and for no other.
+/// An outage is permanent and strikes only requests that match it.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_of_one_thing_in_one_namespace() {
+async fn an_outage_strikes_one_object_in_one_namespace() {
     let containerd = Containerd::start().await;
     let none = Labels::new();
     let mut digests = Vec::new();
@@ -167,9 +164,9 @@ async fn an_outage_is_of_one_thing_in_one_namespace() {
         },
         Act::Refuse(Code::Internal),
     );
-    let proxy = FaultProxy::broken(containerd.socket(), [outage]);
+    let proxy = FaultProxy::with_outages(containerd.socket(), [outage]);
     let channel = containerd_client::connect(proxy.address()).await.unwrap();
-    let [here, there] = ["here", "there"].map(|it| NamespaceClient::new(channel.clone(), it));
+    let [here, there] = ["here", "there"].map(|name| NamespaceClient::new(channel.clone(), name));
     for _ in 0..3 {
         let refused = here.read_blob(one).await.unwrap_err();
         assert_eq!(refused.code(), Code::Internal);

@@ -1,4 +1,4 @@
-//! What the image builders write.
+//! The image builders write what a pull writes.
 
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::{CreateImageRequest, Image};
@@ -7,7 +7,7 @@ use reclaim_testkit::{
 };
 
 #[tokio::test]
-async fn an_index_refers_to_what_is_absent_and_to_attestations() {
+async fn an_index_refers_to_absent_manifests_and_to_attestations() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("default");
     let amd64 = Manifest::new("linux/amd64")
@@ -49,7 +49,7 @@ async fn an_index_refers_to_what_is_absent_and_to_attestations() {
 }
 
 #[tokio::test]
-async fn equal_input_is_one_target_and_names_share_it() {
+async fn the_same_input_gives_the_same_target() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("moby");
     let layers = [Layer::random(1, 100)];
@@ -77,7 +77,7 @@ async fn equal_input_is_one_target_and_names_share_it() {
 }
 
 #[tokio::test]
-async fn unpacking_again_shares_snapshots_and_adds_the_edge() {
+async fn unpacking_again_shares_snapshots_and_adds_the_label() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("default");
     let builder = image("app").layers([Layer::random(1, 100), Layer::random(2, 100)]);
@@ -94,13 +94,13 @@ async fn unpacking_again_shares_snapshots_and_adds_the_edge() {
         assert!(
             snapshots
                 .values()
-                .all(|it| it.kind == SnapshotKind::Committed)
+                .all(|snapshot| snapshot.kind == SnapshotKind::Committed)
         );
     }
 }
 
 #[tokio::test]
-async fn discarded_layers_are_neither_written_nor_referred_to() {
+async fn discarded_layers_are_neither_written_nor_referenced() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("k8s.io");
     let built = image("app")
@@ -117,7 +117,7 @@ async fn discarded_layers_are_neither_written_nor_referred_to() {
 }
 
 #[tokio::test]
-async fn a_second_namespace_adopts_content_and_keeps_it() {
+async fn a_second_namespace_adopts_content_and_holds_it() {
     let containerd = Containerd::start().await;
     let builder = image("app").layers([Layer::random(1, 9_000_000)]);
     let first = containerd.namespace("first");
@@ -158,7 +158,7 @@ async fn records_keep_labels_and_times() {
 }
 
 #[tokio::test]
-async fn blob_labels_are_set_one_by_one() {
+async fn sets_labels_of_a_blob_one_by_one() {
     let containerd = Containerd::start().await;
     let namespace = containerd.namespace("default");
     let root = labels([("containerd.io/gc.root", "yes"), ("a", "1")]);
@@ -182,8 +182,8 @@ async fn a_blob_may_be_empty() {
     assert_eq!(namespace.blobs().await.unwrap()[&empty], 0);
 }
 
-/// A record with a digest of an unknown algorithm can only be left by another version: the
-/// server refuses it, so what is made of one is tested with scripted answers.
+/// The server refuses a record with a digest of an unknown algorithm, so such records are tested with
+/// scripted responses.
 #[tokio::test]
 async fn containerd_refuses_a_record_whose_digest_it_cannot_verify() {
     let containerd = Containerd::start().await;

@@ -1,9 +1,8 @@
-//! A snapshotter of its own process: containerd takes it for one, and sees it break.
+//! containerd uses the remote snapshotter, and passes its errors on.
 
 use reclaim_testkit::{Containerd, Health, Layer, ProxySnapshotter, image};
 use tonic::Code;
 
-/// Images are unpacked into it, and its answers pass through containerd.
 #[tokio::test(flavor = "multi_thread")]
 async fn containerd_unpacks_into_a_proxy_and_passes_its_errors_on() {
     let mut proxy = ProxySnapshotter::start("lazy");
@@ -24,7 +23,7 @@ async fn containerd_unpacks_into_a_proxy_and_passes_its_errors_on() {
     assert_eq!(namespace.snapshots("lazy").await.unwrap().len(), 3);
     proxy.set(Health::Failing(Code::Internal));
     namespace.snapshots("lazy").await.unwrap_err();
-    proxy.set(Health::Well);
+    proxy.set(Health::Healthy);
     assert_eq!(namespace.snapshots("lazy").await.unwrap().len(), 3);
     proxy.die().await;
     namespace.snapshots("lazy").await.unwrap_err();

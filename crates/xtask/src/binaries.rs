@@ -1,5 +1,4 @@
-//! The binary and the demo, built for debugging: that takes half the time, and of a dozen images
-//! nobody notices.
+//! Builds the binary and the demo with the debug profile, which takes half the time and is fast enough.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -10,55 +9,57 @@ use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// What they are built beside. Features of what is below are those that all together ask for, so
-/// beside other packages everything below is built another time.
+/// The packages that are built with them. cargo unifies the features of dependencies over all of these,
+/// so another scope builds the dependencies again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotCounted {
-    /// Nothing: what takes the least where nothing has been built.
-    Nothing,
-    /// All tests, for which everything has been built where they have run.
+pub(crate) enum BuildScope {
+    /// Only the binary and the demo: the fastest if nothing has been built.
+    Binaries,
+    /// The whole workspace with its tests: the fastest after the tests have run.
     AllTests,
 }
 
-/// Where they are.
+/// The paths of the binary and the demo.
 #[derive(Debug)]
 pub(crate) struct Binaries {
     pub(crate) reclaim: PathBuf,
     pub(crate) demo: PathBuf,
 }
 
-/// Builds both with one call, so that what both need is built once.
-pub(crate) fn build(workspace: &Workspace, beside: NotCounted) -> Result<Binaries, Failure> {
-    let mut build = match beside {
-        NotCounted::Nothing => {
+/// Builds both at once, so that shared dependencies are built once.
+pub(crate) fn build(workspace: &Workspace, scope: BuildScope) -> Result<Binaries, Failure> {
+    let mut build = match scope {
+        BuildScope::Binaries => {
             let mut build = workspace.cargo(&["build", "--package", "reclaim-cli"]);
             build.args(["--bin", "reclaim", "--package", "reclaim-testkit"]);
             build
         }
-        NotCounted::AllTests => workspace.cargo(&["build", "--workspace", "--tests"]),
+        BuildScope::AllTests => workspace.cargo(&["build", "--workspace", "--tests"]),
     };
     build
         .args(["--example", "demo", "--locked"])
         .arg("--message-format=json-render-diagnostics")
-        // Cargo's words for people go there, in both forms.
+        // cargo prints its messages for people there.
         .stderr(Stdio::inherit());
     let messages = shell::read(&mut build)?;
     let executable = |name: &str| executable(&messages, name);
     match (executable("reclaim"), executable("demo")) {
         (Some(reclaim), Some(demo)) => Ok(Binaries { reclaim, demo }),
-        _ => Err(Failure::new("cargo did not say where it put what it built")),
+        _ => Err(Failure::new(
+            "cargo did not report the paths of the binaries",
+        )),
     }
 }
 
-/// Finds in cargo's messages, one a line, where the executable `name` is. Its unit tests have the
-/// same name, and are not meant.
+/// Returns the path of the executable `name` from cargo's messages, one per line. Its unit tests have
+/// the same name and do not count.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let mut messages = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let is_meant = message["target"]["name"] == name && message["profile"]["test"] != true;
+        let is_wanted = message["target"]["name"] == name && message["profile"]["test"] != true;
         message["executable"]
             .as_str()
-            .filter(|_| is_meant)
+            .filter(|_| is_wanted)
             .map(PathBuf::from)
     });
     messages.next_back()

@@ -1,12 +1,11 @@
-//! `cargo xtask test`: all that CI runs, the fast before the slow, up to the first failure.
+//! `cargo xtask test`: all checks of CI, fast ones first, up to the first failure.
 
-use crate::binaries::NotCounted;
+use crate::binaries::BuildScope;
 use crate::demo;
 use crate::deploy;
 use crate::failure::Failure;
 use crate::house;
 use crate::machine::{self, BUSYBOX, CONTAINERD, PIP, PROTOC};
-use crate::pictures;
 use crate::shell;
 use crate::steps::Steps;
 use crate::suites::{self, Coverage, Extent};
@@ -34,12 +33,12 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<(), Failure> 
         coverage.print(workspace);
         println!("\nEverything passed.");
     } else {
-        println!("\nEverything passed; what needs containerd was left out (--fast).");
+        println!("\nEverything passed, without the tests that need containerd (--fast).");
     }
     Ok(())
 }
 
-/// Looks at the code without running it.
+/// Checks the code without running it.
 fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     steps.step("format", || {
         let mut format = workspace.cargo(&["fmt", "--all", "--check"]);
@@ -52,7 +51,7 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
         house::purity(workspace)
     })?;
     steps.step("clippy", || {
-        // All targets are not those that only run when they are named, and those only by themselves.
+        // `--all-targets` does not include tests that only run by name.
         let of_cli = ["reclaim-cli", "--test", "docker", "--test", "projects"];
         let of_compose = ["reclaim-compose", "--test", "compose_itself"];
         let all = ["--workspace", "--all-targets"];
@@ -71,19 +70,19 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     })
 }
 
-/// Runs the tests, and what else needs a containerd.
+/// Runs the tests, and other checks that need containerd.
 fn test_all(workspace: &Workspace, steps: &mut Steps) -> Result<Coverage, Failure> {
     let mut coverage = suites::run_all(workspace, steps)?;
-    deploy::check(workspace, NotCounted::AllTests, steps, &mut coverage)?;
-    steps.step("demo, and pictures of it", || {
-        let recorded = demo::record(workspace, NotCounted::AllTests)?;
-        print!("{recorded}");
-        pictures::check(workspace, &recorded)
+    deploy::check(workspace, BuildScope::AllTests, steps, &mut coverage)?;
+    steps.step("demo and pictures", || {
+        let output = demo::record(workspace, BuildScope::AllTests)?;
+        print!("{output}");
+        demo::check_pictures(workspace, &output)
     })?;
     Ok(coverage)
 }
 
-/// Runs what is the same for both extents and takes long on a machine that has nothing yet.
+/// Runs the checks of both extents that take long on a new machine.
 fn finish(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     steps.step("examples in the documentation", || {
         let mut test = workspace.cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"]);
@@ -91,7 +90,7 @@ fn finish(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     })?;
     if workspace.packages.iter().any(|package| package.has_benches) {
         steps.step("benches build", || {
-            // With the profile of the tests, for which everything below them is built already.
+            // With the test profile, whose dependencies are already built.
             let mut benches = workspace.cargo(&["test", "--workspace", "--bench", "*"]);
             shell::show_and_run(benches.args(["--no-run", "--locked"]))
         })?;

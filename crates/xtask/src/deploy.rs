@@ -1,13 +1,14 @@
-//! `cargo xtask deploy`: what is in `deploy/`, checked with the tools of those who will read it.
+//! `cargo xtask deploy`: checks the files of `deploy/` with the tools that use them.
 //!
-//! systemd checks units, Prometheus its rules and the dashboard's queries, kustomize and Helm build
-//! what the schemas of Kubernetes then check. The tools are fetched below the target directory.
+//! systemd checks units, promtool the rules and the queries of the dashboard. kustomize and Helm render
+//! manifests, which the schemas of Kubernetes check. Missing tools are fetched below the target
+//! directory.
 
 mod kubernetes;
 mod prometheus;
 mod systemd;
 
-use crate::binaries::{self, NotCounted};
+use crate::binaries::{self, BuildScope};
 use crate::failure::Failure;
 use crate::machine::{self, PIP, PROTOC};
 use crate::steps::Steps;
@@ -19,40 +20,40 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     machine::provide(&[PROTOC, PIP])?;
     let mut steps = Steps::default();
     let mut coverage = Coverage::default();
-    check(workspace, NotCounted::Nothing, &mut steps, &mut coverage)?;
+    check(workspace, BuildScope::Binaries, &mut steps, &mut coverage)?;
     steps.print_times();
     coverage.print(workspace);
     Ok(())
 }
 
-/// Checks everything for which there is a tool. What cannot be had is in `coverage`.
+/// Runs the checks whose tools are available. `coverage` records the others.
 pub(crate) fn check(
     workspace: &Workspace,
-    beside: NotCounted,
+    scope: BuildScope,
     steps: &mut Steps,
     coverage: &mut Coverage,
 ) -> Result<(), Failure> {
-    steps.step("deploy: systemd's units", || match systemd::provide() {
+    steps.step("deploy: systemd units", || match systemd::provide() {
         Ok(()) => systemd::check(workspace),
-        Err(failure) => coverage.miss("systemd's units", failure),
+        Err(failure) => coverage.miss("systemd units", failure),
     })?;
     steps.step(
         "deploy: alerts and dashboard",
         || match prometheus::provide(workspace) {
             Ok(promtool) => {
                 prometheus::check(workspace, &promtool.path)?;
-                coverage.hit(promtool);
+                coverage.add(promtool);
                 Ok(())
             }
             Err(failure) => coverage.miss("alerts and dashboard", failure),
         },
     )?;
     steps.step("deploy: Kubernetes", || {
-        let reclaim = binaries::build(workspace, beside)?.reclaim;
+        let reclaim = binaries::build(workspace, scope)?.reclaim;
         match kubernetes::provide(workspace) {
             Ok(tools) => {
                 kubernetes::check(workspace, &tools, &reclaim)?;
-                coverage.hit(tools.kustomize);
+                coverage.add(tools.kustomize);
                 Ok(())
             }
             Err(failure) => coverage.miss("manifests and chart for Kubernetes", failure),

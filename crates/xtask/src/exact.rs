@@ -1,5 +1,4 @@
-//! `cargo xtask exact`: the comparison of what a plan predicts with what containerd frees, on as
-//! many random stores as somebody has time for.
+//! `cargo xtask exact`: compares what a plan predicts with what containerd frees, on random stores.
 
 use crate::debian::{self, CONTAINERD as PACKAGE, Refresh, SUITES};
 use crate::failure::Failure;
@@ -8,13 +7,15 @@ use crate::shell;
 use crate::suites::{CONTAINERD_VARIABLE, runner};
 use crate::workspace::Workspace;
 
-/// By which the test is told how many stores to build.
+/// The variable with the number of stores for the test.
 const STORES_VARIABLE: &str = "RECLAIM_EXACT_STORES";
 
-/// Runs the comparison with each containerd that can be had.
+/// Runs the comparison with each available containerd.
 pub(crate) fn run(workspace: &Workspace, stores: &str) -> Result<(), Failure> {
     if stores.parse::<u32>().is_err() {
-        return Err(Failure::new(format!("`{stores}` is no number of stores")));
+        return Err(Failure::new(format!(
+            "`{stores}` is not a number of stores"
+        )));
     }
     machine::provide(&[PROTOC, CONTAINERD])?;
     let mut daemons = vec![debian::installed_containerd()?];

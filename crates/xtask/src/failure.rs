@@ -1,52 +1,52 @@
-//! What went wrong, in words, and what to do about it.
+//! Failures of tasks, with hints.
 
 use std::fmt;
 use std::path::Path;
 
-/// Why a task could not be done.
+/// Why a task failed, and what to do about it.
 #[derive(Debug)]
-#[must_use = "nobody has been told yet"]
+#[must_use = "a failure must be printed or returned"]
 pub(crate) struct Failure {
-    what: String,
+    message: String,
     hint: Option<String>,
 }
 
 impl Failure {
-    /// Says what failed: lower case, no stop.
-    pub(crate) fn new(what: impl Into<String>) -> Self {
+    /// Returns a failure with a message: lower case, no full stop.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
-            what: what.into(),
+            message: message.into(),
             hint: None,
         }
     }
 
-    /// Says what could not be done with a file.
-    pub(crate) fn file(verb: &str, path: &Path, error: &std::io::Error) -> Self {
-        Self::new(format!("{verb} `{}`: {error}", path.display()))
+    /// Returns a failure of an operation on a file.
+    pub(crate) fn file(operation: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::new(format!("{operation} `{}`: {error}", path.display()))
     }
 
-    /// Says what to do about it, unless something nearer to the cause has said so.
+    /// Adds a hint, unless there is one.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
-    /// Says of what the failure was a part.
+    /// Adds the context of the failure.
     pub(crate) fn within(mut self, context: &str) -> Self {
-        self.what = format!("{context}: {}", self.what);
+        self.message = format!("{context}: {}", self.message);
         self
     }
 
-    /// Returns what failed, without the hint.
-    pub(crate) fn what(&self) -> &str {
-        &self.what
+    /// Returns the message, without the hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, hint } = self;
-        write!(formatter, "error: {what}")?;
+        let Self { message, hint } = self;
+        write!(formatter, "error: {message}")?;
         match hint {
             Some(hint) if hint.contains('\n') => write!(formatter, "\n\n{hint}"),
             Some(hint) => write!(formatter, "\nhint: {hint}"),

@@ -1,5 +1,5 @@
-//! `cargo xtask fresh`: what the README tells a newcomer to run, in a clean Debian with nothing but
-//! git and Rust, so that a missing step of the set-up cannot hide on a machine that is used.
+//! `cargo xtask fresh`: runs the commands of the README in a clean Debian with only git and Rust, to
+//! find missing steps of the setup.
 
 use std::env;
 use std::fs;
@@ -13,15 +13,14 @@ use crate::steps::Steps;
 use crate::suites::Extent;
 use crate::workspace::Workspace;
 
-/// git, and what links for Rust.
+/// git, and the linker for Rust.
 const PACKAGES: [&str; 4] = ["ca-certificates", "gcc", "git", "libc6-dev"];
 
-/// Where the clone is in there.
+/// The path of the clone in the chroot.
 const CLONE: &str = "/root/reclaim";
 
-/// By which way this machine reaches package registries, if it is none that everybody has: names,
-/// authorities that it trusts, mirrors.
-const REACH: [&str; 5] = [
+/// The files by which this machine reaches package registries: names, trusted CAs, mirrors.
+const NETWORK_FILES: [&str; 5] = [
     "/etc/hosts",
     "/etc/pip.conf",
     "/etc/resolv.conf",
@@ -29,8 +28,8 @@ const REACH: [&str; 5] = [
     "/usr/local/share/ca-certificates",
 ];
 
-/// The same, by variables.
-const REACH_VARIABLES: [&str; 6] = [
+/// The variables by which this machine reaches package registries.
+const NETWORK_VARIABLES: [&str; 6] = [
     "http_proxy",
     "https_proxy",
     "no_proxy",
@@ -39,42 +38,45 @@ const REACH_VARIABLES: [&str; 6] = [
     "NO_PROXY",
 ];
 
-/// Makes it, and runs the commands. `--fast` leaves out what `cargo xtask test --fast` does.
+/// Creates the chroot and runs the commands, with `--fast` for the tests if `extent` is fast.
 pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<(), Failure> {
     let readme = workspace.root.join("README.md");
-    let text = fs::read_to_string(&readme);
-    let text = text.map_err(|error| Failure::file("read", &readme, &error))?;
+    let text =
+        fs::read_to_string(&readme).map_err(|error| Failure::file("read", &readme, &error))?;
     let commands = commands(&text);
     if commands.is_empty() {
-        return Err(Failure::new("README.md tells a newcomer no command"));
+        return Err(Failure::new("README.md has no `cargo xtask` command"));
     }
     let mut steps = Steps::default();
-    let chroot = steps.step("a clean Debian", || Chroot::make(workspace, "fresh"))?;
-    steps.step("git and Rust", || provide(&chroot))?;
+    let chroot = steps.step("a clean Debian", || Chroot::create(workspace, "fresh"))?;
+    steps.step("git and Rust", || install(&chroot))?;
     steps.step("clone", || clone(workspace, &chroot))?;
     for command in commands {
         let mut words = command.clone();
         if extent == Extent::Fast && command.last() == Some(&"test") {
             words.push("--fast");
         }
-        steps.step(&words.join(" "), || shell::run(&mut there(&chroot, &words)))?;
+        steps.step(&words.join(" "), || {
+            shell::run(&mut in_clone(&chroot, &words))
+        })?;
     }
     steps.print_times();
     shell::remove_tree(chroot.root())
 }
 
-/// Finds the commands that the README has for somebody who has just cloned it.
+/// Returns the `cargo xtask` commands of the README.
 fn commands(readme: &str) -> Vec<Vec<&str>> {
-    let lines = readme.lines().filter_map(|line| line.strip_prefix("$ "));
-    let lines = lines.map(|line| line.split('#').next().unwrap_or(line));
-    let commands = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
-    commands
+    readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ "))
+        .map(|line| line.split('#').next().unwrap_or(line))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
         .filter(|words| words.starts_with(&["cargo", "xtask"]))
         .collect()
 }
 
-fn provide(chroot: &Chroot) -> Result<(), Failure> {
-    for path in REACH.map(Path::new) {
+fn install(chroot: &Chroot) -> Result<(), Failure> {
+    for path in NETWORK_FILES.map(Path::new) {
         if path.exists() {
             copy(
                 path,
@@ -83,19 +85,18 @@ fn provide(chroot: &Chroot) -> Result<(), Failure> {
         }
     }
     chroot.run("apt-get", &["-qq", "update"])?;
-    let install = ["-qq", "--yes", "--no-install-recommends", "install"];
-    chroot.run("apt-get", &[&install[..], &PACKAGES[..]].concat())?;
+    let options = ["-qq", "--yes", "--no-install-recommends", "install"];
+    chroot.run("apt-get", &[&options[..], &PACKAGES[..]].concat())?;
     let sysroot = shell::read(Command::new("rustc").args(["--print", "sysroot"]))?;
     copy(Path::new(sysroot.trim()), &chroot.root().join("usr/local"))?;
     println!("{}", chroot.run("cargo", &["--version"])?.trim());
     Ok(())
 }
 
-/// Copies a file, or what is in a directory, whose links are followed.
+/// Copies a file, or the content of a directory, and follows links.
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     let parent = to.parent().unwrap_or(to);
-    let made = fs::create_dir_all(parent);
-    made.map_err(|error| Failure::file("make", parent, &error))?;
+    fs::create_dir_all(parent).map_err(|error| Failure::file("create", parent, &error))?;
     let mut copy = Command::new("cp");
     copy.args(["--recursive", "--dereference", "--preserve=mode"]);
     if from.is_dir() {
@@ -111,7 +112,7 @@ fn clone(workspace: &Workspace, chroot: &Chroot) -> Result<(), Failure> {
         .args(["status", "--porcelain"])
         .current_dir(&workspace.root);
     if !shell::read(&mut status)?.is_empty() {
-        println!("what is not committed is not in the clone");
+        println!("the clone does not have uncommitted changes");
     }
     let to = chroot.root().join(CLONE.trim_start_matches('/'));
     let mut clone = Command::new("git");
@@ -120,11 +121,11 @@ fn clone(workspace: &Workspace, chroot: &Chroot) -> Result<(), Failure> {
 }
 
 /// Returns a command that runs in the clone.
-fn there(chroot: &Chroot, words: &[&str]) -> Command {
+fn in_clone(chroot: &Chroot, words: &[&str]) -> Command {
     let mut command = chroot.command("env");
     command.args(["--chdir", CLONE]).args(words);
     command.env("HOME", "/root").env("LANG", "C.UTF-8");
-    for name in REACH_VARIABLES {
+    for name in NETWORK_VARIABLES {
         if let Some(value) = env::var_os(name) {
             command.env(name, value);
         }

@@ -1,4 +1,4 @@
-//! The house rules that no lint of rustc or clippy can see.
+//! House rules that rustc and clippy cannot check.
 
 use std::fs;
 
@@ -6,9 +6,9 @@ use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Which package may be built from which others of the workspace: the table in
-/// `ARCHITECTURE.md`. What only tests use may be the kit, too.
-const MAY_KNOW: [(&str, &[&str]); 15] = [
+/// The packages of the workspace that each package may depend on, as in the table of
+/// `ARCHITECTURE.md`. Tests may also use [`DEV_ONLY`].
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 15] = [
     ("reclaim-model", &[]),
     ("reclaim-oci", &["reclaim-model"]),
     ("reclaim-compose", &["reclaim-model"]),
@@ -73,39 +73,41 @@ const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("reclaim-xtask", &[]),
 ];
 
-/// What tests, examples and benches may be built from besides.
+/// Packages that only tests, examples and benches may depend on.
 const DEV_ONLY: [&str; 2] = ["reclaim-fake", "reclaim-testkit"];
 
-/// Packages that do no input and no output, so that what they decide can be tested alone.
+/// Packages without I/O, so that their decisions can be tested alone.
 const PURE: [&str; 2] = ["reclaim-model", "reclaim-plan"];
 
-/// What must not be anywhere below a pure package.
+/// Packages that a pure package must not depend on, directly or indirectly.
 const IMPURE: [&str; 3] = ["tokio", "tonic", "tracing"];
 
-/// Packages that are made to start other programs.
+/// Packages that may start other programs.
 const TOOLS: [&str; 2] = ["reclaim-testkit", "reclaim-xtask"];
 
-/// What a source names that starts programs: the standard library's and tokio's, or the calls
-/// below them.
+/// Names in a source that starts programs: types of the standard library and tokio, or system calls.
 const STARTERS: [&str; 4] = ["process::Command", "CommandExt", "execve", "posix_spawn"];
 
-/// Checks that no package is built from one that it may not know.
+/// Checks the dependencies between packages of the workspace.
 pub(crate) fn directions(workspace: &Workspace) -> Result<(), Failure> {
     for package in &workspace.packages {
         let name = package.name.as_str();
-        let row = MAY_KNOW.iter().find(|(package, _)| *package == name);
+        let row = ALLOWED_DEPENDENCIES
+            .iter()
+            .find(|(package, _)| *package == name);
         let Some((_, allowed)) = row else {
-            return Err(Failure::new(format!("`{name}` is in no row of the table"))
-                .hint("add it to MAY_KNOW in crates/xtask/src/house.rs and to ARCHITECTURE.md"));
+            return Err(Failure::new(format!("`{name}` is not in the table of packages"))
+                .hint("add it to ALLOWED_DEPENDENCIES in crates/xtask/src/house.rs and to ARCHITECTURE.md"));
         };
-        let known = package.dependencies.iter();
-        let by_tests = package.dev_dependencies.iter();
-        let by_tests = by_tests.filter(|it| !DEV_ONLY.contains(&it.as_str()));
-        for other in known.chain(by_tests) {
+        let by_tests = package
+            .dev_dependencies
+            .iter()
+            .filter(|name| !DEV_ONLY.contains(&name.as_str()));
+        for other in package.dependencies.iter().chain(by_tests) {
             if !allowed.contains(&other.as_str()) {
                 return Err(
                     Failure::new(format!("`{name}` must not depend on `{other}`"))
-                        .hint("the table of packages in ARCHITECTURE.md says who may know whom"),
+                        .hint("see the table of packages in ARCHITECTURE.md"),
                 );
             }
         }
@@ -113,16 +115,16 @@ pub(crate) fn directions(workspace: &Workspace) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks that every package takes the lints of the workspace.
+/// Checks that every package uses the lints of the workspace.
 pub(crate) fn lints(workspace: &Workspace) -> Result<(), Failure> {
     for package in &workspace.packages {
         let path = package.manifest.as_path();
         let manifest = fs::read_to_string(path)
             .map_err(|error| Failure::new(format!("read `{}`: {error}", path.display())))?;
-        if !takes_workspace_lints(&manifest) {
+        if !uses_workspace_lints(&manifest) {
             let path = workspace.short(path);
             return Err(
-                Failure::new(format!("`{path}` does not take the workspace's lints"))
+                Failure::new(format!("`{path}` does not use the lints of the workspace"))
                     .hint("add the lines `[lints]` and `workspace = true`"),
             );
         }
@@ -130,7 +132,7 @@ pub(crate) fn lints(workspace: &Workspace) -> Result<(), Failure> {
     Ok(())
 }
 
-fn takes_workspace_lints(manifest: &str) -> bool {
+fn uses_workspace_lints(manifest: &str) -> bool {
     let mut lines = manifest.lines().map(str::trim);
     lines.any(|line| line == "[lints]")
         && lines
@@ -138,8 +140,8 @@ fn takes_workspace_lints(manifest: &str) -> bool {
             .any(|line| line == "workspace = true")
 }
 
-/// Checks that nothing but the tools starts other programs: what is never started cannot be fed a
-/// name, a path or a label.
+/// Checks that only tools start other programs, so that no name, path or label is ever an argument of
+/// one.
 pub(crate) fn processes(workspace: &Workspace) -> Result<(), Failure> {
     for package in &workspace.packages {
         if TOOLS.contains(&package.name.as_str()) {
@@ -159,7 +161,7 @@ pub(crate) fn processes(workspace: &Workspace) -> Result<(), Failure> {
                 if starts_programs(&text) {
                     let path = workspace.short(&path);
                     return Err(Failure::new(format!("`{path}` starts a program"))
-                        .hint("only tests, xtask and the kit may; see docs/security.md"));
+                        .hint("only tests, xtask and the test kit may; see docs/security.md"));
                 }
             }
         }
@@ -167,24 +169,23 @@ pub(crate) fn processes(workspace: &Workspace) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether a source names what starts programs, anywhere before its tests.
+/// Whether a source starts programs, outside of its tests.
 fn starts_programs(source: &str) -> bool {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
-    STARTERS.iter().any(|it| code.contains(it))
+    STARTERS.iter().any(|name| code.contains(name))
 }
 
-/// Checks that the pure packages are built without a runtime, a transport and a logger.
+/// Checks that the pure packages do not depend on a runtime, a transport or a logger.
 pub(crate) fn purity(workspace: &Workspace) -> Result<(), Failure> {
     for name in PURE {
         let mut tree = workspace.cargo(&["tree", "--locked", "--package", name]);
         tree.args(["--edges", "normal", "--target", "all"]);
         tree.args(["--prefix", "none", "--format", "{p}"]);
-        let tree = shell::read(&mut tree)?;
-        let packages = tree.lines().filter_map(|line| line.split(' ').next());
-        for package in packages {
+        let output = shell::read(&mut tree)?;
+        for package in output.lines().filter_map(|line| line.split(' ').next()) {
             if IMPURE.contains(&package) {
-                return Err(Failure::new(format!("`{name}` is built from `{package}`"))
-                    .hint(format!("see: cargo tree -p {name} -e normal -i {package}")));
+                return Err(Failure::new(format!("`{name}` depends on `{package}`"))
+                    .hint(format!("run: cargo tree -p {name} -e normal -i {package}")));
             }
         }
     }
@@ -196,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sees_whether_a_source_starts_programs() {
+    fn recognises_sources_that_start_programs() {
         assert!(starts_programs("use std::process::Command;\n"));
         assert!(starts_programs("tokio::process::Command::new(name)"));
         assert!(!starts_programs("use std::process::ExitCode;\n"));
@@ -206,11 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn sees_whether_a_manifest_takes_the_lints() {
-        assert!(takes_workspace_lints("[lints]\nworkspace = true\n"));
-        assert!(!takes_workspace_lints(
+    fn recognises_manifests_that_use_the_lints() {
+        assert!(uses_workspace_lints("[lints]\nworkspace = true\n"));
+        assert!(!uses_workspace_lints(
             "[lints]\n\n[dependencies]\nworkspace = true\n"
         ));
-        assert!(!takes_workspace_lints("[package]\nname = \"a\"\n"));
+        assert!(!uses_workspace_lints("[package]\nname = \"a\"\n"));
     }
 }

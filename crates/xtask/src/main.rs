@@ -1,13 +1,12 @@
-//! `cargo xtask`: sets up what a fresh machine lacks, then does the work.
+//! `cargo xtask`: installs missing programs, then runs a task.
 //!
-//! It knows the workspace only from `cargo metadata`, and works from any folder of it. What it
-//! fetches goes below the target directory; what it installs, it installs by `apt-get`, and
-//! only what is missing. It never touches a containerd that it did not start.
+//! It works from any directory of the workspace. Downloads go below the target directory; missing
+//! programs are installed by `apt-get`. It never connects to a containerd that it did not start.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "speaks to the person who called it"
+    reason = "a command prints to the terminal"
 )]
 
 mod bench;
@@ -25,7 +24,6 @@ mod fresh;
 mod house;
 mod machine;
 mod mutants;
-mod pictures;
 mod shell;
 mod steps;
 mod suites;
@@ -41,37 +39,37 @@ use suites::Extent;
 use workspace::Workspace;
 
 const USAGE: &str = "\
-Sets up what this machine lacks, then does the work
+Install missing programs, then run a task
 
 Usage: cargo xtask <TASK>
 
 Tasks:
-  demo                     Show what reclaim does, on a containerd of its own
+  demo                     Show what reclaim does, on a private containerd
   test [--fast]            Run all checks and tests, as CI does
   containerds [--refresh]  Fetch newer containerds to test against
   dockerd [--refresh]      Fetch a dockerd and a docker command to test against
-  compose                  Fetch Compose binaries to compare with
-  bench [peers]            Measure the judge; or a whole prune beside what others do
-  deploy                   Check what is in deploy/ with the tools that will read it
-  dist [--check]           Build the Debian package; and install and purge it in a clean system
-  fresh [--fast]           Clone into a clean Debian with git and Rust, and do as the README says
-  pictures                 Draw what the demo prints, for the README
-  mutants judge|execution  Put faults into the code, and list those that no test finds
-  exact STORES             Compare so many random stores with each containerd
-  help                     Print this
+  compose                  Fetch Compose binaries to test against
+  bench [peers]            Measure planning; with `peers`, a whole prune and those of others
+  deploy                   Check the files of deploy/ with the tools that use them
+  dist [--check]           Build the Debian package
+  fresh [--fast]           Run the commands of the README in a clean Debian
+  pictures                 Draw the pictures of the README from the demo
+  mutants plan|execution   Change the code, and list the changes that no test finds
+  exact STORES             Compare plans with containerd on so many random stores
+  help                     Print this help
 
 Options:
-  --fast     Leave out the tests that need containerd
-  --debug    Package what is built for debugging, which takes less time
-  --binary PATH  Package that one, and build nothing
-  --check    See it installed, running and purged, in a Debian made for that
-  --refresh  Fetch again what is there
-  What follows `mutants` is cargo-mutants' own: --jobs 2, --shard 0/4, --iterate";
+  --fast         Leave out the tests that need containerd
+  --debug        Package a debug build, which takes less time
+  --binary PATH  Package an existing binary
+  --check        Install, run and purge the package in a clean Debian
+  --refresh      Fetch again
+  Further options of `mutants` go to cargo-mutants: --jobs 2, --shard 0/4, --iterate";
 
 fn main() -> ExitCode {
-    let words: Vec<String> = env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match run(&words) {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
@@ -80,8 +78,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(words: &[&str]) -> Result<(), Failure> {
-    match words {
+fn run(arguments: &[&str]) -> Result<(), Failure> {
+    match arguments {
         ["demo"] => demo::run(&Workspace::read()?),
         ["test"] => check::run(&Workspace::read()?, Extent::All),
         ["test", "--fast"] => check::run(&Workspace::read()?, Extent::Fast),
@@ -91,23 +89,23 @@ fn run(words: &[&str]) -> Result<(), Failure> {
         ["dockerd", "--refresh"] => debian::dockerd(&Workspace::read()?, Refresh::Always),
         ["compose"] => {
             machine::provide(&[machine::PIP])?;
-            compose::fetch_and_tell(&Workspace::read()?)
+            compose::fetch_and_print(&Workspace::read()?)
         }
         ["deploy"] => deploy::run(&Workspace::read()?),
         ["dist", options @ ..] => dist::run(&Workspace::read()?, options),
         ["fresh"] => fresh::run(&Workspace::read()?, Extent::All),
         ["fresh", "--fast"] => fresh::run(&Workspace::read()?, Extent::Fast),
-        ["pictures"] => pictures::draw(&Workspace::read()?),
-        ["mutants", "judge", options @ ..] => mutants::judge(&Workspace::read()?, options),
+        ["pictures"] => demo::draw_pictures(&Workspace::read()?),
+        ["mutants", "plan", options @ ..] => mutants::planning(&Workspace::read()?, options),
         ["mutants", "execution", options @ ..] => mutants::execution(&Workspace::read()?, options),
         ["exact", stores] => exact::run(&Workspace::read()?, stores),
-        ["bench"] => bench::judge(&Workspace::read()?),
+        ["bench"] => bench::planning(&Workspace::read()?),
         ["bench", "peers"] => bench::peers(&Workspace::read()?),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
         }
-        [] => Err(Failure::new("no task given").hint(USAGE)),
-        _ => Err(Failure::new(format!("no task `{}`", words.join(" "))).hint(USAGE)),
+        [] => Err(Failure::new("missing task").hint(USAGE)),
+        _ => Err(Failure::new(format!("unknown task `{}`", arguments.join(" "))).hint(USAGE)),
     }
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask mutants`: faults put into the code one by one, each of which a test must find.
-//! What nothing can tell from the right code is listed, with reasons, in `.cargo/mutants.toml`.
+//! `cargo xtask mutants`: changes the code in one place at a time; a test must fail for each change.
+//! Changes without an effect are listed, with reasons, in `.cargo/mutants.toml`.
 
 use std::fs;
 use std::process::Command;
@@ -10,10 +10,10 @@ use crate::shell;
 use crate::tool::{self, MUTANTS};
 use crate::workspace::Workspace;
 
-/// What decides: pure, and found out by tests that need no containerd.
-const JUDGE: [&str; 3] = ["reclaim-model", "reclaim-oci", "reclaim-plan"];
+/// The packages that make plans. They are pure, so their tests need no containerd.
+const PLANNING: [&str; 3] = ["reclaim-model", "reclaim-oci", "reclaim-plan"];
 
-/// What removes. Whether it does so rightly shows on a real containerd.
+/// The files that carry out plans, whose tests need a real containerd.
 const EXECUTION: [&str; 21] = [
     "engine/src/confirm.rs",
     "engine/src/execute.rs",
@@ -38,41 +38,41 @@ const EXECUTION: [&str; 21] = [
     "store/src/measure.rs",
 ];
 
-/// Tries the mutants of the crates that judge.
-pub(crate) fn judge(workspace: &Workspace, options: &[&str]) -> Result<(), Failure> {
+/// Tests the mutants of the packages that make plans.
+pub(crate) fn planning(workspace: &Workspace, options: &[&str]) -> Result<(), Failure> {
     let mut mutants = provide(workspace)?;
-    for package in JUDGE {
+    for package in PLANNING {
         mutants.args(["--package", package]);
     }
-    // Fewer cases find nearly as much in a sixth of the time.
+    // Fewer cases find nearly as many mutants in a sixth of the time.
     mutants.env("PROPTEST_CASES", "40");
     shell::show_and_run(mutants.args(["--timeout", "60"]).args(options))
 }
 
-/// Tries the mutants of what removes: all by tests of units and of the engine alone, which takes
-/// seconds each, and through the whole command those which these let through.
+/// Tests the mutants of the files that carry out plans: first with unit tests and tests of the engine,
+/// which take seconds each, and then the survivors with the tests of the whole command.
 pub(crate) fn execution(workspace: &Workspace, options: &[&str]) -> Result<(), Failure> {
     machine::provide(&[CONTAINERD, BUSYBOX])?;
-    // What an earlier run missed says nothing of this one, should that not begin.
+    // A list of an earlier run would mislead if this run does not start.
     let missed = workspace.target.join("mutants.out").join("missed.txt");
     if missed.exists() {
         fs::remove_file(&missed).map_err(|error| Failure::file("remove", &missed, &error))?;
     }
     let packages = ["--test-package", "reclaim-engine,reclaim-store"];
-    let mut units = of_execution(workspace, &packages, options)?;
+    let mut units = execution_command(workspace, &packages, options)?;
     units.args(["--timeout", "60", "--", "--lib", "--test", "embedded"]);
     let Err(survivors) = shell::show_and_run(&mut units) else {
         return Ok(());
     };
     let names = fs::read_to_string(&missed).unwrap_or_default();
     if names.is_empty() {
-        // None survived: something else went wrong, or took too long.
+        // No mutant survived, so something else failed or timed out.
         return Err(survivors);
     }
-    let others = for_survivors(options);
-    // By name, and not those that were caught: names alone let mutants of fields through.
+    let others = without_selection(options);
+    // `--iterate` in addition to names, because names also match mutants of fields.
     let selection = ["--test-package", "reclaim-cli", "--iterate"];
-    let mut whole = of_execution(workspace, &selection, &others)?;
+    let mut whole = execution_command(workspace, &selection, &others)?;
     for name in names.lines() {
         whole.arg("--re");
         whole.arg(format!("^{}$", regex_lite::escape(name)));
@@ -84,8 +84,8 @@ pub(crate) fn execution(workspace: &Workspace, options: &[&str]) -> Result<(), F
     shell::show_and_run(&mut whole)
 }
 
-/// Drops from options what chooses mutants: those that survive are chosen already.
-fn for_survivors<'o>(options: &[&'o str]) -> Vec<&'o str> {
+/// Removes the options that select mutants, because the survivors are already selected.
+fn without_selection<'o>(options: &[&'o str]) -> Vec<&'o str> {
     let mut others = Vec::new();
     let mut options = options.iter();
     while let Some(option) = options.next() {
@@ -99,7 +99,7 @@ fn for_survivors<'o>(options: &[&'o str]) -> Vec<&'o str> {
     others
 }
 
-fn of_execution(
+fn execution_command(
     workspace: &Workspace,
     packages: &[&str],
     options: &[&str],
@@ -109,7 +109,7 @@ fn of_execution(
         mutants.args(["--file", &format!("crates/{file}")]);
     }
     mutants.args(["--package", "reclaim-engine", "--package", "reclaim-store"]);
-    // Without mutants it would not look beyond the packages of these files; `cargo xtask test` has.
+    // The baseline would test only the packages of these files; `cargo xtask test` tests all.
     mutants.args(["--baseline", "skip"]);
     mutants.args(packages).args(options);
     Ok(mutants)
@@ -123,7 +123,7 @@ fn provide(workspace: &Workspace) -> Result<Command, Failure> {
         mutants.args(["--test-tool", "nextest"]);
     }
     mutants.arg("--output").arg(&workspace.target);
-    // Most of the time goes into linking.
+    // Without debug information, because most of the time is spent on linking.
     mutants.env("CARGO_PROFILE_TEST_DEBUG", "0");
     mutants.env("CARGO_PROFILE_DEV_DEBUG", "0");
     Ok(mutants)
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn survivors_are_not_chosen_again() {
+    fn removes_options_that_select_mutants() {
         let options = [
             "--jobs",
             "2",
@@ -143,7 +143,7 @@ mod tests {
             "--sharding=slice",
             "--iterate",
         ];
-        assert_eq!(for_survivors(&options), ["--jobs", "2"]);
-        assert!(for_survivors(&["--shard"]).is_empty());
+        assert_eq!(without_selection(&options), ["--jobs", "2"]);
+        assert!(without_selection(&["--shard"]).is_empty());
     }
 }

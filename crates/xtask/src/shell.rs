@@ -1,4 +1,4 @@
-//! Programs: finding them, running them, and telling what failed.
+//! Finds and runs programs.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,9 +8,8 @@ use std::process::{Command, Output, Stdio};
 
 use crate::failure::Failure;
 
-/// Returns the command for the cargo that runs us, without what it says of our own package: there
-/// are build scripts that run again when that changes, and then all is built again that was built
-/// by hand.
+/// Returns a command for the cargo that runs this program, without the variables about its package:
+/// some build scripts run again when these change, and would rebuild everything.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
@@ -30,62 +29,61 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// Runs a command with our own standard streams, except that it reads nothing.
+/// Runs a command with the standard output and error of this program, and without input.
 ///
 /// # Errors
 ///
-/// If it does not start or does not succeed.
+/// If it does not start or fails.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
-    command.stdin(Stdio::null());
-    let status = command.status();
-    let status = status.map_err(|error| not_started(command, &error))?;
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|error| not_started(command, &error))?;
     if status.success() {
         return Ok(());
     }
-    Err(Failure::new(format!("`{}`: {status}", words(command))))
+    Err(Failure::new(format!(
+        "`{}`: {status}",
+        command_line(command)
+    )))
 }
 
-/// Prints a command as one would type it, then runs it.
+/// Prints a command line, then runs it.
 pub(crate) fn show_and_run(command: &mut Command) -> Result<(), Failure> {
-    println!("$ {}", words(command));
+    println!("$ {}", command_line(command));
     run(command)
 }
 
-/// Runs a command and returns what it writes to both standard streams, in its order.
+/// Runs a command and returns its standard output and error in one text, in order.
 ///
 /// # Errors
 ///
-/// If it does not start or does not succeed; then with what it wrote.
+/// If it does not start or fails; the failure has its output.
 pub(crate) fn record(command: &mut Command) -> Result<String, Failure> {
-    let pipe = io::pipe().and_then(|(reader, writer)| {
-        let both = (writer.try_clone()?, writer);
-        Ok((reader, both))
-    });
-    let (mut reader, (stdout, stderr)) = pipe.map_err(|error| not_started(command, &error))?;
+    let (mut reader, stdout, stderr) = io::pipe()
+        .and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)))
+        .map_err(|error| not_started(command, &error))?;
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    let child = command.spawn();
-    // The command has the writing ends, and the pipe would never end.
-    let command_line = words(command);
+    let spawned = command.spawn();
+    // Closes the writing ends that the command holds, without which the pipe never ends.
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = child.map_err(|error| not_started(command, &error))?;
+    let mut child = spawned.map_err(|error| not_started(command, &error))?;
+    let line = command_line(command);
     let mut text = String::new();
     let read = reader.read_to_string(&mut text);
     let status = child.wait();
     match (read, status) {
         (Ok(_), Ok(status)) if status.success() => Ok(text),
-        (Ok(_), Ok(status)) => Err(Failure::new(format!("`{command_line}`: {status}: {text}"))),
-        (Err(error), _) | (_, Err(error)) => {
-            Err(Failure::new(format!("`{command_line}`: {error}")))
-        }
+        (Ok(_), Ok(status)) => Err(Failure::new(format!("`{line}`: {status}: {text}"))),
+        (Err(error), _) | (_, Err(error)) => Err(Failure::new(format!("`{line}`: {error}"))),
     }
 }
 
-/// Removes a directory and what is in it, if it is there. Other filesystems in it are an error, and
-/// left alone.
+/// Removes a directory and its content, if it exists. It does not descend into other filesystems.
 ///
 /// # Errors
 ///
-/// If something of it is still there.
+/// If anything is left.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Failure> {
     if !path.exists() {
         return Ok(());
@@ -94,46 +92,50 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), Failure> {
     run(remove.args(["-r", "-f", "--one-file-system"]).arg(path))
 }
 
-/// Runs a command and returns what it writes to standard output.
+/// Runs a command and returns its standard output.
 ///
 /// # Errors
 ///
-/// If it does not start or does not succeed; then with what it wrote to standard error.
+/// If it does not start or fails; the failure has its standard error.
 pub(crate) fn read(command: &mut Command) -> Result<String, Failure> {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.map_err(|error| not_started(command, &error))?;
     let Output {
         status,
         stdout,
         stderr,
-    } = output;
+    } = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| not_started(command, &error))?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
-    let mut what = format!("`{}`: {status}", words(command));
+    let mut message = format!("`{}`: {status}", command_line(command));
     let stderr = String::from_utf8_lossy(&stderr);
     if !stderr.trim().is_empty() {
-        what.push_str(": ");
-        what.push_str(stderr.trim());
+        message.push_str(": ");
+        message.push_str(stderr.trim());
     }
-    Err(Failure::new(what))
+    Err(Failure::new(message))
 }
 
 fn not_started(command: &Command, error: &std::io::Error) -> Failure {
-    Failure::new(format!("start `{}`: {error}", words(command)))
+    Failure::new(format!("start `{}`: {error}", command_line(command)))
 }
 
-/// Returns the command as one would type it: variables, the program's name, arguments.
-fn words(command: &Command) -> String {
-    let program = Path::new(command.get_program());
-    let program = program.file_name().unwrap_or(program.as_os_str());
+/// Returns a command line: variables, the name of the program, arguments.
+fn command_line(command: &Command) -> String {
+    let path = Path::new(command.get_program());
+    let program = path.file_name().unwrap_or(path.as_os_str());
     let variables = command.get_envs().filter_map(|(key, value)| {
         let value = quoted(value?);
         Some(format!("{}={value}", key.display()))
     });
     let arguments = command.get_args().map(quoted);
-    let words = variables.chain([quoted(program)]).chain(arguments);
-    words.collect::<Vec<String>>().join(" ")
+    variables
+        .chain([quoted(program)])
+        .chain(arguments)
+        .collect::<Vec<String>>()
+        .join(" ")
 }
 
 fn quoted(word: &OsStr) -> String {

@@ -1,21 +1,21 @@
-//! A list of steps: done in order, timed, and ended by the first that fails.
+//! Steps of a task, with their times.
 
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 
-/// Steps done so far, with their times.
+/// The finished steps, with their times.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     done: Vec<(String, Duration)>,
 }
 
 impl Steps {
-    /// Does one step.
+    /// Runs a step.
     ///
     /// # Errors
     ///
-    /// If the step fails; the failure then names it.
+    /// If the step fails; the failure names it.
     pub(crate) fn step<T>(
         &mut self,
         name: &str,
@@ -23,17 +23,17 @@ impl Steps {
     ) -> Result<T, Failure> {
         println!("\n== {name}");
         let start = now();
-        let outcome = work();
+        let result = work();
         self.done.push((name.to_owned(), start.elapsed()));
-        outcome.map_err(|failure| failure.within(&format!("step `{name}` failed")))
+        result.map_err(|failure| failure.within(&format!("step `{name}` failed")))
     }
 
-    /// Prints the time of each step, and their sum.
+    /// Prints the time of each step, and the total.
     pub(crate) fn print_times(&self) {
         println!("\n== times");
         let total: Duration = self.done.iter().map(|(_, time)| *time).sum();
-        let width = self.done.iter().map(|(name, _)| name.len()).max();
-        let width = width.unwrap_or_default();
+        let names = self.done.iter().map(|(name, _)| name.len());
+        let width = names.max().unwrap_or_default();
         for (name, time) in &self.done {
             println!("{name:width$}  {:>7.1} s", time.as_secs_f64());
         }
@@ -41,7 +41,7 @@ impl Steps {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a stopwatch for people")]
+#[expect(clippy::disallowed_methods, reason = "a stopwatch for the report")]
 fn now() -> Instant {
     Instant::now()
 }

@@ -1,5 +1,5 @@
-//! The test suites: all with the containerd of this machine, then those that start one again
-//! with every other version that can be had.
+//! The test suites: all with the installed containerd, then those that start a containerd again with
+//! every other available version.
 
 use std::process::Command;
 
@@ -10,25 +10,25 @@ use crate::shell;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 
-/// The variable by which the kit is told which containerd to start.
+/// The variable with the path of the containerd that the test kit starts.
 pub(crate) const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
 
-/// The variables by which tests are told which dockerd, docker command and Compose to run.
+/// The variables with the paths of dockerd, docker and Compose for the tests.
 pub(crate) const DOCKERD_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
 const DOCKER_VARIABLE: &str = "RECLAIM_TEST_DOCKER";
 const COMPOSE_VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
 
-/// How much is tested.
+/// The extent of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// Everything.
     All,
-    /// What starts no containerd.
+    /// Only tests that start no containerd.
     Fast,
 }
 
-/// Runs what starts no containerd: of packages that use the kit, the unit tests and those that
-/// say so.
+/// Runs the tests that start no containerd. Of packages that use the test kit, these are the unit tests
+/// and the integration tests that their manifests list.
 pub(crate) fn run_fast(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
     let users = workspace.containerd_users();
     steps.step("tests without containerd", || {
@@ -44,8 +44,8 @@ pub(crate) fn run_fast(workspace: &Workspace, steps: &mut Steps) -> Result<(), F
     })
 }
 
-/// Runs everything with the containerd of this machine, and what starts one again with every
-/// other that can be had.
+/// Runs all tests with the installed containerd, and those that start one again with every other
+/// available version.
 pub(crate) fn run_all(workspace: &Workspace, steps: &mut Steps) -> Result<Coverage, Failure> {
     let mut coverage = Coverage::default();
     let installed = debian::installed_containerd()?;
@@ -70,11 +70,7 @@ pub(crate) fn run_all(workspace: &Workspace, steps: &mut Steps) -> Result<Covera
                 })?;
                 coverage.tested.push(daemon);
             }
-            // Not ours to mend: the mirror may be out of reach. It is told again at the end.
-            Err(failure) => {
-                eprintln!("{failure}");
-                coverage.missed.push((name, failure));
-            }
+            Err(failure) => coverage.miss(name, failure)?,
         }
     }
     compare_with_docker(workspace, steps, &mut coverage)?;
@@ -82,7 +78,7 @@ pub(crate) fn run_all(workspace: &Workspace, steps: &mut Steps) -> Result<Covera
     Ok(coverage)
 }
 
-/// Runs what compares our answers with those of a Docker Engine, and shows them to its command.
+/// Runs the tests that compare responses with those of a Docker Engine, and use its command.
 fn compare_with_docker(
     workspace: &Workspace,
     steps: &mut Steps,
@@ -97,13 +93,9 @@ fn compare_with_docker(
     });
     let (dockerd, docker) = match fetched? {
         Ok(fetched) => fetched,
-        Err(failure) => {
-            eprintln!("{failure}");
-            coverage.missed.push(("dockerd and docker", failure));
-            return Ok(());
-        }
+        Err(failure) => return coverage.miss("dockerd and docker", failure),
     };
-    // The one of this machine too, which may be older.
+    // The installed one may be older.
     let commands = [Some(docker.path.clone()), shell::find("docker")];
     for command in commands.into_iter().flatten() {
         let title = format!(
@@ -122,7 +114,7 @@ fn compare_with_docker(
     Ok(())
 }
 
-/// Runs what compares us with Compose: its reading of files, and what it removes on a dockerd.
+/// Runs the tests that compare with Compose: how it reads files, and what it removes on a dockerd.
 fn compare_with_compose(
     workspace: &Workspace,
     steps: &mut Steps,
@@ -137,11 +129,7 @@ fn compare_with_compose(
     });
     let (binaries, dockerd) = match fetched? {
         Ok(fetched) => fetched,
-        Err(failure) => {
-            eprintln!("{failure}");
-            coverage.missed.push(("Compose and dockerd", failure));
-            return Ok(());
-        }
+        Err(failure) => return coverage.miss("Compose and dockerd", failure),
     };
     let title = format!("tests with Compose and dockerd {}", dockerd.version);
     steps.step(&title, || {
@@ -164,15 +152,15 @@ fn title(containerd: &Daemon) -> String {
     format!("tests with containerd {}", containerd.version)
 }
 
-/// Returns the test runner that there is, without a selection. nextest runs tests of all
-/// binaries side by side and names the slow ones; `cargo test` knows the same tests.
+/// Returns the available test runner, without a selection of tests. nextest runs the tests of all
+/// binaries in parallel and names slow ones; `cargo test` runs the same tests.
 pub(crate) fn runner(workspace: &Workspace) -> Command {
     let mut command = if shell::find("cargo-nextest").is_some() {
         workspace.cargo(&["nextest", "run", "--status-level", "slow"])
     } else {
         workspace.cargo(&["test", "--quiet"])
     };
-    // All failures of a suite are worth more than the first.
+    // Report all failures of a suite, not only the first.
     command.args(["--locked", "--no-fail-fast"]);
     command
 }
@@ -183,7 +171,7 @@ fn add_all(command: &mut Command, option: &str, values: &[&str]) {
     }
 }
 
-/// Which daemons the tests have seen.
+/// The programs that the tests ran with, and those that were not available.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
     tested: Vec<Daemon>,
@@ -191,28 +179,28 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    /// Remembers a program that was tested, or tested with.
-    pub(crate) fn hit(&mut self, daemon: Daemon) {
+    /// Records a program that the tests ran with.
+    pub(crate) fn add(&mut self, daemon: Daemon) {
         self.tested.push(daemon);
     }
 
-    /// Remembers what could not be tested, which is not ours to mend: a mirror may be out of
-    /// reach. It is told again at the end.
-    #[expect(clippy::unnecessary_wraps, reason = "as the other way out of a step")]
-    pub(crate) fn miss(&mut self, what: &'static str, failure: Failure) -> Result<(), Failure> {
+    /// Records a subject that could not be tested, and prints why. This is not a failure, because a
+    /// mirror may be unreachable; [`Self::print`] reports it again.
+    #[expect(clippy::unnecessary_wraps, reason = "the result of a step")]
+    pub(crate) fn miss(&mut self, subject: &'static str, failure: Failure) -> Result<(), Failure> {
         eprintln!("{failure}");
-        self.missed.push((what, failure));
+        self.missed.push((subject, failure));
         Ok(())
     }
 
-    /// Prints it, loudly where something is missing.
+    /// Prints both lists.
     pub(crate) fn print(&self, workspace: &Workspace) {
         println!("\n== daemons");
         for Daemon { version, path } in &self.tested {
             println!("tested      {version:10}  {}", workspace.short(path));
         }
-        for (suite, failure) in &self.missed {
-            println!("NOT TESTED  {suite}: {}", failure.what());
+        for (subject, failure) in &self.missed {
+            println!("NOT TESTED  {subject}: {}", failure.message());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tools of crates.io that the checks need.
+//! Tools from crates.io.
 
 use std::path::PathBuf;
 
@@ -6,27 +6,27 @@ use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// A program that cargo can build.
+/// A program that cargo can install.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tool {
     name: &'static str,
-    /// The version to build where there is none.
+    /// The version to install if none is on `PATH`.
     version: &'static str,
 }
 
-/// Licences and sources of all that we build from, by `deny.toml`.
+/// Checks licences and sources of dependencies by `deny.toml`.
 pub(crate) const DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
 };
 
-/// Puts faults into code.
+/// Tests with mutated code.
 pub(crate) const MUTANTS: Tool = Tool {
     name: "cargo-mutants",
     version: "27.1.0",
 };
 
-/// Returns where the tool is on this machine, or else builds one below the target directory.
+/// Returns the path of a tool. If it is not on `PATH`, it is installed below the target directory.
 pub(crate) fn provide(workspace: &Workspace, tool: Tool) -> Result<PathBuf, Failure> {
     let Tool { name, version } = tool;
     if let Some(path) = shell::find(name) {
@@ -36,7 +36,7 @@ pub(crate) fn provide(workspace: &Workspace, tool: Tool) -> Result<PathBuf, Fail
     let path = root.join("bin").join(name);
     if !path.is_file() {
         println!("{name} is missing: building it takes about two minutes, once");
-        // Built for debugging: that takes a third of the time, and they run as well.
+        // A debug build takes a third of the time.
         let mut install = workspace.cargo(&["install", "--quiet", "--locked", "--debug"]);
         install.args([name, "--version", version]);
         install.arg("--root").arg(&root);

@@ -1,4 +1,4 @@
-//! The workspace, as cargo tells it.
+//! The workspace, from `cargo metadata`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::shell;
 
-/// Where things are, and the packages of the workspace.
+/// The directories and packages of the workspace.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
@@ -22,20 +22,20 @@ pub(crate) struct Workspace {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) manifest: PathBuf,
-    /// Packages of the workspace that it is built from.
+    /// The packages of the workspace that it depends on.
     pub(crate) dependencies: BTreeSet<String>,
-    /// Packages of the workspace that only its tests, examples and benches are built from.
+    /// The packages of the workspace that only its tests, examples and benches depend on.
     pub(crate) dev_dependencies: BTreeSet<String>,
     pub(crate) has_benches: bool,
-    /// Its integration tests that run when no test is named.
+    /// The integration tests that run by default.
     tests: BTreeSet<String>,
-    /// Those of them that start no containerd, by its manifest:
+    /// The integration tests that start no containerd, from the manifest:
     /// `package.metadata.reclaim.without-containerd`.
     without_containerd: BTreeSet<String>,
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Reads `cargo metadata`.
     pub(crate) fn read() -> Result<Self, Failure> {
         let mut command = shell::cargo();
         command
@@ -45,38 +45,41 @@ impl Workspace {
         let metadata: Value = serde_json::from_str(&text)
             .map_err(|error| Failure::new(format!("read `cargo metadata`: {error}")))?;
         Self::from_metadata(&metadata)
-            .ok_or_else(|| Failure::new("read `cargo metadata`: its form is unknown"))
+            .ok_or_else(|| Failure::new("read `cargo metadata`: unexpected format"))
     }
 
     fn from_metadata(metadata: &Value) -> Option<Self> {
         let packages = metadata["packages"].as_array()?;
-        let names: Option<BTreeSet<&str>> = packages.iter().map(|it| it["name"].as_str()).collect();
-        let names = names?;
-        let packages = packages.iter().map(|it| Package::from_metadata(it, &names));
+        let names = packages
+            .iter()
+            .map(|package| package["name"].as_str())
+            .collect::<Option<BTreeSet<&str>>>()?;
         Some(Self {
             root: metadata["workspace_root"].as_str()?.into(),
             target: metadata["target_directory"].as_str()?.into(),
-            packages: packages.collect::<Option<_>>()?,
+            packages: packages
+                .iter()
+                .map(|package| Package::from_metadata(package, &names))
+                .collect::<Option<_>>()?,
         })
     }
 
-    /// Returns the packages whose tests start a containerd: the kit that can, and its users.
+    /// Returns the packages whose tests start a containerd: the test kit and its users.
     pub(crate) fn containerd_users(&self) -> Vec<&str> {
         const KIT: &str = "reclaim-testkit";
-        let users = self
-            .packages
+        self.packages
             .iter()
-            .filter(|package| package.name == KIT || package.dev_dependencies.contains(KIT));
-        users.map(|package| package.name.as_str()).collect()
+            .filter(|package| package.name == KIT || package.dev_dependencies.contains(KIT))
+            .map(|package| package.name.as_str())
+            .collect()
     }
 
-    /// Returns the integration tests of those packages that start a containerd, or none of which
-    /// it is known that it does not.
+    /// Returns the integration tests of these packages that may start a containerd.
     pub(crate) fn containerd_tests(&self) -> Vec<&str> {
         self.tests_of_users(|package| package.tests.difference(&package.without_containerd))
     }
 
-    /// Returns the integration tests of those packages that start none.
+    /// Returns the integration tests of these packages that start none.
     pub(crate) fn tests_without_containerd(&self) -> Vec<&str> {
         self.tests_of_users(|package| package.tests.intersection(&package.without_containerd))
     }
@@ -86,31 +89,31 @@ impl Workspace {
         of: impl Fn(&'own Package) -> I,
     ) -> Vec<&'own str> {
         let users = self.containerd_users();
-        let users = self
-            .packages
+        self.packages
             .iter()
-            .filter(|it| users.contains(&it.name.as_str()));
-        users.flat_map(of).map(String::as_str).collect()
+            .filter(|package| users.contains(&package.name.as_str()))
+            .flat_map(of)
+            .map(String::as_str)
+            .collect()
     }
 
-    /// Returns a cargo command that runs at the root and does not change the lock file.
+    /// Returns a cargo command that runs at the root.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = shell::cargo();
         command.args(arguments).current_dir(&self.root);
         command
     }
 
-    /// Makes a directory below the target directory that has nothing in it. Of what was there
-    /// before, other filesystems are an error, and left alone.
+    /// Creates an empty directory below the target directory. An existing one is removed first, unless
+    /// it contains other filesystems.
     pub(crate) fn empty_directory(&self, name: &str) -> Result<PathBuf, Failure> {
         let path = self.target.join(name);
         shell::remove_tree(&path)?;
-        let made = std::fs::create_dir_all(&path);
-        made.map_err(|error| Failure::file("make", &path, &error))?;
+        std::fs::create_dir_all(&path).map_err(|error| Failure::file("create", &path, &error))?;
         Ok(path)
     }
 
-    /// Returns a path as one would type it at the root.
+    /// Returns a path relative to the root.
     pub(crate) fn short<'path>(&self, path: &'path Path) -> std::path::Display<'path> {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
@@ -133,10 +136,10 @@ impl Package {
             }
         }
         let targets = package["targets"].as_array()?;
-        let mut kinds = targets.iter().map(|it| &it["kind"][0]);
+        let mut kinds = targets.iter().map(|target| &target["kind"][0]);
         let tests = targets
             .iter()
-            .filter(|it| it["kind"][0] == "test" && it["test"] == true);
+            .filter(|target| target["kind"][0] == "test" && target["test"] == true);
         let without_containerd = &package["metadata"]["reclaim"]["without-containerd"];
         Some(Self {
             name: package["name"].as_str()?.to_owned(),
@@ -144,7 +147,7 @@ impl Package {
             dependencies,
             dev_dependencies,
             has_benches: kinds.any(|kind| kind == "bench"),
-            tests: names_of(tests.map(|it| &it["name"]))?,
+            tests: names_of(tests.map(|target| &target["name"]))?,
             without_containerd: names_of(without_containerd.as_array().into_iter().flatten())?,
         })
     }

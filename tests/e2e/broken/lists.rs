@@ -28,7 +28,7 @@ async fn rig_with_other() -> Rig {
 
 /// The requests of a dry run that are of this namespace, each once.
 fn requests(rig: &Rig, namespace: &str) -> BTreeSet<Request> {
-    let proxy = FaultProxy::broken(rig.containerd.socket(), []);
+    let proxy = FaultProxy::with_outages(rig.containerd.socket(), []);
     let args = [&PRUNE_ALL[..], &["--dry-run"]].concat();
     call(proxy.address(), "", &args).exits(0);
     let mut requests: BTreeSet<Request> = proxy.requests().into_iter().collect();
@@ -46,7 +46,7 @@ async fn another_namespace_that_cannot_be_listed_keeps_no_image() {
     let args = [&PRUNE_ALL[..], &["--dry-run"]].concat();
     for request in &requests {
         let outage = Outage::of(request, Act::Refuse(Code::Internal));
-        let proxy = FaultProxy::broken(rig.containerd.socket(), [outage]);
+        let proxy = FaultProxy::with_outages(rig.containerd.socket(), [outage]);
         let report = call(proxy.address(), "", &args).exits(0).json();
         expect(&report, &apps, &[]);
         assert!(proxy.struck() > 0, "{request:?}");
@@ -65,7 +65,7 @@ async fn another_namespace_that_cannot_be_listed_keeps_no_image() {
     let all = requests
         .iter()
         .map(|it| Outage::of(it, Act::Refuse(Code::Internal)));
-    let proxy = FaultProxy::broken(rig.containerd.socket(), all);
+    let proxy = FaultProxy::with_outages(rig.containerd.socket(), all);
     let args = [&PRUNE_ALL[..], &["-f"]].concat();
     let report = call(proxy.address(), "", &args).exits(0).json();
     expect(&report, &apps, &[]);
@@ -79,7 +79,7 @@ async fn bytes_that_another_namespace_may_keep_are_not_promised() {
     let lists = ["images.v1.Images/List", "content.v1.Content/List"];
     for method in lists {
         let outage = Outage::within("other", method, Act::Refuse(Code::Unavailable));
-        let proxy = FaultProxy::broken(rig.containerd.socket(), [outage]);
+        let proxy = FaultProxy::with_outages(rig.containerd.socket(), [outage]);
         let args = [&PRUNE_ALL[..], &["--dry-run"]].concat();
         let report = call(proxy.address(), "", &args).exits(0).json();
         let bytes = |of: &str| report[of]["content_bytes"].as_u64().unwrap();
@@ -104,7 +104,7 @@ async fn a_namespace_that_cannot_be_listed_is_not_pruned() {
     ];
     for (namespace, method) in lists {
         let outage = Outage::within(namespace, method, Act::Refuse(Code::Internal));
-        let proxy = FaultProxy::broken(rig.containerd.socket(), [outage]);
+        let proxy = FaultProxy::with_outages(rig.containerd.socket(), [outage]);
         let args = [&PRUNE_ALL[..], &["-f"]].concat();
         let called = call(proxy.address(), "", &args).exits(1);
         assert!(proxy.struck() > 0, "{method}");
@@ -126,7 +126,7 @@ async fn a_namespace_without_a_list_of_snapshots_loses_nothing_that_is_unpacked(
     loose.build(&rig.namespace).await.unwrap();
     let method = "snapshots.v1.Snapshots/List";
     let outage = Outage::within("default", method, Act::Refuse(Code::Internal));
-    let proxy = FaultProxy::broken(rig.containerd.socket(), [outage]);
+    let proxy = FaultProxy::with_outages(rig.containerd.socket(), [outage]);
     let args = [&PRUNE_ALL[..], &["-f"]].concat();
     let called = call(proxy.address(), "", &args);
     assert!(proxy.struck() > 0);

@@ -73,7 +73,7 @@ async fn a_failing_snapshotter_keeps_what_it_may_hold() {
         keeps_what_it_may_hold(&rig).await;
     }
     // Once it is well again, so is all else.
-    proxy.set(Health::Well);
+    proxy.set(Health::Healthy);
     let report = prune(&rig, &["-f"]).exits(0).json();
     expect(&report, &["lazy"], &[]);
 }

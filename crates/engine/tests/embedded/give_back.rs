@@ -64,7 +64,7 @@ async fn what_was_to_be_freed_is_freed() {
         deleted.await.unwrap();
         litter(&namespace).await;
     };
-    let ended = stage.meanwhile(GIVE_BACK, Moment::Before, Then::GoOn, ending);
+    let ended = stage.meanwhile(GIVE_BACK, Moment::Before, Then::Continue, ending);
     let embedded = stage.engine([ended]).await;
     embedded.collect().await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);

@@ -100,7 +100,7 @@ async fn no_record_is_written_back_without_its_content() {
         }
     };
     let method = "images.v1.Images/Delete";
-    let slept = stage.meanwhile(method, Moment::After, Then::GoOn, sleeping);
+    let slept = stage.meanwhile(method, Moment::After, Then::Continue, sleeping);
     let embedded = stage.engine([slept]).await;
     let report = embedded.prune(&all_unused()).await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);

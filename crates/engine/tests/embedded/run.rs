@@ -60,7 +60,7 @@ async fn what_somebody_else_removed_is_refused() {
         removed.await.unwrap();
     };
     let method = "images.v1.Images/Delete";
-    let removed = stage.meanwhile(method, Moment::Before, Then::GoOn, removing);
+    let removed = stage.meanwhile(method, Moment::Before, Then::Continue, removing);
     let embedded = stage.engine([removed]).await;
     let report = embedded.prune(&all_unused()).await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);
@@ -92,7 +92,7 @@ async fn a_name_is_not_removed_that_cannot_be_replaced() {
         }
     };
     let method = "images.v1.Images/Create";
-    let taken = stage.meanwhile(method, Moment::Before, Then::GoOn, taking);
+    let taken = stage.meanwhile(method, Moment::Before, Then::Continue, taking);
     let embedded = stage.engine([taken]).await;
     let named = NamedImages {
         names: vec![APP.to_owned()],

@@ -61,7 +61,7 @@ async fn a_label_that_somebody_else_took_is_not_ours() {
         }
     };
     let method = "content.v1.Content/Info";
-    let taken = stage.meanwhile(method, Moment::Before, Then::GoOn, taking);
+    let taken = stage.meanwhile(method, Moment::Before, Then::Continue, taking);
     let embedded = stage.engine([taken]).await;
     let report = embedded.prune(&unpinning()).await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use reclaim_testkit::asked_faults;
+use reclaim_testkit::select_faults;
 
 use crate::case::{Case, Harm};
 use crate::stage::Stage;
@@ -49,7 +49,7 @@ fn cases() -> Vec<Case> {
             }
         }
     }
-    asked_faults("outages", cases)
+    select_faults("outages", cases)
 }
 
 #[test]

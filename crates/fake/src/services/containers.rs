@@ -8,7 +8,7 @@ use containerd_client::services::v1::{
 };
 use tonic::Status;
 
-use super::{Unary, exists, not_found, time};
+use super::call::{Unary, exists, not_found, time};
 use crate::events::Event;
 use crate::reply::{Reply, frame};
 
@@ -42,9 +42,11 @@ fn list_stream(call: &Unary<'_>) -> Result<Reply, Status> {
 
 fn get(call: &Unary<'_>) -> Result<Reply, Status> {
     let GetContainerRequest { id } = call.read()?;
-    let container = call.space()?.containers.get(&id).cloned();
-    let container = Some(container.ok_or_else(|| not_found(CONTAINER, &id))?);
-    Ok(Reply::one(&GetContainerResponse { container }))
+    let found = call.space()?.containers.get(&id).cloned();
+    let container = found.ok_or_else(|| not_found(CONTAINER, &id))?;
+    Ok(Reply::one(&GetContainerResponse {
+        container: Some(container),
+    }))
 }
 
 fn create(call: &mut Unary<'_>) -> Result<Reply, Status> {

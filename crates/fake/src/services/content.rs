@@ -1,4 +1,4 @@
-//! Content: blobs, and what is being written.
+//! Content: blobs and ingests.
 //!
 //! Source: containerd `core/metadata/content.go`, `plugins/services/content/contentserver`.
 
@@ -13,7 +13,7 @@ use prost_types::FieldMask;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::{Context, Unary, exists, not_found, time};
+use super::call::{Context, Unary, exists, not_found, time};
 use crate::fake::Fake;
 use crate::filter::Filters;
 use crate::reply::{Reply, decode, frame};
@@ -21,8 +21,8 @@ use crate::state::{Ingest, State, digest_of};
 
 const CONTENT: &str = "content";
 
-/// How many blobs one message of a list names.
-const PART: usize = 100;
+/// The blobs in one message of a list.
+const PER_MESSAGE: usize = 100;
 
 pub(super) fn call(method: &str, call: &mut Unary<'_>) -> Option<Result<Reply, Status>> {
     Some(match method {
@@ -40,27 +40,31 @@ pub(super) fn call(method: &str, call: &mut Unary<'_>) -> Option<Result<Reply, S
 fn list(call: &Unary<'_>) -> Result<Reply, Status> {
     let request: ListContentRequest = call.read()?;
     let filters = Filters::parse(&request.filters)?;
-    let infos = call.space()?.content.values();
-    let infos = infos.filter(|info| {
-        filters.match_all(|field| match field.strip_prefix("labels.") {
-            Some(label) => info.labels.get(label).cloned(),
-            None => (field == "digest").then(|| info.digest.clone()),
+    let infos: Vec<Info> = call
+        .space()?
+        .content
+        .values()
+        .filter(|info| {
+            filters.match_all(|field| match field.strip_prefix("labels.") {
+                Some(label) => info.labels.get(label).cloned(),
+                None => (field == "digest").then(|| info.digest.clone()),
+            })
         })
-    });
-    let infos: Vec<Info> = infos.cloned().collect();
-    let parts = infos.chunks(PART).map(|part| {
+        .cloned()
+        .collect();
+    let messages = infos.chunks(PER_MESSAGE).map(|chunk| {
         frame(&ListContentResponse {
-            info: part.to_vec(),
+            info: chunk.to_vec(),
         })
     });
-    Ok(Reply::Messages(parts.collect()))
+    Ok(Reply::Messages(messages.collect()))
 }
 
 fn info(call: &Unary<'_>) -> Result<Reply, Status> {
     let InfoRequest { digest } = call.read()?;
-    let info = call.space()?.content.get(&digest).cloned();
-    let info = Some(info.ok_or_else(|| not_found(CONTENT, &digest))?);
-    Ok(Reply::one(&InfoResponse { info }))
+    let found = call.space()?.content.get(&digest).cloned();
+    let info = found.ok_or_else(|| not_found(CONTENT, &digest))?;
+    Ok(Reply::one(&InfoResponse { info: Some(info) }))
 }
 
 fn update(call: &mut Unary<'_>) -> Result<Reply, Status> {
@@ -86,7 +90,7 @@ fn update(call: &mut Unary<'_>) -> Result<Reply, Status> {
             }
         }
     }
-    // An empty value takes a label away.
+    // An empty value removes a label.
     info.labels.retain(|_, value| !value.is_empty());
     info.updated_at = now;
     let info = Some(info.clone());
@@ -102,8 +106,10 @@ fn delete(call: &mut Unary<'_>) -> Result<Reply, Status> {
 
 fn read(call: &Unary<'_>) -> Result<Reply, Status> {
     let request: ReadContentRequest = call.read()?;
-    let body = call.state.body(&call.context.namespace, &request.digest);
-    let body = body.ok_or_else(|| not_found(CONTENT, &request.digest))?;
+    let body = call
+        .state
+        .body(&call.context.namespace, &request.digest)
+        .ok_or_else(|| not_found(CONTENT, &request.digest))?;
     let from = usize::try_from(request.offset).unwrap_or(0).min(body.len());
     let to = match usize::try_from(request.size).unwrap_or(0) {
         0 => body.len(),
@@ -138,7 +144,7 @@ fn abort(call: &mut Unary<'_>) -> Result<Reply, Status> {
     Ok(Reply::one(&()))
 }
 
-/// Writes a blob, message by message.
+/// Writes a blob from a stream of messages.
 pub(super) fn write(
     fake: &Fake,
     context: Context,
@@ -149,11 +155,11 @@ pub(super) fn write(
     tokio::spawn(async move {
         let mut writing = Writing::default();
         while let Some(message) = messages.recv().await {
-            let answer = decode(&message)
-                .and_then(|request| fake.change(|state| writing.take(state, &context, request)));
-            let is_over = answer.as_ref().map_or(true, |it| it.1);
-            let answer = answer.map(|(answer, _)| frame(&answer));
-            if sender.send(answer).is_err() || is_over {
+            let result = decode(&message)
+                .and_then(|request| fake.change(|state| writing.handle(state, &context, request)));
+            let is_last = result.as_ref().map_or(true, |(_, is_last)| *is_last);
+            let response = result.map(|(response, _)| frame(&response));
+            if sender.send(response).is_err() || is_last {
                 return;
             }
         }
@@ -161,7 +167,7 @@ pub(super) fn write(
     Reply::Stream(receiver)
 }
 
-/// One writer.
+/// The state of a writer.
 #[derive(Debug, Default)]
 struct Writing {
     reference: String,
@@ -170,8 +176,8 @@ struct Writing {
 }
 
 impl Writing {
-    /// Takes a message. Returns the answer, and whether it is the last.
-    fn take(
+    /// Handles a message. Returns the response, and whether it is the last.
+    fn handle(
         &mut self,
         state: &mut State,
         context: &Context,
@@ -182,17 +188,18 @@ impl Writing {
             .namespace(&context.namespace)
             .ingests
             .get(&self.reference)
-            .and_then(|it| it.started);
+            .and_then(|ingest| ingest.started);
         let action = request.action();
         let block = 4096;
-        let room = state
+        let free = state
             .capacity
-            .map(|it| it.saturating_sub(state.occupied(block)));
+            .map(|capacity| capacity.saturating_sub(state.occupied(block)));
         let ingests = &mut state.namespace(&context.namespace).ingests;
-        let ingest = ingests.get_mut(&self.reference);
-        let ingest = ingest.ok_or_else(|| not_found("ingest", &self.reference))?;
+        let ingest = ingests
+            .get_mut(&self.reference)
+            .ok_or_else(|| not_found("ingest", &self.reference))?;
         if !request.data.is_empty() {
-            if room.is_some_and(|room| room < (ingest.data.len() + request.data.len()) as u64) {
+            if free.is_some_and(|free| free < (ingest.data.len() + request.data.len()) as u64) {
                 return Err(Status::unknown("write: no space left on device"));
             }
             let from = usize::try_from(request.offset).unwrap_or(0);
@@ -201,7 +208,7 @@ impl Writing {
             }
             ingest.data.extend_from_slice(&request.data);
         }
-        let mut answer = WriteContentResponse {
+        let mut response = WriteContentResponse {
             action: action.into(),
             started_at: started,
             updated_at: time(context.now),
@@ -210,15 +217,15 @@ impl Writing {
             digest: String::new(),
         };
         if action != WriteAction::Commit {
-            return Ok((answer, false));
+            return Ok((response, false));
         }
         let data = std::mem::take(&mut ingest.data);
         ingests.remove(&self.reference);
-        answer.digest = self.commit(state, context, data, request)?;
-        Ok((answer, true))
+        response.digest = self.commit(state, context, data, request)?;
+        Ok((response, true))
     }
 
-    /// Begins with the first message.
+    /// Opens the ingest at the first message.
     fn open(
         &mut self,
         state: &mut State,
@@ -235,12 +242,12 @@ impl Writing {
             return Ok(());
         }
         self.reference.clone_from(&request.r#ref);
-        let is_there = {
+        let exists_already = {
             let space = state.namespace(&context.namespace);
             space.content.contains_key(&self.expected)
         };
         let lease = lease(state, context)?;
-        if is_there {
+        if exists_already {
             if let Some(lease) = lease {
                 lease.hold(resource(&self.expected));
             }
@@ -265,7 +272,7 @@ impl Writing {
         data: Vec<u8>,
         request: WriteContentRequest,
     ) -> Result<String, Status> {
-        // What another namespace has is adopted without its bytes.
+        // containerd adopts content of another namespace without its bytes.
         let is_adopted = data.is_empty() && state.has_body(&self.expected);
         let digest = if is_adopted {
             self.expected.clone()
@@ -277,11 +284,11 @@ impl Writing {
             return Err(Status::failed_precondition(text));
         }
         let namespace = &context.namespace;
-        let is_there = state.namespace(namespace).content.contains_key(&digest);
+        let exists_already = state.namespace(namespace).content.contains_key(&digest);
         if is_adopted {
             let length = u64::try_from(self.total).unwrap_or(0);
             state.put_opaque_blob(namespace, &digest, length, request.labels);
-        } else if !is_there {
+        } else if !exists_already {
             state.put_blob(namespace, data, request.labels);
         }
         let now = time(context.now);
@@ -292,14 +299,14 @@ impl Writing {
         if let Some(lease) = lease(state, context)? {
             lease.hold(resource(&digest));
         }
-        if is_there {
+        if exists_already {
             return Err(exists(CONTENT, &digest));
         }
         Ok(digest)
     }
 }
 
-/// Returns the lease that a call names.
+/// Returns the lease of a call.
 fn lease<'a>(
     state: &'a mut State,
     context: &Context,

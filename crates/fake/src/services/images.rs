@@ -9,7 +9,7 @@ use containerd_client::services::v1::{
 use reclaim_model::CollectorRules;
 use tonic::Status;
 
-use super::{Unary, exists, not_found, time};
+use super::call::{Unary, exists, not_found, time};
 use crate::events::Event;
 use crate::filter::Filters;
 use crate::reply::Reply;
@@ -30,11 +30,14 @@ pub(super) fn call(method: &str, call: &mut Unary<'_>) -> Option<Result<Reply, S
 fn list(call: &Unary<'_>) -> Result<Reply, Status> {
     let request: ListImagesRequest = call.read()?;
     let filters = Filters::parse(&request.filters)?;
-    let images = call.space()?.images.values();
-    let images = images.filter(|image| filters.match_all(|field| value(image, field)));
-    Ok(Reply::one(&ListImagesResponse {
-        images: images.cloned().collect(),
-    }))
+    let images = call
+        .space()?
+        .images
+        .values()
+        .filter(|image| filters.match_all(|field| value(image, field)))
+        .cloned()
+        .collect();
+    Ok(Reply::one(&ListImagesResponse { images }))
 }
 
 fn value(image: &Image, field: &str) -> Option<String> {
@@ -52,25 +55,25 @@ fn value(image: &Image, field: &str) -> Option<String> {
 
 fn get(call: &Unary<'_>) -> Result<Reply, Status> {
     let GetImageRequest { name } = call.read()?;
-    let image = call.space()?.images.get(&name).cloned();
-    let image = Some(image.ok_or_else(|| not_found(IMAGE, &name))?);
-    Ok(Reply::one(&GetImageResponse { image }))
+    let found = call.space()?.images.get(&name).cloned();
+    let image = found.ok_or_else(|| not_found(IMAGE, &name))?;
+    Ok(Reply::one(&GetImageResponse { image: Some(image) }))
 }
 
 fn create(call: &mut Unary<'_>) -> Result<Reply, Status> {
     let request: CreateImageRequest = call.read()?;
     let mut image = request.image.unwrap_or_default();
-    if image.name.is_empty() || image.target.as_ref().is_none_or(|it| it.digest.is_empty()) {
+    if image.name.is_empty() || has_no_target(&image) {
         return Err(Status::invalid_argument(
             "image name and target must be set",
         ));
     }
     let now = time(call.context.now);
-    // 1.6 does not know of a time of its source.
-    let knows_source = !call.state.version.starts_with("1.6.");
-    let given = request.source_date_epoch.filter(|_| knows_source);
-    image.created_at = given.or(now);
-    image.updated_at = given.or(now);
+    // 1.6 has no `source_date_epoch`.
+    let has_epoch = !call.state.version.starts_with("1.6.");
+    let epoch = request.source_date_epoch.filter(|_| has_epoch);
+    image.created_at = epoch.or(now);
+    image.updated_at = epoch.or(now);
     let images = &mut call.space_mut()?.images;
     if images.contains_key(&image.name) {
         return Err(exists(IMAGE, &image.name));
@@ -79,6 +82,11 @@ fn create(call: &mut Unary<'_>) -> Result<Reply, Status> {
     let event = Event::image_created(&call.context.namespace, &image);
     call.publish(event);
     Ok(Reply::one(&CreateImageResponse { image: Some(image) }))
+}
+
+fn has_no_target(image: &Image) -> bool {
+    let target = image.target.as_ref();
+    target.is_none_or(|target| target.digest.is_empty())
 }
 
 fn update(call: &mut Unary<'_>) -> Result<Reply, Status> {
@@ -106,7 +114,7 @@ fn update(call: &mut Unary<'_>) -> Result<Reply, Status> {
             }
         }
     }
-    // An empty value takes a label away.
+    // An empty value removes a label.
     image.labels.retain(|_, value| !value.is_empty());
     image.updated_at = now;
     let image = image.clone();
@@ -119,10 +127,13 @@ fn delete(call: &mut Unary<'_>) -> Result<Reply, Status> {
     let request: DeleteImageRequest = call.read()?;
     let name = request.name;
     let compares = call.state.rules() >= CollectorRules::V2_0;
-    let expected = request.target.filter(|_| compares).map(|it| it.digest);
+    let expected = request
+        .target
+        .filter(|_| compares)
+        .map(|target| target.digest);
     let images = &mut call.space_mut()?.images;
     let image = images.get(&name).ok_or_else(|| not_found(IMAGE, &name))?;
-    let found = image.target.as_ref().map(|it| &it.digest);
+    let found = image.target.as_ref().map(|target| &target.digest);
     if expected.is_some() && expected.as_ref() != found {
         return Err(not_found(IMAGE, &name));
     }

@@ -10,7 +10,7 @@ use containerd_client::services::v1::{
 use reclaim_model::CollectorRules;
 use tonic::Status;
 
-use super::{Unary, exists, not_found, time};
+use super::call::{Unary, exists, not_found, time};
 use crate::filter::Filters;
 use crate::reply::Reply;
 use crate::state::Lease;
@@ -60,16 +60,20 @@ fn delete(call: &mut Unary<'_>) -> Result<Reply, Status> {
 fn list(call: &Unary<'_>) -> Result<Reply, Status> {
     let request: ListRequest = call.read()?;
     let filters = Filters::parse(&request.filters)?;
-    let leases = call.space()?.leases.values().map(|it| &it.message);
-    let leases = leases.filter(|lease| {
-        filters.match_all(|field| match field.strip_prefix("labels.") {
-            Some(label) => lease.labels.get(label).cloned(),
-            None => (field == "id").then(|| lease.id.clone()),
+    let leases = call
+        .space()?
+        .leases
+        .values()
+        .map(|lease| &lease.message)
+        .filter(|lease| {
+            filters.match_all(|field| match field.strip_prefix("labels.") {
+                Some(label) => lease.labels.get(label).cloned(),
+                None => (field == "id").then(|| lease.id.clone()),
+            })
         })
-    });
-    Ok(Reply::one(&ListResponse {
-        leases: leases.cloned().collect(),
-    }))
+        .cloned()
+        .collect();
+    Ok(Reply::one(&ListResponse { leases }))
 }
 
 fn add_resource(call: &mut Unary<'_>) -> Result<Reply, Status> {
@@ -80,28 +84,31 @@ fn add_resource(call: &mut Unary<'_>) -> Result<Reply, Status> {
     if !is_image && kind != "content" && kind != "ingests" && !kind.starts_with("snapshots/") {
         return Err(Status::unimplemented(format!("lease resource {kind}")));
     }
-    let lease = call.space_mut()?.leases.get_mut(&request.id);
-    let lease = lease.ok_or_else(|| not_found(LEASE, &request.id))?;
-    lease.hold(resource);
+    find(call, &request.id)?.hold(resource);
     Ok(Reply::one(&()))
 }
 
 fn delete_resource(call: &mut Unary<'_>) -> Result<Reply, Status> {
     let request: DeleteResourceRequest = call.read()?;
     let resource = request.resource.unwrap_or_default();
-    let lease = call.space_mut()?.leases.get_mut(&request.id);
-    let lease = lease.ok_or_else(|| not_found(LEASE, &request.id))?;
+    let lease = find(call, &request.id)?;
     lease.resources.remove(&(resource.r#type, resource.id));
     Ok(Reply::one(&()))
 }
 
 fn list_resources(call: &Unary<'_>) -> Result<Reply, Status> {
     let ListResourcesRequest { id } = call.read()?;
-    let lease = call.space()?.leases.get(&id).cloned();
-    let lease = lease.ok_or_else(|| not_found(LEASE, &id))?;
-    let resources = lease.resources.into_iter();
-    let resources = resources.map(|(kind, id)| Resource { id, r#type: kind });
+    let found = call.space()?.leases.get(&id);
+    let lease = found.ok_or_else(|| not_found(LEASE, &id))?;
+    let resources = lease.resources.iter().cloned();
     Ok(Reply::one(&ListResourcesResponse {
-        resources: resources.collect(),
+        resources: resources
+            .map(|(kind, id)| Resource { id, r#type: kind })
+            .collect(),
     }))
+}
+
+fn find<'a>(call: &'a mut Unary<'_>, id: &str) -> Result<&'a mut Lease, Status> {
+    let found = call.space_mut()?.leases.get_mut(id);
+    found.ok_or_else(|| not_found(LEASE, id))
 }

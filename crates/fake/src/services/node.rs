@@ -1,5 +1,4 @@
-//! What is about the server as a whole: its version, its plugins, namespaces, tasks, sandboxes,
-//! and events that clients publish.
+//! The other services: version, plugins, namespaces, tasks, sandboxes, and events of clients.
 
 use containerd_client::services::v1::sandbox::StoreListResponse;
 use containerd_client::services::v1::{
@@ -11,12 +10,12 @@ use containerd_client::types::Sandbox;
 use containerd_client::types::v1::{Process, Status as TaskStatus};
 use tonic::Status;
 
-use super::{Unary, exists};
+use super::call::{Unary, exists};
 use crate::events::Event;
 use crate::filter::Filters;
 use crate::reply::Reply;
 
-/// Where a containerd says that its content is. There is nothing.
+/// The root of the content store that the plugin reports. It does not exist.
 const CONTENT_ROOT: &str = "/nonexistent/io.containerd.content.v1.content";
 
 pub(super) fn call(method: &str, call: &mut Unary<'_>) -> Option<Result<Reply, Status>> {
@@ -55,8 +54,7 @@ fn plugins(call: &Unary<'_>) -> Result<Reply, Status> {
         id: id.clone(),
         ..Plugin::default()
     });
-    let plugins = snapshotters.chain([content]);
-    let plugins = plugins.filter(|plugin| {
+    let plugins = snapshotters.chain([content]).filter(|plugin| {
         filters.match_all(|field| match field {
             "type" => Some(plugin.r#type.clone()),
             "id" => Some(plugin.id.clone()),
@@ -69,9 +67,10 @@ fn plugins(call: &Unary<'_>) -> Result<Reply, Status> {
 }
 
 fn namespaces(call: &Unary<'_>) -> Reply {
-    let namespaces = call.state.namespaces.iter().map(|(name, it)| Namespace {
+    let namespaces = call.state.namespaces.iter();
+    let namespaces = namespaces.map(|(name, namespace)| Namespace {
         name: name.clone(),
-        labels: it.labels.clone().into_iter().collect(),
+        labels: namespace.labels.clone().into_iter().collect(),
     });
     Reply::one(&ListNamespacesResponse {
         namespaces: namespaces.collect(),

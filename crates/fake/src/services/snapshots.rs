@@ -1,4 +1,4 @@
-//! Snapshots, of which nothing is mounted.
+//! Snapshots, which are never mounted.
 //!
 //! Source: containerd `core/metadata/snapshot.go`.
 
@@ -9,15 +9,15 @@ use containerd_client::services::v1::snapshots::{
 };
 use tonic::Status;
 
-use super::{Unary, exists, not_found, time};
+use super::call::{Unary, exists, not_found, time};
 use crate::events::Event;
 use crate::reply::{Reply, frame};
 use crate::state::Snapshot;
 
 const SNAPSHOT: &str = "snapshot";
 
-/// How many snapshots one message of a list names.
-const PART: usize = 100;
+/// The snapshots in one message of a list.
+const PER_MESSAGE: usize = 100;
 
 pub(super) fn call(method: &str, call: &mut Unary<'_>) -> Option<Result<Reply, Status>> {
     Some(match method {
@@ -32,7 +32,7 @@ pub(super) fn call(method: &str, call: &mut Unary<'_>) -> Option<Result<Reply, S
     })
 }
 
-fn loaded(call: &Unary<'_>, snapshotter: &str) -> Result<(), Status> {
+fn check_loaded(call: &Unary<'_>, snapshotter: &str) -> Result<(), Status> {
     if call.state.snapshotters.contains(snapshotter) {
         return Ok(());
     }
@@ -42,22 +42,26 @@ fn loaded(call: &Unary<'_>, snapshotter: &str) -> Result<(), Status> {
 
 fn list(call: &Unary<'_>) -> Result<Reply, Status> {
     let ListSnapshotsRequest { snapshotter, .. } = call.read()?;
-    loaded(call, &snapshotter)?;
-    let snapshots = call.space()?.snapshots.iter();
-    let snapshots = snapshots.filter(|((of, _), _)| *of == snapshotter);
-    let infos: Vec<Info> = snapshots.map(|(_, it)| it.info.clone()).collect();
-    let parts = infos.chunks(PART).map(|part| {
+    check_loaded(call, &snapshotter)?;
+    let infos: Vec<Info> = call
+        .space()?
+        .snapshots
+        .iter()
+        .filter(|((of, _), _)| *of == snapshotter)
+        .map(|(_, snapshot)| snapshot.info.clone())
+        .collect();
+    let messages = infos.chunks(PER_MESSAGE).map(|chunk| {
         frame(&ListSnapshotsResponse {
-            info: part.to_vec(),
+            info: chunk.to_vec(),
         })
     });
-    Ok(Reply::Messages(parts.collect()))
+    Ok(Reply::Messages(messages.collect()))
 }
 
 fn find(call: &Unary<'_>, snapshotter: &str, key: &str) -> Result<Snapshot, Status> {
-    loaded(call, snapshotter)?;
-    let place = (snapshotter.to_owned(), key.to_owned());
-    let found = call.space()?.snapshots.get(&place).cloned();
+    check_loaded(call, snapshotter)?;
+    let id = (snapshotter.to_owned(), key.to_owned());
+    let found = call.space()?.snapshots.get(&id).cloned();
     found.ok_or_else(|| not_found(SNAPSHOT, key))
 }
 
@@ -110,11 +114,11 @@ fn create(call: &mut Unary<'_>, snapshotter: &str, mut info: Info) -> Result<(),
             return Err(Status::invalid_argument(text));
         }
     }
-    loaded(call, snapshotter)?;
+    check_loaded(call, snapshotter)?;
     info.created_at = time(call.context.now);
     info.updated_at = info.created_at;
-    let place = (snapshotter.to_owned(), info.name.clone());
-    if call.space_mut()?.snapshots.contains_key(&place) {
+    let id = (snapshotter.to_owned(), info.name.clone());
+    if call.space_mut()?.snapshots.contains_key(&id) {
         return Err(exists(SNAPSHOT, &info.name));
     }
     hold(call, snapshotter, &info.name)?;
@@ -123,7 +127,7 @@ fn create(call: &mut Unary<'_>, snapshotter: &str, mut info: Info) -> Result<(),
         info,
         ..Snapshot::default()
     };
-    call.space_mut()?.snapshots.insert(place, snapshot);
+    call.space_mut()?.snapshots.insert(id, snapshot);
     call.publish(event);
     Ok(())
 }
@@ -132,16 +136,16 @@ fn commit(call: &mut Unary<'_>) -> Result<Reply, Status> {
     let request: CommitSnapshotRequest = call.read()?;
     let snapshotter = request.snapshotter;
     let mut snapshot = find(call, &snapshotter, &request.key)?;
-    let place = (snapshotter.clone(), request.name.clone());
+    let id = (snapshotter.clone(), request.name.clone());
     let snapshots = &mut call.space_mut()?.snapshots;
-    if snapshots.contains_key(&place) {
+    if snapshots.contains_key(&id) {
         return Err(exists(SNAPSHOT, &request.name));
     }
     snapshots.remove(&(snapshotter.clone(), request.key));
     snapshot.info.name.clone_from(&request.name);
     snapshot.info.kind = Kind::Committed.into();
     snapshot.info.labels = request.labels;
-    snapshots.insert(place, snapshot);
+    snapshots.insert(id, snapshot);
     hold(call, &snapshotter, &request.name)?;
     Ok(Reply::one(&()))
 }
@@ -150,8 +154,8 @@ fn remove(call: &mut Unary<'_>) -> Result<Reply, Status> {
     let RemoveSnapshotRequest { snapshotter, key } = call.read()?;
     find(call, &snapshotter, &key)?;
     let snapshots = &mut call.space_mut()?.snapshots;
-    let mut children = snapshots.iter().filter(|((of, _), _)| *of == snapshotter);
-    if children.any(|(_, it)| it.info.parent == key) {
+    let mut siblings = snapshots.iter().filter(|((of, _), _)| *of == snapshotter);
+    if siblings.any(|(_, snapshot)| snapshot.info.parent == key) {
         return Err(Status::failed_precondition(
             "cannot remove snapshot with child",
         ));
@@ -162,7 +166,7 @@ fn remove(call: &mut Unary<'_>) -> Result<Reply, Status> {
     Ok(Reply::one(&()))
 }
 
-/// Adds a snapshot to the lease that the call names.
+/// Adds a snapshot to the lease of the call.
 fn hold(call: &mut Unary<'_>, snapshotter: &str, key: &str) -> Result<(), Status> {
     if let Some(lease) = call.lease_mut()? {
         let kind = format!("snapshots/{snapshotter}");

@@ -7,19 +7,22 @@ use reclaim_model::chain;
 use tokio::time::Instant;
 
 use crate::cluster::{LEASE, Node};
-use reclaim_testkit::{ApiServer, Mood};
+use reclaim_testkit::{ApiServer, ServerMode};
 
 #[tokio::test(start_paused = true)]
 async fn acquire_fails_if_the_server_stays_unavailable() {
-    for (mood, words) in [
-        (Mood::Broken, "get lease `fleet/reclaim-0`: etcd is away"),
+    for (mode, words) in [
         (
-            Mood::Silent,
+            ServerMode::Unavailable,
+            "get lease `fleet/reclaim-0`: etcd is unavailable",
+        ),
+        (
+            ServerMode::Silent,
             "get lease `fleet/reclaim-0`: no answer within 5 s",
         ),
     ] {
         let server = ApiServer::default();
-        server.set_mood(mood);
+        server.set_mode(mode);
         let start = Instant::now();
         let error = Node::new(&server, "a", 1).acquire().await.unwrap_err();
         assert!(chain(&error).contains(words), "{}", chain(&error));
@@ -31,7 +34,7 @@ async fn acquire_fails_if_the_server_stays_unavailable() {
 #[tokio::test(start_paused = true)]
 async fn acquire_does_not_retry_after_a_refusal() {
     let server = ApiServer::default();
-    server.set_mood(Mood::Forbidding);
+    server.set_mode(ServerMode::Forbidden);
     let error = Node::new(&server, "a", 1).acquire().await.unwrap_err();
     assert!(
         matches!(error, ClusterLockError::Forbidden { .. }),
@@ -63,11 +66,11 @@ async fn acquire_does_not_retry_after_a_refusal() {
 #[tokio::test(start_paused = true)]
 async fn acquire_outlasts_a_restart_of_the_server() {
     let server = ApiServer::default();
-    server.set_mood(Mood::Broken);
+    server.set_mode(ServerMode::Unavailable);
     let node = Node::new(&server, "a", 1);
     let (acquired, ()) = tokio::join!(node.acquire(), async {
         tokio::time::sleep(LEASE / 2).await;
-        server.set_mood(Mood::Well);
+        server.set_mode(ServerMode::Healthy);
     });
     acquired.unwrap().release().await;
 }
@@ -76,12 +79,16 @@ async fn acquire_outlasts_a_restart_of_the_server() {
 async fn the_lock_outlasts_a_restart_of_the_server() {
     let server = ApiServer::default();
     let guard = Node::new(&server, "a", 1).acquire().await.unwrap();
-    for mood in [Mood::Broken, Mood::Silent, Mood::SilentAfterwards] {
-        server.set_mood(mood);
+    for mode in [
+        ServerMode::Unavailable,
+        ServerMode::Silent,
+        ServerMode::SilentAfterEffect,
+    ] {
+        server.set_mode(mode);
         tokio::time::sleep(LEASE / 3).await;
-        server.set_mood(Mood::Well);
+        server.set_mode(ServerMode::Healthy);
         tokio::time::sleep(LEASE).await;
-        assert!(!guard.lost().is_cancelled(), "{mood:?}");
+        assert!(!guard.lost().is_cancelled(), "{mode:?}");
     }
     guard.release().await;
     assert_eq!(server.holders(), [None]);
@@ -89,15 +96,19 @@ async fn the_lock_outlasts_a_restart_of_the_server() {
 
 #[tokio::test(start_paused = true)]
 async fn the_lock_is_lost_before_another_node_can_acquire_it() {
-    for mood in [Mood::Broken, Mood::Silent, Mood::SilentAfterwards] {
+    for mode in [
+        ServerMode::Unavailable,
+        ServerMode::Silent,
+        ServerMode::SilentAfterEffect,
+    ] {
         let server = ApiServer::default();
         let guard = Node::new(&server, "a", 1).acquire().await.unwrap();
-        server.set_mood(mood);
+        server.set_mode(mode);
         let start = Instant::now();
         guard.lost().cancelled().await;
         let after = start.elapsed();
-        assert!(after <= LEASE * 2 / 3, "{mood:?}: {after:?}");
-        assert!(after > LEASE / 3, "{mood:?}: {after:?}");
+        assert!(after <= LEASE * 2 / 3, "{mode:?}: {after:?}");
+        assert!(after > LEASE / 3, "{mode:?}: {after:?}");
         // Releasing a lost lock returns.
         guard.release().await;
     }

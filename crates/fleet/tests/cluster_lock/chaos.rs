@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Census, LEASE, Node};
-use reclaim_testkit::{ApiServer, Mood};
+use reclaim_testkit::{ApiServer, ServerMode};
 
 /// A small random number generator, so that a seed reproduces a failure.
 #[derive(Debug)]
@@ -63,14 +63,14 @@ async fn day(seed: u64, max_holders: u32) -> (Arc<Census>, ApiServer) {
     let end = tokio::time::Instant::now() + DAY;
     while tokio::time::Instant::now() < end {
         tokio::time::sleep(dice.seconds(600)).await;
-        server.set_mood(match dice.below(4) {
-            0 => Mood::Broken,
-            1 => Mood::Silent,
-            2 => Mood::SilentAfterwards,
-            _ => Mood::Well,
+        server.set_mode(match dice.below(4) {
+            0 => ServerMode::Unavailable,
+            1 => ServerMode::Silent,
+            2 => ServerMode::SilentAfterEffect,
+            _ => ServerMode::Healthy,
         });
         tokio::time::sleep(dice.seconds(100)).await;
-        server.set_mood(Mood::Well);
+        server.set_mode(ServerMode::Healthy);
     }
     evening.cancel();
     nodes.join_all().await;

@@ -208,7 +208,7 @@ fn held_back(released: &watch::Receiver<bool>) -> Vec<Fault> {
             let mut released = released.clone();
             async move {
                 released.wait_for(|it| *it).await.unwrap();
-                Then::GoOn
+                Then::Continue
             }
         });
         Fault {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use reclaim_testkit::asked_number;
+use reclaim_testkit::number_from_env;
 
 use crate::month::{Month, Tally};
 
@@ -17,8 +17,8 @@ const CAMPAIGN: usize = 50;
 
 /// Returns the seeds to run, by the environment.
 fn seeds() -> Vec<u64> {
-    let first = asked_number("RECLAIM_MONTH_SEED");
-    let n_months = asked_number("RECLAIM_MONTHS");
+    let first = number_from_env("RECLAIM_MONTH_SEED");
+    let n_months = number_from_env("RECLAIM_MONTHS");
     let usual = if first.is_some() { 1 } else { MONTHS };
     let first = first.unwrap_or(0);
     (first..first.saturating_add(n_months.unwrap_or(usual))).collect()

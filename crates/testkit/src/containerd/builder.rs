@@ -1,4 +1,4 @@
-//! Options of a private containerd, and the configuration file made of them.
+//! Options of a private containerd, and its configuration file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,8 +8,8 @@ use super::Containerd;
 use super::shims::runc_root;
 use crate::image::host_platform;
 
-/// The Kubernetes side, which is three plugins from 2.0 on, and what it needs. Unless it is asked
-/// for it only slows the start; NRI would listen on a fixed socket below /var/run.
+/// The CRI plugin, which is several plugins from 2.0 on, and NRI. Disabled by default: CRI slows the
+/// start, and NRI listens on a fixed socket below /var/run.
 const CRI_PLUGINS: [&str; 4] = [
     "io.containerd.grpc.v1.cri",
     "io.containerd.cri.v1.images",
@@ -17,12 +17,12 @@ const CRI_PLUGINS: [&str; 4] = [
     "io.containerd.nri.v1.nri",
 ];
 
-/// Plugins that would touch the host outside the private directory, or only slow the start.
-/// Names that a version does not know are ignored by it.
+/// Plugins that touch the host outside of the private directory, or slow the start. A version
+/// ignores names that it does not know.
 const DISABLED_PLUGINS: [&str; 8] = [
     "io.containerd.internal.v1.tracing",
     "io.containerd.tracing.processor.v1.otlp",
-    // Loads a kernel module to find out whether it could work.
+    // Loads a kernel module to check for support.
     "io.containerd.snapshotter.v1.aufs",
     "io.containerd.snapshotter.v1.btrfs",
     "io.containerd.snapshotter.v1.devmapper",
@@ -31,7 +31,7 @@ const DISABLED_PLUGINS: [&str; 8] = [
     "io.containerd.snapshotter.v1.blockfile",
 ];
 
-/// A filesystem of so many bytes.
+/// A filesystem for the root, with its size in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Filesystem {
     Memory(u64),
@@ -40,8 +40,8 @@ pub(super) enum Filesystem {
 
 /// Builds a private [`Containerd`].
 ///
-/// Defaults: log level `trace`, so that collections can be counted on every version, and no
-/// collection at startup, so that a test sees only those it caused.
+/// By default the log level is `trace`, so that collections can be counted on every version, and
+/// there is no collection at startup, so that a test sees only its own.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct ContainerdBuilder {
@@ -50,7 +50,7 @@ pub struct ContainerdBuilder {
     extra_config: String,
     on_disk: bool,
     filesystem: Option<Filesystem>,
-    /// The sandbox image, if the CRI plugin is wanted.
+    /// The sandbox image, if the CRI plugin is enabled.
     cri: Option<String>,
 }
 
@@ -87,28 +87,28 @@ impl ContainerdBuilder {
         self
     }
 
-    /// Enables the CRI plugin, with `sandbox` as the image of pod sandboxes. It works on namespace
-    /// `k8s.io`, unpacks with the native snapshotter, and knows no network.
+    /// Enables the CRI plugin, with `sandbox` as the image of pod sandboxes. It uses the namespace
+    /// `k8s.io` and the native snapshotter, and has no network.
     pub fn cri(mut self, sandbox: &str) -> Self {
         self.cri = Some(sandbox.to_owned());
         self
     }
 
-    /// Keeps the directory on a disk, for stores that are large or whose waits for the disk
-    /// are to be measured. Otherwise it is in memory where there is room.
+    /// Puts the directory on a disk, for large stores or to measure waits for the disk. By default
+    /// it is in memory if there is enough.
     pub fn on_disk(mut self) -> Self {
         self.on_disk = true;
         self
     }
 
-    /// Gives the root a filesystem of its own, in memory and of so many bytes.
+    /// Gives the root its own filesystem of so many bytes, in memory.
     pub fn filesystem(mut self, bytes: u64) -> Self {
         self.filesystem = Some(Filesystem::Memory(bytes));
         self
     }
 
-    /// Gives the root an ext4 of so many bytes. Unlike memory, it needs a block for each
-    /// directory and each page of a database: full, it refuses more.
+    /// Gives the root its own ext4 filesystem of so many bytes. Unlike one in memory, it needs a
+    /// block for each directory and each page of a database, so more operations fail when it is full.
     pub fn ext4(mut self, bytes: u64) -> Self {
         self.filesystem = Some(Filesystem::Ext4(bytes));
         self
@@ -134,7 +134,7 @@ impl ContainerdBuilder {
         let level = &self.log_level;
         let mut collector = String::new();
         for (key, value) in &self.collector {
-            writeln!(collector, "{key} = {value}").expect("a String takes all that is written");
+            writeln!(collector, "{key} = {value}").expect("writing to a String cannot fail");
         }
         let extra = &self.extra_config;
         let mut disabled = DISABLED_PLUGINS.to_vec();
@@ -146,8 +146,8 @@ impl ContainerdBuilder {
         };
         let directory = directory.display();
         let socket = socket.display();
-        // Empty addresses: containerd listens on nothing but its own socket. That belongs to
-        // whoever runs the test; containerd would give it to root, and fail for others.
+        // With empty addresses containerd listens on its own socket only. Without uid and gid it
+        // would give the socket to root, which fails for other users.
         format!(
             r#"version = 2
 root = "{directory}/root"
@@ -177,16 +177,16 @@ path = "{directory}/opt"
     }
 }
 
-/// Returns the tables of the CRI plugin. All that it would look for in the system is in the
-/// private directory, where it finds nothing.
+/// Returns the tables of the CRI plugin. The paths that it would read from the system are in the
+/// private directory, where they are empty.
 fn cri_config(directory: &Path, sandbox: &str) -> String {
     let platform = host_platform();
     let runc_root = runc_root(directory);
     let runc_root = runc_root.display();
     let directory = directory.display();
-    // Pods run also where root may not make a process less likely to be killed than containerd.
-    // 2.x takes the snapshotter over from a file of version 2 only beside runtimes, and pulls by
-    // the transfer service, which unpacks as that is told.
+    // `restrict_oom_score_adj`, because root may lack the right to lower OOM scores. 2.x takes the
+    // snapshotter from a file of version 2 only if it names runtimes, and pulls by the transfer
+    // service, which has its own `unpack_config`.
     format!(
         r#"[plugins."io.containerd.nri.v1.nri"]
 disable = true

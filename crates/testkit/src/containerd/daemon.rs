@@ -1,4 +1,4 @@
-//! The daemon's process and its private directory, which end together.
+//! The daemon's process and its private directory, which is removed with it.
 
 use std::env;
 use std::fs::{self, File};
@@ -12,19 +12,19 @@ use tempfile::TempDir;
 
 use super::builder::{ContainerdBuilder, Filesystem};
 use super::mounts::{mount_ext4, mount_memory, unmount_below};
-use super::process::{Process, command_that_dies_with_us, find_on_path};
+use super::process::{Process, bound_command, find_on_path};
 use super::shims;
 
-/// Names another containerd binary to test against.
+/// The environment variable with the path of another containerd.
 const BINARY_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
 
-/// The longest socket path the kit makes. The kernel takes 107 bytes, and containerd makes a
-/// second socket with `.ttrpc` at the end.
+/// The limit of a socket path. The kernel allows 107 bytes, and containerd creates a second socket
+/// with the suffix `.ttrpc`.
 const SOCKET_PATH_LIMIT: usize = 100;
 
-/// How much memory must be free for a private directory to go there. Many times what a test
-/// needs, because tests run side by side; Docker gives its containers only 64 MiB.
-const ROOM: u64 = 1 << 30;
+/// The memory that must be free for a private directory there: many times what a test needs, because
+/// tests run in parallel. In a Docker container there are only 64 MiB.
+const FREE_MEMORY: u64 = 1 << 30;
 
 /// A containerd process with root, state, socket, configuration and log in one directory.
 #[derive(Debug)]
@@ -37,14 +37,14 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Makes the directory and starts the process. It may not answer yet.
+    /// Creates the directory and starts the process, which may not answer yet.
     pub(super) fn launch(builder: &ContainerdBuilder) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("reclaim-")
             .tempdir_in(base_directory(builder))
-            .expect("a directory can be made below the base directory");
-        // Canonical, because the mount table knows no symbolic links.
-        let path = fs::canonicalize(directory.path()).expect("the directory was just made");
+            .expect("a directory can be created below the base directory");
+        // Canonical, because the mount table has no symbolic links.
+        let path = fs::canonicalize(directory.path()).expect("the directory was just created");
         let socket = path.join("c.sock");
         assert!(
             socket.as_os_str().len() < SOCKET_PATH_LIMIT,
@@ -59,24 +59,24 @@ impl Daemon {
             directory: Some(directory),
         };
         if let Some(filesystem) = builder.own_filesystem() {
-            // Unmounted with all that is below the directory.
-            fs::create_dir(daemon.root()).expect("the private directory takes another");
+            // `unmount_below` unmounts it.
+            fs::create_dir(daemon.root()).expect("the private directory is writable");
             match filesystem {
                 Filesystem::Memory(bytes) => mount_memory(&daemon.root(), bytes, None),
                 Filesystem::Ext4(bytes) => mount_ext4(&daemon.root(), bytes),
             }
         }
-        fs::write(daemon.config_path(), config).expect("the private directory takes a file");
+        fs::write(daemon.config_path(), config).expect("the private directory is writable");
         daemon.relaunch();
         daemon
     }
 
-    /// Starts the process on the directory as it is.
+    /// Starts the process on the existing directory.
     pub(super) fn relaunch(&mut self) {
         let binary = containerd_binary();
-        let mut command = command_that_dies_with_us(&binary);
-        if let Some(directory) = binary.parent().filter(|it| it.is_absolute()) {
-            // Its own shims before those of another containerd.
+        let mut command = bound_command(&binary);
+        if let Some(directory) = binary.parent().filter(|directory| directory.is_absolute()) {
+            // Finds its own shims before those of another containerd.
             let path = env::var_os("PATH").unwrap_or_default();
             let paths = iter::once(directory.to_owned()).chain(env::split_paths(&path));
             let path = env::join_paths(paths).expect("no directory has a colon in its name");
@@ -113,7 +113,7 @@ impl Daemon {
     }
 
     pub(super) fn log(&self) -> String {
-        let bytes = fs::read(self.log_path()).expect("the log is made before the process");
+        let bytes = fs::read(self.log_path()).expect("the log is created before the process");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -123,7 +123,7 @@ impl Daemon {
         }
     }
 
-    /// Ends the process in peace; does not hold up the other tasks of the test meanwhile.
+    /// Stops the process with SIGTERM, without blocking the other tasks of the test.
     pub(super) async fn end(&mut self) {
         let process = self.process.take();
         let ended = tokio::task::spawn_blocking(move || drop(process)).await;
@@ -149,7 +149,7 @@ impl Daemon {
     fn open_log(&self) -> File {
         let mut options = File::options();
         let opened = options.create(true).append(true).open(self.log_path());
-        opened.expect("the private directory takes a file")
+        opened.expect("the private directory is writable")
     }
 }
 
@@ -166,18 +166,17 @@ impl Drop for Daemon {
     }
 }
 
-/// Returns the directory below which private directories are made. Not `TMPDIR`, which may be
-/// too long for a socket.
+/// Returns the parent of the private directories. Not `TMPDIR`, which may be too long for a socket.
 ///
-/// Memory, where there is enough: containerd waits for the disk twice in every transaction, and
-/// without that a store is built several times faster. Of what tests look at, nothing differs.
+/// It is in memory if there is enough: containerd waits for the disk twice in every transaction, and
+/// without these waits a store is built several times faster. Nothing else differs.
 fn base_directory(builder: &ContainerdBuilder) -> &'static Path {
     const MEMORY: &str = "/dev/shm";
-    let has_room = || {
-        let usage = rustix::fs::statvfs(MEMORY);
-        usage.is_ok_and(|usage| usage.f_bavail.saturating_mul(usage.f_frsize) >= ROOM)
+    let has_memory = || {
+        rustix::fs::statvfs(MEMORY)
+            .is_ok_and(|usage| usage.f_bavail.saturating_mul(usage.f_frsize) >= FREE_MEMORY)
     };
-    Path::new(if !builder.wants_disk() && has_room() {
+    Path::new(if !builder.wants_disk() && has_memory() {
         MEMORY
     } else {
         "/tmp"
@@ -190,7 +189,7 @@ fn containerd_binary() -> PathBuf {
         Some(binary) => PathBuf::from(binary),
         None => find_on_path("containerd").unwrap_or_else(|| {
             panic!(
-                "no containerd on PATH; install it (Debian: `apt-get install containerd runc`, \
+                "containerd is not on PATH; install it (Debian: `apt-get install containerd runc`, \
                  or `cargo xtask test`) or set {BINARY_VARIABLE}=/path/to/containerd"
             )
         }),

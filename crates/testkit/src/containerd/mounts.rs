@@ -1,4 +1,4 @@
-//! Unmounts what is left below a private directory, so that it can be removed.
+//! Mounts of private directories, which are unmounted before a directory is removed.
 
 use std::ffi::CString;
 use std::fs;
@@ -10,8 +10,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// Unmounts everything below `directory`, deepest first, lazily.
 ///
-/// Lazily, because a mount that is busy must not keep the test's directory alive. Failures are
-/// not reported here: removing the directory fails after them, and says where.
+/// Lazily, because a busy mount must not keep the directory. Failures are not reported here: then
+/// removing the directory fails, and names the path.
 pub(super) fn unmount_below(directory: &Path) {
     let table = fs::read("/proc/self/mountinfo").expect("proc is mounted");
     for mount_point in mount_points_below(&table, directory) {
@@ -19,11 +19,11 @@ pub(super) fn unmount_below(directory: &Path) {
     }
 }
 
-/// Mounts an ext4 of so many bytes from a file beside `directory`.
+/// Mounts an ext4 filesystem of so many bytes from a file next to `directory`.
 pub(super) fn mount_ext4(directory: &Path, bytes: u64) {
     let image = directory.with_extension("ext4");
-    let file = fs::File::create(&image).expect("the private directory takes a file");
-    file.set_len(bytes).expect("a sparse file takes no room");
+    let file = fs::File::create(&image).expect("the private directory is writable");
+    file.set_len(bytes).expect("a sparse file needs no space");
     drop(file);
     run(Command::new("mkfs.ext4").arg("-q").arg("-F").arg(&image));
     let options = ["-t", "ext4", "-o", "loop"];
@@ -34,16 +34,15 @@ pub(super) fn mount_ext4(directory: &Path, bytes: u64) {
 }
 
 fn run(command: &mut Command) {
-    let done = command.status().expect("e2fsprogs and mount are there");
-    assert!(done.success(), "{command:?}");
+    let status = command.status().expect("e2fsprogs and mount are installed");
+    assert!(status.success(), "{command:?}");
 }
 
-/// Mounts a filesystem in memory of so many bytes, and of so many inodes unless that does not matter.
+/// Mounts a filesystem of so many bytes in memory; `inodes` limits the inodes.
 pub(crate) fn mount_memory(directory: &Path, bytes: u64, inodes: Option<u64>) {
-    let inodes = inodes.map(|inodes| format!(",nr_inodes={inodes}"));
-    let inodes = inodes.unwrap_or_default();
-    let options = format!("size={bytes},mode=711{inodes}");
-    let options = CString::new(options).expect("there is no NUL in it");
+    let limit = inodes.map_or_else(String::new, |inodes| format!(",nr_inodes={inodes}"));
+    let options = format!("size={bytes},mode=711{limit}");
+    let options = CString::new(options).expect("the options have no NUL");
     mount(
         "reclaim-test",
         directory,
@@ -58,18 +57,18 @@ pub(crate) fn mount_memory(directory: &Path, bytes: u64, inodes: Option<u64>) {
 fn mount_points_below(table: &[u8], directory: &Path) -> Vec<PathBuf> {
     let mut points: Vec<PathBuf> = table
         .split(|byte| *byte == b'\n')
-        // proc(5): the fifth field of a line is the mount point.
+        // The fifth field of a line is the mount point, by proc(5).
         .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
         .map(unescape)
         .filter(|point| point != directory && point.starts_with(directory))
         .collect();
-    // A path sorts before all that is below it.
+    // A path sorts before the paths below it.
     points.sort();
     points.reverse();
     points
 }
 
-/// Undoes the kernel's escapes: space, tab, newline and backslash come as `\` and three octal digits.
+/// Decodes the kernel's escapes: space, tab, newline and backslash as `\` and three octal digits.
 fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;

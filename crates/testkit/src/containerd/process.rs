@@ -1,14 +1,14 @@
-//! A child process that does not outlive its test, however the test ends.
+//! A child process that never outlives its test.
 //!
-//! Dropping [`Process`] ends it: SIGTERM, a bounded wait, SIGKILL. All signals go through a
-//! pidfd, so they can never reach a stranger who was given the same number.
+//! Dropping [`Process`] ends it: SIGTERM, a bounded wait, SIGKILL. All signals go through a pidfd,
+//! so they cannot reach another process that reuses the ID.
 //!
-//! # When the test process itself is killed
+//! # When the test process is killed
 //!
-//! No destructor runs then, so the kernel has to do it: the child runs under
-//! `setpriv --pdeathsig KILL` where util-linux offers it. The kernel sends that signal when the
-//! parent *thread* ends, not the parent process, and test threads end early and often. So all
-//! children are started by one thread, the nursery, which lives as long as the process.
+//! Then no destructor runs, and the kernel kills the child, which runs under
+//! `setpriv --pdeathsig KILL` if util-linux is installed. The kernel sends that signal when the
+//! parent *thread* ends, not the process, and threads of tests end early. So one thread, which lives
+//! as long as the process, spawns all children.
 
 use std::env;
 use std::io;
@@ -23,8 +23,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-/// How long a daemon may take to end by itself. containerd needs milliseconds; a loaded
-/// machine may need more.
+/// How long a daemon may take to stop after SIGTERM. containerd takes milliseconds, and longer on a
+/// loaded machine.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A running or ended child process.
@@ -35,11 +35,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` from the nursery.
+    /// Starts `command`.
     pub(crate) fn spawn(command: Command) -> io::Result<Self> {
-        let child = spawn_in_nursery(command)?;
+        let child = spawn_in_thread(command)?;
         let pid = Pid::from_child(&child);
-        // The child is not waited for before this returns, so its number is still its own.
+        // Nothing has waited for the child yet, so its ID is not reused.
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         Ok(Self { child, pidfd })
     }
@@ -60,7 +60,7 @@ impl Process {
         ended.expect("a child can be waited for");
     }
 
-    /// Asks the process to end, waits up to [`GRACE`], then kills it.
+    /// Sends SIGTERM, waits up to [`GRACE`], then kills the process.
     fn end(&mut self) {
         self.signal(Signal::TERM);
         if !self.ends_within(GRACE) {
@@ -71,13 +71,13 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        // Fails only if the process has ended, which is what signals are sent for.
+        // Fails only if the process has already ended.
         pidfd_send_signal(&self.pidfd, signal).ok();
     }
 
-    /// Waits until the process has ended; a pidfd becomes readable then.
+    /// Waits until the process has ended, which makes its pidfd readable.
     fn ends_within(&self, limit: Duration) -> bool {
-        let limit = Timespec::try_from(limit).expect("the limit is seconds");
+        let limit = Timespec::try_from(limit).expect("the limit is small");
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&limit)));
         ready.is_ok_and(|count| count > 0)
@@ -90,17 +90,17 @@ impl Drop for Process {
     }
 }
 
-/// A command to start, and where its child or the reason against it goes.
-type Order = (Command, Sender<io::Result<Child>>);
+/// A command to spawn, and the sender of its result.
+type Spawn = (Command, Sender<io::Result<Child>>);
 
-/// Starts `command` from the thread that never ends.
-fn spawn_in_nursery(command: Command) -> io::Result<Child> {
-    static NURSERY: OnceLock<Sender<Order>> = OnceLock::new();
-    let nursery = NURSERY.get_or_init(|| {
-        let (orders, inbox) = mpsc::channel::<Order>();
+/// Spawns `command` in the thread that lives as long as the process.
+fn spawn_in_thread(command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Sender<Spawn>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (commands, inbox) = mpsc::channel::<Spawn>();
         thread::spawn(move || {
             for (mut command, answer) in inbox {
-                // Who asked may have gone away; then the child has nobody to end it.
+                // If the caller is gone, no other code ends the child.
                 if let Err(unread) = answer.send(command.spawn())
                     && let Ok(mut orphan) = unread.0
                 {
@@ -108,16 +108,16 @@ fn spawn_in_nursery(command: Command) -> io::Result<Child> {
                 }
             }
         });
-        orders
+        commands
     });
     let (answer, child) = mpsc::channel();
-    nursery
+    spawner
         .send((command, answer))
-        .expect("the nursery's thread lives as long as the process");
-    child.recv().expect("the nursery answers every order")
+        .expect("the thread lives as long as the process");
+    child.recv().expect("the thread answers every command")
 }
 
-/// Returns busybox, which needs no library: Debian's package `busybox-static`.
+/// Returns the program busybox, which must be static, as in Debian's package `busybox-static`.
 ///
 /// # Panics
 ///
@@ -132,9 +132,9 @@ pub fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).expect("a child can be signalled");
 }
 
-/// Returns the beginning of a command that runs `binary`, and has the kernel end it with this
-/// process where util-linux is there to ask for it.
-pub(crate) fn command_that_dies_with_us(binary: &Path) -> Command {
+/// Returns a command that runs `binary`, which the kernel kills when this process ends, if util-linux
+/// is installed.
+pub(crate) fn bound_command(binary: &Path) -> Command {
     let Some(setpriv) = find_on_path("setpriv") else {
         return Command::new(binary);
     };

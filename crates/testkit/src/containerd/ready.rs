@@ -1,4 +1,4 @@
-//! Waits until a daemon answers: a level, reached once its Version call returns.
+//! Waits until a daemon answers.
 
 use std::path::Path;
 use std::pin::pin;
@@ -12,29 +12,29 @@ use super::daemon::Daemon;
 use super::version::Version;
 use crate::cri::Cri;
 
-/// Time between two looks at a starting daemon. Short: this is most of what a start costs.
+/// The pause between two checks of a starting daemon. It is most of the time of a start.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks before giving up: 30 s. containerd needs a tenth of a second on an idle machine.
-const LOOKS: u32 = 6000;
+/// The number of checks: 30 s in all. containerd takes a tenth of a second on an idle machine.
+const CHECKS: u32 = 6000;
 
-/// How much of the log a panic shows: enough for the error and what led to it.
+/// The last lines of the log that a panic shows.
 const LOG_TAIL_LINES: usize = 30;
 
 /// Returns a connected channel once `daemon` answers.
 ///
 /// # Panics
 ///
-/// When the process ends or the deadline passes, with the end of its log.
+/// If the process ends or the deadline passes; the message has the end of the log.
 pub(super) async fn wait(daemon: &mut Daemon) -> (Channel, Version) {
     let socket = daemon.socket().to_owned();
     let mut answer = pin!(first_answer(&socket));
-    for _ in 0..LOOKS {
+    for _ in 0..CHECKS {
         tokio::select! {
             biased;
             (channel, text) = &mut answer => {
-                let version = Version::parse(&text);
-                let version = version.unwrap_or_else(|| panic!("containerd calls itself `{text}`"));
+                let version = Version::parse(&text)
+                    .unwrap_or_else(|| panic!("containerd reports the version `{text}`"));
                 return (channel, version);
             }
             () = pause() => {
@@ -47,24 +47,24 @@ pub(super) async fn wait(daemon: &mut Daemon) -> (Channel, Version) {
     panic!("containerd does not answer\n{}", log_tail(daemon));
 }
 
-/// Waits until the CRI plugin answers: it says that it is not initialized until it is.
+/// Waits until the CRI plugin answers. Before, it returns an error that it is not initialized.
 ///
 /// # Panics
 ///
-/// When the deadline passes, with what it says.
+/// If the deadline passes; the message has the last response.
 pub(super) async fn wait_for_cri(cri: &Cri) {
-    let mut said = cri.images().await;
-    for _ in 0..LOOKS {
-        if said.is_ok() {
+    let mut last = cri.images().await;
+    for _ in 0..CHECKS {
+        if last.is_ok() {
             return;
         }
         pause().await;
-        said = cri.images().await;
+        last = cri.images().await;
     }
-    panic!("the CRI plugin does not answer: {said:?}");
+    panic!("the CRI plugin does not answer: {last:?}");
 }
 
-/// Asks until there is an answer.
+/// Requests the version until the daemon answers.
 async fn first_answer(socket: &Path) -> (Channel, String) {
     loop {
         if let Ok(channel) = containerd_client::connect(socket).await
@@ -76,8 +76,8 @@ async fn first_answer(socket: &Path) -> (Channel, String) {
     }
 }
 
-/// Waits [`PAUSE`] of real time, also in a test that has paused tokio's clock: the daemon's
-/// clock cannot be paused.
+/// Waits [`PAUSE`] of real time, even if the test has paused tokio's clock: the daemon's clock runs
+/// on.
 async fn pause() {
     let slept = tokio::task::spawn_blocking(|| thread::sleep(PAUSE)).await;
     slept.expect("sleeping does not panic");

@@ -1,7 +1,6 @@
-//! What outlives containerd by design: the shims, and the containers that they watch.
+//! Ends shims and their containers, which outlive containerd by design.
 //!
-//! A test that runs pods removes them. Where it fails before, this ends what is left: nothing of it
-//! would end with the daemon.
+//! A test removes the pods that it runs. If it fails before, they are ended here.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
@@ -11,21 +10,21 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Where shims listen, whatever the directories of their containerd.
+/// The directory of the sockets of all shims, of any containerd.
 const SOCKETS: &str = "/run/containerd/s/";
 
-/// Where runc keeps what it knows of the containers of a daemon that lives in `directory`.
+/// Returns the directory of runc's state, for the daemon in `directory`.
 pub(super) fn runc_root(directory: &Path) -> PathBuf {
     directory.join("runc")
 }
 
-/// Ends the containers and shims of a daemon that has ended, which lived in `directory` and
-/// listened at `socket`.
+/// Ends the containers and shims of a daemon that has ended. Its directory was `directory` and its
+/// socket `socket`.
 pub(super) fn end_all(directory: &Path, socket: &Path) {
     for namespace in entries(&runc_root(directory)) {
         for container in entries(&namespace.path()) {
-            // Kills its processes and removes its cgroups. There may be nothing to do.
-            let deleting = Command::new("runc")
+            // Kills its processes and removes its cgroups. Fails if they are gone.
+            let deleted = Command::new("runc")
                 .arg("--root")
                 .arg(namespace.path())
                 .args(["delete", "--force"])
@@ -34,12 +33,12 @@ pub(super) fn end_all(directory: &Path, socket: &Path) {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .status();
-            deleting.ok();
+            deleted.ok();
         }
     }
     for process in entries(Path::new("/proc")) {
         if let Some(shim) = shim_of(&process, socket) {
-            // It may have ended with its container.
+            // Fails if it ended with its container.
             kill_process(shim, Signal::KILL).ok();
         }
     }
@@ -54,31 +53,33 @@ pub(super) fn end_all(directory: &Path, socket: &Path) {
 fn shim_of(process: &DirEntry, socket: &Path) -> Option<Pid> {
     let pid = process.file_name().to_str()?.parse().ok()?;
     let command = fs::read(process.path().join("cmdline")).ok()?;
-    let mut words = command.split(|it| *it == 0);
-    let program = Path::new(OsStr::from_bytes(words.next()?)).file_name()?;
+    let mut arguments = command.split(|byte| *byte == 0);
+    let program = Path::new(OsStr::from_bytes(arguments.next()?)).file_name()?;
     let is_shim = program.as_bytes().starts_with(b"containerd-shim");
-    let is_of_socket = words.any(|word| word == socket.as_os_str().as_bytes());
+    let is_of_socket = arguments.any(|argument| argument == socket.as_os_str().as_bytes());
     Pid::from_raw(pid).filter(|_| is_shim && is_of_socket)
 }
 
-/// The directories of the tasks.
+/// Returns the bundle directories of all tasks.
 fn bundles(directory: &Path) -> Vec<PathBuf> {
     let tasks = directory.join("state/io.containerd.runtime.v2.task");
-    let namespaces = entries(&tasks).into_iter();
-    let tasks = namespaces.flat_map(|it| entries(&it.path()));
-    tasks.map(|it| it.path()).collect()
+    entries(&tasks)
+        .iter()
+        .flat_map(|namespace| entries(&namespace.path()))
+        .map(|bundle| bundle.path())
+        .collect()
 }
 
-/// Finds the socket of a shim: 1.x writes it alone into a file, 2.x with more.
+/// Returns the socket of a shim. 1.x writes the address alone into a file, 2.x with other fields.
 fn shim_socket(bundle: &Path) -> Option<PathBuf> {
-    let address = |file: &str| fs::read_to_string(bundle.join(file)).ok();
-    let address = address("bootstrap.json").or_else(|| address("address"))?;
-    let (_, rest) = address.split_once(SOCKETS)?;
+    let read = |file: &str| fs::read_to_string(bundle.join(file)).ok();
+    let text = read("bootstrap.json").or_else(|| read("address"))?;
+    let (_, rest) = text.split_once(SOCKETS)?;
     let name: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
     (!name.is_empty()).then(|| Path::new(SOCKETS).join(name))
 }
 
-/// What is in a directory; nothing if there is none.
+/// Returns the entries of a directory; none if it does not exist.
 fn entries(directory: &Path) -> Vec<DirEntry> {
     let entries = fs::read_dir(directory);
     entries.into_iter().flatten().flatten().collect()

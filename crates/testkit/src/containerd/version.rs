@@ -1,20 +1,20 @@
-//! The version of a containerd, as far as tests depend on it.
+//! The version of a containerd.
 
 use std::fmt;
 
-/// A containerd version. What follows the patch number is dropped: `1.6.20~ds1` is 1.6.20.
+/// A version of containerd. A suffix of the patch number is ignored: `1.6.20~ds1` is 1.6.20.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     /// The major number.
     pub major: u32,
     /// The minor number.
     pub minor: u32,
-    /// The patch number, 0 where there is none.
+    /// The patch number, or 0 if it is missing.
     pub patch: u32,
 }
 
 impl Version {
-    /// Reads what containerd's Version call answers, with or without a leading `v`.
+    /// Parses the version that containerd reports, with or without a leading `v`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix('v').unwrap_or(text);
         let mut parts = text.splitn(3, '.').map(leading_number);
@@ -25,7 +25,7 @@ impl Version {
         })
     }
 
-    /// Says whether this is `major.minor` or later.
+    /// Whether this is `major.minor` or later.
     pub fn at_least(self, major: u32, minor: u32) -> bool {
         (self.major, self.minor) >= (major, minor)
     }
@@ -38,7 +38,7 @@ impl fmt::Display for Version {
 }
 
 fn leading_number(text: &str) -> Option<u32> {
-    let end = text.find(|it: char| !it.is_ascii_digit());
+    let end = text.find(|character: char| !character.is_ascii_digit());
     text[..end.unwrap_or(text.len())].parse().ok()
 }
 
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_distributions_print() {
+    fn parses_versions_of_distributions() {
         for (text, printed) in [
             ("1.6.20~ds1", "1.6.20"),
             ("v2.3.4", "2.3.4"),

@@ -1,19 +1,19 @@
-//! Pods that really run: what the kubelet asks of the CRI plugin about sandboxes and containers.
+//! Pods that run: the kubelet's requests of the CRI plugin for sandboxes and containers.
 
 use prost::Message;
 use tonic::Status;
 
-use super::{Cri, ImageSpec, Nothing};
+use super::{Cri, Empty, ImageSpec};
 
-/// A sandbox that runs, and what the kubelet goes on to tell about it.
+/// A running sandbox, and its configuration, which later requests repeat.
 #[derive(Debug, Clone)]
 pub struct Pod {
-    /// Its ID, which is that of containerd's container as well.
+    /// The ID of the sandbox, and of its container in containerd.
     pub id: String,
     config: SandboxConfig,
 }
 
-/// How a namespace of Linux is had: the host's own.
+/// `NamespaceMode::NODE`: the Linux namespace of the host.
 const NODE: i32 = 2;
 
 #[derive(Clone, PartialEq, Message)]
@@ -82,7 +82,7 @@ struct CreateContainerRequest {
     sandbox: Option<SandboxConfig>,
 }
 
-/// A request about one sandbox or container, or the answer that it was made.
+/// A request for one sandbox or container, or the response with the ID of a new one.
 #[derive(Clone, PartialEq, Message)]
 struct Id {
     #[prost(string, tag = "1")]
@@ -134,8 +134,8 @@ impl Cri {
         Ok(Pod { id, config })
     }
 
-    /// Creates a container in a pod, of an image by its ID, as the kubelet names it. Returns the
-    /// container's ID.
+    /// Creates a container in a pod, from an image that is named by ID as the kubelet does. Returns
+    /// the ID of the container.
     pub async fn create_container(
         &self,
         pod: &Pod,
@@ -163,7 +163,7 @@ impl Cri {
 
     /// Starts a container.
     pub async fn start_container(&self, id: &str) -> Result<(), Status> {
-        self.about("/runtime.v1.RuntimeService/StartContainer", id)
+        self.call_by_id("/runtime.v1.RuntimeService/StartContainer", id)
             .await
     }
 
@@ -173,35 +173,35 @@ impl Cri {
         const RUNNING: i32 = 1;
         let path = "/runtime.v1.RuntimeService/ContainerStatus";
         let answer: ContainerStatusResponse = self.call(path, Id { id: id.to_owned() }).await?;
-        Ok(answer.status.is_some_and(|it| it.state == RUNNING))
+        Ok(answer.status.is_some_and(|status| status.state == RUNNING))
     }
 
-    /// Kills a container, which stays until it is removed.
+    /// Kills a container, without removing it.
     pub async fn stop_container(&self, id: &str) -> Result<(), Status> {
         let path = "/runtime.v1.RuntimeService/StopContainer";
         let id = id.to_owned();
-        let Nothing {} = self
+        let Empty {} = self
             .call(path, StopContainerRequest { id, seconds: 0 })
             .await?;
         Ok(())
     }
 
-    /// Removes a container, also one that runs.
+    /// Removes a container, even if it is running.
     pub async fn remove_container(&self, id: &str) -> Result<(), Status> {
-        self.about("/runtime.v1.RuntimeService/RemoveContainer", id)
+        self.call_by_id("/runtime.v1.RuntimeService/RemoveContainer", id)
             .await
     }
 
-    /// Ends a pod with all its containers, and removes it.
+    /// Stops a pod and its containers, and removes it.
     pub async fn remove_pod(&self, pod: &Pod) -> Result<(), Status> {
-        self.about("/runtime.v1.RuntimeService/StopPodSandbox", &pod.id)
+        self.call_by_id("/runtime.v1.RuntimeService/StopPodSandbox", &pod.id)
             .await?;
-        self.about("/runtime.v1.RuntimeService/RemovePodSandbox", &pod.id)
+        self.call_by_id("/runtime.v1.RuntimeService/RemovePodSandbox", &pod.id)
             .await
     }
 
-    async fn about(&self, path: &'static str, id: &str) -> Result<(), Status> {
-        let Nothing {} = self.call(path, Id { id: id.to_owned() }).await?;
+    async fn call_by_id(&self, path: &'static str, id: &str) -> Result<(), Status> {
+        let Empty {} = self.call(path, Id { id: id.to_owned() }).await?;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Kubernetes, by containerd's CRI plugin: three records for an image, metadata in containers.
+//! Containers of Kubernetes, as containerd's CRI plugin represents them.
 
 use serde_json::{Value, json};
 use tonic::Status;
@@ -7,12 +7,12 @@ use crate::image::BuiltImage;
 use crate::labels::{Labels, labels};
 use crate::namespace::{NamespaceClient, NewContainer};
 
-/// What a sandbox is and what a container is, in the label of that name.
+/// The label that distinguishes sandboxes from containers.
 const KIND_LABEL: &str = "io.cri-containerd.kind";
 
 impl NamespaceClient {
-    /// Completes the records of an image to the three that CRI keeps: the tag it was built
-    /// with, `<repository>@<digest>` and the config digest. Returns the names of the other two.
+    /// Adds the records of an image that CRI keeps in addition to its tag: `<repository>@<digest>`
+    /// and the config digest. Returns their names.
     pub async fn cri_image_records(
         &self,
         image: &BuiltImage,
@@ -22,7 +22,7 @@ impl NamespaceClient {
         labels.extend(extra.clone());
         let target = &image.target;
         let name = image.name();
-        // The tag begins at the last colon, unless that belongs to the registry's port.
+        // The tag begins at the last colon, unless that precedes the port of the registry.
         let repository = name
             .rsplit_once(':')
             .filter(|(_, tag)| !tag.contains('/'))
@@ -35,8 +35,8 @@ impl NamespaceClient {
         Ok([by_digest, by_config])
     }
 
-    /// Creates a container of the pod sandbox `sandbox` as CRI does: an active snapshot `id`
-    /// on the image and a record that holds it, with CRI's metadata as an extension.
+    /// Creates a container of the sandbox `sandbox` as CRI does: an active snapshot `id` on the
+    /// image and a record that holds it, with CRI's metadata as an extension.
     pub async fn cri_container(
         &self,
         id: &str,
@@ -59,8 +59,7 @@ impl NamespaceClient {
         self.cri_record(id, image, labels, extension).await
     }
 
-    /// Creates a pod sandbox as CRI does up to containerd 1.7: like a container, on the pause
-    /// image.
+    /// Creates a sandbox as CRI does up to containerd 1.7: like a container, on the pause image.
     pub async fn cri_sandbox(&self, id: &str, pause: &BuiltImage) -> Result<(), Status> {
         let metadata = json!({
             "ID": id,
@@ -95,7 +94,7 @@ impl NamespaceClient {
     }
 }
 
-/// What CRI stores in a container record for itself.
+/// CRI's metadata in a container record.
 struct Extension {
     name: &'static str,
     type_url: &'static str,

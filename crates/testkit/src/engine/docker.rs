@@ -1,7 +1,7 @@
-//! dockerd with the containerd image store.
+//! Containers of dockerd with the containerd image store.
 //!
-//! Every container owns a lease with its own ID, which never expires and has no labels. Only
-//! while it runs is there a container record too, and that holds no snapshot.
+//! Every container has a lease with its ID, which never expires and has no labels. A running one
+//! also has a container record, which holds no snapshot.
 
 use tonic::Status;
 
@@ -10,10 +10,10 @@ use crate::labels::{Labels, labels};
 use crate::namespace::{NamespaceClient, NewContainer, NewLease};
 
 impl NamespaceClient {
-    /// Creates what is left of a stopped (or created) Docker container: the lease `id`, which
-    /// holds the committed snapshot `<id>-init` on the image and the active one `<id>` on that.
+    /// Creates a stopped (or created) Docker container: the lease `id`, which holds the committed
+    /// snapshot `<id>-init` on the image and the active snapshot `<id>` on that.
     ///
-    /// `id` is 64 hexadecimal characters, as Docker's are.
+    /// `id` has 64 hexadecimal characters, as in Docker.
     pub async fn docker_stopped_container(
         &self,
         id: &str,
@@ -33,8 +33,8 @@ impl NamespaceClient {
         Ok(())
     }
 
-    /// Creates what a running Docker container has: all that a stopped one has, and a record
-    /// with the image's name and without a snapshot.
+    /// Creates a running Docker container: like a stopped one, with a record that names the image
+    /// and no snapshot.
     pub async fn docker_running_container(
         &self,
         id: &str,
@@ -48,8 +48,8 @@ impl NamespaceClient {
         self.create_container(container).await
     }
 
-    /// Creates what `docker run --mount type=image` adds: a lease and an active snapshot, both
-    /// with the key `id`, on the image itself.
+    /// Creates an image mount as `docker run --mount type=image` does: a lease and an active
+    /// snapshot on the image, both with the key `id`.
     ///
     /// Docker's `id` is the SHA-256, in hexadecimal, of container, source and destination.
     pub async fn docker_image_mount(&self, id: &str, image: &BuiltImage) -> Result<(), Status> {

@@ -1,4 +1,4 @@
-//! nerdctl and ctr: a container record with image name and snapshot.
+//! Containers of nerdctl and ctr: a record with image name and snapshot.
 
 use tonic::Status;
 
@@ -23,8 +23,8 @@ impl NamespaceClient {
         self.container_on_snapshot(id, image, container).await
     }
 
-    /// Creates the active snapshot `key` on the image and then the record that holds it, under
-    /// a lease in between, as containerd's client does in `NewContainer`.
+    /// Creates the active snapshot `key` on the image and the record that holds it, under a lease
+    /// meanwhile, as containerd's client does in `NewContainer`.
     pub(super) async fn container_on_snapshot(
         &self,
         key: &str,
@@ -46,7 +46,7 @@ impl NamespaceClient {
     /// Mounts an image as `ctr images mount` does: a view with the target's path as key, held
     /// by a lease of the same name that refers to it by label. Nothing is mounted.
     ///
-    /// ctr lets that lease expire after 24 hours; here it never does.
+    /// In ctr the lease expires after 24 hours; here it never does.
     pub async fn image_mount(&self, target: &str, image: &BuiltImage) -> Result<(), Status> {
         let (snapshotter, top) = image.unpacked();
         let label = format!("{GC_REF_SNAPSHOT}.{snapshotter}");

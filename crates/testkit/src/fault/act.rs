@@ -1,36 +1,84 @@
-//! What can be done to a call, and when.
+//! What a fault does to a call, and when.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{BoxFuture, FutureExt};
+use rustix::process::{Pid, Signal};
 use tonic::Code;
 
-use super::hook::Hook;
-
-/// When a fault strikes, as seen from containerd.
+/// When a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
-    /// The call has not reached containerd.
+    /// Before the call reaches containerd.
     Before,
-    /// containerd has carried the call out and the whole answer is at the proxy. A stream that
-    /// does not end by itself never gets there.
+    /// After containerd has carried the call out and the proxy has the whole response. A stream
+    /// that does not end never gets there.
     After,
 }
 
-/// What is done to a call.
+/// What a fault does to a call.
 #[derive(Debug, Clone)]
 pub enum Act {
-    /// Goes on only after that time.
+    /// Forwards it after that time.
     Delay(Duration),
-    /// Answers with that code, in place of containerd or of its answer.
+    /// Responds with that code, instead of containerd.
     Refuse(Code),
-    /// Resets the stream of the call; others on the connection go on.
+    /// Resets the stream of the call; others on the connection continue.
     Reset,
-    /// Never answers.
+    /// Never responds.
     Hang,
-    /// Answers neither this call nor any that comes later or is on its way.
+    /// Never responds to this call, to calls under way, or to later calls.
     Silence,
-    /// Closes the connection, and with it all calls that are on their way.
+    /// Closes the connection, and with it all calls under way.
     Cut,
-    /// Runs something, and goes on or cuts the connection as that says.
+    /// Runs a hook, and then continues or cuts the connection.
     Run(Hook),
+}
+
+/// What happens to a call after its hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The call continues.
+    Continue,
+    /// The connection is closed, because the hook killed the client.
+    Cut,
+}
+
+/// A function that runs while a call waits.
+#[derive(Clone)]
+pub struct Hook(Arc<dyn Fn() -> BoxFuture<'static, Then> + Send + Sync>);
+
+impl Hook {
+    /// Wraps a function, which runs each time the fault strikes.
+    pub fn new<F>(run: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Then> + Send + 'static,
+    {
+        Self(Arc::new(move || run().boxed()))
+    }
+
+    pub(super) async fn run(&self) -> Then {
+        (self.0)().await
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Hook")
+    }
+}
+
+/// Kills a process with SIGKILL, like a crash.
+///
+/// Precondition: it is a child of this process that has not been waited for, so that its ID cannot
+/// be reused.
+pub fn kill_process(pid: u32) {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("the ID of a child process");
+    // Fails only if the process has already ended.
+    rustix::process::kill_process(pid, Signal::KILL).ok();
 }

@@ -1,4 +1,4 @@
-//! Answers that pass through, and those that are the proxy's own.
+//! Responses: those of containerd, and the proxy's own.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response};
@@ -10,31 +10,31 @@ use tonic::Code;
 /// Why the stream of a call is reset.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
-    /// containerd did not answer, or not to the end.
-    #[error("containerd went away")]
+    /// containerd did not respond completely.
+    #[error("the connection to containerd broke")]
     Containerd(#[from] hyper::Error),
-    /// A fault has it so.
+    /// A fault reset it.
     #[error("reset by the fault proxy")]
     Reset,
 }
 
-/// What the proxy hands to the client: containerd's frames as they come, or kept ones.
+/// A response to the client: containerd's frames as they arrive, or a buffered body.
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, hyper::Error>>;
 
-/// Passes an answer on, frame by frame.
+/// Forwards a response frame by frame.
 pub(super) fn streamed(answer: Response<Incoming>) -> Answer {
     answer.map(BodyExt::boxed_unsync)
 }
 
-/// Waits for the whole of an answer, down to its trailers.
+/// Waits for the whole response, including its trailers.
 pub(super) async fn collected(answer: Response<Incoming>) -> Result<Answer, Broken> {
     let (parts, body) = answer.into_parts();
-    let body = body.collect().await?;
-    let body = body.map_err(|never| match never {}).boxed_unsync();
+    let collected = body.collect().await?;
+    let body = collected.map_err(|never| match never {}).boxed_unsync();
     Ok(Response::from_parts(parts, body))
 }
 
-/// Answers with a status and no message, in headers alone, as gRPC allows.
+/// Returns a response with a status and no message, in headers only, as gRPC allows.
 pub(super) fn refused(code: Code) -> Answer {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let mut answer = Response::new(body);
@@ -43,7 +43,7 @@ pub(super) fn refused(code: Code) -> Answer {
     headers.insert("grpc-status", HeaderValue::from(code as i32));
     headers.insert(
         "grpc-message",
-        HeaderValue::from_static("spoiled by the fault proxy"),
+        HeaderValue::from_static("refused by the fault proxy"),
     );
     answer
 }

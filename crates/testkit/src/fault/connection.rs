@@ -1,7 +1,7 @@
-//! One connection of a client, with its counterpart to containerd.
+//! A connection of a client, with its connection to containerd.
 //!
-//! The two live and die together: a client whose containerd is gone must see its connection
-//! break, and containerd must see a client go.
+//! If one ends, so does the other: the client must see containerd disconnect, and containerd the
+//! client.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,22 +18,21 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
-use super::act::{Act, Moment};
+use super::act::{Act, Moment, Then};
 use super::answer::{self, Answer, Broken};
-use super::hook::Then;
-use super::outage::{self, Request as Asked};
+use super::outage::{self, Request as Recorded};
 use super::plan::{Call, method_of};
 use super::proxy::Shared;
 
-/// The only method whose client sends a stream, and goes on after a part of the answer.
+/// The only method whose client sends a stream and reads parts of the response meanwhile.
 const STREAMED: &str = "content.v1.Content/Write";
 
-/// A request on its way to containerd: as it comes, or kept.
+/// The body of a request: as it arrives, or buffered.
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
-/// Serves a client until either side goes away or a fault cuts it.
+/// Serves a client until either side disconnects or a fault cuts the connection.
 pub(super) async fn serve(client: UnixStream, shared: Arc<Shared>) {
-    // Nobody there: the client sees its connection close.
+    // Without containerd, the client sees its connection close.
     let Ok(containerd) = UnixStream::connect(&shared.containerd).await else {
         return;
     };
@@ -54,14 +53,14 @@ pub(super) async fn serve(client: UnixStream, shared: Arc<Shared>) {
     let serving =
         server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(client), service);
     tokio::select! {
-        // How either side ended is for the calls to tell.
+        // The calls see how either side ended.
         _ = serving => {}
         _ = containerd => {}
         () = cut.notified() => {}
     }
 }
 
-/// What a call needs of its connection.
+/// The state that the calls of a connection share.
 #[derive(Clone)]
 struct Connection {
     sender: SendRequest<Body>,
@@ -69,19 +68,19 @@ struct Connection {
     cut: Arc<Notify>,
 }
 
-/// What is left of a call after an act.
-enum Left {
-    /// It goes on as it was.
-    All,
-    /// It ends with this.
+/// What happens to a call after an act.
+enum Outcome {
+    /// It continues.
+    Continue,
+    /// It ends with this response.
     End(Answer),
 }
 
 impl Connection {
-    /// Forwards a call, and holds its answer back if there is to be silence.
+    /// Forwards a call, and withholds the response while the proxy is silent.
     async fn call(self, request: Request<Incoming>) -> Result<Answer, Broken> {
         let shared = Arc::clone(&self.shared);
-        let call = shared.plan().meet(request.uri().path());
+        let call = shared.plan().record_call(request.uri().path());
         if shared.plan().is_silent() {
             return std::future::pending().await;
         }
@@ -92,13 +91,13 @@ impl Connection {
         answer
     }
 
-    /// Forwards a call, with the faults that are due. An error resets its stream.
+    /// Forwards a call and applies its faults. An error resets the stream.
     async fn forward(mut self, call: &Call, request: Request<Incoming>) -> Result<Answer, Broken> {
-        if let Left::End(answer) = self.strike(call, Moment::Before).await? {
+        if let Outcome::End(answer) = self.strike(call, Moment::Before).await? {
             return Ok(answer);
         }
-        let (request, act) = self.ask(request).await?;
-        if let Left::End(answer) = self.act(act).await? {
+        let (request, act) = self.record(request).await?;
+        if let Outcome::End(answer) = self.act(act).await? {
             return Ok(answer);
         }
         self.sender.ready().await?;
@@ -108,19 +107,19 @@ impl Connection {
         }
         let answer = answer::collected(answer).await?;
         match self.strike(call, Moment::After).await? {
-            Left::All => Ok(answer),
-            Left::End(answer) => Ok(answer),
+            Outcome::Continue => Ok(answer),
+            Outcome::End(answer) => Ok(answer),
         }
     }
 
-    /// Does to a call what is due at that moment.
-    async fn strike(&self, call: &Call, moment: Moment) -> Result<Left, Broken> {
+    /// Applies the fault of a call at a moment, if there is one.
+    async fn strike(&self, call: &Call, moment: Moment) -> Result<Outcome, Broken> {
         let act = self.shared.plan().strike(call, moment);
         self.act(act).await
     }
 
-    /// Reads what a request is about, and returns it with what is done to it for good.
-    async fn ask(
+    /// Records a request, and returns it with the act of its outage, if there is one.
+    async fn record(
         &self,
         request: Request<Incoming>,
     ) -> Result<(Request<Body>, Option<Act>), Broken> {
@@ -130,9 +129,11 @@ impl Connection {
             return Ok((Request::from_parts(parts, body.boxed_unsync()), None));
         }
         let body = body.collect().await?.to_bytes();
-        let namespace = parts.headers.get("containerd-namespace");
-        let namespace = namespace.and_then(|it| it.to_str().ok());
-        let act = self.shared.plan().ask(Asked {
+        let namespace = parts
+            .headers
+            .get("containerd-namespace")
+            .and_then(|header| header.to_str().ok());
+        let act = self.shared.plan().record_request(Recorded {
             method,
             namespace: namespace.unwrap_or_default().to_owned(),
             texts: outage::texts(&body),
@@ -141,15 +142,15 @@ impl Connection {
         Ok((Request::from_parts(parts, body.boxed_unsync()), act))
     }
 
-    /// Does that to a call.
-    async fn act(&self, act: Option<Act>) -> Result<Left, Broken> {
+    /// Applies an act to a call.
+    async fn act(&self, act: Option<Act>) -> Result<Outcome, Broken> {
         match act {
-            None => Ok(Left::All),
+            None => Ok(Outcome::Continue),
             Some(Act::Delay(time)) => {
                 tokio::time::sleep(time).await;
-                Ok(Left::All)
+                Ok(Outcome::Continue)
             }
-            Some(Act::Refuse(code)) => Ok(Left::End(answer::refused(code))),
+            Some(Act::Refuse(code)) => Ok(Outcome::End(answer::refused(code))),
             Some(Act::Hang) => std::future::pending().await,
             Some(Act::Silence) => {
                 self.shared.plan().fall_silent();
@@ -158,13 +159,13 @@ impl Connection {
             Some(Act::Reset) => Err(Broken::Reset),
             Some(Act::Cut) => match self.cut().await {},
             Some(Act::Run(hook)) => match hook.run().await {
-                Then::GoOn => Ok(Left::All),
+                Then::Continue => Ok(Outcome::Continue),
                 Then::Cut => match self.cut().await {},
             },
         }
     }
 
-    /// Has the connection closed, and with it this call dropped.
+    /// Closes the connection, which drops this call.
     async fn cut(&self) -> Infallible {
         self.cut.notify_one();
         std::future::pending().await

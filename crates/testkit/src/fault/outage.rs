@@ -1,21 +1,21 @@
-//! Requests by what they are about, and those that fail for good.
+//! Recorded requests, and outages: requests that always fail.
 
 use bytes::Bytes;
 
 use super::act::Act;
 
-/// A request with its method, its namespace and its subject.
+/// A request: its method, its namespace and its texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Request {
     /// The method, such as `snapshots.v1.Snapshots/Usage`.
     pub method: String,
-    /// The namespace, empty where the method has none.
+    /// The namespace; empty if the method has none.
     pub namespace: String,
     /// The texts of the message in the order of its fields: a digest, or a snapshotter and a key.
     pub texts: Vec<String>,
 }
 
-/// Something that is broken for good: each request that is about it meets the same act.
+/// A permanent fault: every request that matches it meets the same act.
 #[derive(Debug, Clone)]
 pub struct Outage {
     /// The method.
@@ -24,12 +24,12 @@ pub struct Outage {
     pub namespace: Option<String>,
     /// The texts, or `None` for any.
     pub texts: Option<Vec<String>>,
-    /// What is done to the request before containerd sees it.
+    /// What the proxy does to the request before containerd receives it.
     pub act: Act,
 }
 
 impl Outage {
-    /// Breaks that very request.
+    /// Returns an outage of one request.
     pub fn of(request: &Request, act: Act) -> Self {
         Self {
             method: request.method.clone(),
@@ -39,7 +39,7 @@ impl Outage {
         }
     }
 
-    /// Breaks every request of a method in a namespace.
+    /// Returns an outage of all requests of a method in a namespace.
     pub fn within(namespace: &str, method: &str, act: Act) -> Self {
         Self {
             method: method.to_owned(),
@@ -54,16 +54,19 @@ impl Outage {
             && self
                 .namespace
                 .as_ref()
-                .is_none_or(|it| *it == request.namespace)
-            && self.texts.as_ref().is_none_or(|it| *it == request.texts)
+                .is_none_or(|namespace| *namespace == request.namespace)
+            && self
+                .texts
+                .as_ref()
+                .is_none_or(|texts| *texts == request.texts)
     }
 }
 
-/// How many bytes come before a message: whether it is compressed, and its length.
+/// The bytes before a gRPC message: whether it is compressed, and its length.
 const FRAME: usize = 5;
 
-/// Returns the texts of the message in a request's body: every field of bytes that is UTF-8,
-/// but none of messages within.
+/// Returns the texts of the message in a request's body: all fields of bytes that are UTF-8, not
+/// those of nested messages.
 pub(super) fn texts(body: &Bytes) -> Vec<String> {
     let mut rest = body.get(FRAME..).unwrap_or_default();
     let mut texts = Vec::new();
@@ -74,9 +77,9 @@ pub(super) fn texts(body: &Bytes) -> Vec<String> {
                 continue;
             }
             1 => 8,
-            2 => {
-                varint(&mut rest).map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX))
-            }
+            2 => varint(&mut rest)
+                .and_then(|length| usize::try_from(length).ok())
+                .unwrap_or(usize::MAX),
             5 => 4,
             _ => break,
         };
@@ -93,7 +96,7 @@ pub(super) fn texts(body: &Bytes) -> Vec<String> {
     texts
 }
 
-/// Takes a number off the front.
+/// Reads a number from the front.
 fn varint(rest: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..u64::BITS).step_by(7) {
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_shows_its_texts() {
+    fn reads_the_texts_of_a_request() {
         let usage = UsageRequest {
             snapshotter: "native".to_owned(),
             key: "k".repeat(300),
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_cut_off_has_no_texts() {
+    fn a_truncated_message_has_no_texts() {
         for body in [
             &b""[..],
             &[0; 3],

@@ -1,4 +1,4 @@
-//! Which call a fault strikes, and the record of all calls seen.
+//! The faults to apply, and the record of all calls.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,20 +6,20 @@ use std::fmt;
 use super::act::{Act, Moment};
 use super::outage::{Outage, Request};
 
-/// What the paths of all of containerd's services begin with.
+/// The prefix of the paths of containerd's services.
 const SERVICES: &str = "/containerd.services.";
 
-/// Returns the method that a path leads to.
+/// Returns the method of a path.
 pub(super) fn method_of(path: &str) -> &str {
     path.strip_prefix(SERVICES).unwrap_or(path)
 }
 
-/// One call of a run: the `nth` of its method, counted from 0.
+/// A call: the `nth` of its method, counted from 0.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
     /// The method, such as `leases.v1.Leases/Create`.
     pub method: String,
-    /// How many calls of the method came before it.
+    /// The number of earlier calls of the method.
     pub nth: usize,
 }
 
@@ -29,18 +29,18 @@ impl fmt::Display for Call {
     }
 }
 
-/// What is done to one call. It strikes once.
+/// A fault of one call. It strikes once.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// The call.
     pub call: Call,
-    /// When.
+    /// When it strikes.
     pub moment: Moment,
-    /// What.
+    /// What it does.
     pub act: Act,
 }
 
-/// The faults to come, and the calls that were.
+/// The faults that have not struck yet, the outages, and the recorded calls.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     faults: Vec<Fault>,
@@ -61,10 +61,11 @@ impl Plan {
         }
     }
 
-    /// Writes down a request, and says what is done to it for good.
-    pub(super) fn ask(&mut self, request: Request) -> Option<Act> {
-        let outage = self.outages.iter().find(|it| it.matches(&request));
-        let act = outage.map(|it| it.act.clone());
+    /// Records a request, and returns the act of its outage, if there is one.
+    pub(super) fn record_request(&mut self, request: Request) -> Option<Act> {
+        let mut outages = self.outages.iter();
+        let outage = outages.find(|outage| outage.matches(&request));
+        let act = outage.map(|outage| outage.act.clone());
         self.struck += usize::from(act.is_some());
         self.requests.push(request);
         act
@@ -74,8 +75,8 @@ impl Plan {
         &self.requests
     }
 
-    /// Writes down a call to the path of a method.
-    pub(super) fn meet(&mut self, path: &str) -> Call {
+    /// Records a call to a path.
+    pub(super) fn record_call(&mut self, path: &str) -> Call {
         let method = method_of(path).to_owned();
         let count = self.counts.entry(method.clone()).or_default();
         let nth = *count;
@@ -85,21 +86,21 @@ impl Plan {
         call
     }
 
-    /// Takes out what is to be done to a call at that moment.
+    /// Removes and returns the act of a call at a moment.
     pub(super) fn strike(&mut self, call: &Call, moment: Moment) -> Option<Act> {
         let is_due = |fault: &Fault| fault.call == *call && fault.moment == moment;
-        let at = self.faults.iter().position(is_due)?;
+        let index = self.faults.iter().position(is_due)?;
         self.struck += 1;
-        Some(self.faults.remove(at).act)
+        Some(self.faults.remove(index).act)
     }
 
-    /// Says whether anything is still to be done to a call after containerd has answered it.
+    /// Whether a fault strikes a call after containerd has responded.
     pub(super) fn waits_for_answer(&self, call: &Call) -> bool {
         let mut faults = self.faults.iter();
         faults.any(|fault| fault.call == *call && fault.moment == Moment::After)
     }
 
-    /// Answers nothing from now on.
+    /// Stops responding from now on.
     pub(super) fn fall_silent(&mut self) {
         self.is_silent = true;
     }

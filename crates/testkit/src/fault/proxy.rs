@@ -1,4 +1,4 @@
-//! The socket that clients connect to.
+//! The server of the fault proxy.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::connection;
 use super::outage::{Outage, Request};
 use super::plan::{Call, Fault, Plan};
 
-/// What all connections of a proxy share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) containerd: PathBuf,
@@ -20,12 +20,12 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
-        // Whole after every method, whatever panicked beside it.
+        // No method leaves the plan half changed, so a poisoned lock is safe to use.
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A socket in front of containerd's. All connections end when it is dropped.
+/// A proxy in front of containerd's socket. Dropping it closes all connections.
 #[derive(Debug)]
 pub struct FaultProxy {
     shared: Arc<Shared>,
@@ -35,7 +35,7 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// Listens in front of the containerd at `socket`, with these faults to come.
+    /// Starts a proxy for the socket `containerd`, with these faults.
     pub fn start(containerd: &Path, faults: impl IntoIterator<Item = Fault>) -> Self {
         Self::listening(
             containerd,
@@ -43,8 +43,8 @@ impl FaultProxy {
         )
     }
 
-    /// Listens in front of the containerd at `socket`, parts of which are broken for good.
-    pub fn broken(containerd: &Path, outages: impl IntoIterator<Item = Outage>) -> Self {
+    /// Starts a proxy for the socket `containerd`, with these outages.
+    pub fn with_outages(containerd: &Path, outages: impl IntoIterator<Item = Outage>) -> Self {
         Self::listening(
             containerd,
             Plan::new(Vec::new(), outages.into_iter().collect()),
@@ -55,9 +55,9 @@ impl FaultProxy {
         let directory = tempfile::Builder::new()
             .prefix("reclaim-fault-")
             .tempdir_in("/tmp")
-            .expect("a directory can be made in /tmp");
+            .expect("a directory can be created in /tmp");
         let socket = directory.path().join("c.sock");
-        let listener = UnixListener::bind(&socket).expect("a new directory takes a socket");
+        let listener = UnixListener::bind(&socket).expect("a new directory is writable");
         let shared = Arc::new(Shared {
             containerd: containerd.to_owned(),
             plan: Mutex::new(plan),
@@ -70,24 +70,24 @@ impl FaultProxy {
         }
     }
 
-    /// Returns the socket as `--address` and `CONTAINERD_ADDRESS` want it.
+    /// Returns the address of the socket, as for `--address` and `CONTAINERD_ADDRESS`.
     pub fn address(&self) -> &str {
         let path = self.socket.to_str();
-        path.expect("the socket's path is made of ASCII by the kit")
+        path.expect("the path of the socket is ASCII")
     }
 
-    /// Returns the calls seen so far, in the order in which they came.
+    /// Returns the calls so far, in order of arrival.
     pub fn calls(&self) -> Vec<Call> {
         self.shared.plan().calls().to_vec()
     }
 
-    /// Returns the requests seen so far, in the order in which they came: of all methods but
-    /// those whose client sends a stream.
+    /// Returns the requests so far, in order of arrival, except those of methods whose client sends
+    /// a stream.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.plan().requests().to_vec()
     }
 
-    /// Returns how many faults have struck, and how often an outage was met.
+    /// Returns how often faults and outages have struck.
     pub fn struck(&self) -> usize {
         self.shared.plan().struck()
     }
@@ -99,7 +99,7 @@ impl Drop for FaultProxy {
     }
 }
 
-/// Serves clients until it is dropped, and they with it.
+/// Serves clients until it is dropped, which closes their connections.
 async fn listen(listener: UnixListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {

@@ -1,11 +1,11 @@
-//! One rendered blob, and the media types of the two formats.
+//! Rendered blobs, and the media types of the two formats.
 
 use serde_json::{Value, json};
 
 use crate::labels::{GC_REF_CONTENT, Labels};
 use crate::namespace::{Descriptor, digest_of};
 
-/// The media types that an image is written with.
+/// The media types of an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
     /// Those of the OCI image specification.
@@ -37,7 +37,7 @@ impl Format {
         }
     }
 
-    /// An uncompressed layer, in either format.
+    /// Returns the media type of an uncompressed layer.
     pub(super) fn layer(self) -> &'static str {
         match self {
             Self::Oci => "application/vnd.oci.image.layer.v1.tar",
@@ -46,7 +46,7 @@ impl Format {
     }
 }
 
-/// A blob to write: its bytes, what they are, and what they refer to.
+/// A blob to write: its descriptor, its bytes and its labels.
 #[derive(Debug, Clone)]
 pub(crate) struct Blob {
     pub(crate) descriptor: Descriptor,
@@ -72,8 +72,8 @@ impl Blob {
         Self::new(media_type, document.to_string().into_bytes())
     }
 
-    /// Adds the label by which the collector finds `child` from here. `suffix` is what
-    /// containerd's client calls it: `config`, `l.<i>` or `m.<i>`.
+    /// Adds the label by which this blob refers to `child`. The suffixes of containerd's client are
+    /// `config`, `l.<i>` and `m.<i>`.
     pub(crate) fn refer(&mut self, suffix: &str, child: &Descriptor) {
         self.labels.insert(
             format!("{GC_REF_CONTENT}.{suffix}"),
@@ -82,7 +82,7 @@ impl Blob {
     }
 }
 
-/// Returns a descriptor as manifests and indexes spell it.
+/// Returns the JSON of a descriptor, as in manifests and indexes.
 pub(crate) fn descriptor_json(descriptor: &Descriptor) -> Value {
     json!({
         "mediaType": descriptor.media_type,

@@ -1,4 +1,4 @@
-//! Builds images of one platform.
+//! The builder of images with one platform.
 
 use jiff::Timestamp;
 use tonic::Status;
@@ -19,7 +19,7 @@ pub(super) struct Record {
     pub(super) created: Option<Timestamp>,
 }
 
-/// Begins an image of one platform, `linux/amd64` unless told otherwise, without layers.
+/// Returns a builder of an image with one platform, by default `linux/amd64`, without layers.
 pub fn image(name: &str) -> ImageBuilder {
     ImageBuilder {
         record: Record {
@@ -41,8 +41,8 @@ pub struct ImageBuilder {
 }
 
 impl ImageBuilder {
-    /// Builds the content only, without a record. Unless a lease holds it, the next collection
-    /// takes it.
+    /// Builds only the content, without a record. The next collection frees it unless a lease holds
+    /// it.
     pub fn unnamed(mut self) -> Self {
         self.record.name = None;
         self
@@ -54,19 +54,19 @@ impl ImageBuilder {
         self
     }
 
-    /// Lets the record claim to be created then; containerd 1.6 ignores it.
+    /// Sets the creation time of the record. containerd 1.6 ignores it.
     pub fn record_created(mut self, created: Timestamp) -> Self {
         self.record.created = Some(created);
         self
     }
 
-    /// Writes Docker's media types.
+    /// Uses Docker's media types.
     pub fn docker_schema2(mut self) -> Self {
         self.format = Format::DockerSchema2;
         self
     }
 
-    /// Takes a manifest as it is, instead of describing one here.
+    /// Sets the manifest.
     pub(crate) fn manifest(mut self, manifest: Manifest) -> Self {
         self.manifest = manifest;
         self
@@ -90,7 +90,7 @@ impl ImageBuilder {
         self
     }
 
-    /// Sets what a container of it runs; see [`Manifest::command`].
+    /// Sets the command of its containers; see [`Manifest::command`].
     pub fn command(mut self, command: &[&str]) -> Self {
         self.manifest = self.manifest.command(command);
         self
@@ -108,31 +108,36 @@ impl ImageBuilder {
         self
     }
 
-    /// Builds the image in `namespace`: under the handle's lease, which then goes on holding
-    /// it, or else under one that is deleted, asynchronously, at the end.
+    /// Builds the image in `namespace`, under the handle's lease, which keeps holding it. Without
+    /// one, a lease is created, and deleted asynchronously at the end.
     pub async fn build(self, namespace: &NamespaceClient) -> Result<BuiltImage, Status> {
         let rendered = self.render();
         store(namespace, self.record, rendered).await
     }
 
-    /// Makes the image without storing it: what it will be, and all its blobs.
+    /// Returns the image as it would be built, and all its blobs, without storing them.
     pub(crate) fn rendered(self) -> (BuiltImage, Vec<Blob>) {
         let rendered = self.render();
-        let of_manifests = rendered.manifests.iter().flat_map(|it| &it.blobs);
+        let of_manifests = rendered
+            .manifests
+            .iter()
+            .flat_map(|manifest| &manifest.blobs);
         let blobs: Vec<Blob> = rendered.blobs.iter().chain(of_manifests).cloned().collect();
-        let sizes = blobs.iter();
-        let sizes = sizes.map(|it| (it.descriptor.digest.clone(), it.descriptor.size));
+        let manifests = rendered.manifests.into_iter();
         let built = BuiltImage {
             name: self.record.name,
             record_labels: self.record.labels,
-            blobs: sizes.collect(),
+            blobs: blobs
+                .iter()
+                .map(|blob| (blob.descriptor.digest.clone(), blob.descriptor.size))
+                .collect(),
             target: rendered.target,
-            manifests: rendered.manifests.into_iter().map(|it| it.built).collect(),
+            manifests: manifests.map(|manifest| manifest.built).collect(),
         };
         (built, blobs)
     }
 
-    /// Makes the blobs. Pure.
+    /// Renders the blobs.
     pub(crate) fn render(&self) -> Rendered {
         let manifest = self.manifest.render(self.format);
         Rendered {

@@ -1,4 +1,4 @@
-//! What a builder returns: an image that is in the store, with all its digests.
+//! Built images, with all their digests.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +15,21 @@ const NAME_LABELS: [&str; 2] = [
     "org.opencontainers.image.ref.name",
 ];
 
-/// An image as it was built.
+/// A built image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltImage {
     pub(super) name: Option<String>,
-    /// What the record points at: a manifest or an index.
+    /// The target of the record: a manifest or an index.
     pub target: Descriptor,
     /// The labels of the record.
     pub record_labels: Labels,
-    /// The manifests: one of a plain image, and of an index all but attestations, in its order.
+    /// The manifests, in the order of the index; attestations are not included.
     pub manifests: Vec<BuiltManifest>,
-    /// All blobs that were written, with their sizes; attestations too.
+    /// All written blobs with their sizes, including those of attestations.
     pub blobs: BTreeMap<Digest, u64>,
 }
 
-/// The image of one platform as it was built.
+/// A built manifest, the image of one platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltManifest {
     /// The platform, such as `linux/amd64`.
@@ -38,18 +38,18 @@ pub struct BuiltManifest {
     pub manifest: Descriptor,
     /// The config.
     pub config: Descriptor,
-    /// The layers, lowest first. As they are uncompressed, their digests are the diff IDs.
+    /// The layers, lowest first. They are uncompressed, so their digests are the diff IDs.
     pub layers: Vec<Descriptor>,
-    /// The chain IDs, lowest first; the names of the snapshots where it is unpacked.
+    /// The chain IDs, lowest first, which are the names of the snapshots if it is unpacked.
     pub chain_ids: Vec<Digest>,
-    /// The snapshotters it is unpacked in.
+    /// The snapshotters that it is unpacked in.
     pub snapshotters: Vec<String>,
-    /// Whether manifest and config were written.
+    /// Whether the blobs were written.
     pub present: bool,
 }
 
 impl BuiltManifest {
-    /// Returns the first snapshotter it is unpacked in, with the top snapshot there.
+    /// Returns the first snapshotter that it is unpacked in, and the top snapshot.
     pub fn unpacked(&self) -> Option<(&str, &Digest)> {
         let snapshotter = self.snapshotters.first().filter(|_| self.present)?;
         Some((snapshotter, self.chain_ids.last()?))
@@ -67,12 +67,12 @@ impl BuiltImage {
         name.expect("this image was built without a record")
     }
 
-    /// Returns the sum of the sizes of all blobs that were written.
+    /// Returns the total size of all written blobs.
     pub fn bytes(&self) -> u64 {
         self.blobs.values().sum()
     }
 
-    /// Returns the first unpacked manifest's snapshotter and top snapshot.
+    /// Returns the snapshotter and the top snapshot of the first unpacked manifest.
     ///
     /// # Panics
     ///
@@ -82,7 +82,7 @@ impl BuiltImage {
         unpacked.expect("this image was built without `unpack`, or without layers")
     }
 
-    /// Creates a second record of the same target, or moves the record `name` to it.
+    /// Creates the record `name` with the same target, or points an existing one to it.
     pub async fn tag(&self, namespace: &NamespaceClient, name: &str) -> Result<Self, Status> {
         put_record(namespace, name, &self.target, &self.record_labels, None).await?;
         Ok(Self {
@@ -91,8 +91,8 @@ impl BuiltImage {
         })
     }
 
-    /// Creates the record by which moby keeps an image that has lost its last name:
-    /// `moby-dangling@<digest>`. The named record, if there is one, stays.
+    /// Creates the record `moby-dangling@<digest>`, by which moby keeps an image that has lost its
+    /// last name. The named record, if there is one, stays.
     pub async fn dangling(&self, namespace: &NamespaceClient) -> Result<Self, Status> {
         let mut dangling = self.clone();
         for label in NAME_LABELS {
@@ -103,7 +103,7 @@ impl BuiltImage {
     }
 }
 
-/// Creates a record or, as pullers do, updates the one that is there; that keeps its time.
+/// Creates a record, or updates an existing one as a pull does, which keeps its creation time.
 pub(super) async fn put_record(
     namespace: &NamespaceClient,
     name: &str,

@@ -1,4 +1,4 @@
-//! Builds multi-platform images: an index over manifests that may be absent.
+//! The builder of images with several platforms: an index of manifests, some of them absent.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::store::{Rendered, store};
 use crate::labels::Labels;
 use crate::namespace::{Descriptor, NamespaceClient};
 
-/// Begins a multi-platform image without manifests.
+/// Returns a builder of an image with several platforms, without manifests.
 pub fn index(name: &str) -> IndexBuilder {
     IndexBuilder {
         record: Record {
@@ -26,8 +26,8 @@ pub fn index(name: &str) -> IndexBuilder {
 
 /// Builds an image whose record points at an index.
 ///
-/// The index refers by labels to all its manifests, also to those that are absent: that is
-/// what pullers write, and to the collector a reference to nothing is harmless.
+/// The labels of the index refer to all its manifests, including absent ones, as after a pull. The
+/// collector ignores a reference to nothing.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct IndexBuilder {
@@ -37,7 +37,7 @@ pub struct IndexBuilder {
 }
 
 impl IndexBuilder {
-    /// Builds the content only, without a record.
+    /// Builds only the content, without a record.
     pub fn unnamed(mut self) -> Self {
         self.record.name = None;
         self
@@ -49,13 +49,13 @@ impl IndexBuilder {
         self
     }
 
-    /// Lets the record claim to be created then; containerd 1.6 ignores it.
+    /// Sets the creation time of the record. containerd 1.6 ignores it.
     pub fn record_created(mut self, created: Timestamp) -> Self {
         self.record.created = Some(created);
         self
     }
 
-    /// Writes Docker's media types.
+    /// Uses Docker's media types.
     pub fn docker_schema2(mut self) -> Self {
         self.format = Format::DockerSchema2;
         self
@@ -73,7 +73,7 @@ impl IndexBuilder {
         store(namespace, self.record, rendered).await
     }
 
-    /// Makes the blobs. Pure.
+    /// Renders the blobs.
     pub(crate) fn render(&self) -> Rendered {
         let mut children: Vec<Descriptor> = Vec::new();
         let mut entries: Vec<Value> = Vec::new();
@@ -120,8 +120,8 @@ impl IndexBuilder {
     }
 }
 
-/// Returns manifest, config and statement that attest how `subject` was built. Always in OCI's
-/// media types, as `BuildKit` writes them.
+/// Returns manifest, config and statement of the attestation of `subject`, in OCI's media types as
+/// `BuildKit` writes them.
 fn attestation(subject: &Descriptor) -> [Blob; 3] {
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v0.1",

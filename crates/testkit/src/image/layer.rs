@@ -1,4 +1,4 @@
-//! Layers: one file each, of incompressible bytes that a seed gives, or a program.
+//! Layers of one file each: incompressible bytes from a seed, or a program.
 
 use bytes::Bytes;
 
@@ -9,14 +9,14 @@ const TAR_BLOCK: usize = 512;
 
 /// A layer with one file.
 ///
-/// The blob is an uncompressed tar, so its digest is also the diff ID. Two layers with equal
-/// seed and length are the same blob; layers of equal length and different seed are not.
+/// The blob is an uncompressed tar, so its digest is also the diff ID. Layers with the same seed and
+/// length are the same blob; with another seed they differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer(Content);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
-    /// So many bytes that follow from the seed.
+    /// So many bytes, generated from the seed.
     Seeded {
         seed: u64,
         bytes: usize,
@@ -33,7 +33,7 @@ impl Layer {
         Self(Content::Seeded { seed, bytes })
     }
 
-    /// Returns a layer with a program in the root directory, which containers can run.
+    /// Returns a layer with a program for containers in the root directory.
     pub fn program(name: &str, file: Vec<u8>) -> Self {
         Self(Content::Program {
             name: name.to_owned(),
@@ -44,8 +44,8 @@ impl Layer {
     /// Returns the layer of `name` with a file of `bytes`, for images that share a base.
     pub fn named(name: &str, bytes: usize) -> Self {
         let digest = digest_of(name.as_bytes());
-        let seed = digest.bytes().iter().take(8);
-        let seed = seed.fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+        let first = digest.bytes().iter().take(8);
+        let seed = first.fold(0, |seed, byte| seed << 8 | u64::from(*byte));
         Self::random(seed, bytes)
     }
 
@@ -73,12 +73,12 @@ impl Layer {
         }
     }
 
-    /// Returns the blob: a POSIX tar with that one file.
+    /// Returns the blob: a POSIX tar with the file.
     pub(super) fn tar(&self) -> Vec<u8> {
         let file = self.file();
         let mut tar = tar_header(&self.file_name(), self.mode(), file.len());
         tar.extend(file);
-        // The file fills its last block, and two empty blocks end the archive.
+        // The last block of the file is padded, and two empty blocks end the archive.
         let end = tar.len().next_multiple_of(TAR_BLOCK) + 2 * TAR_BLOCK;
         tar.resize(end, 0);
         tar
@@ -94,7 +94,7 @@ fn seeded(mut seed: u64, bytes: usize) -> Vec<u8> {
     file
 }
 
-/// `SplitMix64`: tiny, and its output does not compress.
+/// `SplitMix64`: short, and its output does not compress.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -114,7 +114,7 @@ fn tar_header(name: &str, mode: u32, size: usize) -> Vec<u8> {
     put(116, b"0000000\0");
     put(124, format!("{size:011o}\0").as_bytes());
     put(136, b"00000000000\0");
-    // The checksum counts its own field as blanks.
+    // The checksum counts its own field as spaces.
     put(148, b"        ");
     put(156, b"0");
     put(257, b"ustar\x0000");
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_a_tar_that_tar_reads() {
+    fn tar_extracts_a_layer() {
         let layer = Layer::named("base", 1000);
         let directory = tempfile::tempdir().unwrap();
         let archive = directory.path().join("layer.tar");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn follows_from_seed_and_length() {
+    fn depends_on_seed_and_length() {
         assert_eq!(Layer::named("a", 9).tar(), Layer::named("a", 9).tar());
         assert_ne!(Layer::named("a", 9).tar(), Layer::named("b", 9).tar());
         assert_ne!(Layer::random(1, 9).file(), Layer::random(2, 9).file());

@@ -1,4 +1,4 @@
-//! The image of one platform: manifest, config and layers.
+//! Manifests: the image of one platform, with its config and layers.
 
 use reclaim_model::Digest;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::layer::Layer;
 use crate::labels::{GC_REF_SNAPSHOT, Labels};
 use crate::namespace::{Descriptor, digest_of};
 
-/// The image of one platform, to be rendered.
+/// The image of one platform, before rendering.
 #[derive(Debug, Clone)]
 #[must_use = "a manifest is part of an image"]
 pub struct Manifest {
@@ -24,7 +24,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Begins the image of a platform such as `linux/arm64/v8`, without layers.
+    /// Returns the image of a platform such as `linux/arm64/v8`, without layers.
     pub fn new(platform: &str) -> Self {
         Self {
             platform: platform.to_owned(),
@@ -44,45 +44,45 @@ impl Manifest {
         self
     }
 
-    /// Adds layers on top of those there are.
+    /// Adds layers on top.
     pub fn layers(mut self, layers: impl IntoIterator<Item = Layer>) -> Self {
         self.layers.extend(layers);
         self
     }
 
-    /// Adds labels to the config: those that `docker image prune --filter label=` looks at.
+    /// Adds labels to the config, which `docker image prune --filter label=` reads.
     pub fn config_labels(mut self, labels: Labels) -> Self {
         self.config_labels.extend(labels);
         self
     }
 
-    /// Sets what a container of it runs.
+    /// Sets the command of its containers.
     pub fn command(mut self, command: &[&str]) -> Self {
-        self.command = command.iter().map(|it| (*it).to_owned()).collect();
+        self.command = command.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
-    /// Unpacks the layers into a snapshotter, and lets the config refer to the top snapshot.
+    /// Unpacks the layers into a snapshotter. The config refers to the top snapshot.
     pub fn unpack(mut self, snapshotter: &str) -> Self {
         self.snapshotters.push(snapshotter.to_owned());
         self
     }
 
-    /// Leaves out all blobs, as a pull of another platform does: the index names the manifest
-    /// and refers to it, but it is not there.
+    /// Leaves out all blobs, as a pull of another platform does. The index still names the manifest
+    /// and refers to it.
     pub fn absent(mut self) -> Self {
         self.absent = true;
         self
     }
 
-    /// Leaves out the layer blobs and the references to them, as Kubernetes does with
-    /// `discard_unpacked_layers`.
+    /// Leaves out the layer blobs and the references to them, as `discard_unpacked_layers` of
+    /// containerd's CRI plugin does.
     pub fn discard_layers(mut self) -> Self {
         self.discard_layers = true;
         self
     }
 
-    /// Adds an attestation manifest for this one to the index, as `BuildKit` does.
+    /// Adds an attestation of this manifest to the index, as `BuildKit` does.
     pub fn attested(mut self) -> Self {
         self.attested = true;
         self
@@ -92,7 +92,7 @@ impl Manifest {
         self.attested
     }
 
-    /// Makes the blobs. Pure; the first blob to write is the manifest.
+    /// Renders the blobs. The first one is the manifest.
     pub(super) fn render(&self, format: Format) -> RenderedManifest {
         let layers: Vec<Blob> = self
             .layers
@@ -158,16 +158,16 @@ impl Manifest {
     }
 }
 
-/// The blobs of a [`Manifest`], and what is needed to unpack it.
+/// The blobs of a [`Manifest`], and the layers to unpack.
 #[derive(Debug)]
 pub(crate) struct RenderedManifest {
     pub(crate) built: BuiltManifest,
-    /// What is to be written; empty if the manifest is absent.
+    /// The blobs to write; empty if the manifest is absent.
     pub(crate) blobs: Vec<Blob>,
     pub(super) layers: Vec<Layer>,
 }
 
-/// Returns the platform of this machine, for images that are really pulled.
+/// Returns the platform of this machine, for images that are pulled.
 pub(crate) fn host_platform() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -186,7 +186,7 @@ pub(super) fn manifest_json(format: Format, config: &Descriptor, layers: &[Descr
     })
 }
 
-/// Returns `os/architecture[/variant]` as configs and indexes spell it.
+/// Returns the JSON of `os/architecture[/variant]`, as in configs and indexes.
 pub(super) fn platform_json(platform: &str) -> Value {
     let mut parts = platform.splitn(3, '/');
     let mut json = json!({
@@ -199,10 +199,12 @@ pub(super) fn platform_json(platform: &str) -> Value {
     json
 }
 
-/// Returns the chain ID of every layer with all below it.
+/// Returns the chain ID of every layer.
 ///
-/// OCI image specification, "Layer `ChainID`": that of the lowest is its diff ID; each further
-/// one is the digest of `<chain ID below> <diff ID>`.
+/// That of the lowest layer is its diff ID; that of any other is the digest of
+/// `<chain ID below> <diff ID>`.
+///
+/// Source: OCI image specification, "Layer `ChainID`".
 fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     let mut chain: Vec<Digest> = Vec::with_capacity(diff_ids.len());
     for diff_id in diff_ids {

@@ -1,4 +1,4 @@
-//! Puts a rendered image into a namespace: blobs, snapshots, record, all under one lease.
+//! Stores a rendered image in a namespace: blobs, snapshots and record, under a lease.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -19,22 +19,21 @@ use crate::namespace::{
     Deletion, Descriptor, LeaseResource, NamespaceClient, NewLease, unique_lease_id, write_file,
 };
 
-/// Blobs written side by side. containerd commits one after the other; more would only wait.
+/// The blobs that are written concurrently. containerd commits one at a time, so more would wait.
 const CONCURRENT_WRITES: usize = 8;
 
-/// An image whose bytes are made and whose blobs are not written yet.
+/// A rendered image, not stored yet.
 #[derive(Debug)]
 pub(crate) struct Rendered {
     pub(crate) target: Descriptor,
-    /// Blobs that belong to no manifest in `manifests`: the index and attestations.
+    /// The blobs that are not of `manifests`: the index and attestations.
     pub(crate) blobs: Vec<Blob>,
     pub(crate) manifests: Vec<RenderedManifest>,
 }
 
 /// Stores the image.
 ///
-/// Without a lease, a collection that something else caused could take the first blobs away
-/// before the record refers to them.
+/// Without a lease, a concurrent collection could free the first blobs before the record exists.
 pub(super) async fn store(
     namespace: &NamespaceClient,
     record: Record,
@@ -78,7 +77,10 @@ async fn store_leased(
         name: record.name,
         target,
         record_labels: record.labels,
-        manifests: manifests.into_iter().map(|it| it.built).collect(),
+        manifests: manifests
+            .into_iter()
+            .map(|manifest| manifest.built)
+            .collect(),
         blobs,
     })
 }
@@ -92,9 +94,11 @@ async fn write_blobs(
     let of_manifests = manifests.iter().flat_map(|manifest| &manifest.blobs);
     let mut unique: BTreeMap<&Digest, Blob> = BTreeMap::new();
     for blob in blobs.iter().chain(of_manifests) {
-        let known = unique.entry(&blob.descriptor.digest);
-        let known = known.or_insert_with(|| blob.clone());
-        known.labels.extend(blob.labels.clone());
+        unique
+            .entry(&blob.descriptor.digest)
+            .or_insert_with(|| blob.clone())
+            .labels
+            .extend(blob.labels.clone());
     }
     let sizes = unique
         .iter()
@@ -118,7 +122,7 @@ async fn unpack<'a>(
     let mut parent = String::new();
     for (layer, chain_id) in chain {
         let name = chain_id.to_string();
-        // Ends: a round without success means that the snapshot came or went meanwhile.
+        // Retries only if the snapshot was created or removed meanwhile.
         while !hold_snapshot(namespace, lease, snapshotter, &name).await?
             && !unpack_layer(namespace, snapshotter, &parent, layer, &name).await?
         {}
@@ -127,8 +131,8 @@ async fn unpack<'a>(
     Ok(())
 }
 
-/// Adds the snapshot to the lease, and says whether it is there. Looks again after adding:
-/// containerd adds what does not exist, and a collection may have come between.
+/// Adds a snapshot to the lease, and returns whether it exists. Checks again after adding it, because
+/// a collection may have removed it meanwhile, and containerd adds resources that do not exist.
 async fn hold_snapshot(
     namespace: &NamespaceClient,
     lease: &str,
@@ -155,8 +159,8 @@ async fn exists(
     }
 }
 
-/// Prepares a snapshot on the parent under a passing key, fills it, and commits it under its
-/// chain ID. Returns false if somebody else did so meanwhile.
+/// Prepares a snapshot on the parent under a temporary key, fills it, and commits it under its chain
+/// ID. Returns false if another build did so meanwhile.
 async fn unpack_layer(
     namespace: &NamespaceClient,
     snapshotter: &str,
@@ -171,7 +175,8 @@ async fn unpack_layer(
     let unpacked = async {
         let preparation = namespace.prepare(snapshotter, &key, parent, &labels);
         let file = write_file(&preparation.await?, &layer.file_name(), &layer.file());
-        fs::set_permissions(file, Permissions::from_mode(layer.mode())).expect("it is ours");
+        fs::set_permissions(file, Permissions::from_mode(layer.mode()))
+            .expect("the file was just created");
         namespace.commit(snapshotter, name, &key, &labels).await
     };
     match unpacked.await {

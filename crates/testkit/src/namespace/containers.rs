@@ -1,4 +1,4 @@
-//! The containers of one namespace: records only, nothing is run.
+//! The container records of a namespace. Nothing is run.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use super::{MESSAGE_LIMIT, NamespaceClient, wire_labels};
 use crate::labels::Labels;
 
-/// The type under which containerd's Go client stores an OCI runtime spec.
+/// The type of an OCI runtime spec in containerd's Go client.
 const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
 /// A container record to create.
@@ -30,7 +30,7 @@ pub struct NewContainer {
 }
 
 impl NewContainer {
-    /// Begins a record without image, snapshot and labels, and with a minimal spec.
+    /// Returns a record without image, snapshot and labels, and with a minimal spec.
     pub fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -38,13 +38,13 @@ impl NewContainer {
         }
     }
 
-    /// Sets the image name, which containerd stores and never looks at.
+    /// Sets the image name, which containerd stores and does not read.
     pub fn image(mut self, name: &str) -> Self {
         name.clone_into(&mut self.image);
         self
     }
 
-    /// Sets the snapshot that the record keeps from the collector.
+    /// Sets the snapshot that the record holds.
     pub fn snapshot(mut self, snapshotter: &str, key: &str) -> Self {
         self.snapshot = Some((snapshotter.to_owned(), key.to_owned()));
         self
@@ -56,14 +56,14 @@ impl NewContainer {
         self
     }
 
-    /// Pads the spec to about `bytes`, as real ones are 20 KB: that is what makes listings
-    /// of containers exceed message limits.
+    /// Pads the spec to about `bytes`. Real ones have 20 KB, so lists of containers exceed message
+    /// limits.
     pub fn spec_bytes(mut self, bytes: usize) -> Self {
         self.spec_bytes = bytes;
         self
     }
 
-    /// Adds an extension: what an engine stores in the record for itself.
+    /// Adds an extension: data of an engine in the record.
     pub fn extension(mut self, name: &str, type_url: &str, value: Vec<u8>) -> Self {
         let type_url = type_url.to_owned();
         self.extensions
@@ -100,9 +100,9 @@ impl NewContainer {
 /// A container record as containerd lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerRecord {
-    /// The image name, or whatever the engine put there.
+    /// The image name, or another text of the engine.
     pub image: String,
-    /// Snapshotter and key of the container's filesystem.
+    /// The snapshotter and the key of the container's filesystem.
     pub snapshot: Option<(String, String)>,
     /// The labels of the record.
     pub labels: Labels,
@@ -122,7 +122,7 @@ impl NamespaceClient {
         Ok(())
     }
 
-    /// Deletes a container record. Its snapshot is left to the collector.
+    /// Deletes a container record. The collector frees its snapshot.
     pub async fn delete_container(&self, id: &str) -> Result<(), Status> {
         let request = self.request(DeleteContainerRequest { id: id.to_owned() });
         self.container_store().delete(request).await?;
@@ -132,11 +132,14 @@ impl NamespaceClient {
     /// Returns all container records by ID.
     pub async fn containers(&self) -> Result<BTreeMap<String, ContainerRecord>, Status> {
         let request = self.request(ListContainersRequest::default());
-        let answers = self.container_store().list_stream(request).await?;
-        let mut answers = answers.into_inner();
+        let mut responses = self
+            .container_store()
+            .list_stream(request)
+            .await?
+            .into_inner();
         let mut containers = BTreeMap::new();
-        while let Some(answer) = answers.message().await? {
-            if let Some(container) = answer.container {
+        while let Some(response) = responses.message().await? {
+            if let Some(container) = response.container {
                 let snapshot = (container.snapshotter, container.snapshot_key);
                 let record = ContainerRecord {
                     image: container.image,

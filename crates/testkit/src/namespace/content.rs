@@ -1,4 +1,4 @@
-//! The content store of one namespace: blobs and their labels.
+//! The content store of a namespace: blobs and their labels.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 use super::{MESSAGE_LIMIT, NamespaceClient, required, wire_labels};
 use crate::labels::Labels;
 
-/// How many bytes of a blob go into one message. containerd takes 16 MiB at most.
+/// The bytes of a blob in one message. containerd accepts at most 16 MiB.
 const CHUNK: usize = 4 * 1024 * 1024;
 
 /// Returns the SHA-256 digest of `bytes`.
@@ -29,9 +29,9 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 /// A blob as containerd lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobInfo {
-    /// Its length.
+    /// The size in bytes.
     pub size: u64,
-    /// The labels that it has in this namespace.
+    /// The labels in this namespace.
     pub labels: Labels,
 }
 
@@ -42,18 +42,17 @@ impl NamespaceClient {
 
     /// Writes a blob and returns its digest.
     ///
-    /// A blob that is there already is fine: it gets those of `labels` that it lacks, and if
-    /// the handle has a lease, containerd adds the blob to it.
+    /// An existing blob gets those of `labels` that it lacks, and containerd adds it to the lease of
+    /// the handle, if it has one.
     pub async fn write_blob(&self, bytes: &[u8], labels: &Labels) -> Result<Digest, Status> {
         let digest = digest_of(bytes);
         match self.write_new_blob(&digest, bytes, labels).await {
             Ok(()) => {}
             Err(status) if status.code() == Code::AlreadyExists => {
                 let present = self.blob_labels(&digest).await?;
-                let lacking = labels
+                let lacking: Labels = labels
                     .iter()
-                    .filter(|(key, value)| present.get(*key) != Some(value));
-                let lacking: Labels = lacking
+                    .filter(|(key, value)| present.get(*key) != Some(value))
                     .map(|(key, value)| (key.clone(), value.clone()))
                     .collect();
                 if !lacking.is_empty() {
@@ -65,15 +64,15 @@ impl NamespaceClient {
         Ok(digest)
     }
 
-    /// Writes as pullers do: asks first how much is there, because a blob that another
-    /// namespace holds is adopted without sending a byte.
+    /// Writes a blob as a pull does. It requests the offset first, because containerd adopts a blob of
+    /// another namespace without receiving its bytes.
     async fn write_new_blob(
         &self,
         digest: &Digest,
         bytes: &[u8],
         labels: &Labels,
     ) -> Result<(), Status> {
-        // Unique, because containerd lets one writer at a time use a reference.
+        // Unique, because containerd allows one writer per reference.
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let opening = WriteContentRequest {
@@ -91,16 +90,16 @@ impl NamespaceClient {
         let (sender, requests) = mpsc::unbounded();
         let send = |request| {
             let sent = sender.unbounded_send(request);
-            // The other end goes away with the call, whose answer then says why.
+            // Fails only if the call has ended, and then the response has the error.
             drop(sent);
         };
         send(opening);
-        let mut answers = self
+        let mut responses = self
             .content()
             .write(self.request(requests))
             .await?
             .into_inner();
-        let opened = required(answers.message().await?, "status")?;
+        let opened = required(responses.message().await?, "status")?;
         if opened.offset < wire_size(bytes.len()) {
             for (index, chunk) in bytes.chunks(CHUNK).enumerate() {
                 send(WriteContentRequest {
@@ -116,7 +115,7 @@ impl NamespaceClient {
             ..commit
         });
         drop(sender);
-        while answers.message().await?.is_some() {}
+        while responses.message().await?.is_some() {}
         Ok(())
     }
 
@@ -127,11 +126,14 @@ impl NamespaceClient {
             offset: 0,
             size: 0,
         };
-        let answers = self.content().read(self.request(request)).await?;
-        let mut answers = answers.into_inner();
+        let mut responses = self
+            .content()
+            .read(self.request(request))
+            .await?
+            .into_inner();
         let mut bytes = Vec::new();
-        while let Some(answer) = answers.message().await? {
-            bytes.extend(answer.data);
+        while let Some(response) = responses.message().await? {
+            bytes.extend(response.data);
         }
         Ok(bytes)
     }
@@ -145,10 +147,10 @@ impl NamespaceClient {
     /// Returns all blobs of the namespace with their sizes and labels.
     pub async fn blob_infos(&self) -> Result<BTreeMap<Digest, BlobInfo>, Status> {
         let request = self.request(ListContentRequest::default());
-        let mut answers = self.content().list(request).await?.into_inner();
+        let mut responses = self.content().list(request).await?.into_inner();
         let mut blobs = BTreeMap::new();
-        while let Some(answer) = answers.message().await? {
-            for info in answer.info {
+        while let Some(response) = responses.message().await? {
+            for info in response.info {
                 let blob = BlobInfo {
                     size: size(info.size)?,
                     labels: info.labels.into_iter().collect(),
@@ -164,8 +166,8 @@ impl NamespaceClient {
         let request = self.request(InfoRequest {
             digest: digest.to_string(),
         });
-        let answer = self.content().info(request).await?.into_inner();
-        let info = required(answer.info, "info")?;
+        let response = self.content().info(request).await?.into_inner();
+        let info = required(response.info, "info")?;
         Ok(info.labels.into_iter().collect())
     }
 
@@ -180,7 +182,7 @@ impl NamespaceClient {
         self.set_blob_labels(digest, &label).await
     }
 
-    /// Sets `labels` and leaves the blob's others as they are.
+    /// Sets `labels` and keeps the blob's other labels.
     async fn set_blob_labels(&self, digest: &Digest, labels: &Labels) -> Result<(), Status> {
         let info = Info {
             digest: digest.to_string(),
@@ -198,7 +200,7 @@ impl NamespaceClient {
         Ok(())
     }
 
-    /// Deletes a blob from the namespace, whatever refers to it.
+    /// Deletes a blob from the namespace, even if it is referred to.
     pub async fn delete_blob(&self, digest: &Digest) -> Result<(), Status> {
         let request = self.request(DeleteContentRequest {
             digest: digest.to_string(),
@@ -208,15 +210,16 @@ impl NamespaceClient {
     }
 }
 
-/// Reads a digest out of an answer.
+/// Parses a digest of a response.
 pub(super) fn digest(text: &str) -> Result<Digest, Status> {
     text.parse()
-        .map_err(|error| Status::data_loss(format!("answer holds a bad digest: {error}")))
+        .map_err(|error| Status::data_loss(format!("the response has an invalid digest: {error}")))
 }
 
-/// Reads a size out of an answer.
+/// Converts a size of a response.
 pub(super) fn size(wire: i64) -> Result<u64, Status> {
-    u64::try_from(wire).map_err(|_| Status::data_loss(format!("answer holds a bad size: {wire}")))
+    u64::try_from(wire)
+        .map_err(|_| Status::data_loss(format!("the response has an invalid size: {wire}")))
 }
 
 fn wire_size(size: usize) -> i64 {

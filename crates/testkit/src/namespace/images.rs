@@ -1,4 +1,4 @@
-//! The image store of one namespace: records from a name to a target.
+//! The image records of a namespace.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +17,12 @@ use super::content::{digest, size};
 use super::{Deletion, MESSAGE_LIMIT, NamespaceClient, required, time, wire_labels, wire_time};
 use crate::labels::Labels;
 
-/// What an image record points at, and what manifests and indexes list.
+/// A descriptor, as in image records, manifests and indexes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Descriptor {
-    /// Tells index, manifest, config and layer apart.
+    /// The media type.
     pub media_type: String,
-    /// The identity of the bytes.
+    /// The digest of the bytes.
     pub digest: Digest,
     /// The number of bytes.
     pub size: u64,
@@ -31,9 +31,9 @@ pub struct Descriptor {
 /// An image record as containerd returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRecord {
-    /// The key of the record.
+    /// The name, which is the key of the record.
     pub name: String,
-    /// What the record points at.
+    /// The target of the record.
     pub target: Descriptor,
     /// The labels of the record, not those of the image's config.
     pub labels: Labels,
@@ -48,7 +48,7 @@ impl NamespaceClient {
         ImagesClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
-    /// Creates an image record. containerd does not look whether the target exists.
+    /// Creates an image record. containerd does not check that the target exists.
     pub async fn create_image(
         &self,
         name: &str,
@@ -58,9 +58,9 @@ impl NamespaceClient {
         self.create_image_at(name, target, labels, None).await
     }
 
-    /// Creates an image record that claims to be created at `created`.
+    /// Creates an image record with the creation time `created`.
     ///
-    /// containerd keeps that time from 1.7 on; 1.6 ignores it and takes its own clock's.
+    /// containerd keeps that time from 1.7 on; 1.6 uses its own clock.
     pub async fn create_image_at(
         &self,
         name: &str,
@@ -109,21 +109,22 @@ impl NamespaceClient {
         let request = self.request(GetImageRequest {
             name: name.to_owned(),
         });
-        let answer = self.image_store().get(request).await?.into_inner();
-        record(required(answer.image, "image")?)
+        let response = self.image_store().get(request).await?.into_inner();
+        record(required(response.image, "image")?)
     }
 
     /// Returns all image records by name.
     pub async fn image_records(&self) -> Result<BTreeMap<String, ImageRecord>, Status> {
         let request = self.request(ListImagesRequest::default());
-        let answer = self.image_store().list(request).await?.into_inner();
-        let records = answer.images.into_iter().map(record);
-        records
-            .map(|record| record.map(|record| (record.name.clone(), record)))
+        let response = self.image_store().list(request).await?.into_inner();
+        response
+            .images
+            .into_iter()
+            .map(|image| record(image).map(|record| (record.name.clone(), record)))
             .collect()
     }
 
-    /// Returns the name of every image record with the digest it points at.
+    /// Returns the digest of the target of every image record, by name.
     pub async fn images(&self) -> Result<BTreeMap<String, Digest>, Status> {
         let records = self.image_records().await?.into_values();
         Ok(records

@@ -1,4 +1,4 @@
-//! Blobs on their way: writers that nobody has ended.
+//! The ingests of a namespace: unfinished writes of blobs.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +11,9 @@ use tonic::Status;
 use super::NamespaceClient;
 
 impl NamespaceClient {
-    /// Writes the beginning of a blob and goes away, as a pull that was cut off does.
+    /// Writes the first bytes of a blob and disconnects, as an interrupted pull does.
     ///
-    /// containerd keeps it for a day, or as long as the lease of the handle, if it has one.
+    /// containerd keeps the ingest for a day, or as long as the lease of the handle, if it has one.
     pub async fn begin_ingest(&self, reference: &str, bytes: &[u8]) -> Result<(), Status> {
         let writing = WriteContentRequest {
             action: WriteAction::Write.into(),
@@ -22,19 +22,23 @@ impl NamespaceClient {
             ..Default::default()
         };
         let request = self.request(stream::iter([writing]));
-        let mut answers = self.content().write(request).await?.into_inner();
-        while answers.message().await?.is_some() {}
+        let mut responses = self.content().write(request).await?.into_inner();
+        while responses.message().await?.is_some() {}
         Ok(())
     }
 
-    /// Returns the references of all writers that have not ended.
+    /// Returns the references of all ingests.
     pub async fn ingests(&self) -> Result<BTreeSet<String>, Status> {
         let request = self.request(ListStatusesRequest::default());
-        let answer = self.content().list_statuses(request).await?.into_inner();
-        Ok(answer.statuses.into_iter().map(|it| it.r#ref).collect())
+        let response = self.content().list_statuses(request).await?.into_inner();
+        Ok(response
+            .statuses
+            .into_iter()
+            .map(|status| status.r#ref)
+            .collect())
     }
 
-    /// Gives up a blob on its way.
+    /// Aborts an ingest.
     pub async fn abort_ingest(&self, reference: &str) -> Result<(), Status> {
         let request = self.request(AbortRequest {
             r#ref: reference.to_owned(),

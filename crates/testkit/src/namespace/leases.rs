@@ -1,4 +1,4 @@
-//! The leases of one namespace, and the collection that deleting one can cause.
+//! The leases of a namespace, and the collection that deleting one can cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ pub struct NewLease {
 }
 
 impl NewLease {
-    /// Begins a lease without labels that never expires.
+    /// Returns a lease without labels, which never expires.
     pub fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -38,22 +38,22 @@ impl NewLease {
         self
     }
 
-    /// Lets the lease hold nothing from `expire` on. No timer watches this: the next
-    /// collection that runs for another reason deletes the lease.
+    /// Sets the time at which the lease expires. containerd has no timer for it: the next collection
+    /// deletes an expired lease.
     pub fn expires(mut self, expire: Timestamp) -> Self {
         self.labels
             .insert(GC_EXPIRE.to_owned(), format!("{expire:.0}"));
         self
     }
 
-    /// Lets the lease hold only what it lists, not what the labels of that refer to.
+    /// Makes the lease hold only the resources that it lists, not those that their labels refer to.
     pub fn flat(mut self) -> Self {
         self.labels.insert(GC_FLAT.to_owned(), "true".to_owned());
         self
     }
 }
 
-/// Something that a lease holds.
+/// A resource that a lease holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseResource {
     /// `content`, `ingests`, `snapshots/<snapshotter>`, and from containerd 2.0 on `images`.
@@ -63,7 +63,7 @@ pub struct LeaseResource {
 }
 
 impl LeaseResource {
-    /// Names a blob.
+    /// Returns the resource of a blob.
     pub fn content(digest: &Digest) -> Self {
         Self {
             kind: "content".to_owned(),
@@ -71,7 +71,7 @@ impl LeaseResource {
         }
     }
 
-    /// Names a snapshot.
+    /// Returns the resource of a snapshot.
     pub fn snapshot(snapshotter: &str, key: &str) -> Self {
         Self {
             kind: format!("snapshots/{snapshotter}"),
@@ -79,7 +79,7 @@ impl LeaseResource {
         }
     }
 
-    /// Names an image record. containerd before 2.0 answers `Unimplemented`.
+    /// Returns the resource of an image record. containerd before 2.0 returns `Unimplemented`.
     pub fn image(name: &str) -> Self {
         Self {
             kind: "images".to_owned(),
@@ -103,7 +103,7 @@ impl NamespaceClient {
         Ok(())
     }
 
-    /// Adds a resource to a lease. containerd does not look whether it exists.
+    /// Adds a resource to a lease. containerd does not check that it exists.
     pub async fn add_lease_resource(
         &self,
         lease: &str,
@@ -120,7 +120,7 @@ impl NamespaceClient {
         Ok(())
     }
 
-    /// Deletes a lease and thereby lets go of all it holds.
+    /// Deletes a lease, which releases all that it holds.
     pub async fn delete_lease(&self, id: &str, deletion: Deletion) -> Result<(), Status> {
         let request = self.request(DeleteRequest {
             id: id.to_owned(),
@@ -133,18 +133,18 @@ impl NamespaceClient {
     /// Returns all leases with their labels.
     pub async fn leases(&self) -> Result<BTreeMap<String, Labels>, Status> {
         let request = self.request(ListRequest::default());
-        let answer = self.lease_manager().list(request).await?.into_inner();
-        let leases = answer.leases.into_iter();
+        let response = self.lease_manager().list(request).await?.into_inner();
+        let leases = response.leases.into_iter();
         Ok(leases
             .map(|lease| (lease.id, lease.labels.into_iter().collect()))
             .collect())
     }
 
-    /// Returns what a lease holds.
+    /// Returns the resources of a lease.
     pub async fn lease_resources(&self, id: &str) -> Result<BTreeSet<LeaseResource>, Status> {
         let request = self.request(ListResourcesRequest { id: id.to_owned() });
-        let answer = self.lease_manager().list_resources(request).await?;
-        let resources = answer.into_inner().resources.into_iter();
+        let response = self.lease_manager().list_resources(request).await?;
+        let resources = response.into_inner().resources.into_iter();
         Ok(resources
             .map(|resource| LeaseResource {
                 kind: resource.r#type,
@@ -153,8 +153,8 @@ impl NamespaceClient {
             .collect())
     }
 
-    /// Runs one collection over all namespaces: creates a lease and deletes it synchronously,
-    /// because there is no call for it.
+    /// Runs a collection of all namespaces by creating a lease and deleting it synchronously: there is
+    /// no call for it.
     pub async fn collect(&self) -> Result<(), Status> {
         let lease = unique_lease_id("collect");
         self.create_lease(NewLease::new(&lease)).await?;

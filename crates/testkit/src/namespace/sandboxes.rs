@@ -1,4 +1,4 @@
-//! The sandbox records of one namespace, which containerd has from 1.7 on.
+//! The sandbox records of a namespace, which containerd has from 1.7 on.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ impl NamespaceClient {
         StoreClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
-    /// Creates a sandbox record. Before 1.7, containerd answers `Unimplemented`.
+    /// Creates a sandbox record. Before 1.7, containerd returns `Unimplemented`.
     pub async fn create_sandbox(&self, id: &str, labels: &Labels) -> Result<(), Status> {
         let runtime = Runtime {
             name: "io.containerd.runc.v2".to_owned(),
@@ -36,17 +36,17 @@ impl NamespaceClient {
         Ok(())
     }
 
-    /// Returns the labels of all sandboxes by ID; none where there is no such store.
+    /// Returns the labels of all sandboxes by ID; none before 1.7.
     pub async fn sandboxes(&self) -> Result<BTreeMap<String, Labels>, Status> {
         let request = self.request(StoreListRequest::default());
         let found = match self.sandbox_store().list(request).await {
-            Ok(answer) => answer.into_inner().list,
+            Ok(response) => response.into_inner().list,
             Err(status) if status.code() == Code::Unimplemented => Vec::new(),
             Err(status) => return Err(status),
         };
         Ok(found
             .into_iter()
-            .map(|it| (it.sandbox_id, it.labels.into_iter().collect()))
+            .map(|sandbox| (sandbox.sandbox_id, sandbox.labels.into_iter().collect()))
             .collect())
     }
 

@@ -1,7 +1,7 @@
-//! The snapshotters of one namespace.
+//! The snapshots of a namespace.
 //!
-//! A snapshot gets its bytes without mounting anything: what Prepare answers names the
-//! directory that a mount would make writable, and the kit runs on the same machine.
+//! Files are written without mounting a snapshot: the response of Prepare names the directory that a
+//! mount would make writable, which is on the same machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,14 +22,14 @@ use super::content::size;
 use super::{MESSAGE_LIMIT, NamespaceClient, required, wire_labels};
 use crate::labels::Labels;
 
-/// What kind of filesystem state a snapshot is.
+/// The kind of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SnapshotKind {
     /// Read-only, on a committed parent.
     View,
     /// Writable.
     Active,
-    /// Frozen; may be a parent.
+    /// Immutable; may be a parent.
     Committed,
 }
 
@@ -38,7 +38,7 @@ pub enum SnapshotKind {
 pub struct SnapshotInfo {
     /// The key of the parent, if there is one.
     pub parent: Option<String>,
-    /// Active, view or committed.
+    /// The kind.
     pub kind: SnapshotKind,
     /// The labels of the snapshot.
     pub labels: Labels,
@@ -49,7 +49,7 @@ impl NamespaceClient {
         SnapshotsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
-    /// Creates an active snapshot; an empty `parent` means none.
+    /// Creates an active snapshot, without a parent if `parent` is empty.
     pub async fn prepare(
         &self,
         snapshotter: &str,
@@ -63,11 +63,11 @@ impl NamespaceClient {
             parent: parent.to_owned(),
             labels: wire_labels(labels),
         });
-        let answer = self.snapshot_service().prepare(request).await?;
-        Ok(answer.into_inner().mounts)
+        let response = self.snapshot_service().prepare(request).await?;
+        Ok(response.into_inner().mounts)
     }
 
-    /// Creates a view, which is read-only, on `parent`.
+    /// Creates a view of `parent`, which is read-only.
     pub async fn view(
         &self,
         snapshotter: &str,
@@ -81,11 +81,11 @@ impl NamespaceClient {
             parent: parent.to_owned(),
             labels: wire_labels(labels),
         });
-        let answer = self.snapshot_service().view(request).await?;
-        Ok(answer.into_inner().mounts)
+        let response = self.snapshot_service().view(request).await?;
+        Ok(response.into_inner().mounts)
     }
 
-    /// Turns the active snapshot `key` into the committed one `name`.
+    /// Commits the active snapshot `key` as `name`.
     pub async fn commit(
         &self,
         snapshotter: &str,
@@ -109,8 +109,8 @@ impl NamespaceClient {
             snapshotter: snapshotter.to_owned(),
             key: key.to_owned(),
         });
-        let answer = self.snapshot_service().stat(request).await?.into_inner();
-        snapshot_info(required(answer.info, "info")?)
+        let response = self.snapshot_service().stat(request).await?.into_inner();
+        snapshot_info(required(response.info, "info")?)
     }
 
     /// Returns all snapshots of a snapshotter by key.
@@ -122,10 +122,10 @@ impl NamespaceClient {
             snapshotter: snapshotter.to_owned(),
             filters: Vec::new(),
         });
-        let mut answers = self.snapshot_service().list(request).await?.into_inner();
+        let mut responses = self.snapshot_service().list(request).await?.into_inner();
         let mut snapshots = BTreeMap::new();
-        while let Some(answer) = answers.message().await? {
-            for info in answer.info {
+        while let Some(response) = responses.message().await? {
+            for info in response.info {
                 snapshots.insert(info.name.clone(), snapshot_info(info)?);
             }
         }
@@ -138,11 +138,11 @@ impl NamespaceClient {
             snapshotter: snapshotter.to_owned(),
             key: key.to_owned(),
         });
-        let answer = self.snapshot_service().usage(request).await?.into_inner();
-        Ok((size(answer.size)?, size(answer.inodes)?))
+        let response = self.snapshot_service().usage(request).await?.into_inner();
+        Ok((size(response.size)?, size(response.inodes)?))
     }
 
-    /// Takes all labels off a snapshot.
+    /// Removes all labels of a snapshot.
     pub async fn drop_snapshot_labels(&self, snapshotter: &str, key: &str) -> Result<(), Status> {
         let request = self.request(UpdateSnapshotRequest {
             snapshotter: snapshotter.to_owned(),
@@ -168,14 +168,14 @@ impl NamespaceClient {
         Ok(())
     }
 
-    /// Returns how to mount an active snapshot or a view.
+    /// Returns the mounts of an active snapshot or a view.
     pub async fn mounts(&self, snapshotter: &str, key: &str) -> Result<Vec<Mount>, Status> {
         let request = self.request(MountsRequest {
             snapshotter: snapshotter.to_owned(),
             key: key.to_owned(),
         });
-        let answer = self.snapshot_service().mounts(request).await?;
-        Ok(answer.into_inner().mounts)
+        let response = self.snapshot_service().mounts(request).await?;
+        Ok(response.into_inner().mounts)
     }
 
     /// Writes a file into an active snapshot.
@@ -191,16 +191,16 @@ impl NamespaceClient {
     }
 }
 
-/// Writes a file where `mounts`, the answer for an active snapshot, would be writable.
+/// Writes a file to the writable directory of `mounts`, which are those of an active snapshot.
 pub(crate) fn write_file(mounts: &[Mount], name: &str, bytes: &[u8]) -> PathBuf {
-    let directory = writable_directory(mounts)
-        .unwrap_or_else(|| panic!("the kit does not know where to write: {mounts:?}"));
+    let directory =
+        writable_directory(mounts).unwrap_or_else(|| panic!("no writable directory in {mounts:?}"));
     let file = directory.join(name);
     fs::write(&file, bytes).unwrap_or_else(|error| panic!("write `{}`: {error}", file.display()));
     file
 }
 
-/// Returns the directory that takes the writes: the upper one of an overlay, the source of a bind.
+/// Returns the writable directory: the upper one of an overlay, the source of a bind mount.
 fn writable_directory(mounts: &[Mount]) -> Option<PathBuf> {
     let mount = mounts.first()?;
     let directory = match mount.r#type.as_str() {
@@ -208,7 +208,7 @@ fn writable_directory(mounts: &[Mount]) -> Option<PathBuf> {
             .options
             .iter()
             .find_map(|option| option.strip_prefix("upperdir="))?,
-        // A single layer needs no overlay, and native never makes one.
+        // A snapshot without a parent, or one of the native snapshotter.
         "bind" => mount.source.as_str(),
         _ => return None,
     };
@@ -220,7 +220,11 @@ fn snapshot_info(info: Info) -> Result<SnapshotInfo, Status> {
         Kind::View => SnapshotKind::View,
         Kind::Active => SnapshotKind::Active,
         Kind::Committed => SnapshotKind::Committed,
-        Kind::Unknown => return Err(Status::data_loss("answer holds a snapshot without kind")),
+        Kind::Unknown => {
+            return Err(Status::data_loss(
+                "the response has a snapshot without a kind",
+            ));
+        }
     };
     Ok(SnapshotInfo {
         parent: Some(info.parent).filter(|parent| !parent.is_empty()),

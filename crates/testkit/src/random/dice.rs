@@ -1,13 +1,13 @@
-//! Random numbers that mean the same for ever: a seed in a file of regressions is a promise.
+//! Random numbers that never change for a seed, so that recorded seeds stay valid.
 
-/// A stream of random numbers that follows from its seed: `SplitMix64`.
+/// A generator of random numbers: `SplitMix64`.
 #[derive(Debug, Clone)]
 pub struct Dice {
     state: u64,
 }
 
 impl Dice {
-    /// Begins the stream of `seed`.
+    /// Returns the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }
@@ -20,28 +20,28 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Returns a number from 0 to `end`, without `end` itself.
+    /// Returns a number from 0 to `end`, excluding `end`.
     ///
     /// # Panics
     ///
     /// If `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        // A little uneven, which does no harm to numbers this small.
+        // The bias is negligible for numbers this small.
         let number = self.roll() % end as u64;
         usize::try_from(number).expect("the remainder is smaller than a usize")
     }
 
-    /// Returns a number from `first` to `last`.
+    /// Returns a number from `first` to `last`, including both.
     pub fn between(&mut self, first: usize, last: usize) -> usize {
         first + self.below(last - first + 1)
     }
 
-    /// Says yes that many times out of a hundred.
+    /// Returns true with a chance in percent.
     pub fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
 
-    /// Picks one of a slice that is not empty.
+    /// Returns one of a slice that is not empty.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }

@@ -1,8 +1,7 @@
-//! Taking everything out of a containerd, so that the next store finds it as new.
+//! Empties a containerd for the next store.
 //!
-//! Starting another daemon would do as well, and take longer than the store it is for. Content
-//! is shared between namespaces, so fresh namespaces alone would not do: what an earlier store
-//! has left would keep bytes on disk, and sizes of the whole server be off.
+//! Starting another daemon takes longer than building a store. New namespaces would not suffice:
+//! namespaces share content, and what an earlier store left would count in sizes of the server.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tonic::Status;
@@ -10,17 +9,17 @@ use tonic::Status;
 use crate::containerd::Containerd;
 use crate::namespace::{Deletion, NamespaceClient};
 
-/// How many things are deleted at a time.
-const AT_ONCE: usize = 16;
+/// The images that are deleted concurrently.
+const CONCURRENT: usize = 16;
 
 impl Containerd {
-    /// Deletes everything that holds anything, in all namespaces, and collects.
+    /// Deletes all objects that hold others, in all namespaces, and collects.
     ///
-    /// Whoever calls this looks whether [`Containerd::content_bytes_on_disk`] is 0 then: only
-    /// a file that no namespace knows of, or that a writer has adopted, could be left.
+    /// Callers check that [`Containerd::content_bytes_on_disk`] is 0 afterwards. Otherwise a file is
+    /// left that no namespace has, or that a writer has adopted.
     pub async fn empty(&self) -> Result<(), Status> {
         let names = self.namespaces().await?;
-        let clients: Vec<NamespaceClient> = names.iter().map(|it| self.namespace(it)).collect();
+        let clients: Vec<NamespaceClient> = names.iter().map(|name| self.namespace(name)).collect();
         for client in &clients {
             client.delete_all_holders().await?;
         }
@@ -32,12 +31,11 @@ impl Containerd {
 }
 
 impl NamespaceClient {
-    /// Deletes records, and what labels make its own root.
+    /// Deletes all records, and the blobs and snapshots that their labels make roots.
     async fn delete_all_holders(&self) -> Result<(), Status> {
-        let images = stream::iter(self.images().await?.into_keys());
-        let images = images.map(async |name| self.delete_image(&name, Deletion::Async).await);
-        images
-            .buffer_unordered(AT_ONCE)
+        stream::iter(self.images().await?.into_keys())
+            .map(async |name| self.delete_image(&name, Deletion::Async).await)
+            .buffer_unordered(CONCURRENT)
             .try_collect::<Vec<()>>()
             .await?;
         for id in self.containers().await?.into_keys() {
@@ -60,7 +58,7 @@ impl NamespaceClient {
         for snapshotter in ["native", "overlayfs"] {
             for (key, info) in self.snapshots(snapshotter).await? {
                 if info.labels.keys().any(|key| is_root(key)) {
-                    // Not removed: it may have children, and then it cannot be.
+                    // Not removed, because it may have children.
                     self.drop_snapshot_labels(snapshotter, &key).await?;
                 }
             }
@@ -69,7 +67,7 @@ impl NamespaceClient {
     }
 }
 
-/// Whether some version takes the label for that of a root.
+/// Whether any version takes the label for that of a root.
 fn is_root(key: &str) -> bool {
     key.starts_with("containerd.io/gc.root")
 }

@@ -1,9 +1,9 @@
-//! From a seed to a store.
+//! Generates a store from a seed.
 //!
-//! The way of a real host: there is a *registry* of images that share layers, manifests and
-//! configs; each namespace pulls some of them, whole or in part; people name and un-name them;
-//! engines make snapshots, containers and leases. At the end labels are sprinkled over
-//! everything, for which there is no model but containerd's collector, which follows them all.
+//! The generator works like a real host: a *registry* has images that share layers, manifests and
+//! configs; each namespace pulls some of them, wholly or partly; records are named and renamed;
+//! engines create snapshots, containers and leases. At the end random objects get labels of every
+//! kind that containerd's collector follows.
 
 mod draft;
 mod holders;
@@ -19,37 +19,37 @@ use super::dice::Dice;
 use super::hostile::CROSSED;
 use super::store::RandomStore;
 
-/// The namespaces, of which a store has the first few.
+/// The namespaces; a store has the first few.
 const NAMESPACES: [&str; 3] = ["default", "k8s.io", "moby"];
 
-/// The snapshotters that every containerd of the tests has.
+/// The snapshotters that every tested containerd has.
 const SNAPSHOTTERS: [&str; 2] = ["native", "overlayfs"];
 
-/// A moment long before every test.
+/// A time long before every test.
 pub(super) const PAST: &str = "2021-02-03T04:05:06Z";
 
-/// A moment long after every test.
+/// A time long after every test.
 const FUTURE: &str = "2099-02-03T04:05:06Z";
 
 impl RandomStore {
-    /// Returns the store of a seed. One with the bit [`CROSSED`] is that of the seed without it,
-    /// and crossed images.
+    /// Returns the store of a seed. With the bit [`CROSSED`] it is the store of the seed without the
+    /// bit, with additional crossed images.
     pub fn generate(seed: u64) -> Self {
         let mut dice = Dice::new(seed & !CROSSED);
         let registry = Registry::generate(&mut dice);
-        // Often one: in several, most content is kept by another one.
+        // Often one, because with several most content is held by another namespace.
         let n_namespaces = *dice.pick(&[1, 1, 2, 3]);
         let mut draft = Draft::new(dice);
         for namespace in &NAMESPACES[..n_namespaces] {
             draft.enter(namespace);
             let pulled = pull::pull_some(&mut draft, &registry);
             records::name(&mut draft, &pulled);
-            records::name_what_is_not_there(&mut draft, &registry);
+            records::name_missing_content(&mut draft, &registry);
             snapshots::add_some(&mut draft);
             holders::add_containers(&mut draft, &pulled);
             holders::add_docker_containers(&mut draft, &pulled);
             holders::add_leases(&mut draft, &registry);
-            holders::add_others(&mut draft);
+            holders::add_sandbox_and_ingest(&mut draft);
         }
         for namespace in &NAMESPACES[..n_namespaces] {
             draft.enter(namespace);
@@ -57,7 +57,7 @@ impl RandomStore {
         }
         let mut store = Self {
             seed,
-            things: draft.into_things(),
+            objects: draft.into_objects(),
         };
         if seed & CROSSED != 0 {
             store.cross();
@@ -69,10 +69,10 @@ impl RandomStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::store::What;
+    use crate::random::store::ObjectKind;
 
     #[test]
-    fn follows_from_the_seed() {
+    fn is_deterministic() {
         assert_eq!(RandomStore::generate(3), RandomStore::generate(3));
         assert_ne!(RandomStore::generate(3), RandomStore::generate(4));
     }
@@ -82,14 +82,16 @@ mod tests {
         let marked =
             |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("vnd.docker.reference.type");
         let is_attested = |store: &RandomStore| {
-            let mut things = store.things.iter();
-            things.any(|it| matches!(&it.what, What::Blob { bytes, .. } if marked(bytes)))
+            let mut objects = store.objects.iter();
+            objects.any(
+                |object| matches!(&object.kind, ObjectKind::Blob { bytes, .. } if marked(bytes)),
+            )
         };
         assert!((0..50).any(|seed| is_attested(&RandomStore::generate(seed))));
     }
 
     #[test]
-    fn a_few_hundred_stores_have_everything() {
+    fn a_few_hundred_stores_cover_everything() {
         let stores: String = (0..300)
             .map(|seed| RandomStore::generate(seed).to_string())
             .collect();

@@ -1,24 +1,24 @@
-//! Images whose documents call the documents of a store anything.
+//! Hostile images, whose documents misdescribe the documents of a store.
 //!
-//! A descriptor claims what kind of document a digest is, and its author can claim anything: that
-//! another image's manifest is a configuration, that a layer is an index. The author can nest
-//! indexes deeper than any reader goes, and choose by trailing white space where a digest sorts.
-//! How other images are read must not depend on any of it.
+//! A descriptor claims the kind of a document, and its author can claim anything: that another
+//! image's manifest is a configuration, or that a layer is an index. The author can nest indexes
+//! deeper than any reader goes, and choose by trailing spaces where a digest sorts. None of it may
+//! change how other images are read.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::dice::Dice;
-use super::store::{RandomStore, Thing, What};
+use super::store::{ObjectKind, RandomStore, StoreObject};
 use crate::image::{Blob, descriptor_json};
 use crate::labels::Labels;
 use crate::namespace::{Descriptor, digest_of};
 
-/// The bit of a seed that adds crossed images to the store of the seed without it.
+/// The bit of a seed that adds crossed images, which misdescribe other images of the store.
 pub const CROSSED: u64 = 1 << 40;
 
-/// What a descriptor may call a document: every kind, in both formats, and unknown ones.
+/// The media types that a descriptor may claim: every kind, in both formats, and unknown ones.
 const MEDIA_TYPES: [&str; 12] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -37,7 +37,7 @@ const MEDIA_TYPES: [&str; 12] = [
 const INDEX: &str = MEDIA_TYPES[0];
 const MANIFEST: &str = MEDIA_TYPES[2];
 
-/// How often a document is padded to have its digest sort as wanted. Every second one does.
+/// The most spaces that pad a document until its digest sorts as wanted. Each has a chance of half.
 const PADDINGS: usize = 200;
 
 /// A blob that a hostile document refers to.
@@ -49,9 +49,9 @@ struct Victim {
 }
 
 impl RandomStore {
-    /// Returns one more image for `namespace`: blobs, and records with names that begin with
-    /// `name`. Its documents call blobs of the store, of any namespace, anything.
-    pub fn hostile_image(&self, dice: &mut Dice, namespace: &str, name: &str) -> Vec<Thing> {
+    /// Returns a hostile image for `namespace`: blobs, and records whose names begin with `name`. Its
+    /// documents misdescribe blobs of the store, of any namespace.
+    pub fn hostile_image(&self, dice: &mut Dice, namespace: &str, name: &str) -> Vec<StoreObject> {
         let victims = self.victims();
         if victims.is_empty() {
             return Vec::new();
@@ -60,36 +60,39 @@ impl RandomStore {
             dice,
             namespace,
             victims,
-            things: Vec::new(),
+            objects: Vec::new(),
         };
         let target = hostile.target();
         hostile.name(name, &target);
-        hostile.things
+        hostile.objects
     }
 
-    /// Adds a few crossed images, and containers of some of them.
+    /// Adds a few hostile images, and containers of some of them.
     pub(super) fn cross(&mut self) {
         let mut dice = Dice::new(self.seed ^ 0x4352_4f53_5345_4421);
-        let namespaces: BTreeSet<String> =
-            self.things.iter().map(|it| it.namespace.clone()).collect();
-        let namespaces: Vec<String> = namespaces.into_iter().collect();
+        let namespaces: BTreeSet<&String> = self
+            .objects
+            .iter()
+            .map(|object| &object.namespace)
+            .collect();
+        let namespaces: Vec<String> = namespaces.into_iter().cloned().collect();
         for number in 0..dice.between(1, 3) {
             let namespace = dice.pick(&namespaces).clone();
             let name = format!("docker.io/library/crossed{number}");
-            let things = self.hostile_image(&mut dice, &namespace, &name);
+            let objects = self.hostile_image(&mut dice, &namespace, &name);
             let mut digests = Vec::new();
-            for thing in &things {
-                if let What::Image { target, .. } = &thing.what {
+            for object in &objects {
+                if let ObjectKind::Image { target, .. } = &object.kind {
                     digests.push(target.digest.to_string());
                 }
             }
-            self.things.extend(things);
+            self.objects.extend(objects);
             if let Some(target) = digests.pop().filter(|_| dice.percent(30)) {
                 let image = (*dice.pick(&[target.as_str(), &format!("{name}:1")])).to_owned();
-                self.things.push(Thing {
+                self.objects.push(StoreObject {
                     namespace,
                     labels: Labels::new(),
-                    what: What::Container {
+                    kind: ObjectKind::Container {
                         id: format!("of-crossed{number}"),
                         image,
                         snapshot: None,
@@ -99,31 +102,37 @@ impl RandomStore {
         }
     }
 
-    /// Every blob once, with the documents that refer to it.
+    /// Returns every blob once, with the documents that refer to it.
     fn victims(&self) -> Vec<Victim> {
         let mut seen = BTreeSet::new();
         let mut blobs: Vec<(Descriptor, &[u8])> = Vec::new();
-        for thing in &self.things {
-            if let What::Blob { bytes, note: _ } = &thing.what {
+        for object in &self.objects {
+            if let ObjectKind::Blob { bytes, note: _ } = &object.kind {
                 let blob = Blob::new("", bytes.to_vec());
                 if seen.insert(blob.descriptor.digest.clone()) {
                     blobs.push((blob.descriptor, bytes));
                 }
             }
         }
-        let documents = blobs.iter().filter(|(_, bytes)| bytes.starts_with(b"{"));
-        let documents: Vec<(String, String)> = documents
-            .map(|(it, bytes)| (it.digest.to_string(), String::from_utf8_lossy(bytes).into()))
+        let documents: Vec<(String, String)> = blobs
+            .iter()
+            .filter(|(_, bytes)| bytes.starts_with(b"{"))
+            .map(|(descriptor, bytes)| {
+                let text = String::from_utf8_lossy(bytes).into();
+                (descriptor.digest.to_string(), text)
+            })
             .collect();
-        let with_parents = blobs.iter().map(|(descriptor, _)| {
-            let digest = descriptor.digest.to_string();
-            let parents = documents.iter().filter(|(_, text)| text.contains(&digest));
-            Victim {
-                descriptor: descriptor.clone(),
-                parents: parents.map(|(parent, _)| parent.clone()).collect(),
-            }
-        });
-        with_parents.collect()
+        blobs
+            .iter()
+            .map(|(descriptor, _)| {
+                let digest = descriptor.digest.to_string();
+                let parents = documents.iter().filter(|(_, text)| text.contains(&digest));
+                Victim {
+                    descriptor: descriptor.clone(),
+                    parents: parents.map(|(parent, _)| parent.clone()).collect(),
+                }
+            })
+            .collect()
     }
 }
 
@@ -132,14 +141,14 @@ struct Hostile<'a> {
     dice: &'a mut Dice,
     namespace: &'a str,
     victims: Vec<Victim>,
-    things: Vec<Thing>,
+    objects: Vec<StoreObject>,
 }
 
 impl Hostile<'_> {
-    /// Makes the documents and returns what the record is to point at, rightly described.
+    /// Adds the documents and returns the correct descriptor of the target.
     fn target(&mut self) -> Descriptor {
         if self.dice.percent(10) {
-            // The very document of another image.
+            // A document of another image.
             let victim = self.dice.pick(&self.victims).descriptor.clone();
             return Descriptor {
                 media_type: (*self.dice.pick(&MEDIA_TYPES)).to_owned(),
@@ -149,7 +158,7 @@ impl Hostile<'_> {
         let (document, media_type, rival) = self.document();
         let mut inner = self.add(&document, media_type, &rival);
         for _ in 0..*self.dice.pick(&[0, 0, 0, 1, 2, 9, 12]) {
-            let entry = self.called(inner.clone(), 20);
+            let entry = self.misdescribed(inner.clone(), 20);
             let document = json!({
                 "schemaVersion": 2,
                 "mediaType": INDEX,
@@ -160,16 +169,20 @@ impl Hostile<'_> {
         inner
     }
 
-    /// Returns a document that refers to victims, its kind, and the digest to sort before or after.
+    /// Returns a document that refers to victims, its media type, and the digest of its rival, to sort
+    /// before or after.
     fn document(&mut self) -> (Value, &'static str, String) {
         let number = self.dice.between(1, 3);
         let victims: Vec<Victim> = (0..number)
             .map(|_| self.dice.pick(&self.victims).clone())
             .collect();
         let first = &victims[0];
-        let rival = first.parents.first().cloned();
-        let rival = rival.unwrap_or_else(|| first.descriptor.digest.to_string());
-        let entries: Vec<Value> = victims.into_iter().map(|it| self.entry(it)).collect();
+        let parent = first.parents.first().cloned();
+        let rival = parent.unwrap_or_else(|| first.descriptor.digest.to_string());
+        let entries: Vec<Value> = victims
+            .into_iter()
+            .map(|victim| self.entry(victim))
+            .collect();
         let mut document = json!({ "schemaVersion": 2 });
         let is_index = self.dice.percent(70);
         let is_both = self.dice.percent(5);
@@ -189,10 +202,9 @@ impl Hostile<'_> {
         (document, media_type, rival)
     }
 
-    /// Returns an entry that calls a victim anything, now and then with a platform or as an
-    /// attestation.
+    /// Returns an entry that misdescribes a victim, sometimes with a platform or as an attestation.
     fn entry(&mut self, victim: Victim) -> Value {
-        let mut entry = descriptor_json(&self.called(victim.descriptor, 100));
+        let mut entry = descriptor_json(&self.misdescribed(victim.descriptor, 100));
         if self.dice.percent(10) {
             entry["size"] = json!(self.dice.below(3));
         }
@@ -205,8 +217,8 @@ impl Hostile<'_> {
         entry
     }
 
-    /// Calls a document anything, with this chance out of a hundred.
-    fn called(&mut self, descriptor: Descriptor, chance: usize) -> Descriptor {
+    /// Changes the media type of a descriptor, with a chance in percent.
+    fn misdescribed(&mut self, descriptor: Descriptor, chance: usize) -> Descriptor {
         if !self.dice.percent(chance) {
             return descriptor;
         }
@@ -216,18 +228,17 @@ impl Hostile<'_> {
         }
     }
 
-    /// Adds a document, padded so that its digest sorts before or after that of its rival, with
-    /// the labels of a pull or without.
+    /// Adds a document, padded to sort before or after its rival, with or without the labels of a pull.
     fn add(&mut self, document: &Value, media_type: &str, rival: &str) -> Descriptor {
         let is_before = self.dice.percent(50);
         let mut blob = padded(document, media_type, rival, is_before);
         if self.dice.percent(70) {
             refer_to_all(&mut blob, document);
         }
-        self.things.push(Thing {
+        self.objects.push(StoreObject {
             namespace: self.namespace.to_owned(),
             labels: blob.labels,
-            what: What::Blob {
+            kind: ObjectKind::Blob {
                 bytes: blob.bytes.into(),
                 note: "hostile".to_owned(),
             },
@@ -235,18 +246,18 @@ impl Hostile<'_> {
         blob.descriptor
     }
 
-    /// Adds a record or two; of two, each says something else of the target.
+    /// Adds one record, or two that may describe the target differently.
     fn name(&mut self, name: &str, target: &Descriptor) {
         for number in 1..=*self.dice.pick(&[1, 1, 2]) {
-            let mut target = self.called(target.clone(), 30);
+            let mut target = self.misdescribed(target.clone(), 30);
             if target.media_type.is_empty() {
-                // The server refuses a record without one.
+                // The server refuses a record without a media type.
                 MANIFEST.clone_into(&mut target.media_type);
             }
-            self.things.push(Thing {
+            self.objects.push(StoreObject {
                 namespace: self.namespace.to_owned(),
                 labels: Labels::new(),
-                what: What::Image {
+                kind: ObjectKind::Image {
                     name: format!("{name}:{number}"),
                     target,
                     created: Some(super::generate::PAST.to_owned()),
@@ -256,7 +267,7 @@ impl Hostile<'_> {
     }
 }
 
-/// Renders a document with as many spaces behind it as it takes to sort as wanted.
+/// Renders a document, padded with spaces until its digest sorts as wanted.
 fn padded(document: &Value, media_type: &str, rival: &str, is_before: bool) -> Blob {
     let mut bytes = document.to_string().into_bytes();
     for _ in 0..PADDINGS {
@@ -268,12 +279,16 @@ fn padded(document: &Value, media_type: &str, rival: &str, is_before: bool) -> B
     Blob::new(media_type, bytes)
 }
 
-/// Lets the collector find all that a document names, as a pull does.
+/// Adds labels that refer to all that a document names, as a pull does.
 fn refer_to_all(blob: &mut Blob, document: &Value) {
     let lists = ["manifests", "layers"].map(|key| document[key].as_array());
-    let entries = lists.into_iter().flatten().flatten();
-    let entries = entries.chain(Some(&document["config"]));
-    for (number, digest) in entries.filter_map(|it| it["digest"].as_str()).enumerate() {
+    let digests = lists
+        .into_iter()
+        .flatten()
+        .flatten()
+        .chain(Some(&document["config"]))
+        .filter_map(|entry| entry["digest"].as_str());
+    for (number, digest) in digests.enumerate() {
         let key = format!("{}.m.{number}", crate::labels::GC_REF_CONTENT);
         blob.labels.insert(key, digest.to_owned());
     }
@@ -284,12 +299,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crossed_store_is_the_store_of_the_seed_and_more() {
+    fn a_crossed_store_extends_the_store_of_the_seed() {
         for seed in 0..20 {
             let plain = RandomStore::generate(seed);
             let crossed = RandomStore::generate(seed | CROSSED);
-            let (same, more) = crossed.things.split_at(plain.things.len());
-            assert_eq!(same, plain.things);
+            let (same, more) = crossed.objects.split_at(plain.objects.len());
+            assert_eq!(same, plain.objects);
             assert!(!more.is_empty(), "seed {seed}");
         }
     }
@@ -307,19 +322,19 @@ mod tests {
     }
 
     #[test]
-    fn a_few_hundred_images_have_everything() {
+    fn a_few_hundred_images_cover_everything() {
         let store = RandomStore::generate(3);
         let mut dice = Dice::new(1);
         let (mut texts, mut deepest, mut two_types) = (String::new(), 0, false);
         for _ in 0..300 {
-            let things = store.hostile_image(&mut dice, "default", "evil");
+            let objects = store.hostile_image(&mut dice, "default", "evil");
             let mut types = BTreeSet::new();
             let mut n_blobs = 0;
-            for thing in &things {
-                if let What::Blob { bytes, .. } = &thing.what {
+            for object in &objects {
+                if let ObjectKind::Blob { bytes, .. } = &object.kind {
                     texts.push_str(&String::from_utf8_lossy(bytes));
                     n_blobs += 1;
-                } else if let What::Image { target, .. } = &thing.what {
+                } else if let ObjectKind::Image { target, .. } = &object.kind {
                     types.insert(target.media_type.clone());
                 }
             }

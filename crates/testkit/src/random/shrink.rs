@@ -1,31 +1,31 @@
-//! Cutting a store down to the part of it that matters.
+//! Shrinks a store to the part that makes a test fail.
 
 use std::ops::Range;
 
-use super::store::{RandomStore, Thing, What};
+use super::store::{ObjectKind, RandomStore, StoreObject};
 use crate::namespace::LeaseResource;
 
 impl RandomStore {
-    /// Leaves out, part by part, what makes no difference to `fails`, and returns the rest.
+    /// Removes parts as long as `fails` still returns true, and returns the rest.
     ///
-    /// First things, half of them at a time, then a quarter and so on down to single ones; then
-    /// single labels and what leases hold. Gives up after `limit` questions.
+    /// First objects: half of them at a time, then a quarter, down to single ones. Then single labels
+    /// and resources of leases. Calls `fails` at most `limit` times.
     #[must_use]
     pub fn shrink(&self, limit: usize, mut fails: impl FnMut(&Self) -> bool) -> Self {
         let mut left = limit;
-        let mut ask = |store: &Self| {
-            let may = left > 0;
+        let mut still_fails = |store: &Self| {
+            let may_call = left > 0;
             left = left.saturating_sub(1);
-            may && fails(store)
+            may_call && fails(store)
         };
         let mut store = self.clone();
-        let mut length = store.things.len().div_ceil(2);
+        let mut length = store.objects.len().div_ceil(2);
         while length > 0 {
             let mut first = 0;
-            while first < store.things.len() {
-                let end = store.things.len().min(first + length);
-                let smaller = store.without_things(first..end);
-                if ask(&smaller) {
+            while first < store.objects.len() {
+                let end = store.objects.len().min(first + length);
+                let smaller = store.without_objects(first..end);
+                if still_fails(&smaller) {
                     store = smaller;
                 } else {
                     first = end;
@@ -33,11 +33,11 @@ impl RandomStore {
             }
             length /= 2;
         }
-        for at in 0..store.things.len() {
-            for part in store.things[at].parts() {
+        for index in 0..store.objects.len() {
+            for part in store.objects[index].parts() {
                 let mut smaller = store.clone();
-                smaller.things[at].drop_part(&part);
-                if ask(&smaller) {
+                smaller.objects[index].drop_part(&part);
+                if still_fails(&smaller) {
                     store = smaller;
                 }
             }
@@ -45,33 +45,33 @@ impl RandomStore {
         store
     }
 
-    fn without_things(&self, range: Range<usize>) -> Self {
+    fn without_objects(&self, range: Range<usize>) -> Self {
         let mut smaller = self.clone();
-        smaller.things.drain(range);
+        smaller.objects.drain(range);
         smaller
     }
 }
 
-/// What a thing can do without.
+/// A part of an object that can be removed.
 #[derive(Debug)]
 enum Part {
     Label(String),
     Resource(LeaseResource),
 }
 
-impl Thing {
+impl StoreObject {
     fn parts(&self) -> Vec<Part> {
         let mut parts: Vec<Part> = self.labels.keys().cloned().map(Part::Label).collect();
-        if let What::Lease { id: _, resources } = &self.what {
+        if let ObjectKind::Lease { id: _, resources } = &self.kind {
             parts.extend(resources.iter().cloned().map(Part::Resource));
         }
         parts
     }
 
     fn drop_part(&mut self, part: &Part) {
-        match (part, &mut self.what) {
+        match (part, &mut self.kind) {
             (Part::Label(key), _) => drop(self.labels.remove(key)),
-            (Part::Resource(unneeded), What::Lease { id: _, resources }) => {
+            (Part::Resource(unneeded), ObjectKind::Lease { id: _, resources }) => {
                 resources.retain(|resource| resource != unneeded);
             }
             (Part::Resource(_), _) => {}
@@ -84,13 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leaves_what_matters() {
+    fn keeps_the_part_that_matters() {
         let store = RandomStore::generate(7);
-        let is_image = |what: &What| matches!(what, What::Image { .. });
-        let has_image = |store: &RandomStore| store.things.iter().any(|it| is_image(&it.what));
+        let is_image = |object: &ObjectKind| matches!(object, ObjectKind::Image { .. });
+        let has_image =
+            |store: &RandomStore| store.objects.iter().any(|object| is_image(&object.kind));
         assert!(has_image(&store), "{store}");
         let shrunk = store.shrink(1000, has_image);
-        assert_eq!(shrunk.things.len(), 1, "{shrunk}");
-        assert!(shrunk.things[0].labels.is_empty(), "{shrunk}");
+        assert_eq!(shrunk.objects.len(), 1, "{shrunk}");
+        assert!(shrunk.objects[0].labels.is_empty(), "{shrunk}");
     }
 }

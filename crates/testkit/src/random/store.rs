@@ -1,89 +1,89 @@
-//! The description of a store: a flat list of things, each of which can be left out.
+//! A store as data: a flat list of objects, each of which can be removed.
 
 use std::sync::Arc;
 
 use crate::labels::Labels;
 use crate::namespace::{Descriptor, LeaseResource, SnapshotKind};
 
-/// A store as data: what [`RandomStore::build`] puts into a containerd.
+/// A store as data, which [`RandomStore::build`] builds in a containerd.
 ///
-/// Things refer to each other by digest, key and name, as in containerd itself. What they refer
-/// to need not be there, so any part of a store is a store too.
+/// Objects refer to each other by digest, key and name, as in containerd. What they refer to may be
+/// missing, so any part of a store is also a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RandomStore {
-    /// What it was generated from.
+    /// The seed that it was generated from.
     pub seed: u64,
-    /// Everything in it, in no order that matters but that of snapshots, parents first.
-    pub things: Vec<Thing>,
+    /// The objects. Snapshots come after their parents; otherwise the order does not matter.
+    pub objects: Vec<StoreObject>,
 }
 
-/// One object of one namespace.
+/// An object of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thing {
-    /// The namespace that it is in.
+pub struct StoreObject {
+    /// The namespace.
     pub namespace: String,
-    /// Its labels.
+    /// The labels.
     pub labels: Labels,
-    /// What it is.
-    pub what: What,
+    /// The kind of the object, with its data.
+    pub kind: ObjectKind,
 }
 
-/// What a [`Thing`] is.
+/// The kind of a [`StoreObject`], with its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum ObjectKind {
     /// A blob.
     Blob {
-        /// Its bytes.
+        /// The bytes.
         bytes: Arc<[u8]>,
-        /// What it is meant to be; for people.
+        /// A description for failure messages.
         note: String,
     },
-    /// A snapshot with one file in it.
+    /// A snapshot with one file.
     Snapshot {
         /// The snapshotter.
         snapshotter: String,
         /// The key.
         key: String,
-        /// The key of its parent; it is left out if that is not there.
+        /// The key of the parent. Without it, the snapshot is not built.
         parent: Option<String>,
-        /// Committed, active or view. A view has no file.
+        /// The kind. A view has no file.
         kind: SnapshotKind,
-        /// The length of its file.
+        /// The length of the file.
         bytes: usize,
     },
     /// An image record.
     Image {
         /// The name.
         name: String,
-        /// What it points at.
+        /// The target.
         target: Descriptor,
-        /// When it claims to be created, as RFC 3339; otherwise it is new.
+        /// The creation time as RFC 3339; otherwise containerd sets it.
         created: Option<String>,
     },
     /// A container record.
     Container {
         /// The ID.
         id: String,
-        /// What it says it was created from.
+        /// The image that it names.
         image: String,
-        /// Snapshotter and key of its filesystem.
+        /// The snapshotter and the key of its filesystem.
         snapshot: Option<(String, String)>,
     },
     /// A lease.
     Lease {
         /// The ID.
         id: String,
-        /// What it holds. Kinds that the server does not know are left out.
+        /// The resources. Kinds that the server does not support are left out.
         resources: Vec<LeaseResource>,
     },
-    /// A blob on its way that nobody finishes.
+    /// An unfinished write of a blob.
     Ingest {
         /// The reference of the writer.
         reference: String,
-        /// How much has been written.
+        /// The number of written bytes.
         bytes: usize,
     },
-    /// A sandbox record; left out where the server has no such store.
+    /// A sandbox record; left out if the server has no such store.
     Sandbox {
         /// The ID.
         id: String,

@@ -1,30 +1,30 @@
-//! A store in words: one line for a thing, with digests cut short, for whoever reads a failure.
+//! The text of a store for failure messages: one line per object, with shortened digests.
 
 use std::fmt;
 
-use super::store::{RandomStore, Thing, What};
+use super::store::{ObjectKind, RandomStore, StoreObject};
 use crate::namespace::digest_of;
 
-/// How many characters of a digest tell two of one store apart.
+/// The characters of a shortened digest, enough to distinguish those of one store.
 const SHORT: usize = 8;
 
 impl fmt::Display for RandomStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "seed {}, {} things",
+            "seed {}, {} objects",
             self.seed,
-            self.things.len()
+            self.objects.len()
         )?;
-        self.things
+        self.objects
             .iter()
-            .try_for_each(|thing| writeln!(formatter, "  {thing}"))
+            .try_for_each(|object| writeln!(formatter, "  {object}"))
     }
 }
 
-impl fmt::Display for Thing {
+impl fmt::Display for StoreObject {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:8} {}", self.namespace, self.what)?;
+        write!(formatter, "{:8} {}", self.namespace, self.kind)?;
         for (key, value) in &self.labels {
             write!(formatter, "  {key}={}", shortened(value))?;
         }
@@ -32,7 +32,7 @@ impl fmt::Display for Thing {
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for ObjectKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blob { bytes, note } => {
@@ -95,7 +95,7 @@ impl fmt::Display for What {
     }
 }
 
-/// Cuts every SHA-256 digest in a text down to its beginning.
+/// Shortens every SHA-256 digest in a text.
 fn shortened(text: &str) -> String {
     const ALGORITHM: &str = "sha256:";
     let mut parts = text.split(ALGORITHM);

@@ -1,6 +1,6 @@
-"""Checks deploy/kubernetes and deploy/helm. Called by `cargo xtask deploy`, which brings the tools.
+"""Checks deploy/kubernetes and deploy/helm. `cargo xtask deploy` fetches the tools and calls it.
 
-Arguments: the directory `deploy`, kustomize, the binary of Reclaim, a directory for files.
+Arguments: the directory `deploy`, kustomize, the binary of Reclaim, a scratch directory.
 """
 
 import copy
@@ -15,22 +15,21 @@ import helm_python
 import kubernetes_validate
 import yaml
 
-# The oldest that the chart says it is for, one in the middle, and the newest that there are
-# schemas of.
+# The oldest version that the chart supports, one in the middle, and the newest with schemas.
 VERSIONS = ["1.25", "1.31", "1.37"]
 
-# What may be written to on a node. Everything else of the host is mounted read-only.
+# The directories of a node that may be writable. All others are mounted read-only.
 WRITABLE = {"/var/lib/reclaim"}
 
 DEPLOY, KUSTOMIZE, RECLAIM, SCRATCH = sys.argv[1:]
 CHART = os.path.join(DEPLOY, "helm", "reclaim")
 
-# Probes of these kinds use a port, which other pods can reach, too.
+# Probes of these kinds use a port, which other pods can reach.
 BY_PORT = ("httpGet", "tcpSocket", "grpc")
 
 
-def fail(words):
-    sys.exit(f"error: {words}")
+def fail(message):
+    sys.exit(f"error: {message}")
 
 
 def kustomized(name):
@@ -52,7 +51,7 @@ def rendered(values):
 def only(documents, kind):
     found = [document for document in documents if document["kind"] == kind]
     if len(found) != 1:
-        fail(f"{len(found)} of kind {kind}, not one")
+        fail(f"expected one {kind}, found {len(found)}")
     return found[0]
 
 
@@ -64,7 +63,7 @@ def check_schemas(title, documents):
     print(f"{title}: valid for Kubernetes {', '.join(VERSIONS)}: {kinds}")
 
 
-def check_that_schemas_see_mistakes(documents):
+def check_that_schemas_find_mistakes(documents):
     for mutate in [
         lambda spec: spec.update(hostNetwrk=True),
         lambda spec: spec["containers"][0]["ports"][0].update(containerPort="metrics"),
@@ -76,41 +75,41 @@ def check_that_schemas_see_mistakes(documents):
             kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
         except kubernetes_validate.ValidationError:
             continue
-        fail("the schemas do not see a mistake in a manifest")
+        fail("the schemas did not find a mistake in a manifest")
 
 
 def check_config(title, documents):
     path = os.path.join(SCRATCH, f"{title.replace('/', '-')}.toml")
     with open(path, "w", encoding="utf-8") as file:
         file.write(only(documents, "ConfigMap")["data"]["config.toml"])
-    # What is given out must not remove anything before somebody says so.
+    # The shipped configuration must not remove anything.
     with open(path, encoding="utf-8") as file:
         text = file.read()
     if text.count("[[policy]]") != text.count("dry_run = true"):
-        fail(f"{title}: a policy would remove images")
+        fail(f"{title}: a policy without dry_run")
     check = subprocess.run([RECLAIM, "--config", path, "config", "check"], check=False)
     if check.returncode != 0:
-        fail(f"{title}: reclaim does not accept its configuration")
+        fail(f"{title}: reclaim rejects the configuration")
 
 
-def check_rights(title, documents, has_turns):
+def check_rights(title, documents, has_lock):
     pod = only(documents, "DaemonSet")["spec"]["template"]["spec"]
     kinds = sorted(document["kind"] for document in documents)
     rights = [kind for kind in kinds if kind in ("Role", "RoleBinding", "ServiceAccount")]
     if any(kind.startswith("Cluster") for kind in kinds):
-        fail(f"{title}: rights in the whole cluster")
-    if pod["automountServiceAccountToken"] != has_turns or bool(rights) != has_turns:
-        fail(f"{title}: a service account without need, or none where there is need: {rights}")
-    if has_turns:
+        fail(f"{title}: cluster-wide permissions")
+    if pod["automountServiceAccountToken"] != has_lock or bool(rights) != has_lock:
+        fail(f"{title}: an unnecessary or missing service account: {rights}")
+    if has_lock:
         name = only(documents, "ServiceAccount")["metadata"]["name"]
         binding = only(documents, "RoleBinding")
         if pod["serviceAccountName"] != name or binding["subjects"][0]["name"] != name:
-            fail(f"{title}: the pod is not the one that has the rights")
+            fail(f"{title}: the permissions are not those of the pod")
         rules = [
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
         ]
         if only(documents, "Role")["rules"] != rules:
-            fail(f"{title}: other rights than those to Leases")
+            fail(f"{title}: permissions other than those on Leases")
     check_container(title, pod)
 
 
@@ -120,45 +119,45 @@ def check_container(title, pod):
     if security.get("privileged") or security["allowPrivilegeEscalation"]:
         fail(f"{title}: privileged")
     if security["capabilities"] != {"drop": ["ALL"]} or not security["readOnlyRootFilesystem"]:
-        fail(f"{title}: more than it needs")
+        fail(f"{title}: capabilities, or a writable root filesystem")
     paths = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
     for mount in container["volumeMounts"]:
         path = paths.get(mount["name"])
         if path is None or path in WRITABLE:
             continue
         if not mount.get("readOnly"):
-            fail(f"{title}: {path} of the host can be written to")
-        # containerd names its directories, and the daemon looks there.
+            fail(f"{title}: {path} of the host is writable")
+        # containerd reports the paths of its directories, and the daemon uses them.
         if mount["mountPath"] != path:
-            fail(f"{title}: {path} is elsewhere in the container")
+            fail(f"{title}: {path} has another path in the container")
     for key in ("limits", "requests"):
         if set(container["resources"][key]) != {"cpu", "memory"}:
-            fail(f"{title}: no {key}")
+            fail(f"{title}: {key} are missing")
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         check_probe(f"{title}: {name}", container[name])
 
 
 def check_probe(title, probe):
-    """Other pods can use up the connections of a port, so a probe has to run the binary."""
+    """Checks that a probe runs the binary: other pods could exhaust the connections of a port."""
     by_port = [key for key in BY_PORT if key in probe]
     if by_port:
-        fail(f"{title} depends on a port that other pods can fill: {by_port}")
+        fail(f"{title} uses a port that other pods can exhaust: {by_port}")
     program, *args = probe["exec"]["command"]
     with open(os.path.join(DEPLOY, "container", "Containerfile"), encoding="utf-8") as file:
         if f"ENTRYPOINT {json.dumps([program])}" not in file.read():
             fail(f"{title} runs {program}, which is not the binary of the image")
-    # The default is a second.
+    # The default is one second.
     deadline = probe["timeoutSeconds"]
-    took = seconds_without_an_answer(tuple(args))
+    took = seconds_without_answer(tuple(args))
     if took >= deadline:
-        fail(f"{title} takes {took:.1f} s by itself, and has {deadline} s")
+        fail(f"{title} takes {took:.1f} s without an answer, and its timeout is {deadline} s")
 
 
 MEASURED = {}
 
 
-def seconds_without_an_answer(args):
-    """Runs the command of a probe on a socket on which nothing is ever answered."""
+def seconds_without_answer(args):
+    """Returns how long the command of a probe takes on a socket that never answers."""
     if args not in MEASURED:
         path = os.path.join(SCRATCH, "silent")
         with socket.socket(socket.AF_UNIX) as silent:
@@ -174,29 +173,29 @@ def seconds_without_an_answer(args):
     return MEASURED[args]
 
 
-def check_network(title, documents, has_turns):
-    """Only the metrics port is open, to the peers that are named; egress is for the API server."""
+def check_network(title, documents, has_lock):
+    """Checks that only the metrics port is open, to named peers, and egress only to the API server."""
     daemon_set, policy = only(documents, "DaemonSet")["spec"], only(documents, "NetworkPolicy")["spec"]
     pod = daemon_set["template"]["spec"]
     if pod.get("hostNetwork"):
-        fail(f"{title}: no policy applies to a pod in the network of the host")
+        fail(f"{title}: a policy does not apply to the host network")
     if policy["podSelector"] != daemon_set["selector"]:
-        fail(f"{title}: the policy is for other pods: {policy['podSelector']}")
+        fail(f"{title}: the policy selects other pods: {policy['podSelector']}")
     if sorted(policy["policyTypes"]) != ["Egress", "Ingress"]:
         fail(f"{title}: the policy is for {policy['policyTypes']} only")
     port = pod["containers"][0]["ports"][0]["containerPort"]
     for rule in policy["ingress"]:
-        # Without peers a rule is for every pod.
+        # A rule without peers applies to every pod.
         if not rule.get("from") or not all(rule["from"]):
-            fail(f"{title}: any pod may connect")
+            fail(f"{title}: any pod can connect")
         if rule["ports"] != [{"protocol": "TCP", "port": port}]:
-            fail(f"{title}: not only the metrics port is open: {rule['ports']}")
-    ports = [(it["protocol"], it["port"]) for rule in policy["egress"] for it in rule["ports"]]
-    if any(protocol != "TCP" for protocol, _ in ports) or bool(ports) != has_turns:
-        fail(f"{title}: the pod may connect where it need not, or not where it must: {ports}")
+            fail(f"{title}: ports other than metrics are open: {rule['ports']}")
+    ports = [(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]]
+    if any(protocol != "TCP" for protocol, _ in ports) or bool(ports) != has_lock:
+        fail(f"{title}: unnecessary or missing egress: {ports}")
 
 
-def check_that_checks_see_mistakes(documents):
+def check_that_checks_find_mistakes(documents):
     def probe_by_port(kind):
         def mutate(daemon_set, _policy):
             probe = daemon_set["template"]["spec"]["containers"][0]["livenessProbe"]
@@ -227,11 +226,11 @@ def check_that_checks_see_mistakes(documents):
             check_network("a mistake", wrong, False)
         except SystemExit:
             continue
-        fail(f"mistake {number} is not seen")
+        fail(f"mistake {number} was not found")
 
 
 def same_pod(documents):
-    """Returns the pod without what must differ between kustomize and Helm."""
+    """Returns the pod without the parts that differ between kustomize and Helm."""
     pod = copy.deepcopy(only(documents, "DaemonSet")["spec"]["template"]["spec"])
     pod["containers"][0].pop("imagePullPolicy", None)
     for volume in pod["volumes"]:
@@ -241,7 +240,7 @@ def same_pod(documents):
 
 
 def same_policy(documents):
-    """Returns the network policy without what must differ between kustomize and Helm."""
+    """Returns the network policy without the parts that differ between kustomize and Helm."""
     policy = copy.deepcopy(only(documents, "NetworkPolicy")["spec"])
     policy.pop("podSelector")
     return policy
@@ -257,12 +256,12 @@ def check_chart():
             rendered(wrong)
         except helm_python.HelmValuesError:
             continue
-        fail(f"the chart takes {wrong}")
+        fail(f"the chart accepts {wrong}")
 
 
 def main():
     base, turns = kustomized("base"), kustomized("overlays/turns")
-    chart, chart_with_turns = rendered({}), rendered({"turns": 2})
+    chart, chart_with_lock = rendered({}), rendered({"turns": 2})
     k3s = rendered(
         {
             "turns": 1,
@@ -282,29 +281,29 @@ def main():
         }
     )
     check_chart()
-    for title, documents, has_turns in [
+    for title, documents, has_lock in [
         ("base", base, False),
         ("overlays/turns", turns, True),
         ("chart", chart, False),
-        ("chart with turns", chart_with_turns, True),
+        ("chart with cluster lock", chart_with_lock, True),
         ("chart for k3s", k3s, True),
     ]:
         check_schemas(title, documents)
         check_config(title, documents)
-        check_rights(title, documents, has_turns)
-        check_network(title, documents, has_turns)
-    check_that_schemas_see_mistakes(base)
-    check_that_checks_see_mistakes(base)
-    if same_pod(base) != same_pod(chart) or same_pod(turns) != same_pod(chart_with_turns):
-        fail("kustomize and Helm make different pods")
-    if same_policy(base) != same_policy(chart) or same_policy(turns) != same_policy(chart_with_turns):
-        fail("kustomize and Helm make different network policies")
+        check_rights(title, documents, has_lock)
+        check_network(title, documents, has_lock)
+    check_that_schemas_find_mistakes(base)
+    check_that_checks_find_mistakes(base)
+    if same_pod(base) != same_pod(chart) or same_pod(turns) != same_pod(chart_with_lock):
+        fail("kustomize and Helm render different pods")
+    if same_policy(base) != same_policy(chart) or same_policy(turns) != same_policy(chart_with_lock):
+        fail("kustomize and Helm render different network policies")
     if any(document["kind"] == "NetworkPolicy" for document in rendered({"networkPolicy": {"enabled": False}})):
-        fail("the network policy cannot be left out")
+        fail("the network policy cannot be disabled")
     alone = rendered({"networkPolicy": {"scrapers": []}})
     check_network("chart without scrapers", alone, False)
     if only(alone, "NetworkPolicy")["spec"]["ingress"]:
-        fail("without scrapers a pod may connect")
+        fail("without scrapers, any pod can connect")
 
 
 main()

@@ -1,5 +1,5 @@
-//! Manifests and chart: built by kustomize and by Helm, checked against the schemas of Kubernetes
-//! and against each other. The work is done by `kubernetes.py`, because Helm is a library there.
+//! Checks manifests and chart: kustomize and Helm render them, and they are compared with the schemas
+//! of Kubernetes and with each other. `kubernetes.py` does this, because Helm is a library of Python.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,24 +9,24 @@ use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Packages of the Python Package Index: Helm's own code, and the schemas with what reads them.
+/// Packages of the Python Package Index: Helm, and the schemas of Kubernetes with their validator.
 const PACKAGES: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
 
-/// What checks.
+/// The tools of the checks.
 pub(super) struct Tools {
     pub(super) kustomize: Daemon,
-    /// Where Python finds [`PACKAGES`].
+    /// The directory of [`PACKAGES`].
     python: PathBuf,
 }
 
-/// Fetches what is not there.
+/// Fetches missing tools.
 pub(super) fn provide(workspace: &Workspace) -> Result<Tools, Failure> {
     let kustomize = debian::fetch(workspace, &SID, KUSTOMIZE, Refresh::Never)?;
     let name = PACKAGES.join("+").replace("==", "-");
     let python = workspace.target.join("tools").join(name);
     if !python.exists() {
         println!("Fetching {}", PACKAGES.join(" and "));
-        // Moved there last, so that it is there only if all of it is.
+        // Renamed last, so that it exists only if it is complete.
         let unfinished = python.with_extension("unfinished");
         let mut pip = Command::new("python3");
         pip.args([
@@ -38,18 +38,18 @@ pub(super) fn provide(workspace: &Workspace) -> Result<Tools, Failure> {
         ]);
         pip.args(["--root-user-action=ignore", "--upgrade", "--target"]);
         shell::run(pip.arg(&unfinished).args(PACKAGES))?;
-        let moved = std::fs::rename(&unfinished, &python);
-        moved.map_err(|error| Failure::file("move", &unfinished, &error))?;
+        std::fs::rename(&unfinished, &python)
+            .map_err(|error| Failure::file("rename", &unfinished, &error))?;
     }
     Ok(Tools { kustomize, python })
 }
 
-/// Builds and checks everything, also that `reclaim` accepts the configuration in it.
+/// Renders and checks everything, including that `reclaim` accepts the configurations.
 pub(super) fn check(workspace: &Workspace, tools: &Tools, reclaim: &Path) -> Result<(), Failure> {
     let directory = workspace.empty_directory("deploy/kubernetes")?;
     let script = directory.join("kubernetes.py");
-    let written = std::fs::write(&script, include_str!("kubernetes.py"));
-    written.map_err(|error| Failure::file("write", &script, &error))?;
+    std::fs::write(&script, include_str!("kubernetes.py"))
+        .map_err(|error| Failure::file("write", &script, &error))?;
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", &tools.python).arg(script);
     python.arg(workspace.root.join("deploy"));

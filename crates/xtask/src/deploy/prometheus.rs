@@ -1,4 +1,4 @@
-//! Alert rules and the dashboard's queries, as Prometheus itself reads them.
+//! Checks the alert rules and the queries of the dashboard with promtool.
 
 use std::fs;
 use std::path::Path;
@@ -15,13 +15,12 @@ const RULES: &str = "deploy/prometheus/reclaim.rules.yaml";
 const TESTS: &str = "deploy/prometheus/reclaim.rules.test.yaml";
 const DASHBOARD: &str = "deploy/grafana/reclaim.json";
 
-/// Fetches `promtool`, which is not installed: its package starts nothing, but Debian 12 has it in
-/// that of the server.
+/// Fetches `promtool`. It is not installed, because in Debian 12 it is part of the server's package.
 pub(super) fn provide(workspace: &Workspace) -> Result<Daemon, Failure> {
     debian::fetch(workspace, &SID, PROMTOOL, Refresh::Never)
 }
 
-/// Checks the rules, runs their tests, and has every query of the dashboard parsed.
+/// Checks the rules, runs their tests, and parses every query of the dashboard.
 pub(super) fn check(workspace: &Workspace, promtool: &Path) -> Result<(), Failure> {
     let promtool = || {
         let mut command = Command::new(promtool);
@@ -34,20 +33,20 @@ pub(super) fn check(workspace: &Workspace, promtool: &Path) -> Result<(), Failur
     let directory = workspace.empty_directory("deploy/grafana")?;
     let file = directory.join("queries.json");
     let check = |queries: &[String]| {
-        let written = fs::write(&file, as_rules(queries).to_string());
-        written.map_err(|error| Failure::file("write", &file, &error))?;
+        fs::write(&file, as_rules(queries).to_string())
+            .map_err(|error| Failure::file("write", &file, &error))?;
         shell::read(promtool().args(["check", "rules"]).arg(&file))
     };
     check(&queries)?;
     println!("queries of the dashboard: {}", queries.len());
-    // A check that accepts anything would be none.
+    // The check must find a mistake.
     if check(&["sum by (policy (reclaim_held_bytes)".to_owned()]).is_ok() {
-        return Err(Failure::new("promtool does not see a mistake in a query"));
+        return Err(Failure::new("promtool did not find a mistake in a query"));
     }
     Ok(())
 }
 
-/// Returns every query of the dashboard, with values for Grafana's variables.
+/// Returns every query of the dashboard, with values of Grafana's variables.
 fn queries(path: &Path) -> Result<Vec<String>, Failure> {
     let text = fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))?;
     let dashboard: Value = serde_json::from_str(&text)
@@ -55,7 +54,7 @@ fn queries(path: &Path) -> Result<Vec<String>, Failure> {
     let mut found = Vec::new();
     collect(&dashboard, &mut found);
     if found.is_empty() {
-        return Err(Failure::new(format!("no query in `{}`", path.display())));
+        return Err(Failure::new(format!("`{}` has no queries", path.display())));
     }
     Ok(found)
 }
@@ -73,12 +72,14 @@ fn collect(value: &Value, found: &mut Vec<String>) {
 }
 
 fn without_variables(query: &str) -> String {
-    let query = query.replace("$__rate_interval", "5m");
-    let query = query.replace("$__range", "1d");
-    query.replace("$instance", ".*").replace("$policy", ".*")
+    query
+        .replace("$__rate_interval", "5m")
+        .replace("$__range", "1d")
+        .replace("$instance", ".*")
+        .replace("$policy", ".*")
 }
 
-/// A rule file, which JSON is as well as YAML: promtool parses the queries of rules.
+/// Returns a file of rules with the queries, which promtool parses. JSON is valid YAML.
 fn as_rules(queries: &[String]) -> Value {
     let rules = queries.iter().enumerate().map(|(number, query)| {
         let name = format!("panel:query:{number}");
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_queries_wherever_they_are() {
+    fn finds_all_queries() {
         let dashboard = json!({
             "panels": [{ "targets": [{ "expr": "rate(a{i=~\"$instance\"}[$__rate_interval])" }] }],
             "annotations": { "expr": "b" },

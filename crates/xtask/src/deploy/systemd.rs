@@ -1,4 +1,4 @@
-//! The units, as systemd itself reads them.
+//! Checks the units with systemd.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,24 +10,24 @@ use crate::machine::{self, SYSTEMD};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// How exposed a service may be, in tenths of systemd's points, of which it gives up to ten. What
-/// is left is being root, having a network, and seeing the machine's directories.
+/// The greatest allowed exposure of a service by systemd's score, in tenths (the score is up to 10).
+/// The remaining exposure is from running as root, using the network and reading the host's files.
 const THRESHOLD: &str = "20";
 
-/// Where systemd looks for units.
+/// The directory of units.
 const UNITS: &str = "usr/lib/systemd/system";
 
-/// Sees that there is a `systemd-analyze`.
+/// Installs `systemd-analyze` if it is missing.
 pub(super) fn provide() -> Result<(), Failure> {
     machine::provide(&[SYSTEMD])
 }
 
-/// Verifies every unit, and asks how exposed each service is.
+/// Verifies every unit, and checks the exposure of each service.
 pub(super) fn check(workspace: &Workspace) -> Result<(), Failure> {
     let root = workspace.empty_directory("deploy/systemd")?;
     let units = stage(workspace, &root)?;
     shell::show_and_run(verify(&root).args(&units))?;
-    for service in units.iter().filter(|it| it.ends_with(".service")) {
+    for service in units.iter().filter(|unit| unit.ends_with(".service")) {
         let mut security = Command::new("systemd-analyze");
         security.args(["security", "--offline=yes", "--no-pager"]);
         security.arg(format!("--threshold={THRESHOLD}"));
@@ -35,40 +35,41 @@ pub(super) fn check(workspace: &Workspace) -> Result<(), Failure> {
             .arg(format!("--root={}", root.display()))
             .arg(service);
         let table = shell::read(&mut security).map_err(|failure| {
-            failure
-                .hint("`systemd-analyze security --offline=yes` on the file says what exposes it")
+            failure.hint("for details, run `systemd-analyze security --offline=yes` on the file")
         })?;
         println!("{}", table.lines().last().unwrap_or_default().trim());
     }
-    // A check that accepts anything would be none.
+    // The check must find a mistake.
     let path = root.join(UNITS).join("reclaim.service");
     let text = read(&path)?;
     write(&path, &text.replace("Type=notify", "Type=notifies"))?;
-    let output = verify(&root).arg("reclaim.service").output();
-    let output = output.map_err(|error| Failure::new(format!("systemd-analyze: {error}")))?;
+    let output = verify(&root)
+        .arg("reclaim.service")
+        .output()
+        .map_err(|error| Failure::new(format!("start systemd-analyze: {error}")))?;
     if String::from_utf8_lossy(&output.stderr).contains("notifies") {
         return Ok(());
     }
     Err(Failure::new(
-        "systemd-analyze does not see a mistake in a unit",
+        "systemd-analyze did not find a mistake in a unit",
     ))
 }
 
 fn verify(root: &Path) -> Command {
     let mut verify = Command::new("systemd-analyze");
-    // The manual pages are there when the package is installed.
+    // The manual pages exist only once the package is installed.
     verify.args(["verify", "--man=no", "--recursive-errors=yes"]);
     verify.arg(format!("--root={}", root.display()));
     verify
 }
 
-/// Makes a root directory with our units, the targets of the machine's systemd that they stand on,
-/// and stand-ins for the programs that they start. Returns the names of our units.
+/// Creates a root directory with the units, the targets of the machine's systemd that they depend on,
+/// and placeholders of the programs that they start. Returns the names of the units.
 fn stage(workspace: &Workspace, root: &Path) -> Result<Vec<String>, Failure> {
     let units = root.join(UNITS);
     for directory in [&units, &root.join("usr/bin"), &root.join("bin")] {
-        let made = fs::create_dir_all(directory);
-        made.map_err(|error| Failure::file("make", directory, &error))?;
+        fs::create_dir_all(directory)
+            .map_err(|error| Failure::file("create", directory, &error))?;
     }
     for program in ["usr/bin/reclaim", "bin/kill"] {
         let path = root.join(program);
@@ -82,7 +83,7 @@ fn stage(workspace: &Workspace, root: &Path) -> Result<Vec<String>, Failure> {
     copy(&workspace.root.join("deploy/systemd"), &units, |_| true)
 }
 
-/// Copies units of the kinds that are wanted. Returns their names.
+/// Copies the units of the wanted kinds. Returns their names.
 fn copy(from: &Path, to: &Path, is_wanted: fn(&str) -> bool) -> Result<Vec<String>, Failure> {
     let entries = fs::read_dir(from).map_err(|error| Failure::file("list", from, &error))?;
     let mut names = Vec::new();
@@ -91,8 +92,8 @@ fn copy(from: &Path, to: &Path, is_wanted: fn(&str) -> bool) -> Result<Vec<Strin
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = name.rsplit('.').next().unwrap_or_default();
         if is_wanted(kind) && entry.path().is_file() {
-            let copied = fs::copy(entry.path(), to.join(&name));
-            copied.map_err(|error| Failure::file("copy", &entry.path(), &error))?;
+            fs::copy(entry.path(), to.join(&name))
+                .map_err(|error| Failure::file("copy", &entry.path(), &error))?;
             names.push(name);
         }
     }

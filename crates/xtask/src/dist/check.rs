@@ -1,4 +1,4 @@
-//! The package on a clean system: installed, run against a containerd, upgraded, removed, purged.
+//! Installs, runs, upgrades, removes and purges the package in a clean system.
 
 use std::fs;
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::shell;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 
-/// How often what does not come is looked for before that is a failure, and how long between.
-const LOOKS: u32 = 300;
+/// The number of checks before a wait fails, and the pause between two: 30 s in all.
+const CHECKS: u32 = 300;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the package must bring.
+/// The files that the package must install.
 const FILES: [&str; 9] = [
     "usr/bin/reclaim",
     "etc/reclaim/config.toml",
@@ -31,17 +31,18 @@ const FILES: [&str; 9] = [
     "usr/share/fish/vendor_completions.d/reclaim.fish",
 ];
 
-/// Runs all of it.
+/// Runs all checks.
 pub(super) fn run(workspace: &Workspace, steps: &mut Steps, package: &Path) -> Result<(), Failure> {
     machine::provide(&[CONTAINERD])?;
-    let chroot = steps.step("a clean Debian", || Chroot::make(workspace, "dist/chroot"))?;
+    let chroot = steps.step("a clean Debian", || {
+        Chroot::create(workspace, "dist/chroot")
+    })?;
     let inside = chroot.root().join("reclaim.deb");
-    let copied = fs::copy(package, &inside);
-    copied.map_err(|error| Failure::file("copy", package, &error))?;
+    fs::copy(package, &inside).map_err(|error| Failure::file("copy", package, &error))?;
     let clean = Snapshot::take(chroot.root())?;
     steps.step("install and run", || {
         chroot.run("dpkg", &["--install", "/reclaim.deb"])?;
-        installed(&chroot)?;
+        check_installed(&chroot)?;
         serve(workspace, &chroot)
     })?;
     steps.step("upgrade, remove and purge", || {
@@ -50,7 +51,7 @@ pub(super) fn run(workspace: &Workspace, steps: &mut Steps, package: &Path) -> R
         let removed = Snapshot::take(chroot.root())?;
         if removed.has("usr/bin/reclaim") || !removed.has("etc/reclaim/config.toml") {
             return Err(Failure::new(
-                "removing keeps the binary or takes the configuration",
+                "removing the package keeps the binary, or removes the configuration",
             ));
         }
         chroot.run("dpkg", &["--purge", "reclaim"])?;
@@ -58,73 +59,77 @@ pub(super) fn run(workspace: &Workspace, steps: &mut Steps, package: &Path) -> R
         if left.is_empty() {
             return Ok(());
         }
-        Err(Failure::new(format!("after purging, {}", left.join("; "))))
+        Err(Failure::new(format!("after purging: {}", left.join("; "))))
     })
 }
 
-/// Checks what is there, and that the commands that need no containerd work.
-fn installed(chroot: &Chroot) -> Result<(), Failure> {
+/// Checks the installed files, and the commands that need no containerd.
+fn check_installed(chroot: &Chroot) -> Result<(), Failure> {
     let files = Snapshot::take(chroot.root())?;
     if let Some(missing) = FILES.iter().find(|path| !files.has(path)) {
-        return Err(Failure::new(format!("the package brings no `/{missing}`")));
+        return Err(Failure::new(format!(
+            "the package does not install `/{missing}`"
+        )));
     }
     let version = chroot.run("reclaim", &["--version"])?;
     println!("{}", version.trim());
-    let mut check = chroot.command("reclaim");
-    let check = check.args(["config", "check"]).output();
-    let check = check.map_err(|error| Failure::new(format!("chroot: {error}")))?;
-    let words = String::from_utf8_lossy(&check.stderr);
-    println!("{}", words.trim());
-    if !check.status.success() || !words.contains("enabled policies: 0") {
+    let output = chroot
+        .command("reclaim")
+        .args(["config", "check"])
+        .output()
+        .map_err(|error| Failure::new(format!("start chroot: {error}")))?;
+    let messages = String::from_utf8_lossy(&output.stderr);
+    println!("{}", messages.trim());
+    if !output.status.success() || !messages.contains("enabled policies: 0") {
         return Err(Failure::new(
-            "the configuration that comes with the package has a policy",
+            "the packaged configuration is invalid or enables a policy",
         ));
     }
-    // Says nothing if everything is as it was packed.
+    // Prints only files that differ from the package.
     let verified = chroot.run("dpkg", &["--verify", "reclaim"])?;
     if verified.is_empty() {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "not as it was packed: {}",
+        "installed files differ from the package: {}",
         verified.trim()
     )))
 }
 
-/// Starts the daemon with the configuration of the package on a containerd of our own, asks it
-/// something, and ends it.
+/// Starts the daemon with the packaged configuration on a private containerd, sends a request, and
+/// stops it.
 fn serve(workspace: &Workspace, chroot: &Chroot) -> Result<(), Failure> {
     let socket = chroot.root().join("run/containerd/containerd.sock");
     let directory = workspace.empty_directory("dist/containerd")?;
     let mut containerd = Running(start_containerd(&directory, &socket)?);
-    // Where the unit has a RuntimeDirectory.
+    // The RuntimeDirectory of the unit.
     let run = chroot.root().join("run/reclaim");
-    fs::create_dir_all(&run).map_err(|error| Failure::file("make", &run, &error))?;
-    until("the containerd of the check answers", || {
-        let asked = chroot.run("reclaim", &["image", "ls"]);
-        containerd.is_running() && asked.is_ok()
+    fs::create_dir_all(&run).map_err(|error| Failure::file("create", &run, &error))?;
+    wait_until("containerd answers", || {
+        let listed = chroot.run("reclaim", &["image", "ls"]);
+        containerd.is_running() && listed.is_ok()
     })?;
-    // As the unit has it: root, and none of root's capabilities.
-    let mut daemon = chroot.command("setpriv");
-    daemon.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]);
-    let daemon = daemon
+    // Like the unit: as root, without root's capabilities.
+    let spawned = chroot
+        .command("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"])
         .args(["reclaim", "serve"])
         .stdin(Stdio::null())
-        .spawn();
-    let daemon = daemon.map_err(|error| Failure::new(format!("start reclaim: {error}")))?;
-    let mut daemon = Running(daemon);
-    until("`reclaim serve` answers", || {
+        .spawn()
+        .map_err(|error| Failure::new(format!("start reclaim: {error}")))?;
+    let mut daemon = Running(spawned);
+    wait_until("`reclaim serve` answers", || {
         let host = ["--host", "unix:///run/reclaim/reclaim.sock", "history"];
         daemon.is_running() && chroot.run("reclaim", &host).is_ok()
     })?;
     daemon.end("reclaim serve")?;
     containerd.end("containerd")?;
     drop((daemon, containerd));
-    // What was put there from outside. The socket of the daemon it has removed itself.
+    // These were created from outside. The daemon has removed its socket itself.
     for directory in [&run, &chroot.root().join("run/containerd")] {
         shell::remove_tree(directory)?;
     }
-    println!("reclaim serve answered without capabilities, and ended when it was told to");
+    println!("reclaim serve answers without capabilities, and stops on SIGTERM");
     Ok(())
 }
 
@@ -137,19 +142,19 @@ fn start_containerd(directory: &Path, socket: &Path) -> Result<Child, Failure> {
     );
     let file = directory.join("config.toml");
     fs::write(&file, text).map_err(|error| Failure::file("write", &file, &error))?;
-    let log = directory.join("log");
-    let log = fs::File::create(&log).map_err(|error| Failure::file("write", &log, &error))?;
+    let path = directory.join("log");
+    let log = fs::File::create(&path).map_err(|error| Failure::file("create", &path, &error))?;
     let mut containerd = Command::new("containerd");
     containerd.arg("--config").arg(&file);
     containerd
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log);
-    let started = containerd.spawn();
-    started.map_err(|error| Failure::new(format!("start containerd: {error}")))
+        .stderr(log)
+        .spawn()
+        .map_err(|error| Failure::new(format!("start containerd: {error}")))
 }
 
-/// Installs the same again: a configuration that was changed must be as it was.
+/// Installs the same package again, and checks that a changed configuration is kept.
 fn upgrade(chroot: &Chroot) -> Result<(), Failure> {
     let path = chroot.root().join("etc/reclaim/config.toml");
     let read = || fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error));
@@ -157,26 +162,26 @@ fn upgrade(chroot: &Chroot) -> Result<(), Failure> {
     fs::write(&path, &changed).map_err(|error| Failure::file("write", &path, &error))?;
     chroot.run("dpkg", &["--install", "/reclaim.deb"])?;
     if read()? != changed {
-        return Err(Failure::new("an upgrade changes the configuration"));
+        return Err(Failure::new("an upgrade changed the configuration"));
     }
-    // What a daemon leaves in its state directory goes with the package, too.
+    // Purging must also remove the state of a daemon.
     let state = chroot.root().join("var/lib/reclaim");
-    fs::create_dir_all(&state).map_err(|error| Failure::file("make", &state, &error))?;
+    fs::create_dir_all(&state).map_err(|error| Failure::file("create", &state, &error))?;
     let file = state.join("last-use.redb");
     fs::write(&file, "state").map_err(|error| Failure::file("write", &file, &error))
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), Failure> {
-    for _ in 0..LOOKS {
-        if is_so() {
+fn wait_until(condition: &str, mut is_met: impl FnMut() -> bool) -> Result<(), Failure> {
+    for _ in 0..CHECKS {
+        if is_met() {
             return Ok(());
         }
         thread::sleep(PAUSE);
     }
-    Err(Failure::new(format!("waited in vain until {what}")))
+    Err(Failure::new(format!("timed out waiting until {condition}")))
 }
 
-/// A process that ends with the check, whatever comes of it.
+/// A process. Dropping it kills it.
 struct Running(Child);
 
 impl Running {
@@ -184,11 +189,11 @@ impl Running {
         matches!(self.0.try_wait(), Ok(None))
     }
 
-    /// Tells it to end, and sees that it does so well.
+    /// Sends SIGTERM, and checks that the process succeeds.
     fn end(&mut self, name: &str) -> Result<(), Failure> {
         let pid = self.0.id().to_string();
         shell::run(Command::new("kill").args(["-TERM", &pid]))?;
-        until(&format!("{name} ends"), || !self.is_running())?;
+        wait_until(&format!("{name} ends"), || !self.is_running())?;
         match self.0.wait() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(Failure::new(format!("{name}: {status}"))),

@@ -1,33 +1,38 @@
-//! What makes a tree of files a Debian package.
+//! Builds a Debian package from a tree of files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{MAINTAINER, VERSION};
 use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Maintainer scripts, in `deploy/debian`.
+/// The version of the package: that of the project, with the first Debian revision.
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
+
+/// The maintainer of the package. The project has no address.
+pub(super) const MAINTAINER: &str = "The developers of Reclaim <reclaim@localhost>";
+
+/// The maintainer scripts, in `deploy/debian`.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
-/// Files that dpkg keeps as the administrator has changed them.
+/// The files whose changes by the administrator dpkg keeps.
 const CONFFILES: &str = "/etc/reclaim/config.toml\n";
 
-/// Builds the package from a tree that is complete. Returns where it is.
+/// Builds the package from a complete tree. Returns its path.
 pub(super) fn build(workspace: &Workspace, tree: &Path) -> Result<PathBuf, Failure> {
     if shell::find("dpkg-deb").is_none() {
-        return Err(Failure::new("no `dpkg-deb` on PATH")
-            .hint("Debian's packages can be built on Debian only"));
+        return Err(Failure::new("`dpkg-deb` is not on PATH")
+            .hint("building a Debian package needs Debian"));
     }
-    let architecture = shell::read(Command::new("dpkg").arg("--print-architecture"))?;
-    let architecture = architecture.trim();
+    let output = shell::read(Command::new("dpkg").arg("--print-architecture"))?;
+    let architecture = output.trim();
     let sums = sums(tree)?;
     let control = control(tree, architecture)?;
     let directory = tree.join("DEBIAN");
-    fs::create_dir(&directory).map_err(|error| Failure::file("make", &directory, &error))?;
+    fs::create_dir(&directory).map_err(|error| Failure::file("create", &directory, &error))?;
     for (name, text) in [
         ("control", control.as_str()),
         ("conffiles", CONFFILES),
@@ -40,22 +45,22 @@ pub(super) fn build(workspace: &Workspace, tree: &Path) -> Result<PathBuf, Failu
         let from = workspace.root.join("deploy/debian").join(name);
         let to = directory.join(name);
         fs::copy(&from, &to).map_err(|error| Failure::file("copy", &from, &error))?;
-        let mode = fs::set_permissions(&to, fs::Permissions::from_mode(0o755));
-        mode.map_err(|error| Failure::file("set the mode of", &to, &error))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755))
+            .map_err(|error| Failure::file("set the mode of", &to, &error))?;
     }
-    let package = workspace.target.join("dist");
-    let package = package.join(format!("reclaim_{VERSION}_{architecture}.deb"));
+    let name = format!("reclaim_{VERSION}_{architecture}.deb");
+    let package = workspace.target.join("dist").join(name);
     let mut build = Command::new("dpkg-deb");
-    // From the same commit the same package.
-    build.env("SOURCE_DATE_EPOCH", super::commit_time(workspace));
+    // The same commit gives the same package.
+    build.env("SOURCE_DATE_EPOCH", commit_time(workspace));
     build.args(["--root-owner-group", "-Zxz", "--build"]);
     shell::run(build.arg(tree).arg(&package))?;
     Ok(package)
 }
 
 fn control(tree: &Path, architecture: &str) -> Result<String, Failure> {
-    let size = shell::read(Command::new("du").args(["-sk"]).arg(tree))?;
-    let size = size.split_whitespace().next().unwrap_or("0").to_owned();
+    let usage = shell::read(Command::new("du").args(["-sk"]).arg(tree))?;
+    let size = usage.split_whitespace().next().unwrap_or("0");
     let libc = newest_glibc(&tree.join("usr/bin/reclaim"))?;
     Ok(format!(
         "\
@@ -69,28 +74,31 @@ Recommends: tzdata
 Suggests: containerd | docker.io
 Section: admin
 Priority: optional
-Description: garbage collector for the images of containerd
- Reclaim removes container images that nobody uses from a host with
- containerd: Docker's, Kubernetes's, nerdctl's and ctr's. It shows every blob
- and snapshot that will go before it goes, collects once per prune, and can
- take a prune back.
+Description: garbage collector for containerd's images
+ Reclaim removes unused container images from a containerd host: those of
+ Docker, Kubernetes, nerdctl and ctr. Before a prune it lists every blob and
+ snapshot that will be removed. It collects once per prune, and can undo one.
  .
- As it is installed, the daemon removes nothing: policies are written into
+ By default the daemon removes nothing. Add policies to
  /etc/reclaim/config.toml.
 "
     ))
 }
 
-/// Returns the newest version of the C library that the binary asks for a symbol of.
+/// Returns the newest version of the C library whose symbols the binary needs.
 fn newest_glibc(binary: &Path) -> Result<String, Failure> {
     let symbols = shell::read(Command::new("objdump").arg("-T").arg(binary))?;
-    newest_version(&symbols)
-        .ok_or_else(|| Failure::new(format!("`{}` needs no C library", binary.display())))
+    newest_version(&symbols).ok_or_else(|| {
+        Failure::new(format!(
+            "`{}` has no symbols of the C library",
+            binary.display()
+        ))
+    })
 }
 
 fn newest_version(symbols: &str) -> Option<String> {
     let versions = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
-        let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.')?;
+        let end = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
         let numbers = rest[..end].split('.').map(str::parse::<u32>);
         numbers.collect::<Result<Vec<u32>, _>>().ok()
     });
@@ -99,10 +107,20 @@ fn newest_version(symbols: &str) -> Option<String> {
     Some(numbers.join("."))
 }
 
-/// The list by which `dpkg --verify` sees what was changed.
+/// Returns the checksums for `dpkg --verify`.
 fn sums(tree: &Path) -> Result<String, Failure> {
     let script = "find usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum";
     shell::read(Command::new("sh").args(["-c", script]).current_dir(tree))
+}
+
+/// Returns the time of the commit in Unix seconds; zero outside of a repository.
+pub(super) fn commit_time(workspace: &Workspace) -> String {
+    let mut log = Command::new("git");
+    log.args(["log", "-1", "--format=%ct"])
+        .current_dir(&workspace.root);
+    let output = shell::read(&mut log).unwrap_or_default();
+    let time = output.trim();
+    if time.is_empty() { "0" } else { time }.to_owned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What files a system has, to see what a package leaves behind.
+//! The files of a system, to find those that a package leaves behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// What dpkg itself writes about what it did; besides [`OF_PACKAGE`] it is not the package's.
-const OF_DPKG: [&str; 2] = ["var/lib/dpkg/", "var/log/dpkg.log"];
+/// The files of dpkg itself, except for [`PACKAGE_INFO`].
+const DPKG_FILES: [&str; 2] = ["var/lib/dpkg/", "var/log/dpkg.log"];
 
-/// What of dpkg's belongs to a package, and must be gone with it.
-const OF_PACKAGE: &str = "var/lib/dpkg/info/";
+/// The files of dpkg about packages, which must be removed with a package.
+const PACKAGE_INFO: &str = "var/lib/dpkg/info/";
 
-/// All files of a system, by path: mode with kind, owner, and size of what is no directory.
+/// All files of a system by path: mode (with the kind of file), owner, and size (0 of directories).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Snapshot(BTreeMap<PathBuf, (u32, u32, u64)>);
 
 impl Snapshot {
-    /// Lists everything below `root`, and nothing of other filesystems.
+    /// Lists all files below `root`, without other filesystems.
     pub(super) fn take(root: &Path) -> Result<Self, Failure> {
-        let metadata = fs::symlink_metadata(root);
-        let metadata = metadata.map_err(|error| Failure::file("look at", root, &error))?;
+        let metadata = fs::symlink_metadata(root)
+            .map_err(|error| Failure::file("read the metadata of", root, &error))?;
         let mut found = Self::default();
         found.walk(root, root, metadata.dev())?;
         Ok(found)
@@ -32,8 +32,9 @@ impl Snapshot {
         for entry in fs::read_dir(directory).map_err(failure)? {
             let entry = entry.map_err(failure)?;
             let path = entry.path();
-            let metadata = entry.metadata();
-            let metadata = metadata.map_err(|error| Failure::file("look at", &path, &error))?;
+            let metadata = entry
+                .metadata()
+                .map_err(|error| Failure::file("read the metadata of", &path, &error))?;
             let name = path.strip_prefix(root).unwrap_or(&path).to_owned();
             let size = if metadata.is_dir() {
                 0
@@ -48,27 +49,27 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Whether there is such a file.
+    /// Whether the file exists.
     pub(super) fn has(&self, path: &str) -> bool {
         self.0.contains_key(Path::new(path))
     }
 
-    /// Returns what is different from an earlier time, apart from what dpkg notes for itself.
+    /// Returns the changes since an earlier snapshot, without the files of dpkg itself.
     pub(super) fn changes_since(&self, before: &Self) -> Vec<String> {
-        let all = self
+        let removed = before.0.keys().filter(|path| !self.0.contains_key(*path));
+        let mut changes: Vec<String> = self
             .0
             .keys()
-            .chain(before.0.keys().filter(|it| !self.0.contains_key(*it)));
-        let mut changes: Vec<String> = all
+            .chain(removed)
             .filter(|path| !is_of_dpkg(path))
             .filter_map(|path| {
-                let word = match (before.0.get(path), self.0.get(path)) {
+                let change = match (before.0.get(path), self.0.get(path)) {
                     (None, _) => "left behind",
                     (_, None) => "removed",
                     (before, now) if before != now => "changed",
                     _ => return None,
                 };
-                Some(format!("{word}: /{}", path.display()))
+                Some(format!("{change}: /{}", path.display()))
             })
             .collect();
         changes.sort();
@@ -78,7 +79,7 @@ impl Snapshot {
 
 fn is_of_dpkg(path: &Path) -> bool {
     let path = path.to_string_lossy();
-    !path.starts_with(OF_PACKAGE) && OF_DPKG.iter().any(|it| path.starts_with(it))
+    !path.starts_with(PACKAGE_INFO) && DPKG_FILES.iter().any(|prefix| path.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn sees_what_is_left_removed_and_changed() {
+    fn reports_files_left_removed_and_changed() {
         let before = system(&["etc/passwd", "etc/gone"]);
         let mut after = system(&["etc/passwd", "var/lib/reclaim/state"]);
         assert_eq!(
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dpkg_notes_is_not_left_behind_but_what_it_notes_of_a_package_is() {
+    fn ignores_the_files_of_dpkg_but_not_those_about_packages() {
         let before = system(&[]);
         let after = system(&["var/lib/dpkg/status-old", "var/log/dpkg.log"]);
         assert_eq!(after.changes_since(&before), Vec::<String>::new());

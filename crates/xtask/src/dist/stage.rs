@@ -1,23 +1,23 @@
-//! The files of the package, where they will be installed.
+//! The files of the package, in a tree.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::{MAINTAINER, VERSION};
+use super::package::{MAINTAINER, VERSION, commit_time};
 use crate::failure::Failure;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// For shells: the name that `reclaim completions` knows, and where Debian has such files.
+/// Shells, by their names for `reclaim completions`, and the paths of their completions in Debian.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/reclaim"),
     ("zsh", "usr/share/zsh/vendor-completions/_reclaim"),
     ("fish", "usr/share/fish/vendor_completions.d/reclaim.fish"),
 ];
 
-/// What is copied: from the repository, and to where.
+/// Files of the repository, and their paths in the package.
 const COPIES: [(&str, &str); 12] = [
     (
         "deploy/systemd/reclaim.service",
@@ -54,11 +54,11 @@ const COPIES: [(&str, &str); 12] = [
     ("CHANGELOG.md", "usr/share/doc/reclaim/changelog"),
 ];
 
-/// Fills `tree`, a directory that has nothing in it.
+/// Writes the files into `tree`, an empty directory.
 pub(super) fn files(workspace: &Workspace, reclaim: &Path, tree: &Path) -> Result<(), Failure> {
     let installed = tree.join("usr/bin/reclaim");
     parent(&installed)?;
-    // Without symbols and debugging information, which are three quarters of it.
+    // Symbols and debugging information are three quarters of the binary.
     shell::run(Command::new("strip").arg("-o").arg(&installed).arg(reclaim))?;
     mode(&installed, 0o755)?;
     for (from, to) in COPIES {
@@ -75,13 +75,13 @@ pub(super) fn files(workspace: &Workspace, reclaim: &Path, tree: &Path) -> Resul
         mode(&path, 0o644)?;
     }
     let pages = tree.join("usr/share/man/man1");
-    fs::create_dir_all(&pages).map_err(|error| Failure::file("make", &pages, &error))?;
+    fs::create_dir_all(&pages).map_err(|error| Failure::file("create", &pages, &error))?;
     shell::run(Command::new(&installed).arg("man-pages").arg(&pages))?;
     changelog(
         workspace,
         &tree.join("usr/share/doc/reclaim/changelog.Debian"),
     )?;
-    // As Debian's policy has it: the best compression, without a name and a time in it.
+    // Debian's policy: the best compression, without names and times.
     let mut compress = Command::new("gzip");
     compress.args(["-9", "-n", "--recursive"]).arg(&pages);
     for name in ["changelog", "changelog.Debian"] {
@@ -90,13 +90,13 @@ pub(super) fn files(workspace: &Workspace, reclaim: &Path, tree: &Path) -> Resul
     shell::run(&mut compress)
 }
 
-/// Writes what Debian wants to know of the package itself.
+/// Writes the changelog of the Debian package.
 fn changelog(workspace: &Workspace, path: &Path) -> Result<(), Failure> {
-    let time = format!("@{}", super::commit_time(workspace));
+    let time = format!("@{}", commit_time(workspace));
     let date = shell::read(Command::new("date").args(["--utc", "--rfc-email", "--date", &time]))?;
     let text = format!(
         "reclaim ({VERSION}) unstable; urgency=medium\n\n  \
-         * What is new is in changelog.gz.\n\n -- {MAINTAINER}  {date}"
+         * See changelog.gz for the changes.\n\n -- {MAINTAINER}  {date}"
     );
     fs::write(path, text).map_err(|error| Failure::file("write", path, &error))?;
     mode(path, 0o644)
@@ -104,10 +104,10 @@ fn changelog(workspace: &Workspace, path: &Path) -> Result<(), Failure> {
 
 fn parent(path: &Path) -> Result<(), Failure> {
     let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent).map_err(|error| Failure::file("make", parent, &error))
+    fs::create_dir_all(parent).map_err(|error| Failure::file("create", parent, &error))
 }
 
 fn mode(path: &Path, mode: u32) -> Result<(), Failure> {
-    let set = fs::set_permissions(path, fs::Permissions::from_mode(mode));
-    set.map_err(|error| Failure::file("set the mode of", path, &error))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(|error| Failure::file("set the mode of", path, &error))
 }

@@ -1,13 +1,13 @@
-//! A store on the way: what is in it so far, and what there is to refer to.
+//! A store under construction, and the names that its objects can refer to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::labels::Labels;
 use crate::namespace::{Descriptor, SnapshotKind, digest_of};
 use crate::random::dice::Dice;
-use crate::random::store::{Thing, What};
+use crate::random::store::{ObjectKind, StoreObject};
 
-/// What one namespace has, by which other things refer to it.
+/// The names of the objects of a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) digests: Vec<String>,
@@ -19,14 +19,14 @@ pub(super) struct Known {
     pub(super) ingests: Vec<String>,
 }
 
-/// A store that is being generated, and the dice that decide.
+/// A store under construction, and its dice.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) dice: Dice,
-    things: Vec<Thing>,
+    objects: Vec<StoreObject>,
     namespace: &'static str,
     known: BTreeMap<&'static str, Known>,
-    /// Namespace, kind and key of all there is: a key is given once.
+    /// Namespace, kind and key of all objects, each of which is used once.
     taken: BTreeSet<(&'static str, String)>,
     numbers: usize,
 }
@@ -35,7 +35,7 @@ impl Draft {
     pub(super) fn new(dice: Dice) -> Self {
         Self {
             dice,
-            things: Vec::new(),
+            objects: Vec::new(),
             namespace: "",
             known: BTreeMap::new(),
             taken: BTreeSet::new(),
@@ -43,14 +43,14 @@ impl Draft {
         }
     }
 
-    /// Goes on in another namespace.
+    /// Switches to another namespace.
     pub(super) fn enter(&mut self, namespace: &'static str) {
         self.namespace = namespace;
         self.known.entry(namespace).or_default();
     }
 
-    pub(super) fn into_things(self) -> Vec<Thing> {
-        self.things
+    pub(super) fn into_objects(self) -> Vec<StoreObject> {
+        self.objects
     }
 
     /// Returns a number that was not returned before.
@@ -59,28 +59,30 @@ impl Draft {
         self.numbers
     }
 
-    /// What the current namespace has.
+    /// Returns the names in the current namespace.
     pub(super) fn known(&self) -> &Known {
         &self.known[self.namespace]
     }
 
-    /// Returns the things of the current namespace, to be labelled.
-    pub(super) fn things_here(&mut self) -> Vec<&mut Thing> {
+    /// Returns the objects of the current namespace.
+    pub(super) fn objects_here(&mut self) -> Vec<&mut StoreObject> {
         let namespace = self.namespace;
-        let things = self.things.iter_mut();
-        things.filter(|it| it.namespace == namespace).collect()
+        self.objects
+            .iter_mut()
+            .filter(|object| object.namespace == namespace)
+            .collect()
     }
 
-    /// Adds a thing, unless the namespace has one of its kind and key.
-    pub(super) fn add(&mut self, what: What, labels: Labels) {
-        let (key, digest) = key(&what);
+    /// Adds an object, unless the namespace has one of the same kind and key.
+    pub(super) fn add(&mut self, object: ObjectKind, labels: Labels) {
+        let (key, digest) = key(&object);
         if !self.taken.insert((self.namespace, key)) {
             return;
         }
         let known = self.known.entry(self.namespace).or_default();
-        match &what {
-            What::Blob { bytes: _, note: _ } => known.digests.extend(digest),
-            What::Snapshot {
+        match &object {
+            ObjectKind::Blob { bytes: _, note: _ } => known.digests.extend(digest),
+            ObjectKind::Snapshot {
                 snapshotter,
                 key,
                 kind,
@@ -90,7 +92,7 @@ impl Draft {
                 let id = (snapshotter.clone(), key.clone(), *kind);
                 known.snapshots.push(id);
             }
-            What::Image {
+            ObjectKind::Image {
                 name,
                 target,
                 created: _,
@@ -98,57 +100,58 @@ impl Draft {
                 known.names.push(name.clone());
                 known.targets.push(target.clone());
             }
-            What::Container {
+            ObjectKind::Container {
                 id,
                 image: _,
                 snapshot: _,
             } => known.containers.push(id.clone()),
-            What::Ingest {
+            ObjectKind::Ingest {
                 reference,
                 bytes: _,
             } => known.ingests.push(reference.clone()),
-            What::Lease {
+            ObjectKind::Lease {
                 id: _,
                 resources: _,
             }
-            | What::Sandbox { id: _ } => {}
+            | ObjectKind::Sandbox { id: _ } => {}
         }
-        self.things.push(Thing {
+        self.objects.push(StoreObject {
             namespace: self.namespace.to_owned(),
             labels,
-            what,
+            kind: object,
         });
     }
 
-    /// Picks a snapshot, if there is one of which `is_fit` says yes.
+    /// Picks a snapshot of a kind that `is_fit` accepts, if there is one.
     pub(super) fn pick_snapshot(
         &mut self,
         is_fit: impl Fn(SnapshotKind) -> bool,
     ) -> Option<(String, String)> {
         let snapshots = &self.known[self.namespace].snapshots;
-        let fit = snapshots.iter().filter(|(_, _, kind)| is_fit(*kind));
-        let fit: Vec<(String, String)> = fit
+        let fit: Vec<(String, String)> = snapshots
+            .iter()
+            .filter(|(_, _, kind)| is_fit(*kind))
             .map(|(snapshotter, key, _)| (snapshotter.clone(), key.clone()))
             .collect();
         (!fit.is_empty()).then(|| self.dice.pick(&fit).clone())
     }
 }
 
-/// Returns what a thing is found by, with its kind; and its digest if it is a blob.
-fn key(what: &What) -> (String, Option<String>) {
-    let key = match what {
-        What::Blob { bytes, note: _ } => {
+/// Returns the kind and key of an object as a text, and the digest of a blob.
+fn key(object: &ObjectKind) -> (String, Option<String>) {
+    let key = match object {
+        ObjectKind::Blob { bytes, note: _ } => {
             let digest = digest_of(bytes).to_string();
             return (format!("blob {digest}"), Some(digest));
         }
-        What::Snapshot {
+        ObjectKind::Snapshot {
             snapshotter, key, ..
         } => format!("snapshot {snapshotter}/{key}"),
-        What::Image { name, .. } => format!("image {name}"),
-        What::Container { id, .. } => format!("container {id}"),
-        What::Lease { id, .. } => format!("lease {id}"),
-        What::Ingest { reference, .. } => format!("ingest {reference}"),
-        What::Sandbox { id } => format!("sandbox {id}"),
+        ObjectKind::Image { name, .. } => format!("image {name}"),
+        ObjectKind::Container { id, .. } => format!("container {id}"),
+        ObjectKind::Lease { id, .. } => format!("lease {id}"),
+        ObjectKind::Ingest { reference, .. } => format!("ingest {reference}"),
+        ObjectKind::Sandbox { id } => format!("sandbox {id}"),
     };
     (key, None)
 }

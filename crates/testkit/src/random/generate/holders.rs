@@ -1,4 +1,4 @@
-//! What uses and holds: containers, leases, sandboxes, writers.
+//! Objects that use or hold others: containers, leases, sandboxes, ingests.
 
 use super::draft::Draft;
 use super::registry::{Artifact, Registry};
@@ -6,9 +6,9 @@ use super::snapshots;
 use super::{FUTURE, PAST, SNAPSHOTTERS};
 use crate::labels::{GC_EXPIRE, GC_FLAT, Labels, labels};
 use crate::namespace::{LeaseResource, SnapshotKind};
-use crate::random::store::What;
+use crate::random::store::ObjectKind;
 
-/// Adds containers that name an image in every way, or none, on every kind of snapshot, or none.
+/// Adds containers with any form of image name, or none, on any kind of snapshot, or none.
 pub(super) fn add_containers(draft: &mut Draft, pulled: &[Artifact]) {
     for _ in 0..draft.dice.below(3) {
         let number = draft.number();
@@ -19,12 +19,12 @@ pub(super) fn add_containers(draft: &mut Draft, pulled: &[Artifact]) {
             6 => Some((SNAPSHOTTERS[0].to_owned(), "gone".to_owned())),
             _ => None,
         };
-        let what = What::Container {
+        let object = ObjectKind::Container {
             id: format!("web{number}"),
             image,
             snapshot,
         };
-        draft.add(what, Labels::new());
+        draft.add(object, Labels::new());
     }
 }
 
@@ -43,20 +43,20 @@ fn image_of_container(draft: &mut Draft, pulled: &[Artifact]) -> String {
     }
 }
 
-/// Adds what Docker leaves of containers: a lease that never expires, on `<id>-init` and `<id>`,
-/// and of a running one a record.
+/// Adds a container as Docker represents it: a lease that never expires, on `<id>-init` and `<id>`,
+/// and a record if it is running.
 pub(super) fn add_docker_containers(draft: &mut Draft, pulled: &[Artifact]) {
-    let Some(below) = draft.pick_snapshot(|kind| kind == SnapshotKind::Committed) else {
+    let Some((snapshotter, parent)) = draft.pick_snapshot(|kind| kind == SnapshotKind::Committed)
+    else {
         return;
     };
     if !draft.dice.percent(25) {
         return;
     }
-    let (snapshotter, parent) = below;
     let id = format!("{:064x}", draft.number());
     let init = format!("{id}-init");
     let bytes = draft.dice.between(1, 5000);
-    let snapshot = |key: &str, parent: &str, kind, bytes| What::Snapshot {
+    let snapshot = |key: &str, parent: &str, kind, bytes| ObjectKind::Snapshot {
         snapshotter: snapshotter.clone(),
         key: key.to_owned(),
         parent: Some(parent.to_owned()),
@@ -68,14 +68,14 @@ pub(super) fn add_docker_containers(draft: &mut Draft, pulled: &[Artifact]) {
     let active = snapshot(&id, &init, SnapshotKind::Active, bytes);
     draft.add(active, Labels::new());
     let resources = [&init, &id].map(|key| LeaseResource::snapshot(&snapshotter, key));
-    let lease = What::Lease {
+    let lease = ObjectKind::Lease {
         id: id.clone(),
         resources: resources.to_vec(),
     };
     draft.add(lease, Labels::new());
     if draft.dice.percent(50) {
         let image = image_of_container(draft, pulled);
-        let running = What::Container {
+        let running = ObjectKind::Container {
             id,
             image,
             snapshot: None,
@@ -84,7 +84,7 @@ pub(super) fn add_docker_containers(draft: &mut Draft, pulled: &[Artifact]) {
     }
 }
 
-/// Adds leases of every kind.
+/// Adds leases of any kind.
 pub(super) fn add_leases(draft: &mut Draft, registry: &Registry) {
     for _ in 0..draft.dice.below(3) {
         let number = draft.number();
@@ -95,16 +95,16 @@ pub(super) fn add_leases(draft: &mut Draft, registry: &Registry) {
             _ => Labels::new(),
         };
         if draft.dice.percent(30) {
-            // Any value means yes.
+            // containerd takes any value for true.
             lease_labels.extend(labels([(GC_FLAT, "false")]));
         }
         let n_resources = draft.dice.below(4);
         let resources = (0..n_resources).map(|_| resource(draft, registry));
-        let what = What::Lease {
+        let object = ObjectKind::Lease {
             id: format!("lease-{number}"),
             resources: resources.collect(),
         };
-        draft.add(what, lease_labels);
+        draft.add(object, lease_labels);
     }
 }
 
@@ -134,16 +134,16 @@ fn resource(draft: &mut Draft, registry: &Registry) -> LeaseResource {
     }
 }
 
-/// Adds a sandbox and a writer that nobody ends, now and then. Labels make them matter.
-pub(super) fn add_others(draft: &mut Draft) {
+/// Adds a sandbox and an ingest in some stores.
+pub(super) fn add_sandbox_and_ingest(draft: &mut Draft) {
     let number = draft.number();
     if draft.dice.percent(25) {
         let id = format!("pod{number}");
-        draft.add(What::Sandbox { id }, Labels::new());
+        draft.add(ObjectKind::Sandbox { id }, Labels::new());
     }
     if draft.dice.percent(25) {
         let bytes = draft.dice.below(3000);
         let reference = format!("layer-{number}");
-        draft.add(What::Ingest { reference, bytes }, Labels::new());
+        draft.add(ObjectKind::Ingest { reference, bytes }, Labels::new());
     }
 }

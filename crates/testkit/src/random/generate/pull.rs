@@ -1,4 +1,4 @@
-//! Pulling: content with its labels, and the snapshots that it is unpacked to.
+//! Pulls: content with its labels, and unpacked snapshots.
 
 use super::SNAPSHOTTERS;
 use super::draft::Draft;
@@ -6,22 +6,23 @@ use super::registry::{Artifact, Registry};
 use crate::image::BuiltManifest;
 use crate::labels::{GC_REF_SNAPSHOT, Labels};
 use crate::namespace::SnapshotKind;
-use crate::random::store::What;
+use crate::random::store::ObjectKind;
 
 /// Pulls a few images into the namespace and returns them.
 pub(super) fn pull_some(draft: &mut Draft, registry: &Registry) -> Vec<Artifact> {
     let n_pulls = draft.dice.between(2, 7);
-    let pulled = (0..n_pulls).map(|_| {
-        let artifact = draft.dice.pick(&registry.artifacts).clone();
-        pull(draft, &artifact);
-        artifact
-    });
-    pulled.collect()
+    (0..n_pulls)
+        .map(|_| {
+            let artifact = draft.dice.pick(&registry.artifacts).clone();
+            pull(draft, &artifact);
+            artifact
+        })
+        .collect()
 }
 
 fn pull(draft: &mut Draft, artifact: &Artifact) {
     let unpacked_in = unpack_all(draft, artifact);
-    // A pull that was cut off, or a blob that somebody deleted.
+    // As after an interrupted pull, or a deleted blob.
     let loss = if draft.dice.percent(20) { 25 } else { 0 };
     for blob in &artifact.blobs {
         if draft.dice.percent(loss) {
@@ -36,20 +37,24 @@ fn pull(draft: &mut Draft, artifact: &Artifact) {
         if draft.dice.percent(3) {
             labels = Labels::new();
         }
-        let what = What::Blob {
+        let object = ObjectKind::Blob {
             bytes: blob.bytes.clone().into(),
             note: format!("{} of {}", artifact.stem, artifact.note),
         };
-        draft.add(what, labels);
+        draft.add(object, labels);
     }
 }
 
-/// Unpacks what one unpacks, and returns the labels that the configs get for it.
+/// Unpacks manifests, and returns the labels of their configs for it.
 fn unpack_all(draft: &mut Draft, artifact: &Artifact) -> Vec<(String, Labels)> {
     let mut labels = Vec::new();
     let mut is_first = true;
-    for manifest in artifact.manifests.iter().filter(|it| it.present) {
-        // Of several platforms, one as a rule.
+    for manifest in artifact
+        .manifests
+        .iter()
+        .filter(|manifest| manifest.present)
+    {
+        // Usually one of several platforms is unpacked.
         if !is_first && !draft.dice.percent(30) {
             continue;
         }
@@ -57,7 +62,7 @@ fn unpack_all(draft: &mut Draft, artifact: &Artifact) -> Vec<(String, Labels)> {
         for snapshotter in SNAPSHOTTERS {
             if draft.dice.percent(50) {
                 unpack(draft, manifest, snapshotter);
-                // Sometimes the label without the snapshots, or the other way round.
+                // Sometimes the label is missing.
                 if !draft.dice.percent(10) {
                     labels.extend(label(manifest, snapshotter));
                 }
@@ -75,19 +80,19 @@ fn unpack(draft: &mut Draft, manifest: &BuiltManifest, snapshotter: &str) {
     let mut parent = None;
     for (chain_id, layer) in manifest.chain_ids.iter().zip(&manifest.layers).take(length) {
         let key = chain_id.to_string();
-        let what = What::Snapshot {
+        let object = ObjectKind::Snapshot {
             snapshotter: snapshotter.to_owned(),
             key: key.clone(),
             parent,
             kind: SnapshotKind::Committed,
             bytes: usize::try_from(layer.size).unwrap_or(0),
         };
-        draft.add(what, Labels::new());
+        draft.add(object, Labels::new());
         parent = Some(key);
     }
 }
 
-/// The label by which a config refers to its top snapshot, with the digest of the config.
+/// Returns the digest of a config, and the label by which it refers to its top snapshot.
 fn label(manifest: &BuiltManifest, snapshotter: &str) -> Option<(String, Labels)> {
     let top = manifest.chain_ids.last()?;
     let label = (format!("{GC_REF_SNAPSHOT}.{snapshotter}"), top.to_string());

@@ -1,20 +1,19 @@
-//! Image records: names of every kind, several for one target, and for targets that are gone.
+//! Image records: names of any kind, several of one target, and some of missing targets.
 
 use super::draft::Draft;
 use super::registry::{Artifact, Registry};
 use super::{FUTURE, PAST};
 use crate::labels::{GC_EXPIRE, Labels, labels};
-use crate::random::store::What;
+use crate::random::store::ObjectKind;
 
-/// Names most of what was pulled. What is not named is garbage that waits for a collection,
-/// unless something else keeps it.
+/// Adds records of most pulled images. The others are garbage unless another object holds them.
 pub(super) fn name(draft: &mut Draft, pulled: &[Artifact]) {
     for artifact in pulled {
         if draft.dice.percent(10) {
             name_as_cri(draft, artifact);
         } else if draft.dice.percent(80) {
             for _ in 0..draft.dice.between(1, 3) {
-                let name = a_name(draft, artifact);
+                let name = random_name(draft, artifact);
                 let labels = record_labels(draft);
                 record(draft, name, artifact, labels);
             }
@@ -22,17 +21,17 @@ pub(super) fn name(draft: &mut Draft, pulled: &[Artifact]) {
     }
 }
 
-/// Names what this namespace did not pull. It may be there all the same, in another one.
-pub(super) fn name_what_is_not_there(draft: &mut Draft, registry: &Registry) {
+/// Adds a record of an image that this namespace did not pull. Another namespace may have pulled it.
+pub(super) fn name_missing_content(draft: &mut Draft, registry: &Registry) {
     if draft.dice.percent(25) {
         let artifact = draft.dice.pick(&registry.artifacts).clone();
-        let name = a_name(draft, &artifact);
+        let name = random_name(draft, &artifact);
         let labels = record_labels(draft);
         record(draft, name, &artifact, labels);
     }
 }
 
-/// The three records that the CRI plugin keeps for one image.
+/// Adds the three records that the CRI plugin keeps for an image.
 fn name_as_cri(draft: &mut Draft, artifact: &Artifact) {
     let mut managed = labels([("io.cri-containerd.image", "managed")]);
     if draft.dice.percent(20) {
@@ -44,7 +43,7 @@ fn name_as_cri(draft: &mut Draft, artifact: &Artifact) {
         format!("docker.io/library/{stem}@{}", artifact.target.digest),
     ];
     let first = artifact.manifests.first();
-    names.extend(first.map(|it| it.config.digest.to_string()));
+    names.extend(first.map(|manifest| manifest.config.digest.to_string()));
     for name in names {
         record(draft, name, artifact, managed.clone());
     }
@@ -52,15 +51,15 @@ fn name_as_cri(draft: &mut Draft, artifact: &Artifact) {
 
 fn record(draft: &mut Draft, name: String, artifact: &Artifact, labels: Labels) {
     let is_old = draft.dice.percent(40);
-    let what = What::Image {
+    let object = ObjectKind::Image {
         name,
         target: artifact.target.clone(),
         created: is_old.then(|| PAST.to_owned()),
     };
-    draft.add(what, labels);
+    draft.add(object, labels);
 }
 
-fn a_name(draft: &mut Draft, artifact: &Artifact) -> String {
+fn random_name(draft: &mut Draft, artifact: &Artifact) -> String {
     let number = draft.number();
     let stem = &artifact.stem;
     let digest = &artifact.target.digest;

@@ -1,4 +1,4 @@
-//! What there is to pull: images that share layers, manifests and configs.
+//! A registry of images that share layers, manifests and configs.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ pub(super) struct Registry {
     pub(super) artifacts: Vec<Artifact>,
 }
 
-/// What can be pulled as one.
+/// An image of the registry.
 #[derive(Debug, Clone)]
 pub(super) struct Artifact {
     /// The last part of its names.
@@ -22,7 +22,7 @@ pub(super) struct Artifact {
     pub(super) target: Descriptor,
     pub(super) blobs: Vec<Blob>,
     pub(super) manifests: Vec<BuiltManifest>,
-    /// What it is meant to be; for people.
+    /// A description for failure messages.
     pub(super) note: &'static str,
 }
 
@@ -70,15 +70,15 @@ impl Registry {
     }
 }
 
-/// Layers of odd lengths, some of them of several disk blocks, one of nothing.
+/// Returns layers of odd lengths, some of several disk blocks, one empty.
 fn layers(dice: &mut Dice) -> Vec<Layer> {
     let seed = dice.roll();
     let number = dice.between(3, 7);
-    let lengths = (0..number).map(|at| if at == 0 { 0 } else { dice.between(1, 9000) });
-    let lengths: Vec<usize> = lengths.collect();
-    let layers = (0..).zip(lengths);
-    layers
-        .map(|(at, bytes)| Layer::random(seed.wrapping_add(at), bytes))
+    (0..number)
+        .map(|index| {
+            let bytes = if index == 0 { 0 } else { dice.between(1, 9000) };
+            Layer::random(seed.wrapping_add(index as u64), bytes)
+        })
         .collect()
 }
 
@@ -100,7 +100,7 @@ fn config_labels(dice: &mut Dice) -> Labels {
     }
 }
 
-/// One platform. Of two formats, so that two manifests have one config now and then.
+/// Returns an image of one platform. The format varies, so that manifests can share a config.
 fn single(
     stem: String,
     dice: &mut Dice,
@@ -124,7 +124,7 @@ fn single(
     Artifact::new(stem, "image", rendered)
 }
 
-/// Several platforms, some absent, some attested, some that exist as an image of their own.
+/// Returns an image of several platforms: some absent, some attested, some also single images.
 fn platforms(stem: String, dice: &mut Dice, layers: &[Layer], singles: &[Manifest]) -> Artifact {
     let mut builder = index(&stem);
     if dice.percent(20) {
@@ -147,12 +147,14 @@ fn platforms(stem: String, dice: &mut Dice, layers: &[Layer], singles: &[Manifes
     Artifact::new(stem, "index", builder.render())
 }
 
-/// An index over what is there already: images and indexes.
+/// Returns an index of existing images and indexes.
 fn nested(stem: String, dice: &mut Dice, artifacts: &[Artifact]) -> Artifact {
     let inner: Vec<&Artifact> = (0..dice.between(1, 2))
         .map(|_| dice.pick(artifacts))
         .collect();
-    let entries = inner.iter().map(|it| descriptor_json(&it.target));
+    let entries = inner
+        .iter()
+        .map(|artifact| descriptor_json(&artifact.target));
     let document = json!({
         "schemaVersion": 2,
         "mediaType": Format::Oci.index(),
@@ -160,8 +162,8 @@ fn nested(stem: String, dice: &mut Dice, artifacts: &[Artifact]) -> Artifact {
         "annotations": { "stem": stem },
     });
     let mut outer = Blob::json(Format::Oci.index(), &document);
-    for (at, artifact) in inner.iter().enumerate() {
-        outer.refer(&format!("m.{at}"), &artifact.target);
+    for (index, artifact) in inner.iter().enumerate() {
+        outer.refer(&format!("m.{index}"), &artifact.target);
     }
     let mut artifact = Artifact {
         stem,
@@ -170,29 +172,29 @@ fn nested(stem: String, dice: &mut Dice, artifacts: &[Artifact]) -> Artifact {
         manifests: Vec::new(),
         note: "nested index",
     };
-    for it in inner {
-        artifact.blobs.extend(it.blobs.iter().cloned());
-        artifact.manifests.extend(it.manifests.iter().cloned());
+    for inner in inner {
+        artifact.blobs.extend(inner.blobs.iter().cloned());
+        artifact.manifests.extend(inner.manifests.iter().cloned());
     }
     artifact
 }
 
-/// Something that calls itself a manifest and is none: what lies behind it cannot be known.
+/// Returns an image whose manifest is not JSON, so that its content is unknown.
 fn unreadable(stem: String) -> Artifact {
-    let bytes = format!("{{ \"{stem}\": this is no JSON").into_bytes();
+    let bytes = format!("{{ \"{stem}\": this is not JSON").into_bytes();
     of_one_blob(stem, "unreadable", Blob::new(Format::Oci.manifest(), bytes))
 }
 
-/// A record that points at a layer: content that nothing explains.
+/// Returns a bare layer, for a record that points at one.
 fn single_layer(stem: String, layer: &Layer) -> Artifact {
     let rendered = image(&stem).layers([layer.clone()]).render();
-    let layer = rendered
+    let blob = rendered
         .manifests
         .into_iter()
-        .flat_map(|it| it.blobs)
-        .last();
-    let layer = layer.expect("an image of one layer has a blob");
-    of_one_blob(stem, "bare layer", layer)
+        .flat_map(|manifest| manifest.blobs)
+        .last()
+        .expect("an image of one layer has a blob");
+    of_one_blob(stem, "bare layer", blob)
 }
 
 fn of_one_blob(stem: String, note: &'static str, blob: Blob) -> Artifact {

@@ -1,12 +1,12 @@
-//! Labels of the collector on whatever there is: every spelling that it follows and every one
-//! that it nearly follows, with values that lead somewhere, nowhere or in a circle.
+//! Labels of the collector on random objects: every spelling that it follows or almost follows, with
+//! values that refer to an object, to nothing or in a circle.
 
 use super::draft::Draft;
 use super::registry::Registry;
 use super::{FUTURE, PAST, SNAPSHOTTERS};
-use crate::random::store::What;
+use crate::random::store::ObjectKind;
 
-/// Values that are no digest, key or name of anything. Few, so that two labels meet in one.
+/// Values that are not the digest, key or name of any object. Few, so that labels share them.
 const HOSTILE: [&str; 5] = [
     "nothing",
     "sha256:0000",
@@ -15,7 +15,7 @@ const HOSTILE: [&str; 5] = [
     "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 ];
 
-/// Labels a few things of the namespace.
+/// Adds labels to a few objects of the namespace.
 pub(super) fn sprinkle(draft: &mut Draft, registry: &Registry) {
     let number = match draft.dice.below(4) {
         0 => 0,
@@ -24,7 +24,7 @@ pub(super) fn sprinkle(draft: &mut Draft, registry: &Registry) {
     };
     for _ in 0..number {
         match draft.dice.below(10) {
-            0 => put_across_nothing(draft),
+            0 => put_through_missing(draft),
             1 => put_conditional(draft),
             _ => {
                 let label = label(draft, registry);
@@ -34,53 +34,58 @@ pub(super) fn sprinkle(draft: &mut Draft, registry: &Registry) {
     }
 }
 
-/// Puts a label on one of the things that are fit for it, if there is any.
-fn put(draft: &mut Draft, (key, value): (String, String), is_fit: impl Fn(&What) -> bool) {
-    // An ingest has no labels; the server would refuse them.
-    let can_have = |what: &What| !matches!(what, What::Ingest { .. }) && is_fit(what);
+/// Adds a label to one of the objects that `is_fit` accepts, if there is any.
+fn put(draft: &mut Draft, (key, value): (String, String), is_fit: impl Fn(&ObjectKind) -> bool) {
+    // An ingest has no labels.
+    let can_have =
+        |object: &ObjectKind| !matches!(object, ObjectKind::Ingest { .. }) && is_fit(object);
     let n_fit = draft
-        .things_here()
+        .objects_here()
         .iter()
-        .filter(|it| can_have(&it.what))
+        .filter(|object| can_have(&object.kind))
         .count();
     if n_fit == 0 {
         return;
     }
-    let at = draft.dice.below(n_fit);
-    let mut things = draft.things_here().into_iter();
-    let thing = things.by_ref().filter(|it| can_have(&it.what)).nth(at);
-    if let Some(thing) = thing {
-        thing
+    let index = draft.dice.below(n_fit);
+    let mut objects = draft.objects_here().into_iter();
+    let object = objects
+        .by_ref()
+        .filter(|object| can_have(&object.kind))
+        .nth(index);
+    if let Some(object) = object {
+        object
             .labels
             .insert(format!("containerd.io/gc.{key}"), value);
     }
 }
 
-/// One thing refers to what is not there, another names the same as its back reference: the
-/// collector gets from the one to the other.
-fn put_across_nothing(draft: &mut Draft) {
-    let nothing = (*draft.dice.pick(&HOSTILE)).to_owned();
+/// Makes one object refer to a missing one, and another name the same as its back reference. The
+/// collector follows from the first to the second.
+fn put_through_missing(draft: &mut Draft) {
+    let missing = (*draft.dice.pick(&HOSTILE)).to_owned();
     let kind = *draft
         .dice
         .pick(&["content", "image", "snapshot.native", "snapshot.overlayfs"]);
-    put(draft, (format!("ref.{kind}"), nothing.clone()), |_| true);
-    put(draft, (format!("bref.{kind}"), nothing), |_| true);
+    put(draft, (format!("ref.{kind}"), missing.clone()), |_| true);
+    put(draft, (format!("bref.{kind}"), missing), |_| true);
 }
 
-/// A conditional reference to a snapshot, and when that was used.
+/// Adds a conditional reference to a snapshot, and the time at which the snapshot was used.
 fn put_conditional(draft: &mut Draft) {
     let Some((snapshotter, key)) = draft.pick_snapshot(|_| true) else {
         return;
     };
     let condition = condition(draft);
     let reference = format!("cond.snapshot.{snapshotter}");
-    let is_holder = |what: &What| matches!(what, What::Blob { .. } | What::Image { .. });
+    let is_holder =
+        |object: &ObjectKind| matches!(object, ObjectKind::Blob { .. } | ObjectKind::Image { .. });
     put(draft, (reference, format!("{condition}|{key}")), is_holder);
     let used_at = moment(draft);
     put(
         draft,
         ("cond.value-usedat".to_owned(), used_at),
-        |what| matches!(what, What::Snapshot { key: it, .. } if *it == key),
+        |object| matches!(object, ObjectKind::Snapshot { key: own, .. } if *own == key),
     );
 }
 
@@ -114,7 +119,7 @@ fn label(draft: &mut Draft, registry: &Registry) -> (String, String) {
     }
 }
 
-/// A reference to a snapshot that holds as long as it has been used of late, or is long unused.
+/// Returns a reference to a snapshot that depends on when it was last used.
 fn conditional(draft: &mut Draft, snapshotter: &str) -> (String, String) {
     let kind = match draft.dice.below(4) {
         0 => format!("cond.snapshot/{snapshotter}/x"),
@@ -140,7 +145,7 @@ fn condition(draft: &mut Draft) -> &'static str {
     CONDITIONS[draft.dice.below(CONDITIONS.len())]
 }
 
-/// What the server takes for a moment, and what it only nearly does.
+/// Returns a time, or a text that the server does not quite accept as one.
 fn moment(draft: &mut Draft) -> String {
     let moment = *draft.dice.pick(&[
         PAST,
@@ -176,8 +181,8 @@ fn digest(draft: &mut Draft, registry: &Registry) -> String {
 }
 
 fn key(draft: &mut Draft) -> String {
-    let keys = draft.known().snapshots.iter();
-    let keys: Vec<String> = keys.map(|(_, key, _)| key.clone()).collect();
+    let snapshots = draft.known().snapshots.iter();
+    let keys: Vec<String> = snapshots.map(|(_, key, _)| key.clone()).collect();
     one_of(draft, &keys)
 }
 
@@ -191,11 +196,11 @@ fn container(draft: &mut Draft) -> String {
     one_of(draft, &containers)
 }
 
-/// One of what there is, or once in a while something that is nowhere.
-fn one_of(draft: &mut Draft, there: &[String]) -> String {
-    if there.is_empty() || draft.dice.percent(10) {
+/// Returns one of the existing names, or in some cases a missing one.
+fn one_of(draft: &mut Draft, existing: &[String]) -> String {
+    if existing.is_empty() || draft.dice.percent(10) {
         (*draft.dice.pick(&HOSTILE)).to_owned()
     } else {
-        draft.dice.pick(there).clone()
+        draft.dice.pick(existing).clone()
     }
 }

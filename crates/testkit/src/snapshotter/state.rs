@@ -1,7 +1,8 @@
-//! What the calls of a snapshotter do.
+//! The state of a snapshotter, and its calls.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, Info, Kind, ListSnapshotsResponse, MountsRequest, MountsResponse,
@@ -12,17 +13,56 @@ use containerd_client::services::v1::snapshots::{
 use containerd_client::types::Mount;
 use prost::Message;
 use prost_types::Timestamp;
+use tempfile::TempDir;
 use tonic::Code;
 
-use super::{Shared, Snapshot};
-
-/// The size that it has for every snapshot.
+/// The size of every snapshot.
 const BYTES: i64 = 4096;
 
-impl Shared {
-    /// Carries a call out and returns the message that answers it.
+/// How a [`super::ProxySnapshotter`] responds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Normally.
+    Healthy,
+    /// With that code to requests for the size of a snapshot, else normally.
+    WithoutSizes(Code),
+    /// With that code to every call.
+    Failing(Code),
+    /// Never.
+    Hanging,
+}
+
+/// The state of a snapshotter.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) health: Health,
+    /// Snapshots by key.
+    snapshots: BTreeMap<String, Snapshot>,
+    directory: TempDir,
+    n_directories: usize,
+}
+
+/// A snapshot and its directory.
+#[derive(Debug, Clone)]
+struct Snapshot {
+    info: Info,
+    directory: PathBuf,
+}
+
+impl State {
+    /// Returns an empty state that creates its directories below `directory`.
+    pub(super) fn new(directory: TempDir) -> Self {
+        Self {
+            health: Health::Healthy,
+            snapshots: BTreeMap::new(),
+            directory,
+            n_directories: 0,
+        }
+    }
+
+    /// Carries out a call and returns the encoded response.
     pub(super) fn call(&mut self, method: &str, message: &[u8]) -> Result<Vec<u8>, Code> {
-        let answer = match method {
+        let response = match method {
             "Prepare" => {
                 let request: PrepareSnapshotRequest = decoded(message)?;
                 let mounts = self.create(Kind::Active, request.key, request.parent)?;
@@ -69,13 +109,14 @@ impl Shared {
                 .encode_to_vec()
             }
             "List" => {
-                let info = self.snapshots.values().map(|it| it.info.clone()).collect();
+                let snapshots = self.snapshots.values();
+                let info = snapshots.map(|snapshot| snapshot.info.clone()).collect();
                 ListSnapshotsResponse { info }.encode_to_vec()
             }
             "Cleanup" => ().encode_to_vec(),
             _ => return Err(Code::Unimplemented),
         };
-        Ok(answer)
+        Ok(response)
     }
 
     fn find(&self, key: &str) -> Result<&Snapshot, Code> {
