@@ -99,7 +99,7 @@ pub(crate) fn inventory(images: u64) -> Inventory {
                 image: host
                     .images
                     .last()
-                    .map_or_else(String::new, |it| it.name.clone()),
+                    .map_or_else(String::new, |image| image.name.clone()),
                 ..Container::default()
             });
         }
@@ -134,7 +134,9 @@ fn add_image(
         is_attestation: false,
     });
     let children: Vec<Child> = children.collect();
-    let named = children.iter().map(|it| GcRef::Content(it.digest.clone()));
+    let named = children
+        .iter()
+        .map(|child| GcRef::Content(child.digest.clone()));
     host.blobs.push(blob(manifest.clone(), named.collect()));
     let top = digest(4, layer_number(image, BASE_LAYERS + OWN_LAYERS - 1));
     let unpacked = GcRef::Snapshot(SnapshotId::new("overlayfs", &*top.to_string()));

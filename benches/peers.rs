@@ -60,7 +60,7 @@ impl Pruner {
     const ALL: [Self; 4] = [Self::Reclaim, Self::Floor, Self::OneByOne, Self::Dockerd];
 
     fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        Self::ALL.into_iter().find(|pruner| pruner.name() == name)
     }
 
     fn name(self) -> &'static str {
@@ -81,19 +81,21 @@ async fn main() {
         .expect("a number of runs");
     let images = setting("RECLAIM_BENCH_IMAGES", "50,200,1000");
     let images = images.split(',');
-    let images = images.map(|it| it.parse().expect("numbers of images"));
+    let images = images.map(|number| number.parse().expect("numbers of images"));
     let images: Vec<u64> = images.collect();
     let all = Pruner::ALL.map(Pruner::name).join(",");
     let asked = setting("RECLAIM_BENCH_PRUNERS", &all);
     let asked: Vec<Pruner> = asked
         .split(',')
-        .map(|it| Pruner::named(it).unwrap_or_else(|| panic!("no pruner `{it}`: there are {all}")))
+        .map(|name| {
+            Pruner::named(name).unwrap_or_else(|| panic!("no pruner `{name}`: there are {all}"))
+        })
         .collect();
     // Ours first: the others are compared with it.
     let pruners: Vec<Pruner> = Pruner::ALL
         .into_iter()
-        .filter(|it| *it == Pruner::Reclaim || asked.contains(it))
-        .filter(|it| *it != Pruner::Dockerd || has_dockerd)
+        .filter(|pruner| *pruner == Pruner::Reclaim || asked.contains(pruner))
+        .filter(|pruner| *pruner != Pruner::Dockerd || has_dockerd)
         .collect();
     let others: u64 = setting("RECLAIM_BENCH_OTHERS", "0")
         .parse()
@@ -124,7 +126,7 @@ fn print(images: u64, pruner: Pruner, cost: &Cost, ours: &Cost) {
     let ratio = cost.took.as_secs_f64() / ours.took.as_secs_f64();
     let calls = cost
         .calls
-        .map_or_else(|| "?".to_owned(), |it| it.to_string());
+        .map_or_else(|| "?".to_owned(), |calls| calls.to_string());
     let mut waits = cost.waits.clone();
     waits.sort();
     println!(
@@ -145,7 +147,7 @@ fn setting(name: &str, otherwise: &str) -> String {
 
 /// By time; the rest is of that run.
 fn median(mut costs: Vec<Cost>) -> Cost {
-    costs.sort_by_key(|it| it.took);
+    costs.sort_by_key(|cost| cost.took);
     costs.swap_remove(costs.len() / 2)
 }
 
@@ -235,7 +237,7 @@ fn pauses(containerd: &Containerd) -> Vec<Duration> {
     let pauses = lines.map(|line| {
         let time = line.split("d=").nth(1).unwrap_or_default();
         let time = reclaim_model::parse_go_duration(time.trim_matches('"')).ok();
-        let time = time.and_then(|it| Duration::try_from(it).ok());
+        let time = time.and_then(|time| Duration::try_from(time).ok());
         time.expect("containerd tells how long it took")
     });
     pauses.collect()
@@ -281,8 +283,8 @@ async fn post_prune(address: String) {
 async fn reclaim(socket: &Path) -> usize {
     let log = logged(socket, "info").await;
     let calls = log.split("calls=").nth(1).unwrap_or_default();
-    let calls = calls.split(|it: char| !it.is_ascii_digit()).next();
-    let calls = calls.and_then(|it| it.parse().ok());
+    let calls = calls.split(|letter: char| !letter.is_ascii_digit()).next();
+    let calls = calls.and_then(|text| text.parse().ok());
     calls.expect("a run tells its calls")
 }
 

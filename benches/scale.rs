@@ -22,7 +22,9 @@ const IMAGES: u64 = 100_000;
 fn main() {
     // `cargo bench` adds switches of its own.
     let mut arguments = std::env::args().skip(1);
-    let images = arguments.find_map(|it| it.parse().ok()).unwrap_or(IMAGES);
+    let images = arguments
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(IMAGES);
     let inventory = inventory(images);
     let host = &inventory.namespaces[&namespace()];
     let n_snapshots: usize = host.snapshots.values().map(Vec::len).sum();
@@ -76,12 +78,12 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Spent) {
 /// What this thread has had of a processor.
 fn processor() -> Duration {
     let spent = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let nanoseconds = spent.split(' ').next().and_then(|it| it.parse().ok());
+    let nanoseconds = spent.split(' ').next().and_then(|text| text.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 fn report(what: &str, spent: &Spent) {
-    let [clock, processor] = [spent.clock, spent.processor].map(|it| it.as_millis());
+    let [clock, processor] = [spent.clock, spent.processor].map(|time| time.as_millis());
     let peak = peak_mib();
     println!("{what}: {clock} ms, {processor} ms of a processor, peak {peak} MiB");
 }
@@ -89,17 +91,17 @@ fn report(what: &str, spent: &Spent) {
 /// The most memory that the process ever had, by the kernel's account.
 fn peak_mib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|it| it.trim().strip_suffix("kB"));
-    kib.and_then(|it| it.trim().parse::<u64>().ok())
-        .map_or(0, |it| it / 1024)
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|text| text.trim().strip_suffix("kB"));
+    kib.and_then(|number| number.trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib / 1024)
 }
 
 fn inventory_bytes(host: &NamespaceInventory) -> SnapshotSizes {
     let lists = host.snapshots.iter().flat_map(|(snapshotter, list)| {
         let ids = list
             .iter()
-            .map(|it| SnapshotId::new(snapshotter.clone(), &*it.key));
+            .map(|snapshot| SnapshotId::new(snapshotter.clone(), &*snapshot.key));
         ids.map(|id| (id, 1))
     });
     lists.collect()

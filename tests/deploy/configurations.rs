@@ -26,7 +26,9 @@ fn checked(title: &str, text: &str) -> usize {
 /// Returns the blocks of a page that are marked as TOML.
 fn toml_blocks(page: &str) -> Vec<&str> {
     let blocks = page.split("```toml\n").skip(1);
-    blocks.map(|it| it.split_once("```").unwrap().0).collect()
+    blocks
+        .map(|block| block.split_once("```").unwrap().0)
+        .collect()
 }
 
 #[test]

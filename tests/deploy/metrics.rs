@@ -29,7 +29,7 @@ fn queries() -> Vec<String> {
     let rules = read("deploy/prometheus/reclaim.rules.yaml");
     let expressions = rules
         .lines()
-        .filter_map(|it| it.trim().strip_prefix("expr: "));
+        .filter_map(|line| line.trim().strip_prefix("expr: "));
     let before = found.len();
     found.extend(expressions.map(str::to_owned));
     assert!(before > 15 && found.len() - before == rules.matches("alert:").count());
@@ -54,12 +54,13 @@ fn collect(value: &serde_json::Value, found: &mut Vec<String>) {
 
 /// Returns the names of metrics in a query, without what a histogram adds.
 fn names(query: &str) -> BTreeSet<&str> {
-    let is_word = |it: char| it.is_ascii_alphanumeric() || it == '_';
-    let words = query.split(|it| !is_word(it));
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = query.split(|letter| !is_word(letter));
     let ours = words.filter(|word| word.starts_with("reclaim_"));
     ours.map(|name| {
         let stem = PARTS.iter().find_map(|part| name.strip_suffix(part));
-        stem.filter(|it| it.ends_with("_seconds")).unwrap_or(name)
+        stem.filter(|stem| stem.ends_with("_seconds"))
+            .unwrap_or(name)
     })
     .collect()
 }
@@ -71,7 +72,7 @@ fn labels(query: &str) -> BTreeSet<&str> {
         let (matchers, _) = matchers.split_once('}').unwrap();
         let labels = matchers
             .split(',')
-            .filter_map(|it| it.split(['=', '!']).next());
+            .filter_map(|matcher| matcher.split(['=', '!']).next());
         found.extend(labels.map(str::trim));
     }
     for grouping in query.split("by (").skip(1) {

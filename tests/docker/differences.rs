@@ -59,7 +59,7 @@ pub(crate) fn agree(case: &str, theirs: &[String], mine: &[String], list: &[Diff
     let only = |these: &[String], those: &[String]| -> Vec<String> {
         let mut others = those.to_vec();
         let rest = these.iter().filter(|line| {
-            let found = others.iter().position(|it| it == *line);
+            let found = others.iter().position(|other| other == *line);
             found.is_none_or(|at| {
                 others.swap_remove(at);
                 false
@@ -74,8 +74,9 @@ pub(crate) fn agree(case: &str, theirs: &[String], mine: &[String], list: &[Diff
     let mut seen = BTreeSet::new();
     for (side, lines) in &sides {
         for line in lines {
-            let listed = list.iter().position(|it| {
-                (it.side == *side || it.side == Side::Both) && line.starts_with(it.begins)
+            let listed = list.iter().position(|difference| {
+                (difference.side == *side || difference.side == Side::Both)
+                    && line.starts_with(difference.begins)
             });
             let listed = listed.unwrap_or_else(|| {
                 panic!("{case}: not listed, on the side {side:?}: {line:?}\n{sides:#?}")
@@ -100,6 +101,6 @@ pub(crate) fn agree(case: &str, theirs: &[String], mine: &[String], list: &[Diff
 /// What was printed, to both outputs, line by line, with each run of blanks as one.
 pub(crate) fn lines(said: &Said) -> Vec<String> {
     let lines = said.stdout.lines().chain(said.stderr.lines());
-    let lines = lines.map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
-    lines.filter(|it| !it.is_empty()).collect()
+    let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.filter(|line| !line.is_empty()).collect()
 }

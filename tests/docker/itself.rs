@@ -100,8 +100,8 @@ async fn compare(theirs: &Side, ours: &Side, args: &[&str], list: &[Difference])
     let (their_answer, my_answer) = transcript::both(theirs, ours, args).await;
     let case = format!("docker {}", args.join(" "));
     assert_eq!(my_answer.code, their_answer.code, "{case}\n{my_answer:#?}");
-    let [theirs, mine] = [&their_answer, &my_answer].map(|it| {
-        let lines = lines(it).into_iter();
+    let [theirs, mine] = [&their_answer, &my_answer].map(|output| {
+        let lines = lines(output).into_iter();
         lines.map(|line| with_word(&line)).collect::<Vec<_>>()
     });
     agree(&case, &theirs, &mine, list);
@@ -110,7 +110,7 @@ async fn compare(theirs: &Side, ours: &Side, args: &[&str], list: &[Difference])
 /// Lines of containers begin with an ID, which is each side's own: a word stands before it.
 fn with_word(line: &str) -> String {
     let first = line.split(' ').next().unwrap_or_default();
-    let is_id = first.len() == 12 && first.bytes().all(|it| it.is_ascii_hexdigit());
+    let is_id = first.len() == 12 && first.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_id {
         format!("container {line}")
     } else {
@@ -150,8 +150,8 @@ async fn tells_of_itself_as_a_docker_engine_does() {
 fn columns(verbose: &str) -> Vec<String> {
     let lines = verbose
         .lines()
-        .skip_while(|it| !it.starts_with("REPOSITORY"));
-    let lines = lines.skip(1).take_while(|it| !it.is_empty());
+        .skip_while(|line| !line.starts_with("REPOSITORY"));
+    let lines = lines.skip(1).take_while(|line| !line.is_empty());
     let rows = lines.map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let n_containers = words[words.len() - 1];
@@ -182,7 +182,10 @@ async fn prunes_the_system_as_a_docker_engine_does() {
     let (theirs, mine) = tokio::join!(Side::docker(), Side::ours());
     let names = theirs.names().await;
     let digest = |name: &str| names[&format!("docker.io/library/{name}")].clone();
-    let kept: Vec<String> = REST.iter().map(|it| digest(&format!("{it}:1"))).collect();
+    let kept: Vec<String> = REST
+        .iter()
+        .map(|name| digest(&format!("{name}:1")))
+        .collect();
     let since = (jiff::Timestamp::now().as_second() - 1).to_string();
     let prune = ["system", "prune", "--force", "--all"];
     // While it prunes: each hears what the other command has done.
@@ -196,7 +199,7 @@ async fn prunes_the_system_as_a_docker_engine_does() {
         assert_eq!((answer.code, &*answer.stderr), (0, ""), "{answer:#?}");
     }
     let of_kept = |line: &str| {
-        let is_of = |it: &String| line.contains(it.as_str());
+        let is_of = |digest: &String| line.contains(digest.as_str());
         let names = [
             "untagged: used:1",
             "untagged: by-id:other",
@@ -210,9 +213,9 @@ async fn prunes_the_system_as_a_docker_engine_does() {
     their_lines.retain(|line| !of_kept(line));
     assert_eq!(before - their_lines.len(), 6, "{their_answer:#?}");
     // IDs of containers, of 64 digits.
-    let containers = their_lines.iter().filter(|it| it.len() == 64).count();
+    let containers = their_lines.iter().filter(|line| line.len() == 64).count();
     assert_eq!(containers, 3);
-    their_lines.retain(|it| it.len() != 64);
+    their_lines.retain(|line| line.len() != 64);
     let list = [
         docker("Deleted Containers:", OTHERS),
         both("Total reclaimed space:", SNAPSHOTS),
@@ -226,8 +229,10 @@ async fn prunes_the_system_as_a_docker_engine_does() {
 
     let of_kept = |line: &str| {
         let names = ["used:1", "by-id:other", "mounted:1"];
-        let is_untagged = names.iter().any(|it| line == format!("image untag {it}"));
-        let is_deleted = |it: &&str| line.starts_with(&format!("image delete {it}:"));
+        let is_untagged = names
+            .iter()
+            .any(|name| line == format!("image untag {name}"));
+        let is_deleted = |digest: &&str| line.starts_with(&format!("image delete {digest}:"));
         is_untagged || REST.iter().any(is_deleted)
     };
     let before = their_events.len();
@@ -237,7 +242,7 @@ async fn prunes_the_system_as_a_docker_engine_does() {
     for events in [&mut their_events, &mut my_events] {
         for line in events
             .iter_mut()
-            .filter(|it| it.starts_with("image delete "))
+            .filter(|line| line.starts_with("image delete "))
         {
             if line.ends_with("keep:1") || line.ends_with("keep:one") {
                 "image delete keep".clone_into(line);
@@ -254,7 +259,7 @@ async fn prunes_the_system_as_a_docker_engine_does() {
     agree("docker events", &their_events, &my_events, &list);
     let left = mine.names().await.into_keys().collect::<Vec<_>>();
     let used = ["by-id:other", "mounted:1", "used:1"];
-    assert_eq!(left, used.map(|it| format!("docker.io/library/{it}")));
+    assert_eq!(left, used.map(|name| format!("docker.io/library/{name}")));
 }
 
 /// Listens until `last`. What has happened already since then is told, too.

@@ -84,7 +84,7 @@ fn document(dice: &mut Dice) -> String {
         } else {
             values
                 .into_iter()
-                .map(|it| (it.to_owned(), Value::Bool(true)))
+                .map(|value| (value.to_owned(), Value::Bool(true)))
                 .collect()
         };
         fields.insert(key.to_owned(), values);

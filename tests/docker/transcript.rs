@@ -25,7 +25,7 @@ fn sorted(said: &Said) -> Vec<String> {
         });
         words.collect::<Vec<_>>().join(" ")
     });
-    let mut lines: Vec<String> = words.filter(|it| !it.is_empty()).collect();
+    let mut lines: Vec<String> = words.filter(|line| !line.is_empty()).collect();
     lines.sort();
     lines
 }

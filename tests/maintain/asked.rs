@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, with_metrics};
 use crate::host::{Host, removed};
-use crate::rig::Called;
+use crate::rig::CommandOutput;
 
 const MIB: u64 = 1 << 20;
 
@@ -22,21 +22,29 @@ fn address(host: &Host) -> String {
 async fn serve(host: &Host) -> Daemon {
     let listen = address(host);
     let daemon = Daemon::start_as(host, &["serve", "--grace", "10ms", "--listen", &listen]);
-    daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
+    daemon
+        .wait_for("reclaim_containerd_up", |value| value == 1)
+        .await;
     daemon
 }
 
 /// Calls `reclaim` with the daemon as its host.
-fn ask(host: &Host, args: &[&str]) -> Called {
+fn ask(host: &Host, args: &[&str]) -> CommandOutput {
     host.reclaim(&[&["--host", &address(host)], args].concat())
 }
 
 /// Without what is of one call alone: the ID of its run, and moments.
-fn lasting(called: &Called) -> String {
-    let is_id = |it: &str| it.len() == 36 && it.matches('-').count() == 4;
-    let is_moment = |it: &str| it.len() >= 20 && it.starts_with("20") && it.ends_with('Z');
-    let words = called.stdout.split('"');
-    let words = words.map(|it| if is_id(it) || is_moment(it) { "X" } else { it });
+fn lasting(output: &CommandOutput) -> String {
+    let is_id = |word: &str| word.len() == 36 && word.matches('-').count() == 4;
+    let is_moment = |word: &str| word.len() >= 20 && word.starts_with("20") && word.ends_with('Z');
+    let words = output.stdout.split('"');
+    let words = words.map(|word| {
+        if is_id(word) || is_moment(word) {
+            "X"
+        } else {
+            word
+        }
+    });
     words.collect::<Vec<_>>().join("\"")
 }
 
@@ -61,7 +69,7 @@ async fn a_daemon_answers_as_the_command_does() {
         &["policy", "explain", "nothing"],
         &["policy", "history", "--format", "json", "nothing"],
     ];
-    let alone: Vec<Called> = calls.iter().map(|it| host.with_state(it)).collect();
+    let alone: Vec<CommandOutput> = calls.iter().map(|args| host.with_state(args)).collect();
     let _daemon = serve(&host).await;
     for (args, alone) in calls.iter().zip(alone) {
         let hosted = ask(&host, args);
@@ -151,7 +159,7 @@ async fn a_run_that_is_asked_for_puts_off_the_next() {
     let daemon = serve(&host).await;
     let next = "reclaim_policy_next_timestamp_seconds{policy=\"p\"}";
     let now = jiff::Timestamp::now().as_second();
-    let due = daemon.wait_for(next, |it| it > now + 3000).await;
+    let due = daemon.wait_for(next, |value| value > now + 3000).await;
     while jiff::Timestamp::now().as_second() < due - 3598 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
@@ -170,12 +178,15 @@ async fn those_who_ask_wait_for_their_turn() {
     for number in 0..3 {
         host.image(&format!("i{number}:1"), number, 1 << 18).await;
         let args = ["maintain", "--once", "--format", "json"];
-        let asked: Vec<Called> = std::thread::scope(|scope| {
+        let asked: Vec<CommandOutput> = std::thread::scope(|scope| {
             let asking: Vec<_> = (0..3).map(|_| scope.spawn(|| ask(&host, &args))).collect();
-            asking.into_iter().map(|it| it.join().unwrap()).collect()
+            asking
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
-        for called in asked {
-            let runs = called.exits(0).json();
+        for output in asked {
+            let runs = output.exits(0).json();
             let outcome = runs["runs"][0]["outcome"].as_str().unwrap();
             assert!(["done", "nothing"].contains(&outcome), "{runs:#}");
         }
@@ -195,13 +206,13 @@ async fn those_who_ask_see_a_new_configuration() {
 
     host.configure(&old.replace("\"0s\"", "\"never\""));
     daemon.signal(Signal::HUP);
-    daemon.wait_for(SUCCESS, |it| it == 0).await;
+    daemon.wait_for(SUCCESS, |value| value == 0).await;
     assert_eq!((explained("p"), explained("q")), (0, 2));
 
     host.configure(&old.replace("\"p\"", "\"q\""));
     daemon.signal(Signal::HUP);
     let due = "reclaim_policy_next_timestamp_seconds{policy=\"q\"}";
-    daemon.wait_for(due, |it| it == 0).await;
+    daemon.wait_for(due, |value| value == 0).await;
     assert_eq!((explained("p"), explained("q")), (2, 0));
     let unknown = ask(&host, &["maintain", "--once", "--policy", "p"]).exits(2);
     assert!(unknown.stderr.contains("those that are: q"), "{unknown:?}");

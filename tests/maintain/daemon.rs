@@ -155,7 +155,9 @@ async fn keeps_room_while_images_and_containers_come_and_go() {
     let host = Host::start(256 * MIB).await;
     host.configure(&with_metrics(PRESSURE));
     let daemon = Daemon::start(&host);
-    daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
+    daemon
+        .wait_for("reclaim_containerd_up", |value| value == 1)
+        .await;
     assert_eq!(daemon.get("/ready").await.unwrap().0, 200);
     let mut dice = Dice::new(7);
     let namespace = &host.rig.namespace;
@@ -189,7 +191,7 @@ async fn keeps_room_while_images_and_containers_come_and_go() {
         }
     }
     let removed = "reclaim_images_removed_total{policy=\"pressure\"}";
-    daemon.wait_for(removed, |it| it >= 10).await;
+    daemon.wait_for(removed, |value| value >= 10).await;
     for _ in 0..LOOKS {
         if host.space().used_percent() < 60 {
             break;
@@ -200,7 +202,9 @@ async fn keeps_room_while_images_and_containers_come_and_go() {
     // Nothing is added any more: when it has found nothing to do, no run is under way to be cut
     // short by the end.
     let so_far = daemon.n_runs(&["nothing"]).await;
-    daemon.wait_for(&ran("nothing"), |it| it > so_far).await;
+    daemon
+        .wait_for(&ran("nothing"), |value| value > so_far)
+        .await;
     assert!(daemon.stop().await.success());
 
     let history = host
@@ -244,21 +248,23 @@ async fn a_wrong_configuration_is_refused_and_the_old_one_goes_on() {
     host.configure(&old);
     let daemon = Daemon::start(&host);
     let due = "reclaim_policy_next_timestamp_seconds{policy=\"pressure\"}";
-    daemon.wait_for(due, |it| it > 0).await;
+    daemon.wait_for(due, |value| value > 0).await;
     let success = "reclaim_config_reload_success";
-    daemon.wait_for(success, |it| it == 1).await;
+    daemon.wait_for(success, |value| value == 1).await;
 
     host.configure(&old.replace("low = \"40%\"", "low = \"90%\""));
     daemon.signal(Signal::HUP);
-    daemon.wait_for(success, |it| it == 0).await;
-    let so_far = daemon.wait_for(&ran("nothing"), |it| it > 0).await;
-    daemon.wait_for(&ran("nothing"), |it| it > so_far).await;
+    daemon.wait_for(success, |value| value == 0).await;
+    let so_far = daemon.wait_for(&ran("nothing"), |value| value > 0).await;
+    daemon
+        .wait_for(&ran("nothing"), |value| value > so_far)
+        .await;
 
     host.configure(&old.replace("\"pressure\"", "\"renamed\""));
     daemon.signal(Signal::HUP);
     let due = "reclaim_policy_next_timestamp_seconds{policy=\"renamed\"}";
-    daemon.wait_for(due, |it| it > 0).await;
-    daemon.wait_for(success, |it| it == 1).await;
+    daemon.wait_for(due, |value| value > 0).await;
+    daemon.wait_for(success, |value| value == 1).await;
     assert!(daemon.stop().await.success());
 }
 
@@ -270,8 +276,10 @@ async fn metrics_are_whole() {
     let always = PRESSURE.replace("high = \"60%\"\nlow = \"40%\"\n", "");
     host.configure(&with_metrics(&always));
     let daemon = Daemon::start(&host);
-    daemon.wait_for(&ran("done"), |it| it == 1).await;
-    daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
+    daemon.wait_for(&ran("done"), |value| value == 1).await;
+    daemon
+        .wait_for("reclaim_containerd_up", |value| value == 1)
+        .await;
     let (status, text) = daemon.get("/metrics").await.unwrap();
     assert_eq!(status, 200);
     assert!(text.ends_with("# EOF\n"), "{text}");

@@ -24,7 +24,7 @@ async fn shows_what_a_run_then_removes() {
     assert_eq!(policy["wanted"].as_array().unwrap().len(), 1, "{policy:#}");
     let foreseen = crate::rig::names(&now["removed"]).into_iter();
     let foreseen: Vec<String> = foreseen
-        .map(|it| it.trim_start_matches("docker.io/library/").to_owned())
+        .map(|name| name.trim_start_matches("docker.io/library/").to_owned())
         .collect();
     assert!(!foreseen.is_empty() && foreseen.len() < 5, "{policy:#}");
 

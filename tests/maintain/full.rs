@@ -63,14 +63,14 @@ async fn without_headroom_it_does_what_it_can() {
     }
     host.once(0);
     fill(&host);
-    let called = host.with_state(&["maintain", "--once", "--format", "json"]);
-    let run = &called.json()["runs"][0];
+    let output = host.with_state(&["maintain", "--once", "--format", "json"]);
+    let run = &output.json()["runs"][0];
     let names = host.names().await;
     assert_eq!(names.len() + removed(run).len(), 6, "{run:#}");
     let space = host.space();
     let is_met = space.left >= space.left_at(85);
     assert_eq!(run["outcome"] == "done", is_met, "{run:#}");
-    assert_eq!(called.code == 0, is_met, "{called:?}");
+    assert_eq!(output.code == 0, is_met, "{output:?}");
 }
 
 const AUTOMATIC: &str = "[[policy]]\nname = \"p\"\nall = true\nmin_age = \"0s\"\n\
@@ -91,7 +91,7 @@ async fn headroom_is(host: &Host, is_there: bool) -> u64 {
     for _ in 0..LOOKS {
         let found = fs::metadata(host.state().join("headroom"));
         if found.is_ok() == is_there {
-            return found.map_or(0, |it| it.blocks() * 512);
+            return found.map_or(0, |metadata| metadata.blocks() * 512);
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -149,8 +149,8 @@ async fn a_daemon_takes_a_small_headroom_by_itself() {
 fn headroom_warnings(host: &Host) -> Vec<String> {
     let printed = host.once(0);
     let warnings = printed["warnings"].as_array().expect("a list");
-    let texts = warnings.iter().filter_map(|it| it.as_str());
-    let of_headroom = texts.filter(|it| it.contains("headroom"));
+    let texts = warnings.iter().filter_map(|warning| warning.as_str());
+    let of_headroom = texts.filter(|text| text.contains("headroom"));
     of_headroom.map(str::to_owned).collect()
 }
 
@@ -219,15 +219,15 @@ async fn full_ext4() -> Host {
 #[tokio::test]
 async fn removing_makes_its_own_room() {
     let host = full_ext4().await;
-    let called = host.rig.reclaim(&["image", "rm", "i0:1"]);
-    called.exits(0);
+    let output = host.rig.reclaim(&["image", "rm", "i0:1"]);
+    output.exits(0);
     let names = host.names().await;
     assert!(names.len() == 119 && !names.contains(&"i0:1".to_owned()));
 
     fill_as(&host, "more ballast");
     host.policy("high = \"99%\"\nlow = \"98%\"");
-    let called = host.with_state(&["maintain", "--once", "--format", "json"]);
-    let run = called.json()["runs"][0].take();
+    let output = host.with_state(&["maintain", "--once", "--format", "json"]);
+    let run = output.json()["runs"][0].take();
     let left = host.names().await.len();
     assert_eq!(left + removed(&run).len(), 119, "{run:#}");
     assert!(left < 119, "{run:#}");

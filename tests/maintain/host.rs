@@ -8,7 +8,7 @@ use reclaim_testkit::{BuiltImage, Containerd, ContainerdBuilder, Layer, image};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::rig::{Called, Rig};
+use crate::rig::{CommandOutput, Rig};
 
 /// What a policy of these tests has unless it says otherwise: everything may go, at once.
 const POLICY: &str = "all = true\nmin_age = \"0s\"\nlast_copies = true\n";
@@ -77,22 +77,22 @@ impl Host {
     }
 
     /// Calls `reclaim` with the configuration.
-    pub(crate) fn reclaim(&self, args: &[&str]) -> Called {
+    pub(crate) fn reclaim(&self, args: &[&str]) -> CommandOutput {
         let config = self.config();
         let with_config = [&["--config", config.to_str().unwrap()], args].concat();
         self.rig.reclaim(&with_config)
     }
 
     /// Calls it with the state, too.
-    pub(crate) fn with_state(&self, args: &[&str]) -> Called {
+    pub(crate) fn with_state(&self, args: &[&str]) -> CommandOutput {
         let state = self.state();
         self.reclaim(&[args, &["--state", state.to_str().unwrap()]].concat())
     }
 
     /// Runs the policies once, and returns the run of the only one.
     pub(crate) fn once(&self, code: i32) -> Value {
-        let called = self.with_state(&["maintain", "--once", "--format", "json"]);
-        let mut runs = called.exits(code).json();
+        let output = self.with_state(&["maintain", "--once", "--format", "json"]);
+        let mut runs = output.exits(code).json();
         assert_eq!(runs["runs"].as_array().unwrap().len(), 1, "{runs:#}");
         runs["runs"][0].take()
     }
@@ -132,7 +132,7 @@ impl Host {
     /// The short names that are there.
     pub(crate) async fn names(&self) -> Vec<String> {
         let names = self.rig.names().await.into_iter();
-        let short = names.map(|it| it.trim_start_matches("docker.io/library/").to_owned());
+        let short = names.map(|name| name.trim_start_matches("docker.io/library/").to_owned());
         short.collect()
     }
 }
@@ -140,9 +140,9 @@ impl Host {
 /// The short names of what a run removed, by namespace and name.
 pub(crate) fn removed(run: &Value) -> Vec<String> {
     let reports = run["reports"].as_array().unwrap().iter();
-    let removed = reports.flat_map(|it| it["removed"].as_array().unwrap());
-    let names = removed.map(|it| {
-        let name = it["name"].as_str().unwrap();
+    let removed = reports.flat_map(|report| report["removed"].as_array().unwrap());
+    let names = removed.map(|image| {
+        let name = image["name"].as_str().unwrap();
         name.trim_start_matches("docker.io/library/").to_owned()
     });
     names.collect()
@@ -151,8 +151,8 @@ pub(crate) fn removed(run: &Value) -> Vec<String> {
 /// What a run freed, in bytes.
 pub(crate) fn reclaimed(run: &Value) -> u64 {
     let reports = run["reports"].as_array().unwrap().iter();
-    let bytes = reports.map(|it| {
-        let of = |key| it["reclaimed"][key].as_u64().unwrap();
+    let bytes = reports.map(|report| {
+        let of = |key| report["reclaimed"][key].as_u64().unwrap();
         of("content_bytes") + of("snapshot_bytes")
     });
     bytes.sum()

@@ -47,7 +47,7 @@ async fn the_least_recently_used_go_up_to_the_low_mark() {
     let gone = removed(&run);
     let mut expected: Vec<String> = order[..gone.len()]
         .iter()
-        .map(|it| format!("i{it}:1"))
+        .map(|number| format!("i{number}:1"))
         .collect();
     expected.sort();
     assert_eq!(gone, expected);
@@ -229,11 +229,14 @@ async fn damaged_state_is_no_reason_not_to_run() {
     std::fs::write(state.join("last-use.redb"), "torn").unwrap();
     assert_eq!(host.once(0)["outcome"], "nothing");
     let entries = std::fs::read_dir(&state).unwrap();
-    let names = entries.map(|it| it.unwrap().file_name().into_string().unwrap());
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: Vec<String> = names.collect();
     for name in ["runs.jsonl", "last-use.redb"] {
         let aside = format!("{name}.damaged-");
-        assert!(names.iter().any(|it| it.starts_with(&aside)), "{names:?}");
+        assert!(
+            names.iter().any(|name| name.starts_with(&aside)),
+            "{names:?}"
+        );
     }
     assert_eq!(host.once(0)["outcome"], "nothing");
     assert_eq!(std::fs::read_dir(&state).unwrap().count(), names.len());

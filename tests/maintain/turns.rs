@@ -90,7 +90,7 @@ async fn a_node_waits_for_its_turn() {
     assert_eq!(daemon.metric(&ran("capped")).await.unwrap_or(0), 0);
 
     server.put(LEASE, &json!({ "leaseTransitions": 0 }));
-    daemon.wait_for(&ran("capped"), |it| it == 1).await;
+    daemon.wait_for(&ran("capped"), |value| value == 1).await;
     assert_eq!(host.names().await.len(), 0);
     assert_eq!(server.lease(LEASE)["spec"]["leaseTransitions"], 1);
     assert!(daemon.stop().await.success());
@@ -140,10 +140,10 @@ async fn without_a_turn_nothing_is_removed() {
     server.set_mood(Mood::Forbidding);
     let host = host(1).await;
     let daemon = start(&host, "this", server.listen().await);
-    daemon.wait_for(&ran("failed"), |it| it > 0).await;
+    daemon.wait_for(&ran("failed"), |value| value > 0).await;
     assert_eq!(host.names().await.len(), 1);
     server.set_mood(Mood::Well);
-    daemon.wait_for(&ran("capped"), |it| it == 1).await;
+    daemon.wait_for(&ran("capped"), |value| value == 1).await;
     assert_eq!(host.names().await.len(), 0);
     assert!(daemon.stop().await.success());
     let history = host.with_state(&["policy", "history", "--format", "json"]);

@@ -12,14 +12,14 @@ const MODES: [(&str, &str); 2] = [("local", "built"), ("all", "all")];
 fn nameless(names: &BTreeSet<String>) -> usize {
     names
         .iter()
-        .filter(|it| it.starts_with("moby-dangling@"))
+        .filter(|name| name.starts_with("moby-dangling@"))
         .count()
 }
 
 fn named(names: &BTreeSet<String>) -> BTreeSet<&str> {
     let names = names.iter().map(String::as_str);
     names
-        .filter(|it| !it.starts_with("moby-dangling@"))
+        .filter(|name| !name.starts_with("moby-dangling@"))
         .collect()
 }
 
@@ -76,13 +76,14 @@ async fn what_goes_is_what_compose_removes() {
                     let images = |report: &serde_json::Value| -> Vec<String> {
                         let images = report["images"].as_array().unwrap().iter();
                         images
-                            .map(|it| it["name"].as_str().unwrap().to_owned())
+                            .map(|image| image["name"].as_str().unwrap().to_owned())
                             .collect()
                     };
                     assert_eq!(images(&foreseen), images(&report), "{way:?}");
                     let used = report["images"].as_array().unwrap().iter();
-                    let used = used.filter(|it| it["problem"] == "conflict");
-                    let used: Vec<&str> = used.map(|it| it["name"].as_str().unwrap()).collect();
+                    let used = used.filter(|image| image["problem"] == "conflict");
+                    let used: Vec<&str> =
+                        used.map(|image| image["name"].as_str().unwrap()).collect();
                     assert_eq!(used, ["shop-used:latest"], "{way:?}");
                 }
                 stage.fill().await;

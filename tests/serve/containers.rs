@@ -89,7 +89,7 @@ async fn the_containers_of_a_docker_engine_keep_their_images() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| it["Id"].as_str().unwrap())
+        .map(|container| container["Id"].as_str().unwrap())
         .collect();
     assert_eq!(ids, ["aa", "bb", "cc"]);
     let running = daemon.ask("GET", "/containers/json").await.done();
@@ -98,7 +98,7 @@ async fn the_containers_of_a_docker_engine_keep_their_images() {
     let body = daemon.prune(ALL).await.done();
     assert_eq!(body["ImagesDeleted"][0], json!({"Untagged": "unused:1"}));
     let expected = ["by-digest", "by-name", "mounted"];
-    let expected = expected.map(|it| format!("docker.io/library/{it}:1"));
+    let expected = expected.map(|name| format!("docker.io/library/{name}:1"));
     assert_eq!(names(&moby).await, expected);
 
     // Whoever does not answer may know anything.

@@ -98,7 +98,7 @@ async fn labels_decide() {
         let body = daemon.prune(&filters).await.done();
         let rows = body["ImagesDeleted"].as_array().into_iter().flatten();
         let untagged = rows.filter_map(|row| row["Untagged"].as_str());
-        let gone: Vec<String> = gone.iter().map(|it| format!("{it}:latest")).collect();
+        let gone: Vec<String> = gone.iter().map(|name| format!("{name}:latest")).collect();
         assert_eq!(untagged.collect::<Vec<_>>(), gone, "{filters}");
         assert_eq!(rig.names().await.len(), 3 - gone.len(), "{filters}");
     }

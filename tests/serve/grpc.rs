@@ -89,7 +89,11 @@ async fn finished(
 }
 
 pub(crate) fn removed(report: &proto::Report) -> Vec<&str> {
-    report.removed.iter().map(|it| it.name.as_str()).collect()
+    report
+        .removed
+        .iter()
+        .map(|image| image.name.as_str())
+        .collect()
 }
 
 #[tokio::test]
@@ -106,7 +110,10 @@ async fn prunes_with_progress() {
     let (progress, report) = finished(events).await.unwrap();
     assert_eq!(removed(&report), ["docker.io/library/app:1"]);
     assert!(report.reclaimed.unwrap().content_bytes > 900);
-    assert!(progress.iter().any(|it| it.steps == 1), "{progress:?}");
+    assert!(
+        progress.iter().any(|progress| progress.steps == 1),
+        "{progress:?}"
+    );
     assert_eq!(rig.names().await.len(), 0);
 }
 
@@ -148,7 +155,7 @@ async fn applies_what_still_holds_of_a_plan() {
     let events = pruner.apply(request.clone()).await.unwrap().into_inner();
     let (_, report) = finished(events).await.unwrap();
     assert_eq!(removed(&report), ["docker.io/library/app:1"]);
-    let left = ["late:1", "moved:1", "used:1"].map(|it| format!("docker.io/library/{it}"));
+    let left = ["late:1", "moved:1", "used:1"].map(|name| format!("docker.io/library/{name}"));
     assert_eq!(rig.names().await, left.into());
     let again = pruner.apply(request).await.unwrap_err();
     assert_eq!(again.code(), Code::NotFound);
@@ -283,7 +290,7 @@ async fn prunes_the_images_of_a_project() {
         };
         let events = pruner.prune_project(request).await?.into_inner();
         let (_, report) = finished(events).await?;
-        let removed = report.removed.into_iter().map(|it| it.name);
+        let removed = report.removed.into_iter().map(|image| image.name);
         Ok::<Vec<String>, Status>(removed.collect())
     };
     let wrong = prune("some", false).await.unwrap_err();
@@ -321,21 +328,21 @@ async fn wrong_requests_are_refused_by_field() {
         status.message().to_owned()
     };
     assert!(
-        refused(|it| it.namespace = "a/b".to_owned())
+        refused(|request| request.namespace = "a/b".to_owned())
             .await
             .starts_with("namespace: ")
     );
     assert!(
-        refused(|it| it.selection = None)
+        refused(|request| request.selection = None)
             .await
             .starts_with("selection: ")
     );
     assert!(
-        refused(|it| it.target_free = "x".to_owned())
+        refused(|request| request.target_free = "x".to_owned())
             .await
             .starts_with("target_free: ")
     );
-    let other = refused(|it| it.allow_empty = "other".to_owned()).await;
+    let other = refused(|request| request.allow_empty = "other".to_owned()).await;
     assert!(other.starts_with("allow_empty: "), "{other}");
     let mut registrar = registrar(&daemon).await;
     let mut refused = async |owner: &str, seconds: i64, container: Container| {
@@ -402,7 +409,7 @@ async fn a_daemon_that_ends_tells_those_who_watch_its_health() {
     }
     daemon.signal(Signal::TERM);
     for answers in watching {
-        let rest: Vec<i32> = answers.map(|it| it.unwrap().status).collect().await;
+        let rest: Vec<i32> = answers.map(|answer| answer.unwrap().status).collect().await;
         assert_eq!(rest, [not_serving]);
     }
     assert!(daemon.ended().await.success());
@@ -433,8 +440,12 @@ async fn tells_its_health_and_its_services() {
     let Some(MessageResponse::ListServicesResponse(services)) = answer.message_response else {
         panic!("{answer:?}");
     };
-    let names: Vec<String> = services.service.into_iter().map(|it| it.name).collect();
+    let names: Vec<String> = services
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
     for service in SERVICES {
-        assert!(names.iter().any(|it| it == service), "{names:?}");
+        assert!(names.iter().any(|name| name == service), "{names:?}");
     }
 }

@@ -149,9 +149,9 @@ async fn pins_through_a_daemon() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     let reclaim = |args: &[&str]| rig.reclaim(&[&["--host", &host], args].concat());
-    let called = reclaim(&["pin", "app:1", "gone"]).exits(1);
-    assert_eq!(called.stdout, "Pinned: app:1\n");
-    assert_eq!(called.stderr, "error: No such image: gone:latest\n");
+    let output = reclaim(&["pin", "app:1", "gone"]).exits(1);
+    assert_eq!(output.stdout, "Pinned: app:1\n");
+    assert_eq!(output.stderr, "error: No such image: gone:latest\n");
     let name = "docker.io/library/app:1";
     let record = rig.namespace.image_record(name).await.unwrap();
     assert_eq!(record.labels["io.cri-containerd.pinned"], "pinned");
@@ -160,18 +160,18 @@ async fn pins_through_a_daemon() {
     let through = reclaim(&args).exits(0).json();
     assert_eq!(through, rig.reclaim(&args).exits(0).json());
     assert_eq!(through["images"][0]["unchanged"], serde_json::json!([name]));
-    let called = reclaim(&["unpin", "--wait", "app:1"]).exits(0);
-    assert_eq!(called.stdout, "Unpinned: app:1\n");
+    let output = reclaim(&["unpin", "--wait", "app:1"]).exits(0);
+    assert_eq!(output.stdout, "Unpinned: app:1\n");
     let pinned = labels([("io.cri-containerd.pinned", "pinned")]);
     let target = record.target;
     rig.namespace
         .update_image(name, &target, &pinned)
         .await
         .unwrap();
-    let called = reclaim(&["unpin", "app:1"]).exits(1);
+    let output = reclaim(&["unpin", "app:1"]).exits(1);
     assert!(
-        called.stderr.contains("not pinned by reclaim"),
-        "{called:#?}"
+        output.stderr.contains("not pinned by reclaim"),
+        "{output:#?}"
     );
     reclaim(&["unpin", "-f", "app:1"]).exits(0);
     let record = rig.namespace.image_record(name).await.unwrap();
@@ -196,24 +196,24 @@ async fn asks_before_a_daemon_removes() {
 #[tokio::test]
 async fn says_what_is_wrong_with_a_host() {
     let rig = Rig::start().await;
-    let called = rig.reclaim(&["--host", "/run/x.sock", "df"]).exits(2);
+    let output = rig.reclaim(&["--host", "/run/x.sock", "df"]).exits(2);
     assert!(
-        called.stderr.contains("accepted is unix:///PATH"),
-        "{called:#?}"
+        output.stderr.contains("accepted is unix:///PATH"),
+        "{output:#?}"
     );
-    let called = rig
+    let output = rig
         .reclaim(&["--host", "unix:///nowhere.sock", "df"])
         .exits(1);
     assert!(
-        called.stderr.contains("is `reclaim serve` running there?"),
-        "{called:#?}"
+        output.stderr.contains("is `reclaim serve` running there?"),
+        "{output:#?}"
     );
-    let called = rig
+    let output = rig
         .reclaim(&["--host", "unix:///nowhere.sock", "serve"])
         .exits(2);
     assert!(
-        called.stderr.contains("cannot use `serve` with --host"),
-        "{called:#?}"
+        output.stderr.contains("cannot use `serve` with --host"),
+        "{output:#?}"
     );
 }
 

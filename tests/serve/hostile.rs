@@ -93,7 +93,7 @@ async fn no_text_of_a_request_reaches_a_file_or_a_shell() {
             ("GET", format!("/{name}")),
             ("POST", format!("/containers/{name}/exec")),
         ];
-        let is_path = text.bytes().all(|it| it.is_ascii_graphic());
+        let is_path = text.bytes().all(|byte| byte.is_ascii_graphic());
         if is_path {
             requests.push(("GET", format!("/images/{text}/json")));
             requests.push(("DELETE", format!("/images/{text}")));
@@ -140,8 +140,8 @@ async fn no_text_of_an_image_reaches_a_file_or_a_shell() {
         &["image", "prune", "-a", "--dry-run"],
         &["df", "--verbose"],
     ] {
-        let called = rig.reclaim(args).exits(0);
-        assert!(!called.stdout.contains(SECRET), "{called:#?}");
+        let output = rig.reclaim(args).exits(0);
+        assert!(!output.stdout.contains(SECRET), "{output:#?}");
     }
     let body = daemon.prune(r#"{"dangling":["false"]}"#).await.done();
     assert!(body.get("Failed").is_none(), "{body}");

@@ -16,8 +16,8 @@ async fn listed(daemon: &Daemon, query: &str) -> Vec<Value> {
 fn tags(list: &[Value]) -> Vec<&str> {
     let tags = list
         .iter()
-        .flat_map(|it| it["RepoTags"].as_array().unwrap());
-    let mut tags: Vec<&str> = tags.map(|it| it.as_str().unwrap()).collect();
+        .flat_map(|image| image["RepoTags"].as_array().unwrap());
+    let mut tags: Vec<&str> = tags.map(|tag| tag.as_str().unwrap()).collect();
     tags.sort_unstable();
     tags
 }
@@ -42,7 +42,7 @@ async fn lists_one_image_for_each_target() {
     let list = listed(&daemon, "shared-size=1").await;
     assert_eq!(list.len(), 2);
     let digest = app.target.digest.to_string();
-    let image = list.iter().find(|it| it["Id"] == digest).unwrap();
+    let image = list.iter().find(|image| image["Id"] == digest).unwrap();
     assert_eq!(image["RepoTags"], json!(["app:1", "quay.io/team/app:2"]));
     let digests = [
         format!("app@{digest}"),
@@ -183,7 +183,10 @@ async fn shows_the_platforms_of_an_index() {
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let list = listed(&daemon, "manifests=1").await;
     let manifests = list[0]["Manifests"].as_array().unwrap();
-    let available: Vec<&Value> = manifests.iter().map(|it| &it["Available"]).collect();
+    let available: Vec<&Value> = manifests
+        .iter()
+        .map(|manifest| &manifest["Available"])
+        .collect();
     assert_eq!(available, [&json!(true), &json!(false)]);
     assert_eq!(
         manifests[0]["ImageData"]["Platform"]["architecture"],

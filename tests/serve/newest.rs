@@ -67,7 +67,9 @@ async fn disk_usage_has_the_form_of_its_version() {
 
     let images = &new["ImageUsage"];
     let items = images["Items"].as_array().unwrap();
-    let unused = items.iter().find(|it| it["RepoTags"][0] == "unused:1");
+    let unused = items
+        .iter()
+        .find(|image| image["RepoTags"][0] == "unused:1");
     let unused = unused.unwrap();
     let bytes = |key: &str| unused[key].as_i64().unwrap();
     assert!(bytes("SharedSize") > 0, "{unused}");
@@ -127,7 +129,7 @@ async fn inspection_leaves_out_what_is_empty() {
         "Parent",
     ];
     let mut expected = keys(&old);
-    expected.retain(|it| !empty.contains(it));
+    expected.retain(|key| !empty.contains(key));
     assert_eq!(keys(&new), expected);
     assert_eq!(old["GraphDriver"]["Name"], "native");
     for key in empty {
@@ -174,6 +176,9 @@ async fn events_have_the_form_of_their_version() {
     let asked = "application/json-seq, application/x-ndjson;q=0.5";
     let (content_type, body) = events("1.52", asked).await;
     assert_eq!(content_type, "application/json-seq");
-    assert!(body.lines().all(|it| it.starts_with('\u{1e}')), "{body:?}");
+    assert!(
+        body.lines().all(|line| line.starts_with('\u{1e}')),
+        "{body:?}"
+    );
     assert_eq!(first(body.trim_start_matches('\u{1e}')), new);
 }

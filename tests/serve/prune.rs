@@ -83,11 +83,11 @@ async fn reports_what_docker_reports() {
     let events: Vec<Value> = events
         .body
         .lines()
-        .map(|it| serde_json::from_str(it).unwrap())
+        .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let actions: Vec<&str> = events
         .iter()
-        .map(|it| it["Action"].as_str().unwrap())
+        .map(|event| event["Action"].as_str().unwrap())
         .collect();
     assert_eq!(actions, ["untag", "untag", "delete", "prune"]);
     assert_eq!(events[0]["Actor"]["Attributes"]["name"], "app:1");
@@ -118,7 +118,7 @@ async fn exactly_one_prune_runs() {
     let (answers, (wrong, no_json)) = tokio::join!(answers, bad);
     let busy = "a prune operation is already running";
     assert_eq!((wrong.as_str(), no_json.as_str()), (busy, "invalid filter"));
-    let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status == 200);
+    let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert_eq!(done.len(), 1);
     assert_eq!(
         done[0].json()["ImagesDeleted"][0],

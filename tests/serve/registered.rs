@@ -44,7 +44,7 @@ async fn registered_containers_keep_their_images_also_after_a_restart() {
     registrar(&daemon).await.replace(request).await.unwrap();
     daemon.prune(r#"{"dangling":["false"]}"#).await.done();
     let kept = ["by-digest:1", "by-name:1", "mounted:1"];
-    let kept = kept.map(|it| format!("docker.io/library/{it}"));
+    let kept = kept.map(|name| format!("docker.io/library/{name}"));
     assert_eq!(rig.names().await, kept.clone().into());
 
     // The engine is dead, and so are we: nothing is lost, and a plan says so.
@@ -59,7 +59,11 @@ async fn registered_containers_keep_their_images_also_after_a_restart() {
         warning.contains("`engine` has not renewed its list since"),
         "{warning}"
     );
-    let holders: Vec<_> = report.kept.iter().flat_map(|it| &it.holders).collect();
+    let holders: Vec<_> = report
+        .kept
+        .iter()
+        .flat_map(|image| &image.holders)
+        .collect();
     assert_eq!(holders.len(), 3, "{holders:?}");
 
     let mut registrar = registrar(&daemon).await;

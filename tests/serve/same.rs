@@ -3,10 +3,10 @@
 use reclaim_testkit::{Layer, NamespaceClient, NewContainer, image, labels};
 
 use crate::host::{fill, hosted};
-use crate::rig::Called;
+use crate::rig::CommandOutput;
 
 /// Without what is of one call alone: the ID of its run, and moments.
-fn lasting(called: &Called) -> (i32, String, String) {
+fn lasting(output: &CommandOutput) -> (i32, String, String) {
     let plain = |text: &str| {
         let words = text.split_inclusive([' ', '"', '\n', '`']);
         let words = words.map(|word| {
@@ -22,9 +22,9 @@ fn lasting(called: &Called) -> (i32, String, String) {
         words.collect::<String>()
     };
     (
-        called.code,
-        without_ages(&plain(&called.stdout)),
-        plain(&called.stderr),
+        output.code,
+        without_ages(&plain(&output.stdout)),
+        plain(&output.stderr),
     )
 }
 
@@ -34,8 +34,11 @@ fn without_ages(text: &str) -> String {
         return text.to_owned();
     }
     let lines = text.lines().map(|line| {
-        let cells = line.split("  ").map(str::trim).filter(|it| !it.is_empty());
-        let cells = cells.map(|it| if it.ends_with(" ago") { "AGE" } else { it });
+        let cells = line
+            .split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty());
+        let cells = cells.map(|cell| if cell.ends_with(" ago") { "AGE" } else { cell });
         cells.collect::<Vec<_>>().join("|") + "\n"
     });
     lines.collect()
@@ -138,7 +141,7 @@ async fn says_the_same_with_a_daemon() {
     for args in CALLS {
         let args = args
             .iter()
-            .map(|it| if *it == DIGEST { &*digest } else { *it });
+            .map(|arg| if *arg == DIGEST { &*digest } else { *arg });
         let args: Vec<&str> = args.collect();
         let alone = rig.reclaim(&args);
         let with_host: Vec<&str> = ["--host", &host].into_iter().chain(args.clone()).collect();
@@ -152,7 +155,7 @@ async fn says_the_same_with_a_daemon() {
         let (alone, hosted) = (lasting(&alone), lasting(&hosted));
         // A hint of how a thing may be spelled is for those who look themselves.
         let without_hint = |text: &str| {
-            let lines = text.lines().filter(|it| !it.starts_with("hint: "));
+            let lines = text.lines().filter(|line| !line.starts_with("hint: "));
             lines.collect::<Vec<_>>().join("\n")
         };
         assert_eq!(hosted.0, alone.0, "{case}");

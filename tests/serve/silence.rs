@@ -50,8 +50,8 @@ impl Measured {
         // A collector of spans that hangs, or a containerd: neither is contacted.
         let globals = ["--host", &host, "--otlp-endpoint", "http://192.0.2.1:4317"];
         let args = [&globals[..], &["health"], args].concat();
-        let called = tokio::task::block_in_place(|| rig::call("/nonexistent", "", &args));
-        (called.code, called.stdout + &called.stderr)
+        let output = tokio::task::block_in_place(|| rig::call("/nonexistent", "", &args));
+        (output.code, output.stdout + &output.stderr)
     }
 
     /// Waits until `/ready` says so, and returns how long that took.
@@ -108,10 +108,10 @@ async fn a_stopped_containerd_makes_it_unready_and_ends_no_request_in_silence() 
     let host = format!("unix://{}", measured.daemon.socket().display());
     let began = Instant::now();
     let args = ["--host", &host, "image", "prune", "-a", "-f"];
-    let called = tokio::task::block_in_place(|| rig.reclaim(&args)).exits(1);
+    let output = tokio::task::block_in_place(|| rig.reclaim(&args)).exits(1);
     announce("prune over gRPC ends", began.elapsed());
-    let stderr = &called.stderr;
-    assert!(stderr.contains("no answer from containerd"), "{called:#?}");
+    let stderr = &output.stderr;
+    assert!(stderr.contains("no answer from containerd"), "{output:#?}");
     rig.containerd.signal(Signal::CONT);
     announce("ready after SIGCONT", measured.until_ready(200).await);
     measured.daemon.ask("POST", "/images/prune").await.done();
@@ -142,10 +142,10 @@ async fn a_run_without_a_daemon_ends_with_an_error_that_names_containerd() {
     let rig = stocked().await;
     rig.containerd.signal(Signal::STOP);
     let began = Instant::now();
-    let called = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(1);
+    let output = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(1);
     announce("image prune ends", began.elapsed());
-    let stderr = &called.stderr;
-    assert!(stderr.contains("no answer from containerd"), "{called:#?}");
+    let stderr = &output.stderr;
+    assert!(stderr.contains("no answer from containerd"), "{output:#?}");
     rig.containerd.signal(Signal::CONT);
 }
 

@@ -185,8 +185,8 @@ async fn every_form_of_dangling_is_read() {
         r#"{"dangling":{"false":true}}"#,
         r#"{"dangling":{"0":true,"false":true}}"#,
     ];
-    let forms = only.map(|it| (it, 1)).into_iter();
-    for (filters, n_left) in forms.chain(all.map(|it| (it, 0))) {
+    let forms = only.map(|form| (form, 1)).into_iter();
+    for (filters, n_left) in forms.chain(all.map(|form| (form, 0))) {
         build(&rig, "app:1").await;
         let passing = image("docker.io/library/passing:1");
         let passing = passing.layers([Layer::named("nameless", 900)]);

@@ -32,11 +32,11 @@ impl TraceService for Collector {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let resources = request.into_inner().resource_spans.into_iter();
-        let scopes = resources.flat_map(|it| it.scope_spans);
+        let scopes = resources.flat_map(|resource| resource.scope_spans);
         self.spans
             .lock()
             .unwrap()
-            .extend(scopes.flat_map(|it| it.spans));
+            .extend(scopes.flat_map(|scope| scope.spans));
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
@@ -70,7 +70,7 @@ async fn sends_the_spans_of_a_run_to_a_collector() {
         .json();
     serving.abort();
     let spans = collector.spans.lock().unwrap().clone();
-    let names: BTreeSet<&str> = spans.iter().map(|it| it.name.as_str()).collect();
+    let names: BTreeSet<&str> = spans.iter().map(|span| span.name.as_str()).collect();
     for name in [
         "image_prune",
         "observe",
@@ -82,13 +82,20 @@ async fn sends_the_spans_of_a_run_to_a_collector() {
     ] {
         assert!(names.contains(name), "no span {name}: {names:?}");
     }
-    let prune = spans.iter().find(|it| it.name == "image_prune").unwrap();
-    let run = prune.attributes.iter().find(|it| it.key == "run").unwrap();
+    let prune = spans
+        .iter()
+        .find(|span| span.name == "image_prune")
+        .unwrap();
+    let run = prune
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == "run")
+        .unwrap();
     let run = format!("{:?}", run.value);
     assert!(run.contains(report["run"].as_str().unwrap()), "{run}");
     let within = spans
         .iter()
-        .filter(|it| it.trace_id == prune.trace_id)
+        .filter(|span| span.trace_id == prune.trace_id)
         .count();
     assert!(within >= 7, "{within} spans of one trace");
 }
@@ -110,15 +117,15 @@ async fn logs_as_json_if_asked_to() {
         "-a",
         "-f",
     ];
-    let called = rig.reclaim(&args).exits(0);
-    let lines: Vec<Value> = called
+    let output = rig.reclaim(&args).exits(0);
+    let lines: Vec<Value> = output
         .stderr
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
     let pruned = lines
         .iter()
-        .find(|it| it["fields"]["message"] == "pruned")
+        .find(|line| line["fields"]["message"] == "pruned")
         .unwrap();
     assert_eq!(pruned["fields"]["removed"], 1);
     assert_eq!(pruned["span"]["name"], "image_prune");

@@ -56,7 +56,7 @@ async fn a_daemon_finishes_its_run_when_containerd_is_back() {
     })
     .await;
     let blobs = rig.namespace.blobs().await.unwrap();
-    let mut all = built.iter().flat_map(|it| it.blobs.keys());
+    let mut all = built.iter().flat_map(|image| image.blobs.keys());
     assert!(all.all(|blob| blobs.contains_key(blob)), "{answer:?}");
     // The guard is gone from containerd a moment before the daemon is done with it.
     let answer = loop {

@@ -55,7 +55,7 @@ async fn reclaim(address: &str) -> BTreeSet<(String, String)> {
     let removed = report["removed"].as_array().expect("a list").iter();
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     removed
-        .map(|it| (text(&it["name"]), text(&it["target"])))
+        .map(|image| (text(&image["name"]), text(&image["target"])))
         .collect()
 }
 
@@ -68,7 +68,10 @@ async fn look_once_and_delete(namespace: &NamespaceClient) -> BTreeSet<(String, 
         }
     }
     let containers = namespace.containers().await.expect("containerd answers");
-    let used: BTreeSet<String> = containers.into_values().map(|it| it.image).collect();
+    let used: BTreeSet<String> = containers
+        .into_values()
+        .map(|container| container.image)
+        .collect();
     for (name, target) in namespace.images().await.expect("containerd answers") {
         if !used.contains(&name) && namespace.delete_image(&name, Deletion::Sync).await.is_ok() {
             removed.insert((name, target.to_string()));

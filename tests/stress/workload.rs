@@ -143,7 +143,7 @@ impl Workload {
         }
         let lost = std::mem::take(&mut *self.lost_tags.lock().unwrap());
         let mut harm = self.harm.lock().unwrap().clone();
-        let moved = lost.into_iter().filter(|it| !removed.contains(it));
+        let moved = lost.into_iter().filter(|tag| !removed.contains(tag));
         harm.deleted_moved_tags = moved
             .map(|(name, target)| format!("{name} → {target}"))
             .collect();
