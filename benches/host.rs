@@ -1,5 +1,5 @@
-//! Generates the inventory of a large host. All images are unpacked and have a manifest, a config and
-//! layers, some of which many images share; one image in ten has a container.
+//! Generates the inventory of a large host. All images are unpacked and have a manifest, a config
+//! and layers, some of which many images share; one image in ten has a container.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

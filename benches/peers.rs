@@ -1,6 +1,7 @@
 //! The cost of removing all images, compared with other tools on the same images.
 //!
-//! - *reclaim*: the real binary, `image prune -a -f --grace 0s`, without the time of a grace period.
+//! - *reclaim*: the real binary, `image prune -a -f --grace 0s`, without the time of a grace
+//!   period.
 //! - *one by one*: deletes each record synchronously, like nerdctl and crictl.
 //! - *floor*: deletes the records without a plan, a hold, a second look or a measurement, and then
 //!   collects once. No safe way is faster.
@@ -9,8 +10,8 @@
 //!
 //! Each runs several times, in turn, on newly built images, and the medians are printed: the time;
 //! the number of collections, their total and their longest time; the median and the longest time
-//! that another client waits for a record meanwhile; and the number of calls. At the end, the phases
-//! of one run of Reclaim, with their calls.
+//! that another client waits for a record meanwhile; and the number of calls. At the end, the
+//! phases of one run of Reclaim, with their calls.
 //!
 //! `RECLAIM_BENCH_IMAGES=50,200` changes the numbers of images, `RECLAIM_BENCH_RUNS` that of runs,
 //! and `RECLAIM_BENCH_OTHERS=10000` adds this many other blobs and snapshots to the node.
@@ -278,8 +279,8 @@ async fn post_prune(address: String) {
     assert!(answer.contains(" 200 OK"), "{answer}");
 }
 
-/// Prunes with the binary. Returns the number of calls from its log, because counting them in a proxy
-/// would take time.
+/// Prunes with the binary. Returns the number of calls from its log, because counting them in a
+/// proxy would take time.
 async fn reclaim(socket: &Path) -> usize {
     let log = logged(socket, "info").await;
     let calls = log.split("calls=").nth(1).unwrap_or_default();

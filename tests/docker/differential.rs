@@ -22,7 +22,7 @@ const MOUNTED: &str = "docker.io/library/mounted:";
 const NO_TIME: &str = "invalid value for 'until' filter: ";
 
 #[tokio::test]
-async fn prunes_as_a_docker_engine_does() {
+async fn prunes_like_a_docker_engine() {
     let (docker, ours) = tokio::join!(Side::docker(), Side::reclaim());
     let names = ours.names().await;
     assert_eq!(docker.names().await, names);

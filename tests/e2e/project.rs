@@ -52,7 +52,8 @@ async fn built(rig: &Rig, name: &str, project: &str, service: &str) -> BuiltImag
         .unwrap()
 }
 
-/// All images of [`SHOP`], one of a service that the file no longer has, and one of another project.
+/// All images of [`SHOP`], one of a service that the file no longer has, and one of another
+/// project.
 async fn rig_with_shop() -> Rig {
     let rig = Rig::start().await;
     built(&rig, ANONYMOUS, "testproject", "local-anonymous").await;

@@ -1,4 +1,5 @@
-//! One case: builds a store, prunes it, and reads it before and after. `check` evaluates the result.
+//! One case: builds a store, prunes it, and reads it before and after. `check` evaluates the
+//! result.
 
 use std::process::Command;
 

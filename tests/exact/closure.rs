@@ -1,7 +1,7 @@
 //! Predicts what containerd's collector keeps, with the collector of the in-memory containerd.
 //!
-//! These tests compare the product's graph with it, and it with the real containerd: what is left of
-//! a store must be what it predicts.
+//! These tests compare the product's graph with it, and it with the real containerd: what is left
+//! of a store must be what it predicts.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use reclaim_testkit::{Labels, Version};
 
 use crate::contents::NamespaceContents;
 
-/// Returns the kinds and keys that are kept without the images in `without`, including references to
-/// what does not exist.
+/// Returns the kinds and keys that are kept without the images in `without`, including references
+/// to what does not exist.
 pub(crate) fn closure(
     contents: &NamespaceContents,
     version: Version,

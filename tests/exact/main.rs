@@ -17,8 +17,8 @@
 //! ```
 //!
 //! A second property needs no prediction: adding an image to a store, whatever its documents say
-//! about those of others, changes no result of others (`added`). Both properties are also checked on
-//! crossed stores, whose seeds have bit 40, 1099511627776.
+//! about those of others, changes no result of others (`added`). Both properties are also checked
+//! on crossed stores, whose seeds have bit 40, 1099511627776.
 //!
 //! A store that fails is reduced to the parts that matter, and printed. Its seed is added to
 //! `regressions`, which run first. A change of the generator changes the store of a seed, so the

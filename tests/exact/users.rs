@@ -119,8 +119,8 @@ impl Users<'_> {
         None
     }
 
-    /// Returns an error unless each target in use keeps a record: one that does not expire, if there
-    /// was one.
+    /// Returns an error unless each target in use keeps a record: one that does not expire, if
+    /// there was one.
     fn check_targets(
         &self,
         user: &str,
@@ -149,8 +149,8 @@ impl Users<'_> {
 
 /// Parses the blobs that any namespace has before the prune.
 ///
-/// The namespace does not matter, because a digest means the same in each. A blob must be present: a
-/// collection before the prune may have freed it, and then it cannot explain a snapshot.
+/// The namespace does not matter, because a digest means the same in each. A blob must be present:
+/// a collection before the prune may have freed it, and then it cannot explain a snapshot.
 fn documents(store: &RandomStore, present: &BTreeMap<String, u64>) -> Documents {
     let things = store.things.iter();
     let documents = things.filter_map(|thing| match &thing.what {

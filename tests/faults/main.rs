@@ -1,9 +1,9 @@
 //! The deletion protocol under faults: every call of a prune has every fault once, and afterwards
 //! the invariants of the store hold.
 //!
-//! A fault proxy connects the real binary with a real containerd. The calls of an undisturbed run on
-//! a small store are recorded. Then each of them has a fault in a run of its own, before and after
-//! containerd acts on it. Each matrix prints its size.
+//! A fault proxy connects the real binary with a real containerd. The calls of an undisturbed run
+//! on a small store are recorded. Then each of them has a fault in a run of its own, before and
+//! after containerd acts on it. Each matrix prints its size.
 //!
 //! - [`invisible`]: a lost connection or a busy server costs only a retry.
 //! - [`silence`]: one call, or every call from it on, is never answered; the run ends and loses

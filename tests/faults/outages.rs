@@ -1,9 +1,9 @@
 //! One part is permanently broken: a blob, a snapshot or a list of one namespace.
 //!
-//! The requests of an undisturbed dry run are recorded, and each of them always fails in dry runs of
-//! its own. Images that are not related to the broken part have the same result as on the whole
-//! store, and no image is removed that is kept there. A run may fail only if what it cannot list may
-//! use any image of the namespace.
+//! The requests of an undisturbed dry run are recorded, and each of them always fails in dry runs
+//! of its own. Images that are not related to the broken part have the same result as on the whole
+//! store, and no image is removed that is kept there. A run may fail only if what it cannot list
+//! may use any image of the namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

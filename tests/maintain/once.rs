@@ -1,4 +1,5 @@
-//! `reclaim maintain --once`: which images it removes, with and without pressure, and in which order.
+//! `reclaim maintain --once`: which images it removes, with and without pressure, and in which
+//! order.
 
 use reclaim_testkit::{BuiltImage, Deletion};
 
@@ -18,8 +19,8 @@ async fn images(host: &Host, numbers: std::ops::Range<u64>) -> Vec<BuiltImage> {
     images
 }
 
-/// Above the high mark, the least recently used images are removed down to the low mark, and not one
-/// more. The report agrees with the filesystem.
+/// Above the high mark, the least recently used images are removed down to the low mark, and not
+/// one more. The report agrees with the filesystem.
 #[tokio::test]
 async fn removes_the_least_recently_used_images_down_to_the_low_mark() {
     let host = Host::start(256 * MIB).await;

@@ -30,7 +30,8 @@ services:
   old: {build: .}
 ";
 
-/// Names, and the services for which Compose built the images. Images without a service were pulled.
+/// Names, and the services for which Compose built the images. Images without a service were
+/// pulled.
 const IMAGES: &[(&str, Option<&str>)] = &[
     ("docker.io/library/shop-web:latest", Some("web")),
     ("docker.io/acme/api:2", Some("api")),

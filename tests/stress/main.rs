@@ -55,8 +55,8 @@ async fn reclaim_does_no_harm() {
     }
 }
 
-/// It breaks pulls and deletes moved tags. It also removes images in use, but only if a container is
-/// created at the right moment, so that this is printed and not asserted.
+/// It breaks pulls and deletes moved tags. It also removes images in use, but only if a container
+/// is created at the right moment, so that this is printed and not asserted.
 #[tokio::test(flavor = "multi_thread")]
 async fn looking_once_and_deleting_does_harm() {
     let (harm, _) = run(Pruner::LookOnceAndDelete).await;
