@@ -1,4 +1,4 @@
-//! The gRPC API from outside.
+//! The gRPC API.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(crate) async fn registrar(daemon: &Daemon) -> ContainerServiceClient<Channel
     ContainerServiceClient::new(channel(daemon.socket()).await)
 }
 
-/// Plans that everything goes which is not used.
+/// Plans the removal of all unused images.
 pub(crate) async fn planned(pruner: &mut PruneServiceClient<Channel>) -> proto::PlanResponse {
     let request = Some(all());
     let plan = pruner.plan(proto::PlanRequest { request }).await;
@@ -74,14 +74,14 @@ pub(crate) async fn built(rig: &Rig, name: &str) -> BuiltImage {
     built.build(&rig.namespace).await.unwrap()
 }
 
-/// The events of a run, and its report at the end.
+/// Returns the progress of a run and its report.
 async fn finished(
     mut events: Streaming<proto::PruneResponse>,
 ) -> Result<(Vec<proto::Progress>, proto::Report), Status> {
     let mut progress = Vec::new();
     while let Some(message) = events.next().await {
         match message?.event.unwrap() {
-            Event::Progress(told) => progress.push(told),
+            Event::Progress(event) => progress.push(event),
             Event::Report(report) => return Ok((progress, report)),
         }
     }
@@ -117,9 +117,9 @@ async fn prunes_with_progress() {
     assert_eq!(rig.names().await.len(), 0);
 }
 
-/// Every step of a plan is taken only if it still holds, and a plan once.
+/// A plan can be applied once.
 #[tokio::test]
-async fn applies_what_still_holds_of_a_plan() {
+async fn applies_the_steps_of_a_plan_that_are_still_valid() {
     let rig = Rig::start().await;
     let app = built(&rig, "app:1").await;
     built(&rig, "moved:1").await;
@@ -128,7 +128,7 @@ async fn applies_what_still_holds_of_a_plan() {
     let mut pruner = pruner(&daemon).await;
     let plan = planned(&mut pruner).await;
     assert_eq!(removed(plan.report.as_ref().unwrap()).len(), 3);
-    // Meanwhile: a tag moves, a container comes, and so does another image.
+    // Meanwhile a tag moves, and a container and another image are created.
     let moved = "docker.io/library/moved:1";
     let none = reclaim_testkit::Labels::new();
     rig.namespace
@@ -138,7 +138,7 @@ async fn applies_what_still_holds_of_a_plan() {
     let web = reclaim_testkit::NewContainer::new("web").image("docker.io/library/used:1");
     rig.namespace.create_container(web).await.unwrap();
     built(&rig, "late:1").await;
-    // What is refused for its options has not been applied.
+    // A request with invalid options does not use up the plan.
     let too_fast = proto::ApplyRequest {
         plan: plan.plan.clone(),
         options: Some(proto::Options {
@@ -162,7 +162,7 @@ async fn applies_what_still_holds_of_a_plan() {
 }
 
 #[tokio::test]
-async fn one_run_at_a_time_by_whatever_door() {
+async fn one_run_at_a_time_over_all_apis() {
     let rig = Rig::start().await;
     built(&rig, "app:1").await;
     let daemon = Daemon::start(rig.containerd.address(), &["--grace", "2s"]).await;
@@ -199,9 +199,9 @@ async fn one_run_at_a_time_by_whatever_door() {
     finished(events).await.unwrap();
 }
 
-/// No caller locks the namespace for a month, and the daemon ends when it is told to.
+/// It would lock the namespace for weeks, and keep the daemon from ending.
 #[tokio::test]
-async fn a_grace_of_weeks_is_refused() {
+async fn refuses_a_grace_period_of_weeks() {
     let rig = Rig::start().await;
     built(&rig, "app:1").await;
     let mut daemon = Daemon::start(rig.containerd.address(), &[]).await;
@@ -225,9 +225,8 @@ async fn a_grace_of_weeks_is_refused() {
     assert!(daemon.ended().await.success());
 }
 
-/// A client that hangs up does not end its run.
 #[tokio::test]
-async fn a_run_outlives_its_client() {
+async fn finishes_a_run_whose_client_disconnects() {
     let rig = Rig::start().await;
     built(&rig, "app:1").await;
     let daemon = Daemon::start(rig.containerd.address(), &["--grace", "300ms"]).await;
@@ -249,7 +248,7 @@ async fn a_run_outlives_its_client() {
     assert_eq!(rig.namespace.blobs().await.unwrap().len(), 0);
 }
 
-/// A tool that has a project in hand passes its services on.
+/// The request has the services of the project.
 #[tokio::test]
 async fn prunes_the_images_of_a_project() {
     let rig = Rig::start().await;
@@ -313,7 +312,7 @@ async fn prunes_the_images_of_a_project() {
 }
 
 #[tokio::test]
-async fn wrong_requests_are_refused_by_field() {
+async fn errors_about_invalid_requests_name_the_field() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let mut pruner = pruner(&daemon).await;
@@ -391,9 +390,9 @@ async fn wrong_requests_are_refused_by_field() {
     );
 }
 
-/// Whoever watches hears of the end, and does not hold it up.
+/// Clients that watch the health do not keep the daemon from ending.
 #[tokio::test]
-async fn a_daemon_that_ends_tells_those_who_watch_its_health() {
+async fn a_daemon_that_ends_notifies_clients_that_watch_its_health() {
     let rig = Rig::start().await;
     let mut daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let mut health = HealthClient::new(channel(daemon.socket()).await);
@@ -416,7 +415,7 @@ async fn a_daemon_that_ends_tells_those_who_watch_its_health() {
 }
 
 #[tokio::test]
-async fn tells_its_health_and_its_services() {
+async fn reports_its_health_and_its_services() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let channel = channel(daemon.socket()).await;

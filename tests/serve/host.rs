@@ -1,4 +1,4 @@
-//! The command with `--host`: what a person does through a daemon. `same.rs` has what it says.
+//! Commands with `--host`. `same.rs` compares their output with that without a daemon.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -34,9 +34,9 @@ pub(crate) async fn fill(namespace: &NamespaceClient) {
     }
 }
 
-/// What is asked for is the same to the byte, also where it is printed rounded.
+/// Also where the output is rounded.
 #[tokio::test]
-async fn asks_a_daemon_for_the_same_bytes() {
+async fn a_daemon_gets_the_exact_target_in_bytes() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     let all = ["image", "prune", "-a", "--dry-run", "--format", "json"];
@@ -53,9 +53,9 @@ async fn asks_a_daemon_for_the_same_bytes() {
     }
 }
 
-/// Whoever stops waiting has the status of the signal, and the run goes on.
+/// The exit status is that of the signal.
 #[tokio::test]
-async fn a_signal_ends_the_waiting_and_not_the_run() {
+async fn a_signal_ends_the_command_and_not_the_run() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
@@ -74,7 +74,7 @@ async fn a_signal_ends_the_waiting_and_not_the_run() {
         let said = String::from_utf8(ended.stderr).unwrap();
         assert!(said.contains("the run continues in the daemon"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
-        // Its end can be undone.
+        // The run can be undone after its end.
         let undo = ["--host", &host, "undo"];
         for _ in 0..600 {
             if rig.reclaim(&undo).code == 0 {
@@ -86,9 +86,8 @@ async fn a_signal_ends_the_waiting_and_not_the_run() {
     }
 }
 
-/// Prune, undo and release through a daemon, as a person does it.
 #[tokio::test]
-async fn prunes_and_undoes_through_a_daemon() {
+async fn prunes_undoes_and_releases_through_a_daemon() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     let reclaim = |args: &[&str]| {
@@ -142,8 +141,7 @@ async fn prunes_and_undoes_through_a_daemon() {
     assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
 }
 
-/// Pins set through a daemon should be as those that are set without one, and told in the same
-/// words.
+/// The pins and the output are the same as without a daemon.
 #[tokio::test]
 async fn pins_through_a_daemon() {
     let (rig, _daemon, host) = hosted(&[]).await;
@@ -178,9 +176,9 @@ async fn pins_through_a_daemon() {
     assert!(!record.labels.contains_key("io.cri-containerd.pinned"));
 }
 
-/// What is confirmed is a plan of the daemon's, and that is what it carries out.
+/// The daemon applies the plan that is confirmed.
 #[tokio::test]
-async fn asks_before_a_daemon_removes() {
+async fn asks_before_a_daemon_removes_images() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     let args = [
@@ -194,7 +192,7 @@ async fn asks_before_a_daemon_removes() {
 }
 
 #[tokio::test]
-async fn says_what_is_wrong_with_a_host() {
+async fn says_why_a_host_cannot_be_used() {
     let rig = Rig::start().await;
     let output = rig.reclaim(&["--host", "/run/x.sock", "df"]).exits(2);
     assert!(
@@ -217,8 +215,8 @@ async fn says_what_is_wrong_with_a_host() {
     );
 }
 
-/// A daemon keeps the sandbox image by the file that its configuration names, unless what a node
-/// needs is free to go.
+/// The daemon's configuration names containerd's file, and can turn off the protection of what a
+/// node needs.
 #[tokio::test]
 async fn a_daemon_keeps_the_sandbox_image_of_containerds_configuration() {
     let rig = Rig::start().await;

@@ -1,4 +1,4 @@
-//! What is told of a run besides its report.
+//! Spans and logs of a run.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use crate::rig::Rig;
 
-/// A collector that remembers.
+/// An OpenTelemetry collector that keeps the spans.
 #[derive(Clone, Default)]
 struct Collector {
     spans: Arc<Mutex<Vec<Span>>>,
@@ -31,17 +31,18 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let resources = request.into_inner().resource_spans.into_iter();
-        let scopes = resources.flat_map(|resource| resource.scope_spans);
-        self.spans
-            .lock()
-            .unwrap()
-            .extend(scopes.flat_map(|scope| scope.spans));
+        let spans = request
+            .into_inner()
+            .resource_spans
+            .into_iter()
+            .flat_map(|resource| resource.scope_spans)
+            .flat_map(|scope| scope.spans);
+        self.spans.lock().unwrap().extend(spans);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
-/// The spans of a run have the names of the field, and the run's ID, which is the report's.
+/// The span of the run has the run ID of the report.
 #[tokio::test(flavor = "multi_thread")]
 async fn sends_the_spans_of_a_run_to_a_collector() {
     let rig = Rig::start().await;
@@ -58,13 +59,10 @@ async fn sends_the_spans_of_a_run_to_a_collector() {
         .add_service(service)
         .serve_with_incoming(incoming);
     let serving = tokio::spawn(serving);
-    let args = [
+    let prune = [
         "image", "prune", "-a", "-f", "--grace", "1ms", "--format", "json",
     ];
-    let args: Vec<&str> = ["--otlp-endpoint", &endpoint]
-        .into_iter()
-        .chain(args)
-        .collect();
+    let args = [&["--otlp-endpoint", &*endpoint][..], &prune].concat();
     let report = tokio::task::block_in_place(|| rig.reclaim(&args))
         .exits(0)
         .json();
@@ -101,7 +99,7 @@ async fn sends_the_spans_of_a_run_to_a_collector() {
 }
 
 #[tokio::test]
-async fn logs_as_json_if_asked_to() {
+async fn logs_as_json() {
     let rig = Rig::start().await;
     image("docker.io/library/app:1")
         .build(&rig.namespace)
