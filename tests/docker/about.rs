@@ -282,8 +282,8 @@ async fn events(side: &Side, since: &str, last: &str) -> Vec<String> {
         let line = tokio::time::timeout(PATIENCE, lines.next_line())
             .await
             .unwrap_or_else(|_| panic!("no event `{last}`: {events:#?}"));
-        let event = line.unwrap().unwrap().replace("<no value>", "");
-        let event = event.trim().to_owned();
+        let text = line.unwrap().unwrap().replace("<no value>", "");
+        let event = text.trim().to_owned();
         let is_last = event.starts_with(last);
         // The containers of the fixture may be newer than `since`.
         if !event.starts_with("container create") {

@@ -23,8 +23,7 @@ pub(crate) struct Output {
 
 /// Calls `docker` on a socket.
 pub(crate) async fn docker(socket: &Path, args: &[&str]) -> Output {
-    let output = command(socket, args).output();
-    let output = tokio::time::timeout(PATIENCE, output)
+    let output = tokio::time::timeout(PATIENCE, command(socket, args).output())
         .await
         .unwrap()
         .unwrap();

@@ -75,14 +75,14 @@ pub(crate) fn agree(case: &str, theirs: &[String], mine: &[String], list: &[Diff
     let mut seen = BTreeSet::new();
     for (side, lines) in &sides {
         for line in lines {
-            let listed = list.iter().position(|difference| {
+            let is_expected = |difference: &Difference| {
                 (difference.side == *side || difference.side == Side::Both)
                     && line.starts_with(difference.begins)
-            });
-            let listed = listed.unwrap_or_else(|| {
+            };
+            let at = list.iter().position(is_expected).unwrap_or_else(|| {
                 panic!("{case}: unexpected, only on the side {side:?}: {line:?}\n{sides:#?}")
             });
-            seen.insert((listed, *side == Side::Docker));
+            seen.insert((at, *side == Side::Docker));
         }
     }
     for (at, difference) in list.iter().enumerate() {

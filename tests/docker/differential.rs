@@ -68,9 +68,10 @@ async fn prunes_like_a_docker_engine() {
 
 /// Returns the error text without its random parts: Docker lists values in any order.
 fn message(answer: &Answer) -> String {
-    let body = answer.body.trim_end();
-    let message = answer.json()["message"].as_str().map(str::to_owned);
-    let message = message.unwrap_or_else(|| body.to_owned());
+    let message = match answer.json()["message"].as_str() {
+        Some(message) => message.to_owned(),
+        None => answer.body.trim_end().to_owned(),
+    };
     if let Some((begin, _)) = message.split_once("Maximum supported API version is ") {
         // The newest version differs.
         return begin.to_owned();

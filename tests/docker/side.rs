@@ -86,8 +86,9 @@ async fn create(dockerd: &Dockerd, body: serde_json::Value) {
     let stream = UnixStream::connect(socket_of(dockerd)).await.unwrap();
     let body: &'static str = body.to_string().leak();
     let headers = [("content-type", "application/json")];
-    let created = ask_on(stream, "POST", "/v1.51/containers/create", &headers, body).await;
-    let created = created.unwrap();
+    let created = ask_on(stream, "POST", "/v1.51/containers/create", &headers, body)
+        .await
+        .unwrap();
     assert_eq!(created.status, 201, "{created:#?}");
 }
 

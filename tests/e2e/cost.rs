@@ -106,9 +106,11 @@ async fn only_the_remove_phase_takes_more_calls_for_more_images() {
 async fn phases(images: u64) -> BTreeMap<String, String> {
     let rig = Rig::start().await;
     for seed in 0..images {
-        let image = image(&format!("docker.io/library/app:{seed}"));
-        let image = image.layers([Layer::random(seed, 50)]);
-        image.build(&rig.namespace).await.unwrap();
+        image(&format!("docker.io/library/app:{seed}"))
+            .layers([Layer::random(seed, 50)])
+            .build(&rig.namespace)
+            .await
+            .unwrap();
     }
     let level = ["--log-level", "reclaim_engine=debug"];
     let prune = ["image", "prune", "-a", "-f", "--grace", "0s"];
@@ -163,8 +165,8 @@ fn calls_of(output: &CommandOutput) -> String {
     let line = output
         .stderr
         .lines()
-        .find(|line| line.contains("planned calls="));
-    let line = line.unwrap_or_else(|| panic!("no count of calls in {}", output.stderr));
+        .find(|line| line.contains("planned calls="))
+        .unwrap_or_else(|| panic!("no count of calls in {}", output.stderr));
     let (_, calls) = line.split_once("calls=").unwrap();
     assert!(calls.contains("\"list content\": 1"), "{calls}");
     calls.to_owned()
@@ -177,23 +179,22 @@ async fn lists_more_images_than_fit_into_one_message() {
     // not exist.
     let filler = "x".repeat(3900);
     let record_labels = labels([("filler", filler.as_str())]);
-    let mut digests = Vec::new();
+    let mut records = Vec::new();
     for index in 0_u32..5000 {
         let target = reclaim_testkit::Descriptor {
             media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
             digest: reclaim_testkit::digest_of(&index.to_le_bytes()),
             size: 4,
         };
-        digests.push((format!("docker.io/library/app:{index}"), target));
+        records.push((format!("docker.io/library/app:{index}"), target));
     }
-    let creations = digests
+    let creations = records
         .iter()
         .map(|(name, target)| rig.namespace.create_image(name, target, &record_labels));
-    let mut creations = stream::iter(creations).buffer_unordered(32);
-    while let Some(done) = creations.next().await {
-        done.unwrap();
-    }
-    drop(creations);
+    stream::iter(creations)
+        .buffer_unordered(32)
+        .for_each(async |created| created.unwrap())
+        .await;
     let args = ["image", "prune", "-a", "--dry-run", "--format", "json"];
     let report = rig.reclaim(&args).exits(0).json();
     assert_eq!(report["removed"].as_array().unwrap().len(), 5000);

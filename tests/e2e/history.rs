@@ -23,11 +23,17 @@ async fn rig() -> (Rig, BuiltImage) {
     let layers = |name: &str| [Layer::named("base", 2000), Layer::named(name, 900)];
     let used = image("docker.io/library/used:1")
         .layers(layers("used"))
-        .unpack("native");
-    let used = used.build(&rig.namespace).await.unwrap();
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     rig.namespace.nerdctl_container("web", &used).await.unwrap();
-    let old = image(OLD).layers(layers("old")).unpack("native");
-    let old = old.build(&rig.namespace).await.unwrap();
+    let old = image(OLD)
+        .layers(layers("old"))
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     rig.namespace
         .create_lease(NewLease::new("ref_history"))
         .await

@@ -109,8 +109,8 @@ async fn df_lists_leases_with_what_they_hold() {
     let text = rig.reclaim(&["df", "-v"]).exits(0).stdout;
     let row = text
         .lines()
-        .find(|line| line.starts_with("unfinished pull 0123456789ab "));
-    let row = row.unwrap_or_else(|| panic!("{text}"));
+        .find(|line| line.starts_with("unfinished pull 0123456789ab "))
+        .unwrap_or_else(|| panic!("{text}"));
     assert!(row.contains(&HumanSize(bytes).to_string()), "{row}");
     assert!(row.trim_end().ends_with(&format!("{until:.0}")), "{row}");
 }

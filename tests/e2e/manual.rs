@@ -74,9 +74,12 @@ fn man_pages_names_a_missing_directory() {
 #[test]
 fn health_needs_a_daemon() {
     let health = |args: &[&str]| {
-        let mut command = Command::new(RECLAIM);
-        let command = command.env_clear().arg("health").args(args);
-        let output = command.output().unwrap();
+        let output = Command::new(RECLAIM)
+            .env_clear()
+            .arg("health")
+            .args(args)
+            .output()
+            .unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code(), error)
     };

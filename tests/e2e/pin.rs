@@ -47,10 +47,10 @@ async fn keeps_a_pinned_image_until_it_is_unpinned() {
     assert_eq!(output.stderr, "app:1 was pinned before\n");
     assert_eq!(labels_of(&rig, app.name()).await, record.labels);
 
-    let listed = rig.reclaim(&["image", "ls", "--format", "json"]).json();
-    let listed = entry(&listed["images"], app.name());
-    assert_eq!(listed["pinned"], "reclaim");
-    assert_eq!(listed["verdict"], "pinned");
+    let list = rig.reclaim(&["image", "ls", "--format", "json"]).json();
+    let row = entry(&list["images"], app.name());
+    assert_eq!(row["pinned"], "reclaim");
+    assert_eq!(row["verdict"], "pinned");
     let output = rig.reclaim(&["image", "rm", "app:1"]).exits(1);
     let refused = "error: conflict: unable to delete app:1 (must be forced) - image is pinned\n";
     assert_eq!(output.stderr, refused);

@@ -24,11 +24,16 @@ impl Idle {
             containerd,
         };
         let pull = async |name: &str| {
-            let image = image(name).layers([Layer::named(name, 500)]);
-            let image = image.unpack("native").build(&rig.namespace).await.unwrap();
-            let namespace = &rig.namespace;
-            let labels = Labels::new();
-            namespace.cri_image_records(&image, &labels).await.unwrap();
+            let image = image(name)
+                .layers([Layer::named(name, 500)])
+                .unpack("native")
+                .build(&rig.namespace)
+                .await
+                .unwrap();
+            rig.namespace
+                .cri_image_records(&image, &Labels::new())
+                .await
+                .unwrap();
             image
         };
         let pause = pull(PAUSE).await;

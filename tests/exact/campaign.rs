@@ -136,9 +136,9 @@ pub(crate) fn run(property: Property) {
         let workers: Vec<_> = (0..n_workers.min(seeds.len()))
             .map(|_| scope.spawn(|| work(property, &seeds, &next, &failed)))
             .collect();
-        let tallies = workers.into_iter().map(thread::ScopedJoinHandle::join);
-        tallies
-            .flat_map(|tally| tally.expect("a worker does not panic"))
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a worker does not panic"))
             .collect()
     });
     if let Some(failure) = failed.into_inner().expect("no worker panicked") {

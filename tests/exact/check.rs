@@ -207,15 +207,20 @@ fn check_holders(before: &NamespaceContents, after: &NamespaceContents) -> Resul
 }
 
 fn names(list: &Value) -> BTreeSet<String> {
-    let entries = list.as_array().into_iter().flatten();
-    entries.map(|image| text(&image["name"])).collect()
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .map(|image| text(&image["name"]))
+        .collect()
 }
 
 /// Returns a list of objects as a map from a key to `bytes`.
 fn listed(list: &Value, key: impl Fn(&Value) -> String) -> BTreeMap<String, u64> {
-    let entries = list.as_array().into_iter().flatten();
-    let pairs = entries.map(|entry| (key(entry), entry["bytes"].as_u64().unwrap_or(u64::MAX)));
-    pairs.collect()
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .map(|entry| (key(entry), entry["bytes"].as_u64().unwrap_or(u64::MAX)))
+        .collect()
 }
 
 fn text(value: &Value) -> String {

@@ -87,32 +87,28 @@ impl Fixture {
 
     /// Returns the parts that are missing of images that have a record.
     pub(crate) fn broken_images(&self, state: &State) -> Vec<String> {
-        let present = self.images.iter().filter(|image| {
-            let target = state.images.get(image.name());
-            target == Some(&image.target.digest.to_string())
-        });
-        let parts = present.flat_map(|image| {
-            let blobs = image.blobs.keys().map(ToString::to_string);
-            let missing_blobs = blobs.filter(|digest| !state.blobs.contains_key(digest));
-            let snapshots = image
-                .manifests
-                .iter()
-                .filter(|manifest| manifest.present)
-                .flat_map(|manifest| {
-                    let snapshotters = manifest.snapshotters.iter();
-                    snapshotters.flat_map(|snapshotter| {
-                        let chain = manifest.chain_ids.iter();
-                        chain.map(move |key| format!("{snapshotter}/{key}"))
-                    })
-                });
-            let missing_snapshots = snapshots.filter(|key| !state.snapshots.contains(key));
-            let missing = missing_blobs.chain(missing_snapshots);
-            let missing: Vec<String> = missing.collect();
-            missing
-                .into_iter()
-                .map(|part| format!("image {} lacks {part}", image.name()))
-        });
-        parts.collect()
+        let mut missing = Vec::new();
+        for image in &self.images {
+            if state.images.get(image.name()) != Some(&image.target.digest.to_string()) {
+                continue;
+            }
+            for digest in image.blobs.keys().map(ToString::to_string) {
+                if !state.blobs.contains_key(&digest) {
+                    missing.push(format!("image {} lacks {digest}", image.name()));
+                }
+            }
+            for manifest in image.manifests.iter().filter(|manifest| manifest.present) {
+                for snapshotter in &manifest.snapshotters {
+                    for chain_id in &manifest.chain_ids {
+                        let snapshot = format!("{snapshotter}/{chain_id}");
+                        if !state.snapshots.contains(&snapshot) {
+                            missing.push(format!("image {} lacks {snapshot}", image.name()));
+                        }
+                    }
+                }
+            }
+        }
+        missing
     }
 
     /// Returns the image with this name.

@@ -28,19 +28,16 @@ pub(crate) type Violations = Vec<String>;
 
 /// Returns a case for each call with each of `harms`.
 pub(crate) fn cases<T: Copy>(calls: &[Call], harms: &[(Moment, T)]) -> Vec<Case<T>> {
-    let of_call = |call: &Call| {
-        let call = call.clone();
-        let harms = harms.iter().filter({
-            let call = call.clone();
-            move |(moment, _)| *moment == Moment::Before || ends(&call)
-        });
-        harms.map(move |&(moment, harm)| Case {
-            call: call.clone(),
-            moment,
-            harm,
-        })
-    };
-    calls.iter().flat_map(of_call).collect()
+    let mut cases = Vec::new();
+    for call in calls {
+        for &(moment, harm) in harms {
+            if moment == Moment::Before || ends(call) {
+                let call = call.clone();
+                cases.push(Case { call, moment, harm });
+            }
+        }
+    }
+    cases
 }
 
 /// Whether a call ends before the run. The event stream does not.

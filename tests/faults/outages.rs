@@ -268,8 +268,10 @@ async fn fill(namespace: &NamespaceClient) -> Vec<BuiltImage> {
 async fn fill_other(namespace: &NamespaceClient) {
     let theirs = image("docker.io/library/theirs:1")
         .layers([Layer::named("base", 900)])
-        .unpack("overlayfs");
-    let theirs = theirs.build(namespace).await.unwrap();
+        .unpack("overlayfs")
+        .build(namespace)
+        .await
+        .unwrap();
     namespace.nerdctl_container("web", &theirs).await.unwrap();
     namespace.create_lease(NewLease::new("held")).await.unwrap();
     let held = LeaseResource::content(&theirs.target.digest);

@@ -179,8 +179,9 @@ impl Daemon {
     }
 
     async fn owners(&self) -> BTreeSet<String> {
-        let lists = self.registrar().await.list(proto::ListRequest {}).await;
-        let lists = lists.unwrap().into_inner().lists.into_iter();
+        let mut registrar = self.registrar().await;
+        let response = registrar.list(proto::ListRequest {}).await.unwrap();
+        let lists = response.into_inner().lists.into_iter();
         lists.map(|list| list.owner).collect()
     }
 

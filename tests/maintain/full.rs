@@ -210,9 +210,12 @@ async fn full_ext4() -> Host {
     let host = Host::on_ext4(96 * MIB).await;
     for number in 0..IMAGES {
         let name = format!("docker.io/library/i{number}:1");
-        let built = image(&name).layers([Layer::random(number, 64 << 10)]);
-        let built = built.unpack("overlayfs");
-        built.build(&host.rig.namespace).await.unwrap();
+        image(&name)
+            .layers([Layer::random(number, 64 << 10)])
+            .unpack("overlayfs")
+            .build(&host.rig.namespace)
+            .await
+            .unwrap();
     }
     host.rig.namespace.collect().await.unwrap();
     fill(&host);

@@ -101,8 +101,10 @@ impl Host {
         let name = format!("docker.io/library/{name}");
         let built = image(&name)
             .layers([Layer::random(seed, bytes)])
-            .unpack("overlayfs");
-        let built = built.build(&self.rig.namespace).await.unwrap();
+            .unpack("overlayfs")
+            .build(&self.rig.namespace)
+            .await
+            .unwrap();
         self.rig.namespace.collect().await.unwrap();
         built
     }

@@ -94,12 +94,13 @@ async fn lists_one_image_for_each_target() {
 #[tokio::test]
 async fn older_api_versions_have_their_own_fields() {
     let rig = Rig::start().await;
-    let app = image("docker.io/library/app:1");
-    let app = app.build(&rig.namespace).await.unwrap();
+    let app = image("docker.io/library/app:1")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     app.dangling(&rig.namespace).await.unwrap();
-    let named = app.name();
     rig.namespace
-        .delete_image(named, Deletion::Async)
+        .delete_image(app.name(), Deletion::Async)
         .await
         .unwrap();
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;

@@ -1,6 +1,5 @@
 //! A daemon with one async thread, as on a node with one core.
 
-use std::path::Path;
 use std::time::Duration;
 
 use reclaim_api::grpc::HostClient;
@@ -22,13 +21,15 @@ fn start(containerd: &ManyImages, address: &str) -> Daemon {
     let path = |name: &str| directory.path().join(name);
     let (socket, config) = (path("r.sock"), path("config.toml"));
     std::fs::write(&config, format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
-    let mut command = serve(containerd.address(), &socket);
-    // The runtime's default on one core.
-    let command = command.env("TOKIO_WORKER_THREADS", "1");
-    let as_argument = |path: &Path| path.as_os_str().to_owned();
-    let state = [as_argument(directory.path()), as_argument(&config)];
-    let command = command.arg("--state").arg(&state[0]);
-    let child = command.arg("--config").arg(&state[1]).spawn().unwrap();
+    let child = serve(containerd.address(), &socket)
+        // The runtime's default on one core.
+        .env("TOKIO_WORKER_THREADS", "1")
+        .arg("--state")
+        .arg(directory.path())
+        .arg("--config")
+        .arg(&config)
+        .spawn()
+        .unwrap();
     Daemon::adopted(child, socket, directory)
 }
 

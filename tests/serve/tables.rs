@@ -265,28 +265,31 @@ async fn keeps_images_that_may_have_a_protecting_label() {
 /// Creates an image whose configuration is not JSON.
 async fn broken(rig: &Rig, name: &str) {
     let bytes = b"{\"config\": {";
-    let config = rig.namespace.write_blob(bytes, &Labels::new()).await;
-    let config = config.unwrap().to_string();
+    let namespace = &rig.namespace;
+    let config = namespace.write_blob(bytes, &Labels::new()).await.unwrap();
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {
             "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": config,
+            "digest": config.to_string(),
             "size": bytes.len(),
         },
         "layers": [],
-    });
-    let manifest = manifest.to_string();
-    let of_config = labels([("containerd.io/gc.ref.content.config", &*config)]);
-    let digest = rig.namespace.write_blob(manifest.as_bytes(), &of_config);
-    let digest = digest.await.unwrap();
+    })
+    .to_string();
+    let reference = labels([("containerd.io/gc.ref.content.config", &*config.to_string())]);
+    let digest = namespace
+        .write_blob(manifest.as_bytes(), &reference)
+        .await
+        .unwrap();
     let target = Descriptor {
         media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
         digest,
         size: manifest.len() as u64,
     };
-    let none = Labels::new();
-    let created = rig.namespace.create_image(name, &target, &none).await;
-    created.unwrap();
+    namespace
+        .create_image(name, &target, &Labels::new())
+        .await
+        .unwrap();
 }

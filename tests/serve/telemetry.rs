@@ -55,10 +55,11 @@ async fn sends_the_spans_of_a_run_to_a_collector() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let service = TraceServiceServer::new(collector.clone());
     let incoming = TcpListenerStream::new(listener);
-    let serving = Server::builder()
-        .add_service(service)
-        .serve_with_incoming(incoming);
-    let serving = tokio::spawn(serving);
+    let serving = tokio::spawn(
+        Server::builder()
+            .add_service(service)
+            .serve_with_incoming(incoming),
+    );
     let prune = [
         "image", "prune", "-a", "-f", "--grace", "1ms", "--format", "json",
     ];

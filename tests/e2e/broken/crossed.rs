@@ -85,14 +85,17 @@ async fn a_label_filter_keeps_an_image_that_another_misdescribes_first() {
 /// old one.
 async fn check_user(order: Order) {
     let rig = Rig::quiet().await;
-    let old = build(&rig.namespace, "docker.io/library/app:1").await;
-    rig.namespace.nerdctl_container("web", &old).await.unwrap();
-    let old = old
+    let app = build(&rig.namespace, "docker.io/library/app:1").await;
+    rig.namespace.nerdctl_container("web", &app).await.unwrap();
+    let old = app
         .tag(&rig.namespace, "docker.io/library/old:1")
         .await
         .unwrap();
-    let new = image("docker.io/library/app:1").layers([Layer::named("new", 800)]);
-    new.build(&rig.namespace).await.unwrap();
+    image("docker.io/library/app:1")
+        .layers([Layer::named("new", 800)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     import_evil(&rig.namespace, &old, order).await;
     all_agree(&rig);
     let report = prune(&rig, &["-f"]).exits(0).json();
@@ -128,8 +131,11 @@ async fn a_container_keeps_an_index_whose_manifest_is_in_another_namespace() {
         .tag(&rig.namespace, "docker.io/library/old:1")
         .await
         .unwrap();
-    let new = image("docker.io/library/app:1").layers([Layer::named("new", 800)]);
-    new.build(&rig.namespace).await.unwrap();
+    image("docker.io/library/app:1")
+        .layers([Layer::named("new", 800)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     let manifest = &built.manifests[0].manifest.digest;
     rig.namespace.delete_blob(manifest).await.unwrap();
     all_agree(&rig);

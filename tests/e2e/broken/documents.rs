@@ -82,11 +82,17 @@ async fn a_label_filter_keeps_a_torn_image() {
 async fn a_container_of_no_known_image_keeps_a_torn_image() {
     let rig = Rig::quiet().await;
     let apps = three_apps(&rig.namespace).await;
-    let lost = image("docker.io/library/lost:1").layers([Layer::named("lost", 300)]);
-    let lost = lost.unpack("native").build(&rig.namespace).await.unwrap();
+    let lost = image("docker.io/library/lost:1")
+        .layers([Layer::named("lost", 300)])
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     rig.namespace.nerdctl_container("web", &lost).await.unwrap();
-    let deleted = rig.namespace.delete_image(lost.name(), Deletion::Sync);
-    deleted.await.unwrap();
+    rig.namespace
+        .delete_image(lost.name(), Deletion::Sync)
+        .await
+        .unwrap();
     tear(&rig, &apps[0].manifests[0].config);
     all_agree(&rig);
     let report = prune(&rig, &["-f"]).exits(0).json();
