@@ -1,5 +1,5 @@
-//! Time and memory to read a document, without its body: an ordinary manifest and config, and the
-//! largest configs that are read.
+//! Time and memory to parse a document, without the memory of its body: an ordinary manifest and
+//! config, and the largest configs that Reclaim reads.
 
 use divan::{AllocProfiler, Bencher, black_box};
 use reclaim_model::Digest;
@@ -12,7 +12,7 @@ fn main() {
     divan::main();
 }
 
-/// A name, and what writes the document.
+/// A name, and a function that creates the document.
 type Sample = (&'static str, fn() -> String);
 
 const DOCUMENTS: [Sample; 6] = [
@@ -39,14 +39,14 @@ fn document(bencher: Bencher<'_, '_>, name: &str) {
     bencher.bench(|| read(black_box(&digest), None, body.as_bytes(), &limits, &wanted));
 }
 
-/// Repeats `part` until a config may not be larger.
+/// Repeats `part` up to the largest size of a config.
 fn filled(start: &str, part: &str, end: &str) -> String {
     let room = usize::try_from(MAX_CONFIG_BYTES).unwrap_or(usize::MAX) - start.len() - end.len();
     format!("{start}{}{end}", part.repeat(room / part.len()))
 }
 
 fn labels(value: &str) -> String {
-    // Ten thousand different keys, each several times.
+    // Ten thousand keys, which repeat.
     let labels: Vec<String> = (0..10_000)
         .map(|number| format!(r#""label.{number}":"{value}","#))
         .collect();

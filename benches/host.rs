@@ -1,5 +1,5 @@
-//! A large host, made up: images of one manifest, one config and layers, of which some belong to a
-//! base that many share; all unpacked; one image in ten has a container.
+//! Generates the inventory of a large host. All images are unpacked and have a manifest, a config
+//! and layers, some of which many images share; one image in ten has a container.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use reclaim_model::{
     SnapshotKind, Snapshotter, Target,
 };
 
-/// Every image has a manifest, a config, and so many layers of its own...
+/// Layers that only one image has.
 const OWN_LAYERS: u64 = 8;
-/// ...on so many of a base that it shares with the images before and after it.
+/// Layers below them, which [`IMAGES_PER_BASE`] images share.
 const BASE_LAYERS: u64 = 10;
 const IMAGES_PER_BASE: u64 = 100;
 const IMAGES_PER_CONTAINER: u64 = 10;
 
-/// Asks for all unused images of it.
+/// Returns a request to prune all unused images.
 pub(crate) fn prune_all() -> ResolvedRequest {
     ResolvedRequest::new(
         namespace(),
@@ -28,12 +28,12 @@ pub(crate) fn prune_all() -> ResolvedRequest {
     )
 }
 
-/// Where it is.
+/// Returns the namespace of all images.
 pub(crate) fn namespace() -> Namespace {
     "k8s.io".parse().expect("a valid namespace")
 }
 
-/// A digest as even as a real one: `SplitMix64` of what it is for.
+/// Returns an evenly distributed digest, like a real one: `SplitMix64` of a kind and a number.
 fn digest(kind: u64, number: u64) -> Digest {
     let mut state = kind << 56 ^ number;
     let mut bytes = [0; 32];
@@ -46,7 +46,7 @@ fn digest(kind: u64, number: u64) -> Digest {
     Digest::Sha256(bytes)
 }
 
-/// Layers and chains have a number of their own, or that of a base.
+/// Returns the number of a layer or chain, which images of the same base share.
 fn layer_number(image: u64, depth: u64) -> u64 {
     const BASES: u64 = 1 << 40;
     match depth.checked_sub(BASE_LAYERS) {
@@ -59,7 +59,7 @@ fn chain(image: u64, depth: u64) -> String {
     digest(4, layer_number(image, depth)).to_string()
 }
 
-/// Returns it with so many images, which come to ten blobs and ten snapshots each.
+/// Returns the inventory of this many images, which have about ten blobs and ten snapshots each.
 pub(crate) fn inventory(images: u64) -> Inventory {
     let snapshotter: Snapshotter = Arc::from("overlayfs");
     let mut host = NamespaceInventory::default();
@@ -80,7 +80,8 @@ pub(crate) fn inventory(images: u64) -> Inventory {
             ));
         }
         let top = chain(image, BASE_LAYERS + OWN_LAYERS - 1);
-        // As Docker leaves them: one below each container, and of containers that are gone.
+        // Docker creates such a snapshot below each container's. Here those of removed containers
+        // are left, too.
         let id = digest(5, image).hex();
         snapshots.push(snapshot(
             format!("{id}-init"),
@@ -95,7 +96,7 @@ pub(crate) fn inventory(images: u64) -> Inventory {
                 image: host
                     .images
                     .last()
-                    .map_or_else(String::new, |it| it.name.clone()),
+                    .map_or_else(String::new, |image| image.name.clone()),
                 ..Container::default()
             });
         }
@@ -112,25 +113,26 @@ pub(crate) fn inventory(images: u64) -> Inventory {
     }
 }
 
-/// The record, manifest and config of an image, without its layers.
+/// Adds the record, manifest and config of an image, without its layers.
 fn add_image(
     host: &mut NamespaceInventory,
     documents: &mut BTreeMap<Digest, Document>,
     image: u64,
 ) {
     let [manifest, config] = [digest(1, image), digest(2, image)];
-    let layers = 0..BASE_LAYERS + OWN_LAYERS;
-    let layers = layers.map(|depth| digest(3, layer_number(image, depth)));
-    let children = std::iter::once((config.clone(), DocumentKind::Config))
-        .chain(layers.map(|layer| (layer, DocumentKind::Leaf)));
-    let children = children.map(|(digest, kind)| Child {
-        digest,
-        size: 1,
-        kind,
-        is_attestation: false,
-    });
-    let children: Vec<Child> = children.collect();
-    let named = children.iter().map(|it| GcRef::Content(it.digest.clone()));
+    let layers = (0..BASE_LAYERS + OWN_LAYERS).map(|depth| digest(3, layer_number(image, depth)));
+    let children: Vec<Child> = std::iter::once((config.clone(), DocumentKind::Config))
+        .chain(layers.map(|layer| (layer, DocumentKind::Leaf)))
+        .map(|(digest, kind)| Child {
+            digest,
+            size: 1,
+            kind,
+            is_attestation: false,
+        })
+        .collect();
+    let named = children
+        .iter()
+        .map(|child| GcRef::Content(child.digest.clone()));
     host.blobs.push(blob(manifest.clone(), named.collect()));
     let top = digest(4, layer_number(image, BASE_LAYERS + OWN_LAYERS - 1));
     let unpacked = GcRef::Snapshot(SnapshotId::new("overlayfs", &*top.to_string()));

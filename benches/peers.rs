@@ -1,27 +1,28 @@
-//! What removing all images costs: ours beside what others do, on the same images.
+//! The cost of removing all images, compared with other tools on the same images.
 //!
-//! - *reclaim*: the real binary, `image prune -a -f --grace 0s`. The grace is time that is waited on
-//!   purpose, and is left out.
-//! - *one by one*: each record deleted synchronously, as nerdctl and crictl do.
-//! - *floor*: the records deleted without a plan, a hold, a second look or a measurement, and one
-//!   collection at the end. Nothing that is safe can be faster.
+//! - *reclaim*: the real binary, `image prune -a -f --grace 0s`, without the time of a grace
+//!   period.
+//! - *one by one*: deletes each record synchronously, like nerdctl and crictl.
+//! - *floor*: deletes the records without a plan, a hold, a second look or a measurement, and then
+//!   collects once. No safe way is faster.
 //! - *dockerd*: `POST /images/prune` of a real Docker Engine on its containerd image store, if
 //!   `RECLAIM_TEST_DOCKERD` names one.
 //!
-//! Each is run several times, in turn, on images that are built anew, and the medians are printed:
-//! how long it took; how often containerd collected, for how long in all and at the longest; how
-//! long a client waited meanwhile that only reads a record, mostly and at worst; and how many
-//! calls were made. At the end, the phases of one run of ours, with the calls of each.
+//! Each runs several times, in turn, on newly built images, and the medians are printed: the time;
+//! the number of collections, their total and their longest time; the median and the longest time
+//! that another client waits for a record meanwhile; and the number of calls. At the end, the
+//! phases of one run of Reclaim, with their calls.
 //!
-//! `RECLAIM_BENCH_IMAGES=50,200` asks for other numbers of images, `RECLAIM_BENCH_RUNS` of runs, and
-//! `RECLAIM_BENCH_OTHERS=10000` for so many other blobs and snapshots on the node.
-//! `RECLAIM_BENCH_PRUNERS=floor` leaves the other peers out: at thousands of images they take hours.
+//! `RECLAIM_BENCH_IMAGES=50,200` changes the numbers of images, `RECLAIM_BENCH_RUNS` that of runs,
+//! and `RECLAIM_BENCH_OTHERS=10000` adds this many other blobs and snapshots to the node.
+//! `RECLAIM_BENCH_PRUNERS=floor` leaves out the other pruners, which take hours on thousands of
+//! images.
 
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
     clippy::disallowed_methods,
-    reason = "a program that tells figures to whoever called it, and ends where one cannot be had"
+    reason = "a program that prints figures, and ends if it cannot get one"
 )]
 
 use std::cell::Cell;
@@ -33,18 +34,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
-/// How many images share a base.
+/// Number of images that share a base.
 const PER_BASE: u64 = 10;
 
-/// What one run came to.
+/// The cost of one run.
 #[derive(Debug, Clone)]
 struct Cost {
     took: Duration,
-    /// Each collection.
+    /// The time of each collection.
     pauses: Vec<Duration>,
-    /// Each read of a bystander.
+    /// The time of each read by another client.
     waits: Vec<Duration>,
-    /// Unknown where nobody stands between.
+    /// Unknown for dockerd.
     calls: Option<usize>,
 }
 
@@ -60,7 +61,7 @@ impl Pruner {
     const ALL: [Self; 4] = [Self::Reclaim, Self::Floor, Self::OneByOne, Self::Dockerd];
 
     fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        Self::ALL.into_iter().find(|pruner| pruner.name() == name)
     }
 
     fn name(self) -> &'static str {
@@ -79,21 +80,22 @@ async fn main() {
     let runs: usize = setting("RECLAIM_BENCH_RUNS", "3")
         .parse()
         .expect("a number of runs");
-    let images = setting("RECLAIM_BENCH_IMAGES", "50,200,1000");
-    let images = images.split(',');
-    let images = images.map(|it| it.parse().expect("numbers of images"));
-    let images: Vec<u64> = images.collect();
-    let all = Pruner::ALL.map(Pruner::name).join(",");
-    let asked = setting("RECLAIM_BENCH_PRUNERS", &all);
-    let asked: Vec<Pruner> = asked
+    let images: Vec<u64> = setting("RECLAIM_BENCH_IMAGES", "50,200,1000")
         .split(',')
-        .map(|it| Pruner::named(it).unwrap_or_else(|| panic!("no pruner `{it}`: there are {all}")))
+        .map(|number| number.parse().expect("numbers of images"))
         .collect();
-    // Ours first: the others are compared with it.
+    let all = Pruner::ALL.map(Pruner::name).join(",");
+    let chosen: Vec<Pruner> = setting("RECLAIM_BENCH_PRUNERS", &all)
+        .split(',')
+        .map(|name| {
+            Pruner::named(name).unwrap_or_else(|| panic!("no pruner `{name}`: there are {all}"))
+        })
+        .collect();
+    // Reclaim first, because the others are compared with it.
     let pruners: Vec<Pruner> = Pruner::ALL
         .into_iter()
-        .filter(|it| *it == Pruner::Reclaim || asked.contains(it))
-        .filter(|it| *it != Pruner::Dockerd || has_dockerd)
+        .filter(|pruner| *pruner == Pruner::Reclaim || chosen.contains(pruner))
+        .filter(|pruner| *pruner != Pruner::Dockerd || has_dockerd)
         .collect();
     let others: u64 = setting("RECLAIM_BENCH_OTHERS", "0")
         .parse()
@@ -124,7 +126,7 @@ fn print(images: u64, pruner: Pruner, cost: &Cost, ours: &Cost) {
     let ratio = cost.took.as_secs_f64() / ours.took.as_secs_f64();
     let calls = cost
         .calls
-        .map_or_else(|| "?".to_owned(), |it| it.to_string());
+        .map_or_else(|| "?".to_owned(), |calls| calls.to_string());
     let mut waits = cost.waits.clone();
     waits.sort();
     println!(
@@ -143,9 +145,9 @@ fn setting(name: &str, otherwise: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
 }
 
-/// By time; the rest is of that run.
+/// Returns the run with the median time.
 fn median(mut costs: Vec<Cost>) -> Cost {
-    costs.sort_by_key(|it| it.took);
+    costs.sort_by_key(|cost| cost.took);
     costs.swap_remove(costs.len() / 2)
 }
 
@@ -164,14 +166,14 @@ async fn cost(pruner: Pruner, images: u64, others: u64) -> Cost {
             Pruner::Floor => {
                 for name in namespace.images().await.expect("containerd answers").keys() {
                     let deleted = namespace.delete_image(name, Deletion::Async).await;
-                    deleted.expect("nobody else deletes");
+                    deleted.expect("nothing else deletes images");
                 }
                 namespace.collect().await.expect("containerd collects");
             }
             Pruner::OneByOne | Pruner::Dockerd => {
                 for name in namespace.images().await.expect("containerd answers").keys() {
                     let deleted = namespace.delete_image(name, Deletion::Sync).await;
-                    deleted.expect("nobody else deletes");
+                    deleted.expect("nothing else deletes images");
                 }
             }
         }
@@ -189,7 +191,7 @@ async fn cost(pruner: Pruner, images: u64, others: u64) -> Cost {
     }
 }
 
-/// Fills the store, prunes, and watches meanwhile.
+/// Fills the store, prunes it, and reads a record of another namespace meanwhile.
 async fn measured(
     containerd: &Containerd,
     namespace: &str,
@@ -227,24 +229,25 @@ async fn measured(
     }
 }
 
-/// How long each collection took, as containerd logs it.
+/// Returns the time of each collection, from containerd's log.
 fn pauses(containerd: &Containerd) -> Vec<Duration> {
-    let log = containerd.log();
-    let lines = log.lines();
-    let lines = lines.filter(|line| line.contains("msg=\"garbage collected\""));
-    let pauses = lines.map(|line| {
-        let time = line.split("d=").nth(1).unwrap_or_default();
-        let time = reclaim_model::parse_go_duration(time.trim_matches('"')).ok();
-        let time = time.and_then(|it| Duration::try_from(it).ok());
-        time.expect("containerd tells how long it took")
-    });
-    pauses.collect()
+    let time = |line: &str| {
+        let text = line.split("d=").nth(1)?.trim_matches('"');
+        let time = reclaim_model::parse_go_duration(text).ok()?;
+        Duration::try_from(time).ok()
+    };
+    containerd
+        .log()
+        .lines()
+        .filter(|line| line.contains("msg=\"garbage collected\""))
+        .map(|line| time(line).expect("containerd logs how long it took"))
+        .collect()
 }
 
-/// The image that somebody reads while others are pruned.
+/// The image that another client reads during the prune.
 const BYSTANDER: &str = "docker.io/library/bystander:1";
 
-/// What else is on the node: nothing of it goes.
+/// Adds other content to the node, which is not removed.
 async fn crowd(namespace: &NamespaceClient, others: u64) {
     image(BYSTANDER)
         .build(namespace)
@@ -276,17 +279,19 @@ async fn post_prune(address: String) {
     assert!(answer.contains(" 200 OK"), "{answer}");
 }
 
-/// Returns how many calls were made, as the run itself counts them: who stood between would take
-/// time of his own for each.
+/// Prunes with the binary. Returns the number of calls from its log, because counting them in a
+/// proxy would take time.
 async fn reclaim(socket: &Path) -> usize {
     let log = logged(socket, "info").await;
     let calls = log.split("calls=").nth(1).unwrap_or_default();
-    let calls = calls.split(|it: char| !it.is_ascii_digit()).next();
-    let calls = calls.and_then(|it| it.parse().ok());
-    calls.expect("a run tells its calls")
+    calls
+        .split(|letter: char| !letter.is_ascii_digit())
+        .next()
+        .and_then(|number| number.parse().ok())
+        .expect("a run logs its calls")
 }
 
-/// Prunes everything, and returns the log.
+/// Prunes all images with the binary, and returns its log.
 async fn logged(socket: &Path, level: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
@@ -302,7 +307,7 @@ async fn logged(socket: &Path, level: &str) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Prints what each phase of a run of ours takes, and its calls, as the run's log tells.
+/// Prints the time and the calls of each phase of a run of Reclaim, from its log.
 async fn print_phases(images: u64, others: u64) {
     let containerd = Containerd::start().await;
     crowd(&containerd.namespace("bystander"), others).await;
@@ -322,7 +327,7 @@ async fn print_phases(images: u64, others: u64) {
     }
 }
 
-/// A pruner that leaves something has not done the same.
+/// Panics if a pruner left something, because the results would not be comparable.
 async fn demand_empty(namespace: &NamespaceClient) {
     assert_eq!(
         namespace.images().await.expect("containerd answers").len(),
@@ -334,7 +339,7 @@ async fn demand_empty(namespace: &NamespaceClient) {
     );
 }
 
-/// Images of six layers, two of which ten of them share, all unpacked.
+/// Builds and unpacks images of six layers, two of which [`PER_BASE`] images share.
 async fn fill(namespace: &NamespaceClient, images: u64) {
     for number in 0..images {
         let base = number / PER_BASE;

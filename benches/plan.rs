@@ -1,5 +1,4 @@
-//! How long the judge thinks about hosts of different sizes, and how much memory it takes for that.
-//! Time and memory are those of `decide` alone; the inventory is there before.
+//! Time and memory to plan a prune of hosts of different sizes, without those of the inventory.
 
 mod host;
 
@@ -13,7 +12,7 @@ fn main() {
     divan::main();
 }
 
-/// Judges a whole host with `-a`.
+/// Plans `prune -a`.
 #[divan::bench(args = [1_000, 10_000, 100_000], sample_count = 9, sample_size = 1)]
 fn prune_all(bencher: Bencher<'_, '_>, images: u64) {
     let inventory = host::inventory(images);

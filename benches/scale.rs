@@ -1,10 +1,10 @@
-//! The largest host that is planned for, in one process: 100,000 images, a million blobs, a
-//! million snapshots. Prints what each judgement takes, and the most memory the process had.
+//! The largest supported host in one process: 100,000 images, a million blobs, a million snapshots.
+//! Prints the time of each evaluation and the peak memory.
 //!
-//! Memory is the kernel's (`VmHWM`), so the inventory itself is in it; what it takes alone is
-//! printed first. `cargo bench --bench scale [IMAGES]`.
+//! The memory is that of the process (`VmHWM`), including the inventory, whose memory is printed
+//! first. `cargo bench --bench scale [IMAGES]`.
 
-#![expect(clippy::print_stdout, reason = "a bench is for its numbers")]
+#![expect(clippy::print_stdout, reason = "a bench prints figures")]
 
 mod host;
 
@@ -20,9 +20,11 @@ use reclaim_plan::{UsageInput, decide, disk_usage, limit};
 const IMAGES: u64 = 100_000;
 
 fn main() {
-    // `cargo bench` adds switches of its own.
+    // `cargo bench` adds options.
     let mut arguments = std::env::args().skip(1);
-    let images = arguments.find_map(|it| it.parse().ok()).unwrap_or(IMAGES);
+    let images = arguments
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(IMAGES);
     let inventory = inventory(images);
     let host = &inventory.namespaces[&namespace()];
     let n_snapshots: usize = host.snapshots.values().map(Vec::len).sum();
@@ -55,7 +57,7 @@ fn main() {
     drop(black_box(usage));
 }
 
-/// Time on the clock, and on a processor: other work on the machine is in the first only.
+/// Elapsed time, and time on a processor, which other work on the machine does not change.
 struct Spent {
     clock: Duration,
     processor: Duration,
@@ -63,44 +65,46 @@ struct Spent {
 
 #[expect(clippy::disallowed_methods, reason = "a bench reads the real clock")]
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Spent) {
-    let processor = processor();
-    let begun = Instant::now();
-    let done = work();
+    let processor_before = processor_time();
+    let began = Instant::now();
+    let result = work();
     let spent = Spent {
-        clock: begun.elapsed(),
-        processor: self::processor().saturating_sub(processor),
+        clock: began.elapsed(),
+        processor: processor_time().saturating_sub(processor_before),
     };
-    (done, spent)
+    (result, spent)
 }
 
-/// What this thread has had of a processor.
-fn processor() -> Duration {
-    let spent = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let nanoseconds = spent.split(' ').next().and_then(|it| it.parse().ok());
+/// Returns the processor time of this thread.
+fn processor_time() -> Duration {
+    let times = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanoseconds = times.split(' ').next().and_then(|text| text.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 fn report(what: &str, spent: &Spent) {
-    let [clock, processor] = [spent.clock, spent.processor].map(|it| it.as_millis());
+    let [clock, processor] = [spent.clock, spent.processor].map(|time| time.as_millis());
     let peak = peak_mib();
     println!("{what}: {clock} ms, {processor} ms of a processor, peak {peak} MiB");
 }
 
-/// The most memory that the process ever had, by the kernel's account.
+/// Returns the peak memory of the process.
 fn peak_mib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|it| it.trim().strip_suffix("kB"));
-    kib.and_then(|it| it.trim().parse::<u64>().ok())
-        .map_or(0, |it| it / 1024)
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has this file");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|text| text.trim().strip_suffix("kB"));
+    kib.and_then(|number| number.trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib / 1024)
 }
 
 fn inventory_bytes(host: &NamespaceInventory) -> SnapshotSizes {
-    let lists = host.snapshots.iter().flat_map(|(snapshotter, list)| {
-        let ids = list
-            .iter()
-            .map(|it| SnapshotId::new(snapshotter.clone(), &*it.key));
-        ids.map(|id| (id, 1))
-    });
-    lists.collect()
+    host.snapshots
+        .iter()
+        .flat_map(|(snapshotter, list)| {
+            list.iter().map(|snapshot| {
+                let id = SnapshotId::new(snapshotter.clone(), &*snapshot.key);
+                (id, 1)
+            })
+        })
+        .collect()
 }

@@ -1,10 +1,10 @@
-//! Every configuration that the documentation and the packages show, through `reclaim config check`.
+//! `reclaim config check` accepts every configuration of the documentation and the packages.
 
 use std::process::Command;
 
 use crate::read;
 
-/// Checks a configuration. Returns how many policies it has.
+/// Checks a configuration. Returns its number of policies.
 #[track_caller]
 fn checked(title: &str, text: &str) -> usize {
     let directory = tempfile::tempdir().unwrap();
@@ -16,21 +16,25 @@ fn checked(title: &str, text: &str) -> usize {
         .env_clear()
         .output()
         .unwrap();
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{title}: {words}\n{text}");
-    let policies = words.trim().rsplit_once("enabled policies: ");
-    let (_, policies) = policies.unwrap_or_else(|| panic!("{title}: {words}"));
-    policies.parse().unwrap()
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{title}: {stderr}\n{text}");
+    let (_, n_policies) = stderr
+        .trim()
+        .rsplit_once("enabled policies: ")
+        .unwrap_or_else(|| panic!("{title}: {stderr}"));
+    n_policies.parse().unwrap()
 }
 
-/// Returns the blocks of a page that are marked as TOML.
+/// Returns the TOML blocks of a page.
 fn toml_blocks(page: &str) -> Vec<&str> {
-    let blocks = page.split("```toml\n").skip(1);
-    blocks.map(|it| it.split_once("```").unwrap().0).collect()
+    page.split("```toml\n")
+        .skip(1)
+        .map(|block| block.split_once("```").unwrap().0)
+        .collect()
 }
 
 #[test]
-fn the_documentation_shows_what_is_accepted() {
+fn configurations_in_the_documentation_are_valid() {
     for (page, least) in [("docs/operations.md", 4), ("docs/configuration.md", 1)] {
         let text = read(page);
         let blocks = toml_blocks(&text);
@@ -41,35 +45,35 @@ fn the_documentation_shows_what_is_accepted() {
     }
 }
 
-/// The package's own file should delete nothing until it is told to.
 #[test]
-fn the_package_comes_without_a_policy() {
+fn the_packaged_configuration_has_no_policy() {
     assert_eq!(
         checked("as packaged", &read("deploy/debian/config.toml")),
         0
     );
 }
 
-/// What is commented out in it should be right once it is not, and then still only say what it
-/// would do.
+/// The examples are commented out, and are dry runs.
 #[test]
-fn the_examples_of_the_package_are_accepted() {
+fn examples_in_the_packaged_configuration_are_valid() {
     let packaged = read("deploy/debian/config.toml");
-    // A key or a section has no space behind the mark, and prose has.
-    let lines = packaged.lines().map(|line| match line.strip_prefix('#') {
-        Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => rest,
-        _ => line,
-    });
-    let examples: Vec<&str> = lines.collect();
-    let examples = examples.join("\n");
-    let policies = examples.matches("\n[[policy]]").count();
-    assert_eq!(policies, 2);
-    assert_eq!(checked("with its examples", &examples), policies);
-    assert_eq!(examples.matches("\ndry_run = true").count(), policies);
+    // Prose has a space after `#`; keys and sections do not.
+    let lines: Vec<&str> = packaged
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => rest,
+            _ => line,
+        })
+        .collect();
+    let examples = lines.join("\n");
+    let n_policies = examples.matches("\n[[policy]]").count();
+    assert_eq!(n_policies, 2);
+    assert_eq!(checked("with its examples", &examples), n_policies);
+    assert_eq!(examples.matches("\ndry_run = true").count(), n_policies);
 }
 
 #[test]
-fn the_manifests_come_with_policies_that_only_say_what_they_would_do() {
+fn policies_in_the_kubernetes_manifests_are_dry_runs() {
     for name in [
         "deploy/kubernetes/base/config.toml",
         "deploy/kubernetes/overlays/turns/config.toml",

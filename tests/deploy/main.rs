@@ -1,10 +1,7 @@
-//! What is given out with the binary: configurations that it accepts, and metrics that it has.
-//! What needs the tools of others is checked by `cargo xtask deploy`.
+//! Files that are shipped with the binary: their configurations are valid, and their metrics exist.
+//! `cargo xtask deploy` checks what needs other tools.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where something is not as it says"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod configurations;
 mod metrics;

@@ -1,23 +1,25 @@
-//! The dashboard and the alerts ask for metrics and labels that the daemon has.
-
+//! The dashboard and the alerts query metrics and labels that the daemon has.
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_api::metrics::FAMILIES;
 
 use crate::read;
 
-/// A histogram's name is that of its buckets without this.
+/// Suffixes that a histogram adds to its name.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
 
 /// Labels that Prometheus adds.
 const ADDED: [&str; 2] = ["instance", "job"];
 
+/// Returns the metrics of the daemon with their labels.
 fn declared() -> BTreeMap<String, BTreeSet<&'static str>> {
-    let declared = FAMILIES.iter().map(|(name, labels)| {
-        let labels = labels.iter().copied().chain(ADDED);
-        ((*name).to_owned(), labels.collect())
-    });
-    declared.collect()
+    FAMILIES
+        .iter()
+        .map(|(name, labels)| {
+            let labels = labels.iter().copied().chain(ADDED);
+            ((*name).to_owned(), labels.collect())
+        })
+        .collect()
 }
 
 /// Returns the queries of the dashboard and of the alerts.
@@ -29,7 +31,7 @@ fn queries() -> Vec<String> {
     let rules = read("deploy/prometheus/reclaim.rules.yaml");
     let expressions = rules
         .lines()
-        .filter_map(|it| it.trim().strip_prefix("expr: "));
+        .filter_map(|line| line.trim().strip_prefix("expr: "));
     let before = found.len();
     found.extend(expressions.map(str::to_owned));
     assert!(before > 15 && found.len() - before == rules.matches("alert:").count());
@@ -52,16 +54,17 @@ fn collect(value: &serde_json::Value, found: &mut Vec<String>) {
     }
 }
 
-/// Returns the names of metrics in a query, without what a histogram adds.
+/// Returns the metrics in a query, without the suffixes of a histogram.
 fn names(query: &str) -> BTreeSet<&str> {
-    let is_word = |it: char| it.is_ascii_alphanumeric() || it == '_';
-    let words = query.split(|it| !is_word(it));
-    let ours = words.filter(|word| word.starts_with("reclaim_"));
-    ours.map(|name| {
-        let stem = PARTS.iter().find_map(|part| name.strip_suffix(part));
-        stem.filter(|it| it.ends_with("_seconds")).unwrap_or(name)
-    })
-    .collect()
+    query
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with("reclaim_"))
+        .map(|name| {
+            let stem = PARTS.iter().find_map(|part| name.strip_suffix(part));
+            stem.filter(|stem| stem.ends_with("_seconds"))
+                .unwrap_or(name)
+        })
+        .collect()
 }
 
 /// Returns the labels that a query matches and groups by.
@@ -71,7 +74,7 @@ fn labels(query: &str) -> BTreeSet<&str> {
         let (matchers, _) = matchers.split_once('}').unwrap();
         let labels = matchers
             .split(',')
-            .filter_map(|it| it.split(['=', '!']).next());
+            .filter_map(|matcher| matcher.split(['=', '!']).next());
         found.extend(labels.map(str::trim));
     }
     for grouping in query.split("by (").skip(1) {
@@ -82,19 +85,19 @@ fn labels(query: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_metric_and_label_that_is_asked_for_is_declared() {
+fn the_daemon_has_every_queried_metric_and_label() {
     let declared = declared();
-    let mut asked = BTreeSet::new();
+    let mut queried = BTreeSet::new();
     for query in queries() {
         let names = names(&query);
         let mut known = BTreeSet::new();
         for name in &names {
-            let labels = declared.get(*name);
-            let labels = labels.unwrap_or_else(|| panic!("no metric {name}: {query}"));
+            let labels = declared
+                .get(*name)
+                .unwrap_or_else(|| panic!("no metric {name}: {query}"));
             known.extend(labels.iter().copied());
-            asked.insert((*name).to_owned());
+            queried.insert((*name).to_owned());
         }
-        // `label_values(metric, label)` and what is no query of ours have none.
         for label in labels(&query) {
             assert!(
                 known.contains(label),
@@ -102,11 +105,11 @@ fn every_metric_and_label_that_is_asked_for_is_declared() {
             );
         }
     }
-    // Nobody looks at a metric that is on no panel.
+    // Every metric is used.
     for name in declared.keys() {
         assert!(
-            asked.contains(name),
-            "{name} is nowhere on the dashboard or in an alert"
+            queried.contains(name),
+            "{name} is neither on the dashboard nor in an alert"
         );
     }
 }

@@ -7,28 +7,27 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-/// Names the command to run.
+/// Environment variable with the path of the command.
 const BINARY_VARIABLE: &str = "RECLAIM_TEST_DOCKER";
 
-/// What no command here takes.
+/// Longer than any command here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a command came to.
+/// Exit status and output of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct Output {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
 /// Calls `docker` on a socket.
-pub(crate) async fn docker(socket: &Path, args: &[&str]) -> Said {
-    let output = command(socket, args).output();
-    let output = tokio::time::timeout(PATIENCE, output)
+pub(crate) async fn docker(socket: &Path, args: &[&str]) -> Output {
+    let output = tokio::time::timeout(PATIENCE, command(socket, args).output())
         .await
         .unwrap()
         .unwrap();
-    Said {
+    Output {
         code: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
@@ -40,7 +39,7 @@ pub(crate) fn command(socket: &Path, args: &[&str]) -> Command {
     command
         .args(args)
         .env("DOCKER_HOST", format!("unix://{}", socket.display()))
-        // No configuration of whoever runs the test.
+        // Ignore the user's configuration.
         .env("DOCKER_CONFIG", socket.with_file_name("no-configuration"))
         .stdin(Stdio::null())
         .kill_on_drop(true);

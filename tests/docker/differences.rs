@@ -1,26 +1,26 @@
-//! The lines that one side prints and the other does not: each is listed, with the reason.
+//! Expected differences between the lines that the two sides print, each with its reason.
 
 use std::collections::BTreeSet;
 
-use crate::command::Said;
+use crate::command::Output;
 
-/// On which side lines are.
+/// The side that prints a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Docker,
-    Ours,
-    /// On both, with another value.
+    Reclaim,
+    /// Both, with different values.
     Both,
 }
 
-/// Lines that begin alike and are not the same on both sides.
+/// Lines with a common beginning that are not the same on both sides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Difference {
     pub(crate) side: Side,
-    /// How they begin, each run of blanks being one.
+    /// The beginning of the lines, with each run of blanks as one.
     pub(crate) begins: &'static str,
     pub(crate) why: &'static str,
-    /// Whether every machine has them. What all have must be there, or it is taken off the list.
+    /// Whether they differ on every machine: then it is an error if they do not.
     pub(crate) everywhere: bool,
 }
 
@@ -29,7 +29,7 @@ pub(crate) const fn docker(begins: &'static str, why: &'static str) -> Differenc
 }
 
 pub(crate) const fn ours(begins: &'static str, why: &'static str) -> Difference {
-    of(Side::Ours, begins, why)
+    of(Side::Reclaim, begins, why)
 }
 
 pub(crate) const fn both(begins: &'static str, why: &'static str) -> Difference {
@@ -45,7 +45,7 @@ const fn of(side: Side, begins: &'static str, why: &'static str) -> Difference {
     }
 }
 
-/// A difference that some machines have.
+/// Marks a difference that only some machines have.
 pub(crate) const fn somewhere(difference: Difference) -> Difference {
     Difference {
         everywhere: false,
@@ -53,41 +53,43 @@ pub(crate) const fn somewhere(difference: Difference) -> Difference {
     }
 }
 
-/// Demands that the lines of both are the same, in any order, but for those on the list; and that
-/// the list has no others.
+/// Asserts that both sides have the same lines in any order, except those of the expected
+/// differences, and that all expected differences exist.
 pub(crate) fn agree(case: &str, theirs: &[String], mine: &[String], list: &[Difference]) {
     let only = |these: &[String], those: &[String]| -> Vec<String> {
         let mut others = those.to_vec();
-        let rest = these.iter().filter(|line| {
-            let found = others.iter().position(|it| it == *line);
-            found.is_none_or(|at| {
+        let mut rest = these.to_vec();
+        rest.retain(|line| match others.iter().position(|other| other == line) {
+            Some(at) => {
                 others.swap_remove(at);
                 false
-            })
+            }
+            None => true,
         });
-        rest.cloned().collect()
+        rest
     };
     let sides = [
         (Side::Docker, only(theirs, mine)),
-        (Side::Ours, only(mine, theirs)),
+        (Side::Reclaim, only(mine, theirs)),
     ];
     let mut seen = BTreeSet::new();
     for (side, lines) in &sides {
         for line in lines {
-            let listed = list.iter().position(|it| {
-                (it.side == *side || it.side == Side::Both) && line.starts_with(it.begins)
+            let is_expected = |difference: &Difference| {
+                (difference.side == *side || difference.side == Side::Both)
+                    && line.starts_with(difference.begins)
+            };
+            let at = list.iter().position(is_expected).unwrap_or_else(|| {
+                panic!("{case}: unexpected, only on the side {side:?}: {line:?}\n{sides:#?}")
             });
-            let listed = listed.unwrap_or_else(|| {
-                panic!("{case}: not listed, on the side {side:?}: {line:?}\n{sides:#?}")
-            });
-            seen.insert((listed, *side == Side::Docker));
+            seen.insert((at, *side == Side::Docker));
         }
     }
     for (at, difference) in list.iter().enumerate() {
         assert!(!difference.why.is_empty(), "{case}: {difference:?}");
         let is_there = match difference.side {
             Side::Docker => seen.contains(&(at, true)),
-            Side::Ours => seen.contains(&(at, false)),
+            Side::Reclaim => seen.contains(&(at, false)),
             Side::Both => seen.contains(&(at, true)) && seen.contains(&(at, false)),
         };
         assert!(
@@ -97,9 +99,13 @@ pub(crate) fn agree(case: &str, theirs: &[String], mine: &[String], list: &[Diff
     }
 }
 
-/// What was printed, to both outputs, line by line, with each run of blanks as one.
-pub(crate) fn lines(said: &Said) -> Vec<String> {
-    let lines = said.stdout.lines().chain(said.stderr.lines());
-    let lines = lines.map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
-    lines.filter(|it| !it.is_empty()).collect()
+/// Returns the lines of both outputs, with each run of blanks as one.
+pub(crate) fn lines(output: &Output) -> Vec<String> {
+    output
+        .stdout
+        .lines()
+        .chain(output.stderr.lines())
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|line| !line.is_empty())
+        .collect()
 }

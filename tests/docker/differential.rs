@@ -1,7 +1,7 @@
-//! A few hundred prune requests, each to a Docker Engine and to us.
+//! A few hundred random prune requests, each to a Docker Engine and to Reclaim.
 //!
-//! Statuses, error texts, rows and what survives have to be the same. The seed of the requests is
-//! printed when they are not; `RECLAIM_TEST_REQUESTS` asks for another number of them.
+//! Statuses, error texts, rows and the remaining images must be the same. A failure prints the
+//! request; `RECLAIM_TEST_REQUESTS` changes the number of requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,16 +14,16 @@ use crate::side::{Side, rows};
 const SEED: u64 = 20_261_125;
 const REQUESTS: u64 = 300;
 
-/// How the name of the image begins that a container mounts. Docker's prune does not look at
-/// mounts; ours keeps it.
+/// Prefix of the name of the image that a container mounts. Docker's prune ignores mounts; Reclaim
+/// keeps the image.
 const MOUNTED: &str = "docker.io/library/mounted:";
 
-/// How the error of a bad `until` begins.
+/// Beginning of the error about a bad `until`.
 const NO_TIME: &str = "invalid value for 'until' filter: ";
 
 #[tokio::test]
-async fn prunes_as_a_docker_engine_does() {
-    let (docker, ours) = tokio::join!(Side::docker(), Side::ours());
+async fn prunes_like_a_docker_engine() {
+    let (docker, ours) = tokio::join!(Side::docker(), Side::reclaim());
     let names = ours.names().await;
     assert_eq!(docker.names().await, names);
     let mounted = names[&format!("{MOUNTED}1")].clone();
@@ -38,7 +38,7 @@ async fn prunes_as_a_docker_engine_does() {
         if theirs.status != 200 {
             n_refused += 1;
             if message(&mine).starts_with(NO_TIME) {
-                // This Docker still answers 500, in other words; later ones as we do.
+                // This version of Docker answers 500 with another text; later ones answer 400.
                 assert_eq!(mine.status, 400, "{case}");
                 continue;
             }
@@ -66,13 +66,14 @@ async fn prunes_as_a_docker_engine_does() {
     assert!(n_pruned * 10 > n_requests && n_refused * 10 > n_requests);
 }
 
-/// Of several keys or values that are wrong Docker names one at random, and lists in any order.
+/// Returns the error text without its random parts: Docker lists values in any order.
 fn message(answer: &Answer) -> String {
-    let body = answer.body.trim_end();
-    let message = answer.json()["message"].as_str().map(str::to_owned);
-    let message = message.unwrap_or_else(|| body.to_owned());
+    let message = match answer.json()["message"].as_str() {
+        Some(message) => message.to_owned(),
+        None => answer.body.trim_end().to_owned(),
+    };
     if let Some((begin, _)) = message.split_once("Maximum supported API version is ") {
-        // Each has its own newest.
+        // The newest version differs.
         return begin.to_owned();
     }
     match message.strip_prefix("invalid filter 'dangling=[") {
@@ -85,7 +86,7 @@ fn message(answer: &Answer) -> String {
     }
 }
 
-/// Without the rows of the mounted image, whose target nothing else has.
+/// Removes the rows of the mounted image, whose target no other image has.
 fn unmounted(mut rows: BTreeSet<String>, target: &str) -> BTreeSet<String> {
     if rows.remove(r#"{"Untagged":"mounted:1"}"#) {
         rows.retain(|row| !row.contains(target));

@@ -1,9 +1,8 @@
-//! Images of every kind, the same on both sides.
+//! Images of every kind, which both sides have.
 
 use reclaim_testkit::{Deletion, Labels, Layer, NamespaceClient, image, labels};
 
-/// Names with what their images are labelled with. An image that has the name of another before a
-/// `+` is the same under one more name.
+/// Names, and the labels of their images.
 const IMAGES: &[(&str, &[(&str, &str)])] = &[
     ("docker.io/library/plain:1", &[]),
     ("docker.io/library/keep:1", &[("keep", "1")]),
@@ -15,32 +14,32 @@ const IMAGES: &[(&str, &[(&str, &str)])] = &[
     ("docker.io/library/mounted:1", &[]),
 ];
 
-/// More names of those.
+/// Further names of these images.
 const TAGS: &[(&str, &str)] = &[
     ("docker.io/library/keep:1", "quay.io/other/keep:one"),
     ("docker.io/library/by-id:1", "docker.io/library/by-id:other"),
     ("docker.io/library/used:1", "docker.io/library/used:spare"),
 ];
 
-/// Images without a name, and their labels.
+/// Seeds and labels of images without a name.
 const NAMELESS: &[(&str, &[(&str, &str)])] = &[("one", &[]), ("two", &[("keep", "1")])];
 
-/// What containers are created from.
+/// Images of the containers.
 pub(crate) const CONTAINERS: &[&str] = &["used:1", "ID of docker.io/library/by-id:1"];
 
-/// What another container mounts.
+/// The image that another container mounts.
 pub(crate) const MOUNTED: &str = "mounted:1";
 
-/// Builds what is not there.
+/// Builds images that do not exist.
 pub(crate) async fn fill(namespace: &NamespaceClient) {
-    let there = namespace.images().await.unwrap();
+    let existing = namespace.images().await.unwrap();
     for (name, of_config) in IMAGES {
-        if !there.contains_key(*name) {
+        if !existing.contains_key(*name) {
             build(namespace, name, name, of_config).await;
         }
     }
     for (name, other) in TAGS {
-        if !there.contains_key(*other) {
+        if !existing.contains_key(*other) {
             let record = namespace.image_record(name).await.unwrap();
             let none = Labels::new();
             namespace
@@ -50,11 +49,11 @@ pub(crate) async fn fill(namespace: &NamespaceClient) {
         }
     }
     for (seed, of_config) in NAMELESS {
-        // Built under a name first, which tells its digest.
+        // The digest is known only after building it under a name.
         let passing = "docker.io/library/passing:1";
         let digest = build(namespace, passing, seed, of_config).await;
         let name = format!("moby-dangling@{digest}");
-        if !there.contains_key(&name) {
+        if !existing.contains_key(&name) {
             let record = namespace.image_record(passing).await.unwrap();
             let none = Labels::new();
             namespace

@@ -1,9 +1,9 @@
-//! Prune requests of every form, good and bad.
+//! Random prune requests, valid and invalid.
 
 use reclaim_testkit::Dice;
 use serde_json::{Map, Value, json};
 
-/// What is no document of filters at all.
+/// Invalid documents of filters.
 const JUNK: &[&str] = &[
     "x",
     "[]",
@@ -22,7 +22,7 @@ const JUNK: &[&str] = &[
     "{\"label\":[\"x\"],\"until\":{\"1h\":true}}",
 ];
 
-/// Values of `dangling`; mostly all images, or little would go.
+/// Values of `dangling`, mostly those that select all images.
 const DANGLING: &[&[&str]] = &[
     &["false"],
     &["false"],
@@ -40,7 +40,7 @@ const LABELS: &[&str] = &[
     "keep", "keep=1", "keep=2", "x", "x=", "x=a=b", "no", "", "=",
 ];
 
-/// Without values: before 29.4.1 Docker took `label!=k=v` to ask for the label to be there.
+/// Without values, because Docker before 29.4.1 reads `label!=k=v` as if it required the label.
 const NOT_LABELS: &[&str] = &["keep", "x", "no"];
 
 const UNTIL: &[&str] = &[
@@ -63,7 +63,7 @@ const UNTIL: &[&str] = &[
 /// Keys that a prune does not have.
 const OTHERS: &[&str] = &["reference", "before", "foo", "LABEL", ""];
 
-/// A path with a query.
+/// Returns a path with a query.
 pub(crate) fn request(dice: &mut Dice) -> String {
     let version = *dice.pick(&["", "/v1.40", "/v1.47", "/v1.51", "/v1.51", "/v1.99"]);
     let filters = if dice.percent(16) {
@@ -84,7 +84,7 @@ fn document(dice: &mut Dice) -> String {
         } else {
             values
                 .into_iter()
-                .map(|it| (it.to_owned(), Value::Bool(true)))
+                .map(|value| (value.to_owned(), Value::Bool(true)))
                 .collect()
         };
         fields.insert(key.to_owned(), values);

@@ -1,4 +1,4 @@
-//! One of two sides that have the same: a Docker Engine, and on the other side us beside one.
+//! The two sides of a comparison, with the same images: a Docker Engine, and Reclaim next to one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,12 +10,11 @@ use tokio::net::UnixStream;
 use crate::daemon::{Answer, Daemon, ask_on};
 use crate::images;
 
-/// Who answers.
+/// The engine that answers.
 pub(crate) enum Side {
-    /// A Docker Engine itself.
     Docker(Dockerd),
-    /// Our daemon, with its images and its containers.
-    Ours(Dockerd, Daemon),
+    /// Reclaim's daemon, on the images and containers of a Docker Engine.
+    Reclaim(Dockerd, Daemon),
 }
 
 impl Side {
@@ -25,26 +24,26 @@ impl Side {
         Self::Docker(dockerd)
     }
 
-    pub(crate) async fn ours() -> Self {
+    pub(crate) async fn reclaim() -> Self {
         let dockerd = Dockerd::start().await;
         prepare(&dockerd).await;
         let address = dockerd.address();
         let args = ["--docker", &address];
         let daemon = Daemon::start(dockerd.containerd().address(), &args).await;
-        Self::Ours(dockerd, daemon)
+        Self::Reclaim(dockerd, daemon)
     }
 
-    /// Returns the socket of whoever answers.
+    /// Returns the socket of the engine that answers.
     pub(crate) fn socket(&self) -> PathBuf {
         match self {
             Self::Docker(dockerd) => socket_of(dockerd),
-            Self::Ours(_, daemon) => daemon.socket().to_owned(),
+            Self::Reclaim(_, daemon) => daemon.socket().to_owned(),
         }
     }
 
     pub(crate) fn dockerd(&self) -> &Dockerd {
         match self {
-            Self::Docker(dockerd) | Self::Ours(dockerd, _) => dockerd,
+            Self::Docker(dockerd) | Self::Reclaim(dockerd, _) => dockerd,
         }
     }
 
@@ -52,29 +51,29 @@ impl Side {
         ask(&self.socket(), method, path).await
     }
 
-    /// The names that are there, with their targets.
+    /// Returns the names of all images, with their targets.
     pub(crate) async fn names(&self) -> BTreeMap<String, String> {
         let images = self.dockerd().namespace().images().await.unwrap();
-        let images = images.into_iter();
         images
+            .into_iter()
             .map(|(name, digest)| (name, digest.to_string()))
             .collect()
     }
 
-    /// Builds again what is gone.
+    /// Builds removed images again.
     pub(crate) async fn fill(&self) {
         images::fill(&self.dockerd().namespace()).await;
     }
 }
 
-/// Makes the images and the containers.
+/// Creates the images and the containers.
 async fn prepare(dockerd: &Dockerd) {
     images::fill(&dockerd.namespace()).await;
     let ids = dockerd.namespace().images().await.unwrap();
-    for image in images::CONTAINERS {
-        let image = match image.strip_prefix("ID of ") {
+    for name in images::CONTAINERS {
+        let image = match name.strip_prefix("ID of ") {
             Some(name) => ids[name].to_string(),
-            None => (*image).to_owned(),
+            None => (*name).to_owned(),
         };
         create(dockerd, json!({"Image": image, "Cmd": ["x"]})).await;
     }
@@ -87,8 +86,9 @@ async fn create(dockerd: &Dockerd, body: serde_json::Value) {
     let stream = UnixStream::connect(socket_of(dockerd)).await.unwrap();
     let body: &'static str = body.to_string().leak();
     let headers = [("content-type", "application/json")];
-    let created = ask_on(stream, "POST", "/v1.51/containers/create", &headers, body).await;
-    let created = created.unwrap();
+    let created = ask_on(stream, "POST", "/v1.51/containers/create", &headers, body)
+        .await
+        .unwrap();
     assert_eq!(created.status, 201, "{created:#?}");
 }
 
@@ -101,7 +101,7 @@ pub(crate) async fn ask(socket: &Path, method: &str, path: &str) -> Answer {
     ask_on(stream, method, path, &[], "").await.unwrap()
 }
 
-/// The rows of a prune, without their order, in which Docker follows a hash.
+/// Returns the rows of a prune. Their order is random in Docker's answer.
 pub(crate) fn rows(answer: &Answer) -> BTreeSet<String> {
     let body = answer.json();
     let rows = body["ImagesDeleted"].as_array().into_iter().flatten();

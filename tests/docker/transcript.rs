@@ -1,36 +1,40 @@
-//! What a person sees who types `docker image …`: with a Docker Engine, and with us.
+//! The output of `docker image …` with a Docker Engine and with Reclaim.
 
-use crate::command::{Said, docker};
+use crate::command::{Output, docker};
 use crate::side::Side;
 
-/// Asks both sides, on which the same is there.
-pub(crate) async fn both(docker_side: &Side, ours: &Side, args: &[&str]) -> (Said, Said) {
+/// Calls `docker` on both sides.
+pub(crate) async fn both(docker_side: &Side, ours: &Side, args: &[&str]) -> (Output, Output) {
     let (theirs, mine) = (docker_side.socket(), ours.socket());
     tokio::join!(docker(&theirs, args), docker(&mine, args))
 }
 
-/// The lines without their order, and without the IDs of containers, which are each side's own.
-/// What stands in brackets is sorted, too: Docker quotes the values of a filter as a hash has
-/// them.
-fn sorted(said: &Said) -> Vec<String> {
-    let lines = said.stdout.lines().chain(said.stderr.lines());
-    let lines: Vec<String> = lines.map(with_sorted_brackets).collect();
-    let lines = lines.iter();
-    let words = lines.map(|line| {
-        let mut before = "";
-        let words = line.split_whitespace().map(|word| {
-            let is_id = before == "container" && word.len() == 12;
-            before = word;
-            if is_id { "ID" } else { word }
-        });
-        words.collect::<Vec<_>>().join(" ")
-    });
-    let mut lines: Vec<String> = words.filter(|it| !it.is_empty()).collect();
+/// Returns the sorted lines, without IDs of containers, which differ on each side. Values in
+/// brackets are sorted, too, because Docker prints the values of a filter in random order.
+fn sorted(output: &Output) -> Vec<String> {
+    let mut lines: Vec<String> = output
+        .stdout
+        .lines()
+        .chain(output.stderr.lines())
+        .map(|line| without_container_id(&with_sorted_brackets(line)))
+        .filter(|line| !line.is_empty())
+        .collect();
     lines.sort();
     lines
 }
 
-/// A line such as `dangling=[true false]`, whatever the order of the two.
+/// Replaces the word of 12 letters after `container`, and makes each run of blanks one.
+fn without_container_id(line: &str) -> String {
+    let mut before = "";
+    let words = line.split_whitespace().map(|word| {
+        let is_id = before == "container" && word.len() == 12;
+        before = word;
+        if is_id { "ID" } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Sorts the values of a line such as `dangling=[true false]`.
 fn with_sorted_brackets(line: &str) -> String {
     let Some((before, rest)) = line.split_once("=[") else {
         return line.to_owned();
@@ -43,10 +47,10 @@ fn with_sorted_brackets(line: &str) -> String {
     format!("{before}=[{}]{after}", values.join(" "))
 }
 
-/// What only looks is compared to the letter, but for its order.
+/// Commands that change nothing, and errors.
 #[tokio::test]
-async fn lists_and_inspects_as_with_a_docker_engine() {
-    let (theirs, ours) = tokio::join!(Side::docker(), Side::ours());
+async fn lists_and_inspects_like_a_docker_engine() {
+    let (theirs, ours) = tokio::join!(Side::docker(), Side::reclaim());
     for args in [
         &["image", "ls", "--no-trunc", "--digests", "--format", LIST][..],
         &["image", "ls", "--all", "--quiet"],
@@ -97,19 +101,18 @@ async fn lists_and_inspects_as_with_a_docker_engine() {
     }
 }
 
-/// Everything about an image but when somebody looked.
+/// Everything about an image.
 const LIST: &str = "{{.Repository}} {{.Tag}} {{.ID}} {{.Size}} {{.CreatedSince}}";
 
-/// What is told of one image, without the moments, which are of each side's own.
+/// Details of an image, without times, which differ on each side.
 const INSPECT: &str = "{{.Id}} {{json .RepoTags}} {{json .RepoDigests}} {{json .Config}} \
                        {{json .RootFS}} {{.Architecture}} {{.Os}} {{.Size}} {{.Parent}} \
                        {{.Comment}} {{.Author}} {{json .Descriptor}} {{.GraphDriver.Name}}";
 
-/// What changes something: the same lines, and the same is left.
+/// The output is the same, and so are the images that are left.
 #[tokio::test]
-async fn removes_as_with_a_docker_engine() {
-    let (theirs, ours) = tokio::join!(Side::docker(), Side::ours());
-    let untagged = "label!=keep";
+async fn removes_like_a_docker_engine() {
+    let (theirs, ours) = tokio::join!(Side::docker(), Side::reclaim());
     for args in [
         &["image", "rm", "plain:1"][..],
         &["image", "rm", "keep:1", "quay.io/other/keep:one"],
@@ -129,7 +132,14 @@ async fn removes_as_with_a_docker_engine() {
             "label!=x",
         ],
         &[
-            "image", "prune", "--force", "--all", "--filter", untagged, "--filter", "label=x",
+            "image",
+            "prune",
+            "--force",
+            "--all",
+            "--filter",
+            "label!=keep",
+            "--filter",
+            "label=x",
         ],
     ] {
         let (their_answer, my_answer) = both(&theirs, &ours, args).await;
@@ -148,9 +158,10 @@ async fn removes_as_with_a_docker_engine() {
     }
 }
 
-/// This Docker counts no snapshots in what is reclaimed; later ones do, and so do we.
-fn without_sizes(said: &Said) -> Vec<String> {
-    let mut lines = sorted(said);
+/// Removes the reclaimed space: this version of Docker does not count snapshots in it, while later
+/// versions and Reclaim do.
+fn without_sizes(output: &Output) -> Vec<String> {
+    let mut lines = sorted(output);
     lines.retain(|line| !line.starts_with("Total reclaimed space:"));
     lines
 }

@@ -1,5 +1,5 @@
-//! Hosts on which something is broken: what it cannot hide goes, what it may hide stays, and
-//! the report says which and why. `docs/broken-hosts.md` is for people on such a host.
+//! Hosts with broken parts: images that a broken part may affect stay, all others are removed, and
+//! the report says which and why. `docs/broken-hosts.md` describes such hosts for users.
 
 mod crossed;
 mod documents;
@@ -14,12 +14,12 @@ use std::time::Duration;
 use reclaim_testkit::{BuiltImage, Descriptor, Labels, Layer, NamespaceClient, digest_of, image};
 use serde_json::{Value, json};
 
-use crate::rig::{Called, Rig, names};
+use crate::rig::{CommandOutput, Rig, names};
 
-/// The arguments that all prunes of these tests share.
+/// Arguments of every prune in these tests.
 const PRUNE_ALL: [&str; 7] = ["image", "prune", "-a", "--grace", "0s", "--format", "json"];
 
-/// Builds `app0:1` and two more that share a base, all of them unpacked and unused.
+/// Builds `app0:1` to `app2:1`, unpacked and unused, on a common base layer.
 async fn three_apps(namespace: &NamespaceClient) -> Vec<BuiltImage> {
     let mut apps = Vec::new();
     for number in 0..3 {
@@ -32,51 +32,53 @@ async fn three_apps(namespace: &NamespaceClient) -> Vec<BuiltImage> {
     apps
 }
 
-/// Runs a prune of all, forced or dry, with more arguments.
+/// Runs [`PRUNE_ALL`] with more arguments, among them `-f` or `--dry-run`.
 #[track_caller]
-fn prune(rig: &Rig, more: &[&str]) -> Called {
+fn prune(rig: &Rig, more: &[&str]) -> CommandOutput {
     rig.reclaim(&[&PRUNE_ALL, more].concat())
 }
 
-/// Demands of a report which images go, and for which reason each other one stays.
+/// Asserts which images a report removes, and the reason for which it keeps each of the others.
 #[track_caller]
 fn expect(report: &Value, removed: &[&str], kept: &[(&str, &str)]) {
     let name = |short: &&str| format!("docker.io/library/{short}:1");
     let removed: Vec<String> = removed.iter().map(name).collect();
     assert_eq!(names(&report["removed"]), removed, "{report:#}");
-    let entries = report["kept"].as_array().unwrap().iter();
-    let found: Vec<Value> = entries
-        .map(|it| json!([it["name"], it["reason"]]))
+    let found: Vec<Value> = report["kept"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| json!([image["name"], image["reason"]]))
         .collect();
-    let kept = kept.iter();
-    let kept: Vec<Value> = kept
+    let expected: Vec<Value> = kept
+        .iter()
         .map(|(short, reason)| json!([name(short), reason]))
         .collect();
-    assert_eq!(found, kept, "{report:#}");
+    assert_eq!(found, expected, "{report:#}");
 }
 
-/// Demands that `image ls`, `df` and `why` say of the images what a dry run says.
+/// Asserts that `image ls`, `df` and `why` agree with a dry run on every image.
 #[track_caller]
 fn all_agree(rig: &Rig) {
-    let ask = |args: &[&str]| {
+    let json_of = |args: &[&str]| {
         rig.reclaim(&[args, &["--format", "json"]].concat())
             .exits(0)
             .json()
     };
     let planned = prune(rig, &["--dry-run"]).exits(0).json();
-    let listed = ask(&["image", "ls"]);
-    let usage = ask(&["df", "-v"]);
+    let listed = json_of(&["image", "ls"]);
+    let usage = json_of(&["df", "-v"]);
     for (list, verdict) in [("removed", "remove"), ("kept", "keep")] {
         for row in planned[list].as_array().unwrap() {
             let name = row["name"].as_str().unwrap();
-            let of_ls = crate::rig::entry(&listed["images"], name);
+            let in_ls = crate::rig::entry(&listed["images"], name);
             let is_kept = ["used", "pinned", "unreadable", "unknown", "kept"]
-                .contains(&of_ls["verdict"].as_str().unwrap());
-            assert_eq!(is_kept, verdict == "keep", "{row} but {of_ls}");
-            let of_df = crate::rig::entry(&usage["namespaces"][0]["image_usage"], name);
-            let of_why = ask(&["why", name]);
-            let of_why = &of_why["answers"][0]["verdicts"]["prune_all"];
-            for other in [of_df, of_why] {
+                .contains(&in_ls["verdict"].as_str().unwrap());
+            assert_eq!(is_kept, verdict == "keep", "{row} but {in_ls}");
+            let in_df = crate::rig::entry(&usage["namespaces"][0]["image_usage"], name);
+            let explained = json_of(&["why", name]);
+            let in_why = &explained["answers"][0]["verdicts"]["prune_all"];
+            for other in [in_df, in_why] {
                 assert_eq!(other["verdict"], verdict, "{row} but {other}");
                 assert_eq!(other["reason"], row["reason"], "{row} but {other}");
             }
@@ -84,9 +86,9 @@ fn all_agree(rig: &Rig) {
     }
 }
 
-/// Calls `reclaim`, and demands that it ends within a minute.
+/// Calls `reclaim`, and panics unless it ends within a minute.
 #[track_caller]
-fn within_a_minute(rig: &Rig, args: &[&str]) -> Called {
+fn within_a_minute(rig: &Rig, args: &[&str]) -> CommandOutput {
     const MINUTE: u32 = 60;
     const PER_SECOND: u32 = 20;
     let mut child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
@@ -108,20 +110,24 @@ fn within_a_minute(rig: &Rig, args: &[&str]) -> Called {
     panic!("{args:?} does not end: {:#?}", crate::protocol::end(child));
 }
 
-/// The only warning of a report that has this in it.
+/// Returns the warning of a report that contains `text`, and panics unless there is exactly one.
 #[track_caller]
 fn only_warning<'a>(report: &'a Value, text: &str) -> &'a str {
-    let warnings = report["warnings"].as_array().unwrap().iter();
-    let warnings = warnings.filter_map(Value::as_str);
-    let found: Vec<&str> = warnings.filter(|it| it.contains(text)).collect();
+    let found: Vec<&str> = report["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|warning| warning.contains(text))
+        .collect();
     let [only] = found[..] else {
-        panic!("not one warning of `{text}`: {:#}", report["warnings"]);
+        panic!("not one warning about `{text}`: {:#}", report["warnings"]);
     };
     only
 }
 
-/// Writes documents as they are, each with references to others, and points a record at the last.
-/// Needs a [`Rig::quiet`]: no lease holds what it writes.
+/// Writes documents with these labels, and creates an image record that points to the last.
+/// Needs [`Rig::quiet`], because no lease holds the documents.
 async fn import(
     namespace: &NamespaceClient,
     name: &str,

@@ -1,5 +1,5 @@
-//! A store of sixty images of every kind: exactly those go that the table says, and the bytes
-//! reported are the bytes that left.
+//! A store of sixty images of every kind: exactly the expected ones are removed, and the reported
+//! bytes are the freed bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,28 +12,28 @@ use serde_json::Value;
 
 use crate::rig::{Rig, entry, names};
 
-/// What is expected of a record.
+/// The expected result of pruning a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// Goes with a plain prune already.
+enum Expected {
+    /// `prune` removes it.
     Dangling,
-    /// Goes with prune -a.
+    /// `prune -a` removes it.
     Unused,
-    /// Stays, held by something of this kind.
+    /// Kept, because a holder of this kind uses it.
     UsedBy(&'static str),
-    /// Stays for this reason.
+    /// Kept for this reason.
     Kept(&'static str),
 }
 
-/// The table: what every record is for.
-type Fates = BTreeMap<String, Fate>;
+/// The expected result of each record, by name.
+type Table = BTreeMap<String, Expected>;
 
-/// The sixty images: five rounds of twelve kinds.
+/// Five rounds of twelve kinds are sixty images.
 const ROUNDS: u64 = 5;
 
 struct Census<'a> {
     namespace: &'a NamespaceClient,
-    fates: Fates,
+    table: Table,
     round: u64,
 }
 
@@ -42,7 +42,7 @@ impl Census<'_> {
         format!("docker.io/library/{kind}:{}", self.round)
     }
 
-    /// Every image of a round has the base of all, a layer of the round and one of its own.
+    /// Returns a layer that all images have, one that all of the round have, and one of this kind.
     fn layers(&self, kind: &str) -> [Layer; 3] {
         [
             Layer::named("base", 40_000),
@@ -51,9 +51,9 @@ impl Census<'_> {
         ]
     }
 
-    async fn single(&mut self, kind: &str, fate: Fate) -> BuiltImage {
+    async fn single(&mut self, kind: &str, expected: Expected) -> BuiltImage {
         let name = self.name(kind);
-        self.fates.insert(name.clone(), fate);
+        self.table.insert(name.clone(), expected);
         image(&name)
             .layers(self.layers(kind))
             .config_labels(labels([("kind", kind)]))
@@ -63,9 +63,9 @@ impl Census<'_> {
             .unwrap()
     }
 
-    async fn multi(&mut self, kind: &str, fate: Fate) -> BuiltImage {
+    async fn multi(&mut self, kind: &str, expected: Expected) -> BuiltImage {
         let name = self.name(kind);
-        self.fates.insert(name.clone(), fate);
+        self.table.insert(name.clone(), expected);
         let here = Manifest::new("linux/amd64").layers(self.layers(kind));
         let absent = Manifest::new("linux/arm64").layers([Layer::random(self.round, 900)]);
         index(&name)
@@ -77,13 +77,13 @@ impl Census<'_> {
     }
 
     async fn add_unused(&mut self) {
-        let unused = self.single("unused", Fate::Unused).await;
+        let unused = self.single("unused", Expected::Unused).await;
         let tagged = self.name("unused-too");
         unused.tag(self.namespace, &tagged).await.unwrap();
-        self.fates.insert(tagged, Fate::Unused);
-        self.multi("platforms", Fate::Unused).await;
+        self.table.insert(tagged, Expected::Unused);
+        self.multi("platforms", Expected::Unused).await;
         let docker = self.name("schema2");
-        self.fates.insert(docker.clone(), Fate::Unused);
+        self.table.insert(docker.clone(), Expected::Unused);
         image(&docker)
             .layers(self.layers("schema2"))
             .docker_schema2()
@@ -101,30 +101,29 @@ impl Census<'_> {
             .await
             .unwrap();
         let dangling = lost.dangling(self.namespace).await.unwrap();
-        self.fates
-            .insert(dangling.name().to_owned(), Fate::Dangling);
+        self.table
+            .insert(dangling.name().to_owned(), Expected::Dangling);
     }
 
     async fn add_used(&mut self) {
-        let named = self.single("named", Fate::UsedBy("container")).await;
+        let named = self.single("named", Expected::UsedBy("container")).await;
         let id = format!("web-{}", self.round);
         self.namespace.nerdctl_container(&id, &named).await.unwrap();
 
-        let digest = self.multi("digest", Fate::UsedBy("container")).await;
+        let digest = self.multi("digest", Expected::UsedBy("container")).await;
         let by_digest = NewContainer::new(&format!("digest-{}", self.round))
             .image(&digest.target.digest.to_string());
         self.namespace.create_container(by_digest).await.unwrap();
 
-        let stopped = self.single("stopped", Fate::UsedBy("lease")).await;
+        let stopped = self.single("stopped", Expected::UsedBy("lease")).await;
         let id = format!("{:064x}", 0xabc0 + self.round);
         self.namespace
             .docker_stopped_container(&id, &stopped)
             .await
             .unwrap();
 
-        // Created by a name that has since moved to another image: the old one stays for the
-        // snapshot, and the name for the name.
-        let moved = self.single("moved", Fate::UsedBy("container")).await;
+        // The container names another image: only its snapshot shows that it uses this one.
+        let moved = self.single("moved", Expected::UsedBy("container")).await;
         let (snapshotter, chain) = moved.unpacked();
         let key = format!("moved-{}", self.round);
         let lease = self.namespace.with_lease(&key);
@@ -148,7 +147,7 @@ impl Census<'_> {
     }
 
     async fn add_held(&mut self) {
-        let pulled = self.multi("pulled", Fate::UsedBy("lease")).await;
+        let pulled = self.multi("pulled", Expected::UsedBy("lease")).await;
         let id = format!("pull-{}", self.round);
         let expires = Timestamp::now() + SignedDuration::from_hours(1);
         self.namespace
@@ -161,7 +160,7 @@ impl Census<'_> {
             .await
             .unwrap();
 
-        let past = self.single("expired", Fate::Unused).await;
+        let past = self.single("expired", Expected::Unused).await;
         let id = format!("expired-{}", self.round);
         let expires = Timestamp::now() - SignedDuration::from_secs(60);
         self.namespace
@@ -175,7 +174,7 @@ impl Census<'_> {
             .unwrap();
 
         let pinned = self.name("pinned");
-        self.fates.insert(pinned.clone(), Fate::Kept("pinned"));
+        self.table.insert(pinned.clone(), Expected::Kept("pinned"));
         image(&pinned)
             .layers(self.layers("pinned"))
             .record_labels(labels([("io.cri-containerd.pinned", "pinned")]))
@@ -185,10 +184,10 @@ impl Census<'_> {
     }
 }
 
-async fn populate(namespace: &NamespaceClient) -> Fates {
+async fn populate(namespace: &NamespaceClient) -> Table {
     let mut census = Census {
         namespace,
-        fates: Fates::new(),
+        table: Table::new(),
         round: 0,
     };
     for round in 0..ROUNDS {
@@ -198,27 +197,26 @@ async fn populate(namespace: &NamespaceClient) -> Fates {
         census.add_used().await;
         census.add_held().await;
     }
-    assert_eq!(census.fates.len(), 60, "{:#?}", census.fates);
-    census.fates
+    assert_eq!(census.table.len(), 60, "{:#?}", census.table);
+    census.table
 }
 
-/// Prune and prune -a should remove exactly what the table says, and nothing in use ever.
 #[tokio::test]
-async fn sixty_images_of_every_kind() {
+async fn prunes_exactly_the_expected_images_of_sixty() {
     let rig = Rig::quiet().await;
-    let fates = populate(&rig.namespace).await;
-    let with = |wanted: &[Fate]| -> BTreeSet<String> {
-        let chosen = fates.iter().filter(|(_, fate)| wanted.contains(fate));
+    let table = populate(&rig.namespace).await;
+    let with = |wanted: Expected| -> BTreeSet<String> {
+        let chosen = table.iter().filter(|(_, expected)| **expected == wanted);
         chosen.map(|(name, _)| name.clone()).collect()
     };
-    // Nothing waits to be collected, so that what leaves is what the prune frees.
+    // Without garbage from before, the freed bytes are those of the prune.
     rig.namespace.collect().await.unwrap();
-    assert_eq!(rig.names().await, fates.keys().cloned().collect());
+    assert_eq!(rig.names().await, table.keys().cloned().collect());
 
     let removed = prune(&rig, &["image", "prune"]).await;
-    assert_eq!(removed, with(&[Fate::Dangling]));
+    assert_eq!(removed, with(Expected::Dangling));
     let removed = prune(&rig, &["image", "prune", "-a"]).await;
-    assert_eq!(removed, with(&[Fate::Unused]));
+    assert_eq!(removed, with(Expected::Unused));
 
     let args = ["image", "prune", "-a", "-f", "--format", "json"];
     let report = rig.reclaim(&args).exits(0).json();
@@ -227,23 +225,23 @@ async fn sixty_images_of_every_kind() {
         0,
         "a second prune finds nothing"
     );
-    for (name, fate) in &fates {
-        match fate {
-            Fate::Dangling | Fate::Unused => {}
-            Fate::UsedBy(kind) => {
+    for (name, expected) in &table {
+        match expected {
+            Expected::Dangling | Expected::Unused => {}
+            Expected::UsedBy(kind) => {
                 let kept = entry(&report["kept"], name);
                 assert_eq!(kept["reason"], "in_use", "{name}");
                 assert_eq!(kept["holders"][0]["kind"], *kind, "{name}");
             }
-            Fate::Kept(reason) => {
+            Expected::Kept(reason) => {
                 assert_eq!(entry(&report["kept"], name)["reason"], *reason, "{name}");
             }
         }
     }
 }
 
-/// Runs a dry run and then the same prune, checks the one against the other and both against
-/// the store, and returns the names that went.
+/// Runs a dry run and then the prune, compares both with each other and with the store, and
+/// returns the names that were removed.
 async fn prune(rig: &Rig, args: &[&str]) -> BTreeSet<String> {
     let dry = [args, &["--dry-run", "--format", "json"]].concat();
     let planned = rig.reclaim(&dry).exits(0).json();
@@ -262,24 +260,25 @@ async fn prune(rig: &Rig, args: &[&str]) -> BTreeSet<String> {
     assert_eq!(report["snapshots"], planned["snapshots"]);
     assert_eq!(planned["reclaimed"]["content_bytes"], 0);
 
-    let left = rig.namespace.blobs().await.unwrap();
-    let gone = blobs_before
+    let blobs_left = rig.namespace.blobs().await.unwrap();
+    let freed_blobs: BTreeMap<String, u64> = blobs_before
         .iter()
-        .filter(|(digest, _)| !left.contains_key(*digest));
-    let gone: BTreeMap<String, u64> = gone.map(|(it, size)| (it.to_string(), *size)).collect();
-    assert_eq!(listed(&report["blobs"], "digest"), gone);
-    let left = snapshots(&rig.namespace).await;
-    let gone = snapshots_before
-        .iter()
-        .filter(|(key, _)| !left.contains_key(*key));
-    let gone: BTreeMap<String, u64> = gone.map(|(key, bytes)| (key.clone(), *bytes)).collect();
-    assert_eq!(listed(&report["snapshots"], "key"), gone);
+        .filter(|(digest, _)| !blobs_left.contains_key(*digest))
+        .map(|(digest, size)| (digest.to_string(), *size))
+        .collect();
+    assert_eq!(listed(&report["blobs"], "digest"), freed_blobs);
+    let snapshots_left = snapshots(&rig.namespace).await;
+    let freed_snapshots: BTreeMap<String, u64> = snapshots_before
+        .into_iter()
+        .filter(|(key, _)| !snapshots_left.contains_key(key))
+        .collect();
+    assert_eq!(listed(&report["snapshots"], "key"), freed_snapshots);
 
     let disk = disk_before - rig.containerd.content_bytes_on_disk();
     assert_eq!(report["reclaimed"]["content_bytes"], disk);
     assert_eq!(
         report["reclaimed"]["snapshot_bytes"],
-        gone.values().sum::<u64>()
+        freed_snapshots.values().sum::<u64>()
     );
 
     let names_after = rig.names().await;
@@ -292,20 +291,23 @@ async fn prune(rig: &Rig, args: &[&str]) -> BTreeSet<String> {
     removed
 }
 
-/// A list of objects as a map from one field to `bytes`.
+/// Returns a list of objects as a map from `field`, after the snapshotter if there is one, to
+/// `bytes`.
 fn listed(list: &Value, field: &str) -> BTreeMap<String, u64> {
     let entries = list.as_array().unwrap().iter();
-    let pairs = entries.map(|it| {
-        let prefix = it
+    let pairs = entries.map(|entry| {
+        let prefix = entry
             .get("snapshotter")
-            .map_or(String::new(), |it| format!("{}/", it.as_str().unwrap()));
-        let key = format!("{prefix}{}", it[field].as_str().unwrap());
-        (key, it["bytes"].as_u64().unwrap())
+            .map_or(String::new(), |snapshotter| {
+                format!("{}/", snapshotter.as_str().unwrap())
+            });
+        let key = format!("{prefix}{}", entry[field].as_str().unwrap());
+        (key, entry["bytes"].as_u64().unwrap())
     });
     pairs.collect()
 }
 
-/// Every snapshot with what it occupies.
+/// Returns the size of every snapshot.
 async fn snapshots(namespace: &NamespaceClient) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
     for snapshotter in ["native", "overlayfs"] {

@@ -1,4 +1,4 @@
-//! Beside the CRI plugin: images that were pulled for pods, as the kubelet sees them.
+//! Images that containerd's CRI plugin pulled for pods, as the kubelet sees them.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::node::{Node, PRUNE, image_id, records};
 use crate::rig::{entry, names};
 
-/// The records of an image that nothing uses should go together, the plugin not list it any more,
-/// and be able to pull it again; what a container of a pod was made from should stay whole.
+/// All records of an unused image are removed together, and the plugin no longer lists it and can
+/// pull it again. The image of a pod's container stays whole.
 #[tokio::test]
-async fn an_image_goes_with_all_its_records_and_the_plugin_knows() {
+async fn removes_all_records_of_an_image_and_the_plugin_notices() {
     let node = Node::start().await;
     let idle = node.pulled("team/idle:1").await;
     let used = node.pulled("team/used:1").await;
@@ -45,17 +45,17 @@ async fn an_image_goes_with_all_its_records_and_the_plugin_knows() {
     assert!(!blobs.contains_key(&idle.target.digest));
     assert!(used.blobs.keys().all(|digest| blobs.contains_key(digest)));
 
-    // It has heard of the deletions: what it pulls now it does not take for there already.
+    // The plugin knows that content is missing, and pulls it again.
     node.cri.pull(idle.name()).await.unwrap();
     assert_eq!(node.agrees().await, before);
     let blobs = namespace.blobs().await.unwrap();
     assert!(idle.blobs.keys().all(|digest| blobs.contains_key(digest)));
 }
 
-/// What a container of a pod was made from should stay by the plugin's own word for it, when
-/// neither the name nor a snapshot leads there.
+/// The plugin's metadata of a container keeps its image where neither the name nor a snapshot
+/// shows the use.
 #[tokio::test]
-async fn the_plugins_metadata_keeps_an_image_whose_name_has_moved() {
+async fn keeps_an_image_that_only_the_plugins_metadata_shows_in_use() {
     let node = Node::start().await;
     let app = node.pulled("team/app:1").await;
     let other = node.pulled("team/other:1").await;
@@ -78,9 +78,9 @@ async fn the_plugins_metadata_keeps_an_image_whose_name_has_moved() {
     assert_eq!(entry(&report["kept"], app.name())["holders"], holders);
 }
 
-/// What is pinned by us should be pinned for the kubelet, and the plugin's own pin be left alone.
+/// `pin` also pins for the kubelet, and `unpin` leaves the plugin's own pins alone.
 #[tokio::test]
-async fn pins_are_the_kubelets_too() {
+async fn the_kubelet_sees_pins() {
     let node = Node::start().await;
     let app = node.pulled("team/app:1").await;
     node.agrees().await;
@@ -92,11 +92,11 @@ async fn pins_are_the_kubelets_too() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the plugin does not say that it is pinned: {wanted}");
+        panic!("the plugin does not report pinned: {wanted}");
     };
     let id = image_id(&app);
-    let called = node.reclaim(&["pin", &id]);
-    assert_eq!(called.exits(0).stdout.lines().count(), 3);
+    let output = node.reclaim(&["pin", &id]);
+    assert_eq!(output.exits(0).stdout.lines().count(), 3);
     is_pinned(true).await;
     let report = node.prune();
     let kept = names(&report["kept"]);
@@ -108,7 +108,7 @@ async fn pins_are_the_kubelets_too() {
     assert_eq!(entry(&report["kept"], app.name())["reason"], "pinned");
     is_pinned(true).await;
 
-    // Pulled again, its tag may lose the pin; the image as a whole does not.
+    // Pulling again may drop the pin of the tag, but not of the image's other records.
     node.cri.pull(app.name()).await.unwrap();
     let report = node.prune();
     assert_eq!(names(&report["removed"]).len(), 0);
@@ -117,10 +117,10 @@ async fn pins_are_the_kubelets_too() {
     is_pinned(false).await;
     let pause = node.pause.name();
     if node.knows_pins() {
-        let called = node.reclaim(&["unpin", pause]).exits(1);
+        let output = node.reclaim(&["unpin", pause]).exits(1);
         assert!(
-            called.stderr.contains("not pinned by reclaim"),
-            "{called:?}"
+            output.stderr.contains("not pinned by reclaim"),
+            "{output:?}"
         );
         let found = node.cri.image(pause).await.unwrap().unwrap();
         assert!(found.pinned);
@@ -130,10 +130,9 @@ async fn pins_are_the_kubelets_too() {
     }
 }
 
-/// What we restore the plugin should have again, and a restart of containerd should change
-/// nothing of what both say.
+/// The plugin lists restored images again, also after a restart of containerd.
 #[tokio::test]
-async fn undone_removals_and_restarts_are_heard() {
+async fn the_plugin_notices_an_undo() {
     let mut node = Node::start().await;
     let app = node.pulled("team/app:1").await;
     node.reclaim(&["pin", node.pause.name()]).exits(0);
@@ -152,10 +151,8 @@ async fn undone_removals_and_restarts_are_heard() {
     assert_eq!(node.agrees().await, records(&node.pause));
 }
 
-/// What the kubelet removes through the plugin meanwhile should be gone for us, too, and no
-/// failure.
 #[tokio::test]
-async fn the_kubelet_may_remove_what_we_would() {
+async fn an_image_that_the_kubelet_removed_is_no_failure() {
     let node = Node::start().await;
     let app = node.pulled("team/app:1").await;
     node.reclaim(&["pin", node.pause.name()]).exits(0);
@@ -167,8 +164,8 @@ async fn the_kubelet_may_remove_what_we_would() {
     assert_eq!(node.agrees().await, records(&node.pause));
 }
 
-/// Waits until the plugin has taken a record for one of its own.
-async fn managed(node: &Node, name: &str) {
+/// Waits until the plugin manages a record.
+async fn until_managed(node: &Node, name: &str) {
     for _ in 0..1500 {
         let record = node.rig.namespace.image_record(name).await.unwrap();
         if record.labels.contains_key("io.cri-containerd.image") {
@@ -176,16 +173,16 @@ async fn managed(node: &Node, name: &str) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the plugin has not heard of {name}");
+    panic!("the plugin does not manage {name}");
 }
 
-// What has a name that is not canonical, as `import-…@sha256:…` is not, the plugin goes on listing
-// until it is started again, whoever removes it: so what containerd has is looked at here.
+// The plugin lists records with a name that is not canonical, such as `import-…@sha256:…`, until
+// it restarts, even after they are removed. These tests therefore compare with containerd's list.
 
-/// By its ID an image should go with a second manifest of its configuration, which an import left
-/// behind, and come back with it; in use, both should stay, and the conflict name them.
+/// `image rm` of an image ID also removes another manifest of the same configuration, which an
+/// import created, and `undo` restores both. In use, both stay and the conflict names them.
 #[tokio::test]
-async fn by_its_id_an_image_goes_with_what_an_import_left_of_it() {
+async fn an_image_id_includes_what_an_import_created() {
     let node = Node::start().await;
     let name = "team/alpine:1";
     let app = node.pulled(name).await;
@@ -206,7 +203,7 @@ async fn by_its_id_an_image_goes_with_what_an_import_left_of_it() {
         .create_image(&import, target, &labels)
         .await
         .unwrap();
-    managed(&node, &import).await;
+    until_managed(&node, &import).await;
     let deletion = namespace.delete_image(twin.name(), Deletion::Async);
     deletion.await.unwrap();
     node.reclaim(&["pin", node.pause.name()]).exits(0);
@@ -218,10 +215,10 @@ async fn by_its_id_an_image_goes_with_what_an_import_left_of_it() {
 
     let short = &id["sha256:".len()..][..13];
     let hold = ["image", "rm", "--undo-window", "1h", short];
-    let called = node.reclaim(&hold).exits(0);
+    let output = node.reclaim(&hold).exits(0);
     for image in [&app, &twin] {
         let deleted = format!("Deleted: {}", image.target.digest);
-        assert!(called.stdout.contains(&deleted), "{called:?}");
+        assert!(output.stdout.contains(&deleted), "{output:?}");
     }
     assert_eq!(node.rig.names().await, records(&node.pause));
     node.reclaim(&["image", "rm", short]).exits(1);
@@ -230,16 +227,16 @@ async fn by_its_id_an_image_goes_with_what_an_import_left_of_it() {
 
     namespace.cri_sandbox("pod", &node.pause).await.unwrap();
     namespace.cri_container("web", "pod", &app).await.unwrap();
-    let called = node.reclaim(&["image", "rm", short]).exits(1);
+    let output = node.reclaim(&["image", "rm", short]).exits(1);
     for name in [&*import, app.name(), &id] {
-        assert!(called.stderr.contains(name), "{name}: {called:?}");
+        assert!(output.stderr.contains(name), "{name}: {output:?}");
     }
     assert_eq!(node.rig.names().await, before);
 }
 
-/// What an import left behind without a name should be dangling, with the plugin's record by ID.
+/// An import creates a record without a name, and the plugin adds one by ID.
 #[tokio::test]
-async fn what_an_import_gave_no_name_is_dangling() {
+async fn an_import_without_a_name_is_dangling() {
     let node = Node::start().await;
     let namespace = &node.rig.namespace;
     let old = image("docker.io/library/old:1")
@@ -254,8 +251,8 @@ async fn what_an_import_gave_no_name_is_dangling() {
         .create_image(&import, target, &labels)
         .await
         .unwrap();
-    managed(&node, &import).await;
-    // It has a name.
+    until_managed(&node, &import).await;
+    // The image still has a name.
     let prune = ["image", "prune", "-f", "--format", "json"];
     let report = node.reclaim(&prune).exits(0).json();
     assert_eq!(names(&report["removed"]).len(), 0);

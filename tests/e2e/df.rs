@@ -1,4 +1,4 @@
-//! Where the bytes are: the columns add up, and what they add up to is on the disk.
+//! `df`: its columns add up to its totals, and these to what is on disk.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +16,7 @@ use crate::rig::{Rig, entry};
 /// A block of the filesystem, in bytes.
 const BLOCK: u64 = 4096;
 
-/// Fills two namespaces with something for every column that can be had.
+/// Fills two namespaces with something for every column.
 async fn populate(rig: &Rig) {
     let here = &rig.namespace;
     let there = rig.containerd.namespace("k8s.io");
@@ -40,7 +40,7 @@ async fn populate(rig: &Rig) {
     here.delete_image("docker.io/library/lost:1", Deletion::Async)
         .await
         .unwrap();
-    // The same content in both, kept there and not here.
+    // Both namespaces have this image; only the other one has a container of it.
     build("docker.io/library/both:1", 4, "native", here)
         .await
         .unwrap();
@@ -91,7 +91,7 @@ async fn populate(rig: &Rig) {
     here.delete_lease("root", Deletion::Async).await.unwrap();
 }
 
-/// Writes a blob and has a lease hold it.
+/// Writes a blob and creates a lease that holds it.
 async fn hold(namespace: &NamespaceClient, id: &str, lease: NewLease, body: &[u8]) {
     namespace
         .create_lease(NewLease::new("writer"))
@@ -108,13 +108,13 @@ async fn hold(namespace: &NamespaceClient, id: &str, lease: NewLease, body: &[u8
         .unwrap();
 }
 
-/// The sum of a field over all columns of an account.
-fn sum(account: &Value, field: &str) -> u64 {
-    let columns = account["columns"].as_object().unwrap().values();
+/// Adds up a field of all columns.
+fn sum(usage: &Value, field: &str) -> u64 {
+    let columns = usage["columns"].as_object().unwrap().values();
     columns.map(|column| column[field].as_u64().unwrap()).sum()
 }
 
-/// Bytes of all snapshots of both namespaces in one snapshotter, and how many there are.
+/// Returns the size and the number of the snapshots of both namespaces in a snapshotter.
 async fn snapshot_usage(rig: &Rig, snapshotter: &str) -> (u64, u64) {
     let (mut bytes, mut n_snapshots) = (0, 0);
     for name in ["default", "k8s.io"] {
@@ -127,7 +127,7 @@ async fn snapshot_usage(rig: &Rig, snapshotter: &str) -> (u64, u64) {
     (bytes, n_snapshots)
 }
 
-/// What a directory and everything below it occupies, and how many files and directories it has.
+/// Returns the bytes that a directory tree occupies, and the number of its files and directories.
 pub(crate) fn occupied(path: &Path) -> (u64, u64) {
     let metadata = fs::symlink_metadata(path).unwrap();
     let (mut bytes, mut inodes) = (metadata.blocks() * 512, 1);
@@ -141,7 +141,7 @@ pub(crate) fn occupied(path: &Path) -> (u64, u64) {
     (bytes, inodes)
 }
 
-/// `df` should count every byte once, and no other than those on disk.
+/// `df` counts every byte on disk once, and no others.
 #[tokio::test]
 async fn the_columns_add_up_to_what_is_on_disk() {
     let rig = Rig::quiet().await;
@@ -151,18 +151,10 @@ async fn the_columns_add_up_to_what_is_on_disk() {
         .exits(0)
         .json();
     let total = &usage["total"];
-    for account in usage["namespaces"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .chain([total])
-    {
+    let namespaces = usage["namespaces"].as_array().unwrap();
+    for part in namespaces.iter().chain([total]) {
         for field in ["content_bytes", "snapshot_bytes", "blobs", "snapshots"] {
-            assert_eq!(
-                sum(account, field),
-                account["all"][field],
-                "{field} of {account:#}"
-            );
+            assert_eq!(sum(part, field), part["all"][field], "{field} of {part:#}");
         }
     }
     for column in [
@@ -188,7 +180,7 @@ async fn the_columns_add_up_to_what_is_on_disk() {
     assert_eq!(total["columns"]["orphaned"], Value::Null);
     assert_eq!(usage["orphaned_known"], true);
 
-    // Every byte: what `du` counts below containerd's root, but for the last block of each blob.
+    // What `du` counts below containerd's root, except that blobs are rounded up to blocks.
     let on_disk = &usage["on_disk"];
     assert_eq!(on_disk["whole"], true, "{usage:#}");
     let n_blobs = total["all"]["blobs"].as_u64().unwrap();
@@ -212,7 +204,7 @@ async fn the_columns_add_up_to_what_is_on_disk() {
         let (bytes, n_snapshots) = snapshot_usage(&rig, snapshotter).await;
         let plugin = format!("io.containerd.snapshotter.v1.{snapshotter}/snapshots");
         let (occupied_bytes, _) = occupied(&rig.containerd.root().join(plugin));
-        // Beside what it counts, a snapshot of overlayfs has a directory and one for work.
+        // overlayfs does not count a snapshot's own directory and its work directory.
         let rounding = (1 + 3 * n_snapshots) * BLOCK;
         assert!(
             occupied_bytes.abs_diff(bytes) <= rounding,
@@ -223,9 +215,8 @@ async fn the_columns_add_up_to_what_is_on_disk() {
     assert_eq!(total["all"]["snapshot_bytes"], snapshots);
 }
 
-/// What `df` says that a prune frees should be what the prune says, and then does.
 #[tokio::test]
-async fn what_is_reclaimable_is_what_a_prune_frees() {
+async fn a_prune_plans_and_frees_what_df_calls_reclaimable() {
     let rig = Rig::quiet().await;
     populate(&rig).await;
     let usage = rig
@@ -242,10 +233,11 @@ async fn what_is_reclaimable_is_what_a_prune_frees() {
         let plan = rig.reclaim(&args).exits(0).json();
         assert_eq!(plan["estimate"], here["reclaimable"][field], "{field}");
         assert_eq!(plan["estimate_at_least"], plan["estimate"]);
-        let pending = ["pending", "expired"].map(|it| here["columns"][it]["blobs"].as_u64());
+        let pending =
+            ["pending", "expired"].map(|column| here["columns"][column]["blobs"].as_u64());
         assert_eq!(plan["pending"]["blobs"].as_u64(), pending.into_iter().sum());
     }
-    // Shared with a container of the other namespace: it leaves this one and not the disk.
+    // A container of the other namespace uses the same content, which therefore stays on disk.
     let both = entry(&here["image_usage"], "docker.io/library/both:1");
     let unpacked = both["reclaimable_alone_bytes"].as_u64().unwrap();
     assert!(
@@ -270,17 +262,17 @@ async fn what_is_reclaimable_is_what_a_prune_frees() {
     assert_eq!(
         usage["total"]["columns"]["pending"],
         Value::Null,
-        "collected by the way"
+        "the collection of the prune frees it, too"
     );
 }
 
-/// A file that no namespace has should be found, and counted for itself.
+/// A content file that no namespace has is counted in a column of its own.
 #[tokio::test]
-async fn orphaned_files_are_found() {
+async fn finds_orphaned_content_files() {
     let rig = Rig::quiet().await;
     let built = image("docker.io/library/app:1").layers([Layer::random(1, 900)]);
     built.build(&rig.namespace).await.unwrap();
-    let body = b"nobody's";
+    let body = b"orphaned";
     let digest = reclaim_testkit::digest_of(body);
     let path = rig
         .containerd
@@ -301,13 +293,11 @@ async fn orphaned_files_are_found() {
     assert!(text.contains("Orphaned files"), "{text}");
 }
 
-/// The table should name what docker names, in docker's sizes.
 #[tokio::test]
-async fn the_table_is_for_people() {
+async fn the_table_shows_columns_totals_and_images() {
     let rig = Rig::quiet().await;
     populate(&rig).await;
     let text = rig.reclaim(&["df", "-v"]).exits(0).stdout;
-    let has = |needle: &str| text.lines().any(|line| line.contains(needle));
     for needle in [
         "NAMESPACE",
         "PRUNE -A",
@@ -323,7 +313,7 @@ async fn the_table_is_for_people() {
         "web:1",
         "<none>",
     ] {
-        assert!(has(needle), "no {needle:?} in {text}");
+        assert!(text.contains(needle), "no {needle:?} in {text}");
     }
     let one = rig.reclaim(&["-n", "k8s.io", "df"]).exits(0).stdout;
     assert!(!one.contains("\ndefault"), "{one}");

@@ -1,4 +1,4 @@
-//! What is on the disk and in no record: found, counted, and never taken for freed.
+//! Snapshot directories without a record: found and counted, and never reported as reclaimed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,15 +13,16 @@ use crate::rig::Rig;
 
 const PRUNE: [&str; 6] = ["image", "prune", "-a", "-f", "--grace", "0s"];
 
+/// Returns the directory in which a snapshotter keeps its snapshots.
 fn snapshots(rig: &Rig, snapshotter: &str) -> PathBuf {
     let plugin = format!("io.containerd.snapshotter.v1.{snapshotter}/snapshots");
     rig.containerd.root().join(plugin)
 }
 
-/// A file that nothing can remove, until it is dropped.
+/// An immutable file or directory. Dropping it makes it mutable again.
 struct Immutable {
     path: PathBuf,
-    /// Open, because native renames the directory above it.
+    /// Kept open, because native renames the directory above it.
     file: File,
 }
 
@@ -43,12 +44,12 @@ impl Drop for Immutable {
 }
 
 fn set(file: &File, flag: IFlags) {
-    // Flags that have no name here stay as they are.
+    // Keep flags that rustix does not know.
     let others = ioctl_getflags(file).unwrap().bits() & !IFlags::IMMUTABLE.bits();
     ioctl_setflags(file, IFlags::from_bits_retain(others | flag.bits())).unwrap();
 }
 
-/// Two unused images with a layer each, unpacked, and one that a container uses.
+/// Three unpacked images of one layer: `used`, which a container uses, and the unused `a` and `b`.
 async fn rig_with_images(snapshotter: &'static str) -> (Rig, Vec<BuiltImage>) {
     let rig = Rig::on(Containerd::builder().on_disk().start().await);
     let mut built = Vec::new();
@@ -65,15 +66,15 @@ async fn rig_with_images(snapshotter: &'static str) -> (Rig, Vec<BuiltImage>) {
     (rig, built)
 }
 
-/// The largest regular file below a directory.
+/// Returns the size and path of the largest file below a directory.
 fn largest_file(top: &Path) -> (u64, PathBuf) {
-    let files = fs::read_dir(top).unwrap().map(|it| it.unwrap());
-    let files = files.map(|file| {
-        let metadata = fs::symlink_metadata(file.path()).unwrap();
+    let files = fs::read_dir(top).unwrap().map(|entry| {
+        let path = entry.unwrap().path();
+        let metadata = fs::symlink_metadata(&path).unwrap();
         if metadata.is_dir() {
-            largest_file(&file.path())
+            largest_file(&path)
         } else {
-            (metadata.len(), file.path())
+            (metadata.len(), path)
         }
     });
     files.max().unwrap_or_default()
@@ -83,7 +84,7 @@ fn bytes(report: &Value, of: &str) -> u64 {
     report[of]["snapshot_bytes"].as_u64().unwrap()
 }
 
-/// The directory that a report names as the only one that stays.
+/// Returns the only stranded directory of a report.
 #[track_caller]
 fn stranded(report: &Value) -> &Value {
     let stranded = report["stranded"].as_array().unwrap();
@@ -93,13 +94,14 @@ fn stranded(report: &Value) -> &Value {
     &stranded[0]["places"][0]
 }
 
-async fn a_layer_that_cannot_be_removed(snapshotter: &'static str) {
+/// Makes a file of a layer immutable: it stays when its layer's record is deleted.
+async fn check_immutable_file(snapshotter: &'static str) {
     let (rig, _) = rig_with_images(snapshotter).await;
     let (_, file) = largest_file(&snapshots(&rig, snapshotter));
     let immutable = Immutable::make(&file);
     let args = [&PRUNE[..], &["--format", "json"]].concat();
-    let called = rig.reclaim(&args).exits(3);
-    let report = called.json();
+    let output = rig.reclaim(&args).exits(3);
+    let report = output.json();
     let place = stranded(&report);
     let path = PathBuf::from(place["path"].as_str().unwrap());
     let (left, _) = occupied(&path);
@@ -114,35 +116,33 @@ async fn a_layer_that_cannot_be_removed(snapshotter: &'static str) {
     );
     assert_eq!(report["failed"], Value::Array(Vec::new()));
     let line = format!("1 directory of {snapshotter}: {}", path.display());
-    assert!(called.stderr.contains(&line), "{}", called.stderr);
+    assert!(output.stderr.contains(&line), "{}", output.stderr);
 
-    // It is no longer a snapshot, and df still knows of it.
+    // It is no longer a snapshot, and df still lists it.
     let usage = rig.reclaim(&["df", "--format", "json"]).exits(0).json();
     let unrecorded = &usage["outside_records"]["unrecorded"][0];
     assert_eq!(unrecorded["places"][0]["bytes"], left, "{usage:#}");
-    // The next prune has nothing to do with it.
+    // The next prune does not report it.
     let report = rig.reclaim(&args).exits(0).json();
     assert_eq!(report["stranded"], Value::Array(Vec::new()));
     drop(immutable);
 }
 
-/// A file that must not change stays when its layer's record goes. It is not reclaimed, and the
-/// report says where it is.
 #[tokio::test]
-async fn an_immutable_file_of_overlayfs_is_not_reclaimed() {
-    a_layer_that_cannot_be_removed("overlayfs").await;
+async fn reports_an_immutable_file_of_overlayfs_as_stranded() {
+    check_immutable_file("overlayfs").await;
 }
 
-/// The same with native, which renames what it removes.
+/// native renames a directory before it removes it.
 #[tokio::test]
-async fn an_immutable_file_of_native_is_not_reclaimed() {
-    a_layer_that_cannot_be_removed("native").await;
+async fn reports_an_immutable_file_of_native_as_stranded() {
+    check_immutable_file("native").await;
 }
 
-/// A directory in which nothing at all could be removed shows no trace of it. It is found by
-/// counting, and by what it occupies.
+/// A directory of which no part could be removed looks like any other, and is found by counting
+/// directories and their sizes.
 #[tokio::test]
-async fn a_directory_that_is_whole_is_not_reclaimed() {
+async fn reports_an_untouched_directory_as_stranded() {
     let (rig, _) = rig_with_images("overlayfs").await;
     let (_, file) = largest_file(&snapshots(&rig, "overlayfs"));
     let directories = file.ancestors().skip(1).take(2);
@@ -160,9 +160,10 @@ async fn a_directory_that_is_whole_is_not_reclaimed() {
     drop(held);
 }
 
-/// One that was there before goes with the same collection, and does not hide one that stays.
+/// The collection also removes an older directory without a record, so that the number of
+/// directories stays the same.
 #[tokio::test]
-async fn one_that_goes_does_not_hide_one_that_stays() {
+async fn an_older_directory_that_is_removed_does_not_hide_a_stranded_one() {
     let (rig, _) = rig_with_images("overlayfs").await;
     let directories = snapshots(&rig, "overlayfs");
     let (_, file) = largest_file(&directories);
@@ -177,9 +178,9 @@ async fn one_that_goes_does_not_hide_one_that_stays() {
     drop(immutable);
 }
 
-/// A mount in a layer keeps it, and what is mounted is not counted.
+/// A mount point in a layer cannot be removed, and the mounted files are not counted.
 #[tokio::test]
-async fn a_busy_mount_is_not_reclaimed() {
+async fn reports_a_mount_point_as_stranded() {
     let (rig, _) = rig_with_images("overlayfs").await;
     let (_, file) = largest_file(&snapshots(&rig, "overlayfs"));
     let point = file.parent().unwrap().join("mounted");
@@ -187,9 +188,9 @@ async fn a_busy_mount_is_not_reclaimed() {
     let elsewhere = tempfile::tempdir().unwrap();
     mount_bind(elsewhere.path(), &point).unwrap();
     let args = [&PRUNE[..], &["--format", "json"]].concat();
-    let called = rig.reclaim(&args);
+    let output = rig.reclaim(&args);
     unmount(&point, UnmountFlags::DETACH).unwrap();
-    let report = called.exits(3).json();
+    let report = output.exits(3).json();
     let why = stranded(&report)["why"].as_str().unwrap().to_owned();
     assert!(
         why.contains("mounted") && why.ends_with("is a mount point"),
@@ -197,9 +198,8 @@ async fn a_busy_mount_is_not_reclaimed() {
     );
 }
 
-/// What a prune frees undisturbed leaves nothing, and costs no calls more.
 #[tokio::test]
-async fn an_undisturbed_prune_leaves_no_directory() {
+async fn an_undisturbed_prune_strands_no_directory() {
     let (rig, _) = rig_with_images("overlayfs").await;
     let args = [&PRUNE[..], &["--format", "json"]].concat();
     let report = rig.reclaim(&args).exits(0).json();
@@ -207,9 +207,9 @@ async fn an_undisturbed_prune_leaves_no_directory() {
     assert_eq!(report["reclaimed"], report["estimate"]);
 }
 
-/// A directory that somebody put there is found and named, and goes as `df` says.
+/// `df` lists a directory without a record, and containerd's next collection removes it.
 #[tokio::test]
-async fn a_directory_without_a_record_is_named() {
+async fn df_lists_a_directory_without_a_record() {
     let (rig, _) = rig_with_images("overlayfs").await;
     let path = snapshots(&rig, "overlayfs").join("999");
     fs::create_dir_all(path.join("fs")).unwrap();
@@ -229,7 +229,7 @@ async fn a_directory_without_a_record_is_named() {
     assert!(text.contains(&line), "{text}");
     assert!(text.contains("Directories without a record"), "{text}");
     assert!(text.contains("\nTotal on disk   "), "{text}");
-    // The prune removes a snapshot, and containerd with it what it does not know.
+    // When a snapshot is removed, containerd also removes directories that it does not know.
     let args = [&PRUNE[..], &["--format", "json"]].concat();
     rig.reclaim(&args).exits(0);
     assert!(!path.exists());
@@ -240,9 +240,9 @@ async fn a_directory_without_a_record_is_named() {
     );
 }
 
-/// What cannot be seen is not counted, and the total says so.
+/// Without access to containerd's files, directories without a record are not counted.
 #[tokio::test]
-async fn elsewhere_the_total_is_a_least() {
+async fn df_shows_a_lower_bound_of_a_remote_total() {
     let (rig, _) = rig_with_images("overlayfs").await;
     let usage = rig
         .reclaim(&["--remote", "df", "--format", "json"])

@@ -1,4 +1,4 @@
-//! Bad input and bad surroundings: a clear error, the right exit status, nothing removed.
+//! Bad input and a bad environment: a clear error, the right exit status, nothing removed.
 
 use std::os::unix::net::UnixListener;
 
@@ -6,25 +6,24 @@ use reclaim_testkit::{Deletion, Descriptor, Labels, Layer, NewContainer, NewLeas
 
 use crate::rig::{Rig, call, names};
 
-/// Whatever is wrong with the address should be told apart.
 #[tokio::test]
-async fn an_unusable_address_is_explained() {
+async fn says_why_an_address_cannot_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let prune = &["image", "prune", "-f"][..];
 
-    let called = call(&path("missing.sock"), "", prune).exits(1);
+    let output = call(&path("missing.sock"), "", prune).exits(1);
     assert!(
-        called
+        output
             .stderr
             .contains("missing.sock` does not exist; is containerd running?"),
         "{}",
-        called.stderr
+        output.stderr
     );
 
     std::fs::write(path("file"), "").unwrap();
-    let called = call(&path("file"), "", prune).exits(1);
-    assert!(called.stderr.contains("open socket"), "{}", called.stderr);
+    let output = call(&path("file"), "", prune).exits(1);
+    assert!(output.stderr.contains("open socket"), "{}", output.stderr);
 
     let listener = UnixListener::bind(path("other.sock")).unwrap();
     let other = std::thread::spawn(move || {
@@ -32,26 +31,26 @@ async fn an_unusable_address_is_explained() {
             drop(stream);
         }
     });
-    let called = call(&path("other.sock"), "", prune).exits(1);
+    let output = call(&path("other.sock"), "", prune).exits(1);
     assert!(
-        called.stderr.contains("is not containerd"),
+        output.stderr.contains("is not containerd"),
         "{}",
-        called.stderr
+        output.stderr
     );
     other.join().unwrap();
 
-    let called = call("tcp://localhost:1", "", prune).exits(2);
+    let output = call("tcp://localhost:1", "", prune).exits(2);
     assert!(
-        called
+        output
             .stderr
             .contains("invalid containerd address `tcp://localhost:1`"),
         "{}",
-        called.stderr
+        output.stderr
     );
-    assert_eq!(called.stdout, "");
+    assert_eq!(output.stdout, "");
 }
 
-/// Bad filters should be refused with docker's words and a hint, before anything is asked.
+/// Bad filters are refused with Docker's texts and a hint, without a call to containerd.
 #[tokio::test]
 async fn bad_filters_are_usage_errors() {
     for (filter, error) in [
@@ -64,31 +63,30 @@ async fn bad_filters_are_usage_errors() {
         ("dangling=false", "invalid filter 'dangling=[false true]'"),
     ] {
         let args = ["image", "prune", "-f", "--filter", filter];
-        let called = call("/nonexistent", "", &args).exits(2);
-        assert!(called.stderr.contains(error), "{filter}: {}", called.stderr);
+        let output = call("/nonexistent", "", &args).exits(2);
+        assert!(output.stderr.contains(error), "{filter}: {}", output.stderr);
     }
-    let called = call(
+    let output = call(
         "/nonexistent",
         "",
         &["image", "prune", "--filter", "since=x"],
     )
     .exits(2);
     assert!(
-        called
+        output
             .stderr
             .contains("hint: accepted filters are dangling, label, label!, until"),
         "{}",
-        called.stderr
+        output.stderr
     );
     call("/nonexistent", "", &["image", "prune", "--nonsense"]).exits(2);
-    let called = call("/nonexistent", "", &["-n", "no/such", "image", "prune"]).exits(2);
-    assert!(called.stderr.contains("`no/such`"), "{}", called.stderr);
+    let output = call("/nonexistent", "", &["-n", "no/such", "image", "prune"]).exits(2);
+    assert!(output.stderr.contains("`no/such`"), "{}", output.stderr);
 }
 
-/// What an option does not take should be told with what it does take.
 #[tokio::test]
-async fn bad_values_are_told_with_what_is_accepted() {
-    for (option, value, words) in [
+async fn errors_about_bad_values_name_accepted_ones() {
+    for (option, value, text) in [
         (
             "--grace",
             "soon",
@@ -103,14 +101,14 @@ async fn bad_values_are_told_with_what_is_accepted() {
         ),
     ] {
         let args = ["image", "prune", "-f", option, value];
-        let called = call("/nonexistent", "", &args).exits(2);
-        assert!(called.stderr.contains(words), "{option}: {}", called.stderr);
+        let output = call("/nonexistent", "", &args).exits(2);
+        assert!(output.stderr.contains(text), "{option}: {}", output.stderr);
     }
 }
 
-/// A namespace that was asked for by name has to exist; the default one need not.
+/// A namespace given by name must exist; the default one need not.
 #[tokio::test]
-async fn an_unknown_namespace_is_named_with_those_there_are() {
+async fn the_error_about_an_unknown_namespace_names_existing_ones() {
     let rig = Rig::start().await;
     for name in ["here", "there"] {
         rig.containerd
@@ -119,29 +117,30 @@ async fn an_unknown_namespace_is_named_with_those_there_are() {
             .await
             .unwrap();
     }
-    let called = rig
+    let output = rig
         .reclaim(&["--namespace", "nowhere", "image", "prune", "-a", "-f"])
         .exits(1);
     assert!(
-        called
+        output
             .stderr
             .contains("namespace `nowhere` does not exist; those that do: here, there"),
         "{}",
-        called.stderr
+        output.stderr
     );
-    let called = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(0);
-    assert_eq!(called.stdout, "Total reclaimed space: 0B\n");
+    let output = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(0);
+    assert_eq!(output.stdout, "Total reclaimed space: 0B\n");
     let namespaces = rig.containerd.namespaces().await.unwrap();
     assert_eq!(
         namespaces,
         ["here", "there"],
-        "a prune must not bring a namespace about"
+        "a prune does not create a namespace"
     );
 }
 
-/// A plan that leaves containers without any image is refused unless the namespace is named.
+/// A plan that removes every image of a namespace with containers is refused, unless
+/// `--allow-empty` names the namespace.
 #[tokio::test]
-async fn emptying_a_namespace_with_containers_must_be_asked_for() {
+async fn emptying_a_namespace_with_containers_needs_allow_empty() {
     let rig = Rig::start().await;
     image("docker.io/library/app:1")
         .layers([Layer::random(1, 100)])
@@ -154,14 +153,14 @@ async fn emptying_a_namespace_with_containers_must_be_asked_for() {
         &["image", "prune", "-a", "-f"][..],
         &["image", "prune", "-a", "--dry-run"],
     ] {
-        let called = rig.reclaim(args).exits(1);
+        let output = rig.reclaim(args).exits(1);
         assert!(
-            called.stderr.contains("would remove every image"),
+            output.stderr.contains("would remove every image"),
             "{}",
-            called.stderr
+            output.stderr
         );
         assert!(
-            called
+            output
                 .stderr
                 .contains("hint: if this is intended, use --allow-empty default")
         );
@@ -174,9 +173,8 @@ async fn emptying_a_namespace_with_containers_must_be_asked_for() {
     assert_eq!(rig.names().await.len(), 0);
 }
 
-/// An image of which a part cannot be read stays, with a warning; the others go.
 #[tokio::test]
-async fn a_torn_image_goes_with_the_rest() {
+async fn removes_a_torn_image_with_a_warning() {
     let rig = Rig::start().await;
     image("docker.io/library/good:1")
         .layers([Layer::random(1, 100)])
@@ -205,10 +203,10 @@ async fn a_torn_image_goes_with_the_rest() {
         .delete_lease("l", Deletion::Async)
         .await
         .unwrap();
-    let called = rig
+    let output = rig
         .reclaim(&["image", "prune", "-a", "-f", "--format", "json"])
         .exits(0);
-    let report = called.json();
+    let report = output.json();
     assert_eq!(
         names(&report["removed"]),
         ["docker.io/library/bad:1", "docker.io/library/good:1"]
@@ -222,16 +220,16 @@ async fn a_torn_image_goes_with_the_rest() {
             .contains(&digest.to_string())
     );
     assert!(
-        called
+        output
             .stderr
             .contains("warning: image `docker.io/library/bad:1`: ")
     );
 }
 
-/// What a record's labels refer to is held however long their keys are; what cannot be held is
-/// not removed, keeps nothing else back, and is told before.
+/// A reference in a record's labels can be held if its value is short enough, however long the key.
+/// An image that cannot be held is kept, also by a dry run, and others are removed.
 #[tokio::test]
-async fn labels_of_any_length_are_held_or_keep() {
+async fn keeps_an_image_whose_label_is_too_long_to_be_held() {
     let rig = Rig::start().await;
     let long_key = format!("containerd.io/gc.ref.snapshot.native/{}", "k".repeat(4000));
     let long_value = "v".repeat(4060);
@@ -262,8 +260,8 @@ async fn labels_of_any_length_are_held_or_keep() {
     }
     for args in [&["long-value:1"][..], &["--force", "long-value:1"]] {
         let refused = rig.reclaim(&[&["image", "rm"], args].concat()).exits(1);
-        let words = "(cannot be forced) - a label of it is too long to be held";
-        assert!(refused.stderr.contains(words), "{refused:#?}");
+        let text = "(cannot be forced) - a label of it is too long to be held";
+        assert!(refused.stderr.contains(text), "{refused:#?}");
     }
     assert_eq!(rig.names().await, [stays.to_owned()].into());
 }

@@ -1,4 +1,5 @@
-//! What only build history holds: told by a dry run, and let go if asked for.
+//! Content that only build history holds: a dry run reports it, and `--unpin-build-history`
+//! releases it.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +16,24 @@ const PRUNE: [&str; 8] = [
 ];
 const UNPIN: &str = "--unpin-build-history";
 
-/// An image in use, and one without a record whose configuration a build's history holds; they
-/// share a layer.
+/// An image in use, and one without a record whose configuration build history holds. They share a
+/// layer.
 async fn rig() -> (Rig, BuiltImage) {
     let rig = Rig::start().await;
     let layers = |name: &str| [Layer::named("base", 2000), Layer::named(name, 900)];
     let used = image("docker.io/library/used:1")
         .layers(layers("used"))
-        .unpack("native");
-    let used = used.build(&rig.namespace).await.unwrap();
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     rig.namespace.nerdctl_container("web", &used).await.unwrap();
-    let old = image(OLD).layers(layers("old")).unpack("native");
-    let old = old.build(&rig.namespace).await.unwrap();
+    let old = image(OLD)
+        .layers(layers("old"))
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     rig.namespace
         .create_lease(NewLease::new("ref_history"))
         .await
@@ -44,6 +51,7 @@ async fn hold(namespace: &NamespaceClient, lease: &str, image: &BuiltImage) {
     namespace.add_lease_resource(lease, &config).await.unwrap();
 }
 
+/// Returns the key of an image's top snapshot.
 fn top(image: &BuiltImage) -> String {
     image.unpacked().1.to_string()
 }
@@ -53,25 +61,28 @@ async fn snapshots(rig: &Rig) -> BTreeSet<String> {
     snapshots.into_keys().collect()
 }
 
-/// Asked for, a prune should free what was unpacked and leave the configuration and the lease.
+/// `--unpin-build-history` frees unpacked layers, and leaves the configuration and the lease.
 #[tokio::test]
-async fn unpacked_layers_can_be_let_go() {
+async fn frees_unpacked_layers_on_request() {
     let (rig, old) = rig().await;
     let config = old.manifests[0].config.digest.clone();
     let before = snapshots(&rig).await;
-    let told = rig.reclaim(&["image", "prune", "-a", "--dry-run"]).exits(0);
+    let shown = rig.reclaim(&["image", "prune", "-a", "--dry-run"]).exits(0);
     assert!(
-        told.stdout
+        shown
+            .stdout
             .contains("Held only by build history, not counted: "),
         "{}",
-        told.stdout
+        shown.stdout
     );
     let untouched = rig.reclaim(&PRUNE).exits(0).json();
     assert_eq!(untouched["build_history"]["configs"], 1);
     assert_eq!(snapshots(&rig).await, before);
 
-    let dry = [&PRUNE[..], &[UNPIN, "--dry-run"]].concat();
-    let dry = rig.reclaim(&dry).exits(0).json();
+    let dry = rig
+        .reclaim(&[&PRUNE[..], &[UNPIN, "--dry-run"]].concat())
+        .exits(0)
+        .json();
     let report = rig
         .reclaim(&[&PRUNE[..], &[UNPIN]].concat())
         .exits(0)
@@ -88,9 +99,8 @@ async fn unpacked_layers_can_be_let_go() {
     assert_eq!(leases.keys().collect::<Vec<_>>(), ["ref_history"]);
 }
 
-/// A lease that expires, such as a pull's, keeps the unpacked layers.
 #[tokio::test]
-async fn a_pull_keeps_what_it_has_found() {
+async fn the_lease_of_a_pull_keeps_unpacked_layers() {
     let (rig, old) = rig().await;
     let expires = Timestamp::now() + SignedDuration::from_hours(1);
     let pull = NewLease::new("pull").expires(expires);
@@ -104,9 +114,10 @@ async fn a_pull_keeps_what_it_has_found() {
     assert!(snapshots(&rig).await.contains(&top(&old)));
 }
 
-/// Within the undo window the label comes back, and what was unpacked is there all the time.
+/// During the undo window the unpacked layers stay, and `undo` restores the label that refers to
+/// them.
 #[tokio::test]
-async fn letting_go_can_be_undone() {
+async fn undo_restores_the_label_of_unpacked_layers() {
     let (rig, old) = rig().await;
     let config = old.manifests[0].config.digest.clone();
     let labels = rig.namespace.blob_labels(&config).await.unwrap();
@@ -121,11 +132,11 @@ async fn letting_go_can_be_undone() {
     assert!(snapshots(&rig).await.contains(&top(&old)));
 }
 
-/// Whoever tags the image again has it whole, also if that is as late as the grace allows.
+/// An image that is tagged again within the grace period is whole.
 #[tokio::test]
-async fn a_label_comes_back_for_whoever_has_come() {
+async fn restores_the_label_of_an_image_that_is_tagged_again() {
     let (rig, old) = rig().await;
-    // The whole image has to be there for somebody to come back to it.
+    // Build history alone keeps only the configuration. This lease keeps the rest.
     rig.namespace
         .create_lease(NewLease::new("ref_whole"))
         .await
@@ -154,17 +165,16 @@ async fn a_label_comes_back_for_whoever_has_come() {
     assert!(snapshots(&rig).await.contains(&top(&old)));
 }
 
-/// Killed when the label is gone and nothing is freed yet, nothing is lost: the next prune puts the
-/// label back.
+/// A run that is killed after it removed the label, and before anything is freed, loses nothing.
 #[tokio::test]
-async fn a_label_that_a_killed_run_took_comes_back() {
+async fn the_next_prune_restores_the_label_that_a_killed_one_removed() {
     let (rig, old) = rig().await;
     let config = &old.manifests[0].config.digest;
     let label = "containerd.io/gc.ref.snapshot.native";
     let before = rig.namespace.blob_labels(config).await.unwrap();
     assert!(before.contains_key(label));
     let kept = snapshots(&rig).await;
-    // It waits long enough to be killed in the grace.
+    // The grace period is long enough to kill the run in it.
     let mut killed = std::process::Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
         .args(["--address", rig.containerd.address()])
@@ -179,13 +189,13 @@ async fn a_label_that_a_killed_run_took_comes_back() {
         .unwrap()
         .contains_key(label)
     {
-        assert_eq!(killed.try_wait().unwrap(), None, "it has to wait");
+        assert_eq!(killed.try_wait().unwrap(), None, "the run waits");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     killed.kill().unwrap();
     killed.wait().unwrap();
     rig.namespace.collect().await.unwrap();
-    assert_eq!(snapshots(&rig).await, kept, "it is held");
+    assert_eq!(snapshots(&rig).await, kept, "the run's lease holds them");
     rig.reclaim(&PRUNE).exits(0);
     assert_eq!(rig.namespace.blob_labels(config).await.unwrap(), before);
     assert_eq!(snapshots(&rig).await, kept);

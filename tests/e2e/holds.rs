@@ -1,4 +1,4 @@
-//! Holds that are given up for room, through the library: nobody types it.
+//! Releasing holds to free space, which no command does: through the library.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,9 +7,8 @@ use reclaim_testkit::{Layer, image};
 
 use crate::rig::Rig;
 
-/// The oldest go first, one after the other, until it is enough.
 #[tokio::test]
-async fn the_oldest_hold_is_given_up_first() {
+async fn releases_the_oldest_holds_until_there_is_enough_space() {
     let rig = Rig::quiet().await;
     let mut bytes = Vec::new();
     for seed in 0..3 {
@@ -31,24 +30,24 @@ async fn the_oldest_hold_is_given_up_first() {
         rig.reclaim(&args).exits(0);
         bytes.push(rig.containerd.content_bytes_on_disk());
     }
-    let runs = rig
+    let history = rig
         .reclaim(&["history", "--format", "json"])
         .exits(0)
         .json();
-    let runs: Vec<String> = runs["runs"]
+    let runs: Vec<String> = history["runs"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| it["run"].as_str().unwrap().to_owned())
+        .map(|run| run["run"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(runs.len(), 3);
 
     let engine = Engine::connect(rig.containerd.address()).await.unwrap();
     let namespace = "default".parse().unwrap();
-    let asked = AtomicUsize::new(0);
-    let enough = || asked.fetch_add(1, Ordering::Relaxed) >= 2;
-    let released = engine.release_holds(&namespace, &enough).await.unwrap();
-    let released: Vec<String> = released.into_iter().map(|it| it.0).collect();
+    let n_checks = AtomicUsize::new(0);
+    let is_enough = || n_checks.fetch_add(1, Ordering::Relaxed) >= 2;
+    let released = engine.release_holds(&namespace, &is_enough).await.unwrap();
+    let released: Vec<String> = released.into_iter().map(|run| run.0).collect();
     assert_eq!(released, runs[..2]);
     let left = rig.containerd.content_bytes_on_disk();
     assert!(

@@ -1,4 +1,4 @@
-//! Leases that hold what nothing else needs are named, and IDs are as short as docker's.
+//! Reports name leases that hold what nothing else needs, and shorten IDs as Docker does.
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::HumanSize;
@@ -6,13 +6,13 @@ use reclaim_testkit::{BuiltImage, Deletion, Layer, LeaseResource, NewLease, imag
 
 use crate::rig::Rig;
 
-/// A lease of 64 hexadecimal digits.
+/// A lease ID of 64 hexadecimal digits.
 fn hex() -> String {
     "0123456789abcdef".repeat(4)
 }
 
-/// An image that was pulled and removed, and the lease of a pull that died, which holds it for
-/// another 23 hours.
+/// An image without a record, and the lease of an unfinished pull, which holds it for another 23
+/// hours.
 async fn rig_with_dead_pull() -> (Rig, BuiltImage, Timestamp) {
     let rig = Rig::start().await;
     let here = &rig.namespace;
@@ -34,7 +34,7 @@ async fn rig_with_dead_pull() -> (Rig, BuiltImage, Timestamp) {
     (rig, app, until)
 }
 
-/// Content and snapshots of an image.
+/// Returns the size of an image's content and snapshots.
 async fn bytes(rig: &Rig, app: &BuiltImage) -> u64 {
     let mut bytes: u64 = app.blobs.values().sum();
     for chain in &app.manifests[0].chain_ids {
@@ -44,18 +44,18 @@ async fn bytes(rig: &Rig, app: &BuiltImage) -> u64 {
     bytes
 }
 
-/// A prune that frees nothing because a lease holds everything should say which, how much and
-/// until when, and leave it alone.
+/// A prune that frees nothing because a lease holds everything says which lease, how much and until
+/// when, and does not delete the lease.
 #[tokio::test]
 async fn a_prune_names_the_lease_that_holds_the_rest() {
     let (rig, app, until) = rig_with_dead_pull().await;
     let bytes = bytes(&rig, &app).await;
     let size = HumanSize(bytes);
-    let called = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(0);
-    assert_eq!(called.stdout, "Total reclaimed space: 0B\n");
+    let output = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(0);
+    assert_eq!(output.stdout, "Total reclaimed space: 0B\n");
     let begin = format!("not freed, held only by leases: {size}: 3 blobs of ");
-    let [line] = called.stderr.lines().collect::<Vec<_>>()[..] else {
-        panic!("{}", called.stderr)
+    let [line] = output.stderr.lines().collect::<Vec<_>>()[..] else {
+        panic!("{}", output.stderr)
     };
     assert!(line.starts_with(&begin), "{line}");
     let named = format!("; unfinished pull 0123456789ab ({size}, since 20");
@@ -83,12 +83,12 @@ async fn a_prune_names_the_lease_that_holds_the_rest() {
     assert_eq!(lease["until"], format!("{until:.0}"));
     assert!(lease["since"].is_string(), "{leased:#}");
     for amount in [leased, lease] {
-        let sum = ["content_bytes", "snapshot_bytes"].map(|it| amount[it].as_u64().unwrap());
+        let sum = ["content_bytes", "snapshot_bytes"].map(|field| amount[field].as_u64().unwrap());
         assert_eq!(sum.iter().sum::<u64>(), bytes);
     }
 }
 
-/// `df -v` should list the lease, the same bytes in the column of leases.
+/// `df -v` lists each lease, and its bytes are those of the `leased` column.
 #[tokio::test]
 async fn df_lists_leases_with_what_they_hold() {
     let (rig, app, until) = rig_with_dead_pull().await;
@@ -109,16 +109,16 @@ async fn df_lists_leases_with_what_they_hold() {
     let text = rig.reclaim(&["df", "-v"]).exits(0).stdout;
     let row = text
         .lines()
-        .find(|line| line.starts_with("unfinished pull 0123456789ab "));
-    let row = row.unwrap_or_else(|| panic!("{text}"));
+        .find(|line| line.starts_with("unfinished pull 0123456789ab "))
+        .unwrap_or_else(|| panic!("{text}"));
     assert!(row.contains(&HumanSize(bytes).to_string()), "{row}");
     assert!(row.trim_end().ends_with(&format!("{until:.0}")), "{row}");
 }
 
-/// A pull of which a layer is being written is in progress; an image that it is about keeps its
-/// bytes for itself.
+/// A pull that is writing a layer is in progress. Bytes that an image needs are not reported as
+/// held only by leases.
 #[tokio::test]
-async fn a_pull_that_writes_is_in_progress() {
+async fn a_pull_that_writes_a_layer_is_in_progress() {
     let (rig, app, _) = rig_with_dead_pull().await;
     let here = &rig.namespace;
     here.with_lease(&hex())
@@ -136,9 +136,9 @@ async fn a_pull_that_writes_is_in_progress() {
     assert_eq!(stderr, "", "the image needs what the lease holds");
 }
 
-/// An image with many containers shows three, and how many more; JSON has all.
+/// JSON and `--no-trunc` have all holders.
 #[tokio::test]
-async fn many_holders_are_three_and_a_number() {
+async fn text_shows_three_holders_and_the_number_of_others() {
     let rig = Rig::start().await;
     let here = &rig.namespace;
     let app = image("docker.io/library/app:1")
@@ -147,7 +147,9 @@ async fn many_holders_are_three_and_a_number() {
         .build(here)
         .await
         .unwrap();
-    let ids: Vec<String> = ["a", "b", "c", "d", "e"].map(|it| it.repeat(64)).into();
+    let ids: Vec<String> = ["a", "b", "c", "d", "e"]
+        .map(|letter| letter.repeat(64))
+        .into();
     for id in &ids {
         here.docker_stopped_container(id, &app).await.unwrap();
     }
@@ -162,7 +164,9 @@ async fn many_holders_are_three_and_a_number() {
     let json = rig.reclaim(&[&dry[..], &["--format", "json"]].concat());
     let kept = &json.exits(0).json()["kept"][0];
     let holders = kept["holders"].as_array().unwrap().iter();
-    let listed: Vec<_> = holders.map(|it| (&it["id"], &it["role"])).collect();
+    let listed: Vec<_> = holders
+        .map(|holder| (&holder["id"], &holder["role"]))
+        .collect();
     let role = "stopped_container".into();
     let all: Vec<serde_json::Value> = ids.into_iter().map(Into::into).collect();
     assert_eq!(listed, all.iter().map(|id| (id, &role)).collect::<Vec<_>>());

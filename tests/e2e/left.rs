@@ -1,23 +1,26 @@
-//! What was to be freed and is still there: the report names who holds it.
+//! Content that a prune planned to free and that is still there: the report names its holders.
 
 use reclaim_testkit::{Layer, LeaseResource, NewLease, image};
 
 use crate::protocol::{SLOWLY, end, rig_with_six_images, start, until_gone};
 use crate::rig::Rig;
 
-/// Somebody who takes a layer alone while the prune is under way keeps that layer, not the
-/// image; the report says who it is, and the status is that of success.
+/// A lease on a single layer, taken during the prune, keeps that layer and not the image; the exit
+/// status is 0.
 #[tokio::test]
-async fn whoever_holds_what_was_to_go_is_named() {
+async fn names_the_lease_that_holds_a_layer() {
     let (rig, built) = rig_with_six_images().await;
     let layer = built[5].manifests[0].layers[1].digest.clone();
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
-    let lease = NewLease::new("late");
-    rig.namespace.create_lease(lease).await.unwrap();
-    let resource = LeaseResource::content(&layer);
-    let adding = rig.namespace.add_lease_resource("late", &resource);
-    adding.await.unwrap();
+    rig.namespace
+        .create_lease(NewLease::new("late"))
+        .await
+        .unwrap();
+    rig.namespace
+        .add_lease_resource("late", &LeaseResource::content(&layer))
+        .await
+        .unwrap();
     let ended = end(prune).exits(0);
     let report = ended.json();
     let left = report["left"].as_array().unwrap();
@@ -39,16 +42,17 @@ async fn whoever_holds_what_was_to_go_is_named() {
     );
 }
 
-/// What another namespace has come to hold is named with the namespace.
 #[tokio::test]
-async fn a_holder_in_another_namespace_is_named() {
+async fn names_a_holder_in_another_namespace() {
     let (rig, built) = rig_with_six_images().await;
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
     let other = rig.containerd.namespace("other");
-    let copy = image("docker.io/library/copy:1");
-    let copy = copy.layers([Layer::named(built[5].name(), 500)]);
-    copy.build(&other).await.unwrap();
+    image("docker.io/library/copy:1")
+        .layers([Layer::named(built[5].name(), 500)])
+        .build(&other)
+        .await
+        .unwrap();
     let report = end(prune).exits(0).json();
     let left = report["left"].as_array().unwrap();
     assert_eq!(left.len(), 1, "{report:#}");
@@ -57,9 +61,8 @@ async fn a_holder_in_another_namespace_is_named() {
     assert_eq!(holder["id"], "docker.io/library/copy:1");
 }
 
-/// Of an undisturbed prune nothing is left.
 #[tokio::test]
-async fn nothing_is_left_of_an_undisturbed_prune() {
+async fn an_undisturbed_prune_leaves_nothing() {
     let rig = Rig::start().await;
     let built = image("a:1").layers([Layer::named("a", 100)]);
     built.build(&rig.namespace).await.unwrap();

@@ -1,4 +1,4 @@
-//! Lists that are longer than one message of containerd's.
+//! Lists that do not fit into one message of containerd.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use serde_json::json;
 
 use crate::rig::{Rig, call, entry, names};
 
-/// How many records it takes so that they do not fit into the 16 MiB of a message.
+/// Records of 72 KiB; this many exceed the 16 MiB of a message.
 const N_RECORDS: usize = 240;
 
 const LIST_IMAGES: &str = "images.v1.Images/List";
 
 /// Labels of 72 KiB.
 fn long() -> Labels {
-    let labels = (0..18).map(|it| (format!("long/{it}"), "x".repeat(4000)));
+    let labels = (0..18).map(|number| (format!("long/{number}"), "x".repeat(4000)));
     labels.collect()
 }
 
@@ -26,10 +26,10 @@ async fn build(rig: &Rig, name: &str) -> BuiltImage {
     image(name).layers(own).build(&rig.namespace).await.unwrap()
 }
 
-/// All names of one image should be listed, and among them a tag that moves from one image to
-/// another before each part is read.
+/// Names are listed in parts. The list has all of them, and also a tag that moves to another image
+/// before each part is read.
 #[tokio::test(flavor = "multi_thread")]
-async fn names_of_one_image_are_listed_in_parts_and_a_tag_that_moves_is_in_one() {
+async fn lists_all_names_in_parts_while_a_tag_moves() {
     let rig = Rig::start().await;
     let targets = [
         build(&rig, "docker.io/library/app:one").await,
@@ -51,7 +51,7 @@ async fn names_of_one_image_are_listed_in_parts_and_a_tag_that_moves_is_in_one()
     let n_moves = Arc::new(AtomicUsize::new(0));
     let hook = Hook::new({
         let (n_moves, namespace) = (Arc::clone(&n_moves), namespace.clone());
-        let targets = targets.each_ref().map(|it| it.target.clone());
+        let targets = targets.each_ref().map(|image| image.target.clone());
         move || {
             let (namespace, long) = (namespace.clone(), long.clone());
             let to = targets[(n_moves.fetch_add(1, Ordering::Relaxed) + 1) % 2].clone();
@@ -70,21 +70,23 @@ async fn names_of_one_image_are_listed_in_parts_and_a_tag_that_moves_is_in_one()
         act: Act::Run(hook.clone()),
     });
     let proxy = FaultProxy::start(rig.containerd.socket(), faults);
-    let listed = call(proxy.address(), "", &["image", "ls", "--format", "json"]);
-    let listed = listed.exits(0).json();
+    let list = call(proxy.address(), "", &["image", "ls", "--format", "json"])
+        .exits(0)
+        .json();
     assert!(n_moves.load(Ordering::Relaxed) > 4, "{:?}", proxy.calls());
-    let listed: BTreeSet<&str> = names(&listed["images"]).into_iter().collect();
-    let built = (0..N_RECORDS).map(|number| format!("docker.io/library/app:build-{number}"));
-    let built: BTreeSet<String> = built.collect();
-    let mut wanted: BTreeSet<&str> = built.iter().map(String::as_str).collect();
-    wanted.extend([moving, targets[0].name(), targets[1].name()]);
-    assert_eq!(listed, wanted);
+    let listed: BTreeSet<&str> = names(&list["images"]).into_iter().collect();
+    let built: BTreeSet<String> = (0..N_RECORDS)
+        .map(|number| format!("docker.io/library/app:build-{number}"))
+        .collect();
+    let mut expected: BTreeSet<&str> = built.iter().map(String::as_str).collect();
+    expected.extend([moving, targets[0].name(), targets[1].name()]);
+    assert_eq!(listed, expected);
 }
 
-/// Leases of any ID should be listed in parts, and what each of them holds be in use; sandboxes
-/// too, where containerd has them.
+/// Leases with any ID are listed in parts, and what they hold is in use. So are sandboxes, from
+/// containerd 1.7 on.
 #[tokio::test]
-async fn leases_and_sandboxes_are_listed_in_parts() {
+async fn lists_leases_and_sandboxes_in_parts() {
     let rig = Rig::start().await;
     let namespace = &rig.namespace;
     let held = build(&rig, "docker.io/library/held:1").await;

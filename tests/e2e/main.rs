@@ -1,12 +1,8 @@
 //! The real `reclaim` binary on a real containerd.
 //!
-//! Every test starts a containerd of its own. `RECLAIM_TEST_CONTAINERD=/path` runs them all
-//! against another binary than the one on `PATH`.
+//! Every test starts its own containerd: the one on `PATH`, or `RECLAIM_TEST_CONTAINERD=/path`.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where something is not as it says"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod broken;
 mod census;
@@ -17,11 +13,11 @@ mod directories;
 mod failures;
 mod history;
 mod holds;
+mod image_rm;
 mod leased;
 mod left;
 mod lists;
 mod manual;
-mod named;
 mod node;
 mod pin;
 mod pods;

@@ -1,4 +1,4 @@
-//! What the binary says about itself for others: completions and man pages.
+//! Completions, man pages and `health`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,14 +8,16 @@ use std::process::{Command, Stdio};
 
 const RECLAIM: &str = env!("CARGO_BIN_EXE_reclaim");
 
-/// `completions bash` should print what bash can read, and then complete commands by.
+/// bash loads what `completions bash` prints.
 #[test]
 fn bash_completes_commands() {
-    let script = Command::new(RECLAIM).args(["completions", "bash"]).output();
-    let script = script.unwrap();
+    let script = Command::new(RECLAIM)
+        .args(["completions", "bash"])
+        .output()
+        .unwrap();
     assert!(script.status.success(), "{script:?}");
-    let ask = "\nCOMP_WORDS=(reclaim ima); COMP_CWORD=1; _reclaim reclaim ima reclaim\n\
-               echo \"${COMPREPLY[@]}\"\n";
+    let complete = "\nCOMP_WORDS=(reclaim ima); COMP_CWORD=1; _reclaim reclaim ima reclaim\n\
+                    echo \"${COMPREPLY[@]}\"\n";
     let mut bash = Command::new("bash")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -23,14 +25,14 @@ fn bash_completes_commands() {
         .unwrap();
     let mut stdin = bash.stdin.take().unwrap();
     stdin.write_all(&script.stdout).unwrap();
-    stdin.write_all(ask.as_bytes()).unwrap();
+    stdin.write_all(complete.as_bytes()).unwrap();
     drop(stdin);
-    let answer = bash.wait_with_output().unwrap();
-    assert!(answer.status.success(), "{answer:?}");
-    assert_eq!(String::from_utf8_lossy(&answer.stdout), "image\n");
+    let completed = bash.wait_with_output().unwrap();
+    assert!(completed.status.success(), "{completed:?}");
+    assert_eq!(String::from_utf8_lossy(&completed.stdout), "image\n");
 }
 
-/// `man-pages` should write a page for each command that `--help` lists, and for no other.
+/// `man-pages` writes a page for each command that `--help` lists, and no others.
 #[test]
 fn every_command_has_a_man_page() {
     let directory = tempfile::tempdir().unwrap();
@@ -55,48 +57,58 @@ fn every_command_has_a_man_page() {
     assert!(page.contains(r"\-\-undo\-window"), "{page}");
 }
 
-/// `man-pages` should name the directory that it cannot write to.
 #[test]
-fn names_a_directory_that_is_not_there() {
+fn man_pages_names_a_missing_directory() {
     let missing = Path::new("/nonexistent/directory");
-    let output = Command::new(RECLAIM).arg("man-pages").arg(missing).output();
-    let output = output.unwrap();
+    let output = Command::new(RECLAIM)
+        .arg("man-pages")
+        .arg(missing)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(words.contains("/nonexistent/directory"), "{words}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("/nonexistent/directory"), "{error}");
 }
 
-/// `health` should say that no daemon listens, and refuse an address that it cannot use.
+/// `health` says that no daemon listens, and refuses an address that it does not support.
 #[test]
 fn health_needs_a_daemon() {
     let health = |args: &[&str]| {
-        let mut command = Command::new(RECLAIM);
-        let command = command.env_clear().arg("health").args(args);
-        let output = command.output().unwrap();
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), words)
+        let output = Command::new(RECLAIM)
+            .env_clear()
+            .arg("health")
+            .args(args)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), error)
     };
-    let (code, words) = health(&["--live", "--host", "unix:///nonexistent/socket"]);
-    assert_eq!(code, Some(1), "{words}");
+    let (code, error) = health(&["--live", "--host", "unix:///nonexistent/socket"]);
+    assert_eq!(code, Some(1), "{error}");
     assert!(
-        words.contains("connect to the daemon at unix:///nonexistent/socket"),
-        "{words}"
+        error.contains("connect to the daemon at unix:///nonexistent/socket"),
+        "{error}"
     );
     for usage in [&["--host", "tcp://127.0.0.1:1"], &["--timeout", "2m"]] {
-        let (code, words) = health(usage);
-        assert_eq!(code, Some(2), "{words}");
+        let (code, error) = health(usage);
+        assert_eq!(code, Some(2), "{error}");
     }
 }
 
-/// Returns the commands below `above` that its help lists.
+/// Returns the subcommands that the help of a command lists.
 fn commands(above: &[&str]) -> Vec<String> {
-    let help = Command::new(RECLAIM).args(above).arg("--help").output();
-    let help = String::from_utf8(help.unwrap().stdout).unwrap();
-    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    // A line of a longer description is indented further.
-    let names = lines.take_while(|line| line.starts_with("  "));
-    names
+    let output = Command::new(RECLAIM)
+        .args(above)
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    help.lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| line.starts_with("  "))
         .filter_map(|line| line.strip_prefix("  "))
+        // Further lines of a description are indented more.
         .filter(|line| !line.starts_with(' '))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")

@@ -1,4 +1,4 @@
-//! A node of Kubernetes without a kubelet: containerd with its CRI plugin, and a registry.
+//! A Kubernetes node without a kubelet: containerd with its CRI plugin, and a registry.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use reclaim_testkit::{
 };
 use serde_json::Value;
 
-use crate::rig::{Called, Rig};
+use crate::rig::{CommandOutput, Rig};
 
 const PAUSE: &str = "infra/pod-base:1";
 pub(crate) const PRUNE: [&str; 7] = [
@@ -21,8 +21,7 @@ pub(crate) const PRUNE: [&str; 7] = [
     "--format=json",
 ];
 
-/// A containerd with its CRI plugin, which has pulled the image of pod sandboxes, and a registry
-/// to pull from.
+/// A containerd whose CRI plugin has pulled the sandbox image, and a registry to pull from.
 pub(crate) struct Node {
     pub(crate) rig: Rig,
     pub(crate) cri: Cri,
@@ -35,7 +34,7 @@ impl Node {
         Self::start_on(Containerd::builder(), |image| image).await
     }
 
-    /// Starts one whose sandboxes are of an image with more in it.
+    /// Starts a node with this containerd, and adds to the sandbox image with `build`.
     pub(crate) async fn start_on(
         containerd: ContainerdBuilder,
         build: impl FnOnce(ImageBuilder) -> ImageBuilder,
@@ -55,12 +54,12 @@ impl Node {
         node
     }
 
-    /// Puts an image into the registry and has the plugin pull it.
+    /// Puts an image into the registry and lets the plugin pull it.
     pub(crate) async fn pulled(&self, name: &str) -> BuiltImage {
         self.pulled_with(name, |image| image).await
     }
 
-    /// As [`Self::pulled`], with more in the image.
+    /// Like [`Self::pulled`], and adds to the image with `build`.
     pub(crate) async fn pulled_with(
         &self,
         name: &str,
@@ -72,7 +71,7 @@ impl Node {
         image
     }
 
-    pub(crate) fn reclaim(&self, args: &[&str]) -> Called {
+    pub(crate) fn reclaim(&self, args: &[&str]) -> CommandOutput {
         self.rig.reclaim(&[&["-n", "k8s.io"], args].concat())
     }
 
@@ -80,8 +79,8 @@ impl Node {
         self.rig.reclaim(&PRUNE).exits(0).json()
     }
 
-    /// Waits until the plugin, which hears of changes by events, has the records that containerd
-    /// has.
+    /// Waits until the plugin, which follows containerd's events, has the same records as
+    /// containerd, and returns their names.
     pub(crate) async fn agrees(&self) -> BTreeSet<String> {
         let mut seen = (BTreeSet::new(), BTreeSet::new());
         for _ in 0..1500 {
@@ -91,10 +90,10 @@ impl Node {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("containerd and its CRI plugin do not agree: {seen:#?}");
+        panic!("the CRI plugin has other records than containerd: {seen:#?}");
     }
 
-    /// Whether the plugin knows of pins, and sets its own on the sandbox image.
+    /// Whether the plugin supports pins, and pins the sandbox image.
     pub(crate) fn knows_pins(&self) -> bool {
         let version = self.rig.containerd.version();
         match (version.major, version.minor) {
@@ -116,12 +115,12 @@ fn put_with(
     })
 }
 
-/// The ID of an image by which the kubelet names it.
+/// Returns the ID that the kubelet uses for an image.
 pub(crate) fn image_id(image: &BuiltImage) -> String {
     image.manifests[0].config.digest.to_string()
 }
 
-/// The three records of an image that the plugin pulled.
+/// Returns the names of the three records that the plugin creates for an image.
 pub(crate) fn records(image: &BuiltImage) -> BTreeSet<String> {
     let (repository, _) = image.name().rsplit_once(':').unwrap();
     [

@@ -8,12 +8,12 @@ use reclaim_testkit::{BuiltImage, Layer, NewContainer, image, labels};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::rig::{Called, Rig, entry, names};
+use crate::rig::{CommandOutput, Rig, entry, names};
 
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 
-/// The project of Compose's own tests: every way in which a service has an image.
+/// The project of Compose's own tests, with every kind of image that a service can have.
 const SHOP: &str = "
 name: testproject
 services:
@@ -41,7 +41,7 @@ async fn pulled(rig: &Rig, name: &str) -> BuiltImage {
         .unwrap()
 }
 
-/// An image as Compose leaves it.
+/// Builds an image with the labels that Compose sets.
 async fn built(rig: &Rig, name: &str, project: &str, service: &str) -> BuiltImage {
     image(name)
         .layers([Layer::named("base", 2000), Layer::named(name, 500)])
@@ -52,7 +52,8 @@ async fn built(rig: &Rig, name: &str, project: &str, service: &str) -> BuiltImag
         .unwrap()
 }
 
-/// All images of the shop, one of a service that it has no longer, and one of another project.
+/// All images of [`SHOP`], one of a service that the file no longer has, and one of another
+/// project.
 async fn rig_with_shop() -> Rig {
     let rig = Rig::start().await;
     built(&rig, ANONYMOUS, "testproject", "local-anonymous").await;
@@ -70,35 +71,38 @@ fn file(text: &str) -> TempDir {
     directory
 }
 
-fn prune(rig: &Rig, directory: &Path, args: &[&str]) -> Called {
+fn prune(rig: &Rig, directory: &Path, args: &[&str]) -> CommandOutput {
     let file = directory.join("compose.yaml");
     let file = file.to_str().unwrap();
     let all = [&["project", "prune", "-f", file], args].concat();
     rig.reclaim(&all)
 }
 
-/// The images that a report says are gone, or would go.
-fn gone(report: &Value) -> BTreeSet<String> {
-    let images = report["images"].as_array().unwrap().iter();
-    let done = images.filter(|it| it["problem"] == Value::Null);
-    done.map(|it| it["name"].as_str().unwrap().to_owned())
+/// Returns the images that a report removes, or would remove.
+fn removed(report: &Value) -> BTreeSet<String> {
+    report["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|image| image["problem"] == Value::Null)
+        .map(|image| image["name"].as_str().unwrap().to_owned())
         .collect()
 }
 
 fn set(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|it| (*it).to_owned()).collect()
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Each mode should take its images and no others, and a dry run should say which.
+/// A dry run shows the same images.
 #[tokio::test]
-async fn each_mode_takes_its_images() {
+async fn each_mode_removes_its_images_and_no_others() {
     let anonymous = "testproject-local-anonymous:latest";
     let named = "local-named-image:latest";
     let rig = rig_with_shop().await;
     let shop = file(SHOP);
     let dry = |args: &[&str]| {
         let args = [args, &["--dry-run", "--format", "json"]].concat();
-        gone(&prune(&rig, shop.path(), &args).exits(0).json())
+        removed(&prune(&rig, shop.path(), &args).exits(0).json())
     };
     assert_eq!(dry(&["--rmi", "local"]), set(&[anonymous]));
     assert_eq!(dry(&["--rmi", "built"]), set(&[anonymous, named]));
@@ -110,18 +114,19 @@ async fn each_mode_takes_its_images() {
     assert_eq!(dry(&["--rmi", "all", "remote"]), set(&remote[..1]));
     assert_eq!(rig.names().await.len(), 6);
 
-    let called = prune(&rig, shop.path(), &["--rmi", "none"]).exits(0);
-    assert_eq!(called.stdout, "Total reclaimed space: 0B\n");
-    let called = prune(&rig, shop.path(), &["--rmi", "foo"]).exits(2);
+    let output = prune(&rig, shop.path(), &["--rmi", "none"]).exits(0);
+    assert_eq!(output.stdout, "Total reclaimed space: 0B\n");
+    let output = prune(&rig, shop.path(), &["--rmi", "foo"]).exits(2);
     assert!(
-        called.stderr.contains("unsupported image prune mode: foo"),
+        output.stderr.contains("unsupported image prune mode: foo"),
         "{}",
-        called.stderr
+        output.stderr
     );
 
-    let report = prune(&rig, shop.path(), &["--rmi", "all", "--format", "json"]);
-    let report = report.exits(0).json();
-    assert_eq!(gone(&report), set(&all));
+    let report = prune(&rig, shop.path(), &["--rmi", "all", "--format", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(removed(&report), set(&all));
     assert_eq!(
         entry(&report["images"], named)["services"][0],
         "local-named"
@@ -129,17 +134,17 @@ async fn each_mode_takes_its_images() {
     assert_eq!(names(&report["report"]["removed"]).len(), 4);
     assert_eq!(report["report"]["reclaimed"], report["report"]["estimate"]);
     assert_eq!(rig.names().await, set(&[ORPHAN, OTHER]));
-    let called = prune(&rig, shop.path(), &["--rmi", "all"]).exits(0);
+    let output = prune(&rig, shop.path(), &["--rmi", "all"]).exits(0);
     assert!(
-        called
+        output
             .stderr
             .contains("project testproject has no image to remove")
     );
 }
 
-/// What a container of any project uses should stay with a warning, and not fail the rest.
+/// A container of any project keeps its image with a warning, and the others are removed.
 #[tokio::test]
-async fn what_is_in_use_stays_with_a_warning() {
+async fn keeps_an_image_in_use_with_a_warning() {
     let rig = Rig::start().await;
     let web = built(&rig, "docker.io/library/shop-web:latest", "shop", "web").await;
     built(&rig, "docker.io/library/shop-api:latest", "shop", "api").await;
@@ -148,25 +153,24 @@ async fn what_is_in_use_stays_with_a_warning() {
         .await
         .unwrap();
     let shop = file("name: shop\nservices: {web: {build: .}, api: {build: .}}\n");
-    let called = prune(&rig, shop.path(), &["--rmi", "local"]).exits(0);
-    let lines: Vec<&str> = called.stdout.lines().map(str::trim_end).collect();
+    let output = prune(&rig, shop.path(), &["--rmi", "local"]).exits(0);
+    let lines: Vec<&str> = output.stdout.lines().map(str::trim_end).collect();
     assert_eq!(lines[0], "SERVICE   IMAGE             RESULT");
     assert_eq!(lines[1], "api       shop-api:latest   deleted");
     assert_eq!(lines[2], "web       shop-web:latest   in use");
     assert!(lines[4].starts_with("Total reclaimed space: "));
     assert!(
-        called
+        output
             .stderr
             .starts_with("warning: shop-web:latest: conflict: unable to delete shop-web:latest"),
         "{}",
-        called.stderr
+        output.stderr
     );
     assert_eq!(rig.names().await, set(&[web.name()]));
 }
 
-/// Without a file a project should be what the labels of its containers say.
 #[tokio::test]
-async fn a_project_without_a_file_is_what_its_containers_say() {
+async fn finds_a_project_without_a_file_by_the_labels_of_its_containers() {
     let rig = rig_with_shop().await;
     let empty = tempfile::tempdir().unwrap();
     let call = |args: &[&str]| {
@@ -178,13 +182,13 @@ async fn a_project_without_a_file_is_what_its_containers_say() {
         .concat();
         rig.reclaim(&all)
     };
-    let called = call(&["--rmi", "local"]).exits(1);
+    let output = call(&["--rmi", "local"]).exits(1);
     assert!(
-        called.stderr.contains("no compose.yaml"),
+        output.stderr.contains("no compose.yaml"),
         "{}",
-        called.stderr
+        output.stderr
     );
-    assert!(called.stderr.contains("with -p"), "{}", called.stderr);
+    assert!(output.stderr.contains("with -p"), "{}", output.stderr);
     let args = [
         "-p",
         "TestProject",
@@ -194,16 +198,16 @@ async fn a_project_without_a_file_is_what_its_containers_say() {
         "--format",
         "json",
     ];
-    assert_eq!(gone(&call(&args).exits(0).json()), set(&[]));
+    assert_eq!(removed(&call(&args).exits(0).json()), set(&[]));
     for (service, image) in [("local-anonymous", ANONYMOUS), ("remote", REMOTE)] {
-        // One that has no snapshot, and names its image only for us.
+        // Without a snapshot, the container's image field alone shows the use.
         let container = NewContainer::new(service)
             .image(image)
             .labels(labels([(PROJECT, "testproject"), (SERVICE, service)]));
         rig.namespace.create_container(container).await.unwrap();
     }
     let report = call(&args).exits(0).json();
-    // Both are in use by the very containers that tell of them.
+    // The containers that name the images also use them.
     assert_eq!(
         names(&report["images"]),
         ["remote-image:latest", "testproject-local-anonymous:latest"]
@@ -229,11 +233,10 @@ async fn a_project_without_a_file_is_what_its_containers_say() {
     );
 }
 
-/// A project whose files cannot be read should lose nothing.
 #[tokio::test]
-async fn bad_files_remove_nothing() {
+async fn a_bad_file_removes_nothing() {
     let rig = rig_with_shop().await;
-    for (text, said) in [
+    for (text, error) in [
         (
             "services: {a: {extends: b}, b: {extends: a}}",
             "extend each other in a circle",
@@ -246,22 +249,21 @@ async fn bad_files_remove_nothing() {
         ("services: {a: 1}", "services.a: must be a map"),
     ] {
         let directory = file(text);
-        let called = prune(
+        let output = prune(
             &rig,
             directory.path(),
             &["--rmi", "all", "--remove-orphans"],
         )
         .exits(1);
-        assert_eq!(called.stdout, "");
-        assert!(called.stderr.contains(said), "{}", called.stderr);
-        assert!(called.stderr.contains("compose.yaml"), "{}", called.stderr);
+        assert_eq!(output.stdout, "");
+        assert!(output.stderr.contains(error), "{}", output.stderr);
+        assert!(output.stderr.contains("compose.yaml"), "{}", output.stderr);
     }
     assert_eq!(rig.names().await.len(), 6);
 }
 
-/// The images of a project can be held and brought back like any others.
 #[tokio::test]
-async fn a_project_can_be_undone() {
+async fn undo_restores_the_images_of_a_project() {
     let rig = rig_with_shop().await;
     let shop = file(SHOP);
     prune(&rig, shop.path(), &["--rmi", "all", "--undo-window", "1h"]).exits(0);
@@ -270,33 +272,32 @@ async fn a_project_can_be_undone() {
     assert_eq!(rig.names().await.len(), 6);
 }
 
-/// An engine that cannot be asked, or asked for more than it has, should be told apart.
 #[tokio::test]
-async fn an_engine_that_cannot_be_asked_is_told() {
+async fn says_why_an_engine_cannot_be_used() {
     let rig = rig_with_shop().await;
     let shop = file(SHOP);
     let call = |args: &[&str]| prune(&rig, shop.path(), &[&["--rmi", "all"], args].concat());
-    let called = call(&["--engine", "ssh://somewhere"]).exits(2);
+    let output = call(&["--engine", "ssh://somewhere"]).exits(2);
     assert!(
-        called
+        output
             .stderr
             .contains("`ssh://somewhere` is no address of a Docker Engine; accepted are"),
         "{}",
-        called.stderr
+        output.stderr
     );
-    let called = call(&["--engine", "unix:///nonexistent/docker.sock"]).exits(1);
+    let output = call(&["--engine", "unix:///nonexistent/docker.sock"]).exits(1);
     assert!(
-        called
+        output
             .stderr
             .contains("connect to the Docker Engine at unix:///nonexistent/docker.sock"),
         "{}",
-        called.stderr
+        output.stderr
     );
-    // containerd is no Docker Engine.
+    // containerd is not a Docker Engine.
     let address = format!("unix://{}", rig.containerd.address());
     call(&["--engine", &address]).exits(1);
-    let called = call(&["--engine", &address, "--undo-window", "1h"]).exits(2);
-    assert!(called.stderr.contains("holds nothing"), "{}", called.stderr);
+    let output = call(&["--engine", &address, "--undo-window", "1h"]).exits(2);
+    assert!(output.stderr.contains("holds nothing"), "{}", output.stderr);
     assert_eq!(rig.names().await.len(), 6);
     call(&["--engine", "containerd"]).exits(0);
     assert_eq!(rig.names().await.len(), 2);

@@ -1,4 +1,4 @@
-//! The deletion protocol: what happens while a prune is under way, and after it.
+//! The deletion protocol: events during a prune, and what follows it.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use reclaim_testkit::{BuiltImage, Labels, Layer, LeaseResource, NewLease, Signal, image, labels};
 use serde_json::Value;
 
-use crate::rig::{Called, Rig, entry, names};
+use crate::rig::{CommandOutput, Rig, entry, names};
 
-/// A prune so slow that something can happen in the middle.
+/// A prune so slow that tests can act in the middle of it.
 pub(crate) const SLOWLY: [&str; 7] = [
     "image",
     "prune",
@@ -31,7 +31,7 @@ async fn build(rig: &Rig, name: &str) -> BuiltImage {
         .unwrap()
 }
 
-/// Builds `a` to `f`, which a slow prune removes in this order.
+/// Builds the images `a` to `f`, which a slow prune removes in this order.
 pub(crate) async fn rig_with_six_images() -> (Rig, Vec<BuiltImage>) {
     let rig = Rig::start().await;
     let mut built = Vec::new();
@@ -41,6 +41,7 @@ pub(crate) async fn rig_with_six_images() -> (Rig, Vec<BuiltImage>) {
     (rig, built)
 }
 
+/// Starts `reclaim` without waiting for its end.
 pub(crate) fn start(rig: &Rig, args: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()
@@ -53,9 +54,10 @@ pub(crate) fn start(rig: &Rig, args: &[&str]) -> Child {
         .unwrap()
 }
 
-pub(crate) fn end(child: Child) -> Called {
+/// Waits for the end of a command.
+pub(crate) fn end(child: Child) -> CommandOutput {
     let output = child.wait_with_output().unwrap();
-    Called {
+    CommandOutput {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
@@ -73,26 +75,25 @@ pub(crate) async fn until_gone(rig: &Rig, name: &str) {
     panic!("{name} is not removed");
 }
 
-/// Everything of an image is there: record, blobs, snapshots.
+/// Whether an image's record, blobs and snapshots are all there.
 async fn is_whole(rig: &Rig, image: &BuiltImage) -> bool {
-    let record = rig.namespace.images().await.unwrap();
+    let records = rig.namespace.images().await.unwrap();
     let blobs = rig.namespace.blobs().await.unwrap();
     let snapshots = rig.namespace.snapshots("native").await.unwrap();
     let chains = &image.manifests[0].chain_ids;
-    record.get(image.name()) == Some(&image.target.digest)
+    records.get(image.name()) == Some(&image.target.digest)
         && image.blobs.keys().all(|digest| blobs.contains_key(digest))
         && chains
             .iter()
             .all(|chain| snapshots.contains_key(&chain.to_string()))
 }
 
-/// A container created from an image that has just been removed gets it back whole.
 #[tokio::test]
-async fn a_container_created_in_mid_prune_keeps_its_image() {
+async fn restores_an_image_from_which_a_container_is_created_during_the_prune() {
     let (rig, built) = rig_with_six_images().await;
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
-    // As an engine does that resolved the name before it went.
+    // Like an engine that resolved the name before it was removed.
     rig.namespace
         .nerdctl_container("late", &built[0])
         .await
@@ -112,10 +113,9 @@ async fn a_container_created_in_mid_prune_keeps_its_image() {
     assert_eq!(rig.names().await.len(), 1);
 }
 
-/// A snapshot prepared on an image that has just been removed brings the image back, although
-/// no container names it yet.
+/// The snapshot alone is enough, before a container names it.
 #[tokio::test]
-async fn a_creation_in_flight_keeps_its_image() {
+async fn restores_an_image_on_which_a_snapshot_is_prepared_during_the_prune() {
     let (rig, built) = rig_with_six_images().await;
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
@@ -134,10 +134,9 @@ async fn a_creation_in_flight_keeps_its_image() {
     assert_eq!(rig.names().await.len(), 1);
 }
 
-/// A lease that somebody puts on an image that has just been removed brings it back: that of a
-/// push, or of a pull that finds the content there.
+/// A push takes such a lease, and so does a pull that finds the content present.
 #[tokio::test]
-async fn a_lease_taken_in_mid_prune_keeps_its_image() {
+async fn restores_an_image_on_which_a_lease_is_taken_during_the_prune() {
     let (rig, built) = rig_with_six_images().await;
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
@@ -155,9 +154,8 @@ async fn a_lease_taken_in_mid_prune_keeps_its_image() {
     assert_eq!(rig.names().await.len(), 1);
 }
 
-/// Whoever is as late as the grace allows after the last removal should still get the image.
 #[tokio::test]
-async fn the_grace_is_waited_out() {
+async fn restores_an_image_until_the_grace_period_ends() {
     let rig = Rig::start().await;
     let app = build(&rig, "docker.io/library/app:1").await;
     let prune = start(&rig, &["image", "prune", "-a", "-f", "--grace=3s"]);
@@ -168,24 +166,22 @@ async fn the_grace_is_waited_out() {
     assert!(is_whole(&rig, &app).await);
 }
 
-/// The guard should last for as long as a slow run takes on purpose, beyond what anyone may take.
+/// The guard's lifetime includes the time that a rate limit and the grace period add to the run.
 #[tokio::test]
 async fn the_guard_of_a_slow_run_lasts_longer() {
     let (rig, built) = rig_with_six_images().await;
-    let slowly = [&SLOWLY[..], &["--grace=500ms"]].concat();
-    let prune = start(&rig, &slowly);
+    let prune = start(&rig, &[&SLOWLY[..], &["--grace=500ms"]].concat());
     until_gone(&rig, built[0].name()).await;
     let leases = rig.namespace.leases().await.unwrap();
     let when = |key: &str| -> Timestamp { leases["reclaim.prune"][key].parse().unwrap() };
     let lasts = when("containerd.io/gc.expire").duration_since(when("reclaim/started"));
-    // Two hours, the grace, and six images at four in a second; told in whole seconds.
+    // Two hours, the grace period, and six images at four per second, in whole seconds.
     assert_eq!(lasts, SignedDuration::from_secs(2 * 60 * 60 + 2));
     end(prune).exits(0);
 }
 
-/// A tag that moves to another image while the prune is under way is left alone.
 #[tokio::test]
-async fn a_tag_that_moves_in_mid_prune_stays() {
+async fn keeps_a_tag_that_moves_during_the_prune() {
     let (rig, built) = rig_with_six_images().await;
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
@@ -201,10 +197,10 @@ async fn a_tag_that_moves_in_mid_prune_stays() {
     assert_eq!(rig.names().await.into_iter().collect::<Vec<_>>(), [last]);
 }
 
-/// A second prune of the namespace should end with 4 and say who is at it; with --wait it
-/// should take its turn.
+/// A second prune of the namespace exits with 4 and names the running one; with `--wait` it waits
+/// for its end.
 #[tokio::test]
-async fn two_prunes_take_turns() {
+async fn one_prune_of_a_namespace_runs_at_a_time() {
     let (rig, built) = rig_with_six_images().await;
     let first = start(&rig, &SLOWLY);
     until_gone(&rig, built[1].name()).await;
@@ -216,11 +212,11 @@ async fn two_prunes_take_turns() {
         "{}",
         second.stderr
     );
-    let told = second.stderr.split_once(" of 6 images removed");
-    let done = told.and_then(|(told, _)| told.rsplit(' ').next()?.parse().ok());
-    // All of them, where the second was slow to start: the first waits out its grace then.
+    let progress = second.stderr.split_once(" of 6 images removed");
+    let n_removed = progress.and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
+    // All six, if the second starts late: the first is in its grace period then.
     assert!(
-        done.is_some_and(|done: usize| (2..=6).contains(&done)),
+        n_removed.is_some_and(|n_removed: usize| (2..=6).contains(&n_removed)),
         "{}",
         second.stderr
     );
@@ -231,9 +227,9 @@ async fn two_prunes_take_turns() {
     assert_eq!(names(&end(first).exits(0).json()["removed"]).len(), 6);
 }
 
-/// A prune that is killed loses nothing: what it removed is judged again by the next.
+/// The next prune evaluates what the killed one had removed again.
 #[tokio::test]
-async fn a_killed_prune_is_finished_by_the_next() {
+async fn the_next_prune_finishes_a_killed_one() {
     let (rig, built) = rig_with_six_images().await;
     let mut prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
@@ -257,13 +253,13 @@ async fn a_killed_prune_is_finished_by_the_next() {
     assert_eq!(
         left,
         built[0].blobs.values().sum::<u64>(),
-        "the journal is gone too"
+        "the journal is gone, too"
     );
 }
 
-/// SIGTERM lets the removals under way end, and the report says what was done.
+/// After SIGTERM, removals in progress end, and the report says what was done.
 #[tokio::test]
-async fn a_prune_that_is_stopped_reports() {
+async fn a_stopped_prune_prints_its_report() {
     let (rig, built) = rig_with_six_images().await;
     let prune = start(&rig, &SLOWLY);
     until_gone(&rig, built[0].name()).await;
@@ -275,16 +271,16 @@ async fn a_prune_that_is_stopped_reports() {
     assert!(
         refused
             .iter()
-            .all(|it| it["reason"] == "the run was stopped first"),
+            .all(|image| image["reason"] == "the run was stopped first"),
         "{report:#}"
     );
     assert_eq!(rig.names().await.len(), refused.len());
     assert!(rig.namespace.leases().await.unwrap().is_empty());
 }
 
-/// With an undo window everything can come back exactly as it was, without a network.
+/// `undo` restores records, content and snapshots as they were, without a network.
 #[tokio::test]
-async fn what_is_held_can_be_restored() {
+async fn undo_restores_held_images() {
     let (rig, built) = rig_with_six_images().await;
     let before = rig.namespace.image_records().await.unwrap();
     let blobs = rig.namespace.blobs().await.unwrap();
@@ -298,12 +294,12 @@ async fn what_is_held_can_be_restored() {
         "--undo-window",
         "1h",
     ];
-    let called = rig.reclaim(&args).exits(0);
-    let report = called.json();
+    let output = rig.reclaim(&args).exits(0);
+    let report = output.json();
     assert_eq!(names(&report["removed"]).len(), 6);
     assert_eq!(report["reclaimed"]["content_bytes"], 0);
     assert!(report["held_until"].is_string());
-    assert!(called.stderr.contains("reclaim undo"), "{}", called.stderr);
+    assert!(output.stderr.contains("reclaim undo"), "{}", output.stderr);
     rig.namespace.collect().await.unwrap();
     assert_eq!(rig.names().await.len(), 0);
 
@@ -317,8 +313,8 @@ async fn what_is_held_can_be_restored() {
 
     rig.reclaim(&["undo", run, "docker.io/library/nope:1"])
         .exits(1);
-    let called = rig.reclaim(&["undo", run, built[2].name()]).exits(0);
-    assert_eq!(called.stdout, format!("restored: {}\n", built[2].name()));
+    let output = rig.reclaim(&["undo", run, built[2].name()]).exits(0);
+    assert_eq!(output.stdout, format!("restored: {}\n", built[2].name()));
     assert_eq!(rig.names().await.len(), 1);
     rig.reclaim(&["undo"]).exits(0);
 
@@ -339,17 +335,16 @@ async fn what_is_held_can_be_restored() {
         .exits(0)
         .json();
     assert_eq!(empty["runs"], Value::Array(Vec::new()));
-    let called = rig.reclaim(&["undo"]).exits(1);
+    let output = rig.reclaim(&["undo"]).exits(1);
     assert!(
-        called.stderr.contains("nothing is held of run `latest`"),
+        output.stderr.contains("nothing is held of run `latest`"),
         "{}",
-        called.stderr
+        output.stderr
     );
 }
 
-/// What is held can be freed before its time.
 #[tokio::test]
-async fn what_is_held_can_be_freed() {
+async fn release_frees_held_images() {
     let (rig, _) = rig_with_six_images().await;
     let args = [
         "image",

@@ -1,4 +1,4 @@
-//! The question before a prune, and what comes of the answers.
+//! The confirmation question of a prune.
 
 use reclaim_testkit::{Layer, image};
 
@@ -14,39 +14,37 @@ async fn rig_with_one_image() -> Rig {
     rig
 }
 
-/// Anything but y should decline, with exit status 0 and nothing on standard output.
+/// Any answer but `y` declines, with exit status 0 and nothing on standard output.
 #[tokio::test]
-async fn declining_is_no_failure() {
+async fn removes_nothing_unless_the_answer_is_y() {
     let rig = rig_with_one_image().await;
     for typed in ["", "\n", "n\n", "yes\n", "no way\n"] {
-        let called = rig.reclaim_with(typed, &["image", "prune", "-a"]).exits(0);
-        assert_eq!(called.stdout, "", "{typed:?}");
+        let output = rig.reclaim_with(typed, &["image", "prune", "-a"]).exits(0);
+        assert_eq!(output.stdout, "", "{typed:?}");
         assert_eq!(rig.names().await.len(), 1, "{typed:?}");
     }
 }
 
-/// The list of what goes should come before docker's question.
 #[tokio::test]
-async fn what_will_go_is_listed_before_the_question() {
+async fn lists_images_before_dockers_question() {
     let rig = rig_with_one_image().await;
-    let called = rig.reclaim_with("y\n", &["image", "prune", "-a"]).exits(0);
-    let listed = called.stderr.find("app:1").unwrap();
-    let question = called.stderr.find(
+    let output = rig.reclaim_with("y\n", &["image", "prune", "-a"]).exits(0);
+    let listed = output.stderr.find("app:1").unwrap();
+    let question = output.stderr.find(
         "WARNING! This will remove all images without at least one container associated to \
          them.\nAre you sure you want to continue? [y/N] ",
     );
-    assert!(listed < question.unwrap(), "{}", called.stderr);
+    assert!(listed < question.unwrap(), "{}", output.stderr);
     assert!(
-        called
+        output
             .stdout
             .starts_with("Deleted Images:\nuntagged: app:1\n")
     );
     assert_eq!(rig.names().await.len(), 0);
 }
 
-/// Without -a the question should speak of dangling images, and only those go.
 #[tokio::test]
-async fn dangling_images_have_their_own_question() {
+async fn asks_about_dangling_images_without_all() {
     let rig = rig_with_one_image().await;
     let other = image("docker.io/library/other:1")
         .layers([Layer::random(2, 100)])
@@ -58,14 +56,14 @@ async fn dangling_images_have_their_own_question() {
         .namespace
         .delete_image(other.name(), reclaim_testkit::Deletion::Async);
     delete.await.unwrap();
-    let called = rig.reclaim_with("Y\n", &["image", "prune"]).exits(0);
+    let output = rig.reclaim_with("Y\n", &["image", "prune"]).exits(0);
     assert!(
-        called
+        output
             .stderr
             .contains("WARNING! This will remove all dangling images.\n")
     );
     let untagged = format!("untagged: {}\n", other.target.digest);
-    assert!(called.stdout.contains(&untagged), "{}", called.stdout);
+    assert!(output.stdout.contains(&untagged), "{}", output.stdout);
     let left: Vec<String> = rig.names().await.into_iter().collect();
     assert_eq!(left, ["docker.io/library/app:1"]);
 }

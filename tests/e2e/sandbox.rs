@@ -1,15 +1,15 @@
-//! The image of pod sandboxes on a node without pods.
+//! The sandbox image on a node without pods.
 
 use std::fs;
 
 use reclaim_testkit::{BuiltImage, Containerd, Labels, Layer, image};
 
 use crate::node::PRUNE;
-use crate::rig::{Called, Rig, entry, names};
+use crate::rig::{CommandOutput, Rig, entry, names};
 
 const PAUSE: &str = "registry.k8s.io/pause:3.9";
 
-/// A containerd with the images of pods that have gone.
+/// A containerd with the images of pods that no longer exist.
 struct Idle {
     rig: Rig,
     pause: BuiltImage,
@@ -24,11 +24,16 @@ impl Idle {
             containerd,
         };
         let pull = async |name: &str| {
-            let image = image(name).layers([Layer::named(name, 500)]);
-            let image = image.unpack("native").build(&rig.namespace).await.unwrap();
-            let namespace = &rig.namespace;
-            let labels = Labels::new();
-            namespace.cri_image_records(&image, &labels).await.unwrap();
+            let image = image(name)
+                .layers([Layer::named(name, 500)])
+                .unpack("native")
+                .build(&rig.namespace)
+                .await
+                .unwrap();
+            rig.namespace
+                .cri_image_records(&image, &Labels::new())
+                .await
+                .unwrap();
             image
         };
         let pause = pull(PAUSE).await;
@@ -40,8 +45,8 @@ impl Idle {
         }
     }
 
-    /// Calls with containerd's configuration at a file that has this text, or does not exist.
-    fn reclaim(&self, config: Option<&str>, args: &[&str]) -> Called {
+    /// Calls `reclaim` with a containerd configuration file that has this text, or does not exist.
+    fn reclaim(&self, config: Option<&str>, args: &[&str]) -> CommandOutput {
         let path = self.folder.path().join("containerd.toml");
         match config {
             Some(text) => fs::write(&path, text).unwrap(),
@@ -56,14 +61,14 @@ fn dry() -> Vec<&'static str> {
     [&PRUNE[..], &["--dry-run"]].concat()
 }
 
-/// Where containerd's configuration is not known, a prune should say that pause images go.
+/// Without containerd's configuration, a prune warns that it removes pause images.
 #[tokio::test]
-async fn a_prune_warns_of_pause_images_if_it_is_not_known_which_pods_need() {
+async fn warns_of_pause_images_without_containerds_configuration() {
     let node = Idle::start().await;
-    let unseen = node.rig.reclaim(&dry()).exits(0);
+    let hidden = node.rig.reclaim(&dry()).exits(0);
     let missing = node.reclaim(None, &dry()).exits(0);
-    for (called, why) in [(unseen, "cannot be seen"), (missing, "does not exist")] {
-        let report = called.json();
+    for (output, why) in [(hidden, "cannot be seen"), (missing, "does not exist")] {
+        let report = output.json();
         assert_eq!(names(&report["removed"]).len(), 6);
         let warnings = report["warnings"].as_array().unwrap();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -72,22 +77,22 @@ async fn a_prune_warns_of_pause_images_if_it_is_not_known_which_pods_need() {
             warning.contains(PAUSE) && warning.contains(why),
             "{warning}"
         );
-        assert!(called.stderr.contains(warning));
+        assert!(output.stderr.contains(warning));
     }
-    // Before the question, too.
+    // It also warns before the question.
     let args = ["-n", "k8s.io", "image", "prune", "-a"];
-    let called = node.rig.reclaim_with("n\n", &args).exits(0);
+    let output = node.rig.reclaim_with("n\n", &args).exits(0);
     assert!(
-        called.stderr.contains("may be the sandbox image"),
-        "{called:?}"
+        output.stderr.contains("may be the sandbox image"),
+        "{output:?}"
     );
     assert_eq!(node.rig.names().await.len(), 6);
 }
 
-/// The image that the configuration names should stay with all its names, whatever the version of
-/// the file, and so should whatever may be it if the file cannot be read.
+/// The sandbox image stays with all its names, for every version of the file. If the file cannot be
+/// read, every image that may be the sandbox image stays.
 #[tokio::test]
-async fn the_sandbox_image_of_the_configuration_stays() {
+async fn keeps_the_sandbox_image_of_containerds_configuration() {
     let node = Idle::start().await;
     let v2 = format!("[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = '{PAUSE}'");
     let v3 = format!(
@@ -99,15 +104,17 @@ async fn the_sandbox_image_of_the_configuration_stays() {
         assert_eq!(entry(&report["kept"], PAUSE)["reason"], "protected");
         assert_eq!(report["warnings"].as_array().unwrap().len(), 0);
     }
-    // Another one is named: this one is left from an earlier release.
+    // The file names another image: this one is of an earlier release.
     let other = v2.replace(":3.9", ":3.10");
     let report = node.reclaim(Some(&other), &dry()).exits(0).json();
     assert_eq!(names(&report["removed"]).len(), 6);
     assert_eq!(report["warnings"].as_array().unwrap().len(), 0);
 
-    // It is listed as one image.
-    let listed = node.reclaim(Some(&v2), &["-n", "k8s.io", "image", "ls"]);
-    let listed = listed.exits(0).stdout;
+    // `image ls` shows the records of one image together.
+    let listed = node
+        .reclaim(Some(&v2), &["-n", "k8s.io", "image", "ls"])
+        .exits(0)
+        .stdout;
     let lines: Vec<&str> = listed.lines().collect();
     assert_eq!(lines.len(), 7, "{listed}");
     assert!(
@@ -120,8 +127,10 @@ async fn the_sandbox_image_of_the_configuration_stays() {
         "{listed}"
     );
     assert_eq!(lines[6].trim(), id);
-    let flat = ["-n", "k8s.io", "image", "ls", "--flat"];
-    let flat = node.reclaim(Some(&v2), &flat).exits(0).stdout;
+    let flat = node
+        .reclaim(Some(&v2), &["-n", "k8s.io", "image", "ls", "--flat"])
+        .exits(0)
+        .stdout;
     assert!(
         flat.lines().skip(1).all(|line| line.contains(" ago ")),
         "{flat}"
@@ -131,7 +140,7 @@ async fn the_sandbox_image_of_the_configuration_stays() {
     let left = node.rig.names().await;
     assert_eq!(left.len(), 3);
     assert!(left.contains(PAUSE) && left.contains(&id));
-    // By its name a person may remove it all the same.
+    // `image rm` removes it by name.
     let args = ["-n", "k8s.io", "image", "rm", &id];
     node.reclaim(Some(&v2), &args).exits(0);
     assert!(node.rig.names().await.is_empty());

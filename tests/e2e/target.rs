@@ -1,4 +1,4 @@
-//! Freeing as much as was asked for: the oldest images, no more of them than it takes.
+//! `--target-free`: removes the oldest images, and no more than necessary.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::rig::{Rig, call, entry, names};
 
-/// Images from the oldest to the youngest: their layers, by seed and bytes.
+/// Builds images from the oldest to the newest, with layers of these seeds and sizes.
 async fn rig_with(images: &[(&str, &[(u64, usize)])]) -> Rig {
     let rig = Rig::start().await;
     for (name, layers) in images {
@@ -22,6 +22,8 @@ async fn rig_with(images: &[(&str, &[(u64, usize)])]) -> Rig {
     rig
 }
 
+/// Runs a dry run and then the prune, compares both with each other and with the disk, and returns
+/// the report.
 fn prune(rig: &Rig, target: &str) -> Value {
     let args = [
         "image",
@@ -47,9 +49,9 @@ fn prune(rig: &Rig, target: &str) -> Value {
 }
 
 fn removed(report: &Value) -> BTreeSet<&str> {
-    let names = names(&report["removed"]).into_iter();
-    names
-        .map(|it| it.strip_prefix("docker.io/library/").unwrap())
+    names(&report["removed"])
+        .into_iter()
+        .map(|name| name.strip_prefix("docker.io/library/").unwrap())
         .collect()
 }
 
@@ -58,9 +60,8 @@ fn freed(report: &Value) -> u64 {
     of("content_bytes") + of("snapshot_bytes")
 }
 
-/// A layer that two images share should count with the second of them.
 #[tokio::test]
-async fn shared_layers_count_with_the_last_that_has_them() {
+async fn a_shared_layer_counts_with_the_last_image_that_has_it() {
     let shared = (7, 400_000);
     let rig = rig_with(&[
         ("old", &[shared, (1, 20_000)]),
@@ -78,43 +79,45 @@ async fn shared_layers_count_with_the_last_that_has_them() {
         entry(&report["kept"], "docker.io/library/new:1")["reason"],
         "not_needed"
     );
-    // What is left is asked for again.
+    // A second prune removes the image that is left.
     assert_eq!(removed(&prune(&rig, "1")), BTreeSet::from(["new:1"]));
 }
 
-/// The oldest should go first, and one alone if it is enough.
 #[tokio::test]
-async fn the_oldest_goes_if_it_is_enough() {
+async fn removes_only_the_oldest_image_if_that_is_enough() {
     let rig = rig_with(&[("old", &[(1, 50_000)]), ("new", &[(2, 50_000)])]).await;
     let report = prune(&rig, "50kB");
     assert_eq!(removed(&report), BTreeSet::from(["old:1"]));
 }
 
-/// An old image that is not needed once a younger one goes should stay.
 #[tokio::test]
-async fn what_turns_out_not_to_be_needed_stays() {
+async fn keeps_an_old_image_if_a_newer_one_alone_is_enough() {
     let rig = rig_with(&[("small", &[(1, 100)]), ("large", &[(2, 500_000)])]).await;
     let report = prune(&rig, "900kB");
     assert_eq!(removed(&report), BTreeSet::from(["large:1"]));
     assert!(freed(&report) >= 900_000);
 }
 
-/// A target that cannot be met should remove nothing, say why, and end with 5.
+/// It exits with 5 and removes nothing.
 #[tokio::test]
-async fn a_target_that_cannot_be_met_is_explained() {
+async fn explains_a_target_that_cannot_be_met() {
     let rig = rig_with(&[("web", &[(1, 60_000)]), ("old", &[(2, 50_000)])]).await;
-    let web = image("docker.io/library/web:1").layers([Layer::random(1, 60_000)]);
-    let web = web.unpack("overlayfs").build(&rig.namespace).await.unwrap();
+    let web = image("docker.io/library/web:1")
+        .layers([Layer::random(1, 60_000)])
+        .unpack("overlayfs")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     rig.namespace.nerdctl_container("c1", &web).await.unwrap();
     for target in ["20GB", "100%"] {
         let args = ["image", "prune", "-a", "-f", "--target-free", target];
-        let called = rig.reclaim(&args).exits(5);
+        let output = rig.reclaim(&args).exits(5);
         assert!(
-            called.stderr.contains("cannot be freed, only 1"),
+            output.stderr.contains("cannot be freed, only 1"),
             "{}",
-            called.stderr
+            output.stderr
         );
-        let has = |what: &str| called.stderr.lines().any(|line| line.ends_with(what));
+        let has = |what: &str| output.stderr.lines().any(|line| line.ends_with(what));
         for what in [
             "can be freed",
             "in use",
@@ -122,9 +125,9 @@ async fn a_target_that_cannot_be_met_is_explained() {
             "held by leases",
             "spared by filters",
         ] {
-            assert!(has(what), "no {what:?} in {}", called.stderr);
+            assert!(has(what), "no {what:?} in {}", output.stderr);
         }
-        assert_eq!(called.stdout, "");
+        assert_eq!(output.stdout, "");
     }
     assert_eq!(rig.names().await.len(), 2);
     let args = [
@@ -137,17 +140,17 @@ async fn a_target_that_cannot_be_met_is_explained() {
         "--filter",
         "until=1h",
     ];
-    let called = rig.reclaim(&args).exits(5);
+    let output = rig.reclaim(&args).exits(5);
     assert!(
-        called
+        output
             .stderr
             .contains("error: 1kB cannot be freed, only 0B"),
         "{}",
-        called.stderr
+        output.stderr
     );
 }
 
-/// Nonsense should be refused before anything is asked.
+/// They are refused without a call to containerd.
 #[tokio::test]
 async fn bad_targets_are_usage_errors() {
     for (target, error) in [
@@ -159,14 +162,14 @@ async fn bad_targets_are_usage_errors() {
         ),
     ] {
         let args = ["image", "prune", "-a", "-f", "--target-free", target];
-        let called = call("/nonexistent", "", &args).exits(2);
-        assert!(called.stderr.contains(error), "{target}: {}", called.stderr);
+        let output = call("/nonexistent", "", &args).exits(2);
+        assert!(output.stderr.contains(error), "{target}: {}", output.stderr);
     }
-    let called = call(
+    let output = call(
         "/nonexistent",
         "",
         &["image", "prune", "--target-free", "1GB"],
     )
     .exits(2);
-    assert!(called.stderr.contains("--all"), "{}", called.stderr);
+    assert!(output.stderr.contains("--all"), "{}", output.stderr);
 }

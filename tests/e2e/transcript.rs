@@ -1,10 +1,10 @@
-//! What a person reads, word for word.
+//! The text output of `image prune` and `image ls`.
 
 use reclaim_testkit::{Layer, image, labels};
 
 use crate::rig::Rig;
 
-/// `image prune -a -f` should print docker's report: each name, then the blobs that are gone.
+/// Docker's report has each name, and then each deleted blob.
 #[tokio::test]
 async fn prune_prints_dockers_report() {
     let rig = Rig::start().await;
@@ -14,7 +14,7 @@ async fn prune_prints_dockers_report() {
         .await
         .unwrap();
     app.tag(&rig.namespace, "quay.io/team/app:2").await.unwrap();
-    let called = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(0);
+    let output = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(0);
     let built = &app.manifests[0];
     let bytes: u64 = app.blobs.values().sum();
     let expected = format!(
@@ -27,28 +27,27 @@ async fn prune_prints_dockers_report() {
         built.manifest.digest,
         reclaim_model::HumanSize(bytes),
     );
-    assert_eq!(called.stdout, expected);
-    assert_eq!(called.stderr, "");
+    assert_eq!(output.stdout, expected);
+    assert_eq!(output.stderr, "");
 }
 
-/// A prune that finds nothing should say what docker says, and not ask.
 #[tokio::test]
-async fn nothing_to_do_is_not_a_question() {
+async fn a_prune_with_nothing_to_remove_does_not_ask() {
     let rig = Rig::start().await;
     for args in [
         &["image", "prune"][..],
         &["image", "prune", "-a"],
         &["image", "prune", "-a", "-f"],
     ] {
-        let called = rig.reclaim(args).exits(0);
-        assert_eq!(called.stdout, "Total reclaimed space: 0B\n");
-        assert_eq!(called.stderr, "");
+        let output = rig.reclaim(args).exits(0);
+        assert_eq!(output.stdout, "Total reclaimed space: 0B\n");
+        assert_eq!(output.stderr, "");
     }
 }
 
-/// `image prune --dry-run` should remove nothing, say so, and give a reason for every image.
+/// It gives a reason for every image, and removes nothing.
 #[tokio::test]
-async fn dry_run_shows_both_sides() {
+async fn dry_run_shows_removed_and_kept_images() {
     let rig = Rig::start().await;
     let build = |name: &'static str, seed| {
         image(name)
@@ -61,12 +60,12 @@ async fn dry_run_shows_both_sides() {
     build("docker.io/library/old:1", 2).await.unwrap();
     rig.namespace.nerdctl_container("c1", &web).await.unwrap();
     let before = rig.names().await;
-    let called = rig.reclaim(&["image", "prune", "-a", "--dry-run"]).exits(0);
+    let output = rig.reclaim(&["image", "prune", "-a", "--dry-run"]).exits(0);
     assert_eq!(rig.names().await, before);
-    let text: Vec<&str> = called.stdout.lines().map(str::trim_end).collect();
+    let text: Vec<&str> = output.stdout.lines().map(str::trim_end).collect();
     let line = |needle: &str| {
         let found = text.iter().position(|line| line.contains(needle));
-        found.unwrap_or_else(|| panic!("no {needle:?} in {}", called.stdout))
+        found.unwrap_or_else(|| panic!("no {needle:?} in {}", output.stdout))
     };
     assert!(line("Would remove:") < line("old:1"));
     assert!(line("old:1") < line("Would keep:"));
@@ -76,9 +75,8 @@ async fn dry_run_shows_both_sides() {
     assert_eq!(text.last(), Some(&"nothing was removed (dry run)"));
 }
 
-/// `image ls` should show each image with its sizes and what a prune -a would do.
 #[tokio::test]
-async fn ls_tells_the_verdict_in_a_word() {
+async fn ls_shows_sizes_and_the_verdict_of_prune_all() {
     let rig = Rig::start().await;
     let web = image("docker.io/library/web:1")
         .layers([Layer::named("base", 2000), Layer::random(1, 1000)])
@@ -120,6 +118,6 @@ async fn ls_tells_the_verdict_in_a_word() {
     assert!(
         table
             .lines()
-            .any(|it| it.starts_with("old:1") && it.trim_end().ends_with("unused"))
+            .any(|line| line.starts_with("old:1") && line.trim_end().ends_with("unused"))
     );
 }

@@ -1,4 +1,4 @@
-//! Why things are there: the way from each holder, and what becomes of what nobody holds.
+//! `why`: the reference path from each holder, and what happens to content without a holder.
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_testkit::{
@@ -9,31 +9,33 @@ use serde_json::Value;
 use crate::rig::Rig;
 
 fn why(rig: &Rig, thing: &str) -> Value {
-    let called = rig
+    let output = rig
         .reclaim(&["why", thing, "--format", "json"])
         .exits(0)
         .json();
-    let answers = called["answers"].as_array().unwrap();
-    assert_eq!(answers.len(), 1, "{called:#}");
+    let answers = output["answers"].as_array().unwrap();
+    assert_eq!(answers.len(), 1, "{output:#}");
     answers[0].clone()
 }
 
-/// The kinds of the things on the way from a holder.
-fn way(answer: &Value, kind: &str, id: &str) -> Vec<String> {
-    let holders = answer["holders"].as_array().unwrap().iter();
-    let mut found = holders.filter(|it| it["holder"]["kind"] == kind && it["holder"]["id"] == id);
-    let holder = found
-        .next()
+/// Returns the kinds of what is on the reference path from a holder.
+fn path(answer: &Value, kind: &str, id: &str) -> Vec<String> {
+    let holder = answer["holders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|holder| holder["holder"]["kind"] == kind && holder["holder"]["id"] == id)
         .unwrap_or_else(|| panic!("no {kind} {id} in {answer:#}"));
-    let chain = holder["chain"].as_array().unwrap().iter();
-    chain
-        .map(|it| it["kind"].as_str().unwrap().to_owned())
+    holder["chain"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["kind"].as_str().unwrap().to_owned())
         .collect()
 }
 
-/// A container holds its image by the snapshot that it stands on.
 #[tokio::test]
-async fn a_container_leads_through_its_snapshot_to_the_image() {
+async fn a_container_holds_its_image_through_its_snapshot() {
     let rig = Rig::quiet().await;
     let platform =
         Manifest::new("linux/amd64").layers([Layer::random(1, 900), Layer::random(2, 800)]);
@@ -47,16 +49,16 @@ async fn a_container_leads_through_its_snapshot_to_the_image() {
     let expected = [
         "snapshot", "snapshot", "config", "manifest", "index", "image",
     ];
-    assert_eq!(way(&answer, "container", "c1"), expected);
+    assert_eq!(path(&answer, "container", "c1"), expected);
     assert_eq!(answer["fate"]["fate"], "held");
     assert_eq!(answer["verdicts"]["prune"]["reason"], "not_dangling");
     assert_eq!(answer["verdicts"]["prune_all"]["reason"], "in_use");
     assert_eq!(answer["verdicts"]["prune_all"]["holders"][0]["id"], "c1");
 
-    // A layer is held by the image, and the image is known to stay.
+    // The image holds its layers, and the answer says that the image stays.
     let layer = &web.manifests[0].layers[0].digest;
     let answer = why(&rig, &layer.hex()[..12]);
-    let held_by = way(&answer, "image", "docker.io/library/web:1");
+    let held_by = path(&answer, "image", "docker.io/library/web:1");
     assert_eq!(held_by, ["index", "manifest", "content"]);
     assert_eq!(answer["holders"][0]["prune_all"]["reason"], "in_use");
     assert_eq!(
@@ -65,20 +67,20 @@ async fn a_container_leads_through_its_snapshot_to_the_image() {
         "a short digest means the same"
     );
 
-    // The snapshot below is held by both.
+    // The container and the image hold the top snapshot.
     let chain = web.manifests[0].chain_ids.last().unwrap().to_string();
     let answer = why(&rig, &format!("overlayfs/{chain}"));
-    assert_eq!(way(&answer, "container", "c1"), ["snapshot", "snapshot"]);
+    assert_eq!(path(&answer, "container", "c1"), ["snapshot", "snapshot"]);
     let expected = ["index", "manifest", "config", "snapshot"];
-    assert_eq!(way(&answer, "image", "docker.io/library/web:1"), expected);
+    assert_eq!(path(&answer, "image", "docker.io/library/web:1"), expected);
     assert_eq!(why(&rig, &chain), answer, "the key alone is enough");
-    // The lowest snapshot of a layer that is not compressed has the layer's digest for its key.
+    // The key of the lowest snapshot is the digest of its uncompressed layer.
     let layer = layer.to_string();
-    let called = rig
+    let output = rig
         .reclaim(&["why", &layer, "--format", "json"])
         .exits(0)
         .json();
-    let kinds = [0, 1].map(|it| called["answers"][it]["thing"]["kind"].clone());
+    let kinds = [0, 1].map(|at| output["answers"][at]["thing"]["kind"].clone());
     assert_eq!(kinds, ["content", "snapshot"]);
 
     let text = rig.reclaim(&["why", "web:1"]).exits(0).stdout;
@@ -97,9 +99,8 @@ async fn a_container_leads_through_its_snapshot_to_the_image() {
     );
 }
 
-/// A stopped container of docker holds its image by its lease.
 #[tokio::test]
-async fn a_docker_container_leads_through_its_lease() {
+async fn a_stopped_docker_container_holds_its_image_through_its_lease() {
     let rig = Rig::quiet().await;
     let app = image("docker.io/library/app:1")
         .layers([Layer::random(1, 900)])
@@ -113,20 +114,19 @@ async fn a_docker_container_leads_through_its_lease() {
         .await
         .unwrap();
     let answer = why(&rig, "app:1");
-    // The lease lists `<id>-init`, which stands on the image.
+    // The lease lists the snapshot `<id>-init`, whose parent is the image's.
     assert_eq!(
-        way(&answer, "lease", &id),
+        path(&answer, "lease", &id),
         ["snapshot", "snapshot", "config", "manifest", "image"]
     );
 }
 
-/// What a label or an expiring lease holds, and what nobody holds.
+/// A label holds content for good, a lease until it expires, and content without a holder lasts
+/// until the next collection.
 #[tokio::test]
-async fn content_says_when_it_will_go() {
+async fn says_when_content_is_collected() {
     let rig = Rig::quiet().await;
     let here = &rig.namespace;
-    // The first collection comes soon whatever is configured, and the next by it not at all.
-    here.collect().await.unwrap();
     here.create_lease(NewLease::new("writer")).await.unwrap();
     let writer = here.with_lease("writer");
     let none = Labels::new();
@@ -147,16 +147,16 @@ async fn content_says_when_it_will_go() {
     here.delete_lease("writer", Deletion::Async).await.unwrap();
 
     let answer = why(&rig, &rooted.to_string());
-    assert_eq!(way(&answer, "content", &rooted.to_string()), ["content"]);
+    assert_eq!(path(&answer, "content", &rooted.to_string()), ["content"]);
     assert_eq!(answer["fate"]["fate"], "held");
     let answer = why(&rig, &leased.to_string());
     assert_eq!(answer["fate"]["fate"], "expires");
     assert_eq!(answer["fate"]["holder"]["id"], "hour");
     let text = rig.reclaim(&["why", &leased.to_string()]).exits(0).stdout;
-    let words = format!(
+    let expected = format!(
         "it goes with the first collection after {until:.0}, when unfinished pull hour expires"
     );
-    assert!(text.contains(&words), "{text}");
+    assert!(text.contains(&expected), "{text}");
     let answer = why(&rig, &garbage.to_string());
     assert_eq!(answer["holders"].as_array().unwrap().len(), 0);
     assert_eq!(answer["fate"]["fate"], "next_collection");
@@ -165,9 +165,8 @@ async fn content_says_when_it_will_go() {
     rig.reclaim(&["why", &garbage.to_string()]).exits(1);
 }
 
-/// Content that another namespace has is held there too.
 #[tokio::test]
-async fn holders_of_other_namespaces_are_named() {
+async fn names_holders_in_other_namespaces() {
     let rig = Rig::quiet().await;
     let there = rig.containerd.namespace("k8s.io");
     let layer = || [Layer::random(1, 900)];
@@ -182,17 +181,17 @@ async fn holders_of_other_namespaces_are_named() {
         .await
         .unwrap();
     let answer = why(&rig, &built.manifests[0].layers[0].digest.to_string());
-    let namespaces = answer["holders"]
+    let namespaces: Vec<&Value> = answer["holders"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| &it["namespace"]);
-    assert_eq!(namespaces.collect::<Vec<_>>(), ["default", "k8s.io"]);
+        .map(|holder| &holder["namespace"])
+        .collect();
+    assert_eq!(namespaces, ["default", "k8s.io"]);
 }
 
-/// An unknown thing is an error that says what may have been meant.
 #[tokio::test]
-async fn an_unknown_thing_is_answered_with_those_like_it() {
+async fn suggests_similar_names_for_an_unknown_one() {
     let rig = Rig::quiet().await;
     let there = rig.containerd.namespace("k8s.io");
     let build = |name: &'static str, seed, namespace| {
@@ -204,20 +203,20 @@ async fn an_unknown_thing_is_answered_with_those_like_it() {
         .await
         .unwrap();
     build("docker.io/library/nginx:9", 2, &there).await.unwrap();
-    let called = rig.reclaim(&["why", "nginx:9"]).exits(1);
+    let output = rig.reclaim(&["why", "nginx:9"]).exits(1);
     assert!(
-        called
+        output
             .stderr
             .contains("no image, content or snapshot `nginx:9` in namespace `default`")
     );
     assert!(
-        called
+        output
             .stderr
             .contains("hint: did you mean nginx:9 in namespace k8s.io, nginx:1?"),
         "{}",
-        called.stderr
+        output.stderr
     );
-    assert_eq!(called.stdout, "");
-    let called = rig.reclaim(&["why", "nothing-of-the-kind"]).exits(1);
-    assert!(!called.stderr.contains("hint"), "{}", called.stderr);
+    assert_eq!(output.stdout, "");
+    let output = rig.reclaim(&["why", "nothing-of-the-kind"]).exits(1);
+    assert!(!output.stderr.contains("hint"), "{}", output.stderr);
 }

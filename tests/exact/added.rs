@@ -1,9 +1,9 @@
-//! An image that is added to a store changes nothing for the others.
+//! Adding an image to a store changes no result of other images.
 //!
-//! What an image is follows from its own documents. So whatever the documents of another say of
-//! them, and wherever their digests sort: no image that stayed may go, and none that could be
-//! read may be unreadable. The one before the addition is what the one after is compared with,
-//! so nothing has to be known of what is right.
+//! The contents of an image follow from its own documents. Whatever the documents of another image
+//! say, and wherever their digests sort, no image that was kept may be removed, and none that was
+//! readable may be unreadable. The results before and after the addition are compared, so that the
+//! test needs no expected results.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use crate::case::{call, set_up};
 use crate::check::Tally;
-use crate::question::Question;
+use crate::prune::RandomPrune;
 
-/// What the names of the added records begin with. No container of a store has it.
+/// Prefix of the names of added records. No container of a store uses it.
 const NAME: &str = "docker.io/library/evil";
 
-/// The filters with which a prune is compared.
+/// The filters of the compared dry runs.
 const FILTERS: [Option<&str>; 4] = [
     None,
     Some("label!=keep"),
@@ -28,7 +28,7 @@ const FILTERS: [Option<&str>; 4] = [
 /// The number of images that `why` explains in each case.
 const WHY: usize = 3;
 
-/// What a dry run says of one image.
+/// The result of a dry run for one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Verdict {
     is_removed: bool,
@@ -47,13 +47,13 @@ type Verdicts = BTreeMap<String, Verdict>;
 pub(crate) async fn check(
     containerd: &Containerd,
     store: &RandomStore,
-    question: &Question,
+    prune: &RandomPrune,
 ) -> Result<Tally, String> {
-    let namespace = &*question.namespace;
-    let set_up = set_up(containerd, store, question).await;
+    let namespace = &*prune.namespace;
+    let set_up = set_up(containerd, store, prune).await;
     set_up.map_err(|status| format!("set up: {status}"))?;
     let before = dry_runs(containerd, namespace)?;
-    // Of the store as it was generated: cut down, it is given the same image.
+    // From the store as it was generated, so that a reduced one gets the same image.
     let whole = RandomStore::generate(store.seed);
     let mut dice = Dice::new(store.seed ^ 0x4144_4445_4421);
     let image = RandomStore {
@@ -69,27 +69,31 @@ pub(crate) async fn check(
     }
     let agreed = agree(containerd, namespace, &after[0]);
     agreed.map_err(|wrong| format!("{wrong}, after adding\n{image}"))?;
-    let removed = after[0].values().filter(|it| it.is_removed).count();
+    let removed = after[0]
+        .values()
+        .filter(|verdict| verdict.is_removed)
+        .count();
     Ok(Tally {
         removed,
         ..Tally::default()
     })
 }
 
-/// Demands that each image is as it was, but for those of the target that the added record has.
+/// Returns an error unless each image has the same result as before, except images of the added
+/// record's target.
 fn compare(before: &Verdicts, after: &Verdicts, added: &[StoreObject]) -> Result<(), String> {
     let is_of_added = |target: &str| {
         added.iter().any(|thing| {
-            matches!(&thing.kind, ObjectKind::Image { target: it, .. } if it.digest.to_string() == target)
+            matches!(&thing.kind, ObjectKind::Image { target: of, .. } if of.digest.to_string() == target)
         })
     };
     for (name, was) in before {
-        let is = after.get(name).ok_or(format!("`{name}` is left out"))?;
-        // One record is enough for what a user needs of a target, and the new one may be that.
+        let is = after.get(name).ok_or(format!("`{name}` is missing"))?;
+        // A user needs only one record of a target, which may be the new one.
         let is_replaced = is.reason == "duplicate" && is_of_added(&was.target);
         if !was.is_removed && is.is_removed && !is_replaced {
             return Err(format!(
-                "`{name}` was kept, {}, and goes, {}",
+                "`{name}` was kept, {}, and is removed, {}",
                 was.reason, is.reason
             ));
         }
@@ -100,48 +104,48 @@ fn compare(before: &Verdicts, after: &Verdicts, added: &[StoreObject]) -> Result
     Ok(())
 }
 
-/// Demands that every command says the same of each image as the dry run, and that the run does
-/// what the dry run said.
+/// Returns an error unless every command agrees with the dry run on each image, and the run does
+/// what the dry run planned.
 fn agree(containerd: &Containerd, namespace: &str, verdicts: &Verdicts) -> Result<(), String> {
-    let ask = |arguments: &[&str]| {
+    let json_of = |arguments: &[&str]| {
         let common = ["--format", "json", "--namespace", namespace];
         call(containerd, &[arguments, &common].concat())
     };
-    let listed = ask(&["image", "ls"])?;
+    let listed = json_of(&["image", "ls"])?;
     for row in rows(&listed["images"]) {
         let (name, verdict) = (text(&row["name"]), text(&row["verdict"]));
         let planned = verdicts.get(&name).ok_or(format!("no `{name}`"))?;
         let is_removed = ["unused", "dangling", "duplicate", "torn"].contains(&verdict.as_str());
         if is_removed != planned.is_removed {
-            return Err(format!(
-                "ls says that `{name}` is {verdict}, not {planned:?}"
-            ));
+            return Err(format!("ls has `{name}` as {verdict}, not {planned:?}"));
         }
     }
     if rows(&listed["images"]).count() != verdicts.len() {
         return Err(format!(
-            "ls lists others than {:?}: {listed:#}",
+            "ls has other images than {:?}: {listed:#}",
             verdicts.keys()
         ));
     }
-    let usage = ask(&["df", "-v"])?;
+    let usage = json_of(&["df", "-v"])?;
     let here = rows(&usage["namespaces"]).next().unwrap_or(&Value::Null);
-    let names = rows(&here["image_usage"]).map(|row| text(&row["name"]));
-    let of_df: BTreeMap<String, &Value> = names.zip(rows(&here["image_usage"])).collect();
+    let in_df: BTreeMap<String, &Value> = rows(&here["image_usage"])
+        .map(|row| (text(&row["name"]), row))
+        .collect();
     for (name, planned) in verdicts {
-        let row = of_df.get(name).ok_or(format!("df lacks `{name}`"))?;
+        let row = in_df.get(name).ok_or(format!("df lacks `{name}`"))?;
         same("df", name, row, planned)?;
     }
     for (name, planned) in verdicts.iter().rev().take(WHY) {
-        // A name that is the beginning of an ID as well has several answers.
-        let answers = ask(&["why", name])?;
+        // A name that is also the prefix of an ID has several answers.
+        let answers = json_of(&["why", name])?;
         let mut answers = rows(&answers["answers"]);
-        let is_it = |it: &&Value| it["thing"]["kind"] == "image" && it["thing"]["id"] == **name;
+        let is_it =
+            |answer: &&Value| answer["thing"]["kind"] == "image" && answer["thing"]["id"] == **name;
         if let Some(answer) = answers.find(is_it) {
             same("why", name, &answer["verdicts"]["prune_all"], planned)?;
         }
     }
-    let report = ask(&[
+    let report = json_of(&[
         "image",
         "prune",
         "-a",
@@ -158,23 +162,23 @@ fn agree(containerd: &Containerd, namespace: &str, verdicts: &Verdicts) -> Resul
     Ok(())
 }
 
-/// Demands that a command's verdict on an image is that of the dry run.
+/// Returns an error unless a command's verdict on an image is that of the dry run.
 fn same(command: &str, name: &str, row: &Value, planned: &Verdict) -> Result<(), String> {
     let is_removed = row["verdict"] == "remove";
     if is_removed == planned.is_removed && row["reason"] == *planned.reason {
         return Ok(());
     }
     Err(format!(
-        "{command} says of `{name}` {row:#}, not {planned:?}"
+        "{command} has `{name}` as {row:#}, not {planned:?}"
     ))
 }
 
-/// One dry run for each of [`FILTERS`].
+/// Makes a dry run with each of [`FILTERS`].
 fn dry_runs(containerd: &Containerd, namespace: &str) -> Result<Vec<Verdicts>, String> {
     let run = |filter: Option<&str>| {
         let mut arguments = vec!["image", "prune", "-a", "--dry-run", "--format", "json"];
         arguments.extend(["--namespace", namespace, "--allow-empty", namespace]);
-        arguments.extend(filter.into_iter().flat_map(|it| ["--filter", it]));
+        arguments.extend(filter.into_iter().flat_map(|filter| ["--filter", filter]));
         Ok(verdicts_of(&call(containerd, &arguments)?))
     };
     FILTERS.into_iter().map(run).collect()

@@ -1,4 +1,4 @@
-//! Many seeds, a few containerds, and what to say when one of them fails.
+//! Runs many seeds on a few containerds, and explains failures.
 
 use std::num::NonZero;
 use std::sync::Mutex;
@@ -10,39 +10,39 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::added;
 use crate::check::{Tally, check};
-use crate::question::Question;
+use crate::prune::RandomPrune;
 
-/// The seeds that have failed once.
+/// Seeds that failed in the past.
 const REGRESSIONS: &str = include_str!("regressions");
 
-/// How many stores without being told; half as many crossed ones come after them.
+/// Default number of stores. Half as many crossed stores follow.
 const STORES: u64 = 150;
 
-/// The same, of stores to which an image is added: each is asked about a dozen times.
+/// Default number of stores for [`Property::Added`], which takes about a dozen commands for each.
 const STORES_ADDED_TO: u64 = 30;
 
-/// How many tries to make a store that fails smaller. Each takes about half a second.
+/// How often to try to reduce a store that fails. Each try takes about half a second.
 const SHRINKS: usize = 400;
 
-/// What has to hold of every store.
+/// A property of every store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Property {
-    /// What a dry run names is what is freed.
+    /// A prune frees exactly what its dry run names.
     Freed,
-    /// An image that is added changes nothing for others.
+    /// Adding an image changes no result of others.
     Added,
 }
 
 impl Property {
-    /// The test of it.
+    /// Returns the name of its test.
     fn test(self) -> &'static str {
         match self {
-            Self::Freed => "what_a_dry_run_names_is_what_is_freed",
-            Self::Added => "an_added_image_changes_nothing_for_others",
+            Self::Freed => "a_prune_frees_exactly_what_its_dry_run_names",
+            Self::Added => "an_added_image_changes_no_result_of_others",
         }
     }
 
-    /// How many stores without being told.
+    /// Returns the default number of stores.
     fn stores(self) -> u64 {
         match self {
             Self::Freed => STORES,
@@ -50,7 +50,7 @@ impl Property {
         }
     }
 
-    /// Which seeds to run, by the environment.
+    /// Returns the seeds to run, which the environment may choose.
     fn seeds(self) -> Vec<u64> {
         let n_stores = number_from_env("RECLAIM_EXACT_STORES");
         if let Some(first) = number_from_env("RECLAIM_EXACT_SEED") {
@@ -65,36 +65,37 @@ impl Property {
 }
 
 fn length(n_stores: u64) -> usize {
-    usize::try_from(n_stores).expect("a number of stores that can be run fits")
+    usize::try_from(n_stores).expect("the number of stores fits")
 }
 
-/// Reads a line of the regressions: a seed and what was wrong, or only words after `#`.
+/// Parses a line of the regressions: a seed and a comment, or only a comment after `#`.
 fn seed_of_line(line: &str) -> Option<u64> {
     let seed = line.split('#').next()?.trim();
-    (!seed.is_empty()).then(|| seed.parse().expect("a line begins with a seed or with #"))
+    (!seed.is_empty()).then(|| seed.parse().expect("a line starts with a seed or with #"))
 }
 
-/// A seed that failed, and what was wrong with the whole store.
+/// A seed that failed, and the error of its whole store.
 struct Failure {
     seed: u64,
     wrong: String,
 }
 
-/// A containerd for one store after the other, and the runtime to talk to it.
-struct Bench {
+/// A containerd that checks one store after the other, and the runtime of its client.
+struct Checker {
     runtime: Runtime,
     containerd: Containerd,
 }
 
-impl Bench {
+impl Checker {
     fn start() -> Self {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime of one thread can be made");
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime with one thread starts");
         let containerd = runtime.block_on(async {
             let containerd = Containerd::quiet().log_level("warn").start().await;
             let namespace = containerd.namespace("default");
-            let first = namespace.collect().await;
-            first.expect("a new containerd collects nothing");
+            namespace.collect().await.expect("containerd collects");
             containerd
         });
         Self {
@@ -107,90 +108,89 @@ impl Bench {
         &self,
         property: Property,
         store: &RandomStore,
-        question: &Question,
+        prune: &RandomPrune,
     ) -> Result<Tally, String> {
         let containerd = &self.containerd;
         match property {
-            Property::Freed => self.runtime.block_on(check(containerd, store, question)),
+            Property::Freed => self.runtime.block_on(check(containerd, store, prune)),
             Property::Added => {
-                let checking = added::check(containerd, store, question);
+                let checking = added::check(containerd, store, prune);
                 self.runtime.block_on(checking)
             }
         }
     }
 }
 
-/// Runs all seeds of a property.
+/// Checks a property for all seeds.
 ///
 /// # Panics
 ///
-/// At the first that fails, with the store cut down and the command to run it again.
+/// After the first failure, with the reduced store and the command that repeats it.
 pub(crate) fn run(property: Property) {
     let seeds = property.seeds();
     let next = AtomicUsize::new(0);
     let failed: Mutex<Option<Failure>> = Mutex::new(None);
-    // One more than processors: a good part of each case is waiting for another process.
+    // One more than processors, because a case often waits for other processes.
     let n_workers = thread::available_parallelism().map_or(1, NonZero::get) + 1;
     let tallies: Vec<Tally> = thread::scope(|scope| {
         let workers: Vec<_> = (0..n_workers.min(seeds.len()))
             .map(|_| scope.spawn(|| work(property, &seeds, &next, &failed)))
             .collect();
-        let tallies = workers.into_iter().map(thread::ScopedJoinHandle::join);
-        tallies
-            .flat_map(|it| it.expect("a worker does not panic"))
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a worker does not panic"))
             .collect()
     });
-    let failed = failed.into_inner().expect("no worker panicked");
-    if let Some(failure) = failed {
+    if let Some(failure) = failed.into_inner().expect("no worker panicked") {
         explain(property, &failure);
     }
     let sum = |count: fn(&Tally) -> usize| tallies.iter().map(count).sum::<usize>();
-    // A comparison of nothing with nothing would always succeed.
+    // Stores without anything to free would always pass.
     let is_campaign = property == Property::Freed && tallies.len() >= length(STORES);
     for freed in [
-        sum(|it| it.blobs),
-        sum(|it| it.snapshots),
-        sum(|it| it.pending),
+        sum(|tally| tally.blobs),
+        sum(|tally| tally.snapshots),
+        sum(|tally| tally.pending),
     ] {
         assert!(
             !is_campaign || freed >= tallies.len() / 4,
-            "the stores have become too poor"
+            "the generated stores have too little to free"
         );
     }
-    tell(&format!(
-        "{property:?}: {} stores: {} images removed, {} blobs and {} snapshots freed, {} waiting ones with them",
+    print(&format!(
+        "{property:?}: {} stores: {} images removed, {} blobs and {} snapshots freed, and {} that were garbage before",
         tallies.len(),
-        sum(|it| it.removed),
-        sum(|it| it.blobs),
-        sum(|it| it.snapshots),
-        sum(|it| it.pending),
+        sum(|tally| tally.removed),
+        sum(|tally| tally.blobs),
+        sum(|tally| tally.snapshots),
+        sum(|tally| tally.pending),
     ));
 }
 
-#[expect(clippy::print_stderr, reason = "how much was compared is worth a line")]
-fn tell(words: &str) {
-    eprintln!("{words}");
+#[expect(clippy::print_stderr, reason = "the log shows how much was compared")]
+fn print(text: &str) {
+    eprintln!("{text}");
 }
 
-/// Takes seeds until there are none, or one has failed.
+/// Checks seeds until none is left, or one fails.
 fn work(
     property: Property,
     seeds: &[u64],
     next: &AtomicUsize,
     failed: &Mutex<Option<Failure>>,
 ) -> Vec<Tally> {
-    let bench = Bench::start();
+    let checker = Checker::start();
     let mut tallies = Vec::new();
     while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
         let store = RandomStore::generate(*seed);
-        let wrong = match bench.check(property, &store, &Question::generate(&store)) {
+        let wrong = match checker.check(property, &store, &RandomPrune::generate(&store)) {
             Ok(tally) => {
                 tallies.push(tally);
                 continue;
             }
             Err(wrong) => wrong,
         };
-        // Nobody need go on: where one fails, others tell nothing new.
+        // One failure is enough: the other workers stop.
         next.store(seeds.len(), Ordering::Relaxed);
         let mut failed = failed.lock().expect("no worker panicked");
         failed.get_or_insert(Failure { seed: *seed, wrong });
@@ -198,36 +198,37 @@ fn work(
     tallies
 }
 
-/// Cuts the store of a seed down and says what is wrong with it.
+/// Reduces the store of a seed, and panics with its error.
 fn explain(property: Property, failure: &Failure) -> ! {
     let Failure { seed, wrong } = failure;
-    let bench = Bench::start();
+    let checker = Checker::start();
     let store = RandomStore::generate(*seed);
-    let question = Question::generate(&store);
-    if let Ok(tally) = bench.check(property, &store, &question) {
+    let prune = RandomPrune::generate(&store);
+    if let Ok(tally) = checker.check(property, &store, &prune) {
         panic!("seed {seed} failed once and then not again ({tally:?}): {wrong}");
     }
     let is_wrong = |smaller: &RandomStore| {
-        let mut objects = smaller.objects.iter();
-        // A store without the namespace, or one that cannot be built, fails in ways of its own.
-        objects.any(|it| it.namespace == question.namespace)
-            && bench
-                .check(property, smaller, &question)
+        let mut things = smaller.objects.iter();
+        // A store without the namespace, or one that cannot be built, fails for another reason.
+        things.any(|thing| thing.namespace == prune.namespace)
+            && checker
+                .check(property, smaller, &prune)
                 .is_err_and(|wrong| !wrong.starts_with("set up"))
     };
     let shrunk = store.shrink(SHRINKS, is_wrong);
-    let wrong = bench.check(property, &shrunk, &question);
-    let wrong = wrong.expect_err("what was accepted had failed");
-    let before = if question.is_collected {
+    let wrong = checker
+        .check(property, &shrunk, &prune)
+        .expect_err("the reduced store fails");
+    let before = if prune.is_collected {
         ", after a collection"
     } else {
         ""
     };
     panic!(
-        "containerd {}: {wrong}\n\n{shrunk}\nreclaim {}{before}\n\nagain: \
+        "containerd {}: {wrong}\n\n{shrunk}\nreclaim {}{before}\n\nto repeat: \
          RECLAIM_EXACT_SEED={seed} cargo test -p reclaim-cli --test exact {}",
-        bench.containerd.version(),
-        question.arguments().join(" "),
+        checker.containerd.version(),
+        prune.arguments().join(" "),
         property.test(),
     );
 }

@@ -1,50 +1,52 @@
-//! One store and one question: build, ask, prune, look; what was seen is judged elsewhere.
+//! One case: builds a store, prunes it, and reads it before and after. `check` evaluates the
+//! result.
 
 use std::process::Command;
 
 use reclaim_testkit::{Containerd, RandomStore, Status, Version};
 use serde_json::Value;
 
-use crate::picture::Picture;
-use crate::question::Question;
+use crate::contents::StoreContents;
+use crate::prune::RandomPrune;
 
-/// All that was seen of one case.
+/// What was observed in one case.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct Observation {
     pub(crate) version: Version,
-    pub(crate) question: Question,
-    pub(crate) before: Picture,
+    pub(crate) prune: RandomPrune,
+    pub(crate) before: StoreContents,
     /// The report of the dry run.
     pub(crate) planned: Value,
     /// The report of the run.
     pub(crate) report: Value,
-    pub(crate) after: Picture,
+    pub(crate) after: StoreContents,
 }
 
-/// Runs a case on a containerd that is there for cases only.
+/// Runs a case on a containerd that has nothing else.
 ///
 /// # Errors
 ///
-/// If it cannot even be run: then something is wrong with the rig, or with the command.
+/// If the case cannot be run, because of the test's setup or because the command fails.
 pub(crate) async fn run(
     containerd: &Containerd,
     store: &RandomStore,
-    question: &Question,
-) -> Result<Seen, String> {
-    let before = set_up(containerd, store, question).await;
-    let before = before.map_err(|status| format!("set up: {status}"))?;
+    prune: &RandomPrune,
+) -> Result<Observation, String> {
+    let before = set_up(containerd, store, prune)
+        .await
+        .map_err(|status| format!("set up: {status}"))?;
     if before.disk_bytes != before.blobs().values().sum::<u64>() {
-        return Err("set up: files that no namespace knows of are on disk".to_owned());
+        return Err("set up: there are content files that no namespace has".to_owned());
     }
-    let planned = reclaim(containerd, question, &["--dry-run"])?;
-    let untouched = look(containerd).await?;
-    if untouched != before {
-        return Err(format!("a dry run changed the store: {untouched:#?}"));
+    let planned = reclaim(containerd, prune, &["--dry-run"])?;
+    let after_dry_run = look(containerd).await?;
+    if after_dry_run != before {
+        return Err(format!("a dry run changed the store: {after_dry_run:#?}"));
     }
-    let report = reclaim(containerd, question, &["--force", "--grace", "0s"])?;
-    Ok(Seen {
+    let report = reclaim(containerd, prune, &["--force", "--grace", "0s"])?;
+    Ok(Observation {
         version: containerd.version(),
-        question: question.clone(),
+        prune: prune.clone(),
         before,
         planned,
         report,
@@ -55,27 +57,28 @@ pub(crate) async fn run(
 pub(crate) async fn set_up(
     containerd: &Containerd,
     store: &RandomStore,
-    question: &Question,
-) -> Result<Picture, Status> {
+    prune: &RandomPrune,
+) -> Result<StoreContents, Status> {
     containerd.empty().await?;
     store.build(containerd).await?;
-    if question.is_collected {
+    if prune.is_collected {
         containerd.namespace("default").collect().await?;
     }
-    Picture::take(containerd).await
+    StoreContents::read(containerd).await
 }
 
-async fn look(containerd: &Containerd) -> Result<Picture, String> {
-    let picture = Picture::take(containerd).await;
-    picture.map_err(|status| format!("look: {status}"))
+async fn look(containerd: &Containerd) -> Result<StoreContents, String> {
+    StoreContents::read(containerd)
+        .await
+        .map_err(|status| format!("read the store: {status}"))
 }
 
-/// Asks the question and reads the report.
-fn reclaim(containerd: &Containerd, question: &Question, mode: &[&str]) -> Result<Value, String> {
-    call(containerd, &[&question.arguments(), mode].concat())
+/// Runs the prune and parses its report.
+fn reclaim(containerd: &Containerd, prune: &RandomPrune, mode: &[&str]) -> Result<Value, String> {
+    call(containerd, &[&prune.arguments(), mode].concat())
 }
 
-/// Calls the command and reads what it prints.
+/// Calls `reclaim` and parses its JSON output.
 pub(crate) fn call(containerd: &Containerd, arguments: &[&str]) -> Result<Value, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
         .env_clear()

@@ -1,4 +1,4 @@
-//! What must be true of every case.
+//! What must hold in every case.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -6,52 +6,58 @@ use std::fmt::Debug;
 use reclaim_testkit::{Containerd, RandomStore};
 use serde_json::Value;
 
-use crate::case::{self, Seen};
+use crate::case::{self, Observation};
 use crate::closure::{Kind, closure, is_expired};
-use crate::picture::Contents;
-use crate::question::Question;
+use crate::contents::NamespaceContents;
+use crate::prune::RandomPrune;
 use crate::users;
 
-/// How much a case had to say.
+/// How much a case removed and freed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) removed: usize,
     pub(crate) blobs: usize,
     pub(crate) snapshots: usize,
-    /// Blobs and snapshots that had been waiting and went along.
+    /// Blobs and snapshots that were garbage before, and were freed with the others.
     pub(crate) pending: usize,
 }
 
-/// Runs a store's case and checks it.
+/// Runs a case and checks it.
 ///
 /// # Errors
 ///
-/// The first thing that is not as it must be.
+/// The first violation.
 pub(crate) async fn check(
     containerd: &Containerd,
     store: &RandomStore,
-    question: &Question,
+    prune: &RandomPrune,
 ) -> Result<Tally, String> {
-    let seen = case::run(containerd, store, question).await?;
-    let removed = names(&seen.report["removed"]);
-    check_report(&seen, &removed)?;
-    let vanished = Vanished::of(&seen, &removed);
-    check_what_is_left(&seen, &removed)?;
+    let observed = case::run(containerd, store, prune).await?;
+    let removed = names(&observed.report["removed"]);
+    check_report(&observed, &removed)?;
+    let vanished = Vanished::of(&observed, &removed);
+    check_what_is_left(&observed, &removed)?;
     same(
         "blobs freed",
-        &listed(&seen.planned["blobs"], |it| text(&it["digest"])),
+        &listed(&observed.planned["blobs"], |blob| text(&blob["digest"])),
         &vanished.blobs,
     )?;
-    let key = |it: &Value| format!("{}/{}", text(&it["snapshotter"]), text(&it["key"]));
+    let key = |snapshot: &Value| {
+        format!(
+            "{}/{}",
+            text(&snapshot["snapshotter"]),
+            text(&snapshot["key"])
+        )
+    };
     same(
         "snapshots freed",
-        &listed(&seen.planned["snapshots"], key),
+        &listed(&observed.planned["snapshots"], key),
         &vanished.snapshots,
     )?;
-    if seen.question.is_collected && vanished.pending > 0 {
-        return Err("something waits after a collection".to_owned());
+    if observed.prune.is_collected && vanished.pending > 0 {
+        return Err("there is garbage after a collection".to_owned());
     }
-    users::demand_all_kept(&seen, store, &removed)?;
+    users::demand_all_kept(&observed, store, &removed)?;
     Ok(Tally {
         removed: removed.len(),
         blobs: vanished.blobs.len(),
@@ -60,11 +66,11 @@ pub(crate) async fn check(
     })
 }
 
-/// The run did what the dry run said, and every image is accounted for once.
-fn check_report(seen: &Seen, removed: &BTreeSet<String>) -> Result<(), String> {
-    let Seen {
+/// The run did what the dry run planned, and the report has every image once.
+fn check_report(observed: &Observation, removed: &BTreeSet<String>) -> Result<(), String> {
+    let Observation {
         planned, report, ..
-    } = seen;
+    } = observed;
     for part in [
         "removed",
         "kept",
@@ -76,18 +82,19 @@ fn check_report(seen: &Seen, removed: &BTreeSet<String>) -> Result<(), String> {
         same(part, &planned[part], &report[part])?;
     }
     same("reclaimed", &planned["estimate"], &report["reclaimed"])?;
-    // Nobody else is at work.
+    // Nothing else changes the store.
     for part in ["refused", "failed"] {
         same(part, &Value::Array(Vec::new()), &report[part])?;
     }
-    let mut judged: Vec<String> = removed.iter().cloned().collect();
-    judged.extend(names(&report["kept"]));
-    judged.sort_unstable();
-    let before = &seen.before.namespaces[&seen.question.namespace];
-    same("images", &before.images.keys().cloned().collect(), &judged)?;
+    let mut reported: Vec<String> = removed.iter().cloned().collect();
+    reported.extend(names(&report["kept"]));
+    reported.sort_unstable();
+    let before = &observed.before.namespaces[&observed.prune.namespace];
+    let existing = before.images.keys().cloned().collect();
+    same("images", &existing, &reported)?;
     let sum = |list: &Value| -> u64 {
         let entries = list.as_array().into_iter().flatten();
-        entries.filter_map(|it| it["bytes"].as_u64()).sum()
+        entries.filter_map(|entry| entry["bytes"].as_u64()).sum()
     };
     let estimate = &planned["estimate"];
     same(
@@ -102,34 +109,34 @@ fn check_report(seen: &Seen, removed: &BTreeSet<String>) -> Result<(), String> {
     )
 }
 
-/// What went because of the run: not what had been waiting.
+/// What the run freed, without what was garbage before.
 struct Vanished {
     blobs: BTreeMap<String, u64>,
     snapshots: BTreeMap<String, u64>,
-    /// How many blobs and snapshots had been waiting, and went along.
+    /// Number of blobs and snapshots that were garbage before, and were freed with the others.
     pending: usize,
 }
 
 impl Vanished {
-    fn of(seen: &Seen, removed: &BTreeSet<String>) -> Self {
+    fn of(observed: &Observation, removed: &BTreeSet<String>) -> Self {
         let mut vanished = Self {
             blobs: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             pending: 0,
         };
-        let left = seen.after.blobs();
-        let mut waiting = seen.before.blobs();
-        waiting.retain(|digest, _| !left.contains_key(digest));
-        for (name, before) in &seen.before.namespaces {
-            let kept = closure(before, seen.version, &BTreeSet::new());
+        let left = observed.after.blobs();
+        let mut gone = observed.before.blobs();
+        gone.retain(|digest, _| !left.contains_key(digest));
+        for (name, before) in &observed.before.namespaces {
+            let kept = closure(before, observed.version, &BTreeSet::new());
             for digest in before.blobs.keys() {
                 if kept.contains(&(Kind::Content, digest.clone()))
-                    && let Some((digest, size)) = waiting.remove_entry(digest)
+                    && let Some((digest, size)) = gone.remove_entry(digest)
                 {
                     vanished.blobs.insert(digest, size);
                 }
             }
-            let after = &seen.after.namespaces[name];
+            let after = &observed.after.namespaces[name];
             for (key, snapshot) in &before.snapshots {
                 if after.snapshots.contains_key(key) {
                     continue;
@@ -141,88 +148,92 @@ impl Vanished {
                 }
             }
         }
-        // Where nothing was removed nothing was collected, and all that waits still does.
+        // Without a removal there is no collection.
         if !removed.is_empty() {
-            vanished.pending += waiting.len();
+            vanished.pending += gone.len();
         }
         vanished
     }
 }
 
-/// What is left is what the collector keeps without the images that were removed: the oracle
-/// against the collector itself. And the disk has what the namespaces have.
-fn check_what_is_left(seen: &Seen, removed: &BTreeSet<String>) -> Result<(), String> {
-    for (name, before) in &seen.before.namespaces {
-        let after = &seen.after.namespaces[name];
+/// What is left is what the in-memory collector keeps without the removed images, and the disk has
+/// what the namespaces have.
+fn check_what_is_left(observed: &Observation, removed: &BTreeSet<String>) -> Result<(), String> {
+    for (name, before) in &observed.before.namespaces {
+        let after = &observed.after.namespaces[name];
         let nothing = BTreeSet::new();
-        let is_pruned = *name == seen.question.namespace;
+        let is_pruned = *name == observed.prune.namespace;
         let without = if is_pruned { removed } else { &nothing };
         if removed.is_empty() {
             same("untouched namespace", before, after)?;
             continue;
         }
-        let kept = closure(before, seen.version, without);
+        let kept = closure(before, observed.version, without);
         let stays = |kind, key: &String| kept.contains(&(kind, key.clone()));
-        let blobs = before.blobs.keys().filter(|it| stays(Kind::Content, it));
-        same(
-            "blobs left",
-            &blobs.collect(),
-            &after.blobs.keys().collect::<Vec<_>>(),
-        )?;
+        let blobs = before
+            .blobs
+            .keys()
+            .filter(|digest| stays(Kind::Content, digest));
+        let left: Vec<_> = after.blobs.keys().collect();
+        same("blobs left", &blobs.collect(), &left)?;
         let snapshots = before
             .snapshots
             .keys()
-            .filter(|it| stays(Kind::Snapshot, it));
+            .filter(|key| stays(Kind::Snapshot, key));
         let left: Vec<_> = after.snapshots.keys().collect();
         same("snapshots left", &snapshots.collect(), &left)?;
-        let images = before.images.keys().filter(|it| {
-            !without.contains(*it) && (!seen.version.at_least(2, 0) || stays(Kind::Image, it))
+        let images = before.images.keys().filter(|name| {
+            !without.contains(*name)
+                && (!observed.version.at_least(2, 0) || stays(Kind::Image, name))
         });
-        same(
-            "images left",
-            &images.collect(),
-            &after.images.keys().collect::<Vec<_>>(),
-        )?;
+        let left: Vec<_> = after.images.keys().collect();
+        same("images left", &images.collect(), &left)?;
         check_holders(before, after)?;
     }
-    let on_disk: u64 = seen.after.blobs().values().sum();
-    same("bytes on disk", &on_disk, &seen.after.disk_bytes)
+    let on_disk: u64 = observed.after.blobs().values().sum();
+    same("bytes on disk", &on_disk, &observed.after.disk_bytes)
 }
 
-/// Containers, sandboxes and leases that hold are as they were, and none is new.
-fn check_holders(before: &Contents, after: &Contents) -> Result<(), String> {
+/// Containers, sandboxes and live leases are the same as before.
+fn check_holders(before: &NamespaceContents, after: &NamespaceContents) -> Result<(), String> {
     same("containers", &before.containers, &after.containers)?;
     same("sandboxes", &before.sandboxes, &after.sandboxes)?;
-    let live = before.leases.iter();
-    let live = live.filter(|(_, lease)| !is_expired(&lease.labels));
-    same(
-        "leases",
-        &live.collect(),
-        &after.leases.iter().collect::<Vec<_>>(),
-    )
+    let live = before
+        .leases
+        .iter()
+        .filter(|(_, lease)| !is_expired(&lease.labels));
+    let left: Vec<_> = after.leases.iter().collect();
+    same("leases", &live.collect(), &left)
 }
 
 fn names(list: &Value) -> BTreeSet<String> {
-    let entries = list.as_array().into_iter().flatten();
-    entries.map(|it| text(&it["name"])).collect()
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .map(|image| text(&image["name"]))
+        .collect()
 }
 
-/// A list of objects as a map from a key to `bytes`.
+/// Returns a list of objects as a map from a key to `bytes`.
 fn listed(list: &Value, key: impl Fn(&Value) -> String) -> BTreeMap<String, u64> {
-    let entries = list.as_array().into_iter().flatten();
-    let pairs = entries.map(|it| (key(it), it["bytes"].as_u64().unwrap_or(u64::MAX)));
-    pairs.collect()
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .map(|entry| (key(entry), entry["bytes"].as_u64().unwrap_or(u64::MAX)))
+        .collect()
 }
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Demands that what was foretold, by the command or by the oracle, is what was found.
-fn same<T: PartialEq + Debug>(what: &str, foretold: &T, found: &T) -> Result<(), String> {
-    if foretold == found {
+/// Returns an error unless what the command or the in-memory collector predicts is what was found.
+fn same<T: PartialEq + Debug>(what: &str, predicted: &T, found: &T) -> Result<(), String> {
+    if predicted == found {
         Ok(())
     } else {
-        Err(format!("{what}\nforetold {foretold:#?}\nfound {found:#?}"))
+        Err(format!(
+            "{what}\npredicted {predicted:#?}\nfound {found:#?}"
+        ))
     }
 }

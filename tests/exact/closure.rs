@@ -1,7 +1,7 @@
-//! What containerd's collector keeps, by the collector of the containerd in memory.
+//! Predicts what containerd's collector keeps, with the collector of the in-memory containerd.
 //!
-//! The product's own graph is checked against it here, and it against the real containerd: what is
-//! left of a store has to be what it foretells.
+//! These tests compare the product's graph with it, and it with the real containerd: what is left
+//! of a store must be what it predicts.
 
 use std::collections::BTreeSet;
 
@@ -13,34 +13,36 @@ pub(crate) use reclaim_fake::{Kind, Node};
 use reclaim_model::{CollectorRules, parse_expiry};
 use reclaim_testkit::{Labels, Version};
 
-use crate::picture::Contents;
+use crate::contents::NamespaceContents;
 
-/// Returns what is kept if the images in `without` were gone: kinds and keys, also of what does
-/// not exist.
+/// Returns the kinds and keys that are kept without the images in `without`, including references
+/// to what does not exist.
 pub(crate) fn closure(
-    contents: &Contents,
+    contents: &NamespaceContents,
     version: Version,
     without: &BTreeSet<String>,
 ) -> BTreeSet<Node> {
-    let rules = CollectorRules::for_version(&version.to_string()).expect("it has two numbers");
+    let rules =
+        CollectorRules::for_version(&version.to_string()).expect("the version has two numbers");
     reclaim_fake::closure(&loaded(contents), rules, jiff::Timestamp::now(), without)
 }
 
-/// Returns what is kept by holders other than images.
-pub(crate) fn held(contents: &Contents, version: Version) -> BTreeSet<Node> {
+/// Returns what holders other than images keep.
+pub(crate) fn held(contents: &NamespaceContents, version: Version) -> BTreeSet<Node> {
     let all = contents.images.keys().cloned().collect();
     closure(contents, version, &all)
 }
 
-/// Whether the server deletes a lease or, from 2.0 on, an image with these labels by itself.
+/// Whether containerd deletes a lease or, from 2.0 on, an image with these labels.
 pub(crate) fn is_expired(labels: &Labels) -> bool {
-    let expire = labels.get("containerd.io/gc.expire");
-    let expire = expire.and_then(|it| parse_expiry(it));
-    expire.is_some_and(|expire| expire < jiff::Timestamp::now())
+    labels
+        .get("containerd.io/gc.expire")
+        .and_then(|text| parse_expiry(text))
+        .is_some_and(|expire| expire < jiff::Timestamp::now())
 }
 
-/// Returns a namespace that has the same in it.
-fn loaded(contents: &Contents) -> Namespace {
+/// Returns an in-memory namespace with these contents.
+fn loaded(contents: &NamespaceContents) -> Namespace {
     let mut namespace = Namespace::default();
     namespace.sandboxes.clone_from(&contents.sandboxes);
     for (digest, blob) in &contents.blobs {
@@ -91,9 +93,10 @@ fn loaded(contents: &Contents) -> Namespace {
     for (id, held) in &contents.leases {
         let mut lease = reclaim_fake::Lease::default();
         lease.message.labels = held.labels.clone().into_iter().collect();
-        let resources = held.resources.iter();
-        lease.resources = resources
-            .map(|it| (it.kind.clone(), it.id.clone()))
+        lease.resources = held
+            .resources
+            .iter()
+            .map(|resource| (resource.kind.clone(), resource.id.clone()))
             .collect();
         namespace.leases.insert(id.clone(), lease);
     }

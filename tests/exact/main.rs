@@ -1,46 +1,46 @@
-//! What a dry run names is what a real containerd frees, to the byte.
+//! A real containerd frees exactly what a dry run names, to the byte.
 //!
-//! Random stores, random prunes: for each seed a store is built, `reclaim image prune --dry-run`
-//! says what will go, the same prune runs, and the store is read back. What has vanished must be
-//! what was named, less what was waiting to be collected anyway; and what somebody uses must
-//! still be there. What was waiting, and what should be left, is worked out by the collector of the
-//! containerd in memory (`reclaim-fake`), which follows containerd's own source: so it is held
-//! against the real one here, too. Half of the stores are collected before, so that nothing waits
-//! and the comparison needs no oracle.
+//! Random stores and random prunes: for each seed a store is built, `reclaim image prune --dry-run`
+//! names what it would remove and free, the same prune runs, and the store is read. What is gone
+//! must be what was named and what was garbage before, and what is in use must still be there. The
+//! collector of the in-memory containerd (`reclaim-fake`), which follows containerd's source,
+//! predicts what was garbage and what is left, and is thereby compared with the real one. Half of
+//! the stores are collected first: they have no garbage, and need no prediction.
 //!
-//! 150 stores by default, always the same, so that what fails is the change and not the dice:
+//! By default there are 150 stores, always the same, so that only a change of the code can make a
+//! test fail:
 //!
 //! ```text
-//! RECLAIM_EXACT_STORES=5000            more of them, and half as many crossed ones
-//! RECLAIM_EXACT_SEED=17                that one; with STORES, that many from there
+//! RECLAIM_EXACT_STORES=5000            another number, and half as many crossed stores
+//! RECLAIM_EXACT_SEED=17                only this seed; with STORES, that many from it on
 //! RECLAIM_TEST_CONTAINERD=/path        another containerd
 //! ```
 //!
-//! A second property needs no oracle at all: an image that is added to a store, whatever its
-//! documents say of others', changes nothing for these (`added`). Both also run on crossed stores,
-//! whose seeds have bit 40, 1099511627776.
+//! A second property needs no prediction: adding an image to a store, whatever its documents say
+//! about those of others, changes no result of others (`added`). Both properties are also checked
+//! on crossed stores, whose seeds have bit 40, 1099511627776.
 //!
-//! A store that fails is cut down to the few things that matter and printed. Its seed goes into
-//! `regressions`, which run first. A seed means a store only as long as the generator stays as
-//! it is, so what was wrong gets a test beside the code as well.
+//! A store that fails is reduced to the parts that matter, and printed. Its seed is added to
+//! `regressions`, which run first. A change of the generator changes the store of a seed, so the
+//! fixed bug also gets a test next to its code.
 
 mod added;
 mod campaign;
 mod case;
 mod check;
 mod closure;
-mod picture;
-mod question;
+mod contents;
+mod prune;
 mod users;
 
 use self::campaign::Property;
 
 #[test]
-fn what_a_dry_run_names_is_what_is_freed() {
+fn a_prune_frees_exactly_what_its_dry_run_names() {
     campaign::run(Property::Freed);
 }
 
 #[test]
-fn an_added_image_changes_nothing_for_others() {
+fn an_added_image_changes_no_result_of_others() {
     campaign::run(Property::Added);
 }

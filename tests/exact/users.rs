@@ -1,52 +1,49 @@
-//! Who uses what, read off the store in the plainest way; none of it may be removed.
+//! Finds images in use, in the simplest way; none of them may be removed.
 //!
-//! Not all that the judge knows of use, only what nobody could argue about: containers by the
-//! very name of a record or by a digest, live leases, and what stands on layers. Its own small
-//! reader of manifests, so that a mistake of ours is not made twice.
+//! The product knows more kinds of use than the obvious ones here: containers with the name of a
+//! record or a digest, live leases, and snapshots on layers. Manifests are read with separate code,
+//! so that a bug of the product is not repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_testkit::{ObjectKind, RandomStore, SnapshotKind, digest_of};
 use serde_json::Value;
 
-use crate::case::Seen;
+use crate::case::Observation;
 use crate::closure::{Kind, held, is_expired};
-use crate::picture::Contents;
+use crate::contents::NamespaceContents;
 
-/// The documents of a store, by digest, of those blobs that are documents.
+/// All blobs of a store that are JSON documents, by digest.
 type Documents = BTreeMap<String, Value>;
 
-/// What an image is, by what its documents say.
+/// The contents of an image, by its documents.
 #[derive(Debug, Default)]
-struct Makeup {
+struct ImageContents {
     /// Target, indexes, manifests and configs.
     identity: BTreeSet<String>,
-    /// Keys of the top snapshots to which its platforms are unpacked.
+    /// Keys of the top snapshots of its platforms.
     chains: BTreeSet<String>,
 }
 
-/// Demands that nothing in use is among what was removed.
+/// Returns an error if an image in use was removed.
 pub(crate) fn demand_all_kept(
-    seen: &Seen,
+    observed: &Observation,
     store: &RandomStore,
     removed: &BTreeSet<String>,
 ) -> Result<(), String> {
-    let before = &seen.before.namespaces[&seen.question.namespace];
-    let documents = documents(store, &seen.before.blobs());
-    let makeups: BTreeMap<String, Makeup> = before
+    let before = &observed.before.namespaces[&observed.prune.namespace];
+    let documents = documents(store, &observed.before.blobs());
+    let images: BTreeMap<String, ImageContents> = before
         .images
         .values()
         .map(|image| image.target.digest.to_string())
-        .map(|target| {
-            let makeup = makeup(&target, &documents);
-            (target, makeup)
-        })
+        .map(|target| (target.clone(), image_contents(&target, &documents)))
         .collect();
     let users = Users {
-        seen,
+        observed,
         before,
         removed,
-        makeups,
+        images,
     };
     users.check_containers()?;
     users.check_leases()?;
@@ -54,11 +51,11 @@ pub(crate) fn demand_all_kept(
 }
 
 struct Users<'a> {
-    seen: &'a Seen,
-    before: &'a Contents,
+    observed: &'a Observation,
+    before: &'a NamespaceContents,
     removed: &'a BTreeSet<String>,
     /// By target.
-    makeups: BTreeMap<String, Makeup>,
+    images: BTreeMap<String, ImageContents>,
 }
 
 impl Users<'_> {
@@ -68,8 +65,8 @@ impl Users<'_> {
                 let image = &container.image;
                 return Err(format!("`{image}` of container `{id}` was removed"));
             }
-            self.check_targets(&format!("container `{id}`"), |makeup| {
-                makeup.identity.contains(&container.image)
+            self.check_targets(&format!("container `{id}`"), |image| {
+                image.identity.contains(&container.image)
             })?;
         }
         Ok(())
@@ -80,8 +77,8 @@ impl Users<'_> {
         for (id, lease) in leases.filter(|(_, lease)| !is_expired(&lease.labels)) {
             for resource in &lease.resources {
                 let is_content = resource.kind == "content";
-                self.check_targets(&format!("lease `{id}`"), |makeup| {
-                    is_content && makeup.identity.contains(&resource.id)
+                self.check_targets(&format!("lease `{id}`"), |image| {
+                    is_content && image.identity.contains(&resource.id)
                 })?;
                 if resource.kind == "images" && self.removed.contains(&resource.id) {
                     return Err(format!("`{}` of lease `{id}` was removed", resource.id));
@@ -91,9 +88,9 @@ impl Users<'_> {
         Ok(())
     }
 
-    /// What is active or a view and will not be collected is somebody's, whoever it is.
+    /// An active snapshot or a view that is not garbage is in use.
     fn check_snapshots(&self) -> Result<(), String> {
-        for (kind, key) in held(self.before, self.seen.version) {
+        for (kind, key) in held(self.before, self.observed.version) {
             let Some(snapshot) = self.before.snapshots.get(&key) else {
                 continue;
             };
@@ -101,15 +98,15 @@ impl Users<'_> {
                 continue;
             }
             if let Some(chain) = self.chain_below(&key) {
-                self.check_targets(&format!("snapshot `{key}`"), |makeup| {
-                    makeup.chains.contains(&chain)
+                self.check_targets(&format!("snapshot `{key}`"), |image| {
+                    image.chains.contains(&chain)
                 })?;
             }
         }
         Ok(())
     }
 
-    /// The first digest among the keys from a snapshot downwards.
+    /// Returns the first key that is a digest, from a snapshot down.
     fn chain_below(&self, from: &str) -> Option<String> {
         let mut at = Some(from.to_owned());
         while let Some(key) = at.take() {
@@ -122,31 +119,38 @@ impl Users<'_> {
         None
     }
 
-    /// Demands that of each target that is used a record stays: one that is not to expire, if
+    /// Returns an error unless each target in use keeps a record: one that does not expire, if
     /// there was one.
-    fn check_targets(&self, user: &str, is_used: impl Fn(&Makeup) -> bool) -> Result<(), String> {
-        let makeups = self.makeups.iter();
-        for (target, _) in makeups.filter(|(_, makeup)| is_used(makeup)) {
-            let records = self.before.images.iter();
-            let records = records.filter(|(_, it)| it.target.digest.to_string() == *target);
-            let (gone, left): (Vec<_>, Vec<_>) =
-                records.partition(|(name, _)| self.removed.contains(*name));
+    fn check_targets(
+        &self,
+        user: &str,
+        is_used: impl Fn(&ImageContents) -> bool,
+    ) -> Result<(), String> {
+        let images = self.images.iter();
+        for (target, _) in images.filter(|(_, image)| is_used(image)) {
+            let (gone, left): (Vec<_>, Vec<_>) = self
+                .before
+                .images
+                .iter()
+                .filter(|(_, record)| record.target.digest.to_string() == *target)
+                .partition(|(name, _)| self.removed.contains(*name));
             let has_lasting = |records: &[(&String, &reclaim_testkit::ImageRecord)]| {
-                records.iter().any(|(_, it)| !is_expired(&it.labels))
+                records
+                    .iter()
+                    .any(|(_, record)| !is_expired(&record.labels))
             };
             if left.is_empty() || has_lasting(&gone) && !has_lasting(&left) {
-                return Err(format!("{user} uses {target}, of which nothing is left"));
+                return Err(format!("{user} uses {target}, which has no record left"));
             }
         }
         Ok(())
     }
 }
 
-/// Reads the documents of those blobs that some namespace has when the question is asked.
+/// Parses the blobs that any namespace has before the prune.
 ///
-/// The namespace does not matter, since a digest means the same in each. That it is there does:
-/// a collection before the question may have taken what the store was built with, and what is
-/// in no namespace any more cannot explain a snapshot.
+/// The namespace does not matter, because a digest means the same in each. A blob must be present:
+/// a collection before the prune may have freed it, and then it cannot explain a snapshot.
 fn documents(store: &RandomStore, present: &BTreeMap<String, u64>) -> Documents {
     let objects = store.objects.iter();
     let documents = objects.filter_map(|thing| match &thing.kind {
@@ -165,29 +169,34 @@ fn documents(store: &RandomStore, present: &BTreeMap<String, u64>) -> Documents 
     documents.collect()
 }
 
-fn makeup(target: &str, documents: &Documents) -> Makeup {
-    let mut makeup = Makeup::default();
+fn image_contents(target: &str, documents: &Documents) -> ImageContents {
+    let mut contents = ImageContents::default();
     let mut queue = vec![target.to_owned()];
     while let Some(digest) = queue.pop() {
         let document = documents.get(&digest);
-        if makeup.identity.insert(digest)
+        if contents.identity.insert(digest)
             && let Some(document) = document
         {
             let digest = |descriptor: &Value| descriptor["digest"].as_str().map(str::to_owned);
             let listed = document["manifests"].as_array().into_iter().flatten();
             let named = listed.chain(Some(&document["config"]));
-            queue.extend(named.filter(|it| is_document(it)).filter_map(digest));
+            queue.extend(
+                named
+                    .filter(|descriptor| is_document(descriptor))
+                    .filter_map(digest),
+            );
             let layers = document["rootfs"]["diff_ids"].as_array();
-            makeup
+            contents
                 .chains
                 .extend(layers.and_then(|layers| chain(layers)));
         }
     }
-    makeup
+    contents
 }
 
-/// Whether a descriptor calls its blob a document of any kind. An index may list a bare layer,
-/// which many images share: naming that means none of them. Nor do kinds that nobody knows.
+/// Whether a descriptor's media type is that of an index, manifest or configuration. An index may
+/// also list a layer, which many images share and which therefore identifies none of them; the same
+/// goes for unknown media types.
 fn is_document(descriptor: &Value) -> bool {
     let media_type = descriptor["mediaType"].as_str().unwrap_or_default();
     let kinds = [
@@ -200,13 +209,13 @@ fn is_document(descriptor: &Value) -> bool {
     kinds.iter().any(|kind| media_type.starts_with(kind))
 }
 
-/// The chain ID of all layers.
+/// Returns the chain ID of all layers.
 fn chain(diff_ids: &[Value]) -> Option<String> {
-    let diff_ids = diff_ids.iter().filter_map(Value::as_str);
-    diff_ids.map(str::to_owned).reduce(|below, diff_id| {
-        let both = format!("{below} {diff_id}");
-        digest_of(both.as_bytes()).to_string()
-    })
+    diff_ids
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .reduce(|below, diff_id| digest_of(format!("{below} {diff_id}").as_bytes()).to_string())
 }
 
 #[cfg(test)]
@@ -216,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_that_was_collected_explains_nothing() {
+    fn a_collected_document_explains_no_snapshot() {
         let bytes: &[u8] = br#"{"rootfs":{"diff_ids":["sha256:01"]}}"#;
         let digest = digest_of(bytes).to_string();
         let store = RandomStore {
@@ -230,8 +239,9 @@ mod tests {
                 },
             }],
         };
-        let chains =
-            |present: &BTreeMap<String, u64>| makeup(&digest, &documents(&store, present)).chains;
+        let chains = |present: &BTreeMap<String, u64>| {
+            image_contents(&digest, &documents(&store, present)).chains
+        };
         let present = BTreeMap::from([(digest.clone(), 37)]);
         assert_eq!(chains(&present), BTreeSet::from(["sha256:01".to_owned()]));
         assert_eq!(chains(&BTreeMap::new()), BTreeSet::new());

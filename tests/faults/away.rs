@@ -1,4 +1,4 @@
-//! containerd is away for longer than a call is tried again, and for longer than a run waits.
+//! containerd is down for longer than calls are retried, and for longer than a run waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,95 +8,94 @@ use reclaim_testkit::fault::{Act, Fault, Hook, Moment, Then};
 use tokio::sync::Mutex;
 
 use crate::check;
+use crate::fixture::Fixture;
 use crate::killed::restores;
-use crate::matrix::{Case, Complaints, cases, work_through};
+use crate::matrix::{Case, Violations, cases, work_through};
 use crate::restarted::{first_and_last_of_each_method, kill_and_restart};
-use crate::run::{PRUNE_ALL, Place, Victim, spoiled, spoiled_at};
-use crate::stage::Stage;
+use crate::run::{PRUNE_ALL, Place, Victim, run_with_faults, run_with_faults_at};
 use crate::state::State;
 
-/// An outage of a second, within the retries of a call; and one beyond them.
+/// An outage that the retries of a call outlast, and a longer one.
 const OUTAGES: [(Moment, Duration); 2] = [
     (Moment::Before, Duration::from_secs(1)),
     (Moment::After, Duration::from_secs(6)),
 ];
 
-/// A run that has removed something waits for containerd, and comes to its end.
+/// A run that has removed something waits for containerd and finishes.
 #[tokio::test(flavor = "multi_thread")]
-async fn containerd_may_be_away_for_longer_than_the_retries() {
-    let first = Stage::set().await;
+async fn finishes_after_an_outage_that_is_longer_than_the_retries() {
+    let first = Fixture::start().await;
     let chosen = first_and_last_of_each_method(&first.calls);
     let cases = cases(&chosen, &OUTAGES);
-    work_through("outages within patience", first, cases, ends).await;
+    work_through("outages within patience", first, cases, finishes).await;
 }
 
-async fn ends(stage: &Stage, case: &Case<Duration>) -> Complaints {
+async fn finishes(fixture: &Fixture, case: &Case<Duration>) -> Violations {
     let fault = Fault {
         call: case.call.clone(),
         moment: case.moment,
-        act: kill_and_restart(&stage.containerd, case.harm),
+        act: kill_and_restart(&fixture.containerd, case.harm),
     };
-    let ended = spoiled(&stage.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
-    // Whatever the run came to, containerd has to be back before the store is looked at.
-    drop(stage.containerd.lock().await);
-    let after = State::of(&stage.namespace).await;
-    let mut complaints = check::soundness(stage, &after);
-    complaints.extend(check::truth(&ended, &stage.before, &after));
+    let ended = run_with_faults(&fixture.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
+    // Wait until containerd is back.
+    drop(fixture.containerd.lock().await);
+    let after = State::of(&fixture.namespace).await;
+    let mut violations = check::store(fixture, &after);
+    violations.extend(check::report(&ended, &fixture.before, &after));
     let mut holds = after.leases.keys();
     if let Some(hold) = holds.find(|id| id.starts_with("reclaim.hold.")) {
-        complaints.push(format!("the run leaves {hold}: {ended:?}"));
+        violations.push(format!("the run leaves {hold}: {ended:?}"));
     }
     if ended.code == Some(0) {
-        complaints.extend(after.differences(&stage.end));
+        violations.extend(after.differences(&fixture.end));
     }
-    complaints.extend(check::leaks(stage).await);
-    complaints.extend(check::following_run(stage).await);
-    complaints
+    violations.extend(check::leaks(fixture).await);
+    violations.extend(check::following_run(fixture).await);
+    violations
 }
 
-/// A run that gives up on a containerd that stays away loses nothing and blocks nobody: the next
-/// run restores at once what it had removed.
+/// A run that gives up does not block the next one, which restores at once what was removed.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_run_could_not_finish_is_restored_by_the_next() {
-    let first = Stage::set().await;
+async fn the_next_run_restores_what_an_unfinished_one_removed() {
+    let first = Fixture::start().await;
     let chosen = first_and_last_of_each_method(&first.calls);
     let cases = cases(&chosen, &[(Moment::Before, ()), (Moment::After, ())]);
     work_through("outages beyond patience", first, cases, is_restored).await;
 }
 
-async fn is_restored(stage: &Stage, case: &Case<()>) -> Complaints {
+async fn is_restored(fixture: &Fixture, case: &Case<()>) -> Violations {
     let fault = Fault {
         call: case.call.clone(),
         moment: case.moment,
-        act: kill(&stage.containerd),
+        act: kill(&fixture.containerd),
     };
     let impatient = Place {
         is_unseen: false,
         variables: vec![("RECLAIM_PATIENCE", "0".to_owned())],
     };
     let victim = Victim::default();
-    let ended = spoiled_at(&impatient, &stage.socket, &PRUNE_ALL, [fault], &victim).await;
-    stage.containerd.lock().await.restart().await;
-    let mut complaints = Complaints::new();
-    // With 0 nothing but the guard was left to give back.
+    let ended = run_with_faults_at(&impatient, &fixture.socket, &PRUNE_ALL, [fault], &victim).await;
+    fixture.containerd.lock().await.restart().await;
+    let mut violations = Violations::new();
+    // With 0, all that was missing is the release of the guard.
     if !matches!(ended.code, Some(0 | 1 | 3)) {
-        complaints.push(format!("{ended:?}"));
+        violations.push(format!("{ended:?}"));
     }
-    let after = State::of(&stage.namespace).await;
-    complaints.extend(check::soundness(stage, &after));
-    complaints.extend(check::leaks(stage).await);
-    complaints.extend(restores(stage).await);
-    complaints.extend(check::following_run(stage).await);
-    complaints
+    let after = State::of(&fixture.namespace).await;
+    violations.extend(check::store(fixture, &after));
+    violations.extend(check::leaks(fixture).await);
+    violations.extend(restores(fixture).await);
+    violations.extend(check::following_run(fixture).await);
+    violations
 }
 
-/// Kills containerd during the call.
+/// Returns an act that kills containerd during the call.
 fn kill(containerd: &Arc<Mutex<Containerd>>) -> Act {
     let containerd = Arc::clone(containerd);
     Act::Run(Hook::new(move || {
         let containerd = Arc::clone(&containerd);
         async move {
-            // A task of its own, because this one ends with its connection.
+            // In its own task, because this one is cancelled when the connection closes.
             let mut containerd = containerd.lock_owned().await;
             let killing = tokio::spawn(async move { containerd.kill().await });
             killing.await.unwrap();

@@ -1,183 +1,191 @@
-//! What must hold after every run, however it was spoiled.
+//! Invariants that hold after every run, whatever the fault.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::matrix::Complaints;
-use crate::run::{Ended, PRUNE_ALL, reclaim};
-use crate::stage::Stage;
+use crate::fixture::Fixture;
+use crate::matrix::Violations;
+use crate::run::{PRUNE_ALL, RunOutput, reclaim};
 use crate::state::State;
 
-/// The label by which containerd lets go of a lease by itself.
+/// The label with the time at which containerd deletes a lease.
 const EXPIRE: &str = "containerd.io/gc.expire";
 
-/// Nothing that has to stay is missing, no image is there in part, and whatever is ours goes
-/// away by itself.
-pub(crate) fn soundness(stage: &Stage, after: &State) -> Complaints {
-    let mut complaints = after.lacks(&stage.end);
-    complaints.extend(stage.broken_images(after));
-    let strange = after
+/// Nothing that must stay is missing, every image is whole, and all leases of Reclaim expire.
+pub(crate) fn store(fixture: &Fixture, after: &State) -> Violations {
+    let mut violations = after.lacks(&fixture.end);
+    violations.extend(fixture.broken_images(after));
+    let unknown_images = after
         .images
         .keys()
-        .filter(|name| !stage.before.images.contains_key(*name));
-    complaints.extend(strange.map(|name| format!("has image {name}")));
+        .filter(|name| !fixture.before.images.contains_key(*name));
+    violations.extend(unknown_images.map(|name| format!("has image {name}")));
     for (id, labels) in &after.leases {
         if !id.starts_with("reclaim.") {
-            complaints.push(format!("has lease {id}"));
+            violations.push(format!("has lease {id}"));
         } else if !labels.contains_key(EXPIRE) {
-            complaints.push(format!("lease {id} does not expire"));
+            violations.push(format!("lease {id} does not expire"));
         }
     }
-    complaints
+    violations
 }
 
-/// No blob and no ingest of ours is held by anything but a lease of ours, all of which expire:
-/// what is still there after a collection is among their resources.
-pub(crate) async fn leaks(stage: &Stage) -> Complaints {
-    let namespace = &stage.namespace;
+/// After a collection, all content that Reclaim wrote is held by its leases, which expire.
+pub(crate) async fn leaks(fixture: &Fixture) -> Violations {
+    let namespace = &fixture.namespace;
     namespace.collect().await.unwrap();
     let after = State::of(namespace).await;
     let mut held = BTreeSet::new();
     for id in after.leases.keys() {
         let resources = namespace.lease_resources(id).await.unwrap();
-        held.extend(resources.into_iter().map(|it| it.id));
+        held.extend(resources.into_iter().map(|resource| resource.id));
     }
-    let blobs = after
+    after
         .blobs
         .keys()
-        .filter(|it| !stage.before.blobs.contains_key(*it));
-    let ours = blobs.chain(&after.ingests);
-    let leaked = ours.filter(|it| !held.contains(*it));
-    leaked.map(|it| format!("leaks {it}")).collect()
+        .filter(|digest| !fixture.before.blobs.contains_key(*digest))
+        .chain(&after.ingests)
+        .filter(|id| !held.contains(*id))
+        .map(|id| format!("leaks {id}"))
+        .collect()
 }
 
-/// The exit status and the report say what is so.
-pub(crate) fn truth(ended: &Ended, before: &State, after: &State) -> Complaints {
-    truth_of(ended, before, after, Warnings::AreFailures)
+/// The exit status and the report agree with the store.
+pub(crate) fn report(ended: &RunOutput, before: &State, after: &State) -> Violations {
+    report_of(ended, before, after, Warnings::AreFailures)
 }
 
-/// As [`truth`], where something may have gone unread: that is a warning, and no failure.
-pub(crate) fn truth_with_gaps(ended: &Ended, before: &State, after: &State) -> Complaints {
-    truth_of(ended, before, after, Warnings::MayBeGaps)
+/// Like [`report`], where something may be unreadable, which is a warning and not a failure.
+pub(crate) fn report_with_gaps(ended: &RunOutput, before: &State, after: &State) -> Violations {
+    report_of(ended, before, after, Warnings::MayBeGaps)
 }
 
-/// What a warning says of the exit status.
+/// What a warning means for the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Warnings {
     AreFailures,
     MayBeGaps,
 }
 
-fn truth_of(ended: &Ended, before: &State, after: &State, warnings: Warnings) -> Complaints {
+fn report_of(ended: &RunOutput, before: &State, after: &State, warnings: Warnings) -> Violations {
     match ended.code {
-        Some(0 | 3) => told(ended, &ended.report(), before, after, warnings),
+        Some(0 | 3) => compare_report(ended, &ended.report(), before, after, warnings),
         Some(1) => {
-            let mut complaints = Complaints::new();
+            let mut violations = Violations::new();
             if !ended.stdout.is_empty() || !ended.stderr.contains("error: ") {
-                complaints.push(format!("fails without saying why: {ended:?}"));
+                violations.push(format!("fails without an error message: {ended:?}"));
             }
             if before.images != after.images {
-                complaints.push(format!(
-                    "fails before its first removal, it says: {ended:?}"
-                ));
+                violations.push(format!("exits with 1 after a removal: {ended:?}"));
             }
-            complaints
+            violations
         }
-        code => vec![format!("ends with {code:?}: {ended:?}")],
+        code => vec![format!("exits with {code:?}: {ended:?}")],
     }
 }
 
-fn told(
-    ended: &Ended,
+fn compare_report(
+    ended: &RunOutput,
     report: &Value,
     before: &State,
     after: &State,
     warnings: Warnings,
-) -> Complaints {
-    let mut complaints = Complaints::new();
-    let mut say = |is_so: bool, complaint: String| {
-        if !is_so {
-            complaints.push(complaint);
+) -> Violations {
+    let mut violations = Violations::new();
+    let mut demand = |holds: bool, violation: String| {
+        if !holds {
+            violations.push(violation);
         }
     };
-    let of = |list: &str, field: &str| -> Vec<String> {
-        let entries = report[list].as_array().unwrap().iter();
-        entries
-            .map(|it| it[field].as_str().unwrap().to_owned())
+    let fields = |list: &str, field: &str| -> Vec<String> {
+        report[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry[field].as_str().unwrap().to_owned())
             .collect()
     };
-    let lists = ["removed", "kept", "refused", "failed"].map(|list| of(list, "name"));
-    let mut accounted = lists.concat();
-    accounted.sort();
-    let there: Vec<String> = before.images.keys().cloned().collect();
-    say(accounted == there, format!("accounts for {accounted:?}"));
+    let lists = ["removed", "kept", "refused", "failed"].map(|list| fields(list, "name"));
+    let mut reported = lists.concat();
+    reported.sort();
+    let existing: Vec<String> = before.images.keys().cloned().collect();
+    demand(reported == existing, format!("reports on {reported:?}"));
     let [removed, _, refused, failed] = lists;
     for name in removed {
         let is_gone = !after.images.contains_key(&name);
-        say(is_gone, format!("{name} is said to be removed"));
+        demand(is_gone, format!("reports {name} as removed"));
     }
-    // A record that could not be restored is named as failed, and may be there or not.
-    let errors = of("failed", "error");
-    let restored = |error: &str| error.starts_with("restore image");
-    let stuck = failed
+    // A record that could not be restored is in `failed`, and may be there or not.
+    let errors = fields("failed", "error");
+    let not_removed = failed
         .iter()
         .zip(&errors)
-        .filter(|(_, error)| !restored(error));
-    for name in refused.iter().chain(stuck.map(|(name, _)| name)) {
+        .filter(|(_, error)| !error.starts_with("restore image"))
+        .map(|(name, _)| name);
+    for name in refused.iter().chain(not_removed) {
         let is_there = after.images.contains_key(name);
-        say(is_there, format!("{name} is said to stay"));
+        demand(is_there, format!("reports {name} as not removed"));
     }
-    for digest in of("blobs", "digest") {
+    for digest in fields("blobs", "digest") {
         let is_freed = before.blobs.contains_key(&digest) && !after.blobs.contains_key(&digest);
-        say(is_freed, format!("{digest} is said to be freed"));
+        demand(is_freed, format!("reports {digest} as freed"));
     }
-    let keys = of("snapshots", "key");
-    let snapshots = of("snapshots", "snapshotter").into_iter().zip(keys);
+    let keys = fields("snapshots", "key");
+    let snapshots = fields("snapshots", "snapshotter").into_iter().zip(keys);
     for snapshot in snapshots.map(|(snapshotter, key)| format!("{snapshotter}/{key}")) {
         let is_freed = before.snapshots.contains(&snapshot) && !after.snapshots.contains(&snapshot);
-        say(is_freed, format!("{snapshot} is said to be freed"));
+        demand(is_freed, format!("reports {snapshot} as freed"));
     }
     for (list, bytes) in [("blobs", "content_bytes"), ("snapshots", "snapshot_bytes")] {
-        let entries = report[list].as_array().unwrap().iter();
-        // A size that is unknown is in no sum.
-        let sizes = entries.filter(|it| !it["bytes"].is_null());
-        let sum: u64 = sizes.map(|it| it["bytes"].as_u64().unwrap()).sum();
-        let told = report["reclaimed"][bytes].as_u64().unwrap();
-        say(sum == told, format!("{bytes} is {told}, not {sum}"));
+        // The sum leaves out unknown sizes.
+        let sum: u64 = report[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|entry| !entry["bytes"].is_null())
+            .map(|entry| entry["bytes"].as_u64().unwrap())
+            .sum();
+        let total = report["reclaimed"][bytes].as_u64().unwrap();
+        demand(sum == total, format!("{bytes} is {total}, not {sum}"));
     }
-    // Neither is a fault: that it took several parts, and a guard that the next run takes over.
+    // Holding in several parts is not a failure, nor is a guard that the next run takes over.
     let harmless = ["too full to hold", "the guard stays until the next run"];
-    let is_harmless = |it: &Value| harmless.iter().any(|of| it.as_str().unwrap().contains(of));
-    let mut others = report["warnings"].as_array().unwrap().iter();
-    let is_warned = !others.all(is_harmless);
+    let is_harmless = |warning: &Value| {
+        let warning = warning.as_str().unwrap();
+        harmless.iter().any(|text| warning.contains(text))
+    };
+    let is_warned = !report["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .all(is_harmless);
     let may_be_gap = warnings == Warnings::MayBeGaps && failed.is_empty() && is_warned;
     let is_bad = !failed.is_empty() || is_warned;
-    let status_is_true = may_be_gap || (ended.code == Some(3)) == is_bad;
-    say(
-        status_is_true,
-        format!("ends with {:?}: {report:#}", ended.code),
+    demand(
+        may_be_gap || (ended.code == Some(3)) == is_bad,
+        format!("exits with {:?}: {report:#}", ended.code),
     );
-    complaints
+    violations
 }
 
-/// A run that nothing disturbs ends in the store as if there had been no other before it.
-pub(crate) async fn following_run(stage: &Stage) -> Complaints {
-    let before = State::of(&stage.namespace).await;
-    if before == stage.end {
-        return Complaints::new();
+/// Another run without faults leaves the store as if there had been no run before it.
+pub(crate) async fn following_run(fixture: &Fixture) -> Violations {
+    let before = State::of(&fixture.namespace).await;
+    if before == fixture.end {
+        return Violations::new();
     }
-    let socket = stage.socket.to_str().unwrap();
+    let socket = fixture.socket.to_str().unwrap();
     let ended = reclaim(socket, &PRUNE_ALL).await;
-    let after = State::of(&stage.namespace).await;
-    let mut complaints = Complaints::new();
+    let after = State::of(&fixture.namespace).await;
+    let mut violations = Violations::new();
     if ended.code != Some(0) {
-        complaints.push(format!(
+        violations.push(format!(
             "a following run, on {:?}: {ended:?}",
             before.leases
         ));
     }
-    let differences = after.differences(&stage.end).into_iter();
-    complaints.extend(differences.map(|it| format!("after a following run: {it}")));
-    complaints
+    let differences = after.differences(&fixture.end).into_iter();
+    violations.extend(differences.map(|difference| format!("after a following run: {difference}")));
+    violations
 }

@@ -1,16 +1,16 @@
-//! A container is created while a prune is under way, between any two of its calls.
+//! A container is created during a prune, between any two of its calls.
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! Who creates a container resolves the name, prepares a snapshot, records the container, as
-//! containerd's own client does. The run's second look lists the snapshots last. So:
+//! Like containerd's own client, a creator resolves the name, prepares a snapshot, and creates the
+//! container. The run's second look lists the snapshots last. Therefore:
 //!
-//! - Whoever has resolved the name, and has prepared the snapshot before the second look asks
-//!   for the list of snapshots, has the image: record, content and snapshots.
-//! - Whoever resolves after the removal is told that there is no such image.
-//! - Whoever has resolved before the removal, and prepares only after that list, may lose the
-//!   record. That is what the grace is for. The container's filesystem is whole all the same:
-//!   the snapshot is prepared on what is held, or not at all.
+//! - A creator that has resolved the name, and prepares the snapshot before the second look lists
+//!   the snapshots, keeps the image: record, content and snapshots.
+//! - A creator that resolves the name after the removal gets "not found".
+//! - A creator that resolves the name before the removal, and prepares the snapshot after that
+//!   list, may lose the record; the grace period makes this unlikely. The container's filesystem is
+//!   whole: the snapshot is prepared on what the run holds, or not at all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use tokio::sync::SetOnce;
 use tonic::Code;
 
 use crate::check;
-use crate::matrix::{Case, Complaints, cases, work_through};
-use crate::run::{PRUNE_ALL, Victim, spoiled};
-use crate::stage::{PLATFORMS, Stage, TWO, UNUSED};
+use crate::fixture::{Fixture, PLATFORMS, TWO, UNUSED};
+use crate::matrix::{Case, Violations, cases, work_through};
+use crate::run::{PRUNE_ALL, Victim, run_with_faults};
 use crate::state::State;
 
 const CONTAINER: &str = "late";
@@ -32,198 +32,213 @@ const USAGE: &str = "snapshots.v1.Snapshots/Usage";
 const GET: &str = "images.v1.Images/Get";
 const LIST: &str = "snapshots.v1.Snapshots/List";
 
-/// An image alone, one that has another name, and one of which only a part is unpacked.
+/// An image with one name, one with two names, and one of which only one platform is unpacked.
 const IMAGES: [(Moment, &str); 3] = [
     (Moment::Before, UNUSED),
     (Moment::Before, TWO),
     (Moment::Before, PLATFORMS),
 ];
 
-/// What came of a creation.
-type Created = Arc<SetOnce<Result<(), Status>>>;
+/// The result of a creation.
+type Creation = Arc<SetOnce<Result<(), Status>>>;
 
-/// Created in one go between any two calls, a container has its image, or is told that there is
-/// none; there is nothing in between.
+/// A container that is created between any two calls has its image, or creating it fails with "not
+/// found".
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_resolves_the_name_has_the_image() {
-    let first = Stage::set().await;
+async fn a_container_whose_image_name_is_resolved_has_the_image() {
+    let first = Fixture::start().await;
     let cases = cases(&first.calls, &IMAGES);
     work_through("containers created", first, cases, creates_at_once).await;
 }
 
-/// Resolved before the run, and prepared before the second look's list of snapshots, an image
-/// stays; prepared later, the container's filesystem is whole, or there is no container.
+/// The name is resolved before the run. If the snapshot is prepared after the second look, the
+/// container's filesystem is whole, or there is no container.
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_prepares_before_the_second_look_has_the_image() {
-    let first = Stage::set().await;
+async fn a_snapshot_prepared_before_the_second_look_keeps_the_image() {
+    let first = Fixture::start().await;
     let cases = cases(&first.calls, &IMAGES);
     work_through("containers prepared", first, cases, prepares).await;
 }
 
-/// Prepared after that list, but before the run releases anything, an image stays all the same if
-/// containerd tells of it in time: the run hears of the snapshot, and looks once more.
+/// A snapshot prepared after that list, and before the run releases anything, keeps the image if
+/// containerd's event arrives in time: the run then looks again.
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_heard_after_the_second_look_has_the_image() {
-    let first = Stage::set().await;
-    let lists = second_look(&first).iter().filter(|it| it.method == LIST);
-    let lists: Vec<Call> = lists.cloned().collect();
+async fn an_event_of_a_snapshot_after_the_second_look_keeps_the_image() {
+    let first = Fixture::start().await;
+    let lists: Vec<Call> = second_look(&first)
+        .iter()
+        .filter(|call| call.method == LIST)
+        .cloned()
+        .collect();
     let images = [UNUSED, TWO, PLATFORMS].map(|image| (Moment::After, image));
     let cases = cases(&lists, &images);
-    work_through("containers heard of", first, cases, is_heard).await;
+    work_through("containers observed by event", first, cases, is_observed).await;
 }
 
-/// A removal that was made and reported as failed is looked at again as well: what it removed
-/// comes back for whoever has begun to use it.
+/// A delete that took effect and returned an error is part of the second look: the image comes back
+/// for a container that has begun to use it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removal_that_seems_to_fail_is_looked_at_again() {
-    let first = Stage::set().await;
-    let cases = [UNUSED, TWO, PLATFORMS].into_iter();
-    let cases = cases.flat_map(|image| [(image, false), (image, true)]);
-    work_through("removals in doubt", first, cases.collect(), doubts).await;
+async fn the_second_look_includes_removals_that_seem_to_fail() {
+    let first = Fixture::start().await;
+    let cases = [UNUSED, TWO, PLATFORMS]
+        .into_iter()
+        .flat_map(|image| [(image, false), (image, true)])
+        .collect();
+    work_through("uncertain removals", first, cases, is_uncertain).await;
 }
 
-/// A restoration that is lost, fails, or is cut off by a kill, is made up for: by a retry, or by
-/// the next run. Until then what it needs is held.
+/// A retry or the next run repeats a restoration that failed. Until then the run's lease holds what
+/// it needs.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restoration_may_fail() {
-    let first = Stage::set().await;
+async fn a_failed_restoration_is_repeated() {
+    let first = Fixture::start().await;
     let create = call("images.v1.Images/Create", 0);
-    let all = IMAGES.iter().flat_map(|&(_, image)| {
-        let mishaps = [Mishap::Lost, Mishap::Error, Mishap::Killed];
-        mishaps.map(|mishap| (image, mishap))
-    });
-    let harms: Vec<_> = all
+    let harms: Vec<_> = IMAGES
+        .iter()
+        .flat_map(|&(_, image)| Harm::ALL.map(|harm| (image, harm)))
         .flat_map(|harm| [(Moment::Before, harm), (Moment::After, harm)])
         .collect();
     let cases = cases(&[create], &harms);
-    work_through("spoiled restorations", first, cases, restores).await;
+    work_through("failed restorations", first, cases, restores).await;
 }
 
 /// What happens to a restoration.
 #[derive(Debug, Clone, Copy)]
-enum Mishap {
+enum Harm {
     Lost,
     Error,
     Killed,
 }
 
-async fn creates_at_once(stage: &Stage, case: &Case<&'static str>) -> Complaints {
-    let image = stage.image(case.harm);
-    let namespace = stage.namespace.clone();
+impl Harm {
+    const ALL: [Self; 3] = [Self::Lost, Self::Error, Self::Killed];
+}
+
+async fn creates_at_once(fixture: &Fixture, case: &Case<&'static str>) -> Violations {
+    let image = fixture.image(case.harm);
+    let namespace = fixture.namespace.clone();
     let (created, act) = creation(image, namespace, true);
-    let mut complaints = run_with(stage, [at(&case.call, act)]).await;
+    let mut violations = prune_with(fixture, [at(&case.call, act)]).await;
     match created.get() {
-        None => complaints.push("nothing was created".to_owned()),
-        Some(Ok(())) => complaints.extend(has_its_image(stage, image).await),
+        None => violations.push("the hook did not run".to_owned()),
+        Some(Ok(())) => violations.extend(has_its_image(fixture, image).await),
         Some(Err(status)) if status.code() == Code::NotFound => {
-            let after = State::of(&stage.namespace).await;
-            complaints.extend(after.differences(&stage.end));
+            let after = State::of(&fixture.namespace).await;
+            violations.extend(after.differences(&fixture.end));
         }
-        Some(Err(status)) => complaints.push(format!("creation fails: {status}")),
+        Some(Err(status)) => violations.push(format!("creation fails: {status}")),
     }
-    complaints.extend(tidy(stage).await);
-    complaints
+    violations.extend(clean_up(fixture).await);
+    violations
 }
 
-async fn prepares(stage: &Stage, case: &Case<&'static str>) -> Complaints {
-    let image = stage.image(case.harm);
-    let (created, act) = creation(image, stage.namespace.clone(), false);
-    let mut complaints = run_with(stage, [at(&case.call, act)]).await;
-    let is_guaranteed = precedes_last_list(stage, &case.call);
+async fn prepares(fixture: &Fixture, case: &Case<&'static str>) -> Violations {
+    let image = fixture.image(case.harm);
+    let (created, act) = creation(image, fixture.namespace.clone(), false);
+    let mut violations = prune_with(fixture, [at(&case.call, act)]).await;
+    let is_guaranteed = precedes_last_list(fixture, &case.call);
     match created.get() {
-        None => complaints.push("nothing was created".to_owned()),
-        Some(Ok(())) if is_guaranteed => complaints.extend(has_its_image(stage, image).await),
-        Some(Ok(())) => complaints.extend(has_its_filesystem(stage, image).await),
+        None => violations.push("the hook did not run".to_owned()),
+        Some(Ok(())) if is_guaranteed => violations.extend(has_its_image(fixture, image).await),
+        Some(Ok(())) => violations.extend(has_its_filesystem(fixture, image).await),
         Some(Err(status)) if status.code() == Code::NotFound && !is_guaranteed => {}
-        Some(Err(status)) => complaints.push(format!("creation fails: {status}")),
+        Some(Err(status)) => violations.push(format!("creation fails: {status}")),
     }
-    complaints.extend(tidy(stage).await);
-    complaints
+    violations.extend(clean_up(fixture).await);
+    violations
 }
 
-async fn is_heard(stage: &Stage, case: &Case<&'static str>) -> Complaints {
-    let image = stage.image(case.harm);
-    // Events travel beside the calls: this one is given ample time.
-    let ample = Duration::from_secs(2);
-    let (created, act) = creation_before(image, stage.namespace.clone(), false, ample);
+async fn is_observed(fixture: &Fixture, case: &Case<&'static str>) -> Violations {
+    let image = fixture.image(case.harm);
+    // The pause gives the event time to arrive.
+    let pause = Duration::from_secs(2);
+    let (created, act) = creation_before(image, fixture.namespace.clone(), false, pause);
     let fault = Fault {
         call: case.call.clone(),
         moment: case.moment,
         act,
     };
-    let mut complaints = run_with(stage, [fault]).await;
+    let mut violations = prune_with(fixture, [fault]).await;
     match created.get() {
-        Some(Ok(())) => complaints.extend(has_its_image(stage, image).await),
-        other => complaints.push(format!("creation: {other:?}")),
+        Some(Ok(())) => violations.extend(has_its_image(fixture, image).await),
+        other => violations.push(format!("creation: {other:?}")),
     }
-    complaints.extend(tidy(stage).await);
-    complaints
+    violations.extend(clean_up(fixture).await);
+    violations
 }
 
-async fn doubts(stage: &Stage, case: &(&'static str, bool)) -> Complaints {
-    let (name, is_blind) = *case;
-    let image = stage.image(name);
-    let count = |method: &str| stage.calls.iter().filter(|it| it.method == method).count();
-    let unknown = |method: &str, nth, moment| Fault {
+/// Lets every delete return an error after its effect, and with `true` also the calls that read the
+/// records afterwards.
+async fn is_uncertain(fixture: &Fixture, case: &(&'static str, bool)) -> Violations {
+    let (name, reads_fail) = *case;
+    let image = fixture.image(name);
+    let count = |method: &str| {
+        fixture
+            .calls
+            .iter()
+            .filter(|call| call.method == method)
+            .count()
+    };
+    let fails = |method: &str, nth, moment| Fault {
         call: call(method, nth),
         moment,
         act: Act::Refuse(Code::Unknown),
     };
-    let deletes = count(DELETE);
-    let mut faults: Vec<Fault> = (0..deletes)
-        .map(|nth| unknown(DELETE, nth, Moment::After))
+    let n_deletes = count(DELETE);
+    let mut faults: Vec<Fault> = (0..n_deletes)
+        .map(|nth| fails(DELETE, nth, Moment::After))
         .collect();
-    if is_blind {
-        let asked = count(GET);
-        let again = asked..asked + deletes;
-        faults.extend(again.map(|nth| unknown(GET, nth, Moment::Before)));
+    if reads_fail {
+        let n_reads = count(GET);
+        let more_reads = n_reads..n_reads + n_deletes;
+        faults.extend(more_reads.map(|nth| fails(GET, nth, Moment::Before)));
     }
-    let (created, act) = creation(image, stage.namespace.clone(), false);
-    faults.push(at(&second_look(stage)[0], act));
-    let mut complaints = run_with(stage, faults).await;
+    let (created, act) = creation(image, fixture.namespace.clone(), false);
+    faults.push(at(&second_look(fixture)[0], act));
+    let mut violations = prune_with(fixture, faults).await;
     match created.get() {
-        Some(Ok(())) => complaints.extend(has_its_image(stage, image).await),
-        other => complaints.push(format!("creation: {other:?}")),
+        Some(Ok(())) => violations.extend(has_its_image(fixture, image).await),
+        other => violations.push(format!("creation: {other:?}")),
     }
-    complaints.extend(tidy(stage).await);
-    complaints
+    violations.extend(clean_up(fixture).await);
+    violations
 }
 
-async fn restores(stage: &Stage, case: &Case<(&'static str, Mishap)>) -> Complaints {
-    let (name, mishap) = case.harm;
-    let image = stage.image(name);
+async fn restores(fixture: &Fixture, case: &Case<(&'static str, Harm)>) -> Violations {
+    let (name, harm) = case.harm;
+    let image = fixture.image(name);
     let victim = Victim::default();
-    let (act, code) = match mishap {
-        Mishap::Lost => (Act::Refuse(Code::Unavailable), Some(0)),
-        Mishap::Error => (Act::Refuse(Code::Unknown), Some(3)),
-        Mishap::Killed => (victim.kill(), None),
+    let (act, code) = match harm {
+        Harm::Lost => (Act::Refuse(Code::Unavailable), Some(0)),
+        Harm::Error => (Act::Refuse(Code::Unknown), Some(3)),
+        Harm::Killed => (victim.kill(), None),
     };
     let fault = Fault {
         call: case.call.clone(),
         moment: case.moment,
         act,
     };
-    let (created, creating) = creation(image, stage.namespace.clone(), false);
-    let faults = [at(&second_look(stage)[0], creating), fault];
-    let ended = spoiled(&stage.socket, &PRUNE_ALL, faults, &victim).await;
-    let after = State::of(&stage.namespace).await;
-    let mut complaints = check::soundness(stage, &after);
+    let (created, creating) = creation(image, fixture.namespace.clone(), false);
+    let faults = [at(&second_look(fixture)[0], creating), fault];
+    let ended = run_with_faults(&fixture.socket, &PRUNE_ALL, faults, &victim).await;
+    let after = State::of(&fixture.namespace).await;
+    let mut violations = check::store(fixture, &after);
     if ended.code != code || !matches!(created.get(), Some(Ok(()))) {
-        complaints.push(format!("{created:?}, {ended:?}"));
+        violations.push(format!("{created:?}, {ended:?}"));
     }
     if ended.code.is_some() {
-        complaints.extend(check::truth(&ended, &stage.before, &after));
+        violations.extend(check::report(&ended, &fixture.before, &after));
     }
     if ended.code != Some(0) {
-        complaints.extend(check::leaks(stage).await);
-        let next = spoiled(&stage.socket, &PRUNE_ALL, [], &Victim::default()).await;
+        violations.extend(check::leaks(fixture).await);
+        let next = run_with_faults(&fixture.socket, &PRUNE_ALL, [], &Victim::default()).await;
         if next.code != Some(0) {
-            complaints.push(format!("the next run: {next:?}"));
+            violations.push(format!("the next run: {next:?}"));
         }
     }
-    complaints.extend(has_its_image(stage, image).await);
-    complaints.extend(tidy(stage).await);
-    complaints
+    violations.extend(has_its_image(fixture, image).await);
+    violations.extend(clean_up(fixture).await);
+    violations
 }
 
 fn call(method: &str, nth: usize) -> Call {
@@ -241,20 +256,20 @@ fn at(call: &Call, act: Act) -> Fault {
     }
 }
 
-/// Creates a container of an image as nerdctl does, beginning with its name or, if that was
-/// `resolved` long ago, with the snapshot.
-fn creation(image: &BuiltImage, namespace: NamespaceClient, resolves: bool) -> (Created, Act) {
+/// Returns an act that creates a container of an image as nerdctl does, and its result. Without
+/// `resolves` it does not look up the image's name.
+fn creation(image: &BuiltImage, namespace: NamespaceClient, resolves: bool) -> (Creation, Act) {
     creation_before(image, namespace, resolves, Duration::ZERO)
 }
 
-/// As [`creation`], and the run goes on only a while after it.
+/// Like [`creation`]; the run continues after a pause.
 fn creation_before(
     image: &BuiltImage,
     namespace: NamespaceClient,
     resolves: bool,
     pause: Duration,
-) -> (Created, Act) {
-    let created = Created::default();
+) -> (Creation, Act) {
+    let created = Creation::default();
     let (slot, image) = (Arc::clone(&created), image.clone());
     let hook = Hook::new(move || {
         let (slot, image, namespace) = (Arc::clone(&slot), image.clone(), namespace.clone());
@@ -277,7 +292,7 @@ fn creation_before(
     (created, Act::Run(hook))
 }
 
-/// Takes back the lease of a creation that failed, as a client does that is told so.
+/// Deletes the lease of a failed creation, as its client does.
 async fn give_up(namespace: &NamespaceClient) {
     for lease in namespace.leases().await.unwrap().into_keys() {
         if !lease.starts_with("reclaim.") {
@@ -289,75 +304,81 @@ async fn give_up(namespace: &NamespaceClient) {
     }
 }
 
-/// Runs a prune with faults, and looks at what always has to hold.
-async fn run_with(stage: &Stage, faults: impl IntoIterator<Item = Fault>) -> Complaints {
-    let ended = spoiled(&stage.socket, &PRUNE_ALL, faults, &Victim::default()).await;
-    let after = State::of(&stage.namespace).await;
-    let mut complaints = check::soundness(stage, &after);
-    complaints.extend(check::truth(&ended, &stage.before, &after));
+/// Runs a prune with faults, and checks the invariants.
+async fn prune_with(fixture: &Fixture, faults: impl IntoIterator<Item = Fault>) -> Violations {
+    let ended = run_with_faults(&fixture.socket, &PRUNE_ALL, faults, &Victim::default()).await;
+    let after = State::of(&fixture.namespace).await;
+    let mut violations = check::store(fixture, &after);
+    violations.extend(check::report(&ended, &fixture.before, &after));
     if !matches!(ended.code, Some(0 | 3)) || !ended.struck {
-        complaints.push(format!("{ended:?}"));
+        violations.push(format!("{ended:?}"));
     }
-    complaints
+    violations
 }
 
-/// The calls of the second look, first to last.
-fn second_look(stage: &Stage) -> &[Call] {
+/// Returns the calls of the second look, in order.
+fn second_look(fixture: &Fixture) -> &[Call] {
     let is = |method: &'static str| move |call: &Call| call.method == method;
-    // Removed and measured is side by side.
+    // Images are removed and snapshots measured at the same time.
     let before = |call: &Call| is(DELETE)(call) || is(USAGE)(call);
-    let begin = stage.calls.iter().rposition(before).unwrap() + 1;
+    let begin = fixture.calls.iter().rposition(before).unwrap() + 1;
     let release = is("leases.v1.Leases/Delete");
-    let end = stage.calls.iter().position(release).unwrap();
-    &stage.calls[begin..end]
+    let end = fixture.calls.iter().position(release).unwrap();
+    &fixture.calls[begin..end]
 }
 
-/// Whether a call comes before the second look asks for any list of snapshots.
-fn precedes_last_list(stage: &Stage, call: &Call) -> bool {
+/// Whether a call comes before the second look's first list of snapshots.
+fn precedes_last_list(fixture: &Fixture, call: &Call) -> bool {
     let is_list = |call: &&Call| call.method == LIST;
-    let list = second_look(stage).iter().find(is_list).unwrap();
-    let position = |call: &Call| stage.calls.iter().position(|it| it == call).unwrap();
+    let list = second_look(fixture).iter().find(is_list).unwrap();
+    let position = |call: &Call| {
+        fixture
+            .calls
+            .iter()
+            .position(|other| other == call)
+            .unwrap()
+    };
     position(call) < position(list)
 }
 
-/// The record, all content, all snapshots, and the container on them.
-async fn has_its_image(stage: &Stage, image: &BuiltImage) -> Complaints {
-    let after = State::of(&stage.namespace).await;
-    let mut complaints = has_its_filesystem(stage, image).await;
-    // A record that is there is whole: soundness has looked.
+/// The record, all content, all snapshots and the container are there.
+async fn has_its_image(fixture: &Fixture, image: &BuiltImage) -> Violations {
+    let after = State::of(&fixture.namespace).await;
+    let mut violations = has_its_filesystem(fixture, image).await;
+    // If the record is there, its image is whole: `check::store` has checked that.
     if !after.images.contains_key(image.name()) {
-        complaints.push(format!("{} is lost under its container", image.name()));
+        violations.push(format!("lost {}, which a container uses", image.name()));
     }
-    complaints
+    violations
 }
 
-/// The container with its snapshot, down to the lowest layer.
-async fn has_its_filesystem(stage: &Stage, image: &BuiltImage) -> Complaints {
-    let after = State::of(&stage.namespace).await;
+/// The container and its snapshots are there, down to the lowest layer.
+async fn has_its_filesystem(fixture: &Fixture, image: &BuiltImage) -> Violations {
+    let after = State::of(&fixture.namespace).await;
     let (snapshotter, _) = image.unpacked();
     let unpacked = image
         .manifests
         .iter()
-        .find(|it| it.unpacked().is_some())
+        .find(|manifest| manifest.unpacked().is_some())
         .unwrap();
     let chain = unpacked.chain_ids.iter().map(ToString::to_string);
-    let mut keys: Vec<String> = chain.chain([CONTAINER.to_owned()]).collect();
-    keys.retain(|key| !after.snapshots.contains(&format!("{snapshotter}/{key}")));
-    let mut complaints: Complaints = keys
-        .iter()
-        .map(|it| format!("lacks snapshot {it}"))
+    let mut violations: Violations = chain
+        .chain([CONTAINER.to_owned()])
+        .map(|key| format!("{snapshotter}/{key}"))
+        .filter(|snapshot| !after.snapshots.contains(snapshot))
+        .map(|snapshot| format!("lacks snapshot {snapshot}"))
         .collect();
     if !after.containers.contains(CONTAINER) {
-        complaints.push("the container is lost".to_owned());
+        violations.push("the container is lost".to_owned());
     }
-    complaints
+    violations
 }
 
-/// Removes the container, and sees that nothing else is left of all this.
-async fn tidy(stage: &Stage) -> Complaints {
-    let namespace = &stage.namespace;
-    let deleted = namespace.delete_container(CONTAINER).await;
-    drop(deleted);
+/// Removes the container, and checks that a run leaves nothing of it.
+async fn clean_up(fixture: &Fixture) -> Violations {
+    let namespace = &fixture.namespace;
+    // In some cases there is no container.
+    drop(namespace.delete_container(CONTAINER).await);
     namespace.collect().await.unwrap();
-    check::following_run(stage).await
+    check::following_run(fixture).await
 }

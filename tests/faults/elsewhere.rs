@@ -5,28 +5,28 @@ use reclaim_testkit::fault::{Fault, Moment};
 use tempfile::TempDir;
 
 use crate::check;
+use crate::fixture::Fixture;
 use crate::killed::restores_at;
-use crate::matrix::{Case, Complaints, cases, work_through};
-use crate::run::{PRUNE_ALL, Place, Victim, reclaim_at, spoiled_at};
-use crate::stage::Stage;
+use crate::matrix::{Case, Violations, cases, work_through};
+use crate::run::{PRUNE_ALL, Place, Victim, reclaim_at, run_with_faults_at};
 use crate::state::State;
 
-/// What a run says that another is in the way of.
+/// The error of a run that finds another one running.
 const RUNNING: &str = "a prune operation is already running";
 
-/// What the next run can tell of the one that was killed.
+/// What the next run can see of the killed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum Evidence {
     /// Its lock file, but not its process.
     Lock,
-    /// That this machine was started again since: neither the process nor the lock file.
+    /// A later boot of the machine, but neither the process nor the lock file.
     Boot,
     /// Nothing.
     Nothing,
 }
 
-impl Seen {
-    /// Where the run is that is killed, and where the next one.
+impl Evidence {
+    /// Returns where the killed run and the next one run.
     fn places(self, locks: &TempDir) -> (Place, Place) {
         let at = |boot: &str, locks: &str| Place {
             is_unseen: false,
@@ -49,63 +49,65 @@ impl Seen {
     }
 }
 
-/// A run that is killed at any call blocks nobody, wherever its process was: a lock that the
-/// kernel has dropped proves that it is over, or that the machine was started again.
+/// A lock that the kernel has released, or a later boot, proves that the killed run is over.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_killed_out_of_sight_blocks_nobody() {
-    let first = Stage::set().await;
-    let harms = [(Moment::Before, Seen::Lock), (Moment::After, Seen::Boot)];
+async fn a_killed_run_whose_process_is_not_visible_does_not_block_the_next() {
+    let first = Fixture::start().await;
+    let harms = [
+        (Moment::Before, Evidence::Lock),
+        (Moment::After, Evidence::Boot),
+    ];
     let cases = cases(&first.calls, &harms);
-    work_through("runs killed out of sight", first, cases, blocks_nobody).await;
+    work_through("runs killed out of sight", first, cases, does_not_block).await;
 }
 
-async fn blocks_nobody(stage: &Stage, case: &Case<Seen>) -> Complaints {
+async fn does_not_block(fixture: &Fixture, case: &Case<Evidence>) -> Violations {
     let locks = tempfile::tempdir().unwrap();
     let (killed, next) = case.harm.places(&locks);
-    let mut complaints = kill_at(&killed, stage, case).await;
-    complaints.extend(restores_at(&next, stage).await);
-    complaints.extend(check::following_run(stage).await);
-    complaints
+    let mut violations = kill_at(&killed, fixture, case).await;
+    violations.extend(restores_at(&next, fixture).await);
+    violations.extend(check::following_run(fixture).await);
+    violations
 }
 
-async fn kill_at(place: &Place, stage: &Stage, case: &Case<Seen>) -> Complaints {
+async fn kill_at(place: &Place, fixture: &Fixture, case: &Case<Evidence>) -> Violations {
     let victim = Victim::default();
     let fault = Fault {
         call: case.call.clone(),
         moment: case.moment,
         act: victim.kill(),
     };
-    let ended = spoiled_at(place, &stage.socket, &PRUNE_ALL, [fault], &victim).await;
-    let after = State::of(&stage.namespace).await;
-    let mut complaints = check::soundness(stage, &after);
+    let ended = run_with_faults_at(place, &fixture.socket, &PRUNE_ALL, [fault], &victim).await;
+    let after = State::of(&fixture.namespace).await;
+    let mut violations = check::store(fixture, &after);
     if ended.code.is_some() {
-        complaints.push(format!("is not killed: {ended:?}"));
+        violations.push(format!("is not killed: {ended:?}"));
     }
-    complaints.extend(check::leaks(stage).await);
-    complaints
+    violations.extend(check::leaks(fixture).await);
+    violations
 }
 
-/// What cannot be seen proves nothing: the guard of a run of which nothing is known stays.
+/// Without evidence that the run is over, its guard stays.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_of_which_nothing_is_seen_is_not_taken_over_from() {
-    let stage = Stage::set().await;
-    stage.restock().await.unwrap();
+async fn does_not_take_over_from_a_run_that_may_still_run() {
+    let fixture = Fixture::start().await;
+    fixture.refill().await.unwrap();
     let locks = tempfile::tempdir().unwrap();
-    let removing = stage
+    let removing = fixture
         .calls
         .iter()
         .find(|call| call.method == "images.v1.Images/Delete");
     let case = Case {
         call: removing.unwrap().clone(),
         moment: Moment::After,
-        harm: Seen::Nothing,
+        harm: Evidence::Nothing,
     };
     let (killed, next) = case.harm.places(&locks);
-    let complaints = kill_at(&killed, &stage, &case).await;
-    assert_eq!(complaints, [""; 0]);
-    let before = State::of(&stage.namespace).await;
-    let ended = reclaim_at(&next, stage.socket.to_str().unwrap(), &PRUNE_ALL).await;
+    let violations = kill_at(&killed, &fixture, &case).await;
+    assert_eq!(violations, [""; 0]);
+    let before = State::of(&fixture.namespace).await;
+    let ended = reclaim_at(&next, fixture.socket.to_str().unwrap(), &PRUNE_ALL).await;
     assert_eq!(ended.code, Some(4), "{ended:?}");
     assert!(ended.stderr.contains(RUNNING), "{ended:?}");
-    assert_eq!(State::of(&stage.namespace).await, before);
+    assert_eq!(State::of(&fixture.namespace).await, before);
 }

@@ -1,15 +1,15 @@
-//! Faults that are only a matter of trying again.
+//! Faults that a retry makes up for.
 
 use reclaim_testkit::fault::{Act, Fault, Moment};
 use tonic::Code;
 
 use crate::check;
-use crate::matrix::{Case, Complaints, cases, work_through};
-use crate::run::{PRUNE_ALL, Victim, spoiled};
-use crate::stage::Stage;
+use crate::fixture::Fixture;
+use crate::matrix::{Case, Violations, cases, work_through};
+use crate::run::{PRUNE_ALL, Victim, run_with_faults};
 use crate::state::State;
 
-/// What a server that is busy or restarting does to a call, or the way to it.
+/// What happens to a call if the server is busy or restarts.
 #[derive(Debug, Clone, Copy)]
 enum Trouble {
     Unavailable,
@@ -27,11 +27,11 @@ impl Trouble {
     }
 }
 
-/// One lost call or answer, whichever it is, changes neither the report nor the end: each call
-/// is tried again, and none does harm when containerd has acted on it already.
+/// Report and store are the same as without the fault: every call is retried, and repeating it is
+/// harmless if containerd has already acted on it.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_lost_call_or_answer_changes_nothing() {
-    let first = Stage::set().await;
+async fn a_lost_call_or_answer_changes_nothing() {
+    let first = Fixture::start().await;
     let harms = [
         (Moment::Before, Trouble::Unavailable),
         (Moment::Before, Trouble::Cut),
@@ -43,27 +43,27 @@ async fn one_lost_call_or_answer_changes_nothing() {
     work_through("lost calls and answers", first, cases, is_invisible).await;
 }
 
-async fn is_invisible(stage: &Stage, case: &Case<Trouble>) -> Complaints {
+async fn is_invisible(fixture: &Fixture, case: &Case<Trouble>) -> Violations {
     let fault = Fault {
         call: case.call.clone(),
         moment: case.moment,
         act: case.harm.act(),
     };
-    let ended = spoiled(&stage.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
-    let after = State::of(&stage.namespace).await;
-    let mut complaints = after.differences(&stage.end);
-    complaints.extend(check::truth(&ended, &stage.before, &after));
+    let ended = run_with_faults(&fixture.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
+    let after = State::of(&fixture.namespace).await;
+    let mut violations = after.differences(&fixture.end);
+    violations.extend(check::report(&ended, &fixture.before, &after));
     if !ended.struck {
-        complaints.push("the fault did not strike".to_owned());
+        violations.push("the fault did not strike".to_owned());
     }
     if ended.code == Some(0) {
         let mut report = ended.report();
-        report["run"] = stage.report["run"].clone();
-        if report != stage.report {
-            complaints.push(format!("reports otherwise: {report:#}"));
+        report["run"] = fixture.report["run"].clone();
+        if report != fixture.report {
+            violations.push(format!("prints another report: {report:#}"));
         }
     } else {
-        complaints.push(format!("ends with {:?}: {}", ended.code, ended.stderr));
+        violations.push(format!("exits with {:?}: {}", ended.code, ended.stderr));
     }
-    complaints
+    violations
 }

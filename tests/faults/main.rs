@@ -1,35 +1,37 @@
-//! The deletion protocol under faults: every call that a prune makes is spoiled once in every
-//! way, and afterwards the store is as it should be.
+//! The deletion protocol under faults: every call of a prune has every fault once, and afterwards
+//! the invariants of the store hold.
 //!
-//! A fault proxy stands between the real binary and a real containerd. The calls of an
-//! undisturbed run over a small store are recorded; then each of them is spoiled in a run of
-//! its own, before and after containerd has acted on it. Each matrix prints its size.
+//! A fault proxy connects the real binary with a real containerd. The calls of an undisturbed run
+//! on a small store are recorded. Then each of them has a fault in a run of its own, before and
+//! after containerd acts on it. Each matrix prints its size.
 //!
-//! - [`invisible`]: what a lost connection or a busy server costs is a retry, nothing else.
-//! - [`silence`]: one call is never answered, or none from it on; the run ends, and nothing is lost.
-//! - [`reported`]: an error for good is in the exit status and in the report, which stays true.
-//! - [`killed`]: the binary is killed; nothing is lost, and the next run ends as this one would.
-//! - [`full`]: there is no room for a journal, and a call beside is spoiled.
+//! - [`invisible`]: a lost connection or a busy server costs only a retry.
+//! - [`silence`]: one call, or every call from it on, is never answered; the run ends and loses
+//!   nothing.
+//! - [`reported`]: a permanent error is in the exit status and in the report.
+//! - [`killed`]: the binary is killed; the next run restores what it removed, and finishes.
+//! - [`full`]: there is no room for a journal, and one more call has a fault.
 //! - [`state_disk`]: the filesystem of the daemon's state is full at each of its writes.
-//! - [`recovery`]: the run that cleans up after a crash is killed as well.
-//! - [`restarted`]: containerd is killed and comes back.
+//! - [`recovery`]: the run that cleans up after a crash is killed, too.
+//! - [`restarted`]: containerd is killed and restarted.
 //! - [`elsewhere`]: the binary is killed in another PID namespace, or before a reboot.
-//! - [`away`]: containerd is away for less and for more than a run waits for it.
+//! - [`away`]: containerd is down for less and for more time than a run waits for it.
 //! - [`creators`]: a container is created between any two calls.
-//! - [`outages`]: one thing is broken for good; what has nothing to do with it is planned as ever.
-//! - [`named`]: an image in use loses its name by force, and nothing else.
+//! - [`outages`]: one part is permanently broken; unrelated images have the same result.
+//! - [`named`]: `image rm --force` on an image in use removes its name and nothing else.
 //!
-//! `RECLAIM_TEST_CONTAINERD=/path` runs them against another containerd.
+//! `RECLAIM_TEST_CONTAINERD=/path` chooses another containerd.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a stage that cannot be set or looked at ends the test, as in a test's own body"
+    reason = "a failed unwrap fails the test, also in fixtures"
 )]
 
 mod away;
 mod check;
 mod creators;
 mod elsewhere;
+mod fixture;
 mod full;
 mod invisible;
 mod killed;
@@ -41,6 +43,5 @@ mod reported;
 mod restarted;
 mod run;
 mod silence;
-mod stage;
 mod state;
 mod state_disk;

@@ -1,4 +1,4 @@
-//! Working through the cases of a matrix, several containerds side by side.
+//! Runs the cases of a matrix, on several containerds in parallel.
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -10,12 +10,12 @@ use reclaim_testkit::fault::{Call, Moment};
 use reclaim_testkit::select_faults;
 use tokio::time::Instant;
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 
-/// How many containerds one matrix keeps busy. A case mostly waits for processes to start.
-pub(crate) const STAGES: usize = 2;
+/// Number of containerds per matrix. A case mostly waits for processes to start.
+pub(crate) const N_CONTAINERDS: usize = 2;
 
-/// A call to be spoiled in some way.
+/// A call, and what happens to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Case<T> {
     pub(crate) call: Call,
@@ -23,86 +23,83 @@ pub(crate) struct Case<T> {
     pub(crate) harm: T,
 }
 
-/// What a case complains about; nothing if it holds.
-pub(crate) type Complaints = Vec<String>;
+/// Violated invariants of a case, as texts. Empty if the case passes.
+pub(crate) type Violations = Vec<String>;
 
-/// All calls of a run, each spoiled in every one of `harms`.
+/// Returns a case for each call with each of `harms`.
 pub(crate) fn cases<T: Copy>(calls: &[Call], harms: &[(Moment, T)]) -> Vec<Case<T>> {
-    let of_call = |call: &Call| {
-        let call = call.clone();
-        let harms = harms.iter().filter({
-            let call = call.clone();
-            move |(moment, _)| *moment == Moment::Before || ends(&call)
-        });
-        harms.map(move |&(moment, harm)| Case {
-            call: call.clone(),
-            moment,
-            harm,
-        })
-    };
-    calls.iter().flat_map(of_call).collect()
+    let mut cases = Vec::new();
+    for call in calls {
+        for &(moment, harm) in harms {
+            if moment == Moment::Before || ends(call) {
+                let call = call.clone();
+                cases.push(Case { call, moment, harm });
+            }
+        }
+    }
+    cases
 }
 
-/// Whether a call is answered as a whole: the event stream ends only with the run.
+/// Whether a call ends before the run. The event stream does not.
 fn ends(call: &Call) -> bool {
     call.method != "events.v1.Events/Subscribe"
 }
 
-/// Puts every case to the test, prints how many there are, and fails with all complaints.
+/// Checks every case, prints their number, and panics with all violations.
 pub(crate) async fn work_through<C: Debug>(
     title: &str,
-    first: Stage,
+    first: Fixture,
     cases: Vec<C>,
-    check: impl AsyncFn(&Stage, &C) -> Complaints,
+    check: impl AsyncFn(&Fixture, &C) -> Violations,
 ) {
-    work_through_on(STAGES, title, first, cases, check).await;
+    work_through_on(N_CONTAINERDS, title, first, cases, check).await;
 }
 
-/// As [`work_through`], with so many containerds side by side.
+/// Like [`work_through`], on this many containerds in parallel.
 pub(crate) async fn work_through_on<C: Debug>(
-    stages: usize,
+    n_containerds: usize,
     title: &str,
-    first: Stage,
+    first: Fixture,
     cases: Vec<C>,
-    check: impl AsyncFn(&Stage, &C) -> Complaints,
+    check: impl AsyncFn(&Fixture, &C) -> Violations,
 ) {
     let began = Instant::now();
     let cases = select_faults(title, cases);
     let (calls, size) = (first.calls.len(), cases.len());
     let left = Mutex::new(cases);
     let firsts = Mutex::new(Some(first));
-    let complaints = Mutex::new(Vec::new());
+    let violations = Mutex::new(Vec::new());
     let next = || left.lock().unwrap().pop();
-    let workers = (0..stages).map(|_| async {
+    let workers = (0..n_containerds).map(|_| async {
         let ready = firsts.lock().unwrap().take();
-        let mut stage = match ready {
-            Some(stage) => stage,
-            None => Stage::set().await,
+        let mut fixture = match ready {
+            Some(fixture) => fixture,
+            None => Fixture::start().await,
         };
         while let Some(case) = next() {
-            let mut found = match stage.restock().await {
-                Ok(()) => check(&stage, &case).await,
-                Err(complaint) => vec![complaint],
+            let mut found = match fixture.refill().await {
+                Ok(()) => check(&fixture, &case).await,
+                Err(violation) => vec![violation],
             };
             if !found.is_empty() {
                 found.insert(0, format!("{case:?}"));
-                complaints.lock().unwrap().push(found);
-                // What went wrong must not go on to spoil the next case.
-                stage = Stage::set().await;
+                violations.lock().unwrap().push(found);
+                // A store with violations is not used for other cases.
+                fixture = Fixture::start().await;
             }
         }
     });
     join_all(workers).await;
-    let complaints = complaints.into_inner().unwrap();
+    let violations = violations.into_inner().unwrap();
     announce(title, size, calls, began.elapsed());
-    let bad = complaints.len();
+    let bad = violations.len();
     assert!(
         bad == 0,
-        "{title}: {bad} of {size} cases fail: {complaints:#?}"
+        "{title}: {bad} of {size} cases fail: {violations:#?}"
     );
 }
 
-/// Prints the size of a matrix to where the test runner does not swallow it.
+/// Prints the size of a matrix, in a way that the test runner does not capture.
 pub(crate) fn announce(title: &str, size: usize, calls: usize, took: Duration) {
     let seconds = took.as_secs_f32();
     let line = format!("{title}: {size} faults over {calls} calls in {seconds:.0} s\n");

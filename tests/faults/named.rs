@@ -1,18 +1,18 @@
-//! The one removal that writes a record as well: an image in use that loses its name by force.
+//! `image rm --force` of an image in use, the only removal that also writes a record.
 
 use reclaim_testkit::fault::{Act, Call, Fault, FaultProxy, Moment};
 use reclaim_testkit::{BuiltImage, Containerd, Labels, Layer, NamespaceClient, Status, image};
 use tonic::Code;
 
-use crate::run::{PRUNE_DANGLING, Victim, reclaim, spoiled};
+use crate::run::{PRUNE_DANGLING, Victim, reclaim, run_with_faults};
 
-/// Takes the only name of what a container uses.
+/// Removes the only name of an image that a container uses.
 const FORCED: [&str; 6] = ["image", "rm", "--force", "--grace", "0s", "app:1"];
 
-/// What is done to each call.
+/// What happens to a call.
 #[derive(Debug, Clone, Copy)]
 enum Harm {
-    /// An error for good.
+    /// It fails with a permanent error.
     Refused,
     /// The connection is lost.
     Lost,
@@ -27,23 +27,23 @@ const HARMS: [(Moment, Harm); 4] = [
     (Moment::After, Harm::Killed),
 ];
 
-/// Brings about what every case begins with: the image under its name alone.
-async fn begin(namespace: &NamespaceClient, app: &BuiltImage) -> Result<(), Status> {
-    let there = namespace.images().await?;
-    if !there.contains_key(app.name()) {
+/// Restores the state with which every case begins: the image with its name and no other record.
+async fn reset(namespace: &NamespaceClient, app: &BuiltImage) -> Result<(), Status> {
+    let records = namespace.images().await?;
+    if !records.contains_key(app.name()) {
         let none = Labels::new();
         namespace
             .create_image(app.name(), &app.target, &none)
             .await?;
     }
-    for name in there.keys().filter(|it| *it != app.name()) {
+    for name in records.keys().filter(|name| *name != app.name()) {
         let kind = reclaim_testkit::Deletion::Async;
         namespace.delete_image(name, kind).await?;
     }
     Ok(())
 }
 
-/// Everything of the image is there, and a record keeps it.
+/// Whether a record keeps the image, and all its content is there.
 async fn is_kept(namespace: &NamespaceClient, app: &BuiltImage) -> bool {
     namespace.collect().await.unwrap();
     let images = namespace.images().await.unwrap();
@@ -52,10 +52,9 @@ async fn is_kept(namespace: &NamespaceClient, app: &BuiltImage) -> bool {
         && app.blobs.keys().all(|digest| blobs.contains_key(digest))
 }
 
-/// Whatever becomes of any call, the container's image stays, under a name or without one; and
-/// the next runs find nothing amiss.
+/// The image stays, with or without a name, whatever happens to a call, and the next run succeeds.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forced_removal_never_loses_the_image() {
+async fn a_forced_removal_keeps_the_image_of_a_container() {
     let containerd = Containerd::builder().log_level("warn").start().await;
     let namespace = containerd.namespace("default");
     let app = image("docker.io/library/app:1")
@@ -78,7 +77,7 @@ async fn a_forced_removal_never_loses_the_image() {
             if moment == Moment::After && !ends {
                 continue;
             }
-            begin(&namespace, &app).await.unwrap();
+            reset(&namespace, &app).await.unwrap();
             let victim = Victim::default();
             let fault = Fault {
                 call: call.clone(),
@@ -89,7 +88,7 @@ async fn a_forced_removal_never_loses_the_image() {
                     Harm::Killed => victim.kill(),
                 },
             };
-            let ended = spoiled(containerd.socket(), &FORCED, [fault], &victim).await;
+            let ended = run_with_faults(containerd.socket(), &FORCED, [fault], &victim).await;
             let what = format!("{call} {moment:?} {harm:?}: {ended:#?}");
             assert!(is_kept(&namespace, &app).await, "{what}");
             let next = reclaim(containerd.address(), &PRUNE_DANGLING).await;

@@ -1,9 +1,9 @@
-//! One thing is broken for good: a blob, a snapshot, a list, of one namespace.
+//! One part is permanently broken: a blob, a snapshot or a list of one namespace.
 //!
-//! The requests of an undisturbed dry run are recorded, and each of them fails in dry runs of its
-//! own, every time it is made. What has nothing to do with the broken thing is planned as on the
-//! whole store, and nothing is removed that would stay there. A run may fail only if what it
-//! cannot list may use any image of the namespace.
+//! The requests of an undisturbed dry run are recorded, and each of them always fails in dry runs
+//! of its own. Images that are not related to the broken part have the same result as on the whole
+//! store, and no image is removed that is kept there. A run may fail only if what it cannot list
+//! may use any image of the namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,11 +20,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::matrix::{Complaints, STAGES, announce};
-use crate::run::{Ended, hindered, reclaim};
+use crate::matrix::{N_CONTAINERDS, Violations, announce};
+use crate::run::{RunOutput, reclaim, run_with_outage};
 
-/// The dry runs: containerd's files are not looked at, so that every body is a request.
-const QUESTIONS: [&[&str]; 2] = [
+/// The dry runs. `--remote` makes every read of a document a request.
+const DRY_RUNS: [&[&str]; 2] = [
     &[
         "image",
         "prune",
@@ -47,7 +47,7 @@ const QUESTIONS: [&[&str]; 2] = [
     ],
 ];
 
-/// How long a dry run may take: nothing that does not answer is waited for longer.
+/// How long a dry run may take, all deadlines for answers included.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const READ: &str = "content.v1.Content/Read";
@@ -55,7 +55,7 @@ const USAGE: &str = "snapshots.v1.Snapshots/Usage";
 const SNAPSHOTS: &str = "snapshots.v1.Snapshots/List";
 const SANDBOXES: &str = "sandbox.v1.Store/List";
 
-/// Lists without which nothing can be planned.
+/// Lists without which a run may fail.
 const NEEDED: [&str; 6] = [
     "namespaces.v1.Namespaces/List",
     "images.v1.Images/List",
@@ -65,7 +65,7 @@ const NEEDED: [&str; 6] = [
     "content.v1.Content/List",
 ];
 
-/// Requests that are about no thing of the store.
+/// Requests that do not depend on the store.
 const ABOUT_THE_SERVER: [&str; 2] = [
     "version.v1.Version/Version",
     "introspection.v1.Introspection/Plugins",
@@ -86,7 +86,7 @@ impl Harm {
         }
     }
 
-    /// All that may happen to a request.
+    /// Returns the ways in which a request can fail.
     fn of(request: &Request) -> Vec<Self> {
         let mut harms = vec![
             Self::Refused(Code::Internal),
@@ -94,7 +94,7 @@ impl Harm {
             Self::Refused(Code::Unknown),
             Self::Unanswered,
         ];
-        // A list that is not found would be a lie; a thing may be gone.
+        // containerd never answers a list with "not found"; a blob or snapshot may be missing.
         if [READ, USAGE].contains(&&*request.method) {
             harms.push(Self::Refused(Code::NotFound));
         }
@@ -102,41 +102,41 @@ impl Harm {
     }
 }
 
-/// A request that fails for good.
+/// A request that always fails.
 #[derive(Debug, Clone)]
 struct Case {
     request: Request,
     harm: Harm,
 }
 
-/// Whether an image goes, and why it does or does not.
+/// Whether each image is removed, and the reason, by name.
 type Results = BTreeMap<String, (bool, String)>;
 
-/// A containerd that several cases look at side by side, since none changes it.
+/// A containerd that cases share, because no case changes it.
 struct Host {
     containerd: Containerd,
     socket: PathBuf,
     images: Vec<BuiltImage>,
-    /// What each question comes to on the whole store.
+    /// The result of each dry run on the whole store.
     whole: Vec<Results>,
     requests: BTreeSet<Request>,
 }
 
 impl Host {
-    async fn set() -> Self {
+    async fn start() -> Self {
         let containerd = Containerd::builder().log_level("warn").start().await;
         let socket = containerd.socket().to_owned();
         let images = fill(&containerd.namespace("default")).await;
         fill_other(&containerd.namespace("other")).await;
         let proxy = FaultProxy::with_outages(&socket, []);
         let mut whole = Vec::new();
-        for question in QUESTIONS {
-            let ended = reclaim(proxy.address(), question).await;
+        for args in DRY_RUNS {
+            let ended = reclaim(proxy.address(), args).await;
             assert_eq!(ended.code, Some(0), "{ended:#?}");
             whole.push(results(&ended.report()));
         }
         let mut requests: BTreeSet<Request> = proxy.requests().into_iter().collect();
-        requests.retain(|it| !ABOUT_THE_SERVER.contains(&&*it.method));
+        requests.retain(|request| !ABOUT_THE_SERVER.contains(&&*request.method));
         Self {
             containerd,
             socket,
@@ -146,7 +146,7 @@ impl Host {
         }
     }
 
-    /// Names of the images of which the results may be others when the request fails.
+    /// Returns the images whose results may change when the request fails.
     fn related(&self, request: &Request) -> BTreeSet<&str> {
         if request.namespace == "other" {
             return BTreeSet::new();
@@ -158,7 +158,12 @@ impl Host {
                 .any(|digest| request.texts.contains(&digest.to_string())),
             SNAPSHOTS => {
                 let mut manifests = image.manifests.iter();
-                manifests.any(|it| it.snapshotters.iter().any(|it| request.texts.contains(it)))
+                manifests.any(|manifest| {
+                    manifest
+                        .snapshotters
+                        .iter()
+                        .any(|snapshotter| request.texts.contains(snapshotter))
+                })
             }
             // From 2.0 on any image may be used by a sandbox.
             SANDBOXES => self.containerd.version().at_least(2, 0),
@@ -168,56 +173,56 @@ impl Host {
         related.map(BuiltImage::name).collect()
     }
 
-    async fn check(&self, case: &Case) -> Complaints {
-        let mut complaints = Complaints::new();
-        // Each run would wait for the same once more.
-        let n_questions = if case.harm == Harm::Unanswered {
+    async fn check(&self, case: &Case) -> Violations {
+        let mut violations = Violations::new();
+        // Each dry run would wait for the same deadline.
+        let n_dry_runs = if case.harm == Harm::Unanswered {
             1
         } else {
-            QUESTIONS.len()
+            DRY_RUNS.len()
         };
         let mut n_struck = 0;
-        for (question, whole) in QUESTIONS.iter().zip(&self.whole).take(n_questions) {
+        for (args, whole) in DRY_RUNS.iter().zip(&self.whole).take(n_dry_runs) {
             let outage = Outage::of(&case.request, case.harm.act());
-            let ended = hindered(&self.socket, question, outage, PATIENCE).await;
+            let ended = run_with_outage(&self.socket, args, outage, PATIENCE).await;
             n_struck += usize::from(ended.struck);
-            complaints.extend(self.compare(case, whole, &ended));
+            violations.extend(self.compare(case, whole, &ended));
         }
         if n_struck == 0 {
-            complaints.push("the request was not made".to_owned());
+            violations.push("the request was not made".to_owned());
         }
-        complaints
+        violations
     }
 
-    /// Compares a hindered dry run with one of the whole store.
-    fn compare(&self, case: &Case, whole: &Results, ended: &Ended) -> Complaints {
+    /// Compares a dry run with an outage to one on the whole store.
+    fn compare(&self, case: &Case, whole: &Results, ended: &RunOutput) -> Violations {
         let Case { request, .. } = case;
         let may_fail = request.namespace != "other" && NEEDED.contains(&&*request.method);
         match ended.code {
             Some(0) => {}
-            Some(1) if may_fail && ended.stdout.is_empty() => return Complaints::new(),
+            Some(1) if may_fail && ended.stdout.is_empty() => return Violations::new(),
             _ => return vec![format!("{ended:?}")],
         }
         let related = self.related(request);
         let found = results(&ended.report());
-        let mut complaints = Complaints::new();
+        let mut violations = Violations::new();
         for (name, result) in whole {
             let Some(now) = found.get(name) else {
-                complaints.push(format!("{name} is left out"));
+                violations.push(format!("{name} is missing"));
                 continue;
             };
             let (was_removed, is_removed) = (result.0, now.0);
             if is_removed && !was_removed {
-                complaints.push(format!("{name} stays, {}, and now goes", result.1));
+                violations.push(format!("{name}, kept as {}, is removed", result.1));
             } else if now != result && !related.contains(&**name) {
-                complaints.push(format!("{name}: {result:?} becomes {now:?}"));
+                violations.push(format!("{name}: {result:?} becomes {now:?}"));
             }
         }
-        complaints
+        violations
     }
 }
 
-/// Images of every kind, in two snapshotters, used and held in several ways, and unused.
+/// Builds unused images, and images that are used and held in several ways, in two snapshotters.
 async fn fill(namespace: &NamespaceClient) -> Vec<BuiltImage> {
     let name = |short: &str| format!("docker.io/library/{short}:1");
     let plain = |short: &str, snapshotter: &str| {
@@ -243,7 +248,7 @@ async fn fill(namespace: &NamespaceClient) -> Vec<BuiltImage> {
         .manifest(there.absent());
     built.push(platforms.build(namespace).await.unwrap());
     namespace.nerdctl_container("web", &built[0]).await.unwrap();
-    // This container's image name points to another image now; only its snapshot shows the use.
+    // Below, this container's image name moves to another image: only its snapshot shows the use.
     namespace
         .nerdctl_container("moved", &built[1])
         .await
@@ -259,12 +264,14 @@ async fn fill(namespace: &NamespaceClient) -> Vec<BuiltImage> {
     built
 }
 
-/// Another namespace that shares a layer and has users of its own.
+/// Fills another namespace, which shares a layer and has its own container and lease.
 async fn fill_other(namespace: &NamespaceClient) {
     let theirs = image("docker.io/library/theirs:1")
         .layers([Layer::named("base", 900)])
-        .unpack("overlayfs");
-    let theirs = theirs.build(namespace).await.unwrap();
+        .unpack("overlayfs")
+        .build(namespace)
+        .await
+        .unwrap();
     namespace.nerdctl_container("web", &theirs).await.unwrap();
     namespace.create_lease(NewLease::new("held")).await.unwrap();
     let held = LeaseResource::content(&theirs.target.digest);
@@ -282,52 +289,49 @@ fn results(report: &Value) -> Results {
     results
 }
 
-/// A thing that stays broken keeps the images it may hide, and changes no other result.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_broken_thing_costs_only_what_it_may_hide() {
-    let title = "broken for good";
+async fn a_permanent_outage_changes_only_results_of_related_images() {
+    let title = "permanent outages";
     let began = Instant::now();
-    let host = Host::set().await;
-    let requests = host.requests.iter();
-    let cases = requests.flat_map(|request| {
-        let harms = Harm::of(request).into_iter();
-        harms.map(|harm| Case {
+    let host = Host::start().await;
+    let all_cases = host.requests.iter().flat_map(|request| {
+        Harm::of(request).into_iter().map(|harm| Case {
             request: request.clone(),
             harm,
         })
     });
-    let cases = select_faults(title, cases.collect());
+    let cases = select_faults(title, all_cases.collect());
     let size = cases.len();
     let left = Mutex::new(cases);
-    let complaints = Mutex::new(Vec::new());
+    let violations = Mutex::new(Vec::new());
     let next = || left.lock().unwrap().pop();
-    let workers = (0..STAGES).map(|_| async {
+    let workers = (0..N_CONTAINERDS).map(|_| async {
         while let Some(case) = next() {
             let found = host.check(&case).await;
             if !found.is_empty() {
-                complaints.lock().unwrap().push((case, found));
+                violations.lock().unwrap().push((case, found));
             }
         }
     });
     join_all(workers).await;
     announce(title, size, host.requests.len(), began.elapsed());
-    let complaints = complaints.into_inner().unwrap();
-    let bad = complaints.len();
+    let violations = violations.into_inner().unwrap();
+    let bad = violations.len();
     assert!(
         bad == 0,
-        "{title}: {bad} of {size} cases fail: {complaints:#?}"
+        "{title}: {bad} of {size} cases fail: {violations:#?}"
     );
 }
 
-/// The store has all that may break, and images of every result: a matrix over less would show
-/// less.
+/// The matrix covers only what the store has: it needs every kind of request, and images of every
+/// result.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_store_of_outages_has_something_of_everything() {
-    let host = Host::set().await;
+async fn the_store_of_outages_has_every_request_and_result() {
+    let host = Host::start().await;
     let methods: BTreeSet<(&str, &str)> = host
         .requests
         .iter()
-        .map(|it| (&*it.namespace, &*it.method))
+        .map(|request| (&*request.namespace, &*request.method))
         .collect();
     for namespace in ["default", "other"] {
         for method in NEEDED[1..].iter().chain([&SNAPSHOTS]) {
@@ -344,7 +348,7 @@ async fn the_store_of_outages_has_something_of_everything() {
         .whole
         .iter()
         .flat_map(BTreeMap::values)
-        .map(|it| &*it.1)
+        .map(|(_, reason)| &**reason)
         .collect();
     assert_eq!(
         reasons,

@@ -1,4 +1,4 @@
-//! containerd is killed in the middle of a run, and comes back.
+//! containerd is killed during a run, and restarted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use reclaim_testkit::fault::{Act, Call, Fault, Hook, Moment, Then};
 use tokio::sync::Mutex;
 
 use crate::check;
-use crate::matrix::{Case, Complaints, cases, work_through};
-use crate::run::{PRUNE_ALL, Victim, spoiled};
-use crate::stage::Stage;
+use crate::fixture::Fixture;
+use crate::matrix::{Case, Violations, cases, work_through};
+use crate::run::{PRUNE_ALL, Victim, run_with_faults};
 use crate::state::State;
 
-/// How long containerd is away, apart from what it takes to start.
+/// How long containerd is down, without its start.
 const AWAY: Duration = Duration::from_millis(200);
 
-/// Whichever call meets a containerd that dies, before or after acting on it: the run goes on
-/// when it is back, or reports that it could not.
+/// containerd is killed before or after it acts on a call. The run continues after the restart, or
+/// reports that it could not.
 #[tokio::test(flavor = "multi_thread")]
-async fn containerd_may_be_killed_and_come_back() {
-    let first = Stage::set().await;
+async fn survives_a_restart_of_containerd() {
+    let first = Fixture::start().await;
     let chosen = first_and_last_of_each_method(&first.calls);
     let cases = cases(&chosen, &[(Moment::Before, ()), (Moment::After, ())]);
     work_through("restarts of containerd", first, cases, survives).await;
@@ -39,37 +39,37 @@ pub(crate) fn first_and_last_of_each_method(calls: &[Call]) -> Vec<Call> {
     calls.iter().filter(is_chosen).cloned().collect()
 }
 
-async fn survives(stage: &Stage, case: &Case<()>) -> Complaints {
+async fn survives(fixture: &Fixture, case: &Case<()>) -> Violations {
     let fault = Fault {
         call: case.call.clone(),
         moment: case.moment,
-        act: kill_and_restart(&stage.containerd, AWAY),
+        act: kill_and_restart(&fixture.containerd, AWAY),
     };
-    let ended = spoiled(&stage.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
-    // Whatever the run came to, containerd has to be back before the store is looked at.
-    drop(stage.containerd.lock().await);
-    let after = State::of(&stage.namespace).await;
-    let mut complaints = check::soundness(stage, &after);
-    complaints.extend(check::truth(&ended, &stage.before, &after));
+    let ended = run_with_faults(&fixture.socket, &PRUNE_ALL, [fault], &Victim::default()).await;
+    // Wait until containerd is back.
+    drop(fixture.containerd.lock().await);
+    let after = State::of(&fixture.namespace).await;
+    let mut violations = check::store(fixture, &after);
+    violations.extend(check::report(&ended, &fixture.before, &after));
     if ended.code == Some(0) {
-        complaints.extend(after.differences(&stage.end));
+        violations.extend(after.differences(&fixture.end));
     }
     if !ended.struck {
-        complaints.push("the fault did not strike".to_owned());
+        violations.push("the fault did not strike".to_owned());
     }
-    complaints.extend(check::leaks(stage).await);
-    complaints.extend(check::following_run(stage).await);
-    complaints
+    violations.extend(check::leaks(fixture).await);
+    violations.extend(check::following_run(fixture).await);
+    violations
 }
 
-/// Kills containerd during the call, and has it started again that much later.
+/// Returns an act that kills containerd during the call, and restarts it after `away`.
 pub(crate) fn kill_and_restart(containerd: &Arc<Mutex<Containerd>>, away: Duration) -> Act {
     let containerd = Arc::clone(containerd);
     Act::Run(Hook::new(move || {
         let containerd = Arc::clone(&containerd);
         async move {
-            // Taken along, so that who waits for the lock waits for the restart. A task of its
-            // own, because this one ends with its connection, and that with containerd.
+            // The task keeps the lock, so that taking the lock waits for the restart. It is a task
+            // of its own, because this one is cancelled when the connection to containerd closes.
             let mut containerd = containerd.lock_owned().await;
             let restarting = tokio::spawn(async move {
                 containerd.kill().await;

@@ -1,4 +1,4 @@
-//! Running the binary through the proxy, with a fault to come.
+//! Runs the binary through the fault proxy.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,38 +10,37 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::SetOnce;
 
-/// The prune that the matrices spoil. containerd's files are not looked at, so that every body is
-/// a call that can be spoiled.
+/// The prune of the matrices. `--remote` makes every read of a document a call.
 pub(crate) const PRUNE_ALL: [&str; 9] = [
     "image", "prune", "-a", "-f", "--grace", "0s", "--format", "json", "--remote",
 ];
 
-/// A prune that removes less: what only [`PRUNE_ALL`] removes has to survive it.
+/// A prune that must keep what only [`PRUNE_ALL`] removes.
 pub(crate) const PRUNE_DANGLING: [&str; 7] =
     ["image", "prune", "-f", "--grace", "0s", "--format", "json"];
 
-/// How long a run may take before it counts as stuck. All retries together take seconds, but on a
-/// machine that has other things to do any of it may take a hundred times as long.
+/// How long a run may take before it counts as stuck. All retries take seconds, and on a busy
+/// machine up to a hundred times as long.
 const STUCK: Duration = Duration::from_secs(900);
 
-/// How many milliseconds an answer is waited for where one is withheld, instead of 10 s to 25 s.
+/// Deadline for answers in milliseconds, instead of 10 s to 25 s, if a fault withholds an answer.
 const DEADLINE: &str = "1000";
 
-/// How many seconds a run tries there to come to its end, instead of minutes.
+/// How many seconds such a run tries to finish, instead of minutes.
 const PATIENCE: &str = "5";
 
-/// How a run of the binary ended.
+/// Exit status and output of a run of the binary.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct RunOutput {
     /// `None` if it was killed.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// Whether the fault that was to come has come.
+    /// Whether a fault took effect.
     pub(crate) struck: bool,
 }
 
-impl Ended {
+impl RunOutput {
     fn stuck() -> Self {
         Self {
             code: Some(-1),
@@ -51,7 +50,7 @@ impl Ended {
         }
     }
 
-    /// The report, which every run prints that ends with 0 or 3.
+    /// Parses the report, which a run prints if it exits with 0 or 3.
     #[track_caller]
     pub(crate) fn report(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
@@ -61,7 +60,7 @@ impl Ended {
 /// Where the binary runs, as far as other runs can tell.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Place {
-    /// Whether it has a PID namespace of its own, so that its process cannot be seen.
+    /// Whether it has its own PID namespace, so that other runs cannot see its process.
     pub(crate) is_unseen: bool,
     pub(crate) variables: Vec<(&'static str, String)>,
 }
@@ -70,7 +69,7 @@ impl Place {
     fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_reclaim");
         let mut command = if self.is_unseen {
-            // Who kills it kills the binary.
+            // Killing `unshare` kills the binary.
             let mut command = Command::new("unshare");
             command.args(["--pid", "--fork", "--kill-child=SIGKILL", binary]);
             command
@@ -87,12 +86,12 @@ impl Place {
     }
 }
 
-/// The process that a hook kills: known only once it runs.
+/// The process that a hook kills. Its ID is known once it has started.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Victim(Arc<SetOnce<u32>>);
 
 impl Victim {
-    /// Kills the process; its connection has no further use.
+    /// Returns an act that kills the process and closes its connection.
     pub(crate) fn kill(&self) -> Act {
         let Self(pid) = self.clone();
         Act::Run(Hook::new(move || {
@@ -105,24 +104,23 @@ impl Victim {
     }
 }
 
-/// Runs the binary on whatever is at `address`.
-pub(crate) async fn reclaim(address: &str, args: &[&str]) -> Ended {
+/// Runs the binary on the containerd at `address`.
+pub(crate) async fn reclaim(address: &str, args: &[&str]) -> RunOutput {
     reclaim_at(&Place::default(), address, args).await
 }
 
-/// As [`reclaim`], at that place.
-pub(crate) async fn reclaim_at(place: &Place, address: &str, args: &[&str]) -> Ended {
+/// Like [`reclaim`], at this place.
+pub(crate) async fn reclaim_at(place: &Place, address: &str, args: &[&str]) -> RunOutput {
     run(place, address, args, &Victim::default()).await
 }
 
-/// Runs the binary on a containerd of which something is broken for good. What does not end in
-/// `patience` is stuck.
-pub(crate) async fn hindered(
+/// Runs the binary on a containerd with a permanent outage. It counts as stuck after `patience`.
+pub(crate) async fn run_with_outage(
     containerd: &Path,
     args: &[&str],
     outage: Outage,
     patience: Duration,
-) -> Ended {
+) -> RunOutput {
     let proxy = FaultProxy::with_outages(containerd, [outage]);
     let victim = Victim::default();
     let ended = tokio::time::timeout(
@@ -130,56 +128,56 @@ pub(crate) async fn hindered(
         run(&Place::default(), proxy.address(), args, &victim),
     )
     .await;
-    Ended {
+    RunOutput {
         struck: proxy.struck() > 0,
-        ..ended.unwrap_or_else(|_| Ended::stuck())
+        ..ended.unwrap_or_else(|_| RunOutput::stuck())
     }
 }
 
-/// Runs the binary through a proxy with those faults.
-pub(crate) async fn spoiled(
+/// Runs the binary through a proxy with these faults.
+pub(crate) async fn run_with_faults(
     containerd: &Path,
     args: &[&str],
     faults: impl IntoIterator<Item = Fault>,
     victim: &Victim,
-) -> Ended {
-    spoiled_at(&Place::default(), containerd, args, faults, victim).await
+) -> RunOutput {
+    run_with_faults_at(&Place::default(), containerd, args, faults, victim).await
 }
 
-/// As [`spoiled`], at that place.
-pub(crate) async fn spoiled_at(
+/// Like [`run_with_faults`], at this place.
+pub(crate) async fn run_with_faults_at(
     place: &Place,
     containerd: &Path,
     args: &[&str],
     faults: impl IntoIterator<Item = Fault>,
     victim: &Victim,
-) -> Ended {
+) -> RunOutput {
     let faults: Vec<Fault> = faults.into_iter().collect();
-    let waits = |it: &Fault| matches!(it.act, Act::Hang | Act::Silence);
+    let waits = |fault: &Fault| matches!(fault.act, Act::Hang | Act::Silence);
     let deadline = faults.iter().any(waits).then_some(DEADLINE);
     let proxy = FaultProxy::start(containerd, faults);
-    let ended = run_with(place, proxy.address(), args, victim, deadline).await;
-    Ended {
+    let ended = run_with_deadline(place, proxy.address(), args, victim, deadline).await;
+    RunOutput {
         struck: proxy.struck() > 0,
         ..ended
     }
 }
 
-async fn run(place: &Place, address: &str, args: &[&str], victim: &Victim) -> Ended {
-    run_with(place, address, args, victim, None).await
+async fn run(place: &Place, address: &str, args: &[&str], victim: &Victim) -> RunOutput {
+    run_with_deadline(place, address, args, victim, None).await
 }
 
-/// Runs the binary, which waits no longer than so many milliseconds for an answer.
-async fn run_with(
+/// Runs the binary, which waits no longer than `deadline` milliseconds for an answer.
+async fn run_with_deadline(
     place: &Place,
     address: &str,
     args: &[&str],
     victim: &Victim,
     deadline: Option<&'static str>,
-) -> Ended {
+) -> RunOutput {
     let child = place
         .command()
-        .envs(deadline.map(|it| ("RECLAIM_TEST_DEADLINE_MS", it)))
+        .envs(deadline.map(|deadline| ("RECLAIM_TEST_DEADLINE_MS", deadline)))
         .envs(deadline.map(|_| ("RECLAIM_PATIENCE", PATIENCE)))
         .args(args)
         .env("CONTAINERD_ADDRESS", address)
@@ -192,10 +190,10 @@ async fn run_with(
     victim.0.set(child.id().unwrap()).unwrap();
     let output = tokio::time::timeout(STUCK, child.wait_with_output()).await;
     let Ok(output) = output else {
-        return Ended::stuck();
+        return RunOutput::stuck();
     };
     let output = output.unwrap();
-    Ended {
+    RunOutput {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),

@@ -1,16 +1,16 @@
-//! What is in the store, as far as it can be compared between runs.
+//! The contents of the store, as far as they can be compared between runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_testkit::{Labels, NamespaceClient};
 
-/// The snapshotters of the stage.
+/// The snapshotters of the fixture.
 pub(crate) const SNAPSHOTTERS: [&str; 2] = ["native", "overlayfs"];
 
-/// Everything in one namespace by name.
+/// Everything in one namespace, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
-    /// Image records with what they point at.
+    /// Image records with their targets.
     pub(crate) images: BTreeMap<String, String>,
     pub(crate) blobs: BTreeMap<String, u64>,
     /// `snapshotter/key`.
@@ -30,8 +30,12 @@ impl State {
             snapshots.extend(found.into_keys().map(|key| format!("{snapshotter}/{key}")));
         }
         Self {
-            images: images.map(|(name, it)| (name, it.to_string())).collect(),
-            blobs: blobs.map(|(it, size)| (it.to_string(), size)).collect(),
+            images: images
+                .map(|(name, target)| (name, target.to_string()))
+                .collect(),
+            blobs: blobs
+                .map(|(digest, size)| (digest.to_string(), size))
+                .collect(),
             snapshots,
             leases: namespace.leases().await.unwrap(),
             containers: namespace.containers().await.unwrap().into_keys().collect(),
@@ -39,20 +43,26 @@ impl State {
         }
     }
 
-    /// Says how `self` differs from what was expected; nothing if it does not.
+    /// Returns how `self` differs from `expected`.
     pub(crate) fn differences(&self, expected: &Self) -> Vec<String> {
-        let [mine, theirs] = [self.lines(), expected.lines()];
-        let missing = theirs.difference(&mine).map(|it| format!("lacks {it}"));
-        let extra = mine.difference(&theirs).map(|it| format!("has {it}"));
+        let [found, expected] = [self.lines(), expected.lines()];
+        let missing = expected
+            .difference(&found)
+            .map(|line| format!("lacks {line}"));
+        let extra = found
+            .difference(&expected)
+            .map(|line| format!("has {line}"));
         missing.chain(extra).collect()
     }
 
-    /// Says what of `other` is missing here. Leases come and go.
-    pub(crate) fn lacks(&self, other: &Self) -> Vec<String> {
-        let (mine, theirs) = (self.lines(), other.lines());
-        let missing = theirs.difference(&mine);
-        let missing = missing.filter(|it| !it.starts_with("lease"));
-        missing.map(|it| format!("lacks {it}")).collect()
+    /// Returns what `self` lacks of `expected`, except leases.
+    pub(crate) fn lacks(&self, expected: &Self) -> Vec<String> {
+        expected
+            .lines()
+            .difference(&self.lines())
+            .filter(|line| !line.starts_with("lease"))
+            .map(|line| format!("lacks {line}"))
+            .collect()
     }
 
     fn lines(&self) -> BTreeSet<String> {
@@ -64,12 +74,14 @@ impl State {
             containers,
             ingests,
         } = self;
-        let images = images.iter().map(|(name, it)| format!("image {name} {it}"));
-        let blobs = blobs.keys().map(|it| format!("blob {it}"));
-        let snapshots = snapshots.iter().map(|it| format!("snapshot {it}"));
-        let leases = leases.keys().map(|it| format!("lease {it}"));
-        let containers = containers.iter().map(|it| format!("container {it}"));
-        let ingests = ingests.iter().map(|it| format!("ingest {it}"));
+        let images = images
+            .iter()
+            .map(|(name, target)| format!("image {name} {target}"));
+        let blobs = blobs.keys().map(|digest| format!("blob {digest}"));
+        let snapshots = snapshots.iter().map(|key| format!("snapshot {key}"));
+        let leases = leases.keys().map(|id| format!("lease {id}"));
+        let containers = containers.iter().map(|id| format!("container {id}"));
+        let ingests = ingests.iter().map(|key| format!("ingest {key}"));
         let all = images.chain(blobs).chain(snapshots);
         all.chain(leases).chain(containers).chain(ingests).collect()
     }

@@ -1,5 +1,5 @@
-//! The daemon on a full filesystem for its state: one block or inode more is left in each case,
-//! so that each write of state is the first that fails.
+//! A daemon whose state is on a full filesystem. Each case leaves one more block or inode, so that
+//! each write of state is once the first that fails.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -19,39 +19,40 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 use crate::check::following_run;
-use crate::matrix::{Complaints, work_through};
+use crate::fixture::{Fixture, PLATFORMS, UNUSED, USED};
+use crate::matrix::{Violations, work_through};
 use crate::run::reclaim;
-use crate::stage::{PLATFORMS, Stage, UNUSED, USED};
 use crate::state::State;
 
-/// More than all state takes.
+/// Size of the filesystem, more than all state takes.
 const DISK: u64 = 8 << 20;
 
-/// How many blocks around the end of something that a daemon does are tried one by one, and which
-/// part of the others.
+/// Every number of blocks is tried within this distance of the end of an action of the daemon.
 const NEAR: u64 = 10;
+/// Of all other numbers of blocks, one of this many is tried.
 const ONE_OF: u64 = 16;
 
 /// How long a daemon may take to start or to end before it counts as stuck.
 const STUCK: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A policy that removes everything unused, and a headroom that is state, too.
+/// A policy that removes everything unused, and a reserve file in the state directory.
 const CONFIG: &str = "[headroom]\nsize = \"64KiB\"\n[[policy]]\nname = \"p\"\nall = true\n\
                       min_age = \"0s\"\nlast_copies = true\n";
 
-/// Owners that register a container: of [`PLATFORMS`] while there is room, of [`UNUSED`] later.
+/// Owners that register a container: of [`PLATFORMS`] before the disk is full, and of [`UNUSED`]
+/// after.
 const EARLY: &str = "early";
 const LATE: &str = "late";
 
-/// What is in the state directory when the disk gets full.
+/// What is in the state directory when the disk becomes full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
-    /// Nothing: it has to be made.
+    /// There is no directory.
     Nothing,
-    /// What a daemon left.
+    /// State of an earlier daemon.
     State,
-    /// The same, with the index of last use and the record of runs damaged.
+    /// The same, with a damaged index of last use and a damaged file of runs.
     Damage,
 }
 
@@ -69,12 +70,12 @@ impl Before {
         }
     }
 
-    /// How many runs of policies are remembered.
+    /// Number of policy runs in the state.
     fn n_runs(self) -> usize {
         usize::from(self != Self::Nothing)
     }
 
-    /// How many files have to be set aside once there is room.
+    /// Number of damaged files, which the daemon sets aside.
     fn n_damaged(self) -> usize {
         if self == Self::Damage { 2 } else { 0 }
     }
@@ -86,15 +87,15 @@ struct Case {
     left: Left,
 }
 
-/// A daemon with a state directory, on the containerd of a stage.
+/// A running daemon.
 struct Daemon {
     child: Child,
     directory: TempDir,
 }
 
 impl Daemon {
-    /// Starts it and waits until it answers.
-    async fn start(stage: &Stage, directory_of_state: &Path) -> Result<Self, String> {
+    /// Starts a daemon and waits until it answers.
+    async fn start(fixture: &Fixture, directory_of_state: &Path) -> Result<Self, String> {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("config.toml");
         fs::write(&config, CONFIG).unwrap();
@@ -102,7 +103,7 @@ impl Daemon {
         let child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
             .env_clear()
             .arg("--address")
-            .arg(&stage.socket)
+            .arg(&fixture.socket)
             .arg("--config")
             .arg(&config)
             .args(["serve", "--grace", "0s", "--listen"])
@@ -117,7 +118,7 @@ impl Daemon {
         let started = timeout(STUCK, daemon.until_it_answers()).await;
         match started {
             Ok(Ok(())) => Ok(daemon),
-            Ok(Err(complaint)) => Err(complaint),
+            Ok(Err(violation)) => Err(violation),
             Err(_) => Err(format!("does not start: {}", daemon.log())),
         }
     }
@@ -128,7 +129,7 @@ impl Daemon {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait().unwrap() {
-                return Err(format!("ends at its start: {status}: {}", self.log()));
+                return Err(format!("ends while starting: {status}: {}", self.log()));
             }
             sleep(PAUSE).await;
         }
@@ -157,7 +158,7 @@ impl Daemon {
         ContainerServiceClient::new(channel)
     }
 
-    /// Registers a container of an image. Returns whether it was accepted.
+    /// Registers a container of an image. Returns whether the daemon accepted it.
     async fn register(&self, owner: &str, image: &str) -> bool {
         let container = Container {
             id: "c".to_owned(),
@@ -178,16 +179,17 @@ impl Daemon {
     }
 
     async fn owners(&self) -> BTreeSet<String> {
-        let lists = self.registrar().await.list(proto::ListRequest {}).await;
-        let lists = lists.unwrap().into_inner().lists.into_iter();
+        let mut registrar = self.registrar().await;
+        let response = registrar.list(proto::ListRequest {}).await.unwrap();
+        let lists = response.into_inner().lists.into_iter();
         lists.map(|list| list.owner).collect()
     }
 
-    /// Ends it, as a service manager does.
-    async fn stop(mut self) -> Complaints {
+    /// Sends SIGTERM and waits for the end, as a service manager does.
+    async fn stop(mut self) -> Violations {
         reclaim_testkit::signal(&self.child, Signal::TERM);
         match timeout(STUCK, self.ended()).await {
-            Ok(status) if status.success() => Complaints::new(),
+            Ok(status) if status.success() => Violations::new(),
             ended => vec![format!("ends with {ended:?}: {}", self.log())],
         }
     }
@@ -223,10 +225,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Leaves a state directory in which everything is that a daemon writes.
-async fn state(stage: &Stage) -> TempDir {
+/// Returns a state directory with everything that a daemon writes.
+async fn state(fixture: &Fixture) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(stage, directory.path()).await.unwrap();
+    let daemon = Daemon::start(fixture, directory.path()).await.unwrap();
     assert!(daemon.register(EARLY, PLATFORMS).await);
     let run = [
         "--host",
@@ -241,28 +243,30 @@ async fn state(stage: &Stage) -> TempDir {
     directory
 }
 
-/// What a daemon takes from there on, at the end of each thing that it does.
+/// What a daemon adds to the disk.
 #[derive(Debug, Default)]
-struct Taken {
+struct DiskUse {
+    /// Blocks at the end of each action.
     blocks: BTreeSet<u64>,
+    /// The most inodes.
     inodes: u64,
 }
 
-impl Taken {
-    /// Has a daemon do everything that a case has it do, with room for all of it.
-    async fn measure(stage: &Stage, kept: &Path, before: Before) -> Self {
+impl DiskUse {
+    /// Runs a daemon through the actions of a case on a disk with room for all of them.
+    async fn measure(fixture: &Fixture, kept: &Path, before: Before) -> Self {
         let disk = SmallDisk::mount(DISK);
         let directory = disk.path().join("state");
         before.prepare(kept, &directory);
-        let mut taken = Self::default();
+        let mut disk_use = Self::default();
         let at_first = disk.used();
         let mut note = || {
             let used = disk.used();
-            taken.blocks.insert(used.blocks - at_first.blocks);
-            taken.inodes = taken.inodes.max(used.inodes - at_first.inodes);
+            disk_use.blocks.insert(used.blocks - at_first.blocks);
+            disk_use.inodes = disk_use.inodes.max(used.inodes - at_first.inodes);
         };
         note();
-        let daemon = Daemon::start(stage, &directory).await.unwrap();
+        let daemon = Daemon::start(fixture, &directory).await.unwrap();
         note();
         assert!(daemon.register(LATE, UNUSED).await);
         note();
@@ -272,86 +276,88 @@ impl Taken {
         note();
         assert_eq!(daemon.stop().await, [""; 0]);
         note();
-        taken
+        disk_use
     }
 
-    /// Returns what should be left, so that each write is the first that fails. The index of last
-    /// use writes megabytes at once; of the blocks of such a write one of several is enough.
+    /// Returns how much space to leave, so that each write is once the first that fails. Some
+    /// numbers of blocks are enough where the index of last use writes megabytes at once.
     fn left(&self) -> impl Iterator<Item = Left> {
         let last = self.blocks.last().copied().unwrap_or_default();
         let is_near = |blocks: u64| self.blocks.iter().any(|at| at.abs_diff(blocks) <= NEAR);
-        let blocks = (0..=last).filter(move |it| it.is_multiple_of(ONE_OF) || is_near(*it));
+        let blocks =
+            (0..=last).filter(move |blocks| blocks.is_multiple_of(ONE_OF) || is_near(*blocks));
         let inodes = (0..=self.inodes).map(Left::Inodes);
         blocks.map(Left::Blocks).chain(inodes)
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_for_state_loses_nothing_and_stops_nothing() {
-    let first = Stage::set().await;
-    first.restock().await.unwrap();
+async fn a_daemon_works_and_loses_nothing_when_its_state_cannot_be_written() {
+    let first = Fixture::start().await;
+    first.refill().await.unwrap();
     let kept = state(&first).await;
     let mut cases = Vec::new();
     for before in [Before::Nothing, Before::State, Before::Damage] {
-        first.restock().await.unwrap();
-        let taken = Taken::measure(&first, kept.path(), before).await;
-        cases.extend(taken.left().map(|left| Case { before, left }));
+        first.refill().await.unwrap();
+        let disk_use = DiskUse::measure(&first, kept.path(), before).await;
+        cases.extend(disk_use.left().map(|left| Case { before, left }));
     }
-    let check = async |stage: &Stage, case: &Case| {
-        let found = loses_nothing(stage, kept.path(), *case).await;
-        found.unwrap_or_else(|complaint| vec![complaint])
+    let check = async |fixture: &Fixture, case: &Case| {
+        let found = loses_nothing(fixture, kept.path(), *case).await;
+        found.unwrap_or_else(|violation| vec![violation])
     };
     work_through("full disks for state", first, cases, check).await;
 }
 
-async fn loses_nothing(stage: &Stage, kept: &Path, case: Case) -> Result<Complaints, String> {
+async fn loses_nothing(fixture: &Fixture, kept: &Path, case: Case) -> Result<Violations, String> {
     let disk = SmallDisk::mount(DISK);
     let directory = disk.path().join("state");
     case.before.prepare(kept, &directory);
     disk.fill(case.left);
-    let daemon = Daemon::start(stage, &directory).await?;
+    let daemon = Daemon::start(fixture, &directory).await?;
     let is_accepted = daemon.register(LATE, UNUSED).await;
     let run = ["--host", &daemon.address(), "maintain", "--once"];
     let ended = reclaim("", &run).await;
-    let mut complaints = Complaints::new();
+    let mut violations = Violations::new();
     if ended.code != Some(0) {
-        complaints.push(format!("the policy: {ended:?}: {}", daemon.log()));
+        violations.push(format!("the policy: {ended:?}: {}", daemon.log()));
     }
-    complaints.extend(daemon.stop().await);
-    let owners = [
+    violations.extend(daemon.stop().await);
+    let registered = [
         (case.before != Before::Nothing).then_some((EARLY, PLATFORMS)),
         is_accepted.then_some((LATE, UNUSED)),
     ];
-    let (owners, mut images): (BTreeSet<_>, BTreeSet<_>) = owners.into_iter().flatten().unzip();
-    images.insert(USED);
-    let after = State::of(&stage.namespace).await;
-    let there: BTreeSet<&str> = after.images.keys().map(String::as_str).collect();
-    if there != images || !after.leases.is_empty() {
-        complaints.push(format!("leaves {there:?} and {:?}", after.leases));
+    let (owners, mut expected): (BTreeSet<_>, BTreeSet<_>) =
+        registered.into_iter().flatten().unzip();
+    expected.insert(USED);
+    let after = State::of(&fixture.namespace).await;
+    let images: BTreeSet<&str> = after.images.keys().map(String::as_str).collect();
+    if images != expected || !after.leases.is_empty() {
+        violations.push(format!("leaves {images:?} and {:?}", after.leases));
     }
-    complaints.extend(after.lacks(&stage.end));
-    complaints.extend(stage.broken_images(&after));
+    violations.extend(after.lacks(&fixture.end));
+    violations.extend(fixture.broken_images(&after));
 
-    // It starts on the full disk, and when there is room again.
+    // The daemon starts on the full disk, and again with room on it.
     for is_full in [true, false] {
         if !is_full {
             disk.clear();
         }
-        let daemon = Daemon::start(stage, &directory).await?;
+        let daemon = Daemon::start(fixture, &directory).await?;
         let found = daemon.owners().await;
         if !found.iter().map(String::as_str).eq(owners.iter().copied()) {
-            complaints.push(format!("lists of {found:?}: {}", daemon.log()));
+            violations.push(format!("lists of {found:?}: {}", daemon.log()));
         }
-        complaints.extend(daemon.stop().await);
+        violations.extend(daemon.stop().await);
     }
-    complaints.extend(what_is_left(case, &directory));
-    complaints.extend(following_run(stage).await);
-    Ok(complaints)
+    violations.extend(check_directory(case, &directory));
+    violations.extend(following_run(fixture).await);
+    Ok(violations)
 }
 
-/// Says what is missing in the state directory, or should not be there.
-fn what_is_left(case: Case, state: &Path) -> Complaints {
-    let mut complaints = Complaints::new();
+/// Checks the files of the state directory.
+fn check_directory(case: Case, state: &Path) -> Violations {
+    let mut violations = Violations::new();
     let lines = fs::read_to_string(state.join("runs.jsonl")).unwrap_or_default();
     let n_runs = lines.lines().count();
     let is_each_whole = lines.lines().all(|line| {
@@ -359,20 +365,24 @@ fn what_is_left(case: Case, state: &Path) -> Complaints {
         run.is_ok()
     });
     if n_runs < case.before.n_runs() || !is_each_whole {
-        complaints.push(format!("runs: {lines:?}"));
+        violations.push(format!("runs: {lines:?}"));
     }
-    let names = fs::read_dir(state).unwrap();
-    let names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
-    let names: Vec<String> = names.collect();
-    if !names.iter().any(|it| it == "last-use.redb") {
-        complaints.push(format!("no index of last use: {names:?}"));
+    let names: Vec<String> = fs::read_dir(state)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    if !names.iter().any(|name| name == "last-use.redb") {
+        violations.push(format!("no index of last use: {names:?}"));
     }
-    let n_damaged = names.iter().filter(|it| it.contains(".damaged-")).count();
+    let n_damaged = names
+        .iter()
+        .filter(|name| name.contains(".damaged-"))
+        .count();
     if n_damaged != case.before.n_damaged() {
-        complaints.push(format!("{n_damaged} files are set aside: {names:?}"));
+        violations.push(format!("{n_damaged} files are set aside: {names:?}"));
     }
-    if names.iter().any(|it| it.contains(".new")) {
-        complaints.push(format!("leaves a part of a file: {names:?}"));
+    if names.iter().any(|name| name.contains(".new")) {
+        violations.push(format!("leaves a partly written file: {names:?}"));
     }
-    complaints
+    violations
 }

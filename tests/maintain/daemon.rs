@@ -1,4 +1,4 @@
-//! The daemon: policies by themselves, on a host that does not stand still.
+//! `reclaim maintain`: scheduled policies, while images and containers come and go.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,11 +16,12 @@ use crate::host::Host;
 
 const MIB: u64 = 1 << 20;
 
-/// Time between two looks at something awaited, and looks before giving up: 120 s.
+/// Time between two checks of an awaited condition.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
-pub(crate) const LOOKS: u32 = 6000;
+/// Checks before a test gives up, after 120 s.
+pub(crate) const CHECKS: u32 = 6000;
 
-/// A running daemon. Dropping it ends it.
+/// A running daemon. Dropping it kills it.
 pub(crate) struct Daemon {
     child: Child,
     port: u16,
@@ -32,12 +33,12 @@ impl Daemon {
         Self::start_as(host, &["maintain"])
     }
 
-    /// Starts a command that is a daemon.
+    /// Starts a command that runs as a daemon.
     pub(crate) fn start_as(host: &Host, command: &[&str]) -> Self {
         Self::start_with(host, command, &[])
     }
 
-    /// As [`Self::start_as`], with an environment.
+    /// Like [`Self::start_as`], with environment variables.
     pub(crate) fn start_with(host: &Host, command: &[&str], environment: &[(&str, &Path)]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
             .env_clear()
@@ -63,7 +64,7 @@ impl Daemon {
 
     pub(crate) async fn stop(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        for _ in 0..LOOKS {
+        for _ in 0..CHECKS {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
@@ -72,27 +73,29 @@ impl Daemon {
         panic!("the daemon does not end");
     }
 
-    /// Asks the port of the metrics; `None` while nobody listens.
+    /// Sends a request to the metrics listener. Returns `None` while it does not listen.
     async fn get(&self, path: &str) -> Option<(u16, String)> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
         tokio::spawn(connection);
-        let request = hyper::Request::get(path).header("host", "d");
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let request = hyper::Request::get(path)
+            .header("host", "d")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
         let answer = sender.send_request(request).await.ok()?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.ok()?.to_bytes();
         Some((status, String::from_utf8(body.to_vec()).unwrap()))
     }
 
-    /// Returns the number of a series, if it is there.
+    /// Returns the value of a series, if it exists.
     pub(crate) async fn metric(&self, series: &str) -> Option<i64> {
         let (_, text) = self.get("/metrics").await?;
         let mut lines = text.lines();
         lines.find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
     }
 
-    /// Counts the runs of the policy that ended so.
+    /// Returns the number of runs of the policy with one of these outcomes.
     async fn n_runs(&self, outcomes: &[&str]) -> i64 {
         let mut n_runs = 0;
         for outcome in outcomes {
@@ -101,9 +104,9 @@ impl Daemon {
         n_runs
     }
 
-    /// Waits until a series has a number that is accepted.
+    /// Waits until the value of a series is accepted, and returns it.
     pub(crate) async fn wait_for(&self, series: &str, is_accepted: impl Fn(i64) -> bool) -> i64 {
-        for _ in 0..LOOKS {
+        for _ in 0..CHECKS {
             if let Some(number) = self.metric(series).await
                 && is_accepted(number)
             {
@@ -123,7 +126,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Writes where metrics are served, on a port that is free now.
+/// Returns the port of the metrics listener from the configuration.
 fn port(host: &Host) -> u16 {
     let config = std::fs::read_to_string(host.config()).unwrap();
     let (_, rest) = config.split_once("127.0.0.1:").unwrap();
@@ -131,6 +134,7 @@ fn port(host: &Host) -> u16 {
     digits.parse().unwrap()
 }
 
+/// Adds a metrics listener on a free port to a configuration.
 pub(crate) fn with_metrics(policy: &str) -> String {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
@@ -140,28 +144,30 @@ pub(crate) fn with_metrics(policy: &str) -> String {
 const PRESSURE: &str = "[[policy]]\nname = \"pressure\"\nall = true\nmin_age = \"0s\"\n\
                         last_copies = true\ninterval = \"1s\"\nhigh = \"60%\"\nlow = \"40%\"\n";
 
-/// Counts how often that policy ended so.
+/// Returns the series that counts the runs of the policy `pressure` with an outcome.
 fn ran(outcome: &str) -> String {
     format!("reclaim_runs_total{{policy=\"pressure\",trigger=\"schedule\",outcome=\"{outcome}\"}}")
 }
 
-/// How many images the busy host gets at least, and at most.
+/// The smallest and the largest number of images that the busy host gets.
 const IMAGES: std::ops::Range<u64> = 36..360;
 
-/// While images and containers come and go, the daemon should keep the filesystem below its high
-/// mark, go down to the low one and no further than an image, and never take a container's image.
+/// The daemon keeps the filesystem below its high mark, removes images down to the low mark and at
+/// most one more, and never removes the image of a container.
 #[tokio::test]
 async fn keeps_room_while_images_and_containers_come_and_go() {
     let host = Host::start(256 * MIB).await;
     host.configure(&with_metrics(PRESSURE));
     let daemon = Daemon::start(&host);
-    daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
+    daemon
+        .wait_for("reclaim_containerd_up", |value| value == 1)
+        .await;
     assert_eq!(daemon.get("/ready").await.unwrap().0, 200);
     let mut dice = Dice::new(7);
     let namespace = &host.rig.namespace;
     let mut containers: Vec<(String, String)> = Vec::new();
     for number in 0..IMAGES.end {
-        // One run may take away what comes while it goes on; it is not to be all.
+        // At least two runs, because one may remove all images that are added while it runs.
         if number >= IMAGES.start && daemon.n_runs(&["done", "unmet"]).await >= 2 {
             break;
         }
@@ -176,8 +182,8 @@ async fn keeps_room_while_images_and_containers_come_and_go() {
             namespace.delete_container(&id).await.unwrap();
             namespace.remove_snapshot("overlayfs", &id).await.unwrap();
         }
-        // Never so fast that it is full before anybody could look.
-        for _ in 0..LOOKS {
+        // Slow down, so that the filesystem is not full before the daemon checks it.
+        for _ in 0..CHECKS {
             if host.space().used_percent() < 85 {
                 break;
             }
@@ -189,18 +195,19 @@ async fn keeps_room_while_images_and_containers_come_and_go() {
         }
     }
     let removed = "reclaim_images_removed_total{policy=\"pressure\"}";
-    daemon.wait_for(removed, |it| it >= 10).await;
-    for _ in 0..LOOKS {
+    daemon.wait_for(removed, |value| value >= 10).await;
+    for _ in 0..CHECKS {
         if host.space().used_percent() < 60 {
             break;
         }
         tokio::time::sleep(PAUSE).await;
     }
     assert!(host.space().used_percent() < 60, "{:?}", host.space());
-    // Nothing is added any more: when it has found nothing to do, no run is under way to be cut
-    // short by the end.
+    // No more images are added. After a run with nothing to do, the end interrupts no run.
     let so_far = daemon.n_runs(&["nothing"]).await;
-    daemon.wait_for(&ran("nothing"), |it| it > so_far).await;
+    daemon
+        .wait_for(&ran("nothing"), |value| value > so_far)
+        .await;
     assert!(daemon.stop().await.success());
 
     let history = host
@@ -210,10 +217,10 @@ async fn keeps_room_while_images_and_containers_come_and_go() {
     let mut n_runs = 0;
     for run in history["runs"].as_array().unwrap() {
         let removed = run["runs"][0]["removed"].as_u64().unwrap();
-        // While an image is being unpacked it cannot be told what it is of, and what is unknown is
-        // in use: the rest goes the next time.
-        let is_for_the_next = run["outcome"] == "unmet" && removed > 0;
-        assert!(run["outcome"] == "done" || is_for_the_next, "{run:#}");
+        // Snapshots of an image that is being unpacked count as in use, so that a run may not reach
+        // its mark.
+        let is_partial = run["outcome"] == "unmet" && removed > 0;
+        assert!(run["outcome"] == "done" || is_partial, "{run:#}");
         n_runs += 1;
         if run["outcome"] == "done" {
             check_marks(run);
@@ -222,8 +229,8 @@ async fn keeps_room_while_images_and_containers_come_and_go() {
     assert!(n_runs >= 2, "{history:#}");
 }
 
-/// A run that was under pressure ends at the low mark, and not below it by more than an image.
-/// Others add to the filesystem meanwhile; so what is left is compared with room for two.
+/// Asserts that a run started above the high mark, and ended at the low mark and at most one image
+/// below it. Images that are added meanwhile make a difference of up to two.
 fn check_marks(run: &Value) {
     let filesystem = &run["filesystems"][0];
     let of = |key: &str| filesystem[key].as_u64().unwrap();
@@ -236,42 +243,45 @@ fn check_marks(run: &Value) {
     assert!(of("left_bytes_after") <= low + 10 * MIB, "{run:#}");
 }
 
-/// SIGHUP should bring a new configuration; a wrong one should be refused and the old one go on.
+/// SIGHUP loads a new configuration. An invalid one is refused, and the daemon keeps the old one.
 #[tokio::test]
-async fn a_wrong_configuration_is_refused_and_the_old_one_goes_on() {
+async fn refuses_an_invalid_configuration_and_keeps_the_old_one() {
     let host = Host::start(64 * MIB).await;
     let old = with_metrics(PRESSURE);
     host.configure(&old);
     let daemon = Daemon::start(&host);
     let due = "reclaim_policy_next_timestamp_seconds{policy=\"pressure\"}";
-    daemon.wait_for(due, |it| it > 0).await;
+    daemon.wait_for(due, |value| value > 0).await;
     let success = "reclaim_config_reload_success";
-    daemon.wait_for(success, |it| it == 1).await;
+    daemon.wait_for(success, |value| value == 1).await;
 
     host.configure(&old.replace("low = \"40%\"", "low = \"90%\""));
     daemon.signal(Signal::HUP);
-    daemon.wait_for(success, |it| it == 0).await;
-    let so_far = daemon.wait_for(&ran("nothing"), |it| it > 0).await;
-    daemon.wait_for(&ran("nothing"), |it| it > so_far).await;
+    daemon.wait_for(success, |value| value == 0).await;
+    let so_far = daemon.wait_for(&ran("nothing"), |value| value > 0).await;
+    daemon
+        .wait_for(&ran("nothing"), |value| value > so_far)
+        .await;
 
     host.configure(&old.replace("\"pressure\"", "\"renamed\""));
     daemon.signal(Signal::HUP);
     let due = "reclaim_policy_next_timestamp_seconds{policy=\"renamed\"}";
-    daemon.wait_for(due, |it| it > 0).await;
-    daemon.wait_for(success, |it| it == 1).await;
+    daemon.wait_for(due, |value| value > 0).await;
+    daemon.wait_for(success, |value| value == 1).await;
     assert!(daemon.stop().await.success());
 }
 
-/// All names of metrics should be shown when a policy has run, each with what it means.
 #[tokio::test]
-async fn metrics_are_whole() {
+async fn metrics_have_every_family_with_its_help() {
     let host = Host::start(64 * MIB).await;
     host.image("a:1", 1, 1000).await;
     let always = PRESSURE.replace("high = \"60%\"\nlow = \"40%\"\n", "");
     host.configure(&with_metrics(&always));
     let daemon = Daemon::start(&host);
-    daemon.wait_for(&ran("done"), |it| it == 1).await;
-    daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
+    daemon.wait_for(&ran("done"), |value| value == 1).await;
+    daemon
+        .wait_for("reclaim_containerd_up", |value| value == 1)
+        .await;
     let (status, text) = daemon.get("/metrics").await.unwrap();
     assert_eq!(status, 200);
     assert!(text.ends_with("# EOF\n"), "{text}");

@@ -4,9 +4,9 @@ use crate::host::{Host, removed};
 
 const MIB: u64 = 1 << 20;
 
-/// What is shown should be what a run then removes, and showing it should change nothing.
+/// `policy explain` shows what a run then removes, and changes nothing.
 #[tokio::test]
-async fn shows_what_a_run_then_removes() {
+async fn explain_shows_what_a_run_removes() {
     let host = Host::start(128 * MIB).await;
     host.policy("high = \"30%\"\nlow = \"25%\"\nmax_images = 5\ninterval = \"5m\"");
     for number in 0..5 {
@@ -22,17 +22,17 @@ async fn shows_what_a_run_then_removes() {
     let most = &policy["namespaces"][0]["at_most"];
     assert_eq!(most["removed"].as_array().unwrap().len(), 5, "{policy:#}");
     assert_eq!(policy["wanted"].as_array().unwrap().len(), 1, "{policy:#}");
-    let foreseen = crate::rig::names(&now["removed"]).into_iter();
-    let foreseen: Vec<String> = foreseen
-        .map(|it| it.trim_start_matches("docker.io/library/").to_owned())
+    let planned: Vec<String> = crate::rig::names(&now["removed"])
+        .into_iter()
+        .map(|name| name.trim_start_matches("docker.io/library/").to_owned())
         .collect();
-    assert!(!foreseen.is_empty() && foreseen.len() < 5, "{policy:#}");
+    assert!(!planned.is_empty() && planned.len() < 5, "{policy:#}");
 
     let shown = host
         .with_state(&["policy", "explain", "-v"])
         .exits(0)
         .stdout;
-    for words in [
+    for text in [
         "policy p",
         "runs every 5m",
         "starts above 30% used (bytes), stops at 25% used",
@@ -40,10 +40,10 @@ async fn shows_what_a_run_then_removes() {
         "too full: ",
         "i0:1",
     ] {
-        assert!(shown.contains(words), "no {words:?} in {shown}");
+        assert!(shown.contains(text), "no {text:?} in {shown}");
     }
     let run = host.once(0);
-    assert_eq!(removed(&run), foreseen);
+    assert_eq!(removed(&run), planned);
     assert_eq!(run["reports"][0]["estimate"], now["estimate"]);
 
     let history = host
@@ -52,7 +52,7 @@ async fn shows_what_a_run_then_removes() {
         .json();
     let runs = history["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 1, "{history:#}");
-    assert_eq!(runs[0]["runs"][0]["removed"], foreseen.len());
+    assert_eq!(runs[0]["runs"][0]["removed"], planned.len());
     let table = host.with_state(&["policy", "history"]).exits(0).stdout;
     assert!(
         table.contains("USED BEFORE") && table.contains("done"),
@@ -60,9 +60,9 @@ async fn shows_what_a_run_then_removes() {
     );
 }
 
-/// What is accepted and probably not meant should be said.
+/// `policy explain` warns of settings that are valid and probably not intended.
 #[tokio::test]
-async fn warns_of_what_is_odd() {
+async fn explain_warns_of_odd_settings() {
     let host = Host::start(64 * MIB).await;
     host.image("a:1", 1, 1000).await;
     host.configure(
@@ -74,7 +74,7 @@ async fn warns_of_what_is_odd() {
          [[policy]]\nname = \"q\"\ncron = \"0 0 31 2 *\"\n",
     );
     let shown = host.with_state(&["policy", "explain"]).exits(0).stdout;
-    for words in [
+    for text in [
         "neither cron nor interval",
         "all its namespaces are in protect.namespaces",
         "label filters contradict each other",
@@ -84,6 +84,6 @@ async fn warns_of_what_is_odd() {
         "never occurs",
         "namespace `nowhere` does not exist here",
     ] {
-        assert!(shown.contains(words), "no {words:?} in {shown}");
+        assert!(shown.contains(text), "no {text:?} in {shown}");
     }
 }

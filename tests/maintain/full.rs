@@ -7,12 +7,12 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use reclaim_testkit::{Layer, Signal, image};
 use serde_json::json;
 
-use crate::daemon::{Daemon, LOOKS, PAUSE, with_metrics};
+use crate::daemon::{CHECKS, Daemon, PAUSE, with_metrics};
 use crate::host::{Host, removed};
 
 const MIB: u64 = 1 << 20;
 
-/// Writes until nothing more can be written.
+/// Fills containerd's filesystem to the last byte.
 fn fill(host: &Host) {
     fill_as(host, "ballast");
 }
@@ -26,10 +26,10 @@ fn fill_as(host: &Host, name: &str) {
     assert_eq!(host.space().left, 0);
 }
 
-/// On a full filesystem the headroom should be given up, images removed, and the headroom taken
-/// again.
+/// On a full filesystem, a policy deletes the reserve file, removes images and creates the reserve
+/// file again.
 #[tokio::test]
-async fn headroom_is_given_up_and_taken_again() {
+async fn uses_the_reserve_file_and_creates_it_again() {
     let host = Host::start(192 * MIB).await;
     let headroom = host.rig.containerd.root().join("headroom");
     let file = headroom.to_str().unwrap();
@@ -53,9 +53,10 @@ async fn headroom_is_given_up_and_taken_again() {
     assert_eq!(headroom.metadata().unwrap().len(), 8 << 20);
 }
 
-/// Without headroom it should still try, and never say that it did what it could not.
+/// Without a reserve file, a policy removes what it can, and reports success only if it meets its
+/// mark.
 #[tokio::test]
-async fn without_headroom_it_does_what_it_can() {
+async fn removes_what_it_can_without_a_reserve_file() {
     let host = Host::start(192 * MIB).await;
     host.policy("high = \"90%\"\nlow = \"85%\"");
     for number in 0..6 {
@@ -63,21 +64,21 @@ async fn without_headroom_it_does_what_it_can() {
     }
     host.once(0);
     fill(&host);
-    let called = host.with_state(&["maintain", "--once", "--format", "json"]);
-    let run = &called.json()["runs"][0];
+    let output = host.with_state(&["maintain", "--once", "--format", "json"]);
+    let run = &output.json()["runs"][0];
     let names = host.names().await;
     assert_eq!(names.len() + removed(run).len(), 6, "{run:#}");
     let space = host.space();
     let is_met = space.left >= space.left_at(85);
     assert_eq!(run["outcome"] == "done", is_met, "{run:#}");
-    assert_eq!(called.code == 0, is_met, "{called:?}");
+    assert_eq!(output.code == 0, is_met, "{output:?}");
 }
 
 const AUTOMATIC: &str = "[[policy]]\nname = \"p\"\nall = true\nmin_age = \"0s\"\n\
                          last_copies = true\nhigh = \"90%\"\nlow = \"85%\"\n";
 
-/// A host of 1 GiB whose state is on the filesystem of containerd.
-async fn host_with_its_state() -> Host {
+/// A host of 1 GiB whose state directory is on containerd's filesystem.
+async fn host_with_state() -> Host {
     let host = Host::on_ext4(1024 * MIB).await;
     let state = host.rig.containerd.root().join("state");
     fs::create_dir(&state).unwrap();
@@ -86,30 +87,30 @@ async fn host_with_its_state() -> Host {
     host
 }
 
-/// Waits until there is headroom, or none, and returns its size.
-async fn headroom_is(host: &Host, is_there: bool) -> u64 {
-    for _ in 0..LOOKS {
-        let found = fs::metadata(host.state().join("headroom"));
-        if found.is_ok() == is_there {
-            return found.map_or(0, |it| it.blocks() * 512);
+/// Waits until the reserve file exists, or does not, and returns its size.
+async fn until_reserve_file(host: &Host, exists: bool) -> u64 {
+    for _ in 0..CHECKS {
+        let metadata = fs::metadata(host.state().join("headroom"));
+        if metadata.is_ok() == exists {
+            return metadata.map_or(0, |metadata| metadata.blocks() * 512);
         }
         tokio::time::sleep(PAUSE).await;
     }
-    panic!("headroom is not as expected: {is_there}");
+    panic!("the reserve file exists: {}", !exists);
 }
 
-/// Without a configured size, a daemon should take a small headroom, give it up on a full
-/// filesystem, take it again when there is room, and remove it when its size is 0.
+/// Without a configured size, a daemon creates a small reserve file, deletes it on a full
+/// filesystem, creates it again with room on it, and deletes it when its size becomes 0.
 #[tokio::test]
-async fn a_daemon_takes_a_small_headroom_by_itself() {
-    let host = host_with_its_state().await;
+async fn a_daemon_manages_an_automatic_reserve_file() {
+    let host = host_with_state().await;
     let config = with_metrics(&format!("{AUTOMATIC}interval = \"1s\"\n"));
     host.configure(&config);
     for number in 0..3 {
         host.image(&format!("i{number}:1"), number, 1 << 20).await;
     }
     let daemon = Daemon::start_as(&host, &["maintain"]);
-    let bytes = headroom_is(&host, true).await;
+    let bytes = until_reserve_file(&host, true).await;
     assert!(
         bytes >= 4 * MIB && bytes <= host.space().left / 100,
         "{bytes}"
@@ -119,8 +120,8 @@ async fn a_daemon_takes_a_small_headroom_by_itself() {
     let most = host.space().left / MIB * MIB - MIB;
     rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, most).unwrap();
     fill(&host);
-    headroom_is(&host, false).await;
-    for _ in 0..LOOKS {
+    until_reserve_file(&host, false).await;
+    for _ in 0..CHECKS {
         if host.names().await.is_empty() {
             break;
         }
@@ -132,33 +133,38 @@ async fn a_daemon_takes_a_small_headroom_by_itself() {
     );
     assert!(
         !host.state().join("headroom").exists(),
-        "taken on a full disk"
+        "created on a full disk"
     );
 
     ballast.set_len(0).unwrap();
-    assert!(headroom_is(&host, true).await >= 4 * MIB);
+    assert!(until_reserve_file(&host, true).await >= 4 * MIB);
     host.configure(&format!("[headroom]\nsize = \"0\"\n{config}"));
     daemon.signal(Signal::HUP);
-    headroom_is(&host, false).await;
+    until_reserve_file(&host, false).await;
     assert!(daemon.stop().await.success());
-    assert!(!host.state().join("headroom").exists(), "taken with size 0");
+    assert!(
+        !host.state().join("headroom").exists(),
+        "created with size 0"
+    );
 }
 
-/// Runs the policies once, and returns what they warn of headroom. Of an empty containerd 1.7 they
-/// also warn that it has no directory of content yet.
+/// Runs the policies once, and returns their warnings about the reserve file. With an empty
+/// containerd 1.7, there is also a warning that it has no content directory.
 fn headroom_warnings(host: &Host) -> Vec<String> {
-    let printed = host.once(0);
-    let warnings = printed["warnings"].as_array().expect("a list");
-    let texts = warnings.iter().filter_map(|it| it.as_str());
-    let of_headroom = texts.filter(|it| it.contains("headroom"));
-    of_headroom.map(str::to_owned).collect()
+    host.once(0)["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|warning| warning.as_str())
+        .filter(|text| text.contains("headroom"))
+        .map(str::to_owned)
+        .collect()
 }
 
-/// The automatic headroom should be none, without a warning, where it would be of no use: on a
-/// small filesystem, on another than containerd's, and for a policy that removes nothing.
+/// On a small filesystem, on another one than containerd's, and for a policy that removes nothing.
 #[tokio::test]
-async fn there_is_no_automatic_headroom_where_it_is_of_no_use() {
-    let host = host_with_its_state().await;
+async fn creates_no_automatic_reserve_file_where_it_is_useless() {
+    let host = host_with_state().await;
     host.configure(&format!("{AUTOMATIC}dry_run = true\n"));
     assert_eq!(headroom_warnings(&host), Vec::<String>::new());
     assert!(!host.state().join("headroom").exists(), "by a dry run");
@@ -176,9 +182,8 @@ async fn there_is_no_automatic_headroom_where_it_is_of_no_use() {
     assert!(!host.state().join("headroom").exists(), "on a small one");
 }
 
-/// A policy without marks should give the headroom up on a full filesystem, too.
 #[tokio::test]
-async fn a_policy_without_marks_gives_the_headroom_up() {
+async fn a_policy_without_marks_uses_the_reserve_file() {
     let host = Host::start(192 * MIB).await;
     let headroom = host.rig.containerd.root().join("headroom");
     let file = headroom.to_str().unwrap();
@@ -194,7 +199,7 @@ async fn a_policy_without_marks_gives_the_headroom_up() {
     fill(&host);
     let run = host.once(0);
     assert_eq!(removed(&run).len(), 40, "{run:#}");
-    // With it there is room to hold all images at once.
+    // The freed space is enough to hold all images at once.
     assert_eq!(run["reports"][0]["warnings"], json!([]));
 }
 
@@ -205,29 +210,32 @@ async fn full_ext4() -> Host {
     let host = Host::on_ext4(96 * MIB).await;
     for number in 0..IMAGES {
         let name = format!("docker.io/library/i{number}:1");
-        let built = image(&name).layers([Layer::random(number, 64 << 10)]);
-        let built = built.unpack("overlayfs");
-        built.build(&host.rig.namespace).await.unwrap();
+        image(&name)
+            .layers([Layer::random(number, 64 << 10)])
+            .unpack("overlayfs")
+            .build(&host.rig.namespace)
+            .await
+            .unwrap();
     }
     host.rig.namespace.collect().await.unwrap();
     fill(&host);
     host
 }
 
-/// Where no journal can be written, images should go in parts that grow with the room: by name,
-/// by a policy and by a prune.
+/// Without room for a journal, `image rm`, a policy and a prune remove images in parts, which grow
+/// with the free space.
 #[tokio::test]
-async fn removing_makes_its_own_room() {
+async fn removes_images_in_parts_on_a_full_filesystem() {
     let host = full_ext4().await;
-    let called = host.rig.reclaim(&["image", "rm", "i0:1"]);
-    called.exits(0);
+    let output = host.rig.reclaim(&["image", "rm", "i0:1"]);
+    output.exits(0);
     let names = host.names().await;
     assert!(names.len() == 119 && !names.contains(&"i0:1".to_owned()));
 
     fill_as(&host, "more ballast");
     host.policy("high = \"99%\"\nlow = \"98%\"");
-    let called = host.with_state(&["maintain", "--once", "--format", "json"]);
-    let run = called.json()["runs"][0].take();
+    let output = host.with_state(&["maintain", "--once", "--format", "json"]);
+    let run = output.json()["runs"][0].take();
     let left = host.names().await.len();
     assert_eq!(left + removed(&run).len(), 119, "{run:#}");
     assert!(left < 119, "{run:#}");
@@ -240,8 +248,8 @@ async fn removing_makes_its_own_room() {
     assert!(host.names().await.is_empty());
     assert_eq!(report["reclaimed"], report["estimate"], "{report:#}");
     let warnings = report["warnings"].to_string();
-    let words = "the disk is too full to hold all images at once";
-    assert!(left == 0 || warnings.contains(words), "{warnings}");
+    let text = "the disk is too full to hold all images at once";
+    assert!(left == 0 || warnings.contains(text), "{warnings}");
     let leases = host.rig.namespace.leases().await.unwrap();
     assert!(leases.is_empty(), "{leases:?}");
 }

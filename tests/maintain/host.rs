@@ -1,5 +1,4 @@
-//! A host that can be filled: a containerd on a filesystem of so many bytes, a configuration and a
-//! state directory.
+//! A host with a small filesystem for containerd, a configuration and a state directory.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,19 +7,19 @@ use reclaim_testkit::{BuiltImage, Containerd, ContainerdBuilder, Layer, image};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::rig::{Called, Rig};
+use crate::rig::{CommandOutput, Rig};
 
-/// What a policy of these tests has unless it says otherwise: everything may go, at once.
+/// Settings of a policy that removes everything at once.
 const POLICY: &str = "all = true\nmin_age = \"0s\"\nlast_copies = true\n";
 
 /// One host.
 pub(crate) struct Host {
     pub(crate) rig: Rig,
-    /// Holds the configuration, and the state below `state`.
+    /// Has the configuration, and the state directory `state`.
     pub(crate) directory: TempDir,
 }
 
-/// How much room there is.
+/// Size and free space of containerd's filesystem.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Space {
     pub(crate) total: u64,
@@ -32,19 +31,19 @@ impl Space {
         (self.total - self.left) * 100 / self.total
     }
 
-    /// How many bytes must be left for so many hundredths to be used.
+    /// Returns how many bytes are left if this percentage is used.
     pub(crate) fn left_at(self, percent: u64) -> u64 {
         self.total * (100 - percent) / 100
     }
 }
 
 impl Host {
-    /// Starts a containerd on a filesystem of so many bytes.
+    /// Starts a containerd on a filesystem of this size.
     pub(crate) async fn start(bytes: u64) -> Self {
         Self::on(Containerd::quiet().filesystem(bytes)).await
     }
 
-    /// Starts a containerd on an ext4 of so many bytes.
+    /// Starts a containerd on an ext4 of this size.
     pub(crate) async fn on_ext4(bytes: u64) -> Self {
         Self::on(Containerd::quiet().ext4(bytes)).await
     }
@@ -58,7 +57,7 @@ impl Host {
         }
     }
 
-    /// Writes a configuration of one policy, `p`.
+    /// Writes a configuration with one policy, `p`.
     pub(crate) fn policy(&self, keys: &str) {
         self.configure(&format!("[[policy]]\nname = \"p\"\n{POLICY}{keys}\n"));
     }
@@ -76,39 +75,41 @@ impl Host {
         self.directory.path().join("state")
     }
 
-    /// Calls `reclaim` with the configuration.
-    pub(crate) fn reclaim(&self, args: &[&str]) -> Called {
+    /// Calls `reclaim` with the configuration file.
+    pub(crate) fn reclaim(&self, args: &[&str]) -> CommandOutput {
         let config = self.config();
         let with_config = [&["--config", config.to_str().unwrap()], args].concat();
         self.rig.reclaim(&with_config)
     }
 
-    /// Calls it with the state, too.
-    pub(crate) fn with_state(&self, args: &[&str]) -> Called {
+    /// Calls `reclaim` with the configuration file and the state directory.
+    pub(crate) fn with_state(&self, args: &[&str]) -> CommandOutput {
         let state = self.state();
         self.reclaim(&[args, &["--state", state.to_str().unwrap()]].concat())
     }
 
     /// Runs the policies once, and returns the run of the only one.
     pub(crate) fn once(&self, code: i32) -> Value {
-        let called = self.with_state(&["maintain", "--once", "--format", "json"]);
-        let mut runs = called.exits(code).json();
+        let output = self.with_state(&["maintain", "--once", "--format", "json"]);
+        let mut runs = output.exits(code).json();
         assert_eq!(runs["runs"].as_array().unwrap().len(), 1, "{runs:#}");
         runs["runs"][0].take()
     }
 
-    /// Builds an image of one layer and unpacks it: about twice as many bytes.
+    /// Builds and unpacks an image of one layer, which together take about twice as many bytes.
     pub(crate) async fn image(&self, name: &str, seed: u64, bytes: usize) -> BuiltImage {
         let name = format!("docker.io/library/{name}");
         let built = image(&name)
             .layers([Layer::random(seed, bytes)])
-            .unpack("overlayfs");
-        let built = built.build(&self.rig.namespace).await.unwrap();
+            .unpack("overlayfs")
+            .build(&self.rig.namespace)
+            .await
+            .unwrap();
         self.rig.namespace.collect().await.unwrap();
         built
     }
 
-    /// Notes a use of an image: a container comes, is seen, and goes.
+    /// Uses an image, by a container that exists while a command records the use.
     pub(crate) async fn use_image(&self, image: &BuiltImage) {
         let namespace = &self.rig.namespace;
         namespace.nerdctl_container("user", image).await.unwrap();
@@ -129,31 +130,41 @@ impl Host {
         }
     }
 
-    /// The short names that are there.
+    /// Returns the short names of all images.
     pub(crate) async fn names(&self) -> Vec<String> {
-        let names = self.rig.names().await.into_iter();
-        let short = names.map(|it| it.trim_start_matches("docker.io/library/").to_owned());
-        short.collect()
+        self.rig
+            .names()
+            .await
+            .into_iter()
+            .map(|name| short(&name))
+            .collect()
     }
 }
 
-/// The short names of what a run removed, by namespace and name.
-pub(crate) fn removed(run: &Value) -> Vec<String> {
-    let reports = run["reports"].as_array().unwrap().iter();
-    let removed = reports.flat_map(|it| it["removed"].as_array().unwrap());
-    let names = removed.map(|it| {
-        let name = it["name"].as_str().unwrap();
-        name.trim_start_matches("docker.io/library/").to_owned()
-    });
-    names.collect()
+fn short(name: &str) -> String {
+    name.trim_start_matches("docker.io/library/").to_owned()
 }
 
-/// What a run freed, in bytes.
+/// Returns the short names of the images that a run removed, by namespace and name.
+pub(crate) fn removed(run: &Value) -> Vec<String> {
+    run["reports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|report| report["removed"].as_array().unwrap())
+        .map(|image| short(image["name"].as_str().unwrap()))
+        .collect()
+}
+
+/// Returns the bytes that a run freed.
 pub(crate) fn reclaimed(run: &Value) -> u64 {
-    let reports = run["reports"].as_array().unwrap().iter();
-    let bytes = reports.map(|it| {
-        let of = |key| it["reclaimed"][key].as_u64().unwrap();
-        of("content_bytes") + of("snapshot_bytes")
-    });
-    bytes.sum()
+    run["reports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|report| {
+            let of = |key| report["reclaimed"][key].as_u64().unwrap();
+            of("content_bytes") + of("snapshot_bytes")
+        })
+        .sum()
 }

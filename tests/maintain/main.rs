@@ -1,17 +1,14 @@
-//! Maintenance by the real binary: policies on a containerd whose root is a filesystem of its own.
+//! Policies of the real binary, on a containerd whose root is a filesystem of its own.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where something is not as it says"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-mod asked;
+mod cluster_lock;
 mod daemon;
 mod explain;
 mod full;
 mod host;
 mod once;
+mod requested;
 #[path = "../e2e/rig.rs"]
 #[expect(dead_code, reason = "shared with others")]
 mod rig;
-mod turns;

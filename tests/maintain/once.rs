@@ -1,4 +1,5 @@
-//! `reclaim maintain --once`: what goes under pressure and without, how much, and in which order.
+//! `reclaim maintain --once`: which images it removes, with and without pressure, and in which
+//! order.
 
 use reclaim_testkit::{BuiltImage, Deletion};
 
@@ -6,10 +7,10 @@ use crate::host::{Host, reclaimed, removed};
 
 const MIB: u64 = 1 << 20;
 
-/// Bytes of a layer. Packed and unpacked, an image takes about twice as much.
+/// Bytes of a layer. With its snapshot, an image takes about twice as much.
 const LAYER: usize = 5 << 20;
 
-/// Images `i0:1` and on, each of a repository of its own.
+/// Builds the images `i<number>:1`, each in its own repository.
 async fn images(host: &Host, numbers: std::ops::Range<u64>) -> Vec<BuiltImage> {
     let mut images = Vec::new();
     for number in numbers {
@@ -18,10 +19,10 @@ async fn images(host: &Host, numbers: std::ops::Range<u64>) -> Vec<BuiltImage> {
     images
 }
 
-/// Above the high mark the least recently used should go, up to the low mark and not an image more,
-/// and what the report says should be what the filesystem says.
+/// Above the high mark, the least recently used images are removed down to the low mark, and not
+/// one more. The report agrees with the filesystem.
 #[tokio::test]
-async fn the_least_recently_used_go_up_to_the_low_mark() {
+async fn removes_the_least_recently_used_images_down_to_the_low_mark() {
     let host = Host::start(256 * MIB).await;
     host.policy("high = \"60%\"\nlow = \"40%\"");
     let all = images(&host, 0..13).await;
@@ -32,7 +33,7 @@ async fn the_least_recently_used_go_up_to_the_low_mark() {
         (&"nothing".into(), 0)
     );
 
-    // Used in another order than they were made.
+    // Use them in another order than they were built.
     let order = [4, 1, 0, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12];
     for number in order {
         host.use_image(&all[number]).await;
@@ -47,7 +48,7 @@ async fn the_least_recently_used_go_up_to_the_low_mark() {
     let gone = removed(&run);
     let mut expected: Vec<String> = order[..gone.len()]
         .iter()
-        .map(|it| format!("i{it}:1"))
+        .map(|number| format!("i{number}:1"))
         .collect();
     expected.sort();
     assert_eq!(gone, expected);
@@ -55,26 +56,25 @@ async fn the_least_recently_used_go_up_to_the_low_mark() {
     let of_one = reclaimed(&run) / gone.len() as u64;
     assert!(
         after.left - of_one < after.left_at(40),
-        "an image too many: {after:?}"
+        "one image too many: {after:?}"
     );
     // Files take whole blocks, and the database of containerd may grow.
-    let won = after.left - before.left;
+    let freed = after.left - before.left;
     assert!(
-        won.abs_diff(reclaimed(&run)) < MIB,
-        "{won} of {}",
+        freed.abs_diff(reclaimed(&run)) < MIB,
+        "{freed} of {}",
         reclaimed(&run)
     );
-    let told = run["after"][0]["left_bytes"].as_u64().unwrap();
-    assert!(told.abs_diff(after.left) < MIB / 4);
+    let reported = run["after"][0]["left_bytes"].as_u64().unwrap();
+    assert!(reported.abs_diff(after.left) < MIB / 4);
     assert_eq!(
         host.names().await.len(),
         all.len() + late.len() - gone.len()
     );
 }
 
-/// Holds of earlier runs, and what is garbage already, should go before any image does.
 #[tokio::test]
-async fn what_costs_no_image_goes_first() {
+async fn releases_holds_and_garbage_before_it_removes_images() {
     let host = Host::start(256 * MIB).await;
     host.policy("high = \"50%\"\nlow = \"48%\"");
     images(&host, 0..12).await;
@@ -87,7 +87,7 @@ async fn what_costs_no_image_goes_first() {
     assert_eq!(run["released"].as_array().unwrap().len(), 1, "{run:#}");
     assert_eq!(removed(&run), Vec::<String>::new());
 
-    // Garbage: the records went without a collection.
+    // Deleting records without a collection leaves garbage.
     let mut garbage = Vec::new();
     while host.space().used_percent() < 50 {
         let number = 30 + garbage.len() as u64;
@@ -105,10 +105,9 @@ async fn what_costs_no_image_goes_first() {
     assert_eq!(removed(&run), Vec::<String>::new());
 }
 
-/// A low mark that cannot be reached should be told with where the bytes are, and by the exit
-/// status.
+/// The exit status is 5, and the report shows where the bytes are.
 #[tokio::test]
-async fn an_unmet_mark_says_where_the_rest_is() {
+async fn explains_a_low_mark_that_it_cannot_reach() {
     let host = Host::start(128 * MIB).await;
     host.policy("high = \"40%\"\nlow = \"20%\"");
     let all = images(&host, 0..3).await;
@@ -136,26 +135,26 @@ async fn an_unmet_mark_says_where_the_rest_is() {
     assert!((space.left_at(20) - space.left).abs_diff(missing) < MIB);
 
     host.policy("high = \"30%\"\nlow = \"20%\"");
-    host.policy("high = \"30%\"\nlow = \"20%\"");
-    let told = host.with_state(&["maintain", "--once"]).exits(5);
+    let output = host.with_state(&["maintain", "--once"]).exits(5);
     assert!(
-        told.stdout.contains("the low mark cannot be reached"),
-        "{told:?}"
+        output.stdout.contains("the low mark cannot be reached"),
+        "{output:?}"
     );
     assert!(
-        told.stderr.contains("other data on the same filesystems"),
-        "{told:?}"
+        output.stderr.contains("other data on the same filesystems"),
+        "{output:?}"
     );
 }
 
-/// Without marks everything goes that may; caps, ages, and the newest of a repository spare.
+/// Without marks, a policy removes all unused images, except for caps, ages, and the newest images
+/// of a repository.
 #[tokio::test]
-async fn caps_ages_and_newest_spare() {
+async fn caps_ages_and_keep_newest_keep_images() {
     let host = Host::start(256 * MIB).await;
     for tag in 1..=4 {
         host.image(&format!("app:{tag}"), tag, 1 << 20).await;
     }
-    host.policy("min_age = \"1h\"".replace("min_age", "unused_for").as_str());
+    host.policy("unused_for = \"1h\"");
     assert_eq!(host.once(0)["outcome"], "nothing");
 
     host.policy("keep_newest = 1\nmax_images = 2");
@@ -191,9 +190,9 @@ async fn caps_ages_and_newest_spare() {
     assert_eq!(host.names().await, ["app:4"]);
 }
 
-/// A policy that is not there should be named, with those that are; nothing is removed.
+/// An unknown policy, an invalid configuration, and no policy at all.
 #[tokio::test]
-async fn wrong_calls_are_refused() {
+async fn an_error_removes_nothing() {
     let host = Host::start(64 * MIB).await;
     host.image("a:1", 1, 1000).await;
     host.policy("");
@@ -218,9 +217,8 @@ async fn wrong_calls_are_refused() {
     assert_eq!(host.names().await, ["a:1"]);
 }
 
-/// Damaged state should be set aside, and the policies should run.
 #[tokio::test]
-async fn damaged_state_is_no_reason_not_to_run() {
+async fn sets_damaged_state_aside_and_runs() {
     let host = Host::start(64 << 20).await;
     host.policy("high = \"90%\"\nlow = \"85%\"");
     let state = host.state();
@@ -228,12 +226,16 @@ async fn damaged_state_is_no_reason_not_to_run() {
     std::fs::write(state.join("runs.jsonl"), "{\"version\":1,\"pol{}\n{}\n").unwrap();
     std::fs::write(state.join("last-use.redb"), "torn").unwrap();
     assert_eq!(host.once(0)["outcome"], "nothing");
-    let entries = std::fs::read_dir(&state).unwrap();
-    let names = entries.map(|it| it.unwrap().file_name().into_string().unwrap());
-    let names: Vec<String> = names.collect();
+    let names: Vec<String> = std::fs::read_dir(&state)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     for name in ["runs.jsonl", "last-use.redb"] {
         let aside = format!("{name}.damaged-");
-        assert!(names.iter().any(|it| it.starts_with(&aside)), "{names:?}");
+        assert!(
+            names.iter().any(|name| name.starts_with(&aside)),
+            "{names:?}"
+        );
     }
     assert_eq!(host.once(0)["outcome"], "nothing");
     assert_eq!(std::fs::read_dir(&state).unwrap().count(), names.len());

@@ -1,25 +1,26 @@
-//! Compose itself.
+//! Calls of Compose.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Names the Compose binaries to test against, separated by colons.
+/// Environment variable with the paths of the Compose binaries, separated by colons.
 const VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
 
-/// Returns every Compose there is.
+/// Returns the paths of all Compose binaries.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the runner says where Compose is"
+    reason = "the environment names the Compose binaries"
 )]
 pub(crate) fn binaries() -> Vec<PathBuf> {
-    let binaries = env::var(VARIABLE);
-    let binaries =
-        binaries.unwrap_or_else(|_| panic!("{VARIABLE} is not set; see `cargo xtask compose`"));
-    binaries.split(':').map(PathBuf::from).collect()
+    env::var(VARIABLE)
+        .unwrap_or_else(|_| panic!("{VARIABLE} is not set; see `cargo xtask compose`"))
+        .split(':')
+        .map(PathBuf::from)
+        .collect()
 }
 
-/// Whether this one removes images without a name, too: from 5.6 on.
+/// Whether this Compose also removes images without a name, as from 5.6 on.
 pub(crate) fn removes_nameless(compose: &Path) -> bool {
     let output = Command::new(compose)
         .args(["version", "--short"])
@@ -31,7 +32,7 @@ pub(crate) fn removes_nameless(compose: &Path) -> bool {
     (number(), number()) >= (5, 6)
 }
 
-/// Takes a project down. Returns what it said.
+/// Calls `compose down`. Returns its standard error.
 pub(crate) fn down(compose: &Path, engine: &str, file: &Path, args: &[&str]) -> String {
     let output = Command::new(compose)
         .env_clear()
@@ -43,7 +44,7 @@ pub(crate) fn down(compose: &Path, engine: &str, file: &Path, args: &[&str]) -> 
         .args(args)
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{}: {said}", compose.display());
-    said
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{}: {stderr}", compose.display());
+    stderr
 }

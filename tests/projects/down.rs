@@ -1,53 +1,64 @@
-//! `compose down --rmi` and `project prune`, one after the other on the same images.
+//! Compares `compose down --rmi` with `project prune` on the same images.
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use crate::compose::{binaries, down, removes_nameless};
 use crate::daemon::Daemon;
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 
-/// What Compose's modes are called here: its `local` takes what it built under any name.
+/// Compose's modes and Reclaim's: Compose's `local` removes what it built under any name.
 const MODES: [(&str, &str); 2] = [("local", "built"), ("all", "all")];
 
 fn nameless(names: &BTreeSet<String>) -> usize {
     names
         .iter()
-        .filter(|it| it.starts_with("moby-dangling@"))
+        .filter(|name| name.starts_with("moby-dangling@"))
         .count()
 }
 
 fn named(names: &BTreeSet<String>) -> BTreeSet<&str> {
-    let names = names.iter().map(String::as_str);
     names
-        .filter(|it| !it.starts_with("moby-dangling@"))
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !name.starts_with("moby-dangling@"))
         .collect()
 }
 
-/// Over the engine's API, over our own, and straight on containerd, the images that go should be those that
-/// Compose removes.
+fn images(report: &Value) -> Vec<&str> {
+    report["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| image["name"].as_str().unwrap())
+        .collect()
+}
+
+/// Over the engine's API, over Reclaim's, and on containerd itself.
 #[tokio::test]
-async fn what_goes_is_what_compose_removes() {
-    let stage = Stage::set().await;
-    let engine = stage.dockerd.address();
-    let containerd = stage.dockerd.containerd().address().to_owned();
+async fn removes_the_images_that_compose_removes() {
+    let fixture = Fixture::start().await;
+    let engine = fixture.dockerd.address();
+    let containerd = fixture.dockerd.containerd().address().to_owned();
     let daemon = Daemon::start(&containerd, &["--docker", &engine]).await;
     let served = format!("unix://{}", daemon.socket().display());
-    let before = stage.names().await;
+    let before = fixture.names().await;
     for compose in binaries() {
         for (theirs, ours) in MODES {
             for orphans in [&[][..], &["--remove-orphans"]] {
                 let all = [&["--rmi", theirs], orphans].concat();
-                let said = down(&compose, &engine, &stage.file(), &all);
-                let by_compose = stage.names().await;
-                let what = format!("{} {all:?}: {said}", compose.display());
+                let stderr = down(&compose, &engine, &fixture.file(), &all);
+                let by_compose = fixture.names().await;
+                let what = format!("{} {all:?}: {stderr}", compose.display());
                 assert!(by_compose.len() < before.len(), "{what}");
 
-                // Compose itself, with us as its engine.
-                stage.fill().await;
-                let said = down(&compose, &served, &stage.file(), &all);
-                assert_eq!(stage.names().await, by_compose, "{what}{said}");
+                // Compose, with Reclaim as its engine.
+                fixture.fill().await;
+                let stderr = down(&compose, &served, &fixture.file(), &all);
+                assert_eq!(fixture.names().await, by_compose, "{what}{stderr}");
 
-                let ways = [
+                let connections = [
                     vec!["--engine", &engine],
                     vec!["--engine", &served],
                     vec![
@@ -59,33 +70,36 @@ async fn what_goes_is_what_compose_removes() {
                         "0s",
                     ],
                 ];
-                for way in ways {
-                    stage.fill().await;
-                    assert_eq!(stage.names().await, before, "{what}");
-                    let args = [&["--rmi", ours], orphans, &way[..]].concat();
-                    let foreseen = stage.prune(&[&args[..], &["--dry-run"]].concat());
-                    assert_eq!(stage.names().await, before, "{way:?}");
-                    let report = stage.prune(&args);
-                    let by_us = stage.names().await;
-                    assert_eq!(named(&by_us), named(&by_compose), "{way:?}, {what}");
-                    let gone = nameless(&before) - nameless(&by_us);
-                    assert_eq!(gone, if orphans.is_empty() { 1 } else { 2 }, "{way:?}");
+                for connection in connections {
+                    fixture.fill().await;
+                    assert_eq!(fixture.names().await, before, "{what}");
+                    let args = [&["--rmi", ours], orphans, &connection[..]].concat();
+                    let planned = fixture.prune(&[&args[..], &["--dry-run"]].concat());
+                    assert_eq!(fixture.names().await, before, "{connection:?}");
+                    let report = fixture.prune(&args);
+                    let by_reclaim = fixture.names().await;
+                    assert_eq!(
+                        named(&by_reclaim),
+                        named(&by_compose),
+                        "{connection:?}, {what}"
+                    );
+                    let n_nameless = nameless(&before) - nameless(&by_reclaim);
+                    let expected = if orphans.is_empty() { 1 } else { 2 };
+                    assert_eq!(n_nameless, expected, "{connection:?}");
                     if removes_nameless(&compose) {
-                        assert_eq!(by_us, by_compose, "{way:?}, {what}");
+                        assert_eq!(by_reclaim, by_compose, "{connection:?}, {what}");
                     }
-                    let images = |report: &serde_json::Value| -> Vec<String> {
-                        let images = report["images"].as_array().unwrap().iter();
-                        images
-                            .map(|it| it["name"].as_str().unwrap().to_owned())
-                            .collect()
-                    };
-                    assert_eq!(images(&foreseen), images(&report), "{way:?}");
-                    let used = report["images"].as_array().unwrap().iter();
-                    let used = used.filter(|it| it["problem"] == "conflict");
-                    let used: Vec<&str> = used.map(|it| it["name"].as_str().unwrap()).collect();
-                    assert_eq!(used, ["shop-used:latest"], "{way:?}");
+                    assert_eq!(images(&planned), images(&report), "{connection:?}");
+                    let in_use: Vec<&str> = report["images"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .filter(|image| image["problem"] == "conflict")
+                        .map(|image| image["name"].as_str().unwrap())
+                        .collect();
+                    assert_eq!(in_use, ["shop-used:latest"], "{connection:?}");
                 }
-                stage.fill().await;
+                fixture.fill().await;
             }
         }
     }

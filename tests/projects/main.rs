@@ -1,13 +1,10 @@
-//! The images that `project prune` chooses, against those that Compose itself removes, on a real
+//! Compares the images that `project prune` removes with those that Compose removes, on a real
 //! Docker Engine.
 //!
-//! It needs a dockerd and Compose binaries, which `cargo xtask test` fetches and names by
+//! Needs a dockerd and Compose binaries, which `cargo xtask test` fetches and names in
 //! `RECLAIM_TEST_DOCKERD` and `RECLAIM_TEST_COMPOSE`.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where something is not as it says"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 #[path = "../serve/daemon.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
@@ -15,5 +12,5 @@ mod daemon;
 
 mod compose;
 mod down;
+mod fixture;
 mod remove;
-mod stage;

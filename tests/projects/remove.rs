@@ -1,4 +1,4 @@
-//! `docker image rm` and `image rm`, one after the other on the same images.
+//! Compares `docker image rm` with `image rm` on the same images.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -11,13 +11,16 @@ use bollard::query_parameters::{
 };
 use reclaim_testkit::{BuiltImage, Deletion, Dockerd, Labels, Layer, NewLease, Status, image};
 
-/// What is removed of what. In names `L/` is Docker Hub's library and `<A>` the digest of A.
+/// A removal. In names, `L/` stands for Docker Hub's library, `<A>` for the digest of image A, and
+/// `<A:12>` for its first 12 digits.
 #[derive(Clone, Copy)]
 struct Case {
+    /// Names and images of the records.
     images: &'static [(&'static str, &'static str)],
+    /// What is removed.
     name: &'static str,
     force: bool,
-    /// From what a container is created that never runs.
+    /// The image of a container that is created and never started.
     container: Option<&'static str>,
 }
 
@@ -103,11 +106,12 @@ const CASES: &[Case] = &[
     used(case(&[("L/x:1", "A"), ("L/y:1", "B")], "y:1"), "x:1"),
 ];
 
-/// What a removal came to.
+/// The result of a removal.
 #[derive(Debug, PartialEq, Eq)]
-struct Came {
-    /// Docker's lines, or its words of the error.
-    said: Result<Vec<String>, String>,
+struct Removal {
+    /// The lines of the output, or the text of the error.
+    output: Result<Vec<String>, String>,
+    /// The names that are left.
     left: BTreeSet<String>,
 }
 
@@ -125,14 +129,16 @@ impl Bench {
             .create_lease(NewLease::new("content"))
             .await
             .unwrap();
-        // Held, so that every case begins with records alone.
+        // The lease holds the content, so that a case only creates records.
         let leased = namespace.with_lease("content");
         let build = async |seed: &str| {
-            let image = image("docker.io/library/passing:1")
+            let built = image("docker.io/library/passing:1")
                 .layers([Layer::named(seed, 500)])
                 .config_labels(Labels::new())
-                .unpack("native");
-            let built = image.build(&leased).await.unwrap();
+                .unpack("native")
+                .build(&leased)
+                .await
+                .unwrap();
             namespace
                 .delete_image(built.name(), Deletion::Sync)
                 .await
@@ -141,8 +147,11 @@ impl Bench {
         };
         let images = [build("A").await, build("B").await];
         let address = dockerd.address();
-        let docker = Docker::connect_with_unix(&address, 60, bollard::API_DEFAULT_VERSION);
-        let docker = docker.unwrap().negotiate_version().await.unwrap();
+        let docker = Docker::connect_with_unix(&address, 60, bollard::API_DEFAULT_VERSION)
+            .unwrap()
+            .negotiate_version()
+            .await
+            .unwrap();
         Self {
             dockerd,
             docker,
@@ -150,6 +159,7 @@ impl Bench {
         }
     }
 
+    /// Replaces the placeholders of a name.
     fn text(&self, template: &str) -> String {
         let mut text = template.to_owned();
         for (target, image) in ["A", "B"].iter().zip(&self.images) {
@@ -164,14 +174,16 @@ impl Bench {
         }
     }
 
-    /// Brings about what a case begins with. Returns the container's ID.
+    /// Creates the records and the container of a case. Returns the container's ID.
     async fn begin(&self, case: &Case) -> Option<String> {
         let namespace = self.dockerd.namespace();
         for (name, target) in case.images {
             let image = &self.images[usize::from(*target == "B")];
             let (name, none) = (self.text(name), Labels::new());
-            let made = namespace.create_image(&name, &image.target, &none);
-            made.await.unwrap();
+            namespace
+                .create_image(&name, &image.target, &none)
+                .await
+                .unwrap();
         }
         let image = self.text(case.container?);
         let body = ContainerCreateBody {
@@ -184,6 +196,7 @@ impl Bench {
         Some(created.id)
     }
 
+    /// Removes the container and the records. Returns the names of the records.
     async fn end(&self, container: Option<&str>) -> BTreeSet<String> {
         let namespace = self.dockerd.namespace();
         if let Some(id) = container {
@@ -198,14 +211,14 @@ impl Bench {
         left.into_keys().collect()
     }
 
-    async fn by_docker(&self, case: &Case) -> Came {
+    async fn by_docker(&self, case: &Case) -> Removal {
         let container = self.begin(case).await;
         let options = RemoveImageOptions {
             force: case.force,
             ..RemoveImageOptions::default()
         };
         let name = self.text(case.name);
-        let said = match self.docker.remove_image(&name, Some(options), None).await {
+        let output = match self.docker.remove_image(&name, Some(options), None).await {
             Ok(items) => Ok(items
                 .into_iter()
                 .map(|item| match (item.untagged, item.deleted) {
@@ -219,10 +232,10 @@ impl Bench {
             Err(error) => panic!("{name}: {error}"),
         };
         let left = self.end(container.as_deref()).await;
-        Came { said, left }
+        Removal { output, left }
     }
 
-    async fn by_us(&self, case: &Case) -> Came {
+    async fn by_reclaim(&self, case: &Case) -> Removal {
         let container = self.begin(case).await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_reclaim"));
         command
@@ -230,22 +243,22 @@ impl Bench {
             .args(["image", "rm", "--grace", "0s", "--namespace", "moby"]);
         command.args(["--address", self.dockerd.containerd().address()]);
         command.args(case.force.then_some("--force"));
-        let output = command.arg(self.text(case.name)).output().unwrap();
+        let ended = command.arg(self.text(case.name)).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        // What leases hold is said on stderr, and no failure.
-        let said = if output.status.success() {
-            Ok(text(output.stdout).lines().map(str::to_owned).collect())
+        // A successful removal may print on stderr what leases hold.
+        let output = if ended.status.success() {
+            Ok(text(ended.stdout).lines().map(str::to_owned).collect())
         } else {
-            let error = text(output.stderr);
-            let error = error.trim_end().strip_prefix("error: ").unwrap();
+            let stderr = text(ended.stderr);
+            let error = stderr.trim_end().strip_prefix("error: ").unwrap();
             Err(without_container(error, container.as_deref()))
         };
         let left = self.end(container.as_deref()).await;
-        Came { said, left }
+        Removal { output, left }
     }
 }
 
-/// Each begins with a container of its own.
+/// Replaces the container's ID, because each removal has its own container.
 fn without_container(text: &str, container: Option<&str>) -> String {
     match container {
         Some(id) => text.replace(&id[..12], "CONTAINER"),
@@ -253,13 +266,13 @@ fn without_container(text: &str, container: Option<&str>) -> String {
     }
 }
 
-/// What goes, what stays, and every word should be Docker's.
+/// What is removed, what is left and every text are the same.
 #[tokio::test]
-async fn what_goes_is_what_docker_removes() {
+async fn removes_what_docker_removes() {
     let bench = Bench::set_up().await;
     for case in CASES {
         let by_docker = bench.by_docker(case).await;
-        let by_us = bench.by_us(case).await;
+        let by_reclaim = bench.by_reclaim(case).await;
         let Case {
             images,
             name,
@@ -267,19 +280,19 @@ async fn what_goes_is_what_docker_removes() {
             container,
         } = case;
         assert_eq!(
-            by_us, by_docker,
+            by_reclaim, by_docker,
             "{name} of {images:?}, {force}, {container:?}"
         );
     }
 }
 
-/// Where Docker takes from a container what it was created from, it should stay without a name.
+/// Docker removes the image of a container here. Reclaim keeps it without a name.
 #[tokio::test]
-async fn what_a_container_needs_stays() {
+async fn keeps_an_image_that_a_container_uses() {
     let bench = Bench::set_up().await;
     let by_id = used(forced(case(&[("L/x:1", "A")], "<A>")), "x:1");
     assert_eq!(bench.by_docker(&by_id).await.left, BTreeSet::new());
-    let by_us = bench.by_us(&by_id).await;
-    assert_eq!(by_us.left, [bench.text("moby-dangling@<A>")].into());
-    assert_eq!(by_us.said, Ok(vec!["Untagged: x:1".to_owned()]));
+    let by_reclaim = bench.by_reclaim(&by_id).await;
+    assert_eq!(by_reclaim.left, [bench.text("moby-dangling@<A>")].into());
+    assert_eq!(by_reclaim.output, Ok(vec!["Untagged: x:1".to_owned()]));
 }

@@ -1,4 +1,4 @@
-//! One client that keeps all connections open for itself.
+//! One client that keeps as many connections open as it can.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,28 +14,29 @@ use tokio::task::JoinSet;
 use crate::daemon::{Daemon, ask_on};
 use crate::rig::Rig;
 
-/// More than the daemon has for all.
+/// More connections than the daemon accepts.
 const MANY: usize = 520;
 
-/// Connections that answer pings and ask for nothing. A task ends with its connection.
+/// HTTP/2 connections that answer pings and send no request.
 #[derive(Default)]
 struct Crowd {
+    /// A task for each connection, which ends with it.
     open: JoinSet<()>,
-    /// A client without these would hang up.
+    /// Dropping one would close its connection.
     senders: Vec<SendRequest<Empty<Bytes>>>,
 }
 
 impl Crowd {
     async fn join(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let shaking = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-        // The server may hang up meanwhile.
-        if let Ok((sender, connection)) = shaking.await {
+        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        // The server may close the connection meanwhile.
+        if let Ok((sender, connection)) = handshake.await {
             self.senders.push(sender);
             self.open.spawn(async move { drop(connection.await) });
         }
     }
 
-    /// Waits until no more than `left` are open.
+    /// Waits until no more than `left` connections are open.
     async fn shrinks_to(&mut self, left: usize) {
         while self.open.len() > left {
             self.open.join_next().await;
@@ -43,18 +44,18 @@ impl Crowd {
     }
 }
 
-/// A port that is free now.
-fn free_port() -> SocketAddr {
+/// Returns an address with a free port.
+fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
 
-/// Metrics are not served by HTTP/2 at all, so that no connection is kept open by pings.
+/// The metrics listener does not serve HTTP/2, so that pings do not keep a connection open.
 #[tokio::test]
-async fn no_crowd_keeps_the_probes_from_an_answer() {
+async fn answers_probes_while_a_client_opens_many_connections() {
     let rig = Rig::start().await;
     let directory = tempfile::tempdir().unwrap();
-    let (address, config) = (free_port(), directory.path().join("config.toml"));
+    let (address, config) = (free_address(), directory.path().join("config.toml"));
     fs::write(&config, format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
     let config = config.to_str().unwrap();
     let daemon = Daemon::start(rig.containerd.address(), &["--config", config]).await;
@@ -71,9 +72,9 @@ async fn no_crowd_keeps_the_probes_from_an_answer() {
     crowd.shrinks_to(0).await;
 }
 
-/// Whoever has more connections than one client may loses its own oldest, and is answered.
+/// A client with too many connections loses its oldest ones, and gets answers on new ones.
 #[tokio::test]
-async fn a_client_has_its_share_of_the_connections() {
+async fn limits_the_connections_of_a_client() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let mut crowd = Crowd::default();

@@ -1,4 +1,4 @@
-//! Containers that containerd has no record of.
+//! Containers of a Docker Engine, which containerd does not know.
 
 use std::path::Path;
 
@@ -15,14 +15,14 @@ use crate::rig::Rig;
 
 const ALL: &str = r#"{"dangling":["false"]}"#;
 
-/// Something that answers like a Docker Engine as far as containers are concerned.
+/// A server that answers requests for containers like a Docker Engine.
 struct Engine {
     serving: AbortHandle,
     address: String,
 }
 
 impl Engine {
-    /// One that keeps its images in `namespace`, if it tells.
+    /// Starts an engine, which reports `namespace` as the one of its images.
     fn start(directory: &Path, namespace: Option<&str>, containers: Value) -> Self {
         let socket = directory.join("d.sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -65,9 +65,9 @@ async fn names(namespace: &NamespaceClient) -> Vec<String> {
     namespace.images().await.unwrap().into_keys().collect()
 }
 
-/// What the engine lists stays: by name, by digest, and what is mounted.
+/// By name, by digest, and by mount.
 #[tokio::test]
-async fn the_containers_of_a_docker_engine_keep_their_images() {
+async fn keeps_images_of_a_docker_engines_containers() {
     let rig = Rig::start().await;
     let moby = rig.containerd.namespace("moby");
     for name in ["by-name", "mounted", "unused"] {
@@ -89,7 +89,7 @@ async fn the_containers_of_a_docker_engine_keep_their_images() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| it["Id"].as_str().unwrap())
+        .map(|container| container["Id"].as_str().unwrap())
         .collect();
     assert_eq!(ids, ["aa", "bb", "cc"]);
     let running = daemon.ask("GET", "/containers/json").await.done();
@@ -97,11 +97,11 @@ async fn the_containers_of_a_docker_engine_keep_their_images() {
 
     let body = daemon.prune(ALL).await.done();
     assert_eq!(body["ImagesDeleted"][0], json!({"Untagged": "unused:1"}));
-    let expected = ["by-digest", "by-name", "mounted"];
-    let expected = expected.map(|it| format!("docker.io/library/{it}:1"));
+    let expected =
+        ["by-digest", "by-name", "mounted"].map(|name| format!("docker.io/library/{name}:1"));
     assert_eq!(names(&moby).await, expected);
 
-    // Whoever does not answer may know anything.
+    // Without an answer of the engine, its containers are unknown.
     drop(engine);
     let message = daemon.prune(ALL).await.refused(503);
     assert!(
@@ -123,9 +123,8 @@ async fn the_containers_of_a_docker_engine_keep_their_images() {
     assert_eq!(names(&moby).await, expected);
 }
 
-/// An engine whose images are elsewhere says nothing about these.
 #[tokio::test]
-async fn an_engine_is_asked_for_its_own_namespace() {
+async fn ignores_containers_of_an_engine_with_another_namespace() {
     let rig = Rig::start().await;
     built(&rig.namespace, "app").await;
     let directory = tempfile::tempdir().unwrap();
@@ -137,9 +136,8 @@ async fn an_engine_is_asked_for_its_own_namespace() {
     assert_eq!(rig.names().await.len(), 0);
 }
 
-/// An engine that does not tell where its images are may have them anywhere.
 #[tokio::test]
-async fn an_engine_that_tells_no_namespace_speaks_for_all() {
+async fn containers_of_an_engine_without_a_namespace_count_in_every_namespace() {
     let rig = Rig::start().await;
     for name in ["app", "unused"] {
         built(&rig.namespace, name).await;
@@ -153,9 +151,8 @@ async fn an_engine_that_tells_no_namespace_speaks_for_all() {
     assert_eq!(names(&rig.namespace).await, ["docker.io/library/app:1"]);
 }
 
-/// Of several namespaces of Docker's, an engine speaks for its own.
 #[tokio::test]
-async fn another_namespace_of_dockers_needs_its_own_engine() {
+async fn each_namespace_of_docker_needs_its_own_engine() {
     let rig = Rig::start().await;
     let remapped = rig.containerd.namespace("moby-1000.1000");
     built(&remapped, "app").await;
@@ -177,9 +174,8 @@ async fn another_namespace_of_dockers_needs_its_own_engine() {
     assert_eq!(names(&remapped).await.len(), 0);
 }
 
-/// Docker's namespace without Docker: nothing goes, unless leases are trusted.
 #[tokio::test]
-async fn dockers_namespace_needs_docker_or_trust() {
+async fn removes_from_dockers_namespace_only_with_docker_or_trusted_leases() {
     let rig = Rig::start().await;
     let moby = rig.containerd.namespace("moby");
     let stopped = image("docker.io/library/stopped:1")

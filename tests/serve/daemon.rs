@@ -1,4 +1,4 @@
-//! A daemon of one test, and a client that speaks HTTP to it.
+//! A daemon for one test, and an HTTP client.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,20 +15,21 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
-/// Time between two looks at a starting daemon, and looks before giving up: 60 s.
+/// Time between two checks of a starting or ending daemon.
 const PAUSE: Duration = Duration::from_millis(10);
-const LOOKS: u32 = 6000;
+/// Checks before a test gives up, after 60 s.
+const CHECKS: u32 = 6000;
 
-/// A running `reclaim serve`. Dropping it ends it.
+/// A running `reclaim serve`. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
     socket: PathBuf,
-    /// Keeps the directory.
+    /// Dropping it deletes the directory.
     directory: TempDir,
 }
 
-/// What a request came to.
+/// The answer to a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -43,14 +44,14 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 
-    /// Demands a status, and returns the message of an error.
+    /// Asserts an error status, and returns the message.
     #[track_caller]
     pub(crate) fn refused(&self, status: u16) -> String {
         assert_eq!(self.status.as_u16(), status, "{self:#?}");
         self.json()["message"].as_str().unwrap().to_owned()
     }
 
-    /// Demands that it went well.
+    /// Asserts status 200, and parses the body.
     #[track_caller]
     pub(crate) fn done(&self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{self:#?}");
@@ -59,13 +60,13 @@ impl Answer {
 }
 
 impl Daemon {
-    /// Starts one on the containerd at `address` and waits until it listens. The grace is short,
-    /// unless `args` say otherwise.
+    /// Starts a daemon on the containerd at `address` and waits until it listens. The grace period
+    /// is short, unless `args` set it.
     pub(crate) async fn start(address: &str, args: &[&str]) -> Self {
         Self::start_with(address, &[], args).await
     }
 
-    /// As [`Self::start`], with options of every command before those of `serve`.
+    /// Like [`Self::start`], with global options before those of `serve`.
     pub(crate) async fn start_with(address: &str, globals: &[&str], args: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("reclaim-")
@@ -89,7 +90,7 @@ impl Daemon {
         daemon
     }
 
-    /// Takes over one that is started already, with the directory in which its socket is.
+    /// Wraps a process that has been started, and the directory of its socket.
     pub(crate) fn adopted(child: Child, socket: PathBuf, directory: TempDir) -> Self {
         Self {
             child,
@@ -109,8 +110,8 @@ impl Daemon {
     }
 
     async fn wait(&mut self) {
-        for _ in 0..LOOKS {
-            // The socket takes connections before the others are there; answers come after all are.
+        for _ in 0..CHECKS {
+            // A connection is not enough: the daemon answers only after it has all its sockets.
             if let Ok(stream) = UnixStream::connect(&self.socket).await
                 && ask_on(stream, "GET", "/_ping", &[], "").await.is_ok()
             {
@@ -124,7 +125,7 @@ impl Daemon {
         panic!("the daemon does not listen");
     }
 
-    /// Asks by a connection of its own.
+    /// Sends a request on a new connection.
     pub(crate) async fn ask(&self, method: &str, path: &str) -> Answer {
         self.ask_with(method, path, &[], "").await
     }
@@ -140,14 +141,13 @@ impl Daemon {
         ask_on(stream, method, path, headers, body).await.unwrap()
     }
 
-    /// Prunes with these filters, as JSON.
+    /// Prunes images with these filters, as JSON.
     pub(crate) async fn prune(&self, filters: &str) -> Answer {
-        let filters: String = form_urlencoded(filters);
-        let path = format!("/v1.51/images/prune?filters={filters}");
+        let path = format!("/v1.51/images/prune?filters={}", form_urlencoded(filters));
         self.ask("POST", &path).await
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM, and waits for the end.
     pub(crate) async fn stop(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.ended().await
@@ -157,8 +157,9 @@ impl Daemon {
         reclaim_testkit::signal(&self.child, signal);
     }
 
+    /// Waits for the end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        for _ in 0..LOOKS {
+        for _ in 0..CHECKS {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
@@ -176,7 +177,7 @@ impl Drop for Daemon {
     }
 }
 
-/// The command of a daemon on `socket`.
+/// Returns the command of a daemon on `socket`.
 pub(crate) fn serve(address: &str, socket: &Path) -> Command {
     serve_with(address, &[], socket)
 }
@@ -193,7 +194,7 @@ fn serve_with(address: &str, globals: &[&str], socket: &Path) -> Command {
     command
 }
 
-/// Asks over a connection.
+/// Sends a request on this connection.
 pub(crate) async fn ask_on(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     method: &str,
@@ -224,10 +225,9 @@ pub(crate) async fn ask_on(
     })
 }
 
-/// Writes a text as part of a query.
+/// Encodes a text for a query.
 pub(crate) fn form_urlencoded(text: &str) -> String {
-    let bytes = text.bytes();
-    bytes
+    text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
             byte => format!("%{byte:02X}"),

@@ -1,4 +1,4 @@
-//! The example of an engine that embeds us.
+//! The example of an engine that embeds Reclaim.
 
 #[path = "../../crates/api/examples/engine.rs"]
 #[expect(dead_code, reason = "an example has a main of its own")]
@@ -16,7 +16,7 @@ use crate::rig::Rig;
 const PRUNE: &str = "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D";
 
 #[tokio::test]
-async fn an_engine_that_embeds_us_keeps_what_its_containers_need() {
+async fn an_engine_that_embeds_reclaim_keeps_images_of_its_containers() {
     let rig = Rig::start().await;
     for name in ["used:1", "unused:1"] {
         let name = format!("docker.io/library/{name}");
@@ -48,7 +48,7 @@ async fn an_engine_that_embeds_us_keeps_what_its_containers_need() {
         ask("POST", PRUNE).await.done();
         assert_eq!(rig.names().await.len(), 0);
     };
-    // Its errors may not be sent between threads.
+    // Its future is not `Send`.
     let local = LocalSet::new();
     local
         .run_until(async {

@@ -1,13 +1,12 @@
-//! The decode tables of filters, over HTTP.
+//! How the daemon decodes filters, compared with Docker's texts.
 
 use reclaim_testkit::{Labels, Layer, image, labels};
 
 use crate::daemon::Daemon;
 use crate::rig::Rig;
 
-/// Cases B1 to B8, FL15 to FL19: what is refused, and in which words.
 #[tokio::test]
-async fn what_is_no_filter_is_refused_in_dockers_words() {
+async fn refuses_invalid_filters_with_dockers_texts() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let long = "k".repeat(4097);
@@ -64,9 +63,9 @@ async fn what_is_no_filter_is_refused_in_dockers_words() {
     }
 }
 
-/// Cases FL1 to FL8: forms of a filter that mean the same, and labels that are or are not there.
+/// Both forms of a filter, one or several labels, and labels that an image has or lacks.
 #[tokio::test]
-async fn labels_decide() {
+async fn selects_images_by_label() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let all = |filter: &str| format!(r#"{{"dangling":["false"],{filter}}}"#);
@@ -98,15 +97,15 @@ async fn labels_decide() {
         let body = daemon.prune(&filters).await.done();
         let rows = body["ImagesDeleted"].as_array().into_iter().flatten();
         let untagged = rows.filter_map(|row| row["Untagged"].as_str());
-        let gone: Vec<String> = gone.iter().map(|it| format!("{it}:latest")).collect();
+        let gone: Vec<String> = gone.iter().map(|name| format!("{name}:latest")).collect();
         assert_eq!(untagged.collect::<Vec<_>>(), gone, "{filters}");
         assert_eq!(rig.names().await.len(), 3 - gone.len(), "{filters}");
     }
 }
 
-/// Case R21, and the form in the body that `net/http` reads as well.
+/// Like Go's `net/http`, the daemon also reads a form in the body.
 #[tokio::test]
-async fn filters_may_come_in_a_form() {
+async fn reads_filters_from_a_form() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let path = "/images/prune";

@@ -1,4 +1,4 @@
-//! The gRPC API from outside.
+//! The gRPC API.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(crate) async fn registrar(daemon: &Daemon) -> ContainerServiceClient<Channel
     ContainerServiceClient::new(channel(daemon.socket()).await)
 }
 
-/// Plans that everything goes which is not used.
+/// Plans the removal of all unused images.
 pub(crate) async fn planned(pruner: &mut PruneServiceClient<Channel>) -> proto::PlanResponse {
     let request = Some(all());
     let plan = pruner.plan(proto::PlanRequest { request }).await;
@@ -74,14 +74,14 @@ pub(crate) async fn built(rig: &Rig, name: &str) -> BuiltImage {
     built.build(&rig.namespace).await.unwrap()
 }
 
-/// The events of a run, and its report at the end.
+/// Returns the progress of a run and its report.
 async fn finished(
     mut events: Streaming<proto::PruneResponse>,
 ) -> Result<(Vec<proto::Progress>, proto::Report), Status> {
     let mut progress = Vec::new();
     while let Some(message) = events.next().await {
         match message?.event.unwrap() {
-            Event::Progress(told) => progress.push(told),
+            Event::Progress(event) => progress.push(event),
             Event::Report(report) => return Ok((progress, report)),
         }
     }
@@ -89,7 +89,11 @@ async fn finished(
 }
 
 pub(crate) fn removed(report: &proto::Report) -> Vec<&str> {
-    report.removed.iter().map(|it| it.name.as_str()).collect()
+    report
+        .removed
+        .iter()
+        .map(|image| image.name.as_str())
+        .collect()
 }
 
 #[tokio::test]
@@ -106,13 +110,16 @@ async fn prunes_with_progress() {
     let (progress, report) = finished(events).await.unwrap();
     assert_eq!(removed(&report), ["docker.io/library/app:1"]);
     assert!(report.reclaimed.unwrap().content_bytes > 900);
-    assert!(progress.iter().any(|it| it.steps == 1), "{progress:?}");
+    assert!(
+        progress.iter().any(|progress| progress.steps == 1),
+        "{progress:?}"
+    );
     assert_eq!(rig.names().await.len(), 0);
 }
 
-/// Every step of a plan is taken only if it still holds, and a plan once.
+/// A plan can be applied once.
 #[tokio::test]
-async fn applies_what_still_holds_of_a_plan() {
+async fn applies_the_steps_of_a_plan_that_are_still_valid() {
     let rig = Rig::start().await;
     let app = built(&rig, "app:1").await;
     built(&rig, "moved:1").await;
@@ -121,7 +128,7 @@ async fn applies_what_still_holds_of_a_plan() {
     let mut pruner = pruner(&daemon).await;
     let plan = planned(&mut pruner).await;
     assert_eq!(removed(plan.report.as_ref().unwrap()).len(), 3);
-    // Meanwhile: a tag moves, a container comes, and so does another image.
+    // Meanwhile a tag moves, and a container and another image are created.
     let moved = "docker.io/library/moved:1";
     let none = reclaim_testkit::Labels::new();
     rig.namespace
@@ -131,7 +138,7 @@ async fn applies_what_still_holds_of_a_plan() {
     let web = reclaim_testkit::NewContainer::new("web").image("docker.io/library/used:1");
     rig.namespace.create_container(web).await.unwrap();
     built(&rig, "late:1").await;
-    // What is refused for its options has not been applied.
+    // A request with invalid options does not use up the plan.
     let too_fast = proto::ApplyRequest {
         plan: plan.plan.clone(),
         options: Some(proto::Options {
@@ -148,14 +155,14 @@ async fn applies_what_still_holds_of_a_plan() {
     let events = pruner.apply(request.clone()).await.unwrap().into_inner();
     let (_, report) = finished(events).await.unwrap();
     assert_eq!(removed(&report), ["docker.io/library/app:1"]);
-    let left = ["late:1", "moved:1", "used:1"].map(|it| format!("docker.io/library/{it}"));
+    let left = ["late:1", "moved:1", "used:1"].map(|name| format!("docker.io/library/{name}"));
     assert_eq!(rig.names().await, left.into());
     let again = pruner.apply(request).await.unwrap_err();
     assert_eq!(again.code(), Code::NotFound);
 }
 
 #[tokio::test]
-async fn one_run_at_a_time_by_whatever_door() {
+async fn one_run_at_a_time_over_all_apis() {
     let rig = Rig::start().await;
     built(&rig, "app:1").await;
     let daemon = Daemon::start(rig.containerd.address(), &["--grace", "2s"]).await;
@@ -192,9 +199,9 @@ async fn one_run_at_a_time_by_whatever_door() {
     finished(events).await.unwrap();
 }
 
-/// No caller locks the namespace for a month, and the daemon ends when it is told to.
+/// It would lock the namespace for weeks, and keep the daemon from ending.
 #[tokio::test]
-async fn a_grace_of_weeks_is_refused() {
+async fn refuses_a_grace_period_of_weeks() {
     let rig = Rig::start().await;
     built(&rig, "app:1").await;
     let mut daemon = Daemon::start(rig.containerd.address(), &[]).await;
@@ -218,9 +225,8 @@ async fn a_grace_of_weeks_is_refused() {
     assert!(daemon.ended().await.success());
 }
 
-/// A client that hangs up does not end its run.
 #[tokio::test]
-async fn a_run_outlives_its_client() {
+async fn finishes_a_run_whose_client_disconnects() {
     let rig = Rig::start().await;
     built(&rig, "app:1").await;
     let daemon = Daemon::start(rig.containerd.address(), &["--grace", "300ms"]).await;
@@ -242,7 +248,7 @@ async fn a_run_outlives_its_client() {
     assert_eq!(rig.namespace.blobs().await.unwrap().len(), 0);
 }
 
-/// A tool that has a project in hand passes its services on.
+/// The request has the services of the project.
 #[tokio::test]
 async fn prunes_the_images_of_a_project() {
     let rig = Rig::start().await;
@@ -283,7 +289,7 @@ async fn prunes_the_images_of_a_project() {
         };
         let events = pruner.prune_project(request).await?.into_inner();
         let (_, report) = finished(events).await?;
-        let removed = report.removed.into_iter().map(|it| it.name);
+        let removed = report.removed.into_iter().map(|image| image.name);
         Ok::<Vec<String>, Status>(removed.collect())
     };
     let wrong = prune("some", false).await.unwrap_err();
@@ -306,7 +312,7 @@ async fn prunes_the_images_of_a_project() {
 }
 
 #[tokio::test]
-async fn wrong_requests_are_refused_by_field() {
+async fn errors_about_invalid_requests_name_the_field() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let mut pruner = pruner(&daemon).await;
@@ -321,21 +327,21 @@ async fn wrong_requests_are_refused_by_field() {
         status.message().to_owned()
     };
     assert!(
-        refused(|it| it.namespace = "a/b".to_owned())
+        refused(|request| request.namespace = "a/b".to_owned())
             .await
             .starts_with("namespace: ")
     );
     assert!(
-        refused(|it| it.selection = None)
+        refused(|request| request.selection = None)
             .await
             .starts_with("selection: ")
     );
     assert!(
-        refused(|it| it.target_free = "x".to_owned())
+        refused(|request| request.target_free = "x".to_owned())
             .await
             .starts_with("target_free: ")
     );
-    let other = refused(|it| it.allow_empty = "other".to_owned()).await;
+    let other = refused(|request| request.allow_empty = "other".to_owned()).await;
     assert!(other.starts_with("allow_empty: "), "{other}");
     let mut registrar = registrar(&daemon).await;
     let mut refused = async |owner: &str, seconds: i64, container: Container| {
@@ -384,9 +390,9 @@ async fn wrong_requests_are_refused_by_field() {
     );
 }
 
-/// Whoever watches hears of the end, and does not hold it up.
+/// Clients that watch the health do not keep the daemon from ending.
 #[tokio::test]
-async fn a_daemon_that_ends_tells_those_who_watch_its_health() {
+async fn a_daemon_that_ends_notifies_clients_that_watch_its_health() {
     let rig = Rig::start().await;
     let mut daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let mut health = HealthClient::new(channel(daemon.socket()).await);
@@ -402,14 +408,14 @@ async fn a_daemon_that_ends_tells_those_who_watch_its_health() {
     }
     daemon.signal(Signal::TERM);
     for answers in watching {
-        let rest: Vec<i32> = answers.map(|it| it.unwrap().status).collect().await;
+        let rest: Vec<i32> = answers.map(|answer| answer.unwrap().status).collect().await;
         assert_eq!(rest, [not_serving]);
     }
     assert!(daemon.ended().await.success());
 }
 
 #[tokio::test]
-async fn tells_its_health_and_its_services() {
+async fn reports_its_health_and_its_services() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let channel = channel(daemon.socket()).await;
@@ -433,8 +439,12 @@ async fn tells_its_health_and_its_services() {
     let Some(MessageResponse::ListServicesResponse(services)) = answer.message_response else {
         panic!("{answer:?}");
     };
-    let names: Vec<String> = services.service.into_iter().map(|it| it.name).collect();
+    let names: Vec<String> = services
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
     for service in SERVICES {
-        assert!(names.iter().any(|it| it == service), "{names:?}");
+        assert!(names.iter().any(|name| name == service), "{names:?}");
     }
 }

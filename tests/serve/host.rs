@@ -1,4 +1,4 @@
-//! The command with `--host`: what a person does through a daemon. `same.rs` has what it says.
+//! Commands with `--host`. `same.rs` compares their output with that without a daemon.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -34,9 +34,9 @@ pub(crate) async fn fill(namespace: &NamespaceClient) {
     }
 }
 
-/// What is asked for is the same to the byte, also where it is printed rounded.
+/// Also where the output is rounded.
 #[tokio::test]
-async fn asks_a_daemon_for_the_same_bytes() {
+async fn a_daemon_gets_the_exact_target_in_bytes() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     let all = ["image", "prune", "-a", "--dry-run", "--format", "json"];
@@ -53,9 +53,9 @@ async fn asks_a_daemon_for_the_same_bytes() {
     }
 }
 
-/// Whoever stops waiting has the status of the signal, and the run goes on.
+/// The exit status is that of the signal.
 #[tokio::test]
-async fn a_signal_ends_the_waiting_and_not_the_run() {
+async fn a_signal_ends_the_command_and_not_the_run() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
@@ -74,7 +74,7 @@ async fn a_signal_ends_the_waiting_and_not_the_run() {
         let said = String::from_utf8(ended.stderr).unwrap();
         assert!(said.contains("the run continues in the daemon"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
-        // Its end can be undone.
+        // The run can be undone after its end.
         let undo = ["--host", &host, "undo"];
         for _ in 0..600 {
             if rig.reclaim(&undo).code == 0 {
@@ -86,9 +86,8 @@ async fn a_signal_ends_the_waiting_and_not_the_run() {
     }
 }
 
-/// Prune, undo and release through a daemon, as a person does it.
 #[tokio::test]
-async fn prunes_and_undoes_through_a_daemon() {
+async fn prunes_undoes_and_releases_through_a_daemon() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     let reclaim = |args: &[&str]| {
@@ -142,16 +141,15 @@ async fn prunes_and_undoes_through_a_daemon() {
     assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);
 }
 
-/// Pins set through a daemon should be as those that are set without one, and told in the same
-/// words.
+/// The pins and the output are the same as without a daemon.
 #[tokio::test]
 async fn pins_through_a_daemon() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     let reclaim = |args: &[&str]| rig.reclaim(&[&["--host", &host], args].concat());
-    let called = reclaim(&["pin", "app:1", "gone"]).exits(1);
-    assert_eq!(called.stdout, "Pinned: app:1\n");
-    assert_eq!(called.stderr, "error: No such image: gone:latest\n");
+    let output = reclaim(&["pin", "app:1", "gone"]).exits(1);
+    assert_eq!(output.stdout, "Pinned: app:1\n");
+    assert_eq!(output.stderr, "error: No such image: gone:latest\n");
     let name = "docker.io/library/app:1";
     let record = rig.namespace.image_record(name).await.unwrap();
     assert_eq!(record.labels["io.cri-containerd.pinned"], "pinned");
@@ -160,27 +158,27 @@ async fn pins_through_a_daemon() {
     let through = reclaim(&args).exits(0).json();
     assert_eq!(through, rig.reclaim(&args).exits(0).json());
     assert_eq!(through["images"][0]["unchanged"], serde_json::json!([name]));
-    let called = reclaim(&["unpin", "--wait", "app:1"]).exits(0);
-    assert_eq!(called.stdout, "Unpinned: app:1\n");
+    let output = reclaim(&["unpin", "--wait", "app:1"]).exits(0);
+    assert_eq!(output.stdout, "Unpinned: app:1\n");
     let pinned = labels([("io.cri-containerd.pinned", "pinned")]);
     let target = record.target;
     rig.namespace
         .update_image(name, &target, &pinned)
         .await
         .unwrap();
-    let called = reclaim(&["unpin", "app:1"]).exits(1);
+    let output = reclaim(&["unpin", "app:1"]).exits(1);
     assert!(
-        called.stderr.contains("not pinned by reclaim"),
-        "{called:#?}"
+        output.stderr.contains("not pinned by reclaim"),
+        "{output:#?}"
     );
     reclaim(&["unpin", "-f", "app:1"]).exits(0);
     let record = rig.namespace.image_record(name).await.unwrap();
     assert!(!record.labels.contains_key("io.cri-containerd.pinned"));
 }
 
-/// What is confirmed is a plan of the daemon's, and that is what it carries out.
+/// The daemon applies the plan that is confirmed.
 #[tokio::test]
-async fn asks_before_a_daemon_removes() {
+async fn asks_before_a_daemon_removes_images() {
     let (rig, _daemon, host) = hosted(&[]).await;
     fill(&rig.namespace).await;
     let args = [
@@ -194,31 +192,31 @@ async fn asks_before_a_daemon_removes() {
 }
 
 #[tokio::test]
-async fn says_what_is_wrong_with_a_host() {
+async fn says_why_a_host_cannot_be_used() {
     let rig = Rig::start().await;
-    let called = rig.reclaim(&["--host", "/run/x.sock", "df"]).exits(2);
+    let output = rig.reclaim(&["--host", "/run/x.sock", "df"]).exits(2);
     assert!(
-        called.stderr.contains("accepted is unix:///PATH"),
-        "{called:#?}"
+        output.stderr.contains("accepted is unix:///PATH"),
+        "{output:#?}"
     );
-    let called = rig
+    let output = rig
         .reclaim(&["--host", "unix:///nowhere.sock", "df"])
         .exits(1);
     assert!(
-        called.stderr.contains("is `reclaim serve` running there?"),
-        "{called:#?}"
+        output.stderr.contains("is `reclaim serve` running there?"),
+        "{output:#?}"
     );
-    let called = rig
+    let output = rig
         .reclaim(&["--host", "unix:///nowhere.sock", "serve"])
         .exits(2);
     assert!(
-        called.stderr.contains("cannot use `serve` with --host"),
-        "{called:#?}"
+        output.stderr.contains("cannot use `serve` with --host"),
+        "{output:#?}"
     );
 }
 
-/// A daemon keeps the sandbox image by the file that its configuration names, unless what a node
-/// needs is free to go.
+/// The daemon's configuration names containerd's file, and can turn off the protection of what a
+/// node needs.
 #[tokio::test]
 async fn a_daemon_keeps_the_sandbox_image_of_containerds_configuration() {
     let rig = Rig::start().await;

@@ -1,4 +1,4 @@
-//! Names, paths, labels and owners that would be files or commands elsewhere. Here they are text.
+//! Names, paths, labels and owners that look like files or commands are only texts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,11 @@ use crate::daemon::Daemon;
 use crate::grpc::registrar;
 use crate::rig::Rig;
 
-/// What must not be seen or changed by anybody.
+/// Content of a file that no request may read or change.
 const SECRET: &str = "precious";
 
-/// Texts that would do something to `directory` if they were taken for more than texts.
+/// Returns texts that would read or change a file in `directory` if they were used as a path or a
+/// command.
 fn texts(directory: &str) -> Vec<String> {
     let up = "../".repeat(20);
     let forms = [
@@ -39,7 +40,7 @@ fn texts(directory: &str) -> Vec<String> {
     forms.into()
 }
 
-/// Every file below a directory, with what is in it; sockets and locks have nothing.
+/// Returns all files below a directory with their contents. Sockets and locks are empty.
 fn files(directory: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut directories = vec![directory.to_owned()];
@@ -57,7 +58,7 @@ fn files(directory: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// By every door of Docker's API, raw where that is a path at all and encoded.
+/// In every part of Docker's API, encoded and, if it is a valid path, also not encoded.
 #[tokio::test]
 async fn no_text_of_a_request_reaches_a_file_or_a_shell() {
     let rig = Rig::start().await;
@@ -93,7 +94,7 @@ async fn no_text_of_a_request_reaches_a_file_or_a_shell() {
             ("GET", format!("/{name}")),
             ("POST", format!("/containers/{name}/exec")),
         ];
-        let is_path = text.bytes().all(|it| it.is_ascii_graphic());
+        let is_path = text.bytes().all(|byte| byte.is_ascii_graphic());
         if is_path {
             requests.push(("GET", format!("/images/{text}/json")));
             requests.push(("DELETE", format!("/images/{text}")));
@@ -111,7 +112,7 @@ async fn no_text_of_a_request_reaches_a_file_or_a_shell() {
     assert_eq!(files(daemon.directory()), before);
 }
 
-/// Images whose records, labels and configurations say such things are listed and pruned.
+/// Images with such names and labels are listed and pruned.
 #[tokio::test]
 async fn no_text_of_an_image_reaches_a_file_or_a_shell() {
     let rig = Rig::start().await;
@@ -121,7 +122,7 @@ async fn no_text_of_an_image_reaches_a_file_or_a_shell() {
     let mut names = Vec::new();
     for text in texts(daemon.directory().to_str().unwrap()) {
         if text.contains('\u{0}') {
-            // Not even containerd keeps it.
+            // containerd does not accept it.
             continue;
         }
         let own = labels([("note", &*text), (&*text, "x")]);
@@ -140,8 +141,8 @@ async fn no_text_of_an_image_reaches_a_file_or_a_shell() {
         &["image", "prune", "-a", "--dry-run"],
         &["df", "--verbose"],
     ] {
-        let called = rig.reclaim(args).exits(0);
-        assert!(!called.stdout.contains(SECRET), "{called:#?}");
+        let output = rig.reclaim(args).exits(0);
+        assert!(!output.stdout.contains(SECRET), "{output:#?}");
     }
     let body = daemon.prune(r#"{"dangling":["false"]}"#).await.done();
     assert!(body.get("Failed").is_none(), "{body}");
@@ -149,9 +150,9 @@ async fn no_text_of_an_image_reaches_a_file_or_a_shell() {
     assert_eq!(files(daemon.directory()), before);
 }
 
-/// The owner of registered containers is the one text that names a file: nothing but a name is one.
+/// The owner of registered containers is the only text that names a file, and must be a plain name.
 #[tokio::test]
-async fn an_owner_is_a_name_and_all_else_is_data() {
+async fn refuses_an_owner_that_is_not_a_plain_name() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     fs::write(daemon.directory().join("secret"), SECRET).unwrap();
@@ -187,9 +188,9 @@ async fn an_owner_is_a_name_and_all_else_is_data() {
     registrar.replace(request).await.unwrap();
     let mut after = files(daemon.directory());
     after.retain(|path, _| !before.contains_key(path));
-    let made: Vec<&String> = after.keys().collect();
+    let created: Vec<&String> = after.keys().collect();
     let expected = daemon.directory().join("containers/engine.json");
-    assert_eq!(made, [expected.to_str().unwrap()]);
+    assert_eq!(created, [expected.to_str().unwrap()]);
     let secret = fs::read_to_string(daemon.directory().join("secret"));
     assert_eq!(secret.unwrap(), SECRET);
 }

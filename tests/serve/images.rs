@@ -1,4 +1,4 @@
-//! Images one by one: lists, inspection, history, removal.
+//! Docker's API of images: lists, inspection, history, removal.
 
 use reclaim_testkit::{Deletion, Layer, Manifest, image, index, labels};
 use serde_json::{Value, json};
@@ -14,10 +14,11 @@ async fn listed(daemon: &Daemon, query: &str) -> Vec<Value> {
 }
 
 fn tags(list: &[Value]) -> Vec<&str> {
-    let tags = list
+    let mut tags: Vec<&str> = list
         .iter()
-        .flat_map(|it| it["RepoTags"].as_array().unwrap());
-    let mut tags: Vec<&str> = tags.map(|it| it.as_str().unwrap()).collect();
+        .flat_map(|image| image["RepoTags"].as_array().unwrap())
+        .map(|tag| tag.as_str().unwrap())
+        .collect();
     tags.sort_unstable();
     tags
 }
@@ -42,7 +43,7 @@ async fn lists_one_image_for_each_target() {
     let list = listed(&daemon, "shared-size=1").await;
     assert_eq!(list.len(), 2);
     let digest = app.target.digest.to_string();
-    let image = list.iter().find(|it| it["Id"] == digest).unwrap();
+    let image = list.iter().find(|image| image["Id"] == digest).unwrap();
     assert_eq!(image["RepoTags"], json!(["app:1", "quay.io/team/app:2"]));
     let digests = [
         format!("app@{digest}"),
@@ -82,24 +83,24 @@ async fn lists_one_image_for_each_target() {
     let unknown = format!("/images/json?filters={}", form_urlencoded(r#"{"x":["y"]}"#));
     let refused = daemon.ask("GET", &unknown).await.refused(400);
     assert_eq!(refused, "invalid filter 'x'");
-    let nobody = format!(
+    let missing = format!(
         "/images/json?filters={}",
         form_urlencoded(r#"{"since":["y"]}"#)
     );
-    let refused = daemon.ask("GET", &nobody).await.refused(404);
+    let refused = daemon.ask("GET", &missing).await.refused(404);
     assert_eq!(refused, "No such image: y:latest");
 }
 
-/// J4: what older clients got.
 #[tokio::test]
-async fn older_versions_have_their_own_fields() {
+async fn older_api_versions_have_their_own_fields() {
     let rig = Rig::start().await;
-    let app = image("docker.io/library/app:1");
-    let app = app.build(&rig.namespace).await.unwrap();
+    let app = image("docker.io/library/app:1")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     app.dangling(&rig.namespace).await.unwrap();
-    let named = app.name();
     rig.namespace
-        .delete_image(named, Deletion::Async)
+        .delete_image(app.name(), Deletion::Async)
         .await
         .unwrap();
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
@@ -166,9 +167,9 @@ async fn inspects_by_name_and_by_id() {
     assert_eq!(other, lacking);
 }
 
-/// An index shows what is there of each platform, and only what is there counts.
+/// The size is that of the content that is present.
 #[tokio::test]
-async fn shows_the_platforms_of_an_index() {
+async fn lists_present_and_missing_platforms_of_an_index() {
     let rig = Rig::start().await;
     let multi = index("docker.io/library/multi:1")
         .manifest(Manifest::new("linux/amd64").layers([Layer::random(1, 900)]))
@@ -183,7 +184,10 @@ async fn shows_the_platforms_of_an_index() {
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let list = listed(&daemon, "manifests=1").await;
     let manifests = list[0]["Manifests"].as_array().unwrap();
-    let available: Vec<&Value> = manifests.iter().map(|it| &it["Available"]).collect();
+    let available: Vec<&Value> = manifests
+        .iter()
+        .map(|manifest| &manifest["Available"])
+        .collect();
     assert_eq!(available, [&json!(true), &json!(false)]);
     assert_eq!(
         manifests[0]["ImageData"]["Platform"]["architecture"],
@@ -199,7 +203,7 @@ async fn shows_the_platforms_of_an_index() {
 }
 
 #[tokio::test]
-async fn removes_as_docker_does() {
+async fn removes_like_docker() {
     let rig = Rig::start().await;
     let app = image("docker.io/library/app:1")
         .layers([Layer::random(1, 3000)])
@@ -254,9 +258,9 @@ async fn removes_as_docker_does() {
     assert_eq!(blank, "image name cannot be blank");
 }
 
-/// Compose asks for all images of a project at once. All go, and in few runs.
+/// Compose removes all images of a project with parallel requests.
 #[tokio::test]
-async fn removals_that_come_together_go_together() {
+async fn combines_parallel_removals_into_few_runs() {
     let rig = Rig::start().await;
     for number in 0..24 {
         let name = format!("docker.io/library/app:{number}");
@@ -284,9 +288,9 @@ async fn removals_that_come_together_go_together() {
     assert!(runs.len() <= 3, "{} runs", runs.len());
 }
 
-/// An image of which only a made-up name is left should be listed without one, and pruned as such.
+/// An image whose only name is generated is listed without a name, and pruned.
 #[tokio::test]
-async fn an_image_with_a_made_up_name_only_is_dangling() {
+async fn an_image_with_only_a_generated_name_is_dangling() {
     let rig = Rig::start().await;
     let old = image("docker.io/library/old:1")
         .layers([Layer::random(1, 500)])
@@ -294,11 +298,10 @@ async fn an_image_with_a_made_up_name_only_is_dangling() {
         .await
         .unwrap();
     let digest = old.target.digest.to_string();
-    let made_up = format!("overlayfs@{digest}");
-    old.tag(&rig.namespace, &made_up).await.unwrap();
+    let generated = format!("overlayfs@{digest}");
+    old.tag(&rig.namespace, &generated).await.unwrap();
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
-    let dangling = form_urlencoded(r#"{"dangling":["true"]}"#);
-    let dangling = format!("filters={dangling}");
+    let dangling = format!("filters={}", form_urlencoded(r#"{"dangling":["true"]}"#));
     assert_eq!(listed(&daemon, &dangling).await.len(), 0);
     let deletion = rig.namespace.delete_image(old.name(), Deletion::Async);
     deletion.await.unwrap();

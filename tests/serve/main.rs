@@ -1,9 +1,6 @@
-//! The daemon from outside: the real binary, real sockets, a real containerd.
+//! The daemon over its sockets: the real binary on a real containerd.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where something is not as it says"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 #[path = "../e2e/rig.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]

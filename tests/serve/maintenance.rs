@@ -1,5 +1,5 @@
-//! The service of maintenance from outside: wrong requests, and clients that go away. What it says
-//! is compared with the command's own words in `tests/maintain`.
+//! The maintenance service: invalid requests, and clients that disconnect. `tests/maintain`
+//! compares its answers with the output of the command.
 
 use std::fs;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::daemon::Daemon;
 use crate::grpc::channel;
 use crate::rig::Rig;
 
-/// A daemon with a policy that lets everything go, and what its configuration is in.
+/// A daemon with a policy that removes everything, and the directory of its configuration.
 async fn daemon(rig: &Rig) -> (Daemon, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.toml");
@@ -31,7 +31,7 @@ async fn client(daemon: &Daemon) -> MaintenanceServiceClient<Channel> {
 }
 
 #[tokio::test]
-async fn wrong_names_are_refused_by_every_call() {
+async fn every_call_refuses_invalid_names() {
     let rig = Rig::start().await;
     let (daemon, _directory) = daemon(&rig).await;
     let mut client = client(&daemon).await;
@@ -73,9 +73,8 @@ async fn wrong_names_are_refused_by_every_call() {
     );
 }
 
-/// Runs belong to the daemon.
 #[tokio::test]
-async fn a_client_that_goes_away_ends_no_run() {
+async fn finishes_a_run_whose_client_disconnects() {
     let rig = Rig::start().await;
     let app = image("docker.io/library/app:1").layers([Layer::named("app", 900)]);
     app.build(&rig.namespace).await.unwrap();
@@ -95,5 +94,5 @@ async fn a_client_that_goes_away_ends_no_run() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("no run is remembered");
+    panic!("the history has no run");
 }

@@ -1,4 +1,4 @@
-//! What API 1.52 answers otherwise than 1.51: sums of disk usage, and nothing that says nothing.
+//! Differences between API 1.52 and 1.51: totals of disk usage, and no empty fields.
 
 use reclaim_testkit::{Layer, image};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::daemon::Daemon;
 use crate::rig::Rig;
 
-/// A used image and an unused one, which share a layer, and a daemon.
+/// A daemon with a used and an unused image, which share a layer.
 async fn two_images() -> (Rig, Daemon) {
     let rig = Rig::start().await;
     let build = async |name: &str, seed| {
@@ -45,9 +45,9 @@ const SUMS: [&str; 4] = [
     "VolumeUsage",
 ];
 
-/// By version and question: lists, sums, or both.
+/// Lists up to 1.51; lists and totals in 1.52; with `verbose`, only totals.
 #[tokio::test]
-async fn disk_usage_has_the_form_of_its_version() {
+async fn disk_usage_has_the_fields_of_its_api_version() {
     let (_rig, daemon) = two_images().await;
     let df = async |path: &str| daemon.ask("GET", path).await.done();
     let old = df("/v1.51/system/df?verbose=1").await;
@@ -67,8 +67,10 @@ async fn disk_usage_has_the_form_of_its_version() {
 
     let images = &new["ImageUsage"];
     let items = images["Items"].as_array().unwrap();
-    let unused = items.iter().find(|it| it["RepoTags"][0] == "unused:1");
-    let unused = unused.unwrap();
+    let unused = items
+        .iter()
+        .find(|image| image["RepoTags"][0] == "unused:1")
+        .unwrap();
     let bytes = |key: &str| unused[key].as_i64().unwrap();
     assert!(bytes("SharedSize") > 0, "{unused}");
     assert_eq!(
@@ -84,15 +86,15 @@ async fn disk_usage_has_the_form_of_its_version() {
     let containers = &new["ContainerUsage"];
     assert_eq!(containers["TotalCount"], 1);
     assert_eq!(containers["Items"], old["Containers"]);
-    // As Docker leaves out what is zero.
+    // Zero values are left out, as by Docker.
     assert_eq!(new["VolumeUsage"], json!({}));
     assert_eq!(new["BuildCacheUsage"], json!({}));
 }
 
-/// What is not asked for is null up to 1.51, and not there from 1.52 on. Before 1.42 nobody could
-/// ask.
+/// Fields that are not requested are null up to 1.51, and missing from 1.52 on. Before 1.42 all are
+/// returned.
 #[tokio::test]
-async fn disk_usage_is_of_what_is_asked_for() {
+async fn disk_usage_has_the_requested_types() {
     let (_rig, daemon) = two_images().await;
     let df = async |path: &str| daemon.ask("GET", path).await.done();
     let old = df("/v1.51/system/df?type=container").await;
@@ -110,9 +112,8 @@ async fn disk_usage_is_of_what_is_asked_for() {
     assert_eq!(unknown.refused(400), "unknown object type: x");
 }
 
-/// An image that says nothing of itself has no keys for that.
 #[tokio::test]
-async fn inspection_leaves_out_what_is_empty() {
+async fn inspection_leaves_out_empty_fields() {
     let (_rig, daemon) = two_images().await;
     let inspect = async |version: &str| {
         let path = format!("/v{version}/images/used:1/json");
@@ -127,25 +128,26 @@ async fn inspection_leaves_out_what_is_empty() {
         "Parent",
     ];
     let mut expected = keys(&old);
-    expected.retain(|it| !empty.contains(it));
+    expected.retain(|key| !empty.contains(key));
     assert_eq!(keys(&new), expected);
     assert_eq!(old["GraphDriver"]["Name"], "native");
     for key in empty {
         assert_eq!(new.get(key), None, "{key}");
     }
-    let run = old["Config"].as_object().unwrap();
-    let is_empty = |it: &Value| it.is_null() || it == "" || it == &json!([]) || it == &json!({});
-    let said = run.iter().filter(|(_, value)| !is_empty(value));
-    let said: Value = said
+    let config = old["Config"].as_object().unwrap();
+    let empty_values = [Value::Null, json!(""), json!([]), json!({})];
+    let not_empty: Value = config
+        .iter()
+        .filter(|(_, value)| !empty_values.contains(value))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    assert_eq!(new["Config"], said);
-    assert!(run.len() > said.as_object().unwrap().len(), "{old}");
+    assert_eq!(new["Config"], not_empty);
+    assert!(config.len() > not_empty.as_object().unwrap().len(), "{old}");
 }
 
-/// Events say nothing twice, and come in the type that is asked for.
+/// Events of 1.52 have no redundant fields, and the requested content type.
 #[tokio::test]
-async fn events_have_the_form_of_their_version() {
+async fn events_have_the_format_of_their_api_version() {
     let (_rig, daemon) = two_images().await;
     daemon.prune(r#"{"dangling":["false"]}"#).await.done();
     let events = async |version: &str, accept: &str| {
@@ -171,9 +173,12 @@ async fn events_have_the_form_of_their_version() {
         ["Action", "Actor", "Type", "scope", "time", "timeNano"]
     );
     assert_eq!(new["Actor"], old["Actor"]);
-    let asked = "application/json-seq, application/x-ndjson;q=0.5";
-    let (content_type, body) = events("1.52", asked).await;
+    let accept = "application/json-seq, application/x-ndjson;q=0.5";
+    let (content_type, body) = events("1.52", accept).await;
     assert_eq!(content_type, "application/json-seq");
-    assert!(body.lines().all(|it| it.starts_with('\u{1e}')), "{body:?}");
+    assert!(
+        body.lines().all(|line| line.starts_with('\u{1e}')),
+        "{body:?}"
+    );
     assert_eq!(first(body.trim_start_matches('\u{1e}')), new);
 }

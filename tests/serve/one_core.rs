@@ -1,6 +1,5 @@
-//! A node with one core, on which a daemon has one async thread.
+//! A daemon with one async thread, as on a node with one core.
 
-use std::path::Path;
 use std::time::Duration;
 
 use reclaim_api::json::HostClient;
@@ -11,8 +10,9 @@ use tokio::time::Instant;
 
 use crate::daemon::{Daemon, ask_on, serve};
 
-/// Time between two questions, and the time after which only a broken daemon has not begun.
+/// Time between two requests.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Longer than a daemon takes to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts a daemon as on one core, with metrics at `address`.
@@ -21,17 +21,19 @@ fn start(containerd: &ManyImages, address: &str) -> Daemon {
     let path = |name: &str| directory.path().join(name);
     let (socket, config) = (path("r.sock"), path("config.toml"));
     std::fs::write(&config, format!("[metrics]\nlisten = \"{address}\"\n")).unwrap();
-    let mut command = serve(containerd.address(), &socket);
-    // What the runtime would do by itself there.
-    let command = command.env("TOKIO_WORKER_THREADS", "1");
-    let as_argument = |path: &Path| path.as_os_str().to_owned();
-    let state = [as_argument(directory.path()), as_argument(&config)];
-    let command = command.arg("--state").arg(&state[0]);
-    let child = command.arg("--config").arg(&state[1]).spawn().unwrap();
+    let child = serve(containerd.address(), &socket)
+        // The runtime's default on one core.
+        .env("TOKIO_WORKER_THREADS", "1")
+        .arg("--state")
+        .arg(directory.path())
+        .arg("--config")
+        .arg(&config)
+        .spawn()
+        .unwrap();
     Daemon::adopted(child, socket, directory)
 }
 
-/// Asks for `/live` by a connection of its own. Returns how long the answer took, if there is one.
+/// Requests `/live` on a new connection. Returns the time of the answer, if there is one.
 async fn live(address: &str) -> Option<Duration> {
     let began = Instant::now();
     let stream = TcpStream::connect(address).await.ok()?;
@@ -40,9 +42,8 @@ async fn live(address: &str) -> Option<Duration> {
     Some(began.elapsed())
 }
 
-/// `/live` should be answered while 100,000 images are evaluated.
 #[tokio::test(flavor = "multi_thread")]
-async fn is_alive_while_100_000_images_are_evaluated() {
+async fn answers_live_while_it_evaluates_100_000_images() {
     let many = ManyImages::start(100_000, 1000);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap().to_string();
@@ -68,12 +69,12 @@ async fn is_alive_while_100_000_images_are_evaluated() {
     }
     let (n_images, took) = listing.await.unwrap();
     assert_eq!(n_images, 100_000);
-    // What the machine does meanwhile makes one or the other answer late, an evaluation that holds
-    // the thread all of those that are long.
+    // A busy machine makes some answers slow. An evaluation that blocks the thread makes at least
+    // the ten slowest ones take most of its time.
     waits.sort_unstable();
-    let (asked, longest) = (waits.len(), &waits[waits.len().saturating_sub(10)..]);
+    let (n_answers, longest) = (waits.len(), &waits[waits.len().saturating_sub(10)..]);
     let waited: Duration = longest.iter().sum();
-    let figures = format!("{asked} answers in {took:?}, the slowest ones after {longest:?}");
+    let figures = format!("{n_answers} answers in {took:?}, the slowest ones after {longest:?}");
     eprintln!("{figures}");
     assert!(waited < took / 4, "{figures}");
 }

@@ -14,13 +14,14 @@ use crate::rig::Rig;
 
 const ALL: &str = r#"{"dangling":["false"]}"#;
 
-/// How long to wait for what must happen on its own, and between two looks.
-const LOOKS: u32 = 6000;
+/// Checks of an awaited condition before a test gives up.
+const CHECKS: u32 = 6000;
+/// Time between two checks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Cases S35, A5 and A6: the body is Docker's to the byte.
+/// The body is the same as Docker's to the byte.
 #[tokio::test]
-async fn nothing_to_do_is_null() {
+async fn a_prune_that_removes_nothing_returns_null() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     for path in [
@@ -42,9 +43,9 @@ async fn nothing_to_do_is_null() {
     }
 }
 
-/// Cases R1, R7 and R20: the rows, and exactly the space that is told before.
+/// The reclaimed space is what `/system/df` shows before.
 #[tokio::test]
-async fn reports_what_docker_reports() {
+async fn returns_dockers_rows_and_sends_events() {
     let rig = Rig::start().await;
     let app = image("docker.io/library/app:1")
         .layers([Layer::random(1, 3000)])
@@ -74,20 +75,20 @@ async fn reports_what_docker_reports() {
     assert_eq!(after["LayersSize"], json!(0));
     assert_eq!(rig.names().await.len(), 0);
 
-    // The run's name is the same everywhere; the events come after the images' own.
-    let events = daemon.ask("GET", "/events?since=0&until=1").await;
-    assert_eq!(events.body, "", "nothing is that old");
-    let events = daemon
+    // The event of the prune comes after those of the images, and has the same run ID.
+    let old = daemon.ask("GET", "/events?since=0&until=1").await;
+    assert_eq!(old.body, "", "no event is that old");
+    let answer = daemon
         .ask("GET", &format!("/events?since=0&until={}", now()))
         .await;
-    let events: Vec<Value> = events
+    let events: Vec<Value> = answer
         .body
         .lines()
-        .map(|it| serde_json::from_str(it).unwrap())
+        .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let actions: Vec<&str> = events
         .iter()
-        .map(|it| it["Action"].as_str().unwrap())
+        .map(|event| event["Action"].as_str().unwrap())
         .collect();
     assert_eq!(actions, ["untag", "untag", "delete", "prune"]);
     assert_eq!(events[0]["Actor"]["Attributes"]["name"], "app:1");
@@ -97,10 +98,10 @@ async fn reports_what_docker_reports() {
     assert_eq!(attributes["run"], run);
 }
 
-/// Cases R13, R14 and B6: while a prune runs all others are told so, before their filters are
-/// looked at, but after their JSON.
+/// While a prune runs, others get status 409. It is checked after the JSON of their filters and
+/// before the filters themselves.
 #[tokio::test]
-async fn exactly_one_prune_runs() {
+async fn one_prune_runs_at_a_time() {
     let rig = Rig::start().await;
     image("docker.io/library/app:1")
         .build(&rig.namespace)
@@ -118,7 +119,7 @@ async fn exactly_one_prune_runs() {
     let (answers, (wrong, no_json)) = tokio::join!(answers, bad);
     let busy = "a prune operation is already running";
     assert_eq!((wrong.as_str(), no_json.as_str()), (busy, "invalid filter"));
-    let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status == 200);
+    let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert_eq!(done.len(), 1);
     assert_eq!(
         done[0].json()["ImagesDeleted"][0],
@@ -127,21 +128,20 @@ async fn exactly_one_prune_runs() {
     for answer in refused {
         assert_eq!(answer.refused(409), busy);
     }
-    // Afterwards the next one works.
+    // Afterwards another prune succeeds.
     daemon.prune(ALL).await.done();
 }
 
-/// A client that goes away in the middle does not end the run: it is the daemon's.
 #[tokio::test]
-async fn a_client_that_goes_away_leaves_a_run_that_ends() {
+async fn finishes_a_run_whose_client_disconnects() {
     let rig = Rig::start().await;
     image("docker.io/library/app:1")
         .build(&rig.namespace)
         .await
         .unwrap();
     let daemon = Daemon::start(rig.containerd.address(), &["--grace", "1s"]).await;
-    leave_in_the_middle(&daemon, &rig).await;
-    for _ in 0..LOOKS {
+    disconnect_during_prune(&daemon, &rig).await;
+    for _ in 0..CHECKS {
         let events = daemon
             .ask("GET", &format!("/events?since=0&until={}", now()))
             .await;
@@ -155,9 +155,9 @@ async fn a_client_that_goes_away_leaves_a_run_that_ends() {
     panic!("the run does not end");
 }
 
-/// SIGTERM lets a run end as it ends for a person, and the client has its report.
+/// After SIGTERM, the daemon ends the run and sends its report.
 #[tokio::test]
-async fn a_daemon_that_is_stopped_finishes_its_answer() {
+async fn a_stopped_daemon_answers_its_client() {
     let rig = Rig::start().await;
     image("docker.io/library/app:1")
         .build(&rig.namespace)
@@ -177,16 +177,15 @@ async fn a_daemon_that_is_stopped_finishes_its_answer() {
     assert!(!daemon.socket().exists());
 }
 
-/// Nobody waits for the run any more; it is ended all the same before the daemon is.
 #[tokio::test]
-async fn a_daemon_that_is_stopped_ends_a_run_whose_client_went_away() {
+async fn a_stopped_daemon_finishes_a_run_whose_client_disconnected() {
     let rig = Rig::start().await;
     image("docker.io/library/app:1")
         .build(&rig.namespace)
         .await
         .unwrap();
     let mut daemon = Daemon::start(rig.containerd.address(), &["--grace", "2s"]).await;
-    leave_in_the_middle(&daemon, &rig).await;
+    disconnect_during_prune(&daemon, &rig).await;
     daemon.signal(Signal::TERM);
     assert!(daemon.ended().await.success());
     assert_eq!(rig.names().await.len(), 0);
@@ -194,9 +193,9 @@ async fn a_daemon_that_is_stopped_ends_a_run_whose_client_went_away() {
     assert_eq!(rig.namespace.blobs().await.unwrap().len(), 0);
 }
 
-/// Case R15: what failed is named beside what was done. If nothing was done, it is the error.
+/// The answer has what was removed and what failed. If nothing was removed, it is an error.
 #[tokio::test]
-async fn a_report_with_failures_is_a_report() {
+async fn reports_failed_removals() {
     let rig = Rig::start().await;
     for name in ["app:1", "app:2"] {
         let name = format!("docker.io/library/{name}");
@@ -243,9 +242,8 @@ async fn a_report_with_failures_is_a_report() {
     assert!(body["SpaceReclaimed"].as_u64().unwrap() > 900);
 }
 
-/// Case A2, A3, A10 and R22: versions and paths.
 #[tokio::test]
-async fn versions_and_paths_are_dockers() {
+async fn answers_other_versions_and_paths_like_docker() {
     let rig = Rig::start().await;
     let daemon = Daemon::start(rig.containerd.address(), &[]).await;
     let old = daemon.ask("POST", "/v1.39/images/prune").await.refused(400);
@@ -285,7 +283,6 @@ async fn versions_and_paths_are_dockers() {
     );
 }
 
-/// K1: the first thing that every client asks.
 #[tokio::test]
 async fn answers_pings() {
     let rig = Rig::start().await;
@@ -307,8 +304,8 @@ async fn answers_pings() {
     }
 }
 
-/// Begins a prune and goes away when the images are removed.
-async fn leave_in_the_middle(daemon: &Daemon, rig: &Rig) {
+/// Starts a prune, and closes the connection when the images are removed.
+async fn disconnect_during_prune(daemon: &Daemon, rig: &Rig) {
     let mut client = UnixStream::connect(daemon.socket()).await.unwrap();
     let request = b"POST /images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D \
                     HTTP/1.1\r\nHost: d\r\n\r\n";
@@ -317,7 +314,7 @@ async fn leave_in_the_middle(daemon: &Daemon, rig: &Rig) {
 }
 
 pub(crate) async fn wait_until_gone(rig: &Rig) {
-    for _ in 0..LOOKS {
+    for _ in 0..CHECKS {
         if rig.names().await.is_empty() {
             return;
         }
@@ -326,7 +323,7 @@ pub(crate) async fn wait_until_gone(rig: &Rig) {
     panic!("nothing is removed");
 }
 
-/// Unix seconds, rounded up.
+/// Returns Unix seconds, rounded up.
 fn now() -> i64 {
     jiff::Timestamp::now().as_second() + 1
 }

@@ -1,4 +1,4 @@
-//! Containers that an engine has registered, from outside.
+//! Containers that an engine registers over gRPC.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::grpc::{built, planned, pruner, registrar, removed};
 use crate::rig::Rig;
 
 #[tokio::test]
-async fn registered_containers_keep_their_images_also_after_a_restart() {
+async fn keeps_images_of_registered_containers_also_after_a_restart() {
     let rig = Rig::start().await;
     let by_digest = built(&rig, "by-digest:1").await;
     for name in ["by-name:1", "mounted:1", "unused:1"] {
@@ -44,10 +44,11 @@ async fn registered_containers_keep_their_images_also_after_a_restart() {
     registrar(&daemon).await.replace(request).await.unwrap();
     daemon.prune(r#"{"dangling":["false"]}"#).await.done();
     let kept = ["by-digest:1", "by-name:1", "mounted:1"];
-    let kept = kept.map(|it| format!("docker.io/library/{it}"));
-    assert_eq!(rig.names().await, kept.clone().into());
+    let kept_names = kept.map(|name| format!("docker.io/library/{name}"));
+    assert_eq!(rig.names().await, kept_names.into());
 
-    // The engine is dead, and so are we: nothing is lost, and a plan says so.
+    // The engine no longer renews its list, and the daemon restarts: the containers still count,
+    // and a plan warns of that.
     daemon.stop().await;
     let daemon = Daemon::start(rig.containerd.address(), &args).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -59,7 +60,11 @@ async fn registered_containers_keep_their_images_also_after_a_restart() {
         warning.contains("`engine` has not renewed its list since"),
         "{warning}"
     );
-    let holders: Vec<_> = report.kept.iter().flat_map(|it| &it.holders).collect();
+    let holders: Vec<_> = report
+        .kept
+        .iter()
+        .flat_map(|image| &image.holders)
+        .collect();
     assert_eq!(holders.len(), 3, "{holders:?}");
 
     let mut registrar = registrar(&daemon).await;
@@ -79,9 +84,9 @@ async fn registered_containers_keep_their_images_also_after_a_restart() {
     assert_eq!(rig.names().await.len(), 0);
 }
 
-/// A list that cannot be read may name anything.
+/// A list that cannot be read may have any image.
 #[tokio::test]
-async fn a_damaged_list_keeps_everything() {
+async fn removes_nothing_while_a_list_is_damaged() {
     let rig = Rig::start().await;
     built(&rig, "app:1").await;
     let state = tempfile::tempdir().unwrap();

@@ -1,12 +1,12 @@
-//! The command with `--host`: it says what it says without, to the letter.
+//! Commands with `--host` have the same output as without.
 
 use reclaim_testkit::{Layer, NamespaceClient, NewContainer, image, labels};
 
 use crate::host::{fill, hosted};
-use crate::rig::Called;
+use crate::rig::CommandOutput;
 
-/// Without what is of one call alone: the ID of its run, and moments.
-fn lasting(called: &Called) -> (i32, String, String) {
+/// Returns the output without what differs in every call: the ID of the run, and times.
+fn lasting(output: &CommandOutput) -> (i32, String, String) {
     let plain = |text: &str| {
         let words = text.split_inclusive([' ', '"', '\n', '`']);
         let words = words.map(|word| {
@@ -22,29 +22,32 @@ fn lasting(called: &Called) -> (i32, String, String) {
         words.collect::<String>()
     };
     (
-        called.code,
-        without_ages(&plain(&called.stdout)),
-        plain(&called.stderr),
+        output.code,
+        without_ages(&plain(&output.stdout)),
+        plain(&output.stderr),
     )
 }
 
-/// Time passes between two calls: what has an age in it is compared cell by cell, without it.
+/// Removes ages, which change between two calls, and the column widths that depend on them.
 fn without_ages(text: &str) -> String {
     if !text.contains(" ago") {
         return text.to_owned();
     }
     let lines = text.lines().map(|line| {
-        let cells = line.split("  ").map(str::trim).filter(|it| !it.is_empty());
-        let cells = cells.map(|it| if it.ends_with(" ago") { "AGE" } else { it });
+        let cells = line
+            .split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty());
+        let cells = cells.map(|cell| if cell.ends_with(" ago") { "AGE" } else { cell });
         cells.collect::<Vec<_>>().join("|") + "\n"
     });
     lines.collect()
 }
 
-/// Stands for the digest of an image.
+/// Placeholder for the digest of an image.
 const DIGEST: &str = "DIGEST";
 
-/// What only looks, and what is refused.
+/// Commands that change nothing, and errors.
 const CALLS: &[&[&str]] = &[
     &["image", "prune", "--all", "--dry-run"],
     &["image", "prune", "--all", "--dry-run", "--format", "json"],
@@ -106,7 +109,7 @@ const CALLS: &[&[&str]] = &[
     ],
 ];
 
-/// A project with an image of its own, one that it names, and a container.
+/// Builds a project with a built image, a pulled image and a container.
 async fn fill_project(namespace: &NamespaceClient) {
     let project = ("com.docker.compose.project", "shop");
     let of = |service| labels([project, ("com.docker.compose.service", service)]);
@@ -138,21 +141,21 @@ async fn says_the_same_with_a_daemon() {
     for args in CALLS {
         let args = args
             .iter()
-            .map(|it| if *it == DIGEST { &*digest } else { *it });
+            .map(|arg| if *arg == DIGEST { &*digest } else { *arg });
         let args: Vec<&str> = args.collect();
         let alone = rig.reclaim(&args);
         let with_host: Vec<&str> = ["--host", &host].into_iter().chain(args.clone()).collect();
         let hosted = rig.reclaim(&with_host);
         let case = format!("reclaim {}\n{alone:#?}\n{hosted:#?}", args.join(" "));
         if args.contains(&"ls") && args.contains(&"json") {
-            // Here moments are of the images.
+            // The times are those of the images, and are the same.
             assert_eq!(hosted.stdout, alone.stdout, "{case}");
             assert!(alone.stdout.contains("content_bytes"), "{case}");
         }
         let (alone, hosted) = (lasting(&alone), lasting(&hosted));
-        // A hint of how a thing may be spelled is for those who look themselves.
+        // Only the command without a daemon suggests similar names.
         let without_hint = |text: &str| {
-            let lines = text.lines().filter(|it| !it.starts_with("hint: "));
+            let lines = text.lines().filter(|line| !line.starts_with("hint: "));
             lines.collect::<Vec<_>>().join("\n")
         };
         assert_eq!(hosted.0, alone.0, "{case}");

@@ -1,4 +1,4 @@
-//! A containerd that is there and does not answer, that is away, or not there yet.
+//! A containerd that does not answer, is down, or has not started yet.
 
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use crate::daemon::Daemon;
 use crate::prune::wait_until_gone;
 use crate::rig::{self, Rig};
 
-/// Time between two looks, and the time after which only a broken daemon has not come to a state.
+/// Time between two checks of the state.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Longer than a daemon takes to notice a change.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A daemon that serves metrics, and where.
+/// A daemon with a metrics listener.
 struct Measured {
     daemon: Daemon,
     address: String,
@@ -39,22 +40,23 @@ impl Measured {
 
     async fn get(&self, path: &str) -> (u16, String) {
         let stream = tokio::net::TcpStream::connect(&self.address).await.unwrap();
-        let answer = crate::daemon::ask_on(stream, "GET", path, &[], "").await;
-        let answer = answer.unwrap();
+        let answer = crate::daemon::ask_on(stream, "GET", path, &[], "")
+            .await
+            .unwrap();
         (answer.status.as_u16(), answer.body)
     }
 
-    /// Calls `reclaim health` on the socket of the API. Returns its exit status and what it prints.
+    /// Calls `reclaim health` on the API socket. Returns its exit status and output.
     fn health(&self, args: &[&str]) -> (i32, String) {
         let host = format!("unix://{}", self.daemon.socket().display());
-        // A collector of spans that hangs, or a containerd: neither is contacted.
+        // `health` contacts neither a collector of spans nor containerd.
         let globals = ["--host", &host, "--otlp-endpoint", "http://192.0.2.1:4317"];
         let args = [&globals[..], &["health"], args].concat();
-        let called = tokio::task::block_in_place(|| rig::call("/nonexistent", "", &args));
-        (called.code, called.stdout + &called.stderr)
+        let output = tokio::task::block_in_place(|| rig::call("/nonexistent", "", &args));
+        (output.code, output.stdout + &output.stderr)
     }
 
-    /// Waits until `/ready` says so, and returns how long that took.
+    /// Waits until `/ready` has this status, and returns how long that took.
     async fn until_ready(&self, status: u16) -> Duration {
         let began = Instant::now();
         while self.get("/ready").await.0 != status {
@@ -68,14 +70,14 @@ impl Measured {
     }
 }
 
-async fn stocked() -> Rig {
+async fn rig_with_one_image() -> Rig {
     let rig = Rig::start().await;
     let app = image("docker.io/library/app:1").layers([Layer::random(1, 900)]);
     app.build(&rig.namespace).await.unwrap();
     rig
 }
 
-/// Prints a figure to where the test runner does not swallow it.
+/// Prints a time, in a way that the test runner does not capture.
 fn announce(what: &str, took: Duration) {
     use std::io::Write;
     let line = format!("{what}: {:.1} s\n", took.as_secs_f32());
@@ -83,8 +85,8 @@ fn announce(what: &str, took: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_containerd_makes_it_unready_and_ends_no_request_in_silence() {
-    let rig = stocked().await;
+async fn a_stopped_containerd_makes_the_daemon_unready_and_fails_requests() {
+    let rig = rig_with_one_image().await;
     let measured = Measured::start(rig.containerd.address()).await;
     announce("ready", measured.until_ready(200).await);
     assert_eq!(measured.health(&[]), (0, "ready\n".to_owned()));
@@ -104,27 +106,27 @@ async fn a_stopped_containerd_makes_it_unready_and_ends_no_request_in_silence() 
     assert_eq!(measured.health(&[]), (1, error.to_owned()));
     assert_eq!(measured.health(&["--live"]), (0, "alive\n".to_owned()));
     announce("POST /images/prune ends", took);
-    // Over gRPC, by now that nothing is answered for long.
+    // Over gRPC, after containerd has not answered for a while.
     let host = format!("unix://{}", measured.daemon.socket().display());
     let began = Instant::now();
     let args = ["--host", &host, "image", "prune", "-a", "-f"];
-    let called = tokio::task::block_in_place(|| rig.reclaim(&args)).exits(1);
+    let output = tokio::task::block_in_place(|| rig.reclaim(&args)).exits(1);
     announce("prune over gRPC ends", began.elapsed());
-    let stderr = &called.stderr;
-    assert!(stderr.contains("no answer from containerd"), "{called:#?}");
+    let stderr = &output.stderr;
+    assert!(stderr.contains("no answer from containerd"), "{output:#?}");
     rig.containerd.signal(Signal::CONT);
     announce("ready after SIGCONT", measured.until_ready(200).await);
     measured.daemon.ask("POST", "/images/prune").await.done();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_containerd_keeps_no_daemon_from_ending() {
-    let rig = stocked().await;
+async fn a_daemon_ends_while_containerd_is_stopped() {
+    let rig = rig_with_one_image().await;
     let mut measured = Measured::start(rig.containerd.address()).await;
     measured.until_ready(200).await;
     rig.containerd.signal(Signal::STOP);
     let asking = measured.daemon.ask("POST", "/images/prune");
-    // The request is under way: it has no answer, and never will have one.
+    // The request has started, and gets no answer.
     let pending = tokio::time::timeout(Duration::from_secs(2), asking).await;
     assert!(pending.is_err(), "{pending:?}");
     let began = Instant::now();
@@ -138,19 +140,19 @@ async fn a_stopped_containerd_keeps_no_daemon_from_ending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_without_a_daemon_ends_with_an_error_that_names_containerd() {
-    let rig = stocked().await;
+async fn a_run_without_a_daemon_fails_with_an_error_that_names_containerd() {
+    let rig = rig_with_one_image().await;
     rig.containerd.signal(Signal::STOP);
     let began = Instant::now();
-    let called = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(1);
+    let output = rig.reclaim(&["image", "prune", "-a", "-f"]).exits(1);
     announce("image prune ends", began.elapsed());
-    let stderr = &called.stderr;
-    assert!(stderr.contains("no answer from containerd"), "{called:#?}");
+    let stderr = &output.stderr;
+    assert!(stderr.contains("no answer from containerd"), "{output:#?}");
     rig.containerd.signal(Signal::CONT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_begins_when_containerd_is_there() {
+async fn becomes_ready_when_containerd_starts() {
     let mut containerd = Containerd::start().await;
     let address = containerd.address().to_owned();
     containerd.kill().await;
@@ -172,10 +174,10 @@ async fn it_begins_when_containerd_is_there() {
     assert_eq!(rig.names().await.len(), 0);
 }
 
-/// Within a run, between what it removed and the look that would follow.
+/// containerd stops after the removals and before the second look.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_ends_in_the_middle_of_a_run_loses_nothing() {
-    let rig = stocked().await;
+async fn a_daemon_that_ends_during_a_run_loses_nothing() {
+    let rig = rig_with_one_image().await;
     let mut daemon = Daemon::start(rig.containerd.address(), &["--grace", "5s"]).await;
     let filters = crate::daemon::form_urlencoded(r#"{"dangling":["false"]}"#);
     let path = format!("/images/prune?filters={filters}");
@@ -191,12 +193,14 @@ async fn a_daemon_that_ends_in_the_middle_of_a_run_loses_nothing() {
     let began = Instant::now();
     daemon.signal(Signal::TERM);
     let status = daemon.ended().await;
-    announce("SIGTERM ends in the middle of a run", began.elapsed());
+    announce("SIGTERM ends during a run", began.elapsed());
     assert!(status.success(), "{status}");
     rig.containerd.signal(Signal::CONT);
-    // The next run finds what is held, and evaluates it as if it had never gone.
-    let report = rig.reclaim(&["image", "prune", "-a", "-f", "--format", "json"]);
-    let report = report.exits(0).json();
+    // The next run restores what is held, and evaluates it again.
+    let report = rig
+        .reclaim(&["image", "prune", "-a", "-f", "--format", "json"])
+        .exits(0)
+        .json();
     let removed = report["removed"].as_array().unwrap();
     assert_eq!(removed.len(), 1, "{report:#}");
     assert_eq!(rig.namespace.leases().await.unwrap().len(), 0);

@@ -1,5 +1,5 @@
-//! The decode tables of `until`, of `dangling` and of labels that cannot be seen, over HTTP. What
-//! is asked for has an effect here: an image goes, or it stays.
+//! All forms of the filters `until` and `dangling`, and of labels that may be unknown. Each has an
+//! effect: an image is removed, or kept.
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_testkit::{Descriptor, Labels, Layer, Manifest, image, index, labels};
@@ -20,7 +20,7 @@ async fn build(rig: &Rig, name: &str) {
     built.build(&rig.namespace).await.unwrap();
 }
 
-/// Moments that are past: every form of docker's own table.
+/// Times in the past, in every form of Docker's own tests.
 const PAST: [&str; 34] = [
     "2006-01-02T15:04:05.999999999+07:00",
     "2006-01-02T15:04:05.999999999Z",
@@ -58,8 +58,8 @@ const PAST: [&str; 34] = [
     "10",
 ];
 
-/// Moments to come.
-const TO_COME: [&str; 10] = [
+/// Times in the future.
+const FUTURE: [&str; 10] = [
     "-24h",
     "-1m",
     "-1h30m",
@@ -72,8 +72,8 @@ const TO_COME: [&str; 10] = [
     "4102444800.5",
 ];
 
-/// No moments.
-const NONE: [&str; 17] = [
+/// Texts that are not a time.
+const INVALID: [&str; 17] = [
     "2006-01-02T15:04:0Z",
     "2006-01-02T15:04:0",
     "2006-01-02T15:0Z",
@@ -93,10 +93,9 @@ const NONE: [&str; 17] = [
     "2006-01-02T15:04:05+0700",
 ];
 
-/// Tables C and T-U: what is past keeps what was made since, what is to come lets it go, and what
-/// is no moment is refused.
+/// A past time keeps a new image, a future time removes it, and other texts are refused.
 #[tokio::test]
-async fn every_form_of_until_is_read() {
+async fn reads_every_form_of_until() {
     let (rig, daemon) = with_daemon().await;
     let until = |value: &str| json!({"dangling": ["false"], "until": [value]}).to_string();
     build(&rig, "app:1").await;
@@ -104,26 +103,26 @@ async fn every_form_of_until_is_read() {
         let body = daemon.prune(&until(value)).await.done();
         assert_eq!(body["ImagesDeleted"], Value::Null, "{value}");
     }
-    for value in NONE {
+    for value in INVALID {
         let message = daemon.prune(&until(value)).await.refused(400);
         let begin = "invalid value for 'until' filter: ";
         assert!(message.starts_with(begin), "{value}: {message}");
     }
     assert_eq!(rig.names().await.len(), 1);
-    for value in TO_COME {
+    for value in FUTURE {
         let body = daemon.prune(&until(value)).await.done();
         let untagged = &body["ImagesDeleted"][0]["Untagged"];
         assert_eq!(untagged, "app:1", "{value}");
         build(&rig, "app:1").await;
     }
-    // Case C3: several must all hold.
+    // An image must match all values.
     let both = r#"{"dangling":["false"],"until":["-24h","1h"]}"#;
     let body = daemon.prune(both).await.done();
     assert_eq!(body["ImagesDeleted"], Value::Null);
 }
 
-/// Case FL20: what was made at the moment itself stays, and what was made before it goes. The clock
-/// of a prune cannot be chosen, so the moment is written out, in both ways to the nanosecond.
+/// An image that was created at the given time stays, and one that was created before is removed.
+/// Tests cannot set the clock of a prune, so the time is absolute, in both forms with nanoseconds.
 #[tokio::test]
 async fn until_is_exact_to_the_nanosecond() {
     let (rig, daemon) = with_daemon().await;
@@ -147,26 +146,28 @@ async fn until_is_exact_to_the_nanosecond() {
     }
 }
 
-/// Case FL22: a record that was written again, as by pulling, is as old as it was, as for Docker.
+/// Pulling again updates a record. Like Docker, `until` uses the time of its creation.
 #[tokio::test]
-async fn a_record_that_is_written_again_is_as_old_as_it_was() {
+async fn until_ignores_updates_of_a_record() {
     let (rig, daemon) = with_daemon().await;
     build(&rig, "app:1").await;
     let name = "docker.io/library/app:1";
-    let made = rig.namespace.image_record(name).await.unwrap();
-    let again = rig.namespace.update_image(name, &made.target, &made.labels);
-    again.await.unwrap();
+    let record = rig.namespace.image_record(name).await.unwrap();
+    rig.namespace
+        .update_image(name, &record.target, &record.labels)
+        .await
+        .unwrap();
     let updated = rig.namespace.image_record(name).await.unwrap().updated_at;
-    let between = made.created_at + SignedDuration::from_nanos(1);
-    assert!(between < updated, "{made:?}");
+    let between = record.created_at + SignedDuration::from_nanos(1);
+    assert!(between < updated, "{record:?}");
     let filters = json!({"dangling": ["false"], "until": [between.to_string()]}).to_string();
     let body = daemon.prune(&filters).await.done();
     assert_eq!(body["ImagesDeleted"][0]["Untagged"], "app:1");
 }
 
-/// Cases B1, B2, B7, FL16 and FL18: forms in which nothing, or `dangling`, is said.
+/// Also filters without `dangling`, and no filters.
 #[tokio::test]
-async fn every_form_of_dangling_is_read() {
+async fn reads_every_form_of_dangling() {
     let (rig, daemon) = with_daemon().await;
     let only = [
         "",
@@ -185,12 +186,14 @@ async fn every_form_of_dangling_is_read() {
         r#"{"dangling":{"false":true}}"#,
         r#"{"dangling":{"0":true,"false":true}}"#,
     ];
-    let forms = only.map(|it| (it, 1)).into_iter();
-    for (filters, n_left) in forms.chain(all.map(|it| (it, 0))) {
+    let forms = only.map(|form| (form, 1)).into_iter();
+    for (filters, n_left) in forms.chain(all.map(|form| (form, 0))) {
         build(&rig, "app:1").await;
-        let passing = image("docker.io/library/passing:1");
-        let passing = passing.layers([Layer::named("nameless", 900)]);
-        let passing = passing.build(&rig.namespace).await.unwrap();
+        let passing = image("docker.io/library/passing:1")
+            .layers([Layer::named("nameless", 900)])
+            .build(&rig.namespace)
+            .await
+            .unwrap();
         passing.dangling(&rig.namespace).await.unwrap();
         let name = passing.name();
         let deletion = reclaim_testkit::Deletion::Async;
@@ -198,16 +201,16 @@ async fn every_form_of_dangling_is_read() {
         daemon.prune(filters).await.done();
         assert_eq!(rig.names().await.len(), n_left, "{filters}");
     }
-    // Without the parameter at all, as without a value.
+    // No parameter means the same as an empty one.
     build(&rig, "app:1").await;
     daemon.ask("POST", "/images/prune").await.done();
     assert_eq!(rig.names().await.len(), 1);
 }
 
-/// Cases FL10 to FL14 and FL23: labels of several platforms, of what is no platform, and such as
-/// cannot be seen. A label that protects does, wherever it may be.
+/// Labels of several platforms, of missing platforms and attestations, and of configurations that
+/// are missing or invalid. A filter keeps an image if any of its labels may match.
 #[tokio::test]
-async fn labels_that_may_be_there_protect() {
+async fn keeps_images_that_may_have_a_protecting_label() {
     let (rig, daemon) = with_daemon().await;
     let part = |platform, labels: Labels| {
         let layer = Layer::named(platform, 900);
@@ -218,16 +221,22 @@ async fn labels_that_may_be_there_protect() {
     let named = |name: &str| format!("docker.io/library/{name}:1");
     broken(&rig, &named("broken")).await;
     let keep = || labels([("keep", "1")]);
-    let multi = index(&named("multi")).manifest(part("linux/amd64", keep()));
-    let multi = multi.manifest(part("linux/arm64", Labels::new()));
-    multi.build(&rig.namespace).await.unwrap();
-    let partly = index(&named("partly")).manifest(part("linux/amd64", keep()));
-    let partly = partly.manifest(part("linux/s390x", Labels::new()).absent());
-    partly.build(&rig.namespace).await.unwrap();
-    let attested = index(&named("attested")).manifest(part("linux/amd64", keep()).attested());
-    attested.build(&rig.namespace).await.unwrap();
-    let bare = image(&named("bare")).layers([Layer::named("bare", 900)]);
-    let bare = bare.build(&rig.namespace).await.unwrap();
+    for built in [
+        index(&named("multi"))
+            .manifest(part("linux/amd64", keep()))
+            .manifest(part("linux/arm64", Labels::new())),
+        index(&named("partly"))
+            .manifest(part("linux/amd64", keep()))
+            .manifest(part("linux/s390x", Labels::new()).absent()),
+        index(&named("attested")).manifest(part("linux/amd64", keep()).attested()),
+    ] {
+        built.build(&rig.namespace).await.unwrap();
+    }
+    let bare = image(&named("bare"))
+        .layers([Layer::named("bare", 900)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     let config = &bare.manifests[0].config.digest;
     rig.namespace.delete_blob(config).await.unwrap();
     let before = rig.names().await;
@@ -241,7 +250,7 @@ async fn labels_that_may_be_there_protect() {
         r#""label!":["keep=1"]"#,
         r#""label!":["x","keep"]"#,
         r#""label":["x"]"#,
-        // FL23: each would let some go.
+        // The first filter alone would remove some.
         r#""label":["keep"],"until":["1h"]"#,
         r#""label":["keep"],"label!":["keep=1"]"#,
     ] {
@@ -253,31 +262,34 @@ async fn labels_that_may_be_there_protect() {
     assert_eq!(left, [named("bare"), named("broken")]);
 }
 
-/// An image whose configuration is no JSON.
+/// Creates an image whose configuration is not JSON.
 async fn broken(rig: &Rig, name: &str) {
     let bytes = b"{\"config\": {";
-    let config = rig.namespace.write_blob(bytes, &Labels::new()).await;
-    let config = config.unwrap().to_string();
+    let namespace = &rig.namespace;
+    let config = namespace.write_blob(bytes, &Labels::new()).await.unwrap();
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {
             "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": config,
+            "digest": config.to_string(),
             "size": bytes.len(),
         },
         "layers": [],
-    });
-    let manifest = manifest.to_string();
-    let of_config = labels([("containerd.io/gc.ref.content.config", &*config)]);
-    let digest = rig.namespace.write_blob(manifest.as_bytes(), &of_config);
-    let digest = digest.await.unwrap();
+    })
+    .to_string();
+    let reference = labels([("containerd.io/gc.ref.content.config", &*config.to_string())]);
+    let digest = namespace
+        .write_blob(manifest.as_bytes(), &reference)
+        .await
+        .unwrap();
     let target = Descriptor {
         media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
         digest,
         size: manifest.len() as u64,
     };
-    let none = Labels::new();
-    let created = rig.namespace.create_image(name, &target, &none).await;
-    created.unwrap();
+    namespace
+        .create_image(name, &target, &Labels::new())
+        .await
+        .unwrap();
 }

@@ -1,4 +1,4 @@
-//! What is told of a run besides its report.
+//! Spans and logs of a run.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use crate::rig::Rig;
 
-/// A collector that remembers.
+/// An OpenTelemetry collector that keeps the spans.
 #[derive(Clone, Default)]
 struct Collector {
     spans: Arc<Mutex<Vec<Span>>>,
@@ -31,17 +31,18 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let resources = request.into_inner().resource_spans.into_iter();
-        let scopes = resources.flat_map(|it| it.scope_spans);
-        self.spans
-            .lock()
-            .unwrap()
-            .extend(scopes.flat_map(|it| it.spans));
+        let spans = request
+            .into_inner()
+            .resource_spans
+            .into_iter()
+            .flat_map(|resource| resource.scope_spans)
+            .flat_map(|scope| scope.spans);
+        self.spans.lock().unwrap().extend(spans);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
-/// The spans of a run have the names of the field, and the run's ID, which is the report's.
+/// The span of the run has the run ID of the report.
 #[tokio::test(flavor = "multi_thread")]
 async fn sends_the_spans_of_a_run_to_a_collector() {
     let rig = Rig::start().await;
@@ -54,23 +55,21 @@ async fn sends_the_spans_of_a_run_to_a_collector() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let service = TraceServiceServer::new(collector.clone());
     let incoming = TcpListenerStream::new(listener);
-    let serving = Server::builder()
-        .add_service(service)
-        .serve_with_incoming(incoming);
-    let serving = tokio::spawn(serving);
-    let args = [
+    let serving = tokio::spawn(
+        Server::builder()
+            .add_service(service)
+            .serve_with_incoming(incoming),
+    );
+    let prune = [
         "image", "prune", "-a", "-f", "--grace", "1ms", "--format", "json",
     ];
-    let args: Vec<&str> = ["--otlp-endpoint", &endpoint]
-        .into_iter()
-        .chain(args)
-        .collect();
+    let args = [&["--otlp-endpoint", &*endpoint][..], &prune].concat();
     let report = tokio::task::block_in_place(|| rig.reclaim(&args))
         .exits(0)
         .json();
     serving.abort();
     let spans = collector.spans.lock().unwrap().clone();
-    let names: BTreeSet<&str> = spans.iter().map(|it| it.name.as_str()).collect();
+    let names: BTreeSet<&str> = spans.iter().map(|span| span.name.as_str()).collect();
     for name in [
         "image_prune",
         "observe",
@@ -82,19 +81,26 @@ async fn sends_the_spans_of_a_run_to_a_collector() {
     ] {
         assert!(names.contains(name), "no span {name}: {names:?}");
     }
-    let prune = spans.iter().find(|it| it.name == "image_prune").unwrap();
-    let run = prune.attributes.iter().find(|it| it.key == "run").unwrap();
+    let prune = spans
+        .iter()
+        .find(|span| span.name == "image_prune")
+        .unwrap();
+    let run = prune
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == "run")
+        .unwrap();
     let run = format!("{:?}", run.value);
     assert!(run.contains(report["run"].as_str().unwrap()), "{run}");
     let within = spans
         .iter()
-        .filter(|it| it.trace_id == prune.trace_id)
+        .filter(|span| span.trace_id == prune.trace_id)
         .count();
     assert!(within >= 7, "{within} spans of one trace");
 }
 
 #[tokio::test]
-async fn logs_as_json_if_asked_to() {
+async fn logs_as_json() {
     let rig = Rig::start().await;
     image("docker.io/library/app:1")
         .build(&rig.namespace)
@@ -110,15 +116,15 @@ async fn logs_as_json_if_asked_to() {
         "-a",
         "-f",
     ];
-    let called = rig.reclaim(&args).exits(0);
-    let lines: Vec<Value> = called
+    let output = rig.reclaim(&args).exits(0);
+    let lines: Vec<Value> = output
         .stderr
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
     let pruned = lines
         .iter()
-        .find(|it| it["fields"]["message"] == "pruned")
+        .find(|line| line["fields"]["message"] == "pruned")
         .unwrap();
     assert_eq!(pruned["fields"]["removed"], 1);
     assert_eq!(pruned["span"]["name"], "image_prune");

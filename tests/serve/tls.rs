@@ -1,4 +1,4 @@
-//! TCP: only with certificates on both sides.
+//! TCP is served only with mutual TLS.
 
 use std::fs;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use crate::daemon::{Daemon, ask_on, serve};
 use crate::rig::Rig;
 
-/// An authority, and what it has signed, as files.
+/// A certificate authority, with its certificates as files.
 struct Authority {
     directory: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -36,7 +36,7 @@ impl Authority {
         self.directory.path().join(name)
     }
 
-    /// Signs a certificate and writes it with its key.
+    /// Signs a certificate, and returns the files of it and its key.
     fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -59,14 +59,15 @@ impl Authority {
     }
 }
 
-/// Pings over TLS, with a certificate or without. `None` if we are refused.
+/// Pings over TLS, with or without a certificate. Returns the status, or `None` if the daemon
+/// refuses the connection.
 async fn ping(
     port: u16,
     authority: &Authority,
     certificate: Option<&(PathBuf, PathBuf)>,
 ) -> Option<u16> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(authority.roots());
@@ -74,9 +75,9 @@ async fn ping(
         Some((certificate, key)) => {
             let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
             let key = PrivateKeyDer::from_pem_file(key).unwrap();
-            config.with_client_auth_cert(chain, key).unwrap()
+            builder.with_client_auth_cert(chain, key).unwrap()
         }
-        None => config.with_no_client_auth(),
+        None => builder.with_no_client_auth(),
     };
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
@@ -84,7 +85,7 @@ async fn ping(
         .connect(name, stream)
         .await
         .ok()?;
-    // With TLS 1.3 the refusal comes after our side of the handshake.
+    // With TLS 1.3, the client's handshake succeeds before the server refuses it.
     let answer = ask_on(stream, "GET", "/_ping", &[], "").await;
     answer.ok().map(|answer| answer.status.as_u16())
 }
@@ -102,7 +103,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[tokio::test]
-async fn nobody_comes_in_without_a_certificate_of_ours() {
+async fn refuses_clients_without_a_certificate_of_the_authority() {
     let rig = Rig::start().await;
     let authority = Authority::new();
     let (certificate, key) = authority.sign("server");
@@ -148,19 +149,18 @@ async fn tcp_without_tls_is_refused() {
     assert!(error.contains("needs mutual TLS"), "{error}");
     let error = refused(&["--tls-cert", text(&certificate), "--tls-key", text(&key)]);
     assert!(error.contains("--tls-ca"), "{error}");
-    let ca = text(&key);
     let args = [
         "--tls-cert",
         text(&certificate),
         "--tls-key",
         text(&key),
         "--tls-ca",
-        ca,
+        text(&key),
     ];
     let error = refused(&args);
     assert!(error.contains("read the authority in"), "{error}");
     assert!(
         !socket.exists(),
-        "no door stays open when another cannot be opened"
+        "no socket stays open if another cannot be opened"
     );
 }

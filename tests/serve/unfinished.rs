@@ -1,4 +1,4 @@
-//! What was cut off is finished by the daemon itself.
+//! The daemon finishes interrupted runs.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use crate::rig::{Rig, names};
 
 const ALL: &str = r#"{"dangling":["false"]}"#;
 
-/// How long to wait for what must happen on its own, and between two looks.
-const LOOKS: u32 = 6000;
+/// Checks of an awaited condition before a test gives up.
+const CHECKS: u32 = 6000;
+/// Time between two checks.
 const PAUSE: Duration = Duration::from_millis(10);
 
 async fn eight_images(rig: &Rig) -> Vec<BuiltImage> {
@@ -23,9 +24,9 @@ async fn eight_images(rig: &Rig) -> Vec<BuiltImage> {
     built
 }
 
-/// Waits until there are so many images and so many leases.
+/// Waits for a condition on the numbers of images and of leases.
 async fn until(namespace: &NamespaceClient, is_so: impl Fn(usize, usize) -> bool) {
-    for _ in 0..LOOKS {
+    for _ in 0..CHECKS {
         let images = namespace.images().await.unwrap().len();
         let leases = namespace.leases().await.unwrap().len();
         if is_so(images, leases) {
@@ -34,31 +35,31 @@ async fn until(namespace: &NamespaceClient, is_so: impl Fn(usize, usize) -> bool
         tokio::time::sleep(PAUSE).await;
     }
     let leases = namespace.leases().await.unwrap();
-    panic!("does not come about: {leases:#?}");
+    panic!("not in time: {leases:#?}");
 }
 
-/// containerd stays away until the run has given up. When it is back the daemon restores what the
-/// run had removed, without being asked, and the next prune is as any.
+/// containerd is down until the run gives up. After its restart, the daemon restores what the run
+/// had removed, and the next prune succeeds.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_finishes_its_run_when_containerd_is_back() {
+async fn finishes_its_run_after_a_restart_of_containerd() {
     let mut rig = Rig::start().await;
     let built = eight_images(&rig).await;
     let slowly = ["--patience=0", "--max-deletes-per-second=4"];
     let daemon = Daemon::start(rig.containerd.address(), &slowly).await;
-    let cutting_off = async {
+    let killing = async {
         until(&rig.namespace, |images, _| images < built.len()).await;
         rig.containerd.kill().await;
     };
-    let (answer, ()) = tokio::join!(daemon.prune(ALL), cutting_off);
+    let (answer, ()) = tokio::join!(daemon.prune(ALL), killing);
     rig.containerd.restart().await;
     until(&rig.namespace, |images, leases| {
         (images, leases) == (built.len(), 0)
     })
     .await;
     let blobs = rig.namespace.blobs().await.unwrap();
-    let mut all = built.iter().flat_map(|it| it.blobs.keys());
+    let mut all = built.iter().flat_map(|image| image.blobs.keys());
     assert!(all.all(|blob| blobs.contains_key(blob)), "{answer:?}");
-    // The guard is gone from containerd a moment before the daemon is done with it.
+    // The guard's lease is gone a moment before the daemon accepts another prune.
     let answer = loop {
         let answer = daemon.prune(ALL).await;
         if answer.status != 409 {
@@ -70,9 +71,9 @@ async fn a_daemon_finishes_its_run_when_containerd_is_back() {
     assert!(rig.namespace.leases().await.unwrap().is_empty());
 }
 
-/// What a command had removed that was killed is restored by the daemon that starts next.
+/// A daemon that starts restores what a killed command had removed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_begins_by_finishing_what_crashed() {
+async fn finishes_a_crashed_run_when_it_starts() {
     let rig = Rig::start().await;
     let built = eight_images(&rig).await;
     let mut killed = std::process::Command::new(env!("CARGO_BIN_EXE_reclaim"))
@@ -83,7 +84,7 @@ async fn a_daemon_begins_by_finishing_what_crashed() {
         .spawn()
         .unwrap();
     until(&rig.namespace, |images, _| images < built.len()).await;
-    // A run that goes on is nothing to be listed, and one that was killed is.
+    // `history` lists a killed run, and not a running one.
     let history = ["history", "--format", "json"];
     let runs = rig.reclaim(&history).exits(0).json();
     assert_eq!(runs["runs"].as_array().unwrap().len(), 0, "{runs}");

@@ -1,16 +1,16 @@
-//! Creators, pullers and people who move tags, against a prune that never stops.
+//! A busy node: containers are created, images pulled and tags moved while prunes run one after the
+//! other.
 //!
-//! The same workload runs against two pruners. Ours must do no harm. The one that works as
-//! others do (look once, then delete one by one, and drop the leases of pulls) must do some: if
-//! it did not, the workload would prove nothing.
+//! The same workload runs against two pruners. Reclaim must do no harm. The other one works like
+//! most tools (look once, delete one by one, and drop the leases of pulls) and must do harm:
+//! otherwise the workload would prove nothing.
 //!
-//! Both go on for as many operations, however long these take; `RECLAIM_STRESS_OPERATIONS` asks for
-//! more.
+//! Both run for the same number of operations, which `RECLAIM_STRESS_OPERATIONS` changes.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test ends where something is not as it says, and tells its figures"
+    reason = "a failed unwrap fails the test, and its figures are printed"
 )]
 
 mod pruner;
@@ -21,14 +21,15 @@ use reclaim_testkit::{Containerd, number_from_env};
 use pruner::Pruner;
 use workload::{Harm, Workload};
 
-/// How many operations each pruner is put up with, unless told otherwise.
+/// Default number of operations for each pruner.
 const DEFAULT_OPERATIONS: u64 = 20_000;
 
 fn operations() -> u64 {
     number_from_env("RECLAIM_STRESS_OPERATIONS").unwrap_or(DEFAULT_OPERATIONS)
 }
 
-async fn suffer(pruner: Pruner) -> (Harm, Containerd) {
+/// Runs the workload against a pruner.
+async fn run(pruner: Pruner) -> (Harm, Containerd) {
     let containerd = Containerd::builder().log_level("warn").start().await;
     let workload = Workload::new(containerd.namespace("default")).await;
     let harm = workload
@@ -41,12 +42,12 @@ async fn suffer(pruner: Pruner) -> (Harm, Containerd) {
     (harm, containerd)
 }
 
-/// No container loses its image, no pull breaks and, where the server can compare, no tag that
-/// has moved is deleted.
+/// No container loses its image, no pull breaks and, from containerd 2.0 on, which compares the
+/// target, no moved tag is deleted.
 #[tokio::test(flavor = "multi_thread")]
-async fn ours_does_no_harm() {
-    let (harm, containerd) = suffer(Pruner::Reclaim).await;
-    assert!(harm.containers >= 100, "hardly any container was in time");
+async fn reclaim_does_no_harm() {
+    let (harm, containerd) = run(Pruner::Reclaim).await;
+    assert!(harm.containers >= 100, "hardly any container was fast");
     assert_eq!(harm.containers_without_image, Vec::<String>::new());
     assert_eq!(harm.broken_pulls, Vec::<String>::new());
     if containerd.version().at_least(2, 0) {
@@ -54,11 +55,11 @@ async fn ours_does_no_harm() {
     }
 }
 
-/// What others do breaks pulls, deletes tags that have moved, and now and then takes an image from
-/// under a container: that one takes a creation just then, so it is told and not demanded.
+/// It breaks pulls and deletes moved tags. It also removes images in use, but only if a container
+/// is created at the right moment, so that this is printed and not asserted.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_workload_bites() {
-    let (harm, _) = suffer(Pruner::LookOnceAndDelete).await;
+async fn looking_once_and_deleting_does_harm() {
+    let (harm, _) = run(Pruner::LookOnceAndDelete).await;
     assert!(!harm.broken_pulls.is_empty());
     assert!(!harm.deleted_moved_tags.is_empty());
 }

@@ -8,10 +8,10 @@ use reclaim_testkit::{Deletion, NamespaceClient};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// The label that says "a prune may drop this lease", as Docker's pulls have it.
+/// The label of leases that a prune may drop, which Docker's pulls set.
 pub(crate) const DROPPABLE: &str = "moby/prune.images";
 
-/// How long a prune waits for creations in flight before it looks again.
+/// The grace period: how long a prune waits for creations in progress.
 pub(crate) const GRACE: Duration = Duration::from_millis(300);
 
 /// How to prune.
@@ -25,7 +25,7 @@ pub(crate) enum Pruner {
 }
 
 impl Pruner {
-    /// Prunes once. Returns what was removed, with the target that each was judged by.
+    /// Prunes once. Returns the removed names, each with the target in the plan.
     pub(crate) async fn prune(
         self,
         address: &str,
@@ -49,13 +49,15 @@ async fn reclaim(address: &str) -> BTreeSet<(String, String)> {
         .output()
         .await
         .expect("the binary runs");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
-    let removed = report["removed"].as_array().expect("a list").iter();
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    removed
-        .map(|it| (text(&it["name"]), text(&it["target"])))
+    report["removed"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|image| (text(&image["name"]), text(&image["target"])))
         .collect()
 }
 
@@ -68,7 +70,10 @@ async fn look_once_and_delete(namespace: &NamespaceClient) -> BTreeSet<(String, 
         }
     }
     let containers = namespace.containers().await.expect("containerd answers");
-    let used: BTreeSet<String> = containers.into_values().map(|it| it.image).collect();
+    let used: BTreeSet<String> = containers
+        .into_values()
+        .map(|container| container.image)
+        .collect();
     for (name, target) in namespace.images().await.expect("containerd answers") {
         if !used.contains(&name) && namespace.delete_image(&name, Deletion::Sync).await.is_ok() {
             removed.insert((name, target.to_string()));

@@ -1,4 +1,4 @@
-//! What goes on on a busy node, and the harm that a pruner does to it.
+//! The workload of a busy node, and the harm that a pruner does to it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,36 +16,36 @@ use tonic::{Code, Status};
 
 use crate::pruner::{DROPPABLE, GRACE, Pruner};
 
-/// How many of each kind are at work.
+/// Number of workers of each kind.
 const CREATORS: u64 = 4;
 const PULLERS: u64 = 3;
 const MOVERS: u64 = 2;
 
-/// Images that the creators share, so that one resolves what another's prune has just judged.
+/// Number of images that the creators share, so that they use images that a prune plans to remove.
 const SHARED_IMAGES: u64 = 12;
 
-/// How many images a pruner has to remove before anything is proven.
-const ENOUGH: usize = 60;
+/// Number of images that a pruner must remove, so that the test proves something.
+const MIN_REMOVED: usize = 60;
 
-/// How many prunes in a row may remove nothing. More, and there will never be enough.
-const IN_VAIN: usize = 200;
+/// How many prunes in a row may remove nothing before the test gives up.
+const MAX_IDLE_PRUNES: usize = 200;
 
-/// What was done to the workload, by what it was done to.
+/// The harm done, with the size of the workload.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Harm {
     /// Calls that the workload made.
     pub(crate) operations: u64,
     /// Images that were pruned.
     pub(crate) removed: usize,
-    /// Containers that were looked at.
+    /// Containers that were inspected.
     pub(crate) containers: u64,
-    /// Creations that took longer than a prune waits for them. Nothing is promised to them.
+    /// Creations that took longer than the grace period, for which nothing is guaranteed.
     pub(crate) too_slow: u64,
     /// Containers whose image's record or content was gone while they existed.
     pub(crate) containers_without_image: Vec<String>,
     /// Pulls that lost content while they held a lease on it.
     pub(crate) broken_pulls: Vec<String>,
-    /// Tags that were deleted although they had moved to something that nobody judged.
+    /// Tags that were deleted although they had moved to a target that no plan had.
     pub(crate) deleted_moved_tags: Vec<String>,
 }
 
@@ -66,17 +66,17 @@ impl fmt::Display for Harm {
     }
 }
 
-/// Everybody at work on one namespace.
+/// All workers on one namespace.
 pub(crate) struct Workload {
     namespace: NamespaceClient,
-    /// Of each shared image the chain ID that its containers stand on.
+    /// The top chain ID of each shared image, the parent of its containers' snapshots.
     chains: Vec<String>,
     is_over: AtomicBool,
     operations: AtomicU64,
-    /// How many prunes are over.
+    /// Number of finished prunes.
     prunes: AtomicU64,
     harm: Mutex<Harm>,
-    /// Tags that vanished, with what they pointed at by then.
+    /// Tags that were deleted, with their last targets.
     lost_tags: Mutex<Vec<(String, String)>>,
 }
 
@@ -99,8 +99,8 @@ impl Workload {
         })
     }
 
-    /// Lets everybody work while `pruner` prunes without a pause, until there were so many
-    /// operations, and enough was pruned to prove anything.
+    /// Runs all workers while `pruner` prunes without a pause, until there were `operations`, and
+    /// [`MIN_REMOVED`] images were pruned.
     pub(crate) async fn run(
         self: Arc<Self>,
         pruner: Pruner,
@@ -123,16 +123,16 @@ impl Workload {
         let mut removed = BTreeSet::new();
         let mut n_removed = 0;
         let is_enough = |n_removed| {
-            self.operations.load(Ordering::Acquire) >= operations && n_removed >= ENOUGH
+            self.operations.load(Ordering::Acquire) >= operations && n_removed >= MIN_REMOVED
         };
-        let mut in_vain = 0;
+        let mut n_idle = 0;
         while !is_enough(n_removed) {
             let now = pruner.prune(address, &self.namespace).await;
             self.prunes.fetch_add(1, Ordering::AcqRel);
-            in_vain = if now.is_empty() { in_vain + 1 } else { 0 };
+            n_idle = if now.is_empty() { n_idle + 1 } else { 0 };
             assert!(
-                in_vain < IN_VAIN,
-                "{in_vain} prunes in a row remove nothing"
+                n_idle < MAX_IDLE_PRUNES,
+                "{n_idle} prunes in a row remove nothing"
             );
             n_removed += now.len();
             removed.extend(now);
@@ -143,8 +143,9 @@ impl Workload {
         }
         let lost = std::mem::take(&mut *self.lost_tags.lock().unwrap());
         let mut harm = self.harm.lock().unwrap().clone();
-        let moved = lost.into_iter().filter(|it| !removed.contains(it));
-        harm.deleted_moved_tags = moved
+        harm.deleted_moved_tags = lost
+            .into_iter()
+            .filter(|tag| !removed.contains(tag))
             .map(|(name, target)| format!("{name} → {target}"))
             .collect();
         harm.operations = self.operations.load(Ordering::Acquire);
@@ -160,7 +161,7 @@ impl Workload {
         self.operations.fetch_add(operations, Ordering::AcqRel);
     }
 
-    /// Resolve, prepare, create; live a little; look whether the image is still there; delete.
+    /// Creates containers, checks a moment later that their images are there, and deletes them.
     async fn create_containers(&self, seed: u64) {
         for round in 0_u64.. {
             if self.is_over() {
@@ -183,8 +184,9 @@ impl Workload {
         }
     }
 
-    /// As nerdctl and the CRI plugin do: the name first, then a snapshot under a lease, then the
-    /// record, then the lease goes. Returns how long it took from the name to the snapshot.
+    /// Creates a container like nerdctl and the CRI plugin: resolves the name, prepares a snapshot
+    /// under a lease, creates the record, and deletes the lease. Returns the time from the name to
+    /// the snapshot.
     async fn create_container(&self, id: &str, name: &str, which: u64) -> Result<Duration, Status> {
         let mut resolving = Instant::now();
         if let Err(status) = self.namespace.image_record(name).await {
@@ -208,7 +210,7 @@ impl Workload {
                 let container = NewContainer::new(id).image(name).snapshot("native", id);
                 self.namespace.create_container(container).await
             }
-            // The clean failure: whoever sees it pulls again.
+            // A clean failure: the client pulls again.
             Err(status) => Err(status),
         };
         self.namespace.delete_lease(id, Deletion::Async).await.ok();
@@ -216,14 +218,14 @@ impl Workload {
         created.map(|()| took)
     }
 
-    /// A container's image must have its record, and the record its content. While a prune is
-    /// under way the record may be away: it must be back before the prune is over. The one under
-    /// way may be the next before we look, so two have to be.
+    /// Checks that the record of a container's image and its content are there. A running prune may
+    /// have removed the record, and must restore it before it ends. The next prune may begin before
+    /// the check, so it waits for the end of two.
     async fn inspect(&self, id: &str, name: &str) {
-        let begun = self.prunes.load(Ordering::Acquire);
+        let at_first = self.prunes.load(Ordering::Acquire);
         loop {
             self.count(2);
-            let is_over = self.is_over() || self.prunes.load(Ordering::Acquire) > begun + 1;
+            let is_over = self.is_over() || self.prunes.load(Ordering::Acquire) > at_first + 1;
             let missing = match self.namespace.image_record(name).await {
                 Ok(record) => self.namespace.read_blob(&record.target.digest).await.err(),
                 Err(status) => Some(status),
@@ -255,7 +257,7 @@ impl Workload {
         build(&self.namespace, which).await
     }
 
-    /// Pulls under a lease, slowly: nothing that the lease holds may go.
+    /// Pulls slowly under a lease, whose content must stay.
     async fn pull(&self, seed: u64) {
         for round in 0_u64.. {
             if self.is_over() {
@@ -300,7 +302,7 @@ impl Workload {
             .map_err(text)
     }
 
-    /// Moves a tag again and again, each time to something that was never there before.
+    /// Moves a tag again and again, each time to a new target.
     async fn move_tags(&self, seed: u64) {
         let name = format!("docker.io/library/moving:{seed}");
         let mut last: Option<String> = None;
@@ -321,7 +323,7 @@ impl Workload {
                 .await
                 .is_err()
             {
-                // It was deleted since it was last written.
+                // The tag was deleted after it was last written.
                 if let Some(last) = last.take() {
                     self.lost_tags.lock().unwrap().push((name.clone(), last));
                 }

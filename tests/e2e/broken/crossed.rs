@@ -1,4 +1,4 @@
-//! An image that misdescribes the documents of another changes nothing for the other.
+//! An image that misdescribes the documents of another image does not change the other's result.
 
 use reclaim_testkit::{
     BuiltImage, Layer, Manifest, NamespaceClient, digest_of, image, index, labels,
@@ -14,14 +14,14 @@ const EVIL: &str = "docker.io/library/evil:1";
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// Where the digest of the hostile index sorts.
+/// Where the digest of the hostile index sorts, compared with the victim's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Before,
     After,
 }
 
-/// Builds an index over one platform whose configuration has the label `keep`.
+/// Builds an index of one platform whose configuration has the label `keep`.
 async fn build(namespace: &NamespaceClient, name: &str) -> BuiltImage {
     let platform = Manifest::new("linux/amd64")
         .layers([Layer::named("layer", 900)])
@@ -52,7 +52,7 @@ async fn import_evil(namespace: &NamespaceClient, victim: &BuiltImage, order: Or
     import(namespace, EVIL, INDEX, &documents).await;
 }
 
-async fn spares_the_label(order: Order) {
+async fn check_label(order: Order) {
     let rig = Rig::quiet().await;
     let keep = build(&rig.namespace, "docker.io/library/keep:1").await;
     import_evil(&rig.namespace, &keep, order).await;
@@ -71,27 +71,31 @@ async fn spares_the_label(order: Order) {
     assert_eq!(rig.names().await, [keep.name().to_owned()].into());
 }
 
-/// A label of a configuration spares its image, whatever another image calls the way to it.
 #[tokio::test]
-async fn a_label_spares_an_image_that_another_misdescribes_later() {
-    spares_the_label(Order::After).await;
+async fn a_label_filter_keeps_an_image_that_another_misdescribes_later() {
+    check_label(Order::After).await;
 }
 
 #[tokio::test]
-async fn a_label_spares_an_image_that_another_misdescribes_first() {
-    spares_the_label(Order::Before).await;
+async fn a_label_filter_keeps_an_image_that_another_misdescribes_first() {
+    check_label(Order::Before).await;
 }
 
-async fn spares_the_user(order: Order) {
+/// Creates a container whose tag moves to a new image: only its snapshot shows that it uses the
+/// old one.
+async fn check_user(order: Order) {
     let rig = Rig::quiet().await;
-    let old = build(&rig.namespace, "docker.io/library/app:1").await;
-    rig.namespace.nerdctl_container("web", &old).await.unwrap();
-    let old = old
+    let app = build(&rig.namespace, "docker.io/library/app:1").await;
+    rig.namespace.nerdctl_container("web", &app).await.unwrap();
+    let old = app
         .tag(&rig.namespace, "docker.io/library/old:1")
         .await
         .unwrap();
-    let new = image("docker.io/library/app:1").layers([Layer::named("new", 800)]);
-    new.build(&rig.namespace).await.unwrap();
+    image("docker.io/library/app:1")
+        .layers([Layer::named("new", 800)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     import_evil(&rig.namespace, &old, order).await;
     all_agree(&rig);
     let report = prune(&rig, &["-f"]).exits(0).json();
@@ -101,27 +105,24 @@ async fn spares_the_user(order: Order) {
     assert!(rig.names().await.contains(old.name()));
 }
 
-/// A container whose tag has moved uses its image by what it stands on, whatever another image
-/// calls the way there.
 #[tokio::test]
 async fn a_container_keeps_an_image_that_another_misdescribes_later() {
-    spares_the_user(Order::After).await;
+    check_user(Order::After).await;
 }
 
 #[tokio::test]
 async fn a_container_keeps_an_image_that_another_misdescribes_first() {
-    spares_the_user(Order::Before).await;
+    check_user(Order::Before).await;
 }
 
-/// A document of another namespace explains as much as one of this: a digest means the same in
-/// each.
+/// A manifest is read from any namespace, because a digest means the same in each.
 #[tokio::test]
 async fn a_container_keeps_an_index_whose_manifest_is_in_another_namespace() {
     let rig = Rig::quiet().await;
     let other = rig.containerd.namespace("other");
-    let there = build(&other, "docker.io/library/there:1").await;
+    let copy = build(&other, "docker.io/library/there:1").await;
     let built = build(&rig.namespace, "docker.io/library/app:1").await;
-    assert_eq!(there.target, built.target);
+    assert_eq!(copy.target, built.target);
     rig.namespace
         .nerdctl_container("web", &built)
         .await
@@ -130,8 +131,11 @@ async fn a_container_keeps_an_index_whose_manifest_is_in_another_namespace() {
         .tag(&rig.namespace, "docker.io/library/old:1")
         .await
         .unwrap();
-    let new = image("docker.io/library/app:1").layers([Layer::named("new", 800)]);
-    new.build(&rig.namespace).await.unwrap();
+    image("docker.io/library/app:1")
+        .layers([Layer::named("new", 800)])
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     let manifest = &built.manifests[0].manifest.digest;
     rig.namespace.delete_blob(manifest).await.unwrap();
     all_agree(&rig);

@@ -1,4 +1,4 @@
-//! Documents that cannot be read, are torn, or break the specification.
+//! Manifests and configurations that cannot be read, are torn, or break the specification.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -12,27 +12,27 @@ use crate::rig::Rig;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// The file of a blob.
-fn file(rig: &Rig, blob: &Descriptor) -> PathBuf {
+/// Returns the path of a blob's file.
+fn path_of(rig: &Rig, blob: &Descriptor) -> PathBuf {
     let algorithm = rig.containerd.content_dir().join(blob.digest.algorithm());
     algorithm.join(blob.digest.hex())
 }
 
-/// Cuts a blob's file off in the middle, as a full disk or a power cut does.
+/// Truncates a blob's file to half its size, as a full disk or a power cut does.
 fn tear(rig: &Rig, blob: &Descriptor) {
-    let file = File::options().write(true).open(file(rig, blob)).unwrap();
+    let path = path_of(rig, blob);
+    let file = File::options().write(true).open(path).unwrap();
     file.set_len(blob.size / 2).unwrap();
 }
 
-/// A blob that cannot be read keeps the images that refer to it, and no other.
 #[tokio::test]
-async fn a_configuration_that_cannot_be_read_keeps_its_image() {
+async fn an_unreadable_configuration_keeps_its_image_and_no_other() {
     let rig = Rig::quiet().await;
     let apps = three_apps(&rig.namespace).await;
     let config = &apps[0].manifests[0].config;
-    let file = file(&rig, config);
-    fs::remove_file(&file).unwrap();
-    fs::create_dir(&file).unwrap();
+    let path = path_of(&rig, config);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
     all_agree(&rig);
     for mode in ["--dry-run", "-f"] {
         let report = prune(&rig, &[mode]).exits(0).json();
@@ -42,14 +42,14 @@ async fn a_configuration_that_cannot_be_read_keeps_its_image() {
     }
     assert_eq!(rig.names().await, [apps[0].name().to_owned()].into());
     all_agree(&rig);
-    // Nothing uses it, so its name removes it.
+    // No container uses it, so it can be removed by name.
     rig.reclaim(&["image", "rm", "app0:1"]).exits(0);
     assert!(rig.names().await.is_empty());
 }
 
-/// A torn image that nothing can use goes: no retry will ever read it.
+/// An unused torn image is removed, because it can never be read again.
 #[tokio::test]
-async fn a_torn_image_that_is_not_used_goes() {
+async fn removes_an_unused_torn_image() {
     let rig = Rig::quiet().await;
     let apps = three_apps(&rig.namespace).await;
     tear(&rig, &apps[0].manifests[0].config);
@@ -63,9 +63,9 @@ async fn a_torn_image_that_is_not_used_goes() {
     assert!(rig.namespace.blobs().await.unwrap().is_empty());
 }
 
-/// The labels of a torn configuration cannot be seen, so a filter by labels spares its image.
+/// The labels of a torn configuration are unknown, so a label filter keeps its image.
 #[tokio::test]
-async fn a_torn_image_stays_with_a_label_filter() {
+async fn a_label_filter_keeps_a_torn_image() {
     let rig = Rig::quiet().await;
     let apps = three_apps(&rig.namespace).await;
     tear(&rig, &apps[0].manifests[0].config);
@@ -77,16 +77,22 @@ async fn a_torn_image_stays_with_a_label_filter() {
     expect(&report, &["app1", "app2"], &[("app0", reason)]);
 }
 
-/// A container that stands on what no image explains may stand on the torn one.
+/// A container whose snapshot belongs to no readable image may use the torn one.
 #[tokio::test]
-async fn a_torn_image_stays_with_a_container_that_nothing_explains() {
+async fn a_container_of_no_known_image_keeps_a_torn_image() {
     let rig = Rig::quiet().await;
     let apps = three_apps(&rig.namespace).await;
-    let lost = image("docker.io/library/lost:1").layers([Layer::named("lost", 300)]);
-    let lost = lost.unpack("native").build(&rig.namespace).await.unwrap();
+    let lost = image("docker.io/library/lost:1")
+        .layers([Layer::named("lost", 300)])
+        .unpack("native")
+        .build(&rig.namespace)
+        .await
+        .unwrap();
     rig.namespace.nerdctl_container("web", &lost).await.unwrap();
-    let deleted = rig.namespace.delete_image(lost.name(), Deletion::Sync);
-    deleted.await.unwrap();
+    rig.namespace
+        .delete_image(lost.name(), Deletion::Sync)
+        .await
+        .unwrap();
     tear(&rig, &apps[0].manifests[0].config);
     all_agree(&rig);
     let report = prune(&rig, &["-f"]).exits(0).json();
@@ -98,7 +104,7 @@ async fn a_torn_image_stays_with_a_container_that_nothing_explains() {
     expect(&report, &["app1", "app2"], &[("app0", reason)]);
     let warning = only_warning(&report, "app0:1");
     assert!(warning.contains("reclaim image rm"), "{warning}");
-    // By name it is refused for the same reason; without the container it goes.
+    // `image rm` refuses it for the same reason. Without the container it is removed.
     let refused = rig.reclaim(&["image", "rm", "app0:1"]).exits(1);
     assert!(refused.stderr.contains("web"), "{}", refused.stderr);
     rig.namespace.delete_container("web").await.unwrap();
@@ -107,7 +113,7 @@ async fn a_torn_image_stays_with_a_container_that_nothing_explains() {
     expect(&report, &["app0"], &[]);
 }
 
-/// Writes an image of one manifest without layers over a configuration.
+/// Writes an image that has a configuration and no layers.
 async fn write(rig: &Rig, name: &str, config: &Value, schema: Option<u8>) {
     let config = config.to_string().into_bytes();
     let descriptor = json!({
@@ -118,8 +124,8 @@ async fn write(rig: &Rig, name: &str, config: &Value, schema: Option<u8>) {
         manifest["schemaVersion"] = json!(schema);
     }
     let manifest = manifest.to_string().into_bytes();
-    let reference = digest_of(&config).to_string();
-    let reference = labels([("containerd.io/gc.ref.content.config", &*reference)]);
+    let config_digest = digest_of(&config).to_string();
+    let reference = labels([("containerd.io/gc.ref.content.config", &*config_digest)]);
     let documents = [(&*config, Labels::new()), (&*manifest, reference)];
     import(&rig.namespace, name, MANIFEST, &documents).await;
 }
@@ -132,10 +138,10 @@ fn config(mark: &str, labels: &Value) -> Value {
     })
 }
 
-/// Documents that containerd and Docker accept are accepted: a label of null (Jib), thousands of
+/// Documents that containerd and Docker accept are valid: a label of null (Jib), thousands of
 /// labels, any schema version.
 #[tokio::test]
-async fn documents_are_read_as_go_reads_them() {
+async fn reads_every_document_that_containerd_accepts() {
     let rig = Rig::quiet().await;
     let name = |short: &str| format!("docker.io/library/{short}:1");
     let null = config("null", &json!({ "version": null }));
@@ -144,7 +150,7 @@ async fn documents_are_read_as_go_reads_them() {
         (0..4097).map(|at| (format!("l{at}"), json!("x"))).collect();
     let mut kept = many.clone();
     write(&rig, &name("many"), &config("many", &many.into()), Some(2)).await;
-    // Last, so that a reader which stops early misses it.
+    // The last label, which a reader that stops early misses.
     kept.insert("zzz".to_owned(), json!("yes"));
     write(&rig, &name("zzz"), &config("zzz", &kept.into()), Some(2)).await;
     write(&rig, &name("zero"), &config("zero", &json!({})), Some(0)).await;
@@ -159,18 +165,18 @@ async fn documents_are_read_as_go_reads_them() {
     expect(&report, &["zzz"], &[]);
 }
 
-/// The most memory that a process has had, in MiB; `None` once it has ended.
-fn peak(pid: u32) -> Option<u64> {
+/// Returns the peak memory of a process in MiB, or `None` once it has ended.
+fn peak_mib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib = line.trim().strip_suffix(" kB")?;
-    kib.parse::<u64>().ok().map(|kib| kib >> 10)
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib >> 10)
 }
 
-/// Labels are kept as far as there is room, and those that are asked for in any case. Bodies are
-/// read with and without containerd's files.
+/// Labels are kept up to a limit, and those that a filter names in any case. Documents are read
+/// both from containerd's files and over its API.
 #[tokio::test]
 async fn images_with_megabytes_of_labels_take_bounded_memory() {
     let rig = Rig::quiet().await;
@@ -194,9 +200,9 @@ async fn images_with_megabytes_of_labels_take_bounded_memory() {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let mut most = 0;
+        let mut peak = 0;
         while child.try_wait().unwrap().is_none() {
-            most = most.max(peak(child.id()).unwrap_or(0));
+            peak = peak.max(peak_mib(child.id()).unwrap_or(0));
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         let output = child.wait_with_output().unwrap();
@@ -204,7 +210,7 @@ async fn images_with_megabytes_of_labels_take_bounded_memory() {
         let removed = report["removed"].as_array().unwrap();
         assert_eq!(removed.len(), 1, "{report:#}");
         assert_eq!(removed[0]["name"], "docker.io/library/l17:1");
-        assert!(most < 300, "{most} MiB, remote: {remote}");
-        println!("{most} MiB, remote: {remote}");
+        assert!(peak < 300, "{peak} MiB, remote: {remote}");
+        println!("{peak} MiB, remote: {remote}");
     }
 }

@@ -1,5 +1,5 @@
-//! Lists that fail: one of another namespace makes byte counts uncertain, one of the pruned
-//! namespace fails the run.
+//! Lists that fail: in another namespace, byte counts become uncertain; in the pruned namespace,
+//! the run fails.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,17 @@ use tonic::Code;
 use super::{PRUNE_ALL, expect, three_apps};
 use crate::rig::{Rig, call};
 
-/// Three unused images here, and a bit of everything in another namespace, `other`.
+/// Three unused images, and something of every kind in another namespace, `other`.
 async fn rig_with_other() -> Rig {
     let rig = Rig::start().await;
     three_apps(&rig.namespace).await;
     let other = rig.containerd.namespace("other");
-    let copy = image("docker.io/library/app0:1");
-    let copy = copy.layers([Layer::named("base", 900)]).unpack("native");
-    let copy = copy.build(&other).await.unwrap();
+    let copy = image("docker.io/library/app0:1")
+        .layers([Layer::named("base", 900)])
+        .unpack("native")
+        .build(&other)
+        .await
+        .unwrap();
     other.nerdctl_container("web", &copy).await.unwrap();
     other.create_lease(NewLease::new("held")).await.unwrap();
     let plain = NewContainer::new("plain").image("docker.io/library/gone:1");
@@ -26,19 +29,19 @@ async fn rig_with_other() -> Rig {
     rig
 }
 
-/// The requests of a dry run that are of this namespace, each once.
+/// Returns the distinct requests that a dry run makes in `namespace`.
 fn requests(rig: &Rig, namespace: &str) -> BTreeSet<Request> {
     let proxy = FaultProxy::with_outages(rig.containerd.socket(), []);
     let args = [&PRUNE_ALL[..], &["--dry-run"]].concat();
     call(proxy.address(), "", &args).exits(0);
     let mut requests: BTreeSet<Request> = proxy.requests().into_iter().collect();
-    requests.retain(|it| it.namespace == namespace);
+    requests.retain(|request| request.namespace == namespace);
     requests
 }
 
-/// What cannot be listed in another namespace may keep content of this one, and nothing more.
+/// A failed list of another namespace makes only the byte counts of this one uncertain.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_namespace_that_cannot_be_listed_keeps_no_image() {
+async fn a_failed_list_of_another_namespace_keeps_no_image() {
     let rig = rig_with_other().await;
     let apps = ["app0", "app1", "app2"];
     let requests = requests(&rig, "other");
@@ -50,8 +53,8 @@ async fn another_namespace_that_cannot_be_listed_keeps_no_image() {
         let report = call(proxy.address(), "", &args).exits(0).json();
         expect(&report, &apps, &[]);
         assert!(proxy.struck() > 0, "{request:?}");
-        for shown in [&["df", "-v"][..], &["image", "ls"], &["why", "app0:1"]] {
-            call(proxy.address(), "", shown).exits(0);
+        for command in [&["df", "-v"][..], &["image", "ls"], &["why", "app0:1"]] {
+            call(proxy.address(), "", command).exits(0);
         }
         let is_named = |warning: &Value| warning.as_str().unwrap().contains("other");
         let mut warnings = report["warnings"].as_array().unwrap().iter();
@@ -64,7 +67,7 @@ async fn another_namespace_that_cannot_be_listed_keeps_no_image() {
     }
     let all = requests
         .iter()
-        .map(|it| Outage::of(it, Act::Refuse(Code::Internal)));
+        .map(|request| Outage::of(request, Act::Refuse(Code::Internal)));
     let proxy = FaultProxy::with_outages(rig.containerd.socket(), all);
     let args = [&PRUNE_ALL[..], &["-f"]].concat();
     let report = call(proxy.address(), "", &args).exits(0).json();
@@ -72,9 +75,10 @@ async fn another_namespace_that_cannot_be_listed_keeps_no_image() {
     assert!(rig.names().await.is_empty());
 }
 
-/// Content that both namespaces have is not promised while the other cannot be looked at.
+/// Content of both namespaces is missing from `estimate_at_least` while the other namespace cannot
+/// be listed.
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_another_namespace_may_keep_are_not_promised() {
+async fn the_lower_estimate_leaves_out_what_another_namespace_may_keep() {
     let rig = rig_with_other().await;
     let lists = ["images.v1.Images/List", "content.v1.Content/List"];
     for method in lists {
@@ -83,7 +87,7 @@ async fn bytes_that_another_namespace_may_keep_are_not_promised() {
         let args = [&PRUNE_ALL[..], &["--dry-run"]].concat();
         let report = call(proxy.address(), "", &args).exits(0).json();
         let bytes = |of: &str| report[of]["content_bytes"].as_u64().unwrap();
-        // The base is in both.
+        // Both namespaces have the base layer.
         assert!(
             bytes("estimate_at_least") < bytes("estimate"),
             "{method}: {report:#}"
@@ -91,9 +95,8 @@ async fn bytes_that_another_namespace_may_keep_are_not_promised() {
     }
 }
 
-/// Without a list of what may use its images, a namespace is not pruned.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_cannot_be_listed_is_not_pruned() {
+async fn does_not_prune_a_namespace_that_it_cannot_list() {
     let rig = rig_with_other().await;
     let before = rig.names().await;
     let lists = [
@@ -106,20 +109,20 @@ async fn a_namespace_that_cannot_be_listed_is_not_pruned() {
         let outage = Outage::within(namespace, method, Act::Refuse(Code::Internal));
         let proxy = FaultProxy::with_outages(rig.containerd.socket(), [outage]);
         let args = [&PRUNE_ALL[..], &["-f"]].concat();
-        let called = call(proxy.address(), "", &args).exits(1);
+        let output = call(proxy.address(), "", &args).exits(1);
         assert!(proxy.struck() > 0, "{method}");
         assert!(
-            called.stderr.contains("error: list "),
+            output.stderr.contains("error: list "),
             "{method}: {}",
-            called.stderr
+            output.stderr
         );
         assert_eq!(rig.names().await, before, "{method}");
     }
 }
 
-/// Snapshots that cannot be listed may be what every image that is unpacked stands on.
+/// Without a list of snapshots, any unpacked image may be in use.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_without_a_list_of_snapshots_loses_nothing_that_is_unpacked() {
+async fn keeps_unpacked_images_without_a_list_of_snapshots() {
     let rig = rig_with_other().await;
     let before = rig.names().await;
     let loose = image("docker.io/library/loose:1").layers([Layer::named("loose", 100)]);
@@ -128,13 +131,13 @@ async fn a_namespace_without_a_list_of_snapshots_loses_nothing_that_is_unpacked(
     let outage = Outage::within("default", method, Act::Refuse(Code::Internal));
     let proxy = FaultProxy::with_outages(rig.containerd.socket(), [outage]);
     let args = [&PRUNE_ALL[..], &["-f"]].concat();
-    let called = call(proxy.address(), "", &args);
+    let output = call(proxy.address(), "", &args);
     assert!(proxy.struck() > 0);
     let left = rig.names().await;
-    assert!(left.is_superset(&before), "{called:#?} leaves {left:?}");
-    // Either the run says what it could not see, or that it failed.
+    assert!(left.is_superset(&before), "{output:#?} leaves {left:?}");
+    // Either as a warning, or as the error of a failed run.
     assert!(
-        called.stderr.contains("snapshots of `native`"),
-        "{called:#?}"
+        output.stderr.contains("snapshots of `native`"),
+        "{output:#?}"
     );
 }

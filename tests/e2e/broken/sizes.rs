@@ -1,4 +1,4 @@
-//! Snapshots that cannot be measured, or change while they are.
+//! Snapshots that cannot be measured, or change while they are measured.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,16 +10,15 @@ use reclaim_testkit::{Labels, Mount};
 use super::{all_agree, expect, only_warning, prune, three_apps};
 use crate::rig::Rig;
 
-/// The directory that takes the writes of a snapshot.
+/// Returns the directory to which writes of a snapshot go.
 fn writable(mounts: &[Mount]) -> PathBuf {
     let mut options = mounts[0].options.iter();
-    let upper = options.find_map(|it| it.strip_prefix("upperdir="));
+    let upper = options.find_map(|option| option.strip_prefix("upperdir="));
     upper.unwrap_or(&mounts[0].source).into()
 }
 
-/// A snapshot whose directory is gone has an unknown size, which costs one warning.
 #[tokio::test]
-async fn a_snapshot_that_cannot_be_measured_costs_a_warning() {
+async fn warns_of_a_snapshot_whose_directory_is_missing() {
     let rig = Rig::quiet().await;
     three_apps(&rig.namespace).await;
     let none = Labels::new();
@@ -38,9 +37,8 @@ async fn a_snapshot_that_cannot_be_measured_costs_a_warning() {
     rig.reclaim(&["df"]).exits(0);
 }
 
-/// Files that come and go below a running container fail nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_vanish_while_they_are_counted_fail_nothing() {
+async fn df_succeeds_while_a_container_creates_and_removes_files() {
     let rig = Rig::start().await;
     let apps = three_apps(&rig.namespace).await;
     rig.namespace

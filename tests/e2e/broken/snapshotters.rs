@@ -1,4 +1,4 @@
-//! Snapshotters that are not there, or do not answer.
+//! Snapshotters that are missing, fail or do not answer.
 
 use reclaim_testkit::{Health, Layer, NewContainer, ProxySnapshotter, image};
 use tonic::Code;
@@ -8,7 +8,7 @@ use crate::rig::Rig;
 
 const LAZY: &str = "docker.io/library/lazy:1";
 
-/// Three images on the native snapshotter, and one that a proxy has.
+/// Three images in the native snapshotter, and one in a proxy snapshotter.
 async fn rig_with_lazy() -> (ProxySnapshotter, Rig) {
     let proxy = ProxySnapshotter::start("lazy");
     let rig = Rig::on(proxy.containerd().start().await);
@@ -21,9 +21,8 @@ async fn rig_with_lazy() -> (ProxySnapshotter, Rig) {
     (proxy, rig)
 }
 
-/// A snapshotter that reports no sizes keeps no image.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshotter_without_sizes_keeps_nothing() {
+async fn prunes_images_of_a_snapshotter_that_reports_no_sizes() {
     let (proxy, rig) = rig_with_lazy().await;
     proxy.set(Health::WithoutSizes(Code::Unimplemented));
     all_agree(&rig);
@@ -36,13 +35,14 @@ async fn a_snapshotter_without_sizes_keeps_nothing() {
     assert!(rig.namespace.snapshots("lazy").await.unwrap().is_empty());
 }
 
-/// What a broken snapshotter may hold stays, the rest goes, and it takes no longer than a minute.
-async fn keeps_what_it_may_hold(rig: &Rig) {
+/// Asserts that a prune keeps the image of the broken snapshotter, removes all others, and ends
+/// within a minute.
+async fn check_only_lazy_is_kept(rig: &Rig) {
     within_a_minute(rig, &["df", "-v"]).exits(0);
     within_a_minute(rig, &["image", "ls"]).exits(0);
     for mode in ["--dry-run", "-f"] {
-        let called = within_a_minute(rig, &[&PRUNE_ALL[..], &[mode]].concat());
-        let report = called.exits(0).json();
+        let output = within_a_minute(rig, &[&PRUNE_ALL[..], &[mode]].concat());
+        let report = output.exits(0).json();
         let reason = report["kept"][0]["reason"].as_str().unwrap();
         expect(&report, &["app0", "app1", "app2"], &[("lazy", reason)]);
         only_warning(&report, "`lazy`");
@@ -51,37 +51,37 @@ async fn keeps_what_it_may_hold(rig: &Rig) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_snapshotter_keeps_what_it_may_hold() {
+async fn a_dead_snapshotter_keeps_its_images() {
     let (mut proxy, rig) = rig_with_lazy().await;
     proxy.die().await;
-    keeps_what_it_may_hold(&rig).await;
+    check_only_lazy_is_kept(&rig).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hanging_snapshotter_keeps_what_it_may_hold() {
+async fn a_hanging_snapshotter_keeps_its_images() {
     let (proxy, rig) = rig_with_lazy().await;
     proxy.set(Health::Hanging);
-    keeps_what_it_may_hold(&rig).await;
+    check_only_lazy_is_kept(&rig).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_snapshotter_keeps_what_it_may_hold() {
+async fn a_failing_snapshotter_keeps_its_images() {
     let (proxy, rig) = rig_with_lazy().await;
     for code in [Code::Internal, Code::Unknown, Code::Unavailable] {
         three_apps(&rig.namespace).await;
         proxy.set(Health::Failing(code));
-        keeps_what_it_may_hold(&rig).await;
+        check_only_lazy_is_kept(&rig).await;
     }
-    // Once it is well again, so is all else.
+    // The image is removed after the snapshotter recovers.
     proxy.set(Health::Healthy);
     let report = prune(&rig, &["-f"]).exits(0).json();
     expect(&report, &["lazy"], &[]);
 }
 
-/// A container on a snapshotter that has been taken out of the configuration keeps the image
-/// that it names. Nothing else can be below it there.
+/// A container whose snapshotter was removed from containerd's configuration keeps the image that
+/// it names, and no other image.
 #[tokio::test]
-async fn a_container_on_a_snapshotter_that_is_gone_keeps_what_it_names() {
+async fn a_container_of_a_missing_snapshotter_keeps_the_image_that_it_names() {
     let rig = Rig::start().await;
     let apps = three_apps(&rig.namespace).await;
     let old = NewContainer::new("old")
@@ -90,10 +90,10 @@ async fn a_container_on_a_snapshotter_that_is_gone_keeps_what_it_names() {
     rig.namespace.create_container(old).await.unwrap();
     all_agree(&rig);
     rig.reclaim(&["image", "rm", "app1:1"]).exits(0);
-    let called = prune(&rig, &["-f"]).exits(0);
-    let report = called.json();
+    let output = prune(&rig, &["-f"]).exits(0);
+    let report = output.json();
     expect(&report, &["app2"], &[("app0", "in_use")]);
     let warning = only_warning(&report, "`stargz`");
     assert!(warning.contains("hint: "), "{warning}");
-    assert!(called.stderr.contains(warning), "{}", called.stderr);
+    assert!(output.stderr.contains(warning), "{}", output.stderr);
 }

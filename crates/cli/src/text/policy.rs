@@ -8,7 +8,6 @@ use reclaim_model::{Filesystem, HumanSize, Mode, Report};
 
 use super::{Ids, add_line, count, df, shown_name, table, total};
 use crate::output;
-use reclaim_daemon::config::duration_text as duration;
 
 /// Renders one run of a policy.
 pub(crate) fn run(run: &PolicyRun) -> String {

@@ -1,4 +1,4 @@
-//! `image rm`: images that somebody names.
+//! `image rm`.
 
 use std::time::Duration;
 
@@ -20,50 +20,48 @@ async fn build(rig: &Rig, name: &str) -> BuiltImage {
         .unwrap()
 }
 
-/// Names should be untagged and images deleted as docker does, in docker's words, and the bytes
-/// be gone.
 #[tokio::test]
-async fn untags_and_deletes_in_dockers_words() {
+async fn untags_and_deletes_with_dockers_texts() {
     let rig = Rig::start().await;
     let app = build(&rig, "docker.io/library/app:1").await;
     app.tag(&rig.namespace, "quay.io/team/app:2").await.unwrap();
     build(&rig, "docker.io/library/other:1").await;
 
-    let called = rig.reclaim(&["image", "rm", "app:1"]).exits(0);
-    assert_eq!(called.stdout, "Untagged: app:1\n");
+    let output = rig.reclaim(&["image", "rm", "app:1"]).exits(0);
+    assert_eq!(output.stdout, "Untagged: app:1\n");
     let id = app.target.digest.hex();
-    let called = rig
+    let output = rig
         .reclaim(&["image", "rm", "gone", &id[..12], "UPPER"])
         .exits(1);
     assert_eq!(
-        called.stdout,
+        output.stdout,
         format!(
             "Untagged: quay.io/team/app:2\nDeleted: {}\n",
             app.target.digest
         )
     );
     assert_eq!(
-        called.stderr,
+        output.stderr,
         "error: No such image: gone:latest\n\
          error: invalid reference format: repository name (library/UPPER) must be lowercase\n"
     );
     let blobs = rig.namespace.blobs().await.unwrap();
     assert!(!blobs.contains_key(&app.target.digest));
     assert_eq!(rig.names().await.len(), 1);
-    // As for docker, with --force nobody minds what is not there.
-    let called = rig.reclaim(&["image", "rm", "-f", "gone"]).exits(0);
-    assert_eq!(called.stdout, "");
-    assert_eq!(called.stderr, "error: No such image: gone:latest\n");
+    // With --force, a missing image is not an error, as for Docker.
+    let output = rig.reclaim(&["image", "rm", "-f", "gone"]).exits(0);
+    assert_eq!(output.stdout, "");
+    assert_eq!(output.stderr, "error: No such image: gone:latest\n");
     rig.reclaim(&["image", "rm"]).exits(2);
 }
 
-/// A dry run should tell what a run does, and do nothing; an undo should bring it back.
+/// A dry run shows what the run does and changes nothing, and `undo` restores the image.
 #[tokio::test]
-async fn can_be_tried_and_undone() {
+async fn has_a_dry_run_and_an_undo() {
     let rig = Rig::start().await;
     let app = build(&rig, "docker.io/library/app:1").await;
-    let called = rig.reclaim(&["image", "rm", "--dry-run", "app:1"]).exits(0);
-    let lines: Vec<&str> = called.stdout.lines().collect();
+    let output = rig.reclaim(&["image", "rm", "--dry-run", "app:1"]).exits(0);
+    let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!(lines[0], "Would untag: app:1");
     assert_eq!(lines[1], format!("Would delete: {}", app.target.digest));
     assert_eq!(lines.last(), Some(&"nothing was removed (dry run)"));
@@ -83,16 +81,16 @@ async fn can_be_tried_and_undone() {
     assert_eq!(record.target.digest, app.target.digest);
     assert_eq!(record.labels["mark"], app.name());
 
-    // What the run freed is what was foreseen.
+    // The run frees what the dry run planned.
     let report = rig.reclaim(&args).exits(0).json();
     assert_eq!(report["reclaimed"], planned["estimate"]);
     assert_eq!(report["blobs"], planned["blobs"]);
     assert_eq!(report["snapshots"], planned["snapshots"]);
 }
 
-/// What a container uses should stay, and with --force lose no more than its name.
+/// With `--force`, an image that a container uses loses only its name.
 #[tokio::test]
-async fn a_container_keeps_what_it_needs() {
+async fn keeps_an_image_that_a_container_uses() {
     let rig = Rig::start().await;
     let app = build(&rig, "docker.io/library/app:1").await;
     rig.namespace
@@ -101,26 +99,26 @@ async fn a_container_keeps_what_it_needs() {
         .unwrap();
     let id = app.target.digest.hex();
     let short = &id[..12];
-    let called = rig.reclaim(&["image", "rm", "app:1"]).exits(1);
-    assert_eq!(called.stdout, "");
+    let output = rig.reclaim(&["image", "rm", "app:1"]).exits(1);
+    assert_eq!(output.stdout, "");
     assert_eq!(
-        called.stderr,
+        output.stderr,
         format!(
             "error: conflict: unable to delete app:1 (must be forced) - container 4f1c7e0d92ab is \
              using its referenced image {short}\n"
         )
     );
-    let called = rig.reclaim(&["image", "rm", &id]).exits(1);
+    let output = rig.reclaim(&["image", "rm", &id]).exits(1);
     assert_eq!(
-        called.stderr,
+        output.stderr,
         format!(
             "error: conflict: unable to delete {short} (must be forced) - image is being used by \
              stopped container 4f1c7e0d92ab\n"
         )
     );
     let before = rig.namespace.blobs().await.unwrap();
-    let called = rig.reclaim(&["image", "rm", "-f", "app:1"]).exits(0);
-    assert_eq!(called.stdout, "Untagged: app:1\n");
+    let output = rig.reclaim(&["image", "rm", "-f", "app:1"]).exits(0);
+    assert_eq!(output.stdout, "Untagged: app:1\n");
     let nameless = format!("moby-dangling@{}", app.target.digest);
     assert_eq!(rig.names().await, [nameless.clone()].into());
     let record = rig.namespace.image_record(&nameless).await.unwrap();
@@ -128,15 +126,14 @@ async fn a_container_keeps_what_it_needs() {
     assert_eq!(record.labels, labels([("mark", app.name())]));
     let after = rig.namespace.blobs().await.unwrap();
     assert!(before.keys().all(|digest| after.contains_key(digest)));
-    // Without a name there is nothing left to take.
+    // Without a name there is nothing left to remove.
     rig.reclaim(&["image", "rm", "-f", &id]).exits(1);
     assert_eq!(rig.names().await.len(), 1);
 }
 
-/// A container created from an image that has just been removed by name should get it back, and
-/// the name should be told to be in conflict.
+/// The report calls the name in conflict.
 #[tokio::test]
-async fn a_container_created_meanwhile_gets_its_image_back() {
+async fn restores_an_image_from_which_a_container_is_created_meanwhile() {
     let rig = Rig::start().await;
     let one = build(&rig, "docker.io/library/one:1").await;
     let two = build(&rig, "docker.io/library/two:1").await;

@@ -1,4 +1,4 @@
-//! Daemons on the nodes of a cluster, which take turns at its API server.
+//! Daemons on the nodes of a cluster, which coordinate with Leases of its API server.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use reclaim_testkit::{ApiServer, ServerMode};
 use serde_json::json;
 
-use crate::daemon::{Daemon, LOOKS, PAUSE, with_metrics};
+use crate::daemon::{CHECKS, Daemon, PAUSE, with_metrics};
 use crate::host::Host;
 
 const MIB: u64 = 1 << 20;
 
-/// The one turn that there is.
+/// The only Lease of the cluster lock.
 const LEASE: &str = "reclaim-turn-0";
 
-/// Starts the daemon of a node. Its policy looks every second and takes one image at a time, which
-/// is its cap.
+/// Starts the daemon of a node. Its policy runs every second and removes one image, which is its
+/// cap.
 fn start(host: &Host, node: &str, cluster: SocketAddr) -> Daemon {
     let fleet = format!("[fleet]\nturns = 1\nlease_duration = \"15s\"\nnode = \"{node}\"\n");
     let policy = "[[policy]]\nname = \"p\"\nall = true\nmin_age = \"0s\"\nlast_copies = true\n\
@@ -37,7 +37,7 @@ fn start(host: &Host, node: &str, cluster: SocketAddr) -> Daemon {
     Daemon::start_with(host, &["maintain"], &[("KUBECONFIG", &kubeconfig)])
 }
 
-/// Starts a host with so many images of which none is used.
+/// Starts a host with this many unused images.
 async fn host(images: u64) -> Host {
     let host = Host::start(64 * MIB).await;
     for number in 0..images {
@@ -46,14 +46,14 @@ async fn host(images: u64) -> Host {
     host
 }
 
-/// Returns how often the policy ended in some way.
+/// Returns the series that counts the policy's runs with an outcome.
 fn ran(outcome: &str) -> String {
     format!("reclaim_runs_total{{policy=\"p\",trigger=\"schedule\",outcome=\"{outcome}\"}}")
 }
 
-/// Waits until something is so.
+/// Waits for a condition.
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..LOOKS {
+    for _ in 0..CHECKS {
         if is_so().await {
             return;
         }
@@ -62,26 +62,26 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     panic!("not in time: {what}");
 }
 
-/// While another node has the turn, nothing should be removed; when it is given back this node
-/// should have it for as long as its run takes, and give it back.
+/// A node removes nothing while another node holds the Lease. Then it takes the Lease for its run,
+/// and releases it.
 #[tokio::test]
-async fn a_node_waits_for_its_turn() {
+async fn a_node_waits_for_the_lease() {
     let server = ApiServer::default();
-    let mut held_by_another = 0;
+    let mut n_renewals = 0;
     let mut renew = || {
-        held_by_another += 1;
+        n_renewals += 1;
         let spec = json!({
             "holderIdentity": "another",
             "leaseDurationSeconds": 15,
             "leaseTransitions": 0,
-            "renewTime": format!("2026-01-01T00:00:00.{held_by_another:06}Z"),
+            "renewTime": format!("2026-01-01T00:00:00.{n_renewals:06}Z"),
         });
         server.put(LEASE, &spec);
     };
     renew();
     let host = host(1).await;
     let daemon = start(&host, "this", server.listen().await);
-    until("it asks for the turn", async || {
+    until("it requests the Lease", async || {
         renew();
         server.requests() >= 4
     })
@@ -90,18 +90,18 @@ async fn a_node_waits_for_its_turn() {
     assert_eq!(daemon.metric(&ran("capped")).await.unwrap_or(0), 0);
 
     server.put(LEASE, &json!({ "leaseTransitions": 0 }));
-    daemon.wait_for(&ran("capped"), |it| it == 1).await;
+    daemon.wait_for(&ran("capped"), |value| value == 1).await;
     assert_eq!(host.names().await.len(), 0);
     assert_eq!(server.lease(LEASE)["spec"]["leaseTransitions"], 1);
     assert!(daemon.stop().await.success());
     assert_eq!(server.holders(), [None]);
 }
 
-/// Of two nodes with work for several runs, never both should be at work.
+/// Each node has images for several runs.
 #[tokio::test]
-async fn two_nodes_never_work_at_once() {
+async fn two_nodes_never_prune_at_the_same_time() {
     const IMAGES: u64 = 3;
-    /// The guard of a run, which is there as long as the run.
+    /// The guard, which exists as long as a run.
     const GUARD: &str = "reclaim.prune";
     let server = ApiServer::default();
     let cluster = server.listen().await;
@@ -110,17 +110,17 @@ async fn two_nodes_never_work_at_once() {
         start(&hosts[0], "a", cluster),
         start(&hosts[1], "b", cluster),
     ];
-    let at_work = async |host: &Host| {
+    let guard_of = async |host: &Host| {
         let leases = host.rig.namespace.leases().await.unwrap();
         leases.get(GUARD).cloned()
     };
     let mut seen = [0, 0];
     until("all images are gone", async || {
-        let first = at_work(&hosts[0]).await;
-        let second = at_work(&hosts[1]).await;
-        // Looked at after the second, too, so that it is known what was at that moment.
-        let is_first_still = first.is_some() && at_work(&hosts[0]).await == first;
-        assert!(!is_first_still || second.is_none(), "both are at work");
+        let first = guard_of(&hosts[0]).await;
+        let second = guard_of(&hosts[1]).await;
+        // Read the first again: if it is the same, it also existed when the second was read.
+        let is_first_still = first.is_some() && guard_of(&hosts[0]).await == first;
+        assert!(!is_first_still || second.is_none(), "both prune");
         seen[0] += usize::from(first.is_some());
         seen[1] += usize::from(second.is_some());
         hosts[0].names().await.is_empty() && hosts[1].names().await.is_empty()
@@ -133,21 +133,23 @@ async fn two_nodes_never_work_at_once() {
     assert_eq!(server.holders(), [None]);
 }
 
-/// Where nobody can say whose turn it is nothing should be removed, and the history say why.
+/// Without an answer of the API server nothing is removed, and the history has the error.
 #[tokio::test]
-async fn without_a_turn_nothing_is_removed() {
+async fn removes_nothing_without_the_lease() {
     let server = ApiServer::default();
     server.set_mode(ServerMode::Forbidden);
     let host = host(1).await;
     let daemon = start(&host, "this", server.listen().await);
-    daemon.wait_for(&ran("failed"), |it| it > 0).await;
+    daemon.wait_for(&ran("failed"), |value| value > 0).await;
     assert_eq!(host.names().await.len(), 1);
     server.set_mode(ServerMode::Healthy);
-    daemon.wait_for(&ran("capped"), |it| it == 1).await;
+    daemon.wait_for(&ran("capped"), |value| value == 1).await;
     assert_eq!(host.names().await.len(), 0);
     assert!(daemon.stop().await.success());
-    let history = host.with_state(&["policy", "history", "--format", "json"]);
-    let history = history.exits(0).json();
+    let history = host
+        .with_state(&["policy", "history", "--format", "json"])
+        .exits(0)
+        .json();
     let error = history["runs"][0]["error"].as_str().unwrap();
     assert!(
         error.contains("acquire the cluster lock") && error.contains("leases is forbidden"),

@@ -1,15 +1,15 @@
-//! Policies of a running `reclaim serve`, asked for with `--host`.
+//! Policies of a running `reclaim serve`, requested with `--host`.
 
 use reclaim_testkit::Signal;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, with_metrics};
 use crate::host::{Host, removed};
-use crate::rig::Called;
+use crate::rig::CommandOutput;
 
 const MIB: u64 = 1 << 20;
 
-/// Everything may go at once, and only when somebody asks.
+/// Removes everything at once, and only on request.
 const POLICY: &str = "[[policy]]\nname = \"p\"\nall = true\nmin_age = \"0s\"\nlast_copies = true\n";
 
 const SUCCESS: &str = "reclaim_config_reload_success";
@@ -18,31 +18,41 @@ fn address(host: &Host) -> String {
     format!("unix://{}", host.directory.path().join("r.sock").display())
 }
 
-/// Starts a daemon that can be asked.
+/// Starts a daemon with an API.
 async fn serve(host: &Host) -> Daemon {
     let listen = address(host);
     let daemon = Daemon::start_as(host, &["serve", "--grace", "10ms", "--listen", &listen]);
-    daemon.wait_for("reclaim_containerd_up", |it| it == 1).await;
+    daemon
+        .wait_for("reclaim_containerd_up", |value| value == 1)
+        .await;
     daemon
 }
 
-/// Calls `reclaim` with the daemon as its host.
-fn ask(host: &Host, args: &[&str]) -> Called {
+/// Calls `reclaim --host` on the daemon.
+fn ask(host: &Host, args: &[&str]) -> CommandOutput {
     host.reclaim(&[&["--host", &address(host)], args].concat())
 }
 
-/// Without what is of one call alone: the ID of its run, and moments.
-fn lasting(called: &Called) -> String {
-    let is_id = |it: &str| it.len() == 36 && it.matches('-').count() == 4;
-    let is_moment = |it: &str| it.len() >= 20 && it.starts_with("20") && it.ends_with('Z');
-    let words = called.stdout.split('"');
-    let words = words.map(|it| if is_id(it) || is_moment(it) { "X" } else { it });
-    words.collect::<Vec<_>>().join("\"")
+/// Returns standard output without what differs in every call: the ID of the run, and times.
+fn comparable(output: &CommandOutput) -> String {
+    let is_id = |word: &str| word.len() == 36 && word.matches('-').count() == 4;
+    let is_time = |word: &str| word.len() >= 20 && word.starts_with("20") && word.ends_with('Z');
+    output
+        .stdout
+        .split('"')
+        .map(|word| {
+            if is_id(word) || is_time(word) {
+                "X"
+            } else {
+                word
+            }
+        })
+        .collect::<Vec<_>>()
+        .join("\"")
 }
 
-/// What a daemon answers should be what the command says without one, on the same state.
 #[tokio::test]
-async fn a_daemon_answers_as_the_command_does() {
+async fn prints_the_same_with_a_daemon_and_without() {
     let host = Host::start(128 * MIB).await;
     let other = "[[policy]]\nname = \"other\"\ncron = \"0 3 * * *\"\nhigh = \"1GB\"\nlow = \"2GB\"\n\
                  filters = [\"label!=x\", \"reference=*:2\"]\nmax_images = 3\n";
@@ -61,19 +71,19 @@ async fn a_daemon_answers_as_the_command_does() {
         &["policy", "explain", "nothing"],
         &["policy", "history", "--format", "json", "nothing"],
     ];
-    let alone: Vec<Called> = calls.iter().map(|it| host.with_state(it)).collect();
+    let alone: Vec<CommandOutput> = calls.iter().map(|args| host.with_state(args)).collect();
     let _daemon = serve(&host).await;
     for (args, alone) in calls.iter().zip(alone) {
         let hosted = ask(&host, args);
         let case = format!("reclaim {}\n{alone:#?}\n{hosted:#?}", args.join(" "));
         assert_eq!(hosted.code, alone.code, "{case}");
-        assert_eq!(lasting(&hosted), lasting(&alone), "{case}");
+        assert_eq!(comparable(&hosted), comparable(&alone), "{case}");
         assert_eq!(hosted.stderr, alone.stderr, "{case}");
     }
     let unknown = ask(&host, &["maintain", "--once", "--policy", "nothing"]).exits(2);
-    let words = "error: there is no enabled policy `nothing`; those that are: p, other\n";
-    assert_eq!(unknown.stderr, words);
-    // The file may be read beside the daemon.
+    let error = "error: there is no enabled policy `nothing`; those that are: p, other\n";
+    assert_eq!(unknown.stderr, error);
+    // `policy history` can read the state while a daemon runs.
     for args in [
         &["policy", "history"][..],
         &["policy", "history", "--format", "json", "p"],
@@ -84,19 +94,22 @@ async fn a_daemon_answers_as_the_command_does() {
     }
 }
 
-/// A run that is asked for should be one of the daemon's: it removes, and is remembered and counted.
+/// The daemon makes the requested run, and has it in its history and its metrics.
 #[tokio::test]
-async fn runs_are_asked_for_while_the_daemon_runs() {
+async fn a_daemon_makes_requested_runs() {
     let host = Host::start(64 * MIB).await;
     host.image("a:1", 1, 1 << 20).await;
     host.configure(&with_metrics(POLICY));
     let daemon = serve(&host).await;
 
-    let beside = host.with_state(&["maintain", "--once"]).exits(1);
+    let without_host = host.with_state(&["maintain", "--once"]).exits(1);
     let hint = "use --host unix:///run/reclaim/reclaim.sock";
-    assert!(beside.stderr.contains(hint), "{beside:?}");
-    let never = ask(&host, &["maintain"]).exits(2);
-    assert!(never.stderr.contains("except with --once"), "{never:?}");
+    assert!(without_host.stderr.contains(hint), "{without_host:?}");
+    let without_once = ask(&host, &["maintain"]).exits(2);
+    assert!(
+        without_once.stderr.contains("except with --once"),
+        "{without_once:?}"
+    );
     let state = host.state();
     let args = ["--state", state.to_str().unwrap()];
     for command in [
@@ -111,30 +124,31 @@ async fn runs_are_asked_for_while_the_daemon_runs() {
         );
     }
 
-    let rehearsal = ["maintain", "--once", "--dry-run", "--format", "json"];
-    let run = ask(&host, &rehearsal).exits(0).json();
+    let dry_run = ["maintain", "--once", "--dry-run", "--format", "json"];
+    let run = ask(&host, &dry_run).exits(0).json();
     assert_eq!(removed(&run["runs"][0]), ["a:1"]);
     assert_eq!(host.names().await, ["a:1"]);
     let success = "reclaim_policy_last_success_timestamp_seconds{policy=\"p\"}";
     assert_eq!(daemon.metric(success).await, Some(0));
-    let run = ask(&host, &["maintain", "--once", "--format", "json"]);
-    let run = run.exits(0).json();
+    let run = ask(&host, &["maintain", "--once", "--format", "json"])
+        .exits(0)
+        .json();
     assert_eq!(run["runs"][0]["trigger"], "demand", "{run:#}");
     assert_eq!(removed(&run["runs"][0]), ["a:1"]);
     assert_eq!(host.names().await, Vec::<String>::new());
 
-    let history = ask(&host, &["policy", "history", "--format", "json"]);
-    let history = history.exits(0).json();
-    let told = |run: &Value| (run["trigger"].clone(), run["dry_run"].clone());
-    let told: Vec<_> = history["runs"]
+    let history = ask(&host, &["policy", "history", "--format", "json"])
+        .exits(0)
+        .json();
+    let runs: Vec<_> = history["runs"]
         .as_array()
         .unwrap()
         .iter()
-        .map(told)
+        .map(|run| (run["trigger"].clone(), run["dry_run"].clone()))
         .collect();
     let demand = Value::from("demand");
     assert_eq!(
-        told,
+        runs,
         [(demand.clone(), true.into()), (demand, false.into())]
     );
     let done = "reclaim_runs_total{policy=\"p\",trigger=\"demand\",outcome=\"done\"}";
@@ -143,15 +157,15 @@ async fn runs_are_asked_for_while_the_daemon_runs() {
     assert!(daemon.stop().await.success());
 }
 
-/// What is asked for should count for the schedule, and what is only shown should not.
+/// A requested run counts for the schedule, and a dry run does not.
 #[tokio::test]
-async fn a_run_that_is_asked_for_puts_off_the_next() {
+async fn a_requested_run_postpones_the_next() {
     let host = Host::start(64 * MIB).await;
     host.configure(&with_metrics(&format!("{POLICY}interval = \"1h\"\n")));
     let daemon = serve(&host).await;
     let next = "reclaim_policy_next_timestamp_seconds{policy=\"p\"}";
     let now = jiff::Timestamp::now().as_second();
-    let due = daemon.wait_for(next, |it| it > now + 3000).await;
+    let due = daemon.wait_for(next, |value| value > now + 3000).await;
     while jiff::Timestamp::now().as_second() < due - 3598 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
@@ -161,21 +175,24 @@ async fn a_run_that_is_asked_for_puts_off_the_next() {
     assert!(daemon.metric(next).await.unwrap() > due);
 }
 
-/// Those who ask and the schedule should take turns: nobody finds another run under way.
+/// Requests and the schedule wait for each other: none fails because another run is in progress.
 #[tokio::test]
-async fn those_who_ask_wait_for_their_turn() {
+async fn requested_runs_wait_for_each_other() {
     let host = Host::start(64 * MIB).await;
     host.configure(&with_metrics(&format!("{POLICY}interval = \"1s\"\n")));
     let _daemon = serve(&host).await;
     for number in 0..3 {
         host.image(&format!("i{number}:1"), number, 1 << 18).await;
         let args = ["maintain", "--once", "--format", "json"];
-        let asked: Vec<Called> = std::thread::scope(|scope| {
-            let asking: Vec<_> = (0..3).map(|_| scope.spawn(|| ask(&host, &args))).collect();
-            asking.into_iter().map(|it| it.join().unwrap()).collect()
+        let outputs: Vec<CommandOutput> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| ask(&host, &args))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
-        for called in asked {
-            let runs = called.exits(0).json();
+        for output in outputs {
+            let runs = output.exits(0).json();
             let outcome = runs["runs"][0]["outcome"].as_str().unwrap();
             assert!(["done", "nothing"].contains(&outcome), "{runs:#}");
         }
@@ -183,9 +200,9 @@ async fn those_who_ask_wait_for_their_turn() {
     assert_eq!(host.names().await, Vec::<String>::new());
 }
 
-/// SIGHUP should bring new policies to those who ask, and a refused configuration none.
+/// SIGHUP loads new policies; a refused configuration changes nothing.
 #[tokio::test]
-async fn those_who_ask_see_a_new_configuration() {
+async fn requests_use_a_reloaded_configuration() {
     let host = Host::start(64 * MIB).await;
     let old = with_metrics(POLICY);
     host.configure(&old);
@@ -195,13 +212,13 @@ async fn those_who_ask_see_a_new_configuration() {
 
     host.configure(&old.replace("\"0s\"", "\"never\""));
     daemon.signal(Signal::HUP);
-    daemon.wait_for(SUCCESS, |it| it == 0).await;
+    daemon.wait_for(SUCCESS, |value| value == 0).await;
     assert_eq!((explained("p"), explained("q")), (0, 2));
 
     host.configure(&old.replace("\"p\"", "\"q\""));
     daemon.signal(Signal::HUP);
     let due = "reclaim_policy_next_timestamp_seconds{policy=\"q\"}";
-    daemon.wait_for(due, |it| it == 0).await;
+    daemon.wait_for(due, |value| value == 0).await;
     assert_eq!((explained("p"), explained("q")), (2, 0));
     let unknown = ask(&host, &["maintain", "--once", "--policy", "p"]).exits(2);
     assert!(unknown.stderr.contains("those that are: q"), "{unknown:?}");

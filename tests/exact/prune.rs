@@ -1,30 +1,33 @@
-//! A random prune: where, which images, and whether the store is collected before.
+//! A random prune.
 
 use std::collections::BTreeSet;
 
 use reclaim_testkit::{Dice, RandomStore};
 
-/// What is asked of one store.
+/// A prune with a random namespace and random options.
 #[derive(Debug, Clone)]
-pub(crate) struct Question {
+pub(crate) struct RandomPrune {
     pub(crate) namespace: String,
-    /// Whether a collection takes the waiting garbage away first.
+    /// Whether a collection frees garbage first.
     pub(crate) is_collected: bool,
     scope: Vec<&'static str>,
 }
 
-impl Question {
-    /// Returns the question that goes with a store as it was generated. One that is cut down
-    /// later is asked the same.
+impl RandomPrune {
+    /// Returns the prune of a generated store, which is also that of a reduced one.
     pub(crate) fn generate(store: &RandomStore) -> Self {
         let mut dice = Dice::new(store.seed ^ 0x5155_4553_5449_4f4e);
-        let namespaces: BTreeSet<&str> = store.objects.iter().map(|it| &*it.namespace).collect();
-        let namespaces: Vec<&str> = namespaces.into_iter().collect();
+        let distinct: BTreeSet<&str> = store
+            .objects
+            .iter()
+            .map(|thing| &*thing.namespace)
+            .collect();
+        let namespaces: Vec<&str> = distinct.into_iter().collect();
         let mut scope = Vec::new();
         if dice.percent(85) {
             scope.push("--all");
         }
-        // Seldom: what a filter spares is not compared.
+        // Rarely, because a filter keeps images, which leaves less to compare.
         if dice.percent(30) {
             let filters = ["until=24h", "label=tier", "label=tier=web", "label!=keep"];
             scope.extend(["--filter", *dice.pick(&filters)]);
@@ -36,7 +39,7 @@ impl Question {
         }
     }
 
-    /// The command line, but for what tells a dry run from a real one.
+    /// Returns the command line without `--dry-run` or `--force`.
     pub(crate) fn arguments(&self) -> Vec<&str> {
         let namespace = &*self.namespace;
         let mut arguments = vec!["image", "prune", "--format", "json"];

@@ -1,5 +1,5 @@
-//! A containerd with a small store of several kinds of image, and what an undisturbed prune
-//! makes of it.
+//! A containerd with a small store of several kinds of image, and the result of an undisturbed
+//! prune.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use crate::state::State;
 
 /// The image that stays, because the container `web` uses it.
 pub(crate) const USED: &str = "docker.io/library/used:1";
-/// An image that goes, alone with its name.
+/// An unused image with one name.
 pub(crate) const UNUSED: &str = "docker.io/library/unused:1";
-/// An image that goes, with its other name.
+/// An unused image with two names.
 pub(crate) const TWO: &str = "docker.io/library/two:1";
-/// An image for several platforms that goes.
+/// An unused image of several platforms.
 pub(crate) const PLATFORMS: &str = "docker.io/library/platforms:1";
 
-/// One containerd, used for many cases one after the other.
-pub(crate) struct Stage {
+/// A containerd that runs many cases, one after the other.
+pub(crate) struct Fixture {
     /// Behind a lock, because a case may kill and restart it.
     pub(crate) containerd: Arc<Mutex<Containerd>>,
     pub(crate) namespace: NamespaceClient,
@@ -37,13 +37,13 @@ pub(crate) struct Stage {
     pub(crate) report: Value,
     /// The calls of that run.
     pub(crate) calls: Vec<Call>,
-    /// The images by which the store is filled again; the used one is the last.
+    /// All images; the used one is the last.
     pub(crate) images: Vec<BuiltImage>,
 }
 
-impl Stage {
+impl Fixture {
     /// Starts a containerd, fills it, and prunes it once undisturbed.
-    pub(crate) async fn set() -> Self {
+    pub(crate) async fn start() -> Self {
         let containerd = Containerd::builder().log_level("warn").start().await;
         let socket = containerd.socket().to_owned();
         let namespace = containerd.namespace("default");
@@ -73,59 +73,55 @@ impl Stage {
         }
     }
 
-    /// Fills the store again with what a prune removed.
-    pub(crate) async fn restock(&self) -> Result<(), String> {
+    /// Builds again what a prune removed.
+    pub(crate) async fn refill(&self) -> Result<(), String> {
         fill(&self.namespace).await;
         let state = State::of(&self.namespace).await;
         let differences = state.differences(&self.before);
         if differences.is_empty() {
             Ok(())
         } else {
-            Err(format!("cannot be filled again: {differences:#?}"))
+            Err(format!("cannot refill the store: {differences:#?}"))
         }
     }
 
-    /// Says which images are there with a part missing.
+    /// Returns the parts that are missing of images that have a record.
     pub(crate) fn broken_images(&self, state: &State) -> Vec<String> {
-        let present = self.images.iter().filter(|image| {
-            let target = state.images.get(image.name());
-            target == Some(&image.target.digest.to_string())
-        });
-        let parts = present.flat_map(|image| {
-            let blobs = image.blobs.keys().map(ToString::to_string);
-            let missing_blobs = blobs.filter(|it| !state.blobs.contains_key(it));
-            let snapshots = image
-                .manifests
-                .iter()
-                .filter(|it| it.present)
-                .flat_map(|it| {
-                    let snapshotters = it.snapshotters.iter();
-                    snapshotters.flat_map(|snapshotter| {
-                        let chain = it.chain_ids.iter();
-                        chain.map(move |key| format!("{snapshotter}/{key}"))
-                    })
-                });
-            let missing_snapshots = snapshots.filter(|it| !state.snapshots.contains(it));
-            let missing = missing_blobs.chain(missing_snapshots);
-            let missing: Vec<String> = missing.collect();
-            missing
-                .into_iter()
-                .map(|part| format!("image {} lacks {part}", image.name()))
-        });
-        parts.collect()
+        let mut missing = Vec::new();
+        for image in &self.images {
+            if state.images.get(image.name()) != Some(&image.target.digest.to_string()) {
+                continue;
+            }
+            for digest in image.blobs.keys().map(ToString::to_string) {
+                if !state.blobs.contains_key(&digest) {
+                    missing.push(format!("image {} lacks {digest}", image.name()));
+                }
+            }
+            for manifest in image.manifests.iter().filter(|manifest| manifest.present) {
+                for snapshotter in &manifest.snapshotters {
+                    for chain_id in &manifest.chain_ids {
+                        let snapshot = format!("{snapshotter}/{chain_id}");
+                        if !state.snapshots.contains(&snapshot) {
+                            missing.push(format!("image {} lacks {snapshot}", image.name()));
+                        }
+                    }
+                }
+            }
+        }
+        missing
     }
 
-    /// The image of that name.
+    /// Returns the image with this name.
     pub(crate) fn image(&self, name: &str) -> &BuiltImage {
         let mut images = self.images.iter();
         images.find(|image| image.name() == name).unwrap()
     }
 }
 
-/// Builds what is not there: an image alone, one that shares a layer, two names of one target,
-/// one for several platforms, one without a name, and the one that will be used.
+/// Builds images that do not exist: one with its own layer, two names of one target, one of several
+/// platforms, one without a name, and the one that the container uses.
 ///
-/// Under one lease, without which a collection that comes along would take what has no record
+/// One lease holds them all, because a collection would otherwise free content that has no record
 /// yet.
 async fn fill(namespace: &NamespaceClient) -> Vec<BuiltImage> {
     let lease = "filling";

@@ -1,4 +1,4 @@
-//! A Docker Engine with the images of a project, of every kind.
+//! A Docker Engine with every kind of image that a project can have.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 
-/// A project in which services have images in every way.
+/// A project with every kind of service.
 const FILE: &str = "
 name: shop
 services:
@@ -30,7 +30,8 @@ services:
   old: {build: .}
 ";
 
-/// Names, and the services that Compose built them for; what nobody built was pulled.
+/// Names, and the services for which Compose built the images. Images without a service were
+/// pulled.
 const IMAGES: &[(&str, Option<&str>)] = &[
     ("docker.io/library/shop-web:latest", Some("web")),
     ("docker.io/acme/api:2", Some("api")),
@@ -38,81 +39,83 @@ const IMAGES: &[(&str, Option<&str>)] = &[
     ("docker.io/library/redis:latest", None),
     ("docker.io/library/shared:1", None),
     ("docker.io/library/shop-used:latest", Some("used")),
-    // From before Compose labelled what it builds.
+    // Built by an old Compose, which set no labels.
     ("docker.io/library/shop-old:latest", None),
-    // Of a service that is no longer there.
+    // Of a service that the file no longer has.
     ("docker.io/library/shop-gone:latest", Some("gone")),
-    // Nobody's.
+    // Of no project.
     ("docker.io/library/unrelated:1", None),
 ];
 
-/// Images without a name, and what they were built for.
+/// The services of images without a name.
 const NAMELESS: &[&str] = &["web", "gone"];
 
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) dockerd: Dockerd,
     directory: TempDir,
 }
 
-impl Stage {
-    pub(crate) async fn set() -> Self {
+impl Fixture {
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("compose.yaml"), FILE).unwrap();
-        let stage = Self {
+        let fixture = Self {
             dockerd: Dockerd::start().await,
             directory,
         };
-        stage.fill().await;
-        // Of another project.
-        stage.create_container("shop-used").await;
-        stage
+        fixture.fill().await;
+        // The container belongs to another project.
+        fixture.create_container("shop-used").await;
+        fixture
     }
 
     pub(crate) fn file(&self) -> PathBuf {
         self.directory.path().join("compose.yaml")
     }
 
-    /// Builds what is not there.
+    /// Builds images that do not exist.
     pub(crate) async fn fill(&self) {
         let namespace = self.dockerd.namespace();
-        let there = self.names().await;
-        let build = async |name: &str, seed: &str, labels: Labels| {
-            if there.contains(name) {
+        let existing = self.names().await;
+        let build = async |name: &str, labels: Labels| {
+            if existing.contains(name) {
                 return;
             }
-            let image = image(name)
-                .layers([Layer::named("base", 2000), Layer::named(seed, 500)])
+            image(name)
+                .layers([Layer::named("base", 2000), Layer::named(name, 500)])
                 .config_labels(labels)
-                .unpack("native");
-            image.build(&namespace).await.unwrap();
+                .unpack("native")
+                .build(&namespace)
+                .await
+                .unwrap();
         };
         let of = |service: &str| labels([(PROJECT, "shop"), (SERVICE, service)]);
         for (name, service) in IMAGES {
-            build(name, name, service.map_or_else(Labels::new, of)).await;
+            build(name, service.map_or_else(Labels::new, of)).await;
         }
         for service in NAMELESS {
-            // Built under a name first, which tells its digest.
+            // The digest is known only after building it under a name.
             let seed = format!("nameless {service}");
-            let image = image("docker.io/library/passing:1")
+            let passing = image("docker.io/library/passing:1")
                 .layers([Layer::named("base", 2000), Layer::named(&seed, 500)])
                 .config_labels(of(service))
-                .unpack("native");
-            let passing = image.build(&namespace).await.unwrap();
+                .unpack("native")
+                .build(&namespace)
+                .await
+                .unwrap();
             let name = format!("moby-dangling@{}", passing.target.digest);
-            if !there.contains(&name) {
+            if !existing.contains(&name) {
                 passing.tag(&namespace, &name).await.unwrap();
             }
             let sync = reclaim_testkit::Deletion::Sync;
             namespace.delete_image(passing.name(), sync).await.unwrap();
         }
         let shared = "quay.io/somebody/shared:mine";
-        if !there.contains(shared) {
-            let records = namespace.images().await.unwrap();
+        if !existing.contains(shared) {
             let record = namespace
                 .image_record("docker.io/library/shared:1")
                 .await
                 .unwrap();
-            assert!(records.contains_key("docker.io/library/shared:1"));
             namespace
                 .create_image(shared, &record.target, &Labels::new())
                 .await
@@ -120,7 +123,7 @@ impl Stage {
         }
     }
 
-    /// The names of all images, as they are stored.
+    /// Returns the names of all records.
     pub(crate) async fn names(&self) -> BTreeSet<String> {
         let images = self.dockerd.namespace().images().await.unwrap();
         images.into_keys().collect()
@@ -128,8 +131,11 @@ impl Stage {
 
     async fn create_container(&self, image: &str) {
         let address = self.dockerd.address();
-        let docker = Docker::connect_with_unix(&address, 60, bollard::API_DEFAULT_VERSION);
-        let docker = docker.unwrap().negotiate_version().await.unwrap();
+        let docker = Docker::connect_with_unix(&address, 60, bollard::API_DEFAULT_VERSION)
+            .unwrap()
+            .negotiate_version()
+            .await
+            .unwrap();
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             cmd: Some(vec!["sleep".to_owned()]),
@@ -148,8 +154,8 @@ impl Stage {
             .args(args)
             .output()
             .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }

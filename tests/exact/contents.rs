@@ -1,4 +1,4 @@
-//! Reading a whole store back, through the testkit and not through the crates under test.
+//! Reads a whole store, with the testkit instead of the crates under test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,15 +10,15 @@ use reclaim_testkit::{
 
 /// Everything in a containerd.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Picture {
-    pub(crate) namespaces: BTreeMap<String, Contents>,
-    /// Sum of the lengths of all blob files.
+pub(crate) struct StoreContents {
+    pub(crate) namespaces: BTreeMap<String, NamespaceContents>,
+    /// Total length of all blob files.
     pub(crate) disk_bytes: u64,
 }
 
 /// Everything in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Contents {
+pub(crate) struct NamespaceContents {
     /// By digest.
     pub(crate) blobs: BTreeMap<String, BlobInfo>,
     /// By snapshotter and key, as `snapshotter/key`.
@@ -29,7 +29,7 @@ pub(crate) struct Contents {
     pub(crate) sandboxes: BTreeMap<String, Labels>,
 }
 
-/// A snapshot with what it occupies.
+/// A snapshot with its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) info: SnapshotInfo,
@@ -38,18 +38,18 @@ pub(crate) struct Snapshot {
     pub(crate) bytes: u64,
 }
 
-/// A lease with what it lists.
+/// A lease with its resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lease {
     pub(crate) labels: Labels,
     pub(crate) resources: BTreeSet<LeaseResource>,
 }
 
-impl Picture {
-    pub(crate) async fn take(containerd: &Containerd) -> Result<Self, Status> {
+impl StoreContents {
+    pub(crate) async fn read(containerd: &Containerd) -> Result<Self, Status> {
         let names = containerd.namespaces().await?;
         let contents = names.iter().map(async |name| {
-            let contents = Contents::read(&containerd.namespace(name)).await?;
+            let contents = NamespaceContents::read(&containerd.namespace(name)).await?;
             Ok::<_, Status>((name.clone(), contents))
         });
         Ok(Self {
@@ -58,17 +58,17 @@ impl Picture {
         })
     }
 
-    /// Every blob of any namespace with its length.
+    /// Returns the length of every blob of any namespace.
     pub(crate) fn blobs(&self) -> BTreeMap<String, u64> {
-        let contents = self.namespaces.values();
-        let blobs = contents.flat_map(|it| &it.blobs);
-        blobs
+        self.namespaces
+            .values()
+            .flat_map(|contents| &contents.blobs)
             .map(|(digest, info)| (digest.clone(), info.size))
             .collect()
     }
 }
 
-impl Contents {
+impl NamespaceContents {
     async fn read(client: &NamespaceClient) -> Result<Self, Status> {
         let (blobs, images, containers, sandboxes) = futures::try_join!(
             client.blob_infos(),
@@ -76,14 +76,16 @@ impl Contents {
             client.containers(),
             client.sandboxes(),
         )?;
-        let leases = client.leases().await?.into_iter();
-        let leases = leases.map(async |(id, labels)| {
+        let labels = client.leases().await?.into_iter();
+        let leases = labels.map(async |(id, labels)| {
             let resources = client.lease_resources(&id).await?;
             Ok::<_, Status>((id, Lease { labels, resources }))
         });
-        let blobs = blobs.into_iter();
         Ok(Self {
-            blobs: blobs.map(|(it, info)| (it.to_string(), info)).collect(),
+            blobs: blobs
+                .into_iter()
+                .map(|(digest, info)| (digest.to_string(), info))
+                .collect(),
             snapshots: read_snapshots(client).await?,
             images,
             containers,
@@ -99,11 +101,12 @@ async fn read_snapshots(client: &NamespaceClient) -> Result<BTreeMap<String, Sna
         let listed = client.snapshots(snapshotter).await?.into_iter();
         let measured = listed.map(async |(key, info)| {
             let (bytes, _) = client.usage(snapshotter, &key).await?;
-            let parent = info.parent.as_ref();
-            let parent = parent.map(|parent| format!("{snapshotter}/{parent}"));
             let snapshot = Snapshot {
+                parent: info
+                    .parent
+                    .as_ref()
+                    .map(|parent| format!("{snapshotter}/{parent}")),
                 info,
-                parent,
                 bytes,
             };
             Ok::<_, Status>((format!("{snapshotter}/{key}"), snapshot))
