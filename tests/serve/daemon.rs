@@ -135,7 +135,7 @@ impl Daemon {
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        body: &'static str,
+        body: &str,
     ) -> Answer {
         let stream = UnixStream::connect(&self.socket).await.unwrap();
         ask_on(stream, method, path, headers, body).await.unwrap()
@@ -200,7 +200,7 @@ pub(crate) async fn ask_on(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: &'static str,
+    body: &str,
 ) -> Result<Answer, hyper::Error> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
@@ -212,7 +212,7 @@ pub(crate) async fn ask_on(
         request = request.header(*name, *value);
     }
     let request = request
-        .body(Full::new(Bytes::from_static(body.as_bytes())))
+        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
         .unwrap();
     let answer = sender.send_request(request).await?;
     let (parts, body) = answer.into_parts();

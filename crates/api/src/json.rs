@@ -22,6 +22,7 @@ use reclaim_model::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::service::{Service, ServiceError, events};
 
@@ -107,18 +108,35 @@ impl Service {
         namespace.unwrap_or_else(|| self.parts.namespace.clone())
     }
 
+    /// Reads the body of a request. The object at `path` in it gets the default namespace if it
+    /// has none.
+    fn read<T: DeserializeOwned>(&self, body: &Bytes, path: &[&str]) -> Result<T, ServiceError> {
+        let mut value: Value = read(body)?;
+        let mut place = Some(&mut value);
+        for key in path {
+            place = place.and_then(|value| value.get_mut(key));
+        }
+        if let Some(object) = place.and_then(Value::as_object_mut) {
+            let namespace = || self.parts.namespace.as_str().into();
+            object.entry("namespace").or_insert_with(namespace);
+        }
+        serde_json::from_value(value).map_err(|error| ServiceError::invalid("body", error))
+    }
+
     fn options(&self, form: form::Options) -> Result<RunOptions, ServiceError> {
         form.over(&self.parts.run)
     }
 }
 
 async fn plan(State(service): State<Arc<Service>>, body: Bytes) -> Served {
-    let request: PruneRequest = read(&body)?;
+    let request: PruneRequest = service.read(&body, &[])?;
+    service.check(&request)?;
     answer(service.plan(request).await?).await
 }
 
 async fn prune(State(service): State<Arc<Service>>, body: Bytes) -> Served {
-    let RunRequest { request, options } = read(&body)?;
+    let RunRequest { request, options } = service.read(&body, &["request"])?;
+    service.check(&request)?;
     let options = service.options(options)?;
     Ok(run_lines(service.start(request, None, options)))
 }
@@ -202,7 +220,7 @@ async fn release(State(service): State<Arc<Service>>, body: Bytes) -> Served {
 }
 
 async fn pins(State(service): State<Arc<Service>>, body: Bytes) -> Served {
-    let request: PinRequest = read(&body)?;
+    let request: PinRequest = service.read(&body, &[])?;
     let images = service.pin(request.clone()).await?;
     answer(Pins::new(&request, images)).await
 }

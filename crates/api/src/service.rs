@@ -191,6 +191,12 @@ impl Service {
         }
     }
 
+    /// Refuses filters that mean nothing.
+    pub(crate) fn check(&self, request: &PruneRequest) -> Result<(), ServiceError> {
+        let checked = self.parts.engine.check(request);
+        checked.map_err(|error| ServiceError::invalid("filters", error))
+    }
+
     /// Plans a prune, and keeps the plan so that it can be applied.
     pub(crate) async fn plan(&self, request: PruneRequest) -> Result<Planned, ServiceError> {
         let preview = self.parts.engine.preview(&request, &no_progress).await?;

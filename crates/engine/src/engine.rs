@@ -281,18 +281,27 @@ impl Engine {
         request: &PruneRequest,
         progress: &ProgressSink<'_>,
     ) -> Result<Preview, RunError> {
-        let request = self.resolve(request)?;
+        let request = self.resolve(request).map_err(RunError::Filter)?;
         self.preview_within(&request, None, progress).await
     }
 
+    /// Checks whether the filters of a request mean anything.
+    ///
+    /// # Errors
+    ///
+    /// [`FilterError`].
+    pub fn check(&self, request: &PruneRequest) -> Result<(), FilterError> {
+        self.resolve(request).map(drop)
+    }
+
     /// Resolves a request by the engine's clock and the time zone of this process.
-    pub(crate) fn resolve(&self, request: &PruneRequest) -> Result<ResolvedRequest, RunError> {
+    pub(crate) fn resolve(&self, request: &PruneRequest) -> Result<ResolvedRequest, FilterError> {
         let now = self.store.now();
         let context = TimeContext {
             now,
             offset: TimeZone::system().to_offset(now),
         };
-        request.clone().resolve(&context).map_err(RunError::Filter)
+        request.clone().resolve(&context)
     }
 
     /// As [`Self::preview`], within a run: what that run's own lease holds is not held by

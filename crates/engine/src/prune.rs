@@ -83,7 +83,7 @@ impl Engine {
             cancel,
         } = controls;
         let id = new_run();
-        let request = &self.resolve(request)?;
+        let request = &self.resolve(request).map_err(RunError::Filter)?;
         let run = Run {
             id: &id,
             request,

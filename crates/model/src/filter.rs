@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::label::{LabelFilter, LabelLengthError};
 use crate::until::{TimeContext, UntilError, parse_until};
@@ -27,7 +27,7 @@ const DANGLING: &str = "dangling";
 ///
 /// Each value carries a flag that clients send as true. Only `dangling` reads it: a value flagged
 /// false counts as not given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct FilterArgs {
     fields: BTreeMap<String, BTreeMap<String, bool>>,
@@ -97,11 +97,43 @@ fn listed(values: &[String]) -> String {
     }
 }
 
-/// `{"dangling":{"true":true}}`. Go reads a null anywhere as nothing, or as false.
-type CurrentForm = Option<BTreeMap<String, Option<BTreeMap<String, Option<bool>>>>>;
+/// The values of each key.
+type Keys<V> = Option<BTreeMap<String, Option<V>>>;
 
-/// `{"dangling":["true"]}`, as clients wrote it before API 1.22.
-type LegacyForm = Option<BTreeMap<String, Option<Vec<Option<String>>>>>;
+/// The forms of filters in JSON. Go reads a null anywhere as nothing, or as false.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum FiltersForm {
+    /// `{"dangling":{"true":true}}`.
+    Current(Keys<BTreeMap<String, Option<bool>>>),
+    /// `{"dangling":["true"]}`, as clients wrote it before API 1.22.
+    Legacy(Keys<Vec<Option<String>>>),
+}
+
+impl<'de> Deserialize<'de> for FilterArgs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = match FiltersForm::deserialize(deserializer)? {
+            FiltersForm::Current(fields) => {
+                collect(fields, |(value, flag)| (value, flag.unwrap_or_default()))
+            }
+            FiltersForm::Legacy(fields) => {
+                collect(fields, |value| (value.unwrap_or_default(), true))
+            }
+        };
+        Ok(Self { fields })
+    }
+}
+
+/// Collects the values of each key.
+fn collect<V: IntoIterator>(
+    fields: Keys<V>,
+    to_value: impl Fn(V::Item) -> (String, bool),
+) -> BTreeMap<String, BTreeMap<String, bool>> {
+    let fields = fields.into_iter().flatten();
+    fields
+        .map(|(key, values)| (key, values.into_iter().flatten().map(&to_value).collect()))
+        .collect()
+}
 
 impl FilterArgs {
     /// Decodes the parameter `filters` of a request; an empty text has none.
@@ -115,30 +147,7 @@ impl FilterArgs {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        if let Ok(current) = serde_json::from_str::<CurrentForm>(text) {
-            let flags = |values: Option<BTreeMap<String, Option<bool>>>| {
-                let values = values.unwrap_or_default().into_iter();
-                values.map(|(value, flag)| (value, flag.unwrap_or_default()))
-            };
-            return Ok(Self::from_fields(current, |values| flags(values).collect()));
-        }
-        let legacy: LegacyForm = serde_json::from_str(text).map_err(|_| FilterError::Json)?;
-        Ok(Self::from_fields(legacy, |values| {
-            let values = values.unwrap_or_default().into_iter();
-            values
-                .map(|value| (value.unwrap_or_default(), true))
-                .collect()
-        }))
-    }
-
-    fn from_fields<V>(
-        fields: Option<BTreeMap<String, V>>,
-        to_set: impl Fn(V) -> BTreeMap<String, bool>,
-    ) -> Self {
-        let fields = fields.unwrap_or_default().into_iter();
-        Self {
-            fields: fields.map(|(key, values)| (key, to_set(values))).collect(),
-        }
+        serde_json::from_str(text).map_err(|_| FilterError::Json)
     }
 
     /// Adds a filter of the command line, `key=value`; an empty text adds nothing.

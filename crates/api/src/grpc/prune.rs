@@ -33,7 +33,12 @@ impl Prune {
 
     fn request(&self, message: Option<proto::Request>) -> Result<PruneRequest, Status> {
         let message = message.ok_or_else(|| invalid("request", "it is missing"))?;
-        message.read(&self.service.parts.namespace).map_err(refused)
+        let request = message
+            .read(&self.service.parts.namespace)
+            .map_err(refused)?;
+        let checked = self.service.check(&request);
+        checked.map_err(|error| status(&error))?;
+        Ok(request)
     }
 
     fn options(&self, message: Option<proto::Options>) -> Result<RunOptions, Status> {
