@@ -7,10 +7,11 @@ mod client;
 mod form;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::{Stream, StreamExt, stream};
@@ -23,6 +24,7 @@ use reclaim_model::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::service::{Service, ServiceError, events};
 
@@ -34,6 +36,9 @@ pub(crate) const ROOT: &str = "/reclaim/v1";
 
 /// The largest request that is read, in bytes.
 const MAX_REQUEST: usize = 16 << 20;
+
+/// How long the body of a request may take to arrive.
+const REQUEST_TIME: Duration = Duration::from_secs(15);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
@@ -57,9 +62,25 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/policies", get(policies))
         .route("/policies/run", post(run_policies))
         .route("/policies/history", get(policy_history))
-        .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(service);
     Router::new().nest(ROOT, api)
+}
+
+/// The body of a request.
+struct Received(Bytes);
+
+impl<S: Sync> FromRequest<S> for Received {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let received = timeout(REQUEST_TIME, to_bytes(request.into_body(), MAX_REQUEST)).await;
+        let problem = match received {
+            Ok(Ok(body)) => return Ok(Self(body)),
+            Ok(Err(_)) => format!("accepted are up to {MAX_REQUEST} bytes"),
+            Err(_) => format!("it did not arrive within {} s", REQUEST_TIME.as_secs()),
+        };
+        Err(ServiceError::invalid("body", problem).into())
+    }
 }
 
 /// An error as an answer.
@@ -128,13 +149,13 @@ impl Service {
     }
 }
 
-async fn plan(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+async fn plan(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
     let request: PruneRequest = service.read(&body, &[])?;
     service.check(&request)?;
     answer(service.plan(request).await?).await
 }
 
-async fn prune(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+async fn prune(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
     let RunRequest { request, options } = service.read(&body, &["request"])?;
     service.check(&request)?;
     let options = service.options(options)?;
@@ -144,7 +165,7 @@ async fn prune(State(service): State<Arc<Service>>, body: Bytes) -> Served {
 async fn apply(
     State(service): State<Arc<Service>>,
     Path(plan): Path<String>,
-    body: Bytes,
+    Received(body): Received,
 ) -> Served {
     // Before the plan is taken: it can be applied only once.
     let options = service.options(read(&body)?)?;
@@ -202,7 +223,7 @@ async fn history(
     answer(HeldRuns { namespace, runs }).await
 }
 
-async fn undo(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+async fn undo(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
     let Undo {
         namespace,
         run,
@@ -212,14 +233,14 @@ async fn undo(State(service): State<Arc<Service>>, body: Bytes) -> Served {
     answer(service.undo(namespace, run, images).await?).await
 }
 
-async fn release(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+async fn release(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
     let form::Release { namespace, run } = read(&body)?;
     let namespace = service.namespace_or_default(namespace);
     let run = service.release(namespace, run).await?;
     answer(form::Released { run }).await
 }
 
-async fn pins(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+async fn pins(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
     let request: PinRequest = service.read(&body, &[])?;
     let images = service.pin(request.clone()).await?;
     answer(Pins::new(&request, images)).await
@@ -251,8 +272,9 @@ async fn policy_history(
     answer(PolicyHistory { runs }).await
 }
 
-async fn run_policies(State(service): State<Arc<Service>>, body: Bytes) -> Served {
+async fn run_policies(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
     let form::RunPolicies { names, dry_run } = read(&body)?;
+    form::limit_names(names.len(), "names")?;
     let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
     let requested = service.parts.scheduler.run(names, mode).await;
     let requested = requested.map_err(ServiceError::from)?;

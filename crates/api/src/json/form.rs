@@ -147,13 +147,19 @@ pub(super) struct RunPolicies {
     pub(super) dry_run: bool,
 }
 
+/// Refuses more names of policies than anyone has policies.
+pub(super) fn limit_names(number: usize, field: &str) -> Result<(), ServiceError> {
+    if number <= MAX_NAMES {
+        return Ok(());
+    }
+    let problem = format!("accepted are up to {MAX_NAMES}");
+    Err(ServiceError::invalid(field, problem))
+}
+
 /// Reads the names of policies in a query: `name=a&name=b`. A bad name is not repeated in the
 /// error: it may be of any length.
 pub(super) fn names(query: &[(String, String)]) -> Result<Vec<PolicyName>, ServiceError> {
-    if query.len() > MAX_NAMES {
-        let problem = format!("accepted are up to {MAX_NAMES}");
-        return Err(ServiceError::invalid("name", problem));
-    }
+    limit_names(query.len(), "name")?;
     query
         .iter()
         .map(|(key, value)| match key.as_str() {
