@@ -2,20 +2,13 @@
 //!
 //! A message of a client may mean nothing here, and is refused by the name of its field.
 
-mod answer;
 mod container;
 mod enums;
-mod hold;
 mod listed;
-mod named;
-mod pin;
 mod policy;
-mod policy_run;
 mod report;
 mod request;
-mod run_record;
 mod things;
-mod usage;
 
 use jiff::Timestamp;
 use prost_types::Timestamp as TimestampMessage;

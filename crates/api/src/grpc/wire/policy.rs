@@ -1,13 +1,17 @@
-//! Policies, as they are in effect.
+//! Policies, what they would do, and their runs.
 
 use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
-use reclaim_maintenance::{Policy, Schedule};
-use reclaim_model::{BuildHistory, Watermark, Watermarks};
+use reclaim_maintenance::{
+    Breakdown, Excess, FilesystemRecord, Measure, NamespaceRun, Policy, PolicyForecast, PolicyRun,
+    ReleasedHold, RunRecord, Schedule,
+};
+use reclaim_model::{BuildHistory, Filesystem, Room, Watermark, Watermarks};
 
-use super::size;
+use super::{moment, size};
 use crate::grpc::proto;
+use proto::excess::Of;
 use proto::watermark::Mark;
 
 impl From<&Policy> for proto::Policy {
@@ -74,4 +78,207 @@ impl From<Watermarks> for proto::Watermarks {
 fn message(duration: Duration) -> Option<DurationMessage> {
     // No duration of a policy is longer than a message can say.
     duration.try_into().ok()
+}
+
+impl From<&PolicyRun> for proto::PolicyRun {
+    fn from(run: &PolicyRun) -> Self {
+        let PolicyRun {
+            policy,
+            trigger,
+            mode,
+            began,
+            ended,
+            before,
+            after,
+            wanted,
+            missing,
+            released,
+            reports,
+            outcome,
+            error,
+            breakdown,
+            warnings,
+        } = run;
+        let released = released
+            .iter()
+            .map(|ReleasedHold { namespace, run }| proto::ReleasedHold {
+                namespace: namespace.to_string(),
+                run: run.to_string(),
+            });
+        Self {
+            policy: policy.to_string(),
+            trigger: proto::Trigger::from(*trigger).into(),
+            mode: proto::Mode::from(*mode).into(),
+            began: Some(moment(*began)),
+            ended: Some(moment(*ended)),
+            before: before.iter().map(Into::into).collect(),
+            after: after.iter().map(Into::into).collect(),
+            wanted: wanted.iter().map(Into::into).collect(),
+            missing: missing.iter().map(Into::into).collect(),
+            released: released.collect(),
+            reports: reports.iter().map(Into::into).collect(),
+            outcome: proto::Outcome::from(*outcome).into(),
+            error: error.clone(),
+            breakdown: breakdown.as_ref().map(Into::into),
+            warnings: warnings.clone(),
+        }
+    }
+}
+
+impl From<&PolicyForecast> for proto::PolicyForecast {
+    fn from(forecast: &PolicyForecast) -> Self {
+        let PolicyForecast {
+            policy,
+            schedule: _,
+            rules: _,
+            filesystems,
+            wanted,
+            namespaces,
+            warnings,
+        } = forecast;
+        let namespaces = namespaces.iter().map(|it| proto::NamespaceForecast {
+            now: Some((&it.now).into()),
+            at_most: Some((&it.at_most).into()),
+        });
+        Self {
+            policy: policy.to_string(),
+            filesystems: filesystems.iter().map(Into::into).collect(),
+            wanted: wanted.iter().map(Into::into).collect(),
+            namespaces: namespaces.collect(),
+            warnings: warnings.clone(),
+        }
+    }
+}
+
+impl From<&Filesystem> for proto::Filesystem {
+    fn from(filesystem: &Filesystem) -> Self {
+        let Filesystem {
+            mount_point,
+            block,
+            bytes,
+            inodes,
+            has_content,
+            snapshotters,
+        } = filesystem;
+        let room = |room: &Room| {
+            Some(proto::Room {
+                total: room.total,
+                left: room.left,
+            })
+        };
+        Self {
+            mount_point: mount_point.display().to_string(),
+            block: *block,
+            bytes: room(bytes),
+            inodes: room(inodes),
+            has_content: *has_content,
+            snapshotters: snapshotters.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl From<&Excess> for proto::Excess {
+    fn from(excess: &Excess) -> Self {
+        let Excess { of, amount } = excess;
+        Self {
+            of: Some(match of {
+                Measure::Bytes(place) => Of::Bytes(place.display().to_string()),
+                Measure::Inodes(place) => Of::Inodes(place.display().to_string()),
+                Measure::Occupied => Of::Occupied(proto::excess::Occupied {}),
+            }),
+            amount: *amount,
+        }
+    }
+}
+
+impl From<&Breakdown> for proto::Breakdown {
+    fn from(breakdown: &Breakdown) -> Self {
+        Self {
+            account: Some((&breakdown.usage).into()),
+            other_bytes: breakdown.other_bytes,
+        }
+    }
+}
+
+impl From<&RunRecord> for proto::RunRecord {
+    fn from(record: &RunRecord) -> Self {
+        let RunRecord {
+            version,
+            policy,
+            trigger,
+            dry_run,
+            outcome,
+            began,
+            ended,
+            filesystems,
+            wanted,
+            missing,
+            released,
+            runs,
+            error,
+        } = record;
+        Self {
+            version: *version,
+            policy: policy.clone(),
+            trigger: proto::Trigger::from(*trigger).into(),
+            dry_run: *dry_run,
+            outcome: proto::Outcome::from(*outcome).into(),
+            began: Some(moment(*began)),
+            ended: Some(moment(*ended)),
+            filesystems: filesystems.iter().map(Into::into).collect(),
+            wanted: wanted.clone(),
+            missing: missing.clone(),
+            released: released.clone(),
+            runs: runs.iter().map(Into::into).collect(),
+            error: error.clone(),
+        }
+    }
+}
+
+impl From<&FilesystemRecord> for proto::FilesystemRecord {
+    fn from(record: &FilesystemRecord) -> Self {
+        let FilesystemRecord {
+            mount_point,
+            total_bytes,
+            left_bytes_before,
+            left_bytes_after,
+            left_inodes_before,
+            left_inodes_after,
+        } = record;
+        Self {
+            mount_point: mount_point.display().to_string(),
+            total_bytes: *total_bytes,
+            left_bytes_before: *left_bytes_before,
+            left_bytes_after: *left_bytes_after,
+            left_inodes_before: *left_inodes_before,
+            left_inodes_after: *left_inodes_after,
+        }
+    }
+}
+
+impl From<&NamespaceRun> for proto::NamespaceRun {
+    fn from(run: &NamespaceRun) -> Self {
+        let NamespaceRun {
+            namespace,
+            run,
+            removed,
+            kept,
+            refused,
+            failed,
+            estimate_bytes,
+            reclaimed_bytes,
+            held_until,
+        } = run;
+        Self {
+            namespace: namespace.clone(),
+            run: run.clone(),
+            removed: size(*removed),
+            kept: size(*kept),
+            refused: size(*refused),
+            failed: size(*failed),
+            estimate_bytes: *estimate_bytes,
+            reclaimed_bytes: *reclaimed_bytes,
+            held_until: held_until.map(moment),
+        }
+    }
 }

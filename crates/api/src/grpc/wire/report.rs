@@ -1,13 +1,21 @@
-//! Reports.
+//! Reports, the results of names and pins, and holds.
 
 use std::time::Duration;
 
 use prost_types::Duration as DurationMessage;
-use reclaim_model::{Failed, Kept, NotCounted, RefuseReason, Refused, Removed, Report};
+use reclaim_engine::Hold;
+use reclaim_model::{
+    Conflict, ConflictCause, Failed, ImageRecord, Kept, Named, NamedRemoval, NotCounted, NotPinned,
+    NotRemoved, PinOutcome, RefuseReason, Refused, Removed, Report, Row,
+};
 
 use super::things::holders;
 use super::{moment, size};
 use crate::grpc::proto;
+use proto::conflict::Cause;
+use proto::not_pinned::Why;
+use proto::not_removed::Kind;
+use proto::pin_outcome::Outcome;
 
 impl From<&Report> for proto::Report {
     fn from(report: &Report) -> Self {
@@ -143,6 +151,153 @@ impl From<&NotCounted> for proto::Beside {
             doubtful: Some((&not_counted.doubtful).into()),
             leased: Some((&not_counted.leased.things).into()),
             leases: not_counted.leased.leases.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Named> for proto::Named {
+    fn from(named: &Named) -> Self {
+        Self {
+            name: named.name.clone(),
+            services: named.services.clone(),
+            outcome: Some(match named.outcome() {
+                Ok(removal) => proto::named::Outcome::Removal(removal.into()),
+                Err(error) => proto::named::Outcome::NotRemoved(error.into()),
+            }),
+        }
+    }
+}
+
+impl From<&NamedRemoval> for proto::Removal {
+    fn from(removal: &NamedRemoval) -> Self {
+        Self {
+            records: removal.records.clone(),
+            rows: removal
+                .untagged
+                .iter()
+                .map(|name| Row::Untagged(name.clone()))
+                .chain(removal.deleted.iter().cloned().map(Row::Deleted))
+                .map(|row| (&row).into())
+                .collect(),
+        }
+    }
+}
+
+impl From<&NotRemoved> for proto::NotRemoved {
+    fn from(error: &NotRemoved) -> Self {
+        let mut conflict = None;
+        let mut subject = String::new();
+        let kind = match error {
+            NotRemoved::Blank => Kind::Blank,
+            NotRemoved::Reference(_) => Kind::Reference,
+            NotRemoved::NoSuchImage(name) => {
+                subject.clone_from(name);
+                Kind::NoSuchImage
+            }
+            NotRemoved::Ambiguous => Kind::Ambiguous,
+            NotRemoved::Conflict(found) => {
+                conflict = Some(found.into());
+                Kind::Conflict
+            }
+            NotRemoved::Changed => Kind::Changed,
+            NotRemoved::Cancelled => Kind::Cancelled,
+            NotRemoved::Failed(error) => {
+                subject.clone_from(error);
+                Kind::Failed
+            }
+        };
+        Self {
+            kind: kind.into(),
+            message: error.to_string(),
+            subject,
+            conflict,
+        }
+    }
+}
+
+impl From<&Conflict> for proto::Conflict {
+    fn from(conflict: &Conflict) -> Self {
+        let cause = match &conflict.cause {
+            ConflictCause::Referenced { container, image } => {
+                Cause::ReferencedBy(proto::ReferencedBy {
+                    container: container.clone(),
+                    image: image.to_string(),
+                })
+            }
+            ConflictCause::RunningContainer(id) => Cause::RunningContainer(id.clone()),
+            ConflictCause::StoppedContainer(id) => Cause::StoppedContainer(id.clone()),
+            ConflictCause::MultipleRepositories => Cause::MultipleRepositories(true),
+            ConflictCause::Holder(holder) => Cause::Holder(holder.into()),
+            ConflictCause::Pinned => Cause::Pinned(true),
+            ConflictCause::Other(words) => Cause::Other(words.clone()),
+        };
+        Self {
+            image: conflict.image.clone(),
+            can_be_forced: conflict.can_be_forced,
+            cause: Some(cause),
+        }
+    }
+}
+
+impl From<&PinOutcome> for proto::PinOutcome {
+    fn from(outcome: &PinOutcome) -> Self {
+        Self {
+            name: outcome.name.clone(),
+            outcome: Some(match &outcome.error {
+                None => Outcome::Change(proto::PinChange {
+                    target: outcome
+                        .target
+                        .as_ref()
+                        .map(ToString::to_string)
+                        .unwrap_or_default(),
+                    changed: outcome.changed.clone(),
+                    unchanged: outcome.unchanged.clone(),
+                }),
+                Some(error) => Outcome::NotPinned(error.into()),
+            }),
+        }
+    }
+}
+
+impl From<&NotPinned> for proto::NotPinned {
+    fn from(error: &NotPinned) -> Self {
+        Self {
+            why: Some(match error {
+                NotPinned::NotFound(error) => Why::NotFound(error.into()),
+                NotPinned::Others(image) => Why::Others(image.clone()),
+                NotPinned::Changed(image) => Why::Changed(image.clone()),
+                NotPinned::Failed(error) => Why::Failed(error.clone()),
+            }),
+        }
+    }
+}
+
+impl From<&Hold> for proto::Hold {
+    fn from(hold: &Hold) -> Self {
+        Self {
+            run: hold.run.to_string(),
+            started: hold.started.map(moment),
+            expires: hold.expires.map(moment),
+            is_abandoned: hold.is_abandoned,
+            is_whole: hold.is_whole,
+            records: hold.records.iter().map(Into::into).collect(),
+            unpins: hold.unpins.iter().map(Into::into).collect(),
+            leases: hold.leases.clone(),
+        }
+    }
+}
+
+impl From<&ImageRecord> for proto::HeldRecord {
+    fn from(record: &ImageRecord) -> Self {
+        let target = &record.target;
+        Self {
+            name: record.name.clone(),
+            media_type: target.media_type.clone(),
+            digest: target.digest.to_string(),
+            size: target.size,
+            annotations: target.annotations.clone().into_iter().collect(),
+            labels: record.labels.clone().into_iter().collect(),
+            created: record.created_at.map(moment),
         }
     }
 }
