@@ -10,6 +10,9 @@ mod report;
 mod request;
 mod things;
 
+#[cfg(test)]
+mod tests;
+
 use jiff::Timestamp;
 use prost_types::Timestamp as TimestampMessage;
 

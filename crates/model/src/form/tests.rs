@@ -3,16 +3,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    Amount, Answer, Answers, Column, Digest, DiskUsage, Freed, Holder, HolderKind, HolderPath,
-    HolderRole, ImageSize, ImageUsage, ImageVerdict, KeepReason, LeaseHolding, Namespace,
-    NamespaceUsage, Outlook, OutsideRecords, Place, ProjectImage, ProjectList, ProjectUsage,
-    PruneVerdicts, RemoveReason, Thing, ThingKind, Unrecorded, UsageByColumn, Versioned,
+    Amount, Answer, Answers, Column, DeleteGuard, Digest, DiskUsage, Estimate, Failed, FilterArgs,
+    FreeTarget, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, HolderPath, HolderRole,
+    ImageSize, ImageUsage, ImageVerdict, KeepReason, Kept, LeaseHolding, Leased, Left, LeftHolder,
+    LeftThing, Mode, Named, NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotRemoved,
+    Outlook, OutsideRecords, Pinned, Place, ProjectImage, ProjectList, ProjectUsage, PruneRequest,
+    PruneVerdicts, Reclaimed, RefuseReason, Refused, RemoveReason, Removed, Report, Row, RunId,
+    Selection, SnapshotId, Thing, ThingKind, Unpin, Unrecorded, UsageByColumn, Versioned,
 };
 
 const COLUMNS: [Column; 16] = [
@@ -323,4 +327,187 @@ fn projects_come_back() {
     assert_eq!(project["services"], json!(["db", "web"]));
     assert_eq!(project["bytes"], 66, "each target once");
     assert_eq!(project["rmi_local"], json!(amount(7)));
+}
+
+/// A report reads back as what it prints: of what is not counted it has the amounts alone.
+#[test]
+fn reports_come_back() {
+    let freed = |digit, bytes| {
+        let blob = FreedBlob {
+            digest: digest(digit),
+            bytes,
+        };
+        let snapshot = FreedSnapshot {
+            id: SnapshotId::new("overlayfs", "top"),
+            bytes: None,
+        };
+        Freed::new(vec![blob], vec![snapshot])
+    };
+    let lease = LeaseHolding {
+        id: "pull".to_owned(),
+        role: Some(HolderRole::Pull),
+        since: Some("2026-01-02T03:04:05Z".parse().unwrap()),
+        until: None,
+        things: freed('6', 60),
+    };
+    let refused = |reason| Refused {
+        name: "app:3".to_owned(),
+        reason,
+    };
+    let report = Report {
+        run: RunId("019aa6f0".to_owned()),
+        namespace: namespace("k8s.io"),
+        mode: Mode::DryRun,
+        removed: vec![Removed {
+            name: "app:1".to_owned(),
+            target: digest('1'),
+            reason: RemoveReason::Unused,
+        }],
+        kept: vec![Kept {
+            name: "app:2".to_owned(),
+            target: digest('2'),
+            reason: KeepReason::InUse,
+            holders: holders(),
+        }],
+        refused: vec![
+            refused(RefuseReason::TargetMoved),
+            refused(RefuseReason::AlreadyGone),
+            refused(RefuseReason::MustStay {
+                reason: KeepReason::Pinned,
+                holders: holders(),
+            }),
+            refused(RefuseReason::Cancelled),
+            refused(RefuseReason::OutOfTime),
+        ],
+        failed: vec![Failed {
+            name: "app:4".to_owned(),
+            error: "no answer".to_owned(),
+        }],
+        estimate: Estimate(amount(1)),
+        estimate_at_least: Estimate(amount(2)),
+        not_counted: NotCounted {
+            pending: freed('3', 30),
+            kept_elsewhere: freed('4', 40),
+            history: Pinned {
+                configs: 5,
+                freed: freed('5', 50),
+            },
+            doubtful: Freed::default(),
+            leased: Leased {
+                things: freed('6', 60),
+                leases: vec![lease],
+            },
+        },
+        reclaimed: Reclaimed(amount(3)),
+        freed: freed('7', 70),
+        left: vec![
+            Left {
+                thing: LeftThing::Blob {
+                    digest: digest('8'),
+                },
+                bytes: 80,
+                holders: vec![LeftHolder {
+                    namespace: namespace("moby"),
+                    holder: holders().remove(0),
+                }],
+            },
+            Left {
+                thing: LeftThing::Snapshot(SnapshotId::new("native", "base")),
+                bytes: 90,
+                holders: Vec::new(),
+            },
+        ],
+        stranded: Vec::new(),
+        unpinned: vec![Unpin {
+            config: digest('9'),
+            snapshot: SnapshotId::new("native", "top"),
+        }],
+        rows: vec![Row::Untagged("app:1".to_owned()), Row::Deleted(digest('1'))],
+        named: vec![
+            Named::new(
+                "app:1",
+                Ok(NamedRemoval {
+                    records: vec!["docker.io/library/app:1".to_owned()],
+                    untagged: vec!["app:1".to_owned()],
+                    deleted: vec![digest('1')],
+                }),
+            ),
+            Named::new(
+                "gone",
+                Err(NotRemoved::NoSuchImage("gone:latest".to_owned())),
+            ),
+        ],
+        warnings: vec!["odd".to_owned()],
+        guard: Some(DeleteGuard::Server),
+        held_until: Some("2026-01-02T03:04:05Z".parse().unwrap()),
+        unfinished: Some("no answer".to_owned()),
+        policy: Some("night".parse().unwrap()),
+        took: Duration::from_millis(1234),
+        collection: Some(Duration::from_millis(56)),
+    };
+    let form = serde_json::to_value(Versioned::new(&report)).unwrap();
+    let again: Versioned<Report> = serde_json::from_value(form.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&again).unwrap(), form);
+    let Report { not_counted, .. } = &again.value;
+    assert_eq!(not_counted.pending.amount().content_bytes, 30);
+    assert_eq!(not_counted.kept_elsewhere.amount().content_bytes, 40);
+    assert_eq!(
+        not_counted.leased.leases[0].things.amount().content_bytes,
+        60
+    );
+    // Everything else is the same value.
+    let whole = Report {
+        not_counted: not_counted.clone(),
+        ..report
+    };
+    assert_eq!(again.value, whole);
+    assert_eq!(form["dry_run"], true);
+    assert_eq!(form["kept_elsewhere_bytes"], 40);
+    assert_eq!(form["build_history"]["configs"], 5);
+    assert_eq!(
+        form["refused"][0]["reason"],
+        "the name now points to a different image"
+    );
+    assert_eq!(form["named"][0]["problem"], Value::Null);
+    assert_eq!(form["named"][1]["problem"], "no_such_image");
+    assert_eq!(form["named"][1]["message"], "No such image: gone:latest");
+}
+
+/// As typed: a percentage stays one, and a size is exact.
+#[test]
+fn requests_come_back() {
+    let mut filters = FilterArgs::default();
+    filters.add("until", "24h");
+    let typed = PruneRequest::new(namespace("default"), filters.clone());
+    let named = PruneRequest::images(namespace("default"), ["app:1"]);
+    for (request, target) in [
+        (
+            typed.clone().with_target_free(FreeTarget::Percent(10)),
+            json!("10%"),
+        ),
+        (
+            typed.with_target_free(FreeTarget::Bytes(1_234_567)),
+            json!("1234567B"),
+        ),
+        (named, Value::Null),
+    ] {
+        let form = serde_json::to_value(&request).unwrap();
+        assert_eq!(form["target_free"], target);
+        let again: PruneRequest = serde_json::from_value(form.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&again).unwrap(), form);
+    }
+    let short = json!({"namespace": "default", "selection": {"filters": {"until": ["24h"]}}});
+    let read: PruneRequest = serde_json::from_value(short).unwrap();
+    assert!(matches!(read.selection, Selection::Filters(read) if read == filters));
+    for refused in [
+        json!({"namespace": "default", "selection": {"filters": {}}, "force": true}),
+        json!({"namespace": "a b", "selection": {"filters": {}}}),
+        json!({"namespace": "default", "selection": {"rule": {}}}),
+        json!({"namespace": "default"}),
+    ] {
+        assert!(
+            serde_json::from_value::<PruneRequest>(refused.clone()).is_err(),
+            "{refused}"
+        );
+    }
 }
