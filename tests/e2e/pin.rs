@@ -227,7 +227,7 @@ async fn does_not_pin_a_tag_that_moves_meanwhile() {
     assert_eq!(proxy.struck(), 1);
     assert_eq!(
         output.stderr,
-        "error: app:1 has come to mean another image meanwhile; retry\n"
+        "error: app:1 now points to a different image; retry\n"
     );
     let record = rig.namespace.image_record(app.name()).await.unwrap();
     assert_eq!(record.target.digest, other.target.digest);

@@ -180,7 +180,7 @@ pub(crate) trait Problem: std::fmt::Display {
 }
 
 /// What went wrong with one name: a code (`problem`) and a text (`message`) for those who read, and
-/// the value itself (`error`). All are null where nothing went wrong.
+/// the value itself (`error`). Without an error the first two are null.
 pub(crate) mod problem {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -190,11 +190,13 @@ pub(crate) mod problem {
     struct Written<'e, E> {
         problem: Option<&'static str>,
         message: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'e E>,
     }
 
     #[derive(Deserialize)]
     struct Read<E> {
+        #[serde(default = "Option::default")]
         error: Option<E>,
     }
 
