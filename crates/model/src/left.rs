@@ -1,4 +1,4 @@
-//! What was to be freed and is still there, with who holds it.
+//! What was planned to go and is still there, with its holders.
 
 use serde::{Deserialize, Serialize};
 

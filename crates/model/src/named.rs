@@ -39,10 +39,10 @@ pub struct Named {
     /// The services of a project that the image is for, sorted; none outside of projects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<String>,
-    /// What goes for it.
+    /// What is removed for it.
     #[serde(flatten)]
     pub removal: NamedRemoval,
-    /// Why nothing goes.
+    /// Why nothing is removed for it.
     #[serde(flatten, with = "form::problem")]
     pub error: Option<NotRemoved>,
 }
@@ -62,7 +62,7 @@ impl Named {
         }
     }
 
-    /// Returns what goes, or why nothing does.
+    /// Returns what is removed, or why nothing is.
     ///
     /// # Errors
     ///
@@ -72,10 +72,10 @@ impl Named {
     }
 }
 
-/// What goes for one name.
+/// What is removed for one name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NamedRemoval {
-    /// The records that go, by their full names.
+    /// The removed records, by their full names.
     pub records: Vec<String>,
     /// The names that are untagged, as Docker shows them.
     pub untagged: Vec<String>,
@@ -83,7 +83,7 @@ pub struct NamedRemoval {
     pub deleted: Vec<Digest>,
 }
 
-/// Why nothing, or not everything, goes for a name.
+/// Why nothing, or not everything, is removed for a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotRemoved {
@@ -99,13 +99,13 @@ pub enum NotRemoved {
     /// It is the beginning of several IDs.
     #[error("ambiguous reference")]
     Ambiguous,
-    /// Something is in the way.
+    /// Something prevents the removal.
     #[error("{0}")]
     Conflict(Conflict),
-    /// The name has come to mean another image while it was being removed.
+    /// The name was moved to another image during the removal.
     #[error("consistency error: data changed during operation, retry")]
     Changed,
-    /// The run was stopped before its turn came.
+    /// The run was stopped first.
     #[error("the run was stopped first")]
     Cancelled,
     /// The removal failed: the error with its causes.
@@ -163,7 +163,7 @@ pub enum ConflictCause {
     /// Something else uses it, or may.
     #[error("image is being used by {}", shortened(&.0.to_string()))]
     Holder(Holder),
-    /// The CRI plugin is told to keep it.
+    /// The image is pinned.
     #[error("image is pinned")]
     Pinned,
     /// It has to stay for a reason that has no words of Docker's.
@@ -172,7 +172,7 @@ pub enum ConflictCause {
 }
 
 impl ConflictCause {
-    /// Returns the ID of the container that is in the way, if one is.
+    /// Returns the ID of the container that prevents the removal, if one does.
     pub fn container(&self) -> Option<&str> {
         match self {
             Self::Referenced { container, .. }

@@ -1,8 +1,8 @@
 //! Pins: the labels by which an image is kept from every removal, and what comes of setting them.
 //!
 //! There are two. One is the CRI plugin's, which the kubelet and everybody else respect, and it
-//! alone decides. The other says that the first is ours, and since when: what somebody else has
-//! pinned is not ours to let go.
+//! alone decides. The other says that Reclaim set the first, and when: a pin that Reclaim did not
+//! set is not removed without force.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,13 +24,13 @@ pub enum Pin {
     /// Reclaim has put it.
     #[serde(rename = "reclaim")]
     Ours,
-    /// The CRI plugin has, or somebody by hand.
+    /// The CRI plugin, or a person by hand.
     #[serde(rename = "other")]
     Others,
 }
 
 impl Pin {
-    /// Returns the label that tells of it.
+    /// Returns the label that shows it.
     pub fn label(self) -> &'static str {
         match self {
             Self::Ours => OUR_PIN_LABEL,
@@ -52,7 +52,7 @@ impl ImageRecord {
         })
     }
 
-    /// Whether the image must not be removed, whoever said so.
+    /// Whether the image is pinned, by Reclaim or anything else.
     pub fn is_pinned(&self) -> bool {
         self.pin().is_some()
     }
@@ -66,7 +66,7 @@ pub enum PinAction {
     Pin,
     /// Take those away that are ours.
     Unpin,
-    /// Take them away, whoever set them.
+    /// Remove them, also those that Reclaim did not set.
     UnpinAny,
 }
 
@@ -157,7 +157,7 @@ pub enum NotPinned {
          be forced)"
     )]
     Others(String),
-    /// The name has come to mean another image meanwhile.
+    /// The name was moved to another image meanwhile.
     #[error("{0} now points to a different image; retry")]
     Changed(String),
     /// A record could not be written: the error with its causes.
@@ -212,7 +212,7 @@ mod tests {
             (&[][..], None, None),
             (&[theirs], Some(Pin::Others), Some(PIN_LABEL)),
             (&[theirs, ours], Some(Pin::Ours), Some(OUR_PIN_LABEL)),
-            // Somebody has taken the pin away, and left our mark.
+            // Another tool removed the pin and left our label.
             (&[ours], None, None),
             (&[(PIN_LABEL, "no")], None, None),
         ] {

@@ -1,4 +1,4 @@
-//! The decision: what goes, what stays and why, and what that frees.
+//! The plan: which images are removed, which are kept and why, and what that frees.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Records that stay.
     pub kept: Vec<Kept>,
-    /// Configurations that let go of what was unpacked of them, sorted.
+    /// Configurations that release their unpacked layers, sorted.
     pub unpins: Vec<Unpin>,
     /// Where images were named, what each name comes to.
     pub named: Vec<Named>,
@@ -60,16 +60,16 @@ impl NotCounted {
     }
 }
 
-/// One removal, with the record that it was judged by.
+/// One removal, with the record that was evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The record as it was seen. If it points elsewhere by now, the step is refused.
+    /// The record as it was observed. If it points elsewhere later, the step is refused.
     pub image: ImageRecord,
-    /// Why it goes.
+    /// Why it is removed.
     pub reason: RemoveReason,
 }
 
-/// Why an image goes.
+/// Why an image is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RemoveReason {
@@ -79,14 +79,14 @@ pub enum RemoveReason {
     Unused,
     /// Its content is used, but another record of the same target stays for that.
     Duplicate,
-    /// Somebody named it.
+    /// The request names it.
     Named,
-    /// Somebody named it, and it is needed: it stays under Docker's name for an image without
+    /// The request names it, and it is in use: it stays under Docker's name for an image without
     /// one, [`ImageRecord::without_name`].
     Replaced,
     /// It is a parent without a name, and its last child goes.
     Parent,
-    /// A part of it is damaged, so that it is good for nothing, and nothing uses it.
+    /// A part of it is damaged, so that it cannot be used, and nothing uses it.
     Torn,
 }
 
@@ -144,7 +144,7 @@ keep_reasons! {
     Pinned "pinned" "pinned";
     /// A part of it is there but cannot be read, so what uses it is unknown.
     Unreadable "unreadable" "cannot be read";
-    /// Somebody uses it.
+    /// Something uses it.
     InUse "in_use" "in use";
     /// What its own labels refer to cannot be held while it is removed; see
     /// [`ImageRecord::is_holdable`].
@@ -155,11 +155,11 @@ keep_reasons! {
     CriGroup "cri_group" "its other names stay";
     /// The target of the prune is met without it.
     NotNeeded "not_needed" "not needed to free as much as was asked for";
-    /// It came up after the plan was shown to whoever confirmed it.
+    /// It was not in the plan that was shown and confirmed.
     NotConfirmed "not_confirmed" "was not in the list that was confirmed";
     /// Images were named, and it was not.
     NotNamed "not_named" "was not named";
-    /// It was given by its ID and has several names, and nobody insisted.
+    /// It was given by its ID, has several names, and the request does not force.
     NotForced "not_forced" "has several names";
     /// The configuration protects it from all policies, or containerd's says that pods need it.
     Protected "protected" "protected";
@@ -194,7 +194,7 @@ impl RemoveReason {
     }
 }
 
-/// The blobs and snapshots that go when all steps of a plan are done.
+/// The blobs and snapshots that are freed when all steps of a plan are done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freed {
     /// Blobs that leave the disk, sorted; none that another namespace keeps.
@@ -207,7 +207,7 @@ pub struct Freed {
     unlisted: Option<Box<Amount>>,
 }
 
-/// A blob that goes, or went.
+/// A blob that is or was freed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FreedBlob {
     /// Its identity.
@@ -216,7 +216,7 @@ pub struct FreedBlob {
     pub bytes: u64,
 }
 
-/// A snapshot that goes, or went.
+/// A snapshot that is or was freed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FreedSnapshot {
     /// Where it is.
@@ -348,7 +348,7 @@ impl Plan {
 #[serde(transparent)]
 pub struct Estimate(pub Amount);
 
-/// What a run freed: it was there before, was planned to go, and was gone when we looked again.
+/// What a run freed: it was there before, was planned to go, and was gone in the list afterwards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reclaimed(pub Amount);

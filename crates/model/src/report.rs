@@ -1,4 +1,4 @@
-//! What a run did. It always comes back, with what failed in it.
+//! The report of a run: what it removed, kept, refused and freed, and what failed.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl fmt::Display for RunId {
     }
 }
 
-/// One prune, from request to what was found afterwards.
+/// The report of one prune.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[must_use = "an unread report is not actionable"]
 pub struct Report {
@@ -37,41 +37,39 @@ pub struct Report {
     pub removed: Vec<Removed>,
     /// Records that stay by the plan.
     pub kept: Vec<Kept>,
-    /// Records that were to go and stay because the store had moved on.
+    /// Records that were planned to go, and stay because the store changed.
     pub refused: Vec<Refused>,
-    /// Records that were to go and could not be removed.
+    /// Records that were planned to go, and could not be removed.
     pub failed: Vec<Failed>,
-    /// What was foreseen, for all that could be seen.
+    /// What the plan frees, for all that could be seen.
     pub estimate: Estimate,
-    /// What was foreseen at least, whatever hides behind what could not be seen.
+    /// What the plan frees at least, whatever an unreadable part of the store holds.
     pub estimate_at_least: Estimate,
     /// What the estimate does not count: garbage already, and what others keep.
     #[serde(flatten)]
     pub not_counted: NotCounted,
-    /// What was found to be gone.
+    /// What was gone when the store was listed again.
     pub reclaimed: Reclaimed,
-    /// What is gone; on a dry run what would go.
+    /// The blobs and snapshots that are gone; on a dry run those that would go.
     #[serde(flatten)]
     pub freed: Freed,
-    /// What was to go and is still there after the collection, sorted.
+    /// What was planned to go and is still there after the collection, sorted.
     pub left: Vec<Left>,
     /// Directories of snapshots that are gone, and that stay on the disk all the same. What they
     /// occupy is not reclaimed.
     pub stranded: Vec<Unrecorded>,
-    /// Configurations that have let go of what was unpacked of them; on a dry run those that
-    /// would.
+    /// Configurations that released their unpacked layers; on a dry run those that would.
     pub unpinned: Vec<Unpin>,
-    /// Docker's rows of a prune: what was untagged and which blobs of images are gone.
+    /// The rows of Docker's prune report, in Docker's order.
     pub rows: Vec<Row>,
     /// Where images were named, the result of each name; on a dry run what it would be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named: Vec<Named>,
     /// What a person should know.
     pub warnings: Vec<String>,
-    /// How removals made sure that a record was still the one that was judged; `None` if there
-    /// were none.
+    /// How removals made sure that a record was still the planned one; `None` without removals.
     pub guard: Option<DeleteGuard>,
-    /// Until when what was removed can be restored; `None` if it was freed at once.
+    /// When the undo window ends; `None` if everything was freed at once.
     pub held_until: Option<Timestamp>,
     /// Why the run could not collect or look again after its removals; the store is sound, but
     /// what is freed is unknown.
@@ -94,7 +92,7 @@ impl Report {
     }
 }
 
-/// How a removal makes sure that the record is still the one that was judged.
+/// How a removal makes sure that the record is still the planned one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeleteGuard {
@@ -129,9 +127,9 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefuseReason {
-    /// The name points at something that nobody judged.
+    /// The name points at a target that was not evaluated.
     TargetMoved,
-    /// Somebody else removed the record first.
+    /// Another process removed the record first.
     AlreadyGone,
     /// By a second look it has to stay.
     MustStay {
@@ -140,7 +138,7 @@ pub enum RefuseReason {
         /// What uses it.
         holders: Vec<Holder>,
     },
-    /// The run was stopped before its turn came.
+    /// The run was stopped first.
     Cancelled,
     /// The run took so long that its hold would have expired.
     OutOfTime,

@@ -1,4 +1,4 @@
-//! What only build history holds, and what becomes of it.
+//! Unpacked layers that only build history holds.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +15,11 @@ pub enum BuildHistory {
     /// They stay. The plan says how much they are.
     #[default]
     Keep,
-    /// The configurations let go of them. They stay themselves, and so do the leases.
+    /// The configurations release them. The configurations and the leases stay.
     Unpin,
 }
 
-/// A configuration that lets go of what was unpacked of its image: it loses the label that
+/// A configuration that releases the unpacked layers of its image: it loses the label that
 /// refers to the snapshot, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unpin {
