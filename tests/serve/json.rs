@@ -101,12 +101,12 @@ async fn lists_what_the_command_lists() {
         ("/policies/history", &["policy", "history"]),
     ] {
         let mut served = daemon.ask("GET", &format!("{ROOT}{path}")).await.done();
-        let args = [&["--config", "/dev/null"], command, &["--format", "json"]].concat();
-        let mut printed = with_state(&rig, &args);
-        // The moments of two lists differ.
-        for value in [&mut served, &mut printed] {
-            value.as_object_mut().unwrap().remove("observed_at");
+        if path == "/images" {
+            assert!(served["observed_at"].is_string(), "{served}");
+            served.as_object_mut().unwrap().remove("observed_at");
         }
+        let args = [&["--config", "/dev/null"], command, &["--format", "json"]].concat();
+        let printed = with_state(&rig, &args);
         assert_eq!(served, printed, "{path}");
     }
 }

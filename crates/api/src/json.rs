@@ -181,7 +181,12 @@ async fn images(
         .parts
         .engine
         .images(&namespace, query.may_lack_namespace);
-    answer(listing.await.map_err(ServiceError::from)?).await
+    let list = listing.await.map_err(ServiceError::from)?;
+    answer(form::Images {
+        observed_at: list.observed_at,
+        list,
+    })
+    .await
 }
 
 async fn projects(

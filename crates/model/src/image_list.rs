@@ -12,7 +12,9 @@ use crate::{Digest, ImageSize, KeepReason, Namespace, Pin, RemoveReason};
 pub struct ImageList {
     /// The namespace.
     pub namespace: Namespace,
-    /// The moment, by the clock of the process that listed them; ages are shown relative to it.
+    /// The moment, by the clock of the process that listed them; ages are shown relative to it. Not
+    /// in JSON, so that equal lists are equal.
+    #[serde(skip)]
     pub observed_at: Timestamp,
     /// One for each record, sorted by name.
     pub images: Vec<ListedImage>,

@@ -76,11 +76,12 @@ pub struct Report {
     pub unfinished: Option<String>,
     /// The policy that it was for, if a policy wanted it.
     pub policy: Option<PolicyName>,
-    /// How long it took, the waiting for its guard included.
-    #[serde(rename = "took_ms", with = "form::milliseconds")]
+    /// How long it took, the waiting for its guard included. Not in JSON, so that equal runs have
+    /// equal reports; the history and metrics have it.
+    #[serde(skip)]
     pub took: Duration,
-    /// How long containerd's collection took; `None` if none was asked for.
-    #[serde(rename = "collection_ms", with = "form::optional_milliseconds")]
+    /// How long containerd's collection took; `None` without one. Not in JSON either.
+    #[serde(skip)]
     pub collection: Option<Duration>,
 }
 

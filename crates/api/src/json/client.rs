@@ -20,8 +20,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::form::{
-    Failed, Options, PolicyForecasts, PolicyHistory, PolicyRunLine, Release, Released, RunLine,
-    RunPolicies, RunRequest, Undo,
+    Failed, Images, Options, PolicyForecasts, PolicyHistory, PolicyRunLine, Release, Released,
+    RunLine, RunPolicies, RunRequest, Undo,
 };
 use super::{ErrorForm, ROOT};
 use crate::service::{ErrorKind, Planned};
@@ -176,7 +176,11 @@ impl HostClient {
         may_lack_namespace: bool,
     ) -> Result<ImageList, HostError> {
         let query = in_namespace(namespace, may_lack_namespace);
-        self.get(&format!("/images?{query}")).await
+        let Images { observed_at, list } = self.get(&format!("/images?{query}")).await?;
+        Ok(ImageList {
+            observed_at,
+            ..list
+        })
     }
 
     /// Lists the projects of a namespace.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use jiff::Timestamp;
 use reclaim_engine::{Progress, RunError, RunOptions};
 use reclaim_maintenance::{PolicyForecast, PolicyRun, RunRecord};
 use reclaim_model::{
-    GoDuration, Namespace, PolicyName, PruneRequest, Report, RunId, UsageByColumn,
+    GoDuration, ImageList, Namespace, PolicyName, PruneRequest, Report, RunId, UsageByColumn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,14 @@ pub(super) struct InNamespace {
 pub(super) struct Why {
     pub(super) namespace: Option<Namespace>,
     pub(super) thing: String,
+}
+
+/// The images of a namespace, and when they were listed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Images {
+    pub(super) observed_at: Timestamp,
+    #[serde(flatten)]
+    pub(super) list: ImageList,
 }
 
 /// A run to undo.

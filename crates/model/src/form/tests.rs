@@ -442,8 +442,8 @@ fn reports_come_back() {
         held_until: Some("2026-01-02T03:04:05Z".parse().unwrap()),
         unfinished: Some("no answer".to_owned()),
         policy: Some("night".parse().unwrap()),
-        took: Duration::from_millis(1234),
-        collection: Some(Duration::from_millis(56)),
+        took: Duration::ZERO,
+        collection: None,
     };
     let form = serde_json::to_value(Versioned::new(&report)).unwrap();
     let again: Versioned<Report> = serde_json::from_value(form.clone()).unwrap();
