@@ -329,20 +329,19 @@ fn projects_come_back() {
     assert_eq!(project["rmi_local"], json!(amount(7)));
 }
 
-/// A report reads back as what it prints: of what is not counted it has the amounts alone.
-#[test]
-fn reports_come_back() {
-    let freed = |digit, bytes| {
-        let blob = FreedBlob {
-            digest: digest(digit),
-            bytes,
-        };
-        let snapshot = FreedSnapshot {
-            id: SnapshotId::new("overlayfs", "top"),
-            bytes: None,
-        };
-        Freed::new(vec![blob], vec![snapshot])
+fn freed(digit: char, bytes: u64) -> Freed {
+    let blob = FreedBlob {
+        digest: digest(digit),
+        bytes,
     };
+    let snapshot = FreedSnapshot {
+        id: SnapshotId::new("overlayfs", "top"),
+        bytes: None,
+    };
+    Freed::new(vec![blob], vec![snapshot])
+}
+
+fn not_counted() -> NotCounted {
     let lease = LeaseHolding {
         id: "pull".to_owned(),
         role: Some(HolderRole::Pull),
@@ -350,11 +349,60 @@ fn reports_come_back() {
         until: None,
         things: freed('6', 60),
     };
+    NotCounted {
+        pending: freed('3', 30),
+        kept_elsewhere: freed('4', 40),
+        history: Pinned {
+            configs: 5,
+            freed: freed('5', 50),
+        },
+        doubtful: Freed::default(),
+        leased: Leased {
+            things: freed('6', 60),
+            leases: vec![lease],
+        },
+    }
+}
+
+fn left() -> Vec<Left> {
+    vec![
+        Left {
+            thing: LeftThing::Blob {
+                digest: digest('8'),
+            },
+            bytes: 80,
+            holders: vec![LeftHolder {
+                namespace: namespace("moby"),
+                holder: holders().remove(0),
+            }],
+        },
+        Left {
+            thing: LeftThing::Snapshot(SnapshotId::new("native", "base")),
+            bytes: 90,
+            holders: Vec::new(),
+        },
+    ]
+}
+
+fn refused() -> Vec<Refused> {
     let refused = |reason| Refused {
         name: "app:3".to_owned(),
         reason,
     };
-    let report = Report {
+    vec![
+        refused(RefuseReason::TargetMoved),
+        refused(RefuseReason::AlreadyGone),
+        refused(RefuseReason::MustStay {
+            reason: KeepReason::Pinned,
+            holders: holders(),
+        }),
+        refused(RefuseReason::Cancelled),
+        refused(RefuseReason::OutOfTime),
+    ]
+}
+
+fn report() -> Report {
+    Report {
         run: RunId("019aa6f0".to_owned()),
         namespace: namespace("k8s.io"),
         mode: Mode::DryRun,
@@ -369,54 +417,17 @@ fn reports_come_back() {
             reason: KeepReason::InUse,
             holders: holders(),
         }],
-        refused: vec![
-            refused(RefuseReason::TargetMoved),
-            refused(RefuseReason::AlreadyGone),
-            refused(RefuseReason::MustStay {
-                reason: KeepReason::Pinned,
-                holders: holders(),
-            }),
-            refused(RefuseReason::Cancelled),
-            refused(RefuseReason::OutOfTime),
-        ],
+        refused: refused(),
         failed: vec![Failed {
             name: "app:4".to_owned(),
             error: "no answer".to_owned(),
         }],
         estimate: Estimate(amount(1)),
         estimate_at_least: Estimate(amount(2)),
-        not_counted: NotCounted {
-            pending: freed('3', 30),
-            kept_elsewhere: freed('4', 40),
-            history: Pinned {
-                configs: 5,
-                freed: freed('5', 50),
-            },
-            doubtful: Freed::default(),
-            leased: Leased {
-                things: freed('6', 60),
-                leases: vec![lease],
-            },
-        },
+        not_counted: not_counted(),
         reclaimed: Reclaimed(amount(3)),
         freed: freed('7', 70),
-        left: vec![
-            Left {
-                thing: LeftThing::Blob {
-                    digest: digest('8'),
-                },
-                bytes: 80,
-                holders: vec![LeftHolder {
-                    namespace: namespace("moby"),
-                    holder: holders().remove(0),
-                }],
-            },
-            Left {
-                thing: LeftThing::Snapshot(SnapshotId::new("native", "base")),
-                bytes: 90,
-                holders: Vec::new(),
-            },
-        ],
+        left: left(),
         stranded: Vec::new(),
         unpinned: vec![Unpin {
             config: digest('9'),
@@ -444,7 +455,13 @@ fn reports_come_back() {
         policy: Some("night".parse().unwrap()),
         took: Duration::ZERO,
         collection: None,
-    };
+    }
+}
+
+/// A report reads back as what it prints: of what is not counted it has the amounts alone.
+#[test]
+fn reports_come_back() {
+    let report = report();
     let form = serde_json::to_value(Versioned::new(&report)).unwrap();
     let again: Versioned<Report> = serde_json::from_value(form.clone()).unwrap();
     assert_eq!(serde_json::to_value(&again).unwrap(), form);
