@@ -1,8 +1,8 @@
-//! The example of an engine that embeds Reclaim.
+//! The example of an engine that mounts the routes of Docker's API.
 
-#[path = "../../crates/api/examples/engine.rs"]
+#[path = "../../crates/api/examples/docker_api.rs"]
 #[expect(dead_code, reason = "an example has a main of its own")]
-mod engine;
+mod docker_api;
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn an_engine_that_embeds_reclaim_keeps_images_of_its_containers() {
     local
         .run_until(async {
             tokio::select! {
-                served = engine::serve(rig.containerd.address(), "default", socket) => {
+                served = docker_api::serve(rig.containerd.address(), "default", socket) => {
                     panic!("{served:?}");
                 }
                 () = test => {}

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 /// A flag that one run at a time can hold. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct PruneGuard {
+pub(crate) struct PruneGuard {
     state: Arc<State>,
 }
 
@@ -20,14 +20,14 @@ struct State {
 /// The right to run. Given back when dropped, also by a panic or a cancelled future.
 #[derive(Debug)]
 #[must_use = "the guard is released when this is dropped"]
-pub struct PruneRunning {
+pub(crate) struct PruneRunning {
     state: Arc<State>,
 }
 
 impl PruneGuard {
     /// Takes the guard; `None` if a run has it. There is no queue: two prunes that ask at once
     /// want the same images gone.
-    pub fn try_begin(&self) -> Option<PruneRunning> {
+    pub(crate) fn try_begin(&self) -> Option<PruneRunning> {
         self.state
             .is_running
             .compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire)
@@ -38,7 +38,7 @@ impl PruneGuard {
     }
 
     /// Whether a run has it at this moment.
-    pub fn is_taken(&self) -> bool {
+    pub(crate) fn is_taken(&self) -> bool {
         self.state.is_running.load(Ordering::Acquire)
     }
 

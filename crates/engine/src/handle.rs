@@ -91,3 +91,132 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use reclaim_fake::{Fake, Image, Labels, Layer};
+    use reclaim_model::{RefuseReason, Refused, Removed};
+    use reclaim_store::Containerd;
+
+    use super::*;
+
+    const NAMESPACE: &str = "default";
+
+    /// Returns a containerd with unused images, and an engine that works on it.
+    fn host(images: &[String]) -> (Fake, Arc<Engine>) {
+        let fake = Fake::new("2.1.9");
+        let now = fake.now();
+        fake.change(|state| {
+            for name in images {
+                let image = Image::new(vec![Layer::of(name)], &Labels::new());
+                image.store(state, NAMESPACE, "overlayfs", None);
+                state.put_image(NAMESPACE, image.record(name), now);
+            }
+        });
+        let store = Containerd::from_channel(fake.channel());
+        (fake, Arc::new(Engine::new(store)))
+    }
+
+    fn old_images(count: usize) -> Vec<String> {
+        (0..count)
+            .map(|tag| format!("docker.io/library/old:{tag:03}"))
+            .collect()
+    }
+
+    fn prune(engine: &Arc<Engine>, options: RunOptions) -> RunHandle {
+        let request = PruneRequest::unused(NAMESPACE.parse().unwrap());
+        engine.start(request, None, options, &CancellationToken::new())
+    }
+
+    fn names_of(removed: &[Removed]) -> Vec<String> {
+        removed.iter().map(|image| image.name.clone()).collect()
+    }
+
+    fn records(fake: &Fake) -> Vec<String> {
+        fake.look(|state| state.namespaces[NAMESPACE].images.keys().cloned().collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_handle_does_not_end_the_run() {
+        let images = old_images(3);
+        let (fake, engine) = host(&images);
+        let mut reports = engine.reports();
+        drop(prune(&engine, RunOptions::default()));
+        let report = reports.recv().await.unwrap();
+        assert_eq!(names_of(&report.removed), images);
+        assert!(report.collection.is_some(), "{report:?}");
+        assert_eq!(records(&fake), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancel_stops_the_run_and_the_report_has_what_was_removed() {
+        let images = old_images(3);
+        let (fake, engine) = host(&images);
+        let mut run = prune(
+            &engine,
+            RunOptions {
+                max_deletes_per_second: Some(1),
+                ..RunOptions::default()
+            },
+        );
+        while let Some(progress) = run.progress().await {
+            if let Progress::Step { done: 1, .. } = progress {
+                run.cancel();
+            }
+        }
+        let report = run.await.unwrap();
+        let removed = names_of(&report.removed);
+        assert_eq!(removed.len(), 1, "{report:?}");
+        assert_eq!(report.refused.len(), 2, "{report:?}");
+        for Refused { name, reason } in &report.refused {
+            assert_eq!(*reason, RefuseReason::Cancelled, "{name}");
+        }
+        let left: Vec<_> = images
+            .into_iter()
+            .filter(|name| !removed.contains(name))
+            .collect();
+        assert_eq!(records(&fake), left);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_is_cancelled_before_its_first_removal_changes_nothing() {
+        let images = old_images(3);
+        let (fake, engine) = host(&images);
+        let run = prune(&engine, RunOptions::default());
+        run.cancel();
+        let error = run.await.unwrap_err();
+        assert!(matches!(error, RunError::Cancelled), "{error}");
+        assert_eq!(records(&fake), images);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_ends_with_the_run() {
+        let (_fake, engine) = host(&old_images(2));
+        let mut run = prune(&engine, RunOptions::default());
+        let mut progress = Vec::new();
+        while let Some(event) = run.progress().await {
+            progress.push(event);
+        }
+        let expected = [
+            Progress::Observing,
+            Progress::Planned { steps: 2, kept: 0 },
+            Progress::Step { done: 1, steps: 2 },
+            Progress::Step { done: 2, steps: 2 },
+            Progress::LookingAgain,
+            Progress::Collecting,
+            Progress::Measuring,
+        ];
+        assert_eq!(progress, expected);
+        let report = run.now_or_never().expect("the run has ended");
+        assert_eq!(report.unwrap().removed.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_does_not_wait_for_a_reader_of_its_progress() {
+        let images = old_images(WAITING + 1);
+        let (_fake, engine) = host(&images);
+        let report = prune(&engine, RunOptions::default()).await.unwrap();
+        assert_eq!(report.removed.len(), images.len());
+    }
+}

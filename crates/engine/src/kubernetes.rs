@@ -12,7 +12,6 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use pod_images::ContainerdConfig;
-pub use sandbox::{ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES, NeededImages};
 pub use sandbox_files::{SandboxImages, read_sandbox_images};
 
 /// The longest file that is read, in bytes: many times what a configuration has.

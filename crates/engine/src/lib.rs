@@ -1,34 +1,70 @@
-//! One run, from request to report, and what it needs: the guards, the hold, the second look,
-//! and the container stores.
-//!
-//! # For whoever embeds it
-//!
-//! An [`Engine`] works on one containerd and lets one run go on at a time. It knows the containers
-//! of containerd by itself; those that containerd has no record of it learns from
-//! [`ContainerStore`]s. Bring your own, or use one of these:
-//!
-//! - [`InMemoryContainers`]: what this process registers. Register a container before you create
-//!   it, and take it off when nothing of it is left.
-//! - [`RegisteredContainers`]: what others register, on disk, with a time to live after which it
-//!   goes on keeping images and is told about.
-//! - `DockerContainers` (feature `docker`): those of Docker Engines, stopped ones too.
-//!
-//! A store that cannot be read stops a run before anything is removed: what it would have named is
-//! unknown, and unknown means in use.
+//! Prunes unused container images from containerd, for programs that embed it.
 //!
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use reclaim_engine::{Controls, Engine, InMemoryContainers, RunOptions, no_progress};
-//! use reclaim_model::{BuildHistory, Container, PruneFilters, PruneRequest};
-//! use tokio_util::sync::CancellationToken;
+//! use reclaim_engine::{CancellationToken, Engine, PruneRequest, RunOptions};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Arc::new(Engine::connect("/run/containerd/containerd.sock").await?);
+//! let request = PruneRequest::unused("default".parse()?);
+//! let stop = CancellationToken::new();
+//!
+//! let mut run = engine.start(request, None, RunOptions::default(), &stop);
+//! while let Some(progress) = run.progress().await {
+//!     println!("{progress:?}");
+//! }
+//! let report = run.await?;
+//! for image in &report.removed {
+//!     println!("removed {}", image.name);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Engine::start`] returns a [`RunHandle`]. Its [`progress`](RunHandle::progress) ends with the run,
+//! [`cancel`](RunHandle::cancel) stops the run, and awaiting the handle returns the
+//! [`Report`]. Dropping the handle is safe: the run goes on, and its report is sent to
+//! [`Engine::reports`], like the report of every run. An engine makes one run at a time; another
+//! request gets [`RunError::Busy`] or waits, see [`RunOptions::wait`].
+//!
+//! # Register your containers
+//!
+//! The engine reads container records, snapshots and leases from containerd. Containers without any
+//! of these come from a [`ContainerStore`]. Use one of these, or write your own:
+//!
+//! - [`InMemoryContainers`]: containers that this process registers. Register a container before you
+//!   create it, and remove it after nothing of it is left.
+//! - [`RegisteredContainers`]: containers that other processes register, kept on disk. Each list has a
+//!   time to live. An expired list still keeps its images, and every report warns of it.
+//! - `DockerContainers` (feature `docker`): all containers of Docker Engines, stopped ones too.
+//!
+//! If a store cannot be read, the run fails before anything is removed.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use reclaim_engine::model::Container;
+//! use reclaim_engine::{Engine, InMemoryContainers, Namespace, PruneRequest, no_progress};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let fake = reclaim_fake::Fake::new("2.1.9");
+//! # let now = fake.now();
+//! # fake.change(|state| {
+//! #     for name in ["app:1", "app:2"] {
+//! #         let layers = vec![reclaim_fake::Layer::of(name)];
+//! #         let image = reclaim_fake::Image::new(layers, &reclaim_fake::Labels::new());
+//! #         image.store(state, "default", "overlayfs", None);
+//! #         let record = image.record(&format!("docker.io/library/{name}"));
+//! #         state.put_image("default", record, now);
+//! #     }
+//! # });
+//! # let engine = Engine::new(reclaim_engine::Containerd::from_channel(fake.channel()));
 //! let containers = Arc::new(InMemoryContainers::new());
-//! let engine = Engine::connect("/run/containerd/containerd.sock").await?;
 //! let engine = engine.with_containers(Arc::clone(&containers) as _);
 //!
-//! let namespace = "default".parse()?;
+//! let namespace: Namespace = "default".parse()?;
 //! let web = Container {
 //!     id: "web".to_owned(),
 //!     image: "app:1".to_owned(),
@@ -36,41 +72,35 @@
 //! };
 //! containers.upsert(&namespace, web);
 //!
-//! let unused = PruneFilters {
-//!     dangling: Some(false),
-//!     ..PruneFilters::default()
-//! };
-//! let request = PruneRequest {
-//!     namespace,
-//!     selection: unused.into(),
-//!     target: None,
-//!     may_empty_namespace: false,
-//!     may_lack_namespace: true,
-//!     history: BuildHistory::Keep,
-//! };
-//! // What would go, what stays and why, to the byte; nothing is changed.
+//! // A preview changes nothing. It lists each image with the reason why it goes or stays.
+//! let request = PruneRequest::unused(namespace);
 //! let preview = engine.preview(&request, &no_progress).await?;
-//! println!("{:?}", preview.report().estimate);
-//! // Only what was shown goes, and of that only what still may.
-//! let controls = Controls {
-//!     options: &RunOptions::default(),
-//!     progress: &no_progress,
-//!     cancel: &CancellationToken::new(),
-//! };
-//! let report = engine.prune(&request, Some(&preview.plan), controls).await?;
-//! for failed in &report.failed {
-//!     eprintln!("{}: {}", failed.name, failed.error);
-//! }
+//! assert_eq!(preview.plan.steps[0].image.name, "docker.io/library/app:2");
+//! assert_eq!(preview.plan.kept[0].name, "docker.io/library/app:1");
+//! assert_eq!(preview.plan.kept[0].holders[0].id, "web");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! All futures may be sent between threads, so a run can be spawned: it should outlive whoever
-//! asked for it. Stop it by its token, not by dropping it; the report of every run, by whatever
-//! door it came, is heard by [`Engine::reports`].
+//! Pass the plan of a preview to [`Engine::start`] to remove only what it lists, and of that only what
+//! may still be removed.
 //!
-//! `reclaim-api` has the routes of Docker's Engine API and a gRPC service on top of this, to be
-//! mounted on a server of yours.
+//! # Find your way
+//!
+//! | You want to | Use |
+//! |---|---|
+//! | connect | [`Engine::connect`], or [`Engine::new`] with a [`Containerd`] |
+//! | prune | [`PruneRequest`], [`Engine::preview`], [`Engine::start`], [`RunOptions`], [`Report`] |
+//! | undo a prune, or free what it holds | [`RunOptions::undo_window`], [`Engine::history`], [`Engine::undo`], [`Engine::release`] |
+//! | list images and disk usage | [`Engine::images`], [`Engine::listing`], [`Engine::disk_usage`] |
+//! | ask why an image stays | [`Engine::why`] |
+//! | keep images | [`Engine::pin`], [`ContainerdConfig`] on nodes of Kubernetes |
+//! | serve Docker's API or gRPC | the package `reclaim-api`, whose servers take an [`Engine`] |
+//! | test without containerd | the package `reclaim-fake` |
+//!
+//! The whole data model is [`model`]; types that the engine's functions take and return are here, too.
+//! `crates/engine/examples/engine.rs` embeds the engine in a small container engine, and
+//! `docs/engines.md` says what an engine has to do.
 
 mod batch_hold;
 mod cancel;
@@ -115,6 +145,7 @@ mod restore;
 mod retry;
 mod run_lock;
 mod second_look;
+#[doc(hidden)]
 pub mod state;
 mod stranded;
 mod survey;
@@ -124,38 +155,58 @@ mod unfinished;
 mod unlisted;
 mod unpin;
 
-pub use cancel::unless_cancelled;
+// The engine and its runs.
+pub use engine::{Engine, RunError};
+pub use handle::RunHandle;
+pub use host_guard::Busy;
+pub use options::RunOptions;
+pub use preview::Preview;
+pub use progress::{Progress, ProgressSink, no_progress};
+pub use prune::Controls;
+pub use reclaim_plan::{InvalidPlan, NotFound};
+pub use target::Unmet;
+pub use tokio_util::sync::CancellationToken;
+
+// The data model, and the types of it that are in the engine's functions.
+pub use reclaim_model as model;
+pub use reclaim_model::{
+    Answer, Container, Digest, DiskUsage, FilterError, ImageList, Inventory, Namespace, PinOutcome,
+    PinRequest, Plan, ProjectList, PruneRequest, Report, RunId,
+};
+
+// The connection to containerd.
+pub use health::Health;
+pub use motion::Motion;
+pub use reclaim_store::{Clock, ConnectError, Containerd, StoreError};
+
+// Sources of containers, and of what else is in use.
+pub use async_trait::async_trait;
 pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers, OwnerList,
     OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
 };
 #[cfg(feature = "docker")]
 pub use docker::{DockerContainers, DockerEngine, DockerError};
-pub use engine::{Engine, RunError};
-pub use guard::{PruneGuard, PruneRunning};
-pub use handle::RunHandle;
-pub use health::Health;
-pub use hold::Hold;
-pub use host_guard::Busy;
-pub use kubernetes::{
-    ContainerdConfig, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES,
-    KUBELET_NAMESPACE, NeededImages, SandboxImages, read_sandbox_images, read_text,
-};
+pub use kubernetes::ContainerdConfig;
 pub use last_use::LastUseSource;
-pub use listing::Listing;
-pub use motion::Motion;
-pub use off_thread::{Shared, blocking};
-pub use options::RunOptions;
-pub use preview::Preview;
-pub use progress::{Progress, ProgressSink, no_progress};
-pub use prune::Controls;
-pub use reclaim_plan::{
-    Chosen, ConfigDetails, DetailedImages, Existence, ImageDetails, InvalidPlan, Listed,
-    ManifestDetails, NotFound, choose,
-};
-#[doc(hidden)]
-pub use reclaim_store::set_deadline_for_test;
-pub use reclaim_store::{Clock, ConnectError, now};
-pub use target::Unmet;
+pub use unlisted::UnlistedDocker;
+
+// Undo.
+pub use hold::Hold;
 pub use undo::Undone;
-pub use unlisted::{NoDockerEngine, UnlistedDocker};
+
+// Images in detail, as Docker's API shows them.
+pub use listing::Listing;
+pub use reclaim_plan::{ConfigDetails, DetailedImages, ImageDetails, ManifestDetails};
+
+// For the other packages of Reclaim only. Embedders should not use these: they change without notice.
+#[doc(hidden)]
+pub use cancel::unless_cancelled;
+#[doc(hidden)]
+pub use kubernetes::{KUBELET_NAMESPACE, SandboxImages, read_sandbox_images, read_text};
+#[doc(hidden)]
+pub use off_thread::{Shared, blocking};
+#[doc(hidden)]
+pub use reclaim_plan::{Chosen, Existence, Listed, choose};
+#[doc(hidden)]
+pub use reclaim_store::{now, set_deadline_for_test};

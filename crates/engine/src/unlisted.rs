@@ -25,7 +25,7 @@ pub struct UnlistedDocker;
     "containerd does not list the stopped containers of Docker; name the Docker Engine of \
      `{0}` (--docker unix:///run/docker.sock), or trust their leases and snapshots (--trust-leases)"
 )]
-pub struct NoDockerEngine(Namespace);
+pub(crate) struct NoDockerEngine(Namespace);
 
 impl NoDockerEngine {
     /// Returns that a namespace is Docker's, if it is.

@@ -18,7 +18,7 @@ use toml::{Table, Value};
 
 /// The sandbox images of the releases of containerd: of 1.6 (before and since it moved), 1.7, 2.0
 /// and 2.1, 2.2, and 2.3.
-pub const DEFAULT_SANDBOX_IMAGES: [&str; 6] = [
+pub(crate) const DEFAULT_SANDBOX_IMAGES: [&str; 6] = [
     "k8s.gcr.io/pause:3.6",
     "registry.k8s.io/pause:3.6",
     "registry.k8s.io/pause:3.8",
@@ -38,9 +38,9 @@ const SANDBOX: &str = "sandbox";
 
 /// What one file of containerd's configuration says about images that pods need.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContainerdFile {
+pub(crate) struct ContainerdFile {
     /// Other files to read after it, as it names them: paths or patterns, relative to it.
-    pub imports: Vec<String>,
+    pub(crate) imports: Vec<String>,
     /// The images it sets, by what they are for.
     pinned: BTreeMap<String, String>,
     /// Whether it has a section in which the sandbox image is not set.
@@ -49,7 +49,7 @@ pub struct ContainerdFile {
 
 /// Why a file says nothing that can be relied on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ContainerdFileError {
+pub(crate) enum ContainerdFileError {
     /// It is not TOML.
     #[error("it is not TOML: {0}")]
     Toml(String),
@@ -69,7 +69,7 @@ impl ContainerdFile {
     /// # Errors
     ///
     /// [`ContainerdFileError`]. Then it is not known which images are needed.
-    pub fn parse(text: &str) -> Result<Self, ContainerdFileError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ContainerdFileError> {
         let table: Table = text
             .parse()
             .map_err(|error: toml::de::Error| ContainerdFileError::Toml(error.message().into()))?;
@@ -132,13 +132,13 @@ fn kind(key: &str, accepts: &'static str) -> ContainerdFileError {
 
 /// The images that are needed by several files together.
 #[derive(Debug, Clone, Default)]
-pub struct NeededImages {
+pub(crate) struct NeededImages {
     by_key: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl NeededImages {
     /// Takes the next file, in containerd's order.
-    pub fn take(&mut self, file: ContainerdFile) {
+    pub(crate) fn take(&mut self, file: ContainerdFile) {
         if file.may_reset {
             let sandbox = self.by_key.entry(SANDBOX.to_owned()).or_default();
             sandbox.extend(DEFAULT_SANDBOX_IMAGES.map(str::to_owned));
@@ -150,7 +150,7 @@ impl NeededImages {
 
     /// Returns the names that records of these images may have, sorted: as they are written, and
     /// in full; of a name with tag and digest also with either alone.
-    pub fn names(mut self) -> Vec<String> {
+    pub(crate) fn names(mut self) -> Vec<String> {
         let defaults = || DEFAULT_SANDBOX_IMAGES.map(str::to_owned).into();
         self.by_key
             .entry(SANDBOX.to_owned())

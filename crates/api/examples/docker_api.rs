@@ -1,11 +1,11 @@
-//! A container engine in a hundred lines that embeds Reclaim's prune.
+//! A container engine that mounts Reclaim's routes of Docker's API on its own server, so that
+//! `docker image prune` works on it.
 //!
-//! It keeps containers in memory, creates and removes them over HTTP, and mounts the routes of
-//! Docker's API for images on its own server, so that `docker image prune` works on it. The image of
-//! a registered container is in use.
+//! It keeps containers in memory, and creates and removes them over HTTP. The image of a registered
+//! container is in use. `crates/engine/examples/engine.rs` embeds Reclaim without a server.
 //!
 //! ```console
-//! $ cargo run --example engine -- /run/containerd/containerd.sock default /tmp/engine.sock &
+//! $ cargo run -p reclaim-api --example docker_api -- /run/containerd/containerd.sock default /tmp/engine.sock &
 //! $ curl --unix-socket /tmp/engine.sock -X PUT http://engine/containers/web?image=app:1
 //! $ DOCKER_HOST=unix:///tmp/engine.sock docker image prune -a -f
 //! $ curl --unix-socket /tmp/engine.sock -X DELETE http://engine/containers/web
@@ -19,11 +19,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use reclaim_api::docker::{DockerApi, DockerOptions};
-use reclaim_engine::{Engine, InMemoryContainers, RunOptions};
-use reclaim_model::{Container, Namespace};
+use reclaim_engine::{
+    CancellationToken, Container, Engine, InMemoryContainers, Namespace, RunOptions,
+};
 use serde::Deserialize;
 use tokio::net::UnixListener;
-use tokio_util::sync::CancellationToken;
 
 /// The state of the engine.
 #[derive(Clone)]
@@ -103,7 +103,7 @@ pub(crate) async fn serve(
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [containerd, namespace, socket] = arguments.as_slice() else {
-        return Err("usage: engine CONTAINERD NAMESPACE SOCKET".into());
+        return Err("usage: docker_api CONTAINERD NAMESPACE SOCKET".into());
     };
     serve(containerd, namespace, socket).await
 }
