@@ -10,6 +10,7 @@ mod cost;
 mod cri;
 mod df;
 mod directories;
+mod earlier_version;
 mod failures;
 mod history;
 mod holds;

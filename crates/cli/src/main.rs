@@ -4,6 +4,8 @@ mod args;
 mod backend;
 mod commands;
 mod exit;
+#[cfg(test)]
+mod json_forms;
 mod logging;
 mod output;
 mod progress;

@@ -339,6 +339,86 @@ mod tests {
         }
     }
 
+    /// A line of an earlier version, from before the crates were divided.
+    #[test]
+    fn reads_the_lines_of_an_earlier_version() {
+        const LINE: &str = concat!(
+            r#"{"version":1,"policy":"pressure","trigger":"schedule","dry_run":false,"#,
+            r#""outcome":"unmet","began":"2026-01-02T03:04:05.123456789Z","#,
+            r#""ended":"2026-01-02T03:05:00Z","filesystems":[{"mount_point":"/var/lib","#,
+            r#""total_bytes":1000,"left_bytes_before":10,"left_bytes_after":60,"#,
+            r#""left_inodes_before":7,"left_inodes_after":8}],"#,
+            r#""wanted":["90B on `/var/lib`"],"missing":["40B on `/var/lib`"],"#,
+            r#""released":["019aa6f0-1c2d-7e3f-8a4b-5c6d7e8f9a0b"],"#,
+            r#""runs":[{"namespace":"default","run":"019aa6f1-1c2d-7e3f-8a4b-5c6d7e8f9a0b","#,
+            r#""removed":3,"kept":4,"refused":1,"failed":2,"estimate_bytes":55,"#,
+            r#""reclaimed_bytes":50,"held_until":"2026-01-02T04:04:05Z"}],"error":"no space"}"#,
+            "\n",
+        );
+        const FIRST: &str = concat!(
+            r#"{"version":1,"policy":"nightly","trigger":"demand","dry_run":true,"#,
+            r#""outcome":"done","began":"2026-01-01T00:00:00Z","ended":"2026-01-01T00:00:01Z","#,
+            r#""filesystems":[],"wanted":[],"missing":[],"released":[],"runs":[],"error":null}"#,
+            "\n",
+        );
+        let moment = |text: &str| text.parse::<Timestamp>().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
+        let text = format!("{FIRST}{LINE}");
+        fs::write(&path, &text).unwrap();
+        let history = RunHistory::open(directory.path()).unwrap();
+        let runs = history.runs();
+        assert_eq!(
+            (runs.len(), runs[0].trigger, runs[0].outcome),
+            (2, Trigger::Demand, PolicyOutcome::Done)
+        );
+        let expected = RunRecord {
+            version: 1,
+            policy: "pressure".to_owned(),
+            trigger: Trigger::Schedule,
+            dry_run: false,
+            outcome: PolicyOutcome::Unmet,
+            began: moment("2026-01-02T03:04:05.123456789Z"),
+            ended: moment("2026-01-02T03:05:00Z"),
+            filesystems: vec![FilesystemRecord {
+                mount_point: "/var/lib".into(),
+                total_bytes: 1000,
+                left_bytes_before: 10,
+                left_bytes_after: 60,
+                left_inodes_before: 7,
+                left_inodes_after: 8,
+            }],
+            wanted: vec!["90B on `/var/lib`".to_owned()],
+            missing: vec!["40B on `/var/lib`".to_owned()],
+            released: vec!["019aa6f0-1c2d-7e3f-8a4b-5c6d7e8f9a0b".to_owned()],
+            runs: vec![NamespaceRun {
+                namespace: "default".to_owned(),
+                run: "019aa6f1-1c2d-7e3f-8a4b-5c6d7e8f9a0b".to_owned(),
+                removed: 3,
+                kept: 4,
+                refused: 1,
+                failed: 2,
+                estimate_bytes: 55,
+                reclaimed_bytes: 50,
+                held_until: Some(moment("2026-01-02T04:04:05Z")),
+            }],
+            error: Some("no space".to_owned()),
+        };
+        assert_eq!(runs[1], expected);
+        assert_eq!(line(&expected), LINE, "the form is unchanged");
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            text,
+            "nothing is set aside"
+        );
+        for outcome in PolicyOutcome::ALL {
+            let other = LINE.replace("unmet", outcome.word());
+            fs::write(&path, other).unwrap();
+            let runs = RunHistory::read(directory.path()).unwrap();
+            assert_eq!(runs[0].outcome, outcome);
+        }
+    }
+
     #[test]
     fn a_newer_version_is_refused() {
         let directory = tempfile::tempdir().unwrap();

@@ -56,6 +56,105 @@ fn reads_a_file_and_shows_it_with_all_defaults() {
     assert!(config.effective().contains("min_age = \"2m\""));
 }
 
+/// A file of an earlier version, from before the crates were divided, with every key that it had.
+const EARLIER: &str = r#"
+[containerd]
+address = "/run/containerd/containerd.sock"
+namespaces = ["default", "k8s.io"]
+config = "/etc/containerd/config.toml"
+
+[kubernetes]
+kubelet_config = "/var/lib/kubelet/config.yaml"
+
+[state]
+directory = "/var/lib/reclaim"
+
+[metrics]
+listen = "127.0.0.1:9517"
+
+[headroom]
+size = "32MiB"
+file = "/var/lib/containerd/headroom"
+
+[protect]
+references = ["registry.k8s.io/pause:*", "~^docker.io/acme/base:"]
+digests = ["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]
+labels = ["keep", "team=base"]
+namespaces = ["moby"]
+infrastructure = false
+
+[fleet]
+turns = 2
+namespace = "kube-system"
+lease_name = "reclaim-turn"
+node = "node-1"
+lease_duration = "90s"
+
+[[policy]]
+name = "pressure"
+enabled = true
+namespaces = ["default"]
+all = true
+filters = ["label!=hold", "until=24h"]
+interval = "5m"
+jitter = "30s"
+startup_delay = "1m"
+high = "85%"
+low = "80%"
+inodes_high = "90%"
+inodes_low = "80%"
+max_used = "200GB"
+reserved = "10GB"
+min_age = "2m"
+unused_for = "1h"
+max_unused = "720h"
+keep_newest = 2
+last_copies = true
+max_images = 100
+max_bytes = "50GB"
+max_deletes_per_second = 5
+max_io_pressure = 40
+undo_window = "1h"
+unpin_build_history = true
+dry_run = true
+
+[[policy]]
+name = "nightly"
+cron = "0 3 * * *"
+time_zone = "Europe/Berlin"
+high = "20GB"
+low = "30GB"
+inodes_high = "100k"
+inodes_low = "200k"
+"#;
+
+#[test]
+fn reads_the_file_of_an_earlier_version() {
+    let text = if cfg!(feature = "fleet") {
+        EARLIER.to_owned()
+    } else {
+        EARLIER.replace("turns = 2", "turns = 0")
+    };
+    let config = parsed(&text).unwrap();
+    let names: Vec<&str> = config
+        .policies
+        .iter()
+        .map(|policy| policy.name().as_str())
+        .collect();
+    assert_eq!(names, ["pressure", "nightly"]);
+    let effective = config.effective();
+    for key in EARLIER.lines().filter_map(|line| line.split_once(" = ")) {
+        let (key, value) = key;
+        let is_shown = |line: &str| line.split_once(" = ").is_some_and(|shown| shown.0 == key);
+        assert!(
+            effective.lines().any(is_shown),
+            "{key} = {value}: {effective}"
+        );
+    }
+    let again = parsed(effective).unwrap();
+    assert_eq!(again.effective(), effective);
+}
+
 #[test]
 fn an_empty_file_deletes_nothing() {
     assert!(parsed("").unwrap().policies.is_empty());

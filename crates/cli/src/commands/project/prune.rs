@@ -23,12 +23,12 @@ const CONTAINERD: &str = "containerd";
 /// The result of a project prune.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
-    project: ProjectName,
-    rmi: ProjectImageMode,
+    pub(crate) project: ProjectName,
+    pub(crate) rmi: ProjectImageMode,
     #[serde(rename = "dry_run", with = "form::dry_run")]
     pub(crate) mode: Mode,
     /// `containerd`, or the address of a Docker Engine.
-    engine: String,
+    pub(crate) engine: String,
     /// Each image of the project.
     pub(crate) images: Vec<Named>,
     /// The report of the run, whose `named` are in `images`; a Docker Engine returns none.

@@ -68,6 +68,34 @@ async fn another_start_knows_all_of_it() {
     assert_eq!(ids(&store(&directory).lists()), ["c"]);
 }
 
+/// A file of an earlier version, from before the crates were divided.
+#[tokio::test]
+async fn reads_the_file_of_an_earlier_version() {
+    const FILE: &str = concat!(
+        r#"{"version":1,"owner":"engine","lists":{"default":{"expires":"2026-01-02T03:04:05Z","#,
+        r#""containers":[{"id":"a","image":"app:1","image_digest":"sha256:"#,
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        r#"","mounts":["tools:1"],"snapshot":["overlayfs","a"],"labels":{"k":"v"},"#,
+        r#""is_running":false},{"id":"b","image":"","image_digest":null,"mounts":[],"#,
+        r#""snapshot":null,"labels":{},"is_running":null}]}}}"#,
+    );
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("engine.json"), FILE).unwrap();
+    let found = store(&directory);
+    let plain = Container {
+        id: "b".to_owned(),
+        ..Container::default()
+    };
+    let containers = found.containers(&here()).await.unwrap();
+    assert_eq!(containers, [container("a"), plain]);
+    let lists = found.lists();
+    let expires: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+    assert_eq!(
+        (lists.len(), &lists[0].owner, lists[0].expires),
+        (1, &owner("engine"), expires)
+    );
+}
+
 #[tokio::test]
 async fn a_silent_owner_keeps_its_list_and_is_named() {
     let store = RegisteredContainers::in_memory();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use reclaim_model::LastUses;
+use reclaim_model::{LastUse, LastUses};
 use redb::{Database, TableDefinition};
 
 use super::*;
@@ -118,6 +118,67 @@ fn a_newer_version_is_refused_and_left_unchanged() {
     assert!(words.contains(path.to_str().unwrap()), "{words}");
     assert!(words.contains("move the file away"), "{words}");
     assert!(before == fs::read(&path).unwrap());
+}
+
+/// A file of an earlier version, from before the crates were divided: its tables and rows.
+#[test]
+fn reads_the_file_of_an_earlier_version() {
+    type Rows = TableDefinition<'static, (&'static str, &'static str), &'static [u8]>;
+    const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+    const TARGETS: Rows = TableDefinition::new("targets");
+    const REMOVALS: Rows = TableDefinition::new("removals");
+    const TARGET: &[u8] = br#"{"first_seen":"2026-01-01T00:00:00Z","last_used":"2026-01-09T01:02:03.000000004Z","in_use":false,"repulls":2,"spared_until":"2026-01-11T00:00:00Z"}"#;
+    const USED: &[u8] = br#"{"first_seen":"2026-01-01T00:00:00Z","last_used":"2026-01-09T00:00:00Z","in_use":true,"repulls":0,"spared_until":null}"#;
+    const REMOVAL: &[u8] = br#"{"names":{"docker.io/library/gone:1":"2026-01-10T11:00:01Z"},"started":"2026-01-10T11:00:00Z","is_whole":true,"repulls":0}"#;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("last-use.redb");
+    let [target, used, gone] = ["target", "used", "gone"].map(|name| digest(name).to_string());
+    {
+        let mut builder = Database::builder();
+        builder.create_with_file_format_v3(true);
+        let database = builder.create(&path).unwrap();
+        let writing = database.begin_write().unwrap();
+        {
+            let mut meta = writing.open_table(META).unwrap();
+            meta.insert("version", 1).unwrap();
+            meta.insert("repulls", 5).unwrap();
+            let mut targets = writing.open_table(TARGETS).unwrap();
+            targets.insert(("default", &*target), TARGET).unwrap();
+            targets.insert(("default", &*used), USED).unwrap();
+            let mut removals = writing.open_table(REMOVALS).unwrap();
+            removals.insert(("default", &*gone), REMOVAL).unwrap();
+        }
+        writing.commit().unwrap();
+    }
+    let index = LastUseIndex::open(directory.path()).unwrap();
+    assert_eq!(set_aside(directory.path()), None);
+    let moment = |text: &str| text.parse::<Timestamp>().unwrap();
+    let first_seen = moment("2026-01-01T00:00:00Z");
+    let expected = LastUses(BTreeMap::from([
+        (
+            digest("target"),
+            LastUse {
+                first_seen,
+                last_used: moment("2026-01-09T01:02:03.000000004Z"),
+                spared_until: Some(moment("2026-01-11T00:00:00Z")),
+            },
+        ),
+        (
+            digest("used"),
+            LastUse {
+                first_seen,
+                last_used: start(),
+                spared_until: None,
+            },
+        ),
+    ]));
+    assert_eq!(index.uses_at(&namespace(), start()), expected);
+    assert_eq!(index.repulls(), 5);
+    let back = written("docker.io/library/gone:1", "gone", start());
+    index.record_event(&event(back, start()));
+    assert_eq!(index.repulls(), 6, "the removal was read too");
+    index.save().unwrap();
 }
 
 /// Returns and removes the damaged file that was set aside.
