@@ -12,6 +12,7 @@
 //! lease lists.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,9 +22,8 @@ use reclaim_model::{
 use reclaim_store::{Containerd, HeldBlob, StoreError};
 use tracing::warn;
 
-use crate::hold::HOLD_PREFIX;
 use crate::journal;
-use crate::lease_labels::{self, ABANDONED};
+use crate::lease::{self, ABANDONED, HOLD_PREFIX};
 use crate::retry::retry;
 
 /// How the keys of the labels begin that carry the journal.
@@ -98,7 +98,7 @@ impl BatchHold {
     ) -> Result<(), StoreError> {
         let left = Duration::try_from(store.now().duration_until(expires));
         let left = left.unwrap_or(Duration::ZERO);
-        let mut labels = lease_labels::new(&self.run, store.now(), left);
+        let mut labels = lease::new(&self.run, store.now(), left);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         self.create(store, namespace, &self.id, labels).await
     }
@@ -111,8 +111,8 @@ impl BatchHold {
         window: Duration,
     ) -> Result<Timestamp, StoreError> {
         let kept = format!("{}.kept", self.id);
-        let expires = lease_labels::expiry(store.now(), window);
-        let labels = lease_labels::new(&self.run, store.now(), window);
+        let expires = lease::expiry(store.now(), window);
+        let labels = lease::new(&self.run, store.now(), window);
         self.create(store, namespace, &kept, labels).await?;
         self.end(store, namespace, false).await?;
         Ok(expires)
@@ -125,8 +125,7 @@ impl BatchHold {
         namespace: &Namespace,
         collect: bool,
     ) -> Result<(), StoreError> {
-        retry(|| store.delete_lease(namespace, &self.id, collect)).await?;
-        Ok(())
+        lease::delete_hold(store, namespace, slice::from_ref(&self.id), collect).await
     }
 
     async fn create(

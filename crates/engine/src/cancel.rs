@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::RunError;
+use crate::error::RunError;
 
 /// Waits for something that only reads, unless the run is cancelled first.
 ///

@@ -9,86 +9,39 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Freed, ImageRecord, Inventory, Mode, Plan, Reclaimed, RefuseReason, Report,
-    ResolvedRequest, RunId, Unpin, chain,
+    Digest, Freed, ImageRecord, Inventory, Mode, Plan, Reclaimed, Report, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
-use reclaim_store::{EventWatcher, LeaseDeletion, NO_LABELS, StoreError};
+use reclaim_store::{LeaseDeletion, NO_LABELS, StoreError};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span, warn};
 
 use crate::cancel::wait_out;
 use crate::confirm::Restricted;
-use crate::engine::{Engine, RunError};
-use crate::full_disk::{self, Ended};
+use crate::controls::Progress;
+use crate::engine::Engine;
+use crate::error::RunError;
+use crate::full_disk::Ended;
 use crate::hold::Hold;
 use crate::host_guard::{self, Collection};
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::named;
 use crate::off_thread::{blocking, lend};
-use crate::options::RunOptions;
 use crate::outcomes::{perhaps_gone, record, record_look, removed_images};
 use crate::presence::Presence;
 use crate::preview::blank_report;
-use crate::progress::{Progress, ProgressSink};
-use crate::retry::{Patience, retry};
-use crate::stranded::Before;
-
-/// How long looking again and releasing may take, after the grace.
-const TO_END: SignedDuration = SignedDuration::from_hours(1);
+use crate::retry::retry;
+use crate::run::{Going, Run, part};
 
 /// Why everything is restored when a run is stopped within its grace.
 const UNSETTLED: &str = "stopped before the grace was over; what was removed is restored";
-
-/// What a run is and how it goes about its work.
-#[derive(Clone, Copy)]
-pub(crate) struct Run<'a> {
-    pub(crate) id: &'a RunId,
-    pub(crate) request: &'a ResolvedRequest,
-    pub(crate) options: &'a RunOptions,
-    pub(crate) progress: &'a ProgressSink<'a>,
-    pub(crate) cancel: &'a CancellationToken,
-    pub(crate) measuring: Measuring,
-    /// When the guard's lease expires.
-    pub(crate) expires: Timestamp,
-    /// For what brings the run to its end.
-    pub(crate) patience: &'a Patience,
-}
-
-impl Run<'_> {
-    /// Returns why nothing more may be taken away, if so.
-    pub(crate) fn stop(self, now: Timestamp) -> Option<RefuseReason> {
-        let left = now.duration_until(self.expires);
-        let grace = SignedDuration::try_from(self.options.grace).unwrap_or(SignedDuration::MAX);
-        if self.cancel.is_cancelled() {
-            Some(RefuseReason::Cancelled)
-        } else if left < grace.saturating_add(TO_END) {
-            Some(RefuseReason::OutOfTime)
-        } else {
-            None
-        }
-    }
-}
 
 /// What it takes to bring a run to its end.
 #[derive(Clone, Copy)]
 struct Ending<'a> {
     presence: &'a Presence,
     journals: &'a [Digest],
-}
-
-/// A run that removes.
-pub(crate) struct Going<'a> {
-    pub(crate) run: Run<'a>,
-    /// What the plan was made from.
-    pub(crate) inventory: &'a mut Inventory,
-    pub(crate) report: &'a mut Report,
-    pub(crate) watcher: Option<&'a EventWatcher>,
-    /// The directories of snapshots before the first removal.
-    pub(crate) directories: Option<Before>,
 }
 
 /// What may be gone by a run's doing.
@@ -300,7 +253,7 @@ impl Engine {
         let is_any = !gone.is_empty() || !unpinned.is_empty();
         let grace = wait_out(run.cancel, run.options.grace);
         Taken {
-            is_settled: !is_any || self.motion.while_waiting(grace).await,
+            is_settled: !is_any || self.heartbeat.while_waiting(grace).await,
             gone,
             unpinned,
         }
@@ -362,7 +315,7 @@ impl Engine {
         let collecting = self.collect_run(run, ending.presence);
         let began = Instant::now();
         // It is waited for only as long as containerd answers.
-        let collecting = self.motion.while_waiting(collecting);
+        let collecting = self.heartbeat.while_waiting(collecting);
         let collection = self.phase(info_span!("collect"), collecting).await?;
         match collection {
             Collection::Done => report.collection = Some(began.elapsed()),
@@ -435,7 +388,7 @@ async fn on_both<R: Send + 'static>(
     report: &mut Report,
     work: impl FnOnce(&mut Plan, &mut Report) -> R + Send + 'static,
 ) -> R {
-    let nothing = full_disk::part(plan, Vec::new());
+    let nothing = part(plan, Vec::new());
     let blank = blank_report(report.run.clone(), report.mode, &nothing);
     let mut lent = (
         std::mem::replace(plan, nothing),
@@ -449,42 +402,4 @@ async fn on_both<R: Send + 'static>(
     .await;
     (*plan, *report) = lent;
     done
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::dangling;
-    use crate::preview::new_run;
-    use crate::progress::no_progress;
-
-    #[test]
-    fn a_run_stops_while_its_hold_lasts_for_the_grace_and_what_follows() {
-        let id = new_run();
-        let request = dangling();
-        let grace = Duration::from_secs(90);
-        let options = RunOptions {
-            grace,
-            ..RunOptions::default()
-        };
-        let cancel = CancellationToken::new();
-        let expires = "2026-01-10T12:00:00Z".parse().unwrap();
-        let run = Run {
-            id: &id,
-            request: &request,
-            options: &options,
-            progress: &no_progress,
-            cancel: &cancel,
-            measuring: Measuring::First,
-            expires,
-            patience: &Patience::default(),
-        };
-        let last = expires - (SignedDuration::from_secs(90) + TO_END);
-        assert_eq!(run.stop(last), None);
-        let late = last + SignedDuration::from_nanos(1);
-        assert_eq!(run.stop(late), Some(RefuseReason::OutOfTime));
-        assert_eq!(run.stop(expires), Some(RefuseReason::OutOfTime));
-        cancel.cancel();
-        assert_eq!(run.stop(last), Some(RefuseReason::Cancelled));
-    }
 }

@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Blob, Digest, Failed, Freed, Inventory, NotCounted, Plan, RefuseReason, Refused, Report, Step,
-    chain,
+    Blob, Digest, Failed, Inventory, Plan, RefuseReason, Refused, Report, Step, chain,
 };
 use reclaim_store::StoreError;
 use tracing::{info, info_span};
 
 use crate::batch_hold::{self, BatchHold};
-use crate::engine::{Engine, RunError};
-use crate::execute::Going;
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::hold::Hold;
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::retry::retry;
+use crate::run::{Going, part};
 
 /// How many images a hold without a journal takes: each takes a transaction more on the full
 /// disk.
@@ -120,20 +120,6 @@ fn parts(inventory: &Inventory, digest: &Digest) -> usize {
         parts += 1 + document.map_or(0, |it| it.children().len());
     }
     parts
-}
-
-/// A plan of nothing but these steps.
-pub(crate) fn part(plan: &Plan, steps: Vec<Step>) -> Plan {
-    Plan {
-        namespace: plan.namespace.clone(),
-        steps,
-        kept: Vec::new(),
-        unpins: Vec::new(),
-        named: Vec::new(),
-        freed: Freed::default(),
-        not_counted: NotCounted::default(),
-        warnings: Vec::new(),
-    }
 }
 
 impl Engine {

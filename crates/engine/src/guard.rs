@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::time::Instant;
 
 /// A flag that one run at a time can hold. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +60,27 @@ impl Drop for PruneRunning {
     fn drop(&mut self) {
         self.state.is_running.store(false, Ordering::Release);
         self.state.freed.notify_waiters();
+    }
+}
+
+/// How many callers wait for a run to end; more are refused.
+pub(crate) const MAX_WAITING: usize = 8;
+
+/// The callers that wait. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    pub(crate) places: Arc<Semaphore>,
+    /// Held by the caller at the front. When containerd was polled last, unless the guard was
+    /// free then.
+    pub(crate) front: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(MAX_WAITING)),
+            front: Arc::default(),
+        }
     }
 }
 

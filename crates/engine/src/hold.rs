@@ -13,13 +13,11 @@ use reclaim_model::{
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 
 use crate::batch_hold::{self, Listed};
-use crate::execute::Run;
 use crate::journal;
-use crate::lease_labels::{self, ABANDONED, UNFINISHED};
+use crate::lease::{self, ABANDONED, HOLD_PREFIX, UNFINISHED, unfinished};
 use crate::off_thread::blocking;
 use crate::retry::{Patience, retry};
-
-pub(crate) const HOLD_PREFIX: &str = "reclaim.hold.";
+use crate::run::Run;
 
 /// A hold that outlives its run.
 #[derive(Debug, Clone)]
@@ -68,7 +66,7 @@ impl Hold {
     ) -> Result<Vec<Digest>, StoreError> {
         let namespace = &plan.namespace;
         let lease = unfinished(run);
-        let mut labels = lease_labels::new(run, store.now(), UNFINISHED);
+        let mut labels = lease::new(run, store.now(), UNFINISHED);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &lease, labels.clone())).await?;
         let mut written = Vec::new();
@@ -90,17 +88,17 @@ impl Hold {
         let now = store.now();
         if journals.is_empty() {
             // Small holds keep it all.
-            return Ok(lease_labels::expiry(now, window));
+            return Ok(lease::expiry(now, window));
         }
         let id = format!("{HOLD_PREFIX}{}", run.id);
-        let labels = || lease_labels::new(run.id, now, window);
+        let labels = || lease::new(run.id, now, window);
         let making = patience.retry(|| store.create_lease(namespace, &id, labels()));
         making.await?;
         for digest in journals {
             let adding = patience.retry(|| store.add_to_lease(namespace, &id, digest));
             adding.await?;
         }
-        Ok(lease_labels::expiry(now, window))
+        Ok(lease::expiry(now, window))
     }
 
     /// Ends the hold of a run under way, with a collection if that is to free what it holds.
@@ -126,11 +124,11 @@ impl Hold {
         guard: &Lease,
     ) -> Result<(), StoreError> {
         let journals: Vec<&Digest> = content(guard).collect();
-        let Some(run) = lease_labels::run(guard).filter(|_| !journals.is_empty()) else {
+        let Some(run) = lease::run(guard).filter(|_| !journals.is_empty()) else {
             return Ok(());
         };
         let id = format!("{HOLD_PREFIX}{run}");
-        let mut labels = lease_labels::new(&run, store.now(), UNFINISHED);
+        let mut labels = lease::new(&run, store.now(), UNFINISHED);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &id, labels.clone())).await?;
         for digest in journals {
@@ -157,7 +155,7 @@ impl Hold {
     ) -> Result<Vec<Self>, StoreError> {
         let mut holds: Vec<Self> = Vec::new();
         for lease in leases {
-            let Some(run) = lease_labels::run(lease) else {
+            let Some(run) = lease::run(lease) else {
                 continue;
             };
             if !lease.id.starts_with(HOLD_PREFIX) || !lease.is_live(store.now()) {
@@ -167,7 +165,7 @@ impl Hold {
             let found = records(store, namespace, lease).await?;
             let hold = Self {
                 run,
-                started: lease_labels::started(lease),
+                started: lease::started(lease),
                 expires: lease.expires,
                 is_abandoned,
                 is_whole: found.is_whole,
@@ -207,18 +205,8 @@ impl Hold {
         namespace: &Namespace,
         collect: bool,
     ) -> Result<(), StoreError> {
-        for (index, lease) in self.leases.iter().enumerate() {
-            // One collection is enough for all.
-            let collect = collect && index + 1 == self.leases.len();
-            retry(|| store.delete_lease(namespace, lease, collect)).await?;
-        }
-        Ok(())
+        lease::delete_hold(store, namespace, &self.leases, collect).await
     }
-}
-
-/// The ID of the lease that holds what a run has removed until it has come to its end.
-pub(crate) fn unfinished(run: &RunId) -> String {
-    format!("{HOLD_PREFIX}{run}.unfinished")
 }
 
 /// How far the run is that has the guard: records removed, and records in its journal.
@@ -227,7 +215,7 @@ pub(crate) async fn progress(
     namespace: &Namespace,
     guard: &Lease,
 ) -> Result<Option<(usize, usize)>, StoreError> {
-    let Some(run) = lease_labels::run(guard) else {
+    let Some(run) = lease::run(guard) else {
         return Ok(None);
     };
     let Some(lease) = store.lease(namespace, &unfinished(&run)).await? else {

@@ -18,7 +18,6 @@
 //! When the answer to a deletion is lost, the guard may be another's by the time of the next
 //! try, so it is never deleted without having been looked at again.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,9 +27,10 @@ use reclaim_model::{Lease, Namespace, RunId};
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 use tracing::info;
 
+use crate::error::Busy;
 use crate::hold::{self, Hold};
 use crate::identity::Identity;
-use crate::lease_labels;
+use crate::lease;
 use crate::presence::Presence;
 use crate::retry::{Patience, retry};
 
@@ -44,72 +44,6 @@ const MAX_TAKEOVER: Duration = Duration::from_secs(60);
 
 /// How often a guard that is changing hands is looked at before it counts as held.
 const TRIES: usize = 3;
-
-/// Who holds the guard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Busy {
-    /// Where.
-    pub namespace: Namespace,
-    /// Which run, if its lease says so.
-    pub run: Option<RunId>,
-    /// Since when.
-    pub since: Option<Timestamp>,
-    /// How far it is: so many of so many records are removed.
-    pub progress: Option<(usize, usize)>,
-    /// How many callers wait for its end already, if that is why another may not.
-    pub waiting: Option<usize>,
-}
-
-impl Busy {
-    /// A run of this process, of which nothing else is known.
-    pub(crate) fn of_this_process(namespace: &Namespace) -> Self {
-        Self {
-            namespace: namespace.clone(),
-            run: None,
-            since: None,
-            progress: None,
-            waiting: None,
-        }
-    }
-
-    /// The run that made the guard's lease, as far as the lease says.
-    pub(crate) fn of_lease(namespace: &Namespace, lease: Option<&Lease>) -> Self {
-        Self {
-            run: lease.and_then(lease_labels::run),
-            since: lease.and_then(lease_labels::started),
-            ..Self::of_this_process(namespace)
-        }
-    }
-}
-
-impl fmt::Display for Busy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            namespace,
-            run,
-            since,
-            progress,
-            waiting,
-        } = self;
-        write!(
-            formatter,
-            "a prune operation is already running in namespace `{namespace}`"
-        )?;
-        if let Some(run) = run {
-            write!(formatter, ", run {run}")?;
-        }
-        if let Some(since) = since {
-            write!(formatter, ", since {since:.0}")?;
-        }
-        if let Some((done, of)) = progress {
-            write!(formatter, ", {done} of {of} images removed")?;
-        }
-        if let Some(waiting) = waiting {
-            write!(formatter, "; {waiting} callers wait for it already")?;
-        }
-        Ok(())
-    }
-}
 
 /// What came of asking for the guard.
 #[derive(Debug)]
@@ -153,7 +87,7 @@ async fn try_claim(
         let Some(lease) = guard(store, namespace).await? else {
             continue;
         };
-        if lease_labels::run(&lease).as_ref() == Some(run) {
+        if lease::run(&lease).as_ref() == Some(run) {
             // It is ours: the answer to an earlier try was lost.
             return Ok(Claim::Taken);
         }
@@ -185,7 +119,7 @@ pub(crate) async fn run_under_way(
     if identity.is_abandoned(store, guard).await {
         return None;
     }
-    lease_labels::run(guard)
+    lease::run(guard)
 }
 
 /// Reads the guard's lease.
@@ -200,7 +134,7 @@ async fn is_held_by(
     run: &RunId,
 ) -> Result<bool, StoreError> {
     let lease = guard(store, namespace).await?;
-    Ok(lease.is_some_and(|lease| lease_labels::run(&lease).as_ref() == Some(run)))
+    Ok(lease.is_some_and(|lease| lease::run(&lease).as_ref() == Some(run)))
 }
 
 /// Describes the run that holds the guard, with how far it is.
@@ -285,7 +219,7 @@ async fn delete_guard_of(
     run: &RunId,
 ) -> Result<(), StoreError> {
     let lease = store.lease(namespace, GUARD_LEASE).await?;
-    if lease.is_some_and(|lease| lease_labels::run(&lease).as_ref() == Some(run)) {
+    if lease.is_some_and(|lease| lease::run(&lease).as_ref() == Some(run)) {
         store.delete_lease(namespace, GUARD_LEASE, false).await?;
     }
     Ok(())
@@ -319,7 +253,7 @@ async fn line_of_succession(
     presence: &Presence,
 ) -> Result<Vec<String>, StoreError> {
     let mut line = Vec::new();
-    let mut dead = lease_labels::run(dead);
+    let mut dead = lease::run(dead);
     while let Some(predecessor) = dead.take() {
         let id = format!("{TAKEOVER_PREFIX}{predecessor}");
         let labels = || presence.lease_labels(store.now(), MAX_TAKEOVER);
@@ -331,7 +265,7 @@ async fn line_of_succession(
         let Some(taker) = retry(|| store.lease(namespace, &id)).await? else {
             break;
         };
-        let its_run = lease_labels::run(&taker);
+        let its_run = lease::run(&taker);
         if its_run.as_ref() == Some(presence.run()) {
             // It is ours: the answer to an earlier try was lost.
             return Ok(line);
@@ -351,10 +285,10 @@ async fn replace(
     namespace: &Namespace,
     dead: &Lease,
 ) -> Result<bool, StoreError> {
-    let run = lease_labels::run(dead);
+    let run = lease::run(dead);
     // Read again: only now is it certain that nobody else is replacing it.
     let lease = guard(store, namespace).await?;
-    let Some(lease) = lease.filter(|lease| lease_labels::run(lease) == run) else {
+    let Some(lease) = lease.filter(|lease| lease::run(lease) == run) else {
         return Ok(false);
     };
     info!(?run, "taking over from a run that is over");

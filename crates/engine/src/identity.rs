@@ -8,19 +8,18 @@
 //!
 //! What none of them proves counts as running until its lease expires.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reclaim_model::{Lease, RunId};
 use reclaim_store::Containerd;
 use sha2::{Digest as _, Sha256};
 use tracing::debug;
 
-use crate::lease_labels;
+use crate::lease;
 use crate::owner::{Liveness, Owner};
-use crate::presence;
 use crate::run_lock::{LockPlace, LockState, RunLock};
 
 const OWNER: &str = "reclaim/owner";
@@ -120,11 +119,11 @@ impl Identity {
         let Some(owner) = label(OWNER).and_then(Owner::parse) else {
             return Liveness::Unknown;
         };
-        let run = lease_labels::run(lease);
+        let run = lease::run(lease);
         if Owner::this_process().as_ref() == Some(&owner)
             && let Some(run) = &run
         {
-            return presence::liveness_here(run);
+            return liveness_here(run);
         }
         owner.liveness()
     }
@@ -143,6 +142,23 @@ fn machine_label(id: &str) -> Option<String> {
         half.copy_from_slice(&bytes[..16]);
         format!("{:032x}", u128::from_be_bytes(half))
     })
+}
+
+/// The runs of this process, of whichever engine.
+static RUNS_HERE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+pub(crate) fn runs_here() -> MutexGuard<'static, BTreeSet<String>> {
+    // Whole after every change.
+    RUNS_HERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a run of this process still goes on.
+fn liveness_here(run: &RunId) -> Liveness {
+    if runs_here().contains(&run.0) {
+        Liveness::Alive
+    } else {
+        Liveness::Gone
+    }
 }
 
 #[cfg(test)]

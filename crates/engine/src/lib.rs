@@ -74,11 +74,14 @@
 
 mod batch_hold;
 mod cancel;
+mod claim;
 mod confirm;
 mod containers;
+mod controls;
 #[cfg(feature = "docker")]
 mod docker;
 mod engine;
+mod error;
 mod execute;
 #[cfg(test)]
 mod fixture;
@@ -86,39 +89,31 @@ mod full_disk;
 mod guard;
 mod handle;
 mod health;
+mod heartbeat;
 mod hold;
 mod host_guard;
 mod identity;
-mod images;
 mod journal;
 mod kubernetes;
-mod last_use;
-mod lease_labels;
-mod listing;
+mod lease;
 mod measure;
-mod motion;
 mod named;
 mod off_thread;
-mod options;
 mod outcomes;
 mod owner;
-mod phase;
 mod pin;
 mod presence;
 mod preview;
-mod progress;
-mod projects;
 mod prune;
-mod queue;
+mod query;
 mod remove;
 mod restore;
 mod retry;
+mod run;
 mod run_lock;
 mod second_look;
 pub mod state;
 mod stranded;
-mod survey;
-mod target;
 mod undo;
 mod unfinished;
 mod unlisted;
@@ -129,26 +124,23 @@ pub use containers::{
     ContainerStore, ContainerStoreError, ContainerdContainers, InMemoryContainers, OwnerList,
     OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
 };
+pub use controls::{Controls, Progress, ProgressSink, RunOptions, no_progress};
 #[cfg(feature = "docker")]
 pub use docker::{DockerContainers, DockerEngine, DockerError};
-pub use engine::{Engine, RunError};
+pub use engine::{Engine, LastUseSource};
+pub use error::{Busy, RunError, Unmet};
 pub use guard::{PruneGuard, PruneRunning};
 pub use handle::RunHandle;
 pub use health::Health;
+pub use heartbeat::Heartbeat;
 pub use hold::Hold;
-pub use host_guard::Busy;
 pub use kubernetes::{
     ContainerdConfig, ContainerdFile, ContainerdFileError, DEFAULT_SANDBOX_IMAGES,
     KUBELET_NAMESPACE, NeededImages, SandboxImages, read_sandbox_images, read_text,
 };
-pub use last_use::LastUseSource;
-pub use listing::Listing;
-pub use motion::Motion;
 pub use off_thread::{Shared, blocking};
-pub use options::RunOptions;
 pub use preview::Preview;
-pub use progress::{Progress, ProgressSink, no_progress};
-pub use prune::Controls;
+pub use query::Listing;
 pub use reclaim_plan::{
     Chosen, ConfigDetails, DetailedImages, Existence, ImageDetails, InvalidPlan, Listed,
     ManifestDetails, NotFound, choose,
@@ -156,6 +148,5 @@ pub use reclaim_plan::{
 #[doc(hidden)]
 pub use reclaim_store::set_deadline_for_test;
 pub use reclaim_store::{Clock, ConnectError, now};
-pub use target::Unmet;
 pub use undo::Undone;
 pub use unlisted::{NoDockerEngine, UnlistedDocker};

@@ -3,29 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Conflict, ConflictCause, Digest, HolderKind, Inventory, KeepReason, Named, NotRemoved, Plan,
-    RefuseReason, Refused, Report, ResolvedRequest, Selection, familiar_name,
+    Conflict, ConflictCause, Digest, HolderKind, KeepReason, Named, NotRemoved, Plan, RefuseReason,
+    Refused, Report, familiar_name,
 };
-
-use crate::engine::{Engine, RunError};
-
-impl Engine {
-    /// Notes which containers run, where that matters: only removals by name tell them apart.
-    pub(crate) async fn note_states(
-        &self,
-        request: &ResolvedRequest,
-        inventory: &mut Inventory,
-    ) -> Result<(), RunError> {
-        if let Selection::Filters(_) | Selection::Rule(_) = request.selection {
-            return Ok(());
-        }
-        let namespace = &request.namespace;
-        let Some(seen) = inventory.namespaces.get_mut(namespace) else {
-            return Ok(());
-        };
-        self.note_running(namespace, seen).await
-    }
-}
 
 /// Puts into the report what each name came to: as planned, unless something that was to go for
 /// it stays.

@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::cancel::unless_cancelled;
-use crate::engine::{Engine, RunError};
+use crate::claim::Claimant;
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::host_guard;
 use crate::preview::new_run;
-use crate::queue::Claimant;
 use crate::retry::retry;
 
 impl Engine {

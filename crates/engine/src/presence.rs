@@ -8,29 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reclaim_model::{Lease, Namespace, RunId};
 use reclaim_store::Containerd;
+use tokio::sync::Notify;
 
-use crate::identity::Identity;
-use crate::lease_labels;
-use crate::owner::Liveness;
+use crate::identity::{Identity, runs_here};
+use crate::lease;
 use crate::run_lock::RunLock;
-use crate::unfinished::Unfinished;
-
-/// The runs of this process, of whichever engine.
-static RUNS_HERE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-fn runs_here() -> MutexGuard<'static, BTreeSet<String>> {
-    // Whole after every change.
-    RUNS_HERE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether a run of this process still goes on.
-pub(crate) fn liveness_here(run: &RunId) -> Liveness {
-    if runs_here().contains(&run.0) {
-        Liveness::Alive
-    } else {
-        Liveness::Gone
-    }
-}
 
 /// A run that goes on. When it is dropped, all can see that it has ended, also if it could not give
 /// back the guard, was cancelled or has panicked.
@@ -81,7 +63,7 @@ impl Presence {
         now: Timestamp,
         lifetime: Duration,
     ) -> BTreeMap<String, String> {
-        let mut labels = lease_labels::new(&self.run, now, lifetime);
+        let mut labels = lease::new(&self.run, now, lifetime);
         labels.extend(self.labels.clone());
         labels
     }
@@ -108,5 +90,30 @@ impl Drop for Presence {
         } else if let Some(lock) = lock {
             lock.delete();
         }
+    }
+}
+
+/// The namespaces in which a run of this process is unfinished.
+#[derive(Debug, Default)]
+pub(crate) struct Unfinished {
+    namespaces: Mutex<BTreeSet<Namespace>>,
+    pub(crate) noted: Notify,
+}
+
+impl Unfinished {
+    pub(crate) fn note(&self, namespace: &Namespace) {
+        self.namespaces().insert(namespace.clone());
+        self.noted.notify_one();
+    }
+
+    pub(crate) fn namespaces(&self) -> MutexGuard<'_, BTreeSet<Namespace>> {
+        // Whole after every change.
+        self.namespaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn take(&self) -> Option<Namespace> {
+        self.namespaces().pop_first()
     }
 }

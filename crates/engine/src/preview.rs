@@ -1,14 +1,26 @@
 //! What a run would do, and the report that it begins with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use reclaim_model::{
-    Amount, Estimate, Freed, Inventory, Mode, Plan, Reclaimed, Removed, Report, RunId, Step,
+    Amount, Container, Estimate, FilterError, FreeTarget, Freed, GoalUnit, Inventory, Mode, Namespace, Plan,
+    PruneRequest, Reclaimed, Removed, Report, ResolvedRequest, RunId, Selection, Step, TimeContext,
 };
-use reclaim_plan::rows;
+use reclaim_plan::{TooLittle, check, decide, limit, limit_by_use, rows, shortfall};
+use tracing::{Instrument, debug, info_span};
 use uuid::Uuid;
 
-use crate::off_thread::blocking;
+use crate::controls::{Progress, ProgressSink};
+use crate::engine::Engine;
+use crate::error::{RunError, Unmet};
+use crate::kubernetes::KUBELET_NAMESPACE;
+use crate::lease;
+use crate::measure::{Measuring, snapshots_of};
+use crate::off_thread::{Shared, blocking};
+use crate::retry::retry;
+use crate::unlisted::is_dockers;
 
 /// A plan with what it was made from.
 #[derive(Debug)]
@@ -43,6 +55,250 @@ impl Preview {
         };
         blocking(reporting).await
     }
+}
+
+/// What images are evaluated by.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// What was seen.
+    pub(crate) inventory: Inventory,
+    /// Containers beyond containerd's own records.
+    pub(crate) registered: Vec<Container>,
+    /// What is asked for.
+    pub(crate) request: ResolvedRequest,
+}
+
+impl Engine {
+    /// Decides what a prune would do, and changes nothing.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read whole, or the plan must not be carried out.
+    pub async fn preview(
+        &self,
+        request: &PruneRequest,
+        progress: &ProgressSink<'_>,
+    ) -> Result<Preview, RunError> {
+        let request = self.resolve(request).map_err(RunError::Filter)?;
+        self.preview_within(&request, None, progress).await
+    }
+
+    /// Checks that the filters of a request are valid.
+    ///
+    /// # Errors
+    ///
+    /// [`FilterError`].
+    pub fn check(&self, request: &PruneRequest) -> Result<(), FilterError> {
+        self.resolve(request).map(drop)
+    }
+
+    /// Resolves a request by the engine's clock and the time zone of this process.
+    pub(crate) fn resolve(&self, request: &PruneRequest) -> Result<ResolvedRequest, FilterError> {
+        let now = self.store.now();
+        let context = TimeContext {
+            now,
+            offset: TimeZone::system().to_offset(now),
+        };
+        request.clone().resolve(&context)
+    }
+
+    /// As [`Self::preview`], within a run: what that run's own lease holds is not held by
+    /// anybody else, and snapshots may have to be measured yet; see [`Measuring::of_run`].
+    pub(crate) async fn preview_within(
+        &self,
+        request: &ResolvedRequest,
+        run: Option<(&RunId, Measuring)>,
+        progress: &ProgressSink<'_>,
+    ) -> Result<Preview, RunError> {
+        progress(Progress::Observing);
+        let namespace = &request.namespace;
+        let judged = std::slice::from_ref(namespace);
+        let labels = request.label_keys();
+        let observing = retry(|| self.store.observe(judged, &labels, self.store.now()));
+        let mut inventory = self.phase(info_span!("observe"), observing).await?;
+        let existing = inventory.namespaces.keys().cloned();
+        let existing: Vec<Namespace> = existing.collect();
+        let is_there = exists(namespace, request.may_lack_namespace, &existing)?;
+        if let Some(seen) = inventory.namespaces.get_mut(namespace)
+            && let Some((run, _)) = run
+        {
+            seen.leases
+                .retain(|lease| lease::run(lease).as_ref() != Some(run));
+        }
+        self.note_states(request, &mut inventory).await?;
+        self.note_pod_images(&mut inventory).await;
+        let registered = if is_there {
+            self.registered(namespace).await?
+        } else {
+            Vec::new()
+        };
+        self.note_unlisted(&mut inventory);
+        let evidence = Shared::new(Evidence {
+            inventory,
+            registered,
+            request: self.by_current_use(request).await,
+        });
+        let deciding = evidence.read(|it| decide(&it.inventory, &it.registered, &it.request));
+        let decision = deciding.instrument(info_span!("plan")).await;
+        let measuring = run.map_or(Measuring::First, |(_, measuring)| measuring);
+        let plan = self.measured(namespace, decision, measuring).await?;
+        let plan = self.limited(plan, &evidence).await?;
+        let plan = self.checked(plan, &evidence).await?;
+        progress(Progress::Planned {
+            steps: plan.steps.len(),
+            kept: plan.kept.len(),
+        });
+        debug!(calls = ?self.store.calls(), "planned");
+        Ok(Preview {
+            inventory: evidence.into_inner().inventory,
+            plan,
+        })
+    }
+
+    /// Notes which containers run, where that matters: only removals by name tell them apart.
+    pub(crate) async fn note_states(
+        &self,
+        request: &ResolvedRequest,
+        inventory: &mut Inventory,
+    ) -> Result<(), RunError> {
+        if let Selection::Filters(_) | Selection::Rule(_) = request.selection {
+            return Ok(());
+        }
+        let namespace = &request.namespace;
+        let Some(seen) = inventory.namespaces.get_mut(namespace) else {
+            return Ok(());
+        };
+        self.note_running(namespace, seen).await
+    }
+
+    /// Returns a request with the last uses of this moment. Reading the store takes long, and
+    /// images may have been used since the policy made the request.
+    pub(crate) async fn by_current_use(&self, request: &ResolvedRequest) -> ResolvedRequest {
+        let mut request = request.clone();
+        if let (Some(source), Selection::Rule(images)) = (&self.last_use, &mut request.selection) {
+            let (source, namespace) = (Arc::clone(source), request.namespace.clone());
+            let now = self.store.now();
+            let uses = blocking(move || source.uses_at(&namespace, now));
+            images.uses = Arc::new(uses.await);
+        }
+        request
+    }
+
+    /// Notes which images pods need, where there may be pods.
+    pub(crate) async fn note_pod_images(&self, inventory: &mut Inventory) {
+        let mut namespaces = inventory.namespaces.iter_mut();
+        let Some((_, seen)) = namespaces.find(|(name, _)| name.as_str() == KUBELET_NAMESPACE)
+        else {
+            return;
+        };
+        seen.pod_images = self.containerd_config.pod_images().await;
+    }
+
+    /// Notes in which namespaces there may be containers that no store here lists.
+    pub(crate) fn note_unlisted(&self, inventory: &mut Inventory) {
+        for (name, namespace) in &mut inventory.namespaces {
+            namespace.has_unlisted_containers = self.has_unlisted_containers(name);
+        }
+    }
+
+    /// Whether there may be containers in a namespace that no store here lists.
+    pub(crate) fn has_unlisted_containers(&self, namespace: &Namespace) -> bool {
+        let mut stores = self.containers.iter();
+        is_dockers(namespace) && !stores.any(|store| store.lists_stopped(namespace))
+    }
+
+    /// Cuts the plan down to the target of the request, if it has one.
+    pub(crate) async fn limited(
+        &self,
+        plan: Plan,
+        evidence: &Shared<Evidence>,
+    ) -> Result<Plan, RunError> {
+        let request = &evidence.request;
+        if let Selection::Rule(images) = &request.selection {
+            let mut images = images.clone();
+            let goals = images.goals.iter().flatten();
+            if goals.map(|goal| goal.unit).any(|it| it == GoalUnit::Inodes) {
+                let snapshots = snapshots_of(&plan).await;
+                let measuring = self.store.snapshot_inodes(&plan.namespace, &snapshots);
+                images.inodes = measuring.await?;
+            }
+            let limiting = evidence.read(move |it| limit_by_use(plan, &it.inventory, &images).plan);
+            return Ok(limiting.await);
+        }
+        let Some(target) = request.target_free else {
+            return Ok(plan);
+        };
+        let target = self.target_bytes(target).await?;
+        match evidence
+            .read(move |it| limit(plan, &it.inventory, target))
+            .await
+        {
+            Ok(plan) => Ok(plan),
+            Err(TooLittle { available }) => {
+                let namespace = &request.namespace;
+                let bytes = self.snapshot_bytes_within(&evidence.inventory, namespace);
+                let bytes = bytes.await?;
+                let counting = evidence
+                    .read(move |it| shortfall(&it.inventory, &it.registered, &it.request, &bytes));
+                Err(RunError::TargetNotMet(Box::new(Unmet {
+                    target,
+                    available,
+                    usage: counting.await,
+                })))
+            }
+        }
+    }
+
+    /// Returns the bytes that are meant; for a percentage, of the filesystem with the content.
+    async fn target_bytes(&self, target: FreeTarget) -> Result<u64, RunError> {
+        let FreeTarget::Percent(_) = target else {
+            return Ok(target.bytes_of(0));
+        };
+        let unknown = |why: String| RunError::UnknownFilesystem { why };
+        let root = self.store.content_root().await?;
+        let root =
+            root.ok_or_else(|| unknown("containerd names none, or is elsewhere".to_owned()))?;
+        let size = self.store.filesystem_bytes(root.clone()).await;
+        let size = size.map_err(|error| unknown(format!("`{}`: {error}", root.display())))?;
+        Ok(target.bytes_of(size))
+    }
+
+    /// Adds the last warnings to a plan, and has it checked.
+    async fn checked(&self, mut plan: Plan, evidence: &Shared<Evidence>) -> Result<Plan, RunError> {
+        let config = self.containerd_config.clone();
+        let stores = self.containers.iter();
+        let of_stores = stores.flat_map(|store| store.warnings(&evidence.request.namespace));
+        let of_stores: Vec<String> = of_stores.collect();
+        let checking = evidence.read(move |it| {
+            let of_pods = config.warnings(&it.request, &plan);
+            plan.warnings.extend(of_pods);
+            plan.warnings.extend(of_stores);
+            check(&plan, &it.inventory, &it.registered, &it.request).map_err(RunError::Check)?;
+            for kept in &plan.kept {
+                debug!(image = %kept.name, reason = ?kept.reason, "image stays");
+            }
+            Ok(plan)
+        });
+        checking.await
+    }
+}
+
+/// Whether the namespace is there; an error if it has to be.
+pub(crate) fn exists(
+    namespace: &Namespace,
+    may_lack: bool,
+    existing: &[Namespace],
+) -> Result<bool, RunError> {
+    let is_there = existing.contains(namespace);
+    if !is_there && !may_lack {
+        return Err(RunError::UnknownNamespace {
+            namespace: namespace.clone(),
+            existing: existing.to_vec(),
+        });
+    }
+    Ok(is_there)
 }
 
 /// A report of a plan of which nothing has been done yet.

@@ -12,51 +12,27 @@
 //! Up to the hold an error ends the run and nothing has changed. From the first removal on a
 //! [`Report`] always comes back: what failed is in it, image by image.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{Mode, Namespace, Plan, PruneRequest, Report, RunId, Selection, chain};
+use reclaim_model::{Mode, Plan, PruneRequest, Report, RunId, Selection, chain};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
 use crate::cancel::unless_cancelled;
+use crate::claim::Claimant;
 use crate::confirm::{Restricted, restrict};
-use crate::engine::{Engine, RunError, exists};
-use crate::execute::Run;
-use crate::guard::PruneRunning;
+use crate::controls::Controls;
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::hold::Hold;
 use crate::host_guard;
 use crate::measure::Measuring;
 use crate::off_thread::blocking;
-use crate::options::RunOptions;
 use crate::presence::Presence;
-use crate::preview::{Preview, blank_report, new_run};
-use crate::progress::ProgressSink;
-use crate::queue::Claimant;
-use crate::restore::{Restored, Restoring};
+use crate::preview::{Preview, blank_report, exists, new_run};
 use crate::retry::{Patience, retry};
-
-/// How a caller steers a run.
-#[derive(Clone, Copy)]
-pub struct Controls<'a> {
-    /// How the run goes about its work.
-    pub options: &'a RunOptions,
-    /// Hears what the run is at.
-    pub progress: &'a ProgressSink<'a>,
-    /// Stops the run.
-    pub cancel: &'a CancellationToken,
-}
-
-impl fmt::Debug for Controls<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("Controls");
-        debug.field("options", self.options);
-        debug.field("cancel", self.cancel).finish_non_exhaustive()
-    }
-}
+use crate::run::Run;
 
 impl Engine {
     /// Removes what a prune selects, or of that only what was `confirmed`.
@@ -163,25 +139,6 @@ impl Engine {
         }
     }
 
-    /// Takes both guards for something short, without waiting.
-    pub(crate) async fn try_begin(
-        &self,
-        presence: &Presence,
-        namespace: &Namespace,
-    ) -> Result<PruneRunning, RunError> {
-        let cancel = CancellationToken::new();
-        let begun = self.begin(Claimant {
-            presence,
-            namespace,
-            grace: Duration::ZERO,
-            max_deletes_per_second: None,
-            wait: false,
-            cancel: &cancel,
-        });
-        let (running, _) = begun.await?;
-        Ok(running)
-    }
-
     /// The run while it has the guard. On success the guard is given back.
     async fn prune_guarded(
         &self,
@@ -207,53 +164,6 @@ impl Engine {
             ..idle_report(run.id.clone(), preview).await
         })
     }
-
-    /// Restores what runs had removed that ended before their work was done, so that it is judged
-    /// afresh. What it has not come to when it is cancelled stays held.
-    pub(crate) async fn recover(
-        &self,
-        presence: &Presence,
-        namespace: &Namespace,
-        cancel: &CancellationToken,
-    ) -> Result<(), RunError> {
-        let leases = unless_cancelled(cancel, retry(|| self.store.leases(namespace))).await?;
-        host_guard::delete_leftovers(&self.store, namespace, presence, &leases).await?;
-        for hold in Hold::among(&self.store, namespace, &leases).await? {
-            if hold.is_abandoned && !hold.is_whole {
-                warn!(run = %hold.run, "what a crashed run removed cannot be read; its hold stays");
-            } else if hold.is_abandoned {
-                warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
-                self.restore_hold(namespace, &hold, cancel).await?;
-                self.repin_all(namespace, &hold.unpins).await?;
-                hold.end(&self.store, namespace, false).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Restores the records of a hold.
-    async fn restore_hold(
-        &self,
-        namespace: &Namespace,
-        hold: &Hold,
-        cancel: &CancellationToken,
-    ) -> Result<(), RunError> {
-        let restoring = Restoring {
-            store: &self.store,
-            namespace,
-            lease: hold.leases.first().map_or("", String::as_str),
-            patience: &Patience::default(),
-        };
-        for image in &hold.records {
-            if cancel.is_cancelled() {
-                return Err(RunError::Cancelled);
-            }
-            if restoring.write(image).await? == Restored::ContentGone {
-                warn!(run = %hold.run, image = %image.name, "its content is gone; it is not restored");
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Reports a run that has nothing to do. What it has seen is freed with that.
@@ -263,24 +173,4 @@ async fn idle_report(run: RunId, preview: Preview) -> Report {
         blank_report(run, Mode::Apply, &preview.plan)
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::progress::no_progress;
-
-    #[test]
-    fn controls_can_be_looked_at() {
-        let controls = Controls {
-            options: &RunOptions::default(),
-            progress: &no_progress,
-            cancel: &CancellationToken::new(),
-        };
-        let text = format!("{controls:?}");
-        assert!(
-            text.starts_with("Controls { options: RunOptions { grace: 1s"),
-            "{text}"
-        );
-    }
 }

@@ -11,10 +11,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{Instrument, info_span};
 
+use crate::controls::Progress;
 use crate::engine::Engine;
-use crate::execute::Run;
-use crate::progress::Progress;
 use crate::retry::Patience;
+use crate::run::Run;
 
 /// How many records are removed at a time. containerd writes one after the other anyway; a few
 /// on their way keep it from waiting for us.
@@ -67,7 +67,7 @@ impl Engine {
         let mut removals = removals.buffer_unordered(REMOVALS_AT_ONCE);
         while let Some(outcome) = removals.next().await {
             done += 1;
-            self.motion.step();
+            self.heartbeat.beat();
             (run.progress)(Progress::Step { done, steps });
             outcomes.push(outcome);
         }

@@ -16,12 +16,13 @@ use reclaim_plan::decide_again;
 use reclaim_store::{EventWatcher, StoreError};
 use tracing::{info, warn};
 
-use crate::engine::{Engine, RunError};
-use crate::execute::Run;
-use crate::hold::unfinished;
-use crate::lease_labels;
+use crate::engine::Engine;
+use crate::error::RunError;
+use crate::lease;
+use crate::lease::unfinished;
 use crate::off_thread::lend;
 use crate::restore::{Restored, Restoring};
+use crate::run::Run;
 
 /// How often we look at most while things keep happening. Each look restores what it finds, so
 /// the last one is as good as the first; on a node that is never quiet one has to end.
@@ -163,7 +164,7 @@ impl Engine {
         let looking = run.patience.retry(|| self.store.observe_users(namespace));
         let mut seen = looking.await?;
         let registered = self.registered(namespace).await?;
-        let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);
+        let is_ours = |lease: &_| lease::run(lease).as_ref() == Some(run.id);
         seen.leases.retain(|lease| !is_ours(lease));
         let again = Again {
             observed_at: self.store.now(),

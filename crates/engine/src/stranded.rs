@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use crate::engine::Engine;
 use crate::off_thread::{discard, for_each_yielding, lend};
-use crate::survey::snapshot_ids;
+use crate::query::snapshot_ids;
 
 /// How often directories without a record are looked at again: others may be removing them.
 const LOOKS: usize = 3;

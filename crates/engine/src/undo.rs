@@ -6,10 +6,11 @@ use reclaim_model::{Namespace, RunId, chain};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use crate::engine::{Engine, RunError};
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::hold::Hold;
 use crate::host_guard;
-use crate::lease_labels::{self, MAX_RUN};
+use crate::lease::{self, MAX_RUN};
 use crate::preview::new_run;
 use crate::restore::{Restored, Restoring};
 use crate::retry::{Patience, retry};
@@ -179,7 +180,7 @@ impl Engine {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
         // Deleting the guard's lease synchronously is the collection.
-        let expires = lease_labels::expiry(self.store.now(), MAX_RUN);
+        let expires = lease::expiry(self.store.now(), MAX_RUN);
         host_guard::release(&self.store, namespace, &presence, expires).await?;
         Ok(())
     }

@@ -4,50 +4,74 @@
 //! holds. The next run of any process takes over from it. A daemon does not wait for that: it
 //! finishes such runs as soon as containerd answers.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reclaim_model::{Namespace, chain};
 use reclaim_store::StoreError;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::engine::{Engine, RunError};
+use crate::cancel::unless_cancelled;
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::hold::Hold;
 use crate::host_guard;
+use crate::presence::Presence;
 use crate::preview::new_run;
+use crate::restore::{Restored, Restoring};
+use crate::retry::{Patience, retry};
 
 /// The time between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The namespaces in which a run of this process is unfinished.
-#[derive(Debug, Default)]
-pub(crate) struct Unfinished {
-    namespaces: Mutex<BTreeSet<Namespace>>,
-    noted: Notify,
-}
-
-impl Unfinished {
-    pub(crate) fn note(&self, namespace: &Namespace) {
-        self.namespaces().insert(namespace.clone());
-        self.noted.notify_one();
-    }
-
-    fn namespaces(&self) -> MutexGuard<'_, BTreeSet<Namespace>> {
-        // Whole after every change.
-        self.namespaces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self) -> Option<Namespace> {
-        self.namespaces().pop_first()
-    }
-}
-
 impl Engine {
+    /// Restores what runs had removed that ended before their work was done, so that it is judged
+    /// afresh. What it has not come to when it is cancelled stays held.
+    pub(crate) async fn recover(
+        &self,
+        presence: &Presence,
+        namespace: &Namespace,
+        cancel: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let leases = unless_cancelled(cancel, retry(|| self.store.leases(namespace))).await?;
+        host_guard::delete_leftovers(&self.store, namespace, presence, &leases).await?;
+        for hold in Hold::among(&self.store, namespace, &leases).await? {
+            if hold.is_abandoned && !hold.is_whole {
+                warn!(run = %hold.run, "what a crashed run removed cannot be read; its hold stays");
+            } else if hold.is_abandoned {
+                warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
+                self.restore_hold(namespace, &hold, cancel).await?;
+                self.repin_all(namespace, &hold.unpins).await?;
+                hold.end(&self.store, namespace, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores the records of a hold.
+    async fn restore_hold(
+        &self,
+        namespace: &Namespace,
+        hold: &Hold,
+        cancel: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let restoring = Restoring {
+            store: &self.store,
+            namespace,
+            lease: hold.leases.first().map_or("", String::as_str),
+            patience: &Patience::default(),
+        };
+        for image in &hold.records {
+            if cancel.is_cancelled() {
+                return Err(RunError::Cancelled);
+            }
+            if restoring.write(image).await? == Restored::ContentGone {
+                warn!(run = %hold.run, image = %image.name, "its content is gone; it is not restored");
+            }
+        }
+        Ok(())
+    }
+
     /// Finishes runs that ended before their work was done, until it is cancelled: at first those
     /// of processes that crashed, then those of this process that lose containerd.
     ///

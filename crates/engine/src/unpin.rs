@@ -14,10 +14,10 @@ use reclaim_store::{Class, NO_LABELS, StoreError, Unpinned};
 use tracing::{info, warn};
 
 use crate::engine::Engine;
-use crate::execute::Run;
-use crate::lease_labels;
+use crate::lease;
 use crate::off_thread::{blocking, for_each_yielding};
 use crate::retry::{Patience, retry};
+use crate::run::Run;
 
 /// How many labels are changed at a time.
 const CHANGES_AT_ONCE: usize = 8;
@@ -157,7 +157,7 @@ impl Engine {
         })
         .await;
         if let Some(seen) = inventory.namespaces.get_mut(namespace) {
-            let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);
+            let is_ours = |lease: &_| lease::run(lease).as_ref() == Some(run.id);
             seen.leases.retain(|lease| !is_ours(lease));
         }
         let (namespace, unpinned) = (namespace.clone(), unpinned.to_vec());

@@ -6,13 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use reclaim_model::{Inventory, Plan, PodImages, ResolvedRequest, Selection, familiar_name};
+use reclaim_model::{Plan, PodImages, ResolvedRequest, Selection, familiar_name};
 use tokio::task::spawn_blocking;
 
 use super::KUBELET_NAMESPACE;
 use super::sandbox::NeededImages;
 use super::sandbox_files::{SandboxImages, read_sandbox_images};
-use crate::engine::Engine;
 
 /// Where containerd's own configuration is, as far as its images for pods are concerned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,29 +25,16 @@ pub enum ContainerdConfig {
     Ignored,
 }
 
-impl Engine {
-    /// Keeps the images that pods need by containerd's configuration. Without this, the defaults
-    /// of containerd's releases are kept.
-    #[must_use]
-    pub fn with_containerd_config(mut self, config: ContainerdConfig) -> Self {
-        self.containerd_config = config;
-        self
-    }
-
-    /// Notes which images pods need, where there may be pods.
-    pub(crate) async fn note_pod_images(&self, inventory: &mut Inventory) {
-        let mut namespaces = inventory.namespaces.iter_mut();
-        let Some((_, seen)) = namespaces.find(|(name, _)| name.as_str() == KUBELET_NAMESPACE)
-        else {
-            return;
-        };
-        seen.pod_images = match self.containerd_config.clone() {
-            ContainerdConfig::Ignored => PodImages::default(),
-            ContainerdConfig::Unseen => PodImages {
+impl ContainerdConfig {
+    /// Returns the images that pods need by this configuration.
+    pub(crate) async fn pod_images(&self) -> PodImages {
+        match self.clone() {
+            Self::Ignored => PodImages::default(),
+            Self::Unseen => PodImages {
                 names: NeededImages::default().names(),
                 is_partial: false,
             },
-            ContainerdConfig::At(path) => {
+            Self::At(path) => {
                 let read = spawn_blocking(move || read_sandbox_images(&path)).await;
                 let SandboxImages { names, warnings } =
                     read.unwrap_or_else(|error| SandboxImages {
@@ -60,11 +46,9 @@ impl Engine {
                     is_partial: !warnings.is_empty(),
                 }
             }
-        };
+        }
     }
-}
 
-impl ContainerdConfig {
     /// Warns of images that a prune removes and pods may need, if it is not known which they do.
     /// It looks for the file, so it may block.
     pub(crate) fn warnings(&self, request: &ResolvedRequest, plan: &Plan) -> Vec<String> {

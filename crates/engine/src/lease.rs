@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_model::{EXPIRE, Lease, RUN_LABEL, RunId};
+use reclaim_model::{EXPIRE, Lease, Namespace, RUN_LABEL, RunId};
+use reclaim_store::{Containerd, StoreError};
+
+use crate::retry::retry;
 
 /// When the run began.
 const STARTED: &str = "reclaim/started";
 /// On a lease that holds what a crashed run had removed or was about to.
 pub(crate) const ABANDONED: &str = "reclaim/abandoned";
+
+pub(crate) const HOLD_PREFIX: &str = "reclaim.hold.";
 
 /// How long what a run had removed is held when the run has not come to its end: longer than the
 /// guard lasts, and than the week between two runs of a timer. The next run ends it.
@@ -51,6 +56,25 @@ pub(crate) fn run(lease: &Lease) -> Option<RunId> {
 /// When the run of a lease began.
 pub(crate) fn started(lease: &Lease) -> Option<Timestamp> {
     lease.labels.get(STARTED)?.parse().ok()
+}
+
+/// The ID of the lease that holds what a run has removed until it has come to its end.
+pub(crate) fn unfinished(run: &RunId) -> String {
+    format!("{HOLD_PREFIX}{run}.unfinished")
+}
+
+/// Deletes the leases of a hold. If `collect` is set, the last deletion collects.
+pub(crate) async fn delete_hold(
+    store: &Containerd,
+    namespace: &Namespace,
+    leases: &[String],
+    collect: bool,
+) -> Result<(), StoreError> {
+    for (index, lease) in leases.iter().enumerate() {
+        let collect = collect && index + 1 == leases.len();
+        retry(|| store.delete_lease(namespace, lease, collect)).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

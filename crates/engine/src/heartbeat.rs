@@ -9,19 +9,22 @@ use std::time::Duration;
 
 use tokio::time::interval;
 
-use crate::engine::Engine;
-
 /// How often waiting counts as motion.
 const WAITING: Duration = Duration::from_secs(10);
 
 /// A counter of progress for a watchdog. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct Motion(Arc<AtomicU64>);
+pub struct Heartbeat(Arc<AtomicU64>);
 
-impl Motion {
-    /// Counts one step.
-    pub fn step(&self) {
+impl Heartbeat {
+    /// Counts one beat.
+    pub fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many beats were counted.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 
     /// Waits, and counts a step every few seconds.
@@ -34,22 +37,9 @@ impl Motion {
             tokio::select! {
                 biased;
                 done = &mut waiting => return done,
-                _ = steps.tick() => self.step(),
+                _ = steps.tick() => self.beat(),
             }
         }
-    }
-}
-
-impl Engine {
-    /// Returns the counter that phases of runs step, for other work on this engine to step.
-    pub fn motion(&self) -> &Motion {
-        &self.motion
-    }
-
-    /// Returns a number that grows whenever a run's phase or the scheduler moves. One that stays
-    /// the same for minutes is that of an engine that hangs.
-    pub fn moves(&self) -> u64 {
-        self.motion.0.load(Ordering::Relaxed)
     }
 }
 
@@ -59,12 +49,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_moves_while_it_is_waited() {
-        let motion = Motion::default();
+        let heartbeat = Heartbeat::default();
         let waiting = tokio::time::sleep(Duration::from_secs(95));
-        motion.clone().while_waiting(waiting).await;
-        let moves = || motion.0.load(Ordering::Relaxed);
-        assert_eq!(moves(), 10);
+        heartbeat.clone().while_waiting(waiting).await;
+        assert_eq!(heartbeat.count(), 10);
         tokio::time::sleep(Duration::from_secs(95)).await;
-        assert_eq!(moves(), 10);
+        assert_eq!(heartbeat.count(), 10);
     }
 }

@@ -3,47 +3,26 @@
 //! Only the caller at the front of the queue polls containerd, once a second, whatever the number
 //! of callers and however often they change. A run of this process is waited for without a poll.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::Namespace;
 use reclaim_store::StoreError;
-use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::engine::{Engine, RunError};
-use crate::guard::PruneRunning;
-use crate::host_guard::{self, Busy, Claim};
-use crate::lease_labels::{self, MAX_LIFETIME, MAX_RUN};
+use crate::engine::Engine;
+use crate::error::Busy;
+use crate::error::RunError;
+use crate::guard::{MAX_WAITING, PruneRunning};
+use crate::host_guard::{self, Claim};
+use crate::lease::{self, MAX_LIFETIME, MAX_RUN};
 use crate::presence::Presence;
 use crate::retry::retry;
 
-/// How many callers wait for a run to end; more are refused.
-const MAX_WAITING: usize = 8;
-
 /// The time between two polls of containerd.
 const POLL: Duration = Duration::from_secs(1);
-
-/// The callers that wait. Clones share it.
-#[derive(Debug, Clone)]
-pub(crate) struct Queue {
-    places: Arc<Semaphore>,
-    /// Held by the caller at the front. When containerd was polled last, unless the guard was
-    /// free then.
-    front: Arc<Mutex<Option<Instant>>>,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(MAX_WAITING)),
-            front: Arc::default(),
-        }
-    }
-}
 
 /// Who asks for the guards, and for what.
 #[derive(Clone, Copy)]
@@ -59,6 +38,25 @@ pub(crate) struct Claimant<'a> {
 }
 
 impl Engine {
+    /// Takes both guards for something short, without waiting.
+    pub(crate) async fn try_begin(
+        &self,
+        presence: &Presence,
+        namespace: &Namespace,
+    ) -> Result<PruneRunning, RunError> {
+        let cancel = CancellationToken::new();
+        let begun = self.begin(Claimant {
+            presence,
+            namespace,
+            grace: Duration::ZERO,
+            max_deletes_per_second: None,
+            wait: false,
+            cancel: &cancel,
+        });
+        let (running, _) = begun.await?;
+        Ok(running)
+    }
+
     /// Takes both guards. Returns until when they are ours.
     pub(crate) async fn begin(
         &self,
@@ -105,7 +103,7 @@ impl Engine {
                     }
                     is_told = true;
                     // A run that waits is no daemon that hangs.
-                    self.motion.step();
+                    self.heartbeat.beat();
                     *polled = Some(Instant::now());
                 }
                 begun => {
@@ -135,7 +133,7 @@ impl Engine {
             Some(lifetime) => lifetime,
             None => *lifetime.insert(self.lifetime(claimant).await?),
         };
-        let expires = lease_labels::expiry(self.store.now(), lifetime);
+        let expires = lease::expiry(self.store.now(), lifetime);
         let claim = host_guard::claim(&self.store, namespace, presence, lifetime).await;
         let claim = claim.map_err(|error| {
             if error.is_out_of_space() {
