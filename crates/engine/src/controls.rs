@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-/// How a caller steers a run.
+/// The controls of a run: options, progress and cancellation.
 #[derive(Clone, Copy)]
 pub struct Controls<'a> {
-    /// How the run goes about its work.
+    /// The options.
     pub options: &'a RunOptions,
-    /// Hears what the run is at.
+    /// Receives the progress.
     pub progress: &'a ProgressSink<'a>,
-    /// Stops the run.
+    /// Cancels the run.
     pub cancel: &'a CancellationToken,
 }
 
@@ -25,29 +25,28 @@ impl fmt::Debug for Controls<'_> {
     }
 }
 
-/// Options of a run that change the how, never the what.
+/// Options of a run. They never change which images it removes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
     /// How long to wait between the last removal and the second look.
     ///
-    /// Whoever had resolved an image's name before it was removed, and goes on to create a
-    /// container from it, is seen by the second look if it takes no longer than this.
+    /// A client that resolved an image's name before the removal, and then creates a container
+    /// from it within this time, is seen by the second look.
     pub grace: Duration,
-    /// How long what was removed is held, so that it can be restored; zero frees it at once.
+    /// How long removed images can be restored; zero frees them at once.
     pub undo_window: Duration,
-    /// How many records may be removed in a second; `None` is as fast as containerd goes.
+    /// The maximum number of removals per second; `None` is unlimited.
     pub max_deletes_per_second: Option<u32>,
-    /// Whether to wait for another run to end rather than to give up.
+    /// Whether to wait for another run to end instead of returning [`Busy`](crate::Busy).
     pub wait: bool,
 }
 
 impl RunOptions {
-    /// The grace unless told otherwise: what a client takes from resolving a name to preparing
-    /// a snapshot, with room.
+    /// The default grace period: longer than a client takes from resolving a name to preparing a
+    /// snapshot.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(1);
 
-    /// The longest grace that a caller from outside of the process may ask for: a run that has
-    /// begun waits it out even when it is cancelled.
+    /// The longest grace period that an API client may request.
     pub const MAX_GRACE: Duration = Duration::from_secs(60);
 }
 
@@ -62,39 +61,39 @@ impl Default for RunOptions {
     }
 }
 
-/// How far a run has come.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Progress {
-    /// The store is being listed.
+    /// The run lists containerd's records.
     Observing,
-    /// The plan is made.
+    /// The plan is complete.
     Planned {
         /// Records to remove.
         steps: usize,
         /// Records that stay.
         kept: usize,
     },
-    /// One more record has been dealt with.
+    /// One more record is removed, refused or failed.
     #[serde(rename = "removing")]
     Step {
-        /// So many so far.
+        /// Records so far.
         done: usize,
-        /// Of so many.
+        /// Records in total.
         steps: usize,
     },
-    /// The store is being looked at for what became used.
+    /// The run looks for removed images that are now in use.
     LookingAgain,
-    /// containerd collects.
+    /// containerd collects garbage.
     Collecting,
-    /// The store is being looked at again.
+    /// The run lists what is gone.
     Measuring,
 }
 
-/// Receives progress. Called between steps, so it must not block.
+/// A receiver of progress. The run calls it between steps, so it must not block.
 pub type ProgressSink<'a> = dyn Fn(Progress) + Send + Sync + 'a;
 
-/// Drops all progress, for callers that show none.
+/// Ignores all progress.
 pub fn no_progress(_: Progress) {}
 
 #[cfg(test)]
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn controls_can_be_looked_at() {
+    fn controls_have_a_debug_form() {
         let controls = Controls {
             options: &RunOptions::default(),
             progress: &no_progress,

@@ -1,4 +1,4 @@
-//! The engine: a containerd, the container stores, and the guard.
+//! The [`Engine`]: how it is built, and what all of its runs share.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::retry::TO_END;
 
 /// A record of when images were last used.
 pub trait LastUseSource: fmt::Debug + Send + Sync {
-    /// Returns the last uses of the images of a namespace, none later than `now`. It may block.
+    /// Returns the last uses of the images of a namespace, none later than `now`. May block.
     fn uses_at(&self, namespace: &Namespace, now: Timestamp) -> LastUses;
 }
 
@@ -44,14 +44,14 @@ pub struct Engine {
     pub(crate) last_use: Option<Arc<dyn LastUseSource>>,
 }
 
-/// How many reports are kept for a listener that is slow.
-const KEPT_REPORTS: usize = 64;
+/// How many reports wait for a slow receiver.
+const REPORT_BUFFER: usize = 64;
 
-/// Time between two looks at a run that is awaited.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The time between two checks of [`Engine::idle`].
+const IDLE_POLL: Duration = Duration::from_millis(20);
 
 impl Engine {
-    /// Works on this containerd. Its own container records are always read.
+    /// Creates an engine for this containerd. It always reads containerd's own container records.
     pub fn new(store: Containerd) -> Self {
         Self {
             identity: Arc::new(Identity::read(store.sees_files())),
@@ -62,49 +62,49 @@ impl Engine {
             guard: PruneGuard::default(),
             queue: Queue::default(),
             containerd_config: ContainerdConfig::default(),
-            finished: broadcast::Sender::new(KEPT_REPORTS),
+            finished: broadcast::Sender::new(REPORT_BUFFER),
             heartbeat: Heartbeat::default(),
             last_use: None,
         }
     }
 
-    /// Works on the containerd at `address`: a path, with or without `unix://` before it.
+    /// Connects to the containerd at `address`: a path, with or without `unix://` before it.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`], which says whether the socket is missing, closed to us, or somebody
-    /// else's.
+    /// [`ConnectError`], which says whether the socket is missing, closed to this user, or not
+    /// containerd's.
     pub async fn connect(address: &str) -> Result<Self, ConnectError> {
         Ok(Self::new(Containerd::connect(address).await?))
     }
 
-    /// Adds containers that containerd has no record of.
+    /// Adds a store of containers that containerd has no record of.
     #[must_use]
     pub fn with_containers(mut self, store: Arc<dyn ContainerStore>) -> Self {
         self.containers.push(store);
         self
     }
 
-    /// Keeps the lock files of runs in this directory, which is made when it is needed.
+    /// Keeps the lock files of runs in this directory, which is created when it is needed.
     ///
-    /// By them other processes can prove that a run is over whose process was killed, whatever
-    /// PID namespace that was in. They have to see the same file. Without a directory that proof
-    /// is missing, and a killed run may block others until its guard expires.
+    /// A lock file lets other processes prove that a killed run is over, even from another PID
+    /// namespace, if they see the same file. Without a directory, a killed run may block others
+    /// until its guard expires.
     #[must_use]
     pub fn with_lock_directory(mut self, directory: PathBuf) -> Self {
         Arc::make_mut(&mut self.identity).locks = Some(directory);
         self
     }
 
-    /// Keeps the images that pods need by containerd's configuration. Without this, the defaults
-    /// of containerd's releases are kept.
+    /// Keeps the images that pods need according to containerd's configuration. Without this, the
+    /// engine keeps the defaults of all containerd releases.
     #[must_use]
     pub fn with_containerd_config(mut self, config: ContainerdConfig) -> Self {
         self.containerd_config = config;
         self
     }
 
-    /// Reads last use from this source whenever a plan is made for a policy.
+    /// Sets the source of last uses, which plans for a policy read.
     #[must_use]
     pub fn with_last_use(self, source: Arc<dyn LastUseSource>) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl Engine {
         }
     }
 
-    /// Takes these for the IDs of the machine and of its boot: for tests of a reboot.
+    /// Overrides the IDs of the machine and of its boot: for tests of a reboot.
     #[doc(hidden)]
     #[must_use]
     pub fn with_machine(mut self, machine: &str, boot: &str) -> Self {
@@ -121,33 +121,33 @@ impl Engine {
         self
     }
 
-    /// Waits no longer than this for a containerd that is away at the end of a run: for tests.
+    /// Limits how long the end of a run waits for a containerd that is away: for tests.
     #[doc(hidden)]
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// Begins a run of that ID, as other processes can see it.
+    /// Registers a run, so that other processes can see whether it is over.
     pub(crate) async fn presence(&self, run: RunId, namespace: &Namespace) -> Presence {
         let (identity, unfinished) = (Arc::clone(&self.identity), Arc::clone(&self.unfinished));
         Presence::begin(run, namespace.clone(), identity, unfinished).await
     }
 
-    /// Whether a run is under way in this process.
+    /// Returns whether a run is under way in this process.
     pub fn is_running(&self) -> bool {
         self.guard.is_taken()
     }
 
-    /// Waits until no run is under way in this process, however long that takes. Whoever ends the
-    /// process stops runs by their tokens first.
+    /// Waits until no run is under way in this process, without a time limit. To end the process,
+    /// cancel the tokens of the runs first.
     pub async fn idle(&self) {
         while self.is_running() {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(IDLE_POLL).await;
         }
     }
 
-    /// Hears the report of every run from now on, by whatever door it came.
+    /// Subscribes to the reports of all runs from now on, whichever API requested them.
     pub fn reports(&self) -> broadcast::Receiver<Arc<Report>> {
         self.finished.subscribe()
     }
@@ -157,43 +157,43 @@ impl Engine {
         self.store.version()
     }
 
-    /// Returns the connection that the engine works on.
+    /// Returns the engine's connection to containerd.
     pub fn store(&self) -> &Containerd {
         &self.store
     }
 
-    /// Returns the counter that phases of runs step, for other work on this engine to step.
+    /// Returns the heartbeat of this engine, for other work on it to beat, too.
     pub fn heartbeat(&self) -> &Heartbeat {
         &self.heartbeat
     }
 
-    /// Returns a number that grows whenever a run's phase or the scheduler moves. One that stays
-    /// the same for minutes is that of an engine that hangs.
+    /// Returns a count that grows whenever a run or the scheduler makes progress. If it does not
+    /// change for minutes, the engine hangs.
     pub fn heartbeats(&self) -> u64 {
         self.heartbeat.count()
     }
 
-    /// Does the work of one phase within `span`, whose name is the phase's, and tells its cost at
-    /// debug level. What others ask over the same connection meanwhile is counted with it.
+    /// Does the work of one phase within `span`, whose name is the phase's, and logs its duration
+    /// and calls at debug level. The calls include those of concurrent work on this connection.
     pub(crate) fn phase<T>(
         &self,
         span: Span,
         work: impl Future<Output = T>,
     ) -> impl Future<Output = T> {
         let name = span.metadata().map(tracing::Metadata::name);
-        // Boxed, or each phase would take its place twice in the future of the run.
+        // Boxed, because otherwise the future of the run would contain each phase twice.
         let work = Box::pin(work.instrument(span));
         async move {
             let (began, before) = (Instant::now(), self.store.calls());
             self.heartbeat.beat();
             let done = work.await;
             self.heartbeat.beat();
-            let calls = since(&before, self.store.calls());
+            let calls = calls_since(&before, self.store.calls());
             debug!(
                 phase = name,
                 took_ms = began.elapsed().as_millis(),
                 ?calls,
-                "phase is over"
+                "phase ended"
             );
             done
         }
@@ -217,8 +217,8 @@ impl Engine {
     }
 }
 
-/// The calls that were made since there were so many.
-fn since(
+/// Subtracts the calls in `before`.
+fn calls_since(
     before: &BTreeMap<&'static str, u64>,
     mut calls: BTreeMap<&'static str, u64>,
 ) -> BTreeMap<&'static str, u64> {
@@ -237,23 +237,23 @@ mod tests {
     use super::*;
     use crate::{Controls, RunOptions, no_progress};
 
-    fn may_be_spawned(_: impl Send) {}
+    fn is_send(_: impl Send) {}
 
-    /// Whoever embeds the engine spawns its runs. This is about types: it is never called.
-    #[expect(dead_code, reason = "that it compiles is the test")]
-    fn all_that_an_engine_does_may_be_spawned(engine: &Engine, request: &PruneRequest) {
+    /// Embedders spawn runs, so all futures must be `Send`. Compiling it is the test.
+    #[expect(dead_code, reason = "compiling it is the test")]
+    fn all_futures_are_send(engine: &Engine, request: &PruneRequest) {
         let options = RunOptions::default();
         let controls = Controls {
             options: &options,
             progress: &no_progress,
             cancel: &CancellationToken::new(),
         };
-        may_be_spawned(engine.prune(request, None, controls));
-        may_be_spawned(engine.preview(request, &no_progress));
-        may_be_spawned(engine.disk_usage(&no_progress));
-        may_be_spawned(engine.listing(&request.namespace));
-        may_be_spawned(engine.why(&request.namespace, "app"));
-        may_be_spawned(async {
+        is_send(engine.prune(request, None, controls));
+        is_send(engine.preview(request, &no_progress));
+        is_send(engine.disk_usage(&no_progress));
+        is_send(engine.listing(&request.namespace));
+        is_send(engine.why(&request.namespace, "app"));
+        is_send(async {
             let pins = PinRequest {
                 namespace: request.namespace.clone(),
                 action: PinAction::Pin,

@@ -1,4 +1,4 @@
-//! Why a run fails before it changes anything.
+//! Errors of runs and queries.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use reclaim_store::StoreError;
 use crate::containers::ContainerStoreError;
 use crate::lease;
 
-/// Why a run ended before it changed anything.
+/// Why a run ended before it changed anything, or a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The filters of the request mean nothing. The cause is part of the text.
+    /// The filters of the request are invalid. The cause is part of the text.
     #[error("{0}")]
     Filter(FilterError),
     /// Another run of this process or host holds the guard.
@@ -21,70 +21,71 @@ pub enum RunError {
     Busy(Busy),
     /// The namespace does not exist.
     #[error(
-        "namespace `{namespace}` does not exist; those that do: {}",
-        listed(existing)
+        "namespace `{namespace}` does not exist; existing: {}",
+        namespaces(existing)
     )]
     UnknownNamespace {
-        /// The one that was asked for.
+        /// The requested one.
         namespace: Namespace,
-        /// Those that the server has.
+        /// The namespaces that exist.
         existing: Vec<Namespace>,
     },
-    /// The task of the run ended without a report. What it removed is held, and restored by the
-    /// next run.
+    /// The task of the run ended without a report. The next run restores what it removed.
     #[error("the run ended without a report")]
     Ended,
-    /// It was stopped before it changed anything.
+    /// The caller cancelled it before it changed anything.
     #[error("stopped before anything was removed")]
     Cancelled,
-    /// The store could not be listed whole, or the guard not be taken.
+    /// containerd could not be listed completely, or the guard could not be taken.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The disk is so full that nothing can be held, and so nothing may be removed.
-    #[error("nothing was removed: the disk is too full to write even what holds one image")]
+    /// The disk is too full for a hold, and nothing is removed without one.
+    #[error(
+        "nothing was removed: the disk is too full to hold even one image; free a few kilobytes"
+    )]
     DiskFull(#[source] StoreError),
-    /// A container store could not be read; what it would have named is unknown.
+    /// A container store could not be read, so the images in use are unknown.
     #[error("list {store}")]
     Containers {
-        /// Its name.
+        /// The name of the container store.
         store: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: ContainerStoreError,
     },
-    /// The plan did not pass its own check.
+    /// The plan did not pass its check.
     #[error("refused: {0}")]
     Check(InvalidPlan),
-    /// Removing everything that may go would not free as much as was asked for.
+    /// Removing all candidates would not free as much as was requested.
     #[error(
         "{} cannot be freed, only {}",
         HumanSize(_0.target),
         HumanSize(_0.available)
     )]
     TargetNotMet(Box<Unmet>),
-    /// The size of the filesystem with the content is not known, so a percentage means nothing.
+    /// The size of the content store's filesystem is unknown, so a percentage cannot be resolved.
     #[error("the filesystem of the content store cannot be seen: {why}")]
     UnknownFilesystem {
-        /// What is in the way.
+        /// The cause.
         why: String,
     },
-    /// What was asked about is not there, or not one thing.
+    /// The name of a query matches nothing, or several things.
     #[error(transparent)]
     NotFound(NotFound),
-    /// There is no hold of that run.
+    /// There is no hold of this run.
     #[error(
-        "nothing is held of run `{run}` in namespace `{namespace}`; held: {}",
+        "run `{run}` has no hold in namespace `{namespace}`; runs with a hold: {}",
         runs(held)
     )]
     UnknownRun {
-        /// Where.
+        /// The namespace.
         namespace: Namespace,
-        /// The run that was asked for, or `latest`.
+        /// The requested run, or `latest`.
         run: String,
-        /// Those of which something is held.
+        /// The runs that have a hold.
         held: Vec<RunId>,
     },
-    /// What a run held has expired, and been collected.
+    /// The hold of a run has expired, and its content was collected.
     #[error(
         "restore image `{name}`: its content is gone, because the hold of run {run} has expired"
     )]
@@ -94,17 +95,17 @@ pub enum RunError {
         /// The image.
         name: String,
     },
-    /// A run holds no record of that name.
+    /// The hold of a run has no record of this name.
     #[error("run {run} removed no image `{name}`")]
     NotInRun {
         /// The run.
         run: RunId,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
 }
 
-fn listed(namespaces: &[Namespace]) -> String {
+fn namespaces(namespaces: &[Namespace]) -> String {
     let names: Vec<&str> = namespaces.iter().map(Namespace::as_str).collect();
     or_none(&names.join(", "))
 }
@@ -118,34 +119,34 @@ fn or_none(list: &str) -> String {
     (if list.is_empty() { "none" } else { list }).to_owned()
 }
 
-/// A target that cannot be met, with the reasons.
+/// A target for freed space that cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmet {
-    /// What was asked for, in bytes.
+    /// The requested bytes.
     pub target: u64,
-    /// What removing every image that may go would free.
+    /// The bytes that removing all candidates would free.
     pub available: u64,
-    /// What holds the rest of the namespace.
+    /// What uses the rest of the namespace's bytes.
     pub usage: UsageByColumn,
 }
 
-/// Who holds the guard.
+/// Another run holds the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Busy {
-    /// Where.
+    /// The namespace.
     pub namespace: Namespace,
-    /// Which run, if its lease says so.
+    /// The run, if its lease names it.
     pub run: Option<RunId>,
-    /// Since when.
+    /// When it began.
     pub since: Option<Timestamp>,
-    /// How far it is: so many of so many records are removed.
+    /// How many records it has removed, and how many it removes in total.
     pub progress: Option<(usize, usize)>,
-    /// How many callers wait for its end already, if that is why another may not.
+    /// How many callers wait for it already, if the queue is full.
     pub waiting: Option<usize>,
 }
 
 impl Busy {
-    /// A run of this process, of which nothing else is known.
+    /// Returns a run of this process.
     pub(crate) fn of_this_process(namespace: &Namespace) -> Self {
         Self {
             namespace: namespace.clone(),
@@ -156,7 +157,7 @@ impl Busy {
         }
     }
 
-    /// The run that made the guard's lease, as far as the lease says.
+    /// Returns the run that created the guard's lease, as far as the lease names it.
     pub(crate) fn of_lease(namespace: &Namespace, lease: Option<&Lease>) -> Self {
         Self {
             run: lease.and_then(lease::run),

@@ -68,7 +68,7 @@ impl Engine {
             Ok((images, _)) => Ok(self.pin_all(request, images).await),
             Err(error) => Err(error.into()),
         };
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         pinned
     }
 

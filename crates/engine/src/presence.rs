@@ -1,4 +1,4 @@
-//! A run as others see it: its ID, what proves that it goes on, and whether it still owes the guard.
+//! A run as other processes see it, and the runs of this process that are unfinished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,23 +14,23 @@ use crate::identity::{Identity, runs_here};
 use crate::lease;
 use crate::run_lock::RunLock;
 
-/// A run that goes on. When it is dropped, all can see that it has ended, also if it could not give
-/// back the guard, was cancelled or has panicked.
+/// A run under way. Dropping it shows other processes that the run is over, even if it could not
+/// release the guard, was cancelled or panicked.
 #[derive(Debug)]
 pub(crate) struct Presence {
     run: RunId,
     namespace: Namespace,
     identity: Arc<Identity>,
     labels: BTreeMap<String, String>,
-    /// `None` where there is no place for it, and while dropping.
+    /// `None` without a lock directory, and while dropping.
     lock: Option<RunLock>,
-    /// Whether the guard may be ours.
-    owes: AtomicBool,
+    /// Whether this run may hold the guard.
+    owes_guard: AtomicBool,
     unfinished: Arc<Unfinished>,
 }
 
 impl Presence {
-    /// Begins a run. Makes its lock file, off the threads that serve calls.
+    /// Registers a run, and creates its lock file off the async threads.
     pub(crate) async fn begin(
         run: RunId,
         namespace: Namespace,
@@ -39,7 +39,7 @@ impl Presence {
     ) -> Self {
         let (locking, id) = (Arc::clone(&identity), run.clone());
         let lock = tokio::task::spawn_blocking(move || locking.lock(&id)).await;
-        // A panic in there leaves no lock, which only costs a proof.
+        // A panic leaves no lock; then only the proof by lock file is missing.
         let lock = lock.ok().flatten();
         runs_here().insert(run.0.clone());
         Self {
@@ -48,7 +48,7 @@ impl Presence {
             namespace,
             identity,
             lock,
-            owes: AtomicBool::new(false),
+            owes_guard: AtomicBool::new(false),
             unfinished,
         }
     }
@@ -57,7 +57,7 @@ impl Presence {
         &self.run
     }
 
-    /// The labels of a lease by which this run acts.
+    /// Returns the labels of a lease of this run.
     pub(crate) fn lease_labels(
         &self,
         now: Timestamp,
@@ -68,14 +68,14 @@ impl Presence {
         labels
     }
 
-    /// Whether the run that made the lease is proven to be over.
+    /// Returns whether the run of a lease is proven to be over.
     pub(crate) async fn is_abandoned(&self, store: &Containerd, lease: &Lease) -> bool {
         self.identity.is_abandoned(store, lease).await
     }
 
-    /// Notes whether the guard may be ours.
-    pub(crate) fn owes_guard(&self, owes: bool) {
-        self.owes.store(owes, Ordering::Relaxed);
+    /// Sets whether this run may hold the guard.
+    pub(crate) fn set_owes_guard(&self, owes: bool) {
+        self.owes_guard.store(owes, Ordering::Relaxed);
     }
 }
 
@@ -83,8 +83,8 @@ impl Drop for Presence {
     fn drop(&mut self) {
         runs_here().remove(&self.run.0);
         let lock = self.lock.take();
-        if self.owes.load(Ordering::Relaxed) {
-            // The file stays: that its lock is free now is the proof.
+        if self.owes_guard.load(Ordering::Relaxed) {
+            // The file stays, because its free lock proves that the run is over.
             drop(lock);
             self.unfinished.note(&self.namespace);
         } else if let Some(lock) = lock {
@@ -93,7 +93,7 @@ impl Drop for Presence {
     }
 }
 
-/// The namespaces in which a run of this process is unfinished.
+/// The namespaces with unfinished runs.
 #[derive(Debug, Default)]
 pub(crate) struct Unfinished {
     namespaces: Mutex<BTreeSet<Namespace>>,
@@ -107,7 +107,7 @@ impl Unfinished {
     }
 
     pub(crate) fn namespaces(&self) -> MutexGuard<'_, BTreeSet<Namespace>> {
-        // Whole after every change.
+        // Consistent after every change.
         self.namespaces
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! What a run would do, and the report that it begins with.
+//! Plans and dry runs, and the report that a run begins with.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::off_thread::{Shared, blocking};
 use crate::retry::retry;
 use crate::unlisted::is_dockers;
 
-/// A plan with what it was made from.
+/// A plan with the inventory that it was made from.
 #[derive(Debug)]
 pub struct Preview {
-    /// What was seen.
+    /// The inventory.
     pub inventory: Inventory,
-    /// What would be done.
+    /// The plan.
     pub plan: Plan,
 }
 
@@ -44,8 +44,8 @@ impl Preview {
         }
     }
 
-    /// As [`Self::report`], off the async threads: with 100,000 images it takes long, and so
-    /// does freeing the inventory. Returns the plan, too.
+    /// As [`Self::report`], off the async threads, and returns the plan, too: with 100,000 images
+    /// the report takes long, and so does dropping the inventory.
     pub async fn into_report(self) -> (Report, Plan) {
         let reporting = move || {
             let report = self.report();
@@ -57,25 +57,23 @@ impl Preview {
     }
 }
 
-/// What images are evaluated by.
+/// The input of a plan.
 #[derive(Debug)]
 pub(crate) struct Evidence {
-    /// What was seen.
     pub(crate) inventory: Inventory,
-    /// Containers beyond containerd's own records.
+    /// Containers that containerd has no record of.
     pub(crate) registered: Vec<Container>,
-    /// What is asked for.
     pub(crate) request: ResolvedRequest,
 }
 
 impl Engine {
-    /// Decides what a prune would do, and changes nothing.
+    /// Plans a prune, and changes nothing.
     ///
     /// Cancellation safe: it only reads.
     ///
     /// # Errors
     ///
-    /// If the store cannot be read whole, or the plan must not be carried out.
+    /// If containerd cannot be read completely, or the plan fails its check.
     pub async fn preview(
         &self,
         request: &PruneRequest,
@@ -104,8 +102,8 @@ impl Engine {
         request.clone().resolve(&context)
     }
 
-    /// As [`Self::preview`], within a run: what that run's own lease holds is not held by
-    /// anybody else, and snapshots may have to be measured yet; see [`Measuring::of_run`].
+    /// As [`Self::preview`], within a run: leases of that run do not count as holders, and
+    /// [`Measuring`] says whether the plan needs the sizes of its snapshots.
     pub(crate) async fn preview_within(
         &self,
         request: &ResolvedRequest,
@@ -114,12 +112,11 @@ impl Engine {
     ) -> Result<Preview, RunError> {
         progress(Progress::Observing);
         let namespace = &request.namespace;
-        let judged = std::slice::from_ref(namespace);
+        let evaluated = std::slice::from_ref(namespace);
         let labels = request.label_keys();
-        let observing = retry(|| self.store.observe(judged, &labels, self.store.now()));
+        let observing = retry(|| self.store.observe(evaluated, &labels, self.store.now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
-        let existing = inventory.namespaces.keys().cloned();
-        let existing: Vec<Namespace> = existing.collect();
+        let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
         let is_there = exists(namespace, request.may_lack_namespace, &existing)?;
         if let Some(seen) = inventory.namespaces.get_mut(namespace)
             && let Some((run, _)) = run
@@ -140,7 +137,8 @@ impl Engine {
             registered,
             request: self.by_current_use(request).await,
         });
-        let deciding = evidence.read(|it| decide(&it.inventory, &it.registered, &it.request));
+        let deciding = evidence
+            .read(|evidence| decide(&evidence.inventory, &evidence.registered, &evidence.request));
         let decision = deciding.instrument(info_span!("plan")).await;
         let measuring = run.map_or(Measuring::First, |(_, measuring)| measuring);
         let plan = self.measured(namespace, decision, measuring).await?;
@@ -157,7 +155,7 @@ impl Engine {
         })
     }
 
-    /// Notes which containers run, where that matters: only removals by name tell them apart.
+    /// Adds which containers run, if the request names images: only such removals depend on it.
     pub(crate) async fn note_states(
         &self,
         request: &ResolvedRequest,
@@ -173,8 +171,8 @@ impl Engine {
         self.note_running(namespace, seen).await
     }
 
-    /// Returns a request with the last uses of this moment. Reading the store takes long, and
-    /// images may have been used since the policy made the request.
+    /// Returns the request with current last uses. Reading containerd takes long, so images may
+    /// have been used since the policy made the request.
     pub(crate) async fn by_current_use(&self, request: &ResolvedRequest) -> ResolvedRequest {
         let mut request = request.clone();
         if let (Some(source), Selection::Rule(images)) = (&self.last_use, &mut request.selection) {
@@ -186,7 +184,7 @@ impl Engine {
         request
     }
 
-    /// Notes which images pods need, where there may be pods.
+    /// Adds the images that pods need to the kubelet's namespace.
     pub(crate) async fn note_pod_images(&self, inventory: &mut Inventory) {
         let mut namespaces = inventory.namespaces.iter_mut();
         let Some((_, seen)) = namespaces.find(|(name, _)| name.as_str() == KUBELET_NAMESPACE)
@@ -196,20 +194,20 @@ impl Engine {
         seen.pod_images = self.containerd_config.pod_images().await;
     }
 
-    /// Notes in which namespaces there may be containers that no store here lists.
+    /// Adds which namespaces may have containers that no store lists.
     pub(crate) fn note_unlisted(&self, inventory: &mut Inventory) {
         for (name, namespace) in &mut inventory.namespaces {
             namespace.has_unlisted_containers = self.has_unlisted_containers(name);
         }
     }
 
-    /// Whether there may be containers in a namespace that no store here lists.
+    /// Returns whether a namespace may have containers that no store lists.
     pub(crate) fn has_unlisted_containers(&self, namespace: &Namespace) -> bool {
         let mut stores = self.containers.iter();
         is_dockers(namespace) && !stores.any(|store| store.lists_stopped(namespace))
     }
 
-    /// Cuts the plan down to the target of the request, if it has one.
+    /// Reduces the plan to the target of the request, if it has one.
     pub(crate) async fn limited(
         &self,
         plan: Plan,
@@ -251,33 +249,40 @@ impl Engine {
         }
     }
 
-    /// Returns the bytes that are meant; for a percentage, of the filesystem with the content.
+    /// Returns the target in bytes; a percentage is of the content store's filesystem.
     async fn target_bytes(&self, target: FreeTarget) -> Result<u64, RunError> {
         let FreeTarget::Percent(_) = target else {
             return Ok(target.bytes_of(0));
         };
         let unknown = |why: String| RunError::UnknownFilesystem { why };
         let root = self.store.content_root().await?;
-        let root =
-            root.ok_or_else(|| unknown("containerd names none, or is elsewhere".to_owned()))?;
+        let root = root.ok_or_else(|| {
+            unknown("containerd does not report it, or runs elsewhere".to_owned())
+        })?;
         let size = self.store.filesystem_bytes(root.clone()).await;
         let size = size.map_err(|error| unknown(format!("`{}`: {error}", root.display())))?;
         Ok(target.bytes_of(size))
     }
 
-    /// Adds the last warnings to a plan, and has it checked.
+    /// Adds warnings about pods and container stores to a plan, and checks it.
     async fn checked(&self, mut plan: Plan, evidence: &Shared<Evidence>) -> Result<Plan, RunError> {
         let config = self.containerd_config.clone();
         let stores = self.containers.iter();
-        let of_stores = stores.flat_map(|store| store.warnings(&evidence.request.namespace));
-        let of_stores: Vec<String> = of_stores.collect();
-        let checking = evidence.read(move |it| {
-            let of_pods = config.warnings(&it.request, &plan);
-            plan.warnings.extend(of_pods);
-            plan.warnings.extend(of_stores);
-            check(&plan, &it.inventory, &it.registered, &it.request).map_err(RunError::Check)?;
+        let store_warnings: Vec<String> = stores
+            .flat_map(|store| store.warnings(&evidence.request.namespace))
+            .collect();
+        let checking = evidence.read(move |evidence| {
+            let Evidence {
+                inventory,
+                registered,
+                request,
+            } = evidence;
+            let pod_warnings = config.warnings(request, &plan);
+            plan.warnings.extend(pod_warnings);
+            plan.warnings.extend(store_warnings);
+            check(&plan, inventory, registered, request).map_err(RunError::Check)?;
             for kept in &plan.kept {
-                debug!(image = %kept.name, reason = ?kept.reason, "image stays");
+                debug!(image = %kept.name, reason = ?kept.reason, "keeping image");
             }
             Ok(plan)
         });
@@ -285,7 +290,7 @@ impl Engine {
     }
 }
 
-/// Whether the namespace is there; an error if it has to be.
+/// Returns whether the namespace exists; an error if it must.
 pub(crate) fn exists(
     namespace: &Namespace,
     may_lack: bool,
@@ -301,7 +306,7 @@ pub(crate) fn exists(
     Ok(is_there)
 }
 
-/// A report of a plan of which nothing has been done yet.
+/// Returns the report of a plan before its first step.
 pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
     Report {
         run,
@@ -339,7 +344,7 @@ pub(crate) fn removed(step: &Step) -> Removed {
     }
 }
 
-/// Names a new run. The names of later runs sort after those of earlier ones.
+/// Returns a new run ID. IDs of later runs sort after those of earlier ones.
 pub(crate) fn new_run() -> RunId {
     RunId(Uuid::now_v7().to_string())
 }

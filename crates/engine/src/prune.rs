@@ -4,13 +4,12 @@
 //! guard → observe → decide → check → hold → remove → look again → release → measure → report
 //! ```
 //!
-//! A preview stops after the check. It is the same code up to there, so what it shows is what
-//! a run would do.
+//! A preview runs the same code up to the check, so it shows what a run would do.
 //!
-//! # What can go wrong
+//! # Errors
 //!
-//! Up to the hold an error ends the run and nothing has changed. From the first removal on a
-//! [`Report`] always comes back: what failed is in it, image by image.
+//! Up to the hold an error ends the run, and nothing has changed. From the first removal on, the
+//! run always returns a [`Report`], which lists each failed image.
 
 use std::sync::Arc;
 
@@ -35,18 +34,18 @@ use crate::retry::{Patience, retry};
 use crate::run::Run;
 
 impl Engine {
-    /// Removes what a prune selects, or of that only what was `confirmed`.
+    /// Removes the images that the request selects; with `confirmed`, only those that are also in
+    /// that plan.
     ///
-    /// With a confirmed plan the store is judged again, and a step is taken only if both
-    /// judgements agree on it.
+    /// With a confirmed plan the run plans again, and takes a step only if it is in both plans.
     ///
-    /// Not cancellation safe by dropping; by the token: the removals under way end, those not
-    /// begun are refused, and the run goes on to look again, release and report. A run that has
-    /// not begun to remove ends with [`RunError::Cancelled`].
+    /// Do not drop the future; cancel the token instead: the removals under way end, the others are
+    /// refused, and the run continues with the second look, the release and the report. Before the
+    /// first removal it returns [`RunError::Cancelled`].
     ///
     /// # Errors
     ///
-    /// As long as nothing has changed. Later failures are in the report.
+    /// Only if nothing has changed. Later failures are in the report.
     pub async fn prune(
         &self,
         request: &PruneRequest,
@@ -79,14 +78,14 @@ impl Engine {
                 report.policy = Some(images.rule.name.clone());
             }
         }
-        Ok(self.told(done?).await)
+        Ok(self.publish(done?).await)
     }
 
-    /// Sends a report to all that listen to reports.
-    async fn told(&self, report: Report) -> Report {
+    /// Sends a report to the receivers of [`Engine::reports`].
+    async fn publish(&self, report: Report) -> Report {
         let finished = self.finished.clone();
         blocking(move || {
-            // Without a listener there is no need for a copy.
+            // Cloning a large report takes long.
             if finished.receiver_count() > 0 {
                 drop(finished.send(Arc::new(report.clone())));
             }
@@ -97,7 +96,7 @@ impl Engine {
 
     async fn prune_as(&self, run: Run<'_>, confirmed: Option<&Plan>) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
-        // Asked before the guard is taken: its lease would bring the namespace about.
+        // Checked before the guard is taken, because its lease would create the namespace.
         let existing = unless_cancelled(run.cancel, retry(|| self.store.namespaces())).await?;
         if !exists(
             &run.request.namespace,
@@ -126,20 +125,20 @@ impl Engine {
         done
     }
 
-    /// Ends a run that has changed nothing.
+    /// Deletes the leases of a run that has changed nothing.
     async fn abort(&self, run: Run<'_>, presence: &Presence) {
         let namespace = &run.request.namespace;
         let patience = Patience::default();
-        // Its journal may be written, though nothing of it has happened.
+        // The journal may be written even though nothing was removed.
         let ended = Hold::finish(&self.store, namespace, run.id, false, &patience).await;
-        let given = host_guard::give_back_patiently(&self.store, namespace, presence, &patience);
+        let given = host_guard::release_with(&self.store, namespace, presence, &patience);
         if let Err(error) = ended.and(given.await) {
             let error = chain(&error);
             warn!(%error, "the guard stays until the next run");
         }
     }
 
-    /// The run while it has the guard. On success the guard is given back.
+    /// The part of a run under the guard. Releases the guard unless it fails.
     async fn prune_guarded(
         &self,
         run: Run<'_>,
@@ -157,7 +156,7 @@ impl Engine {
         if !plan.steps.is_empty() || !plan.unpins.is_empty() {
             return self.execute(run, presence, restricted).await;
         }
-        host_guard::give_back(&self.store, namespace, presence).await?;
+        host_guard::release(&self.store, namespace, presence).await?;
         let Restricted { preview, refused } = restricted;
         Ok(Report {
             refused,
@@ -166,7 +165,7 @@ impl Engine {
     }
 }
 
-/// Reports a run that has nothing to do. What it has seen is freed with that.
+/// Reports a run that has nothing to do, and drops the preview off the async threads.
 async fn idle_report(run: RunId, preview: Preview) -> Report {
     blocking(move || {
         let preview = preview;

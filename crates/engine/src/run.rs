@@ -1,4 +1,4 @@
-//! The state that the parts of a run share.
+//! The state that the steps of a run share.
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
@@ -12,10 +12,10 @@ use crate::measure::Measuring;
 use crate::retry::Patience;
 use crate::stranded::Before;
 
-/// How long looking again and releasing may take, after the grace.
-const TO_END: SignedDuration = SignedDuration::from_hours(1);
+/// The time that the second look and the release may take after the grace period.
+const FINAL_STEPS: SignedDuration = SignedDuration::from_hours(1);
 
-/// What a run is and how it goes about its work.
+/// The request and controls of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
     pub(crate) id: &'a RunId,
@@ -26,18 +26,18 @@ pub(crate) struct Run<'a> {
     pub(crate) measuring: Measuring,
     /// When the guard's lease expires.
     pub(crate) expires: Timestamp,
-    /// For what brings the run to its end.
+    /// The retry budget of the steps after the first removal.
     pub(crate) patience: &'a Patience,
 }
 
 impl Run<'_> {
-    /// Returns why nothing more may be taken away, if so.
+    /// Returns why the run must stop removing, if so.
     pub(crate) fn stop(self, now: Timestamp) -> Option<RefuseReason> {
         let left = now.duration_until(self.expires);
         let grace = SignedDuration::try_from(self.options.grace).unwrap_or(SignedDuration::MAX);
         if self.cancel.is_cancelled() {
             Some(RefuseReason::Cancelled)
-        } else if left < grace.saturating_add(TO_END) {
+        } else if left < grace.saturating_add(FINAL_STEPS) {
             Some(RefuseReason::OutOfTime)
         } else {
             None
@@ -45,19 +45,19 @@ impl Run<'_> {
     }
 }
 
-/// A run that removes.
-pub(crate) struct Going<'a> {
+/// The state of a run that carries out its plan.
+pub(crate) struct Execution<'a> {
     pub(crate) run: Run<'a>,
-    /// What the plan was made from.
+    /// The inventory that the plan was made from.
     pub(crate) inventory: &'a mut Inventory,
     pub(crate) report: &'a mut Report,
     pub(crate) watcher: Option<&'a EventWatcher>,
-    /// The directories of snapshots before the first removal.
+    /// The snapshot directories before the first removal.
     pub(crate) directories: Option<Before>,
 }
 
-/// A plan of nothing but these steps.
-pub(crate) fn part(plan: &Plan, steps: Vec<Step>) -> Plan {
+/// Returns a plan that has only these steps.
+pub(crate) fn with_steps(plan: &Plan, steps: Vec<Step>) -> Plan {
     Plan {
         namespace: plan.namespace.clone(),
         steps,
@@ -80,7 +80,7 @@ mod tests {
     use crate::preview::new_run;
 
     #[test]
-    fn a_run_stops_while_its_hold_lasts_for_the_grace_and_what_follows() {
+    fn a_run_stops_before_its_guard_expires() {
         let id = new_run();
         let request = dangling();
         let grace = Duration::from_secs(90);
@@ -100,7 +100,7 @@ mod tests {
             expires,
             patience: &Patience::default(),
         };
-        let last = expires - (SignedDuration::from_secs(90) + TO_END);
+        let last = expires - (SignedDuration::from_secs(90) + FINAL_STEPS);
         assert_eq!(run.stop(last), None);
         let late = last + SignedDuration::from_nanos(1);
         assert_eq!(run.stop(late), Some(RefuseReason::OutOfTime));

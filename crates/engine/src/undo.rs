@@ -57,7 +57,7 @@ impl Engine {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
         let undone = self.undo_guarded(namespace, run, names).await;
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         undone
     }
 
@@ -106,7 +106,7 @@ impl Engine {
             }
         }
         if names.is_empty() {
-            self.repin_all(namespace, &hold.unpins).await?;
+            self.restore_labels(namespace, &hold.unpins).await?;
         }
         if is_whole && undone.taken.is_empty() {
             hold.end(&self.store, namespace, false).await?;
@@ -133,7 +133,7 @@ impl Engine {
             Ok(hold.run)
         };
         let released = released.await;
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         released
     }
 
@@ -167,7 +167,7 @@ impl Engine {
             Ok(released)
         };
         let released = releasing.await;
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         released
     }
 
@@ -181,7 +181,7 @@ impl Engine {
         let _running = self.try_begin(&presence, namespace).await?;
         // Deleting the guard's lease synchronously is the collection.
         let expires = lease::expiry(self.store.now(), MAX_RUN);
-        host_guard::release(&self.store, namespace, &presence, expires).await?;
+        host_guard::release_and_collect(&self.store, namespace, &presence, expires).await?;
         Ok(())
     }
 

@@ -41,7 +41,7 @@ impl Engine {
             } else if hold.is_abandoned {
                 warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
                 self.restore_hold(namespace, &hold, cancel).await?;
-                self.repin_all(namespace, &hold.unpins).await?;
+                self.restore_labels(namespace, &hold.unpins).await?;
                 hold.end(&self.store, namespace, false).await?;
             }
         }
@@ -109,7 +109,7 @@ impl Engine {
     async fn look_for_crashed(&self) -> Result<(), StoreError> {
         for namespace in self.store.namespaces().await? {
             let leases = self.store.leases(&namespace).await?;
-            let guard = host_guard::among(&leases);
+            let guard = host_guard::find(&leases);
             let is_left = match guard {
                 Some(guard) => self.identity.is_abandoned(&self.store, guard).await,
                 None => false,
@@ -138,7 +138,7 @@ impl Engine {
         self.unfinished.namespaces().remove(namespace);
         warn!(%namespace, "finishing a run that was cut off");
         let recovered = self.recover(&presence, namespace, cancel).await;
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         recovered?;
         info!(%namespace, "the run that was cut off is finished");
         Ok(())

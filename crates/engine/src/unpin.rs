@@ -88,7 +88,7 @@ impl Engine {
     /// # Errors
     ///
     /// If a label that has to come back cannot be written. Then nothing may be released.
-    pub(crate) async fn repin_used(
+    pub(crate) async fn restore_used_labels(
         &self,
         run: Run<'_>,
         first: &Inventory,
@@ -125,7 +125,7 @@ impl Engine {
     }
 
     /// Puts labels back.
-    pub(crate) async fn repin_all(
+    pub(crate) async fn restore_labels(
         &self,
         namespace: &Namespace,
         unpins: &[Unpin],

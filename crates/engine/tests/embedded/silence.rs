@@ -144,7 +144,7 @@ async fn a_grace_that_is_cut_short_restores_what_was_removed() {
     );
     let why = report.unfinished.unwrap();
     assert!(
-        why.starts_with("stopped before the grace was over"),
+        why.starts_with("cancelled before the grace period was over"),
         "{why}"
     );
     assert!(stage.leases().await.is_empty());
