@@ -17,7 +17,7 @@ use reclaim_store::{LeaseDeletion, NO_LABELS, StoreError};
 use tokio::time::Instant;
 use tracing::{info, info_span, warn};
 
-use crate::cancel::wait_out;
+use crate::cancel::wait_for_grace;
 use crate::confirm::Restricted;
 use crate::controls::Progress;
 use crate::engine::Engine;
@@ -260,7 +260,7 @@ impl Engine {
         let unpinned = self.unpin_all(run, plan, report).await;
         let gone = on_both(plan, report, |plan, report| possibly_removed(plan, report)).await;
         let is_any = !gone.is_empty() || !unpinned.is_empty();
-        let grace = wait_out(run.cancel, run.options.grace);
+        let grace = wait_for_grace(run.cancel, run.options.grace);
         Removals {
             is_settled: !is_any || self.heartbeat.while_waiting(grace).await,
             gone,

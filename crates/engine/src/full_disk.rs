@@ -207,7 +207,7 @@ impl Engine {
         let (hold, mut batch) = loop {
             let batch = batches.next();
             let is_small = batch.steps.len() <= MAX_SMALL;
-            let hold = BatchHold::of(
+            let hold = BatchHold::new(
                 execution.run.id,
                 namespace,
                 &batch.steps,
@@ -227,7 +227,7 @@ impl Engine {
         };
         if let Err(error) = self.refuse_missing(execution, &mut batch).await {
             // Nothing of the batch is removed yet.
-            return match hold.end(&self.store, namespace, false).await {
+            return match hold.delete(&self.store, namespace, false).await {
                 Ok(()) => BatchResult::Blocked(chain(&error)),
                 Err(error) => BatchResult::Unfinished(error),
             };
@@ -248,7 +248,7 @@ impl Engine {
             let kept = hold.keep(&self.store, namespace, window).await;
             kept.map(|until| report.held_until = report.held_until.or(Some(until)))
         } else {
-            let ending = hold.end(&self.store, namespace, has_removed);
+            let ending = hold.delete(&self.store, namespace, has_removed);
             self.phase(info_span!("collect"), ending).await
         };
         match ended {

@@ -1,8 +1,7 @@
-//! Runs that ended before their work was done, and finishing them.
+//! Finishes unfinished runs.
 //!
-//! A run that cannot reach containerd for longer than its patience leaves the guard and what it
-//! holds. The next run of any process takes over from it. A daemon does not wait for that: it
-//! finishes such runs as soon as containerd answers.
+//! A run that cannot reach containerd for too long leaves its guard and its hold. The next run of any
+//! process finishes it. A daemon finishes such runs as soon as containerd answers.
 
 use std::time::Duration;
 
@@ -21,12 +20,12 @@ use crate::preview::new_run;
 use crate::restore::{Restored, Restoring};
 use crate::retry::{Patience, retry};
 
-/// The time between two tries.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The time between two attempts.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Restores what runs had removed that ended before their work was done, so that it is judged
-    /// afresh. What it has not come to when it is cancelled stays held.
+    /// Restores the removed images of unfinished runs, so that the next plan evaluates them. If it is
+    /// cancelled, the rest stays held.
     pub(crate) async fn recover(
         &self,
         presence: &Presence,
@@ -35,14 +34,14 @@ impl Engine {
     ) -> Result<(), RunError> {
         let leases = unless_cancelled(cancel, retry(|| self.store.leases(namespace))).await?;
         host_guard::delete_leftovers(&self.store, namespace, presence, &leases).await?;
-        for hold in Hold::among(&self.store, namespace, &leases).await? {
+        for hold in Hold::from_leases(&self.store, namespace, &leases).await? {
             if hold.is_abandoned && !hold.is_whole {
-                warn!(run = %hold.run, "what a crashed run removed cannot be read; its hold stays");
+                warn!(run = %hold.run, "cannot read the journal of a crashed run; keeping its hold");
             } else if hold.is_abandoned {
                 warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
                 self.restore_hold(namespace, &hold, cancel).await?;
                 self.restore_labels(namespace, &hold.unpins).await?;
-                hold.end(&self.store, namespace, false).await?;
+                hold.delete(&self.store, namespace, false).await?;
             }
         }
         Ok(())
@@ -66,16 +65,16 @@ impl Engine {
                 return Err(RunError::Cancelled);
             }
             if restoring.write(image).await? == Restored::ContentGone {
-                warn!(run = %hold.run, image = %image.name, "its content is gone; it is not restored");
+                warn!(run = %hold.run, image = %image.name, "cannot restore image: its content is gone");
             }
         }
         Ok(())
     }
 
-    /// Finishes runs that ended before their work was done, until it is cancelled: at first those
-    /// of processes that crashed, then those of this process that lose containerd.
+    /// Finishes unfinished runs until it is cancelled: first those of crashed processes, then those
+    /// of this process that lose their connection to containerd.
     ///
-    /// For daemons. It is what every prune begins with.
+    /// For daemons. Every prune does the same first.
     pub async fn finish_runs(&self, cancel: &CancellationToken) {
         let finishing = async {
             self.note_crashed().await;
@@ -86,9 +85,9 @@ impl Engine {
                 };
                 if let Err(error) = self.finish_in(&namespace, cancel).await {
                     let error = chain(&error);
-                    debug!(%namespace, %error, "a run stays unfinished for now");
+                    debug!(%namespace, %error, "cannot finish a run yet");
                     self.unfinished.note(&namespace);
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
             }
         };
@@ -98,11 +97,11 @@ impl Engine {
         }
     }
 
-    /// Notes in which namespaces a run has crashed.
+    /// Records the namespaces with crashed runs.
     async fn note_crashed(&self) {
         while let Err(error) = self.look_for_crashed().await {
             debug!(error = %chain(&error), "cannot look for crashed runs");
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
@@ -114,7 +113,7 @@ impl Engine {
                 Some(guard) => self.identity.is_abandoned(&self.store, guard).await,
                 None => false,
             };
-            let holds = Hold::among(&self.store, &namespace, &leases).await?;
+            let holds = Hold::from_leases(&self.store, &namespace, &leases).await?;
             let running = host_guard::run_under_way(&self.store, &leases, &self.identity).await;
             let mut crashed = holds
                 .iter()
@@ -126,7 +125,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Does what a prune begins with, and no more.
+    /// Finishes the runs of a namespace.
     async fn finish_in(
         &self,
         namespace: &Namespace,
@@ -134,13 +133,13 @@ impl Engine {
     ) -> Result<(), RunError> {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
-        // What was noted up to now is finished by this.
+        // Removed before the work, so that a run that fails during it is recorded again.
         self.unfinished.namespaces().remove(namespace);
-        warn!(%namespace, "finishing a run that was cut off");
+        warn!(%namespace, "finishing an interrupted run");
         let recovered = self.recover(&presence, namespace, cancel).await;
         host_guard::release(&self.store, namespace, &presence).await?;
         recovered?;
-        info!(%namespace, "the run that was cut off is finished");
+        info!(%namespace, "finished an interrupted run");
         Ok(())
     }
 }
