@@ -221,19 +221,19 @@ impl Engine {
             }
         };
         let look = self.phase(info_span!("look_again"), looking).await;
-        let stuck = on_both(plan, report, |plan, report| {
+        let not_written = on_both(plan, report, |plan, report| {
             record_second_look(report, plan, look)
         });
-        let stuck = stuck.await;
-        let repinned = if is_settled {
-            let repinning = self.restore_used_labels(run, inventory, unpinned, report);
-            repinning.await
+        let not_written = not_written.await;
+        let relabeled = if is_settled {
+            let relabeling = self.restore_used_labels(run, inventory, unpinned, report);
+            relabeling.await
         } else {
-            let repinning = self.restore_labels(&plan.namespace, &unpinned);
-            repinning.await.map(|()| Vec::new())
+            let relabeling = self.restore_labels(&plan.namespace, &unpinned);
+            relabeling.await.map(|()| Vec::new())
         };
-        let stuck = stuck.map_or(Ok(()), Err);
-        repinned.and_then(|unpinned| stuck.map(|()| report.unpinned = unpinned))
+        let restored = not_written.map_or(Ok(()), Err);
+        relabeled.and_then(|unpinned| restored.map(|()| report.unpinned = unpinned))
     }
 
     /// Releases the guard. If that fails, the next run takes it over.

@@ -1,7 +1,7 @@
-//! Whether anything that an engine works at moves: what a watchdog is fed by.
+//! The heartbeat of an engine, for a watchdog.
 //!
-//! Time that passes is no motion, and neither is a task that only counts: the phases of runs move,
-//! the rounds of the scheduler, and waiting that has an end of its own.
+//! It beats only when work makes progress: with the phases of runs, the rounds of the scheduler, and
+//! during waits that are limited in time. A timer alone would also beat while the engine hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::interval;
 
-/// How often waiting counts as motion.
+/// The time between two beats of a wait.
 const WAITING: Duration = Duration::from_secs(10);
 
 /// A counter of progress for a watchdog. Clones count together.
@@ -27,9 +27,9 @@ impl Heartbeat {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Waits, and counts a step every few seconds.
+    /// Waits, and beats every few seconds.
     ///
-    /// Precondition: the waiting has an end of its own.
+    /// Precondition: the wait is limited in time.
     pub async fn while_waiting<T>(&self, waiting: impl Future<Output = T>) -> T {
         let mut waiting = std::pin::pin!(waiting);
         let mut steps = interval(WAITING);
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn waiting_moves_while_it_is_waited() {
+    async fn beats_only_during_a_wait() {
         let heartbeat = Heartbeat::default();
         let waiting = tokio::time::sleep(Duration::from_secs(95));
         heartbeat.clone().while_waiting(waiting).await;

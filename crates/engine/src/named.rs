@@ -1,4 +1,4 @@
-//! What came of each name, where images were named.
+//! The result of each name, if the request names images. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,7 @@ use reclaim_model::{
     Refused, Report, familiar_name,
 };
 
-/// Puts into the report what each name came to: as planned, unless something that was to go for
-/// it stays.
+/// Enters the result of each name into the report: as planned, unless one of its records stays.
 pub(crate) fn settle(report: &mut Report, plan: &Plan) {
     let targets = plan.steps.iter();
     let targets = targets.map(|it| (it.image.name.as_str(), &it.image.target.digest));
@@ -28,7 +27,7 @@ pub(crate) fn settle(report: &mut Report, plan: &Plan) {
     report.named = named.collect();
 }
 
-/// Why a record that was to go is still there.
+/// Returns why a planned record was not removed.
 fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
     if let Some(failed) = report.failed.iter().find(|it| it.name == record) {
         return NotRemoved::Failed(failed.error.clone());
@@ -50,7 +49,7 @@ fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
                     }
                 }
                 (Some(holder), _) => ConflictCause::Holder(holder.clone()),
-                (None, _) => ConflictCause::Other(other_words(*reason).to_owned()),
+                (None, _) => ConflictCause::Other(conflict_text(*reason).to_owned()),
             };
             NotRemoved::Conflict(Conflict {
                 image: familiar_name(record),
@@ -61,7 +60,7 @@ fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
     }
 }
 
-fn other_words(reason: KeepReason) -> &'static str {
+fn conflict_text(reason: KeepReason) -> &'static str {
     if reason == KeepReason::UsageUnknown {
         "whether it is in use now could not be seen"
     } else {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use reclaim_model::{
-    Amount, Container, Estimate, FilterError, FreeTarget, Freed, GoalUnit, Inventory, Mode, Namespace, Plan,
-    PruneRequest, Reclaimed, Removed, Report, ResolvedRequest, RunId, Selection, Step, TimeContext,
+    Amount, Container, Estimate, FilterError, FreeTarget, Freed, GoalUnit, Inventory, Mode,
+    Namespace, Plan, PruneRequest, Reclaimed, Removed, Report, ResolvedRequest, RunId, Selection,
+    Step, TimeContext,
 };
 use reclaim_plan::{TooLittle, check, decide, limit, limit_by_use, rows, shortfall};
 use tracing::{Instrument, debug, info_span};

@@ -22,7 +22,7 @@ use crate::off_thread::{Shared, for_each_yielding};
 use crate::preview::{Preview, exists};
 use crate::retry::retry;
 
-/// The images and containers of one namespace, as an engine lists them.
+/// The images and containers of one namespace.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// The images, by target.
@@ -31,12 +31,13 @@ pub struct Listing {
     pub containers: Vec<Container>,
     /// The size of every snapshot of an image, in bytes.
     pub snapshot_bytes: SnapshotSizes,
-    /// The container stores that could not be read, and why; what they know is missing.
+    /// The container stores that could not be read, and why. Their containers are missing.
     pub unreadable: Vec<String>,
 }
 
 impl Engine {
-    /// Lists the images of a namespace; none if it does not exist and need not.
+    /// Lists the images of a namespace with their sizes, and what a prune of all unused images would do
+    /// with each; none if the namespace does not exist and `may_lack_namespace` is set.
     ///
     /// Cancellation safe: it only reads.
     ///
@@ -59,21 +60,23 @@ impl Engine {
         Ok(preview.read(move |it| list(it, &bytes)).await)
     }
 
-    /// Lists the projects of a namespace, sorted by name; none if it does not exist and need not.
+    /// Lists the projects of a namespace and their disk usage, sorted by name; none if the namespace does
+    /// not exist and `may_lack_namespace` is set.
     ///
     /// Cancellation safe: it only reads.
     ///
     /// # Errors
     ///
-    /// [`RunError::UnknownNamespace`], or if the store, or a container store, cannot be read
-    /// whole.
+    /// [`RunError::UnknownNamespace`], or if containerd or a container store cannot be read
+    /// completely.
     pub async fn projects(
         &self,
         namespace: &Namespace,
         may_lack_namespace: bool,
     ) -> Result<ProjectList, RunError> {
-        let judged = std::slice::from_ref(namespace);
-        let inventory = retry(|| self.store.observe(judged, &NO_LABELS, self.store.now())).await?;
+        let evaluated = std::slice::from_ref(namespace);
+        let inventory =
+            retry(|| self.store.observe(evaluated, &NO_LABELS, self.store.now())).await?;
         let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
         exists(namespace, may_lack_namespace, &existing)?;
         let registered = self.registered(namespace).await?;
@@ -93,24 +96,24 @@ impl Engine {
 
     /// Lists the images and containers of a namespace; none if it does not exist.
     ///
-    /// A container store that cannot be read is left out and named: a list is no reason to
-    /// remove anything. Runs refuse in that case.
+    /// A container store that cannot be read is left out and listed in [`Listing::unreadable`]. A run
+    /// would refuse.
     ///
     /// Cancellation safe: it only reads.
     ///
     /// # Errors
     ///
-    /// If containerd cannot be read whole.
+    /// If containerd cannot be read completely.
     pub async fn listing(&self, namespace: &Namespace) -> Result<Listing, RunError> {
-        let judged = std::slice::from_ref(namespace);
-        let observing = retry(|| self.store.observe(judged, &NO_LABELS, self.store.now()));
+        let evaluated = std::slice::from_ref(namespace);
+        let observing = retry(|| self.store.observe(evaluated, &NO_LABELS, self.store.now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         let Some(seen) = inventory.namespaces.get_mut(namespace) else {
             return Ok(Listing::default());
         };
         self.note_running(namespace, seen).await?;
         let (registered, unreadable) = self.registered_readable(namespace).await;
-        let containers = united(&inventory.namespaces[namespace].containers, &registered);
+        let containers = merged(&inventory.namespaces[namespace].containers, &registered);
         let inventory = Shared::new(inventory);
         let name = namespace.clone();
         let snapshots = inventory.read(move |it| image_objects(it, &name).snapshots());
@@ -127,12 +130,12 @@ impl Engine {
         Ok(listing.await)
     }
 
-    /// Reads a document of an image whole: an index, a manifest or a configuration. `None` if the
-    /// namespace does not have it.
+    /// Reads a document of an image: an index, a manifest or a config. `None` if the namespace does not
+    /// have it.
     ///
     /// # Errors
     ///
-    /// If containerd cannot be asked.
+    /// If containerd cannot be read.
     pub async fn document(
         &self,
         namespace: &Namespace,
@@ -141,7 +144,7 @@ impl Engine {
         Ok(retry(|| self.store.document(namespace, digest)).await?)
     }
 
-    /// Notes which containers run.
+    /// Adds which containers run.
     pub(crate) async fn note_running(
         &self,
         namespace: &Namespace,
@@ -153,10 +156,10 @@ impl Engine {
         let running = match retry(|| self.store.running_containers(namespace)).await {
             Ok(Some(running)) => running,
             Ok(None) => return Ok(()),
-            // What is not known to have stopped counts as running.
+            // Unknown counts as running.
             Err(error) if !error.is_from_transport() => {
                 let error = chain(&error);
-                warn!(%namespace, %error, "which containers run is unknown");
+                warn!(%namespace, %error, "cannot list running containers; all count as running");
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -187,16 +190,16 @@ impl Engine {
         (registered, unreadable)
     }
 
-    /// Says where the bytes of all namespaces are.
+    /// Returns the disk usage of all namespaces.
     ///
-    /// Files of the content store that no namespace has are found where containerd's directory
-    /// can be seen from here; elsewhere the answer says that they are unknown.
+    /// Content files without a namespace are counted if containerd's directory can be seen from here;
+    /// otherwise they are unknown.
     ///
     /// Cancellation safe: it only reads.
     ///
     /// # Errors
     ///
-    /// If the store, or a container store, cannot be read whole.
+    /// If containerd or a container store cannot be read completely.
     pub async fn disk_usage(&self, progress: &ProgressSink<'_>) -> Result<DiskUsage, RunError> {
         progress(Progress::Observing);
         let root = self.store.content_root().await?;
@@ -218,7 +221,7 @@ impl Engine {
             }
             (_, _) => None,
         };
-        debug!(calls = ?self.store.calls(), "surveyed");
+        debug!(calls = ?self.store.calls(), "observed for disk usage");
         let adding_up = inventory.read(move |inventory| {
             disk_usage(&UsageInput {
                 inventory,
@@ -236,13 +239,13 @@ impl Engine {
         match self.store.content_files(root?).await {
             Ok(files) => Some(files),
             Err(error) => {
-                debug!(%error, "files of the content store cannot be seen");
+                debug!(%error, "cannot list the files of the content store");
                 None
             }
         }
     }
 
-    /// Looks at what containerd's directories hold outside of records; `None` if that cannot be seen.
+    /// Measures files without a record in containerd's directories; `None` if they cannot be seen.
     async fn outside_records(
         &self,
         content: PathBuf,
@@ -276,19 +279,20 @@ impl Engine {
                 unseen,
             }),
             Err(error) => {
-                debug!(%error, "containerd's directories cannot be seen");
+                debug!(%error, "cannot measure containerd's directories");
                 None
             }
         })
     }
 
-    /// Says who holds what `text` means in `namespace`, and what will become of it.
+    /// Returns the holders of the objects that `text` matches in `namespace`, and their outcome.
     ///
     /// Cancellation safe: it only reads.
     ///
     /// # Errors
     ///
-    /// [`RunError::NotFound`] if it means nothing or too much; else as [`Self::disk_usage`].
+    /// [`RunError::NotFound`] if it matches nothing or is ambiguous; otherwise as
+    /// [`Self::disk_usage`].
     pub async fn why(&self, namespace: &Namespace, text: &str) -> Result<Vec<Answer>, RunError> {
         let inventory = self.observe_all().await?;
         let registered = self.registered_everywhere(&inventory).await?;
@@ -311,7 +315,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If containerd cannot be read whole.
+    /// If containerd cannot be read completely.
     pub async fn observe_all(&self) -> Result<Inventory, StoreError> {
         let observing = retry(|| self.store.survey(self.store.now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
@@ -357,17 +361,17 @@ impl Engine {
     }
 }
 
-/// Lists what a preview has seen.
+/// Lists the images of a preview.
 fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
     let Preview { inventory, plan } = preview;
     let namespace = &plan.namespace;
     let objects = image_objects(inventory, namespace);
     let sizes = objects.sizes(bytes);
-    let going = plan.steps.iter();
-    let going = going.map(|it| (it.image.name.as_str(), Ok(it.reason)));
-    let staying = plan.kept.iter();
-    let staying = staying.map(|it| (it.name.as_str(), Err(it.reason)));
-    let verdicts: BTreeMap<&str, _> = going.chain(staying).collect();
+    let steps = plan.steps.iter();
+    let removed = steps.map(|step| (step.image.name.as_str(), Ok(step.reason)));
+    let kept = plan.kept.iter();
+    let kept = kept.map(|kept| (kept.name.as_str(), Err(kept.reason)));
+    let verdicts: BTreeMap<&str, _> = removed.chain(kept).collect();
     let found = inventory.namespaces.get(namespace);
     let images = found.iter().flat_map(|namespace| &namespace.images);
     let images = images.map(|image| ListedImage {
@@ -386,8 +390,9 @@ fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
     }
 }
 
-/// Each container once. An engine's own word goes before containerd's record, which knows less.
-fn united(recorded: &[Container], registered: &[Container]) -> Vec<Container> {
+/// Returns each container once. A registered container replaces containerd's record, which has less
+/// data.
+fn merged(recorded: &[Container], registered: &[Container]) -> Vec<Container> {
     let all = recorded.iter().chain(registered);
     let by_id: BTreeMap<&str, &Container> = all.map(|it| (it.id.as_str(), it)).collect();
     by_id.into_values().cloned().collect()
@@ -405,7 +410,7 @@ pub(crate) async fn snapshot_ids(namespace: &NamespaceInventory) -> Vec<Snapshot
     ids
 }
 
-/// `None` unless the files are certain to be those of this store.
+/// Returns the content files without a record; `None` if the files may be of another containerd.
 fn orphaned(
     before: Option<ContentFiles>,
     after: Option<ContentFiles>,
