@@ -123,7 +123,7 @@ async fn the_error_about_an_unknown_namespace_names_existing_ones() {
     assert!(
         output
             .stderr
-            .contains("namespace `nowhere` does not exist; those that do: here, there"),
+            .contains("namespace `nowhere` does not exist; existing: here, there"),
         "{}",
         output.stderr
     );

@@ -281,7 +281,7 @@ async fn says_why_an_engine_cannot_be_used() {
     assert!(
         output
             .stderr
-            .contains("`ssh://somewhere` is no address of a Docker Engine; accepted are"),
+            .contains("`ssh://somewhere` is not an address of a Docker Engine; accepted are"),
         "{}",
         output.stderr
     );

@@ -337,7 +337,9 @@ async fn undo_restores_held_images() {
     assert_eq!(empty["runs"], Value::Array(Vec::new()));
     let output = rig.reclaim(&["undo"]).exits(1);
     assert!(
-        output.stderr.contains("nothing is held of run `latest`"),
+        output
+            .stderr
+            .contains("run `latest` has no hold in namespace"),
         "{}",
         output.stderr
     );

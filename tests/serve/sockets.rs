@@ -118,7 +118,7 @@ async fn errors_about_wrong_addresses_name_accepted_ones() {
         &["--docker", "ssh://host"],
     );
     assert!(
-        error.contains("`ssh://host` is no address of a Docker Engine"),
+        error.contains("`ssh://host` is not an address of a Docker Engine"),
         "{error}"
     );
 }

@@ -76,7 +76,7 @@ impl Daemon {
         if let Some(every) = watchdog() {
             let (engine, token) = (Arc::clone(&host.engine), cancel.clone());
             let feed = || notify(&[NotifyState::Watchdog]);
-            tasks.spawn(async move { feed_by(|| engine.moves(), feed, every, &token).await });
+            tasks.spawn(async move { feed_by(|| engine.heartbeats(), feed, every, &token).await });
         }
         let reloader = Arc::new(Reloader {
             host,

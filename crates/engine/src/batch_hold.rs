@@ -1,17 +1,16 @@
-//! Holds of a few images each, for a disk on which there is no room for one hold of all.
+//! Holds of a few images each, for a disk without room for one journal of all.
 //!
-//! A journal is content, and content needs free blocks. A lease is only a few bytes in
-//! containerd's database, which has room of its own as long as it has free pages. So the first
-//! few images are held by a lease that carries its journal in its own labels. It is created with
-//! them, so that there is no lease with half a journal. Labels of a lease hold nothing; its
-//! resources do, and are added afterwards. Where the first few have made some room, the next are
-//! held by a journal as usual, but each under a lease of its own.
+//! A journal is content, which needs free blocks. A lease is a few bytes in containerd's database,
+//! which needs only free pages. So the first few images are held by a lease that contains the
+//! journal in its labels. It is created with all labels, so a lease never has half a journal. The
+//! labels keep no content, so the lease's resources, which do, are added afterwards. Later batches
+//! have a normal journal, each under its own lease.
 //!
-//! From its creation on the lease is marked as a crashed run's. No other run reads it as long as
-//! this one has the guard. A run that takes the guard over from a crashed one restores what the
-//! lease lists.
+//! The lease is marked as that of a crashed run from the start. No other run reads it while this one
+//! holds the guard. A run that takes over the guard restores the records of the lease.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,19 +20,17 @@ use reclaim_model::{
 use reclaim_store::{Containerd, HeldBlob, StoreError};
 use tracing::warn;
 
-use crate::hold::HOLD_PREFIX;
 use crate::journal;
-use crate::lease_labels::{self, ABANDONED};
+use crate::lease::{self, ABANDONED, HOLD_PREFIX};
 use crate::retry::retry;
 
-/// How the keys of the labels begin that carry the journal.
+/// The prefix of the label keys for the journal.
 const JOURNAL: &str = "reclaim/journal.";
 
-/// How much of the journal one label carries, in bytes: with its key less than the 4,096 that
-/// containerd allows.
+/// The bytes of the journal in one label: with the key, less than the 4,096 that containerd allows.
 const PART: usize = 4000;
 
-/// How much one record may weigh; see [`weight`]. Larger ones wait for room for a journal.
+/// The maximum [`weight`] of a record. Larger records wait for room for a journal.
 const MAX_WEIGHT: usize = 64 << 10;
 
 /// A lease that holds a few images.
@@ -44,7 +41,7 @@ pub(crate) struct BatchHold {
     form: Form,
 }
 
-/// How the images are held.
+/// The form of a hold.
 #[derive(Debug)]
 enum Form {
     /// The journal is in the lease's labels.
@@ -57,10 +54,10 @@ enum Form {
 }
 
 impl BatchHold {
-    /// Describes the `number`th hold of a run: small, or with a journal.
+    /// Prepares the hold of a batch: small, or with a journal.
     ///
-    /// Precondition: what a small one is to hold [`fits`].
-    pub(crate) async fn of(
+    /// Precondition: each image of a small one [`fits`].
+    pub(crate) async fn new(
         run: &RunId,
         namespace: &Namespace,
         steps: &[Step],
@@ -85,11 +82,11 @@ impl BatchHold {
         }
     }
 
-    /// Writes it, to hold until `expires`.
+    /// Writes the hold, which lasts until `expires`.
     ///
     /// # Errors
     ///
-    /// If not all of it can be written; nothing is left of it then, if that can be helped.
+    /// If it cannot be written completely. Then it deletes what it has written, if possible.
     pub(crate) async fn write(
         &self,
         store: &Containerd,
@@ -98,12 +95,12 @@ impl BatchHold {
     ) -> Result<(), StoreError> {
         let left = Duration::try_from(store.now().duration_until(expires));
         let left = left.unwrap_or(Duration::ZERO);
-        let mut labels = lease_labels::new(&self.run, store.now(), left);
+        let mut labels = lease::new(&self.run, store.now(), left);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         self.create(store, namespace, &self.id, labels).await
     }
 
-    /// Replaces it by one that outlives the run. Returns until when.
+    /// Replaces the hold by one for the undo window. Returns the end of the window.
     pub(crate) async fn keep(
         &self,
         store: &Containerd,
@@ -111,22 +108,21 @@ impl BatchHold {
         window: Duration,
     ) -> Result<Timestamp, StoreError> {
         let kept = format!("{}.kept", self.id);
-        let expires = lease_labels::expiry(store.now(), window);
-        let labels = lease_labels::new(&self.run, store.now(), window);
+        let expires = lease::expiry(store.now(), window);
+        let labels = lease::new(&self.run, store.now(), window);
         self.create(store, namespace, &kept, labels).await?;
-        self.end(store, namespace, false).await?;
+        self.delete(store, namespace, false).await?;
         Ok(expires)
     }
 
-    /// Ends it, with a collection if that is to free what it holds.
-    pub(crate) async fn end(
+    /// Deletes the hold; with `collect`, containerd then frees its content.
+    pub(crate) async fn delete(
         &self,
         store: &Containerd,
         namespace: &Namespace,
         collect: bool,
     ) -> Result<(), StoreError> {
-        retry(|| store.delete_lease(namespace, &self.id, collect)).await?;
-        Ok(())
+        lease::delete_hold(store, namespace, slice::from_ref(&self.id), collect).await
     }
 
     async fn create(
@@ -160,13 +156,13 @@ impl BatchHold {
             && let Err(error) = retry(|| store.delete_lease(namespace, id, false)).await
         {
             let error = chain(&error);
-            warn!(%error, lease = id, "half a hold stays until it expires");
+            warn!(%error, lease = id, "cannot delete an incomplete hold; it expires later");
         }
         created
     }
 }
 
-/// How much a small hold of the record takes, roughly.
+/// Returns about how many bytes the record needs in a small hold.
 pub(crate) fn weight(image: &ImageRecord) -> usize {
     let pairs = image.labels.iter().chain(&image.target.annotations);
     image.name.len()
@@ -175,13 +171,13 @@ pub(crate) fn weight(image: &ImageRecord) -> usize {
             .sum::<usize>()
 }
 
-/// Whether a small hold can hold what the record keeps.
+/// Returns whether a small hold can keep the content of a record.
 pub(crate) fn fits(image: &ImageRecord) -> bool {
     weight(image) <= MAX_WEIGHT && resources_of(image).is_some()
 }
 
-/// What a lease has to list to hold what the record keeps: its target, and what its own labels
-/// refer to. `None` if a lease cannot list that.
+/// Returns the resources of a lease that keeps the content of a record: its target, and the targets
+/// of its labels. `None` if a lease cannot refer to one of them.
 fn resources_of(image: &ImageRecord) -> Option<Vec<LeaseResource>> {
     let mut resources = vec![LeaseResource::Content(image.target.digest.clone())];
     let labels = image.labels.iter();
@@ -199,7 +195,7 @@ fn resources_of(image: &ImageRecord) -> Option<Vec<LeaseResource>> {
     Some(resources)
 }
 
-/// Spreads a journal over labels, in order of their keys.
+/// Splits a journal into labels, in the order of their keys.
 fn labels(journal: &str) -> BTreeMap<String, String> {
     let mut parts = vec![String::new()];
     for letter in journal.chars() {
@@ -219,20 +215,20 @@ fn labels(journal: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What a lease lists in its labels.
+/// The journal in the labels of a lease.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Listed {
-    /// Records that it holds.
+pub(crate) enum LabelJournal {
+    /// The records that the lease holds.
     Records(Vec<ImageRecord>),
-    /// A journal that is damaged, or of a version to come.
+    /// The journal is damaged, or from a newer version.
     Unreadable,
 }
 
-/// Reads the records that a lease lists in its labels and holds; `None` if it lists none.
+/// Reads the journal in the labels of a lease; `None` if it has none.
 ///
-/// Of a lease that does not hold them all none were removed, or it was another who removed
-/// them: nothing was to be removed before the hold was complete.
-pub(crate) fn read(lease: &Lease) -> Option<Listed> {
+/// If the lease lacks a resource, there are no records: the run removes nothing before its hold is
+/// complete.
+pub(crate) fn read(lease: &Lease) -> Option<LabelJournal> {
     let parts = lease.labels.range(JOURNAL.to_owned()..);
     let parts = parts.take_while(|(key, _)| key.starts_with(JOURNAL));
     let body: String = parts.map(|(_, part)| part.as_str()).collect();
@@ -240,14 +236,18 @@ pub(crate) fn read(lease: &Lease) -> Option<Listed> {
         return None;
     }
     let Some(entries) = journal::read(body.as_bytes()) else {
-        return Some(Listed::Unreadable);
+        return Some(LabelJournal::Unreadable);
     };
     let is_held = |image: &ImageRecord| {
         let needed = resources_of(image);
-        needed.is_some_and(|needed| needed.iter().all(|it| lease.resources.contains(it)))
+        needed.is_some_and(|needed| {
+            needed
+                .iter()
+                .all(|resource| lease.resources.contains(resource))
+        })
     };
     let is_whole = entries.records.iter().all(is_held);
-    Some(Listed::Records(if is_whole {
+    Some(LabelJournal::Records(if is_whole {
         entries.records
     } else {
         Vec::new()
@@ -268,10 +268,10 @@ mod tests {
         step
     }
 
-    /// The lease of a small hold with all that it is to hold.
+    /// The complete lease of a small hold.
     async fn lease(steps: &[Step]) -> Lease {
         let run = RunId("run".to_owned());
-        let hold = BatchHold::of(&run, &"default".parse().unwrap(), steps, 1, true).await;
+        let hold = BatchHold::new(&run, &"default".parse().unwrap(), steps, 1, true).await;
         let Form::Labels { journal, resources } = hold.form else {
             unreachable!("it is small")
         };
@@ -298,11 +298,11 @@ mod tests {
             assert!(key.len() + value.len() <= 4096, "{key}");
         }
         let images: Vec<ImageRecord> = steps.into_iter().map(|step| step.image).collect();
-        assert_eq!(read(&lease), Some(Listed::Records(images)));
+        assert_eq!(read(&lease), Some(LabelJournal::Records(images)));
     }
 
     #[tokio::test]
-    async fn what_is_not_held_whole_was_not_removed() {
+    async fn an_incomplete_hold_has_no_records() {
         let content = digest('2').to_string();
         let labels = [
             ("containerd.io/gc.ref.content.x", &*content),
@@ -310,7 +310,7 @@ mod tests {
         ];
         let whole = lease(&[with_labels("app:1", &labels)]).await;
         assert_eq!(whole.resources.len(), 3);
-        let none = || Some(Listed::Records(Vec::new()));
+        let none = || Some(LabelJournal::Records(Vec::new()));
         assert_ne!(read(&whole), none());
         for missing in 0..3 {
             let mut half = whole.clone();
@@ -319,14 +319,14 @@ mod tests {
         }
         let mut damaged = whole.clone();
         damaged.labels.values_mut().for_each(|it| it.truncate(9));
-        assert_eq!(read(&damaged), Some(Listed::Unreadable));
+        assert_eq!(read(&damaged), Some(LabelJournal::Unreadable));
         let mut plain = whole;
         plain.labels.clear();
         assert_eq!(read(&plain), None);
     }
 
     #[test]
-    fn what_a_lease_cannot_list_needs_a_journal() {
+    fn records_that_do_not_fit_into_a_lease_need_a_journal() {
         let huge = "x".repeat(MAX_WEIGHT);
         for (labels, expected) in [
             (&[][..], true),

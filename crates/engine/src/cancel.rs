@@ -1,19 +1,19 @@
-//! Stopping a run while it only reads or waits.
+//! Cancels a run while it only reads or waits.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::RunError;
+use crate::error::RunError;
 
-/// Waits for something that only reads, unless the run is cancelled first.
+/// Waits for a future that only reads, unless the run is cancelled first.
 ///
-/// Precondition: `reading` may be dropped. A change that was sent never is.
+/// Precondition: `reading` may be dropped; it sends no changes.
 ///
 /// # Errors
 ///
-/// [`RunError::Cancelled`], or that of `reading`.
+/// [`RunError::Cancelled`], or the error of `reading`.
 pub async fn unless_cancelled<T, E>(
     cancel: &CancellationToken,
     reading: impl Future<Output = Result<T, E>>,
@@ -28,12 +28,12 @@ where
     }
 }
 
-/// How much of its grace period a cancelled run still waits for: its caller waits as long.
+/// The remaining grace period that a cancelled run still waits for, and its caller with it.
 const LAST: Duration = Duration::from_secs(5);
 
-/// Waits out the grace. Returns whether all of it has passed: of a run that is cancelled only what
-/// takes a few seconds more does.
-pub(crate) async fn wait_out(cancel: &CancellationToken, grace: Duration) -> bool {
+/// Waits for the grace period. Returns whether all of it has passed; a cancelled run waits at most a
+/// few seconds more.
+pub(crate) async fn wait_for_grace(cancel: &CancellationToken, grace: Duration) -> bool {
     let end = Instant::now() + grace;
     tokio::select! {
         () = sleep_until(end) => return true,
@@ -49,20 +49,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_grace_is_cut_short_and_a_short_one_is_not() {
+    async fn cancelling_cuts_only_a_long_grace_period_short() {
         let cancel = CancellationToken::new();
-        assert!(wait_out(&cancel, Duration::from_secs(60)).await);
+        assert!(wait_for_grace(&cancel, Duration::from_secs(60)).await);
         cancel.cancel();
         let began = Instant::now();
-        assert!(wait_out(&cancel, LAST).await);
+        assert!(wait_for_grace(&cancel, LAST).await);
         assert_eq!(began.elapsed(), LAST);
         let began = Instant::now();
-        assert!(!wait_out(&cancel, Duration::from_secs(60)).await);
+        assert!(!wait_for_grace(&cancel, Duration::from_secs(60)).await);
         assert_eq!(began.elapsed(), LAST);
     }
 
     #[tokio::test]
-    async fn what_reads_is_dropped_when_the_run_is_cancelled() {
+    async fn cancelling_drops_a_read() {
         let cancel = CancellationToken::new();
         let ready = std::future::ready(Ok::<_, RunError>(7));
         assert_eq!(unless_cancelled(&cancel, ready).await.unwrap(), 7);

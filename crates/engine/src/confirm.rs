@@ -1,7 +1,7 @@
-//! Carrying out what was shown, and nothing else.
+//! Restricts a plan to what the user confirmed.
 //!
-//! Between a preview and its confirmation a person may take minutes. The store is judged again
-//! then, and a step is taken only if both judgements agree on it.
+//! Minutes may pass between a preview and its confirmation. So the run plans again, and takes a step
+//! only if it is in both plans.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,13 @@ use reclaim_model::{Digest, KeepReason, Kept, Plan, RefuseReason, Refused, Step,
 use crate::off_thread::{blocking, for_each_yielding};
 use crate::preview::Preview;
 
-/// A plan cut down to what was confirmed.
+/// A plan restricted to the confirmed steps.
 pub(crate) struct Restricted {
     pub(crate) preview: Preview,
     pub(crate) refused: Vec<Refused>,
 }
 
-/// Keeps of a plan the steps that were shown, and refuses what was shown and is none any more.
+/// Keeps the confirmed steps of a plan, and refuses confirmed steps that it no longer has.
 pub(crate) async fn restrict(mut preview: Preview, confirmed: Option<&Plan>) -> Restricted {
     let Some(confirmed) = confirmed else {
         return Restricted {
@@ -24,51 +24,51 @@ pub(crate) async fn restrict(mut preview: Preview, confirmed: Option<&Plan>) -> 
             refused: Vec::new(),
         };
     };
-    let mut shown: BTreeMap<String, Digest> = BTreeMap::new();
+    let mut targets: BTreeMap<String, Digest> = BTreeMap::new();
     for_each_yielding(&confirmed.steps, |step| {
         let image = &step.image;
-        shown.insert(image.name.clone(), image.target.digest.clone());
+        targets.insert(image.name.clone(), image.target.digest.clone());
     })
     .await;
     let unpins = confirmed.unpins.clone();
     blocking(move || {
-        let refused = restrict_to(&mut preview.plan, &shown, &unpins);
+        let refused = restrict_to(&mut preview.plan, &targets, &unpins);
         Restricted { preview, refused }
     })
     .await
 }
 
-/// Keeps the steps that were shown, which are given with the targets that they were shown with.
-/// Returns those that are refused.
+/// Keeps the steps in `confirmed`, which has the target of each name. Returns the refused ones.
 fn restrict_to(
     plan: &mut Plan,
-    shown: &BTreeMap<String, Digest>,
+    confirmed: &BTreeMap<String, Digest>,
     unpins: &[Unpin],
 ) -> Vec<Refused> {
-    let was_shown = |step: &Step| {
-        let shown = shown.get(&step.image.name);
-        shown.is_some_and(|target| *target == step.image.target.digest)
+    let is_confirmed = |step: &Step| {
+        let target = confirmed.get(&step.image.name);
+        target.is_some_and(|target| *target == step.image.target.digest)
     };
     let (steps, new): (Vec<Step>, Vec<Step>) = std::mem::take(&mut plan.steps)
         .into_iter()
-        .partition(was_shown);
+        .partition(is_confirmed);
     plan.steps = steps;
     plan.unpins.retain(|it| unpins.contains(it));
     let now: BTreeSet<&str> = names(&plan.steps).collect();
     let moved: BTreeSet<&str> = names(&new).collect();
     let kept = plan.kept.iter().map(|kept| (kept.name.as_str(), kept));
     let kept: BTreeMap<&str, &Kept> = kept.collect();
-    let lost = shown.iter();
-    let lost = lost.filter(|(name, _)| !now.contains(name.as_str()));
-    let refused = lost.map(|(name, target)| Refused {
-        name: name.clone(),
-        reason: if moved.contains(name.as_str()) {
-            RefuseReason::TargetMoved
-        } else {
-            why_lost(target, kept.get(name.as_str()).copied())
-        },
-    });
-    let refused: Vec<Refused> = refused.collect();
+    let refused: Vec<Refused> = confirmed
+        .iter()
+        .filter(|(name, _)| !now.contains(name.as_str()))
+        .map(|(name, target)| Refused {
+            name: name.clone(),
+            reason: if moved.contains(name.as_str()) {
+                RefuseReason::TargetMoved
+            } else {
+                why_refused(target, kept.get(name.as_str()).copied())
+            },
+        })
+        .collect();
     plan.kept.extend(new.into_iter().map(|step| Kept {
         name: step.image.name,
         target: step.image.target.digest,
@@ -83,11 +83,11 @@ fn names(steps: &[Step]) -> impl Iterator<Item = &str> {
     steps.iter().map(|step| step.image.name.as_str())
 }
 
-/// Why an image does not go that was shown with this target.
-fn why_lost(shown: &Digest, kept: Option<&Kept>) -> RefuseReason {
+/// Returns why an image that was confirmed with this target is refused.
+fn why_refused(confirmed: &Digest, kept: Option<&Kept>) -> RefuseReason {
     match kept {
         None => RefuseReason::AlreadyGone,
-        Some(kept) if kept.target != *shown => RefuseReason::TargetMoved,
+        Some(kept) if kept.target != *confirmed => RefuseReason::TargetMoved,
         Some(kept) => RefuseReason::MustStay {
             reason: kept.reason,
             holders: kept.holders.clone(),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_both_judgements_agree_on_is_done() {
+    async fn only_steps_in_both_plans_stay() {
         let shown = ["gone", "moved", "moved and used", "same", "used"];
         let shown = plan(shown.map(|it| step(it, '1')).into(), Vec::new());
         let steps = vec![step("moved", '2'), step("new", '1'), step("same", '1')];
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_confirmation_everything_is_done() {
+    async fn without_a_confirmation_all_steps_stay() {
         let Restricted { preview, refused } =
             restrict(preview(vec![step("a", '1')], Vec::new()), None).await;
         assert_eq!(preview.plan.steps, [step("a", '1')]);

@@ -1,7 +1,7 @@
-//! Where containers are known: containerd's own records, and what engines register.
+//! Stores of containers: containerd's own records, and containers that engines register.
 //!
-//! Images are counted as used by digest against the union of all stores. One that cannot be
-//! read stops the run: what it would have named is unknown, and unknown means in use.
+//! An image is in use if a container of any store uses its digest. If a store cannot be read, the run
+//! stops: its containers are unknown, and unknown means in use.
 
 mod registered;
 
@@ -21,29 +21,29 @@ pub use registered::{
 /// Why a store could not be read.
 pub type ContainerStoreError = Box<dyn Error + Send + Sync>;
 
-/// A source of containers. Implemented by whoever knows some that containerd has no record of.
+/// A source of containers that containerd has no record of.
 #[async_trait]
 pub trait ContainerStore: fmt::Debug + Send + Sync {
-    /// Names the store for reports and errors.
+    /// Returns the name of the store, for reports and errors.
     fn name(&self) -> &str;
 
-    /// Lists the containers of a namespace, whatever their state.
+    /// Lists the containers of a namespace, in any state.
     ///
     /// # Errors
     ///
-    /// If the list cannot be had whole. An empty list must mean that there are none.
+    /// If the list is not complete. An empty list must mean that there are no containers.
     async fn containers(
         &self,
         namespace: &Namespace,
     ) -> Result<Vec<Container>, ContainerStoreError>;
 
-    /// Returns whether the list has every container of an engine that keeps its images in this
-    /// namespace, the stopped ones too, which leave no record in containerd.
+    /// Returns whether the list also has the stopped containers of an engine that keeps its images in
+    /// this namespace. They have no record in containerd.
     fn lists_stopped(&self, _namespace: &Namespace) -> bool {
         false
     }
 
-    /// Says what a person should know about the list, for plans and reports.
+    /// Returns warnings about the list, for plans and reports.
     fn warnings(&self, _namespace: &Namespace) -> Vec<String> {
         Vec::new()
     }
@@ -51,25 +51,25 @@ pub trait ContainerStore: fmt::Debug + Send + Sync {
 
 /// Containers that an engine registers in this process.
 ///
-/// The map's locks never leave its methods: what is returned is owned.
+/// Its methods return owned values, so no lock leaves them.
 #[derive(Debug, Default)]
 pub struct InMemoryContainers {
     by_key: DashMap<(Namespace, String), Container>,
 }
 
 impl InMemoryContainers {
-    /// Begins with none.
+    /// Creates an empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Registers a container, in place of one of the same ID.
+    /// Registers a container, and replaces one with the same ID.
     pub fn upsert(&self, namespace: &Namespace, container: Container) {
         let key = (namespace.clone(), container.id.clone());
         self.by_key.insert(key, container);
     }
 
-    /// Forgets a container. Returns it if it was registered.
+    /// Removes a container. Returns it if it was registered.
     pub fn remove(&self, namespace: &Namespace, id: &str) -> Option<Container> {
         let key = (namespace.clone(), id.to_owned());
         self.by_key.remove(&key).map(|(_, container)| container)
@@ -99,16 +99,16 @@ impl ContainerStore for InMemoryContainers {
     }
 }
 
-/// containerd's own container records, for an embedder that unites several containerds.
+/// The container records of another containerd.
 ///
-/// The containerd that a run prunes is always among its sources; it need not be added.
+/// The containerd that a run prunes is always included and need not be added.
 #[derive(Debug)]
 pub struct ContainerdContainers {
     store: Containerd,
 }
 
 impl ContainerdContainers {
-    /// Lists from this containerd.
+    /// Creates a store for a containerd.
     pub fn new(store: Containerd) -> Self {
         Self { store }
     }

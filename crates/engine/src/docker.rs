@@ -1,4 +1,4 @@
-//! Docker Engines, over their API.
+//! Connections to Docker Engines.
 
 mod containers;
 
@@ -10,30 +10,30 @@ pub use containers::DockerContainers;
 /// The timeout of a call, in seconds. Removing one image collects garbage, which takes long.
 const TIMEOUT: u64 = 600;
 
-/// Why a Docker Engine could not be asked.
+/// Why a request to a Docker Engine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DockerError {
-    /// The address is of no form that is known.
+    /// The address has an unknown form.
     #[error(
-        "`{0}` is no address of a Docker Engine; accepted are unix:///PATH, and tcp://HOST:PORT \
+        "`{0}` is not an address of a Docker Engine; accepted are unix:///PATH, and tcp://HOST:PORT \
          without TLS"
     )]
     BadAddress(String),
-    /// Nothing that speaks Docker's API answers there.
+    /// No Docker API answers at the address.
     #[error("connect to the Docker Engine at {address}")]
     Connect {
-        /// Where.
+        /// The address.
         address: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: ApiError,
     },
-    /// It answered with an error.
+    /// The engine answered with an error.
     #[error("{operation}")]
     Call {
-        /// What it was asked for.
+        /// The requested operation.
         operation: &'static str,
-        /// What it said.
+        /// The error of the engine.
         #[source]
         source: ApiError,
     },
@@ -47,8 +47,8 @@ pub struct DockerEngine {
 }
 
 impl DockerEngine {
-    /// Connects to the engine at `address`, as `DOCKER_HOST` has it, and agrees with it on a
-    /// version of the API.
+    /// Connects to the engine at `address`, in the form of `DOCKER_HOST`, and negotiates the API
+    /// version.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl DockerEngine {
     }
 }
 
-/// How an engine is reached.
+/// The transport to an engine.
 enum Transport {
     Unix,
     Http,

@@ -1,114 +1,68 @@
-//! Carrying out a plan: hold, remove, look again, release, measure.
+//! Carries out a plan: hold, remove, look again, release, measure.
 //!
-//! # What is true after each step
+//! # Crash safety
 //!
-//! Killed at any point, nothing is lost. Before the hold is written nothing has changed. From
-//! then on its lease keeps everything that the records kept, and the journal in it can write them
-//! again; whoever takes the guard next finds it. The lease outlives the guard, so a run that is
-//! away for long loses nothing, and expires, so nothing is kept for good either.
+//! A run can be killed at any point without losing an image. Until the hold is written, nothing has
+//! changed. From then on the hold's lease keeps all content of the records, and its journal contains
+//! the records; the run that takes the guard next finds it. The lease outlives the guard, so a run
+//! that sleeps loses nothing. It expires, so it does not keep content forever.
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Freed, ImageRecord, Inventory, Mode, Plan, Reclaimed, RefuseReason, Report,
-    ResolvedRequest, RunId, Unpin, chain,
+    Digest, Freed, ImageRecord, Inventory, Mode, Plan, Reclaimed, Report, Unpin, chain,
 };
 use reclaim_plan::{left, rows};
-use reclaim_store::{EventWatcher, LeaseDeletion, NO_LABELS, StoreError};
+use reclaim_store::{LeaseDeletion, NO_LABELS, StoreError};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span, warn};
 
-use crate::cancel::wait_out;
+use crate::cancel::wait_for_grace;
 use crate::confirm::Restricted;
-use crate::engine::{Engine, RunError};
-use crate::full_disk::{self, Ended};
+use crate::controls::Progress;
+use crate::engine::Engine;
+use crate::error::RunError;
+use crate::full_disk::Ended;
 use crate::hold::Hold;
 use crate::host_guard::{self, Collection};
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::named;
 use crate::off_thread::{blocking, lend};
-use crate::options::RunOptions;
-use crate::outcomes::{perhaps_gone, record, record_look, removed_images};
+use crate::outcomes::{possibly_removed, record, record_second_look, removed_images};
 use crate::presence::Presence;
 use crate::preview::blank_report;
-use crate::progress::{Progress, ProgressSink};
-use crate::retry::{Patience, retry};
-use crate::stranded::Before;
+use crate::retry::retry;
+use crate::run::{Execution, Run, with_steps};
 
-/// How long looking again and releasing may take, after the grace.
-const TO_END: SignedDuration = SignedDuration::from_hours(1);
+/// Why a run that is cancelled within its grace period restores everything.
+const GRACE_CUT_SHORT: &str =
+    "cancelled before the grace period was over; the removed images are restored";
 
-/// Why everything is restored when a run is stopped within its grace.
-const UNSETTLED: &str = "stopped before the grace was over; what was removed is restored";
-
-/// What a run is and how it goes about its work.
-#[derive(Clone, Copy)]
-pub(crate) struct Run<'a> {
-    pub(crate) id: &'a RunId,
-    pub(crate) request: &'a ResolvedRequest,
-    pub(crate) options: &'a RunOptions,
-    pub(crate) progress: &'a ProgressSink<'a>,
-    pub(crate) cancel: &'a CancellationToken,
-    pub(crate) measuring: Measuring,
-    /// When the guard's lease expires.
-    pub(crate) expires: Timestamp,
-    /// For what brings the run to its end.
-    pub(crate) patience: &'a Patience,
-}
-
-impl Run<'_> {
-    /// Returns why nothing more may be taken away, if so.
-    pub(crate) fn stop(self, now: Timestamp) -> Option<RefuseReason> {
-        let left = now.duration_until(self.expires);
-        let grace = SignedDuration::try_from(self.options.grace).unwrap_or(SignedDuration::MAX);
-        if self.cancel.is_cancelled() {
-            Some(RefuseReason::Cancelled)
-        } else if left < grace.saturating_add(TO_END) {
-            Some(RefuseReason::OutOfTime)
-        } else {
-            None
-        }
-    }
-}
-
-/// What it takes to bring a run to its end.
+/// What the last steps of a run need.
 #[derive(Clone, Copy)]
 struct Ending<'a> {
     presence: &'a Presence,
     journals: &'a [Digest],
 }
 
-/// A run that removes.
-pub(crate) struct Going<'a> {
-    pub(crate) run: Run<'a>,
-    /// What the plan was made from.
-    pub(crate) inventory: &'a mut Inventory,
-    pub(crate) report: &'a mut Report,
-    pub(crate) watcher: Option<&'a EventWatcher>,
-    /// The directories of snapshots before the first removal.
-    pub(crate) directories: Option<Before>,
-}
-
-/// What may be gone by a run's doing.
-struct Taken {
+/// What a run has removed, or may have removed.
+struct Removals {
     gone: Vec<ImageRecord>,
     unpinned: Vec<Unpin>,
-    /// Whether the grace has passed since. If not, what has begun to use them may not be seen.
+    /// Whether the grace period has passed since. If not, the second look may miss new users.
     is_settled: bool,
 }
 
 impl Engine {
-    /// Carries out a plan under the guard, and gives the guard back.
+    /// Carries out a plan under the guard, and releases the guard.
     ///
-    /// Not cancellation safe: what was removed is released or restored only at the end. Stop
-    /// it by the token.
+    /// Not cancellation safe: the end of the run releases or restores the removed images. Cancel
+    /// the token instead.
     ///
     /// # Errors
     ///
-    /// Only if the hold cannot be written, or the run is cancelled before that is done; nothing has
-    /// changed then, and the caller still has the guard. Later failures are in the report.
+    /// Only if the hold cannot be written, or the run is cancelled before that. Then nothing has
+    /// changed, and the caller still has the guard. Later failures are in the report.
     pub(crate) async fn execute(
         &self,
         run: Run<'_>,
@@ -134,34 +88,37 @@ impl Engine {
         .await;
         report.guard = Some(self.store.delete_guard());
         report.refused = refused;
-        let mut going = Going {
+        let mut execution = Execution {
             run,
             inventory: &mut inventory,
             report: &mut report,
             watcher: watcher.as_ref(),
             directories: None,
         };
-        let Ended { journals, sound } = match held? {
+        let Ended { journals, result } = match held? {
             Some(journals) => {
-                let sound = self.carry_out(&mut going, &mut plan).await;
-                Ended { journals, sound }
+                let result = self.carry_out(&mut execution, &mut plan).await;
+                Ended { journals, result }
             }
-            None => self.carry_out_on_full_disk(&mut going, &mut plan).await?,
+            None => {
+                self.carry_out_on_full_disk(&mut execution, &mut plan)
+                    .await?
+            }
         };
-        let directories = going.directories;
+        let directories = execution.directories;
         let ending = Ending {
             presence,
             journals: &journals,
         };
-        match sound {
+        match result {
             Ok(()) => self.finish(run, ending, &mut plan, &mut report).await,
             Err(error) => self.give_up(run, &mut report, &error),
         }
-        self.give_back_guard(run, presence, &mut report).await;
+        self.release_guard(run, presence, &mut report).await;
         if let Some(before) = directories.filter(|_| report.unfinished.is_none()) {
             self.enter_stranded(&before, &mut report).await;
         }
-        // What is not reported is freed with that.
+        // Off the async threads, because dropping the inventory takes long, too.
         let report = blocking(move || {
             let images = removed_images(&plan, &report);
             report.rows = rows(&images, &inventory, &report.freed.blobs);
@@ -180,11 +137,10 @@ impl Engine {
         Ok(report)
     }
 
-    /// Writes the hold of a plan; `None` if there is no room for it, or none for the collection
-    /// that would follow.
+    /// Writes the hold of a plan; `None` if the disk has no room for it or for the collection.
     async fn hold(&self, run: Run<'_>, plan: &Plan) -> Result<Option<Vec<Digest>>, StoreError> {
         let will_collect = run.options.undo_window.is_zero();
-        // It is a precaution: what cannot be read is no reason to fail.
+        // Only a precaution, so a read failure does not end the run.
         if will_collect && self.store.lacks_room_to_collect().await.unwrap_or(false) {
             warn!("the disk is almost full; removing a few images at a time");
             return Ok(None);
@@ -194,7 +150,7 @@ impl Engine {
             Err(error) if error.is_out_of_space() => {
                 let error = chain(&error);
                 warn!(%error, "no room for a journal; removing a few images at a time");
-                // What was written of it would hold all that the parts are to free.
+                // A partial hold would keep the content that the batches are to free.
                 let namespace = &plan.namespace;
                 Hold::finish(&self.store, namespace, run.id, false, run.patience).await?;
                 Ok(None)
@@ -203,23 +159,24 @@ impl Engine {
         }
     }
 
-    /// Removes what a plan takes away, which is held, and brings back what became used.
+    /// Removes the images and labels of a plan, which a hold keeps, and restores those that came
+    /// into use.
     ///
     /// # Errors
     ///
-    /// If something that has to come back cannot be written. Then nothing may be released.
+    /// If a needed record cannot be restored. Then the hold must not be released.
     pub(crate) async fn carry_out(
         &self,
-        going: &mut Going<'_>,
+        execution: &mut Execution<'_>,
         plan: &mut Plan,
     ) -> Result<(), StoreError> {
-        let Going {
+        let Execution {
             run,
             inventory,
             report,
             watcher,
             directories,
-        } = going;
+        } = execution;
         let run = *run;
         let namespace = plan.namespace.clone();
         let snapshots = if run.measuring == Measuring::Meanwhile {
@@ -228,62 +185,62 @@ impl Engine {
             Vec::new()
         };
         let frees_snapshots = !plan.freed.snapshots.is_empty();
-        // Listing takes time: neither the removals nor the end after the second look may wait for it.
+        // Listing takes time, and neither the removals nor the second look should wait for it.
         let listing = async {
             match directories.take() {
                 None if frees_snapshots => self.directories_before(inventory).await,
                 before => before,
             }
         };
-        let taking = futures::future::join(self.take_away(run, plan, report), listing);
-        let removing = info_span!("remove");
-        let (taken, before) = if run.measuring == Measuring::Meanwhile {
-            let both = futures::future::join(taking, self.sizes(&namespace, &snapshots));
-            let (taken, sizes) = self.phase(removing, both).await;
+        let removing = futures::future::join(self.remove_and_wait(run, plan, report), listing);
+        let span = info_span!("remove");
+        let (removals, before) = if run.measuring == Measuring::Meanwhile {
+            let both = futures::future::join(removing, self.sizes(&namespace, &snapshots));
+            let (removed, sizes) = self.phase(span, both).await;
             on_both(plan, report, |plan, report| {
                 enter_sizes(plan, report, sizes);
             })
             .await;
-            taken
+            removed
         } else {
-            self.phase(removing, taking).await
+            self.phase(span, removing).await
         };
         *directories = before;
-        let Taken {
+        let Removals {
             gone,
             unpinned,
             is_settled,
-        } = taken;
+        } = removals;
         (run.progress)(Progress::LookingAgain);
         let looking = async {
             if is_settled {
                 self.restore_used(run, inventory, gone, *watcher).await
             } else {
-                self.restore_all(run, gone, UNSETTLED.to_owned()).await
+                self.restore_all(run, gone, GRACE_CUT_SHORT.to_owned())
+                    .await
             }
         };
-        let looked = self.phase(info_span!("look_again"), looking).await;
-        let stuck = on_both(plan, report, |plan, report| {
-            record_look(report, plan, looked)
+        let look = self.phase(info_span!("look_again"), looking).await;
+        let not_written = on_both(plan, report, |plan, report| {
+            record_second_look(report, plan, look)
         });
-        let stuck = stuck.await;
-        let repinned = if is_settled {
-            let repinning = self.repin_used(run, inventory, unpinned, report);
-            repinning.await
+        let not_written = not_written.await;
+        let relabeled = if is_settled {
+            let relabeling = self.restore_used_labels(run, inventory, unpinned, report);
+            relabeling.await
         } else {
-            let repinning = self.repin_all(&plan.namespace, &unpinned);
-            repinning.await.map(|()| Vec::new())
+            let relabeling = self.restore_labels(&plan.namespace, &unpinned);
+            relabeling.await.map(|()| Vec::new())
         };
-        let stuck = stuck.map_or(Ok(()), Err);
-        repinned.and_then(|unpinned| stuck.map(|()| report.unpinned = unpinned))
+        let restored = not_written.map_or(Ok(()), Err);
+        relabeled.and_then(|unpinned| restored.map(|()| report.unpinned = unpinned))
     }
 
-    /// Gives the guard back. If that fails the next run finds out that this one is over.
-    async fn give_back_guard(&self, run: Run<'_>, presence: &Presence, report: &mut Report) {
+    /// Releases the guard. If that fails, the next run takes it over.
+    async fn release_guard(&self, run: Run<'_>, presence: &Presence, report: &mut Report) {
         let namespace = &run.request.namespace;
-        let giving =
-            host_guard::give_back_patiently(&self.store, namespace, presence, run.patience);
-        if let Err(error) = giving.await {
+        let releasing = host_guard::release_with(&self.store, namespace, presence, run.patience);
+        if let Err(error) = releasing.await {
             let error = chain(&error);
             warn!(%error, "the guard stays until the next run");
             let warning = format!("the guard stays until the next run: {error}");
@@ -291,29 +248,34 @@ impl Engine {
         }
     }
 
-    /// Removes the records and labels of a plan, and waits out the grace.
-    async fn take_away(&self, run: Run<'_>, plan: &mut Plan, report: &mut Report) -> Taken {
+    /// Removes the records and labels of a plan, and waits for the grace period.
+    async fn remove_and_wait(
+        &self,
+        run: Run<'_>,
+        plan: &mut Plan,
+        report: &mut Report,
+    ) -> Removals {
         let outcomes = self.remove_all(run, plan).await;
         on_both(plan, report, |plan, report| record(report, plan, outcomes)).await;
         let unpinned = self.unpin_all(run, plan, report).await;
-        let gone = on_both(plan, report, |plan, report| perhaps_gone(plan, report)).await;
+        let gone = on_both(plan, report, |plan, report| possibly_removed(plan, report)).await;
         let is_any = !gone.is_empty() || !unpinned.is_empty();
-        let grace = wait_out(run.cancel, run.options.grace);
-        Taken {
-            is_settled: !is_any || self.motion.while_waiting(grace).await,
+        let grace = wait_for_grace(run.cancel, run.options.grace);
+        Removals {
+            is_settled: !is_any || self.heartbeat.while_waiting(grace).await,
             gone,
             unpinned,
         }
     }
 
-    /// Frees what was removed, or keeps it for the undo window.
+    /// Frees the removed images, or holds them for the undo window.
     async fn finish(&self, run: Run<'_>, ending: Ending<'_>, plan: &mut Plan, report: &mut Report) {
         let window = run.options.undo_window;
         let is_any = !report.removed.is_empty() || !report.unpinned.is_empty();
         let finished = if window > Duration::ZERO && is_any {
             self.keep(run, ending.journals, report).await
         } else if !is_any && report.failed.is_empty() && run.stop(self.store.now()).is_some() {
-            // Stopped before the first removal: nothing of this run waits to be freed.
+            // Stopped before the first removal, so there is nothing to collect.
             let namespace = &plan.namespace;
             Hold::finish(&self.store, namespace, run.id, false, run.patience)
                 .await
@@ -326,8 +288,8 @@ impl Engine {
         }
     }
 
-    /// Notes that the run could not be brought to its end. Everything that it removed stays held;
-    /// the next run, or an undo, goes on from there.
+    /// Reports the run as unfinished. The removed images stay held until the next run, or an undo,
+    /// restores them.
     fn give_up(&self, run: Run<'_>, report: &mut Report, error: &StoreError) {
         let error = chain(error);
         warn!(%error, "run is unfinished");
@@ -335,7 +297,7 @@ impl Engine {
         self.unfinished.note(&run.request.namespace);
     }
 
-    /// Holds what was removed for the undo window.
+    /// Holds the removed images for the undo window.
     async fn keep(
         &self,
         run: Run<'_>,
@@ -349,7 +311,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Collects once, and looks what is gone.
+    /// Runs one collection, and measures what is gone.
     async fn free(
         &self,
         run: Run<'_>,
@@ -361,12 +323,12 @@ impl Engine {
         (run.progress)(Progress::Collecting);
         let collecting = self.collect_run(run, ending.presence);
         let began = Instant::now();
-        // It is waited for only as long as containerd answers.
-        let collecting = self.motion.while_waiting(collecting);
+        // It ends when containerd stops answering other calls.
+        let collecting = self.heartbeat.while_waiting(collecting);
         let collection = self.phase(info_span!("collect"), collecting).await?;
         match collection {
             Collection::Done => report.collection = Some(began.elapsed()),
-            Collection::GoesOn => {
+            Collection::StillRunning => {
                 let waited = began.elapsed().as_secs();
                 let warning = format!(
                     "containerd is still collecting after {waited} s; it will free more than is \
@@ -389,7 +351,7 @@ impl Engine {
         let (amount, gone, still_there) = comparing.await;
         report.reclaimed = Reclaimed(amount);
         report.freed = gone;
-        // What is still there need not be held by anybody while the collection goes on.
+        // During a collection, content that is still there need not have a holder.
         if still_there != Freed::default() && collection == Collection::Done {
             match self.observe_everything().await {
                 Ok(inventory) => {
@@ -399,7 +361,7 @@ impl Engine {
                 }
                 Err(error) => {
                     let error = chain(&error);
-                    let warning = format!("who holds what is still there is unknown: {error}");
+                    let warning = format!("cannot list the holders of what was not freed: {error}");
                     report.warnings.push(warning);
                 }
             }
@@ -417,25 +379,25 @@ impl Engine {
         let ended = Hold::finish(&self.store, namespace, run.id, true, run.patience).await?;
         match ended {
             LeaseDeletion::Deleted => Ok(Collection::Done),
-            LeaseDeletion::Collecting => Ok(Collection::GoesOn),
-            // It is gone without a collection that anybody waited for.
+            LeaseDeletion::Collecting => Ok(Collection::StillRunning),
+            // The lease is gone, but it is unknown whether a collection followed.
             LeaseDeletion::Gone => host_guard::collect(&self.store, namespace, presence).await,
         }
     }
 
-    /// Lists all namespaces, without reading what images are.
+    /// Lists all namespaces, without reading manifests and configs.
     pub(crate) async fn observe_everything(&self) -> Result<Inventory, StoreError> {
         retry(|| self.store.observe(&[], &NO_LABELS, self.store.now())).await
     }
 }
 
-/// Works on a plan and its report on a thread that may block; see [`lend`].
+/// Runs work on a plan and its report on a blocking thread; see [`lend`].
 async fn on_both<R: Send + 'static>(
     plan: &mut Plan,
     report: &mut Report,
     work: impl FnOnce(&mut Plan, &mut Report) -> R + Send + 'static,
 ) -> R {
-    let nothing = full_disk::part(plan, Vec::new());
+    let nothing = with_steps(plan, Vec::new());
     let blank = blank_report(report.run.clone(), report.mode, &nothing);
     let mut lent = (
         std::mem::replace(plan, nothing),
@@ -449,42 +411,4 @@ async fn on_both<R: Send + 'static>(
     .await;
     (*plan, *report) = lent;
     done
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::dangling;
-    use crate::preview::new_run;
-    use crate::progress::no_progress;
-
-    #[test]
-    fn a_run_stops_while_its_hold_lasts_for_the_grace_and_what_follows() {
-        let id = new_run();
-        let request = dangling();
-        let grace = Duration::from_secs(90);
-        let options = RunOptions {
-            grace,
-            ..RunOptions::default()
-        };
-        let cancel = CancellationToken::new();
-        let expires = "2026-01-10T12:00:00Z".parse().unwrap();
-        let run = Run {
-            id: &id,
-            request: &request,
-            options: &options,
-            progress: &no_progress,
-            cancel: &cancel,
-            measuring: Measuring::First,
-            expires,
-            patience: &Patience::default(),
-        };
-        let last = expires - (SignedDuration::from_secs(90) + TO_END);
-        assert_eq!(run.stop(last), None);
-        let late = last + SignedDuration::from_nanos(1);
-        assert_eq!(run.stop(late), Some(RefuseReason::OutOfTime));
-        assert_eq!(run.stop(expires), Some(RefuseReason::OutOfTime));
-        cancel.cancel();
-        assert_eq!(run.stop(last), Some(RefuseReason::Cancelled));
-    }
 }

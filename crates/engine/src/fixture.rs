@@ -1,4 +1,4 @@
-//! Small plans and what they are made of, for tests of what is pure.
+//! Small plans and their parts, for tests of pure code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use reclaim_model::{
 };
 use reclaim_plan::decide;
 
-/// A digest of one digit.
+/// A digest of one repeated digit.
 pub(crate) fn digest(digit: char) -> Digest {
     let hex = String::from_iter([digit; 64]);
     format!("sha256:{hex}").parse().unwrap()
@@ -56,7 +56,7 @@ pub(crate) fn dangling() -> ResolvedRequest {
     ResolvedRequest::new("default".parse().unwrap(), PruneFilters::default())
 }
 
-/// Of a containerd with nothing in it.
+/// The inventory of an empty containerd.
 pub(crate) fn inventory() -> Inventory {
     Inventory {
         rules: CollectorRules::V2_0,
@@ -67,7 +67,7 @@ pub(crate) fn inventory() -> Inventory {
     }
 }
 
-/// A plan with these steps and these that stay; it frees nothing.
+/// A plan with these steps and kept images that frees nothing.
 pub(crate) fn plan(steps: Vec<Step>, kept: Vec<Kept>) -> Plan {
     let plan = decide(&inventory(), &[], &dangling()).into_plan(&SnapshotSizes::default());
     Plan {

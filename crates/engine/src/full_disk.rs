@@ -1,64 +1,64 @@
-//! Removing images while the disk is so full that no journal of all can be written.
+//! Removes images in batches when the disk has no room for one journal of all.
 //!
-//! The first image goes alone under a [`BatchHold`] that needs no free block, and is collected at
-//! once. What that frees makes room for the next two, and so on: containerd's collection writes
-//! too, and the more the more it removes. The smallest images go first. If not even the first
-//! hold can be written, nothing is removed: no deletion without a hold.
+//! The first image is removed alone under a [`BatchHold`] that needs no free block, and collected at
+//! once. That makes room for the next two, and so execution. The smallest images go first, because
+//! containerd's collection writes more the more it removes. If not even the first hold can be
+//! written, nothing is removed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Blob, Digest, Failed, Freed, Inventory, NotCounted, Plan, RefuseReason, Refused, Report, Step,
-    chain,
+    Blob, Digest, Failed, Inventory, Plan, RefuseReason, Refused, Report, Step, chain,
 };
 use reclaim_store::StoreError;
 use tracing::{info, info_span};
 
 use crate::batch_hold::{self, BatchHold};
-use crate::engine::{Engine, RunError};
-use crate::execute::Going;
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::hold::Hold;
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::retry::retry;
+use crate::run::{Execution, with_steps};
 
-/// How many images a hold without a journal takes: each takes a transaction more on the full
-/// disk.
-const FEW: usize = 4;
+/// The maximum number of images of a hold without a journal: each needs one more transaction on the
+/// full disk.
+const MAX_SMALL: usize = 4;
 
-/// How the removals of a run ended.
+/// The result of carrying out a plan.
 pub(crate) struct Ended {
-    /// The journals under the guard's lease.
+    /// The journals under the hold's lease.
     pub(crate) journals: Vec<Digest>,
-    /// An error if something that has to come back could not be written.
-    pub(crate) sound: Result<(), StoreError>,
+    /// An error if a needed record could not be restored.
+    pub(crate) result: Result<(), StoreError>,
 }
 
-/// What came of removing a few images.
-enum Few {
-    /// There is more room than before.
+/// The result of a batch.
+enum BatchResult {
+    /// The batch made room.
     Freed,
-    /// Nothing was freed, but other images may be.
+    /// The batch freed nothing, but other images may.
     Kept,
     /// No hold could be written.
     NoHold(StoreError),
-    /// The others would fare no better.
+    /// The other images would fail for the same reason.
     Blocked(String),
-    /// The hold has to stay until the next run.
-    Unsound(StoreError),
+    /// The hold must stay until the next run.
+    Unfinished(StoreError),
 }
 
-/// What of a plan is still to be done.
+/// The steps of a plan that are still to be done.
 struct Batches<'a> {
     plan: &'a Plan,
-    /// The steps that a small hold can hold, the smallest images first.
+    /// The steps that fit into a small hold, the smallest images first.
     queue: VecDeque<usize>,
     /// The steps that were tried.
     done: BTreeSet<usize>,
-    /// How many go next.
-    few: usize,
-    /// How many holds were tried.
+    /// The size of the next batch.
+    size: usize,
+    /// How many holds were attempted.
     tries: usize,
     /// How many holds were written.
     held: usize,
@@ -71,106 +71,92 @@ impl<'a> Batches<'a> {
         let mut queue: Vec<usize> = fit.map(|(index, _)| index).collect();
         queue.sort_by_cached_key(|index| {
             let image = &plan.steps[*index].image;
-            let parts = parts(inventory, &image.target.digest);
-            (parts, batch_hold::weight(image))
+            let blobs = blob_count(inventory, &image.target.digest);
+            (blobs, batch_hold::weight(image))
         });
         Self {
             plan,
             queue: queue.into(),
             done: BTreeSet::new(),
-            few: 1,
+            size: 1,
             tries: 0,
             held: 0,
         }
     }
 
-    /// The steps that go next.
+    /// Returns the next batch.
     fn next(&self) -> Plan {
-        let picked = self.queue.iter().take(self.few);
+        let picked = self.queue.iter().take(self.size);
         let steps = picked.map(|index| self.plan.steps[*index].clone());
-        part(self.plan, steps.collect())
+        with_steps(self.plan, steps.collect())
     }
 
-    /// Notes that those are held.
+    /// Marks the next batch as held.
     fn advance(&mut self) {
-        let picked = self.few.min(self.queue.len());
+        let picked = self.size.min(self.queue.len());
         self.done.extend(self.queue.drain(..picked));
         self.held += 1;
     }
 
-    /// The steps that were not tried.
+    /// Returns the steps that were not tried.
     fn rest(&self) -> impl Iterator<Item = &'a Step> {
         let steps = self.plan.steps.iter().enumerate();
         let rest = steps.filter(|(index, _)| !self.done.contains(index));
         rest.map(|(_, step)| step)
     }
 
-    /// Whether the rest is no more than what goes next.
+    /// Returns whether the next batch contains all remaining steps.
     fn is_last(&self) -> bool {
-        self.held > 0 && self.plan.steps.len() - self.done.len() <= self.few
+        self.held > 0 && self.plan.steps.len() - self.done.len() <= self.size
     }
 }
 
-/// How many blobs an image consists of, roughly: containerd's collection writes for each.
-fn parts(inventory: &Inventory, digest: &Digest) -> usize {
-    let mut parts = 1;
+/// Returns about how many blobs an image has: containerd's collection writes for each.
+fn blob_count(inventory: &Inventory, digest: &Digest) -> usize {
+    let mut blobs = 1;
     let document = inventory.documents.get(digest);
-    for child in document.map_or(&[][..], |it| it.children()) {
+    for child in document.map_or(&[][..], |document| document.children()) {
         let document = inventory.documents.get(&child.digest);
-        parts += 1 + document.map_or(0, |it| it.children().len());
+        blobs += 1 + document.map_or(0, |it| it.children().len());
     }
-    parts
-}
-
-/// A plan of nothing but these steps.
-pub(crate) fn part(plan: &Plan, steps: Vec<Step>) -> Plan {
-    Plan {
-        namespace: plan.namespace.clone(),
-        steps,
-        kept: Vec::new(),
-        unpins: Vec::new(),
-        named: Vec::new(),
-        freed: Freed::default(),
-        not_counted: NotCounted::default(),
-        warnings: Vec::new(),
-    }
+    blobs
 }
 
 impl Engine {
-    /// Carries out a plan whose journal cannot be written for want of space, as far as that
-    /// can be done. What stays is in the report, with the reason.
+    /// Carries out as much as possible of a plan whose journal does not fit on the disk. The report
+    /// has the rest, with the reason.
     ///
     /// # Errors
     ///
-    /// If not even one small hold can be written; nothing has changed then.
+    /// If not even one small hold can be written. Then nothing has changed.
     pub(crate) async fn carry_out_on_full_disk(
         &self,
-        on: &mut Going<'_>,
+        execution: &mut Execution<'_>,
         plan: &mut Plan,
     ) -> Result<Ended, RunError> {
-        if on.run.measuring == Measuring::Meanwhile {
-            // What the first few free could not be measured later.
+        if execution.run.measuring == Measuring::Meanwhile {
+            // Batches free snapshots before the end of the run, so measure them first.
             let snapshots = snapshots_of(plan).await;
             let sizing = self.sizes(&plan.namespace, &snapshots);
             let sizes = self.phase(info_span!("size"), sizing).await;
-            enter_sizes(plan, on.report, sizes);
-            on.run.measuring = Measuring::First;
+            enter_sizes(plan, execution.report, sizes);
+            execution.run.measuring = Measuring::First;
         }
-        let mut batches = Batches::new(plan, on.inventory);
+        let mut batches = Batches::new(plan, execution.inventory);
         let mut blocked = String::new();
-        while on.run.stop(self.store.now()).is_none() {
+        while execution.run.stop(self.store.now()).is_none() {
             if batches.is_last() || batches.queue.is_empty() {
-                let mut rest = part(plan, batches.rest().cloned().collect());
+                let mut rest = with_steps(plan, batches.rest().cloned().collect());
                 rest.unpins.clone_from(&plan.unpins);
                 if rest.steps.is_empty() && rest.unpins.is_empty() {
                     break;
                 }
-                match Hold::write(&self.store, on.run.id, &rest).await {
+                match Hold::write(&self.store, execution.run.id, &rest).await {
                     Ok(journals) => {
-                        warn_of_batches(on.report, &batches);
+                        warn_of_batches(execution.report, &batches);
                         info!(steps = rest.steps.len(), "there is room for the rest");
-                        let sound = self.carry_out(on, &mut rest).await;
-                        return Ok(Ended { journals, sound });
+                        let result = self.carry_out(execution, &mut rest).await;
+                        return Ok(Ended { journals, result });
                     }
                     Err(error) if batches.done.is_empty() && batches.queue.is_empty() => {
                         return Err(no_hold(error));
@@ -182,99 +168,120 @@ impl Engine {
                     Err(_) => {}
                 }
             }
-            match self.remove_few(on, &mut batches).await {
-                Few::Freed => batches.few *= 2,
-                Few::Kept => {}
-                Few::NoHold(error) if batches.held == 0 => return Err(no_hold(error)),
-                Few::NoHold(error) => {
+            match self.remove_batch(execution, &mut batches).await {
+                BatchResult::Freed => batches.size *= 2,
+                BatchResult::Kept => {}
+                BatchResult::NoHold(error) if batches.held == 0 => return Err(no_hold(error)),
+                BatchResult::NoHold(error) => {
                     blocked = chain(&error);
                     break;
                 }
-                Few::Blocked(why) => {
+                BatchResult::Blocked(why) => {
                     blocked = why;
                     break;
                 }
-                Few::Unsound(error) => {
-                    record_rest(on, &batches, &chain(&error), self.store.now());
+                BatchResult::Unfinished(error) => {
+                    record_rest(execution, &batches, &chain(&error), self.store.now());
                     return Ok(Ended {
                         journals: Vec::new(),
-                        sound: Err(error),
+                        result: Err(error),
                     });
                 }
             }
         }
-        warn_of_batches(on.report, &batches);
-        record_rest(on, &batches, &blocked, self.store.now());
+        warn_of_batches(execution.report, &batches);
+        record_rest(execution, &batches, &blocked, self.store.now());
         Ok(Ended {
             journals: Vec::new(),
-            sound: Ok(()),
+            result: Ok(()),
         })
     }
 
-    /// Removes the next few images under a hold of their own, and frees them.
-    async fn remove_few(&self, on: &mut Going<'_>, batches: &mut Batches<'_>) -> Few {
+    /// Removes the next batch under its own hold, and frees it.
+    async fn remove_batch(
+        &self,
+        execution: &mut Execution<'_>,
+        batches: &mut Batches<'_>,
+    ) -> BatchResult {
         let namespace = &batches.plan.namespace;
-        let (hold, mut few) = loop {
-            let few = batches.next();
-            let is_small = few.steps.len() <= FEW;
-            let hold = BatchHold::of(on.run.id, namespace, &few.steps, batches.tries, is_small);
+        let (hold, mut batch) = loop {
+            let batch = batches.next();
+            let is_small = batch.steps.len() <= MAX_SMALL;
+            let hold = BatchHold::new(
+                execution.run.id,
+                namespace,
+                &batch.steps,
+                batches.tries,
+                is_small,
+            );
             let hold = hold.await;
             batches.tries += 1;
-            match hold.write(&self.store, namespace, on.run.expires).await {
-                Ok(()) => break (hold, few),
-                Err(error) if error.is_out_of_space() && batches.few > 1 => batches.few /= 2,
-                Err(error) => return Few::NoHold(error),
+            match hold
+                .write(&self.store, namespace, execution.run.expires)
+                .await
+            {
+                Ok(()) => break (hold, batch),
+                Err(error) if error.is_out_of_space() && batches.size > 1 => batches.size /= 2,
+                Err(error) => return BatchResult::NoHold(error),
             }
         };
-        if let Err(error) = self.refuse_lost(on, &mut few).await {
-            // Nothing of it is removed yet.
-            return match hold.end(&self.store, namespace, false).await {
-                Ok(()) => Few::Blocked(chain(&error)),
-                Err(error) => Few::Unsound(error),
+        if let Err(error) = self.refuse_missing(execution, &mut batch).await {
+            // Nothing of the batch is removed yet.
+            return match hold.delete(&self.store, namespace, false).await {
+                Ok(()) => BatchResult::Blocked(chain(&error)),
+                Err(error) => BatchResult::Unfinished(error),
             };
         }
         batches.advance();
-        let (removed, failed) = (on.report.removed.len(), on.report.failed.len());
-        let was_finished = on.report.unfinished.is_none();
-        if let Err(error) = self.carry_out(on, &mut few).await {
-            return Few::Unsound(error);
+        let (removed, failed) = (
+            execution.report.removed.len(),
+            execution.report.failed.len(),
+        );
+        let was_finished = execution.report.unfinished.is_none();
+        if let Err(error) = self.carry_out(execution, &mut batch).await {
+            return BatchResult::Unfinished(error);
         }
-        let report = &mut *on.report;
+        let report = &mut *execution.report;
         let has_removed = report.removed.len() > removed;
-        let window = on.run.options.undo_window;
+        let window = execution.run.options.undo_window;
         let ended = if has_removed && window > Duration::ZERO {
             let kept = hold.keep(&self.store, namespace, window).await;
             kept.map(|until| report.held_until = report.held_until.or(Some(until)))
         } else {
-            let ending = hold.end(&self.store, namespace, has_removed);
+            let ending = hold.delete(&self.store, namespace, has_removed);
             self.phase(info_span!("collect"), ending).await
         };
         match ended {
-            Err(error) => Few::Unsound(error),
+            Err(error) => BatchResult::Unfinished(error),
             Ok(()) if was_finished && report.unfinished.is_some() => {
-                Few::Blocked(report.unfinished.clone().unwrap_or_default())
+                BatchResult::Blocked(report.unfinished.clone().unwrap_or_default())
             }
-            Ok(()) if has_removed && window > Duration::ZERO => Few::Kept,
-            Ok(()) if has_removed => Few::Freed,
+            Ok(()) if has_removed && window > Duration::ZERO => BatchResult::Kept,
+            Ok(()) if has_removed => BatchResult::Freed,
             Ok(()) => match report.failed.get(failed) {
-                Some(failed) => Few::Blocked(failed.error.clone()),
-                None => Few::Kept,
+                Some(failed) => BatchResult::Blocked(failed.error.clone()),
+                None => BatchResult::Kept,
             },
         }
     }
 
-    /// Refuses the steps whose target is gone although it was there: a lease takes digests that
-    /// are not.
-    async fn refuse_lost(&self, on: &mut Going<'_>, few: &mut Plan) -> Result<(), StoreError> {
-        let seen = on.inventory.namespaces.get(&few.namespace);
+    /// Refuses the steps whose target is gone since the plan: a lease accepts digests that do not
+    /// exist.
+    async fn refuse_missing(
+        &self,
+        execution: &mut Execution<'_>,
+        batch: &mut Plan,
+    ) -> Result<(), StoreError> {
+        let seen = execution.inventory.namespaces.get(&batch.namespace);
         let mut steps = Vec::new();
-        let mut lost = Vec::new();
-        for step in &few.steps {
+        let mut missing = Vec::new();
+        for step in &batch.steps {
             let target = &step.image.target.digest;
             let find = |blob: &Blob| blob.digest.cmp(target);
-            let was_there = seen.is_some_and(|it| it.blobs.binary_search_by(find).is_ok());
-            if was_there && !retry(|| self.store.has_content(&few.namespace, target)).await? {
-                lost.push(Refused {
+            let was_there =
+                seen.is_some_and(|namespace| namespace.blobs.binary_search_by(find).is_ok());
+            if was_there && !retry(|| self.store.has_content(&batch.namespace, target)).await? {
+                missing.push(Refused {
                     name: step.image.name.clone(),
                     reason: RefuseReason::AlreadyGone,
                 });
@@ -282,13 +289,13 @@ impl Engine {
                 steps.push(step.clone());
             }
         }
-        on.report.refused.extend(lost);
-        few.steps = steps;
+        execution.report.refused.extend(missing);
+        batch.steps = steps;
         Ok(())
     }
 }
 
-/// Returns the error of a run that could hold nothing.
+/// Returns the error of a run whose first hold failed.
 fn no_hold(error: StoreError) -> RunError {
     if error.is_out_of_space() {
         RunError::DiskFull(error)
@@ -297,17 +304,22 @@ fn no_hold(error: StoreError) -> RunError {
     }
 }
 
-/// Notes for the steps that were not tried why they were not.
-fn record_rest(on: &mut Going<'_>, batches: &Batches<'_>, blocked: &str, now: Timestamp) {
-    let stopped = on.run.stop(now);
+/// Records why steps were not tried.
+fn record_rest(
+    execution: &mut Execution<'_>,
+    batches: &Batches<'_>,
+    blocked: &str,
+    now: Timestamp,
+) {
+    let stopped = execution.run.stop(now);
     for step in batches.rest() {
         let name = step.image.name.clone();
         match &stopped {
-            Some(reason) => on.report.refused.push(Refused {
+            Some(reason) => execution.report.refused.push(Refused {
                 name,
                 reason: reason.clone(),
             }),
-            None => on.report.failed.push(Failed {
+            None => execution.report.failed.push(Failed {
                 name,
                 error: blocked.to_owned(),
             }),
@@ -319,8 +331,8 @@ fn warn_of_batches(report: &mut Report, batches: &Batches<'_>) {
     let (tried, held) = (batches.done.len(), batches.held);
     if held > 0 {
         report.warnings.push(format!(
-            "the disk is too full to hold all images at once: the first {tried} went in {held} \
-             parts, each with a collection of its own"
+            "the disk is too full to hold all images at once: the first {tried} were removed in \
+             {held} batches, each with its own collection"
         ));
     }
 }

@@ -1,11 +1,12 @@
-//! The prune-running guard: one run at a time in this process.
+//! The guard in this process, which admits one run at a time, and the queue for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::time::Instant;
 
-/// A flag that one run at a time can hold. Clones share it.
+/// A guard that one run at a time can hold. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PruneGuard {
     state: Arc<State>,
@@ -17,7 +18,7 @@ struct State {
     freed: Notify,
 }
 
-/// The right to run. Given back when dropped, also by a panic or a cancelled future.
+/// The right to run. Dropping it releases the guard, also on a panic or cancellation.
 #[derive(Debug)]
 #[must_use = "the guard is released when this is dropped"]
 pub(crate) struct PruneRunning {
@@ -25,8 +26,7 @@ pub(crate) struct PruneRunning {
 }
 
 impl PruneGuard {
-    /// Takes the guard; `None` if a run has it. There is no queue: two prunes that ask at once
-    /// want the same images gone.
+    /// Takes the guard; `None` if a run holds it.
     pub(crate) fn try_begin(&self) -> Option<PruneRunning> {
         self.state
             .is_running
@@ -37,15 +37,15 @@ impl PruneGuard {
             })
     }
 
-    /// Whether a run has it at this moment.
+    /// Returns whether a run holds it.
     pub(crate) fn is_taken(&self) -> bool {
         self.state.is_running.load(Ordering::Acquire)
     }
 
-    /// Waits until no run has it. Another may take it before the caller does.
+    /// Waits until no run holds it. Another may take it before the caller does.
     pub(crate) async fn freed(&self) {
         loop {
-            // Before the look, so that no end of a run is missed in between.
+            // Created before the check, so that it misses no release in between.
             let freed = self.state.freed.notified();
             if !self.is_taken() {
                 return;
@@ -62,12 +62,33 @@ impl Drop for PruneRunning {
     }
 }
 
+/// The maximum number of callers that wait for a run to end; more are refused.
+pub(crate) const MAX_WAITING: usize = 8;
+
+/// The waiting callers. Clones share the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    pub(crate) places: Arc<Semaphore>,
+    /// Locked by the caller at the front. The time of the last poll of containerd that found the
+    /// guard taken.
+    pub(crate) front: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(MAX_WAITING)),
+            front: Arc::default(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lets_exactly_one_of_many_begin() {
+    fn admits_exactly_one_of_many() {
         let guard = PruneGuard::default();
         let begun: Vec<Option<PruneRunning>> = std::thread::scope(|scope| {
             let tries: Vec<_> = (0..16).map(|_| scope.spawn(|| guard.try_begin())).collect();

@@ -8,10 +8,11 @@ use reclaim_model::{Plan, PruneRequest, Report};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, RunError};
-use crate::options::RunOptions;
-use crate::progress::Progress;
-use crate::prune::Controls;
+use crate::controls::Controls;
+use crate::controls::Progress;
+use crate::controls::RunOptions;
+use crate::engine::Engine;
+use crate::error::RunError;
 
 /// How many progress events wait for a slow reader. More are dropped.
 const WAITING: usize = 64;

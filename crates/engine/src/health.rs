@@ -1,4 +1,4 @@
-//! Whether containerd answers, as an age: when it last did.
+//! Checks whether containerd answers.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Time between two looks.
-const LOOK: Duration = Duration::from_secs(5);
+/// The time between two checks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long an answer to a look may take.
+/// The time limit for an answer.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// How old the last answer may be: two looks in a row may not be missed.
-const MAX_AGE: Duration = Duration::from_secs(2 * LOOK.as_secs() + ANSWER.as_secs());
+/// The maximum age of the last answer: one check in a row may fail.
+const MAX_AGE: Duration = Duration::from_secs(2 * CHECK_INTERVAL.as_secs() + ANSWER.as_secs());
 
 /// When a containerd last answered.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Whether it has answered lately. Without checks the last answer gets old, too.
+    /// Returns whether containerd has answered recently. Without checks, it becomes false.
     pub fn is_up(&self) -> bool {
         self.age().is_some_and(|age| age <= MAX_AGE)
     }
@@ -39,27 +39,27 @@ impl Health {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for the version every few seconds until it is cancelled, and says in the log when
-    /// answers cease and when they are back. `store` should be a connection of its own: others
+    /// Requests the version every few seconds until it is cancelled, and logs when containerd stops
+    /// answering and when it answers again. `store` should be a separate connection, because others
     /// may be busy.
     pub async fn watch(&self, store: &Containerd, cancel: &CancellationToken) {
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Nothing is said of the first look if it has an answer.
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A successful first check is not logged.
         let mut was_up = true;
         let mut since = Instant::now();
         loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
-                _ = looks.tick() => {}
+                _ = checks.tick() => {}
             }
-            let asked = tokio::select! {
+            let answer = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
-                asked = timeout(ANSWER, store.refresh_version()) => asked,
+                answer = timeout(ANSWER, store.refresh_version()) => answer,
             };
-            let error = match asked {
+            let error = match answer {
                 Ok(Ok(())) => {
                     *self.answered() = Some(Instant::now());
                     String::new()
@@ -67,7 +67,7 @@ impl Health {
                 Ok(Err(error)) => chain(&error),
                 Err(_) => format!("no answer from containerd within {} s", ANSWER.as_secs()),
             };
-            // The look itself takes time, after which the age is not quite the limit.
+            // The check itself takes time, so the age can be just below the limit.
             let is_up = self.age().is_some_and(|age| age < MAX_AGE);
             if was_up && !is_up {
                 since = self.answered().unwrap_or(since);
@@ -86,13 +86,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn two_looks_may_not_be_missed() {
+    async fn two_missed_checks_are_too_many() {
         let health = Health::default();
         assert!(!health.is_up(), "there was no check");
         *health.answered() = Some(Instant::now());
-        tokio::time::advance(LOOK + ANSWER).await;
-        assert!(health.is_up(), "one look was missed");
-        tokio::time::advance(LOOK).await;
+        tokio::time::advance(CHECK_INTERVAL + ANSWER).await;
+        assert!(health.is_up(), "one check was missed");
+        tokio::time::advance(CHECK_INTERVAL).await;
         assert!(health.is_up(), "the second may still have an answer");
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!health.is_up());

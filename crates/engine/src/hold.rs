@@ -1,8 +1,8 @@
-//! Holds: what a run removed, kept restorable by a lease on its journal.
+//! Holds: leases that keep the removed images of a run restorable.
 //!
-//! While the run goes on, the hold is a lease named after it, `reclaim.hold.RUN.unfinished`, which
-//! outlives the guard: a run that never comes to its end leaves it to the next one. With an undo
-//! window another follows it, `reclaim.hold.RUN`.
+//! During the run the hold is the lease `reclaim.hold.RUN.unfinished`. It outlives the guard, so if
+//! the run does not finish, the next one restores from it. With an undo window, the lease
+//! `reclaim.hold.RUN` follows it.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,12 @@ use reclaim_model::{
 };
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 
-use crate::batch_hold::{self, Listed};
-use crate::execute::Run;
+use crate::batch_hold::{self, LabelJournal};
 use crate::journal;
-use crate::lease_labels::{self, ABANDONED, UNFINISHED};
+use crate::lease::{self, ABANDONED, HOLD_PREFIX, UNFINISHED, unfinished};
 use crate::off_thread::blocking;
 use crate::retry::{Patience, retry};
-
-pub(crate) const HOLD_PREFIX: &str = "reclaim.hold.";
+use crate::run::Run;
 
 /// A hold that outlives its run.
 #[derive(Debug, Clone)]
@@ -28,17 +26,17 @@ pub struct Hold {
     pub run: RunId,
     /// When the run began.
     pub started: Option<Timestamp>,
-    /// When what is held will be free to go.
+    /// When the hold expires, and its content can be collected.
     pub expires: Option<Timestamp>,
-    /// Whether the run crashed: then some of its records may never have been removed.
+    /// Whether the run crashed. Then some of its records may still exist.
     pub is_abandoned: bool,
-    /// Whether all of its journals could be read. Then nothing but `records` is behind it.
+    /// Whether all of its journals could be read, so `records` is complete.
     pub is_whole: bool,
     /// The records as they were.
     pub records: Vec<ImageRecord>,
-    /// Configurations that have let go of what was unpacked of them.
+    /// Image configs that no longer refer to their unpacked layers.
     pub unpins: Vec<Unpin>,
-    /// The leases that hold it, by ID: one, or on a full disk several.
+    /// The IDs of its leases: one, or several after a run on a full disk.
     pub leases: Vec<String>,
 }
 
@@ -59,8 +57,8 @@ impl From<&Hold> for HeldRun {
 }
 
 impl Hold {
-    /// Writes the journal of a run under a lease of its own. From then on everything that the
-    /// records keep stays until the lease is gone.
+    /// Writes the journal of a run under its own lease. From then on the lease keeps all content of
+    /// the records.
     pub(crate) async fn write(
         store: &Containerd,
         run: &RunId,
@@ -68,7 +66,7 @@ impl Hold {
     ) -> Result<Vec<Digest>, StoreError> {
         let namespace = &plan.namespace;
         let lease = unfinished(run);
-        let mut labels = lease_labels::new(run, store.now(), UNFINISHED);
+        let mut labels = lease::new(run, store.now(), UNFINISHED);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &lease, labels.clone())).await?;
         let mut written = Vec::new();
@@ -79,7 +77,7 @@ impl Hold {
         Ok(written)
     }
 
-    /// Keeps the journals of a run that ended for its undo window. Returns until when.
+    /// Holds the journals of a run for its undo window. Returns the end of the window.
     pub(crate) async fn keep(
         store: &Containerd,
         run: Run<'_>,
@@ -89,24 +87,21 @@ impl Hold {
         let window = run.options.undo_window;
         let now = store.now();
         if journals.is_empty() {
-            // Small holds keep it all.
-            return Ok(lease_labels::expiry(now, window));
+            // The batches have their own holds.
+            return Ok(lease::expiry(now, window));
         }
         let id = format!("{HOLD_PREFIX}{}", run.id);
-        let labels = || lease_labels::new(run.id, now, window);
+        let labels = || lease::new(run.id, now, window);
         let making = patience.retry(|| store.create_lease(namespace, &id, labels()));
         making.await?;
         for digest in journals {
             let adding = patience.retry(|| store.add_to_lease(namespace, &id, digest));
             adding.await?;
         }
-        Ok(lease_labels::expiry(now, window))
+        Ok(lease::expiry(now, window))
     }
 
-    /// Ends the hold of a run under way, with a collection if that is to free what it holds.
-    /// Returns what became of it.
-    ///
-    /// Its ID is the run's own, so nothing of others can be deleted.
+    /// Deletes the hold of a run under way; with `collect`, containerd then frees its content.
     pub(crate) async fn finish(
         store: &Containerd,
         namespace: &Namespace,
@@ -115,22 +110,22 @@ impl Hold {
         patience: &Patience,
     ) -> Result<LeaseDeletion, StoreError> {
         let lease = unfinished(run);
-        let ending = patience.retry(|| store.delete_lease(namespace, &lease, collect));
-        ending.await
+        let deleting = patience.retry(|| store.delete_lease(namespace, &lease, collect));
+        deleting.await
     }
 
-    /// Gives what the guard of a crashed run holds, of an older version, a lease of its own.
+    /// Moves the content that an older version held with its guard to a hold of a crashed run.
     pub(crate) async fn abandon(
         store: &Containerd,
         namespace: &Namespace,
         guard: &Lease,
     ) -> Result<(), StoreError> {
         let journals: Vec<&Digest> = content(guard).collect();
-        let Some(run) = lease_labels::run(guard).filter(|_| !journals.is_empty()) else {
+        let Some(run) = lease::run(guard).filter(|_| !journals.is_empty()) else {
             return Ok(());
         };
         let id = format!("{HOLD_PREFIX}{run}");
-        let mut labels = lease_labels::new(&run, store.now(), UNFINISHED);
+        let mut labels = lease::new(&run, store.now(), UNFINISHED);
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &id, labels.clone())).await?;
         for digest in journals {
@@ -143,21 +138,21 @@ impl Hold {
     ///
     /// # Errors
     ///
-    /// If the store cannot be read.
+    /// If containerd cannot be read.
     pub async fn list(store: &Containerd, namespace: &Namespace) -> Result<Vec<Self>, StoreError> {
         let leases = retry(|| store.leases(namespace)).await?;
-        Self::among(store, namespace, &leases).await
+        Self::from_leases(store, namespace, &leases).await
     }
 
-    /// Finds the holds among all leases of a namespace, oldest run first.
-    pub(crate) async fn among(
+    /// Reads the holds from all leases of a namespace, oldest run first.
+    pub(crate) async fn from_leases(
         store: &Containerd,
         namespace: &Namespace,
         leases: &[Lease],
     ) -> Result<Vec<Self>, StoreError> {
         let mut holds: Vec<Self> = Vec::new();
         for lease in leases {
-            let Some(run) = lease_labels::run(lease) else {
+            let Some(run) = lease::run(lease) else {
                 continue;
             };
             if !lease.id.starts_with(HOLD_PREFIX) || !lease.is_live(store.now()) {
@@ -167,7 +162,7 @@ impl Hold {
             let found = records(store, namespace, lease).await?;
             let hold = Self {
                 run,
-                started: lease_labels::started(lease),
+                started: lease::started(lease),
                 expires: lease.expires,
                 is_abandoned,
                 is_whole: found.is_whole,
@@ -177,7 +172,7 @@ impl Hold {
             };
             let is_same = |it: &&mut Self| it.run == hold.run && it.is_abandoned == is_abandoned;
             match holds.iter_mut().find(is_same) {
-                Some(other) => other.unite(hold),
+                Some(other) => other.merge(hold),
                 None => holds.push(hold),
             }
         }
@@ -185,10 +180,10 @@ impl Hold {
         Ok(holds)
     }
 
-    /// Adds what another lease holds of the same run.
-    fn unite(&mut self, other: Self) {
+    /// Adds another lease of the same run.
+    fn merge(&mut self, other: Self) {
         self.started = self.started.min(other.started);
-        // A lease without an expiry holds for good.
+        // A lease without an expiry never expires.
         self.expires = match (self.expires, other.expires) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),
@@ -200,57 +195,50 @@ impl Hold {
         self.leases.extend(other.leases);
     }
 
-    /// Ends the hold, with a collection if that is to free it now.
-    pub(crate) async fn end(
+    /// Deletes the hold; with `collect`, containerd then frees its content.
+    pub(crate) async fn delete(
         &self,
         store: &Containerd,
         namespace: &Namespace,
         collect: bool,
     ) -> Result<(), StoreError> {
-        for (index, lease) in self.leases.iter().enumerate() {
-            // One collection is enough for all.
-            let collect = collect && index + 1 == self.leases.len();
-            retry(|| store.delete_lease(namespace, lease, collect)).await?;
-        }
-        Ok(())
+        lease::delete_hold(store, namespace, &self.leases, collect).await
     }
 }
 
-/// The ID of the lease that holds what a run has removed until it has come to its end.
-pub(crate) fn unfinished(run: &RunId) -> String {
-    format!("{HOLD_PREFIX}{run}.unfinished")
-}
-
-/// How far the run is that has the guard: records removed, and records in its journal.
+/// Returns the progress of the run that holds the guard: records removed, and records in its
+/// journal.
 pub(crate) async fn progress(
     store: &Containerd,
     namespace: &Namespace,
     guard: &Lease,
 ) -> Result<Option<(usize, usize)>, StoreError> {
-    let Some(run) = lease_labels::run(guard) else {
+    let Some(run) = lease::run(guard) else {
         return Ok(None);
     };
     let Some(lease) = store.lease(namespace, &unfinished(&run)).await? else {
         return Ok(None);
     };
-    let Journaled { records, .. } = records(store, namespace, &lease).await?;
+    let Journals { records, .. } = records(store, namespace, &lease).await?;
     if records.is_empty() {
         return Ok(None);
     }
-    let (there, _) = store.images(namespace).await?;
+    let (images, _) = store.images(namespace).await?;
     let counting = blocking(move || {
-        let there: BTreeSet<&str> = there.iter().map(|image| image.name.as_str()).collect();
-        let left = records.iter().filter(|it| there.contains(it.name.as_str()));
+        let names: BTreeSet<&str> = images.iter().map(|image| image.name.as_str()).collect();
+        let left = records
+            .iter()
+            .filter(|image| names.contains(image.name.as_str()));
         (records.len() - left.count(), records.len())
     });
     Ok(Some(counting.await))
 }
 
-/// What the journals of a lease tell.
-struct Journaled {
+/// The content of a lease's journals.
+struct Journals {
     records: Vec<ImageRecord>,
     unpins: Vec<Unpin>,
-    /// Whether none of them was beyond us: damaged, or of a version to come.
+    /// Whether all of them could be read: none is damaged or from a newer version.
     is_whole: bool,
 }
 
@@ -259,23 +247,23 @@ async fn records(
     store: &Containerd,
     namespace: &Namespace,
     lease: &Lease,
-) -> Result<Journaled, StoreError> {
+) -> Result<Journals, StoreError> {
     let mut records = Vec::new();
     let mut unpins = Vec::new();
     let mut is_whole = true;
     if let Some(listed) = batch_hold::read(lease) {
         match listed {
-            Listed::Unreadable => is_whole = false,
-            Listed::Records(listed) => {
+            LabelJournal::Unreadable => is_whole = false,
+            LabelJournal::Records(listed) => {
                 for record in listed {
-                    // A lease takes digests that are not there.
+                    // A lease accepts digests that do not exist.
                     if retry(|| store.has_content(namespace, &record.target.digest)).await? {
                         records.push(record);
                     }
                 }
             }
         }
-        return Ok(Journaled {
+        return Ok(Journals {
             records,
             unpins,
             is_whole,
@@ -293,7 +281,7 @@ async fn records(
         }
     }
     records.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Journaled {
+    Ok(Journals {
         records,
         unpins,
         is_whole,

@@ -1,24 +1,23 @@
 //! The guard between processes: a lease with a fixed ID, one per namespace.
 //!
-//! containerd makes a lease of a given ID once, so whoever made it holds the guard. It expires, so
-//! that a crashed run cannot block for good. It holds nothing: what a run removes is held by a
-//! lease of its own that lasts longer ([`Hold::write`]), so the expiry of the guard loses nothing.
-//! Only runs of older versions held it by the guard.
+//! containerd creates a lease with a given ID only once, so its creator holds the guard. The lease
+//! expires, so a crashed run cannot block forever. It keeps no content: a second lease with a longer
+//! lifetime holds what a run removes ([`Hold::write`]), so an expired guard loses nothing. Only
+//! older versions held content with the guard.
 //!
-//! # Taking over
+//! # Takeover
 //!
-//! An expired lease is not deleted by its ID, which could be a fresh one by then: a collection
-//! removes it if, and only if, it has expired. One whose run is proven to be over is deleted under
-//! a second, short-lived lease named after that run, so that only one process does so. What either
-//! holds is handed to a lease of its own first. Whoever dies over a takeover is taken over from in
-//! the same way: the right to act is with the last of the line.
+//! An expired lease is not deleted by its ID, because another process could have replaced it. A
+//! collection removes it, and only if it has expired. If the run is proven to be over, its lease is
+//! deleted under a second, short-lived lease named after that run, so only one process does it.
+//! Content that either lease holds moves to another lease first. If a process dies during a takeover,
+//! another takes over from it in the same way, so the last process of the chain may act.
 //!
-//! # Giving back
+//! # Release
 //!
-//! When the answer to a deletion is lost, the guard may be another's by the time of the next
-//! try, so it is never deleted without having been looked at again.
+//! If the answer to a deletion is lost, another run may hold the guard at the next attempt. So each
+//! attempt reads the lease again before it deletes it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,111 +27,46 @@ use reclaim_model::{Lease, Namespace, RunId};
 use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 use tracing::info;
 
+use crate::error::Busy;
 use crate::hold::{self, Hold};
 use crate::identity::Identity;
-use crate::lease_labels;
+use crate::lease;
 use crate::presence::Presence;
 use crate::retry::{Patience, retry};
 
-/// The guard's lease.
+/// The ID of the guard's lease.
 pub(crate) const GUARD_LEASE: &str = "reclaim.prune";
 const TAKEOVER_PREFIX: &str = "reclaim.takeover.";
 const COLLECT_LEASE: &str = "reclaim.collect";
 
-/// How long a takeover may take: a handful of calls.
+/// The lifetime of a takeover, which makes a handful of calls.
 const MAX_TAKEOVER: Duration = Duration::from_secs(60);
 
-/// How often a guard that is changing hands is looked at before it counts as held.
+/// How many attempts to make while the guard is being replaced.
 const TRIES: usize = 3;
 
-/// Who holds the guard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Busy {
-    /// Where.
-    pub namespace: Namespace,
-    /// Which run, if its lease says so.
-    pub run: Option<RunId>,
-    /// Since when.
-    pub since: Option<Timestamp>,
-    /// How far it is: so many of so many records are removed.
-    pub progress: Option<(usize, usize)>,
-    /// How many callers wait for its end already, if that is why another may not.
-    pub waiting: Option<usize>,
-}
-
-impl Busy {
-    /// A run of this process, of which nothing else is known.
-    pub(crate) fn of_this_process(namespace: &Namespace) -> Self {
-        Self {
-            namespace: namespace.clone(),
-            run: None,
-            since: None,
-            progress: None,
-            waiting: None,
-        }
-    }
-
-    /// The run that made the guard's lease, as far as the lease says.
-    pub(crate) fn of_lease(namespace: &Namespace, lease: Option<&Lease>) -> Self {
-        Self {
-            run: lease.and_then(lease_labels::run),
-            since: lease.and_then(lease_labels::started),
-            ..Self::of_this_process(namespace)
-        }
-    }
-}
-
-impl fmt::Display for Busy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            namespace,
-            run,
-            since,
-            progress,
-            waiting,
-        } = self;
-        write!(
-            formatter,
-            "a prune operation is already running in namespace `{namespace}`"
-        )?;
-        if let Some(run) = run {
-            write!(formatter, ", run {run}")?;
-        }
-        if let Some(since) = since {
-            write!(formatter, ", since {since:.0}")?;
-        }
-        if let Some((done, of)) = progress {
-            write!(formatter, ", {done} of {of} images removed")?;
-        }
-        if let Some(waiting) = waiting {
-            write!(formatter, "; {waiting} callers wait for it already")?;
-        }
-        Ok(())
-    }
-}
-
-/// What came of asking for the guard.
+/// The result of [`claim`].
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// It is ours until the lease is deleted or expires.
+    /// This run holds the guard until the lease is deleted or expires.
     Taken,
-    /// Another run has it, by this lease if it is still there.
+    /// Another run holds it, with this lease if it still exists.
     Busy(Option<Lease>),
 }
 
-/// Takes the guard of a namespace for a run that takes no longer than `lifetime`: what expires
-/// cannot be prolonged.
+/// Takes the guard of a namespace for a run that takes at most `lifetime`. A lease cannot be
+/// extended.
 pub(crate) async fn claim(
     store: &Containerd,
     namespace: &Namespace,
     presence: &Presence,
     lifetime: Duration,
 ) -> Result<Claim, StoreError> {
-    // From the first try on: its answer may be lost.
-    presence.owes_guard(true);
+    // Set before the first attempt, because its answer may be lost.
+    presence.set_owes_guard(true);
     let claimed = try_claim(store, namespace, presence, lifetime).await?;
     if let Claim::Busy(_) = &claimed {
-        presence.owes_guard(false);
+        presence.set_owes_guard(false);
     }
     Ok(claimed)
 }
@@ -153,12 +87,12 @@ async fn try_claim(
         let Some(lease) = guard(store, namespace).await? else {
             continue;
         };
-        if lease_labels::run(&lease).as_ref() == Some(run) {
-            // It is ours: the answer to an earlier try was lost.
+        if lease::run(&lease).as_ref() == Some(run) {
+            // An earlier attempt succeeded, and only its answer was lost.
             return Ok(Claim::Taken);
         }
         if !lease.is_live(store.now()) {
-            // A run of an older version held what it had removed by its guard.
+            // An older version may hold content with its guard.
             Hold::abandon(store, namespace, &lease).await?;
             collect(store, namespace, presence).await?;
         } else if !presence.is_abandoned(store, &lease).await
@@ -170,22 +104,22 @@ async fn try_claim(
     Ok(Claim::Busy(guard(store, namespace).await?))
 }
 
-/// Finds the guard among all leases of a namespace.
-pub(crate) fn among(leases: &[Lease]) -> Option<&Lease> {
+/// Returns the guard's lease from all leases of a namespace.
+pub(crate) fn find(leases: &[Lease]) -> Option<&Lease> {
     leases.iter().find(|lease| lease.id == GUARD_LEASE)
 }
 
-/// Returns the run that has the guard and is not proven to be over.
+/// Returns the run that holds the guard, unless it is proven to be over.
 pub(crate) async fn run_under_way(
     store: &Containerd,
     leases: &[Lease],
     identity: &Arc<Identity>,
 ) -> Option<RunId> {
-    let guard = among(leases).filter(|guard| guard.is_live(store.now()))?;
+    let guard = find(leases).filter(|guard| guard.is_live(store.now()))?;
     if identity.is_abandoned(store, guard).await {
         return None;
     }
-    lease_labels::run(guard)
+    lease::run(guard)
 }
 
 /// Reads the guard's lease.
@@ -193,17 +127,17 @@ async fn guard(store: &Containerd, namespace: &Namespace) -> Result<Option<Lease
     retry(|| store.lease(namespace, GUARD_LEASE)).await
 }
 
-/// Whether the guard is that run's.
+/// Returns whether the run holds the guard.
 async fn is_held_by(
     store: &Containerd,
     namespace: &Namespace,
     run: &RunId,
 ) -> Result<bool, StoreError> {
     let lease = guard(store, namespace).await?;
-    Ok(lease.is_some_and(|lease| lease_labels::run(&lease).as_ref() == Some(run)))
+    Ok(lease.is_some_and(|lease| lease::run(&lease).as_ref() == Some(run)))
 }
 
-/// Describes the run that holds the guard, with how far it is.
+/// Returns the run that holds the guard, with its progress.
 pub(crate) async fn busy(
     store: &Containerd,
     namespace: &Namespace,
@@ -219,54 +153,53 @@ pub(crate) async fn busy(
     })
 }
 
-/// How a collection ended that was asked for.
+/// The result of a requested collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Collection {
-    /// It is over.
+    /// It has ended.
     Done,
-    /// It goes on: it took longer than one is waited for.
-    GoesOn,
+    /// It took longer than the deadline, and continues in containerd.
+    StillRunning,
 }
 
-/// Gives the guard back, and with it runs the collection of the run.
-pub(crate) async fn release(
+/// Releases the guard with the collection of the run.
+pub(crate) async fn release_and_collect(
     store: &Containerd,
     namespace: &Namespace,
     presence: &Presence,
     expires: Timestamp,
 ) -> Result<Collection, StoreError> {
     let run = presence.run();
-    // Another may have taken what has expired.
-    let may_be_anothers = AtomicBool::new(store.now() >= expires);
-    let may_be_anothers = &may_be_anothers;
+    // Another run may have taken an expired guard.
+    let is_doubtful = &AtomicBool::new(store.now() >= expires);
     let releasing = retry(|| async move {
-        let is_doubtful = may_be_anothers.swap(true, Ordering::Relaxed);
-        if is_doubtful && !is_held_by(store, namespace, run).await? {
+        let must_check = is_doubtful.swap(true, Ordering::Relaxed);
+        if must_check && !is_held_by(store, namespace, run).await? {
             return Ok(LeaseDeletion::Gone);
         }
         store.delete_lease(namespace, GUARD_LEASE, true).await
     });
     let released = releasing.await?;
-    presence.owes_guard(false);
+    presence.set_owes_guard(false);
     match released {
         LeaseDeletion::Deleted => Ok(Collection::Done),
-        LeaseDeletion::Collecting => Ok(Collection::GoesOn),
-        // It is gone without a collection that anybody waited for.
+        LeaseDeletion::Collecting => Ok(Collection::StillRunning),
+        // The lease is gone, but it is unknown whether a collection followed.
         LeaseDeletion::Gone => collect(store, namespace, presence).await,
     }
 }
 
-/// Gives the guard back without a collection of ours: nothing waits to be freed.
-pub(crate) async fn give_back(
+/// Releases the guard without a collection.
+pub(crate) async fn release(
     store: &Containerd,
     namespace: &Namespace,
     presence: &Presence,
 ) -> Result<(), StoreError> {
-    give_back_patiently(store, namespace, presence, &Patience::default()).await
+    release_with(store, namespace, presence, &Patience::default()).await
 }
 
-/// As [`give_back`], with the patience of the run.
-pub(crate) async fn give_back_patiently(
+/// As [`release`], with the patience of the run.
+pub(crate) async fn release_with(
     store: &Containerd,
     namespace: &Namespace,
     presence: &Presence,
@@ -274,67 +207,68 @@ pub(crate) async fn give_back_patiently(
 ) -> Result<(), StoreError> {
     let deleting = patience.retry(|| delete_guard_of(store, namespace, presence.run()));
     deleting.await?;
-    presence.owes_guard(false);
+    presence.set_owes_guard(false);
     Ok(())
 }
 
-/// Deletes the guard if it is that run's.
+/// Deletes the guard if the run holds it.
 async fn delete_guard_of(
     store: &Containerd,
     namespace: &Namespace,
     run: &RunId,
 ) -> Result<(), StoreError> {
     let lease = store.lease(namespace, GUARD_LEASE).await?;
-    if lease.is_some_and(|lease| lease_labels::run(&lease).as_ref() == Some(run)) {
+    if lease.is_some_and(|lease| lease::run(&lease).as_ref() == Some(run)) {
         store.delete_lease(namespace, GUARD_LEASE, false).await?;
     }
     Ok(())
 }
 
-/// Deletes a guard whose owner is dead. Returns whether it was ours to do.
+/// Deletes the guard of a dead run. Returns false if another process does so.
 async fn take_over(
     store: &Containerd,
     namespace: &Namespace,
     dead: &Lease,
     presence: &Presence,
 ) -> Result<bool, StoreError> {
-    let line = line_of_succession(store, namespace, dead, presence).await?;
-    if line.is_empty() {
+    let chain = takeover_chain(store, namespace, dead, presence).await?;
+    if chain.is_empty() {
         return Ok(false);
     }
     let replaced = replace(store, namespace, dead).await;
-    // With the guard gone they give nobody a right to anything.
-    for id in &line {
+    // They have no effect once the guard is gone.
+    for id in &chain {
         retry(|| store.delete_lease(namespace, id, false)).await?;
     }
     replaced
 }
 
-/// Makes the lease that gives the right to replace the guard of a dead run, or of whoever died
-/// over replacing it. Returns those leases, ours as the last; none if somebody alive has it.
-async fn line_of_succession(
+/// Creates the lease that allows this run to replace the guard of a dead run. If an earlier takeover
+/// died too, continues from that one. Returns the takeover leases, this run's last; none if a live
+/// process has the right.
+async fn takeover_chain(
     store: &Containerd,
     namespace: &Namespace,
     dead: &Lease,
     presence: &Presence,
 ) -> Result<Vec<String>, StoreError> {
-    let mut line = Vec::new();
-    let mut dead = lease_labels::run(dead);
+    let mut chain = Vec::new();
+    let mut dead = lease::run(dead);
     while let Some(predecessor) = dead.take() {
         let id = format!("{TAKEOVER_PREFIX}{predecessor}");
         let labels = || presence.lease_labels(store.now(), MAX_TAKEOVER);
         let is_made = retry(|| store.create_lease(namespace, &id, labels())).await?;
-        line.push(id.clone());
+        chain.push(id.clone());
         if is_made {
-            return Ok(line);
+            return Ok(chain);
         }
         let Some(taker) = retry(|| store.lease(namespace, &id)).await? else {
             break;
         };
-        let its_run = lease_labels::run(&taker);
+        let its_run = lease::run(&taker);
         if its_run.as_ref() == Some(presence.run()) {
-            // It is ours: the answer to an earlier try was lost.
-            return Ok(line);
+            // An earlier attempt succeeded, and only its answer was lost.
+            return Ok(chain);
         }
         if !taker.is_live(store.now()) {
             collect(store, namespace, presence).await?;
@@ -345,19 +279,20 @@ async fn line_of_succession(
     Ok(Vec::new())
 }
 
-/// Hands on what a dead run's guard holds, and deletes it. Returns whether it was still there.
+/// Moves the content of a dead run's guard to a hold, and deletes the guard. Returns whether it
+/// still existed.
 async fn replace(
     store: &Containerd,
     namespace: &Namespace,
     dead: &Lease,
 ) -> Result<bool, StoreError> {
-    let run = lease_labels::run(dead);
-    // Read again: only now is it certain that nobody else is replacing it.
+    let run = lease::run(dead);
+    // Read again: only now is it certain that no other process is replacing it.
     let lease = guard(store, namespace).await?;
-    let Some(lease) = lease.filter(|lease| lease_labels::run(lease) == run) else {
+    let Some(lease) = lease.filter(|lease| lease::run(lease) == run) else {
         return Ok(false);
     };
-    info!(?run, "taking over from a run that is over");
+    info!(?run, "taking over the guard of a dead run");
     Hold::abandon(store, namespace, &lease).await?;
     if let Some(run) = &run {
         retry(|| delete_guard_of(store, namespace, run)).await?;
@@ -365,20 +300,19 @@ async fn replace(
     Ok(true)
 }
 
-/// Deletes those of `leases` by which a dead process had meant to take over or to collect. They
-/// hold nothing.
+/// Deletes the takeover and collection leases of dead processes. They keep no content.
 ///
-/// Precondition: the guard is ours, so that nobody's right can depend on them.
+/// Precondition: this run holds the guard, so no takeover depends on them.
 pub(crate) async fn delete_leftovers(
     store: &Containerd,
     namespace: &Namespace,
     presence: &Presence,
     leases: &[Lease],
 ) -> Result<(), StoreError> {
-    let passing = leases
+    let leftovers = leases
         .iter()
         .filter(|lease| lease.id.starts_with(TAKEOVER_PREFIX) || lease.id == COLLECT_LEASE);
-    for lease in passing {
+    for lease in leftovers {
         if presence.is_abandoned(store, lease).await {
             retry(|| store.delete_lease(namespace, &lease.id, false)).await?;
         }
@@ -386,7 +320,7 @@ pub(crate) async fn delete_leftovers(
     Ok(())
 }
 
-/// Runs one collection: deleting a lease synchronously is the way to ask for one.
+/// Runs one collection. containerd collects on request only for a synchronous lease deletion.
 pub(crate) async fn collect(
     store: &Containerd,
     namespace: &Namespace,
@@ -399,6 +333,6 @@ pub(crate) async fn collect(
     });
     Ok(match collecting.await? {
         LeaseDeletion::Deleted | LeaseDeletion::Gone => Collection::Done,
-        LeaseDeletion::Collecting => Collection::GoesOn,
+        LeaseDeletion::Collecting => Collection::StillRunning,
     })
 }

@@ -1,26 +1,25 @@
-//! What proves to other processes that a run is over, and how this one proves it of theirs.
+//! Proves whether a run of another process is over, and gives other processes the same proof.
 //!
-//! In this order, and the first that says anything counts:
+//! In this order; the first proof counts:
 //!
 //! 1. The lock file of the run ([`crate::run_lock`]), on the same boot.
-//! 2. The boot: a run of this machine on another boot is over.
+//! 2. The boot: a run of this machine from another boot is over.
 //! 3. The process ([`crate::owner`]), on the same boot in the same PID namespace.
 //!
-//! What none of them proves counts as running until its lease expires.
+//! Without a proof, a run counts as under way until its lease expires.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reclaim_model::{Lease, RunId};
 use reclaim_store::Containerd;
 use sha2::{Digest as _, Sha256};
 use tracing::debug;
 
-use crate::lease_labels;
+use crate::lease;
 use crate::owner::{Liveness, Owner};
-use crate::presence;
 use crate::run_lock::{LockPlace, LockState, RunLock};
 
 const OWNER: &str = "reclaim/owner";
@@ -28,21 +27,20 @@ const LOCK: &str = "reclaim/lock";
 const BOOT: &str = "reclaim/boot";
 const MACHINE: &str = "reclaim/machine";
 
-/// containerd takes 4,096 bytes for a key and its value.
+/// The limit of containerd for a key and its value, in bytes.
 const MAX_LABEL: usize = 4096;
 
-/// The machine and the boot on which this process runs, and where its locks are.
+/// The machine and boot of this process, and its lock directory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Identity {
     pub(crate) locks: Option<PathBuf>,
-    /// Whose runs are proven to be over by a later boot; not known where containerd is elsewhere,
-    /// and in containers that do not see the machine's ID.
+    /// `None` if containerd runs elsewhere, and in containers that do not see the machine's ID.
     machine: Option<String>,
     boot: Option<String>,
 }
 
 impl Identity {
-    /// Reads what this process knows of its machine.
+    /// Reads the IDs of the machine and its boot.
     pub(crate) fn read(is_containerd_here: bool) -> Self {
         let machine = is_containerd_here.then(|| fs::read_to_string("/etc/machine-id").ok());
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
@@ -53,25 +51,25 @@ impl Identity {
         }
     }
 
-    /// Takes this for the ID of the machine, and of its boot.
+    /// Overrides the IDs of the machine and its boot.
     pub(crate) fn pretend(&mut self, machine: &str, boot: &str) {
         self.machine = machine_label(machine);
         self.boot = Some(boot.to_owned());
     }
 
-    /// Takes the lock of a run; `None` where there is no place for it.
+    /// Takes the lock of a run; `None` without a usable directory.
     pub(crate) fn lock(&self, run: &RunId) -> Option<RunLock> {
         let directory = self.locks.as_deref()?;
         match RunLock::acquire(directory, &run.0) {
             Ok(lock) => Some(lock),
             Err(error) => {
-                debug!(%error, directory = %directory.display(), "the run has no lock file");
+                debug!(%error, directory = %directory.display(), "cannot create a lock file for the run");
                 None
             }
         }
     }
 
-    /// The labels by which a lease names this process.
+    /// Returns the lease labels that identify this process.
     pub(crate) fn labels(&self, lock: Option<&RunLock>) -> BTreeMap<String, String> {
         let lock = lock.map(|lock| lock.place().to_string());
         let lock = lock.filter(|it| it.len() + LOCK.len() <= MAX_LABEL);
@@ -88,8 +86,8 @@ impl Identity {
             .collect()
     }
 
-    /// Whether the run that made the lease is proven to be over. Its lock file is looked for where
-    /// the lease says, which may be on any filesystem: one that hangs proves nothing.
+    /// Returns whether the run of a lease is proven to be over. Its lock file may be on a filesystem
+    /// that hangs, which proves nothing.
     pub(crate) async fn is_abandoned(self: &Arc<Self>, store: &Containerd, lease: &Lease) -> bool {
         let (identity, lease) = (Arc::clone(self), lease.clone());
         let looking = move || identity.liveness(&lease) == Liveness::Gone;
@@ -120,18 +118,18 @@ impl Identity {
         let Some(owner) = label(OWNER).and_then(Owner::parse) else {
             return Liveness::Unknown;
         };
-        let run = lease_labels::run(lease);
+        let run = lease::run(lease);
         if Owner::this_process().as_ref() == Some(&owner)
             && let Some(run) = &run
         {
-            return presence::liveness_here(run);
+            return liveness_here(run);
         }
         owner.liveness()
     }
 }
 
-/// The ID of a machine as leases name it: hashed, because the ID itself is not for others. `None`
-/// for what is not an ID, such as `uninitialized`.
+/// Returns the label for a machine ID: a hash, because the ID is confidential. `None` for text that
+/// is not an ID, such as `uninitialized`.
 fn machine_label(id: &str) -> Option<String> {
     let id = id.trim();
     let is_id = id.len() == 32 && id.bytes().all(|it| it.is_ascii_hexdigit());
@@ -143,6 +141,23 @@ fn machine_label(id: &str) -> Option<String> {
         half.copy_from_slice(&bytes[..16]);
         format!("{:032x}", u128::from_be_bytes(half))
     })
+}
+
+/// The runs of all engines in this process.
+static RUNS_HERE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+pub(crate) fn runs_here() -> MutexGuard<'static, BTreeSet<String>> {
+    // Consistent after every change.
+    RUNS_HERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns whether a run of this process is still under way.
+fn liveness_here(run: &RunId) -> Liveness {
+    if runs_here().contains(&run.0) {
+        Liveness::Alive
+    } else {
+        Liveness::Gone
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn another_boot_of_the_same_machine_is_over_and_of_another_unknown() {
+    fn a_reboot_ends_the_runs_of_that_machine_only() {
         let run = new_run();
         let dead = lease(&run, named_by(&on("this", "first"), None));
         let liveness = |identity: &Identity| identity.liveness(&dead);
@@ -193,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_says_what_the_process_cannot() {
+    fn a_lock_proves_whether_the_run_is_over() {
         let directory = tempfile::tempdir().unwrap();
         let run = new_run();
         let identity = Identity {
@@ -205,12 +220,12 @@ mod tests {
         assert_eq!(identity.liveness(&named), Liveness::Alive);
         drop(lock);
         assert_eq!(identity.liveness(&named), Liveness::Gone);
-        // Another kernel's locks are not seen here, whatever file system is shared.
+        // Locks of another kernel cannot be seen, even on a shared filesystem.
         assert_eq!(on("another", "second").liveness(&named), Liveness::Unknown);
     }
 
     #[test]
-    fn only_an_id_names_a_machine() {
+    fn only_a_valid_machine_id_has_a_label() {
         let id = "0123456789abcdef0123456789abcdef";
         let label = machine_label(&format!("{id}\n")).unwrap();
         assert_eq!(label.len(), 32);

@@ -1,8 +1,8 @@
-//! The journal of a run: which records it is about to remove, whole enough to write them again.
+//! The journal of a run: the complete records that it is about to remove.
 //!
-//! It is one blob whose labels refer to every target, written under the run's lease before the
-//! first removal. As long as the lease lives, nothing that the records kept is collected, and
-//! everything needed to restore them is in the store itself.
+//! It is a blob whose labels refer to every target, written under the run's lease before the first
+//! removal. While the lease exists, the content of the records is not collected, and containerd has
+//! all that is needed to restore them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,23 +15,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::off_thread::{blocking, for_each_yielding};
 
-/// The version of the form. A newer one is not guessed at.
+/// The version of the format. Other versions are not read.
 const VERSION: u32 = 1;
 
-/// How many records one blob lists. Their labels travel in one message, of which containerd
-/// takes 16 MiB: room for twice as many at their usual length.
+/// The maximum number of records in a blob. Its labels are sent in one message of at most 16 MiB,
+/// which fits twice as many records of the usual length.
 const MAX_RECORDS: usize = 50_000;
 
-/// How many bytes of records and labels one blob carries, whatever their number.
+/// The maximum bytes of records and labels in a blob.
 const MAX_BYTES: usize = 8 << 20;
 
-/// The largest journal that is read back, in bytes. Larger ones are not ours.
+/// The maximum size of a journal that is read, in bytes. Reclaim writes no larger ones.
 pub(crate) const MAX_BODY: u64 = 64 << 20;
 
 const CONTENT_REF: &str = "containerd.io/gc.ref.content";
 const SNAPSHOT_REF: &str = "containerd.io/gc.ref.snapshot";
 
-/// One blob's worth of records.
+/// The records in one blob.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Journal {
@@ -39,12 +39,12 @@ pub(crate) struct Journal {
     pub(crate) run: String,
     pub(crate) namespace: String,
     pub(crate) records: Vec<Record>,
-    /// The labels of configurations that are taken away.
+    /// The labels that are removed from image configs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     labels: Vec<Label>,
 }
 
-/// The label of a configuration for what was unpacked of its image.
+/// The label of an image config for its unpacked layers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Label {
@@ -53,14 +53,14 @@ struct Label {
     key: String,
 }
 
-/// What a journal tells.
+/// The content of a journal.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entries {
     pub(crate) records: Vec<ImageRecord>,
     pub(crate) unpins: Vec<Unpin>,
 }
 
-/// An image record as it was.
+/// An image record before its removal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
@@ -104,7 +104,7 @@ impl Record {
         }
     }
 
-    /// What the record takes in the journal and its labels, roughly.
+    /// Returns about how many bytes the record needs in the journal and its labels.
     fn weight(&self) -> usize {
         let pairs = self.labels.iter().chain(&self.annotations);
         let pairs: usize = pairs.map(|(key, value)| key.len() + value.len() + 8).sum();
@@ -112,7 +112,7 @@ impl Record {
     }
 }
 
-/// Writes what a plan takes away as blobs, in the order of the plan.
+/// Writes the removals of a plan as blobs, in the order of the plan.
 pub(crate) async fn write(
     run: &RunId,
     namespace: &Namespace,
@@ -140,7 +140,7 @@ fn blobs(run: &RunId, namespace: &Namespace, all: Vec<Record>, unpins: &[Unpin])
     if !records.is_empty() {
         blobs.push(blob(run, namespace, records, &[]));
     }
-    // Each weighs less than a record.
+    // An unpin needs fewer bytes than a record.
     for unpins in unpins.chunks(MAX_RECORDS / 2) {
         blobs.push(blob(run, namespace, Vec::new(), unpins));
     }
@@ -167,9 +167,8 @@ fn blob(run: &RunId, namespace: &Namespace, records: Vec<Record>, unpins: &[Unpi
     }
 }
 
-/// The labels by which the journal holds what the records held: their targets, and whatever
-/// their own labels refer to, each under a name of its own. So with configurations and their
-/// snapshots.
+/// Returns the labels that keep the content of the records: one for each target, for each target of
+/// the records' labels, and for each snapshot of `unpins`.
 fn labels(records: &[Record], unpins: &[Unpin]) -> BTreeMap<String, String> {
     let targets = records.iter().map(|it| it.digest.to_string());
     let configs = unpins.iter().map(|it| it.config.to_string());
@@ -189,14 +188,14 @@ fn labels(records: &[Record], unpins: &[Unpin]) -> BTreeMap<String, String> {
     labels
 }
 
-/// What labels of a record refer to: each as the part of its key that says how it is to be taken,
-/// and its value. What follows in the key may be as long as it likes.
+/// Returns the references in the labels of a record: the part of the key that defines the kind, and
+/// the value. The rest of the key, which may be long, is left out.
 fn references(labels: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
     let references = labels.iter();
     references.filter_map(|(key, value)| Some((gc_ref_kind(key)?, value.as_str())))
 }
 
-/// Reads a journal back; `None` for anything that is not one of this version.
+/// Reads a journal; `None` for any other text or version.
 pub(crate) fn read(body: &[u8]) -> Option<Entries> {
     let journal: Journal = serde_json::from_slice(body).ok()?;
     let records = journal.records.into_iter();
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_back_what_configurations_let_go_and_refers_to_it() {
+    fn reads_back_the_labels_of_configs_and_refers_to_their_snapshots() {
         let config: reclaim_model::Digest = format!("sha256:{:064x}", 7).parse().unwrap();
         let unpins = [Unpin {
             config: config.clone(),
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_back_the_records_as_they_were() {
+    fn reads_back_the_records() {
         let steps = [step(1, &[("keep", "me")]), step(2, &[])];
         let blobs = written(&steps);
         assert_eq!(blobs.len(), 1);
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn refers_to_every_target_and_to_what_record_labels_refer_to() {
+    fn refers_to_every_target_and_to_the_targets_of_record_labels() {
         let other = format!("sha256:{:064x}", 9);
         let steps = [
             step(1, &[("containerd.io/gc.ref.content", other.as_str())]),
@@ -293,9 +292,9 @@ mod tests {
         assert_eq!(gc, expected);
     }
 
-    /// A label of a record may be as long as containerd takes it; the journal's has to be shorter.
+    /// A label of a record may have the maximum length; the journal's must be shorter.
     #[test]
-    fn holds_what_long_labels_refer_to() {
+    fn refers_to_the_targets_of_long_labels() {
         let digest = format!("sha256:{:064x}", 9);
         let key = format!("containerd.io/gc.ref.content.{}", "k".repeat(3990));
         let by_name = format!("containerd.io/gc.ref.snapshot.native/{}", "s".repeat(3990));
@@ -315,9 +314,9 @@ mod tests {
         assert!(steps[0].image.is_holdable());
     }
 
-    /// Of labels that are holdable, also those of the longest values and the highest numbers fit.
+    /// Holdable labels with the longest values and the highest numbers fit.
     #[test]
-    fn what_is_holdable_fits() {
+    fn holdable_labels_fit() {
         let kind = "containerd.io/gc.ref.snapshot.native";
         let longest = |length: usize| {
             let value = "v".repeat(length);
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn splits_what_does_not_fit_into_one_message() {
+    fn splits_records_that_do_not_fit_into_one_message() {
         let heavy = "x".repeat(4000);
         let steps: Vec<Step> = (0..3000)
             .map(|index| step(index, &[("fill", &heavy)]))
@@ -348,14 +347,14 @@ mod tests {
         }
     }
 
-    /// What a blob takes on the wire: its body, and its labels.
+    /// Returns the bytes of a blob in a message: its body and its labels.
     fn length(blob: &HeldBlob) -> usize {
         let labels = blob.labels.iter();
         blob.body.len() + labels.map(|(k, v)| k.len() + v.len()).sum::<usize>()
     }
 
     #[test]
-    fn a_record_weighs_what_it_takes() {
+    fn the_weight_of_a_record_is_its_size() {
         let (long, longer) = ("v".repeat(1000), "v".repeat(3000));
         let reference = "containerd.io/gc.ref.snapshot.native";
         let labels: [&[(&str, &str)]; 4] = [
@@ -371,7 +370,7 @@ mod tests {
             let step = step(1, labels);
             let taken = length(&written(std::slice::from_ref(&step))[0]);
             let weight = Record::of(&step.image).weight();
-            // Either way by what is the same for each record.
+            // Up to the constant part of a record.
             assert!(
                 weight.abs_diff(taken) < 400,
                 "{labels:?}: {weight} of {taken}"
@@ -395,12 +394,12 @@ mod tests {
         assert!(bytes <= MAX_BODY, "it can be read back");
         let exceeds = [of_weight(1, half), of_weight(2, half + 1)];
         assert_eq!(written(&exceeds).len(), 2);
-        // Alone there is no way to split it.
+        // A single record cannot be split.
         assert_eq!(written(&[of_weight(1, MAX_BYTES + 1)]).len(), 1);
     }
 
     #[test]
-    fn many_configurations_go_in_several_blobs() {
+    fn many_configs_are_split_into_several_blobs() {
         let unpin = |index: usize| Unpin {
             config: format!("sha256:{index:064x}").parse().unwrap(),
             snapshot: SnapshotId::new("native", format!("sha256:{index:064x}")),
@@ -417,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_did_not_write() {
+    fn refuses_other_versions_and_formats() {
         for body in [
             "",
             "{}",

@@ -1,7 +1,7 @@
-//! The images that containerd needs for pods, by its own configuration.
+//! The images that containerd needs for pods, from its own configuration.
 //!
-//! Pure functions read the texts. The files are read here and in [`sandbox_files`], in bounded
-//! time, and never written. What cannot be read is reported, and nothing is concluded from it.
+//! Parsing is pure. This module and [`sandbox_files`] read the files, in bounded time, and never write
+//! them. Unreadable files are reported, and treated as unknown.
 
 mod pod_images;
 mod sandbox;
@@ -14,20 +14,20 @@ use std::path::Path;
 pub use pod_images::ContainerdConfig;
 pub use sandbox_files::{SandboxImages, read_sandbox_images};
 
-/// The longest file that is read, in bytes: many times what a configuration has.
+/// The maximum size of a file, in bytes: far more than a configuration has.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The containerd namespace that holds the kubelet's images.
 pub const KUBELET_NAMESPACE: &str = "k8s.io";
 
-/// Reads a node's configuration file, up to 1 MiB.
+/// Returns the text of a node's configuration file, up to 1 MiB.
 ///
 /// # Errors
 ///
 /// If it cannot be read, is not a regular file, is not UTF-8 or is longer.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let not = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    // Before it is opened: opening a pipe would wait for a writer.
+    // Checked before it is opened, because opening a pipe would wait for a writer.
     if !path.metadata()?.is_file() {
         return Err(not("it is not a file"));
     }

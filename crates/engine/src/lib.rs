@@ -104,11 +104,14 @@
 
 mod batch_hold;
 mod cancel;
+mod claim;
 mod confirm;
 mod containers;
+mod controls;
 #[cfg(feature = "docker")]
 mod docker;
 mod engine;
+mod error;
 mod execute;
 #[cfg(test)]
 mod fixture;
@@ -116,55 +119,44 @@ mod full_disk;
 mod guard;
 mod handle;
 mod health;
+mod heartbeat;
 mod hold;
 mod host_guard;
 mod identity;
-mod images;
 mod journal;
 mod kubernetes;
-mod last_use;
-mod lease_labels;
-mod listing;
+mod lease;
 mod measure;
-mod motion;
 mod named;
 mod off_thread;
-mod options;
 mod outcomes;
 mod owner;
-mod phase;
 mod pin;
 mod presence;
 mod preview;
-mod progress;
-mod projects;
 mod prune;
-mod queue;
+mod query;
 mod remove;
 mod restore;
 mod retry;
+mod run;
 mod run_lock;
 mod second_look;
 #[doc(hidden)]
 pub mod state;
 mod stranded;
-mod survey;
-mod target;
 mod undo;
 mod unfinished;
 mod unlisted;
 mod unpin;
 
 // The engine and its runs.
-pub use engine::{Engine, RunError};
+pub use controls::{Controls, Progress, ProgressSink, RunOptions, no_progress};
+pub use engine::Engine;
+pub use error::{Busy, RunError, Unmet};
 pub use handle::RunHandle;
-pub use host_guard::Busy;
-pub use options::RunOptions;
 pub use preview::Preview;
-pub use progress::{Progress, ProgressSink, no_progress};
-pub use prune::Controls;
 pub use reclaim_plan::{InvalidPlan, NotFound};
-pub use target::Unmet;
 pub use tokio_util::sync::CancellationToken;
 
 // The data model, and the types of it that are in the engine's functions.
@@ -176,7 +168,7 @@ pub use reclaim_model::{
 
 // The connection to containerd.
 pub use health::Health;
-pub use motion::Motion;
+pub use heartbeat::Heartbeat;
 pub use reclaim_store::{Clock, ConnectError, Containerd, StoreError};
 
 // Sources of containers, and of what else is in use.
@@ -187,8 +179,8 @@ pub use containers::{
 };
 #[cfg(feature = "docker")]
 pub use docker::{DockerContainers, DockerEngine, DockerError};
+pub use engine::LastUseSource;
 pub use kubernetes::ContainerdConfig;
-pub use last_use::LastUseSource;
 pub use unlisted::UnlistedDocker;
 
 // Undo.
@@ -196,7 +188,7 @@ pub use hold::Hold;
 pub use undo::Undone;
 
 // Images in detail, as Docker's API shows them.
-pub use listing::Listing;
+pub use query::Listing;
 pub use reclaim_plan::{ConfigDetails, DetailedImages, ImageDetails, ManifestDetails};
 
 // For the other packages of Reclaim only. Embedders should not use these: they change without notice.

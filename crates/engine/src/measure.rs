@@ -1,8 +1,8 @@
-//! Asking what the snapshots of a plan occupy.
+//! Measures the snapshots of a plan.
 //!
-//! They are many, and each is one call. Where the sizes decide something, or somebody waits to
-//! see them, they are asked for first. A run that only reports them asks while it removes records
-//! and waits: what will go is held until the run releases it, so the answers are the same.
+//! There are many, and each takes one call. If the plan depends on the sizes, or the user sees them
+//! first, they are measured before the plan. Otherwise they are measured during the removals: the
+//! hold keeps the snapshots, so the sizes are the same.
 
 use reclaim_model::{
     Estimate, Namespace, Plan, Report, ResolvedRequest, Selection, SnapshotId, SnapshotSizes, chain,
@@ -15,17 +15,17 @@ use crate::engine::Engine;
 use crate::off_thread::{blocking, for_each_yielding};
 use crate::retry::retry;
 
-/// When the snapshots that will go are measured.
+/// When the snapshots of a plan are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Measuring {
-    /// Before there is a plan.
+    /// Before the plan.
     First,
     /// While records are removed.
     Meanwhile,
 }
 
 impl Measuring {
-    /// When a run measures: first, if the sizes decide what goes, or somebody has seen them.
+    /// Returns when a run measures: first, if the plan depends on the sizes or the user has seen them.
     pub(crate) fn of_run(request: &ResolvedRequest, is_confirmed: bool) -> Self {
         match request.selection {
             _ if is_confirmed => Self::First,
@@ -42,8 +42,8 @@ impl Measuring {
 }
 
 impl Engine {
-    /// Makes the plan of a decision, with the sizes that are asked for first. What lies beside
-    /// the plan is not held by anybody, and so always measured here.
+    /// Returns the plan of a decision, with the sizes that are measured first. Those always include
+    /// snapshots that the plan does not count, because no hold keeps them.
     pub(crate) async fn measured(
         &self,
         namespace: &Namespace,
@@ -76,7 +76,7 @@ impl Engine {
         Ok(planning.await)
     }
 
-    /// Asks what snapshots occupy.
+    /// Measures snapshots.
     pub(crate) async fn sizes(
         &self,
         namespace: &Namespace,
@@ -86,15 +86,15 @@ impl Engine {
     }
 }
 
-/// Returns the snapshots that go with a plan.
+/// Returns the snapshots that a plan frees.
 pub(crate) async fn snapshots_of(plan: &Plan) -> Vec<SnapshotId> {
     let mut snapshots = Vec::new();
     for_each_yielding(&plan.freed.snapshots, |it| snapshots.push(it.id.clone())).await;
     snapshots
 }
 
-/// Enters into a plan and its report what the snapshots occupy. If nobody can tell they count as
-/// nothing, and the run is unfinished as far as that goes: what is freed is freed all the same.
+/// Enters the sizes of snapshots into a plan and its report. If they could not be measured, they
+/// count as zero and the report says so; the snapshots are still freed.
 pub(crate) fn enter_sizes(
     plan: &mut Plan,
     report: &mut Report,
@@ -108,9 +108,9 @@ pub(crate) fn enter_sizes(
         }
         Err(error) => {
             let error = chain(&error);
-            warn!(%error, "snapshots are not measured");
-            let unknown = format!("what the snapshots occupied is not counted: {error}");
-            report.unfinished = Some(unknown);
+            warn!(%error, "cannot measure snapshots");
+            let problem = format!("the sizes of snapshots are not counted: {error}");
+            report.unfinished = Some(problem);
         }
     }
     report.estimate = Estimate(plan.freed.amount());
@@ -124,7 +124,7 @@ mod tests {
     use crate::fixture::dangling;
 
     #[test]
-    fn sizes_come_first_where_they_decide_or_were_seen() {
+    fn sizes_that_decide_or_were_shown_are_measured_first() {
         let mut request = dangling();
         assert_eq!(Measuring::of_run(&request, false), Measuring::Meanwhile);
         assert_eq!(Measuring::of_run(&request, true), Measuring::First);

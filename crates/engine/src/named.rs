@@ -1,34 +1,13 @@
-//! What came of each name, where images were named.
+//! The result of each name, if the request names images. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    Conflict, ConflictCause, Digest, HolderKind, Inventory, KeepReason, Named, NotRemoved, Plan,
-    RefuseReason, Refused, Report, ResolvedRequest, Selection, familiar_name,
+    Conflict, ConflictCause, Digest, HolderKind, KeepReason, Named, NotRemoved, Plan, RefuseReason,
+    Refused, Report, familiar_name,
 };
 
-use crate::engine::{Engine, RunError};
-
-impl Engine {
-    /// Notes which containers run, where that matters: only removals by name tell them apart.
-    pub(crate) async fn note_states(
-        &self,
-        request: &ResolvedRequest,
-        inventory: &mut Inventory,
-    ) -> Result<(), RunError> {
-        if let Selection::Filters(_) | Selection::Rule(_) = request.selection {
-            return Ok(());
-        }
-        let namespace = &request.namespace;
-        let Some(seen) = inventory.namespaces.get_mut(namespace) else {
-            return Ok(());
-        };
-        self.note_running(namespace, seen).await
-    }
-}
-
-/// Puts into the report what each name came to: as planned, unless something that was to go for
-/// it stays.
+/// Enters the result of each name into the report: as planned, unless one of its records stays.
 pub(crate) fn settle(report: &mut Report, plan: &Plan) {
     let targets = plan.steps.iter();
     let targets = targets.map(|it| (it.image.name.as_str(), &it.image.target.digest));
@@ -48,7 +27,7 @@ pub(crate) fn settle(report: &mut Report, plan: &Plan) {
     report.named = named.collect();
 }
 
-/// Why a record that was to go is still there.
+/// Returns why a planned record was not removed.
 fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
     if let Some(failed) = report.failed.iter().find(|it| it.name == record) {
         return NotRemoved::Failed(failed.error.clone());
@@ -70,7 +49,7 @@ fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
                     }
                 }
                 (Some(holder), _) => ConflictCause::Holder(holder.clone()),
-                (None, _) => ConflictCause::Other(other_words(*reason).to_owned()),
+                (None, _) => ConflictCause::Other(conflict_text(*reason).to_owned()),
             };
             NotRemoved::Conflict(Conflict {
                 image: familiar_name(record),
@@ -81,7 +60,7 @@ fn why(record: &str, target: Option<&Digest>, report: &Report) -> NotRemoved {
     }
 }
 
-fn other_words(reason: KeepReason) -> &'static str {
+fn conflict_text(reason: KeepReason) -> &'static str {
     if reason == KeepReason::UsageUnknown {
         "whether it is in use now could not be seen"
     } else {

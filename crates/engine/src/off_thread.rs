@@ -1,5 +1,5 @@
-//! Large values that work off the async threads has for a while. Nothing of them is copied: of
-//! 100,000 images an inventory is hundreds of megabytes.
+//! Lends large values to work off the async threads without copying them: the inventory of 100,000
+//! images has hundreds of megabytes.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use std::sync::Arc;
 pub use reclaim_store::blocking;
 pub(crate) use reclaim_store::{discard, for_each_yielding};
 
-/// A large value that is only read, by one piece of work after the other. Dropped, it is freed off
-/// the async threads, too.
+/// A large value that is only read, by one piece of work at a time. It is dropped off the async
+/// threads, too.
 #[derive(Debug)]
 pub struct Shared<T: Send + Sync + 'static>(Option<Arc<T>>);
 
 impl<T: Send + Sync + 'static> Shared<T> {
-    /// Shares it.
+    /// Shares a value.
     pub fn new(value: T) -> Self {
         Self(Some(Arc::new(value)))
     }
 
-    /// Reads it on a thread that may block.
+    /// Reads it on a blocking thread.
     pub async fn read<R: Send + 'static>(&self, work: impl FnOnce(&T) -> R + Send + 'static) -> R {
         let shared = Arc::clone(self.shared());
         blocking(move || work(&shared)).await
@@ -28,14 +28,14 @@ impl<T: Send + Sync + 'static> Shared<T> {
     ///
     /// # Panics
     ///
-    /// If a [`Self::read`] was dropped, whose work may go on.
+    /// If a [`Self::read`] was dropped, because its work may still run.
     pub fn into_inner(mut self) -> T {
         let inner = self.0.take().and_then(Arc::into_inner);
         inner.expect("all work on it has been waited for")
     }
 
     fn shared(&self) -> &Arc<T> {
-        self.0.as_ref().expect("only its end takes it")
+        self.0.as_ref().expect("only into_inner and drop take it")
     }
 }
 
@@ -55,8 +55,8 @@ impl<T: Send + Sync + 'static> Drop for Shared<T> {
     }
 }
 
-/// Lends a large value to work on a thread that may block. While that goes on, and for good if it
-/// is dropped or panics, an empty one is in its place.
+/// Lends a large value to work on a blocking thread. During the work, and after it if it is dropped or
+/// panics, the default value is in its place.
 pub(crate) async fn lend<T, R>(value: &mut T, work: impl FnOnce(&mut T) -> R + Send + 'static) -> R
 where
     T: Default + Send + 'static,
@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// Tells on which thread it is dropped.
+    /// Reports on which thread it is dropped.
     #[derive(Debug)]
     struct Large(mpsc::Sender<ThreadId>);
 
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_shared_is_read_and_freed_elsewhere() {
+    async fn a_shared_value_is_read_and_dropped_on_another_thread() {
         let here = thread::current().id();
         let (dropped, on) = mpsc::channel();
         let shared = Shared::new(Large(dropped));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_lent_comes_back_changed() {
+    async fn a_lent_value_returns_changed() {
         let mut list = vec![1];
         let done = lend(&mut list, |list| {
             list.push(2);

@@ -1,4 +1,4 @@
-//! What became of the steps of a plan, sorted into its report. Pure.
+//! Enters the outcomes of a plan's steps into the report. Pure.
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,9 @@ use tracing::warn;
 
 use crate::preview::removed;
 use crate::remove::Outcome;
-use crate::second_look::{Looked, Wanted};
+use crate::second_look::{NeededRecord, SecondLook};
 
-/// Sorts the outcomes, which are in the order of the steps, into the report.
+/// Enters the outcomes, which are in the order of the steps, into the report.
 pub(crate) fn record(report: &mut Report, plan: &Plan, outcomes: Vec<Outcome>) {
     for (step, outcome) in plan.steps.iter().zip(outcomes) {
         let name = step.image.name.clone();
@@ -18,82 +18,89 @@ pub(crate) fn record(report: &mut Report, plan: &Plan, outcomes: Vec<Outcome>) {
             Outcome::Removed => report.removed.push(removed(step)),
             Outcome::Refused(reason) => report.refused.push(Refused { name, reason }),
             Outcome::Failed(error) => {
-                warn!(image = %name, %error, "image could not be removed");
+                warn!(image = %name, %error, "cannot remove image");
                 report.failed.push(Failed { name, error });
             }
         }
     }
 }
 
-/// Puts into the report what the second look came to. Returns what forbids to release.
-pub(crate) fn record_look(report: &mut Report, plan: &Plan, looked: Looked) -> Option<StoreError> {
-    let Looked {
+/// Enters the result of the second look into the report. Returns the error that forbids releasing
+/// the hold, if any.
+pub(crate) fn record_second_look(
+    report: &mut Report,
+    plan: &Plan,
+    look: SecondLook,
+) -> Option<StoreError> {
+    let SecondLook {
         restored,
         gone,
-        blind,
-        stuck,
+        failure,
+        not_written,
         lost,
-    } = looked;
-    report.unfinished = blind.or(report.unfinished.take());
-    // Of a removal that failed, only a look can tell whether it was made.
-    let made = |failed: &Failed| gone.contains(&failed.name);
-    let made = report.failed.extract_if(.., |it| made(it));
-    let made: BTreeSet<String> = made.map(|it| it.name).collect();
-    let made = |step: &&Step| made.contains(&step.image.name);
+    } = look;
+    report.unfinished = failure.or(report.unfinished.take());
+    // A failed delete may have taken effect; only listing again can tell.
+    let took_effect: BTreeSet<String> = report
+        .failed
+        .extract_if(.., |failed| gone.contains(&failed.name))
+        .map(|failed| failed.name)
+        .collect();
+    let took_effect = |step: &&Step| took_effect.contains(&step.image.name);
     report
         .removed
-        .extend(plan.steps.iter().filter(made).map(removed));
-    strike_out(report, restored.iter().chain(&lost));
-    for wanted in restored {
-        record_restored(report, wanted);
+        .extend(plan.steps.iter().filter(took_effect).map(removed));
+    drop_outcomes(report, restored.iter().chain(&lost));
+    for record in restored {
+        record_restored(report, record);
     }
-    for wanted in lost {
-        warn!(image = %wanted.name, "image is needed and cannot be restored: its content is gone");
+    for record in lost {
+        warn!(image = %record.name, "cannot restore a used image: its content is gone");
         report.failed.push(Failed {
-            name: wanted.name,
-            error: "restore image: its content is gone, because the run was away for longer than \
-                    it is held; pull it again"
-                .to_owned(),
+            name: record.name,
+            error:
+                "restore image: its content is gone, because its hold has expired; pull it again"
+                    .to_owned(),
         });
     }
-    let (wanted, error) = stuck?;
-    strike_out(report, [&wanted]);
+    let (record, error) = not_written?;
+    drop_outcomes(report, [&record]);
     report.failed.push(Failed {
-        name: wanted.name,
+        name: record.name,
         error: chain(&error),
     });
     Some(error)
 }
 
-/// Moves what had to come back to the refused.
-fn record_restored(report: &mut Report, wanted: Wanted) {
-    if wanted.image.name != wanted.name {
-        let Wanted { name, image, .. } = &wanted;
+/// Enters a restored record as refused.
+fn record_restored(report: &mut Report, record: NeededRecord) {
+    if record.image.name != record.name {
+        let NeededRecord { name, image, .. } = &record;
         let new = &image.name;
         report.warnings.push(format!(
             "image `{name}` is restored as `{new}`, because its name now points elsewhere"
         ));
     }
     report.refused.push(Refused {
-        name: wanted.name,
+        name: record.name,
         reason: RefuseReason::MustStay {
-            reason: wanted.reason,
-            holders: wanted.holders,
+            reason: record.reason,
+            holders: record.holders,
         },
     });
 }
 
-/// Takes records out of the outcomes, for which they have another.
-fn strike_out<'w>(report: &mut Report, wanted: impl IntoIterator<Item = &'w Wanted>) {
-    let names: BTreeSet<&str> = wanted.into_iter().map(|it| it.name.as_str()).collect();
+/// Removes the earlier outcomes of records, before they get another.
+fn drop_outcomes<'r>(report: &mut Report, records: impl IntoIterator<Item = &'r NeededRecord>) {
+    let names: BTreeSet<&str> = records.into_iter().map(|it| it.name.as_str()).collect();
     let stays = |name: &String| !names.contains(name.as_str());
     report.removed.retain(|removed| stays(&removed.name));
     report.failed.retain(|failed| stays(&failed.name));
 }
 
-/// The records that are removed, and those of which nobody can tell: a removal that failed may
-/// have happened, and then somebody may need what it removed.
-pub(crate) fn perhaps_gone(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
+/// Returns the removed records and those whose removal failed, because a failed removal may have
+/// taken effect.
+pub(crate) fn possibly_removed(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
     let failed: BTreeSet<&str> = report.failed.iter().map(|it| it.name.as_str()).collect();
     let images = plan.steps.iter().map(|step| &step.image);
     let failed = images.filter(|image| failed.contains(image.name.as_str()));
@@ -103,7 +110,7 @@ pub(crate) fn perhaps_gone(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
         .collect()
 }
 
-/// The records of the steps that the report has as removed.
+/// Returns the records that the report lists as removed.
 pub(crate) fn removed_images(plan: &Plan, report: &Report) -> Vec<ImageRecord> {
     let names: BTreeSet<&str> = report.removed.iter().map(|it| it.name.as_str()).collect();
     let images = plan.steps.iter().map(|step| &step.image);
@@ -123,8 +130,8 @@ mod tests {
         outcomes.into_iter().map(String::as_str).collect()
     }
 
-    fn wanted(name: &str, under: &str) -> Wanted {
-        Wanted {
+    fn needed(name: &str, under: &str) -> NeededRecord {
+        NeededRecord {
             name: name.to_owned(),
             image: step(under, '1').image,
             reason: KeepReason::InUse,
@@ -132,7 +139,7 @@ mod tests {
         }
     }
 
-    /// Six steps: two were made, one was refused, and of three nobody can tell.
+    /// Six steps: two removed, one refused, three failed.
     fn reported() -> (Plan, Report) {
         let steps = ["lost", "made", "refused", "there", "used", "vague"];
         let plan = plan(steps.map(|it| step(it, '1')).into(), Vec::new());
@@ -162,32 +169,32 @@ mod tests {
             names(report.failed.iter().map(|it| &it.name)),
             ["lost", "there", "vague"]
         );
-        let gone = perhaps_gone(&plan, &report);
+        let gone = possibly_removed(&plan, &report);
         let gone = names(gone.iter().map(|it| &it.name));
         assert_eq!(gone, ["made", "used", "lost", "there", "vague"]);
     }
 
     #[test]
-    fn a_look_tells_what_was_made_and_what_had_to_come_back() {
+    fn the_second_look_settles_failed_removals_and_restores() {
         let (plan, mut report) = reported();
-        let looked = Looked {
-            restored: vec![wanted("used", "used"), wanted("vague", "vague@sha256:1")],
+        let look = SecondLook {
+            restored: vec![needed("used", "used"), needed("vague", "vague@sha256:1")],
             gone: ["lost", "made"].map(str::to_owned).into(),
-            blind: Some("could not look".to_owned()),
-            stuck: None,
+            failure: Some("could not look".to_owned()),
+            not_written: None,
             lost: Vec::new(),
         };
-        assert!(record_look(&mut report, &plan, looked).is_none());
+        assert!(record_second_look(&mut report, &plan, look).is_none());
         assert_eq!(
             names(report.removed.iter().map(|it| &it.name)),
             ["made", "lost"]
         );
-        // It is there all the same.
+        // It still exists.
         assert_eq!(names(report.failed.iter().map(|it| &it.name)), ["there"]);
         let refused = names(report.refused.iter().map(|it| &it.name));
         assert_eq!(refused, ["refused", "used", "vague"]);
         assert_eq!(report.unfinished.as_deref(), Some("could not look"));
-        // Only the one that could not have its name again is told of.
+        // Only the record that lost its name is in a warning.
         let warnings = &report.warnings[..];
         let expected = "image `vague` is restored as `vague@sha256:1`, because its name now points \
                         elsewhere";
@@ -197,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_and_has_no_content_has_failed() {
+    fn a_used_image_without_content_is_a_failure() {
         let (plan, mut report) = reported();
-        let looked = Looked {
-            lost: vec![wanted("used", "used")],
-            ..Looked::default()
+        let look = SecondLook {
+            lost: vec![needed("used", "used")],
+            ..SecondLook::default()
         };
-        assert!(record_look(&mut report, &plan, looked).is_none());
+        assert!(record_second_look(&mut report, &plan, look).is_none());
         assert_eq!(names(report.removed.iter().map(|it| &it.name)), ["made"]);
         let failed = report.failed.iter().find(|it| it.name == "used").unwrap();
         assert!(failed.error.contains("its content is gone"), "{failed:?}");

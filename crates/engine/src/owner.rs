@@ -1,8 +1,7 @@
-//! Who a process is, so that another can prove that it is gone.
+//! Identifies a process, so that another can prove that it is gone.
 //!
-//! A PID alone proves nothing: it is reused, and means another process in another PID
-//! namespace or after a reboot. Together with the boot, the PID namespace and the time at which
-//! the process started it is unique.
+//! A PID alone proves nothing: it is reused, and belongs to another process in another PID namespace
+//! or after a reboot. With the boot, the PID namespace and the start time it is unique.
 
 use std::fmt;
 use std::fs;
@@ -19,10 +18,10 @@ pub(crate) struct Owner {
     started: String,
 }
 
-/// What can be said of an [`Owner`] from here.
+/// Whether an [`Owner`] is running, as far as this process can see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// It runs.
+    /// It is running.
     Alive,
     /// It is proven to be gone.
     Gone,
@@ -31,7 +30,7 @@ pub(crate) enum Liveness {
 }
 
 impl Owner {
-    /// Describes this process; `None` where `/proc` does not tell.
+    /// Returns the owner for this process; `None` if `/proc` cannot be read.
     pub(crate) fn this_process() -> Option<Self> {
         let pid = std::process::id();
         Some(Self {
@@ -42,7 +41,7 @@ impl Owner {
         })
     }
 
-    /// Reads what [`Owner`]'s `Display` wrote.
+    /// Parses the output of `Display`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('/');
         let owner = Self {
@@ -54,14 +53,13 @@ impl Owner {
         parts.next().is_none().then_some(owner)
     }
 
-    /// Says whether the process still runs.
+    /// Returns whether the process is still running.
     pub(crate) fn liveness(&self) -> Liveness {
         let Some(here) = Self::this_process() else {
             return Liveness::Unknown;
         };
         if self.boot != here.boot || self.pid_namespace != here.pid_namespace {
-            // Another boot may be this machine's last one, or another machine to which the
-            // socket is forwarded.
+            // Another boot may be of another machine, if the socket is forwarded.
             return Liveness::Unknown;
         }
         match started(self.pid) {
@@ -93,15 +91,15 @@ fn pid_namespace() -> Option<String> {
     Some(link.to_str()?.to_owned())
 }
 
-/// Says whether there is such a process, also where `/proc` hides those of others: a mount
-/// with `hidepid`, or a service with `ProtectProc=`. What cannot be told exists.
+/// Returns whether a process exists, even if `/proc` hides it (`hidepid`, `ProtectProc=`). If that
+/// is unknown, it counts as existing.
 fn exists(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_none_or(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
-/// The start time of a process in clock ticks since boot: field 22 of its `stat`, counted
-/// after the name, which may itself contain spaces and parentheses.
+/// Returns the start time of a process in clock ticks since boot: field 22 of its `stat`, counted
+/// after the name, which may contain spaces and parentheses.
 fn started(pid: u32) -> Option<String> {
     let stat = read(&format!("/proc/{pid}/stat"))?;
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -120,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reused_pid_is_gone_and_what_is_elsewhere_unknown() {
+    fn a_reused_pid_is_gone_and_another_boot_or_namespace_is_unknown() {
         let owner = Owner::this_process().unwrap();
         let reused = Owner {
             started: "1".to_owned(),
@@ -140,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ended_is_gone_and_one_that_is_hidden_exists() {
+    fn an_ended_process_is_gone_and_a_hidden_one_exists() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
         assert!(exists(pid));
@@ -150,12 +148,12 @@ mod tests {
             ..Owner::this_process().unwrap()
         };
         assert_eq!(ended.liveness(), Liveness::Gone);
-        // Signals tell of a process that may not be signalled, whatever /proc shows.
+        // A signal reveals a process even without the permission to signal it.
         assert!(exists(1));
     }
 
     #[test]
-    fn refuses_what_it_did_not_write() {
+    fn refuses_invalid_text() {
         for text in ["", "a/b/c/d", "a/b/1", "a/b/1/d/e"] {
             assert_eq!(Owner::parse(text), None, "{text}");
         }

@@ -1,9 +1,9 @@
-//! Pinning images by name, and letting them go again.
+//! Pins and unpins images by name.
 //!
-//! Pins are labels of the records, so they need nothing of ours to last, and everybody else who
-//! respects them does: the kubelet does not collect a pinned image, and the CRI plugin does not
-//! remove it. They are changed under the guard of the namespace: a prune that has judged an image
-//! would otherwise remove it after we said that it is pinned.
+//! A pin is a label of the record, so it does not depend on Reclaim, and other programs respect it:
+//! the kubelet does not collect a pinned image, and the CRI plugin does not remove it. Pins change
+//! under the guard of the namespace, because a prune under way could still remove a newly pinned
+//! image.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,30 +18,30 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::cancel::unless_cancelled;
-use crate::engine::{Engine, RunError};
+use crate::claim::Claimant;
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::host_guard;
 use crate::preview::new_run;
-use crate::queue::Claimant;
 use crate::retry::retry;
 
 impl Engine {
-    /// Pins images, or unpins them, one name after the other. What was done for one stays when
-    /// the next fails.
+    /// Pins or unpins images, one name after the other. If one fails, the others still change.
     ///
-    /// Not cancellation safe by dropping: some of the names may be done. The token ends the
-    /// waiting for a run.
+    /// Not cancellation safe: if it is dropped, some names may have changed. The token cancels the
+    /// wait for another run.
     ///
     /// # Errors
     ///
-    /// As long as nothing has changed: the namespace does not exist, a run is under way in it
-    /// that is not to be waited for, or its images cannot be listed.
+    /// Only if nothing has changed: the namespace does not exist, another run is under way, or the
+    /// images cannot be listed.
     pub async fn pin(
         &self,
         request: &PinRequest,
         cancel: &CancellationToken,
     ) -> Result<Vec<PinOutcome>, RunError> {
         let namespace = &request.namespace;
-        // Asked before the guard is taken: its lease would bring the namespace about.
+        // Checked before the guard is taken, because its lease would create the namespace.
         let existing = unless_cancelled(cancel, retry(|| self.store.namespaces())).await?;
         if !existing.contains(namespace) {
             if !request.may_lack_namespace {
@@ -67,7 +67,7 @@ impl Engine {
             Ok((images, _)) => Ok(self.pin_all(request, images).await),
             Err(error) => Err(error.into()),
         };
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         pinned
     }
 
@@ -89,9 +89,9 @@ impl Engine {
         now: Timestamp,
     ) -> Result<PinOutcome, NotPinned> {
         let group = pin_group(images, name).map_err(NotPinned::NotFound)?;
-        let of_others = |it: &&usize| images[**it].pin() == Some(Pin::Others);
+        let is_foreign = |index: &&usize| images[**index].pin() == Some(Pin::Others);
         if request.action == PinAction::Unpin
-            && let Some(other) = group.iter().find(of_others)
+            && let Some(other) = group.iter().find(is_foreign)
         {
             return Err(NotPinned::Others(familiar_name(&images[*other].name)));
         }
@@ -116,8 +116,8 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Sets the labels, unless the record points elsewhere by now. The server cannot be told to
-    /// look, so a change that hit another image is taken back.
+    /// Sets the labels if the record still has its target. containerd cannot compare it, so a change
+    /// of another image is reverted.
     async fn relabel(
         &self,
         namespace: &Namespace,
@@ -131,8 +131,8 @@ impl Engine {
         if written.target.digest == image.target.digest {
             return Ok(written);
         }
-        // The labels of the new image were written by whoever made it, and are not known any
-        // more where ours are over them; those of the old one are the best guess.
+        // The new image's own values of these labels are overwritten and unknown; those of the old
+        // image are the best guess.
         let before = labels.keys().map(|key| {
             let value = image.labels.get(*key).cloned();
             (*key, value.unwrap_or_default())
@@ -153,7 +153,7 @@ impl Engine {
     }
 }
 
-/// Returns the labels to set on a record; none if it is as wanted.
+/// Returns the labels to set on a record; none if it needs no change.
 fn labels(
     image: &ImageRecord,
     action: PinAction,
@@ -167,7 +167,7 @@ fn labels(
         ]),
         (PinAction::Unpin | PinAction::UnpinAny, _) => {
             let there = [PIN_LABEL, OUR_PIN_LABEL].into_iter();
-            // A value that is no pin is somebody's own.
+            // Another value is not a pin, and was set by another program.
             let ours = there.filter(|key| match *key {
                 PIN_LABEL => image.is_pinned(),
                 key => image.labels.contains_key(key),

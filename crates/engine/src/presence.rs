@@ -1,4 +1,4 @@
-//! A run as others see it: its ID, what proves that it goes on, and whether it still owes the guard.
+//! A run as other processes see it, and the runs of this process that are unfinished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,47 +8,29 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reclaim_model::{Lease, Namespace, RunId};
 use reclaim_store::Containerd;
+use tokio::sync::Notify;
 
-use crate::identity::Identity;
-use crate::lease_labels;
-use crate::owner::Liveness;
+use crate::identity::{Identity, runs_here};
+use crate::lease;
 use crate::run_lock::RunLock;
-use crate::unfinished::Unfinished;
 
-/// The runs of this process, of whichever engine.
-static RUNS_HERE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-fn runs_here() -> MutexGuard<'static, BTreeSet<String>> {
-    // Whole after every change.
-    RUNS_HERE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether a run of this process still goes on.
-pub(crate) fn liveness_here(run: &RunId) -> Liveness {
-    if runs_here().contains(&run.0) {
-        Liveness::Alive
-    } else {
-        Liveness::Gone
-    }
-}
-
-/// A run that goes on. When it is dropped, all can see that it has ended, also if it could not give
-/// back the guard, was cancelled or has panicked.
+/// A run under way. Dropping it shows other processes that the run is over, even if it could not
+/// release the guard, was cancelled or panicked.
 #[derive(Debug)]
 pub(crate) struct Presence {
     run: RunId,
     namespace: Namespace,
     identity: Arc<Identity>,
     labels: BTreeMap<String, String>,
-    /// `None` where there is no place for it, and while dropping.
+    /// `None` without a lock directory, and while dropping.
     lock: Option<RunLock>,
-    /// Whether the guard may be ours.
-    owes: AtomicBool,
+    /// Whether this run may hold the guard.
+    owes_guard: AtomicBool,
     unfinished: Arc<Unfinished>,
 }
 
 impl Presence {
-    /// Begins a run. Makes its lock file, off the threads that serve calls.
+    /// Registers a run, and creates its lock file off the async threads.
     pub(crate) async fn begin(
         run: RunId,
         namespace: Namespace,
@@ -57,7 +39,7 @@ impl Presence {
     ) -> Self {
         let (locking, id) = (Arc::clone(&identity), run.clone());
         let lock = tokio::task::spawn_blocking(move || locking.lock(&id)).await;
-        // A panic in there leaves no lock, which only costs a proof.
+        // A panic leaves no lock; then only the proof by lock file is missing.
         let lock = lock.ok().flatten();
         runs_here().insert(run.0.clone());
         Self {
@@ -66,7 +48,7 @@ impl Presence {
             namespace,
             identity,
             lock,
-            owes: AtomicBool::new(false),
+            owes_guard: AtomicBool::new(false),
             unfinished,
         }
     }
@@ -75,25 +57,25 @@ impl Presence {
         &self.run
     }
 
-    /// The labels of a lease by which this run acts.
+    /// Returns the labels of a lease of this run.
     pub(crate) fn lease_labels(
         &self,
         now: Timestamp,
         lifetime: Duration,
     ) -> BTreeMap<String, String> {
-        let mut labels = lease_labels::new(&self.run, now, lifetime);
+        let mut labels = lease::new(&self.run, now, lifetime);
         labels.extend(self.labels.clone());
         labels
     }
 
-    /// Whether the run that made the lease is proven to be over.
+    /// Returns whether the run of a lease is proven to be over.
     pub(crate) async fn is_abandoned(&self, store: &Containerd, lease: &Lease) -> bool {
         self.identity.is_abandoned(store, lease).await
     }
 
-    /// Notes whether the guard may be ours.
-    pub(crate) fn owes_guard(&self, owes: bool) {
-        self.owes.store(owes, Ordering::Relaxed);
+    /// Sets whether this run may hold the guard.
+    pub(crate) fn set_owes_guard(&self, owes: bool) {
+        self.owes_guard.store(owes, Ordering::Relaxed);
     }
 }
 
@@ -101,12 +83,37 @@ impl Drop for Presence {
     fn drop(&mut self) {
         runs_here().remove(&self.run.0);
         let lock = self.lock.take();
-        if self.owes.load(Ordering::Relaxed) {
-            // The file stays: that its lock is free now is the proof.
+        if self.owes_guard.load(Ordering::Relaxed) {
+            // The file stays, because its free lock proves that the run is over.
             drop(lock);
             self.unfinished.note(&self.namespace);
         } else if let Some(lock) = lock {
             lock.delete();
         }
+    }
+}
+
+/// The namespaces with unfinished runs.
+#[derive(Debug, Default)]
+pub(crate) struct Unfinished {
+    namespaces: Mutex<BTreeSet<Namespace>>,
+    pub(crate) noted: Notify,
+}
+
+impl Unfinished {
+    pub(crate) fn note(&self, namespace: &Namespace) {
+        self.namespaces().insert(namespace.clone());
+        self.noted.notify_one();
+    }
+
+    pub(crate) fn namespaces(&self) -> MutexGuard<'_, BTreeSet<Namespace>> {
+        // Consistent after every change.
+        self.namespaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn take(&self) -> Option<Namespace> {
+        self.namespaces().pop_first()
     }
 }

@@ -1,21 +1,34 @@
-//! What a run would do, and the report that it begins with.
+//! Plans and dry runs, and the report that a run begins with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use reclaim_model::{
-    Amount, Estimate, Freed, Inventory, Mode, Plan, Reclaimed, Removed, Report, RunId, Step,
+    Amount, Container, Estimate, FilterError, FreeTarget, Freed, GoalUnit, Inventory, Mode,
+    Namespace, Plan, PruneRequest, Reclaimed, Removed, Report, ResolvedRequest, RunId, Selection,
+    Step, TimeContext,
 };
-use reclaim_plan::rows;
+use reclaim_plan::{TooLittle, check, decide, limit, limit_by_use, rows, shortfall};
+use tracing::{Instrument, debug, info_span};
 use uuid::Uuid;
 
-use crate::off_thread::blocking;
+use crate::controls::{Progress, ProgressSink};
+use crate::engine::Engine;
+use crate::error::{RunError, Unmet};
+use crate::kubernetes::KUBELET_NAMESPACE;
+use crate::lease;
+use crate::measure::{Measuring, snapshots_of};
+use crate::off_thread::{Shared, blocking};
+use crate::retry::retry;
+use crate::unlisted::is_dockers;
 
-/// A plan with what it was made from.
+/// A plan with the inventory that it was made from.
 #[derive(Debug)]
 pub struct Preview {
-    /// What was seen.
+    /// The inventory.
     pub inventory: Inventory,
-    /// What would be done.
+    /// The plan.
     pub plan: Plan,
 }
 
@@ -32,8 +45,8 @@ impl Preview {
         }
     }
 
-    /// As [`Self::report`], off the async threads: with 100,000 images it takes long, and so
-    /// does freeing the inventory. Returns the plan, too.
+    /// As [`Self::report`], off the async threads, and returns the plan, too: with 100,000 images
+    /// the report takes long, and so does dropping the inventory.
     pub async fn into_report(self) -> (Report, Plan) {
         let reporting = move || {
             let report = self.report();
@@ -45,7 +58,256 @@ impl Preview {
     }
 }
 
-/// A report of a plan of which nothing has been done yet.
+/// The input of a plan.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    pub(crate) inventory: Inventory,
+    /// Containers that containerd has no record of.
+    pub(crate) registered: Vec<Container>,
+    pub(crate) request: ResolvedRequest,
+}
+
+impl Engine {
+    /// Plans a prune, and changes nothing.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// If containerd cannot be read completely, or the plan fails its check.
+    pub async fn preview(
+        &self,
+        request: &PruneRequest,
+        progress: &ProgressSink<'_>,
+    ) -> Result<Preview, RunError> {
+        let request = self.resolve(request).map_err(RunError::Filter)?;
+        self.preview_within(&request, None, progress).await
+    }
+
+    /// Checks that the filters of a request are valid.
+    ///
+    /// # Errors
+    ///
+    /// [`FilterError`].
+    pub fn check(&self, request: &PruneRequest) -> Result<(), FilterError> {
+        self.resolve(request).map(drop)
+    }
+
+    /// Resolves a request by the engine's clock and the time zone of this process.
+    pub(crate) fn resolve(&self, request: &PruneRequest) -> Result<ResolvedRequest, FilterError> {
+        let now = self.store.now();
+        let context = TimeContext {
+            now,
+            offset: TimeZone::system().to_offset(now),
+        };
+        request.clone().resolve(&context)
+    }
+
+    /// As [`Self::preview`], within a run: leases of that run do not count as holders, and
+    /// [`Measuring`] says whether the plan needs the sizes of its snapshots.
+    pub(crate) async fn preview_within(
+        &self,
+        request: &ResolvedRequest,
+        run: Option<(&RunId, Measuring)>,
+        progress: &ProgressSink<'_>,
+    ) -> Result<Preview, RunError> {
+        progress(Progress::Observing);
+        let namespace = &request.namespace;
+        let evaluated = std::slice::from_ref(namespace);
+        let labels = request.label_keys();
+        let observing = retry(|| self.store.observe(evaluated, &labels, self.store.now()));
+        let mut inventory = self.phase(info_span!("observe"), observing).await?;
+        let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
+        let is_there = exists(namespace, request.may_lack_namespace, &existing)?;
+        if let Some(seen) = inventory.namespaces.get_mut(namespace)
+            && let Some((run, _)) = run
+        {
+            seen.leases
+                .retain(|lease| lease::run(lease).as_ref() != Some(run));
+        }
+        self.note_states(request, &mut inventory).await?;
+        self.note_pod_images(&mut inventory).await;
+        let registered = if is_there {
+            self.registered(namespace).await?
+        } else {
+            Vec::new()
+        };
+        self.note_unlisted(&mut inventory);
+        let evidence = Shared::new(Evidence {
+            inventory,
+            registered,
+            request: self.by_current_use(request).await,
+        });
+        let deciding = evidence
+            .read(|evidence| decide(&evidence.inventory, &evidence.registered, &evidence.request));
+        let decision = deciding.instrument(info_span!("plan")).await;
+        let measuring = run.map_or(Measuring::First, |(_, measuring)| measuring);
+        let plan = self.measured(namespace, decision, measuring).await?;
+        let plan = self.limited(plan, &evidence).await?;
+        let plan = self.checked(plan, &evidence).await?;
+        progress(Progress::Planned {
+            steps: plan.steps.len(),
+            kept: plan.kept.len(),
+        });
+        debug!(calls = ?self.store.calls(), "planned");
+        Ok(Preview {
+            inventory: evidence.into_inner().inventory,
+            plan,
+        })
+    }
+
+    /// Adds which containers run, if the request names images: only such removals depend on it.
+    pub(crate) async fn note_states(
+        &self,
+        request: &ResolvedRequest,
+        inventory: &mut Inventory,
+    ) -> Result<(), RunError> {
+        if let Selection::Filters(_) | Selection::Rule(_) = request.selection {
+            return Ok(());
+        }
+        let namespace = &request.namespace;
+        let Some(seen) = inventory.namespaces.get_mut(namespace) else {
+            return Ok(());
+        };
+        self.note_running(namespace, seen).await
+    }
+
+    /// Returns the request with current last uses. Reading containerd takes long, so images may
+    /// have been used since the policy made the request.
+    pub(crate) async fn by_current_use(&self, request: &ResolvedRequest) -> ResolvedRequest {
+        let mut request = request.clone();
+        if let (Some(source), Selection::Rule(images)) = (&self.last_use, &mut request.selection) {
+            let (source, namespace) = (Arc::clone(source), request.namespace.clone());
+            let now = self.store.now();
+            let uses = blocking(move || source.uses_at(&namespace, now));
+            images.uses = Arc::new(uses.await);
+        }
+        request
+    }
+
+    /// Adds the images that pods need to the kubelet's namespace.
+    pub(crate) async fn note_pod_images(&self, inventory: &mut Inventory) {
+        let mut namespaces = inventory.namespaces.iter_mut();
+        let Some((_, seen)) = namespaces.find(|(name, _)| name.as_str() == KUBELET_NAMESPACE)
+        else {
+            return;
+        };
+        seen.pod_images = self.containerd_config.pod_images().await;
+    }
+
+    /// Adds which namespaces may have containers that no store lists.
+    pub(crate) fn note_unlisted(&self, inventory: &mut Inventory) {
+        for (name, namespace) in &mut inventory.namespaces {
+            namespace.has_unlisted_containers = self.has_unlisted_containers(name);
+        }
+    }
+
+    /// Returns whether a namespace may have containers that no store lists.
+    pub(crate) fn has_unlisted_containers(&self, namespace: &Namespace) -> bool {
+        let mut stores = self.containers.iter();
+        is_dockers(namespace) && !stores.any(|store| store.lists_stopped(namespace))
+    }
+
+    /// Reduces the plan to the target of the request, if it has one.
+    pub(crate) async fn limited(
+        &self,
+        plan: Plan,
+        evidence: &Shared<Evidence>,
+    ) -> Result<Plan, RunError> {
+        let request = &evidence.request;
+        if let Selection::Rule(images) = &request.selection {
+            let mut images = images.clone();
+            let goals = images.goals.iter().flatten();
+            if goals.map(|goal| goal.unit).any(|it| it == GoalUnit::Inodes) {
+                let snapshots = snapshots_of(&plan).await;
+                let measuring = self.store.snapshot_inodes(&plan.namespace, &snapshots);
+                images.inodes = measuring.await?;
+            }
+            let limiting = evidence.read(move |it| limit_by_use(plan, &it.inventory, &images).plan);
+            return Ok(limiting.await);
+        }
+        let Some(target) = request.target_free else {
+            return Ok(plan);
+        };
+        let target = self.target_bytes(target).await?;
+        match evidence
+            .read(move |it| limit(plan, &it.inventory, target))
+            .await
+        {
+            Ok(plan) => Ok(plan),
+            Err(TooLittle { available }) => {
+                let namespace = &request.namespace;
+                let bytes = self.snapshot_bytes_within(&evidence.inventory, namespace);
+                let bytes = bytes.await?;
+                let counting = evidence
+                    .read(move |it| shortfall(&it.inventory, &it.registered, &it.request, &bytes));
+                Err(RunError::TargetNotMet(Box::new(Unmet {
+                    target,
+                    available,
+                    usage: counting.await,
+                })))
+            }
+        }
+    }
+
+    /// Returns the target in bytes; a percentage is of the content store's filesystem.
+    async fn target_bytes(&self, target: FreeTarget) -> Result<u64, RunError> {
+        let FreeTarget::Percent(_) = target else {
+            return Ok(target.bytes_of(0));
+        };
+        let unknown = |why: String| RunError::UnknownFilesystem { why };
+        let root = self.store.content_root().await?;
+        let root = root.ok_or_else(|| {
+            unknown("containerd does not report it, or runs elsewhere".to_owned())
+        })?;
+        let size = self.store.filesystem_bytes(root.clone()).await;
+        let size = size.map_err(|error| unknown(format!("`{}`: {error}", root.display())))?;
+        Ok(target.bytes_of(size))
+    }
+
+    /// Adds warnings about pods and container stores to a plan, and checks it.
+    async fn checked(&self, mut plan: Plan, evidence: &Shared<Evidence>) -> Result<Plan, RunError> {
+        let config = self.containerd_config.clone();
+        let stores = self.containers.iter();
+        let store_warnings: Vec<String> = stores
+            .flat_map(|store| store.warnings(&evidence.request.namespace))
+            .collect();
+        let checking = evidence.read(move |evidence| {
+            let Evidence {
+                inventory,
+                registered,
+                request,
+            } = evidence;
+            let pod_warnings = config.warnings(request, &plan);
+            plan.warnings.extend(pod_warnings);
+            plan.warnings.extend(store_warnings);
+            check(&plan, inventory, registered, request).map_err(RunError::Check)?;
+            for kept in &plan.kept {
+                debug!(image = %kept.name, reason = ?kept.reason, "keeping image");
+            }
+            Ok(plan)
+        });
+        checking.await
+    }
+}
+
+/// Returns whether the namespace exists; an error if it must.
+pub(crate) fn exists(
+    namespace: &Namespace,
+    may_lack: bool,
+    existing: &[Namespace],
+) -> Result<bool, RunError> {
+    let is_there = existing.contains(namespace);
+    if !is_there && !may_lack {
+        return Err(RunError::UnknownNamespace {
+            namespace: namespace.clone(),
+            existing: existing.to_vec(),
+        });
+    }
+    Ok(is_there)
+}
+
+/// Returns the report of a plan before its first step.
 pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
     Report {
         run,
@@ -83,7 +345,7 @@ pub(crate) fn removed(step: &Step) -> Removed {
     }
 }
 
-/// Names a new run. The names of later runs sort after those of earlier ones.
+/// Returns a new run ID. IDs of later runs sort after those of earlier ones.
 pub(crate) fn new_run() -> RunId {
     RunId(Uuid::now_v7().to_string())
 }

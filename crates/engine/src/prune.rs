@@ -4,73 +4,48 @@
 //! guard → observe → decide → check → hold → remove → look again → release → measure → report
 //! ```
 //!
-//! A preview stops after the check. It is the same code up to there, so what it shows is what
-//! a run would do.
+//! A preview runs the same code up to the check, so it shows what a run would do.
 //!
-//! # What can go wrong
+//! # Errors
 //!
-//! Up to the hold an error ends the run and nothing has changed. From the first removal on a
-//! [`Report`] always comes back: what failed is in it, image by image.
+//! Up to the hold an error ends the run, and nothing has changed. From the first removal on, the
+//! run always returns a [`Report`], which lists each failed image.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{Mode, Namespace, Plan, PruneRequest, Report, RunId, Selection, chain};
+use reclaim_model::{Mode, Plan, PruneRequest, Report, RunId, Selection, chain};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
 use crate::cancel::unless_cancelled;
+use crate::claim::Claimant;
 use crate::confirm::{Restricted, restrict};
-use crate::engine::{Engine, RunError, exists};
-use crate::execute::Run;
-use crate::guard::PruneRunning;
+use crate::controls::Controls;
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::hold::Hold;
 use crate::host_guard;
 use crate::measure::Measuring;
 use crate::off_thread::blocking;
-use crate::options::RunOptions;
 use crate::presence::Presence;
-use crate::preview::{Preview, blank_report, new_run};
-use crate::progress::ProgressSink;
-use crate::queue::Claimant;
-use crate::restore::{Restored, Restoring};
+use crate::preview::{Preview, blank_report, exists, new_run};
 use crate::retry::{Patience, retry};
-
-/// How a caller steers a run.
-#[derive(Clone, Copy)]
-pub struct Controls<'a> {
-    /// How the run goes about its work.
-    pub options: &'a RunOptions,
-    /// Hears what the run is at.
-    pub progress: &'a ProgressSink<'a>,
-    /// Stops the run.
-    pub cancel: &'a CancellationToken,
-}
-
-impl fmt::Debug for Controls<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("Controls");
-        debug.field("options", self.options);
-        debug.field("cancel", self.cancel).finish_non_exhaustive()
-    }
-}
+use crate::run::Run;
 
 impl Engine {
-    /// Removes what a prune selects, or of that only what was `confirmed`.
+    /// Removes the images that the request selects; with `confirmed`, only those that are also in
+    /// that plan.
     ///
-    /// With a confirmed plan the store is judged again, and a step is taken only if both
-    /// judgements agree on it.
+    /// With a confirmed plan the run plans again, and takes a step only if it is in both plans.
     ///
-    /// Not cancellation safe by dropping; by the token: the removals under way end, those not
-    /// begun are refused, and the run goes on to look again, release and report. A run that has
-    /// not begun to remove ends with [`RunError::Cancelled`].
+    /// Do not drop the future; cancel the token instead: the removals under way end, the others are
+    /// refused, and the run continues with the second look, the release and the report. Before the
+    /// first removal it returns [`RunError::Cancelled`].
     ///
     /// # Errors
     ///
-    /// As long as nothing has changed. Later failures are in the report.
+    /// Only if nothing has changed. Later failures are in the report.
     pub async fn prune(
         &self,
         request: &PruneRequest,
@@ -103,14 +78,14 @@ impl Engine {
                 report.policy = Some(images.rule.name.clone());
             }
         }
-        Ok(self.told(done?).await)
+        Ok(self.publish(done?).await)
     }
 
-    /// Sends a report to all that listen to reports.
-    async fn told(&self, report: Report) -> Report {
+    /// Sends a report to the receivers of [`Engine::reports`].
+    async fn publish(&self, report: Report) -> Report {
         let finished = self.finished.clone();
         blocking(move || {
-            // Without a listener there is no need for a copy.
+            // Cloning a large report takes long.
             if finished.receiver_count() > 0 {
                 drop(finished.send(Arc::new(report.clone())));
             }
@@ -121,7 +96,7 @@ impl Engine {
 
     async fn prune_as(&self, run: Run<'_>, confirmed: Option<&Plan>) -> Result<Report, RunError> {
         let namespace = &run.request.namespace;
-        // Asked before the guard is taken: its lease would bring the namespace about.
+        // Checked before the guard is taken, because its lease would create the namespace.
         let existing = unless_cancelled(run.cancel, retry(|| self.store.namespaces())).await?;
         if !exists(
             &run.request.namespace,
@@ -150,39 +125,20 @@ impl Engine {
         done
     }
 
-    /// Ends a run that has changed nothing.
+    /// Deletes the leases of a run that has changed nothing.
     async fn abort(&self, run: Run<'_>, presence: &Presence) {
         let namespace = &run.request.namespace;
         let patience = Patience::default();
-        // Its journal may be written, though nothing of it has happened.
+        // The journal may be written even though nothing was removed.
         let ended = Hold::finish(&self.store, namespace, run.id, false, &patience).await;
-        let given = host_guard::give_back_patiently(&self.store, namespace, presence, &patience);
+        let given = host_guard::release_with(&self.store, namespace, presence, &patience);
         if let Err(error) = ended.and(given.await) {
             let error = chain(&error);
             warn!(%error, "the guard stays until the next run");
         }
     }
 
-    /// Takes both guards for something short, without waiting.
-    pub(crate) async fn try_begin(
-        &self,
-        presence: &Presence,
-        namespace: &Namespace,
-    ) -> Result<PruneRunning, RunError> {
-        let cancel = CancellationToken::new();
-        let begun = self.begin(Claimant {
-            presence,
-            namespace,
-            grace: Duration::ZERO,
-            max_deletes_per_second: None,
-            wait: false,
-            cancel: &cancel,
-        });
-        let (running, _) = begun.await?;
-        Ok(running)
-    }
-
-    /// The run while it has the guard. On success the guard is given back.
+    /// The part of a run under the guard. Releases the guard unless it fails.
     async fn prune_guarded(
         &self,
         run: Run<'_>,
@@ -200,87 +156,20 @@ impl Engine {
         if !plan.steps.is_empty() || !plan.unpins.is_empty() {
             return self.execute(run, presence, restricted).await;
         }
-        host_guard::give_back(&self.store, namespace, presence).await?;
+        host_guard::release(&self.store, namespace, presence).await?;
         let Restricted { preview, refused } = restricted;
         Ok(Report {
             refused,
             ..idle_report(run.id.clone(), preview).await
         })
     }
-
-    /// Restores what runs had removed that ended before their work was done, so that it is judged
-    /// afresh. What it has not come to when it is cancelled stays held.
-    pub(crate) async fn recover(
-        &self,
-        presence: &Presence,
-        namespace: &Namespace,
-        cancel: &CancellationToken,
-    ) -> Result<(), RunError> {
-        let leases = unless_cancelled(cancel, retry(|| self.store.leases(namespace))).await?;
-        host_guard::delete_leftovers(&self.store, namespace, presence, &leases).await?;
-        for hold in Hold::among(&self.store, namespace, &leases).await? {
-            if hold.is_abandoned && !hold.is_whole {
-                warn!(run = %hold.run, "what a crashed run removed cannot be read; its hold stays");
-            } else if hold.is_abandoned {
-                warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
-                self.restore_hold(namespace, &hold, cancel).await?;
-                self.repin_all(namespace, &hold.unpins).await?;
-                hold.end(&self.store, namespace, false).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Restores the records of a hold.
-    async fn restore_hold(
-        &self,
-        namespace: &Namespace,
-        hold: &Hold,
-        cancel: &CancellationToken,
-    ) -> Result<(), RunError> {
-        let restoring = Restoring {
-            store: &self.store,
-            namespace,
-            lease: hold.leases.first().map_or("", String::as_str),
-            patience: &Patience::default(),
-        };
-        for image in &hold.records {
-            if cancel.is_cancelled() {
-                return Err(RunError::Cancelled);
-            }
-            if restoring.write(image).await? == Restored::ContentGone {
-                warn!(run = %hold.run, image = %image.name, "its content is gone; it is not restored");
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Reports a run that has nothing to do. What it has seen is freed with that.
+/// Reports a run that has nothing to do, and drops the preview off the async threads.
 async fn idle_report(run: RunId, preview: Preview) -> Report {
     blocking(move || {
         let preview = preview;
         blank_report(run, Mode::Apply, &preview.plan)
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::progress::no_progress;
-
-    #[test]
-    fn controls_can_be_looked_at() {
-        let controls = Controls {
-            options: &RunOptions::default(),
-            progress: &no_progress,
-            cancel: &CancellationToken::new(),
-        };
-        let text = format!("{controls:?}");
-        assert!(
-            text.starts_with("Controls { options: RunOptions { grace: 1s"),
-            "{text}"
-        );
-    }
 }

@@ -1,4 +1,4 @@
-//! Removing the records of a plan, one by one and several at a time.
+//! Removes the records of a plan, several at a time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,19 +11,19 @@ use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{Instrument, info_span};
 
+use crate::controls::Progress;
 use crate::engine::Engine;
-use crate::execute::Run;
-use crate::progress::Progress;
 use crate::retry::Patience;
+use crate::run::Run;
 
-/// How many records are removed at a time. containerd writes one after the other anyway; a few
-/// on their way keep it from waiting for us.
+/// The maximum number of concurrent removals. containerd writes one after the other; a few more in
+/// flight keep it busy.
 const REMOVALS_AT_ONCE: usize = 8;
 
 /// Why a removal was not tried.
 const SILENT: &str = "not tried: containerd did not answer removals before it";
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Removed,
@@ -36,7 +36,7 @@ impl Engine {
     pub(crate) async fn remove_all(&self, run: Run<'_>, plan: &Plan) -> Vec<Outcome> {
         let steps = plan.steps.len();
         let pace = run.options.max_deletes_per_second.map(pace);
-        // Apart: that a record can be read says nothing of whether one can be removed.
+        // Separate, because a successful read does not mean that removals succeed.
         let (patience, reading) = (Patience::default(), Patience::default());
         let removals = plan.steps.iter().enumerate().map(|(index, step)| {
             let pace = pace.as_ref();
@@ -67,7 +67,7 @@ impl Engine {
         let mut removals = removals.buffer_unordered(REMOVALS_AT_ONCE);
         while let Some(outcome) = removals.next().await {
             done += 1;
-            self.motion.step();
+            self.heartbeat.beat();
             (run.progress)(Progress::Step { done, steps });
             outcomes.push(outcome);
         }
@@ -84,22 +84,22 @@ impl Engine {
     ) -> Outcome {
         let image = &step.image;
         if step.reason == RemoveReason::Replaced {
-            // First, so that there is no moment at which nothing keeps the image.
+            // Written first, so that the image always has a record.
             let nameless = image.without_name();
             let writing = patience.retry(|| self.store.restore_image(namespace, &nameless));
             match writing.await {
                 Ok(digest) if digest == image.target.digest => {}
-                Ok(_) => return Outcome::Failed(format!("`{}` is taken", nameless.name)),
+                Ok(_) => return Outcome::Failed(format!("name `{}` is taken", nameless.name)),
                 Err(error) => return Outcome::Failed(chain(&error)),
             }
         }
         let is_answer_lost = AtomicBool::new(false);
         let is_answer_lost = &is_answer_lost;
-        // Safe to try again: the removal compares the target each time.
+        // Safe to retry, because each attempt compares the target.
         let removing = patience.retry(|| async move {
             let deleted = self.store.delete_image(namespace, image).await;
             match deleted {
-                // An earlier try did it, and only its answer was lost.
+                // An earlier attempt succeeded, and only its answer was lost.
                 Ok(Deletion::Gone) if is_answer_lost.load(Ordering::Relaxed) => {
                     Ok(Deletion::Removed)
                 }
@@ -115,7 +115,7 @@ impl Engine {
             Ok(Deletion::Moved) => Outcome::Refused(RefuseReason::TargetMoved),
             Ok(Deletion::Gone) => Outcome::Refused(RefuseReason::AlreadyGone),
             Err(error) => {
-                // It may have happened all the same.
+                // The removal may have taken effect.
                 let target = reading.retry(|| self.store.image_target(namespace, &image.name));
                 match target.await {
                     Ok(None) => Outcome::Removed,
@@ -130,7 +130,7 @@ async fn tick(pace: &Mutex<Interval>) {
     pace.lock().await.tick().await;
 }
 
-/// A ticker for so many removals a second. Late ticks are not made up for in a burst.
+/// Returns a ticker for removals per second. It does not make up for late ticks with a burst.
 fn pace(per_second: u32) -> Mutex<Interval> {
     let mut ticks = interval(Duration::from_secs(1) / per_second.max(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -146,7 +146,7 @@ mod tests {
         for (per_second, millis) in [(1, 1000), (4, 250), (0, 1000)] {
             let ticks = pace(per_second).into_inner();
             assert_eq!(ticks.period(), Duration::from_millis(millis));
-            // One that is late delays the others: no burst follows.
+            // A late tick delays the others, so no burst follows.
             assert_eq!(ticks.missed_tick_behavior(), MissedTickBehavior::Delay);
         }
     }

@@ -1,24 +1,24 @@
-//! Writing removed records again, never without their content.
+//! Restores removed records, never without their content.
 //!
-//! As long as the hold lasts, all that a record kept is there. A machine that slept in mid-run, or
-//! whose clock jumped, may find its hold expired and the content collected: a record that is
-//! written then names an image that nobody has.
+//! While the hold lasts, all content of a record exists. If the machine sleeps during a run, or its
+//! clock jumps, the hold may expire and the content be collected. A record restored after that would
+//! name an image without content.
 
 use reclaim_model::{Digest, ImageRecord, Namespace};
 use reclaim_store::{Containerd, StoreError};
 
 use crate::retry::Patience;
 
-/// What came of writing a record again.
+/// The result of restoring a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Restored {
-    /// The name points at that: the record's target, or what another has put there meanwhile.
+    /// The name points to this digest: the record's target, or that of a newer record.
     PointsAt(Digest),
-    /// Nothing was written: the content is gone, and no hold says that it was gone before.
+    /// Nothing was written, because the content is gone and the hold has expired.
     ContentGone,
 }
 
-/// Writes records again that a hold keeps.
+/// Restores the records of a hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Restoring<'a> {
     pub(crate) store: &'a Containerd,
@@ -29,10 +29,10 @@ pub(crate) struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
-    /// Writes a record again, as it was, if its content is there.
+    /// Writes a record as it was, if its content exists.
     ///
-    /// A record whose target was missing before it was removed is written, too: while the hold
-    /// lasts, nothing else can be missing.
+    /// While the hold lasts, a missing target was missing before the removal, so the record is
+    /// written, too.
     pub(crate) async fn write(self, image: &ImageRecord) -> Result<Restored, StoreError> {
         let Self {
             store, namespace, ..

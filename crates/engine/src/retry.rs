@@ -1,4 +1,4 @@
-//! Trying again where it is safe: after a connection was lost or a server restarted.
+//! Retries calls where it is safe: after a lost connection or a restart of containerd.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-/// The waits between tries: some three seconds in all, the time in which a service manager has
-/// containerd back.
+/// The waits between attempts: about three seconds in total, in which a service manager restarts
+/// containerd.
 const WAITS: [Duration; 6] = [
     Duration::from_millis(50),
     Duration::from_millis(100),
@@ -19,23 +19,23 @@ const WAITS: [Duration; 6] = [
     Duration::from_secs(1),
 ];
 
-/// How long a run that has removed something tries to bring it to an end: no longer than a caller
-/// waits for, and longer than most outages.
+/// How long a run that has removed images retries: no longer than a caller waits, and longer than
+/// most outages.
 pub(crate) const TO_END: Duration = Duration::from_secs(3 * 60);
 
-/// The wait between those tries.
+/// The wait between these attempts.
 const WAIT_TO_END: Duration = Duration::from_secs(1);
-/// How many calls without an answer in time are enough. Each has been patient itself: a run that
-/// meets a silent containerd has to end within a minute.
+
+/// The number of timeouts after which a call fails. Each attempt has its own deadline, and a run with
+/// a silent containerd must end within a minute.
 const MAX_TIMEOUTS: usize = 2;
 
-/// Calls until it succeeds, fails for good, or has been tried long enough.
+/// Retries a call until it succeeds, fails permanently, or the attempts are used up.
 ///
-/// Precondition: the call may be made twice: it only reads, or it asks for a state rather than
-/// for a change.
+/// Precondition: the call is idempotent.
 ///
-/// Not an async closure: of one the compiler cannot say that its future may move between threads,
-/// and then no run could be spawned.
+/// Not an async closure, because the compiler cannot prove that its future is `Send`, and runs are
+/// spawned.
 pub(crate) async fn retry<T, F>(call: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -43,21 +43,20 @@ where
     Patience::default().retry(call).await
 }
 
-/// The patience that many calls share.
+/// The retry budget that several calls share.
 ///
-/// Once one of them was tried in vain for as long as it takes, containerd is not just being
-/// restarted, and the others are tried once each until one succeeds: a thousand removals must not
-/// wait for it a thousand times.
+/// Once one call has failed after all attempts, containerd is not just restarting. Then the others
+/// are tried once each until one succeeds, so that a thousand removals do not wait a thousand times.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     is_spent: AtomicBool,
     is_silent: AtomicBool,
-    /// How long to try on after the waits of [`WAITS`], unless it is cancelled.
+    /// How long to continue after [`WAITS`], unless it is cancelled.
     to_end: Option<(Duration, CancellationToken)>,
 }
 
 impl Patience {
-    /// The patience to bring to an end what has begun: so long, or seconds once it is cancelled.
+    /// Returns the budget of a run that has removed images: `limit`, or seconds once it is cancelled.
     pub(crate) fn to_end(limit: Duration, cancel: &CancellationToken) -> Self {
         Self {
             is_spent: AtomicBool::new(false),
@@ -66,8 +65,8 @@ impl Patience {
         }
     }
 
-    /// Whether a call had no answer in time as often as it may, and none has had one since. The
-    /// rest would wait as long each.
+    /// Returns whether a call has used up its timeouts, and no call has succeeded since. The others
+    /// would wait as long.
     pub(crate) fn is_silent(&self) -> bool {
         self.is_silent.load(Ordering::Relaxed)
     }
@@ -79,7 +78,7 @@ impl Patience {
     {
         let mut waits = WAITS.into_iter();
         let began = Instant::now();
-        let mut is_told = false;
+        let mut is_logged = false;
         let mut timeouts = 0;
         loop {
             let done = call().await;
@@ -94,13 +93,13 @@ impl Patience {
             let is_spent = self.is_spent.load(Ordering::Relaxed);
             let may_try = timeouts < MAX_TIMEOUTS && !is_spent;
             if let Some(wait) = waits.next().filter(|_| may_try) {
-                debug!(%error, "trying again");
+                debug!(%error, "retrying");
                 tokio::time::sleep(wait).await;
-            } else if !is_spent && self.waits_on(began).await {
-                if !is_told {
-                    warn!(%error, "containerd does not answer; trying on");
+            } else if !is_spent && self.wait_for_next(began).await {
+                if !is_logged {
+                    warn!(%error, "containerd does not answer; retrying");
                 }
-                is_told = true;
+                is_logged = true;
             } else {
                 self.is_spent.store(true, Ordering::Relaxed);
                 self.is_silent.store(is_timeout, Ordering::Relaxed);
@@ -109,8 +108,8 @@ impl Patience {
         }
     }
 
-    /// Waits for the next try to bring something to an end. Returns whether there is one.
-    async fn waits_on(&self, began: Instant) -> bool {
+    /// Waits for the next attempt. Returns whether there is one.
+    async fn wait_for_next(&self, began: Instant) -> bool {
         let Some((limit, cancel)) = &self.to_end else {
             return false;
         };
@@ -166,10 +165,11 @@ mod tests {
         tokio::time::pause();
         assert_eq!(ask(&patience, &store).await, (1 + WAITS.len(), false));
     }
-    /// What has begun is brought to an end after an outage of minutes, unless it is cancelled; and
-    /// an outage that lasts longer is waited out once.
+
+    /// A run that has removed images survives an outage of minutes, unless it is cancelled. It waits
+    /// for a longer outage only once.
     #[tokio::test]
-    async fn what_has_begun_is_tried_for_minutes() {
+    async fn the_end_of_a_run_is_retried_for_minutes() {
         let mut containerd = reclaim_testkit::Containerd::start().await;
         let store = Containerd::connect(containerd.address()).await.unwrap();
         let cancel = CancellationToken::new();

@@ -1,9 +1,9 @@
-//! The lock file of a run: held for as long as the run goes on, and dropped by the kernel with the
-//! process, whatever PID namespace that was in.
+//! The lock file of a run: locked during the run, and unlocked by the kernel when the process ends,
+//! in any PID namespace.
 //!
-//! A lease names the file by its path and inode. A free lock on that very file proves that the run
-//! is over. A file that cannot be found or opened proves nothing: the observer may have another
-//! mount namespace, or not the right to look.
+//! A lease names the file by path and inode. A free lock on this file proves that the run is over. A
+//! file that cannot be found or opened proves nothing: the observer may be in another mount
+//! namespace, or lack the permission.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -18,10 +18,10 @@ use tracing::debug;
 
 const SUFFIX: &str = ".lock";
 
-/// How old a file is whose lock is free before it is deleted: older than any lease that names it.
+/// The age at which an unlocked file is deleted: longer than any lease that names it lasts.
 const STALE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// How often a new file is tried that another process deletes before it is locked.
+/// The number of attempts if another process deletes the new file before it is locked.
 const TRIES: usize = 3;
 
 /// A lock that this process holds.
@@ -31,7 +31,7 @@ pub(crate) struct RunLock {
     place: LockPlace,
 }
 
-/// Where a lock file is, as a lease names it.
+/// The location of a lock file, as in a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LockPlace {
     device: u64,
@@ -39,19 +39,19 @@ pub(crate) struct LockPlace {
     path: PathBuf,
 }
 
-/// What a look at a lock file shows.
+/// The state of a lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LockState {
     /// A process holds it.
     Held,
     /// No process holds it.
     Free,
-    /// It is not seen from here.
+    /// The file cannot be seen from here.
     Unseen,
 }
 
 impl RunLock {
-    /// Makes and locks a file of that name in a private directory, which is made if it is missing.
+    /// Creates and locks a file in a private directory, which is created if it is missing.
     pub(crate) fn acquire(directory: &Path, name: &str) -> io::Result<Self> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory)?;
@@ -66,7 +66,7 @@ impl RunLock {
                 continue;
             }
             let metadata = file.metadata()?;
-            // Deleted as stale between its making and the lock.
+            // Zero if another process deleted it as stale before the lock.
             if metadata.nlink() > 0 {
                 let place = LockPlace {
                     device: metadata.dev(),
@@ -76,24 +76,26 @@ impl RunLock {
                 return Ok(Self { file, place });
             }
         }
-        Err(io::Error::other("the file is deleted again and again"))
+        Err(io::Error::other(
+            "another process keeps deleting the lock file",
+        ))
     }
 
     pub(crate) fn place(&self) -> &LockPlace {
         &self.place
     }
 
-    /// Deletes the file, which no lease names any more.
+    /// Deletes the file, which no lease names any longer.
     pub(crate) fn delete(self) {
         if let Err(error) = fs::remove_file(&self.place.path) {
-            debug!(%error, path = %self.place.path.display(), "lock file stays");
+            debug!(%error, path = %self.place.path.display(), "cannot delete the lock file");
         }
         drop(self.file);
     }
 }
 
 impl LockPlace {
-    /// Reads what `Display` wrote.
+    /// Parses the output of `Display`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, ':');
         Some(Self {
@@ -103,25 +105,25 @@ impl LockPlace {
         })
     }
 
-    /// Says whether a process holds the lock. Looks below the recorded path, and for a file of the
-    /// same name in `nearby`: a volume may have several paths.
+    /// Returns whether a process holds the lock. Checks the recorded path, and the file of the same
+    /// name in `nearby`, because a volume may have several paths.
     pub(crate) fn state(&self, nearby: Option<&Path>) -> LockState {
-        let nearby = nearby.zip(self.path.file_name());
-        let nearby = nearby.map(|(directory, name)| directory.join(name));
-        let places = [Some(self.path.clone()), nearby];
-        let mut states = places
+        let nearby = nearby
+            .zip(self.path.file_name())
+            .map(|(directory, name)| directory.join(name));
+        [Some(self.path.clone()), nearby]
             .into_iter()
             .flatten()
-            .map(|path| self.state_at(&path));
-        let seen = states.find(|state| *state != LockState::Unseen);
-        seen.unwrap_or(LockState::Unseen)
+            .map(|path| self.state_at(&path))
+            .find(|state| *state != LockState::Unseen)
+            .unwrap_or(LockState::Unseen)
     }
 
     fn state_at(&self, path: &Path) -> LockState {
-        // A label can name anything; only a regular file is opened.
-        let is_it =
+        // A label can name any path, so only regular files are opened.
+        let is_same =
             |it: &Metadata| it.is_file() && it.dev() == self.device && it.ino() == self.inode;
-        if !fs::symlink_metadata(path).is_ok_and(|it| is_it(&it)) {
+        if !fs::symlink_metadata(path).is_ok_and(|it| is_same(&it)) {
             return LockState::Unseen;
         }
         let mut options = OpenOptions::new();
@@ -130,7 +132,7 @@ impl LockPlace {
         let Ok(file) = options.open(path) else {
             return LockState::Unseen;
         };
-        if !file.metadata().is_ok_and(|it| is_it(&it)) {
+        if !file.metadata().is_ok_and(|it| is_same(&it)) {
             return LockState::Unseen;
         }
         match flock(&file, FlockOperation::NonBlockingLockShared) {
@@ -152,17 +154,17 @@ impl fmt::Display for LockPlace {
     }
 }
 
-/// Another user who can write the directory could hold or swap the locks.
+/// Checks that no other user can write the directory, and so hold or replace locks.
 fn demand_private(directory: &Metadata) -> io::Result<()> {
     let is_ours = directory.uid() == rustix::process::geteuid().as_raw();
     if directory.is_dir() && is_ours && directory.permissions().mode() & 0o022 == 0 {
         return Ok(());
     }
-    let why = "the directory of the locks can be written by others";
+    let why = "the lock directory is writable by other users";
     Err(io::Error::new(ErrorKind::PermissionDenied, why))
 }
 
-/// Deletes what crashed runs left, once no lease can name it any more.
+/// Deletes the files of crashed runs once no lease can name them.
 fn sweep(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
@@ -192,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_held_until_it_is_dropped_and_then_free() {
+    fn a_lock_is_held_until_it_is_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let locks = directory.path().join("locks");
         let lock = RunLock::acquire(&locks, "run").unwrap();
@@ -210,9 +212,9 @@ mod tests {
         assert_eq!(other.state(None), LockState::Unseen);
     }
 
-    /// A file of the same name is not the same file.
+    /// A file of the same name with another inode proves nothing.
     #[test]
-    fn only_the_very_file_proves_anything() {
+    fn only_the_same_file_proves_anything() {
         let directory = tempfile::tempdir().unwrap();
         let lock = RunLock::acquire(directory.path(), "run").unwrap();
         let place = lock.place().clone();
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_can_write_takes_no_lock() {
+    fn a_directory_writable_by_others_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
         let refused = RunLock::acquire(directory.path(), "run").unwrap_err();
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn only_old_files_whose_lock_is_free_are_swept() {
+    fn only_old_unlocked_files_are_swept() {
         let directory = tempfile::tempdir().unwrap();
         let held = RunLock::acquire(directory.path(), "held").unwrap();
         let old = RunLock::acquire(directory.path(), "old").unwrap();
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_did_not_write() {
+    fn refuses_invalid_text() {
         for text in ["", "1:2", "1:2:relative", "a:2:/x", "1:b:/x"] {
             assert_eq!(LockPlace::parse(text), None, "{text}");
         }

@@ -1,9 +1,10 @@
-//! Looking again after records were removed, before a byte is freed.
+//! The second look: after the removals and before the collection, restores images that came into
+//! use.
 //!
-//! Between the first look and the removal somebody may have begun to use an image: resolved its
-//! name, prepared a snapshot, recorded a container. All of it is still there, since the run's
-//! lease holds it. So the store is listed once more, the removed records are put into the list
-//! as if they were there, and the same judge judges again: what it would keep is restored.
+//! Between the plan and the removal a client may have begun to use an image: resolved its name,
+//! prepared a snapshot, created a container. The run's lease still keeps all of its content. So the
+//! run lists the users again, adds the removed records to the list, and plans again with the same
+//! code. It restores each record that the new plan keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,91 +17,91 @@ use reclaim_plan::decide_again;
 use reclaim_store::{EventWatcher, StoreError};
 use tracing::{info, warn};
 
-use crate::engine::{Engine, RunError};
-use crate::execute::Run;
-use crate::hold::unfinished;
-use crate::lease_labels;
+use crate::engine::Engine;
+use crate::error::RunError;
+use crate::lease;
+use crate::lease::unfinished;
 use crate::off_thread::lend;
 use crate::restore::{Restored, Restoring};
+use crate::run::Run;
 
-/// How often we look at most while things keep happening. Each look restores what it finds, so
-/// the last one is as good as the first; on a node that is never quiet one has to end.
+/// The maximum number of looks while events keep arriving. Each look restores all that it finds, and
+/// on a busy node the looks must end.
 const MAX_LOOKS: usize = 3;
 
-/// A record that has to come back.
+/// A removed record that must be restored.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct NeededRecord {
     /// The name under which it was removed.
     pub(crate) name: String,
-    /// The record to write. Its name is another where the old one is taken by now.
+    /// The record to write. It has another name if the old one is taken.
     pub(crate) image: ImageRecord,
-    /// Why it has to.
+    /// Why it is needed.
     pub(crate) reason: KeepReason,
-    /// Who needs it.
+    /// Its holders.
     pub(crate) holders: Vec<Holder>,
 }
 
-/// What came of looking again.
+/// The result of the second look.
 #[derive(Debug, Default)]
-pub(crate) struct Looked {
-    /// The records that had to come back.
-    pub(crate) restored: Vec<Wanted>,
-    /// The names of those that were not there and do not come back.
+pub(crate) struct SecondLook {
+    /// The restored records.
+    pub(crate) restored: Vec<NeededRecord>,
+    /// The names of the records that are gone and stay gone.
     pub(crate) gone: BTreeSet<String>,
-    /// Why nothing could be seen, if so. Then everything had to come back.
-    pub(crate) blind: Option<String>,
-    /// What had to come back and could not be written, if anything. Then nothing may be
-    /// released.
-    pub(crate) stuck: Option<(Wanted, StoreError)>,
-    /// What had to come back and has no content any more: the run was away for longer than its
-    /// hold lasts, or another has finished it meanwhile.
-    pub(crate) lost: Vec<Wanted>,
+    /// Why the store could not be read, if so. Then all records are restored.
+    pub(crate) failure: Option<String>,
+    /// The needed record that could not be written, if any. Then the hold must not be released.
+    pub(crate) not_written: Option<(NeededRecord, StoreError)>,
+    /// Needed records whose content is gone: the run slept longer than its hold lasts, or another
+    /// process has finished it.
+    pub(crate) lost: Vec<NeededRecord>,
 }
 
 impl Engine {
-    /// Restores those of `removed` that became used, and returns them.
+    /// Restores those of `removed` that came into use.
     ///
-    /// `first` is what the plan was made from. If the store cannot be read, all are restored:
-    /// unknown means in use. One of `removed` that is there all the same is passed over.
+    /// `first` is the inventory of the plan. If the store cannot be read, all are restored, because
+    /// unknown means in use. Records that still exist are skipped.
     pub(crate) async fn restore_used(
         &self,
         run: Run<'_>,
         first: &mut Inventory,
         mut removed: Vec<ImageRecord>,
         watcher: Option<&EventWatcher>,
-    ) -> Looked {
+    ) -> SecondLook {
         let lease = unfinished(run.id);
         let restoring = self.restoring(run, &lease);
-        let mut looked = Looked::default();
+        let mut look = SecondLook::default();
         for _ in 0..MAX_LOOKS {
             let events_before = watcher.map(EventWatcher::count);
-            let wanted = match self.wanted(run, first, &mut removed).await {
-                Ok((wanted, gone)) => {
-                    looked.gone = gone;
-                    wanted
+            let needed = match self.needed(run, first, &mut removed).await {
+                Ok((needed, gone)) => {
+                    look.gone = gone;
+                    needed
                 }
                 Err(error) => {
                     let error = chain(&error);
-                    warn!(%error, "the store cannot be looked at again; restoring everything");
-                    looked.gone.clear();
-                    looked.blind = Some(error);
-                    removed.iter().map(unknown).collect()
+                    warn!(%error, "the second look failed; restoring everything");
+                    look.gone.clear();
+                    look.failure = Some(error);
+                    removed.iter().map(usage_unknown).collect()
                 }
             };
             let mut restored_names = BTreeSet::new();
-            for wanted in wanted {
-                info!(image = %wanted.name, holders = ?wanted.holders, "restoring");
-                let restored = match restore(restoring, &wanted.image).await {
+            for record in needed {
+                info!(image = %record.name, holders = ?record.holders, "restoring");
+                let restored = match restore(restoring, &record.image).await {
                     Ok(restored) => restored,
                     Err(error) => {
-                        looked.stuck = Some((wanted, error));
-                        return looked;
+                        look.not_written = Some((record, error));
+                        return look;
                     }
                 };
-                restored_names.insert(wanted.name.clone());
+                restored_names.insert(record.name.clone());
                 match restored {
-                    Restored::PointsAt(_) => looked.restored.push(wanted),
-                    Restored::ContentGone => looked.lost.push(wanted),
+                    Restored::PointsAt(_) => look.restored.push(record),
+                    Restored::ContentGone => look.lost.push(record),
                 }
             }
             lend(&mut removed, move |removed| {
@@ -111,34 +112,33 @@ impl Engine {
                 break;
             }
         }
-        looked
+        look
     }
 
-    /// Restores all of `removed`, because there was no look, or too early a one: unknown means in
-    /// use.
+    /// Restores all of `removed`, because the second look was skipped: unknown means in use.
     pub(crate) async fn restore_all(
         &self,
         run: Run<'_>,
         removed: Vec<ImageRecord>,
         why: String,
-    ) -> Looked {
+    ) -> SecondLook {
         let lease = unfinished(run.id);
         let restoring = self.restoring(run, &lease);
-        let mut looked = Looked {
-            blind: Some(why),
-            ..Looked::default()
+        let mut look = SecondLook {
+            failure: Some(why),
+            ..SecondLook::default()
         };
-        for wanted in removed.iter().map(unknown) {
-            match restore(restoring, &wanted.image).await {
-                Ok(Restored::PointsAt(_)) => looked.restored.push(wanted),
-                Ok(Restored::ContentGone) => looked.lost.push(wanted),
+        for record in removed.iter().map(usage_unknown) {
+            match restore(restoring, &record.image).await {
+                Ok(Restored::PointsAt(_)) => look.restored.push(record),
+                Ok(Restored::ContentGone) => look.lost.push(record),
                 Err(error) => {
-                    looked.stuck = Some((wanted, error));
+                    look.not_written = Some((record, error));
                     break;
                 }
             }
         }
-        looked
+        look
     }
 
     fn restoring<'r>(&'r self, run: Run<'r>, lease: &'r str) -> Restoring<'r> {
@@ -150,22 +150,22 @@ impl Engine {
         }
     }
 
-    /// Judges the removed records again, against the store as it is now. Returns those that
-    /// have to come back, and the names of those that are gone for good.
-    async fn wanted(
+    /// Evaluates the removed records against the current users. Returns the needed ones, and the
+    /// names of those that stay gone.
+    async fn needed(
         &self,
         run: Run<'_>,
         first: &mut Inventory,
         removed: &mut Vec<ImageRecord>,
-    ) -> Result<(Vec<Wanted>, BTreeSet<String>), RunError> {
+    ) -> Result<(Vec<NeededRecord>, BTreeSet<String>), RunError> {
         let request = run.request;
         let namespace = &request.namespace;
         let looking = run.patience.retry(|| self.store.observe_users(namespace));
         let mut seen = looking.await?;
         let registered = self.registered(namespace).await?;
-        let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);
+        let is_ours = |lease: &_| lease::run(lease).as_ref() == Some(run.id);
         seen.leases.retain(|lease| !is_ours(lease));
-        let again = Again {
+        let evaluation = Evaluation {
             observed_at: self.store.now(),
             has_unlisted_containers: self.has_unlisted_containers(namespace),
             request: request.clone(),
@@ -175,7 +175,7 @@ impl Engine {
         let removed_before = std::mem::take(removed);
         let evaluated;
         (*removed, evaluated) = lend(first, move |first| {
-            let evaluated = again.evaluate(first, &removed_before);
+            let evaluated = evaluation.evaluate(first, &removed_before);
             (removed_before, evaluated)
         })
         .await;
@@ -183,24 +183,24 @@ impl Engine {
     }
 }
 
-/// What removed records are evaluated by once more.
-struct Again {
+/// The input of the second evaluation.
+struct Evaluation {
     observed_at: Timestamp,
     has_unlisted_containers: bool,
     request: ResolvedRequest,
-    /// Containers beyond containerd's own records.
+    /// Containers that containerd has no record of.
     registered: Vec<Container>,
-    /// The namespace, but for its blobs.
+    /// The namespace without its blobs.
     seen: NamespaceInventory,
 }
 
-impl Again {
-    /// Returns the records that have to come back, and the names of those that are gone for good.
+impl Evaluation {
+    /// Returns the needed records, and the names of those that stay gone.
     fn evaluate(
         self,
         first: &mut Inventory,
         removed: &[ImageRecord],
-    ) -> (Vec<Wanted>, BTreeSet<String>) {
+    ) -> (Vec<NeededRecord>, BTreeSet<String>) {
         let Self {
             observed_at,
             has_unlisted_containers,
@@ -210,7 +210,7 @@ impl Again {
         } = self;
         let namespace = &request.namespace;
         if let Some(before) = first.namespaces.get_mut(namespace) {
-            count_newcomers(&mut seen, before);
+            mark_new_snapshots(&mut seen, before);
             seen.blobs = std::mem::take(&mut before.blobs);
             seen.pod_images = before.pod_images.clone();
         }
@@ -227,11 +227,11 @@ impl Again {
         let decision = decide_again(&inventory, &registered, &request, &gone.collect());
         let kept = decision.kept().iter().map(|kept| (&*kept.name, kept));
         let kept: BTreeMap<&str, &Kept> = kept.collect();
-        let mut wanted = Vec::new();
+        let mut needed = Vec::new();
         let mut gone = BTreeSet::new();
         for (name, image) in injected {
             match kept.get(&*image.name) {
-                Some(kept) => wanted.push(Wanted {
+                Some(kept) => needed.push(NeededRecord {
                     name,
                     image,
                     reason: kept.reason,
@@ -242,18 +242,18 @@ impl Again {
                 }
             }
         }
-        // Lent to the second evaluation, because they are large and still needed.
+        // Moved back, because they are too large to copy and still needed.
         first.documents = std::mem::take(&mut inventory.documents);
         if let Some(before) = first.namespaces.get_mut(namespace)
             && let Some(seen) = inventory.namespaces.get_mut(namespace)
         {
             before.blobs = std::mem::take(&mut seen.blobs);
         }
-        (wanted, gone)
+        (needed, gone)
     }
 }
 
-/// Writes a record again; under another name if the old one points elsewhere by now.
+/// Restores a record; under another name if the old one now points elsewhere.
 async fn restore(restoring: Restoring<'_>, image: &ImageRecord) -> Result<Restored, StoreError> {
     let restored = restoring.write(image).await?;
     match &restored {
@@ -264,11 +264,11 @@ async fn restore(restoring: Restoring<'_>, image: &ImageRecord) -> Result<Restor
     }
 }
 
-/// Counts every active snapshot or view that was not there before as a use, whoever holds it.
+/// Marks every new active snapshot or view as used, with any holder.
 ///
-/// Its lease may have been listed just before it was prepared, and its container may not be
-/// recorded yet. An old one that nobody holds is garbage; a new one is a creation in flight.
-fn count_newcomers(seen: &mut NamespaceInventory, before: &NamespaceInventory) {
+/// Its lease may have been listed just before it was prepared, and its container may not exist yet.
+/// An old snapshot without a holder is garbage; a new one belongs to a container being created.
+fn mark_new_snapshots(seen: &mut NamespaceInventory, before: &NamespaceInventory) {
     for (snapshotter, snapshots) in &mut seen.snapshots {
         let known = before.snapshots.get(snapshotter).map_or(&[][..], |it| it);
         for snapshot in snapshots {
@@ -282,15 +282,14 @@ fn count_newcomers(seen: &mut NamespaceInventory, before: &NamespaceInventory) {
     }
 }
 
-/// Puts removed records into an inventory as if they were there. Returns each with the name
-/// that it was removed under.
+/// Adds removed records to an inventory. Returns each with the name under which it was removed.
 fn inject(seen: &mut NamespaceInventory, removed: &[ImageRecord]) -> Vec<(String, ImageRecord)> {
     let mut injected = Vec::new();
     for image in removed {
         let there = seen.images.binary_search_by(|it| it.name.cmp(&image.name));
         match there.map(|at| &seen.images[at].target.digest) {
             Err(_) => injected.push((image.name.clone(), image.clone())),
-            // Somebody made the same record again: it needs no restoring.
+            // Another client has created the same record again.
             Ok(digest) if *digest == image.target.digest => {}
             Ok(_) => injected.push((image.name.clone(), under_its_digest(image))),
         }
@@ -298,14 +297,14 @@ fn inject(seen: &mut NamespaceInventory, removed: &[ImageRecord]) -> Vec<(String
     seen.images
         .extend(injected.iter().map(|(_, image)| image.clone()));
     seen.images.sort_by(|a, b| a.name.cmp(&b.name));
-    // Two names of one repository may have moved away from the same target.
+    // Two names of one repository may have had the same target before.
     seen.images
         .dedup_by(|later, earlier| later.name == earlier.name);
     injected
 }
 
-/// The record under the name `repository@digest`, or, where its name is no reference, under
-/// Docker's name for an image without one.
+/// Returns the record with the name `repository@digest`, or, if its name is not a reference, with
+/// Docker's name for an image without a name.
 fn under_its_digest(image: &ImageRecord) -> ImageRecord {
     let digest = &image.target.digest;
     let name = match Reference::parse_normalized(&image.name) {
@@ -318,8 +317,8 @@ fn under_its_digest(image: &ImageRecord) -> ImageRecord {
     }
 }
 
-fn unknown(image: &ImageRecord) -> Wanted {
-    Wanted {
+fn usage_unknown(image: &ImageRecord) -> NeededRecord {
+    NeededRecord {
         name: image.name.clone(),
         image: image.clone(),
         reason: KeepReason::UsageUnknown,
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_root_filesystem_is_a_use_and_an_old_one_or_a_layer_is_not() {
+    fn only_new_active_snapshots_and_views_count_as_uses() {
         let before = with(vec![
             snapshot("layer", SnapshotKind::Committed),
             snapshot("old", SnapshotKind::Active),
@@ -363,22 +362,22 @@ mod tests {
             snapshot("old", SnapshotKind::Active),
             snapshot("view", SnapshotKind::View),
         ]);
-        count_newcomers(&mut seen, &before);
+        mark_new_snapshots(&mut seen, &before);
         let lists = seen.snapshots.values().flatten();
         let counted = lists.filter(|it| it.gc.root != RootMark::None);
         assert_eq!(
             counted.map(|it| &*it.key).collect::<Vec<_>>(),
             ["new", "view"]
         );
-        // Of a snapshotter that was not there before, all are new.
+        // All snapshots of a new snapshotter are new.
         let mut seen = with(vec![snapshot("new", SnapshotKind::Active)]);
-        count_newcomers(&mut seen, &NamespaceInventory::default());
+        mark_new_snapshots(&mut seen, &NamespaceInventory::default());
         let mut lists = seen.snapshots.values().flatten();
         assert!(lists.all(|it| it.gc.root == RootMark::Exact));
     }
 
     #[test]
-    fn what_was_removed_is_shown_where_it_can_come_back() {
+    fn removed_records_are_added_under_free_names() {
         let images = vec![
             record("docker.io/library/made:1", '1'),
             record("docker.io/library/moved:1", '2'),
@@ -391,14 +390,14 @@ mod tests {
         };
         let removed = [
             record("docker.io/library/gone:1", '1'),
-            // Somebody has made the very same again.
+            // Created again with the same target.
             record("docker.io/library/made:1", '1'),
             record("docker.io/library/moved:1", '1'),
             record("docker.io/library/moved:2", '1'),
             record("odd name", '1'),
         ];
         let injected = inject(&mut seen, &removed);
-        let told: Vec<_> = injected
+        let names: Vec<_> = injected
             .iter()
             .map(|(name, it)| (&**name, &*it.name))
             .collect();
@@ -410,11 +409,11 @@ mod tests {
             ("docker.io/library/moved:2", &*moved),
             ("odd name", &*nameless),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(names, expected);
         let names: Vec<&str> = seen.images.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names.len(), 7, "a name is there once: {names:?}");
         assert!(names.is_sorted());
-        let unknown = unknown(&removed[0]);
+        let unknown = usage_unknown(&removed[0]);
         assert_eq!(unknown.name, unknown.image.name);
         assert_eq!(unknown.reason, KeepReason::UsageUnknown);
     }

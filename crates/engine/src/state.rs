@@ -1,8 +1,8 @@
-//! The files of the state directory: how they are made, written and set aside.
+//! The files of the state directory: creates, writes and sets them aside.
 //!
-//! They are for nobody else: files have mode 0600 and directories 0700, whatever the umask says.
-//! A write that fails or is torn is cut back to what was whole. A damaged file is set aside under
-//! `NAME.damaged-TIME`, so that a program can start without it and a person can look at it.
+//! They are private: files have mode 0600 and directories 0700, regardless of the umask. A failed or
+//! torn write is cut back to the last complete line. A damaged file is renamed to
+//! `NAME.damaged-TIME`, so that the program can start without it and a person can inspect it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -15,19 +15,19 @@ use tracing::warn;
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// How many damaged files this process has come across.
+/// The number of damaged files that this process has found.
 static DAMAGED: AtomicU64 = AtomicU64::new(0);
 
-/// Returns how many damaged state files this process has found.
+/// Returns the number of damaged state files that this process has found.
 pub fn damaged_files() -> u64 {
     DAMAGED.load(Ordering::Relaxed)
 }
 
-/// Makes a directory and those above it, closed to others. One that is there is left as it is.
+/// Creates a private directory and its parents. Existing directories do not change.
 ///
 /// # Errors
 ///
-/// If it cannot be made.
+/// If it cannot be created.
 pub fn make_directory(path: &Path) -> io::Result<()> {
     let missing = path.ancestors().take_while(|it| !it.is_dir());
     let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
@@ -39,12 +39,12 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a file for reading and writing, and makes it if it is not there. One that was made with
-/// more permissions loses them: who can open a file can lock it.
+/// Opens a file for reading and writing, and creates it if it does not exist. Makes an existing file
+/// private, because a user who can open it can lock it.
 ///
 /// # Errors
 ///
-/// If it cannot be opened, or not be closed to others.
+/// If it cannot be opened or made private.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
@@ -57,43 +57,43 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Replaces a file as a whole: after an error it is what it was.
+/// Replaces a file atomically: after an error it is unchanged.
 ///
 /// # Errors
 ///
-/// If the new one cannot be written. Once it is in place, it may still fail to be made durable.
+/// If the new file cannot be written. Syncing may also fail after the replacement.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_after(path, bytes, || Ok(()))
 }
 
-/// As [`replace`], with something to do between the writing and the replacing.
+/// As [`replace`], with a step between writing and replacing.
 fn replace_after(
     path: &Path,
     bytes: &[u8],
     before: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
     let write = || {
-        let mut file = open(&beside)?;
+        let mut file = open(&temporary)?;
         file.set_len(0)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         before()?;
-        fs::rename(&beside, path)
+        fs::rename(&temporary, path)
     };
     let written = write();
     if written.is_err() {
-        // Whatever is left of it is in the way of those who want room.
-        drop(fs::remove_file(&beside));
+        // Deleted, because a partial file would waste space on a full disk.
+        drop(fs::remove_file(&temporary));
         return written;
     }
     sync_directory(path)
 }
 
-/// Replaces a damaged file by what could be read of it, and sets it aside. After an error it is
-/// where it was, so that what could be read is read again.
+/// Sets a damaged file aside, and replaces it by its readable part. After an error it is unchanged, so
+/// that the part can be read again.
 ///
 /// # Errors
 ///
@@ -101,18 +101,18 @@ fn replace_after(
 pub fn replace_damaged(path: &Path, problem: &str, bytes: &[u8]) -> io::Result<()> {
     note_damage(path, problem);
     let aside = aside(path);
-    // A second name and not another: the path is never without a file.
+    // A hard link instead of a rename, so that the path always has a file.
     replace_after(path, bytes, || fs::hard_link(path, &aside))?;
-    warn!(path = %aside.display(), "the damaged file is set aside");
+    warn!(path = %aside.display(), "set the damaged file aside");
     Ok(())
 }
 
-/// Appends a line, which ends with a newline. What a torn write left at the end is cut off
-/// before, and what of this one is left if it fails.
+/// Appends a line, which ends with a newline. Cuts off the rest of a torn write first, and of this one
+/// if it fails.
 ///
 /// # Errors
 ///
-/// If it cannot be written, or not be made durable.
+/// If it cannot be written or synced.
 pub fn append_line(path: &Path, line: &[u8]) -> io::Result<()> {
     let mut file = open(path)?;
     let end = cut_back(&mut file)?;
@@ -124,7 +124,7 @@ pub fn append_line(path: &Path, line: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Cuts a file of lines back to its last whole line. Returns where that ends.
+/// Cuts a file back to its last complete line. Returns the new length.
 fn cut_back(file: &mut File) -> io::Result<u64> {
     const PART: u64 = 4096;
     let length = file.metadata()?.len();
@@ -150,7 +150,7 @@ fn cut_back(file: &mut File) -> io::Result<u64> {
     Ok(end)
 }
 
-/// Sets a damaged file aside and says so. Returns where it is by now.
+/// Sets a damaged file aside and logs it. Returns its new path.
 ///
 /// # Errors
 ///
@@ -159,11 +159,11 @@ pub fn set_aside(path: &Path, problem: &str) -> io::Result<PathBuf> {
     let aside = aside(path);
     note_damage(path, problem);
     fs::rename(path, &aside)?;
-    warn!(path = %aside.display(), "the damaged file is set aside");
+    warn!(path = %aside.display(), "set the damaged file aside");
     Ok(aside)
 }
 
-/// Returns where a damaged file is set aside.
+/// Returns the path for a damaged file.
 fn aside(path: &Path) -> PathBuf {
     let time = reclaim_store::now().strftime("%Y%m%dT%H%M%S%3fZ");
     let mut aside = path.as_os_str().to_owned();
@@ -171,13 +171,13 @@ fn aside(path: &Path) -> PathBuf {
     PathBuf::from(aside)
 }
 
-/// Counts a damaged file and says so.
+/// Counts and logs a damaged file.
 fn note_damage(path: &Path, problem: &str) {
     DAMAGED.fetch_add(1, Ordering::Relaxed);
-    warn!(path = %path.display(), problem, "a state file is damaged; going on without what it lacks");
+    warn!(path = %path.display(), problem, "a state file is damaged; continuing without the lost part");
 }
 
-/// Makes a rename within the directory of `path` durable.
+/// Syncs the directory of `path` after a rename.
 ///
 /// # Errors
 ///
@@ -187,7 +187,7 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Whether there is no room to write.
+/// Returns whether an error means that the disk is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_closed_to_others() {
+    fn new_files_and_directories_are_private() {
         let directory = tempfile::tempdir().unwrap();
         let above = directory.path().join("above");
         let state = above.join("state");
@@ -219,14 +219,14 @@ mod tests {
         for name in ["file", "whole", "lines"] {
             assert_eq!(mode(&state.join(name)), 0o600, "{name}");
         }
-        // What is there already is the operator's.
+        // An existing directory belongs to the operator.
         fs::set_permissions(&above, Permissions::from_mode(0o755)).unwrap();
         make_directory(&state).unwrap();
         assert_eq!(mode(&above), 0o755);
     }
 
     #[test]
-    fn a_line_follows_a_whole_one() {
+    fn a_line_follows_a_complete_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lines");
         let long = "x".repeat(10_000);
@@ -245,16 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_stays_until_what_replaces_it_is_written() {
+    fn a_damaged_file_stays_until_its_replacement_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "damaged").unwrap();
-        // In the way of the new one.
-        let beside = directory.path().join("file.new");
-        fs::create_dir(&beside).unwrap();
+        // Prevents writing the new file.
+        let temporary = directory.path().join("file.new");
+        fs::create_dir(&temporary).unwrap();
         replace_damaged(&path, "a test", b"whole").unwrap_err();
         assert_eq!(fs::read_to_string(&path).unwrap(), "damaged");
-        fs::remove_dir(&beside).unwrap();
+        fs::remove_dir(&temporary).unwrap();
         replace_damaged(&path, "a test", b"whole").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
         let names = fs::read_dir(directory.path()).unwrap();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_aside_is_there_under_another_name() {
+    fn a_file_set_aside_has_another_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "damaged").unwrap();

@@ -1,8 +1,8 @@
-//! Directories of snapshots that stay on the disk when their records are gone.
+//! Finds snapshot directories that stay on the disk after their records are gone.
 //!
-//! containerd removes a snapshot's record first and its directory after that; a directory that it
-//! cannot remove, for a file that must not change or for a mount, is only in its log. What stays
-//! there is not freed.
+//! containerd removes a snapshot's record first, and then its directory. If it cannot remove the
+//! directory, because of an immutable file or a mount, it only logs that. Such directories are not
+//! freed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use tracing::{debug, warn};
 
 use crate::engine::Engine;
 use crate::off_thread::{discard, for_each_yielding, lend};
-use crate::survey::snapshot_ids;
+use crate::query::snapshot_ids;
 
-/// How often directories without a record are looked at again: others may be removing them.
+/// How often to check directories without a record again, because containerd may be removing them.
 const LOOKS: usize = 3;
 
-/// Time between two of these looks.
+/// The time between two checks.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
-/// How many blobs are enough to know containerd's directory again.
+/// How many blobs are enough to recognize containerd's directory.
 const WITNESSES: usize = 8;
 
-/// The directories before a run's collection.
+/// The snapshot directories before a run's collection.
 pub(crate) struct Before {
     directories: Arc<Directories>,
-    /// How many records there were.
+    /// The number of records.
     records: BTreeMap<Snapshotter, usize>,
-    /// How many directories were without a record.
+    /// The number of directories without a record.
     beyond: BTreeMap<Snapshotter, usize>,
 }
 
 impl Engine {
-    /// Lists the directories before anything is removed; `None` if they cannot be seen.
+    /// Lists the directories before the first removal; `None` if they cannot be seen.
     pub(crate) async fn directories_before(&self, inventory: &mut Inventory) -> Option<Before> {
         let namespaces = inventory.namespaces.values();
         let blobs = namespaces.flat_map(|it| &it.blobs).take(WITNESSES);
@@ -57,16 +57,16 @@ impl Engine {
             }
             Err(error) => {
                 let error = chain(&error);
-                debug!(%error, "directories of snapshots are not looked at");
+                debug!(%error, "cannot list snapshot directories");
                 None
             }
         }
     }
 
-    /// Enters into the report what stays on the disk of the snapshots that are gone, and takes it
-    /// off what was reclaimed.
+    /// Enters the directories that are left of removed snapshots into the report, and subtracts them
+    /// from the reclaimed bytes.
     pub(crate) async fn enter_stranded(&self, before: &Before, report: &mut Report) {
-        // With an undo window nothing has gone.
+        // With an undo window, nothing is freed yet.
         if report.freed.snapshots.is_empty() {
             return;
         }
@@ -83,13 +83,13 @@ impl Engine {
                         "containerd left directories of removed snapshots on the disk"
                     );
                 }
-                take_off(report, &stranded);
+                subtract(report, &stranded);
                 report.stranded = stranded;
             }
             Err(error) => {
                 let error = chain(&error);
                 let warning = format!(
-                    "fewer directories than snapshots are gone, and which stay is unknown: {error}"
+                    "some directories of removed snapshots stay, and which is unknown: {error}"
                 );
                 report.warnings.push(warning);
             }
@@ -98,7 +98,7 @@ impl Engine {
 
     async fn stranded(&self, before: &Before, gone: &Freed) -> Result<Vec<Unrecorded>, StoreError> {
         let after = self.store.relist_directories(&before.directories).await;
-        // As many directories as records are gone: nothing else needs to be asked.
+        // As many directories as records are gone, so none is left.
         if before.is_clean(&after, &before.records_without(gone)) {
             return Ok(Vec::new());
         }
@@ -116,7 +116,7 @@ impl Engine {
         Ok(Vec::new())
     }
 
-    /// Finds out which directories were not without a record before.
+    /// Finds the directories that had a record before the run.
     async fn identified(
         &self,
         before: &Before,
@@ -137,7 +137,7 @@ impl Engine {
         Ok(new.collect())
     }
 
-    /// Asks how many inodes all snapshots have, and puts them together with their bytes.
+    /// Reads the inodes of all snapshots, and combines them with their bytes.
     pub(crate) async fn snapshot_sizes(
         &self,
         inventory: &Inventory,
@@ -150,7 +150,7 @@ impl Engine {
             };
             let ids = snapshot_ids(namespace).await;
             let inodes = self.store.snapshot_inodes(name, &ids).await?;
-            // One of unknown size proves nothing.
+            // An unknown size proves nothing.
             for_each_yielding(inodes.iter(), |(id, inodes)| {
                 if let (Some(Some(bytes)), Some(inodes)) = (bytes.get(id), inodes) {
                     sizes.insert((name.clone(), id.clone()), (bytes, inodes));
@@ -164,7 +164,7 @@ impl Engine {
 }
 
 impl Before {
-    /// Returns how many records there are without those that are gone.
+    /// Returns the number of records without those in `gone`.
     fn records_without(&self, gone: &Freed) -> BTreeMap<Snapshotter, usize> {
         let mut records = self.records.clone();
         for snapshot in &gone.snapshots {
@@ -175,10 +175,10 @@ impl Before {
         records
     }
 
-    /// Whether nothing of this run's doing is without a record: there are no more directories than
-    /// there should be, and in none of those that are left was something removed.
+    /// Returns whether this run left no directory without a record: there are no more directories than
+    /// expected, and nothing was removed from the remaining ones.
     ///
-    /// Counting is not enough: the collection may have removed one that was there before.
+    /// Counting is not enough, because the collection may have removed an older one.
     fn is_clean(&self, after: &Directories, records: &BTreeMap<Snapshotter, usize>) -> bool {
         let beyond = self.directories.excess(after, records);
         let is_no_more = |(name, count): (&Snapshotter, &usize)| {
@@ -189,8 +189,8 @@ impl Before {
     }
 }
 
-/// Of directories without a record, those that were not there before: those of which a part was
-/// removed, or as many as there are more. `None` if there are none.
+/// Reduces directories without a record to those of this run: those with removed content, or as many
+/// as there are more than before. `None` if there are none.
 fn since(mut found: Unrecorded, old: usize, is_new: impl Fn(&str) -> bool) -> Option<Unrecorded> {
     if old > 0 {
         found.places.retain(|place| is_new(&place.path));
@@ -204,9 +204,9 @@ fn since(mut found: Unrecorded, old: usize, is_new: impl Fn(&str) -> bool) -> Op
     (found.directories > 0).then_some(found)
 }
 
-/// Takes what stays off what was reclaimed. Of directories whose size is unknown as much is taken
-/// off as the largest snapshots had.
-fn take_off(report: &mut Report, stranded: &[Unrecorded]) {
+/// Subtracts stranded directories from the reclaimed bytes. A directory of unknown size counts as the
+/// largest snapshot.
+fn subtract(report: &mut Report, stranded: &[Unrecorded]) {
     let reclaimed = &mut report.reclaimed.0;
     for unrecorded in stranded {
         let snapshots = report.freed.snapshots.iter();
@@ -245,7 +245,7 @@ mod tests {
         }
     }
 
-    /// A report of snapshots that are gone, of 10, 20 and 30 bytes, and one of overlayfs.
+    /// A report with removed snapshots of 10, 20 and 30 bytes, and one of overlayfs.
     fn report() -> Report {
         let mut report = blank_report(new_run(), Mode::Apply, &plan(Vec::new(), Vec::new()));
         let snapshots = [
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_is_taken_off_and_what_is_unknown_at_its_largest() {
+    fn stranded_directories_are_subtracted() {
         for (stranded, bytes, snapshots) in [
             (unrecorded(1, &[("/1", 12)]), 148, 3),
             (unrecorded(2, &[("/1", 12)]), 118, 2),
@@ -272,7 +272,7 @@ mod tests {
             (unrecorded(9, &[("/1", 1_000_000)]), 0, 0),
         ] {
             let mut report = report();
-            take_off(&mut report, std::slice::from_ref(&stranded));
+            subtract(&mut report, std::slice::from_ref(&stranded));
             let Reclaimed(left) = report.reclaimed;
             assert_eq!(
                 (left.snapshot_bytes, left.snapshots),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_is_not_of_this_run() {
+    fn older_directories_are_not_stranded_by_this_run() {
         let found = || unrecorded(2, &[("/old", 3), ("/touched", 4)]);
         let is_new = |path: &str| path == "/touched";
         assert_eq!(since(found(), 0, is_new), Some(found()));
@@ -292,7 +292,7 @@ mod tests {
             Some(unrecorded(1, &[("/touched", 4)]))
         );
         assert_eq!(since(found(), 1, |_| false), Some(unrecorded(1, &[])));
-        // One that was there may be gone by now.
+        // The older one may be gone.
         assert_eq!(
             since(found(), 3, is_new),
             Some(unrecorded(1, &[("/touched", 4)]))

@@ -1,4 +1,4 @@
-//! What can still be done about runs that ended: list, restore, free.
+//! Holds of earlier runs: list, restore, free.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,11 @@ use reclaim_model::{Namespace, RunId, chain};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use crate::engine::{Engine, RunError};
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::hold::Hold;
 use crate::host_guard;
-use crate::lease_labels::{self, MAX_RUN};
+use crate::lease::{self, MAX_RUN};
 use crate::preview::new_run;
 use crate::restore::{Restored, Restoring};
 use crate::retry::{Patience, retry};
@@ -17,36 +18,35 @@ use crate::retry::{Patience, retry};
 /// The result of an undo.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undone {
-    /// Records that are there again as they were.
+    /// The restored records.
     pub restored: Vec<String>,
-    /// Names that now point at something else, and were left alone.
+    /// Names that now point to another image, and were not changed.
     pub taken: Vec<String>,
 }
 
 impl Engine {
-    /// Lists what is held of earlier runs, oldest first; also of those that ended before their
-    /// work was done, until they are finished.
+    /// Lists the holds of earlier runs, oldest first, including unfinished runs.
     ///
     /// # Errors
     ///
-    /// If the store cannot be read.
+    /// If containerd cannot be read.
     pub async fn history(&self, namespace: &Namespace) -> Result<Vec<Hold>, RunError> {
         let leases = retry(|| self.store.leases(namespace)).await?;
         let running = host_guard::run_under_way(&self.store, &leases, &self.identity).await;
-        let mut holds = Hold::among(&self.store, namespace, &leases).await?;
+        let mut holds = Hold::from_leases(&self.store, namespace, &leases).await?;
         holds.retain(|hold| !hold.is_abandoned || running.as_ref() != Some(&hold.run));
         Ok(holds)
     }
 
-    /// Restores the records that a run removed: all of them, or those of the given names. No
-    /// network is needed. When all are there again, the hold ends.
+    /// Restores the records that a run removed: all of them, or those with the given names. It needs
+    /// no network. When all are restored, the hold ends.
     ///
-    /// `run` is an ID or the beginning of one; `None` is the latest.
+    /// `run` is a run ID or its prefix; `None` is the latest run.
     ///
     /// # Errors
     ///
-    /// If nothing is held of that run, a name is not among its records, another run is under
-    /// way, or the store cannot be changed. What was restored until then stays.
+    /// If the run has no hold, a name is not among its records, another run is under way, or a change
+    /// fails. Records restored before that stay.
     pub async fn undo(
         &self,
         namespace: &Namespace,
@@ -56,7 +56,7 @@ impl Engine {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
         let undone = self.undo_guarded(namespace, run, names).await;
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         undone
     }
 
@@ -67,8 +67,8 @@ impl Engine {
         names: &[String],
     ) -> Result<Undone, RunError> {
         let hold = self.find_hold(namespace, run).await?;
-        let there: BTreeSet<&str> = hold.records.iter().map(|it| it.name.as_str()).collect();
-        if let Some(name) = names.iter().find(|name| !there.contains(name.as_str())) {
+        let removed: BTreeSet<&str> = hold.records.iter().map(|it| it.name.as_str()).collect();
+        if let Some(name) = names.iter().find(|name| !removed.contains(name.as_str())) {
             return Err(RunError::NotInRun {
                 run: hold.run,
                 name: name.clone(),
@@ -87,9 +87,9 @@ impl Engine {
                 is_whole = false;
                 continue;
             }
-            // Or whoever counts what is pulled again would take it for that.
+            // Otherwise the statistics would count the restored image as pulled again.
             if let Err(error) = self.store.announce_restore(namespace, &image.name).await {
-                debug!(error = chain(&error), "nobody is told of the restoring");
+                debug!(error = chain(&error), "cannot announce the restored image");
             }
             match restoring.write(image).await? {
                 Restored::PointsAt(there) if there == image.target.digest => {
@@ -105,20 +105,19 @@ impl Engine {
             }
         }
         if names.is_empty() {
-            self.repin_all(namespace, &hold.unpins).await?;
+            self.restore_labels(namespace, &hold.unpins).await?;
         }
         if is_whole && undone.taken.is_empty() {
-            hold.end(&self.store, namespace, false).await?;
+            hold.delete(&self.store, namespace, false).await?;
         }
         Ok(undone)
     }
 
-    /// Frees what is held of a run now, with one collection. Returns which run it was.
+    /// Frees the hold of a run with one collection. Returns the run's ID.
     ///
     /// # Errors
     ///
-    /// If nothing is held of that run, another run is under way, or the store cannot be
-    /// changed.
+    /// If the run has no hold, another run is under way, or a change fails.
     pub async fn release(
         &self,
         namespace: &Namespace,
@@ -128,23 +127,22 @@ impl Engine {
         let _running = self.try_begin(&presence, namespace).await?;
         let released = async {
             let hold = self.find_hold(namespace, run).await?;
-            hold.end(&self.store, namespace, true).await?;
+            hold.delete(&self.store, namespace, true).await?;
             Ok(hold.run)
         };
         let released = released.await;
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         released
     }
 
-    /// Frees what is held, the oldest run first and each with one collection, until there is
-    /// enough room or nothing is held any more. Returns the runs.
+    /// Frees holds, the oldest run first and each with one collection, until `is_enough` returns true
+    /// or there are no more. Returns the IDs of the runs.
     ///
-    /// For whoever needs the space more than the second thoughts. What a crashed run holds is
-    /// not among it: the next prune restores that.
+    /// Skips crashed runs, because the next prune restores their images.
     ///
     /// # Errors
     ///
-    /// If another run is under way, or the store cannot be changed. What was freed until then is.
+    /// If another run is under way, or a change fails. Holds freed before that stay freed.
     pub async fn release_holds(
         &self,
         namespace: &Namespace,
@@ -159,28 +157,28 @@ impl Engine {
                     break;
                 }
                 if !hold.is_abandoned {
-                    hold.end(&self.store, namespace, true).await?;
+                    hold.delete(&self.store, namespace, true).await?;
                     released.push(hold.run);
                 }
             }
             Ok(released)
         };
         let released = releasing.await;
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         released
     }
 
-    /// Runs one collection, so that what is garbage already goes.
+    /// Runs one collection, which frees existing garbage.
     ///
     /// # Errors
     ///
-    /// If another run is under way, or the store cannot be changed.
+    /// If another run is under way, or a change fails.
     pub async fn collect_garbage(&self, namespace: &Namespace) -> Result<(), RunError> {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
-        // Deleting the guard's lease synchronously is the collection.
-        let expires = lease_labels::expiry(self.store.now(), MAX_RUN);
-        host_guard::release(&self.store, namespace, &presence, expires).await?;
+        // containerd collects when the guard's lease is deleted synchronously.
+        let expires = lease::expiry(self.store.now(), MAX_RUN);
+        host_guard::release_and_collect(&self.store, namespace, &presence, expires).await?;
         Ok(())
     }
 
@@ -191,7 +189,7 @@ impl Engine {
             None => holds.pop(),
             Some(run) => {
                 holds.retain(|hold| hold.run.0.starts_with(run));
-                // The beginning of several names none of them.
+                // An ambiguous prefix matches no run.
                 holds.pop().filter(|_| holds.is_empty())
             }
         };

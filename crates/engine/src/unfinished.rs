@@ -1,57 +1,80 @@
-//! Runs that ended before their work was done, and finishing them.
+//! Finishes unfinished runs.
 //!
-//! A run that cannot reach containerd for longer than its patience leaves the guard and what it
-//! holds. The next run of any process takes over from it. A daemon does not wait for that: it
-//! finishes such runs as soon as containerd answers.
+//! A run that cannot reach containerd for too long leaves its guard and its hold. The next run of any
+//! process finishes it. A daemon finishes such runs as soon as containerd answers.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reclaim_model::{Namespace, chain};
 use reclaim_store::StoreError;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::engine::{Engine, RunError};
+use crate::cancel::unless_cancelled;
+use crate::engine::Engine;
+use crate::error::RunError;
 use crate::hold::Hold;
 use crate::host_guard;
+use crate::presence::Presence;
 use crate::preview::new_run;
+use crate::restore::{Restored, Restoring};
+use crate::retry::{Patience, retry};
 
-/// The time between two tries.
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// The namespaces in which a run of this process is unfinished.
-#[derive(Debug, Default)]
-pub(crate) struct Unfinished {
-    namespaces: Mutex<BTreeSet<Namespace>>,
-    noted: Notify,
-}
-
-impl Unfinished {
-    pub(crate) fn note(&self, namespace: &Namespace) {
-        self.namespaces().insert(namespace.clone());
-        self.noted.notify_one();
-    }
-
-    fn namespaces(&self) -> MutexGuard<'_, BTreeSet<Namespace>> {
-        // Whole after every change.
-        self.namespaces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self) -> Option<Namespace> {
-        self.namespaces().pop_first()
-    }
-}
+/// The time between two attempts.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Finishes runs that ended before their work was done, until it is cancelled: at first those
-    /// of processes that crashed, then those of this process that lose containerd.
+    /// Restores the removed images of unfinished runs, so that the next plan evaluates them. If it is
+    /// cancelled, the rest stays held.
+    pub(crate) async fn recover(
+        &self,
+        presence: &Presence,
+        namespace: &Namespace,
+        cancel: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let leases = unless_cancelled(cancel, retry(|| self.store.leases(namespace))).await?;
+        host_guard::delete_leftovers(&self.store, namespace, presence, &leases).await?;
+        for hold in Hold::from_leases(&self.store, namespace, &leases).await? {
+            if hold.is_abandoned && !hold.is_whole {
+                warn!(run = %hold.run, "cannot read the journal of a crashed run; keeping its hold");
+            } else if hold.is_abandoned {
+                warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
+                self.restore_hold(namespace, &hold, cancel).await?;
+                self.restore_labels(namespace, &hold.unpins).await?;
+                hold.delete(&self.store, namespace, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores the records of a hold.
+    async fn restore_hold(
+        &self,
+        namespace: &Namespace,
+        hold: &Hold,
+        cancel: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let restoring = Restoring {
+            store: &self.store,
+            namespace,
+            lease: hold.leases.first().map_or("", String::as_str),
+            patience: &Patience::default(),
+        };
+        for image in &hold.records {
+            if cancel.is_cancelled() {
+                return Err(RunError::Cancelled);
+            }
+            if restoring.write(image).await? == Restored::ContentGone {
+                warn!(run = %hold.run, image = %image.name, "cannot restore image: its content is gone");
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes unfinished runs until it is cancelled: first those of crashed processes, then those
+    /// of this process that lose their connection to containerd.
     ///
-    /// For daemons. It is what every prune begins with.
+    /// For daemons. Every prune does the same first.
     pub async fn finish_runs(&self, cancel: &CancellationToken) {
         let finishing = async {
             self.note_crashed().await;
@@ -62,9 +85,9 @@ impl Engine {
                 };
                 if let Err(error) = self.finish_in(&namespace, cancel).await {
                     let error = chain(&error);
-                    debug!(%namespace, %error, "a run stays unfinished for now");
+                    debug!(%namespace, %error, "cannot finish a run yet");
                     self.unfinished.note(&namespace);
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
             }
         };
@@ -74,23 +97,23 @@ impl Engine {
         }
     }
 
-    /// Notes in which namespaces a run has crashed.
+    /// Records the namespaces with crashed runs.
     async fn note_crashed(&self) {
         while let Err(error) = self.look_for_crashed().await {
             debug!(error = %chain(&error), "cannot look for crashed runs");
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
     async fn look_for_crashed(&self) -> Result<(), StoreError> {
         for namespace in self.store.namespaces().await? {
             let leases = self.store.leases(&namespace).await?;
-            let guard = host_guard::among(&leases);
+            let guard = host_guard::find(&leases);
             let is_left = match guard {
                 Some(guard) => self.identity.is_abandoned(&self.store, guard).await,
                 None => false,
             };
-            let holds = Hold::among(&self.store, &namespace, &leases).await?;
+            let holds = Hold::from_leases(&self.store, &namespace, &leases).await?;
             let running = host_guard::run_under_way(&self.store, &leases, &self.identity).await;
             let mut crashed = holds
                 .iter()
@@ -102,7 +125,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Does what a prune begins with, and no more.
+    /// Finishes the runs of a namespace.
     async fn finish_in(
         &self,
         namespace: &Namespace,
@@ -110,13 +133,13 @@ impl Engine {
     ) -> Result<(), RunError> {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
-        // What was noted up to now is finished by this.
+        // Removed before the work, so that a run that fails during it is recorded again.
         self.unfinished.namespaces().remove(namespace);
-        warn!(%namespace, "finishing a run that was cut off");
+        warn!(%namespace, "finishing an interrupted run");
         let recovered = self.recover(&presence, namespace, cancel).await;
-        host_guard::give_back(&self.store, namespace, &presence).await?;
+        host_guard::release(&self.store, namespace, &presence).await?;
         recovered?;
-        info!(%namespace, "the run that was cut off is finished");
+        info!(%namespace, "finished an interrupted run");
         Ok(())
     }
 }

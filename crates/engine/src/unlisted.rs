@@ -1,25 +1,24 @@
-//! Docker's namespaces without Docker.
+//! Docker's namespaces without access to the Docker Engine.
 
 use async_trait::async_trait;
 use reclaim_model::{Container, Namespace};
 
 use crate::containers::{ContainerStore, ContainerStoreError};
 
-/// Where Docker keeps its images.
+/// Docker's namespace.
 const MOBY: &str = "moby";
 
-/// Where it does if it gives containers other users: this, and `<uid>.<gid>`.
+/// The prefix of Docker's namespace with user namespaces; `<uid>.<gid>` follows.
 const MOBY_REMAPPED: &str = "moby-";
 
-/// Stands for the containers of a Docker Engine that nobody has named: in Docker's namespaces
-/// they are unknown, so runs there refuse.
+/// A store for the unknown containers of a Docker Engine: runs on Docker's namespaces refuse.
 ///
-/// containerd has no record of a Docker container that does not run; its lease and its snapshots
-/// speak for it, and whoever trusts in these leaves this store out.
+/// containerd has no record of a stopped Docker container, but its lease and snapshots show it. To
+/// trust those, leave this store out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UnlistedDocker;
 
-/// Nobody has said who knows the stopped containers.
+/// No Docker Engine is configured that lists the stopped containers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "containerd does not list the stopped containers of Docker; name the Docker Engine of \
@@ -28,7 +27,7 @@ pub struct UnlistedDocker;
 pub(crate) struct NoDockerEngine(Namespace);
 
 impl NoDockerEngine {
-    /// Returns that a namespace is Docker's, if it is.
+    /// Returns an error if the namespace is Docker's.
     pub(crate) fn check(namespace: &Namespace) -> Result<(), Self> {
         if is_dockers(namespace) {
             Err(Self(namespace.clone()))
@@ -38,7 +37,7 @@ impl NoDockerEngine {
     }
 }
 
-/// Whether a namespace is one in which Docker keeps its images.
+/// Returns whether Docker keeps images in a namespace.
 pub(crate) fn is_dockers(namespace: &Namespace) -> bool {
     let name = namespace.as_str();
     name == MOBY || name.starts_with(MOBY_REMAPPED)

@@ -1,8 +1,8 @@
-//! Letting go of what only build history holds: under the hold of the run, like its removals.
+//! Removes the labels of image configs that keep unpacked layers for build history only.
 //!
-//! The labels that are taken away are in the journal, and the journal refers to what they
-//! referred to. So nothing goes before the run is over, and whoever comes to use one of the
-//! configurations until then gets its label back.
+//! It does so under the hold of the run: the journal contains the labels and refers to the layers. So
+//! nothing is collected before the run is over, and a config that comes into use until then gets its
+//! label back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,12 +14,12 @@ use reclaim_store::{Class, NO_LABELS, StoreError, Unpinned};
 use tracing::{info, warn};
 
 use crate::engine::Engine;
-use crate::execute::Run;
-use crate::lease_labels;
+use crate::lease;
 use crate::off_thread::{blocking, for_each_yielding};
 use crate::retry::{Patience, retry};
+use crate::run::Run;
 
-/// How many labels are changed at a time.
+/// The maximum number of concurrent label changes.
 const CHANGES_AT_ONCE: usize = 8;
 
 impl Engine {
@@ -37,7 +37,7 @@ impl Engine {
         let is_answer_lost = &is_answer_lost;
         let changing = patience.retry(|| async move {
             match self.store.unpin(namespace, unpin).await {
-                // An earlier try did it, and only its answer was lost.
+                // An earlier attempt succeeded, and only its answer was lost.
                 Ok(Unpinned::Changed) if is_answer_lost.load(Ordering::Relaxed) => {
                     Ok(Unpinned::Done)
                 }
@@ -51,7 +51,7 @@ impl Engine {
         (unpin, changing.await)
     }
 
-    /// Takes the labels of a plan away. Returns those that are gone by our doing, or may be.
+    /// Removes the labels of a plan. Returns those that this run has removed, or may have removed.
     pub(crate) async fn unpin_all(
         &self,
         run: Run<'_>,
@@ -60,11 +60,12 @@ impl Engine {
     ) -> Vec<Unpin> {
         let namespace = &plan.namespace;
         let patience = &Patience::default();
-        let changes = plan.unpins.iter();
-        let changes = changes.map(|unpin| self.unpin_one(run, namespace, unpin, patience).boxed());
-        let changes = stream::iter(changes).boxed();
-        let changes = changes.buffer_unordered(CHANGES_AT_ONCE);
-        let mut changes: Vec<_> = changes.collect().await;
+        let calls = plan
+            .unpins
+            .iter()
+            .map(|unpin| self.unpin_one(run, namespace, unpin, patience).boxed());
+        let calls = stream::iter(calls).boxed();
+        let mut changes: Vec<_> = calls.buffer_unordered(CHANGES_AT_ONCE).collect().await;
         changes.sort_by_key(|(unpin, _)| *unpin);
         let mut unpinned = Vec::new();
         for (unpin, changed) in changes {
@@ -81,14 +82,14 @@ impl Engine {
         unpinned
     }
 
-    /// Puts those labels back whose configurations have come to be used. Returns the others.
+    /// Restores the labels of configs that came into use. Returns the others.
     ///
-    /// If the store cannot be read, all are put back: unknown means in use.
+    /// If containerd cannot be read, it restores all: unknown means in use.
     ///
     /// # Errors
     ///
-    /// If a label that has to come back cannot be written. Then nothing may be released.
-    pub(crate) async fn repin_used(
+    /// If a needed label cannot be restored. Then the hold must not be released.
+    pub(crate) async fn restore_used_labels(
         &self,
         run: Run<'_>,
         first: &Inventory,
@@ -98,34 +99,34 @@ impl Engine {
         if unpinned.is_empty() {
             return Ok(unpinned);
         }
-        let wanted = match self.no_longer_history(run, first, &unpinned).await {
-            Ok(wanted) => wanted,
+        let needed = match self.no_longer_history(run, first, &unpinned).await {
+            Ok(needed) => needed,
             Err(error) => {
                 let error = chain(&error);
-                warn!(%error, "the store cannot be looked at again; putting all labels back");
+                warn!(%error, "the second look failed; restoring all labels");
                 report.warnings.push(error);
                 unpinned.clone()
             }
         };
-        for unpin in &wanted {
-            info!(config = %unpin.config, "putting its label back");
+        for unpin in &needed {
+            info!(config = %unpin.config, "restoring the label of a config");
             report.warnings.push(format!(
                 "the unpacked layers of `{}` stay: something besides build history holds them now",
                 unpin.config
             ));
         }
-        for unpin in &wanted {
+        for unpin in &needed {
             let namespace = &run.request.namespace;
-            let repinning = run.patience.retry(|| self.store.repin(namespace, unpin));
-            repinning.await?;
+            let restoring = run.patience.retry(|| self.store.repin(namespace, unpin));
+            restoring.await?;
         }
         let mut unpinned = unpinned;
-        unpinned.retain(|it| !wanted.contains(it));
+        unpinned.retain(|it| !needed.contains(it));
         Ok(unpinned)
     }
 
-    /// Puts labels back.
-    pub(crate) async fn repin_all(
+    /// Restores labels.
+    pub(crate) async fn restore_labels(
         &self,
         namespace: &Namespace,
         unpins: &[Unpin],
@@ -136,7 +137,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Judges the labels again, against the store as it is now.
+    /// Returns the labels that something besides build history now needs.
     async fn no_longer_history(
         &self,
         run: Run<'_>,
@@ -144,10 +145,10 @@ impl Engine {
         unpinned: &[Unpin],
     ) -> Result<Vec<Unpin>, StoreError> {
         let namespace = &run.request.namespace;
-        let judged = std::slice::from_ref(namespace);
+        let evaluated = std::slice::from_ref(namespace);
         let observing = run
             .patience
-            .retry(|| self.store.observe(judged, &NO_LABELS, self.store.now()));
+            .retry(|| self.store.observe(evaluated, &NO_LABELS, self.store.now()));
         let mut inventory = observing.await?;
         for_each_yielding(unpinned, |unpin| {
             if let Some(document) = first.documents.get(&unpin.config) {
@@ -157,7 +158,7 @@ impl Engine {
         })
         .await;
         if let Some(seen) = inventory.namespaces.get_mut(namespace) {
-            let is_ours = |lease: &_| lease_labels::run(lease).as_ref() == Some(run.id);
+            let is_ours = |lease: &_| lease::run(lease).as_ref() == Some(run.id);
             seen.leases.retain(|lease| !is_ours(lease));
         }
         let (namespace, unpinned) = (namespace.clone(), unpinned.to_vec());

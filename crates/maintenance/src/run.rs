@@ -174,8 +174,8 @@ impl<'a> UnderWay<'a> {
             return self.work().await;
         };
         let acquiring = Acquired::new(lock, &self.cancel);
-        let motion = self.maintenance.engine.motion();
-        let acquired = match motion.while_waiting(acquiring).await {
+        let heartbeat = self.maintenance.engine.heartbeat();
+        let acquired = match heartbeat.while_waiting(acquiring).await {
             Ok(acquired) => acquired,
             Err(error) => {
                 self.run.outcome = PolicyOutcome::Failed;

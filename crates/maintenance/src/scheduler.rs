@@ -94,7 +94,7 @@ impl Scheduler {
         self.reconcile(cancel).await;
         self.announce();
         while !cancel.is_cancelled() {
-            self.set.maintenance.engine.motion().step();
+            self.set.maintenance.engine.heartbeat().beat();
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
@@ -117,7 +117,7 @@ impl Scheduler {
         let mut is_logged = false;
         loop {
             let Maintenance { engine, index, .. } = &self.set.maintenance;
-            engine.motion().step();
+            engine.heartbeat().beat();
             let error = match unless_cancelled(cancel, index.reconcile(engine)).await {
                 Ok(()) => break,
                 Err(RunError::Cancelled) => return,

@@ -14,22 +14,24 @@ use crate::workspace::Workspace;
 const PLANNING: [&str; 3] = ["reclaim-model", "reclaim-oci", "reclaim-plan"];
 
 /// The files that carry out plans, whose tests need a real containerd.
-const EXECUTION: [&str; 21] = [
+const EXECUTION: [&str; 23] = [
     "engine/src/confirm.rs",
     "engine/src/execute.rs",
     "engine/src/guard.rs",
     "engine/src/hold.rs",
     "engine/src/host_guard.rs",
     "engine/src/journal.rs",
-    "engine/src/lease_labels.rs",
+    "engine/src/lease.rs",
     "engine/src/measure.rs",
     "engine/src/outcomes.rs",
     "engine/src/preview.rs",
     "engine/src/prune.rs",
     "engine/src/remove.rs",
     "engine/src/retry.rs",
+    "engine/src/run.rs",
     "engine/src/second_look.rs",
     "engine/src/undo.rs",
+    "engine/src/unfinished.rs",
     "engine/src/unpin.rs",
     "store/src/event_watcher.rs",
     "store/src/execute.rs",

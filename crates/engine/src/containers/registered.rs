@@ -1,9 +1,9 @@
-//! Containers that engines register from outside, and that outlive both them and us.
+//! Containers that engines register over an API, stored on disk.
 //!
-//! Each engine is an owner. Its lists keep images for as long as it renews them, and afterwards as
-//! well: an engine that has died must not lose what its containers need. What is past its time
-//! is said in every plan. Lists are written to disk before a change returns, so that a daemon that
-//! is started again knows them; one that cannot be read makes all that it could name unknown.
+//! Each engine is an owner. Its lists keep images even after it stops renewing them, because the
+//! containers of a crashed engine still need their images. Every plan then has a warning. Lists are
+//! written to disk before a change returns, so they survive a restart of the daemon. If a list cannot
+//! be read, its containers are unknown, and runs refuse.
 
 mod file;
 mod owner;
@@ -28,10 +28,10 @@ pub use owner::{OwnerName, OwnerNameError};
 pub struct TimeToLive(Duration);
 
 impl TimeToLive {
-    /// Unless the owner says otherwise.
+    /// The default.
     pub const DEFAULT: Self = Self(Duration::from_secs(300));
 
-    /// Takes a second to a day; `None` for anything else.
+    /// Accepts a second to a day; `None` for other times.
     pub fn new(time: Duration) -> Option<Self> {
         const RANGE: std::ops::RangeInclusive<Duration> =
             Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
@@ -39,20 +39,20 @@ impl TimeToLive {
     }
 }
 
-/// What one owner has registered in one namespace.
+/// The containers that one owner has registered in one namespace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OwnerList {
-    /// Who.
+    /// The owner.
     pub owner: OwnerName,
-    /// Where.
+    /// The namespace.
     pub namespace: Namespace,
-    /// Until when it is fresh. It keeps images afterwards, too.
+    /// When it stops being fresh. It keeps images afterwards, too.
     pub expires: Timestamp,
-    /// Sorted by ID.
+    /// The containers, sorted by ID.
     pub containers: Vec<Container>,
 }
 
-/// A change could not be written down, and was not made.
+/// A change could not be written, and was not made.
 #[derive(Debug, thiserror::Error)]
 #[error("write the containers of `{owner}` to `{}`", path.display())]
 pub struct RegisterError {
@@ -64,15 +64,15 @@ pub struct RegisterError {
 
 /// The lists of all owners.
 ///
-/// The map's locks never leave its methods: what is returned is owned.
+/// Its methods return owned values, so no lock leaves them.
 #[derive(Debug, Default)]
 pub struct RegisteredContainers {
     by_owner: DashMap<OwnerName, Lists>,
-    /// Where they are written; nowhere if there is none.
+    /// The directory of the files; `None` keeps the lists in memory only.
     directory: Option<PathBuf>,
-    /// Files whose lists are not known, and why. Nothing is written over them.
+    /// Files that could not be read, and why. They are not overwritten.
     unreadable: Mutex<BTreeMap<PathBuf, String>>,
-    /// Held while a change is written: the files are those of the last change.
+    /// Locked while a change is written, so that the files have the last change.
     writing: Mutex<()>,
 }
 
@@ -85,17 +85,17 @@ struct List {
 }
 
 impl RegisteredContainers {
-    /// Begins with none, and forgets all at the end of the process.
+    /// Creates an empty store in memory.
     pub fn in_memory() -> Self {
         Self::default()
     }
 
-    /// Begins with what is written in a directory, which is made if it is not there. A file that
-    /// cannot be read is no error yet: the store is unreadable then.
+    /// Opens the store in a directory, which is created if it does not exist. A file that cannot be
+    /// read is not an error here; it makes the store unreadable.
     ///
     /// # Errors
     ///
-    /// If the directory cannot be made or listed.
+    /// If the directory cannot be created or listed.
     pub fn open(directory: PathBuf) -> io::Result<Self> {
         let mut store = Self::default();
         for read in file::read_all(&directory)? {
@@ -111,12 +111,12 @@ impl RegisteredContainers {
         Ok(store)
     }
 
-    /// Puts a whole list in the place of the owner's last one. Returns until when it is fresh.
+    /// Replaces the owner's list. Returns when it stops being fresh.
     ///
     /// # Errors
     ///
-    /// If it cannot be written down for certain. The last list counts on then; after a restart it
-    /// may be either. Whoever registers tries again.
+    /// If it may not be written. The old list stays in force; after a restart it may be either one.
+    /// The caller should try again.
     pub fn replace(
         &self,
         owner: &OwnerName,
@@ -130,7 +130,7 @@ impl RegisteredContainers {
         })
     }
 
-    /// Adds containers to the owner's list, in the place of those of the same IDs.
+    /// Adds containers to the owner's list, and replaces those with the same IDs.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl RegisteredContainers {
         })
     }
 
-    /// Takes containers off the owner's list.
+    /// Removes containers from the owner's list.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl RegisteredContainers {
         })
     }
 
-    /// Ends all lists of an owner, also those that cannot be read.
+    /// Removes all lists of an owner, also unreadable ones.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl RegisteredContainers {
         Ok(())
     }
 
-    /// Lists who has registered what, by owner and namespace.
+    /// Returns the lists of all owners, by owner and namespace.
     pub fn lists(&self) -> Vec<OwnerList> {
         let owners = self.by_owner.iter();
         let lists = owners.flat_map(|entry| {
@@ -207,11 +207,11 @@ impl RegisteredContainers {
         change: impl FnOnce(&mut BTreeMap<String, Container>),
     ) -> Result<Timestamp, RegisterError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.demand_readable(owner)?;
+        self.check_readable(owner)?;
         let found = self.by_owner.get(owner).map(|entry| entry.value().clone());
         let mut lists = found.unwrap_or_default();
-        let lives = SignedDuration::try_from(time_to_live.0).unwrap_or(SignedDuration::MAX);
-        let expires = reclaim_store::now().saturating_add(lives);
+        let lifetime = SignedDuration::try_from(time_to_live.0).unwrap_or(SignedDuration::MAX);
+        let expires = reclaim_store::now().saturating_add(lifetime);
         let expires = expires.unwrap_or(Timestamp::MAX);
         let list = lists.entry(namespace.clone()).or_insert_with(|| List {
             expires,
@@ -224,8 +224,8 @@ impl RegisteredContainers {
         Ok(expires)
     }
 
-    /// What a list held that cannot be read is unknown; another in its place would forget it.
-    fn demand_readable(&self, owner: &OwnerName) -> Result<(), RegisterError> {
+    /// Checks that the owner's file was read: overwriting it would lose its containers.
+    fn check_readable(&self, owner: &OwnerName) -> Result<(), RegisterError> {
         let Some(directory) = &self.directory else {
             return Ok(());
         };
@@ -258,7 +258,7 @@ impl RegisteredContainers {
     }
 }
 
-/// Not all lists are known.
+/// Some lists could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("; "))]
 struct Unreadable(Vec<String>);
@@ -285,10 +285,10 @@ impl ContainerStore for RegisteredContainers {
     fn warnings(&self, namespace: &Namespace) -> Vec<String> {
         let now = reclaim_store::now();
         let lists = self.lists().into_iter();
-        let silent = lists.filter(|it| {
-            it.namespace == *namespace && it.expires < now && !it.containers.is_empty()
+        let stale = lists.filter(|list| {
+            list.namespace == *namespace && list.expires < now && !list.containers.is_empty()
         });
-        let warnings = silent.map(|list| {
+        let warnings = stale.map(|list| {
             let OwnerList {
                 owner,
                 expires,

@@ -1,7 +1,7 @@
-//! The containers of Docker Engines, as the engines themselves list them.
+//! The containers of Docker Engines, from the engines themselves.
 //!
-//! containerd has a record of a Docker container only while it runs. What the created and the
-//! stopped ones need is told by the engine alone.
+//! containerd has a record of a Docker container only while it runs. Only the engine lists created and
+//! stopped ones.
 
 use async_trait::async_trait;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, MountPoint};
@@ -12,11 +12,11 @@ use super::{DockerEngine, DockerError};
 use crate::containers::{ContainerStore, ContainerStoreError};
 use crate::unlisted::NoDockerEngine;
 
-/// The containers of Docker Engines: of all there are on the host, since nothing else knows them.
+/// The containers of Docker Engines. It must have all engines on the host.
 ///
-/// The engines are asked anew each time, so that they may be restarted. While one does not answer,
-/// it is not known where it keeps its images, and runs on every namespace refuse. So do runs on a
-/// namespace of Docker's in which no engine keeps any.
+/// It connects to the engines for each list, so they may restart. While an engine does not answer, the
+/// namespace of its images is unknown, and all runs refuse. Runs on a namespace of Docker's that no
+/// engine uses refuse, too.
 #[derive(Debug)]
 pub struct DockerContainers {
     addresses: Vec<String>,
@@ -24,11 +24,11 @@ pub struct DockerContainers {
 }
 
 impl DockerContainers {
-    /// Lists from the engines at `addresses`, as `DOCKER_HOST` has them.
+    /// Creates a store for the engines at `addresses`, in the form of `DOCKER_HOST`.
     ///
     /// # Errors
     ///
-    /// [`DockerError::BadAddress`]. Whether the engines answer is not asked yet.
+    /// [`DockerError::BadAddress`]. It does not connect to the engines yet.
     pub fn new(addresses: &[String]) -> Result<Self, DockerError> {
         for address in addresses {
             super::check_address(address)?;
@@ -88,15 +88,15 @@ impl DockerEngine {
         Ok(listed.into_iter().map(container))
     }
 
-    /// Returns the namespace of containerd in which the engine keeps its images; `None` from an
-    /// engine that does not tell: only from API 1.46 on engines do.
+    /// Returns the containerd namespace of the engine's images; `None` before API 1.46, which does not
+    /// report it.
     async fn namespace(&self) -> Result<Option<String>, DockerError> {
         let info = self
             .docker
             .info()
             .await
             .map_err(|source| DockerError::Call {
-                operation: "ask where the images are",
+                operation: "read the namespace of the images",
                 source,
             })?;
         let namespaces = info.containerd.and_then(|it| it.namespaces);
@@ -130,7 +130,7 @@ fn container(summary: ContainerSummary) -> Container {
     }
 }
 
-/// What the user gave as the source; the engine has it as the name.
+/// Returns the source of an image mount, which the engine reports as its name.
 fn mounted_image(mount: MountPoint) -> Option<String> {
     let is_image = mount.typ.as_deref() == Some("image");
     let name = mount.name.filter(|name| !name.is_empty());

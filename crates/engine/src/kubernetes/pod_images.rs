@@ -1,54 +1,40 @@
 //! Keeps the images that a node needs to run pods, in every prune.
 //!
-//! Without pods nothing in containerd shows that the sandbox image is needed, only its
-//! configuration does. Where that cannot be seen, the defaults of containerd's releases are kept, and
-//! a warning names the images that go and may be needed.
+//! Without pods, only containerd's configuration shows that the sandbox image is needed. If the
+//! configuration cannot be seen, the defaults of all containerd releases are kept, and a warning names
+//! the removed images that may be needed.
 
 use std::path::{Path, PathBuf};
 
-use reclaim_model::{Inventory, Plan, PodImages, ResolvedRequest, Selection, familiar_name};
+use reclaim_model::{Plan, PodImages, ResolvedRequest, Selection, familiar_name};
 use tokio::task::spawn_blocking;
 
 use super::KUBELET_NAMESPACE;
 use super::sandbox::NeededImages;
 use super::sandbox_files::{SandboxImages, read_sandbox_images};
-use crate::engine::Engine;
 
-/// Where containerd's own configuration is, as far as its images for pods are concerned.
+/// The location of containerd's configuration, which names the images for pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ContainerdConfig {
     /// It cannot be seen from here.
     #[default]
     Unseen,
-    /// It is this file. Without such a file it cannot be seen.
+    /// It is this file. If the file does not exist, it cannot be seen.
     At(PathBuf),
     /// No image is kept for pods.
     Ignored,
 }
 
-impl Engine {
-    /// Keeps the images that pods need by containerd's configuration. Without this, the defaults
-    /// of containerd's releases are kept.
-    #[must_use]
-    pub fn with_containerd_config(mut self, config: ContainerdConfig) -> Self {
-        self.containerd_config = config;
-        self
-    }
-
-    /// Notes which images pods need, where there may be pods.
-    pub(crate) async fn note_pod_images(&self, inventory: &mut Inventory) {
-        let mut namespaces = inventory.namespaces.iter_mut();
-        let Some((_, seen)) = namespaces.find(|(name, _)| name.as_str() == KUBELET_NAMESPACE)
-        else {
-            return;
-        };
-        seen.pod_images = match self.containerd_config.clone() {
-            ContainerdConfig::Ignored => PodImages::default(),
-            ContainerdConfig::Unseen => PodImages {
+impl ContainerdConfig {
+    /// Returns the images that pods need by this configuration.
+    pub(crate) async fn pod_images(&self) -> PodImages {
+        match self.clone() {
+            Self::Ignored => PodImages::default(),
+            Self::Unseen => PodImages {
                 names: NeededImages::default().names(),
                 is_partial: false,
             },
-            ContainerdConfig::At(path) => {
+            Self::At(path) => {
                 let read = spawn_blocking(move || read_sandbox_images(&path)).await;
                 let SandboxImages { names, warnings } =
                     read.unwrap_or_else(|error| SandboxImages {
@@ -60,13 +46,11 @@ impl Engine {
                     is_partial: !warnings.is_empty(),
                 }
             }
-        };
+        }
     }
-}
 
-impl ContainerdConfig {
-    /// Warns of images that a prune removes and pods may need, if it is not known which they do.
-    /// It looks for the file, so it may block.
+    /// Returns warnings about images that a prune removes and pods may need, if the configuration cannot
+    /// be seen. It accesses the file, so it may block.
     pub(crate) fn warnings(&self, request: &ResolvedRequest, plan: &Plan) -> Vec<String> {
         let is_prune = matches!(request.selection, Selection::Filters(_));
         if request.namespace.as_str() != KUBELET_NAMESPACE || !is_prune {
@@ -89,7 +73,7 @@ impl ContainerdConfig {
         warnings.collect()
     }
 
-    /// Why it is not known which images pods need, if so.
+    /// Returns why the images that pods need are unknown, if so.
     fn unseen(&self) -> Option<String> {
         match self {
             Self::Unseen => Some("containerd's configuration cannot be seen".to_owned()),

@@ -1,15 +1,15 @@
-//! Which images containerd needs for pods, by the text of its configuration.
+//! Parses containerd's configuration for the images that it needs for pods.
 //!
 //! Up to containerd 1.7 that is `sandbox_image` of the CRI plugin, from 2.0 on the images of
-//! `pinned_images`. All places are looked at whatever version a file says it has: containerd
-//! converts older files, and a name too many costs less than one that is missing.
+//! `pinned_images`. Both are read from files of any version: containerd converts older files, and an
+//! extra name costs less than a missing one.
 //!
 //! # Several files
 //!
-//! A file that is imported comes after the one that imports it, and what it sets replaces what
-//! was set. Where an imported file has the plugin's section without the image, containerd 1.x
-//! replaces the whole section, so that its default is in force again, and 2.x does not. Which
-//! containerd reads the files is not known here, so both images count as needed.
+//! An imported file comes after the file that imports it, and replaces its values. If an imported file
+//! has the plugin's section without the image, containerd 1.x replaces the whole section, so the
+//! default applies again; 2.x does not. The version of containerd is unknown here, so both images
+//! count as needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,35 +30,35 @@ pub(crate) const DEFAULT_SANDBOX_IMAGES: [&str; 6] = [
 /// The CRI plugin in files of version 1 and 2.
 const PLUGINS: [&str; 2] = ["cri", "io.containerd.grpc.v1.cri"];
 
-/// The part of the CRI plugin that has to do with images, in files of version 3.
+/// The image plugin of CRI in files of version 3.
 const IMAGES_PLUGIN: &str = "io.containerd.cri.v1.images";
 
-/// Under which name the sandbox image is among those that are pinned.
+/// The key of the sandbox image in `pinned_images`.
 const SANDBOX: &str = "sandbox";
 
-/// What one file of containerd's configuration says about images that pods need.
+/// The settings of one configuration file for the images that pods need.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ContainerdFile {
-    /// Other files to read after it, as it names them: paths or patterns, relative to it.
+    /// The imports: paths or patterns, relative to the file.
     pub(crate) imports: Vec<String>,
-    /// The images it sets, by what they are for.
+    /// The images, by their key.
     pinned: BTreeMap<String, String>,
-    /// Whether it has a section in which the sandbox image is not set.
+    /// Whether it has the section without the sandbox image.
     may_reset: bool,
 }
 
-/// Why a file says nothing that can be relied on.
+/// Why a file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ContainerdFileError {
-    /// It is not TOML.
+    /// The file is not TOML.
     #[error("it is not TOML: {0}")]
     Toml(String),
-    /// A key has a value of another kind than containerd takes.
+    /// A key has a value of the wrong type.
     #[error("`{key}` is not {accepts}")]
     Kind {
-        /// The key, in full.
+        /// The full key.
         key: String,
-        /// What containerd takes.
+        /// The accepted type.
         accepts: &'static str,
     },
 }
@@ -68,7 +68,7 @@ impl ContainerdFile {
     ///
     /// # Errors
     ///
-    /// [`ContainerdFileError`]. Then it is not known which images are needed.
+    /// [`ContainerdFileError`]. Then the needed images are unknown.
     pub(crate) fn parse(text: &str) -> Result<Self, ContainerdFileError> {
         let table: Table = text
             .parse()
@@ -110,7 +110,7 @@ impl ContainerdFile {
     fn take(&mut self, key: &str, image: &Value, place: &str) -> Result<(), ContainerdFileError> {
         let image = image.as_str().ok_or_else(|| kind(place, "a text"))?;
         if image.is_empty() {
-            // As good as not set, to some versions.
+            // Some versions treat an empty name as not set.
             self.may_reset = true;
         } else {
             self.pinned.insert(key.to_owned(), image.to_owned());
@@ -130,14 +130,14 @@ fn kind(key: &str, accepts: &'static str) -> ContainerdFileError {
     }
 }
 
-/// The images that are needed by several files together.
+/// The images that several files need together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NeededImages {
     by_key: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl NeededImages {
-    /// Takes the next file, in containerd's order.
+    /// Adds the next file, in containerd's order.
     pub(crate) fn take(&mut self, file: ContainerdFile) {
         if file.may_reset {
             let sandbox = self.by_key.entry(SANDBOX.to_owned()).or_default();
@@ -148,8 +148,8 @@ impl NeededImages {
         }
     }
 
-    /// Returns the names that records of these images may have, sorted: as they are written, and
-    /// in full; of a name with tag and digest also with either alone.
+    /// Returns the names that records of these images may have, sorted: as written, and in full; for a
+    /// name with tag and digest also with each alone.
     pub(crate) fn names(mut self) -> Vec<String> {
         let defaults = || DEFAULT_SANDBOX_IMAGES.map(str::to_owned).into();
         self.by_key
@@ -206,9 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_the_defaults_of_all_releases_are_needed() {
+    fn without_a_setting_the_defaults_of_all_releases_are_needed() {
         assert_eq!(defaults().len(), DEFAULT_SANDBOX_IMAGES.len());
-        // Other pinned images do not stand for the sandbox's.
+        // Other pinned images do not replace the sandbox image.
         let base = "[plugins.'io.containerd.cri.v1.images'.pinned_images]\nbase = 'b:1'";
         let found = names(&[base]);
         assert!(found.contains(&"docker.io/library/b:1".to_owned()));
@@ -233,12 +233,12 @@ mod tests {
         let found = names(&[V2, section]);
         assert!(found.contains(&"mirror.example/pause:2".to_owned()));
         assert!(defaults().iter().all(|it| found.contains(it)));
-        // What comes after it counts again.
+        // A later setting applies again.
         assert_eq!(names(&[section, V2]), ["mirror.example/pause:2"]);
     }
 
     #[test]
-    fn a_name_stands_for_all_records_that_it_may_have() {
+    fn a_name_has_all_forms_that_records_may_have() {
         let digest = format!("sha256:{}", "d".repeat(64));
         let text = format!("[plugins.cri]\nsandbox_image = \"acme/pause:9@{digest}\"");
         assert_eq!(
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_short_names_no_other_image() {
+    fn a_truncated_file_has_no_other_image() {
         for text in [V1, V2, V3] {
             for end in 0..text.len() {
                 let Ok(file) = ContainerdFile::parse(&text[..end]) else {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_containerd_would_not_take_is_an_error() {
+    fn values_of_the_wrong_type_are_errors() {
         for (text, words) in [
             ("plugins = 1", "`plugins` is not a table"),
             ("imports = 'x'", "`imports` is not a list of texts"),

@@ -1,7 +1,7 @@
-//! The files of containerd's configuration: the one that is named, and what it imports.
+//! Reads containerd's configuration file and its imports.
 //!
-//! They are read in containerd's order, each once: a file, then what it imports, then what those
-//! import. What cannot be read makes the answer incomplete, and the caller keeps more.
+//! It reads each file once, in containerd's order: a file, its imports, then their imports. If one
+//! cannot be read, the result is incomplete, and the caller keeps more images.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -12,28 +12,28 @@ use path_clean::clean;
 use super::read_text;
 use super::sandbox::{ContainerdFile, NeededImages};
 
-/// How many files are read at most. A node has a handful.
+/// The maximum number of files. A node has a handful.
 const MAX_FILES: usize = 100;
 
-/// The images that pods need, by containerd's configuration.
+/// The images that pods need according to containerd's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxImages {
-    /// The names that records of them may have, sorted.
+    /// The names that their records may have, sorted.
     pub names: Vec<String>,
-    /// What could not be read, and why. If there is any, others may be needed as well.
+    /// The files that could not be read, and why. Then other images may be needed, too.
     pub warnings: Vec<String>,
 }
 
 impl SandboxImages {
-    /// Whether everything could be read: no other image is needed for pods as such.
+    /// Returns whether all files could be read, so that no other image is needed.
     pub fn is_whole(&self) -> bool {
         self.warnings.is_empty()
     }
 }
 
-/// Reads which images pods need from the file at `path` and those that it imports.
+/// Returns the images that pods need according to the file at `path` and its imports.
 ///
-/// Without such a file containerd has its defaults, and those are the answer.
+/// If the file does not exist, containerd uses its defaults, and these are returned.
 pub fn read_sandbox_images(path: &Path) -> SandboxImages {
     let mut needed = NeededImages::default();
     let mut warnings = Vec::new();
@@ -82,16 +82,16 @@ pub fn read_sandbox_images(path: &Path) -> SandboxImages {
     }
 }
 
-/// Returns the files that an import means, seen from the file that has it: those that match, in
-/// the order of their names, or the one that it names.
+/// Returns the files of an import, relative to the importing file: the matching files in the order of
+/// their names, or the named one.
 fn matching(file: &Path, import: &str) -> Result<Vec<PathBuf>, String> {
     let directory = file.parent().unwrap_or(Path::new("/"));
-    // By its text, as containerd does.
+    // Decided by the text, like containerd.
     let path = clean(directory.join(import));
     if !import.contains('*') {
         return Ok(vec![path]);
     }
-    // What stands before the import is no pattern.
+    // The directory before the import is not a pattern.
     let pattern = path.to_str().ok_or("its path is not UTF-8")?;
     let options = glob::MatchOptions {
         require_literal_separator: true,
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_containerd_has_its_defaults() {
+    fn without_a_file_the_defaults_are_needed() {
         let folder = tempfile::tempdir().unwrap();
         let found = read_sandbox_images(&folder.path().join("config.toml"));
         assert!(found.is_whole());
@@ -150,7 +150,7 @@ mod tests {
         let found = read_sandbox_images(&main);
         assert_eq!(found.names, ["r.example/c:1"]);
         assert!(found.is_whole(), "{found:?}");
-        // What an import imports comes after all that the first file imports.
+        // Imports of an import come after all imports of the first file.
         write(
             folder.path(),
             "conf.d/1.toml",
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_and_the_rest_is_known() {
+    fn unreadable_files_are_reported_and_the_others_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let main = folder.path().join("config.toml");
         let text = "imports = ['bad.toml', 'gone.toml', 'folder', 'a***b']\n";
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn files_without_an_end_and_lists_without_an_end_are_bounded() {
+    fn the_size_and_number_of_files_are_limited() {
         let folder = tempfile::tempdir().unwrap();
         let main = folder.path().join("config.toml");
         write(

@@ -1,4 +1,4 @@
-//! Whose guard may be taken, and by whom.
+//! Takeover of the guards of other runs.
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::RunError;
@@ -11,9 +11,9 @@ fn takeover(run: &str) -> String {
     format!("reclaim.takeover.{run}")
 }
 
-/// No timer deletes a lease that has expired: whoever wants the guard has to have it collected.
+/// containerd deletes an expired lease only in a collection, so the next run requests one.
 #[tokio::test]
-async fn a_guard_that_has_expired_is_nobodys() {
+async fn an_expired_guard_is_taken() {
     let stage = Stage::set().await;
     let past = Timestamp::now() - SignedDuration::from_hours(1);
     let expired = NewLease::new(GUARD).expires(past);
@@ -23,10 +23,9 @@ async fn a_guard_that_has_expired_is_nobodys() {
     assert!(stage.leases().await.is_empty());
 }
 
-/// The guard of a dead run goes to the one who may take it over; while somebody alive is about
-/// to, that is nobody else.
+/// A run takes over the guard of a dead run, unless a live process is taking it over.
 #[tokio::test]
-async fn a_dead_runs_guard_goes_to_the_last_of_the_line() {
+async fn the_guard_of_a_dead_run_is_taken_over_once() {
     let takers: [(&[Maker], bool); 6] = [
         (&[], true),
         (&[Maker::Over], true),
@@ -66,9 +65,9 @@ async fn a_dead_runs_guard_goes_to_the_last_of_the_line() {
     }
 }
 
-/// A run of this very process that is over blocks nobody, though the process lives on.
+/// A run of this process that is over does not block others while the process lives.
 #[tokio::test]
-async fn a_run_of_this_process_that_is_over_is_taken_over_from() {
+async fn the_guard_of_an_ended_run_of_this_process_is_taken_over() {
     let stage = Stage::set().await;
     let guard = lease_of(Maker::Over, "run", GUARD);
     stage.namespace.create_lease(guard).await.unwrap();
@@ -77,10 +76,9 @@ async fn a_run_of_this_process_that_is_over_is_taken_over_from() {
     assert!(stage.leases().await.is_empty());
 }
 
-/// A right to take over that has expired is nobody's either: the first to come has it collected,
-/// and the next takes the guard.
+/// The first run has an expired takeover lease collected, and the next one takes the guard.
 #[tokio::test]
-async fn a_takeover_that_has_expired_is_nobodys() {
+async fn an_expired_takeover_is_collected() {
     let stage = Stage::set().await;
     let guard = lease_of(Maker::Dead, "run", GUARD);
     stage.namespace.create_lease(guard).await.unwrap();
@@ -98,9 +96,9 @@ async fn a_takeover_that_has_expired_is_nobodys() {
     assert!(stage.leases().await.is_empty());
 }
 
-/// What dead processes had meant to act by goes; what they hold, and what others hold, stays.
+/// Takeover and collection leases of dead processes are deleted; holds and leases of others stay.
 #[tokio::test]
-async fn leftovers_of_dead_processes_are_swept() {
+async fn leftovers_of_dead_processes_are_deleted() {
     let stage = Stage::set().await;
     stage.build("docker.io/library/app:1").await;
     let swept = ["reclaim.takeover.a", "reclaim.collect"];

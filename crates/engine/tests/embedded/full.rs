@@ -1,4 +1,4 @@
-//! A disk without room for a journal: what is held by leases alone.
+//! A disk without room for a journal: leases hold the images.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::stage::{AT_ONCE, GUARD, Stage, all_unused, namespace};
 
-/// Refuses a method for want of space, from its `first` call on.
+/// Fails a method with a full disk, from its `first` call on.
 fn no_room(method: &str, first: usize) -> impl Iterator<Item = Fault> {
     (first..first + 100).map(move |nth| Fault {
         call: Call {
@@ -24,9 +24,9 @@ fn no_room(method: &str, first: usize) -> impl Iterator<Item = Fault> {
 const WRITE: &str = "content.v1.Content/Write";
 const CREATE: &str = "leases.v1.Leases/Create";
 
-/// With an undo window, what small leases hold is one hold, and comes back whole.
+/// With an undo window, small leases form one hold, which can be undone completely.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_leases_hold_can_be_undone() {
+async fn small_holds_can_be_undone() {
     let stage = Stage::set().await;
     for name in ["a", "b", "c", "d", "e", "f"] {
         stage.build(name).await;
@@ -60,29 +60,29 @@ async fn what_leases_hold_can_be_undone() {
     assert!(stage.leases().await.is_empty());
 }
 
-/// If not even the lease of one image can be written, nothing is removed, and the error says so.
+/// If not even the lease of one image can be written, nothing is removed.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_goes_without_a_hold() {
+async fn nothing_is_removed_without_a_hold() {
     let stage = Stage::set().await;
     stage.build("a").await;
     stage.build("b").await;
     let before = stage.namespace.images().await.unwrap();
-    // The first lease is the guard's.
+    // The first lease is the guard.
     for first in [0, 1] {
         let faults = no_room(WRITE, 0).chain(no_room(CREATE, first));
         let embedded = stage.engine(faults).await;
         let error = embedded.prune(&all_unused()).await.unwrap_err();
         assert!(matches!(error, RunError::DiskFull(_)), "{error}");
-        let words = error.to_string();
-        assert!(words.starts_with("nothing was removed"), "{words}");
+        let text = error.to_string();
+        assert!(text.starts_with("nothing was removed"), "{text}");
         assert_eq!(stage.namespace.images().await.unwrap(), before);
         assert!(stage.leases().await.is_empty());
     }
 }
 
-/// A lease that holds only a part of what it should is taken back, and a smaller one tried.
+/// An incomplete lease is deleted, and a smaller batch is tried.
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_hold_is_taken_back() {
+async fn an_incomplete_hold_is_deleted() {
     let stage = Stage::set().await;
     stage.build("a").await;
     let before = stage.namespace.images().await.unwrap();

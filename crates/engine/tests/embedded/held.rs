@@ -1,4 +1,4 @@
-//! What a run had removed outlives its guard, and is never written back without its content.
+//! Holds outlive the guard, and records are never restored without their content.
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::{RunError, Undone};
@@ -7,15 +7,13 @@ use reclaim_testkit::fault::{Act, Moment, Then};
 use reclaim_testkit::{BuiltImage, Deletion, NamespaceClient};
 use tonic::Code;
 
-use crate::stage::{
-    GIVE_BACK, GUARD, Maker, Stage, all_unused, fault, lease_of, namespace, request,
-};
+use crate::stage::{GUARD, Maker, RELEASE, Stage, all_unused, fault, lease_of, namespace, request};
 
 const APP: &str = "docker.io/library/app:1";
 
-/// A run that could not collect what it had removed. Returns its ID.
+/// Makes a run that cannot collect. Returns its ID.
 async fn unfinished(stage: &Stage) -> String {
-    let broken = fault(GIVE_BACK, Moment::Before, Act::Refuse(Code::Unknown));
+    let broken = fault(RELEASE, Moment::Before, Act::Refuse(Code::Unknown));
     let embedded = stage.engine([broken]).await;
     let report = embedded.prune(&all_unused()).await.unwrap();
     assert!(report.unfinished.is_some(), "{report:?}");
@@ -32,10 +30,9 @@ async fn is_whole(stage: &Stage, app: &BuiltImage) -> bool {
     images.contains_key(app.name()) && app.blobs.keys().all(|it| blobs.contains_key(it))
 }
 
-/// A guard that has expired is collected by whoever comes next, and what the run had removed is
-/// restored all the same.
+/// The next run has an expired guard collected, and restores the removed images.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_expiry_of_the_guard_loses_nothing() {
+async fn an_expired_guard_loses_nothing() {
     let stage = Stage::set().await;
     let app = stage.build(APP).await;
     let run = unfinished(&stage).await;
@@ -55,10 +52,10 @@ async fn the_expiry_of_the_guard_loses_nothing() {
     assert!(stage.leases().await.is_empty());
 }
 
-/// Runs of older versions hold what they remove by the guard itself: when that has expired and is
-/// still there, it is handed on before it is collected.
+/// Older versions hold content with the guard itself: it moves to a hold before an expired guard is
+/// collected.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_expired_guard_holds_is_handed_on() {
+async fn the_content_of_an_expired_guard_moves_to_a_hold() {
     let stage = Stage::quiet().await;
     let app = stage.build(APP).await;
     let run = unfinished(&stage).await;
@@ -80,10 +77,10 @@ async fn what_an_expired_guard_holds_is_handed_on() {
     assert!(stage.leases().await.is_empty());
 }
 
-/// While a run sleeps its hold ends and everything is collected: what has come to be used is
-/// reported, and not written as a name of nothing.
+/// While a run sleeps, its hold expires and the content is collected: a used image is reported, and its
+/// record is not restored.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_record_is_written_back_without_its_content() {
+async fn no_record_is_restored_without_its_content() {
     let stage = Stage::set().await;
     let app = stage.build(APP).await;
     let sleeping = move |namespace: NamespaceClient| {
@@ -111,12 +108,12 @@ async fn no_record_is_written_back_without_its_content() {
     assert!(stage.leases().await.is_empty());
 }
 
-/// What is unfinished can be undone at once, by the process that could not finish it.
+/// The process of an unfinished run can undo it at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unfinished_run_can_be_listed_and_undone() {
     let stage = Stage::set().await;
     let app = stage.build(APP).await;
-    let broken = fault(GIVE_BACK, Moment::Before, Act::Refuse(Code::Unknown));
+    let broken = fault(RELEASE, Moment::Before, Act::Refuse(Code::Unknown));
     let embedded = stage.engine([broken]).await;
     let report = embedded.prune(&all_unused()).await.unwrap();
     let history = embedded.engine.history(&namespace()).await.unwrap();

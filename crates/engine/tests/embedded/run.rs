@@ -1,4 +1,4 @@
-//! What a run tells when others come in between.
+//! Reports of runs with which other clients interfere.
 
 use std::sync::Mutex;
 
@@ -12,17 +12,17 @@ use crate::stage::{AT_ONCE, Stage, all_unused, fault, request};
 
 const APP: &str = "docker.io/library/app:1";
 
-/// Every record is told of once it is dealt with, and the last with all of them done.
+/// The progress reports each removal once.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_removal_is_told() {
+async fn progress_reports_each_removal() {
     let stage = Stage::set().await;
     for letter in ["a", "b", "c"] {
         stage.build(letter).await;
     }
-    let told = Mutex::new(Vec::new());
+    let reported = Mutex::new(Vec::new());
     let listen = |progress| {
         if let Progress::Step { done, steps } = progress {
-            told.lock().unwrap().push((done, steps));
+            reported.lock().unwrap().push((done, steps));
         }
     };
     let controls = Controls {
@@ -34,12 +34,12 @@ async fn each_removal_is_told() {
     let request = all_unused();
     let pruned = embedded.engine.prune(&request, None, controls);
     assert_eq!(pruned.await.unwrap().removed.len(), 3);
-    assert_eq!(*told.lock().unwrap(), [(1, 3), (2, 3), (3, 3)]);
+    assert_eq!(*reported.lock().unwrap(), [(1, 3), (2, 3), (3, 3)]);
 }
 
-/// The answer is lost: the next try finds the record gone, and it is this run that removed it.
+/// The answer is lost, and the next attempt finds the record gone: this run has removed it.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_gone_after_a_lost_answer_was_removed() {
+async fn a_record_gone_after_a_lost_answer_is_removed() {
     let stage = Stage::set().await;
     stage.build(APP).await;
     let lost = fault("images.v1.Images/Delete", Moment::After, Act::Cut);
@@ -50,9 +50,9 @@ async fn what_is_gone_after_a_lost_answer_was_removed() {
     assert!(report.refused.is_empty(), "{report:?}");
 }
 
-/// What somebody else removes in between was not removed by this run.
+/// A record that another client removes is refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_else_removed_is_refused() {
+async fn a_record_that_another_client_removed_is_refused() {
     let stage = Stage::set().await;
     stage.build(APP).await;
     let removing = async |namespace: NamespaceClient| {
@@ -69,8 +69,7 @@ async fn what_somebody_else_removed_is_refused() {
     assert_eq!(report.refused[0].reason, RefuseReason::AlreadyGone);
 }
 
-/// An image in use that is to lose its name keeps it when the name that would keep the image
-/// instead comes to be another's.
+/// An image in use keeps its name if the record without a name cannot be written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_not_removed_that_cannot_be_replaced() {
     let stage = Stage::set().await;
@@ -107,19 +106,18 @@ async fn a_name_is_not_removed_that_cannot_be_replaced() {
     assert_eq!(images.get(APP), Some(&app.target.digest));
 }
 
-/// What was confirmed and has come to be used by the time of the run is refused, also if nothing
-/// else is left to do.
+/// A confirmed image that came into use is refused, also if it is the only one.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_came_to_be_used_is_refused() {
+async fn a_confirmed_image_that_came_into_use_is_refused() {
     let stage = Stage::set().await;
     let app = stage.build(APP).await;
     let embedded = stage.engine([]).await;
     let request = all_unused();
     let preview = embedded.engine.preview(&request, &no_progress);
     let preview = preview.await.unwrap();
-    let told = preview.report();
-    assert_eq!(told.removed[0].name, APP);
-    assert!(!told.rows.is_empty(), "what would go is listed by rows");
+    let shown = preview.report();
+    assert_eq!(shown.removed[0].name, APP);
+    assert!(!shown.rows.is_empty(), "rows list the images to remove");
     stage
         .namespace
         .nerdctl_container("web", &app)
@@ -135,8 +133,8 @@ async fn what_came_to_be_used_is_refused() {
     );
 }
 
-/// What a run that was stopped before its first removal does not do: collect. It has nothing to
-/// free, and a collection of others' garbage takes its time.
+/// A run cancelled before its first removal has nothing to free, and collecting other garbage takes
+/// time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_cancelled_before_its_first_removal_does_not_collect() {
     let stage = Stage::quiet().await;

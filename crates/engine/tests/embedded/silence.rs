@@ -1,4 +1,4 @@
-//! Answers that do not come, and runs that are stopped while they wait.
+//! Missing answers, and runs that are cancelled while they wait.
 
 use std::time::Duration;
 
@@ -7,11 +7,9 @@ use reclaim_model::{RefuseReason, Report};
 use reclaim_testkit::fault::{Act, Moment};
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{
-    AT_ONCE, Embedded, GIVE_BACK, GUARD, Maker, Stage, all_unused, fault, lease_of,
-};
+use crate::stage::{AT_ONCE, Embedded, GUARD, Maker, RELEASE, Stage, all_unused, fault, lease_of};
 
-/// Prunes with a token that is cancelled by the first progress of that kind.
+/// Prunes, and cancels at the first progress of a kind.
 async fn cancelled_at(
     embedded: &Embedded,
     options: &RunOptions,
@@ -31,31 +29,34 @@ async fn cancelled_at(
     embedded.engine.prune(&all_unused(), None, controls).await
 }
 
-/// containerd does not stop collecting because nobody waits for it any more, and what it will free
-/// has lost its names for good.
+/// containerd continues a collection after the deadline, and the removed images cannot be restored.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collection_past_its_ceiling_is_reported_as_going_on() {
+async fn a_collection_past_its_deadline_is_reported_as_running() {
     reclaim_store::set_deadline_for_test(Duration::from_secs(1));
     let stage = Stage::set().await;
     let app = stage.build("docker.io/library/app:1").await;
-    let endless = fault(GIVE_BACK, Moment::After, Act::Hang);
+    let endless = fault(RELEASE, Moment::After, Act::Hang);
     let embedded = stage.engine([endless]).await;
     let report = embedded.prune(&all_unused()).await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);
     assert_eq!(report.removed[0].name, app.name());
     assert_eq!((report.unfinished, report.collection), (None, None));
-    let is_told = |it: &String| it.contains("containerd is still collecting after");
-    assert!(report.warnings.iter().any(is_told), "{:?}", report.warnings);
+    let is_warning = |warning: &String| warning.contains("containerd is still collecting after");
+    assert!(
+        report.warnings.iter().any(is_warning),
+        "{:?}",
+        report.warnings
+    );
     assert!(stage.leases().await.is_empty());
 }
 
-/// Nothing was deleted: that is no collection that goes on.
+/// If nothing was deleted, no collection is running.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collection_that_never_began_is_asked_for_again() {
+async fn a_collection_that_did_not_begin_is_requested_again() {
     reclaim_store::set_deadline_for_test(Duration::from_secs(1));
     let stage = Stage::set().await;
     stage.build("docker.io/library/app:1").await;
-    let lost = fault(GIVE_BACK, Moment::Before, Act::Hang);
+    let lost = fault(RELEASE, Moment::Before, Act::Hang);
     let embedded = stage.engine([lost]).await;
     let report = embedded.prune(&all_unused()).await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);
@@ -65,10 +66,10 @@ async fn a_collection_that_never_began_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_stopped_while_it_observes() {
+async fn a_run_is_cancelled_while_it_observes() {
     let stage = Stage::set().await;
     let app = stage.build("docker.io/library/app:1").await;
-    // Longer than the test may take, if anybody waits for it.
+    // Longer than the time limit of the test.
     let endless = fault("images.v1.Images/List", Moment::Before, Act::Hang);
     let embedded = stage.engine([endless]).await;
     let stopped = cancelled_at(&embedded, &AT_ONCE, |it| it == Progress::Observing).await;
@@ -79,7 +80,7 @@ async fn a_run_is_stopped_while_it_observes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_stopped_while_it_waits_for_another() {
+async fn a_run_is_cancelled_while_it_waits_for_another() {
     let stage = Stage::set().await;
     stage.build("docker.io/library/app:1").await;
     let theirs = lease_of(Maker::Alive, "theirs", GUARD);
@@ -98,7 +99,7 @@ async fn a_run_is_stopped_while_it_waits_for_another() {
     let request = all_unused();
     let waiting = embedded.engine.prune(&request, None, controls);
     let stopping = async {
-        // It is known to wait when it has looked whose the guard is twice.
+        // It waits once it has read the guard twice.
         let looks = |calls: &[&str]| {
             calls
                 .iter()
@@ -123,9 +124,9 @@ async fn a_run_is_stopped_while_it_waits_for_another() {
     );
 }
 
-/// Who had begun to use what was removed may not be seen yet: all of it comes back.
+/// New users of removed images may not be visible yet, so all images are restored.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grace_that_is_cut_short_restores_what_was_removed() {
+async fn cutting_the_grace_period_short_restores_all_images() {
     let stage = Stage::set().await;
     let app = stage.build("docker.io/library/app:1").await;
     let embedded = stage.engine([]).await;
@@ -144,7 +145,7 @@ async fn a_grace_that_is_cut_short_restores_what_was_removed() {
     );
     let why = report.unfinished.unwrap();
     assert!(
-        why.starts_with("stopped before the grace was over"),
+        why.starts_with("cancelled before the grace period was over"),
         "{why}"
     );
     assert!(stage.leases().await.is_empty());

@@ -1,4 +1,4 @@
-//! A containerd, an engine of this process behind a fault proxy, and leases of other runs.
+//! A containerd, an engine behind a fault proxy, and leases of other runs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use reclaim_testkit::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The lease that is the guard.
+/// The ID of the guard's lease.
 pub(crate) const GUARD: &str = "reclaim.prune";
-/// The call by which it is given back.
-pub(crate) const GIVE_BACK: &str = "leases.v1.Leases/Delete";
+/// The call that releases it.
+pub(crate) const RELEASE: &str = "leases.v1.Leases/Delete";
 
-/// What is done without a wait for those who are late.
+/// Options without a grace period.
 pub(crate) const AT_ONCE: RunOptions = RunOptions {
     grace: Duration::ZERO,
     undo_window: Duration::ZERO,
@@ -29,7 +29,7 @@ pub(crate) struct Stage {
     pub(crate) namespace: NamespaceClient,
 }
 
-/// An engine, and what stands between it and its containerd.
+/// An engine, and the proxy before its containerd.
 pub(crate) struct Embedded {
     pub(crate) engine: Engine,
     pub(crate) proxy: FaultProxy,
@@ -40,10 +40,10 @@ impl Stage {
         Self::on(Containerd::start().await)
     }
 
-    /// As [`Self::set`], with a containerd that collects only when it is asked to.
+    /// As [`Self::set`], with a containerd that collects only on request.
     pub(crate) async fn quiet() -> Self {
         let stage = Self::on(Containerd::quiet().start().await);
-        // The scheduler makes a first collection whenever it has begun.
+        // containerd's scheduler collects once after its start.
         stage.namespace.collect().await.unwrap();
         stage
     }
@@ -56,7 +56,7 @@ impl Stage {
         }
     }
 
-    /// An engine to which these faults will happen.
+    /// Connects an engine through a proxy with these faults.
     pub(crate) async fn engine(&self, faults: impl IntoIterator<Item = Fault>) -> Embedded {
         let proxy = FaultProxy::start(self.containerd.socket(), faults);
         Embedded {
@@ -65,7 +65,7 @@ impl Stage {
         }
     }
 
-    /// Somebody who does something with the first call of a method.
+    /// Runs an action of another client at the first call of a method.
     pub(crate) fn meanwhile<F>(
         &self,
         method: &str,
@@ -99,7 +99,7 @@ impl Stage {
     }
 }
 
-/// What happens to the first call of a method.
+/// A fault of the first call of a method.
 pub(crate) fn fault(method: &str, moment: Moment, act: Act) -> Fault {
     let call = Call {
         method: method.to_owned(),
@@ -126,7 +126,7 @@ impl Embedded {
         self.engine.prune(request, confirmed, controls).await
     }
 
-    /// Collects what nobody holds.
+    /// Collects garbage.
     pub(crate) async fn collect(&self) -> Result<(), RunError> {
         self.engine.collect_garbage(&namespace()).await
     }
@@ -143,7 +143,7 @@ pub(crate) fn namespace() -> Namespace {
     "default".parse().unwrap()
 }
 
-/// Writes a blob that nobody holds.
+/// Writes a blob without a holder.
 pub(crate) async fn litter(namespace: &NamespaceClient) {
     let none = Labels::new();
     namespace.write_blob(b"of nobody", &none).await.unwrap();
@@ -158,18 +158,18 @@ pub(crate) fn all_unused() -> PruneRequest {
     PruneRequest::unused(namespace()).may_empty_namespace(true)
 }
 
-/// Who made a lease.
+/// The creator of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Maker {
-    /// A process that runs: the one that started this one.
+    /// A running process: the parent of this one.
     Alive,
-    /// One that had the number of that one before it.
+    /// An earlier process with the same PID.
     Dead,
-    /// This process, by a run that it does not have.
+    /// This process, with a run that is over.
     Over,
 }
 
-/// A lease as a run makes them that expires in good time.
+/// A lease of a run that has not expired.
 pub(crate) fn lease_of(maker: Maker, run: &str, id: &str) -> NewLease {
     let owner = owner(maker);
     let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);

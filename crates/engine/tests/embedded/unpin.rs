@@ -1,4 +1,4 @@
-//! A label is gone by our doing, or by somebody else's.
+//! Labels that this run or another client removes.
 
 use reclaim_model::{BuildHistory, Digest, PruneRequest};
 use reclaim_testkit::fault::{Act, Moment, Then};
@@ -28,9 +28,9 @@ fn unpinning() -> PruneRequest {
     all_unused().with_build_history(BuildHistory::Unpin)
 }
 
-/// The answer is lost: the next try finds the label gone, and it is this run that took it.
+/// The answer is lost, and the next attempt finds the label gone: this run has removed it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_label_that_is_gone_after_a_lost_answer_is_gone_by_us() {
+async fn a_label_gone_after_a_lost_answer_is_removed() {
     let (stage, config) = stage().await;
     let lost = fault("content.v1.Content/Update", Moment::After, Act::Cut);
     let embedded = stage.engine([lost]).await;
@@ -49,9 +49,9 @@ async fn a_label_that_is_gone_after_a_lost_answer_is_gone_by_us() {
     );
 }
 
-/// Somebody else took the label: this run took nothing, and says so.
+/// A label that another client removed is not in the report.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_label_that_somebody_else_took_is_not_ours() {
+async fn a_label_that_another_client_removed_is_not_reported() {
     let (stage, config) = stage().await;
     let taking = move |namespace: NamespaceClient| {
         let config = config.clone();

@@ -1,4 +1,4 @@
-//! Callers that wait for another's run to end.
+//! Callers that wait for another run to end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::stage::{AT_ONCE, Embedded, GUARD, Maker, Stage, lease_of, request};
 
-/// As many as the queue has places.
+/// The places of the queue.
 const PLACES: usize = 8;
 const CREATE: &str = "leases.v1.Leases/Create";
 const LIST: &str = "images.v1.Images/List";
@@ -24,7 +24,7 @@ fn count(embedded: &Embedded, method: &str) -> usize {
     called.iter().filter(|it| it.ends_with(method)).count()
 }
 
-/// Fills the queue with callers that go slowly, behind a guard that is not ours.
+/// Fills the queue with slow callers, behind the guard of another run.
 async fn queued(stage: &Stage, engine: &Arc<Engine>, cancel: &CancellationToken) -> Waiting {
     let guard = lease_of(Maker::Alive, "run", GUARD);
     stage.namespace.create_lease(guard).await.unwrap();
@@ -51,10 +51,10 @@ async fn prune(engine: &Engine, cancel: &CancellationToken) -> Result<Report, Ru
     engine.prune(&request, None, controls).await
 }
 
-/// All together ask once a second, and list the images once. One more than there are places is
-/// refused, and all that wait have their turn.
+/// Together they poll once a second, and list the images once. One caller too many is refused, and all
+/// others run.
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_wait_poll_as_one() {
+async fn waiting_callers_share_one_poll() {
     let stage = Stage::set().await;
     let embedded = stage.engine([]).await;
     let engine = Arc::new(embedded.engine.clone());
@@ -64,7 +64,7 @@ async fn all_that_wait_poll_as_one() {
     while count(&embedded, CREATE) < 4 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // A slow machine only makes it longer.
+    // On a slow machine it takes longer.
     assert!(began.elapsed() >= Duration::from_secs(3));
     assert_eq!(count(&embedded, LIST), 1);
     let refused = prune(&engine, &cancel).await.unwrap_err();
@@ -84,7 +84,7 @@ async fn all_that_wait_poll_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_cancelled_waits_no_longer() {
+async fn a_cancelled_caller_stops_waiting() {
     let stage = Stage::set().await;
     let embedded = stage.engine([]).await;
     let engine = Arc::new(embedded.engine.clone());

@@ -1,4 +1,4 @@
-//! One outage, and what has to hold after it.
+//! One outage, and the conditions after it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::stage::{Stage, UNUSED, runtime};
 
-/// What containerd does.
+/// The kind of outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Harm {
-    /// It ends before the call is carried out, and starts again later.
+    /// containerd stops before it executes the call, and starts again later.
     Away,
-    /// It ends when the call is carried out and not yet answered.
+    /// containerd stops after it executes the call and before the answer.
     AwayAfter,
-    /// It stops, and goes on later as if nothing had been, as after SIGSTOP and SIGCONT.
+    /// containerd pauses and continues later, as with SIGSTOP and SIGCONT.
     Silent,
 }
 
@@ -26,19 +26,19 @@ pub(crate) enum Harm {
 pub(crate) struct Case {
     pub(crate) version: &'static str,
     pub(crate) is_held: bool,
-    /// How many calls are answered before.
+    /// The number of calls before it.
     pub(crate) call: u64,
     pub(crate) harm: Harm,
     pub(crate) length: Duration,
 }
 
-/// Within what time a caller has an answer, once containerd answers.
+/// The time limit for the caller's answer once containerd answers.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// How long a run keeps trying to come to its end, at most.
+/// How long a run retries its last steps.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
-/// How long a daemon may take to finish its own run, once containerd answers.
+/// The time limit for a daemon to finish its run once containerd answers.
 const FINISH: Duration = Duration::from_secs(120);
 
 impl Case {
@@ -69,7 +69,7 @@ impl Case {
         }
         let there = stage.images();
         if let Ok(report) = &pruned {
-            // What was removed by a report is, unless the run could not come to its end.
+            // Images that the report lists as removed are gone, unless the run is unfinished.
             let removed = report.removed.iter();
             let mut removed = removed.map(|it| it.name.trim_start_matches("docker.io/library/"));
             let is_there = |name: &str| there.iter().any(|it| it == name);
@@ -96,7 +96,7 @@ impl Case {
         self.check_rest(stage)
     }
 
-    /// Nothing of a run is left over.
+    /// Checks that no lease of a run is left.
     fn check_rest(&self, stage: &Stage) -> Result<(), String> {
         let leases = stage.space().leases;
         let is_rest =
@@ -139,7 +139,7 @@ impl Case {
             let until = *silent_until.lock().expect("nothing panics");
             let left = until.map(|it| it.saturating_duration_since(Instant::now()));
             match left.filter(|it| !it.is_zero()) {
-                // As a stopped process does: what has arrived is carried out when it goes on.
+                // Like a stopped process: it executes the arrived calls when it continues.
                 Some(left) => Fault::Wait(left),
                 None => Fault::None,
             }

@@ -1,13 +1,13 @@
-//! containerd is away or silent for 1, 5, 30 and 300 seconds from any call of a prune on.
+//! containerd is away or silent for 1, 5, 30 and 300 seconds, from each call of a prune.
 //!
-//! Time is simulated, and containerd is the one in memory. A daemon prunes, and finishes what it
-//! could not bring to its end. Whatever happens, in the end:
+//! Time is simulated, and containerd is the fake one. A daemon prunes, and finishes unfinished runs. After
+//! each outage:
 //!
-//! - nothing that a container uses is gone, and every record has its content;
-//! - each image that was to go is gone as a whole or there as a whole;
-//! - nothing is held and no run has the guard, without a restart;
-//! - the next prune removes what is left, and the store is as without the outage;
-//! - the caller has an answer within a minute and the length of the outage.
+//! - no image that a container uses is gone, and every record has its content;
+//! - each planned image is either completely gone or complete;
+//! - no hold and no guard is left, without a restart;
+//! - the next prune removes the rest, and the store is as without the outage;
+//! - the caller has an answer within a minute plus the length of the outage.
 //!
 //! `RECLAIM_TEST_FAULTS=all` runs every case; without it one of seven.
 
@@ -25,7 +25,7 @@ use reclaim_testkit::select_faults;
 use crate::case::{Case, Harm};
 use crate::stage::Stage;
 
-/// How long an outage lasts, in seconds.
+/// The lengths of outages, in seconds.
 const LENGTHS: [u64; 4] = [1, 5, 30, 300];
 
 const VERSIONS: [&str; 4] = ["1.6.20", "1.7.28", "2.1.9", "2.3.4"];
@@ -53,7 +53,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn an_outage_of_any_length_at_any_call_loses_nothing() {
+fn no_outage_at_any_call_loses_an_image() {
     let cases = cases();
     let next = AtomicUsize::new(0);
     let complaints = Mutex::new(Vec::new());

@@ -1,4 +1,4 @@
-//! A host with images that are used and images that are not, and a daemon on it.
+//! A host with used and unused images, and a daemon.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ pub(crate) const NAMESPACE: &str = "default";
 
 const SNAPSHOTTER: &str = "overlayfs";
 
-/// Images that nothing uses: all of their records may go.
+/// The unused images. All of their records may be removed.
 pub(crate) const UNUSED: [&str; 4] = ["old:1", "old:2", "alone:1", "alone:again"];
 
-/// Images that containers use, by name and by snapshot.
+/// The images that containers use, by name and by snapshot.
 const USED: [&str; 2] = ["web:1", "db:1"];
 
 #[derive(Debug)]
@@ -33,8 +33,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Sets it in a runtime whose time is paused. If `is_held`, what a prune removes can be
-    /// restored for an hour.
+    /// Creates the host in a runtime with paused time. If `is_held`, the undo window is an hour.
     pub(crate) fn set(version: &str, is_held: bool) -> Self {
         let start = Instant::now();
         let began: Timestamp = "2026-03-15T04:30:00Z".parse().expect("a time");
@@ -65,7 +64,7 @@ impl Stage {
             stage.put(name, &Image::new(layers, &Labels::new()));
         }
         stage.run_container("web", "web:1", "web:1");
-        // Its name has moved on.
+        // Its name points to another image now.
         stage.run_container("db", "db:1", "db:0");
         stage
     }
@@ -114,7 +113,7 @@ impl Stage {
         });
     }
 
-    /// Removes what nothing uses.
+    /// Removes unused images.
     pub(crate) async fn prune(&self) -> Result<Report, RunError> {
         let namespace = NAMESPACE.parse().expect("a name");
         let request = PruneRequest::unused(namespace).may_lack_namespace(true);
@@ -135,14 +134,14 @@ impl Stage {
         self.fake.look(|state| state.namespaces[NAMESPACE].clone())
     }
 
-    /// Returns the images of which the records are there, with their short names.
+    /// Returns the short names of the existing records.
     pub(crate) fn images(&self) -> Vec<String> {
         let names = self.space().images.into_keys();
         let short = names.map(|it| it.trim_start_matches("docker.io/library/").to_owned());
         short.collect()
     }
 
-    /// Whether nothing that must be there is missing.
+    /// Checks that no used image is incomplete.
     pub(crate) fn check_whole(&self) -> Result<(), String> {
         let (images, content) = (self.images(), self.space().content);
         for name in USED {
@@ -159,7 +158,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Counts the calls of a prune without an outage.
+    /// Returns the number of calls of a prune without an outage.
     pub(crate) fn count_calls(version: &str, is_held: bool) -> u64 {
         runtime().block_on(async {
             let stage = Self::set(version, is_held);
@@ -175,7 +174,7 @@ fn engine(fake: &Fake, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> E
     Engine::new(store).with_machine(&"1".repeat(32), "boot")
 }
 
-/// Returns a runtime whose time passes as fast as it can.
+/// Returns a runtime with simulated time.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build();

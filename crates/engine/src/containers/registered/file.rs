@@ -1,4 +1,4 @@
-//! The lists on disk: one file for each owner, replaced as a whole.
+//! The lists on disk: one file for each owner, replaced atomically.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::{List, Lists, OwnerName};
 use crate::state;
 
-/// The version of the form of the files.
+/// The version of the file format.
 const VERSION: u32 = 1;
 
 const SUFFIX: &str = ".json";
 
-/// A file that should hold lists, and does not.
+/// A file of lists that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     #[error("read `{}`", path.display())]
@@ -78,17 +78,17 @@ pub(super) fn path(directory: &Path, owner: &OwnerName) -> PathBuf {
     directory.join(format!("{owner}{SUFFIX}"))
 }
 
-/// Reads the files of all owners; of each either its lists or why not.
+/// Reads the files of all owners: the lists or the error of each.
 pub(super) fn read_all(directory: &Path) -> io::Result<Vec<Result<(OwnerName, Lists), ReadError>>> {
     match state::make_directory(directory) {
-        // What is not there holds no lists.
+        // A missing directory has no lists.
         Err(error) if state::is_full(&error) && !directory.exists() => return Ok(Vec::new()),
         made => made?,
     }
     let mut read = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        // What a crash left half written has another ending.
+        // A partial file of a crash has another suffix.
         let name = path.file_name().and_then(|it| it.to_str());
         if name.is_some_and(|it| it.ends_with(SUFFIX)) {
             read.push(self::read(path));
@@ -104,7 +104,7 @@ fn read(path: PathBuf) -> Result<(OwnerName, Lists), ReadError> {
     };
     match parse(&bytes) {
         Ok((owner, _)) if !path.ends_with(format!("{owner}{SUFFIX}")) => {
-            // A copy: which of both is the last list is not known.
+            // A copy, and it is unknown which of them is newer.
             let problem = format!("it holds the lists of `{owner}`");
             Err(ReadError::Damaged { path, problem })
         }
@@ -200,8 +200,8 @@ fn to_file(container: &Container) -> ContainerFile {
     }
 }
 
-/// Writes the lists of an owner so that after a crash either the old or the new ones are there. An
-/// owner without any has no file.
+/// Writes the lists of an owner. After a crash the file has either the old or the new ones. An owner
+/// without lists has no file.
 pub(super) fn write(directory: &Path, owner: &OwnerName, lists: &Lists) -> io::Result<()> {
     let path = path(directory, owner);
     if lists.is_empty() {

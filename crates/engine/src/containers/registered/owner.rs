@@ -1,19 +1,19 @@
-//! Who registers containers.
+//! The names of engines that register containers.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How long a name may be.
+/// The maximum length of a name.
 const MAX_LENGTH: usize = 64;
 
-/// The name of an engine that registers containers. It is the name of a file, too.
+/// The name of an engine that registers containers. It is also a file name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OwnerName(String);
 
-/// A text is no [`OwnerName`].
+/// A text is not an [`OwnerName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no name of an owner; accepted are 1 to {MAX_LENGTH} letters, digits, `-`, `_` and `.`, \
+    "`{0}` is not an owner name; accepted are 1 to {MAX_LENGTH} letters, digits, `-`, `_` and `.`, \
      the first of them a letter or digit"
 )]
 pub struct OwnerNameError(String);

@@ -1,4 +1,4 @@
-//! What owners register is there until somebody says otherwise.
+//! Registered containers survive restarts, silent owners and damaged files.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ fn store(directory: &TempDir) -> RegisteredContainers {
 }
 
 #[tokio::test]
-async fn another_start_knows_all_of_it() {
+async fn a_restart_keeps_all_lists() {
     let directory = tempfile::tempdir().unwrap();
     let lives = TimeToLive::DEFAULT;
     {
@@ -121,7 +121,7 @@ async fn a_silent_owner_keeps_its_list_and_is_named() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_unknown_and_named() {
+async fn an_unreadable_file_is_an_error_that_names_it() {
     for (text, words) in [
         ("", "is damaged"),
         ("{", "is damaged"),
@@ -158,9 +158,9 @@ async fn what_cannot_be_read_is_unknown_and_named() {
     );
 }
 
-/// Nothing is written over what is unknown; only forgetting the owner ends it.
+/// An unreadable file is not overwritten; only forgetting the owner removes it.
 #[tokio::test]
-async fn a_list_that_cannot_be_read_is_not_replaced() {
+async fn an_unreadable_list_is_not_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("engine.json");
     fs::write(&path, "half").unwrap();
@@ -191,9 +191,9 @@ async fn a_list_that_cannot_be_read_is_not_replaced() {
     assert_eq!(ids(&store(&directory).lists()), ["a", "b"]);
 }
 
-/// Which of two files has an owner's last list is unknown.
+/// With two files of an owner, it is unknown which has the last list.
 #[tokio::test]
-async fn a_copy_of_a_list_is_no_list() {
+async fn a_copy_of_a_list_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let list = vec![container("a")];
     store(&directory)
@@ -210,7 +210,7 @@ async fn a_copy_of_a_list_is_no_list() {
 }
 
 #[test]
-fn an_owner_is_no_path() {
+fn an_owner_name_is_not_a_path() {
     for name in [
         "",
         ".",

@@ -1,29 +1,35 @@
-//! What our leases say about themselves.
+//! Reclaim's leases: their IDs, labels and lifetimes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_model::{EXPIRE, Lease, RUN_LABEL, RunId};
+use reclaim_model::{EXPIRE, Lease, Namespace, RUN_LABEL, RunId};
+use reclaim_store::{Containerd, StoreError};
 
-/// When the run began.
+use crate::retry::retry;
+
+/// The label for the start of the run.
 const STARTED: &str = "reclaim/started";
-/// On a lease that holds what a crashed run had removed or was about to.
+/// The label of a hold whose run has not finished.
 pub(crate) const ABANDONED: &str = "reclaim/abandoned";
 
-/// How long what a run had removed is held when the run has not come to its end: longer than the
-/// guard lasts, and than the week between two runs of a timer. The next run ends it.
+/// The prefix of the IDs of holds.
+pub(crate) const HOLD_PREFIX: &str = "reclaim.hold.";
+
+/// The lifetime of the hold of an unfinished run: longer than the guard, and than a week between
+/// two runs of a timer.
 pub(crate) const UNFINISHED: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
-/// How long a run may take before another may think it dead, unless it waits by itself: a run of
-/// 100,000 images on a slow disk takes a fraction of it.
+/// The time that a run may take without its pauses. A run of 100,000 images on a slow disk takes a
+/// fraction of it.
 pub(crate) const MAX_RUN: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// The longest that any run has the guard: a caller that asks to go slowly must not lock the
-/// namespace for weeks. A run that has not ended by then leaves the rest to the next one.
+/// The maximum lifetime of a guard, so that a slow run cannot lock the namespace for weeks. A run
+/// that reaches it leaves the rest to the next one.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The labels of a lease that a run makes at `now`.
+/// Returns the labels of a lease that a run creates at `now`.
 pub(crate) fn new(run: &RunId, now: Timestamp, lifetime: Duration) -> BTreeMap<String, String> {
     BTreeMap::from([
         (EXPIRE.to_owned(), text(expiry(now, lifetime))),
@@ -32,25 +38,44 @@ pub(crate) fn new(run: &RunId, now: Timestamp, lifetime: Duration) -> BTreeMap<S
     ])
 }
 
-/// When something that begins at `now` ends.
+/// Returns the end of a lifetime that begins at `now`.
 pub(crate) fn expiry(now: Timestamp, lifetime: Duration) -> Timestamp {
     let lifetime = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::MAX);
     now.saturating_add(lifetime).unwrap_or(Timestamp::MAX)
 }
 
-/// RFC 3339 in whole seconds: the form that every containerd parses.
+/// Formats RFC 3339 in whole seconds, which every containerd parses.
 fn text(time: Timestamp) -> String {
     format!("{time:.0}")
 }
 
-/// Which run made a lease.
+/// Returns the run that created a lease.
 pub(crate) fn run(lease: &Lease) -> Option<RunId> {
     lease.labels.get(RUN_LABEL).map(|run| RunId(run.clone()))
 }
 
-/// When the run of a lease began.
+/// Returns the start of a lease's run.
 pub(crate) fn started(lease: &Lease) -> Option<Timestamp> {
     lease.labels.get(STARTED)?.parse().ok()
+}
+
+/// Returns the ID of the hold of a run under way.
+pub(crate) fn unfinished(run: &RunId) -> String {
+    format!("{HOLD_PREFIX}{run}.unfinished")
+}
+
+/// Deletes the leases of a hold. If `collect` is set, the last deletion collects.
+pub(crate) async fn delete_hold(
+    store: &Containerd,
+    namespace: &Namespace,
+    leases: &[String],
+    collect: bool,
+) -> Result<(), StoreError> {
+    for (index, lease) in leases.iter().enumerate() {
+        let collect = collect && index + 1 == leases.len();
+        retry(|| store.delete_lease(namespace, lease, collect)).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -58,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_tells_whose_it_is_and_until_when() {
+    fn a_lease_names_its_run_and_expiry() {
         let id = RunId("run".to_owned());
         let now = "2026-01-10T12:00:00.5Z".parse().unwrap();
         let labels = new(&id, now, MAX_RUN);
@@ -74,16 +99,16 @@ mod tests {
         assert_eq!(run(&lease), Some(id));
         let began = "2026-01-10T12:00:00Z".parse().unwrap();
         assert_eq!(started(&lease), Some(began));
-        let anothers = Lease {
+        let foreign = Lease {
             labels: BTreeMap::new(),
             ..lease
         };
-        assert_eq!(run(&anothers), None);
-        assert_eq!(started(&anothers), None);
+        assert_eq!(run(&foreign), None);
+        assert_eq!(started(&foreign), None);
     }
 
     #[test]
-    fn what_lasts_beyond_all_time_ends_with_it() {
+    fn an_overflowing_lifetime_ends_at_the_maximum() {
         assert_eq!(expiry(Timestamp::UNIX_EPOCH, Duration::MAX), Timestamp::MAX);
     }
 }

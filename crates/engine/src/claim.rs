@@ -1,51 +1,30 @@
-//! Taking the guards: at once, or in the short queue of those that wait.
+//! Takes the guards, at once or after waiting in a short queue.
 //!
-//! Only the caller at the front of the queue polls containerd, once a second, whatever the number
-//! of callers and however often they change. A run of this process is waited for without a poll.
+//! Only the caller at the front of the queue polls containerd, once a second. Waiting for a run of
+//! this process needs no polling.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::Namespace;
 use reclaim_store::StoreError;
-use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::engine::{Engine, RunError};
-use crate::guard::PruneRunning;
-use crate::host_guard::{self, Busy, Claim};
-use crate::lease_labels::{self, MAX_LIFETIME, MAX_RUN};
+use crate::engine::Engine;
+use crate::error::Busy;
+use crate::error::RunError;
+use crate::guard::{MAX_WAITING, PruneRunning};
+use crate::host_guard::{self, Claim};
+use crate::lease::{self, MAX_LIFETIME, MAX_RUN};
 use crate::presence::Presence;
 use crate::retry::retry;
-
-/// How many callers wait for a run to end; more are refused.
-const MAX_WAITING: usize = 8;
 
 /// The time between two polls of containerd.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The callers that wait. Clones share it.
-#[derive(Debug, Clone)]
-pub(crate) struct Queue {
-    places: Arc<Semaphore>,
-    /// Held by the caller at the front. When containerd was polled last, unless the guard was
-    /// free then.
-    front: Arc<Mutex<Option<Instant>>>,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(MAX_WAITING)),
-            front: Arc::default(),
-        }
-    }
-}
-
-/// Who asks for the guards, and for what.
+/// A caller that takes the guards.
 #[derive(Clone, Copy)]
 pub(crate) struct Claimant<'a> {
     pub(crate) presence: &'a Presence,
@@ -54,12 +33,31 @@ pub(crate) struct Claimant<'a> {
     pub(crate) max_deletes_per_second: Option<u32>,
     /// Whether to wait for another run to end.
     pub(crate) wait: bool,
-    /// Ends the waiting.
+    /// Cancels the wait.
     pub(crate) cancel: &'a CancellationToken,
 }
 
 impl Engine {
-    /// Takes both guards. Returns until when they are ours.
+    /// Takes both guards for a short operation, without waiting.
+    pub(crate) async fn try_begin(
+        &self,
+        presence: &Presence,
+        namespace: &Namespace,
+    ) -> Result<PruneRunning, RunError> {
+        let cancel = CancellationToken::new();
+        let begun = self.begin(Claimant {
+            presence,
+            namespace,
+            grace: Duration::ZERO,
+            max_deletes_per_second: None,
+            wait: false,
+            cancel: &cancel,
+        });
+        let (running, _) = begun.await?;
+        Ok(running)
+    }
+
+    /// Takes both guards. Returns when they expire.
     pub(crate) async fn begin(
         &self,
         claimant: Claimant<'_>,
@@ -82,9 +80,9 @@ impl Engine {
         let Some(mut polled) = front else {
             return Err(RunError::Cancelled);
         };
-        // As long as this caller waits, what it is about to do does not change.
+        // Computed once, because it does not change while this caller waits.
         let mut lifetime = None;
-        let mut is_told = false;
+        let mut is_logged = false;
         loop {
             let next = polled.map(|at| at + POLL);
             let may_try = async {
@@ -100,12 +98,12 @@ impl Engine {
             }
             match self.claim(claimant, &mut lifetime).await {
                 Err(RunError::Busy(found)) => {
-                    if !is_told {
-                        info!(busy = %found, "waiting");
+                    if !is_logged {
+                        info!(busy = %found, "waiting for another run to end");
                     }
-                    is_told = true;
-                    // A run that waits is no daemon that hangs.
-                    self.motion.step();
+                    is_logged = true;
+                    // A daemon that waits does not hang.
+                    self.heartbeat.beat();
                     *polled = Some(Instant::now());
                 }
                 begun => {
@@ -116,8 +114,7 @@ impl Engine {
         }
     }
 
-    /// Takes both guards if they are free. `lifetime` is how long they are needed, once that is
-    /// known.
+    /// Takes both guards if they are free. Computes `lifetime` on the first call.
     async fn claim(
         &self,
         claimant: Claimant<'_>,
@@ -135,7 +132,7 @@ impl Engine {
             Some(lifetime) => lifetime,
             None => *lifetime.insert(self.lifetime(claimant).await?),
         };
-        let expires = lease_labels::expiry(self.store.now(), lifetime);
+        let expires = lease::expiry(self.store.now(), lifetime);
         let claim = host_guard::claim(&self.store, namespace, presence, lifetime).await;
         let claim = claim.map_err(|error| {
             if error.is_out_of_space() {
@@ -146,7 +143,7 @@ impl Engine {
         })?;
         match claim {
             Claim::Taken => Ok((running, expires)),
-            // Counting what is removed by now takes a list of all images: not at every poll.
+            // The progress needs a list of all images, which is too much for every poll.
             Claim::Busy(lease) if claimant.wait => {
                 Err(RunError::Busy(Busy::of_lease(namespace, lease.as_ref())))
             }
@@ -169,8 +166,8 @@ impl Engine {
     }
 }
 
-/// Returns how long a run may have the guard: what it waits on purpose, so many removals a second
-/// of so many images, comes to what every run has, up to a ceiling.
+/// Returns the lifetime of the guard: [`MAX_RUN`], the grace period and the pauses between removals,
+/// up to a limit.
 fn lifetime(grace: Duration, paced: Option<(u32, usize)>) -> Duration {
     let pauses = paced.map_or(Duration::ZERO, |(per_second, images)| {
         let images = u32::try_from(images).unwrap_or(u32::MAX);
@@ -185,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_guard_lasts_for_the_run_and_its_pauses_up_to_a_ceiling() {
+    fn the_guard_lasts_for_the_run_and_its_pauses_up_to_a_limit() {
         let (second, month) = (Duration::from_secs(1), Duration::from_hours(720));
         assert_eq!(lifetime(second, None), MAX_RUN + second);
         assert_eq!(lifetime(second, Some((10, 50))), MAX_RUN + 6 * second);

@@ -1,13 +1,11 @@
-//! A guard is given back by whoever has it, and what was to be freed is freed.
+//! Release of the guard, with a collection.
 
 use reclaim_engine::{Engine, RunError};
 use reclaim_testkit::fault::{Act, Moment, Then};
 use reclaim_testkit::{Deletion, NamespaceClient};
 use tonic::Code;
 
-use crate::stage::{
-    GIVE_BACK, GUARD, Maker, Stage, all_unused, fault, lease_of, litter, namespace,
-};
+use crate::stage::{GUARD, Maker, RELEASE, Stage, all_unused, fault, lease_of, litter, namespace};
 
 async fn undo(engine: &Engine) {
     let undone = engine.undo(&namespace(), None, &[]).await;
@@ -17,17 +15,17 @@ async fn undo(engine: &Engine) {
     );
 }
 
-/// The answer to the deletion is lost, and by the next try another has the guard: theirs is their
-/// hold, and stays.
+/// The answer to the deletion is lost, and another run takes the guard before the next attempt: that
+/// guard stays.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_guard_of_another_is_not_given_back() {
+async fn the_guard_of_another_run_is_not_released() {
     for is_collection in [false, true] {
         let stage = Stage::set().await;
         let taking = async |namespace: NamespaceClient| {
             let theirs = lease_of(Maker::Alive, "theirs", GUARD);
             namespace.create_lease(theirs).await.unwrap();
         };
-        let taken = stage.meanwhile(GIVE_BACK, Moment::After, Then::Cut, taking);
+        let taken = stage.meanwhile(RELEASE, Moment::After, Then::Cut, taking);
         let embedded = stage.engine([taken]).await;
         if is_collection {
             embedded.collect().await.unwrap();
@@ -41,7 +39,7 @@ async fn the_guard_of_another_is_not_given_back() {
     }
 }
 
-/// One call takes the guard and one gives it back: nobody looks whose it is who can know.
+/// One call takes the guard and one releases it, without a check of its owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_takes_two_calls() {
     let stage = Stage::set().await;
@@ -50,34 +48,33 @@ async fn a_collection_takes_two_calls() {
     let before = embedded.called().len();
     embedded.collect().await.unwrap();
     let called = &embedded.called()[before..];
-    assert_eq!(called, ["leases.v1.Leases/Create", GIVE_BACK]);
+    assert_eq!(called, ["leases.v1.Leases/Create", RELEASE]);
     assert!(stage.namespace.blobs().await.unwrap().is_empty());
 }
 
-/// The guard's lease is gone without a collection that anybody waited for: then there is one all
-/// the same.
+/// If the guard's lease is gone without a collection, the run requests one.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_to_be_freed_is_freed() {
+async fn a_vanished_guard_does_not_prevent_the_collection() {
     let stage = Stage::set().await;
     let ending = async |namespace: NamespaceClient| {
         let deleted = namespace.delete_lease(GUARD, Deletion::Async);
         deleted.await.unwrap();
         litter(&namespace).await;
     };
-    let ended = stage.meanwhile(GIVE_BACK, Moment::Before, Then::Continue, ending);
+    let ended = stage.meanwhile(RELEASE, Moment::Before, Then::Continue, ending);
     let embedded = stage.engine([ended]).await;
     embedded.collect().await.unwrap();
     assert_eq!(embedded.proxy.struck(), 1);
     assert!(stage.namespace.blobs().await.unwrap().is_empty());
 }
 
-/// A run that cannot collect leaves the guard to the next, which may be of the same process, and
-/// what it removed to an undo.
+/// A run that cannot collect leaves its guard to the next run, also of this process, and its hold to
+/// an undo.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_cannot_collect_hands_over() {
+async fn a_run_that_cannot_collect_leaves_guard_and_hold() {
     let stage = Stage::set().await;
     let app = stage.build("docker.io/library/app:1").await;
-    let broken = fault(GIVE_BACK, Moment::Before, Act::Refuse(Code::Unknown));
+    let broken = fault(RELEASE, Moment::Before, Act::Refuse(Code::Unknown));
     let embedded = stage.engine([broken]).await;
     let report = embedded.prune(&all_unused()).await.unwrap();
     assert!(report.unfinished.is_some(), "{report:?}");
