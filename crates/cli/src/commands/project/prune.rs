@@ -14,36 +14,36 @@ use crate::args::project::ProjectPruneArgs;
 use crate::args::{Format, Globals};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::text::Ids;
+use crate::text::Truncation;
 use crate::{commands, output, text};
 
-/// The name of containerd as an engine.
+/// The name of containerd in `engine`.
 const CONTAINERD: &str = "containerd";
 
-/// The result of a project prune.
+/// The JSON output.
 #[derive(Debug, Serialize)]
-pub(crate) struct Outcome {
+struct Output {
     project: ProjectName,
     rmi: ProjectImageMode,
     #[serde(rename = "dry_run", with = "form::dry_run")]
-    pub(crate) mode: Mode,
+    mode: Mode,
     /// `containerd`, or the address of a Docker Engine.
     engine: String,
     /// Each image of the project.
-    pub(crate) images: Vec<Named>,
+    images: Vec<Named>,
     /// The report of the run, whose `named` are in `images`; a Docker Engine returns none.
-    pub(crate) report: Option<Report>,
+    report: Option<Report>,
 }
 
 pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Exit, CommandError> {
-    // First, so that nothing is removed if a file cannot be read.
-    let images = commands::project::images(args)?;
+    // Before anything is removed, in case a file cannot be read.
+    let images = super::images(args)?;
     let (project, rmi) = (images.project.name.clone(), images.mode);
     let mode = mode(args);
     let (outcome, stopped) = match args.docker() {
         None => {
             let (mut report, stopped) = on_containerd(globals, args, images).await?;
-            let outcome = Outcome {
+            let outcome = Output {
                 project,
                 rmi,
                 mode,
@@ -58,7 +58,7 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
                 return Err(CommandError::NothingHeld(address.to_owned()));
             }
             let engine = DockerEngine::connect(address).await?;
-            let outcome = Outcome {
+            let outcome = Output {
                 project,
                 rmi,
                 mode,
@@ -69,9 +69,9 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
             (outcome, None)
         }
     };
-    print(args.format, &outcome, globals.ids())?;
+    print(args.format, &outcome, globals.truncation())?;
     if let Some(report) = &outcome.report {
-        text::words_after_named(report, globals.ids());
+        output::messages(&text::report::notes(report, globals.truncation()));
     }
     Ok(stopped.unwrap_or_else(|| exit(&outcome)))
 }
@@ -81,10 +81,10 @@ async fn on_containerd(
     args: &ProjectPruneArgs,
     images: ProjectImages,
 ) -> Result<(Report, Option<Exit>), CommandError> {
-    let (namespace, is_asked_for) = globals.namespace()?;
-    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_asked_for);
+    let (namespace, is_explicit) = globals.namespace()?;
+    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_explicit);
     let backend = Backend::connect(globals).await?;
-    commands::carry_out(&backend, &request, mode(args), &args.how).await
+    commands::run_or_preview(&backend, &request, mode(args), &args.how).await
 }
 
 fn mode(args: &ProjectPruneArgs) -> Mode {
@@ -95,26 +95,31 @@ fn mode(args: &ProjectPruneArgs) -> Mode {
     }
 }
 
-fn print(format: Format, outcome: &Outcome, ids: Ids) -> Result<(), CommandError> {
+fn print(format: Format, outcome: &Output, trunc: Truncation) -> Result<(), CommandError> {
     match format {
         Format::Json => output::json(outcome)?,
-        Format::Table => output::data(&text::project::outcome(outcome, ids))?,
+        Format::Table => output::data(&text::project::removals(
+            &outcome.images,
+            outcome.report.as_ref(),
+            outcome.mode,
+            trunc,
+        ))?,
     }
     for Named { name, error, .. } in &outcome.images {
         match error {
             None => {}
-            Some(error) if is_failure(error) => output::words(&format!("error: {name}: {error}")),
-            Some(error) => output::words(&format!("warning: {name}: {error}")),
+            Some(error) if is_failure(error) => output::message(&format!("error: {name}: {error}")),
+            Some(error) => output::message(&format!("warning: {name}: {error}")),
         }
     }
     if outcome.images.is_empty() {
         let name = &outcome.project;
-        output::words(&format!("warning: project {name} has no image to remove"));
+        output::message(&format!("warning: project {name} has no image to remove"));
     }
     Ok(())
 }
 
-/// Returns whether an image is a failure. As for Compose, one in use or missing is not.
+/// Returns whether an error fails the command. As for Compose, an image in use or missing does not.
 fn is_failure(error: &NotRemoved) -> bool {
     match error {
         NotRemoved::NoSuchImage(_) | NotRemoved::Ambiguous | NotRemoved::Conflict(_) => false,
@@ -126,7 +131,7 @@ fn is_failure(error: &NotRemoved) -> bool {
     }
 }
 
-fn exit(outcome: &Outcome) -> Exit {
+fn exit(outcome: &Output) -> Exit {
     let is_unfinished =
         |report: &Report| report.unfinished.is_some() || !report.stranded.is_empty();
     let mut errors = outcome
