@@ -16,7 +16,7 @@ const SIGTERM: u8 = 128 + 15;
 
 /// The message at the first signal, if this process removes images.
 pub(crate) const STOPPING: &str =
-    "stopping after the removals under way; once more to stop at once";
+    "stopping after the removals under way; send the signal again to stop at once";
 
 /// The request to stop that the first signal makes.
 pub(crate) struct Stop {
