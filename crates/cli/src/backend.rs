@@ -41,8 +41,9 @@ impl Backend {
             return Ok(Self::Host(Box::new(HostClient::new(host)?)));
         }
         let engine = reclaim_daemon::connect(globals.address(), globals.remote).await?;
-        let engine = globals.identified(engine, None);
-        let engine = engine.with_containerd_config(globals.containerd_config());
+        let engine = globals
+            .identified(engine, None)
+            .with_containerd_config(globals.containerd_config());
         Ok(Self::Direct(Box::new(engine)))
     }
 

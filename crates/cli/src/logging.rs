@@ -49,14 +49,19 @@ pub(crate) fn init(globals: &Globals) -> Result<Logging, CommandError> {
 }
 
 fn provider(endpoint: &str) -> Result<SdkTracerProvider, CommandError> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
-    let exporter = exporter.build().map_err(|source| CommandError::Collector {
-        endpoint: endpoint.to_owned(),
-        source,
-    })?;
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .map_err(|source| CommandError::Collector {
+            endpoint: endpoint.to_owned(),
+            source,
+        })?;
     let resource = Resource::builder().with_service_name(SERVICE).build();
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
-    Ok(provider.with_resource(resource).build())
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
 }
 
 impl Drop for Logging {

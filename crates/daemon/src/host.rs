@@ -79,8 +79,11 @@ impl Host {
         let config = config::find(options.config.as_deref())?;
         let state = options.state.unwrap_or_else(|| config.state.clone());
         let registered = Arc::new(registered(&state)?);
-        let address = options.address.as_deref().or(config.address.as_deref());
-        let address = address.unwrap_or(DEFAULT_ADDRESS);
+        let address = options
+            .address
+            .as_deref()
+            .or(config.address.as_deref())
+            .unwrap_or(DEFAULT_ADDRESS);
         let health_connection = Containerd::connect_lazily(address)?;
         let engine = match connect(address, options.is_remote).await {
             Err(error) if patience == Patience::Waits && error.is_transient() => {
@@ -89,10 +92,9 @@ impl Host {
             }
             connected => connected?,
         };
-        let engine = adapt(engine, &state);
-        let engine = with_docker(engine, &options.docker, options.trust_leases)?;
+        let adapted = adapt(engine, &state);
         let index = Arc::new(LastUseIndex::open(&state)?);
-        let engine = engine
+        let engine = with_docker(adapted, &options.docker, options.trust_leases)?
             .with_containers(Arc::clone(&registered) as _)
             .with_containerd_config(match config.infrastructure {
                 config::Infrastructure::Free => ContainerdConfig::Ignored,

@@ -137,7 +137,8 @@ fn timeout(text: &str) -> Result<Duration, String> {
 /// refused.
 fn mode(text: &str) -> Result<u32, String> {
     const ACCEPTED: u32 = 0o660;
-    let mode = u32::from_str_radix(text, 8).ok();
-    let mode = mode.filter(|mode| mode & !ACCEPTED == 0 && mode & 0o600 == 0o600);
-    mode.ok_or_else(|| "accepted are 600, 620, 640 and 660".to_owned())
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| mode & !ACCEPTED == 0 && mode & 0o600 == 0o600)
+        .ok_or_else(|| "accepted are 600, 620, 640 and 660".to_owned())
 }

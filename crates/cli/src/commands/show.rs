@@ -29,8 +29,9 @@ pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, Command
     let only = globals.explicit_namespace()?;
     let mut usage = Backend::connect(globals).await?.disk_usage().await?;
     if let Some(only) = only {
-        commands::check_namespace_exists(&only, usage.namespaces.iter().map(|it| &it.namespace))?;
-        usage.namespaces.retain(|it| it.namespace == only);
+        let existing = usage.namespaces.iter().map(|usage| &usage.namespace);
+        commands::check_namespace_exists(&only, existing)?;
+        usage.namespaces.retain(|usage| usage.namespace == only);
     }
     if !args.verbose {
         usage = usage.without_details();

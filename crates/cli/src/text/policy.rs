@@ -189,13 +189,13 @@ pub(crate) fn history(runs: &[RunRecord]) -> String {
     let mut rows = table(heads);
     align_right(&mut rows, 3..=6);
     for run in runs {
-        let removed: usize = run.runs.iter().map(|it| it.removed).sum();
-        let bytes: u64 = run.runs.iter().map(|it| it.reclaimed_bytes).sum();
+        let removed: usize = run.runs.iter().map(|run| run.removed).sum();
+        let bytes: u64 = run.runs.iter().map(|run| run.reclaimed_bytes).sum();
         let used = |left: fn(&reclaim_maintenance::FilesystemRecord) -> u64| {
-            let parts = run.filesystems.iter().map(|it| {
+            let parts = run.filesystems.iter().map(|filesystem| {
                 let room = reclaim_model::Room {
-                    total: it.total_bytes,
-                    left: left(it),
+                    total: filesystem.total_bytes,
+                    left: left(filesystem),
                 };
                 format!("{}%", room.used_percent())
             });
@@ -212,8 +212,8 @@ pub(crate) fn history(runs: &[RunRecord]) -> String {
             outcome.to_owned(),
             removed.to_string(),
             HumanSize(bytes).to_string(),
-            used(|it| it.left_bytes_before),
-            used(|it| it.left_bytes_after),
+            used(|filesystem| filesystem.left_bytes_before),
+            used(|filesystem| filesystem.left_bytes_after),
         ]);
     }
     format!("{}\n", rows.trim_fmt())

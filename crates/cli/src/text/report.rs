@@ -97,8 +97,8 @@ pub(super) fn add_not_counted(text: &mut String, report: &Report, trunc: Truncat
     }
     let elsewhere = report.not_counted.kept_elsewhere.amount().content_bytes;
     if elsewhere > 0 {
-        let elsewhere = HumanSize(elsewhere);
-        let line = format_args!("Kept on disk by other namespaces, not counted: {elsewhere}");
+        let bytes = HumanSize(elsewhere);
+        let line = format_args!("Kept on disk by other namespaces, not counted: {bytes}");
         add_line(text, line);
     }
 }

@@ -80,13 +80,11 @@ async fn services_of_containers(
         operation: "list containers",
         source,
     })?;
-    let services: Vec<(String, String)> = containers
+    let found: Vec<(String, String)> = containers
         .into_iter()
         .filter_map(|container| Some((container.labels?.remove(SERVICE_LABEL)?, container.image?)))
         .collect();
-    let services = services
-        .iter()
-        .map(|(service, image)| (&**service, &**image));
+    let services = found.iter().map(|(service, image)| (&**service, &**image));
     Ok(Project::of_containers(name.clone(), services).services)
 }
 

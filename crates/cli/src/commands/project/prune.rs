@@ -20,9 +20,9 @@ use crate::{commands, output, text};
 /// The name of containerd in `engine`.
 const CONTAINERD: &str = "containerd";
 
-/// The JSON output.
+/// The result, as it is printed in JSON.
 #[derive(Debug, Serialize)]
-struct Output {
+struct PruneResult {
     project: ProjectName,
     rmi: ProjectImageMode,
     #[serde(rename = "dry_run", with = "form::dry_run")]
@@ -40,10 +40,10 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
     let images = super::images(args)?;
     let (project, rmi) = (images.project.name.clone(), images.mode);
     let mode = mode(args);
-    let (outcome, stopped) = match args.docker() {
+    let (result, stopped) = match args.docker() {
         None => {
             let (mut report, stopped) = on_containerd(globals, args, images).await?;
-            let outcome = Output {
+            let result = PruneResult {
                 project,
                 rmi,
                 mode,
@@ -51,14 +51,14 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
                 images: std::mem::take(&mut report.named),
                 report: Some(report),
             };
-            (outcome, stopped)
+            (result, stopped)
         }
         Some(address) => {
             if args.how.undo_window() > Duration::ZERO {
                 return Err(CommandError::NothingHeld(address.to_owned()));
             }
             let engine = DockerEngine::connect(address).await?;
-            let outcome = Output {
+            let result = PruneResult {
                 project,
                 rmi,
                 mode,
@@ -66,14 +66,14 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
                 images: docker::prune(&engine, &images, mode).await?,
                 report: None,
             };
-            (outcome, None)
+            (result, None)
         }
     };
-    print(args.format, &outcome, globals.truncation())?;
-    if let Some(report) = &outcome.report {
+    print(args.format, &result, globals.truncation())?;
+    if let Some(report) = &result.report {
         output::messages(&text::report::notes(report, globals.truncation()));
     }
-    Ok(stopped.unwrap_or_else(|| exit(&outcome)))
+    Ok(stopped.unwrap_or_else(|| exit(&result)))
 }
 
 async fn on_containerd(
@@ -95,25 +95,25 @@ fn mode(args: &ProjectPruneArgs) -> Mode {
     }
 }
 
-fn print(format: Format, outcome: &Output, trunc: Truncation) -> Result<(), CommandError> {
+fn print(format: Format, result: &PruneResult, trunc: Truncation) -> Result<(), CommandError> {
     match format {
-        Format::Json => output::json(outcome)?,
+        Format::Json => output::json(result)?,
         Format::Table => output::data(&text::project::removals(
-            &outcome.images,
-            outcome.report.as_ref(),
-            outcome.mode,
+            &result.images,
+            result.report.as_ref(),
+            result.mode,
             trunc,
         ))?,
     }
-    for Named { name, error, .. } in &outcome.images {
+    for Named { name, error, .. } in &result.images {
         match error {
             None => {}
             Some(error) if is_failure(error) => output::message(&format!("error: {name}: {error}")),
             Some(error) => output::message(&format!("warning: {name}: {error}")),
         }
     }
-    if outcome.images.is_empty() {
-        let name = &outcome.project;
+    if result.images.is_empty() {
+        let name = &result.project;
         output::message(&format!("warning: project {name} has no image to remove"));
     }
     Ok(())
@@ -131,14 +131,14 @@ fn is_failure(error: &NotRemoved) -> bool {
     }
 }
 
-fn exit(outcome: &Output) -> Exit {
+fn exit(result: &PruneResult) -> Exit {
     let is_unfinished =
         |report: &Report| report.unfinished.is_some() || !report.stranded.is_empty();
-    let mut errors = outcome
+    let mut errors = result
         .images
         .iter()
         .filter_map(|named| named.error.as_ref());
-    if outcome.report.as_ref().is_some_and(is_unfinished) {
+    if result.report.as_ref().is_some_and(is_unfinished) {
         Exit::Partial
     } else if errors.any(is_failure) {
         Exit::Failed
