@@ -44,7 +44,7 @@ async fn keeps_a_pinned_image_until_it_is_unpinned() {
 
     let output = rig.reclaim(&["pin", "app:1"]).exits(0);
     assert_eq!(output.stdout, "");
-    assert_eq!(output.stderr, "app:1 was pinned before\n");
+    assert_eq!(output.stderr, "app:1 was already pinned\n");
     assert_eq!(labels_of(&rig, app.name()).await, record.labels);
 
     let list = rig.reclaim(&["image", "ls", "--format", "json"]).json();

@@ -154,7 +154,7 @@ async fn says_when_content_is_collected() {
     assert_eq!(answer["fate"]["holder"]["id"], "hour");
     let text = rig.reclaim(&["why", &leased.to_string()]).exits(0).stdout;
     let expected = format!(
-        "it goes with the first collection after {until:.0}, when unfinished pull hour expires"
+        "the first collection after {until:.0}, when unfinished pull hour expires, frees it"
     );
     assert!(text.contains(&expected), "{text}");
     let answer = why(&rig, &garbage.to_string());

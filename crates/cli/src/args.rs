@@ -1,11 +1,9 @@
 //! Command-line arguments. `--help`, the man pages and completions are made from these comments.
 
 mod globals;
-pub(crate) mod health;
 pub(crate) mod how;
 pub(crate) mod image;
 pub(crate) mod maintain;
-pub(crate) mod pin;
 pub(crate) mod project;
 pub(crate) mod serve;
 
@@ -48,7 +46,7 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 done, or already pinned; 1 an image was not pinned; 2 wrong usage; 4 a prune
     /// is running (--wait waits for it).
-    Pin(pin::PinArgs),
+    Pin(image::PinArgs),
 
     /// Remove the pin of images
     ///
@@ -56,7 +54,7 @@ pub(crate) enum Command {
     /// removed only with --force.
     ///
     /// Exit status: same as `reclaim pin`.
-    Unpin(pin::UnpinArgs),
+    Unpin(image::UnpinArgs),
 
     /// Show disk usage, and how much a prune would free
     ///
@@ -119,7 +117,7 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 ready, or with --live the daemon answers; 1 not ready, no answer, or timeout;
     /// 2 wrong usage.
-    Health(health::HealthArgs),
+    Health(serve::HealthArgs),
 
     /// Run the configured policies without serving an API
     ///

@@ -1,4 +1,4 @@
-//! Who does the work: this process on containerd, or a daemon that is request for it.
+//! What carries out a command: this process, on containerd, or a daemon.
 
 use reclaim_api::json::{HostClient, Undo};
 use reclaim_engine::{Controls, Engine, Progress, Undone};
@@ -13,40 +13,41 @@ use crate::exit::CommandError;
 use crate::progress::with_bar;
 use crate::signals::Stop;
 
-/// One of both, with the same answers.
+/// An engine in this process, or a daemon. Both return the same values.
 pub(crate) enum Backend {
-    /// Boxed, as the other: a connection with all that an engine has.
+    /// Boxed because it is large.
     Direct(Box<Engine>),
     Host(Box<HostClient>),
 }
 
-/// The report of a plan, and what it takes to have the plan carried out.
+/// The report of a plan, and the plan to be confirmed.
 pub(crate) struct Preview {
     pub(crate) report: Report,
     pub(crate) confirmed: Confirmed,
 }
 
-/// What was confirmed.
+/// A plan that the user confirmed.
 pub(crate) enum Confirmed {
-    /// Boxed: it holds the whole inventory.
+    /// Boxed because it is large.
     Direct(Box<Plan>),
-    /// By the ID of the daemon's plan.
+    /// The ID of the daemon's plan.
     Host(String),
 }
 
 impl Backend {
-    /// Connects to whom the options name.
+    /// Connects to the daemon of `--host`, or else to containerd.
     pub(crate) async fn connect(globals: &Globals) -> Result<Self, CommandError> {
         if let Some(host) = globals.host() {
             return Ok(Self::Host(Box::new(HostClient::new(host)?)));
         }
         let engine = reclaim_daemon::connect(globals.address(), globals.remote).await?;
-        let engine = globals.identified(engine, None);
-        let engine = engine.with_containerd_config(globals.containerd_config());
+        let engine = globals
+            .identified(engine, None)
+            .with_containerd_config(globals.containerd_config());
         Ok(Self::Direct(Box::new(engine)))
     }
 
-    /// Says what a run would do.
+    /// Previews a run.
     pub(crate) async fn plan(&self, request: &PruneRequest) -> Result<Preview, CommandError> {
         match self {
             Self::Direct(engine) => {
@@ -70,8 +71,8 @@ impl Backend {
         }
     }
 
-    /// Removes what is request for, or of that only what was confirmed. The signal that cancels
-    /// ends the waiting where a daemon does the work.
+    /// Runs a request, or only the confirmed part of it. If a daemon runs it, a signal ends only the
+    /// wait.
     pub(crate) async fn prune(
         &self,
         request: &PruneRequest,
@@ -81,11 +82,11 @@ impl Backend {
     ) -> Result<Report, CommandError> {
         match self {
             Self::Direct(engine) => {
-                let confirmed = confirmed.and_then(|it| match it {
+                let plan = confirmed.and_then(|confirmed| match confirmed {
                     Confirmed::Direct(plan) => Some(&**plan),
                     Confirmed::Host(_) => None,
                 });
-                Ok(engine.prune(request, confirmed, controls).await?)
+                Ok(engine.prune(request, plan, controls).await?)
             }
             Self::Host(client) => {
                 let Controls {
@@ -188,7 +189,7 @@ impl Backend {
 
     pub(crate) async fn pin(&self, request: &PinRequest) -> Result<Pins, CommandError> {
         match self {
-            // A signal ends the process: nothing has begun while it waits.
+            // A signal ends the process, which is safe: a pin that waits has changed nothing.
             Self::Direct(engine) => {
                 let images = engine.pin(request, &CancellationToken::new()).await?;
                 Ok(Pins::new(request, images))

@@ -1,21 +1,16 @@
-//! One module per command, with the command's name.
+//! The commands, by topic.
 
 pub(crate) mod config;
-pub(crate) mod df;
-pub(crate) mod health;
-pub(crate) mod history;
-pub(crate) mod ls;
 pub(crate) mod maintain;
 pub(crate) mod manual;
 pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod prune;
-pub(crate) mod release;
 pub(crate) mod rm;
 pub(crate) mod serve;
+pub(crate) mod show;
 pub(crate) mod undo;
-pub(crate) mod why;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -33,8 +28,7 @@ use crate::exit::{CommandError, Exit};
 use crate::progress::with_bar;
 use crate::signals::{STOPPING, stop_on_signals};
 
-/// Opens the host of a command that runs policies. It works on containerd itself, so `--host` is
-/// refused.
+/// Opens the host of a command that runs policies in this process, and refuses `--host`.
 async fn open_host(
     command: &'static str,
     globals: &Globals,
@@ -48,8 +42,16 @@ async fn open_host(
     Ok(Host::open(args.options(globals), patience, adapt).await?)
 }
 
-/// Fails, as a prune does, if the named namespace does not exist.
-fn demand_namespace<'a>(
+/// Refuses options that a daemon has of its own, for a command that is sent to a daemon.
+fn refuse_host_options(args: &HostArgs) -> Result<(), CommandError> {
+    match args.first_given() {
+        Some(option) => Err(CommandError::NotWithHost(option)),
+        None => Ok(()),
+    }
+}
+
+/// Fails like a prune if the namespace does not exist.
+fn check_namespace_exists<'a>(
     namespace: &Namespace,
     existing: impl Iterator<Item = &'a Namespace>,
 ) -> Result<(), CommandError> {
@@ -63,9 +65,9 @@ fn demand_namespace<'a>(
     }))
 }
 
-/// Carries out a request, or a dry run of it. Also returns the exit status if a signal cut the run
-/// short.
-async fn carry_out(
+/// Runs a request, or only previews it in a dry run. Also returns the exit status if a signal stopped
+/// the run early.
+async fn run_or_preview(
     backend: &Backend,
     request: &PruneRequest,
     mode: Mode,
@@ -77,7 +79,8 @@ async fn carry_out(
     prune(backend, request, None, how).await
 }
 
-/// Carries out a request, or only the confirmed part of it.
+/// Runs a request, or only the confirmed part of it. Also returns the exit status if a signal stopped
+/// the run early.
 async fn prune(
     backend: &Backend,
     request: &PruneRequest,
@@ -87,7 +90,7 @@ async fn prune(
     let options = how.options();
     let stop = stop_on_signals(match backend {
         Backend::Direct(_) => Some(STOPPING),
-        // `LeftToDaemon` says what a signal does.
+        // The message of `LeftToDaemon` says that the run continues.
         Backend::Host(_) => None,
     })?;
     let report = with_bar(async |bar| {
@@ -105,12 +108,12 @@ async fn prune(
         }
         report => report?,
     };
-    let stopped = stop.cut_short(&report);
+    let stopped = stop.exit_if_early(&report);
     Ok((report, stopped))
 }
 
-/// Refuses filters that mean nothing, before anything is connected to.
-fn check(request: &PruneRequest) -> Result<(), FilterError> {
+/// Refuses invalid filters before a connection is made.
+fn check_filters(request: &PruneRequest) -> Result<(), FilterError> {
     let now = reclaim_engine::now();
     request.check(&TimeContext {
         now,
@@ -118,9 +121,8 @@ fn check(request: &PruneRequest) -> Result<(), FilterError> {
     })
 }
 
-/// Returns the report as the command prints it in JSON, where `warnings` have all warnings, also
-/// why the run is unfinished.
-fn with_all_warnings(report: &Report) -> Cow<'_, Report> {
+/// Returns the report for JSON output: its `warnings` also say why the run is unfinished.
+fn with_unfinished_warning(report: &Report) -> Cow<'_, Report> {
     let Some(unfinished) = &report.unfinished else {
         return Cow::Borrowed(report);
     };

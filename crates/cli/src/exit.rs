@@ -80,7 +80,7 @@ pub(crate) enum CommandError {
     OnlyOnceWithHost,
     #[error("stopped before anything was removed")]
     Stopped(Exit),
-    /// With the exit status for the signal.
+    /// Has the exit status for the signal.
     #[error("stopped waiting; the run continues in the daemon")]
     LeftToDaemon(Exit),
     #[error(transparent)]
@@ -104,18 +104,18 @@ impl CommandError {
             // The reader, such as `head`, has closed the pipe on purpose.
             return Exit::Done;
         }
-        output::words(&format!("error: {}", chain(self)));
+        output::message(&format!("error: {}", chain(self)));
         if let Self::Run(RunError::TargetNotMet(unmet)) = self {
-            output::words(&text::df::breakdown(&unmet.usage));
+            output::message(&text::df::breakdown(&unmet.usage));
         }
         if let Self::Host(HostError::Refused {
             usage: Some(usage), ..
         }) = self
         {
-            output::words(&text::df::breakdown(usage));
+            output::message(&text::df::breakdown(usage));
         }
         if let Some(hint) = self.hint() {
-            output::words(&format!("hint: {hint}"));
+            output::message(&format!("hint: {hint}"));
         }
         self.exit()
     }
@@ -133,7 +133,7 @@ impl CommandError {
             })) => Some(format!(
                 "if this is intended, use --allow-empty {namespace}"
             )),
-            Self::Run(RunError::NotFound(error)) => near(error),
+            Self::Run(RunError::NotFound(error)) => suggestion(error),
             Self::Run(RunError::DiskFull(_)) => Some(
                 "free a few kilobytes on containerd's filesystem by hand, such as a log file, and \
                  retry"
@@ -223,8 +223,8 @@ impl CommandError {
     }
 }
 
-/// Returns a hint with similar names.
-fn near(error: &NotFound) -> Option<String> {
+/// Returns a hint that suggests similar names.
+fn suggestion(error: &NotFound) -> Option<String> {
     let near: Vec<String> = match error {
         NotFound::Unknown { near, .. } => near.clone(),
         NotFound::Ambiguous { found, .. } => found.iter().map(ToString::to_string).collect(),
@@ -234,6 +234,6 @@ fn near(error: &NotFound) -> Option<String> {
 
 /// Prints the error of a command that could not start, and returns its exit status.
 pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
-    output::words(&format!("error: {}", chain(error)));
+    output::message(&format!("error: {}", chain(error)));
     Exit::Failed.into()
 }

@@ -1,4 +1,4 @@
-//! What the command tells of its work: a log on standard error, and spans to a collector.
+//! The log on standard error, and spans to a collector.
 
 use std::io::IsTerminal;
 
@@ -14,19 +14,19 @@ use crate::args::{Globals, LogFormat};
 use crate::exit::CommandError;
 use crate::output;
 
-/// As what we are known to a collector.
+/// The service name in spans.
 const SERVICE: &str = "reclaim";
 
-/// What of our own is worth a span, whatever is logged.
+/// The level of spans, whatever the level of the log.
 const SPANS: &str = "info";
 
-/// Sends what is left to the collector when it is dropped.
-#[must_use = "spans are sent until it is dropped"]
+/// Sends the remaining spans to the collector when it is dropped.
+#[must_use = "no spans are sent after it is dropped"]
 pub(crate) struct Logging {
     tracing: Option<SdkTracerProvider>,
 }
 
-/// Begins to log. Within a runtime: a collector is told in the background.
+/// Starts the log and the sending of spans, which needs a runtime.
 pub(crate) fn init(globals: &Globals) -> Result<Logging, CommandError> {
     let tracing = globals.otlp_endpoint().map(provider).transpose()?;
     let spans = tracing.as_ref().map(|provider| {
@@ -34,9 +34,8 @@ pub(crate) fn init(globals: &Globals) -> Result<Logging, CommandError> {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);
         layer.with_filter(EnvFilter::new(SPANS))
     });
-    // It was read when the arguments were.
+    // The filter is valid: the arguments were checked.
     let filter = || EnvFilter::builder().parse_lossy(&globals.log_level);
-    // Standard error, where it does not mix with data.
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(spans);
     match globals.log_format {
@@ -50,14 +49,19 @@ pub(crate) fn init(globals: &Globals) -> Result<Logging, CommandError> {
 }
 
 fn provider(endpoint: &str) -> Result<SdkTracerProvider, CommandError> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
-    let exporter = exporter.build().map_err(|source| CommandError::Collector {
-        endpoint: endpoint.to_owned(),
-        source,
-    })?;
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .map_err(|source| CommandError::Collector {
+            endpoint: endpoint.to_owned(),
+            source,
+        })?;
     let resource = Resource::builder().with_service_name(SERVICE).build();
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
-    Ok(provider.with_resource(resource).build())
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
 }
 
 impl Drop for Logging {
@@ -65,7 +69,7 @@ impl Drop for Logging {
         if let Some(provider) = self.tracing.take()
             && let Err(error) = provider.shutdown()
         {
-            output::words(&format!(
+            output::message(&format!(
                 "warning: cannot send all spans to the collector: {error}"
             ));
         }

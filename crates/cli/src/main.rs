@@ -1,4 +1,14 @@
-//! The `reclaim` command: arguments in, words and data out. It decides nothing.
+//! The `reclaim` command: it parses arguments, calls the engine or a daemon, and prints the result.
+//!
+//! Each module uses only those above it:
+//!
+//! ```text
+//! output, text, progress    printing; rendering for people; the progress bar
+//! args                      command-line arguments
+//! exit, signals             errors and exit statuses; SIGINT and SIGTERM
+//! logging, backend          the log and spans; the engine in this process, or a daemon
+//! commands                  one function per command
+//! ```
 
 mod args;
 mod backend;
@@ -34,14 +44,14 @@ fn main() -> ExitCode {
         Err(error) => return exit::fail(&error),
     };
     let exit = runtime.block_on(run(cli));
-    // What blocks, such as a read from a file system that hangs, is not waited for without end.
+    // Blocking work, such as a read from a filesystem that hangs, must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     exit.into()
 }
 
 async fn run(cli: Cli) -> Exit {
     let Cli { globals, command } = cli;
-    // A probe runs every few seconds: it sends no spans, and waits for no collector.
+    // A probe runs every few seconds, so it must not wait for a collector of spans.
     let is_probe = matches!(command, Command::Health(_));
     let logging = (!is_probe).then(|| logging::init(&globals));
     let _logging = match logging.transpose() {
@@ -54,20 +64,18 @@ async fn run(cli: Cli) -> Exit {
     let done = match command {
         Command::Image(ImageCommand::Prune(args)) => commands::prune::run(&globals, &args).await,
         Command::Image(ImageCommand::Rm(args)) => commands::rm::run(&globals, &args).await,
-        Command::Image(ImageCommand::Ls(args)) => commands::ls::run(&globals, &args).await,
+        Command::Image(ImageCommand::Ls(args)) => commands::show::ls(&globals, &args).await,
         Command::Project(ProjectCommand::Prune(args)) => {
             commands::project::prune::run(&globals, &args).await
         }
-        Command::Project(ProjectCommand::Ls(args)) => {
-            commands::project::ls::run(&globals, &args).await
-        }
+        Command::Project(ProjectCommand::Ls(args)) => commands::project::ls(&globals, &args).await,
         Command::Pin(args) => commands::pin::pin(&globals, &args).await,
         Command::Unpin(args) => commands::pin::unpin(&globals, &args).await,
-        Command::Df(args) => commands::df::run(&globals, &args).await,
-        Command::Why(args) => commands::why::run(&globals, &args).await,
-        Command::History(args) => commands::history::run(&globals, &args).await,
-        Command::Undo(args) => commands::undo::run(&globals, &args).await,
-        Command::Serve(args) => commands::serve::run(&globals, &args).await,
+        Command::Df(args) => commands::show::df(&globals, &args).await,
+        Command::Why(args) => commands::show::why(&globals, &args).await,
+        Command::History(args) => commands::undo::history(&globals, &args).await,
+        Command::Undo(args) => commands::undo::undo(&globals, &args).await,
+        Command::Serve(args) => commands::serve::serve(&globals, &args).await,
         Command::Maintain(args) => Box::pin(commands::maintain::run(&globals, &args)).await,
         Command::Policy(PolicyCommand::Explain(args)) => {
             commands::policy::explain(&globals, &args).await
@@ -76,8 +84,8 @@ async fn run(cli: Cli) -> Exit {
             commands::policy::history(&globals, &args).await
         }
         Command::Config(command) => commands::config::run(&globals, command),
-        Command::Release(args) => commands::release::run(&globals, &args).await,
-        Command::Health(args) => commands::health::run(&globals, &args).await,
+        Command::Release(args) => commands::undo::release(&globals, &args).await,
+        Command::Health(args) => commands::serve::health(&globals, &args).await,
         Command::Completions(args) => commands::manual::completions(&args),
         Command::ManPages(args) => commands::manual::man_pages(&args),
     };

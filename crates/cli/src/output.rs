@@ -20,7 +20,7 @@ pub(crate) fn data(text: &str) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`data`].
+/// If standard output cannot be written to, like [`data`].
 pub(crate) fn json<T: Serialize>(value: T) -> io::Result<()> {
     let versioned = Versioned::new(value);
     let mut text = serde_json::to_string_pretty(&versioned).map_err(io::Error::other)?;
@@ -28,10 +28,17 @@ pub(crate) fn json<T: Serialize>(value: T) -> io::Result<()> {
     data(&text)
 }
 
-/// Writes a line to standard error. A failure to write is ignored.
-pub(crate) fn words(line: &str) {
+/// Writes a message to standard error. A failure to write is ignored.
+pub(crate) fn message(line: &str) {
     let mut stderr = io::stderr().lock();
     drop(writeln!(stderr, "{line}"));
+}
+
+/// Writes messages to standard error.
+pub(crate) fn messages(lines: &[String]) {
+    for line in lines {
+        message(line);
+    }
 }
 
 /// Asks for confirmation; only `y` and `Y` mean yes, as for docker. No answer means no.

@@ -1,9 +1,9 @@
-//! A progress bar on a terminal; nothing anywhere else.
+//! A progress bar, if standard error is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reclaim_engine::Progress;
 
-/// Shows progress on standard error, which indicatif leaves alone unless it is a terminal.
+/// A progress bar on standard error. indicatif draws it only on a terminal.
 #[derive(Debug)]
 pub(crate) struct Bar {
     bar: ProgressBar,
@@ -33,22 +33,22 @@ impl Bar {
                 }
                 self.bar.set_position(done as u64);
             }
-            Progress::LookingAgain => self.bar.set_message("looking for new users"),
+            Progress::LookingAgain => self.bar.set_message("checking for new users"),
             Progress::Collecting => self.bar.set_message("waiting for containerd's collection"),
             Progress::Measuring => self.bar.set_message("measuring"),
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// Shows progress while `work` goes on.
+/// Shows a progress bar during `work`.
 pub(crate) async fn with_bar<T>(work: impl AsyncFnOnce(&Bar) -> T) -> T {
     let bar = Bar::new();
-    let done = work(&bar).await;
+    let result = work(&bar).await;
     bar.clear();
-    done
+    result
 }

@@ -1,4 +1,4 @@
-//! Being interrupted.
+//! SIGINT and SIGTERM.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,15 +10,15 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::{CommandError, Exit};
 use crate::output;
 
-/// What a shell adds to the number of a signal that ended a process.
+/// Exit statuses, as a shell reports processes that a signal ended.
 const SIGINT: u8 = 128 + 2;
 const SIGTERM: u8 = 128 + 15;
 
-/// What the first signal leads to.
+/// The message at the first signal, if this process removes images.
 pub(crate) const STOPPING: &str =
-    "stopping after the removals under way; once more to stop at once";
+    "stopping after the removals under way; send the signal again to stop at once";
 
-/// Stops a run when a signal comes.
+/// The request to stop that the first signal makes.
 pub(crate) struct Stop {
     /// Cancelled by the first signal.
     pub(crate) token: CancellationToken,
@@ -26,30 +26,32 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// Returns the exit status of a run that a signal has kept from doing all it had to do.
-    pub(crate) fn cut_short(&self, report: &Report) -> Option<Exit> {
-        let mut refused = report.refused.iter();
-        let is_cut_short = refused.any(|it| matches!(it.reason, RefuseReason::Cancelled));
-        self.status().filter(|_| is_cut_short)
+    /// Returns the exit status for the signal if it kept a run from doing all its steps.
+    pub(crate) fn exit_if_early(&self, report: &Report) -> Option<Exit> {
+        let is_early = report
+            .refused
+            .iter()
+            .any(|refused| matches!(refused.reason, RefuseReason::Cancelled));
+        self.status().filter(|_| is_early)
     }
 
-    /// Waits for the first signal, and returns the exit status that it makes.
+    /// Waits for the first signal, and returns the exit status for it.
     pub(crate) async fn signalled(&self) -> Exit {
         self.token.cancelled().await;
         self.status()
-            .expect("the status is there before the token is cancelled")
+            .expect("the status is stored before the token is cancelled")
     }
 
-    /// Returns the exit status that the first signal makes, if one has come.
+    /// Returns the exit status for the first signal, if one was received.
     pub(crate) fn status(&self) -> Option<Exit> {
         let status = self.status.load(Ordering::Acquire);
         (status != 0).then_some(Exit::Stopped(status))
     }
 }
 
-/// The first SIGINT or SIGTERM lets the run stop where it is and report; a second one ends the
-/// process at once. `words` say so, where it is this process that runs.
-pub(crate) fn stop_on_signals(words: Option<&'static str>) -> Result<Stop, CommandError> {
+/// Handles SIGINT and SIGTERM: the first makes the run stop and report, the second ends the process
+/// at once. Prints `message` at the first.
+pub(crate) fn stop_on_signals(message: Option<&'static str>) -> Result<Stop, CommandError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = Stop {
@@ -65,8 +67,8 @@ pub(crate) fn stop_on_signals(words: Option<&'static str>) -> Result<Stop, Comma
             }
         };
         first.store(next().await, Ordering::Release);
-        if let Some(words) = words {
-            output::words(words);
+        if let Some(message) = message {
+            output::message(message);
         }
         token.cancel();
         let status = next().await;
@@ -77,7 +79,7 @@ pub(crate) fn stop_on_signals(words: Option<&'static str>) -> Result<Stop, Comma
 
 #[expect(
     clippy::exit,
-    reason = "the user insists; nothing that matters is unwritten"
+    reason = "a second signal; an unfinished run is restored by the next"
 )]
 fn end_at_once(status: u8) -> ! {
     std::process::exit(status.into())

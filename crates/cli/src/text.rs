@@ -1,210 +1,35 @@
-//! Output for people: docker's form where docker has one.
+//! Renders output for people, in docker's form where docker has one. It prints nothing.
 
 pub(crate) mod df;
-mod ids;
 pub(crate) mod images;
-mod leased;
-mod left;
 pub(crate) mod named;
-pub(crate) mod pin;
+mod not_freed;
 pub(crate) mod policy;
 pub(crate) mod project;
-mod unrecorded;
+pub(crate) mod report;
+mod truncation;
 pub(crate) mod why;
 
 use std::fmt::Write;
 
-use comfy_table::{Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use jiff::{SignedDuration, Timestamp};
-use reclaim_model::{
-    Amount, DANGLING_PREFIX, Digest, HeldRun, HumanSize, Kept, Mode, Report, Row, familiar_name,
-};
+use reclaim_model::{Amount, DANGLING_PREFIX, Digest, HeldRun, HumanSize, familiar_name};
 
-use crate::output;
-pub(crate) use ids::Ids;
+pub(crate) use truncation::Truncation;
 
-/// Renders a report: docker's for a run, tables of what would go and stay for a dry run.
-pub(crate) fn report(report: &Report, ids: Ids) -> String {
-    match report.mode {
-        Mode::DryRun => dry_run(report, ids),
-        Mode::Apply => pruned(report),
-    }
+/// Renders warnings, one message each.
+pub(crate) fn warnings<'w>(
+    warnings: impl IntoIterator<Item = &'w String>,
+    trunc: Truncation,
+) -> Vec<String> {
+    let warnings = warnings.into_iter();
+    warnings
+        .map(|warning| format!("warning: {}", trunc.text(warning)))
+        .collect()
 }
 
-/// Docker's output of `image prune`, byte for byte.
-fn pruned(report: &Report) -> String {
-    let mut text = String::new();
-    if !report.rows.is_empty() {
-        text.push_str("Deleted Images:\n");
-        for row in &report.rows {
-            match row {
-                Row::Untagged(name) => add_line(&mut text, format_args!("untagged: {name}")),
-                Row::Deleted(digest) => add_line(&mut text, format_args!("deleted: {digest}")),
-            }
-        }
-        text.push('\n');
-    }
-    let bytes = total(report.reclaimed.0);
-    add_line(&mut text, format_args!("Total reclaimed space: {bytes}"));
-    text
-}
-
-fn dry_run(report: &Report, ids: Ids) -> String {
-    let mut text = String::new();
-    if !report.removed.is_empty() {
-        text.push_str("Would remove:\n");
-        add_line(
-            &mut text,
-            format_args!("{}\n", removal_table(report, ids).trim_fmt()),
-        );
-    }
-    if !report.kept.is_empty() {
-        text.push_str("Would keep:\n");
-        let mut table = table(["IMAGE", "TARGET", "REASON"]);
-        for kept in &report.kept {
-            table.add_row([
-                shown_name(&kept.name, &kept.target),
-                ids.digest(&kept.target),
-                why_kept(kept, ids),
-            ]);
-        }
-        add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
-    }
-    let estimate = report.estimate.0;
-    let images = count(report.removed.len(), "image");
-    let bytes = total(estimate);
-    add_line(
-        &mut text,
-        format_args!(
-            "Would remove {images} and reclaim {bytes}: {}",
-            amount(estimate)
-        ),
-    );
-    add_not_counted(&mut text, report, ids);
-    text.push_str("nothing was removed (dry run)\n");
-    text
-}
-
-/// Says what the estimate does not count, or not for certain.
-fn add_not_counted(text: &mut String, report: &Report, ids: Ids) {
-    let at_least = report.estimate_at_least;
-    if at_least != report.estimate {
-        let bytes = HumanSize(at_least.0.total_bytes());
-        let line = format_args!("At least {bytes}: not everything could be seen");
-        add_line(text, line);
-    }
-    let pending = report.not_counted.pending.amount();
-    if pending != Amount::default() {
-        let bytes = total(pending);
-        let line = format_args!("Garbage already, not counted: {bytes}: {}", amount(pending));
-        add_line(text, line);
-    }
-    let history = &report.not_counted.history;
-    if history.configs > 0 {
-        let amount = history.freed.amount();
-        let bytes = total(amount);
-        let line = format_args!(
-            "Held only by build history, not counted: {bytes}: {}; --unpin-build-history frees it",
-            count(amount.snapshots, "snapshot"),
-        );
-        add_line(text, line);
-    }
-    if let Some(line) = leased::line(&report.not_counted.leased, ids) {
-        let line = format_args!("Held only by leases, not counted: {line}");
-        add_line(text, line);
-    }
-    let elsewhere = report.not_counted.kept_elsewhere.amount().content_bytes;
-    if elsewhere > 0 {
-        let elsewhere = HumanSize(elsewhere);
-        let line = format_args!("Kept on disk by other namespaces, not counted: {elsewhere}");
-        add_line(text, line);
-    }
-}
-
-/// Shows, on standard error, what the question is about.
-pub(crate) fn list_before_question(report: &Report, ids: Ids) {
-    let bytes = total(report.estimate.0);
-    output::words(&format!("{}\n", removal_table(report, ids).trim_fmt()));
-    let images = count(report.removed.len(), "image");
-    output::words(&format!("{images}, {bytes}: {}", amount(report.estimate.0)));
-}
-
-/// Says, on standard error, what the report itself has no place for.
-pub(crate) fn words_after(report: &Report, ids: Ids) {
-    for refused in &report.refused {
-        output::words(&format!(
-            "not removed: {}: {}",
-            refused.name,
-            ids.refusal(&refused.reason)
-        ));
-    }
-    for failed in &report.failed {
-        output::words(&format!("error: {}: {}", failed.name, failed.error));
-    }
-    words_after_named(report, ids);
-}
-
-/// As [`words_after`], where each name has told already what was not removed.
-pub(crate) fn words_after_named(report: &Report, ids: Ids) {
-    warn(&report.warnings, ids);
-    for line in left::lines(report, ids) {
-        output::words(&line);
-    }
-    for stranded in &report.stranded {
-        output::words(&format!(
-            "stays on the disk, its records gone: {}",
-            unrecorded::amount(stranded, ids)
-        ));
-        let outlook = unrecorded::outlook(stranded);
-        output::words(&format!("hint: {outlook}, if nothing is in the way"));
-    }
-    // A dry run has it among what it does not count.
-    if report.mode == Mode::Apply
-        && let Some(line) = leased::line(&report.not_counted.leased, ids)
-    {
-        output::words(&format!("not freed, held only by leases: {line}"));
-    }
-    if let Some(until) = report.held_until {
-        let run = &report.run;
-        output::words(&format!(
-            "held until {until:.0}: `reclaim undo {run}` restores, `reclaim release {run}` frees"
-        ));
-    }
-    if let Some(error) = &report.unfinished {
-        output::words(&format!("error: the run is unfinished: {error}"));
-        output::words("hint: what was removed is held; the next prune restores or frees it");
-    }
-}
-
-/// Shows warnings, on standard error.
-pub(crate) fn warn<'w>(warnings: impl IntoIterator<Item = &'w String>, ids: Ids) {
-    for warning in warnings {
-        output::words(&format!("warning: {}", ids.show(warning)));
-    }
-}
-
-fn removal_table(report: &Report, ids: Ids) -> Table {
-    let mut table = table(["IMAGE", "TARGET", "REASON"]);
-    for removed in &report.removed {
-        let reason = removed.reason.text().to_owned();
-        table.add_row([
-            shown_name(&removed.name, &removed.target),
-            ids.digest(&removed.target),
-            reason,
-        ]);
-    }
-    table
-}
-
-fn why_kept(kept: &Kept, ids: Ids) -> String {
-    let words = kept.reason.text();
-    if kept.holders.is_empty() {
-        return words.to_owned();
-    }
-    format!("{words}: {}", ids.holders(&kept.holders))
-}
-
-/// The bytes of an amount, "at least" so many where some of it could not be measured.
+/// Renders the bytes of an amount, with "at least" if some of it could not be measured.
 pub(crate) fn total(amount: Amount) -> String {
     at_least(amount, amount.total_bytes())
 }
@@ -226,10 +51,10 @@ fn amount(amount: Amount) -> String {
     format!("{blobs} of {content}, {snapshots} of {unpacked}")
 }
 
-/// Renders the runs of which something is held.
+/// Renders the prune runs that hold something.
 pub(crate) fn history(runs: &[HeldRun]) -> String {
     let mut table = table(["RUN", "STARTED", "HELD UNTIL", "IMAGES"]);
-    let time = |time: Option<Timestamp>| time.map_or("unknown".to_owned(), |it| format!("{it:.0}"));
+    let time = |time: Option<Timestamp>| time.map_or("unknown".to_owned(), |at| format!("{at:.0}"));
     for run in runs {
         table.add_row([
             run.run.to_string(),
@@ -250,8 +75,16 @@ fn table<const N: usize>(heads: [&str; N]) -> Table {
     table
 }
 
-/// Docker's short form of a name, kept on one line whatever it contains; `<none>` for the name
-/// by which Docker keeps an image that has none.
+fn align_right(table: &mut Table, columns: impl Iterator<Item = usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// Returns Docker's short form of a name, on one line; `<none>` for the name under which Docker
+/// stores an image without a name.
 fn shown_name(name: &str, target: &Digest) -> String {
     if name.strip_prefix(DANGLING_PREFIX) == Some(&target.to_string()) {
         return "<none>".to_owned();
@@ -260,10 +93,10 @@ fn shown_name(name: &str, target: &Digest) -> String {
     on_one_line(&familiar)
 }
 
-/// Shows control characters as what cannot be shown.
+/// Replaces control characters.
 fn on_one_line(text: &str) -> String {
     text.chars()
-        .map(|it| if it.is_control() { '\u{fffd}' } else { it })
+        .map(|char| if char.is_control() { '\u{fffd}' } else { char })
         .collect()
 }
 
@@ -274,7 +107,7 @@ fn count(number: usize, noun: &str) -> String {
     }
 }
 
-/// An age as docker words it, such as `3 weeks ago`.
+/// Renders an age as docker does, such as `3 weeks ago`.
 ///
 /// Source: docker's go-units `HumanDuration`.
 fn age(created: Option<Timestamp>, now: Timestamp) -> String {

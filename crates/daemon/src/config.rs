@@ -1,20 +1,27 @@
-//! The configuration: the [file](mod@file) as written, then the validated [`Config`].
+//! The configuration: the [file](mod@file) as written, and the checked [`Config`].
 //!
-//! Parsing checks each value by itself, so that an error points at the line. What concerns several
-//! values is checked afterwards, and the error names the policy.
+//! Parsing checks each value by itself, so that an error has the line. Then [`Config::new`] checks
+//! values that depend on each other, and the error has the key or the policy.
 
 mod file;
 mod fleet;
-mod meaning;
-mod node;
+mod headroom;
+mod protect;
 mod schema;
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{fmt, fs, io};
+
+use reclaim_maintenance::settings::Text;
+use reclaim_maintenance::{Policy, PolicySettings};
+use reclaim_model::{Namespace, Protection};
 
 pub use fleet::Fleet;
-pub use meaning::{Config, Headroom, Infrastructure, MeaningError};
-pub(crate) use node::protection_with_sandboxes;
+pub use headroom::HeadroomConfig;
+pub use protect::Infrastructure;
+pub(crate) use protect::protection_with_sandboxes;
 pub use reclaim_maintenance::settings::{duration_text, duration_within};
 pub use schema::schema;
 
@@ -26,34 +33,68 @@ pub const DEFAULT_PATH: &str = "/etc/reclaim/config.toml";
 /// The default state directory.
 pub const DEFAULT_STATE: &str = "/var/lib/reclaim";
 
-/// Why the configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("read configuration `{}`", path.display())]
-    Read {
-        /// Its path.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A key or a value is invalid.
-    #[error("configuration `{}`: {problem}", path.display())]
-    Text {
-        /// The path of the file.
-        path: PathBuf,
-        /// What the parser says, with the line.
-        problem: String,
-    },
-    /// Values contradict each other.
-    #[error("configuration `{}`: {problem}", path.display())]
-    Meaning {
-        /// The path of the file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: MeaningError,
-    },
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The address of containerd, if the file has one.
+    pub address: Option<String>,
+    /// The path of containerd's own configuration.
+    pub containerd_toml: PathBuf,
+    /// The path of the kubelet's own configuration.
+    pub kubelet_yaml: PathBuf,
+    /// The state directory.
+    pub state: PathBuf,
+    /// The address of the metrics server, if there is one.
+    pub metrics: Option<SocketAddr>,
+    /// The reserve file.
+    pub headroom: HeadroomConfig,
+    /// Whether the images that a node needs are protected.
+    pub infrastructure: Infrastructure,
+    /// Images that no policy removes. The sandbox images are added before policies run.
+    pub protection: Protection,
+    /// The cluster in which this node takes turns, if any.
+    pub fleet: Option<Fleet>,
+    /// The enabled policies, in the order of the file.
+    pub policies: Vec<Policy>,
+    /// The file with every default filled in.
+    effective: String,
+}
+
+impl Config {
+    /// Checks a file.
+    fn new(file: ConfigFile) -> Result<Self, InvalidSetting> {
+        let effective = toml::to_string(&file).expect("every value can be written as TOML");
+        let ConfigFile {
+            containerd,
+            kubernetes,
+            state,
+            metrics,
+            headroom,
+            protect,
+            fleet,
+            policy: policies,
+        } = file;
+        let namespaces = containerd.namespaces;
+        let (protection, infrastructure) = protect::protection(protect)?;
+        Ok(Self {
+            address: containerd.address,
+            containerd_toml: containerd.config,
+            kubelet_yaml: kubernetes.kubelet_config,
+            state: state.directory,
+            metrics: metrics.listen,
+            headroom: headroom.into(),
+            infrastructure,
+            protection,
+            fleet: Fleet::new(fleet)?,
+            policies: enabled(policies, namespaces)?,
+            effective,
+        })
+    }
+
+    /// Returns the file with every default filled in.
+    pub fn effective(&self) -> &str {
+        &self.effective
+    }
 }
 
 /// Reads a configuration file.
@@ -69,8 +110,8 @@ pub fn read(path: &Path) -> Result<Config, ConfigError> {
     parse(&text, path)
 }
 
-/// Reads the named file, or the one at [`DEFAULT_PATH`] if it exists. Without any, the configuration
-/// is that of an empty file.
+/// Reads the file at `named`, or else the one at [`DEFAULT_PATH`]. If that does not exist, returns the
+/// defaults.
 ///
 /// # Errors
 ///
@@ -85,14 +126,90 @@ pub fn find(named: Option<&Path>) -> Result<Config, ConfigError> {
 }
 
 fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
-    let file: ConfigFile = toml::from_str(text).map_err(|error| ConfigError::Text {
+    let file: ConfigFile = toml::from_str(text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         problem: error.to_string().trim_end().to_owned(),
     })?;
-    Config::new(file).map_err(|problem| ConfigError::Meaning {
+    Config::new(file).map_err(|problem| ConfigError::Setting {
         path: path.to_owned(),
         problem,
     })
+}
+
+/// Checks all policies and returns the enabled ones.
+fn enabled(
+    policies: Vec<PolicySettings>,
+    namespaces: Vec<Text<Namespace>>,
+) -> Result<Vec<Policy>, InvalidSetting> {
+    let namespaces: Vec<Namespace> = namespaces.into_iter().map(|text| text.0).collect();
+    let mut names = BTreeSet::new();
+    let mut enabled = Vec::new();
+    for settings in policies {
+        let name = settings.name.0.to_string();
+        let is_enabled = settings.enabled;
+        let invalid = |problem| InvalidSetting::new(&format!("policy `{name}`"), problem);
+        let policy = settings.policy(&namespaces).map_err(invalid)?;
+        if !names.insert(name.clone()) {
+            return Err(invalid("another policy has this name".to_owned()));
+        }
+        if is_enabled {
+            enabled.push(policy);
+        }
+    }
+    Ok(enabled)
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read configuration `{}`", path.display())]
+    Read {
+        /// The path of the file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The text is not TOML, a key is unknown, or a value is invalid.
+    #[error("configuration `{}`: {problem}", path.display())]
+    Syntax {
+        /// The path of the file.
+        path: PathBuf,
+        /// The message of the parser, with the line.
+        problem: String,
+    },
+    /// A value is invalid together with others.
+    #[error("configuration `{}`: {problem}", path.display())]
+    Setting {
+        /// The path of the file.
+        path: PathBuf,
+        /// The key and the error.
+        problem: InvalidSetting,
+    },
+}
+
+/// An error in a value that is valid by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidSetting {
+    /// The key, or the policy.
+    place: String,
+    problem: String,
+}
+
+impl fmt::Display for InvalidSetting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.problem)
+    }
+}
+
+impl InvalidSetting {
+    fn new(place: &str, problem: String) -> Self {
+        Self {
+            place: place.to_owned(),
+            problem,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The tasks of a daemon beside its servers: last use, policies, metrics, SIGHUP, systemd.
+//! The tasks of a daemon other than its servers: last use, policies, metrics, SIGHUP, systemd.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl Daemon {
         names: Vec<PolicyName>,
         cancel: &CancellationToken,
     ) -> Result<Self, DaemonError> {
-        // Before any task starts, so that an error here leaves none running.
+        // Before the first task starts, so that an error leaves no task running.
         let set = host.policy_set(&host.config, &names)?;
         let health = Arc::new(Health::default());
         let metrics = Arc::new(Metrics::new(
@@ -99,12 +99,12 @@ impl Daemon {
     }
 }
 
-/// How much longer than the grace a daemon may take to end, whatever containerd does. Blocking work
-/// gets the rest of ten seconds; see `main` of the command.
-const TO_END: Duration = Duration::from_secs(9);
+/// How long a daemon may take to end, in addition to the grace period. The command waits one more
+/// second for blocking work.
+const STOP_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// Works until `work` ends, or for a limited time after a request to stop. What an unfinished run
-/// removed stays held then, as after a crash.
+/// Waits until `work` ends, or for a limited time after a request to stop. Images that an unfinished
+/// run removed stay held then, as after a crash.
 pub(crate) async fn until_stopped(
     work: impl Future<Output = ()>,
     stop: &CancellationToken,
@@ -113,13 +113,12 @@ pub(crate) async fn until_stopped(
     let too_long = async {
         stop.cancelled().await;
         notify(&[NotifyState::Stopping]);
-        tokio::time::sleep(grace.saturating_add(TO_END)).await;
+        tokio::time::sleep(grace.saturating_add(STOP_TIMEOUT)).await;
     };
     tokio::select! {
         () = work => info!("stopped"),
         () = too_long => warn!(
-            "stopped before everything had ended; what a run had removed is held, and restored by \
-             the next"
+            "stopped before a run ended; what it removed is held, and the next run restores it"
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Why a daemon cannot start.
+//! Errors of a daemon.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,11 +24,11 @@ pub enum DaemonError {
     #[error(transparent)]
     Docker(#[from] DockerError),
     /// The registered containers cannot be read.
-    #[error("use the state in {}", directory.display())]
+    #[error("read registered containers in `{}`", directory.display())]
     State {
         /// Their directory.
         directory: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         error: io::Error,
     },
@@ -45,7 +45,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The gRPC services cannot be described to clients.
-    #[error("describe the services")]
+    #[error("describe the gRPC services")]
     Describe(#[from] DescribeError),
     /// SIGHUP cannot be handled.
     #[error("handle SIGHUP")]

@@ -14,8 +14,7 @@ use crate::config::Fleet;
 /// Why the cluster lock cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetError {
-    /// The configuration, the environment and the kernel all have no name for this node.
-    #[error("find this node's name; set NODE_NAME or fleet.node")]
+    #[error("read the host name, because neither fleet.node nor NODE_NAME is set")]
     NoName {
         #[source]
         source: io::Error,
@@ -72,7 +71,7 @@ impl ClusterLockGuard for FleetLockGuard {
     }
 }
 
-/// Finds the cluster of this node. It sends the API server no request yet.
+/// Reads the settings of the cluster. The API server receives no request yet.
 async fn connect(fleet: &Fleet) -> Result<reclaim_fleet::ClusterLock, FleetError> {
     let Fleet {
         at_once,
@@ -99,7 +98,7 @@ fn node_name() -> Result<String, FleetError> {
     if let Some(name) = env::var_os("NODE_NAME").filter(|it| !it.is_empty()) {
         return Ok(name.to_string_lossy().into_owned());
     }
-    let name = fs::read_to_string("/proc/sys/kernel/hostname");
-    let name = name.map_err(|source| FleetError::NoName { source })?;
-    Ok(name.trim().to_owned())
+    let hostname = fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_err(|source| FleetError::NoName { source })?;
+    Ok(hostname.trim().to_owned())
 }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use reclaim_engine::{
     ContainerdConfig, DockerContainers, Engine, RegisteredContainers, UnlistedDocker,
 };
-use reclaim_maintenance::{
-    ClusterLock, Headroom, HeadroomSize, LastUseIndex, Maintenance, Policy, PolicySet, RunHistory,
-};
+use reclaim_maintenance::{ClusterLock, LastUseIndex, Maintenance, Policy, PolicySet, RunHistory};
 use reclaim_model::{PolicyName, chain};
 use reclaim_store::{ConnectError, Containerd};
 use tracing::warn;
@@ -19,15 +17,12 @@ use crate::error::DaemonError;
 /// The default address of containerd, as for ctr and nerdctl.
 pub const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
 
-/// The name of the headroom file in the state directory.
-const HEADROOM: &str = "headroom";
-
-/// What to do if containerd does not answer at the start.
+/// What to do if containerd does not answer when the host is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
     /// Fail.
     None,
-    /// Start, and wait for containerd where it is needed.
+    /// Continue; each operation waits for containerd.
     Waits,
 }
 
@@ -36,15 +31,15 @@ pub enum Patience {
 pub struct HostOptions {
     /// The configuration file, unless it is at its default path.
     pub config: Option<PathBuf>,
-    /// The address of containerd, in place of the configured one.
+    /// The address of containerd, instead of the configured one.
     pub address: Option<String>,
-    /// Whether containerd runs on another host, so that none of its files is here.
+    /// Whether containerd runs on another host, so that its files cannot be read here.
     pub is_remote: bool,
     /// Addresses of Docker Engines whose containers keep their images.
     pub docker: Vec<String>,
-    /// Whether to prune Docker's namespaces without asking a Docker Engine.
+    /// Whether to prune Docker's namespaces without a list of containers from a Docker Engine.
     pub trust_leases: bool,
-    /// The state directory, in place of the configured one.
+    /// The state directory, instead of the configured one.
     pub state: Option<PathBuf>,
 }
 
@@ -53,7 +48,7 @@ pub struct HostOptions {
 pub struct Host {
     /// The configuration.
     pub config: Config,
-    /// The engine, with all containers.
+    /// The engine, which knows all containers.
     pub engine: Arc<Engine>,
     /// When each image was last used.
     pub index: Arc<LastUseIndex>,
@@ -84,20 +79,22 @@ impl Host {
         let config = config::find(options.config.as_deref())?;
         let state = options.state.unwrap_or_else(|| config.state.clone());
         let registered = Arc::new(registered(&state)?);
-        let address = options.address.as_deref().or(config.address.as_deref());
-        let address = address.unwrap_or(DEFAULT_ADDRESS);
+        let address = options
+            .address
+            .as_deref()
+            .or(config.address.as_deref())
+            .unwrap_or(DEFAULT_ADDRESS);
         let health_connection = Containerd::connect_lazily(address)?;
         let engine = match connect(address, options.is_remote).await {
             Err(error) if patience == Patience::Waits && error.is_transient() => {
                 warn!(error = %chain(&error), "containerd is not running; waiting for it");
                 Engine::new(placed(health_connection.clone(), options.is_remote))
             }
-            engine => engine?,
+            connected => connected?,
         };
-        let engine = adapt(engine, &state);
-        let engine = with_docker(engine, &options.docker, options.trust_leases)?;
+        let adapted = adapt(engine, &state);
         let index = Arc::new(LastUseIndex::open(&state)?);
-        let engine = engine
+        let engine = with_docker(adapted, &options.docker, options.trust_leases)?
             .with_containers(Arc::clone(&registered) as _)
             .with_containerd_config(match config.infrastructure {
                 config::Infrastructure::Free => ContainerdConfig::Ignored,
@@ -119,7 +116,7 @@ impl Host {
         })
     }
 
-    /// Returns what policies run with, by a configuration and by containerd's own.
+    /// Returns what policies need to run, from a configuration and from containerd's own.
     pub fn maintenance(&self, config: &Config) -> Maintenance {
         let (protection, warnings) = config::protection_with_sandboxes(config);
         for warning in warnings {
@@ -129,37 +126,22 @@ impl Host {
             engine: Arc::clone(&self.engine),
             index: Arc::clone(&self.index),
             protection: Arc::new(protection),
-            headroom: self.headroom(config),
+            headroom: config.headroom.reserve(&self.state),
             cluster_lock: cluster_lock(config),
             kubelet_config: Some(config.kubelet_yaml.clone()),
         }
     }
 
-    fn headroom(&self, config: &Config) -> Option<Headroom> {
-        let headroom = &config.headroom;
-        let default = || self.state.join(HEADROOM);
-        Some(Headroom {
-            size: headroom.size?,
-            file: headroom.file.clone().unwrap_or_else(default),
-        })
-    }
-
-    /// Deletes the headroom file of the state directory if the configuration has none. A file that
-    /// the configuration names stays.
+    /// Deletes the reserve file that an earlier configuration left in the state directory.
     pub fn drop_headroom(&self, config: &Config) {
-        if config.headroom.size.is_some() || config.headroom.file.is_some() {
-            return;
-        }
-        let left = Headroom {
-            size: HeadroomSize::Auto,
-            file: self.state.join(HEADROOM),
-        };
-        if let Err(error) = left.free() {
-            warn!(file = %left.file.display(), %error, "cannot delete the headroom file");
+        if let Some(obsolete) = config.headroom.obsolete(&self.state)
+            && let Err(error) = obsolete.free()
+        {
+            warn!(file = %obsolete.file.display(), %error, "cannot delete the headroom file");
         }
     }
 
-    /// Returns the policies of a configuration, or those that are named, with what they run with.
+    /// Returns the named policies of a configuration, or all, with what they need to run.
     pub(crate) fn policy_set(
         &self,
         config: &Config,
@@ -178,7 +160,7 @@ impl Host {
 ///
 /// # Errors
 ///
-/// [`ConnectError`] if it does not answer.
+/// [`ConnectError`] if containerd does not answer.
 pub async fn connect(address: &str, is_remote: bool) -> Result<Engine, ConnectError> {
     let store = Containerd::connect(address).await?;
     Ok(Engine::new(placed(store, is_remote)))

@@ -1,4 +1,4 @@
-//! Reading the configuration again on SIGHUP.
+//! Reloads the configuration on SIGHUP.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::error::DaemonError;
 use crate::host::Host;
 use crate::systemd::notify;
 
-/// Reads the configuration again on SIGHUP.
+/// Reloads the configuration on SIGHUP.
 pub(crate) struct Reloader {
     pub(crate) host: Arc<Host>,
     pub(crate) names: Vec<PolicyName>,
@@ -50,7 +50,7 @@ impl Reloader {
                 }
                 Err(error) => {
                     let error = chain(&error);
-                    error!(%error, "configuration refused; the old one stays in force");
+                    error!(%error, "cannot reload the configuration; keeping the old one");
                     false
                 }
             };

@@ -1,4 +1,4 @@
-//! Running a daemon: with servers (`reclaim serve`), or for its policies alone.
+//! Runs a daemon with servers (`reclaim serve`), or only for its policies (`reclaim maintain`).
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ use crate::systemd::notify;
 /// The options of the servers.
 #[derive(Debug)]
 pub struct ServeOptions {
-    /// The namespace that requests without one are for.
+    /// The namespace of requests that name none.
     pub namespace: Namespace,
-    /// Where to listen.
+    /// The addresses to listen on.
     pub listen: Vec<Address>,
-    /// Who may use Unix sockets.
+    /// The permissions of Unix sockets.
     pub access: SocketAccess,
-    /// What mutual TLS needs, if it is configured.
+    /// The files for mutual TLS, if it is configured.
     pub tls: Option<TlsFiles>,
-    /// How runs work that a request does not say otherwise for.
+    /// The options of runs whose request has none.
     pub run: RunOptions,
 }
 
@@ -82,7 +82,7 @@ pub async fn serve(
     let serving = listen::serve(listeners, router, Limits::default(), stop.clone());
     let work = async {
         serving.await;
-        // A run must end, even if its client has disconnected.
+        // A run may continue after its client has disconnected.
         engine.idle().await;
         daemon.ended().await;
     };

@@ -1,4 +1,4 @@
-//! Taking turns with other hosts before a policy changes anything.
+//! The lock by which the nodes of a cluster take turns at running policies.
 
 use std::error::Error;
 use std::fmt;

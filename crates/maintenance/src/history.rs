@@ -426,8 +426,8 @@ mod tests {
         let text = "no JSON\n{\"version\":2}\n";
         fs::write(&path, text).unwrap();
         let error = RunHistory::open(directory.path()).unwrap_err().to_string();
-        let words = "is of version 2, and this program knows 1";
-        assert!(error.contains(words), "{error}");
+        let expected = "is of version 2, and this program knows 1";
+        assert!(error.contains(expected), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 }

@@ -129,8 +129,8 @@ impl LastUseIndex {
         observed
     }
 
-    /// Records what a run removed, to recognise when it comes back. Dry runs, and reports that were
-    /// recorded before, are ignored.
+    /// Records what a run removed, to recognise re-pulls. Ignores dry runs, and reports that were
+    /// recorded before.
     pub fn record_removals(&self, report: &Report, now: Timestamp) {
         self.state().record_removals(report, now);
         self.changed.notify_one();

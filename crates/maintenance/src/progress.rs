@@ -98,9 +98,9 @@ impl PolicyProgress<'_> {
     fn bytes_left(&self) -> Option<u64> {
         let spent: u64 = self.run.reports.iter().map(bytes).sum();
         let by_cap = self.policy.max_bytes.map(|max| max.saturating_sub(spent));
-        let by_reserve = self.policy.pressure.spare(self.occupied);
-        // What a dry run would have removed still shows in the measurement.
-        let by_reserve = by_reserve.map(|spare| match self.policy.mode {
+        let spare = self.policy.pressure.spare(self.occupied);
+        // The measurement still has what a dry run would have removed.
+        let by_reserve = spare.map(|spare| match self.policy.mode {
             Mode::DryRun => spare.saturating_sub(spent),
             Mode::Apply => spare,
         });

@@ -1,7 +1,7 @@
 //! Requests to a scheduler from other tasks.
 //!
-//! The scheduler itself makes the runs of a request, between its own and with the policy set of
-//! that moment. Explanations change nothing and are made beside the loop.
+//! The scheduler makes requested runs itself, between its own runs and with its current policy set.
+//! Explanations change nothing, so they are made outside its loop.
 
 use std::sync::Arc;
 

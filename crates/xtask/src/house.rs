@@ -55,8 +55,6 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 15] = [
             "reclaim-engine",
             "reclaim-maintenance",
             "reclaim-model",
-            "reclaim-oci",
-            "reclaim-plan",
         ],
     ),
     ("reclaim-fake", &["reclaim-model"]),

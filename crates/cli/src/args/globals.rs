@@ -10,7 +10,7 @@ use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
 
-use crate::text::Ids;
+use crate::text::Truncation;
 
 /// Paths of containerd's own configuration, by its address.
 const CONTAINERD_CONFIGS: [(&str, &str); 4] = [
@@ -99,6 +99,7 @@ pub(crate) struct Globals {
     /// image. JSON always has everything.
     #[arg(long, global = true)]
     no_trunc: bool,
+
     /// Directory of the lock files of runs, by which other processes see that a run is over
     #[arg(
         long,
@@ -214,12 +215,12 @@ impl Globals {
         }
     }
 
-    /// Returns how IDs are printed.
-    pub(crate) fn ids(&self) -> Ids {
+    /// Returns whether to shorten IDs.
+    pub(crate) fn truncation(&self) -> Truncation {
         if self.no_trunc {
-            Ids::Whole
+            Truncation::Off
         } else {
-            Ids::Short
+            Truncation::On
         }
     }
 
@@ -267,11 +268,11 @@ impl Globals {
     }
 
     /// Returns the namespace if one was named.
-    pub(crate) fn asked_namespace(
+    pub(crate) fn explicit_namespace(
         &self,
     ) -> Result<Option<Namespace>, reclaim_model::NamespaceError> {
-        let (namespace, is_asked_for) = self.namespace()?;
-        Ok(is_asked_for.then_some(namespace))
+        let (namespace, is_explicit) = self.namespace()?;
+        Ok(is_explicit.then_some(namespace))
     }
 }
 

@@ -1,14 +1,15 @@
-//! Arguments of `reclaim serve`.
+//! Arguments of `reclaim serve` and `reclaim health`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use reclaim_api::listen::{Address, SocketAccess, TlsFiles};
 use reclaim_daemon::HostOptions;
+use reclaim_daemon::config::duration_within;
 
 use super::Globals;
 use super::how::PaceArgs;
-use crate::exit::CommandError;
 
 /// The default address of the daemon.
 pub(crate) const DEFAULT_LISTEN: &str = "unix:///run/reclaim/reclaim.sock";
@@ -48,6 +49,17 @@ pub(crate) struct ServeArgs {
     pub(crate) pace: PaceArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Check only that the daemon answers, even if containerd does not
+    #[arg(long)]
+    pub(crate) live: bool,
+
+    /// Time to wait for the answer, 100ms to 1m
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = timeout)]
+    pub(crate) timeout: Duration,
+}
+
 /// Options of processes that run policies: Docker Engines and the state directory.
 #[derive(Debug, Args)]
 pub(crate) struct HostArgs {
@@ -83,17 +95,15 @@ impl HostArgs {
         }
     }
 
-    /// Refuses these options for a command that a daemon carries out: the daemon has its own.
-    pub(crate) fn demand_none(&self) -> Result<(), CommandError> {
-        let given = [
+    /// Returns one of these options that was given, if any.
+    pub(crate) fn first_given(&self) -> Option<&'static str> {
+        let options = [
             ("--docker", !self.docker.is_empty()),
             ("--trust-leases", self.trust_leases),
             ("--state", self.state.is_some()),
         ];
-        match given.into_iter().find(|(_, is_given)| *is_given) {
-            Some((option, _)) => Err(CommandError::NotWithHost(option)),
-            None => Ok(()),
-        }
+        let given = options.into_iter().find(|(_, is_given)| *is_given);
+        given.map(|(option, _)| option)
     }
 }
 
@@ -116,11 +126,19 @@ impl ServeArgs {
     }
 }
 
+/// Parses how long to wait for an answer.
+fn timeout(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(60);
+    duration_within(text, &(SHORTEST..=LONGEST))
+}
+
 /// Parses permissions of a socket. Execute bits have no meaning on a socket; world-writable is
 /// refused.
 fn mode(text: &str) -> Result<u32, String> {
     const ACCEPTED: u32 = 0o660;
-    let mode = u32::from_str_radix(text, 8).ok();
-    let mode = mode.filter(|mode| mode & !ACCEPTED == 0 && mode & 0o600 == 0o600);
-    mode.ok_or_else(|| "accepted are 600, 620, 640 and 660".to_owned())
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| mode & !ACCEPTED == 0 && mode & 0o600 == 0o600)
+        .ok_or_else(|| "accepted are 600, 620, 640 and 660".to_owned())
 }

@@ -11,7 +11,7 @@ pub(crate) fn run(globals: &Globals, command: ConfigCommand) -> Result<Exit, Com
         ConfigCommand::Check => {
             let config = config::find(globals.config()).map_err(DaemonError::from)?;
             let policies = config.policies.len();
-            output::words(&format!(
+            output::message(&format!(
                 "configuration is valid; enabled policies: {policies}"
             ));
         }

@@ -8,15 +8,15 @@ use serde::Serialize;
 
 use crate::args::maintain::MaintainArgs;
 use crate::args::{Format, Globals};
-use crate::commands::open_host;
+use crate::commands::{open_host, refuse_host_options};
 use crate::exit::{CommandError, Exit};
 use crate::signals::{STOPPING, Stop, stop_on_signals};
-use crate::text::Ids;
+use crate::text::Truncation;
 use crate::{output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, CommandError> {
     if let Some(address) = globals.host() {
-        return asked(address, args, globals.ids()).await;
+        return in_daemon(address, args, globals.truncation()).await;
     }
     let patience = if args.once {
         Patience::None
@@ -25,7 +25,7 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
     };
     let host = open_host("maintain", globals, &args.host, patience).await?;
     if args.once {
-        return once(&host, args, globals.ids()).await;
+        return once(&host, args, globals.truncation()).await;
     }
     let stop = stop_on_signals(Some(STOPPING))?;
     reclaim_daemon::maintain(host, args.policies.clone(), &stop.token).await?;
@@ -33,7 +33,7 @@ pub(crate) async fn run(globals: &Globals, args: &MaintainArgs) -> Result<Exit, 
 }
 
 /// Runs each policy once in this process, and saves the last use of images for the next call.
-async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, CommandError> {
+async fn once(host: &Host, args: &MaintainArgs, trunc: Truncation) -> Result<Exit, CommandError> {
     let chosen = Policy::chosen(&host.config.policies, &args.policies);
     let policies = chosen.map_err(DaemonError::from)?;
     let stop = stop_on_signals(Some(STOPPING))?;
@@ -44,7 +44,7 @@ async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, Comman
     }
     host.index.save().map_err(DaemonError::from)?;
     if policies.is_empty() {
-        nothing_to_do();
+        warn_no_policy();
     }
     let maintenance = host.maintenance(&host.config);
     host.drop_headroom(&host.config);
@@ -58,8 +58,8 @@ async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, Comman
             break;
         }
         let run = maintenance.run(&policy, Trigger::Demand, &stop.token).await;
-        remember(host, &maintenance, &run);
-        show_run(&run, args.format, ids)?;
+        record(host, &maintenance, &run);
+        show_run(&run, args.format, trunc)?;
         runs.push(run);
     }
     show_all(&runs, args.format)?;
@@ -68,12 +68,16 @@ async fn once(host: &Host, args: &MaintainArgs, ids: Ids) -> Result<Exit, Comman
 }
 
 /// Requests one run of each policy from a daemon. A signal ends the wait, not the runs.
-async fn asked(address: &str, args: &MaintainArgs, ids: Ids) -> Result<Exit, CommandError> {
+async fn in_daemon(
+    address: &str,
+    args: &MaintainArgs,
+    trunc: Truncation,
+) -> Result<Exit, CommandError> {
     if !args.once {
         return Err(CommandError::OnlyOnceWithHost);
     }
-    args.host.demand_none()?;
-    // `LeftToDaemon` says what a signal does.
+    refuse_host_options(&args.host)?;
+    // The message of `LeftToDaemon` says that the runs continue.
     let stop = stop_on_signals(None)?;
     let client = HostClient::new(address)?;
     let mode = if args.dry_run {
@@ -83,9 +87,9 @@ async fn asked(address: &str, args: &MaintainArgs, ids: Ids) -> Result<Exit, Com
     };
     let mut runs = Vec::new();
     let following = async {
-        let mut asked = client.run_policies(&args.policies, mode).await?;
-        while let Some(run) = asked.next().await? {
-            show_run(&run, args.format, ids)?;
+        let mut answer = client.run_policies(&args.policies, mode).await?;
+        while let Some(run) = answer.next().await? {
+            show_run(&run, args.format, trunc)?;
             runs.push(run);
         }
         Ok(())
@@ -102,26 +106,26 @@ async fn asked(address: &str, args: &MaintainArgs, ids: Ids) -> Result<Exit, Com
         return Err(error);
     }
     if runs.is_empty() {
-        nothing_to_do();
+        warn_no_policy();
     }
     show_all(&runs, args.format)?;
     Ok(exit(&runs, &stop))
 }
 
-fn nothing_to_do() {
-    output::words("no policy is enabled; nothing to do");
+fn warn_no_policy() {
+    output::message("no policy is enabled; nothing to do");
 }
 
 /// Shows a run when it has ended, as a table.
-fn show_run(run: &PolicyRun, format: Format, ids: Ids) -> Result<(), CommandError> {
+fn show_run(run: &PolicyRun, format: Format, trunc: Truncation) -> Result<(), CommandError> {
     if format == Format::Table {
         output::data(&text::policy::run(run))?;
-        text::policy::words_after(run, ids);
+        output::messages(&text::policy::messages(run, trunc));
     }
     Ok(())
 }
 
-/// The runs in JSON.
+/// The JSON output.
 #[derive(Serialize)]
 struct Runs<'r> {
     runs: &'r [PolicyRun],
@@ -136,19 +140,19 @@ fn show_all(runs: &[PolicyRun], format: Format) -> Result<(), CommandError> {
 }
 
 /// Records a run. A failure is only a warning: the disk may be full, and the run has made room.
-fn remember(host: &Host, maintenance: &Maintenance, run: &PolicyRun) {
+fn record(host: &Host, maintenance: &Maintenance, run: &PolicyRun) {
     if let Err(error) = host.history.add(run) {
-        output::words(&format!("warning: {}", chain(&error)));
+        output::message(&format!("warning: {}", chain(&error)));
     }
     if let Err(error) = maintenance.index.save() {
-        output::words(&format!("warning: {}", chain(&error)));
+        output::message(&format!("warning: {}", chain(&error)));
     }
 }
 
 /// Returns the exit status for the worst outcome.
 fn exit(runs: &[PolicyRun], stop: &Stop) -> Exit {
     let mut reports = runs.iter().flat_map(|run| &run.reports);
-    if let Some(exit) = reports.find_map(|report| stop.cut_short(report)) {
+    if let Some(exit) = reports.find_map(|report| stop.exit_if_early(report)) {
         return exit;
     }
     let any = |outcome| runs.iter().any(|run| run.outcome == outcome);

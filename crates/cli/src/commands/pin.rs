@@ -2,7 +2,7 @@
 
 use reclaim_model::{PinAction, PinRequest};
 
-use crate::args::pin::{PinArgs, UnpinArgs};
+use crate::args::image::{PinArgs, UnpinArgs};
 use crate::args::{Format, Globals};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
@@ -22,27 +22,27 @@ pub(crate) async fn unpin(globals: &Globals, args: &UnpinArgs) -> Result<Exit, C
 }
 
 async fn run(globals: &Globals, args: &PinArgs, action: PinAction) -> Result<Exit, CommandError> {
-    let (namespace, is_asked_for) = globals.namespace()?;
+    let (namespace, is_explicit) = globals.namespace()?;
     let request = PinRequest {
         namespace,
         action,
         names: args.images.clone(),
-        may_lack_namespace: !is_asked_for,
+        may_lack_namespace: !is_explicit,
         wait: args.wait,
     };
     let backend = Backend::connect(globals).await?;
     let pins = backend.pin(&request).await?;
     match args.format {
         Format::Json => output::json(&pins)?,
-        Format::Table => output::data(&text::pin::changes(action, &pins.images))?,
+        Format::Table => output::data(&text::named::pins(action, &pins.images))?,
     }
     for outcome in &pins.images {
         match &outcome.error {
             None if outcome.changed.is_empty() => {
-                output::words(&text::pin::unchanged(action, &outcome.name));
+                output::message(&text::named::pin_unchanged(action, &outcome.name));
             }
             None => {}
-            Some(error) => output::words(&format!("error: {error}")),
+            Some(error) => output::message(&format!("error: {error}")),
         }
     }
     let is_all_done = pins.images.iter().all(|outcome| outcome.error.is_none());

@@ -6,7 +6,7 @@ use reclaim_maintenance::{Policy, PolicyForecast, RunHistory, RunRecord};
 
 use crate::args::maintain::{ExplainArgs, PolicyHistoryArgs};
 use crate::args::{Format, Globals};
-use crate::commands::open_host;
+use crate::commands::{open_host, refuse_host_options};
 use crate::exit::{CommandError, Exit};
 use crate::{output, text};
 
@@ -14,13 +14,13 @@ pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exi
     let forecasts = match globals.host() {
         None => explain_here(globals, args).await?,
         Some(address) => {
-            args.host.demand_none()?;
+            refuse_host_options(&args.host)?;
             let client = HostClient::new(address)?;
             client.explain_policies(&args.policies).await?
         }
     };
     if forecasts.is_empty() {
-        output::words("no policy is enabled; nothing is removed automatically");
+        output::message("no policy is enabled; nothing is removed automatically");
     }
     match args.format {
         Format::Json => output::json(PolicyForecasts {
@@ -29,7 +29,7 @@ pub(crate) async fn explain(globals: &Globals, args: &ExplainArgs) -> Result<Exi
         Format::Table => output::data(&text::policy::forecasts(
             &forecasts,
             args.verbose,
-            globals.ids(),
+            globals.truncation(),
         ))?,
     }
     Ok(Exit::Done)

@@ -1,7 +1,6 @@
-//! `reclaim project`.
+//! `reclaim project`: `ls`, and the files that `prune` reads.
 
 mod docker;
-pub(crate) mod ls;
 pub(crate) mod prune;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,13 +8,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use reclaim_compose::{ComposeError, ProjectFiles, load};
 use reclaim_model::{Project, ProjectImages};
 
-use crate::args::project::{FilesArgs, ProjectPruneArgs};
-use crate::exit::CommandError;
-use crate::output;
+use crate::args::project::{FilesArgs, ProjectLsArgs, ProjectPruneArgs};
+use crate::args::{Format, Globals};
+use crate::backend::Backend;
+use crate::exit::{CommandError, Exit};
+use crate::{output, text};
+
+pub(crate) async fn ls(globals: &Globals, args: &ProjectLsArgs) -> Result<Exit, CommandError> {
+    let (namespace, is_explicit) = globals.namespace()?;
+    let backend = Backend::connect(globals).await?;
+    let list = backend.projects(&namespace, !is_explicit).await?;
+    match args.format {
+        Format::Json => output::json(&list)?,
+        Format::Table => output::data(&text::project::projects(&list.projects))?,
+    }
+    Ok(Exit::Done)
+}
 
 /// Reads the project from its files. If it has a name and no files, returns only the name; the rest
 /// is read from the labels of its containers.
-pub(crate) fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
+fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
     let FilesArgs {
         files,
         project_name,
@@ -36,7 +48,7 @@ pub(crate) fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandEr
     let (project, from_containers) = match load(&request) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                output::words(&format!("warning: {warning}"));
+                output::message(&format!("warning: {warning}"));
             }
             (loaded.project, false)
         }

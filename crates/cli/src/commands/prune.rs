@@ -6,34 +6,34 @@ use crate::args::image::PruneArgs;
 use crate::args::{Format, Globals};
 use crate::backend::{Backend, Confirmed, Preview};
 use crate::exit::{CommandError, Exit};
-use crate::text::Ids;
+use crate::text::Truncation;
 use crate::{commands, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
     let request = request(globals, args)?;
-    commands::check(&request)?;
+    commands::check_filters(&request)?;
     let backend = Backend::connect(globals).await?;
     if args.dry_run {
         let report = backend.plan(&request).await?.report;
-        print(args.format, &report, globals.ids())?;
+        print(args.format, &report, globals.truncation())?;
         return Ok(exit(&report));
     }
     let confirmed = if args.force {
         None
     } else {
-        match ask(&backend, &request, args, globals.ids()).await? {
+        match confirm(&backend, &request, args, globals.truncation()).await? {
             Answer::Yes(confirmed) => Some(confirmed),
             Answer::No => return Ok(Exit::Done),
         }
     };
     let pruned = commands::prune(&backend, &request, confirmed.as_ref(), &args.how);
     let (report, stopped) = pruned.await?;
-    print(args.format, &report, globals.ids())?;
+    print(args.format, &report, globals.truncation())?;
     Ok(stopped.unwrap_or_else(|| exit(&report)))
 }
 
 fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandError> {
-    let (namespace, is_asked_for) = globals.namespace()?;
+    let (namespace, is_explicit) = globals.namespace()?;
     let mut filters = FilterArgs::default();
     for filter in &args.filters {
         filters.add_pair(filter)?;
@@ -49,7 +49,7 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
     Ok(PruneRequest::new(namespace, filters)
         .with_target_free(args.target_free)
         .may_empty_namespace(may_empty)
-        .may_lack_namespace(!is_asked_for)
+        .may_lack_namespace(!is_explicit)
         .with_build_history(history))
 }
 
@@ -60,24 +60,24 @@ enum Answer {
 }
 
 /// Lists the images to be removed and asks for confirmation, if there are any.
-async fn ask(
+async fn confirm(
     backend: &Backend,
     request: &PruneRequest,
     args: &PruneArgs,
-    ids: Ids,
+    trunc: Truncation,
 ) -> Result<Answer, CommandError> {
     let Preview { report, confirmed } = backend.plan(request).await?;
     if !report.removed.is_empty() {
-        text::list_before_question(&report, ids);
-        text::warn(&report.warnings, ids);
-        let what = if args.target_free.is_some() {
+        output::message(&text::report::before_prompt(&report, trunc));
+        output::messages(&text::warnings(&report.warnings, trunc));
+        let removed = if args.target_free.is_some() {
             "the images above"
         } else if args.all {
             "all images without at least one container associated to them"
         } else {
             "all dangling images"
         };
-        output::words(&format!("WARNING! This will remove {what}."));
+        output::message(&format!("WARNING! This will remove {removed}."));
         if !output::confirm("Are you sure you want to continue?")? {
             return Ok(Answer::No);
         }
@@ -85,12 +85,12 @@ async fn ask(
     Ok(Answer::Yes(confirmed))
 }
 
-fn print(format: Format, report: &Report, ids: Ids) -> Result<(), CommandError> {
+fn print(format: Format, report: &Report, trunc: Truncation) -> Result<(), CommandError> {
     match format {
-        Format::Json => output::json(commands::with_all_warnings(report))?,
-        Format::Table => output::data(&text::report(report, ids))?,
+        Format::Json => output::json(commands::with_unfinished_warning(report))?,
+        Format::Table => output::data(&text::report::text(report, trunc))?,
     }
-    text::words_after(report, ids);
+    output::messages(&text::report::messages(report, trunc));
     Ok(())
 }
 

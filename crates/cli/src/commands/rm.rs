@@ -9,28 +9,28 @@ use crate::exit::{CommandError, Exit};
 use crate::{commands, output, text};
 
 pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, CommandError> {
-    let (namespace, is_asked_for) = globals.namespace()?;
+    let (namespace, is_explicit) = globals.namespace()?;
     let images = NamedImages {
         names: args.images.clone(),
         force: args.force,
         prune_parents: !args.no_prune,
     };
-    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_asked_for);
+    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_explicit);
     let backend = Backend::connect(globals).await?;
     let mode = if args.dry_run {
         Mode::DryRun
     } else {
         Mode::Apply
     };
-    let (report, stopped) = commands::carry_out(&backend, &request, mode, &args.how).await?;
+    let (report, stopped) = commands::run_or_preview(&backend, &request, mode, &args.how).await?;
     match args.format {
-        Format::Json => output::json(commands::with_all_warnings(&report))?,
-        Format::Table => output::data(&text::named::report(&report, globals.ids()))?,
+        Format::Json => output::json(commands::with_unfinished_warning(&report))?,
+        Format::Table => output::data(&text::named::removals(&report, globals.truncation()))?,
     }
     for error in report.named.iter().filter_map(|named| named.error.as_ref()) {
-        output::words(&format!("error: {error}"));
+        output::message(&format!("error: {error}"));
     }
-    text::words_after_named(&report, globals.ids());
+    output::messages(&text::report::notes(&report, globals.truncation()));
     Ok(stopped.unwrap_or_else(|| exit(&report, args.force)))
 }
 

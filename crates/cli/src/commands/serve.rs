@@ -1,18 +1,20 @@
-//! `reclaim serve`.
+//! `reclaim serve` and `reclaim health`.
 
+use reclaim_api::health::{Check, check};
 use reclaim_daemon::{Patience, ServeOptions};
 use reclaim_model::Namespace;
 
 use crate::args::Globals;
-use crate::args::serve::ServeArgs;
+use crate::args::serve::{DEFAULT_LISTEN, HealthArgs, ServeArgs};
 use crate::commands::open_host;
 use crate::exit::{CommandError, Exit};
+use crate::output;
 use crate::signals::{STOPPING, stop_on_signals};
 
 /// The namespace of a Docker Engine's images.
 const MOBY: &str = "moby";
 
-pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn serve(globals: &Globals, args: &ServeArgs) -> Result<Exit, CommandError> {
     let namespace = namespace(globals, args)?;
     let host = open_host("serve", globals, &args.host, Patience::Waits).await?;
     let options = ServeOptions {
@@ -30,9 +32,17 @@ pub(crate) async fn run(globals: &Globals, args: &ServeArgs) -> Result<Exit, Com
 /// Returns the namespace of requests that name none: `moby` with a Docker Engine, unless the options
 /// name another.
 fn namespace(globals: &Globals, args: &ServeArgs) -> Result<Namespace, CommandError> {
-    let (namespace, is_asked_for) = globals.namespace()?;
-    if is_asked_for || args.host.docker.is_empty() {
+    let (namespace, is_explicit) = globals.namespace()?;
+    if is_explicit || args.host.docker.is_empty() {
         return Ok(namespace);
     }
     Ok(MOBY.parse()?)
+}
+
+pub(crate) async fn health(globals: &Globals, args: &HealthArgs) -> Result<Exit, CommandError> {
+    let address = globals.host().unwrap_or(DEFAULT_LISTEN);
+    let what = if args.live { Check::Live } else { Check::Ready };
+    let answer = check(address, what, args.timeout).await?;
+    output::data(&format!("{answer}\n"))?;
+    Ok(Exit::Done)
 }

@@ -1,11 +1,22 @@
-//! `reclaim undo`.
+//! Commands about prune runs that can be undone: `reclaim history`, `reclaim undo` and
+//! `reclaim release`.
 
-use crate::args::{Globals, UndoArgs};
+use crate::args::{Format, Globals, HistoryArgs, ReleaseArgs, UndoArgs};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::output;
+use crate::{output, text};
 
-pub(crate) async fn run(globals: &Globals, args: &UndoArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn history(globals: &Globals, args: &HistoryArgs) -> Result<Exit, CommandError> {
+    let (namespace, _) = globals.namespace()?;
+    let held = Backend::connect(globals).await?.history(&namespace).await?;
+    match args.format {
+        Format::Json => output::json(&held)?,
+        Format::Table => output::data(&text::history(&held.runs))?,
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn undo(globals: &Globals, args: &UndoArgs) -> Result<Exit, CommandError> {
     let (namespace, _) = globals.namespace()?;
     let undone = Backend::connect(globals)
         .await?
@@ -15,7 +26,7 @@ pub(crate) async fn run(globals: &Globals, args: &UndoArgs) -> Result<Exit, Comm
         output::data(&format!("restored: {name}\n"))?;
     }
     for name in &undone.taken {
-        output::words(&format!(
+        output::message(&format!(
             "not restored: {name}: the name now points to a different image"
         ));
     }
@@ -24,4 +35,12 @@ pub(crate) async fn run(globals: &Globals, args: &UndoArgs) -> Result<Exit, Comm
     } else {
         Exit::Partial
     })
+}
+
+pub(crate) async fn release(globals: &Globals, args: &ReleaseArgs) -> Result<Exit, CommandError> {
+    let (namespace, _) = globals.namespace()?;
+    let backend = Backend::connect(globals).await?;
+    let run = backend.release(&namespace, &args.run).await?;
+    output::data(&format!("released: {run}\n"))?;
+    Ok(Exit::Done)
 }

@@ -24,7 +24,7 @@ use reclaim_model::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::commands::project::prune::Outcome;
+use crate::commands::project::prune::PruneResult;
 
 const COLUMNS: [Column; 16] = [
     Column::InUse,
@@ -375,7 +375,7 @@ pub(super) fn held_runs() -> Value {
 }
 
 pub(super) fn project_prune() -> Value {
-    form(Outcome {
+    form(PruneResult {
         project: "shop".parse().unwrap(),
         rmi: ProjectImageMode::Local,
         mode: Mode::DryRun,

@@ -1,36 +1,37 @@
-//! What a person reads of `reclaim df`.
+//! Disk usage.
 
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use reclaim_model::{
     Amount, Column, DiskUsage, HumanSize, ImageUsage, OutsideRecords, UsageByColumn,
 };
 
-use super::{Ids, add_line, leased, shown_name, table, unrecorded};
+use super::{Truncation, add_line, align_right, not_freed, shown_name, table};
 
-/// Renders the namespaces, then where the bytes are, then the images and leases of each if they
-/// are there.
-pub(crate) fn usage(usage: &DiskUsage, ids: Ids) -> String {
+/// Renders the namespaces, the bytes by use, and the images and leases of each namespace if `usage`
+/// has them.
+pub(crate) fn usage(usage: &DiskUsage, trunc: Truncation) -> String {
     let mut text = format!("{}\n\n", namespaces(usage).trim_fmt());
     add_line(&mut text, format_args!("{}", columns(usage).trim_fmt()));
     if !usage.orphaned_known {
         text.push_str(
-            "files that no namespace has are not counted: they cannot be seen from here\n",
+            "orphaned files are not counted: containerd's directories cannot be read from here\n",
         );
     }
     match &usage.outside_records {
-        Some(outside_records) => add_outside_records(&mut text, outside_records, ids),
-        None => text
-            .push_str("containerd's directories are not counted: they cannot be seen from here\n"),
+        Some(outside_records) => add_outside_records(&mut text, outside_records, trunc),
+        None => text.push_str(
+            "containerd's own files are not counted: its directories cannot be read from here\n",
+        ),
     }
     for found in &usage.namespaces {
         let name = &found.namespace;
         if let Some(images) = &found.image_usage {
-            let images = image_table(images, ids);
+            let images = image_table(images, trunc);
             let line = format_args!("\nImages of namespace {name}:\n\n{}", images.trim_fmt());
             add_line(&mut text, line);
         }
         if let Some(leases) = found.leases.as_ref().filter(|leases| !leases.is_empty()) {
-            let leases = leased::leases(leases, ids);
+            let leases = not_freed::lease_table(leases, trunc);
             let line = format_args!("\nLeases of namespace {name}:\n\n{}", leases.trim_fmt());
             add_line(&mut text, line);
         }
@@ -38,18 +39,21 @@ pub(crate) fn usage(usage: &DiskUsage, ids: Ids) -> String {
     text
 }
 
-/// Says which directories no record knows, and what cannot be looked into.
-fn add_outside_records(text: &mut String, outside_records: &OutsideRecords, ids: Ids) {
+/// Adds the snapshot directories without a record, and the snapshotters that cannot be checked for
+/// them.
+fn add_outside_records(text: &mut String, outside_records: &OutsideRecords, trunc: Truncation) {
     for found in &outside_records.unrecorded {
-        let amount = unrecorded::amount(found, ids);
-        let outlook = unrecorded::outlook(found);
+        let amount = not_freed::unrecorded(found, trunc);
+        let outlook = not_freed::outlook(found);
         let line = format_args!("without a record: {amount}; {outlook}");
         add_line(text, line);
     }
     if !outside_records.unseen.is_empty() {
         let names: Vec<&str> = outside_records.unseen.iter().map(|it| &**it).collect();
         let names = names.join(", ");
-        let line = format_args!("what {names} has on the disk without a record cannot be seen");
+        let line = format_args!(
+            "directories of {names} without a record are not counted: they cannot be listed"
+        );
         add_line(text, line);
     }
 }
@@ -80,7 +84,7 @@ fn namespaces(usage: &DiskUsage) -> Table {
     table
 }
 
-/// Docker's words for what could be had: the bytes, and their share of all in whole percents.
+/// Renders what could be freed as docker does: the bytes, and their share of all in whole percents.
 fn reclaimable(usage: &UsageByColumn) -> String {
     let reclaimable = usage.reclaimable().total_bytes();
     let all = u128::from(usage.total().total_bytes());
@@ -105,7 +109,7 @@ fn columns(usage: &DiskUsage) -> Table {
     };
     let mut total = usage.total.total();
     for (column, amount) in usage.total.columns() {
-        add(words(column), amount, amount.total_bytes());
+        add(column_name(column), amount, amount.total_bytes());
     }
     if let Some(outside_records) = &usage.outside_records {
         let mut unrecorded = Amount::default();
@@ -135,7 +139,7 @@ fn columns(usage: &DiskUsage) -> Table {
     table
 }
 
-fn words(column: Column) -> &'static str {
+fn column_name(column: Column) -> &'static str {
     match column {
         Column::InUse => "In use",
         Column::Pinned => "Pinned images",
@@ -156,7 +160,7 @@ fn words(column: Column) -> &'static str {
     }
 }
 
-fn image_table(images: &[ImageUsage], ids: Ids) -> Table {
+fn image_table(images: &[ImageUsage], trunc: Truncation) -> Table {
     let heads = [
         "IMAGE",
         "TARGET",
@@ -171,7 +175,7 @@ fn image_table(images: &[ImageUsage], ids: Ids) -> Table {
     for image in images {
         table.add_row([
             shown_name(&image.name, &image.target),
-            ids.digest(&image.target),
+            trunc.digest(&image.target),
             HumanSize(image.size.total_bytes()).to_string(),
             HumanSize(image.size.shared_bytes).to_string(),
             HumanSize(image.size.unique_bytes()).to_string(),
@@ -182,7 +186,7 @@ fn image_table(images: &[ImageUsage], ids: Ids) -> Table {
     table
 }
 
-/// Says, for a target that cannot be met, what holds the rest.
+/// Renders how the bytes of a namespace are used, for a target that cannot be met.
 pub(crate) fn breakdown(usage: &UsageByColumn) -> String {
     let parts: [(&str, &[Column]); 7] = [
         ("can be freed", &[Column::Unused, Column::Dangling]),
@@ -198,24 +202,17 @@ pub(crate) fn breakdown(usage: &UsageByColumn) -> String {
     ];
     let counted = |column| parts.iter().any(|(_, columns)| columns.contains(&column));
     let rest = ("not of images", usage.sum(|column| !counted(column)));
-    let parts = parts.iter().map(|(what, columns)| {
+    let amounts = parts.iter().map(|(what, columns)| {
         let amount = usage.sum(|column| columns.contains(&column));
         (*what, amount)
     });
-    let parts = parts.chain([rest]);
-    let parts = parts.map(|(what, amount)| format!("  {:>8}  {what}", size(amount)));
-    let parts: Vec<String> = parts.collect();
-    format!("the bytes of the namespace are:\n{}", parts.join("\n"))
+    let lines: Vec<String> = amounts
+        .chain([rest])
+        .map(|(what, amount)| format!("  {:>8}  {what}", size(amount)))
+        .collect();
+    format!("disk usage of the namespace:\n{}", lines.join("\n"))
 }
 
 fn size(amount: Amount) -> String {
     HumanSize(amount.total_bytes()).to_string()
-}
-
-pub(super) fn align_right(table: &mut Table, columns: impl Iterator<Item = usize>) {
-    for column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }

@@ -1,28 +1,28 @@
-//! The table of images.
+//! Tables of images.
 
 use std::collections::BTreeMap;
 
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use jiff::Timestamp;
 use reclaim_model::{Digest, HumanSize, KeepReason, ListedImage, Reference};
 
-use super::{Ids, age, shown_name, table};
+use super::{Truncation, age, align_right, shown_name, table};
 
-/// What is before every name of an image but its first.
+/// Precedes the second and further names of an image.
 const INDENT: &str = "  ";
 
 /// Renders the list of images, one row for each record.
-pub(crate) fn flat(images: &[ListedImage], now: Timestamp, ids: Ids) -> String {
+pub(crate) fn flat(images: &[ListedImage], now: Timestamp, trunc: Truncation) -> String {
     let mut table = empty();
     for image in images {
-        table.add_row(row(image, now, ids));
+        table.add_row(row(image, now, trunc));
     }
     format!("{}\n", table.trim_fmt())
 }
 
-/// Renders the list of images, one row for each, with its other names below the first. What a
-/// prune would do is repeated only where it is something else.
-pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, ids: Ids) -> String {
+/// Renders the list of images, one row for each, with its other names below the first. These repeat
+/// what a prune would do only if it differs.
+pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, trunc: Truncation) -> String {
     let mut by_target: BTreeMap<&Digest, Vec<&ListedImage>> = BTreeMap::new();
     for image in images {
         by_target.entry(&image.target).or_default().push(image);
@@ -34,14 +34,14 @@ pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, ids: Ids) -> Strin
     groups.sort_by_key(|group| &group[0].name);
     let mut table = empty();
     for group in groups {
-        // What stays for another of its names has no reason of its own.
-        let mut own = group
+        // A record that is kept for another record of its image has no reason of its own.
+        let own = group
             .iter()
-            .filter(|it| it.verdict != Err(KeepReason::CriGroup));
-        let of_group = own.next().unwrap_or(&group[0]).verdict_word();
+            .find(|image| image.verdict != Err(KeepReason::CriGroup));
+        let of_group = own.unwrap_or(&group[0]).verdict_word();
         for (at, image) in group.iter().enumerate() {
             if at == 0 {
-                let mut row = row(image, now, ids);
+                let mut row = row(image, now, trunc);
                 of_group.clone_into(&mut row[6]);
                 table.add_row(row);
                 continue;
@@ -60,18 +60,14 @@ fn empty() -> Table {
     let mut table = table([
         "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A",
     ]);
-    for column in 2..=4 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    align_right(&mut table, 2..=4);
     table
 }
 
-fn row(image: &ListedImage, now: Timestamp, ids: Ids) -> [String; 7] {
+fn row(image: &ListedImage, now: Timestamp, trunc: Truncation) -> [String; 7] {
     [
         shown_name(&image.name, &image.target),
-        ids.digest(&image.target),
+        trunc.digest(&image.target),
         HumanSize(image.size.content_bytes).to_string(),
         HumanSize(image.size.unpacked_bytes).to_string(),
         HumanSize(image.size.shared_bytes).to_string(),
@@ -80,8 +76,8 @@ fn row(image: &ListedImage, now: Timestamp, ids: Ids) -> [String; 7] {
     ]
 }
 
-/// How far down a name stands among those of its image: tags come first, then names with a
-/// digest, then whatever is not a name that one can pull.
+/// Returns the position of a name among those of its image: tags first, then names with a digest,
+/// then names that cannot be pulled.
 fn rank(name: &str) -> u8 {
     let reference = Reference::parse_normalized(name).ok();
     match reference.filter(|it| it.to_string() == name) {
@@ -109,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_one_row_with_its_names_below_each_other() {
+    fn lists_the_names_of_an_image_below_each_other() {
         let by_digest = format!("registry.k8s.io/pause@sha256:{}", "b".repeat(64));
         let id = format!("sha256:{}", "1".repeat(64));
         let unused = Ok(RemoveReason::Unused);
@@ -122,7 +118,7 @@ mod tests {
             image("docker.io/library/zoo:1", "c", Err(KeepReason::CriGroup)),
             image(&id, "c", Err(KeepReason::Pinned)),
         ];
-        let text = grouped(&images, Timestamp::UNIX_EPOCH, Ids::Short);
+        let text = grouped(&images, Timestamp::UNIX_EPOCH, Truncation::On);
         let cells = |line: &str| -> Vec<String> {
             let cells = line.split("  ").filter(|it| !it.trim().is_empty());
             cells.map(|it| it.trim().to_owned()).collect()
@@ -145,7 +141,7 @@ mod tests {
         ];
         assert_eq!(lines, expected, "{text}");
         assert!(text.contains("\n  app:2 "), "{text}");
-        let text = flat(&images, Timestamp::UNIX_EPOCH, Ids::Short);
+        let text = flat(&images, Timestamp::UNIX_EPOCH, Truncation::On);
         assert_eq!(text.lines().count(), 8, "{text}");
         assert_eq!(text.matches("0B").count(), 21, "{text}");
     }

@@ -1,11 +1,12 @@
-//! What came of images that were named: docker's form.
+//! Results for images that the user named, in docker's form: `image rm`, `pin` and `unpin`.
 
-use reclaim_model::{Mode, Report};
+use reclaim_model::{Mode, PinAction, PinOutcome, Report, familiar_name};
 
-use super::{Ids, add_line, amount, count, total};
+use super::report::add_not_counted;
+use super::{Truncation, add_line, amount, count, total};
 
-/// Renders what was untagged and deleted; of a dry run what would be, and what that frees.
-pub(crate) fn report(report: &Report, ids: Ids) -> String {
+/// Renders what was untagged and deleted. For a dry run: what would be, and how much that frees.
+pub(crate) fn removals(report: &Report, trunc: Truncation) -> String {
     let (untagged, deleted) = match report.mode {
         Mode::DryRun => ("Would untag", "Would delete"),
         Mode::Apply => ("Untagged", "Deleted"),
@@ -28,8 +29,29 @@ pub(crate) fn report(report: &Report, ids: Ids) -> String {
             &mut text,
             format_args!("Would remove {records} and reclaim {bytes}: {parts}"),
         );
-        super::add_not_counted(&mut text, report, ids);
+        add_not_counted(&mut text, report, trunc);
         text.push_str("nothing was removed (dry run)\n");
     }
     text
+}
+
+/// Renders the records that were changed, as docker renders removals.
+pub(crate) fn pins(action: PinAction, outcomes: &[PinOutcome]) -> String {
+    let done = match action {
+        PinAction::Pin => "Pinned",
+        PinAction::Unpin | PinAction::UnpinAny => "Unpinned",
+    };
+    let mut text = String::new();
+    for name in outcomes.iter().flat_map(|outcome| &outcome.changed) {
+        add_line(&mut text, format_args!("{done}: {}", familiar_name(name)));
+    }
+    text
+}
+
+/// Returns the message for an image that had the requested state already.
+pub(crate) fn pin_unchanged(action: PinAction, name: &str) -> String {
+    match action {
+        PinAction::Pin => format!("{name} was already pinned"),
+        PinAction::Unpin | PinAction::UnpinAny => format!("{name} was not pinned"),
+    }
 }

@@ -1,13 +1,11 @@
-//! What a person reads of policies: what they would do, what they did.
+//! Policies: what they would do, and what they did.
 
 use std::fmt::Write;
 
-use comfy_table::CellAlignment;
 use reclaim_maintenance::{PolicyForecast, PolicyOutcome, PolicyRun, ReleasedHold, RunRecord};
 use reclaim_model::{Filesystem, HumanSize, Mode, Report};
 
-use super::{Ids, add_line, count, df, shown_name, table, total};
-use crate::output;
+use super::{Truncation, add_line, align_right, count, df, report, shown_name, table, total};
 
 /// Renders one run of a policy.
 pub(crate) fn run(run: &PolicyRun) -> String {
@@ -28,7 +26,7 @@ pub(crate) fn run(run: &PolicyRun) -> String {
         run: hold,
     } in &run.released
     {
-        let line = format_args!("  namespace {namespace}: freed what was held of run {hold}");
+        let line = format_args!("  namespace {namespace}: freed what run {hold} held");
         add_line(&mut text, line);
     }
     for report in &run.reports {
@@ -76,32 +74,39 @@ fn ending(outcome: PolicyOutcome) -> &'static str {
     match outcome {
         PolicyOutcome::Nothing => "nothing to do",
         PolicyOutcome::Done => "done",
-        PolicyOutcome::Capped => "ended by its cap; the rest is for the next time",
-        PolicyOutcome::Partial => "done in part",
+        PolicyOutcome::Capped => "reached its limit; the next run continues",
+        PolicyOutcome::Partial => "partly done",
         PolicyOutcome::Unmet => "the low mark cannot be reached",
         PolicyOutcome::Busy => "another prune is running",
         PolicyOutcome::Failed => "failed",
     }
 }
 
-/// Says, on standard error, what the rendering of a run has no place for.
-pub(crate) fn words_after(run: &PolicyRun, ids: Ids) {
-    for report in &run.reports {
-        super::words_after(report, ids);
-    }
-    super::warn(&run.warnings, ids);
+/// Returns the messages about a run.
+pub(crate) fn messages(run: &PolicyRun, trunc: Truncation) -> Vec<String> {
+    let mut lines: Vec<String> = run
+        .reports
+        .iter()
+        .flat_map(|report| report::messages(report, trunc))
+        .collect();
+    lines.extend(super::warnings(&run.warnings, trunc));
     if let Some(error) = &run.error {
-        output::words(&format!("error: policy `{}`: {error}", run.policy));
+        lines.push(format!("error: policy `{}`: {error}", run.policy));
     }
     if let Some(breakdown) = &run.breakdown {
-        output::words(&df::breakdown(&breakdown.usage));
+        lines.push(df::breakdown(&breakdown.usage));
         let other = HumanSize(breakdown.other_bytes).to_string();
-        output::words(&format!("  {other:>8}  other data on the same filesystems"));
+        lines.push(format!("  {other:>8}  other data on the same filesystems"));
     }
+    lines
 }
 
 /// Renders what policies would do now.
-pub(crate) fn forecasts(forecasts: &[PolicyForecast], is_verbose: bool, ids: Ids) -> String {
+pub(crate) fn forecasts(
+    forecasts: &[PolicyForecast],
+    is_verbose: bool,
+    trunc: Truncation,
+) -> String {
     let mut text = String::new();
     for forecast in forecasts {
         if !text.is_empty() {
@@ -128,12 +133,15 @@ pub(crate) fn forecasts(forecasts: &[PolicyForecast], is_verbose: bool, ids: Ids
         add_line(&mut text, format_args!("{}", rows.trim_fmt()));
         if is_verbose {
             for namespace in &forecast.namespaces {
-                write!(text, "\n{}", super::report(&namespace.now, ids))
+                write!(text, "\n{}", report::text(&namespace.now, trunc))
                     .expect("writing to a string does not fail");
             }
         }
         for warning in &forecast.warnings {
-            add_line(&mut text, format_args!("  warning: {}", ids.show(warning)));
+            add_line(
+                &mut text,
+                format_args!("  warning: {}", trunc.text(warning)),
+            );
         }
     }
     text
@@ -179,19 +187,15 @@ pub(crate) fn history(runs: &[RunRecord]) -> String {
         "AFTER",
     ];
     let mut rows = table(heads);
-    for column in 3..=6 {
-        if let Some(column) = rows.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    align_right(&mut rows, 3..=6);
     for run in runs {
-        let removed: usize = run.runs.iter().map(|it| it.removed).sum();
-        let bytes: u64 = run.runs.iter().map(|it| it.reclaimed_bytes).sum();
+        let removed: usize = run.runs.iter().map(|run| run.removed).sum();
+        let bytes: u64 = run.runs.iter().map(|run| run.reclaimed_bytes).sum();
         let used = |left: fn(&reclaim_maintenance::FilesystemRecord) -> u64| {
-            let parts = run.filesystems.iter().map(|it| {
+            let parts = run.filesystems.iter().map(|filesystem| {
                 let room = reclaim_model::Room {
-                    total: it.total_bytes,
-                    left: left(it),
+                    total: filesystem.total_bytes,
+                    left: left(filesystem),
                 };
                 format!("{}%", room.used_percent())
             });
@@ -208,8 +212,8 @@ pub(crate) fn history(runs: &[RunRecord]) -> String {
             outcome.to_owned(),
             removed.to_string(),
             HumanSize(bytes).to_string(),
-            used(|it| it.left_bytes_before),
-            used(|it| it.left_bytes_after),
+            used(|filesystem| filesystem.left_bytes_before),
+            used(|filesystem| filesystem.left_bytes_after),
         ]);
     }
     format!("{}\n", rows.trim_fmt())

@@ -1,33 +1,39 @@
-//! Projects and their images, for people.
+//! Projects and their images.
 
-use reclaim_model::{HumanSize, Mode, Named, NotRemoved, ProjectUsage};
+use reclaim_model::{HumanSize, Mode, Named, NotRemoved, ProjectUsage, Report};
 
-use super::{Ids, add_line, amount, count, table, total};
-use crate::commands::project::prune::Outcome;
+use super::report::add_not_counted;
+use super::{Truncation, add_line, amount, count, table, total};
 
-/// Renders what came of each image, by service.
-pub(crate) fn outcome(outcome: &Outcome, ids: Ids) -> String {
+/// Renders the result for each image, by service, and what the run freed. A Docker Engine returns
+/// no report.
+pub(crate) fn removals(
+    images: &[Named],
+    report: Option<&Report>,
+    mode: Mode,
+    trunc: Truncation,
+) -> String {
     let mut text = String::new();
-    let mut images: Vec<&Named> = outcome.images.iter().collect();
-    images.sort_by_key(|it| &it.services);
+    let mut images: Vec<&Named> = images.iter().collect();
+    images.sort_by_key(|image| &image.services);
     if !images.is_empty() {
         let mut table = table(["SERVICE", "IMAGE", "RESULT"]);
         for image in &images {
             table.add_row([
                 image.services.join(", "),
                 image.name.clone(),
-                result(image, outcome.mode).to_owned(),
+                result(image, mode).to_owned(),
             ]);
         }
         add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
     }
-    let Some(report) = &outcome.report else {
-        if outcome.mode == Mode::DryRun {
+    let Some(report) = report else {
+        if mode == Mode::DryRun {
             text.push_str("nothing was removed (dry run)\n");
         }
         return text;
     };
-    if outcome.mode == Mode::Apply {
+    if mode == Mode::Apply {
         let bytes = total(report.reclaimed.0);
         add_line(&mut text, format_args!("Total reclaimed space: {bytes}"));
         return text;
@@ -38,7 +44,7 @@ pub(crate) fn outcome(outcome: &Outcome, ids: Ids) -> String {
     let parts = amount(estimate);
     let line = format_args!("Would remove {names} and reclaim {bytes}: {parts}");
     add_line(&mut text, line);
-    super::add_not_counted(&mut text, report, ids);
+    add_not_counted(&mut text, report, trunc);
     text.push_str("nothing was removed (dry run)\n");
     text
 }

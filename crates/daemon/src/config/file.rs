@@ -1,14 +1,20 @@
-//! The file as written, section by section. An unknown key is an error that lists the known ones.
+//! The file as written. Unknown keys are errors that list the known ones.
+//!
+//! Sections whose values are checked together are in modules of their own.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use reclaim_maintenance::settings::{Count, Key, Lease, SizeOrAuto, Span, Text};
+use reclaim_maintenance::settings::{Key, Text};
 use reclaim_maintenance::{PolicySettings, settings};
-use reclaim_model::{Digest, Namespace, Pattern};
+use reclaim_model::Namespace;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error, MapDeserializer};
 use serde::{Deserialize, Serialize};
+
+use super::fleet::FleetSection;
+use super::headroom::HeadroomSection;
+use super::protect::ProtectSection;
 
 /// The file as written.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -33,7 +39,7 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Returns the keys of all sections. Those of `policy` are of each `[[policy]]`.
+    /// Returns the keys of all sections, including those of a `[[policy]]`.
     pub(super) fn keys() -> Vec<Key> {
         let sections = [
             ContainerdSection::keys(),
@@ -49,10 +55,10 @@ impl ConfigFile {
     }
 }
 
-/// Returns a section that is not in the file.
+/// Returns a section with the default of every key.
 fn empty<T: DeserializeOwned>() -> T {
     let keys = std::iter::empty::<(&str, &str)>();
-    T::deserialize(MapDeserializer::<_, Error>::new(keys)).expect("no key of it is required")
+    T::deserialize(MapDeserializer::<_, Error>::new(keys)).expect("no key of a section is required")
 }
 
 settings! {
@@ -85,46 +91,5 @@ settings! {
     pub(super) struct MetricsSection in "metrics" {
         /// Where /metrics, /ready and /live are served. Not served unless set.
         listen: Option<SocketAddr>;
-    }
-}
-
-settings! {
-    pub(super) struct HeadroomSection in "headroom" {
-        /// Size of a reserve file, which a policy deletes on a full filesystem so that containerd has room for the writes that removing images takes. auto is 1% of the free space, from 4 MiB to 64 MiB; no file is made if that is less, or if the file would be on another filesystem than content and snapshots.
-        size: Text<SizeOrAuto> = Text(SizeOrAuto::Auto), note "0 is none";
-        /// Path of the reserve file. It must be on the filesystem of containerd's root.
-        file: Option<PathBuf>, unset "headroom in the state directory";
-    }
-}
-
-settings! {
-    pub(super) struct ProtectSection in "protect" {
-        /// Images that no policy removes, by name as containerd stores it or as Docker shows it.
-        references: Vec<Text<Pattern>> = Vec::new(),
-            accepts "globs, or ~ and a regular expression";
-        /// Images that no policy removes, by target digest.
-        digests: Vec<Text<Digest>> = Vec::new(), accepts "digests";
-        /// Images that no policy removes, by a label of the record or of the image config.
-        labels: Vec<String> = Vec::new(), accepts "KEY or KEY=VALUE";
-        /// Namespaces in which no policy removes anything.
-        namespaces: Vec<Text<Namespace>> = Vec::new(), accepts "names of namespaces";
-        /// Whether to protect the images that a node needs: pause, kube-proxy, coredns, Reclaim, and the sandbox image of containerd.config.
-        infrastructure: bool = true;
-    }
-}
-
-settings! {
-    pub(super) struct FleetSection in "fleet" {
-        /// How many nodes of a Kubernetes cluster may remove images at once. Other nodes wait for a coordination Lease. Use the same number on all nodes.
-        turns: Count<0, 1_000> = Count(0), note "0 is off";
-        /// Namespace of the Leases.
-        namespace: Option<String>, accepts "a Kubernetes namespace", unset "the pod's";
-        /// Name of the Leases, to which - and a number are added.
-        lease_name: String = "reclaim-turn".to_owned(),
-            accepts "lower-case letters, digits and inner -, up to 200";
-        /// Name of this node. Each node needs its own.
-        node: Option<String>, unset "NODE_NAME, or the host's name";
-        /// How long a node that died keeps its Lease.
-        lease_duration: Span<Lease> = Span::of_secs(60);
     }
 }

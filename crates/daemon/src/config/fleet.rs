@@ -1,34 +1,52 @@
-//! The cluster of `[fleet]`, checked.
+//! `[fleet]`: how nodes of a Kubernetes cluster take turns.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::file::FleetSection;
-use super::meaning::MeaningError;
+use reclaim_maintenance::settings;
+use reclaim_maintenance::settings::{Count, Lease, Span};
 
-/// The longest name of a Lease, to which a number is added.
+use super::InvalidSetting;
+
+/// The longest name of a Lease. A number is added to it.
 const MAX_LEASE_NAME: usize = 200;
 /// The longest name of a Kubernetes namespace.
 const MAX_NAMESPACE: usize = 63;
 
-/// A cluster in which nodes take turns.
+settings! {
+    pub(super) struct FleetSection in "fleet" {
+        /// How many nodes of a Kubernetes cluster may remove images at once. Other nodes wait for a coordination Lease. Use the same number on all nodes.
+        turns: Count<0, 1_000> = Count(0), note "0 is off";
+        /// Namespace of the Leases.
+        namespace: Option<String>, accepts "a Kubernetes namespace", unset "the pod's";
+        /// Name of the Leases, to which - and a number are added.
+        lease_name: String = "reclaim-turn".to_owned(),
+            accepts "lower-case letters, digits and inner -, up to 200";
+        /// Name of this node. Each node needs its own.
+        node: Option<String>, unset "NODE_NAME, or the host's name";
+        /// How long a node that died keeps its Lease.
+        lease_duration: Span<Lease> = Span::of_secs(60);
+    }
+}
+
+/// The checked section: a cluster in which nodes take turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fleet {
     /// How many nodes may remove images at once.
     pub at_once: NonZeroU32,
-    /// The namespace of the Leases, unless it is the pod's.
+    /// The namespace of the Leases; `None` for the pod's.
     pub namespace: Option<String>,
     /// The name of the Leases, without the number.
     pub lease_name: String,
-    /// The name of this node, if the file has it.
+    /// The name of this node; `None` for `NODE_NAME` or the host name.
     pub node: Option<String>,
     /// How long a node that died keeps its Lease.
     pub lease_duration: Duration,
 }
 
 impl Fleet {
-    /// Checks the section; `None` without turns. Invalid values are errors in any case.
-    pub(super) fn new(section: FleetSection) -> Result<Option<Self>, MeaningError> {
+    /// Checks the section. Returns `None` if `turns` is 0, but an invalid value is an error even then.
+    pub(super) fn new(section: FleetSection) -> Result<Option<Self>, InvalidSetting> {
         let FleetSection {
             turns,
             namespace,
@@ -36,32 +54,22 @@ impl Fleet {
             node,
             lease_duration,
         } = section;
-        if !is_kubernetes_name(&lease_name, MAX_LEASE_NAME) {
-            return Err(MeaningError::new(
-                "fleet.lease_name",
-                not_a_name(&lease_name, MAX_LEASE_NAME),
-            ));
+        check_name("fleet.lease_name", &lease_name, MAX_LEASE_NAME)?;
+        if let Some(namespace) = &namespace {
+            check_name("fleet.namespace", namespace, MAX_NAMESPACE)?;
         }
-        if let Some(namespace) = namespace.as_deref()
-            && !is_kubernetes_name(namespace, MAX_NAMESPACE)
-        {
-            return Err(MeaningError::new(
-                "fleet.namespace",
-                not_a_name(namespace, MAX_NAMESPACE),
-            ));
-        }
-        if node.as_deref().is_some_and(|it| it.trim().is_empty()) {
-            return Err(MeaningError::new(
+        if node.as_deref().is_some_and(|name| name.trim().is_empty()) {
+            return Err(InvalidSetting::new(
                 "fleet.node",
-                "the name is empty".to_owned(),
+                "name is empty".to_owned(),
             ));
         }
         let Some(at_once) = NonZeroU32::new(turns.0) else {
             return Ok(None);
         };
         if cfg!(not(feature = "fleet")) {
-            let problem = "this program was built without the feature `fleet`";
-            return Err(MeaningError::new("fleet.turns", problem.to_owned()));
+            let problem = "reclaim was built without the `fleet` feature";
+            return Err(InvalidSetting::new("fleet.turns", problem.to_owned()));
         }
         Ok(Some(Self {
             at_once,
@@ -73,15 +81,20 @@ impl Fleet {
     }
 }
 
-/// Whether Kubernetes accepts the name for a Lease or a namespace.
-fn is_kubernetes_name(name: &str, longest: usize) -> bool {
-    let is_inner = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
-    (1..=longest).contains(&name.len())
-        && name.bytes().all(|it| is_inner(it) || it == b'-')
-        && name.bytes().next().is_some_and(is_inner)
-        && name.bytes().last().is_some_and(is_inner)
-}
-
-fn not_a_name(name: &str, longest: usize) -> String {
-    format!("name is not 1 to {longest} lower-case letters, digits and inner -: `{name}`")
+/// Checks the name of a Lease or a namespace as Kubernetes does.
+fn check_name(key: &str, name: &str, longest: usize) -> Result<(), InvalidSetting> {
+    let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_valid = (1..=longest).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| is_alphanumeric(byte) || byte == b'-')
+        && name.bytes().next().is_some_and(is_alphanumeric)
+        && name.bytes().last().is_some_and(is_alphanumeric);
+    if is_valid {
+        return Ok(());
+    }
+    let problem = format!(
+        "invalid name `{name}`: accepted are 1 to {longest} lower-case letters, digits and inner -"
+    );
+    Err(InvalidSetting::new(key, problem))
 }

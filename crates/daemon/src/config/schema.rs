@@ -9,8 +9,7 @@ use super::file::ConfigFile;
 pub fn schema() -> String {
     let mut sections = Map::new();
     for key in ConfigFile::keys() {
-        let section = sections.entry(key.section);
-        let section = section.or_insert_with(|| {
+        let section = sections.entry(key.section).or_insert_with(|| {
             json!({
                 "type": "object",
                 "additionalProperties": false,

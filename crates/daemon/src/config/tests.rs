@@ -1,9 +1,7 @@
-//! Tests of the file as users write it, and of their mistakes.
+//! Tests of valid files, and of errors in files.
 
-use std::collections::BTreeSet;
-
-use reclaim_maintenance::HeadroomSize;
 use reclaim_maintenance::settings::Kind;
+use reclaim_maintenance::{HeadroomSize, kubelet_warnings};
 
 use super::*;
 
@@ -37,6 +35,16 @@ max_images = 0
 undo_window = "0s"
 dry_run = false
 "#;
+
+/// Returns a configuration with the files of containerd and of the kubelet in `folder`.
+pub(super) fn config_in(folder: &Path, more: &str) -> Config {
+    let text = format!(
+        "[containerd]\nconfig = '{folder}/containerd.toml'\nnamespaces = ['k8s.io']\n\
+         [kubernetes]\nkubelet_config = '{folder}/kubelet.yaml'\n{more}",
+        folder = folder.display()
+    );
+    parse(&text, Path::new("test.toml")).unwrap()
+}
 
 fn parsed(text: &str) -> Result<Config, String> {
     parse(text, Path::new("test.toml")).map_err(|error| error.to_string())
@@ -156,13 +164,13 @@ fn reads_the_file_of_an_earlier_version() {
 }
 
 #[test]
-fn an_empty_file_deletes_nothing() {
+fn an_empty_file_has_no_policy() {
     assert!(parsed("").unwrap().policies.is_empty());
 }
 
 #[test]
 #[cfg(feature = "fleet")]
-fn a_fleet_needs_turns() {
+fn a_fleet_exists_only_with_turns() {
     assert_eq!(parsed("[fleet]\nnode = \"a\"\n").unwrap().fleet, None);
     let text = "[fleet]\nturns = 2\nnode = \"a\"\nlease_duration = \"90s\"\n";
     let fleet = parsed(text).unwrap().fleet.unwrap();
@@ -172,7 +180,7 @@ fn a_fleet_needs_turns() {
 }
 
 #[test]
-fn a_disabled_policy_is_checked_and_dropped() {
+fn checks_disabled_policies_and_drops_them() {
     assert!(policy("enabled = false").unwrap().policies.is_empty());
     assert!(policy("enabled = false\ncron = \"x\"").is_err());
 }
@@ -236,16 +244,16 @@ const WRONG: &[(&str, &[&str])] = &[
     ("name = \"q\"", &["duplicate key"]),
 ];
 
-/// An error should name the place, the value and what is accepted.
+/// An error should have the line or the key, the value, and what is accepted.
 #[test]
-fn errors_name_the_place_and_what_is_accepted() {
-    for (keys, words) in WRONG {
+fn errors_have_the_key_and_what_is_accepted() {
+    for (keys, texts) in WRONG {
         let error = policy(keys).unwrap_err();
-        for word in *words {
-            assert!(error.contains(word), "{keys}: no {word:?} in {error}");
+        for text in *texts {
+            assert!(error.contains(text), "{keys}: no {text:?} in {error}");
         }
     }
-    for (keys, words) in [
+    for (keys, texts) in [
         ("turns = 1001", &["line 2", "from 0 to 1000", "1001"][..]),
         (
             "lease_duration = \"5s\"",
@@ -262,8 +270,8 @@ fn errors_name_the_place_and_what_is_accepted() {
         ("node = \" \"", &["fleet.node", "empty"]),
     ] {
         let error = parsed(&format!("[fleet]\n{keys}\n")).unwrap_err();
-        for word in words {
-            assert!(error.contains(word), "{keys}: no {word:?} in {error}");
+        for text in texts {
+            assert!(error.contains(text), "{keys}: no {text:?} in {error}");
         }
     }
     let error = parsed("[metrics]\nlisten = \"9517\"\n").unwrap_err();
@@ -272,14 +280,18 @@ fn errors_name_the_place_and_what_is_accepted() {
         "{error}"
     );
     let twice = "[[policy]]\nname = \"p\"\n".repeat(2);
-    assert!(parsed(&twice).unwrap_err().contains("two of that name"));
+    assert!(
+        parsed(&twice)
+            .unwrap_err()
+            .contains("another policy has this name")
+    );
     let error = parsed("[[policy]]\nall = true\n").unwrap_err();
     assert!(error.contains("`name`"), "{error}");
 }
 
 /// The list of keys should have exactly the keys that the parser accepts.
 #[test]
-fn the_list_of_keys_is_that_of_the_parser() {
+fn lists_the_keys_that_the_parser_accepts() {
     let keys = ConfigFile::keys();
     let sections: BTreeSet<&str> = keys.iter().map(|key| key.section).collect();
     for section in sections {
@@ -289,10 +301,10 @@ fn the_list_of_keys_is_that_of_the_parser() {
         };
         let error = parsed(&format!("{header}\nno_such_key = 1\n")).unwrap_err();
         let (_, expected) = error.split_once("expected ").unwrap();
-        let there: BTreeSet<&str> = expected.split('`').skip(1).step_by(2).collect();
+        let accepted: BTreeSet<&str> = expected.split('`').skip(1).step_by(2).collect();
         let listed = keys.iter().filter(|key| key.section == section);
         let listed: BTreeSet<&str> = listed.map(|key| key.name).collect();
-        assert_eq!(there, listed, "{section}");
+        assert_eq!(accepted, listed, "{section}");
     }
 }
 
@@ -353,4 +365,18 @@ fn headroom_is_automatic_unless_it_has_a_size() {
     let show = |text: &str| parsed(text).unwrap().effective().to_owned();
     assert!(show("").contains("size = \"auto\""));
     assert!(show("[headroom]\nsize = \"0\"\n").contains("size = \"0B\""));
+}
+
+#[test]
+fn warns_about_the_kubelet_only_if_there_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let policy = "[[policy]]\nname = 'p'\nhigh = '90%'\nlow = '80%'";
+    let config = config_in(folder, policy);
+    let warnings = || kubelet_warnings(&config.policies[0], &config.kubelet_yaml);
+    assert!(warnings().is_empty());
+    fs::write(folder.join("kubelet.yaml"), "kind: KubeletConfiguration").unwrap();
+    assert_eq!(warnings().len(), 2, "{:?}", warnings());
+    fs::write(folder.join("kubelet.yaml"), "kind: Nonsense").unwrap();
+    assert!(warnings()[0].contains("`Nonsense`"), "{:?}", warnings());
 }

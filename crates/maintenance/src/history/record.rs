@@ -89,7 +89,7 @@ pub struct NamespaceRun {
 impl RunRecord {
     /// Returns the record of a run.
     pub(super) fn of(run: &PolicyRun) -> Self {
-        let words = |excesses: &[Excess]| excesses.iter().map(ToString::to_string).collect();
+        let texts = |excesses: &[Excess]| excesses.iter().map(ToString::to_string).collect();
         let filesystems = run.before.iter().map(|before| {
             let mut after = run.after.iter();
             let after = after.find(|it| it.mount_point == before.mount_point);
@@ -115,8 +115,8 @@ impl RunRecord {
             began: run.began,
             ended: run.ended,
             filesystems: filesystems.collect(),
-            wanted: words(&run.wanted),
-            missing: words(&run.missing),
+            wanted: texts(&run.wanted),
+            missing: texts(&run.missing),
             released: run
                 .released
                 .iter()

@@ -122,11 +122,11 @@ mod tests {
 
     /// Expects exactly these warnings, each by a part of its text.
     #[track_caller]
-    fn warns(policy: &Policy, kubelet: &KubeletThresholds, words: &[&str]) {
+    fn warns(policy: &Policy, kubelet: &KubeletThresholds, texts: &[&str]) {
         let warnings = kubelet_overlaps(policy, kubelet);
-        assert_eq!(warnings.len(), words.len(), "{warnings:#?}");
-        for (warning, word) in warnings.iter().zip(words) {
-            assert!(warning.contains(word), "{warning}: {word}");
+        assert_eq!(warnings.len(), texts.len(), "{warnings:#?}");
+        for (warning, text) in warnings.iter().zip(texts) {
+            assert!(warning.contains(text), "{warning}: {text}");
         }
     }
 
@@ -190,8 +190,8 @@ mod tests {
         policy.rule.min_age = Duration::from_secs(119);
         policy.rule.unused_for = Duration::from_secs(7200);
         policy.max_unused = Some(Duration::from_secs(7201));
-        let words = ["min_age `119s`", "unused_for `7200s`", "max_unused `7201s`"];
-        warns(&policy, &kubelet, &words);
+        let texts = ["min_age `119s`", "unused_for `7200s`", "max_unused `7201s`"];
+        warns(&policy, &kubelet, &texts);
         policy.namespaces = vec!["moby".parse().unwrap()];
         warns(&policy, &kubelet, &[]);
     }

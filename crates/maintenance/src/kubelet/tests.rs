@@ -95,7 +95,7 @@ fn reads_kubernetes_quantities() {
 
 #[test]
 fn what_the_kubelet_would_reject_is_an_error() {
-    for (text, words) in [
+    for (text, expected) in [
         (
             "imageGCHighThresholdPercent: 101",
             "not from 0 to 100: `101`",
@@ -121,7 +121,7 @@ fn what_the_kubelet_would_reject_is_an_error() {
         ("b: [", "it is not YAML"),
     ] {
         let error = read(text).unwrap_err();
-        assert!(error.contains(words), "{text}: {error}");
+        assert!(error.contains(expected), "{text}: {error}");
     }
     let other = "kind: KubeProxyConfiguration".parse::<KubeletThresholds>();
     assert!(other.unwrap_err().contains("`KubeProxyConfiguration`"));

@@ -131,28 +131,28 @@ impl Store {
             aside.map_err(|error| Trouble::Io("set aside", error))?;
             self.damage = None;
         }
-        let is_there = self.path.try_exists();
-        if is_there.map_err(|error| Trouble::Io("find", error))? {
+        let exists = self.path.try_exists();
+        if exists.map_err(|error| Trouble::Io("find", error))? {
             // Earlier versions made it readable for everyone.
             drop(state::open(&self.path).map_err(|error| Trouble::Io("open", error))?);
             let opened = guarded(|| builder().open(&self.path).map_err(database))?;
             return Ok((opened, Opened::Existing));
         }
-        let beside = self.path.with_extension("redb.new");
+        let new_path = self.path.with_extension("redb.new");
         let making = |error| Trouble::Io("make", error);
         if let Some(directory) = self.path.parent() {
             state::make_directory(directory).map_err(making)?;
         }
-        let made = guarded(|| make(&beside));
+        let made = guarded(|| make(&new_path));
         match made {
             Ok(database) => {
-                fs::rename(&beside, &self.path).map_err(making)?;
+                fs::rename(&new_path, &self.path).map_err(making)?;
                 state::sync_directory(&self.path).map_err(making)?;
                 Ok((database, Opened::Empty))
             }
             Err(trouble) => {
-                // What is left of it would occupy space.
-                drop(fs::remove_file(&beside));
+                // A partial file would occupy space.
+                drop(fs::remove_file(&new_path));
                 Err(trouble)
             }
         }

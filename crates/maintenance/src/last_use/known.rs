@@ -98,7 +98,7 @@ pub(super) struct Known {
     pub(super) changed: Changed,
     /// Re-pulls since the number was last taken.
     pub(super) new_repulls: u64,
-    // What follows serves to interpret events. It comes from the last scan and later events.
+    // The fields below help to interpret events. The last scan and later events update them.
     names: BTreeMap<String, Record>,
     chains: BTreeMap<Digest, BTreeSet<Digest>>,
     containers: BTreeMap<String, BTreeSet<Digest>>,

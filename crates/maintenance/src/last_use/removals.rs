@@ -40,7 +40,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Makes a record that was seen at `now`, which stands for unknown times.
+    /// Makes a record that was seen at `now`, which replaces unknown times.
     pub(super) fn new(target: &Digest, times: RecordTimes, now: Timestamp) -> Self {
         let created = times.created.unwrap_or(now);
         Self {

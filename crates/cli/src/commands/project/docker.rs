@@ -16,7 +16,7 @@ use reclaim_model::{
     ProjectImages, SERVICE_LABEL, Service, chain,
 };
 
-/// How many requests are under way at once.
+/// How many requests are made at once.
 const AT_ONCE: usize = 8;
 
 /// The label that Compose gives to every container.
@@ -36,8 +36,8 @@ pub(super) async fn prune(
     let docker = engine.client();
     let mut request = request.clone();
     if request.from_containers {
-        let seen = project_of_containers(docker, &request).await?;
-        request.project.services.extend(seen);
+        let services = services_of_containers(docker, &request).await?;
+        request.project.services.extend(services);
     }
     let mut listed = images(docker, &request, false).await?;
     listed.extend(images(docker, &request, true).await?);
@@ -59,13 +59,12 @@ pub(super) async fn prune(
             ..Named::new(image, outcome)
         }
     });
-    // In the order of the names, whichever is done first.
     let removals = stream::iter(removals).buffered(AT_ONCE);
     Ok(removals.collect().await)
 }
 
 /// Derives the services from the project's containers.
-async fn project_of_containers(
+async fn services_of_containers(
     docker: &Docker,
     request: &ProjectImages,
 ) -> Result<BTreeMap<String, Service>, DockerError> {
@@ -76,18 +75,16 @@ async fn project_of_containers(
         filters: Some([("label".to_owned(), labels)].into_iter().collect()),
         ..ListContainersOptions::default()
     };
-    let containers = docker.list_containers(Some(options)).await;
-    let containers = containers.map_err(|source| DockerError::Call {
+    let listed = docker.list_containers(Some(options)).await;
+    let containers = listed.map_err(|source| DockerError::Call {
         operation: "list containers",
         source,
     })?;
-    let services: Vec<(String, String)> = containers
+    let found: Vec<(String, String)> = containers
         .into_iter()
-        .filter_map(|it| Some((it.labels?.remove(SERVICE_LABEL)?, it.image?)))
+        .filter_map(|container| Some((container.labels?.remove(SERVICE_LABEL)?, container.image?)))
         .collect();
-    let services = services
-        .iter()
-        .map(|(service, image)| (&**service, &**image));
+    let services = found.iter().map(|(service, image)| (&**service, &**image));
     Ok(Project::of_containers(name.clone(), services).services)
 }
 
@@ -106,8 +103,8 @@ async fn images(
         filters: Some(filters.into_iter().collect()),
         ..ListImagesOptions::default()
     };
-    let images = docker.list_images(Some(options)).await;
-    let images = images.map_err(|source| DockerError::Call {
+    let answer = docker.list_images(Some(options)).await;
+    let images = answer.map_err(|source| DockerError::Call {
         operation: "list images",
         source,
     })?;
@@ -123,7 +120,7 @@ async fn existing(docker: &Docker, project: &Project) -> BTreeMap<String, Existe
         let default = || project.default_image(name);
         service.image.clone().unwrap_or_else(default)
     });
-    let asked = names.map(async |name| {
+    let inspections = names.map(async |name| {
         let existence = match docker.inspect_image(&name).await {
             Ok(_) => Existence::Yes,
             Err(ApiError::DockerResponseServerError {
@@ -134,7 +131,7 @@ async fn existing(docker: &Docker, project: &Project) -> BTreeMap<String, Existe
         };
         (name, existence)
     });
-    stream::iter(asked)
+    stream::iter(inspections)
         .buffer_unordered(AT_ONCE)
         .collect()
         .await
@@ -185,7 +182,7 @@ fn removal(image: &str, items: Vec<ImageDeleteResponseItem>) -> NamedRemoval {
     removal
 }
 
-/// Splits Docker's message of a conflict. A message of another form is the cause as a whole.
+/// Takes apart the message of a conflict. If it has another form, the whole message is the cause.
 fn conflict(image: &str, message: &str) -> Conflict {
     let cause = message
         .split_once(" - ")

@@ -14,15 +14,15 @@ use crate::args::project::ProjectPruneArgs;
 use crate::args::{Format, Globals};
 use crate::backend::Backend;
 use crate::exit::{CommandError, Exit};
-use crate::text::Ids;
+use crate::text::Truncation;
 use crate::{commands, output, text};
 
-/// The name of containerd as an engine.
+/// The name of containerd in `engine`.
 const CONTAINERD: &str = "containerd";
 
-/// The result of a project prune.
+/// The result, as it is printed in JSON.
 #[derive(Debug, Serialize)]
-pub(crate) struct Outcome {
+pub(crate) struct PruneResult {
     pub(crate) project: ProjectName,
     pub(crate) rmi: ProjectImageMode,
     #[serde(rename = "dry_run", with = "form::dry_run")]
@@ -36,14 +36,14 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Exit, CommandError> {
-    // First, so that nothing is removed if a file cannot be read.
-    let images = commands::project::images(args)?;
+    // Before anything is removed, in case a file cannot be read.
+    let images = super::images(args)?;
     let (project, rmi) = (images.project.name.clone(), images.mode);
     let mode = mode(args);
-    let (outcome, stopped) = match args.docker() {
+    let (result, stopped) = match args.docker() {
         None => {
             let (mut report, stopped) = on_containerd(globals, args, images).await?;
-            let outcome = Outcome {
+            let result = PruneResult {
                 project,
                 rmi,
                 mode,
@@ -51,14 +51,14 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
                 images: std::mem::take(&mut report.named),
                 report: Some(report),
             };
-            (outcome, stopped)
+            (result, stopped)
         }
         Some(address) => {
             if args.how.undo_window() > Duration::ZERO {
                 return Err(CommandError::NothingHeld(address.to_owned()));
             }
             let engine = DockerEngine::connect(address).await?;
-            let outcome = Outcome {
+            let result = PruneResult {
                 project,
                 rmi,
                 mode,
@@ -66,14 +66,14 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
                 images: docker::prune(&engine, &images, mode).await?,
                 report: None,
             };
-            (outcome, None)
+            (result, None)
         }
     };
-    print(args.format, &outcome, globals.ids())?;
-    if let Some(report) = &outcome.report {
-        text::words_after_named(report, globals.ids());
+    print(args.format, &result, globals.truncation())?;
+    if let Some(report) = &result.report {
+        output::messages(&text::report::notes(report, globals.truncation()));
     }
-    Ok(stopped.unwrap_or_else(|| exit(&outcome)))
+    Ok(stopped.unwrap_or_else(|| exit(&result)))
 }
 
 async fn on_containerd(
@@ -81,10 +81,10 @@ async fn on_containerd(
     args: &ProjectPruneArgs,
     images: ProjectImages,
 ) -> Result<(Report, Option<Exit>), CommandError> {
-    let (namespace, is_asked_for) = globals.namespace()?;
-    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_asked_for);
+    let (namespace, is_explicit) = globals.namespace()?;
+    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_explicit);
     let backend = Backend::connect(globals).await?;
-    commands::carry_out(&backend, &request, mode(args), &args.how).await
+    commands::run_or_preview(&backend, &request, mode(args), &args.how).await
 }
 
 fn mode(args: &ProjectPruneArgs) -> Mode {
@@ -95,26 +95,31 @@ fn mode(args: &ProjectPruneArgs) -> Mode {
     }
 }
 
-fn print(format: Format, outcome: &Outcome, ids: Ids) -> Result<(), CommandError> {
+fn print(format: Format, result: &PruneResult, trunc: Truncation) -> Result<(), CommandError> {
     match format {
-        Format::Json => output::json(outcome)?,
-        Format::Table => output::data(&text::project::outcome(outcome, ids))?,
+        Format::Json => output::json(result)?,
+        Format::Table => output::data(&text::project::removals(
+            &result.images,
+            result.report.as_ref(),
+            result.mode,
+            trunc,
+        ))?,
     }
-    for Named { name, error, .. } in &outcome.images {
+    for Named { name, error, .. } in &result.images {
         match error {
             None => {}
-            Some(error) if is_failure(error) => output::words(&format!("error: {name}: {error}")),
-            Some(error) => output::words(&format!("warning: {name}: {error}")),
+            Some(error) if is_failure(error) => output::message(&format!("error: {name}: {error}")),
+            Some(error) => output::message(&format!("warning: {name}: {error}")),
         }
     }
-    if outcome.images.is_empty() {
-        let name = &outcome.project;
-        output::words(&format!("warning: project {name} has no image to remove"));
+    if result.images.is_empty() {
+        let name = &result.project;
+        output::message(&format!("warning: project {name} has no image to remove"));
     }
     Ok(())
 }
 
-/// Returns whether an image is a failure. As for Compose, one in use or missing is not.
+/// Returns whether an error fails the command. As for Compose, an image in use or missing does not.
 fn is_failure(error: &NotRemoved) -> bool {
     match error {
         NotRemoved::NoSuchImage(_) | NotRemoved::Ambiguous | NotRemoved::Conflict(_) => false,
@@ -126,14 +131,14 @@ fn is_failure(error: &NotRemoved) -> bool {
     }
 }
 
-fn exit(outcome: &Outcome) -> Exit {
+fn exit(result: &PruneResult) -> Exit {
     let is_unfinished =
         |report: &Report| report.unfinished.is_some() || !report.stranded.is_empty();
-    let mut errors = outcome
+    let mut errors = result
         .images
         .iter()
         .filter_map(|named| named.error.as_ref());
-    if outcome.report.as_ref().is_some_and(is_unfinished) {
+    if result.report.as_ref().is_some_and(is_unfinished) {
         Exit::Partial
     } else if errors.any(is_failure) {
         Exit::Failed

@@ -104,8 +104,8 @@ fn a_container_uses_its_image_in_every_spelling() {
         scene.scan(Scan::default().record(name, "A", start()));
         scene.wait(days(1));
         let (id, image) = ("web".to_owned(), image.to_owned());
-        let heard = scene.record_event(UseEventKind::ContainerWritten { id, image });
-        assert_eq!(heard, Observed::Complete);
+        let observed = scene.record_event(UseEventKind::ContainerWritten { id, image });
+        assert_eq!(observed, Observed::Complete);
         scene.wait(days(1));
         assert_eq!(scene.idle("A"), seconds(0));
     }
@@ -116,8 +116,8 @@ fn a_container_of_an_unknown_image_needs_a_scan() {
     let mut scene = Scene::new();
     scene.scan(app());
     let (id, image) = ("web".to_owned(), "elsewhere:1".to_owned());
-    let heard = scene.record_event(UseEventKind::ContainerWritten { id, image });
-    assert_eq!(heard, Observed::ScanNeeded);
+    let observed = scene.record_event(UseEventKind::ContainerWritten { id, image });
+    assert_eq!(observed, Observed::ScanNeeded);
     let container = "web".to_owned();
     assert_eq!(
         scene.record_event(UseEventKind::Task { container }),
@@ -130,8 +130,8 @@ fn deleting_a_container_that_a_scan_found_is_a_use() {
     let mut scene = Scene::new();
     scene.scan(app().container("web", "A")).wait(days(1));
     let id = "web".to_owned();
-    let heard = scene.record_event(UseEventKind::ContainerDeleted { id });
-    assert_eq!(heard, Observed::ScanNeeded);
+    let observed = scene.record_event(UseEventKind::ContainerDeleted { id });
+    assert_eq!(observed, Observed::ScanNeeded);
     scene.scan(app()).wait(seconds(5));
     assert_eq!(scene.idle("A"), seconds(5));
 }
@@ -141,8 +141,8 @@ fn a_task_event_is_a_use_at_its_time() {
     let mut scene = Scene::new();
     scene.scan(app().container("web", "A")).wait(days(1));
     let container = "web".to_owned();
-    let heard = scene.record_event(UseEventKind::Task { container });
-    assert_eq!(heard, Observed::Complete);
+    let observed = scene.record_event(UseEventKind::Task { container });
+    assert_eq!(observed, Observed::Complete);
     let known = &scene.state.namespaces[&namespace()].targets[&digest("A")];
     assert_eq!(known.last_used, scene.now);
 }

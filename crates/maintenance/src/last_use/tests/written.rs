@@ -114,9 +114,9 @@ fn a_newer_version_is_refused_and_left_unchanged() {
     else {
         panic!("{error}");
     };
-    let words = error.to_string();
-    assert!(words.contains(path.to_str().unwrap()), "{words}");
-    assert!(words.contains("move the file away"), "{words}");
+    let text = error.to_string();
+    assert!(text.contains(path.to_str().unwrap()), "{text}");
+    assert!(text.contains("move the file away"), "{text}");
     assert!(before == fs::read(&path).unwrap());
 }
 

@@ -1,4 +1,4 @@
-//! IDs, digests and lists of holders: as much of them as people compare, or all.
+//! IDs, digests and lists of holders, shortened or in full.
 
 use std::fmt::Write;
 
@@ -6,96 +6,95 @@ use reclaim_model::{Digest, Holder, LeftHolder, Namespace, RefuseReason, shorten
 
 use super::on_one_line;
 
-/// How many holders of one thing are named.
-const NAMED: usize = 3;
+/// How many holders of one thing are listed.
+const MAX_HOLDERS: usize = 3;
 
-/// How much is shown.
+/// Whether IDs and lists are shortened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ids {
-    /// The first 12 digits, and three holders.
-    Short,
+pub(crate) enum Truncation {
+    /// The first 12 digits of an ID, and three holders.
+    On,
     /// Everything (`--no-trunc`).
-    Whole,
+    Off,
 }
 
-impl Ids {
-    /// Shows a text, on one line, with the IDs and digests in it.
-    pub(crate) fn show(self, text: &str) -> String {
+impl Truncation {
+    /// Renders a text on one line, with the IDs and digests in it shortened.
+    pub(crate) fn text(self, text: &str) -> String {
         let text = on_one_line(text);
         match self {
-            Self::Short => shortened(&text),
-            Self::Whole => text,
+            Self::On => shortened(&text),
+            Self::Off => text,
         }
     }
 
-    /// Shows a digest in a column of its own.
+    /// Renders a digest for a column of digests.
     pub(super) fn digest(self, digest: &Digest) -> String {
         match self {
-            Self::Short => shortened(&digest.hex()),
-            Self::Whole => digest.to_string(),
+            Self::On => shortened(&digest.hex()),
+            Self::Off => digest.to_string(),
         }
     }
 
-    /// How many of a list are shown, of which `at_most` are enough.
-    pub(super) fn shown(self, at_most: usize) -> usize {
+    /// Returns how many entries of a list to show: `at_most`, or all.
+    pub(super) fn limit(self, at_most: usize) -> usize {
         match self {
-            Self::Short => at_most,
-            Self::Whole => usize::MAX,
+            Self::On => at_most,
+            Self::Off => usize::MAX,
         }
     }
 
-    /// Shows one holder.
+    /// Renders one holder.
     pub(super) fn holder(self, holder: &Holder) -> String {
-        self.show(&holder.to_string())
+        self.text(&holder.to_string())
     }
 
-    /// Shows who holds something: three and a number.
+    /// Renders holders: three, and how many more there are.
     pub(super) fn holders<'h>(self, holders: impl IntoIterator<Item = &'h Holder>) -> String {
-        self.listed(holders.into_iter().map(|holder| (holder, String::new())))
+        self.list(holders.into_iter().map(|holder| (holder, String::new())))
     }
 
-    /// As [`Self::holders`], with the namespace of those that are not `here`.
+    /// Renders holders like [`Self::holders`], with the namespace of those that are not in `here`.
     pub(super) fn holders_in(self, holders: &[LeftHolder], here: &Namespace) -> String {
         let holders = holders.iter().map(|LeftHolder { namespace, holder }| {
             let elsewhere = (namespace != here).then(|| format!(" in namespace `{namespace}`"));
             (holder, elsewhere.unwrap_or_default())
         });
-        self.listed(holders)
+        self.list(holders)
     }
 
-    /// Lists holders, each with what follows it. What they are is said where it changes.
-    fn listed<'h>(self, holders: impl Iterator<Item = (&'h Holder, String)>) -> String {
+    /// Renders holders, each with a suffix. Successive holders of one kind share its name.
+    fn list<'h>(self, holders: impl Iterator<Item = (&'h Holder, String)>) -> String {
         let mut shown: Vec<(&Holder, String)> = Vec::new();
-        for (holder, after) in holders {
-            // A container and its lease are one.
-            let is_same = |(other, of_other): &(&Holder, String)| {
-                other.what() == holder.what() && other.id == holder.id && *of_other == after
+        for (holder, suffix) in holders {
+            // A container and its lease count once.
+            let is_same = |(other, other_suffix): &(&Holder, String)| {
+                other.what() == holder.what() && other.id == holder.id && *other_suffix == suffix
             };
             if !shown.iter().any(is_same) {
-                shown.push((holder, after));
+                shown.push((holder, suffix));
             }
         }
         let mut text = String::new();
         let mut what = "";
-        for (holder, after) in shown.iter().take(self.shown(NAMED)) {
+        for (holder, suffix) in shown.iter().take(self.limit(MAX_HOLDERS)) {
             text.push_str(if text.is_empty() { "" } else { ", " });
             if holder.what() != what {
                 what = holder.what();
                 text.push_str(what);
                 text.push(' ');
             }
-            text.push_str(&self.show(&holder.id));
-            text.push_str(after);
+            text.push_str(&self.text(&holder.id));
+            text.push_str(suffix);
         }
-        if let Some(more) = shown.len().checked_sub(NAMED).filter(|it| *it > 0)
-            && self == Self::Short
-        {
+        let more = shown.len().saturating_sub(self.limit(MAX_HOLDERS));
+        if more > 0 {
             write!(text, " and {more} more").expect("writing to a string does not fail");
         }
         text
     }
 
-    /// Says why a step was refused.
+    /// Renders the reason why a step was refused.
     pub(super) fn refusal(self, reason: &RefuseReason) -> String {
         match reason {
             RefuseReason::MustStay { reason, holders } if !holders.is_empty() => {
@@ -105,7 +104,7 @@ impl Ids {
             | RefuseReason::TargetMoved
             | RefuseReason::AlreadyGone
             | RefuseReason::Cancelled
-            | RefuseReason::OutOfTime => self.show(&reason.to_string()),
+            | RefuseReason::OutOfTime => self.text(&reason.to_string()),
         }
     }
 }
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn three_holders_are_named_and_the_rest_counted() {
+    fn lists_three_holders_and_counts_the_rest() {
         for (holders, short) in [
             ("", ""),
             ("a", "container aaaaaaaaaaaa"),
@@ -141,32 +140,32 @@ mod tests {
                 "container aaaaaaaaaaaa, bbbbbbbbbbbb, cccccccccccc and 3 more",
             ),
         ] {
-            assert_eq!(Ids::Short.holders(&containers(holders)), short);
+            assert_eq!(Truncation::On.holders(&containers(holders)), short);
         }
-        let whole = Ids::Whole.holders(&containers("abcd"));
+        let whole = Truncation::Off.holders(&containers("abcd"));
         let expected = ["a", "b", "c", "d"].map(|it| it.repeat(64)).join(", ");
         assert_eq!(whole, format!("container {expected}"));
     }
 
     #[test]
-    fn a_container_and_its_lease_are_one_holder() {
+    fn lists_a_container_and_its_lease_once() {
         let lease = |role| Holder {
             role,
             ..Holder::new(HolderKind::Lease, id('a'))
         };
         let mut holders = containers("a");
         holders.push(lease(Some(HolderRole::Container)));
-        assert_eq!(Ids::Short.holders(&holders), "container aaaaaaaaaaaa");
+        assert_eq!(Truncation::On.holders(&holders), "container aaaaaaaaaaaa");
         holders.push(lease(Some(HolderRole::StoppedContainer)));
         holders.push(lease(None));
         assert_eq!(
-            Ids::Short.holders(&holders),
+            Truncation::On.holders(&holders),
             "container aaaaaaaaaaaa, stopped container aaaaaaaaaaaa, lease aaaaaaaaaaaa"
         );
     }
 
     #[test]
-    fn a_holder_elsewhere_has_its_namespace() {
+    fn names_the_namespace_of_holders_elsewhere() {
         let namespace = |name: &str| name.parse::<Namespace>().unwrap();
         let held = |name: &str, holder: Holder| LeftHolder {
             namespace: namespace(name),
@@ -175,24 +174,24 @@ mod tests {
         let [a, b]: [Holder; 2] = containers("ab").try_into().unwrap();
         let holders = [held("here", a.clone()), held("there", a), held("there", b)];
         assert_eq!(
-            Ids::Short.holders_in(&holders, &namespace("here")),
+            Truncation::On.holders_in(&holders, &namespace("here")),
             "container aaaaaaaaaaaa, aaaaaaaaaaaa in namespace `there`, bbbbbbbbbbbb in namespace \
              `there`"
         );
     }
 
     #[test]
-    fn a_refusal_names_holders_as_all_else_does() {
+    fn lists_the_holders_of_a_refusal() {
         let reason = RefuseReason::MustStay {
             reason: KeepReason::InUse,
             holders: containers("abcd"),
         };
         let expected = "in use now, container aaaaaaaaaaaa, bbbbbbbbbbbb, cccccccccccc and 1 more";
-        assert_eq!(Ids::Short.refusal(&reason), expected);
+        assert_eq!(Truncation::On.refusal(&reason), expected);
         let pinned = RefuseReason::MustStay {
             reason: KeepReason::Pinned,
             holders: Vec::new(),
         };
-        assert_eq!(Ids::Short.refusal(&pinned), "pinned now");
+        assert_eq!(Truncation::On.refusal(&pinned), "pinned now");
     }
 }

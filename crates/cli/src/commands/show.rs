@@ -1,0 +1,58 @@
+//! Commands that only read: `reclaim image ls`, `reclaim df` and `reclaim why`.
+
+use crate::args::image::LsArgs;
+use crate::args::{DfArgs, Format, Globals, WhyArgs};
+use crate::backend::Backend;
+use crate::exit::{CommandError, Exit};
+use crate::{commands, output, text};
+
+pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, CommandError> {
+    let (namespace, is_explicit) = globals.namespace()?;
+    let backend = Backend::connect(globals).await?;
+    let list = backend.images(&namespace, !is_explicit).await?;
+    match args.format {
+        Format::Json => output::json(&list)?,
+        Format::Table if args.flat => {
+            let table = text::images::flat(&list.images, list.observed_at, globals.truncation());
+            output::data(&table)?;
+        }
+        Format::Table => {
+            let table = text::images::grouped(&list.images, list.observed_at, globals.truncation());
+            output::data(&table)?;
+        }
+    }
+    output::messages(&text::warnings(&list.warnings, globals.truncation()));
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, CommandError> {
+    let only = globals.explicit_namespace()?;
+    let mut usage = Backend::connect(globals).await?.disk_usage().await?;
+    if let Some(only) = only {
+        let existing = usage.namespaces.iter().map(|usage| &usage.namespace);
+        commands::check_namespace_exists(&only, existing)?;
+        usage.namespaces.retain(|usage| usage.namespace == only);
+    }
+    if !args.verbose {
+        usage = usage.without_details();
+    }
+    match args.format {
+        Format::Json => output::json(&usage)?,
+        Format::Table => output::data(&text::df::usage(&usage, globals.truncation()))?,
+    }
+    output::messages(&text::warnings(&usage.warnings, globals.truncation()));
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn why(globals: &Globals, args: &WhyArgs) -> Result<Exit, CommandError> {
+    let (namespace, _) = globals.namespace()?;
+    let backend = Backend::connect(globals).await?;
+    let answers = backend.why(&namespace, &args.thing).await?;
+    match args.format {
+        Format::Json => output::json(&answers)?,
+        Format::Table => output::data(&text::why::answers(&answers.answers, globals.truncation()))?,
+    }
+    let warnings = answers.answers.iter().flat_map(|answer| &answer.warnings);
+    output::messages(&text::warnings(warnings, globals.truncation()));
+    Ok(Exit::Done)
+}

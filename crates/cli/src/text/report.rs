@@ -1,0 +1,179 @@
+//! Reports of prunes.
+
+use comfy_table::Table;
+use reclaim_model::{Amount, HumanSize, Kept, Mode, Report, Row};
+
+use super::{Truncation, add_line, amount, count, not_freed, shown_name, table, total, warnings};
+
+/// Renders a report: in docker's form for a run, as tables of removed and kept images for a dry run.
+pub(crate) fn text(report: &Report, trunc: Truncation) -> String {
+    match report.mode {
+        Mode::DryRun => dry_run(report, trunc),
+        Mode::Apply => pruned(report),
+    }
+}
+
+/// Docker's output of `image prune`, byte for byte.
+fn pruned(report: &Report) -> String {
+    let mut text = String::new();
+    if !report.rows.is_empty() {
+        text.push_str("Deleted Images:\n");
+        for row in &report.rows {
+            match row {
+                Row::Untagged(name) => add_line(&mut text, format_args!("untagged: {name}")),
+                Row::Deleted(digest) => add_line(&mut text, format_args!("deleted: {digest}")),
+            }
+        }
+        text.push('\n');
+    }
+    let bytes = total(report.reclaimed.0);
+    add_line(&mut text, format_args!("Total reclaimed space: {bytes}"));
+    text
+}
+
+fn dry_run(report: &Report, trunc: Truncation) -> String {
+    let mut text = String::new();
+    if !report.removed.is_empty() {
+        text.push_str("Would remove:\n");
+        add_line(
+            &mut text,
+            format_args!("{}\n", removal_table(report, trunc).trim_fmt()),
+        );
+    }
+    if !report.kept.is_empty() {
+        text.push_str("Would keep:\n");
+        let mut table = table(["IMAGE", "TARGET", "REASON"]);
+        for kept in &report.kept {
+            table.add_row([
+                shown_name(&kept.name, &kept.target),
+                trunc.digest(&kept.target),
+                why_kept(kept, trunc),
+            ]);
+        }
+        add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
+    }
+    let estimate = report.estimate.0;
+    let images = count(report.removed.len(), "image");
+    let bytes = total(estimate);
+    add_line(
+        &mut text,
+        format_args!(
+            "Would remove {images} and reclaim {bytes}: {}",
+            amount(estimate)
+        ),
+    );
+    add_not_counted(&mut text, report, trunc);
+    text.push_str("nothing was removed (dry run)\n");
+    text
+}
+
+/// Adds what the estimate does not count, or not for certain.
+pub(super) fn add_not_counted(text: &mut String, report: &Report, trunc: Truncation) {
+    let at_least = report.estimate_at_least;
+    if at_least != report.estimate {
+        let bytes = HumanSize(at_least.0.total_bytes());
+        let line = format_args!("At least {bytes}: not everything could be read");
+        add_line(text, line);
+    }
+    let pending = report.not_counted.pending.amount();
+    if pending != Amount::default() {
+        let bytes = total(pending);
+        let line = format_args!("Garbage already, not counted: {bytes}: {}", amount(pending));
+        add_line(text, line);
+    }
+    let history = &report.not_counted.history;
+    if history.configs > 0 {
+        let amount = history.freed.amount();
+        let bytes = total(amount);
+        let line = format_args!(
+            "Held only by build history, not counted: {bytes}: {}; --unpin-build-history frees it",
+            count(amount.snapshots, "snapshot"),
+        );
+        add_line(text, line);
+    }
+    if let Some(leased) = not_freed::leased(&report.not_counted.leased, trunc) {
+        let line = format_args!("Held only by leases, not counted: {leased}");
+        add_line(text, line);
+    }
+    let elsewhere = report.not_counted.kept_elsewhere.amount().content_bytes;
+    if elsewhere > 0 {
+        let bytes = HumanSize(elsewhere);
+        let line = format_args!("Kept on disk by other namespaces, not counted: {bytes}");
+        add_line(text, line);
+    }
+}
+
+/// Renders the images that a prune removes, and what that frees, for the confirmation prompt.
+pub(crate) fn before_prompt(report: &Report, trunc: Truncation) -> String {
+    let table = removal_table(report, trunc);
+    let images = count(report.removed.len(), "image");
+    let bytes = total(report.estimate.0);
+    let amount = amount(report.estimate.0);
+    format!("{}\n\n{images}, {bytes}: {amount}", table.trim_fmt())
+}
+
+/// Returns the messages about a report: which images were not removed, and [`notes`].
+pub(crate) fn messages(report: &Report, trunc: Truncation) -> Vec<String> {
+    let refused = report.refused.iter().map(|refused| {
+        let reason = trunc.refusal(&refused.reason);
+        format!("not removed: {}: {reason}", refused.name)
+    });
+    let failed = report
+        .failed
+        .iter()
+        .map(|failed| format!("error: {}: {}", failed.name, failed.error));
+    let notes = notes(report, trunc);
+    refused.chain(failed).chain(notes).collect()
+}
+
+/// Returns the messages about a report except those about single images: warnings, what was not
+/// freed, what is held, and why the run is unfinished.
+pub(crate) fn notes(report: &Report, trunc: Truncation) -> Vec<String> {
+    let mut lines = warnings(&report.warnings, trunc);
+    lines.extend(not_freed::left(report, trunc));
+    for stranded in &report.stranded {
+        let amount = not_freed::unrecorded(stranded, trunc);
+        let outlook = not_freed::outlook(stranded);
+        lines.push(format!("left on disk without a record: {amount}"));
+        lines.push(format!("hint: {outlook}"));
+    }
+    // A dry run lists it with what the estimate does not count.
+    if report.mode == Mode::Apply
+        && let Some(leased) = not_freed::leased(&report.not_counted.leased, trunc)
+    {
+        lines.push(format!("not freed, held only by leases: {leased}"));
+    }
+    if let Some(until) = report.held_until {
+        let run = &report.run;
+        lines.push(format!(
+            "held until {until:.0}: `reclaim undo {run}` restores, `reclaim release {run}` frees"
+        ));
+    }
+    if let Some(error) = &report.unfinished {
+        lines.push(format!("error: the run is unfinished: {error}"));
+        lines
+            .push("hint: what was removed is held; the next prune restores or frees it".to_owned());
+    }
+    lines
+}
+
+fn removal_table(report: &Report, trunc: Truncation) -> Table {
+    let mut table = table(["IMAGE", "TARGET", "REASON"]);
+    for removed in &report.removed {
+        let reason = removed.reason.text().to_owned();
+        table.add_row([
+            shown_name(&removed.name, &removed.target),
+            trunc.digest(&removed.target),
+            reason,
+        ]);
+    }
+    table
+}
+
+fn why_kept(kept: &Kept, trunc: Truncation) -> String {
+    let reason = kept.reason.text();
+    if kept.holders.is_empty() {
+        return reason.to_owned();
+    }
+    format!("{reason}: {}", trunc.holders(&kept.holders))
+}
