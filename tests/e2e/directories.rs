@@ -223,7 +223,7 @@ async fn df_lists_a_directory_without_a_record() {
     assert_eq!(unrecorded[0]["is_exact"], true);
     let text = rig.reclaim(&["df"]).exits(0).stdout;
     let line = format!(
-        "in 1 directory of overlayfs: {}; containerd removes",
+        "in 1 directory of overlayfs: {}; containerd tries to remove",
         path.display()
     );
     assert!(text.contains(&line), "{text}");
