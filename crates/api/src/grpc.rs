@@ -78,8 +78,8 @@ pub async fn router(service: &Arc<Service>) -> Result<Router, DescribeError> {
     Ok(routes.prepare().into_axum_router().reset_fallback())
 }
 
-/// Tells whoever watches the health that nothing is served any more, and ends their streams: they
-/// would keep the daemon from ending.
+/// Sends "not serving" to the watchers of health and ends their streams, which would otherwise keep
+/// the daemon from shutting down.
 async fn stop_health(mut reporter: HealthReporter, cancel: CancellationToken) {
     cancel.cancelled().await;
     let overall = "";

@@ -22,7 +22,7 @@ const WAITING: usize = 64;
 /// Dropping it is safe: the run goes on to its end, and its report is sent to
 /// [`Engine::reports`].
 #[derive(Debug)]
-#[must_use = "a run that nobody awaits reports to `Engine::reports` alone"]
+#[must_use = "without an await the report is only sent to `Engine::reports`"]
 pub struct RunHandle {
     progress: mpsc::Receiver<Progress>,
     report: oneshot::Receiver<Result<Report, RunError>>,
@@ -32,7 +32,7 @@ pub struct RunHandle {
 impl RunHandle {
     /// Waits for the next progress event; `None` when the run has ended.
     ///
-    /// Cancellation safe. Events that nobody reads in time are dropped.
+    /// Cancellation safe. Events are dropped when the reader is too slow.
     pub async fn progress(&mut self) -> Option<Progress> {
         self.progress.recv().await
     }
@@ -55,7 +55,7 @@ impl Future for RunHandle {
 }
 
 impl Engine {
-    /// Starts a run in a task of its own, as [`Self::prune`] would make it. `cancel` stops it, too.
+    /// Starts a run in a task of its own, like [`Self::prune`]. Cancelling `cancel` stops it, too.
     ///
     /// # Panics
     ///
@@ -73,7 +73,7 @@ impl Engine {
         let token = cancel.clone();
         tokio::spawn(async move {
             let sink = move |event| {
-                // Progress that nobody reads in time is dropped.
+                // A full channel drops the event: a slow reader must not delay the run.
                 sender.try_send(event).ok();
             };
             let controls = Controls {

@@ -1,13 +1,11 @@
 //! Plans and dry runs, and the report that a run begins with.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use reclaim_model::{
-    Amount, Container, Estimate, FilterError, FreeTarget, Freed, GoalUnit, Inventory, Mode,
-    Namespace, Plan, PruneRequest, Reclaimed, Removed, Report, ResolvedRequest, RunId, Selection,
-    Step, TimeContext,
+    Container, Estimate, FilterError, FreeTarget, GoalUnit, Inventory, Mode, Namespace, Plan,
+    PruneRequest, Removed, Report, ResolvedRequest, RunId, Selection, Step, TimeContext,
 };
 use reclaim_plan::{TooLittle, check, decide, limit, limit_by_use, rows, shortfall};
 use tracing::{Instrument, debug, info_span};
@@ -310,30 +308,13 @@ pub(crate) fn exists(
 /// Returns the report of a plan before its first step.
 pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
     Report {
-        run,
-        namespace: plan.namespace.clone(),
-        mode,
-        removed: Vec::new(),
         kept: plan.kept.clone(),
-        refused: Vec::new(),
-        failed: Vec::new(),
         estimate: Estimate(plan.freed.amount()),
         estimate_at_least: Estimate(plan.at_least()),
         not_counted: plan.not_counted.clone(),
-        reclaimed: Reclaimed(Amount::default()),
-        freed: Freed::default(),
-        left: Vec::new(),
-        stranded: Vec::new(),
-        unpinned: Vec::new(),
-        rows: Vec::new(),
         named: plan.named.clone(),
         warnings: plan.warnings.clone(),
-        guard: None,
-        held_until: None,
-        unfinished: None,
-        policy: None,
-        took: Duration::ZERO,
-        collection: None,
+        ..Report::new(run, plan.namespace.clone(), mode)
     }
 }
 

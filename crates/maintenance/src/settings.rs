@@ -28,7 +28,7 @@ pub enum Kind {
     Bool,
     /// A whole number within these bounds.
     Integer(u32, u32),
-    /// A list of texts.
+    /// A list of strings.
     List,
 }
 

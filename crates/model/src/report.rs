@@ -55,8 +55,8 @@ pub struct Report {
     pub freed: Freed,
     /// What was planned to go and is still there after the collection, sorted.
     pub left: Vec<Left>,
-    /// Directories of snapshots that are gone, and that stay on the disk all the same. What they
-    /// occupy is not reclaimed.
+    /// Directories that stay on the disk although their snapshots are gone. Their space is not
+    /// reclaimed.
     pub stranded: Vec<Unrecorded>,
     /// Configurations that released their unpacked layers; on a dry run those that would.
     pub unpinned: Vec<Unpin>,
@@ -86,6 +86,36 @@ pub struct Report {
 }
 
 impl Report {
+    /// Returns the report of a run that has found and done nothing yet.
+    pub fn new(run: RunId, namespace: Namespace, mode: Mode) -> Self {
+        Self {
+            run,
+            namespace,
+            mode,
+            removed: Vec::new(),
+            kept: Vec::new(),
+            refused: Vec::new(),
+            failed: Vec::new(),
+            estimate: Estimate::default(),
+            estimate_at_least: Estimate::default(),
+            not_counted: NotCounted::default(),
+            reclaimed: Reclaimed::default(),
+            freed: Freed::default(),
+            left: Vec::new(),
+            stranded: Vec::new(),
+            unpinned: Vec::new(),
+            rows: Vec::new(),
+            named: Vec::new(),
+            warnings: Vec::new(),
+            guard: None,
+            held_until: None,
+            unfinished: None,
+            policy: None,
+            took: Duration::ZERO,
+            collection: None,
+        }
+    }
+
     /// Whether something of what was to be done was not: a removal failed, the run could not be
     /// brought to its end, or directories stay on the disk.
     pub fn is_partial(&self) -> bool {

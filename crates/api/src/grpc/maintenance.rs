@@ -44,13 +44,13 @@ impl proto::maintenance_service_server::MaintenanceService for Maintenance {
             dry_run,
         } = request.into_inner();
         let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
-        let asked = self.scheduler.run(names(&texts)?, mode).await;
-        let runs = futures::stream::try_unfold(asked.map_err(failed)?, |mut asked| async {
-            let run = asked.next().await.map_err(failed)?;
+        let started = self.scheduler.run(names(&texts)?, mode).await;
+        let runs = futures::stream::try_unfold(started.map_err(failed)?, |mut started| async {
+            let run = started.next().await.map_err(failed)?;
             let answer = run.map(|run| proto::RunPoliciesResponse {
                 run: Some((&run).into()),
             });
-            Ok(answer.map(|answer| (answer, asked)))
+            Ok(answer.map(|answer| (answer, started)))
         });
         Ok(Response::new(Box::pin(runs)))
     }

@@ -26,7 +26,7 @@ use super::form::{
 use super::{ErrorForm, ROOT};
 use crate::service::{ErrorKind, Planned};
 
-/// Why a daemon did not do what it was asked for.
+/// Why a call to a daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The address has an unknown form.

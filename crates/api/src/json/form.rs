@@ -62,7 +62,7 @@ impl From<&RunOptions> for Options {
 }
 
 impl Options {
-    /// Returns the options of the run; those of `default` where nothing is said.
+    /// Returns the options of the run; those of `default` where none is set.
     pub(crate) fn over(self, default: &RunOptions) -> Result<RunOptions, ServiceError> {
         let within = |field, duration: Option<GoDuration>, default, longest| match duration {
             None => Ok(default),

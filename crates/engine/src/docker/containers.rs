@@ -58,16 +58,16 @@ impl ContainerStore for DockerContainers {
         namespace: &Namespace,
     ) -> Result<Vec<Container>, ContainerStoreError> {
         let mut containers = Vec::new();
-        let mut is_anyones = false;
+        let mut is_configured = false;
         for address in &self.addresses {
             let engine = DockerEngine::connect(address).await?;
-            let told = engine.namespace().await?;
-            if told.is_none_or(|it| it == namespace.as_str()) {
-                is_anyones = true;
+            let configured = engine.namespace().await?;
+            if configured.is_none_or(|configured| configured == namespace.as_str()) {
+                is_configured = true;
                 containers.extend(engine.containers().await?);
             }
         }
-        if !is_anyones {
+        if !is_configured {
             NoDockerEngine::check(namespace)?;
         }
         Ok(containers)

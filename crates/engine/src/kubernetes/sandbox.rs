@@ -75,7 +75,7 @@ impl ContainerdFile {
             .map_err(|error: toml::de::Error| ContainerdFileError::Toml(error.message().into()))?;
         let mut file = Self::default();
         if let Some(imports) = table.get("imports") {
-            let wrong = || kind("imports", "a list of texts");
+            let wrong = || kind("imports", "a list of strings");
             for import in imports.as_array().ok_or_else(wrong)? {
                 let import = import.as_str().ok_or_else(wrong)?;
                 file.imports.push(import.to_owned());
@@ -274,8 +274,8 @@ mod tests {
     fn values_of_the_wrong_type_are_errors() {
         for (text, words) in [
             ("plugins = 1", "`plugins` is not a table"),
-            ("imports = 'x'", "`imports` is not a list of texts"),
-            ("imports = [1]", "`imports` is not a list of texts"),
+            ("imports = 'x'", "`imports` is not a list of strings"),
+            ("imports = [1]", "`imports` is not a list of strings"),
             (
                 "[plugins.cri]\nsandbox_image = 3",
                 "`plugins.cri.sandbox_image` is not a text",

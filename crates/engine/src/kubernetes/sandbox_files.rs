@@ -61,20 +61,20 @@ pub fn read_sandbox_images(path: &Path) -> SandboxImages {
                 continue;
             }
         };
-        let said = match ContainerdFile::parse(&text) {
-            Ok(said) => said,
+        let parsed = match ContainerdFile::parse(&text) {
+            Ok(parsed) => parsed,
             Err(error) => {
                 warnings.push(warn(error.to_string()));
                 continue;
             }
         };
-        for import in &said.imports {
+        for import in &parsed.imports {
             match matching(&file, import) {
                 Ok(found) => pending.extend(found),
                 Err(why) => warnings.push(warn(format!("import `{import}`: {why}"))),
             }
         }
-        needed.take(said);
+        needed.take(parsed);
     }
     SandboxImages {
         names: needed.names(),

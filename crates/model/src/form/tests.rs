@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -402,10 +401,8 @@ fn refused() -> Vec<Refused> {
 }
 
 fn report() -> Report {
+    let run = RunId("019aa6f0".to_owned());
     Report {
-        run: RunId("019aa6f0".to_owned()),
-        namespace: namespace("k8s.io"),
-        mode: Mode::DryRun,
         removed: vec![Removed {
             name: "app:1".to_owned(),
             target: digest('1'),
@@ -428,7 +425,6 @@ fn report() -> Report {
         reclaimed: Reclaimed(amount(3)),
         freed: freed('7', 70),
         left: left(),
-        stranded: Vec::new(),
         unpinned: vec![Unpin {
             config: digest('9'),
             snapshot: SnapshotId::new("native", "top"),
@@ -453,8 +449,7 @@ fn report() -> Report {
         held_until: Some("2026-01-02T03:04:05Z".parse().unwrap()),
         unfinished: Some("no answer".to_owned()),
         policy: Some("night".parse().unwrap()),
-        took: Duration::ZERO,
-        collection: None,
+        ..Report::new(run, namespace("k8s.io"), Mode::DryRun)
     }
 }
 

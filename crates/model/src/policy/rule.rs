@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong_with_a_filter() {
-        for (pair, said) in [
+        for (pair, expected) in [
             ("label", "expected name=value"),
             ("colour=red", "filter `colour` is unknown; accepted are"),
             (
@@ -270,7 +270,7 @@ mod tests {
             ("until=yesterday", "until"),
         ] {
             let error = parse(&[pair], true).unwrap_err().to_string();
-            assert!(error.contains(said), "{pair}: {error}");
+            assert!(error.contains(expected), "{pair}: {error}");
         }
     }
 }
