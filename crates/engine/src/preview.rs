@@ -308,7 +308,6 @@ pub(crate) fn exists(
 /// Returns the report of a plan before its first step.
 pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
     Report {
-        evaluated: (plan.kept.len() + plan.steps.len()) as u64,
         kept: plan.kept.clone(),
         estimate: Estimate(plan.freed.amount()),
         estimate_at_least: Estimate(plan.at_least()),

@@ -222,8 +222,6 @@ crate::settings! {
         /// Remove images that were not used for this long even without pressure.
         max_unused: Span<Age> = Span::of_secs(0),
             accepts "more than min_age, up to 87600h; 0 is never";
-        /// Remove only images whose content has at least this size.
-        larger_than: Text<ByteSize> = Text(ByteSize(0));
         /// Number of images that stay in each repository: those pulled or built last.
         keep_newest: Count<0, 1_000> = Count(0);
         /// Whether to remove images that no registry is known to have: built here or imported, without a label that names their source.
@@ -275,13 +273,11 @@ impl PolicySettings {
         if namespaces.is_empty() {
             return Err("there is no namespace that it may remove from".to_owned());
         }
-        let mut filters = RuleFilters::parse(&self.filters, self.all)
-            .map_err(|error| format!("filters: {error}"))?;
-        filters.larger_than = filters.larger_than.max(self.larger_than.0.0);
+        let filters = RuleFilters::parse(&self.filters, self.all);
         Ok(Policy {
             rule: Rule {
                 name: self.name.0,
-                filters,
+                filters: filters.map_err(|error| format!("filters: {error}"))?,
                 min_age,
                 unused_for: self.unused_for.0,
                 keep_newest: self.keep_newest.0 as usize,

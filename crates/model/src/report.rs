@@ -33,8 +33,6 @@ pub struct Report {
     /// Whether anything was to be changed.
     #[serde(rename = "dry_run", with = "form::dry_run")]
     pub mode: Mode,
-    /// How many names the plan evaluated.
-    pub evaluated: u64,
     /// Records that were removed; on a dry run those that would be.
     pub removed: Vec<Removed>,
     /// Records that stay by the plan.
@@ -94,7 +92,6 @@ impl Report {
             run,
             namespace,
             mode,
-            evaluated: 0,
             removed: Vec::new(),
             kept: Vec::new(),
             refused: Vec::new(),

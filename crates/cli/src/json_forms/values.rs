@@ -327,7 +327,6 @@ fn whole_report() -> Report {
         run: run_id(),
         namespace: namespace(),
         mode: Mode::DryRun,
-        evaluated: 1,
         removed: removed(),
         kept: kept(),
         refused: refused(),
