@@ -11,6 +11,7 @@ use reclaim_testkit::{
 };
 use serde_json::Value;
 
+use crate::output::assert_output_snapshot;
 use crate::rig::{Rig, entry};
 
 /// A block of the filesystem, in bytes.
@@ -298,28 +299,62 @@ async fn the_table_shows_columns_totals_and_images() {
     let rig = Rig::quiet().await;
     populate(&rig).await;
     let text = rig.reclaim(&["df", "-v"]).exits(0).stdout;
-    for needle in [
-        "NAMESPACE",
-        "PRUNE -A",
-        "default",
-        "k8s.io",
-        "In use",
-        "Reclaimable by prune -a only",
-        "Garbage, not yet collected",
-        "Build cache",
-        "Held for undo",
-        "Total on disk",
-        "Images of namespace default:",
-        "web:1",
-        "<none>",
-    ] {
-        assert!(text.contains(needle), "no {needle:?} in {text}");
-    }
+    assert_output_snapshot!(text, @"
+    NAMESPACE  IMAGES  ACTIVE  SIZE  SHARED  PRUNE  PRUNE -A
+    default  5  1  SIZE  SIZE  SIZE  SIZE (PERCENT)
+    k8s.io  1  1  SIZE  SIZE  SIZE  SIZE (PERCENT)
+
+    TYPE  BLOBS  CONTENT  SNAPSHOTS  UNPACKED  SIZE
+    In use  7  SIZE  6  SIZE  SIZE
+    Held by gc.root labels  1  SIZE  0  SIZE  SIZE
+    Held by leases  1  SIZE  0  SIZE  SIZE
+    Build cache  1  SIZE  0  SIZE  SIZE
+    Held for undo  1  SIZE  0  SIZE  SIZE
+    Reclaimable by prune -a only  7  SIZE  3  SIZE  SIZE
+    Reclaimable by prune  3  SIZE  1  SIZE  SIZE
+    Garbage of expired leases  1  SIZE  0  SIZE  SIZE
+    Garbage, not yet collected  1  SIZE  0  SIZE  SIZE
+    containerd's own files  0  SIZE  0  SIZE  SIZE
+    Total on disk  23  SIZE  10  SIZE  SIZE
+
+    Images of namespace default:
+
+    IMAGE  TARGET  SIZE  SHARED  UNIQUE  ALONE  CONTAINERS
+    both:1  ID  SIZE  SIZE  SIZE  SIZE  0
+    index:1  ID  SIZE  SIZE  SIZE  SIZE  0
+    old:1  ID  SIZE  SIZE  SIZE  SIZE  0
+    web:1  ID  SIZE  SIZE  SIZE  SIZE  1
+    <none>  ID  SIZE  SIZE  SIZE  SIZE  0
+
+    Leases of namespace default:
+
+    LEASE  SIZE  SINCE  UNTIL
+    build cache cache  SIZE  TIME  no end
+    lease pull  SIZE  TIME  no end
+
+    Images of namespace k8s.io:
+
+    IMAGE  TARGET  SIZE  SHARED  UNIQUE  ALONE  CONTAINERS
+    both:1  ID  SIZE  SIZE  SIZE  SIZE  1
+    ");
     let one = rig.reclaim(&["-n", "k8s.io", "df"]).exits(0).stdout;
-    assert!(!one.contains("\ndefault"), "{one}");
+    assert_output_snapshot!(one, @"
+    NAMESPACE  IMAGES  ACTIVE  SIZE  SHARED  PRUNE  PRUNE -A
+    k8s.io  1  1  SIZE  SIZE  SIZE  SIZE (PERCENT)
+
+    TYPE  BLOBS  CONTENT  SNAPSHOTS  UNPACKED  SIZE
+    In use  7  SIZE  6  SIZE  SIZE
+    Held by gc.root labels  1  SIZE  0  SIZE  SIZE
+    Held by leases  1  SIZE  0  SIZE  SIZE
+    Build cache  1  SIZE  0  SIZE  SIZE
+    Held for undo  1  SIZE  0  SIZE  SIZE
+    Reclaimable by prune -a only  7  SIZE  3  SIZE  SIZE
+    Reclaimable by prune  3  SIZE  1  SIZE  SIZE
+    Garbage of expired leases  1  SIZE  0  SIZE  SIZE
+    Garbage, not yet collected  1  SIZE  0  SIZE  SIZE
+    containerd's own files  0  SIZE  0  SIZE  SIZE
+    Total on disk  23  SIZE  10  SIZE  SIZE
+    ");
     let unknown = rig.reclaim(&["-n", "nowhere", "df"]).exits(1).stderr;
-    assert!(
-        unknown.contains("namespace `nowhere` does not exist"),
-        "{unknown}"
-    );
+    assert_output_snapshot!(unknown, @"error: namespace `nowhere` does not exist; existing: default, k8s.io");
 }

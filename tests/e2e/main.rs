@@ -20,6 +20,7 @@ mod left;
 mod lists;
 mod manual;
 mod node;
+mod output;
 mod pin;
 mod pods;
 mod project;

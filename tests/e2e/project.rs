@@ -8,6 +8,7 @@ use reclaim_testkit::{BuiltImage, Layer, NewContainer, image, labels};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::output::assert_output_snapshot;
 use crate::rig::{CommandOutput, Rig, entry, names};
 
 const PROJECT: &str = "com.docker.compose.project";
@@ -117,11 +118,11 @@ async fn each_mode_removes_its_images_and_no_others() {
     let output = prune(&rig, shop.path(), &["--rmi", "none"]).exits(0);
     assert_eq!(output.stdout, "Total reclaimed space: 0B\n");
     let output = prune(&rig, shop.path(), &["--rmi", "foo"]).exits(2);
-    assert!(
-        output.stderr.contains("unsupported image prune mode: foo"),
-        "{}",
-        output.stderr
-    );
+    assert_output_snapshot!(output.stderr, @"
+    error: invalid value 'foo' for '--rmi <MODE>': unsupported image prune mode: foo; accepted are local, built and all
+
+    For more information, try '--help'.
+    ");
 
     let report = prune(&rig, shop.path(), &["--rmi", "all", "--format", "json"])
         .exits(0)
@@ -135,11 +136,7 @@ async fn each_mode_removes_its_images_and_no_others() {
     assert_eq!(report["report"]["reclaimed"], report["report"]["estimate"]);
     assert_eq!(rig.names().await, set(&[ORPHAN, OTHER]));
     let output = prune(&rig, shop.path(), &["--rmi", "all"]).exits(0);
-    assert!(
-        output
-            .stderr
-            .contains("project testproject has no image to remove")
-    );
+    assert_output_snapshot!(output.stderr, @"warning: project testproject has no image to remove");
 }
 
 /// A container of any project keeps its image with a warning, and the others are removed.
@@ -154,18 +151,14 @@ async fn keeps_an_image_in_use_with_a_warning() {
         .unwrap();
     let shop = file("name: shop\nservices: {web: {build: .}, api: {build: .}}\n");
     let output = prune(&rig, shop.path(), &["--rmi", "local"]).exits(0);
-    let lines: Vec<&str> = output.stdout.lines().map(str::trim_end).collect();
-    assert_eq!(lines[0], "SERVICE   IMAGE             RESULT");
-    assert_eq!(lines[1], "api       shop-api:latest   deleted");
-    assert_eq!(lines[2], "web       shop-web:latest   in use");
-    assert!(lines[4].starts_with("Total reclaimed space: "));
-    assert!(
-        output
-            .stderr
-            .starts_with("warning: shop-web:latest: conflict: unable to delete shop-web:latest"),
-        "{}",
-        output.stderr
-    );
+    assert_output_snapshot!(output.stdout, @"
+    SERVICE  IMAGE  RESULT
+    api  shop-api:latest  deleted
+    web  shop-web:latest  in use
+
+    Total reclaimed space: SIZE
+    ");
+    assert_output_snapshot!(output.stderr, @"warning: shop-web:latest: conflict: unable to delete shop-web:latest (must be forced) - container of-other is using its referenced image ID");
     assert_eq!(rig.names().await, set(&[web.name()]));
 }
 
@@ -183,12 +176,10 @@ async fn finds_a_project_without_a_file_by_the_labels_of_its_containers() {
         rig.reclaim(&all)
     };
     let output = call(&["--rmi", "local"]).exits(1);
-    assert!(
-        output.stderr.contains("no compose.yaml"),
-        "{}",
-        output.stderr
-    );
-    assert!(output.stderr.contains("with -p"), "{}", output.stderr);
+    assert_output_snapshot!(output.stderr, @"
+    error: no compose.yaml, compose.yml, docker-compose.yml or docker-compose.yaml in `FOLDER` or any directory above it
+    hint: name its files with -f, or the project with -p to read it from its containers
+    ");
     let args = [
         "-p",
         "TestProject",
@@ -236,29 +227,25 @@ async fn finds_a_project_without_a_file_by_the_labels_of_its_containers() {
 #[tokio::test]
 async fn a_bad_file_removes_nothing() {
     let rig = rig_with_shop().await;
-    for (text, error) in [
-        (
-            "services: {a: {extends: b}, b: {extends: a}}",
-            "extend each other in a circle",
-        ),
-        (
-            "services: {a: {image: '${TAG:?which one}'}}",
-            "services.a.image: required variable TAG",
-        ),
-        ("services: [", "is not YAML"),
-        ("services: {a: 1}", "services.a: must be a map"),
-    ] {
+    let files = [
+        "services: {a: {extends: b}, b: {extends: a}}",
+        "services: {a: {image: '${TAG:?which one}'}}",
+        "services: [",
+        "services: {a: 1}",
+    ];
+    let errors = files.map(|text| {
         let directory = file(text);
-        let output = prune(
-            &rig,
-            directory.path(),
-            &["--rmi", "all", "--remove-orphans"],
-        )
-        .exits(1);
+        let args = ["--rmi", "all", "--remove-orphans"];
+        let output = prune(&rig, directory.path(), &args).exits(1);
         assert_eq!(output.stdout, "");
-        assert!(output.stderr.contains(error), "{}", output.stderr);
-        assert!(output.stderr.contains("compose.yaml"), "{}", output.stderr);
-    }
+        output.stderr
+    });
+    assert_output_snapshot!(errors.concat(), @"
+    error: FOLDER/compose.yaml:1: services.a.extends: services extend each other in a circle: a in FOLDER/compose.yaml, b in FOLDER/compose.yaml, a in FOLDER/compose.yaml
+    error: FOLDER/compose.yaml:1: services.a.image: required variable TAG is missing a value: which one
+    error: FOLDER/compose.yaml:2: is not YAML: while parsing a node, did not find expected node content
+    error: FOLDER/compose.yaml:1: services.a: must be a map
+    ");
     assert_eq!(rig.names().await.len(), 6);
 }
 
@@ -278,26 +265,14 @@ async fn says_why_an_engine_cannot_be_used() {
     let shop = file(SHOP);
     let call = |args: &[&str]| prune(&rig, shop.path(), &[&["--rmi", "all"], args].concat());
     let output = call(&["--engine", "ssh://somewhere"]).exits(2);
-    assert!(
-        output
-            .stderr
-            .contains("`ssh://somewhere` is not an address of a Docker Engine; accepted are"),
-        "{}",
-        output.stderr
-    );
+    assert_output_snapshot!(output.stderr, @"error: `ssh://somewhere` is not an address of a Docker Engine; accepted are unix:///PATH, and tcp://HOST:PORT without TLS");
     let output = call(&["--engine", "unix:///nonexistent/docker.sock"]).exits(1);
-    assert!(
-        output
-            .stderr
-            .contains("connect to the Docker Engine at unix:///nonexistent/docker.sock"),
-        "{}",
-        output.stderr
-    );
+    assert_output_snapshot!(output.stderr, @"error: connect to the Docker Engine at unix:///nonexistent/docker.sock: Socket not found: /nonexistent/docker.sock");
     // containerd is not a Docker Engine.
     let address = format!("unix://{}", rig.containerd.address());
     call(&["--engine", &address]).exits(1);
     let output = call(&["--engine", &address, "--undo-window", "1h"]).exits(2);
-    assert!(output.stderr.contains("holds nothing"), "{}", output.stderr);
+    assert_output_snapshot!(output.stderr, @"error: cannot use --undo-window with the Docker Engine at unix://FOLDER/c.sock, which holds nothing");
     assert_eq!(rig.names().await.len(), 6);
     call(&["--engine", "containerd"]).exits(0);
     assert_eq!(rig.names().await.len(), 2);

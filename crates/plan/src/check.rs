@@ -16,7 +16,8 @@ pub enum InvalidPlan {
     /// The namespace would be left with containers and without images.
     #[error(
         "the plan would remove every image of namespace `{namespace}`, which has {containers} \
-         container(s)"
+         container{}",
+        if *containers == 1 { "" } else { "s" }
     )]
     EmptiesNamespace {
         /// Which namespace.
