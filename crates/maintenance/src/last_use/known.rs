@@ -132,10 +132,12 @@ impl Known {
         let mut chains: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
         let mut there = BTreeSet::new();
         for (digest, present) in &seen.present {
-            let is_there = self.scan_target(digest, present, now, &mut records);
-            if is_there {
+            let is_used = seen.used.contains(digest);
+            // After the clock was set back, a removal may seem to be later than this scan. What is in
+            // use is there.
+            if self.scan_target(digest, present, now, &mut records) || is_used {
                 there.insert(digest);
-                self.mark_present(digest, seen.used.contains(digest), now);
+                self.mark_present(digest, is_used, now);
                 for chain in &present.chains {
                     let of_chain = chains.entry(chain.clone()).or_default();
                     of_chain.insert(digest.clone());
