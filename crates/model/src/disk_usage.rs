@@ -326,3 +326,127 @@ enum VerdictForm {
     #[serde(rename = "keep")]
     Err(KeepReason),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Unrecorded;
+
+    fn amount(content_bytes: u64, blobs: usize) -> Amount {
+        Amount {
+            content_bytes,
+            blobs,
+            ..Amount::default()
+        }
+    }
+
+    #[test]
+    fn columns_count_what_is_added_to_them() {
+        let mut usage = UsageByColumn::default();
+        usage.add_blob(Column::Unused, 10);
+        usage.add_blob(Column::Unused, 20);
+        usage.add_blob(Column::Dangling, 5);
+        usage.add_snapshot(Column::InUse, Some(7));
+        usage.add_snapshot(Column::InUse, Some(8));
+        usage.add_snapshot(Column::InUse, None);
+        assert_eq!(usage.column(Column::Unused), amount(30, 2));
+        let in_use = Amount {
+            snapshot_bytes: 15,
+            snapshots: 3,
+            unmeasured: 1,
+            ..Amount::default()
+        };
+        assert_eq!(usage.column(Column::InUse), in_use);
+        assert_eq!(usage.column(Column::Pinned), Amount::default());
+        let columns: Vec<Column> = usage.columns().map(|(column, _)| column).collect();
+        assert_eq!(columns, [Column::InUse, Column::Unused, Column::Dangling]);
+        assert_eq!(usage.sum(Column::is_released), amount(35, 3));
+        assert_eq!(usage.reclaimable(), amount(35, 3));
+        assert_eq!(usage.total(), amount(35, 3) + in_use);
+    }
+
+    #[test]
+    fn garbage_is_not_kept_and_only_images_are_released() {
+        for (column, is_kept, is_released) in [
+            (Column::InUse, true, false),
+            (Column::Spared, true, false),
+            (Column::Unused, true, true),
+            (Column::Dangling, true, true),
+            (Column::Elsewhere, false, true),
+            (Column::Pending, false, true),
+        ] {
+            assert_eq!(column.is_kept(), is_kept, "{column:?}");
+            assert_eq!(column.is_released(), is_released, "{column:?}");
+        }
+    }
+
+    #[test]
+    fn the_bytes_on_disk_are_whole_only_if_everything_was_seen() {
+        let unrecorded = Unrecorded {
+            snapshotter: "native".into(),
+            directories: 1,
+            bytes: 100,
+            is_exact: true,
+            places: Vec::new(),
+        };
+        let mut usage = DiskUsage {
+            total: UsageByColumn::from_iter([(Column::InUse, amount(1000, 1))]),
+            namespaces: Vec::new(),
+            orphaned_known: true,
+            outside_records: Some(OutsideRecords {
+                unrecorded: vec![unrecorded],
+                own_bytes: 10,
+                unseen: Vec::new(),
+            }),
+            warnings: Vec::new(),
+        };
+        assert_eq!(usage.on_disk(), (1110, true));
+        usage.orphaned_known = false;
+        assert_eq!(usage.on_disk(), (1110, false));
+        usage.orphaned_known = true;
+        usage.outside_records.as_mut().unwrap().unrecorded[0].is_exact = false;
+        assert_eq!(usage.on_disk(), (1110, false));
+        usage.outside_records = None;
+        assert_eq!(usage.on_disk(), (1000, false));
+    }
+
+    #[test]
+    fn a_namespace_counts_its_images_and_those_with_a_holder() {
+        let image = |holders: Vec<Holder>| ImageUsage {
+            name: "app:1".to_owned(),
+            target: Digest::Sha256([1; 32]),
+            created: None,
+            size: ImageSize {
+                content_bytes: 10,
+                unpacked_bytes: 20,
+                shared_bytes: 25,
+            },
+            reclaimable_alone_bytes: 0,
+            containers: ImageUsage::containers(&holders),
+            holders,
+            verdict: Ok(RemoveReason::Unused),
+        };
+        let holders = [
+            HolderKind::Container,
+            HolderKind::Container,
+            HolderKind::Lease,
+        ]
+        .map(|kind| Holder::new(kind, "a"));
+        let (used, unused) = (image(holders.into()), image(Vec::new()));
+        assert_eq!((used.containers, unused.containers), (2, 0));
+        assert_eq!((used.size.total_bytes(), used.size.unique_bytes()), (30, 5));
+        let usage = NamespaceUsage::new("a".parse().unwrap(), vec![used, unused], Vec::new());
+        assert_eq!((usage.images, usage.active), (2, 1));
+        let usage = DiskUsage {
+            total: UsageByColumn::default(),
+            namespaces: vec![usage],
+            orphaned_known: true,
+            outside_records: None,
+            warnings: Vec::new(),
+        };
+        let short = usage.without_details();
+        assert_eq!(short.namespaces[0].image_usage, None);
+        assert_eq!(short.namespaces[0].leases, None);
+        assert_eq!(short.namespaces[0].images, 2);
+    }
+}

@@ -332,6 +332,21 @@ pub struct Platform {
 mod tests {
     use super::*;
 
+    #[test]
+    fn only_a_label_that_was_left_out_may_be_there_unseen() {
+        let mut config = Config {
+            labels: BTreeMap::from([("seen".to_owned(), "1".to_owned())]),
+            labels_left_out: 1,
+            ..Config::default()
+        };
+        let kept = BTreeSet::from(["kept".to_owned()]);
+        assert!(config.may_have("other", &kept));
+        assert!(!config.may_have("seen", &kept));
+        assert!(!config.may_have("kept", &kept));
+        config.labels_left_out = 0;
+        assert!(!config.may_have("other", &kept));
+    }
+
     const A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 

@@ -143,3 +143,40 @@ mod verdict {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_a_word_and_its_reason() {
+        for (verdict, word, reason) in [
+            (Ok(RemoveReason::Dangling), "dangling", "dangling"),
+            (Ok(RemoveReason::Unused), "unused", "unused"),
+            (Ok(RemoveReason::Torn), "torn", "torn"),
+            (Ok(RemoveReason::Duplicate), "duplicate", "duplicate"),
+            (Err(KeepReason::InUse), "used", "in_use"),
+            (Err(KeepReason::CriGroup), "used", "cri_group"),
+            (Err(KeepReason::Pinned), "pinned", "pinned"),
+            (Err(KeepReason::Unreadable), "unreadable", "unreadable"),
+            (Err(KeepReason::UsageUnknown), "unknown", "usage_unknown"),
+            (Err(KeepReason::Unholdable), "kept", "unholdable"),
+        ] {
+            let image = ListedImage {
+                name: "app:1".to_owned(),
+                target: Digest::Sha256([1; 32]),
+                size: ImageSize::default(),
+                created: None,
+                pinned: None,
+                verdict,
+            };
+            assert_eq!(image.verdict_word(), word);
+            let form = serde_json::to_value(&image).unwrap();
+            assert_eq!(form["verdict"], json!(word));
+            assert_eq!(form["reason"], json!(reason));
+            assert_eq!(serde_json::from_value::<ListedImage>(form).unwrap(), image);
+        }
+    }
+}

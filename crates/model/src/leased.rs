@@ -51,3 +51,36 @@ impl Leased {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FreedSnapshot, SnapshotId};
+
+    #[test]
+    fn measures_what_each_lease_holds_too() {
+        let id = SnapshotId::new("native", "top");
+        let mut sizes = SnapshotSizes::default();
+        sizes.insert(id.clone(), 7);
+        let things = Freed::new(Vec::new(), vec![FreedSnapshot { id, bytes: None }]);
+        let lease = LeaseHolding {
+            id: "pull".to_owned(),
+            role: Some(HolderRole::Pull),
+            since: None,
+            until: None,
+            things: things.clone(),
+        };
+        let holder = lease.holder();
+        assert_eq!(
+            (holder.kind, holder.role),
+            (HolderKind::Lease, Some(HolderRole::Pull))
+        );
+        let mut leased = Leased {
+            things,
+            leases: vec![lease],
+        };
+        leased.measure(&sizes);
+        assert_eq!(leased.things.amount().snapshot_bytes, 7);
+        assert_eq!(leased.leases[0].things.amount().snapshot_bytes, 7);
+    }
+}

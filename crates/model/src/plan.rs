@@ -399,6 +399,24 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_frees_at_least_what_nothing_unreadable_may_hold() {
+        let plan = Plan {
+            namespace: "default".parse().unwrap(),
+            steps: Vec::new(),
+            kept: Vec::new(),
+            unpins: Vec::new(),
+            named: Vec::new(),
+            freed: both(freed("1", 20, 300), freed("2", 1, 4)),
+            not_counted: NotCounted {
+                doubtful: freed("2", 1, 4),
+                ..NotCounted::default()
+            },
+            warnings: Vec::new(),
+        };
+        assert_eq!(plan.at_least(), freed("1", 20, 300).amount());
+    }
+
+    #[test]
     fn a_snapshot_without_a_size_leaves_the_list() {
         let known = SnapshotSizes::from_iter([(SnapshotId::new("native", "1"), 7)]);
         let unmeasured = || both(freed("1", 20, 0), freed("2", 1, 0));

@@ -221,3 +221,76 @@ impl ResolvedRequest {
         needed.map(|filter| filter.key.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use jiff::tz::Offset;
+
+    use super::*;
+
+    fn namespace() -> Namespace {
+        "default".parse().unwrap()
+    }
+
+    fn context() -> TimeContext {
+        TimeContext {
+            now: Timestamp::UNIX_EPOCH,
+            offset: Offset::UTC,
+        }
+    }
+
+    #[test]
+    fn resolving_keeps_what_was_set() {
+        let request = PruneRequest::unused(namespace())
+            .with_target_free(FreeTarget::Percent(10))
+            .may_empty_namespace(true)
+            .may_lack_namespace(true)
+            .with_build_history(BuildHistory::Unpin);
+        assert!(request.check(&context()).is_ok());
+        let resolved = request.resolve(&context()).unwrap();
+        let Selection::Filters(filters) = &resolved.selection else {
+            panic!("{resolved:?}");
+        };
+        assert_eq!(filters.dangling, Some(false));
+        assert_eq!(resolved.namespace, namespace());
+        assert_eq!(resolved.target_free, Some(FreeTarget::Percent(10)));
+        assert_eq!(resolved.build_history, BuildHistory::Unpin);
+        assert!(resolved.may_empty_namespace && resolved.may_lack_namespace);
+    }
+
+    #[test]
+    fn only_a_request_by_name_may_empty_the_namespace_by_default() {
+        let dangling = PruneRequest::dangling(namespace());
+        assert!(!dangling.may_empty_namespace && !dangling.may_lack_namespace);
+        let named = PruneRequest::images(namespace(), ["app:1"]);
+        let Selection::Named(images) = &named.selection else {
+            panic!("{named:?}");
+        };
+        assert_eq!(images.names, ["app:1"]);
+        for request in [named.clone(), named.may_empty_namespace(false)] {
+            assert!(request.resolve(&context()).unwrap().may_empty_namespace);
+        }
+        assert!(!dangling.resolve(&context()).unwrap().may_empty_namespace);
+    }
+
+    #[test]
+    fn unknown_filters_are_refused() {
+        let mut filters = FilterArgs::default();
+        filters.add("colour", "red");
+        let request = PruneRequest::new(namespace(), filters);
+        assert!(request.check(&context()).is_err());
+    }
+
+    #[test]
+    fn needs_the_labels_of_its_filters() {
+        let mut filters = FilterArgs::default();
+        filters.add("label", "team=web");
+        filters.add("label!", "keep");
+        let request = PruneRequest::new(namespace(), filters);
+        let keys = request.resolve(&context()).unwrap().label_keys();
+        assert_eq!(keys, ["keep", "team"].map(str::to_owned).into());
+        let named = PruneRequest::images(namespace(), ["app:1"]);
+        assert!(named.resolve(&context()).unwrap().label_keys().is_empty());
+    }
+}

@@ -257,6 +257,26 @@ mod tests {
     }
 
     #[test]
+    fn prints_in_the_largest_whole_unit() {
+        for text in [
+            "0s",
+            "1s",
+            "59s",
+            "61s",
+            "1m",
+            "59m",
+            "61m",
+            "1h",
+            "25h",
+            "1500000000ns",
+        ] {
+            let duration: GoDuration = text.parse().unwrap();
+            assert_eq!(duration.to_string(), text);
+        }
+        assert!("-1s".parse::<GoDuration>().is_err());
+    }
+
+    #[test]
     fn rejects_as_go_does() {
         for (text, message) in [
             ("", r#"time: invalid duration """#),
