@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reclaim_model::{Container, LastUses, Namespace, Report, RunId};
 use reclaim_store::{ConnectError, Containerd};
 use tokio::sync::broadcast;
@@ -24,8 +23,8 @@ use crate::retry::TO_END;
 
 /// A record of when images were last used.
 pub trait LastUseSource: fmt::Debug + Send + Sync {
-    /// Returns the last uses of the images of a namespace, none later than `now`. May block.
-    fn uses_at(&self, namespace: &Namespace, now: Timestamp) -> LastUses;
+    /// Returns the last uses of the images of a namespace. May block.
+    fn uses(&self, namespace: &Namespace) -> LastUses;
 }
 
 /// Prunes the images of one containerd.

@@ -176,8 +176,7 @@ impl Engine {
         let mut request = request.clone();
         if let (Some(source), Selection::Rule(images)) = (&self.last_use, &mut request.selection) {
             let (source, namespace) = (Arc::clone(source), request.namespace.clone());
-            let now = self.store.now();
-            let uses = blocking(move || source.uses_at(&namespace, now));
+            let uses = blocking(move || source.uses(&namespace));
             images.uses = Arc::new(uses.await);
         }
         request

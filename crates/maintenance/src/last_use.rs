@@ -2,7 +2,8 @@
 //!
 //! containerd does not record when an image was used, so the daemon observes it: by scans of the
 //! whole store, and by events in between. The result is in memory and in a file of the daemon's
-//! state directory; `docs/last-use.md` says what counts as a use and how long it is kept.
+//! state directory; `docs/last-use.md` says what counts as a use and how long it is kept. Its times
+//! are monotonic ([`crate::time`]).
 //!
 //! The rules are pure (`known`, `removals`, `state`) and separate from the file (`file`) and the
 //! task that observes (`watch`).
@@ -18,11 +19,11 @@ mod watch;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
 use reclaim_engine::LastUseSource;
 use reclaim_model::{LastUses, Namespace, Report, TargetsInUse, UseEvent};
 use tokio::sync::Notify;
 
+use crate::time::{ClockReading, HostClock, Moment, MonotonicTime};
 use file::{Opened, Store};
 use state::State;
 
@@ -79,12 +80,30 @@ pub enum IndexError {
     },
 }
 
+/// The state, and the time that its times compare with.
+#[derive(Debug)]
+struct TimedState {
+    state: State,
+    time: MonotonicTime,
+}
+
+impl TimedState {
+    fn advance(&mut self, reading: &ClockReading) -> Moment {
+        let (moment, off) = self.time.advance(reading);
+        if let Some(off) = off {
+            self.state.shift(off);
+        }
+        moment
+    }
+}
+
 /// The index of when each image was last used. All methods may be called from any thread.
 #[derive(Debug)]
 pub struct LastUseIndex {
     // LOCK ORDER: the file, then the state.
     file: Mutex<Option<Store>>,
-    state: Mutex<State>,
+    state: Mutex<TimedState>,
+    clock: HostClock,
     /// Wakes the task that saves.
     changed: Notify,
 }
@@ -99,57 +118,108 @@ impl LastUseIndex {
     /// If the file is of a newer version, open in another process, or cannot be read. A damaged one
     /// is set aside: every image then counts as used now.
     pub fn open(directory: &Path) -> Result<Self, IndexError> {
-        let (file, contents) = Store::open(directory)?;
-        Ok(Self {
-            file: Mutex::new(Some(file)),
-            state: Mutex::new(State::of(contents)),
-            changed: Notify::new(),
-        })
+        Self::open_with(directory, HostClock::system())
+    }
+
+    /// As [`Self::open`], with these clocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_with(directory: &Path, clock: HostClock) -> Result<Self, IndexError> {
+        let (file, mut contents) = Store::open(directory)?;
+        let time = contents.time.take();
+        let state = State::of(contents);
+        Ok(Self::new(Some(file), state, clock, time))
     }
 
     /// Makes an empty index that is never saved.
     pub fn in_memory() -> Self {
+        Self::in_memory_with(HostClock::system())
+    }
+
+    /// As [`Self::in_memory`], with these clocks.
+    pub fn in_memory_with(clock: HostClock) -> Self {
+        Self::new(None, State::default(), clock, None)
+    }
+
+    fn new(
+        file: Option<Store>,
+        mut state: State,
+        clock: HostClock,
+        time: Option<MonotonicTime>,
+    ) -> Self {
+        let time = time.unwrap_or_else(|| {
+            // A file of version 1 has times of the wall clock. How much time has passed since the
+            // latest is unknown; it may be in the future.
+            let reading = clock.read();
+            let latest = state.latest().unwrap_or(reading.wall);
+            let time = MonotonicTime::begin(latest.min(reading.wall), &reading);
+            state.cap(time.now());
+            time
+        });
         Self {
-            file: Mutex::default(),
-            state: Mutex::default(),
+            file: Mutex::new(file),
+            state: Mutex::new(TimedState { state, time }),
+            clock,
             changed: Notify::new(),
         }
     }
 
-    /// Records a scan of a namespace that began at `now`: what is present, and what is in use.
-    pub fn record_scan(&self, namespace: &Namespace, seen: &TargetsInUse, now: Timestamp) {
-        self.state().record_scan(namespace, seen, now);
+    /// Returns the present moment. May block.
+    pub fn moment(&self) -> Moment {
+        self.now().1
+    }
+
+    /// Records a scan of a namespace that began at `moment`: what is present, and what is in use.
+    pub fn record_scan(&self, namespace: &Namespace, seen: &TargetsInUse, moment: Moment) {
+        let mut timed = self.timed();
+        let moment = timed.time.recount(moment);
+        timed.state.record_scan(namespace, seen, moment);
+        drop(timed);
         self.changed.notify_one();
     }
 
-    /// Records an event of containerd. Returns whether a scan of the store should follow.
+    /// Drops which scans found images unused, because events were missed since.
+    fn forget_checks(&self) {
+        self.timed().state.forget_checks();
+    }
+
+    /// Records an event of containerd that just arrived. Returns whether a scan of the store should
+    /// follow.
     pub fn record_event(&self, event: &UseEvent) -> Observed {
-        let observed = self.state().record_event(event);
+        let (mut timed, moment) = self.now();
+        let observed = timed.state.record_event(event, moment);
+        drop(timed);
         self.changed.notify_one();
         observed
     }
 
-    /// Records what a run removed, to recognise re-pulls. Ignores dry runs, and reports that were
-    /// recorded before.
-    pub fn record_removals(&self, report: &Report, now: Timestamp) {
-        self.state().record_removals(report, now);
+    /// Records what a run removed that just ended, to recognise re-pulls. Ignores dry runs, and
+    /// reports that were recorded before.
+    pub fn record_removals(&self, report: &Report) {
+        let (mut timed, moment) = self.now();
+        timed.state.record_removals(report, moment);
+        drop(timed);
         self.changed.notify_one();
     }
 
-    /// Returns the last uses of the images of a namespace. Images in use were used at `now`, and no
-    /// time is later.
-    pub fn uses_at(&self, namespace: &Namespace, now: Timestamp) -> LastUses {
-        self.state().uses(namespace, now)
+    /// Returns the last uses of the images of a namespace. Images in use were used now, and no use
+    /// is later.
+    pub fn uses(&self, namespace: &Namespace) -> LastUses {
+        let (timed, moment) = self.now();
+        timed.state.uses(namespace, moment.monotonic)
     }
 
     /// Returns how many images came back after a run removed them, since the index was made.
     pub fn repulls(&self) -> u64 {
-        self.state().repulls
+        self.timed().state.repulls
     }
 
     /// Returns the namespaces that the index has.
     pub fn namespaces(&self) -> Vec<Namespace> {
-        self.state().namespaces.keys().cloned().collect()
+        let timed = self.timed();
+        timed.state.namespaces.keys().cloned().collect()
     }
 
     /// Waits until something may have changed since the last call returned.
@@ -159,7 +229,7 @@ impl LastUseIndex {
 
     /// Whether anything is not saved yet.
     pub fn is_changed(&self) -> bool {
-        self.state().is_changed()
+        self.timed().state.is_changed()
     }
 
     /// Saves the changes durably, if there are any.
@@ -178,24 +248,36 @@ impl LastUseIndex {
             return Ok(());
         }
         if file.ready()? == Opened::Empty {
-            self.state().write_all_again();
+            self.timed().state.write_all_again();
         }
-        let batch = self.state().take_changes();
+        let batch = {
+            let mut timed = self.timed();
+            let mut batch = timed.state.take_changes();
+            batch.time = Some(timed.time.clone());
+            batch
+        };
         let written = file.write(&batch);
         if written.is_err() {
-            self.state().put_back(&batch);
+            self.timed().state.put_back(&batch);
         }
         written
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// Locks the state at the present moment.
+    fn now(&self) -> (MutexGuard<'_, TimedState>, Moment) {
+        let mut timed = self.timed();
+        let moment = timed.advance(&self.clock.read());
+        (timed, moment)
+    }
+
+    fn timed(&self) -> MutexGuard<'_, TimedState> {
         // A panic in the middle of a change only loses a part of an observation.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LastUseSource for LastUseIndex {
-    fn uses_at(&self, namespace: &Namespace, now: Timestamp) -> LastUses {
-        Self::uses_at(self, namespace, now)
+    fn uses(&self, namespace: &Namespace) -> LastUses {
+        Self::uses(self, namespace)
     }
 }

@@ -23,6 +23,7 @@ mod rules;
 mod run;
 mod scheduler;
 pub mod settings;
+mod time;
 mod timetable;
 
 pub use cluster_lock::{ClusterLock, ClusterLockGuard};
@@ -39,3 +40,4 @@ pub use pressure::{Excess, Measure, Occupied, goals};
 pub use requests::{RequestError, RequestedRuns, SchedulerHandle};
 pub use run::Maintenance;
 pub use scheduler::{PolicySet, Scheduler, SchedulerObserver};
+pub use time::{ClockReading, HostClock, Moment};

@@ -215,7 +215,7 @@ crate::settings! {
         max_used: Text<ByteSize> = Text(ByteSize(0)), note "0 is no limit";
         /// Size that content and snapshots may keep occupying, whatever the pressure.
         reserved: Text<ByteSize> = Text(ByteSize(0)), accepts "a size below max_used";
-        /// Remove only images that were pulled, and last used, longer ago than this.
+        /// Remove only images that were pulled, first seen and last used longer ago than this.
         min_age: Span<Age> = Span::of_secs(120);
         /// Remove only images that were not used for this long.
         unused_for: Span<Age> = Span::of_secs(0);

@@ -105,7 +105,7 @@ impl Maintenance {
         now: Timestamp,
     ) -> RuleImages {
         let (index, namespace) = (Arc::clone(&self.index), namespace.clone());
-        let uses = blocking(move || index.uses_at(&namespace, now)).await;
+        let uses = blocking(move || index.uses(&namespace)).await;
         policy.images(&self.protection, uses, now)
     }
 
@@ -298,9 +298,9 @@ impl<'a> UnderWay<'a> {
             cancel: &self.cancel,
         };
         let report = engine.prune(&request, None, controls).await?;
-        let (index, now) = (Arc::clone(index), engine.store().now());
+        let index = Arc::clone(index);
         let noting = move || {
-            index.record_removals(&report, now);
+            index.record_removals(&report);
             report
         };
         Ok(blocking(noting).await)

@@ -22,7 +22,7 @@ use reclaim_model::{
 use crate::graph::{Graph, Node, NodeId};
 use crate::limit::cut;
 use crate::mark::Marker;
-use crate::rule::Times;
+use crate::rule::{Times, is_seen_twice};
 
 /// One target in the eviction order, which begins with the least recently used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,7 +152,10 @@ fn groups(graph: &Graph<'_>, steps: &[Step], images: &RuleImages) -> Vec<Group> 
             name: names.max().unwrap_or_default(),
             digest: digest.clone(),
             images: indexes.collect(),
-            is_idle: max_unused.is_some_and(|it| now.duration_since(times.used) >= it),
+            is_idle: max_unused.is_some_and(|max| {
+                let uses = &images.uses;
+                uses.now.duration_since(times.used) >= max && is_seen_twice(digest, uses, max)
+            }),
         }
     });
     let mut groups: Vec<Group> = groups.collect();

@@ -20,10 +20,21 @@ use crate::targets::Target;
 /// When the images of a target were used and pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Times {
-    /// When it was last used; the current time, if that is unknown.
+    /// When it was last used, on the clock of [`LastUses`]; now, if that is unknown.
     pub(crate) used: Timestamp,
-    /// When the last of its records was written.
+    /// When the last of its records was written, by the wall clock; now, if that is unknown.
     pub(crate) pulled: Timestamp,
+}
+
+/// How long after one check another counts as a second one. An engine that starts may list no
+/// containers for that long.
+const SECOND_CHECK: SignedDuration = SignedDuration::from_mins(1);
+
+/// Whether two checks found a target unused: this one, and an earlier one since its last use. Below a
+/// minute a rule needs no more time between them than it asks for.
+pub(crate) fn is_seen_twice(target: &Digest, uses: &LastUses, idle: SignedDuration) -> bool {
+    let seen = uses.targets.get(target).and_then(|seen| seen.unused_since);
+    seen.is_some_and(|first| uses.now.duration_since(first) >= idle.min(SECOND_CHECK))
 }
 
 impl Times {
@@ -33,11 +44,10 @@ impl Times {
         uses: &LastUses,
         now: Timestamp,
     ) -> Self {
-        let known = uses.0.get(target);
-        let seen = known.map_or(now, |it| it.first_seen);
-        let written = records.map(|it| it.created_at.max(it.updated_at).unwrap_or(seen));
+        let seen = uses.targets.get(target);
+        let written = records.map(|it| it.created_at.max(it.updated_at).unwrap_or(now));
         Self {
-            used: known.map_or(now, |it| it.last_used),
+            used: seen.map_or(uses.now, |seen| seen.last_used),
             pulled: written.max().unwrap_or(now),
         }
     }
@@ -164,16 +174,27 @@ impl TargetRules<'_, '_> {
         let records = records.map(|it| &self.facts.graph.namespace.images[*it]);
         let times = Times::of(self.target.digest, records, uses, self.now);
         let least = SignedDuration::try_from(rule.min_age).unwrap_or(SignedDuration::MAX);
-        let since = |moment: Timestamp| self.now.duration_since(moment);
-        if least.is_positive() && since(times.pulled.max(times.used)) < least {
+        let known: Option<&LastUse> = uses.targets.get(self.target.digest);
+        let unused = uses.now.duration_since(times.used);
+        let seen = known.map_or(SignedDuration::ZERO, |seen| {
+            uses.now.duration_since(seen.first_seen)
+        });
+        // The wall clock may have jumped since the records were written.
+        let age = self.now.duration_since(times.pulled).min(seen);
+        if least.is_positive() && age.min(unused) < least {
             return Some(self.kept(KeepReason::TooYoung, "min_age"));
         }
-        if rule.idle().is_positive() && since(times.used) < rule.idle() {
-            return Some(self.kept(KeepReason::UsedRecently, "unused_for"));
+        if rule.idle().is_positive() {
+            if unused < rule.idle() {
+                return Some(self.kept(KeepReason::UsedRecently, "unused_for"));
+            }
+            if !is_seen_twice(self.target.digest, uses, rule.idle()) {
+                let key = "unused_for, seen unused only once";
+                return Some(self.kept(KeepReason::UsedRecently, key));
+            }
         }
-        let known: Option<&LastUse> = uses.0.get(self.target.digest);
-        let spared_until = known.and_then(|it| it.spared_until);
-        if spared_until.is_some_and(|until| until > self.now) {
+        let spared_until = known.and_then(|seen| seen.spared_until);
+        if spared_until.is_some_and(|until| until > uses.now) {
             return Some(self.kept(KeepReason::Repulled, "re-pulled"));
         }
         None

@@ -3,8 +3,8 @@
 //! # Rules
 //!
 //! Unknown means now: a target that is seen for the first time counts as used at that moment, and so
-//! does one whose use ended between two scans. Times only move forward here; readers deal with a
-//! clock that was set back.
+//! does one whose use ended between two scans. All times are monotonic; those of records and events
+//! are converted when they are read.
 //!
 //! # Assumptions
 //!
@@ -14,10 +14,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_model::{Digest, LastUse, LastUses, PresentTarget, TargetsInUse};
+use reclaim_model::{Digest, LastUse, PresentTarget, TargetsInUse};
 use serde::{Deserialize, Serialize};
 
 use super::removals::{Record, Removals, back_off};
+use crate::time::{Moment, TimeOff};
 
 mod events;
 mod runs;
@@ -42,6 +43,9 @@ pub(super) struct Entry {
     /// How often it came back after a run removed it.
     pub(super) repulls: u32,
     pub(super) spared_until: Option<Timestamp>,
+    /// The first scan since its last use that found it unused.
+    #[serde(default)]
+    pub(super) unused_since: Option<Timestamp>,
     #[serde(skip)]
     misses: u8,
 }
@@ -54,24 +58,49 @@ impl Entry {
             in_use: false,
             repulls: 0,
             spared_until: None,
+            unused_since: None,
             misses: 0,
         }
     }
 
-    /// Returns the last use as of `now`. No time is later, even after the clock was set back.
+    /// Returns the last use as of `now`.
     fn at(&self, now: Timestamp) -> LastUse {
+        LastUse {
+            first_seen: self.first_seen,
+            last_used: if self.in_use { now } else { self.last_used },
+            unused_since: self.unused_since,
+            spared_until: self.spared_until.filter(|until| *until > now),
+        }
+    }
+
+    fn use_at(&mut self, time: Timestamp) {
+        self.last_used = self.last_used.max(time);
+        self.unused_since = None;
+    }
+
+    /// Shifts what was recorded after time off. Returns whether anything was.
+    fn shift(&mut self, off: TimeOff) -> bool {
+        if let Some(until) = &mut self.spared_until {
+            let length = back_off(self.repulls);
+            let mut pulled = until.saturating_sub(length).unwrap_or(Timestamp::MIN);
+            if off.shift(&mut pulled) {
+                *until = pulled.saturating_add(length).unwrap_or(Timestamp::MAX);
+            }
+        }
+        if let Some(since) = &mut self.unused_since {
+            off.shift(since);
+        }
+        // No use is before the first sight.
+        off.shift(&mut self.first_seen) | off.shift(&mut self.last_used)
+    }
+
+    /// Caps the times of a file of version 1 at `now`: the wall clock may have been ahead.
+    fn cap(&mut self, now: Timestamp) {
+        self.first_seen = self.first_seen.min(now);
+        self.last_used = self.last_used.min(now);
         let longest = now.saturating_add(back_off(self.repulls));
         let longest = longest.unwrap_or(Timestamp::MAX);
-        let spared_until = self.spared_until.map(|until| until.min(longest));
-        LastUse {
-            first_seen: self.first_seen.min(now),
-            last_used: if self.in_use {
-                now
-            } else {
-                self.last_used.min(now)
-            },
-            spared_until: spared_until.filter(|until| *until > now),
-        }
+        self.spared_until = self.spared_until.map(|until| until.min(longest));
     }
 }
 
@@ -108,12 +137,11 @@ pub(super) struct Known {
 
 impl Known {
     /// Returns the last uses as of `now`.
-    pub(super) fn uses(&self, now: Timestamp) -> LastUses {
-        let uses = self.targets.iter();
-        LastUses(
-            uses.map(|(digest, it)| (digest.clone(), it.at(now)))
-                .collect(),
-        )
+    pub(super) fn uses(&self, now: Timestamp) -> BTreeMap<Digest, LastUse> {
+        let targets = self.targets.iter();
+        targets
+            .map(|(digest, entry)| (digest.clone(), entry.at(now)))
+            .collect()
     }
 
     /// Whether it is empty, so that a new one could replace it.
@@ -126,16 +154,48 @@ impl Known {
             && self.changed == Changed::default()
     }
 
-    /// Records a scan that began at `now`.
-    pub(super) fn scan(&mut self, seen: &TargetsInUse, now: Timestamp) {
+    /// Returns the latest time of all uses and removals.
+    pub(super) fn latest(&self) -> Option<Timestamp> {
+        let used = self.targets.values().map(|entry| entry.last_used);
+        used.chain(self.removals.latest()).max()
+    }
+
+    /// Shifts what was recorded after time off.
+    pub(super) fn shift(&mut self, off: TimeOff) {
+        for (digest, entry) in &mut self.targets {
+            if entry.shift(off) {
+                self.changed.targets.insert(digest.clone());
+            }
+        }
+        self.changed.removals.extend(self.removals.shift(off));
+        for record in self.names.values_mut() {
+            off.shift(&mut record.created);
+            off.shift(&mut record.written);
+        }
+        for time in self.deleted.values_mut() {
+            off.shift(time);
+        }
+    }
+
+    /// Caps all times at `now`.
+    pub(super) fn cap(&mut self, now: Timestamp) {
+        for entry in self.targets.values_mut() {
+            entry.cap(now);
+        }
+        let aged = self.removals.age(now);
+        self.changed.removals.extend(aged);
+    }
+
+    /// Records a scan that began at `moment`.
+    pub(super) fn scan(&mut self, seen: &TargetsInUse, moment: Moment) {
+        let now = moment.monotonic;
         let mut records = Records::default();
         let mut chains: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
         let mut there = BTreeSet::new();
         for (digest, present) in &seen.present {
             let is_used = seen.used.contains(digest);
-            // After the clock was set back, a removal may seem to be later than this scan. What is in
-            // use is there.
-            if self.scan_target(digest, present, now, &mut records) || is_used {
+            // What is in use is there, even if a run removed all of its names since the scan began.
+            if self.scan_target(digest, present, moment, &mut records) || is_used {
                 there.insert(digest);
                 self.mark_present(digest, is_used, now);
                 for chain in &present.chains {
@@ -165,12 +225,17 @@ impl Known {
         &mut self,
         digest: &Digest,
         present: &'s PresentTarget,
-        now: Timestamp,
+        moment: Moment,
         records: &mut Records<'s>,
     ) -> bool {
+        let now = moment.monotonic;
         let mut is_there = false;
         for (name, times) in &present.names {
-            let record = Record::new(digest, *times, now);
+            // The wall clock may have been set since a known record was converted.
+            let known = self.names.get(name);
+            let known = known.filter(|known| known.target == *digest && known.times == *times);
+            let record = known.cloned();
+            let record = record.unwrap_or_else(|| Record::new(digest, *times, moment));
             if let Some(at) = self.removals.removed_at(name)
                 && record.created <= at
             {
@@ -192,7 +257,10 @@ impl Known {
         let entry = self.entry(digest, now);
         // If it was in use at the last scan, its use may have ended a moment ago.
         if is_used || entry.in_use {
-            entry.last_used = entry.last_used.max(now);
+            entry.use_at(now);
+        }
+        if !is_used {
+            entry.unused_since.get_or_insert(now);
         }
         entry.in_use = is_used;
         entry.misses = 0;

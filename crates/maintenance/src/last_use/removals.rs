@@ -9,6 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{Digest, RecordTimes};
 use serde::{Deserialize, Serialize};
 
+use crate::time::{Moment, TimeOff};
+
 /// How long after its removal the return of an image counts as a re-pull.
 pub(super) const MEMORY: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -37,16 +39,20 @@ pub(super) struct Record {
     pub(super) created: Timestamp,
     /// When it was last written. It points at its target since then at the earliest.
     pub(super) written: Timestamp,
+    /// Both by the wall clock, as the record has them.
+    pub(super) times: RecordTimes,
 }
 
 impl Record {
-    /// Makes a record that was seen at `now`, which replaces unknown times.
-    pub(super) fn new(target: &Digest, times: RecordTimes, now: Timestamp) -> Self {
-        let created = times.created.unwrap_or(now);
+    /// Makes a record that was seen at `moment`, which replaces unknown times.
+    pub(super) fn new(target: &Digest, times: RecordTimes, moment: Moment) -> Self {
+        let monotonic = |wall| moment.monotonic_of(wall);
+        let created = times.created.map_or(moment.monotonic, monotonic);
         Self {
             target: target.clone(),
             created,
-            written: times.updated.unwrap_or(created).max(created),
+            written: times.updated.map_or(created, monotonic).max(created),
+            times,
         }
     }
 }
@@ -86,6 +92,11 @@ impl Removals {
 
     pub(super) fn targets(&self) -> impl Iterator<Item = &Digest> {
         self.by_target.keys()
+    }
+
+    /// Returns the time of the latest removal.
+    pub(super) fn latest(&self) -> Option<Timestamp> {
+        self.by_target.values().map(Removal::latest).max()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -141,6 +152,7 @@ impl Removals {
             target,
             created,
             written,
+            ..
         } = record;
         let is_return =
             |from: Timestamp, to: Timestamp| to > from && to.duration_since(from) <= MEMORY;
@@ -183,8 +195,23 @@ impl Removals {
         Some(target)
     }
 
-    /// Drops removals that are too old or too many. Caps their times at `now`, so that none lasts
-    /// longer after the clock was set back. Returns the targets whose removals changed.
+    /// Shifts what was recorded after time off. Returns the targets whose removals changed.
+    pub(super) fn shift(&mut self, off: TimeOff) -> Vec<Digest> {
+        let mut changed = Vec::new();
+        for (target, removal) in &mut self.by_target {
+            let mut is_changed = off.shift(&mut removal.started);
+            for time in removal.names.values_mut() {
+                is_changed |= off.shift(time);
+            }
+            if is_changed {
+                changed.push(target.clone());
+            }
+        }
+        changed
+    }
+
+    /// Drops removals that are too old or too many. Caps their times at `now`, because those of a
+    /// file of version 1 may be later. Returns the targets whose removals changed.
     pub(super) fn age(&mut self, now: Timestamp) -> Vec<Digest> {
         let mut changed = Vec::new();
         for (target, removal) in &mut self.by_target {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Observed;
 use super::file::{Batch, Contents};
 use super::known::{Gone, Known};
+use crate::time::{Moment, TimeOff};
 
 /// How many runs are remembered, so that a report that is recorded twice counts once.
 const REMEMBERED_RUNS: usize = 256;
@@ -28,18 +29,18 @@ impl State {
         &mut self,
         namespace: &Namespace,
         seen: &TargetsInUse,
-        now: Timestamp,
+        moment: Moment,
     ) {
-        self.change(namespace, |known| known.scan(seen, now));
+        self.change(namespace, |known| known.scan(seen, moment));
     }
 
-    pub(super) fn record_event(&mut self, event: &UseEvent) -> Observed {
+    pub(super) fn record_event(&mut self, event: &UseEvent, arrival: Moment) -> Observed {
         self.change(&event.namespace, |known| {
-            known.record_event(&event.kind, event.at)
+            known.record_event(&event.kind, event.at, arrival)
         })
     }
 
-    pub(super) fn record_removals(&mut self, report: &Report, now: Timestamp) {
+    pub(super) fn record_removals(&mut self, report: &Report, moment: Moment) {
         if report.mode == Mode::DryRun || self.recorded.contains(&report.run) {
             return;
         }
@@ -58,14 +59,44 @@ impl State {
         let kept = report.kept.iter().map(|it| it.target.clone());
         gone.kept.extend(kept);
         if !gone.names.is_empty() {
-            let started = started(&report.run).unwrap_or(now).min(now);
+            let now = moment.monotonic;
+            let started = started(&report.run).map_or(now, |started| moment.monotonic_of(started));
             self.change(&report.namespace, |known| known.remove(&gone, started, now));
         }
     }
 
     pub(super) fn uses(&self, namespace: &Namespace, now: Timestamp) -> LastUses {
         let known = self.namespaces.get(namespace);
-        known.map_or_else(LastUses::default, |known| known.uses(now))
+        let targets = known.map_or_else(BTreeMap::new, |known| known.uses(now));
+        LastUses { now, targets }
+    }
+
+    /// Returns the latest time of all uses and removals.
+    pub(super) fn latest(&self) -> Option<Timestamp> {
+        let known = self.namespaces.values();
+        known.filter_map(Known::latest).max()
+    }
+
+    /// Shifts what was recorded after time off that counts late.
+    pub(super) fn shift(&mut self, off: TimeOff) {
+        for known in self.namespaces.values_mut() {
+            known.shift(off);
+        }
+    }
+
+    /// Drops which scans found images unused: events were missed since.
+    pub(super) fn forget_checks(&mut self) {
+        let known = self.namespaces.values_mut();
+        for entry in known.flat_map(|known| known.targets.values_mut()) {
+            entry.unused_since = None;
+        }
+    }
+
+    /// Caps all times at `now`.
+    pub(super) fn cap(&mut self, now: Timestamp) {
+        for known in self.namespaces.values_mut() {
+            known.cap(now);
+        }
     }
 
     /// Whether anything is not saved yet.

@@ -16,9 +16,15 @@ use reclaim_model::{
 use uuid::{NoContext, Uuid};
 
 use super::state::State;
+use crate::time::Moment;
 
 fn start() -> Timestamp {
     "2026-01-10T12:00:00Z".parse().unwrap()
+}
+
+/// A moment at which the wall clock shows the monotonic time.
+fn moment(now: Timestamp) -> Moment {
+    Moment::new(now, now)
 }
 
 fn namespace() -> Namespace {
@@ -170,9 +176,10 @@ fn restarted(mut state: State) -> State {
     for (namespace, known) in &state.namespaces {
         let key = |it: &Digest| (namespace.clone(), it.clone());
         let targets = known.targets.iter();
-        contents
-            .targets
-            .extend(targets.map(|(it, entry)| (key(it), entry.clone())));
+        contents.targets.extend(targets.map(|(it, entry)| {
+            let saved = serde_json::to_vec(entry).unwrap();
+            (key(it), serde_json::from_slice(&saved).unwrap())
+        }));
         let removals = known.removals.targets();
         contents.removals.extend(removals.map(|it| {
             let removal = known.removals.get(it).unwrap();

@@ -57,6 +57,8 @@ impl LastUseIndex {
     ///
     /// If containerd cannot be read whole; nothing is recorded then.
     pub async fn reconcile(self: &Arc<Self>, engine: &Engine) -> Result<(), RunError> {
+        let index = Arc::clone(self);
+        let moment = blocking(move || index.moment()).await;
         let inventory = Shared::new(engine.observe_all().await?);
         for namespace in inventory.namespaces.keys() {
             let registered = engine.registered(namespace).await;
@@ -73,7 +75,7 @@ impl LastUseIndex {
                         all_used(targets_in_use(inventory, &name, &[]))
                     }
                 };
-                index.record_scan(&name, &seen, inventory.observed_at);
+                index.record_scan(&name, &seen, moment);
             });
             recording.await;
         }
@@ -81,7 +83,7 @@ impl LastUseIndex {
         let forgetting = inventory.read(move |inventory| {
             let is_gone = |name: &Namespace| !inventory.namespaces.contains_key(name);
             for namespace in index.namespaces().into_iter().filter(is_gone) {
-                index.record_scan(&namespace, &TargetsInUse::default(), inventory.observed_at);
+                index.record_scan(&namespace, &TargetsInUse::default(), moment);
             }
         });
         forgetting.await;
@@ -115,8 +117,8 @@ impl LastUseIndex {
         loop {
             match reports.recv().await {
                 Ok(report) => {
-                    let (index, now) = (Arc::clone(self), engine.store().now());
-                    blocking(move || index.record_removals(&report, now)).await;
+                    let index = Arc::clone(self);
+                    blocking(move || index.record_removals(&report)).await;
                 }
                 Err(RecvError::Lagged(missed)) => {
                     warn!(missed, "missed run reports; re-pulls may go unnoticed");
@@ -160,6 +162,8 @@ impl LastUseIndex {
     ) -> Result<std::convert::Infallible, StoreError> {
         let mut events = engine.store().events().await?;
         *has_begun = true;
+        let index = Arc::clone(self);
+        blocking(move || index.forget_checks()).await;
         debug!("connected to containerd's event stream");
         let mut scans = ScanSchedule::begin();
         loop {

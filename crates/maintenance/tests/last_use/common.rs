@@ -1,7 +1,11 @@
 //! Images by number, and their entries in an index.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use jiff::{SignedDuration, Timestamp};
-use reclaim_maintenance::LastUseIndex;
+use reclaim_maintenance::{ClockReading, HostClock, IndexError, LastUseIndex};
 use reclaim_model::{
     Digest, LastUse, Namespace, RecordTimes, UseEvent, UseEventKind, WrittenRecord,
 };
@@ -20,13 +24,38 @@ pub(crate) fn start() -> Timestamp {
     "2026-01-10T12:00:00Z".parse().unwrap()
 }
 
-/// A time after every other of a test.
-pub(crate) fn far() -> Timestamp {
-    start() + SignedDuration::from_hours(24 * 365 * 100)
+/// Clocks that stand still until a test sets them, in seconds after the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    pub(crate) fn at(seconds: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(seconds)))
+    }
+
+    pub(crate) fn open(&self, directory: &Path) -> Result<LastUseIndex, IndexError> {
+        let seconds = Arc::clone(&self.0);
+        let clock = HostClock::new(move || {
+            let seconds = seconds.load(Ordering::Relaxed);
+            let since_boot = SignedDuration::from_secs(i64::try_from(seconds).unwrap());
+            ClockReading {
+                wall: start() + since_boot,
+                is_synchronized: false,
+                boot: "1".to_owned(),
+                since_boot,
+            }
+        });
+        LastUseIndex::open_with(directory, clock)
+    }
+
+    /// Records a use of image number `n`, this many seconds after the start.
+    pub(crate) fn use_image(&self, index: &LastUseIndex, n: u64, seconds: u64) {
+        self.0.store(seconds, Ordering::Relaxed);
+        index.record_event(&used(n, seconds));
+    }
 }
 
-/// A use of image number `n`, this many seconds after the start.
-pub(crate) fn used(n: u64, seconds: u64) -> UseEvent {
+fn used(n: u64, seconds: u64) -> UseEvent {
     let at = start() + SignedDuration::from_secs(i64::try_from(seconds).unwrap());
     let times = RecordTimes {
         created: Some(start()),
@@ -46,7 +75,7 @@ pub(crate) fn used(n: u64, seconds: u64) -> UseEvent {
 }
 
 pub(crate) fn known(index: &LastUseIndex, target: &Digest) -> Option<LastUse> {
-    index.uses_at(&namespace(), far()).0.get(target).copied()
+    index.uses(&namespace()).targets.get(target).copied()
 }
 
 /// Returns how many seconds after the start an image was last used.

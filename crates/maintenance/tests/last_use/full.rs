@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use reclaim_maintenance::{IndexError, LastUseIndex};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::common::{seconds, used};
+use crate::common::{Clock, seconds};
 
 /// A small filesystem that is unmounted at the end of the test.
 struct Disk {
@@ -66,9 +66,9 @@ impl Drop for Disk {
 /// More than the file has room for without growing.
 const MANY: u64 = 10_000;
 
-fn record_many(index: &LastUseIndex) {
+fn record_many(index: &LastUseIndex, clock: &Clock) {
     for n in 1..MANY {
-        index.record_event(&used(n, n));
+        clock.use_image(index, n, n);
     }
 }
 
@@ -82,7 +82,7 @@ fn assert_full(saved: Result<(), IndexError>) {
 }
 
 fn assert_whole(index: &LastUseIndex) {
-    assert_eq!(seconds(index, 0), Some(7));
+    assert_eq!(seconds(index, 0), Some(0));
     assert_eq!(seconds(index, 1), Some(1));
     assert_eq!(seconds(index, MANY - 1), Some(MANY - 1));
 }
@@ -90,11 +90,12 @@ fn assert_whole(index: &LastUseIndex) {
 #[test]
 fn unsaved_changes_stay_in_memory_until_there_is_room() {
     let disk = Disk::new();
-    let index = LastUseIndex::open(disk.path()).unwrap();
-    index.record_event(&used(0, 7));
+    let clock = Clock::at(0);
+    let index = clock.open(disk.path()).unwrap();
+    clock.use_image(&index, 0, 0);
     index.save().unwrap();
     disk.fill();
-    record_many(&index);
+    record_many(&index, &clock);
     for _ in 0..3 {
         assert_full(index.save());
         assert_whole(&index);
@@ -102,28 +103,30 @@ fn unsaved_changes_stay_in_memory_until_there_is_room() {
     }
     // It stands at the last commit, and can be read while there is no room.
     drop(index);
-    let index = LastUseIndex::open(disk.path()).unwrap();
-    assert_eq!((seconds(&index, 0), seconds(&index, 1)), (Some(7), None));
-    record_many(&index);
+    let clock = Clock::at(0);
+    let index = clock.open(disk.path()).unwrap();
+    assert_eq!((seconds(&index, 0), seconds(&index, 1)), (Some(0), None));
+    record_many(&index, &clock);
     assert_full(index.save());
     disk.free();
     index.save().unwrap();
     assert!(!index.is_changed());
     drop(index);
-    assert_whole(&LastUseIndex::open(disk.path()).unwrap());
+    assert_whole(&clock.open(disk.path()).unwrap());
 }
 
 #[test]
 fn an_index_opens_on_a_full_disk() {
     let disk = Disk::new();
     disk.fill();
-    let index = LastUseIndex::open(&disk.path().join("state")).unwrap();
-    index.record_event(&used(0, 7));
+    let clock = Clock::at(0);
+    let index = clock.open(&disk.path().join("state")).unwrap();
+    clock.use_image(&index, 0, 0);
     assert_full(index.save());
-    assert_eq!(seconds(&index, 0), Some(7));
+    assert_eq!(seconds(&index, 0), Some(0));
     disk.free();
     index.save().unwrap();
     drop(index);
-    let index = LastUseIndex::open(&disk.path().join("state")).unwrap();
-    assert_eq!(seconds(&index, 0), Some(7));
+    let index = clock.open(&disk.path().join("state")).unwrap();
+    assert_eq!(seconds(&index, 0), Some(0));
 }

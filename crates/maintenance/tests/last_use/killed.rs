@@ -9,9 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use reclaim_maintenance::LastUseIndex;
-
-use crate::common::{seconds, used};
+use crate::common::{Clock, seconds};
 
 /// The variable with the writer's directory.
 const DIRECTORY: &str = "RECLAIM_LAST_USE_WRITER";
@@ -23,15 +21,21 @@ const IMAGES: u64 = 40;
 const ROUNDS: u64 = 45;
 const FIRST_ROUNDS: u64 = 15;
 
+/// Returns the number of the last use in the file.
+fn last(directory: &Path) -> Option<u64> {
+    let index = Clock::at(0).open(directory).unwrap();
+    (0..IMAGES).filter_map(|n| seconds(&index, n)).max()
+}
+
 /// Uses images one after the other, `rounds` times, and reports each saved use. Returns the number
 /// of the next.
 fn write(directory: &Path, rounds: Option<u64>, mut report: impl FnMut(u64)) -> u64 {
-    let index = LastUseIndex::open(directory).unwrap();
-    let last = (0..IMAGES).filter_map(|n| seconds(&index, n)).max();
-    let from = last.map_or(0, |it| it + 1);
+    let from = last(directory).map_or(0, |last| last + 1);
+    let clock = Clock::at(from);
+    let index = clock.open(directory).unwrap();
     let to = rounds.map_or(u64::MAX, |rounds| from + rounds);
     for n in from..to {
-        index.record_event(&used(n % IMAGES, n));
+        clock.use_image(&index, n % IMAGES, n);
         index.save().unwrap();
         report(n);
     }
@@ -54,7 +58,7 @@ fn a_writer_continues_where_the_last_one_ended() {
     assert_eq!(write(directory.path(), Some(3), |n| told.push(n)), 3);
     assert_eq!(told, [0, 1, 2]);
     assert_eq!(write(directory.path(), Some(IMAGES), |_| {}), 3 + IMAGES);
-    let index = LastUseIndex::open(directory.path()).unwrap();
+    let index = Clock::at(0).open(directory.path()).unwrap();
     assert_eq!(seconds(&index, 3), Some(3));
     assert_eq!(seconds(&index, 2), Some(2 + IMAGES));
 }
@@ -108,7 +112,9 @@ impl Writer {
 }
 
 fn check(directory: &Path, saved_last: Option<u64>) {
-    let index = LastUseIndex::open(directory).expect("it opens after every kill");
+    let index = Clock::at(0)
+        .open(directory)
+        .expect("it opens after every kill");
     let mut expected = BTreeMap::new();
     for number in saved_last.map_or(0..0, |last| 0..last + 1) {
         expected.insert(number % IMAGES, number);
@@ -132,8 +138,7 @@ fn a_kill_loses_nothing_that_was_saved() {
         let saved_last = writer.killed_after(1 + round * 7_919 % 13, later);
         check(directory.path(), saved_last);
     }
-    let index = LastUseIndex::open(directory.path()).unwrap();
-    let last = (0..IMAGES).filter_map(|n| seconds(&index, n)).max();
+    let last = last(directory.path());
     assert!(last >= Some(ROUNDS), "each round saved something: {last:?}");
 }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{far, known, namespace};
+use crate::common::{known, namespace};
 
 const SUBSCRIBE: &str = "events.v1.Events/Subscribe";
 
@@ -132,7 +132,9 @@ async fn build(namespace: &NamespaceClient, name: &str) -> BuiltImage {
 }
 
 fn is_used(index: &LastUseIndex, target: &Digest) -> bool {
-    known(index, target).is_some_and(|it| it.last_used == far())
+    let uses = index.uses(&namespace());
+    let seen = uses.targets.get(target);
+    seen.is_some_and(|seen| seen.last_used == uses.now)
 }
 
 #[tokio::test]
@@ -163,27 +165,27 @@ async fn events_report_containers_tasks_and_pulls() {
         pid: 7,
     };
     publish(&scene.containerd, "/tasks/start", to_any(&begun)).await;
-    let before = reclaim_engine::now();
+    let before = scene.index.uses(&namespace()).now;
     scene.namespace.delete_container("web").await.unwrap();
     scene.until_unused(app_id).await;
     assert!(scene.last_used(app_id) >= before);
     assert_eq!(scene.last_used(other_id), seen);
 
-    let before = reclaim_engine::now();
+    let before = scene.index.uses(&namespace()).now;
     let new = scene.build("new:1").await;
     let new = &new.target.digest;
     scene.until("the pull", |it| known(it, new).is_some()).await;
     assert!(known(&scene.index, new).unwrap().first_seen >= before);
 
-    let uses = scene.index.uses_at(&namespace(), far());
+    let uses = scene.index.uses(&namespace());
     scene.stop().await;
     let directory = scene.directory.path().to_owned();
     scene.index = Arc::new(LastUseIndex::in_memory());
     let index = LastUseIndex::open(&directory).unwrap();
-    let read = index.uses_at(&namespace(), far());
+    let read = index.uses(&namespace());
     assert_eq!(
-        read.0.keys().collect::<Vec<_>>(),
-        uses.0.keys().collect::<Vec<_>>()
+        read.targets.keys().collect::<Vec<_>>(),
+        uses.targets.keys().collect::<Vec<_>>()
     );
 }
 
@@ -299,7 +301,7 @@ async fn re_pulls_count_and_undos_do_not() {
     scene.until("the run", |it| known(it, &app).is_none()).await;
     scene.build("app:1").await;
     scene.until("the re-pull", |it| it.repulls() == 1).await;
-    let uses = scene.index.uses_at(&namespace(), reclaim_engine::now()).0;
+    let uses = scene.index.uses(&namespace()).targets;
     assert!(uses[&app].spared_until.is_some());
     scene.stop().await;
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use reclaim_maintenance::{ClockReading, HostClock};
 use tokio::time::Instant;
 
 /// Seconds as a duration.
@@ -16,6 +17,15 @@ pub(crate) struct Clock {
     began: Timestamp,
     start: Instant,
     jumps: Arc<Mutex<Vec<Jump>>>,
+    boot: Arc<Mutex<Boot>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Boot {
+    number: usize,
+    /// When it began, in time that passed.
+    at: SignedDuration,
+    has_network: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +42,37 @@ impl Clock {
             began,
             start: Instant::now(),
             jumps: Arc::default(),
+            boot: Arc::new(Mutex::new(Boot {
+                has_network: true,
+                ..Boot::default()
+            })),
         }
+    }
+
+    /// Begins another boot of the host.
+    pub(crate) fn boot(&self, has_network: bool) {
+        let at = self.passed();
+        let mut boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = boot.number + 1;
+        *boot = Boot {
+            number,
+            at,
+            has_network,
+        };
+    }
+
+    /// Returns the clocks that the daemon reads.
+    pub(crate) fn host_clock(&self) -> HostClock {
+        let clock = self.clone();
+        HostClock::new(move || {
+            let boot = *clock.boot.lock().unwrap_or_else(PoisonError::into_inner);
+            ClockReading {
+                wall: clock.now(),
+                is_synchronized: boot.has_network && clock.ahead().is_zero(),
+                boot: boot.number.to_string(),
+                since_boot: clock.passed() - boot.at,
+            }
+        })
     }
 
     fn jumps(&self) -> Vec<Jump> {
@@ -47,8 +87,12 @@ impl Clock {
 
     /// Returns the wall time.
     pub(crate) fn now(&self) -> Timestamp {
-        let ahead: SignedDuration = self.jumps().iter().map(|jump| jump.by).sum();
-        self.began + self.passed() + ahead
+        self.began + self.passed() + self.ahead()
+    }
+
+    /// Returns by how much the wall clock is ahead.
+    pub(crate) fn ahead(&self) -> SignedDuration {
+        self.jumps().iter().map(|jump| jump.by).sum()
     }
 
     /// Sets it.
@@ -56,13 +100,6 @@ impl Clock {
         let at = self.passed();
         let mut jumps = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
         jumps.push(Jump { at, by });
-    }
-
-    /// Returns by how much it was set forward since then.
-    pub(crate) fn forward_since(&self, passed: SignedDuration) -> SignedDuration {
-        let jumps = self.jumps().into_iter();
-        let forward = jumps.filter(|jump| jump.at >= passed && jump.by.is_positive());
-        forward.map(|jump| jump.by).sum()
     }
 
     /// Returns when it was set last, in time that passed.

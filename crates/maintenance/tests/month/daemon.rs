@@ -45,7 +45,9 @@ impl Daemon {
             host.boots += 1;
             host.boots
         };
-        let index = LastUseIndex::open(state).expect("the index opens");
+        let clock = shared.host().clock.clone();
+        let index = LastUseIndex::open_with(state, clock.host_clock());
+        let index = index.expect("the index opens");
         let index = Arc::new(index);
         let engine = engine(shared, boot).with_last_use(Arc::clone(&index) as _);
         let engine = Arc::new(engine);

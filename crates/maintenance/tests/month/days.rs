@@ -1,5 +1,7 @@
 //! Random events on a host, by the seed.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use reclaim_engine::RunError;
 use reclaim_model::{Mode, Namespace};
@@ -23,7 +25,8 @@ impl Month {
             76..=80 => self.shared.host().other_data(),
             81..=84 => self.shared.host().jump(),
             85 => self.end(true).await,
-            86 => self.end(false).await,
+            86 if self.shared.host().dice.percent(50) => self.end(false).await,
+            86 => self.switch_off().await,
             87..=88 => self.shared.host().lose_stream(),
             89 => self.shared.host().go_away(),
             90..=91 => self.reload().await,
@@ -66,6 +69,23 @@ impl Month {
         host.pictures.clear();
         let clock = host.clock.clone();
         host.uses.go_deaf(&clock);
+    }
+
+    /// Switches the host off for some hours, as a laptop at night.
+    async fn switch_off(&mut self) {
+        self.end(true).await;
+        let (hours, has_network) = {
+            let mut host = self.shared.host();
+            let hours = host.dice.between(1, 60);
+            let has_network = host.dice.percent(70);
+            host.write(&format!(
+                "off for {hours} hours, then network: {has_network}"
+            ));
+            host.tally.switched_off += 1;
+            (hours, has_network)
+        };
+        tokio::time::sleep(Duration::from_secs(3600 * hours as u64)).await;
+        self.shared.host().clock.boot(has_network);
     }
 
     async fn reload(&mut self) {
@@ -159,7 +179,13 @@ impl Host {
             .dice
             .pick(&[120, 3 * 3600, 40 * 3600, 12 * 86_400, YEARS]);
         let by = seconds(self.dice.between(1, most));
-        let by = if self.dice.percent(50) { by } else { -by };
+        let ahead = self.clock.ahead();
+        let by = match self.dice.below(100) {
+            // By a time server.
+            0..=39 if !ahead.is_zero() => -ahead,
+            0..=69 => by,
+            _ => -by,
+        };
         // Not before 1990: times of certificates and files begin later.
         let earliest = "1990-01-01T00:00:00Z".parse().expect("a time");
         let by = if self.clock.now() + by < earliest {

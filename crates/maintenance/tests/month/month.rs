@@ -36,6 +36,7 @@ pub(crate) struct Tally {
     pub(crate) outages: usize,
     pub(crate) kills: usize,
     pub(crate) starts: usize,
+    pub(crate) switched_off: usize,
     pub(crate) jumps: usize,
     pub(crate) years: usize,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Tally {
 type Count = fn(&Tally) -> usize;
 
 impl Tally {
-    pub(crate) const COUNTS: [(&str, Count); 21] = [
+    pub(crate) const COUNTS: [(&str, Count); 22] = [
         ("events", |it| it.events),
         ("calls", |it| it.calls),
         ("looked at", |it| it.looked_at),
@@ -64,6 +65,7 @@ impl Tally {
         ("outages", |it| it.outages),
         ("kills", |it| it.kills),
         ("starts", |it| it.starts),
+        ("switched off", |it| it.switched_off),
         ("jumps", |it| it.jumps),
         ("years", |it| it.years),
     ];

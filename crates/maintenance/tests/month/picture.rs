@@ -147,8 +147,6 @@ pub(crate) struct Picture {
     pub(crate) idle: BTreeMap<ImageId, SignedDuration>,
     /// Whether no call failed lately, so that nothing is uncertain.
     pub(crate) is_clear: bool,
-    /// Whether the clock was ever set back.
-    pub(crate) was_set_back: bool,
     rules: CollectorRules,
     state: BTreeMap<String, reclaim_fake::Namespace>,
 }
@@ -291,13 +289,12 @@ impl Host {
             .saturating_add(SignedDuration::from_mins(30));
         let picture = Picture {
             now,
-            uses: index.uses_at(&namespace, now),
+            uses: index.uses(&namespace),
             idle: idle.collect(),
             namespace,
             space,
             filesystem: self.disk.filesystem(),
             is_clear: self.clock.passed() > lately,
-            was_set_back: self.clock.set_back() > SignedDuration::MIN,
             rules: self.fake.look(reclaim_fake::State::rules),
             state: self.fake.look(|state| state.namespaces.clone()),
         };

@@ -8,13 +8,16 @@ use jiff::Timestamp;
 
 use crate::{Digest, Protection, PruneFilters, Rule, SnapshotSizes, Snapshotter};
 
-/// What is known about the use of one target.
+/// What is known about the use of one target. Its times only compare with each other and with
+/// [`LastUses::now`]: they count time that passed, whatever the wall clock showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastUse {
     /// When it was seen for the first time.
     pub first_seen: Timestamp,
     /// When it was last used, as far as observed.
     pub last_used: Timestamp,
+    /// When a check found it unused for the first time since its last use.
+    pub unused_since: Option<Timestamp>,
     /// Until when it stays because it was pulled again after a removal.
     pub spared_until: Option<Timestamp>,
 }
@@ -22,7 +25,12 @@ pub struct LastUse {
 /// What is known about the use of a namespace's targets. A target that is missing counts as used
 /// now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LastUses(pub BTreeMap<Digest, LastUse>);
+pub struct LastUses {
+    /// The present time, on the clock of the uses.
+    pub now: Timestamp,
+    /// The uses.
+    pub targets: BTreeMap<Digest, LastUse>,
+}
 
 /// What is counted on a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,14 +2,14 @@
 
 mod limits;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Goal, GoalUnit, KeepReason, LabelFilter, LastUse, LastUses, Plan, Protection, ResolvedRequest,
-    Rule, RuleFilters, RuleImages, SnapshotSizes,
+    Digest, Goal, GoalUnit, KeepReason, LabelFilter, LastUse, LastUses, Plan, Protection,
+    ResolvedRequest, Rule, RuleFilters, RuleImages, SnapshotSizes,
 };
 use reclaim_plan::{Limited, decide, limit_by_use};
 
@@ -58,11 +58,27 @@ fn used(hours: &[(&str, i64)]) -> Arc<LastUses> {
         let known = LastUse {
             first_seen: moment,
             last_used: moment,
+            unused_since: Some(moment),
             spared_until: None,
         };
         (digest(target), known)
     });
-    Arc::new(LastUses(uses.collect()))
+    known(uses.collect())
+}
+
+/// These uses on a clock of their own, far from the wall clock.
+fn known(mut targets: BTreeMap<Digest, LastUse>) -> Arc<LastUses> {
+    let own = |time: Timestamp| time - SignedDuration::from_hours(400_000);
+    for seen in targets.values_mut() {
+        *seen = LastUse {
+            first_seen: own(seen.first_seen),
+            last_used: own(seen.last_used),
+            unused_since: seen.unused_since.map(own),
+            spared_until: seen.spared_until.map(own),
+        };
+    }
+    let now = own(ago(SignedDuration::ZERO));
+    Arc::new(LastUses { now, targets })
 }
 
 fn goal(amount: u64) -> Goal {
@@ -330,6 +346,62 @@ fn what_is_lost_is_no_last_copy_and_what_has_a_source_below_is_none_either() {
 }
 
 #[test]
+fn a_leap_of_the_wall_clock_ages_nothing() {
+    let mut world = apart(&["app"]);
+    // Written in 1970, before the clock was set.
+    world.here().images[0].created_at = Some(Timestamp::UNIX_EPOCH);
+    world.here().images[0].updated_at = None;
+    let with = |change: &dyn Fn(&mut RuleImages)| {
+        let mut images = lenient();
+        images.uses = used(&[("APP", 2)]);
+        change(&mut images);
+        let outcome = evaluated(&world, &images);
+        outcome.plan.kept.first().map(|kept| kept.reason)
+    };
+    assert_eq!(with(&|images| images.rule.min_age = 2 * HOUR), None);
+    let young = with(&|images| images.rule.min_age = 3 * HOUR);
+    assert_eq!(young, Some(KeepReason::TooYoung));
+    let recent = with(&|images| images.rule.unused_for = 3 * HOUR);
+    assert_eq!(recent, Some(KeepReason::UsedRecently));
+    let unknown = with(&|images| {
+        images.rule.min_age = HOUR;
+        images.uses = known(BTreeMap::new());
+    });
+    assert_eq!(unknown, Some(KeepReason::TooYoung));
+}
+
+#[test]
+fn one_check_alone_does_not_prove_an_image_unused() {
+    let world = apart(&["app"]);
+    let kept_by = |first_check: Option<SignedDuration>, idle: Duration| {
+        let seen = LastUse {
+            first_seen: ago(SignedDuration::from_hours(9)),
+            last_used: ago(SignedDuration::from_hours(9)),
+            unused_since: first_check.map(ago),
+            spared_until: None,
+        };
+        let mut images = lenient();
+        images.rule.unused_for = idle;
+        images.uses = known([(digest("APP"), seen)].into());
+        let outcome = evaluated(&world, &images);
+        outcome.plan.kept.first().map(|kept| kept.holders.clone())
+    };
+    let once = "rule policy.unused_for, seen unused only once";
+    for first_check in [None, Some(SignedDuration::from_secs(59))] {
+        let holders = kept_by(first_check, HOUR).expect("it stays");
+        assert_eq!(holders[0].to_string(), once);
+    }
+    assert_eq!(kept_by(Some(SignedDuration::from_secs(60)), HOUR), None);
+    // A rule of seconds asks for no more than that.
+    let short = Duration::from_secs(5);
+    assert!(kept_by(Some(SignedDuration::from_secs(4)), short).is_some());
+    assert_eq!(kept_by(Some(SignedDuration::from_secs(5)), short), None);
+    assert!(kept_by(None, short).is_some());
+    // Without such a rule the check of the plan is enough.
+    assert_eq!(kept_by(None, Duration::ZERO), None);
+}
+
+#[test]
 fn what_came_back_is_spared_for_a_while() {
     let world = apart(&["app"]);
     let mut images = lenient();
@@ -337,9 +409,10 @@ fn what_came_back_is_spared_for_a_while() {
         let known = LastUse {
             first_seen: ago(SignedDuration::from_hours(9)),
             last_used: ago(SignedDuration::from_hours(9)),
+            unused_since: None,
             spared_until: Some(ago(SignedDuration::from_hours(-hours))),
         };
-        Arc::new(LastUses([(digest("APP"), known)].into()))
+        self::known([(digest("APP"), known)].into())
     };
     images.uses = spared_until(1);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The three tables of the file, which are read whole and written in part.
+//! The tables of the file, which are read whole and written in part.
 
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,9 +12,13 @@ use serde::de::DeserializeOwned;
 
 use super::super::known::Entry;
 use super::super::removals::Removal;
+use crate::time::MonotonicTime;
 
 /// The version of the tables.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
+
+/// The version without monotonic time: its times are of the wall clock.
+const WALL_CLOCK_VERSION: u64 = 1;
 
 /// How much of the file redb caches, in bytes. The index has all of it in memory.
 const CACHE: usize = 4 << 20;
@@ -23,7 +27,11 @@ const CACHE: usize = 4 << 20;
 const VERSION_KEY: &str = "version";
 const REPULLS_KEY: &str = "repulls";
 
+/// The key of the table `time`.
+const TIME_KEY: &str = "monotonic";
+
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const TIME: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("time");
 const TARGETS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("targets");
 const REMOVALS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("removals");
 
@@ -34,6 +42,8 @@ pub(in super::super) type Row<T> = ((Namespace, Digest), T);
 #[derive(Debug, Default)]
 pub(in super::super) struct Contents {
     pub(in super::super) repulls: u64,
+    /// `None` in a file of version 1.
+    pub(in super::super) time: Option<MonotonicTime>,
     pub(in super::super) targets: Vec<Row<Entry>>,
     pub(in super::super) removals: Vec<Row<Removal>>,
 }
@@ -42,6 +52,7 @@ pub(in super::super) struct Contents {
 #[derive(Debug, Default)]
 pub(in super::super) struct Batch {
     pub(in super::super) repulls: u64,
+    pub(in super::super) time: Option<MonotonicTime>,
     pub(in super::super) targets: Vec<Row<Option<Entry>>>,
     pub(in super::super) removals: Vec<Row<Option<Removal>>>,
 }
@@ -85,15 +96,27 @@ pub(super) fn contents(database: &Database) -> Result<Contents, Trouble> {
     if version > VERSION {
         return Err(Trouble::Version(version));
     }
-    if version < VERSION {
+    if version < WALL_CLOCK_VERSION {
         return Err(Trouble::Damaged(format!(
             "version {version} does not exist"
         )));
     }
     let targets = reading.open_table(TARGETS).map_err(other)?;
     let removals = reading.open_table(REMOVALS).map_err(other)?;
+    let time = if version == WALL_CLOCK_VERSION {
+        None
+    } else {
+        let table = reading.open_table(TIME).map_err(other)?;
+        let saved = table.get(TIME_KEY).map_err(other)?;
+        let parse = |bytes: &[u8]| {
+            let damaged = |error: serde_json::Error| Trouble::Damaged(format!("time: {error}"));
+            serde_json::from_slice(bytes).map_err(damaged)
+        };
+        saved.map(|bytes| parse(bytes.value())).transpose()?
+    };
     Ok(Contents {
         repulls: number(REPULLS_KEY)?,
+        time,
         targets: rows(&targets)?,
         removals: rows(&removals)?,
     })
@@ -130,6 +153,11 @@ pub(super) fn commit(database: &Database, batch: &Batch) -> Result<(), Trouble> 
         let mut meta = writing.open_table(META).map_err(other)?;
         meta.insert(VERSION_KEY, VERSION).map_err(other)?;
         meta.insert(REPULLS_KEY, batch.repulls).map_err(other)?;
+        let mut time = writing.open_table(TIME).map_err(other)?;
+        if let Some(now) = &batch.time {
+            time.insert(TIME_KEY, json(now)?.as_slice())
+                .map_err(other)?;
+        }
         let mut targets = writing.open_table(TARGETS).map_err(other)?;
         put(&mut targets, &batch.targets)?;
         let mut removals = writing.open_table(REMOVALS).map_err(other)?;
@@ -147,14 +175,16 @@ fn put<T: Serialize>(
         let key = (namespace.as_str(), digest.as_str());
         match value {
             Some(value) => {
-                let bytes = serde_json::to_vec(value);
-                let bytes = bytes.map_err(|error| Trouble::Io("write", error.into()))?;
-                table.insert(key, bytes.as_slice()).map_err(other)?;
+                table.insert(key, json(value)?.as_slice()).map_err(other)?;
             }
             None => drop(table.remove(key).map_err(other)?),
         }
     }
     Ok(())
+}
+
+fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, Trouble> {
+    serde_json::to_vec(value).map_err(|error| Trouble::Io("write", error.into()))
 }
 
 /// Catches panics: redb takes some kinds of damage for a bug of its own.

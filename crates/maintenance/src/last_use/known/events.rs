@@ -8,24 +8,28 @@ use reclaim_model::{Digest, Reference, UseEventKind, WrittenRecord};
 use super::super::Observed;
 use super::super::removals::Record;
 use super::Known;
+use crate::time::Moment;
 
 impl Known {
-    /// Records an event.
+    /// Records an event of a time of the wall clock. A use counts from its arrival, which no wall
+    /// clock can move; the time of the event orders it among others.
     pub(in super::super) fn record_event(
         &mut self,
         kind: &UseEventKind,
-        at: Timestamp,
+        time: Timestamp,
+        arrival: Moment,
     ) -> Observed {
+        let (at, now) = (arrival.monotonic_of(time), arrival.monotonic);
         match kind {
-            UseEventKind::ContainerWritten { id, image } => self.container_written(id, image, at),
+            UseEventKind::ContainerWritten { id, image } => self.container_written(id, image, now),
             UseEventKind::ContainerDeleted { id } => {
-                self.touch_users(id, at);
+                self.touch_users(id, now);
                 self.containers.remove(id);
                 // Only a scan finds whether another container uses the image.
                 Observed::ScanNeeded
             }
             UseEventKind::Task { container } => {
-                if self.touch_users(container, at) {
+                if self.touch_users(container, now) {
                     Observed::Complete
                 } else {
                     Observed::ScanNeeded
@@ -33,9 +37,9 @@ impl Known {
             }
             UseEventKind::ImageWritten { name, record } => {
                 if let Some(WrittenRecord { target, times }) = record {
-                    self.touch(target, at);
-                    let record = Record::new(target, *times, at);
-                    self.recognise(name, &record, at);
+                    self.touch(target, now);
+                    let record = Record::new(target, *times, arrival);
+                    self.recognise(name, &record, now);
                     self.names.insert(name.clone(), record);
                 }
                 Observed::ScanNeeded
@@ -59,15 +63,15 @@ impl Known {
             }
             UseEventKind::SnapshotPrepared {
                 parent: Some(parent),
-            } => self.snapshot_prepared(parent, at),
+            } => self.snapshot_prepared(parent, now),
             UseEventKind::Unclear => Observed::ScanNeeded,
         }
     }
 
-    fn container_written(&mut self, id: &str, image: &str, at: Timestamp) -> Observed {
+    fn container_written(&mut self, id: &str, image: &str, now: Timestamp) -> Observed {
         let found = self.resolve(image);
         for digest in &found {
-            self.touch(digest, at);
+            self.touch(digest, now);
             if let Some(entry) = self.targets.get_mut(digest) {
                 entry.in_use = true;
             }
@@ -82,32 +86,32 @@ impl Known {
         }
     }
 
-    fn snapshot_prepared(&mut self, parent: &str, at: Timestamp) -> Observed {
+    fn snapshot_prepared(&mut self, parent: &str, now: Timestamp) -> Observed {
         let chain = parent.parse::<Digest>().ok();
         let targets = chain.and_then(|chain| self.chains.get(&chain).cloned());
         let Some(targets) = targets else {
             return Observed::ScanNeeded;
         };
         for digest in &targets {
-            self.touch(digest, at);
+            self.touch(digest, now);
         }
         Observed::Complete
     }
 
     /// Marks the images of a container as used. Returns whether they are known.
-    fn touch_users(&mut self, container: &str, at: Timestamp) -> bool {
+    fn touch_users(&mut self, container: &str, now: Timestamp) -> bool {
         let Some(targets) = self.containers.get(container).cloned() else {
             return false;
         };
         for digest in &targets {
-            self.touch(digest, at);
+            self.touch(digest, now);
         }
         !targets.is_empty()
     }
 
-    fn touch(&mut self, digest: &Digest, at: Timestamp) {
-        let entry = self.entry(digest, at);
-        entry.last_used = entry.last_used.max(at);
+    fn touch(&mut self, digest: &Digest, now: Timestamp) {
+        let entry = self.entry(digest, now);
+        entry.use_at(now);
         entry.misses = 0;
     }
 

@@ -21,10 +21,7 @@ pub(in super::super) struct Gone {
 
 impl Known {
     /// Records what a run removed that began at `started` and has ended by `now`.
-    ///
-    /// A record with a creation time in the future is older: the clock was ahead then.
     pub(in super::super) fn remove(&mut self, gone: &Gone, started: Timestamp, now: Timestamp) {
-        let is_before = |it: &Record, at: Timestamp| it.created <= at || it.created > now;
         for (digest, names) in &gone.names {
             let went = |name: &String| {
                 let event = self.deleted.get(name).copied();
@@ -34,7 +31,7 @@ impl Known {
             let names: BTreeMap<String, Timestamp> = names.iter().map(went).collect();
             let latest = names.values().copied().max().unwrap_or(now);
             for (name, at) in &names {
-                if self.names.get(name).is_some_and(|it| is_before(it, *at)) {
+                if self.names.get(name).is_some_and(|it| it.created <= *at) {
                     self.names.remove(name);
                 }
             }
@@ -70,7 +67,7 @@ impl Known {
             was.is_some() && !gone.stayed.contains(name) || self.removals.removed_at(name).is_some()
         };
         let there = self.names.iter();
-        let there = there.filter(|(name, it)| it.created <= now && is_of_run(name, it));
+        let there = there.filter(|(name, it)| is_of_run(name, it));
         let there: Vec<(String, Record)> = there.map(|(a, b)| (a.clone(), b.clone())).collect();
         for (name, record) in there {
             self.entry(&record.target, now);

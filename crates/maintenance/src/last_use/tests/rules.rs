@@ -7,7 +7,10 @@ use crate::last_use::Observed;
 
 struct Scene {
     state: State,
+    /// The monotonic time.
     now: Timestamp,
+    /// By how much the wall clock is ahead of it.
+    ahead: SignedDuration,
 }
 
 impl Scene {
@@ -15,7 +18,12 @@ impl Scene {
         Self {
             state: State::default(),
             now: start(),
+            ahead: SignedDuration::ZERO,
         }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::new(self.now, self.now + self.ahead)
     }
 
     fn wait(&mut self, time: SignedDuration) -> &mut Self {
@@ -25,17 +33,18 @@ impl Scene {
 
     #[expect(clippy::needless_pass_by_value, reason = "every scan is taken once")]
     fn scan(&mut self, scan: Scan) -> &mut Self {
-        self.state.record_scan(&namespace(), &scan.0, self.now);
+        self.state.record_scan(&namespace(), &scan.0, self.moment());
         self
     }
 
     fn record_event(&mut self, kind: UseEventKind) -> Observed {
-        self.state.record_event(&event(kind, self.now))
+        let moment = self.moment();
+        self.state.record_event(&event(kind, moment.wall), moment)
     }
 
     fn known(&self, target: &str) -> Option<LastUse> {
         let uses = self.state.uses(&namespace(), self.now);
-        uses.0.get(&digest(target)).copied()
+        uses.targets.get(&digest(target)).copied()
     }
 
     fn idle(&self, target: &str) -> SignedDuration {
@@ -45,13 +54,13 @@ impl Scene {
 
     /// A run removes these, and its events are recorded.
     fn run(&mut self, removed: &[(&str, &str)], stayed: &[&str]) -> &mut Self {
-        let started = self.now;
+        let started = self.now + self.ahead;
         for (name, _) in removed {
             self.wait(seconds(1)).record_event(deleted(name));
         }
         self.wait(seconds(1));
         let report = report(started, removed, stayed);
-        self.state.record_removals(&report, self.now);
+        self.state.record_removals(&report, self.moment());
         self
     }
 
@@ -190,14 +199,58 @@ fn a_missing_image_is_forgotten_after_two_scans() {
 }
 
 #[test]
-fn setting_the_clock_back_loses_no_use() {
+fn setting_the_clock_changes_no_age() {
+    for by in [days(-20_000), days(-1), days(1), days(4_000)] {
+        let mut scene = Scene::new();
+        let both = || app().record("web:1", "W", start() - days(30));
+        scene.scan(both().container("web", "W")).wait(days(1));
+        scene.ahead += by;
+        assert_eq!(scene.idle("A"), days(1));
+        scene.scan(both().container("web", "W")).wait(days(1));
+        assert_eq!((scene.idle("A"), scene.idle("W")), (days(2), seconds(0)));
+        let container = "web".to_owned();
+        scene.record_event(UseEventKind::Task { container });
+        scene.scan(both()).wait(days(1));
+        assert_eq!((scene.idle("A"), scene.idle("W")), (days(3), days(1)));
+    }
+}
+
+#[test]
+fn setting_the_clock_hides_no_re_pull_that_an_event_reports() {
+    for by in [days(-20_000), days(-1), days(4_000)] {
+        let mut scene = Scene::new();
+        scene.scan(app()).run(&[("app:1", "A")], &[]);
+        scene.ahead += by;
+        let wall = scene.wait(days(1)).moment().wall;
+        scene.record_event(written("app:1", "A", wall));
+        assert_eq!(scene.state.repulls, 1, "{by:#}");
+        scene.ahead -= by;
+        scene.scan(Scan::default().record("app:1", "A", wall));
+        assert_eq!((scene.state.repulls, scene.spared("A")), (1, Some(days(1))));
+        scene.wait(days(1));
+        assert_eq!(scene.spared("A"), None);
+    }
+}
+
+#[test]
+fn only_a_scan_since_the_last_use_and_the_last_missed_event_finds_an_image_unused() {
     let mut scene = Scene::new();
-    scene.scan(app().container("web", "A")).wait(-days(400));
+    let unused_since = |scene: &Scene| scene.known("A").unwrap().unused_since;
     scene.scan(app().container("web", "A"));
-    let seen = scene.known("A").unwrap();
-    assert_eq!((seen.first_seen, seen.last_used), (scene.now, scene.now));
-    scene.scan(app()).wait(days(400));
-    assert_eq!(scene.idle("A"), seconds(0));
+    assert_eq!(unused_since(&scene), None);
+    let first = scene.wait(days(1)).scan(app()).now;
+    scene.wait(days(1)).scan(app());
+    assert_eq!(unused_since(&scene), Some(first));
+    scene.state = restarted(std::mem::take(&mut scene.state));
+    assert_eq!(unused_since(&scene), Some(first));
+    scene.state.forget_checks();
+    assert_eq!(unused_since(&scene), None);
+    let first = scene.wait(days(1)).scan(app()).now;
+    assert_eq!(unused_since(&scene), Some(first));
+    scene.record_event(written("app:1", "A", start() - days(30)));
+    assert_eq!(unused_since(&scene), None);
+    scene.wait(days(1)).scan(app().container("web", "A"));
+    assert_eq!(unused_since(&scene), None);
 }
 
 #[test]
@@ -278,7 +331,9 @@ fn a_scan_that_began_before_the_removal_restores_nothing() {
     scene.scan(app());
     let before = scene.now;
     scene.wait(seconds(1)).run(&[("app:1", "A")], &[]);
-    scene.state.record_scan(&namespace(), &app().0, before);
+    scene
+        .state
+        .record_scan(&namespace(), &app().0, moment(before));
     assert_eq!((scene.known("A"), scene.state.repulls), (None, 0));
     let now = scene.wait(seconds(9)).now;
     scene.record_event(written("app:1", "A", now));
@@ -295,7 +350,7 @@ fn a_re_pull_before_the_report_counts() {
     scene.record_event(written("app:1", "A", pulled));
     scene.wait(seconds(1));
     let report = report(started, &[("app:1", "A")], &[]);
-    scene.state.record_removals(&report, scene.now);
+    scene.state.record_removals(&report, scene.moment());
     assert_eq!(scene.state.repulls, 1);
     assert_eq!(scene.spared("A"), Some(days(1)));
 }
@@ -307,11 +362,14 @@ fn a_re_pull_whose_events_follow_the_report_counts() {
     let (gone, pulled) = (start() + seconds(1), start() + seconds(2));
     scene.wait(seconds(3));
     let report = report(start(), &[("app:1", "A")], &[]);
-    scene.state.record_removals(&report, scene.now);
-    scene.state.record_event(&event(deleted("app:1"), gone));
-    scene
-        .state
-        .record_event(&event(written("app:1", "A", pulled), pulled));
+    scene.state.record_removals(&report, scene.moment());
+    let arrival = scene.moment();
+    for event in [
+        event(deleted("app:1"), gone),
+        event(written("app:1", "A", pulled), pulled),
+    ] {
+        scene.state.record_event(&event, arrival);
+    }
     assert_eq!(scene.state.repulls, 1);
 }
 
@@ -328,7 +386,7 @@ fn a_name_that_others_moved_before_the_removal_is_no_re_pull() {
     // The event of the run's own deletion has not arrived yet.
     let report = report(scene.now, &[("app:1", "A")], &[]);
     scene.wait(seconds(1));
-    scene.state.record_removals(&report, scene.now);
+    scene.state.record_removals(&report, scene.moment());
     assert_eq!(scene.state.repulls, 0);
 }
 
@@ -364,7 +422,7 @@ fn what_the_run_itself_restores_is_no_re_pull() {
     scene.record_event(written("app:2", "A", now));
     scene.wait(seconds(1));
     let report = report(started, &[("app:1", "A")], &["app:2"]);
-    scene.state.record_removals(&report, scene.now);
+    scene.state.record_removals(&report, scene.moment());
     scene.scan(Scan::default().record("app:2", "A", now));
     assert_eq!((scene.state.repulls, scene.spared("A")), (0, None));
     assert!(scene.known("A").is_some());
@@ -390,14 +448,14 @@ fn a_report_counts_once_and_a_dry_run_never() {
         mode: Mode::DryRun,
         ..report(scene.now, &[("app:1", "A")], &[])
     };
-    scene.state.record_removals(&dry, scene.now);
+    scene.state.record_removals(&dry, scene.moment());
     assert!(scene.known("A").is_some());
     let report = report(scene.now, &[("app:1", "A")], &[]);
     scene.wait(seconds(1));
-    scene.state.record_removals(&report, scene.now);
+    scene.state.record_removals(&report, scene.moment());
     let now = scene.wait(seconds(1)).now;
     scene.record_event(written("app:1", "A", now));
-    scene.state.record_removals(&report, scene.now);
+    scene.state.record_removals(&report, scene.moment());
     let now = scene.wait(seconds(1)).now;
     scene.record_event(written("app:1", "A", now));
     assert_eq!(scene.state.repulls, 1);
@@ -427,7 +485,7 @@ fn removals_are_dropped_after_seven_days_or_when_there_are_too_many() {
     let names: Vec<String> = (0..10_100).map(|n| format!("t{n}")).collect();
     let removed: Vec<(&str, &str)> = names.iter().map(|it| (&**it, &**it)).collect();
     let report = report(scene.now, &removed, &[]);
-    scene.state.record_removals(&report, scene.now);
+    scene.state.record_removals(&report, scene.moment());
     let n = |scene: &Scene| {
         scene.state.namespaces[&namespace()]
             .removals

@@ -2,39 +2,77 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use reclaim_model::{LastUse, LastUses};
 use redb::{Database, TableDefinition};
 
 use super::*;
 use crate::last_use::file::FILE;
-use crate::{IndexError, LastUseIndex};
+use crate::{ClockReading, HostClock, IndexError, LastUseIndex};
 
-fn removed(index: &LastUseIndex, started: Timestamp, name: &str, target: &str) {
-    index.record_removals(
-        &report(started, &[(name, target)], &[]),
-        started + seconds(1),
-    );
+/// The clocks of a host on which no time passes unless a test lets it.
+#[derive(Clone)]
+struct Clock(Arc<Mutex<Timestamp>>);
+
+impl Clock {
+    fn at(now: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(now)))
+    }
+
+    fn set(&self, now: Timestamp) {
+        *self.0.lock().unwrap() = now;
+    }
+
+    fn host(&self) -> HostClock {
+        let now = Arc::clone(&self.0);
+        HostClock::new(move || {
+            let wall = *now.lock().unwrap();
+            ClockReading {
+                wall,
+                is_synchronized: false,
+                boot: "1".to_owned(),
+                since_boot: wall.duration_since(start() - days(1)),
+            }
+        })
+    }
+}
+
+/// A day after the uses of [`saved`].
+fn later() -> Clock {
+    Clock::at(start() + days(1) - seconds(60))
+}
+
+fn open(directory: &Path, clock: &Clock) -> LastUseIndex {
+    LastUseIndex::open_with(directory, clock.host()).unwrap()
+}
+
+fn removed(index: &LastUseIndex, clock: &Clock, started: Timestamp, name: &str, target: &str) {
+    clock.set(started + seconds(1));
+    index.record_removals(&report(started, &[(name, target)], &[]));
 }
 
 /// Saves an index with entries of every kind.
 fn saved(directory: &Path) -> LastUses {
-    let index = LastUseIndex::open(directory).unwrap();
+    let clock = Clock::at(start());
+    let index = open(directory, &clock);
     for n in 0..40 {
         let name = format!("name{n}");
         index.record_event(&event(written(&name, &format!("t{n}"), start()), start()));
     }
-    removed(&index, start() + seconds(1), "name1", "t1");
+    removed(&index, &clock, start() + seconds(1), "name1", "t1");
     let back = start() + seconds(9);
+    clock.set(back);
     index.record_event(&event(written("name1", "t1", back), back));
-    removed(&index, start() + seconds(20), "name2", "t2");
+    removed(&index, &clock, start() + seconds(20), "name2", "t2");
     index.save().unwrap();
     assert!(!index.is_changed());
+    clock.set(*later().0.lock().unwrap());
     uses(&index)
 }
 
 fn uses(index: &LastUseIndex) -> LastUses {
-    index.uses_at(&namespace(), start() + days(1) - seconds(60))
+    index.uses(&namespace())
 }
 
 /// A directory in memory if possible: a test that opens a file hundreds of times would wait for the
@@ -51,11 +89,13 @@ fn error(directory: &Path) -> IndexError {
 fn reads_what_was_saved() {
     let directory = tempfile::tempdir().unwrap();
     let before = saved(directory.path());
-    assert_eq!(before.0.len(), 39);
-    assert!(before.0[&digest("t1")].spared_until.is_some());
-    let index = LastUseIndex::open(directory.path()).unwrap();
+    assert_eq!(before.targets.len(), 39);
+    assert!(before.targets[&digest("t1")].spared_until.is_some());
+    let clock = later();
+    let index = open(directory.path(), &clock);
     assert_eq!((uses(&index), index.repulls()), (before, 1));
     let back = start() + days(2);
+    clock.set(back);
     index.record_event(&event(written("name2", "t2", back), back));
     assert_eq!(index.repulls(), 2, "the removal was written too");
 }
@@ -100,15 +140,15 @@ fn a_newer_version_is_refused_and_left_unchanged() {
     writing
         .open_table(meta)
         .unwrap()
-        .insert("version", 2)
+        .insert("version", 3)
         .unwrap();
     writing.commit().unwrap();
     drop(database);
     let before = fs::read(&path).unwrap();
     let error = error(directory.path());
     let IndexError::Version {
-        version: 2,
-        known: 1,
+        version: 3,
+        known: 2,
         ..
     } = error
     else {
@@ -118,6 +158,64 @@ fn a_newer_version_is_refused_and_left_unchanged() {
     assert!(text.contains(path.to_str().unwrap()), "{text}");
     assert!(text.contains("move the file away"), "{text}");
     assert!(before == fs::read(&path).unwrap());
+}
+
+/// The clocks of a host that runs, restarts without network, and is off.
+#[test]
+fn ages_count_time_that_passed_over_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let reading = Arc::new(Mutex::new(ClockReading {
+        wall: Timestamp::UNIX_EPOCH,
+        is_synchronized: false,
+        boot: "1".to_owned(),
+        since_boot: seconds(10),
+    }));
+    let opened = || {
+        let reading = Arc::clone(&reading);
+        let clock = HostClock::new(move || reading.lock().unwrap().clone());
+        LastUseIndex::open_with(directory.path(), clock).unwrap()
+    };
+    let idle = |index: &LastUseIndex, target: &str| {
+        let uses = index.uses(&namespace());
+        uses.now
+            .duration_since(uses.targets[&digest(target)].last_used)
+    };
+    let index = opened();
+    // A board without a battery: the pull is from the year before.
+    let scan = Scan::default().record("app:1", "A", start() - days(365));
+    index.record_scan(&namespace(), &scan.0, index.moment());
+    {
+        let mut reading = reading.lock().unwrap();
+        (reading.wall, reading.is_synchronized) = (start(), true);
+        reading.since_boot += seconds(60);
+    }
+    assert_eq!(idle(&index, "A"), seconds(60));
+    index.record_scan(&namespace(), &scan.0, index.moment());
+    index.save().unwrap();
+    drop(index);
+    // Off for two days, of which only NTP can tell.
+    {
+        let mut reading = reading.lock().unwrap();
+        (reading.boot, reading.since_boot) = ("2".to_owned(), seconds(5));
+        (reading.wall, reading.is_synchronized) = (Timestamp::UNIX_EPOCH, false);
+    }
+    let index = opened();
+    assert_eq!(idle(&index, "A"), seconds(65));
+    let both = scan.record("new:1", "B", start() - days(365));
+    let before_network = index.moment();
+    {
+        let mut reading = reading.lock().unwrap();
+        reading.since_boot += seconds(5);
+        (reading.wall, reading.is_synchronized) = (start() + days(2), true);
+    }
+    // This scan began before the time off was counted.
+    index.record_scan(&namespace(), &both.0, before_network);
+    let off = days(2) + seconds(60);
+    assert_eq!((idle(&index, "A"), idle(&index, "B")), (off, seconds(5)));
+    index.save().unwrap();
+    drop(index);
+    let index = opened();
+    assert_eq!((idle(&index, "A"), idle(&index, "B")), (off, seconds(5)));
 }
 
 /// A file of an earlier version, from before the crates were divided: its tables and rows.
@@ -151,16 +249,20 @@ fn reads_the_file_of_an_earlier_version() {
         }
         writing.commit().unwrap();
     }
-    let index = LastUseIndex::open(directory.path()).unwrap();
+    // Its latest time is the removal's: how long ago that is, nothing tells.
+    let latest = "2026-01-10T11:00:01Z".parse().unwrap();
+    let clock = Clock::at(start());
+    let index = open(directory.path(), &clock);
     assert_eq!(set_aside(directory.path()), None);
     let moment = |text: &str| text.parse::<Timestamp>().unwrap();
     let first_seen = moment("2026-01-01T00:00:00Z");
-    let expected = LastUses(BTreeMap::from([
+    let targets = BTreeMap::from([
         (
             digest("target"),
             LastUse {
                 first_seen,
                 last_used: moment("2026-01-09T01:02:03.000000004Z"),
+                unused_since: None,
                 spared_until: Some(moment("2026-01-11T00:00:00Z")),
             },
         ),
@@ -168,15 +270,22 @@ fn reads_the_file_of_an_earlier_version() {
             digest("used"),
             LastUse {
                 first_seen,
-                last_used: start(),
+                last_used: latest,
+                unused_since: None,
                 spared_until: None,
             },
         ),
-    ]));
-    assert_eq!(index.uses_at(&namespace(), start()), expected);
+    ]);
+    let expected = LastUses {
+        now: latest,
+        targets,
+    };
+    assert_eq!(uses(&index), expected);
     assert_eq!(index.repulls(), 5);
-    let back = written("docker.io/library/gone:1", "gone", start());
-    index.record_event(&event(back, start()));
+    let now = start() + seconds(1);
+    clock.set(now);
+    let back = written("docker.io/library/gone:1", "gone", now);
+    index.record_event(&event(back, now));
     assert_eq!(index.repulls(), 6, "the removal was read too");
     index.save().unwrap();
 }
@@ -194,12 +303,12 @@ fn set_aside(directory: &Path) -> Option<Vec<u8>> {
 /// Opens a damaged file, which is set aside unchanged, and uses the new one.
 fn replace_damaged(directory: &Path) {
     let damaged = fs::read(directory.join(FILE)).unwrap();
-    let index = LastUseIndex::open(directory).unwrap();
+    let index = open(directory, &later());
     assert!(index.namespaces().is_empty());
     assert!(set_aside(directory) == Some(damaged));
     drop(index);
     let before = saved(directory);
-    let index = LastUseIndex::open(directory).unwrap();
+    let index = open(directory, &later());
     assert_eq!(uses(&index), before);
     assert_eq!(set_aside(directory), None);
 }
@@ -230,7 +339,7 @@ fn damage_sets_the_file_aside_or_changes_nothing() {
         let mut damaged = whole.clone();
         damaged[*at] ^= 0x55;
         fs::write(&path, &damaged).unwrap();
-        let index = LastUseIndex::open(directory.path()).unwrap();
+        let index = open(directory.path(), &later());
         match set_aside(directory.path()) {
             None => assert_eq!((uses(&index), index.repulls()), (before.clone(), 1)),
             Some(aside) => {

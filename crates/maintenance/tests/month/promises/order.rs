@@ -26,10 +26,6 @@ pub(crate) fn of_plan(
         return Ok(());
     }
     removals.exact_bytes()?;
-    if planned.picture.was_set_back {
-        // Times from a clock that was ahead may keep more.
-        return Ok(());
-    }
     removals.order()?;
     removals.stop()?;
     removals.no_sooner()

@@ -54,7 +54,7 @@ impl<'a> Planned<'a> {
 
     /// When an image was last used, as far as the daemon knows.
     pub(crate) fn last_used(&self, image: ImageId) -> Timestamp {
-        let now = self.picture.now;
+        let now = self.picture.uses.now;
         if self.is_used(image) {
             return now;
         }
@@ -64,7 +64,7 @@ impl<'a> Planned<'a> {
     /// Whether a recent re-pull spares it, as far as the daemon knows.
     fn is_spared(&self, image: ImageId) -> bool {
         let until = self.known(image).and_then(|it| it.spared_until);
-        until.is_some_and(|until| until > self.picture.now)
+        until.is_some_and(|until| until > self.picture.uses.now)
     }
 
     /// Whether it was pulled at this very moment: the event may arrive after the plan is made.
@@ -76,14 +76,29 @@ impl<'a> Planned<'a> {
     /// Returns the last use of an image in the daemon's index.
     pub(crate) fn known(&self, image: ImageId) -> Option<&LastUse> {
         let target = &self.registry.images[image].digest();
-        self.picture.uses.0.get(target)
+        self.picture.uses.targets.get(target)
     }
 
     /// Whether it was unused for so long that it goes without pressure.
     pub(crate) fn is_idle(&self, image: ImageId) -> bool {
-        let idle = self.picture.now.duration_since(self.last_used(image));
         let max = self.policy.max_unused;
-        max.is_some_and(|max| idle >= SignedDuration::try_from(max).expect("short"))
+        max.is_some_and(|max| {
+            let max = SignedDuration::try_from(max).expect("short");
+            self.since_use(image) >= max && self.is_seen_twice(image, max)
+        })
+    }
+
+    /// How long ago it was last used, as far as the daemon knows.
+    fn since_use(&self, image: ImageId) -> SignedDuration {
+        let now = self.picture.uses.now;
+        now.duration_since(self.last_used(image))
+    }
+
+    /// Whether the daemon found it unused earlier, too: a minute ago, or as long as the rule asks.
+    fn is_seen_twice(&self, image: ImageId, rule: SignedDuration) -> bool {
+        let first = self.known(image).and_then(|seen| seen.unused_since);
+        let between = rule.min(SignedDuration::from_mins(1));
+        first.is_some_and(|first| self.picture.uses.now >= first + between)
     }
 
     /// Whether all records of an image may go.
@@ -110,16 +125,20 @@ impl<'a> Planned<'a> {
         let least = |time: std::time::Duration| SignedDuration::try_from(time).expect("short");
         let pulled = self.space().pulled(record.image).expect("it is there");
         let since_pull = self.picture.now.duration_since(pulled);
-        let since_use = self
-            .picture
-            .now
-            .duration_since(self.last_used(record.image));
-        let is_young = since_pull.min(since_use) < least(rule.min_age);
-        let idle = rule.unused_for.max(rule.filters.unused_for);
+        let since_use = self.since_use(record.image);
+        let since_seen = self
+            .known(record.image)
+            .map_or(SignedDuration::ZERO, |seen| {
+                self.picture.uses.now.duration_since(seen.first_seen)
+            });
+        let is_young = since_pull.min(since_use).min(since_seen) < least(rule.min_age);
+        let idle = least(rule.unused_for.max(rule.filters.unused_for));
+        let is_seen_twice = idle.is_zero() || self.is_seen_twice(record.image, idle);
         let reasons = [
             (self.is_protected(name, image), "protected"),
             (!rule.min_age.is_zero() && is_young, "too young"),
-            (since_use < least(idle), "used lately"),
+            (since_use < idle, "used lately"),
+            (!is_seen_twice, "found unused once"),
             (self.newest.contains(&record.image), "newest"),
             (image.is_local && !rule.last_copies, "last copy"),
             (self.is_spared(record.image), "came back"),

@@ -1,14 +1,13 @@
 //! How many of the images that a policy may remove go, and in which order.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use reclaim_model::{Goal, KeepReason, LastUse, LastUses, RootMark, RuleImages};
+use reclaim_model::{Goal, KeepReason, LastUse, RootMark, RuleImages};
 use reclaim_plan::{decide, eviction_order, limit_by_use};
 
-use super::{HOUR, apart, by_policy, goal, lenient, limited, removed, used};
+use super::{HOUR, apart, by_policy, goal, known, lenient, limited, removed, used};
 use crate::disk_usage::sizes;
 use crate::random::scenes;
 use crate::world::{Part, World, ago, all, bytes, chain, library, request};
@@ -173,11 +172,16 @@ proptest! {
         let pruned = &inventory.namespaces[&World::NAMESPACE.parse().unwrap()];
         let uses = pruned.images.iter().zip(hours.iter().cycle()).map(|(image, hours)| {
             let moment = ago(SignedDuration::from_hours(*hours));
-            let known = LastUse { first_seen: moment, last_used: moment, spared_until: None };
+            let known = LastUse {
+                first_seen: moment,
+                last_used: moment,
+                unused_since: Some(moment),
+                spared_until: None,
+            };
             (image.target.digest.clone(), known)
         });
         let mut images = lenient();
-        images.uses = Arc::new(LastUses(uses.collect()));
+        images.uses = known(uses.collect());
         images.rule.min_age = HOUR * u32::try_from(least).unwrap();
         let prune = decide(&inventory, &world.registered, &request(all()));
         let going = |images: &RuleImages| {
@@ -189,8 +193,8 @@ proptest! {
         let kept: BTreeSet<&str> = prune.kept().iter().map(|it| it.name.as_str()).collect();
         for step in &plan.steps {
             prop_assert!(!kept.contains(step.image.name.as_str()));
-            let known = images.uses.0[&step.image.target.digest];
-            let idle = inventory.observed_at.duration_since(known.last_used);
+            let known = images.uses.targets[&step.image.target.digest];
+            let idle = images.uses.now.duration_since(known.last_used);
             prop_assert!(idle >= SignedDuration::try_from(images.rule.min_age).unwrap());
         }
         let mut stricter = images.clone();
