@@ -6,6 +6,7 @@ mod cluster_lock;
 mod daemon;
 mod explain;
 mod full;
+mod holds;
 mod host;
 mod once;
 mod requested;

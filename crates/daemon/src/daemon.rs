@@ -65,6 +65,9 @@ impl Daemon {
         let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
         let token = cancel.clone();
         tasks.spawn(async move { index.watch(&engine, &token).await });
+        let (engine, index) = (Arc::clone(&host.engine), Arc::clone(&host.index));
+        let token = cancel.clone();
+        tasks.spawn(async move { index.end_holds(&engine, &token).await });
         let (engine, counting) = (Arc::clone(&host.engine), Arc::clone(&metrics));
         let token = cancel.clone();
         tasks.spawn(async move { counting.count_runs(&engine, &token).await });

@@ -17,12 +17,12 @@ use crate::error::DaemonError;
 /// The default address of containerd, as for ctr and nerdctl.
 pub const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
 
-/// What to do if containerd does not answer when the host is opened.
+/// Whether a host is opened for a command that ends, or for a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
-    /// Fail.
+    /// Opening fails if containerd does not answer.
     None,
-    /// Continue; each operation waits for containerd.
+    /// Opening succeeds, and each operation waits for containerd. The daemon ends holds itself.
     Waits,
 }
 
@@ -92,7 +92,11 @@ impl Host {
             }
             connected => connected?,
         };
-        let adapted = adapt(engine, &state);
+        let adapted = match patience {
+            Patience::None => adapt(engine, &state),
+            // A daemon is there to end them.
+            Patience::Waits => adapt(engine, &state).keeping_holds(),
+        };
         let index = Arc::new(LastUseIndex::open(&state)?);
         let engine = with_docker(adapted, &options.docker, options.trust_leases)?
             .with_containers(Arc::clone(&registered) as _)

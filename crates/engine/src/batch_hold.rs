@@ -100,16 +100,17 @@ impl BatchHold {
         self.create(store, namespace, &self.id, labels).await
     }
 
-    /// Replaces the hold by one for the undo window. Returns the end of the window.
+    /// Replaces the hold by one for the undo window, which a keeper ends. Returns the end of the window.
     pub(crate) async fn keep(
         &self,
         store: &Containerd,
         namespace: &Namespace,
         window: Duration,
+        keeper: Option<BTreeMap<String, String>>,
     ) -> Result<Timestamp, StoreError> {
         let kept = format!("{}.kept", self.id);
         let expires = lease::expiry(store.now(), window);
-        let labels = lease::new(&self.run, store.now(), window);
+        let labels = lease::held(&self.run, store.now(), window, keeper);
         self.create(store, namespace, &kept, labels).await?;
         self.delete(store, namespace, false).await?;
         Ok(expires)

@@ -41,6 +41,7 @@ pub struct Engine {
     pub(crate) patience: Duration,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) last_use: Option<Arc<dyn LastUseSource>>,
+    pub(crate) keeps_holds: bool,
 }
 
 /// How many reports wait for a slow receiver.
@@ -64,6 +65,7 @@ impl Engine {
             finished: broadcast::Sender::new(REPORT_BUFFER),
             heartbeat: Heartbeat::default(),
             last_use: None,
+            keeps_holds: false,
         }
     }
 
@@ -108,6 +110,16 @@ impl Engine {
     pub fn with_last_use(self, source: Arc<dyn LastUseSource>) -> Self {
         Self {
             last_use: Some(source),
+            ..self
+        }
+    }
+
+    /// Keeps the holds of runs: they do not expire by containerd's wall clock, which may jump. The
+    /// caller ends each after its window, by [`Self::kept_holds`] and [`Self::release`].
+    #[must_use]
+    pub fn keeping_holds(self) -> Self {
+        Self {
+            keeps_holds: true,
             ..self
         }
     }

@@ -305,7 +305,7 @@ impl Engine {
         report: &mut Report,
     ) -> Result<(), StoreError> {
         let namespace = &run.request.namespace;
-        let until = Hold::keep(&self.store, run, journals).await?;
+        let until = Hold::keep(&self.store, run, journals, self.keeper()).await?;
         Hold::finish(&self.store, namespace, run.id, false, run.patience).await?;
         report.held_until = Some(until);
         Ok(())

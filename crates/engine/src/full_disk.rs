@@ -245,8 +245,9 @@ impl Engine {
         let has_removed = report.removed.len() > removed;
         let window = execution.run.options.undo_window;
         let ended = if has_removed && window > Duration::ZERO {
-            let kept = hold.keep(&self.store, namespace, window).await;
-            kept.map(|until| report.held_until = report.held_until.or(Some(until)))
+            let kept = hold.keep(&self.store, namespace, window, self.keeper());
+            kept.await
+                .map(|until| report.held_until = report.held_until.or(Some(until)))
         } else {
             let ending = hold.delete(&self.store, namespace, has_removed);
             self.phase(info_span!("collect"), ending).await

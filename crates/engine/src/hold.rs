@@ -2,9 +2,9 @@
 //!
 //! During the run the hold is the lease `reclaim.hold.RUN.unfinished`. It outlives the guard, so if
 //! the run does not finish, the next one restores from it. With an undo window, the lease
-//! `reclaim.hold.RUN` follows it.
+//! `reclaim.hold.RUN` follows it. It expires, or a daemon keeps it ([`crate::kept_holds`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
@@ -26,7 +26,8 @@ pub struct Hold {
     pub run: RunId,
     /// When the run began.
     pub started: Option<Timestamp>,
-    /// When the hold expires, and its content can be collected.
+    /// When the hold ends, and its content can be collected; by the wall clock of when it began, if
+    /// a daemon keeps it.
     pub expires: Option<Timestamp>,
     /// Whether the run crashed. Then some of its records may still exist.
     pub is_abandoned: bool,
@@ -77,11 +78,13 @@ impl Hold {
         Ok(written)
     }
 
-    /// Holds the journals of a run for its undo window. Returns the end of the window.
+    /// Holds the journals of a run for its undo window, which a keeper ends. Returns the end of the
+    /// window.
     pub(crate) async fn keep(
         store: &Containerd,
         run: Run<'_>,
         journals: &[Digest],
+        keeper: Option<BTreeMap<String, String>>,
     ) -> Result<Timestamp, StoreError> {
         let (namespace, patience) = (&run.request.namespace, run.patience);
         let window = run.options.undo_window;
@@ -91,8 +94,8 @@ impl Hold {
             return Ok(lease::expiry(now, window));
         }
         let id = format!("{HOLD_PREFIX}{}", run.id);
-        let labels = || lease::new(run.id, now, window);
-        let making = patience.retry(|| store.create_lease(namespace, &id, labels()));
+        let labels = lease::held(run.id, now, window, keeper);
+        let making = patience.retry(|| store.create_lease(namespace, &id, labels.clone()));
         making.await?;
         for digest in journals {
             let adding = patience.retry(|| store.add_to_lease(namespace, &id, digest));
@@ -163,7 +166,7 @@ impl Hold {
             let hold = Self {
                 run,
                 started: lease::started(lease),
-                expires: lease.expires,
+                expires: lease::hold_end(lease),
                 is_abandoned,
                 is_whole: found.is_whole,
                 records: found.records,
@@ -191,6 +194,8 @@ impl Hold {
         self.is_whole &= other.is_whole;
         self.records.extend(other.records);
         self.records.sort_by(|a, b| a.name.cmp(&b.name));
+        // A hold that a daemon takes over has two leases for a moment.
+        self.records.dedup();
         self.unpins.extend(other.unpins);
         self.leases.extend(other.leases);
     }

@@ -95,6 +95,37 @@ impl Identity {
         looked.unwrap_or(false)
     }
 
+    /// Returns whether the process that made a lease is running.
+    pub(crate) fn process_liveness(&self, lease: &Lease) -> Liveness {
+        if self.has_rebooted_since(lease) {
+            return Liveness::Gone;
+        }
+        let owner = lease
+            .labels
+            .get(OWNER)
+            .and_then(|owner| Owner::parse(owner));
+        owner.map_or(Liveness::Unknown, |owner| owner.liveness())
+    }
+
+    /// Whether this machine has booted since it made a lease.
+    fn has_rebooted_since(&self, lease: &Lease) -> bool {
+        let label = |key| lease.labels.get(key).map(String::as_str);
+        let machine = label(MACHINE);
+        let (then, now) = (label(BOOT), self.boot.as_deref());
+        machine.is_some()
+            && machine == self.machine.as_deref()
+            && then.is_some()
+            && now.is_some()
+            && then != now
+    }
+
+    /// Returns the labels without those that [`Self::labels`] sets.
+    pub(crate) fn without_labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut labels = labels.clone();
+        labels.retain(|key, _| ![OWNER, LOCK, BOOT, MACHINE].contains(&key.as_str()));
+        labels
+    }
+
     fn liveness(&self, lease: &Lease) -> Liveness {
         let label = |key| lease.labels.get(key).map(String::as_str);
         let boot = label(BOOT);
@@ -107,12 +138,7 @@ impl Identity {
                 LockState::Unseen => {}
             }
         }
-        let machine = label(MACHINE);
-        if let (Some(then), Some(now)) = (boot, self.boot.as_deref())
-            && machine.is_some()
-            && machine == self.machine.as_deref()
-            && then != now
-        {
+        if self.has_rebooted_since(lease) {
             return Liveness::Gone;
         }
         let Some(owner) = label(OWNER).and_then(Owner::parse) else {

@@ -11,6 +11,8 @@ use crate::retry::retry;
 
 /// The label for the start of the run.
 const STARTED: &str = "reclaim/started";
+/// The label of a hold without an expiry: how long the daemon that keeps it holds it, in seconds.
+const WINDOW: &str = "reclaim/undo-window";
 /// The label of a hold whose run has not finished.
 pub(crate) const ABANDONED: &str = "reclaim/abandoned";
 
@@ -36,6 +38,37 @@ pub(crate) fn new(run: &RunId, now: Timestamp, lifetime: Duration) -> BTreeMap<S
         (STARTED.to_owned(), text(now)),
         (RUN_LABEL.to_owned(), run.to_string()),
     ])
+}
+
+/// Returns the labels of a hold that a run creates at `now` for its undo window. It expires by
+/// containerd's wall clock, or if a daemon keeps it, whose labels identify it, not at all.
+pub(crate) fn held(
+    run: &RunId,
+    now: Timestamp,
+    window: Duration,
+    keeper: Option<BTreeMap<String, String>>,
+) -> BTreeMap<String, String> {
+    let mut labels = new(run, now, window);
+    if let Some(keeper) = keeper {
+        labels.remove(EXPIRE);
+        labels.insert(WINDOW.to_owned(), format!("{}s", window.as_secs()));
+        labels.extend(keeper);
+    }
+    labels
+}
+
+/// Returns the undo window of a hold that a daemon keeps; `None` if it expires by itself.
+pub(crate) fn window(lease: &Lease) -> Option<Duration> {
+    let text = lease.labels.get(WINDOW)?;
+    let is_kept = lease.id.starts_with(HOLD_PREFIX) && lease.expires.is_none();
+    let seconds = text.strip_suffix('s').filter(|_| is_kept)?.parse();
+    Some(Duration::from_secs(seconds.ok()?))
+}
+
+/// Returns when a hold ends: its expiry, or about when its daemon ends it.
+pub(crate) fn hold_end(lease: &Lease) -> Option<Timestamp> {
+    let kept_until = || Some(expiry(started(lease)?, window(lease)?));
+    lease.expires.or_else(kept_until)
 }
 
 /// Returns the end of a lifetime that begins at `now`.
@@ -105,6 +138,39 @@ mod tests {
         };
         assert_eq!(run(&foreign), None);
         assert_eq!(started(&foreign), None);
+    }
+
+    #[test]
+    fn a_kept_hold_has_a_window_and_no_expiry() {
+        let id = RunId("run".to_owned());
+        let now = "2026-01-10T12:00:00Z".parse().unwrap();
+        let keeper = BTreeMap::from([("reclaim/owner".to_owned(), "me".to_owned())]);
+        let kept = Lease {
+            id: format!("{HOLD_PREFIX}run"),
+            labels: held(&id, now, Duration::from_secs(90), Some(keeper)),
+            created: None,
+            expires: None,
+            is_flat: false,
+            resources: Vec::new(),
+        };
+        assert_eq!(kept.labels.get(EXPIRE), None);
+        assert_eq!(kept.labels["reclaim/owner"], "me");
+        assert_eq!(window(&kept), Some(Duration::from_secs(90)));
+        let end = "2026-01-10T12:01:30Z".parse().unwrap();
+        assert_eq!(hold_end(&kept), Some(end));
+        let alone = held(&id, now, Duration::from_secs(90), None);
+        assert_eq!(alone, new(&id, now, Duration::from_secs(90)));
+        // A label that is not ours, or not a number, keeps no time.
+        for text in ["", "90", "-1s", "x"] {
+            let mut odd = kept.clone();
+            odd.labels.insert(WINDOW.to_owned(), text.to_owned());
+            assert_eq!(window(&odd), None, "{text}");
+        }
+        let foreign = Lease {
+            id: "another".to_owned(),
+            ..kept
+        };
+        assert_eq!(window(&foreign), None);
     }
 
     #[test]

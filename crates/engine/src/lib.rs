@@ -124,6 +124,7 @@ mod hold;
 mod host_guard;
 mod identity;
 mod journal;
+mod kept_holds;
 mod kubernetes;
 mod lease;
 mod measure;
@@ -185,6 +186,7 @@ pub use unlisted::UnlistedDocker;
 
 // Undo.
 pub use hold::Hold;
+pub use kept_holds::KeptHold;
 pub use undo::Undone;
 
 // Images in detail, as Docker's API shows them.

@@ -222,6 +222,9 @@ impl Engine {
             (_, _) => None,
         };
         debug!(calls = ?self.store.calls(), "observed for disk usage");
+        let engine = self.clone();
+        let looking = inventory.read(move |inventory| engine.orphaned_holds(inventory));
+        let orphaned_holds = looking.await;
         let adding_up = inventory.read(move |inventory| {
             disk_usage(&UsageInput {
                 inventory,
@@ -231,7 +234,9 @@ impl Engine {
                 outside_records: outside_records.as_ref(),
             })
         });
-        Ok(adding_up.instrument(info_span!("disk_usage")).await)
+        let mut usage = adding_up.instrument(info_span!("disk_usage")).await;
+        usage.warnings.extend(orphaned_holds);
+        Ok(usage)
     }
 
     /// Lists the files below a content root; `None` if they cannot be seen.

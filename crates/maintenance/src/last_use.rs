@@ -19,8 +19,9 @@ mod watch;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::SignedDuration;
 use reclaim_engine::LastUseSource;
-use reclaim_model::{LastUses, Namespace, Report, TargetsInUse, UseEvent};
+use reclaim_model::{LastUses, Namespace, Report, RunId, TargetsInUse, UseEvent};
 use tokio::sync::Notify;
 
 use crate::time::{ClockReading, HostClock, Moment, MonotonicTime};
@@ -209,6 +210,21 @@ impl LastUseIndex {
     pub fn uses(&self, namespace: &Namespace) -> LastUses {
         let (timed, moment) = self.now();
         timed.state.uses(namespace, moment.monotonic)
+    }
+
+    /// Returns for how long each of these runs of a namespace has been held. Forgets the others of
+    /// the namespace.
+    pub(crate) fn held_for(&self, namespace: &Namespace, runs: &[RunId]) -> Vec<SignedDuration> {
+        let (mut timed, moment) = self.now();
+        let since = timed
+            .state
+            .held_since(namespace, runs, moment.monotonic)
+            .into_iter();
+        let ages = since.map(|since| moment.monotonic.duration_since(since));
+        let ages = ages.collect();
+        drop(timed);
+        self.changed.notify_one();
+        ages
     }
 
     /// Returns how many images came back after a run removed them, since the index was made.

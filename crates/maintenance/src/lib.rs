@@ -11,6 +11,7 @@ mod cluster_lock;
 mod explain;
 mod headroom;
 mod history;
+mod holds;
 mod io_pressure;
 mod kubelet;
 mod last_use;

@@ -22,7 +22,13 @@ pub(super) struct State {
     /// Whether the number of re-pulls is not saved yet.
     pub(super) is_count_new: bool,
     recorded: VecDeque<RunId>,
+    /// Since when runs are held.
+    pub(super) holds: Holds,
+    are_holds_new: bool,
 }
+
+/// Since when the runs of each namespace are held.
+pub(super) type Holds = BTreeMap<Namespace, BTreeMap<RunId, Timestamp>>;
 
 impl State {
     pub(super) fn record_scan(
@@ -82,6 +88,9 @@ impl State {
         for known in self.namespaces.values_mut() {
             known.shift(off);
         }
+        for since in self.holds.values_mut().flat_map(BTreeMap::values_mut) {
+            self.are_holds_new |= off.shift(since);
+        }
     }
 
     /// Drops which scans found images unused: events were missed since.
@@ -99,16 +108,45 @@ impl State {
         }
     }
 
+    /// Returns since when each of these runs of a namespace is held: `now` for a new one. Forgets the
+    /// others of the namespace.
+    pub(super) fn held_since(
+        &mut self,
+        namespace: &Namespace,
+        runs: &[RunId],
+        now: Timestamp,
+    ) -> Vec<Timestamp> {
+        let known = self.holds.get(namespace);
+        let since = |run| known.and_then(|known| known.get(run)).copied();
+        let held = runs
+            .iter()
+            .map(|run| (run.clone(), since(run).unwrap_or(now)));
+        let held: BTreeMap<RunId, Timestamp> = held.collect();
+        let times = runs.iter().map(|run| held[run]).collect();
+        if known.map_or(!held.is_empty(), |known| *known != held) {
+            self.are_holds_new = true;
+            if held.is_empty() {
+                self.holds.remove(namespace);
+            } else {
+                self.holds.insert(namespace.clone(), held);
+            }
+        }
+        times
+    }
+
     /// Whether anything is not saved yet.
     pub(super) fn is_changed(&self) -> bool {
         let mut namespaces = self.namespaces.values().map(|known| &known.changed);
-        self.is_count_new || namespaces.any(|it| !it.targets.is_empty() || !it.removals.is_empty())
+        self.is_count_new
+            || self.are_holds_new
+            || namespaces.any(|it| !it.targets.is_empty() || !it.removals.is_empty())
     }
 
     /// Makes the state from the contents of a file.
     pub(super) fn of(contents: Contents) -> Self {
         let mut state = Self {
             repulls: contents.repulls,
+            holds: contents.holds,
             ..Self::default()
         };
         for ((namespace, digest), entry) in contents.targets {
@@ -126,9 +164,11 @@ impl State {
     pub(super) fn take_changes(&mut self) -> Batch {
         let mut batch = Batch {
             repulls: self.repulls,
+            holds: self.holds.clone(),
             ..Batch::default()
         };
         self.is_count_new = false;
+        self.are_holds_new = false;
         for (namespace, known) in &mut self.namespaces {
             let changed = std::mem::take(&mut known.changed);
             let key = |digest: Digest| (namespace.clone(), digest);
@@ -150,6 +190,7 @@ impl State {
     /// Marks the changes of a batch as unsaved again.
     pub(super) fn put_back(&mut self, batch: &Batch) {
         self.is_count_new = true;
+        self.are_holds_new = true;
         for ((namespace, digest), _) in &batch.targets {
             let known = self.namespaces.entry(namespace.clone()).or_default();
             known.changed.targets.insert(digest.clone());

@@ -26,6 +26,8 @@ struct Boot {
     /// When it began, in time that passed.
     at: SignedDuration,
     has_network: bool,
+    /// How long the host was off before, in all.
+    off: SignedDuration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,16 +51,22 @@ impl Clock {
         }
     }
 
-    /// Begins another boot of the host.
-    pub(crate) fn boot(&self, has_network: bool) {
+    /// Begins another boot of the host, which was off for this long.
+    pub(crate) fn boot(&self, has_network: bool, off: SignedDuration) {
         let at = self.passed();
         let mut boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = boot.number + 1;
         *boot = Boot {
-            number,
+            number: boot.number + 1,
             at,
             has_network,
+            off: boot.off + off,
         };
+    }
+
+    /// Returns how long the host was off, in all.
+    pub(crate) fn off(&self) -> SignedDuration {
+        let boot = self.boot.lock().unwrap_or_else(PoisonError::into_inner);
+        boot.off
     }
 
     /// Returns the clocks that the daemon reads.

@@ -49,7 +49,9 @@ impl Daemon {
         let index = LastUseIndex::open_with(state, clock.host_clock());
         let index = index.expect("the index opens");
         let index = Arc::new(index);
-        let engine = engine(shared, boot).with_last_use(Arc::clone(&index) as _);
+        let engine = engine(shared, boot)
+            .with_last_use(Arc::clone(&index) as _)
+            .keeping_holds();
         let engine = Arc::new(engine);
         let history = RunHistory::open(state).expect("the history opens");
         let mut host = shared.host();
@@ -78,6 +80,8 @@ impl Daemon {
         tasks.spawn(async move { scheduler.run(taken_up, &token).await });
         let (finishing, token) = (Arc::clone(&engine), stop.clone());
         tasks.spawn(async move { finishing.finish_runs(&token).await });
+        let (ending, keeper, token) = (Arc::clone(&index), Arc::clone(&engine), stop.clone());
+        tasks.spawn(async move { ending.end_holds(&keeper, &token).await });
         let token = stop.clone();
         tasks.spawn(async move { index.watch(&engine, &token).await });
         Self {

@@ -47,6 +47,7 @@ impl Month {
             host.tally.starts += 1;
             let clock = host.clock.clone();
             host.uses.go_deaf(&clock);
+            host.holds.daemon_began(clock.passed(), clock.off());
         }
         self.daemon = Some(Daemon::start(&self.shared, self.state.path()));
     }
@@ -68,6 +69,7 @@ impl Month {
         host.index = None;
         host.pictures.clear();
         let clock = host.clock.clone();
+        host.holds.daemon_ended(clock.passed());
         host.uses.go_deaf(&clock);
     }
 
@@ -85,7 +87,8 @@ impl Month {
             (hours, has_network)
         };
         tokio::time::sleep(Duration::from_secs(3600 * hours as u64)).await;
-        self.shared.host().clock.boot(has_network);
+        let off = seconds(3600 * hours);
+        self.shared.host().clock.boot(has_network, off);
     }
 
     async fn reload(&mut self) {
@@ -137,6 +140,7 @@ pub(crate) async fn undo(shared: Shared) {
     let namespace: Namespace = place.parse().expect("a name");
     let undone = engine(&shared, boot).undo(&namespace, None, &[]).await;
     let mut host = shared.host();
+    host.holds.forget(place);
     match undone {
         Ok(undone) => {
             host.write(&format!("undo {namespace}: {:?}", undone.restored));

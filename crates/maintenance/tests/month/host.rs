@@ -13,6 +13,7 @@ use crate::days::undo;
 use crate::diary::{Broken, Diary, hold};
 use crate::disk::HostDisk;
 use crate::faults::Faults;
+use crate::holds::Holds;
 use crate::month::Tally;
 use crate::picture::Pictures;
 use crate::policies::{policies, protection};
@@ -45,6 +46,7 @@ pub(crate) struct Host {
     /// The daemon's index of last use, while there is a daemon.
     pub(crate) index: Option<Arc<LastUseIndex>>,
     pub(crate) uses: Uses,
+    pub(crate) holds: Holds,
     pub(crate) pictures: Pictures,
     pub(crate) faults: Faults,
     pub(crate) rhythm: Rhythm,
@@ -122,6 +124,7 @@ impl Host {
             clock,
             index: None,
             uses: Uses::default(),
+            holds: Holds::default(),
             pictures: Pictures::default(),
             faults: Faults::new(&mut dice),
             diary: Diary::default(),
@@ -155,6 +158,7 @@ impl Host {
 
     /// Records and checks that a policy ran.
     pub(crate) fn ran(&mut self, run: &PolicyRun) {
+        self.holds.released(run);
         let kept = self.check_run(run);
         self.note(kept);
         let tally = &mut self.tally;

@@ -17,6 +17,7 @@ mod days;
 mod diary;
 mod disk;
 mod faults;
+mod holds;
 mod host;
 mod month;
 mod picture;

@@ -29,6 +29,7 @@ pub(crate) struct Tally {
     pub(crate) busy: usize,
     failed: usize,
     pub(crate) held: usize,
+    pub(crate) windows: usize,
     pub(crate) released: usize,
     pub(crate) undone: usize,
     pub(crate) repulls: usize,
@@ -45,7 +46,7 @@ pub(crate) struct Tally {
 type Count = fn(&Tally) -> usize;
 
 impl Tally {
-    pub(crate) const COUNTS: [(&str, Count); 22] = [
+    pub(crate) const COUNTS: [(&str, Count); 23] = [
         ("events", |it| it.events),
         ("calls", |it| it.calls),
         ("looked at", |it| it.looked_at),
@@ -58,6 +59,7 @@ impl Tally {
         ("busy", |it| it.busy),
         ("failed", |it| it.failed),
         ("held", |it| it.held),
+        ("windows", |it| it.windows),
         ("released", |it| it.released),
         ("undone", |it| it.undone),
         ("repulls", |it| it.repulls),
@@ -148,6 +150,7 @@ impl Month {
             return Err(broken);
         }
         host.check_store()?;
+        host.check_holds()?;
         if self.daemon.is_some() {
             let faults = host.faults.last;
             host.rhythm.is_kept(&host.policies, &host.clock, faults)?;

@@ -17,7 +17,7 @@ pub(crate) const GUARD: &str = "reclaim.prune";
 pub(crate) const HOLD: &str = "reclaim.hold.";
 
 /// The label of leases that names the run.
-const RUN: &str = reclaim_model::RUN_LABEL;
+pub(crate) const RUN: &str = reclaim_model::RUN_LABEL;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::known::Entry;
 use super::super::removals::Removal;
+use super::super::state::Holds;
 use crate::time::MonotonicTime;
 
 /// The version of the tables.
@@ -27,11 +28,12 @@ const CACHE: usize = 4 << 20;
 const VERSION_KEY: &str = "version";
 const REPULLS_KEY: &str = "repulls";
 
-/// The key of the table `time`.
-const TIME_KEY: &str = "monotonic";
+/// The keys of the table `state`.
+const TIME_KEY: &str = "time";
+const HOLDS_KEY: &str = "holds";
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const TIME: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("time");
+const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const TARGETS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("targets");
 const REMOVALS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("removals");
 
@@ -44,6 +46,7 @@ pub(in super::super) struct Contents {
     pub(in super::super) repulls: u64,
     /// `None` in a file of version 1.
     pub(in super::super) time: Option<MonotonicTime>,
+    pub(in super::super) holds: Holds,
     pub(in super::super) targets: Vec<Row<Entry>>,
     pub(in super::super) removals: Vec<Row<Removal>>,
 }
@@ -53,6 +56,7 @@ pub(in super::super) struct Contents {
 pub(in super::super) struct Batch {
     pub(in super::super) repulls: u64,
     pub(in super::super) time: Option<MonotonicTime>,
+    pub(in super::super) holds: Holds,
     pub(in super::super) targets: Vec<Row<Option<Entry>>>,
     pub(in super::super) removals: Vec<Row<Option<Removal>>>,
 }
@@ -103,23 +107,30 @@ pub(super) fn contents(database: &Database) -> Result<Contents, Trouble> {
     }
     let targets = reading.open_table(TARGETS).map_err(other)?;
     let removals = reading.open_table(REMOVALS).map_err(other)?;
-    let time = if version == WALL_CLOCK_VERSION {
-        None
-    } else {
-        let table = reading.open_table(TIME).map_err(other)?;
-        let saved = table.get(TIME_KEY).map_err(other)?;
-        let parse = |bytes: &[u8]| {
-            let damaged = |error: serde_json::Error| Trouble::Damaged(format!("time: {error}"));
-            serde_json::from_slice(bytes).map_err(damaged)
-        };
-        saved.map(|bytes| parse(bytes.value())).transpose()?
-    };
+    let (mut time, mut holds) = (None, Holds::default());
+    if version > WALL_CLOCK_VERSION {
+        let state = reading.open_table(STATE).map_err(other)?;
+        time = value(&state, TIME_KEY)?;
+        holds = value(&state, HOLDS_KEY)?.unwrap_or_default();
+    }
     Ok(Contents {
         repulls: number(REPULLS_KEY)?,
         time,
+        holds,
         targets: rows(&targets)?,
         removals: rows(&removals)?,
     })
+}
+
+fn value<T: DeserializeOwned>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<T>, Trouble> {
+    let Some(saved) = table.get(key).map_err(other)? else {
+        return Ok(None);
+    };
+    let read = serde_json::from_slice(saved.value());
+    read.map_err(|error| Trouble::Damaged(format!("`{key}`: {error}")))
 }
 
 fn rows<T: DeserializeOwned>(
@@ -153,11 +164,13 @@ pub(super) fn commit(database: &Database, batch: &Batch) -> Result<(), Trouble> 
         let mut meta = writing.open_table(META).map_err(other)?;
         meta.insert(VERSION_KEY, VERSION).map_err(other)?;
         meta.insert(REPULLS_KEY, batch.repulls).map_err(other)?;
-        let mut time = writing.open_table(TIME).map_err(other)?;
-        if let Some(now) = &batch.time {
-            time.insert(TIME_KEY, json(now)?.as_slice())
-                .map_err(other)?;
+        let mut state = writing.open_table(STATE).map_err(other)?;
+        if let Some(time) = &batch.time {
+            let bytes = json(time)?;
+            state.insert(TIME_KEY, bytes.as_slice()).map_err(other)?;
         }
+        let bytes = json(&batch.holds)?;
+        state.insert(HOLDS_KEY, bytes.as_slice()).map_err(other)?;
         let mut targets = writing.open_table(TARGETS).map_err(other)?;
         put(&mut targets, &batch.targets)?;
         let mut removals = writing.open_table(REMOVALS).map_err(other)?;
