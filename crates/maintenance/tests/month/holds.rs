@@ -113,6 +113,9 @@ impl Host {
                 is_new: false,
             });
         }
+        // A policy whose call failed may not know what it released.
+        let failed = self.faults.last.saturating_add(SLACK);
+        self.holds.early.retain(|_, at| *at > failed);
         let mut early = self.holds.early.iter();
         let unexplained = early.find(|(_, at)| passed > **at + SLACK);
         hold(unexplained.is_none(), || {
