@@ -15,6 +15,7 @@ mod failures;
 mod history;
 mod holds;
 mod image_rm;
+mod inhibit;
 mod leased;
 mod left;
 mod lists;

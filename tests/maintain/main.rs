@@ -8,6 +8,7 @@ mod explain;
 mod full;
 mod holds;
 mod host;
+mod inhibit;
 mod once;
 mod requested;
 #[path = "../e2e/rig.rs"]

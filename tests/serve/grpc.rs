@@ -56,7 +56,7 @@ pub(crate) async fn planned(pruner: &mut PruneServiceClient<Channel>) -> proto::
     plan.unwrap().into_inner()
 }
 
-fn all() -> proto::Request {
+pub(crate) fn all() -> proto::Request {
     let filters = proto::Filters {
         all: true,
         filters: Vec::new(),
@@ -75,7 +75,7 @@ pub(crate) async fn built(rig: &Rig, name: &str) -> BuiltImage {
 }
 
 /// Returns the progress of a run and its report.
-async fn finished(
+pub(crate) async fn finished(
     mut events: Streaming<proto::PruneResponse>,
 ) -> Result<(Vec<proto::Progress>, proto::Report), Status> {
     let mut progress = Vec::new();

@@ -15,6 +15,7 @@ mod grpc;
 mod host;
 mod hostile;
 mod images;
+mod inhibit;
 mod json;
 mod maintenance;
 mod newest;

@@ -175,6 +175,10 @@ impl SchedulerObserver for Metrics {
         }
     }
 
+    fn inhibited(&self, is_inhibited: bool) {
+        self.families.inhibited.set(is_inhibited.into());
+    }
+
     fn ran(&self, run: &PolicyRun) {
         let families = &self.families;
         let policy = run.policy.as_str();

@@ -106,6 +106,8 @@ pub(crate) enum ServiceError {
 pub enum ErrorKind {
     /// Another run has the guard.
     Busy,
+    /// A command forbids it: `reclaim inhibit`.
+    Inhibited,
     /// The request asks for more than can be freed.
     TargetNotMet,
     /// The plan did not pass its own check.
@@ -161,6 +163,7 @@ fn kind_of(error: &RunError) -> ErrorKind {
     match error {
         RunError::Filter(_) => ErrorKind::Invalid,
         RunError::Busy(_) => ErrorKind::Busy,
+        RunError::Inhibited(_) => ErrorKind::Inhibited,
         RunError::UnknownNamespace { .. }
         | RunError::NotFound(_)
         | RunError::UnknownRun { .. }

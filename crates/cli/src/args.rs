@@ -3,6 +3,7 @@
 mod globals;
 pub(crate) mod how;
 pub(crate) mod image;
+pub(crate) mod inhibit;
 pub(crate) mod maintain;
 pub(crate) mod project;
 pub(crate) mod serve;
@@ -125,13 +126,29 @@ pub(crate) enum Command {
     /// the host, --once needs --host: `reclaim serve` then runs the policies between its own runs.
     ///
     /// Exit status of --once: 0 done, or nothing to do; 1 a policy could not run; 2 wrong usage;
-    /// 3 some images could not be removed; 4 another prune is running; 5 a low watermark was not
+    /// 3 some images could not be removed; 4 another prune is running, or `reclaim inhibit`
+    /// forbids it; 5 a low watermark was not
     /// reached; 130 or 143 stopped by SIGINT or SIGTERM.
     Maintain(maintain::MaintainArgs),
 
     /// Explain policies, or list policy runs
     #[command(subcommand, arg_required_else_help = true)]
     Policy(maintain::PolicyCommand),
+
+    /// Keep policies from running while a command runs
+    ///
+    /// Runs COMMAND with its arguments. Until it ends, no policy on this containerd removes
+    /// anything; with --all no prune or removal does, whichever command or API requests it. Dry
+    /// runs always work. A run that has removed images and not freed them yet restores them. When
+    /// the command ends, policies that became due meanwhile run at their next check.
+    ///
+    /// The inhibitor is a lease of containerd that is renewed. It needs access to containerd's
+    /// socket. If this process is killed, the inhibitor ends after at most 5 minutes.
+    ///
+    /// Exit status: that of COMMAND, or 128 and the signal that ended it; 1 nothing can be
+    /// inhibited, and COMMAND did not run; 2 wrong usage; 126 COMMAND cannot be started; 127
+    /// COMMAND does not exist. SIGINT and SIGTERM are passed on to COMMAND.
+    Inhibit(inhibit::InhibitArgs),
 
     /// Check or print the configuration, or print its schema
     #[command(subcommand, arg_required_else_help = true)]

@@ -1,6 +1,7 @@
 //! The commands, by topic.
 
 pub(crate) mod config;
+pub(crate) mod inhibit;
 pub(crate) mod maintain;
 pub(crate) mod manual;
 pub(crate) mod pin;

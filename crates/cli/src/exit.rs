@@ -12,6 +12,7 @@ use reclaim_daemon::DaemonError;
 use reclaim_engine::{ConnectError, DockerError, NotFound, RunError};
 use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
 
+use crate::commands::inhibit::code_of_start;
 use crate::{output, text};
 
 /// The exit status. Scripts depend on it.
@@ -25,12 +26,14 @@ pub(crate) enum Exit {
     Usage,
     /// Some steps were done and some failed.
     Partial,
-    /// Another run holds the guard.
+    /// Another run holds the guard, or a command inhibits this one.
     Busy,
     /// The requested bytes cannot be freed; nothing was done.
     TargetNotMet,
     /// A signal stopped the command, which reports what it did: 128 and the signal's number.
     Stopped(u8),
+    /// The status of the command that `reclaim inhibit` ran.
+    OfCommand(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -42,7 +45,7 @@ impl From<Exit> for ExitCode {
             Exit::Partial => 3,
             Exit::Busy => 4,
             Exit::TargetNotMet => 5,
-            Exit::Stopped(status) => status,
+            Exit::Stopped(status) | Exit::OfCommand(status) => status,
         })
     }
 }
@@ -85,6 +88,12 @@ pub(crate) enum CommandError {
     LeftToDaemon(Exit),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error("start `{program}`")]
+    Start {
+        program: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("write to standard output")]
     Output(#[from] std::io::Error),
     #[error("write man pages to {}", directory.display())]
@@ -149,6 +158,10 @@ impl CommandError {
                 "name its files with -f, or the project with -p to read it from its containers"
                     .to_owned(),
             ),
+            Self::Run(RunError::Inhibited(_)) => Some(
+                "`reclaim inhibit --list` shows the commands that forbid it; --dry-run still works"
+                    .to_owned(),
+            ),
             Self::Daemon(DaemonError::Index(reclaim_maintenance::IndexError::InUse { .. })) => {
                 Some(
                     "a running daemon uses it, and runs its policies; for `reclaim serve`, use \
@@ -169,6 +182,7 @@ impl CommandError {
             | Self::OnlyOnceWithHost
             | Self::LeftToDaemon(_)
             | Self::Stopped(_)
+            | Self::Start { .. }
             | Self::Run(_)
             | Self::Output(_)
             | Self::ManPages { .. } => None,
@@ -200,9 +214,10 @@ impl CommandError {
             | Self::Health(HealthError::Address(_))
             | Self::NothingHeld(_) => Exit::Usage,
             Self::LeftToDaemon(exit) | Self::Stopped(exit) => *exit,
-            Self::Run(RunError::Busy(_))
+            Self::Start { source, .. } => Exit::OfCommand(code_of_start(source)),
+            Self::Run(RunError::Busy(_) | RunError::Inhibited(_))
             | Self::Host(HostError::Refused {
-                kind: ErrorKind::Busy,
+                kind: ErrorKind::Busy | ErrorKind::Inhibited,
                 ..
             }) => Exit::Busy,
             Self::Run(RunError::TargetNotMet(_))

@@ -14,13 +14,15 @@ const OVER_HTTP: &str = "Over HTTP";
 
 const IMAGE_PRUNE: &str = "`reclaim image prune --format json`, `reclaim image rm --format json`";
 
+const INHIBIT: &str = "`reclaim inhibit --list --format json`";
+
 /// Keys whose objects have names that users chose.
 const CHOSEN_KEYS: &[&str] = &["service_images"];
 
 /// Keys whose values are words that scripts compare.
 const WORDS: &[&str] = &[
     "action", "fate", "guard", "kind", "of", "outcome", "pinned", "problem", "reason", "role",
-    "trigger", "verdict",
+    "trigger", "verdict", "what",
 ];
 
 /// A section of the manual.
@@ -144,8 +146,9 @@ fn forms() -> Vec<(&'static str, Vec<Value>, &'static [&'static str])> {
                 values::policy_forecasts(),
                 values::policy_history(),
             ],
-            &[IMAGE_PRUNE, "`reclaim df --format json`"],
+            &[IMAGE_PRUNE, "`reclaim df --format json`", INHIBIT],
         ),
+        (INHIBIT, vec![values::inhibitors()], &[]),
     ]
 }
 

@@ -83,6 +83,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Policy(PolicyCommand::History(args)) => {
             commands::policy::history(&globals, &args).await
         }
+        Command::Inhibit(args) => commands::inhibit::run(&globals, &args).await,
         Command::Config(command) => commands::config::run(&globals, command),
         Command::Release(args) => commands::undo::release(&globals, &args).await,
         Command::Health(args) => commands::serve::health(&globals, &args).await,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use reclaim_model::{FilterError, HumanSize, Lease, Namespace, RunId, UsageByColumn};
+use reclaim_model::{FilterError, HumanSize, Inhibitor, Lease, Namespace, RunId, UsageByColumn};
 use reclaim_plan::{InvalidPlan, NotFound};
 use reclaim_store::StoreError;
 
@@ -19,6 +19,9 @@ pub enum RunError {
     /// Another run of this process or host holds the guard.
     #[error("{0}")]
     Busy(Busy),
+    /// A command that runs on the host forbids it: `reclaim inhibit`.
+    #[error("{0}")]
+    Inhibited(Box<Inhibitor>),
     /// The namespace does not exist.
     #[error(
         "namespace `{namespace}` does not exist; existing: {}",

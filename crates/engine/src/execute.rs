@@ -78,6 +78,8 @@ impl Engine {
         if run.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
+        // One may have come since the run began; after this check the removals begin.
+        self.check_inhibitors_of(run).await?;
 
         let mut report;
         let id = run.id.clone();
@@ -212,15 +214,25 @@ impl Engine {
             is_settled,
         } = removals;
         (run.progress)(Progress::LookingAgain);
+        let restore_all = if !is_settled {
+            Some(GRACE_CUT_SHORT.to_owned())
+        } else if gone.is_empty() && unpinned.is_empty() {
+            None
+        } else {
+            self.inhibited_meanwhile(run).await
+        };
+        let is_settled = restore_all.is_none();
         let looking = async {
-            if is_settled {
-                self.restore_used(run, inventory, gone, *watcher).await
-            } else {
-                self.restore_all(run, gone, GRACE_CUT_SHORT.to_owned())
-                    .await
+            match restore_all {
+                None => self.restore_used(run, inventory, gone, *watcher).await,
+                Some(why) => self.restore_all(run, gone, why).await,
             }
         };
         let look = self.phase(info_span!("look_again"), looking).await;
+        if !is_settled {
+            // No further batch begins, and nothing is collected.
+            run.cancel.cancel();
+        }
         let not_written = on_both(plan, report, |plan, report| {
             record_second_look(report, plan, look)
         });

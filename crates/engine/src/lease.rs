@@ -10,7 +10,7 @@ use reclaim_store::{Containerd, StoreError};
 use crate::retry::retry;
 
 /// The label for the start of the run.
-const STARTED: &str = "reclaim/started";
+pub(crate) const STARTED: &str = "reclaim/started";
 /// The label of a hold without an expiry: how long the daemon that keeps it holds it, in seconds.
 const WINDOW: &str = "reclaim/undo-window";
 /// The label of a hold whose run has not finished.
@@ -78,7 +78,7 @@ pub(crate) fn expiry(now: Timestamp, lifetime: Duration) -> Timestamp {
 }
 
 /// Formats RFC 3339 in whole seconds, which every containerd parses.
-fn text(time: Timestamp) -> String {
+pub(crate) fn text(time: Timestamp) -> String {
     format!("{time:.0}")
 }
 

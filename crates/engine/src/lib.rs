@@ -94,6 +94,7 @@
 //! | undo a prune, or free what it holds | [`RunOptions::undo_window`], [`Engine::history`], [`Engine::undo`], [`Engine::release`] |
 //! | list images and disk usage | [`Engine::images`], [`Engine::listing`], [`Engine::disk_usage`] |
 //! | ask why an image stays | [`Engine::why`] |
+//! | keep runs from starting | [`Engine::inhibit`], [`Engine::inhibitors`] |
 //! | keep images | [`Engine::pin`], [`ContainerdConfig`] on nodes of Kubernetes |
 //! | serve Docker's API or gRPC | the package `reclaim-api`, whose servers take an [`Engine`] |
 //! | test without containerd | the package `reclaim-fake` |
@@ -123,6 +124,7 @@ mod heartbeat;
 mod hold;
 mod host_guard;
 mod identity;
+mod inhibit;
 mod journal;
 mod kept_holds;
 mod kubernetes;
@@ -183,6 +185,9 @@ pub use docker::{DockerContainers, DockerEngine, DockerError};
 pub use engine::LastUseSource;
 pub use kubernetes::ContainerdConfig;
 pub use unlisted::UnlistedDocker;
+
+// What keeps runs from starting.
+pub use inhibit::{InhibitRequest, Inhibition};
 
 // Undo.
 pub use hold::Hold;

@@ -59,12 +59,14 @@ impl Engine {
         } = controls;
         let id = new_run();
         let request = &self.resolve(request).map_err(RunError::Filter)?;
+        // A run that an inhibitor stops cancels itself, and not what else its caller does.
+        let cancel_run = &cancel.child_token();
         let run = Run {
             id: &id,
             request,
             options,
             progress,
-            cancel,
+            cancel: cancel_run,
             measuring: Measuring::of_run(request, confirmed.is_some()),
             expires: Timestamp::MAX,
             patience: &Patience::to_end(self.patience, cancel),
@@ -107,6 +109,7 @@ impl Engine {
             let preview = unless_cancelled(run.cancel, previewing).await?;
             return Ok(idle_report(run.id.clone(), preview).await);
         }
+        unless_cancelled(run.cancel, self.check_inhibitors_of(run)).await?;
         let presence = self.presence(run.id.clone(), namespace).await;
         let beginning = self.begin(Claimant {
             presence: &presence,

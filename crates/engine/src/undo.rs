@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{Namespace, RunId, chain};
+use reclaim_model::{InhibitScope, Namespace, RunId, chain};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
@@ -117,12 +117,14 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If the run has no hold, another run is under way, or a change fails.
+    /// If the run has no hold, another run is under way, an inhibitor forbids removals, or a change
+    /// fails.
     pub async fn release(
         &self,
         namespace: &Namespace,
         run: Option<&str>,
     ) -> Result<RunId, RunError> {
+        self.check_inhibitors(InhibitScope::All).await?;
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
         let released = async {

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use reclaim_engine::{RunError, blocking, no_progress};
 use reclaim_model::{
-    Filesystem, FilterArgs, Namespace, PolicyName, Protection, PruneRequest, Report, Watermark,
-    Watermarks,
+    Filesystem, FilterArgs, Inhibitor, Namespace, PolicyName, Protection, PruneRequest, Report,
+    Watermark, Watermarks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,9 @@ pub struct PolicyForecast {
     pub wanted: Vec<Excess>,
     /// What it would do in each namespace.
     pub namespaces: Vec<NamespaceForecast>,
+    /// The commands that keep it from running at this moment.
+    #[serde(default)]
+    pub inhibitors: Vec<Inhibitor>,
     /// Settings that are probably not intended, and what could not be measured.
     pub warnings: Vec<String>,
 }
@@ -114,6 +117,7 @@ impl Maintenance {
             filesystems: found.seen,
             wanted,
             namespaces,
+            inhibitors: self.engine.inhibitors().await?,
             warnings,
         })
     }

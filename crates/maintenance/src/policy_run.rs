@@ -38,11 +38,13 @@ pub enum PolicyOutcome {
     Busy,
     /// It ended before it changed anything, or between two namespaces.
     Failed,
+    /// A command forbids it: `reclaim inhibit`.
+    Inhibited,
 }
 
 impl PolicyOutcome {
     /// All of them, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Nothing,
         Self::Done,
         Self::Capped,
@@ -50,6 +52,7 @@ impl PolicyOutcome {
         Self::Unmet,
         Self::Busy,
         Self::Failed,
+        Self::Inhibited,
     ];
 
     /// Returns its name in JSON and in metrics.
@@ -62,6 +65,7 @@ impl PolicyOutcome {
             Self::Unmet => "unmet",
             Self::Busy => "busy",
             Self::Failed => "failed",
+            Self::Inhibited => "inhibited",
         }
     }
 
@@ -126,7 +130,7 @@ pub struct PolicyRun {
     pub reports: Vec<Report>,
     /// How it ended.
     pub outcome: PolicyOutcome,
-    /// Why it failed, or who held the guard.
+    /// Why it failed, who held the guard, or which command inhibits it.
     pub error: Option<String>,
     /// What occupies the filesystems, if the low mark could not be reached.
     pub breakdown: Option<Breakdown>,

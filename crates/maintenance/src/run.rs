@@ -18,7 +18,9 @@ use jiff::Timestamp;
 use reclaim_engine::{
     Controls, Engine, RunError, RunOptions, blocking, no_progress, unless_cancelled,
 };
-use reclaim_model::{Column, Filesystem, Mode, Namespace, Protection, Report, RuleImages, chain};
+use reclaim_model::{
+    Column, Filesystem, InhibitScope, Mode, Namespace, Protection, Report, RuleImages, chain,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -193,13 +195,21 @@ impl<'a> UnderWay<'a> {
         done
     }
 
-    /// Measures the filesystems and finds what is above its high mark.
+    /// Measures the filesystems and finds what is above its high mark. Fails if there is work to do
+    /// and a command inhibits it.
     async fn begin(&mut self) -> Result<(), RunError> {
         self.measure().await?;
         self.run.before.clone_from(&self.filesystems);
         let pressure = &self.policy.pressure;
         self.run.wanted = pressure.begin(&self.filesystems, self.occupied);
         self.run.missing.clone_from(&self.run.wanted);
+        if self.policy.mode == Mode::Apply && !self.progress().is_over() {
+            let checking = self
+                .maintenance
+                .engine
+                .check_inhibitors(InhibitScope::Policies);
+            unless_cancelled(&self.cancel, checking).await?;
+        }
         Ok(())
     }
 
@@ -333,13 +343,19 @@ impl<'a> UnderWay<'a> {
     fn fail(&mut self, error: &RunError) {
         self.run.outcome = if matches!(error, RunError::Busy(_)) {
             PolicyOutcome::Busy
+        } else if matches!(error, RunError::Inhibited(_)) {
+            PolicyOutcome::Inhibited
         } else if matches!(error, RunError::Cancelled) {
             PolicyOutcome::Partial
         } else {
             PolicyOutcome::Failed
         };
         let error = chain(error);
-        warn!(%error, "policy failed");
+        if self.run.outcome == PolicyOutcome::Inhibited {
+            info!(reason = %error, "policy does not run");
+        } else {
+            warn!(%error, "policy failed");
+        }
         self.run.error = Some(error);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::{RunError, blocking, unless_cancelled};
-use reclaim_model::{Filesystem, Mode, PolicyName, chain};
+use reclaim_model::{Filesystem, Inhibitor, Mode, PolicyName, chain};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use crate::history::RunHistory;
 use crate::io_pressure::io_pressure;
 use crate::policy::{Policy, UnknownPolicy};
-use crate::policy_run::{PolicyRun, Trigger};
+use crate::policy_run::{PolicyOutcome, PolicyRun, Trigger};
 use crate::requests::{RequestQueue, RunRequest, SchedulerHandle};
 use crate::run::Maintenance;
 use crate::timetable::Timetable;
@@ -25,7 +25,8 @@ const CHECK: Duration = Duration::from_secs(30);
 /// The time between two attempts to read containerd at the start.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The time until a policy is checked again that was postponed because of I/O pressure.
+/// The time until a policy is checked again that was postponed because of I/O pressure, or because
+/// a command inhibits it.
 const POSTPONED: Duration = Duration::from_secs(10);
 
 /// How long a policy is postponed at most: pressure on the disk does not wait for calm.
@@ -36,6 +37,8 @@ const MAX_POSTPONED: SignedDuration = SignedDuration::from_mins(10);
 pub trait SchedulerObserver: fmt::Debug + Send + Sync {
     /// The filesystems were measured; `None` if containerd did not answer.
     fn measured(&self, filesystems: Option<&[Filesystem]>);
+    /// A policy is due; whether a command keeps it from running.
+    fn inhibited(&self, is_inhibited: bool);
     /// A policy ran.
     fn ran(&self, run: &PolicyRun);
     /// A policy is due at this time; `None` if it runs only on request.
@@ -60,6 +63,8 @@ pub struct Scheduler {
     observer: Arc<dyn SchedulerObserver>,
     timetable: Timetable,
     postponed_since: Option<Timestamp>,
+    /// The command that keeps policies from running, if there is one.
+    inhibitor: Option<Inhibitor>,
     /// Whether the last check could not measure the filesystems.
     is_blind: bool,
 }
@@ -79,6 +84,7 @@ impl Scheduler {
             observer,
             timetable,
             postponed_since: None,
+            inhibitor: None,
             is_blind: false,
         }
     }
@@ -156,6 +162,9 @@ impl Scheduler {
             return wait.unwrap_or(CHECK).min(CHECK);
         }
         let policy = self.set.policies[due.policy].clone();
+        if policy.mode == Mode::Apply && self.is_inhibited(&policy).await {
+            return POSTPONED;
+        }
         let pressure = if policy.max_io_pressure.is_some() {
             blocking(io_pressure).await
         } else {
@@ -223,13 +232,33 @@ impl Scheduler {
             let error = chain(&error);
             warn!(%error, "cannot record the policy run");
         }
-        if !run.is_rehearsal() {
+        // An inhibited policy stays due.
+        let was_inhibited = trigger == Trigger::Schedule && run.outcome == PolicyOutcome::Inhibited;
+        if !run.is_rehearsal() && !was_inhibited {
             let (ended, is_unsuccessful) = (run.ended, run.is_unsuccessful());
             self.timetable
                 .done(place, ended, is_unsuccessful, fastrand::f64());
             self.announce();
         }
         run
+    }
+
+    /// Whether a policy that is due waits for the end of a command. If that is unknown, the run
+    /// fails for the same reason.
+    async fn is_inhibited(&mut self, policy: &Policy) -> bool {
+        let inhibitors = self.set.maintenance.engine.inhibitors().await;
+        let found = inhibitors.unwrap_or_default().into_iter().next();
+        let key = |inhibitor: &Inhibitor| (inhibitor.pid, inhibitor.since);
+        match &found {
+            Some(inhibitor) if self.inhibitor.as_ref().map(key) != Some(key(inhibitor)) => {
+                info!(policy = %policy.name(), reason = %inhibitor, "policy postponed");
+            }
+            None if self.inhibitor.is_some() => info!("policies are no longer inhibited"),
+            Some(_) | None => {}
+        }
+        self.observer.inhibited(found.is_some());
+        self.inhibitor = found;
+        self.inhibitor.is_some()
     }
 
     /// Whether a policy that is due waits because of I/O pressure.

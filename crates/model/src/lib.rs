@@ -17,6 +17,7 @@ mod held_run;
 mod holder;
 mod image;
 mod image_list;
+mod inhibitor;
 mod inventory;
 mod label;
 mod leased;
@@ -56,6 +57,7 @@ pub use image::{
     Platform, Target, shown_name,
 };
 pub use image_list::{ImageList, ListedImage};
+pub use inhibitor::{InhibitScope, Inhibitor};
 pub use inventory::{
     Blob, CollectorRules, Container, ContainerState, Ingest, Inventory, Lease, LeaseResource,
     NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,

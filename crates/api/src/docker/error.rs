@@ -46,7 +46,7 @@ impl From<RunError> for ApiError {
             RunError::Containers { .. } | RunError::Cancelled | RunError::Ended => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            RunError::Check(_) => StatusCode::CONFLICT,
+            RunError::Check(_) | RunError::Inhibited(_) => StatusCode::CONFLICT,
             RunError::UnknownNamespace { .. }
             | RunError::NotFound(_)
             | RunError::UnknownRun { .. }

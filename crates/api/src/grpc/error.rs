@@ -26,6 +26,7 @@ pub(super) fn status(error: &ServiceError) -> Status {
     let run_error = error.run_error();
     let (name, code) = match (error.kind(), error, run_error) {
         (ErrorKind::Busy, ..) => ("busy", Code::Aborted),
+        (ErrorKind::Inhibited, ..) => ("inhibited", Code::FailedPrecondition),
         (ErrorKind::TargetNotMet, ..) => ("target-not-met", Code::FailedPrecondition),
         (ErrorKind::Check, ..) => ("check", Code::FailedPrecondition),
         // An unknown policy.

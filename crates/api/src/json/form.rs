@@ -261,7 +261,7 @@ impl ErrorForm {
 /// Returns the status of an answer that is an error.
 pub(super) fn status(error: &ServiceError) -> StatusCode {
     match error.kind() {
-        ErrorKind::Busy | ErrorKind::Check => StatusCode::CONFLICT,
+        ErrorKind::Busy | ErrorKind::Inhibited | ErrorKind::Check => StatusCode::CONFLICT,
         ErrorKind::TargetNotMet => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::Invalid => StatusCode::BAD_REQUEST,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,

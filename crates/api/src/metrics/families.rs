@@ -173,6 +173,8 @@ families! {
         "Time of a policy's last success, including runs with nothing to do; 0 if none";
     next: Family<PolicyLabel, Gauge> = Family::default(), "policy_next_timestamp_seconds", "policy_next_timestamp_seconds" ["policy"],
         "Time at which a policy is next due; 0 if it runs on demand only";
+    inhibited: Gauge = Gauge::default(), "policies_inhibited", "policies_inhibited" [],
+        "Whether the last policy that was due waits for the end of `reclaim inhibit`; 1 if it does";
     reload_success: Gauge = Gauge::default(), "config_reload_success", "config_reload_success" [],
         "Whether the last configuration was accepted; 1 if it was";
     reload_success_time: Gauge = Gauge::default(), "config_reload_success_timestamp_seconds", "config_reload_success_timestamp_seconds" [],

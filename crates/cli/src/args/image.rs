@@ -18,8 +18,8 @@ pub(crate) enum ImageCommand {
     /// be determined. --dry-run prints the reason for every image that is kept.
     ///
     /// Exit status: 0 done, nothing to do, or declined; 1 failed; 2 wrong usage; 3 some images, or
-    /// directories of their layers, could not be removed; 4 another prune is running;
-    /// 5 --target-free cannot be met; 130 or 143 stopped by SIGINT or SIGTERM, with a report of
+    /// directories of their layers, could not be removed; 4 another prune is running, or
+    /// `reclaim inhibit` forbids it; 5 --target-free cannot be met; 130 or 143 stopped by SIGINT or SIGTERM, with a report of
     /// what was done.
     Prune(PruneArgs),
 
@@ -30,7 +30,8 @@ pub(crate) enum ImageCommand {
     /// is the digest of an image or of its config, as `crictl images` shows it.
     ///
     /// Exit status: 0 done; 1 an image was not removed (with --force, a missing image is not an
-    /// error); 2 wrong usage; 3 the run did not finish; 4 another prune is running.
+    /// error); 2 wrong usage; 3 the run did not finish; 4 another prune is running,
+    /// or `reclaim inhibit` forbids it.
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
 

@@ -20,7 +20,8 @@ pub(crate) enum ProjectCommand {
     /// named, its services are taken from the labels of its containers.
     ///
     /// Exit status: 0 done, also if images are in use or missing; 1 failed, or an image could not
-    /// be removed; 2 wrong usage; 3 the run did not finish; 4 another prune is running.
+    /// be removed; 2 wrong usage; 3 the run did not finish; 4 another prune is running,
+    /// or `reclaim inhibit` forbids it.
     Prune(Box<ProjectPruneArgs>),
 
     /// List projects by their labels, their images, and what --rmi local would free

@@ -160,7 +160,7 @@ fn exit(runs: &[PolicyRun], stop: &Stop) -> Exit {
         Exit::Failed
     } else if any(PolicyOutcome::Partial) {
         stop.status().unwrap_or(Exit::Partial)
-    } else if any(PolicyOutcome::Busy) {
+    } else if any(PolicyOutcome::Busy) || any(PolicyOutcome::Inhibited) {
         Exit::Busy
     } else if any(PolicyOutcome::Unmet) {
         Exit::TargetNotMet

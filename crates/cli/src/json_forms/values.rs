@@ -14,16 +14,17 @@ use reclaim_model::{
     Amount, Answer, Answers, Column, Conflict, ConflictCause, DeleteGuard, Digest, DigestError,
     DiskUsage, Estimate, Failed, Filesystem, Freed, FreedBlob, FreedSnapshot, HeldRun, HeldRuns,
     Holder, HolderKind, HolderPath, HolderRole, ImageList, ImageSize, ImageUsage, ImageVerdict,
-    KeepReason, Kept, LeaseHolding, Leased, Left, LeftHolder, LeftThing, ListedImage, Mode, Named,
-    NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotPinned, NotRemoved, Outlook,
-    OutsideRecords, Pin, PinAction, PinOutcome, Pinned, Pins, Place, ProjectImage,
-    ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts, Reclaimed, ReferenceError,
-    RefuseReason, Refused, RemoveReason, Removed, Report, Room, Row, RunId, SnapshotId, Thing,
-    ThingKind, Unpin, Unrecorded, UsageByColumn, Versioned,
+    InhibitScope, Inhibitor, KeepReason, Kept, LeaseHolding, Leased, Left, LeftHolder, LeftThing,
+    ListedImage, Mode, Named, NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotPinned,
+    NotRemoved, Outlook, OutsideRecords, Pin, PinAction, PinOutcome, Pinned, Pins, Place,
+    ProjectImage, ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts, Reclaimed,
+    ReferenceError, RefuseReason, Refused, RemoveReason, Removed, Report, Room, Row, RunId,
+    SnapshotId, Thing, ThingKind, Unpin, Unrecorded, UsageByColumn, Versioned,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::commands::inhibit::Inhibitors;
 use crate::commands::project::prune::PruneResult;
 
 const COLUMNS: [Column; 16] = [
@@ -584,8 +585,31 @@ pub(super) fn policy_forecasts() -> Value {
                 now: whole_report(),
                 at_most: whole_report(),
             }],
+            inhibitors: vec![inhibitor(InhibitScope::Policies)],
             warnings: vec![text()],
         }],
+    })
+}
+
+fn inhibitor(what: InhibitScope) -> Inhibitor {
+    Inhibitor {
+        what,
+        command: text(),
+        pid: Some(1),
+        uid: Some(1),
+        why: Some(text()),
+        since: Some(Timestamp::UNIX_EPOCH),
+        until: Some(Timestamp::UNIX_EPOCH),
+        namespace: namespace(),
+        lease: text(),
+    }
+}
+
+pub(super) fn inhibitors() -> Value {
+    form(Inhibitors {
+        inhibitors: [InhibitScope::Policies, InhibitScope::All]
+            .map(inhibitor)
+            .into(),
     })
 }
 

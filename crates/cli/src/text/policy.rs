@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use reclaim_maintenance::{PolicyForecast, PolicyOutcome, PolicyRun, ReleasedHold, RunRecord};
-use reclaim_model::{Filesystem, HumanSize, Mode, Report};
+use reclaim_model::{Filesystem, HumanSize, Inhibitor, Mode, Report};
 
 use super::{Truncation, add_line, align_right, count, df, report, shown_name, table, total};
 
@@ -79,6 +80,7 @@ fn ending(outcome: PolicyOutcome) -> &'static str {
         PolicyOutcome::Unmet => "the low mark cannot be reached",
         PolicyOutcome::Busy => "another prune is running",
         PolicyOutcome::Failed => "failed",
+        PolicyOutcome::Inhibited => "inhibited",
     }
 }
 
@@ -121,6 +123,9 @@ pub(crate) fn forecasts(
         }
         for excess in &forecast.wanted {
             add_line(&mut text, format_args!("  too full: {excess}"));
+        }
+        for inhibitor in &forecast.inhibitors {
+            add_line(&mut text, format_args!("  does not run now: {inhibitor}"));
         }
         let mut rows = table(["  NAMESPACE", "NOW", "AT MOST"]);
         for namespace in &forecast.namespaces {
@@ -173,6 +178,28 @@ fn place(filesystem: &Filesystem) -> String {
         HumanSize(filesystem.bytes.left),
         HumanSize(filesystem.bytes.total),
     )
+}
+
+/// Renders the commands that inhibit something, the oldest first.
+pub(crate) fn inhibitors(inhibitors: &[Inhibitor]) -> String {
+    let mut rows = table([
+        "COMMAND", "UID", "PID", "INHIBITS", "SINCE", "EXPIRES", "WHY",
+    ]);
+    let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |it| it.to_string());
+    let time =
+        |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |it| format!("{it:.0}"));
+    for inhibitor in inhibitors {
+        rows.add_row([
+            inhibitor.command.clone(),
+            number(inhibitor.uid),
+            number(inhibitor.pid),
+            inhibitor.what.word().to_owned(),
+            time(inhibitor.since),
+            time(inhibitor.until),
+            inhibitor.why.clone().unwrap_or_default(),
+        ]);
+    }
+    format!("{}\n", rows.trim_fmt())
 }
 
 /// Renders the runs of policies, the oldest first.

@@ -116,6 +116,8 @@ struct Observer(Shared);
 impl SchedulerObserver for Observer {
     fn measured(&self, _: Option<&[Filesystem]>) {}
 
+    fn inhibited(&self, _: bool) {}
+
     fn ran(&self, run: &PolicyRun) {
         self.0.host().ran(run);
     }

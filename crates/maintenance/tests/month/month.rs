@@ -78,7 +78,7 @@ impl Tally {
             PolicyOutcome::Unmet => self.unmet += 1,
             PolicyOutcome::Busy => self.busy += 1,
             PolicyOutcome::Failed | PolicyOutcome::Partial => self.failed += 1,
-            PolicyOutcome::Nothing | PolicyOutcome::Done => {}
+            PolicyOutcome::Nothing | PolicyOutcome::Done | PolicyOutcome::Inhibited => {}
         }
     }
 }

@@ -189,6 +189,33 @@ impl Containerd {
         Ok(leases)
     }
 
+    /// Lists the leases of all namespaces that have a label with this key, without their resources,
+    /// and the namespaces whose leases cannot be listed.
+    ///
+    /// # Errors
+    ///
+    /// If containerd is away, or its namespaces cannot be listed.
+    pub async fn leases_with_label(
+        &self,
+        key: &str,
+    ) -> Result<(Vec<(Namespace, Lease)>, Vec<(Namespace, StoreError)>), StoreError> {
+        let (mut found, mut unread) = (Vec::new(), Vec::new());
+        for namespace in self.namespaces().await? {
+            let filters = || vec![format!("labels.{key:?}")];
+            match with_retries(|| self.leases_by(&namespace, filters())).await {
+                Ok(messages) => found.extend(
+                    messages
+                        .into_iter()
+                        .filter(|message| message.labels.contains_key(key))
+                        .map(|message| (namespace.clone(), convert::lease(message, Vec::new()))),
+                ),
+                Err(error) if error.is_from_transport() => return Err(error),
+                Err(error) => unread.push((namespace, error)),
+            }
+        }
+        Ok((found, unread))
+    }
+
     async fn leases_by(
         &self,
         namespace: &Namespace,

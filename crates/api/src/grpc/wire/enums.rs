@@ -92,7 +92,9 @@ mirrored!(Trigger, proto::Trigger, [Schedule, Demand]);
 mirrored!(
     PolicyOutcome,
     proto::Outcome,
-    [Nothing, Done, Capped, Partial, Unmet, Busy, Failed]
+    [
+        Nothing, Done, Capped, Partial, Unmet, Busy, Failed, Inhibited
+    ]
 );
 
 mirrored!(DeleteGuard, proto::DeleteGuard, [Server, ReadFirst]);

@@ -7,7 +7,9 @@ use reclaim_maintenance::{
     Breakdown, Excess, FilesystemRecord, Measure, NamespaceRun, Policy, PolicyForecast, PolicyRun,
     ReleasedHold, RunRecord, Schedule,
 };
-use reclaim_model::{BuildHistory, Filesystem, Room, Watermark, Watermarks};
+use reclaim_model::{
+    BuildHistory, Filesystem, InhibitScope, Inhibitor, Room, Watermark, Watermarks,
+};
 
 use super::{moment, size};
 use crate::grpc::proto;
@@ -134,6 +136,7 @@ impl From<&PolicyForecast> for proto::PolicyForecast {
             filesystems,
             wanted,
             namespaces,
+            inhibitors,
             warnings,
         } = forecast;
         let namespaces = namespaces.iter().map(|it| proto::NamespaceForecast {
@@ -145,7 +148,35 @@ impl From<&PolicyForecast> for proto::PolicyForecast {
             filesystems: filesystems.iter().map(Into::into).collect(),
             wanted: wanted.iter().map(Into::into).collect(),
             namespaces: namespaces.collect(),
+            inhibitors: inhibitors.iter().map(Into::into).collect(),
             warnings: warnings.clone(),
+        }
+    }
+}
+
+impl From<&Inhibitor> for proto::Inhibitor {
+    fn from(inhibitor: &Inhibitor) -> Self {
+        let Inhibitor {
+            what,
+            command,
+            pid,
+            uid,
+            why,
+            since,
+            until,
+            namespace,
+            lease,
+        } = inhibitor;
+        Self {
+            all: *what == InhibitScope::All,
+            command: command.clone(),
+            pid: *pid,
+            uid: *uid,
+            why: why.clone(),
+            since: since.map(moment),
+            until: until.map(moment),
+            namespace: namespace.to_string(),
+            lease: lease.clone(),
         }
     }
 }
