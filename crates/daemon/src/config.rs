@@ -3,6 +3,7 @@
 //! Parsing checks each value by itself, so that an error has the line. Then [`Config::new`] checks
 //! values that depend on each other, and the error has the key or the policy.
 
+mod events;
 mod file;
 mod fleet;
 mod headroom;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
+use http::Uri;
 use reclaim_maintenance::settings::Text;
 use reclaim_maintenance::{Policy, PolicySettings};
 use reclaim_model::{Namespace, Protection};
@@ -46,6 +48,8 @@ pub struct Config {
     pub state: PathBuf,
     /// The address of the metrics server, if there is one.
     pub metrics: Option<SocketAddr>,
+    /// The receiver of events, if there is one.
+    pub events: Option<Uri>,
     /// The reserve file.
     pub headroom: HeadroomConfig,
     /// Whether the images that a node needs are protected.
@@ -69,6 +73,7 @@ impl Config {
             kubernetes,
             state,
             metrics,
+            events: events_section,
             headroom,
             protect,
             fleet,
@@ -82,6 +87,7 @@ impl Config {
             kubelet_yaml: kubernetes.kubelet_config,
             state: state.directory,
             metrics: metrics.listen,
+            events: events::url(events_section)?,
             headroom: headroom.into(),
             infrastructure,
             protection,

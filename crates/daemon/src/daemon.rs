@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reclaim_api::listen::{self, Limits};
 use reclaim_api::metrics::{self, Metrics};
 use reclaim_engine::Health;
-use reclaim_maintenance::{Scheduler, SchedulerHandle};
-use reclaim_model::PolicyName;
+use reclaim_maintenance::{PolicyRun, Scheduler, SchedulerHandle, SchedulerObserver};
+use reclaim_model::{Filesystem, PolicyName};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error::DaemonError;
+use crate::events::EventQueue;
 use crate::host::Host;
 use crate::reload::Reloader;
 use crate::systemd::{feed_by, notify, watchdog};
@@ -37,6 +39,7 @@ impl Daemon {
     ) -> Result<Self, DaemonError> {
         // Before the first task starts, so that an error leaves no task running.
         let set = host.policy_set(&host.config, &names)?;
+        let events = host.events()?;
         let health = Arc::new(Health::default());
         let metrics = Arc::new(Metrics::new(
             env!("CARGO_PKG_VERSION"),
@@ -72,7 +75,13 @@ impl Daemon {
         let token = cancel.clone();
         tasks.spawn(async move { counting.count_runs(&engine, &token).await });
         let (new, adopted) = mpsc::channel(1);
-        let scheduler = Scheduler::new(set, Arc::clone(&host.history), Arc::clone(&metrics) as _);
+        let mut observer: Arc<dyn SchedulerObserver> = Arc::clone(&metrics) as _;
+        if let Some(sender) = events {
+            let (queue, sending) = EventQueue::new(sender, cancel.clone());
+            tasks.spawn(sending);
+            observer = Arc::new(WithEvents { queue, observer });
+        }
+        let scheduler = Scheduler::new(set, Arc::clone(&host.history), observer);
         let handle = scheduler.handle();
         let token = cancel.clone();
         tasks.spawn(async move { scheduler.run(adopted, &token).await });
@@ -99,6 +108,32 @@ impl Daemon {
     /// Waits until all tasks have ended.
     pub(crate) async fn ended(self) {
         self.tasks.join_all().await;
+    }
+}
+
+/// An observer that also sends events.
+#[derive(Debug)]
+struct WithEvents {
+    queue: EventQueue,
+    observer: Arc<dyn SchedulerObserver>,
+}
+
+impl SchedulerObserver for WithEvents {
+    fn measured(&self, filesystems: Option<&[Filesystem]>) {
+        self.observer.measured(filesystems);
+    }
+
+    fn inhibited(&self, is_inhibited: bool) {
+        self.observer.inhibited(is_inhibited);
+    }
+
+    fn ran(&self, run: &PolicyRun) {
+        self.observer.ran(run);
+        self.queue.put(run);
+    }
+
+    fn due(&self, policy: &PolicyName, at: Option<Timestamp>) {
+        self.observer.due(policy, at);
     }
 }
 

@@ -47,6 +47,9 @@ pub enum DaemonError {
     /// The gRPC services cannot be described to clients.
     #[error("describe the gRPC services")]
     Describe(#[from] DescribeError),
+    /// The certificates for sending events cannot be read.
+    #[error("read the system's certificates, which events.url needs")]
+    Certificates(#[source] io::Error),
     /// SIGHUP cannot be handled.
     #[error("handle SIGHUP")]
     Signal(#[source] io::Error),

@@ -1,7 +1,7 @@
 //! The cluster lock of `[fleet]`, by coordination Leases.
 
 use std::error::Error;
-use std::{env, fmt, fs, io};
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use reclaim_fleet::{ClusterLockConfig, ClusterLockError};
@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Fleet;
+use crate::host::node_name;
 
 /// Why the cluster lock cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -86,19 +87,9 @@ async fn connect(fleet: &Fleet) -> Result<reclaim_fleet::ClusterLock, FleetError
         lease_name,
         node: match node {
             Some(node) => node,
-            None => node_name()?,
+            None => node_name().map_err(|source| FleetError::NoName { source })?,
         },
         lease_duration,
     };
     Ok(reclaim_fleet::ClusterLock::connect(config).await?)
-}
-
-/// Returns the node's name: `NODE_NAME`, or the host name.
-fn node_name() -> Result<String, FleetError> {
-    if let Some(name) = env::var_os("NODE_NAME").filter(|it| !it.is_empty()) {
-        return Ok(name.to_string_lossy().into_owned());
-    }
-    let hostname = fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_err(|source| FleetError::NoName { source })?;
-    Ok(hostname.trim().to_owned())
 }

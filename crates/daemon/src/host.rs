@@ -2,17 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{env, fs, io};
 
 use reclaim_engine::{
     ContainerdConfig, DockerContainers, Engine, RegisteredContainers, UnlistedDocker,
 };
-use reclaim_maintenance::{ClusterLock, LastUseIndex, Maintenance, Policy, PolicySet, RunHistory};
+use reclaim_maintenance::{
+    ClusterLock, LastUseIndex, Maintenance, Policy, PolicyRun, PolicySet, RunHistory, RunRecord,
+};
 use reclaim_model::{PolicyName, chain};
 use reclaim_store::{ConnectError, Containerd};
 use tracing::warn;
 
 use crate::config::{self, Config};
 use crate::error::DaemonError;
+use crate::events::EventSender;
 
 /// The default address of containerd, as for ctr and nerdctl.
 pub const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
@@ -136,6 +140,24 @@ impl Host {
         }
     }
 
+    /// Returns the client of the receiver of events, if there is one.
+    pub(crate) fn events(&self) -> Result<Option<EventSender>, DaemonError> {
+        self.config.events.clone().map(EventSender::new).transpose()
+    }
+
+    /// Sends the events of runs that a command made. Waits for a limited time, and logs a failure.
+    ///
+    /// # Errors
+    ///
+    /// If the certificates of the system cannot be read.
+    pub async fn send_events(&self, runs: &[PolicyRun]) -> Result<(), DaemonError> {
+        if let Some(sender) = self.events()? {
+            let records: Vec<RunRecord> = runs.iter().filter_map(PolicyRun::record).collect();
+            sender.deliver_all(&records).await;
+        }
+        Ok(())
+    }
+
     /// Deletes the reserve file that an earlier configuration left in the state directory.
     pub fn drop_headroom(&self, config: &Config) {
         if let Some(obsolete) = config.headroom.obsolete(&self.state)
@@ -168,6 +190,15 @@ impl Host {
 pub async fn connect(address: &str, is_remote: bool) -> Result<Engine, ConnectError> {
     let store = Containerd::connect(address).await?;
     Ok(Engine::new(placed(store, is_remote)))
+}
+
+/// Returns the node's name: `NODE_NAME`, or the host name.
+pub(crate) fn node_name() -> io::Result<String> {
+    if let Some(name) = env::var_os("NODE_NAME").filter(|it| !it.is_empty()) {
+        return Ok(name.to_string_lossy().into_owned());
+    }
+    let hostname = fs::read_to_string("/proc/sys/kernel/hostname")?;
+    Ok(hostname.trim().to_owned())
 }
 
 /// Marks a containerd that runs on another host.

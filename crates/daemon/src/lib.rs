@@ -6,6 +6,7 @@
 pub mod config;
 mod daemon;
 mod error;
+mod events;
 #[cfg(feature = "fleet")]
 mod fleet_lock;
 mod host;

@@ -66,6 +66,7 @@ impl Reloader {
             ("containerd.address", config.address != old.address),
             ("state.directory", config.state != old.state),
             ("metrics.listen", config.metrics != old.metrics),
+            ("events.url", config.events != old.events),
         ] {
             if is_changed {
                 warn!(key, "this change takes effect after a restart");

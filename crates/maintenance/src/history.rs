@@ -17,7 +17,7 @@ use reclaim_model::{PolicyName, chain};
 use serde::Deserialize;
 use tracing::warn;
 
-use crate::policy_run::{PolicyOutcome, PolicyRun, Trigger};
+use crate::policy_run::{PolicyRun, Trigger};
 use record::VERSION;
 
 pub use record::{FilesystemRecord, NamespaceRun, RunRecord};
@@ -26,6 +26,9 @@ pub use record::{FilesystemRecord, NamespaceRun, RunRecord};
 const KEPT: usize = 1000;
 
 const FILE: &str = "runs.jsonl";
+
+/// The file with the last run alone, for units of systemd that wait for a change.
+const LAST: &str = "last-run.json";
 
 /// Why the history cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +133,7 @@ impl RunHistory {
         last.map(|run| run.ended)
     }
 
-    /// Adds a run, unless it had nothing to do: such runs would soon fill the history.
+    /// Adds a run, unless it had nothing to do, and replaces the file of the last run.
     ///
     /// It blocks until the run is on disk. After an error the run is in memory only.
     ///
@@ -138,10 +141,9 @@ impl RunHistory {
     ///
     /// If it cannot be written, for example to a full disk.
     pub fn add(&self, run: &PolicyRun) -> Result<(), HistoryError> {
-        if run.outcome == PolicyOutcome::Nothing && run.reports.is_empty() {
+        let Some(record) = run.record() else {
             return Ok(());
-        }
-        let record = RunRecord::of(run);
+        };
         let line = line(&record);
         // It keeps the lines in the order of the runs.
         let _file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,10 +157,19 @@ impl RunHistory {
                 runs.clone()
             })
         };
-        if let Some(runs) = shortened {
-            return self.rewrite(&runs);
-        }
-        state::append_line(&self.path, line.as_bytes()).map_err(|source| self.failed(source))
+        let written = match shortened {
+            Some(runs) => self.rewrite(&runs),
+            None => state::append_line(&self.path, line.as_bytes())
+                .map_err(|source| self.failed(source)),
+        };
+        // Last, because units of systemd start when it changes.
+        let last = self.path.with_file_name(LAST);
+        let replaced = state::replace(&last, line.as_bytes());
+        written.and(replaced.map_err(|source| HistoryError::Io {
+            operation: "write",
+            path: last,
+            source,
+        }))
     }
 
     /// Replaces the file as a whole.
@@ -241,6 +252,7 @@ mod tests {
     use reclaim_model::Mode;
 
     use super::*;
+    use crate::policy_run::PolicyOutcome;
 
     fn run(second: i64) -> PolicyRun {
         let moment = Timestamp::from_second(second).unwrap();
@@ -258,6 +270,9 @@ mod tests {
             history.add(&run(second)).unwrap();
         }
         assert_eq!(history.runs().len(), KEPT);
+        let last = fs::read(directory.path().join(LAST)).unwrap();
+        let last: RunRecord = serde_json::from_slice(&last).unwrap();
+        assert_eq!(Some(&last), history.runs().last());
         let again = RunHistory::open(directory.path()).unwrap();
         assert_eq!(again.runs(), history.runs());
         let last = again.last_end(&"p".parse().unwrap()).unwrap();

@@ -64,6 +64,11 @@ async fn once(host: &Host, args: &MaintainArgs, trunc: Truncation) -> Result<Exi
     }
     show_all(&runs, args.format)?;
     host.index.save().map_err(DaemonError::from)?;
+    tokio::select! {
+        biased;
+        _ = stop.signalled() => {}
+        sent = host.send_events(&runs) => sent?,
+    }
     Ok(exit(&runs, &stop))
 }
 

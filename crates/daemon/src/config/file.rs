@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::de::value::{Error, MapDeserializer};
 use serde::{Deserialize, Serialize};
 
+use super::events::EventsSection;
 use super::fleet::FleetSection;
 use super::headroom::HeadroomSection;
 use super::protect::ProtectSection;
@@ -28,6 +29,8 @@ pub(super) struct ConfigFile {
     pub(super) state: StateSection,
     #[serde(default = "empty")]
     pub(super) metrics: MetricsSection,
+    #[serde(default = "empty")]
+    pub(super) events: EventsSection,
     #[serde(default = "empty")]
     pub(super) headroom: HeadroomSection,
     #[serde(default = "empty")]
@@ -46,6 +49,7 @@ impl ConfigFile {
             KubernetesSection::keys(),
             StateSection::keys(),
             MetricsSection::keys(),
+            EventsSection::keys(),
             HeadroomSection::keys(),
             ProtectSection::keys(),
             FleetSection::keys(),

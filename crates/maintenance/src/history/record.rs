@@ -86,9 +86,17 @@ pub struct NamespaceRun {
     pub held_until: Option<Timestamp>,
 }
 
+impl PolicyRun {
+    /// Returns the record of the run; `None` if it had nothing to do: such runs would soon fill the
+    /// history.
+    pub fn record(&self) -> Option<RunRecord> {
+        let is_empty = self.outcome == PolicyOutcome::Nothing && self.reports.is_empty();
+        (!is_empty).then(|| RunRecord::of(self))
+    }
+}
+
 impl RunRecord {
-    /// Returns the record of a run.
-    pub(super) fn of(run: &PolicyRun) -> Self {
+    fn of(run: &PolicyRun) -> Self {
         let texts = |excesses: &[Excess]| excesses.iter().map(ToString::to_string).collect();
         let filesystems = run.before.iter().map(|before| {
             let mut after = run.after.iter();
