@@ -1,12 +1,11 @@
 //! The promise of undo windows: none ends early by time that passed, whatever the wall clock shows,
 //! and the daemon ends each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use reclaim_maintenance::PolicyRun;
-use reclaim_model::RunId;
 
 use crate::diary::{Broken, hold};
 use crate::host::{Host, NAMESPACES};
@@ -38,8 +37,12 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     kept: BTreeMap<Key, Kept>,
-    /// Holds that ended early, since when, until a policy reports that it released them.
-    early: BTreeMap<Key, SignedDuration>,
+    /// Holds that ended early, between two times, until a policy reports that it released them.
+    early: BTreeMap<Key, (SignedDuration, SignedDuration)>,
+    /// The runs whose holds policies released.
+    released: BTreeSet<String>,
+    /// When they were checked last.
+    checked: SignedDuration,
 }
 
 impl Holds {
@@ -51,12 +54,8 @@ impl Holds {
 
     /// Records that a policy released holds.
     pub(crate) fn released(&mut self, run: &PolicyRun) {
-        let is_released = |id: &str| {
-            run.released
-                .iter()
-                .any(|hold| hold.run == RunId(id.to_owned()))
-        };
-        self.early.retain(|(_, id), _| !is_released(id));
+        let released = run.released.iter().map(|hold| hold.run.0.clone());
+        self.released.extend(released);
     }
 
     /// Records that the daemon ended: what it released is not reported any more, and a hold of its
@@ -99,7 +98,7 @@ impl Host {
         self.holds.kept = kept;
         for (key, kept) in gone {
             if passed - kept.since < kept.window {
-                self.holds.early.insert(key, passed);
+                self.holds.early.insert(key, (self.holds.checked, passed));
             } else {
                 self.tally.windows += 1;
             }
@@ -115,9 +114,13 @@ impl Host {
         }
         // A policy whose call failed may not know what it released.
         let failed = self.faults.last.saturating_add(SLACK);
-        self.holds.early.retain(|_, at| *at > failed);
+        let released = &self.holds.released;
+        self.holds
+            .early
+            .retain(|(_, run), (after, _)| *after > failed && !released.contains(run));
+        self.holds.checked = passed;
         let mut early = self.holds.early.iter();
-        let unexplained = early.find(|(_, at)| passed > **at + SLACK);
+        let unexplained = early.find(|(_, (_, before))| passed > *before + SLACK);
         hold(unexplained.is_none(), || {
             format!("the hold of {unexplained:?} ended early, and no policy released it")
         })?;
