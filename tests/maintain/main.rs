@@ -10,6 +10,7 @@ mod full;
 mod holds;
 mod host;
 mod inhibit;
+mod late;
 mod once;
 mod requested;
 #[path = "../e2e/rig.rs"]

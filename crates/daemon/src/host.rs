@@ -8,10 +8,12 @@ use reclaim_engine::{
     ContainerdConfig, DockerContainers, Engine, RegisteredContainers, UnlistedDocker,
 };
 use reclaim_maintenance::{
-    ClusterLock, LastUseIndex, Maintenance, Policy, PolicyRun, PolicySet, RunHistory, RunRecord,
+    ClusterLock, LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, RunHistory,
+    RunRecord,
 };
 use reclaim_model::{PolicyName, chain};
 use reclaim_store::{ConnectError, Containerd};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::config::{self, Config};
@@ -64,6 +66,8 @@ pub struct Host {
     pub(crate) health_connection: Containerd,
     /// Containers that engines registered.
     pub(crate) registered: Arc<RegisteredContainers>,
+    /// What policies freed and the filesystems do not show yet.
+    late: Arc<LateRoom>,
     /// The state directory.
     state: PathBuf,
 }
@@ -112,9 +116,12 @@ impl Host {
                 }
             })
             .with_last_use(Arc::clone(&index) as _);
+        let history = RunHistory::open(&state)?;
+        let late = LateRoom::of_runs(&history.runs(), engine.store().now(), Instant::now());
         Ok(Self {
             index,
-            history: Arc::new(RunHistory::open(&state)?),
+            history: Arc::new(history),
+            late: Arc::new(late),
             engine: Arc::new(engine),
             registered,
             health_connection,
@@ -137,6 +144,7 @@ impl Host {
             headroom: config.headroom.reserve(&self.state),
             cluster_lock: cluster_lock(config),
             kubelet_config: Some(config.kubelet_yaml.clone()),
+            late: Arc::clone(&self.late),
         }
     }
 

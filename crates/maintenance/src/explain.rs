@@ -7,10 +7,11 @@ use reclaim_model::{
     Watermark, Watermarks,
 };
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::kubelet::kubelet_warnings;
 use crate::policy::{Policy, Schedule};
-use crate::pressure::{Excess, goals};
+use crate::pressure::{Excess, goals, outstanding};
 use crate::progress::request;
 use crate::rules::rules;
 use crate::run::Maintenance;
@@ -28,6 +29,9 @@ pub struct PolicyForecast {
     pub filesystems: Vec<Filesystem>,
     /// What is above its high mark, and how much has to be freed to reach the low one.
     pub wanted: Vec<Excess>,
+    /// Bytes that earlier runs freed and that the filesystems do not show yet.
+    #[serde(default)]
+    pub not_yet_visible: Vec<Excess>,
     /// What it would do in each namespace.
     pub namespaces: Vec<NamespaceForecast>,
     /// The commands that keep it from running at this moment.
@@ -85,6 +89,8 @@ impl Maintenance {
             None
         };
         let wanted = policy.pressure.begin(&found.seen, occupied);
+        self.late.update(&found.seen, Instant::now());
+        let not_yet_visible = self.late.bytes();
         let existing = self.engine.store().namespaces().await?;
         let mut namespaces = Vec::new();
         for namespace in &policy.namespaces {
@@ -92,7 +98,7 @@ impl Maintenance {
             let mut images = images.await;
             let all = request(policy, namespace, images.clone());
             if policy.pressure.is_any() {
-                images.goals = Some(goals(&wanted, &found.seen));
+                images.goals = Some(goals(&outstanding(&wanted, &not_yet_visible), &found.seen));
             }
             let spare = policy.pressure.spare(occupied);
             images.max_bytes = images.max_bytes.into_iter().chain(spare).min();
@@ -116,6 +122,7 @@ impl Maintenance {
             rules: rules(policy),
             filesystems: found.seen,
             wanted,
+            not_yet_visible,
             namespaces,
             inhibitors: self.engine.inhibitors().await?,
             warnings,

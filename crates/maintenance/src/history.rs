@@ -405,6 +405,7 @@ mod tests {
             }],
             wanted: vec!["90B on `/var/lib`".to_owned()],
             missing: vec!["40B on `/var/lib`".to_owned()],
+            not_yet_visible: Vec::new(),
             released: vec!["019aa6f0-1c2d-7e3f-8a4b-5c6d7e8f9a0b".to_owned()],
             runs: vec![NamespaceRun {
                 namespace: "default".to_owned(),

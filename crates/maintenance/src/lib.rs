@@ -15,6 +15,7 @@ mod holds;
 mod io_pressure;
 mod kubelet;
 mod last_use;
+mod late;
 mod policy;
 mod policy_run;
 mod pressure;
@@ -35,9 +36,10 @@ pub use kubelet::{
     Available, KubeletError, KubeletThresholds, kubelet_overlaps, kubelet_warnings, read_kubelet,
 };
 pub use last_use::{IndexError, LastUseIndex, Observed};
+pub use late::LateRoom;
 pub use policy::{Cron, CronError, Policy, PolicySettings, Pressure, Schedule, UnknownPolicy};
 pub use policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
-pub use pressure::{Excess, Measure, Occupied, goals};
+pub use pressure::{Excess, Measure, Occupied, goals, outstanding};
 pub use requests::{RequestError, RequestedRuns, SchedulerHandle};
 pub use run::Maintenance;
 pub use scheduler::{PolicySet, Scheduler, SchedulerObserver};

@@ -8,7 +8,7 @@ use reclaim_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::pressure::Excess;
+use crate::pressure::{Excess, outstanding};
 
 /// Why a policy ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub enum Trigger {
 pub enum PolicyOutcome {
     /// There was nothing to do: no pressure, or no image that the policy selects.
     Nothing,
-    /// It freed what it had to.
+    /// It freed what it had to; some of it may not be visible yet.
     Done,
     /// A cap of the policy ended it; the next run continues.
     Capped,
@@ -123,6 +123,9 @@ pub struct PolicyRun {
     pub wanted: Vec<Excess>,
     /// What of that is still above its low mark.
     pub missing: Vec<Excess>,
+    /// Bytes that were freed and that the filesystems do not show yet.
+    #[serde(default)]
+    pub not_yet_visible: Vec<Excess>,
     /// Holds of earlier runs that it released.
     #[serde(flatten, with = "released")]
     pub released: Vec<ReleasedHold>,
@@ -184,6 +187,11 @@ mod released {
 }
 
 impl PolicyRun {
+    /// Returns what is still to be freed, apart from what is on its way.
+    pub fn outstanding(&self) -> Vec<Excess> {
+        outstanding(&self.missing, &self.not_yet_visible)
+    }
+
     /// Returns a run that begins at this moment.
     pub fn begun(policy: PolicyName, trigger: Trigger, mode: Mode, began: Timestamp) -> Self {
         Self {
@@ -196,6 +204,7 @@ impl PolicyRun {
             after: Vec::new(),
             wanted: Vec::new(),
             missing: Vec::new(),
+            not_yet_visible: Vec::new(),
             released: Vec::new(),
             reports: Vec::new(),
             outcome: PolicyOutcome::Nothing,

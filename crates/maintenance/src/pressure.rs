@@ -1,7 +1,7 @@
 //! When a filesystem is too full, and how much has to be freed. Pure: measurements are passed in.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reclaim_model::{Filesystem, Goal, GoalUnit, HumanSize, Room, Watermarks};
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,16 @@ impl From<ExcessForm> for Excess {
     }
 }
 
+impl Measure {
+    /// Returns the mount point of its filesystem.
+    pub fn mount_point(&self) -> Option<&Path> {
+        match self {
+            Self::Bytes(place) | Self::Inodes(place) => Some(place),
+            Self::Occupied => None,
+        }
+    }
+}
+
 impl fmt::Display for Excess {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let amount = self.amount;
@@ -157,6 +167,25 @@ impl Pressure {
         let excesses = rooms.chain(occupied);
         excesses.filter(|excess| excess.amount > 0).collect()
     }
+}
+
+/// Returns what is still to be freed of `missing`, given the bytes that are freed and not yet visible.
+/// While bytes of a filesystem are on their way, its inodes are as well.
+pub fn outstanding(missing: &[Excess], late: &[Excess]) -> Vec<Excess> {
+    let late_on = |place: &PathBuf| {
+        let mut late = late.iter();
+        let found = late.find(|late| late.of == Measure::Bytes(place.clone()));
+        found.map_or(0, |late| late.amount)
+    };
+    let excesses = missing.iter().map(|excess| Excess {
+        of: excess.of.clone(),
+        amount: match &excess.of {
+            Measure::Bytes(place) => excess.amount.saturating_sub(late_on(place)),
+            Measure::Inodes(place) if late_on(place) > 0 => 0,
+            Measure::Inodes(_) | Measure::Occupied => excess.amount,
+        },
+    });
+    excesses.filter(|excess| excess.amount > 0).collect()
 }
 
 /// Returns the goals of removing images for these excesses.
@@ -272,6 +301,25 @@ mod tests {
             (GoalUnit::Bytes { block: 1 }, 200)
         );
         assert!(occupied.has_content && occupied.snapshotters.len() == 2);
+    }
+
+    #[test]
+    fn nothing_is_freed_again_for_bytes_that_are_on_their_way() {
+        let excess = |of: Measure, amount| Excess { of, amount };
+        let place = || PathBuf::from("/a");
+        let missing = [
+            excess(Measure::Bytes(place()), 50),
+            excess(Measure::Inodes(place()), 7),
+            excess(Measure::Bytes("/b".into()), 20),
+            excess(Measure::Inodes("/b".into()), 7),
+            excess(Measure::Occupied, 30),
+        ];
+        let late = |amount| [excess(Measure::Bytes(place()), amount)];
+        assert_eq!(outstanding(&missing, &[]), missing);
+        assert_eq!(outstanding(&missing, &late(50)), missing[2..]);
+        let some_left = outstanding(&missing, &late(49));
+        assert_eq!(some_left[0], excess(Measure::Bytes(place()), 1));
+        assert_eq!(some_left[1..], missing[2..]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl PolicyProgress<'_> {
     /// Whether the run needs no further namespace.
     pub(super) fn is_over(&self) -> bool {
         let pressure = &self.policy.pressure;
-        let is_relieved = pressure.is_any() && self.run.missing.is_empty();
+        let is_relieved = pressure.is_any() && self.run.outstanding().is_empty();
         is_relieved && self.policy.max_unused.is_none()
             || self.images_left() == Some(0)
             || self.bytes_left() == Some(0)
@@ -42,7 +42,7 @@ impl PolicyProgress<'_> {
         let pressure = &self.policy.pressure;
         images.goals = pressure
             .is_any()
-            .then(|| goals(&self.run.missing, self.filesystems));
+            .then(|| goals(&self.run.outstanding(), self.filesystems));
         images.max_images = self.images_left();
         images.max_bytes = self.bytes_left();
         request(self.policy, namespace, images)
@@ -51,7 +51,7 @@ impl PolicyProgress<'_> {
     /// Returns how long that prune holds what it removes: under pressure not at all, because a hold
     /// frees nothing.
     pub(super) fn undo_window(&self) -> Duration {
-        if self.run.missing.is_empty() {
+        if self.run.outstanding().is_empty() {
             self.policy.undo_window
         } else {
             Duration::ZERO
@@ -76,7 +76,7 @@ impl PolicyProgress<'_> {
             || self.images_left() == Some(0) && self.run.removed() > 0
         {
             PolicyOutcome::Capped
-        } else if !self.run.missing.is_empty() && !is_dry {
+        } else if !self.run.outstanding().is_empty() && !is_dry {
             PolicyOutcome::Unmet
         } else if self.run.removed() > 0 || !self.run.wanted.is_empty() && !is_dry {
             // A collection or the release of a hold may have been enough.

@@ -13,20 +13,24 @@ mod reserve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_engine::{
     Controls, Engine, RunError, RunOptions, blocking, no_progress, unless_cancelled,
 };
 use reclaim_model::{
-    Column, Filesystem, InhibitScope, Mode, Namespace, Protection, Report, RuleImages, chain,
+    Amount, Column, Filesystem, InhibitScope, Mode, Namespace, Protection, Report, RuleImages,
+    chain,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::cluster_lock::{Acquired, ClusterLock};
 use crate::headroom::Headroom;
 use crate::last_use::LastUseIndex;
+use crate::late::{LateRoom, amount_on, bytes_on};
 use crate::policy::Policy;
 use crate::policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
 use crate::pressure::{Excess, Occupied};
@@ -34,6 +38,12 @@ use crate::progress::PolicyProgress;
 
 /// How many times the namespaces are pruned: others may fill the filesystem meanwhile.
 const MAX_ROUNDS: usize = 4;
+
+/// How long one run waits in all for space that it freed and that is not visible yet.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// The time between two measurements while it waits.
+const MEASURE_AGAIN: Duration = Duration::from_millis(500);
 
 /// What policies run with.
 #[derive(Debug, Clone)]
@@ -50,6 +60,8 @@ pub struct Maintenance {
     pub cluster_lock: Option<Arc<dyn ClusterLock>>,
     /// The kubelet's own configuration, if there may be a kubelet.
     pub kubelet_config: Option<PathBuf>,
+    /// What policies freed and the filesystems do not show yet.
+    pub late: Arc<LateRoom>,
 }
 
 /// A run of a policy that is under way.
@@ -66,6 +78,8 @@ struct UnderWay<'a> {
     occupied: Option<Occupied>,
     /// The bytes of headroom that were freed: they do not count as reclaimed.
     freed_headroom: u64,
+    /// How long the run has waited for space to become visible.
+    waited: Duration,
 }
 
 impl Maintenance {
@@ -109,6 +123,18 @@ impl Maintenance {
         let (index, namespace) = (Arc::clone(&self.index), namespace.clone());
         let uses = blocking(move || index.uses(&namespace)).await;
         policy.images(&self.protection, uses, now)
+    }
+
+    /// Adds up content and snapshots of all namespaces; `None` if they cannot be read.
+    async fn stored(&self) -> Option<Amount> {
+        match self.engine.disk_usage(&no_progress).await {
+            Ok(usage) => Some(usage.total.total()),
+            Err(error) => {
+                let error = chain(&error);
+                debug!(%error, "cannot add up content and snapshots");
+                None
+            }
+        }
     }
 
     /// Adds up the bytes of content and snapshots of all namespaces.
@@ -155,6 +181,7 @@ impl<'a> UnderWay<'a> {
             filesystems: Vec::new(),
             occupied: None,
             freed_headroom: 0,
+            waited: Duration::ZERO,
         }
     }
 
@@ -219,7 +246,7 @@ impl<'a> UnderWay<'a> {
         }
         if !self.run.wanted.is_empty() {
             info!(wanted = %listed(&self.run.wanted), "above the high mark");
-            if self.policy.mode == Mode::Apply {
+            if self.policy.mode == Mode::Apply && !self.run.outstanding().is_empty() {
                 self.relieve().await?;
             }
         }
@@ -227,7 +254,7 @@ impl<'a> UnderWay<'a> {
             let so_far = self.run.removed();
             self.round(round).await?;
             let has_removed = self.run.removed() > so_far;
-            let is_relieved = self.run.missing.is_empty();
+            let is_relieved = self.run.outstanding().is_empty();
             if is_relieved || !has_removed || self.policy.mode == Mode::DryRun {
                 break;
             }
@@ -244,14 +271,15 @@ impl<'a> UnderWay<'a> {
             let report = self.prune(namespace).await?;
             let is_any = !report.removed.is_empty();
             let is_news = is_any || !report.refused.is_empty() || !report.failed.is_empty();
+            // The reserve is checked before each prune: others may have removed something, too.
+            let is_stale = is_any || self.policy.pressure.needs_occupied();
+            let filesystems = self.filesystems.iter();
+            let freed = filesystems.map(|it| bytes_on(it, &report.freed)).collect();
             if round == 0 || is_news {
                 self.run.reports.push(report);
             }
-            // The reserve is checked before each prune: others may have removed something, too.
-            let is_stale = is_any || self.policy.pressure.needs_occupied();
             if is_stale && self.policy.mode == Mode::Apply {
-                self.measure().await?;
-                self.update_missing();
+                self.measure_after(freed).await?;
             }
         }
         Ok(())
@@ -260,10 +288,11 @@ impl<'a> UnderWay<'a> {
     /// Frees space without removing an image.
     async fn relieve(&mut self) -> Result<(), RunError> {
         let engine = &self.maintenance.engine;
+        let mut stored = self.maintenance.stored().await;
         // Holds of any run: which policy or command made one does not matter.
         for namespace in &self.policy.namespaces {
             for hold in engine.history(namespace).await? {
-                if self.run.missing.is_empty() {
+                if self.run.outstanding().is_empty() {
                     return Ok(());
                 }
                 if hold.is_abandoned {
@@ -273,18 +302,35 @@ impl<'a> UnderWay<'a> {
                 info!(%run, "released a hold");
                 let namespace = namespace.clone();
                 self.run.released.push(ReleasedHold { namespace, run });
-                self.measure().await?;
-                self.update_missing();
+                stored = self.measure_after_collection(stored).await?;
             }
         }
         if let (true, Some(namespace)) =
             (self.run.released.is_empty(), self.policy.namespaces.first())
         {
             engine.collect_garbage(namespace).await?;
-            self.measure().await?;
-            self.update_missing();
+            self.measure_after_collection(stored).await?;
         }
         Ok(())
+    }
+
+    /// Measures after a collection. `before` is what was stored before it. Returns what is stored
+    /// now.
+    async fn measure_after_collection(
+        &mut self,
+        before: Option<Amount>,
+    ) -> Result<Option<Amount>, RunError> {
+        let stored = self.maintenance.stored().await;
+        let both = before.zip(stored);
+        let less = |part: fn(&Amount) -> u64| {
+            both.map_or(0, |(before, now)| part(&before).saturating_sub(part(&now)))
+        };
+        let content = less(|amount| amount.content_bytes);
+        let snapshots = less(|amount| amount.snapshot_bytes);
+        let filesystems = self.filesystems.iter();
+        let freed = filesystems.map(|it| amount_on(it, content, snapshots));
+        self.measure_after(freed.collect()).await?;
+        Ok(stored)
     }
 
     async fn prune(&self, namespace: &Namespace) -> Result<Report, RunError> {
@@ -317,6 +363,15 @@ impl<'a> UnderWay<'a> {
     }
 
     async fn measure(&mut self) -> Result<(), RunError> {
+        self.measure_filesystems().await?;
+        if self.policy.pressure.needs_occupied() {
+            let measuring = self.maintenance.occupied();
+            self.occupied = Some(unless_cancelled(&self.cancel, measuring).await?);
+        }
+        Ok(())
+    }
+
+    async fn measure_filesystems(&mut self) -> Result<(), RunError> {
         let measuring = self.maintenance.engine.store().filesystems();
         let found = unless_cancelled(&self.cancel, measuring).await?;
         for unseen in found.unseen {
@@ -327,10 +382,40 @@ impl<'a> UnderWay<'a> {
         }
         self.filesystems = found.seen;
         self.discount_headroom().await;
-        if self.policy.pressure.needs_occupied() {
-            let measuring = self.maintenance.occupied();
-            self.occupied = Some(unless_cancelled(&self.cancel, measuring).await?);
+        let late = &self.maintenance.late;
+        late.update(&self.filesystems, Instant::now());
+        self.run.not_yet_visible = late.bytes();
+        Ok(())
+    }
+
+    /// Measures after so many bytes of each filesystem were freed, and waits a while until they are
+    /// visible.
+    async fn measure_after(&mut self, freed: Vec<u64>) -> Result<(), RunError> {
+        for (filesystem, bytes) in self.filesystems.iter().zip(freed) {
+            if bytes > 0 {
+                self.maintenance.late.add(filesystem, bytes, Instant::now());
+            }
         }
+        self.measure().await?;
+        if !self.run.not_yet_visible.is_empty() {
+            let engine = &self.maintenance.engine;
+            let mount_points = self.run.not_yet_visible.iter();
+            let mount_points = mount_points.filter_map(|excess| excess.of.mount_point());
+            engine.store().sync(mount_points).await;
+            self.measure_filesystems().await?;
+        }
+        while !self.run.not_yet_visible.is_empty() && self.waited < MAX_WAIT {
+            let heartbeat = self.maintenance.engine.heartbeat();
+            let sleeping = heartbeat.while_waiting(tokio::time::sleep(MEASURE_AGAIN));
+            unless_cancelled(&self.cancel, async {
+                sleeping.await;
+                Ok::<(), RunError>(())
+            })
+            .await?;
+            self.waited += MEASURE_AGAIN;
+            self.measure_filesystems().await?;
+        }
+        self.update_missing();
         Ok(())
     }
 
@@ -377,6 +462,7 @@ impl<'a> UnderWay<'a> {
                 outcome = %self.run.outcome,
                 removed = self.run.removed(),
                 freed_bytes = self.run.freed().total_bytes(),
+                not_yet_visible = %listed(&self.run.not_yet_visible),
                 missing = %listed(&self.run.missing),
                 "policy ran"
             );

@@ -84,6 +84,7 @@ async fn run(is_pulled: bool, is_leap: bool) -> PolicyRun {
         headroom: None,
         cluster_lock: None,
         kubelet_config: None,
+        late: Arc::default(),
     };
     let mut policy = Policy::of_name("p".parse().expect("a name"));
     policy.namespaces = vec![NAMESPACE.parse().expect("a name")];

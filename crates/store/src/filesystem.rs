@@ -98,6 +98,26 @@ impl Containerd {
         Ok(roots.measure(&self.disk_tasks, blobs).await)
     }
 
+    /// Writes the filesystems with these mount points to their disks, because some show freed space
+    /// only afterwards. A failure shows in what is measured next.
+    pub async fn sync(&self, mount_points: impl Iterator<Item = &Path>) {
+        if !self.sees_files() {
+            return;
+        }
+        let syncing = mount_points.map(|mount_point| {
+            let kind = format!("sync of {}", mount_point.display());
+            let mount_point = mount_point.to_owned();
+            async move {
+                let task = move || {
+                    let mount_point = fs::File::open(mount_point)?;
+                    Ok::<(), io::Error>(rustix::fs::syncfs(mount_point)?)
+                };
+                self.disk_tasks.run(&kind, SHORT, task).await
+            }
+        });
+        futures::future::join_all(syncing).await;
+    }
+
     /// Whether there is less room than a collection may need: it rewrites containerd's database
     /// page by page before it frees anything. `false` if the filesystem cannot be measured.
     ///

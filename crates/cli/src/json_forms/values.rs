@@ -557,6 +557,7 @@ pub(super) fn policy_runs() -> Value {
         after: vec![filesystem()],
         wanted: excesses(),
         missing: excesses(),
+        not_yet_visible: excesses(),
         released: vec![ReleasedHold {
             namespace: namespace(),
             run: run_id(),
@@ -581,6 +582,7 @@ pub(super) fn policy_forecasts() -> Value {
             rules: vec![text()],
             filesystems: vec![filesystem()],
             wanted: excesses(),
+            not_yet_visible: excesses(),
             namespaces: vec![NamespaceForecast {
                 now: whole_report(),
                 at_most: whole_report(),
@@ -633,6 +635,7 @@ pub(super) fn policy_history() -> Value {
             }],
             wanted: vec![text()],
             missing: vec![text()],
+            not_yet_visible: excesses(),
             released: vec![text()],
             runs: vec![NamespaceRun {
                 namespace: text(),

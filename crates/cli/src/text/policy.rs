@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use reclaim_maintenance::{PolicyForecast, PolicyOutcome, PolicyRun, ReleasedHold, RunRecord};
+use reclaim_maintenance::{
+    Excess, PolicyForecast, PolicyOutcome, PolicyRun, ReleasedHold, RunRecord,
+};
 use reclaim_model::{Filesystem, HumanSize, Inhibitor, Mode, Report};
 
 use super::{Truncation, add_line, align_right, count, df, report, shown_name, table, total};
@@ -48,12 +50,26 @@ pub(crate) fn run(run: &PolicyRun) -> String {
             add_line(&mut text, line);
         }
     }
+    if !run.not_yet_visible.is_empty() {
+        let late = run.not_yet_visible.iter().map(not_yet_visible);
+        let late = late.collect::<Vec<_>>().join(", ");
+        let line = format_args!("  freed {}, {late}", total(run.freed()));
+        add_line(&mut text, line);
+    }
     for excess in &run.missing {
         if run.mode == Mode::Apply {
             add_line(&mut text, format_args!("  still too full: {excess}"));
         }
     }
     text
+}
+
+fn not_yet_visible(late: &Excess) -> String {
+    let bytes = HumanSize(late.amount);
+    match late.of.mount_point() {
+        Some(mount_point) => format!("{bytes} not yet visible on `{}`", mount_point.display()),
+        None => format!("{bytes} not yet visible"),
+    }
 }
 
 fn summary(report: &Report) -> String {
@@ -123,6 +139,10 @@ pub(crate) fn forecasts(
         }
         for excess in &forecast.wanted {
             add_line(&mut text, format_args!("  too full: {excess}"));
+        }
+        for late in &forecast.not_yet_visible {
+            let late = not_yet_visible(late);
+            add_line(&mut text, format_args!("  freed by earlier runs: {late}"));
         }
         for inhibitor in &forecast.inhibitors {
             add_line(&mut text, format_args!("  does not run now: {inhibitor}"));
@@ -218,6 +238,12 @@ pub(crate) fn history(runs: &[RunRecord]) -> String {
     for run in runs {
         let removed: usize = run.runs.iter().map(|run| run.removed).sum();
         let bytes: u64 = run.runs.iter().map(|run| run.reclaimed_bytes).sum();
+        let mut reclaimed = HumanSize(bytes).to_string();
+        let late: u64 = run.not_yet_visible.iter().map(|late| late.amount).sum();
+        if late > 0 {
+            write!(reclaimed, " ({} not yet visible)", HumanSize(late))
+                .expect("writing to a string does not fail");
+        }
         let used = |left: fn(&reclaim_maintenance::FilesystemRecord) -> u64| {
             let parts = run.filesystems.iter().map(|filesystem| {
                 let room = reclaim_model::Room {
@@ -238,7 +264,7 @@ pub(crate) fn history(runs: &[RunRecord]) -> String {
             run.policy.clone(),
             outcome.to_owned(),
             removed.to_string(),
-            HumanSize(bytes).to_string(),
+            reclaimed,
             used(|filesystem| filesystem.left_bytes_before),
             used(|filesystem| filesystem.left_bytes_after),
         ]);

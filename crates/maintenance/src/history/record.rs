@@ -36,6 +36,9 @@ pub struct RunRecord {
     pub wanted: Vec<String>,
     /// What is still above its low mark, as text.
     pub missing: Vec<String>,
+    /// What was freed and not visible yet at the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_yet_visible: Vec<Excess>,
     /// Earlier runs whose holds it released.
     pub released: Vec<String>,
     /// Its prunes, one for each namespace.
@@ -96,7 +99,7 @@ impl PolicyRun {
 }
 
 impl RunRecord {
-    fn of(run: &PolicyRun) -> Self {
+    pub(crate) fn of(run: &PolicyRun) -> Self {
         let texts = |excesses: &[Excess]| excesses.iter().map(ToString::to_string).collect();
         let filesystems = run.before.iter().map(|before| {
             let mut after = run.after.iter();
@@ -125,6 +128,7 @@ impl RunRecord {
             filesystems: filesystems.collect(),
             wanted: texts(&run.wanted),
             missing: texts(&run.missing),
+            not_yet_visible: run.not_yet_visible.clone(),
             released: run
                 .released
                 .iter()

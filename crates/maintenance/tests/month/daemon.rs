@@ -6,13 +6,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use reclaim_engine::Engine;
 use reclaim_maintenance::{
-    LastUseIndex, Maintenance, PolicyRun, PolicySet, RunHistory, Scheduler, SchedulerHandle,
-    SchedulerObserver,
+    LastUseIndex, LateRoom, Maintenance, PolicyRun, PolicySet, RunHistory, Scheduler,
+    SchedulerHandle, SchedulerObserver,
 };
 use reclaim_model::{Filesystem, PolicyName};
 use reclaim_store::{Clock, Containerd};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::Shared;
@@ -55,6 +56,7 @@ impl Daemon {
         let engine = Arc::new(engine);
         let history = RunHistory::open(state).expect("the history opens");
         let mut host = shared.host();
+        let late = LateRoom::of_runs(&history.runs(), host.clock.now(), Instant::now());
         host.index = Some(Arc::clone(&index));
         let clock = host.clock.clone();
         host.rhythm.started(&clock);
@@ -66,6 +68,7 @@ impl Daemon {
                 headroom: None,
                 cluster_lock: None,
                 kubelet_config: None,
+                late: Arc::new(late),
             },
             policies: host.policies.clone(),
         };

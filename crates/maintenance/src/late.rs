@@ -1,0 +1,284 @@
+//! Space that was freed and that its filesystem does not show yet.
+//!
+//! Btrfs shows it after a commit, and after its cleaner has deleted a subvolume. A deleted file
+//! occupies its blocks until the last process closes it. Some snapshotters delete in the
+//! background. A policy that only compares free space with its mark would remove more images for
+//! the same bytes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reclaim_model::{Filesystem, Freed, HumanSize};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::history::{FilesystemRecord, RunRecord};
+use crate::pressure::{Excess, Measure};
+
+/// How long freed bytes count as on their way. If others write as much as was freed, that looks the
+/// same, so the time is limited.
+const EXPECTED_WITHIN: Duration = Duration::from_secs(10 * 60);
+
+/// What is missing of a batch counts only above this part of it: containerd's database and logs
+/// grow meanwhile, and sizes are rounded to blocks.
+const NEGLIGIBLE_PART: u64 = 32;
+
+/// The freed bytes that filesystems do not show yet. Runs of all policies share it.
+#[derive(Debug, Default)]
+pub struct LateRoom(Mutex<BTreeMap<PathBuf, Place>>);
+
+/// One filesystem.
+#[derive(Debug, Default)]
+struct Place {
+    /// The most free bytes since the last batch was freed.
+    most_left: u64,
+    /// The oldest first.
+    batches: Vec<Batch>,
+}
+
+/// Bytes that were freed at once.
+#[derive(Debug)]
+struct Batch {
+    freed_at: Instant,
+    freed: u64,
+    late: u64,
+}
+
+impl LateRoom {
+    /// Returns what recorded runs left on its way, so that a new process continues to expect it.
+    pub fn of_runs(runs: &[RunRecord], wall: Timestamp, now: Instant) -> Self {
+        let late = Self::default();
+        // A run that could not measure records nothing; any other records all that is on its way.
+        let last = runs.iter().rfind(|run| !run.filesystems.is_empty());
+        if let Some(run) = last
+            && let Ok(since) = Duration::try_from(wall.duration_since(run.ended))
+            && let Some(freed_at) = now.checked_sub(since)
+        {
+            for excess in &run.not_yet_visible {
+                let mut filesystems = run.filesystems.iter();
+                let mount_point = excess.of.mount_point();
+                let is_its_own = |it: &&FilesystemRecord| Some(&*it.mount_point) == mount_point;
+                if let Some(filesystem) = filesystems.find(is_its_own) {
+                    let left = filesystem.left_bytes_after;
+                    late.add_batch(&filesystem.mount_point, left, excess.amount, freed_at);
+                }
+            }
+        }
+        late.update(&[], now);
+        late
+    }
+
+    /// Adds bytes that were freed since this filesystem was measured.
+    pub fn add(&self, before: &Filesystem, bytes: u64, now: Instant) {
+        self.add_batch(&before.mount_point, before.bytes.left, bytes, now);
+    }
+
+    fn add_batch(&self, mount_point: &Path, left: u64, bytes: u64, freed_at: Instant) {
+        let mut places = self.places();
+        let place = places.entry(mount_point.to_owned()).or_default();
+        place.most_left = left;
+        place.batches.push(Batch {
+            freed_at,
+            freed: bytes,
+            late: bytes,
+        });
+    }
+
+    /// Subtracts what has become visible, and what is no longer expected.
+    pub fn update(&self, filesystems: &[Filesystem], now: Instant) {
+        let mut places = self.places();
+        for filesystem in filesystems {
+            if let Some(place) = places.get_mut(&filesystem.mount_point) {
+                place.show(filesystem.bytes.left);
+            }
+        }
+        for (mount_point, place) in places.iter_mut() {
+            place.batches.retain(|batch| {
+                let is_late = batch.late > batch.freed / NEGLIGIBLE_PART;
+                let is_expected = now.duration_since(batch.freed_at) < EXPECTED_WITHIN;
+                if is_late && !is_expected {
+                    warn!(
+                        mount_point = %mount_point.display(),
+                        bytes = %HumanSize(batch.late),
+                        "freed space has not become visible; no longer expecting it"
+                    );
+                }
+                is_late && is_expected
+            });
+        }
+        places.retain(|_, place| !place.batches.is_empty());
+    }
+
+    /// Returns the bytes on their way on each filesystem that has any.
+    pub fn bytes(&self) -> Vec<Excess> {
+        let places = self.places();
+        let excesses = places.iter().map(|(mount_point, place)| Excess {
+            of: Measure::Bytes(mount_point.clone()),
+            amount: place.batches.iter().map(|batch| batch.late).sum(),
+        });
+        excesses.collect()
+    }
+
+    fn places(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Place>> {
+        // A panic cannot leave the map half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Counts free space above the most so far as arrived, the oldest batch first. What others write
+    /// afterwards changes nothing.
+    fn show(&mut self, left: u64) {
+        let mut arrived = left.saturating_sub(self.most_left);
+        self.most_left = self.most_left.max(left);
+        for batch in &mut self.batches {
+            let part = arrived.min(batch.late);
+            batch.late -= part;
+            arrived -= part;
+        }
+    }
+}
+
+/// Returns how many bytes of these blobs and snapshots are on a filesystem, in whole blocks.
+pub(crate) fn bytes_on(filesystem: &Filesystem, freed: &Freed) -> u64 {
+    let blobs = freed.blobs.iter().filter(|_| filesystem.has_content);
+    let blobs = blobs.map(|blob| blob.bytes.next_multiple_of(filesystem.block.max(1)));
+    let snapshots = freed.snapshots.iter().filter(|snapshot| {
+        let snapshotter = &snapshot.id.snapshotter;
+        filesystem.snapshotters.contains(snapshotter)
+    });
+    let snapshots = snapshots.map(|snapshot| snapshot.bytes.unwrap_or(0));
+    blobs.chain(snapshots).fold(0, u64::saturating_add)
+}
+
+/// Returns how many of these bytes of content and snapshots are on a filesystem. Which snapshotter's
+/// they are is unknown, so every filesystem with snapshots counts them.
+pub(crate) fn amount_on(filesystem: &Filesystem, content: u64, snapshots: u64) -> u64 {
+    let content = if filesystem.has_content { content } else { 0 };
+    let has_snapshots = !filesystem.snapshotters.is_empty();
+    content.saturating_add(if has_snapshots { snapshots } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use reclaim_model::{FreedBlob, FreedSnapshot, Mode, Room, SnapshotId};
+
+    use super::*;
+    use crate::policy_run::{PolicyRun, Trigger};
+
+    fn filesystem(left: u64) -> Filesystem {
+        Filesystem {
+            mount_point: "/x".into(),
+            block: 4096,
+            bytes: Room {
+                total: 10_000,
+                left,
+            },
+            inodes: Room::default(),
+            has_content: true,
+            snapshotters: BTreeSet::from(["overlayfs".into()]),
+        }
+    }
+
+    fn amount(late: &LateRoom) -> u64 {
+        late.bytes().iter().map(|excess| excess.amount).sum()
+    }
+
+    #[test]
+    fn bytes_are_late_until_the_filesystem_shows_them() {
+        let (late, now) = (LateRoom::default(), Instant::now());
+        late.add(&filesystem(1000), 600, now);
+        assert_eq!(late.bytes()[0].to_string(), "600B on `/x`");
+        for (left, expected) in [
+            (1000, 600),
+            (1200, 400),
+            // Others write 300 and delete 100: nothing of what was freed.
+            (900, 400),
+            (1000, 400),
+            (1500, 100),
+            // The rest is less than a thirty-second.
+            (1590, 0),
+            (1000, 0),
+        ] {
+            late.update(&[filesystem(left)], now);
+            assert_eq!(amount(&late), expected, "{left}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_batch_arrives_and_expires_first() {
+        let (late, now) = (LateRoom::default(), Instant::now());
+        late.add(&filesystem(1000), 600, now);
+        let later = now + EXPECTED_WITHIN / 2;
+        late.update(&[filesystem(800)], later);
+        late.add(&filesystem(800), 100, later);
+        late.update(&[filesystem(1000)], later);
+        assert_eq!(amount(&late), 500);
+        late.update(&[], now + EXPECTED_WITHIN);
+        assert_eq!(amount(&late), 100);
+        late.update(&[], later + EXPECTED_WITHIN);
+        assert_eq!(amount(&late), 0);
+    }
+
+    #[test]
+    fn a_new_process_expects_what_the_last_measured_run_recorded() {
+        let began: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let name = "p".parse().unwrap();
+        let mut run = PolicyRun::begun(name, Trigger::Schedule, Mode::Apply, began);
+        let none = RunRecord::of(&run);
+        run.before = vec![filesystem(900)];
+        run.after = vec![filesystem(1000)];
+        run.not_yet_visible = vec![Excess {
+            of: Measure::Bytes("/x".into()),
+            amount: 600,
+        }];
+        let record = RunRecord::of(&run);
+        run.not_yet_visible.clear();
+        let nothing = RunRecord::of(&run);
+        let now = Instant::now() + EXPECTED_WITHIN;
+        let after = |runs: &[&RunRecord], seconds: i64| {
+            let runs: Vec<RunRecord> = runs.iter().copied().cloned().collect();
+            let wall = began + jiff::SignedDuration::from_secs(seconds);
+            let late = LateRoom::of_runs(&runs, wall, now);
+            late.update(&[filesystem(1200)], now);
+            amount(&late)
+        };
+        assert_eq!(after(&[&nothing, &record, &none], 60), 400);
+        assert_eq!(after(&[&record, &nothing], 60), 0);
+        assert_eq!(after(&[&record], 10 * 60), 0, "expired");
+        assert_eq!(after(&[&record], -1), 0, "the clock was set back");
+        assert_eq!(after(&[], 60), 0);
+    }
+
+    #[test]
+    fn bytes_count_where_they_are() {
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+        let blob = FreedBlob {
+            digest,
+            bytes: 5000,
+        };
+        let snapshots = [
+            ("overlayfs", Some(30)),
+            ("overlayfs", None),
+            ("zfs", Some(9)),
+        ];
+        let snapshots = snapshots.into_iter().enumerate();
+        let snapshots = snapshots.map(|(number, (snapshotter, bytes))| FreedSnapshot {
+            id: SnapshotId::new(snapshotter, number.to_string()),
+            bytes,
+        });
+        let freed = Freed::new(vec![blob], snapshots.collect());
+        assert_eq!(bytes_on(&filesystem(0), &freed), 8192 + 30);
+        let mut elsewhere = filesystem(0);
+        elsewhere.has_content = false;
+        elsewhere.snapshotters = BTreeSet::from(["zfs".into()]);
+        assert_eq!(bytes_on(&elsewhere, &freed), 9);
+        assert_eq!(amount_on(&filesystem(0), 5000, 39), 5039);
+        assert_eq!(amount_on(&elsewhere, 5000, 39), 39);
+    }
+}
