@@ -41,7 +41,7 @@ fn main() {
     let bytes = inventory_bytes(host);
     let plan = decision.into_plan(&bytes);
     let half = plan.freed.amount().total_bytes() / 2;
-    let (limited, time) = timed(|| limit(plan, &inventory, half));
+    let (limited, time) = timed(|| limit(plan, &inventory, half, None));
     report("limit to half", &time);
     drop(black_box(limited));
     let snapshot_bytes = BTreeMap::from([(namespace(), bytes)]);

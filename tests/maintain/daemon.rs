@@ -29,7 +29,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts `reclaim maintain`.
-    fn start(host: &Host) -> Self {
+    pub(crate) fn start(host: &Host) -> Self {
         Self::start_as(host, &["maintain"])
     }
 

@@ -48,7 +48,8 @@ impl Host {
         Self::on(Containerd::quiet().ext4(bytes)).await
     }
 
-    async fn on(builder: ContainerdBuilder) -> Self {
+    /// Starts this containerd.
+    pub(crate) async fn on(builder: ContainerdBuilder) -> Self {
         let rig = Rig::on(builder.start().await);
         rig.namespace.collect().await.unwrap();
         Self {

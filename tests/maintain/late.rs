@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use reclaim_testkit::Containerd;
 use serde_json::Value;
 
 use crate::host::{Host, reclaimed, removed};
@@ -74,4 +75,38 @@ async fn frees_nothing_twice_while_deleted_files_are_open() {
     assert_eq!(run["outcome"], "nothing", "{run:#}");
     assert_eq!(late_bytes(&run), 0, "{run:#}");
     assert!(host.space().left >= host.space().left_at(40));
+}
+
+/// Whether this kernel can mount a btrfs.
+fn has_btrfs() -> bool {
+    let kinds = fs::read_to_string("/proc/filesystems").unwrap();
+    kinds.lines().any(|line| line.trim() == "btrfs")
+}
+
+/// On a btrfs, which shows freed space only after a commit, a run removes no more than it must.
+#[tokio::test]
+async fn removes_no_more_than_it_must_on_a_btrfs() {
+    if !has_btrfs() {
+        println!("skipped: this kernel has no btrfs");
+        return;
+    }
+    let host = Host::on(Containerd::quiet().btrfs(512 * MIB)).await;
+    for number in 0..24 {
+        host.image(&format!("i{number}:1"), number, LAYER).await;
+    }
+    // Writes everything, so that the free space is that of the images.
+    rustix::fs::syncfs(File::open(host.rig.containerd.root()).unwrap()).unwrap();
+    let used = host.space().used_percent();
+    let (high, low) = (used - 2, used - 12);
+    host.policy(&format!("high = \"{high}%\"\nlow = \"{low}%\""));
+    let run = host.once(0);
+    assert_eq!(run["outcome"], "done", "{run:#}");
+    let freed = reclaimed(&run);
+    let of_one = freed / removed(&run).len() as u64;
+    let wanted = run["wanted"][0]["amount"].as_u64().unwrap();
+    assert!(freed < wanted + of_one + MIB, "{run:#}");
+    // The commit that the run requested makes it visible.
+    assert_eq!(late_bytes(&run), 0, "{run:#}");
+    let again = host.once(0);
+    assert_eq!(removed(&again), Vec::<String>::new(), "{again:#}");
 }

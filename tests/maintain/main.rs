@@ -4,6 +4,7 @@
 
 mod cluster_lock;
 mod daemon;
+mod disks;
 mod events;
 mod explain;
 mod full;

@@ -18,7 +18,9 @@ use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use reclaim_engine::{Engine, Health, now};
-use reclaim_maintenance::{LastUseIndex, Measure, PolicyOutcome, PolicyRun, SchedulerObserver};
+use reclaim_maintenance::{
+    Filesystems, LastUseIndex, Measure, PolicyOutcome, PolicyRun, SchedulerObserver,
+};
 use reclaim_model::{Filesystem, KeepReason, PolicyName, Report};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 use crate::health;
 pub use families::FAMILIES;
 use families::{
-    Families, FilesystemLabel, PolicyFilesystem, PolicyKind, PolicyLabel, PolicyReason, RunLabels,
+    DataLabels, Families, FilesystemLabel, PolicyFilesystem, PolicyKind, PolicyLabel, PolicyReason,
+    RunLabels,
 };
 
 /// The content type of the metrics.
@@ -160,10 +163,10 @@ impl Metrics {
     }
 }
 
-impl SchedulerObserver for Metrics {
-    fn measured(&self, filesystems: Option<&[Filesystem]>) {
+impl Metrics {
+    fn filesystems(&self, filesystems: &[Filesystem]) {
         let families = &self.families;
-        for filesystem in filesystems.into_iter().flatten() {
+        for filesystem in filesystems {
             let label = FilesystemLabel::of(&filesystem.mount_point);
             let set = |family: &families::FilesystemGauges, number: u64| {
                 family.get_or_create(&label).set(signed(number));
@@ -172,6 +175,28 @@ impl SchedulerObserver for Metrics {
             set(&families.available, filesystem.bytes.left);
             set(&families.inodes, filesystem.inodes.total);
             set(&families.inodes_free, filesystem.inodes.left);
+        }
+    }
+}
+
+impl SchedulerObserver for Metrics {
+    fn measured(&self, found: Option<&Filesystems>) {
+        if let Some(found) = found {
+            self.filesystems(&found.seen);
+            // A snapshotter that is gone loses its series.
+            let family = &self.families.unmeasured;
+            family.clear();
+            for filesystem in &found.seen {
+                let snapshotters = filesystem.snapshotters.iter().map(|it| Some(&**it));
+                let content = filesystem.has_content.then_some(None);
+                for data in snapshotters.chain(content) {
+                    family.get_or_create(&DataLabels::of(data)).set(0);
+                }
+            }
+            for unmeasured in &found.unmeasured {
+                let labels = DataLabels::of(unmeasured.snapshotter.as_deref());
+                family.get_or_create(&labels).set(1);
+            }
         }
     }
 
@@ -198,11 +223,7 @@ impl SchedulerObserver for Metrics {
             let ended = run.ended.as_second();
             families.last_success.get_or_create(&label).set(ended);
         }
-        self.measured(
-            Some(&run.after)
-                .filter(|after| !after.is_empty())
-                .map(Vec::as_slice),
-        );
+        self.filesystems(&run.after);
     }
 
     fn due(&self, policy: &PolicyName, at: Option<Timestamp>) {

@@ -102,6 +102,7 @@ mod tests {
                 freed: Freed::default(),
                 not_counted: NotCounted::default(),
                 warnings: Vec::new(),
+                target_free: None,
             },
             request: PruneRequest::dangling(namespace),
         }

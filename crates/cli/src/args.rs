@@ -171,6 +171,9 @@ pub(crate) struct ManPagesArgs {
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Check the file: print errors with their line and what is accepted
+    ///
+    /// If containerd answers, it also warns of content and snapshots whose filesystem cannot be
+    /// measured, so that no watermark of a policy counts them.
     Check,
     /// Print the file with every default filled in
     Show,

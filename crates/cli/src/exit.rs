@@ -149,7 +149,7 @@ impl CommandError {
                     .to_owned(),
             ),
             Self::Run(RunError::UnknownFilesystem { why: _ }) => {
-                Some("give the size in bytes, such as --target-free 20GB".to_owned())
+                Some("give a size without a path, such as --target-free 20GB".to_owned())
             }
             Self::Host(HostError::Connect { .. }) | Self::Health(HealthError::Connect { .. }) => {
                 Some("is `reclaim serve` running there?".to_owned())

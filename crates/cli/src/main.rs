@@ -66,7 +66,8 @@ async fn run(cli: Cli) -> Exit {
         Command::Image(ImageCommand::Rm(args)) => commands::rm::run(&globals, &args).await,
         Command::Image(ImageCommand::Ls(args)) => commands::show::ls(&globals, &args).await,
         Command::Project(ProjectCommand::Prune(args)) => {
-            commands::project::prune::run(&globals, &args).await
+            // Boxed, because it is the largest.
+            Box::pin(commands::project::prune::run(&globals, &args)).await
         }
         Command::Project(ProjectCommand::Ls(args)) => commands::project::ls(&globals, &args).await,
         Command::Pin(args) => commands::pin::pin(&globals, &args).await,
@@ -84,7 +85,7 @@ async fn run(cli: Cli) -> Exit {
             commands::policy::history(&globals, &args).await
         }
         Command::Inhibit(args) => commands::inhibit::run(&globals, &args).await,
-        Command::Config(command) => commands::config::run(&globals, command),
+        Command::Config(command) => commands::config::run(&globals, command).await,
         Command::Release(args) => commands::undo::release(&globals, &args).await,
         Command::Health(args) => commands::serve::health(&globals, &args).await,
         Command::Completions(args) => commands::manual::completions(&args),

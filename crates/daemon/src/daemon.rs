@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use reclaim_api::listen::{self, Limits};
 use reclaim_api::metrics::{self, Metrics};
 use reclaim_engine::Health;
-use reclaim_maintenance::{PolicyRun, Scheduler, SchedulerHandle, SchedulerObserver};
-use reclaim_model::{Filesystem, PolicyName};
+use reclaim_maintenance::{Filesystems, PolicyRun, Scheduler, SchedulerHandle, SchedulerObserver};
+use reclaim_model::PolicyName;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -119,7 +119,7 @@ struct WithEvents {
 }
 
 impl SchedulerObserver for WithEvents {
-    fn measured(&self, filesystems: Option<&[Filesystem]>) {
+    fn measured(&self, filesystems: Option<&Filesystems>) {
         self.observer.measured(filesystems);
     }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use reclaim_model::{FilterError, HumanSize, Inhibitor, Lease, Namespace, RunId, UsageByColumn};
+use reclaim_model::{
+    FilterError, HumanSize, Inhibitor, Lease, Namespace, ResolvedTarget, RunId, UsageByColumn,
+};
 use reclaim_plan::{InvalidPlan, NotFound};
 use reclaim_store::StoreError;
 
@@ -62,12 +64,13 @@ pub enum RunError {
     /// Removing all candidates would not free as much as was requested.
     #[error(
         "{} cannot be freed, only {}",
-        HumanSize(_0.target),
+        _0.target,
         HumanSize(_0.available)
     )]
     TargetNotMet(Box<Unmet>),
-    /// The size of the content store's filesystem is unknown, so a percentage cannot be resolved.
-    #[error("the filesystem of the content store cannot be seen: {why}")]
+    /// The filesystem of a target is unknown: its path is on none of containerd's, or there is no
+    /// path and none can be measured.
+    #[error("the filesystem to free is unknown: {why}")]
     UnknownFilesystem {
         /// The cause.
         why: String,
@@ -125,8 +128,8 @@ fn or_none(list: &str) -> String {
 /// A target for freed space that cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmet {
-    /// The requested bytes.
-    pub target: u64,
+    /// What was to be freed.
+    pub target: ResolvedTarget,
     /// The bytes that removing all candidates would free.
     pub available: u64,
     /// What uses the rest of the namespace's bytes.

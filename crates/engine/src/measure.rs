@@ -128,7 +128,8 @@ mod tests {
         let mut request = dangling();
         assert_eq!(Measuring::of_run(&request, false), Measuring::Meanwhile);
         assert_eq!(Measuring::of_run(&request, true), Measuring::First);
-        request.target_free = Some(reclaim_model::FreeTarget::Bytes(1));
+        let target = reclaim_model::FreeAmount::Bytes(1);
+        request.target_free = Some(reclaim_model::FreeTarget::new(target));
         assert_eq!(Measuring::of_run(&request, false), Measuring::First);
     }
 }

@@ -1,13 +1,19 @@
 //! Plans and dry runs, and the report that a run begins with.
 
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use reclaim_model::{
-    Container, Estimate, FilterError, FreeTarget, GoalUnit, Inventory, Mode, Namespace, Plan,
-    PruneRequest, Removed, Report, ResolvedRequest, RunId, Selection, Step, TimeContext,
+    Container, Estimate, Filesystem, FilterError, FreeAmount, FreeTarget, GoalUnit, Inventory,
+    Mode, Namespace, Plan, PruneRequest, Removed, Report, ResolvedRequest, ResolvedTarget, RunId,
+    Selection, Step, TimeContext,
 };
 use reclaim_plan::{TooLittle, check, decide, limit, limit_by_use, rows, shortfall};
+use reclaim_store::Filesystems;
 use tracing::{Instrument, debug, info_span};
 use uuid::Uuid;
 
@@ -223,15 +229,19 @@ impl Engine {
             let limiting = evidence.read(move |it| limit_by_use(plan, &it.inventory, &images).plan);
             return Ok(limiting.await);
         }
-        let Some(target) = request.target_free else {
+        let Some(target) = &request.target_free else {
             return Ok(plan);
         };
-        let target = self.target_bytes(target).await?;
+        let (target, filesystem) = self.resolve_target(target).await?;
+        let bytes = target.bytes;
         match evidence
-            .read(move |it| limit(plan, &it.inventory, target))
+            .read(move |it| limit(plan, &it.inventory, bytes, filesystem.as_ref()))
             .await
         {
-            Ok(plan) => Ok(plan),
+            Ok(plan) => Ok(Plan {
+                target_free: Some(target),
+                ..plan
+            }),
             Err(TooLittle { available }) => {
                 let namespace = &request.namespace;
                 let bytes = self.snapshot_bytes_within(&evidence.inventory, namespace);
@@ -247,19 +257,68 @@ impl Engine {
         }
     }
 
-    /// Returns the target in bytes; a percentage is of the content store's filesystem.
-    async fn target_bytes(&self, target: FreeTarget) -> Result<u64, RunError> {
-        let FreeTarget::Percent(_) = target else {
-            return Ok(target.bytes_of(0));
+    /// Returns what is to be freed, and on which filesystem; `None` if none can be measured, and the
+    /// target needs none.
+    async fn resolve_target(
+        &self,
+        target: &FreeTarget,
+    ) -> Result<(ResolvedTarget, Option<Filesystem>), RunError> {
+        let Filesystems { seen, unmeasured } = self.store.filesystems().await?;
+        let filesystem = match &target.path {
+            Some(path) => Some(self.filesystem_of(path, &seen).await?),
+            None => Filesystem::fullest(&seen).cloned(),
         };
-        let unknown = |why: String| RunError::UnknownFilesystem { why };
-        let root = self.store.content_root().await?;
-        let root = root.ok_or_else(|| {
-            unknown("containerd does not report it, or runs elsewhere".to_owned())
-        })?;
-        let size = self.store.filesystem_bytes(root.clone()).await;
-        let size = size.map_err(|error| unknown(format!("`{}`: {error}", root.display())))?;
-        Ok(target.bytes_of(size))
+        let total = match (&filesystem, target.amount) {
+            (Some(filesystem), _) => filesystem.bytes.total,
+            (None, FreeAmount::Bytes(_)) => 0,
+            (None, FreeAmount::Percent(_)) => {
+                let reasons: Vec<String> = unmeasured.iter().map(ToString::to_string).collect();
+                return Err(RunError::UnknownFilesystem {
+                    why: reasons.join("; "),
+                });
+            }
+        };
+        let mount_point = filesystem.as_ref().map(|it| it.mount_point.clone());
+        let bytes = target.amount.bytes_of(total);
+        Ok((ResolvedTarget { bytes, mount_point }, filesystem))
+    }
+
+    /// Returns the one of containerd's filesystems that has a path.
+    async fn filesystem_of(
+        &self,
+        path: &Path,
+        filesystems: &[Filesystem],
+    ) -> Result<Filesystem, RunError> {
+        let places: Vec<PathBuf> = filesystems
+            .iter()
+            .map(|it| it.mount_point.clone())
+            .collect();
+        let wanted = path.to_owned();
+        let finding = move || {
+            let device = fs::metadata(wanted)?.dev();
+            let is_same = |place: &PathBuf| fs::metadata(place).is_ok_and(|it| it.dev() == device);
+            Ok::<_, io::Error>(places.iter().position(is_same))
+        };
+        let found = self.store.read_disk("filesystem of a path", finding).await;
+        let why = match found.and_then(|found| found) {
+            Ok(Some(index)) => return Ok(filesystems[index].clone()),
+            Ok(None) => {
+                let places = filesystems.iter();
+                let places = places.map(|it| format!("`{}`", it.mount_point.display()));
+                let accepted = places.collect::<Vec<_>>().join(", ");
+                let accepted = if accepted.is_empty() {
+                    "none"
+                } else {
+                    &accepted
+                };
+                format!(
+                    "`{}` is on none of containerd's; those are: {accepted}",
+                    path.display()
+                )
+            }
+            Err(error) => format!("`{}`: {error}", path.display()),
+        };
+        Err(RunError::UnknownFilesystem { why })
     }
 
     /// Adds warnings about pods and container stores to a plan, and checks it.
@@ -313,6 +372,7 @@ pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
         not_counted: plan.not_counted.clone(),
         named: plan.named.clone(),
         warnings: plan.warnings.clone(),
+        target_free: plan.target_free.clone(),
         ..Report::new(run, plan.namespace.clone(), mode)
     }
 }

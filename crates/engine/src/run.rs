@@ -67,6 +67,7 @@ pub(crate) fn with_steps(plan: &Plan, steps: Vec<Step>) -> Plan {
         freed: Freed::default(),
         not_counted: NotCounted::default(),
         warnings: Vec::new(),
+        target_free: None,
     }
 }
 

@@ -6,6 +6,7 @@ use reclaim_model::{
     Filesystem, FilterArgs, Inhibitor, Namespace, PolicyName, Protection, PruneRequest, Report,
     Watermark, Watermarks,
 };
+use reclaim_store::Unmeasured;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -108,11 +109,7 @@ impl Maintenance {
                 at_most: self.dry_run(&all).await?,
             });
         }
-        let mut warnings: Vec<String> = found
-            .unseen
-            .iter()
-            .map(|unseen| format!("cannot be measured, so its marks are ignored: {unseen}"))
-            .collect();
+        let mut warnings: Vec<String> = found.unmeasured.iter().map(Unmeasured::warning).collect();
         let now = self.engine.store().now();
         let concerns = concerns(policy, &found.seen, &self.protection, &existing, now);
         warnings.extend(concerns);

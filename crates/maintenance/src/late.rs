@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_model::{Filesystem, Freed, HumanSize};
+use reclaim_model::{Filesystem, HumanSize};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -22,9 +22,12 @@ use crate::pressure::{Excess, Measure};
 /// same, so the time is limited.
 const EXPECTED_WITHIN: Duration = Duration::from_secs(10 * 60);
 
-/// What is missing of a batch counts only above this part of it: containerd's database and logs
-/// grow meanwhile, and sizes are rounded to blocks.
+/// What is missing of a batch counts only above this part of it, and above so many blocks:
+/// containerd's database and logs grow meanwhile, and sizes are rounded to blocks.
 const NEGLIGIBLE_PART: u64 = 32;
+
+/// See [`NEGLIGIBLE_PART`].
+const NEGLIGIBLE_BLOCKS: u64 = 32;
 
 /// The freed bytes that filesystems do not show yet. Runs of all policies share it.
 #[derive(Debug, Default)]
@@ -43,8 +46,9 @@ struct Place {
 #[derive(Debug)]
 struct Batch {
     freed_at: Instant,
-    freed: u64,
     late: u64,
+    /// So much of it does not count.
+    negligible: u64,
 }
 
 impl LateRoom {
@@ -52,39 +56,72 @@ impl LateRoom {
     pub fn of_runs(runs: &[RunRecord], wall: Timestamp, now: Instant) -> Self {
         let late = Self::default();
         // A run that could not measure records nothing; any other records all that is on its way.
-        let last = runs.iter().rfind(|run| !run.filesystems.is_empty());
-        if let Some(run) = last
-            && let Ok(since) = Duration::try_from(wall.duration_since(run.ended))
-            && let Some(freed_at) = now.checked_sub(since)
-        {
-            for excess in &run.not_yet_visible {
-                let mut filesystems = run.filesystems.iter();
-                let mount_point = excess.of.mount_point();
-                let is_its_own = |it: &&FilesystemRecord| Some(&*it.mount_point) == mount_point;
-                if let Some(filesystem) = filesystems.find(is_its_own) {
-                    let left = filesystem.left_bytes_after;
-                    late.add_batch(&filesystem.mount_point, left, excess.amount, freed_at);
-                }
-            }
+        let runs = runs.iter().filter(|run| !run.filesystems.is_empty());
+        let runs: Vec<&RunRecord> = runs.rev().collect();
+        for filesystem in runs.first().iter().flat_map(|last| &last.filesystems) {
+            late.add_recorded(filesystem, &runs, wall, now);
         }
         late.update(&[], now);
         late
     }
 
-    /// Adds bytes that were freed since this filesystem was measured.
-    pub fn add(&self, before: &Filesystem, bytes: u64, now: Instant) {
-        self.add_batch(&before.mount_point, before.bytes.left, bytes, now);
+    /// Adds what the newest of these runs, which comes first, left on its way on a filesystem. A part
+    /// that older ones recorded as well is as old as they are.
+    fn add_recorded(
+        &self,
+        filesystem: &FilesystemRecord,
+        runs: &[&RunRecord],
+        wall: Timestamp,
+        now: Instant,
+    ) {
+        let mount_point = &filesystem.mount_point;
+        let recorded = |run: &RunRecord| {
+            let mut late = run.not_yet_visible.iter();
+            let late = late.find(|excess| excess.of == Measure::Bytes(mount_point.clone()));
+            late.map_or(0, |excess| excess.amount)
+        };
+        let mut bytes = runs.first().map_or(0, |run| recorded(run));
+        let mut batches = Vec::new();
+        for (place, run) in runs.iter().enumerate() {
+            let since = Duration::try_from(wall.duration_since(run.ended));
+            let Some(freed_at) = since.ok().and_then(|since| now.checked_sub(since)) else {
+                break;
+            };
+            let older = runs.get(place + 1).map_or(0, |older| recorded(older));
+            let left = bytes.min(older);
+            if bytes > left {
+                batches.push((freed_at, bytes - left));
+            }
+            bytes = left;
+            if bytes == 0 {
+                break;
+            }
+        }
+        for (freed_at, late) in batches.into_iter().rev() {
+            let batch = Batch {
+                freed_at,
+                late,
+                negligible: late / NEGLIGIBLE_PART,
+            };
+            self.add_batch(mount_point, filesystem.left_bytes_after, batch);
+        }
     }
 
-    fn add_batch(&self, mount_point: &Path, left: u64, bytes: u64, freed_at: Instant) {
+    /// Adds bytes that were freed since this filesystem was measured.
+    pub fn add(&self, before: &Filesystem, bytes: u64, now: Instant) {
+        let batch = Batch {
+            freed_at: now,
+            late: bytes,
+            negligible: (NEGLIGIBLE_BLOCKS * before.block).max(bytes / NEGLIGIBLE_PART),
+        };
+        self.add_batch(&before.mount_point, before.bytes.left, batch);
+    }
+
+    fn add_batch(&self, mount_point: &Path, left: u64, batch: Batch) {
         let mut places = self.places();
         let place = places.entry(mount_point.to_owned()).or_default();
         place.most_left = left;
-        place.batches.push(Batch {
-            freed_at,
-            freed: bytes,
-            late: bytes,
-        });
+        place.batches.push(batch);
     }
 
     /// Subtracts what has become visible, and what is no longer expected.
@@ -97,7 +134,7 @@ impl LateRoom {
         }
         for (mount_point, place) in places.iter_mut() {
             place.batches.retain(|batch| {
-                let is_late = batch.late > batch.freed / NEGLIGIBLE_PART;
+                let is_late = batch.late > batch.negligible;
                 let is_expected = now.duration_since(batch.freed_at) < EXPECTED_WITHIN;
                 if is_late && !is_expected {
                     warn!(
@@ -142,18 +179,6 @@ impl Place {
     }
 }
 
-/// Returns how many bytes of these blobs and snapshots are on a filesystem, in whole blocks.
-pub(crate) fn bytes_on(filesystem: &Filesystem, freed: &Freed) -> u64 {
-    let blobs = freed.blobs.iter().filter(|_| filesystem.has_content);
-    let blobs = blobs.map(|blob| blob.bytes.next_multiple_of(filesystem.block.max(1)));
-    let snapshots = freed.snapshots.iter().filter(|snapshot| {
-        let snapshotter = &snapshot.id.snapshotter;
-        filesystem.snapshotters.contains(snapshotter)
-    });
-    let snapshots = snapshots.map(|snapshot| snapshot.bytes.unwrap_or(0));
-    blobs.chain(snapshots).fold(0, u64::saturating_add)
-}
-
 /// Returns how many of these bytes of content and snapshots are on a filesystem. Which snapshotter's
 /// they are is unknown, so every filesystem with snapshots counts them.
 pub(crate) fn amount_on(filesystem: &Filesystem, content: u64, snapshots: u64) -> u64 {
@@ -166,7 +191,7 @@ pub(crate) fn amount_on(filesystem: &Filesystem, content: u64, snapshots: u64) -
 mod tests {
     use std::collections::BTreeSet;
 
-    use reclaim_model::{FreedBlob, FreedSnapshot, Mode, Room, SnapshotId};
+    use reclaim_model::{Freed, FreedBlob, FreedSnapshot, Mode, Room, SnapshotId};
 
     use super::*;
     use crate::policy_run::{PolicyRun, Trigger};
@@ -174,7 +199,7 @@ mod tests {
     fn filesystem(left: u64) -> Filesystem {
         Filesystem {
             mount_point: "/x".into(),
-            block: 4096,
+            block: 1,
             bytes: Room {
                 total: 10_000,
                 left,
@@ -201,8 +226,8 @@ mod tests {
             (900, 400),
             (1000, 400),
             (1500, 100),
-            // The rest is less than a thirty-second.
-            (1590, 0),
+            // The rest is less than 32 blocks.
+            (1570, 0),
             (1000, 0),
         ] {
             late.update(&[filesystem(left)], now);
@@ -251,6 +276,15 @@ mod tests {
         assert_eq!(after(&[&nothing, &record, &none], 60), 400);
         assert_eq!(after(&[&record, &nothing], 60), 0);
         assert_eq!(after(&[&record], 10 * 60), 0, "expired");
+        let again = RunRecord {
+            ended: began + jiff::SignedDuration::from_mins(9),
+            ..record.clone()
+        };
+        assert_eq!(after(&[&record, &again], 9 * 60), 400);
+        assert_eq!(after(&[&record, &again], 10 * 60), 0, "expired");
+        let mut more = again;
+        more.not_yet_visible[0].amount = 900;
+        assert_eq!(after(&[&record, &more], 10 * 60), 100, "the new part");
         assert_eq!(after(&[&record], -1), 0, "the clock was set back");
         assert_eq!(after(&[], 60), 0);
     }
@@ -273,11 +307,11 @@ mod tests {
             bytes,
         });
         let freed = Freed::new(vec![blob], snapshots.collect());
-        assert_eq!(bytes_on(&filesystem(0), &freed), 8192 + 30);
+        assert_eq!(filesystem(0).bytes_of(&freed, 4096), 8192 + 30);
         let mut elsewhere = filesystem(0);
         elsewhere.has_content = false;
         elsewhere.snapshotters = BTreeSet::from(["zfs".into()]);
-        assert_eq!(bytes_on(&elsewhere, &freed), 9);
+        assert_eq!(elsewhere.bytes_of(&freed, 1), 9);
         assert_eq!(amount_on(&filesystem(0), 5000, 39), 5039);
         assert_eq!(amount_on(&elsewhere, 5000, 39), 39);
     }

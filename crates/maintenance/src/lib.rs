@@ -40,6 +40,7 @@ pub use late::LateRoom;
 pub use policy::{Cron, CronError, Policy, PolicySettings, Pressure, Schedule, UnknownPolicy};
 pub use policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
 pub use pressure::{Excess, Measure, Occupied, goals, outstanding};
+pub use reclaim_store::{Filesystems, Unmeasured};
 pub use requests::{RequestError, RequestedRuns, SchedulerHandle};
 pub use run::Maintenance;
 pub use scheduler::{PolicySet, Scheduler, SchedulerObserver};

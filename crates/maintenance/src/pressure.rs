@@ -191,25 +191,25 @@ pub fn outstanding(missing: &[Excess], late: &[Excess]) -> Vec<Excess> {
 /// Returns the goals of removing images for these excesses.
 pub fn goals(excesses: &[Excess], filesystems: &[Filesystem]) -> Vec<Goal> {
     let goals = excesses.iter().filter_map(|excess| {
-        let is_meant = |it: &&Filesystem| match &excess.of {
-            Measure::Bytes(place) | Measure::Inodes(place) => it.mount_point == *place,
-            Measure::Occupied => true,
+        let filesystem = |place: &Path| {
+            let mut filesystems = filesystems.iter();
+            filesystems.find(|filesystem| filesystem.mount_point == place)
         };
-        let meant = || filesystems.iter().filter(is_meant);
-        let unit = match &excess.of {
-            Measure::Bytes(_) => GoalUnit::Bytes {
-                block: meant().next()?.block,
-            },
-            Measure::Inodes(_) => GoalUnit::Inodes,
-            // This measure counts content by its length.
-            Measure::Occupied => GoalUnit::Bytes { block: 1 },
+        let (unit, filesystem) = match &excess.of {
+            Measure::Bytes(place) => {
+                let filesystem = filesystem(place)?;
+                let block = filesystem.block;
+                (GoalUnit::Bytes { block }, Some(filesystem))
+            }
+            Measure::Inodes(place) => (GoalUnit::Inodes, Some(filesystem(place)?)),
+            // This measure counts content by its length, and all snapshots, wherever they are.
+            Measure::Occupied => (GoalUnit::Bytes { block: 1 }, None),
         };
-        let snapshotters = meant().flat_map(|it| it.snapshotters.iter().cloned());
         Some(Goal {
             unit,
             amount: excess.amount,
-            has_content: excess.of == Measure::Occupied || meant().any(|it| it.has_content),
-            snapshotters: snapshotters.collect(),
+            has_content: filesystem.is_none_or(|it| it.has_content),
+            snapshotters: filesystem.map(|it| it.snapshotters.clone()),
         })
     });
     goals.collect()
@@ -293,14 +293,18 @@ mod tests {
             panic!("{goals:?}")
         };
         assert_eq!(bytes.unit, GoalUnit::Bytes { block: 4096 });
-        assert!(bytes.has_content && bytes.snapshotters == BTreeSet::from(["content".into()]));
+        assert!(
+            bytes.has_content && bytes.snapshotters == Some(BTreeSet::from(["content".into()]))
+        );
         assert_eq!((inodes.unit, inodes.amount), (GoalUnit::Inodes, 50));
-        assert!(!inodes.has_content && inodes.snapshotters == BTreeSet::from(["other".into()]));
+        assert!(
+            !inodes.has_content && inodes.snapshotters == Some(BTreeSet::from(["other".into()]))
+        );
         assert_eq!(
             (occupied.unit, occupied.amount),
             (GoalUnit::Bytes { block: 1 }, 200)
         );
-        assert!(occupied.has_content && occupied.snapshotters.len() == 2);
+        assert!(occupied.has_content && occupied.snapshotters.is_none());
     }
 
     #[test]

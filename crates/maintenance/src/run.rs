@@ -23,6 +23,7 @@ use reclaim_model::{
     Amount, Column, Filesystem, InhibitScope, Mode, Namespace, Protection, Report, RuleImages,
     chain,
 };
+use reclaim_store::Filesystems;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
@@ -30,7 +31,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::cluster_lock::{Acquired, ClusterLock};
 use crate::headroom::Headroom;
 use crate::last_use::LastUseIndex;
-use crate::late::{LateRoom, amount_on, bytes_on};
+use crate::late::{LateRoom, amount_on};
 use crate::policy::Policy;
 use crate::policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
 use crate::pressure::{Excess, Occupied};
@@ -109,8 +110,8 @@ impl Maintenance {
     /// # Errors
     ///
     /// If containerd does not answer.
-    pub async fn filesystems(&self) -> Result<Vec<Filesystem>, RunError> {
-        Ok(self.engine.store().filesystems().await?.seen)
+    pub async fn filesystems(&self) -> Result<Filesystems, RunError> {
+        Ok(self.engine.store().filesystems().await?)
     }
 
     /// Returns the images of a namespace that a policy selects at a moment.
@@ -268,13 +269,16 @@ impl<'a> UnderWay<'a> {
             if self.cancel.is_cancelled() || self.progress().is_over() {
                 break;
             }
-            let report = self.prune(namespace).await?;
+            // Boxed, because the future of a prune is large.
+            let report = Box::pin(self.prune(namespace)).await?;
             let is_any = !report.removed.is_empty();
             let is_news = is_any || !report.refused.is_empty() || !report.failed.is_empty();
             // The reserve is checked before each prune: others may have removed something, too.
             let is_stale = is_any || self.policy.pressure.needs_occupied();
             let filesystems = self.filesystems.iter();
-            let freed = filesystems.map(|it| bytes_on(it, &report.freed)).collect();
+            let freed = filesystems
+                .map(|it| it.bytes_of(&report.freed, it.block))
+                .collect();
             if round == 0 || is_news {
                 self.run.reports.push(report);
             }
@@ -374,8 +378,8 @@ impl<'a> UnderWay<'a> {
     async fn measure_filesystems(&mut self) -> Result<(), RunError> {
         let measuring = self.maintenance.engine.store().filesystems();
         let found = unless_cancelled(&self.cancel, measuring).await?;
-        for unseen in found.unseen {
-            let warning = format!("cannot be measured: {unseen}");
+        for unmeasured in found.unmeasured {
+            let warning = unmeasured.warning();
             if !self.run.warnings.contains(&warning) {
                 self.run.warnings.push(warning);
             }
@@ -397,14 +401,15 @@ impl<'a> UnderWay<'a> {
             }
         }
         self.measure().await?;
-        if !self.run.not_yet_visible.is_empty() {
+        let has_marks = self.policy.pressure.is_any();
+        if has_marks && !self.run.not_yet_visible.is_empty() {
             let engine = &self.maintenance.engine;
             let mount_points = self.run.not_yet_visible.iter();
             let mount_points = mount_points.filter_map(|excess| excess.of.mount_point());
             engine.store().sync(mount_points).await;
             self.measure_filesystems().await?;
         }
-        while !self.run.not_yet_visible.is_empty() && self.waited < MAX_WAIT {
+        while has_marks && !self.run.not_yet_visible.is_empty() && self.waited < MAX_WAIT {
             let heartbeat = self.maintenance.engine.heartbeat();
             let sleeping = heartbeat.while_waiting(tokio::time::sleep(MEASURE_AGAIN));
             unless_cancelled(&self.cancel, async {

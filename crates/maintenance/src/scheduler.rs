@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::{RunError, blocking, unless_cancelled};
-use reclaim_model::{Filesystem, Inhibitor, Mode, PolicyName, chain};
+use reclaim_model::{Inhibitor, Mode, PolicyName, chain};
+use reclaim_store::Filesystems;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -36,7 +37,7 @@ const MAX_POSTPONED: SignedDuration = SignedDuration::from_mins(10);
 /// it must not block.
 pub trait SchedulerObserver: fmt::Debug + Send + Sync {
     /// The filesystems were measured; `None` if containerd did not answer.
-    fn measured(&self, filesystems: Option<&[Filesystem]>);
+    fn measured(&self, filesystems: Option<&Filesystems>);
     /// A policy is due; whether a command keeps it from running.
     fn inhibited(&self, is_inhibited: bool);
     /// A policy ran.

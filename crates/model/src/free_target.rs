@@ -1,7 +1,8 @@
-//! How much a prune is to free: `20GB`, or `10%` of the filesystem.
+//! How much a prune is to free, and where: `20GB`, or `10%:/var/lib/containerd`.
 
 use std::fmt;
 use std::num::IntErrorKind;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -33,18 +34,48 @@ const UNITS: [(&str, u64); 17] = [
 /// More digits after the point than any unit has bytes to give them a meaning.
 const MAX_FRACTION_DIGITS: usize = 15;
 
+/// How much a prune is to free, and on which filesystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FreeTarget {
+    /// How much.
+    pub amount: FreeAmount,
+    /// A path on the filesystem; `None` is the fullest of those that hold content or snapshots.
+    pub path: Option<PathBuf>,
+}
+
 /// How much a prune is to free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FreeTarget {
+pub enum FreeAmount {
     /// A number of bytes; never zero.
     Bytes(u64),
-    /// A percentage of the filesystem that holds the content, from 1 to 100.
+    /// A percentage of the filesystem, from 1 to 100.
     Percent(u8),
+}
+
+/// What a prune had to free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedTarget {
+    /// The bytes.
+    pub bytes: u64,
+    /// Where the filesystem is mounted; `None` if none can be measured. Then all content and
+    /// snapshots count.
+    pub mount_point: Option<PathBuf>,
 }
 
 /// Why a text is not a [`FreeTarget`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FreeTargetError {
+    /// The amount is wrong.
+    #[error(transparent)]
+    Amount(#[from] FreeAmountError),
+    /// The path is relative or empty.
+    #[error("path of the filesystem is not absolute: `{0}`")]
+    Path(String),
+}
+
+/// Why a text is not a [`FreeAmount`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FreeAmountError {
     /// It is not a number with a known unit.
     #[error(
         "size is not a number and B, kB, MB, GB, TB, PB, KiB, MiB, GiB, TiB, PiB or %, without a \
@@ -60,6 +91,62 @@ pub enum FreeTargetError {
 }
 
 impl FreeTarget {
+    /// Returns the target to free this much on the fullest filesystem.
+    pub fn new(amount: FreeAmount) -> Self {
+        Self { amount, path: None }
+    }
+}
+
+impl FromStr for FreeTarget {
+    type Err = FreeTargetError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (amount, path) = match text.split_once(':') {
+            Some((amount, path)) => (amount, Some(PathBuf::from(path))),
+            None => (text, None),
+        };
+        let amount = amount.parse()?;
+        match path {
+            Some(path) if !path.is_absolute() => {
+                Err(FreeTargetError::Path(path.display().to_string()))
+            }
+            path => Ok(Self { amount, path }),
+        }
+    }
+}
+
+impl Serialize for FreeTarget {
+    /// Writes the amount to the byte: for people it is rounded.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let amount = match self.amount {
+            FreeAmount::Bytes(bytes) => format!("{bytes}B"),
+            FreeAmount::Percent(percent) => format!("{percent}%"),
+        };
+        match &self.path {
+            Some(path) => serializer.collect_str(&format_args!("{amount}:{}", path.display())),
+            None => serializer.serialize_str(&amount),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FreeTarget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl fmt::Display for ResolvedTarget {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = HumanSize(self.bytes);
+        match &self.mount_point {
+            Some(mount_point) => write!(formatter, "{bytes} on `{}`", mount_point.display()),
+            None => write!(formatter, "{bytes} on any filesystem: none can be measured"),
+        }
+    }
+}
+
+impl FreeAmount {
     /// Returns the target in bytes, given the size of the filesystem.
     pub fn bytes_of(self, filesystem: u64) -> u64 {
         match self {
@@ -72,8 +159,8 @@ impl FreeTarget {
     }
 }
 
-impl FromStr for FreeTarget {
-    type Err = FreeTargetError;
+impl FromStr for FreeAmount {
+    type Err = FreeAmountError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_suffix('%') {
@@ -83,24 +170,7 @@ impl FromStr for FreeTarget {
     }
 }
 
-impl Serialize for FreeTarget {
-    /// Writes the target to the byte: for people it is rounded.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Bytes(bytes) => serializer.collect_str(&format_args!("{bytes}B")),
-            Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for FreeTarget {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
-
-impl fmt::Display for FreeTarget {
+impl fmt::Display for FreeAmount {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => HumanSize(*bytes).fmt(formatter),
@@ -113,23 +183,23 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn parse_percent(text: &str, number: &str) -> Result<FreeTarget, FreeTargetError> {
-    let range = || FreeTargetError::PercentRange(text.to_owned());
+fn parse_percent(text: &str, number: &str) -> Result<FreeAmount, FreeAmountError> {
+    let range = || FreeAmountError::PercentRange(text.to_owned());
     if !is_digits(number) {
         return Err(range());
     }
     let percent = number.parse().map_err(|_| range())?;
     if (1..=100).contains(&percent) {
-        Ok(FreeTarget::Percent(percent))
+        Ok(FreeAmount::Percent(percent))
     } else {
         Err(range())
     }
 }
 
 /// Reads digits, an optional fraction, and a unit. A fraction of a byte is dropped.
-fn parse_bytes(text: &str) -> Result<FreeTarget, FreeTargetError> {
-    let form = || FreeTargetError::Form(text.to_owned());
-    let range = || FreeTargetError::BytesRange(text.to_owned());
+fn parse_bytes(text: &str) -> Result<FreeAmount, FreeAmountError> {
+    let form = || FreeAmountError::Form(text.to_owned());
+    let range = || FreeAmountError::BytesRange(text.to_owned());
     let end = text.find(|it: char| !it.is_ascii_digit() && it != '.');
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
     let unit = unit.to_ascii_lowercase();
@@ -147,7 +217,7 @@ fn parse_bytes(text: &str) -> Result<FreeTarget, FreeTargetError> {
     let fraction: u128 = fraction.parse().map_err(|_| form())?;
     let bytes = u128::from(whole) * u128::from(*unit) + fraction * u128::from(*unit) / scale;
     match u64::try_from(bytes) {
-        Ok(bytes) if bytes > 0 => Ok(FreeTarget::Bytes(bytes)),
+        Ok(bytes) if bytes > 0 => Ok(FreeAmount::Bytes(bytes)),
         Ok(_) | Err(_) => Err(range()),
     }
 }
@@ -170,43 +240,59 @@ mod tests {
             ("1.9999B", 1),
             ("18446744073709551615", u64::MAX),
         ] {
-            assert_eq!(text.parse(), Ok(FreeTarget::Bytes(bytes)), "{text}");
+            assert_eq!(text.parse(), Ok(FreeAmount::Bytes(bytes)), "{text}");
         }
     }
 
     #[test]
     fn knows_the_powers_of_1000_and_of_1024() {
         for (unit, power) in [("k", 1), ("M", 2), ("g", 3), ("T", 4), ("p", 5)] {
-            let thousands = FreeTarget::Bytes(1000_u64.pow(power));
+            let thousands = FreeAmount::Bytes(1000_u64.pow(power));
             assert_eq!(format!("1{unit}").parse(), Ok(thousands));
             assert_eq!(format!("1{unit}B").parse(), Ok(thousands));
-            let binary = FreeTarget::Bytes(1024_u64.pow(power));
+            let binary = FreeAmount::Bytes(1024_u64.pow(power));
             assert_eq!(format!("1{unit}iB").parse(), Ok(binary));
         }
         // As many digits as are read.
         assert_eq!(
             "1.000000000000001PB".parse(),
-            Ok(FreeTarget::Bytes(1_000_000_000_000_001))
+            Ok(FreeAmount::Bytes(1_000_000_000_000_001))
         );
     }
 
     #[test]
     fn prints_what_reads_the_same() {
         for text in ["1.5GB", "20MB", "7B", "15%"] {
-            assert_eq!(text.parse::<FreeTarget>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<FreeAmount>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn reads_whole_percentages() {
-        assert_eq!("1%".parse(), Ok(FreeTarget::Percent(1)));
-        assert_eq!("100%".parse(), Ok(FreeTarget::Percent(100)));
+        assert_eq!("1%".parse(), Ok(FreeAmount::Percent(1)));
+        assert_eq!("100%".parse(), Ok(FreeAmount::Percent(100)));
         for text in ["0%", "101%", "300%", "%", "-1%", "+5%", "1.5%", " 5%"] {
-            let error = FreeTargetError::PercentRange(text.to_owned());
-            assert_eq!(text.parse::<FreeTarget>(), Err(error), "{text}");
+            let error = FreeAmountError::PercentRange(text.to_owned());
+            assert_eq!(text.parse::<FreeAmount>(), Err(error), "{text}");
         }
-        assert_eq!(FreeTarget::Percent(10).bytes_of(12_345), 1_234);
-        assert_eq!(FreeTarget::Percent(100).bytes_of(u64::MAX), u64::MAX);
+        assert_eq!(FreeAmount::Percent(10).bytes_of(12_345), 1_234);
+        assert_eq!(FreeAmount::Percent(100).bytes_of(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_path_names_the_filesystem() {
+        let read = |text: &str| text.parse::<FreeTarget>();
+        let alone = FreeTarget::new(FreeAmount::Percent(10));
+        assert_eq!(read("10%"), Ok(alone.clone()));
+        let path = Some("/var/lib:x".into());
+        let target = FreeTarget { path, ..alone };
+        assert_eq!(read("10%:/var/lib:x"), Ok(target));
+        for text in ["10%:", "10%:var", "1GB::/var"] {
+            let error = read(text).unwrap_err();
+            assert!(matches!(error, FreeTargetError::Path(_)), "{text}: {error}");
+        }
+        let error = read("x:/var").unwrap_err();
+        assert!(matches!(error, FreeTargetError::Amount(_)), "{error}");
     }
 
     #[test]
@@ -231,8 +317,8 @@ mod tests {
             "²GB",
             "1.0000000000000000GB",
         ] {
-            let error = FreeTargetError::Form(text.to_owned());
-            assert_eq!(text.parse::<FreeTarget>(), Err(error), "{text}");
+            let error = FreeAmountError::Form(text.to_owned());
+            assert_eq!(text.parse::<FreeAmount>(), Err(error), "{text}");
         }
         for text in [
             "0",
@@ -242,8 +328,8 @@ mod tests {
             "20000PB",
             "99999999999999999999",
         ] {
-            let error = FreeTargetError::BytesRange(text.to_owned());
-            assert_eq!(text.parse::<FreeTarget>(), Err(error), "{text}");
+            let error = FreeAmountError::BytesRange(text.to_owned());
+            assert_eq!(text.parse::<FreeAmount>(), Err(error), "{text}");
         }
     }
 }

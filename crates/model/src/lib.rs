@@ -46,7 +46,7 @@ pub use disk_usage::{Column, DiskUsage, ImageSize, ImageUsage, NamespaceUsage, U
 pub use error::chain;
 pub use filter::{FilterArgs, FilterError, PRUNE_FILTER_KEYS, PruneFilters};
 pub use form::{VERSION, Versioned};
-pub use free_target::{FreeTarget, FreeTargetError};
+pub use free_target::{FreeAmount, FreeAmountError, FreeTarget, FreeTargetError, ResolvedTarget};
 pub use gap::{Gap, List};
 pub use gc_conditions::{ConditionalLabels, ConditionalRef, UsedAt};
 pub use gc_labels::{EXPIRE, FLAT, GcLabels, GcRef, RootMark, gc_ref_kind, parse_expiry};

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Holder, ImageRecord, Leased, Named, Namespace, Pinned, SnapshotId, SnapshotSizes,
-    Unpin, form,
+    Digest, Holder, ImageRecord, Leased, Named, Namespace, Pinned, ResolvedTarget, SnapshotId,
+    SnapshotSizes, Unpin, form,
 };
 
 /// What a prune will do to one namespace. It leaves no choice to the execution.
@@ -29,6 +29,8 @@ pub struct Plan {
     pub not_counted: NotCounted,
     /// What a person should know, such as things that could not be seen.
     pub warnings: Vec<String>,
+    /// What it had to free, if the request has a target.
+    pub target_free: Option<ResolvedTarget>,
 }
 
 /// What a plan does not count, or not for certain.
@@ -412,6 +414,7 @@ mod tests {
                 ..NotCounted::default()
             },
             warnings: Vec::new(),
+            target_free: None,
         };
         assert_eq!(plan.at_least(), freed("1", 20, 300).amount());
     }
@@ -463,6 +466,7 @@ mod tests {
                 ..NotCounted::default()
             },
             warnings: Vec::new(),
+            target_free: None,
         };
         assert_eq!(plan.at_least(), freed("2", 1, 4).amount());
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, Estimate, Freed, Holder, KeepReason, Kept, Left, Mode, Named, Namespace, NotCounted,
-    PolicyName, Reclaimed, RemoveReason, Unpin, Unrecorded, form,
+    PolicyName, Reclaimed, RemoveReason, ResolvedTarget, Unpin, Unrecorded, form,
 };
 
 /// Identifies one run in the report, the log and the leases.
@@ -67,6 +67,9 @@ pub struct Report {
     pub named: Vec<Named>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// What it had to free, if the request has a target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_free: Option<ResolvedTarget>,
     /// How removals made sure that a record was still the planned one; `None` without removals.
     pub guard: Option<DeleteGuard>,
     /// When the undo window ends; `None` if everything was freed at once.
@@ -107,6 +110,7 @@ impl Report {
             rows: Vec::new(),
             named: Vec::new(),
             warnings: Vec::new(),
+            target_free: None,
             guard: None,
             held_until: None,
             unfinished: None,

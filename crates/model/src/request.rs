@@ -228,6 +228,7 @@ mod tests {
     use jiff::tz::Offset;
 
     use super::*;
+    use crate::FreeAmount;
 
     fn namespace() -> Namespace {
         "default".parse().unwrap()
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn resolving_keeps_what_was_set() {
         let request = PruneRequest::unused(namespace())
-            .with_target_free(FreeTarget::Percent(10))
+            .with_target_free(FreeTarget::new(FreeAmount::Percent(10)))
             .may_empty_namespace(true)
             .may_lack_namespace(true)
             .with_build_history(BuildHistory::Unpin);
@@ -254,7 +255,10 @@ mod tests {
         };
         assert_eq!(filters.dangling, Some(false));
         assert_eq!(resolved.namespace, namespace());
-        assert_eq!(resolved.target_free, Some(FreeTarget::Percent(10)));
+        assert_eq!(
+            resolved.target_free,
+            Some(FreeTarget::new(FreeAmount::Percent(10)))
+        );
         assert_eq!(resolved.build_history, BuildHistory::Unpin);
         assert!(resolved.may_empty_namespace && resolved.may_lack_namespace);
     }

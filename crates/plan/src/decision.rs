@@ -112,6 +112,7 @@ impl Decision {
                 leased: self.leased,
             },
             warnings: self.warnings,
+            target_free: None,
         }
     }
 }

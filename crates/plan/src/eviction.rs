@@ -5,8 +5,8 @@
 //! The records of one target go or stay together. Targets go in the order of their last use,
 //! then of their pull, then of their name, until every goal is met or a cap is reached; those
 //! that are unused for too long go in any case. Of the chosen targets, one that frees nothing
-//! towards a goal is left out again. So the run ends at the low mark, and passes it by no more
-//! than the last image.
+//! towards a goal that those before it have not met is left out again, and counts for no cap. So
+//! the run ends at the low mark, and passes it by no more than the last image.
 //!
 //! This differs from [`limit`](crate::limit()), which serves a requested size and looks for a
 //! small set: here the order is a promise.
@@ -99,19 +99,26 @@ pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> L
     let groups = groups(&graph, &plan.steps, images);
     let scales = scales(&graph, &plan, images);
     let adds = adds(&graph, &groups, now);
-    let chosen = choose(&groups, &adds, &scales, &bytes(&graph, &plan), images);
-    let going = &groups[..chosen.n];
-    let going = without_useless(&graph, going, &scales, images, now);
+    let unmet = unmet_goals(&groups, &adds, &scales, images);
+    let bytes = bytes(&graph, &plan);
+    let choice = Choice {
+        graph: &graph,
+        groups: &groups,
+        adds: &adds,
+        unmet: &unmet,
+        scales: &scales,
+        bytes: &bytes,
+        images,
+        now,
+    };
+    let (chosen, cap) = choice.within_caps();
 
-    let mut indexes: Vec<usize> = going.iter().flat_map(|it| it.images.clone()).collect();
+    let mut indexes = chosen.images.clone();
     indexes.sort_unstable();
-    let freed = scales.iter().map(|scale| {
-        let all = adds[..chosen.n].iter().flatten().copied();
-        weigh(scale, &all.collect::<Vec<_>>())
-    });
+    let freed = scales.iter().map(|scale| chosen.weigh(scale, &adds));
     let freed = freed.collect();
     let mut plan = cut(plan, inventory, &graph, &indexes);
-    if let Some(cap) = chosen.cap {
+    if let Some(cap) = cap {
         let digests = groups[chosen.n..].iter().map(|it| &it.digest).collect();
         note_cap(
             &mut plan.kept,
@@ -122,7 +129,7 @@ pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> L
     Limited {
         plan,
         freed,
-        is_capped: chosen.cap.is_some(),
+        is_capped: cap.is_some(),
     }
 }
 
@@ -183,7 +190,10 @@ fn scale(graph: &Graph<'_>, plan: &Plan, goal: &Goal, images: &RuleImages) -> Ve
                 }
             }
         }
-        let is_there = |snapshotter: &Snapshotter| goal.snapshotters.contains(snapshotter);
+        let is_there = |snapshotter: &Snapshotter| {
+            let counted = goal.snapshotters.as_ref();
+            counted.is_none_or(|counted| counted.contains(snapshotter))
+        };
         for snapshot in things
             .snapshots
             .iter()
@@ -239,77 +249,131 @@ fn adds(graph: &Graph<'_>, groups: &[Group], now: Timestamp) -> Vec<Vec<NodeId>>
     adds
 }
 
-/// The groups that go, counted from the first.
-struct Chosen {
-    n: usize,
-    /// The key of the cap that ended the choice.
-    cap: Option<&'static str>,
-}
-
-fn choose(
+/// Returns, for each group that may go, which goals those before it have not met. It ends with the
+/// group that meets the last goal.
+fn unmet_goals(
     groups: &[Group],
     adds: &[Vec<NodeId>],
     scales: &[Vec<u64>],
-    bytes: &[u64],
     images: &RuleImages,
-) -> Chosen {
+) -> Vec<Vec<bool>> {
     let mut freed = vec![0_u64; scales.len()];
-    let mut total = 0_u64;
-    for (n, (group, nodes)) in groups.iter().zip(adds).enumerate() {
-        let is_met = images.goals.as_ref().is_some_and(|goals| {
-            let mut goals = goals.iter().zip(&freed);
-            goals.all(|(goal, freed)| *freed >= goal.amount)
-        });
+    let mut unmet = Vec::new();
+    for (group, nodes) in groups.iter().zip(adds) {
+        let goals = images.goals.iter().flatten().zip(&freed);
+        let of_group: Vec<bool> = goals.map(|(goal, freed)| *freed < goal.amount).collect();
+        let is_met = images.goals.is_some() && !of_group.contains(&true);
         if is_met && !group.is_idle {
-            return Chosen { n, cap: None };
+            break;
         }
-        total = total.saturating_add(weigh(bytes, nodes));
-        let cap = if images.max_images.is_some_and(|max| n >= max) {
-            Some("max_images")
-        } else if images.max_bytes.is_some_and(|max| total > max) {
-            Some("max_bytes")
-        } else {
-            None
-        };
-        if cap.is_some() {
-            return Chosen { n, cap };
-        }
+        unmet.push(of_group);
         for (freed, scale) in freed.iter_mut().zip(scales) {
             *freed = freed.saturating_add(weigh(scale, nodes));
         }
     }
-    Chosen {
-        n: groups.len(),
-        cap: None,
+    unmet
+}
+
+/// What the choice of groups depends on.
+struct Choice<'c> {
+    graph: &'c Graph<'c>,
+    groups: &'c [Group],
+    adds: &'c [Vec<NodeId>],
+    unmet: &'c [Vec<bool>],
+    scales: &'c [Vec<u64>],
+    bytes: &'c [u64],
+    images: &'c RuleImages,
+    now: Timestamp,
+}
+
+/// The useful ones of the first groups.
+struct Chosen {
+    /// How many groups were considered.
+    n: usize,
+    /// How many of them are useful.
+    n_useful: usize,
+    /// The images of the useful ones.
+    images: Vec<usize>,
+    /// What the useless ones keep.
+    restored: Vec<NodeId>,
+}
+
+impl Chosen {
+    /// Returns what the useful groups free.
+    fn weigh(&self, scale: &[u64], adds: &[Vec<NodeId>]) -> u64 {
+        let all = adds[..self.n].iter().map(|nodes| weigh(scale, nodes));
+        let all = all.fold(0, u64::saturating_add);
+        all.saturating_sub(weigh(scale, &self.restored))
     }
 }
 
-/// Leaves out, from the most recently used on, what frees nothing towards any goal.
-fn without_useless<'g>(
-    graph: &Graph<'_>,
-    going: &'g [Group],
-    scales: &[Vec<u64>],
-    images: &RuleImages,
-    now: Timestamp,
-) -> Vec<&'g Group> {
-    if images.goals.is_none() {
-        return going.iter().collect();
+impl Choice<'_> {
+    /// Returns the useful ones of as many groups as the caps allow, and the key of the cap that ended
+    /// the choice.
+    fn within_caps(&self) -> (Chosen, Option<&'static str>) {
+        let mut above = self.unmet.len();
+        let all = self.useful(above);
+        let Some(mut cap) = self.exceeded(&all) else {
+            return (all, None);
+        };
+        // With each further group the useful ones only become more.
+        let mut within = self.useful(0);
+        while above - within.n > 1 {
+            let middle = self.useful(within.n.midpoint(above));
+            if let Some(exceeded) = self.exceeded(&middle) {
+                (above, cap) = (middle.n, exceeded);
+            } else {
+                within = middle;
+            }
+        }
+        (within, Some(cap))
     }
-    let all: Vec<usize> = going.iter().flat_map(|it| it.images.clone()).collect();
-    let mut marker = Marker::new(graph).without_images(&all);
-    marker.extend_from_holders(now);
-    marker.extend_from_images(now);
-    let mut useful = Vec::new();
-    for group in going.iter().rev() {
-        let would_keep = marker.would_restore(&group.images, now);
-        let is_useless = scales.iter().all(|scale| weigh(scale, &would_keep) == 0);
-        if is_useless && !group.is_idle {
-            marker.restore(&group.images, now);
+
+    /// Returns the key of the cap that these exceed.
+    fn exceeded(&self, chosen: &Chosen) -> Option<&'static str> {
+        let (max_images, max_bytes) = (self.images.max_images, self.images.max_bytes);
+        if max_images.is_some_and(|max| chosen.n_useful > max) {
+            Some("max_images")
+        } else if max_bytes.is_some_and(|max| chosen.weigh(self.bytes, self.adds) > max) {
+            Some("max_bytes")
         } else {
-            useful.push(group);
+            None
         }
     }
-    useful
+
+    /// Leaves out of the first `n` groups, from the most recently used on, those that free nothing
+    /// towards a goal that the groups before them have not met.
+    fn useful(&self, n: usize) -> Chosen {
+        let going = &self.groups[..n];
+        let all: Vec<usize> = going.iter().flat_map(|it| it.images.clone()).collect();
+        let mut chosen = Chosen {
+            n,
+            n_useful: 0,
+            images: Vec::new(),
+            restored: Vec::new(),
+        };
+        if self.images.goals.is_none() {
+            chosen.n_useful = n;
+            chosen.images = all;
+            return chosen;
+        }
+        let mut marker = Marker::new(self.graph).without_images(&all);
+        marker.extend_from_holders(self.now);
+        marker.extend_from_images(self.now);
+        for (group, unmet) in going.iter().zip(self.unmet).rev() {
+            let would_keep = marker.would_restore(&group.images, self.now);
+            let mut goals = unmet.iter().zip(self.scales);
+            let is_useless = goals.all(|(unmet, scale)| !unmet || weigh(scale, &would_keep) == 0);
+            if is_useless && !group.is_idle {
+                marker.restore(&group.images, self.now);
+                chosen.restored.extend(would_keep);
+            } else {
+                chosen.n_useful += 1;
+                chosen.images.extend(&group.images);
+            }
+        }
+        chosen
+    }
 }
 
 /// Sets the cap as the reason of what it left out.

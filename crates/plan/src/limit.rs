@@ -17,7 +17,7 @@
 //! counts as nothing.
 
 use jiff::Timestamp;
-use reclaim_model::{Freed, Inventory, KeepReason, Kept, Plan, Step};
+use reclaim_model::{Filesystem, Freed, Inventory, KeepReason, Kept, Plan, SnapshotId, Step};
 
 use crate::finder::{Finder, digest_tag};
 use crate::freed::difference;
@@ -41,13 +41,25 @@ struct Group {
     images: Vec<usize>,
 }
 
-/// Removes from `plan` what is not needed to free `target` bytes.
+/// Removes from `plan` what is not needed to free `target` bytes on `filesystem`; without it, all
+/// content and snapshots count.
 ///
 /// # Errors
 ///
 /// [`TooLittle`] if the whole plan does not free that much.
-pub fn limit(plan: Plan, inventory: &Inventory, target: u64) -> Result<Plan, TooLittle> {
-    let available = plan.at_least().total_bytes();
+pub fn limit(
+    plan: Plan,
+    inventory: &Inventory,
+    target: u64,
+    filesystem: Option<&Filesystem>,
+) -> Result<Plan, TooLittle> {
+    let available = filesystem.map_or_else(
+        || plan.at_least().total_bytes(),
+        |filesystem| {
+            let bytes = |things: &Freed| filesystem.bytes_of(things, 1);
+            bytes(&plan.freed).saturating_sub(bytes(&plan.not_counted.doubtful))
+        },
+    );
     if available < target {
         return Err(TooLittle { available });
     }
@@ -55,19 +67,22 @@ pub fn limit(plan: Plan, inventory: &Inventory, target: u64) -> Result<Plan, Too
         return Ok(plan);
     };
     let graph = Graph::new(namespace, inventory);
-    let weights = certain_bytes(&graph, &plan);
+    let weights = certain_bytes(&graph, &plan, filesystem);
     let groups = groups(&graph, &plan.steps);
     let chosen = choose(&graph, &weights, &groups, target, inventory.observed_at);
     Ok(cut(plan, inventory, &graph, &chosen))
 }
 
-/// Returns the bytes that each node frees for certain once nothing keeps it.
-fn certain_bytes(graph: &Graph<'_>, plan: &Plan) -> Vec<u64> {
+/// Returns the bytes that each node frees for certain on the filesystem once nothing keeps it.
+fn certain_bytes(graph: &Graph<'_>, plan: &Plan, filesystem: Option<&Filesystem>) -> Vec<u64> {
     let mut weights = vec![0; graph.len()];
+    let has_content = filesystem.is_none_or(|it| it.has_content);
+    let has =
+        |id: &SnapshotId| filesystem.is_none_or(|it| it.snapshotters.contains(&id.snapshotter));
     let mut enter = |things: &Freed, is_certain: bool| {
-        let blobs = things.blobs.iter();
+        let blobs = things.blobs.iter().filter(|_| has_content);
         let blobs = blobs.map(|it| (graph.find_blob(&it.digest), it.bytes));
-        let snapshots = things.snapshots.iter();
+        let snapshots = things.snapshots.iter().filter(|it| has(&it.id));
         let snapshots = snapshots.map(|it| (graph.find_snapshot(&it.id), it.bytes.unwrap_or(0)));
         for (id, bytes) in blobs.chain(snapshots) {
             if let Some(id) = id {

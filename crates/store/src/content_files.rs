@@ -59,18 +59,6 @@ impl Containerd {
     ) -> io::Result<T> {
         Ok(self.disk_tasks.run(kind, SHORT, read).await?)
     }
-
-    /// Returns the size of the filesystem that holds `path`, in bytes.
-    ///
-    /// # Errors
-    ///
-    /// If the path does not exist here, or the filesystem does not answer in time.
-    pub async fn filesystem_bytes(&self, path: PathBuf) -> io::Result<u64> {
-        let measuring = move || filesystem_bytes(&path);
-        self.disk_tasks
-            .run("size of the filesystem", SHORT, measuring)
-            .await?
-    }
 }
 
 fn content_files(root: &Path) -> io::Result<ContentFiles> {
@@ -139,9 +127,4 @@ impl ContentFiles {
             })
             .collect()
     }
-}
-
-fn filesystem_bytes(path: &Path) -> io::Result<u64> {
-    let found = rustix::fs::statvfs(path)?;
-    Ok(found.f_blocks.saturating_mul(found.f_frsize))
 }

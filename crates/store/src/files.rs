@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use reclaim_model::Filesystem;
+use reclaim_model::{Filesystem, Snapshotter};
 
 /// Where containerd's files are.
 #[derive(Debug, Clone)]
@@ -27,6 +27,31 @@ pub trait Disk: fmt::Debug + Send + Sync {
 pub struct Filesystems {
     /// Each filesystem once, sorted by mount point.
     pub seen: Vec<Filesystem>,
-    /// Which ones could not be measured, and why.
-    pub unseen: Vec<String>,
+    /// What could not be measured, sorted.
+    pub unmeasured: Vec<Unmeasured>,
+}
+
+/// Content, or the snapshots of one snapshotter, whose filesystem could not be measured.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unmeasured {
+    /// The snapshotter; `None` for content.
+    pub snapshotter: Option<Snapshotter>,
+    /// Why.
+    pub why: String,
+}
+
+impl Unmeasured {
+    /// Returns the warning for the operator.
+    pub fn warning(&self) -> String {
+        format!("no watermark counts {self}")
+    }
+}
+
+impl fmt::Display for Unmeasured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.snapshotter {
+            Some(snapshotter) => write!(formatter, "snapshots of `{snapshotter}`: {}", self.why),
+            None => write!(formatter, "content: {}", self.why),
+        }
+    }
 }

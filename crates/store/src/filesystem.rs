@@ -1,8 +1,8 @@
 //! The filesystems that hold content and snapshots, and how much room they have.
 //!
 //! containerd reports the directories of its plugins as paths on its own machine. A path that does
-//! not exist here, or a content store here that has none of containerd's blobs, counts as unseen,
-//! so that no other disk is measured instead.
+//! not exist here, or a content store here that has none of containerd's blobs, counts as
+//! unmeasured, so that no other disk is measured instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,13 +19,20 @@ use reclaim_model::{Digest, Filesystem, Namespace, Room, Snapshotter};
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::disk_tasks::{DiskTasks, SHORT};
 use crate::error::StoreError;
-use crate::files::Filesystems;
+use crate::files::{Filesystems, Unmeasured};
 
 /// The kind of plugin that stores content.
 pub(crate) const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
 
 /// The kind of plugin that stores snapshots.
 pub(crate) const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
+
+/// The snapshotters that are part of containerd and store snapshots in their own directory, which
+/// some do not report.
+const BUILT_IN: [&str; 6] = ["blockfile", "btrfs", "erofs", "native", "overlayfs", "zfs"];
+
+/// Stores snapshots in a thin pool, and only its database in its directory.
+const DEVMAPPER: &str = "devmapper";
 
 /// How many blobs identify a content store. More than one, because one may be collected meanwhile.
 const WITNESSES: usize = 8;
@@ -82,18 +89,15 @@ impl Containerd {
     ///
     /// # Errors
     ///
-    /// If a call fails. A filesystem that cannot be measured is not an error, but listed as unseen.
+    /// If a call fails. What cannot be measured is not an error, but listed as unmeasured.
     pub async fn filesystems(&self) -> Result<Filesystems, StoreError> {
         if let Some(disk) = self.disk() {
             return Ok(disk.filesystems());
         }
-        if !self.sees_files() {
-            return Ok(Filesystems {
-                unseen: vec!["containerd is remote: its filesystems are not measured".to_owned()],
-                ..Filesystems::default()
-            });
-        }
         let roots = self.roots().await?;
+        if !self.sees_files() {
+            return Ok(roots.unmeasured("containerd runs on another host"));
+        }
         let blobs = self.sample_blobs().await?;
         Ok(roots.measure(&self.disk_tasks, blobs).await)
     }
@@ -182,24 +186,57 @@ impl Containerd {
 }
 
 impl Roots {
+    /// Returns that nothing can be measured.
+    fn unmeasured(self, why: &str) -> Filesystems {
+        let named = self.snapshotters.into_keys().chain(self.without_root);
+        let snapshotters: BTreeSet<Snapshotter> = named.collect();
+        let all = [None].into_iter().chain(snapshotters.into_iter().map(Some));
+        let unmeasured = all.map(|snapshotter| Unmeasured {
+            snapshotter,
+            why: why.to_owned(),
+        });
+        Filesystems {
+            seen: Vec::new(),
+            unmeasured: unmeasured.collect(),
+        }
+    }
+
+    /// Returns the directories that hold content and the snapshots of each snapshotter, or why they
+    /// are unknown.
+    fn places(self) -> Vec<(Option<Snapshotter>, Result<PathBuf, &'static str>)> {
+        const NO_ROOT: &str = "containerd does not report its directory";
+        let plugins = self.content.as_deref().and_then(Path::parent);
+        let plugins = plugins.map(Path::to_owned);
+        let content = self.content.ok_or(NO_ROOT);
+        let with_root = self.snapshotters.into_iter();
+        let with_root = with_root.map(|(name, root)| (name, Some(root)));
+        let without_root = self.without_root.into_iter().map(|name| (name, None));
+        let snapshotters = with_root.chain(without_root).map(|(name, root)| {
+            let is_built_in = BUILT_IN.contains(&&*name);
+            let usual = || Some(plugins.as_deref()?.join(format!("{SNAPSHOTTER}.{name}")));
+            let place = if *name == *DEVMAPPER {
+                Err("they are in a thin pool, which has no filesystem")
+            } else {
+                let root = root.or_else(|| is_built_in.then(usual).flatten());
+                root.ok_or(NO_ROOT)
+            };
+            (Some(name), place)
+        });
+        [(None, content)].into_iter().chain(snapshotters).collect()
+    }
+
     /// Measures the filesystems of all directories, each in a task of its own, so that one that
     /// hangs hides no other. `blobs` are some of the content store, with their sizes; without any,
     /// its directory is not checked.
     async fn measure(self, disk_tasks: &DiskTasks, blobs: Vec<(Digest, u64)>) -> Filesystems {
-        let mut found = Found::default();
-        let mut directories = Vec::new();
-        if let Some(root) = self.content {
-            directories.push((None, root));
-        } else {
-            let why = "content: containerd does not report its directory";
-            found.unseen.push(why.to_owned());
-        }
-        let snapshotters = self.snapshotters.into_iter();
-        directories.extend(snapshotters.map(|(name, root)| (Some(name), root)));
         let blobs = Arc::new(blobs);
-        let measuring = directories.into_iter().map(|(snapshotter, root)| {
+        let measuring = self.places().into_iter().map(|(snapshotter, place)| {
             let witnesses = snapshotter.is_none().then(|| Arc::clone(&blobs));
             async move {
+                let root = match place {
+                    Ok(root) => root,
+                    Err(why) => return (snapshotter, Err(why.to_owned())),
+                };
                 let kind = format!("filesystem of {}", root.display());
                 let path = root.clone();
                 let task = move || measure(&path, witnesses.as_deref().map(Vec::as_slice));
@@ -207,53 +244,30 @@ impl Roots {
                     .run(&kind, SHORT, task)
                     .await
                     .unwrap_or_else(|hung| Err(hung.into()));
-                (snapshotter, root, measured)
+                let failed = |error| format!("`{}`: {error}", root.display());
+                (snapshotter, measured.map_err(failed))
             }
         });
-        for (snapshotter, root, measured) in futures::future::join_all(measuring).await {
-            found.add(snapshotter, &root, measured);
-        }
-        let mut seen: Vec<Filesystem> = found.by_device.into_values().collect();
-        seen.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
-        Filesystems {
-            seen,
-            unseen: found.unseen,
-        }
-    }
-}
-
-/// The filesystems that were measured so far.
-#[derive(Default)]
-struct Found {
-    by_device: BTreeMap<u64, Filesystem>,
-    unseen: Vec<String>,
-}
-
-impl Found {
-    /// Adds the filesystem of a snapshotter's directory; of the content store's if that is `None`.
-    fn add(
-        &mut self,
-        snapshotter: Option<Snapshotter>,
-        root: &Path,
-        measured: io::Result<(u64, Filesystem)>,
-    ) {
-        let (device, measured) = match measured {
-            Ok(found) => found,
-            Err(error) => {
-                let what = match snapshotter {
-                    Some(snapshotter) => format!("snapshots of `{snapshotter}`"),
-                    None => "content".to_owned(),
-                };
-                let root = root.display();
-                self.unseen.push(format!("{what} in `{root}`: {error}"));
-                return;
+        let mut by_device = BTreeMap::new();
+        let mut unmeasured = Vec::new();
+        for (snapshotter, measured) in futures::future::join_all(measuring).await {
+            let (device, measured) = match measured {
+                Ok(found) => found,
+                Err(why) => {
+                    unmeasured.push(Unmeasured { snapshotter, why });
+                    continue;
+                }
+            };
+            let filesystem: &mut Filesystem = by_device.entry(device).or_insert(measured);
+            match snapshotter {
+                Some(snapshotter) => drop(filesystem.snapshotters.insert(snapshotter)),
+                None => filesystem.has_content = true,
             }
-        };
-        let filesystem = self.by_device.entry(device).or_insert(measured);
-        match snapshotter {
-            Some(snapshotter) => drop(filesystem.snapshotters.insert(snapshotter)),
-            None => filesystem.has_content = true,
         }
+        let mut seen: Vec<Filesystem> = by_device.into_values().collect();
+        seen.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
+        unmeasured.sort();
+        Filesystems { seen, unmeasured }
     }
 }
 
@@ -263,11 +277,17 @@ fn measure(root: &Path, witnesses: Option<&[(Digest, u64)]>) -> io::Result<(u64,
     if witnesses.is_some_and(|blobs| !is_store(root, blobs)) {
         return Err(io::Error::other("it has none of containerd's blobs"));
     }
-    let device = fs::metadata(root)?.dev();
-    let found = rustix::fs::statvfs(root)?;
+    // The data may be mounted below the directory, or be a link to another disk.
+    let mut data = ["blobs", "snapshots"]
+        .map(|name| root.join(name))
+        .into_iter();
+    let data = data.find(|path| path.is_dir());
+    let data = data.as_deref().unwrap_or(root);
+    let device = fs::metadata(data)?.dev();
+    let found = rustix::fs::statvfs(data)?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
     let filesystem = Filesystem {
-        mount_point: mount_point(root, device)?,
+        mount_point: mount_point(data, device)?,
         block: found.f_frsize,
         bytes: Room {
             total: bytes(found.f_blocks),
@@ -368,7 +388,7 @@ mod tests {
         let blobs = vec![(digest('b'), 3), (digest('a'), 5)];
         let disk_tasks = DiskTasks::default();
         let found = roots(directory.path()).measure(&disk_tasks, blobs).await;
-        assert_eq!(found.unseen, Vec::<String>::new());
+        assert_eq!(found.unmeasured, []);
         let [only] = &found.seen[..] else {
             panic!("{found:?}")
         };
@@ -378,18 +398,77 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_without_containerds_blobs_is_unseen() {
+    async fn a_directory_without_containerds_blobs_is_unmeasured() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("content/blobs/sha256")).unwrap();
         let blobs = vec![(digest('a'), 5)];
         let disk_tasks = DiskTasks::default();
         let found = roots(directory.path()).measure(&disk_tasks, blobs).await;
         assert_eq!(found.seen, []);
-        let [content, native] = &found.unseen[..] else {
+        let [content, native] = &found.unmeasured[..] else {
             panic!("{found:?}")
         };
+        let content = content.to_string();
         assert!(content.contains("none of containerd's blobs"), "{content}");
-        assert!(native.contains("snapshots of `native`"), "{native}");
+        let native = native.to_string();
+        assert!(native.contains("snapshots of `native`: `/"), "{native}");
+    }
+
+    #[tokio::test]
+    async fn what_has_no_directory_is_unmeasured() {
+        let directory = tempfile::tempdir().unwrap();
+        let plugins = directory.path();
+        let native = plugins.join("io.containerd.snapshotter.v1.native");
+        fs::create_dir_all(native.join("snapshots")).unwrap();
+        fs::create_dir(plugins.join("content")).unwrap();
+        let without_root = ["native", "stargz"].map(Snapshotter::from);
+        let devmapper = (Snapshotter::from("devmapper"), plugins.to_owned());
+        let roots = Roots {
+            content: Some(plugins.join("content")),
+            snapshotters: BTreeMap::from([devmapper]),
+            without_root: BTreeSet::from(without_root),
+        };
+        let unmeasured = |found: &Filesystems| {
+            let texts = found.unmeasured.iter().map(ToString::to_string);
+            texts.collect::<Vec<_>>()
+        };
+        let disk_tasks = DiskTasks::default();
+        let found = roots.clone().measure(&disk_tasks, Vec::new()).await;
+        let native = BTreeSet::from([Snapshotter::from("native")]);
+        assert_eq!(found.seen[0].snapshotters, native, "{found:?}");
+        assert_eq!(
+            unmeasured(&found),
+            [
+                "snapshots of `devmapper`: they are in a thin pool, which has no filesystem",
+                "snapshots of `stargz`: containerd does not report its directory",
+            ]
+        );
+        let nowhere = Roots {
+            content: None,
+            ..roots.clone()
+        };
+        let found = nowhere.measure(&disk_tasks, Vec::new()).await;
+        assert_eq!(found.seen, []);
+        assert_eq!(unmeasured(&found).len(), 4, "{found:?}");
+        let remote = unmeasured(&roots.unmeasured("far away"));
+        assert_eq!(remote.len(), 4);
+        assert_eq!(remote[0], "content: far away");
+    }
+
+    /// Data that is a link to another disk is measured there.
+    #[tokio::test]
+    async fn data_is_measured_where_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("content")).unwrap();
+        fs::create_dir(directory.path().join("native")).unwrap();
+        let blobs = directory.path().join("content/blobs");
+        std::os::unix::fs::symlink("/proc", blobs).unwrap();
+        let disk_tasks = DiskTasks::default();
+        let found = roots(directory.path()).measure(&disk_tasks, Vec::new());
+        let found = found.await;
+        let content = found.seen.iter().find(|it| it.has_content).unwrap();
+        assert_eq!(content.mount_point, Path::new("/proc"));
+        assert_eq!(found.seen.len(), 2, "{found:?}");
     }
 
     #[tokio::test]
@@ -413,9 +492,10 @@ mod tests {
             found.seen.iter().any(|filesystem| filesystem.has_content),
             "{found:?}"
         );
-        let [native] = &found.unseen[..] else {
+        let [native] = &found.unmeasured[..] else {
             panic!("{found:?}")
         };
+        let native = native.to_string();
         assert!(native.contains("does not answer within 10 s"), "{native}");
     }
 }

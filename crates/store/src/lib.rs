@@ -36,7 +36,7 @@ pub use error::{CallError, Class, ConnectError, StoreError};
 pub use event_watcher::EventWatcher;
 pub use events::Events;
 pub use execute::{Deletion, LeaseDeletion};
-pub use files::{Disk, Filesystems};
+pub use files::{Disk, Filesystems, Unmeasured};
 pub use filesystem::Roots;
 pub use hold::HeldBlob;
 pub use labels::Unpinned;

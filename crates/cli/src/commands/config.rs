@@ -1,15 +1,22 @@
 //! `reclaim config`.
 
-use reclaim_daemon::{DaemonError, config};
+use reclaim_daemon::config::Config;
+use reclaim_daemon::{DEFAULT_ADDRESS, DaemonError, config, connect};
+use reclaim_maintenance::{Policy, Unmeasured};
+use reclaim_model::chain;
+use tracing::debug;
 
 use crate::args::{ConfigCommand, Globals};
 use crate::exit::{CommandError, Exit};
 use crate::output;
 
-pub(crate) fn run(globals: &Globals, command: ConfigCommand) -> Result<Exit, CommandError> {
+pub(crate) async fn run(globals: &Globals, command: ConfigCommand) -> Result<Exit, CommandError> {
     match command {
         ConfigCommand::Check => {
             let config = config::find(globals.config()).map_err(DaemonError::from)?;
+            for warning in unmeasured(globals, &config).await {
+                output::message(&format!("warning: {warning}"));
+            }
             let policies = config.policies.len();
             output::message(&format!(
                 "configuration is valid; enabled policies: {policies}"
@@ -22,4 +29,31 @@ pub(crate) fn run(globals: &Globals, command: ConfigCommand) -> Result<Exit, Com
         ConfigCommand::Schema => output::data(&config::schema())?,
     }
     Ok(Exit::Done)
+}
+
+/// Returns what the watermarks of the policies do not count, as far as containerd answers: the file
+/// may be checked on another host.
+async fn unmeasured(globals: &Globals, config: &Config) -> Vec<String> {
+    let has_marks = |policy: &Policy| {
+        let pressure = &policy.pressure;
+        pressure.bytes.is_some() || pressure.inodes.is_some()
+    };
+    if !config.policies.iter().any(has_marks) {
+        return Vec::new();
+    }
+    let configured = config.address.as_deref();
+    let address = globals.named_address().or(configured);
+    let measuring = async {
+        let engine = connect(address.unwrap_or(DEFAULT_ADDRESS), globals.remote).await;
+        let engine = engine.map_err(|error| chain(&error))?;
+        let found = engine.store().filesystems().await;
+        found.map_err(|error| chain(&error))
+    };
+    match measuring.await {
+        Ok(found) => found.unmeasured.iter().map(Unmeasured::warning).collect(),
+        Err(error) => {
+            debug!(%error, "cannot measure the filesystems");
+            Vec::new()
+        }
+    }
 }

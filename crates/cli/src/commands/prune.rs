@@ -47,7 +47,7 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
         BuildHistory::Keep
     };
     Ok(PruneRequest::new(namespace, filters)
-        .with_target_free(args.target_free)
+        .with_target_free(args.target_free.clone())
         .may_empty_namespace(may_empty)
         .may_lack_namespace(!is_explicit)
         .with_build_history(history))

@@ -18,8 +18,8 @@ use reclaim_model::{
     ListedImage, Mode, Named, NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotPinned,
     NotRemoved, Outlook, OutsideRecords, Pin, PinAction, PinOutcome, Pinned, Pins, Place,
     ProjectImage, ProjectImageMode, ProjectList, ProjectUsage, PruneVerdicts, Reclaimed,
-    ReferenceError, RefuseReason, Refused, RemoveReason, Removed, Report, Room, Row, RunId,
-    SnapshotId, Thing, ThingKind, Unpin, Unrecorded, UsageByColumn, Versioned,
+    ReferenceError, RefuseReason, Refused, RemoveReason, Removed, Report, ResolvedTarget, Room,
+    Row, RunId, SnapshotId, Thing, ThingKind, Unpin, Unrecorded, UsageByColumn, Versioned,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -349,6 +349,10 @@ fn whole_report() -> Report {
         rows: vec![Row::Untagged(text()), Row::Deleted(digest())],
         named: named(),
         warnings: vec![text()],
+        target_free: Some(ResolvedTarget {
+            bytes: 1,
+            mount_point: Some("/".into()),
+        }),
         guard: Some(DeleteGuard::Server),
         held_until: Some(Timestamp::UNIX_EPOCH),
         unfinished: Some(text()),

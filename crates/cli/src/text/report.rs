@@ -62,6 +62,9 @@ fn dry_run(report: &Report, trunc: Truncation) -> String {
             amount(estimate)
         ),
     );
+    if let Some(target) = &report.target_free {
+        add_line(&mut text, format_args!("To free: {target}"));
+    }
     add_not_counted(&mut text, report, trunc);
     text.push_str("nothing was removed (dry run)\n");
     text
@@ -109,7 +112,12 @@ pub(crate) fn before_prompt(report: &Report, trunc: Truncation) -> String {
     let images = count(report.removed.len(), "image");
     let bytes = total(report.estimate.0);
     let amount = amount(report.estimate.0);
-    format!("{}\n\n{images}, {bytes}: {amount}", table.trim_fmt())
+    let target = report.target_free.as_ref();
+    let target = target.map_or_else(String::new, |target| format!("\nTo free: {target}"));
+    format!(
+        "{}\n\n{images}, {bytes}: {amount}{target}",
+        table.trim_fmt()
+    )
 }
 
 /// Returns the messages about a report: which images were not removed, and [`notes`].
@@ -130,6 +138,11 @@ pub(crate) fn messages(report: &Report, trunc: Truncation) -> Vec<String> {
 /// freed, what is held, and why the run is unfinished.
 pub(crate) fn notes(report: &Report, trunc: Truncation) -> Vec<String> {
     let mut lines = warnings(&report.warnings, trunc);
+    if report.mode == Mode::Apply
+        && let Some(target) = &report.target_free
+    {
+        lines.push(format!("to free: {target}"));
+    }
     lines.extend(not_freed::left(report, trunc));
     for stranded in &report.stranded {
         let amount = not_freed::unrecorded(stranded, trunc);

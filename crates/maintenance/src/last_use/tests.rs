@@ -138,6 +138,7 @@ fn report_with(
         freed: Freed::default(),
         not_counted: NotCounted::default(),
         warnings: Vec::new(),
+        target_free: None,
     };
     let run = RunId(Uuid::new_v7(time).to_string());
     let removed = removed.iter().map(|(name, target)| Removed {

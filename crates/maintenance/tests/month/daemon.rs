@@ -9,8 +9,8 @@ use reclaim_maintenance::{
     LastUseIndex, LateRoom, Maintenance, PolicyRun, PolicySet, RunHistory, Scheduler,
     SchedulerHandle, SchedulerObserver,
 };
-use reclaim_model::{Filesystem, PolicyName};
-use reclaim_store::{Clock, Containerd};
+use reclaim_model::PolicyName;
+use reclaim_store::{Clock, Containerd, Filesystems};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -57,6 +57,8 @@ impl Daemon {
         let history = RunHistory::open(state).expect("the history opens");
         let mut host = shared.host();
         let late = LateRoom::of_runs(&history.runs(), host.clock.now(), Instant::now());
+        host.late = Arc::new(late);
+        host.disk.forget_late();
         host.index = Some(Arc::clone(&index));
         let clock = host.clock.clone();
         host.rhythm.started(&clock);
@@ -68,7 +70,7 @@ impl Daemon {
                 headroom: None,
                 cluster_lock: None,
                 kubelet_config: None,
-                late: Arc::new(late),
+                late: Arc::clone(&host.late),
             },
             policies: host.policies.clone(),
         };
@@ -117,7 +119,7 @@ impl Daemon {
 struct Observer(Shared);
 
 impl SchedulerObserver for Observer {
-    fn measured(&self, _: Option<&[Filesystem]>) {}
+    fn measured(&self, _: Option<&Filesystems>) {}
 
     fn inhibited(&self, _: bool) {}
 

@@ -32,8 +32,11 @@ impl Faults {
 impl Host {
     /// Handles a call.
     pub(crate) fn called(&mut self, call: &Call) -> Fault {
+        let is_under_way = self.fake.look(is_run_under_way);
         self.picture(call);
-        if self.broken.is_some() || !self.fake.look(is_run_under_way) {
+        let is_freeing = is_under_way && call.method == "Leases/Delete";
+        self.disk.called(is_freeing);
+        if self.broken.is_some() || !is_under_way {
             return self.fault(call, 50);
         }
         let is_change = matches!(
@@ -42,7 +45,9 @@ impl Host {
         );
         if is_change && self.dice.percent(12) {
             self.write(&format!("meanwhile, at {} {}:", call.method, call.number));
+            self.disk.called(false);
             self.happen_in_store();
+            self.disk.called(is_freeing);
         }
         // For example a laptop that sleeps during a run.
         if is_change && self.dice.percent(2) {

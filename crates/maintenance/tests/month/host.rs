@@ -1,10 +1,11 @@
 //! The simulated host, and the record of what happened on it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_fake::Fake;
-use reclaim_maintenance::{LastUseIndex, Policy, PolicyRun};
+use reclaim_maintenance::{LastUseIndex, LateRoom, Policy, PolicyRun};
 use reclaim_model::{Mode, Protection};
 use reclaim_testkit::Dice;
 
@@ -45,6 +46,8 @@ pub(crate) struct Host {
     pub(crate) policies: Vec<Policy>,
     /// The daemon's index of last use, while there is a daemon.
     pub(crate) index: Option<Arc<LastUseIndex>>,
+    /// What the daemon expects to become visible.
+    pub(crate) late: Arc<LateRoom>,
     pub(crate) uses: Uses,
     pub(crate) holds: Holds,
     pub(crate) pictures: Pictures,
@@ -113,9 +116,11 @@ impl Host {
         let total = registry.bytes() * dice.between(80, 220) as u64 / 100;
         let total = total.next_multiple_of(BLOCK);
         let other = total * dice.below(30) as u64 / 100 / BLOCK * BLOCK;
+        // Less than policies expect it.
+        let delay = Duration::from_secs(*dice.pick(&[0, 0, 4, 70, 540]));
         let policies = policies(&mut dice, &registry, total);
         let mut host = Self {
-            disk: Arc::new(HostDisk::new(fake.clone(), total, other)),
+            disk: Arc::new(HostDisk::new(fake.clone(), total, other, delay)),
             fake,
             protection: Arc::new(protection(&mut dice, &registry)),
             rhythm: Rhythm::new(policies.len()),
@@ -123,6 +128,7 @@ impl Host {
             registry,
             clock,
             index: None,
+            late: Arc::default(),
             uses: Uses::default(),
             holds: Holds::default(),
             pictures: Pictures::default(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_fake::{Call, Kind, closure};
-use reclaim_maintenance::{Occupied, PolicyRun};
+use reclaim_maintenance::{Excess, Occupied, PolicyRun};
 use reclaim_model::{CollectorRules, Filesystem, LastUses, Namespace, Report, RunId};
 
 use crate::host::Host;
@@ -141,6 +141,10 @@ pub(crate) struct Picture {
     pub(crate) namespace: Namespace,
     pub(crate) space: Space,
     pub(crate) filesystem: Filesystem,
+    /// What runs freed and the filesystem does not show yet.
+    pub(crate) late: u64,
+    /// The same, as the daemon knows it.
+    pub(crate) expected: Vec<Excess>,
     /// The last uses in the daemon's index.
     pub(crate) uses: LastUses,
     /// How long images were not used, by what really happened.
@@ -294,6 +298,8 @@ impl Host {
             namespace,
             space,
             filesystem: self.disk.filesystem(),
+            late: self.disk.known_late(),
+            expected: self.late.bytes(),
             is_clear: self.clock.passed() > lately,
             rules: self.fake.look(reclaim_fake::State::rules),
             state: self.fake.look(|state| state.namespaces.clone()),

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 
 use crate::{
     Amount, Answer, Answers, Column, DeleteGuard, Digest, DiskUsage, Estimate, Failed, FilterArgs,
-    FreeTarget, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, HolderPath, HolderRole,
-    ImageSize, ImageUsage, ImageVerdict, KeepReason, Kept, LeaseHolding, Leased, Left, LeftHolder,
-    LeftThing, Mode, Named, NamedRemoval, Namespace, NamespaceUsage, NotCounted, NotRemoved,
-    Outlook, OutsideRecords, Pinned, Place, ProjectImage, ProjectList, ProjectUsage, PruneRequest,
-    PruneVerdicts, Reclaimed, RefuseReason, Refused, RemoveReason, Removed, Report, Row, RunId,
-    Selection, SnapshotId, Thing, ThingKind, Unpin, Unrecorded, UsageByColumn, Versioned,
+    FreeAmount, FreeTarget, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind, HolderPath,
+    HolderRole, ImageSize, ImageUsage, ImageVerdict, KeepReason, Kept, LeaseHolding, Leased, Left,
+    LeftHolder, LeftThing, Mode, Named, NamedRemoval, Namespace, NamespaceUsage, NotCounted,
+    NotRemoved, Outlook, OutsideRecords, Pinned, Place, ProjectImage, ProjectList, ProjectUsage,
+    PruneRequest, PruneVerdicts, Reclaimed, RefuseReason, Refused, RemoveReason, Removed, Report,
+    Row, RunId, Selection, SnapshotId, Thing, ThingKind, Unpin, Unrecorded, UsageByColumn,
+    Versioned,
 };
 
 const COLUMNS: [Column; 16] = [
@@ -494,11 +495,13 @@ fn requests_come_back() {
     let named = PruneRequest::images(namespace("default"), ["app:1"]);
     for (request, target) in [
         (
-            typed.clone().with_target_free(FreeTarget::Percent(10)),
+            typed
+                .clone()
+                .with_target_free(FreeTarget::new(FreeAmount::Percent(10))),
             json!("10%"),
         ),
         (
-            typed.with_target_free(FreeTarget::Bytes(1_234_567)),
+            typed.with_target_free(FreeTarget::new(FreeAmount::Bytes(1_234_567))),
             json!("1234567B"),
         ),
         (named, Value::Null),

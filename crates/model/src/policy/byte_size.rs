@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{FreeTarget, HumanSize};
+use crate::{FreeAmount, HumanSize};
 
 /// A number of bytes, zero included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,8 +25,8 @@ impl FromStr for ByteSize {
             return Ok(Self(0));
         }
         match text.parse() {
-            Ok(FreeTarget::Bytes(bytes)) => Ok(Self(bytes)),
-            Ok(FreeTarget::Percent(_)) | Err(_) => Err(ByteSizeError(text.to_owned())),
+            Ok(FreeAmount::Bytes(bytes)) => Ok(Self(bytes)),
+            Ok(FreeAmount::Percent(_)) | Err(_) => Err(ByteSizeError(text.to_owned())),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Snapshotter;
+use crate::{Freed, Snapshotter};
 
 /// How much of something there is, and how much of it is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +50,28 @@ pub struct Filesystem {
     pub snapshotters: BTreeSet<Snapshotter>,
 }
 
+impl Filesystem {
+    /// Returns the bytes of these blobs, in whole blocks of this length, and snapshots that it holds.
+    pub fn bytes_of(&self, things: &Freed, block: u64) -> u64 {
+        let blobs = things.blobs.iter().filter(|_| self.has_content);
+        let blobs = blobs.map(|blob| blob.bytes.next_multiple_of(block.max(1)));
+        let snapshots = things.snapshots.iter();
+        let snapshots = snapshots.filter(|it| self.snapshotters.contains(&it.id.snapshotter));
+        let snapshots = snapshots.map(|snapshot| snapshot.bytes.unwrap_or(0));
+        blobs.chain(snapshots).fold(0, u64::saturating_add)
+    }
+
+    /// Returns the filesystem with the largest used part; of several, the first.
+    pub fn fullest(all: &[Self]) -> Option<&Self> {
+        let product = |used: &Self, total: &Self| {
+            u128::from(used.bytes.used()) * u128::from(total.bytes.total.max(1))
+        };
+        all.iter()
+            .rev()
+            .max_by(|a, b| product(a, b).cmp(&product(b, a)))
+    }
+}
+
 /// The JSON form of the bytes of a filesystem.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Room")]
@@ -73,6 +95,29 @@ struct InodesForm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fullest_has_the_largest_used_part() {
+        let filesystem = |mount_point: &str, total, left| Filesystem {
+            mount_point: mount_point.into(),
+            block: 1,
+            bytes: Room { total, left },
+            inodes: Room::default(),
+            has_content: false,
+            snapshotters: BTreeSet::new(),
+        };
+        let all = [
+            filesystem("/large", u64::MAX, u64::MAX / 2),
+            filesystem("/full", 100, 10),
+            filesystem("/as full", 1000, 100),
+            filesystem("/empty", 0, 0),
+        ];
+        let fullest =
+            |all: &[Filesystem]| Filesystem::fullest(all).map(|it| it.mount_point.clone());
+        assert_eq!(fullest(&all), Some("/full".into()));
+        assert_eq!(fullest(&all[..1]), Some("/large".into()));
+        assert_eq!(fullest(&[]), None);
+    }
 
     #[test]
     fn what_is_used_is_what_is_not_left() {

@@ -53,8 +53,8 @@ pub struct Goal {
     pub amount: u64,
     /// Whether the filesystem holds content.
     pub has_content: bool,
-    /// The snapshotters whose snapshots it holds.
-    pub snapshotters: BTreeSet<Snapshotter>,
+    /// The snapshotters whose snapshots count; `None` is all of them.
+    pub snapshotters: Option<BTreeSet<Snapshotter>>,
 }
 
 /// The images that a policy may remove, at one moment.

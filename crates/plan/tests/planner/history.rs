@@ -1,7 +1,9 @@
 //! What only build history holds.
 
 use jiff::SignedDuration;
-use reclaim_model::{BuildHistory, EXPIRE, FreeTarget, GcLabels, RUN_LABEL, ResolvedRequest};
+use reclaim_model::{
+    BuildHistory, EXPIRE, FreeAmount, FreeTarget, GcLabels, RUN_LABEL, ResolvedRequest,
+};
 use reclaim_plan::no_longer_history;
 
 use crate::world::{
@@ -63,7 +65,7 @@ fn unpacked_layers_go_on_request_and_are_reported_otherwise() {
 
 #[test]
 fn a_target_leaves_history_alone() {
-    let request = unpinning().with_target_free(FreeTarget::Bytes(1));
+    let request = unpinning().with_target_free(FreeTarget::new(FreeAmount::Bytes(1)));
     let outcome = world().decide(&request);
     assert_eq!(outcome.plan.unpins, []);
     assert_eq!(pinned(&outcome).0, 1);

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use reclaim_model::{Digest, KeepReason, Plan};
+use reclaim_model::{Digest, Filesystem, KeepReason, Plan, Room};
 use reclaim_plan::{TooLittle, decide, limit};
 
 use crate::disk_usage::sizes;
 use crate::naive;
 use crate::random::scenes;
-use crate::world::{RecordExt, World, ago, all, bytes, library, request};
+use crate::world::{OVERLAY, RecordExt, World, ago, all, bytes, library, request};
 
 fn whole(world: &World) -> Plan {
     let inventory = world.inventory();
@@ -20,7 +20,7 @@ fn whole(world: &World) -> Plan {
 }
 
 fn limited(world: &World, target: u64) -> Result<Plan, TooLittle> {
-    limit(whole(world), &world.inventory(), target)
+    limit(whole(world), &world.inventory(), target, None)
 }
 
 fn removed(plan: &Plan) -> Vec<&str> {
@@ -47,6 +47,41 @@ fn by_age(names: &[&str]) -> World {
             .created(created);
     }
     world
+}
+
+/// Only what is on the filesystem counts.
+#[test]
+fn a_target_counts_on_its_filesystem() {
+    let mut world = by_age(&["b"]);
+    let packed = crate::world::Part {
+        layers: &["a"],
+        is_unpacked: false,
+        ..Default::default()
+    };
+    world.manifest("a", packed);
+    let created = ago(SignedDuration::from_hours(1000));
+    world.record(&library("a:1"), "a").created(created);
+    let filesystem = |has_content, snapshotters: &[&str]| Filesystem {
+        mount_point: "/x".into(),
+        block: 4096,
+        bytes: Room::default(),
+        inodes: Room::default(),
+        has_content,
+        snapshotters: snapshotters.iter().map(|it| (*it).into()).collect(),
+    };
+    let limited =
+        |target: u64, on: &Filesystem| limit(whole(&world), &world.inventory(), target, Some(on));
+    let freed = whole(&world).freed.amount();
+    let content = filesystem(true, &[]);
+    assert_eq!(removed(&limited(1, &content).unwrap()), [library("a:1")]);
+    let all = limited(freed.content_bytes, &content).unwrap();
+    assert_eq!(removed(&all).len(), 2);
+    let error = limited(freed.content_bytes + 1, &content).unwrap_err();
+    assert_eq!(error.available, freed.content_bytes);
+    let snapshots = filesystem(false, &[OVERLAY]);
+    assert_eq!(removed(&limited(1, &snapshots).unwrap()), [library("b:1")]);
+    let error = limited(1, &filesystem(false, &["stargz"])).unwrap_err();
+    assert_eq!(error.available, 0);
 }
 
 #[test]

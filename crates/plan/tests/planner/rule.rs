@@ -86,7 +86,7 @@ fn goal(amount: u64) -> Goal {
         unit: GoalUnit::Bytes { block: 1 },
         amount,
         has_content: true,
-        snapshotters: BTreeSet::from([OVERLAY.into()]),
+        snapshotters: Some(BTreeSet::from([OVERLAY.into()])),
     }
 }
 

@@ -36,6 +36,7 @@ const DISABLED_PLUGINS: [&str; 8] = [
 pub(super) enum Filesystem {
     Memory(u64),
     Ext4(u64),
+    Btrfs(u64),
 }
 
 /// Builds a private [`Containerd`].
@@ -50,6 +51,8 @@ pub struct ContainerdBuilder {
     extra_config: String,
     on_disk: bool,
     filesystem: Option<Filesystem>,
+    /// The size of a filesystem for the snapshots of overlayfs alone.
+    snapshots: Option<u64>,
     /// The sandbox image, if the CRI plugin is enabled.
     cri: Option<String>,
 }
@@ -62,6 +65,7 @@ impl Default for ContainerdBuilder {
             extra_config: String::new(),
             on_disk: false,
             filesystem: None,
+            snapshots: None,
             cri: None,
         }
     }
@@ -112,6 +116,24 @@ impl ContainerdBuilder {
     pub fn ext4(mut self, bytes: u64) -> Self {
         self.filesystem = Some(Filesystem::Ext4(bytes));
         self
+    }
+
+    /// Gives the root its own btrfs filesystem of so many bytes, which shows freed space only after a
+    /// commit.
+    pub fn btrfs(mut self, bytes: u64) -> Self {
+        self.filesystem = Some(Filesystem::Btrfs(bytes));
+        self
+    }
+
+    /// Gives the snapshots of overlayfs their own filesystem of so many bytes, in memory. Needs a
+    /// filesystem for the root.
+    pub fn snapshots_filesystem(mut self, bytes: u64) -> Self {
+        self.snapshots = Some(bytes);
+        self
+    }
+
+    pub(super) fn snapshots_bytes(&self) -> Option<u64> {
+        self.snapshots
     }
 
     pub(super) fn own_filesystem(&self) -> Option<Filesystem> {

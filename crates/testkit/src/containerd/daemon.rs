@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::builder::{ContainerdBuilder, Filesystem};
-use super::mounts::{mount_ext4, mount_memory, unmount_below};
+use super::mounts::{mount_image, mount_memory, unmount_below};
 use super::process::{Process, bound_command, find_on_path};
 use super::shims;
 
@@ -63,8 +63,14 @@ impl Daemon {
             fs::create_dir(daemon.root()).expect("the private directory is writable");
             match filesystem {
                 Filesystem::Memory(bytes) => mount_memory(&daemon.root(), bytes, None),
-                Filesystem::Ext4(bytes) => mount_ext4(&daemon.root(), bytes),
+                Filesystem::Ext4(bytes) => mount_image("ext4", &daemon.root(), bytes),
+                Filesystem::Btrfs(bytes) => mount_image("btrfs", &daemon.root(), bytes),
             }
+        }
+        if let Some(bytes) = builder.snapshots_bytes() {
+            let root = daemon.root().join("io.containerd.snapshotter.v1.overlayfs");
+            fs::create_dir(&root).expect("the root has its own filesystem");
+            mount_memory(&root, bytes, None);
         }
         fs::write(daemon.config_path(), config).expect("the private directory is writable");
         daemon.relaunch();

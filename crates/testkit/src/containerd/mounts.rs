@@ -19,14 +19,17 @@ pub(super) fn unmount_below(directory: &Path) {
     }
 }
 
-/// Mounts an ext4 filesystem of so many bytes from a file next to `directory`.
-pub(super) fn mount_ext4(directory: &Path, bytes: u64) {
-    let image = directory.with_extension("ext4");
+/// Mounts a filesystem of this kind and so many bytes from a file next to `directory`.
+pub(super) fn mount_image(kind: &str, directory: &Path, bytes: u64) {
+    let image = directory.with_extension(kind);
     let file = fs::File::create(&image).expect("the private directory is writable");
     file.set_len(bytes).expect("a sparse file needs no space");
     drop(file);
-    run(Command::new("mkfs.ext4").arg("-q").arg("-F").arg(&image));
-    let options = ["-t", "ext4", "-o", "loop"];
+    let mut make = Command::new(format!("mkfs.{kind}"));
+    // Without it, mkfs.ext4 asks whether to use a file.
+    let force = if kind == "ext4" { "-F" } else { "-f" };
+    run(make.args(["-q", force]).arg(&image));
+    let options = ["-t", kind, "-o", "loop"];
     run(Command::new("mount")
         .args(options)
         .arg(&image)
@@ -34,7 +37,9 @@ pub(super) fn mount_ext4(directory: &Path, bytes: u64) {
 }
 
 fn run(command: &mut Command) {
-    let status = command.status().expect("e2fsprogs and mount are installed");
+    let status = command
+        .status()
+        .expect("the tools of the filesystem and mount are installed");
     assert!(status.success(), "{command:?}");
 }
 

@@ -6,7 +6,7 @@ use prost_types::Duration as DurationMessage;
 use reclaim_engine::Hold;
 use reclaim_model::{
     Conflict, ConflictCause, Failed, ImageRecord, Kept, Named, NamedRemoval, NotCounted, NotPinned,
-    NotRemoved, PinOutcome, RefuseReason, Refused, Removed, Report, Row,
+    NotRemoved, PinOutcome, RefuseReason, Refused, Removed, Report, ResolvedTarget, Row,
 };
 
 use super::things::holders;
@@ -37,6 +37,7 @@ impl From<&Report> for proto::Report {
             rows: report.rows.iter().map(Into::into).collect(),
             named: report.named.iter().map(Into::into).collect(),
             warnings: report.warnings.clone(),
+            target_free: report.target_free.as_ref().map(Into::into),
             guard: report
                 .guard
                 .map_or(proto::DeleteGuard::Unspecified, Into::into)
@@ -47,6 +48,16 @@ impl From<&Report> for proto::Report {
             took: took_message(report.took),
             collection: report.collection.and_then(took_message),
             stranded: report.stranded.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&ResolvedTarget> for proto::TargetFree {
+    fn from(target: &ResolvedTarget) -> Self {
+        let mount_point = target.mount_point.as_ref();
+        Self {
+            bytes: target.bytes,
+            mount_point: mount_point.map(|path| path.display().to_string()),
         }
     }
 }

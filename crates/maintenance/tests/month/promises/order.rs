@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_maintenance::{PolicyRun, goals};
-use reclaim_model::{Goal, GoalUnit, KeepReason, Report};
+use reclaim_maintenance::{Excess, PolicyRun, goals, outstanding};
+use reclaim_model::{Filesystem, Goal, GoalUnit, KeepReason, Report};
 
 use super::Planned;
 use crate::diary::{Broken, hold};
@@ -37,6 +37,8 @@ struct Removals<'a> {
     report: &'a Report,
     /// What it has to free; `None` without a goal.
     goals: Option<Vec<Goal>>,
+    /// The same, if the daemon knew all that is on its way.
+    least: Option<Vec<Goal>>,
     caps: (Option<usize>, Option<u64>),
     /// The names of the records that go.
     names: BTreeSet<String>,
@@ -60,16 +62,22 @@ impl<'a> Removals<'a> {
         let records = &picture.space.records;
         let going = names.iter().filter_map(|it| Some(records.get(it)?.image));
         let pressure = &planned.policy.pressure;
-        let filesystems = [picture.filesystem.clone()];
-        let goals = pressure.is_any().then(|| {
+        let goals_of = |filesystem: Filesystem, late: &[Excess]| {
+            let filesystems = [filesystem];
             let occupied = pressure.needs_occupied().then(|| picture.occupied());
             let missing = pressure.remain(&run.wanted, &filesystems, occupied);
-            goals(&missing, &filesystems)
-        });
+            goals(&outstanding(&missing, late), &filesystems)
+        };
+        let mut with_late = picture.filesystem.clone();
+        with_late.bytes.left += picture.late;
+        let is_any = pressure.is_any();
+        let goals = is_any.then(|| goals_of(picture.filesystem.clone(), &picture.expected));
+        let least = is_any.then(|| goals_of(with_late, &[]));
         Self {
             planned,
             report,
             goals,
+            least,
             caps,
             going: going.collect(),
             names,
@@ -89,9 +97,9 @@ impl<'a> Removals<'a> {
         records.map(|it| it.0.clone()).collect()
     }
 
-    /// Whether the plan reaches all of its goals.
-    fn is_met(&self, freed: &Needed) -> bool {
-        let mut met = self.goals.iter().flatten().map(|goal| match goal.unit {
+    /// Whether this reaches all goals.
+    fn is_met(goals: Option<&Vec<Goal>>, freed: &Needed) -> bool {
+        let mut met = goals.into_iter().flatten().map(|goal| match goal.unit {
             GoalUnit::Bytes { block: 1 } => freed.bytes() >= goal.amount,
             GoalUnit::Bytes { .. } => freed.blocks() >= goal.amount,
             GoalUnit::Inodes => false,
@@ -206,7 +214,8 @@ impl<'a> Removals<'a> {
             return Ok(());
         };
         let others = &self.names - &self.names_of(*last);
-        hold(!self.is_met(&self.freed(&others)), || {
+        let freed = self.freed(&others);
+        hold(!Self::is_met(self.least.as_ref(), &freed), || {
             format!("image {last} goes, and there would be enough without it")
         })
     }
@@ -219,7 +228,8 @@ impl<'a> Removals<'a> {
         if is_capped || is_spent {
             return Ok(());
         }
-        let is_met = self.goals.is_some() && self.is_met(&self.freed(&self.names));
+        let is_met =
+            self.goals.is_some() && Self::is_met(self.goals.as_ref(), &self.freed(&self.names));
         for image in self.left() {
             let must = if self.goals.is_some() {
                 self.planned.is_idle(image) || !is_met && self.would_help(image)

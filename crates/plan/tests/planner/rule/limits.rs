@@ -74,6 +74,48 @@ fn what_frees_nothing_towards_the_goal_is_left_out() {
     assert_eq!(removed(&cut.plan), Vec::<&str>::new());
 }
 
+/// On two disks, one with the content and one with the snapshots, an image goes only if it frees
+/// something on a disk that is still too full.
+#[test]
+fn only_images_that_free_something_on_a_full_disk_go() {
+    let mut world = apart(&["d"]);
+    for name in ["a", "b", "c"] {
+        let packed = Part {
+            layers: &[name],
+            is_unpacked: false,
+            ..Part::default()
+        };
+        world.manifest(&name.to_uppercase(), packed);
+        world.record(&library(&format!("{name}:1")), &name.to_uppercase());
+    }
+    let mut images = lenient();
+    images.uses = used(&[("A", 4), ("B", 3), ("C", 2), ("D", 1)]);
+    let content = |amount: u64| Goal {
+        snapshotters: Some(BTreeSet::new()),
+        ..goal(amount)
+    };
+    let snapshots = |amount: u64| Goal {
+        has_content: false,
+        ..goal(amount)
+    };
+    let mut gone = |goals: Vec<Goal>, max_images: Option<usize>| {
+        images.goals = Some(goals);
+        images.max_images = max_images;
+        let cut = limited(&world, &images);
+        let names = removed(&cut.plan).into_iter().map(str::to_owned);
+        (names.collect::<Vec<_>>(), cut.freed)
+    };
+    assert_eq!(gone(vec![content(1)], None).0, [library("a:1")]);
+    // Images that are not unpacked do not use up the cap.
+    assert_eq!(gone(vec![snapshots(1)], Some(1)).0, [library("d:1")]);
+    let (both, freed) = gone(vec![content(1), snapshots(1)], Some(2));
+    assert_eq!(both, [library("a:1"), library("d:1")]);
+    let all = gone(vec![content(u64::MAX), snapshots(1)], None).1;
+    assert!(freed[0] < all[0] && freed[1] == all[1], "{freed:?} {all:?}");
+    // An unmeasured snapshotter is on no disk.
+    assert_eq!(gone(vec![content(u64::MAX)], None).0.len(), 4);
+}
+
 #[test]
 fn caps_end_a_run_and_say_so() {
     let world = apart(&["a", "b", "c"]);
@@ -138,7 +180,12 @@ fn only_what_a_cap_left_out_is_said_to_be_capped() {
     let mut images = lenient();
     images.uses = used(&[("USELESS", 4), ("A", 3), ("B", 2), ("USED", 1)]);
     images.goals = Some(vec![goal(u64::MAX)]);
+    // The useless image does not count.
     images.max_images = Some(2);
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), [library("a:1"), library("b:1")]);
+    assert!(!cut.is_capped);
+    images.max_images = Some(1);
     let cut = limited(&world, &images);
     assert_eq!(removed(&cut.plan), [library("a:1")]);
     let reasons: Vec<_> = cut
