@@ -148,8 +148,7 @@ async fn a_daemon_manages_an_automatic_reserve_file() {
     );
 }
 
-/// Runs the policies once, and returns their warnings about the reserve file. With an empty
-/// containerd 1.7, there is also a warning that it has no content directory.
+/// Runs the policies once, and returns their warnings about the reserve file.
 fn headroom_warnings(host: &Host) -> Vec<String> {
     host.once(0)["warnings"]
         .as_array()

@@ -277,6 +277,10 @@ fn measure(root: &Path, witnesses: Option<&[(Digest, u64)]>) -> io::Result<(u64,
     if witnesses.is_some_and(|blobs| !is_store(root, blobs)) {
         return Err(io::Error::other("it has none of containerd's blobs"));
     }
+    // Newer containerds make the directory with the first blob.
+    let is_empty = witnesses.is_some_and(<[_]>::is_empty) && !root.exists();
+    let parent = root.parent().filter(|_| is_empty);
+    let root = parent.unwrap_or(root);
     // The data may be mounted below the directory, or be a link to another disk.
     let mut data = ["blobs", "snapshots"]
         .map(|name| root.join(name))
@@ -420,7 +424,7 @@ mod tests {
         let plugins = directory.path();
         let native = plugins.join("io.containerd.snapshotter.v1.native");
         fs::create_dir_all(native.join("snapshots")).unwrap();
-        fs::create_dir(plugins.join("content")).unwrap();
+        // There is no directory of content, as before the first pull.
         let without_root = ["native", "stargz"].map(Snapshotter::from);
         let devmapper = (Snapshotter::from("devmapper"), plugins.to_owned());
         let roots = Roots {
@@ -434,6 +438,7 @@ mod tests {
         };
         let disk_tasks = DiskTasks::default();
         let found = roots.clone().measure(&disk_tasks, Vec::new()).await;
+        assert!(found.seen[0].has_content, "{found:?}");
         let native = BTreeSet::from([Snapshotter::from("native")]);
         assert_eq!(found.seen[0].snapshotters, native, "{found:?}");
         assert_eq!(
