@@ -25,6 +25,7 @@ mod output;
 mod pin;
 mod pods;
 mod project;
+mod protected;
 mod protocol;
 mod question;
 mod rig;

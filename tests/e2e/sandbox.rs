@@ -140,8 +140,47 @@ async fn keeps_the_sandbox_image_of_containerds_configuration() {
     let left = node.rig.names().await;
     assert_eq!(left.len(), 3);
     assert!(left.contains(PAUSE) && left.contains(&id));
-    // `image rm` removes it by name.
-    let args = ["-n", "k8s.io", "image", "rm", &id];
-    node.reclaim(Some(&v2), &args).exits(0);
+    // `image rm` removes it only if the protection is lifted.
+    let args = ["-n", "k8s.io", "image", "rm", "--force", &id];
+    let refused = node.reclaim(Some(&v2), &args).exits(1);
+    assert!(
+        refused
+            .stderr
+            .contains("(cannot be forced) - image is protected by rule sandbox image of pods"),
+        "{refused:?}"
+    );
+    assert_eq!(node.rig.names().await.len(), 3);
+    let args = [&args[..], &["--lift-protection"]].concat();
+    let removed = node.reclaim(Some(&v2), &args).exits(0);
+    assert!(
+        removed.stderr.contains("lifts the protection"),
+        "{removed:?}"
+    );
     assert!(node.rig.names().await.is_empty());
+}
+
+/// Also in another namespace, if the CRI plugin has records there.
+#[tokio::test]
+async fn keeps_the_sandbox_image_wherever_the_cri_plugin_has_records() {
+    let node = Idle::start().await;
+    let config = format!("[plugins.cri]\nsandbox_image = '{PAUSE}'");
+    let dry = ["image", "prune", "-a", "--dry-run", "--format", "json"];
+    for (namespace, is_cri) in [("pods", true), ("builds", false)] {
+        let there = node.rig.containerd.namespace(namespace);
+        let built = image(PAUSE).build(&there).await.unwrap();
+        if is_cri {
+            there
+                .cri_image_records(&built, &Labels::new())
+                .await
+                .unwrap();
+        }
+        let args = [&["-n", namespace], &dry[..]].concat();
+        let report = node.reclaim(Some(&config), &args).exits(0).json();
+        if is_cri {
+            assert_eq!(names(&report["removed"]), Vec::<&str>::new());
+            assert_eq!(entry(&report["kept"], PAUSE)["reason"], "protected");
+        } else {
+            assert_eq!(names(&report["removed"]), [PAUSE]);
+        }
+    }
 }

@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Answer, Daemon};
 use crate::host::{fill, hosted};
 use crate::rig::Rig;
 
 const ROOT: &str = "/reclaim/v1";
 
-async fn post(daemon: &Daemon, path: &str, body: &Value) -> crate::daemon::Answer {
+pub(crate) async fn post(daemon: &Daemon, path: &str, body: &Value) -> Answer {
     let path = format!("{ROOT}{path}");
     daemon.ask_with("POST", &path, &[], &body.to_string()).await
 }
 
 /// The lines of an answer.
-fn lines(body: &str) -> Vec<Value> {
+pub(crate) fn lines(body: &str) -> Vec<Value> {
     body.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()

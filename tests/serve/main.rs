@@ -20,6 +20,7 @@ mod json;
 mod maintenance;
 mod newest;
 mod one_core;
+mod protected;
 mod prune;
 mod registered;
 mod same;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::daemon::{Daemon, ask_on, serve};
+use crate::daemon::{Answer, Daemon, ask_on, serve};
 use crate::rig::Rig;
 
 /// A certificate authority, with its certificates as files.
@@ -66,6 +66,17 @@ async fn ping(
     authority: &Authority,
     certificate: Option<&(PathBuf, PathBuf)>,
 ) -> Option<u16> {
+    let answer = ask(port, authority, certificate, ["GET", "/_ping", ""]).await?;
+    Some(answer.status.as_u16())
+}
+
+/// Sends a request over TLS: the method, the path and the body.
+async fn ask(
+    port: u16,
+    authority: &Authority,
+    certificate: Option<&(PathBuf, PathBuf)>,
+    [method, path, body]: [&str; 3],
+) -> Option<Answer> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -86,8 +97,7 @@ async fn ping(
         .await
         .ok()?;
     // With TLS 1.3, the client's handshake succeeds before the server refuses it.
-    let answer = ask_on(stream, "GET", "/_ping", &[], "").await;
-    answer.ok().map(|answer| answer.status.as_u16())
+    ask_on(stream, method, path, &[], body).await.ok()
 }
 
 fn free_port() -> u16 {
@@ -123,6 +133,16 @@ async fn refuses_clients_without_a_certificate_of_the_authority() {
     let _daemon = Daemon::start(rig.containerd.address(), &args).await;
     assert_eq!(ping(port, &authority, Some(&client)).await, Some(200));
     assert_eq!(ping(port, &authority, None).await, None);
+    // A certificate has no roles yet, so none of them lifts a protection.
+    let body = r#"{"request": {"selection": {"filters": {}}, "lift_protection": true}}"#;
+    let prune = ["POST", "/reclaim/v1/prune", body];
+    let refused = ask(port, &authority, Some(&client), prune).await.unwrap();
+    assert_eq!(refused.status, 403, "{refused:#?}");
+    assert_eq!(
+        refused.json()["error"]["message"],
+        "lift_protection: accepted only from root on the daemon's Unix socket; this request is from \
+         a client at 127.0.0.1"
+    );
     let others = Authority::new();
     let stranger = others.sign("stranger");
     assert_eq!(ping(port, &authority, Some(&stranger)).await, None);

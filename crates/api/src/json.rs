@@ -6,17 +6,19 @@
 mod client;
 mod form;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::{Stream, StreamExt, stream};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
 use reclaim_engine::{RunHandle, RunOptions, blocking};
 use reclaim_model::{
     Answers, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest, Versioned,
@@ -26,6 +28,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::listen::Peer;
 use crate::service::{Service, ServiceError, events};
 
 pub use client::{HostClient, HostError, HostRuns};
@@ -80,6 +83,14 @@ impl<S: Sync> FromRequest<S> for Received {
             Err(_) => format!("it did not arrive within {} s", REQUEST_TIME.as_secs()),
         };
         Err(ServiceError::invalid("body", problem).into())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
     }
 }
 
@@ -149,27 +160,32 @@ impl Service {
     }
 }
 
-async fn plan(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
+async fn plan(State(service): State<Arc<Service>>, peer: Peer, Received(body): Received) -> Served {
     let request: PruneRequest = service.read(&body, &[])?;
     service.check(&request)?;
-    answer(service.plan(request).await?).await
+    answer(service.plan(request, peer).await?).await
 }
 
-async fn prune(State(service): State<Arc<Service>>, Received(body): Received) -> Served {
+async fn prune(
+    State(service): State<Arc<Service>>,
+    peer: Peer,
+    Received(body): Received,
+) -> Served {
     let RunRequest { request, options } = service.read(&body, &["request"])?;
     service.check(&request)?;
     let options = service.options(options)?;
-    Ok(run_lines(service.start(request, None, options)))
+    Ok(run_lines(service.start(request, None, options, peer)?))
 }
 
 async fn apply(
     State(service): State<Arc<Service>>,
     Path(plan): Path<String>,
+    peer: Peer,
     Received(body): Received,
 ) -> Served {
     // Before the plan is taken: it can be applied only once.
     let options = service.options(read(&body)?)?;
-    Ok(run_lines(service.apply(&plan, options)?))
+    Ok(run_lines(service.apply(&plan, options, peer)?))
 }
 
 async fn images(
@@ -315,6 +331,6 @@ async fn line<T: Serialize + Send + 'static>(value: T) -> Bytes {
 }
 
 fn lines(lines: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let body = Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>));
+    let body = Body::from_stream(lines.map(Ok::<_, Infallible>));
     respond(StatusCode::OK, NDJSON, body)
 }

@@ -19,5 +19,6 @@ pub use connections::serve;
 pub use error::ListenError;
 pub use limits::{Limits, limited};
 pub use listener::{Listener, open, open_plain};
+pub use table::Peer;
 pub use tls::{Tls, TlsError, TlsFiles};
 pub use unix::{SocketAccess, UnixSocket};

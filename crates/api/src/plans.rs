@@ -62,13 +62,20 @@ impl Plans {
         (id, expires)
     }
 
-    /// Takes a plan, which can be applied once.
-    pub(crate) fn take(&self, id: &str) -> Option<Kept> {
+    /// Takes a plan, which can be applied once. It stays if `check` fails.
+    pub(crate) fn take<E>(
+        &self,
+        id: &str,
+        check: impl FnOnce(&Kept) -> Result<(), E>,
+    ) -> Option<Result<Kept, E>> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let at = plans.iter().position(|it| it.id == id)?;
+        if let Err(error) = check(&plans[at].kept) {
+            return Some(Err(error));
+        }
         let entry = plans.remove(at)?;
         // The clock of the timer stands still while the machine sleeps.
-        (entry.expires > now()).then_some(entry.kept)
+        (entry.expires > now()).then_some(Ok(entry.kept))
     }
 
     /// Frees the memory of a plan when it expires, although no request comes any more.
@@ -86,6 +93,8 @@ impl Plans {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use reclaim_model::{Freed, Namespace, NotCounted};
 
     use super::*;
@@ -108,6 +117,11 @@ mod tests {
         }
     }
 
+    fn take(plans: &Plans, id: &str) -> Option<Kept> {
+        let taken = plans.take(id, |_| Ok::<_, Infallible>(()))?;
+        taken.ok()
+    }
+
     fn len(plans: &Plans) -> usize {
         plans.plans.lock().unwrap().len()
     }
@@ -121,9 +135,14 @@ mod tests {
         assert_eq!(len(&plans), 2);
         tokio::time::sleep(MAX_AGE / 2 + Duration::from_millis(1)).await;
         assert_eq!(len(&plans), 1);
-        assert!(plans.take(&first).is_none());
-        assert!(plans.take(&second).is_some());
-        assert!(plans.take(&second).is_none());
+        assert!(take(&plans, &first).is_none());
+        assert!(
+            plans
+                .take(&second, |_| Err(()))
+                .is_some_and(|it| it.is_err())
+        );
+        assert!(take(&plans, &second).is_some());
+        assert!(take(&plans, &second).is_none());
     }
 
     #[tokio::test]
@@ -131,7 +150,7 @@ mod tests {
         let plans = Plans::default();
         let ids: Vec<String> = (0..=MAX_PLANS).map(|_| plans.keep(kept()).0).collect();
         assert_eq!(len(&plans), MAX_PLANS);
-        assert!(plans.take(&ids[0]).is_none());
-        assert!(plans.take(&ids[1]).is_some());
+        assert!(take(&plans, &ids[0]).is_none());
+        assert!(take(&plans, &ids[1]).is_some());
     }
 }

@@ -16,7 +16,9 @@ use reclaim_maintenance::{RequestError, SchedulerHandle};
 use reclaim_model::{Namespace, PinOutcome, PinRequest, Plan, PruneRequest, Report, RunId, chain};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
+use crate::listen::Peer;
 use crate::plans::{Kept, Plans};
 
 /// The parts that a [`Service`] works with.
@@ -95,6 +97,12 @@ pub(crate) enum ServiceError {
         /// What is wrong with it, and what is accepted.
         problem: String,
     },
+    /// The request lifts the protection, and its sender may not.
+    #[error(
+        "lift_protection: accepted only from root on the daemon's Unix socket; this request is from \
+         {0}"
+    )]
+    MayNotLift(Peer),
     /// The task of the request ended without a result.
     #[error("the request ended without a result: {0}")]
     Ended(String),
@@ -114,6 +122,8 @@ pub enum ErrorKind {
     Check,
     /// The request is wrong.
     Invalid,
+    /// The sender may not request this.
+    Denied,
     /// What the request names does not exist.
     NotFound,
     /// The daemon cannot work now: it is stopping, or containerd does not answer.
@@ -141,6 +151,7 @@ impl ServiceError {
             }
             Self::Policy(RequestError::Stopped) => ErrorKind::Unavailable,
             Self::NoPlan(_) => ErrorKind::NotFound,
+            Self::MayNotLift(_) => ErrorKind::Denied,
             Self::Ended(_) => ErrorKind::Other,
         }
     }
@@ -149,7 +160,11 @@ impl ServiceError {
     pub(crate) fn run_error(&self) -> Option<&RunError> {
         match self {
             Self::Run(error) | Self::Policy(RequestError::Run(error)) => Some(error),
-            Self::Policy(_) | Self::NoPlan(_) | Self::Invalid { .. } | Self::Ended(_) => None,
+            Self::Policy(_)
+            | Self::NoPlan(_)
+            | Self::Invalid { .. }
+            | Self::MayNotLift(_)
+            | Self::Ended(_) => None,
         }
     }
 
@@ -201,7 +216,12 @@ impl Service {
     }
 
     /// Plans a prune, and keeps the plan so that it can be applied.
-    pub(crate) async fn plan(&self, request: PruneRequest) -> Result<Planned, ServiceError> {
+    pub(crate) async fn plan(
+        &self,
+        request: PruneRequest,
+        peer: Peer,
+    ) -> Result<Planned, ServiceError> {
+        check_lift(&request, peer)?;
         let preview = self.parts.engine.preview(&request, &no_progress).await?;
         let (report, plan) = preview.into_report().await;
         let (plan, expires) = self.plans.keep(Kept { request, plan });
@@ -213,10 +233,18 @@ impl Service {
     }
 
     /// Applies a plan that was kept. It can be applied once.
-    pub(crate) fn apply(&self, plan: &str, options: RunOptions) -> Result<RunHandle, ServiceError> {
-        let kept = self.plans.take(plan);
-        let Kept { request, plan } = kept.ok_or_else(|| ServiceError::NoPlan(plan.to_owned()))?;
-        Ok(self.start(request, Some(plan), options))
+    pub(crate) fn apply(
+        &self,
+        plan: &str,
+        options: RunOptions,
+        peer: Peer,
+    ) -> Result<RunHandle, ServiceError> {
+        let kept = self
+            .plans
+            .take(plan, |kept| check_lift(&kept.request, peer));
+        let kept = kept.ok_or_else(|| ServiceError::NoPlan(plan.to_owned()))?;
+        let Kept { request, plan } = kept?;
+        self.start(request, Some(plan), options, peer)
     }
 
     /// Starts a prune.
@@ -224,10 +252,13 @@ impl Service {
         &self,
         request: PruneRequest,
         confirmed: Option<Plan>,
-        options: RunOptions,
-    ) -> RunHandle {
+        mut options: RunOptions,
+        peer: Peer,
+    ) -> Result<RunHandle, ServiceError> {
+        check_lift(&request, peer)?;
         let ServiceParts { engine, cancel, .. } = &self.parts;
-        engine.start(request, confirmed, options, cancel)
+        options.caller = peer.caller();
+        Ok(engine.start(request, confirmed, options, cancel))
     }
 
     /// Pins or unpins images, in a task of its own: of the records of one image all are changed, or
@@ -258,6 +289,16 @@ impl Service {
         let engine = Arc::clone(&self.parts.engine);
         detached(async move { engine.release(&namespace, run.as_deref()).await }).await
     }
+}
+
+/// Refuses to lift the protection for any sender but root on this machine. Certificates of TLS
+/// clients have no roles.
+fn check_lift(request: &PruneRequest, peer: Peer) -> Result<(), ServiceError> {
+    if !request.lift_protection || matches!(peer, Peer::Process(_, 0)) {
+        return Ok(());
+    }
+    warn!(%peer, "refused to lift the protection of images");
+    Err(ServiceError::MayNotLift(peer))
 }
 
 /// Runs `work` to its end, also when the caller is dropped.

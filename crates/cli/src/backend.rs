@@ -1,6 +1,7 @@
 //! What carries out a command: this process, on containerd, or a daemon.
 
 use reclaim_api::json::{HostClient, Undo};
+use reclaim_daemon::config;
 use reclaim_engine::{Controls, Engine, Progress, Undone};
 use reclaim_model::{
     Answers, DiskUsage, HeldRuns, ImageList, Namespace, PinRequest, Pins, Plan, ProjectList,
@@ -35,6 +36,25 @@ pub(crate) enum Confirmed {
 }
 
 impl Backend {
+    /// As [`Self::connect`], and protects the images that the configuration names. A daemon has its
+    /// own configuration.
+    pub(crate) async fn connect_protected(globals: &Globals) -> Result<Self, CommandError> {
+        if globals.host().is_some() {
+            if globals.leaves_out_config() {
+                return Err(CommandError::NotWithHost("--no-config"));
+            }
+            return Self::connect(globals).await;
+        }
+        // Before anything else: without the file nothing may be removed.
+        let config = config::read_if_any(&globals.config()).map_err(CommandError::Protection)?;
+        let backend = Self::connect(globals).await?;
+        if let (Self::Direct(engine), Some(config)) = (&backend, config) {
+            let containerd_config = config.containerd_config(globals.containerd_config());
+            engine.protect(config.protection, containerd_config);
+        }
+        Ok(backend)
+    }
+
     /// Connects to the daemon of `--host`, or else to containerd.
     pub(crate) async fn connect(globals: &Globals) -> Result<Self, CommandError> {
         if let Some(host) = globals.host() {

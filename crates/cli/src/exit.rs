@@ -9,6 +9,7 @@ use reclaim_api::json::HostError;
 use reclaim_api::service::ErrorKind;
 use reclaim_compose::ComposeError;
 use reclaim_daemon::DaemonError;
+use reclaim_daemon::config::ConfigError;
 use reclaim_engine::{ConnectError, DockerError, NotFound, RunError};
 use reclaim_model::{FilterError, NamespaceError, PRUNE_FILTER_KEYS, chain};
 
@@ -61,6 +62,8 @@ pub(crate) enum CommandError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    #[error("cannot tell which images are protected")]
+    Protection(#[source] ConfigError),
     #[error(transparent)]
     Compose(#[from] ComposeError),
     #[error(transparent)]
@@ -169,6 +172,10 @@ impl CommandError {
                         .to_owned(),
                 )
             }
+            Self::Protection(_) => Some(
+                "correct the file, or use --no-config to leave it out: then it protects no image"
+                    .to_owned(),
+            ),
             Self::Namespace(_)
             | Self::Daemon(_)
             | Self::Compose(_)
@@ -199,6 +206,7 @@ impl CommandError {
                 | DaemonError::Connect(ConnectError::BadAddress(_))
                 | DaemonError::Docker(DockerError::BadAddress(_)),
             )
+            | Self::Protection(_)
             | Self::Collector { .. }
             | Self::Connect(ConnectError::BadAddress(_))
             | Self::Docker(DockerError::BadAddress(_))

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use http::Uri;
+use reclaim_engine::ContainerdConfig;
 use reclaim_maintenance::settings::Text;
 use reclaim_maintenance::{Policy, PolicySettings};
 use reclaim_model::{Namespace, Protection};
@@ -23,7 +24,6 @@ use reclaim_model::{Namespace, Protection};
 pub use fleet::Fleet;
 pub use headroom::HeadroomConfig;
 pub use protect::Infrastructure;
-pub(crate) use protect::protection_with_sandboxes;
 pub use reclaim_maintenance::settings::{duration_text, duration_within};
 pub use schema::schema;
 
@@ -54,7 +54,7 @@ pub struct Config {
     pub headroom: HeadroomConfig,
     /// Whether the images that a node needs are protected.
     pub infrastructure: Infrastructure,
-    /// Images that no policy removes. The sandbox images are added before policies run.
+    /// Images that are not removed.
     pub protection: Protection,
     /// The cluster in which this node takes turns, if any.
     pub fleet: Option<Fleet>,
@@ -97,37 +97,63 @@ impl Config {
         })
     }
 
+    /// Returns containerd's own configuration, as far as it protects images. `seen` is where it can
+    /// be seen from here.
+    pub fn containerd_config(&self, seen: ContainerdConfig) -> ContainerdConfig {
+        match self.infrastructure {
+            Infrastructure::Protected => seen,
+            Infrastructure::Free => ContainerdConfig::Ignored,
+        }
+    }
+
     /// Returns the file with every default filled in.
     pub fn effective(&self) -> &str {
         &self.effective
     }
 }
 
-/// Reads a configuration file.
-///
-/// # Errors
-///
-/// [`ConfigError`] if it cannot be read or is invalid.
-pub fn read(path: &Path) -> Result<Config, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    parse(&text, path)
+/// Which configuration file is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// The one at [`DEFAULT_PATH`], if it exists.
+    #[default]
+    Usual,
+    /// This one.
+    At(PathBuf),
+    /// None.
+    LeftOut,
 }
 
-/// Reads the file at `named`, or else the one at [`DEFAULT_PATH`]. If that does not exist, returns the
-/// defaults.
+/// Reads a configuration file. Without a file, returns the defaults.
 ///
 /// # Errors
 ///
 /// [`ConfigError`] if the file cannot be read or is invalid.
-pub fn find(named: Option<&Path>) -> Result<Config, ConfigError> {
-    let default = Path::new(DEFAULT_PATH);
-    match named {
-        Some(path) => read(path),
-        None if default.exists() => read(default),
-        None => parse("", default),
+pub fn read(source: &ConfigSource) -> Result<Config, ConfigError> {
+    let found = read_if_any(source)?;
+    found.map_or_else(|| parse("", Path::new(DEFAULT_PATH)), Ok)
+}
+
+/// Reads a configuration file, if there is one.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_if_any(source: &ConfigSource) -> Result<Option<Config>, ConfigError> {
+    let path = match source {
+        ConfigSource::Usual => Path::new(DEFAULT_PATH),
+        ConfigSource::At(path) => path,
+        ConfigSource::LeftOut => return Ok(None),
+    };
+    match fs::read_to_string(path) {
+        Ok(text) => parse(&text, path).map(Some),
+        Err(error) if *source == ConfigSource::Usual && error.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(ConfigError::Read {
+            path: path.to_owned(),
+            source: error,
+        }),
     }
 }
 

@@ -6,6 +6,7 @@ use std::{env, fs, io};
 
 use reclaim_engine::{
     ContainerdConfig, DockerContainers, Engine, RegisteredContainers, UnlistedDocker,
+    read_sandbox_images,
 };
 use reclaim_maintenance::{
     ClusterLock, LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, RunHistory,
@@ -16,7 +17,7 @@ use reclaim_store::{ConnectError, Containerd};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigSource};
 use crate::error::DaemonError;
 use crate::events::EventSender;
 
@@ -35,8 +36,8 @@ pub enum Patience {
 /// The options of a command that runs policies.
 #[derive(Debug, Clone, Default)]
 pub struct HostOptions {
-    /// The configuration file, unless it is at its default path.
-    pub config: Option<PathBuf>,
+    /// The configuration file.
+    pub config: ConfigSource,
     /// The address of containerd, instead of the configured one.
     pub address: Option<String>,
     /// Whether containerd runs on another host, so that its files cannot be read here.
@@ -60,8 +61,10 @@ pub struct Host {
     pub index: Arc<LastUseIndex>,
     /// The runs of policies.
     pub history: Arc<RunHistory>,
-    /// The configuration file, unless it is at its default path.
-    pub(crate) file: Option<PathBuf>,
+    /// The configuration file.
+    pub(crate) file: ConfigSource,
+    /// Whether containerd runs on another host.
+    is_remote: bool,
     /// A second connection to containerd, for health checks.
     pub(crate) health_connection: Containerd,
     /// Containers that engines registered.
@@ -84,7 +87,7 @@ impl Host {
         patience: Patience,
         adapt: impl FnOnce(Engine, &Path) -> Engine,
     ) -> Result<Self, DaemonError> {
-        let config = config::find(options.config.as_deref())?;
+        let config = config::read(&options.config)?;
         let state = options.state.unwrap_or_else(|| config.state.clone());
         let registered = Arc::new(registered(&state)?);
         let address = options
@@ -108,17 +111,10 @@ impl Host {
         let index = Arc::new(LastUseIndex::open(&state)?);
         let engine = with_docker(adapted, &options.docker, options.trust_leases)?
             .with_containers(Arc::clone(&registered) as _)
-            .with_containerd_config(match config.infrastructure {
-                config::Infrastructure::Free => ContainerdConfig::Ignored,
-                config::Infrastructure::Protected if options.is_remote => ContainerdConfig::Unseen,
-                config::Infrastructure::Protected => {
-                    ContainerdConfig::At(config.containerd_toml.clone())
-                }
-            })
             .with_last_use(Arc::clone(&index) as _);
         let history = RunHistory::open(&state)?;
         let late = LateRoom::of_runs(&history.runs(), engine.store().now(), Instant::now());
-        Ok(Self {
+        let host = Self {
             index,
             history: Arc::new(history),
             late: Arc::new(late),
@@ -127,20 +123,35 @@ impl Host {
             health_connection,
             config,
             file: options.config,
+            is_remote: options.is_remote,
             state,
-        })
+        };
+        host.protect(&host.config);
+        Ok(host)
     }
 
-    /// Returns what policies need to run, from a configuration and from containerd's own.
-    pub fn maintenance(&self, config: &Config) -> Maintenance {
-        let (protection, warnings) = config::protection_with_sandboxes(config);
-        for warning in warnings {
-            warn!(%warning, "sandbox image unknown; protecting every image that could be one");
+    /// Protects the images that a configuration and containerd's own name, from now on.
+    pub(crate) fn protect(&self, config: &Config) {
+        let seen = if self.is_remote {
+            ContainerdConfig::Unseen
+        } else {
+            ContainerdConfig::At(config.containerd_toml.clone())
+        };
+        let containerd_config = config.containerd_config(seen);
+        if let ContainerdConfig::At(path) = &containerd_config {
+            for warning in read_sandbox_images(path).warnings {
+                warn!(%warning, "sandbox image unknown; protecting every image that could be one");
+            }
         }
+        self.engine
+            .protect(config.protection.clone(), containerd_config);
+    }
+
+    /// Returns what policies need to run, from a configuration.
+    pub fn maintenance(&self, config: &Config) -> Maintenance {
         Maintenance {
             engine: Arc::clone(&self.engine),
             index: Arc::clone(&self.index),
-            protection: Arc::new(protection),
             headroom: config.headroom.reserve(&self.state),
             cluster_lock: cluster_lock(config),
             kubelet_config: Some(config.kubelet_yaml.clone()),

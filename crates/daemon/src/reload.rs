@@ -60,7 +60,7 @@ impl Reloader {
     }
 
     fn read(&self) -> Result<PolicySet, DaemonError> {
-        let config = config::find(self.host.file.as_deref())?;
+        let config = config::read(&self.host.file)?;
         let old = &self.host.config;
         for (key, is_changed) in [
             ("containerd.address", config.address != old.address),
@@ -73,6 +73,7 @@ impl Reloader {
             }
         }
         let set = self.host.policy_set(&config, &self.names)?;
+        self.host.protect(&config);
         info!(policies = set.policies.len(), "configuration reloaded");
         Ok(set)
     }

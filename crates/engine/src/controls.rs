@@ -39,6 +39,26 @@ pub struct RunOptions {
     pub max_deletes_per_second: Option<u32>,
     /// Whether to wait for another run to end instead of returning [`Busy`](crate::Busy).
     pub wait: bool,
+    /// Which other process requested the run, for the log, if it is known.
+    pub caller: Option<Caller>,
+}
+
+/// A process that requested a run, as the system reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// The ID of its user.
+    pub uid: u32,
+    /// Its process ID, if it is known.
+    pub pid: Option<i32>,
+}
+
+impl Caller {
+    pub(crate) fn this_process() -> Self {
+        Self {
+            uid: rustix::process::getuid().as_raw(),
+            pid: Some(rustix::process::getpid().as_raw_nonzero().get()),
+        }
+    }
 }
 
 impl RunOptions {
@@ -57,6 +77,7 @@ impl Default for RunOptions {
             undo_window: Duration::ZERO,
             max_deletes_per_second: None,
             wait: false,
+            caller: None,
         }
     }
 }

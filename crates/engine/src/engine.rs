@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reclaim_model::{Container, LastUses, Namespace, Report, RunId};
+use reclaim_model::{Container, LastUses, Namespace, Protection, Report, RunId};
 use reclaim_store::{ConnectError, Containerd};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use crate::heartbeat::Heartbeat;
 use crate::identity::Identity;
 use crate::kubernetes::ContainerdConfig;
 use crate::presence::{Presence, Unfinished};
+use crate::protection::SharedProtectors;
 use crate::retry::TO_END;
 
 /// A record of when images were last used.
@@ -34,7 +35,7 @@ pub struct Engine {
     pub(crate) containers: Vec<Arc<dyn ContainerStore>>,
     pub(crate) guard: PruneGuard,
     pub(crate) queue: Queue,
-    pub(crate) containerd_config: ContainerdConfig,
+    pub(crate) protectors: SharedProtectors,
     pub(crate) finished: broadcast::Sender<Arc<Report>>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) unfinished: Arc<Unfinished>,
@@ -61,7 +62,7 @@ impl Engine {
             containers: Vec::new(),
             guard: PruneGuard::default(),
             queue: Queue::default(),
-            containerd_config: ContainerdConfig::default(),
+            protectors: SharedProtectors::default(),
             finished: broadcast::Sender::new(REPORT_BUFFER),
             heartbeat: Heartbeat::default(),
             last_use: None,
@@ -100,8 +101,8 @@ impl Engine {
     /// Keeps the images that pods need according to containerd's configuration. Without this, the
     /// engine keeps the defaults of all containerd releases.
     #[must_use]
-    pub fn with_containerd_config(mut self, config: ContainerdConfig) -> Self {
-        self.containerd_config = config;
+    pub fn with_containerd_config(self, config: ContainerdConfig) -> Self {
+        self.protect(Protection::clone(&self.protection()), config);
         self
     }
 

@@ -31,6 +31,7 @@ use crate::off_thread::{blocking, lend};
 use crate::outcomes::{possibly_removed, record, record_second_look, removed_images};
 use crate::presence::Presence;
 use crate::preview::blank_report;
+use crate::protection::log_lifted;
 use crate::retry::retry;
 use crate::run::{Execution, Run, with_steps};
 
@@ -72,6 +73,7 @@ impl Engine {
         let Restricted { preview, refused } = restricted;
         let (mut inventory, mut plan) = (preview.inventory, preview.plan);
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
+        log_lifted(run.id, run.options.caller, &plan);
         let watcher = self.store.watch_events(&plan.namespace).ok();
         let holding = self.hold(run, &plan);
         let held = self.phase(info_span!("hold"), holding).await;

@@ -38,6 +38,7 @@ pub(crate) fn step(name: &str, digit: char) -> Step {
     Step {
         image: record(name, digit),
         reason: RemoveReason::Unused,
+        lifted: None,
     }
 }
 

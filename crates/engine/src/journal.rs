@@ -231,6 +231,7 @@ mod tests {
         Step {
             image: record.into_image(),
             reason: RemoveReason::Unused,
+            lifted: None,
         }
     }
 

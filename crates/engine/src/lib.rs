@@ -95,7 +95,7 @@
 //! | list images and disk usage | [`Engine::images`], [`Engine::listing`], [`Engine::disk_usage`] |
 //! | ask why an image stays | [`Engine::why`] |
 //! | keep runs from starting | [`Engine::inhibit`], [`Engine::inhibitors`] |
-//! | keep images | [`Engine::pin`], [`ContainerdConfig`] on nodes of Kubernetes |
+//! | keep images | [`Engine::pin`], [`Engine::protect`], [`ContainerdConfig`] on nodes of Kubernetes |
 //! | serve Docker's API or gRPC | the package `reclaim-api`, whose servers take an [`Engine`] |
 //! | test without containerd | the package `reclaim-fake` |
 //!
@@ -137,6 +137,7 @@ mod owner;
 mod pin;
 mod presence;
 mod preview;
+mod protection;
 mod prune;
 mod query;
 mod remove;
@@ -154,7 +155,7 @@ mod unlisted;
 mod unpin;
 
 // The engine and its runs.
-pub use controls::{Controls, Progress, ProgressSink, RunOptions, no_progress};
+pub use controls::{Caller, Controls, Progress, ProgressSink, RunOptions, no_progress};
 pub use engine::Engine;
 pub use error::{Busy, RunError, Unmet};
 pub use handle::RunHandle;

@@ -20,7 +20,6 @@ use uuid::Uuid;
 use crate::controls::{Progress, ProgressSink};
 use crate::engine::Engine;
 use crate::error::{RunError, Unmet};
-use crate::kubernetes::KUBELET_NAMESPACE;
 use crate::lease;
 use crate::measure::{Measuring, snapshots_of};
 use crate::off_thread::{Shared, blocking};
@@ -118,7 +117,8 @@ impl Engine {
         progress(Progress::Observing);
         let namespace = &request.namespace;
         let evaluated = std::slice::from_ref(namespace);
-        let labels = request.label_keys();
+        let mut labels = request.label_keys();
+        labels.append(&mut self.protecting_labels());
         let observing = retry(|| self.store.observe(evaluated, &labels, self.store.now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
@@ -130,7 +130,8 @@ impl Engine {
                 .retain(|lease| lease::run(lease).as_ref() != Some(run));
         }
         self.note_states(request, &mut inventory).await?;
-        self.note_pod_images(&mut inventory).await;
+        self.note_protection(&mut inventory, request.lift_protection)
+            .await;
         let registered = if is_there {
             self.registered(namespace).await?
         } else {
@@ -186,16 +187,6 @@ impl Engine {
             images.uses = Arc::new(uses.await);
         }
         request
-    }
-
-    /// Adds the images that pods need to the kubelet's namespace.
-    pub(crate) async fn note_pod_images(&self, inventory: &mut Inventory) {
-        let mut namespaces = inventory.namespaces.iter_mut();
-        let Some((_, seen)) = namespaces.find(|(name, _)| name.as_str() == KUBELET_NAMESPACE)
-        else {
-            return;
-        };
-        seen.pod_images = self.containerd_config.pod_images().await;
     }
 
     /// Adds which namespaces may have containers that no store lists.
@@ -323,7 +314,7 @@ impl Engine {
 
     /// Adds warnings about pods and container stores to a plan, and checks it.
     async fn checked(&self, mut plan: Plan, evidence: &Shared<Evidence>) -> Result<Plan, RunError> {
-        let config = self.containerd_config.clone();
+        let config = self.containerd_config();
         let stores = self.containers.iter();
         let store_warnings: Vec<String> = stores
             .flat_map(|store| store.warnings(&evidence.request.namespace))
@@ -365,13 +356,15 @@ pub(crate) fn exists(
 
 /// Returns the report of a plan before its first step.
 pub(crate) fn blank_report(run: RunId, mode: Mode, plan: &Plan) -> Report {
+    let mut warnings = plan.warnings.clone();
+    warnings.extend(plan.steps.iter().filter_map(Step::warning));
     Report {
         kept: plan.kept.clone(),
         estimate: Estimate(plan.freed.amount()),
         estimate_at_least: Estimate(plan.at_least()),
         not_counted: plan.not_counted.clone(),
         named: plan.named.clone(),
-        warnings: plan.warnings.clone(),
+        warnings,
         target_free: plan.target_free.clone(),
         ..Report::new(run, plan.namespace.clone(), mode)
     }

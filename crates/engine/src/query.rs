@@ -75,8 +75,10 @@ impl Engine {
         may_lack_namespace: bool,
     ) -> Result<ProjectList, RunError> {
         let evaluated = std::slice::from_ref(namespace);
-        let inventory =
-            retry(|| self.store.observe(evaluated, &NO_LABELS, self.store.now())).await?;
+        let labels = self.protecting_labels();
+        let mut inventory =
+            retry(|| self.store.observe(evaluated, &labels, self.store.now())).await?;
+        self.note_protection(&mut inventory, false).await;
         let existing: Vec<Namespace> = inventory.namespaces.keys().cloned().collect();
         exists(namespace, may_lack_namespace, &existing)?;
         let registered = self.registered(namespace).await?;
@@ -322,10 +324,11 @@ impl Engine {
     ///
     /// If containerd cannot be read completely.
     pub async fn observe_all(&self) -> Result<Inventory, StoreError> {
-        let observing = retry(|| self.store.survey(self.store.now()));
+        let labels = self.protecting_labels();
+        let observing = retry(|| self.store.survey(&labels, self.store.now()));
         let mut inventory = self.phase(info_span!("observe"), observing).await?;
         self.note_unlisted(&mut inventory);
-        self.note_pod_images(&mut inventory).await;
+        self.note_protection(&mut inventory, false).await;
         Ok(inventory)
     }
 

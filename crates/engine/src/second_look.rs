@@ -165,6 +165,7 @@ impl Engine {
         let registered = self.registered(namespace).await?;
         let is_ours = |lease: &_| lease::run(lease).as_ref() == Some(run.id);
         seen.leases.retain(|lease| !is_ours(lease));
+        seen.protection = self.protection_of(namespace, request.lift_protection);
         let evaluation = Evaluation {
             observed_at: self.store.now(),
             has_unlisted_containers: self.has_unlisted_containers(namespace),

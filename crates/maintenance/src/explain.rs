@@ -111,7 +111,13 @@ impl Maintenance {
         }
         let mut warnings: Vec<String> = found.unmeasured.iter().map(Unmeasured::warning).collect();
         let now = self.engine.store().now();
-        let concerns = concerns(policy, &found.seen, &self.protection, &existing, now);
+        let concerns = concerns(
+            policy,
+            &found.seen,
+            &self.engine.protection(),
+            &existing,
+            now,
+        );
         warnings.extend(concerns);
         Ok(PolicyForecast {
             policy: policy.name().clone(),

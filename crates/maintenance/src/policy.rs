@@ -11,8 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use reclaim_model::{
-    BuildHistory, ByteSize, LastUses, Mode, Namespace, PolicyName, Protection, Rule, RuleFilters,
-    RuleImages, SnapshotSizes, TimeContext, Watermark, Watermarks,
+    BuildHistory, ByteSize, LastUses, Mode, Namespace, PolicyName, Rule, RuleFilters, RuleImages,
+    SnapshotSizes, TimeContext, Watermark, Watermarks,
 };
 
 use crate::settings::{Age, Count, Period, Span, Text, Wait, duration_text};
@@ -84,12 +84,7 @@ impl Policy {
     /// # Panics
     ///
     /// Never, with filters from [`RuleFilters::parse`], which has resolved them once.
-    pub fn images(
-        &self,
-        protection: &Arc<Protection>,
-        uses: LastUses,
-        now: Timestamp,
-    ) -> RuleImages {
+    pub fn images(&self, uses: LastUses, now: Timestamp) -> RuleImages {
         let context = TimeContext {
             now,
             offset: TimeZone::system().to_offset(now),
@@ -98,7 +93,6 @@ impl Policy {
         RuleImages {
             rule: self.rule.clone(),
             filters: filters.expect("the parser has resolved them once"),
-            protection: Arc::clone(protection),
             uses: Arc::new(uses),
             goals: None,
             max_unused: self.max_unused,

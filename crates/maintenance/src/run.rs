@@ -20,8 +20,7 @@ use reclaim_engine::{
     Controls, Engine, RunError, RunOptions, blocking, no_progress, unless_cancelled,
 };
 use reclaim_model::{
-    Amount, Column, Filesystem, InhibitScope, Mode, Namespace, Protection, Report, RuleImages,
-    chain,
+    Amount, Column, Filesystem, InhibitScope, Mode, Namespace, Report, RuleImages, chain,
 };
 use reclaim_store::Filesystems;
 use tokio::time::Instant;
@@ -53,8 +52,6 @@ pub struct Maintenance {
     pub engine: Arc<Engine>,
     /// When images were last used.
     pub index: Arc<LastUseIndex>,
-    /// The images that no policy removes.
-    pub protection: Arc<Protection>,
     /// The file that is deleted when a filesystem is full.
     pub headroom: Option<Headroom>,
     /// The lock that hosts share, if they take turns.
@@ -123,7 +120,7 @@ impl Maintenance {
     ) -> RuleImages {
         let (index, namespace) = (Arc::clone(&self.index), namespace.clone());
         let uses = blocking(move || index.uses(&namespace)).await;
-        policy.images(&self.protection, uses, now)
+        policy.images(uses, now)
     }
 
     /// Adds up content and snapshots of all namespaces; `None` if they cannot be read.

@@ -10,7 +10,7 @@ use reclaim_fake::{Fake, Fault, Image, Labels, Layer};
 use reclaim_maintenance::{
     ClockReading, HostClock, LastUseIndex, Maintenance, Policy, PolicyOutcome, PolicyRun, Trigger,
 };
-use reclaim_model::{Protection, RecordTimes, RuleFilters, UseEvent, UseEventKind, WrittenRecord};
+use reclaim_model::{RecordTimes, RuleFilters, UseEvent, UseEventKind, WrittenRecord};
 use reclaim_store::Containerd;
 use tokio_util::sync::CancellationToken;
 
@@ -80,7 +80,6 @@ async fn run(is_pulled: bool, is_leap: bool) -> PolicyRun {
     let maintenance = Maintenance {
         engine,
         index,
-        protection: Arc::new(Protection::default()),
         headroom: None,
         cluster_lock: None,
         kubelet_config: None,

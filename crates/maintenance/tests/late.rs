@@ -10,9 +10,7 @@ use reclaim_fake::{Fake, Image, Labels, Layer};
 use reclaim_maintenance::{
     Filesystems, LastUseIndex, Maintenance, Policy, PolicyOutcome, PolicyRun, Trigger,
 };
-use reclaim_model::{
-    Filesystem, Protection, Room, RuleFilters, Snapshotter, Watermark, Watermarks,
-};
+use reclaim_model::{Filesystem, Room, RuleFilters, Snapshotter, Watermark, Watermarks};
 use reclaim_store::{Containerd, Disk};
 use tokio::time::{Instant, advance};
 use tokio_util::sync::CancellationToken;
@@ -111,7 +109,6 @@ impl Host {
             maintenance: Maintenance {
                 engine,
                 index,
-                protection: Arc::new(Protection::default()),
                 headroom: None,
                 cluster_lock: None,
                 kubelet_config: None,

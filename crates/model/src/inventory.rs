@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::{Digest, Document, Gap, GcLabels, ImageRecord, Namespace, SnapshotId, Snapshotter};
+use crate::{
+    Digest, Document, Gap, GcLabels, ImageRecord, Namespace, NamespaceProtection, SnapshotId,
+    Snapshotter,
+};
 
 /// All namespaces of one containerd at one time. Immutable, and stale from the start.
 #[derive(Debug, Clone, Default)]
@@ -44,8 +47,18 @@ pub struct NamespaceInventory {
     /// Whether an engine has containers here that only the engine lists, and it was not queried:
     /// Docker's stopped ones, which leave leases and snapshots.
     pub has_unlisted_containers: bool,
-    /// The images that containerd needs to run pods here.
+    /// The images that containerd needs to run pods.
     pub pod_images: PodImages,
+    /// What else protects the images here.
+    pub protection: NamespaceProtection,
+}
+
+impl NamespaceInventory {
+    /// Whether pods need the image with this name.
+    pub fn needs_for_pods(&self, name: &str) -> bool {
+        let is_cri = || self.images.iter().any(ImageRecord::is_cri_managed);
+        self.pod_images.needs(name) && (self.pod_images.stay_without_cri || is_cri())
+    }
 }
 
 /// The images that containerd needs to run pods, by its configuration.
@@ -55,6 +68,8 @@ pub struct PodImages {
     pub names: Vec<String>,
     /// Whether a part of the configuration could not be read, so that others may be needed.
     pub is_partial: bool,
+    /// Whether they stay in a namespace without records of the CRI plugin, too.
+    pub stay_without_cri: bool,
 }
 
 impl PodImages {
@@ -62,7 +77,7 @@ impl PodImages {
     const LIKELY: [&'static str; 2] = ["pause", "sandbox"];
 
     /// Whether an image with this name may be needed.
-    pub fn needs(&self, name: &str) -> bool {
+    fn needs(&self, name: &str) -> bool {
         self.is_partial && Self::is_likely(name) || self.names.iter().any(|it| it == name)
     }
 

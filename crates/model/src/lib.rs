@@ -29,6 +29,7 @@ mod plan;
 mod policy;
 mod project;
 mod project_usage;
+mod protection;
 mod reference;
 mod report;
 mod request;
@@ -76,15 +77,16 @@ pub use plan::{
 };
 pub use policy::{
     ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, LastUse, LastUses, Pattern, PatternError,
-    PolicyName, PolicyNameError, PresentTarget, Protection, RULE_FILTER_KEYS, RecordTimes, Room,
-    Rule, RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent, UseEventKind,
-    Watermark, WatermarkError, Watermarks, WatermarksError, WrittenRecord,
+    PolicyName, PolicyNameError, PresentTarget, RULE_FILTER_KEYS, RecordTimes, Room, Rule,
+    RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent, UseEventKind, Watermark,
+    WatermarkError, Watermarks, WatermarksError, WrittenRecord,
 };
 pub use project::{
     PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectName, ProjectNameError,
     SERVICE_LABEL, Service, UnknownModeError,
 };
 pub use project_usage::{ProjectImage, ProjectList, ProjectUsage};
+pub use protection::{NamespaceProtection, Protection};
 pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
 pub use request::{Mode, PruneRequest, ResolvedRequest, Selection};

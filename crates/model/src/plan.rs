@@ -69,6 +69,18 @@ pub struct Step {
     pub image: ImageRecord,
     /// Why it is removed.
     pub reason: RemoveReason,
+    /// The rule that protects it, if the request lifts the protection.
+    pub lifted: Option<Holder>,
+}
+
+impl Step {
+    /// Returns the warning that the request lifts the protection of the image, if it does.
+    pub fn warning(&self) -> Option<String> {
+        let (name, rule) = (&self.image.name, self.lifted.as_ref()?);
+        Some(format!(
+            "image `{name}` is protected by {rule}, and the request lifts the protection"
+        ))
+    }
 }
 
 /// Why an image is removed.
@@ -163,7 +175,7 @@ keep_reasons! {
     NotNamed "not_named" "was not named";
     /// It was given by its ID, has several names, and the request does not force.
     NotForced "not_forced" "has several names";
-    /// The configuration protects it from all policies, or containerd's says that pods need it.
+    /// The configuration protects it, or containerd's says that pods need it.
     Protected "protected" "protected";
     /// A filter of the policy spares it.
     RuleFilter "rule_filter" "spared by a filter of the policy";

@@ -17,6 +17,6 @@ pub use filesystem::{Filesystem, Room};
 pub use name::{PolicyName, PolicyNameError};
 pub use pattern::{Pattern, PatternError};
 pub use request::{Goal, GoalUnit, LastUse, LastUses, RuleImages};
-pub use rule::{Protection, RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters};
+pub use rule::{RULE_FILTER_KEYS, Rule, RuleFilterError, RuleFilters};
 pub use uses::{PresentTarget, RecordTimes, TargetsInUse, UseEvent, UseEventKind, WrittenRecord};
 pub use watermark::{Watermark, WatermarkError, Watermarks, WatermarksError};

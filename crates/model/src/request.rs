@@ -90,6 +90,9 @@ pub struct PruneRequest<F = FilterArgs> {
     /// stays where there is one.
     #[serde(default)]
     pub build_history: BuildHistory,
+    /// Whether protected images go like others. The report names them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lift_protection: bool,
 }
 
 /// A request whose filters are resolved.
@@ -142,6 +145,7 @@ impl PruneRequest {
             may_empty_namespace,
             may_lack_namespace,
             build_history,
+            lift_protection,
         } = self;
         let is_named = matches!(selection, Selection::Named(_) | Selection::Project(_));
         Ok(PruneRequest {
@@ -158,6 +162,7 @@ impl PruneRequest {
             may_empty_namespace: may_empty_namespace || is_named,
             may_lack_namespace,
             build_history,
+            lift_protection,
         })
     }
 }
@@ -174,6 +179,7 @@ impl<F> PruneRequest<F> {
             target_free: None,
             may_lack_namespace: false,
             build_history: BuildHistory::Keep,
+            lift_protection: false,
         }
     }
 
@@ -198,6 +204,13 @@ impl<F> PruneRequest<F> {
         self
     }
 
+    /// Sets whether protected images go like others.
+    #[must_use]
+    pub fn lift_protection(mut self, lift: bool) -> Self {
+        self.lift_protection = lift;
+        self
+    }
+
     /// Sets what to do with what only build history holds.
     #[must_use]
     pub fn with_build_history(mut self, history: BuildHistory) -> Self {
@@ -209,16 +222,12 @@ impl<F> PruneRequest<F> {
 impl ResolvedRequest {
     /// Returns the keys of the image labels that the request needs.
     pub fn label_keys(&self) -> BTreeSet<String> {
-        let (filters, protected) = match &self.selection {
-            Selection::Filters(filters) => (filters.labels.as_slice(), &[][..]),
-            Selection::Rule(images) => (
-                images.filters.labels.as_slice(),
-                images.protection.labels.as_slice(),
-            ),
-            Selection::Named(_) | Selection::Project(_) => (&[][..], &[][..]),
+        let filters = match &self.selection {
+            Selection::Filters(filters) => filters.labels.as_slice(),
+            Selection::Rule(images) => images.filters.labels.as_slice(),
+            Selection::Named(_) | Selection::Project(_) => &[],
         };
-        let needed = filters.iter().chain(protected);
-        needed.map(|filter| filter.key.clone()).collect()
+        filters.iter().map(|filter| filter.key.clone()).collect()
     }
 }
 
@@ -247,6 +256,7 @@ mod tests {
             .with_target_free(FreeTarget::new(FreeAmount::Percent(10)))
             .may_empty_namespace(true)
             .may_lack_namespace(true)
+            .lift_protection(true)
             .with_build_history(BuildHistory::Unpin);
         assert!(request.check(&context()).is_ok());
         let resolved = request.resolve(&context()).unwrap();
@@ -261,6 +271,7 @@ mod tests {
         );
         assert_eq!(resolved.build_history, BuildHistory::Unpin);
         assert!(resolved.may_empty_namespace && resolved.may_lack_namespace);
+        assert!(resolved.lift_protection);
     }
 
     #[test]

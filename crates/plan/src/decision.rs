@@ -14,6 +14,7 @@ use crate::graph::Graph;
 use crate::history::{self, History};
 use crate::leased::{HeldByLeases, is_spare};
 use crate::named::still_removed;
+use crate::protected;
 use crate::roles::Roles;
 use crate::rule;
 use crate::select::{Verdict, select};
@@ -146,7 +147,7 @@ pub fn decide_again(
     decide_by(inventory, registered, request, |facts| {
         let verdicts = match &request.selection {
             Selection::Filters(filters) => select(facts, filters),
-            Selection::Rule(images) => rule::evaluate(facts, images, &request.namespace),
+            Selection::Rule(images) => rule::evaluate(facts, images),
             Selection::Named(images) => still_removed(facts, registered, removed, images.force),
             Selection::Project(_) => still_removed(facts, registered, removed, false),
         };
@@ -180,6 +181,7 @@ fn decide_by(
                 steps.push(Step {
                     image: image.clone(),
                     reason,
+                    lifted: protected::lifted(&facts, index),
                 });
             }
             Verdict::Keep(reason, holders) => kept.push(Kept {

@@ -32,7 +32,7 @@
 //! usage, facts                what uses them; all that is known of a namespace
 //! things, uncertainty, freed  what removing them frees
 //! history, roles, leased      what build history and leases hold
-//! select, named, project, rule, selection
+//! protected, select, named, project, rule, selection
 //!                             which images go, by the kind of request
 //! decision                    the plan, except the sizes of snapshots
 //! limit, eviction             a plan cut down to what is needed
@@ -68,6 +68,7 @@ mod names;
 mod parallel;
 mod project;
 mod project_usage;
+mod protected;
 mod roles;
 mod rows;
 mod rule;

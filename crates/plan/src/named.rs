@@ -27,6 +27,7 @@ use reclaim_model::{
 };
 
 use crate::facts::Facts;
+use crate::protected::{self, keep_protected};
 use crate::select::{Verdict, best, keep_cri_group_whole, pinned_by};
 pub(crate) use ids::ids_of_targets;
 use lookup::{Found, Meaning, lookup};
@@ -88,6 +89,10 @@ pub(crate) fn still_removed(
     let mut verdicts: Vec<Verdict> = verdicts.collect();
     for (_, target) in facts.targets.iter() {
         let group = &target.images;
+        // The configuration may have been reloaded since the plan.
+        if keep_protected(facts, group, &mut verdicts) {
+            keep_cri_group_whole(group, images, &mut verdicts);
+        }
         let lasts = |it: &usize| !verdicts[*it].is_removal() && images[*it].expires.is_none();
         let same = facts.targets.of_digest(group[0]);
         if same
@@ -334,6 +339,16 @@ impl Removal<'_, '_> {
                 cause: ConflictCause::Other(KeepReason::Unholdable.text().to_owned()),
             }));
         }
+        let protected = |index: &usize| Some((*index, protected::keeps(self.facts, *index)?));
+        if let Some((protected, rule)) = going.iter().find_map(protected) {
+            let cause = ConflictCause::Other(format!("image is protected by {rule}"));
+            self.spare(going, KeepReason::Protected, &BTreeSet::from([rule]));
+            return Err(NotRemoved::Conflict(Conflict {
+                image: familiar_name(&self.images[protected].name),
+                can_be_forced: false,
+                cause,
+            }));
+        }
         let mut removal = NamedRemoval::default();
         for index in going {
             let image = &self.images[*index];
@@ -363,8 +378,12 @@ impl Removal<'_, '_> {
             let Some(first) = records.first().copied().filter(|_| is_nameless) else {
                 return;
             };
-            let must_stay =
-                |it: &usize| self.images[*it].is_pinned() || !self.images[*it].is_holdable();
+            let must_stay = |index: &usize| {
+                let image = &self.images[*index];
+                image.is_pinned()
+                    || !image.is_holdable()
+                    || protected::keeps(self.facts, *index).is_some()
+            };
             if records.iter().any(must_stay)
                 || self.has_child(&digest)
                 || !self.users(&records).is_empty()

@@ -1,15 +1,14 @@
 //! Which images a maintenance policy removes.
 //!
-//! First comes the evaluation of a prune with the policy's Docker filters: what is used, pinned or
-//! unknown stays, whatever the policy says. Of the rest, the rules here keep more, and each names
-//! itself as the holder. They only ever keep: no rule removes an image.
+//! First comes the evaluation of a prune with the policy's Docker filters: what is used, pinned,
+//! protected or unknown stays, whatever the policy says. Of the rest, the rules here keep more, and
+//! each names itself as the holder. They only ever keep: no rule removes an image.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Holder, HolderKind, ImageRecord, KeepReason, LabelFilter, LastUse, LastUses, Namespace,
-    Reference, RuleImages, familiar_name,
+    Digest, Holder, HolderKind, ImageRecord, KeepReason, LastUse, LastUses, Reference, RuleImages,
 };
 
 use crate::facts::Facts;
@@ -54,11 +53,7 @@ impl Times {
 }
 
 /// Evaluates every image; the verdicts are in the order of the images.
-pub(crate) fn evaluate(
-    facts: &Facts<'_>,
-    images: &RuleImages,
-    namespace: &Namespace,
-) -> Vec<Verdict> {
+pub(crate) fn evaluate(facts: &Facts<'_>, images: &RuleImages) -> Vec<Verdict> {
     let mut verdicts = select(facts, &images.filters);
     let now = facts.graph.observed_at;
     let records = &facts.graph.namespace.images;
@@ -67,7 +62,6 @@ pub(crate) fn evaluate(
         let rules = TargetRules {
             facts,
             images,
-            namespace,
             target,
             now,
             is_newest: newest.contains(target.digest),
@@ -94,7 +88,6 @@ type KeptBy = Option<(KeepReason, String)>;
 struct TargetRules<'j, 'a> {
     facts: &'j Facts<'a>,
     images: &'j RuleImages,
-    namespace: &'j Namespace,
     target: &'j Target<'a>,
     now: Timestamp,
     is_newest: bool,
@@ -103,21 +96,6 @@ struct TargetRules<'j, 'a> {
 impl TargetRules<'_, '_> {
     /// Applies the rules about one name.
     fn record(&self, image: &ImageRecord) -> KeptBy {
-        let protection = &self.images.protection;
-        let protected = |rule: String| Some((KeepReason::Protected, rule));
-        let mut patterns = protection.references.iter();
-        if let Some(pattern) = patterns.find(|it| it.matches(&image.name)) {
-            return protected(format!("protect.references {pattern}"));
-        }
-        let familiar = familiar_name(&image.name);
-        let mut sandboxes = protection.sandbox_images.iter();
-        if sandboxes.any(|it| *it == image.name || familiar_name(it) == familiar) {
-            return protected("protect.infrastructure, the sandbox image".to_owned());
-        }
-        let mut labels = protection.labels.iter();
-        if let Some(label) = labels.find(|it| it.matches(&image.labels)) {
-            return protected(format!("protect.labels {}", label.key));
-        }
         let references = &self.images.rule.filters.references;
         if !references.is_empty() && !references.iter().any(|it| it.matches(&image.name)) {
             return Some(self.spared_by_filter("reference"));
@@ -127,29 +105,8 @@ impl TargetRules<'_, '_> {
 
     /// Applies the rules about what the names point at.
     fn whole_target(&self) -> KeptBy {
-        let RuleImages {
-            rule, protection, ..
-        } = self.images;
+        let rule = &self.images.rule;
         let digest = self.target.digest;
-        let protected = |rule: String| Some((KeepReason::Protected, rule));
-        if protection.namespaces.contains(self.namespace) {
-            return protected(format!("protect.namespaces {}", self.namespace));
-        }
-        if protection.digests.contains(digest) {
-            return protected("protect.digests".to_owned());
-        }
-        let contents = &self.target.contents;
-        let mut labels = protection.labels.iter();
-        let may_have = |label: &LabelFilter| {
-            let mut configs = contents.configs.iter();
-            contents.defect.is_some()
-                || configs.any(|it| {
-                    label.matches(&it.labels) || it.may_have(&label.key, self.facts.label_keys)
-                })
-        };
-        if let Some(label) = labels.find(|label| may_have(label)) {
-            return protected(format!("protect.labels {}", label.key));
-        }
         if !rule.filters.digests.is_empty() && !rule.filters.digests.contains(digest) {
             return Some(self.spared_by_filter("digest"));
         }

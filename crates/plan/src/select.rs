@@ -18,6 +18,7 @@ use reclaim_model::{
 use crate::contents::ImageContents;
 use crate::facts::Facts;
 use crate::names::Names;
+use crate::protected::keep_protected;
 
 /// What is to happen to one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,7 @@ pub(crate) fn select(facts: &Facts<'_>, filters: &PruneFilters) -> Vec<Verdict> 
         if !holders.is_empty() {
             keep_for_possible_users(group, &holders, &mut verdicts);
         }
+        keep_protected(facts, group, &mut verdicts);
         keep_cri_group_whole(group, images, &mut verdicts);
     }
     verdicts
@@ -114,9 +116,6 @@ fn evaluate(facts: &Facts<'_>, index: usize, filters: &PruneFilters) -> Verdict 
     if !image.is_holdable() {
         return Verdict::keep(KeepReason::Unholdable);
     }
-    if namespace.pod_images.needs(&image.name) {
-        return Verdict::Keep(KeepReason::Protected, needed_by_pods());
-    }
     Verdict::Remove(if is_torn {
         RemoveReason::Torn
     } else if is_dangling {
@@ -129,11 +128,6 @@ fn evaluate(facts: &Facts<'_>, index: usize, filters: &PruneFilters) -> Verdict 
 /// Returns the pin as a holder.
 pub(crate) fn pinned_by(pin: Pin) -> BTreeSet<Holder> {
     BTreeSet::from([Holder::new(HolderKind::Label, pin.label())])
-}
-
-/// Returns the rule that keeps what the node needs to run pods as a holder.
-fn needed_by_pods() -> BTreeSet<Holder> {
-    BTreeSet::from([Holder::new(HolderKind::Rule, "sandbox image of pods")])
 }
 
 /// Whether the label filters select the image.

@@ -20,9 +20,6 @@ pub(crate) fn evaluate(
         Selection::Filters(filters) => (select(facts, filters), Vec::new()),
         Selection::Named(images) => named(facts, registered, images),
         Selection::Project(images) => project::evaluate(facts, registered, images),
-        Selection::Rule(images) => {
-            let verdicts = rule::evaluate(facts, images, &request.namespace);
-            (verdicts, Vec::new())
-        }
+        Selection::Rule(images) => (rule::evaluate(facts, images), Vec::new()),
     }
 }

@@ -102,17 +102,21 @@ impl Containerd {
     }
 
     /// Takes the inventory of all namespaces in order to show it: a list that fails is a gap in
-    /// every namespace.
+    /// every namespace. `labels` as for [`Self::observe`].
     ///
     /// # Errors
     ///
     /// If containerd is away, or its namespaces cannot be listed.
     ///
     /// Cancellation safe: it only reads.
-    pub async fn survey(&self, now: Timestamp) -> Result<Inventory, StoreError> {
+    pub async fn survey(
+        &self,
+        labels: &BTreeSet<String>,
+        now: Timestamp,
+    ) -> Result<Inventory, StoreError> {
         let all = self.namespaces().await?;
         let strictness = |_| Strictness::Gaps;
-        self.take_inventory(&all, &NO_LABELS, now, strictness).await
+        self.take_inventory(&all, labels, now, strictness).await
     }
 
     async fn take_inventory(

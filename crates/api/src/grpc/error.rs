@@ -32,6 +32,7 @@ pub(super) fn status(error: &ServiceError) -> Status {
         // An unknown policy.
         (ErrorKind::Invalid, ServiceError::Policy(_), _) => ("invalid", Code::NotFound),
         (ErrorKind::Invalid, ..) => ("invalid", Code::InvalidArgument),
+        (ErrorKind::Denied, ..) => ("denied", Code::PermissionDenied),
         (ErrorKind::NotFound, ..) => ("other", Code::NotFound),
         (ErrorKind::Unavailable, ..) => ("other", Code::Unavailable),
         (ErrorKind::Other, _, Some(RunError::UnknownFilesystem { .. })) => {

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use super::error::{invalid, status};
 use super::proto;
 use super::wire::{WireError, moment, namespace_or, options};
+use crate::listen::Peer;
 use crate::service::{Planned, RunEvent, Service, events};
 use proto::progress::Phase;
 use proto::prune_response::Event;
@@ -45,6 +46,16 @@ impl Prune {
         let options = options(message).map_err(refused)?;
         let over = options.over(&self.service.parts.run);
         over.map_err(|error| status(&error))
+    }
+
+    fn start(
+        &self,
+        request: PruneRequest,
+        options: RunOptions,
+        peer: Peer,
+    ) -> Result<Response<Events>, Status> {
+        let started = self.service.start(request, None, options, peer);
+        started.map(stream).map_err(|error| status(&error))
     }
 
     fn namespace(&self, text: &str) -> Result<Namespace, Status> {
@@ -83,8 +94,9 @@ impl proto::prune_service_server::PruneService for Prune {
         &self,
         request: Request<proto::PlanRequest>,
     ) -> Result<Response<proto::PlanResponse>, Status> {
+        let peer = Peer::of(request.extensions());
         let request = self.request(request.into_inner().request)?;
-        let planned = self.service.plan(request).await;
+        let planned = self.service.plan(request, peer).await;
         let Planned {
             plan,
             expires,
@@ -102,16 +114,18 @@ impl proto::prune_service_server::PruneService for Prune {
         &self,
         request: Request<proto::PruneRequest>,
     ) -> Result<Response<Events>, Status> {
+        let peer = Peer::of(request.extensions());
         let proto::PruneRequest { request, options } = request.into_inner();
         let options = self.options(options)?;
         let request = self.request(request)?;
-        Ok(stream(self.service.start(request, None, options)))
+        self.start(request, options, peer)
     }
 
     async fn prune_project(
         &self,
         request: Request<proto::PruneProjectRequest>,
     ) -> Result<Response<Events>, Status> {
+        let peer = Peer::of(request.extensions());
         let proto::PruneProjectRequest {
             namespace,
             images,
@@ -128,17 +142,18 @@ impl proto::prune_service_server::PruneService for Prune {
         };
         let options = self.options(options)?;
         let request = self.request(Some(request))?;
-        Ok(stream(self.service.start(request, None, options)))
+        self.start(request, options, peer)
     }
 
     async fn apply(
         &self,
         request: Request<proto::ApplyRequest>,
     ) -> Result<Response<Events>, Status> {
+        let peer = Peer::of(request.extensions());
         let proto::ApplyRequest { plan, options } = request.into_inner();
         // Before the plan is taken: it can be applied only once.
         let options = self.options(options)?;
-        let applied = self.service.apply(&plan, options);
+        let applied = self.service.apply(&plan, options, peer);
         applied.map(stream).map_err(|error| status(&error))
     }
 

@@ -93,6 +93,7 @@ impl Options {
                 }
             },
             wait: self.wait,
+            caller: None,
         })
     }
 }
@@ -264,6 +265,7 @@ pub(super) fn status(error: &ServiceError) -> StatusCode {
         ErrorKind::Busy | ErrorKind::Inhibited | ErrorKind::Check => StatusCode::CONFLICT,
         ErrorKind::TargetNotMet => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+        ErrorKind::Denied => StatusCode::FORBIDDEN,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Other => match error.run_error() {

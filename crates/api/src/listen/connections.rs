@@ -86,7 +86,7 @@ impl Acceptor {
             match accepted {
                 Ok((stream, peer)) => {
                     if let Some(slot) = self.table.admit(peer) {
-                        self.spawn_connection(stream, slot);
+                        self.spawn_connection(stream, slot, peer);
                     } else {
                         debug!(?peer, "all connections are busy; closing the new one");
                     }
@@ -99,11 +99,11 @@ impl Acceptor {
         }
     }
 
-    fn spawn_connection(&self, stream: Stream, slot: Arc<Slot>) {
+    fn spawn_connection(&self, stream: Stream, slot: Arc<Slot>, peer: Peer) {
         let Limits {
             header_time, http2, ..
         } = self.limits;
-        let service = TowerToHyperService::new(self.service(&slot));
+        let service = TowerToHyperService::new(self.service(&slot, peer));
         let http = http(&self.limits);
         let watcher = self.graceful.watcher();
         let serving = async move {
@@ -146,6 +146,7 @@ impl Acceptor {
     fn service(
         &self,
         slot: &Arc<Slot>,
+        peer: Peer,
     ) -> impl Service<
         Request<Incoming>,
         Response = Response,
@@ -155,7 +156,8 @@ impl Acceptor {
     + Send
     + 'static {
         let (router, slot) = (self.router.clone(), Arc::clone(slot));
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
             let busy = slot.busy();
             let response = router.clone().oneshot(request);
             async move {

@@ -5,23 +5,51 @@
 //! under way on it; a stream of events or progress is a response under way.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::Extensions;
+use reclaim_engine::Caller;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
 
-/// The client of a connection, as the system reports it.
+/// The client of a connection, as the system reports it. Each request has it as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peer {
+pub enum Peer {
     /// A host.
     Host(IpAddr),
     /// A local process, by its ID and its user's ID.
     Process(Option<i32>, u32),
     /// Unknown; all unknown clients count as one.
     Unknown,
+}
+
+impl Peer {
+    /// Returns the client of a request; [`Self::Unknown`] if another server received it.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().copied().unwrap_or(Self::Unknown)
+    }
+
+    /// Returns the process, if the client is one on this machine.
+    pub(crate) fn caller(self) -> Option<Caller> {
+        match self {
+            Self::Process(pid, uid) => Some(Caller { uid, pid }),
+            Self::Host(_) | Self::Unknown => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(address) => write!(formatter, "a client at {address}"),
+            Self::Process(_, uid) => write!(formatter, "a process of user {uid}"),
+            Self::Unknown => formatter.write_str("an unknown client"),
+        }
+    }
 }
 
 /// The open connections of all listeners that share limits.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reclaim_daemon::DEFAULT_ADDRESS;
-use reclaim_daemon::config::DEFAULT_STATE;
+use reclaim_daemon::config::{ConfigSource, DEFAULT_STATE};
 use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
@@ -82,10 +82,17 @@ pub(crate) struct Globals {
 
     /// The configuration file [default: /etc/reclaim/config.toml, if it exists]
     ///
-    /// `serve`, `maintain` and the `policy` and `config` commands read it. `image prune` and
-    /// `image rm` do not.
+    /// `serve`, `maintain` and the `policy` and `config` commands read it. Commands that use
+    /// containerd directly keep the images that its `[protect]` section protects.
     #[arg(long, global = true, env = "RECLAIM_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Do not read the configuration file, also if --config names one
+    ///
+    /// `serve`, `maintain` and the `policy` and `config` commands then use the default of every
+    /// key. In commands that use containerd directly, `[protect]` then protects no image.
+    #[arg(long, global = true)]
+    no_config: bool,
 
     /// Send the command to a running `reclaim serve` at `unix:///PATH`
     ///
@@ -253,10 +260,18 @@ impl Globals {
         self.otlp_endpoint.as_deref().filter(|url| !url.is_empty())
     }
 
-    /// Returns the configuration file that was named. An empty variable counts as unset.
-    pub(crate) fn config(&self) -> Option<&Path> {
-        let named = self.config.as_deref();
-        named.filter(|path| !path.as_os_str().is_empty())
+    /// Returns the configuration file. An empty variable counts as unset.
+    pub(crate) fn config(&self) -> ConfigSource {
+        match &self.config {
+            _ if self.no_config => ConfigSource::LeftOut,
+            Some(path) if !path.as_os_str().is_empty() => ConfigSource::At(path.clone()),
+            Some(_) | None => ConfigSource::Usual,
+        }
+    }
+
+    /// Returns whether the configuration file is left out.
+    pub(crate) fn leaves_out_config(&self) -> bool {
+        self.no_config
     }
 
     /// Returns the namespace, and whether it was named. An empty variable counts as unset.

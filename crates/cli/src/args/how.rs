@@ -15,6 +15,15 @@ pub(crate) struct HowArgs {
     /// Wait for another prune of the namespace to end instead of failing with status 4
     #[arg(long)]
     wait: bool,
+
+    /// Remove protected images like others
+    ///
+    /// These are the images of `[protect]` in the configuration, and the sandbox image of pods.
+    /// Without this option they are kept, also with --force. The report and the log name each
+    /// protected image that is removed. A daemon accepts this option from root on its Unix socket
+    /// only.
+    #[arg(long)]
+    pub(crate) lift_protection: bool,
 }
 
 impl HowArgs {
@@ -61,7 +70,7 @@ impl PaceArgs {
             grace: self.grace,
             undo_window: self.undo_window,
             max_deletes_per_second: self.max_deletes_per_second,
-            wait: false,
+            ..RunOptions::default()
         }
     }
 }

@@ -86,7 +86,7 @@ impl HostArgs {
     /// Returns the options of a host on which policies run.
     pub(crate) fn options(&self, globals: &Globals) -> HostOptions {
         HostOptions {
-            config: globals.config().map(ToOwned::to_owned),
+            config: globals.config(),
             address: globals.named_address().map(ToOwned::to_owned),
             is_remote: globals.remote,
             docker: self.docker.clone(),

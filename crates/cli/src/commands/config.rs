@@ -13,7 +13,7 @@ use crate::output;
 pub(crate) async fn run(globals: &Globals, command: ConfigCommand) -> Result<Exit, CommandError> {
     match command {
         ConfigCommand::Check => {
-            let config = config::find(globals.config()).map_err(DaemonError::from)?;
+            let config = config::read(&globals.config()).map_err(DaemonError::from)?;
             for warning in unmeasured(globals, &config).await {
                 output::message(&format!("warning: {warning}"));
             }
@@ -23,7 +23,7 @@ pub(crate) async fn run(globals: &Globals, command: ConfigCommand) -> Result<Exi
             ));
         }
         ConfigCommand::Show => {
-            let config = config::find(globals.config()).map_err(DaemonError::from)?;
+            let config = config::read(&globals.config()).map_err(DaemonError::from)?;
             output::data(config.effective())?;
         }
         ConfigCommand::Schema => output::data(&config::schema())?,

@@ -73,7 +73,7 @@ fn history_here(
     globals: &Globals,
     args: &PolicyHistoryArgs,
 ) -> Result<Vec<RunRecord>, CommandError> {
-    let config = config::find(globals.config()).map_err(DaemonError::from)?;
+    let config = config::read(&globals.config()).map_err(DaemonError::from)?;
     let state = args.state.as_ref().unwrap_or(&config.state);
     let mut runs = RunHistory::read(state).map_err(DaemonError::from)?;
     if !args.policies.is_empty() {

@@ -16,7 +16,7 @@ use crate::{output, text};
 
 pub(crate) async fn ls(globals: &Globals, args: &ProjectLsArgs) -> Result<Exit, CommandError> {
     let (namespace, is_explicit) = globals.namespace()?;
-    let backend = Backend::connect(globals).await?;
+    let backend = Backend::connect_protected(globals).await?;
     let list = backend.projects(&namespace, !is_explicit).await?;
     match args.format {
         Format::Json => output::json(&list)?,

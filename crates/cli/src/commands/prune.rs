@@ -12,7 +12,7 @@ use crate::{commands, output, text};
 pub(crate) async fn run(globals: &Globals, args: &PruneArgs) -> Result<Exit, CommandError> {
     let request = request(globals, args)?;
     commands::check_filters(&request)?;
-    let backend = Backend::connect(globals).await?;
+    let backend = Backend::connect_protected(globals).await?;
     if args.dry_run {
         let report = backend.plan(&request).await?.report;
         print(args.format, &report, globals.truncation())?;
@@ -50,6 +50,7 @@ fn request(globals: &Globals, args: &PruneArgs) -> Result<PruneRequest, CommandE
         .with_target_free(args.target_free.clone())
         .may_empty_namespace(may_empty)
         .may_lack_namespace(!is_explicit)
+        .lift_protection(args.how.lift_protection)
         .with_build_history(history))
 }
 

@@ -15,8 +15,10 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
         force: args.force,
         prune_parents: !args.no_prune,
     };
-    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_explicit);
-    let backend = Backend::connect(globals).await?;
+    let request = PruneRequest::new(namespace, images)
+        .may_lack_namespace(!is_explicit)
+        .lift_protection(args.how.lift_protection);
+    let backend = Backend::connect_protected(globals).await?;
     let mode = if args.dry_run {
         Mode::DryRun
     } else {

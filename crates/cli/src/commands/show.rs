@@ -8,7 +8,7 @@ use crate::{commands, output, text};
 
 pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, CommandError> {
     let (namespace, is_explicit) = globals.namespace()?;
-    let backend = Backend::connect(globals).await?;
+    let backend = Backend::connect_protected(globals).await?;
     let list = backend.images(&namespace, !is_explicit).await?;
     match args.format {
         Format::Json => output::json(&list)?,
@@ -27,7 +27,10 @@ pub(crate) async fn ls(globals: &Globals, args: &LsArgs) -> Result<Exit, Command
 
 pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, CommandError> {
     let only = globals.explicit_namespace()?;
-    let mut usage = Backend::connect(globals).await?.disk_usage().await?;
+    let mut usage = Backend::connect_protected(globals)
+        .await?
+        .disk_usage()
+        .await?;
     if let Some(only) = only {
         let existing = usage.namespaces.iter().map(|usage| &usage.namespace);
         commands::check_namespace_exists(&only, existing)?;
@@ -46,7 +49,7 @@ pub(crate) async fn df(globals: &Globals, args: &DfArgs) -> Result<Exit, Command
 
 pub(crate) async fn why(globals: &Globals, args: &WhyArgs) -> Result<Exit, CommandError> {
     let (namespace, _) = globals.namespace()?;
-    let backend = Backend::connect(globals).await?;
+    let backend = Backend::connect_protected(globals).await?;
     let answers = backend.why(&namespace, &args.thing).await?;
     match args.format {
         Format::Json => output::json(&answers)?,

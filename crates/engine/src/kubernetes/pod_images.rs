@@ -32,7 +32,7 @@ impl ContainerdConfig {
             Self::Ignored => PodImages::default(),
             Self::Unseen => PodImages {
                 names: NeededImages::default().names(),
-                is_partial: false,
+                ..PodImages::default()
             },
             Self::At(path) => {
                 let read = spawn_blocking(move || read_sandbox_images(&path)).await;
@@ -44,6 +44,7 @@ impl ContainerdConfig {
                 PodImages {
                     names,
                     is_partial: !warnings.is_empty(),
+                    ..PodImages::default()
                 }
             }
         }
@@ -52,15 +53,16 @@ impl ContainerdConfig {
     /// Returns warnings about images that a prune removes and pods may need, if the configuration cannot
     /// be seen. It accesses the file, so it may block.
     pub(crate) fn warnings(&self, request: &ResolvedRequest, plan: &Plan) -> Vec<String> {
-        let is_prune = matches!(request.selection, Selection::Filters(_));
-        if request.namespace.as_str() != KUBELET_NAMESPACE || !is_prune {
+        if !matches!(request.selection, Selection::Filters(_)) {
             return Vec::new();
         }
+        let is_kubelets = request.namespace.as_str() == KUBELET_NAMESPACE;
         let Some(why) = self.unseen() else {
             return Vec::new();
         };
         let likely = plan.steps.iter().map(|it| &it.image);
         let mut likely: Vec<_> = likely
+            .filter(|image| is_kubelets || image.is_cri_managed())
             .filter(|image| PodImages::is_likely(&image.name))
             .collect();
         // One warning for each image; its tag sorts before its digest.

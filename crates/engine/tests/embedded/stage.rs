@@ -22,6 +22,7 @@ pub(crate) const AT_ONCE: RunOptions = RunOptions {
     undo_window: Duration::ZERO,
     max_deletes_per_second: None,
     wait: false,
+    caller: None,
 };
 
 pub(crate) struct Stage {

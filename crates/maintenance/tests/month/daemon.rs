@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use reclaim_engine::Engine;
+use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_maintenance::{
     LastUseIndex, LateRoom, Maintenance, PolicyRun, PolicySet, RunHistory, Scheduler,
     SchedulerHandle, SchedulerObserver,
@@ -54,6 +54,8 @@ impl Daemon {
             .with_last_use(Arc::clone(&index) as _)
             .keeping_holds();
         let engine = Arc::new(engine);
+        let protection = shared.host().protection.clone();
+        engine.protect(protection, ContainerdConfig::default());
         let history = RunHistory::open(state).expect("the history opens");
         let mut host = shared.host();
         let late = LateRoom::of_runs(&history.runs(), host.clock.now(), Instant::now());
@@ -66,7 +68,6 @@ impl Daemon {
             maintenance: Maintenance {
                 engine: Arc::clone(&engine),
                 index: Arc::clone(&index),
-                protection: Arc::clone(&host.protection),
                 headroom: None,
                 cluster_lock: None,
                 kubelet_config: None,

@@ -42,7 +42,7 @@ pub(crate) struct Host {
     pub(crate) fake: Fake,
     pub(crate) disk: Arc<HostDisk>,
     pub(crate) registry: Registry,
-    pub(crate) protection: Arc<Protection>,
+    pub(crate) protection: Protection,
     pub(crate) policies: Vec<Policy>,
     /// The daemon's index of last use, while there is a daemon.
     pub(crate) index: Option<Arc<LastUseIndex>>,
@@ -122,7 +122,7 @@ impl Host {
         let mut host = Self {
             disk: Arc::new(HostDisk::new(fake.clone(), total, other, delay)),
             fake,
-            protection: Arc::new(protection(&mut dice, &registry)),
+            protection: protection(&mut dice, &registry),
             rhythm: Rhythm::new(policies.len()),
             policies,
             registry,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{Digest, Protection, PruneFilters, Rule, SnapshotSizes, Snapshotter};
+use crate::{Digest, PruneFilters, Rule, SnapshotSizes, Snapshotter};
 
 /// What is known about the use of one target. Its times only compare with each other and with
 /// [`LastUses::now`]: they count time that passed, whatever the wall clock showed.
@@ -64,8 +64,6 @@ pub struct RuleImages {
     pub rule: Rule,
     /// Docker's filters of the rule at this moment.
     pub filters: PruneFilters,
-    /// What no policy removes.
-    pub protection: Arc<Protection>,
     /// What is known about last use.
     pub uses: Arc<LastUses>,
     /// What is to be freed. The least recently used go first, until every goal is met. `None` frees

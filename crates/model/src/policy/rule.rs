@@ -1,4 +1,4 @@
-//! Which images a policy removes, and which are protected from all policies.
+//! Which images a policy removes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     ByteSize, ByteSizeError, Digest, DigestError, FilterArgs, FilterError, GoDurationError,
-    LabelFilter, Namespace, PRUNE_FILTER_KEYS, Pattern, PatternError, PolicyName, PruneFilters,
-    TimeContext, parse_go_duration,
+    PRUNE_FILTER_KEYS, Pattern, PatternError, PolicyName, PruneFilters, TimeContext,
+    parse_go_duration,
 };
 
 /// The keys of filters that policies have in addition to Docker's, sorted.
@@ -178,21 +178,6 @@ impl Rule {
         let idle = self.unused_for.max(self.filters.unused_for);
         SignedDuration::try_from(idle).unwrap_or(SignedDuration::MAX)
     }
-}
-
-/// Images that no policy removes.
-#[derive(Debug, Clone, Default)]
-pub struct Protection {
-    /// By name.
-    pub references: Vec<Pattern>,
-    /// By target.
-    pub digests: BTreeSet<Digest>,
-    /// By a label of the record, or of a configuration.
-    pub labels: Vec<LabelFilter>,
-    /// All of these.
-    pub namespaces: BTreeSet<Namespace>,
-    /// Names that containerd's own configuration says pods need.
-    pub sandbox_images: Vec<String>,
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ fn removing(world: &World, name: &str) -> Plan {
     plan.steps.push(Step {
         image: image.clone(),
         reason: RemoveReason::Unused,
+        lifted: None,
     });
     plan.steps.sort_by(|a, b| a.image.name.cmp(&b.image.name));
     plan

@@ -31,6 +31,8 @@ mod project;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod protected;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod reach;

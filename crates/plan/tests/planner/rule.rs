@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Goal, GoalUnit, KeepReason, LabelFilter, LastUse, LastUses, Plan, Protection,
-    ResolvedRequest, Rule, RuleFilters, RuleImages, SnapshotSizes,
+    Digest, Goal, GoalUnit, KeepReason, LastUse, LastUses, Plan, ResolvedRequest, Rule,
+    RuleFilters, RuleImages, SnapshotSizes,
 };
 use reclaim_plan::{Limited, decide, limit_by_use};
 
@@ -21,7 +21,7 @@ use crate::world::{
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// A policy that removes everything unused, of any age.
-fn lenient() -> RuleImages {
+pub(crate) fn lenient() -> RuleImages {
     RuleImages {
         rule: Rule {
             name: "policy".parse().unwrap(),
@@ -32,7 +32,6 @@ fn lenient() -> RuleImages {
             last_copies: true,
         },
         filters: all(),
-        protection: Arc::default(),
         uses: Arc::default(),
         goals: None,
         max_unused: None,
@@ -42,7 +41,7 @@ fn lenient() -> RuleImages {
     }
 }
 
-fn by_policy(images: &RuleImages) -> ResolvedRequest {
+pub(crate) fn by_policy(images: &RuleImages) -> ResolvedRequest {
     ResolvedRequest::new(World::NAMESPACE.parse().unwrap(), images.clone())
         .may_empty_namespace(true)
 }
@@ -140,61 +139,15 @@ fn a_pinned_image_outlives_every_policy() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of rules")]
 fn each_rule_keeps_and_names_itself() {
-    let mut world = apart(&["app"]);
-    world.manifest(
-        "LABELLED",
-        Part {
-            layers: &["x"],
-            labels: &[("keep", "")],
-            ..Part::default()
-        },
-    );
-    world.record(&library("labelled:1"), "LABELLED");
+    let world = apart(&["app", "other"]);
     let app = library("app:1");
-    let protect = |protection: Protection| RuleImages {
-        protection: Arc::new(protection),
-        ..lenient()
-    };
     let rule = |change: &dyn Fn(&mut Rule)| {
         let mut images = lenient();
         change(&mut images.rule);
         images
     };
     let cases = [
-        (
-            protect(Protection {
-                references: vec!["app:*".parse().unwrap()],
-                ..Protection::default()
-            }),
-            KeepReason::Protected,
-            "rule protect.references app:*",
-        ),
-        (
-            protect(Protection {
-                digests: BTreeSet::from([digest("APP")]),
-                ..Protection::default()
-            }),
-            KeepReason::Protected,
-            "rule protect.digests",
-        ),
-        (
-            protect(Protection {
-                namespaces: BTreeSet::from([World::NAMESPACE.parse().unwrap()]),
-                ..Protection::default()
-            }),
-            KeepReason::Protected,
-            "rule protect.namespaces default",
-        ),
-        (
-            protect(Protection {
-                sandbox_images: vec!["app:1".to_owned()],
-                ..Protection::default()
-            }),
-            KeepReason::Protected,
-            "rule protect.infrastructure, the sandbox image",
-        ),
         (
             rule(&|rule| rule.filters.references = vec!["other".parse().unwrap()]),
             KeepReason::RuleFilter,
@@ -245,16 +198,6 @@ fn each_rule_keeps_and_names_itself() {
         assert_eq!(outcome.holders(&app), [holder]);
     }
     assert_eq!(evaluated(&world, &lenient()).removed().len(), 2);
-    let images = protect(Protection {
-        labels: vec![LabelFilter::parse(true, "keep").unwrap()],
-        ..Protection::default()
-    });
-    let outcome = evaluated(&world, &images);
-    assert_eq!(outcome.removed(), [app]);
-    assert_eq!(
-        outcome.holders(&library("labelled:1")),
-        ["rule protect.labels keep"]
-    );
 }
 
 #[test]
@@ -286,30 +229,6 @@ fn at_exactly_its_size_an_image_goes() {
         let mut images = lenient();
         images.rule.filters.larger_than = larger_than;
         assert_eq!(evaluated(&world, &images).removed().len(), n_removed);
-    }
-}
-
-#[test]
-fn the_sandbox_image_is_protected_by_any_of_its_names_and_no_other() {
-    let mut world = apart(&["app", "pause"]);
-    world.image("pause", "CRI");
-    for name in ["pause:1", &library("pause:1"), "pause"] {
-        let images = RuleImages {
-            protection: Arc::new(Protection {
-                sandbox_images: vec![name.to_owned()],
-                ..Protection::default()
-            }),
-            ..lenient()
-        };
-        let outcome = evaluated(&world, &images);
-        let kept = outcome.plan.kept.iter();
-        let kept: Vec<&str> = kept.map(|it| it.name.as_str()).collect();
-        let expected = if name == "pause" {
-            "pause".to_owned()
-        } else {
-            library("pause:1")
-        };
-        assert_eq!(kept, [expected], "{name}");
     }
 }
 
@@ -451,22 +370,4 @@ fn the_newest_of_each_repository_stay() {
     }
     world.here().images.pop();
     assert_eq!(evaluated(&world, &images).removed().len(), 3);
-}
-
-#[test]
-fn one_protected_name_of_a_cri_image_keeps_all() {
-    let mut world = World::new();
-    world.image("registry.example/app:1", "APP").cri();
-    world
-        .record(&format!("registry.example/app@{}", id("APP")), "APP")
-        .cri();
-    world.record(&id("APP.config"), "APP").cri();
-    let mut images = lenient();
-    images.protection = Arc::new(Protection {
-        references: vec!["registry.example/app:1".parse().unwrap()],
-        ..Protection::default()
-    });
-    let outcome = evaluated(&world, &images);
-    assert_eq!(outcome.removed(), Vec::<&str>::new());
-    assert_eq!(outcome.reason(&id("APP.config")), KeepReason::CriGroup);
 }

@@ -40,7 +40,8 @@ impl proto::Request {
             .with_target_free(target)
             .may_empty_namespace(!self.allow_empty.is_empty())
             .may_lack_namespace(self.may_lack_namespace)
-            .with_build_history(history))
+            .with_build_history(history)
+            .lift_protection(self.lift_protection))
     }
 }
 

@@ -82,8 +82,10 @@ async fn on_containerd(
     images: ProjectImages,
 ) -> Result<(Report, Option<Exit>), CommandError> {
     let (namespace, is_explicit) = globals.namespace()?;
-    let request = PruneRequest::new(namespace, images).may_lack_namespace(!is_explicit);
-    let backend = Backend::connect(globals).await?;
+    let request = PruneRequest::new(namespace, images)
+        .may_lack_namespace(!is_explicit)
+        .lift_protection(args.how.lift_protection);
+    let backend = Backend::connect_protected(globals).await?;
     commands::run_or_preview(&backend, &request, mode(args), &args.how).await
 }
 

@@ -1,0 +1,51 @@
+//! Which images are protected from removal.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::{Digest, ImageRecord, LabelFilter, Namespace, Pattern};
+
+/// Images that stay, whichever request selects them, unless it lifts the protection.
+#[derive(Debug, Clone, Default)]
+pub struct Protection {
+    /// By name.
+    pub references: Vec<Pattern>,
+    /// By target.
+    pub digests: BTreeSet<Digest>,
+    /// By a label of the record, or of a configuration.
+    pub labels: Vec<LabelFilter>,
+    /// All of these.
+    pub namespaces: BTreeSet<Namespace>,
+    /// Whether the images that pods need by containerd's own configuration are protected in every
+    /// namespace, not only in those that the CRI plugin uses.
+    pub pod_images_everywhere: bool,
+}
+
+impl Protection {
+    /// Returns the key that protects a record by its name or its own labels.
+    pub fn of_record(&self, image: &ImageRecord) -> Option<String> {
+        let mut patterns = self.references.iter();
+        if let Some(pattern) = patterns.find(|pattern| pattern.matches(&image.name)) {
+            return Some(format!("protect.references {pattern}"));
+        }
+        let mut labels = self.labels.iter();
+        let label = labels.find(|label| label.matches(&image.labels))?;
+        Some(format!("protect.labels {}", label.key))
+    }
+
+    /// Returns the keys of the image labels that protect.
+    pub fn label_keys(&self) -> impl Iterator<Item = &String> {
+        self.labels.iter().map(|label| &label.key)
+    }
+}
+
+/// What protects the images of one namespace.
+#[derive(Debug, Clone, Default)]
+pub struct NamespaceProtection {
+    /// The protection of all namespaces.
+    pub rules: Arc<Protection>,
+    /// This namespace, if all of its images are protected.
+    pub whole: Option<Namespace>,
+    /// Whether the request lifts it: it is then reported, and keeps no image.
+    pub is_lifted: bool,
+}
