@@ -294,6 +294,44 @@ async fn a_lifted_protection_leaves_a_trace() {
     }
 }
 
+/// With a Docker Engine the command itself keeps what is protected.
+#[tokio::test]
+async fn a_project_on_a_docker_engine_keeps_what_is_protected() {
+    let stage = Stage::start("", &[]).await;
+    let engine = format!("unix://{}", stage.daemon.socket().display());
+    let at = |name: &str| stage.folder.path().join(name).display().to_string();
+    let services = "services: {web: {image: 'app:1'}, db: {image: 'other:1'}}";
+    fs::write(at("compose.yaml"), services).unwrap();
+    let (compose, config) = (at("compose.yaml"), at("protect.toml"));
+    let prune = |text: &str, args: &[&str]| {
+        fs::write(&config, text).unwrap();
+        let command = ["--config", &config, "project", "prune", "-p", "shop"];
+        let project = ["--rmi", "all", "-f", &compose, "--engine", &engine];
+        stage.rig.reclaim(&[&command, &project[..], args].concat())
+    };
+    let kept = prune(CONFIG, &[]).exits(0);
+    assert_eq!(kept.stderr, format!("warning: app:1: {CONFLICT}\n"));
+    assert_eq!(stage.rig.names().await.len(), 3);
+    let wrong = prune("[protekt]", &[]).exits(2);
+    assert!(wrong.stderr.contains("--no-config"), "{wrong:?}");
+    let digest = stage.rig.namespace.images().await.unwrap()[APP].clone();
+    for (text, rule) in [
+        (format!("digests = ['{digest}']"), "protect.digests"),
+        (
+            "namespaces = ['moby']".to_owned(),
+            "protect.namespaces moby",
+        ),
+    ] {
+        let kept = prune(&format!("[protect]\n{text}"), &["--dry-run"]).exits(0);
+        assert!(kept.stderr.contains(rule), "{kept:?}");
+    }
+    let lifted = prune(CONFIG, &["--lift-protection"]).exits(0);
+    let warning = "warning: image `app:1` is protected by rule protect.references app:*, and the \
+                   request lifts the protection\n";
+    assert_eq!(lifted.stderr, warning);
+    assert_eq!(stage.rig.names().await.len(), 2);
+}
+
 /// The command sends the option to the daemon.
 #[tokio::test]
 async fn the_command_lifts_the_protection_of_a_daemon() {

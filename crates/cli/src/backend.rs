@@ -1,7 +1,7 @@
 //! What carries out a command: this process, on containerd, or a daemon.
 
 use reclaim_api::json::{HostClient, Undo};
-use reclaim_daemon::config;
+use reclaim_daemon::config::{self, Config};
 use reclaim_engine::{Controls, Engine, Progress, Undone};
 use reclaim_model::{
     Answers, DiskUsage, HeldRuns, ImageList, Namespace, PinRequest, Pins, Plan, ProjectList,
@@ -35,6 +35,11 @@ pub(crate) enum Confirmed {
     Host(String),
 }
 
+/// Reads the configuration of a command without a daemon, if there is one.
+pub(crate) fn configuration(globals: &Globals) -> Result<Option<Config>, CommandError> {
+    config::read_if_any(&globals.config()).map_err(CommandError::Protection)
+}
+
 impl Backend {
     /// As [`Self::connect`], and protects the images that the configuration names. A daemon has its
     /// own configuration.
@@ -46,7 +51,7 @@ impl Backend {
             return Self::connect(globals).await;
         }
         // Before anything else: without the file nothing may be removed.
-        let config = config::read_if_any(&globals.config()).map_err(CommandError::Protection)?;
+        let config = configuration(globals)?;
         let backend = Self::connect(globals).await?;
         if let (Self::Direct(engine), Some(config)) = (&backend, config) {
             let containerd_config = config.containerd_config(globals.containerd_config());

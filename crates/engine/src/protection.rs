@@ -100,3 +100,79 @@ pub(crate) fn log_lifted(run: &RunId, caller: Option<Caller>, plan: &Plan) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use reclaim_fake::{Fake, Image, Labels, Layer};
+    use reclaim_model::{KeepReason, PruneRequest};
+    use reclaim_store::Containerd;
+
+    use super::*;
+    use crate::controls::no_progress;
+
+    const NAMES: [&str; 3] = [
+        "docker.io/library/app:1",
+        "r.example/my-pause:1",
+        "r.example/pod-base:1",
+    ];
+
+    /// Returns the images that a prune of namespace `default` keeps as protected.
+    async fn protected(config: ContainerdConfig, pod_images_everywhere: bool) -> Vec<String> {
+        let fake = Fake::new("2.1.9");
+        let now = fake.now();
+        fake.change(|state| {
+            for name in NAMES {
+                let image = Image::new(vec![Layer::of(name)], &Labels::new());
+                image.store(state, "default", "overlayfs", None);
+                state.put_image("default", image.record(name), now);
+            }
+        });
+        let engine = Engine::new(Containerd::from_channel(fake.channel()));
+        let rules = Protection {
+            pod_images_everywhere,
+            ..Protection::default()
+        };
+        engine.protect(rules, config);
+        let request = PruneRequest::unused("default".parse().unwrap());
+        let preview = engine.preview(&request, &no_progress).await.unwrap();
+        let kept = preview.plan.kept.into_iter();
+        let kept = kept.filter(|kept| kept.reason == KeepReason::Protected);
+        kept.map(|kept| kept.name).collect()
+    }
+
+    #[tokio::test]
+    async fn protects_the_sandbox_image_or_every_possible_one_if_it_is_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("containerd.toml");
+        let at = |path: &Path| ContainerdConfig::At(path.to_owned());
+        let named = "[plugins.cri]\nsandbox_image = 'r.example/pod-base:1'";
+        fs::write(&file, named).unwrap();
+        assert_eq!(protected(at(&file), true).await, [NAMES[2]]);
+        // No pod runs in this namespace.
+        assert_eq!(protected(at(&file), false).await, [""; 0]);
+        fs::write(&file, "[plugins").unwrap();
+        assert_eq!(protected(at(&file), true).await, [NAMES[1]]);
+        let ignored = ContainerdConfig::Ignored;
+        assert_eq!(protected(ignored, true).await, [""; 0]);
+    }
+
+    /// The clones of an engine share the protection.
+    #[tokio::test]
+    async fn a_new_protection_replaces_the_old_one() {
+        let fake = Fake::new("2.1.9");
+        let engine = Engine::new(Containerd::from_channel(fake.channel()));
+        let rules = || Protection {
+            references: vec!["app:*".parse().unwrap()],
+            ..Protection::default()
+        };
+        let config = ContainerdConfig::At("/a".into());
+        engine.protect(rules(), ContainerdConfig::Unseen);
+        let engine = engine.with_containerd_config(config.clone());
+        assert_eq!(engine.protection().references, rules().references);
+        engine.clone().protect(Protection::default(), config);
+        assert!(engine.protection().references.is_empty());
+    }
+}

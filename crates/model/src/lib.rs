@@ -86,7 +86,7 @@ pub use project::{
     SERVICE_LABEL, Service, UnknownModeError,
 };
 pub use project_usage::{ProjectImage, ProjectList, ProjectUsage};
-pub use protection::{NamespaceProtection, Protection};
+pub use protection::{NamespaceProtection, Protection, lift_warning};
 pub use reference::{IdPrefix, Reference, ReferenceError, familiar_name};
 pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Row, RunId};
 pub use request::{Mode, PruneRequest, ResolvedRequest, Selection};

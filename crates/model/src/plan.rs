@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, Holder, ImageRecord, Leased, Named, Namespace, Pinned, ResolvedTarget, SnapshotId,
-    SnapshotSizes, Unpin, form,
+    SnapshotSizes, Unpin, form, lift_warning,
 };
 
 /// What a prune will do to one namespace. It leaves no choice to the execution.
@@ -76,10 +76,7 @@ pub struct Step {
 impl Step {
     /// Returns the warning that the request lifts the protection of the image, if it does.
     pub fn warning(&self) -> Option<String> {
-        let (name, rule) = (&self.image.name, self.lifted.as_ref()?);
-        Some(format!(
-            "image `{name}` is protected by {rule}, and the request lifts the protection"
-        ))
+        Some(lift_warning(&self.image.name, self.lifted.as_ref()?))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Which images are protected from removal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::{Digest, ImageRecord, LabelFilter, Namespace, Pattern};
+use crate::{Digest, Holder, LabelFilter, Namespace, Pattern};
 
 /// Images that stay, whichever request selects them, unless it lifts the protection.
 #[derive(Debug, Clone, Default)]
@@ -22,14 +22,13 @@ pub struct Protection {
 }
 
 impl Protection {
-    /// Returns the key that protects a record by its name or its own labels.
-    pub fn of_record(&self, image: &ImageRecord) -> Option<String> {
+    /// Returns the key that protects an image by its name or by these labels.
+    pub fn of(&self, name: &str, labels: &BTreeMap<String, String>) -> Option<String> {
         let mut patterns = self.references.iter();
-        if let Some(pattern) = patterns.find(|pattern| pattern.matches(&image.name)) {
+        if let Some(pattern) = patterns.find(|pattern| pattern.matches(name)) {
             return Some(format!("protect.references {pattern}"));
         }
-        let mut labels = self.labels.iter();
-        let label = labels.find(|label| label.matches(&image.labels))?;
+        let label = self.labels.iter().find(|label| label.matches(labels))?;
         Some(format!("protect.labels {}", label.key))
     }
 
@@ -48,4 +47,9 @@ pub struct NamespaceProtection {
     pub whole: Option<Namespace>,
     /// Whether the request lifts it: it is then reported, and keeps no image.
     pub is_lifted: bool,
+}
+
+/// Returns the warning that a request lifts the protection of an image by a rule.
+pub fn lift_warning(image: &str, rule: &Holder) -> String {
+    format!("image `{image}` is protected by {rule}, and the request lifts the protection")
 }

@@ -48,7 +48,7 @@ fn key(facts: &Facts<'_>, index: usize) -> Option<String> {
     }
     let protection = &namespace.protection;
     let rules = &protection.rules;
-    if let Some(key) = rules.of_record(image) {
+    if let Some(key) = rules.of(&image.name, &image.labels) {
         return Some(key);
     }
     if let Some(name) = &protection.whole {

@@ -7,14 +7,17 @@ use std::collections::BTreeMap;
 
 use bollard::Docker;
 use bollard::errors::Error as ApiError;
-use bollard::models::{ImageDeleteResponseItem, ImageSummary};
+use bollard::models::{ImageDeleteResponseItem, ImageInspect, ImageSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, RemoveImageOptions};
 use futures::stream::{self, StreamExt};
 use reclaim_engine::{Chosen, DockerEngine, DockerError, Existence, Listed, choose};
 use reclaim_model::{
-    Conflict, ConflictCause, Mode, Named, NamedRemoval, NotRemoved, PROJECT_LABEL, Project,
-    ProjectImages, SERVICE_LABEL, Service, chain,
+    Conflict, ConflictCause, Digest, Holder, HolderKind, Mode, Named, NamedRemoval, NotRemoved,
+    PROJECT_LABEL, Project, ProjectImages, Protection, Reference, SERVICE_LABEL, Service, chain,
+    lift_warning,
 };
+
+use crate::output;
 
 /// How many requests are made at once.
 const AT_ONCE: usize = 8;
@@ -22,7 +25,11 @@ const AT_ONCE: usize = 8;
 /// The label that Compose gives to every container.
 const CONFIG_LABEL: &str = "com.docker.compose.config-hash";
 
-/// Removes the images of a project, or lists them in a dry run, in the order of their names.
+/// The namespace of a Docker Engine's images.
+const NAMESPACE: &str = "moby";
+
+/// Removes the images of a project, or lists them in a dry run, in the order of their names. Those
+/// that `protection` protects stay, unless it `is_lifted`.
 ///
 /// # Errors
 ///
@@ -31,6 +38,8 @@ const CONFIG_LABEL: &str = "com.docker.compose.config-hash";
 pub(super) async fn prune(
     engine: &DockerEngine,
     request: &ProjectImages,
+    protection: Option<&Protection>,
+    is_lifted: bool,
     mode: Mode,
 ) -> Result<Vec<Named>, DockerError> {
     let docker = engine.client();
@@ -47,12 +56,17 @@ pub(super) async fn prune(
     });
     let removals = chosen.into_iter().map(async |chosen| {
         let Chosen { image, services } = chosen;
-        let outcome = match mode {
-            Mode::DryRun => Ok(NamedRemoval {
+        let protected = match protection {
+            Some(protection) => check(docker, &image, protection, is_lifted).await,
+            None => Ok(()),
+        };
+        let outcome = match (protected, mode) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Mode::DryRun) => Ok(NamedRemoval {
                 records: vec![image.clone()],
                 ..NamedRemoval::default()
             }),
-            Mode::Apply => remove(docker, &image).await,
+            (Ok(()), Mode::Apply) => remove(docker, &image).await,
         };
         Named {
             services: services.into_iter().collect(),
@@ -135,6 +149,60 @@ async fn existing(docker: &Docker, project: &Project) -> BTreeMap<String, Existe
         .buffer_unordered(AT_ONCE)
         .collect()
         .await
+}
+
+/// Refuses to remove an image that is protected, or that the engine does not show. If the protection
+/// is lifted, only warns.
+async fn check(
+    docker: &Docker,
+    image: &str,
+    protection: &Protection,
+    is_lifted: bool,
+) -> Result<(), NotRemoved> {
+    let seen = match docker.inspect_image(image).await {
+        Ok(seen) => seen,
+        Err(ApiError::DockerResponseServerError {
+            status_code: 404, ..
+        }) => return Err(NotRemoved::NoSuchImage(image.to_owned())),
+        Err(error) => return Err(NotRemoved::Failed(chain(&error))),
+    };
+    let Some(key) = key(image, seen, protection) else {
+        return Ok(());
+    };
+    let rule = Holder::new(HolderKind::Rule, key);
+    if is_lifted {
+        output::message(&format!("warning: {}", lift_warning(image, &rule)));
+        return Ok(());
+    }
+    Err(NotRemoved::Conflict(Conflict {
+        image: image.to_owned(),
+        can_be_forced: false,
+        cause: ConflictCause::Other(format!("image is protected by {rule}")),
+    }))
+}
+
+/// Returns the key of the configuration that protects an image.
+fn key(image: &str, seen: ImageInspect, protection: &Protection) -> Option<String> {
+    let full = Reference::parse_normalized(image);
+    let full = full.map_or_else(|_| image.to_owned(), |reference| reference.to_string());
+    let labels = seen.config.and_then(|config| config.labels);
+    if let Some(key) = protection.of(&full, &labels.into_iter().flatten().collect()) {
+        return Some(key);
+    }
+    let mut namespaces = protection.namespaces.iter();
+    if namespaces.any(|namespace| namespace.as_str() == NAMESPACE) {
+        return Some(format!("protect.namespaces {NAMESPACE}"));
+    }
+    let digests = seen.repo_digests.into_iter().flatten();
+    let digests = digests.filter_map(|digest| Some(digest.rsplit_once('@')?.1.to_owned()));
+    let mut digests = digests.chain(seen.id);
+    let is_protected = |digest: String| {
+        let digest = digest.parse::<Digest>();
+        digest.is_ok_and(|digest| protection.digests.contains(&digest))
+    };
+    digests
+        .any(is_protected)
+        .then(|| "protect.digests".to_owned())
 }
 
 async fn remove(docker: &Docker, image: &str) -> Result<NamedRemoval, NotRemoved> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::docker;
 use crate::args::project::ProjectPruneArgs;
 use crate::args::{Format, Globals};
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::exit::{CommandError, Exit};
 use crate::text::Truncation;
 use crate::{commands, output, text};
@@ -57,13 +57,17 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
             if args.how.undo_window() > Duration::ZERO {
                 return Err(CommandError::NothingHeld(address.to_owned()));
             }
+            let config = backend::configuration(globals)?;
+            let protection = config.map(|config| config.protection);
+            let is_lifted = args.how.lift_protection;
             let engine = DockerEngine::connect(address).await?;
             let result = PruneResult {
                 project,
                 rmi,
                 mode,
                 engine: engine.address().to_owned(),
-                images: docker::prune(&engine, &images, mode).await?,
+                images: docker::prune(&engine, &images, protection.as_ref(), is_lifted, mode)
+                    .await?,
                 report: None,
             };
             (result, None)
