@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reclaim_model::{
     Blob, Child, Config, Container, Digest, Document, DocumentKind, GcLabels, GcRef, ImageRecord,
     Inventory, Namespace, NamespaceInventory, PruneFilters, ResolvedRequest, Snapshot, SnapshotId,
-    SnapshotKind, Snapshotter, Target,
+    SnapshotKind, Snapshotter, Sources, Target,
 };
 
 /// Layers that only one image has.
@@ -170,6 +170,7 @@ fn blob(digest: Digest, refs: Box<[GcRef]>) -> Blob {
             refs,
             ..GcLabels::default()
         },
+        sources: Sources::default(),
     }
 }
 

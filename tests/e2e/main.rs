@@ -16,6 +16,7 @@ mod history;
 mod holds;
 mod image_rm;
 mod inhibit;
+mod last_copies;
 mod leased;
 mod left;
 mod lists;

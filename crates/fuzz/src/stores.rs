@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use reclaim_model::{
     Blob, Container, Digest, Document, DocumentKind, GcLabels, ImageRecord, Inventory, KeepReason,
     LabelFilter, MAX_DOCUMENT_DEPTH, Namespace, NamespaceInventory, Plan, PruneFilters,
-    RemoveReason, ResolvedRequest, Snapshot, SnapshotId, SnapshotKind, Target,
+    RemoveReason, ResolvedRequest, Snapshot, SnapshotId, SnapshotKind, Sources, Target,
 };
 use reclaim_oci::{LabelKeys, Limits, digest_of, read};
 use reclaim_plan::decide;
@@ -170,6 +170,7 @@ impl Store {
                 digest: digest.clone(),
                 size: body.len() as u64,
                 gc: GcLabels::default(),
+                sources: Sources::default(),
             })
             .collect();
         blobs.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));

@@ -218,7 +218,7 @@ crate::settings! {
             accepts "more than min_age, up to 87600h; 0 is never";
         /// Number of images that stay in each repository: those pulled or built last.
         keep_newest: Count<0, 1_000> = Count(0);
-        /// Whether to remove images that no registry is known to have: built here or imported, without a label that names their source.
+        /// Whether to remove images that no registry is known to have, because the repository of their name is not in containerd's label of their source: built here, imported, or given another name.
         last_copies: bool = false;
         /// Most images that one run removes.
         max_images: Count<0, 1_000_000> = Count(0), note "0 is no limit";

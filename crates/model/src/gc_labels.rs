@@ -17,8 +17,6 @@ const REF: &str = "containerd.io/gc.ref.";
 const CONTENT_REF: &str = "containerd.io/gc.ref.content";
 const SNAPSHOT_REF: &str = "containerd.io/gc.ref.snapshot";
 const IMAGE_REF: &str = "containerd.io/gc.ref.image";
-/// The prefix of content labels that name a registry and the repository of the pull.
-const SOURCE: &str = "containerd.io/distribution.source.";
 /// Label of leases and images: when they stop holding, RFC 3339.
 pub const EXPIRE: &str = "containerd.io/gc.expire";
 /// Label of leases: they hold what they list, but not what that refers to.
@@ -63,9 +61,6 @@ pub struct GcLabels {
     pub back_refs: Box<[GcRef]>,
     /// `gc.cond.*`. Boxed: millions of objects have none.
     pub conditional: Option<Box<ConditionalLabels>>,
-    /// Whether a label names a registry that has it. The collector ignores this label: pulls write
-    /// it, and content that was built or imported here lacks it.
-    pub has_source: bool,
 }
 
 impl GcLabels {
@@ -78,10 +73,8 @@ impl GcLabels {
         let mut refs = Vec::new();
         let mut back_refs = Vec::new();
         let mut conditional = ConditionalLabels::default();
-        let mut has_source = false;
         for (key, value) in labels {
             let Some(rest) = key.strip_prefix(PREFIX) else {
-                has_source |= key.starts_with(SOURCE);
                 continue;
             };
             if rest == "root" {
@@ -105,7 +98,6 @@ impl GcLabels {
             refs: refs.into(),
             back_refs: back_refs.into(),
             conditional: (!conditional.is_empty()).then(|| Box::new(conditional)),
-            has_source,
         }
     }
 }
@@ -303,17 +295,5 @@ mod tests {
         }
         assert_eq!(gc_ref_kind("containerd.io/gc.root"), None);
         assert_eq!(gc_ref_kind("team"), None);
-    }
-
-    #[test]
-    fn one_label_of_a_source_is_enough() {
-        let source = "containerd.io/distribution.source.docker.io";
-        for labels in [
-            [(source, "library/app"), ("team", "shop")],
-            [("team", "shop"), (source, "library/app")],
-        ] {
-            assert!(GcLabels::parse(labels).has_source);
-        }
-        assert!(!GcLabels::parse([("team", "shop")]).has_source);
     }
 }

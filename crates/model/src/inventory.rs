@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     Digest, Document, Gap, GcLabels, ImageRecord, Namespace, NamespaceProtection, SnapshotId,
-    Snapshotter,
+    Snapshotter, Sources,
 };
 
 /// All namespaces of one containerd at one time. Immutable, and stale from the start.
@@ -96,6 +96,9 @@ pub struct Blob {
     pub size: u64,
     /// What the collector follows from it.
     pub gc: GcLabels,
+    /// Where it came from. Empty for a blob that refers to no other: an image's layers may be those
+    /// of its base, so their sources say nothing about the image.
+    pub sources: Sources,
 }
 
 /// A blob being written. containerd forgets it a day after it was begun, unless a lease holds it.

@@ -35,6 +35,7 @@ mod report;
 mod request;
 mod size;
 mod snapshot_sizes;
+mod sources;
 mod unpin;
 mod unrecorded;
 mod until;
@@ -92,6 +93,7 @@ pub use report::{DeleteGuard, Failed, RefuseReason, Refused, Removed, Report, Ro
 pub use request::{Mode, PruneRequest, ResolvedRequest, Selection};
 pub use size::{HumanSize, HumanSizeShort};
 pub use snapshot_sizes::SnapshotSizes;
+pub use sources::Sources;
 pub use unpin::{BuildHistory, Pinned, Unpin};
 pub use unrecorded::{OutsideRecords, Place, Unrecorded};
 pub use until::{

@@ -170,7 +170,7 @@ impl<'a> Documents<'a> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use reclaim_model::GcLabels;
+    use reclaim_model::{GcLabels, Sources};
 
     use super::*;
 
@@ -230,6 +230,7 @@ mod tests {
             digest: digest(last),
             size: 1,
             gc: GcLabels::default(),
+            sources: Sources::default(),
         });
         let blobs: Vec<Blob> = blobs.collect();
         let finder = Blobs::new(&blobs);

@@ -142,7 +142,6 @@ fn is_plain(labels: &GcLabels) -> bool {
         refs: _,
         back_refs,
         conditional,
-        has_source: _,
     } = labels;
     *root == RootMark::None && back_refs.is_empty() && conditional.is_none()
 }

@@ -68,9 +68,11 @@ pub(crate) fn evaluate(facts: &Facts<'_>, images: &RuleImages) -> Vec<Verdict> {
         };
         let of_all = rules.whole_target();
         for index in &target.images {
+            let of_record = || rules.record(&records[*index]);
             if verdicts[*index].is_removal()
-                && let Some((reason, rule)) =
-                    rules.record(&records[*index]).or_else(|| of_all.clone())
+                && let Some((reason, rule)) = of_record()
+                    .or_else(|| of_all.clone())
+                    .or_else(|| rules.last_copy(*index))
             {
                 let holder = Holder::new(HolderKind::Rule, rule);
                 verdicts[*index] = Verdict::Keep(reason, BTreeSet::from([holder]));
@@ -103,7 +105,7 @@ impl TargetRules<'_, '_> {
         None
     }
 
-    /// Applies the rules about what the names point at.
+    /// Applies the rules about what the names point at, apart from its sources.
     fn whole_target(&self) -> KeptBy {
         let rule = &self.images.rule;
         let digest = self.target.digest;
@@ -114,9 +116,6 @@ impl TargetRules<'_, '_> {
             && content_bytes(&self.facts.graph, digest) < rule.filters.larger_than
         {
             return Some(self.spared_by_filter("larger-than"));
-        }
-        if !rule.last_copies && self.is_last_copy() {
-            return Some(self.kept(KeepReason::LastCopy, "last_copies"));
         }
         self.age().or_else(|| {
             let newest = || self.kept(KeepReason::Newest, "keep_newest");
@@ -157,16 +156,37 @@ impl TargetRules<'_, '_> {
         None
     }
 
-    /// Whether the target is here and no label names a registry that has it.
-    fn is_last_copy(&self) -> bool {
-        let graph = &self.facts.graph;
-        let has_source = |digest: &Digest| match graph.find_blob(digest).map(|it| graph.node(it)) {
-            Some(Node::Blob(index)) => Some(graph.blob(index).gc.has_source),
-            Some(_) | None => None,
+    /// Applies the rule about last copies: images that no registry is known to have.
+    ///
+    /// A record with a repository can be pulled again if that repository is a source of the target.
+    /// A record without one is no loss if another record of the target has one, because that one
+    /// can be pulled again or stays, unless it expires. Otherwise any source of the target will do.
+    /// A target that is not here cannot be lost.
+    fn last_copy(&self, image: usize) -> KeptBy {
+        let Self { facts, target, .. } = self;
+        let graph = &facts.graph;
+        let Some(Node::Blob(blob)) = graph.find_blob(target.digest).map(|id| graph.node(id)) else {
+            return None;
         };
-        let identity = &self.target.contents.identity;
-        has_source(self.target.digest) == Some(false)
-            && !identity.iter().any(|it| has_source(it) == Some(true))
+        let sources = &graph.blob(blob).sources;
+        let can_be_pulled = if self.has_repository(image) {
+            let name = Reference::parse_normalized(&graph.namespace.images[image].name);
+            name.is_ok_and(|name| sources.has_repository_of(&name))
+        } else {
+            let targets = facts.targets.of_digest(image);
+            let mut others = targets.flat_map(|id| &facts.targets.get(id).images);
+            let stays = |image: usize| graph.namespace.images[image].expires.is_none();
+            others.any(|other| self.has_repository(*other) && stays(*other)) || !sources.is_empty()
+        };
+        let is_last = !can_be_pulled && !self.images.rule.last_copies;
+        is_last.then(|| self.kept(KeepReason::LastCopy, "last_copies"))
+    }
+
+    /// Whether the name of a record is one of a repository, rather than an ID or a made-up name.
+    fn has_repository(&self, image: usize) -> bool {
+        let Facts { graph, names, .. } = self.facts;
+        let name = &graph.namespace.images[image].name;
+        names.is_name(image) && name.parse::<Digest>().is_err()
     }
 
     fn kept(&self, reason: KeepReason, key: &str) -> (KeepReason, String) {

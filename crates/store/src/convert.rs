@@ -10,8 +10,8 @@ use containerd_client::types::Descriptor;
 use jiff::Timestamp;
 use prost_types::Timestamp as TimestampMessage;
 use reclaim_model::{
-    Container, ContainerState, EXPIRE, FLAT, Gap, GcLabels, ImageRecord, Lease, LeaseResource,
-    Snapshot, SnapshotId, SnapshotKind, Target, parse_expiry,
+    Container, ContainerState, EXPIRE, FLAT, Gap, GcLabels, GcRef, ImageRecord, Lease,
+    LeaseResource, Snapshot, SnapshotId, SnapshotKind, Sources, Target, parse_expiry,
 };
 
 use crate::cri;
@@ -34,6 +34,17 @@ const SNAPSHOTS: &str = "snapshots/";
 
 pub(crate) fn gc_labels(labels: &LabelMessage) -> GcLabels {
     GcLabels::parse(labels.iter().map(|(key, value)| (&**key, &**value)))
+}
+
+/// Returns the sources of a blob that refers to others. Most blobs are layers, whose sources would
+/// take memory and prove nothing.
+pub(crate) fn sources(labels: &LabelMessage, gc: &GcLabels) -> Sources {
+    let refers = |reference: &GcRef| matches!(reference, GcRef::Content(_));
+    if gc.refs.iter().any(refers) {
+        Sources::parse(labels.iter().map(|(key, value)| (&**key, &**value)))
+    } else {
+        Sources::default()
+    }
 }
 
 fn expiry(labels: &LabelMessage) -> Option<Timestamp> {

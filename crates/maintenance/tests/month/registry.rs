@@ -9,6 +9,9 @@ use crate::host::NAMESPACES;
 
 pub(crate) const SNAPSHOTTER: &str = "overlayfs";
 
+/// How the names of preloaded images begin.
+pub(crate) const PRELOADED: &str = "registry.internal/preloaded/";
+
 /// Length of a block of the disk.
 pub(crate) const BLOCK: u64 = 4096;
 
@@ -35,6 +38,11 @@ impl Image {
 
     pub(crate) fn latest(&self) -> String {
         format!("docker.io/library/{}:latest", self.repository)
+    }
+
+    /// Returns a name by which no registry has it, whatever the source of its content.
+    pub(crate) fn preloaded(&self) -> String {
+        format!("{PRELOADED}{}:v{}", self.repository, self.version)
     }
 
     pub(crate) fn record(&self, name: &str) -> Record {

@@ -46,8 +46,12 @@ impl Host {
     fn pull(&mut self, namespace: &'static str) {
         let id = self.dice.below(self.registry.images.len());
         let latest = self.dice.percent(25);
-        let names = self.names(namespace, id, latest);
         let image = self.registry.images[id].clone();
+        let names = if namespace != CRI && self.dice.percent(8) {
+            vec![image.preloaded()]
+        } else {
+            self.names(namespace, id, latest)
+        };
         let (now, capacity) = (self.clock.now(), self.fake.look(|it| it.capacity));
         let labels: Labels = if namespace == CRI {
             [("io.cri-containerd.image".to_owned(), "managed".to_owned())].into()

@@ -1,5 +1,6 @@
 //! What a maintenance policy lets go, and in which order.
 
+mod last_copies;
 mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,38 +231,6 @@ fn at_exactly_its_size_an_image_goes() {
         images.rule.filters.larger_than = larger_than;
         assert_eq!(evaluated(&world, &images).removed().len(), n_removed);
     }
-}
-
-#[test]
-fn what_a_registry_has_is_no_last_copy() {
-    let mut world = apart(&["built", "pulled"]);
-    let source = "containerd.io/distribution.source.registry.example";
-    world.labelled_blob(
-        "PULLED",
-        &[(source.to_owned(), "library/pulled".to_owned())],
-    );
-    let mut images = lenient();
-    images.rule.last_copies = false;
-    assert_eq!(evaluated(&world, &images).removed(), [library("pulled:1")]);
-}
-
-#[test]
-fn what_is_lost_is_no_last_copy_and_what_has_a_source_below_is_none_either() {
-    let mut images = lenient();
-    images.rule.last_copies = false;
-    let mut lost = apart(&["app"]);
-    lost.lose("APP");
-    assert_eq!(evaluated(&lost, &images).removed().len(), 1);
-    let mut below = World::new();
-    below.image(&library("below:1"), "A");
-    below.index("index", &["A"]);
-    below.here().images.clear();
-    below.record(&library("index:1"), "index");
-    let outcome = evaluated(&below, &images);
-    assert_eq!(outcome.reason(&library("index:1")), KeepReason::LastCopy);
-    let source = "containerd.io/distribution.source.registry.example";
-    below.blob("A", &[(source, "library/index")]);
-    assert_eq!(evaluated(&below, &images).removed().len(), 1);
 }
 
 #[test]

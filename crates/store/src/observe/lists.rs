@@ -405,11 +405,15 @@ impl Containerd {
         while let Some(part) = stream.message().await.map_err(failed)? {
             for info in part.info {
                 match info.digest.parse() {
-                    Ok(digest) => blobs.push(Blob {
-                        digest,
-                        size: u64::try_from(info.size).unwrap_or(0),
-                        gc: convert::gc_labels(&info.labels),
-                    }),
+                    Ok(digest) => {
+                        let gc = convert::gc_labels(&info.labels);
+                        blobs.push(Blob {
+                            digest,
+                            size: u64::try_from(info.size).unwrap_or(0),
+                            sources: convert::sources(&info.labels, &gc),
+                            gc,
+                        });
+                    }
                     Err(_) => gaps.push(Gap::Content {
                         digest: info.digest,
                         bytes: u64::try_from(info.size).unwrap_or(0),

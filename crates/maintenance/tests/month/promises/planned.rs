@@ -1,13 +1,13 @@
 //! Checks for each image, rule by rule, whether it may go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_maintenance::Policy;
 use reclaim_model::{LastUse, Protection};
 
 use crate::picture::{Picture, Record, Space};
-use crate::registry::{Image, ImageId, Registry};
+use crate::registry::{Image, ImageId, PRELOADED, Registry};
 
 /// How long after an event the daemon is certain to have received it.
 const AT_ONCE: SignedDuration = SignedDuration::from_secs(2);
@@ -134,13 +134,14 @@ impl<'a> Planned<'a> {
         let is_young = since_pull.min(since_use).min(since_seen) < least(rule.min_age);
         let idle = least(rule.unused_for.max(rule.filters.unused_for));
         let is_seen_twice = idle.is_zero() || self.is_seen_twice(record.image, idle);
+        let is_last_copy = image.is_local || name.starts_with(PRELOADED);
         let reasons = [
             (self.is_protected(name, image), "protected"),
             (!rule.min_age.is_zero() && is_young, "too young"),
             (since_use < idle, "used lately"),
             (!is_seen_twice, "found unused once"),
             (self.newest.contains(&record.image), "newest"),
-            (image.is_local && !rule.last_copies, "last copy"),
+            (is_last_copy && !rule.last_copies, "last copy"),
             (self.is_spared(record.image), "came back"),
             (!self.matches(name, image), "filtered"),
         ];
@@ -168,20 +169,22 @@ impl<'a> Planned<'a> {
 
 /// The newest images of each repository.
 fn newest(registry: &Registry, space: &Space, n: usize) -> BTreeSet<ImageId> {
-    let images = &registry.images;
-    let named = space.records.iter();
-    let named: BTreeSet<ImageId> = named
-        .filter(|(name, _)| name.contains("/library/"))
-        .map(|(_, it)| it.image)
-        .collect();
+    let mut repositories: BTreeMap<&str, BTreeSet<ImageId>> = BTreeMap::new();
+    for (name, record) in &space.records {
+        let name = name.split('@').next().unwrap_or(name);
+        if let Some((place, tag)) = name.rsplit_once('/') {
+            let tag = tag.rfind(':').unwrap_or(tag.len());
+            let repository = &name[..place.len() + 1 + tag];
+            repositories
+                .entry(repository)
+                .or_default()
+                .insert(record.image);
+        }
+    }
     let mut newest = BTreeSet::new();
-    let repositories: BTreeSet<&str> = images.iter().map(|it| it.repository.as_str()).collect();
-    for repository in repositories {
-        let of_it = named
-            .iter()
-            .filter(|it| images[**it].repository == repository);
-        let mut of_it: Vec<ImageId> = of_it.copied().collect();
-        of_it.sort_by_key(|it| (space.pulled(*it), images[*it].target.clone()));
+    for of_it in repositories.into_values() {
+        let mut of_it: Vec<ImageId> = of_it.into_iter().collect();
+        of_it.sort_by_key(|it| (space.pulled(*it), registry.images[*it].target.clone()));
         newest.extend(of_it.into_iter().rev().take(n));
     }
     newest

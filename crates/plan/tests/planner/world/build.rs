@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use reclaim_model::{
     Blob, Child, Config, Container, Document, DocumentKind, GcLabels, ImageRecord, Lease,
-    LeaseResource, Sandbox, Snapshot, SnapshotKind, Target,
+    LeaseResource, Sandbox, Snapshot, SnapshotKind, Sources, Target,
 };
 
 use super::parts::gc;
@@ -178,14 +178,21 @@ impl World {
     pub(crate) fn labelled_blob(&mut self, name: &str, labels: &[(String, String)]) -> &mut Self {
         self.name(id(name), name);
         let labels: BTreeMap<String, String> = labels.iter().cloned().collect();
+        let sources = Sources::parse(labels.iter().map(|(key, value)| (&**key, &**value)));
         let blobs = &mut self.here().blobs;
         let digest = digest(name);
         match blobs.iter_mut().find(|blob| blob.digest == digest) {
-            Some(blob) => blob.gc = merged(&blob.gc, &gc(&labels)),
+            Some(blob) => {
+                blob.gc = merged(&blob.gc, &gc(&labels));
+                if !sources.is_empty() {
+                    blob.sources = sources;
+                }
+            }
             None => blobs.push(Blob {
                 digest,
                 size: bytes(name),
                 gc: gc(&labels),
+                sources,
             }),
         }
         self
@@ -277,7 +284,6 @@ fn merged(old: &GcLabels, new: &GcLabels) -> GcLabels {
         refs: sorted(&old.refs, &new.refs),
         back_refs: sorted(&old.back_refs, &new.back_refs),
         conditional: new.conditional.clone().or_else(|| old.conditional.clone()),
-        has_source: old.has_source || new.has_source,
     }
 }
 
