@@ -6,11 +6,11 @@ use std::{env, fs, io};
 
 use reclaim_engine::{
     ContainerdConfig, DockerContainers, Engine, RegisteredContainers, UnlistedDocker,
-    read_sandbox_images,
+    read_registry_hosts, read_sandbox_images,
 };
 use reclaim_maintenance::{
-    ClusterLock, LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, RunHistory,
-    RunRecord,
+    ClusterLock, LastUseIndex, LateRoom, Maintenance, Policy, PolicyRun, PolicySet, Registries,
+    RunHistory, RunRecord,
 };
 use reclaim_model::{PolicyName, chain};
 use reclaim_store::{ConnectError, Containerd};
@@ -156,6 +156,11 @@ impl Host {
             cluster_lock: cluster_lock(config),
             kubelet_config: Some(config.kubelet_yaml.clone()),
             late: Arc::clone(&self.late),
+            registries: if self.is_remote {
+                Registries::default()
+            } else {
+                Registries::new(read_registry_hosts(&config.containerd_toml))
+            },
         }
     }
 

@@ -203,7 +203,9 @@ pub use reclaim_plan::{ConfigDetails, DetailedImages, ImageDetails, ManifestDeta
 #[doc(hidden)]
 pub use cancel::unless_cancelled;
 #[doc(hidden)]
-pub use kubernetes::{KUBELET_NAMESPACE, SandboxImages, read_sandbox_images, read_text};
+pub use kubernetes::{
+    KUBELET_NAMESPACE, SandboxImages, read_registry_hosts, read_sandbox_images, read_text,
+};
 #[doc(hidden)]
 pub use off_thread::{Shared, blocking};
 #[doc(hidden)]

@@ -14,6 +14,7 @@ use crate::kubelet::kubelet_warnings;
 use crate::policy::{Policy, Schedule};
 use crate::pressure::{Excess, goals, outstanding};
 use crate::progress::request;
+use crate::registry_lookup::RegistryLookup;
 use crate::rules::rules;
 use crate::run::Maintenance;
 
@@ -94,9 +95,12 @@ impl Maintenance {
         let not_yet_visible = self.late.bytes();
         let existing = self.engine.store().namespaces().await?;
         let mut namespaces = Vec::new();
+        let mut lookup = RegistryLookup::default();
         for namespace in &policy.namespaces {
             let images = self.images(policy, namespace, self.engine.store().now());
             let mut images = images.await;
+            let asking = self.ask_registries(policy, namespace, &mut images, &mut lookup);
+            Box::pin(asking).await?;
             let all = request(policy, namespace, images.clone());
             if policy.pressure.is_any() {
                 images.goals = Some(goals(&outstanding(&wanted, &not_yet_visible), &found.seen));
@@ -175,6 +179,9 @@ fn concerns(
     }
     if contradict(&policy.rule.filters.docker) {
         concerns.push(never("its label filters contradict each other"));
+    }
+    if policy.ask_registry && policy.rule.last_copies {
+        concerns.push("its ask_registry has no effect: last_copies is true".to_owned());
     }
     if policy.pressure.is_any() && policy.undo_window > std::time::Duration::ZERO {
         concerns

@@ -34,6 +34,8 @@ pub struct Policy {
     pub pressure: Pressure,
     /// Images that were unused for this long go without any pressure.
     pub max_unused: Option<Duration>,
+    /// Whether registries are asked for images that would stay as last copies.
+    pub ask_registry: bool,
     /// How many images a run removes at most; `None` is no cap.
     pub max_images: Option<usize>,
     /// How many bytes a run frees at most; `None` is no cap.
@@ -69,6 +71,7 @@ impl Policy {
             startup_delay: Duration::ZERO,
             pressure: Pressure::default(),
             max_unused: None,
+            ask_registry: false,
             max_images: None,
             max_bytes: None,
             undo_window: Duration::ZERO,
@@ -94,6 +97,7 @@ impl Policy {
             rule: self.rule.clone(),
             filters: filters.expect("the parser has resolved them once"),
             uses: Arc::new(uses),
+            registries: Arc::default(),
             goals: None,
             max_unused: self.max_unused,
             max_images: self.max_images,
@@ -220,6 +224,8 @@ crate::settings! {
         keep_newest: Count<0, 1_000> = Count(0);
         /// Whether to remove images that no registry is known to have, because the repository of their name is not in containerd's label of their source: built here, imported, or given another name.
         last_copies: bool = false;
+        /// Whether to ask the registry of an image that would stay as a last copy, without credentials: the image may go if the registry answers with its digest. See [Last copies](#last-copies).
+        ask_registry: bool = false;
         /// Most images that one run removes.
         max_images: Count<0, 1_000_000> = Count(0), note "0 is no limit";
         /// Most bytes that one run frees.
@@ -282,6 +288,7 @@ impl PolicySettings {
             startup_delay: self.startup_delay.0,
             pressure,
             max_unused: nonzero(max_unused),
+            ask_registry: self.ask_registry,
             max_images: nonzero(self.max_images.0 as usize),
             max_bytes: nonzero(self.max_bytes.0.0),
             undo_window: self.undo_window.0,

@@ -36,16 +36,15 @@ impl PolicyProgress<'_> {
             || self.bytes_left() == Some(0)
     }
 
-    /// Returns the request for the prune of the next namespace. `images` are those that the policy
-    /// selects there without any pressure.
-    pub(super) fn request(&self, namespace: &Namespace, mut images: RuleImages) -> PruneRequest {
+    /// Adds to the images that the policy selects in the next namespace how much may and has to go.
+    pub(super) fn limited(&self, mut images: RuleImages) -> RuleImages {
         let pressure = &self.policy.pressure;
         images.goals = pressure
             .is_any()
             .then(|| goals(&self.run.outstanding(), self.filesystems));
         images.max_images = self.images_left();
         images.max_bytes = self.bytes_left();
-        request(self.policy, namespace, images)
+        images
     }
 
     /// Returns how long that prune holds what it removes: under pressure not at all, because a hold

@@ -101,7 +101,14 @@ fn limits(policy: &Policy) -> Vec<String> {
             .map(|idle| format!("removes images unused for {idle} even without pressure")),
         number(rule.keep_newest)
             .map(|number| format!("keeps the newest {number} of each repository")),
-        (!rule.last_copies).then(|| "keeps images that no registry is known to have".to_owned()),
+        (!rule.last_copies).then(|| {
+            let asks = if policy.ask_registry {
+                ", and asks their registries"
+            } else {
+                ""
+            };
+            format!("keeps images that no registry is known to have{asks}")
+        }),
         number(policy.max_images.unwrap_or_default()).map(|number| match number {
             1 => "removes at most 1 image per run".to_owned(),
             _ => format!("removes at most {number} images per run"),

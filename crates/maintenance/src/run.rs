@@ -22,6 +22,7 @@ use reclaim_engine::{
 use reclaim_model::{
     Amount, Column, Filesystem, InhibitScope, Mode, Namespace, Report, RuleImages, chain,
 };
+use reclaim_registry::Registries;
 use reclaim_store::Filesystems;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,8 @@ use crate::late::{LateRoom, amount_on};
 use crate::policy::Policy;
 use crate::policy_run::{Breakdown, PolicyOutcome, PolicyRun, ReleasedHold, Trigger};
 use crate::pressure::{Excess, Occupied};
-use crate::progress::PolicyProgress;
+use crate::progress::{PolicyProgress, request};
+use crate::registry_lookup::RegistryLookup;
 
 /// How many times the namespaces are pruned: others may fill the filesystem meanwhile.
 const MAX_ROUNDS: usize = 4;
@@ -60,6 +62,8 @@ pub struct Maintenance {
     pub kubelet_config: Option<PathBuf>,
     /// What policies freed and the filesystems do not show yet.
     pub late: Arc<LateRoom>,
+    /// The registries that policies with `ask_registry` ask.
+    pub registries: Registries,
 }
 
 /// A run of a policy that is under way.
@@ -78,6 +82,8 @@ struct UnderWay<'a> {
     freed_headroom: u64,
     /// How long the run has waited for space to become visible.
     waited: Duration,
+    /// What registries answered.
+    lookup: RegistryLookup,
 }
 
 impl Maintenance {
@@ -180,6 +186,7 @@ impl<'a> UnderWay<'a> {
             occupied: None,
             freed_headroom: 0,
             waited: Duration::ZERO,
+            lookup: RegistryLookup::default(),
         }
     }
 
@@ -334,12 +341,17 @@ impl<'a> UnderWay<'a> {
         Ok(stored)
     }
 
-    async fn prune(&self, namespace: &Namespace) -> Result<Report, RunError> {
+    async fn prune(&mut self, namespace: &Namespace) -> Result<Report, RunError> {
         let Maintenance { engine, index, .. } = self.maintenance;
         let policy = self.policy;
         let now = engine.store().now();
         let images = self.maintenance.images(policy, namespace, now).await;
-        let request = self.progress().request(namespace, images);
+        let mut images = self.progress().limited(images);
+        let asking =
+            self.maintenance
+                .ask_registries(policy, namespace, &mut images, &mut self.lookup);
+        unless_cancelled(&self.cancel, Box::pin(asking)).await?;
+        let request = request(policy, namespace, images);
         if policy.mode == Mode::DryRun {
             let preview = engine.preview(&request, &no_progress).await?;
             return Ok(preview.into_report().await.0);
@@ -354,7 +366,7 @@ impl<'a> UnderWay<'a> {
             progress: &no_progress,
             cancel: &self.cancel,
         };
-        let report = engine.prune(&request, None, controls).await?;
+        let report = Box::pin(engine.prune(&request, None, controls)).await?;
         let index = Arc::clone(index);
         let noting = move || {
             index.record_removals(&report);

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use reclaim_engine::{Clock, Engine};
 use reclaim_fake::{Fake, Fault, Image, Labels, Layer};
 use reclaim_maintenance::{
-    ClockReading, HostClock, LastUseIndex, Maintenance, Policy, PolicyOutcome, PolicyRun, Trigger,
+    ClockReading, HostClock, LastUseIndex, Maintenance, Policy, PolicyOutcome, PolicyRun,
+    Registries, Trigger,
 };
 use reclaim_model::{RecordTimes, RuleFilters, UseEvent, UseEventKind, WrittenRecord};
 use reclaim_store::Containerd;
@@ -84,6 +85,7 @@ async fn run(is_pulled: bool, is_leap: bool) -> PolicyRun {
         cluster_lock: None,
         kubelet_config: None,
         late: Arc::default(),
+        registries: Registries::default(),
     };
     let mut policy = Policy::of_name("p".parse().expect("a name"));
     policy.namespaces = vec![NAMESPACE.parse().expect("a name")];

@@ -112,6 +112,7 @@ impl Host {
                 headroom: None,
                 cluster_lock: None,
                 kubelet_config: None,
+                registries: reclaim_maintenance::Registries::default(),
                 late: Arc::default(),
             },
             policy,

@@ -78,9 +78,10 @@ pub use plan::{
 };
 pub use policy::{
     ByteSize, ByteSizeError, Filesystem, Goal, GoalUnit, LastUse, LastUses, Pattern, PatternError,
-    PolicyName, PolicyNameError, PresentTarget, RULE_FILTER_KEYS, RecordTimes, Room, Rule,
-    RuleFilterError, RuleFilters, RuleImages, TargetsInUse, UseEvent, UseEventKind, Watermark,
-    WatermarkError, Watermarks, WatermarksError, WrittenRecord,
+    PolicyName, PolicyNameError, PresentTarget, RULE_FILTER_KEYS, RecordTimes, RegistryAnswer,
+    RegistryAnswers, RegistryImage, Room, Rule, RuleFilterError, RuleFilters, RuleImages,
+    TargetsInUse, UseEvent, UseEventKind, Watermark, WatermarkError, Watermarks, WatermarksError,
+    WrittenRecord,
 };
 pub use project::{
     PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectName, ProjectNameError,

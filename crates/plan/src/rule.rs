@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    Digest, Holder, HolderKind, ImageRecord, KeepReason, LastUse, LastUses, Reference, RuleImages,
+    Digest, Holder, HolderKind, ImageRecord, KeepReason, LastUse, LastUses, Reference,
+    RegistryAnswer, RegistryImage, RuleImages,
 };
 
 use crate::facts::Facts;
@@ -162,24 +163,47 @@ impl TargetRules<'_, '_> {
     /// A record without one is no loss if another record of the target has one, because that one
     /// can be pulled again or stays, unless it expires. Otherwise any source of the target will do.
     /// A target that is not here cannot be lost.
+    ///
+    /// What a registry answered about an image replaces a source that is missing.
     fn last_copy(&self, image: usize) -> KeptBy {
-        let Self { facts, target, .. } = self;
-        let graph = &facts.graph;
-        let Some(Node::Blob(blob)) = graph.find_blob(target.digest).map(|id| graph.node(id)) else {
+        let RuleImages {
+            rule, registries, ..
+        } = self.images;
+        let Facts { graph, targets, .. } = self.facts;
+        let digest = self.target.digest;
+        let Some(Node::Blob(blob)) = graph.find_blob(digest).map(|id| graph.node(id)) else {
             return None;
         };
+        if rule.last_copies {
+            return None;
+        }
         let sources = &graph.blob(blob).sources;
-        let can_be_pulled = if self.has_repository(image) {
-            let name = Reference::parse_normalized(&graph.namespace.images[image].name);
-            name.is_ok_and(|name| sources.has_repository_of(&name))
-        } else {
-            let targets = facts.targets.of_digest(image);
-            let mut others = targets.flat_map(|id| &facts.targets.get(id).images);
-            let stays = |image: usize| graph.namespace.images[image].expires.is_none();
-            others.any(|other| self.has_repository(*other) && stays(*other)) || !sources.is_empty()
+        let records = &graph.namespace.images;
+        let last_copy = || Some(self.kept(KeepReason::LastCopy, "last_copies"));
+        if !self.has_repository(image) {
+            let of_digest = targets.of_digest(image);
+            let mut others = of_digest.flat_map(|id| &targets.get(id).images);
+            let stays = |other: usize| records[other].expires.is_none();
+            let is_elsewhere = others.any(|other| self.has_repository(*other) && stays(*other));
+            return if is_elsewhere || !sources.is_empty() {
+                None
+            } else {
+                last_copy()
+            };
+        }
+        let Ok(name) = Reference::parse_normalized(&records[image].name) else {
+            return last_copy();
         };
-        let is_last = !can_be_pulled && !self.images.rule.last_copies;
-        is_last.then(|| self.kept(KeepReason::LastCopy, "last_copies"))
+        if sources.has_repository_of(&name) {
+            return None;
+        }
+        match registries.get(&RegistryImage::new(&name, digest)) {
+            Some(RegistryAnswer::Has) => None,
+            Some(RegistryAnswer::Unknown(why)) => {
+                Some(self.kept(KeepReason::LastCopy, &format!("last_copies: {why}")))
+            }
+            None => last_copy(),
+        }
     }
 
     /// Whether the name of a record is one of a repository, rather than an ID or a made-up name.

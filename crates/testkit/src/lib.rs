@@ -50,6 +50,7 @@ mod api_server;
 mod containerd;
 mod cri;
 mod disk;
+mod docker_registry;
 mod dockerd;
 mod engine;
 mod env;
@@ -66,6 +67,7 @@ pub use crate::api_server::{ApiServer, ServerMode};
 pub use crate::containerd::{Containerd, ContainerdBuilder, Version, busybox, signal};
 pub use crate::cri::{Cri, CriImage, Pod};
 pub use crate::disk::{Left, SmallDisk, Used};
+pub use crate::docker_registry::{Access, DockerRegistry};
 pub use crate::dockerd::Dockerd;
 pub use crate::env::{number_from_env, select_faults};
 pub use crate::image::{

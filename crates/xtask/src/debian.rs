@@ -62,6 +62,13 @@ pub(crate) const DOCKER: Package = Package {
     has_version_option: true,
 };
 
+/// The reference registry of images.
+pub(crate) const DOCKER_REGISTRY: Package = Package {
+    name: "docker-registry",
+    program: "usr/bin/docker-registry",
+    has_version_option: true,
+};
+
 /// The checker of Prometheus's rules.
 pub(crate) const PROMTOOL: Package = Package {
     name: "promtool",
@@ -102,7 +109,8 @@ pub(crate) fn containerds(workspace: &Workspace, refresh: Refresh) -> Result<(),
 /// `cargo xtask dockerd`.
 pub(crate) fn dockerd(workspace: &Workspace, refresh: Refresh) -> Result<(), Failure> {
     fetch_and_print(workspace, &[SID], DOCKERD, refresh)?;
-    fetch_and_print(workspace, &[SID], DOCKER, refresh)
+    fetch_and_print(workspace, &[SID], DOCKER, refresh)?;
+    fetch_and_print(workspace, &[SID], DOCKER_REGISTRY, refresh)
 }
 
 /// Fetches a package from each suite, even after a failure, and prints the results.

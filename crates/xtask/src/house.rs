@@ -8,7 +8,7 @@ use crate::workspace::Workspace;
 
 /// The packages of the workspace that each package may depend on, as in the table of
 /// `ARCHITECTURE.md`. Tests may also use [`DEV_ONLY`].
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 15] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 16] = [
     ("reclaim-model", &[]),
     ("reclaim-oci", &["reclaim-model"]),
     ("reclaim-compose", &["reclaim-model"]),
@@ -24,9 +24,11 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 15] = [
             "reclaim-engine",
             "reclaim-model",
             "reclaim-plan",
+            "reclaim-registry",
             "reclaim-store",
         ],
     ),
+    ("reclaim-registry", &["reclaim-model"]),
     ("reclaim-fleet", &["reclaim-model"]),
     (
         "reclaim-api",

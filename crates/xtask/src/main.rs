@@ -47,7 +47,7 @@ Tasks:
   demo                     Show what reclaim does, on a private containerd
   test [--fast]            Run all checks and tests, as CI does
   containerds [--refresh]  Fetch newer containerds to test against
-  dockerd [--refresh]      Fetch a dockerd and a docker command to test against
+  dockerd [--refresh]      Fetch a dockerd, a docker command and a registry to test against
   compose                  Fetch Compose binaries to test against
   bench [peers]            Measure planning; with `peers`, a whole prune and those of others
   deploy                   Check the files of deploy/ with the tools that use them

@@ -4,7 +4,9 @@
 use std::process::Command;
 
 use crate::compose;
-use crate::debian::{self, CONTAINERD, DOCKER, DOCKERD, Daemon, Refresh, SID, SUITES};
+use crate::debian::{
+    self, CONTAINERD, DOCKER, DOCKER_REGISTRY, DOCKERD, Daemon, Refresh, SID, SUITES,
+};
 use crate::failure::Failure;
 use crate::shell;
 use crate::steps::Steps;
@@ -13,10 +15,11 @@ use crate::workspace::Workspace;
 /// The variable with the path of the containerd that the test kit starts.
 pub(crate) const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
 
-/// The variables with the paths of dockerd, docker and Compose for the tests.
+/// The variables with the paths of dockerd, docker, Compose and docker-registry for the tests.
 pub(crate) const DOCKERD_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
 const DOCKER_VARIABLE: &str = "RECLAIM_TEST_DOCKER";
 const COMPOSE_VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
+const REGISTRY_VARIABLE: &str = "RECLAIM_TEST_REGISTRY";
 
 /// The extent of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub(crate) fn run_all(workspace: &Workspace, steps: &mut Steps) -> Result<Covera
     }
     compare_with_docker(workspace, steps, &mut coverage)?;
     compare_with_compose(workspace, steps, &mut coverage)?;
+    ask_a_registry(workspace, steps, &mut coverage)?;
     Ok(coverage)
 }
 
@@ -145,6 +149,34 @@ fn compare_with_compose(
         Ok(())
     })?;
     coverage.tested.push(dockerd);
+    Ok(())
+}
+
+/// Runs the tests of policies that ask a registry.
+fn ask_a_registry(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    coverage: &mut Coverage,
+) -> Result<(), Failure> {
+    let fetched = steps.step("fetch docker-registry", || {
+        Ok(debian::fetch(
+            workspace,
+            &SID,
+            DOCKER_REGISTRY,
+            Refresh::Never,
+        ))
+    });
+    let registry = match fetched? {
+        Ok(registry) => registry,
+        Err(failure) => return coverage.miss("docker-registry", failure),
+    };
+    let title = format!("tests with docker-registry {}", registry.version);
+    steps.step(&title, || {
+        let mut asking = runner(workspace);
+        asking.args(["--package", "reclaim-cli", "--test", "registry"]);
+        shell::show_and_run(asking.env(REGISTRY_VARIABLE, &registry.path))
+    })?;
+    coverage.tested.push(registry);
     Ok(())
 }
 

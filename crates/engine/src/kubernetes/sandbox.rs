@@ -41,6 +41,8 @@ const SANDBOX: &str = "sandbox";
 pub(crate) struct ContainerdFile {
     /// The imports: paths or patterns, relative to the file.
     pub(crate) imports: Vec<String>,
+    /// The directories of the registries' hosts, separated by colons.
+    pub(crate) registry_hosts: Option<String>,
     /// The images, by their key.
     pinned: BTreeMap<String, String>,
     /// Whether it has the section without the sandbox image.
@@ -90,14 +92,18 @@ impl ContainerdFile {
                 continue;
             };
             let place = format!("plugins.{name}");
-            match as_table(plugin, &place)?.get("sandbox_image") {
+            let plugin = as_table(plugin, &place)?;
+            file.take_hosts(plugin);
+            match plugin.get("sandbox_image") {
                 Some(image) => file.take(SANDBOX, image, &format!("{place}.sandbox_image"))?,
                 None => file.may_reset = true,
             }
         }
         if let Some(plugin) = plugins.get(IMAGES_PLUGIN) {
             let place = format!("plugins.{IMAGES_PLUGIN}");
-            if let Some(pinned) = as_table(plugin, &place)?.get("pinned_images") {
+            let plugin = as_table(plugin, &place)?;
+            file.take_hosts(plugin);
+            if let Some(pinned) = plugin.get("pinned_images") {
                 let place = format!("{place}.pinned_images");
                 for (key, image) in as_table(pinned, &place)? {
                     file.take(key, image, &format!("{place}.{key}"))?;
@@ -105,6 +111,13 @@ impl ContainerdFile {
             }
         }
         Ok(file)
+    }
+
+    fn take_hosts(&mut self, plugin: &Table) {
+        let path = plugin.get("registry").and_then(|it| it.get("config_path"));
+        if let Some(path) = path.and_then(Value::as_str) {
+            self.registry_hosts = Some(path.to_owned());
+        }
     }
 
     fn take(&mut self, key: &str, image: &Value, place: &str) -> Result<(), ContainerdFileError> {

@@ -15,6 +15,9 @@ use super::sandbox::{ContainerdFile, NeededImages};
 /// The maximum number of files. A node has a handful.
 const MAX_FILES: usize = 100;
 
+/// Where nerdctl and containerd's packages have the hosts of registries.
+const DEFAULT_REGISTRY_HOSTS: &str = "/etc/containerd/certs.d";
+
 /// The images that pods need according to containerd's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxImages {
@@ -36,6 +39,28 @@ impl SandboxImages {
 /// If the file does not exist, containerd uses its defaults, and these are returned.
 pub fn read_sandbox_images(path: &Path) -> SandboxImages {
     let mut needed = NeededImages::default();
+    let warnings = read_files(path, |file| needed.take(file));
+    SandboxImages {
+        names: needed.names(),
+        warnings,
+    }
+}
+
+/// Returns the directories with the hosts of registries, `config_path` in the file at `path` and
+/// its imports. Files that cannot be read are left out.
+pub fn read_registry_hosts(path: &Path) -> Vec<PathBuf> {
+    let mut directories = DEFAULT_REGISTRY_HOSTS.to_owned();
+    // An image whose mirror is not known stays.
+    let _unread = read_files(path, |file| {
+        if let Some(named) = file.registry_hosts.filter(|named| !named.is_empty()) {
+            directories = named;
+        }
+    });
+    directories.split(':').map(PathBuf::from).collect()
+}
+
+/// Calls `take` for each file, in containerd's order. Returns why some could not be read.
+fn read_files(path: &Path, mut take: impl FnMut(ContainerdFile)) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut seen = BTreeSet::new();
     let mut pending = VecDeque::from([path.to_owned()]);
@@ -74,12 +99,9 @@ pub fn read_sandbox_images(path: &Path) -> SandboxImages {
                 Err(why) => warnings.push(warn(format!("import `{import}`: {why}"))),
             }
         }
-        needed.take(parsed);
+        take(parsed);
     }
-    SandboxImages {
-        names: needed.names(),
-        warnings,
-    }
+    warnings
 }
 
 /// Returns the files of an import, relative to the importing file: the matching files in the order of
@@ -175,6 +197,29 @@ mod tests {
         let found = read_sandbox_images(&main);
         assert_eq!(found.names, ["r.example/a:1"]);
         assert!(found.is_whole());
+    }
+
+    #[test]
+    fn the_last_file_with_registry_hosts_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("config.toml");
+        let hosts = || read_registry_hosts(&main);
+        assert_eq!(hosts(), [Path::new("/etc/containerd/certs.d")]);
+        let old = "[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '/a:/b'\n";
+        write(folder.path(), "config.toml", old);
+        assert_eq!(hosts(), [Path::new("/a"), Path::new("/b")]);
+        let imports = format!("imports = ['2.toml', '3.toml']\n{old}");
+        write(folder.path(), "config.toml", &imports);
+        let new = "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/c'\n";
+        write(folder.path(), "2.toml", new);
+        write(
+            folder.path(),
+            "3.toml",
+            "[plugins.cri.registry]\nconfig_path = ''\n",
+        );
+        assert_eq!(hosts(), [Path::new("/c")]);
+        write(folder.path(), "2.toml", "not TOML");
+        assert_eq!(hosts(), [Path::new("/a"), Path::new("/b")]);
     }
 
     #[test]

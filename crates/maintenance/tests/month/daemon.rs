@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_maintenance::{
-    LastUseIndex, LateRoom, Maintenance, PolicyRun, PolicySet, RunHistory, Scheduler,
+    LastUseIndex, LateRoom, Maintenance, PolicyRun, PolicySet, Registries, RunHistory, Scheduler,
     SchedulerHandle, SchedulerObserver,
 };
 use reclaim_model::PolicyName;
@@ -72,6 +72,7 @@ impl Daemon {
                 cluster_lock: None,
                 kubelet_config: None,
                 late: Arc::clone(&host.late),
+                registries: Registries::default(),
             },
             policies: host.policies.clone(),
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{Digest, PruneFilters, Rule, SnapshotSizes, Snapshotter};
+use crate::{Digest, PruneFilters, RegistryAnswers, Rule, SnapshotSizes, Snapshotter};
 
 /// What is known about the use of one target. Its times only compare with each other and with
 /// [`LastUses::now`]: they count time that passed, whatever the wall clock showed.
@@ -66,6 +66,9 @@ pub struct RuleImages {
     pub filters: PruneFilters,
     /// What is known about last use.
     pub uses: Arc<LastUses>,
+    /// What registries answered about images that would stay as last copies. Without an answer
+    /// such an image stays.
+    pub registries: Arc<RegistryAnswers>,
     /// What is to be freed. The least recently used go first, until every goal is met. `None` frees
     /// everything that may go; an empty list only what is unused for too long.
     pub goals: Option<Vec<Goal>>,

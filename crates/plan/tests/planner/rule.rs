@@ -34,6 +34,7 @@ pub(crate) fn lenient() -> RuleImages {
         },
         filters: all(),
         uses: Arc::default(),
+        registries: Arc::default(),
         goals: None,
         max_unused: None,
         max_images: None,

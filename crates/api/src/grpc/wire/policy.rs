@@ -42,6 +42,7 @@ impl From<&Policy> for proto::Policy {
             max_io_pressure: policy.max_io_pressure.map(Into::into),
             unpin_build_history: policy.history == BuildHistory::Unpin,
             mode: proto::Mode::from(policy.mode).into(),
+            ask_registry: policy.ask_registry,
         }
     }
 }

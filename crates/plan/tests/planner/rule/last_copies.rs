@@ -1,9 +1,13 @@
 //! Which images a policy keeps because no registry is known to have them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
-use reclaim_model::{EXPIRE, ImageRecord, KeepReason, NamespaceInventory, RuleImages};
+use reclaim_model::{
+    EXPIRE, ImageRecord, KeepReason, NamespaceInventory, Reference, RegistryAnswer, RegistryImage,
+    RuleImages,
+};
 
 use super::{apart, evaluated, lenient};
 use crate::random::{BLOBS, pick, scenes};
@@ -129,6 +133,35 @@ fn records_without_a_repository_go_with_the_others_of_their_target() {
         let last = built.here().images.first_mut().unwrap();
         last.label(EXPIRE, "2026-02-01T00:00:00Z");
         assert!(!evaluated(&built, &sparing()).removed().contains(&&**name));
+    }
+}
+
+#[test]
+fn what_a_registry_answered_replaces_a_source() {
+    let mut world = apart(&["built", "moved", "pushed"]);
+    world.record("registry.internal/pushed:1", "PUSHED");
+    let image = |name: &str, target: &str| {
+        let name = Reference::parse_normalized(name).unwrap();
+        RegistryImage::new(&name, &digest(target))
+    };
+    let mut images = sparing();
+    images.registries = Arc::new(BTreeMap::from([
+        (image("pushed", "PUSHED"), RegistryAnswer::Has),
+        (image("moved", "OTHER"), RegistryAnswer::Has),
+        (
+            image("built", "BUILT"),
+            RegistryAnswer::Unknown("docker.io answered 404 Not Found".to_owned()),
+        ),
+    ]));
+    let outcome = evaluated(&world, &images);
+    assert_eq!(outcome.removed(), [library("pushed:1")]);
+    assert_eq!(
+        outcome.holders(&library("built:1")),
+        ["rule policy.last_copies: docker.io answered 404 Not Found"]
+    );
+    for name in [&library("moved:1"), "registry.internal/pushed:1"] {
+        assert_eq!(outcome.reason(name), KeepReason::LastCopy);
+        assert_eq!(outcome.holders(name), ["rule policy.last_copies"]);
     }
 }
 
