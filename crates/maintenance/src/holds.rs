@@ -35,7 +35,7 @@ impl LastUseIndex {
                     has_failed = false;
                     next
                 }
-                Err(RunError::Busy(_)) => RETRY,
+                Err(RunError::Busy(_) | RunError::Inhibited(_)) => RETRY,
                 Err(error) => {
                     if !has_failed {
                         warn!(error = chain(&error), "cannot end undo windows; retrying");
