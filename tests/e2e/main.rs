@@ -7,6 +7,7 @@
 mod broken;
 mod census;
 mod cost;
+mod credentials;
 mod cri;
 mod df;
 mod directories;

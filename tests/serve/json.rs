@@ -1,5 +1,6 @@
 //! The JSON API over HTTP, as curl sees it.
 
+use reclaim_testkit::{KubeletDirectory, Layer, image};
 use serde_json::{Value, json};
 
 use crate::daemon::{Answer, Daemon};
@@ -63,6 +64,37 @@ async fn streams_the_progress_of_a_run_and_then_its_report() {
     let released = post(&daemon, "/release", &json!({"run": run})).await;
     assert_eq!(&released.done()["run"], run);
     assert_eq!(rig.names().await.len(), 1);
+}
+
+/// A daemon reads the kubelet's directory of its configuration.
+#[tokio::test]
+async fn refuses_to_undo_private_images_without_a_pull_record() {
+    let rig = Rig::start().await;
+    let kubelet = KubeletDirectory::new();
+    let config = kubelet.path().join("reclaim.toml");
+    let directory = kubelet.path().display();
+    let text = format!("[kubernetes]\nkubelet_directory = '{directory}'\n");
+    std::fs::write(&config, text).unwrap();
+    let globals = ["--config", config.to_str().unwrap(), "-n", "k8s.io"];
+    let daemon = Daemon::start_with(rig.containerd.address(), &globals, &[]).await;
+    let private = image("registry.example/private:1")
+        .layers([Layer::random(1, 900)])
+        .build(&rig.containerd.namespace("k8s.io"))
+        .await
+        .unwrap();
+    let id = &private.manifests[0].config.digest;
+    kubelet.pulled_with_secret(id);
+    let body = json!({"request": unused(), "options": {"grace": "10ms", "undo_window": "1h"}});
+    assert_eq!(post(&daemon, "/prune", &body).await.status, 200);
+    kubelet.forget(id);
+    let names = json!([private.name()]);
+    let refused = post(&daemon, "/undo", &json!({})).await.done();
+    assert_eq!(
+        (&refused["refused"], &refused["restored"]),
+        (&names, &json!([]))
+    );
+    let anyway = post(&daemon, "/undo", &json!({"without_credentials": true})).await;
+    assert_eq!(anyway.done()["restored"], names);
 }
 
 #[tokio::test]

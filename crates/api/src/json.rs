@@ -249,9 +249,11 @@ async fn undo(State(service): State<Arc<Service>>, Received(body): Received) -> 
         namespace,
         run,
         images,
+        without_credentials,
     } = read(&body)?;
     let namespace = service.namespace_or_default(namespace);
-    answer(service.undo(namespace, run, images).await?).await
+    let undoing = service.undo(namespace, run, images, without_credentials);
+    answer(undoing.await?).await
 }
 
 async fn release(State(service): State<Arc<Service>>, Received(body): Received) -> Served {

@@ -275,9 +275,14 @@ impl Service {
         namespace: Namespace,
         run: Option<String>,
         images: Vec<String>,
+        without_credentials: bool,
     ) -> Result<Undone, ServiceError> {
         let engine = Arc::clone(&self.parts.engine);
-        detached(async move { engine.undo(&namespace, run.as_deref(), &images).await }).await
+        let undoing = async move {
+            let undoing = engine.undo(&namespace, run.as_deref(), &images, without_credentials);
+            undoing.await
+        };
+        detached(undoing).await
     }
 
     /// Frees what a run holds, in a task of its own. Without `run` it is the latest.

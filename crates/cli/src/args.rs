@@ -82,9 +82,10 @@ pub(crate) enum Command {
     /// Restore images that a prune with an undo window removed
     ///
     /// The records come back with their name, target and labels. Nothing is pulled, because the
-    /// content was held. A name that now points to a different image is not changed.
+    /// content was held. A name that now points to a different image is not changed. On a Kubernetes
+    /// node, private images whose pull record the kubelet has deleted are not restored.
     ///
-    /// Exit status: 0 done; 1 failed; 2 wrong usage; 3 a name now points to a different image.
+    /// Exit status: 0 done; 1 failed; 2 wrong usage; 3 an image was not restored.
     Undo(UndoArgs),
 
     /// Free what a prune with an undo window holds, before the window ends
@@ -220,6 +221,14 @@ pub(crate) struct UndoArgs {
 
     /// Restore only these images, by full name [default: all of the run]
     pub(crate) images: Vec<String>,
+
+    /// Also restore private images whose pull record the kubelet has deleted
+    ///
+    /// From Kubernetes 1.35 on, the kubelet's pull records say which pods may use an image. An image
+    /// without a record may be used by every pod, so an undo does not restore it if it had one when it
+    /// was removed.
+    #[arg(long)]
+    pub(crate) without_credentials: bool,
 }
 
 #[derive(Debug, Args)]

@@ -69,6 +69,10 @@ impl Backend {
         let engine = globals
             .identified(engine, None)
             .with_containerd_config(globals.containerd_config());
+        let engine = match globals.kubelet_directory() {
+            Some(directory) => engine.with_kubelet_directory(directory),
+            None => engine,
+        };
         Ok(Self::Direct(Box::new(engine)))
     }
 
@@ -198,14 +202,19 @@ impl Backend {
         namespace: &Namespace,
         run: Option<&str>,
         images: &[String],
+        without_credentials: bool,
     ) -> Result<Undone, CommandError> {
         match self {
-            Self::Direct(engine) => Ok(engine.undo(namespace, run, images).await?),
+            Self::Direct(engine) => {
+                let undoing = engine.undo(namespace, run, images, without_credentials);
+                Ok(undoing.await?)
+            }
             Self::Host(client) => {
                 let undo = Undo {
                     namespace: Some(namespace.clone()),
                     run: run.map(ToOwned::to_owned),
                     images: images.to_vec(),
+                    without_credentials,
                 };
                 Ok(client.undo(&undo).await?)
             }

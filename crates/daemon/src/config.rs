@@ -35,6 +35,9 @@ pub const DEFAULT_PATH: &str = "/etc/reclaim/config.toml";
 /// The default state directory.
 pub const DEFAULT_STATE: &str = "/var/lib/reclaim";
 
+/// The default directory of the kubelet.
+pub const DEFAULT_KUBELET: &str = "/var/lib/kubelet";
+
 /// The checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -44,6 +47,8 @@ pub struct Config {
     pub containerd_toml: PathBuf,
     /// The path of the kubelet's own configuration.
     pub kubelet_yaml: PathBuf,
+    /// The kubelet's directory, with its pull records.
+    pub kubelet_directory: PathBuf,
     /// The state directory.
     pub state: PathBuf,
     /// The address of the metrics server, if there is one.
@@ -85,6 +90,7 @@ impl Config {
             address: containerd.address,
             containerd_toml: containerd.config,
             kubelet_yaml: kubernetes.kubelet_config,
+            kubelet_directory: kubernetes.kubelet_directory,
             state: state.directory,
             metrics: metrics.listen,
             events: events::url(events_section)?,

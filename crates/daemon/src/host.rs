@@ -112,6 +112,11 @@ impl Host {
         let engine = with_docker(adapted, &options.docker, options.trust_leases)?
             .with_containers(Arc::clone(&registered) as _)
             .with_last_use(Arc::clone(&index) as _);
+        let engine = if options.is_remote {
+            engine
+        } else {
+            engine.with_kubelet_directory(&config.kubelet_directory)
+        };
         let history = RunHistory::open(&state)?;
         let late = LateRoom::of_runs(&history.runs(), engine.store().now(), Instant::now());
         let host = Self {

@@ -97,7 +97,7 @@ impl ContainerEngine {
         output: &mut impl Write,
     ) -> Result<(), Box<dyn Error>> {
         let run = Some(report.run.0.as_str());
-        let undone = self.reclaim.undo(&self.namespace, run, &[]).await?;
+        let undone = self.reclaim.undo(&self.namespace, run, &[], false).await?;
         for name in undone.restored {
             writeln!(output, "restored {name}")?;
         }

@@ -20,7 +20,7 @@ use reclaim_model::{
 use reclaim_store::{Containerd, HeldBlob, StoreError};
 use tracing::warn;
 
-use crate::journal;
+use crate::journal::{self, Entries};
 use crate::lease::{self, ABANDONED, HOLD_PREFIX};
 use crate::retry::retry;
 
@@ -56,15 +56,14 @@ enum Form {
 impl BatchHold {
     /// Prepares the hold of a batch: small, or with a journal.
     ///
-    /// Precondition: each image of a small one [`fits`].
-    pub(crate) async fn new(
+    /// Precondition: `blobs` is the journal of the steps, and each image of a small one [`fits`].
+    pub(crate) fn new(
         run: &RunId,
-        namespace: &Namespace,
         steps: &[Step],
+        blobs: Vec<HeldBlob>,
         number: usize,
         is_small: bool,
     ) -> Self {
-        let blobs = journal::write(run, namespace, steps, &[]).await;
         let form = if is_small {
             let resources = steps.iter().filter_map(|step| resources_of(&step.image));
             let bodies = blobs.iter().map(|blob| String::from_utf8_lossy(&blob.body));
@@ -219,8 +218,8 @@ fn labels(journal: &str) -> BTreeMap<String, String> {
 /// The journal in the labels of a lease.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LabelJournal {
-    /// The records that the lease holds.
-    Records(Vec<ImageRecord>),
+    /// The entries whose content the lease holds.
+    Entries(Entries),
     /// The journal is damaged, or from a newer version.
     Unreadable,
 }
@@ -248,10 +247,10 @@ pub(crate) fn read(lease: &Lease) -> Option<LabelJournal> {
         })
     };
     let is_whole = entries.records.iter().all(is_held);
-    Some(LabelJournal::Records(if is_whole {
-        entries.records
+    Some(LabelJournal::Entries(if is_whole {
+        entries
     } else {
-        Vec::new()
+        Entries::default()
     }))
 }
 
@@ -259,6 +258,7 @@ pub(crate) fn read(lease: &Lease) -> Option<LabelJournal> {
 mod tests {
     use super::*;
     use crate::fixture::{digest, step};
+    use crate::kubernetes::RestrictedImages;
 
     fn with_labels(name: &str, labels: &[(&str, &str)]) -> Step {
         let mut step = step(name, '1');
@@ -272,7 +272,9 @@ mod tests {
     /// The complete lease of a small hold.
     async fn lease(steps: &[Step]) -> Lease {
         let run = RunId("run".to_owned());
-        let hold = BatchHold::new(&run, &"default".parse().unwrap(), steps, 1, true).await;
+        let (namespace, restricted) = ("default".parse().unwrap(), RestrictedImages::new());
+        let blobs = journal::write(&run, &namespace, steps, &[], &restricted).await;
+        let hold = BatchHold::new(&run, steps, blobs, 1, true);
         let Form::Labels { journal, resources } = hold.form else {
             unreachable!("it is small")
         };
@@ -298,8 +300,11 @@ mod tests {
         for (key, value) in &lease.labels {
             assert!(key.len() + value.len() <= 4096, "{key}");
         }
-        let images: Vec<ImageRecord> = steps.into_iter().map(|step| step.image).collect();
-        assert_eq!(read(&lease), Some(LabelJournal::Records(images)));
+        let entries = Entries {
+            records: steps.into_iter().map(|step| step.image).collect(),
+            ..Entries::default()
+        };
+        assert_eq!(read(&lease), Some(LabelJournal::Entries(entries)));
     }
 
     #[tokio::test]
@@ -311,7 +316,7 @@ mod tests {
         ];
         let whole = lease(&[with_labels("app:1", &labels)]).await;
         assert_eq!(whole.resources.len(), 3);
-        let none = || Some(LabelJournal::Records(Vec::new()));
+        let none = || Some(LabelJournal::Entries(Entries::default()));
         assert_ne!(read(&whole), none());
         for missing in 0..3 {
             let mut half = whole.clone();

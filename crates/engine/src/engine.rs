@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::error::RunError;
 use crate::guard::{PruneGuard, Queue};
 use crate::heartbeat::Heartbeat;
 use crate::identity::Identity;
-use crate::kubernetes::ContainerdConfig;
+use crate::kubernetes::{ContainerdConfig, PullRecords};
 use crate::presence::{Presence, Unfinished};
 use crate::protection::SharedProtectors;
 use crate::retry::TO_END;
@@ -36,6 +36,7 @@ pub struct Engine {
     pub(crate) guard: PruneGuard,
     pub(crate) queue: Queue,
     pub(crate) protectors: SharedProtectors,
+    pub(crate) pull_records: Option<PullRecords>,
     pub(crate) finished: broadcast::Sender<Arc<Report>>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) unfinished: Arc<Unfinished>,
@@ -63,6 +64,7 @@ impl Engine {
             guard: PruneGuard::default(),
             queue: Queue::default(),
             protectors: SharedProtectors::default(),
+            pull_records: None,
             finished: broadcast::Sender::new(REPORT_BUFFER),
             heartbeat: Heartbeat::default(),
             last_use: None,
@@ -104,6 +106,16 @@ impl Engine {
     pub fn with_containerd_config(self, config: ContainerdConfig) -> Self {
         self.protect(Protection::clone(&self.protection()), config);
         self
+    }
+
+    /// Reads the kubelet's pull records in its directory, usually `/var/lib/kubelet`, so that an undo
+    /// opens no private image to every pod. Without this, an undo restores every image.
+    #[must_use]
+    pub fn with_kubelet_directory(self, directory: &Path) -> Self {
+        Self {
+            pull_records: Some(PullRecords::of_kubelet(directory)),
+            ..self
+        }
     }
 
     /// Sets the source of last uses, which plans for a policy read.

@@ -25,6 +25,7 @@ use crate::error::RunError;
 use crate::full_disk::Ended;
 use crate::hold::Hold;
 use crate::host_guard::{self, Collection};
+use crate::kubernetes::RestrictedImages;
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::named;
 use crate::off_thread::{blocking, lend};
@@ -75,7 +76,8 @@ impl Engine {
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
         log_lifted(run.id, run.options.caller, &plan);
         let watcher = self.store.watch_events(&plan.namespace).ok();
-        let holding = self.hold(run, &plan);
+        let restricted = self.restricted_images(&plan, &inventory).await;
+        let holding = self.hold(run, &plan, &restricted);
         let held = self.phase(info_span!("hold"), holding).await;
         if run.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
@@ -98,6 +100,7 @@ impl Engine {
             report: &mut report,
             watcher: watcher.as_ref(),
             directories: None,
+            restricted: &restricted,
         };
         let Ended { journals, result } = match held? {
             Some(journals) => {
@@ -142,14 +145,19 @@ impl Engine {
     }
 
     /// Writes the hold of a plan; `None` if the disk has no room for it or for the collection.
-    async fn hold(&self, run: Run<'_>, plan: &Plan) -> Result<Option<Vec<Digest>>, StoreError> {
+    async fn hold(
+        &self,
+        run: Run<'_>,
+        plan: &Plan,
+        restricted: &RestrictedImages,
+    ) -> Result<Option<Vec<Digest>>, StoreError> {
         let will_collect = run.options.undo_window.is_zero();
         // Only a precaution, so a read failure does not end the run.
         if will_collect && self.store.lacks_room_to_collect().await.unwrap_or(false) {
             warn!("the disk is almost full; removing a few images at a time");
             return Ok(None);
         }
-        match Hold::write(&self.store, run.id, plan).await {
+        match Hold::write(&self.store, run.id, plan, restricted).await {
             Ok(journals) => Ok(Some(journals)),
             Err(error) if error.is_out_of_space() => {
                 let error = chain(&error);
@@ -180,6 +188,7 @@ impl Engine {
             report,
             watcher,
             directories,
+            restricted: _,
         } = execution;
         let run = *run;
         let namespace = plan.namespace.clone();

@@ -19,6 +19,7 @@ use crate::batch_hold::{self, BatchHold};
 use crate::engine::Engine;
 use crate::error::RunError;
 use crate::hold::Hold;
+use crate::journal;
 use crate::measure::{Measuring, enter_sizes, snapshots_of};
 use crate::retry::retry;
 use crate::run::{Execution, with_steps};
@@ -151,7 +152,8 @@ impl Engine {
                 if rest.steps.is_empty() && rest.unpins.is_empty() {
                     break;
                 }
-                match Hold::write(&self.store, execution.run.id, &rest).await {
+                let restricted = execution.restricted;
+                match Hold::write(&self.store, execution.run.id, &rest, restricted).await {
                     Ok(journals) => {
                         warn_of_batches(execution.report, &batches);
                         info!(steps = rest.steps.len(), "there is room for the rest");
@@ -207,14 +209,9 @@ impl Engine {
         let (hold, mut batch) = loop {
             let batch = batches.next();
             let is_small = batch.steps.len() <= MAX_SMALL;
-            let hold = BatchHold::new(
-                execution.run.id,
-                namespace,
-                &batch.steps,
-                batches.tries,
-                is_small,
-            );
-            let hold = hold.await;
+            let (run, restricted) = (execution.run.id, execution.restricted);
+            let blobs = journal::write(run, namespace, &batch.steps, &[], restricted).await;
+            let hold = BatchHold::new(run, &batch.steps, blobs, batches.tries, is_small);
             batches.tries += 1;
             match hold
                 .write(&self.store, namespace, execution.run.expires)

@@ -14,6 +14,7 @@ use reclaim_store::{Containerd, LeaseDeletion, StoreError};
 
 use crate::batch_hold::{self, LabelJournal};
 use crate::journal;
+use crate::kubernetes::RestrictedImages;
 use crate::lease::{self, ABANDONED, HOLD_PREFIX, UNFINISHED, unfinished};
 use crate::off_thread::blocking;
 use crate::retry::{Patience, retry};
@@ -37,6 +38,9 @@ pub struct Hold {
     pub records: Vec<ImageRecord>,
     /// Image configs that no longer refer to their unpacked layers.
     pub unpins: Vec<Unpin>,
+    /// Images that only some pods were allowed to use: by target, the image IDs of the kubelet's pull
+    /// records.
+    pub restricted: BTreeMap<Digest, Vec<Digest>>,
     /// The IDs of its leases: one, or several after a run on a full disk.
     pub leases: Vec<String>,
 }
@@ -64,6 +68,7 @@ impl Hold {
         store: &Containerd,
         run: &RunId,
         plan: &Plan,
+        restricted: &RestrictedImages,
     ) -> Result<Vec<Digest>, StoreError> {
         let namespace = &plan.namespace;
         let lease = unfinished(run);
@@ -71,7 +76,7 @@ impl Hold {
         labels.insert(ABANDONED.to_owned(), "true".to_owned());
         retry(|| store.create_lease(namespace, &lease, labels.clone())).await?;
         let mut written = Vec::new();
-        for blob in journal::write(run, namespace, &plan.steps, &plan.unpins).await {
+        for blob in journal::write(run, namespace, &plan.steps, &plan.unpins, restricted).await {
             let digest = retry(|| store.write_held(namespace, &lease, blob.clone()));
             written.push(digest.await?);
         }
@@ -171,6 +176,7 @@ impl Hold {
                 is_whole: found.is_whole,
                 records: found.records,
                 unpins: found.unpins,
+                restricted: found.restricted,
                 leases: vec![lease.id.clone()],
             };
             let is_same = |it: &&mut Self| it.run == hold.run && it.is_abandoned == is_abandoned;
@@ -197,6 +203,7 @@ impl Hold {
         // A hold that a daemon takes over has two leases for a moment.
         self.records.dedup();
         self.unpins.extend(other.unpins);
+        self.restricted.extend(other.restricted);
         self.leases.extend(other.leases);
     }
 
@@ -243,6 +250,7 @@ pub(crate) async fn progress(
 struct Journals {
     records: Vec<ImageRecord>,
     unpins: Vec<Unpin>,
+    restricted: RestrictedImages,
     /// Whether all of them could be read: none is damaged or from a newer version.
     is_whole: bool,
 }
@@ -255,12 +263,14 @@ async fn records(
 ) -> Result<Journals, StoreError> {
     let mut records = Vec::new();
     let mut unpins = Vec::new();
+    let mut restricted = RestrictedImages::new();
     let mut is_whole = true;
     if let Some(listed) = batch_hold::read(lease) {
         match listed {
             LabelJournal::Unreadable => is_whole = false,
-            LabelJournal::Records(listed) => {
-                for record in listed {
+            LabelJournal::Entries(listed) => {
+                restricted = listed.restricted;
+                for record in listed.records {
                     // A lease accepts digests that do not exist.
                     if retry(|| store.has_content(namespace, &record.target.digest)).await? {
                         records.push(record);
@@ -271,6 +281,7 @@ async fn records(
         return Ok(Journals {
             records,
             unpins,
+            restricted,
             is_whole,
         });
     }
@@ -281,6 +292,7 @@ async fn records(
             Some(read) => {
                 records.extend(read.records);
                 unpins.extend(read.unpins);
+                restricted.extend(read.restricted);
             }
             None => is_whole = false,
         }
@@ -289,6 +301,7 @@ async fn records(
     Ok(Journals {
         records,
         unpins,
+        restricted,
         is_whole,
     })
 }

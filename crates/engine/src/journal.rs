@@ -13,6 +13,7 @@ use reclaim_model::{
 use reclaim_store::HeldBlob;
 use serde::{Deserialize, Serialize};
 
+use crate::kubernetes::RestrictedImages;
 use crate::off_thread::{blocking, for_each_yielding};
 
 /// The version of the format. Other versions are not read.
@@ -58,6 +59,7 @@ struct Label {
 pub(crate) struct Entries {
     pub(crate) records: Vec<ImageRecord>,
     pub(crate) unpins: Vec<Unpin>,
+    pub(crate) restricted: RestrictedImages,
 }
 
 /// An image record before its removal.
@@ -71,11 +73,16 @@ pub(crate) struct Record {
     annotations: BTreeMap<String, String>,
     labels: BTreeMap<String, String>,
     created_at: Option<Timestamp>,
+    /// The image IDs under which the kubelet had a pull record that restricts who may use the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pull_records: Vec<reclaim_model::Digest>,
 }
 
 impl Record {
-    fn of(image: &ImageRecord) -> Self {
+    fn of(image: &ImageRecord, restricted: &RestrictedImages) -> Self {
+        let pull_records = restricted.get(&image.target.digest);
         Self {
+            pull_records: pull_records.cloned().unwrap_or_default(),
             name: image.name.clone(),
             media_type: image.target.media_type.clone(),
             digest: image.target.digest.clone(),
@@ -108,7 +115,7 @@ impl Record {
     fn weight(&self) -> usize {
         let pairs = self.labels.iter().chain(&self.annotations);
         let pairs: usize = pairs.map(|(key, value)| key.len() + value.len() + 8).sum();
-        self.name.len() + self.media_type.len() + 2 * pairs + 320
+        self.name.len() + self.media_type.len() + 2 * pairs + 75 * self.pull_records.len() + 320
     }
 }
 
@@ -118,9 +125,13 @@ pub(crate) async fn write(
     namespace: &Namespace,
     steps: &[Step],
     unpins: &[Unpin],
+    restricted: &RestrictedImages,
 ) -> Vec<HeldBlob> {
     let mut records = Vec::with_capacity(steps.len());
-    for_each_yielding(steps, |step| records.push(Record::of(&step.image))).await;
+    for_each_yielding(steps, |step| {
+        records.push(Record::of(&step.image, restricted));
+    })
+    .await;
     let (run, namespace, unpins) = (run.clone(), namespace.clone(), unpins.to_vec());
     blocking(move || blobs(&run, &namespace, records, &unpins)).await
 }
@@ -198,6 +209,10 @@ fn references(labels: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, 
 /// Reads a journal; `None` for any other text or version.
 pub(crate) fn read(body: &[u8]) -> Option<Entries> {
     let journal: Journal = serde_json::from_slice(body).ok()?;
+    let restricted = journal.records.iter();
+    let restricted = restricted.filter(|record| !record.pull_records.is_empty());
+    let restricted = restricted.map(|record| (record.digest.clone(), record.pull_records.clone()));
+    let restricted = restricted.collect();
     let records = journal.records.into_iter();
     let labels = journal.labels.into_iter().map(|label| Unpin {
         config: label.config,
@@ -206,6 +221,7 @@ pub(crate) fn read(body: &[u8]) -> Option<Entries> {
     (journal.version == VERSION).then(|| Entries {
         records: records.map(Record::into_image).collect(),
         unpins: labels.collect(),
+        restricted,
     })
 }
 
@@ -227,6 +243,7 @@ mod tests {
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect(),
             created_at: Some("2026-01-02T03:04:05.000000006Z".parse().unwrap()),
+            pull_records: Vec::new(),
         };
         Step {
             image: record.into_image(),
@@ -236,8 +253,12 @@ mod tests {
     }
 
     fn written(steps: &[Step]) -> Vec<HeldBlob> {
+        written_with(steps, &RestrictedImages::new())
+    }
+
+    fn written_with(steps: &[Step], restricted: &RestrictedImages) -> Vec<HeldBlob> {
         let run = RunId("run".to_owned());
-        let records = steps.iter().map(|step| Record::of(&step.image));
+        let records = steps.iter().map(|step| Record::of(&step.image, restricted));
         blobs(&run, &"default".parse().unwrap(), records.collect(), &[])
     }
 
@@ -266,6 +287,24 @@ mod tests {
         assert_eq!(blobs.len(), 1);
         let records = read(&blobs[0].body).unwrap().records;
         assert_eq!(records, steps.map(|step| step.image));
+    }
+
+    /// Without them, the journal is as earlier versions wrote it, and they can read it.
+    #[test]
+    fn reads_back_the_images_that_only_some_pods_may_use() {
+        let steps = [step(1, &[]), step(2, &[])];
+        let plain = written(&steps);
+        assert!(!String::from_utf8_lossy(&plain[0].body).contains("pull_records"));
+        assert_eq!(
+            read(&plain[0].body).unwrap().restricted,
+            RestrictedImages::new()
+        );
+        let id: reclaim_model::Digest = format!("sha256:{:064x}", 7).parse().unwrap();
+        let restricted = RestrictedImages::from([(steps[1].image.target.digest.clone(), vec![id])]);
+        let blobs = written_with(&steps, &restricted);
+        let entries = read(&blobs[0].body).unwrap();
+        assert_eq!(entries.restricted, restricted);
+        assert_eq!(entries.records, steps.map(|step| step.image));
     }
 
     #[test]
@@ -370,7 +409,7 @@ mod tests {
         for labels in labels {
             let step = step(1, labels);
             let taken = length(&written(std::slice::from_ref(&step))[0]);
-            let weight = Record::of(&step.image).weight();
+            let weight = Record::of(&step.image, &RestrictedImages::new()).weight();
             // Up to the constant part of a record.
             assert!(
                 weight.abs_diff(taken) < 400,
@@ -383,7 +422,7 @@ mod tests {
     fn a_blob_is_filled_to_its_limit() {
         let of_weight = |index, weight: usize| {
             let mut step = step(index, &[]);
-            let missing = weight - Record::of(&step.image).weight();
+            let missing = weight - Record::of(&step.image, &RestrictedImages::new()).weight();
             step.image.name.extend(std::iter::repeat_n('n', missing));
             step
         };

@@ -1,9 +1,11 @@
-//! The images that containerd needs for pods, from its own configuration.
+//! What Reclaim reads on a node of Kubernetes: the images that containerd needs for pods, from its own
+//! configuration, and the kubelet's pull records.
 //!
-//! Parsing is pure. This module and [`sandbox_files`] read the files, in bounded time, and never write
-//! them. Unreadable files are reported, and treated as unknown.
+//! Parsing is pure. The files are read in bounded time, and never written. Unreadable files are
+//! reported, and treated as unknown.
 
 mod pod_images;
+mod pull_records;
 mod sandbox;
 mod sandbox_files;
 
@@ -12,6 +14,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use pod_images::ContainerdConfig;
+pub(crate) use pull_records::{PullRecords, RestrictedImages};
 pub use sandbox_files::{SandboxImages, read_registry_hosts, read_sandbox_images};
 
 /// The maximum size of a file, in bytes: far more than a configuration has.

@@ -8,6 +8,7 @@ use reclaim_store::EventWatcher;
 use tokio_util::sync::CancellationToken;
 
 use crate::controls::{ProgressSink, RunOptions};
+use crate::kubernetes::RestrictedImages;
 use crate::measure::Measuring;
 use crate::retry::Patience;
 use crate::stranded::Before;
@@ -54,6 +55,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) watcher: Option<&'a EventWatcher>,
     /// The snapshot directories before the first removal.
     pub(crate) directories: Option<Before>,
+    /// The images that only some pods may use.
+    pub(crate) restricted: &'a RestrictedImages,
 }
 
 /// Returns a plan that has only these steps.

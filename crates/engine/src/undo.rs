@@ -22,6 +22,10 @@ pub struct Undone {
     pub restored: Vec<String>,
     /// Names that now point to another image, and were not changed.
     pub taken: Vec<String>,
+    /// Private images that were not restored: the kubelet's pull record is gone or cannot be read, so
+    /// every pod could use them.
+    #[serde(default)]
+    pub refused: Vec<String>,
 }
 
 impl Engine {
@@ -41,7 +45,8 @@ impl Engine {
     /// Restores the records that a run removed: all of them, or those with the given names. It needs
     /// no network. When all are restored, the hold ends.
     ///
-    /// `run` is a run ID or its prefix; `None` is the latest run.
+    /// `run` is a run ID or its prefix; `None` is the latest run. With `without_credentials` it also
+    /// restores private images whose pull record is gone, so that every pod may use them.
     ///
     /// # Errors
     ///
@@ -52,10 +57,13 @@ impl Engine {
         namespace: &Namespace,
         run: Option<&str>,
         names: &[String],
+        without_credentials: bool,
     ) -> Result<Undone, RunError> {
         let presence = self.presence(new_run(), namespace).await;
         let _running = self.try_begin(&presence, namespace).await?;
-        let undone = self.undo_guarded(namespace, run, names).await;
+        let undone = self
+            .undo_guarded(namespace, run, names, without_credentials)
+            .await;
         host_guard::release(&self.store, namespace, &presence).await?;
         undone
     }
@@ -65,6 +73,7 @@ impl Engine {
         namespace: &Namespace,
         run: Option<&str>,
         names: &[String],
+        without_credentials: bool,
     ) -> Result<Undone, RunError> {
         let hold = self.find_hold(namespace, run).await?;
         let removed: BTreeSet<&str> = hold.records.iter().map(|it| it.name.as_str()).collect();
@@ -80,11 +89,20 @@ impl Engine {
             lease: hold.leases.first().map_or("", String::as_str),
             patience: &Patience::default(),
         };
+        let refused = if without_credentials {
+            BTreeSet::new()
+        } else {
+            self.lost_pull_records(&hold.restricted).await
+        };
         let mut undone = Undone::default();
         let mut is_whole = hold.is_whole;
         for image in &hold.records {
             if !names.is_empty() && !names.contains(&image.name) {
                 is_whole = false;
+                continue;
+            }
+            if refused.contains(&image.target.digest) {
+                undone.refused.push(image.name.clone());
                 continue;
             }
             // Otherwise the statistics would count the restored image as pulled again.
@@ -107,7 +125,7 @@ impl Engine {
         if names.is_empty() {
             self.restore_labels(namespace, &hold.unpins).await?;
         }
-        if is_whole && undone.taken.is_empty() {
+        if is_whole && undone.taken.is_empty() && undone.refused.is_empty() {
             hold.delete(&self.store, namespace, false).await?;
         }
         Ok(undone)

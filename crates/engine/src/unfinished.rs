@@ -39,12 +39,30 @@ impl Engine {
                 warn!(run = %hold.run, "cannot read the journal of a crashed run; keeping its hold");
             } else if hold.is_abandoned {
                 warn!(run = %hold.run, records = hold.records.len(), "restoring an unfinished run");
+                self.warn_of_lost_pull_records(&hold).await;
                 self.restore_hold(namespace, &hold, cancel).await?;
                 self.restore_labels(namespace, &hold.unpins).await?;
                 hold.delete(&self.store, namespace, false).await?;
             }
         }
         Ok(())
+    }
+
+    /// Warns of the private images of a crashed run that every pod may use when they are restored.
+    ///
+    /// They are restored, because the run ended before its second look, so containers may use them.
+    /// The next plan removes those that are unused. The kubelet rarely has the time to delete a
+    /// record: it does so only when it collects images itself, and a daemon recovers at once.
+    async fn warn_of_lost_pull_records(&self, hold: &Hold) {
+        let lost = self.lost_pull_records(&hold.restricted).await;
+        for image in &hold.records {
+            if lost.contains(&image.target.digest) {
+                warn!(
+                    run = %hold.run, image = %image.name,
+                    "restoring a private image without the kubelet's pull record: every pod may use it"
+                );
+            }
+        }
     }
 
     /// Restores the records of a hold.

@@ -24,6 +24,7 @@
 //! ```
 //!
 //! - [`Cri`] is a client of the CRI plugin, as the kubelet is; [`Registry`] serves images to pull.
+//! - [`KubeletDirectory`] has the pull records of a kubelet.
 //! - [`ProxySnapshotter`] is a remote snapshotter, which can be made to fail.
 //! - [`ManyImages`] is the exception, a fake: it lists more images than a test could put into a
 //!   real store.
@@ -56,6 +57,7 @@ mod engine;
 mod env;
 pub mod fault;
 mod image;
+mod kubelet;
 mod labels;
 mod many_images;
 mod namespace;
@@ -73,6 +75,7 @@ pub use crate::env::{number_from_env, select_faults};
 pub use crate::image::{
     BuiltImage, BuiltManifest, Format, ImageBuilder, IndexBuilder, Layer, Manifest, image, index,
 };
+pub use crate::kubelet::KubeletDirectory;
 pub use crate::labels::{Labels, labels};
 pub use crate::many_images::ManyImages;
 pub use crate::namespace::{

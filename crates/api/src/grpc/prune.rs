@@ -239,14 +239,18 @@ impl proto::prune_service_server::PruneService for Prune {
             namespace,
             run,
             images,
+            without_credentials,
         } = request.into_inner();
         let namespace = self.namespace(&namespace)?;
         let run = Some(run).filter(|run| !run.is_empty());
-        let undone = self.service.undo(namespace, run, images).await;
-        let undone = undone.map_err(|error| status(&error))?;
+        let undoing = self
+            .service
+            .undo(namespace, run, images, without_credentials);
+        let undone = undoing.await.map_err(|error| status(&error))?;
         Ok(Response::new(proto::UndoResponse {
             restored: undone.restored,
             taken: undone.taken,
+            refused: undone.refused,
         }))
     }
 

@@ -133,6 +133,10 @@ pub struct Undo {
     pub run: Option<String>,
     /// The images to restore; without any all of them.
     pub images: Vec<String>,
+    /// Whether to restore private images without the kubelet's pull record, too.
+    // Left out if not set: an older daemon refuses it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub without_credentials: bool,
 }
 
 /// A run whose hold ends.

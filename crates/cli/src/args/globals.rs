@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reclaim_daemon::DEFAULT_ADDRESS;
-use reclaim_daemon::config::{ConfigSource, DEFAULT_STATE};
+use reclaim_daemon::config::{ConfigSource, DEFAULT_KUBELET, DEFAULT_STATE};
 use reclaim_engine::{ContainerdConfig, Engine};
 use reclaim_model::Namespace;
 use tracing_subscriber::EnvFilter;
@@ -66,6 +66,14 @@ pub(crate) struct Globals {
     /// address: /etc/containerd/config.toml, or the file of k3s, RKE2 or microk8s]
     #[arg(long, global = true, env = "CONTAINERD_CONFIG", value_name = "FILE")]
     containerd_config: Option<PathBuf>,
+
+    /// The kubelet's directory, with its pull records [default: /var/lib/kubelet]
+    ///
+    /// They say which pods may use a private image; `undo` does not restore one whose record is gone.
+    /// `serve`, `maintain` and the `policy` commands take the path from Reclaim's configuration
+    /// instead.
+    #[arg(long, global = true, env = "KUBELET_DIRECTORY", value_name = "DIR")]
+    kubelet_directory: Option<PathBuf>,
 
     /// Namespace of the images [default: default]
     ///
@@ -220,6 +228,14 @@ impl Globals {
             Some(path) => ContainerdConfig::At(path.to_path_buf()),
             None => ContainerdConfig::Unseen,
         }
+    }
+
+    /// Returns the kubelet's directory, for a command that uses containerd directly; `None` if it
+    /// cannot be seen from here. An empty variable counts as unset.
+    pub(crate) fn kubelet_directory(&self) -> Option<&Path> {
+        let named = self.kubelet_directory.as_deref();
+        let named = named.filter(|path| !path.as_os_str().is_empty());
+        named.or((!self.remote).then_some(Path::new(DEFAULT_KUBELET)))
     }
 
     /// Returns whether to shorten IDs.

@@ -20,7 +20,12 @@ pub(crate) async fn undo(globals: &Globals, args: &UndoArgs) -> Result<Exit, Com
     let (namespace, _) = globals.namespace()?;
     let undone = Backend::connect(globals)
         .await?
-        .undo(&namespace, args.run.as_deref(), &args.images)
+        .undo(
+            &namespace,
+            args.run.as_deref(),
+            &args.images,
+            args.without_credentials,
+        )
         .await?;
     for name in &undone.restored {
         output::data(&format!("restored: {name}\n"))?;
@@ -30,7 +35,16 @@ pub(crate) async fn undo(globals: &Globals, args: &UndoArgs) -> Result<Exit, Com
             "not restored: {name}: the name now points to a different image"
         ));
     }
-    Ok(if undone.taken.is_empty() {
+    for name in &undone.refused {
+        output::message(&format!(
+            "not restored: {name}: the kubelet's pull record of this private image is gone or cannot \
+             be read, so every pod could use it"
+        ));
+    }
+    if !undone.refused.is_empty() {
+        output::message("pull it again, or use --without-credentials to let every pod use it");
+    }
+    Ok(if undone.taken.is_empty() && undone.refused.is_empty() {
         Exit::Done
     } else {
         Exit::Partial

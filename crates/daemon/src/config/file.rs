@@ -81,6 +81,8 @@ settings! {
     pub(super) struct KubernetesSection in "kubernetes" {
         /// The kubelet's own configuration, read to warn where it and a policy conflict. It may be missing.
         kubelet_config: PathBuf = PathBuf::from("/var/lib/kubelet/config.yaml");
+        /// The kubelet's directory, read for its pull records: an undo restores no private image whose record is gone. It may be missing.
+        kubelet_directory: PathBuf = PathBuf::from(super::DEFAULT_KUBELET);
     }
 }
 

@@ -54,7 +54,11 @@ async fn small_holds_can_be_undone() {
     assert_eq!(holds.len(), 1, "{holds:?}");
     assert_eq!(holds[0].records.len(), before.len());
     assert!(holds[0].leases.len() > 1 && holds[0].is_whole && !holds[0].is_abandoned);
-    let undone = embedded.engine.undo(&namespace(), None, &[]).await.unwrap();
+    let undone = embedded
+        .engine
+        .undo(&namespace(), None, &[], false)
+        .await
+        .unwrap();
     assert_eq!(undone.restored.len(), before.len());
     assert_eq!(stage.namespace.images().await.unwrap(), before);
     assert!(stage.leases().await.is_empty());

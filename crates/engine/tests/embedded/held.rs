@@ -121,14 +121,18 @@ async fn an_unfinished_run_can_be_listed_and_undone() {
         panic!("{history:?}");
     };
     assert!(hold.is_abandoned && hold.run == report.run, "{hold:?}");
-    let undone = embedded.engine.undo(&namespace(), None, &[]).await.unwrap();
+    let undone = embedded
+        .engine
+        .undo(&namespace(), None, &[], false)
+        .await
+        .unwrap();
     let expected = Undone {
         restored: vec![APP.to_owned()],
-        taken: Vec::new(),
+        ..Undone::default()
     };
     assert_eq!(undone, expected);
     assert!(is_whole(&stage, &app).await);
     assert!(stage.leases().await.is_empty());
-    let nothing = embedded.engine.undo(&namespace(), None, &[]).await;
+    let nothing = embedded.engine.undo(&namespace(), None, &[], false).await;
     assert!(matches!(nothing, Err(RunError::UnknownRun { .. })));
 }

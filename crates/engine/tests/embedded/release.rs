@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::stage::{GUARD, Maker, RELEASE, Stage, all_unused, fault, lease_of, litter, namespace};
 
 async fn undo(engine: &Engine) {
-    let undone = engine.undo(&namespace(), None, &[]).await;
+    let undone = engine.undo(&namespace(), None, &[], false).await;
     assert!(
         matches!(undone, Err(RunError::UnknownRun { .. })),
         "{undone:?}"

@@ -283,7 +283,11 @@ async fn re_pulls_count_and_undos_do_not() {
     let report = scene.prune_all(Duration::from_secs(600)).await;
     assert_eq!(report.removed.len(), 1);
     scene.until("the run", |it| known(it, &app).is_none()).await;
-    let undone = scene.engine.undo(&namespace(), None, &[]).await.unwrap();
+    let undone = scene
+        .engine
+        .undo(&namespace(), None, &[], false)
+        .await
+        .unwrap();
     assert_eq!(undone.restored.len(), 1);
     scene
         .until("the undo", |it| known(it, &app).is_some())

@@ -138,7 +138,9 @@ pub(crate) async fn undo(shared: Shared) {
     };
     let place = namespace;
     let namespace: Namespace = place.parse().expect("a name");
-    let undone = engine(&shared, boot).undo(&namespace, None, &[]).await;
+    let undone = engine(&shared, boot)
+        .undo(&namespace, None, &[], false)
+        .await;
     let mut host = shared.host();
     host.holds.forget(place);
     match undone {
