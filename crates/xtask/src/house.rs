@@ -185,7 +185,8 @@ pub(crate) fn processes(workspace: &Workspace) -> Result<(), Failure> {
 /// Whether a source starts programs, outside of its tests.
 fn starts_programs(source: &str) -> bool {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
-    STARTERS.iter().any(|name| code.contains(name))
+    let is_import = |line: &str| line.contains("process::{") && line.contains("Command");
+    STARTERS.iter().any(|name| code.contains(name)) || code.lines().any(is_import)
 }
 
 /// Checks that the pure packages do not depend on a runtime, a transport or a logger.

@@ -25,9 +25,9 @@ type Key = (&'static str, String);
 #[derive(Debug)]
 struct Kept {
     window: SignedDuration,
-    /// When it was there first, in time that passed.
+    /// When it was not there yet, in time that passed.
     since: SignedDuration,
-    /// The same, or when the daemon that could record it began.
+    /// When it was there first, or when the daemon that could record it began.
     known: SignedDuration,
     /// How long the host had been off by then.
     off: SignedDuration,
@@ -43,6 +43,8 @@ pub(crate) struct Holds {
     released: BTreeSet<String>,
     /// When they were checked last.
     checked: SignedDuration,
+    /// When a daemon ended last.
+    daemon_ended: Option<SignedDuration>,
 }
 
 impl Holds {
@@ -61,6 +63,7 @@ impl Holds {
     /// Records that the daemon ended: what it released is not reported any more, and a hold of its
     /// last moments may be new to the next one.
     pub(crate) fn daemon_ended(&mut self, passed: SignedDuration) {
+        self.daemon_ended = Some(passed);
         self.early.clear();
         for kept in self.kept.values_mut() {
             kept.is_new |= passed - kept.since < SLACK;
@@ -79,6 +82,7 @@ impl Host {
     /// Checks the holds of all namespaces.
     pub(crate) fn check_holds(&mut self) -> Result<(), Broken> {
         let (passed, off) = (self.clock.passed(), self.clock.off());
+        let checked = std::mem::replace(&mut self.holds.checked, passed);
         let mut there: BTreeMap<Key, SignedDuration> = BTreeMap::new();
         self.fake.look(|state| {
             for namespace in NAMESPACES {
@@ -97,8 +101,14 @@ impl Host {
             .partition(|(key, _)| there.contains_key(key));
         self.holds.kept = kept;
         for (key, kept) in gone {
+            let is_unreported = self.holds.daemon_ended >= Some(checked);
+            if is_unreported {
+                continue;
+            }
             if passed - kept.since < kept.window {
-                self.holds.early.insert(key, (self.holds.checked, passed));
+                let text = format!("the hold of {key:?} ended early: {kept:?}");
+                self.write(&text);
+                self.holds.early.insert(key, (checked, passed));
             } else {
                 self.tally.windows += 1;
             }
@@ -106,7 +116,7 @@ impl Host {
         for (key, window) in there {
             self.holds.kept.entry(key).or_insert(Kept {
                 window,
-                since: passed,
+                since: checked,
                 known: passed,
                 off,
                 is_new: false,
@@ -118,7 +128,6 @@ impl Host {
         self.holds
             .early
             .retain(|(_, run), (after, _)| *after > failed && !released.contains(run));
-        self.holds.checked = passed;
         let mut early = self.holds.early.iter();
         let unexplained = early.find(|(_, (_, before))| passed > *before + SLACK);
         hold(unexplained.is_none(), || {

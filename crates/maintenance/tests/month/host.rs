@@ -176,12 +176,12 @@ impl Host {
         tally.count(run.outcome);
         let held = run.reports.iter().filter(|it| it.held_until.is_some());
         tally.held += held.count();
-        if run.removed() > 0 || run.error.is_some() {
+        if run.removed() > 0 || run.error.is_some() || !run.released.is_empty() {
             let removed = run.reports.iter().flat_map(|it| &it.removed);
             let removed: Vec<&str> = removed.map(|it| it.name.as_str()).collect();
             let text = format!(
-                "{}: {}, removed {removed:?}, missing {:?}, {:?}",
-                run.policy, run.outcome, run.missing, run.error
+                "{}: {}, removed {removed:?}, released {:?}, missing {:?}, {:?}",
+                run.policy, run.outcome, run.released, run.missing, run.error
             );
             self.write(&text);
         }
