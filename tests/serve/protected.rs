@@ -199,7 +199,7 @@ async fn ask_as(uid: u32, socket: &Path, path: &str, body: &Value) -> Answer {
         .unwrap()
 }
 
-/// Whoever else may connect can remove images, but not those that are protected.
+/// Other users who may connect can remove images, but not those that are protected.
 #[tokio::test]
 async fn only_root_lifts_the_protection() {
     let stage = Stage::start(CONFIG, &[]).await;
