@@ -18,8 +18,8 @@ use tracing::warn;
 use crate::history::{FilesystemRecord, RunRecord};
 use crate::pressure::{Excess, Measure};
 
-/// How long freed bytes count as on their way. If others write as much as was freed, that looks the
-/// same, so the time is limited.
+/// How long freed bytes count as on their way. If others write as much outside of containerd as was
+/// freed, that looks the same, so the time is limited.
 const EXPECTED_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// What is missing of a batch counts only above this part of it, and above so many blocks:
@@ -117,6 +117,20 @@ impl LateRoom {
         self.add_batch(&before.mount_point, before.bytes.left, batch);
     }
 
+    /// Subtracts bytes that others wrote to this filesystem since the newest batch was freed.
+    pub fn discount(&self, filesystem: &Filesystem, bytes: u64) {
+        let mut places = self.places();
+        let Some(place) = places.get_mut(&filesystem.mount_point) else {
+            return;
+        };
+        let mut written = bytes;
+        for batch in place.batches.iter_mut().rev() {
+            let part = written.min(batch.late);
+            batch.late -= part;
+            written -= part;
+        }
+    }
+
     fn add_batch(&self, mount_point: &Path, left: u64, batch: Batch) {
         let mut places = self.places();
         let place = places.entry(mount_point.to_owned()).or_default();
@@ -212,6 +226,19 @@ mod tests {
 
     fn amount(late: &LateRoom) -> u64 {
         late.bytes().iter().map(|excess| excess.amount).sum()
+    }
+
+    #[test]
+    fn what_others_write_meanwhile_is_not_late() {
+        let (late, now) = (LateRoom::default(), Instant::now());
+        late.add(&filesystem(1000), 600, now);
+        late.add(&filesystem(1000), 500, now);
+        late.discount(&filesystem(1000), 550);
+        assert_eq!(amount(&late), 550);
+        late.update(&[filesystem(1550)], now);
+        assert_eq!(amount(&late), 0);
+        late.discount(&filesystem(1550), 1);
+        assert_eq!(amount(&late), 0);
     }
 
     #[test]

@@ -80,6 +80,8 @@ struct UnderWay<'a> {
     occupied: Option<Occupied>,
     /// The bytes of headroom that were freed: they do not count as reclaimed.
     freed_headroom: u64,
+    /// What was stored when the filesystems were measured last; `None` if that is unknown.
+    stored: Option<Amount>,
     /// How long the run has waited for space to become visible.
     waited: Duration,
     /// What registries answered.
@@ -185,6 +187,7 @@ impl<'a> UnderWay<'a> {
             filesystems: Vec::new(),
             occupied: None,
             freed_headroom: 0,
+            stored: None,
             waited: Duration::ZERO,
             lookup: RegistryLookup::default(),
         }
@@ -273,6 +276,9 @@ impl<'a> UnderWay<'a> {
             if self.cancel.is_cancelled() || self.progress().is_over() {
                 break;
             }
+            if self.stored.is_none() && !self.run.outstanding().is_empty() {
+                self.stored = self.maintenance.stored().await;
+            }
             // Boxed, because the future of a prune is large.
             let report = Box::pin(self.prune(namespace)).await?;
             let is_any = !report.removed.is_empty();
@@ -283,11 +289,13 @@ impl<'a> UnderWay<'a> {
             let freed = filesystems
                 .map(|it| it.bytes_of(&report.freed, it.block))
                 .collect();
+            let stored = self.stored.take();
+            let expected = stored.map(|before| less(before, report.freed.amount()));
             if round == 0 || is_news {
                 self.run.reports.push(report);
             }
             if is_stale && self.policy.mode == Mode::Apply {
-                self.measure_after(freed).await?;
+                self.measure_after(freed, expected).await?;
             }
         }
         Ok(())
@@ -296,7 +304,7 @@ impl<'a> UnderWay<'a> {
     /// Frees space without removing an image.
     async fn relieve(&mut self) -> Result<(), RunError> {
         let engine = &self.maintenance.engine;
-        let mut stored = self.maintenance.stored().await;
+        self.stored = self.maintenance.stored().await;
         // Holds of any run: which policy or command made one does not matter.
         for namespace in &self.policy.namespaces {
             for hold in engine.history(namespace).await? {
@@ -310,35 +318,28 @@ impl<'a> UnderWay<'a> {
                 info!(%run, "released a hold");
                 let namespace = namespace.clone();
                 self.run.released.push(ReleasedHold { namespace, run });
-                stored = self.measure_after_collection(stored).await?;
+                self.measure_after_collection().await?;
             }
         }
         if let (true, Some(namespace)) =
             (self.run.released.is_empty(), self.policy.namespaces.first())
         {
             engine.collect_garbage(namespace).await?;
-            self.measure_after_collection(stored).await?;
+            self.measure_after_collection().await?;
         }
         Ok(())
     }
 
-    /// Measures after a collection. `before` is what was stored before it. Returns what is stored
-    /// now.
-    async fn measure_after_collection(
-        &mut self,
-        before: Option<Amount>,
-    ) -> Result<Option<Amount>, RunError> {
+    /// Measures after a collection.
+    async fn measure_after_collection(&mut self) -> Result<(), RunError> {
         let stored = self.maintenance.stored().await;
-        let both = before.zip(stored);
-        let less = |part: fn(&Amount) -> u64| {
-            both.map_or(0, |(before, now)| part(&before).saturating_sub(part(&now)))
-        };
-        let content = less(|amount| amount.content_bytes);
-        let snapshots = less(|amount| amount.snapshot_bytes);
+        let both = self.stored.zip(stored);
+        let freed = both.map_or_else(Amount::default, |(before, now)| less(before, now));
         let filesystems = self.filesystems.iter();
-        let freed = filesystems.map(|it| amount_on(it, content, snapshots));
-        self.measure_after(freed.collect()).await?;
-        Ok(stored)
+        let freed = filesystems.map(|it| amount_on(it, freed.content_bytes, freed.snapshot_bytes));
+        self.measure_after(freed.collect(), None).await?;
+        self.stored = stored;
+        Ok(())
     }
 
     async fn prune(&mut self, namespace: &Namespace) -> Result<Report, RunError> {
@@ -402,8 +403,13 @@ impl<'a> UnderWay<'a> {
     }
 
     /// Measures after so many bytes of each filesystem were freed, and waits a while until they are
-    /// visible.
-    async fn measure_after(&mut self, freed: Vec<u64>) -> Result<(), RunError> {
+    /// visible. What is stored beyond `expected` was written meanwhile, and hides nothing that is
+    /// on its way.
+    async fn measure_after(
+        &mut self,
+        freed: Vec<u64>,
+        expected: Option<Amount>,
+    ) -> Result<(), RunError> {
         for (filesystem, bytes) in self.filesystems.iter().zip(freed) {
             if bytes > 0 {
                 self.maintenance.late.add(filesystem, bytes, Instant::now());
@@ -416,6 +422,7 @@ impl<'a> UnderWay<'a> {
             let mount_points = self.run.not_yet_visible.iter();
             let mount_points = mount_points.filter_map(|excess| excess.of.mount_point());
             engine.store().sync(mount_points).await;
+            self.discount_growth(expected).await;
             self.measure_filesystems().await?;
         }
         while has_marks && !self.run.not_yet_visible.is_empty() && self.waited < MAX_WAIT {
@@ -431,6 +438,21 @@ impl<'a> UnderWay<'a> {
         }
         self.update_missing();
         Ok(())
+    }
+
+    /// Subtracts what was written meanwhile from what is on its way.
+    async fn discount_growth(&mut self, expected: Option<Amount>) {
+        let Some(expected) = expected else {
+            return;
+        };
+        let Some(stored) = self.maintenance.stored().await else {
+            return;
+        };
+        let grown = less(stored, expected);
+        for filesystem in &self.filesystems {
+            let bytes = amount_on(filesystem, grown.content_bytes, grown.snapshot_bytes);
+            self.maintenance.late.discount(filesystem, bytes);
+        }
     }
 
     fn update_missing(&mut self) {
@@ -510,4 +532,13 @@ impl<'a> UnderWay<'a> {
 fn listed(excesses: &[Excess]) -> String {
     let texts: Vec<String> = excesses.iter().map(ToString::to_string).collect();
     texts.join(", ")
+}
+
+/// Returns by how much content and snapshots of one amount exceed those of another.
+fn less(from: Amount, other: Amount) -> Amount {
+    Amount {
+        content_bytes: from.content_bytes.saturating_sub(other.content_bytes),
+        snapshot_bytes: from.snapshot_bytes.saturating_sub(other.snapshot_bytes),
+        ..Amount::default()
+    }
 }

@@ -142,7 +142,7 @@ pub(crate) async fn undo(shared: Shared) {
         .undo(&namespace, None, &[], false)
         .await;
     let mut host = shared.host();
-    host.holds.forget(place);
+    host.holds.ignore(place);
     match undone {
         Ok(undone) => {
             host.write(&format!("undo {namespace}: {:?}", undone.restored));

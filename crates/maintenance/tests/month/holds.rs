@@ -39,6 +39,8 @@ pub(crate) struct Holds {
     kept: BTreeMap<Key, Kept>,
     /// Holds that ended early, between two times, until a policy reports that it released them.
     early: BTreeMap<Key, (SignedDuration, SignedDuration)>,
+    /// Runs whose holds are not checked.
+    ignored: BTreeSet<String>,
     /// The runs whose holds policies released.
     released: BTreeSet<String>,
     /// When they were checked last.
@@ -48,8 +50,10 @@ pub(crate) struct Holds {
 }
 
 impl Holds {
-    /// Forgets the holds of a namespace, which another process may end.
-    pub(crate) fn forget(&mut self, namespace: &str) {
+    /// Ignores the present holds of a namespace from now on, because another process may end them.
+    pub(crate) fn ignore(&mut self, namespace: &str) {
+        let present = self.kept.keys().filter(|(of, _)| of == &namespace);
+        self.ignored.extend(present.map(|(_, run)| run.clone()));
         self.kept.retain(|(of, _), _| of != &namespace);
         self.early.retain(|(of, _), _| of != &namespace);
     }
@@ -113,6 +117,7 @@ impl Host {
                 self.tally.windows += 1;
             }
         }
+        there.retain(|(_, run), _| !self.holds.ignored.contains(run));
         for (key, window) in there {
             self.holds.kept.entry(key).or_insert(Kept {
                 window,
