@@ -206,7 +206,7 @@ async fn only_root_lifts_the_protection() {
     let daemon = &stage.daemon;
     // The socket is open to its group, which the thread still has.
     fs::set_permissions(daemon.directory(), Permissions::from_mode(0o750)).unwrap();
-    let nobody = 65_534;
+    let other_user = 65_534;
     let planned = post(daemon, "/plan", &by_name(true)["request"])
         .await
         .done();
@@ -216,7 +216,7 @@ async fn only_root_lifts_the_protection() {
         ("/prune", &by_name(true)),
         (&apply, &json!({})),
     ] {
-        let answer = ask_as(nobody, daemon.socket(), path, body).await;
+        let answer = ask_as(other_user, daemon.socket(), path, body).await;
         assert_eq!(answer.status, 403, "{answer:#?}");
         let error = &answer.json()["error"];
         assert_eq!(error["kind"], "denied");
@@ -226,7 +226,7 @@ async fn only_root_lifts_the_protection() {
              from a process of user 65534"
         );
     }
-    let answer = ask_as(nobody, daemon.socket(), "/prune", &by_name(false)).await;
+    let answer = ask_as(other_user, daemon.socket(), "/prune", &by_name(false)).await;
     assert_kept(&report(&answer));
     assert_eq!(stage.rig.names().await.len(), 4);
 
