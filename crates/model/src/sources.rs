@@ -32,7 +32,7 @@ impl Sources {
         Self(repositories.into())
     }
 
-    /// Whether there is none.
+    /// Whether the blob has no source.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -123,7 +123,7 @@ impl PullRecords {
     }
 
     /// Returns the targets of `images` that lack a record: it is gone, or cannot be read. Without the
-    /// directory there is none: then no kubelet with records uses the images. May block.
+    /// directory the result is empty: then no kubelet with records uses the images. May block.
     fn lost(&self, images: &RestrictedImages) -> BTreeSet<Digest> {
         if matches!(self.0.try_exists(), Ok(false)) {
             return BTreeSet::new();
