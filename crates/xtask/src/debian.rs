@@ -62,6 +62,13 @@ pub(crate) const DOCKER: Package = Package {
     has_version_option: true,
 };
 
+/// The command of `BuildKit`, which builds with the one in [`DOCKERD`].
+pub(crate) const BUILDX: Package = Package {
+    name: "docker-buildx",
+    program: "usr/libexec/docker/cli-plugins/docker-buildx",
+    has_version_option: false,
+};
+
 /// The reference registry of images.
 pub(crate) const DOCKER_REGISTRY: Package = Package {
     name: "docker-registry",
@@ -110,6 +117,7 @@ pub(crate) fn containerds(workspace: &Workspace, refresh: Refresh) -> Result<(),
 pub(crate) fn dockerd(workspace: &Workspace, refresh: Refresh) -> Result<(), Failure> {
     fetch_and_print(workspace, &[SID], DOCKERD, refresh)?;
     fetch_and_print(workspace, &[SID], DOCKER, refresh)?;
+    fetch_and_print(workspace, &[SID], BUILDX, refresh)?;
     fetch_and_print(workspace, &[SID], DOCKER_REGISTRY, refresh)
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::compose;
 use crate::debian::{
-    self, CONTAINERD, DOCKER, DOCKER_REGISTRY, DOCKERD, Daemon, Refresh, SID, SUITES,
+    self, BUILDX, CONTAINERD, DOCKER, DOCKER_REGISTRY, DOCKERD, Daemon, Refresh, SID, SUITES,
 };
 use crate::failure::Failure;
 use crate::shell;
@@ -15,9 +15,11 @@ use crate::workspace::Workspace;
 /// The variable with the path of the containerd that the test kit starts.
 pub(crate) const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
 
-/// The variables with the paths of dockerd, docker, Compose and docker-registry for the tests.
+/// The variables with the paths of dockerd, docker, docker-buildx, Compose and docker-registry for the
+/// tests.
 pub(crate) const DOCKERD_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
 const DOCKER_VARIABLE: &str = "RECLAIM_TEST_DOCKER";
+const BUILDX_VARIABLE: &str = "RECLAIM_TEST_BUILDX";
 const COMPOSE_VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
 const REGISTRY_VARIABLE: &str = "RECLAIM_TEST_REGISTRY";
 
@@ -88,16 +90,13 @@ fn compare_with_docker(
     steps: &mut Steps,
     coverage: &mut Coverage,
 ) -> Result<(), Failure> {
-    let fetched = steps.step("fetch dockerd and docker", || {
-        let dockerd = debian::fetch(workspace, &SID, DOCKERD, Refresh::Never);
-        Ok(dockerd.and_then(|dockerd| {
-            let docker = debian::fetch(workspace, &SID, DOCKER, Refresh::Never)?;
-            Ok((dockerd, docker))
-        }))
+    let fetched = steps.step("fetch dockerd, docker and docker-buildx", || {
+        let fetch = |package| debian::fetch(workspace, &SID, package, Refresh::Never);
+        Ok(fetch(DOCKERD).and_then(|dockerd| Ok((dockerd, fetch(DOCKER)?, fetch(BUILDX)?))))
     });
-    let (dockerd, docker) = match fetched? {
+    let (dockerd, docker, buildx) = match fetched? {
         Ok(fetched) => fetched,
-        Err(failure) => return coverage.miss("dockerd and docker", failure),
+        Err(failure) => return coverage.miss("dockerd, docker and docker-buildx", failure),
     };
     // The installed one may be older.
     let commands = [Some(docker.path.clone()), shell::find("docker")];
@@ -111,10 +110,11 @@ fn compare_with_docker(
             let mut compared = runner(workspace);
             compared.args(["--package", "reclaim-cli", "--test", "docker"]);
             compared.env(DOCKER_VARIABLE, &command);
+            compared.env(BUILDX_VARIABLE, &buildx.path);
             shell::show_and_run(compared.env(DOCKERD_VARIABLE, &dockerd.path))
         })?;
     }
-    coverage.tested.push(docker);
+    coverage.tested.extend([docker, buildx]);
     Ok(())
 }
 
