@@ -34,4 +34,5 @@ mod rig;
 mod sandbox;
 mod target;
 mod transcript;
+mod untrusted;
 mod why;

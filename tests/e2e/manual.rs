@@ -96,7 +96,7 @@ fn health_needs_a_daemon() {
 }
 
 /// Returns the subcommands that the help of a command lists.
-fn commands(above: &[&str]) -> Vec<String> {
+pub(crate) fn commands(above: &[&str]) -> Vec<String> {
     let output = Command::new(RECLAIM)
         .args(above)
         .arg("--help")

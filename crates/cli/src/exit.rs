@@ -116,18 +116,18 @@ impl CommandError {
             // The reader, such as `head`, has closed the pipe on purpose.
             return Exit::Done;
         }
-        output::message(&format!("error: {}", chain(self)));
+        output::message(format!("error: {}", chain(self)));
         if let Self::Run(RunError::TargetNotMet(unmet)) = self {
-            output::message(&text::df::breakdown(&unmet.usage));
+            output::messages(&text::df::breakdown(&unmet.usage));
         }
         if let Self::Host(HostError::Refused {
             usage: Some(usage), ..
         }) = self
         {
-            output::message(&text::df::breakdown(usage));
+            output::messages(&text::df::breakdown(usage));
         }
         if let Some(hint) = self.hint() {
-            output::message(&format!("hint: {hint}"));
+            output::message(format!("hint: {hint}"));
         }
         self.exit()
     }
@@ -257,6 +257,6 @@ fn suggestion(error: &NotFound) -> Option<String> {
 
 /// Prints the error of a command that could not start, and returns its exit status.
 pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
-    output::message(&format!("error: {}", chain(error)));
+    output::message(format!("error: {}", chain(error)));
     Exit::Failed.into()
 }

@@ -1,11 +1,12 @@
 //! The log on standard error, and spans to a collector.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use reclaim_model::is_printable;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -36,16 +37,60 @@ pub(crate) fn init(globals: &Globals) -> Result<Logging, CommandError> {
     });
     // The filter is valid: the arguments were checked.
     let filter = || EnvFilter::builder().parse_lossy(&globals.log_level);
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt::layer();
     let registry = tracing_subscriber::registry().with(spans);
     match globals.log_format {
         LogFormat::Text => {
-            let log = log.with_ansi(std::io::stderr().is_terminal());
+            let has_colours = io::stderr().is_terminal();
+            let log = log
+                .with_ansi(has_colours)
+                .with_writer(move || Records { has_colours });
             registry.with(log.with_filter(filter())).init();
         }
-        LogFormat::Json => registry.with(log.json().with_filter(filter())).init(),
+        LogFormat::Json => {
+            let log = log.json().with_writer(io::stderr);
+            registry.with(log.with_filter(filter())).init();
+        }
     }
     Ok(Logging { tracing })
+}
+
+/// Writes records of the text log to standard error, one line each: a name or an error of others cannot
+/// add a line.
+struct Records {
+    has_colours: bool,
+}
+
+impl Write for Records {
+    /// Writes a whole record. The formatter calls it once for each.
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(record);
+        io::stderr().write_all(on_one_line(&text, self.has_colours).as_bytes())?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Replaces characters that are not printable, except the end of the line. Escape characters stay in a
+/// log with colours: the formatter begins colours with them, and escapes those in messages and fields.
+fn on_one_line(record: &str, has_colours: bool) -> String {
+    let mut line: String = record
+        .trim_end_matches('\n')
+        .chars()
+        .map(|character| {
+            let is_colour = has_colours && character == '\u{1b}';
+            if is_printable(character) || is_colour {
+                character
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect();
+    line.push('\n');
+    line
 }
 
 fn provider(endpoint: &str) -> Result<SdkTracerProvider, CommandError> {
@@ -69,9 +114,24 @@ impl Drop for Logging {
         if let Some(provider) = self.tracing.take()
             && let Err(error) = provider.shutdown()
         {
-            output::message(&format!(
+            output::message(format!(
                 "warning: cannot send all spans to the collector: {error}"
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line() {
+        let record = "INFO removed image=\u{1b}[1ma\r\nERROR forged \u{202e}\u{9b}2J\n";
+        let plain =
+            "INFO removed image=\u{fffd}[1ma\u{fffd}\u{fffd}ERROR forged \u{fffd}\u{fffd}2J\n";
+        assert_eq!(on_one_line(record, false), plain);
+        let coloured = plain.replacen('\u{fffd}', "\u{1b}", 1);
+        assert_eq!(on_one_line(record, true), coloured);
     }
 }

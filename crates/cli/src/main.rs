@@ -3,7 +3,7 @@
 //! Each module uses only those above it:
 //!
 //! ```text
-//! output, text, progress    printing; rendering for people; the progress bar
+//! text, output, progress    rendering for people; printing; the progress bar
 //! args                      command-line arguments
 //! exit, signals             errors and exit statuses; SIGINT and SIGTERM
 //! logging, backend          the log and spans; the engine in this process, or a daemon

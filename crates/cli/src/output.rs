@@ -1,19 +1,27 @@
 //! Standard output for data, standard error for messages.
+//!
+//! What people read goes through [`Printable`], because names, labels and errors of others are in it.
 
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 
-use reclaim_model::Versioned;
+use reclaim_model::{Printable, Versioned};
 use serde::Serialize;
 
-/// Writes data to standard output.
+use crate::text::Text;
+
+/// Writes lines of data to standard output.
 ///
 /// # Errors
 ///
 /// If standard output cannot be written to. The caller may ignore a closed pipe.
-pub(crate) fn data(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+pub(crate) fn data(text: &Text) -> io::Result<()> {
+    exactly(text)
+}
+
+/// Writes one line of data to standard output, like [`data`].
+pub(crate) fn data_line(line: impl Display) -> io::Result<()> {
+    exactly(&format!("{}\n", Printable(line)))
 }
 
 /// Writes a value as JSON to standard output: one object and a newline.
@@ -25,13 +33,38 @@ pub(crate) fn json<T: Serialize>(value: T) -> io::Result<()> {
     let versioned = Versioned::new(value);
     let mut text = serde_json::to_string_pretty(&versioned).map_err(io::Error::other)?;
     text.push('\n');
-    data(&text)
+    exactly(&text)
+}
+
+/// Writes to standard output what programs read or the user wrote, and nothing of images: JSON, a
+/// completion script, the configuration.
+///
+/// # Errors
+///
+/// If standard output cannot be written to, like [`data`].
+pub(crate) fn exactly(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 /// Writes a message to standard error. A failure to write is ignored.
-pub(crate) fn message(line: &str) {
+///
+/// Further lines, such as the place of an error in a file, are indented: a line that a name of others
+/// adds cannot look like a message.
+pub(crate) fn message(text: impl Display) {
     let mut stderr = io::stderr().lock();
-    drop(writeln!(stderr, "{line}"));
+    drop(stderr.write_all(indented(&text.to_string()).as_bytes()));
+}
+
+/// Returns the printable lines of a message.
+fn indented(message: &str) -> String {
+    let mut lines = String::new();
+    for (number, line) in message.trim_end().split('\n').enumerate() {
+        let indent = if number == 0 { "" } else { "  " };
+        writeln!(lines, "{indent}{}", Printable(line)).expect("writing to a string does not fail");
+    }
+    lines
 }
 
 /// Writes messages to standard error.
@@ -39,6 +72,11 @@ pub(crate) fn messages(lines: &[String]) {
     for line in lines {
         message(line);
     }
+}
+
+/// Writes lines to standard error, such as a table before a question. A failure to write is ignored.
+pub(crate) fn message_lines(text: &Text) {
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// Asks for confirmation; only `y` and `Y` mean yes, as for docker. No answer means no.
@@ -49,4 +87,16 @@ pub(crate) fn confirm(question: &str) -> io::Result<bool> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(answer.trim().eq_ignore_ascii_case("y"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_lines_of_a_message_are_indented() {
+        assert_eq!(indented("error: x"), "error: x\n");
+        let two = "error: parse `f`:\n1 | [x\u{1b}\r\n";
+        assert_eq!(indented(two), "error: parse `f`:\n  1 | [x\u{fffd}\n");
+    }
 }

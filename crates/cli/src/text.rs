@@ -2,6 +2,7 @@
 
 pub(crate) mod df;
 pub(crate) mod images;
+mod lines;
 pub(crate) mod named;
 mod not_freed;
 pub(crate) mod policy;
@@ -10,12 +11,11 @@ pub(crate) mod report;
 mod truncation;
 pub(crate) mod why;
 
-use std::fmt::Write;
-
-use comfy_table::{CellAlignment, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{Amount, DANGLING_PREFIX, Digest, HeldRun, HumanSize, familiar_name};
 
+use lines::Table;
+pub(crate) use lines::Text;
 pub(crate) use truncation::Truncation;
 
 /// Renders warnings, one message each.
@@ -52,8 +52,8 @@ fn amount(amount: Amount) -> String {
 }
 
 /// Renders the prune runs that hold something.
-pub(crate) fn history(runs: &[HeldRun]) -> String {
-    let mut table = table(["RUN", "STARTED", "HELD UNTIL", "IMAGES"]);
+pub(crate) fn history(runs: &[HeldRun]) -> Text {
+    let mut table = Table::new(["RUN", "STARTED", "HELD UNTIL", "IMAGES"]);
     let time = |time: Option<Timestamp>| time.map_or("unknown".to_owned(), |at| format!("{at:.0}"));
     for run in runs {
         table.add_row([
@@ -63,41 +63,16 @@ pub(crate) fn history(runs: &[HeldRun]) -> String {
             run.images.len().to_string(),
         ]);
     }
-    format!("{}\n", table.trim_fmt())
+    Text::of(&table)
 }
 
-fn table<const N: usize>(heads: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(heads);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
-    }
-    table
-}
-
-fn align_right(table: &mut Table, columns: impl Iterator<Item = usize>) {
-    for column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-}
-
-/// Returns Docker's short form of a name, on one line; `<none>` for the name under which Docker
+/// Returns Docker's short form of a name; `<none>` for the name under which Docker
 /// stores an image without a name.
 fn shown_name(name: &str, target: &Digest) -> String {
     if name.strip_prefix(DANGLING_PREFIX) == Some(&target.to_string()) {
         return "<none>".to_owned();
     }
-    let familiar = familiar_name(name);
-    on_one_line(&familiar)
-}
-
-/// Replaces control characters.
-fn on_one_line(text: &str) -> String {
-    text.chars()
-        .map(|char| if char.is_control() { '\u{fffd}' } else { char })
-        .collect()
+    familiar_name(name)
 }
 
 fn count(number: usize, noun: &str) -> String {
@@ -136,8 +111,4 @@ fn human_duration(duration: SignedDuration) -> String {
         (_, _, hours) if hours < DAY * 365 * 2 => format!("{} months", hours / DAY / 30),
         (_, _, hours) => format!("{} years", hours / DAY / 365),
     }
-}
-
-fn add_line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("writing to a string does not fail");
 }

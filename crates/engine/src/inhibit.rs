@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reclaim_model::{InhibitScope, Inhibitor, Lease, Namespace, Selection, chain};
+use reclaim_model::{InhibitScope, Inhibitor, Lease, Namespace, Selection, chain, is_printable};
 use reclaim_store::StoreError;
 use tracing::{debug, warn};
 
@@ -335,7 +335,7 @@ fn printable(text: &str) -> String {
     let mut printable = String::new();
     for letter in text
         .chars()
-        .map(|it| if it.is_control() { ' ' } else { it })
+        .map(|letter| if is_printable(letter) { letter } else { ' ' })
     {
         if printable.len() + letter.len_utf8() > InhibitRequest::MAX_TEXT {
             break;

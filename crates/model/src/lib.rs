@@ -27,6 +27,7 @@ mod names;
 mod pin;
 mod plan;
 mod policy;
+mod printable;
 mod project;
 mod project_usage;
 mod protection;
@@ -83,6 +84,7 @@ pub use policy::{
     TargetsInUse, UseEvent, UseEventKind, Watermark, WatermarkError, Watermarks, WatermarksError,
     WrittenRecord,
 };
+pub use printable::{Printable, is_printable};
 pub use project::{
     PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectName, ProjectNameError,
     SERVICE_LABEL, Service, UnknownModeError,

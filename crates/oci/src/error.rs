@@ -1,6 +1,6 @@
 //! Why a document could not be read.
 
-use reclaim_model::Digest;
+use reclaim_model::{Digest, is_printable};
 
 use crate::kind::Kind;
 
@@ -153,15 +153,6 @@ pub(crate) fn quote(text: &str) -> String {
         }
     }
     quoted
-}
-
-/// Control characters could control a terminal, and directional ones could reorder the line.
-fn is_printable(character: char) -> bool {
-    !character.is_control()
-        && !matches!(
-            character,
-            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        )
 }
 
 #[cfg(test)]

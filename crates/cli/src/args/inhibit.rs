@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reclaim_engine::InhibitRequest;
+use reclaim_model::is_printable;
 
 use super::Format;
 
@@ -56,7 +57,7 @@ impl InhibitArgs {
 /// Checks a reason, which is shown on one line.
 fn reason(text: &str) -> Result<String, String> {
     const LONGEST: usize = InhibitRequest::MAX_TEXT;
-    if text.is_empty() || text.len() > LONGEST || text.chars().any(char::is_control) {
+    if text.is_empty() || text.len() > LONGEST || !text.chars().all(is_printable) {
         return Err(format!(
             "accepted are 1 to {LONGEST} bytes of text without control characters"
         ));

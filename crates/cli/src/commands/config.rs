@@ -15,18 +15,18 @@ pub(crate) async fn run(globals: &Globals, command: ConfigCommand) -> Result<Exi
         ConfigCommand::Check => {
             let config = config::read(&globals.config()).map_err(DaemonError::from)?;
             for warning in unmeasured(globals, &config).await {
-                output::message(&format!("warning: {warning}"));
+                output::message(format!("warning: {warning}"));
             }
             let policies = config.policies.len();
-            output::message(&format!(
+            output::message(format!(
                 "configuration is valid; enabled policies: {policies}"
             ));
         }
         ConfigCommand::Show => {
             let config = config::read(&globals.config()).map_err(DaemonError::from)?;
-            output::data(config.effective())?;
+            output::exactly(config.effective())?;
         }
-        ConfigCommand::Schema => output::data(&config::schema())?,
+        ConfigCommand::Schema => output::exactly(&config::schema())?,
     }
     Ok(Exit::Done)
 }

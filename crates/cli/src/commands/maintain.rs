@@ -147,10 +147,10 @@ fn show_all(runs: &[PolicyRun], format: Format) -> Result<(), CommandError> {
 /// Records a run. A failure is only a warning: the disk may be full, and the run has made room.
 fn record(host: &Host, maintenance: &Maintenance, run: &PolicyRun) {
     if let Err(error) = host.history.add(run) {
-        output::message(&format!("warning: {}", chain(&error)));
+        output::message(format!("warning: {}", chain(&error)));
     }
     if let Err(error) = maintenance.index.save() {
-        output::message(&format!("warning: {}", chain(&error)));
+        output::message(format!("warning: {}", chain(&error)));
     }
 }
 

@@ -14,7 +14,7 @@ const NAME: &str = "reclaim";
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut script);
-    output::data(&String::from_utf8_lossy(&script))?;
+    output::exactly(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
 }
 

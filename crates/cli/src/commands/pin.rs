@@ -39,10 +39,10 @@ async fn run(globals: &Globals, args: &PinArgs, action: PinAction) -> Result<Exi
     for outcome in &pins.images {
         match &outcome.error {
             None if outcome.changed.is_empty() => {
-                output::message(&text::named::pin_unchanged(action, &outcome.name));
+                output::message(text::named::pin_unchanged(action, &outcome.name));
             }
             None => {}
-            Some(error) => output::message(&format!("error: {error}")),
+            Some(error) => output::message(format!("error: {error}")),
         }
     }
     let is_all_done = pins.images.iter().all(|outcome| outcome.error.is_none());

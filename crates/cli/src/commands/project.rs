@@ -48,7 +48,7 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
     let (project, from_containers) = match load(&request) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                output::message(&format!("warning: {warning}"));
+                output::message(format!("warning: {warning}"));
             }
             (loaded.project, false)
         }

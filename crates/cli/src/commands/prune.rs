@@ -69,7 +69,7 @@ async fn confirm(
 ) -> Result<Answer, CommandError> {
     let Preview { report, confirmed } = backend.plan(request).await?;
     if !report.removed.is_empty() {
-        output::message(&text::report::before_prompt(&report, trunc));
+        output::message_lines(&text::report::before_prompt(&report, trunc));
         output::messages(&text::warnings(&report.warnings, trunc));
         let removed = if args.target_free.is_some() {
             "the images above"
@@ -78,7 +78,7 @@ async fn confirm(
         } else {
             "all dangling images"
         };
-        output::message(&format!("WARNING! This will remove {removed}."));
+        output::message(format!("WARNING! This will remove {removed}."));
         if !output::confirm("Are you sure you want to continue?")? {
             return Ok(Answer::No);
         }

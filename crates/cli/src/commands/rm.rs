@@ -30,7 +30,7 @@ pub(crate) async fn run(globals: &Globals, args: &RmArgs) -> Result<Exit, Comman
         Format::Table => output::data(&text::named::removals(&report, globals.truncation()))?,
     }
     for error in report.named.iter().filter_map(|named| named.error.as_ref()) {
-        output::message(&format!("error: {error}"));
+        output::message(format!("error: {error}"));
     }
     output::messages(&text::report::notes(&report, globals.truncation()));
     Ok(stopped.unwrap_or_else(|| exit(&report, args.force)))

@@ -43,6 +43,6 @@ pub(crate) async fn health(globals: &Globals, args: &HealthArgs) -> Result<Exit,
     let address = globals.host().unwrap_or(DEFAULT_LISTEN);
     let what = if args.live { Check::Live } else { Check::Ready };
     let answer = check(address, what, args.timeout).await?;
-    output::data(&format!("{answer}\n"))?;
+    output::data_line(answer)?;
     Ok(Exit::Done)
 }

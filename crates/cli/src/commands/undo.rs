@@ -28,15 +28,15 @@ pub(crate) async fn undo(globals: &Globals, args: &UndoArgs) -> Result<Exit, Com
         )
         .await?;
     for name in &undone.restored {
-        output::data(&format!("restored: {name}\n"))?;
+        output::data_line(format_args!("restored: {name}"))?;
     }
     for name in &undone.taken {
-        output::message(&format!(
+        output::message(format!(
             "not restored: {name}: the name now points to a different image"
         ));
     }
     for name in &undone.refused {
-        output::message(&format!(
+        output::message(format!(
             "not restored: {name}: the kubelet's pull record of this private image is gone or cannot \
              be read, so every pod could use it"
         ));
@@ -55,6 +55,6 @@ pub(crate) async fn release(globals: &Globals, args: &ReleaseArgs) -> Result<Exi
     let (namespace, _) = globals.namespace()?;
     let backend = Backend::connect(globals).await?;
     let run = backend.release(&namespace, &args.run).await?;
-    output::data(&format!("released: {run}\n"))?;
+    output::data_line(format_args!("released: {run}"))?;
     Ok(Exit::Done)
 }

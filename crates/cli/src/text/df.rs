@@ -1,39 +1,41 @@
 //! Disk usage.
 
-use comfy_table::Table;
 use reclaim_model::{
     Amount, Column, DiskUsage, HumanSize, ImageUsage, OutsideRecords, UsageByColumn,
 };
 
-use super::{Truncation, add_line, align_right, not_freed, shown_name, table};
+use super::{Table, Text, Truncation, not_freed, shown_name};
 
 /// Renders the namespaces, the bytes by use, and the images and leases of each namespace if `usage`
 /// has them.
-pub(crate) fn usage(usage: &DiskUsage, trunc: Truncation) -> String {
-    let mut text = format!("{}\n\n", namespaces(usage).trim_fmt());
-    add_line(&mut text, format_args!("{}", columns(usage).trim_fmt()));
+pub(crate) fn usage(usage: &DiskUsage, trunc: Truncation) -> Text {
+    let mut text = Text::of(&namespaces(usage));
+    text.blank();
+    text.table(&columns(usage));
     if !usage.orphaned_known {
-        text.push_str(
-            "orphaned files are not counted: containerd's directories cannot be read from here\n",
+        text.line(
+            "orphaned files are not counted: containerd's directories cannot be read from here",
         );
     }
     match &usage.outside_records {
         Some(outside_records) => add_outside_records(&mut text, outside_records, trunc),
-        None => text.push_str(
-            "containerd's own files are not counted: its directories cannot be read from here\n",
+        None => text.line(
+            "containerd's own files are not counted: its directories cannot be read from here",
         ),
     }
     for found in &usage.namespaces {
         let name = &found.namespace;
         if let Some(images) = &found.image_usage {
-            let images = image_table(images, trunc);
-            let line = format_args!("\nImages of namespace {name}:\n\n{}", images.trim_fmt());
-            add_line(&mut text, line);
+            text.blank();
+            text.line(format_args!("Images of namespace {name}:"));
+            text.blank();
+            text.table(&image_table(images, trunc));
         }
         if let Some(leases) = found.leases.as_ref().filter(|leases| !leases.is_empty()) {
-            let leases = not_freed::lease_table(leases, trunc);
-            let line = format_args!("\nLeases of namespace {name}:\n\n{}", leases.trim_fmt());
-            add_line(&mut text, line);
+            text.blank();
+            text.line(format_args!("Leases of namespace {name}:"));
+            text.blank();
+            text.table(&not_freed::lease_table(leases, trunc));
         }
     }
     text
@@ -41,12 +43,12 @@ pub(crate) fn usage(usage: &DiskUsage, trunc: Truncation) -> String {
 
 /// Adds the snapshot directories without a record, and the snapshotters that cannot be checked for
 /// them.
-fn add_outside_records(text: &mut String, outside_records: &OutsideRecords, trunc: Truncation) {
+fn add_outside_records(text: &mut Text, outside_records: &OutsideRecords, trunc: Truncation) {
     for found in &outside_records.unrecorded {
         let amount = not_freed::unrecorded(found, trunc);
         let outlook = not_freed::outlook(found);
         let line = format_args!("without a record: {amount}; {outlook}");
-        add_line(text, line);
+        text.line(line);
     }
     if !outside_records.unseen.is_empty() {
         let names: Vec<&str> = outside_records.unseen.iter().map(|it| &**it).collect();
@@ -54,7 +56,7 @@ fn add_outside_records(text: &mut String, outside_records: &OutsideRecords, trun
         let line = format_args!(
             "directories of {names} without a record are not counted: they cannot be listed"
         );
-        add_line(text, line);
+        text.line(line);
     }
 }
 
@@ -68,8 +70,8 @@ fn namespaces(usage: &DiskUsage) -> Table {
         "PRUNE",
         "PRUNE -A",
     ];
-    let mut table = table(heads);
-    align_right(&mut table, 1..=6);
+    let mut table = Table::new(heads);
+    table.align_right(1..=6);
     for found in &usage.namespaces {
         table.add_row([
             found.namespace.to_string(),
@@ -95,8 +97,8 @@ fn reclaimable(usage: &UsageByColumn) -> String {
 }
 
 fn columns(usage: &DiskUsage) -> Table {
-    let mut table = table(["TYPE", "BLOBS", "CONTENT", "SNAPSHOTS", "UNPACKED", "SIZE"]);
-    align_right(&mut table, 1..=5);
+    let mut table = Table::new(["TYPE", "BLOBS", "CONTENT", "SNAPSHOTS", "UNPACKED", "SIZE"]);
+    table.align_right(1..=5);
     let mut add = |what: &str, amount: Amount, bytes: u64| {
         table.add_row([
             what.to_owned(),
@@ -170,8 +172,8 @@ fn image_table(images: &[ImageUsage], trunc: Truncation) -> Table {
         "ALONE",
         "CONTAINERS",
     ];
-    let mut table = table(heads);
-    align_right(&mut table, 2..=6);
+    let mut table = Table::new(heads);
+    table.align_right(2..=6);
     for image in images {
         table.add_row([
             shown_name(&image.name, &image.target),
@@ -186,8 +188,9 @@ fn image_table(images: &[ImageUsage], trunc: Truncation) -> Table {
     table
 }
 
-/// Renders how the bytes of a namespace are used, for a target that cannot be met.
-pub(crate) fn breakdown(usage: &UsageByColumn) -> String {
+/// Renders how the bytes of a namespace are used, for a target that cannot be met:
+/// a line for each use.
+pub(crate) fn breakdown(usage: &UsageByColumn) -> Vec<String> {
     let parts: [(&str, &[Column]); 7] = [
         ("can be freed", &[Column::Unused, Column::Dangling]),
         ("in use", &[Column::InUse]),
@@ -206,11 +209,12 @@ pub(crate) fn breakdown(usage: &UsageByColumn) -> String {
         let amount = usage.sum(|column| columns.contains(&column));
         (*what, amount)
     });
-    let lines: Vec<String> = amounts
+    let lines = amounts
         .chain([rest])
-        .map(|(what, amount)| format!("  {:>8}  {what}", size(amount)))
-        .collect();
-    format!("disk usage of the namespace:\n{}", lines.join("\n"))
+        .map(|(what, amount)| format!("  {:>8}  {what}", size(amount)));
+    std::iter::once("disk usage of the namespace:".to_owned())
+        .chain(lines)
+        .collect()
 }
 
 fn size(amount: Amount) -> String {

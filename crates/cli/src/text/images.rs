@@ -2,27 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::Table;
 use jiff::Timestamp;
 use reclaim_model::{Digest, HumanSize, KeepReason, ListedImage, Reference};
 
-use super::{Truncation, age, align_right, shown_name, table};
+use super::{Table, Text, Truncation, age, shown_name};
 
 /// Precedes the second and further names of an image.
 const INDENT: &str = "  ";
 
 /// Renders the list of images, one row for each record.
-pub(crate) fn flat(images: &[ListedImage], now: Timestamp, trunc: Truncation) -> String {
+pub(crate) fn flat(images: &[ListedImage], now: Timestamp, trunc: Truncation) -> Text {
     let mut table = empty();
     for image in images {
         table.add_row(row(image, now, trunc));
     }
-    format!("{}\n", table.trim_fmt())
+    Text::of(&table)
 }
 
 /// Renders the list of images, one row for each, with its other names below the first. These repeat
 /// what a prune would do only if it differs.
-pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, trunc: Truncation) -> String {
+pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, trunc: Truncation) -> Text {
     let mut by_target: BTreeMap<&Digest, Vec<&ListedImage>> = BTreeMap::new();
     for image in images {
         by_target.entry(&image.target).or_default().push(image);
@@ -53,14 +52,14 @@ pub(crate) fn grouped(images: &[ListedImage], now: Timestamp, trunc: Truncation)
             table.add_row([&name, "", "", "", "", "", word]);
         }
     }
-    format!("{}\n", table.trim_fmt())
+    Text::of(&table)
 }
 
 fn empty() -> Table {
-    let mut table = table([
+    let mut table = Table::new([
         "IMAGE", "TARGET", "CONTENT", "UNPACKED", "SHARED", "CREATED", "PRUNE -A",
     ]);
-    align_right(&mut table, 2..=4);
+    table.align_right(2..=4);
     table
 }
 
@@ -118,7 +117,7 @@ mod tests {
             image("docker.io/library/zoo:1", "c", Err(KeepReason::CriGroup)),
             image(&id, "c", Err(KeepReason::Pinned)),
         ];
-        let text = grouped(&images, Timestamp::UNIX_EPOCH, Truncation::On);
+        let text = String::from(&*grouped(&images, Timestamp::UNIX_EPOCH, Truncation::On));
         let cells = |line: &str| -> Vec<String> {
             let cells = line.split("  ").filter(|it| !it.trim().is_empty());
             cells.map(|it| it.trim().to_owned()).collect()
@@ -141,7 +140,7 @@ mod tests {
         ];
         assert_eq!(lines, expected, "{text}");
         assert!(text.contains("\n  app:2 "), "{text}");
-        let text = flat(&images, Timestamp::UNIX_EPOCH, Truncation::On);
+        let text = String::from(&*flat(&images, Timestamp::UNIX_EPOCH, Truncation::On));
         assert_eq!(text.lines().count(), 8, "{text}");
         assert_eq!(text.matches("0B").count(), 21, "{text}");
     }

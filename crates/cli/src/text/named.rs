@@ -3,21 +3,21 @@
 use reclaim_model::{Mode, PinAction, PinOutcome, Report, familiar_name};
 
 use super::report::add_not_counted;
-use super::{Truncation, add_line, amount, count, total};
+use super::{Text, Truncation, amount, count, total};
 
 /// Renders what was untagged and deleted. For a dry run: what would be, and how much that frees.
-pub(crate) fn removals(report: &Report, trunc: Truncation) -> String {
+pub(crate) fn removals(report: &Report, trunc: Truncation) -> Text {
     let (untagged, deleted) = match report.mode {
         Mode::DryRun => ("Would untag", "Would delete"),
         Mode::Apply => ("Untagged", "Deleted"),
     };
-    let mut text = String::new();
+    let mut text = Text::default();
     for removal in report.named.iter().map(|named| &named.removal) {
         for name in &removal.untagged {
-            add_line(&mut text, format_args!("{untagged}: {name}"));
+            text.line(format_args!("{untagged}: {name}"));
         }
         for digest in &removal.deleted {
-            add_line(&mut text, format_args!("{deleted}: {digest}"));
+            text.line(format_args!("{deleted}: {digest}"));
         }
     }
     if report.mode == Mode::DryRun {
@@ -25,25 +25,24 @@ pub(crate) fn removals(report: &Report, trunc: Truncation) -> String {
         let records = count(report.removed.len(), "name");
         let bytes = total(estimate);
         let parts = amount(estimate);
-        add_line(
-            &mut text,
-            format_args!("Would remove {records} and reclaim {bytes}: {parts}"),
-        );
+        text.line(format_args!(
+            "Would remove {records} and reclaim {bytes}: {parts}"
+        ));
         add_not_counted(&mut text, report, trunc);
-        text.push_str("nothing was removed (dry run)\n");
+        text.line("nothing was removed (dry run)");
     }
     text
 }
 
 /// Renders the records that were changed, as docker renders removals.
-pub(crate) fn pins(action: PinAction, outcomes: &[PinOutcome]) -> String {
+pub(crate) fn pins(action: PinAction, outcomes: &[PinOutcome]) -> Text {
     let done = match action {
         PinAction::Pin => "Pinned",
         PinAction::Unpin | PinAction::UnpinAny => "Unpinned",
     };
-    let mut text = String::new();
+    let mut text = Text::default();
     for name in outcomes.iter().flat_map(|outcome| &outcome.changed) {
-        add_line(&mut text, format_args!("{done}: {}", familiar_name(name)));
+        text.line(format_args!("{done}: {}", familiar_name(name)));
     }
     text
 }

@@ -4,13 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use comfy_table::Table;
 use jiff::Timestamp;
 use reclaim_model::{
     HumanSize, LeaseHolding, Leased, LeftHolder, LeftThing, Namespace, Report, Unrecorded,
 };
 
-use super::{Truncation, align_right, amount, count, table};
+use super::{Table, Truncation, amount, count};
 
 /// How many leases or directories a line lists.
 const MAX_LISTED: usize = 3;
@@ -91,8 +90,8 @@ pub(super) fn leased(leased: &Leased, trunc: Truncation) -> Option<String> {
 
 /// Returns a table of leases.
 pub(super) fn lease_table(leases: &[LeaseHolding], trunc: Truncation) -> Table {
-    let mut table = table(["LEASE", "SIZE", "SINCE", "UNTIL"]);
-    align_right(&mut table, 1..=1);
+    let mut table = Table::new(["LEASE", "SIZE", "SINCE", "UNTIL"]);
+    table.align_right(1..=1);
     for lease in leases {
         let time = |time: Option<Timestamp>, none: &str| {
             time.map_or(none.to_owned(), |at| format!("{at:.0}"))

@@ -8,21 +8,22 @@ use reclaim_maintenance::{
 };
 use reclaim_model::{Filesystem, HumanSize, Inhibitor, Mode, Report};
 
-use super::{Truncation, add_line, align_right, count, df, report, shown_name, table, total};
+use super::{Table, Text, Truncation, count, df, report, shown_name, total};
 
 /// Renders one run of a policy.
-pub(crate) fn run(run: &PolicyRun) -> String {
-    let mut text = String::new();
+pub(crate) fn run(run: &PolicyRun) -> Text {
+    let mut text = Text::default();
     let dry = match run.mode {
         Mode::DryRun => " (dry run: nothing was changed)",
         Mode::Apply => "",
     };
-    add_line(
-        &mut text,
-        format_args!("policy {}: {}{dry}", run.policy, ending(run.outcome)),
-    );
+    text.line(format_args!(
+        "policy {}: {}{dry}",
+        run.policy,
+        ending(run.outcome)
+    ));
     for excess in &run.wanted {
-        add_line(&mut text, format_args!("  too full: {excess}"));
+        text.line(format_args!("  too full: {excess}"));
     }
     for ReleasedHold {
         namespace,
@@ -30,13 +31,13 @@ pub(crate) fn run(run: &PolicyRun) -> String {
     } in &run.released
     {
         let line = format_args!("  namespace {namespace}: freed what run {hold} held");
-        add_line(&mut text, line);
+        text.line(line);
     }
     for report in &run.reports {
-        add_line(&mut text, format_args!("  {}", summary(report)));
+        text.line(format_args!("  {}", summary(report)));
         for removed in &report.removed {
             let name = shown_name(&removed.name, &removed.target);
-            add_line(&mut text, format_args!("    {name}"));
+            text.line(format_args!("    {name}"));
         }
     }
     for (before, after) in run.before.iter().zip(&run.after) {
@@ -47,18 +48,18 @@ pub(crate) fn run(run: &PolicyRun) -> String {
                 used(before),
                 used(after)
             );
-            add_line(&mut text, line);
+            text.line(line);
         }
     }
     if !run.not_yet_visible.is_empty() {
         let late = run.not_yet_visible.iter().map(not_yet_visible);
         let late = late.collect::<Vec<_>>().join(", ");
         let line = format_args!("  freed {}, {late}", total(run.freed()));
-        add_line(&mut text, line);
+        text.line(line);
     }
     for excess in &run.missing {
         if run.mode == Mode::Apply {
-            add_line(&mut text, format_args!("  still too full: {excess}"));
+            text.line(format_args!("  still too full: {excess}"));
         }
     }
     text
@@ -112,7 +113,7 @@ pub(crate) fn messages(run: &PolicyRun, trunc: Truncation) -> Vec<String> {
         lines.push(format!("error: policy `{}`: {error}", run.policy));
     }
     if let Some(breakdown) = &run.breakdown {
-        lines.push(df::breakdown(&breakdown.usage));
+        lines.extend(df::breakdown(&breakdown.usage));
         let other = HumanSize(breakdown.other_bytes).to_string();
         lines.push(format!("  {other:>8}  other data on the same filesystems"));
     }
@@ -120,34 +121,30 @@ pub(crate) fn messages(run: &PolicyRun, trunc: Truncation) -> Vec<String> {
 }
 
 /// Renders what policies would do now.
-pub(crate) fn forecasts(
-    forecasts: &[PolicyForecast],
-    is_verbose: bool,
-    trunc: Truncation,
-) -> String {
-    let mut text = String::new();
+pub(crate) fn forecasts(forecasts: &[PolicyForecast], is_verbose: bool, trunc: Truncation) -> Text {
+    let mut text = Text::default();
     for forecast in forecasts {
         if !text.is_empty() {
-            text.push('\n');
+            text.blank();
         }
-        add_line(&mut text, format_args!("policy {}", forecast.policy));
+        text.line(format_args!("policy {}", forecast.policy));
         for rule in &forecast.rules {
-            add_line(&mut text, format_args!("  {rule}"));
+            text.line(format_args!("  {rule}"));
         }
         for filesystem in &forecast.filesystems {
-            add_line(&mut text, format_args!("  {}", place(filesystem)));
+            text.line(format_args!("  {}", place(filesystem)));
         }
         for excess in &forecast.wanted {
-            add_line(&mut text, format_args!("  too full: {excess}"));
+            text.line(format_args!("  too full: {excess}"));
         }
         for late in &forecast.not_yet_visible {
             let late = not_yet_visible(late);
-            add_line(&mut text, format_args!("  freed by earlier runs: {late}"));
+            text.line(format_args!("  freed by earlier runs: {late}"));
         }
         for inhibitor in &forecast.inhibitors {
-            add_line(&mut text, format_args!("  does not run now: {inhibitor}"));
+            text.line(format_args!("  does not run now: {inhibitor}"));
         }
-        let mut rows = table(["  NAMESPACE", "NOW", "AT MOST"]);
+        let mut rows = Table::new(["  NAMESPACE", "NOW", "AT MOST"]);
         for namespace in &forecast.namespaces {
             rows.add_row([
                 format!("  {}", namespace.now.namespace),
@@ -155,18 +152,15 @@ pub(crate) fn forecasts(
                 amount(&namespace.at_most),
             ]);
         }
-        add_line(&mut text, format_args!("{}", rows.trim_fmt()));
+        text.table(&rows);
         if is_verbose {
             for namespace in &forecast.namespaces {
-                write!(text, "\n{}", report::text(&namespace.now, trunc))
-                    .expect("writing to a string does not fail");
+                text.blank();
+                text.append(&report::text(&namespace.now, trunc));
             }
         }
         for warning in &forecast.warnings {
-            add_line(
-                &mut text,
-                format_args!("  warning: {}", trunc.text(warning)),
-            );
+            text.line(format_args!("  warning: {}", trunc.text(warning)));
         }
     }
     text
@@ -201,8 +195,8 @@ fn place(filesystem: &Filesystem) -> String {
 }
 
 /// Renders the commands that inhibit something, the oldest first.
-pub(crate) fn inhibitors(inhibitors: &[Inhibitor]) -> String {
-    let mut rows = table([
+pub(crate) fn inhibitors(inhibitors: &[Inhibitor]) -> Text {
+    let mut rows = Table::new([
         "COMMAND", "UID", "PID", "INHIBITS", "SINCE", "EXPIRES", "WHY",
     ]);
     let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |it| it.to_string());
@@ -219,11 +213,11 @@ pub(crate) fn inhibitors(inhibitors: &[Inhibitor]) -> String {
             inhibitor.why.clone().unwrap_or_default(),
         ]);
     }
-    format!("{}\n", rows.trim_fmt())
+    Text::of(&rows)
 }
 
 /// Renders the runs of policies, the oldest first.
-pub(crate) fn history(runs: &[RunRecord]) -> String {
+pub(crate) fn history(runs: &[RunRecord]) -> Text {
     let heads = [
         "ENDED",
         "POLICY",
@@ -233,8 +227,8 @@ pub(crate) fn history(runs: &[RunRecord]) -> String {
         "USED BEFORE",
         "AFTER",
     ];
-    let mut rows = table(heads);
-    align_right(&mut rows, 3..=6);
+    let mut rows = Table::new(heads);
+    rows.align_right(3..=6);
     for run in runs {
         let removed: usize = run.runs.iter().map(|run| run.removed).sum();
         let bytes: u64 = run.runs.iter().map(|run| run.reclaimed_bytes).sum();
@@ -269,7 +263,7 @@ pub(crate) fn history(runs: &[RunRecord]) -> String {
             used(|filesystem| filesystem.left_bytes_after),
         ]);
     }
-    format!("{}\n", rows.trim_fmt())
+    Text::of(&rows)
 }
 
 #[cfg(test)]
@@ -356,7 +350,7 @@ mod tests {
     #[test]
     fn the_documentation_shows_a_host_with_several_disks() {
         let page = include_str!("../../../../docs/configuration.md");
-        let text = forecasts(&[forecast()], false, Truncation::On);
+        let text = String::from(&*forecasts(&[forecast()], false, Truncation::On));
         assert!(page.contains(&format!("```\n{text}```\n")), "{text}");
     }
 
@@ -372,7 +366,7 @@ mod tests {
         );
         run.not_yet_visible = on("/a", 2 * GB);
         run.not_yet_visible.extend(on("/b", GB));
-        let shown = super::run(&run);
+        let shown = String::from(&*super::run(&run));
         let line = "  freed 0B, 2GB not yet visible on `/a`, 1GB not yet visible on `/b`\n";
         assert!(shown.contains(line), "{shown}");
     }

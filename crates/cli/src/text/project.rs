@@ -3,7 +3,7 @@
 use reclaim_model::{HumanSize, Mode, Named, NotRemoved, ProjectUsage, Report};
 
 use super::report::add_not_counted;
-use super::{Truncation, add_line, amount, count, table, total};
+use super::{Table, Text, Truncation, amount, count, total};
 
 /// Renders the result for each image, by service, and what the run freed. A Docker Engine returns
 /// no report.
@@ -12,12 +12,12 @@ pub(crate) fn removals(
     report: Option<&Report>,
     mode: Mode,
     trunc: Truncation,
-) -> String {
-    let mut text = String::new();
+) -> Text {
+    let mut text = Text::default();
     let mut images: Vec<&Named> = images.iter().collect();
     images.sort_by_key(|image| &image.services);
     if !images.is_empty() {
-        let mut table = table(["SERVICE", "IMAGE", "RESULT"]);
+        let mut table = Table::new(["SERVICE", "IMAGE", "RESULT"]);
         for image in &images {
             table.add_row([
                 image.services.join(", "),
@@ -25,17 +25,18 @@ pub(crate) fn removals(
                 result(image, mode).to_owned(),
             ]);
         }
-        add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
+        text.table(&table);
+        text.blank();
     }
     let Some(report) = report else {
         if mode == Mode::DryRun {
-            text.push_str("nothing was removed (dry run)\n");
+            text.line("nothing was removed (dry run)");
         }
         return text;
     };
     if mode == Mode::Apply {
         let bytes = total(report.reclaimed.0);
-        add_line(&mut text, format_args!("Total reclaimed space: {bytes}"));
+        text.line(format_args!("Total reclaimed space: {bytes}"));
         return text;
     }
     let estimate = report.estimate.0;
@@ -43,9 +44,9 @@ pub(crate) fn removals(
     let bytes = total(estimate);
     let parts = amount(estimate);
     let line = format_args!("Would remove {names} and reclaim {bytes}: {parts}");
-    add_line(&mut text, line);
+    text.line(line);
     add_not_counted(&mut text, report, trunc);
-    text.push_str("nothing was removed (dry run)\n");
+    text.line("nothing was removed (dry run)");
     text
 }
 
@@ -66,7 +67,7 @@ fn result(image: &Named, mode: Mode) -> &'static str {
 }
 
 /// Renders the list of projects.
-pub(crate) fn projects(projects: &[ProjectUsage]) -> String {
+pub(crate) fn projects(projects: &[ProjectUsage]) -> Text {
     let heads = [
         "PROJECT",
         "SERVICES",
@@ -75,7 +76,7 @@ pub(crate) fn projects(projects: &[ProjectUsage]) -> String {
         "SIZE",
         "RMI LOCAL",
     ];
-    let mut table = table(heads);
+    let mut table = Table::new(heads);
     for usage in projects {
         let services: Vec<&str> = usage.services.iter().map(String::as_str).collect();
         table.add_row([
@@ -87,5 +88,5 @@ pub(crate) fn projects(projects: &[ProjectUsage]) -> String {
             total(usage.rmi_local),
         ]);
     }
-    format!("{}\n", table.trim_fmt())
+    Text::of(&table)
 }

@@ -1,12 +1,11 @@
 //! Reports of prunes.
 
-use comfy_table::Table;
 use reclaim_model::{Amount, HumanSize, Kept, Mode, Report, Row};
 
-use super::{Truncation, add_line, amount, count, not_freed, shown_name, table, total, warnings};
+use super::{Table, Text, Truncation, amount, count, not_freed, shown_name, total, warnings};
 
 /// Renders a report: in docker's form for a run, as tables of removed and kept images for a dry run.
-pub(crate) fn text(report: &Report, trunc: Truncation) -> String {
+pub(crate) fn text(report: &Report, trunc: Truncation) -> Text {
     match report.mode {
         Mode::DryRun => dry_run(report, trunc),
         Mode::Apply => pruned(report),
@@ -14,35 +13,33 @@ pub(crate) fn text(report: &Report, trunc: Truncation) -> String {
 }
 
 /// Docker's output of `image prune`, byte for byte.
-fn pruned(report: &Report) -> String {
-    let mut text = String::new();
+fn pruned(report: &Report) -> Text {
+    let mut text = Text::default();
     if !report.rows.is_empty() {
-        text.push_str("Deleted Images:\n");
+        text.line("Deleted Images:");
         for row in &report.rows {
             match row {
-                Row::Untagged(name) => add_line(&mut text, format_args!("untagged: {name}")),
-                Row::Deleted(digest) => add_line(&mut text, format_args!("deleted: {digest}")),
+                Row::Untagged(name) => text.line(format_args!("untagged: {name}")),
+                Row::Deleted(digest) => text.line(format_args!("deleted: {digest}")),
             }
         }
-        text.push('\n');
+        text.blank();
     }
     let bytes = total(report.reclaimed.0);
-    add_line(&mut text, format_args!("Total reclaimed space: {bytes}"));
+    text.line(format_args!("Total reclaimed space: {bytes}"));
     text
 }
 
-fn dry_run(report: &Report, trunc: Truncation) -> String {
-    let mut text = String::new();
+fn dry_run(report: &Report, trunc: Truncation) -> Text {
+    let mut text = Text::default();
     if !report.removed.is_empty() {
-        text.push_str("Would remove:\n");
-        add_line(
-            &mut text,
-            format_args!("{}\n", removal_table(report, trunc).trim_fmt()),
-        );
+        text.line("Would remove:");
+        text.table(&removal_table(report, trunc));
+        text.blank();
     }
     if !report.kept.is_empty() {
-        text.push_str("Would keep:\n");
-        let mut table = table(["IMAGE", "TARGET", "REASON"]);
+        text.line("Would keep:");
+        let mut table = Table::new(["IMAGE", "TARGET", "REASON"]);
         for kept in &report.kept {
             table.add_row([
                 shown_name(&kept.name, &kept.target),
@@ -50,39 +47,37 @@ fn dry_run(report: &Report, trunc: Truncation) -> String {
                 why_kept(kept, trunc),
             ]);
         }
-        add_line(&mut text, format_args!("{}\n", table.trim_fmt()));
+        text.table(&table);
+        text.blank();
     }
     let estimate = report.estimate.0;
     let images = count(report.removed.len(), "image");
     let bytes = total(estimate);
-    add_line(
-        &mut text,
-        format_args!(
-            "Would remove {images} and reclaim {bytes}: {}",
-            amount(estimate)
-        ),
-    );
+    text.line(format_args!(
+        "Would remove {images} and reclaim {bytes}: {}",
+        amount(estimate)
+    ));
     if let Some(target) = &report.target_free {
-        add_line(&mut text, format_args!("To free: {target}"));
+        text.line(format_args!("To free: {target}"));
     }
     add_not_counted(&mut text, report, trunc);
-    text.push_str("nothing was removed (dry run)\n");
+    text.line("nothing was removed (dry run)");
     text
 }
 
 /// Adds what the estimate does not count, or not for certain.
-pub(super) fn add_not_counted(text: &mut String, report: &Report, trunc: Truncation) {
+pub(super) fn add_not_counted(text: &mut Text, report: &Report, trunc: Truncation) {
     let at_least = report.estimate_at_least;
     if at_least != report.estimate {
         let bytes = HumanSize(at_least.0.total_bytes());
         let line = format_args!("At least {bytes}: not everything could be read");
-        add_line(text, line);
+        text.line(line);
     }
     let pending = report.not_counted.pending.amount();
     if pending != Amount::default() {
         let bytes = total(pending);
         let line = format_args!("Garbage already, not counted: {bytes}: {}", amount(pending));
-        add_line(text, line);
+        text.line(line);
     }
     let history = &report.not_counted.history;
     if history.configs > 0 {
@@ -92,32 +87,32 @@ pub(super) fn add_not_counted(text: &mut String, report: &Report, trunc: Truncat
             "Held only by build history, not counted: {bytes}: {}; --unpin-build-history frees it",
             count(amount.snapshots, "snapshot"),
         );
-        add_line(text, line);
+        text.line(line);
     }
     if let Some(leased) = not_freed::leased(&report.not_counted.leased, trunc) {
         let line = format_args!("Held only by leases, not counted: {leased}");
-        add_line(text, line);
+        text.line(line);
     }
     let elsewhere = report.not_counted.kept_elsewhere.amount().content_bytes;
     if elsewhere > 0 {
         let bytes = HumanSize(elsewhere);
         let line = format_args!("Kept on disk by other namespaces, not counted: {bytes}");
-        add_line(text, line);
+        text.line(line);
     }
 }
 
 /// Renders the images that a prune removes, and what that frees, for the confirmation prompt.
-pub(crate) fn before_prompt(report: &Report, trunc: Truncation) -> String {
-    let table = removal_table(report, trunc);
+pub(crate) fn before_prompt(report: &Report, trunc: Truncation) -> Text {
     let images = count(report.removed.len(), "image");
     let bytes = total(report.estimate.0);
     let amount = amount(report.estimate.0);
-    let target = report.target_free.as_ref();
-    let target = target.map_or_else(String::new, |target| format!("\nTo free: {target}"));
-    format!(
-        "{}\n\n{images}, {bytes}: {amount}{target}",
-        table.trim_fmt()
-    )
+    let mut text = Text::of(&removal_table(report, trunc));
+    text.blank();
+    text.line(format_args!("{images}, {bytes}: {amount}"));
+    if let Some(target) = &report.target_free {
+        text.line(format_args!("To free: {target}"));
+    }
+    text
 }
 
 /// Returns the messages about a report: which images were not removed, and [`notes`].
@@ -171,7 +166,7 @@ pub(crate) fn notes(report: &Report, trunc: Truncation) -> Vec<String> {
 }
 
 fn removal_table(report: &Report, trunc: Truncation) -> Table {
-    let mut table = table(["IMAGE", "TARGET", "REASON"]);
+    let mut table = Table::new(["IMAGE", "TARGET", "REASON"]);
     for removed in &report.removed {
         let reason = removed.reason.text().to_owned();
         table.add_row([

@@ -4,8 +4,6 @@ use std::fmt::Write;
 
 use reclaim_model::{Digest, Holder, LeftHolder, Namespace, RefuseReason, shortened};
 
-use super::on_one_line;
-
 /// How many holders of one thing are listed.
 const MAX_HOLDERS: usize = 3;
 
@@ -19,12 +17,11 @@ pub(crate) enum Truncation {
 }
 
 impl Truncation {
-    /// Renders a text on one line, with the IDs and digests in it shortened.
+    /// Renders a text with the IDs and digests in it shortened.
     pub(crate) fn text(self, text: &str) -> String {
-        let text = on_one_line(text);
         match self {
-            Self::On => shortened(&text),
-            Self::Off => text,
+            Self::On => shortened(text),
+            Self::Off => text.to_owned(),
         }
     }
 

@@ -3,38 +3,41 @@
 
 use reclaim_model::{Answer, HolderPath, ImageVerdict, Outlook, Thing, ThingKind};
 
-use super::{Truncation, add_line, count};
+use super::{Text, Truncation, count};
 
 /// How many holders are shown. A base layer may have thousands.
 const MAX_SHOWN: usize = 20;
 
 /// Renders answers one after the other.
-pub(crate) fn answers(answers: &[Answer], trunc: Truncation) -> String {
-    let texts: Vec<String> = answers.iter().map(|it| answer(it, trunc)).collect();
-    texts.join("\n")
+pub(crate) fn answers(answers: &[Answer], trunc: Truncation) -> Text {
+    let mut text = Text::default();
+    for (number, answer) in answers.iter().enumerate() {
+        if number > 0 {
+            text.blank();
+        }
+        add_answer(&mut text, answer, trunc);
+    }
+    text
 }
 
-fn answer(answer: &Answer, trunc: Truncation) -> String {
-    let mut text = format!(
-        "{} in namespace {}\n",
-        thing(&answer.thing, trunc),
-        answer.namespace
-    );
+fn add_answer(text: &mut Text, answer: &Answer, trunc: Truncation) {
+    let subject = thing(&answer.thing, trunc);
+    text.line(format_args!("{subject} in namespace {}", answer.namespace));
     let what = match (answer.thing.kind, answer.holders.len()) {
         (ThingKind::Image, 0) => "not used".to_owned(),
         (ThingKind::Image, holders) => format!("used by {}:", count(holders, "holder")),
         (_, 0) => "not held".to_owned(),
         (_, holders) => format!("held by {}:", count(holders, "holder")),
     };
-    add_line(&mut text, format_args!("{what}"));
+    text.line(format_args!("{what}"));
     let max_shown = trunc.limit(MAX_SHOWN);
     for holder in answer.holders.iter().take(max_shown) {
-        add_holder(&mut text, holder, answer, trunc);
+        add_holder(text, holder, answer, trunc);
     }
     let more = answer.holders.len().saturating_sub(max_shown);
     if more > 0 {
         let line = format_args!("  and {more} more; --no-trunc shows all");
-        add_line(&mut text, line);
+        text.line(line);
     }
     let outlook = match &answer.outlook {
         Outlook::Held => None,
@@ -46,17 +49,16 @@ fn answer(answer: &Answer, trunc: Truncation) -> String {
         Outlook::NextCollection => Some("the next collection frees it".to_owned()),
     };
     if let Some(outlook) = outlook {
-        add_line(&mut text, format_args!("{outlook}"));
+        text.line(format_args!("{outlook}"));
     }
     if let Some(verdicts) = &answer.verdicts {
         let (plain, all) = (&verdicts.prune, &verdicts.prune_all);
-        add_line(&mut text, format_args!("prune: {}", verdict(plain, trunc)));
-        add_line(&mut text, format_args!("prune -a: {}", verdict(all, trunc)));
+        text.line(format_args!("prune: {}", verdict(plain, trunc)));
+        text.line(format_args!("prune -a: {}", verdict(all, trunc)));
     }
-    text
 }
 
-fn add_holder(text: &mut String, path: &HolderPath, answer: &Answer, trunc: Truncation) {
+fn add_holder(text: &mut Text, path: &HolderPath, answer: &Answer, trunc: Truncation) {
     let holder = trunc.holder(&path.holder);
     let elsewhere =
         (path.namespace != answer.namespace).then(|| format!(" in namespace {}", path.namespace));
@@ -67,10 +69,10 @@ fn add_holder(text: &mut String, path: &HolderPath, answer: &Answer, trunc: Trun
         .map(|image| format!(" (prune -a: {})", verdict(image, trunc)));
     let parts = [Some(holder), elsewhere, until, prune_all];
     let line: String = parts.into_iter().flatten().collect();
-    add_line(text, format_args!("  {line}"));
+    text.line(format_args!("  {line}"));
     for (depth, link) in path.chain.iter().enumerate() {
         let indent = "  ".repeat(depth + 2);
-        add_line(text, format_args!("{indent}{}", thing(link, trunc)));
+        text.line(format_args!("{indent}{}", thing(link, trunc)));
     }
 }
 

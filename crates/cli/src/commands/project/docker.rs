@@ -171,7 +171,7 @@ async fn check(
     };
     let rule = Holder::new(HolderKind::Rule, key);
     if is_lifted {
-        output::message(&format!("warning: {}", lift_warning(image, &rule)));
+        output::message(format!("warning: {}", lift_warning(image, &rule)));
         return Ok(());
     }
     Err(NotRemoved::Conflict(Conflict {

@@ -114,13 +114,13 @@ fn print(format: Format, result: &PruneResult, trunc: Truncation) -> Result<(), 
     for Named { name, error, .. } in &result.images {
         match error {
             None => {}
-            Some(error) if is_failure(error) => output::message(&format!("error: {name}: {error}")),
-            Some(error) => output::message(&format!("warning: {name}: {error}")),
+            Some(error) if is_failure(error) => output::message(format!("error: {name}: {error}")),
+            Some(error) => output::message(format!("warning: {name}: {error}")),
         }
     }
     if result.images.is_empty() {
         let name = &result.project;
-        output::message(&format!("warning: project {name} has no image to remove"));
+        output::message(format!("warning: project {name} has no image to remove"));
     }
     Ok(())
 }
