@@ -333,6 +333,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn media_types_of_descriptors_name_kinds_of_documents() {
+        for (kind, media_types) in [
+            (
+                DocumentKind::Index,
+                &[
+                    "oci.image.index.v1+json",
+                    "docker.distribution.manifest.list.v2+json",
+                ][..],
+            ),
+            (
+                DocumentKind::Manifest,
+                &[
+                    "oci.image.manifest.v1+json",
+                    "docker.distribution.manifest.v2+json",
+                    "docker.distribution.manifest.v1+prettyjws",
+                ],
+            ),
+            (
+                DocumentKind::Config,
+                &["oci.image.config.v1+json", "docker.container.image.v1+json"],
+            ),
+            (
+                DocumentKind::Leaf,
+                &["oci.image.layer.v1.tar", "OCI.image.index.v1+json"],
+            ),
+        ] {
+            for media_type in media_types {
+                let media_type = format!("application/vnd.{media_type}");
+                assert_eq!(
+                    DocumentKind::of_media_type(&media_type),
+                    kind,
+                    "{media_type}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn only_a_label_that_was_left_out_may_be_there_unseen() {
         let mut config = Config {
             labels: BTreeMap::from([("seen".to_owned(), "1".to_owned())]),

@@ -286,6 +286,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pods_need_listed_names_and_likely_ones_if_others_are_unknown() {
+        let mut pod_images = PodImages {
+            names: vec!["registry.example/base:1".to_owned()],
+            ..PodImages::default()
+        };
+        assert!(pod_images.needs("registry.example/base:1"));
+        assert!(!pod_images.needs("registry.k8s.io/pause:3.9"));
+        pod_images.is_partial = true;
+        assert!(pod_images.needs("registry.k8s.io/pause:3.9"));
+        assert!(!pod_images.needs("docker.io/library/app:1"));
+    }
+
+    #[test]
     fn chooses_rules_by_version() {
         for (version, rules) in [
             ("1.6.20~ds1", Some(CollectorRules::V1)),

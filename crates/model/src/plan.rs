@@ -366,8 +366,37 @@ pub struct Reclaimed(pub Amount);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::LeaseHolding;
+    use crate::{GcLabels, HolderKind, LeaseHolding, Target};
+
+    #[test]
+    fn a_step_warns_only_if_it_lifts_a_protection() {
+        let image = ImageRecord {
+            name: "app:1".to_owned(),
+            target: Target {
+                media_type: String::new(),
+                digest: digest("a"),
+                size: 0,
+                annotations: BTreeMap::new(),
+            },
+            labels: BTreeMap::new(),
+            created_at: None,
+            updated_at: None,
+            gc: GcLabels::default(),
+            expires: None,
+        };
+        let step = |lifted| Step {
+            image: image.clone(),
+            reason: RemoveReason::Unused,
+            lifted,
+        };
+        assert_eq!(step(None).warning(), None);
+        let rule = Holder::new(HolderKind::Rule, "protect.namespaces default");
+        let warning = step(Some(rule.clone())).warning();
+        assert_eq!(warning, Some(lift_warning("app:1", &rule)));
+    }
 
     fn digest(digit: &str) -> Digest {
         format!("sha256:{}", digit.repeat(64)).parse().unwrap()

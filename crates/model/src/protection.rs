@@ -53,3 +53,20 @@ pub struct NamespaceProtection {
 pub fn lift_warning(image: &str, rule: &Holder) -> String {
     format!("image `{image}` is protected by {rule}, and the request lifts the protection")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HolderKind;
+
+    #[test]
+    fn the_warning_names_image_and_rule() {
+        let rule = Holder::new(HolderKind::Rule, "protect.references app:*");
+        let warning = lift_warning("app:1", &rule);
+        assert!(
+            warning.starts_with("image `app:1` is protected by "),
+            "{warning}"
+        );
+        assert!(warning.contains("protect.references app:*"), "{warning}");
+    }
+}

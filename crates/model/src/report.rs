@@ -223,6 +223,40 @@ mod tests {
     use crate::HolderKind;
 
     #[test]
+    fn a_failure_an_end_too_early_or_directories_left_make_a_report_partial() {
+        let namespace: Namespace = "default".parse().unwrap();
+        let report = || Report::new(RunId("r".to_owned()), namespace.clone(), Mode::Apply);
+        assert!(!report().is_partial());
+        let failed = Failed {
+            name: "app:1".to_owned(),
+            error: "unavailable".to_owned(),
+        };
+        let stranded = Unrecorded {
+            snapshotter: "overlayfs".into(),
+            directories: 1,
+            bytes: 4096,
+            is_exact: true,
+            places: Vec::new(),
+        };
+        for partial in [
+            Report {
+                failed: vec![failed],
+                ..report()
+            },
+            Report {
+                unfinished: Some("containerd does not answer".to_owned()),
+                ..report()
+            },
+            Report {
+                stranded: vec![stranded],
+                ..report()
+            },
+        ] {
+            assert!(partial.is_partial(), "{partial:?}");
+        }
+    }
+
+    #[test]
     fn says_why_a_step_was_refused() {
         let web = Holder::new(HolderKind::Container, "web");
         for (reason, words) in [

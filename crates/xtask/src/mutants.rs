@@ -125,6 +125,10 @@ fn provide(workspace: &Workspace) -> Result<Command, Failure> {
         mutants.args(["--test-tool", "nextest"]);
     }
     mutants.arg("--output").arg(&workspace.target);
+    // A mutant changes one line, so most of a build is what the last one built.
+    mutants.env("CARGO_INCREMENTAL", "1");
+    let unoptimized = "profile.dev.package.reclaim-model.opt-level=0";
+    mutants.args(["--cargo-arg=--config", "--cargo-arg", unoptimized]);
     // Without debug information, because most of the time is spent on linking.
     mutants.env("CARGO_PROFILE_TEST_DEBUG", "0");
     mutants.env("CARGO_PROFILE_DEV_DEBUG", "0");
