@@ -227,6 +227,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_resolved_target_names_its_filesystem() {
+        let mut target = ResolvedTarget {
+            bytes: 2_500_000,
+            mount_point: Some("/var/lib".into()),
+        };
+        assert_eq!(target.to_string(), "2.5MB on `/var/lib`");
+        target.mount_point = None;
+        let text = target.to_string();
+        assert_eq!(text, "2.5MB on any filesystem: none can be measured");
+    }
+
+    #[test]
     fn reads_sizes_as_docker_prints_them_and_more() {
         for (text, bytes) in [
             ("1", 1),

@@ -368,6 +368,15 @@ mod tests {
                 );
             }
         }
+        let kinds = [
+            DocumentKind::Index,
+            DocumentKind::Config,
+            DocumentKind::Leaf,
+        ];
+        assert_eq!(
+            kinds.map(|kind| kind.to_string()),
+            ["index", "image config", "leaf"]
+        );
     }
 
     #[test]
