@@ -17,6 +17,7 @@ mod df;
 mod error;
 mod event_log;
 mod events;
+pub mod forward;
 mod history;
 mod inspect;
 mod list;

@@ -11,6 +11,7 @@ mod first_byte;
 mod limits;
 mod listener;
 mod table;
+mod takeover;
 mod tls;
 mod unix;
 
@@ -20,5 +21,7 @@ pub use error::ListenError;
 pub use limits::{Limits, limited};
 pub use listener::{Listener, open, open_plain};
 pub use table::Peer;
+pub(crate) use table::Stream;
+pub(crate) use takeover::Connection;
 pub use tls::{Tls, TlsError, TlsFiles};
 pub use unix::{SocketAccess, UnixSocket};

@@ -84,6 +84,8 @@ pub(crate) enum CommandError {
     NotWithHost(&'static str),
     #[error("cannot use `maintain` with --host, except with --once: the daemon runs its policies")]
     OnlyOnceWithHost,
+    #[error("cannot use --forward-except without --forward")]
+    NothingForwarded,
     #[error("stopped before anything was removed")]
     Stopped(Exit),
     /// Has the exit status for the signal.
@@ -187,6 +189,7 @@ impl CommandError {
             | Self::Health(_)
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost
+            | Self::NothingForwarded
             | Self::LeftToDaemon(_)
             | Self::Stopped(_)
             | Self::Start { .. }
@@ -212,6 +215,7 @@ impl CommandError {
             | Self::Docker(DockerError::BadAddress(_))
             | Self::NotWithHost(_)
             | Self::OnlyOnceWithHost
+            | Self::NothingForwarded
             | Self::Host(
                 HostError::Address(_)
                 | HostError::Refused {
@@ -221,6 +225,7 @@ impl CommandError {
             )
             | Self::Health(HealthError::Address(_))
             | Self::NothingHeld(_) => Exit::Usage,
+            Self::Daemon(DaemonError::Forward(error)) if error.is_usage() => Exit::Usage,
             Self::LeftToDaemon(exit) | Self::Stopped(exit) => *exit,
             Self::Start { source, .. } => Exit::OfCommand(code_of_start(source)),
             Self::Run(RunError::Busy(_) | RunError::Inhibited(_))

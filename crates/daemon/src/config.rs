@@ -6,6 +6,7 @@
 mod events;
 mod file;
 mod fleet;
+mod forward;
 mod headroom;
 mod protect;
 mod schema;
@@ -22,6 +23,7 @@ use reclaim_maintenance::{Policy, PolicySettings};
 use reclaim_model::{Namespace, Protection};
 
 pub use fleet::Fleet;
+pub use forward::ForwardConfig;
 pub use headroom::HeadroomConfig;
 pub use protect::Infrastructure;
 pub use reclaim_maintenance::settings::{duration_text, duration_within};
@@ -55,6 +57,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// The receiver of events, if there is one.
     pub events: Option<Uri>,
+    /// Which requests are forwarded to a Docker Engine.
+    pub forward: ForwardConfig,
     /// The reserve file.
     pub headroom: HeadroomConfig,
     /// Whether the images that a node needs are protected.
@@ -79,6 +83,7 @@ impl Config {
             state,
             metrics,
             events: events_section,
+            forward,
             headroom,
             protect,
             fleet,
@@ -94,6 +99,7 @@ impl Config {
             state: state.directory,
             metrics: metrics.listen,
             events: events::url(events_section)?,
+            forward: forward.into(),
             headroom: headroom.into(),
             infrastructure,
             protection,

@@ -51,12 +51,13 @@ impl Daemon {
         let mut tasks = JoinSet::new();
         if let Some(address) = host.config.metrics {
             let listener = listen::open_plain(address).await?;
-            let router = metrics::router(Arc::clone(&metrics));
+            let limits = Limits::of_metrics();
+            let router = listen::limited(metrics::router(Arc::clone(&metrics)), &limits);
             info!(%address, "serving metrics");
             tasks.spawn(listen::serve(
                 vec![listener],
                 router,
-                Limits::of_metrics(),
+                limits,
                 cancel.clone(),
             ));
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use reclaim_api::docker::forward::ForwardError;
 use reclaim_api::grpc::DescribeError;
 use reclaim_api::listen::ListenError;
 use reclaim_engine::DockerError;
@@ -23,6 +24,9 @@ pub enum DaemonError {
     /// The address of a Docker Engine is invalid.
     #[error(transparent)]
     Docker(#[from] DockerError),
+    /// Requests cannot be forwarded to the Docker Engine.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     /// The registered containers cannot be read.
     #[error("read registered containers in `{}`", directory.display())]
     State {

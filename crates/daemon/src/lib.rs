@@ -16,4 +16,4 @@ mod systemd;
 
 pub use error::DaemonError;
 pub use host::{DEFAULT_ADDRESS, Host, HostOptions, Patience, connect};
-pub use serve::{ServeOptions, maintain, serve};
+pub use serve::{ForwardOptions, ServeOptions, maintain, serve};

@@ -67,6 +67,7 @@ impl Reloader {
             ("state.directory", config.state != old.state),
             ("metrics.listen", config.metrics != old.metrics),
             ("events.url", config.events != old.events),
+            ("forward", config.forward != old.forward),
         ] {
             if is_changed {
                 warn!(key, "this change takes effect after a restart");

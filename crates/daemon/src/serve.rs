@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use reclaim_api::docker::forward::{self, Answered, EngineAddress, ForwardError, Forwarder};
 use reclaim_api::docker::{DockerApi, DockerOptions};
-use reclaim_api::listen::{self, Address, Limits, SocketAccess, TlsFiles};
+use reclaim_api::listen::{self, Address, Limits, Listener, SocketAccess, TlsFiles};
 use reclaim_api::service::{Service, ServiceParts};
 use reclaim_api::{grpc, health, json};
 use reclaim_engine::RunOptions;
 use reclaim_model::{Namespace, PolicyName};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::daemon::{Daemon, until_stopped};
 use crate::error::DaemonError;
@@ -30,6 +32,17 @@ pub struct ServeOptions {
     pub tls: Option<TlsFiles>,
     /// The options of runs whose request has none.
     pub run: RunOptions,
+    /// What is forwarded to a Docker Engine, if anything is.
+    pub forward: Option<ForwardOptions>,
+}
+
+/// Which requests are forwarded, and to which engine.
+#[derive(Debug, Clone)]
+pub struct ForwardOptions {
+    /// The address of the engine.
+    pub engine: EngineAddress,
+    /// What is answered here, in addition to prunes.
+    pub except: Vec<Answered>,
 }
 
 /// Runs the policies and serves the APIs until `stop` is cancelled.
@@ -48,11 +61,18 @@ pub async fn serve(
         access,
         tls,
         run,
+        forward,
     } = options;
+    let access = match &forward {
+        Some(forward) => forward::prepare(&forward.engine, &addresses, access)?,
+        None => access,
+    };
     let grace = run.grace;
     let engine = Arc::clone(&host.engine);
     let registered = Arc::clone(&host.registered);
     let listeners = listen::open(&addresses, &access, tls.as_ref()).await?;
+    let forwarder = forward.map(|forward| forwarder(forward, &listeners, stop));
+    let forwarder = forwarder.transpose()?;
     let docker = DockerApi::new(
         Arc::clone(&engine),
         DockerOptions {
@@ -75,11 +95,20 @@ pub async fn serve(
         .merge(json::router(service))
         .merge(docker.router())
         .merge(health::router(Arc::clone(&daemon.health)));
+    let limits = match &forwarder {
+        Some(_) => Limits::of_forwarding(),
+        None => Limits::default(),
+    };
+    let router = listen::limited(router, &limits);
+    let router = match forwarder {
+        Some(forwarder) => forwarder.router(router),
+        None => router,
+    };
     for address in &addresses {
         info!(%address, %namespace, "listening");
     }
     notify(&[NotifyState::Ready]);
-    let serving = listen::serve(listeners, router, Limits::default(), stop.clone());
+    let serving = listen::serve(listeners, router, limits, stop.clone());
     let work = async {
         serving.await;
         // A run may continue after its client has disconnected.
@@ -88,6 +117,31 @@ pub async fn serve(
     };
     until_stopped(work, stop, grace).await;
     Ok(())
+}
+
+/// Forwards what arrives at `listeners`.
+fn forwarder(
+    options: ForwardOptions,
+    listeners: &[Listener],
+    stop: &CancellationToken,
+) -> Result<Forwarder, ForwardError> {
+    let ForwardOptions { engine, except } = options;
+    raise_file_limit();
+    info!(%engine, "forwarding other requests to the Docker Engine");
+    Forwarder::new(engine, except, listeners, stop.clone())
+}
+
+/// Allows as many open files as the system does: each forwarded stream has two connections. No code of
+/// this process depends on the lower limit.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "cannot raise the limit of open files; it limits the forwarded streams");
+    }
 }
 
 /// Runs the policies of these names, or all, until `stop` is cancelled.

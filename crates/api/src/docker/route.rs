@@ -81,7 +81,7 @@ pub fn route(method: &Method, path: &str) -> (Option<ApiVersion>, Route) {
 
 /// Splits a prefix such as `/v1.51` from the path. Any digits and dots are a version; the caller
 /// checks whether it is supported.
-fn split_version(path: &str) -> (Option<ApiVersion>, &str) {
+pub(super) fn split_version(path: &str) -> (Option<ApiVersion>, &str) {
     let versioned = || {
         let rest = path.strip_prefix("/v")?;
         let end = rest.find('/')?;

@@ -11,6 +11,7 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -22,9 +23,10 @@ use tower::{Service, ServiceExt, service_fn};
 use tracing::{debug, warn};
 
 use super::first_byte::FirstByte;
-use super::limits::{Limits, limited};
+use super::limits::Limits;
 use super::listener::Listener;
 use super::table::{Peer, Slot, Table};
+use super::takeover::{self, Connection};
 use super::tls::Tls;
 
 /// The pause after a failed accept, which mostly means too many open files.
@@ -43,7 +45,6 @@ pub async fn serve(
 ) {
     let graceful = Arc::new(GracefulShutdown::new());
     let table = Arc::new(Table::new(limits));
-    let router = limited(router, &limits);
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let acceptor = Acceptor {
@@ -100,14 +101,31 @@ impl Acceptor {
     }
 
     fn spawn_connection(&self, stream: Stream, slot: Arc<Slot>, peer: Peer) {
+        let limits = self.limits;
         let Limits {
-            header_time, http2, ..
-        } = self.limits;
-        let service = TowerToHyperService::new(self.service(&slot, peer));
-        let http = http(&self.limits);
+            header_time,
+            http2,
+            takeover,
+            ..
+        } = limits;
+        let (connection, takeovers) = Connection::new(&slot);
+        let connection = takeover.then_some(connection);
+        let service = TowerToHyperService::new(self.service(&slot, peer, connection));
+        let http = http(&limits);
         let watcher = self.graceful.watcher();
+        let stop = self.stop.clone();
         let serving = async move {
             let served = match stream {
+                Stream::Unix(stream)
+                    if takeover && !is_http2(&stream, header_time, &stop).await =>
+                {
+                    // Shutdown waits until it is dropped.
+                    let _watcher = watcher;
+                    let http = takeable_http1(&limits);
+                    let stream = FirstByte::within(stream, header_time, false);
+                    let serving = takeover::serve(&http, stream, service, takeovers, &stop);
+                    serving.await.map_err(Into::into)
+                }
                 Stream::Unix(stream) => {
                     let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
                     let connection = http.serve_connection_with_upgrades(io, service);
@@ -147,6 +165,7 @@ impl Acceptor {
         &self,
         slot: &Arc<Slot>,
         peer: Peer,
+        connection: Option<Connection>,
     ) -> impl Service<
         Request<Incoming>,
         Response = Response,
@@ -158,6 +177,9 @@ impl Acceptor {
         let (router, slot) = (self.router.clone(), Arc::clone(slot));
         service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            if let Some(connection) = &connection {
+                request.extensions_mut().insert(connection.clone());
+            }
             let busy = slot.busy();
             let response = router.clone().oneshot(request);
             async move {
@@ -201,6 +223,27 @@ enum Stream {
     Unix(UnixStream),
     Tls(TcpStream, Tls),
     Plain(TcpStream),
+}
+
+/// Whether a connection begins with HTTP/2; not if nothing arrives in time.
+async fn is_http2(stream: &UnixStream, within: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        begins = tokio::time::timeout(within, takeover::is_http2(stream)) => {
+            matches!(begins, Ok(Ok(true)))
+        }
+        () = stop.cancelled() => false,
+    }
+}
+
+/// Returns HTTP/1 for connections that handlers can take over. Names of headers keep their case,
+/// because some requests are forwarded.
+fn takeable_http1(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes)
+        .preserve_header_case(true);
+    http
 }
 
 fn http(limits: &Limits) -> Builder<TokioExecutor> {

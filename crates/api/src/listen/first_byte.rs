@@ -31,6 +31,11 @@ impl<S> FirstByte<S> {
             http2,
         }
     }
+
+    /// Returns the stream. What was read from it is not in it.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for FirstByte<S> {

@@ -34,6 +34,8 @@ pub struct Limits {
     pub idle_time: Duration,
     /// Whether HTTP/2 is allowed in addition to HTTP/1.
     pub http2: bool,
+    /// Whether handlers can take over connections of Unix sockets.
+    pub takeover: bool,
     /// Concurrent requests. Above that, all but health checks are refused.
     pub requests: usize,
     /// The most bytes of a request's line and headers.
@@ -51,6 +53,7 @@ impl Default for Limits {
             connections_per_peer: 128,
             idle_time: Duration::from_secs(5 * 60),
             http2: true,
+            takeover: false,
             requests: 128,
             header_bytes: 64 << 10,
             header_time: Duration::from_secs(15),
@@ -66,6 +69,16 @@ impl Limits {
             connections: 64,
             connections_per_peer: 16,
             http2: false,
+            ..Self::default()
+        }
+    }
+
+    /// Limits for sockets that forward to a Docker Engine, whose clients may send headers as large as
+    /// Go accepts: credentials for many registries.
+    pub fn of_forwarding() -> Self {
+        Self {
+            takeover: true,
+            header_bytes: 1 << 20,
             ..Self::default()
         }
     }

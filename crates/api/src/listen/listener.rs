@@ -1,6 +1,7 @@
 //! Opening listeners.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, UnixListener};
@@ -21,6 +22,17 @@ pub enum Listener {
     Tls(TcpListener, Tls),
     /// TCP without TLS: only for read-only routes without secrets.
     Plain(TcpListener),
+}
+
+impl Listener {
+    /// Returns the path of its socket; `None` for TCP, and for a Unix socket without a path.
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Unix(socket) => Some(socket.path().to_owned()),
+            Self::Inherited(socket) => Some(socket.local_addr().ok()?.as_pathname()?.to_owned()),
+            Self::Tls(..) | Self::Plain(_) => None,
+        }
+    }
 }
 
 /// Opens all listeners, or none: if one fails, the others are closed again.

@@ -2,7 +2,8 @@
 //!
 //! A new connection never waits. At a limit, the connection that has been idle for longest is closed:
 //! one of the same peer if the peer is at its limit, else any. A connection is idle if no response is
-//! under way on it; a stream of events or progress is a response under way.
+//! under way on it; a stream of events or progress is a response under way. Connections with an open
+//! [`Stream`] count for no limit.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,6 +72,8 @@ struct Entry {
     peer: Peer,
     /// The number of responses under way.
     responses: usize,
+    /// The number of open streams.
+    streams: usize,
     idle_since: Instant,
     close: CancellationToken,
 }
@@ -87,6 +90,14 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Slot>);
 
+/// An open stream, for example of the output of a container. Meanwhile the connection is busy, and no
+/// limit counts it. Dropping it ends the stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    slot: Arc<Slot>,
+    _busy: Busy,
+}
+
 impl Table {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
@@ -99,10 +110,9 @@ impl Table {
     /// could be closed for it are busy.
     pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Arc<Slot>> {
         let mut entries = self.entries();
-        let of_peer = entries.open.values().filter(|entry| entry.peer == peer);
-        if of_peer.count() >= self.limits.connections_per_peer {
+        if entries.counted(|entry| entry.peer == peer) >= self.limits.connections_per_peer {
             entries.close_idle(|entry| entry.peer == peer)?;
-        } else if entries.open.len() >= self.limits.connections {
+        } else if entries.counted(|_| true) >= self.limits.connections {
             entries.close_idle(|_| true)?;
         }
         let number = entries.next;
@@ -111,6 +121,7 @@ impl Table {
         let entry = Entry {
             peer,
             responses: 0,
+            streams: 0,
             idle_since: Instant::now(),
             close: close.clone(),
         };
@@ -129,6 +140,13 @@ impl Table {
 }
 
 impl Entries {
+    /// Counts the connections that are of interest and have no open stream.
+    fn counted(&self, is_of_interest: impl Fn(&Entry) -> bool) -> usize {
+        let entries = self.open.values();
+        let counted = entries.filter(|entry| entry.streams == 0 && is_of_interest(entry));
+        counted.count()
+    }
+
     /// Closes the connection that has been idle for longest, of those that `may_close` allows.
     fn close_idle(&mut self, may_close: impl Fn(&Entry) -> bool) -> Option<()> {
         let (&number, _) = self
@@ -149,6 +167,18 @@ impl Slot {
             entry.responses += 1;
         }
         Busy(Arc::clone(self))
+    }
+
+    /// Marks the connection as an open stream until the result is dropped.
+    pub(super) fn stream(self: &Arc<Self>) -> Stream {
+        let busy = self.busy();
+        if let Some(entry) = self.table.entries().open.get_mut(&self.number) {
+            entry.streams += 1;
+        }
+        Stream {
+            slot: Arc::clone(self),
+            _busy: busy,
+        }
     }
 
     /// Waits until the connection must close: another needs its slot, or it was idle for too long.
@@ -185,6 +215,14 @@ impl Drop for Busy {
         if let Some(entry) = self.0.table.entries().open.get_mut(&self.0.number) {
             entry.responses -= 1;
             entry.idle_since = Instant::now();
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(entry) = self.slot.table.entries().open.get_mut(&self.slot.number) {
+            entry.streams -= 1;
         }
     }
 }
@@ -261,5 +299,25 @@ mod tests {
         let ended = Instant::now();
         streaming.closing().await;
         assert!(ended.elapsed() >= idle_time);
+    }
+
+    #[tokio::test]
+    async fn open_streams_are_neither_counted_nor_closed() {
+        let table = table(2, 2);
+        let streams: Vec<_> = std::iter::repeat_with(|| {
+            let slot = table.admit(A).unwrap();
+            let stream = slot.stream();
+            (slot, stream)
+        })
+        .take(10)
+        .collect();
+        let (first, second) = (table.admit(A).unwrap(), table.admit(B).unwrap());
+        assert!(!is_closed(&first) && !is_closed(&second));
+        let third = table.admit(A).unwrap();
+        assert!(is_closed(&first), "other connections are limited as before");
+        assert!(streams.iter().all(|(slot, _)| !is_closed(slot)));
+        drop(streams);
+        drop(table.admit(A).unwrap());
+        assert!(!is_closed(&third));
     }
 }

@@ -12,10 +12,11 @@ use tracing::warn;
 use super::error::ListenError;
 
 /// The permissions of a socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SocketAccess {
-    /// The mode of the socket: bits for reading and writing only.
-    pub mode: u32,
+    /// The mode of the socket: bits for reading and writing only. [`Self::DEFAULT_MODE`] if there is
+    /// none.
+    pub mode: Option<u32>,
     /// The group of the socket, by name or number; that of the process if there is none.
     pub group: Option<String>,
 }
@@ -23,15 +24,6 @@ pub struct SocketAccess {
 impl SocketAccess {
     /// The default mode: the owner and the group can read and write.
     pub const DEFAULT_MODE: u32 = 0o660;
-}
-
-impl Default for SocketAccess {
-    fn default() -> Self {
-        Self {
-            mode: Self::DEFAULT_MODE,
-            group: None,
-        }
-    }
 }
 
 /// A listening socket. Dropping it removes its file.
@@ -61,8 +53,9 @@ impl UnixSocket {
         remove_if_exists(&temporary).map_err(failed("remove the old temporary file of"))?;
         let listener = bind_private(&temporary).map_err(failed("listen on"))?;
         let group = access.group.as_deref().map(group).transpose()?;
+        let mode = access.mode.unwrap_or(SocketAccess::DEFAULT_MODE);
         let installed = chown(&temporary, None, group)
-            .and_then(|()| fs::set_permissions(&temporary, Permissions::from_mode(access.mode)))
+            .and_then(|()| fs::set_permissions(&temporary, Permissions::from_mode(mode)))
             .and_then(|()| fs::rename(&temporary, path));
         if let Err(source) = installed {
             remove_or_warn(&temporary);
@@ -75,6 +68,10 @@ impl UnixSocket {
             inode: metadata.ino(),
             _lock: lock,
         })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) async fn accept(&self) -> io::Result<UnixStream> {

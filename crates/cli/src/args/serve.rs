@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use reclaim_api::docker::forward::Answered;
 use reclaim_api::listen::{Address, SocketAccess, TlsFiles};
 use reclaim_daemon::HostOptions;
 use reclaim_daemon::config::duration_within;
@@ -23,10 +24,14 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: Vec<Address>,
 
     /// Permissions of Unix sockets, in octal: 600, 620, 640 or 660
-    #[arg(long, value_name = "MODE", default_value = "660", value_parser = mode)]
-    socket_mode: u32,
+    ///
+    /// [default: 660; with --forward, those of the Docker socket]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    socket_mode: Option<u32>,
 
-    /// Group of Unix sockets, by name or number [default: the daemon's group]
+    /// Group of Unix sockets, by name or number
+    ///
+    /// [default: the daemon's group; with --forward, that of the Docker socket]
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
 
@@ -41,6 +46,22 @@ pub(crate) struct ServeArgs {
     /// CA certificate that verifies clients over TCP, as PEM
     #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "tls_key"])]
     tls_ca: Option<PathBuf>,
+
+    /// Forward other requests of Docker's API to the engine of --docker
+    ///
+    /// `docker`, Compose and buildx then work as a whole with `DOCKER_HOST` at the socket of this
+    /// daemon, and prunes of images are Reclaim's. Every client that can connect is then root on this
+    /// host, as for Docker's own socket. So only Unix sockets forward, and the daemon does not start
+    /// if one of them is open to users for whom the Docker socket is not.
+    #[arg(long)]
+    pub(crate) forward: bool,
+
+    /// Answer these requests, too, and do not forward them: remove, list, inspect, history, df
+    ///
+    /// Separated by commas. Prunes of images are always answered. [default: as configured, else
+    /// prune]
+    #[arg(long, value_name = "REQUESTS", value_delimiter = ',')]
+    pub(crate) forward_except: Option<Vec<Answered>>,
 
     #[command(flatten)]
     pub(crate) host: HostArgs,

@@ -1,7 +1,9 @@
 //! `reclaim serve` and `reclaim health`.
 
+use reclaim_api::docker::forward::ForwardError;
 use reclaim_api::health::{Check, check};
-use reclaim_daemon::{Patience, ServeOptions};
+use reclaim_daemon::config::ForwardConfig;
+use reclaim_daemon::{DaemonError, ForwardOptions, Patience, ServeOptions};
 use reclaim_model::Namespace;
 
 use crate::args::Globals;
@@ -23,10 +25,36 @@ pub(crate) async fn serve(globals: &Globals, args: &ServeArgs) -> Result<Exit, C
         access: args.access(),
         tls: args.tls(),
         run: args.pace.options(),
+        forward: forward(args, &host.config.forward)?,
     };
     let stop = stop_on_signals(Some(STOPPING))?;
     reclaim_daemon::serve(host, options, &stop.token).await?;
     Ok(Exit::Done)
+}
+
+/// Returns what is forwarded, by the options and the configuration.
+fn forward(
+    args: &ServeArgs,
+    config: &ForwardConfig,
+) -> Result<Option<ForwardOptions>, CommandError> {
+    if !args.forward && !config.enabled {
+        return match args.forward_except {
+            Some(_) => Err(CommandError::NothingForwarded),
+            None => Ok(None),
+        };
+    }
+    let except = args.forward_except.as_ref().unwrap_or(&config.except);
+    let failed = |error: ForwardError| CommandError::Daemon(DaemonError::Forward(error));
+    let [engine] = &args.host.docker[..] else {
+        return Err(failed(ForwardError::Engines(args.host.docker.len())));
+    };
+    let engine = engine
+        .parse()
+        .map_err(|error| failed(ForwardError::Address(error)))?;
+    Ok(Some(ForwardOptions {
+        engine,
+        except: except.clone(),
+    }))
 }
 
 /// Returns the namespace of requests that name none: `moby` with a Docker Engine, unless the options

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::events::EventsSection;
 use super::fleet::FleetSection;
+use super::forward::ForwardSection;
 use super::headroom::HeadroomSection;
 use super::protect::ProtectSection;
 
@@ -31,6 +32,8 @@ pub(super) struct ConfigFile {
     pub(super) metrics: MetricsSection,
     #[serde(default = "empty")]
     pub(super) events: EventsSection,
+    #[serde(default = "empty")]
+    pub(super) forward: ForwardSection,
     #[serde(default = "empty")]
     pub(super) headroom: HeadroomSection,
     #[serde(default = "empty")]
@@ -50,6 +53,8 @@ impl ConfigFile {
             StateSection::keys(),
             MetricsSection::keys(),
             EventsSection::keys(),
+            ForwardSection::keys(),
+            ForwardSection::keys(),
             HeadroomSection::keys(),
             ProtectSection::keys(),
             FleetSection::keys(),
