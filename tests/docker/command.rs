@@ -46,6 +46,6 @@ pub(crate) fn command(socket: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     env::var_os(BINARY_VARIABLE).map_or_else(|| "docker".into(), PathBuf::from)
 }

@@ -1,8 +1,9 @@
 //! Compares Reclaim's answers with those of a real Docker Engine that has the same images and
 //! containers.
 //!
-//! Needs a dockerd and the `docker` command, which `cargo xtask test` fetches and names in
-//! `RECLAIM_TEST_DOCKERD` and `RECLAIM_TEST_DOCKER`.
+//! Needs a dockerd, the `docker` command, its plugin buildx and Compose, which `cargo xtask test` fetches
+//! and names in `RECLAIM_TEST_DOCKERD`, `RECLAIM_TEST_DOCKER`, `RECLAIM_TEST_BUILDX` and
+//! `RECLAIM_TEST_COMPOSE`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
@@ -14,8 +15,8 @@ mod about;
 mod command;
 mod differences;
 mod differential;
+mod forwarded;
 mod images;
-
 mod requests;
 mod side;
 mod transcript;

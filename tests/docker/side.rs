@@ -92,7 +92,7 @@ async fn create(dockerd: &Dockerd, body: serde_json::Value) {
     assert_eq!(created.status, 201, "{created:#?}");
 }
 
-fn socket_of(dockerd: &Dockerd) -> PathBuf {
+pub(crate) fn socket_of(dockerd: &Dockerd) -> PathBuf {
     dockerd.address().strip_prefix("unix://").unwrap().into()
 }
 

@@ -90,13 +90,19 @@ fn compare_with_docker(
     steps: &mut Steps,
     coverage: &mut Coverage,
 ) -> Result<(), Failure> {
-    let fetched = steps.step("fetch dockerd, docker and docker-buildx", || {
-        let fetch = |package| debian::fetch(workspace, &SID, package, Refresh::Never);
-        Ok(fetch(DOCKERD).and_then(|dockerd| Ok((dockerd, fetch(DOCKER)?, fetch(BUILDX)?))))
-    });
-    let (dockerd, docker, buildx) = match fetched? {
+    let fetched =
+        steps.step("fetch dockerd, docker, docker-buildx and Compose", || {
+            let fetch = |package| debian::fetch(workspace, &SID, package, Refresh::Never);
+            let daemons =
+                fetch(DOCKERD).and_then(|dockerd| Ok((dockerd, fetch(DOCKER)?, fetch(BUILDX)?)));
+            Ok(daemons
+                .and_then(|daemons| Ok((daemons, compose::joined(&compose::fetch(workspace)?)?))))
+        });
+    let ((dockerd, docker, buildx), binaries) = match fetched? {
         Ok(fetched) => fetched,
-        Err(failure) => return coverage.miss("dockerd, docker and docker-buildx", failure),
+        Err(failure) => {
+            return coverage.miss("dockerd, docker, docker-buildx and Compose", failure);
+        }
     };
     // The installed one may be older.
     let commands = [Some(docker.path.clone()), shell::find("docker")];
@@ -111,6 +117,7 @@ fn compare_with_docker(
             compared.args(["--package", "reclaim-cli", "--test", "docker"]);
             compared.env(DOCKER_VARIABLE, &command);
             compared.env(BUILDX_VARIABLE, &buildx.path);
+            compared.env(COMPOSE_VARIABLE, &binaries);
             shell::show_and_run(compared.env(DOCKERD_VARIABLE, &dockerd.path))
         })?;
     }

@@ -146,8 +146,8 @@ async fn answer(
         };
     }
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let forwarded = forwarder.forward(request).await;
-    let response = forwarded.unwrap_or_else(|error| error.response());
+    let answered = forwarder.forward(request).await;
+    let response = answered.unwrap_or_else(|error| error.response());
     let status = response.status().as_u16();
     debug!(%method, path = uri.path(), status, "forwarded");
     response
