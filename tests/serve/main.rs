@@ -11,6 +11,7 @@ mod containers;
 mod daemon;
 mod embedded;
 mod filters;
+mod forward;
 mod grpc;
 mod host;
 mod hostile;

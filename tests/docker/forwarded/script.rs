@@ -188,7 +188,19 @@ fn on_terminal(name: &'static str, command: &str) -> Step {
 
 /// Returns the steps, in order.
 pub(super) fn steps() -> Vec<Step> {
-    let mut steps = vec![
+    let mut steps: Vec<Step> = [builds(), runs(), running(), streams(), archives()]
+        .into_iter()
+        .flatten()
+        .collect();
+    for binary in variable(COMPOSE).split(':') {
+        steps.extend(compose(binary));
+    }
+    steps
+}
+
+/// Builds with each builder.
+fn builds() -> Vec<Step> {
+    vec![
         import(),
         Step::new("version", "docker version"),
         Step::new(
@@ -210,8 +222,17 @@ pub(super) fn steps() -> Vec<Step> {
             "buildx with a context from stdin",
             "tar -C project -c . | docker buildx build --network none --tag built:2 -",
         ),
-        Step::new("failed build", "echo FROM missing:1 | DOCKER_BUILDKIT=0 docker build --pull=false - >/dev/null 2>&1")
-            .exits(1),
+        Step::new(
+            "failed build",
+            "echo FROM missing:1 | DOCKER_BUILDKIT=0 docker build --pull=false - >/dev/null 2>&1",
+        )
+        .exits(1),
+    ]
+}
+
+/// Containers that run to their end.
+fn runs() -> Vec<Step> {
+    vec![
         Step::new("run", "docker run --rm --network none built:1").prints(&["from the file"]),
         Step::new(
             "run with input",
@@ -230,6 +251,12 @@ pub(super) fn steps() -> Vec<Step> {
         .prints(&["20000000"]),
         on_terminal("run on a terminal", "run --rm -it --network none base:1 tty").prints(&["/dev/pts/0"]),
         Step::new("status", "docker run --rm --network none base:1 sh -c 'exit 7'").exits(7),
+    ]
+}
+
+/// A container that runs: exec, cp, logs.
+fn running() -> Vec<Step> {
+    vec![
         Step::new(
             "detach",
             "docker run --detach --name day --network none base:1 sh -c 'echo start; sleep 1000'",
@@ -242,15 +269,33 @@ pub(super) fn steps() -> Vec<Step> {
         .exits(5),
         on_terminal("exec on a terminal", "exec -it day tty").prints(&["/dev/pts/"]),
         Step::new("detached exec", "docker exec --detach day true"),
-        Step::new("copy in", "docker cp project/file day:/copied && docker exec day cat /copied")
-            .prints(&["from the file"]),
-        Step::new("copy out", "docker cp day:/copied back && cat back && docker cp day:/copied - | tar -xO")
-            .prints(&["from the file"]),
-        Step::new("copy much", "docker cp large day:/large && docker cp day:/large - | wc -c"),
+        Step::new(
+            "copy in",
+            "docker cp project/file day:/copied && docker exec day cat /copied",
+        )
+        .prints(&["from the file"]),
+        Step::new(
+            "copy out",
+            "docker cp day:/copied back && cat back && docker cp day:/copied - | tar -xO",
+        )
+        .prints(&["from the file"]),
+        Step::new(
+            "copy much",
+            "docker cp large day:/large && docker cp day:/large - | wc -c",
+        ),
         Step::new("copy nothing", "docker cp day:/missing -").exits(1),
         Step::new("logs", "docker logs --timestamps day").prints(&["start"]),
         Step::new("top", "docker top day -o pid,args | tr -d 0-9").prints(&["sleep"]),
-        Step::new("kill", "docker kill day && docker wait day && docker rm day"),
+        Step::new(
+            "kill",
+            "docker kill day && docker wait day && docker rm day",
+        ),
+    ]
+}
+
+/// Output that is followed, and attached clients.
+fn streams() -> Vec<Step> {
+    vec![
         Step::new(
             "followed logs",
             "docker run --detach --name follow --network none base:1 \
@@ -277,15 +322,29 @@ pub(super) fn steps() -> Vec<Step> {
              && echo typed | docker start --attach --interactive again && docker rm again",
         )
         .prints(&["typed", "end"]),
-        Step::new("unknown container", "docker exec nothing true; docker attach nothing").exits(1),
+        Step::new(
+            "unknown container",
+            "docker exec nothing true; docker attach nothing",
+        )
+        .exits(1),
+    ]
+}
+
+/// Archives of images, and events.
+fn archives() -> Vec<Step> {
+    vec![
         Step::new(
             "save and load",
             "docker save --output saved.tar built:1 && docker rmi --no-prune built:1 \
              && docker load --input saved.tar && docker run --rm --network none built:1",
         )
         .prints(&["Loaded image: built:1", "from the file"]),
-        Step::new("load from stdin", "docker save base:1 | docker load").prints(&["Loaded image: base:1"]),
-        Step::new("images", "docker image ls --format '{{.Repository}}:{{.Tag}}' | sort"),
+        Step::new("load from stdin", "docker save base:1 | docker load")
+            .prints(&["Loaded image: base:1"]),
+        Step::new(
+            "images",
+            "docker image ls --format '{{.Repository}}:{{.Tag}}' | sort",
+        ),
         Step::new(
             "followed events",
             "(sleep 1; docker run --rm --name event --network none base:1 true) & \
@@ -293,36 +352,38 @@ pub(super) fn steps() -> Vec<Step> {
              --format {{.Type}}.{{.Action}} | head -n 5'; wait",
         )
         .prints(&["container.create", "container.die"]),
-    ];
-    for compose in variable(COMPOSE).split(':') {
-        let compose =
-            format!("COMPOSE_BAKE=false {compose} --progress plain --file project/compose.yaml");
-        steps.extend([
-            Step::new(
-                "Compose up",
-                &format!("{compose} up --build --detach --wait-timeout 60 >/dev/null 2>&1"),
-            ),
-            Step::new("wait", "docker wait day-web-1 day-base-1"),
-            Step::new(
-                "Compose logs",
-                &format!("{compose} logs --no-color --no-log-prefix web"),
-            )
-            .prints(&["from the file"]),
-            Step::new(
-                "Compose ps",
-                &format!("{compose} ps --all --format '{{{{.Service}}}} {{{{.State}}}}'"),
-            ),
-            Step::new(
-                "Compose run",
-                &format!("echo in | {compose} run --rm -T base cat"),
-            )
-            .prints(&["in"]),
-            Step::new("Compose down", &format!("{compose} down --rmi local")),
-            Step::new(
-                "images after Compose",
-                "docker image ls --format '{{.Repository}}:{{.Tag}}' | sort",
-            ),
-        ]);
-    }
-    steps
+    ]
+}
+
+/// A project that is built, started, and taken down.
+fn compose(binary: &str) -> Vec<Step> {
+    // The builder in Compose itself, which uses BuildKit's session directly.
+    let compose =
+        format!("COMPOSE_BAKE=false {binary} --progress plain --file project/compose.yaml");
+    vec![
+        Step::new(
+            "Compose up",
+            &format!("{compose} up --build --detach --wait-timeout 60 >/dev/null 2>&1"),
+        ),
+        Step::new("wait", "docker wait day-web-1 day-base-1"),
+        Step::new(
+            "Compose logs",
+            &format!("{compose} logs --no-color --no-log-prefix web"),
+        )
+        .prints(&["from the file"]),
+        Step::new(
+            "Compose ps",
+            &format!("{compose} ps --all --format '{{{{.Service}}}} {{{{.State}}}}'"),
+        ),
+        Step::new(
+            "Compose run",
+            &format!("echo in | {compose} run --rm -T base cat"),
+        )
+        .prints(&["in"]),
+        Step::new("Compose down", &format!("{compose} down --rmi local")),
+        Step::new(
+            "images after Compose",
+            "docker image ls --format '{{.Repository}}:{{.Tag}}' | sort",
+        ),
+    ]
 }
