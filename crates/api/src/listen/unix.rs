@@ -14,8 +14,8 @@ use super::error::ListenError;
 /// The permissions of a socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SocketAccess {
-    /// The mode of the socket: bits for reading and writing only. [`Self::DEFAULT_MODE`] if there is
-    /// none.
+    /// The mode of the socket: bits for reading and writing only. [`Self::DEFAULT_MODE`] if it is not
+    /// set.
     pub mode: Option<u32>,
     /// The group of the socket, by name or number; that of the process if there is none.
     pub group: Option<String>,

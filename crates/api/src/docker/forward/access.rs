@@ -131,7 +131,7 @@ impl Socket {
 }
 
 /// Checks the addresses before they are opened, and returns the permissions for their sockets: where
-/// `access` has none, those of the engine's socket.
+/// `access` sets nothing, those of the engine's socket.
 ///
 /// # Errors
 ///
