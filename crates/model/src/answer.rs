@@ -24,6 +24,12 @@ pub struct Answer {
     /// What holds it; for an image, what uses it. Nearest first, those of the namespace before
     /// those of others.
     pub holders: Vec<HolderPath>,
+    /// For an image that expires, the images that keep it as long as they are there, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
+    /// For an image, the images that containerd removes with it, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependents: Vec<String>,
     /// For an image, what a prune does with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdicts: Option<PruneVerdicts>,
@@ -117,6 +123,8 @@ pub enum Outlook {
     Held,
     /// It is an image that nothing uses: it stays until it is removed.
     Unused,
+    /// It is an image that has expired, and that stays as long as another image keeps it.
+    Depends,
     /// It goes with the first collection after the last holder has expired.
     Expires {
         /// When that is.

@@ -56,11 +56,12 @@ fn removal_word(reason: RemoveReason) -> &'static str {
         RemoveReason::Dangling => "dangling",
         RemoveReason::Unused => "unused",
         RemoveReason::Torn => "torn",
-        // The other three are reasons of removals by name.
+        // The others are reasons of removals by name.
         RemoveReason::Duplicate
         | RemoveReason::Named
         | RemoveReason::Replaced
-        | RemoveReason::Parent => "duplicate",
+        | RemoveReason::Parent
+        | RemoveReason::Dependent => "duplicate",
     }
 }
 
@@ -86,7 +87,8 @@ fn keep_word(reason: KeepReason) -> &'static str {
         | KeepReason::UsedRecently
         | KeepReason::Repulled
         | KeepReason::Newest
-        | KeepReason::Capped => "kept",
+        | KeepReason::Capped
+        | KeepReason::DependentStays => "kept",
     }
 }
 
@@ -163,6 +165,7 @@ mod tests {
             (Err(KeepReason::Unreadable), "unreadable", "unreadable"),
             (Err(KeepReason::UsageUnknown), "unknown", "usage_unknown"),
             (Err(KeepReason::Unholdable), "kept", "unholdable"),
+            (Err(KeepReason::DependentStays), "kept", "dependent_stays"),
         ] {
             let image = ListedImage {
                 name: "app:1".to_owned(),

@@ -99,6 +99,8 @@ pub enum RemoveReason {
     Parent,
     /// A part of it is damaged, so that it cannot be used, and nothing uses it.
     Torn,
+    /// containerd keeps it only as long as another image, and that one goes.
+    Dependent,
 }
 
 /// An image that stays.
@@ -164,6 +166,8 @@ keep_reasons! {
     UsageUnknown "usage_unknown" "may be in use";
     /// Another record of the same CRI image stays.
     CriGroup "cri_group" "its other names stay";
+    /// An image stays that containerd keeps only as long as this one.
+    DependentStays "dependent_stays" "an image that depends on it stays";
     /// The target of the prune is met without it.
     NotNeeded "not_needed" "not needed to free as much as was asked for";
     /// It was not in the plan that was shown and confirmed.
@@ -201,6 +205,7 @@ impl RemoveReason {
             Self::Replaced => "named; stays without a name for what needs it",
             Self::Parent => "parent without a name",
             Self::Torn => "torn, not in use",
+            Self::Dependent => "goes with the image that it depends on",
         }
     }
 }
@@ -506,6 +511,10 @@ mod tests {
             ),
             (RemoveReason::Parent, "parent without a name"),
             (RemoveReason::Torn, "torn, not in use"),
+            (
+                RemoveReason::Dependent,
+                "goes with the image that it depends on",
+            ),
         ] {
             assert_eq!(reason.text(), words);
         }

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    Container, Digest, Inventory, Namespace, NamespaceInventory, Plan, Reference, RemoveReason,
-    ResolvedRequest, Selection, SnapshotId, Step,
+    CollectorRules, Container, Digest, GcRef, Inventory, LeaseResource, Namespace,
+    NamespaceInventory, Plan, Reference, RemoveReason, ResolvedRequest, Selection, SnapshotId,
+    Step,
 };
 
 /// A plan that must not be carried out.
@@ -47,6 +48,17 @@ pub enum InvalidPlan {
         /// The container's ID.
         container: String,
     },
+    /// An image that is to stay would lose the last image that keeps it.
+    #[error(
+        "the plan would remove every image that keeps image `{image}`, which is to stay: {}",
+        leading.join(", ")
+    )]
+    LosesDependent {
+        /// The image that is to stay.
+        image: String,
+        /// The images that keep it.
+        leading: Vec<String>,
+    },
     /// A snapshot under a container would go.
     #[error("the plan would free snapshot `{snapshot}`, which container `{container}` uses")]
     FreesUnderContainer {
@@ -78,6 +90,7 @@ pub fn check(
     planned_once(plan, namespace.images.iter().map(|image| &image.name))?;
     let containers = || namespace.containers.iter().chain(registered);
     loses_image(plan, containers())?;
+    loses_dependent(plan, inventory, namespace)?;
     frees_under_container(plan, namespace)?;
     // A request that names an image means it, even if a container was created by that name.
     if let Selection::Named(_) | Selection::Project(_) = request.selection {
@@ -160,6 +173,67 @@ fn loses_image<'a>(
         })
     });
     lost.map_or(Ok(()), Err)
+}
+
+/// Checks that an expired image that stays keeps one of the images that its back references name.
+///
+/// An image that anything else may keep, or nothing, is left out: it has a back reference to something else
+/// or to an image that expires, or a lease or label refers to it or to one of those images.
+fn loses_dependent(
+    plan: &Plan,
+    inventory: &Inventory,
+    namespace: &NamespaceInventory,
+) -> Result<(), InvalidPlan> {
+    let going: BTreeSet<&str> = plan.steps.iter().map(|it| it.image.name.as_str()).collect();
+    if inventory.rules < CollectorRules::V2_2 || going.is_empty() {
+        return Ok(());
+    }
+    let lasts = |name: &str| {
+        let mut images = namespace.images.iter();
+        images.any(|image| image.name == name && image.expires.is_none())
+    };
+    let images = namespace.images.iter();
+    let expired = images.filter(|image| {
+        let expires = image.expires.is_some_and(|it| it < inventory.observed_at);
+        expires && !image.gc.back_refs.is_empty() && !going.contains(image.name.as_str())
+    });
+    for image in expired {
+        let leading = image.gc.back_refs.iter();
+        let leading: Option<Vec<&str>> = leading.map(name_of_image).collect();
+        let Some(leading) = leading.filter(|names| names.iter().all(|name| lasts(name))) else {
+            continue;
+        };
+        let all_go = leading.iter().all(|name| going.contains(name));
+        let mut names = leading.iter().copied().chain([image.name.as_str()]);
+        if all_go && !names.any(|name| is_referred_to(namespace, name)) {
+            return Err(InvalidPlan::LosesDependent {
+                image: image.name.clone(),
+                leading: leading.into_iter().map(str::to_owned).collect(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn name_of_image(reference: &GcRef) -> Option<&str> {
+    match reference {
+        GcRef::Image(name) => Some(name),
+        GcRef::Content(_) | GcRef::NoContent(_) | GcRef::Snapshot(_) | GcRef::Container(_) => None,
+    }
+}
+
+/// Whether a lease or label refers to an image by its name.
+fn is_referred_to(namespace: &NamespaceInventory, name: &str) -> bool {
+    let leases = namespace.leases.iter().flat_map(|lease| &lease.resources);
+    let mut resources = leases.filter(|it| matches!(it, LeaseResource::Image(it) if it == name));
+    let snapshots = namespace.snapshots.values().flatten();
+    let labels = snapshots.map(|snapshot| &snapshot.gc);
+    let labels = labels.chain(namespace.blobs.iter().map(|blob| &blob.gc));
+    let labels = labels.chain(namespace.images.iter().map(|image| &image.gc));
+    let labels = labels.chain(namespace.containers.iter().map(|container| &container.gc));
+    let labels = labels.chain(namespace.sandboxes.iter().map(|sandbox| &sandbox.gc));
+    let mut references = labels.flat_map(|labels| &labels.refs);
+    resources.next().is_some() || references.any(|it| name_of_image(it) == Some(name))
 }
 
 /// Checks that no snapshot goes on which a container is based, directly or not.

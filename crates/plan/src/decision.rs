@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use reclaim_model::{
-    BuildHistory, Container, Freed, Inventory, Kept, Leased, Named, Namespace, NamespaceInventory,
-    NotCounted, Pinned, Plan, RemoveReason, ResolvedRequest, Selection, SnapshotId, SnapshotSizes,
-    Step, Unpin,
+    BuildHistory, Container, Freed, Inventory, KeepReason, Kept, Leased, Named, Namespace,
+    NamespaceInventory, NotCounted, Pinned, Plan, RemoveReason, ResolvedRequest, Selection,
+    SnapshotId, SnapshotSizes, Step, Unpin,
 };
 
+use crate::dependents::{keep_for_lost, unheld};
 use crate::facts::Facts;
 use crate::freed::{Difference, difference};
 use crate::graph::Graph;
@@ -19,7 +20,6 @@ use crate::roles::Roles;
 use crate::rule;
 use crate::select::{Verdict, select};
 use crate::selection::evaluate;
-use crate::targets::Targets;
 
 /// A plan without the sizes of its snapshots, which only their snapshotter knows.
 #[derive(Debug, Clone)]
@@ -145,12 +145,20 @@ pub fn decide_again(
     removed: &BTreeSet<&str>,
 ) -> Decision {
     decide_by(inventory, registered, request, |facts| {
-        let verdicts = match &request.selection {
+        let mut verdicts = match &request.selection {
             Selection::Filters(filters) => select(facts, filters),
             Selection::Rule(images) => rule::evaluate(facts, images),
             Selection::Named(images) => still_removed(facts, registered, removed, images.force),
             Selection::Project(_) => still_removed(facts, registered, removed, false),
         };
+        // What was not removed stays, and with it what it depends on.
+        let images = facts.graph.namespace.images.iter();
+        for (image, verdict) in images.zip(&mut verdicts) {
+            if verdict.is_removal() && !removed.contains(image.name.as_str()) {
+                *verdict = Verdict::Keep(KeepReason::NotConfirmed, BTreeSet::new());
+            }
+        }
+        keep_for_lost(facts, &mut verdicts);
         (verdicts, Vec::new())
     })
 }
@@ -192,7 +200,7 @@ fn decide_by(
             }),
         }
     }
-    let warnings = warnings(inventory, namespace, &facts.targets, &kept);
+    let warnings = warnings(inventory, &facts, &kept);
     let difference = difference(
         inventory,
         &request.namespace,
@@ -255,27 +263,32 @@ pub fn no_longer_history(
     wanted.cloned().collect()
 }
 
-/// Says what could not be read: in any namespace, and of the images of this one.
-fn warnings(
-    inventory: &Inventory,
-    namespace: &NamespaceInventory,
-    targets: &Targets<'_>,
-    kept: &[Kept],
-) -> Vec<String> {
+/// Says what could not be read, in any namespace and of the images of this one, and which of the
+/// kept images containerd removes.
+fn warnings(inventory: &Inventory, facts: &Facts<'_>, kept: &[Kept]) -> Vec<String> {
+    let namespace = facts.graph.namespace;
     let gaps = inventory.namespaces.iter().flat_map(|(name, namespace)| {
         let gaps = namespace.gaps.iter();
         gaps.map(move |gap| format!("namespace `{name}`: {gap}"))
     });
+    let is_kept = |name: &str| kept.binary_search_by(|kept| (*kept.name).cmp(name)).is_ok();
     let images = namespace.images.iter().enumerate();
     let defects = images.filter_map(|(index, image)| {
-        let defect = targets.of_image(index).contents.defect?;
+        let defect = facts.targets.of_image(index).contents.defect?;
         let (name, what) = (&image.name, defect.text());
-        let is_kept = kept.binary_search_by(|kept| kept.name.cmp(name)).is_ok();
-        Some(if is_kept {
+        Some(if is_kept(name) {
             format!("image `{name}` is kept: {what}; to remove it: reclaim image rm {name}")
         } else {
             format!("image `{name}`: {what}")
         })
     });
-    gaps.chain(defects).collect()
+    let unheld = unheld(&facts.graph).into_iter();
+    let unheld = unheld.map(|index| &namespace.images[index].name);
+    let unheld = unheld.filter(|name| is_kept(name)).map(|name| {
+        format!(
+            "image `{name}` has expired, and nothing that it depends on is there; containerd's next \
+             collection removes it"
+        )
+    });
+    gaps.chain(defects).chain(unheld).collect()
 }

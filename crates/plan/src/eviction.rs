@@ -2,7 +2,8 @@
 //!
 //! # The rule
 //!
-//! The records of one target go or stay together. Targets go in the order of their last use,
+//! The records of one target go or stay together, and so do targets of which one leads to a dependent
+//! image of the other (see [`dependents`](crate::dependents)). Targets go in the order of their last use,
 //! then of their pull, then of their name, until every goal is met or a cap is reached; those
 //! that are unused for too long go in any case. Of the chosen targets, one that frees nothing
 //! towards a goal that those before it have not met is left out again, and counts for no cap. So
@@ -11,6 +12,7 @@
 //! This differs from [`limit`](crate::limit()), which serves a requested size and looks for a
 //! small set: here the order is a promise.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +21,7 @@ use reclaim_model::{
     RuleImages, Snapshotter, Step,
 };
 
+use crate::dependents::joined;
 use crate::graph::{Graph, Node, NodeId};
 use crate::limit::cut;
 use crate::mark::Marker;
@@ -48,12 +51,12 @@ pub struct Limited {
     pub is_capped: bool,
 }
 
-/// The records of one target, by index of the image.
+/// The records of one target and those with which it goes or stays, by index of the image.
 #[derive(Debug)]
 struct Group {
     times: Times,
     name: String,
-    digest: Digest,
+    digests: Vec<Digest>,
     images: Vec<usize>,
     is_idle: bool,
 }
@@ -119,7 +122,8 @@ pub fn limit_by_use(plan: Plan, inventory: &Inventory, images: &RuleImages) -> L
     let freed = freed.collect();
     let mut plan = cut(plan, inventory, &graph, &indexes);
     if let Some(cap) = cap {
-        let digests = groups[chosen.n..].iter().map(|it| &it.digest).collect();
+        let digests = groups[chosen.n..].iter();
+        let digests = digests.flat_map(|group| &group.digests).collect();
         note_cap(
             &mut plan.kept,
             &digests,
@@ -157,7 +161,7 @@ fn groups(graph: &Graph<'_>, steps: &[Step], images: &RuleImages) -> Vec<Group> 
         Group {
             times,
             name: names.max().unwrap_or_default(),
-            digest: digest.clone(),
+            digests: vec![digest.clone()],
             images: indexes.collect(),
             is_idle: max_unused.is_some_and(|max| {
                 let uses = &images.uses;
@@ -165,9 +169,37 @@ fn groups(graph: &Graph<'_>, steps: &[Step], images: &RuleImages) -> Vec<Group> 
             }),
         }
     });
-    let mut groups: Vec<Group> = groups.collect();
+    let mut groups = join(graph, groups.collect());
     groups.sort_by(|a, b| (a.times, &a.name).cmp(&(b.times, &b.name)));
     groups
+}
+
+/// Joins groups that go or stay together.
+fn join(graph: &Graph<'_>, groups: Vec<Group>) -> Vec<Group> {
+    let images: Vec<&[usize]> = groups.iter().map(|group| &*group.images).collect();
+    let joined_to = joined(graph, &images);
+    let mut joined: BTreeMap<usize, Group> = BTreeMap::new();
+    for (group, first) in groups.into_iter().zip(joined_to) {
+        match joined.entry(first) {
+            Entry::Vacant(entry) => drop(entry.insert(group)),
+            Entry::Occupied(mut entry) => entry.get_mut().join(group),
+        }
+    }
+    joined.into_values().collect()
+}
+
+impl Group {
+    /// Adds a group, which makes this one as recently used and pulled as the later of both.
+    fn join(&mut self, other: Self) {
+        self.times.used = self.times.used.max(other.times.used);
+        self.times.pulled = self.times.pulled.max(other.times.pulled);
+        if other.name > self.name {
+            self.name = other.name;
+        }
+        self.digests.extend(other.digests);
+        self.images.extend(other.images);
+        self.is_idle &= other.is_idle;
+    }
 }
 
 /// Returns what each node contributes to each goal, if it goes for certain.
@@ -290,7 +322,7 @@ struct Choice<'c> {
 struct Chosen {
     /// How many groups were considered.
     n: usize,
-    /// How many of them are useful.
+    /// How many targets the useful ones of them have.
     n_useful: usize,
     /// The images of the useful ones.
     images: Vec<usize>,
@@ -353,7 +385,7 @@ impl Choice<'_> {
             restored: Vec::new(),
         };
         if self.images.goals.is_none() {
-            chosen.n_useful = n;
+            chosen.n_useful = going.iter().map(|group| group.digests.len()).sum();
             chosen.images = all;
             return chosen;
         }
@@ -368,7 +400,7 @@ impl Choice<'_> {
                 marker.restore(&group.images, self.now);
                 chosen.restored.extend(would_keep);
             } else {
-                chosen.n_useful += 1;
+                chosen.n_useful += group.digests.len();
                 chosen.images.extend(&group.images);
             }
         }

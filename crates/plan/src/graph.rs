@@ -270,6 +270,14 @@ impl<'a> Graph<'a> {
         &self.edges[self.edge_starts[at] as usize..self.edge_starts[at + 1] as usize]
     }
 
+    /// Returns every reference that a deep hold follows, as (to, from).
+    pub(crate) fn references(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
+        let nodes = (0..self.len()).map(node_id);
+        let kept = nodes.flat_map(|from| self.kept_by(from).iter().map(move |to| (*to, from)));
+        let attached = self.back_references.iter();
+        kept.chain(attached.map(|(from, to)| (*to, *from)))
+    }
+
     /// Returns for every node, in order, whether it keeps nothing: it refers to nothing, and nothing
     /// has attached itself to it.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = bool> {

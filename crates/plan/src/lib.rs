@@ -32,7 +32,7 @@
 //! usage, facts                what uses them; all that is known of a namespace
 //! things, uncertainty, freed  what removing them frees
 //! history, roles, leased      what build history and leases hold
-//! protected, select, named, project, rule, selection
+//! protected, select, dependents, named, project, rule, selection
 //!                             which images go, by the kind of request
 //! decision                    the plan, except the sizes of snapshots
 //! limit, eviction             a plan cut down to what is needed
@@ -49,6 +49,7 @@
 mod check;
 mod contents;
 mod decision;
+mod dependents;
 mod disk_usage;
 mod eviction;
 mod facts;
@@ -84,6 +85,7 @@ mod why;
 
 pub use check::{InvalidPlan, check};
 pub use decision::{Decision, decide, decide_again, no_longer_history};
+pub use dependents::keep_steps_for_dependents;
 pub use disk_usage::{UsageInput, disk_usage, shortfall};
 pub use eviction::{EvictionCandidate, Limited, eviction_order, limit_by_use};
 pub use image_details::{

@@ -3,7 +3,8 @@
 //! # The rule
 //!
 //! The records of one target go or stay together: its bytes go with the last of them, and a CRI
-//! image must not lose some of its names. Targets go oldest first, by their youngest record (when
+//! image must not lose some of its names. So do targets of which one leads to a dependent image of
+//! the other (see [`dependents`](crate::dependents)). Targets go oldest first, by their youngest record (when
 //! it was created, then its name; an unknown age is the youngest), until enough is free. Then,
 //! from the youngest to the oldest of those, each that is not needed is left out: an old image
 //! that frees little may not be, once a younger one frees much. The rest cannot lose a member
@@ -16,9 +17,12 @@
 //! step of the choice knows the bytes of its whole set. What a gap of the inventory may keep
 //! counts as nothing.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use reclaim_model::{Filesystem, Freed, Inventory, KeepReason, Kept, Plan, SnapshotId, Step};
 
+use crate::dependents::joined;
 use crate::finder::{Finder, digest_tag};
 use crate::freed::difference;
 use crate::graph::{Graph, Node, NodeId};
@@ -34,8 +38,8 @@ pub struct TooLittle {
     pub available: u64,
 }
 
-/// The records of one target, by index of the image.
-#[derive(Debug)]
+/// The records of one target and those with which it goes or stays, by index of the image.
+#[derive(Debug, Default)]
 struct Group {
     age: (bool, Option<Timestamp>, String),
     images: Vec<usize>,
@@ -116,9 +120,22 @@ fn groups(graph: &Graph<'_>, steps: &[Step]) -> Vec<Group> {
             images: images.collect(),
         }
     });
-    let mut groups: Vec<Group> = groups.collect();
+    let mut groups = join(graph, groups.collect());
     groups.sort_by(|a, b| a.age.cmp(&b.age));
     groups
+}
+
+/// Joins groups that go or stay together.
+fn join(graph: &Graph<'_>, groups: Vec<Group>) -> Vec<Group> {
+    let images: Vec<&[usize]> = groups.iter().map(|group| &*group.images).collect();
+    let joined_to = joined(graph, &images);
+    let mut joined: BTreeMap<usize, Group> = BTreeMap::new();
+    for (group, first) in groups.into_iter().zip(joined_to) {
+        let whole = joined.entry(first).or_default();
+        whole.images.extend(group.images);
+        whole.age = group.age.max(std::mem::take(&mut whole.age));
+    }
+    joined.into_values().collect()
 }
 
 /// Chooses groups by the rule above and returns the images of those that go, ascending.

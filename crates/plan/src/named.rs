@@ -12,6 +12,7 @@
 //! Source: moby, `daemon/containerd/image_delete.go`; `docs/differences-from-docker.md` lists
 //! where and why we differ.
 
+mod dependents;
 mod ids;
 mod lookup;
 mod pins;
@@ -26,6 +27,7 @@ use reclaim_model::{
     NamedImages, NamedRemoval, NotRemoved, Reference, RemoveReason, familiar_name,
 };
 
+use crate::dependents::Dependents;
 use crate::facts::Facts;
 use crate::protected::{self, keep_protected};
 use crate::select::{Verdict, best, keep_cri_group_whole, pinned_by};
@@ -60,6 +62,7 @@ pub(crate) fn named(
         registered,
         request,
         images,
+        dependents: Dependents::new(&facts.graph),
         verdicts: vec![Verdict::Keep(KeepReason::NotNamed, BTreeSet::new()); images.len()],
     };
     let names = request.names.iter();
@@ -118,6 +121,7 @@ struct Removal<'c, 'a> {
     registered: &'c [Container],
     request: &'c NamedImages,
     images: &'a [ImageRecord],
+    dependents: Option<Dependents<'c, 'a>>,
     verdicts: Vec<Verdict>,
 }
 
@@ -128,7 +132,12 @@ impl Removal<'_, '_> {
         ids: impl Fn(&IdPrefix) -> Vec<(Digest, Digest)>,
     ) -> Result<NamedRemoval, NotRemoved> {
         let there = |index: usize| !self.verdicts[index].is_removal();
-        let found = lookup(self.images, there, ids, text)?;
+        let found = match lookup(self.images, there, ids, text) {
+            Err(NotRemoved::NoSuchImage(_)) if self.went_along(text) => {
+                return Ok(NamedRemoval::default());
+            }
+            found => found?,
+        };
         let Found { record, all, .. } = &found;
         match (&found.meaning, record) {
             (Meaning::Name, Some(record)) => {
@@ -139,20 +148,23 @@ impl Removal<'_, '_> {
                     // It has nothing in common with any reference.
                     None => vec![*record],
                 };
-                if same.len() < all.len() {
-                    self.untag(same, all, &familiar_name(name))
-                } else {
-                    self.remove_last(*record, all)
+                if !self.goes_whole(&same, all) {
+                    return self.untag(same, all, &familiar_name(name));
                 }
+                let removed = self.remove_last(*record, all)?;
+                self.mark_dependents(&same, all);
+                Ok(removed)
             }
             (Meaning::Repository(reference), _) => {
                 let same = same_references(Some(reference), all, self.images);
                 if same.is_empty() {
                     Err(NotRemoved::NoSuchImage(reference.familiar()))
-                } else if same.len() < all.len() {
-                    self.untag(same, all, &reference.familiar())
+                } else if self.goes_whole(&same, all) {
+                    let removed = self.delete(all, false)?;
+                    self.mark_dependents(&same, all);
+                    Ok(removed)
                 } else {
-                    self.delete(all, false)
+                    self.untag(same, all, &reference.familiar())
                 }
             }
             (Meaning::Id, _) | (Meaning::Name, None) => {
@@ -330,9 +342,11 @@ impl Removal<'_, '_> {
         going: &[usize],
         replaced: Option<usize>,
     ) -> Result<NamedRemoval, NotRemoved> {
+        let dependents = self.dependents_of(going, replaced)?;
+        let all: Vec<usize> = going.iter().chain(&dependents).copied().collect();
         let is_unholdable = |it: &&usize| !self.images[**it].is_holdable();
-        if let Some(unholdable) = going.iter().find(is_unholdable).copied() {
-            self.spare(going, KeepReason::Unholdable, &BTreeSet::new());
+        if let Some(unholdable) = all.iter().find(is_unholdable).copied() {
+            self.spare(&all, KeepReason::Unholdable, &BTreeSet::new());
             return Err(NotRemoved::Conflict(Conflict {
                 image: familiar_name(&self.images[unholdable].name),
                 can_be_forced: false,
@@ -340,9 +354,9 @@ impl Removal<'_, '_> {
             }));
         }
         let protected = |index: &usize| Some((*index, protected::keeps(self.facts, *index)?));
-        if let Some((protected, rule)) = going.iter().find_map(protected) {
+        if let Some((protected, rule)) = all.iter().find_map(protected) {
             let cause = ConflictCause::Other(format!("image is protected by {rule}"));
-            self.spare(going, KeepReason::Protected, &BTreeSet::from([rule]));
+            self.spare(&all, KeepReason::Protected, &BTreeSet::from([rule]));
             return Err(NotRemoved::Conflict(Conflict {
                 image: familiar_name(&self.images[protected].name),
                 can_be_forced: false,
@@ -362,6 +376,7 @@ impl Removal<'_, '_> {
                 RemoveReason::Named
             });
         }
+        self.remove_dependents(&dependents, going, &mut removal);
         Ok(removal)
     }
 
@@ -386,6 +401,7 @@ impl Removal<'_, '_> {
             };
             if records.iter().any(must_stay)
                 || self.has_child(&digest)
+                || self.has_dependents(&records)
                 || !self.users(&records).is_empty()
             {
                 return;

@@ -12,6 +12,7 @@ use reclaim_model::{
     RegistryAnswer, RegistryImage, RuleImages,
 };
 
+use crate::dependents::keep_for_dependents;
 use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
 use crate::select::{Verdict, keep_cri_group_whole, select};
@@ -81,6 +82,7 @@ pub(crate) fn evaluate(facts: &Facts<'_>, images: &RuleImages) -> Vec<Verdict> {
         }
         keep_cri_group_whole(&target.images, records, &mut verdicts);
     }
+    keep_for_dependents(facts, &mut verdicts);
     verdicts
 }
 

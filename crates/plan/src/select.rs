@@ -16,6 +16,7 @@ use reclaim_model::{
 };
 
 use crate::contents::ImageContents;
+use crate::dependents::keep_for_dependents;
 use crate::facts::Facts;
 use crate::names::Names;
 use crate::protected::keep_protected;
@@ -66,6 +67,7 @@ pub(crate) fn select(facts: &Facts<'_>, filters: &PruneFilters) -> Vec<Verdict> 
         keep_protected(facts, group, &mut verdicts);
         keep_cri_group_whole(group, images, &mut verdicts);
     }
+    keep_for_dependents(facts, &mut verdicts);
     verdicts
 }
 

@@ -15,12 +15,15 @@
 mod paths;
 mod subject;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use reclaim_model::{
     Answer, Container, Holder, HolderKind, HolderPath, ImageVerdict, Inventory, Namespace, Outlook,
     PruneVerdicts, Thing, ThingKind,
 };
 
+use crate::dependents::{Dependents, unheld};
 use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Hold, holdings};
@@ -47,6 +50,7 @@ fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
     let inventory = question.inventory;
     let mut held = Vec::new();
     let mut verdicts = None;
+    let mut dependence = Dependence::default();
     let mut warnings = Vec::new();
     for (name, namespace) in &inventory.namespaces {
         if !subject.is_in(name, namespace) {
@@ -65,6 +69,7 @@ fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
         match subject {
             Subject::Image { index, .. } => {
                 held.extend(search.users(*index));
+                dependence = search.dependence(*index);
                 let plain = select_dangling(&search.facts);
                 verdicts = Some(PruneVerdicts {
                     prune: search.verdict(&plain[*index]),
@@ -91,27 +96,45 @@ fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
     Answer {
         namespace: subject.namespace().clone(),
         thing: subject.thing(inventory),
-        outlook: outlook(subject, inventory, &held),
+        outlook: outlook(subject, inventory, &held, &dependence),
         holders: held,
+        depends_on: dependence.depends_on,
+        dependents: dependence.dependents,
         verdicts,
         warnings,
     }
 }
 
-fn outlook(subject: &Subject, inventory: &Inventory, held: &[HolderPath]) -> Outlook {
+/// What an image depends on, and what depends on it.
+#[derive(Debug, Default)]
+struct Dependence {
+    depends_on: Vec<String>,
+    dependents: Vec<String>,
+    /// Whether nothing holds the record itself.
+    is_unheld: bool,
+}
+
+fn outlook(
+    subject: &Subject,
+    inventory: &Inventory,
+    held: &[HolderPath],
+    dependence: &Dependence,
+) -> Outlook {
     if let Subject::Image {
         namespace, index, ..
     } = subject
     {
         let namespace = &inventory.namespaces[namespace];
         let image = &namespace.images[*index];
-        if !is_root_image(image, inventory.rules, inventory.observed_at) && held.is_empty() {
-            return Outlook::NextCollection;
-        }
-        return if held.is_empty() {
+        let is_root = is_root_image(image, inventory.rules, inventory.observed_at);
+        return if dependence.is_unheld {
+            Outlook::NextCollection
+        } else if !held.is_empty() {
+            Outlook::Held
+        } else if is_root {
             Outlook::Unused
         } else {
-            Outlook::Held
+            Outlook::Depends
         };
     }
     let last = held
@@ -180,6 +203,34 @@ impl NamespaceSearch<'_> {
             }
         }
         held
+    }
+
+    /// Returns which images keep an image, and which it keeps.
+    fn dependence(&self, image: usize) -> Dependence {
+        let graph = &self.facts.graph;
+        let records = &graph.namespace.images;
+        let names = |images: BTreeSet<usize>| {
+            let names = images.into_iter().map(|index| records[index].name.clone());
+            names.collect()
+        };
+        let is_unheld = unheld(graph).contains(&image);
+        let Some(dependents) = Dependents::new(graph) else {
+            return Dependence {
+                is_unheld,
+                ..Dependence::default()
+            };
+        };
+        let depends_on = if records[image].expires.is_some() {
+            dependents.leading_to(image)
+        } else {
+            BTreeSet::new()
+        };
+        let now = self.inventory.observed_at;
+        Dependence {
+            depends_on: names(depends_on),
+            dependents: names(dependents.lost(&BTreeSet::from([image]), &[], now)),
+            is_unheld,
+        }
     }
 
     /// Returns what uses an image.

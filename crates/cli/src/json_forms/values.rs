@@ -46,7 +46,7 @@ const COLUMNS: [Column; 16] = [
     Column::Orphaned,
 ];
 
-const REMOVE: [RemoveReason; 7] = [
+const REMOVE: [RemoveReason; 8] = [
     RemoveReason::Dangling,
     RemoveReason::Unused,
     RemoveReason::Duplicate,
@@ -54,6 +54,7 @@ const REMOVE: [RemoveReason; 7] = [
     RemoveReason::Replaced,
     RemoveReason::Parent,
     RemoveReason::Torn,
+    RemoveReason::Dependent,
 ];
 
 const HOLDERS: [HolderKind; 9] = [
@@ -502,6 +503,7 @@ pub(super) fn answers() -> Value {
             at: Timestamp::UNIX_EPOCH,
             holder: holders().remove(0),
         },
+        Outlook::Depends,
         Outlook::NextCollection,
     ];
     let chain = THINGS.map(|kind| Thing { kind, id: text() });
@@ -519,6 +521,8 @@ pub(super) fn answers() -> Value {
             prune: keep(),
             prune_all: remove.clone(),
         }),
+        depends_on: vec![text()],
+        dependents: vec![text()],
         outlook,
         warnings: vec![text()],
     });

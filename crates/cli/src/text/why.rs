@@ -39,7 +39,10 @@ fn add_answer(text: &mut Text, answer: &Answer, trunc: Truncation) {
         let line = format_args!("  and {more} more; --no-trunc shows all");
         text.line(line);
     }
+    add_images(text, "depends on", &answer.depends_on, trunc);
+    add_images(text, "takes along", &answer.dependents, trunc);
     let outlook = match &answer.outlook {
+        Outlook::Depends => Some("it stays as long as what it depends on".to_owned()),
         Outlook::Held => None,
         Outlook::Unused => Some("it stays until it is removed".to_owned()),
         Outlook::Expires { at, holder } => Some(format!(
@@ -55,6 +58,23 @@ fn add_answer(text: &mut Text, answer: &Answer, trunc: Truncation) {
         let (plain, all) = (&verdicts.prune, &verdicts.prune_all);
         text.line(format_args!("prune: {}", verdict(plain, trunc)));
         text.line(format_args!("prune -a: {}", verdict(all, trunc)));
+    }
+}
+
+/// Adds a line with the number of images and a line for each.
+fn add_images(text: &mut Text, what: &str, images: &[String], trunc: Truncation) {
+    if images.is_empty() {
+        return;
+    }
+    text.line(format_args!("{what} {}:", count(images.len(), "image")));
+    let max_shown = trunc.limit(MAX_SHOWN);
+    for name in images.iter().take(max_shown) {
+        let name = trunc.text(&format!("image {name}"));
+        text.line(format_args!("  {name}"));
+    }
+    let more = images.len().saturating_sub(max_shown);
+    if more > 0 {
+        text.line(format_args!("  and {more} more; --no-trunc shows all"));
     }
 }
 

@@ -49,7 +49,7 @@ const KINDS: [ThingKind; 8] = [
     ThingKind::Absent,
 ];
 
-const REMOVE: [RemoveReason; 7] = [
+const REMOVE: [RemoveReason; 8] = [
     RemoveReason::Dangling,
     RemoveReason::Unused,
     RemoveReason::Duplicate,
@@ -57,6 +57,7 @@ const REMOVE: [RemoveReason; 7] = [
     RemoveReason::Replaced,
     RemoveReason::Parent,
     RemoveReason::Torn,
+    RemoveReason::Dependent,
 ];
 
 fn digest(digit: char) -> Digest {
@@ -171,8 +172,8 @@ fn disk_usage_comes_back() {
     let form = comes_back(&whole.clone().without_details());
     assert_eq!(form["version"], 1);
     let first = &form["namespaces"][0];
-    assert_eq!(first["images"], 28);
-    assert_eq!(first["active"], 28);
+    assert_eq!(first["images"], 30);
+    assert_eq!(first["active"], 30);
     let expected = [
         "namespace",
         "images",
@@ -275,6 +276,7 @@ fn answers_come_back() {
                 "holder": {"kind": "container", "id": "web"},
             }),
         ),
+        (Outlook::Depends, json!({"fate": "depends"})),
         (Outlook::NextCollection, json!({"fate": "next_collection"})),
     ];
     for (at, (outlook, expected)) in outlooks.into_iter().enumerate() {
@@ -287,6 +289,8 @@ fn answers_come_back() {
                     prune: kept.clone(),
                     prune_all: removed.clone(),
                 }),
+                depends_on: vec!["index:1".to_owned()],
+                dependents: vec!["two:1".to_owned()],
                 outlook,
                 warnings: vec!["w".to_owned()],
             }],

@@ -131,6 +131,7 @@ fn column_of_verdict(verdict: &Verdict) -> Option<Column> {
         KeepReason::Pinned
         | KeepReason::Unholdable
         | KeepReason::CriGroup
+        | KeepReason::DependentStays
         | KeepReason::Protected => Column::Pinned,
         KeepReason::Unreadable | KeepReason::UsageUnknown => Column::Unjudged,
         KeepReason::NotDangling

@@ -201,12 +201,7 @@ fn index(hold: Hold) -> usize {
 
 /// Returns every reference that a deep hold follows, as (to, from), sorted.
 fn deep_references(graph: &Graph<'_>) -> Vec<(NodeId, NodeId)> {
-    let mut references = Vec::new();
-    for from in (0..graph.len()).map(crate::graph::node_id) {
-        let attached = graph.attached_to(from).iter().map(|(_, attached)| attached);
-        let kept = graph.kept_by(from).iter().chain(attached);
-        references.extend(kept.map(|to| (*to, from)));
-    }
+    let mut references: Vec<_> = graph.references().collect();
     references.sort_unstable();
     references
 }

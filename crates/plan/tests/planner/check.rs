@@ -1,9 +1,12 @@
 //! `check` on plans that the planner would never make.
 
-use reclaim_model::{FreedSnapshot, Plan, RemoveReason, SnapshotId, Step};
+use jiff::SignedDuration;
+use reclaim_model::{CollectorRules, EXPIRE, FreedSnapshot, Plan, RemoveReason, SnapshotId, Step};
 use reclaim_plan::{InvalidPlan, check};
 
-use crate::world::{ContainerExt, OVERLAY, World, all, chain, digest, library, request};
+use crate::world::{
+    ContainerExt, OVERLAY, RecordExt, World, ago, all, chain, digest, library, request,
+};
 
 fn names(image: &str, container: &str) -> InvalidPlan {
     InvalidPlan::NamedByContainer {
@@ -138,5 +141,24 @@ fn a_namespace_that_is_not_there_has_an_empty_plan() {
     let expected = Err(InvalidPlan::NotPlannedOnce(library("a:1")));
     assert_eq!(finding(&world, &plan), expected);
     let plan = world.prune_all().plan;
+    assert_eq!(finding(&world, &plan), Ok(()));
+}
+
+#[test]
+fn finds_the_image_that_would_lose_what_it_depends_on() {
+    let (first, second) = (library("first:1"), library("second:1"));
+    let mut world = World::new().with_rules(CollectorRules::V2_2);
+    world.image(&first, "A");
+    let past = ago(SignedDuration::from_hours(1)).to_string();
+    let image = world.image(&second, "B").label(EXPIRE, &past);
+    image.label("containerd.io/gc.bref.image/x", &first);
+    image.label("io.cri-containerd.pinned", "pinned");
+    let plan = removing(&world, &first);
+    let expected = InvalidPlan::LosesDependent {
+        image: second,
+        leading: vec![first],
+    };
+    assert_eq!(finding(&world, &plan), Err(expected));
+    let world = world.with_rules(CollectorRules::V2_0);
     assert_eq!(finding(&world, &plan), Ok(()));
 }

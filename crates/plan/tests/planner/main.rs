@@ -5,6 +5,8 @@ mod again;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod dependents;
+#[cfg(test)]
 mod disk_usage;
 #[cfg(test)]
 mod filters;

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use reclaim_model::{
-    CollectorRules, Container, Digest, Document, Inventory, NamespaceInventory, PruneFilters,
-    ResolvedRequest,
+    CollectorRules, Container, Digest, Document, GcRef, Inventory, LeaseResource,
+    NamespaceInventory, PruneFilters, ResolvedRequest,
 };
 use reclaim_plan::{check, decide};
 
@@ -144,6 +144,29 @@ impl World {
     /// The namespace that is written to.
     pub(crate) fn here(&mut self) -> &mut NamespaceInventory {
         self.namespaces.entry(self.current.clone()).or_default()
+    }
+
+    /// Whether a lease or label of the pruned namespace refers to an image of this name.
+    pub(crate) fn is_referred_to(&self, name: &str) -> bool {
+        let here = &self.namespaces[Self::NAMESPACE];
+        let mut leased = here.leases.iter().flat_map(|lease| &lease.resources);
+        let labels = here.sandboxes.iter().map(|it| &it.gc);
+        let labels = labels.chain(here.blobs.iter().map(|it| &it.gc));
+        let labels = labels.chain(here.containers.iter().map(|it| &it.gc));
+        let labels = labels.chain(here.images.iter().map(|it| &it.gc));
+        let labels = labels.chain(here.snapshots.values().flatten().map(|it| &it.gc));
+        let mut references = labels.flat_map(|it| it.refs.iter().chain(&it.back_refs));
+        references.any(|it| matches!(it, GcRef::Image(it) if **it == *name))
+            || leased.any(|it| matches!(it, LeaseResource::Image(it) if it == name))
+    }
+
+    /// Whether an image of the pruned namespace expires and may depend on another.
+    pub(crate) fn has_dependents(&self) -> bool {
+        let mut images = self.namespaces[Self::NAMESPACE].images.iter();
+        images.any(|image| {
+            let depends = !image.gc.back_refs.is_empty() || self.is_referred_to(&image.name);
+            image.expires.is_some() && depends
+        })
     }
 
     /// The observation of this containerd, in the order that an inventory promises. A document

@@ -54,7 +54,9 @@ mirrored!(
 mirrored!(
     RemoveReason,
     proto::RemoveReason,
-    [Dangling, Unused, Duplicate, Named, Replaced, Parent, Torn]
+    [
+        Dangling, Unused, Duplicate, Named, Replaced, Parent, Torn, Dependent
+    ]
 );
 
 mirrored!(
@@ -82,6 +84,7 @@ mirrored!(
         Newest,
         Capped,
         Unholdable,
+        DependentStays,
     ]
 );
 

@@ -195,6 +195,8 @@ impl From<&Answer> for proto::Answer {
             prune: verdicts.map(|verdicts| to_verdict(&verdicts.prune)),
             prune_all: verdicts.map(|verdicts| to_verdict(&verdicts.prune_all)),
             warnings: answer.warnings.clone(),
+            depends_on: answer.depends_on.clone(),
+            dependents: answer.dependents.clone(),
             ..Self::default()
         };
         let fate = match &answer.outlook {
@@ -205,6 +207,7 @@ impl From<&Answer> for proto::Answer {
                 message.expires_holder = Some(holder.into());
                 proto::answer::Fate::Expires
             }
+            Outlook::Depends => proto::answer::Fate::Depends,
             Outlook::NextCollection => proto::answer::Fate::NextCollection,
         };
         message.fate = fate.into();

@@ -309,7 +309,8 @@ proptest! {
                 let reason = (!removed.contains(name)).then(|| spared.reason(name));
                 match reason {
                     None => prop_assert!(!is_last, "{name} goes"),
-                    Some(KeepReason::CriGroup) => {}
+                    // The image that it is kept for is a last copy.
+                    Some(KeepReason::CriGroup | KeepReason::DependentStays) => {}
                     Some(reason) => {
                         prop_assert_eq!(reason, KeepReason::LastCopy);
                         prop_assert!(is_last, "{name} stays");

@@ -8,6 +8,7 @@ use reclaim_model::{Goal, KeepReason, LastUse, RootMark, RuleImages};
 use reclaim_plan::{decide, eviction_order, limit_by_use};
 
 use super::{HOUR, apart, by_policy, goal, known, lenient, limited, removed, used};
+use crate::dependents::loses_nothing;
 use crate::disk_usage::sizes;
 use crate::random::scenes;
 use crate::world::{Part, World, ago, all, bytes, chain, library, request};
@@ -257,6 +258,7 @@ proptest! {
         prop_assert_eq!(candidates.iter().map(|it| it.frees[0]).sum::<u64>(), certain);
         let cut = limit_by_use(plan, &inventory, &images);
         prop_assert!(cut.freed[0] >= amount.min(certain));
+        loses_nothing(&world, &cut.plan)?;
         // Without its last step, something would be missing.
         let mut sum = 0;
         for rung in &candidates {
