@@ -9,6 +9,7 @@ mod census;
 mod cost;
 mod credentials;
 mod cri;
+mod dependents;
 mod df;
 mod directories;
 mod earlier_version;

@@ -5,7 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_model::{Digest, KeepReason, Kept, Plan, RefuseReason, Refused, Step, Unpin};
+use reclaim_model::{
+    Digest, Inventory, KeepReason, Kept, Plan, RefuseReason, Refused, Step, Unpin,
+};
+
+use reclaim_plan::keep_steps_for_dependents;
 
 use crate::off_thread::{blocking, for_each_yielding};
 use crate::preview::Preview;
@@ -32,7 +36,8 @@ pub(crate) async fn restrict(mut preview: Preview, confirmed: Option<&Plan>) -> 
     .await;
     let unpins = confirmed.unpins.clone();
     blocking(move || {
-        let refused = restrict_to(&mut preview.plan, &targets, &unpins);
+        let Preview { inventory, plan } = &mut preview;
+        let refused = restrict_to(plan, inventory, &targets, &unpins);
         Restricted { preview, refused }
     })
     .await
@@ -41,6 +46,7 @@ pub(crate) async fn restrict(mut preview: Preview, confirmed: Option<&Plan>) -> 
 /// Keeps the steps in `confirmed`, which has the target of each name. Returns the refused ones.
 fn restrict_to(
     plan: &mut Plan,
+    inventory: &Inventory,
     confirmed: &BTreeMap<String, Digest>,
     unpins: &[Unpin],
 ) -> Vec<Refused> {
@@ -53,22 +59,7 @@ fn restrict_to(
         .partition(is_confirmed);
     plan.steps = steps;
     plan.unpins.retain(|it| unpins.contains(it));
-    let now: BTreeSet<&str> = names(&plan.steps).collect();
-    let moved: BTreeSet<&str> = names(&new).collect();
-    let kept = plan.kept.iter().map(|kept| (kept.name.as_str(), kept));
-    let kept: BTreeMap<&str, &Kept> = kept.collect();
-    let refused: Vec<Refused> = confirmed
-        .iter()
-        .filter(|(name, _)| !now.contains(name.as_str()))
-        .map(|(name, target)| Refused {
-            name: name.clone(),
-            reason: if moved.contains(name.as_str()) {
-                RefuseReason::TargetMoved
-            } else {
-                why_refused(target, kept.get(name.as_str()).copied())
-            },
-        })
-        .collect();
+    let moved: BTreeSet<String> = names(&new).map(str::to_owned).collect();
     plan.kept.extend(new.into_iter().map(|step| Kept {
         name: step.image.name,
         target: step.image.target.digest,
@@ -76,7 +67,22 @@ fn restrict_to(
         holders: Vec::new(),
     }));
     plan.kept.sort_by(|a, b| a.name.cmp(&b.name));
-    refused
+    keep_steps_for_dependents(plan, inventory);
+    let now: BTreeSet<&str> = names(&plan.steps).collect();
+    let kept = plan.kept.iter().map(|kept| (kept.name.as_str(), kept));
+    let kept: BTreeMap<&str, &Kept> = kept.collect();
+    let refused = confirmed
+        .iter()
+        .filter(|(name, _)| !now.contains(name.as_str()))
+        .map(|(name, target)| Refused {
+            name: name.clone(),
+            reason: if moved.contains(name) {
+                RefuseReason::TargetMoved
+            } else {
+                why_refused(target, kept.get(name.as_str()).copied())
+            },
+        });
+    refused.collect()
 }
 
 fn names(steps: &[Step]) -> impl Iterator<Item = &str> {

@@ -5,17 +5,18 @@
 //! containerd's collection writes more the more it removes. If not even the first hold can be
 //! written, nothing is removed.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Blob, Digest, Failed, Inventory, Plan, RefuseReason, Refused, Report, Step, chain,
+    Blob, Digest, Failed, ImageRecord, Inventory, Plan, RefuseReason, Refused, Report, Step, chain,
 };
 use reclaim_store::StoreError;
 use tracing::{info, info_span};
 
 use crate::batch_hold::{self, BatchHold};
+use crate::dependents::Dependents;
 use crate::engine::Engine;
 use crate::error::RunError;
 use crate::hold::Hold;
@@ -55,6 +56,8 @@ struct Batches<'a> {
     plan: &'a Plan,
     /// The steps that fit into a small hold, the smallest images first.
     queue: VecDeque<usize>,
+    /// For each step, the first of those with which it goes or stays.
+    groups: Vec<usize>,
     /// The steps that were tried.
     done: BTreeSet<usize>,
     /// The size of the next batch.
@@ -67,17 +70,24 @@ struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     fn new(plan: &'a Plan, inventory: &Inventory) -> Self {
-        let steps = plan.steps.iter().enumerate();
-        let fit = steps.filter(|(_, step)| batch_hold::fits(&step.image));
-        let mut queue: Vec<usize> = fit.map(|(index, _)| index).collect();
-        queue.sort_by_cached_key(|index| {
-            let image = &plan.steps[*index].image;
+        let images = plan.steps.iter().map(|step| &step.image);
+        let groups = Dependents::among(images.clone()).joined();
+        let images: Vec<&ImageRecord> = images.collect();
+        // By group: the size of its largest image, and whether all of them fit.
+        let mut sizes = BTreeMap::new();
+        for (image, group) in images.iter().zip(&groups) {
             let blobs = blob_count(inventory, &image.target.digest);
-            (blobs, batch_hold::weight(image))
-        });
+            let (size, fits) = sizes.entry(*group).or_insert(((0, 0), true));
+            *size = (blobs, batch_hold::weight(image)).max(*size);
+            *fits &= batch_hold::fits(image);
+        }
+        let all = 0..images.len();
+        let mut queue: Vec<usize> = all.filter(|index| sizes[&groups[*index]].1).collect();
+        queue.sort_by_key(|index| (sizes[&groups[*index]].0, groups[*index]));
         Self {
             plan,
             queue: queue.into(),
+            groups,
             done: BTreeSet::new(),
             size: 1,
             tries: 0,
@@ -87,14 +97,24 @@ impl<'a> Batches<'a> {
 
     /// Returns the next batch.
     fn next(&self) -> Plan {
-        let picked = self.queue.iter().take(self.size);
+        let picked = self.queue.iter().take(self.picked());
         let steps = picked.map(|index| self.plan.steps[*index].clone());
         with_steps(self.plan, steps.collect())
     }
 
+    /// Returns the number of steps of the next batch, which divides no group.
+    fn picked(&self) -> usize {
+        let group = |at: usize| self.queue.get(at).map(|index| self.groups[*index]);
+        let mut picked = self.size.min(self.queue.len());
+        while picked > 0 && group(picked).is_some() && group(picked) == group(picked - 1) {
+            picked += 1;
+        }
+        picked
+    }
+
     /// Marks the next batch as held.
     fn advance(&mut self) {
-        let picked = self.size.min(self.queue.len());
+        let picked = self.picked();
         self.done.extend(self.queue.drain(..picked));
         self.held += 1;
     }

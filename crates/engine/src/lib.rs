@@ -109,6 +109,7 @@ mod claim;
 mod confirm;
 mod containers;
 mod controls;
+mod dependents;
 #[cfg(feature = "docker")]
 mod docker;
 mod engine;

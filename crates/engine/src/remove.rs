@@ -1,17 +1,21 @@
 //! Removes the records of a plan, several at a time.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
-use reclaim_model::{Namespace, Plan, RefuseReason, RemoveReason, Step, chain};
+use reclaim_model::{
+    Holder, HolderKind, KeepReason, Namespace, Plan, RefuseReason, RemoveReason, Step, chain,
+};
 use reclaim_store::{Class, Deletion};
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{Instrument, info_span};
 
 use crate::controls::Progress;
+use crate::dependents::Dependents;
 use crate::engine::Engine;
 use crate::retry::Patience;
 use crate::run::Run;
@@ -31,16 +35,74 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    /// Whether the record is gone.
+    fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Removed | Self::Refused(RefuseReason::AlreadyGone)
+        )
+    }
+}
+
+/// What the removals of a plan have in common.
+struct Removals<'a> {
+    run: Run<'a>,
+    plan: &'a Plan,
+    pace: Option<Mutex<Interval>>,
+    // Separate, because a successful read does not mean that removals succeed.
+    patience: Patience,
+    reading: Patience,
+}
+
 impl Engine {
     /// Removes the records of a plan. The outcomes are in the order of its steps.
+    ///
+    /// A dependent image goes before what it depends on, and if it stays, so does that.
     pub(crate) async fn remove_all(&self, run: Run<'_>, plan: &Plan) -> Vec<Outcome> {
-        let steps = plan.steps.len();
-        let pace = run.options.max_deletes_per_second.map(pace);
-        // Separate, because a successful read does not mean that removals succeed.
-        let (patience, reading) = (Patience::default(), Patience::default());
-        let removals = plan.steps.iter().enumerate().map(|(index, step)| {
-            let pace = pace.as_ref();
-            let (patience, reading) = (&patience, &reading);
+        let removals = Removals {
+            run,
+            plan,
+            pace: run.options.max_deletes_per_second.map(pace),
+            patience: Patience::default(),
+            reading: Patience::default(),
+        };
+        let dependents = Dependents::among(plan.steps.iter().map(|step| &step.image));
+        let mut outcomes: BTreeMap<usize, Outcome> = BTreeMap::new();
+        for group in dependents.removal_order() {
+            let stays = |it: &usize| outcomes.get(it).is_some_and(|it| !it.is_gone());
+            let kept_for = |step: usize| dependents.of(step).iter().copied().find(stays);
+            let (refused, group): (Vec<usize>, Vec<usize>) = group
+                .into_iter()
+                .partition(|step| kept_for(*step).is_some());
+            let refused = refused.into_iter().filter_map(|step| {
+                let dependent = &plan.steps[kept_for(step)?].image.name;
+                Some((step, Outcome::Refused(must_stay_for(dependent))))
+            });
+            let refused: Vec<(usize, Outcome)> = refused.collect();
+            outcomes.extend(refused);
+            self.remove_group(&removals, group, &mut outcomes).await;
+        }
+        outcomes.into_values().collect()
+    }
+
+    /// Removes some of the records of a plan, by the positions of their steps.
+    async fn remove_group(
+        &self,
+        removals: &Removals<'_>,
+        group: Vec<usize>,
+        outcomes: &mut BTreeMap<usize, Outcome>,
+    ) {
+        let Removals {
+            run,
+            plan,
+            pace,
+            patience,
+            reading,
+        } = removals;
+        let (run, steps) = (*run, plan.steps.len());
+        let removals = group.into_iter().map(|index| {
+            let step = &plan.steps[index];
             let removing = async move {
                 if let Some(pace) = pace {
                     tokio::select! {
@@ -61,18 +123,14 @@ impl Engine {
             };
             removing.boxed()
         });
-        let mut done = 0;
-        let mut outcomes: Vec<(usize, Outcome)> = Vec::with_capacity(steps);
         let removals = stream::iter(removals).boxed();
         let mut removals = removals.buffer_unordered(REMOVALS_AT_ONCE);
-        while let Some(outcome) = removals.next().await {
-            done += 1;
+        while let Some((index, outcome)) = removals.next().await {
+            outcomes.insert(index, outcome);
             self.heartbeat.beat();
+            let done = outcomes.len();
             (run.progress)(Progress::Step { done, steps });
-            outcomes.push(outcome);
         }
-        outcomes.sort_by_key(|(index, _)| *index);
-        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     async fn remove(
@@ -123,6 +181,14 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+/// Returns the reason of an image that stays for one that depends on it.
+fn must_stay_for(dependent: &str) -> RefuseReason {
+    RefuseReason::MustStay {
+        reason: KeepReason::DependentStays,
+        holders: vec![Holder::new(HolderKind::Image, dependent)],
     }
 }
 

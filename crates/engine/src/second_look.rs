@@ -17,6 +17,7 @@ use reclaim_plan::decide_again;
 use reclaim_store::{EventWatcher, StoreError};
 use tracing::{info, warn};
 
+use crate::dependents::in_restore_order;
 use crate::engine::Engine;
 use crate::error::RunError;
 use crate::lease;
@@ -89,7 +90,7 @@ impl Engine {
                 }
             };
             let mut restored_names = BTreeSet::new();
-            for record in needed {
+            for record in in_restore_order(needed, |record| &record.image) {
                 info!(image = %record.name, holders = ?record.holders, "restoring");
                 let restored = match restore(restoring, &record.image).await {
                     Ok(restored) => restored,
@@ -128,6 +129,7 @@ impl Engine {
             failure: Some(why),
             ..SecondLook::default()
         };
+        let removed = in_restore_order(removed, |image| image);
         for record in removed.iter().map(usage_unknown) {
             match restore(restoring, &record.image).await {
                 Ok(Restored::PointsAt(_)) => look.restored.push(record),

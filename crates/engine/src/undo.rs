@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use reclaim_model::{InhibitScope, Namespace, RunId, chain};
+use reclaim_model::{ImageRecord, InhibitScope, Namespace, RunId, chain};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
+use crate::dependents::{Dependents, in_restore_order};
 use crate::engine::Engine;
 use crate::error::RunError;
 use crate::hold::Hold;
@@ -96,8 +97,9 @@ impl Engine {
         };
         let mut undone = Undone::default();
         let mut is_whole = hold.is_whole;
-        for image in &hold.records {
-            if !names.is_empty() && !names.contains(&image.name) {
+        let wanted = with_what_they_depend_on(&hold.records, names);
+        for image in in_restore_order(hold.records.iter().collect(), |image| image) {
+            if !wanted.contains(image.name.as_str()) {
                 is_whole = false;
                 continue;
             }
@@ -125,6 +127,10 @@ impl Engine {
         if names.is_empty() {
             self.restore_labels(namespace, &hold.unpins).await?;
         }
+        // In the order of the records, not that of the restore.
+        undone.restored.sort_unstable();
+        undone.taken.sort_unstable();
+        undone.refused.sort_unstable();
         if is_whole && undone.taken.is_empty() && undone.refused.is_empty() {
             hold.delete(&self.store, namespace, false).await?;
         }
@@ -219,4 +225,26 @@ impl Engine {
             held,
         })
     }
+}
+
+/// Returns the names of the records to restore: all of them if `names` is empty, else those with the names
+/// and those that they depend on, without which containerd would collect them again.
+fn with_what_they_depend_on<'r>(records: &'r [ImageRecord], names: &[String]) -> BTreeSet<&'r str> {
+    let dependents = Dependents::among(records.iter());
+    let is_named = |image: &ImageRecord| names.is_empty() || names.contains(&image.name);
+    let mut wanted: Vec<bool> = records.iter().map(is_named).collect();
+    // Those that others depend on come last in the order of removal.
+    for group in dependents.removal_order() {
+        loop {
+            let missing = group.iter().copied().find(|image| {
+                !wanted[*image] && dependents.of(*image).iter().any(|it| wanted[*it])
+            });
+            let Some(missing) = missing else {
+                break;
+            };
+            wanted[missing] = true;
+        }
+    }
+    let wanted = records.iter().zip(wanted).filter(|(_, wanted)| *wanted);
+    wanted.map(|(image, _)| image.name.as_str()).collect()
 }

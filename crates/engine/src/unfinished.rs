@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::cancel::unless_cancelled;
+use crate::dependents::in_restore_order;
 use crate::engine::Engine;
 use crate::error::RunError;
 use crate::hold::Hold;
@@ -78,7 +79,8 @@ impl Engine {
             lease: hold.leases.first().map_or("", String::as_str),
             patience: &Patience::default(),
         };
-        for image in &hold.records {
+        let records = in_restore_order(hold.records.iter().collect(), |image| image);
+        for image in records {
             if cancel.is_cancelled() {
                 return Err(RunError::Cancelled);
             }

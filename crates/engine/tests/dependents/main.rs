@@ -1,0 +1,4 @@
+//! Images that expire and depend on another, on a containerd that collects before each call.
+
+#[cfg(test)]
+mod cases;
