@@ -34,8 +34,20 @@ pub(crate) fn removes_nameless(compose: &Path) -> bool {
 
 /// Calls `compose down`. Returns its standard error.
 pub(crate) fn down(compose: &Path, engine: &str, file: &Path, args: &[&str]) -> String {
+    down_with(&[], compose, engine, file, args)
+}
+
+/// As [`down`], with environment variables.
+pub(crate) fn down_with(
+    environment: &[(&str, &str)],
+    compose: &Path,
+    engine: &str,
+    file: &Path,
+    args: &[&str],
+) -> String {
     let output = Command::new(compose)
         .env_clear()
+        .envs(environment.iter().copied())
         .env("HOME", "/nonexistent")
         .env("DOCKER_HOST", engine)
         .arg("--file")

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::compose::{binaries, down, removes_nameless};
+use crate::compose::{binaries, down, down_with, removes_nameless};
 use crate::daemon::Daemon;
 use crate::fixture::Fixture;
 
@@ -102,5 +102,46 @@ async fn removes_the_images_that_compose_removes() {
                 fixture.fill().await;
             }
         }
+    }
+}
+
+/// The names with an underscore instead of those with a hyphen, unless labels say otherwise.
+#[tokio::test]
+async fn removes_the_same_default_names_in_the_compatibility_mode() {
+    let fixture = Fixture::start().await;
+    let engine = fixture.dockerd.address();
+    let containerd = fixture.dockerd.containerd().address().to_owned();
+    let before = fixture.names().await;
+    let compatible = [("COMPOSE_COMPATIBILITY", "true")];
+    for compose in binaries() {
+        let file = fixture.file();
+        let stderr = down_with(&compatible, &compose, &engine, &file, &["--rmi", "local"]);
+        let by_compose = fixture.names().await;
+        let what = format!("{}: {stderr}", compose.display());
+        let gone: BTreeSet<&str> = named(&before)
+            .difference(&named(&by_compose))
+            .copied()
+            .collect();
+        let expected = [
+            "docker.io/acme/api:2",
+            "docker.io/library/shop-web:latest",
+            "docker.io/library/shop_old:latest",
+            "docker.io/library/shop_web:latest",
+        ];
+        assert_eq!(gone, expected.into(), "{what}");
+        let on_containerd = ["--address", &*containerd, "--namespace", "moby"];
+        for (environment, arguments) in [
+            (&compatible[..], &["--engine", &*engine][..]),
+            (&[], &["--engine", &*engine, "--compatibility"]),
+            (&compatible, &on_containerd),
+        ] {
+            fixture.fill().await;
+            assert_eq!(fixture.names().await, before, "{what}");
+            let args = [&["--rmi", "built"], arguments].concat();
+            fixture.prune_with(environment, &args);
+            let by_reclaim = fixture.names().await;
+            assert_eq!(named(&by_reclaim), named(&by_compose), "{args:?}, {what}");
+        }
+        fixture.fill().await;
     }
 }

@@ -41,6 +41,9 @@ const IMAGES: &[(&str, Option<&str>)] = &[
     ("docker.io/library/shop-used:latest", Some("used")),
     // Built by an old Compose, which set no labels.
     ("docker.io/library/shop-old:latest", None),
+    // By Compose 1, or in the compatibility mode.
+    ("docker.io/library/shop_old:latest", None),
+    ("docker.io/library/shop_web:latest", None),
     // Of a service that the file no longer has.
     ("docker.io/library/shop-gone:latest", Some("gone")),
     // Of no project.
@@ -147,8 +150,14 @@ impl Fixture {
 
     /// Calls `reclaim project prune` on the project's file.
     pub(crate) fn prune(&self, args: &[&str]) -> Value {
+        self.prune_with(&[], args)
+    }
+
+    /// As [`Self::prune`], with environment variables.
+    pub(crate) fn prune_with(&self, environment: &[(&str, &str)], args: &[&str]) -> Value {
         let output = Command::new(env!("CARGO_BIN_EXE_reclaim"))
             .env_clear()
+            .envs(environment.iter().copied())
             .args(["project", "prune", "--format", "json", "--file"])
             .arg(self.file())
             .args(args)

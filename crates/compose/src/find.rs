@@ -45,6 +45,9 @@ pub struct ProjectFiles {
     pub profiles: Vec<String>,
     /// Services to enable, whatever their profiles are.
     pub services: Vec<String>,
+    /// Whether to use the default names of Compose 1, as `--compatibility` does, whatever
+    /// `COMPOSE_COMPATIBILITY` says.
+    pub compatibility: bool,
     /// The environment of the process.
     pub environment: BTreeMap<String, String>,
     /// The working directory of the process.

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use reclaim_model::{Project, ProjectName, Service};
+use reclaim_model::{Project, ProjectName, Separator, Service};
 
 use find::Found;
 use interpolate::Variables;
@@ -35,6 +35,9 @@ pub use find::ProjectFiles;
 
 /// The variable that names the project.
 const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
+
+/// The variable that turns on the compatibility mode, in the environment or in an env file.
+pub const COMPATIBILITY: &str = "COMPOSE_COMPATIBILITY";
 
 /// A project, read from its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +65,7 @@ pub fn load(request: &ProjectFiles) -> Result<Loaded, ComposeError> {
     let name = name(request, &files, &directory, &variables, &mut loader)?;
     variables.set(PROJECT_NAME, name.as_str());
     let profiles = profiles(request, &variables);
+    let is_compatible = request.compatibility || is_compatible(variables.get(COMPATIBILITY));
     let scope = Scope {
         directory,
         variables: Rc::new(variables),
@@ -82,6 +86,7 @@ pub fn load(request: &ProjectFiles) -> Result<Loaded, ComposeError> {
     let mut project = Project {
         name,
         services: BTreeMap::new(),
+        separator: Separator::of_compatibility(is_compatible),
     };
     for (name, raw) in &services {
         if request.services.contains(name) || is_enabled(raw, &profiles) {
@@ -99,6 +104,14 @@ pub fn load(request: &ProjectFiles) -> Result<Loaded, ComposeError> {
         files: loader.files(),
         warnings,
     })
+}
+
+/// Whether a value of `COMPOSE_COMPATIBILITY` turns on the compatibility mode.
+///
+/// Source: docker/compose, `pkg/utils/stringutils.go`.
+pub fn is_compatible(value: Option<&str>) -> bool {
+    let value = value.map(|value| value.trim().to_lowercase());
+    value.is_some_and(|value| matches!(&*value, "1" | "t" | "true"))
 }
 
 /// Converts a service for the model. Like in Compose, a service with a provider needs no image.

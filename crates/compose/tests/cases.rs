@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use reclaim_compose::ProjectFiles;
+use reclaim_model::Separator::{self, Hyphen, Underscore};
 
 /// A project with options, and the expected name and images.
 pub(crate) struct Case {
@@ -11,6 +12,12 @@ pub(crate) struct Case {
     pub(crate) environment: &'static [(&'static str, &'static str)],
     pub(crate) profiles: &'static [&'static str],
     pub(crate) services: &'static [&'static str],
+    /// Env files.
+    pub(crate) env_files: &'static [&'static str],
+    /// Whether to turn on the compatibility mode.
+    pub(crate) compatibility: bool,
+    /// What the default names have between project and service.
+    pub(crate) separator: Separator,
     pub(crate) name: &'static str,
     /// Services and their images; an empty image is the default one.
     pub(crate) images: &'static [(&'static str, &'static str)],
@@ -22,6 +29,9 @@ pub(crate) const CASE: Case = Case {
     environment: &[],
     profiles: &[],
     services: &[],
+    env_files: &[],
+    compatibility: false,
+    separator: Hyphen,
     name: "",
     images: &[],
 };
@@ -103,7 +113,31 @@ pub(crate) const CASES: &[Case] = &[
     Case { directory: "include/team", files: &[], name: "include",
         images: &[("app", ""), ("board", "acme/board:blue"), ("chat", "acme/chat:2"), ("db", "postgres:15"),
             ("logs", "grafana/loki:3"), ("metrics", "prom/prometheus:v3")], ..CASE },
+    // The environment wins over env files, and the option over both.
+    Case { directory: "single", name: "single", separator: Underscore, compatibility: true,
+        images: SINGLE, ..CASE },
+    Case { directory: "single", name: "single", separator: Underscore,
+        environment: &[("COMPOSE_COMPATIBILITY", " True ")], images: SINGLE, ..CASE },
+    Case { directory: "single", name: "single", separator: Underscore, compatibility: true,
+        environment: &[("COMPOSE_COMPATIBILITY", "0")], images: SINGLE, ..CASE },
+    Case { directory: "single", name: "single",
+        environment: &[("COMPOSE_COMPATIBILITY", "yes")], images: SINGLE, ..CASE },
+    Case { directory: "compatible", name: "compatible", separator: Underscore, images: COMPATIBLE, ..CASE },
+    Case { directory: "compatible", name: "compatible",
+        environment: &[("COMPOSE_COMPATIBILITY", "false")], images: COMPATIBLE, ..CASE },
+    Case { directory: "compatible", name: "compatible",
+        environment: &[("COMPOSE_COMPATIBILITY", "")], images: COMPATIBLE, ..CASE },
+    Case { directory: "compatible", name: "compatible", env_files: &["other.env"], images: COMPATIBLE, ..CASE },
 ];
+
+const SINGLE: &[(&str, &str)] = &[
+    ("api", ""),
+    ("cache", "redis"),
+    ("db", "postgres:17-alpine"),
+    ("web", ""),
+];
+
+const COMPATIBLE: &[(&str, &str)] = &[("named", "acme/named:1"), ("web", "")];
 
 pub(crate) fn projects() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/projects")
@@ -119,6 +153,8 @@ pub(crate) fn files(case: &Case) -> ProjectFiles {
         files: case.files.iter().map(PathBuf::from).collect(),
         profiles: owned(case.profiles),
         services: owned(case.services),
+        env_files: case.env_files.iter().map(PathBuf::from).collect(),
+        compatibility: case.compatibility,
         environment: environment.collect(),
         working_directory: projects().join(case.directory),
         ..ProjectFiles::default()

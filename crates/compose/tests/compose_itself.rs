@@ -27,6 +27,12 @@ fn images(compose: &str, case: &Case) -> Result<BTreeSet<String>, String> {
     for file in case.files {
         command.args(["--file", file]);
     }
+    for file in case.env_files {
+        command.args(["--env-file", file]);
+    }
+    if case.compatibility {
+        command.arg("--compatibility");
+    }
     for profile in case.profiles {
         command.args(["--profile", profile]);
     }
@@ -48,7 +54,7 @@ fn expected(case: &Case) -> BTreeSet<String> {
         .iter()
         .filter(|(service, _)| is_listed(service))
         .map(|(service, image)| match *image {
-            "" => format!("{}-{service}", case.name),
+            "" => format!("{}{}{service}", case.name, case.separator),
             image => image.to_owned(),
         })
         .collect()

@@ -24,6 +24,11 @@ fn reads_projects_of_every_style() {
             case.directory
         );
         assert_eq!(
+            loaded.project.separator, case.separator,
+            "{}",
+            case.directory
+        );
+        assert_eq!(
             images,
             case.images.iter().copied().collect(),
             "{}",

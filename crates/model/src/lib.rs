@@ -87,7 +87,7 @@ pub use policy::{
 pub use printable::{Printable, is_printable};
 pub use project::{
     PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectName, ProjectNameError,
-    SERVICE_LABEL, Service, UnknownModeError,
+    SERVICE_LABEL, Separator, Service, UnknownModeError,
 };
 pub use project_usage::{ProjectImage, ProjectList, ProjectUsage};
 pub use protection::{NamespaceProtection, Protection, lift_warning};

@@ -73,6 +73,51 @@ pub struct Project {
     /// Its services by name: those that its profiles enable.
     #[serde(default)]
     pub services: BTreeMap<String, Service>,
+    /// What is between its name and that of a service in the default names of images. Left out if it is
+    /// a hyphen, so that older daemons read the project.
+    #[serde(default, skip_serializing_if = "Separator::is_hyphen")]
+    pub separator: Separator,
+}
+
+/// What is between the name of a project and that of a service in the default name of an image.
+///
+/// Source: docker/compose, `pkg/api`, `Separator`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Separator {
+    /// `-`, as in Compose 2 and newer.
+    #[default]
+    Hyphen,
+    /// `_`, as in Compose 1, and with `COMPOSE_COMPATIBILITY`.
+    Underscore,
+}
+
+impl Separator {
+    /// Returns the separator of Compose, in its compatibility mode or not.
+    pub fn of_compatibility(is_compatible: bool) -> Self {
+        if is_compatible {
+            Self::Underscore
+        } else {
+            Self::Hyphen
+        }
+    }
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands over references"
+    )]
+    fn is_hyphen(&self) -> bool {
+        *self == Self::Hyphen
+    }
+}
+
+impl fmt::Display for Separator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Hyphen => "-",
+            Self::Underscore => "_",
+        })
+    }
 }
 
 /// A service of a project.
@@ -86,7 +131,7 @@ pub struct Service {
 impl Project {
     /// Returns the name of the image that Compose builds for a service that names none.
     pub fn default_image(&self, service: &str) -> String {
-        format!("{}-{service}", self.name)
+        format!("{}{}{service}", self.name, self.separator)
     }
 
     /// Creates a project from the labels of its containers: services and the images from which the
@@ -95,11 +140,13 @@ impl Project {
     /// A service whose container has the image of the default name counts as naming none.
     pub fn of_containers<'a>(
         name: ProjectName,
+        separator: Separator,
         containers: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
         let mut project = Self {
             name,
             services: BTreeMap::new(),
+            separator,
         };
         for (service, image) in containers {
             let is_default = full(image) == full(&project.default_image(service));
@@ -213,7 +260,8 @@ mod tests {
     fn a_project_is_what_its_containers_were_created_from() {
         let name: ProjectName = "shop".parse().unwrap();
         let project = Project::of_containers(
-            name,
+            name.clone(),
+            Separator::Hyphen,
             [
                 ("web", "shop-web"),
                 ("api", "docker.io/library/shop-api:latest"),
@@ -236,6 +284,25 @@ mod tests {
                 ("web", None),
             ]
         );
+        let containers = [("web", "shop-web"), ("api", "shop_api")];
+        let project = Project::of_containers(name, Separator::Underscore, containers);
+        assert_eq!(project.default_image("web"), "shop_web");
+        assert_eq!(project.services["web"].image.as_deref(), Some("shop-web"));
+        assert_eq!(project.services["api"].image, None);
+    }
+
+    /// Older daemons refuse fields that they do not know.
+    #[test]
+    fn the_usual_separator_is_not_written() {
+        let mut project = Project::of_containers("shop".parse().unwrap(), Separator::Hyphen, []);
+        let written = |project: &Project| serde_json::to_value(project).unwrap();
+        let plain = serde_json::json!({"name": "shop", "services": {}});
+        assert_eq!(written(&project), plain);
+        assert_eq!(serde_json::from_value::<Project>(plain).unwrap(), project);
+        project.separator = Separator::of_compatibility(true);
+        let form = written(&project);
+        assert_eq!(form["separator"], "underscore");
+        assert_eq!(serde_json::from_value::<Project>(form).unwrap(), project);
     }
 
     #[test]

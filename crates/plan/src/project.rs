@@ -161,6 +161,7 @@ pub(crate) fn evaluate(
         let name = request.project.name.clone();
         let seen = Project::of_containers(
             name.clone(),
+            request.project.separator,
             containers.filter_map(|container| {
                 let (project, service) = labels_of(&container.labels)?;
                 (project == name.as_str()).then_some((service, &*container.image))

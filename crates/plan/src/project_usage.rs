@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     Container, Digest, ImageSize, Inventory, Namespace, NamespaceInventory, Project, ProjectImage,
-    ProjectImageMode, ProjectImages, ProjectUsage, ResolvedRequest, SnapshotSizes,
+    ProjectImageMode, ProjectImages, ProjectUsage, ResolvedRequest, Separator, SnapshotSizes,
 };
 
 use crate::decision::decide;
@@ -46,7 +46,7 @@ pub fn projects(
         }
     }
     let projects = services.into_iter().filter_map(|(name, services)| {
-        let project = Project::of_containers(name.parse().ok()?, services);
+        let project = Project::of_containers(name.parse().ok()?, Separator::Hyphen, services);
         let is_in_project = |container: &&Container| {
             labels_of(&container.labels).is_some_and(|(project, _)| project == name)
         };

@@ -98,6 +98,13 @@ pub(crate) struct FilesArgs {
     /// A profile to enable; `*` enables all; repeatable
     #[arg(long = "profile", value_name = "NAME")]
     pub(crate) profiles: Vec<String>,
+
+    /// Use Compose 1's default names of images, `PROJECT_SERVICE`
+    ///
+    /// The same as `COMPOSE_COMPATIBILITY=true`, in the environment or in .env. Default names with a
+    /// hyphen then mean nothing; images with the labels of the project go under any name.
+    #[arg(long)]
+    pub(crate) compatibility: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ pub(crate) mod prune;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_compose::{ComposeError, ProjectFiles, load};
-use reclaim_model::{Project, ProjectImages};
+use reclaim_compose::{COMPATIBILITY, ComposeError, ProjectFiles, is_compatible, load};
+use reclaim_model::{Project, ProjectImages, Separator};
 
 use crate::args::project::{FilesArgs, ProjectLsArgs, ProjectPruneArgs};
 use crate::args::{Format, Globals};
@@ -34,6 +34,7 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
         project_directory,
         env_files,
         profiles,
+        compatibility,
     } = &args.files;
     let request = ProjectFiles {
         files: files.clone(),
@@ -42,6 +43,7 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
         env_files: env_files.clone(),
         profiles: profiles.clone(),
         services: args.services.clone(),
+        compatibility: *compatibility,
         environment: environment(),
         working_directory: std::env::current_dir()?,
     };
@@ -60,6 +62,12 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
             let project = Project {
                 name: name.parse().map_err(ComposeError::Name)?,
                 services: BTreeMap::new(),
+                separator: Separator::of_compatibility(
+                    *compatibility || {
+                        let value = request.environment.get(COMPATIBILITY);
+                        is_compatible(value.map(String::as_str))
+                    },
+                ),
             };
             (project, true)
         }

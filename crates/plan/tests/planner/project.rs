@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     KeepReason, NotRemoved, PROJECT_LABEL, Project, ProjectImageMode, ProjectImages, ProjectUsage,
-    ResolvedRequest, SERVICE_LABEL, Service, SnapshotSizes,
+    ResolvedRequest, SERVICE_LABEL, Separator, Service, SnapshotSizes,
 };
 use reclaim_plan::{Existence, Listed, choose, projects};
 
@@ -37,6 +37,7 @@ struct Case {
     /// Names that the engine reports as missing.
     missing: &'static [&'static str],
     mode: ProjectImageMode,
+    separator: Separator,
     remove_orphans: bool,
     only: Option<&'static [&'static str]>,
     chosen: &'static [&'static str],
@@ -48,6 +49,7 @@ const CASE: Case = Case {
     labelled: &[],
     missing: &[],
     mode: Built,
+    separator: Separator::Hyphen,
     remove_orphans: false,
     only: None,
     chosen: &[],
@@ -130,6 +132,13 @@ const CASES: &[Case] = &[
         labelled: &[("gone", &["testproject-gone:latest"])], chosen: &["testproject-web:latest"], ..CASE },
     Case { number: "shared with one not named", only: Some(&["web"]), mode: All,
         services: &[("web", Some("acme/app")), ("worker", Some("acme/app:latest"))], chosen: &[], ..CASE },
+    // docker/compose#9655: a name without labels is a default name only with its own separator.
+    Case { number: "hyphen", services: WEB, missing: &["testproject-web"], chosen: &[], ..CASE },
+    Case { number: "underscore", services: WEB, separator: Separator::Underscore,
+        missing: &["testproject-web"], chosen: &["testproject_web:latest"], ..CASE },
+    Case { number: "underscore, labelled", services: WEB, separator: Separator::Underscore,
+        missing: &["testproject_web"], labelled: &[("web", &["testproject-web:latest"])],
+        chosen: &["testproject-web:latest"], ..CASE },
     Case { number: "shared by all", mode: All,
         services: &[("web", Some("acme/app")), ("worker", Some("acme/app:latest"))],
         chosen: &["acme/app:latest"], ..CASE },
@@ -144,6 +153,7 @@ fn request(case: &Case) -> ProjectImages {
         project: Project {
             name: "testproject".parse().unwrap(),
             services: services.collect(),
+            separator: case.separator,
         },
         from_containers: false,
         mode: case.mode,

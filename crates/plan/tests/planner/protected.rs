@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reclaim_model::{
     KeepReason, LabelFilter, NamedImages, Namespace, Project, ProjectImageMode, ProjectImages,
-    Protection, ResolvedRequest, Service, Step,
+    Protection, ResolvedRequest, Separator, Service, Step,
 };
 use reclaim_plan::decide_again;
 
@@ -55,6 +55,7 @@ fn by_project(image: &str) -> ResolvedRequest {
         project: Project {
             name: "shop".parse().unwrap(),
             services: [("web".to_owned(), service)].into(),
+            separator: Separator::Hyphen,
         },
         from_containers: false,
         mode: ProjectImageMode::All,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost_types::Duration as DurationMessage;
 use reclaim_model::{
     BuildHistory, FilterArgs, GoDuration, NamedImages, Namespace, Project, ProjectImages,
-    PruneRequest, Selection, Service,
+    PruneRequest, Selection, Separator, Service,
 };
 
 use super::{WireError, parsed};
@@ -90,6 +90,7 @@ impl TryFrom<proto::ProjectImages> for ProjectImages {
             project: Project {
                 name: parsed("project", &message.project)?,
                 services: services.collect(),
+                separator: Separator::of_compatibility(message.compatibility),
             },
             from_containers: message.from_containers,
             mode: parsed("mode", &message.mode)?,

@@ -99,7 +99,8 @@ async fn services_of_containers(
         .filter_map(|container| Some((container.labels?.remove(SERVICE_LABEL)?, container.image?)))
         .collect();
     let services = found.iter().map(|(service, image)| (&**service, &**image));
-    Ok(Project::of_containers(name.clone(), services).services)
+    let separator = request.project.separator;
+    Ok(Project::of_containers(name.clone(), separator, services).services)
 }
 
 /// Lists the images with the label of the project.
