@@ -3,8 +3,8 @@
 use reclaim_model::{
     Conflict, ConflictCause, Digest, Freed, FreedBlob, FreedSnapshot, Holder, HolderKind,
     HolderRole, KeepReason, LeaseHolding, Leased, Left, LeftHolder, LeftThing, Named, NamedRemoval,
-    NotCounted, NotPinned, NotRemoved, PinOutcome, Pinned, Reference, RefuseReason, Refused,
-    SnapshotId,
+    NotCounted, NotPinned, NotRemoved, PinOutcome, Pinned, ProjectImages, Reference, RefuseReason,
+    Refused, SnapshotId,
 };
 
 use crate::grpc::proto;
@@ -215,4 +215,18 @@ fn what_is_not_counted_is_listed() {
     let blob = proto::left::Thing::Blob(digest('6').to_string());
     assert_eq!((message.thing, message.bytes), (Some(blob), 60));
     assert_eq!(message.holders[0].namespace, "k8s.io");
+}
+
+#[test]
+fn a_project_has_its_separator() {
+    for (compatibility, expected) in [(false, "shop-web"), (true, "shop_web")] {
+        let message = proto::ProjectImages {
+            project: "shop".to_owned(),
+            mode: "local".to_owned(),
+            compatibility,
+            ..proto::ProjectImages::default()
+        };
+        let images = ProjectImages::try_from(message).unwrap();
+        assert_eq!(images.project.default_image("web"), expected);
+    }
 }
