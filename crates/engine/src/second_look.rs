@@ -7,11 +7,12 @@
 //! code. It restores each record that the new plan keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use reclaim_model::{
     Container, DANGLING_PREFIX, Holder, ImageRecord, Inventory, KeepReason, Kept,
-    NamespaceInventory, Reference, ResolvedRequest, RootMark, SnapshotKind, chain,
+    NamespaceInventory, Reference, ResolvedRequest, RootMark, SnapshotId, SnapshotKind, chain,
 };
 use reclaim_plan::decide_again;
 use reclaim_store::{EventWatcher, StoreError};
@@ -208,12 +209,12 @@ impl Evaluation {
             observed_at,
             has_unlisted_containers,
             request,
-            registered,
+            mut registered,
             mut seen,
         } = self;
         let namespace = &request.namespace;
         if let Some(before) = first.namespaces.get_mut(namespace) {
-            mark_new_snapshots(&mut seen, before);
+            mark_new_snapshots(&mut seen, &mut registered, before);
             seen.blobs = std::mem::take(&mut before.blobs);
             seen.pod_images = before.pod_images.clone();
         }
@@ -267,18 +268,38 @@ async fn restore(restoring: Restoring<'_>, image: &ImageRecord) -> Result<Restor
     }
 }
 
-/// Marks every new active snapshot or view as used, with any holder.
+/// Marks every new active snapshot or view as used: by its container, or else with any holder.
 ///
 /// Its lease may have been listed just before it was prepared, and its container may not exist yet.
-/// An old snapshot without a holder is garbage; a new one belongs to a container being created.
-fn mark_new_snapshots(seen: &mut NamespaceInventory, before: &NamespaceInventory) {
+/// An old snapshot without a holder is garbage; a new one belongs to a container being created. If
+/// an engine already lists that container, its digest says which image the snapshot is of; Docker's
+/// snapshots have the ID of their container.
+fn mark_new_snapshots(
+    seen: &mut NamespaceInventory,
+    registered: &mut [Container],
+    before: &NamespaceInventory,
+) {
+    let mut containers: BTreeMap<String, Vec<&mut Container>> = BTreeMap::new();
+    for container in seen.containers.iter_mut().chain(registered) {
+        let of_id = containers.entry(container.id.clone()).or_default();
+        of_id.push(container);
+    }
     for (snapshotter, snapshots) in &mut seen.snapshots {
         let known = before.snapshots.get(snapshotter).map_or(&[][..], |it| it);
         for snapshot in snapshots {
             let is_new = known
                 .binary_search_by(|it| it.key.cmp(&snapshot.key))
                 .is_err();
-            if is_new && snapshot.kind != SnapshotKind::Committed {
+            if !is_new || snapshot.kind == SnapshotKind::Committed {
+                continue;
+            }
+            let id = SnapshotId::new(snapshotter.clone(), Arc::clone(&snapshot.key));
+            let owners = containers.get_mut(&*snapshot.key).into_iter().flatten();
+            let mut is_owned = false;
+            for owner in owners {
+                is_owned |= *owner.snapshot.get_or_insert_with(|| id.clone()) == id;
+            }
+            if !is_owned {
                 snapshot.gc.root = RootMark::Exact;
             }
         }
@@ -365,7 +386,7 @@ mod tests {
             snapshot("old", SnapshotKind::Active),
             snapshot("view", SnapshotKind::View),
         ]);
-        mark_new_snapshots(&mut seen, &before);
+        mark_new_snapshots(&mut seen, &mut [], &before);
         let lists = seen.snapshots.values().flatten();
         let counted = lists.filter(|it| it.gc.root != RootMark::None);
         assert_eq!(
@@ -374,7 +395,7 @@ mod tests {
         );
         // All snapshots of a new snapshotter are new.
         let mut seen = with(vec![snapshot("new", SnapshotKind::Active)]);
-        mark_new_snapshots(&mut seen, &NamespaceInventory::default());
+        mark_new_snapshots(&mut seen, &mut [], &NamespaceInventory::default());
         let mut lists = seen.snapshots.values().flatten();
         assert!(lists.all(|it| it.gc.root == RootMark::Exact));
     }

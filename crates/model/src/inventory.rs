@@ -140,13 +140,23 @@ pub enum SnapshotKind {
 pub struct Container {
     /// Its ID.
     pub id: String,
+    /// Where the facts about its image come from.
+    pub source: ContainerSource,
     /// What it was created from, as its engine wrote it: a name, an ID, or nothing.
     pub image: String,
     /// What it was created from, if an engine knows: the target, or the part of it that is the
     /// image's ID, such as the configuration for the CRI plugin.
     pub image_digest: Option<Digest>,
+    /// The manifest of the platform that it was created from, if an engine knows. It counts unless
+    /// `image_digest` is here and has it: another image may have the same manifest.
+    pub image_manifest: Option<Digest>,
+    /// The configuration that it was created from, if an engine knows and finds images by it in
+    /// addition to `image_digest`.
+    pub image_config: Option<Digest>,
     /// Images that it mounts in addition, as its engine wrote them.
     pub mounts: Vec<String>,
+    /// The keys of the snapshots of images that it mounts in addition, as its engine wrote them.
+    pub mounted_snapshots: Vec<String>,
     /// Its root filesystem.
     pub snapshot: Option<SnapshotId>,
     /// What the collector follows from it.
@@ -156,6 +166,31 @@ pub struct Container {
     /// Whether it runs.
     pub state: ContainerState,
 }
+
+/// Where the facts about a container's image come from, and so how far they are trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ContainerSource {
+    /// The engine that created it: its own list, or what it alone writes into containerd's record.
+    #[default]
+    Engine,
+    /// The list of a Docker Engine. Its name is the one that people use; the one in containerd's
+    /// record is the first by name of all that the image had when the container was started.
+    Docker,
+    /// A label of containerd's record, [`IMAGE_DIGEST_LABEL`]. The author of an image may have
+    /// written it.
+    Label,
+}
+
+/// The label by which nerdctl 2.4 and newer note the target from which a container was created.
+///
+/// nerdctl, ctr and the CRI plugin copy the labels of the image's configuration to the container,
+/// and only newer versions of nerdctl write their own over it. So the value proves nothing if an
+/// image has the label itself.
+///
+/// Source: nerdctl `pkg/cmd/container/create.go` (`WithImageConfigLabels`, then
+/// `withInternalLabels`); containerd `client/container_opts.go` and `internal/cri/util/util.go`
+/// leave out only `containerd.io/` and `io.cri-containerd`, from 2.3.2 on.
+pub const IMAGE_DIGEST_LABEL: &str = "nerdctl/image-digest";
 
 /// Whether a container runs. It uses its image in any state; only texts depend on the state, and
 /// whether a removal can be forced.

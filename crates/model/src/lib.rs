@@ -62,8 +62,9 @@ pub use image::{
 pub use image_list::{ImageList, ListedImage};
 pub use inhibitor::{InhibitScope, Inhibitor};
 pub use inventory::{
-    Blob, CollectorRules, Container, ContainerState, Ingest, Inventory, Lease, LeaseResource,
-    NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot, SnapshotKind,
+    Blob, CollectorRules, Container, ContainerSource, ContainerState, IMAGE_DIGEST_LABEL, Ingest,
+    Inventory, Lease, LeaseResource, NamespaceInventory, PodImages, RUN_LABEL, Sandbox, Snapshot,
+    SnapshotKind,
 };
 pub use label::{LabelFilter, LabelLengthError};
 pub use leased::{LeaseHolding, Leased};

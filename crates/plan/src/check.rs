@@ -3,10 +3,10 @@
 //! It does not trust the planner: it evaluates each rule again on the inventory, in the simplest
 //! possible way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
-    CollectorRules, Container, Digest, GcRef, Inventory, LeaseResource, Namespace,
+    CollectorRules, Container, ContainerSource, Digest, GcRef, Inventory, LeaseResource, Namespace,
     NamespaceInventory, Plan, Reference, RemoveReason, ResolvedRequest, Selection, SnapshotId,
     Step,
 };
@@ -96,7 +96,7 @@ pub fn check(
     if let Selection::Named(_) | Selection::Project(_) = request.selection {
         return Ok(());
     }
-    removes_named(plan, containers())?;
+    removes_named(plan, &namespace.containers, registered)?;
     if plan.kept.is_empty()
         && !plan.steps.is_empty()
         && containers().next().is_some()
@@ -131,24 +131,44 @@ fn planned_once<'a>(
 }
 
 /// Checks that no record goes that a container names, as it wrote it or in full.
-fn removes_named<'a>(
+///
+/// For a container that a Docker Engine lists, dockerd chose the name in containerd's record among
+/// those of its image; of that image only some record must stay.
+fn removes_named(
     plan: &Plan,
-    mut containers: impl Iterator<Item = &'a Container>,
+    recorded: &[Container],
+    registered: &[Container],
 ) -> Result<(), InvalidPlan> {
-    let going: BTreeSet<&str> = plan.steps.iter().map(|it| it.image.name.as_str()).collect();
-    let named = containers.find_map(|container| {
+    let going = plan.steps.iter().map(|it| &it.image);
+    let going: BTreeMap<&str, &Digest> = going
+        .map(|image| (image.name.as_str(), &image.target.digest))
+        .collect();
+    let listed = registered.iter();
+    let listed = listed.filter(|it| it.source == ContainerSource::Docker);
+    let listed: BTreeMap<&str, &Digest> = listed
+        .filter_map(|it| Some((it.id.as_str(), it.image_digest.as_ref()?)))
+        .collect();
+    let going_name = |container: &Container, is_listed: bool| {
         let full = Reference::parse_normalized(&container.image).ok();
         let full = full.map(|reference| reference.with_default_tag().to_string());
-        let image = full
-            .iter()
-            .chain([&container.image])
-            .find(|name| going.contains(name.as_str()))?;
-        Some(InvalidPlan::NamedByContainer {
-            image: image.clone(),
-            container: container.id.clone(),
+        let mut names = full.into_iter().chain([container.image.clone()]);
+        let chosen_by_docker = listed.get(container.id.as_str()).filter(|_| !is_listed);
+        names.find(|name| {
+            let target = going.get(name.as_str());
+            target.is_some_and(|target| chosen_by_docker.is_none_or(|chosen| chosen != target))
         })
-    });
-    named.map_or(Ok(()), Err)
+    };
+    let recorded = recorded.iter().map(|it| (it, false));
+    let registered = registered.iter().map(|it| (it, true));
+    for (container, is_listed) in recorded.chain(registered) {
+        if let Some(image) = going_name(container, is_listed) {
+            return Err(InvalidPlan::NamedByContainer {
+                image,
+                container: container.id.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Checks that a record stays of each target from which a container was created.

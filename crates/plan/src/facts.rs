@@ -34,7 +34,7 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let graph = Graph::new(namespace, inventory);
         let targets = Targets::new(namespace, graph.blobs(), inventory);
-        let usage = usage(&graph, &targets, registered, inventory.observed_at);
+        let usage = usage(&graph, &targets, registered, inventory);
         let names = Names::new(namespace, &targets, inventory);
         Self {
             graph,

@@ -5,33 +5,38 @@
 //! traced to an image may be a use of any image that it could be of.
 //!
 //! Which images those are follows from the image and the use alone, never from other images:
-//! otherwise adding an image could make another one removable. The exception is an image that
-//! the user itself names and that has the very chain on which the user's snapshot is based.
+//! otherwise adding an image could make another one removable. There are two exceptions. An image
+//! that the user itself names and that has the very chain on which the user's snapshot is based
+//! explains the use: it is of no image whose chains are unknown. If the engine even gives the
+//! digest of that image, the user's own snapshots are of it alone ([`origin`]).
+//!
+//! For a container that a Docker Engine lists, the name in its list is the name. dockerd writes
+//! into containerd's record the first by name of all records that the image has, if the container
+//! was created by an ID or a digest (moby, `daemon/start.go` and `daemon/containerd/image.go`). So
+//! that name says nothing where it leads to the image that the list has; where it leads elsewhere,
+//! or the list has no digest, it counts like any other.
 
+mod origin;
+mod spelling;
 mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Container, Digest, Gap, GcLabels, GcRef, Holder, HolderKind, IdPrefix, LeaseResource,
-    Reference, SnapshotId,
+    Container, ContainerSource, Digest, Gap, GcLabels, GcRef, Holder, HolderKind, IdPrefix,
+    Inventory, LeaseResource, Reference, SnapshotId,
 };
 
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Holding, holdings};
 use crate::mark::Marker;
 use crate::targets::{TargetId, Targets, TargetsByDigest};
+use origin::{Finders, Origins};
+use spelling::{MIN_ID_LENGTH, WHOLE_ID_LENGTH, names_digest, record_names};
 pub(crate) use uses::Usage;
 use uses::{UNLISTED, blind_snapshotters, unlisted_users};
-
-/// The shortest text that may be the beginning of an ID if no record has that name.
-///
-/// Docker's own lookup of images takes four to sixty-four hexadecimal characters.
-const MIN_ID_LENGTH: usize = 4;
-
-/// The length of a whole SHA-256 in hexadecimal.
-const WHOLE_ID_LENGTH: usize = 64;
 
 /// The suffix that Docker adds to a container's ID for the snapshot below the container's own.
 const INIT_SUFFIX: &str = "-init";
@@ -43,15 +48,21 @@ pub(crate) fn usage<'a>(
     graph: &Graph<'a>,
     targets: &Targets<'a>,
     registered: &'a [Container],
-    now: Timestamp,
+    inventory: &'a Inventory,
 ) -> Usage {
-    let mut collector = Collector::new(graph, targets);
+    let now = inventory.observed_at;
+    let origins = Origins::new(graph, registered, inventory);
+    let mut collector = Collector::new(graph, targets, origins);
     collector.add_gaps();
-    let containers = || graph.namespace.containers.iter().chain(registered);
-    for container in containers() {
-        collector.add_names(container);
+    let recorded = &graph.namespace.containers;
+    for container in recorded {
+        let is_named_by_list = collector.is_dockers_choice(container);
+        collector.add_names(container, is_named_by_list);
     }
-    for container in containers() {
+    for container in registered {
+        collector.add_names(container, false);
+    }
+    for container in recorded.iter().chain(registered) {
         collector.add_snapshot(container);
     }
     let leases = graph.namespace.leases.iter();
@@ -71,6 +82,8 @@ pub(crate) fn usage<'a>(
 
 struct Collector<'g, 'a> {
     graph: &'g Graph<'a>,
+    targets: &'g Targets<'a>,
+    origins: Origins<'a>,
     by_identity: TargetsByDigest<'a>,
     by_chain: TargetsByDigest<'a>,
     /// By index of the image.
@@ -85,7 +98,7 @@ struct Collector<'g, 'a> {
 }
 
 impl<'g, 'a> Collector<'g, 'a> {
-    fn new(graph: &'g Graph<'a>, targets: &Targets<'a>) -> Self {
+    fn new(graph: &'g Graph<'a>, targets: &'g Targets<'a>, origins: Origins<'a>) -> Self {
         let identities = targets.iter().flat_map(|(id, target)| {
             let identity = target.contents.identity.iter();
             identity.map(move |digest| (*digest, id))
@@ -102,6 +115,8 @@ impl<'g, 'a> Collector<'g, 'a> {
         let by_chain = TargetsByDigest::new(chains);
         Self {
             graph,
+            targets,
+            origins,
             by_identity,
             by_chain,
             of_images: targets.of_images().to_vec(),
@@ -137,18 +152,49 @@ impl<'g, 'a> Collector<'g, 'a> {
         }
     }
 
-    /// Adds what a container was created from, by its own record, and what it mounts.
-    fn add_names(&mut self, container: &'a Container) {
+    /// Adds what a container was created from, by its own record, and what it mounts. Its name does
+    /// not count if an engine's list has the right one.
+    fn add_names(&mut self, container: &'a Container, is_named_by_list: bool) {
         let holder = holder(HolderKind::Container, &container.id);
-        let mut named = self.add_name(&container.image, &holder);
-        if let Some(digest) = &container.image_digest {
-            named.extend(self.add_identity(digest, &holder));
+        let mut named = if is_named_by_list {
+            Vec::new()
+        } else {
+            self.add_name(&container.image, &holder)
+        };
+        let by_digest = container.image_digest.as_ref();
+        let by_digest = by_digest.map(|digest| self.add_identity(digest, &holder));
+        if let Some(manifest) = &container.image_manifest
+            && !self.has_manifest(container, manifest)
+        {
+            named.extend(self.add_identity(manifest, &holder));
+        }
+        if let Some(config) = &container.image_config {
+            named.extend(self.add_identity(config, &holder));
+        }
+        // A label is evidence of a use, but of no other.
+        if container.source != ContainerSource::Label {
+            named.extend(by_digest.into_iter().flatten());
         }
         for image in &container.mounts {
             self.add_mounted(image, &holder);
         }
         self.add_unseen(&container.gc, &holder);
         self.named.entry(&container.id).or_default().extend(named);
+    }
+
+    /// Whether dockerd, not a user, chose the name in containerd's record of a container: it leads
+    /// to the image that the Docker Engine lists for it.
+    fn is_dockers_choice(&self, container: &Container) -> bool {
+        let Some(digest) = self.origins.of_docker(&container.id) else {
+            return false;
+        };
+        let reference = Reference::parse_normalized(&container.image).ok();
+        let names = reference.into_iter().flat_map(record_names);
+        let names = names.chain([container.image.clone()]);
+        let found = names.filter_map(|name| self.find_record(&name));
+        let targets = found.map(|index| &self.graph.namespace.images[index].target.digest);
+        let mut targets = targets.peekable();
+        targets.peek().is_some() && targets.all(|target| target == digest)
     }
 
     /// Adds the image on which a container's snapshot is based.
@@ -184,9 +230,7 @@ impl<'g, 'a> Collector<'g, 'a> {
         let reference = Reference::parse_normalized(image).ok();
         let names = reference.into_iter().flat_map(record_names);
         for name in names.chain([image.to_owned()]) {
-            if let Some(id) = self.graph.find_image(&name)
-                && let Node::Image(index) = self.graph.node(id)
-            {
+            if let Some(index) = self.find_record(&name) {
                 let target = self.of_images[index];
                 add_targets(&mut self.usage, std::iter::once(target), holder);
             }
@@ -218,12 +262,17 @@ impl<'g, 'a> Collector<'g, 'a> {
         named
     }
 
+    /// Returns the index of the image record with a name.
+    fn find_record(&self, name: &str) -> Option<usize> {
+        match self.graph.node(self.graph.find_image(name)?) {
+            Node::Image(index) => Some(index),
+            Node::Blob(_) | Node::Snapshot(_) | Node::Container(_) | Node::Absent => None,
+        }
+    }
+
     /// Returns the target of the record, if there is one of that name.
     fn add_record(&mut self, name: &str, holder: &Holder) -> Option<TargetId> {
-        let id = self.graph.find_image(name)?;
-        let Node::Image(index) = self.graph.node(id) else {
-            return None;
-        };
+        let index = self.find_record(name)?;
         let holders = self.usage.records.entry(index).or_default();
         holders.insert(holder.clone());
         Some(self.of_images[index])
@@ -234,7 +283,8 @@ impl<'g, 'a> Collector<'g, 'a> {
         add_targets(&mut self.usage, self.by_identity.get(digest), holder)
     }
 
-    /// Adds every target whose chain the snapshot is based on.
+    /// Adds every target whose chain the snapshot is based on, or the one that its engine's digest
+    /// proves.
     ///
     /// Between a container's snapshot and the image's there may be others (Docker's `-init`,
     /// a remapped copy): the first key that is a chain ID decides. The use is explained if the
@@ -251,7 +301,11 @@ impl<'g, 'a> Collector<'g, 'a> {
                 at = self.graph.parent(index);
                 continue;
             };
-            let of_chain = add_targets(&mut self.usage, self.by_chain.get(&chain), holder);
+            let targets = match self.origin(from, &chain, holder) {
+                Some(proven) => proven.into_iter().collect(),
+                None => self.by_chain.get(&chain).collect::<Vec<_>>(),
+            };
+            let of_chain = add_targets(&mut self.usage, targets.into_iter(), holder);
             let named = self.named.get(&*holder.id);
             let is_named = |it: &TargetId| named.is_some_and(|named| named.contains(it));
             let explains = |it: &TargetId| is_named(it) && self.sound.contains(it);
@@ -259,6 +313,33 @@ impl<'g, 'a> Collector<'g, 'a> {
                 self.usage.unexplained.insert(holder.clone());
             }
             return;
+        }
+    }
+
+    /// Returns the images of which a snapshot on a chain is, if that is proven.
+    fn origin(&self, from: NodeId, chain: &Digest, holder: &Holder) -> Option<BTreeSet<TargetId>> {
+        let Node::Snapshot(index) = self.graph.node(from) else {
+            return None;
+        };
+        let (snapshotter, snapshot) = self.graph.snapshot(index);
+        let id = SnapshotId::new(snapshotter.clone(), Arc::clone(&snapshot.key));
+        let finders = self.finders();
+        self.origins.of_snapshot(holder, &id, chain, &finders)
+    }
+
+    /// Whether the image of a container is here, and the manifest is a part of it.
+    fn has_manifest(&self, container: &Container, manifest: &Digest) -> bool {
+        let image = container.image_digest.as_ref();
+        image.is_some_and(|image| self.origins.is_part(manifest, image, &self.finders()))
+    }
+
+    fn finders(&self) -> Finders<'_, 'a> {
+        Finders {
+            graph: self.graph,
+            targets: self.targets,
+            by_identity: &self.by_identity,
+            by_chain: &self.by_chain,
+            sound: &self.sound,
         }
     }
 
@@ -378,16 +459,6 @@ fn add_targets(
     targets
 }
 
-/// Whether a container's record has a whole digest of what it was created from.
-fn names_digest(container: &Container) -> bool {
-    let image = &container.image;
-    let reference = || Reference::parse_normalized(image).ok();
-    let is_whole = |prefix: IdPrefix| prefix.hex_len() == WHOLE_ID_LENGTH;
-    container.image_digest.is_some()
-        || IdPrefix::parse(image).is_some_and(is_whole)
-        || reference().is_some_and(|it| it.digest().is_some())
-}
-
 /// Whether the holder is a user, not a thing that holds itself.
 fn is_user(holder: &Holder) -> bool {
     match holder.kind {
@@ -399,23 +470,6 @@ fn is_user(holder: &Holder) -> bool {
         | HolderKind::Label
         | HolderKind::Snapshotter => false,
     }
-}
-
-/// Returns the record names that a reference may mean: with its default tag, and if it has both a
-/// tag and a digest also with the tag alone and with the digest alone.
-///
-/// Source: Docker's pruner keeps `name:tag` for a container created from `name:tag@digest`,
-/// whatever the tag now points at.
-fn record_names(reference: Reference) -> Vec<String> {
-    let mut names = Vec::new();
-    if let Some(digest) = reference.digest() {
-        names.push(format!("{}@{digest}", reference.repository()));
-        if let Some(tag) = reference.tag() {
-            names.push(format!("{}:{tag}", reference.repository()));
-        }
-    }
-    names.push(reference.with_default_tag().to_string());
-    names
 }
 
 fn holder(kind: HolderKind, id: &str) -> Holder {

@@ -10,11 +10,12 @@ use containerd_client::types::Descriptor;
 use jiff::Timestamp;
 use prost_types::Timestamp as TimestampMessage;
 use reclaim_model::{
-    Container, ContainerState, EXPIRE, FLAT, Gap, GcLabels, GcRef, ImageRecord, Lease,
-    LeaseResource, Snapshot, SnapshotId, SnapshotKind, Sources, Target, parse_expiry,
+    Container, ContainerSource, ContainerState, EXPIRE, FLAT, Gap, GcLabels, GcRef,
+    IMAGE_DIGEST_LABEL, ImageRecord, Lease, LeaseResource, Snapshot, SnapshotId, SnapshotKind,
+    Sources, Target, parse_expiry,
 };
 
-use crate::cri;
+use crate::{cri, nerdctl};
 
 /// Labels in a message of gRPC.
 #[expect(
@@ -116,15 +117,28 @@ pub(crate) fn descriptor(target: &Target) -> Descriptor {
 pub(crate) fn container(message: ContainerMessage) -> Container {
     let snapshot = (!message.snapshotter.is_empty() && !message.snapshot_key.is_empty())
         .then(|| SnapshotId::new(message.snapshotter, message.snapshot_key));
+    let metadata = message.extensions.get(cri::METADATA);
+    let cri = metadata.and_then(cri::image_of).unwrap_or_default();
+    let label = message.labels.get(IMAGE_DIGEST_LABEL);
+    let label = label.and_then(|digest| digest.parse().ok());
+    // What only the CRI plugin writes is worth more than a label.
+    let (source, image_digest) = match (cri.digest, label) {
+        (None, Some(label)) => (ContainerSource::Label, Some(label)),
+        (digest, _) => (ContainerSource::Engine, digest),
+    };
     Container {
         id: message.id,
-        image: message.image,
-        image_digest: message
-            .extensions
-            .get(cri::METADATA)
-            .and_then(cri::image_of),
+        source,
+        image: Some(message.image)
+            .filter(|name| !name.is_empty())
+            .or(cri.name)
+            .unwrap_or_default(),
+        image_digest,
+        image_manifest: None,
+        image_config: cri.config,
         // Engines mount images through snapshots and leases of their own.
         mounts: Vec::new(),
+        mounted_snapshots: nerdctl::mounted_snapshots(&message.labels),
         snapshot,
         gc: gc_labels(&message.labels),
         labels: compose_labels(message.labels),

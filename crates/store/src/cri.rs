@@ -1,7 +1,8 @@
 //! The CRI plugin's metadata of a container.
 //!
 //! A container's record has the name of its image, and a name can move to another image. The CRI
-//! plugin's metadata, an extension of the record, has the image's ID.
+//! plugin's metadata, an extension of the record, has the image's ID: the digest of its
+//! configuration. From containerd 2.4 on it also has the target.
 //!
 //! Source: containerd, `internal/cri/store/container/metadata.go`.
 
@@ -20,22 +21,50 @@ struct Versioned {
 
 #[derive(Debug, Deserialize)]
 struct Metadata {
-    #[serde(rename = "ImageRef")]
-    image_ref: String,
+    #[serde(rename = "ImageRef", default)]
+    config: String,
+    #[serde(rename = "ImageDigest", default)]
+    target: String,
+    #[serde(rename = "ImageName", default)]
+    name: String,
 }
 
-/// Returns the digest of the configuration of the container's image; `None` for metadata of an
-/// unknown form.
-pub(crate) fn image_of(metadata: &Any) -> Option<Digest> {
+/// The image of a container, as the CRI plugin noted it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct CriImage {
+    /// The target, or, before containerd 2.4, the configuration.
+    pub(crate) digest: Option<Digest>,
+    /// The configuration, if `digest` is the target: the ID by which the CRI plugin finds images.
+    pub(crate) config: Option<Digest>,
+    /// The name of the image's record.
+    pub(crate) name: Option<String>,
+}
+
+/// Returns the image of a container; `None` for metadata of an unknown form.
+pub(crate) fn image_of(metadata: &Any) -> Option<CriImage> {
     let versioned: Versioned = serde_json::from_slice(&metadata.value).ok()?;
-    versioned.metadata.image_ref.parse().ok()
+    let Metadata {
+        config,
+        target,
+        name,
+    } = versioned.metadata;
+    let config = config.parse().ok();
+    let (digest, config) = match target.parse().ok() {
+        Some(target) => (Some(target), config),
+        None => (config, None),
+    };
+    Some(CriImage {
+        digest,
+        config,
+        name: Some(name).filter(|name| !name.is_empty()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Option<Digest> {
+    fn read(json: &str) -> Option<CriImage> {
         let any = Any {
             type_url: "github.com/containerd/cri/pkg/store/container/Metadata".to_owned(),
             value: json.as_bytes().to_vec(),
@@ -43,18 +72,41 @@ mod tests {
         image_of(&any)
     }
 
+    fn digest(of: &str) -> Option<Digest> {
+        format!("sha256:{}", of.repeat(64)).parse().ok()
+    }
+
     #[test]
-    fn reads_only_the_image_id() {
-        let id = format!("sha256:{}", "e".repeat(64));
-        let json = format!(
-            r#"{{"Version": "v1", "Metadata": {{"ID": "web", "Config": {{"ImageRef": 7}},
-                "ImageRef": "{id}", "LogPath": ""}}}}"#
-        );
-        assert_eq!(read(&json), id.parse().ok());
-        assert_eq!(
-            read(r#"{"Version": "v1", "Metadata": {"ImageRef": "app:1"}}"#),
-            None
-        );
+    fn reads_only_the_image() {
+        let [config, target] = ["e", "f"].map(|of| digest(of).unwrap());
+        let of = |image: String| {
+            read(&format!(
+                r#"{{"Version": "v1", "Metadata": {{"ID": "web", "Config": {{"ImageRef": 7}},
+                    {image}, "LogPath": ""}}}}"#
+            ))
+        };
+        let before_2_4 = of(format!(r#""ImageRef": "{config}""#)).unwrap();
+        let expected = CriImage {
+            digest: digest("e"),
+            ..CriImage::default()
+        };
+        assert_eq!(before_2_4, expected);
+        let since = of(format!(
+            r#""ImageRef": "{config}", "ImageDigest": "{target}", "ImageName": "app:1""#
+        ));
+        let expected = CriImage {
+            digest: digest("f"),
+            config: digest("e"),
+            name: Some("app:1".to_owned()),
+        };
+        assert_eq!(since.unwrap(), expected);
+        // As containerd writes what it does not know.
+        let empty = of(format!(
+            r#""ImageRef": "{config}", "ImageDigest": "", "ImageName": """#
+        ));
+        assert_eq!(empty.unwrap(), before_2_4);
+        let by_name = of(r#""ImageRef": "app:1""#.to_owned());
+        assert_eq!(by_name, Some(CriImage::default()));
         assert_eq!(read(r#"{"Version": "v9"}"#), None);
         assert_eq!(read("{"), None);
     }

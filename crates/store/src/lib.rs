@@ -21,6 +21,7 @@ mod hold;
 mod labels;
 mod long_answer;
 mod measure;
+mod nerdctl;
 mod observe;
 mod off_thread;
 #[cfg(test)]

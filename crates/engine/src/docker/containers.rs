@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, MountPoint};
 use bollard::query_parameters::ListContainersOptions;
-use reclaim_model::{Container, ContainerState, Namespace};
+use reclaim_model::{Container, ContainerSource, ContainerState, Namespace};
 
 use super::{DockerEngine, DockerError};
 use crate::containers::{ContainerStore, ContainerStoreError};
@@ -110,15 +110,19 @@ fn container(summary: ContainerSummary) -> Container {
         id,
         image,
         image_id,
+        image_manifest_descriptor,
         labels,
         state,
         mounts,
         ..
     } = summary;
+    let manifest = image_manifest_descriptor.and_then(|it| it.digest);
     Container {
         id: id.unwrap_or_default(),
+        source: ContainerSource::Docker,
         image: image.unwrap_or_default(),
         image_digest: image_id.and_then(|digest| digest.parse().ok()),
+        image_manifest: manifest.and_then(|digest| digest.parse().ok()),
         mounts: mounts
             .into_iter()
             .flatten()

@@ -3,6 +3,7 @@
 mod hostile;
 mod named;
 mod oracle;
+mod origins;
 
 use std::collections::BTreeSet;
 

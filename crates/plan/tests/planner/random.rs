@@ -5,12 +5,12 @@
 
 use proptest::prelude::*;
 use reclaim_model::{
-    CollectorRules, Container, ContainerState, EXPIRE, GcLabels, LeaseResource, RUN_LABEL,
+    CollectorRules, Container, ContainerSource, EXPIRE, GcLabels, LeaseResource, RUN_LABEL,
     SnapshotId, SnapshotKind,
 };
 
 use crate::world::{
-    LeaseExt, OVERLAY, Part, RecordExt, World, ago, chain, dangling, digest, id, library,
+    LeaseExt, OVERLAY, Part, RecordExt, World, ago, chain, dangling, digest, id, library, snapshot,
 };
 
 /// One thing to write into a world.
@@ -23,6 +23,8 @@ pub(crate) enum Thing {
     Blob(usize, Labels),
     Snapshot(usize, Option<usize>, SnapshotKind, Labels),
     Container(Created, Labels),
+    /// A container as Docker leaves it, and whether and how an engine lists it.
+    Docker(usize, usize, Option<Listed>),
     Lease(Leased),
     Sandbox(Labels),
     Lost(usize),
@@ -36,6 +38,10 @@ type Labels = Vec<(usize, usize)>;
 #[derive(Debug, Clone)]
 pub(crate) struct Created(usize, Option<usize>, Option<usize>);
 
+/// How an engine lists a container: as created from which name, target and manifest.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed(ContainerSource, usize, Option<usize>, Option<usize>);
+
 #[derive(Debug, Clone)]
 pub(crate) struct Leased {
     id: u8,
@@ -45,9 +51,23 @@ pub(crate) struct Leased {
     is_ours: bool,
 }
 
-const TARGETS: [&str; 4] = ["A", "B", "C", "D"];
-pub(crate) const BLOBS: [&str; 12] = [
-    "A", "A.config", "A.layer", "B", "B.config", "C", "D", "D.config", "base", "x", "y", "z",
+/// `A2` has the layers of `A`.
+const TARGETS: [&str; 5] = ["A", "A2", "B", "C", "D"];
+pub(crate) const BLOBS: [&str; 14] = [
+    "A",
+    "A.config",
+    "A.layer",
+    "A2",
+    "A2.config",
+    "B",
+    "B.config",
+    "C",
+    "D",
+    "D.config",
+    "base",
+    "x",
+    "y",
+    "z",
 ];
 
 fn names() -> Vec<String> {
@@ -81,8 +101,19 @@ pub(crate) fn given() -> impl Strategy<Value = String> {
     prop::sample::select(given)
 }
 
+/// The layers of a target.
+fn stack(target: &str) -> String {
+    let [base, own] = layers(target);
+    format!("{base}+{own}")
+}
+
+fn layers(target: &str) -> [String; 2] {
+    let own = target.strip_suffix('2').unwrap_or(target);
+    ["base".to_owned(), format!("{own}.layer")]
+}
+
 fn keys() -> Vec<String> {
-    let stacks = TARGETS.map(|target| chain(&format!("base+{target}.layer")));
+    let stacks = TARGETS.map(stack).map(|stack| chain(&stack));
     let mut keys = stacks.to_vec();
     keys.push(chain("base"));
     keys.extend(["s0", "s1", "s2", "l0-init", "l0"].map(str::to_owned));
@@ -172,11 +203,24 @@ fn things() -> impl Strategy<Value = Thing> {
         3 => (number(), prop::option::of(number()), kind, labels())
             .prop_map(|(key, parent, kind, labels)| Thing::Snapshot(key, parent, kind, labels)),
         2 => users(),
+        2 => dockers(),
         1 => labels().prop_map(Thing::Sandbox),
         1 => number().prop_map(Thing::Lost),
         1 => number().prop_map(Thing::Unreadable),
         1 => number().prop_map(Thing::Torn),
     ]
+}
+
+/// Containers as Docker leaves them.
+fn dockers() -> impl Strategy<Value = Thing> {
+    let number = || 0..100_usize;
+    let source = prop_oneof![Just(ContainerSource::Docker), Just(ContainerSource::Engine)];
+    let digest = || prop::option::of(number());
+    let listed = (source, number(), digest(), digest());
+    let listed = listed
+        .prop_map(|(source, image, target, manifest)| Listed(source, image, target, manifest));
+    (number(), number(), prop::option::of(listed))
+        .prop_map(|(id, stack, listed)| Thing::Docker(id, stack, listed))
 }
 
 /// Containers and leases.
@@ -222,9 +266,10 @@ pub(crate) fn write(world: &mut World, thing: &Thing) {
     match thing {
         Thing::Image(name, target) => {
             let target = pick(&TARGETS, *target);
-            let own = format!("{target}.layer");
+            let [base, own] = layers(target);
             let part = Part {
-                layers: &["base", &own],
+                layers: &[&base, &own],
+                labels: &[("target", target)],
                 ..Part::default()
             };
             if !world
@@ -269,6 +314,7 @@ pub(crate) fn write(world: &mut World, thing: &Thing) {
             snapshot.gc = gc(labels);
         }
         Thing::Container(created, labels) => container(world, created, labels),
+        Thing::Docker(id, stack, listed) => docker(world, *id, *stack, listed.as_ref()),
         Thing::Lease(leased) => lease(world, leased),
         Thing::Sandbox(labels) => {
             for (kind, value) in labels {
@@ -301,12 +347,31 @@ fn container(world: &mut World, created: &Created, labels: &Labels) {
         id,
         image: pick(&spellings(), *image).to_owned(),
         image_digest: target.map(|target| digest(pick(&BLOBS, target))),
-        mounts: Vec::new(),
         snapshot: snapshot.map(|key| SnapshotId::new(OVERLAY, pick(&keys(), key))),
         gc: gc(labels),
-        labels: std::collections::BTreeMap::new(),
-        state: ContainerState::Unknown,
+        ..Container::default()
     });
+}
+
+fn docker(world: &mut World, number: usize, target: usize, listed: Option<&Listed>) {
+    let id = format!("d{}", number % 3);
+    if world.here().leases.iter().any(|lease| lease.id == id) {
+        return;
+    }
+    let init = format!("{id}-init");
+    let top = chain(&stack(pick(&TARGETS, target)));
+    world.snapshot(&init, Some(&top), SnapshotKind::Committed);
+    world.active(&id, &init);
+    world.lease(&id, &[snapshot(&init), snapshot(&id)]);
+    let spellings = spellings();
+    if number.is_multiple_of(2) {
+        world.container(&id, pick(&spellings, number));
+    }
+    if let Some(Listed(source, image, target, manifest)) = listed {
+        let listed = world.listed(&id, *source, pick(&spellings, *image));
+        listed.image_digest = target.map(|target| digest(pick(&BLOBS, target)));
+        listed.image_manifest = manifest.map(|manifest| digest(pick(&BLOBS, manifest)));
+    }
 }
 
 fn lease(world: &mut World, leased: &Leased) {

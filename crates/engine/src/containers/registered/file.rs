@@ -180,6 +180,11 @@ fn to_file(container: &Container) -> ContainerFile {
         image_digest,
         mounts,
         snapshot,
+        // An owner does not say the rest.
+        source: _,
+        image_manifest: _,
+        image_config: _,
+        mounted_snapshots: _,
         gc: _,
         labels,
         state,

@@ -4,11 +4,15 @@
 //! any depth. Whatever they write, an image that stayed without it stays with it, and one that
 //! could be read still can.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use reclaim_model::{
-    Child, Config, Document, DocumentKind, KeepReason, LabelFilter, PruneFilters, RemoveReason,
+    Child, Config, Digest, Document, DocumentKind, KeepReason, LabelFilter, PruneFilters,
+    RemoveReason,
 };
 
+use super::oracle::is_proven;
 use crate::random::{BLOBS, pick, scenes};
 use crate::world::{Outcome, World, all, bytes, chain, digest, library, media_type};
 
@@ -122,15 +126,42 @@ fn is_named_by_container(world: &World, hostile: &Hostile) -> bool {
     })
 }
 
+/// Whether a digest that an engine gives proves more than before, because an image has it now:
+/// then the container's snapshots are of that image, and of no other with the same layers.
+fn is_proven_for_container(before: &World, after: &World) -> bool {
+    let [before_inventory, after_inventory] = [before, after].map(World::inventory);
+    let namespace = World::NAMESPACE.parse().unwrap();
+    let (was, is) = (
+        &before_inventory.namespaces[&namespace],
+        &after_inventory.namespaces[&namespace],
+    );
+    let configs = after.documents.values().filter_map(|it| match it {
+        Document::Config(config) => config.chain_id.clone(),
+        Document::Index(_) | Document::Manifest(_) | Document::Torn(_) | Document::NotRead(_) => {
+            None
+        }
+    });
+    let chains: BTreeSet<Digest> = configs.collect();
+    let mut containers = is.containers.iter().chain(&after.registered);
+    containers.any(|container| {
+        chains.iter().any(|chain| {
+            is_proven(&after_inventory, is, &[container], chain)
+                && !is_proven(&before_inventory, was, &[container], chain)
+        })
+    })
+}
+
 /// Every image that stayed still does, or another name of its target does so in its place; and
 /// what could be read still can.
 fn harms_nothing(
     before: &Outcome,
     after: &Outcome,
     is_explained: bool,
+    is_proven: bool,
 ) -> Result<(), TestCaseError> {
     let kept = before.plan.kept.iter();
-    for kept in kept.filter(|it| !is_explained || it.reason != KeepReason::UsageUnknown) {
+    let kept = kept.filter(|it| !is_explained || it.reason != KeepReason::UsageUnknown);
+    for kept in kept.filter(|it| !is_proven || it.reason != KeepReason::InUse) {
         let stays = after.plan.kept.iter().find(|it| it.name == kept.name);
         if let Some(stays) = stays {
             let is_unreadable = |reason| reason == KeepReason::Unreadable;
@@ -158,7 +189,9 @@ proptest! {
         let filters = PruneFilters { labels: labels.into_iter().collect(), ..all() };
         let before = world.prune_by(filters.clone());
         let is_explained = is_named_by_container(&world, &hostile);
+        let world_before = world.clone();
         hostile.write(&mut world);
-        harms_nothing(&before, &world.prune_by(filters), is_explained)?;
+        let is_proven = is_proven_for_container(&world_before, &world);
+        harms_nothing(&before, &world.prune_by(filters), is_explained, is_proven)?;
     }
 }

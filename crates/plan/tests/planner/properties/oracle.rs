@@ -1,8 +1,11 @@
 //! Who uses what, in the simplest way there is; knows nothing of the crate.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use reclaim_model::{
-    Digest, Document, HolderKind, Inventory, LeaseResource, NamespaceInventory, SnapshotId,
+    Container, ContainerSource, Digest, Document, HolderKind, Inventory, LeaseResource,
+    NamespaceInventory, SnapshotId,
 };
 
 use crate::world::{Outcome, World, now};
@@ -14,14 +17,17 @@ pub(super) fn check(world: &World, outcome: &Outcome) -> Result<(), TestCaseErro
     let removed = outcome.removed();
     let stays = |name: &str| !removed.contains(&name);
     for container in pruned.containers.iter().chain(&world.registered) {
-        prop_assert!(stays(&container.image), "{} is named", container.image);
+        let image = &container.image;
+        let is_chosen = is_chosen_by_docker(world, pruned, container);
+        prop_assert!(is_chosen || stays(image), "{image} is named");
         if let Some(digest) = &container.image_digest {
             one_stays(pruned, outcome, digest)?;
         }
-        if let Some(chain) = container.snapshot.as_ref().and_then(|id| chain(pruned, id)) {
-            for target in targets_of(&inventory, pruned, &chain) {
-                one_stays(pruned, outcome, target)?;
-            }
+        if let Some(id) = &container.snapshot
+            && let Some(chain) = chain(pruned, id)
+            && !is_proven(&inventory, pruned, &[container], &chain)
+        {
+            all_stay(&inventory, pruned, outcome, &chain)?;
         }
     }
     let leases = pruned.leases.iter();
@@ -35,9 +41,14 @@ pub(super) fn check(world: &World, outcome: &Outcome) -> Result<(), TestCaseErro
                     if let Ok(chain) = id.key.parse()
                         && is_there(pruned, id)
                     {
-                        for target in targets_of(&inventory, pruned, &chain) {
-                            one_stays(pruned, outcome, target)?;
-                        }
+                        all_stay(&inventory, pruned, outcome, &chain)?;
+                    }
+                    let of_container = id.key.strip_suffix("-init").unwrap_or(&id.key);
+                    if of_container == lease.id
+                        && let Some(chain) = chain(pruned, id)
+                        && !is_proven(&inventory, pruned, &same(world, pruned, &lease.id), &chain)
+                    {
+                        all_stay(&inventory, pruned, outcome, &chain)?;
                     }
                 }
                 LeaseResource::Ingest(_) | LeaseResource::Other { .. } => {}
@@ -57,6 +68,101 @@ pub(super) fn check(world: &World, outcome: &Outcome) -> Result<(), TestCaseErro
             | HolderKind::Snapshotter => true,
         });
         prop_assert!(is_whole, "{} is kept for one that goes", kept.name);
+    }
+    Ok(())
+}
+
+/// All containers of an ID.
+fn same<'w>(world: &'w World, pruned: &'w NamespaceInventory, id: &str) -> Vec<&'w Container> {
+    let all = pruned.containers.iter().chain(&world.registered);
+    all.filter(|it| it.id == id).collect()
+}
+
+/// Whether dockerd chose the recorded name among those of the image that its list has.
+fn is_chosen_by_docker(world: &World, pruned: &NamespaceInventory, container: &Container) -> bool {
+    let mut listed = world.registered.iter();
+    let listed = listed.find(|it| it.id == container.id && it.source == ContainerSource::Docker);
+    let digest = listed.and_then(|it| it.image_digest.as_ref());
+    let mut images = pruned.images.iter();
+    let named = images.find(|image| image.name == container.image);
+    !std::ptr::eq(listed.unwrap_or(container), container)
+        && named.is_some_and(|image| Some(&image.target.digest) == digest)
+}
+
+/// Whether the digests of containers may say of which image their snapshots with this chain are:
+/// each has one whose document is here, belongs to an image, and implies the chain.
+pub(super) fn is_proven(
+    inventory: &Inventory,
+    pruned: &NamespaceInventory,
+    containers: &[&Container],
+    chain: &Digest,
+) -> bool {
+    let digests = containers.iter().map(|it| {
+        let all = [&it.image_digest, &it.image_manifest, &it.image_config];
+        all.into_iter().flatten().collect::<Vec<_>>()
+    });
+    let mut digests = digests.filter(|it| !it.is_empty()).peekable();
+    let belongs_to_image = |digest: &Digest| {
+        let mut targets = pruned.images.iter().map(|image| &image.target.digest);
+        targets.any(|target| below(inventory, target).contains(digest))
+    };
+    let implies = |digest: &Digest| {
+        let below = below(inventory, digest);
+        let mut documents = below.iter().filter_map(|it| inventory.documents.get(it));
+        documents
+            .any(|it| matches!(it, Document::Config(it) if it.chain_id.as_ref() == Some(chain)))
+    };
+    digests.peek().is_some()
+        && digests.all(|digests| {
+            digests.into_iter().any(|digest| {
+                let mut blobs = pruned.blobs.iter();
+                blobs.any(|it| it.digest == *digest) && belongs_to_image(digest) && implies(digest)
+            })
+        })
+}
+
+/// Whether a digest of a container is of an image here that has layers, even if its document is
+/// in another namespace only.
+pub(super) fn may_narrow(inventory: &Inventory, container: &Container) -> bool {
+    let pruned = &inventory.namespaces[&World::NAMESPACE.parse().unwrap()];
+    let digests = [
+        &container.image_digest,
+        &container.image_manifest,
+        &container.image_config,
+    ];
+    digests.into_iter().flatten().any(|digest| {
+        let mut targets = pruned.images.iter().map(|image| &image.target.digest);
+        let below_it = below(inventory, digest);
+        let mut documents = below_it.iter().filter_map(|it| inventory.documents.get(it));
+        targets.any(|target| below(inventory, target).contains(digest))
+            && documents.any(|it| matches!(it, Document::Config(it) if it.chain_id.is_some()))
+    })
+}
+
+/// A document and all that it refers to, directly or not.
+fn below(inventory: &Inventory, digest: &Digest) -> BTreeSet<Digest> {
+    let mut found = BTreeSet::from([digest.clone()]);
+    loop {
+        let documents = found.iter().filter_map(|it| inventory.documents.get(it));
+        let children = documents.flat_map(Document::children);
+        let more: Vec<Digest> = children.map(|it| it.digest.clone()).collect();
+        let before = found.len();
+        found.extend(more);
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+/// At least one record stays of each target with this chain.
+fn all_stay(
+    inventory: &Inventory,
+    pruned: &NamespaceInventory,
+    outcome: &Outcome,
+    chain: &Digest,
+) -> Result<(), TestCaseError> {
+    for target in targets_of(inventory, pruned, chain) {
+        one_stays(pruned, outcome, target)?;
     }
     Ok(())
 }

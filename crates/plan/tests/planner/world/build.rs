@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use reclaim_model::{
-    Blob, Child, Config, Container, Document, DocumentKind, GcLabels, ImageRecord, Lease,
-    LeaseResource, Sandbox, Snapshot, SnapshotKind, Sources, Target,
+    Blob, Child, Config, Container, ContainerSource, Document, DocumentKind, GcLabels, ImageRecord,
+    Lease, LeaseResource, Sandbox, Snapshot, SnapshotKind, Sources, Target,
 };
 
 use super::parts::gc;
@@ -228,6 +228,33 @@ impl World {
             ..Container::default()
         });
         containers.last_mut().unwrap()
+    }
+
+    /// A container in the list of an engine, created from `image`.
+    pub(crate) fn listed(
+        &mut self,
+        id: &str,
+        source: ContainerSource,
+        image: &str,
+    ) -> &mut Container {
+        self.registered.push(Container {
+            id: id.to_owned(),
+            source,
+            image: image.to_owned(),
+            ..Container::default()
+        });
+        self.registered.last_mut().unwrap()
+    }
+
+    /// An image `target` that has the layers of `of` and other labels, and a record of it.
+    pub(crate) fn rebuilt(&mut self, name: &str, target: &str, of: &str) -> &mut ImageRecord {
+        let own = format!("{of}.layer");
+        let part = Part {
+            layers: &["base", &own],
+            labels: &[("rebuilt", target)],
+            ..Part::default()
+        };
+        self.manifest(target, part).record(name, target)
     }
 
     /// A lease on these resources, for good.
