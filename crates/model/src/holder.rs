@@ -60,6 +60,8 @@ pub enum HolderRole {
     UnfinishedPull,
     /// A record of a build cache.
     BuildCache,
+    /// A view of an image that nerdctl made for a container that does not exist.
+    LeakedImageMount,
 }
 
 impl Holder {
@@ -98,6 +100,7 @@ impl HolderRole {
             Self::Pull => "pull in progress",
             Self::UnfinishedPull => "unfinished pull",
             Self::BuildCache => "build cache",
+            Self::LeakedImageMount => "leaked image mount",
         }
     }
 }
@@ -151,6 +154,7 @@ mod tests {
             (HolderRole::Pull, "pull in progress x"),
             (HolderRole::UnfinishedPull, "unfinished pull x"),
             (HolderRole::BuildCache, "build cache x"),
+            (HolderRole::LeakedImageMount, "leaked image mount x"),
         ] {
             let holder = Holder {
                 role: Some(role),

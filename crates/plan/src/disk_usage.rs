@@ -38,6 +38,7 @@ use reclaim_model::{
 
 use crate::facts::Facts;
 use crate::graph::Node;
+use crate::image_mounts;
 use crate::leased::HeldByLeases;
 use crate::roles::Roles;
 use crate::select::{select_dangling, select_unused};
@@ -127,6 +128,9 @@ pub fn disk_usage(input: &UsageInput<'_>) -> DiskUsage {
         }
         let gaps = namespace.gaps.iter().map(ToString::to_string);
         let of_namespace = gaps.chain(bytes.warnings());
+        usage
+            .warnings
+            .extend(image_mounts::warnings(name, namespace));
         usage
             .warnings
             .extend(of_namespace.map(|it| format!("namespace `{name}`: {it}")));

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use reclaim_model::{CollectorRules, GcLabels, Holder, HolderKind, Lease};
 
 use crate::graph::{Graph, NodeId};
+use crate::image_mounts::container_of;
 
 /// How a node is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,15 +96,19 @@ fn root_blobs<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
     })
 }
 
-/// Returns snapshots that are roots by their own label, each its own holder.
+/// Returns snapshots that are roots by their own label, each its own holder; an image mount of
+/// nerdctl is held by its container.
 fn root_snapshots<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = Holding> + 'g {
     let snapshots = (0..graph.n_snapshots()).map(|index| (index, graph.snapshot(index)));
     let roots = snapshots.filter(|(_, (_, snapshot))| graph.is_root(&snapshot.gc));
     roots.map(|(index, (snapshotter, snapshot))| Holding {
-        holder: Holder::new(
-            HolderKind::Snapshot,
-            format!("{snapshotter}/{}", snapshot.key),
-        ),
+        holder: match container_of(graph.namespace, snapshotter, &snapshot.key) {
+            Some(container) => Holder::new(HolderKind::Container, &container.id),
+            None => Holder::new(
+                HolderKind::Snapshot,
+                format!("{snapshotter}/{}", snapshot.key),
+            ),
+        },
         hold: Hold::Deep,
         is_ours: false,
         roots: vec![graph.snapshot_node(index)],

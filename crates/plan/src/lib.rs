@@ -59,6 +59,7 @@ mod graph;
 mod history;
 mod holdings;
 mod image_details;
+mod image_mounts;
 mod in_use;
 mod leased;
 mod left;

@@ -7,11 +7,14 @@ use reclaim_model::{
     NamespaceInventory,
 };
 
+use crate::image_mounts::is_leaked;
+
 /// The suffix that Docker adds to a container's ID for the snapshot below the container's own.
 const INIT_SUFFIX: &str = "-init";
 
 /// The evidence of one namespace for the roles of its holders.
 pub(crate) struct Roles<'a> {
+    namespace: &'a NamespaceInventory,
     leases: BTreeMap<&'a str, &'a Lease>,
     /// Whether all records of a container say that it does not run.
     containers: BTreeMap<&'a str, bool>,
@@ -29,6 +32,7 @@ impl<'a> Roles<'a> {
             *is_stopped &= container.state == ContainerState::Stopped;
         }
         Self {
+            namespace,
             leases: leases.map(|lease| (lease.id.as_str(), lease)).collect(),
             containers,
             ingests: ingests.map(|ingest| ingest.reference.as_str()).collect(),
@@ -52,8 +56,8 @@ impl<'a> Roles<'a> {
                 // The kind already says that it is a container.
                 *it != HolderRole::Container
             }),
-            HolderKind::Snapshot
-            | HolderKind::Content
+            HolderKind::Snapshot => self.of_snapshot(&holder.id),
+            HolderKind::Content
             | HolderKind::Sandbox
             | HolderKind::Image
             | HolderKind::Rule
@@ -70,6 +74,14 @@ impl<'a> Roles<'a> {
         } else {
             HolderRole::Container
         })
+    }
+
+    /// Returns the role of a snapshot that is a root by its own label.
+    fn of_snapshot(&self, id: &str) -> Option<HolderRole> {
+        let (snapshotter, key) = id.split_once('/')?;
+        let (snapshotter, list) = self.namespace.snapshots.get_key_value(snapshotter)?;
+        let at = list.binary_search_by(|it| (*it.key).cmp(key)).ok()?;
+        is_leaked(self.namespace, snapshotter, &list[at]).then_some(HolderRole::LeakedImageMount)
     }
 
     /// Returns the purpose of a lease.

@@ -19,14 +19,15 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Answer, Container, Holder, HolderKind, HolderPath, ImageVerdict, Inventory, Namespace, Outlook,
-    PruneVerdicts, Thing, ThingKind,
+    Answer, Container, Holder, HolderKind, HolderPath, HolderRole, ImageVerdict, Inventory,
+    Namespace, Outlook, PruneVerdicts, Thing, ThingKind,
 };
 
 use crate::dependents::{Dependents, unheld};
 use crate::facts::Facts;
 use crate::graph::{Graph, Node, NodeId};
 use crate::holdings::{Hold, holdings};
+use crate::image_mounts;
 use crate::mark::is_root_image;
 use crate::roles::Roles;
 use crate::select::{Verdict, select_dangling, select_unused};
@@ -88,6 +89,13 @@ fn answer(question: &Question<'_>, subject: &Subject) -> Answer {
         let gaps = namespace.gaps.iter();
         warnings.extend(gaps.map(|gap| format!("namespace `{name}`: {gap}")));
     }
+    let leaked = held
+        .iter()
+        .filter(|it| it.holder.role == Some(HolderRole::LeakedImageMount));
+    warnings.extend(leaked.filter_map(|it| {
+        let (snapshotter, key) = it.holder.id.split_once('/')?;
+        Some(image_mounts::warning(&it.namespace, snapshotter, key))
+    }));
     held.sort_by(|a, b| {
         let rank = |it: &HolderPath| (it.namespace != *question.namespace, it.chain.len());
         let by_rank = rank(a).cmp(&rank(b));

@@ -69,12 +69,13 @@ const HOLDERS: [HolderKind; 9] = [
     HolderKind::Snapshotter,
 ];
 
-const ROLES: [HolderRole; 5] = [
+const ROLES: [HolderRole; 6] = [
     HolderRole::Container,
     HolderRole::StoppedContainer,
     HolderRole::Pull,
     HolderRole::UnfinishedPull,
     HolderRole::BuildCache,
+    HolderRole::LeakedImageMount,
 ];
 
 const THINGS: [ThingKind; 8] = [

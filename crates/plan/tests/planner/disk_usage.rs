@@ -41,7 +41,7 @@ pub(crate) fn registered(world: &World) -> BTreeMap<Namespace, Vec<Container>> {
     BTreeMap::from([(pruned(), world.registered.clone())])
 }
 
-fn usage(world: &World) -> DiskUsage {
+pub(crate) fn usage(world: &World) -> DiskUsage {
     let inventory = world.inventory();
     disk_usage(&UsageInput {
         inventory: &inventory,

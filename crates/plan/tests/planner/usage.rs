@@ -4,6 +4,7 @@ mod cri;
 mod docker;
 mod leases;
 mod names;
+mod nerdctl;
 mod origins;
 mod snapshots;
 mod torn;

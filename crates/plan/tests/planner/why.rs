@@ -27,7 +27,7 @@ fn ask(world: &World, text: &str) -> Result<Vec<Answer>, NotFound> {
 }
 
 #[track_caller]
-fn answer(world: &World, text: &str) -> Answer {
+pub(crate) fn answer(world: &World, text: &str) -> Answer {
     let mut answers = ask(world, text).unwrap();
     assert_eq!(answers.len(), 1);
     answers.remove(0)

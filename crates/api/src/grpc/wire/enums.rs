@@ -47,7 +47,8 @@ mirrored!(
         StoppedContainer,
         Pull,
         UnfinishedPull,
-        BuildCache
+        BuildCache,
+        LeakedImageMount
     ]
 );
 
