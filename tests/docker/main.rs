@@ -20,3 +20,4 @@ mod images;
 mod requests;
 mod side;
 mod transcript;
+mod usage;

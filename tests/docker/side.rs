@@ -82,7 +82,8 @@ async fn prepare(dockerd: &Dockerd) {
     create(dockerd, body).await;
 }
 
-async fn create(dockerd: &Dockerd, body: serde_json::Value) {
+/// Creates a container, and returns its ID.
+pub(crate) async fn create(dockerd: &Dockerd, body: serde_json::Value) -> String {
     let stream = UnixStream::connect(socket_of(dockerd)).await.unwrap();
     let body: &'static str = body.to_string().leak();
     let headers = [("content-type", "application/json")];
@@ -90,6 +91,7 @@ async fn create(dockerd: &Dockerd, body: serde_json::Value) {
         .await
         .unwrap();
     assert_eq!(created.status, 201, "{created:#?}");
+    created.json()["Id"].as_str().unwrap().to_owned()
 }
 
 pub(crate) fn socket_of(dockerd: &Dockerd) -> PathBuf {

@@ -32,6 +32,7 @@ mod protected;
 mod protocol;
 mod question;
 mod rig;
+mod same_layers;
 mod sandbox;
 mod target;
 mod transcript;

@@ -65,6 +65,7 @@ pub(crate) fn inventory() -> Inventory {
         namespaces: BTreeMap::new(),
         documents: BTreeMap::new(),
         label_keys: BTreeSet::new(),
+        sandbox_image: None,
     }
 }
 

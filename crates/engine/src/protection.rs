@@ -67,7 +67,8 @@ impl Engine {
     /// Notes what protects the images of each namespace, and whether the request lifts it.
     pub(crate) async fn note_protection(&self, inventory: &mut Inventory, is_lifted: bool) {
         let protectors = self.protectors.get();
-        let pod_images = protectors.containerd_config.pod_images().await;
+        let exported = inventory.sandbox_image.as_deref();
+        let pod_images = protectors.containerd_config.pod_images(exported).await;
         let is_everywhere = protectors.rules.pod_images_everywhere;
         for (name, seen) in &mut inventory.namespaces {
             seen.pod_images = PodImages {
@@ -121,9 +122,19 @@ mod tests {
 
     /// Returns the images that a prune of namespace `default` keeps as protected.
     async fn protected(config: ContainerdConfig, pod_images_everywhere: bool) -> Vec<String> {
+        protected_by(config, pod_images_everywhere, None).await
+    }
+
+    /// The same, with the sandbox image that containerd exports.
+    async fn protected_by(
+        config: ContainerdConfig,
+        pod_images_everywhere: bool,
+        exported: Option<&str>,
+    ) -> Vec<String> {
         let fake = Fake::new("2.1.9");
         let now = fake.now();
         fake.change(|state| {
+            state.sandbox_image = exported.map(str::to_owned);
             for name in NAMES {
                 let image = Image::new(vec![Layer::of(name)], &Labels::new());
                 image.store(state, "default", "overlayfs", None);
@@ -157,6 +168,23 @@ mod tests {
         assert_eq!(protected(at(&file), true).await, [NAMES[1]]);
         let ignored = ContainerdConfig::Ignored;
         assert_eq!(protected(ignored, true).await, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn protects_the_sandbox_image_that_containerd_exports() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("containerd.toml");
+        let at = || ContainerdConfig::At(file.clone());
+        let exported = Some("r.example/pod-base:1");
+        for config in [ContainerdConfig::Unseen, at()] {
+            assert_eq!(protected_by(config, true, exported).await, [NAMES[2]]);
+        }
+        // The file may have changed since containerd was started.
+        let named = "[plugins.cri]\nsandbox_image = 'r.example/my-pause:1'";
+        fs::write(&file, named).unwrap();
+        assert_eq!(protected_by(at(), true, exported).await, NAMES[1..]);
+        let ignored = ContainerdConfig::Ignored;
+        assert_eq!(protected_by(ignored, true, exported).await, [""; 0]);
     }
 
     /// The clones of an engine share the protection.

@@ -226,6 +226,7 @@ impl Evaluation {
             namespaces: [(namespace.clone(), seen)].into(),
             documents: std::mem::take(&mut first.documents),
             label_keys: first.label_keys.clone(),
+            sandbox_image: first.sandbox_image.clone(),
         };
         let gone = injected.iter().map(|(_, image)| image.name.as_str());
         let decision = decide_again(&inventory, &registered, &request, &gone.collect());
@@ -351,94 +352,4 @@ fn usage_unknown(image: &ImageRecord) -> NeededRecord {
 }
 
 #[cfg(test)]
-mod tests {
-    use reclaim_model::{GcLabels, Snapshot};
-
-    use super::*;
-    use crate::fixture::{digest, record};
-
-    fn snapshot(key: &str, kind: SnapshotKind) -> Snapshot {
-        Snapshot {
-            key: key.into(),
-            parent: None,
-            kind,
-            gc: GcLabels::default(),
-        }
-    }
-
-    fn with(snapshots: Vec<Snapshot>) -> NamespaceInventory {
-        NamespaceInventory {
-            snapshots: [("overlayfs".into(), snapshots)].into(),
-            ..NamespaceInventory::default()
-        }
-    }
-
-    #[test]
-    fn only_new_active_snapshots_and_views_count_as_uses() {
-        let before = with(vec![
-            snapshot("layer", SnapshotKind::Committed),
-            snapshot("old", SnapshotKind::Active),
-        ]);
-        let mut seen = with(vec![
-            snapshot("layer", SnapshotKind::Committed),
-            snapshot("new", SnapshotKind::Active),
-            snapshot("new layer", SnapshotKind::Committed),
-            snapshot("old", SnapshotKind::Active),
-            snapshot("view", SnapshotKind::View),
-        ]);
-        mark_new_snapshots(&mut seen, &mut [], &before);
-        let lists = seen.snapshots.values().flatten();
-        let counted = lists.filter(|it| it.gc.root != RootMark::None);
-        assert_eq!(
-            counted.map(|it| &*it.key).collect::<Vec<_>>(),
-            ["new", "view"]
-        );
-        // All snapshots of a new snapshotter are new.
-        let mut seen = with(vec![snapshot("new", SnapshotKind::Active)]);
-        mark_new_snapshots(&mut seen, &mut [], &NamespaceInventory::default());
-        let mut lists = seen.snapshots.values().flatten();
-        assert!(lists.all(|it| it.gc.root == RootMark::Exact));
-    }
-
-    #[test]
-    fn removed_records_are_added_under_free_names() {
-        let images = vec![
-            record("docker.io/library/made:1", '1'),
-            record("docker.io/library/moved:1", '2'),
-            record("docker.io/library/moved:2", '2'),
-            record("odd name", '2'),
-        ];
-        let mut seen = NamespaceInventory {
-            images,
-            ..NamespaceInventory::default()
-        };
-        let removed = [
-            record("docker.io/library/gone:1", '1'),
-            // Created again with the same target.
-            record("docker.io/library/made:1", '1'),
-            record("docker.io/library/moved:1", '1'),
-            record("docker.io/library/moved:2", '1'),
-            record("odd name", '1'),
-        ];
-        let injected = inject(&mut seen, &removed);
-        let names: Vec<_> = injected
-            .iter()
-            .map(|(name, it)| (&**name, &*it.name))
-            .collect();
-        let moved = format!("docker.io/library/moved@{}", digest('1'));
-        let nameless = format!("{DANGLING_PREFIX}{}", digest('1'));
-        let expected = [
-            ("docker.io/library/gone:1", "docker.io/library/gone:1"),
-            ("docker.io/library/moved:1", &*moved),
-            ("docker.io/library/moved:2", &*moved),
-            ("odd name", &*nameless),
-        ];
-        assert_eq!(names, expected);
-        let names: Vec<&str> = seen.images.iter().map(|it| it.name.as_str()).collect();
-        assert_eq!(names.len(), 7, "a name is there once: {names:?}");
-        assert!(names.is_sorted());
-        let unknown = usage_unknown(&removed[0]);
-        assert_eq!(unknown.name, unknown.image.name);
-        assert_eq!(unknown.reason, KeepReason::UsageUnknown);
-    }
-}
+mod tests;

@@ -30,6 +30,8 @@ pub struct State {
     pub namespaces: BTreeMap<String, Namespace>,
     /// The loaded snapshotters.
     pub snapshotters: BTreeSet<String>,
+    /// The image of pods' sandboxes, which the CRI plugin exports.
+    pub sandbox_image: Option<String>,
     /// The limit of bytes of content and snapshots; a write that exceeds it fails.
     pub capacity: Option<u64>,
     /// The number of collections so far.
@@ -106,6 +108,7 @@ impl State {
             version: version.to_owned(),
             namespaces: BTreeMap::new(),
             snapshotters: ["native", "overlayfs"].map(str::to_owned).into(),
+            sandbox_image: None,
             capacity: None,
             collections: 0,
             bodies: BTreeMap::new(),

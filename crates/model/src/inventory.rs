@@ -23,6 +23,8 @@ pub struct Inventory {
     pub documents: BTreeMap<Digest, Document>,
     /// The image labels that were kept of every configuration, however many it has.
     pub label_keys: BTreeSet<String>,
+    /// The image of pods' sandboxes, if the server says which one it is (containerd 2.4 and newer).
+    pub sandbox_image: Option<String>,
 }
 
 /// What one namespace holds.

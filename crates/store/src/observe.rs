@@ -30,6 +30,7 @@ mod files;
 mod gaps;
 mod lists;
 mod partition;
+mod plugins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +45,7 @@ use reclaim_model::{CollectorRules, Inventory, List, Namespace, NamespaceInvento
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::error::StoreError;
 use gaps::{Strictness, listed};
-use lists::Loaded;
+use plugins::Loaded;
 
 pub(crate) use gaps::with_retries;
 
@@ -156,6 +157,7 @@ impl Containerd {
             namespaces,
             documents,
             label_keys: labels.clone(),
+            sandbox_image: loaded.sandbox_image,
         })
     }
 

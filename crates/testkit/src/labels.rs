@@ -17,6 +17,9 @@ pub(crate) const GC_REF_CONTENT: &str = "containerd.io/gc.ref.content";
 /// The prefix of labels that refer to a snapshot; `.<snapshotter>` follows.
 pub(crate) const GC_REF_SNAPSHOT: &str = "containerd.io/gc.ref.snapshot";
 
+/// The label that makes an object a root of the collector.
+pub(crate) const GC_ROOT: &str = "containerd.io/gc.root";
+
 /// Returns the pairs as [`Labels`].
 pub fn labels<K, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Labels
 where

@@ -154,3 +154,44 @@ fn container_state(state: ContainerSummaryStateEnum) -> ContainerState {
         | ContainerSummaryStateEnum::DEAD => ContainerState::Stopped,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::OciDescriptor;
+    use reclaim_model::Digest;
+
+    use super::*;
+
+    #[test]
+    fn takes_the_name_and_the_digests_from_the_list() {
+        let [target, manifest] = ["a", "b"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+        let digest = |text: &str| text.parse::<Digest>().ok();
+        let summary = ContainerSummary {
+            id: Some("c0ffee".to_owned()),
+            image: Some("app:1".to_owned()),
+            image_id: Some(target.clone()),
+            image_manifest_descriptor: Some(OciDescriptor {
+                digest: Some(manifest.clone()),
+                ..OciDescriptor::default()
+            }),
+            ..ContainerSummary::default()
+        };
+        let expected = Container {
+            id: "c0ffee".to_owned(),
+            source: ContainerSource::Docker,
+            image: "app:1".to_owned(),
+            image_digest: digest(&target),
+            image_manifest: digest(&manifest),
+            ..Container::default()
+        };
+        assert_eq!(container(summary), expected);
+        // Before API 1.48 there is no manifest.
+        let without = ContainerSummary {
+            image_id: Some(target.clone()),
+            ..ContainerSummary::default()
+        };
+        let container = container(without);
+        assert_eq!(container.image_digest, digest(&target));
+        assert_eq!(container.image_manifest, None);
+    }
+}

@@ -1,7 +1,7 @@
 //! Keeps the images that a node needs to run pods, in every prune.
 //!
-//! Without pods, only containerd's configuration shows that the sandbox image is needed. If the
-//! configuration cannot be seen, the defaults of all containerd releases are kept, and a warning names
+//! Without pods, only containerd's configuration shows that the sandbox image is needed; from 2.4 on
+//! containerd says itself which one it uses. If neither can be seen, the defaults of all containerd releases are kept, and a warning names
 //! the removed images that may be needed.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::KUBELET_NAMESPACE;
 use super::sandbox::NeededImages;
-use super::sandbox_files::{SandboxImages, read_sandbox_images};
+use super::sandbox_files::{SandboxImages, read_needed_images};
 
 /// The location of containerd's configuration, which names the images for pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,16 +26,25 @@ pub enum ContainerdConfig {
 }
 
 impl ContainerdConfig {
-    /// Returns the images that pods need by this configuration.
-    pub(crate) async fn pod_images(&self) -> PodImages {
+    /// Returns the images that pods need by this configuration, and by the running containerd, if it
+    /// says which sandbox image it uses.
+    pub(crate) async fn pod_images(&self, running: Option<&str>) -> PodImages {
         match self.clone() {
             Self::Ignored => PodImages::default(),
-            Self::Unseen => PodImages {
-                names: NeededImages::default().names(),
-                ..PodImages::default()
-            },
+            Self::Unseen => {
+                let mut needed = NeededImages::default();
+                if let Some(image) = running {
+                    needed.add_running(image);
+                }
+                PodImages {
+                    names: needed.names(),
+                    ..PodImages::default()
+                }
+            }
             Self::At(path) => {
-                let read = spawn_blocking(move || read_sandbox_images(&path)).await;
+                let running = running.map(str::to_owned);
+                let reading = move || read_needed_images(&path, running.as_deref());
+                let read = spawn_blocking(reading).await;
                 let SandboxImages { names, warnings } =
                     read.unwrap_or_else(|error| SandboxImages {
                         names: NeededImages::default().names(),

@@ -161,6 +161,13 @@ impl NeededImages {
         }
     }
 
+    /// Adds the sandbox image that the running containerd says that it uses. It replaces the
+    /// defaults, but not what a file sets: the file may have changed since containerd was started.
+    pub(crate) fn add_running(&mut self, image: &str) {
+        let sandbox = self.by_key.entry(SANDBOX.to_owned()).or_default();
+        sandbox.insert(image.to_owned());
+    }
+
     /// Returns the names that records of these images may have, sorted: as written, and in full; for a
     /// name with tag and digest also with each alone.
     pub(crate) fn names(mut self) -> Vec<String> {
@@ -228,6 +235,21 @@ mod tests {
         assert!(defaults().iter().all(|it| found.contains(it)));
         let empty = "[plugins.cri]\nsandbox_image = \"\"";
         assert_eq!(names(&[empty]), defaults());
+    }
+
+    #[test]
+    fn what_the_running_containerd_uses_replaces_the_defaults() {
+        let needed = |files: &[&str]| {
+            let mut needed = NeededImages::default();
+            for file in files {
+                needed.take(ContainerdFile::parse(file).unwrap());
+            }
+            needed.add_running("acme/pause:9");
+            needed.names()
+        };
+        let [written, full] = ["acme/pause:9", "docker.io/acme/pause:9"];
+        assert_eq!(needed(&[]), [written, full]);
+        assert_eq!(needed(&[V1]), [written, full, "mirror.example/pause:1"]);
     }
 
     #[test]

@@ -38,8 +38,17 @@ impl SandboxImages {
 ///
 /// If the file does not exist, containerd uses its defaults, and these are returned.
 pub fn read_sandbox_images(path: &Path) -> SandboxImages {
+    read_needed_images(path, None)
+}
+
+/// Like [`read_sandbox_images`], with the sandbox image that the running containerd says that it
+/// uses.
+pub(super) fn read_needed_images(path: &Path, running: Option<&str>) -> SandboxImages {
     let mut needed = NeededImages::default();
     let warnings = read_files(path, |file| needed.take(file));
+    if let Some(image) = running {
+        needed.add_running(image);
+    }
     SandboxImages {
         names: needed.names(),
         warnings,

@@ -54,7 +54,14 @@ fn plugins(call: &Unary<'_>) -> Result<Reply, Status> {
         id: id.clone(),
         ..Plugin::default()
     });
-    let plugins = snapshotters.chain([content]).filter(|plugin| {
+    let sandbox_image = call.state.sandbox_image.as_ref();
+    let cri = sandbox_image.map(|image| Plugin {
+        r#type: "io.containerd.cri.v1".to_owned(),
+        id: "images".to_owned(),
+        exports: [("SandboxImage".to_owned(), image.clone())].into(),
+        ..Plugin::default()
+    });
+    let plugins = snapshotters.chain([content]).chain(cri).filter(|plugin| {
         filters.match_all(|field| match field {
             "type" => Some(plugin.r#type.clone()),
             "id" => Some(plugin.id.clone()),

@@ -156,6 +156,7 @@ fn report_with(
         namespaces: BTreeMap::new(),
         documents: BTreeMap::new(),
         label_keys: BTreeSet::new(),
+        sandbox_image: None,
     };
     Report {
         run,

@@ -189,6 +189,7 @@ impl World {
             namespaces,
             documents,
             label_keys: self.label_keys.clone(),
+            sandbox_image: None,
         }
     }
 

@@ -1,11 +1,9 @@
 //! The lists of one namespace. Each is returned complete and sorted, or fails.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use containerd_client::services::v1::containers_client::ContainersClient;
 use containerd_client::services::v1::content_client::ContentClient;
-use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::sandbox::StoreListRequest;
 use containerd_client::services::v1::sandbox::store_client::StoreClient;
@@ -15,7 +13,7 @@ use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::{
     Image as ImageMessage, Lease as LeaseMessage, ListContainersRequest, ListContentRequest,
     ListImagesRequest, ListImagesResponse, ListRequest, ListResourcesRequest, ListStatusesRequest,
-    ListTasksRequest, PluginsRequest,
+    ListTasksRequest,
 };
 use containerd_client::types::Sandbox as SandboxMessage;
 use containerd_client::types::v1::Status as TaskStatus;
@@ -29,10 +27,10 @@ use tonic::Code;
 
 use super::gaps::with_retries;
 use super::partition::in_parts;
+use super::plugins::Loaded;
 use crate::client::{Containerd, MAX_MESSAGE};
 use crate::convert;
 use crate::error::{Class, StoreError};
-use crate::filesystem::{CONTENT_PLUGIN, SNAPSHOTTER};
 use crate::long_answer::long_answer;
 use crate::off_thread::blocking;
 
@@ -42,45 +40,7 @@ const LEASES_AT_ONCE: usize = 16;
 /// The method that lists images: tens of thousands in one answer.
 const LIST_IMAGES: &str = "/containerd.services.images.v1.Images/List";
 
-/// The plugins of the server, as far as an inventory needs them.
-#[derive(Debug, Default)]
-pub(super) struct Loaded {
-    snapshotters: BTreeSet<Snapshotter>,
-    /// Snapshotters that are configured and could not be loaded.
-    failed: BTreeSet<Snapshotter>,
-    /// The root of the content store, as a path on containerd's machine.
-    pub(super) content_root: Option<PathBuf>,
-}
-
 impl Containerd {
-    /// Reads which snapshotters the server has loaded, and where its content is.
-    pub(super) async fn loaded(&self) -> Result<Loaded, StoreError> {
-        const OPERATION: &str = "list plugins";
-        let filters = [SNAPSHOTTER, CONTENT_PLUGIN].map(|kind| format!("type=={kind}"));
-        let message = PluginsRequest {
-            filters: filters.into(),
-        };
-        let request = self.request(OPERATION, None, message)?;
-        let answer = IntrospectionClient::new(self.channel())
-            .plugins(request)
-            .await
-            .map_err(|status| StoreError::new(OPERATION, status))?;
-        let mut loaded = Loaded::default();
-        for mut plugin in answer.into_inner().plugins {
-            let is_content = plugin.r#type == CONTENT_PLUGIN;
-            match plugin.init_err {
-                None if is_content => {
-                    loaded.content_root = plugin.exports.remove("root").map(PathBuf::from);
-                }
-                None => drop(loaded.snapshotters.insert(plugin.id.into())),
-                // A snapshotter that does not suit the host skips itself.
-                Some(error) if is_content || error.message.contains("skip plugin") => {}
-                Some(_) => drop(loaded.failed.insert(plugin.id.into())),
-            }
-        }
-        Ok(loaded)
-    }
-
     /// Lists the images of a namespace, sorted by name, and a gap for each record that cannot be
     /// read.
     ///

@@ -3,13 +3,23 @@
 use tonic::Status;
 
 use crate::image::BuiltImage;
-use crate::labels::{GC_REF_SNAPSHOT, Labels, labels};
+use crate::labels::{GC_REF_SNAPSHOT, GC_ROOT, Labels, labels};
 use crate::namespace::{Deletion, NamespaceClient, NewContainer, NewLease, unique_lease_id};
 
 impl NamespaceClient {
     /// Creates a container as `nerdctl create` does: an active snapshot on the image, and a
     /// record that names the image and holds the snapshot. Both have the key `id`.
     pub async fn nerdctl_container(&self, id: &str, image: &BuiltImage) -> Result<(), Status> {
+        self.nerdctl_container_with(id, image, Labels::new()).await
+    }
+
+    /// Like [`Self::nerdctl_container`], with more labels.
+    pub async fn nerdctl_container_with(
+        &self,
+        id: &str,
+        image: &BuiltImage,
+        more: Labels,
+    ) -> Result<(), Status> {
         let labels = labels([
             ("nerdctl/name", id),
             ("nerdctl/namespace", self.name()),
@@ -19,8 +29,19 @@ impl NamespaceClient {
         let container = NewContainer::new(id)
             .image(image.name())
             .snapshot(snapshotter, id)
-            .labels(labels);
+            .labels(labels)
+            .labels(more);
         self.container_on_snapshot(id, image, container).await
+    }
+
+    /// Creates the view `key` of an image as nerdctl does for `--mount type=image`: a root by its
+    /// own label.
+    pub async fn nerdctl_image_mount(&self, key: &str, image: &BuiltImage) -> Result<(), Status> {
+        let (snapshotter, top) = image.unpacked();
+        let parent = top.to_string();
+        let root = labels([(GC_ROOT, "2026-01-02T03:04:05Z")]);
+        self.view(snapshotter, key, &parent, &root).await?;
+        Ok(())
     }
 
     /// Creates the active snapshot `key` on the image and the record that holds it, under a lease
