@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use reclaim_model::{
-    Blob, Container, Digest, Document, DocumentKind, GcLabels, ImageRecord, Inventory, KeepReason,
-    LabelFilter, MAX_DOCUMENT_DEPTH, Namespace, NamespaceInventory, Plan, PruneFilters,
-    RemoveReason, ResolvedRequest, Snapshot, SnapshotId, SnapshotKind, Sources, Target,
+    Blob, Container, ContainerSource, Digest, Document, DocumentKind, GcLabels, ImageRecord,
+    Inventory, KeepReason, LabelFilter, MAX_DOCUMENT_DEPTH, Namespace, NamespaceInventory, Plan,
+    PruneFilters, RemoveReason, ResolvedRequest, Snapshot, SnapshotId, SnapshotKind, Sources,
+    Target,
 };
 use reclaim_oci::{LabelKeys, Limits, digest_of, read};
 use reclaim_plan::decide;
@@ -152,7 +153,14 @@ impl Store {
         let chain = digest_of(&[u8::try_from(program.next(4)).unwrap_or(0)]);
         self.snapshots.insert(chain.to_string());
         let id = format!("c{:02}", self.containers.len());
+        let (source, image_digest) = match program.next(3) {
+            0 => (ContainerSource::Engine, None),
+            1 => (ContainerSource::Engine, self.pick(program)),
+            _ => (ContainerSource::Label, self.pick(program)),
+        };
         self.containers.push(Container {
+            source,
+            image_digest,
             snapshot: Some(SnapshotId::new(SNAPSHOTTER, id.as_str())),
             image: format!("elsewhere/{chain}"),
             id,
@@ -260,6 +268,19 @@ fn plan(inventory: &Inventory, labels: Vec<LabelFilter>) -> Plan {
     decide(inventory, &[], &request).into_unmeasured_plan()
 }
 
+/// The digests of containers' images that lead to a document of an image.
+fn named(inventory: &Inventory) -> BTreeSet<&Digest> {
+    let namespace = &inventory.namespaces[&namespace_name()];
+    let targets = namespace.images.iter().map(|image| &image.target.digest);
+    let children = inventory.documents.values().flat_map(Document::children);
+    let parts: BTreeSet<&Digest> = targets.chain(children.map(|it| &it.digest)).collect();
+    let digests = namespace.containers.iter();
+    let digests = digests.filter_map(|it| it.image_digest.as_ref());
+    let is_here =
+        |digest: &&Digest| parts.contains(digest) && inventory.documents.contains_key(digest);
+    digests.filter(is_here).collect()
+}
+
 /// Small stores: adding images never turns the keep of another image into a removal, and never makes
 /// a readable image unreadable.
 pub fn stores(bytes: &[u8]) {
@@ -272,9 +293,17 @@ pub fn stores(bytes: &[u8]) {
     };
     let store = Store::from_program(&mut program);
     let n_victims = store.images.len().div_ceil(2);
-    let before = plan(&store.inventory(n_victims), labels.clone());
-    let after = plan(&store.inventory(store.images.len()), labels);
-    for kept in &before.kept {
+    let [few, all] = [n_victims, store.images.len()].map(|number| store.inventory(number));
+    let before = plan(&few, labels.clone());
+    let after = plan(&all, labels);
+    // An image that a container's engine names by its digest says what that container uses.
+    let is_named = named(&few) != named(&all);
+    let is_use = |reason| matches!(reason, KeepReason::InUse | KeepReason::UsageUnknown);
+    for kept in before
+        .kept
+        .iter()
+        .filter(|it| !is_named || !is_use(it.reason))
+    {
         let still_kept = after.kept.iter().find(|image| image.name == kept.name);
         if let Some(still_kept) = still_kept {
             let is_unreadable = |reason| reason == KeepReason::Unreadable;

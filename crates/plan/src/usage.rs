@@ -339,7 +339,6 @@ impl<'g, 'a> Collector<'g, 'a> {
             targets: self.targets,
             by_identity: &self.by_identity,
             by_chain: &self.by_chain,
-            sound: &self.sound,
         }
     }
 

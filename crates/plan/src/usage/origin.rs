@@ -5,10 +5,9 @@
 //! alone. Nothing else narrows a use: a name moves, and what an image says about others proves
 //! nothing. A digest does, because it is the hash of all that is evaluated here:
 //!
-//! - The blob with that digest is in the namespace, and what it refers to implies the chain on
-//!   which the very snapshot is based.
-//! - An image has it, and all documents of that image that are here can be read. That image is
-//!   then in use, so the content stays.
+//! - The blob with that digest is in the namespace. All documents to which it leads and that are
+//!   here can be read, and imply the chain on which the very snapshot is based.
+//! - An image has it. That image is then in use, so the content stays.
 //! - No label refers to the snapshot: what another holder reaches counts for every image.
 //!
 //! Otherwise the chain counts for every image that implies it, for example if the image of the
@@ -41,8 +40,6 @@ pub(super) struct Finders<'f, 'a> {
     pub(super) targets: &'f Targets<'a>,
     pub(super) by_identity: &'f TargetsByDigest<'a>,
     pub(super) by_chain: &'f TargetsByDigest<'a>,
-    /// Targets whose documents can all be read.
-    pub(super) sound: &'f BTreeSet<TargetId>,
 }
 
 impl<'a> Origins<'a> {
@@ -107,43 +104,54 @@ impl<'a> Origins<'a> {
                 container.source == ContainerSource::Label && self.may_have_label(chain, finders);
             let proven = digests
                 .filter(|_| !is_copy)
-                .filter(|digest| self.implies(digest, chain))
-                .find_map(|digest| readable(digest, finders))?;
-            images.extend(proven);
+                .find(|digest| is_here(digest, finders) && self.implies(digest, chain))?;
+            images.extend(finders.by_identity.get(proven));
         }
         Some(images).filter(|images| !images.is_empty())
     }
 
-    /// Whether a document, with what it refers to, implies a chain.
+    /// Whether a document, with what it refers to, can be read and implies a chain.
     fn implies(&self, digest: &Digest, chain: &Digest) -> bool {
-        self.below(digest).into_iter().any(|digest| {
+        let documents = self.below(digest).unwrap_or_default();
+        documents.into_iter().any(|digest| {
             let document = self.inventory.documents.get(digest);
             matches!(document, Some(Document::Config(it)) if it.chain_id.as_ref() == Some(chain))
         })
     }
 
-    /// Whether an image that is here and can be read has `digest`, which leads to `part`.
+    /// Whether `digest` is here, can be read, and leads to `part`.
     pub(super) fn is_part(
         &self,
         part: &Digest,
         digest: &Digest,
         finders: &Finders<'_, '_>,
     ) -> bool {
-        readable(digest, finders).is_some() && self.below(digest).contains(part)
+        is_here(digest, finders) && self.below(digest).is_some_and(|it| it.contains(part))
     }
 
-    /// Returns a digest and those of all documents to which it leads.
-    fn below<'d>(&'d self, digest: &'d Digest) -> BTreeSet<&'d Digest> {
+    /// Returns a digest and those of all documents to which it leads, present or not; `None` if one
+    /// that is present cannot be read, or is called something else than it is.
+    fn below<'d>(&'d self, digest: &'d Digest) -> Option<BTreeSet<&'d Digest>> {
         let mut found = BTreeSet::from([digest]);
-        let mut pending = vec![digest];
-        while let Some(digest) = pending.pop() {
-            let document = self.inventory.documents.get(digest);
-            let children = document.map_or(&[][..], Document::children);
-            let children = children.iter().filter(|it| it.kind != DocumentKind::Leaf);
-            let children = children.map(|it| &it.digest);
-            pending.extend(children.filter(|it| found.insert(it)));
+        let mut seen = BTreeSet::new();
+        let mut pending = vec![(digest, None)];
+        while let Some((digest, called)) = pending.pop() {
+            let Some(document) = self.inventory.documents.get(digest) else {
+                continue;
+            };
+            let kind = document.kind()?;
+            if called.is_some_and(|called| called != kind) {
+                return None;
+            }
+            let children = document.children().iter();
+            for child in children.filter(|it| it.kind != DocumentKind::Leaf) {
+                found.insert(&child.digest);
+                if seen.insert((&child.digest, child.kind)) {
+                    pending.push((&child.digest, Some(child.kind)));
+                }
+            }
         }
-        found
+        Some(found)
     }
 
     /// Whether an image with this chain has, or may have, the label that nerdctl writes.
@@ -164,13 +172,10 @@ impl<'a> Origins<'a> {
     }
 }
 
-/// Returns the images that have a digest and can be read; `None` if there are none, or the blob is
-/// absent.
-fn readable(digest: &Digest, finders: &Finders<'_, '_>) -> Option<Vec<TargetId>> {
-    finders.graph.find_blob(digest)?;
-    let images = finders.by_identity.get(digest);
-    let images: Vec<TargetId> = images.filter(|it| finders.sound.contains(it)).collect();
-    Some(images).filter(|images| !images.is_empty())
+/// Whether the namespace has the blob of a digest, and an image of which it is a part.
+fn is_here(digest: &Digest, finders: &Finders<'_, '_>) -> bool {
+    let is_of_image = || finders.by_identity.get(digest).next().is_some();
+    finders.graph.find_blob(digest).is_some() && is_of_image()
 }
 
 /// Returns the snapshots to which labels refer, or that labels attach to something.
