@@ -42,7 +42,7 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
     let mode = mode(args);
     let (result, stopped) = match args.docker() {
         None => {
-            let (mut report, stopped) = on_containerd(globals, args, images).await?;
+            let (mut report, stopped) = Box::pin(on_containerd(globals, args, images)).await?;
             let result = PruneResult {
                 project,
                 rmi,
