@@ -128,6 +128,7 @@ fn add_image(
             size: 1,
             kind,
             is_attestation: false,
+            is_layer: kind == DocumentKind::Leaf,
         })
         .collect();
     let named = children

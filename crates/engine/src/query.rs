@@ -146,6 +146,19 @@ impl Engine {
         Ok(retry(|| self.store.document(namespace, digest)).await?)
     }
 
+    /// Returns the labels of a blob; `None` if the namespace does not have it.
+    ///
+    /// # Errors
+    ///
+    /// If containerd cannot be read.
+    pub async fn content_labels(
+        &self,
+        namespace: &Namespace,
+        digest: &Digest,
+    ) -> Result<Option<BTreeMap<String, String>>, RunError> {
+        Ok(retry(|| self.store.content_labels(namespace, digest)).await?)
+    }
+
     /// Adds which containers run.
     pub(crate) async fn note_running(
         &self,
@@ -399,11 +412,17 @@ fn list(preview: &Preview, bytes: &SnapshotSizes) -> ImageList {
 }
 
 /// Returns each container once. A registered container replaces containerd's record, which has less
-/// data.
+/// data; only when it was created may be only in the record.
 fn merged(recorded: &[Container], registered: &[Container]) -> Vec<Container> {
-    let all = recorded.iter().chain(registered);
-    let by_id: BTreeMap<&str, &Container> = all.map(|it| (it.id.as_str(), it)).collect();
-    by_id.into_values().cloned().collect()
+    let mut by_id: BTreeMap<&str, Container> = BTreeMap::new();
+    for container in recorded.iter().chain(registered) {
+        let recorded = by_id.insert(&container.id, container.clone());
+        let created = recorded.and_then(|recorded| recorded.created);
+        if let Some(merged) = by_id.get_mut(container.id.as_str()) {
+            merged.created = merged.created.or(created);
+        }
+    }
+    by_id.into_values().collect()
 }
 
 /// Returns the IDs of all snapshots of a namespace.

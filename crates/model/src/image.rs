@@ -252,6 +252,8 @@ pub struct Child {
     pub kind: DocumentKind,
     /// Whether it is one of BuildKit's attestations.
     pub is_attestation: bool,
+    /// Whether its media type is that of a layer of an image. Artifacts list other leaves.
+    pub is_layer: bool,
 }
 
 /// The contents of a blob that is an index, manifest or config.

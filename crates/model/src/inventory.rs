@@ -167,6 +167,8 @@ pub struct Container {
     pub labels: BTreeMap<String, String>,
     /// Whether it runs.
     pub state: ContainerState,
+    /// When it was created, if containerd or an engine reports it.
+    pub created: Option<Timestamp>,
 }
 
 /// Where the facts about a container's image come from, and so how far they are trusted.

@@ -6,6 +6,7 @@ use crate::chain::top_chain_id;
 use crate::descriptor::Descriptor;
 use crate::document::Document as ReadDocument;
 use crate::error::ReadError;
+use crate::kind::is_layer;
 
 impl From<ReadDocument> for Document {
     fn from(document: ReadDocument) -> Self {
@@ -44,6 +45,7 @@ fn child(descriptor: &Descriptor) -> Child {
         size: descriptor.size,
         kind: DocumentKind::of_media_type(&descriptor.media_type),
         is_attestation: descriptor.attestation,
+        is_layer: is_layer(&descriptor.media_type),
     }
 }
 

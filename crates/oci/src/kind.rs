@@ -35,6 +35,26 @@ const SCHEMA_1: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
 ];
 
+/// Docker's media types of layers. Those of the OCI have the prefix [`OCI_LAYER`].
+const DOCKER_LAYERS: [&str; 5] = [
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+];
+
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.";
+
+/// Whether a media type is that of a layer of an image. A suffix such as `+encrypted` does not
+/// matter.
+///
+/// Source: containerd `core/images/mediatypes.go`, `IsLayerType`.
+pub(crate) fn is_layer(media_type: &str) -> bool {
+    let base = media_type.split('+').next().unwrap_or_default();
+    media_type.starts_with(OCI_LAYER) || DOCKER_LAYERS.contains(&base)
+}
+
 impl Kind {
     /// Returns the kind that `media_type` claims, which determines whether the blob is read.
     ///
@@ -120,6 +140,26 @@ mod tests {
             "application/json",
         ] {
             assert_eq!(Kind::of(media_type), Kind::Leaf, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn knows_the_layers_of_images() {
+        for media_type in DOCKER_LAYERS.into_iter().chain([
+            "application/vnd.oci.image.layer.v1.tar",
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip+encrypted",
+        ]) {
+            assert!(is_layer(media_type), "{media_type}");
+        }
+        for media_type in [
+            "",
+            "text/plain",
+            "application/vnd.in-toto+json",
+            "application/vnd.dev.cosign.simplesigning.v1+json",
+            "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+        ] {
+            assert!(!is_layer(media_type), "{media_type}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! A record is a name; what people call an image is what the names point at. Docker's lists have
 //! one entry for each target, and for each of its manifests the parts that are there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reclaim_model::{
     Child, Config, Container, Digest, Document, DocumentKind, Holder, HolderKind, IdPrefix,
@@ -60,17 +60,28 @@ pub struct ManifestDetails {
     pub size: u64,
     /// Whether it describes another manifest rather than a platform.
     pub is_attestation: bool,
+    /// Whether it may be the image of a platform: it is not an attestation, and it is absent, or can
+    /// be read and lists layers of an image or none at all.
+    pub is_image: bool,
     /// Whether the manifest and all that it lists are there.
     pub is_available: bool,
     /// Its configuration, if that is there and can be read.
     pub config: Option<ConfigDetails>,
     /// The manifest and what it lists, as far as it is there, in bytes.
     pub content_bytes: u64,
+    /// The manifest and what it lists, by the sizes in descriptors, whether it is there or not.
+    /// Duplicates count.
+    pub listed_bytes: u64,
     /// The snapshots to which it is unpacked, in bytes.
     pub unpacked_bytes: u64,
     /// What each of its layers is unpacked to, in bytes, the base first; empty if it is not
     /// unpacked. Where several snapshotters have it, as the first of them has it.
     pub layer_bytes: Vec<u64>,
+    /// The IDs of the containers that use this very platform, sorted.
+    ///
+    /// An engine may report the manifest of a container. Containers of the image for which no engine
+    /// reports one use the only platform that is there; if there are several, they are in none.
+    pub containers: Vec<String>,
 }
 
 /// The configuration of a manifest.
@@ -91,12 +102,22 @@ impl DetailedImages {
     ///
     /// Docker's errors: no such image, several images, or the text is not a name.
     pub fn find(&self, text: &str) -> Result<&ImageDetails, NotRemoved> {
+        Ok(self.find_record(text)?.0)
+    }
+
+    /// Returns the image that a text means, and which of its records: the one of that name, or else
+    /// the first by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::find`].
+    pub fn find_record(&self, text: &str) -> Result<(&ImageDetails, &ImageRecord), NotRemoved> {
         let ids = |prefix: &IdPrefix| {
             let ids = self.ids.iter().filter(|(id, _)| prefix.matches(id));
             ids.cloned().collect()
         };
         let record = find(&self.records, ids, text)?;
-        Ok(&self.images[self.of_records[record]])
+        Ok((&self.images[self.of_records[record]], &self.records[record]))
     }
 }
 
@@ -146,6 +167,7 @@ pub fn detailed_images(
         inventory,
         weights: &weights,
     };
+    let by_manifest = ByManifest::new(&namespace.containers, registered);
     let images = facts.targets.iter().map(|(_, target)| {
         let first = &namespace.images[target.images[0]];
         let records = target.images.iter().map(|it| &namespace.images[*it]);
@@ -156,10 +178,12 @@ pub fn detailed_images(
         let users: BTreeSet<Holder> = users.collect();
         let dangling = target.images.iter();
         let dangling = dangling.filter(|it| facts.names.is_dangling(**it));
+        let mut manifests = reader.manifests(target.digest, first.target.size);
+        assign_containers(&mut manifests, &users, &by_manifest);
         ImageDetails {
             target: first.target.clone(),
             records: records.cloned().collect(),
-            manifests: reader.manifests(target.digest, first.target.size),
+            manifests,
             size: sizes.get(target.digest).copied().unwrap_or_default(),
             holders: users.into_iter().collect(),
             has_child: parents.contains(target.digest),
@@ -186,6 +210,51 @@ pub fn detailed_images(
             .into_iter()
             .map(|(id, target)| (id.clone(), target.clone()))
             .collect(),
+    }
+}
+
+/// The containers whose engines report their manifests.
+struct ByManifest<'a> {
+    manifests: BTreeMap<&'a Digest, BTreeSet<&'a str>>,
+    reported: BTreeSet<&'a str>,
+}
+
+impl<'a> ByManifest<'a> {
+    fn new(recorded: &'a [Container], registered: &'a [Container]) -> Self {
+        let mut manifests: BTreeMap<&Digest, BTreeSet<&str>> = BTreeMap::new();
+        let mut reported = BTreeSet::new();
+        for container in recorded.iter().chain(registered) {
+            if let Some(manifest) = &container.image_manifest {
+                manifests.entry(manifest).or_default().insert(&container.id);
+                reported.insert(&*container.id);
+            }
+        }
+        Self {
+            manifests,
+            reported,
+        }
+    }
+}
+
+/// Finds out which containers use which platform. `users` are those of the image.
+fn assign_containers(
+    manifests: &mut [ManifestDetails],
+    users: &BTreeSet<Holder>,
+    by_manifest: &ByManifest<'_>,
+) {
+    let is_there = |manifest: &&mut ManifestDetails| manifest.is_image && manifest.config.is_some();
+    let only_one = manifests.iter_mut().filter(is_there).count() == 1;
+    for manifest in manifests {
+        let reported = by_manifest.manifests.get(&manifest.digest);
+        let mut containers: BTreeSet<&str> = reported.cloned().unwrap_or_default();
+        if only_one && is_there(&manifest) {
+            let users = users.iter();
+            let users = users.filter(|user| user.kind == HolderKind::Container);
+            let unreported = users.map(|user| &*user.id);
+            let unreported = unreported.filter(|id| !by_manifest.reported.contains(id));
+            containers.extend(unreported);
+        }
+        manifest.containers = containers.into_iter().map(str::to_owned).collect();
     }
 }
 
@@ -217,9 +286,13 @@ impl Reader<'_, '_> {
                 // A target that cannot be read may be an index or anything else.
                 Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) | None
                     if digest == target => {}
-                Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) | None => {
-                    manifests.push(self.manifest(digest, size, is_attestation, &[]));
+                Some(Document::Config(_) | Document::Torn(_) | Document::NotRead(_)) => {
+                    manifests.push(ManifestDetails {
+                        is_image: false,
+                        ..self.manifest(digest, size, is_attestation, &[])
+                    });
                 }
+                None => manifests.push(self.manifest(digest, size, is_attestation, &[])),
             }
         }
         manifests
@@ -243,15 +316,24 @@ impl Reader<'_, '_> {
         // A snapshot whose key is not a chain ID is not a layer, but was committed on top of one.
         let layers = stacks.first().into_iter().flatten();
         let layers = layers.rev().filter(|id| self.is_layer(**id));
+        let is_config = |child: &&Child| child.kind == DocumentKind::Config;
+        let listed = children.iter().filter(|child| !is_config(child));
+        let is_artifact = listed.clone().count() > 0 && !listed.clone().any(|child| child.is_layer);
         ManifestDetails {
             digest: digest.clone(),
             size,
             is_attestation,
+            is_image: !is_attestation && !is_artifact,
             is_available: itself.is_some() && there.iter().all(Option::is_some),
             config,
             content_bytes: there.iter().flatten().sum::<u64>() + itself.unwrap_or(0),
+            listed_bytes: children
+                .iter()
+                .map(|child| child.size)
+                .fold(size, u64::saturating_add),
             unpacked_bytes: stacks.iter().flatten().map(|id| self.weight(*id)).sum(),
             layer_bytes: layers.map(|id| self.weight(*id)).collect(),
+            containers: Vec::new(),
         }
     }
 

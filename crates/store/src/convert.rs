@@ -144,6 +144,7 @@ pub(crate) fn container(message: ContainerMessage) -> Container {
         labels: compose_labels(message.labels),
         // The state is in the container's task, not in its record.
         state: ContainerState::Unknown,
+        created: timestamp(message.created_at),
     }
 }
 

@@ -25,6 +25,32 @@ pub enum Unpinned {
 }
 
 impl Containerd {
+    /// Returns the labels of a blob; `None` if the namespace does not have it.
+    ///
+    /// # Errors
+    ///
+    /// If the call fails.
+    pub async fn content_labels(
+        &self,
+        namespace: &Namespace,
+        digest: &Digest,
+    ) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        const OPERATION: &str = "read labels of content";
+        let message = InfoRequest {
+            digest: digest.to_string(),
+        };
+        let request = self.request(OPERATION, Some(namespace), message)?;
+        let answer = ContentClient::new(self.channel()).info(request).await;
+        match answer.map_err(|status| StoreError::new(OPERATION, status)) {
+            Ok(answer) => {
+                let labels = answer.into_inner().info.unwrap_or_default().labels;
+                Ok(Some(labels.into_iter().collect()))
+            }
+            Err(error) if error.class() == Class::Gone => Ok(None),
+            Err(error) => Err(error.within(namespace).about(digest)),
+        }
+    }
+
     /// Sets labels of an image record. Its other labels and its target stay, even if they changed
     /// since the record was read. An empty value removes a label.
     ///
@@ -86,16 +112,8 @@ impl Containerd {
         namespace: &Namespace,
         unpin: &Unpin,
     ) -> Result<Unpinned, StoreError> {
-        const OPERATION: &str = "read labels of content";
-        let message = InfoRequest {
-            digest: unpin.config.to_string(),
-        };
-        let request = self.request(OPERATION, Some(namespace), message)?;
-        let answer = ContentClient::new(self.channel()).info(request).await;
-        let labels = match answer.map_err(|status| StoreError::new(OPERATION, status)) {
-            Ok(answer) => answer.into_inner().info.unwrap_or_default().labels,
-            Err(error) if error.class() == Class::Gone => return Ok(Unpinned::Gone),
-            Err(error) => return Err(error.within(namespace).about(&unpin.config)),
+        let Some(labels) = self.content_labels(namespace, &unpin.config).await? else {
+            return Ok(Unpinned::Gone);
         };
         if labels.get(&label(unpin)).map(String::as_str) != Some(&*unpin.snapshot.key) {
             return Ok(Unpinned::Changed);

@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, MountPoint};
 use bollard::query_parameters::ListContainersOptions;
+use jiff::Timestamp;
 use reclaim_model::{Container, ContainerSource, ContainerState, Namespace};
 
 use super::{DockerEngine, DockerError};
@@ -114,6 +115,7 @@ fn container(summary: ContainerSummary) -> Container {
         labels,
         state,
         mounts,
+        created,
         ..
     } = summary;
     let manifest = image_manifest_descriptor.and_then(|it| it.digest);
@@ -130,6 +132,7 @@ fn container(summary: ContainerSummary) -> Container {
             .collect(),
         labels: labels.into_iter().flatten().collect(),
         state: state.map_or(ContainerState::Unknown, container_state),
+        created: created.and_then(|second| Timestamp::from_second(second).ok()),
         ..Container::default()
     }
 }

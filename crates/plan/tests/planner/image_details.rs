@@ -92,6 +92,9 @@ fn an_index_lists_its_platforms_in_order_whether_they_are_there_or_not() {
     let [absent, platform, attestation] = &found[..] else {
         unreachable!("there are three of them")
     };
+    assert!(absent.is_image && platform.is_image && !attestation.is_image);
+    assert_eq!(absent.listed_bytes, bytes("arm64"));
+    assert_eq!(platform.listed_bytes, platform.content_bytes);
     assert!(absent.config.is_none());
     assert_eq!((absent.content_bytes, absent.unpacked_bytes), (0, 0));
     let config = platform.config.as_ref().unwrap();
@@ -111,6 +114,67 @@ fn an_index_lists_its_platforms_in_order_whether_they_are_there_or_not() {
         attestation.content_bytes,
         sum(&["amd64 attestation", "amd64 attestation.config", "statement"])
     );
+}
+
+#[test]
+fn a_manifest_that_lists_no_layer_of_an_image_or_cannot_be_read_is_not_an_image() {
+    let mut world = World::new();
+    world.image(&library("app:1"), "A");
+    assert!(manifests(&world, &[])[0].is_image);
+    let Some(Document::Manifest(children)) = world.documents.get_mut(&digest("A")) else {
+        unreachable!("it was just written");
+    };
+    for child in &mut *children {
+        child.is_layer = false;
+    }
+    assert!(!manifests(&world, &[])[0].is_image);
+    let Some(Document::Manifest(children)) = world.documents.get_mut(&digest("A")) else {
+        unreachable!("it was just written");
+    };
+    children.retain(|child| child.kind == DocumentKind::Config);
+    assert!(manifests(&world, &[])[0].is_image);
+    world.index("index", &["A"]);
+    world.here().images.clear();
+    world.record(&library("app:1"), "index");
+    world.tear("A");
+    assert!(!manifests(&world, &[])[0].is_image);
+}
+
+/// Engines other than Docker's do not report which platform a container uses.
+#[test]
+fn containers_use_the_reported_platform_or_else_the_only_one() {
+    let mut world = World::new();
+    for name in ["amd64", "arm64"] {
+        world.manifest(name, Part::default());
+    }
+    world.index("both", &["amd64", "arm64"]);
+    world.index("one", &["amd64", "absent"]);
+    world.record(&library("both:1"), "both");
+    world.record(&library("one:1"), "one");
+    world
+        .container("reported", &library("both:1"))
+        .image_manifest = Some(digest("arm64"));
+    world.container("unreported", &library("both:1"));
+    world.container("single", &library("one:1"));
+    let images = listed(&world, &[]);
+    let containers = |name: &str| -> Vec<Vec<String>> {
+        let manifests = &images.find(name).unwrap().manifests;
+        let of = |manifest: &ManifestDetails| manifest.containers.clone();
+        manifests.iter().map(of).collect()
+    };
+    assert_eq!(containers("both:1"), [vec![], vec!["reported".to_owned()]]);
+    assert_eq!(containers("one:1"), [vec!["single".to_owned()], vec![]]);
+}
+
+#[test]
+fn a_text_means_the_record_of_that_name_or_else_the_first() {
+    let mut world = World::new();
+    world.image(&library("b:1"), "A");
+    world.record(&library("a:1"), "A");
+    let images = listed(&world, &[]);
+    let named = |text: &str| images.find_record(text).unwrap().1.name.clone();
+    assert_eq!(named("b:1"), library("b:1"));
+    assert_eq!(named(&id("A")), library("a:1"));
 }
 
 #[test]

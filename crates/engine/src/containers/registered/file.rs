@@ -185,6 +185,7 @@ fn to_file(container: &Container) -> ContainerFile {
         image_manifest: _,
         image_config: _,
         mounted_snapshots: _,
+        created: _,
         gc: _,
         labels,
         state,

@@ -73,6 +73,7 @@ impl Hostile {
                     size: bytes(&name),
                     kind: *kind,
                     is_attestation: false,
+                    is_layer: *kind == DocumentKind::Leaf,
                 }
             });
             let children: Vec<Child> = children.collect();

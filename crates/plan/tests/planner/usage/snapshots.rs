@@ -148,6 +148,7 @@ fn a_manifest_listed_twice_is_a_platform_if_either_says_so() {
             size: 3,
             kind: DocumentKind::Manifest,
             is_attestation,
+            is_layer: false,
         });
         world
             .documents

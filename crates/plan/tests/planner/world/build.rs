@@ -288,6 +288,7 @@ fn child(name: &str, kind: DocumentKind) -> Child {
         size: bytes(name),
         kind,
         is_attestation: false,
+        is_layer: kind == DocumentKind::Leaf,
     }
 }
 
