@@ -19,7 +19,7 @@ const NO_DIRECTORY: &str = "Reclaim has no data directory: everything is in cont
 const VERSION: &[Difference] = &[
     both("Server:", "the name of the platform differs"),
     both("Version:", OWN_VERSION),
-    both("API version:", "Reclaim supports 1.40 to 1.52"),
+    both("API version:", "Reclaim supports 1.40 to 1.57"),
     both("Go version:", "Reclaim is not written in Go"),
     both("Git commit:", NO_BUILD),
     both("Built:", NO_BUILD),

@@ -21,3 +21,4 @@ mod requests;
 mod side;
 mod transcript;
 mod usage;
+mod views;

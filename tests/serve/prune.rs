@@ -33,7 +33,7 @@ async fn a_prune_that_removes_nothing_returns_null() {
         let answer = daemon.ask("POST", path).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.headers["content-type"], "application/json");
-        assert_eq!(answer.headers["api-version"], "1.52");
+        assert_eq!(answer.headers["api-version"], "1.57");
         assert_eq!(answer.headers["ostype"], "linux");
         assert_eq!(answer.headers["docker-experimental"], "false");
         assert_eq!(
@@ -253,7 +253,7 @@ async fn answers_other_versions_and_paths_like_docker() {
     let new = daemon.ask("POST", "/v1.99/images/prune").await.refused(400);
     assert_eq!(
         new,
-        "client version 1.99 is too new. Maximum supported API version is 1.52"
+        "client version 1.99 is too new. Maximum supported API version is 1.57"
     );
     let ancient = daemon.ask("POST", "/v1.20/images/prune").await;
     assert_eq!(ancient.status, 400);
@@ -292,7 +292,7 @@ async fn answers_pings() {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.body, body);
         for (name, value) in [
-            ("api-version", "1.52"),
+            ("api-version", "1.57"),
             ("builder-version", "2"),
             ("cache-control", "no-cache, no-store, must-revalidate"),
             ("content-type", "text/plain; charset=utf-8"),

@@ -12,16 +12,21 @@
 //! Source: moby, `daemon/server/`.
 
 mod api;
+mod attestations;
 mod containers;
+mod descriptor;
 mod df;
 mod error;
 mod event_log;
 mod events;
 pub mod forward;
+mod go_json;
 mod history;
+mod identity;
 mod inspect;
 mod list;
 mod list_filters;
+mod manifests;
 mod names;
 mod options;
 mod other_resources;
@@ -45,7 +50,7 @@ use api::ApiRequest;
 pub use api::DockerApi;
 use error::ApiError;
 pub use options::DockerOptions;
-pub use other_resources::OtherResource;
+pub use other_resources::{MissingResource, OtherResource};
 use query::Query;
 pub use query::filters_of_query;
 use respond::{empty_list, error, page_not_found, with_headers};
@@ -95,9 +100,12 @@ async fn dispatch(
         Route::InspectImage(name) => inspect::inspect(api, &name, &request).await,
         Route::ImageHistory(name) => history::history(api, &name, &request).await,
         Route::RemoveImage(name) => remove::remove(api, name, &request).await,
+        Route::ImageAttestations(name) => attestations::attestations(api, &name, &request).await,
         Route::ListContainers => containers::list(api, &request).await,
+        Route::InspectContainer(id) => containers::inspect(api, &id).await,
         Route::ListNetworks => Ok(empty_list()),
         Route::ListVolumes => Ok(respond::no_volumes()),
+        Route::InspectOther(kind, name) => Err(other_resources::missing(kind, &name)),
         Route::PruneOther(resource) => other_resources::prune(resource, &headers),
         Route::Unsupported => Err(other_resources::not_supported()),
         Route::Unknown => Err(ApiError::new(StatusCode::NOT_FOUND, "page not found")),

@@ -1,11 +1,13 @@
-//! `GET /containers/json`: the containers of all stores, as far as images are concerned.
+//! `GET /containers/json` and `/containers/{id}/json`: the containers of all stores, as far as images
+//! are concerned.
 //!
-//! Source: moby, `daemon/list.go`.
+//! Source: moby, `daemon/list.go`, and `daemon/container.go`, `GetContainer`.
 
 use std::collections::BTreeMap;
 
 use axum::response::Response;
 use http::StatusCode;
+use jiff::Timestamp;
 use reclaim_engine::{Listing, Shared};
 use reclaim_model::{Container, ContainerState, FilterArgs, FilterError};
 use serde::Serialize;
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
+use super::identity::NO_TIME;
 use super::respond;
 
 /// The filters that Docker accepts here.
@@ -81,22 +84,33 @@ const RUNNING: &str = "running";
 
 /// Returns all containers, sorted by ID.
 pub(super) fn summaries(listing: &Listing) -> Vec<Summary> {
-    listing.containers.iter().map(summary).collect()
+    let now = reclaim_engine::now();
+    let containers = listing.containers.iter();
+    containers
+        .map(|container| summary(container, now))
+        .collect()
 }
 
-fn summary(container: &Container) -> Summary {
+/// Returns the state and the status of a container.
+fn shown_state(state: ContainerState) -> (&'static str, &'static str) {
+    match state {
+        ContainerState::Running | ContainerState::Unknown => (RUNNING, "Up"),
+        ContainerState::Stopped => ("exited", "Exited"),
+    }
+}
+
+/// An unknown creation time is `now`: clients print an age in any case, and that of 0 is 56 years.
+fn summary(container: &Container, now: Timestamp) -> Summary {
     let Container {
         id,
         image,
         image_digest,
         labels,
         state,
+        created,
         ..
     } = container;
-    let (state, status) = match state {
-        ContainerState::Running | ContainerState::Unknown => (RUNNING, "Up"),
-        ContainerState::Stopped => ("exited", "Exited"),
-    };
+    let (state, status) = shown_state(*state);
     let digest = image_digest.as_ref().map(ToString::to_string);
     Summary {
         id: id.clone(),
@@ -104,7 +118,7 @@ fn summary(container: &Container) -> Summary {
         image: image.clone(),
         image_id: digest.unwrap_or_default(),
         command: String::new(),
-        created: 0,
+        created: created.unwrap_or(now).as_second(),
         ports: Vec::new(),
         labels: labels.clone(),
         state,
@@ -113,6 +127,69 @@ fn summary(container: &Container) -> Summary {
         network_settings: json!({"Networks": {}}),
         mounts: Vec::new(),
     }
+}
+
+pub(super) async fn inspect(api: &DockerApi, text: &str) -> Result<Response, ApiError> {
+    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
+    let Some(container) = find(&listing.containers, text)? else {
+        let missing = || ApiError::new(StatusCode::NOT_FOUND, format!("No such container: {text}"));
+        let unlisted = |error| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error);
+        return Err(listing.unreadable.first().map_or_else(missing, unlisted));
+    };
+    Ok(respond::json(StatusCode::OK, &details(container)))
+}
+
+/// Finds a container by its ID, by its name, which is the ID, or by the beginning of the ID.
+fn find<'a>(containers: &'a [Container], text: &str) -> Result<Option<&'a Container>, ApiError> {
+    let text = text.strip_prefix('/').unwrap_or(text);
+    let exact = containers.iter().find(|container| container.id == text);
+    if exact.is_some() || text.is_empty() {
+        return Ok(exact);
+    }
+    let mut beginning = containers
+        .iter()
+        .filter(|container| container.id.starts_with(text));
+    match (beginning.next(), beginning.next()) {
+        (Some(_), Some(_)) => Err(ApiError::bad(format!(
+            "multiple IDs found with provided prefix: {text}"
+        ))),
+        (found, _) => Ok(found),
+    }
+}
+
+/// Returns what is known about a container, and the empty fields that clients need.
+fn details(container: &Container) -> Value {
+    let (status, _) = shown_state(container.state);
+    let created = container.created.map(|created| created.to_string());
+    let digest = container.image_digest.as_ref().map(ToString::to_string);
+    json!({
+        "Id": container.id,
+        "Created": created.as_deref().unwrap_or(NO_TIME),
+        "Path": "",
+        "Args": [],
+        "State": {
+            "Status": status,
+            "Running": status == RUNNING,
+            "Paused": false,
+            "Restarting": false,
+            "OOMKilled": false,
+            "Dead": false,
+            "Pid": 0,
+            "ExitCode": 0,
+            "Error": "",
+            "StartedAt": NO_TIME,
+            "FinishedAt": NO_TIME,
+        },
+        "Image": digest.unwrap_or_default(),
+        "Name": format!("/{}", container.id),
+        "RestartCount": 0,
+        "Driver": "",
+        "Platform": "linux",
+        "HostConfig": {"NetworkMode": "default"},
+        "Mounts": [],
+        "Config": {"Image": container.image, "Labels": container.labels},
+        "NetworkSettings": {"Networks": {}},
+    })
 }
 
 /// Whether a container matches all filters: all values of `label` and `label!`, any value of others.

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::api::{ApiRequest, DockerApi};
 use super::containers::{self, summaries};
 use super::error::ApiError;
-use super::list::{self, OptionalFields, bytes, summary};
+use super::list::{self, NoNames, OptionalFields, bytes, summary};
 use super::names::Names;
 use super::respond;
 use super::version::ApiVersion;
@@ -152,8 +152,8 @@ fn wanted(request: &ApiRequest) -> Result<Vec<Kind>, ApiError> {
 fn image_usage(listing: &Listing, version: &ApiVersion) -> Usage<list::Summary> {
     let fields = OptionalFields {
         shared_size: true,
-        manifests: false,
         containers: true,
+        names: NoNames::Null,
     };
     let is_shown = |image: &&ImageDetails| !(image.has_child && image.is_dangling());
     let mut items: Vec<list::Summary> = listing
@@ -163,7 +163,10 @@ fn image_usage(listing: &Listing, version: &ApiVersion) -> Usage<list::Summary> 
         .filter(is_shown)
         .map(|image| {
             let names = Names::of(image, image.records.iter());
-            summary(listing, image, names, fields, version)
+            let mut summary = summary(listing, image, names, fields, version);
+            // In every version, unlike in the list.
+            summary.descriptor = Some((&image.target).into());
+            summary
         })
         .collect();
     list::sort(&mut items);

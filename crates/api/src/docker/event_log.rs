@@ -89,6 +89,11 @@ impl EventLog {
 
 /// Returns the events of a run in Docker's order: an `untag` per removed name, a `delete` after the
 /// last name of an image whose target is gone, and one `prune` with the freed bytes.
+///
+/// The name of a `delete` is the last name after a prune, and the digest after a removal by name.
+///
+/// Source: moby, `pruneAll` in `daemon/containerd/image_prune.go`, and `deleteAll` in
+/// `image_delete.go`.
 fn events(report: &Report, now: Timestamp) -> Vec<Event> {
     if report.mode == Mode::DryRun {
         return Vec::new();
@@ -103,6 +108,12 @@ fn events(report: &Report, now: Timestamp) -> Vec<Event> {
         events.push(event("untag", target.to_string(), attributes.clone(), now));
         let mut later = report.removed[position + 1..].iter();
         if gone.contains(target) && !later.any(|other| other.target == *target) {
+            let attributes = if report.named.is_empty() {
+                attributes
+            } else {
+                // A removal by name deletes the image itself.
+                json!({"name": target.to_string()})
+            };
             events.push(event("delete", target.to_string(), attributes, now));
         }
     }

@@ -6,16 +6,16 @@ use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
 use reclaim_engine::{DetailedImages, ImageDetails, ManifestDetails, Shared};
-use reclaim_model::{Digest, ImageRecord};
+use reclaim_model::{Digest, ImageRecord, shown_name};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
-use super::inspect::{choose, config};
+use super::inspect::{config, lacks};
 use super::list::bytes;
 use super::names::Names;
-use super::platform::{DockerPlatform, created};
+use super::platform::{DockerPlatform, best, images, platform_of, platforms};
 use super::respond::json;
 
 /// The ID of a step that is not an image of its own.
@@ -48,26 +48,53 @@ pub(super) async fn history(
     name: &str,
     request: &ApiRequest,
 ) -> Result<Response, ApiError> {
-    let platform = DockerPlatform::parse(request.query.get("platform"))?;
+    let platform = if request.version.is_at_least("1.48") {
+        DockerPlatform::parse(request.query.get("platform"))?
+    } else {
+        None
+    };
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let image = listing.details.find(name)?;
-    let manifest = choose(image, name, platform.as_ref())?;
-    let config = config(api, manifest).await?;
+    let (image, record) = listing.details.find_record(name)?;
+    let manifest = choose(image, platform.as_ref());
+    let manifest = manifest.ok_or_else(|| {
+        let name = shown_name(&record.name, &record.target.digest);
+        lacks(&name, platform.as_ref())
+    })?;
+    let config = config(api, Some(manifest)).await?;
     let steps = steps(&listing.details, image, manifest, &config);
-    Ok(json(StatusCode::OK, &steps))
+    // Docker returns null if there is none.
+    Ok(json(StatusCode::OK, &(!steps.is_empty()).then_some(steps)))
+}
+
+/// Returns the best manifest for a machine of the platform, by default for this one, among those
+/// whose configuration can be read.
+fn choose<'a>(
+    image: &'a ImageDetails,
+    platform: Option<&DockerPlatform>,
+) -> Option<&'a ManifestDetails> {
+    let Some(wanted) = platform else {
+        // An artifact has no platform, but a configuration.
+        let artifact = || platforms(image).find(|manifest| manifest.is_available);
+        return best(image).or_else(artifact);
+    };
+    let ranked = images(image).filter_map(|manifest| {
+        let rank = wanted.rank(&platform_of(manifest)?.into())?;
+        Some((rank, manifest))
+    });
+    // Of equal ones the first is taken.
+    let best = ranked.min_by_key(|(rank, _)| *rank);
+    best.map(|(_, manifest)| manifest)
 }
 
 /// Returns the steps of the build, the last one first.
 fn steps(
     details: &DetailedImages,
     image: &ImageDetails,
-    manifest: Option<&ManifestDetails>,
+    manifest: &ManifestDetails,
     config: &Value,
 ) -> Vec<Step> {
     let history = config["history"].as_array();
-    let mut layers = manifest
-        .into_iter()
-        .flat_map(|manifest| &manifest.layer_bytes);
+    let mut layers = manifest.layer_bytes.iter();
     let mut steps: Vec<Step> = history
         .into_iter()
         .flatten()
@@ -78,7 +105,7 @@ fn steps(
             } else {
                 bytes(layers.next().copied().unwrap_or(0))
             },
-            created: created_second(&step, image),
+            created: created_second(&step),
             comment: step.comment,
             created_by: step.created_by,
             id: MISSING.to_owned(),
@@ -98,10 +125,10 @@ fn steps(
     steps
 }
 
-fn created_second(step: &ConfigStep, image: &ImageDetails) -> i64 {
+/// Returns 0 if the step has no time, as Docker does.
+fn created_second(step: &ConfigStep) -> i64 {
     let parsed = step.created.as_ref().and_then(|text| text.parse().ok());
-    let moment: Timestamp = parsed.unwrap_or_else(|| created(image));
-    moment.as_second()
+    parsed.map_or(0, Timestamp::as_second)
 }
 
 fn parent<'a>(details: &'a DetailedImages, image: &ImageDetails) -> Option<&'a ImageDetails> {

@@ -5,19 +5,26 @@
 use std::collections::BTreeMap;
 
 use axum::response::Response;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use http::StatusCode;
 use jiff::tz::TimeZone;
 use reclaim_engine::{ImageDetails, Listing, Shared};
-use reclaim_model::{ImageRecord, TimeContext};
+use reclaim_model::{ImageRecord, Target, TimeContext};
 use serde::Serialize;
 
 use super::api::{ApiRequest, DockerApi};
+use super::descriptor::Descriptor;
 use super::error::ApiError;
+use super::identity::{Identity, identity};
 use super::list_filters::ListFilters;
+use super::manifests::{ManifestSummary, descriptors, entries, summaries};
 use super::names::Names;
-use super::platform::{DockerPlatform, best, created, platform_of};
+use super::platform::{best, created};
 use super::respond::json;
 use super::version::ApiVersion;
+
+/// How many indexes are read at the same time.
+const CONCURRENT_READS: usize = 16;
 
 /// An image of the list.
 #[derive(Debug, Clone, Serialize)]
@@ -28,80 +35,16 @@ pub(super) struct Summary {
     pub(super) id: String,
     labels: Option<BTreeMap<String, String>>,
     parent_id: String,
-    repo_digests: Vec<String>,
-    repo_tags: Vec<String>,
+    repo_digests: Option<Vec<String>>,
+    repo_tags: Option<Vec<String>>,
     pub(super) shared_size: i64,
     pub(super) size: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     virtual_size: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    descriptor: Option<Descriptor>,
+    pub(super) descriptor: Option<Descriptor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     manifests: Option<Vec<ManifestSummary>>,
-}
-
-/// The descriptor of the target of a record.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
-    media_type: String,
-    digest: String,
-    size: u64,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
-}
-
-impl From<&ImageDetails> for Descriptor {
-    fn from(image: &ImageDetails) -> Self {
-        let target = &image.target;
-        Self {
-            media_type: target.media_type.clone(),
-            digest: target.digest.to_string(),
-            size: target.size,
-            annotations: target.annotations.clone(),
-        }
-    }
-}
-
-/// A manifest of an image.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ManifestSummary {
-    #[serde(rename = "ID")]
-    id: String,
-    descriptor: ManifestDescriptor,
-    available: bool,
-    size: ManifestSize,
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_data: Option<ImageData>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct ManifestDescriptor {
-    digest: String,
-    size: u64,
-}
-
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ManifestSize {
-    content: u64,
-    total: u64,
-}
-
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ImageData {
-    platform: DockerPlatform,
-    containers: Vec<String>,
-    size: UnpackedSize,
-}
-
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct UnpackedSize {
-    unpacked: u64,
 }
 
 pub(super) async fn list(api: &DockerApi, request: &ApiRequest) -> Result<Response, ApiError> {
@@ -113,30 +56,110 @@ pub(super) async fn list(api: &DockerApi, request: &ApiRequest) -> Result<Respon
     };
     let filters = ListFilters::from_args(&args, &context)?;
     let all = request.query.is_on("all");
+    let version = request.version.clone();
+    let wants_manifests = version.is_at_least("1.47") && request.query.is_on("manifests");
+    let wants_identity = version.is_at_least("1.54") && request.query.is_on("identity");
+    if wants_identity && !wants_manifests {
+        let message = "conflicting options: identity requires manifests=1";
+        return Err(ApiError::bad(message));
+    }
     let fields = OptionalFields {
-        shared_size: request.query.is_on("shared-size"),
-        manifests: request.query.is_on("manifests") && request.version.is_at_least("1.47"),
-        containers: request.version.is_at_least("1.51"),
+        shared_size: version.is_at_least("1.42") && request.query.is_on("shared-size"),
+        containers: version.is_at_least("1.51"),
+        names: if version.is_at_least("1.43") {
+            NoNames::Empty
+        } else {
+            NoNames::Placeholders
+        },
     };
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let version = request.version.clone();
+    let selecting = listing.read(move |listing| select(listing, filters, all));
+    let selected = selecting.await?;
+    let targets = selected
+        .iter()
+        .map(|selected| selected.descriptor(&listing).clone())
+        .collect();
+    let parts = if wants_manifests {
+        read_parts(api, targets, wants_identity).await?
+    } else {
+        Vec::new()
+    };
     let response = listing.read(move |listing| {
-        let filters = filters.resolve(&listing.details)?;
-        let mut summaries: Vec<Summary> = Vec::new();
-        for image in &listing.details.images {
-            if image.has_child && image.is_dangling() && !all {
-                continue;
-            }
-            let records: Vec<&ImageRecord> = filters.records_of(image).collect();
-            if !records.is_empty() {
-                let names = Names::of(image, records.iter().copied());
-                summaries.push(summary(listing, image, names, fields, &version));
-            }
-        }
+        let mut parts = parts.into_iter();
+        let summaries = selected.into_iter().map(|selected| {
+            let image = &listing.details.images[selected.image];
+            let target = selected.descriptor(listing);
+            let mut summary = summary(listing, image, selected.names, fields, &version);
+            summary.descriptor = summary.descriptor.map(|_| target.into());
+            summary.manifests = parts.next().map(|(descriptors, identity)| {
+                summaries(entries(image, &descriptors), identity.as_ref())
+            });
+            summary
+        });
+        let mut summaries: Vec<Summary> = summaries.collect();
         sort(&mut summaries);
-        Ok(json(StatusCode::OK, &summaries))
+        json(StatusCode::OK, &summaries)
     });
-    response.await
+    Ok(response.await)
+}
+
+/// An image of the list, and which of its records match the filters.
+struct Selected {
+    /// The position in the listing.
+    image: usize,
+    /// The position of the record whose descriptor is shown.
+    record: usize,
+    names: Names,
+}
+
+impl Selected {
+    fn descriptor<'a>(&self, listing: &'a Listing) -> &'a Target {
+        &listing.details.images[self.image].records[self.record].target
+    }
+}
+
+fn select(listing: &Listing, filters: ListFilters, all: bool) -> Result<Vec<Selected>, ApiError> {
+    let filters = filters.resolve(&listing.details)?;
+    let mut selected = Vec::new();
+    for (position, image) in listing.details.images.iter().enumerate() {
+        if image.has_child && image.is_dangling() && !all {
+            continue;
+        }
+        let records: Vec<&ImageRecord> = filters.records_of(image).collect();
+        // As in Docker, the last record with a name represents the others.
+        let is_named = |record: &&&ImageRecord| !image.is_dangling_record(record);
+        let shown = records.iter().rev().find(is_named).or(records.first());
+        if let Some(shown) = shown {
+            let is_shown = |record: &ImageRecord| record.name == shown.name;
+            selected.push(Selected {
+                image: position,
+                record: image.records.iter().position(is_shown).unwrap_or(0),
+                names: Names::of(image, records.iter().copied()),
+            });
+        }
+    }
+    Ok(selected)
+}
+
+/// Reads the descriptors of the manifests of each target, and the identity if it is wanted.
+async fn read_parts(
+    api: &DockerApi,
+    targets: Vec<Target>,
+    wants_identity: bool,
+) -> Result<Vec<(Vec<Descriptor>, Option<Identity>)>, ApiError> {
+    let reading = targets.into_iter().map(async |target| {
+        let descriptors = descriptors(api, &target).await?;
+        let identity = if wants_identity {
+            identity(api, &target.digest).await?
+        } else {
+            None
+        };
+        Ok((descriptors, identity))
+    });
+    stream::iter(reading)
+        .buffered(CONCURRENT_READS)
+        .try_collect()
+        .await
 }
 
 /// Sorts a list as clients show it: the newest image first.
@@ -149,10 +172,33 @@ pub(super) fn sort(summaries: &mut [Summary]) {
 pub(super) struct OptionalFields {
     /// The size that is shared with other images.
     pub(super) shared_size: bool,
-    /// The manifests.
-    pub(super) manifests: bool,
     /// The number of containers.
     pub(super) containers: bool,
+    /// What to return if there are no names.
+    pub(super) names: NoNames,
+}
+
+/// What represents names that do not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoNames {
+    /// `[]`
+    Empty,
+    /// `null`
+    Null,
+    /// `<none>:<none>` and `<none>@<none>`, up to API 1.42
+    Placeholders,
+}
+
+impl NoNames {
+    /// Returns the lists of names as the API returns them.
+    fn lists(self, names: Names) -> (Option<Vec<String>>, Option<Vec<String>>) {
+        let Names { tags, digests } = match self {
+            Self::Placeholders => names.with_placeholders(),
+            Self::Empty | Self::Null => names,
+        };
+        let list = |list: Vec<String>| (self == Self::Empty || !list.is_empty()).then_some(list);
+        (list(tags), list(digests))
+    }
 }
 
 pub(super) fn summary(
@@ -163,11 +209,7 @@ pub(super) fn summary(
     version: &ApiVersion,
 ) -> Summary {
     let config = best(image).and_then(|manifest| manifest.config.as_ref());
-    let names = if version.is_at_least("1.43") {
-        names
-    } else {
-        names.with_placeholders()
-    };
+    let (repo_tags, repo_digests) = fields.names.lists(names);
     let size = bytes(size_of(image));
     // A number would be wrong while containers cannot be listed.
     let can_count = fields.containers && listing.unreadable.is_empty();
@@ -179,10 +221,13 @@ pub(super) fn summary(
         },
         created: created(image).as_second(),
         id: image.target.digest.to_string(),
-        labels: config.map(|config| config.config.labels.clone()),
+        // Docker returns null for no labels before 29, and since then for no configuration.
+        labels: config
+            .map(|config| config.config.labels.clone())
+            .filter(|labels| !labels.is_empty() || version.is_at_least("1.52")),
         parent_id: parent(image),
-        repo_digests: names.digests,
-        repo_tags: names.tags,
+        repo_digests,
+        repo_tags,
         shared_size: if fields.shared_size {
             bytes(image.size.shared_bytes)
         } else {
@@ -190,45 +235,9 @@ pub(super) fn summary(
         },
         size,
         virtual_size: (!version.is_at_least("1.44")).then_some(size),
-        descriptor: version.is_at_least("1.48").then(|| image.into()),
-        manifests: fields.manifests.then(|| manifests(image)),
+        descriptor: version.is_at_least("1.48").then(|| (&image.target).into()),
+        manifests: None,
     }
-}
-
-/// Returns a summary of each manifest of the image.
-pub(super) fn manifests(image: &ImageDetails) -> Vec<ManifestSummary> {
-    let summaries = image.manifests.iter().map(|manifest| {
-        let platform = platform_of(manifest);
-        ManifestSummary {
-            id: manifest.digest.to_string(),
-            descriptor: ManifestDescriptor {
-                digest: manifest.digest.to_string(),
-                size: manifest.size,
-            },
-            available: manifest.is_available,
-            size: ManifestSize {
-                content: manifest.content_bytes,
-                total: manifest
-                    .content_bytes
-                    .saturating_add(manifest.unpacked_bytes),
-            },
-            kind: match (manifest.is_attestation, platform) {
-                (true, _) => "attestation",
-                (false, Some(_)) => "image",
-                (false, None) => "unknown",
-            },
-            image_data: platform
-                .filter(|_| !manifest.is_attestation)
-                .map(|platform| ImageData {
-                    platform: platform.into(),
-                    containers: Vec::new(),
-                    size: UnpackedSize {
-                        unpacked: manifest.unpacked_bytes,
-                    },
-                }),
-        }
-    });
-    summaries.collect()
 }
 
 /// Returns the size of content and snapshots of all manifests. An index itself does not count.

@@ -1,5 +1,7 @@
 //! The names of an image as Docker shows them.
 
+use std::collections::BTreeSet;
+
 use reclaim_engine::ImageDetails;
 use reclaim_model::{ImageRecord, Reference, familiar_name};
 
@@ -15,7 +17,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Collects the names of these records of one image.
+    /// Collects the names of these records of one image, in the order of the records.
     pub(super) fn of<'a>(
         image: &ImageDetails,
         records: impl Iterator<Item = &'a ImageRecord>,
@@ -32,9 +34,10 @@ impl Names {
             let repository = reference.familiar_repository();
             names.digests.push(format!("{repository}@{digest}"));
         }
+        // Two records may have one repository, with other names between them.
         for list in [&mut names.tags, &mut names.digests] {
-            list.sort();
-            list.dedup();
+            let mut seen = BTreeSet::new();
+            list.retain(|name| seen.insert(name.clone()));
         }
         names
     }

@@ -33,6 +33,27 @@ pub enum OtherResource {
     BuildCache,
 }
 
+/// A kind of resource that this engine has none of, and that clients inspect by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingResource {
+    /// `GET /networks/{id}`
+    Network,
+    /// `GET /volumes/{name}`
+    Volume,
+    /// `GET /plugins/{name}/json`
+    Plugin,
+}
+
+/// Returns Docker's error for a resource that does not exist.
+pub(super) fn missing(resource: MissingResource, name: &str) -> ApiError {
+    let message = match resource {
+        MissingResource::Network => format!("network {name} not found"),
+        MissingResource::Volume => format!("get {name}: no such volume"),
+        MissingResource::Plugin => format!("plugin \"{name}\" not found"),
+    };
+    ApiError::new(StatusCode::NOT_FOUND, message)
+}
+
 pub(super) fn prune(resource: OtherResource, headers: &HeaderMap) -> Result<Response, ApiError> {
     if stops_at_501(headers) {
         return Ok(respond::json(StatusCode::OK, &nothing_pruned(resource)));

@@ -5,6 +5,7 @@
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use reclaim_engine::Shared;
+use reclaim_model::Platform;
 
 use super::api::{ApiRequest, DockerApi};
 use super::error::ApiError;
@@ -73,7 +74,11 @@ async fn check_platforms(
     }
     let listing = Shared::new(api.engine().listing(api.namespace()).await?);
     let image = listing.details.find(name)?;
-    let is_wanted = |platform| wanted.iter().any(|wanted| wanted.fits(platform));
+    let is_wanted = |platform: &Platform| {
+        wanted
+            .iter()
+            .any(|wanted| wanted.is(&DockerPlatform::from(platform)))
+    };
     let is_whole = platforms(image)
         .filter(|manifest| manifest.is_available)
         .all(|manifest| platform_of(manifest).is_some_and(is_wanted));

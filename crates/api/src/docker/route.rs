@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::other_resources::OtherResource;
+use super::other_resources::{MissingResource, OtherResource};
 use super::version::ApiVersion;
 
 /// A request of the API.
@@ -35,14 +35,20 @@ pub enum Route {
     InspectImage(String),
     /// `GET /images/{name}/history`
     ImageHistory(String),
+    /// `GET /images/{name}/attestations`
+    ImageAttestations(String),
     /// `DELETE /images/{name}`
     RemoveImage(String),
     /// `GET /containers/json`
     ListContainers,
+    /// `GET /containers/{id}/json`
+    InspectContainer(String),
     /// `GET /networks`: always empty
     ListNetworks,
     /// `GET /volumes`: always empty
     ListVolumes,
+    /// A request for one resource of a kind that this engine has none of
+    InspectOther(MissingResource, String),
     /// A prune of another kind of resource
     PruneOther(OtherResource),
     /// A route of Docker that this engine does not support.
@@ -114,7 +120,8 @@ fn unversioned(method: &Method, path: &str) -> Route {
         "/build/prune" if is_post => Some(Route::PruneOther(OtherResource::BuildCache)),
         _ => path
             .strip_prefix("/images/")
-            .and_then(|rest| image_route(method, rest)),
+            .and_then(|rest| image_route(method, rest))
+            .or_else(|| is_get.then(|| inspection(path))?),
     };
     route.unwrap_or_else(|| unsupported(method, path))
 }
@@ -130,8 +137,27 @@ fn image_route(method: &Method, rest: &str) -> Option<Route> {
     match what {
         "json" => Some(Route::InspectImage(decoded(name)?)),
         "history" => Some(Route::ImageHistory(decoded(name)?)),
+        "attestations" => Some(Route::ImageAttestations(decoded(name)?)),
         _ => None,
     }
+}
+
+/// Parses the path of a request for one resource that is not an image. `docker inspect` asks for each
+/// kind in turn, and goes on only after 404.
+fn inspection(path: &str) -> Option<Route> {
+    let (kind, rest) = path.strip_prefix('/')?.split_once('/')?;
+    let (name, kind) = match kind {
+        "containers" => (rest.strip_suffix("/json")?, None),
+        "networks" => (rest, Some(MissingResource::Network)),
+        "volumes" => (rest, Some(MissingResource::Volume)),
+        "plugins" => (rest.strip_suffix("/json")?, Some(MissingResource::Plugin)),
+        _ => return None,
+    };
+    let name = decoded(name).filter(|name| !name.is_empty())?;
+    Some(match kind {
+        None => Route::InspectContainer(name),
+        Some(kind) => Route::InspectOther(kind, name),
+    })
 }
 
 /// Returns `None` if the name is not UTF-8.
@@ -185,6 +211,27 @@ mod tests {
         assert_eq!(removed, Route::RemoveImage("a/b@sha256:00".to_owned()));
         let history = parsed(&Method::GET, "/images/json/history");
         assert_eq!(history, Route::ImageHistory("json".to_owned()));
+    }
+
+    #[test]
+    fn parses_requests_for_one_resource() {
+        let parsed = |path| parsed(&Method::GET, path);
+        let container = Route::InspectContainer("web".to_owned());
+        assert_eq!(parsed("/v1.51/containers/web/json"), container);
+        let of = |kind| Route::InspectOther(kind, "x".to_owned());
+        assert_eq!(parsed("/networks/x"), of(MissingResource::Network));
+        assert_eq!(parsed("/volumes/x"), of(MissingResource::Volume));
+        assert_eq!(parsed("/plugins/x/json"), of(MissingResource::Plugin));
+        for path in [
+            "/containers//json",
+            "/containers/a/logs",
+            "/networks/",
+            "/plugins/x",
+        ] {
+            assert_eq!(parsed(path), Route::Unsupported, "{path}");
+        }
+        let attestations = Route::ImageAttestations("a/b:1".to_owned());
+        assert_eq!(parsed("/v1.55/images/a/b:1/attestations"), attestations);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The newest supported version.
-pub const NEWEST: &str = "1.52";
+pub const NEWEST: &str = "1.57";
 
 /// The oldest supported version.
 pub const OLDEST: &str = "1.40";
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn accepts_supported_versions() {
-        for version in ["1.40", "1.41", "1.51", "1.52"] {
+        for version in ["1.40", "1.41", "1.51", "1.52", "1.55", "1.57"] {
             assert_eq!(ApiVersion::parse(version).check(), Ok(()), "{version}");
         }
     }
@@ -110,12 +110,12 @@ mod tests {
         );
         assert_eq!(
             refused("1.99"),
-            "client version 1.99 is too new. Maximum supported API version is 1.52"
+            "client version 1.99 is too new. Maximum supported API version is 1.57"
         );
         for version in ["1", "1.4", "0", "1.39.9"] {
             assert!(refused(version).contains("too old"), "{version}");
         }
-        for version in ["2", "1.52.1", "1.520", "99999999999999999999"] {
+        for version in ["2", "1.57.1", "1.58", "1.520", "99999999999999999999"] {
             assert!(refused(version).contains("too new"), "{version}");
         }
     }

@@ -65,9 +65,12 @@ impl Answered {
             | Route::Version
             | Route::Info
             | Route::Events
+            | Route::ImageAttestations(_)
             | Route::ListContainers
+            | Route::InspectContainer(_)
             | Route::ListNetworks
             | Route::ListVolumes
+            | Route::InspectOther(..)
             | Route::PruneOther(_)
             | Route::Unsupported
             | Route::Unknown => None,
