@@ -77,7 +77,8 @@ pub struct ManifestDetails {
     /// What each of its layers is unpacked to, in bytes, the base first; empty if it is not
     /// unpacked. Where several snapshotters have it, as the first of them has it.
     pub layer_bytes: Vec<u64>,
-    /// The IDs of the containers that use this very platform, sorted.
+    /// The IDs of the containers that use this very platform, in the order of the lists that report
+    /// them. Docker's has the newest first.
     ///
     /// An engine may report the manifest of a container. Containers of the image for which no engine
     /// reports one use the only platform that is there; if there are several, they are in none.
@@ -215,18 +216,19 @@ pub fn detailed_images(
 
 /// The containers whose engines report their manifests.
 struct ByManifest<'a> {
-    manifests: BTreeMap<&'a Digest, BTreeSet<&'a str>>,
+    manifests: BTreeMap<&'a Digest, Vec<&'a str>>,
     reported: BTreeSet<&'a str>,
 }
 
 impl<'a> ByManifest<'a> {
     fn new(recorded: &'a [Container], registered: &'a [Container]) -> Self {
-        let mut manifests: BTreeMap<&Digest, BTreeSet<&str>> = BTreeMap::new();
+        let mut manifests: BTreeMap<&Digest, Vec<&str>> = BTreeMap::new();
         let mut reported = BTreeSet::new();
         for container in recorded.iter().chain(registered) {
-            if let Some(manifest) = &container.image_manifest {
-                manifests.entry(manifest).or_default().insert(&container.id);
-                reported.insert(&*container.id);
+            if let Some(manifest) = &container.image_manifest
+                && reported.insert(&*container.id)
+            {
+                manifests.entry(manifest).or_default().push(&container.id);
             }
         }
         Self {
@@ -246,7 +248,7 @@ fn assign_containers(
     let only_one = manifests.iter_mut().filter(is_there).count() == 1;
     for manifest in manifests {
         let reported = by_manifest.manifests.get(&manifest.digest);
-        let mut containers: BTreeSet<&str> = reported.cloned().unwrap_or_default();
+        let mut containers: Vec<&str> = reported.cloned().unwrap_or_default();
         if only_one && is_there(&manifest) {
             let users = users.iter();
             let users = users.filter(|user| user.kind == HolderKind::Container);

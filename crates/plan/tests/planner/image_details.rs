@@ -1,8 +1,8 @@
 //! The images of a namespace as engines list them.
 
 use reclaim_model::{
-    Config, Document, DocumentKind, Holder, HolderKind, NotRemoved, SnapshotId, SnapshotKind,
-    SnapshotSizes,
+    Config, Container, Document, DocumentKind, Holder, HolderKind, NotRemoved, SnapshotId,
+    SnapshotKind, SnapshotSizes,
 };
 use reclaim_plan::{DetailedImages, ManifestDetails, detailed_images};
 
@@ -154,6 +154,13 @@ fn containers_use_the_reported_platform_or_else_the_only_one() {
     world
         .container("reported", &library("both:1"))
         .image_manifest = Some(digest("arm64"));
+    for id in ["newest", "a"] {
+        world.registered.push(Container {
+            id: id.to_owned(),
+            image_manifest: Some(digest("amd64")),
+            ..Container::default()
+        });
+    }
     world.container("unreported", &library("both:1"));
     world.container("single", &library("one:1"));
     let images = listed(&world, &[]);
@@ -162,8 +169,15 @@ fn containers_use_the_reported_platform_or_else_the_only_one() {
         let of = |manifest: &ManifestDetails| manifest.containers.clone();
         manifests.iter().map(of).collect()
     };
-    assert_eq!(containers("both:1"), [vec![], vec!["reported".to_owned()]]);
-    assert_eq!(containers("one:1"), [vec!["single".to_owned()], vec![]]);
+    let ids = |ids: &[&str]| -> Vec<String> { ids.iter().map(|id| (*id).to_owned()).collect() };
+    assert_eq!(
+        containers("both:1"),
+        [ids(&["newest", "a"]), ids(&["reported"])]
+    );
+    assert_eq!(
+        containers("one:1"),
+        [ids(&["newest", "a", "single"]), vec![]]
+    );
 }
 
 #[test]
