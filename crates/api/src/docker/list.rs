@@ -221,10 +221,7 @@ pub(super) fn summary(
         },
         created: created(image).as_second(),
         id: image.target.digest.to_string(),
-        // Docker returns null for no labels before 29, and since then for no configuration.
-        labels: config
-            .map(|config| config.config.labels.clone())
-            .filter(|labels| !labels.is_empty() || version.is_at_least("1.52")),
+        labels: config.map(|config| config.config.labels.clone()),
         parent_id: parent(image),
         repo_digests,
         repo_tags,
