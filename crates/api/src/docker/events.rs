@@ -35,7 +35,10 @@ pub(super) fn stream(
     let (mut past, live) = api.shared.events.subscribe();
     past.retain(|event| window.wants_past() && window.contains(event.time_nano));
     let cancel = api.shared.options.cancel.clone();
-    let events = stream::iter(past).chain(live_until(live, window, cancel));
+    // A new event may arrive after the end of the window, and before its timer.
+    let live = live_until(live, window, cancel)
+        .filter(move |event| std::future::ready(!window.ends_before(event.time_nano)));
+    let events = stream::iter(past).chain(live);
     let form = Form::of(&request.version, headers);
     let lines = events.filter_map(move |event| {
         let encoded = filter

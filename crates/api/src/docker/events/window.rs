@@ -43,6 +43,11 @@ impl Window {
             && self.until.is_none_or(|until| nanos <= until)
     }
 
+    /// Whether the window is over at a time.
+    pub(super) fn ends_before(self, nanos: i64) -> bool {
+        self.until.is_some_and(|until| i128::from(nanos) > until)
+    }
+
     /// Waits for the end of the window; forever if it has none.
     pub(super) async fn end(self) {
         let Some(until) = self.until else {
