@@ -116,7 +116,7 @@ impl Forwarder {
     }
 
     /// Returns a router that answers with `ours` what is answered here, and forwards everything else.
-    /// What it forwards counts for none of the limits of `ours`.
+    /// The limits of `ours` do not count what it forwards.
     pub fn router(self, ours: Router) -> Router {
         Router::new().fallback(answer).with_state((self, ours))
     }
