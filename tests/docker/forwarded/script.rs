@@ -166,8 +166,12 @@ impl Step {
     }
 }
 
-/// Cuts off what BuildKit prints again, or not at all, by how long a step takes.
+/// Cuts off the numbers of BuildKit's steps, which it runs side by side, and what it prints again, or
+/// not at all, by how long a step takes.
 fn without_progress(line: &str) -> &str {
+    let line = line.strip_prefix('#').map_or(line, |step| {
+        step.trim_start_matches(|letter: char| letter.is_ascii_digit())
+    });
     let line = line
         .split_once("transferring")
         .map_or(line, |(step, _)| step);
