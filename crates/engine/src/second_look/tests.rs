@@ -82,6 +82,7 @@ fn only_the_image_of_a_new_container_is_needed() {
         size: 1,
         kind,
         is_attestation: false,
+        is_layer: false,
     };
     let chain = digest('c');
     let mut first = inventory();
