@@ -307,10 +307,12 @@ fn streams() -> Vec<Step> {
              && docker logs --follow follow && docker rm follow",
         )
         .prints(&["line 3"]),
+        // The engine itself mostly ends this stream before the last output of a container that exits,
+        // so only the log is compared.
         Step::new(
             "attach",
             "docker run --detach --interactive --name attach --network none base:1 \
-             sh -c 'read line; echo got $line' && echo typed | docker attach attach \
+             sh -c 'read line; echo got $line' && echo typed | docker attach attach >/dev/null \
              && docker wait attach && docker logs attach && docker rm attach",
         )
         .prints(&["got typed"]),
