@@ -56,11 +56,36 @@ pub(crate) fn warnings<'a>(
     leaked.map(move |(snapshotter, snapshot)| warning(name, snapshotter, &snapshot.key))
 }
 
-/// Returns the warning for one image mount.
+/// Returns the warning for one image mount. A key that a shell would not read as it is has no command.
 pub(crate) fn warning(namespace: &Namespace, snapshotter: &str, key: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-:/".contains(letter);
+    let remove = if key.chars().all(is_plain) {
+        format!("`ctr -n {namespace} snapshots --snapshotter {snapshotter} rm {key}`")
+    } else {
+        "`ctr snapshots rm`".to_owned()
+    };
     format!(
         "namespace `{namespace}`: no container has the image mount `{snapshotter}/{key}`; unless \
-         nerdctl is creating one, remove it with `ctr -n {namespace} snapshots --snapshotter \
-         {snapshotter} rm {key}`"
+         nerdctl is creating one, remove it with {remove}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_only_for_a_plain_key() {
+        let namespace: Namespace = "default".parse().unwrap();
+        let shown = warning(&namespace, "overlayfs", "a1-image-mount");
+        assert!(
+            shown.ends_with("--snapshotter overlayfs rm a1-image-mount`"),
+            "{shown}"
+        );
+        let shown = warning(&namespace, "overlayfs", "$(reboot)-image-mount");
+        assert!(
+            shown.ends_with("remove it with `ctr snapshots rm`"),
+            "{shown}"
+        );
+    }
 }
