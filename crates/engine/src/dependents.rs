@@ -15,8 +15,8 @@ pub(crate) struct Dependents {
 }
 
 impl Dependents {
-    /// Reads the labels of images. One that depends on content or snapshots is none: these stay as long as
-    /// the hold.
+    /// Reads the labels of images. An image that depends on content or snapshots is left out: these stay as
+    /// long as the hold.
     pub(crate) fn among<'i>(images: impl Iterator<Item = &'i ImageRecord> + Clone) -> Self {
         let mut of = vec![Vec::new(); images.clone().count()];
         if images.clone().all(|image| image.expires.is_none()) {

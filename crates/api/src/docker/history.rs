@@ -62,7 +62,7 @@ pub(super) async fn history(
     })?;
     let config = config(api, Some(manifest)).await?;
     let steps = steps(&listing.details, image, manifest, &config);
-    // Docker returns null if there is none.
+    // Docker returns null instead of an empty list.
     Ok(json(StatusCode::OK, &(!steps.is_empty()).then_some(steps)))
 }
 
