@@ -367,6 +367,13 @@ mod tests {
     }
 
     #[test]
+    fn says_which_integers_it_reads() {
+        let error = decoded(br#"{"links": 9223372036854775808}"#).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("expected an integer of 64 bits"), "{text}");
+    }
+
+    #[test]
     fn null_changes_nothing() {
         assert_eq!(decoded(b"null"), Ok(Shape::default()));
         assert_eq!(

@@ -33,7 +33,7 @@ pub(crate) fn sizes(inventory: &Inventory) -> Sizes {
     namespaces.collect()
 }
 
-fn pruned() -> Namespace {
+pub(crate) fn pruned() -> Namespace {
     World::NAMESPACE.parse().unwrap()
 }
 

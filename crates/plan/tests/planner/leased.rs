@@ -3,9 +3,15 @@
 use jiff::SignedDuration;
 use reclaim_model::{
     ContainerState, EXPIRE, HolderRole, Ingest, KeepReason, LeaseHolding, LeaseResource,
+    SnapshotKind,
 };
 
-use crate::world::{LeaseExt, World, ago, bytes, chain, content, digest, library, snapshot};
+use reclaim_plan::decide;
+
+use crate::disk_usage::{pruned, sizes};
+use crate::world::{
+    LeaseExt, World, ago, all, bytes, chain, content, digest, library, request, snapshot,
+};
 
 const HEX: &str = "4f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab35864f1c7e0d92ab3586";
 
@@ -46,6 +52,22 @@ fn a_lease_on_what_no_image_needs_is_named_with_its_bytes() {
     let sum: u64 = blobs.iter().map(|it| bytes(it)).sum();
     assert_eq!(only.things.amount().content_bytes, sum);
     assert_eq!(leased.things, only.things);
+}
+
+#[test]
+fn a_lease_on_a_snapshot_is_named_with_it() {
+    let mut world = World::new();
+    world.snapshot("layer", None, SnapshotKind::Committed);
+    world.lease("unpack", &[snapshot("layer")]);
+    let inventory = world.inventory();
+    let decision = decide(&inventory, &world.registered, &request(all()));
+    let measured = sizes(&inventory).remove(&pruned()).unwrap();
+    let leased = decision.into_plan(&measured).not_counted.leased;
+    assert_eq!(ids(&leased.leases), ["unpack"]);
+    for things in [&leased.things, &leased.leases[0].things] {
+        let keys: Vec<&str> = things.snapshots.iter().map(|it| &*it.id.key).collect();
+        assert_eq!(keys, ["layer"]);
+    }
 }
 
 #[test]
@@ -93,7 +115,7 @@ fn a_containers_lease_and_our_own_are_needed_and_one_that_expired_holds_nothing(
     world.image(&library("a:1"), "A");
     let init = format!("{HEX}-init");
     let parent = chain("base+A.layer");
-    world.snapshot(&init, Some(&parent), reclaim_model::SnapshotKind::Committed);
+    world.snapshot(&init, Some(&parent), SnapshotKind::Committed);
     world.active(HEX, &init);
     world.lease(HEX, &[snapshot(&init), snapshot(HEX)]);
     world

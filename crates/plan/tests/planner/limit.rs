@@ -11,7 +11,7 @@ use crate::dependents::loses_nothing;
 use crate::disk_usage::sizes;
 use crate::naive;
 use crate::random::scenes;
-use crate::world::{OVERLAY, RecordExt, World, ago, all, bytes, library, request};
+use crate::world::{OVERLAY, RecordExt, World, ago, all, bytes, content, library, request};
 
 fn whole(world: &World) -> Plan {
     let inventory = world.inventory();
@@ -48,6 +48,34 @@ fn by_age(names: &[&str]) -> World {
             .created(created);
     }
     world
+}
+
+/// The layer is only leased once `b` is gone.
+#[test]
+fn leases_on_images_that_stay_are_not_listed() {
+    let mut world = World::new();
+    world
+        .image(&library("a:1"), "A")
+        .created(ago(SignedDuration::from_hours(48)));
+    world
+        .image(&library("b:1"), "B")
+        .created(ago(SignedDuration::from_hours(24)));
+    world.lease("pull", &[content("B.layer")]);
+    let leases = |plan: &Plan| {
+        let leased = &plan.not_counted.leased;
+        let ids = leased.leases.iter().map(|lease| lease.id.clone());
+        (
+            ids.collect::<Vec<_>>(),
+            leased.things.amount().content_bytes,
+        )
+    };
+    let enough = limited(&world, 1).unwrap();
+    assert_eq!(removed(&enough), [library("a:1")]);
+    assert_eq!(leases(&enough), (vec![], 0));
+    let most = whole(&world).freed.amount().total_bytes();
+    let all = limited(&world, most).unwrap();
+    assert_eq!(removed(&all), [library("a:1"), library("b:1")]);
+    assert_eq!(leases(&all), (vec!["pull".to_owned()], bytes("B.layer")));
 }
 
 /// Only what is on the filesystem counts.

@@ -184,13 +184,30 @@ fn a_container_on_a_snapshotter_that_is_not_configured_is_traced_by_its_image() 
         assert_eq!(world.prune_all().removed(), removed, "{image}");
     }
     // A digest of no image here is no reason to keep an image that is known to have another.
-    let mut world = blind(false);
-    world.container("web", "").of("elsewhere").snapshot = Some(hidden("web"));
-    assert_eq!(world.prune_all().removed().len(), 3);
-    world.lose("C.config");
-    let outcome = world.prune_all();
-    assert_eq!(outcome.reason(&library("c:1")), KeepReason::UsageUnknown);
-    assert_eq!(outcome.holders(&library("c:1")), ["container web"]);
+    let absent = id("elsewhere");
+    let hex = digest("elsewhere").hex().to_owned();
+    let spellings = [
+        ("", Some("elsewhere")),
+        (&*absent, None),
+        (&hex, None),
+        (&format!("elsewhere@{absent}"), None),
+        (&format!("elsewhere:1@{absent}"), None),
+    ];
+    for (image, of) in spellings {
+        let mut world = blind(false);
+        let container = world.container("web", image);
+        container.snapshot = Some(hidden("web"));
+        if let Some(target) = of {
+            container.of(target);
+        }
+        let outcome = world.prune_all();
+        assert_eq!(outcome.removed().len(), 3, "{image}");
+        world.lose("C.config");
+        let outcome = world.prune_all();
+        let name = library("c:1");
+        assert_eq!(outcome.reason(&name), KeepReason::UsageUnknown, "{image}");
+        assert_eq!(outcome.holders(&name), ["container web"], "{image}");
+    }
 }
 
 #[test]
