@@ -185,7 +185,7 @@ fn a_container_on_a_snapshotter_that_is_not_configured_is_traced_by_its_image() 
     }
     // A digest of no image here is no reason to keep an image that is known to have another.
     let absent = id("elsewhere");
-    let hex = digest("elsewhere").hex().to_owned();
+    let hex = digest("elsewhere").hex();
     let spellings = [
         ("", Some("elsewhere")),
         (&*absent, None),
