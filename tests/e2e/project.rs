@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
+use std::process::Command;
 
 use reclaim_testkit::{BuiltImage, Layer, NewContainer, image, labels};
 use serde_json::Value;
@@ -276,4 +278,49 @@ async fn says_why_an_engine_cannot_be_used() {
     assert_eq!(rig.names().await.len(), 6);
     call(&["--engine", "containerd"]).exits(0);
     assert_eq!(rig.names().await.len(), 2);
+}
+
+/// A user who can write to a directory above does not decide what root removes.
+#[tokio::test]
+async fn a_project_of_another_user_is_not_taken_from_above() {
+    const USER: u32 = 4_000;
+    let rig = rig_with_shop().await;
+    let shop = file(SHOP);
+    let path = shop.path().join("compose.yaml");
+    chown(&path, Some(USER), None).unwrap();
+    let below = shop.path().join("below");
+    fs::create_dir(&below).unwrap();
+    let call = |directory: &Path, environment: &[(&str, String)], args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reclaim"));
+        command
+            .env_clear()
+            .env("CONTAINERD_ADDRESS", rig.containerd.address())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(directory)
+            .args(["project", "prune", "--rmi", "all"])
+            .args(args);
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), text)
+    };
+    let before = rig.names().await;
+    let problem = format!("user {USER} can change it, and it was found above");
+    for args in [&[][..], &["--dry-run"]] {
+        let (code, text) = call(&below, &[], args);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(&problem), "{text}");
+    }
+    assert_eq!(rig.names().await, before);
+
+    // The user who calls `sudo` may change it, and it may be named.
+    let warning = format!("warning: user {USER} can change");
+    let sudo = [("SUDO_UID", USER.to_string())];
+    let (code, text) = call(&below, &sudo, &["--dry-run"]);
+    assert_eq!((code, text.contains(&warning)), (Some(0), false), "{text}");
+    let named = ["--dry-run", "--file", path.to_str().unwrap()];
+    let (code, text) = call(&below, &[], &named);
+    assert_eq!((code, text.contains(&warning)), (Some(0), true), "{text}");
+    let (code, text) = call(shop.path(), &[], &[]);
+    assert_eq!((code, text.contains(&warning)), (Some(0), true), "{text}");
+    assert!(rig.names().await.len() < before.len());
 }

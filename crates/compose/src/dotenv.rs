@@ -86,10 +86,9 @@ fn name(rest: &str) -> Result<(&str, Option<&str>), String> {
         character.is_alphanumeric() || matches!(character, '_' | '.' | '-' | '[' | ']')
     };
     if name.is_empty() || !name.chars().all(is_part) {
-        return Err(format!(
-            "`{}` is not a variable name; expected NAME=value",
-            line[begin..].trim_end()
-        ));
+        // The line is not shown: the file may be one that only the caller can read, and not an env
+        // file.
+        return Err("no variable name; expected NAME=value".to_owned());
     }
     Ok((name, end.map(|end| &rest[end + 1..])))
 }
@@ -112,8 +111,9 @@ fn quoted_value(text: &str, quote: char) -> Result<(String, &str), String> {
         is_escaped = false;
         value.push(character);
     }
-    let first_line = text.split('\n').next().unwrap_or_default();
-    Err(format!("unterminated quoted value {quote}{first_line}"))
+    Err(format!(
+        "unterminated quoted value; expected {quote} at its end"
+    ))
 }
 
 /// Resolves the escapes of a value in double quotes.

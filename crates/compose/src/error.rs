@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use reclaim_model::ProjectNameError;
 
+use crate::trust::Writer;
+
 /// Why a project cannot be read. No part of it may be used then.
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
@@ -33,6 +35,20 @@ pub enum ComposeError {
         .0.display()
     )]
     NoFile(PathBuf),
+    /// Another user can change a file that was found above the working directory.
+    #[error(
+        "use `{}`: {writer} can change it, and it was found above the working directory; to use it \
+         regardless, name it with {option}",
+        path.display()
+    )]
+    FoundAbove {
+        /// The file.
+        path: PathBuf,
+        /// The other user.
+        writer: Writer,
+        /// The option that names such files.
+        option: &'static str,
+    },
     /// The name of the project is invalid.
     #[error(transparent)]
     Name(#[from] ProjectNameError),

@@ -11,6 +11,7 @@ use crate::dotenv;
 use crate::error::ComposeError;
 use crate::interpolate::Variables;
 use crate::source::STDIN;
+use crate::trust::{Trusted, Writer};
 
 /// The names of a project's file, the preferred one first.
 const FILES: [&str; 4] = [
@@ -52,6 +53,9 @@ pub struct ProjectFiles {
     pub environment: BTreeMap<String, String>,
     /// The working directory of the process.
     pub working_directory: PathBuf,
+    /// The users that may change the files. A file that others can change leads to a warning, and one
+    /// that is found above the working directory to an error. `None` checks nothing.
+    pub trusted: Option<Trusted>,
 }
 
 /// The files of a project, its directory, and its variables.
@@ -60,6 +64,8 @@ pub(crate) struct Found {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) directory: PathBuf,
     pub(crate) variables: Variables,
+    /// The env files that were read.
+    pub(crate) env_files: Vec<PathBuf>,
 }
 
 /// Finds the files of a project.
@@ -79,7 +85,7 @@ pub(crate) fn find(request: &ProjectFiles) -> Result<Found, ComposeError> {
         .clone()
         .or_else(|| directory_of(&given_files))
         .unwrap_or_else(|| base.clone());
-    add_env_files(request, &first_directory, &mut variables)?;
+    let mut env_files = add_env_files(request, &first_directory, &mut variables)?;
     let files = if !given_files.is_empty() {
         given_files
     } else if let Some(list) = variables.get("COMPOSE_FILE") {
@@ -91,18 +97,56 @@ pub(crate) fn find(request: &ProjectFiles) -> Result<Found, ComposeError> {
             .map(|path| absolute(base, Path::new(path)))
             .collect()
     } else {
-        by_default_name(&first_directory)?
+        let files = by_default_name(&first_directory)?;
+        refuse_others_above(request, &first_directory, &files, "--file")?;
+        files
     };
     let directory = given_directory
         .or_else(|| directory_of(&files))
         .unwrap_or_else(|| base.clone());
     if directory != first_directory {
-        add_env_files(request, &directory, &mut variables)?;
+        env_files.extend(add_env_files(request, &directory, &mut variables)?);
     }
     Ok(Found {
         files,
         directory,
         variables,
+        env_files,
+    })
+}
+
+/// Refuses files outside of `directory` that other users can change: a user who can write to a
+/// directory above, such as `/tmp`, would otherwise decide which images are removed.
+fn refuse_others_above(
+    request: &ProjectFiles,
+    directory: &Path,
+    files: &[PathBuf],
+    option: &'static str,
+) -> Result<(), ComposeError> {
+    let above = files.iter();
+    for path in above.filter(|path| path.parent() != Some(directory)) {
+        if let Some(writer) = writer(request.trusted.as_ref(), path)? {
+            return Err(ComposeError::FoundAbove {
+                path: path.clone(),
+                writer,
+                option,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Returns another user that can change a file; `None` for standard input.
+pub(crate) fn writer(
+    trusted: Option<&Trusted>,
+    path: &Path,
+) -> Result<Option<Writer>, ComposeError> {
+    let Some(trusted) = trusted.filter(|_| path != Path::new(STDIN)) else {
+        return Ok(None);
+    };
+    trusted.writer(path).map_err(|source| ComposeError::Read {
+        path: path.to_owned(),
+        source,
     })
 }
 
@@ -135,12 +179,12 @@ fn by_default_name(directory: &Path) -> Result<Vec<PathBuf>, ComposeError> {
     Err(ComposeError::NoFile(directory.to_owned()))
 }
 
-/// Adds the variables of the env files that the environment does not have.
+/// Adds the variables of the env files that the environment does not have, and returns these files.
 fn add_env_files(
     request: &ProjectFiles,
     directory: &Path,
     variables: &mut Variables,
-) -> Result<(), ComposeError> {
+) -> Result<Vec<PathBuf>, ComposeError> {
     let base = &request.working_directory;
     let mut files: Vec<PathBuf> = request
         .env_files
@@ -158,8 +202,11 @@ fn add_env_files(
     let default = directory.join(".env");
     if files.is_empty() && !is_disabled && default.is_file() {
         files.push(default);
+        if request.directory.is_none() && request.files.is_empty() {
+            refuse_others_above(request, &request.working_directory, &files, "--env-file")?;
+        }
     }
     let read = dotenv::read(&files, variables)?;
     variables.add(read);
-    Ok(())
+    Ok(files)
 }

@@ -66,6 +66,10 @@ enum Operator {
     Required,
 }
 
+/// The error does not show the text: the file may be one that only the caller can read, and not a
+/// project's.
+const INVALID: &str = "invalid interpolation format; write $$ for a single $";
+
 /// The operators, and whether an empty value counts as not set.
 const OPERATORS: [(&str, Operator, bool); 6] = [
     (":-", Operator::Default, true),
@@ -90,8 +94,8 @@ impl Interpolation<'_, '_, '_> {
                 result.push('$');
                 rest = after;
             } else if let Some(inner) = after.strip_prefix('{') {
-                let end = closing_brace(inner).ok_or_else(|| invalid(text))?;
-                result.push_str(&self.braced(&inner[..end], text, depth)?);
+                let end = closing_brace(inner).ok_or(INVALID)?;
+                result.push_str(&self.braced(&inner[..end], depth)?);
                 rest = &inner[end + 1..];
             } else {
                 let name = name_at_start(after);
@@ -116,11 +120,11 @@ impl Interpolation<'_, '_, '_> {
     }
 
     /// Returns the replacement of `${inner}`.
-    fn braced(&mut self, inner: &str, text: &str, depth: usize) -> Result<String, String> {
+    fn braced(&mut self, inner: &str, depth: usize) -> Result<String, String> {
         let name = name_at_start(inner);
         let rest = &inner[name.len()..];
         if name.is_empty() {
-            return Err(invalid(text));
+            return Err(INVALID.to_owned());
         }
         if rest.is_empty() {
             return Ok(self.value(name));
@@ -132,7 +136,7 @@ impl Interpolation<'_, '_, '_> {
                 Some((argument, *operator, *is_empty_unset))
             });
         let Some((argument, operator, is_empty_unset)) = found else {
-            return Err(invalid(text));
+            return Err(INVALID.to_owned());
         };
         let value = (self.lookup)(name);
         let set_value = value.filter(|value| !is_empty_unset || !value.is_empty());
@@ -151,10 +155,6 @@ impl Interpolation<'_, '_, '_> {
             }
         }
     }
-}
-
-fn invalid(text: &str) -> String {
-    format!("invalid interpolation format {text:?}; write $$ for a single $")
 }
 
 fn name_at_start(text: &str) -> &str {

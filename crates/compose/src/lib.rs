@@ -17,6 +17,7 @@ mod interpolate;
 mod loader;
 mod service;
 mod source;
+mod trust;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ use service::{RawService, Reader};
 
 pub use error::{ComposeError, Location};
 pub use find::ProjectFiles;
+pub use trust::{Trusted, Writer};
 
 /// The variable that names the project.
 const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
@@ -44,9 +46,9 @@ pub const COMPATIBILITY: &str = "COMPOSE_COMPATIBILITY";
 pub struct Loaded {
     /// The project, with the services that are enabled.
     pub project: Project,
-    /// The files that were read, sorted.
+    /// The files that were read, env files too, sorted.
     pub files: Vec<PathBuf>,
-    /// Warnings for the user, such as variables that are not set.
+    /// Warnings for the user: variables that are not set, and files that others can change.
     pub warnings: Vec<String>,
 }
 
@@ -60,8 +62,9 @@ pub fn load(request: &ProjectFiles) -> Result<Loaded, ComposeError> {
         files,
         directory,
         mut variables,
+        env_files,
     } = find::find(request)?;
-    let mut loader = Loader::default();
+    let mut loader = Loader::with_env_files(env_files);
     let name = name(request, &files, &directory, &variables, &mut loader)?;
     variables.set(PROJECT_NAME, name.as_str());
     let profiles = profiles(request, &variables);
@@ -93,15 +96,23 @@ pub fn load(request: &ProjectFiles) -> Result<Loaded, ComposeError> {
             project.services.insert(name.clone(), service(name, raw)?);
         }
     }
-    let warnings = loader
+    let files = loader.files();
+    let mut warnings: Vec<String> = loader
         .unset
         .borrow()
         .iter()
         .map(|name| format!("variable `{name}` is not set; using an empty string"))
         .collect();
+    for path in &files {
+        if let Some(writer) = find::writer(request.trusted.as_ref(), path)? {
+            let path = path.display();
+            let effect = "and so decide which images are removed";
+            warnings.push(format!("{writer} can change `{path}`, {effect}"));
+        }
+    }
     Ok(Loaded {
         project,
-        files: loader.files(),
+        files,
         warnings,
     })
 }

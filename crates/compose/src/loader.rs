@@ -24,6 +24,7 @@ const MAX_CHAIN: usize = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Loader {
     trees: BTreeMap<PathBuf, Rc<Tree>>,
+    env_files: BTreeSet<PathBuf>,
     loads: usize,
     /// The variables that are used and not set.
     pub(crate) unset: RefCell<BTreeSet<String>>,
@@ -40,9 +41,18 @@ pub(crate) struct Scope {
 }
 
 impl Loader {
-    /// Returns the files that were read, sorted.
+    /// Creates a loader of a project whose variables are from `env_files`.
+    pub(crate) fn with_env_files(env_files: Vec<PathBuf>) -> Self {
+        Self {
+            env_files: env_files.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the files that were read, env files too, sorted.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        self.trees.keys().cloned().collect()
+        let files: BTreeSet<&PathBuf> = self.trees.keys().chain(&self.env_files).collect();
+        files.into_iter().cloned().collect()
     }
 
     pub(crate) fn tree(&mut self, path: &Path) -> Result<Rc<Tree>, ComposeError> {
@@ -163,6 +173,7 @@ impl Loader {
         };
         let mut variables = (*scope.variables).clone();
         variables.add(dotenv::read(&env_files, &scope.variables)?);
+        self.env_files.extend(env_files);
         let scope = Scope {
             directory,
             variables: Rc::new(variables),

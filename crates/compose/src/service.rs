@@ -245,10 +245,7 @@ impl Reader<'_> {
                     .map(Some)
                     .map_err(|what| location.invalid(what))
             }
-            Value::Other(text) => {
-                let what = format!("must be a string; put {text} in quotes");
-                Err(location.invalid(what))
-            }
+            Value::Other(_) => Err(location.invalid("must be a string; put the value in quotes")),
             Value::List(_) | Value::Map(_) => Err(location.invalid("must be a string")),
         }
     }

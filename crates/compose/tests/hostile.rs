@@ -22,7 +22,7 @@ const BAD: &[Bad] = &[
     (&[(MAIN, "services: [web]")], "compose.yaml:1: services: must be a map"),
     (&[(MAIN, "services:\n  web: nginx\n")], "compose.yaml:2: services.web: must be a map"),
     (&[(MAIN, "services:\n  web:\n    image: 5\n")],
-        "compose.yaml:3: services.web.image: must be a string; put 5 in quotes"),
+        "compose.yaml:3: services.web.image: must be a string; put the value in quotes"),
     (&[(MAIN, "services:\n  web:\n    image: [a]\n")], "compose.yaml:3: services.web.image: must be a string"),
     (&[(MAIN, "services:\n  web:\n    ports: []\n")],
         "compose.yaml:3: services.web: has neither an image nor a build context"),
@@ -53,8 +53,8 @@ const BAD: &[Bad] = &[
     (&[(MAIN, "include: ['oci://example.com/x']")], "include.0: `oci://example.com/x` is not a local file"),
     (&[(MAIN, "include: [{env_file: x}]")], "include.0: must name a file"),
     (&[(MAIN, "name: No.Name\nservices: {}")], "compose.yaml:1: name: invalid project name \"No.Name\""),
-    (&[(MAIN, "services: {}"), (".env", "A=1\nB='x\n")], ".env:2: unterminated quoted value 'x"),
-    (&[(MAIN, "services: {}"), (".env", "no name here\n")], ".env:1: `no name here` is not a variable name"),
+    (&[(MAIN, "services: {}"), (".env", "A=1\nB='x\n")], ".env:2: unterminated quoted value; expected ' at its end"),
+    (&[(MAIN, "services: {}"), (".env", "no name here\n")], ".env:1: no variable name; expected NAME=value"),
     (&[("other.yaml", "services: {}")], "no compose.yaml, compose.yml, docker-compose.yml"),
 ];
 

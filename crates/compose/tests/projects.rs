@@ -48,7 +48,8 @@ fn warns_about_variables_that_are_not_set() {
         loaded.warnings,
         ["variable `PROXY` is not set; using an empty string"]
     );
-    assert_eq!(loaded.files, [projects().join("variables/compose.yaml")]);
+    let files = [".env", "compose.yaml"].map(|name| projects().join("variables").join(name));
+    assert_eq!(loaded.files, files);
 }
 
 #[test]

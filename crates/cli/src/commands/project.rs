@@ -5,8 +5,9 @@ pub(crate) mod prune;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_compose::{COMPATIBILITY, ComposeError, ProjectFiles, is_compatible, load};
+use reclaim_compose::{COMPATIBILITY, ComposeError, ProjectFiles, Trusted, is_compatible, load};
 use reclaim_model::{Project, ProjectImages, Separator};
+use rustix::process::{getegid, geteuid};
 
 use crate::args::project::{FilesArgs, ProjectLsArgs, ProjectPruneArgs};
 use crate::args::{Format, Globals};
@@ -46,6 +47,7 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
         compatibility: *compatibility,
         environment: environment(),
         working_directory: std::env::current_dir()?,
+        trusted: Some(trusted()),
     };
     let (project, from_containers) = match load(&request) {
         Ok(loaded) => {
@@ -81,6 +83,23 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
         remove_orphans: args.remove_orphans,
         services: (!services.is_empty()).then_some(services),
     })
+}
+
+/// Trusts this user and, under `sudo`, the user who called it, as `git` does.
+fn trusted() -> Trusted {
+    let of_sudo = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let (user, group) = (geteuid(), getegid());
+    let sudo = |name| user.is_root().then(|| of_sudo(name)).flatten();
+    Trusted {
+        users: sudo("SUDO_UID")
+            .into_iter()
+            .chain([user.as_raw()])
+            .collect(),
+        groups: sudo("SUDO_GID")
+            .into_iter()
+            .chain([group.as_raw()])
+            .collect(),
+    }
 }
 
 /// Returns the environment, without variables that are not UTF-8: these cannot be interpolated.
