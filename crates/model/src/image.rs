@@ -335,6 +335,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_document_has_a_kind_if_it_was_read() {
+        for (document, kind) in [
+            (Document::Index(vec![]), Some(DocumentKind::Index)),
+            (Document::Manifest(vec![]), Some(DocumentKind::Manifest)),
+            (
+                Document::Config(Config::default()),
+                Some(DocumentKind::Config),
+            ),
+            (Document::Torn("cut".to_owned()), None),
+            (Document::NotRead("no answer".to_owned()), None),
+        ] {
+            assert_eq!(document.kind(), kind, "{document:?}");
+        }
+    }
+
+    #[test]
     fn media_types_of_descriptors_name_kinds_of_documents() {
         for (kind, media_types) in [
             (

@@ -60,6 +60,17 @@ mod tests {
     use crate::HolderKind;
 
     #[test]
+    fn label_keys_are_those_of_all_labels() {
+        let labels = ["app", "team=a"].map(|text| LabelFilter::parse(true, text).unwrap());
+        let protection = Protection {
+            labels: labels.into(),
+            ..Protection::default()
+        };
+        let keys: Vec<&str> = protection.label_keys().map(String::as_str).collect();
+        assert_eq!(keys, ["app", "team"]);
+    }
+
+    #[test]
     fn the_warning_names_image_and_rule() {
         let rule = Holder::new(HolderKind::Rule, "protect.references app:*");
         let warning = lift_warning("app:1", &rule);

@@ -367,10 +367,22 @@ mod tests {
     }
 
     #[test]
-    fn says_which_integers_it_reads() {
-        let error = decoded(br#"{"links": 9223372036854775808}"#).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("expected an integer of 64 bits"), "{text}");
+    fn an_error_says_which_values_it_reads() {
+        for (body, expected) in [
+            (
+                r#"{"links": 9223372036854775808}"#,
+                "expected an integer of 64 bits",
+            ),
+            (r#"{"name": 1}"#, "expected a string"),
+        ] {
+            let text = decoded(body.as_bytes()).unwrap_err().to_string();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_negative_integers() {
+        assert_eq!(decoded(br#"{"links": -5}"#).unwrap().links, -5);
     }
 
     #[test]

@@ -95,6 +95,17 @@ struct InodesForm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Digest, FreedBlob, FreedSnapshot, SnapshotId};
+
+    fn blob(bytes: u64) -> FreedBlob {
+        let digest: Digest = format!("sha256:{bytes:064x}").parse().unwrap();
+        FreedBlob { digest, bytes }
+    }
+
+    fn snapshot(snapshotter: &str, bytes: Option<u64>) -> FreedSnapshot {
+        let id = SnapshotId::new(snapshotter, "layer");
+        FreedSnapshot { id, bytes }
+    }
 
     #[test]
     fn the_fullest_has_the_largest_used_part() {
@@ -117,6 +128,38 @@ mod tests {
         assert_eq!(fullest(&all), Some("/full".into()));
         assert_eq!(fullest(&all[..1]), Some("/large".into()));
         assert_eq!(fullest(&[]), None);
+    }
+
+    #[test]
+    fn content_counts_in_blocks_and_snapshots_where_they_are() {
+        let things = Freed::new(
+            vec![blob(1), blob(4096)],
+            vec![
+                snapshot("overlayfs", Some(10)),
+                snapshot("overlayfs", None),
+                snapshot("native", Some(100)),
+            ],
+        );
+        for (has_content, snapshotters, block, bytes) in [
+            (false, &[][..], 1, 0),
+            (true, &[], 1, 4097),
+            (true, &[], 4096, 8192),
+            (true, &["overlayfs"], 0, 4107),
+            (false, &["native", "overlayfs"], 4096, 110),
+        ] {
+            let filesystem = Filesystem {
+                mount_point: "/".into(),
+                block,
+                bytes: Room::default(),
+                inodes: Room::default(),
+                has_content,
+                snapshotters: snapshotters
+                    .iter()
+                    .map(|it| Snapshotter::from(*it))
+                    .collect(),
+            };
+            assert_eq!(filesystem.bytes_of(&things, block), bytes, "{filesystem:?}");
+        }
     }
 
     #[test]
