@@ -9,7 +9,7 @@ use reclaim_model::{
     CollectorRules, ConflictCause, EXPIRE, GcRef, KeepReason, LeaseResource, NamedImages,
     NotRemoved, Outlook, Plan, Protection, PruneFilters, RemoveReason, ResolvedRequest, Step,
 };
-use reclaim_plan::{Question, decide_again, why};
+use reclaim_plan::{Question, decide_again, keep_steps_for_dependents, why};
 
 use crate::naive;
 use crate::random::{given, scenes};
@@ -372,6 +372,29 @@ fn a_second_look_restores_the_image_that_a_name_depends_on() {
             [(index.clone(), KeepReason::DependentStays)].into()
         );
     }
+}
+
+/// A limit takes steps out of a plan.
+#[test]
+fn a_step_is_kept_if_the_one_of_a_dependent_image_is_taken_out() {
+    let world = imported();
+    let whole = world.prune_all().plan;
+    let left = |names: &[&str]| {
+        let mut plan = whole.clone();
+        plan.steps
+            .retain(|step| names.iter().any(|name| step.image.name == library(name)));
+        keep_steps_for_dependents(&mut plan, &world.inventory());
+        let steps = plan.steps.into_iter().map(|step| step.image.name);
+        steps.collect::<Vec<_>>()
+    };
+    let all = ["index:1", "one:1", "other:1", "two:1"];
+    assert_eq!(left(&all), all.map(library));
+    assert_eq!(
+        left(&["index:1", "one:1", "other:1"]),
+        ["one:1", "other:1"].map(library)
+    );
+    assert_eq!(left(&["one:1", "two:1"]), ["one:1", "two:1"].map(library));
+    assert_eq!(left(&["index:1", "other:1"]), ["other:1"].map(library));
 }
 
 #[test]

@@ -332,3 +332,25 @@ fn dead_and_hostile_labels_do_no_harm() {
         assert_freed(&world, &BLOBS, &SNAPSHOTS);
     }
 }
+
+/// What is absent holds nothing that is here, however much is absent.
+#[test]
+fn absent_content_holds_nothing() {
+    for rules in RULES {
+        let mut world = world(rules);
+        world
+            .image(&library("pinned:1"), "P")
+            .label("io.cri-containerd.pinned", "pinned");
+        for name in ["P.config", "P.layer"] {
+            world.lose(name);
+        }
+        world
+            .image(&library("torn:1"), "T")
+            .label("io.cri-containerd.pinned", "pinned");
+        for name in ["T.config", "T.layer"] {
+            world.lose(name);
+        }
+        // The images share only the layer `base`.
+        assert_freed(&world, &["A", "A.config", "A.layer"], &SNAPSHOTS);
+    }
+}

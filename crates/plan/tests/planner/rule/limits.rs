@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use reclaim_model::{Goal, KeepReason, LastUse, RootMark, RuleImages};
+use reclaim_model::{CollectorRules, EXPIRE, Goal, KeepReason, LastUse, RootMark, RuleImages};
 use reclaim_plan::{decide, eviction_order, limit_by_use};
 
 use super::{HOUR, apart, by_policy, goal, known, lenient, limited, removed, used};
 use crate::dependents::loses_nothing;
 use crate::disk_usage::sizes;
 use crate::random::scenes;
-use crate::world::{Part, World, ago, all, bytes, chain, library, request};
+use crate::world::{Part, RecordExt, World, ago, all, bytes, chain, library, request};
 
 #[test]
 fn the_least_recently_used_go_until_the_goal_is_met() {
@@ -115,6 +115,24 @@ fn only_images_that_free_something_on_a_full_disk_go() {
     assert!(freed[0] < all[0] && freed[1] == all[1], "{freed:?} {all:?}");
     // An unmeasured snapshotter is on no disk.
     assert_eq!(gone(vec![content(u64::MAX)], None).0.len(), 4);
+}
+
+/// Of images that were used at the same time, the order is that of their names; images that depend on
+/// each other have the last of theirs.
+#[test]
+fn images_that_depend_on_each_other_go_in_the_order_of_their_last_name() {
+    let mut world = apart(&["m"]).with_rules(CollectorRules::V2_3);
+    world.image(&library("a:1"), "A");
+    let past = ago(SignedDuration::from_hours(1)).to_string();
+    world
+        .image(&library("z:1"), "Z")
+        .label("containerd.io/gc.bref.image", &library("a:1"))
+        .label(EXPIRE, &past);
+    let mut images = lenient();
+    images.uses = used(&[("A", 1), ("M", 1), ("Z", 1)]);
+    images.goals = Some(vec![goal(1)]);
+    let cut = limited(&world, &images);
+    assert_eq!(removed(&cut.plan), [library("m:1")]);
 }
 
 #[test]
