@@ -46,6 +46,17 @@ impl Dependents {
         Self { of }
     }
 
+    /// Returns for each image those on which it depends.
+    pub(crate) fn depends_on(&self) -> Vec<Vec<usize>> {
+        let mut depends_on = vec![Vec::new(); self.of.len()];
+        for (image, dependents) in self.of.iter().enumerate() {
+            for dependent in dependents {
+                depends_on[*dependent].push(image);
+            }
+        }
+        depends_on
+    }
+
     /// Returns the images that depend on an image.
     pub(crate) fn of(&self, image: usize) -> &[usize] {
         &self.of[image]
@@ -55,12 +66,7 @@ impl Dependents {
     /// images that depend on each other, too.
     pub(crate) fn removal_order(&self) -> Vec<Vec<usize>> {
         let mut waits_for: Vec<usize> = self.of.iter().map(Vec::len).collect();
-        let mut depends_on = vec![Vec::new(); self.of.len()];
-        for (image, dependents) in self.of.iter().enumerate() {
-            for dependent in dependents {
-                depends_on[*dependent].push(image);
-            }
-        }
+        let depends_on = self.depends_on();
         let all = 0..self.of.len();
         let mut ready: Vec<usize> = all.clone().filter(|it| waits_for[*it] == 0).collect();
         let mut groups = Vec::new();

@@ -1,8 +1,8 @@
 //! Holds of earlier runs: list, restore, free.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_model::{ImageRecord, InhibitScope, Namespace, RunId, chain};
+use reclaim_model::{GcRef, ImageRecord, InhibitScope, Namespace, RunId, chain};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
@@ -27,6 +27,10 @@ pub struct Undone {
     /// every pod could use them.
     #[serde(default)]
     pub refused: Vec<String>,
+    /// Images that were not restored because containerd would collect them again: each exists only as
+    /// long as the image named here, which was not restored.
+    #[serde(default)]
+    pub dependent: BTreeMap<String, String>,
 }
 
 impl Engine {
@@ -98,6 +102,7 @@ impl Engine {
         let mut undone = Undone::default();
         let mut is_whole = hold.is_whole;
         let wanted = with_what_they_depend_on(&hold.records, names);
+        let depends_on = depends_on(&hold.records);
         for image in in_restore_order(hold.records.iter().collect(), |image| image) {
             if !wanted.contains(image.name.as_str()) {
                 is_whole = false;
@@ -105,6 +110,11 @@ impl Engine {
             }
             if refused.contains(&image.target.digest) {
                 undone.refused.push(image.name.clone());
+                continue;
+            }
+            let depends_on = depends_on.get(&*image.name).map_or(&[][..], Vec::as_slice);
+            if let Some(missing) = self.missing(namespace, image, depends_on, &undone).await? {
+                undone.dependent.insert(image.name.clone(), missing);
                 continue;
             }
             // Otherwise the statistics would count the restored image as pulled again.
@@ -131,10 +141,44 @@ impl Engine {
         undone.restored.sort_unstable();
         undone.taken.sort_unstable();
         undone.refused.sort_unstable();
-        if is_whole && undone.taken.is_empty() && undone.refused.is_empty() {
+        let is_complete = undone.taken.is_empty() && undone.refused.is_empty();
+        if is_whole && is_complete && undone.dependent.is_empty() {
             hold.delete(&self.store, namespace, false).await?;
         }
         Ok(undone)
+    }
+
+    /// Returns the image without which containerd would collect a restored image again: one of
+    /// `depends_on`, if this undo restored none of these, and no image of those that it refers to exists.
+    async fn missing(
+        &self,
+        namespace: &Namespace,
+        image: &ImageRecord,
+        depends_on: &[&str],
+        undone: &Undone,
+    ) -> Result<Option<String>, RunError> {
+        let is_left_out = |name: &&&str| {
+            undone.refused.iter().any(|it| it == **name) || undone.dependent.contains_key(**name)
+        };
+        let mut left_out = depends_on.iter().filter(is_left_out);
+        let Some(first) = left_out.next() else {
+            return Ok(None);
+        };
+        if left_out.count() + 1 < depends_on.len() {
+            return Ok(None);
+        }
+        for reference in &image.gc.back_refs {
+            let GcRef::Image(name) = reference else {
+                return Ok(None);
+            };
+            if retry(|| self.store.image_target(namespace, name))
+                .await?
+                .is_some()
+            {
+                return Ok(None);
+            }
+        }
+        Ok(Some((*first).to_owned()))
     }
 
     /// Frees the hold of a run with one collection. Returns the run's ID.
@@ -225,6 +269,16 @@ impl Engine {
             held,
         })
     }
+}
+
+/// Returns for each record the names of those on which it depends.
+fn depends_on(records: &[ImageRecord]) -> BTreeMap<&str, Vec<&str>> {
+    let depends_on = Dependents::among(records.iter()).depends_on();
+    let name = |image: usize| &*records[image].name;
+    let images = depends_on.into_iter().enumerate();
+    images
+        .map(|(image, on)| (name(image), on.into_iter().map(name).collect()))
+        .collect()
 }
 
 /// Returns the names of the records to restore: all of them if `names` is empty, else those with the names

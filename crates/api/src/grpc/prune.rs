@@ -251,6 +251,7 @@ impl proto::prune_service_server::PruneService for Prune {
             restored: undone.restored,
             taken: undone.taken,
             refused: undone.refused,
+            dependent: undone.dependent.into_iter().collect(),
         }))
     }
 

@@ -41,10 +41,16 @@ pub(crate) async fn undo(globals: &Globals, args: &UndoArgs) -> Result<Exit, Com
              be read, so every pod could use it"
         ));
     }
+    for (name, missing) in &undone.dependent {
+        output::message(format!(
+            "not restored: {name}: containerd keeps it only as long as {missing}, which is not restored"
+        ));
+    }
     if !undone.refused.is_empty() {
         output::message("pull it again, or use --without-credentials to let every pod use it");
     }
-    Ok(if undone.taken.is_empty() && undone.refused.is_empty() {
+    let is_complete = undone.taken.is_empty() && undone.refused.is_empty();
+    Ok(if is_complete && undone.dependent.is_empty() {
         Exit::Done
     } else {
         Exit::Partial
