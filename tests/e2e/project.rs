@@ -226,6 +226,53 @@ async fn finds_a_project_without_a_file_by_the_labels_of_its_containers() {
     );
 }
 
+/// By option, environment and `.env`, as `project prune` does it.
+#[tokio::test]
+async fn lists_and_prunes_the_default_names_of_compose_1() {
+    let rig = Rig::start().await;
+    let [hyphen, underscore] =
+        ["shop-web", "shop_web"].map(|name| format!("docker.io/library/{name}:latest"));
+    for name in [&hyphen, &underscore] {
+        pulled(&rig, name).await;
+    }
+    let container = NewContainer::new("web").labels(labels([(PROJECT, "shop"), (SERVICE, "web")]));
+    rig.namespace.create_container(container).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let list = |value: &str, option: &[&str]| {
+        let args = [&["project", "ls", "--format", "json"], option].concat();
+        let variable = ("COMPOSE_COMPATIBILITY", value);
+        rig.reclaim_in(directory.path(), variable, &args).exits(0)
+    };
+    let listed = |output: CommandOutput| {
+        let list = output.json();
+        names(&list["projects"][0]["images"])
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed(list("", &[])), [&*hyphen]);
+    assert_eq!(listed(list("true", &[])), [&*underscore]);
+    assert_eq!(listed(list("", &["--compatibility"])), [&*underscore]);
+
+    // The environment precedes the file.
+    let other = ("OTHER", "x");
+    let file = directory.path().join(".env");
+    fs::write(&file, "COMPOSE_COMPATIBILITY=1\n").unwrap();
+    let ls = ["project", "ls", "--format", "json"];
+    let by_file = rig.reclaim_in(directory.path(), other, &ls).exits(0);
+    assert_eq!(listed(by_file), [&*underscore]);
+    assert_eq!(listed(list("false", &[])), [&*hyphen]);
+    let prune = ["project", "prune", "--project-name=shop", "--rmi=local"];
+    rig.reclaim_in(directory.path(), other, &prune).exits(0);
+    assert_eq!(rig.names().await, set(&[&hyphen]));
+
+    fs::write(&file, "COMPOSE_COMPATIBILITY='1\n").unwrap();
+    let output = rig.reclaim_in(directory.path(), other, &ls).exits(0);
+    assert!(output.stderr.starts_with("warning: "), "{output:#?}");
+    assert!(output.stderr.contains(".env"), "{output:#?}");
+    assert_eq!(listed(output), [&*hyphen]);
+}
+
 #[tokio::test]
 async fn a_bad_file_removes_nothing() {
     let rig = rig_with_shop().await;

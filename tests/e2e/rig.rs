@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use reclaim_testkit::{Containerd, NamespaceClient};
@@ -64,6 +65,18 @@ impl Rig {
         self.reclaim_with("", args)
     }
 
+    /// Calls `reclaim` in a directory, with a variable.
+    pub(crate) fn reclaim_in(
+        &self,
+        directory: &Path,
+        (name, value): (&str, &str),
+        args: &[&str],
+    ) -> CommandOutput {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reclaim"));
+        command.env_clear().env(name, value).current_dir(directory);
+        run(&mut command, self.containerd.address(), "", args)
+    }
+
     /// Calls `reclaim` with `typed` on its standard input.
     pub(crate) fn reclaim_with(&self, typed: &str, args: &[&str]) -> CommandOutput {
         call(self.containerd.address(), typed, args)
@@ -77,8 +90,16 @@ impl Rig {
 
 /// Calls `reclaim` with `address` as containerd's, and `typed` on its standard input.
 pub(crate) fn call(address: &str, typed: &str, args: &[&str]) -> CommandOutput {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_reclaim"))
-        .env_clear()
+    run(
+        Command::new(env!("CARGO_BIN_EXE_reclaim")).env_clear(),
+        address,
+        typed,
+        args,
+    )
+}
+
+fn run(command: &mut Command, address: &str, typed: &str, args: &[&str]) -> CommandOutput {
+    let mut child = command
         .args(args)
         .env("CONTAINERD_ADDRESS", address)
         .stdin(Stdio::piped())

@@ -21,7 +21,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use reclaim_engine::{RunHandle, RunOptions, blocking};
 use reclaim_model::{
-    Answers, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest, Versioned,
+    Answers, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest, Separator, Versioned,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -207,13 +207,12 @@ async fn images(
 
 async fn projects(
     State(service): State<Arc<Service>>,
-    Query(query): Query<form::InNamespace>,
+    Query(query): Query<form::Projects>,
 ) -> Served {
     let namespace = service.namespace_or_default(query.namespace);
-    let listing = service
-        .parts
-        .engine
-        .projects(&namespace, query.may_lack_namespace);
+    let separator = Separator::of_compatibility(query.compatibility);
+    let engine = &service.parts.engine;
+    let listing = engine.projects(&namespace, query.may_lack_namespace, separator);
     answer(listing.await.map_err(ServiceError::from)?).await
 }
 

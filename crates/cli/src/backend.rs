@@ -5,7 +5,7 @@ use reclaim_daemon::config::{self, Config};
 use reclaim_engine::{Controls, Engine, Progress, Undone};
 use reclaim_model::{
     Answers, DiskUsage, HeldRuns, ImageList, Namespace, PinRequest, Pins, Plan, ProjectList,
-    PruneRequest, Report,
+    PruneRequest, Report, Separator,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -152,11 +152,18 @@ impl Backend {
         &self,
         namespace: &Namespace,
         may_lack_namespace: bool,
+        separator: Separator,
     ) -> Result<ProjectList, CommandError> {
-        match self {
-            Self::Direct(engine) => Ok(engine.projects(namespace, may_lack_namespace).await?),
-            Self::Host(client) => Ok(client.projects(namespace, may_lack_namespace).await?),
-        }
+        Ok(match self {
+            Self::Direct(engine) => {
+                let listing = engine.projects(namespace, may_lack_namespace, separator);
+                listing.await?
+            }
+            Self::Host(client) => {
+                let listing = client.projects(namespace, may_lack_namespace, separator);
+                listing.await?
+            }
+        })
     }
 
     pub(crate) async fn disk_usage(&self) -> Result<DiskUsage, CommandError> {

@@ -150,6 +150,16 @@ pub(crate) fn writer(
     })
 }
 
+/// Returns the variables of a project without files: of the environment, and of the env files in its
+/// directory.
+pub(crate) fn variables(request: &ProjectFiles) -> Result<Variables, ComposeError> {
+    let base = &request.working_directory;
+    let directory = request.directory.as_ref().map(|path| absolute(base, path));
+    let mut variables = Variables::new(request.environment.clone());
+    add_env_files(request, directory.as_ref().unwrap_or(base), &mut variables)?;
+    Ok(variables)
+}
+
 /// Returns the absolute path, without `.` and `..`. Like Compose, it does not resolve symbolic
 /// links, because the project's name is that of its directory.
 fn absolute(base: &Path, path: &Path) -> PathBuf {

@@ -39,7 +39,7 @@ pub use trust::{Trusted, Writer};
 const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
 
 /// The variable that turns on the compatibility mode, in the environment or in an env file.
-pub const COMPATIBILITY: &str = "COMPOSE_COMPATIBILITY";
+const COMPATIBILITY: &str = "COMPOSE_COMPATIBILITY";
 
 /// A project, read from its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,10 +117,24 @@ pub fn load(request: &ProjectFiles) -> Result<Loaded, ComposeError> {
     })
 }
 
+/// Returns whether the compatibility mode is on for what has no project files: by the request, its
+/// environment, or the env files in its directory.
+///
+/// # Errors
+///
+/// [`ComposeError`]: an env file cannot be read.
+pub fn compatibility(request: &ProjectFiles) -> Result<bool, ComposeError> {
+    if request.compatibility {
+        return Ok(true);
+    }
+    let variables = find::variables(request)?;
+    Ok(is_compatible(variables.get(COMPATIBILITY)))
+}
+
 /// Whether a value of `COMPOSE_COMPATIBILITY` turns on the compatibility mode.
 ///
 /// Source: docker/compose, `pkg/utils/stringutils.go`.
-pub fn is_compatible(value: Option<&str>) -> bool {
+fn is_compatible(value: Option<&str>) -> bool {
     let value = value.map(|value| value.trim().to_lowercase());
     value.is_some_and(|value| matches!(&*value, "1" | "t" | "true"))
 }

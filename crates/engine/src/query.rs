@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reclaim_model::{
     Answer, Container, ContainerState, Digest, DiskUsage, FreedBlob, ImageList, Inventory,
     ListedImage, Namespace, NamespaceInventory, OutsideRecords, ProjectList, PruneRequest,
-    SnapshotId, SnapshotSizes, chain,
+    Separator, SnapshotId, SnapshotSizes, chain,
 };
 use reclaim_plan::{
     DetailedImages, Question, UsageInput, detailed_images, disk_usage, image_objects, projects, why,
@@ -61,7 +61,7 @@ impl Engine {
     }
 
     /// Lists the projects of a namespace and their disk usage, sorted by name; none if the namespace does
-    /// not exist and `may_lack_namespace` is set.
+    /// not exist and `may_lack_namespace` is set. `separator` is that of the default names of images.
     ///
     /// Cancellation safe: it only reads.
     ///
@@ -73,6 +73,7 @@ impl Engine {
         &self,
         namespace: &Namespace,
         may_lack_namespace: bool,
+        separator: Separator,
     ) -> Result<ProjectList, RunError> {
         let evaluated = std::slice::from_ref(namespace);
         let labels = self.protecting_labels();
@@ -89,7 +90,8 @@ impl Engine {
         let sizing = retry(|| self.store.snapshot_bytes(namespace, &snapshots));
         let bytes = sizing.await?;
         let name = namespace.clone();
-        let counting = inventory.read(move |it| projects(it, &registered, &name, &bytes));
+        let counting = inventory
+            .read(move |inventory| projects(inventory, &registered, &name, &bytes, separator));
         Ok(ProjectList {
             namespace: namespace.clone(),
             projects: counting.await,

@@ -17,12 +17,13 @@ use crate::sizes::image_objects;
 /// images.
 ///
 /// A service that only image labels name counts as one that names its image, unless that has the
-/// default name. A label that is not a valid project name is passed over.
+/// default name with the separator. A label that is not a valid project name is passed over.
 pub fn projects(
     inventory: &Inventory,
     registered: &[Container],
     namespace: &Namespace,
     snapshot_bytes: &SnapshotSizes,
+    separator: Separator,
 ) -> Vec<ProjectUsage> {
     let empty = NamespaceInventory::default();
     let found = inventory.namespaces.get(namespace).unwrap_or(&empty);
@@ -46,7 +47,7 @@ pub fn projects(
         }
     }
     let projects = services.into_iter().filter_map(|(name, services)| {
-        let project = Project::of_containers(name.parse().ok()?, Separator::Hyphen, services);
+        let project = Project::of_containers(name.parse().ok()?, separator, services);
         let is_in_project = |container: &&Container| {
             labels_of(&container.labels).is_some_and(|(project, _)| project == name)
         };

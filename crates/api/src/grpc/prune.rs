@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use reclaim_engine::{Progress, RunHandle, RunOptions, blocking, no_progress};
-use reclaim_model::{Namespace, PinAction, PinRequest, PruneRequest};
+use reclaim_model::{Namespace, PinAction, PinRequest, PruneRequest, Separator};
 use tonic::{Request, Response, Status};
 
 use super::error::{invalid, status};
@@ -196,15 +196,13 @@ impl proto::prune_service_server::PruneService for Prune {
         let proto::ListProjectsRequest {
             namespace,
             may_lack_namespace,
+            compatibility,
         } = request.into_inner();
         let namespace = self.namespace(&namespace)?;
-        let projects = self
-            .service
-            .parts
-            .engine
-            .projects(&namespace, may_lack_namespace)
-            .await;
-        let projects = projects.map_err(|error| status(&error.into()))?;
+        let separator = Separator::of_compatibility(compatibility);
+        let engine = &self.service.parts.engine;
+        let listing = engine.projects(&namespace, may_lack_namespace, separator);
+        let projects = listing.await.map_err(|error| status(&error.into()))?;
         Ok(Response::new(proto::ListProjectsResponse {
             projects: projects.projects.iter().map(Into::into).collect(),
         }))

@@ -13,7 +13,7 @@ use reclaim_engine::{ProgressSink, RunOptions, Undone};
 use reclaim_maintenance::{PolicyForecast, PolicyRun, RunRecord};
 use reclaim_model::{
     Answers, DiskUsage, HeldRuns, ImageList, Mode, Namespace, PinRequest, Pins, PolicyName,
-    ProjectList, PruneRequest, Report, UsageByColumn, VERSION, Versioned,
+    ProjectList, PruneRequest, Report, Separator, UsageByColumn, VERSION, Versioned,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -192,8 +192,13 @@ impl HostClient {
         &self,
         namespace: &Namespace,
         may_lack_namespace: bool,
+        separator: Separator,
     ) -> Result<ProjectList, HostError> {
-        let query = in_namespace(namespace, may_lack_namespace);
+        let mut query = in_namespace(namespace, may_lack_namespace);
+        // An older daemon refuses the parameter, instead of ignoring it.
+        if separator == Separator::of_compatibility(true) {
+            query.push_str("&compatibility=true");
+        }
         self.get(&format!("/projects?{query}")).await
     }
 

@@ -107,6 +107,17 @@ pub(super) struct InNamespace {
     pub(super) may_lack_namespace: bool,
 }
 
+/// The query of a list of projects.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Projects {
+    pub(super) namespace: Option<Namespace>,
+    #[serde(default)]
+    pub(super) may_lack_namespace: bool,
+    #[serde(default)]
+    pub(super) compatibility: bool,
+}
+
 /// The query of `why`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

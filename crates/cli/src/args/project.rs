@@ -109,6 +109,13 @@ pub(crate) struct FilesArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProjectLsArgs {
+    /// Use Compose 1's default names of images, `PROJECT_SERVICE`
+    ///
+    /// The same as `COMPOSE_COMPATIBILITY=true`, in the environment or in .env, and as
+    /// --compatibility of `project prune`.
+    #[arg(long)]
+    pub(crate) compatibility: bool,
+
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

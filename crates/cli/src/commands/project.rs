@@ -5,7 +5,7 @@ pub(crate) mod prune;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reclaim_compose::{COMPATIBILITY, ComposeError, ProjectFiles, Trusted, is_compatible, load};
+use reclaim_compose::{ComposeError, ProjectFiles, Trusted, compatibility, load};
 use reclaim_model::{Project, ProjectImages, Separator};
 use rustix::process::{getegid, geteuid};
 
@@ -18,12 +18,31 @@ use crate::{output, text};
 pub(crate) async fn ls(globals: &Globals, args: &ProjectLsArgs) -> Result<Exit, CommandError> {
     let (namespace, is_explicit) = globals.namespace()?;
     let backend = Backend::connect_protected(globals).await?;
-    let list = backend.projects(&namespace, !is_explicit).await?;
+    let separator = Separator::of_compatibility(is_compatible(args)?);
+    let list = backend.projects(&namespace, !is_explicit, separator);
+    let list = list.await?;
     match args.format {
         Format::Json => output::json(&list)?,
         Format::Table => output::data(&text::project::projects(&list.projects))?,
     }
     Ok(Exit::Done)
+}
+
+/// Returns whether the compatibility mode is on. An env file that cannot be read is no error: the working
+/// directory need not be that of a project.
+///
+/// Source: docker/compose, `cmd/compose/compose.go`, `setEnvWithDotEnv`.
+fn is_compatible(args: &ProjectLsArgs) -> Result<bool, CommandError> {
+    let request = ProjectFiles {
+        compatibility: args.compatibility,
+        environment: environment(),
+        working_directory: std::env::current_dir()?,
+        ..ProjectFiles::default()
+    };
+    Ok(compatibility(&request).unwrap_or_else(|error| {
+        output::message(format!("warning: {error}"));
+        false
+    }))
 }
 
 /// Reads the project from its files. If it has a name and no files, returns only the name; the rest
@@ -35,7 +54,7 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
         project_directory,
         env_files,
         profiles,
-        compatibility,
+        compatibility: is_compatible,
     } = &args.files;
     let request = ProjectFiles {
         files: files.clone(),
@@ -44,7 +63,7 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
         env_files: env_files.clone(),
         profiles: profiles.clone(),
         services: args.services.clone(),
-        compatibility: *compatibility,
+        compatibility: *is_compatible,
         environment: environment(),
         working_directory: std::env::current_dir()?,
         trusted: Some(trusted()),
@@ -64,12 +83,7 @@ fn images(args: &ProjectPruneArgs) -> Result<ProjectImages, CommandError> {
             let project = Project {
                 name: name.parse().map_err(ComposeError::Name)?,
                 services: BTreeMap::new(),
-                separator: Separator::of_compatibility(
-                    *compatibility || {
-                        let value = request.environment.get(COMPATIBILITY);
-                        is_compatible(value.map(String::as_str))
-                    },
-                ),
+                separator: Separator::of_compatibility(compatibility(&request)?),
             };
             (project, true)
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use polls::measured;
 use reclaim_engine::{Engine, no_progress};
 use reclaim_maintenance::LastUseIndex;
-use reclaim_model::{Namespace, PruneRequest};
+use reclaim_model::{Namespace, PruneRequest, Separator};
 use reclaim_testkit::ManyImages;
 
 const IMAGES: usize = 100_000;
@@ -94,7 +94,12 @@ async fn evaluating_100_000_images_does_not_hold_the_only_thread() {
     assert_eq!(list.await.images.len(), IMAGES);
     let projects = holds_no_thread("projects", {
         let engine = on();
-        async move { engine.projects(&namespace(), false).await.unwrap() }
+        async move {
+            engine
+                .projects(&namespace(), false, Separator::Hyphen)
+                .await
+                .unwrap()
+        }
     });
     assert_eq!(projects.await.projects.len(), 0);
     let index = Arc::new(LastUseIndex::in_memory());

@@ -14,12 +14,17 @@ use crate::world::{ContainerExt, Outcome, Part, RecordExt, World, chain, danglin
 use ProjectImageMode::{All, Built, Local, None as Nothing};
 
 fn seen(world: &World) -> Vec<ProjectUsage> {
+    seen_with(world, Separator::Hyphen)
+}
+
+fn seen_with(world: &World, separator: Separator) -> Vec<ProjectUsage> {
     let namespace = World::NAMESPACE.parse().unwrap();
     projects(
         &world.inventory(),
         &[],
         &namespace,
         &SnapshotSizes::default(),
+        separator,
     )
 }
 
@@ -465,6 +470,26 @@ fn each_project_has_its_own_images() {
         ),
     ];
     assert_eq!(reported.collect::<Vec<_>>(), expected);
+}
+
+/// A name with the other separator may be one that a user chose.
+#[test]
+fn default_names_have_the_separator_of_the_mode() {
+    let mut world = World::new();
+    let [hyphen, underscore] = ["testproject-web:latest", "testproject_web:latest"].map(library);
+    world.image(&hyphen, "A");
+    world.image(&underscore, "B");
+    let container = world.container("web", "");
+    container.labels = project_labels("testproject", "web");
+    for (separator, expected) in [
+        (Separator::Hyphen, &hyphen),
+        (Separator::Underscore, &underscore),
+    ] {
+        let seen = seen_with(&world, separator);
+        let names: Vec<&str> = seen[0].images.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, [expected.as_str()], "{separator:?}");
+        assert!(seen[0].rmi_local.content_bytes > 0, "{seen:?}");
+    }
 }
 
 #[test]
