@@ -2,7 +2,7 @@
 //! forwards to one.
 
 mod normal;
-mod script;
+pub(crate) mod script;
 
 use std::path::PathBuf;
 
@@ -13,8 +13,8 @@ use crate::side::{ask, socket_of};
 use script::{Step, steps};
 
 /// An engine, and the socket that the clients use.
-struct Engine {
-    dockerd: Dockerd,
+pub(crate) struct Engine {
+    pub(crate) dockerd: Dockerd,
     /// The daemon that forwards to it, if there is one.
     daemon: Option<Daemon>,
     files: script::Files,
@@ -29,7 +29,7 @@ impl Engine {
         }
     }
 
-    async fn forwarded(args: &[&str]) -> Self {
+    pub(crate) async fn forwarded(args: &[&str]) -> Self {
         let dockerd = Dockerd::start().await;
         let address = dockerd.address();
         let args = [&["--docker", &address, "--forward"], args].concat();
@@ -44,7 +44,7 @@ impl Engine {
         }
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         let ours = self
             .daemon
             .as_ref()
@@ -52,7 +52,7 @@ impl Engine {
         ours.unwrap_or_else(|| socket_of(&self.dockerd))
     }
 
-    async fn run(&self, step: &Step) -> script::Answer {
+    pub(crate) async fn run(&self, step: &Step) -> script::Answer {
         step.run(&self.files, &self.socket()).await
     }
 }

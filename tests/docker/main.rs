@@ -13,6 +13,7 @@ mod daemon;
 
 mod about;
 mod command;
+mod containers;
 mod differences;
 mod differential;
 mod forwarded;

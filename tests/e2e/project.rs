@@ -314,9 +314,9 @@ async fn says_why_an_engine_cannot_be_used() {
     let shop = file(SHOP);
     let call = |args: &[&str]| prune(&rig, shop.path(), &[&["--rmi", "all"], args].concat());
     let output = call(&["--engine", "ssh://somewhere"]).exits(2);
-    assert_output_snapshot!(output.stderr, @"error: `ssh://somewhere` is not an address of a Docker Engine; accepted are unix:///PATH, and tcp://HOST:PORT without TLS");
+    assert_output_snapshot!(output.stderr, @"error: `ssh://somewhere` is not an address of a Docker Engine; accepted are unix:///PATH and tcp://HOST:PORT");
     let output = call(&["--engine", "unix:///nonexistent/docker.sock"]).exits(1);
-    assert_output_snapshot!(output.stderr, @"error: connect to the Docker Engine at unix:///nonexistent/docker.sock: Socket not found: /nonexistent/docker.sock");
+    assert_output_snapshot!(output.stderr, @"error: connect to the Docker Engine at unix:///nonexistent/docker.sock: No such file or directory (os error 2)");
     // containerd is not a Docker Engine.
     let address = format!("unix://{}", rig.containerd.address());
     call(&["--engine", &address]).exits(1);

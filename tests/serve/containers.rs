@@ -33,8 +33,12 @@ impl Engine {
         let router = Router::new().fallback(async move |request: Request| {
             let path = request.uri().path();
             Json(if path.ends_with("/containers/json") {
-                assert!(request.uri().query().unwrap().contains("all=true"));
-                containers.clone()
+                // The list of a prune has `all=true`, and a client's own is passed on.
+                let query = request.uri().query().unwrap();
+                let listed = containers.as_array().unwrap().iter();
+                let is_all = query.contains("all=");
+                let listed = listed.filter(|it| is_all || it["State"] == "running");
+                json!(listed.collect::<Vec<_>>())
             } else if path.ends_with("/info") {
                 info.clone()
             } else {

@@ -87,6 +87,7 @@ pub(crate) async fn serve(
         namespace: shop.namespace.clone(),
         run: RunOptions::default(),
         cancel: CancellationToken::new(),
+        docker: None,
     };
     // Answers all paths that the engine has no route for.
     let images = DockerApi::new(Arc::new(engine), options).router();

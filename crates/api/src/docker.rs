@@ -16,6 +16,7 @@ mod attestations;
 mod containers;
 mod descriptor;
 mod df;
+mod engines;
 mod error;
 mod event_log;
 mod events;
@@ -102,7 +103,7 @@ async fn dispatch(
         Route::RemoveImage(name) => remove::remove(api, name, &request).await,
         Route::ImageAttestations(name) => attestations::attestations(api, &name, &request).await,
         Route::ListContainers => containers::list(api, &request).await,
-        Route::InspectContainer(id) => containers::inspect(api, &id).await,
+        Route::InspectContainer(id) => containers::inspect(api, &id, &request).await,
         Route::ListNetworks => Ok(empty_list()),
         Route::ListVolumes => Ok(respond::no_volumes()),
         Route::InspectOther(kind, name) => Err(other_resources::missing(kind, &name)),

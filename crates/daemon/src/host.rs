@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{env, fs, io};
 
 use reclaim_engine::{
-    ContainerdConfig, DockerContainers, Engine, RegisteredContainers, UnlistedDocker,
+    ContainerdConfig, DockerContainers, DockerError, Engine, RegisteredContainers, UnlistedDocker,
     read_registry_hosts, read_sandbox_images,
 };
 use reclaim_maintenance::{
@@ -57,6 +57,8 @@ pub struct Host {
     pub config: Config,
     /// The engine, which knows all containers.
     pub engine: Arc<Engine>,
+    /// The Docker Engines whose containers keep their images, if any are named.
+    pub docker: Option<Arc<DockerContainers>>,
     /// When each image was last used.
     pub index: Arc<LastUseIndex>,
     /// The runs of policies.
@@ -109,7 +111,8 @@ impl Host {
             Patience::Waits => adapt(engine, &state).keeping_holds(),
         };
         let index = Arc::new(LastUseIndex::open(&state)?);
-        let engine = with_docker(adapted, &options.docker, options.trust_leases)?
+        let docker = docker(&options.docker)?;
+        let engine = with_docker(adapted, docker.as_ref(), options.trust_leases)
             .with_containers(Arc::clone(&registered) as _)
             .with_last_use(Arc::clone(&index) as _);
         let engine = if options.is_remote {
@@ -120,6 +123,7 @@ impl Host {
         let history = RunHistory::open(&state)?;
         let late = LateRoom::of_runs(&history.runs(), engine.store().now(), Instant::now());
         let host = Self {
+            docker,
             index,
             history: Arc::new(history),
             late: Arc::new(late),
@@ -257,18 +261,25 @@ fn registered(state: &Path) -> Result<RegisteredContainers, DaemonError> {
     opened.map_err(|error| DaemonError::State { directory, error })
 }
 
+/// Returns the store for the Docker Engines at these addresses, if there are any.
+fn docker(addresses: &[String]) -> Result<Option<Arc<DockerContainers>>, DockerError> {
+    if addresses.is_empty() {
+        return Ok(None);
+    }
+    let addresses = addresses.iter().map(|address| address.parse());
+    let addresses = addresses.collect::<Result<_, DockerError>>()?;
+    Ok(Some(Arc::new(DockerContainers::new(addresses))))
+}
+
 /// Adds the containers of Docker Engines.
 fn with_docker(
     engine: Engine,
-    addresses: &[String],
+    docker: Option<&Arc<DockerContainers>>,
     trust_leases: bool,
-) -> Result<Engine, DaemonError> {
-    if trust_leases {
-        return Ok(engine);
+) -> Engine {
+    match docker {
+        Some(docker) => engine.with_containers(Arc::clone(docker) as _),
+        None if trust_leases => engine,
+        None => engine.with_containers(Arc::new(UnlistedDocker)),
     }
-    Ok(engine.with_containers(if addresses.is_empty() {
-        Arc::new(UnlistedDocker)
-    } else {
-        Arc::new(DockerContainers::new(addresses)?)
-    }))
 }

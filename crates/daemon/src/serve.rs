@@ -68,6 +68,7 @@ pub async fn serve(
         None => access,
     };
     let grace = run.grace;
+    let docker = host.docker.clone();
     let engine = Arc::clone(&host.engine);
     let registered = Arc::clone(&host.registered);
     let listeners = listen::open(&addresses, &access, tls.as_ref()).await?;
@@ -79,6 +80,7 @@ pub async fn serve(
             namespace: namespace.clone(),
             run: run.clone(),
             cancel: stop.clone(),
+            docker,
         },
     );
     let daemon = Daemon::start(Arc::new(host), Vec::new(), stop).await?;

@@ -1,33 +1,67 @@
 //! Connections to Docker Engines.
 
+mod connection;
 mod containers;
+
+use std::io;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error as ApiError;
+use bollard::models::SystemVersion;
 
+use connection::send;
+pub use connection::{DockerAddress, DockerAnswer, DockerStream};
 pub use containers::DockerContainers;
 
-/// The timeout of a call, in seconds. Removing one image collects garbage, which takes long.
+/// The timeout of a call, in seconds. Removing one image collects garbage, and measuring volumes reads
+/// all of them, so both take long.
 const TIMEOUT: u64 = 600;
+
+/// How long an engine may take to list its containers. A run waits for it with the guard taken. The
+/// list is in an engine's memory, so an engine that takes longer hangs.
+const LIST_TIME: Duration = Duration::from_secs(60);
+
+/// The host in the URLs of requests, which no engine reads.
+const HOST: &str = "http://docker";
 
 /// Why a request to a Docker Engine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DockerError {
     /// The address has an unknown form.
     #[error(
-        "`{0}` is not an address of a Docker Engine; accepted are unix:///PATH, and tcp://HOST:PORT \
-         without TLS"
+        "`{0}` is not an address of a Docker Engine; accepted are unix:///PATH and tcp://HOST:PORT"
     )]
     BadAddress(String),
-    /// No Docker API answers at the address.
+    /// Nothing accepts connections at the address.
     #[error("connect to the Docker Engine at {address}")]
     Connect {
         /// The address.
         address: String,
         /// The cause.
         #[source]
-        source: ApiError,
+        source: io::Error,
     },
+    /// The response did not arrive in time.
+    #[error("the Docker Engine at {address} did not answer within {seconds} s")]
+    Silent {
+        /// The address.
+        address: String,
+        /// The limit, in seconds.
+        seconds: u64,
+    },
+    /// There is no whole response.
+    #[error("no response from the Docker Engine at {address}")]
+    NoAnswer {
+        /// The address.
+        address: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What answers at the address is not a Docker Engine.
+    #[error("no Docker Engine answers at {0}")]
+    NotDocker(String),
     /// The engine answered with an error.
     #[error("{operation}")]
     Call {
@@ -39,59 +73,71 @@ pub enum DockerError {
     },
 }
 
-/// A connection to one Docker Engine.
+/// One Docker Engine, which answered when this was created.
 #[derive(Debug, Clone)]
 pub struct DockerEngine {
     docker: Docker,
-    address: String,
+    address: DockerAddress,
+    version: SystemVersion,
 }
 
 impl DockerEngine {
-    /// Connects to the engine at `address`, in the form of `DOCKER_HOST`, and negotiates the API
-    /// version.
+    /// Checks that an engine answers at `address`.
     ///
     /// # Errors
     ///
-    /// [`DockerError::BadAddress`], or [`DockerError::Connect`] if it does not answer.
-    pub async fn connect(address: &str) -> Result<Self, DockerError> {
-        let version = bollard::API_DEFAULT_VERSION;
-        let connected = match check_address(address)? {
-            Transport::Unix => Docker::connect_with_unix(address, TIMEOUT, version),
-            Transport::Http => Docker::connect_with_http(address, TIMEOUT, version),
+    /// [`DockerError`] if no engine answers.
+    pub async fn connect(address: &DockerAddress) -> Result<Self, DockerError> {
+        let answer = address.get("/version", LIST_TIME).await?;
+        let version = serde_json::from_slice(&answer.body).ok();
+        let version = version.filter(|version: &SystemVersion| version.api_version.is_some());
+        let version = version.ok_or_else(|| DockerError::NotDocker(address.to_string()))?;
+        let connected = address.clone();
+        let transport = move |request| {
+            let address = connected.clone();
+            async move {
+                let sent = send(address.connect().await?, request).await;
+                sent.map_err(|err| ApiError::HyperResponseError { err })
+            }
         };
-        let failed = |source| DockerError::Connect {
-            address: address.to_owned(),
-            source,
-        };
-        let docker = connected.map_err(failed)?;
-        let docker = docker.negotiate_version().await.map_err(failed)?;
+        let default = bollard::API_DEFAULT_VERSION;
+        let docker = Docker::connect_with_custom_transport(transport, Some(HOST), TIMEOUT, default);
         Ok(Self {
-            docker,
-            address: address.to_owned(),
+            docker: docker.map_err(|source| DockerError::Call {
+                operation: "create a client of the Docker Engine",
+                source,
+            })?,
+            address: address.clone(),
+            version,
         })
     }
 
     /// Returns the address of the engine.
-    pub fn address(&self) -> &str {
+    pub fn address(&self) -> &DockerAddress {
         &self.address
+    }
+
+    /// Returns the oldest and the newest version of the API that the engine has, if it reports them.
+    pub fn api_versions(&self) -> [Option<&str>; 2] {
+        let SystemVersion {
+            min_api_version,
+            api_version,
+            ..
+        } = &self.version;
+        [min_api_version.as_deref(), api_version.as_deref()]
     }
 
     /// Returns the client of its API.
     pub fn client(&self) -> &Docker {
         &self.docker
     }
-}
 
-/// The transport to an engine.
-enum Transport {
-    Unix,
-    Http,
-}
-
-fn check_address(address: &str) -> Result<Transport, DockerError> {
-    match address.split_once("://") {
-        Some(("unix", path)) if !path.is_empty() => Ok(Transport::Unix),
-        Some(("tcp" | "http", host)) if !host.is_empty() => Ok(Transport::Http),
-        _ => Err(DockerError::BadAddress(address.to_owned())),
+    /// Sends a GET request to the path, and returns the response as it is.
+    ///
+    /// # Errors
+    ///
+    /// If there is no whole response in ten minutes. A response with an error is not an error.
+    pub async fn get(&self, path: &str) -> Result<DockerAnswer, DockerError> {
+        self.address.get(path, Duration::from_secs(TIMEOUT)).await
     }
 }

@@ -183,7 +183,9 @@ pub use containers::{
     OwnerName, OwnerNameError, RegisterError, RegisteredContainers, TimeToLive,
 };
 #[cfg(feature = "docker")]
-pub use docker::{DockerContainers, DockerEngine, DockerError};
+pub use docker::{
+    DockerAddress, DockerAnswer, DockerContainers, DockerEngine, DockerError, DockerStream,
+};
 pub use engine::LastUseSource;
 pub use kubernetes::ContainerdConfig;
 pub use unlisted::UnlistedDocker;
@@ -197,7 +199,7 @@ pub use kept_holds::KeptHold;
 pub use undo::Undone;
 
 // Images in detail, as Docker's API shows them.
-pub use query::Listing;
+pub use query::{ContainerList, Listing};
 pub use reclaim_plan::{ConfigDetails, DetailedImages, ImageDetails, ManifestDetails};
 
 // For the other packages of Reclaim only. Embedders should not use these: they change without notice.

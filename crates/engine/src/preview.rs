@@ -174,7 +174,7 @@ impl Engine {
         let Some(seen) = inventory.namespaces.get_mut(namespace) else {
             return Ok(());
         };
-        self.note_running(namespace, seen).await
+        self.note_running(namespace, &mut seen.containers).await
     }
 
     /// Returns the request with current last uses. Reading containerd takes long, so images may

@@ -35,6 +35,15 @@ pub struct Listing {
     pub unreadable: Vec<String>,
 }
 
+/// The containers of one namespace.
+#[derive(Debug, Clone, Default)]
+pub struct ContainerList {
+    /// The containers of all stores, each once, sorted by ID.
+    pub containers: Vec<Container>,
+    /// The container stores that could not be read, and why. Their containers are missing.
+    pub unreadable: Vec<String>,
+}
+
 impl Engine {
     /// Lists the images of a namespace with their sizes, and what a prune of all unused images would do
     /// with each; none if the namespace does not exist and `may_lack_namespace` is set.
@@ -115,7 +124,7 @@ impl Engine {
         let Some(seen) = inventory.namespaces.get_mut(namespace) else {
             return Ok(Listing::default());
         };
-        self.note_running(namespace, seen).await?;
+        self.note_running(namespace, &mut seen.containers).await?;
         let (registered, unreadable) = self.registered_readable(namespace).await;
         let containers = merged(&inventory.namespaces[namespace].containers, &registered);
         let inventory = Shared::new(inventory);
@@ -132,6 +141,27 @@ impl Engine {
             unreadable,
         });
         Ok(listing.await)
+    }
+
+    /// Lists the containers of a namespace, of all stores; none if it does not exist.
+    ///
+    /// Cancellation safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// If containerd cannot be read completely. A container store that cannot be read is in
+    /// [`ContainerList::unreadable`].
+    pub async fn containers(&self, namespace: &Namespace) -> Result<ContainerList, RunError> {
+        if !retry(|| self.store.namespaces()).await?.contains(namespace) {
+            return Ok(ContainerList::default());
+        }
+        let mut recorded = retry(|| self.store.containers(namespace)).await?;
+        self.note_running(namespace, &mut recorded).await?;
+        let (registered, unreadable) = self.registered_readable(namespace).await;
+        Ok(ContainerList {
+            containers: merged(&recorded, &registered),
+            unreadable,
+        })
     }
 
     /// Reads a document of an image: an index, a manifest or a config. `None` if the namespace does not
@@ -165,9 +195,9 @@ impl Engine {
     pub(crate) async fn note_running(
         &self,
         namespace: &Namespace,
-        seen: &mut NamespaceInventory,
+        containers: &mut [Container],
     ) -> Result<(), RunError> {
-        if seen.containers.is_empty() {
+        if containers.is_empty() {
             return Ok(());
         }
         let running = match retry(|| self.store.running_containers(namespace)).await {
@@ -181,7 +211,7 @@ impl Engine {
             }
             Err(error) => return Err(error.into()),
         };
-        for container in &mut seen.containers {
+        for container in containers {
             container.state = if running.contains(&container.id) {
                 ContainerState::Running
             } else {

@@ -71,19 +71,19 @@ fn buildx() -> PathBuf {
 }
 
 /// A shell command.
-pub(super) struct Step {
+pub(crate) struct Step {
     pub(super) name: &'static str,
     command: String,
     /// The expected exit status.
-    pub(super) code: i32,
+    pub(crate) code: i32,
     /// Lines that are printed, among others.
     pub(super) prints: &'static [&'static str],
 }
 
 /// The exit status and the output of a step.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) code: i32,
+pub(crate) struct Answer {
+    pub(crate) code: i32,
     stdout: Vec<String>,
     /// In the order of the alphabet, because clients print progress of steps side by side.
     stderr: Vec<String>,
@@ -108,7 +108,7 @@ impl Answer {
 }
 
 impl Step {
-    pub(super) fn new(name: &'static str, command: &str) -> Self {
+    pub(crate) fn new(name: &'static str, command: &str) -> Self {
         Self {
             name,
             command: command.to_owned(),
@@ -180,7 +180,7 @@ fn without_progress(line: &str) -> &str {
 }
 
 /// Imports the image that all others are built from.
-pub(super) fn import() -> Step {
+pub(crate) fn import() -> Step {
     Step::new("import", "tar -C root -c . | docker import - base:1")
 }
 

@@ -1,19 +1,23 @@
-//! `GET /containers/json` and `/containers/{id}/json`: the containers of all stores, as far as images
-//! are concerned.
+//! `GET /containers/json` and `/containers/{id}/json`: the containers of all stores.
+//!
+//! A container that a Docker Engine lists is shown as the engine shows it. Of others, only what concerns
+//! their images is known.
 //!
 //! Source: moby, `daemon/list.go`, and `daemon/container.go`, `GetContainer`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::response::Response;
+use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
-use reclaim_engine::{Listing, Shared};
-use reclaim_model::{Container, ContainerState, FilterArgs, FilterError};
+use reclaim_engine::ContainerList;
+use reclaim_model::{Container, ContainerSource, ContainerState, FilterArgs, FilterError};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::api::{ApiRequest, DockerApi};
+use super::engines::{self, parsed};
 use super::error::ApiError;
 use super::identity::NO_TIME;
 use super::respond;
@@ -64,31 +68,49 @@ pub(super) async fn list(api: &DockerApi, request: &ApiRequest) -> Result<Respon
     if let Some(key) = filters.keys().find(|key| !KEYS.contains(key)) {
         return Err(FilterError::UnknownKey(key.to_owned()).into());
     }
-    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    if let Some(error) = listing.unreadable.first() {
+    let known = api.engine().containers(api.namespace()).await?;
+    if let Some(error) = known.unreadable.first() {
         // A partial list would look complete.
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error));
     }
-    let all = request.query.is_on("all") || filters.contains_key("status");
     let limit = request.query.get("limit").parse().ok();
-    let listed: Vec<Summary> = summaries(&listing)
+    let limit = limit.filter(|limit| *limit > 0);
+    let all = request.query.is_on("all") || filters.contains_key("status") || limit.is_some();
+    let mut listed = Vec::new();
+    let path = format!("/containers/json?{}", request.query.encoded());
+    for engine in api.engines().await? {
+        let body = engines::get(&engine, &request.version, &path).await?;
+        listed.extend(parsed::<Vec<Value>>(&body)?);
+    }
+    let others: Vec<Summary> = others(&known.containers, &listed)
         .into_iter()
         .filter(|container| all || container.state == RUNNING)
         .filter(|container| matches(container, &filters))
-        .take(limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX))
         .collect();
+    let is_mixed = !listed.is_empty() && !others.is_empty();
+    listed.extend(others.iter().map(|container| json!(container)));
+    if is_mixed {
+        listed.sort_by_key(|container| std::cmp::Reverse(container["Created"].as_i64()));
+    }
+    listed.truncate(limit.unwrap_or(usize::MAX));
     Ok(respond::json(StatusCode::OK, &listed))
 }
 
 const RUNNING: &str = "running";
 
-/// Returns all containers, sorted by ID.
-pub(super) fn summaries(listing: &Listing) -> Vec<Summary> {
+/// Returns the containers that no Docker Engine lists, sorted by ID. `listed` are those of the engines.
+pub(super) fn others(containers: &[Container], listed: &[Value]) -> Vec<Summary> {
     let now = reclaim_engine::now();
-    let containers = listing.containers.iter();
-    containers
-        .map(|container| summary(container, now))
-        .collect()
+    // An engine may have created one since the containers were listed.
+    let ids: BTreeSet<&str> = listed.iter().filter_map(|it| it["Id"].as_str()).collect();
+    let is_other = |container: &&Container| !is_listed(container) && !ids.contains(&*container.id);
+    let others = containers.iter().filter(is_other);
+    others.map(|container| summary(container, now)).collect()
+}
+
+/// Whether a Docker Engine lists a container.
+fn is_listed(container: &Container) -> bool {
+    container.source == ContainerSource::Docker
 }
 
 /// Returns the state and the status of a container.
@@ -129,19 +151,80 @@ fn summary(container: &Container, now: Timestamp) -> Summary {
     }
 }
 
-pub(super) async fn inspect(api: &DockerApi, text: &str) -> Result<Response, ApiError> {
-    let listing = Shared::new(api.engine().listing(api.namespace()).await?);
-    let Some(container) = find(&listing.containers, text)? else {
-        let missing = || ApiError::new(StatusCode::NOT_FOUND, format!("No such container: {text}"));
-        let unlisted = |error| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error);
-        return Err(listing.unreadable.first().map_or_else(missing, unlisted));
+pub(super) async fn inspect(
+    api: &DockerApi,
+    text: &str,
+    request: &ApiRequest,
+) -> Result<Response, ApiError> {
+    let name = text.strip_prefix('/').unwrap_or(text);
+    let theirs = match in_engines(api, name, request).await {
+        Ok(Some(container)) if is_exact(&container, name) => return Ok(shown(&container)),
+        theirs => theirs,
     };
-    Ok(respond::json(StatusCode::OK, &details(container)))
+    let known = api.engine().containers(api.namespace()).await?;
+    let ContainerList {
+        containers,
+        unreadable,
+    } = &known;
+    // Together, so that the beginning of several IDs is none of them.
+    match find(containers, name)? {
+        Some(container) if !is_listed(container) => {
+            return Ok(respond::json(StatusCode::OK, &details(container)));
+        }
+        Some(_) | None => {}
+    }
+    if let Some(container) = theirs? {
+        return Ok(shown(&container));
+    }
+    Err(match unreadable.first() {
+        Some(error) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error),
+        None => ApiError::new(StatusCode::NOT_FOUND, format!("No such container: {text}")),
+    })
 }
 
-/// Finds a container by its ID, by its name, which is the ID, or by the beginning of the ID.
+/// Returns a container as a Docker Engine shows it, if one has it.
+async fn in_engines(
+    api: &DockerApi,
+    name: &str,
+    request: &ApiRequest,
+) -> Result<Option<Bytes>, ApiError> {
+    // No name or ID of Docker has other characters.
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let begins_well = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if !begins_well || !name.bytes().all(is_of_name) {
+        return Ok(None);
+    }
+    let size = u8::from(request.query.is_on("size"));
+    let path = format!("/containers/{name}/json?size={size}");
+    for engine in api.engines().await? {
+        match engines::get(&engine, &request.version, &path).await {
+            Err(error) if error.status == StatusCode::NOT_FOUND => {}
+            found => return found.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a container was found by its ID or its name, and not by the beginning of its ID.
+fn is_exact(container: &Bytes, name: &str) -> bool {
+    let Ok(container) = parsed::<Value>(container) else {
+        return true;
+    };
+    let has =
+        |key: &str| container[key].as_str().map(|it| it.trim_start_matches('/')) == Some(name);
+    has("Id") || has("Name")
+}
+
+fn shown(container: &Bytes) -> Response {
+    respond::json_text(StatusCode::OK, container.to_vec())
+}
+
+/// Finds a container by its ID, which is the name of one that no Docker Engine lists, or by the beginning
+/// of the ID.
 fn find<'a>(containers: &'a [Container], text: &str) -> Result<Option<&'a Container>, ApiError> {
-    let text = text.strip_prefix('/').unwrap_or(text);
     let exact = containers.iter().find(|container| container.id == text);
     if exact.is_some() || text.is_empty() {
         return Ok(exact);

@@ -1,6 +1,8 @@
 //! The options of Docker's API.
 
-use reclaim_engine::RunOptions;
+use std::sync::Arc;
+
+use reclaim_engine::{DockerContainers, RunOptions};
 use reclaim_model::Namespace;
 use tokio_util::sync::CancellationToken;
 
@@ -13,4 +15,6 @@ pub struct DockerOptions {
     pub run: RunOptions,
     /// Stops runs: they end after the removals under way, and report.
     pub cancel: CancellationToken,
+    /// The Docker Engines whose containers are shown as the engines report them.
+    pub docker: Option<Arc<DockerContainers>>,
 }

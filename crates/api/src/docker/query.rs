@@ -72,6 +72,17 @@ impl Query {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Returns all parameters as a query of a URL.
+    pub(super) fn encoded(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, values) in &self.values {
+            for value in values {
+                query.append_pair(name, value);
+            }
+        }
+        query.finish()
+    }
+
     /// Returns a boolean parameter: any value is on, but for those that mean off.
     ///
     /// Source: moby, `daemon/server/httputils/form.go`.

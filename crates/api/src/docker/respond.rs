@@ -33,6 +33,11 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
+/// Returns a response with a JSON text.
+pub(super) fn json_text(status: StatusCode, body: Vec<u8>) -> Response {
+    respond(status, JSON, body)
+}
+
 pub(super) fn text(status: StatusCode, body: &'static str) -> Response {
     respond(status, TEXT, body.into())
 }

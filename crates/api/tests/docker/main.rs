@@ -4,7 +4,9 @@
 
 mod attestations;
 mod containers;
+mod engine;
 mod events;
 mod inspect;
 mod list;
 mod stage;
+mod usage;

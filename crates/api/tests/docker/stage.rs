@@ -7,7 +7,8 @@ use axum::body::{Body, Bytes, to_bytes};
 use http::{Request, StatusCode};
 use reclaim_api::docker::{DockerApi, DockerOptions};
 use reclaim_engine::{
-    CancellationToken, Container, Containerd, Engine, InMemoryContainers, RunOptions,
+    CancellationToken, Container, Containerd, DockerContainers, Engine, InMemoryContainers,
+    RunOptions,
 };
 use reclaim_fake::api::services::v1::Image as Record;
 use reclaim_fake::api::types::Descriptor;
@@ -52,15 +53,25 @@ impl Answer {
 
 impl Stage {
     pub(crate) fn set() -> Self {
+        Self::beside(None)
+    }
+
+    /// With a Docker Engine whose containers keep their images.
+    pub(crate) fn beside(docker: Option<Arc<DockerContainers>>) -> Self {
         let fake = Fake::new("2.1.9");
         fake.change(|state| drop(state.namespace(NAMESPACE).clone()));
         let containers = Arc::new(InMemoryContainers::new());
         let engine = Engine::new(Containerd::from_channel(fake.channel()))
             .with_containers(Arc::clone(&containers) as _);
+        let engine = match &docker {
+            Some(docker) => engine.with_containers(Arc::clone(docker) as _),
+            None => engine,
+        };
         let options = DockerOptions {
             namespace: NAMESPACE.parse().unwrap(),
             run: RunOptions::default(),
             cancel: CancellationToken::new(),
+            docker,
         };
         Self {
             fake,

@@ -1,9 +1,8 @@
 //! `reclaim serve` and `reclaim health`.
 
-use reclaim_api::docker::forward::ForwardError;
+use reclaim_api::docker::forward::{EngineAddress, ForwardError};
 use reclaim_api::health::{Check, check};
-use reclaim_daemon::config::ForwardConfig;
-use reclaim_daemon::{DaemonError, ForwardOptions, Patience, ServeOptions};
+use reclaim_daemon::{DaemonError, ForwardOptions, Host, Patience, ServeOptions};
 use reclaim_model::Namespace;
 
 use crate::args::Globals;
@@ -25,7 +24,7 @@ pub(crate) async fn serve(globals: &Globals, args: &ServeArgs) -> Result<Exit, C
         access: args.access(),
         tls: args.tls(),
         run: args.pace.options(),
-        forward: forward(args, &host.config.forward)?,
+        forward: forward(args, &host)?,
     };
     let stop = stop_on_signals(Some(STOPPING))?;
     reclaim_daemon::serve(host, options, &stop.token).await?;
@@ -33,10 +32,8 @@ pub(crate) async fn serve(globals: &Globals, args: &ServeArgs) -> Result<Exit, C
 }
 
 /// Returns what is forwarded, by the options and the configuration.
-fn forward(
-    args: &ServeArgs,
-    config: &ForwardConfig,
-) -> Result<Option<ForwardOptions>, CommandError> {
+fn forward(args: &ServeArgs, host: &Host) -> Result<Option<ForwardOptions>, CommandError> {
+    let config = &host.config.forward;
     if !args.forward && !config.enabled {
         return match args.forward_except {
             Some(_) => Err(CommandError::NothingForwarded),
@@ -45,14 +42,13 @@ fn forward(
     }
     let except = args.forward_except.as_ref().unwrap_or(&config.except);
     let failed = |error: ForwardError| CommandError::Daemon(DaemonError::Forward(error));
-    let [engine] = &args.host.docker[..] else {
-        return Err(failed(ForwardError::Engines(args.host.docker.len())));
+    let engines = host.docker.as_ref().map_or(&[][..], |it| it.addresses());
+    let [engine] = engines else {
+        return Err(failed(ForwardError::Engines(engines.len())));
     };
-    let engine = engine
-        .parse()
-        .map_err(|error| failed(ForwardError::Address(error)))?;
+    let engine = EngineAddress::try_from(engine.clone());
     Ok(Some(ForwardOptions {
-        engine,
+        engine: engine.map_err(|error| failed(ForwardError::Address(error)))?,
         except: except.clone(),
     }))
 }

@@ -9,7 +9,7 @@ use bollard::query_parameters::ListContainersOptions;
 use jiff::Timestamp;
 use reclaim_model::{Container, ContainerSource, ContainerState, Namespace};
 
-use super::{DockerEngine, DockerError};
+use super::{DockerAddress, DockerEngine, DockerError, LIST_TIME};
 use crate::containers::{ContainerStore, ContainerStoreError};
 use crate::unlisted::NoDockerEngine;
 
@@ -20,28 +20,47 @@ use crate::unlisted::NoDockerEngine;
 /// engine uses refuse, too.
 #[derive(Debug)]
 pub struct DockerContainers {
-    addresses: Vec<String>,
+    addresses: Vec<DockerAddress>,
     name: String,
 }
 
 impl DockerContainers {
-    /// Creates a store for the engines at `addresses`, in the form of `DOCKER_HOST`.
+    /// Creates a store for the engines at `addresses`. It does not connect to them yet.
+    pub fn new(addresses: Vec<DockerAddress>) -> Self {
+        let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let name = format!("containers of the Docker Engine at {}", names.join(", "));
+        Self { addresses, name }
+    }
+
+    /// Returns the addresses of the engines.
+    pub fn addresses(&self) -> &[DockerAddress] {
+        &self.addresses
+    }
+
+    /// Returns the engines that keep their images in a namespace, and those that do not report where.
     ///
     /// # Errors
     ///
-    /// [`DockerError::BadAddress`]. It does not connect to the engines yet.
-    pub fn new(addresses: &[String]) -> Result<Self, DockerError> {
-        for address in addresses {
-            super::check_address(address)?;
+    /// If an engine does not answer within a minute.
+    pub async fn engines(&self, namespace: &Namespace) -> Result<Vec<DockerEngine>, DockerError> {
+        let mut engines = Vec::new();
+        for address in &self.addresses {
+            let connecting = engine_of(address, namespace);
+            engines.extend(address.within(LIST_TIME, connecting).await?);
         }
-        Ok(Self {
-            addresses: addresses.to_vec(),
-            name: format!(
-                "containers of the Docker Engine at {}",
-                addresses.join(", ")
-            ),
-        })
+        Ok(engines)
     }
+}
+
+/// Connects to an engine; `None` if it keeps its images in another namespace.
+async fn engine_of(
+    address: &DockerAddress,
+    namespace: &Namespace,
+) -> Result<Option<DockerEngine>, DockerError> {
+    let engine = DockerEngine::connect(address).await?;
+    let configured = engine.namespace().await?;
+    let is_its = configured.is_none_or(|configured| configured == namespace.as_str());
+    Ok(is_its.then_some(engine))
 }
 
 #[async_trait]
@@ -61,11 +80,16 @@ impl ContainerStore for DockerContainers {
         let mut containers = Vec::new();
         let mut is_configured = false;
         for address in &self.addresses {
-            let engine = DockerEngine::connect(address).await?;
-            let configured = engine.namespace().await?;
-            if configured.is_none_or(|configured| configured == namespace.as_str()) {
+            let listing = async {
+                let engine = engine_of(address, namespace).await?;
+                Ok(match engine {
+                    Some(engine) => Some(engine.containers().await?),
+                    None => None,
+                })
+            };
+            if let Some(listed) = address.within(LIST_TIME, listing).await? {
                 is_configured = true;
-                containers.extend(engine.containers().await?);
+                containers.extend(listed);
             }
         }
         if !is_configured {
@@ -76,7 +100,7 @@ impl ContainerStore for DockerContainers {
 }
 
 impl DockerEngine {
-    async fn containers(&self) -> Result<impl Iterator<Item = Container>, DockerError> {
+    async fn containers(&self) -> Result<impl Iterator<Item = Container> + use<>, DockerError> {
         let options = ListContainersOptions {
             all: true,
             ..ListContainersOptions::default()

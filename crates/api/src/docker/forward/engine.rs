@@ -2,33 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
+use std::path::Path;
 
-use tokio::net::{TcpStream, UnixStream};
-use tokio_util::either::Either;
-
-/// How long a connection to the engine may take.
-const CONNECT_TIME: Duration = Duration::from_secs(10);
+use reclaim_engine::{DockerAddress, DockerStream};
 
 /// A connection to the engine.
-pub(super) type EngineStream = Either<UnixStream, TcpStream>;
+pub(super) type EngineStream = DockerStream;
 
-/// The address of an engine on this machine, in the form of `DOCKER_HOST`.
+/// The address of an engine on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineAddress {
-    text: String,
-    transport: Transport,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Transport {
-    Unix(PathBuf),
-    /// The host and the port.
-    Tcp(String, u16),
-}
+pub struct EngineAddress(DockerAddress);
 
 /// An address to which requests are not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,63 +24,29 @@ pub struct EngineAddressError(String);
 impl EngineAddress {
     /// Returns the path of the engine's socket, if it has one.
     pub(super) fn socket(&self) -> Option<&Path> {
-        match &self.transport {
-            Transport::Unix(path) => Some(path),
-            Transport::Tcp(..) => None,
-        }
+        self.0.socket()
     }
 
     pub(super) async fn connect(&self) -> io::Result<EngineStream> {
-        let connecting = async {
-            Ok(match &self.transport {
-                Transport::Unix(path) => Either::Left(UnixStream::connect(path).await?),
-                Transport::Tcp(host, port) => {
-                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                    stream.set_nodelay(true)?;
-                    Either::Right(stream)
-                }
-            })
-        };
-        let connected = tokio::time::timeout(CONNECT_TIME, connecting).await;
-        connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        self.0.connect().await
     }
 }
 
-impl FromStr for EngineAddress {
-    type Err = EngineAddressError;
+impl TryFrom<DockerAddress> for EngineAddress {
+    type Error = EngineAddressError;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let transport = match text.split_once("://") {
-            Some(("unix", path)) if !path.is_empty() => Some(Transport::Unix(path.into())),
-            Some(("tcp" | "http", place)) => loopback(place.trim_end_matches('/')),
-            _ => None,
-        };
-        match transport {
-            Some(transport) => Ok(Self {
-                text: text.to_owned(),
-                transport,
-            }),
-            None => Err(EngineAddressError(text.to_owned())),
+    fn try_from(address: DockerAddress) -> Result<Self, EngineAddressError> {
+        if address.is_local() {
+            Ok(Self(address))
+        } else {
+            Err(EngineAddressError(address.to_string()))
         }
     }
-}
-
-/// Parses a host and a port of this machine.
-fn loopback(place: &str) -> Option<Transport> {
-    let (host, port) = place.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    let is_loopback =
-        host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
-    let port = port.parse().ok().filter(|_| is_loopback)?;
-    Some(Transport::Tcp(host.to_owned(), port))
 }
 
 impl fmt::Display for EngineAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.text)
+        self.0.fmt(formatter)
     }
 }
 
@@ -107,29 +56,12 @@ mod tests {
 
     #[test]
     fn accepts_only_addresses_on_this_machine() {
-        for text in [
-            "unix:///run/docker.sock",
-            "tcp://127.0.0.1:2375",
-            "http://127.1.2.3:2375/",
-            "tcp://[::1]:2375",
-            "tcp://localhost:2375",
-        ] {
-            assert_eq!(text.parse::<EngineAddress>().unwrap().to_string(), text);
+        let address = |text: &str| EngineAddress::try_from(text.parse::<DockerAddress>().unwrap());
+        for text in ["unix:///run/docker.sock", "tcp://127.0.0.1:2375"] {
+            assert_eq!(address(text).unwrap().to_string(), text);
         }
-        for text in [
-            "",
-            "unix://",
-            "/run/docker.sock",
-            "tcp://",
-            "tcp://10.0.0.1:2375",
-            "tcp://0.0.0.0:2375",
-            "tcp://localhost",
-            "tcp://localhost.example.com:2375",
-            "tcp://[2001:db8::1]:2375",
-            "ssh://localhost:22",
-            "npipe:////./pipe/docker_engine",
-        ] {
-            let error = text.parse::<EngineAddress>().unwrap_err().to_string();
+        for text in ["tcp://10.0.0.1:2375", "tcp://0.0.0.0:2375"] {
+            let error = address(text).unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")), "{error}");
             assert!(error.contains("unix:///PATH"), "{error}");
         }

@@ -7,9 +7,14 @@ mod streams;
 
 use super::*;
 
+fn engine_at(address: &str) -> EngineAddress {
+    let address: reclaim_engine::DockerAddress = address.parse().unwrap();
+    address.try_into().unwrap()
+}
+
 /// Returns a forwarder that answers these requests itself.
 fn answering(answered: &[Answered]) -> Forwarder {
-    let engine = "unix:///nonexistent".parse().unwrap();
+    let engine = engine_at("unix:///nonexistent");
     let answered = answered.iter().copied().chain([Answered::Prune]).collect();
     Forwarder {
         shared: Arc::new(Shared {

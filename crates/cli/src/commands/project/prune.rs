@@ -60,12 +60,12 @@ pub(crate) async fn run(globals: &Globals, args: &ProjectPruneArgs) -> Result<Ex
             let config = backend::configuration(globals)?;
             let protection = config.map(|config| config.protection);
             let is_lifted = args.how.lift_protection;
-            let engine = DockerEngine::connect(address).await?;
+            let engine = DockerEngine::connect(&address.parse()?).await?;
             let result = PruneResult {
                 project,
                 rmi,
                 mode,
-                engine: engine.address().to_owned(),
+                engine: engine.address().to_string(),
                 images: docker::prune(&engine, &images, protection.as_ref(), is_lifted, mode)
                     .await?,
                 report: None,

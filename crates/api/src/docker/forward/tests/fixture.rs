@@ -11,6 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::engine_at;
 use crate::docker::forward::{Forwarder, prepare};
 use crate::listen::{self, Address, Limits, SocketAccess};
 
@@ -32,7 +33,7 @@ impl Forwarding {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("d.sock");
         let engine = bind(&socket);
-        let address = format!("unix://{}", socket.display()).parse().unwrap();
+        let address = engine_at(&format!("unix://{}", socket.display()));
         let ours = [Address::Unix(directory.path().join("r.sock"))];
         let access = prepare(&address, &ours, SocketAccess::default()).unwrap();
         let listeners = listen::open(&ours, &access, None).await.unwrap();

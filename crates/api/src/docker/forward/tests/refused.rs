@@ -7,6 +7,7 @@ use std::path::Path;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
+use super::engine_at;
 use super::fixture::{Forwarding, Raw, bind};
 use crate::docker::forward::{EngineAddress, ForwardError, Forwarder, prepare};
 use crate::listen::{self, Address, SocketAccess};
@@ -87,7 +88,7 @@ async fn a_socket_that_became_wider_than_the_engines_does_not_forward() {
 }
 
 fn address(path: &Path) -> EngineAddress {
-    format!("unix://{}", path.display()).parse().unwrap()
+    engine_at(&format!("unix://{}", path.display()))
 }
 
 /// The permissions are those of the engine's socket, and never wider.
