@@ -12,14 +12,17 @@
 mod daemon;
 
 mod about;
+mod built;
 mod command;
 mod containers;
 mod differences;
 mod differential;
 mod forwarded;
 mod images;
+mod json_difference;
 mod requests;
 mod side;
+mod table;
 mod transcript;
 mod usage;
 mod views;

@@ -48,7 +48,11 @@ pub(super) struct Summary {
 }
 
 pub(super) async fn list(api: &DockerApi, request: &ApiRequest) -> Result<Response, ApiError> {
-    let args = request.query.filters()?;
+    let mut args = request.query.filters()?;
+    let name = request.query.get("filter");
+    if !name.is_empty() && !request.version.is_at_least("1.41") {
+        args.add("reference", name);
+    }
     let now = reclaim_engine::now();
     let context = TimeContext {
         now,
