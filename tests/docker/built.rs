@@ -6,8 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use reclaim_testkit::{Dockerd, Labels, Layer, Manifest, index, labels};
-use serde_json::json;
+use reclaim_testkit::{
+    Descriptor, Dockerd, Labels, Layer, Manifest, NamespaceClient, image, index, labels,
+};
+use serde_json::{Value, json};
 
 use crate::command::{PATIENCE, command};
 use crate::side::{create, socket_of};
@@ -63,6 +65,41 @@ pub(crate) async fn build(dockerd: &Dockerd) {
         .manifest(part("linux/amd64").absent())
         .manifest(part("linux/s390x"));
     elsewhere.build(&dockerd.namespace()).await.unwrap();
+}
+
+/// Records images whose manifests are not what a builder writes: of another schema version, and without
+/// a configuration. With one that cannot be decoded Docker answers no request for the disk usage.
+pub(crate) async fn record_odd(namespace: &NamespaceClient) {
+    let built = image("docker.io/library/odd:2")
+        .layers([Layer::named("odd", 700)])
+        .unpack("native");
+    let target = built.build(namespace).await.unwrap().target;
+    let labels_of_manifest = namespace.blob_labels(&target.digest).await.unwrap();
+    let bytes = namespace.read_blob(&target.digest).await.unwrap();
+    let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    let changed = |key: &str, value: Value| {
+        let mut manifest = manifest.clone();
+        manifest[key] = value;
+        manifest.to_string()
+    };
+    let mut without_config = manifest["config"].clone();
+    without_config["digest"] = json!(format!("sha256:{}", "0".repeat(64)));
+    for (tag, text) in [
+        ("zero", changed("schemaVersion", json!(0))),
+        ("one", changed("schemaVersion", json!(1))),
+        ("without-config", changed("config", without_config)),
+    ] {
+        let written = namespace.write_blob(text.as_bytes(), &labels_of_manifest);
+        let target = Descriptor {
+            digest: written.await.unwrap(),
+            size: text.len() as u64,
+            ..target.clone()
+        };
+        let name = format!("docker.io/library/odd:{tag}");
+        let none = Labels::new();
+        let recorded = namespace.create_image(&name, &target, &none);
+        recorded.await.unwrap();
+    }
 }
 
 /// Creates containers of some of the images.

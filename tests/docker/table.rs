@@ -31,6 +31,7 @@ async fn reads_are_answered_like_a_docker_engine() {
     let ours = Side::reclaim().await;
     let dockerd = ours.dockerd();
     built::build(dockerd).await;
+    built::record_odd(&dockerd.namespace()).await;
     built::create_containers(dockerd).await;
     let (their_socket, our_socket) = (socket_of(dockerd), ours.socket());
     let list = ask(&their_socket, "GET", "/images/json?manifests=1").await;

@@ -65,6 +65,10 @@ const OTHERS: &str = "Volumes and build cache in `/system/df`, `BuilderSize` up 
 const TYPES: &str = "The error about a value of `platform` of the wrong type";
 const UNTIL: &str = "Errors of `until`";
 const ABSENT: &str = "`GET /images/{name}/json?platform=` of an absent platform";
+const UNREAD_CREATED: &str = "`Created` in the list, if an image cannot be read";
+const UNREAD_SIZE: &str = "`Size` of an inspection, if an image cannot be read";
+const UNREAD_COUNT: &str = "`Containers` in the list, if an image cannot be read";
+const UNREAD_HISTORY: &str = "The history of an image without its configuration";
 const CONTAINERS: &str = "`GET /containers/json`, `/containers/{id}/json`";
 const CONTAINERS_OF_DF: &str = "Sizes, names and commands of containers in `/system/df`";
 
@@ -90,6 +94,25 @@ pub(super) const KNOWN: &[Known] = &[
     known(TYPES, "platform=", ".message", ANY),
     known(UNTIL, "until", "status", ["500", "400"]),
     known(ABSENT, "/json?platform=", "status", ["404", "200"]),
+    known(UNREAD_CREATED, "/images/json", "[].Created", ["0", ""]),
+    known(UNREAD_CREATED, "/system/df", ".Images[].Created", ["0", ""]),
+    known(UNREAD_CREATED, "/images/json", "order", ANY),
+    known(UNREAD_CREATED, "since", "[]", ["absent", "{"]),
+    known(UNREAD_SIZE, "odd:without-config", ".Size", ANY),
+    known(UNREAD_SIZE, "odd:without-config", ".VirtualSize", ANY),
+    known(UNREAD_COUNT, "/images/json", "[].Containers", ["-1", "0"]),
+    known(
+        UNREAD_COUNT,
+        "/system/df",
+        ".Images[].Containers",
+        ["-1", "0"],
+    ),
+    known(
+        UNREAD_HISTORY,
+        "odd:without-config/history",
+        ".message",
+        ANY,
+    ),
     known(CONTAINERS, "/containers/json", "[].", ANY),
     known(CONTAINERS, "/containers/json", "[]", THEIRS),
     known(CONTAINERS, "/containers/json", "order", ANY),

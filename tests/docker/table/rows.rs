@@ -66,7 +66,7 @@ impl Images {
     }
 
     /// Returns a name of each kind of image.
-    fn names(&self) -> [&str; 9] {
+    fn names(&self) -> [&str; 11] {
         [
             "attested:1",
             "several:1",
@@ -76,6 +76,8 @@ impl Images {
             "elsewhere:1",
             "plain:1",
             "keep:1",
+            "odd:zero",
+            "odd:without-config",
             &self.nameless,
         ]
     }

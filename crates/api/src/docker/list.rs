@@ -95,8 +95,9 @@ pub(super) async fn list(api: &DockerApi, request: &ApiRequest) -> Result<Respon
             let target = selected.descriptor(listing);
             let mut summary = summary(listing, image, selected.names, fields, &version);
             summary.descriptor = summary.descriptor.map(|_| target.into());
-            summary.manifests = parts.next().map(|(descriptors, identity)| {
-                summaries(entries(image, &descriptors), identity.as_ref())
+            summary.manifests = parts.next().and_then(|(descriptors, identity)| {
+                let manifests = summaries(entries(image, &descriptors), identity.as_ref());
+                (!manifests.is_empty()).then_some(manifests)
             });
             summary
         });
@@ -235,7 +236,7 @@ pub(super) fn summary(
             -1
         },
         size,
-        virtual_size: (!version.is_at_least("1.44")).then_some(size),
+        virtual_size: (size > 0 && !version.is_at_least("1.44")).then_some(size),
         descriptor: version.is_at_least("1.48").then(|| (&image.target).into()),
         manifests: None,
     }
