@@ -128,7 +128,14 @@ impl Engine {
         // Off the async threads, because dropping the inventory takes long, too.
         let report = blocking(move || {
             let images = removed_images(&plan, &report);
-            report.rows = rows(&images, &inventory, &report.freed.blobs);
+            // Without a collection, nothing has left the namespace.
+            let released = &report.not_counted.kept_elsewhere.blobs;
+            let released = if report.collection.is_some() {
+                released.as_slice()
+            } else {
+                &[]
+            };
+            report.rows = rows(&images, &inventory, &report.freed.blobs, released);
             report.refused.sort_by(|a, b| a.name.cmp(&b.name));
             named::settle(&mut report, &plan);
             drop((inventory, plan));
@@ -362,11 +369,13 @@ impl Engine {
             }
         }
         (run.progress)(Progress::Measuring);
-        let measuring = run
-            .patience
-            .retry(|| self.store.gone(namespace, &plan.freed));
-        let (gone, unknown) = self.phase(info_span!("measure"), measuring).await?;
+        let measuring = run.patience.retry(|| {
+            self.store
+                .gone(namespace, &plan.freed, &plan.not_counted.kept_elsewhere)
+        });
+        let (gone, released, unknown) = self.phase(info_span!("measure"), measuring).await?;
         report.warnings.extend(unknown);
+        report.not_counted.kept_elsewhere = released;
         let comparing = lend(&mut plan.freed, move |planned| {
             let still_there = planned.without(&gone);
             (gone.amount(), gone, still_there)

@@ -42,7 +42,12 @@ impl Preview {
         Report {
             removed: self.plan.steps.iter().map(removed).collect(),
             freed: self.plan.freed.clone(),
-            rows: rows(images, &self.inventory, &self.plan.freed.blobs),
+            rows: rows(
+                images,
+                &self.inventory,
+                &self.plan.freed.blobs,
+                &self.plan.not_counted.kept_elsewhere.blobs,
+            ),
             unpinned: self.plan.unpins.clone(),
             ..blank_report(new_run(), Mode::DryRun, &self.plan)
         }

@@ -6,16 +6,19 @@ use reclaim_model::{
     Digest, Document, DocumentKind, FreedBlob, ImageRecord, Inventory, Row, shown_name,
 };
 
-/// Returns the rows for images that were removed, in their order, given what is gone (sorted).
+/// Returns the rows for images that were removed, in their order, given what is gone, and what left
+/// their namespace and stays in another (both sorted).
 ///
-/// For each image: its name as Docker shows it, then those of its indexes and manifests that are
-/// gone, in walk order. Each digest appears once, under the last image that has it.
+/// For each image: its name as Docker shows it, then those of its indexes and manifests that left
+/// the namespace, in walk order. `BuildKit` keeps those of its history in a namespace of its own.
+/// Each digest appears once, under the last image that has it.
 ///
 /// Source: moby from 28.4 on, `daemon/containerd/image_prune.go`; it listed every blob before.
 pub fn rows<'a>(
     images: impl IntoIterator<Item = &'a ImageRecord>,
     inventory: &Inventory,
     gone: &[FreedBlob],
+    released: &[FreedBlob],
 ) -> Vec<Row> {
     let images = images.into_iter();
     let images = images.map(|image| (image, manifests(&image.target.digest, inventory)));
@@ -24,7 +27,11 @@ pub fn rows<'a>(
     for (at, (_, manifests)) in images.iter().enumerate() {
         last.extend(manifests.iter().map(|digest| (*digest, at)));
     }
-    let is_gone = |digest: &Digest| gone.binary_search_by(|it| it.digest.cmp(digest)).is_ok();
+    let has = |list: &[FreedBlob], digest: &Digest| {
+        let found = list.binary_search_by(|blob| blob.digest.cmp(digest));
+        found.is_ok()
+    };
+    let is_gone = |digest: &Digest| has(gone, digest) || has(released, digest);
     let mut rows = Vec::new();
     for (at, (image, manifests)) in images.iter().enumerate() {
         rows.push(Row::Untagged(shown_name(&image.name, &image.target.digest)));

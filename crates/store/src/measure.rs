@@ -8,7 +8,7 @@ use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClien
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reclaim_model::{
-    Blob, Digest, Freed, Namespace, Snapshot, SnapshotId, SnapshotSizes, Snapshotter,
+    Blob, Digest, Freed, FreedBlob, Namespace, Snapshot, SnapshotId, SnapshotSizes, Snapshotter,
 };
 use tonic::Code;
 
@@ -183,8 +183,9 @@ impl Containerd {
     }
 
     /// Returns what of `planned` is gone: blobs that are in no namespace, and snapshots that are
-    /// not in `namespace`. What cannot be listed counts as present; the second part of the result
-    /// has a warning for each failed list.
+    /// not in `namespace`. The second part of the result has those of `released`, which other
+    /// namespaces keep, that are not in `namespace`. What cannot be listed counts as present; the
+    /// third part has a warning for each failed list.
     ///
     /// # Errors
     ///
@@ -193,15 +194,22 @@ impl Containerd {
         &self,
         namespace: &Namespace,
         planned: &Freed,
-    ) -> Result<(Freed, Vec<String>), StoreError> {
+        released: &Freed,
+    ) -> Result<(Freed, Freed, Vec<String>), StoreError> {
         let mut unknown = Vec::new();
+        let mut is_released = Vec::new();
         // Each list is sorted.
         let mut blob_lists: Vec<Vec<Blob>> = Vec::new();
         let mut is_content_known = true;
-        if !planned.blobs.is_empty() {
+        if !planned.blobs.is_empty() || !released.blobs.is_empty() {
             for name in self.namespaces().await? {
                 match with_retries(|| self.blobs(&name)).await {
-                    Ok((blobs, _)) => blob_lists.push(blobs),
+                    Ok((blobs, _)) => {
+                        if name == *namespace {
+                            is_released = without(&released.blobs, &blobs);
+                        }
+                        blob_lists.push(blobs);
+                    }
                     Err(error) if error.is_from_transport() || name == *namespace => {
                         return Err(error);
                     }
@@ -235,13 +243,7 @@ impl Containerd {
                 }
             }
         }
-        let has_blob = |digest: &Digest| {
-            blob_lists.iter().any(|blobs| {
-                blobs
-                    .binary_search_by(|blob| blob.digest.cmp(digest))
-                    .is_ok()
-            })
-        };
+        let has_blob = |digest: &Digest| blob_lists.iter().any(|blobs| is_listed(digest, blobs));
         let may_have_snapshot = |id: &SnapshotId| {
             snapshot_lists.get(&id.snapshotter).is_none_or(|snapshots| {
                 snapshots
@@ -264,8 +266,22 @@ impl Containerd {
         .await;
         // Dropping them takes as long as sorting them.
         discard((blob_lists, snapshot_lists.into_values().collect::<Vec<_>>()));
-        Ok((gone, unknown))
+        Ok((gone, Freed::new(is_released, Vec::new()), unknown))
     }
+}
+
+/// Returns those of `planned` that a sorted list lacks.
+fn without(planned: &[FreedBlob], listed: &[Blob]) -> Vec<FreedBlob> {
+    let planned = planned.iter();
+    planned
+        .filter(|blob| !is_listed(&blob.digest, listed))
+        .cloned()
+        .collect()
+}
+
+fn is_listed(digest: &Digest, listed: &[Blob]) -> bool {
+    let found = listed.binary_search_by(|blob| blob.digest.cmp(digest));
+    found.is_ok()
 }
 
 #[cfg(test)]
@@ -276,7 +292,7 @@ mod tests {
     use containerd_client::services::v1::{
         self as services, Info, ListContentResponse, ListNamespacesResponse,
     };
-    use reclaim_model::{FreedBlob, FreedSnapshot};
+    use reclaim_model::FreedSnapshot;
 
     #[tokio::test]
     async fn a_snapshot_that_is_gone_is_not_measured() {
@@ -362,13 +378,17 @@ mod tests {
             vec![snapshot("base"), snapshot("top")],
         );
         let store = scripted("2.0.0", script(Code::Ok));
-        let (gone, unknown) = store.gone(&namespace(), &planned).await.unwrap();
+        let elsewhere = Freed::new(vec![blob("1"), blob("3")], Vec::new());
+        let measured = store.gone(&namespace(), &planned, &elsewhere).await;
+        let (gone, released, unknown) = measured.unwrap();
         assert_eq!(unknown, Vec::<String>::new());
+        assert_eq!(released.blobs, [blob("1")]);
         let expected = Freed::new(vec![blob("2")], vec![snapshot("base")]);
         assert_eq!(gone, expected);
         // A truncated list does not prove that anything is gone.
         let store = scripted("2.0.0", script(Code::Unimplemented));
-        let (gone, unknown) = store.gone(&namespace(), &planned).await.unwrap();
+        let measured = store.gone(&namespace(), &planned, &elsewhere).await;
+        let (gone, _, unknown) = measured.unwrap();
         assert_eq!(gone.blobs, []);
         assert_eq!(gone.snapshots, [snapshot("base")]);
         assert_eq!(unknown.len(), 1, "{unknown:?}");

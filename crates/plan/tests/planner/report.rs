@@ -126,6 +126,22 @@ fn bytes_that_another_namespace_keeps_are_not_freed_r11() {
     assert!(!rows.contains(&"deleted: base".to_owned()), "{rows:?}");
 }
 
+/// As of an image that `BuildKit` made, whose history is in another namespace.
+#[test]
+fn a_manifest_that_another_namespace_keeps_is_deleted_from_this_one() {
+    let mut world = World::new();
+    add(&mut world, "a", &["base"]);
+    world.within("other");
+    add(&mut world, "a", &["base"]);
+    let outcome = world.prune_all();
+    assert_eq!(outcome.amount().content_bytes, 0);
+    assert!(
+        outcome.rows().contains(&"deleted: a".to_owned()),
+        "{:?}",
+        outcome.rows()
+    );
+}
+
 #[test]
 fn shows_names_as_docker_does_r12() {
     for (record, shown) in [

@@ -77,7 +77,8 @@ impl Outcome {
     /// Docker's rows as text, blobs by their names.
     pub(crate) fn rows(&self) -> Vec<String> {
         let images: Vec<&ImageRecord> = self.plan.steps.iter().map(|it| &it.image).collect();
-        let rows = rows(images, &self.inventory, &self.plan.freed.blobs);
+        let released = &self.plan.not_counted.kept_elsewhere.blobs;
+        let rows = rows(images, &self.inventory, &self.plan.freed.blobs, released);
         let text = rows.iter().map(|row| match row {
             Row::Untagged(name) => format!("untagged: {name}"),
             Row::Deleted(digest) => format!("deleted: {}", self.name_of(digest)),
