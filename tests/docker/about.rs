@@ -79,12 +79,14 @@ const DF: &[Difference] = &[both("Images", SHARED)];
 /// Each image has a line with its name. The columns of the line are compared separately.
 const DF_VERBOSE: &[Difference] = &[
     both("<none> <none>", SHARED),
+    both("attested 1", SHARED),
     both("by-id 1", SHARED),
     both("keep 1", SHARED),
     both("keep 2", SHARED),
     both("mounted 1", MOUNTS),
     both("plain 1", SHARED),
     both("quay.io/team/far 1", SHARED),
+    both("several 1", SHARED),
     both("used 1", SHARED),
     both("x latest", SHARED),
     both(
@@ -134,7 +136,7 @@ async fn reports_version_info_and_disk_usage_like_a_docker_engine() {
     };
     let (their_images, my_images) = tokio::join!(columns(&theirs), columns(&ours));
     assert_eq!(my_images, their_images);
-    assert_eq!(my_images.len(), 10);
+    assert_eq!(my_images.len(), 13);
     let all = [
         "ps",
         "--all",
@@ -284,8 +286,11 @@ async fn events(side: &Side, since: &str, last: &str) -> Vec<String> {
         let text = line.unwrap().unwrap().replace("<no value>", "");
         let event = text.trim().to_owned();
         let is_last = event.starts_with(last);
-        // The containers of the fixture may be newer than `since`.
-        if !event.starts_with("container create") {
+        // The containers and archives of the fixture may be newer than `since`.
+        let is_fixture = ["container create", "image load"]
+            .iter()
+            .any(|begin| event.starts_with(begin));
+        if !is_fixture {
             events.push(event);
         }
         if is_last {

@@ -10,6 +10,10 @@ use reclaim_testkit::{
     Descriptor, Dockerd, Labels, Layer, Manifest, NamespaceClient, image, index, labels,
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use crate::command::{PATIENCE, command};
 use crate::side::{create, socket_of};
@@ -17,44 +21,54 @@ use crate::side::{create, socket_of};
 /// Environment variable with the path of docker-buildx.
 const BUILDX_VARIABLE: &str = "RECLAIM_TEST_BUILDX";
 
-/// Builds the images.
+/// Names of images that BuildKit makes: with an attestation, of several platforms, and without an
+/// attestation.
+pub(crate) const NAMES: [&str; 3] = ["attested:1", "several:1", "whole:1"];
+
+/// The creation time of these images, so that ages are the same at each engine: in June 2024.
+const EPOCH: &str = "1717200000";
+
+/// The images of [`NAMES`] as archives.
+static ARCHIVES: OnceCell<Vec<Vec<u8>>> = OnceCell::const_new();
+
+/// Loads those of [`NAMES`] that do not exist. Every build has another digest, so that engines have the
+/// same images only if these come from one build.
+pub(crate) async fn load(dockerd: &Dockerd) {
+    let existing = dockerd.namespace().images().await.unwrap();
+    let archives = ARCHIVES.get_or_init(archives).await;
+    for (name, archive) in NAMES.iter().zip(archives) {
+        if !existing.contains_key(&format!("docker.io/library/{name}")) {
+            let mut load = command(&socket_of(dockerd), &["load", "--quiet"]);
+            finish_with(&mut load, archive).await;
+        }
+    }
+}
+
+/// Builds the images at an engine of their own.
+async fn archives() -> Vec<Vec<u8>> {
+    let dockerd = Dockerd::start().await;
+    let socket = socket_of(&dockerd);
+    build_with_buildx(&socket, Context::create().path()).await;
+    let mut archives = Vec::new();
+    for name in NAMES {
+        archives.push(finish(&mut command(&socket, &["save", name])).await);
+    }
+    archives
+}
+
+/// Builds images with each builder, and adds some as a pull leaves them.
 pub(crate) async fn build(dockerd: &Dockerd) {
     let socket = socket_of(dockerd);
-    let context = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| fs::write(context.path().join(name), text).unwrap();
-    write("file", "content");
-    write(
-        "Dockerfile",
-        "FROM scratch\nCOPY file /file\nLABEL a=b\nCMD [\"x\"]\n",
-    );
-    write(
-        "whole",
-        "FROM scratch\nCOPY file /f\nCOPY whole /w\nENV A=1 B=2\nEXPOSE 80\nVOLUME /v\nUSER u\n\
-         WORKDIR /d\nENTRYPOINT [\"/e\"]\nSTOPSIGNAL 9\nHEALTHCHECK CMD x\nSHELL [\"s\"]\nONBUILD RUN x\n",
-    );
-    let buildx = |args: &'static [&'static str]| run_buildx(&socket, context.path(), args);
-    buildx(&["-t", "attested:1", "-t", "attested:other"]).await;
-    let platforms = "linux/amd64,linux/arm64,linux/arm/v7";
-    let several = &[
-        "-t",
-        "several:1",
-        "--platform",
-        platforms,
-        "--label",
-        "several=1",
-    ];
-    run_buildx(&socket, context.path(), several).await;
-    buildx(&["-t", "whole:1", "-f", "whole", "--provenance=false"]).await;
-    let mut classic = command(
-        &socket,
-        &["build", "-q", "-t", "classic:1", "-f", "whole", "."],
-    );
-    finish(
-        classic
-            .env("DOCKER_BUILDKIT", "0")
-            .current_dir(context.path()),
-    )
-    .await;
+    let context = Context::create();
+    build_with_buildx(&socket, context.path()).await;
+    let tag = ["tag", "attested:1", "attested:other"];
+    finish(&mut command(&socket, &tag)).await;
+    let classic = ["build", "-q", "-t", "classic:1", "-f", "whole", "."];
+    let mut classic = command(&socket, &classic);
+    classic
+        .env("DOCKER_BUILDKIT", "0")
+        .current_dir(context.path());
+    finish(&mut classic).await;
 
     let pulled = index("docker.io/library/pulled:1")
         .manifest(part("linux/amd64"))
@@ -65,6 +79,50 @@ pub(crate) async fn build(dockerd: &Dockerd) {
         .manifest(part("linux/amd64").absent())
         .manifest(part("linux/s390x"));
     elsewhere.build(&dockerd.namespace()).await.unwrap();
+}
+
+/// A directory with Dockerfiles.
+struct Context(TempDir);
+
+impl Context {
+    fn create() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+        write("file", "content");
+        write(
+            "Dockerfile",
+            "FROM scratch\nCOPY file /file\nLABEL a=b\nCMD [\"x\"]\n",
+        );
+        write(
+            "whole",
+            "FROM scratch\nCOPY file /f\nCOPY whole /w\nENV A=1 B=2\nEXPOSE 80\nVOLUME /v\nUSER u\n\
+             WORKDIR /d\nENTRYPOINT [\"/e\"]\nSTOPSIGNAL 9\nHEALTHCHECK CMD x\nSHELL [\"s\"]\n\
+             ONBUILD RUN x\n",
+        );
+        Self(directory)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// Builds the images of [`NAMES`].
+async fn build_with_buildx(socket: &Path, context: &Path) {
+    let [attested, several, whole] = NAMES;
+    run_buildx(socket, context, &["-t", attested]).await;
+    let platforms = "linux/amd64,linux/arm64,linux/arm/v7";
+    let options = [
+        "--platform",
+        platforms,
+        "--label",
+        "several=1",
+        "-t",
+        several,
+    ];
+    run_buildx(socket, context, &options).await;
+    let options = ["-t", whole, "-f", "whole", "--provenance=false"];
+    run_buildx(socket, context, &options).await;
 }
 
 /// Records images whose manifests are not what a builder writes: of another schema version, and without
@@ -121,7 +179,7 @@ fn part(platform: &str) -> Manifest {
 
 async fn run_buildx(socket: &Path, context: &Path, args: &[&str]) {
     let binary = env::var_os(BUILDX_VARIABLE).map_or_else(|| "docker-buildx".into(), PathBuf::from);
-    let mut build = tokio::process::Command::new(binary);
+    let mut build = Command::new(binary);
     build
         .args(["build", "--quiet"])
         .args(args)
@@ -129,15 +187,30 @@ async fn run_buildx(socket: &Path, context: &Path, args: &[&str]) {
         .current_dir(context)
         .env("DOCKER_HOST", format!("unix://{}", socket.display()))
         .env("DOCKER_CONFIG", context)
-        .stdin(Stdio::null())
+        .env("SOURCE_DATE_EPOCH", EPOCH)
         .kill_on_drop(true);
     finish(&mut build).await;
 }
 
-async fn finish(command: &mut tokio::process::Command) {
-    let output = tokio::time::timeout(PATIENCE, command.output())
-        .await
-        .unwrap()
-        .unwrap();
+/// Waits for a command that succeeds, and returns what it prints.
+async fn finish(command: &mut Command) -> Vec<u8> {
+    finish_with(command, &[]).await
+}
+
+/// Like [`finish`], with `input`.
+async fn finish_with(command: &mut Command, input: &[u8]) -> Vec<u8> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let running = async {
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input).await.unwrap();
+        drop(stdin);
+        child.wait_with_output().await.unwrap()
+    };
+    let output = tokio::time::timeout(PATIENCE, running).await.unwrap();
     assert!(output.status.success(), "{command:?}: {output:#?}");
+    output.stdout
 }

@@ -1,13 +1,14 @@
 //! A day of `docker`, buildx and Compose: directly at a Docker Engine, and through a socket that
 //! forwards to one.
 
-mod normal;
+pub(crate) mod normal;
 pub(crate) mod script;
 
 use std::path::PathBuf;
 
 use reclaim_testkit::Dockerd;
 
+use crate::built;
 use crate::daemon::Daemon;
 use crate::side::{ask, socket_of};
 use script::{Step, steps};
@@ -22,8 +23,10 @@ pub(crate) struct Engine {
 
 impl Engine {
     async fn direct() -> Self {
+        let dockerd = Dockerd::start().await;
+        built::build(&dockerd).await;
         Self {
-            dockerd: Dockerd::start().await,
+            dockerd,
             daemon: None,
             files: script::Files::create(),
         }
@@ -31,6 +34,7 @@ impl Engine {
 
     pub(crate) async fn forwarded(args: &[&str]) -> Self {
         let dockerd = Dockerd::start().await;
+        built::build(&dockerd).await;
         let address = dockerd.address();
         let args = [&["--docker", &address, "--forward"], args].concat();
         let daemon = Daemon::start(dockerd.containerd().address(), &args).await;

@@ -7,6 +7,7 @@ use reclaim_testkit::Dockerd;
 use serde_json::json;
 use tokio::net::UnixStream;
 
+use crate::built;
 use crate::daemon::{Answer, Daemon, ask_on};
 use crate::images;
 
@@ -60,15 +61,17 @@ impl Side {
             .collect()
     }
 
-    /// Builds removed images again.
+    /// Builds or loads removed images again.
     pub(crate) async fn fill(&self) {
         images::fill(&self.dockerd().namespace()).await;
+        built::load(self.dockerd()).await;
     }
 }
 
 /// Creates the images and the containers.
 async fn prepare(dockerd: &Dockerd) {
     images::fill(&dockerd.namespace()).await;
+    built::load(dockerd).await;
     let ids = dockerd.namespace().images().await.unwrap();
     for name in images::CONTAINERS {
         let image = match name.strip_prefix("ID of ") {

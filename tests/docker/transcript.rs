@@ -1,6 +1,8 @@
 //! The output of `docker image …` with a Docker Engine and with Reclaim.
 
+use crate::built;
 use crate::command::{Output, docker};
+use crate::forwarded::normal::normal;
 use crate::side::Side;
 
 /// Calls `docker` on both sides.
@@ -155,6 +157,47 @@ async fn removes_like_a_docker_engine() {
         );
         let (their_names, my_names) = tokio::join!(theirs.names(), ours.names());
         assert_eq!(my_names, their_names, "{case}");
+    }
+}
+
+/// Images that each engine built, while its build cache holds their layers. Only their IDs differ.
+#[tokio::test]
+async fn removes_what_it_built_like_a_docker_engine() {
+    let (theirs, ours) = tokio::join!(Side::docker(), Side::reclaim());
+    tokio::join!(built::build(theirs.dockerd()), built::build(ours.dockerd()));
+    // Docker's prune ignores mounts, and removes this image.
+    let mounted = ours.names().await["docker.io/library/mounted:1"].clone();
+    let shown = "{{.Repository}} {{.Tag}} {{.Size}}";
+    let list = ["image", "ls", "--all", "--format", shown];
+    for args in [
+        &list[..],
+        &["image", "rm", "attested:other"],
+        &["image", "rm", "attested:1"],
+        &["image", "rm", "classic:1"],
+        &["image", "rm", "--no-prune", "pulled:1"],
+        &list,
+        &["image", "prune", "--force"],
+        &list,
+        &["image", "prune", "--force", "--all"],
+        &list,
+    ] {
+        let (their_answer, my_answer) = both(&theirs, &ours, args).await;
+        let case = format!(
+            "docker {}\n{their_answer:#?}\n{my_answer:#?}",
+            args.join(" ")
+        );
+        assert_eq!(my_answer.code, their_answer.code, "{case}");
+        let [their_lines, my_lines] = [&their_answer, &my_answer].map(|output| {
+            let lines = without_sizes(output);
+            let mut lines: Vec<String> = lines
+                .iter()
+                .filter(|line| !line.contains("mounted") && !line.contains(&mounted))
+                .map(|line| normal(line))
+                .collect();
+            lines.sort();
+            lines
+        });
+        assert_eq!(my_lines, their_lines, "{case}");
     }
 }
 

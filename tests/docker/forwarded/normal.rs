@@ -2,7 +2,7 @@
 //! clients print side by side.
 
 /// Replaces IDs, times and numbers with units in each line.
-pub(super) fn normal(line: &str) -> String {
+pub(crate) fn normal(line: &str) -> String {
     let line = line.replace('\r', "").replace("sha256:", "");
     let mut normal = String::new();
     let mut word = String::new();
