@@ -1,9 +1,9 @@
 //! Compares Reclaim's answers with those of a real Docker Engine that has the same images and
 //! containers.
 //!
-//! Needs a dockerd, the `docker` command, its plugin buildx and Compose, which `cargo xtask test` fetches
-//! and names in `RECLAIM_TEST_DOCKERD`, `RECLAIM_TEST_DOCKER`, `RECLAIM_TEST_BUILDX` and
-//! `RECLAIM_TEST_COMPOSE`.
+//! Needs a dockerd, the `docker` command, its plugin buildx, docker-py and Compose, which
+//! `cargo xtask test` fetches and names in `RECLAIM_TEST_DOCKERD`, `RECLAIM_TEST_DOCKER`,
+//! `RECLAIM_TEST_BUILDX`, `RECLAIM_TEST_DOCKER_PY` and `RECLAIM_TEST_COMPOSE`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
@@ -20,6 +20,7 @@ mod differential;
 mod forwarded;
 mod images;
 mod json_difference;
+mod libraries;
 mod requests;
 mod side;
 mod table;

@@ -18,6 +18,7 @@ mod debian;
 mod demo;
 mod deploy;
 mod dist;
+mod docker_py;
 mod exact;
 mod failure;
 mod fresh;
@@ -49,6 +50,7 @@ Tasks:
   containerds [--refresh]  Fetch newer containerds to test against
   dockerd [--refresh]      Fetch a dockerd, a docker command and a registry to test against
   compose                  Fetch Compose binaries to test against
+  docker-py                Fetch Docker's Python library to test against
   bench [peers]            Measure planning; with `peers`, a whole prune and those of others
   deploy                   Check the files of deploy/ with the tools that use them
   dist [--check]           Build the Debian package
@@ -90,6 +92,11 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         ["compose"] => {
             machine::provide(&[machine::PIP])?;
             compose::fetch_and_print(&Workspace::read()?)
+        }
+        ["docker-py"] => {
+            machine::provide(&[machine::PIP])?;
+            println!("{}", docker_py::fetch(&Workspace::read()?)?.display());
+            Ok(())
         }
         ["deploy"] => deploy::run(&Workspace::read()?),
         ["dist", options @ ..] => dist::run(&Workspace::read()?, options),

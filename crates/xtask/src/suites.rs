@@ -7,6 +7,7 @@ use crate::compose;
 use crate::debian::{
     self, BUILDX, CONTAINERD, DOCKER, DOCKER_REGISTRY, DOCKERD, Daemon, Refresh, SID, SUITES,
 };
+use crate::docker_py;
 use crate::failure::Failure;
 use crate::shell;
 use crate::steps::Steps;
@@ -15,11 +16,12 @@ use crate::workspace::Workspace;
 /// The variable with the path of the containerd that the test kit starts.
 pub(crate) const CONTAINERD_VARIABLE: &str = "RECLAIM_TEST_CONTAINERD";
 
-/// The variables with the paths of dockerd, docker, docker-buildx, Compose and docker-registry for the
-/// tests.
+/// The variables with the paths of dockerd, docker, docker-buildx, docker-py, Compose and
+/// docker-registry for the tests.
 pub(crate) const DOCKERD_VARIABLE: &str = "RECLAIM_TEST_DOCKERD";
 const DOCKER_VARIABLE: &str = "RECLAIM_TEST_DOCKER";
 const BUILDX_VARIABLE: &str = "RECLAIM_TEST_BUILDX";
+const DOCKER_PY_VARIABLE: &str = "RECLAIM_TEST_DOCKER_PY";
 const COMPOSE_VARIABLE: &str = "RECLAIM_TEST_COMPOSE";
 const REGISTRY_VARIABLE: &str = "RECLAIM_TEST_REGISTRY";
 
@@ -90,19 +92,19 @@ fn compare_with_docker(
     steps: &mut Steps,
     coverage: &mut Coverage,
 ) -> Result<(), Failure> {
-    let fetched =
-        steps.step("fetch dockerd, docker, docker-buildx and Compose", || {
-            let fetch = |package| debian::fetch(workspace, &SID, package, Refresh::Never);
-            let daemons =
-                fetch(DOCKERD).and_then(|dockerd| Ok((dockerd, fetch(DOCKER)?, fetch(BUILDX)?)));
-            Ok(daemons
-                .and_then(|daemons| Ok((daemons, compose::joined(&compose::fetch(workspace)?)?))))
-        });
-    let ((dockerd, docker, buildx), binaries) = match fetched? {
+    let programs = "dockerd, docker, docker-buildx, docker-py and Compose";
+    let fetched = steps.step(&format!("fetch {programs}"), || {
+        let fetch = |package| debian::fetch(workspace, &SID, package, Refresh::Never);
+        let fetch_all = || {
+            let daemons = (fetch(DOCKERD)?, fetch(DOCKER)?, fetch(BUILDX)?);
+            let binaries = compose::joined(&compose::fetch(workspace)?)?;
+            Ok((daemons, binaries, docker_py::fetch(workspace)?))
+        };
+        Ok(fetch_all())
+    });
+    let ((dockerd, docker, buildx), binaries, library) = match fetched? {
         Ok(fetched) => fetched,
-        Err(failure) => {
-            return coverage.miss("dockerd, docker, docker-buildx and Compose", failure);
-        }
+        Err(failure) => return coverage.miss(programs, failure),
     };
     // The installed one may be older.
     let commands = [Some(docker.path.clone()), shell::find("docker")];
@@ -117,6 +119,7 @@ fn compare_with_docker(
             compared.args(["--package", "reclaim-cli", "--test", "docker"]);
             compared.env(DOCKER_VARIABLE, &command);
             compared.env(BUILDX_VARIABLE, &buildx.path);
+            compared.env(DOCKER_PY_VARIABLE, &library);
             compared.env(COMPOSE_VARIABLE, &binaries);
             shell::show_and_run(compared.env(DOCKERD_VARIABLE, &dockerd.path))
         })?;
