@@ -33,6 +33,11 @@ use args::project::ProjectCommand;
 use args::{Cli, Command};
 use exit::Exit;
 
+/// The allocator of the static binaries: that of musl has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // clap prints its own message and ends with 2 on bad usage.
     let cli = Cli::parse();
