@@ -32,7 +32,7 @@ pub(crate) const SID: Suite = Suite { name: "sid" };
 /// The suites whose containerd the tests run with, in addition to the machine's.
 pub(crate) const SUITES: [Suite; 2] = [TRIXIE, SID];
 
-/// A package, and one of its programs.
+/// A package, and one of its programs or files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Package {
     name: &'static str,
@@ -87,6 +87,20 @@ pub(crate) const PROMTOOL: Package = Package {
 pub(crate) const KUSTOMIZE: Package = Package {
     name: "kustomize",
     program: "usr/bin/kustomize",
+    has_version_option: false,
+};
+
+/// Root certificates, as separate files.
+pub(crate) const CA_CERTIFICATES: Package = Package {
+    name: "ca-certificates",
+    program: "usr/share/ca-certificates/mozilla/ISRG_Root_X1.crt",
+    has_version_option: false,
+};
+
+/// The database of time zones.
+pub(crate) const TZDATA: Package = Package {
+    name: "tzdata",
+    program: "usr/share/zoneinfo/tzdata.zi",
     has_version_option: false,
 };
 

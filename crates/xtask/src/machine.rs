@@ -8,7 +8,8 @@ use crate::shell;
 /// A required program, and its Debian package.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
-    program: &'static str,
+    /// Its name on `PATH`, or an absolute path.
+    pub(crate) program: &'static str,
     package: &'static str,
     purpose: &'static str,
 }
@@ -60,6 +61,41 @@ pub(crate) const DEBOOTSTRAP: Need = Need {
     program: "debootstrap",
     package: "debootstrap",
     purpose: "to create a clean Debian",
+};
+
+/// Needed by cargo-deb to find the libraries of a binary.
+pub(crate) const DPKG_DEV: Need = Need {
+    program: "dpkg-shlibdeps",
+    package: "dpkg-dev",
+    purpose: "to package",
+};
+
+/// Needed to build for a target whose standard library rustup does not have.
+pub(crate) const DEBIAN_RUSTC: Need = Need {
+    program: "/usr/bin/rustc",
+    package: "rustc-web",
+    purpose: "to build a standard library",
+};
+
+/// The standard library for [`DEBIAN_RUSTC`].
+pub(crate) const RUST_SOURCE: Need = Need {
+    program: "/usr/lib/rustlib/src/rust/library/Cargo.lock",
+    package: "rust-web-src",
+    purpose: "to build a standard library",
+};
+
+/// Needed to start binaries for other processors.
+pub(crate) const QEMU: Need = Need {
+    program: "qemu-aarch64-static",
+    package: "qemu-user-static",
+    purpose: "to start binaries for other processors",
+};
+
+/// Needed to check that the container image builds.
+pub(crate) const BUILDAH: Need = Need {
+    program: "buildah",
+    package: "buildah",
+    purpose: "to build the container image",
 };
 
 /// Installs missing programs. If none is missing, it does nothing and needs no root.

@@ -25,6 +25,7 @@ mod fresh;
 mod house;
 mod machine;
 mod mutants;
+mod python;
 mod shell;
 mod steps;
 mod suites;
@@ -53,7 +54,7 @@ Tasks:
   docker-py                Fetch Docker's Python library to test against
   bench [peers]            Measure planning; with `peers`, a whole prune and those of others
   deploy                   Check the files of deploy/ with the tools that use them
-  dist [--check]           Build the Debian package
+  dist [--check]           Build binaries and Debian packages, and the files of the image
   fresh [--fast]           Run the commands of the README in a clean Debian
   pictures                 Draw the pictures of the README from the demo
   mutants plan|execution   Change the code, and list the changes that no test finds
@@ -62,9 +63,9 @@ Tasks:
 
 Options:
   --fast         Leave out the tests that need containerd
-  --debug        Package a debug build, which takes less time
+  --debug        Package debug builds, which take less time
   --binary PATH  Package an existing binary
-  --check        Install, run and purge the package in a clean Debian
+  --check        Install, run and purge the package in a clean Debian, and build it again
   --refresh      Fetch again
   Further options of `mutants` go to cargo-mutants: --jobs 2, --shard 0/4, --iterate";
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::debian::{self, Daemon, KUSTOMIZE, Refresh, SID};
 use crate::failure::Failure;
+use crate::python;
 use crate::shell;
 use crate::workspace::Workspace;
 
@@ -22,25 +23,7 @@ pub(super) struct Tools {
 /// Fetches missing tools.
 pub(super) fn provide(workspace: &Workspace) -> Result<Tools, Failure> {
     let kustomize = debian::fetch(workspace, &SID, KUSTOMIZE, Refresh::Never)?;
-    let name = PACKAGES.join("+").replace("==", "-");
-    let python = workspace.target.join("tools").join(name);
-    if !python.exists() {
-        println!("Fetching {}", PACKAGES.join(" and "));
-        // Renamed last, so that it exists only if it is complete.
-        let unfinished = python.with_extension("unfinished");
-        let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
-        pip.args(["--root-user-action=ignore", "--upgrade", "--target"]);
-        shell::run(pip.arg(&unfinished).args(PACKAGES))?;
-        std::fs::rename(&unfinished, &python)
-            .map_err(|error| Failure::file("rename", &unfinished, &error))?;
-    }
+    let python = python::provide(workspace, &PACKAGES)?;
     Ok(Tools { kustomize, python })
 }
 

@@ -1,11 +1,13 @@
 //! Installs, runs, upgrades, removes and purges the package in a clean system.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use super::image;
+use super::package::Stage;
 use super::snapshot::Snapshot;
 use crate::chroot::Chroot;
 use crate::failure::Failure;
@@ -19,7 +21,7 @@ const CHECKS: u32 = 300;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The files that the package must install.
-const FILES: [&str; 9] = [
+const FILES: [&str; 13] = [
     "usr/bin/reclaim",
     "etc/reclaim/config.toml",
     "usr/lib/systemd/system/reclaim.service",
@@ -29,11 +31,26 @@ const FILES: [&str; 9] = [
     "usr/share/bash-completion/completions/reclaim",
     "usr/share/zsh/vendor-completions/_reclaim",
     "usr/share/fish/vendor_completions.d/reclaim.fish",
+    "usr/share/doc/reclaim/copyright",
+    "usr/share/doc/reclaim/changelog.Debian.gz",
+    "usr/share/doc/reclaim/reclaim.cdx.json",
+    "usr/share/doc/reclaim/third-party-notices.txt",
 ];
 
-/// Runs all checks.
-pub(super) fn run(workspace: &Workspace, steps: &mut Steps, package: &Path) -> Result<(), Failure> {
+/// Runs all checks of the binaries and their packages. Those for other processors are not installed.
+pub(super) fn run(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    stages: &[Stage],
+    packages: &[PathBuf],
+) -> Result<(), Failure> {
     machine::provide(&[CONTAINERD])?;
+    for package in packages {
+        check_files(package)?;
+    }
+    steps.step("container image", || image::check(workspace, stages))?;
+    let native = stages.iter().position(|stage| stage.target.is_native());
+    let package = &packages[native.unwrap_or_default()];
     let chroot = steps.step("a clean Debian", || {
         Chroot::create(workspace, "dist/chroot")
     })?;
@@ -43,7 +60,7 @@ pub(super) fn run(workspace: &Workspace, steps: &mut Steps, package: &Path) -> R
     steps.step("install and run", || {
         chroot.run("dpkg", &["--install", "/reclaim.deb"])?;
         check_installed(&chroot)?;
-        serve(workspace, &chroot)
+        serve(workspace, &chroot, stages)
     })?;
     steps.step("upgrade, remove and purge", || {
         upgrade(&chroot)?;
@@ -61,6 +78,22 @@ pub(super) fn run(workspace: &Workspace, steps: &mut Steps, package: &Path) -> R
         }
         Err(Failure::new(format!("after purging: {}", left.join("; "))))
     })
+}
+
+/// Checks the files of a package, also of one for another processor.
+fn check_files(package: &Path) -> Result<(), Failure> {
+    let list = shell::read(Command::new("dpkg-deb").arg("--contents").arg(package))?;
+    let has = |path: &str| {
+        list.lines()
+            .any(|line| line.ends_with(&format!(" ./{path}")))
+    };
+    if let Some(missing) = FILES.iter().find(|path| !has(path)) {
+        let package = package.display();
+        return Err(Failure::new(format!(
+            "`{package}` does not have `/{missing}`"
+        )));
+    }
+    Ok(())
 }
 
 /// Checks the installed files, and the commands that need no containerd.
@@ -98,7 +131,7 @@ fn check_installed(chroot: &Chroot) -> Result<(), Failure> {
 
 /// Starts the daemon with the packaged configuration on a private containerd, sends a request, and
 /// stops it.
-fn serve(workspace: &Workspace, chroot: &Chroot) -> Result<(), Failure> {
+fn serve(workspace: &Workspace, chroot: &Chroot, stages: &[Stage]) -> Result<(), Failure> {
     let socket = chroot.root().join("run/containerd/containerd.sock");
     let directory = workspace.empty_directory("dist/containerd")?;
     let mut containerd = Running(start_containerd(&directory, &socket)?);
@@ -109,6 +142,11 @@ fn serve(workspace: &Workspace, chroot: &Chroot) -> Result<(), Failure> {
         let listed = chroot.run("reclaim", &["image", "ls"]);
         containerd.is_running() && listed.is_ok()
     })?;
+    for stage in stages {
+        let mut reclaim = stage.target.command(&stage.binary)?;
+        shell::read(reclaim.arg("--address").arg(&socket).args(["image", "ls"]))?;
+        println!("the binary for {} reads containerd", stage.target.processor);
+    }
     // Like the unit: as root, without root's capabilities.
     let spawned = chroot
         .command("setpriv")
