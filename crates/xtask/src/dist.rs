@@ -92,15 +92,21 @@ pub(crate) fn run(workspace: &Workspace, options: &[&str]) -> Result<(), Failure
             },
         )?;
     }
-    image::prepare(workspace, &stages)?;
     checksums(&release)?;
+    // The image has no C library, which an existing binary may need.
+    if matches!(origin, Origin::Build(_)) {
+        image::prepare(workspace, &stages)?;
+    }
     if is_checked {
         check::run(workspace, &mut steps, &stages, &packages)?;
         match origin {
-            Origin::Build(profile) => steps.step("the same package from another place", || {
-                reproduce::check(workspace, profile, &packages)
-            })?,
-            Origin::Existing(_) => println!("NOT CHECKED: whether the binary can be reproduced"),
+            Origin::Build(profile) => {
+                steps.step("container image", || image::check(workspace, &stages))?;
+                steps.step("the same package from another place", || {
+                    reproduce::check(workspace, profile, &packages)
+                })?;
+            }
+            Origin::Existing(_) => println!("NOT CHECKED: the image, and a second build"),
         }
     }
     steps.print_times();

@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::image;
 use super::package::Stage;
 use super::snapshot::Snapshot;
 use crate::chroot::Chroot;
@@ -48,7 +47,6 @@ pub(super) fn run(
     for package in packages {
         check_files(package)?;
     }
-    steps.step("container image", || image::check(workspace, stages))?;
     let native = stages.iter().position(|stage| stage.target.is_native());
     let package = &packages[native.unwrap_or_default()];
     let chroot = steps.step("a clean Debian", || {

@@ -51,7 +51,7 @@ pub(super) fn prepare(workspace: &Workspace, stages: &[Stage]) -> Result<(), Fai
     Ok(())
 }
 
-/// Builds the image for each target, without a network, and checks that it has no other files and that
+/// Builds the image for each target without pulling anything, and checks that it has no other files and that
 /// its binary starts.
 pub(super) fn check(workspace: &Workspace, stages: &[Stage]) -> Result<(), Failure> {
     machine::provide(&[BUILDAH])?;
@@ -91,13 +91,7 @@ fn build(
 ) -> Result<std::path::PathBuf, Failure> {
     let tag = format!("localhost/reclaim:{architecture}");
     let mut build = buildah(storage);
-    build.args([
-        "build",
-        "--quiet",
-        "--pull=never",
-        "--network=none",
-        "--isolation=chroot",
-    ]);
+    build.args(["build", "--quiet", "--pull=never", "--isolation=chroot"]);
     build.arg(format!("--platform=linux/{architecture}"));
     build.args(["--tag", &tag, "--file"]);
     build.arg(workspace.root.join("deploy/container/Containerfile"));
