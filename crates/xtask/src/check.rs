@@ -1,5 +1,7 @@
 //! `cargo xtask test`: all checks of CI, fast ones first, up to the first failure.
 
+use std::process::Command;
+
 use crate::binaries::BuildScope;
 use crate::demo;
 use crate::deploy;
@@ -20,21 +22,23 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<(), Failure> 
     })?;
     let mut steps = Steps::default();
     check(workspace, &mut steps)?;
-    let coverage = match extent {
-        Extent::All => Some(test_all(workspace, &mut steps)?),
+    let mut coverage = match extent {
+        Extent::All => test_all(workspace, &mut steps)?,
         Extent::Fast => {
             suites::run_fast(workspace, &mut steps)?;
-            None
+            Coverage::default()
         }
     };
-    finish(workspace, &mut steps)?;
+    finish(workspace, &mut steps, &mut coverage)?;
     steps.print_times();
-    if let Some(coverage) = coverage {
-        coverage.print(workspace);
-        println!("\nEverything passed.");
-    } else {
-        println!("\nEverything passed, without the tests that need containerd (--fast).");
-    }
+    coverage.print(workspace);
+    println!(
+        "\nEverything passed{}.",
+        match extent {
+            Extent::All => "",
+            Extent::Fast => ", without the tests that need containerd (--fast)",
+        }
+    );
     Ok(())
 }
 
@@ -83,7 +87,11 @@ fn test_all(workspace: &Workspace, steps: &mut Steps) -> Result<Coverage, Failur
 }
 
 /// Runs the checks of both extents that take long on a new machine.
-fn finish(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
+fn finish(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    coverage: &mut Coverage,
+) -> Result<(), Failure> {
     steps.step("examples in the documentation", || {
         let mut test = workspace.cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"]);
         shell::show_and_run(&mut test)
@@ -95,18 +103,25 @@ fn finish(workspace: &Workspace, steps: &mut Steps) -> Result<(), Failure> {
             shell::show_and_run(benches.args(["--no-run", "--locked"]))
         })?;
     }
+    let deny = steps.step("fetch cargo-deny", || tool::provide(workspace, DENY))?;
+    let deny = |arguments: &[&str]| {
+        let mut command = Command::new(&deny);
+        command.current_dir(&workspace.root);
+        command.args(arguments);
+        command
+    };
     steps.step("licences and sources", || {
-        let deny = tool::provide(workspace, DENY)?;
-        let mut check = std::process::Command::new(deny);
-        check.current_dir(&workspace.root);
-        check.args([
-            "--locked",
-            "check",
-            "--hide-inclusion-graph",
-            "bans",
-            "licenses",
-            "sources",
-        ]);
-        shell::show_and_run(&mut check)
+        let check = ["--locked", "check", "--hide-inclusion-graph"];
+        let checks = ["bans", "licenses", "sources"];
+        shell::show_and_run(&mut deny(&[&check[..], &checks[..]].concat()))
+    })?;
+    // Separate, because it needs a database that may be out of reach. One that is there must have no
+    // entry for a dependency.
+    steps.step("advisories", || {
+        let fetched = shell::read(&mut deny(&["fetch", "db"]));
+        if let Err(failure) = fetched {
+            return coverage.miss("security advisories", failure);
+        }
+        shell::show_and_run(&mut deny(&["--locked", "--offline", "check", "advisories"]))
     })
 }

@@ -237,7 +237,7 @@ impl Coverage {
 
     /// Prints both lists.
     pub(crate) fn print(&self, workspace: &Workspace) {
-        println!("\n== daemons");
+        println!("\n== coverage");
         for Daemon { version, path } in &self.tested {
             println!("tested      {version:10}  {}", workspace.short(path));
         }
