@@ -1,16 +1,18 @@
-//! One client that keeps as many connections open as it can.
+//! Clients that keep as many connections open as they can.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use http_body_util::Empty;
+use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
+use crate::authority::{self, Authority, free_port, ping};
 use crate::daemon::{Daemon, ask_on};
 use crate::rig::Rig;
 
@@ -85,4 +87,50 @@ async fn limits_the_connections_of_a_client() {
     let answer = daemon.ask("GET", "/_ping").await;
     assert_eq!(answer.body, "OK");
     crowd.shrinks_to(128).await;
+}
+
+/// Neither the connection that a local client keeps open, nor that of a client with a certificate, nor
+/// new ones of both.
+#[tokio::test]
+async fn silent_connections_over_tcp_close_no_other_connection() {
+    let rig = Rig::start().await;
+    let authority = Authority::new();
+    let (server, client) = (authority.sign("server"), authority.sign("client"));
+    let port = free_port();
+    let mut args = authority.options(&server);
+    args.extend(["--listen".to_owned(), format!("tcp://127.0.0.1:{port}")]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let daemon = Daemon::start(rig.containerd.address(), &args).await;
+
+    let mut kept = Crowd::default();
+    kept.join(UnixStream::connect(daemon.socket()).await.unwrap())
+        .await;
+    let over_tls = authority::connect(port, &authority, Some(&client)).await;
+    kept.join(over_tls.unwrap()).await;
+    for sender in &mut kept.senders {
+        get_ping(sender).await;
+    }
+
+    // From several addresses, so that the limit of one host does not end them.
+    let mut silent = Vec::new();
+    for number in 0..MANY {
+        let socket = TcpSocket::new_v4().unwrap();
+        let host = u8::try_from(number % 16).unwrap();
+        let from = SocketAddr::from((Ipv4Addr::new(127, 0, 1, host), 0));
+        socket.bind(from).unwrap();
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        silent.push(socket.connect(to).await.unwrap());
+    }
+    assert_eq!(daemon.ask("GET", "/_ping").await.status, 200);
+    assert_eq!(ping(port, &authority, Some(&client)).await, Some(200));
+    for sender in &mut kept.senders {
+        get_ping(sender).await;
+    }
+    drop(silent);
+}
+
+async fn get_ping(sender: &mut SendRequest<Empty<Bytes>>) {
+    let request = Request::get("http://d/_ping").body(Empty::new()).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
 }

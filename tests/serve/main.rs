@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod rig;
 
+mod authority;
 mod connections;
 mod containers;
 mod daemon;
@@ -30,4 +31,5 @@ mod sockets;
 mod tables;
 mod telemetry;
 mod tls;
+mod tls_reload;
 mod unfinished;

@@ -85,6 +85,12 @@ impl Metrics {
         }
     }
 
+    /// Records whether the TLS files could be read and used.
+    pub fn tls_reloaded(&self, is_accepted: bool) {
+        let success = &self.families.tls_reload_success;
+        success.set(i64::from(is_accepted));
+    }
+
     /// Whether containerd has answered lately.
     pub fn is_ready(&self) -> bool {
         self.health.is_up()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reclaim_api::listen::{self, Limits};
+use reclaim_api::listen::{self, Limits, Tls};
 use reclaim_api::metrics::{self, Metrics};
 use reclaim_engine::Health;
 use reclaim_maintenance::{Filesystems, PolicyRun, Scheduler, SchedulerHandle, SchedulerObserver};
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::error::DaemonError;
 use crate::events::EventQueue;
 use crate::host::Host;
-use crate::reload::Reloader;
+use crate::reload::{Reloader, TlsReloader};
 use crate::systemd::{feed_by, notify, watchdog};
 
 /// The tasks of a daemon.
@@ -31,10 +31,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the tasks. They end when `cancel` is cancelled.
+    /// Starts the tasks. They end when `cancel` is cancelled. `tls` is reloaded, if there are
+    /// listeners with TLS.
     pub(crate) async fn start(
         host: Arc<Host>,
         names: Vec<PolicyName>,
+        tls: Option<Tls>,
         cancel: &CancellationToken,
     ) -> Result<Self, DaemonError> {
         // Before the first task starts, so that an error leaves no task running.
@@ -47,6 +49,7 @@ impl Daemon {
             Arc::clone(&health),
         ));
         metrics.reloaded(true);
+        metrics.tls_reloaded(true);
         let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signal)?;
         let mut tasks = JoinSet::new();
         if let Some(address) = host.config.metrics {
@@ -91,11 +94,20 @@ impl Daemon {
             let feed = || notify(&[NotifyState::Watchdog]);
             tasks.spawn(async move { feed_by(|| engine.heartbeats(), feed, every, &token).await });
         }
+        let tls = tls.map(|tls| TlsReloader {
+            tls,
+            metrics: Arc::clone(&metrics),
+        });
+        if let Some(following) = tls.clone() {
+            let token = cancel.clone();
+            tasks.spawn(async move { following.follow(&token).await });
+        }
         let reloader = Arc::new(Reloader {
             host,
             names,
             metrics,
             new,
+            tls,
         });
         let token = cancel.clone();
         tasks.spawn(async move { reloader.follow(hangup, &token).await });

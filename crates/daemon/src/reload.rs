@@ -1,7 +1,8 @@
-//! Reloads the configuration on SIGHUP.
+//! Reloads the configuration on SIGHUP, and the TLS files on SIGHUP and when they change.
 
 use std::sync::Arc;
 
+use reclaim_api::listen::Tls;
 use reclaim_api::metrics::Metrics;
 use reclaim_engine::blocking;
 use reclaim_maintenance::PolicySet;
@@ -23,6 +24,7 @@ pub(crate) struct Reloader {
     pub(crate) names: Vec<PolicyName>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) new: mpsc::Sender<PolicySet>,
+    pub(crate) tls: Option<TlsReloader>,
 }
 
 impl Reloader {
@@ -38,6 +40,12 @@ impl Reloader {
             match NotifyState::monotonic_usec_now() {
                 Ok(since) => notify(&[NotifyState::Reloading, since]),
                 Err(_) => notify(&[NotifyState::Reloading]),
+            }
+            if let Some(tls) = &self.tls {
+                match tls.reload().await {
+                    Ok(()) => info!("TLS files reloaded"),
+                    Err(error) => error!(%error, "{TLS_NOT_RELOADED}"),
+                }
             }
             let reloader = Arc::clone(&self);
             let is_accepted = match blocking(move || reloader.read()).await {
@@ -77,5 +85,48 @@ impl Reloader {
         self.host.protect(&config);
         info!(policies = set.policies.len(), "configuration reloaded");
         Ok(set)
+    }
+}
+
+/// The event of TLS files that cannot be used.
+const TLS_NOT_RELOADED: &str = "cannot reload the TLS files; keeping the old ones";
+
+/// Reloads the TLS files. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsReloader {
+    pub(crate) tls: Tls,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl TlsReloader {
+    /// Reads the files again. On an error, returns its text.
+    async fn reload(&self) -> Result<(), String> {
+        let tls = self.tls.clone();
+        let reloaded = blocking(move || tls.reload()).await;
+        self.metrics.tls_reloaded(reloaded.is_ok());
+        reloaded.map_err(|error| chain(&error))
+    }
+
+    /// Reads the files again whenever they differ from those in force, until it is cancelled.
+    pub(crate) async fn follow(self, cancel: &CancellationToken) {
+        // Files that cannot be used are tried at each check, and logged once.
+        let mut logged = None;
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = self.tls.changed() => {}
+            }
+            match self.reload().await {
+                Ok(()) => {
+                    info!("TLS files changed and are in force");
+                    logged = None;
+                }
+                Err(error) if logged.as_ref() != Some(&error) => {
+                    error!(%error, "{TLS_NOT_RELOADED}");
+                    logged = Some(error);
+                }
+                Err(_) => {}
+            }
+        }
     }
 }

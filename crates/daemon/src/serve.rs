@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reclaim_api::docker::forward::{self, Answered, EngineAddress, ForwardError, Forwarder};
 use reclaim_api::docker::{DockerApi, DockerOptions};
-use reclaim_api::listen::{self, Address, Limits, Listener, SocketAccess, TlsFiles};
+use reclaim_api::listen::{self, Address, Limits, ListenError, Listener, SocketAccess, TlsFiles};
 use reclaim_api::service::{Service, ServiceParts};
 use reclaim_api::{grpc, health, json};
 use reclaim_engine::RunOptions;
@@ -71,6 +71,9 @@ pub async fn serve(
     let docker = host.docker.clone();
     let engine = Arc::clone(&host.engine);
     let registered = Arc::clone(&host.registered);
+    let tls = tls.map(TlsFiles::load).transpose();
+    let tls = tls.map_err(ListenError::from)?;
+    raise_file_limit();
     let listeners = listen::open(&addresses, &access, tls.as_ref()).await?;
     let forwarder = forward.map(|forward| forwarder(forward, &listeners, stop));
     let forwarder = forwarder.transpose()?;
@@ -83,7 +86,7 @@ pub async fn serve(
             docker,
         },
     );
-    let daemon = Daemon::start(Arc::new(host), Vec::new(), stop).await?;
+    let daemon = Daemon::start(Arc::new(host), Vec::new(), tls, stop).await?;
     let service = Arc::new(Service::new(ServiceParts {
         engine: Arc::clone(&engine),
         registered,
@@ -128,13 +131,13 @@ fn forwarder(
     stop: &CancellationToken,
 ) -> Result<Forwarder, ForwardError> {
     let ForwardOptions { engine, except } = options;
-    raise_file_limit();
     info!(%engine, "forwarding other requests to the Docker Engine");
     Forwarder::new(engine, except, listeners, stop.clone())
 }
 
-/// Allows as many open files as the system does: each forwarded stream has two connections. No code of
-/// this process depends on the lower limit.
+/// Allows as many open files as the system does: at the usual limit of 1024, connections over TCP could
+/// use up the files of the Unix socket, and each forwarded stream has two connections. No code of this
+/// process depends on the lower limit.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -142,7 +145,7 @@ fn raise_file_limit() {
         ..limit
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "cannot raise the limit of open files; it limits the forwarded streams");
+        warn!(%error, "cannot raise the limit of open files; it limits connections");
     }
 }
 
@@ -156,7 +159,7 @@ pub async fn maintain(
     names: Vec<PolicyName>,
     stop: &CancellationToken,
 ) -> Result<(), DaemonError> {
-    let daemon = Daemon::start(Arc::new(host), names, stop).await?;
+    let daemon = Daemon::start(Arc::new(host), names, None, stop).await?;
     notify(&[NotifyState::Ready]);
     let work = async {
         stop.cancelled().await;

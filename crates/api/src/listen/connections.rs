@@ -14,10 +14,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt, service_fn};
 use tracing::{debug, warn};
@@ -32,6 +34,12 @@ use super::tls::Tls;
 /// The pause after a failed accept, which mostly means too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The event of a connection for which there is no place.
+const BUSY: &str = "all connections are busy; closing the new one";
+
+/// The event of a connection that ended with an error.
+const FAILED: &str = "connection failed";
+
 /// The most concurrent streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 
@@ -44,17 +52,15 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let graceful = Arc::new(GracefulShutdown::new());
-    let table = Arc::new(Table::new(limits));
+    let server = Server {
+        router,
+        tables: Tables::new(limits),
+        limits,
+        stop,
+    };
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        let acceptor = Acceptor {
-            router: router.clone(),
-            table: Arc::clone(&table),
-            limits,
-            graceful: Arc::clone(&graceful),
-            stop: stop.clone(),
-        };
-        accepting.spawn(acceptor.accept(listener));
+        accepting.spawn(accept(listener, server.clone(), Arc::clone(&graceful)));
     }
     // Closes the listeners before the responses under way have ended: new clients are refused at
     // once and do not wait.
@@ -68,96 +74,148 @@ pub async fn serve(
     }
 }
 
-/// Accepts the connections of one listener; the state is shared by all.
-struct Acceptor {
+/// Accepts the connections of one listener.
+async fn accept(listener: Listener, server: Server, graceful: Arc<GracefulShutdown>) {
+    loop {
+        let accepted = tokio::select! {
+            () = server.stop.cancelled() => break,
+            accepted = next(&listener) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let Some(slot) = server.tables.of(&stream).admit(peer) else {
+                    debug!(?peer, "{BUSY}");
+                    continue;
+                };
+                let (server, watcher) = (server.clone(), graceful.watcher());
+                tokio::spawn(server.serve(stream, slot, peer, watcher));
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a connection; retrying");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The open connections of all listeners, by how they arrived. No number of connections over TCP
+/// closes one on a Unix socket, and no number before the TLS handshake closes one after it.
+#[derive(Clone)]
+struct Tables {
+    unix: Arc<Table>,
+    tcp: Arc<Table>,
+    handshakes: Arc<Table>,
+}
+
+impl Tables {
+    fn new(limits: Limits) -> Self {
+        let handshakes = Limits {
+            connections: limits.handshakes,
+            connections_per_peer: limits.handshakes_per_peer,
+            ..limits
+        };
+        let table = |limits| Arc::new(Table::new(limits));
+        Self {
+            unix: table(limits),
+            tcp: table(limits),
+            handshakes: table(handshakes),
+        }
+    }
+
+    /// Returns the table of a connection that was accepted.
+    fn of(&self, stream: &Stream) -> &Arc<Table> {
+        match stream {
+            Stream::Unix(_) => &self.unix,
+            Stream::Tls(..) => &self.handshakes,
+            Stream::Plain(_) => &self.tcp,
+        }
+    }
+}
+
+/// What all connections share. Cheap to clone.
+#[derive(Clone)]
+struct Server {
     router: Router,
-    table: Arc<Table>,
+    tables: Tables,
     limits: Limits,
-    graceful: Arc<GracefulShutdown>,
     stop: CancellationToken,
 }
 
-impl Acceptor {
-    async fn accept(self, listener: Listener) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.stop.cancelled() => break,
-                accepted = next(&listener) => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    if let Some(slot) = self.table.admit(peer) {
-                        self.spawn_connection(stream, slot, peer);
-                    } else {
-                        debug!(?peer, "all connections are busy; closing the new one");
-                    }
-                }
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection; retrying");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+impl Server {
+    /// Serves one connection until it ends, or must close for another. Shutdown waits until `watcher`
+    /// is dropped.
+    async fn serve(self, stream: Stream, slot: Arc<Slot>, peer: Peer, watcher: Watcher) {
+        match stream {
+            Stream::Unix(stream) => {
+                let serving = self.serve_unix(stream, &slot, peer, watcher);
+                until_closing(serving, &slot).await;
+            }
+            Stream::Plain(stream) => {
+                let serving = self.serve_stream(stream, &slot, peer, watcher);
+                until_closing(serving, &slot).await;
+            }
+            Stream::Tls(stream, tls) => {
+                let handshake = self.handshake(stream, &tls);
+                let Some(Some(stream)) = until_closing(handshake, &slot).await else {
+                    return;
+                };
+                drop(slot);
+                let Some(slot) = self.tables.tcp.admit(peer) else {
+                    return debug!(?peer, "{BUSY}");
+                };
+                let serving = self.serve_stream(stream, &slot, peer, watcher);
+                until_closing(serving, &slot).await;
             }
         }
     }
 
-    fn spawn_connection(&self, stream: Stream, slot: Arc<Slot>, peer: Peer) {
-        let limits = self.limits;
+    async fn handshake(&self, stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
+        let handshake = tls.acceptor().accept(stream);
+        match tokio::time::timeout(self.limits.header_time, handshake).await {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                debug!(%error, "TLS handshake failed");
+                None
+            }
+            Err(_) => {
+                debug!("TLS handshake timed out");
+                None
+            }
+        }
+    }
+
+    async fn serve_unix(&self, stream: UnixStream, slot: &Arc<Slot>, peer: Peer, watcher: Watcher) {
+        let within = self.limits.header_time;
+        if !self.limits.takeover || is_http2(&stream, within, &self.stop).await {
+            return self.serve_stream(stream, slot, peer, watcher).await;
+        }
+        let (connection, takeovers) = Connection::new(slot);
+        let service = TowerToHyperService::new(self.service(slot, peer, Some(connection)));
+        let http = takeable_http1(&self.limits);
+        let stream = FirstByte::within(stream, within, false);
+        let serving = takeover::serve(&http, stream, service, takeovers, &self.stop);
+        if let Err(error) = serving.await {
+            debug!(%error, "{FAILED}");
+        }
+    }
+
+    async fn serve_stream(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        slot: &Arc<Slot>,
+        peer: Peer,
+        watcher: Watcher,
+    ) {
         let Limits {
-            header_time,
-            http2,
-            takeover,
-            ..
-        } = limits;
-        let (connection, takeovers) = Connection::new(&slot);
-        let connection = takeover.then_some(connection);
-        let service = TowerToHyperService::new(self.service(&slot, peer, connection));
-        let http = http(&limits);
-        let watcher = self.graceful.watcher();
-        let stop = self.stop.clone();
-        let serving = async move {
-            let served = match stream {
-                Stream::Unix(stream)
-                    if takeover && !is_http2(&stream, header_time, &stop).await =>
-                {
-                    // Shutdown waits until it is dropped.
-                    let _watcher = watcher;
-                    let http = takeable_http1(&limits);
-                    let stream = FirstByte::within(stream, header_time, false);
-                    let serving = takeover::serve(&http, stream, service, takeovers, &stop);
-                    serving.await.map_err(Into::into)
-                }
-                Stream::Unix(stream) => {
-                    let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
-                    let connection = http.serve_connection_with_upgrades(io, service);
-                    watcher.watch(connection.into_owned()).await
-                }
-                Stream::Plain(stream) => {
-                    let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
-                    let connection = http.serve_connection_with_upgrades(io, service);
-                    watcher.watch(connection.into_owned()).await
-                }
-                Stream::Tls(stream, tls) => {
-                    let handshake = tls.acceptor.accept(stream);
-                    let stream = match tokio::time::timeout(header_time, handshake).await {
-                        Ok(Ok(stream)) => stream,
-                        Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
-                        Err(_) => return debug!("TLS handshake timed out"),
-                    };
-                    let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
-                    let connection = http.serve_connection_with_upgrades(io, service);
-                    watcher.watch(connection.into_owned()).await
-                }
-            };
-            if let Err(error) = served {
-                debug!(%error, "connection failed");
-            }
-        };
-        tokio::spawn(async move {
-            tokio::select! {
-                () = serving => {}
-                () = slot.closing() => debug!("closing an idle connection"),
-            }
-        });
+            header_time, http2, ..
+        } = self.limits;
+        let service = TowerToHyperService::new(self.service(slot, peer, None));
+        let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
+        let http = http(&self.limits);
+        let connection = http.serve_connection_with_upgrades(io, service);
+        if let Err(error) = watcher.watch(connection.into_owned()).await {
+            debug!(%error, "{FAILED}");
+        }
     }
 
     /// Returns the service of one connection. The connection is busy during each response.
@@ -193,6 +251,17 @@ impl Acceptor {
                 }))
             }
         })
+    }
+}
+
+/// Works on a connection until it must close for another, or was idle for too long.
+async fn until_closing<T>(work: impl Future<Output = T>, slot: &Slot) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = slot.closing() => {
+            debug!("closing an idle connection");
+            None
+        }
     }
 }
 

@@ -25,11 +25,16 @@ const MAX_REQUEST_ID: usize = 64;
 /// Limits on connections and requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Concurrent connections of all listeners. Above that, the connection idle for longest is
-    /// closed.
+    /// Concurrent connections of all Unix sockets, and as many over TCP. Above that, the connection
+    /// idle for longest is closed.
     pub connections: usize,
     /// Concurrent connections of one peer: a host, or a local process.
     pub connections_per_peer: usize,
+    /// Concurrent connections before the end of their TLS handshake, in addition. Above that, the
+    /// oldest is closed.
+    pub handshakes: usize,
+    /// Concurrent connections of one host before the end of their TLS handshake.
+    pub handshakes_per_peer: usize,
     /// How long a connection may be idle: open, without a response under way.
     pub idle_time: Duration,
     /// Whether HTTP/2 is allowed in addition to HTTP/1.
@@ -51,6 +56,8 @@ impl Default for Limits {
         Self {
             connections: 512,
             connections_per_peer: 128,
+            handshakes: 128,
+            handshakes_per_peer: 32,
             idle_time: Duration::from_secs(5 * 60),
             http2: true,
             takeover: false,

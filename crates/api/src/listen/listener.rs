@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::address::Address;
 use super::error::ListenError;
-use super::tls::{Tls, TlsFiles};
+use super::tls::Tls;
 use super::unix::{SocketAccess, UnixSocket};
 
 /// An open listener.
@@ -43,9 +43,8 @@ impl Listener {
 pub async fn open(
     addresses: &[Address],
     access: &SocketAccess,
-    tls: Option<&TlsFiles>,
+    tls: Option<&Tls>,
 ) -> Result<Vec<Listener>, ListenError> {
-    let tls = tls.map(TlsFiles::load).transpose()?;
     let mut listeners = Vec::new();
     for address in addresses {
         match address {
@@ -53,10 +52,10 @@ pub async fn open(
                 listeners.push(Listener::Unix(UnixSocket::bind(path, access).await?));
             }
             Address::Tcp(address) => {
-                let tls = tls.clone().ok_or(ListenError::NeedsTls(*address))?;
+                let tls = tls.cloned().ok_or(ListenError::NeedsTls(*address))?;
                 listeners.push(Listener::Tls(bind(*address).await?, tls));
             }
-            Address::Systemd => listeners.extend(inherited(tls.as_ref())?),
+            Address::Systemd => listeners.extend(inherited(tls)?),
         }
     }
     Ok(listeners)

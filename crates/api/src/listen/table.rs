@@ -53,7 +53,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The open connections of all listeners that share limits.
+/// The open connections that share limits.
 #[derive(Debug)]
 pub(super) struct Table {
     limits: Limits,

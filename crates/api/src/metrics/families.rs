@@ -198,6 +198,8 @@ families! {
         "Whether the last configuration was accepted; 1 if it was";
     reload_success_time: Gauge = Gauge::default(), "config_reload_success_timestamp_seconds", "config_reload_success_timestamp_seconds" [],
         "Time at which a configuration was last accepted";
+    tls_reload_success: Gauge = Gauge::default(), "tls_reload_success", "tls_reload_success" [],
+        "Whether the TLS files could be used when they were last read; 1 if so, and without TLS";
 }
 
 impl Families {

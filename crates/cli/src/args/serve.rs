@@ -47,6 +47,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "tls_key"])]
     tls_ca: Option<PathBuf>,
 
+    /// Certificates of clients that are revoked (CRL), as PEM
+    ///
+    /// Repeatable. With this option each CA of a client's chain needs a list that has not expired. The
+    /// daemon reads all TLS files again on SIGHUP and within 5 seconds after they change.
+    #[arg(long, value_name = "FILE", requires = "tls_ca")]
+    tls_crl: Vec<PathBuf>,
+
     /// Forward other requests of Docker's API to the engine of --docker
     ///
     /// `docker`, Compose and buildx then work as a whole with `DOCKER_HOST` at the socket of this
@@ -143,6 +150,7 @@ impl ServeArgs {
             certificate: self.tls_cert.clone()?,
             key: self.tls_key.clone()?,
             authority: self.tls_ca.clone()?,
+            revoked: self.tls_crl.clone(),
         })
     }
 }
