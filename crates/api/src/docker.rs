@@ -47,6 +47,9 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 
+use reclaim_model::EntryPoint;
+
+use crate::caller::caller;
 use api::ApiRequest;
 pub use api::DockerApi;
 use error::ApiError;
@@ -86,7 +89,9 @@ async fn dispatch(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
+    let caller = caller(EntryPoint::Docker, request.extensions(), &headers);
     let request = ApiRequest {
+        caller,
         query: Query::read(request).await?,
         version: version.clone(),
     };

@@ -21,14 +21,14 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use reclaim_engine::{RunHandle, RunOptions, blocking};
 use reclaim_model::{
-    Answers, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest, Separator, Versioned,
+    Answers, Caller, EntryPoint, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest, Separator, Versioned,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::listen::Peer;
+use crate::caller::caller;
 use crate::service::{Service, ServiceError, events};
 
 pub use client::{HostClient, HostError, HostRuns};
@@ -86,11 +86,15 @@ impl<S: Sync> FromRequest<S> for Received {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Peer {
+/// Who sent a request.
+struct Sender(Caller);
+
+impl<S: Sync> FromRequestParts<S> for Sender {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.extensions))
+        let (extensions, headers) = (&parts.extensions, &parts.headers);
+        Ok(Self(caller(EntryPoint::Json, extensions, headers)))
     }
 }
 
@@ -160,32 +164,36 @@ impl Service {
     }
 }
 
-async fn plan(State(service): State<Arc<Service>>, peer: Peer, Received(body): Received) -> Served {
+async fn plan(
+    State(service): State<Arc<Service>>,
+    Sender(caller): Sender,
+    Received(body): Received,
+) -> Served {
     let request: PruneRequest = service.read(&body, &[])?;
     service.check(&request)?;
-    answer(service.plan(request, peer).await?).await
+    answer(service.plan(request, &caller).await?).await
 }
 
 async fn prune(
     State(service): State<Arc<Service>>,
-    peer: Peer,
+    Sender(caller): Sender,
     Received(body): Received,
 ) -> Served {
     let RunRequest { request, options } = service.read(&body, &["request"])?;
     service.check(&request)?;
     let options = service.options(options)?;
-    Ok(run_lines(service.start(request, None, options, peer)?))
+    Ok(run_lines(service.start(request, None, options, caller)?))
 }
 
 async fn apply(
     State(service): State<Arc<Service>>,
     Path(plan): Path<String>,
-    peer: Peer,
+    Sender(caller): Sender,
     Received(body): Received,
 ) -> Served {
     // Before the plan is taken: it can be applied only once.
     let options = service.options(read(&body)?)?;
-    Ok(run_lines(service.apply(&plan, options, peer)?))
+    Ok(run_lines(service.apply(&plan, options, caller)?))
 }
 
 async fn images(

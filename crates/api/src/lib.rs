@@ -4,6 +4,7 @@
 
 #![recursion_limit = "256"]
 
+mod caller;
 pub mod docker;
 pub mod grpc;
 pub mod health;

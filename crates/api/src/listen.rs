@@ -5,6 +5,7 @@
 //! sides. Only metrics, which are read-only, are served without.
 
 mod address;
+mod certificate;
 mod connections;
 mod error;
 mod first_byte;
@@ -20,7 +21,6 @@ pub use connections::serve;
 pub use error::ListenError;
 pub use limits::{Limits, limited};
 pub use listener::{Listener, open, open_plain};
-pub use table::Peer;
 pub(crate) use table::Stream;
 pub(crate) use takeover::Connection;
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -13,12 +13,13 @@ use reclaim_engine::{
     Engine, Progress, RegisteredContainers, RunError, RunHandle, RunOptions, Undone, no_progress,
 };
 use reclaim_maintenance::{RequestError, SchedulerHandle};
-use reclaim_model::{Namespace, PinOutcome, PinRequest, Plan, PruneRequest, Report, RunId, chain};
+use reclaim_model::{
+    Caller, Namespace, Peer, PinOutcome, PinRequest, Plan, PruneRequest, Report, RunId, chain,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::listen::Peer;
 use crate::plans::{Kept, Plans};
 
 /// The parts that a [`Service`] works with.
@@ -102,7 +103,7 @@ pub(crate) enum ServiceError {
         "lift_protection: accepted only from root on the daemon's Unix socket; this request is from \
          {0}"
     )]
-    MayNotLift(Peer),
+    MayNotLift(Box<Peer>),
     /// The task of the request ended without a result.
     #[error("the request ended without a result: {0}")]
     Ended(String),
@@ -219,9 +220,9 @@ impl Service {
     pub(crate) async fn plan(
         &self,
         request: PruneRequest,
-        peer: Peer,
+        caller: &Caller,
     ) -> Result<Planned, ServiceError> {
-        check_lift(&request, peer)?;
+        check_lift(&request, &caller.peer)?;
         let preview = self.parts.engine.preview(&request, &no_progress).await?;
         let (report, plan) = preview.into_report().await;
         let (plan, expires) = self.plans.keep(Kept { request, plan });
@@ -237,14 +238,14 @@ impl Service {
         &self,
         plan: &str,
         options: RunOptions,
-        peer: Peer,
+        caller: Caller,
     ) -> Result<RunHandle, ServiceError> {
         let kept = self
             .plans
-            .take(plan, |kept| check_lift(&kept.request, peer));
+            .take(plan, |kept| check_lift(&kept.request, &caller.peer));
         let kept = kept.ok_or_else(|| ServiceError::NoPlan(plan.to_owned()))?;
         let Kept { request, plan } = kept?;
-        self.start(request, Some(plan), options, peer)
+        self.start(request, Some(plan), options, caller)
     }
 
     /// Starts a prune.
@@ -253,11 +254,11 @@ impl Service {
         request: PruneRequest,
         confirmed: Option<Plan>,
         mut options: RunOptions,
-        peer: Peer,
+        caller: Caller,
     ) -> Result<RunHandle, ServiceError> {
-        check_lift(&request, peer)?;
+        check_lift(&request, &caller.peer)?;
         let ServiceParts { engine, cancel, .. } = &self.parts;
-        options.caller = peer.caller();
+        options.caller = Some(caller);
         Ok(engine.start(request, confirmed, options, cancel))
     }
 
@@ -298,12 +299,12 @@ impl Service {
 
 /// Refuses to lift the protection for any sender but root on this machine. Certificates of TLS
 /// clients have no roles.
-fn check_lift(request: &PruneRequest, peer: Peer) -> Result<(), ServiceError> {
-    if !request.lift_protection || matches!(peer, Peer::Process(_, 0)) {
+fn check_lift(request: &PruneRequest, peer: &Peer) -> Result<(), ServiceError> {
+    if !request.lift_protection || peer.is_root() {
         return Ok(());
     }
     warn!(%peer, "refused to lift the protection of images");
-    Err(ServiceError::MayNotLift(peer))
+    Err(ServiceError::MayNotLift(Box::new(peer.clone())))
 }
 
 /// Runs `work` to its end, also when the caller is dropped.

@@ -1,8 +1,10 @@
 //! What a caller sets for a run apart from what it removes: options, progress, cancellation.
 
 use std::fmt;
+use std::fs;
 use std::time::Duration;
 
+use reclaim_model::{Caller, EntryPoint, Peer, PeerProcess};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -39,26 +41,33 @@ pub struct RunOptions {
     pub max_deletes_per_second: Option<u32>,
     /// Whether to wait for another run to end instead of returning [`Busy`](crate::Busy).
     pub wait: bool,
-    /// Which other process requested the run, for the log, if it is known.
+    /// Who requested the run; `None` stands for the program that embeds the engine.
     pub caller: Option<Caller>,
 }
 
-/// A process that requested a run, as the system reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    /// The ID of its user.
-    pub uid: u32,
-    /// Its process ID, if it is known.
-    pub pid: Option<i32>,
+/// Returns the process itself as a caller at an entry point.
+pub fn this_process(entry_point: EntryPoint) -> Caller {
+    let process = PeerProcess {
+        uid: rustix::process::getuid().as_raw(),
+        gid: Some(rustix::process::getgid().as_raw()),
+        pid: Some(rustix::process::getpid().as_raw_nonzero().get()),
+        command: command_of("self"),
+    };
+    Caller::new(entry_point).with_peer(Peer {
+        process: Some(process),
+        ..Peer::default()
+    })
 }
 
-impl Caller {
-    pub(crate) fn this_process() -> Self {
-        Self {
-            uid: rustix::process::getuid().as_raw(),
-            pid: Some(rustix::process::getpid().as_raw_nonzero().get()),
-        }
-    }
+/// Returns the name of a process's command: a hint, because it can be changed.
+pub fn command_name(pid: i32) -> Option<String> {
+    command_of(&pid.to_string())
+}
+
+fn command_of(process: &str) -> Option<String> {
+    let name = fs::read(format!("/proc/{process}/comm")).ok()?;
+    let name = name.strip_suffix(b"\n").unwrap_or(&name);
+    Some(String::from_utf8_lossy(name).into_owned())
 }
 
 impl RunOptions {

@@ -156,7 +156,9 @@ mod unlisted;
 mod unpin;
 
 // The engine and its runs.
-pub use controls::{Caller, Controls, Progress, ProgressSink, RunOptions, no_progress};
+pub use controls::{
+    Controls, Progress, ProgressSink, RunOptions, command_name, no_progress, this_process,
+};
 pub use engine::Engine;
 pub use error::{Busy, RunError, Unmet};
 pub use handle::RunHandle;

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use reclaim_model::{
-    Inventory, Namespace, NamespaceProtection, Plan, PodImages, Protection, RunId,
+    Caller, EntryPoint, Inventory, Namespace, NamespaceProtection, Plan, PodImages, Protection,
+    RunId,
 };
 use tracing::warn;
 
-use crate::controls::Caller;
+use crate::controls::this_process;
 use crate::engine::Engine;
 use crate::kubernetes::{ContainerdConfig, KUBELET_NAMESPACE};
 
@@ -92,8 +93,11 @@ impl Protectors {
 }
 
 /// Logs who removes protected images.
-pub(crate) fn log_lifted(run: &RunId, caller: Option<Caller>, plan: &Plan) {
-    let Caller { uid, pid } = caller.unwrap_or_else(Caller::this_process);
+pub(crate) fn log_lifted(run: &RunId, caller: Option<&Caller>, plan: &Plan) {
+    let this = this_process(EntryPoint::Embedded);
+    let process = caller.unwrap_or(&this).peer.process.as_ref();
+    let uid = process.map(|process| process.uid);
+    let pid = process.and_then(|process| process.pid);
     for step in &plan.steps {
         if let Some(rule) = &step.lifted {
             let (image, rule) = (&step.image.name, &rule.id);

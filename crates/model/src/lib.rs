@@ -4,6 +4,7 @@
 //! here can be built by hand in a test.
 
 mod answer;
+mod caller;
 mod digest;
 mod disk_usage;
 mod error;
@@ -44,6 +45,7 @@ mod until;
 pub use answer::{
     Answer, Answers, HolderPath, ImageVerdict, Outlook, PruneVerdicts, Thing, ThingKind,
 };
+pub use caller::{Caller, EntryPoint, Peer, PeerCertificate, PeerProcess};
 pub use digest::{Digest, DigestError};
 pub use disk_usage::{Column, DiskUsage, ImageSize, ImageUsage, NamespaceUsage, UsageByColumn};
 pub use error::chain;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reclaim_engine::Engine;
-use reclaim_model::Namespace;
+use reclaim_model::{Caller, Namespace};
 
 use super::event_log::EventLog;
 use super::options::DockerOptions;
@@ -53,8 +53,9 @@ impl DockerApi {
     }
 }
 
-/// The version and the parameters of a request.
+/// The sender, the version and the parameters of a request.
 pub(super) struct ApiRequest {
+    pub(super) caller: Caller,
     pub(super) version: ApiVersion,
     pub(super) query: Query,
 }

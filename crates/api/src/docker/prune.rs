@@ -4,7 +4,7 @@
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
-use reclaim_engine::RunError;
+use reclaim_engine::{RunError, RunOptions};
 use reclaim_model::{Failed, PruneRequest, Report, Row};
 use serde::Serialize;
 
@@ -56,9 +56,13 @@ impl From<&Row> for DeletedRow {
 
 pub(super) async fn prune(api: &DockerApi, request: &ApiRequest) -> Result<Response, ApiError> {
     let filters = request.query.filters()?;
-    let request = PruneRequest::new(api.namespace().clone(), filters).may_lack_namespace(true);
     let DockerOptions { run, cancel, .. } = &api.shared.options;
-    let run = api.engine().start(request, None, run.clone(), cancel);
+    let options = RunOptions {
+        caller: Some(request.caller.clone()),
+        ..run.clone()
+    };
+    let request = PruneRequest::new(api.namespace().clone(), filters).may_lack_namespace(true);
+    let run = api.engine().start(request, None, options, cancel);
     match run.await {
         // As in Docker, a running prune is reported before a wrong filter.
         Err(RunError::Filter(_)) if api.engine().is_running() => Err(ApiError::busy()),

@@ -1,14 +1,15 @@
 //! Removals by name: those that arrive during a run share the next one.
 //!
 //! A client such as Compose sends one request per image, all at once. A run lists the store twice
-//! and collects once, so requests are batched: while a run is under way the next ones wait, and then
-//! go together. A run removes its names in order, each on the store that the ones before it left.
+//! and collects once, so requests of one caller are batched: while a run is under way the next ones
+//! wait, and then go together. A run removes its names in order, each on the store that the ones
+//! before it left.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 use reclaim_engine::{Engine, RunOptions};
-use reclaim_model::{Named, NamedImages, PruneRequest, Report, RunId};
+use reclaim_model::{Caller, Named, NamedImages, PruneRequest, Report, RunId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::ApiError;
@@ -32,6 +33,7 @@ pub(super) struct RemovalResult {
 /// A request to remove one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Removal {
+    pub(super) caller: Caller,
     pub(super) name: String,
     pub(super) force: bool,
     pub(super) prune_parents: bool,
@@ -77,7 +79,7 @@ async fn work(
         while batch.len() < MAX_BATCH
             && let Ok(another) = waiting.try_recv()
         {
-            if has_same_options(&batch[0].0, &another.0) {
+            if may_share_run(&batch[0].0, &another.0) {
                 batch.push(another);
             } else {
                 next = Some(another);
@@ -91,8 +93,11 @@ async fn work(
     }
 }
 
-fn has_same_options(one: &Removal, other: &Removal) -> bool {
-    one.force == other.force && one.prune_parents == other.prune_parents
+/// Whether two removals may be in one run, which has one caller.
+fn may_share_run(one: &Removal, other: &Removal) -> bool {
+    one.caller == other.caller
+        && one.force == other.force
+        && one.prune_parents == other.prune_parents
 }
 
 async fn remove_batch(
@@ -101,6 +106,7 @@ async fn remove_batch(
     batch: Vec<(Removal, Answer)>,
 ) {
     let (removals, answers): (Vec<Removal>, Vec<Answer>) = batch.into_iter().unzip();
+    let caller = removals[0].caller.clone();
     let images = NamedImages {
         force: removals[0].force,
         prune_parents: removals[0].prune_parents,
@@ -110,6 +116,7 @@ async fn remove_batch(
     // In Docker a removal does not fail because a prune is running.
     let run_options = RunOptions {
         wait: true,
+        caller: Some(caller),
         ..options.run.clone()
     };
     let run = engine.start(request, None, run_options, &options.cancel);

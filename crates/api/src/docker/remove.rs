@@ -27,6 +27,7 @@ pub(super) async fn remove(
         check_platforms(api, &name, request.query.all("platforms"), force).await?;
     }
     let removal = Removal {
+        caller: request.caller.clone(),
         name,
         force,
         prune_parents: !request.query.is_on("noprune"),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use reclaim_engine::{Progress, RunHandle, RunOptions, blocking, no_progress};
-use reclaim_model::{Namespace, PinAction, PinRequest, PruneRequest, Separator};
+use reclaim_model::{Caller, EntryPoint, Namespace, PinAction, PinRequest, PruneRequest, Separator};
 use tonic::{Request, Response, Status};
 
 use super::error::{invalid, status};
 use super::proto;
 use super::wire::{WireError, moment, namespace_or, options};
-use crate::listen::Peer;
+use crate::caller::caller;
 use crate::service::{Planned, RunEvent, Service, events};
 use proto::progress::Phase;
 use proto::prune_response::Event;
@@ -52,9 +52,9 @@ impl Prune {
         &self,
         request: PruneRequest,
         options: RunOptions,
-        peer: Peer,
+        caller: Caller,
     ) -> Result<Response<Events>, Status> {
-        let started = self.service.start(request, None, options, peer);
+        let started = self.service.start(request, None, options, caller);
         started.map(stream).map_err(|error| status(&error))
     }
 
@@ -94,9 +94,9 @@ impl proto::prune_service_server::PruneService for Prune {
         &self,
         request: Request<proto::PlanRequest>,
     ) -> Result<Response<proto::PlanResponse>, Status> {
-        let peer = Peer::of(request.extensions());
+        let caller = sender(&request);
         let request = self.request(request.into_inner().request)?;
-        let planned = self.service.plan(request, peer).await;
+        let planned = self.service.plan(request, &caller).await;
         let Planned {
             plan,
             expires,
@@ -114,18 +114,18 @@ impl proto::prune_service_server::PruneService for Prune {
         &self,
         request: Request<proto::PruneRequest>,
     ) -> Result<Response<Events>, Status> {
-        let peer = Peer::of(request.extensions());
+        let caller = sender(&request);
         let proto::PruneRequest { request, options } = request.into_inner();
         let options = self.options(options)?;
         let request = self.request(request)?;
-        self.start(request, options, peer)
+        self.start(request, options, caller)
     }
 
     async fn prune_project(
         &self,
         request: Request<proto::PruneProjectRequest>,
     ) -> Result<Response<Events>, Status> {
-        let peer = Peer::of(request.extensions());
+        let caller = sender(&request);
         let proto::PruneProjectRequest {
             namespace,
             images,
@@ -142,18 +142,18 @@ impl proto::prune_service_server::PruneService for Prune {
         };
         let options = self.options(options)?;
         let request = self.request(Some(request))?;
-        self.start(request, options, peer)
+        self.start(request, options, caller)
     }
 
     async fn apply(
         &self,
         request: Request<proto::ApplyRequest>,
     ) -> Result<Response<Events>, Status> {
-        let peer = Peer::of(request.extensions());
+        let caller = sender(&request);
         let proto::ApplyRequest { plan, options } = request.into_inner();
         // Before the plan is taken: it can be applied only once.
         let options = self.options(options)?;
-        let applied = self.service.apply(&plan, options, peer);
+        let applied = self.service.apply(&plan, options, caller);
         applied.map(stream).map_err(|error| status(&error))
     }
 
@@ -313,6 +313,12 @@ impl proto::prune_service_server::PruneService for Prune {
         let outcomes = outcomes.await?;
         Ok(Response::new(proto::UnpinResponse { outcomes }))
     }
+}
+
+/// Returns who sent a request.
+fn sender<T>(request: &Request<T>) -> Caller {
+    let headers = request.metadata().as_ref();
+    caller(EntryPoint::Grpc, request.extensions(), headers)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

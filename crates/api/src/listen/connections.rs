@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use reclaim_engine::command_name;
+use reclaim_model::{Peer, PeerProcess};
+use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
@@ -24,10 +28,11 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt, service_fn};
 use tracing::{debug, warn};
 
+use super::certificate;
 use super::first_byte::FirstByte;
 use super::limits::Limits;
 use super::listener::Listener;
-use super::table::{Peer, Slot, Table};
+use super::table::{Origin, Slot, Table};
 use super::takeover::{self, Connection};
 use super::tls::Tls;
 
@@ -83,7 +88,7 @@ async fn accept(listener: Listener, server: Server, graceful: Arc<GracefulShutdo
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Some(slot) = server.tables.of(&stream).admit(peer) else {
+                let Some(slot) = server.tables.of(&stream).admit(Origin::of(&peer)) else {
                     debug!(?peer, "{BUSY}");
                     continue;
                 };
@@ -160,7 +165,8 @@ impl Server {
                     return;
                 };
                 drop(slot);
-                let Some(slot) = self.tables.tcp.admit(peer) else {
+                let peer = with_certificate(peer, stream.get_ref().1);
+                let Some(slot) = self.tables.tcp.admit(Origin::of(&peer)) else {
                     return debug!(?peer, "{BUSY}");
                 };
                 let serving = self.serve_stream(stream, &slot, peer, watcher);
@@ -190,7 +196,7 @@ impl Server {
             return self.serve_stream(stream, slot, peer, watcher).await;
         }
         let (connection, takeovers) = Connection::new(slot);
-        let service = TowerToHyperService::new(self.service(slot, peer, Some(connection)));
+        let service = self.service(slot, peer, Some(connection));
         let http = takeable_http1(&self.limits);
         let stream = FirstByte::within(stream, within, false);
         let serving = takeover::serve(&http, stream, service, takeovers, &self.stop);
@@ -209,7 +215,7 @@ impl Server {
         let Limits {
             header_time, http2, ..
         } = self.limits;
-        let service = TowerToHyperService::new(self.service(slot, peer, None));
+        let service = self.service(slot, peer, None);
         let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
         let http = http(&self.limits);
         let connection = http.serve_connection_with_upgrades(io, service);
@@ -224,17 +230,15 @@ impl Server {
         slot: &Arc<Slot>,
         peer: Peer,
         connection: Option<Connection>,
-    ) -> impl Service<
-        Request<Incoming>,
-        Response = Response,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + Clone
-    + Send
-    + 'static {
-        let (router, slot) = (self.router.clone(), Arc::clone(slot));
-        service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+    ) -> TowerToHyperService<
+        impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static,
+    > {
+        let (router, slot, peer) = (self.router.clone(), Arc::clone(slot), Arc::new(peer));
+        TowerToHyperService::new(service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&peer));
             if let Some(connection) = &connection {
                 request.extensions_mut().insert(connection.clone());
             }
@@ -250,7 +254,7 @@ impl Server {
                     }))
                 }))
             }
-        })
+        }))
     }
 }
 
@@ -272,19 +276,51 @@ async fn next(listener: &Listener) -> io::Result<(Stream, Peer)> {
         Listener::Inherited(socket) => unix(socket.accept().await?.0),
         Listener::Tls(socket, tls) => {
             let (stream, from) = socket.accept().await?;
-            (Stream::Tls(stream, tls.clone()), Peer::Host(from.ip()))
+            (Stream::Tls(stream, tls.clone()), at_host(from))
         }
         Listener::Plain(socket) => {
             let (stream, from) = socket.accept().await?;
-            (Stream::Plain(stream), Peer::Host(from.ip()))
+            (Stream::Plain(stream), at_host(from))
         }
     })
 }
 
 fn unix(stream: UnixStream) -> (Stream, Peer) {
-    let credentials = stream.peer_cred();
-    let peer = credentials.map_or(Peer::Unknown, |peer| Peer::Process(peer.pid(), peer.uid()));
+    let process = stream.peer_cred().ok().map(|credentials| {
+        // 0 is a process that this PID namespace does not have.
+        let pid = credentials.pid().filter(|pid| *pid != 0);
+        PeerProcess {
+            uid: credentials.uid(),
+            gid: Some(credentials.gid()),
+            pid,
+            command: pid.and_then(command_name),
+        }
+    });
+    let peer = Peer {
+        process,
+        ..Peer::default()
+    };
     (Stream::Unix(stream), peer)
+}
+
+fn at_host(address: SocketAddr) -> Peer {
+    Peer {
+        host: Some(address.ip()),
+        ..Peer::default()
+    }
+}
+
+/// Adds the names in the certificate that the client has proved to own.
+fn with_certificate(mut peer: Peer, connection: &ServerConnection) -> Peer {
+    let chain = connection.peer_certificates().unwrap_or_default();
+    // The client's own certificate is the first.
+    if let Some(own) = chain.first() {
+        match certificate::names(own) {
+            Ok(names) => peer.certificate = Some(names),
+            Err(error) => warn!(%peer, %error, "cannot read the names in a client's certificate"),
+        }
+    }
+    peer
 }
 
 /// A connection, before its TLS handshake if it has one.

@@ -6,20 +6,18 @@
 //! [`Stream`] count for no limit.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::Extensions;
-use reclaim_engine::Caller;
+use reclaim_model::Peer;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
 
-/// The client of a connection, as the system reports it. Each request has it as an extension.
+/// What the limit for one client counts by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
+pub(super) enum Origin {
     /// A host.
     Host(IpAddr),
     /// A local process, by its ID and its user's ID.
@@ -28,27 +26,14 @@ pub enum Peer {
     Unknown,
 }
 
-impl Peer {
-    /// Returns the client of a request; [`Self::Unknown`] if another server received it.
-    pub(crate) fn of(extensions: &Extensions) -> Self {
-        extensions.get().copied().unwrap_or(Self::Unknown)
-    }
-
-    /// Returns the process, if the client is one on this machine.
-    pub(crate) fn caller(self) -> Option<Caller> {
-        match self {
-            Self::Process(pid, uid) => Some(Caller { uid, pid }),
-            Self::Host(_) | Self::Unknown => None,
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(address) => write!(formatter, "a client at {address}"),
-            Self::Process(_, uid) => write!(formatter, "a process of user {uid}"),
-            Self::Unknown => formatter.write_str("an unknown client"),
+impl Origin {
+    /// Returns what the client of a connection counts by. A process counts as the same if it runs
+    /// another command.
+    pub(super) fn of(peer: &Peer) -> Self {
+        match (&peer.process, peer.host) {
+            (Some(process), _) => Self::Process(process.pid, process.uid),
+            (None, Some(host)) => Self::Host(host),
+            (None, None) => Self::Unknown,
         }
     }
 }
@@ -69,7 +54,7 @@ struct Entries {
 
 #[derive(Debug)]
 struct Entry {
-    peer: Peer,
+    origin: Origin,
     /// The number of responses under way.
     responses: usize,
     /// The number of open streams.
@@ -108,10 +93,10 @@ impl Table {
 
     /// Returns a slot for a new connection; `None` if a limit is reached and all connections that
     /// could be closed for it are busy.
-    pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Arc<Slot>> {
+    pub(super) fn admit(self: &Arc<Self>, origin: Origin) -> Option<Arc<Slot>> {
         let mut entries = self.entries();
-        if entries.counted(|entry| entry.peer == peer) >= self.limits.connections_per_peer {
-            entries.close_idle(|entry| entry.peer == peer)?;
+        if entries.counted(|entry| entry.origin == origin) >= self.limits.connections_per_peer {
+            entries.close_idle(|entry| entry.origin == origin)?;
         } else if entries.counted(|_| true) >= self.limits.connections {
             entries.close_idle(|_| true)?;
         }
@@ -119,7 +104,7 @@ impl Table {
         entries.next += 1;
         let close = CancellationToken::new();
         let entry = Entry {
-            peer,
+            origin,
             responses: 0,
             streams: 0,
             idle_since: Instant::now(),
@@ -233,8 +218,8 @@ mod tests {
 
     use super::*;
 
-    const A: Peer = Peer::Host(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
-    const B: Peer = Peer::Process(Some(2), 0);
+    const A: Origin = Origin::Host(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
+    const B: Origin = Origin::Process(Some(2), 0);
 
     fn table(connections: usize, connections_per_peer: usize) -> Arc<Table> {
         Arc::new(Table::new(Limits {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use reclaim_daemon::config::duration_within;
-use reclaim_engine::RunOptions;
+use reclaim_engine::{RunOptions, this_process};
+use reclaim_model::EntryPoint;
 
 /// Options of a command that runs a prune.
 #[derive(Debug, Args)]
@@ -31,6 +32,7 @@ impl HowArgs {
     pub(crate) fn options(&self) -> RunOptions {
         RunOptions {
             wait: self.wait,
+            caller: Some(this_process(EntryPoint::CommandLine)),
             ..self.pace.options()
         }
     }
