@@ -25,6 +25,7 @@ mod one_core;
 mod protected;
 mod prune;
 mod registered;
+mod roles;
 mod same;
 mod silence;
 mod sockets;

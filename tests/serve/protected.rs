@@ -222,8 +222,8 @@ async fn only_root_lifts_the_protection() {
         assert_eq!(error["kind"], "denied");
         assert_eq!(
             error["message"],
-            "lift_protection: accepted only from root on the daemon's Unix socket; this request is \
-             from a process of user 65534"
+            "lift_protection: accepted only from root on the daemon's Unix socket, and from clients \
+             that access.admin lists; this request is from a process of user 65534"
         );
     }
     let answer = ask_as(other_user, daemon.socket(), "/prune", &by_name(false)).await;

@@ -126,16 +126,37 @@ async fn errors_about_wrong_addresses_name_accepted_ones() {
 /// The daemon does not delete the socket when it ends.
 #[tokio::test]
 async fn uses_a_socket_that_systemd_passes() {
+    let (_rig, mut daemon) = passed("reclaim.socket").await;
+    assert_eq!(daemon.ask("POST", "/images/prune").await.status, 200);
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended().await.success());
+    assert!(daemon.socket().exists(), "it is systemd's");
+}
+
+#[tokio::test]
+async fn a_socket_of_systemd_is_read_only_by_its_name() {
+    let (_rig, daemon) = passed("read-only").await;
+    let refused = daemon.ask("POST", "/images/prune").await;
+    assert_eq!(
+        refused.refused(403),
+        "the request needs the role `prune`, and this socket is read-only"
+    );
+    assert_eq!(daemon.ask("GET", "/images/json").await.status, 200);
+}
+
+/// Starts a daemon with a socket that has this name.
+async fn passed(name: &str) -> (Rig, Daemon) {
     let rig = Rig::start().await;
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("passed.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     // Like systemd, the shell passes the socket as descriptor 3 and sets the variables for it.
-    let script = "exec 3<&0; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
+    let script =
+        format!("exec 3<&0; export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES={name}; exec \"$@\"");
     let child = std::process::Command::new("sh")
         .args([
             "-c",
-            script,
+            &script,
             "sh",
             env!("CARGO_BIN_EXE_reclaim"),
             "--address",
@@ -151,12 +172,10 @@ async fn uses_a_socket_that_systemd_passes() {
         .stdin(std::os::fd::OwnedFd::from(listener))
         .spawn()
         .unwrap();
-    let mut daemon = Daemon::adopted(child, socket, directory);
+    let daemon = Daemon::adopted(child, socket, directory);
     let answer = daemon.ask("GET", "/_ping").await;
     assert_eq!(answer.body, "OK");
-    daemon.signal(Signal::TERM);
-    assert!(daemon.ended().await.success());
-    assert!(daemon.socket().exists(), "it is systemd's");
+    (rig, daemon)
 }
 
 /// Incomplete requests and endless headers.

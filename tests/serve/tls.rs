@@ -18,15 +18,15 @@ async fn refuses_clients_without_a_certificate_of_the_authority() {
     let _daemon = Daemon::start(rig.containerd.address(), &args).await;
     assert_eq!(ping(port, &authority, Some(&client)).await, Some(200));
     assert_eq!(ping(port, &authority, None).await, None);
-    // A certificate has no roles yet, so none of them lifts a protection.
+    // Without a list of roles, no certificate lifts a protection.
     let body = r#"{"request": {"selection": {"filters": {}}, "lift_protection": true}}"#;
     let prune = ["POST", "/reclaim/v1/prune", body];
     let refused = ask(port, &authority, Some(&client), prune).await.unwrap();
     assert_eq!(refused.status, 403, "{refused:#?}");
     assert_eq!(
         refused.json()["error"]["message"],
-        "lift_protection: accepted only from root on the daemon's Unix socket; this request is from \
-         a client at 127.0.0.1"
+        "lift_protection: accepted only from root on the daemon's Unix socket, and from clients that \
+         access.admin lists; this request is from a client at 127.0.0.1"
     );
     let others = Authority::new();
     let stranger = others.sign("stranger");

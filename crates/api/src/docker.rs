@@ -49,6 +49,7 @@ use http::StatusCode;
 
 use reclaim_model::EntryPoint;
 
+use crate::access;
 use crate::caller::caller;
 use api::ApiRequest;
 pub use api::DockerApi;
@@ -58,6 +59,7 @@ pub use other_resources::{MissingResource, OtherResource};
 use query::Query;
 pub use query::filters_of_query;
 use respond::{empty_list, error, page_not_found, with_headers};
+pub(crate) use route::REQUESTS;
 pub use route::{Route, route};
 use version::ApiVersion;
 pub use version::{NEWEST, OLDEST};
@@ -71,10 +73,14 @@ impl DockerApi {
 
 async fn answer(State(api): State<DockerApi>, request: Request) -> Response {
     let (version, route) = route(request.method(), request.uri().path());
-    if route == Route::Unknown {
+    let allowed = access::check(route.role(), request.extensions());
+    if route == Route::Unknown && allowed.is_ok() {
         return page_not_found();
     }
     let version = version.unwrap_or_else(ApiVersion::newest);
+    if let Err(refusal) = allowed {
+        return with_headers(error(&refusal.into(), &version));
+    }
     let result = match version.check() {
         Ok(()) => dispatch(&api, route, &version, request).await,
         Err(unsupported) => Err(ApiError::bad(unsupported.to_string())),

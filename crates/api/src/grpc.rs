@@ -6,11 +6,13 @@ mod containers;
 mod error;
 mod maintenance;
 mod prune;
+mod roles;
 mod wire;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -19,6 +21,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::service::Service;
 
+pub(crate) use roles::ROLES;
 pub use tonic_reflection::server::Error as DescribeError;
 
 /// The messages, clients and servers of `proto/reclaim/v1`.
@@ -75,7 +78,8 @@ pub async fn router(service: &Arc<Service>) -> Result<Router, DescribeError> {
         .add_service(maintenance)
         .add_service(health)
         .add_service(reflection);
-    Ok(routes.prepare().into_axum_router().reset_fallback())
+    let router = routes.prepare().into_axum_router().reset_fallback();
+    Ok(router.route_layer(from_fn(roles::check)))
 }
 
 /// Sends "not serving" to the watchers of health and ends their streams, which would otherwise keep

@@ -5,6 +5,7 @@
 
 mod client;
 mod form;
+mod routes;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,22 +15,25 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use futures::{Stream, StreamExt, stream};
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
+use http::{Method, StatusCode};
 use reclaim_engine::{RunHandle, RunOptions, blocking};
 use reclaim_model::{
-    Answers, Caller, EntryPoint, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest, Separator, Versioned,
+    Answers, EntryPoint, HeldRuns, Mode, Namespace, PinRequest, Pins, PruneRequest, Separator,
+    Versioned,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::caller::caller;
+use crate::access::Role;
+use crate::caller::Sender;
 use crate::service::{Service, ServiceError, events};
+
+use routes::Routes;
 
 pub use client::{HostClient, HostError, HostRuns};
 pub use form::{ErrorForm, Options, PolicyForecasts, PolicyHistory, RunRequest, Undo};
@@ -50,23 +54,30 @@ type Served = Result<Response, Failure>;
 
 /// Returns a router with the API.
 pub fn router(service: Arc<Service>) -> Router {
-    let api = Router::new()
-        .route("/plan", post(plan))
-        .route("/plans/{plan}/apply", post(apply))
-        .route("/prune", post(prune))
-        .route("/images", get(images))
-        .route("/projects", get(projects))
-        .route("/df", get(disk_usage))
-        .route("/why", get(why))
-        .route("/history", get(history))
-        .route("/undo", post(undo))
-        .route("/release", post(release))
-        .route("/pins", post(pins))
-        .route("/policies", get(policies))
-        .route("/policies/run", post(run_policies))
-        .route("/policies/history", get(policy_history))
-        .with_state(service);
-    Router::new().nest(ROOT, api)
+    Router::new().nest(ROOT, routes().router.with_state(service))
+}
+
+/// Returns the methods of the API, and the roles that they need.
+pub(crate) fn methods() -> Vec<(Method, &'static str, Role)> {
+    routes().methods
+}
+
+fn routes() -> Routes {
+    Routes::default()
+        .post("/plan", Role::Read, plan)
+        .post("/plans/{plan}/apply", Role::Prune, apply)
+        .post("/prune", Role::Prune, prune)
+        .get("/images", Role::Read, images)
+        .get("/projects", Role::Read, projects)
+        .get("/df", Role::Read, disk_usage)
+        .get("/why", Role::Read, why)
+        .get("/history", Role::Read, history)
+        .post("/undo", Role::Admin, undo)
+        .post("/release", Role::Admin, release)
+        .post("/pins", Role::Admin, pins)
+        .get("/policies", Role::Read, policies)
+        .post("/policies/run", Role::Prune, run_policies)
+        .get("/policies/history", Role::Read, policy_history)
 }
 
 /// The body of a request.
@@ -86,15 +97,15 @@ impl<S: Sync> FromRequest<S> for Received {
     }
 }
 
-/// Who sent a request.
-struct Sender(Caller);
-
 impl<S: Sync> FromRequestParts<S> for Sender {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let (extensions, headers) = (&parts.extensions, &parts.headers);
-        Ok(Self(caller(EntryPoint::Json, extensions, headers)))
+        Ok(Self::of(
+            EntryPoint::Json,
+            &parts.extensions,
+            &parts.headers,
+        ))
     }
 }
 
@@ -166,34 +177,34 @@ impl Service {
 
 async fn plan(
     State(service): State<Arc<Service>>,
-    Sender(caller): Sender,
+    sender: Sender,
     Received(body): Received,
 ) -> Served {
     let request: PruneRequest = service.read(&body, &[])?;
     service.check(&request)?;
-    answer(service.plan(request, &caller).await?).await
+    answer(service.plan(request, &sender).await?).await
 }
 
 async fn prune(
     State(service): State<Arc<Service>>,
-    Sender(caller): Sender,
+    sender: Sender,
     Received(body): Received,
 ) -> Served {
     let RunRequest { request, options } = service.read(&body, &["request"])?;
     service.check(&request)?;
     let options = service.options(options)?;
-    Ok(run_lines(service.start(request, None, options, caller)?))
+    Ok(run_lines(service.start(request, None, options, sender)?))
 }
 
 async fn apply(
     State(service): State<Arc<Service>>,
     Path(plan): Path<String>,
-    Sender(caller): Sender,
+    sender: Sender,
     Received(body): Received,
 ) -> Served {
     // Before the plan is taken: it can be applied only once.
     let options = service.options(read(&body)?)?;
-    Ok(run_lines(service.apply(&plan, options, caller)?))
+    Ok(run_lines(service.apply(&plan, options, sender)?))
 }
 
 async fn images(

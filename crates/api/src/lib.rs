@@ -4,6 +4,7 @@
 
 #![recursion_limit = "256"]
 
+pub mod access;
 mod caller;
 pub mod docker;
 pub mod grpc;

@@ -24,4 +24,5 @@ pub use listener::{Listener, open, open_plain};
 pub(crate) use table::Stream;
 pub(crate) use takeover::Connection;
 pub use tls::{Tls, TlsError, TlsFiles};
+pub(crate) use unix::group;
 pub use unix::{SocketAccess, UnixSocket};

@@ -13,13 +13,12 @@ use reclaim_engine::{
     Engine, Progress, RegisteredContainers, RunError, RunHandle, RunOptions, Undone, no_progress,
 };
 use reclaim_maintenance::{RequestError, SchedulerHandle};
-use reclaim_model::{
-    Caller, Namespace, Peer, PinOutcome, PinRequest, Plan, PruneRequest, Report, RunId, chain,
-};
+use reclaim_model::{Namespace, PinOutcome, PinRequest, Plan, PruneRequest, Report, RunId, chain};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
+use crate::access::{Needed, Refusal};
+use crate::caller::Sender;
 use crate::plans::{Kept, Plans};
 
 /// The parts that a [`Service`] works with.
@@ -98,12 +97,9 @@ pub(crate) enum ServiceError {
         /// What is wrong with it, and what is accepted.
         problem: String,
     },
-    /// The request lifts the protection, and its sender may not.
-    #[error(
-        "lift_protection: accepted only from root on the daemon's Unix socket; this request is from \
-         {0}"
-    )]
-    MayNotLift(Box<Peer>),
+    /// Its sender may not make it.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
     /// The task of the request ended without a result.
     #[error("the request ended without a result: {0}")]
     Ended(String),
@@ -152,7 +148,7 @@ impl ServiceError {
             }
             Self::Policy(RequestError::Stopped) => ErrorKind::Unavailable,
             Self::NoPlan(_) => ErrorKind::NotFound,
-            Self::MayNotLift(_) => ErrorKind::Denied,
+            Self::Refused(_) => ErrorKind::Denied,
             Self::Ended(_) => ErrorKind::Other,
         }
     }
@@ -164,7 +160,7 @@ impl ServiceError {
             Self::Policy(_)
             | Self::NoPlan(_)
             | Self::Invalid { .. }
-            | Self::MayNotLift(_)
+            | Self::Refused(_)
             | Self::Ended(_) => None,
         }
     }
@@ -220,9 +216,9 @@ impl Service {
     pub(crate) async fn plan(
         &self,
         request: PruneRequest,
-        caller: &Caller,
+        sender: &Sender,
     ) -> Result<Planned, ServiceError> {
-        check_lift(&request, &caller.peer)?;
+        check_lift(&request, sender)?;
         let preview = self.parts.engine.preview(&request, &no_progress).await?;
         let (report, plan) = preview.into_report().await;
         let (plan, expires) = self.plans.keep(Kept { request, plan });
@@ -238,14 +234,14 @@ impl Service {
         &self,
         plan: &str,
         options: RunOptions,
-        caller: Caller,
+        sender: Sender,
     ) -> Result<RunHandle, ServiceError> {
         let kept = self
             .plans
-            .take(plan, |kept| check_lift(&kept.request, &caller.peer));
+            .take(plan, |kept| check_lift(&kept.request, &sender));
         let kept = kept.ok_or_else(|| ServiceError::NoPlan(plan.to_owned()))?;
         let Kept { request, plan } = kept?;
-        self.start(request, Some(plan), options, caller)
+        self.start(request, Some(plan), options, sender)
     }
 
     /// Starts a prune.
@@ -254,11 +250,11 @@ impl Service {
         request: PruneRequest,
         confirmed: Option<Plan>,
         mut options: RunOptions,
-        caller: Caller,
+        sender: Sender,
     ) -> Result<RunHandle, ServiceError> {
-        check_lift(&request, &caller.peer)?;
+        check_lift(&request, &sender)?;
         let ServiceParts { engine, cancel, .. } = &self.parts;
-        options.caller = Some(caller);
+        options.caller = Some(sender.caller);
         Ok(engine.start(request, confirmed, options, cancel))
     }
 
@@ -297,14 +293,18 @@ impl Service {
     }
 }
 
-/// Refuses to lift the protection for any sender but root on this machine. Certificates of TLS
-/// clients have no roles.
-fn check_lift(request: &PruneRequest, peer: &Peer) -> Result<(), ServiceError> {
-    if !request.lift_protection || peer.is_root() {
+/// Refuses to lift the protection for senders that may not.
+fn check_lift(request: &PruneRequest, sender: &Sender) -> Result<(), Refusal> {
+    if !request.lift_protection {
         return Ok(());
     }
-    warn!(%peer, "refused to lift the protection of images");
-    Err(ServiceError::MayNotLift(Box::new(peer.clone())))
+    Refusal::check(Needed::Lift, sender.rights, &sender.caller.peer)
+}
+
+impl From<Refusal> for ServiceError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
 }
 
 /// Runs `work` to its end, also when the caller is dropped.

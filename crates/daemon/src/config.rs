@@ -3,6 +3,7 @@
 //! Parsing checks each value by itself, so that an error has the line. Then [`Config::new`] checks
 //! values that depend on each other, and the error has the key or the policy.
 
+mod access;
 mod events;
 mod file;
 mod fleet;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use http::Uri;
+use reclaim_api::access::AccessLists;
 use reclaim_engine::ContainerdConfig;
 use reclaim_maintenance::settings::Text;
 use reclaim_maintenance::{Policy, PolicySettings};
@@ -57,6 +59,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// The receiver of events, if there is one.
     pub events: Option<Uri>,
+    /// The roles of clients of the servers.
+    pub access: AccessLists,
     /// Which requests are forwarded to a Docker Engine.
     pub forward: ForwardConfig,
     /// The reserve file.
@@ -83,6 +87,7 @@ impl Config {
             state,
             metrics,
             events: events_section,
+            access,
             forward,
             headroom,
             protect,
@@ -99,6 +104,7 @@ impl Config {
             state: state.directory,
             metrics: metrics.listen,
             events: events::url(events_section)?,
+            access: access.into(),
             forward: forward.into(),
             headroom: headroom.into(),
             infrastructure,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reclaim_api::access::Access;
 use reclaim_api::listen::{self, Limits, Tls};
 use reclaim_api::metrics::{self, Metrics};
 use reclaim_engine::Health;
@@ -22,6 +23,12 @@ use crate::host::Host;
 use crate::reload::{Reloader, TlsReloader};
 use crate::systemd::{feed_by, notify, watchdog};
 
+/// The parts of servers that are reloaded.
+pub(crate) struct Servers {
+    pub(crate) access: Access,
+    pub(crate) tls: Option<Tls>,
+}
+
 /// The tasks of a daemon.
 pub(crate) struct Daemon {
     tasks: JoinSet<()>,
@@ -31,12 +38,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the tasks. They end when `cancel` is cancelled. `tls` is reloaded, if there are
-    /// listeners with TLS.
+    /// Starts the tasks. They end when `cancel` is cancelled. `servers` are the parts of
+    /// servers that are reloaded, if there are servers.
     pub(crate) async fn start(
         host: Arc<Host>,
         names: Vec<PolicyName>,
-        tls: Option<Tls>,
+        servers: Option<Servers>,
         cancel: &CancellationToken,
     ) -> Result<Self, DaemonError> {
         // Before the first task starts, so that an error leaves no task running.
@@ -61,6 +68,7 @@ impl Daemon {
                 vec![listener],
                 router,
                 limits,
+                Access::default(),
                 cancel.clone(),
             ));
         }
@@ -94,6 +102,8 @@ impl Daemon {
             let feed = || notify(&[NotifyState::Watchdog]);
             tasks.spawn(async move { feed_by(|| engine.heartbeats(), feed, every, &token).await });
         }
+        let (access, tls) =
+            servers.map_or((None, None), |Servers { access, tls }| (Some(access), tls));
         let tls = tls.map(|tls| TlsReloader {
             tls,
             metrics: Arc::clone(&metrics),
@@ -107,6 +117,7 @@ impl Daemon {
             names,
             metrics,
             new,
+            access,
             tls,
         });
         let token = cancel.clone();

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use reclaim_api::access::UnknownGroup;
 use reclaim_api::docker::forward::ForwardError;
 use reclaim_api::grpc::DescribeError;
 use reclaim_api::listen::ListenError;
@@ -48,6 +49,9 @@ pub enum DaemonError {
     /// A server cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A group in `[access]` cannot be used.
+    #[error(transparent)]
+    Access(#[from] UnknownGroup),
     /// The gRPC services cannot be described to clients.
     #[error("describe the gRPC services")]
     Describe(#[from] DescribeError),

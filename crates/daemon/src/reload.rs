@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reclaim_api::access::Access;
 use reclaim_api::listen::Tls;
 use reclaim_api::metrics::Metrics;
 use reclaim_engine::blocking;
@@ -24,6 +25,7 @@ pub(crate) struct Reloader {
     pub(crate) names: Vec<PolicyName>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) new: mpsc::Sender<PolicySet>,
+    pub(crate) access: Option<Access>,
     pub(crate) tls: Option<TlsReloader>,
 }
 
@@ -82,6 +84,10 @@ impl Reloader {
             }
         }
         let set = self.host.policy_set(&config, &self.names)?;
+        // Last of what can fail, so that a configuration is in force as a whole or not at all.
+        if let Some(access) = &self.access {
+            access.replace(config.access.clone())?;
+        }
         self.host.protect(&config);
         info!(policies = set.policies.len(), "configuration reloaded");
         Ok(set)

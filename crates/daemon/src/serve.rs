@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reclaim_api::access::Access;
 use reclaim_api::docker::forward::{self, Answered, EngineAddress, ForwardError, Forwarder};
 use reclaim_api::docker::{DockerApi, DockerOptions};
 use reclaim_api::listen::{self, Address, Limits, ListenError, Listener, SocketAccess, TlsFiles};
@@ -14,7 +15,7 @@ use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::daemon::{Daemon, until_stopped};
+use crate::daemon::{Daemon, Servers, until_stopped};
 use crate::error::DaemonError;
 use crate::host::Host;
 use crate::systemd::notify;
@@ -28,6 +29,10 @@ pub struct ServeOptions {
     pub listen: Vec<Address>,
     /// The permissions of Unix sockets.
     pub access: SocketAccess,
+    /// The addresses on which no client can change anything.
+    pub read_only: Vec<Address>,
+    /// The permissions of read-only Unix sockets.
+    pub read_only_access: SocketAccess,
     /// The files for mutual TLS, if it is configured.
     pub tls: Option<TlsFiles>,
     /// The options of runs whose request has none.
@@ -59,6 +64,8 @@ pub async fn serve(
         namespace,
         listen: addresses,
         access,
+        read_only,
+        read_only_access,
         tls,
         run,
         forward,
@@ -74,7 +81,10 @@ pub async fn serve(
     let tls = tls.map(TlsFiles::load).transpose();
     let tls = tls.map_err(ListenError::from)?;
     raise_file_limit();
-    let listeners = listen::open(&addresses, &access, tls.as_ref()).await?;
+    let roles = Access::new(host.config.access.clone())?;
+    let mut listeners = listen::open(&addresses, &access, tls.as_ref()).await?;
+    let further = listen::open(&read_only, &read_only_access, tls.as_ref()).await?;
+    listeners.extend(further.into_iter().map(Listener::read_only));
     let forwarder = forward.map(|forward| forwarder(forward, &listeners, stop));
     let forwarder = forwarder.transpose()?;
     let docker = DockerApi::new(
@@ -86,7 +96,11 @@ pub async fn serve(
             docker,
         },
     );
-    let daemon = Daemon::start(Arc::new(host), Vec::new(), tls, stop).await?;
+    let servers = Servers {
+        access: roles.clone(),
+        tls,
+    };
+    let daemon = Daemon::start(Arc::new(host), Vec::new(), Some(servers), stop).await?;
     let service = Arc::new(Service::new(ServiceParts {
         engine: Arc::clone(&engine),
         registered,
@@ -112,8 +126,11 @@ pub async fn serve(
     for address in &addresses {
         info!(%address, %namespace, "listening");
     }
+    for address in &read_only {
+        info!(%address, %namespace, "listening, read-only");
+    }
     notify(&[NotifyState::Ready]);
-    let serving = listen::serve(listeners, router, limits, stop.clone());
+    let serving = listen::serve(listeners, router, limits, roles, stop.clone());
     let work = async {
         serving.await;
         // A run may continue after its client has disconnected.

@@ -4,6 +4,8 @@ use http::StatusCode;
 use reclaim_engine::RunError;
 use reclaim_model::{FilterError, NotRemoved, chain};
 
+use crate::access::Refusal;
+
 /// The error while a prune runs. Docker's text; clients compare it.
 pub(super) const BUSY: &str = "a prune operation is already running";
 
@@ -29,6 +31,12 @@ impl ApiError {
 
     pub(super) fn busy() -> Self {
         Self::new(StatusCode::CONFLICT, BUSY)
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(StatusCode::FORBIDDEN, refusal.to_string())
     }
 }
 

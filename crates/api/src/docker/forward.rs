@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use super::respond;
-use super::route::{route, split_version};
+use super::route::{Route, route, split_version};
 use super::version::{ApiVersion, NEWEST, VersionError};
 use access::Gate;
 pub use access::{ForwardError, SocketOwner, prepare};
@@ -44,6 +44,7 @@ pub use answered::{Answered, UnknownAnswered};
 pub use engine::{EngineAddress, EngineAddressError};
 use headers::Via;
 
+use crate::access::{Rights, Role, check as check_role};
 use crate::health::Check;
 use crate::listen::Listener;
 
@@ -76,7 +77,7 @@ struct Shared {
 }
 
 impl Forwarder {
-    /// Creates a forwarder for requests that arrive at `listeners`. Prunes are always answered here,
+    /// Creates a forwarder for requests that arrive at `listeners`. Read-only ones never forward. Prunes are always answered here,
     /// in addition to `answered`. After `stop` is cancelled, requests under way at the engine have a
     /// few seconds to end.
     ///
@@ -139,13 +140,21 @@ async fn answer(
     State((forwarder, ours)): State<(Forwarder, Router)>,
     request: Request,
 ) -> Response {
-    if forwarder.answers(request.method(), request.uri().path()) {
+    let (method, path) = (request.method(), request.uri().path());
+    let is_read_only = Rights::of(request.extensions()).is_read_only;
+    if is_read_only || forwarder.answers(method, path) {
         return match ours.oneshot(with_known_version(request)).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
     }
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+    // A client of the engine is root on the host.
+    let is_ping = route(method, &decoded(path)).1 == Route::Ping;
+    let needed = (!is_ping).then_some(Role::Admin);
+    if let Err(refusal) = check_role(needed, request.extensions()) {
+        return respond::error(&refusal.into(), &ApiVersion::newest());
+    }
+    let (method, uri) = (method.clone(), request.uri().clone());
     let answered = forwarder.forward(request).await;
     let response = answered.unwrap_or_else(|error| error.response());
     let status = response.status().as_u16();

@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::other_resources::{MissingResource, OtherResource};
 use super::version::ApiVersion;
+use crate::access::Role;
 
 /// A request of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,62 @@ pub enum Route {
     Unsupported,
     /// Not a route of Docker.
     Unknown,
+}
+
+/// Declares the role that each route needs, and requests of each.
+macro_rules! roles {
+    ($($route:pat => $role:expr, [$($method:ident $path:literal),+];)+) => {
+        impl Route {
+            /// Returns the role that the route needs; `None` if everyone may request it.
+            pub(crate) fn role(&self) -> Option<Role> {
+                match self {
+                    $($route => $role,)+
+                }
+            }
+        }
+
+        /// Requests of each route, and the role that they need.
+        pub(crate) const REQUESTS: &[(Method, &str, Option<Role>)] =
+            &[$($((Method::$method, $path, $role),)+)+];
+
+        /// Returns a request that is not one of its route, if there is one.
+        #[cfg(test)]
+        fn misplaced_request() -> Option<&'static str> {
+            $($(
+                if !matches!(route(&Method::$method, $path).1, $route) {
+                    return Some($path);
+                }
+            )+)+
+            None
+        }
+    };
+}
+
+roles! {
+    // Clients ping to find out whether an engine answers.
+    Route::Ping => None, [GET "/_ping", HEAD "/_ping"];
+    Route::Version => Some(Role::Read), [GET "/version"];
+    Route::Info => Some(Role::Read), [GET "/info"];
+    Route::DiskUsage => Some(Role::Read), [GET "/system/df"];
+    Route::Events => Some(Role::Read), [GET "/events"];
+    Route::ListImages => Some(Role::Read), [GET "/images/json"];
+    Route::PruneImages => Some(Role::Prune), [POST "/images/prune"];
+    Route::InspectImage(_) => Some(Role::Read), [GET "/images/app/json"];
+    Route::ImageHistory(_) => Some(Role::Read), [GET "/images/app/history"];
+    Route::ImageAttestations(_) => Some(Role::Read), [GET "/images/app/attestations"];
+    Route::RemoveImage(_) => Some(Role::Prune), [DELETE "/images/app"];
+    Route::ListContainers => Some(Role::Read), [GET "/containers/json"];
+    Route::InspectContainer(_) => Some(Role::Read), [GET "/containers/web/json"];
+    Route::ListNetworks => Some(Role::Read), [GET "/networks"];
+    Route::ListVolumes => Some(Role::Read), [GET "/volumes"];
+    Route::InspectOther(..) => Some(Role::Read),
+        [GET "/networks/x", GET "/volumes/x", GET "/plugins/x/json"];
+    Route::PruneOther(_) => Some(Role::Prune),
+        [POST "/containers/prune", POST "/networks/prune", POST "/volumes/prune", POST "/build/prune"];
+    // No request for these is carried out.
+    Route::Unsupported => Some(Role::Read),
+        [POST "/images/load", POST "/images/create", POST "/containers/create"];
+    Route::Unknown => Some(Role::Read), [GET "/nothing"];
 }
 
 /// The first parts of paths of Docker that this engine does not support.
@@ -257,6 +314,11 @@ mod tests {
         }
         assert_eq!(parsed(&Method::POST, "/images/json"), Route::Unknown);
         assert_eq!(parsed(&Method::GET, "/images/create"), Route::Unsupported);
+    }
+
+    #[test]
+    fn the_requests_of_roles_are_of_their_routes() {
+        assert_eq!(misplaced_request(), None);
     }
 
     #[test]

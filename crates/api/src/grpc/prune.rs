@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use reclaim_engine::{Progress, RunHandle, RunOptions, blocking, no_progress};
-use reclaim_model::{Caller, EntryPoint, Namespace, PinAction, PinRequest, PruneRequest, Separator};
+use reclaim_model::{EntryPoint, Namespace, PinAction, PinRequest, PruneRequest, Separator};
 use tonic::{Request, Response, Status};
 
 use super::error::{invalid, status};
 use super::proto;
 use super::wire::{WireError, moment, namespace_or, options};
-use crate::caller::caller;
+use crate::caller::Sender;
 use crate::service::{Planned, RunEvent, Service, events};
 use proto::progress::Phase;
 use proto::prune_response::Event;
@@ -52,9 +52,9 @@ impl Prune {
         &self,
         request: PruneRequest,
         options: RunOptions,
-        caller: Caller,
+        sender: Sender,
     ) -> Result<Response<Events>, Status> {
-        let started = self.service.start(request, None, options, caller);
+        let started = self.service.start(request, None, options, sender);
         started.map(stream).map_err(|error| status(&error))
     }
 
@@ -94,9 +94,9 @@ impl proto::prune_service_server::PruneService for Prune {
         &self,
         request: Request<proto::PlanRequest>,
     ) -> Result<Response<proto::PlanResponse>, Status> {
-        let caller = sender(&request);
+        let sender = sender(&request);
         let request = self.request(request.into_inner().request)?;
-        let planned = self.service.plan(request, &caller).await;
+        let planned = self.service.plan(request, &sender).await;
         let Planned {
             plan,
             expires,
@@ -114,18 +114,18 @@ impl proto::prune_service_server::PruneService for Prune {
         &self,
         request: Request<proto::PruneRequest>,
     ) -> Result<Response<Events>, Status> {
-        let caller = sender(&request);
+        let sender = sender(&request);
         let proto::PruneRequest { request, options } = request.into_inner();
         let options = self.options(options)?;
         let request = self.request(request)?;
-        self.start(request, options, caller)
+        self.start(request, options, sender)
     }
 
     async fn prune_project(
         &self,
         request: Request<proto::PruneProjectRequest>,
     ) -> Result<Response<Events>, Status> {
-        let caller = sender(&request);
+        let sender = sender(&request);
         let proto::PruneProjectRequest {
             namespace,
             images,
@@ -142,18 +142,18 @@ impl proto::prune_service_server::PruneService for Prune {
         };
         let options = self.options(options)?;
         let request = self.request(Some(request))?;
-        self.start(request, options, caller)
+        self.start(request, options, sender)
     }
 
     async fn apply(
         &self,
         request: Request<proto::ApplyRequest>,
     ) -> Result<Response<Events>, Status> {
-        let caller = sender(&request);
+        let sender = sender(&request);
         let proto::ApplyRequest { plan, options } = request.into_inner();
         // Before the plan is taken: it can be applied only once.
         let options = self.options(options)?;
-        let applied = self.service.apply(&plan, options, caller);
+        let applied = self.service.apply(&plan, options, sender);
         applied.map(stream).map_err(|error| status(&error))
     }
 
@@ -316,9 +316,9 @@ impl proto::prune_service_server::PruneService for Prune {
 }
 
 /// Returns who sent a request.
-fn sender<T>(request: &Request<T>) -> Caller {
+fn sender<T>(request: &Request<T>) -> Sender {
     let headers = request.metadata().as_ref();
-    caller(EntryPoint::Grpc, request.extensions(), headers)
+    Sender::of(EntryPoint::Grpc, request.extensions(), headers)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

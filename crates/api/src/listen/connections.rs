@@ -31,10 +31,11 @@ use tracing::{debug, warn};
 use super::certificate;
 use super::first_byte::FirstByte;
 use super::limits::Limits;
-use super::listener::Listener;
+use super::listener::{Listener, Socket};
 use super::table::{Origin, Slot, Table};
 use super::takeover::{self, Connection};
 use super::tls::Tls;
+use crate::access::{Access, Client};
 
 /// The pause after a failed accept, which mostly means too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -49,11 +50,12 @@ const FAILED: &str = "connection failed";
 const MAX_STREAMS: u32 = 128;
 
 /// Serves `router` on all listeners until `stop` is cancelled, then waits for the responses under
-/// way, for the grace period at most.
+/// way, for the grace period at most. `access` decides what each client may request.
 pub async fn serve(
     listeners: Vec<Listener>,
     router: Router,
     limits: Limits,
+    access: Access,
     stop: CancellationToken,
 ) {
     let graceful = Arc::new(GracefulShutdown::new());
@@ -61,6 +63,7 @@ pub async fn serve(
         router,
         tables: Tables::new(limits),
         limits,
+        access,
         stop,
     };
     let mut accepting = JoinSet::new();
@@ -81,10 +84,11 @@ pub async fn serve(
 
 /// Accepts the connections of one listener.
 async fn accept(listener: Listener, server: Server, graceful: Arc<GracefulShutdown>) {
+    let entrance = listener.entrance();
     loop {
         let accepted = tokio::select! {
             () = server.stop.cancelled() => break,
-            accepted = next(&listener) => accepted,
+            accepted = next(&listener.socket) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -93,7 +97,8 @@ async fn accept(listener: Listener, server: Server, graceful: Arc<GracefulShutdo
                     continue;
                 };
                 let (server, watcher) = (server.clone(), graceful.watcher());
-                tokio::spawn(server.serve(stream, slot, peer, watcher));
+                let client = Client::new(peer, entrance, server.access.clone());
+                tokio::spawn(server.serve(stream, slot, client, watcher));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection; retrying");
@@ -143,20 +148,21 @@ struct Server {
     router: Router,
     tables: Tables,
     limits: Limits,
+    access: Access,
     stop: CancellationToken,
 }
 
 impl Server {
     /// Serves one connection until it ends, or must close for another. Shutdown waits until `watcher`
     /// is dropped.
-    async fn serve(self, stream: Stream, slot: Arc<Slot>, peer: Peer, watcher: Watcher) {
+    async fn serve(self, stream: Stream, slot: Arc<Slot>, mut client: Client, watcher: Watcher) {
         match stream {
             Stream::Unix(stream) => {
-                let serving = self.serve_unix(stream, &slot, peer, watcher);
+                let serving = self.serve_unix(stream, &slot, client, watcher);
                 until_closing(serving, &slot).await;
             }
             Stream::Plain(stream) => {
-                let serving = self.serve_stream(stream, &slot, peer, watcher);
+                let serving = self.serve_stream(stream, &slot, client, watcher);
                 until_closing(serving, &slot).await;
             }
             Stream::Tls(stream, tls) => {
@@ -165,11 +171,11 @@ impl Server {
                     return;
                 };
                 drop(slot);
-                let peer = with_certificate(peer, stream.get_ref().1);
-                let Some(slot) = self.tables.tcp.admit(Origin::of(&peer)) else {
-                    return debug!(?peer, "{BUSY}");
+                client.peer = Arc::new(with_certificate(&client.peer, stream.get_ref().1));
+                let Some(slot) = self.tables.tcp.admit(Origin::of(&client.peer)) else {
+                    return debug!(peer = ?client.peer, "{BUSY}");
                 };
-                let serving = self.serve_stream(stream, &slot, peer, watcher);
+                let serving = self.serve_stream(stream, &slot, client, watcher);
                 until_closing(serving, &slot).await;
             }
         }
@@ -190,13 +196,19 @@ impl Server {
         }
     }
 
-    async fn serve_unix(&self, stream: UnixStream, slot: &Arc<Slot>, peer: Peer, watcher: Watcher) {
+    async fn serve_unix(
+        &self,
+        stream: UnixStream,
+        slot: &Arc<Slot>,
+        client: Client,
+        watcher: Watcher,
+    ) {
         let within = self.limits.header_time;
         if !self.limits.takeover || is_http2(&stream, within, &self.stop).await {
-            return self.serve_stream(stream, slot, peer, watcher).await;
+            return self.serve_stream(stream, slot, client, watcher).await;
         }
         let (connection, takeovers) = Connection::new(slot);
-        let service = self.service(slot, peer, Some(connection));
+        let service = self.service(slot, client, Some(connection));
         let http = takeable_http1(&self.limits);
         let stream = FirstByte::within(stream, within, false);
         let serving = takeover::serve(&http, stream, service, takeovers, &self.stop);
@@ -209,13 +221,13 @@ impl Server {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         slot: &Arc<Slot>,
-        peer: Peer,
+        client: Client,
         watcher: Watcher,
     ) {
         let Limits {
             header_time, http2, ..
         } = self.limits;
-        let service = self.service(slot, peer, None);
+        let service = self.service(slot, client, None);
         let io = TokioIo::new(FirstByte::within(stream, header_time, http2));
         let http = http(&self.limits);
         let connection = http.serve_connection_with_upgrades(io, service);
@@ -228,7 +240,7 @@ impl Server {
     fn service(
         &self,
         slot: &Arc<Slot>,
-        peer: Peer,
+        client: Client,
         connection: Option<Connection>,
     ) -> TowerToHyperService<
         impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
@@ -236,16 +248,18 @@ impl Server {
         + Send
         + 'static,
     > {
-        let (router, slot, peer) = (self.router.clone(), Arc::clone(slot), Arc::new(peer));
+        let (router, slot) = (self.router.clone(), Arc::clone(slot));
+        let client = Arc::new(client);
         TowerToHyperService::new(service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Arc::clone(&peer));
+            request.extensions_mut().insert(Arc::clone(&client.peer));
             if let Some(connection) = &connection {
                 request.extensions_mut().insert(connection.clone());
             }
             let busy = slot.busy();
-            let response = router.clone().oneshot(request);
+            let (router, client) = (router.clone(), Arc::clone(&client));
             async move {
-                let response: Response = response.await?;
+                request.extensions_mut().insert(client.rights().await);
+                let response: Response = router.oneshot(request).await?;
                 // A response ends with its body.
                 Ok(response.map(|body| {
                     Body::new(body.map_frame(move |frame| {
@@ -270,15 +284,15 @@ async fn until_closing<T>(work: impl Future<Output = T>, slot: &Slot) -> Option<
 }
 
 /// Accepts a connection.
-async fn next(listener: &Listener) -> io::Result<(Stream, Peer)> {
-    Ok(match listener {
-        Listener::Unix(socket) => unix(socket.accept().await?),
-        Listener::Inherited(socket) => unix(socket.accept().await?.0),
-        Listener::Tls(socket, tls) => {
+async fn next(socket: &Socket) -> io::Result<(Stream, Peer)> {
+    Ok(match socket {
+        Socket::Unix(socket) => unix(socket.accept().await?),
+        Socket::Inherited(socket) => unix(socket.accept().await?.0),
+        Socket::Tls(socket, tls) => {
             let (stream, from) = socket.accept().await?;
             (Stream::Tls(stream, tls.clone()), at_host(from))
         }
-        Listener::Plain(socket) => {
+        Socket::Plain(socket) => {
             let (stream, from) = socket.accept().await?;
             (Stream::Plain(stream), at_host(from))
         }
@@ -311,7 +325,8 @@ fn at_host(address: SocketAddr) -> Peer {
 }
 
 /// Adds the names in the certificate that the client has proved to own.
-fn with_certificate(mut peer: Peer, connection: &ServerConnection) -> Peer {
+fn with_certificate(peer: &Peer, connection: &ServerConnection) -> Peer {
+    let mut peer = peer.clone();
     let chain = connection.peer_certificates().unwrap_or_default();
     // The client's own certificate is the first.
     if let Some(own) = chain.first() {

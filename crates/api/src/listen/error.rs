@@ -27,6 +27,16 @@ pub enum ListenError {
     /// `fd://` without a socket from systemd.
     #[error("systemd passed no socket for fd://; start the daemon by its socket unit")]
     NothingPassed,
+    /// The variables of systemd contradict each other.
+    #[error(
+        "LISTEN_FDNAMES has {names} names for {sockets} sockets, so which are read-only is unknown"
+    )]
+    Names {
+        /// The number of names.
+        names: usize,
+        /// The number of sockets.
+        sockets: usize,
+    },
     /// A system call failed.
     #[error("{operation} `{subject}`")]
     System {

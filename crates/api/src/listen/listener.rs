@@ -1,7 +1,9 @@
 //! Opening listeners.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::{env, fs};
 
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, UnixListener};
@@ -10,10 +12,21 @@ use super::address::Address;
 use super::error::ListenError;
 use super::tls::Tls;
 use super::unix::{SocketAccess, UnixSocket};
+use crate::access::{Entrance, SocketOwner};
+
+/// The name of a socket from systemd, by `FileDescriptorName=`, that makes it read-only.
+const READ_ONLY: &str = "read-only";
 
 /// An open listener.
 #[derive(Debug)]
-pub enum Listener {
+pub struct Listener {
+    pub(super) socket: Socket,
+    is_read_only: bool,
+}
+
+/// The socket of a listener.
+#[derive(Debug)]
+pub(super) enum Socket {
     /// A Unix socket that this process created.
     Unix(UnixSocket),
     /// A Unix socket that systemd created and keeps.
@@ -25,12 +38,43 @@ pub enum Listener {
 }
 
 impl Listener {
+    fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            is_read_only: false,
+        }
+    }
+
+    /// Refuses every request that changes something, whoever sends it, and forwards none.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.is_read_only = true;
+        self
+    }
+
+    /// Whether it refuses every request that changes something.
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
     /// Returns the path of its socket; `None` for TCP, and for a Unix socket without a path.
     pub fn path(&self) -> Option<PathBuf> {
-        match self {
-            Self::Unix(socket) => Some(socket.path().to_owned()),
-            Self::Inherited(socket) => Some(socket.local_addr().ok()?.as_pathname()?.to_owned()),
-            Self::Tls(..) | Self::Plain(_) => None,
+        match &self.socket {
+            Socket::Unix(socket) => Some(socket.path().to_owned()),
+            Socket::Inherited(socket) => Some(socket.local_addr().ok()?.as_pathname()?.to_owned()),
+            Socket::Tls(..) | Socket::Plain(_) => None,
+        }
+    }
+
+    /// Returns what it decides about the rights of its clients.
+    pub(super) fn entrance(&self) -> Entrance {
+        let metadata = self.path().and_then(|path| fs::metadata(path).ok());
+        Entrance {
+            is_read_only: self.is_read_only,
+            owner: metadata.map(|metadata| SocketOwner {
+                uid: metadata.uid(),
+                gid: metadata.gid(),
+            }),
         }
     }
 }
@@ -49,11 +93,12 @@ pub async fn open(
     for address in addresses {
         match address {
             Address::Unix(path) => {
-                listeners.push(Listener::Unix(UnixSocket::bind(path, access).await?));
+                let socket = UnixSocket::bind(path, access).await?;
+                listeners.push(Listener::new(Socket::Unix(socket)));
             }
             Address::Tcp(address) => {
                 let tls = tls.cloned().ok_or(ListenError::NeedsTls(*address))?;
-                listeners.push(Listener::Tls(bind(*address).await?, tls));
+                listeners.push(Listener::new(Socket::Tls(bind(*address).await?, tls)));
             }
             Address::Systemd => listeners.extend(inherited(tls)?),
         }
@@ -67,7 +112,8 @@ pub async fn open(
 ///
 /// [`ListenError::System`] if the address cannot be bound.
 pub async fn open_plain(address: SocketAddr) -> Result<Listener, ListenError> {
-    bind(address).await.map(Listener::Plain)
+    let socket = bind(address).await?;
+    Ok(Listener::new(Socket::Plain(socket)))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
@@ -77,21 +123,41 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 
 /// Takes over the sockets that systemd passed.
 fn inherited(tls: Option<&Tls>) -> Result<Vec<Listener>, ListenError> {
+    // Separated by colons, one for each socket.
+    let names = env::var_os("LISTEN_FDNAMES");
+    let names = names.map(|names| names.to_string_lossy().into_owned());
+    let names: Option<Vec<&str>> = names.as_ref().map(|names| names.split(':').collect());
     let mut sockets = ListenFd::from_env();
+    if let Some(names) = &names
+        && sockets.len() > 0
+        && names.len() != sockets.len()
+    {
+        return Err(ListenError::Names {
+            names: names.len(),
+            sockets: sockets.len(),
+        });
+    }
     let mut listeners = Vec::new();
     for index in 0..sockets.len() {
         let failed = |source| ListenError::system("take over systemd's socket", &index, source);
-        if let Ok(Some(unix)) = sockets.take_unix_listener(index) {
+        let socket = if let Ok(Some(unix)) = sockets.take_unix_listener(index) {
             unix.set_nonblocking(true).map_err(failed)?;
-            let unix = UnixListener::from_std(unix).map_err(failed)?;
-            listeners.push(Listener::Inherited(unix));
+            Socket::Inherited(UnixListener::from_std(unix).map_err(failed)?)
         } else if let Some(tcp) = sockets.take_tcp_listener(index).map_err(failed)? {
             let address = tcp.local_addr().map_err(failed)?;
             let tls = tls.cloned().ok_or(ListenError::NeedsTls(address))?;
             tcp.set_nonblocking(true).map_err(failed)?;
-            let tcp = TcpListener::from_std(tcp).map_err(failed)?;
-            listeners.push(Listener::Tls(tcp, tls));
-        }
+            Socket::Tls(TcpListener::from_std(tcp).map_err(failed)?, tls)
+        } else {
+            continue;
+        };
+        let is_read_only = names
+            .as_ref()
+            .is_some_and(|names| names[index] == READ_ONLY);
+        listeners.push(Listener {
+            socket,
+            is_read_only,
+        });
     }
     if listeners.is_empty() {
         return Err(ListenError::NothingPassed);

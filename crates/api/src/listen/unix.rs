@@ -134,7 +134,8 @@ async fn ensure_free(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-fn group(name: &str) -> Result<u32, ListenError> {
+/// Returns the number of a group, by name or number.
+pub(crate) fn group(name: &str) -> Result<u32, ListenError> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }

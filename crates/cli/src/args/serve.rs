@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reclaim_api::docker::forward::Answered;
-use reclaim_api::listen::{Address, SocketAccess, TlsFiles};
+use reclaim_api::listen::{Address, AddressError, SocketAccess, TlsFiles};
 use reclaim_daemon::HostOptions;
 use reclaim_daemon::config::duration_within;
 
@@ -19,7 +19,8 @@ pub(crate) const DEFAULT_LISTEN: &str = "unix:///run/reclaim/reclaim.sock";
 pub(crate) struct ServeArgs {
     /// Listen on `unix:///PATH`, `tcp://IP:PORT` (mutual TLS), or `fd://` (systemd)
     ///
-    /// Repeatable. Every client that can connect can remove images.
+    /// Repeatable. Every client that can connect can remove images, unless [access] of the
+    /// configuration says otherwise.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: Vec<Address>,
 
@@ -34,6 +35,21 @@ pub(crate) struct ServeArgs {
     /// [default: the daemon's group; with --forward, that of the Docker socket]
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
+
+    /// Listen here, too, and refuse every request that changes something, whoever sends it
+    ///
+    /// `unix:///PATH` or `tcp://IP:PORT` (mutual TLS); repeatable. Nothing is forwarded from there. Of the
+    /// sockets of `fd://`, those with `FileDescriptorName=read-only` are read-only.
+    #[arg(long, value_name = "ADDRESS", value_parser = read_only_address)]
+    pub(crate) read_only_listen: Vec<Address>,
+
+    /// Permissions of read-only Unix sockets, in octal: 600, 620, 640 or 660 [default: 660]
+    #[arg(long, value_name = "MODE", value_parser = mode, requires = "read_only_listen")]
+    read_only_mode: Option<u32>,
+
+    /// Group of read-only Unix sockets, by name or number [default: the daemon's group]
+    #[arg(long, value_name = "GROUP", requires = "read_only_listen")]
+    read_only_group: Option<String>,
 
     /// Server certificate and chain for TCP, as PEM
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
@@ -144,6 +160,14 @@ impl ServeArgs {
         }
     }
 
+    /// Returns the mode and group of read-only Unix sockets.
+    pub(crate) fn read_only_access(&self) -> SocketAccess {
+        SocketAccess {
+            mode: self.read_only_mode,
+            group: self.read_only_group.clone(),
+        }
+    }
+
     /// Returns the files for mutual TLS, if they were given.
     pub(crate) fn tls(&self) -> Option<TlsFiles> {
         Some(TlsFiles {
@@ -152,6 +176,19 @@ impl ServeArgs {
             authority: self.tls_ca.clone()?,
             revoked: self.tls_crl.clone(),
         })
+    }
+}
+
+/// Parses the address of a read-only listener.
+fn read_only_address(text: &str) -> Result<Address, String> {
+    match text
+        .parse()
+        .map_err(|error: AddressError| error.to_string())?
+    {
+        Address::Systemd => Err("systemd's sockets are read-only if they have \
+             FileDescriptorName=read-only; pass them by --listen fd://"
+            .to_owned()),
+        address => Ok(address),
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) async fn serve(globals: &Globals, args: &ServeArgs) -> Result<Exit, C
         namespace,
         listen: args.listen.clone(),
         access: args.access(),
+        read_only: args.read_only_listen.clone(),
+        read_only_access: args.read_only_access(),
         tls: args.tls(),
         run: args.pace.options(),
         forward: forward(args, &host)?,

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::de::value::{Error, MapDeserializer};
 use serde::{Deserialize, Serialize};
 
+use super::access::AccessSection;
 use super::events::EventsSection;
 use super::fleet::FleetSection;
 use super::forward::ForwardSection;
@@ -33,6 +34,8 @@ pub(super) struct ConfigFile {
     #[serde(default = "empty")]
     pub(super) events: EventsSection,
     #[serde(default = "empty")]
+    pub(super) access: AccessSection,
+    #[serde(default = "empty")]
     pub(super) forward: ForwardSection,
     #[serde(default = "empty")]
     pub(super) headroom: HeadroomSection,
@@ -53,7 +56,7 @@ impl ConfigFile {
             StateSection::keys(),
             MetricsSection::keys(),
             EventsSection::keys(),
-            ForwardSection::keys(),
+            AccessSection::keys(),
             ForwardSection::keys(),
             HeadroomSection::keys(),
             ProtectSection::keys(),

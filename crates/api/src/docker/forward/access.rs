@@ -179,7 +179,8 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(listeners: &[Listener]) -> Result<Self, ForwardError> {
-        let ours = listeners.iter().map(|listener| {
+        let forwarding = listeners.iter().filter(|listener| !listener.is_read_only());
+        let ours = forwarding.map(|listener| {
             let path = listener.path();
             let path = path.ok_or_else(|| ForwardError::NotUnix("this listener".to_owned()))?;
             let socket = Socket::read(&path)?;

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::engine_at;
+use crate::access::Access;
 use crate::docker::forward::{Forwarder, prepare};
 use crate::listen::{self, Address, Limits, SocketAccess};
 
@@ -42,7 +43,7 @@ impl Forwarding {
         let ours = Router::new()
             .fallback(async |uri: http::Uri| format!("ours {}", uri.path_and_query().unwrap()));
         let router = forwarder.router(listen::limited(ours, &limits));
-        let serving = listen::serve(listeners, router, limits, stop.clone());
+        let serving = listen::serve(listeners, router, limits, Access::default(), stop.clone());
         Self {
             engine,
             stop,

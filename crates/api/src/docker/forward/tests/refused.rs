@@ -4,11 +4,16 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use axum::Router;
+use axum::body::Body;
+use http::Request;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::engine_at;
 use super::fixture::{Forwarding, Raw, bind};
+use crate::access::{Rights, Role};
 use crate::docker::forward::{EngineAddress, ForwardError, Forwarder, prepare};
 use crate::listen::{self, Address, SocketAccess};
 
@@ -85,6 +90,70 @@ async fn a_socket_that_became_wider_than_the_engines_does_not_forward() {
     let (status, message) = refused(&mut client).await;
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert!(message.contains("would be open to users"), "{message}");
+}
+
+/// Pings are forwarded for every client.
+#[tokio::test]
+async fn forwards_only_for_administrators_and_never_from_a_read_only_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let (engine, ours) = (directory.path().join("d"), directory.path().join("r"));
+    let listener = bind(&engine);
+    let addresses = [Address::Unix(ours)];
+    let access = prepare(&address(&engine), &addresses, SocketAccess::default()).unwrap();
+    let listeners = listen::open(&addresses, &access, None).await.unwrap();
+    let stop = CancellationToken::new();
+    let forwarder = Forwarder::new(address(&engine), [], &listeners, stop).unwrap();
+    let answered = Router::new().fallback(async || "ours");
+    let router = forwarder.router(answered);
+    drop(listener);
+    let status = async |rights: Rights, method: &str, path: &str| {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
+        request.extensions_mut().insert(rights);
+        router
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+    let requests = [
+        ("GET", "/containers/json"),
+        ("POST", "/v1.51/containers/create"),
+        ("POST", "/images/load"),
+        ("GET", "/images/get"),
+    ];
+    for (method, path) in requests {
+        for role in [Role::Read, Role::Prune] {
+            assert_eq!(
+                status(Rights::given(role), method, path).await,
+                403,
+                "{path}"
+            );
+        }
+        assert_eq!(status(Rights::NONE, method, path).await, 403, "{path}");
+        // The engine is gone, so what is forwarded fails.
+        for rights in [Rights::given(Role::Admin), Rights::UNLISTED] {
+            assert_eq!(status(rights, method, path).await, 503, "{path}");
+        }
+        let read_only = Rights {
+            is_read_only: true,
+            ..Rights::given(Role::Read)
+        };
+        assert_eq!(
+            status(read_only, method, path).await,
+            200,
+            "answered here: {path}"
+        );
+    }
+    assert_eq!(
+        status(Rights::given(Role::Read), "GET", "/_ping").await,
+        503
+    );
 }
 
 fn address(path: &Path) -> EngineAddress {
