@@ -78,8 +78,8 @@ pub async fn router(service: &Arc<Service>) -> Result<Router, DescribeError> {
         .add_service(maintenance)
         .add_service(health)
         .add_service(reflection);
-    let router = routes.prepare().into_axum_router().reset_fallback();
-    Ok(router.route_layer(from_fn(roles::check)))
+    let unchecked = routes.prepare().into_axum_router().reset_fallback();
+    Ok(unchecked.route_layer(from_fn(roles::check)))
 }
 
 /// Sends "not serving" to the watchers of health and ends their streams, which would otherwise keep

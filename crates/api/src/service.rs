@@ -99,7 +99,7 @@ pub(crate) enum ServiceError {
     },
     /// Its sender may not make it.
     #[error(transparent)]
-    Refused(Box<Refusal>),
+    Refused(#[from] Refusal),
     /// The task of the request ended without a result.
     #[error("the request ended without a result: {0}")]
     Ended(String),
@@ -254,7 +254,7 @@ impl Service {
     ) -> Result<RunHandle, ServiceError> {
         check_lift(&request, &sender)?;
         let ServiceParts { engine, cancel, .. } = &self.parts;
-        options.caller = Some(sender.caller);
+        options.caller = Some(Arc::new(sender.caller));
         Ok(engine.start(request, confirmed, options, cancel))
     }
 
@@ -299,12 +299,6 @@ fn check_lift(request: &PruneRequest, sender: &Sender) -> Result<(), Refusal> {
         return Ok(());
     }
     Refusal::check(Needed::Lift, sender.rights, &sender.caller.peer)
-}
-
-impl From<Refusal> for ServiceError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(Box::new(refusal))
-    }
 }
 
 /// Runs `work` to its end, also when the caller is dropped.

@@ -1,5 +1,6 @@
 //! The tasks of a daemon other than its servers: last use, policies, metrics, SIGHUP, systemd.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,17 +61,7 @@ impl Daemon {
         let hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signal)?;
         let mut tasks = JoinSet::new();
         if let Some(address) = host.config.metrics {
-            let listener = listen::open_plain(address).await?;
-            let limits = Limits::of_metrics();
-            let router = listen::limited(metrics::router(Arc::clone(&metrics)), &limits);
-            info!(%address, "serving metrics");
-            tasks.spawn(listen::serve(
-                vec![listener],
-                router,
-                limits,
-                Access::default(),
-                cancel.clone(),
-            ));
+            tasks.spawn(serve_metrics(address, &metrics, cancel).await?);
         }
         let (engine, token) = (Arc::clone(&host.engine), cancel.clone());
         tasks.spawn(async move { engine.finish_runs(&token).await });
@@ -133,6 +124,26 @@ impl Daemon {
     pub(crate) async fn ended(self) {
         self.tasks.join_all().await;
     }
+}
+
+/// Opens the listener of the metrics, and returns the task that serves them.
+async fn serve_metrics(
+    address: SocketAddr,
+    metrics: &Arc<Metrics>,
+    cancel: &CancellationToken,
+) -> Result<impl Future<Output = ()> + use<>, DaemonError> {
+    let listener = listen::open_plain(address).await?;
+    let limits = Limits::of_metrics();
+    let router = listen::limited(metrics::router(Arc::clone(metrics)), &limits);
+    info!(%address, "serving metrics");
+    let access = Access::default();
+    Ok(listen::serve(
+        vec![listener],
+        router,
+        limits,
+        access,
+        cancel.clone(),
+    ))
 }
 
 /// An observer that also sends events.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reclaim_model::{Caller, EntryPoint, Peer, PeerProcess};
@@ -42,7 +43,7 @@ pub struct RunOptions {
     /// Whether to wait for another run to end instead of returning [`Busy`](crate::Busy).
     pub wait: bool,
     /// Who requested the run; `None` stands for the program that embeds the engine.
-    pub caller: Option<Caller>,
+    pub caller: Option<Arc<Caller>>,
 }
 
 /// Returns the process itself as a caller at an entry point.

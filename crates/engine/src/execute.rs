@@ -74,7 +74,7 @@ impl Engine {
         let Restricted { preview, refused } = restricted;
         let (mut inventory, mut plan) = (preview.inventory, preview.plan);
         info!(steps = plan.steps.len(), kept = plan.kept.len(), "pruning");
-        log_lifted(run.id, run.options.caller.as_ref(), &plan);
+        log_lifted(run.id, run.options.caller.as_deref(), &plan);
         let watcher = self.store.watch_events(&plan.namespace).ok();
         let restricted = self.restricted_images(&plan, &inventory).await;
         let holding = self.hold(run, &plan, &restricted);

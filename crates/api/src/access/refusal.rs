@@ -21,7 +21,7 @@ pub(crate) enum Needed {
 pub(crate) struct Refusal {
     needed: Needed,
     rights: Rights,
-    peer: Peer,
+    peer: Box<Peer>,
 }
 
 impl Refusal {
@@ -37,7 +37,7 @@ impl Refusal {
         let refusal = Self {
             needed,
             rights,
-            peer: peer.clone(),
+            peer: Box::new(peer.clone()),
         };
         match needed {
             Needed::Role(role) => warn!(%peer, needs = %role, "refused a request"),

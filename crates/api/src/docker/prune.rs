@@ -2,6 +2,8 @@
 //!
 //! Source: moby, `daemon/containerd/image_prune.go`.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use reclaim_engine::{RunError, RunOptions};
@@ -58,7 +60,7 @@ pub(super) async fn prune(api: &DockerApi, request: &ApiRequest) -> Result<Respo
     let filters = request.query.filters()?;
     let DockerOptions { run, cancel, .. } = &api.shared.options;
     let options = RunOptions {
-        caller: Some(request.caller.clone()),
+        caller: Some(Arc::new(request.caller.clone())),
         ..run.clone()
     };
     let request = PruneRequest::new(api.namespace().clone(), filters).may_lack_namespace(true);

@@ -116,7 +116,7 @@ async fn remove_batch(
     // In Docker a removal does not fail because a prune is running.
     let run_options = RunOptions {
         wait: true,
-        caller: Some(caller),
+        caller: Some(Arc::new(caller)),
         ..options.run.clone()
     };
     let run = engine.start(request, None, run_options, &options.cancel);

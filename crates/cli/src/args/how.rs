@@ -1,5 +1,6 @@
 //! Options of a prune run: undo window, grace period and pace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -32,7 +33,7 @@ impl HowArgs {
     pub(crate) fn options(&self) -> RunOptions {
         RunOptions {
             wait: self.wait,
-            caller: Some(this_process(EntryPoint::CommandLine)),
+            caller: Some(Arc::new(this_process(EntryPoint::CommandLine))),
             ..self.pace.options()
         }
     }
